@@ -1,0 +1,140 @@
+# `make` alone lists the targets. What each needs, it installs itself.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# The Python that .venv is made with: the first of these that is new enough, or `make install PYTHON=...`.
+PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 python3.11,\
+	$(shell $(p) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(p))))
+
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+BUF := node_modules/.bin/buf
+BUF_INSTALLED := node_modules/.installed
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip
+
+PROTO := $(wildcard proto/duebus/v1/*.proto)
+PROTO_WITH_SERVICES := $(shell grep -l '^service ' $(PROTO))
+# The contract as it was last released, compiled: `make check` refuses changes that break its users.
+RELEASED := proto/released.binpb
+
+HOST := 127.0.0.1
+PORT := 50051
+
+.PHONY: help
+help: ## List the targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)$$/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
+
+# --- set up and run ----------------------------------------------------------------------------------------------
+
+.PHONY: install
+install: $(INSTALLED) ## Make .venv with DueBus and all its tools, in pinned versions
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@if [ -z "$(PYTHON)" ]; then echo "DueBus needs Python 3.11 or newer; found $$(python3 --version 2>&1 || echo none)." \
+		"Name one: make install PYTHON=/path/to/python3" >&2; exit 1; fi
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("DueBus needs Python 3.11 or newer; $(PYTHON) is %d.%d" % v[:2])'
+	@echo "Installing into .venv ($$($(PYTHON) --version))"
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
+	@$(PIP) install --quiet --constraint constraints.txt --upgrade pip
+	@$(PIP) install --quiet --constraint constraints.txt --build-constraint constraints.txt --group dev --editable '.[testing]'
+	@touch $@
+
+.PHONY: run
+run: install ## Serve the local engine on 127.0.0.1:50051 (HOST=, PORT=)
+	@trap : INT; $(BIN)/duebus serve --engine local --listen $(HOST):$(PORT) | (trap '' INT; while IFS= read -r line; do \
+		echo "$$line"; \
+		case "$$line" in "duebus ready on "*) echo "try, in a second shell: $(TRY_SUBSCRIBE)   and   $(TRY_DISPATCH)" ;; esac; done)
+
+TRY_SUBSCRIBE = $(BIN)/duebus subscribe order.created
+TRY_DISPATCH = $(BIN)/duebus dispatch order.created '{\"id\":42}' --delay 2s
+
+.PHONY: redis
+redis: ## Make sure that redis-server is there (Debian: installs it when run as root)
+	@command -v redis-server >/dev/null || $(INSTALL_REDIS)
+
+INSTALL_REDIS = if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
+	then apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends redis-server; \
+	else echo "redis-server is missing: install your system's redis-server package" >&2; exit 1; fi
+
+# --- test and check ----------------------------------------------------------------------------------------------
+
+.PHONY: test
+test: install ## Run all tests (ARGS='tests/unit -x' for some)
+	@$(BIN)/pytest $(ARGS)
+
+.PHONY: check
+check: lint format-check types layers proto-check generated-check ## What has to hold before a commit: lint, format, types, layers, proto, generated files
+
+.PHONY: lint
+lint: install ## ruff's rules
+	@$(BIN)/ruff check
+
+.PHONY: format-check
+format-check: install
+	@$(BIN)/ruff format --check
+
+.PHONY: types
+types: install ## mypy, strict, on the packages and the tests
+	@$(BIN)/mypy
+
+.PHONY: layers
+layers: install ## import-linter: who may import whom
+	@$(BIN)/lint-imports --no-logo
+
+.PHONY: proto-check
+proto-check: $(BUF_INSTALLED) ## buf: lint, format, nothing broken since the released contract
+	@$(BUF) lint proto
+	@$(BUF) format proto --diff --exit-code
+	@$(BUF) breaking proto --against $(RELEASED)
+
+.PHONY: generated-check
+generated-check: install
+	@fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; \
+		$(MAKE) protoc OUT="$$fresh"; \
+		diff -r --exclude=__init__.py --exclude=__pycache__ "$$fresh/duebus/v1" clients/python/duebus/v1 \
+			|| { echo "clients/python/duebus/v1 is not what proto/ generates: run 'make proto' and commit" >&2; exit 1; }
+
+.PHONY: format
+format: install $(BUF_INSTALLED) ## Put Python and proto files into their format
+	@$(BIN)/ruff check --fix-only --quiet
+	@$(BIN)/ruff format
+	@$(BUF) format proto --write
+
+$(BUF_INSTALLED): package.json package-lock.json
+	@command -v npm >/dev/null || { echo "npm is missing: it brings buf, which checks proto/; install Node.js 18 or newer with npm" >&2; exit 1; }
+	@npm ci --loglevel=error
+	@touch $@
+
+# --- proto -------------------------------------------------------------------------------------------------------
+
+.PHONY: proto
+proto: install ## Generate clients/python/duebus/v1 from proto/
+	@rm -f clients/python/duebus/v1/*_pb2*
+	@$(MAKE) protoc OUT=clients/python
+
+# Service stubs only for the files that have a service: for the others they would be empty.
+.PHONY: protoc
+protoc:
+	@$(BIN)/python -m grpc_tools.protoc -I proto --python_out=$(OUT) --pyi_out=$(OUT) $(PROTO)
+	@$(BIN)/python -m grpc_tools.protoc -I proto --grpc_python_out=$(OUT) $(PROTO_WITH_SERVICES)
+
+.PHONY: proto-release
+proto-release: $(BUF_INSTALLED) ## Make today's contract the one that may not be broken (with a release)
+	@$(BUF) build proto --exclude-source-info --output $(RELEASED)
+
+# --- housekeeping ------------------------------------------------------------------------------------------------
+
+.PHONY: upgrade
+upgrade: ## Move constraints.txt to the newest versions that fit together
+	@fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; \
+		$(PYTHON) -m venv "$$fresh/venv"; "$$fresh/venv/bin/pip" install --quiet --upgrade pip hatchling editables; \
+		"$$fresh/venv/bin/pip" install --quiet --group dev --editable '.[testing]'; \
+		{ grep '^#' constraints.txt; "$$fresh/venv/bin/pip" freeze --all --exclude-editable; } > "$$fresh/new"; \
+		cp "$$fresh/new" constraints.txt
+
+.PHONY: clean
+clean: ## Remove everything that is not in git but .venv's and npm's downloads
+	@rm -rf .venv node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
