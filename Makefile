@@ -135,6 +135,6 @@ upgrade: ## Move constraints.txt to the newest versions that fit together
 		cp "$$fresh/new" constraints.txt
 
 .PHONY: clean
-clean: ## Remove everything that is not in git but .venv's and npm's downloads
+clean: ## Remove .venv, node_modules, caches and builds
 	@rm -rf .venv node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
