@@ -1,0 +1,111 @@
+"""Time as the bus sees it: integer microseconds since the Unix epoch, and timers on the same scale.
+
+Microseconds fit exactly into the double of a Redis score until the year 2255.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import time
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MICROSECOND = 1
+MILLISECOND = 1_000
+SECOND = 1_000_000
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+
+
+class Timer(Protocol):
+    """A callback that waits for its time."""
+
+    def cancel(self) -> None:
+        """Forget the callback; harmless when it has already run."""
+
+
+class Clock(Protocol):
+    """Tells the time and calls back at a time. Comes in by constructor, so that tests can move it."""
+
+    def now_us(self) -> int:
+        """The time in microseconds since the Unix epoch. Never goes back."""
+
+    def call_at(self, at_us: int, callback: Callable[[], None]) -> Timer:
+        """Call ``callback`` once, from the event loop, when the clock has reached ``at_us``; never before."""
+
+
+class SystemClock:
+    """The host's time at construction, carried on by the monotonic clock.
+
+    No adjustment of the host's time makes it jump, so a schedule is neither early nor stuck after one.
+    """
+
+    def __init__(self) -> None:
+        self._offset_ns = time.time_ns() - time.monotonic_ns()
+
+    def now_us(self) -> int:
+        """The time in microseconds since the Unix epoch."""
+        return (time.monotonic_ns() + self._offset_ns) // 1_000
+
+    def call_at(self, at_us: int, callback: Callable[[], None]) -> Timer:
+        """Call ``callback`` from the running event loop at ``at_us``, up to a millisecond late."""
+        delay_s = max(0, at_us - self.now_us()) / SECOND
+        return asyncio.get_running_loop().call_later(delay_s, callback)
+
+
+class ManualClock:
+    """A clock that stands still until it is moved, so that a test of a 30-minute delay takes milliseconds.
+
+    Not thread-safe: move it on the event loop whose timers it runs.
+    """
+
+    def __init__(self, now_us: int) -> None:
+        self._now_us = now_us
+        self._timers: list[tuple[int, int, ManualTimer]] = []
+        self._count = 0
+
+    def now_us(self) -> int:
+        """The time it was last moved to."""
+        return self._now_us
+
+    def call_at(self, at_us: int, callback: Callable[[], None]) -> Timer:
+        """Call ``callback`` when the clock is moved to ``at_us`` or past it; from the next move on if it has passed."""
+        timer = ManualTimer(callback)
+        self._count += 1
+        heapq.heappush(self._timers, (at_us, self._count, timer))
+        return timer
+
+    def advance(self, by_us: int) -> None:
+        """Move forward; what is due on the way is called at its own time, in order.
+
+        Raises:
+            ValueError: ``by_us`` is negative.
+        """
+        if by_us < 0:
+            raise ValueError("a clock does not go back")
+        end_us = self._now_us + by_us
+        while self._timers and self._timers[0][0] <= end_us:
+            at_us, _, timer = heapq.heappop(self._timers)
+            self._now_us = max(self._now_us, at_us)
+            timer.run()
+        self._now_us = end_us
+
+
+class ManualTimer:
+    """A callback that waits for a manual clock."""
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self._callback: Callable[[], None] | None = callback
+
+    def cancel(self) -> None:
+        """Forget the callback."""
+        self._callback = None
+
+    def run(self) -> None:
+        """Call back, unless cancelled."""
+        if self._callback is not None:
+            self._callback()

@@ -1,0 +1,162 @@
+"""Every error the bus raises on purpose.
+
+::
+
+    DueBusError
+    ├── InvalidArgument              a field is missing, malformed or out of its range
+    │   ├── NoTopicSpecified
+    │   └── NoEventSpecified
+    ├── NoDispatcherSpecified        the request names an engine this server does not run
+    ├── NoHandlerFound               a subscriber was required, and the topic has none
+    ├── DispatcherNotWorking         the engine is stopped, draining or out of reach
+    ├── DuplicateInitialized         an engine is started twice
+    ├── MaxQueuedEventsReached       the topic is full
+    ├── ConcurrentModification       an event was leased or changed meanwhile
+    ├── NotFound                     no such topic, group or event
+    ├── Unimplemented                this engine can't do that yet
+    └── PartialDispatch              one of several engines failed after others had stored the events
+
+``wire.status`` turns each class into one gRPC status; nothing else decides on status codes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from duebus_server.domain.model import EngineName
+
+
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """One wrong field: its path in the request, such as ``events[3].delay``, and what is wrong with it."""
+
+    field: str
+    description: str
+
+
+class DueBusError(Exception):
+    """The root of the tree.
+
+    Attributes:
+        reason: the word for programs, from the contract's error table.
+        metadata: what the error is about (topic, group, engine, event id), for ``ErrorInfo.metadata``.
+        retry_after_us: where repeating the call later helps, when to, in microseconds.
+    """
+
+    reason: ClassVar[str]
+
+    def __init__(
+        self, message: str, *, metadata: Mapping[str, str] | None = None, retry_after_us: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.metadata: Mapping[str, str] = metadata or {}
+        self.retry_after_us = retry_after_us
+
+
+class InvalidArgument(DueBusError):
+    """A field of the request is wrong; nothing was changed."""
+
+    reason = "INVALID_ARGUMENT"
+
+    def __init__(self, field: str, description: str) -> None:
+        super().__init__(f"{field}: {description}")
+        self.violation = FieldViolation(field, description)
+
+
+class NoTopicSpecified(InvalidArgument):
+    """The topic is empty."""
+
+    reason = "NO_TOPIC_SPECIFIED"
+
+    def __init__(self, field: str = "topic") -> None:
+        super().__init__(field, "a topic is required")
+
+
+class NoEventSpecified(InvalidArgument):
+    """A dispatch without events."""
+
+    reason = "NO_EVENT_SPECIFIED"
+
+    def __init__(self) -> None:
+        super().__init__("events", "at least one event is required")
+
+
+class NoDispatcherSpecified(DueBusError):
+    """The request names an engine that this server does not run."""
+
+    reason = "NO_DISPATCHER_SPECIFIED"
+
+
+class NoHandlerFound(DueBusError):
+    """``require_subscriber`` is set and the topic has no live subscriber."""
+
+    reason = "NO_HANDLER_FOUND"
+
+
+class DispatcherNotWorking(DueBusError):
+    """The engine is stopped or draining, or its storage can't be reached."""
+
+    reason = "DISPATCHER_NOT_WORKING"
+
+
+class DuplicateInitialized(DueBusError):
+    """An engine is started twice in one process."""
+
+    reason = "DUPLICATE_INITIALIZED"
+
+
+class MaxQueuedEventsReached(DueBusError):
+    """The topic holds as many events as it may; nothing was stored."""
+
+    reason = "MAX_QUEUED_EVENTS_REACHED"
+
+
+class ConcurrentModification(DueBusError):
+    """An event was leased or changed meanwhile; nothing was changed."""
+
+    reason = "CONCURRENT_MODIFICATION"
+
+
+class NotFound(DueBusError):
+    """No such topic, group or event."""
+
+    reason = "NOT_FOUND"
+
+    def __init__(self, kind: str, name: str, **metadata: str) -> None:
+        super().__init__(f"no {kind} {name!r}", metadata={**metadata, kind: name})
+
+
+class Unimplemented(DueBusError):
+    """This engine, or this version of the server, can't do that."""
+
+    reason = "UNIMPLEMENTED"
+
+
+class PartialDispatch(DueBusError):
+    """One of several engines failed after others had stored the events.
+
+    Attributes:
+        cause: why the one that failed did; its status is the status of the call.
+        stored_engines: the engines that hold the events.
+        event_ids: the ids under which they hold them, in request order.
+    """
+
+    def __init__(self, cause: DueBusError, stored_engines: Sequence[EngineName], event_ids: Sequence[str]) -> None:
+        stored = ", ".join(stored_engines)
+        super().__init__(
+            f"{cause} (already stored on: {stored}; repeating the same request_id is safe)",
+            metadata={**cause.metadata, "stored_engines": stored},
+            retry_after_us=cause.retry_after_us,
+        )
+        self.cause = cause
+        self.stored_engines = tuple(stored_engines)
+        self.event_ids = tuple(event_ids)
+
+    @property
+    def reason(self) -> str:  # type: ignore[override]  # the reason is that of the engine that failed
+        """The reason of the engine that failed."""
+        return self.cause.reason

@@ -1,0 +1,191 @@
+"""What the layers hand to each other. All times and durations are integer microseconds, all sizes bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+DEFAULT_GROUP = "default"
+
+
+class EngineName(StrEnum):
+    """Where events wait."""
+
+    LOCAL = "local"
+    REDIS = "redis"
+
+
+# --- dispatch ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class NewEvent:
+    """An event on its way in.
+
+    Attributes:
+        id: unique within the topic.
+        body: the event as it came over the wire, id included; engines store it and hand it out unread.
+        delay_us: due this long after it is stored; None when ``deliver_at_us`` says.
+        deliver_at_us: due at this time; None and no delay: at once.
+        max_retries: instead of the retry policy's; None leaves it to the policy.
+        id_is_generated: the id was filled in by the server; such an id can't come twice, so it need not be
+            remembered once the event is gone.
+    """
+
+    id: str
+    body: bytes
+    delay_us: int | None = None
+    deliver_at_us: int | None = None
+    max_retries: int | None = None
+    id_is_generated: bool = False
+
+    def due_us(self, now_us: int) -> int:
+        """When it is due, for an engine whose clock says ``now_us``; never before now."""
+        if self.delay_us is not None:
+            return now_us + self.delay_us
+        return max(now_us, self.deliver_at_us or 0)
+
+
+@dataclass(slots=True)
+class DispatchRequest:
+    """Events for one topic that are stored all together or not at all.
+
+    Attributes:
+        request_id: makes the request safe to repeat; empty when the caller gave none.
+        require_subscriber: refuse with NoHandlerFound unless the topic has a live subscriber.
+        origin: who dispatched, for the event's story; empty when unknown.
+    """
+
+    events: Sequence[NewEvent]
+    request_id: str = ""
+    require_subscriber: bool = False
+    origin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchAnswer:
+    """The ids of the events in request order, and those of them that added nothing."""
+
+    event_ids: Sequence[str]
+    duplicate_event_ids: Sequence[str] = ()
+
+
+# --- delivery ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriberInfo:
+    """One open stream, as others see it.
+
+    Attributes:
+        session_id: names the stream, on whichever replica.
+        consumer: the name the subscriber gave itself; may be empty.
+        connected_us: when the stream was opened.
+        in_flight: deliveries it holds.
+    """
+
+    session_id: str
+    consumer: str
+    connected_us: int
+    in_flight: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRequest:
+    """How much one session can take, and for how long.
+
+    Attributes:
+        max_events: at most so many events.
+        max_bytes: at most so many bytes of event bodies...
+        at_least_one: ...but the first event even if it is larger.
+        lease_us: how long each is leased; None: as the topic says.
+    """
+
+    max_events: int
+    max_bytes: int
+    at_least_one: bool = True
+    lease_us: int | None = None
+
+
+@dataclass(slots=True)
+class LeasedEvent:
+    """An event as one session got it, under a lease."""
+
+    event_id: str
+    body: bytes
+    fencing_token: int
+    attempt: int
+    deliver_at_us: int
+    dispatched_us: int
+    lease_expires_us: int
+    last_error: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseBatch:
+    """What a session got.
+
+    Attributes:
+        events: leased to it, the longest due first.
+        next_due_us: when there may be more: at or before now when there is more already, None when nothing waits.
+    """
+
+    events: Sequence[LeasedEvent]
+    next_due_us: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRef:
+    """Names one lease of a known topic and group: the event, and the fencing token the lease was given."""
+
+    event_id: str
+    fencing_token: int
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptedLease:
+    """A lease that has moved to another session, and the size of its event's body."""
+
+    fencing_token: int
+    size: int
+
+
+# --- settle -----------------------------------------------------------------------------------------------------------
+
+
+class LeaseFailureReason(StrEnum):
+    """Why a lease could not be settled or extended; nothing was changed."""
+
+    EXPIRED = "expired"
+    """The event is still there, but this lease is not its lease any more."""
+    SETTLED = "settled"
+    """The event is gone from the group: acked, dead or cancelled."""
+    MALFORMED = "malformed"
+    """Not a lease token of this bus."""
+    ENGINE_STOPPED = "engine_stopped"
+    """The engine is stopped, or this server does not run it."""
+
+
+class NackAction(StrEnum):
+    """What becomes of an event that is given back."""
+
+    RETRY = "retry"
+    """After ``delay_us``, or the retry policy's backoff; dead when no retries are left."""
+    DEAD_LETTER = "dead_letter"
+    RELEASE = "release"
+    """Ready again at once, the attempt not counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class NackRef:
+    """One delivery to give back, and how."""
+
+    lease: LeaseRef
+    action: NackAction = NackAction.RETRY
+    delay_us: int | None = None
+    error: str = ""

@@ -1,0 +1,145 @@
+"""The bus as its operators see it: topics, groups and events from outside.
+
+All times and durations are integer microseconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from duebus_server.domain.clock import MINUTE, SECOND
+from duebus_server.domain.retry import RetryPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from duebus_server.domain.model import SubscriberInfo
+    from duebus_server.domain.states import EventState
+
+
+@dataclass(frozen=True, slots=True)
+class TopicConfig:
+    """The settings of a topic.
+
+    Attributes:
+        max_queued: how many events it may hold, dead letters not counted; 0 is unlimited.
+        dead_letter_retention_us: dead letters are purged this long after they died; 0 is never.
+        dedupe_window_us: for how long request ids, and ids of events that are gone, are remembered.
+    """
+
+    retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
+    lease_us: int = 30 * SECOND
+    max_queued: int = 0
+    dead_letter_retention_us: int = 0
+    dedupe_window_us: int = 10 * MINUTE
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Averages over the last minute, in events a second."""
+
+    dispatched: float = 0.0
+    delivered: float = 0.0
+    acked: float = 0.0
+    nacked: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class GroupInfo:
+    """A group seen from outside. ``group`` is empty for the events of a topic that has no group yet."""
+
+    group: str
+    paused: bool
+    counts: dict[EventState, int]
+    subscribers: Sequence[SubscriberInfo]
+    oldest_ready_age_us: int | None
+    rates: Rates
+
+
+@dataclass(frozen=True, slots=True)
+class TopicInfo:
+    """A topic seen from outside. ``queued`` counts each event once, however many groups wait for it."""
+
+    topic: str
+    config: TopicConfig
+    queued: int
+    groups: Sequence[GroupInfo]
+
+
+class AttemptOutcome(StrEnum):
+    """How a delivery ended."""
+
+    UNDER_WAY = "under_way"
+    NACKED = "nacked"
+    DEAD = "dead"
+    RELEASED = "released"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One delivery of an event and how it ended. ``ended_us`` is None while it is under way."""
+
+    attempt: int
+    started_us: int
+    ended_us: int | None
+    consumer: str
+    outcome: AttemptOutcome
+    error: str = ""
+
+
+MAX_HISTORY = 20
+"""So many attempts of an event's story are kept for each group, the latest ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventGroupInfo:
+    """Where an event stands in one group. Times that do not apply to its state are None."""
+
+    group: str
+    state: EventState
+    attempts: int
+    max_retries: int
+    deliver_at_us: int
+    last_error: str
+    lease_expires_us: int | None = None
+    consumer: str = ""
+    dead_us: int | None = None
+    history: Sequence[Attempt] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EventInfo:
+    """An event and where it stands in the groups that are not done with it."""
+
+    event_id: str
+    body: bytes
+    dispatched_us: int
+    origin: str
+    groups: Sequence[EventGroupInfo]
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """A part of a longer list, and where the next part begins: None when there is none."""
+
+    events: Sequence[EventInfo]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EventQuery:
+    """Which events of a group to list.
+
+    Attributes:
+        cursor: where the page begins, as an earlier page said; None begins at the start.
+        newest_first: by the time the state is ordered by: due, lease expiry or death.
+    """
+
+    group: str
+    state: EventState
+    limit: int
+    cursor: str | None = None
+    newest_first: bool = False

@@ -1,0 +1,1 @@
+"""Where events wait: the contract of an engine, and the engines."""

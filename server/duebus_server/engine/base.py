@@ -1,0 +1,160 @@
+"""The contract that every engine keeps.
+
+An engine is a set of verbs of the domain, all of them on batches. Each verb moves events along arrows of
+``domain.states`` in one atomic step: a crash before or after it leaves every event in exactly one state, and there is
+no in-between. The suite ``tests/engine_contract`` is this page as tests, and every engine passes it unchanged.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from duebus_server.domain.errors import DueBusError
+    from duebus_server.domain.model import (
+        AdoptedLease,
+        DispatchAnswer,
+        DispatchRequest,
+        EngineName,
+        LeaseBatch,
+        LeaseFailureReason,
+        LeaseRef,
+        LeaseRequest,
+        NackRef,
+        SubscriberInfo,
+    )
+    from duebus_server.domain.views import EventInfo, EventPage, EventQuery, TopicInfo
+
+
+class Watcher(Protocol):
+    """Hears what an engine has to tell. Called on the event loop; must not block and must not raise."""
+
+    def due(self, topic: str, group: str, at_us: int) -> None:
+        """The group has something to lease at ``at_us`` (now, if that has passed). May come too often, and may be
+        lost with a lost connection, so nobody relies on it alone.
+        """
+
+    def leases_ended(self, session_id: str, fencing_tokens: Sequence[int]) -> None:
+        """The session no longer holds these leases: settled, expired, or moved to another session."""
+
+
+class Engine(Protocol):
+    """Keeps events and says who may hold them.
+
+    Errors common to all verbs: DispatcherNotWorking when the engine is not started, is stopped, or its storage can't
+    be reached; then nothing was changed, or, where the answer was lost on its way, the verb can be repeated safely.
+    """
+
+    name: EngineName
+
+    @property
+    def lease_token_key(self) -> bytes:
+        """The secret that proves a lease token genuine; the same on all replicas of one bus."""
+
+    async def start(self) -> None:
+        """Be ready to work.
+
+        Raises:
+            DuplicateInitialized: it is started already.
+        """
+
+    async def stop(self) -> None:
+        """Let go of connections and memory. Harmless when it is not started."""
+
+    def watch(self, watcher: Watcher) -> None:
+        """Tell ``watcher`` from now on. One watcher an engine; set before ``start``."""
+
+    def now_us(self) -> int:
+        """The engine's clock: what due times and leases are judged by."""
+
+    # --- the life of an event ---------------------------------------------------------------------------------------
+
+    async def dispatch(self, topic: str, requests: Sequence[DispatchRequest]) -> list[DispatchAnswer | DueBusError]:
+        """Store the events of each request in every group of the topic, due when they say.
+
+        Each request is stored wholly or not at all; the answers are in request order. A ``request_id`` that was seen
+        within the dedupe window returns its first answer; an event id that the topic holds or held within it adds
+        nothing and is reported. A topic without groups keeps the events for the first group that joins.
+
+        Returns:
+            For each request its answer, or why nothing of it was stored: MaxQueuedEventsReached, NoHandlerFound.
+        """
+
+    async def lease(self, topic: str, group: str, session_id: str, request: LeaseRequest) -> LeaseBatch:
+        """Hand due events to a session that has joined the group, the longest due first, each under a new lease.
+
+        Never early by the engine's clock. Each lease gets a fencing token greater than all before in the group.
+        Expired leases of the group run out first, as in ``expire_leases``.
+
+        Raises:
+            NotFound: the session has not joined the group, or the group was deleted.
+        """
+
+    async def ack(self, topic: str, group: str, leases: Sequence[LeaseRef]) -> list[LeaseFailureReason | None]:
+        """The events are done; the group no longer holds them. None for each that was carried out."""
+
+    async def nack(self, topic: str, group: str, nacks: Sequence[NackRef]) -> list[LeaseFailureReason | None]:
+        """Give events back: to be retried, dead or released. None for each that was carried out."""
+
+    async def extend(
+        self, topic: str, group: str, leases: Sequence[LeaseRef], lease_us: int | None
+    ) -> list[LeaseFailureReason | None]:
+        """The leases expire ``lease_us`` from now (None: the topic's lease). None for each that was carried out."""
+
+    async def shorten(self, topic: str, group: str, session_id: str, grace_us: int) -> None:
+        """Every lease that the session still holds expires ``grace_us`` from now at the latest."""
+
+    async def expire_leases(self) -> None:
+        """The safety net: in every group, leases that have run out end; their events are ready again, or dead when no
+        retries are left. Also forgets what the dedupe window and the dead-letter retention have left behind.
+        """
+
+    async def next_due(self, topic: str, group: str) -> int | None:
+        """When the group next has something to lease: the earliest due time or lease expiry, or None."""
+
+    # --- sessions ---------------------------------------------------------------------------------------------------
+
+    async def join(self, topic: str, group: str, subscriber: SubscriberInfo) -> None:
+        """A session subscribes; the group is created if need be. When this returns, nothing dispatched afterwards is
+        missed by the group. The first group of a topic gets what was dispatched before it.
+        """
+
+    async def adopt(
+        self, topic: str, group: str, session_id: str, leases: Sequence[LeaseRef], lease_us: int | None
+    ) -> list[AdoptedLease | LeaseFailureReason]:
+        """Move leases to a session that has joined, and renew them as ``extend`` does."""
+
+    async def leave(self, topic: str, group: str, session_id: str) -> None:
+        """The session is gone from the group. Its leases stay until they are settled or run out."""
+
+    # --- administration ---------------------------------------------------------------------------------------------
+
+    async def queued(self) -> int:
+        """How many events the engine holds, dead letters not counted."""
+
+    async def list_topics(self, after: str, limit: int) -> list[TopicInfo]:
+        """Up to ``limit`` topics whose names come after ``after``, by name."""
+
+    async def get_topic(self, topic: str) -> TopicInfo:
+        """One topic.
+
+        Raises:
+            NotFound: no such topic.
+        """
+
+    async def list_events(self, topic: str, query: EventQuery) -> EventPage:
+        """A page of a group's events in one state.
+
+        Raises:
+            NotFound: no such topic or group.
+            InvalidArgument: the cursor is not one of this engine's.
+        """
+
+    async def get_event(self, topic: str, event_id: str) -> EventInfo:
+        """An event and its story in every group that is not done with it.
+
+        Raises:
+            NotFound: no such topic, or it does not hold the event.
+        """

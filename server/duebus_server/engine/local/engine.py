@@ -1,0 +1,272 @@
+"""The verbs of the local engine. Each is one synchronous step on the event loop, and so atomic."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from contextlib import contextmanager
+from itertools import count
+from typing import TYPE_CHECKING
+
+from duebus_server.domain.errors import (
+    DispatcherNotWorking,
+    DueBusError,
+    DuplicateInitialized,
+    NotFound,
+)
+from duebus_server.domain.model import (
+    AdoptedLease,
+    DispatchAnswer,
+    DispatchRequest,
+    EngineName,
+    LeaseBatch,
+    LeaseFailureReason,
+    LeaseRef,
+    LeaseRequest,
+    NackRef,
+    SubscriberInfo,
+)
+from duebus_server.engine.local import views
+from duebus_server.engine.local.records import SessionRecord
+from duebus_server.engine.local.topic import Topic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from duebus_server.domain.clock import Clock
+    from duebus_server.domain.views import EventInfo, EventPage, EventQuery, TopicConfig, TopicInfo
+    from duebus_server.engine.base import Watcher
+    from duebus_server.engine.local.group import Group
+
+
+class LocalEngine:
+    """Events in the memory of this process; ``engine.base.Engine`` says what each verb guarantees.
+
+    Not durable: what it holds goes with the process. It can't be shared by processes, and refuses to be used in a
+    fork of the one that started it.
+    """
+
+    name = EngineName.LOCAL
+
+    def __init__(self, clock: Clock, defaults: TopicConfig) -> None:
+        self._clock = clock
+        self._defaults = defaults
+        self._topics: dict[str, Topic] = {}
+        self._seq = count(1)
+        self._key = secrets.token_bytes(32)
+        self._watcher: Watcher | None = None
+        self._pid: int | None = None
+
+    @property
+    def lease_token_key(self) -> bytes:
+        """Made anew with the engine: tokens of an earlier process are foreign."""
+        return self._key
+
+    async def start(self) -> None:
+        """Be ready to work."""
+        if self._pid is not None:
+            raise DuplicateInitialized("engine local is started already", metadata={"engine": self.name})
+        self._pid = os.getpid()
+
+    async def stop(self) -> None:
+        """Forget everything."""
+        self._pid = None
+        self._topics.clear()
+
+    def watch(self, watcher: Watcher) -> None:
+        """Tell ``watcher`` from now on."""
+        self._watcher = watcher
+
+    def now_us(self) -> int:
+        """The clock that came in by constructor."""
+        return self._clock.now_us()
+
+    # --- the life of an event ---------------------------------------------------------------------------------------
+
+    async def dispatch(self, topic: str, requests: Sequence[DispatchRequest]) -> list[DispatchAnswer | DueBusError]:
+        """See ``Engine.dispatch``."""
+        now_us = self._working_now()
+        record = self._topic(topic, now_us)
+        answers = [record.dispatch(request, now_us) for request in requests]
+        for group in record.groups.values():
+            self._announce(topic, group)
+        return answers
+
+    async def lease(self, topic: str, group: str, session_id: str, request: LeaseRequest) -> LeaseBatch:
+        """See ``Engine.lease``."""
+        now_us = self._working_now()
+        record = self._joined(topic, group)
+        config = self._topics[topic].config
+        session = record.sessions.get(session_id)
+        if session is None:
+            raise NotFound("session", session_id, topic=topic, group=group)
+        record.promote(now_us)
+        lease_us = config.lease_us if request.lease_us is None else request.lease_us
+        leased = record.lease(session, request, lease_us, now_us)
+        self._announce_ended(record)
+        return LeaseBatch(leased, record.next_due())
+
+    async def ack(self, topic: str, group: str, leases: Sequence[LeaseRef]) -> list[LeaseFailureReason | None]:
+        """See ``Engine.ack``."""
+        now_us = self._working_now()
+        with self._settling(topic, group) as record:
+            return record.ack(leases, now_us) if record else [LeaseFailureReason.SETTLED] * len(leases)
+
+    async def nack(self, topic: str, group: str, nacks: Sequence[NackRef]) -> list[LeaseFailureReason | None]:
+        """See ``Engine.nack``."""
+        now_us = self._working_now()
+        with self._settling(topic, group) as record:
+            if not record:
+                return [LeaseFailureReason.SETTLED] * len(nacks)
+            return record.nack(nacks, now_us)
+
+    async def extend(
+        self, topic: str, group: str, leases: Sequence[LeaseRef], lease_us: int | None
+    ) -> list[LeaseFailureReason | None]:
+        """See ``Engine.extend``."""
+        now_us = self._working_now()
+        with self._settling(topic, group) as record:
+            if not record:
+                return [LeaseFailureReason.SETTLED] * len(leases)
+            expires_us = now_us + (self._topics[topic].config.lease_us if lease_us is None else lease_us)
+            return record.extend(leases, expires_us, now_us)
+
+    async def shorten(self, topic: str, group: str, session_id: str, grace_us: int) -> None:
+        """See ``Engine.shorten``."""
+        now_us = self._working_now()
+        with self._settling(topic, group) as record:
+            if record:
+                record.shorten(session_id, now_us + grace_us)
+
+    async def expire_leases(self) -> None:
+        """See ``Engine.expire_leases``."""
+        now_us = self._working_now()
+        for topic in list(self._topics.values()):
+            for group in topic.all_groups():
+                group.promote(now_us)
+                self._announce(topic.name, group)
+            topic.forget(now_us)
+            if topic.is_idle():
+                del self._topics[topic.name]
+
+    async def next_due(self, topic: str, group: str) -> int | None:
+        """See ``Engine.next_due``."""
+        self._working_now()
+        record = self._find(topic, group)
+        return record.next_due() if record else None
+
+    # --- sessions ---------------------------------------------------------------------------------------------------
+
+    async def join(self, topic: str, group: str, subscriber: SubscriberInfo) -> None:
+        """See ``Engine.join``."""
+        now_us = self._working_now()
+        record = self._topic(topic, now_us).group(group, now_us)
+        record.sessions[subscriber.session_id] = SessionRecord(
+            subscriber.session_id, subscriber.consumer, subscriber.connected_us
+        )
+
+    async def adopt(
+        self, topic: str, group: str, session_id: str, leases: Sequence[LeaseRef], lease_us: int | None
+    ) -> list[AdoptedLease | LeaseFailureReason]:
+        """See ``Engine.adopt``."""
+        now_us = self._working_now()
+        record = self._joined(topic, group)
+        session = record.sessions[session_id]
+        expires_us = now_us + (self._topics[topic].config.lease_us if lease_us is None else lease_us)
+        results: list[AdoptedLease | LeaseFailureReason] = []
+        for ref in leases:
+            size = record.adopt(ref, session, expires_us, now_us)
+            results.append(AdoptedLease(ref.fencing_token, size) if isinstance(size, int) else size)
+        self._announce(topic, record)
+        return results
+
+    async def leave(self, topic: str, group: str, session_id: str) -> None:
+        """See ``Engine.leave``."""
+        record = self._find(topic, group)
+        if record:
+            record.sessions.pop(session_id, None)
+
+    # --- administration ---------------------------------------------------------------------------------------------
+
+    async def queued(self) -> int:
+        """See ``Engine.queued``."""
+        return sum(topic.queued for topic in self._topics.values())
+
+    async def list_topics(self, after: str, limit: int) -> list[TopicInfo]:
+        """See ``Engine.list_topics``."""
+        now_us = self._working_now()
+        names = sorted(name for name in self._topics if name > after)[:limit]
+        return [views.topic_info(self._known(name, now_us), now_us) for name in names]
+
+    async def get_topic(self, topic: str) -> TopicInfo:
+        """See ``Engine.get_topic``."""
+        now_us = self._working_now()
+        return views.topic_info(self._known(topic, now_us), now_us)
+
+    async def list_events(self, topic: str, query: EventQuery) -> EventPage:
+        """See ``Engine.list_events``."""
+        return views.event_page(self._known(topic, self._working_now()), query)
+
+    async def get_event(self, topic: str, event_id: str) -> EventInfo:
+        """See ``Engine.get_event``."""
+        return views.event_info(self._known(topic, self._working_now()), event_id)
+
+    # --- the pieces -------------------------------------------------------------------------------------------------
+
+    def _working_now(self) -> int:
+        """The time, if the engine works.
+
+        Raises:
+            DispatcherNotWorking: it is not started, or this is a fork of the process that started it.
+        """
+        if self._pid != os.getpid():
+            raise DispatcherNotWorking("engine local is not running", metadata={"engine": self.name})
+        return self._clock.now_us()
+
+    def _topic(self, name: str, now_us: int) -> Topic:
+        """The topic of this name, made if need be."""
+        topic = self._topics.get(name)
+        if topic is None:
+            topic = self._topics[name] = Topic(name, self._defaults, lambda: next(self._seq), now_us)
+        return topic
+
+    def _known(self, name: str, now_us: int) -> Topic:
+        """A topic to look at, with what is due shown as ready."""
+        topic = self._topics.get(name)
+        if topic is None:
+            raise NotFound("topic", name)
+        for group in topic.all_groups():
+            group.promote(now_us)
+            self._announce(name, group)
+        return topic
+
+    def _find(self, topic: str, group: str) -> Group | None:
+        record = self._topics.get(topic)
+        return record.groups.get(group) if record else None
+
+    def _joined(self, topic: str, group: str) -> Group:
+        record = self._find(topic, group)
+        if record is None:
+            raise NotFound("group", group, topic=topic)
+        return record
+
+    @contextmanager
+    def _settling(self, topic: str, group: str) -> Iterator[Group | None]:
+        """The group, if there is one, and afterwards word to the watcher of what has changed in it."""
+        record = self._find(topic, group)
+        yield record
+        if record:
+            self._announce(topic, record)
+
+    def _announce(self, topic: str, group: Group) -> None:
+        """Tell the watcher which leases have ended, and when there is something to lease."""
+        self._announce_ended(group)
+        due_us = group.next_due()
+        if due_us is not None and self._watcher is not None:
+            self._watcher.due(topic, group.name, due_us)
+
+    def _announce_ended(self, group: Group) -> None:
+        ended, group.ended = group.ended, {}
+        if self._watcher is not None:
+            for session_id, fencing_tokens in ended.items():
+                self._watcher.leases_ended(session_id, fencing_tokens)

@@ -1,0 +1,293 @@
+"""One group of a topic: every event it is not done with, in exactly one state, and the moves between states.
+
+Each public method that moves events is one step of ``domain.states``; nothing awaits inside, so no other call sees
+a half-done move.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from duebus_server.domain.model import (
+    LeasedEvent,
+    LeaseFailureReason,
+    LeaseRef,
+    LeaseRequest,
+    NackAction,
+    NackRef,
+)
+from duebus_server.domain.states import EventState
+from duebus_server.domain.views import AttemptOutcome
+from duebus_server.engine.local.due_index import DueIndex
+from duebus_server.engine.local.meter import RateMeter
+from duebus_server.engine.local.records import Entry, Lease, SessionRecord, StoredEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from duebus_server.domain.retry import RetryPolicy
+    from duebus_server.domain.views import TopicConfig
+
+PROMOTE_LIMIT = 1_000
+"""So many events become ready, or lose an expired lease, in one step at the most: the loop is never held for long."""
+
+LEASE_EXPIRED = "the lease expired before the delivery was settled"
+
+
+class Holder(Protocol):
+    """The topic, as a group needs it: told when an event changes how many groups care about it."""
+
+    @property
+    def config(self) -> TopicConfig:
+        """The settings of the topic, as they are now."""
+
+    def no_longer_waiting(self, event: StoredEvent) -> None:
+        """In one more group the event is dead or gone."""
+
+    def let_go(self, event: StoredEvent, now_us: int) -> None:
+        """One more group is done with the event."""
+
+
+class Group:
+    """The events of one group by state.
+
+    Attributes:
+        ended: leases that have ended and not yet been announced: session id -> fencing tokens.
+        fencing_token: the last one given out.
+    """
+
+    def __init__(self, name: str, holder: Holder, now_us: int) -> None:
+        self.name = name
+        self.paused = False
+        self.entries: dict[str, Entry] = {}
+        self.indexes: dict[EventState, DueIndex[Entry]] = {state: DueIndex() for state in EventState}
+        self.sessions: dict[str, SessionRecord] = {}
+        self.ended: dict[str, list[int]] = {}
+        self.fencing_token = 0
+        self.dispatched = RateMeter(now_us)
+        self.delivered = RateMeter(now_us)
+        self.acked = RateMeter(now_us)
+        self.nacked = RateMeter(now_us)
+        self._holder = holder
+
+    @property
+    def retry_policy(self) -> RetryPolicy:
+        """What becomes of events that fail here."""
+        return self._holder.config.retry_policy
+
+    # --- into the group ---------------------------------------------------------------------------------------------
+
+    def put(self, event: StoredEvent, due_us: int, now_us: int) -> None:
+        """A dispatched event arrives: SCHEDULED, or READY when it is due."""
+        state = EventState.SCHEDULED if due_us > now_us else EventState.READY
+        entry = Entry(event, state, due_us, due_us)
+        self.entries[event.id] = entry
+        self.indexes[state].add(due_us, event.seq, entry)
+        event.holders += 1
+        event.waiting += 1
+
+    # --- time passes ------------------------------------------------------------------------------------------------
+
+    def promote(self, now_us: int) -> None:
+        """Do what is due, up to PROMOTE_LIMIT of each: SCHEDULED -> READY, and expired leases -> READY or DEAD."""
+        for entry in self._first_until(EventState.SCHEDULED, now_us):
+            self._move(entry, EventState.READY, entry.at_us)
+        for entry in self._first_until(EventState.LEASED, now_us):
+            self._expire(entry, now_us)
+
+    def next_due(self) -> int | None:
+        """When there is next something to lease: a ready event, a due one, or a lease that runs out."""
+        if self.paused:
+            return None
+        times = [
+            first[0]
+            for state in (EventState.READY, EventState.SCHEDULED, EventState.LEASED)
+            if (first := self.indexes[state].first()) is not None
+        ]
+        return min(times, default=None)
+
+    def _first_until(self, state: EventState, now_us: int) -> list[Entry]:
+        """The entries of a state whose time has come."""
+        found: list[Entry] = []
+        for at_us, _, entry in self.indexes[state].ascending():
+            if at_us > now_us or len(found) == PROMOTE_LIMIT:
+                break
+            found.append(entry)
+        return found
+
+    def _expire(self, entry: Entry, now_us: int) -> None:
+        lease = self._end_lease(entry)
+        entry.last_error = LEASE_EXPIRED
+        if entry.attempt > self.max_retries(entry):
+            entry.record(lease, AttemptOutcome.DEAD, LEASE_EXPIRED, now_us)
+            self._die(entry, now_us)
+        else:
+            entry.record(lease, AttemptOutcome.EXPIRED, LEASE_EXPIRED, now_us)
+            self._move(entry, EventState.READY, entry.deliver_at_us)
+
+    # --- lease ------------------------------------------------------------------------------------------------------
+
+    def lease(self, session: SessionRecord, request: LeaseRequest, lease_us: int, now_us: int) -> list[LeasedEvent]:
+        """READY -> LEASED for as many as the session has room for, the longest due first."""
+        if self.paused:
+            return []
+        leased: list[LeasedEvent] = []
+        ready = self.indexes[EventState.READY]
+        expires_us = now_us + lease_us
+        bytes_left = request.max_bytes
+        while len(leased) < request.max_events and (first := ready.first()) is not None:
+            entry = first[1]
+            bytes_left -= len(entry.event.body)
+            if bytes_left < 0 and (leased or not request.at_least_one):
+                break
+            leased.append(self._lease_one(entry, session, expires_us, now_us))
+        self.delivered.mark(len(leased), now_us)
+        return leased
+
+    def _lease_one(self, entry: Entry, session: SessionRecord, expires_us: int, now_us: int) -> LeasedEvent:
+        event = entry.event
+        self.fencing_token += 1
+        entry.attempt += 1
+        entry.lease = Lease(session.session_id, session.consumer, self.fencing_token, now_us)
+        session.held[self.fencing_token] = entry
+        self._move(entry, EventState.LEASED, expires_us)
+        return LeasedEvent(
+            event.id,
+            event.body,
+            self.fencing_token,
+            entry.attempt,
+            entry.deliver_at_us,
+            event.dispatched_us,
+            expires_us,
+            entry.last_error,
+        )
+
+    # --- settle -----------------------------------------------------------------------------------------------------
+
+    def ack(self, leases: Sequence[LeaseRef], now_us: int) -> list[LeaseFailureReason | None]:
+        """LEASED -> removed."""
+        results = [self._ack_one(ref, now_us) for ref in leases]
+        self.acked.mark(results.count(None), now_us)
+        return results
+
+    def nack(self, nacks: Sequence[NackRef], now_us: int) -> list[LeaseFailureReason | None]:
+        """LEASED -> SCHEDULED, READY or DEAD, as each says."""
+        results = [self._nack_one(nack, now_us) for nack in nacks]
+        self.nacked.mark(results.count(None), now_us)
+        return results
+
+    def extend(self, leases: Sequence[LeaseRef], expires_us: int, now_us: int) -> list[LeaseFailureReason | None]:
+        """The leases expire at ``expires_us``."""
+        return [self._extend_one(ref, expires_us, now_us) for ref in leases]
+
+    def adopt(self, ref: LeaseRef, session: SessionRecord, expires_us: int, now_us: int) -> LeaseFailureReason | int:
+        """Move a lease to ``session`` and renew it; the size of the event's body, or why not."""
+        entry = self._held(ref, now_us)
+        if not isinstance(entry, Entry):
+            return entry
+        lease = self._end_lease(entry)
+        entry.lease = Lease(session.session_id, session.consumer, lease.fencing_token, lease.started_us)
+        session.held[lease.fencing_token] = entry
+        self._move(entry, EventState.LEASED, expires_us)
+        return len(entry.event.body)
+
+    def shorten(self, session_id: str, expires_us: int) -> None:
+        """The leases of this session expire at ``expires_us`` at the latest."""
+        session = self.sessions.get(session_id)
+        for entry in session.held.values() if session is not None else ():
+            if entry.at_us > expires_us:
+                self._move(entry, EventState.LEASED, expires_us)
+
+    def _ack_one(self, ref: LeaseRef, now_us: int) -> LeaseFailureReason | None:
+        entry = self._held(ref, now_us)
+        if not isinstance(entry, Entry):
+            return entry
+        self._end_lease(entry)
+        self._remove(entry, now_us)
+        return None
+
+    def _nack_one(self, nack: NackRef, now_us: int) -> LeaseFailureReason | None:
+        entry = self._held(nack.lease, now_us)
+        if not isinstance(entry, Entry):
+            return entry
+        lease = self._end_lease(entry)
+        if nack.action is NackAction.RELEASE:
+            self._release(entry, lease, now_us)
+        elif nack.action is NackAction.DEAD_LETTER or entry.attempt > self.max_retries(entry):
+            entry.last_error = nack.error
+            entry.record(lease, AttemptOutcome.DEAD, nack.error, now_us)
+            self._die(entry, now_us)
+        else:
+            entry.last_error = nack.error
+            entry.record(lease, AttemptOutcome.NACKED, nack.error, now_us)
+            self._retry(entry, nack.delay_us, now_us)
+        return None
+
+    def _extend_one(self, ref: LeaseRef, expires_us: int, now_us: int) -> LeaseFailureReason | None:
+        entry = self._held(ref, now_us)
+        if not isinstance(entry, Entry):
+            return entry
+        self._move(entry, EventState.LEASED, expires_us)
+        return None
+
+    def _release(self, entry: Entry, lease: Lease, now_us: int) -> None:
+        entry.record(lease, AttemptOutcome.RELEASED, "", now_us)
+        entry.attempt -= 1
+        self._move(entry, EventState.READY, entry.deliver_at_us)
+
+    def _retry(self, entry: Entry, delay_us: int | None, now_us: int) -> None:
+        wait_us = self.retry_policy.backoff_us(entry.attempt) if delay_us is None else delay_us
+        entry.deliver_at_us = now_us + wait_us
+        self._move(entry, EventState.SCHEDULED, entry.deliver_at_us)
+
+    # --- dead letters -----------------------------------------------------------------------------------------------
+
+    def purge_dead(self, died_before_us: int, now_us: int) -> None:
+        """DEAD -> removed for what died before then, up to PROMOTE_LIMIT."""
+        for entry in self._first_until(EventState.DEAD, died_before_us):
+            self._remove(entry, now_us)
+
+    # --- the pieces -------------------------------------------------------------------------------------------------
+
+    def _held(self, ref: LeaseRef, now_us: int) -> Entry | LeaseFailureReason:
+        """The entry that this lease holds, or why it does not."""
+        entry = self.entries.get(ref.event_id)
+        if entry is None or entry.state is EventState.DEAD:
+            return LeaseFailureReason.SETTLED
+        lease = entry.lease
+        if lease is None or lease.fencing_token != ref.fencing_token or entry.at_us <= now_us:
+            return LeaseFailureReason.EXPIRED
+        return entry
+
+    def max_retries(self, entry: Entry) -> int:
+        """How often an event may be retried: its own wish, or else the group's policy."""
+        own = entry.event.max_retries
+        return self.retry_policy.max_retries if own is None else own
+
+    def _end_lease(self, entry: Entry) -> Lease:
+        lease = entry.lease
+        assert lease is not None  # noqa: S101  # callers have seen the entry in LEASED
+        entry.lease = None
+        self.ended.setdefault(lease.session_id, []).append(lease.fencing_token)
+        session = self.sessions.get(lease.session_id)
+        if session is not None:
+            del session.held[lease.fencing_token]
+        return lease
+
+    def _die(self, entry: Entry, now_us: int) -> None:
+        self._move(entry, EventState.DEAD, now_us)
+        self._holder.no_longer_waiting(entry.event)
+
+    def _move(self, entry: Entry, state: EventState, at_us: int) -> None:
+        seq = entry.event.seq
+        self.indexes[entry.state].remove(entry.at_us, seq)
+        entry.state = state
+        entry.at_us = at_us
+        self.indexes[state].add(at_us, seq, entry)
+
+    def _remove(self, entry: Entry, now_us: int) -> None:
+        self.indexes[entry.state].remove(entry.at_us, entry.event.seq)
+        del self.entries[entry.event.id]
+        if entry.state is not EventState.DEAD:
+            self._holder.no_longer_waiting(entry.event)
+        self._holder.let_go(entry.event, now_us)

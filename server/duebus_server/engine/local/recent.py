@@ -1,0 +1,45 @@
+"""A memory that forgets: what was seen within a window of time."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Generic, TypeVar
+
+V = TypeVar("V")
+
+
+class RecentMemory(Generic[V]):
+    """Values by key, each for a window of time from when it was remembered.
+
+    Forgetting costs O(1) an item, because items are remembered in the order in which they expire.
+    """
+
+    __slots__ = ("_items",)
+
+    def __init__(self) -> None:
+        self._items: OrderedDict[str, tuple[int, V]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def remember(self, key: str, value: V, until_us: int) -> None:
+        """Keep ``value`` until ``until_us``; a key that is known keeps the newer value."""
+        self._items[key] = (until_us, value)
+        self._items.move_to_end(key)
+
+    def get(self, key: str, now_us: int) -> V | None:
+        """The value, or None when it is unknown or its time has passed."""
+        return self._items[key][1] if self.knows(key, now_us) else None
+
+    def knows(self, key: str, now_us: int) -> bool:
+        """Whether the key was remembered and its time has not passed."""
+        item = self._items.get(key)
+        return item is not None and item[0] > now_us
+
+    def forget_before(self, now_us: int) -> None:
+        """Drop what has expired."""
+        while self._items:
+            key, (until_us, _) = next(iter(self._items.items()))
+            if until_us > now_us:
+                return
+            del self._items[key]

@@ -1,0 +1,83 @@
+"""What the local engine keeps in memory for each event."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from duebus_server.domain.model import SubscriberInfo
+from duebus_server.domain.views import MAX_HISTORY, Attempt, AttemptOutcome
+
+if TYPE_CHECKING:
+    from duebus_server.domain.states import EventState
+
+
+@dataclass(slots=True)
+class StoredEvent:
+    """An event, kept once however many groups wait for it.
+
+    Attributes:
+        seq: grows with every event of the engine; breaks ties between equal times.
+        holders: groups that are not done with it; the event is dropped with the last one.
+        waiting: those of them in which it is not dead; while there is one, it counts as queued.
+    """
+
+    id: str
+    body: bytes
+    seq: int
+    dispatched_us: int
+    max_retries: int | None
+    id_is_generated: bool
+    origin: str
+    holders: int = 0
+    waiting: int = 0
+
+
+@dataclass(slots=True)
+class Lease:
+    """Who holds an event, and since when. The expiry is the entry's ``at_us``."""
+
+    session_id: str
+    consumer: str
+    fencing_token: int
+    started_us: int
+
+
+@dataclass(slots=True)
+class Entry:
+    """One event in one group.
+
+    Attributes:
+        at_us: its place in the index of its state: due time, lease expiry, or time of death.
+        attempt: deliveries that count, the one under way included.
+        history: the attempts that have ended, oldest first; None before the first one.
+    """
+
+    event: StoredEvent
+    state: EventState
+    at_us: int
+    deliver_at_us: int
+    attempt: int = 0
+    last_error: str = ""
+    lease: Lease | None = None
+    history: list[Attempt] | None = None
+
+    def record(self, lease: Lease, outcome: AttemptOutcome, error: str, now_us: int) -> None:
+        """Add the attempt that ends now to the story."""
+        history = self.history = self.history or []
+        history.append(Attempt(self.attempt, lease.started_us, now_us, lease.consumer, outcome, error))
+        del history[:-MAX_HISTORY]
+
+
+@dataclass(slots=True)
+class SessionRecord:
+    """A stream that has joined a group, and the entries it holds, by fencing token."""
+
+    session_id: str
+    consumer: str
+    connected_us: int
+    held: dict[int, Entry] = field(default_factory=dict)
+
+    def info(self) -> SubscriberInfo:
+        """The session as others see it."""
+        return SubscriberInfo(self.session_id, self.consumer, self.connected_us, len(self.held))

@@ -1,0 +1,151 @@
+"""One topic: its events, each kept once, its groups, and what it remembers against duplicates."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from duebus_server.domain.clock import SECOND
+from duebus_server.domain.errors import DueBusError, MaxQueuedEventsReached, NoHandlerFound
+from duebus_server.domain.model import DispatchAnswer, DispatchRequest, NewEvent
+from duebus_server.engine.local.group import Group
+from duebus_server.engine.local.recent import RecentMemory
+from duebus_server.engine.local.records import StoredEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from duebus_server.domain.views import TopicConfig
+
+RETRY_WHEN_FULL_US = SECOND
+"""What a caller is told to wait when the topic is full."""
+
+
+class Topic:
+    """The events of one topic.
+
+    Attributes:
+        events: by id, each until the last group is done with it.
+        groups: by name.
+        unclaimed: holds the events of a topic that has no group yet; the first group takes it over.
+        queued: events that are not dead in every group that holds them.
+    """
+
+    def __init__(self, name: str, config: TopicConfig, next_seq: Callable[[], int], now_us: int) -> None:
+        self.name = name
+        self.config = config
+        self.events: dict[str, StoredEvent] = {}
+        self.groups: dict[str, Group] = {}
+        self.unclaimed: Group | None = None
+        self.queued = 0
+        self._next_seq = next_seq
+        self._recent_ids: RecentMemory[None] = RecentMemory()
+        self._answers: RecentMemory[DispatchAnswer] = RecentMemory()
+        self._created_us = now_us
+
+    # --- groups -----------------------------------------------------------------------------------------------------
+
+    def group(self, name: str, now_us: int) -> Group:
+        """The group of this name; made if need be. The first one takes over what was dispatched before it."""
+        group = self.groups.get(name)
+        if group is None:
+            group, self.unclaimed = self.unclaimed or Group(name, self, now_us), None
+            group.name = name
+            self.groups[name] = group
+        return group
+
+    def receivers(self) -> Iterable[Group]:
+        """The groups that get what is dispatched now."""
+        if self.groups:
+            return self.groups.values()
+        if self.unclaimed is None:
+            self.unclaimed = Group("", self, self._created_us)
+        return (self.unclaimed,)
+
+    def has_subscriber(self) -> bool:
+        """Whether a session of any group is connected."""
+        return any(group.sessions for group in self.groups.values())
+
+    # --- dispatch ---------------------------------------------------------------------------------------------------
+
+    def dispatch(self, request: DispatchRequest, now_us: int) -> DispatchAnswer | DueBusError:
+        """Store a request's events in every group, all or none; see ``Engine.dispatch``."""
+        known = self._answers.get(request.request_id, now_us)
+        if known is not None:
+            return known
+        if request.require_subscriber and not self.has_subscriber():
+            return NoHandlerFound(f"topic {self.name!r} has no subscriber", metadata={"topic": self.name})
+        fresh, duplicates = self._without_duplicates(request.events, now_us)
+        if self.config.max_queued and self.queued + len(fresh) > self.config.max_queued:
+            return self._full()
+        self._store(fresh, request.origin, now_us)
+        answer = DispatchAnswer([event.id for event in request.events], duplicates)
+        if request.request_id:
+            self._answers.remember(request.request_id, answer, now_us + self.config.dedupe_window_us)
+        return answer
+
+    def _without_duplicates(self, events: Sequence[NewEvent], now_us: int) -> tuple[list[NewEvent], list[str]]:
+        fresh: dict[str, NewEvent] = {}
+        duplicates: list[str] = []
+        for event in events:
+            if event.id in fresh or event.id in self.events or self._recent_ids.knows(event.id, now_us):
+                duplicates.append(event.id)
+            else:
+                fresh[event.id] = event
+        return list(fresh.values()), duplicates
+
+    def _store(self, events: Sequence[NewEvent], origin: str, now_us: int) -> None:
+        receivers = list(self.receivers())
+        for new in events:
+            stored = StoredEvent(
+                new.id, new.body, self._next_seq(), now_us, new.max_retries, new.id_is_generated, origin
+            )
+            self.events[new.id] = stored
+            due_us = new.due_us(now_us)
+            for group in receivers:
+                group.put(stored, due_us, now_us)
+        self.queued += len(events)
+        for group in receivers:
+            group.dispatched.mark(len(events), now_us)
+
+    def _full(self) -> MaxQueuedEventsReached:
+        return MaxQueuedEventsReached(
+            f"topic {self.name!r} holds {self.queued} events of at most {self.config.max_queued}",
+            metadata={"topic": self.name, "max_queued": str(self.config.max_queued)},
+            retry_after_us=RETRY_WHEN_FULL_US,
+        )
+
+    # --- what groups tell -------------------------------------------------------------------------------------------
+
+    def no_longer_waiting(self, event: StoredEvent) -> None:
+        """In one more group the event is dead or gone; after the last it no longer counts as queued."""
+        event.waiting -= 1
+        if not event.waiting:
+            self.queued -= 1
+
+    def let_go(self, event: StoredEvent, now_us: int) -> None:
+        """One more group is done with the event; after the last it is gone."""
+        event.holders -= 1
+        if event.holders:
+            return
+        del self.events[event.id]
+        if not event.id_is_generated:
+            self._recent_ids.remember(event.id, None, now_us + self.config.dedupe_window_us)
+
+    # --- housekeeping -----------------------------------------------------------------------------------------------
+
+    def all_groups(self) -> list[Group]:
+        """The groups, and first the events that no group has claimed."""
+        unclaimed = [self.unclaimed] if self.unclaimed is not None else []
+        return unclaimed + list(self.groups.values())
+
+    def forget(self, now_us: int) -> None:
+        """Drop what the dedupe window and the dead-letter retention have left behind."""
+        if self.config.dead_letter_retention_us:
+            for group in self.groups.values():
+                group.purge_dead(now_us - self.config.dead_letter_retention_us, now_us)
+        self._recent_ids.forget_before(now_us)
+        self._answers.forget_before(now_us)
+
+    def is_idle(self) -> bool:
+        """Nothing in it, and nobody would miss it."""
+        return not (self.events or self.groups or self._recent_ids or self._answers)

@@ -1,0 +1,122 @@
+"""What the local engine shows of itself: topics, groups and events from outside."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from duebus_server.domain.errors import InvalidArgument, NotFound
+from duebus_server.domain.model import DEFAULT_GROUP
+from duebus_server.domain.states import EventState
+from duebus_server.domain.views import (
+    Attempt,
+    AttemptOutcome,
+    EventGroupInfo,
+    EventInfo,
+    EventPage,
+    EventQuery,
+    GroupInfo,
+    Rates,
+    TopicInfo,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from duebus_server.engine.local.group import Group
+    from duebus_server.engine.local.records import Entry
+    from duebus_server.engine.local.topic import Topic
+
+
+def topic_info(topic: Topic, now_us: int) -> TopicInfo:
+    """A topic with its groups by name; the events without a group as a group without a name."""
+    groups = [group_info(group, now_us) for group in topic.all_groups()]
+    return TopicInfo(topic.name, topic.config, topic.queued, groups)
+
+
+def group_info(group: Group, now_us: int) -> GroupInfo:
+    """Counts, subscribers, age and rates; O(subscribers)."""
+    oldest = group.indexes[EventState.READY].first()
+    return GroupInfo(
+        group.name,
+        group.paused,
+        {state: len(index) for state, index in group.indexes.items()},
+        [session.info() for session in group.sessions.values()],
+        max(0, now_us - oldest[0]) if oldest else None,
+        Rates(
+            group.dispatched.per_second(now_us),
+            group.delivered.per_second(now_us),
+            group.acked.per_second(now_us),
+            group.nacked.per_second(now_us),
+        ),
+    )
+
+
+def event_page(topic: Topic, query: EventQuery) -> EventPage:
+    """A page of a group's events in one state; O(log n + page)."""
+    group = _group(topic, query.group)
+    index = group.indexes[query.state]
+    start = _parse_cursor(query.cursor)
+    ordered = index.descending(start) if query.newest_first else index.ascending(start)
+    found = list(islice(ordered, query.limit + 1))
+    page = found[: query.limit]
+    events = [_event_info(entry, [_entry_info(group, entry)]) for _, _, entry in page]
+    more = len(found) > query.limit
+    return EventPage(events, f"{page[-1][0]}.{page[-1][1]}" if more else None)
+
+
+def event_info(topic: Topic, event_id: str) -> EventInfo:
+    """An event and its whole story in every group that is not done with it."""
+    entries = [(group, group.entries[event_id]) for group in topic.all_groups() if event_id in group.entries]
+    if not entries:
+        raise NotFound("event", event_id, topic=topic.name)
+    groups = [_entry_info(group, entry, _history(entry)) for group, entry in entries]
+    return _event_info(entries[0][1], groups)
+
+
+def _group(topic: Topic, name: str) -> Group:
+    if not name and topic.unclaimed is not None:
+        return topic.unclaimed
+    group = topic.groups.get(name or DEFAULT_GROUP)
+    if group is None:
+        raise NotFound("group", name or DEFAULT_GROUP, topic=topic.name)
+    return group
+
+
+def _parse_cursor(cursor: str | None) -> tuple[int, int] | None:
+    if cursor is None:
+        return None
+    try:
+        at_us, seq = cursor.split(".")
+        return int(at_us), int(seq)
+    except ValueError:
+        raise InvalidArgument("page_token", "not a page token of this request") from None
+
+
+def _event_info(entry: Entry, groups: Sequence[EventGroupInfo]) -> EventInfo:
+    event = entry.event
+    return EventInfo(event.id, event.body, event.dispatched_us, event.origin, groups)
+
+
+def _entry_info(group: Group, entry: Entry, history: Sequence[Attempt] = ()) -> EventGroupInfo:
+    return EventGroupInfo(
+        group=group.name,
+        state=entry.state,
+        attempts=entry.attempt,
+        max_retries=group.max_retries(entry),
+        deliver_at_us=entry.deliver_at_us,
+        last_error=entry.last_error,
+        lease_expires_us=entry.at_us if entry.state is EventState.LEASED else None,
+        consumer=entry.lease.consumer if entry.lease else "",
+        dead_us=entry.at_us if entry.state is EventState.DEAD else None,
+        history=history,
+    )
+
+
+def _history(entry: Entry) -> Sequence[Attempt]:
+    """The attempts that have ended, and the one under way."""
+    ended = list(entry.history or ())
+    if entry.lease is None:
+        return ended
+    lease = entry.lease
+    return [*ended, Attempt(entry.attempt, lease.started_us, None, lease.consumer, AttemptOutcome.UNDER_WAY)]
