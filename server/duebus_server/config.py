@@ -1,0 +1,190 @@
+"""The server's settings: from flags, ``DUEBUS_*`` environment variables or a TOML file, in that order."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from duebus_server.domain.clock import DAY, HOUR, MILLISECOND, MINUTE, SECOND
+from duebus_server.domain.limits import MAX_DRAIN_US, MAX_GRACE_US, MAX_LEASE_US, MIN_LEASE_US
+from duebus_server.domain.model import EngineName
+from duebus_server.domain.retry import RetryPolicy
+from duebus_server.domain.views import TopicConfig
+
+ENV_PREFIX = "DUEBUS_"
+
+_UNITS_US = {"us": 1, "ms": MILLISECOND, "s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s|m|h|d)")
+
+
+class SettingsError(Exception):
+    """A setting is wrong. Its text is one line that names the setting."""
+
+
+def parse_duration(text: object) -> int:
+    """``500ms``, ``30s``, ``5m``, ``2h``, ``1d`` as microseconds.
+
+    Raises:
+        ValueError: it is not of that form.
+    """
+    match = _DURATION.fullmatch(text.strip()) if isinstance(text, str) else None
+    if match is None:
+        raise ValueError(f"{text!r} is not a duration such as 500ms, 30s or 5m")
+    return round(float(match[1]) * _UNITS_US[match[2]])
+
+
+def _duration_us(value: object) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else parse_duration(value)
+
+
+def _parse_list(value: object) -> object:
+    """``local,redis`` from the environment as a list."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def format_duration(duration_us: int) -> str:
+    """Microseconds in the largest unit that leaves a whole number."""
+    unit = next(name for name, size in reversed(_UNITS_US.items()) if duration_us % size == 0)
+    return f"{duration_us // _UNITS_US[unit]}{unit}"
+
+
+def _within(low_us: int, high_us: int) -> AfterValidator:
+    """Bounds for a duration, with a message that speaks the unit of the setting."""
+
+    def check(duration_us: int) -> int:
+        if not low_us <= duration_us <= high_us:
+            raise ValueError(f"must be from {format_duration(low_us)} to {format_duration(high_us)}")
+        return duration_us
+
+    return AfterValidator(check)
+
+
+DurationUs = Annotated[int, BeforeValidator(_duration_us)]
+"""Microseconds; written as ``500ms``, ``30s``, ``5m``."""
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. The names are those of the flags, with ``_`` for ``-``.
+
+    Attributes:
+        listen: HOST:PORT; port 0 picks a free one.
+        engine: the engines to run; the first is the default.
+        redis_url: where Redis is, for the redis engine.
+        namespace: the prefix of all Redis keys.
+        max_queued: events a topic may hold on the local engine, dead letters not counted; 0 is unlimited.
+        processes: server processes to run; the local engine allows one.
+        sweep_interval: how often the safety net looks for expired leases, in microseconds.
+        config: a TOML file with any of these settings.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True)
+
+    listen: str = "127.0.0.1:50051"
+    engine: Annotated[tuple[EngineName, ...], NoDecode, BeforeValidator(_parse_list)] = (EngineName.LOCAL,)
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    namespace: str = Field("duebus", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
+    processes: int = Field(1, ge=1, le=64)
+    max_queued: int = Field(100_000, ge=0)
+    max_retries: int = Field(3, ge=0, le=1_000_000)
+    backoff_initial: Annotated[DurationUs, _within(MILLISECOND, 30 * DAY)] = SECOND // 2
+    backoff_max: Annotated[DurationUs, _within(MILLISECOND, 30 * DAY)] = 5 * MINUTE
+    lease: Annotated[DurationUs, _within(MIN_LEASE_US, MAX_LEASE_US)] = 30 * SECOND
+    disconnect_grace: Annotated[DurationUs, _within(0, MAX_GRACE_US)] = SECOND
+    dedupe_window: Annotated[DurationUs, _within(0, 7 * DAY)] = 10 * MINUTE
+    dead_letter_retention: Annotated[DurationUs, _within(0, 3650 * DAY)] = 0
+    sweep_interval: Annotated[DurationUs, _within(10 * MILLISECOND, MINUTE)] = SECOND
+    drain_timeout: Annotated[DurationUs, _within(0, MAX_DRAIN_US)] = 30 * SECOND
+    log_format: Literal["json", "console"] = "console"
+    config: Path | None = None
+
+    @field_validator("listen")
+    @classmethod
+    def _listen_is_an_address(cls, listen: str) -> str:
+        host, _, port = listen.rpartition(":")
+        if not host or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004  # the largest port
+            raise ValueError(f"{listen!r} is not HOST:PORT")
+        return listen
+
+    @field_validator("engine")
+    @classmethod
+    def _engines_are_named_once(cls, engine: tuple[EngineName, ...]) -> tuple[EngineName, ...]:
+        if not engine:
+            raise ValueError("at least one engine is required")
+        if len(set(engine)) < len(engine):
+            raise ValueError("an engine is named twice")
+        return engine
+
+    @model_validator(mode="after")
+    def _settings_fit_together(self) -> Settings:
+        if self.backoff_max < self.backoff_initial:
+            raise ValueError("backoff_max: is less than backoff_initial")
+        if self.processes > 1 and EngineName.LOCAL in self.engine:
+            raise ValueError("processes: the local engine lives in one process; more than 1 needs --engine redis alone")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # the library's signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # the library's signature
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags, then environment, then file."""
+        toml = TomlConfigSettingsSource(settings_cls, toml_file=_toml_path(init_settings, env_settings))
+        return init_settings, env_settings, toml
+
+    def topic_config(self, engine: EngineName) -> TopicConfig:
+        """The settings of a topic that has none of its own."""
+        return TopicConfig(
+            RetryPolicy(self.max_retries, self.backoff_initial, self.backoff_max),
+            lease_us=self.lease,
+            max_queued=self.max_queued if engine is EngineName.LOCAL or "max_queued" in self.model_fields_set else 0,
+            dead_letter_retention_us=self.dead_letter_retention,
+            dedupe_window_us=self.dedupe_window,
+        )
+
+
+def load_settings(flags: dict[str, Any]) -> Settings:
+    """The settings in force: ``flags`` (only those that were given) over the environment over the TOML file.
+
+    Raises:
+        SettingsError: one is wrong, unknown, or the file can't be read.
+    """
+    try:
+        return Settings(**flags)
+    except ValidationError as error:
+        _raise_first(error)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"config: {error}") from error
+
+
+def _toml_path(init: PydanticBaseSettingsSource, env: PydanticBaseSettingsSource) -> Path | None:
+    """The file that a flag or the environment names.
+
+    Raises:
+        FileNotFoundError: there is none; a file that was asked for is never passed over in silence.
+    """
+    named = init().get("config") or env().get("config")
+    if named and not Path(named).is_file():
+        raise FileNotFoundError(f"no such file: {named}")
+    return Path(named) if named else None
+
+
+def _raise_first(error: ValidationError) -> NoReturn:
+    """The first thing that is wrong, in one line."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"][:1])
+    what = "no such setting" if first["type"] == "extra_forbidden" else str(first["msg"]).removeprefix("Value error, ")
+    raise SettingsError(f"{where}: {what}" if where else what) from error

@@ -1,0 +1,79 @@
+"""What the bus accepts: names, numbers and sizes, and the checks that say no.
+
+Each check raises InvalidArgument with the path of the field it was given.
+"""
+
+from __future__ import annotations
+
+import re
+
+from duebus_server.domain.clock import DAY, HOUR, MILLISECOND, SECOND
+from duebus_server.domain.errors import InvalidArgument, NoTopicSpecified
+
+MAX_EVENTS = 1_000
+MAX_SETTLES = 10_000
+MAX_HELD_LEASES = 100_000
+MAX_EVENT_BYTES = 1 << 20
+MAX_ATTRIBUTE_BYTES = 64 << 10
+MAX_BATCH_BYTES = 4 << 20
+MAX_NAME_BYTES = 255
+MAX_ERROR_BYTES = 4 << 10
+MAX_IN_FLIGHT = 100_000
+MAX_IN_FLIGHT_BYTES = 1 << 30
+
+MAX_DELAY_US = 10 * 365 * DAY
+MIN_LEASE_US = 100 * MILLISECOND
+MAX_LEASE_US = 12 * HOUR
+MAX_GRACE_US = HOUR
+MAX_DRAIN_US = HOUR
+
+DEFAULT_IN_FLIGHT = 64
+DEFAULT_IN_FLIGHT_BYTES = 16 << 20
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
+_NAME_RULE = "must match [A-Za-z0-9][A-Za-z0-9._-]{0,254}"
+
+
+def check_topic(topic: str) -> None:
+    """A topic is required, and follows the rule for names.
+
+    Raises:
+        NoTopicSpecified: it is empty.
+        InvalidArgument: it breaks the rule.
+    """
+    if not topic:
+        raise NoTopicSpecified
+    check_name("topic", topic)
+
+
+def check_name(field: str, name: str) -> None:
+    """The rule for names of topics and groups."""
+    if not _NAME.fullmatch(name):
+        raise InvalidArgument(field, _NAME_RULE)
+
+
+def check_text(field: str, text: str, max_bytes: int = MAX_NAME_BYTES) -> None:
+    """Printable and short, for what is shown and stored as a name."""
+    if text and not text.isprintable():
+        raise InvalidArgument(field, "must be printable text")
+    check_length(field, len(text.encode()), max_bytes)
+
+
+def check_length(field: str, length: int, max_bytes: int) -> None:
+    """No larger than ``max_bytes``."""
+    if length > max_bytes:
+        raise InvalidArgument(field, f"has {length} bytes, at most {max_bytes} are allowed")
+
+
+def check_range(field: str, value: int, low: int, high: int) -> None:
+    """A plain number within its range."""
+    if not low <= value <= high:
+        raise InvalidArgument(field, f"is {value}, must be from {low} to {high}")
+
+
+def check_duration(field: str, duration_us: int, low_us: int, high_us: int) -> None:
+    """A duration within its range; the message speaks in seconds."""
+    if not low_us <= duration_us <= high_us:
+        raise InvalidArgument(
+            field, f"is {duration_us / SECOND:g} s, must be from {low_us / SECOND:g} s to {high_us / SECOND:g} s"
+        )
