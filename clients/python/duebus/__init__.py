@@ -1,0 +1,57 @@
+"""DueBus: dispatch events, now or for later, to workers in any language.
+
+`Client` is for programs without asyncio, `duebus.aio.Client` for those with; both have the same methods.
+Errors are those of `duebus.errors`.
+"""
+
+from duebus import aio, errors
+from duebus._core.delivery import Delivery
+from duebus._core.enums import AttemptOutcome, ClosingReason, Engine, EventState, LeaseFailureReason
+from duebus._core.frames import Closing, Deliveries, Frame, Heartbeat, Started
+from duebus._core.inspection import (
+    Attempt,
+    EventGroupInfo,
+    EventInfo,
+    GroupInfo,
+    Page,
+    Rates,
+    RetryPolicy,
+    Subscriber,
+    TopicConfig,
+    TopicInfo,
+)
+from duebus._core.model import Dispatched, LeaseFailure, Nack, NewEvent, StoppedEngine
+from duebus.errors import DueBusError, FieldViolation
+
+__all__ = [
+    "Attempt",
+    "AttemptOutcome",
+    "Closing",
+    "ClosingReason",
+    "Deliveries",
+    "Delivery",
+    "Dispatched",
+    "DueBusError",
+    "Engine",
+    "EventGroupInfo",
+    "EventInfo",
+    "EventState",
+    "FieldViolation",
+    "Frame",
+    "GroupInfo",
+    "Heartbeat",
+    "LeaseFailure",
+    "LeaseFailureReason",
+    "Nack",
+    "NewEvent",
+    "Page",
+    "Rates",
+    "RetryPolicy",
+    "Started",
+    "StoppedEngine",
+    "Subscriber",
+    "TopicConfig",
+    "TopicInfo",
+    "aio",
+    "errors",
+]

@@ -1,0 +1,223 @@
+"""The calls to the service EventBus: from the caller's arguments to a request, from an answer to the result."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from duebus._core import fields
+from duebus._core.call import Call, Method
+from duebus._core.delivery import Delivery
+from duebus._core.enums import (
+    Engine,
+    LeaseFailureReason,
+    engine_from_wire,
+    lease_failure_reason_from_wire,
+)
+from duebus._core.events import encode_event, encode_events
+from duebus._core.fields import Span
+from duebus._core.model import Dispatched, LeaseFailure, LeaseRef, Nack, NewEvent, StoppedEngine
+from duebus.errors import InvalidArgument
+from duebus.v1 import event_bus_pb2
+
+Engines = Iterable[Engine | str] | Engine | str
+LeaseCall = Call[Any, list[LeaseFailure]]
+
+_DISPATCH = Method("/duebus.v1.EventBus/Dispatch", event_bus_pb2.DispatchResponse)
+_ACK = Method("/duebus.v1.EventBus/Ack", event_bus_pb2.AckResponse)
+_NACK = Method("/duebus.v1.EventBus/Nack", event_bus_pb2.NackResponse)
+_EXTEND = Method("/duebus.v1.EventBus/Extend", event_bus_pb2.ExtendResponse)
+_STOP = Method("/duebus.v1.EventBus/Stop", event_bus_pb2.StopResponse)
+
+# The most that the server takes in one Ack, Nack or Extend.
+_MAX_LEASES = 10_000
+
+# What a repeated settle answers when its first try was carried out, and only the answer was lost: a lease token settles
+# once. Either way the event is no longer this holder's, and nothing is left for the caller to do.
+_DONE_BY_LOST_ACK = frozenset({LeaseFailureReason.SETTLED})
+_DONE_BY_LOST_NACK = frozenset({LeaseFailureReason.SETTLED, LeaseFailureReason.EXPIRED})
+_NOTHING_DONE: frozenset[LeaseFailureReason] = frozenset()
+
+_T = TypeVar("_T")
+
+
+def dispatch(
+    topic: str, event: NewEvent, *, engines: Engines, request_id: str | None, require_subscriber: bool
+) -> Call[event_bus_pb2.DispatchResponse, Dispatched]:
+    """One event."""
+    request = _dispatch_request(topic, [encode_event(event)], engines, request_id, require_subscriber)
+    return Call(_DISPATCH, request, lambda response, _: _read_dispatched(response)[0])
+
+
+def dispatch_many(
+    topic: str,
+    events: Iterable[NewEvent | Any],
+    *,
+    engines: Engines,
+    request_id: str | None,
+    require_subscriber: bool,
+) -> Call[event_bus_pb2.DispatchResponse, list[Dispatched]]:
+    """All of the events or none."""
+    request = _dispatch_request(topic, encode_events(events), engines, request_id, require_subscriber)
+    return Call(_DISPATCH, request, lambda response, _: _read_dispatched(response))
+
+
+def _dispatch_request(
+    topic: str,
+    events: list[event_bus_pb2.Event],
+    engines: Engines,
+    request_id: str | None,
+    require_subscriber: bool,
+) -> event_bus_pb2.DispatchRequest:
+    return event_bus_pb2.DispatchRequest(
+        topic=fields.text("topic", topic),
+        events=events,
+        engines=fields.engines("engines", engines),
+        # What makes the call repeatable.
+        request_id=fields.text("request_id", request_id) if request_id else str(uuid4()),
+        require_subscriber=require_subscriber,
+    )
+
+
+def _read_dispatched(response: event_bus_pb2.DispatchResponse) -> list[Dispatched]:
+    # Of several events with one id in a request, the first is the one that was stored.
+    duplicates = Counter(response.duplicate_event_ids)
+    results = []
+    for event_id in reversed(response.event_ids):
+        results.append(Dispatched(event_id, duplicates[event_id] > 0))
+        duplicates[event_id] -= 1
+    results.reverse()
+    return results
+
+
+def subscribe_request(
+    topic: str,
+    *,
+    group: str,
+    engine: Engine | str | None,
+    consumer: str,
+    max_in_flight: int,
+    max_in_flight_bytes: int,
+    lease: Span | None,
+    disconnect_grace: Span | None,
+    held_lease_tokens: Iterable[LeaseRef],
+) -> event_bus_pb2.SubscribeRequest:
+    """What opens a subscription's stream."""
+    request = event_bus_pb2.SubscribeRequest(
+        topic=fields.text("topic", topic),
+        group=fields.text("group", group),
+        engine=fields.engine("engine", engine),
+        consumer=fields.text("consumer", consumer),
+        max_in_flight=fields.uint32("max_in_flight", max_in_flight),
+        max_in_flight_bytes=fields.uint64("max_in_flight_bytes", max_in_flight_bytes),
+        held_lease_tokens=lease_tokens("held_lease_tokens", held_lease_tokens),
+    )
+    if lease is not None:
+        request.lease.CopyFrom(fields.duration("lease", lease))
+    if disconnect_grace is not None:
+        request.disconnect_grace.CopyFrom(fields.duration("disconnect_grace", disconnect_grace))
+    return request
+
+
+def ack(deliveries: Iterable[LeaseRef | Iterable[LeaseRef]]) -> Iterator[LeaseCall]:
+    """As many calls as it takes; none for no deliveries."""
+    tokens = lease_tokens("deliveries", _flatten(deliveries))
+    for batch in _batches(tokens):
+        yield Call(_ACK, event_bus_pb2.AckRequest(lease_tokens=batch), _read_failures_of_ack)
+
+
+def nack(nacks: Iterable[Nack]) -> Iterator[LeaseCall]:
+    """As many calls as it takes; none for no nacks."""
+    messages = [_encode_nack(each, f"nacks[{index}].") for index, each in enumerate(nacks)]
+    for batch in _batches(messages):
+        yield Call(_NACK, event_bus_pb2.NackRequest(nacks=batch), _read_failures_of_nack)
+
+
+def extend(deliveries: Iterable[LeaseRef] | LeaseRef, lease: Span | None) -> Iterator[LeaseCall]:
+    """As many calls as it takes; none for no deliveries."""
+    length = None if lease is None else fields.duration("lease", lease)
+    tokens = lease_tokens("deliveries", _flatten([deliveries]))
+    for batch in _batches(tokens):
+        request = event_bus_pb2.ExtendRequest(lease_tokens=batch, lease=length)
+        yield Call(_EXTEND, request, _read_failures)
+
+
+def stop(engines: Engines, drain_timeout: Span | None) -> Call[Any, list[StoppedEngine]]:
+    """Not repeatable: once the server has stopped, there is nobody left to answer."""
+    request = event_bus_pb2.StopRequest(engines=fields.engines("engines", engines))
+    if drain_timeout is not None:
+        request.drain_timeout.CopyFrom(fields.duration("drain_timeout", drain_timeout))
+    return Call(_STOP, request, lambda response, _: _read_stopped(response), repeatable=False, waits=True)
+
+
+def _read_stopped(response: event_bus_pb2.StopResponse) -> list[StoppedEngine]:
+    return [StoppedEngine(engine_from_wire(each.engine), each.released, each.queued) for each in response.engines]
+
+
+def lease_tokens(field: str, leases: Iterable[LeaseRef]) -> list[str]:
+    """The lease tokens of deliveries, or the tokens themselves."""
+    return [_lease_token(f"{field}[{index}]", each) for index, each in enumerate(leases)]
+
+
+def _lease_token(field: str, lease: LeaseRef) -> str:
+    if isinstance(lease, Delivery):
+        return lease.lease_token
+    if isinstance(lease, str):
+        return fields.text(field, lease)
+    raise TypeError(f"{field}: expected a Delivery or a lease token, got {type(lease).__name__}")
+
+
+def _flatten(leases: Iterable[LeaseRef | Iterable[LeaseRef]]) -> Iterator[LeaseRef]:
+    for each in leases:
+        if isinstance(each, Delivery | str) or not isinstance(each, Iterable):
+            yield each
+        else:
+            yield from each
+
+
+def _batches(items: list[_T]) -> Iterator[list[_T]]:
+    rest = iter(items)
+    while batch := list(islice(rest, _MAX_LEASES)):
+        yield batch
+
+
+def _encode_nack(nack: Nack, path: str) -> event_bus_pb2.Nack:
+    message = event_bus_pb2.Nack(
+        lease_token=_lease_token(f"{path}delivery", nack.delivery),
+        error=fields.text(f"{path}error", nack.error),
+    )
+    actions = [name for name in ("delay", "dead_letter", "release") if getattr(nack, name) not in (None, False)]
+    match actions:
+        case []:
+            pass
+        case ["delay"]:
+            message.delay.CopyFrom(fields.duration(f"{path}delay", nack.delay or 0.0))
+        case [action]:
+            setattr(message, action, True)
+        case [action, *others]:
+            together = f"can't be set together with {' and '.join(others)}"
+            raise InvalidArgument.of_field(f"{path}{action}", together)
+    return message
+
+
+def _read_failures_of_ack(response: event_bus_pb2.AckResponse, retried: bool) -> list[LeaseFailure]:
+    return _failures(response, _DONE_BY_LOST_ACK if retried else _NOTHING_DONE)
+
+
+def _read_failures_of_nack(response: event_bus_pb2.NackResponse, retried: bool) -> list[LeaseFailure]:
+    return _failures(response, _DONE_BY_LOST_NACK if retried else _NOTHING_DONE)
+
+
+def _read_failures(response: event_bus_pb2.ExtendResponse, _retried: bool) -> list[LeaseFailure]:
+    return _failures(response, _NOTHING_DONE)
+
+
+def _failures(
+    response: event_bus_pb2.AckResponse | event_bus_pb2.NackResponse | event_bus_pb2.ExtendResponse,
+    done: frozenset[LeaseFailureReason],
+) -> list[LeaseFailure]:
+    failures = (
+        LeaseFailure(each.lease_token, lease_failure_reason_from_wire(each.reason)) for each in response.failures
+    )
+    return [failure for failure in failures if failure.reason not in done]

@@ -1,0 +1,151 @@
+"""From Python's values to those of the wire. What is refused here would be lost or garbled on the way; whether a value
+is in its range is for the server to judge.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import TypeVar
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from duebus._core.enums import ENGINE_TO_WIRE, EVENT_STATE_TO_WIRE, Engine, EventState
+from duebus.errors import InvalidArgument
+from duebus.v1 import admin_pb2, event_bus_pb2
+
+Span = timedelta | float
+"""A length of time: a timedelta, or seconds."""
+
+_UINT32_MAX = 2**32 - 1
+_UINT64_MAX = 2**64 - 1
+
+_E = TypeVar("_E", bound=StrEnum)
+
+
+def text(field: str, value: object) -> str:
+    """The value itself.
+
+    Raises:
+        TypeError: it is not a str.
+        InvalidArgument: it can't be encoded as UTF-8.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{field}: expected a str, got {type(value).__name__}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidArgument.of_field(field, f"can't be encoded: {error}") from error
+    return value
+
+
+def uint32(field: str, value: int) -> int:
+    """The value itself, if it fits 32 bits."""
+    return _whole_number(field, value, _UINT32_MAX)
+
+
+def uint64(field: str, value: int) -> int:
+    """The value itself, if it fits 64 bits."""
+    return _whole_number(field, value, _UINT64_MAX)
+
+
+def _whole_number(field: str, value: int, most: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{field}: expected an int, got {type(value).__name__}")
+    if not 0 <= value <= most:
+        raise InvalidArgument.of_field(field, f"must be 0 to {most}, not {value}")
+    return value
+
+
+def attributes(field: str, value: Mapping[str, str] | None) -> dict[str, str]:
+    """A copy whose names and values are known to be text."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{field}: expected a mapping, got {type(value).__name__}")
+    return {text(field, name): text(f"{field}[{name!r}]", each) for name, each in value.items()}
+
+
+def duration(field: str, value: Span) -> Duration:
+    """To the microsecond.
+
+    Raises:
+        TypeError: the value is neither a timedelta nor a number.
+        InvalidArgument: it is NaN, infinite or larger than a timedelta can be.
+    """
+    message = Duration()
+    message.FromTimedelta(_timedelta(field, value))
+    return message
+
+
+def seconds(field: str, value: Span) -> float:
+    """The length in seconds; the same errors as `duration`, and InvalidArgument unless it is positive."""
+    length = _timedelta(field, value).total_seconds()
+    if length <= 0:
+        raise InvalidArgument.of_field(field, f"must be positive, not {value}")
+    return length
+
+
+def _timedelta(field: str, value: Span) -> timedelta:
+    if isinstance(value, timedelta):
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{field}: expected a timedelta or seconds, got {type(value).__name__}")
+    try:
+        if math.isfinite(value):
+            return timedelta(seconds=value)
+    except OverflowError as error:
+        raise InvalidArgument.of_field(field, "is longer than any duration can be") from error
+    raise InvalidArgument.of_field(field, f"must be a finite number of seconds, not {value}")
+
+
+def timestamp(field: str, value: datetime) -> Timestamp:
+    """To the microsecond.
+
+    Raises:
+        TypeError: the value is not a datetime.
+        InvalidArgument: it has no time zone, so that nobody can say which moment it means.
+    """
+    if not isinstance(value, datetime):
+        raise TypeError(f"{field}: expected a datetime, got {type(value).__name__}")
+    if value.utcoffset() is None:
+        raise InvalidArgument.of_field(field, f"{value.isoformat()} has no time zone; pass an aware datetime")
+    message = Timestamp()
+    message.FromDatetime(value)
+    return message
+
+
+def engine(field: str, value: Engine | str | None) -> event_bus_pb2.Engine:
+    """None is the server's default engine.
+
+    Raises:
+        InvalidArgument: there is no engine of that name.
+    """
+    if value is None:
+        return event_bus_pb2.ENGINE_UNSPECIFIED
+    return ENGINE_TO_WIRE[_member(field, Engine, value, ENGINE_TO_WIRE)]
+
+
+def engines(field: str, values: Iterable[Engine | str] | Engine | str) -> list[event_bus_pb2.Engine]:
+    """A single engine stands for a list of one."""
+    if isinstance(values, str):
+        return [engine(field, values)]
+    return [engine(f"{field}[{index}]", value) for index, value in enumerate(values)]
+
+
+def event_state(field: str, value: EventState | str) -> admin_pb2.EventState:
+    """As the wire has it.
+
+    Raises:
+        InvalidArgument: there is no state of that name.
+    """
+    return EVENT_STATE_TO_WIRE[_member(field, EventState, value, EVENT_STATE_TO_WIRE)]
+
+
+def _member(field: str, members: type[_E], value: str, known: Iterable[_E]) -> _E:
+    names = list(known)
+    if value in names:
+        return members(value)
+    expected = ", ".join(f'"{each}"' for each in names)
+    raise InvalidArgument.of_field(field, f"must be one of {expected}, not {value!r}")

@@ -1,0 +1,137 @@
+"""The frames of a subscription's stream."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from duebus._core.delivery import Delivery
+from duebus._core.enums import ClosingReason, closing_reason_from_wire
+from duebus._core.model import Nack
+from duebus.errors import DeadlineExceeded, InternalError, Unavailable
+from duebus.v1 import event_bus_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The first frame: the group exists, and nothing dispatched from now on is missed.
+
+    Attributes:
+        session_id: Identifies the stream in the admin views and the server's logs.
+        max_in_flight: How many events may be leased to the stream at once.
+        max_in_flight_bytes: How many bytes of events may be leased to the stream at once.
+        lease: For how long a delivery is leased.
+        disconnect_grace: When the stream breaks, its leases run out after this.
+        lost_lease_tokens: Those of `held_lease_tokens` that are no longer held: a settle would fail, and the event may
+            be elsewhere already.
+    """
+
+    session_id: str
+    max_in_flight: int
+    max_in_flight_bytes: int
+    lease: timedelta
+    disconnect_grace: timedelta
+    lost_lease_tokens: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Deliveries:
+    """Events that are due, as many as there were and as fitted the stream's window."""
+
+    deliveries: list[Delivery]
+
+    def __iter__(self) -> Iterator[Delivery]:
+        return iter(self.deliveries)
+
+    def __len__(self) -> int:
+        return len(self.deliveries)
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """Sent when nothing else was for 10 seconds.
+
+    Attributes:
+        server_time: By the engine's clock, in UTC.
+        backlog: How many events of the group are ready and not leased.
+    """
+
+    server_time: datetime
+    backlog: int
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """The last frame of a stream that the server ends. The leases stay in force: settle what is being handled.
+
+    Attributes:
+        reason: Why it ends.
+        reconnect_after: Wait this long before subscribing again.
+    """
+
+    reason: ClosingReason
+    reconnect_after: timedelta
+
+
+# Deliveries that nobody saw are given back within this many seconds or not at all: by then they are lost to the
+# disconnect grace anyway.
+RELEASE_TIMEOUT = 1.0
+
+Frame = Started | Deliveries | Heartbeat | Closing
+
+
+def read_frame(response: event_bus_pb2.SubscribeResponse) -> Frame | None:
+    """None for a kind of frame that this client is too old to know."""
+    match response.WhichOneof("frame"):
+        case "deliveries":
+            return Deliveries([Delivery(each) for each in response.deliveries.deliveries])
+        case "heartbeat":
+            return _read_heartbeat(response.heartbeat)
+        case "started":
+            return _read_started(response.started)
+        case "closing":
+            return _read_closing(response.closing)
+        case _:
+            return None
+
+
+def _read_started(message: event_bus_pb2.Started) -> Started:
+    return Started(
+        session_id=message.session_id,
+        max_in_flight=message.max_in_flight,
+        max_in_flight_bytes=message.max_in_flight_bytes,
+        lease=message.lease.ToTimedelta(),
+        disconnect_grace=message.disconnect_grace.ToTimedelta(),
+        lost_lease_tokens=tuple(message.lost_lease_tokens),
+    )
+
+
+def _read_heartbeat(message: event_bus_pb2.Heartbeat) -> Heartbeat:
+    return Heartbeat(message.server_time.ToDatetime(UTC), message.backlog)
+
+
+def _read_closing(message: event_bus_pb2.Closing) -> Closing:
+    return Closing(closing_reason_from_wire(message.reason), message.reconnect_after.ToTimedelta())
+
+
+def expect_started(frame: Frame | None) -> Started:
+    """The first frame of a stream.
+
+    Raises:
+        Unavailable: the server ended the stream before it began.
+        InternalError: the server began with another frame.
+    """
+    if isinstance(frame, Started):
+        return frame
+    if frame is None or isinstance(frame, Closing):
+        raise Unavailable("the server ended the subscription before it had started")
+    raise InternalError(f"the server began the subscription with {type(frame).__name__}, not with Started")
+
+
+def not_started_in_time(target: str, timeout: float | None) -> DeadlineExceeded:
+    """The error of a server that took the subscription and then did not say `started`."""
+    return DeadlineExceeded(f"{target} did not start the subscription within {timeout} s")
+
+
+def release(deliveries: Iterable[Delivery]) -> list[Nack]:
+    """Gives back deliveries that were not handed out, so that they do not wait for the disconnect grace."""
+    return [Nack(delivery=each, release=True) for each in deliveries]

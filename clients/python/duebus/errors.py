@@ -1,0 +1,266 @@
+"""The errors of the client: one tree.
+
+DueBusError
+├── InvalidArgument (also a ValueError)  a field is missing, malformed, unknown or out of its range
+│   ├── NoTopicSpecified                 the topic is empty
+│   └── NoEventSpecified                 a dispatch without events
+├── NoDispatcherSpecified                the server does not run the engine that was asked for
+├── NoHandlerFound                       `require_subscriber`, and nobody is subscribed
+├── DuplicateInitialized                 an engine is started twice in one process
+├── MaxQueuedEventsReached               the topic is full; nothing was stored
+├── ConcurrentModification               an event was leased or changed meanwhile; nothing was changed
+├── NotFound                             no such topic, group or event
+├── Unimplemented                        the server can't do that yet
+├── InternalError                        an error of the server that nobody foresaw
+├── Unavailable                          the server can't be reached
+│   └── DispatcherNotWorking             the engine is stopped or draining, or its storage can't be reached
+├── DeadlineExceeded                     no answer within the timeout
+├── Unauthenticated                      the server wants credentials, or others than these
+├── PermissionDenied                     these credentials do not allow that
+└── ClientClosed                         the client or the subscription was closed
+"""
+
+# The classes bear the names of the error table, which do not end in "Error".
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+import grpc
+
+from duebus._core.enums import Engine
+from duebus._core.status_details import FieldViolation, read_status_details
+
+__all__ = [
+    "ClientClosed",
+    "ConcurrentModification",
+    "DeadlineExceeded",
+    "DispatcherNotWorking",
+    "DueBusError",
+    "DuplicateInitialized",
+    "FieldViolation",
+    "InternalError",
+    "InvalidArgument",
+    "MaxQueuedEventsReached",
+    "NoDispatcherSpecified",
+    "NoEventSpecified",
+    "NoHandlerFound",
+    "NoTopicSpecified",
+    "NotFound",
+    "PermissionDenied",
+    "Unauthenticated",
+    "Unavailable",
+    "Unimplemented",
+    "from_rpc_error",
+]
+
+
+class DueBusError(Exception):
+    """The root of all errors of DueBus.
+
+    Attributes:
+        reason: The name in the error table, for example "MAX_QUEUED_EVENTS_REACHED".
+        message: What happened, for a person to read.
+        code: The gRPC status; None when the client found the error itself.
+        metadata: What the error is about (topic, group, engine, ...).
+        field_violations: The wrong fields; empty unless the input was bad.
+        retry_after: When it makes sense to repeat the call; None when the server did not say.
+        stored_engines: Of a dispatch to several engines that failed part way: those that hold the events. Repeating the
+            dispatch with the same `request_id` is safe.
+        stored_event_ids: The ids under which `stored_engines` hold the events, in request order.
+    """
+
+    reason: str = "UNKNOWN"
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        reason: str | None = None,
+        code: grpc.StatusCode | None = None,
+        metadata: Mapping[str, str] | None = None,
+        field_violations: tuple[FieldViolation, ...] = (),
+        retry_after: timedelta | None = None,
+        stored_engines: tuple[Engine, ...] = (),
+        stored_event_ids: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(message)
+        if reason is not None:
+            self.reason = reason
+        self.message = message
+        self.code = code
+        self.metadata = dict(metadata or {})
+        self.field_violations = field_violations
+        self.retry_after = retry_after
+        self.stored_engines = stored_engines
+        self.stored_event_ids = stored_event_ids
+
+    def __str__(self) -> str:
+        """One line: the message, and the wrong fields where it does not name them itself."""
+        line = " ".join(self.message.split()) or self.reason
+        unnamed = [v for v in self.field_violations if v.field not in line]
+        if not unnamed:
+            return line
+        return f"{line} ({'; '.join(f'{v.field}: {v.description}' for v in unnamed)})"
+
+
+class InvalidArgument(DueBusError, ValueError):
+    """A field is missing, malformed, unknown or out of its range; `field_violations` names it."""
+
+    reason = "INVALID_ARGUMENT"
+
+    @classmethod
+    def of_field(cls, field: str, description: str) -> "InvalidArgument":
+        """The error of one wrong field that the client found itself."""
+        return cls(f"{field}: {description}", field_violations=(FieldViolation(field, description),))
+
+
+class NoTopicSpecified(InvalidArgument):
+    """The topic is empty."""
+
+    reason = "NO_TOPIC_SPECIFIED"
+
+
+class NoEventSpecified(InvalidArgument):
+    """A dispatch without events."""
+
+    reason = "NO_EVENT_SPECIFIED"
+
+
+class NoDispatcherSpecified(DueBusError):
+    """The request names an engine that the server does not run."""
+
+    reason = "NO_DISPATCHER_SPECIFIED"
+
+
+class NoHandlerFound(DueBusError):
+    """`require_subscriber` was set, and the topic has no live subscriber on any replica."""
+
+    reason = "NO_HANDLER_FOUND"
+
+
+class DuplicateInitialized(DueBusError):
+    """An engine is started twice in one process."""
+
+    reason = "DUPLICATE_INITIALIZED"
+
+
+class MaxQueuedEventsReached(DueBusError):
+    """The topic is full and nothing was stored; `retry_after` says when to repeat."""
+
+    reason = "MAX_QUEUED_EVENTS_REACHED"
+
+
+class ConcurrentModification(DueBusError):
+    """An event was leased or changed meanwhile; nothing was changed."""
+
+    reason = "CONCURRENT_MODIFICATION"
+
+
+class NotFound(DueBusError):
+    """No such topic, group or event; `metadata` names it."""
+
+    reason = "NOT_FOUND"
+
+
+class Unimplemented(DueBusError):
+    """The server, or its engine, can't do that yet."""
+
+    reason = "UNIMPLEMENTED"
+
+
+class InternalError(DueBusError):
+    """An error of the server that nobody foresaw; `metadata["log_id"]` finds it in the server's log."""
+
+    reason = "INTERNAL"
+
+
+class Unavailable(DueBusError):
+    """The server can't be reached. The call may have been carried out or not."""
+
+    reason = "UNAVAILABLE"
+
+
+class DispatcherNotWorking(Unavailable):
+    """The engine is stopped or draining, or its storage can't be reached."""
+
+    reason = "DISPATCHER_NOT_WORKING"
+
+
+class DeadlineExceeded(DueBusError):
+    """There was no answer within the timeout. The call may have been carried out or not."""
+
+    reason = "DEADLINE_EXCEEDED"
+
+
+class Unauthenticated(DueBusError):
+    """The server wants credentials, or others than these."""
+
+    reason = "UNAUTHENTICATED"
+
+
+class PermissionDenied(DueBusError):
+    """The credentials do not allow that."""
+
+    reason = "PERMISSION_DENIED"
+
+
+class ClientClosed(DueBusError):
+    """The client or the subscription was closed, before the call or during it."""
+
+    reason = "CLIENT_CLOSED"
+
+
+_BY_REASON: Mapping[str, type[DueBusError]] = {
+    error.reason: error
+    for error in (
+        DispatcherNotWorking,
+        NoDispatcherSpecified,
+        NoTopicSpecified,
+        InvalidArgument,
+        NoEventSpecified,
+        NoHandlerFound,
+        DuplicateInitialized,
+        MaxQueuedEventsReached,
+        ConcurrentModification,
+        NotFound,
+        InternalError,
+        Unimplemented,
+        Unauthenticated,
+        PermissionDenied,
+    )
+}
+
+# For errors without details: those of gRPC itself and of proxies. Statuses that would not tell which reason it was are
+# left out; their error is a plain DueBusError.
+_BY_STATUS: Mapping[grpc.StatusCode, type[DueBusError]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidArgument,
+    grpc.StatusCode.NOT_FOUND: NotFound,
+    grpc.StatusCode.INTERNAL: InternalError,
+    grpc.StatusCode.UNIMPLEMENTED: Unimplemented,
+    grpc.StatusCode.UNAVAILABLE: Unavailable,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
+    grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
+    grpc.StatusCode.PERMISSION_DENIED: PermissionDenied,
+}
+
+
+def from_rpc_error(error: grpc.RpcError) -> DueBusError:
+    """Translates an error of grpc or grpc.aio.
+
+    The reason in the status's details decides; without one, the status code does. The result is not raised and has no
+    cause: `raise from_rpc_error(error) from error`.
+    """
+    code = error.code()
+    details = read_status_details(error.trailing_metadata())
+    error_type = _BY_REASON.get(details.reason, _BY_STATUS.get(code, DueBusError))
+    reason = details.reason or (code.name if error_type is DueBusError else error_type.reason)
+    return error_type(
+        error.details() or "",
+        reason=reason,
+        code=code,
+        metadata=details.metadata,
+        field_violations=details.field_violations,
+        retry_after=details.retry_after,
+        stored_engines=details.stored_engines,
+        stored_event_ids=details.stored_event_ids,
+    )
