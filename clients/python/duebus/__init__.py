@@ -21,11 +21,13 @@ from duebus._core.inspection import (
     TopicInfo,
 )
 from duebus._core.model import Dispatched, LeaseFailure, Nack, NewEvent, StoppedEngine
+from duebus.client import Client
 from duebus.errors import DueBusError, FieldViolation
 
 __all__ = [
     "Attempt",
     "AttemptOutcome",
+    "Client",
     "Closing",
     "ClosingReason",
     "Deliveries",

@@ -244,6 +244,13 @@ _BY_STATUS: Mapping[grpc.StatusCode, type[DueBusError]] = {
 }
 
 
+# What the messages of gRPC itself leave the reader to guess.
+_WORDS: Mapping[type[DueBusError], str] = {
+    Unavailable: "the server can't be reached",
+    DeadlineExceeded: "no answer in time",
+}
+
+
 def from_rpc_error(error: grpc.RpcError) -> DueBusError:
     """Translates an error of grpc or grpc.aio.
 
@@ -254,8 +261,11 @@ def from_rpc_error(error: grpc.RpcError) -> DueBusError:
     details = read_status_details(error.trailing_metadata())
     error_type = _BY_REASON.get(details.reason, _BY_STATUS.get(code, DueBusError))
     reason = details.reason or (code.name if error_type is DueBusError else error_type.reason)
+    message = error.details() or ""
+    if not details.reason and error_type in _WORDS:
+        message = f"{_WORDS[error_type]}: {message}"
     return error_type(
-        error.details() or "",
+        message,
         reason=reason,
         code=code,
         metadata=details.metadata,

@@ -75,6 +75,8 @@ class Connection:
                 # Nobody cancelled the caller: grpc says so when the channel is closed under a call.
                 raise ClientClosed("the client was closed during the call") from None
             raise
+        except grpc.aio.UsageError as error:
+            raise ClientClosed("the channel is closed") from error
         return response
 
     def open_stream(self, request: event_bus_pb2.SubscribeRequest) -> Stream:

@@ -104,7 +104,7 @@ class Subscription:
     async def __anext__(self) -> Delivery:
         await self.started()
         async with self._turn:
-            while not self._unseen:
+            while not self._unseen or self._was_closed():
                 frame = await self._next_frame()
                 if frame is None:
                     raise StopAsyncIteration
@@ -123,7 +123,7 @@ class Subscription:
         return None
 
     async def _next_response(self) -> event_bus_pb2.SubscribeResponse | None:
-        if self._stream is None or self._ended or self._closed:
+        if self._stream is None or self._ended or self._was_closed():
             return None
         if self._receiving is None:
             # A task of its own: grpc ends the whole stream when a task that reads it is cancelled.

@@ -1,0 +1,1 @@
+"""The sync client's I/O. Private; import from `duebus` instead."""

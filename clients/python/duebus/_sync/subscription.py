@@ -1,0 +1,169 @@
+"""One stream of deliveries, for threads."""
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import TracebackType
+from typing import Self
+
+import grpc
+
+from duebus._core import calls
+from duebus._core.delivery import Delivery
+from duebus._core.frames import (
+    RELEASE_TIMEOUT,
+    Closing,
+    Deliveries,
+    Frame,
+    Started,
+    expect_started,
+    not_started_in_time,
+    read_frame,
+    release,
+)
+from duebus._sync.connection import Connection, Stream
+from duebus.errors import DueBusError, from_rpc_error
+from duebus.v1 import event_bus_pb2
+
+
+class Subscription:
+    """One stream of deliveries: a context manager, and an iterator over its deliveries.
+
+    Entering it opens the stream and waits until it has started: the group exists, and nothing dispatched from then on
+    is missed. It is one stream and does not reconnect: iterating it ends when the server ends the stream (`closing`
+    tells why), and raises when the connection breaks. `duebus.Worker` is what goes on for ever.
+
+    Several threads may iterate it; each delivery goes to one of them. `close`, from any thread or a signal handler,
+    ends them all. Leaving it closes the stream and releases the deliveries that came but were not handed out; those
+    that were handed out can still be settled, within the disconnect grace.
+    """
+
+    def __init__(self, connection: Connection, request: event_bus_pb2.SubscribeRequest, timeout: float | None) -> None:
+        self._connection = connection
+        self._request = request
+        self._timeout = timeout
+        self._stream: Stream | None = None
+        self._started: Started | None = None
+        self._closing: Closing | None = None
+        self._unseen: deque[Delivery] = deque()
+        # Held by the thread that reads. Reentrant, so that a signal handler can close what its own thread is reading.
+        self._turn = threading.RLock()
+        self._ended = False
+        self._closed = False
+
+    def __enter__(self) -> Self:
+        if self._stream is not None:
+            raise RuntimeError("a subscription can be entered once")
+        self._stream = self._connection.open_stream(self._request)
+        try:
+            with self._start_timer(self._stream):
+                self._started = expect_started(self._next_frame())
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    @contextmanager
+    def _start_timer(self, stream: Stream) -> Iterator[None]:
+        if self._timeout is None:
+            yield
+            return
+        expired = threading.Event()
+
+        def expire() -> None:
+            expired.set()
+            stream.cancel()
+
+        timer = threading.Timer(self._timeout, expire)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        except DueBusError:
+            if expired.is_set():
+                raise not_started_in_time(self._connection.settings.target, self._timeout) from None
+            raise
+        finally:
+            timer.cancel()
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def closing(self) -> Closing | None:
+        """Why the server ended the stream; None while it has not."""
+        return self._closing
+
+    def started(self) -> Started:
+        """The first frame: the session's id and the limits in force."""
+        if self._started is None:
+            raise RuntimeError("enter the subscription first: with client.subscribe(...) as subscription")
+        return self._started
+
+    def frames(self) -> Iterator[Frame]:
+        """The frames as the server sends them, `Started` first. Use either this or the deliveries one by one.
+
+        Raises:
+            DueBusError: the stream broke.
+        """
+        yield self.started()
+        while True:
+            with self._turn:
+                frame = self._next_frame()
+            if frame is None:
+                return
+            yield frame
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Delivery:
+        self.started()
+        with self._turn:
+            while not self._unseen or self._was_closed():
+                frame = self._next_frame()
+                if frame is None:
+                    raise StopIteration
+                if isinstance(frame, Deliveries):
+                    self._unseen.extend(frame)
+            return self._unseen.popleft()
+
+    def _next_frame(self) -> Frame | None:
+        while (response := self._next_response()) is not None:
+            frame = read_frame(response)
+            if isinstance(frame, Closing):
+                self._closing = frame
+            if frame is not None:
+                return frame
+        self._ended = True
+        return None
+
+    def _next_response(self) -> event_bus_pb2.SubscribeResponse | None:
+        if self._stream is None or self._ended or self._was_closed():
+            return None
+        try:
+            response: event_bus_pb2.SubscribeResponse | None = next(self._stream, None)
+        except grpc.RpcError as error:
+            self._ended = True
+            if self._was_closed():
+                return None
+            raise from_rpc_error(error) from error
+        return None if self._closed else response
+
+    def _was_closed(self) -> bool:
+        return self._closed or self._connection.closed
+
+    def close(self) -> None:
+        """Ends the stream and whoever iterates it. Closing twice is not an error."""
+        if self._closed or self._stream is None:
+            return
+        self._closed = True
+        self._stream.cancel()
+        with self._turn:
+            unseen, self._unseen = self._unseen, deque()
+        with suppress(DueBusError):
+            for call in calls.nack(release(unseen)):
+                self._connection.run(call, RELEASE_TIMEOUT)
