@@ -1,0 +1,49 @@
+"""Cancels handlers that run for too long."""
+
+import asyncio
+
+from duebus.worker.held import Cause, Held
+
+__all__ = ["Deadlines"]
+
+
+class Deadlines:
+    """One timer for all deliveries of a subscription: the allowance is the same for each, so they are due in turn.
+
+    Args:
+        allowance: Seconds from the start of a delivery's handlers to their cancellation.
+    """
+
+    def __init__(self, allowance: float) -> None:
+        self._allowance = allowance
+        self._loop = asyncio.get_running_loop()
+        self._deadlines: dict[Held, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def watch(self, held: Held) -> None:
+        """Its handlers have just been started."""
+        deadline = self._loop.time() + self._allowance
+        self._deadlines[held] = deadline
+        if self._timer is None:
+            self._timer = self._loop.call_at(deadline, self._cancel_overdue)
+
+    def forget(self, held: Held) -> None:
+        """Its handlers have ended."""
+        self._deadlines.pop(held, None)
+
+    def close(self) -> None:
+        """Ends the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _cancel_overdue(self) -> None:
+        # asyncio calls timers up to its clock's resolution early; a deadline missed by that is met by the next call.
+        self._timer = None
+        now = self._loop.time()
+        while self._deadlines:
+            held, deadline = next(iter(self._deadlines.items()))
+            if deadline > now:
+                self._timer = self._loop.call_at(deadline, self._cancel_overdue)
+                return
+            del self._deadlines[held]
+            held.cancel(Cause.TIMEOUT)

@@ -1,0 +1,64 @@
+"""Calls one handler with one delivery."""
+
+import asyncio
+import contextvars
+import functools
+import inspect
+from collections.abc import Callable
+
+from duebus.worker.held import Held, Stage
+from duebus.worker.outcome import Failure, failure_of, timed_out
+from duebus.worker.registry import Registration
+from duebus.worker.threads import ThreadPool
+
+__all__ = ["Invoker"]
+
+
+class Invoker:
+    """Calls coroutine functions in the loop and other functions on threads.
+
+    Args:
+        threads: Where functions are called.
+        max_execution: Seconds, for the message of a handler that was cancelled.
+        returned: Called when a call on a thread returns that was given up.
+    """
+
+    def __init__(self, threads: ThreadPool, max_execution: float, returned: Callable[[Held], None]) -> None:
+        self._threads = threads
+        self._max_execution = max_execution
+        self._returned = returned
+
+    async def run(self, held: Held, registration: Registration) -> Failure | None:
+        """None when the handler returned. What a cancelled handler does in the end does not count."""
+        failure = None
+        try:
+            if held.stage is Stage.RUNNING:
+                await self._call(held, registration)
+        except (Exception, asyncio.CancelledError, SystemExit) as error:  # noqa: BLE001 - all of it is the handler's
+            failure = failure_of(registration, error, held.delivery.attempt)
+        if held.cause is None:
+            return failure
+        return timed_out(registration, self._max_execution, held.delivery.attempt)
+
+    async def _call(self, held: Held, registration: Registration) -> None:
+        if registration.blocking:
+            result = await self._call_on_thread(held, registration)
+        else:
+            result = registration.handler(held.delivery)
+        # A plain function may return a coroutine, for example one that wraps a coroutine function.
+        if inspect.isawaitable(result):
+            await result
+
+    async def _call_on_thread(self, held: Held, registration: Registration) -> object:
+        context = contextvars.copy_context()
+        job = self._threads.start(functools.partial(context.run, registration.handler, held.delivery))
+        try:
+            value, error = await job.future
+        except asyncio.CancelledError:
+            if job.future.cancelled():
+                held.abandoned += 1
+                job.on_abandoned_return = functools.partial(self._returned, held)
+            raise
+        if error is not None:
+            raise error
+        return value

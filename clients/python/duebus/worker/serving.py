@@ -1,0 +1,151 @@
+"""One run of a worker, from its start to the last settle."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from functools import partial
+
+from duebus.aio import Client
+from duebus.errors import DueBusError
+from duebus.worker.registry import Registry, Source
+from duebus.worker.settings import Settings
+from duebus.worker.settler import Settler
+from duebus.worker.source_worker import SourceWorker
+from duebus.worker.tasks import until_first_ends
+from duebus.worker.threads import ThreadPool
+
+__all__ = ["Serving"]
+
+# Seconds that a stop without waiting gives handlers to end after their cancellation, and then the releases to be sent.
+_LAST_WORDS = 1.0
+
+_log = logging.getLogger("duebus.worker")
+
+
+class Serving:
+    """Keeps one worker for each source that has handlers, and stops them all together."""
+
+    def __init__(self, registry: Registry, settings: Settings, client: Client) -> None:
+        self._registry = registry
+        self._settings = settings
+        self._client = client
+        self._loop = asyncio.get_running_loop()
+        self._settler = Settler(client)
+        self._threads = ThreadPool("duebus-worker")
+        self._open: dict[Source, SourceWorker] = {}
+        # Closed ones that finish what they started are among them.
+        self._running: dict[asyncio.Task[None], SourceWorker] = {}
+        self._stop = asyncio.Event()
+        self._stop_now = asyncio.Event()
+        self.ended = asyncio.Event()
+        self._failure: BaseException | None = None
+
+    def handlers_changed(self) -> None:
+        """A handler was added or removed. Thread-safe."""
+        self._call_soon(self._reconcile)
+
+    def request_stop(self, *, now: bool) -> None:
+        """Drains, or cancels what runs. Thread-safe."""
+        self._call_soon(self._stop_now.set if now else self._stop.set)
+
+    async def ready(self) -> None:
+        """Waits until every source that has handlers now is subscribed.
+
+        Raises:
+            DueBusError: The worker stops because of an error.
+            RuntimeError: The worker stops for another reason.
+        """
+        self._reconcile()
+        await until_first_ends(self._all_started(), self._stop.wait())
+        if self._stop.is_set():
+            raise self._failure or RuntimeError("the worker stops")
+
+    async def run(self) -> None:
+        """Serves until it is stopped.
+
+        Raises:
+            DueBusError: One that does not heal; what could be finished has been.
+        """
+        settling = asyncio.create_task(self._settle())
+        self._reconcile()
+        try:
+            await until_first_ends(self._stop.wait(), self._stop_now.wait())
+            await until_first_ends(self._drain(), self._stop_now.wait())
+        finally:
+            await self._end()
+            settling.cancel()
+            await asyncio.gather(settling, return_exceptions=True)
+            self.ended.set()
+        if self._failure is not None:
+            raise self._failure
+
+    async def _all_started(self) -> None:
+        for each in list(self._open.values()):
+            await each.started()
+
+    async def _settle(self) -> None:
+        try:
+            await self._settler.run()
+        except DueBusError as error:
+            self._fail(error)
+            self._stop_now.set()
+
+    def _fail(self, error: BaseException) -> None:
+        self._failure = self._failure or error
+        self._stop.set()
+
+    def _call_soon(self, call: Callable[[], None]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the run has ended
+            self._loop.call_soon_threadsafe(call)
+
+    def _reconcile(self) -> None:
+        """Makes the open sources those that have handlers."""
+        if self._stop.is_set() or self._stop_now.is_set():
+            return
+        wanted = set(self._registry.sources())
+        for source in self._open.keys() - wanted:
+            self._open.pop(source).close()
+        for source in wanted - self._open.keys():
+            self._open_source(source)
+        for each in self._open.values():
+            each.handlers_changed()
+
+    def _open_source(self, source: Source) -> None:
+        worker = SourceWorker(
+            source,
+            partial(self._registry.handlers, source),
+            settings=self._settings,
+            client=self._client,
+            settler=self._settler,
+            threads=self._threads,
+            failed=self._fail,
+        )
+        self._open[source] = worker
+        self._running[asyncio.create_task(self._attend(worker))] = worker
+
+    async def _attend(self, worker: SourceWorker) -> None:
+        try:
+            await worker.run()
+        except Exception as error:  # noqa: BLE001 - raised by `run`, where the caller sees it
+            self._fail(error)
+
+    async def _drain(self) -> None:
+        for worker in self._running.values():
+            worker.close()
+        if self._running:
+            await asyncio.wait(self._running, timeout=self._settings.drain_timeout)
+
+    async def _end(self) -> None:
+        """Cancels what has not ended and releases it as far as that can be done in a moment."""
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+        workers = list(self._running.values())
+        try:
+            async with asyncio.timeout(_LAST_WORDS):
+                await asyncio.gather(*(each.settled() for each in workers))
+        except TimeoutError:
+            left = sum(each.held for each in workers)
+            _log.warning("stopped with %d leases left to run out; their events are delivered again", left)
+        self._threads.close()

@@ -1,0 +1,165 @@
+"""Sends acks and nacks, in batches that form by themselves.
+
+What is settled while no call is under way is sent at once; what collects during a call goes into the next. What a call
+could not deliver stays for the next try: as long as the lease is held, nothing is dropped.
+"""
+
+import asyncio
+import logging
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from duebus._core.enums import LeaseFailureReason
+from duebus._core.model import LeaseFailure, Nack
+from duebus.errors import DueBusError
+from duebus.worker.backoff import Backoff
+from duebus.worker.faults import heals
+from duebus.worker.held import Held, HeldLeases, Stage
+from duebus.worker.tasks import until_first_ends
+
+__all__ = ["Settler"]
+
+MAX_ACKS = 10_000
+# With errors of 4 KiB each, a call stays well below the 4 MiB that gRPC accepts.
+MAX_NACKS = 500
+
+_log = logging.getLogger("duebus.worker")
+
+
+class SettlingClient(Protocol):
+    """The part of `duebus.aio.Client` that settles."""
+
+    async def ack(self, deliveries: Sequence[str]) -> list[LeaseFailure]:
+        """Acks by lease token."""
+
+    async def nack_many(self, nacks: Sequence[Nack]) -> list[LeaseFailure]:
+        """Nacks, each with its own action."""
+
+
+class Settlement(NamedTuple):
+    """A delivery to settle; no nack: ack."""
+
+    held: Held
+    leases: HeldLeases
+    nack: Nack | None
+
+
+class Settler:
+    """Settles the deliveries of all subscriptions of a worker."""
+
+    def __init__(self, client: SettlingClient) -> None:
+        self._client = client
+        self._acks = _Lane("acks", self._send_acks, MAX_ACKS)
+        self._nacks = _Lane("nacks", self._send_nacks, MAX_NACKS)
+
+    def settle(self, held: Held, leases: HeldLeases, nack: Nack | None = None) -> None:
+        """Acks a delivery, or carries out its nack, as soon as may be."""
+        held.stage = Stage.SETTLING
+        lane = self._acks if nack is None else self._nacks
+        lane.put(Settlement(held, leases, nack))
+
+    def retry_now(self) -> None:
+        """The server can be reached again: what waits for the next try is sent now."""
+        self._acks.retry_now()
+        self._nacks.retry_now()
+
+    async def run(self) -> None:
+        """Sends until it is cancelled.
+
+        Raises:
+            DueBusError: One that does not heal; what was to be settled is left to the leases' expiry.
+        """
+        await until_first_ends(self._acks.run(), self._nacks.run())
+
+    async def _send_acks(self, batch: Sequence[Settlement]) -> list[LeaseFailure]:
+        return await self._client.ack([each.held.token for each in batch])
+
+    async def _send_nacks(self, batch: Sequence[Settlement]) -> list[LeaseFailure]:
+        return await self._client.nack_many([each.nack for each in batch if each.nack is not None])
+
+
+class _Lane:
+    """Settlements of one kind, one call at a time."""
+
+    def __init__(
+        self, name: str, send: Callable[[Sequence[Settlement]], Awaitable[list[LeaseFailure]]], most: int
+    ) -> None:
+        self._name = name
+        self._send = send
+        self._most = most
+        self._pending: deque[Settlement] = deque()
+        self._wanted = asyncio.Event()
+        self._retry = asyncio.Event()
+        self._backoff = Backoff()
+
+    def put(self, settlement: Settlement) -> None:
+        self._pending.append(settlement)
+        self._wanted.set()
+
+    def retry_now(self) -> None:
+        self._retry.set()
+
+    async def run(self) -> None:
+        while True:
+            await self._wanted.wait()
+            batch = self._take()
+            if batch and not await self._deliver(batch):
+                await self._pause()
+
+    def _take(self) -> list[Settlement]:
+        """The next batch, without those whose lease was lost meanwhile."""
+        count = min(self._most, len(self._pending))
+        batch = [self._pending.popleft() for _ in range(count)]
+        if not self._pending:
+            self._wanted.clear()
+        return [each for each in batch if each.held.stage is Stage.SETTLING]
+
+    async def _deliver(self, batch: list[Settlement]) -> bool:
+        """False when some of it is to be tried again."""
+        self._retry.clear()
+        try:
+            failures = await self._send(batch)
+        except DueBusError as error:
+            if not heals(error):
+                raise
+            _log.warning("%d %s wait for the next try: %s", len(batch), self._name, error)
+            self._put_back(batch)
+            return False
+        return self._conclude(batch, failures)
+
+    def _conclude(self, batch: list[Settlement], failures: list[LeaseFailure]) -> bool:
+        stopped = {each.lease_token for each in failures if each.reason is LeaseFailureReason.ENGINE_STOPPED}
+        for each in batch:
+            if each.held.token not in stopped:
+                each.leases.discard(each.held)
+        self._report(failures)
+        if stopped:
+            self._put_back([each for each in batch if each.held.token in stopped])
+            return False
+        self._backoff.reset()
+        return True
+
+    def _report(self, failures: list[LeaseFailure]) -> None:
+        for reason, count in Counter(failure.reason for failure in failures).items():
+            _log.warning("%d %s were not carried out: %s", count, self._name, _MEANING[reason])
+
+    def _put_back(self, batch: list[Settlement]) -> None:
+        self._pending.extendleft(reversed(batch))
+        self._wanted.set()
+
+    async def _pause(self) -> None:
+        try:
+            async with asyncio.timeout(self._backoff.next()):
+                await self._retry.wait()
+        except TimeoutError:
+            return
+
+
+_MEANING = {
+    LeaseFailureReason.EXPIRED: "the lease had run out; the event is delivered again",
+    LeaseFailureReason.SETTLED: "the event is settled already, or cancelled",
+    LeaseFailureReason.MALFORMED: "the server does not know these leases",
+    LeaseFailureReason.ENGINE_STOPPED: "the engine is stopped; they wait for the next try",
+    LeaseFailureReason.UNKNOWN: "for a reason this client is too old to know",
+}

@@ -1,0 +1,136 @@
+"""The handlers of one topic and group at work."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+from duebus._aio.subscription import Subscription
+from duebus.aio import Client
+from duebus.errors import DueBusError
+from duebus.worker.executor import Executor
+from duebus.worker.held import HeldLeases
+from duebus.worker.lease_keeper import LeaseKeeper
+from duebus.worker.registry import Registration, Source
+from duebus.worker.settings import Settings
+from duebus.worker.settler import Settler
+from duebus.worker.stream import Stream
+from duebus.worker.tasks import until_first_ends
+from duebus.worker.threads import ThreadPool
+
+__all__ = ["SourceWorker"]
+
+_log = logging.getLogger("duebus.worker")
+
+
+class SourceWorker:
+    """A stream, the executor it feeds, and the keeper of their leases: from the first handler to the last settle.
+
+    Args:
+        handlers: Those that stand on the source now.
+        failed: Told of an error that does not heal, as soon as the stream has it.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        handlers: Callable[[], tuple[Registration, ...]],
+        *,
+        settings: Settings,
+        client: Client,
+        settler: Settler,
+        threads: ThreadPool,
+        failed: Callable[[DueBusError], None],
+    ) -> None:
+        self._source = source
+        self._handlers = handlers
+        self._settings = settings
+        self._client = client
+        self._failed = failed
+        self._close_wanted = asyncio.Event()
+        self._leases = HeldLeases()
+        self._executor = Executor(
+            source,
+            handlers,
+            leases=self._leases,
+            settler=settler,
+            threads=threads,
+            concurrency=self._concurrency(),
+            max_execution=settings.max_execution,
+        )
+        self._keeper = LeaseKeeper(client, source, self._leases, settings.lease)
+        self._stream = Stream(
+            source,
+            self._open_stream,
+            leases=self._leases,
+            executor=self._executor,
+            keeper=self._keeper,
+            settler=settler,
+        )
+
+    @property
+    def held(self) -> int:
+        """Leases held."""
+        return len(self._leases)
+
+    async def started(self) -> None:
+        """Waits until a stream was opened for the first time."""
+        await self._stream.started.wait()
+
+    def handlers_changed(self) -> None:
+        """A handler was added or removed, not the last."""
+        self._executor.resize(self._concurrency())
+
+    def close(self) -> None:
+        """Makes `run` finish what was started, release what was not, and return when all is settled."""
+        self._close_wanted.set()
+
+    async def run(self) -> None:
+        """Handles events until it is closed. When it is cancelled, handlers are cancelled and their events released.
+
+        Raises:
+            DueBusError: The leases can't be extended and never will.
+        """
+        try:
+            await until_first_ends(self._live(), self._keeper.run())
+        finally:
+            self._executor.pause()
+            self._executor.release_waiting()
+            self._executor.cancel_all()
+            self._executor.close()
+
+    async def settled(self) -> None:
+        """Waits until all handlers have ended and no lease is held."""
+        await self._executor.finished()
+        await self._leases.emptied()
+
+    async def _live(self) -> None:
+        try:
+            await until_first_ends(self._stream.run(), self._quiet_after_close())
+        except DueBusError as error:
+            _log.error("%s: the subscription ends: %s", self._source, error)
+            self._failed(error)
+        self._executor.pause()
+        self._executor.release_waiting()
+        await self.settled()
+
+    async def _quiet_after_close(self) -> None:
+        await self._close_wanted.wait()
+        self._executor.pause()
+        await self._stream.quiet()
+
+    def _concurrency(self) -> int:
+        wanted = [each.concurrency for each in self._handlers() if each.concurrency is not None]
+        return min(wanted, default=self._settings.concurrency)
+
+    def _open_stream(self, held_lease_tokens: Sequence[str]) -> Subscription:
+        settings = self._settings
+        return self._client.subscribe(
+            self._source.topic,
+            group=self._source.group,
+            engine=settings.engine,
+            consumer=settings.consumer,
+            max_in_flight=settings.max_in_flight(self._concurrency()),
+            max_in_flight_bytes=settings.max_in_flight_bytes,
+            lease=settings.lease,
+            held_lease_tokens=held_lease_tokens,
+        )

@@ -1,0 +1,151 @@
+"""The stream of one subscription, resumed for ever."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+from duebus._aio.subscription import Subscription
+from duebus._core.frames import Closing, Deliveries, Frame, Started
+from duebus.errors import DueBusError
+from duebus.worker.backoff import Backoff
+from duebus.worker.executor import Executor
+from duebus.worker.faults import heals
+from duebus.worker.held import HeldLeases
+from duebus.worker.lease_keeper import LeaseKeeper
+from duebus.worker.registry import Source
+from duebus.worker.settler import Settler
+
+__all__ = ["Stream"]
+
+# Seconds. A frame that was under way when the handlers were paused arrives within the first; the other ends the wait
+# for a server that sends on and on.
+_QUIET = 0.05
+_QUIET_AT_MOST = 1.0
+
+_log = logging.getLogger("duebus.worker")
+
+
+class Stream:
+    """Reads deliveries into the executor and tells the lease keeper how the leases stand.
+
+    Args:
+        open_stream: Opens one stream, naming the leases still held.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        open_stream: Callable[[Sequence[str]], Subscription],
+        *,
+        leases: HeldLeases,
+        executor: Executor,
+        keeper: LeaseKeeper,
+        settler: Settler,
+    ) -> None:
+        self._source = source
+        self._open_stream = open_stream
+        self._leases = leases
+        self._executor = executor
+        self._keeper = keeper
+        self._settler = settler
+        self._backoff = Backoff()
+        # Deliveries that the open stream may hold; 0 while none is open.
+        self._window = 0
+        self._arrival = asyncio.Event()
+        self.started = asyncio.Event()
+
+    async def run(self) -> None:
+        """Reads until it is cancelled.
+
+        Raises:
+            DueBusError: One that does not heal.
+        """
+        while True:
+            await self._executor.slots.usable()
+            await asyncio.sleep(await self._read_one_stream())
+
+    async def quiet(self) -> None:
+        """Waits until no delivery is under way, the executor being paused.
+
+        A delivery that arrives after the stream was closed can't be released: it would cost an attempt and the
+        disconnect grace. None can arrive once the window is full.
+        """
+        try:
+            async with asyncio.timeout(_QUIET_AT_MOST):
+                while 0 < self._window > len(self._leases) and await self._arrives():
+                    pass
+        except TimeoutError:
+            return
+
+    async def _arrives(self) -> bool:
+        self._arrival.clear()
+        try:
+            async with asyncio.timeout(_QUIET):
+                await self._arrival.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _read_one_stream(self) -> float:
+        """Reads until the stream ends; returns after how many seconds to open the next."""
+        try:
+            return await self._read()
+        except DueBusError as error:
+            if not heals(error):
+                raise
+            return self._pause_after(error)
+        finally:
+            self._window = 0
+            self._keeper.detached()
+
+    async def _read(self) -> float:
+        async with self._open_stream(self._leases.tokens()) as subscription:
+            async for frame in subscription.frames():
+                if isinstance(frame, Deliveries):
+                    self._executor.accept(frame.deliveries)
+                    self._arrival.set()
+                elif isinstance(frame, Closing):
+                    return self._pause_after_closing(frame)
+                else:
+                    self._note(frame)
+                if self._executor.slots.all_abandoned:
+                    return self._leave_to_others()
+        return self._backoff.next()
+
+    def _note(self, frame: Frame) -> None:
+        if isinstance(frame, Started):
+            self._on_started(frame)
+
+    def _on_started(self, frame: Started) -> None:
+        lost = self._leases.lose(frame.lost_lease_tokens)
+        _log.info(
+            "%s: subscribed, session %s; %d leases kept, %d lost",
+            self._source,
+            frame.session_id,
+            len(self._leases),
+            lost,
+        )
+        self._window = frame.max_in_flight
+        self._keeper.attached(frame.lease, frame.disconnect_grace)
+        self._settler.retry_now()
+        self._backoff.reset()
+        self.started.set()
+
+    def _leave_to_others(self) -> float:
+        """Every slot is taken by a call that was given up: others can handle what waits here."""
+        _log.error("%s: calls that were given up take all slots; unsubscribed until one returns", self._source)
+        self._executor.release_waiting()
+        return 0.0
+
+    def _pause_after_closing(self, frame: Closing) -> float:
+        # The backoff on top spreads the workers of a server that closes all streams at once.
+        pause = frame.reconnect_after.total_seconds() + self._backoff.next()
+        _log.info("%s: the server closes the stream (%s); next try in %.2f s", self._source, frame.reason, pause)
+        return pause
+
+    def _pause_after(self, error: DueBusError) -> float:
+        pause = self._backoff.next()
+        if error.retry_after is not None:
+            pause += error.retry_after.total_seconds()
+        _log.warning("%s: the stream broke: %s; next try in %.2f s", self._source, error, pause)
+        return pause

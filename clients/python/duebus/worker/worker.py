@@ -1,0 +1,248 @@
+"""The worker: handlers on topics, run for ever."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
+from typing import TypeVar
+
+from duebus._core.enums import Engine
+from duebus._core.fields import Span, duration, seconds
+from duebus._core.settings import DEFAULT_TARGET
+from duebus.aio import Client
+from duebus.errors import InvalidArgument
+from duebus.worker.registry import MAX_CONCURRENCY, Handler, Registration, Registry
+from duebus.worker.serving import Serving
+from duebus.worker.settings import MAX_IN_FLIGHT, Settings
+from duebus.worker.signals import stop_on_signals
+
+__all__ = ["Worker"]
+
+_H = TypeVar("_H", bound=Handler)
+
+
+class Worker:
+    """Runs handlers on the events of topics until it is stopped.
+
+        worker = Worker("127.0.0.1:50051")
+
+        @worker.on("order.created", group="billing")
+        async def bill(delivery: Delivery) -> None: ...
+
+        worker.run()
+
+    A coroutine function runs in the event loop, any other function on a thread. What becomes of the event:
+
+    - the handler returns: acked;
+    - it raises: nacked with the exception's type and message, retried after the topic's backoff;
+    - it raises `RetryAfter(delay)`: retried after that delay;
+    - it raises `DeadLetter(reason)`: to the dead letters at once;
+    - it fails and has been retried as often as `retries` says: to the dead letters. The limit of the event or of the
+      topic's retry policy holds as well, and can't be raised here;
+    - it runs for longer than `max_execution`: cancelled, and nacked as by an exception. A function on a thread can't
+      be cancelled: its result is discarded, and it keeps its thread and its place among `concurrency` until it
+      returns. While all places are taken in this way, the worker unsubscribes, so that others get the events;
+    - its lease is lost, because the server says so: cancelled, and nothing is settled.
+
+    Several handlers on one topic and group share one subscription: each event goes to all of them at once, and is
+    acked when all have succeeded. If some fail, it is nacked once, when all have ended, with their messages combined;
+    it is dead if one of them wants that, else the longest delay that one asked for holds. When the event is delivered
+    again, those that succeeded are not run again, as far as this worker remembers: the last 10,000 such events of the
+    subscription, in this process. In another process they are. Delivery is at least once in any case: handlers should
+    be idempotent.
+
+    Leases are extended while handlers run or have yet to start. Acks and nacks go in batches. When the stream breaks,
+    it is resumed, for ever, with the leases still held. An error that no retry heals (a bad argument, no permission, an
+    engine that the server does not run) stops the worker and is raised by `run` and `serve`.
+
+    Handlers may be added and removed at any time, from any thread.
+
+    Args:
+        target: The server, as for `aio.Client`. Not used when there is a `client`.
+        group: The group of handlers that name none; empty means "default".
+        engine: Where the events wait; None: the server's default engine.
+        consumer: A name to be recognised by in the admin views; empty: the host's name and the process id.
+        concurrency: Events that each subscription handles at once. Where handlers name numbers of their own, the
+            smallest of them holds for the subscription.
+        prefetch: Events that wait in the worker beyond those, so that none has to be fetched when a handler ends; None:
+            as many as `concurrency`. With slow handlers and several workers, 0 spreads the events best.
+        max_in_flight_bytes: Bytes of events that one subscription holds at once, up to 1 GiB; 0: 16 MiB.
+        lease: How soon an event is with another worker when this one dies without its connection breaking, 100 ms to
+            12 h: a timedelta or seconds.
+        max_execution: How long a handler may run: a timedelta or seconds.
+        drain_timeout: How long a stop waits for running handlers: a timedelta or seconds.
+        client: Used instead of a new one; it is not closed.
+
+    Raises:
+        InvalidArgument: A number or a length of time is out of range.
+    """
+
+    def __init__(
+        self,
+        target: str = DEFAULT_TARGET,
+        *,
+        group: str = "",
+        engine: Engine | str | None = None,
+        consumer: str = "",
+        concurrency: int = 64,
+        prefetch: int | None = None,
+        max_in_flight_bytes: int = 0,
+        lease: Span = 30.0,
+        max_execution: Span = 50.0,
+        drain_timeout: Span = 25.0,
+        client: Client | None = None,
+    ) -> None:
+        self._target = target
+        self._client = client
+        self._settings = Settings(
+            group=group,
+            engine=engine,
+            consumer=consumer or f"{socket.gethostname()}-{os.getpid()}",
+            concurrency=_between("concurrency", concurrency, 1, MAX_CONCURRENCY),
+            prefetch=None if prefetch is None else _between("prefetch", prefetch, 0, MAX_IN_FLIGHT),
+            max_in_flight_bytes=max_in_flight_bytes,
+            lease=duration("lease", lease).ToTimedelta(),
+            max_execution=seconds("max_execution", max_execution),
+            drain_timeout=seconds("drain_timeout", drain_timeout),
+        )
+        self._registry = Registry(self._handlers_changed)
+        self._serving: Serving | None = None
+        self._begins: list[asyncio.Future[None]] = []
+
+    def on(
+        self, topic: str, *, group: str | None = None, concurrency: int | None = None, retries: int | None = None
+    ) -> Callable[[_H], _H]:
+        """Decorates a handler; the function itself stays as it is. The arguments are those of `add`."""
+
+        def put_on(handler: _H) -> _H:
+            self.add(topic, handler, group=group, concurrency=concurrency, retries=retries)
+            return handler
+
+        return put_on
+
+    def add(
+        self,
+        topic: str,
+        handler: Handler,
+        *,
+        group: str | None = None,
+        concurrency: int | None = None,
+        retries: int | None = None,
+    ) -> Registration:
+        """Puts a handler on a topic; a worker that runs subscribes at once. Thread-safe.
+
+        Args:
+            topic: `[A-Za-z0-9][A-Za-z0-9._-]{0,254}`.
+            handler: A coroutine function or a function that takes a `Delivery`; what it returns is ignored.
+            group: None: the worker's.
+            concurrency: Events that the subscription handles at once; None: the worker's.
+            retries: A failing event is dead after so many retries; None: after as many as the topic allows.
+
+        Returns:
+            What takes the handler off again.
+
+        Raises:
+            InvalidArgument: An argument is malformed, or the handler stands on this topic and group already.
+        """
+        group = self._settings.group if group is None else group
+        return self._registry.add(topic, group, handler, concurrency=concurrency, retries=retries)
+
+    def remove(self, topic: str, handler: Handler) -> None:
+        """Takes a handler off a topic, in every group; see `Registration.remove`. Thread-safe.
+
+        Raises:
+            LookupError: It does not stand there.
+        """
+        found = self._registry.find(topic, handler)
+        if not found:
+            raise LookupError(f"the handler does not stand on {topic}")
+        for registration in found:
+            registration.remove()
+
+    def run(self) -> None:
+        """Serves in an event loop of its own until SIGTERM or SIGINT, or `request_stop` from another thread.
+
+        The first signal drains: running handlers are finished and their events settled, for at most `drain_timeout`;
+        deliveries that were not started are released without counting an attempt. A second one cancels the
+        handlers, and releases their events too. In a thread other than the main one, signals are not handled.
+
+        Raises:
+            DueBusError: One that no retry heals.
+            RuntimeError: The worker is serving already, or an event loop runs in this thread: use `serve` there.
+        """
+        asyncio.run(self._run())
+
+    async def serve(self, client: Client | None = None) -> None:
+        """Serves until `stop` or `request_stop`; when it is cancelled, handlers are cancelled and events released.
+
+        Args:
+            client: Used for this run; it is not closed. None: the worker's.
+
+        Raises:
+            DueBusError: One that no retry heals.
+            RuntimeError: The worker is serving already.
+        """
+        if self._serving is not None:
+            raise RuntimeError("the worker is serving already")
+        given = client or self._client
+        async with Client(self._target) if given is None else nullcontext(given) as used:
+            self._serving = Serving(self._registry, self._settings, used)
+            self._announce()
+            try:
+                await self._serving.run()
+            finally:
+                self._serving = None
+
+    async def ready(self) -> None:
+        """Waits until the worker serves and has subscribed for every handler: what is dispatched now is handled.
+
+        Raises:
+            DueBusError: The worker stops because of an error.
+            RuntimeError: The worker stops for another reason.
+        """
+        if self._serving is None:
+            begin = asyncio.get_running_loop().create_future()
+            self._begins.append(begin)
+            await begin
+        if self._serving is None:
+            raise RuntimeError("the worker has stopped")
+        await self._serving.ready()
+
+    async def stop(self) -> None:
+        """Drains as `run` does on a signal, and returns when `serve` is about to. Not for handlers: it waits for them.
+
+        Nothing happens when the worker is not serving.
+        """
+        if (serving := self._serving) is not None:
+            serving.request_stop(now=False)
+            await serving.ended.wait()
+
+    def request_stop(self, *, now: bool = False) -> None:
+        """Begins to drain, or with `now` cancels the running handlers, and returns at once. Thread-safe.
+
+        Nothing happens when the worker is not serving.
+        """
+        if (serving := self._serving) is not None:
+            serving.request_stop(now=now)
+
+    async def _run(self) -> None:
+        with stop_on_signals(self.request_stop, partial(self.request_stop, now=True)):
+            await self.serve()
+
+    def _announce(self) -> None:
+        for begin in self._begins:
+            if not begin.done():
+                begin.set_result(None)
+        self._begins.clear()
+
+    def _handlers_changed(self) -> None:
+        if (serving := self._serving) is not None:
+            serving.handlers_changed()
+
+
+def _between(field: str, value: int, least: int, most: int) -> int:
+    if not least <= value <= most:
+        raise InvalidArgument.of_field(field, f"must be {least} to {most}, not {value}")
+    return value
