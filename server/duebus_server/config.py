@@ -54,6 +54,8 @@ def _parse_list(value: object) -> object:
 
 def format_duration(duration_us: int) -> str:
     """Microseconds in the largest unit that leaves a whole number."""
+    if not duration_us:
+        return "0s"
     unit = next(name for name, size in reversed(_UNITS_US.items()) if duration_us % size == 0)
     return f"{duration_us // _UNITS_US[unit]}{unit}"
 

@@ -38,6 +38,16 @@ class Clock(Protocol):
         """Call ``callback`` once, from the event loop, when the clock has reached ``at_us``; never before."""
 
 
+async def sleep_until(clock: Clock, at_us: int) -> None:
+    """Return when the clock has reached ``at_us``."""
+    reached = asyncio.Event()
+    timer = clock.call_at(at_us, reached.set)
+    try:
+        await reached.wait()
+    finally:
+        timer.cancel()
+
+
 class SystemClock:
     """The host's time at construction, carried on by the monotonic clock.
 

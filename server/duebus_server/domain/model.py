@@ -133,10 +133,12 @@ class LeaseBatch:
     Attributes:
         events: leased to it, the longest due first.
         next_due_us: when there may be more: at or before now when there is more already, None when nothing waits.
+        left_for_want_of_room: something is ready that the request had no room for.
     """
 
     events: Sequence[LeasedEvent]
     next_due_us: int | None
+    left_for_want_of_room: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,6 +134,8 @@ class EventQuery:
     """Which events of a group to list.
 
     Attributes:
+        limit: at most so many events...
+        max_bytes: ...and so many bytes of their bodies, but always one event.
         cursor: where the page begins, as an earlier page said; None begins at the start.
         newest_first: by the time the state is ordered by: due, lease expiry or death.
     """
@@ -141,5 +143,6 @@ class EventQuery:
     group: str
     state: EventState
     limit: int
+    max_bytes: int
     cursor: str | None = None
     newest_first: bool = False

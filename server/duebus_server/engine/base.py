@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         NackRef,
         SubscriberInfo,
     )
-    from duebus_server.domain.views import EventInfo, EventPage, EventQuery, TopicInfo
+    from duebus_server.domain.views import EventInfo, EventPage, EventQuery, TopicConfig, TopicInfo
 
 
 class Watcher(Protocol):
@@ -114,6 +114,9 @@ class Engine(Protocol):
     async def next_due(self, topic: str, group: str) -> int | None:
         """When the group next has something to lease: the earliest due time or lease expiry, or None."""
 
+    async def backlog(self, topic: str, group: str) -> int:
+        """How many events of the group are ready and not leased."""
+
     # --- sessions ---------------------------------------------------------------------------------------------------
 
     async def join(self, topic: str, group: str, subscriber: SubscriberInfo) -> None:
@@ -133,6 +136,9 @@ class Engine(Protocol):
 
     async def queued(self) -> int:
         """How many events the engine holds, dead letters not counted."""
+
+    async def config_of(self, topic: str) -> TopicConfig:
+        """The settings in force for a topic, whether it exists yet or not."""
 
     async def list_topics(self, after: str, limit: int) -> list[TopicInfo]:
         """Up to ``limit`` topics whose names come after ``after``, by name."""

@@ -26,6 +26,7 @@ from duebus_server.domain.model import (
     NackRef,
     SubscriberInfo,
 )
+from duebus_server.domain.states import EventState
 from duebus_server.engine.local import views
 from duebus_server.engine.local.records import SessionRecord
 from duebus_server.engine.local.topic import Topic
@@ -104,7 +105,8 @@ class LocalEngine:
         lease_us = config.lease_us if request.lease_us is None else request.lease_us
         leased = record.lease(session, request, lease_us, now_us)
         self._announce_ended(record)
-        return LeaseBatch(leased, record.next_due())
+        left = bool(record.indexes[EventState.READY]) and not record.paused
+        return LeaseBatch(leased, record.next_due(), left_for_want_of_room=left)
 
     async def ack(self, topic: str, group: str, leases: Sequence[LeaseRef]) -> list[LeaseFailureReason | None]:
         """See ``Engine.ack``."""
@@ -155,6 +157,12 @@ class LocalEngine:
         record = self._find(topic, group)
         return record.next_due() if record else None
 
+    async def backlog(self, topic: str, group: str) -> int:
+        """See ``Engine.backlog``."""
+        self._working_now()
+        record = self._find(topic, group)
+        return len(record.indexes[EventState.READY]) if record else 0
+
     # --- sessions ---------------------------------------------------------------------------------------------------
 
     async def join(self, topic: str, group: str, subscriber: SubscriberInfo) -> None:
@@ -191,6 +199,12 @@ class LocalEngine:
     async def queued(self) -> int:
         """See ``Engine.queued``."""
         return sum(topic.queued for topic in self._topics.values())
+
+    async def config_of(self, topic: str) -> TopicConfig:
+        """See ``Engine.config_of``."""
+        self._working_now()
+        record = self._topics.get(topic)
+        return record.config if record else self._defaults
 
     async def list_topics(self, after: str, limit: int) -> list[TopicInfo]:
         """See ``Engine.list_topics``."""

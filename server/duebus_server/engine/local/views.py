@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from duebus_server.domain.errors import InvalidArgument, NotFound
@@ -58,11 +57,14 @@ def event_page(topic: Topic, query: EventQuery) -> EventPage:
     index = group.indexes[query.state]
     start = _parse_cursor(query.cursor)
     ordered = index.descending(start) if query.newest_first else index.ascending(start)
-    found = list(islice(ordered, query.limit + 1))
-    page = found[: query.limit]
-    events = [_event_info(entry, [_entry_info(group, entry)]) for _, _, entry in page]
-    more = len(found) > query.limit
-    return EventPage(events, f"{page[-1][0]}.{page[-1][1]}" if more else None)
+    page: list[Entry] = []
+    bytes_left = query.max_bytes
+    for _, _, entry in ordered:
+        bytes_left -= len(entry.event.body)
+        if len(page) == query.limit or (page and bytes_left < 0):
+            return EventPage(_page_infos(group, page), f"{page[-1].at_us}.{page[-1].event.seq}")
+        page.append(entry)
+    return EventPage(_page_infos(group, page), None)
 
 
 def event_info(topic: Topic, event_id: str) -> EventInfo:
@@ -91,6 +93,10 @@ def _parse_cursor(cursor: str | None) -> tuple[int, int] | None:
         return int(at_us), int(seq)
     except ValueError:
         raise InvalidArgument("page_token", "not a page token of this request") from None
+
+
+def _page_infos(group: Group, page: Sequence[Entry]) -> list[EventInfo]:
+    return [_event_info(entry, [_entry_info(group, entry)]) for entry in page]
 
 
 def _event_info(entry: Entry, groups: Sequence[EventGroupInfo]) -> EventInfo:

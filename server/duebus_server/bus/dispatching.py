@@ -1,0 +1,66 @@
+"""Dispatch: from a checked request to events that wait."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from duebus_server.domain.errors import DueBusError, PartialDispatch
+from duebus_server.domain.model import DispatchAnswer, DispatchRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from duebus_server.bus.engines import Engines, RunningEngine
+    from duebus_server.domain.model import EngineName
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchCommand:
+    """Events for one topic, and the engines that are to store them; none named is the default."""
+
+    topic: str
+    request: DispatchRequest
+    engines: Sequence[EngineName] = ()
+
+
+class Dispatching:
+    """Stores events on one engine, or on several one after the other."""
+
+    def __init__(self, engines: Engines) -> None:
+        self._engines = engines
+
+    async def dispatch(self, command: DispatchCommand) -> DispatchAnswer:
+        """Store the events of a request, all or none on each engine.
+
+        Raises:
+            PartialDispatch: an engine failed after others had stored the events.
+            DueBusError: the first engine failed; nothing was stored.
+        """
+        running = self._engines.all_serving(command.engines)
+        answers: list[DispatchAnswer] = []
+        for one in running:
+            try:
+                answers.append(await _dispatch_on(one, command))
+            except DueBusError as error:
+                if not answers:
+                    raise
+                stored = [done.engine.name for done in running[: len(answers)]]
+                raise PartialDispatch(error, stored, answers[0].event_ids) from error
+        return _merge(answers)
+
+
+async def _dispatch_on(running: RunningEngine, command: DispatchCommand) -> DispatchAnswer:
+    (outcome,) = await running.engine.dispatch(command.topic, [command.request])
+    if isinstance(outcome, DueBusError):
+        raise outcome
+    return outcome
+
+
+def _merge(answers: Sequence[DispatchAnswer]) -> DispatchAnswer:
+    """One answer for all engines: an event is a duplicate when it added nothing to any of them."""
+    first, *others = answers
+    if not others:
+        return first
+    everywhere = set(first.duplicate_event_ids).intersection(*(set(other.duplicate_event_ids) for other in others))
+    return DispatchAnswer(first.event_ids, [one for one in first.duplicate_event_ids if one in everywhere])

@@ -1,0 +1,104 @@
+"""The engines that this server runs, and whether they take work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from duebus_server.domain.clock import SECOND
+from duebus_server.domain.errors import DispatcherNotWorking, DuplicateInitialized, NoDispatcherSpecified
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from duebus_server.delivery.sessions import Sessions
+    from duebus_server.domain.model import EngineName
+    from duebus_server.engine.base import Engine
+
+RETRY_WHEN_DRAINING_US = SECOND
+
+
+class EngineStatus(StrEnum):
+    """What an engine is ready for."""
+
+    SERVING = "serving"
+    """Everything."""
+    DRAINING = "draining"
+    """Settles only."""
+    STOPPED = "stopped"
+    """Nothing."""
+
+
+@dataclass(slots=True)
+class RunningEngine:
+    """An engine, its streams, and what it is ready for."""
+
+    engine: Engine
+    sessions: Sessions
+    status: EngineStatus = EngineStatus.SERVING
+
+
+class Engines:
+    """The engines by name; the first is the default.
+
+    Raises:
+        DuplicateInitialized: one is named twice.
+    """
+
+    def __init__(self, running: Iterable[RunningEngine]) -> None:
+        self._running: dict[EngineName, RunningEngine] = {}
+        for one in running:
+            if one.engine.name in self._running:
+                raise DuplicateInitialized(f"engine {one.engine.name} is started twice")
+            self._running[one.engine.name] = one
+
+    def __iter__(self) -> Iterator[RunningEngine]:
+        return iter(self._running.values())
+
+    def names(self) -> list[EngineName]:
+        """The engines this server runs, the default first."""
+        return list(self._running)
+
+    def get(self, name: EngineName | None) -> RunningEngine:
+        """The engine of this name; None is the default.
+
+        Raises:
+            NoDispatcherSpecified: this server does not run it.
+        """
+        name = name or next(iter(self._running))
+        running = self._running.get(name)
+        if running is None:
+            runs = ", ".join(self._running)
+            raise NoDispatcherSpecified(
+                f"this server does not run the engine {name}, but: {runs}", metadata={"engine": name}
+            )
+        return running
+
+    def find(self, name: EngineName) -> RunningEngine | None:
+        """The engine of this name, if this server runs it."""
+        return self._running.get(name)
+
+    def serving(self, name: EngineName | None) -> RunningEngine:
+        """The engine of this name, ready for new work; None is the default.
+
+        Raises:
+            NoDispatcherSpecified: this server does not run it.
+            DispatcherNotWorking: it is draining or stopped.
+        """
+        running = self.get(name)
+        if running.status is not EngineStatus.SERVING:
+            raise DispatcherNotWorking(
+                f"engine {running.engine.name} is {running.status}",
+                metadata={"engine": running.engine.name},
+                retry_after_us=RETRY_WHEN_DRAINING_US,
+            )
+        return running
+
+    def all_serving(self, names: Sequence[EngineName]) -> list[RunningEngine]:
+        """The engines of these names, each once; none named is the default.
+
+        Raises:
+            NoDispatcherSpecified, DispatcherNotWorking: as ``serving``.
+        """
+        return [self.serving(name) for name in dict.fromkeys(names or (None,))]

@@ -1,0 +1,116 @@
+"""Settle and extend: from lease tokens to the groups whose leases they are."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from duebus_server.bus.engines import EngineStatus
+from duebus_server.domain.model import LeaseFailureReason, NackAction, NackRef
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from duebus_server.bus.engines import Engines
+    from duebus_server.domain.lease_token import LeaseTarget, LeaseTokens
+    from duebus_server.domain.model import EngineName, LeaseRef
+    from duebus_server.engine.base import Engine
+
+    Results = list[LeaseFailureReason | None]
+    # Carries a verb out on one group: (engine, topic, group, places in the request, leases) -> results.
+    Verb = Callable[[Engine, str, str, list[int], list[LeaseRef]], Awaitable[Results]]
+
+
+@dataclass(frozen=True, slots=True)
+class NackCommand:
+    """One delivery to give back, named by its token, and how."""
+
+    lease_token: str
+    action: NackAction = NackAction.RETRY
+    delay_us: int | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseFailure:
+    """A token that was not carried out, and why."""
+
+    lease_token: str
+    reason: LeaseFailureReason
+
+
+class Settling:
+    """Settles deliveries, whichever replica and engine they came from.
+
+    The tokens of one call are put together by group, so that each group is one engine call. While an engine drains it
+    still settles.
+    """
+
+    def __init__(self, engines: Engines, tokens: LeaseTokens) -> None:
+        self._engines = engines
+        self._tokens = tokens
+
+    async def ack(self, lease_tokens: Sequence[str]) -> list[LeaseFailure]:
+        """The events are done. Returns what could not be carried out, in request order."""
+
+        async def carry_out(
+            engine: Engine, topic: str, group: str, _places: list[int], leases: list[LeaseRef]
+        ) -> Results:
+            return await engine.ack(topic, group, leases)
+
+        return await self._by_group(lease_tokens, carry_out)
+
+    async def nack(self, nacks: Sequence[NackCommand]) -> list[LeaseFailure]:
+        """Give deliveries back. Returns what could not be carried out, in request order."""
+
+        async def carry_out(
+            engine: Engine, topic: str, group: str, places: list[int], leases: list[LeaseRef]
+        ) -> Results:
+            chosen = [nacks[place] for place in places]
+            refs = [
+                NackRef(lease, nack.action, nack.delay_us, nack.error)
+                for lease, nack in zip(leases, chosen, strict=True)
+            ]
+            return await engine.nack(topic, group, refs)
+
+        return await self._by_group([nack.lease_token for nack in nacks], carry_out)
+
+    async def extend(self, lease_tokens: Sequence[str], lease_us: int | None) -> list[LeaseFailure]:
+        """Renew leases. Returns what could not be carried out, in request order."""
+
+        async def carry_out(
+            engine: Engine, topic: str, group: str, _places: list[int], leases: list[LeaseRef]
+        ) -> Results:
+            return await engine.extend(topic, group, leases, lease_us)
+
+        return await self._by_group(lease_tokens, carry_out)
+
+    async def _by_group(self, lease_tokens: Sequence[str], verb: Verb) -> list[LeaseFailure]:
+        results: Results = [None] * len(lease_tokens)
+        groups: dict[tuple[EngineName, str, str], list[tuple[int, LeaseTarget]]] = defaultdict(list)
+        for place, token in enumerate(lease_tokens):
+            target = self._tokens.read(token)
+            if target is None:
+                results[place] = LeaseFailureReason.MALFORMED
+            else:
+                groups[target.engine, target.topic, target.group].append((place, target))
+        for (engine, topic, group), members in groups.items():
+            places = [place for place, _ in members]
+            leases = [target.lease for _, target in members]
+            outcome = await self._carry_out(engine, topic, group, places, leases, verb)
+            for place, reason in zip(places, outcome, strict=True):
+                results[place] = reason
+        return [
+            LeaseFailure(token, reason)
+            for token, reason in zip(lease_tokens, results, strict=True)
+            if reason is not None
+        ]
+
+    async def _carry_out(
+        self, name: EngineName, topic: str, group: str, places: list[int], leases: list[LeaseRef], verb: Verb
+    ) -> Results:
+        running = self._engines.find(name)
+        if running is None or running.status is EngineStatus.STOPPED:
+            return [LeaseFailureReason.ENGINE_STOPPED] * len(leases)
+        return await verb(running.engine, topic, group, places, leases)

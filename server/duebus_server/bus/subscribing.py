@@ -1,0 +1,108 @@
+"""Subscribe: from a request to an open session."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import structlog
+
+from duebus_server.delivery.session import SessionOptions
+from duebus_server.delivery.window import Window
+from duebus_server.domain.model import DEFAULT_GROUP
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from duebus_server.bus.engines import Engines, RunningEngine
+    from duebus_server.delivery.session import Session
+    from duebus_server.domain.lease_token import LeaseTokenMinter, LeaseTokens
+    from duebus_server.domain.model import EngineName, LeaseRef
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class SubscribeCommand:
+    """What a subscriber asks for. None leaves a setting to the topic or the server.
+
+    Attributes:
+        held_lease_tokens: the leases that the worker still holds from a stream that broke.
+    """
+
+    topic: str
+    group: str
+    engine: EngineName | None
+    consumer: str
+    max_in_flight: int
+    max_in_flight_bytes: int
+    lease_us: int | None
+    grace_us: int | None
+    held_lease_tokens: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """An open session, what makes its lease tokens, and the tokens that were lost."""
+
+    session: Session
+    minter: LeaseTokenMinter
+    lost_lease_tokens: Sequence[str]
+
+
+class Subscribing:
+    """Opens sessions."""
+
+    def __init__(self, engines: Engines, tokens: LeaseTokens, default_grace_us: int) -> None:
+        self._engines = engines
+        self._tokens = tokens
+        self._default_grace_us = default_grace_us
+
+    @asynccontextmanager
+    async def subscribe(self, command: SubscribeCommand) -> AsyncIterator[Subscription]:
+        """A session for as long as the context lasts. On leaving, its leases run out or are left to the drain.
+
+        Raises:
+            NoDispatcherSpecified: this server does not run the engine.
+            DispatcherNotWorking: it is draining or stopped.
+        """
+        running = self._engines.serving(command.engine)
+        options = await self._options(command, running)
+        session = running.sessions.open(options, Window(command.max_in_flight, command.max_in_flight_bytes))
+        facts = {"topic": options.topic, "group": options.group, "session_id": options.session_id}
+        try:
+            lost = await self._join(session, running, command)
+            log.info("subscribed", consumer=options.consumer, **facts)
+            minter = self._tokens.minter(running.engine.name, options.topic, options.group)
+            yield Subscription(session, minter, lost)
+        finally:
+            await running.sessions.close(session)
+            log.info("unsubscribed", **facts)
+
+    async def _options(self, command: SubscribeCommand, running: RunningEngine) -> SessionOptions:
+        lease_us = command.lease_us
+        if lease_us is None:
+            lease_us = (await running.engine.config_of(command.topic)).lease_us
+        return SessionOptions(
+            session_id=uuid4().hex,
+            topic=command.topic,
+            group=command.group or DEFAULT_GROUP,
+            consumer=command.consumer,
+            lease_us=lease_us,
+            grace_us=self._default_grace_us if command.grace_us is None else command.grace_us,
+        )
+
+    async def _join(self, session: Session, running: RunningEngine, command: SubscribeCommand) -> list[str]:
+        """Join with the leases that are of this group; the tokens of those that are lost."""
+        named: dict[LeaseRef, str] = {}
+        lost: list[str] = []
+        place = (running.engine.name, session.options.topic, session.options.group)
+        for token in command.held_lease_tokens:
+            target = self._tokens.read(token)
+            if target is not None and (target.engine, target.topic, target.group) == place:
+                named[target.lease] = token
+            else:
+                lost.append(token)
+        return lost + [named[lease] for lease in await session.join(list(named))]

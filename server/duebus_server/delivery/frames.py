@@ -1,0 +1,46 @@
+"""What a session sends down its stream."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from duebus_server.domain.model import LeasedEvent
+
+
+class ClosingReason(StrEnum):
+    """Why the server ends a stream."""
+
+    DRAINING = "draining"
+    GROUP_DELETED = "group_deleted"
+    TOPIC_DELETED = "topic_deleted"
+
+
+@dataclass(frozen=True, slots=True)
+class Deliveries:
+    """Events leased to the session."""
+
+    events: Sequence[LeasedEvent]
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """A sign of life, and how many events are ready in the group."""
+
+    server_time_us: int
+    backlog: int
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """The last frame."""
+
+    reason: ClosingReason
+    reconnect_after_us: int
+
+
+Frame = Deliveries | Heartbeat | Closing

@@ -1,0 +1,26 @@
+"""The safety net: looks for expired leases at a fixed interval. No event becomes due by it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from duebus_server.domain.clock import sleep_until
+from duebus_server.domain.errors import DueBusError
+
+if TYPE_CHECKING:
+    from duebus_server.domain.clock import Clock
+    from duebus_server.engine.base import Engine
+
+log = structlog.get_logger()
+
+
+async def reap(engine: Engine, clock: Clock, interval_us: int) -> None:
+    """Have the engine expire leases every ``interval_us``, until cancelled."""
+    while True:
+        await sleep_until(clock, clock.now_us() + interval_us)
+        try:
+            await engine.expire_leases()
+        except DueBusError as error:
+            log.warning("sweep failed", engine=engine.name, error=str(error))

@@ -1,0 +1,168 @@
+"""One stream: it leases what its window has room for, and waits to be woken when there is nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from duebus_server.delivery.frames import Closing, Deliveries, Frame, Heartbeat
+from duebus_server.domain.clock import SECOND
+from duebus_server.domain.model import AdoptedLease, LeaseRef, NackAction, NackRef, SubscriberInfo
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from duebus_server.delivery.waker import Waker
+    from duebus_server.delivery.window import Window
+    from duebus_server.domain.clock import Clock, Timer
+    from duebus_server.engine.base import Engine
+
+HEARTBEAT_US = 10 * SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """What a subscriber asked for, with the defaults filled in.
+
+    Attributes:
+        lease_us: how long each delivery is leased.
+        grace_us: how long leases last after the stream broke.
+    """
+
+    session_id: str
+    topic: str
+    group: str
+    consumer: str
+    lease_us: int
+    grace_us: int
+
+
+class Session:
+    """One open stream of one group.
+
+    Life: ``join``, then ``frames`` until the stream ends, then ``end``, whatever happened in between.
+    """
+
+    def __init__(self, engine: Engine, clock: Clock, options: SessionOptions, window: Window, waker: Waker) -> None:
+        self.options = options
+        self.window = window
+        self._engine = engine
+        self._clock = clock
+        self._waker = waker
+        self._closing: Closing | None = None
+        self._resting = False
+        self._stirred = asyncio.Event()
+        self._sent_us = clock.now_us()
+        self._heartbeat: Timer | None = None
+
+    async def join(self, held: Sequence[LeaseRef]) -> list[LeaseRef]:
+        """Subscribe, taking over the leases that the worker still holds.
+
+        Returns:
+            Those that were lost.
+        """
+        topic, group, session_id = self.options.topic, self.options.group, self.options.session_id
+        info = SubscriberInfo(session_id, self.options.consumer, self._engine.now_us())
+        await self._engine.join(topic, group, info)
+        if not held:
+            return []
+        adopted = await self._engine.adopt(topic, group, session_id, held, self.options.lease_us)
+        lost: list[LeaseRef] = []
+        for lease, result in zip(held, adopted, strict=True):
+            if isinstance(result, AdoptedLease):
+                self.window.hold(lease.fencing_token, lease.event_id, result.size)
+            else:
+                lost.append(lease)
+        return lost
+
+    async def frames(self) -> AsyncIterator[Frame]:
+        """What to send, for as long as the stream is open; the last one is Closing when the server ends it."""
+        self._arm_heartbeat()
+        while self._closing is None:
+            frame = await self._next_frame()
+            if frame is not None:
+                self._sent_us = self._clock.now_us()
+                yield frame
+        yield self._closing
+
+    def close_soon(self, closing: Closing) -> None:
+        """End the stream with this frame, as soon as what is being sent is sent."""
+        self._closing = closing
+        self.wake()
+
+    def leases_ended(self, fencing_tokens: Sequence[int]) -> None:
+        """The engine's word: there may be room again."""
+        self.window.let_go(fencing_tokens)
+        self.wake()
+
+    async def end(self) -> None:
+        """The stream is over. Unless the server closed it, the subscriber has vanished: its leases run out soon."""
+        if self._heartbeat is not None:
+            self._heartbeat.cancel()
+        self._waker.step_out(self.wake)
+        # It may have been this session's turn; another can lease in its place.
+        self._waker.due(self._engine.now_us())
+        topic, group, session_id = self.options.topic, self.options.group, self.options.session_id
+        if self._closing is None:
+            await self._engine.shorten(topic, group, session_id, self.options.grace_us)
+        await self._engine.leave(topic, group, session_id)
+
+    async def release(self) -> int:
+        """Give back what is still held, without counting an attempt; how many that were."""
+        nacks = [NackRef(lease, NackAction.RELEASE) for lease in self.window.held()]
+        results = await self._engine.nack(self.options.topic, self.options.group, nacks) if nacks else []
+        return results.count(None)
+
+    def wake(self) -> None:
+        """There may be something to lease, room for it, or an end to it: look again."""
+        self._resting = False
+        self._stirred.set()
+
+    async def _next_frame(self) -> Frame | None:
+        """Deliveries if there are any; else rest until woken, or until a heartbeat is due."""
+        if not self._resting:
+            self._resting = True
+            frame = await self._lease()
+            if frame is not None:
+                self._resting = False
+                return frame
+        await self._stirred.wait()
+        self._stirred.clear()
+        if self._resting:
+            return await self._heartbeat_if_due()
+        self._waker.step_out(self.wake)
+        return None
+
+    async def _lease(self) -> Deliveries | None:
+        """Take what is due and fits; where nothing does, arrange to be woken."""
+        if not self.window.has_room():
+            return None  # `leases_ended` wakes
+        options = self.options
+        seen_news = self._waker.news
+        request = self.window.request(options.lease_us)
+        batch = await self._engine.lease(options.topic, options.group, options.session_id, request)
+        if not batch.events and not batch.left_for_want_of_room:
+            self._waker.line_up(self.wake, batch.next_due_us, seen_news)
+            return None
+        if batch.next_due_us is not None:  # what is left is for the next session in line
+            self._waker.due(batch.next_due_us)
+        if not batch.events:
+            return None  # `leases_ended` wakes
+        self.window.hold_all(batch.events)
+        return Deliveries(batch.events)
+
+    async def _heartbeat_if_due(self) -> Heartbeat | None:
+        if self._clock.now_us() < self._sent_us + HEARTBEAT_US:
+            return None
+        backlog = await self._engine.backlog(self.options.topic, self.options.group)
+        return Heartbeat(self._engine.now_us(), backlog)
+
+    def _arm_heartbeat(self) -> None:
+        """One timer, set anew when it fires: re-arming it with every frame would cost more than the frame."""
+        next_us = max(self._sent_us + HEARTBEAT_US, self._clock.now_us() + SECOND)
+        self._heartbeat = self._clock.call_at(next_us, self._heartbeat_due)
+
+    def _heartbeat_due(self) -> None:
+        self._stirred.set()
+        self._arm_heartbeat()

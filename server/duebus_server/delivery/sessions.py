@@ -1,0 +1,108 @@
+"""All streams of one engine on this replica: opens them, passes the engine's word on to them, drains them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from duebus_server.delivery.frames import Closing, ClosingReason
+from duebus_server.delivery.session import Session, SessionOptions
+from duebus_server.delivery.waker import Waker
+from duebus_server.domain.clock import SECOND
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from duebus_server.delivery.window import Window
+    from duebus_server.domain.clock import Clock
+    from duebus_server.engine.base import Engine
+
+RECONNECT_AFTER_US = SECOND
+"""What streams that are closed by a drain are told to wait: time for another replica, or a restart, to be ready."""
+
+
+DRAINING = Closing(ClosingReason.DRAINING, RECONNECT_AFTER_US)
+
+
+class Sessions:
+    """The open streams, and those that a drain has closed while their leases are still held.
+
+    It is the engine's watcher.
+    """
+
+    def __init__(self, engine: Engine, clock: Clock) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._sessions: dict[str, Session] = {}
+        self._wakers: dict[tuple[str, str], Waker] = {}
+        self._open_in: dict[tuple[str, str], int] = {}
+        self._draining = False
+        self._settled = asyncio.Event()
+        engine.watch(self)
+
+    def open(self, options: SessionOptions, window: Window) -> Session:
+        """A new session; it must be given back to ``close``."""
+        group = (options.topic, options.group)
+        waker = self._wakers.get(group)
+        if waker is None:
+            waker = self._wakers[group] = Waker(self._clock, self._engine.now_us)
+        session = Session(self._engine, self._clock, options, window, waker)
+        self._sessions[options.session_id] = session
+        self._open_in[group] = self._open_in.get(group, 0) + 1
+        if self._draining:
+            session.close_soon(DRAINING)
+        return session
+
+    async def close(self, session: Session) -> None:
+        """The stream is over. A session that a drain has closed is kept until its leases are settled."""
+        self._close_waker(session.options.topic, session.options.group)
+        try:
+            await session.end()
+        finally:
+            if not self._draining:
+                del self._sessions[session.options.session_id]
+            self._check_settled()
+
+    # --- the engine's watcher ---------------------------------------------------------------------------------------
+
+    def due(self, topic: str, group: str, at_us: int) -> None:
+        """The engine has something for a group."""
+        waker = self._wakers.get((topic, group))
+        if waker is not None:
+            waker.due(at_us)
+
+    def leases_ended(self, session_id: str, fencing_tokens: Sequence[int]) -> None:
+        """A session holds less."""
+        session = self._sessions.get(session_id)
+        if session is not None:
+            session.leases_ended(fencing_tokens)
+            self._check_settled()
+
+    # --- drain ------------------------------------------------------------------------------------------------------
+
+    async def drain(self, timeout_us: int) -> int:
+        """Close all streams, wait for their leases to be settled, and give back those that are not in time.
+
+        Returns:
+            How many leases were given back.
+        """
+        self._draining = True
+        for session in self._sessions.values():
+            session.close_soon(DRAINING)
+        self._check_settled()
+        timer = self._clock.call_at(self._clock.now_us() + timeout_us, self._settled.set)
+        await self._settled.wait()
+        timer.cancel()
+        return sum([await session.release() for session in list(self._sessions.values())])
+
+    def _check_settled(self) -> None:
+        """End the wait of a drain when no lease is held any more."""
+        if self._draining and not any(len(session.window) for session in self._sessions.values()):
+            self._settled.set()
+
+    def _close_waker(self, topic: str, group: str) -> None:
+        """The waker goes with the last session of its group."""
+        self._open_in[topic, group] -= 1
+        if not self._open_in[topic, group]:
+            del self._open_in[topic, group]
+            self._wakers.pop((topic, group)).close()

@@ -1,0 +1,63 @@
+"""What one stream may hold, and what it holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from duebus_server.domain.model import LeasedEvent, LeaseRef, LeaseRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+MAX_FRAME_BYTES = 3 << 20
+"""gRPC clients refuse messages over 4 MiB unless told otherwise; the rest is for what surrounds the events."""
+
+
+class Window:
+    """At most ``max_events`` leases and ``max_bytes`` of event bodies at once.
+
+    An event larger than ``max_bytes`` still fits, alone.
+    """
+
+    def __init__(self, max_events: int, max_bytes: int) -> None:
+        self.max_events = max_events
+        self.max_bytes = max_bytes
+        self._bytes = 0
+        self._held: dict[int, tuple[str, int]] = {}
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def has_room(self) -> bool:
+        """Whether anything more fits at all."""
+        return not self._held or (len(self._held) < self.max_events and self._bytes < self.max_bytes)
+
+    def request(self, lease_us: int | None) -> LeaseRequest:
+        """What fits into it, and into one frame."""
+        return LeaseRequest(
+            max_events=self.max_events - len(self._held),
+            max_bytes=min(self.max_bytes - self._bytes, MAX_FRAME_BYTES),
+            at_least_one=not self._held,
+            lease_us=lease_us,
+        )
+
+    def hold(self, fencing_token: int, event_id: str, size: int) -> None:
+        """One lease more."""
+        self._held[fencing_token] = (event_id, size)
+        self._bytes += size
+
+    def hold_all(self, events: Sequence[LeasedEvent]) -> None:
+        """Those that were just leased."""
+        for event in events:
+            self.hold(event.fencing_token, event.event_id, len(event.body))
+
+    def let_go(self, fencing_tokens: Iterable[int]) -> None:
+        """Leases that have ended; those it does not hold are passed over."""
+        for fencing_token in fencing_tokens:
+            held = self._held.pop(fencing_token, None)
+            if held is not None:
+                self._bytes -= held[1]
+
+    def held(self) -> list[LeaseRef]:
+        """The leases it holds."""
+        return [LeaseRef(event_id, fencing_token) for fencing_token, (event_id, _) in self._held.items()]

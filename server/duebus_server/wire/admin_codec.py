@@ -1,0 +1,190 @@
+"""The admin requests and answers: decode and encode."""
+
+from __future__ import annotations
+
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from typing import TYPE_CHECKING, Any
+
+from duebus.v1 import admin_pb2
+
+from duebus_server.domain import limits
+from duebus_server.domain.errors import InvalidArgument
+from duebus_server.domain.states import EventState
+from duebus_server.domain.views import EventQuery
+from duebus_server.wire import passthrough
+from duebus_server.wire.names import ENGINE_TO_PB, OUTCOME_TO_PB, STATE_FROM_PB, STATE_TO_PB
+from duebus_server.wire.times import to_duration, to_timestamp
+
+if TYPE_CHECKING:
+    from duebus_server.domain.model import EngineName, SubscriberInfo
+    from duebus_server.domain.views import Attempt, EventGroupInfo, EventInfo, GroupInfo, TopicConfig, TopicInfo
+
+DEFAULT_PAGE = 100
+MAX_PAGE = 1_000
+MAX_PAGE_BYTES = 3 << 20
+"""Of event bodies in one answer; gRPC clients refuse messages over 4 MiB unless told otherwise."""
+
+
+def page_size(requested: int) -> int:
+    """How many to list; 0 is the default.
+
+    Raises:
+        InvalidArgument: out of range.
+    """
+    limits.check_range("page_size", requested, 0, MAX_PAGE)
+    return requested or DEFAULT_PAGE
+
+
+def event_query(request: admin_pb2.ListEventsRequest) -> EventQuery:
+    """Which events to list.
+
+    Raises:
+        NoTopicSpecified, InvalidArgument: a field is wrong.
+    """
+    limits.check_topic(request.topic)
+    if request.group:
+        limits.check_name("group", request.group)
+    state = STATE_FROM_PB.get(request.state)
+    if state is None:
+        raise InvalidArgument("state", "must be one of scheduled, ready, leased, dead")
+    return EventQuery(
+        request.group,
+        state,
+        page_size(request.page_size),
+        MAX_PAGE_BYTES,
+        read_page_token(request.page_token, _list_key(request)),
+        newest_first=_newest_first(request.order),
+    )
+
+
+def page_token(cursor: str | None, *request_key: object) -> str:
+    """An opaque token for the page that begins at ``cursor``, bound to the request it continues; "" for none."""
+    if cursor is None:
+        return ""
+    return urlsafe_b64encode(json.dumps([cursor, *request_key]).encode()).decode()
+
+
+def read_page_token(token: str, request_key: tuple[object, ...]) -> str | None:
+    """The cursor of a token; None for "".
+
+    Raises:
+        InvalidArgument: it is not a token of this request.
+    """
+    if not token:
+        return None
+    try:
+        cursor, *key = json.loads(urlsafe_b64decode(token))
+    except (ValueError, TypeError):
+        cursor, key = None, []
+    if not isinstance(cursor, str) or key != list(request_key):
+        raise InvalidArgument("page_token", "is not a page token of this request")
+    return cursor
+
+
+def list_events_token(cursor: str | None, request: admin_pb2.ListEventsRequest) -> str:
+    """The token for the page after this one."""
+    return page_token(cursor, *_list_key(request))
+
+
+def topic_info(info: TopicInfo, engine: EngineName) -> admin_pb2.TopicInfo:
+    """A topic with its groups."""
+    return admin_pb2.TopicInfo(
+        topic=info.topic,
+        engine=ENGINE_TO_PB[engine],
+        config=_topic_config(info.config),
+        queued=info.queued,
+        groups=[_group_info(group) for group in info.groups],
+    )
+
+
+def event_info(info: EventInfo, topic: str) -> Any:
+    """An event, as a ``passthrough.EventInfo``."""
+    return passthrough.EventInfo(
+        event=info.body,
+        topic=topic,
+        dispatched_at=to_timestamp(info.dispatched_us),
+        groups=[_event_group_info(group) for group in info.groups],
+        dispatched_by=info.origin,
+    )
+
+
+def _list_key(request: admin_pb2.ListEventsRequest) -> tuple[object, ...]:
+    """What must stay the same from page to page."""
+    return request.engine, request.topic, request.group, request.state, _newest_first(request.order)
+
+
+def _newest_first(order: int) -> bool:
+    if order not in admin_pb2.ListEventsRequest.Order.values():
+        raise InvalidArgument("order", f"there is no order number {order}")
+    return order == admin_pb2.ListEventsRequest.ORDER_NEWEST_FIRST
+
+
+def _topic_config(config: TopicConfig) -> admin_pb2.TopicConfig:
+    policy = config.retry_policy
+    return admin_pb2.TopicConfig(
+        retry_policy=admin_pb2.RetryPolicy(
+            max_retries=policy.max_retries,
+            backoff_initial=to_duration(policy.backoff_initial_us),
+            backoff_max=to_duration(policy.backoff_max_us),
+        ),
+        lease=to_duration(config.lease_us),
+        max_queued=config.max_queued,
+        dead_letter_retention=to_duration(config.dead_letter_retention_us),
+        dedupe_window=to_duration(config.dedupe_window_us),
+    )
+
+
+def _group_info(info: GroupInfo) -> admin_pb2.GroupInfo:
+    age_us = info.oldest_ready_age_us
+    return admin_pb2.GroupInfo(
+        group=info.group,
+        paused=info.paused,
+        scheduled=info.counts[EventState.SCHEDULED],
+        ready=info.counts[EventState.READY],
+        leased=info.counts[EventState.LEASED],
+        dead=info.counts[EventState.DEAD],
+        subscribers=[_subscriber(subscriber) for subscriber in info.subscribers],
+        oldest_ready_age=None if age_us is None else to_duration(age_us),
+        rates=admin_pb2.Rates(
+            dispatched=info.rates.dispatched,
+            delivered=info.rates.delivered,
+            acked=info.rates.acked,
+            nacked=info.rates.nacked,
+        ),
+    )
+
+
+def _subscriber(info: SubscriberInfo) -> admin_pb2.Subscriber:
+    return admin_pb2.Subscriber(
+        session_id=info.session_id,
+        consumer=info.consumer,
+        in_flight=info.in_flight,
+        connected_at=to_timestamp(info.connected_us),
+    )
+
+
+def _event_group_info(info: EventGroupInfo) -> Any:
+    return passthrough.EventGroupInfo(
+        group=info.group,
+        state=STATE_TO_PB[info.state],
+        attempts=info.attempts,
+        max_retries=info.max_retries,
+        deliver_at=to_timestamp(info.deliver_at_us),
+        last_error=info.last_error,
+        lease_expires_at=None if info.lease_expires_us is None else to_timestamp(info.lease_expires_us),
+        consumer=info.consumer,
+        dead_at=None if info.dead_us is None else to_timestamp(info.dead_us),
+        history=[_attempt(attempt) for attempt in info.history],
+    )
+
+
+def _attempt(attempt: Attempt) -> Any:
+    return passthrough.Attempt(
+        attempt=attempt.attempt,
+        started_at=to_timestamp(attempt.started_us),
+        ended_at=None if attempt.ended_us is None else to_timestamp(attempt.ended_us),
+        consumer=attempt.consumer,
+        outcome=OUTCOME_TO_PB[attempt.outcome],
+        error=attempt.error,
+    )

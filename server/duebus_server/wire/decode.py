@@ -1,0 +1,212 @@
+"""Requests of the wire as commands of the bus, checked field by field."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import uuid_utils
+from duebus.v1 import event_bus_pb2
+
+from duebus_server.bus.dispatching import DispatchCommand
+from duebus_server.bus.settling import NackCommand
+from duebus_server.bus.subscribing import SubscribeCommand
+from duebus_server.domain import limits
+from duebus_server.domain.errors import InvalidArgument, NoEventSpecified
+from duebus_server.domain.model import DispatchRequest, EngineName, NackAction, NewEvent
+from duebus_server.wire.names import ENGINE_FROM_PB
+from duebus_server.wire.times import duration_us, optional_duration_us, timestamp_us
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SMALL_EVENT_BYTES = limits.MAX_ATTRIBUTE_BYTES
+"""An event no larger than this as a whole has no part that is too large."""
+
+
+def dispatch_command(request: event_bus_pb2.DispatchRequest, origin: str, now_us: int) -> DispatchCommand:
+    """A Dispatch. ``origin`` is who calls; ``now_us`` judges what is absurdly far ahead.
+
+    Raises:
+        NoTopicSpecified, NoEventSpecified, InvalidArgument: a field is wrong.
+    """
+    limits.check_topic(request.topic)
+    if not request.events:
+        raise NoEventSpecified
+    if len(request.events) > limits.MAX_EVENTS:
+        raise InvalidArgument("events", f"has {len(request.events)} events, at most {limits.MAX_EVENTS} are allowed")
+    limits.check_text("request_id", request.request_id)
+    events = [_new_event(event, f"events[{place}]", now_us) for place, event in enumerate(request.events)]
+    limits.check_length("events", sum(len(event.body) for event in events), limits.MAX_BATCH_BYTES)
+    return DispatchCommand(
+        request.topic,
+        DispatchRequest(events, request.request_id, request.require_subscriber, origin),
+        engine_names(request.engines),
+    )
+
+
+def subscribe_command(request: event_bus_pb2.SubscribeRequest) -> SubscribeCommand:
+    """A Subscribe, with the window's defaults filled in.
+
+    Raises:
+        NoTopicSpecified, InvalidArgument: a field is wrong.
+    """
+    limits.check_topic(request.topic)
+    if request.group:
+        limits.check_name("group", request.group)
+    limits.check_text("consumer", request.consumer)
+    in_flight = request.max_in_flight or limits.DEFAULT_IN_FLIGHT
+    in_flight_bytes = request.max_in_flight_bytes or limits.DEFAULT_IN_FLIGHT_BYTES
+    limits.check_range("max_in_flight", in_flight, 1, limits.MAX_IN_FLIGHT)
+    limits.check_range("max_in_flight_bytes", in_flight_bytes, 1, limits.MAX_IN_FLIGHT_BYTES)
+    limits.check_range("held_lease_tokens", len(request.held_lease_tokens), 0, limits.MAX_HELD_LEASES)
+    return SubscribeCommand(
+        request.topic,
+        request.group,
+        engine_name("engine", request.engine),
+        request.consumer,
+        in_flight,
+        in_flight_bytes,
+        lease_us(request),
+        _optional_duration(request, "disconnect_grace", 0, limits.MAX_GRACE_US),
+        request.held_lease_tokens,
+    )
+
+
+def lease_tokens(request: event_bus_pb2.AckRequest | event_bus_pb2.ExtendRequest) -> Sequence[str]:
+    """The tokens of an Ack or Extend.
+
+    Raises:
+        InvalidArgument: there are none, or too many.
+    """
+    _check_settles("lease_tokens", len(request.lease_tokens))
+    return request.lease_tokens
+
+
+def lease_us(request: event_bus_pb2.SubscribeRequest | event_bus_pb2.ExtendRequest) -> int | None:
+    """The lease that is asked for, or None.
+
+    Raises:
+        InvalidArgument: it is out of range.
+    """
+    return _optional_duration(request, "lease", limits.MIN_LEASE_US, limits.MAX_LEASE_US)
+
+
+def nack_commands(request: event_bus_pb2.NackRequest) -> list[NackCommand]:
+    """The nacks of a request.
+
+    Raises:
+        InvalidArgument: there are none, too many, or a field of one is wrong.
+    """
+    _check_settles("nacks", len(request.nacks))
+    return [_nack_command(nack, f"nacks[{place}]") for place, nack in enumerate(request.nacks)]
+
+
+def drain_timeout_us(request: event_bus_pb2.StopRequest) -> int | None:
+    """How long a Stop may wait, or None.
+
+    Raises:
+        InvalidArgument: it is out of range.
+    """
+    return _optional_duration(request, "drain_timeout", 0, limits.MAX_DRAIN_US)
+
+
+def engine_name(field: str, number: int) -> EngineName | None:
+    """An engine; None for ENGINE_UNSPECIFIED, the default one.
+
+    Raises:
+        InvalidArgument: there is no such engine.
+    """
+    if number == event_bus_pb2.ENGINE_UNSPECIFIED:
+        return None
+    name = ENGINE_FROM_PB.get(number)
+    if name is None:
+        raise InvalidArgument(field, f"there is no engine number {number}")
+    return name
+
+
+def engine_names(numbers: Sequence[int]) -> list[EngineName]:
+    """The engines of a repeated field; ENGINE_UNSPECIFIED has no meaning in it.
+
+    Raises:
+        InvalidArgument: there is no such engine.
+    """
+    names: list[EngineName] = []
+    for place, number in enumerate(numbers):
+        name = engine_name(f"engines[{place}]", number)
+        if name is None:
+            raise InvalidArgument(f"engines[{place}]", "must name an engine")
+        names.append(name)
+    return names
+
+
+def _new_event(event: event_bus_pb2.Event, path: str, now_us: int) -> NewEvent:
+    generated = not event.id
+    if generated:
+        event.id = str(uuid_utils.uuid7())
+    else:
+        limits.check_text(f"{path}.id", event.id)
+    _check_reserved(event, path)
+    body = event.SerializeToString()
+    _check_sizes(event, len(body), path)
+    new = NewEvent(event.id, body, id_is_generated=generated)
+    if event.HasField("max_retries"):
+        new.max_retries = event.max_retries
+    due = event.WhichOneof("due")
+    if due == "delay":
+        new.delay_us = duration_us(f"{path}.delay", event.delay)
+        limits.check_duration(f"{path}.delay", new.delay_us, 0, limits.MAX_DELAY_US)
+    elif due == "deliver_at":
+        new.deliver_at_us = timestamp_us(f"{path}.deliver_at", event.deliver_at)
+        if new.deliver_at_us - now_us > limits.MAX_DELAY_US:
+            raise InvalidArgument(f"{path}.deliver_at", "is more than 10 years ahead")
+    return new
+
+
+def _check_reserved(event: event_bus_pb2.Event, path: str) -> None:
+    if event.key:
+        raise InvalidArgument(f"{path}.key", "is reserved for ordered delivery, which this server does not offer")
+    if event.priority:
+        raise InvalidArgument(f"{path}.priority", "is reserved for priorities, which this server does not offer")
+
+
+def _check_sizes(event: event_bus_pb2.Event, size: int, path: str) -> None:
+    """Each part within its limit; ``size`` is that of the whole."""
+    limits.check_text(f"{path}.content_type", event.content_type)
+    if event.attributes and "" in event.attributes:
+        raise InvalidArgument(f"{path}.attributes", "has an empty name")
+    if size <= SMALL_EVENT_BYTES:
+        return
+    limits.check_length(f"{path}.data", len(event.data), limits.MAX_EVENT_BYTES)
+    in_attributes = sum(len(name.encode()) + len(value.encode()) for name, value in event.attributes.items())
+    limits.check_length(f"{path}.attributes", in_attributes, limits.MAX_ATTRIBUTE_BYTES)
+
+
+def _nack_command(nack: event_bus_pb2.Nack, path: str) -> NackCommand:
+    action, delay_us = NackAction.RETRY, None
+    chosen = nack.WhichOneof("action")
+    if chosen == "delay":
+        delay_us = duration_us(f"{path}.delay", nack.delay)
+        limits.check_duration(f"{path}.delay", delay_us, 0, limits.MAX_DELAY_US)
+    elif chosen == "dead_letter" and nack.dead_letter:
+        action = NackAction.DEAD_LETTER
+    elif chosen == "release" and nack.release:
+        action = NackAction.RELEASE
+    error = nack.error.encode()[: limits.MAX_ERROR_BYTES].decode(errors="ignore")
+    return NackCommand(nack.lease_token, action, delay_us, error)
+
+
+def _check_settles(field: str, count: int) -> None:
+    if not 1 <= count <= limits.MAX_SETTLES:
+        raise InvalidArgument(field, f"has {count} entries, must have 1 to {limits.MAX_SETTLES}")
+
+
+def _optional_duration(
+    request: event_bus_pb2.SubscribeRequest | event_bus_pb2.ExtendRequest | event_bus_pb2.StopRequest,
+    field: str,
+    low_us: int,
+    high_us: int,
+) -> int | None:
+    us = optional_duration_us(request, field)
+    if us is not None:
+        limits.check_duration(field, us, low_us, high_us)
+    return us

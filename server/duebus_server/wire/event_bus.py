@@ -1,0 +1,88 @@
+"""The service EventBus: each method decodes, calls a use case, encodes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from duebus.v1 import event_bus_pb2
+
+from duebus_server.wire import decode, encode
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    import grpc.aio
+
+    from duebus_server.bus.dispatching import Dispatching
+    from duebus_server.bus.lifecycle import Lifecycle
+    from duebus_server.bus.settling import Settling
+    from duebus_server.bus.subscribing import Subscribing
+
+    Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class EventBusServicer:
+    """duebus.v1.EventBus. Guarantees and errors stand in ``event_bus.proto``."""
+
+    def __init__(
+        self,
+        dispatching: Dispatching,
+        subscribing: Subscribing,
+        settling: Settling,
+        lifecycle: Lifecycle,
+        drain_timeout_us: int,
+        now_us: Callable[[], int],
+    ) -> None:
+        self._dispatching = dispatching
+        self._subscribing = subscribing
+        self._settling = settling
+        self._lifecycle = lifecycle
+        self._drain_timeout_us = drain_timeout_us
+        self._now_us = now_us
+
+    async def Dispatch(  # noqa: N802  # the name on the wire
+        self, request: event_bus_pb2.DispatchRequest, context: Context
+    ) -> event_bus_pb2.DispatchResponse:
+        """Store events."""
+        command = decode.dispatch_command(request, context.peer(), self._now_us())
+        return encode.dispatch_response(await self._dispatching.dispatch(command))
+
+    async def Subscribe(  # noqa: N802
+        self, request: event_bus_pb2.SubscribeRequest, _context: Context
+    ) -> AsyncIterator[Any]:
+        """Deliver events for as long as the stream is open."""
+        async with self._subscribing.subscribe(decode.subscribe_command(request)) as subscription:
+            yield encode.started(subscription)
+            async for frame in subscription.session.frames():
+                yield encode.frame_response(frame, subscription)
+
+    async def Ack(  # noqa: N802
+        self, request: event_bus_pb2.AckRequest, _context: Context
+    ) -> event_bus_pb2.AckResponse:
+        """Settle: done."""
+        failures = await self._settling.ack(decode.lease_tokens(request))
+        return event_bus_pb2.AckResponse(failures=encode.lease_failures(failures))
+
+    async def Nack(  # noqa: N802
+        self, request: event_bus_pb2.NackRequest, _context: Context
+    ) -> event_bus_pb2.NackResponse:
+        """Settle: not done."""
+        failures = await self._settling.nack(decode.nack_commands(request))
+        return event_bus_pb2.NackResponse(failures=encode.lease_failures(failures))
+
+    async def Extend(  # noqa: N802
+        self, request: event_bus_pb2.ExtendRequest, _context: Context
+    ) -> event_bus_pb2.ExtendResponse:
+        """Renew leases."""
+        failures = await self._settling.extend(decode.lease_tokens(request), decode.lease_us(request))
+        return event_bus_pb2.ExtendResponse(failures=encode.lease_failures(failures))
+
+    async def Stop(  # noqa: N802
+        self, request: event_bus_pb2.StopRequest, _context: Context
+    ) -> event_bus_pb2.StopResponse:
+        """Drain engines and stop them."""
+        timeout_us = decode.drain_timeout_us(request)
+        stopped = await self._lifecycle.stop(
+            decode.engine_names(request.engines), self._drain_timeout_us if timeout_us is None else timeout_us
+        )
+        return event_bus_pb2.StopResponse(engines=[encode.stopped_engine(one) for one in stopped])

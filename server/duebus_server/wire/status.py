@@ -1,0 +1,75 @@
+"""One table from the errors of the domain to gRPC statuses, and the details each carries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import grpc
+from duebus.v1 import error_details_pb2
+from google.protobuf import any_pb2, duration_pb2
+from google.rpc import error_details_pb2 as rpc_details_pb2
+from google.rpc import status_pb2
+
+from duebus_server.domain import errors
+from duebus_server.wire.names import ENGINE_TO_PB
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from google.protobuf.message import Message
+
+DOMAIN = "duebus"
+DETAILS_KEY = "grpc-status-details-bin"
+"""Where clients look for google.rpc.Status (https://grpc.io/docs/guides/error/#richer-error-model)."""
+
+STATUS_CODES: dict[type[errors.DueBusError], grpc.StatusCode] = {
+    errors.InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.NoTopicSpecified: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.NoEventSpecified: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.NoDispatcherSpecified: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.NoHandlerFound: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.DispatcherNotWorking: grpc.StatusCode.UNAVAILABLE,
+    errors.DuplicateInitialized: grpc.StatusCode.ALREADY_EXISTS,
+    errors.MaxQueuedEventsReached: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.ConcurrentModification: grpc.StatusCode.ABORTED,
+    errors.NotFound: grpc.StatusCode.NOT_FOUND,
+    errors.Unimplemented: grpc.StatusCode.UNIMPLEMENTED,
+}
+
+Trailers = tuple[tuple[str, bytes], ...]
+
+
+def status_of(error: errors.DueBusError) -> tuple[grpc.StatusCode, str, Trailers]:
+    """The status code, the message, and the trailing metadata with the details."""
+    cause = error.cause if isinstance(error, errors.PartialDispatch) else error
+    return _status(STATUS_CODES[type(cause)], str(error), _details(error))
+
+
+def internal_status(log_id: str) -> tuple[grpc.StatusCode, str, Trailers]:
+    """What a client learns of an error nobody foresaw: where to find it in the log, and nothing else."""
+    info = rpc_details_pb2.ErrorInfo(reason="INTERNAL", domain=DOMAIN, metadata={"log_id": log_id})
+    return _status(grpc.StatusCode.INTERNAL, f"internal error, see log id {log_id}", iter([info]))
+
+
+def _status(code: grpc.StatusCode, message: str, details: Iterator[Message]) -> tuple[grpc.StatusCode, str, Trailers]:
+    status = status_pb2.Status(code=code.value[0], message=message)
+    for detail in details:
+        packed = any_pb2.Any()
+        packed.Pack(detail)
+        status.details.append(packed)
+    return code, message, ((DETAILS_KEY, status.SerializeToString()),)
+
+
+def _details(error: errors.DueBusError) -> Iterator[Message]:
+    yield rpc_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=dict(error.metadata))
+    if isinstance(error, errors.InvalidArgument):
+        wrong = error.violation
+        violation = rpc_details_pb2.BadRequest.FieldViolation(field=wrong.field, description=wrong.description)
+        yield rpc_details_pb2.BadRequest(field_violations=[violation])
+    if error.retry_after_us is not None:
+        delay = duration_pb2.Duration()
+        delay.FromMicroseconds(error.retry_after_us)
+        yield rpc_details_pb2.RetryInfo(retry_delay=delay)
+    if isinstance(error, errors.PartialDispatch):
+        stored = [ENGINE_TO_PB[name] for name in error.stored_engines]
+        yield error_details_pb2.PartialDispatch(stored_engines=stored, event_ids=error.event_ids)

@@ -1,0 +1,56 @@
+"""Durations and times of the well-known types as integer microseconds, and back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from duebus_server.domain.clock import SECOND
+from duebus_server.domain.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+NANOS = 1_000
+"""In a microsecond."""
+
+MAX_NANOS = 999_999_999
+
+
+def duration_us(field: str, duration: Duration) -> int:
+    """A duration in microseconds, rounded up: late rather than early.
+
+    Raises:
+        InvalidArgument: its parts contradict each other.
+    """
+    if abs(duration.nanos) > MAX_NANOS or duration.seconds * duration.nanos < 0:
+        raise InvalidArgument(field, "is not a valid duration: seconds and nanos must agree in sign")
+    return duration.seconds * SECOND - (-duration.nanos // NANOS)
+
+
+def optional_duration_us(request: Message, field: str) -> int | None:
+    """A duration field in microseconds, or None when it is unset."""
+    return duration_us(field, getattr(request, field)) if request.HasField(field) else None
+
+
+def timestamp_us(field: str, timestamp: Timestamp) -> int:
+    """A time in microseconds since the Unix epoch, rounded up.
+
+    Raises:
+        InvalidArgument: its nanos are out of range.
+    """
+    if not 0 <= timestamp.nanos <= MAX_NANOS:
+        raise InvalidArgument(field, "is not a valid timestamp: nanos must be from 0 to 999,999,999")
+    return timestamp.seconds * SECOND - (-timestamp.nanos // NANOS)
+
+
+def to_duration(us: int) -> Duration:
+    """Microseconds as a Duration; not negative."""
+    return Duration(seconds=us // SECOND, nanos=us % SECOND * NANOS)
+
+
+def to_timestamp(us: int) -> Timestamp:
+    """Microseconds since the Unix epoch as a Timestamp."""
+    return Timestamp(seconds=us // SECOND, nanos=us % SECOND * NANOS)
