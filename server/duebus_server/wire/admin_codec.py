@@ -14,7 +14,7 @@ from duebus_server.domain.states import EventState
 from duebus_server.domain.views import EventQuery
 from duebus_server.wire import passthrough
 from duebus_server.wire.names import ENGINE_TO_PB, OUTCOME_TO_PB, STATE_FROM_PB, STATE_TO_PB
-from duebus_server.wire.times import to_duration, to_timestamp
+from duebus_server.wire.times import seconds_and_nanos
 
 if TYPE_CHECKING:
     from duebus_server.domain.model import EngineName, SubscriberInfo
@@ -103,7 +103,7 @@ def event_info(info: EventInfo, topic: str) -> Any:
     return passthrough.EventInfo(
         event=info.body,
         topic=topic,
-        dispatched_at=to_timestamp(info.dispatched_us),
+        dispatched_at=seconds_and_nanos(info.dispatched_us),
         groups=[_event_group_info(group) for group in info.groups],
         dispatched_by=info.origin,
     )
@@ -125,13 +125,13 @@ def _topic_config(config: TopicConfig) -> admin_pb2.TopicConfig:
     return admin_pb2.TopicConfig(
         retry_policy=admin_pb2.RetryPolicy(
             max_retries=policy.max_retries,
-            backoff_initial=to_duration(policy.backoff_initial_us),
-            backoff_max=to_duration(policy.backoff_max_us),
+            backoff_initial=seconds_and_nanos(policy.backoff_initial_us),
+            backoff_max=seconds_and_nanos(policy.backoff_max_us),
         ),
-        lease=to_duration(config.lease_us),
+        lease=seconds_and_nanos(config.lease_us),
         max_queued=config.max_queued,
-        dead_letter_retention=to_duration(config.dead_letter_retention_us),
-        dedupe_window=to_duration(config.dedupe_window_us),
+        dead_letter_retention=seconds_and_nanos(config.dead_letter_retention_us),
+        dedupe_window=seconds_and_nanos(config.dedupe_window_us),
     )
 
 
@@ -145,7 +145,7 @@ def _group_info(info: GroupInfo) -> admin_pb2.GroupInfo:
         leased=info.counts[EventState.LEASED],
         dead=info.counts[EventState.DEAD],
         subscribers=[_subscriber(subscriber) for subscriber in info.subscribers],
-        oldest_ready_age=None if age_us is None else to_duration(age_us),
+        oldest_ready_age=None if age_us is None else seconds_and_nanos(age_us),
         rates=admin_pb2.Rates(
             dispatched=info.rates.dispatched,
             delivered=info.rates.delivered,
@@ -160,7 +160,7 @@ def _subscriber(info: SubscriberInfo) -> admin_pb2.Subscriber:
         session_id=info.session_id,
         consumer=info.consumer,
         in_flight=info.in_flight,
-        connected_at=to_timestamp(info.connected_us),
+        connected_at=seconds_and_nanos(info.connected_us),
     )
 
 
@@ -170,11 +170,11 @@ def _event_group_info(info: EventGroupInfo) -> Any:
         state=STATE_TO_PB[info.state],
         attempts=info.attempts,
         max_retries=info.max_retries,
-        deliver_at=to_timestamp(info.deliver_at_us),
+        deliver_at=seconds_and_nanos(info.deliver_at_us),
         last_error=info.last_error,
-        lease_expires_at=None if info.lease_expires_us is None else to_timestamp(info.lease_expires_us),
+        lease_expires_at=None if info.lease_expires_us is None else seconds_and_nanos(info.lease_expires_us),
         consumer=info.consumer,
-        dead_at=None if info.dead_us is None else to_timestamp(info.dead_us),
+        dead_at=None if info.dead_us is None else seconds_and_nanos(info.dead_us),
         history=[_attempt(attempt) for attempt in info.history],
     )
 
@@ -182,8 +182,8 @@ def _event_group_info(info: EventGroupInfo) -> Any:
 def _attempt(attempt: Attempt) -> Any:
     return passthrough.Attempt(
         attempt=attempt.attempt,
-        started_at=to_timestamp(attempt.started_us),
-        ended_at=None if attempt.ended_us is None else to_timestamp(attempt.ended_us),
+        started_at=seconds_and_nanos(attempt.started_us),
+        ended_at=None if attempt.ended_us is None else seconds_and_nanos(attempt.ended_us),
         consumer=attempt.consumer,
         outcome=OUTCOME_TO_PB[attempt.outcome],
         error=attempt.error,

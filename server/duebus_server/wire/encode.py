@@ -9,7 +9,7 @@ from duebus.v1 import event_bus_pb2
 from duebus_server.delivery.frames import Closing, Deliveries, Frame
 from duebus_server.wire import passthrough
 from duebus_server.wire.names import CLOSING_TO_PB, ENGINE_TO_PB, FAILURE_TO_PB
-from duebus_server.wire.times import to_timestamp
+from duebus_server.wire.times import seconds_and_nanos
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,8 +82,8 @@ def _delivery(event: LeasedEvent, topic: str, group: str, minter: LeaseTokenMint
         lease_token=minter.mint(event.event_id, event.fencing_token),
         fencing_token=event.fencing_token,
         attempt=event.attempt,
-        deliver_at=to_timestamp(event.deliver_at_us),
-        dispatched_at=to_timestamp(event.dispatched_us),
-        lease_expires_at=to_timestamp(event.lease_expires_us),
+        deliver_at=seconds_and_nanos(event.deliver_at_us),
+        dispatched_at=seconds_and_nanos(event.dispatched_us),
+        lease_expires_at=seconds_and_nanos(event.lease_expires_us),
         last_error=event.last_error,
     )

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from google.protobuf.duration_pb2 import Duration
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from duebus_server.domain.clock import SECOND
 from duebus_server.domain.errors import InvalidArgument
 
 if TYPE_CHECKING:
+    from google.protobuf.duration_pb2 import Duration
     from google.protobuf.message import Message
+    from google.protobuf.timestamp_pb2 import Timestamp
 
 NANOS = 1_000
 """In a microsecond."""
@@ -46,11 +45,9 @@ def timestamp_us(field: str, timestamp: Timestamp) -> int:
     return timestamp.seconds * SECOND - (-timestamp.nanos // NANOS)
 
 
-def to_duration(us: int) -> Duration:
-    """Microseconds as a Duration; not negative."""
-    return Duration(seconds=us // SECOND, nanos=us % SECOND * NANOS)
+def seconds_and_nanos(us: int) -> dict[str, int]:
+    """Microseconds, not negative, as the fields of a Duration or Timestamp.
 
-
-def to_timestamp(us: int) -> Timestamp:
-    """Microseconds since the Unix epoch as a Timestamp."""
-    return Timestamp(seconds=us // SECOND, nanos=us % SECOND * NANOS)
+    As a dict, which the messages of ``passthrough`` take as well as the generated ones, and faster than a message.
+    """
+    return {"seconds": us // SECOND, "nanos": us % SECOND * NANOS}

@@ -30,7 +30,7 @@ def refuse_unknown_fields(request: Message) -> None:
 
 def _unknown_paths(message: Message, path: str) -> Iterator[str]:
     """The paths of unknown fields, by number, such as ``events[3].12``."""
-    unknown_fields: Any = UnknownFieldSet(message)  # type: ignore[no-untyped-call]  # the stubs do not know it
+    unknown_fields: Any = UnknownFieldSet(message)
     for unknown in unknown_fields:
         yield f"{path}{unknown.field_number}"
     for field, value in message.ListFields():
