@@ -1,0 +1,63 @@
+"""A real server in a process of its own, on a free port, ended by its process id."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+READY = re.compile(r"duebus ready on (\S+) engines=(\S+)")
+END_TIMEOUT_S = 20
+
+
+class ServerProcess:
+    """A running server.
+
+    Attributes:
+        address: HOST:PORT, as its ready line says.
+        engines: the engines it runs, the default first.
+        log: the file that its standard error goes to.
+    """
+
+    def __init__(self, log: Path, *flags: str, listen: str = "127.0.0.1:0", env: dict[str, str] | None = None) -> None:
+        command = [sys.executable, "-m", "duebus_server", "--listen", listen, *flags]
+        self.log = log
+        with log.open("ab") as stderr:
+            self.process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=stderr, text=True, env={**os.environ, **(env or {})}
+            )
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        ready = READY.fullmatch(line.strip())
+        if ready is None:
+            self.kill()
+            raise AssertionError(f"the server did not start: {line!r}, {log.read_text()}")
+        self.address = ready[1]
+        self.engines = ready[2].split(",")
+
+    def terminate(self) -> int:
+        """SIGTERM, and wait for the end of the drain; the exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Wait for the process to end by itself; the exit status."""
+        return self.process.wait(END_TIMEOUT_S)
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash would."""
+        self.process.kill()
+        self.process.wait(END_TIMEOUT_S)
+
+    def close(self) -> None:
+        """Make sure that it is gone."""
+        if self.process.poll() is None:
+            self.kill()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
