@@ -1,0 +1,56 @@
+"""The commands, and the options that may stand before them."""
+
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from duebus.cli import options
+from duebus.cli.dispatch import dispatch
+from duebus.cli.events import event, events
+from duebus.cli.serve import serve
+from duebus.cli.session import Globals
+from duebus.cli.stop import stop
+from duebus.cli.subscribe import subscribe
+from duebus.cli.topics import topic, topics
+from duebus.cli.worker import worker
+
+app = typer.Typer(
+    help="Dispatch events, now or for later, to workers in any language.",
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for command in (serve, dispatch, subscribe, worker, topics, topic, events, event, stop):
+    app.command()(command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"duebus {version('duebus')}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    ctx: typer.Context,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            "--server",
+            metavar="HOST:PORT",
+            envvar="DUEBUS_SERVER",
+            parser=options.server_parser,
+            help="The server to talk to. Default: 127.0.0.1:50051.",
+        ),
+    ] = None,
+    timeout: options.Timeout = None,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Dispatch events, now or for later, to workers in any language."""
+    ctx.obj = Globals(server, timeout)
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())

@@ -1,0 +1,127 @@
+"""Many events: in batches, several of them on their way at once, with an exact account of what went in."""
+
+import re
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from duebus import Dispatched
+from duebus.cli.lines import BadLineError, Batch
+from duebus.errors import DeadlineExceeded, DispatcherNotWorking, DueBusError, Unavailable
+
+_IN_FLIGHT = 4
+_EVENT_INDEX = re.compile(r"events\[(\d+)\]")
+
+LineRange = tuple[int, int]
+"""The first line and the last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The lines that failed first, and why."""
+
+    lines: LineRange
+    error: DueBusError | BadLineError
+
+
+@dataclass(slots=True)
+class Account:
+    """What became of the lines.
+
+    Attributes:
+        dispatched: How many events went in.
+        duplicates: How many of them added nothing.
+        stored: The lines that went in.
+        doubtful: The lines of which nobody can say: the answer to their batch was lost.
+        failure: What failed first; None when nothing did.
+        interrupted: Ctrl-C ended it.
+    """
+
+    dispatched: int = 0
+    duplicates: int = 0
+    stored: list[LineRange] = field(default_factory=list)
+    doubtful: list[LineRange] = field(default_factory=list)
+    failure: Failure | None = None
+    interrupted: bool = False
+    _follows: bool = field(default=False, repr=False)
+
+    def add_stored(self, batch: Batch, results: list[Dispatched]) -> None:
+        """A batch that went in. Batches are added in the order of their lines."""
+        self.dispatched += len(results)
+        self.duplicates += sum(each.duplicate for each in results)
+        first = self.stored.pop()[0] if self._follows else batch[0].number
+        self.stored.append((first, batch[-1].number))
+        self._follows = True
+
+    def add_failed(self, batch: Batch, error: DueBusError) -> None:
+        """A batch that did not go in, as far as anyone can say."""
+        self._follows = False
+        if _is_doubtful(error):
+            self.doubtful.append((batch[0].number, batch[-1].number))
+        if self.failure is None:
+            self.failure = Failure(_failed_lines(batch, error), error)
+
+    def add_bad_line(self, error: BadLineError) -> None:
+        """A line that no batch holds."""
+        if self.failure is None:
+            self.failure = Failure((error.number, error.number), error)
+
+
+def _is_doubtful(error: DueBusError) -> bool:
+    return isinstance(error, Unavailable | DeadlineExceeded) and not isinstance(error, DispatcherNotWorking)
+
+
+def _failed_lines(batch: Batch, error: DueBusError) -> LineRange:
+    """The one line that the error names, or else the whole batch."""
+    for violation in error.field_violations:
+        named = _EVENT_INDEX.match(violation.field)
+        if named and int(named[1]) < len(batch):
+            number = batch[int(named[1])].number
+            return number, number
+    return batch[0].number, batch[-1].number
+
+
+def dispatch_batches(
+    batches: Iterable[Batch],
+    send: Callable[[Batch], list[Dispatched]],
+    on_stored: Callable[[list[Dispatched]], object],
+) -> Account:
+    """Sends batches until they end or one fails; those on their way then are still waited for.
+
+    Args:
+        batches: In the order of their lines.
+        send: Dispatches one batch, all or nothing; called on several threads.
+        on_stored: Told of each batch that went in.
+
+    Returns:
+        The account; a second Ctrl-C raises KeyboardInterrupt instead.
+    """
+    account = Account()
+    waiting: deque[tuple[Batch, Future[list[Dispatched]]]] = deque()
+
+    def settle_oldest() -> None:
+        batch, sent = waiting.popleft()
+        try:
+            results = sent.result()
+        except DueBusError as error:
+            account.add_failed(batch, error)
+        else:
+            account.add_stored(batch, results)
+            on_stored(results)
+
+    with ThreadPoolExecutor(_IN_FLIGHT, thread_name_prefix="dispatch") as pool:
+        try:
+            for batch in batches:
+                waiting.append((batch, pool.submit(send, batch)))
+                if len(waiting) == _IN_FLIGHT:
+                    settle_oldest()
+                if account.failure:
+                    break
+        except BadLineError as error:
+            account.add_bad_line(error)
+        except KeyboardInterrupt:
+            account.interrupted = True
+        while waiting:
+            settle_oldest()
+    return account

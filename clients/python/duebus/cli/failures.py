@@ -1,0 +1,55 @@
+"""What a person reads when a command fails: one line."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from duebus.errors import DeadlineExceeded, DispatcherNotWorking, DueBusError, InternalError, Unavailable
+
+__all__ = ["CommandFailed", "explained"]
+
+
+class CommandFailed(Exception):
+    """Ends the command with a line on standard error, which is its text.
+
+    Attributes:
+        interrupted: By Ctrl-C, so that the status is that of an interrupt.
+    """
+
+    def __init__(self, message: str, *, interrupted: bool = False) -> None:
+        super().__init__(message)
+        self.interrupted = interrupted
+
+
+@contextmanager
+def explained(server: str) -> Iterator[None]:
+    """Turns an error of the client into a CommandFailed that says what to do about it."""
+    try:
+        yield
+    except DueBusError as error:
+        raise CommandFailed(explain(error, server)) from error
+
+
+def explain(error: DueBusError, server: str) -> str:
+    """The line for an error that came from a call to `server`."""
+    match error:
+        case DispatcherNotWorking():
+            return f"the server at {server} is not working: {error}"
+        case Unavailable():
+            return unreachable(server, str(error))
+        case DeadlineExceeded():
+            return f"no answer from the server at {server} in time; --timeout sets how long to wait"
+        case InternalError():
+            return _with_log_id(error, server)
+        case _:
+            return str(error)
+
+
+def unreachable(server: str, reason: str) -> str:
+    """The line for a server that does not answer at all."""
+    return f"can't reach a server at {server} ({reason}); 'duebus serve' starts one, --server names another"
+
+
+def _with_log_id(error: InternalError, server: str) -> str:
+    log_id = error.metadata.get("log_id")
+    where = f"; its log has more under {log_id}" if log_id and log_id not in str(error) else ""
+    return f"the server at {server} failed: {error}{where}"

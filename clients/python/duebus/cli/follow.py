@@ -1,0 +1,189 @@
+"""Follows a topic through any number of streams, and settles what it has shown."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+
+from duebus import Closing, ClosingReason, Deliveries, Delivery, Engine, Nack, Started
+from duebus.aio import Client, Subscription
+from duebus.errors import DeadlineExceeded, DueBusError, Unavailable
+
+_WINDOW = 64
+# What a stream may hold at most; with `keep` nothing is settled before the end.
+_WINDOW_KEEPING = 100_000
+_BYTES_KEEPING = 256 * 1024 * 1024
+_LEASE = timedelta(seconds=30)
+_SETTLE_TIMEOUT = timedelta(seconds=4)
+_BACKOFF_INITIAL = 0.1
+_BACKOFF_MAX = 5.0
+
+
+class TopicGone(DueBusError):
+    """The topic or the group was deleted while it was followed."""
+
+    reason = "DELETED"
+
+
+class Follower:
+    """Shows the deliveries of a group, one after the other.
+
+    An event is acked once it was shown, and not before. It ends when `count` events were shown, or when it is
+    cancelled; what it holds then is settled before it returns.
+
+    Args:
+        client: Not closed.
+        topic: The topic.
+        group: The group.
+        engine: None: the server's default engine.
+        consumer: Its name in the admin views.
+        show: Called with each delivery and when it came. When it raises, the run ends and the delivery is released.
+        note: Told in a line when the connection is lost, and when it is there.
+        keep: Hold what was shown under its lease to the end, and release it then.
+        count: How many to show; None: no end.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        topic: str,
+        *,
+        group: str,
+        engine: Engine | None,
+        consumer: str,
+        show: Callable[[Delivery, datetime], None],
+        note: Callable[[str], None],
+        keep: bool,
+        count: int | None,
+    ) -> None:
+        self._client = client
+        self._topic = topic
+        self._group = group
+        self._engine = engine
+        self._consumer = consumer
+        self._show = show
+        self._note = note
+        self._keep = keep
+        self._left = count
+        self._window = _window(keep, count)
+        # In the order they were shown.
+        self._shown: dict[str, Delivery] = {}
+        self._unseen: list[Delivery] = []
+
+    async def run(self) -> None:
+        """Follows until the count is reached.
+
+        Raises:
+            DueBusError: the topic could not be followed in the first place, or something that no retry heals.
+        """
+        extending = asyncio.create_task(self._extend())
+        try:
+            await self._follow()
+        finally:
+            extending.cancel()
+            await self._settle_rest()
+
+    async def _follow(self) -> None:
+        backoff = _BACKOFF_INITIAL
+        connected_once = False
+        while self._left != 0:
+            try:
+                async with self._subscription() as subscription:
+                    connected_once, backoff = True, _BACKOFF_INITIAL
+                    await self._read(subscription)
+                pause = self._pause_after(subscription.closing)
+            except (Unavailable, DeadlineExceeded) as error:
+                if not connected_once:
+                    raise
+                pause = backoff
+                backoff = min(2 * backoff, _BACKOFF_MAX)
+                self._note(f"the connection is lost, trying again: {error}")
+            if self._left != 0:
+                await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 - spreads the reconnects
+
+    def _pause_after(self, closing: Closing | None) -> float:
+        if closing is not None and closing.reason in (ClosingReason.GROUP_DELETED, ClosingReason.TOPIC_DELETED):
+            raise TopicGone(f"{closing.reason.replace('_', ' ')}: {self._topic}, group {self._group}")
+        if closing is not None:
+            self._note("the server is stopping, trying again")
+        return max(_BACKOFF_INITIAL, closing.reconnect_after.total_seconds() if closing else 0.0)
+
+    @asynccontextmanager
+    async def _subscription(self) -> AsyncIterator[Subscription]:
+        subscription = self._client.subscribe(
+            self._topic,
+            group=self._group,
+            engine=self._engine,
+            consumer=self._consumer,
+            max_in_flight=self._window,
+            max_in_flight_bytes=_BYTES_KEEPING if self._keep else 0,
+            lease=_LEASE,
+            held_lease_tokens=list(self._shown),
+        )
+        async with subscription:
+            yield subscription
+
+    async def _read(self, subscription: Subscription) -> None:
+        async for frame in subscription.frames():
+            match frame:
+                case Started():
+                    self._forget(frame.lost_lease_tokens)
+                    self._note(f"subscribed to {self._topic} in group {self._group}; Ctrl-C ends")
+                case Deliveries():
+                    self._take(frame.deliveries)
+            if self._left == 0:
+                return
+            await self._ack_shown()
+
+    def _take(self, deliveries: list[Delivery]) -> None:
+        received_at = datetime.now(UTC)
+        self._unseen = list(reversed(deliveries))
+        while self._unseen and self._left != 0:
+            self._show(self._unseen[-1], received_at)
+            delivery = self._unseen.pop()
+            self._shown[delivery.lease_token] = delivery
+            if self._left is not None:
+                self._left -= 1
+
+    async def _ack_shown(self) -> None:
+        """Not the last window of a count: the server would lease others in exchange, for nobody to see."""
+        tokens = list(self._shown)
+        if self._left is not None:
+            tokens = tokens[: max(0, self._left + len(tokens) - self._window)]
+        if tokens and not self._keep:
+            with suppress(Unavailable, DeadlineExceeded):  # they stay held, and are acked with the next ones
+                await self._client.ack(tokens)
+                self._forget(tokens)
+
+    def _forget(self, tokens: Iterable[str]) -> None:
+        for token in tokens:
+            self._shown.pop(token, None)
+
+    async def _extend(self) -> None:
+        while True:
+            await asyncio.sleep(_LEASE.total_seconds() / 3)
+            if self._shown:
+                with suppress(DueBusError):  # the next time will do; what is lost is delivered again
+                    await self._client.extend(list(self._shown), _LEASE)
+
+    async def _settle_rest(self) -> None:
+        unwanted = [*self._unseen, *(self._shown.values() if self._keep else ())]
+        with suppress(DueBusError):  # the leases run out instead
+            if self._shown and not self._keep:
+                await self._client.ack(list(self._shown), timeout=_SETTLE_TIMEOUT)
+            if unwanted:
+                await self._client.nack_many(
+                    (Nack(delivery=each, release=True) for each in unwanted), timeout=_SETTLE_TIMEOUT
+                )
+
+
+def _window(keep: bool, count: int | None) -> int:
+    """How many events may be leased at once.
+
+    Acking lets the server lease others, so the last window of a count is acked after the stream was closed. A tenth of
+    the count keeps that small.
+    """
+    if count is None:
+        return _WINDOW_KEEPING if keep else _WINDOW
+    return min(count, _WINDOW_KEEPING) if keep else max(1, min(_WINDOW, count // 10))

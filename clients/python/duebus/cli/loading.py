@@ -1,0 +1,131 @@
+"""Many events from a file, a pipe or one payload, with a progress bar and a closing account."""
+
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import BinaryIO
+
+from duebus import Client, Dispatched, Engine, NewEvent
+from duebus.cli.bulk import Account, LineRange, dispatch_batches
+from duebus.cli.failures import CommandFailed, explain
+from duebus.cli.lines import BATCH_EVENTS, Batch, Line, read_batches
+from duebus.cli.progress import LoadProgress, load_progress
+from duebus.cli.session import Session
+from duebus.cli.spans import format_span
+from duebus.errors import DueBusError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Where events go, and what they have in common."""
+
+    topic: str
+    template: NewEvent
+    engines: tuple[Engine, ...]
+    require_subscriber: bool
+
+    def send(self, client: Client, payloads: Iterable[bytes]) -> list[Dispatched]:
+        """All of the payloads or none."""
+        events = [replace(self.template, data=payload) for payload in payloads]
+        return client.dispatch_many(
+            self.topic, events, engines=self.engines, require_subscriber=self.require_subscriber
+        )
+
+
+def dispatch_copies(session: Session, target: Target, payload: bytes, count: int) -> None:
+    """The same payload several times."""
+    numbers = range(1, count + 1)
+    batches = (
+        [Line(number, payload) for number in numbers[start : start + BATCH_EVENTS]]
+        for start in range(0, count, BATCH_EVENTS)
+    )
+    with load_progress(target.topic, events=count) as progress:
+        load = _load(session, target, batches, progress)
+    _report(session, target, load, "event")
+
+
+def dispatch_file(session: Session, target: Target, name: str) -> None:
+    """Each line of a file; `-` is standard input.
+
+    Raises:
+        CommandFailed: the file can't be read, or not everything went in; its text has the account.
+    """
+    try:
+        with _opened(name) as stream, load_progress(target.topic, size=_size(stream)) as progress:
+            load = _load(session, target, read_batches(stream, progress.on_bytes), progress)
+    except OSError as error:
+        raise CommandFailed(f"{name}: {error.strerror or error}") from error
+    _report(session, target, load, f"{name}: line")
+
+
+@contextmanager
+def _opened(name: str) -> Iterator[BinaryIO]:
+    if name == "-":
+        yield sys.stdin.buffer
+    else:
+        with Path(name).open("rb") as stream:
+            yield stream
+
+
+def _size(stream: BinaryIO) -> int | None:
+    """In bytes; None for a pipe."""
+    return os.fstat(stream.fileno()).st_size or None
+
+
+@dataclass(frozen=True, slots=True)
+class _Load:
+    account: Account
+    seconds: float
+
+
+def _load(session: Session, target: Target, batches: Iterable[Batch], progress: LoadProgress) -> _Load:
+    with session.client() as client:
+        began = time.monotonic()
+        account = dispatch_batches(
+            batches, lambda batch: target.send(client, [line.payload for line in batch]), progress.on_stored
+        )
+        return _Load(account, time.monotonic() - began)
+
+
+def _report(session: Session, target: Target, load: _Load, noun: str) -> None:
+    account = load.account
+    if account.failure is not None or account.interrupted:
+        raise CommandFailed(_failure(session, account, noun), interrupted=account.interrupted)
+    session.out.record(
+        {
+            "topic": target.topic,
+            "dispatched": account.dispatched,
+            "duplicates": account.duplicates,
+            "seconds": round(load.seconds, 3),
+        }
+    )
+    rate = f" ({account.dispatched / load.seconds:,.0f}/s)" if account.dispatched else ""
+    took = format_span(timedelta(seconds=load.seconds))
+    session.out.line(f"dispatched {_events(account.dispatched)} to {target.topic} in {took}{rate}")
+
+
+def _failure(session: Session, account: Account, noun: str) -> str:
+    what = "interrupted"
+    if account.failure is not None:
+        error = account.failure.error
+        reason = explain(error, session.server) if isinstance(error, DueBusError) else str(error)
+        what = f"{noun}{_numbers([account.failure.lines])}: {reason}"
+    stored = f": {noun}{_numbers(account.stored)}" if account.stored else ""
+    doubtful = f"; nobody can say of {noun}{_numbers(account.doubtful)}" if account.doubtful else ""
+    return f"{what}; {_events(account.dispatched)} went in{stored}{doubtful}"
+
+
+def _numbers(ranges: list[LineRange]) -> str:
+    """After a noun: ` 7`, `s 1 to 1000 and 1501 to 2000`."""
+    texts = [f"{first}" if first == last else f"{first} to {last}" for first, last in ranges]
+    plural = len(ranges) > 1 or ranges[0][0] != ranges[0][1]
+    return f"{'s' if plural else ''} {' and '.join(texts)}"
+
+
+def _events(count: int) -> str:
+    return f"{count:,} event{'' if count == 1 else 's'}"

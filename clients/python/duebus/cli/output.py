@@ -1,0 +1,137 @@
+"""What goes to standard output: tables for a person, plain columns for a pipe, JSON for a program."""
+
+import base64
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+__all__ = ["Output", "TerminalConsole", "clean", "payload_json", "payload_text"]
+
+
+class TerminalConsole(Console):
+    """Rich's console, that leaves a closed pipe to the caller and takes no markup from the data it prints."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, highlight=False, markup=False, emoji=False)
+
+    def on_broken_pipe(self) -> NoReturn:
+        """Rich would end the process with status 1."""
+        raise BrokenPipeError
+
+
+class Output:
+    """Standard output. Every method writes through at once, so that whoever reads a pipe sees it.
+
+    Attributes:
+        as_json: JSON is asked for; the methods for people then print nothing.
+        console: Standard output as a terminal.
+    """
+
+    def __init__(self, *, as_json: bool = False) -> None:
+        self.as_json = as_json
+        self.console = TerminalConsole()
+
+    def record(self, record: dict[str, Any]) -> None:
+        """One JSON object on a line of its own, if JSON is asked for."""
+        if self.as_json:
+            self._write(json.dumps(record, ensure_ascii=False, separators=(", ", ": ")))
+
+    def line(self, *parts: str | Text) -> None:
+        """One line for a person; on a terminal a Text keeps its style."""
+        if self.as_json:
+            return
+        if self.console.is_terminal:
+            self.console.print(Text.assemble(*parts), soft_wrap=True)
+        else:
+            self._write("".join(str(part) for part in parts))
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], *, wide: str = "") -> None:
+        """A table for a person; in a pipe aligned columns that are never cut.
+
+        Args:
+            columns: The headings.
+            rows: The cells.
+            wide: The column that gives way on a narrow terminal; the others stay whole.
+        """
+        if self.as_json:
+            return
+        if self.console.is_terminal:
+            self.console.print(_rich_table(columns, rows, wide))
+        else:
+            self._write("\n".join(_plain_lines([columns, *rows])))
+
+    @staticmethod
+    def _write(text: str) -> None:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+
+def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]], wide: str) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for column in columns:
+        if column == wide:
+            table.add_column(column, overflow="ellipsis", no_wrap=True)
+        else:
+            table.add_column(column, overflow="fold", no_wrap=False, justify=_justify(rows, columns.index(column)))
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table
+
+
+def _justify(rows: Sequence[Sequence[str]], column: int) -> Any:
+    return "right" if all(row[column].isdigit() for row in rows) else "left"
+
+
+def _plain_lines(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def clean(text: str) -> str:
+    """On one line and harmless to a terminal: what does not print is escaped."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def payload_text(data: bytes, content_type: str) -> str:
+    """A payload for a person to read, on one line."""
+    try:
+        return clean(data.decode())
+    except UnicodeDecodeError:
+        return f"<{len(data)} bytes of {clean(content_type) or 'unknown type'}>"
+
+
+def payload_json(data: bytes, content_type: str) -> dict[str, Any]:
+    """A payload for a program: `data` as the JSON value or the text that it is, otherwise `data_base64`."""
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return {"data_base64": base64.b64encode(data).decode()}
+    return {"data": _json_value(text) if "json" in content_type else text}
+
+
+def _json_value(text: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except ValueError:
+        return text
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def silence() -> None:
+    """After a broken pipe: nothing more is written, not even at the interpreter's exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def note(text: str) -> None:
+    """A line for a person on standard error, beside the output."""
+    print(clean(text), file=sys.stderr, flush=True)  # noqa: T201

@@ -1,0 +1,57 @@
+"""What the client answers, as JSON."""
+
+from dataclasses import fields, is_dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from duebus import Delivery, EventInfo
+from duebus.cli.output import payload_json
+from duebus.cli.spans import format_moment_json
+
+Record = dict[str, Any]
+
+
+def record_of(value: Any) -> Record:
+    """A dataclass as JSON: moments in ISO 8601 and UTC, lengths of time as `NAME_seconds`."""
+    record: Record = {}
+    for each in fields(value):
+        item = getattr(value, each.name)
+        if isinstance(item, timedelta):
+            record[f"{each.name}_seconds"] = item.total_seconds()
+        else:
+            record[each.name] = _json(item)
+    return record
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return format_moment_json(value)
+    if isinstance(value, tuple | list):
+        return [_json(each) for each in value]
+    return record_of(value) if is_dataclass(value) else value
+
+
+def event_record(event: EventInfo) -> Record:
+    """An event and where it stands."""
+    record = record_of(event)
+    del record["data"]
+    return record | payload_json(event.data, event.content_type)
+
+
+def delivery_record(delivery: Delivery, received_at: datetime) -> Record:
+    """A delivery, and when it came."""
+    return {
+        "id": delivery.event_id,
+        "topic": delivery.topic,
+        "group": delivery.group,
+        **payload_json(delivery.data, delivery.content_type),
+        "content_type": delivery.content_type,
+        "attributes": delivery.attributes,
+        "attempt": delivery.attempt,
+        "fencing_token": delivery.fencing_token,
+        "dispatched_at": format_moment_json(delivery.dispatched_at),
+        "deliver_at": format_moment_json(delivery.deliver_at),
+        "received_at": format_moment_json(received_at),
+        "late_seconds": (received_at - delivery.deliver_at).total_seconds(),
+        "last_error": delivery.last_error,
+    }

@@ -1,0 +1,111 @@
+"""What every command that talks to a server is given."""
+
+import functools
+import inspect
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Concatenate, ParamSpec
+
+import typer
+
+from duebus import Client
+from duebus.cli import options
+from duebus.cli.failures import CommandFailed, explained, unreachable
+from duebus.cli.output import Output
+
+__all__ = ["Globals", "Session", "connected"]
+
+DEFAULT_SERVER = "127.0.0.1:50051"
+DEFAULT_TIMEOUT = timedelta(seconds=30)
+
+_P = ParamSpec("_P")
+
+
+@dataclass(frozen=True, slots=True)
+class Globals:
+    """The options that may stand before the command's name; None where they do not."""
+
+    server: str | None = None
+    timeout: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Where a command's calls and its output go.
+
+    Attributes:
+        given: What the user said about the server and the timeout.
+        out: Standard output.
+    """
+
+    given: Globals
+    out: Output
+
+    @property
+    def server(self) -> str:
+        """HOST:PORT."""
+        return self.given.server or DEFAULT_SERVER
+
+    @property
+    def timeout(self) -> timedelta:
+        """How long a call may take."""
+        return self.given.timeout or DEFAULT_TIMEOUT
+
+    @contextmanager
+    def client(self) -> Iterator[Client]:
+        """A client for calls to the server; their errors become a CommandFailed.
+
+        Raises:
+            CommandFailed: nothing listens at `server`, or a call failed.
+        """
+        self.probe()
+        with explained(self.server), Client(self.server, timeout=self.timeout) as client:
+            yield client
+
+    def probe(self) -> None:
+        """Fails at once when nothing listens at `server`: a client would go on trying until its timeout.
+
+        Raises:
+            CommandFailed: the connection was refused, or there is no such host.
+        """
+        host, _, port = self.server.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), self.timeout.total_seconds()).close()
+        except OSError as error:
+            raise CommandFailed(unreachable(self.server, (error.strerror or str(error)).lower())) from error
+
+
+def connected(command: Callable[Concatenate[Session, _P], None]) -> Callable[..., None]:
+    """Gives a command --server, --timeout and --json, which arrive as its first argument, a Session."""
+
+    @functools.wraps(command)
+    def run(
+        *args: Any,
+        ctx: typer.Context,
+        server: str | None,
+        timeout: timedelta | None,
+        json: bool,
+        **kwargs: Any,
+    ) -> None:
+        before = ctx.find_object(Globals) or Globals()
+        given = Globals(server or before.server, timeout or before.timeout)
+        command(Session(given, Output(as_json=json)), *args, **kwargs)
+
+    own = list(inspect.signature(command).parameters.values())[1:]
+    run.__signature__ = inspect.Signature([*own, *_SHARED])  # type: ignore[attr-defined] # what typer reads
+    return run
+
+
+def _shared(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+
+
+_SHARED = (
+    _shared("ctx", typer.Context),
+    _shared("server", options.Server, None),
+    _shared("timeout", options.Timeout, None),
+    _shared("json", options.Json, False),
+)

@@ -1,0 +1,76 @@
+"""Lengths and moments of time as people write and read them."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+_UNITS = {
+    "ms": timedelta(milliseconds=1),
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+}
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_WHOLE = re.compile(rf"(?:{_PART.pattern})+")
+_EXAMPLES = "write it as 500ms, 30s, 5m, 2h or 1d"
+
+
+def parse_span(text: str) -> timedelta:
+    """A duration such as `500ms`, `1.5s` or `1h30m`.
+
+    Raises:
+        ValueError: it is not one, or longer than any duration can be.
+    """
+    if not _WHOLE.fullmatch(text):
+        raise ValueError(f"{text!r} is not a duration: {_EXAMPLES}")
+    try:
+        return sum((float(number) * _UNITS[unit] for number, unit in _PART.findall(text)), timedelta())
+    except OverflowError:
+        raise ValueError(f"{text!r} is longer than any duration can be") from None
+
+
+def parse_moment(text: str) -> datetime:
+    """A moment in ISO 8601; without an offset it is local time.
+
+    Raises:
+        ValueError: it is not one.
+    """
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError, OSError):
+        raise ValueError(f"{text!r} is not a moment: write it as 2027-01-31T09:00:00+01:00") from None
+
+
+def format_span(span: timedelta) -> str:
+    """Short, to about three digits: `1.9ms`, `250ms`, `2.5s`, `3m 12s`, `2d 4h`."""
+    if span < timedelta():
+        return f"-{format_span(-span)}"
+    if span < timedelta(milliseconds=100):
+        return f"{_trimmed(span / _UNITS['ms'], 1)}ms"
+    if span < _UNITS["s"]:
+        return f"{round(span / _UNITS['ms'])}ms"
+    if span < _UNITS["m"]:
+        return f"{_trimmed(span.total_seconds(), 1)}s"
+    return _in_two_units(round(span.total_seconds()))
+
+
+def _trimmed(number: float, digits: int) -> str:
+    return f"{number:.{digits}f}".rstrip("0").rstrip(".")
+
+
+def _in_two_units(seconds: int) -> str:
+    for large, small, large_unit, small_unit in ((86400, 3600, "d", "h"), (3600, 60, "h", "m"), (60, 1, "m", "s")):
+        if seconds >= large:
+            rest = seconds % large // small
+            return f"{seconds // large}{large_unit}" + (f" {rest}{small_unit}" if rest else "")
+    return f"{seconds}s"
+
+
+def format_moment(moment: datetime) -> str:
+    """For a person: local time with its offset, to the millisecond."""
+    return moment.astimezone().isoformat(sep=" ", timespec="milliseconds")
+
+
+def format_moment_json(moment: datetime) -> str:
+    """For a program: UTC, in full."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")

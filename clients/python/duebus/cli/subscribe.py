@@ -1,0 +1,110 @@
+"""`duebus subscribe`."""
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from duebus import Delivery, Engine
+from duebus.aio import Client
+from duebus.cli import options
+from duebus.cli.failures import explained
+from duebus.cli.follow import Follower
+from duebus.cli.output import Output, clean, note, payload_text
+from duebus.cli.records import delivery_record
+from duebus.cli.session import Session, connected
+from duebus.cli.spans import format_span
+
+
+@connected
+def subscribe(
+    session: Session,
+    topic: options.Topic,
+    group: options.Group = "default",
+    no_ack: Annotated[
+        bool,
+        typer.Option(
+            "--no-ack",
+            help="Look without consuming: the events are held, kept from the group's other workers, until this ends, "
+            "and then given back as if nobody had seen them.",
+        ),
+    ] = False,
+    count: Annotated[
+        int | None, typer.Option("--count", "-n", min=1, metavar="N", help="End after so many events.")
+    ] = None,
+    engine: options.OneEngine = None,
+) -> None:
+    """Print events as they become due.
+
+    Each is acked once it is printed. It goes on until Ctrl-C; a lost connection is resumed by itself. Without a
+    group of your own you share the events of the group "default" with     its other workers.
+    """
+    session.probe()
+    with explained(session.server):
+        asyncio.run(_subscribe(session, topic, group, engine, no_ack=no_ack, count=count))
+
+
+async def _subscribe(
+    session: Session, topic: str, group: str, engine: Engine | None, *, no_ack: bool, count: int | None
+) -> None:
+    async with Client(session.server, timeout=session.timeout) as client:
+        follower = Follower(
+            client,
+            topic,
+            group=group,
+            engine=engine,
+            consumer=f"duebus-cli-{socket.gethostname()}-{os.getpid()}",
+            show=lambda delivery, at: _show(session.out, delivery, at),
+            note=note,
+            keep=no_ack,
+            count=count,
+        )
+        following = asyncio.create_task(follower.run())
+        with _ends_on_signals(following):
+            await asyncio.wait((following,))
+        if not following.cancelled():
+            following.result()
+
+
+@contextmanager
+def _ends_on_signals(task: asyncio.Task[None]) -> Iterator[None]:
+    """The first signal ends the task in order, a second one the process."""
+    loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        task.cancel()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, end)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+def _show(out: Output, delivery: Delivery, received_at: datetime) -> None:
+    if out.as_json:
+        out.record(delivery_record(delivery, received_at))
+        return
+    late = format_span(received_at - delivery.deliver_at)
+    parts: list[str | Text] = [
+        Text(received_at.astimezone().strftime("%H:%M:%S.%f")[:-3], style="dim"),
+        "  ",
+        payload_text(delivery.data, delivery.content_type),
+        Text(f"  {late} late", style="green" if delivery.attempt == 1 else "yellow"),
+    ]
+    parts += [f"  {clean(name)}={clean(value)}" for name, value in sorted(delivery.attributes.items())]
+    if delivery.attempt > 1:
+        parts.append(Text(f"  attempt {delivery.attempt}: {clean(delivery.last_error)}", style="yellow"))
+    parts.append(Text(f"  {clean(delivery.event_id)}", style="dim"))
+    out.line(*parts)
