@@ -9,7 +9,7 @@ from duebus.v1 import event_bus_pb2
 from duebus_server.wire import decode, encode
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
 
     import grpc.aio
 
@@ -47,14 +47,15 @@ class EventBusServicer:
         command = decode.dispatch_command(request, context.peer(), self._now_us())
         return encode.dispatch_response(await self._dispatching.dispatch(command))
 
-    async def Subscribe(  # noqa: N802
-        self, request: event_bus_pb2.SubscribeRequest, _context: Context
-    ) -> AsyncIterator[Any]:
-        """Deliver events for as long as the stream is open."""
+    async def Subscribe(self, request: event_bus_pb2.SubscribeRequest, context: Context) -> None:  # noqa: N802
+        """Deliver events for as long as the stream is open.
+
+        Writes rather than yields: a cancelled call is then cancelled in here, and the session ends at once.
+        """
         async with self._subscribing.subscribe(decode.subscribe_command(request)) as subscription:
-            yield encode.started(subscription)
+            await context.write(encode.started(subscription))
             async for frame in subscription.session.frames():
-                yield encode.frame_response(frame, subscription)
+                await context.write(encode.frame_response(frame, subscription))
 
     async def Ack(  # noqa: N802
         self, request: event_bus_pb2.AckRequest, _context: Context

@@ -14,7 +14,7 @@ from duebus_server.wire.status import internal_status, status_of
 from duebus_server.wire.unknown import refuse_unknown_fields
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
 
     Handler = grpc.RpcMethodHandler[Any, Any]
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -35,32 +35,20 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generi
         method = handler_call_details.method
         if handler is None or not method.startswith("/duebus."):
             return handler
-        if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(
-                _guard_stream(handler.unary_stream, method), handler.request_deserializer, handler.response_serializer
-            )
-        return grpc.unary_unary_rpc_method_handler(
-            _guard_unary(handler.unary_unary, method), handler.request_deserializer, handler.response_serializer
+        behaviour = handler.unary_stream if handler.response_streaming else handler.unary_unary
+        make = (
+            grpc.unary_stream_rpc_method_handler if handler.response_streaming else grpc.unary_unary_rpc_method_handler
         )
+        return make(_guard(behaviour, method), handler.request_deserializer, handler.response_serializer)
 
 
-def _guard_unary(behaviour: Any, method: str) -> Any:
+def _guard(behaviour: Any, method: str) -> Any:
+    """The behaviour with its errors turned into statuses; streams write to the context, so one guard serves both."""
+
     async def guarded(request: Any, context: Context) -> Any:
         try:
             refuse_unknown_fields(request)
             return await behaviour(request, context)
-        except Exception as error:  # noqa: BLE001  # the last place that can hide it from the client
-            return await _abort(error, method, context)
-
-    return guarded
-
-
-def _guard_stream(behaviour: Any, method: str) -> Any:
-    async def guarded(request: Any, context: Context) -> AsyncIterator[Any]:
-        try:
-            refuse_unknown_fields(request)
-            async for response in behaviour(request, context):
-                yield response
         except Exception as error:  # noqa: BLE001  # the last place that can hide it from the client
             await _abort(error, method, context)
 
