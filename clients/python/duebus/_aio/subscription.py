@@ -156,9 +156,10 @@ class Subscription:
             return
         self._closed = True
         self._stream.cancel()
-        if self._receiving is not None:
-            await asyncio.wait((self._receiving,))
-            self._receiving.exception()
+        if (receiving := self._receiving) is not None:
+            await asyncio.wait((receiving,))
+            # Nobody may be waiting for it any more; asyncio complains about an error that nobody asked for.
+            receiving.exception()
         await self._release_unseen()
 
     async def _release_unseen(self) -> None:

@@ -183,22 +183,25 @@ def _batches(items: list[_T]) -> Iterator[list[_T]]:
 
 
 def _encode_nack(nack: Nack, path: str) -> event_bus_pb2.Nack:
+    _refuse_several_actions(nack, path)
     message = event_bus_pb2.Nack(
         lease_token=_lease_token(f"{path}delivery", nack.delivery),
         error=fields.text(f"{path}error", nack.error),
     )
-    actions = [name for name in ("delay", "dead_letter", "release") if getattr(nack, name) not in (None, False)]
-    match actions:
-        case []:
-            pass
-        case ["delay"]:
-            message.delay.CopyFrom(fields.duration(f"{path}delay", nack.delay or 0.0))
-        case [action]:
-            setattr(message, action, True)
-        case [action, *others]:
-            together = f"can't be set together with {' and '.join(others)}"
-            raise InvalidArgument.of_field(f"{path}{action}", together)
+    if nack.delay is not None:
+        message.delay.CopyFrom(fields.duration(f"{path}delay", nack.delay))
+    if nack.dead_letter:
+        message.dead_letter = True
+    if nack.release:
+        message.release = True
     return message
+
+
+def _refuse_several_actions(nack: Nack, path: str) -> None:
+    wanted = {"delay": nack.delay is not None, "dead_letter": nack.dead_letter, "release": nack.release}
+    first, *others = [name for name, is_wanted in wanted.items() if is_wanted] or [""]
+    if others:
+        raise InvalidArgument.of_field(f"{path}{first}", f"can't be set together with {' and '.join(others)}")
 
 
 def _read_failures_of_ack(response: event_bus_pb2.AckResponse, retried: bool) -> list[LeaseFailure]:

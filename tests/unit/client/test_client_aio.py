@@ -1,0 +1,390 @@
+"""The asyncio client over a real socket, against a server that does what the test says."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from duebus import Closing, ClosingReason, Deliveries, Dispatched, Heartbeat, LeaseFailure, Nack, Started, errors
+from duebus.aio import Client
+from duebus.v1 import event_bus_pb2
+from unit.client.fake_bus import LOST, Failure, FakeBus, Stream, deliveries
+
+UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.fixture
+async def client(bus: FakeBus) -> AsyncIterator[Client]:
+    async with Client(bus.target, timeout=10) as client:
+        yield client
+
+
+async def in_thread(event: threading.Event) -> bool:
+    return await asyncio.to_thread(event.wait, 10)
+
+
+async def stream_of(bus: FakeBus) -> Stream:
+    return await asyncio.to_thread(bus.next_stream)
+
+
+# --- calls
+
+
+async def test_a_dispatch_goes_there_and_back(bus: FakeBus, client: Client) -> None:
+    assert await client.dispatch("orders", {"id": 42}, id="o-42") == Dispatched("o-42", False)
+
+    (request,) = bus.requests["Dispatch"]
+    assert (request.topic, request.events[0].data) == ("orders", b'{"id":42}')
+
+
+async def test_a_lost_answer_is_asked_for_again(bus: FakeBus, client: Client) -> None:
+    bus.answer("Dispatch", LOST)
+
+    assert await client.dispatch_many("orders", ["a", "b"]) == [
+        Dispatched("event-0", False),
+        Dispatched("event-1", False),
+    ]
+    first, second = bus.requests["Dispatch"]
+    assert first.request_id
+    assert first == second
+
+
+async def test_a_server_that_was_restarted_is_found_again(bus: FakeBus, client: Client) -> None:
+    await client.dispatch("orders", "before")
+    bus.stop()
+    dispatching = asyncio.create_task(client.dispatch("orders", "after"))
+    await asyncio.sleep(0)
+
+    reborn = await asyncio.to_thread(FakeBus, bus.port)
+    try:
+        assert (await dispatching).event_id == "event-0"
+        assert [each.events[0].data for each in reborn.requests["Dispatch"]] == [b"after"]
+    finally:
+        reborn.stop()
+
+
+async def test_when_nobody_is_there_the_error_says_so_when_the_time_is_up() -> None:
+    async with Client("127.0.0.1:1", timeout=0.5) as client:
+        with pytest.raises(errors.Unavailable, match=r"can't be reached: .*127\.0\.0\.1:1"):
+            await client.dispatch("orders", "x")
+
+
+async def test_a_server_that_does_not_answer_is_waited_for_as_long_as_the_timeout_says(
+    bus: FakeBus, client: Client
+) -> None:
+    late = threading.Event()
+
+    def wait(_request: Any, _context: grpc.ServicerContext) -> event_bus_pb2.AckResponse:
+        late.wait(10)
+        return event_bus_pb2.AckResponse()
+
+    bus.answer("Ack", wait)
+    with pytest.raises(errors.DeadlineExceeded):
+        await client.ack("a", timeout=timedelta(milliseconds=50))
+    late.set()
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan")])
+async def test_a_timeout_that_is_none_is_refused(client: Client, timeout: float) -> None:
+    with pytest.raises(errors.InvalidArgument, match=r"^timeout: "):
+        await client.ack("a", timeout=timeout)
+
+
+async def test_the_error_of_a_call_is_raised_with_its_cause(bus: FakeBus, client: Client) -> None:
+    bus.answer(
+        "Dispatch",
+        Failure(grpc.StatusCode.INVALID_ARGUMENT, "topic is empty", "NO_TOPIC_SPECIFIED", fields={"topic": "is empty"}),
+    )
+
+    with pytest.raises(errors.NoTopicSpecified) as raised:
+        await client.dispatch("", "x")
+    assert raised.value.field_violations[0].field == "topic"
+    assert isinstance(raised.value.__cause__, grpc.aio.AioRpcError)
+
+
+async def test_settling_returns_what_could_not_be_settled(bus: FakeBus, client: Client) -> None:
+    failure = event_bus_pb2.LeaseFailure(lease_token="b", reason=event_bus_pb2.LeaseFailure.REASON_EXPIRED)
+    bus.answer("Nack", event_bus_pb2.NackResponse(failures=[failure]))
+
+    assert await client.ack(["a", "b"]) == []
+    assert await client.extend("a", 5) == []
+    failures = await client.nack_many([Nack(delivery="a", release=True), Nack(delivery="b", delay=1)])
+
+    assert [type(each) for each in failures] == [LeaseFailure]
+    assert failures[0].lease_token == "b"
+    assert bus.requests["Nack"][0].nacks[0].release
+
+
+async def test_a_stop_is_not_cut_short_by_the_clients_timeout(bus: FakeBus) -> None:
+    deadlines = []
+
+    def note(_request: Any, context: grpc.ServicerContext) -> event_bus_pb2.StopResponse:
+        deadlines.append(context.time_remaining())
+        return event_bus_pb2.StopResponse()
+
+    bus.answer("Stop", note, note)
+    async with Client(bus.target, timeout=10) as client:
+        await client.stop("local", 3600)
+        await client.stop(timeout=5)
+
+    assert deadlines[0] is None or deadlines[0] > 3600
+    assert deadlines[1] < 5.1
+
+
+async def test_a_token_goes_with_calls_and_streams(bus: FakeBus) -> None:
+    async with Client(bus.target, token="s3cret") as client:
+        await client.ack("a")
+        async with client.subscribe("orders"):
+            pass
+
+    assert bus.metadata["Ack"][0]["authorization"] == "Bearer s3cret"
+    assert bus.metadata["Subscribe"][0]["authorization"] == "Bearer s3cret"
+
+
+async def test_closing_the_client_ends_calls_under_way(bus: FakeBus, client: Client) -> None:
+    arrived, late = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def wait(_request: Any, _context: grpc.ServicerContext) -> event_bus_pb2.AckResponse:
+        loop.call_soon_threadsafe(arrived.set)
+        late.wait(10)
+        return event_bus_pb2.AckResponse()
+
+    bus.answer("Ack", wait)
+    acking = asyncio.create_task(client.ack("a"))
+    await arrived.wait()
+    await client.close()
+
+    with pytest.raises(errors.ClientClosed):
+        await acking
+    with pytest.raises(errors.ClientClosed):
+        await client.ack("a")
+    late.set()
+
+
+async def test_cancelling_a_call_is_a_cancellation(bus: FakeBus, client: Client) -> None:
+    late = threading.Event()
+
+    def wait(_request: Any, _context: grpc.ServicerContext) -> event_bus_pb2.AckResponse:
+        late.wait(10)
+        return event_bus_pb2.AckResponse()
+
+    bus.answer("Ack", wait)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(client.ack("a"), 0.05)
+    late.set()
+
+
+def test_a_client_may_be_made_before_there_is_a_loop(bus: FakeBus) -> None:
+    client = Client(bus.target)
+
+    async def use() -> None:
+        async with client:
+            await client.ack("a")
+
+    asyncio.run(use())
+    assert len(bus.requests["Ack"]) == 1
+
+
+async def test_a_channel_of_ones_own_is_left_open(bus: FakeBus) -> None:
+    async with grpc.aio.insecure_channel(bus.target) as channel:
+        async with Client(channel=channel) as client:
+            await client.ack("a")
+        async with Client(channel=channel) as client:
+            await client.ack("b")
+
+    async with Client(channel=channel) as client:
+        with pytest.raises(errors.ClientClosed):
+            await client.ack("c")
+
+
+# --- subscriptions
+
+
+async def test_a_subscription_has_started_when_it_is_entered(bus: FakeBus, client: Client) -> None:
+    async with client.subscribe("orders", group="audit", max_in_flight=5) as subscription:
+        started = await subscription.started()
+
+    assert started == Started(
+        session_id="session-1",
+        max_in_flight=64,
+        max_in_flight_bytes=16 * 1024 * 1024,
+        lease=timedelta(seconds=30),
+        disconnect_grace=timedelta(seconds=1),
+        lost_lease_tokens=(),
+    )
+    assert bus.requests["Subscribe"][0] == event_bus_pb2.SubscribeRequest(
+        topic="orders", group="audit", max_in_flight=5
+    )
+
+
+async def test_deliveries_come_one_by_one(bus: FakeBus, client: Client) -> None:
+    async with client.subscribe("orders") as subscription:
+        stream = await stream_of(bus)
+        stream.send(deliveries("a", "b"), deliveries("c"))
+        stream.end()
+
+        assert [each.event_id async for each in subscription] == ["a", "b", "c"]
+        assert subscription.closing is None
+
+
+async def test_frames_come_as_they_were_sent(bus: FakeBus, client: Client) -> None:
+    closing = event_bus_pb2.Closing(reason=event_bus_pb2.Closing.REASON_DRAINING)
+    closing.reconnect_after.FromMilliseconds(250)
+    heartbeat = event_bus_pb2.Heartbeat(backlog=7)
+    heartbeat.server_time.FromSeconds(1_800_000_000)
+
+    async with client.subscribe("orders") as subscription:
+        stream = await stream_of(bus)
+        stream.send(
+            deliveries("a", "b"),
+            event_bus_pb2.SubscribeResponse(heartbeat=heartbeat),
+            event_bus_pb2.SubscribeResponse(),
+            event_bus_pb2.SubscribeResponse(closing=closing),
+        )
+        stream.end()
+        frames = [each async for each in subscription.frames()]
+
+    started, batch, beat, last = frames
+    assert isinstance(started, Started)
+    assert isinstance(batch, Deliveries)
+    assert [each.lease_token for each in batch] == ["lease-of-a", "lease-of-b"]
+    assert isinstance(beat, Heartbeat)
+    assert (beat.backlog, beat.server_time.timestamp()) == (7, 1_800_000_000)
+    assert last == Closing(ClosingReason.DRAINING, timedelta(milliseconds=250))
+    assert subscription.closing == last
+
+
+async def test_a_broken_stream_raises(bus: FakeBus, client: Client) -> None:
+    async with client.subscribe("orders") as subscription:
+        stream = await stream_of(bus)
+        stream.send(deliveries("a"))
+        assert (await anext(subscription)).event_id == "a"
+        stream.fail(Failure(UNAVAILABLE, "redis is away", "DISPATCHER_NOT_WORKING"))
+
+        with pytest.raises(errors.DispatcherNotWorking):
+            await anext(subscription)
+        assert [each async for each in subscription] == []
+
+
+async def test_what_is_wrong_with_a_subscription_shows_when_it_is_entered(bus: FakeBus, client: Client) -> None:
+    bus.answer("Subscribe", Failure(grpc.StatusCode.FAILED_PRECONDITION, "no redis here", "NO_DISPATCHER_SPECIFIED"))
+
+    with pytest.raises(errors.NoDispatcherSpecified, match="no redis here"):
+        async with client.subscribe("orders", engine="redis"):
+            pass
+
+
+async def test_a_server_that_never_starts_the_stream_is_not_waited_for_forever(bus: FakeBus, client: Client) -> None:
+    bus.starts_streams = False
+
+    with pytest.raises(errors.DeadlineExceeded, match=r"did not start the subscription within 0\.05 s"):
+        async with client.subscribe("orders", timeout=0.05):
+            pass
+    assert await in_thread((await stream_of(bus)).ended)
+
+
+async def test_leaving_a_subscription_ends_its_stream(bus: FakeBus, client: Client) -> None:
+    async with client.subscribe("orders"):
+        stream = await stream_of(bus)
+        assert not stream.ended.is_set()
+
+    assert await in_thread(stream.ended)
+    assert bus.requests["Nack"] == []
+
+
+async def test_deliveries_that_nobody_saw_are_released(bus: FakeBus, client: Client) -> None:
+    async with client.subscribe("orders") as subscription:
+        (await stream_of(bus)).send(deliveries("a", "b", "c"))
+        assert (await anext(subscription)).event_id == "a"
+
+    (request,) = bus.requests["Nack"]
+    assert [(each.lease_token, each.release) for each in request.nacks] == [
+        ("lease-of-b", True),
+        ("lease-of-c", True),
+    ]
+
+
+async def test_a_wait_that_is_cut_short_loses_nothing(bus: FakeBus, client: Client) -> None:
+    async with client.subscribe("orders") as subscription:
+        stream = await stream_of(bus)
+        for each in ("a", "b"):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(anext(subscription), 0.02)
+            stream.send(deliveries(each))
+            assert (await anext(subscription)).event_id == each
+
+
+async def test_closing_a_subscription_ends_whoever_waits_for_it(bus: FakeBus, client: Client) -> None:
+    async with client.subscribe("orders") as subscription:
+        waiting = asyncio.create_task(collect(subscription))
+        await asyncio.sleep(0)
+        await subscription.close()
+        await subscription.close()
+
+        assert await asyncio.wait_for(waiting, 10) == []
+
+
+async def collect(subscription: Any) -> list[str]:
+    return [each.event_id async for each in subscription]
+
+
+async def test_closing_the_client_ends_its_subscriptions(bus: FakeBus, client: Client) -> None:
+    async with client.subscribe("orders") as subscription:
+        waiting = asyncio.create_task(collect(subscription))
+        await asyncio.sleep(0)
+        await client.close()
+
+        assert await asyncio.wait_for(waiting, 10) == []
+
+
+async def test_closing_a_client_on_a_channel_of_ones_own_ends_its_subscriptions_too(bus: FakeBus) -> None:
+    async with grpc.aio.insecure_channel(bus.target) as channel:
+        client = Client(channel=channel)
+        async with client.subscribe("orders") as subscription:
+            stream = await stream_of(bus)
+            waiting = asyncio.create_task(collect(subscription))
+            await asyncio.sleep(0)
+            await client.close()
+
+            assert await asyncio.wait_for(waiting, 10) == []
+            assert await in_thread(stream.ended)
+
+
+async def test_cancelling_the_task_that_holds_a_subscription_ends_the_stream(bus: FakeBus, client: Client) -> None:
+    async def hold() -> None:
+        async with client.subscribe("orders") as subscription:
+            await collect(subscription)
+
+    holding = asyncio.create_task(hold())
+    stream = await stream_of(bus)
+    holding.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await holding
+    assert await in_thread(stream.ended)
+
+
+async def test_tasks_share_a_subscription(bus: FakeBus, client: Client) -> None:
+    async with client.subscribe("orders") as subscription:
+        both = [asyncio.create_task(collect(subscription)) for _ in range(2)]
+        await asyncio.sleep(0)
+        stream = await stream_of(bus)
+        stream.send(deliveries("a", "b"), deliveries("c"))
+        stream.end()
+
+        seen = [each for task in both for each in await task]
+        assert sorted(seen) == ["a", "b", "c"]
+
+
+async def test_of_two_waiting_tasks_each_gets_one_of_a_frame_of_two(bus: FakeBus, client: Client) -> None:
+    async with client.subscribe("orders") as subscription:
+        both = [asyncio.ensure_future(anext(subscription)) for _ in range(2)]
+        await asyncio.sleep(0)
+        (await stream_of(bus)).send(deliveries("a", "b"))
+
+        assert {each.event_id for each in await asyncio.wait_for(asyncio.gather(*both), 10)} == {"a", "b"}
