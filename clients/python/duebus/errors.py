@@ -250,6 +250,9 @@ _WORDS: Mapping[type[DueBusError], str] = {
     DeadlineExceeded: "no answer in time",
 }
 
+# How gRPC refuses a message that it would not even read; no status of its own tells it from a topic that is full.
+_TOO_LARGE = "message larger than max"
+
 
 def from_rpc_error(error: grpc.RpcError) -> DueBusError:
     """Translates an error of grpc or grpc.aio.
@@ -257,20 +260,32 @@ def from_rpc_error(error: grpc.RpcError) -> DueBusError:
     The reason in the status's details decides; without one, the status code does. The result is not raised and has no
     cause: `raise from_rpc_error(error) from error`.
     """
-    code = error.code()
+    code, message = error.code(), error.details() or ""
     details = read_status_details(error.trailing_metadata())
+    if not details.reason:
+        return _undetailed(code, message, details.retry_after)
     error_type = _BY_REASON.get(details.reason, _BY_STATUS.get(code, DueBusError))
-    reason = details.reason or (code.name if error_type is DueBusError else error_type.reason)
-    message = error.details() or ""
-    if not details.reason and error_type in _WORDS:
-        message = f"{_WORDS[error_type]}: {message}"
     return error_type(
         message,
-        reason=reason,
+        reason=details.reason,
         code=code,
         metadata=details.metadata,
         field_violations=details.field_violations,
         retry_after=details.retry_after,
         stored_engines=details.stored_engines,
         stored_event_ids=details.stored_event_ids,
+    )
+
+
+def _undetailed(code: grpc.StatusCode, message: str, retry_after: timedelta | None) -> DueBusError:
+    """An error of gRPC itself or of a proxy."""
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE in message:
+        violation = FieldViolation("request", f"is larger than a message may be ({message})")
+        return InvalidArgument(f"request: {violation.description}", code=code, field_violations=(violation,))
+    error_type = _BY_STATUS.get(code, DueBusError)
+    return error_type(
+        f"{_WORDS[error_type]}: {message}" if error_type in _WORDS else message,
+        reason=code.name if error_type is DueBusError else error_type.reason,
+        code=code,
+        retry_after=retry_after,
     )

@@ -80,10 +80,20 @@ def test_an_error_without_details_goes_by_its_status(code: grpc.StatusCode, expe
 
 
 def test_a_status_that_does_not_tell_the_reason_is_a_plain_error_of_that_name() -> None:
-    error = from_rpc_error(rpc_error(Failure(C.RESOURCE_EXHAUSTED, "Received message larger than max")))
+    error = from_rpc_error(rpc_error(Failure(C.RESOURCE_EXHAUSTED, "too many connections")))
 
     assert type(error) is DueBusError
     assert (error.reason, error.code) == ("RESOURCE_EXHAUSTED", C.RESOURCE_EXHAUSTED)
+
+
+def test_a_request_that_is_too_large_for_grpc_is_bad_input() -> None:
+    details = "SERVER: Received message larger than max (20971597 vs. 16777216)"
+
+    error = from_rpc_error(rpc_error(Failure(C.RESOURCE_EXHAUSTED, details)))
+
+    assert type(error) is errors.InvalidArgument
+    assert [each.field for each in error.field_violations] == ["request"]
+    assert "20971597 vs. 16777216" in str(error)
 
 
 def test_a_reason_newer_than_the_client_keeps_its_name_and_goes_by_its_status() -> None:

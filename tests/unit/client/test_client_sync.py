@@ -213,3 +213,9 @@ def test_threads_share_a_subscription(bus: FakeBus, client: Client, threads: Thr
         stream.end()
 
         assert sorted(each for one in both for each in one.result(10)) == ["a", "b", "c"]
+
+
+def test_a_request_that_no_server_would_read_is_bad_input(bus: FakeBus, client: Client) -> None:
+    # The fake bus reads 4 MiB, as every gRPC server does by default.
+    with pytest.raises(errors.InvalidArgument, match=r"^request: is larger than a message may be"):
+        client.dispatch("orders", bytes(5 * 1024 * 1024))
