@@ -25,9 +25,11 @@ from duebus_server.wire.event_bus import EventBusServicer
 from duebus_server.wire.server import WireServer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from duebus_server.config import Settings
     from duebus_server.domain.clock import Clock
-    from duebus_server.engine.base import Engine
+    from duebus_server.engine.base import Engine, Watcher
 
 log = structlog.get_logger()
 
@@ -41,16 +43,13 @@ class App:
     """One server process: engines, use cases and the wire.
 
     Args:
-        clock: drives the local engine and all timers; tests pass one that they move.
-
-    Raises:
-        SettingsError: the settings ask for what this server does not have.
+        settings: all but ``engine``, which is settled by ``engines``.
+        clock: drives all timers; tests pass one that they move.
+        engines: not yet started; the first is the default.
     """
 
-    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+    def __init__(self, settings: Settings, clock: Clock, engines: Sequence[Engine]) -> None:
         self._settings = settings
-        clock = clock or SystemClock()
-        engines = [_engine(name, settings, clock) for name in settings.engine]
         self._engines = Engines(RunningEngine(engine, Sessions(engine, clock)) for engine in engines)
         tokens = LeaseTokens({engine.name: engine.lease_token_key for engine in engines})
         self.lifecycle = Lifecycle(self._engines, clock, settings.sweep_interval, self._not_serving)
@@ -65,6 +64,10 @@ class App:
             ),
             EventBusAdminServicer(Administering(self._engines), engines[0].name),
         )
+
+    def watcher(self, engine: EngineName) -> Watcher:
+        """What listens to an engine, for those who want to listen as well."""
+        return self._engines.get(engine).sessions
 
     async def start(self) -> str:
         """Start the engines and serve.
@@ -102,7 +105,8 @@ async def serve(settings: Settings) -> None:
     Raises:
         SettingsError, PortInUseError: it can't start.
     """
-    app = App(settings)
+    clock = SystemClock()
+    app = App(settings, clock, [make_engine(name, settings, clock) for name in settings.engine])
     loop = asyncio.get_running_loop()
     stops: set[asyncio.Task[None]] = set()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -113,7 +117,12 @@ async def serve(settings: Settings) -> None:
     await asyncio.gather(*stops)
 
 
-def _engine(name: EngineName, settings: Settings, clock: Clock) -> Engine:
+def make_engine(name: EngineName, settings: Settings, clock: Clock) -> Engine:
+    """An engine as the settings say, not yet started.
+
+    Raises:
+        SettingsError: the settings ask for what this server does not have.
+    """
     if name is EngineName.LOCAL:
         return LocalEngine(clock, settings.topic_config(name))
     raise SettingsError(f"engine: {name} is not offered by this version of the server")

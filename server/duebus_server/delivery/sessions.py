@@ -90,9 +90,10 @@ class Sessions:
         for session in self._sessions.values():
             session.close_soon(DRAINING)
         self._check_settled()
-        timer = self._clock.call_at(self._clock.now_us() + timeout_us, self._settled.set)
-        await self._settled.wait()
-        timer.cancel()
+        if timeout_us:
+            timer = self._clock.call_at(self._clock.now_us() + timeout_us, self._settled.set)
+            await self._settled.wait()
+            timer.cancel()
         return sum([await session.release() for session in list(self._sessions.values())])
 
     def _check_settled(self) -> None:

@@ -1,0 +1,225 @@
+"""A bus for tests, as a pytest plugin: in the test's own process, with a clock that the test moves.
+
+The fixture is `bus`, a `Bus`:
+
+    def test_an_unpaid_order_is_cancelled(bus):
+        worker = Worker(bus.address)
+        cancelled = []
+        worker.add("order.check", lambda delivery: cancelled.append(delivery.json()["id"]))
+
+        with bus.running(worker):
+            bus.client.dispatch("order.check", {"id": 42}, delay=timedelta(minutes=30))
+            bus.advance(minutes=29)
+            bus.settle()
+            assert cancelled == []
+            bus.advance(minutes=1)
+            bus.settle()
+
+        assert cancelled == [42]
+
+It is the real server, on the local engine and a free port of this machine; only its clock is not real.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
+
+    from duebus_server.app import App
+    from duebus_server.domain.clock import ManualClock
+    from duebus_server.engine.base import Watcher
+    from duebus_server.engine.local import LocalEngine
+
+    from duebus.client import Client
+    from duebus.worker import Worker
+
+__all__ = ["Bus", "bus"]
+
+R = TypeVar("R")
+
+MICROSECOND = timedelta(microseconds=1)
+ALL_TOPICS = 1_000_000
+
+
+@pytest.fixture
+def bus() -> Iterator[Bus]:
+    """A bus of the test's own, empty at first, gone afterwards."""
+    with Bus() as running:
+        yield running
+
+
+class Bus:
+    """A DueBus server on a thread of this process, with a clock that stands still until it is moved.
+
+    Usable without pytest as a context manager. Its methods may be called from any thread but the server's.
+
+    Attributes:
+        address: Where it listens, HOST:PORT, for clients and workers.
+        client: A `duebus.Client` that is connected to it.
+    """
+
+    address: str
+    client: Client
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="duebus bus", daemon=True)
+
+    def __enter__(self) -> Bus:
+        """Start."""
+        from duebus.client import Client  # noqa: PLC0415  # a plugin is imported by every pytest run
+
+        self._thread.start()
+        self._call(self._start())
+        self.client = Client(self.address)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop; what is still in it is dropped."""
+        self.client.close()
+        self._call(self._app.stop())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def now(self) -> datetime:
+        """What its clock says."""
+        return datetime.fromtimestamp(self._clock.now_us() / 1e6, UTC)
+
+    def advance(self, *, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0) -> None:
+        """Move its clock forward. Events become due, and leases that are held run out, as if the time had passed.
+
+        Returns at once; `settle` waits until what has become due is handled. Where handlers may still be running, call
+        `settle` before as well, or their leases may run out.
+
+        Raises:
+            ValueError: The sum is negative.
+        """
+        by = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+        self._call(self._advance(by // MICROSECOND))
+
+    def settle(self, timeout: float = 5.0) -> None:
+        """Wait until no event is due or leased in any group that has a subscriber.
+
+        An event that failed and waits for its retry does not hold this up: move the clock for it.
+
+        Args:
+            timeout: In real seconds.
+
+        Raises:
+            TimeoutError: It takes longer; the message says what is waited for.
+        """
+        self._call(self._settle(timeout))
+
+    @contextmanager
+    def running(self, worker: Worker) -> Iterator[None]:
+        """Run a worker in the background, subscribed to all its topics before the block is entered.
+
+        An error that ends the worker is raised when the block is left. On leaving it drains.
+        """
+        failures: list[BaseException] = []
+        started = threading.Event()
+        thread = threading.Thread(target=_serve, args=(worker, started, failures), name="duebus worker")
+        thread.start()
+        started.wait()
+        if failures:
+            thread.join()
+            raise failures[0]
+        try:
+            yield
+        finally:
+            worker.request_stop()
+            thread.join()
+        if failures:
+            raise failures[0]
+
+    # --- on the server's loop ---------------------------------------------------------------------------------------
+
+    async def _start(self) -> None:
+        from duebus_server.app import App  # noqa: PLC0415  # a plugin is imported by every pytest run
+        from duebus_server.config import Settings  # noqa: PLC0415
+        from duebus_server.domain.clock import ManualClock  # noqa: PLC0415
+        from duebus_server.domain.model import EngineName  # noqa: PLC0415
+        from duebus_server.engine.local import LocalEngine  # noqa: PLC0415
+
+        settings = Settings(listen="127.0.0.1:0", drain_timeout=0)
+        self._changed = asyncio.Event()
+        self._clock: ManualClock = ManualClock(time.time_ns() // 1_000)
+        self._engine: LocalEngine = LocalEngine(self._clock, settings.topic_config(EngineName.LOCAL))
+        self._app: App = App(settings, self._clock, [self._engine])
+        self._engine.watch(_Listener(self._app.watcher(EngineName.LOCAL), self._changed.set))
+        self.address = await self._app.start()
+
+    async def _advance(self, by_us: int) -> None:
+        self._clock.advance(by_us)
+
+    async def _settle(self, timeout: float) -> None:
+        try:
+            async with asyncio.timeout(timeout):
+                while await self._unsettled():
+                    # Nothing is missed between the look and this: the local engine never gives up the loop.
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            left = ", ".join(await self._unsettled())
+            raise TimeoutError(f"after {timeout:g} s these are not settled: {left}") from None
+
+    async def _unsettled(self) -> list[str]:
+        """The groups with a subscriber that have something due or leased."""
+        from duebus_server.domain.states import EventState  # noqa: PLC0415
+
+        ready, leased = EventState.READY, EventState.LEASED
+        await self._engine.expire_leases()
+        return [
+            f"{topic.topic}/{group.group} ({group.counts[ready]} ready, {group.counts[leased]} leased)"
+            for topic in await self._engine.list_topics("", ALL_TOPICS)
+            for group in topic.groups
+            if group.subscribers and (group.counts[ready] or group.counts[leased])
+        ]
+
+    def _call(self, coroutine: Coroutine[Any, Any, R]) -> R:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+
+class _Listener:
+    """Passes the engine's word on, and tells that something has changed."""
+
+    def __init__(self, inner: Watcher, changed: Callable[[], None]) -> None:
+        self._inner = inner
+        self._changed = changed
+
+    def due(self, topic: str, group: str, at_us: int) -> None:
+        self._inner.due(topic, group, at_us)
+        self._changed()
+
+    def leases_ended(self, session_id: str, fencing_tokens: Sequence[int]) -> None:
+        self._inner.leases_ended(session_id, fencing_tokens)
+        self._changed()
+
+
+def _serve(worker: Worker, started: threading.Event, failures: list[BaseException]) -> None:
+    """Serve until the worker is stopped; ``started`` is set when it is subscribed, or has failed."""
+
+    async def serve() -> None:
+        serving = asyncio.ensure_future(worker.serve())
+        ready = asyncio.ensure_future(worker.ready())
+        await asyncio.wait((serving, ready), return_when=asyncio.FIRST_COMPLETED)
+        started.set()
+        ready.cancel()
+        await serving
+
+    try:
+        asyncio.run(serve())
+    except BaseException as error:  # noqa: BLE001  # raised again in the test's thread
+        failures.append(error)
+    finally:
+        started.set()

@@ -1,0 +1,97 @@
+"""The pytest plugin that users of DueBus write their tests with."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from duebus.errors import NoDispatcherSpecified
+from duebus.worker import Worker
+
+if TYPE_CHECKING:
+    from duebus import Delivery
+    from duebus.testing import Bus
+
+HALF_AN_HOUR = timedelta(minutes=30)
+
+
+def test_an_event_for_later_comes_when_the_clock_is_moved(bus: Bus) -> None:
+    worker, handled = collecting_worker(bus)
+    with bus.running(worker):
+        bus.client.dispatch("order.check", {"id": 42}, delay=HALF_AN_HOUR)
+
+        bus.advance(minutes=29, seconds=59)
+        bus.settle()
+        assert handled == []
+
+        bus.advance(seconds=1)
+        bus.settle()
+        assert handled == [42]
+
+
+def test_moving_the_clock_by_half_an_hour_takes_no_time(bus: Bus) -> None:
+    began = time.monotonic()
+    worker, handled = collecting_worker(bus)
+    with bus.running(worker):
+        bus.client.dispatch("order.check", {"id": 1}, delay=HALF_AN_HOUR)
+        bus.advance(minutes=30)
+        bus.settle()
+    assert handled == [1]
+    assert time.monotonic() - began < HALF_AN_HOUR.total_seconds() / 100
+
+
+def test_a_failing_handler_is_retried_as_the_clock_moves_until_the_event_is_dead(bus: Bus) -> None:
+    worker = Worker(bus.address)
+    attempts: list[int] = []
+
+    @worker.on("order.check")
+    def fail(delivery: Delivery) -> None:
+        attempts.append(delivery.attempt)
+        raise RuntimeError("no stock")
+
+    with bus.running(worker):
+        event_id = bus.client.dispatch("order.check", {"id": 1}).event_id
+        for _ in range(4):
+            bus.settle()
+            bus.advance(minutes=6)
+        bus.settle()
+
+    assert attempts == [1, 2, 3, 4]
+    (group,) = bus.client.admin.get_event("order.check", event_id).groups
+    assert group.state == "dead"
+    assert "no stock" in group.last_error
+
+
+def test_settle_says_what_it_waits_for_when_it_gives_up(bus: Bus) -> None:
+    with bus.client.subscribe("order.check") as subscription:
+        subscription.started()
+        bus.client.dispatch("order.check", {"id": 1})
+        with pytest.raises(TimeoutError, match=r"order\.check/default"):
+            bus.settle(timeout=0.05)
+
+
+def test_the_clock_says_what_it_was_moved_to(bus: Bus) -> None:
+    before = bus.now()
+    bus.advance(days=2, hours=1)
+    assert bus.now() - before == timedelta(days=2, hours=1)
+
+
+def test_an_error_that_ends_the_worker_is_raised_in_the_test(bus: Bus) -> None:
+    worker = Worker(bus.address, engine="redis")
+    worker.add("order.check", print)
+    with pytest.raises(NoDispatcherSpecified, match="redis"), bus.running(worker):
+        pass
+
+
+def test_each_bus_is_empty_at_first(bus: Bus) -> None:
+    assert list(bus.client.admin.list_topics()) == []
+
+
+def collecting_worker(bus: Bus) -> tuple[Worker, list[int]]:
+    """A worker for `order.check`, and the ids it has handled."""
+    worker = Worker(bus.address)
+    handled: list[int] = []
+    worker.add("order.check", lambda delivery: handled.append(delivery.json()["id"]))
+    return worker, handled
