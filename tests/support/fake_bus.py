@@ -130,6 +130,8 @@ class FakeStream:
         self.opened_at = asyncio.get_running_loop().time()
         started = self._bus.admit(self)
         self._frames.put_nowait(started)
+        if greeting := self._bus.take_greeting():
+            self.deliver(*greeting)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -148,6 +150,7 @@ class FakeBus:
 
     Attributes:
         refusals: Errors for the next streams to be opened, one each; empty: they are accepted.
+        greeting: Deliveries that the next stream sends by itself.
         lost: Lease tokens that the next stream reports as lost.
         disconnect_grace: In seconds, as the server says when a stream starts.
     """
@@ -158,6 +161,7 @@ class FakeBus:
         self.extensions = Calls()
         self.refusals: list[Exception] = []
         self.refused: list[FakeStream] = []
+        self.greeting: tuple[Delivery, ...] = ()
         self.lost: tuple[str, ...] = ()
         self.disconnect_grace = 1.0
         self._streams: asyncio.Queue[FakeStream] = asyncio.Queue()
@@ -185,6 +189,11 @@ class FakeBus:
         request, lost = stream.request, self.lost
         self.lost = ()
         return Started("session", request["max_in_flight"], 1 << 24, request["lease"], self._grace(), lost)
+
+    def take_greeting(self) -> tuple[Delivery, ...]:
+        """For the stream that opens."""
+        greeting, self.greeting = self.greeting, ()
+        return greeting
 
     def _grace(self) -> timedelta:
         return timedelta(seconds=self.disconnect_grace)

@@ -23,6 +23,7 @@ from duebus._core.inspection import (
 from duebus._core.model import Dispatched, LeaseFailure, Nack, NewEvent, StoppedEngine
 from duebus.client import Client
 from duebus.errors import DueBusError, FieldViolation
+from duebus.worker import DeadLetter, RetryAfter, Worker
 
 __all__ = [
     "Attempt",
@@ -30,6 +31,7 @@ __all__ = [
     "Client",
     "Closing",
     "ClosingReason",
+    "DeadLetter",
     "Deliveries",
     "Delivery",
     "Dispatched",
@@ -48,12 +50,14 @@ __all__ = [
     "NewEvent",
     "Page",
     "Rates",
+    "RetryAfter",
     "RetryPolicy",
     "Started",
     "StoppedEngine",
     "Subscriber",
     "TopicConfig",
     "TopicInfo",
+    "Worker",
     "aio",
     "errors",
 ]

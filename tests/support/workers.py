@@ -1,0 +1,78 @@
+"""Workers in the test's own loop."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from duebus.worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from duebus._core.delivery import Delivery
+
+    from support.fake_bus import FakeBus
+
+
+def worker_on(bus: FakeBus, **settings: Any) -> Worker:
+    """A worker of that bus."""
+    return Worker(client=bus.client, **settings)
+
+
+@asynccontextmanager
+async def serving(worker: Worker) -> AsyncIterator[asyncio.Task[None]]:
+    """Serves, from when all is subscribed; afterwards the worker is stopped, unless its run has ended by itself."""
+    task = asyncio.create_task(worker.serve())
+    try:
+        await worker.ready()
+        yield task
+    finally:
+        if not task.done():
+            worker.request_stop(now=True)
+            await task
+
+
+class HandlerByHand:
+    """A coroutine handler whose runs the test sees begin, and ends.
+
+    Attributes:
+        begun: The deliveries that it was called with, in order.
+        cancelled: Those whose run was cancelled.
+    """
+
+    def __init__(self) -> None:
+        self.begun: list[Delivery] = []
+        self.cancelled: list[Delivery] = []
+        self._unseen: asyncio.Queue[Delivery] = asyncio.Queue()
+        self._ends: dict[Delivery, asyncio.Future[None]] = {}
+
+    async def __call__(self, delivery: Delivery) -> None:
+        """Waits for its end."""
+        self.begun.append(delivery)
+        end = self._ends[delivery] = asyncio.get_running_loop().create_future()
+        self._unseen.put_nowait(delivery)
+        try:
+            await end
+        except asyncio.CancelledError:
+            self.cancelled.append(delivery)
+            raise
+
+    async def begins(self) -> Delivery:
+        """The next delivery that it is called with."""
+        return await self._unseen.get()
+
+    def returns(self, delivery: Delivery) -> None:
+        """Ends a run well."""
+        self._ends[delivery].set_result(None)
+
+    def raises(self, delivery: Delivery, error: Exception) -> None:
+        """Ends a run badly."""
+        self._ends[delivery].set_exception(error)
+
+
+async def settle_down() -> None:
+    """Lets every task go on until it waits for something outside the loop. Moves no clock."""
+    for _ in range(20):
+        await asyncio.sleep(0)

@@ -1,0 +1,217 @@
+"""Putting handlers on and taking them off, before the worker runs and while it does."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from duebus.errors import InvalidArgument
+from duebus.worker import Worker
+from support.fake_bus import FakeBus, deliveries, delivery
+from support.workers import HandlerByHand, serving, settle_down, worker_on
+
+if TYPE_CHECKING:
+    from duebus._core.delivery import Delivery
+
+
+async def handler(_: Delivery) -> None: ...
+
+
+def blocking_handler(_: Delivery) -> None: ...
+
+
+class CallableHandler:
+    async def __call__(self, _: Delivery) -> None: ...
+
+
+async def test_a_decorated_function_stays_as_it_is(bus: FakeBus) -> None:
+    worker = worker_on(bus)
+    assert worker.on("orders")(handler) is handler
+
+
+@pytest.mark.parametrize(
+    ("function", "blocking", "name"),
+    [
+        (handler, False, "handler"),
+        (blocking_handler, True, "blocking_handler"),
+        (CallableHandler(), False, "CallableHandler"),
+        (functools.partial(handler), False, "handler"),
+        (functools.partial(blocking_handler), True, "blocking_handler"),
+    ],
+)
+async def test_what_runs_in_the_loop_and_what_on_a_thread(
+    bus: FakeBus, function: Any, *, blocking: bool, name: str
+) -> None:
+    registration = worker_on(bus).add("orders", function)
+    assert registration.blocking is blocking
+    assert registration.name == name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        ({"topic": ""}, "topic"),
+        ({"topic": "-orders"}, "topic"),
+        ({"topic": "a" * 256}, "topic"),
+        ({"topic": "orders\n"}, "topic"),
+        ({"group": "two words"}, "group"),
+        ({"concurrency": 0}, "concurrency"),
+        ({"concurrency": 100_001}, "concurrency"),
+        ({"retries": -1}, "retries"),
+        ({"handler": "handler"}, "handler"),
+    ],
+)
+async def test_a_registration_that_cannot_work_is_refused_and_names_its_argument(
+    bus: FakeBus, arguments: dict[str, Any], field: str
+) -> None:
+    worker = worker_on(bus)
+    with pytest.raises(InvalidArgument, match=f"^{field}: "):
+        worker.add(**{"topic": "orders", "handler": handler, **arguments})
+    async with serving(worker):
+        assert bus.unseen_streams == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        ({"concurrency": 0}, "concurrency"),
+        ({"prefetch": -1}, "prefetch"),
+        ({"max_execution": 0}, "max_execution"),
+        ({"drain_timeout": -1}, "drain_timeout"),
+        ({"lease": float("inf")}, "lease"),
+    ],
+)
+def test_a_worker_that_cannot_work_is_refused_and_names_its_argument(arguments: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidArgument, match=f"^{field}: "):
+        Worker(**arguments)
+
+
+async def test_the_same_handler_stands_once_on_a_topic_and_group(bus: FakeBus) -> None:
+    worker = worker_on(bus)
+    worker.add("orders", handler)
+    worker.add("orders", handler, group="billing")
+    worker.add("payments", handler)
+    with pytest.raises(InvalidArgument, match="stands on orders/default already"):
+        worker.add("orders", handler, group="default")
+
+
+async def test_the_groups_are_the_handlers_the_workers_or_the_default(bus: FakeBus) -> None:
+    worker = worker_on(bus, group="billing")
+    worker.add("a", handler)
+    worker.add("b", handler, group="audit")
+    worker.add("c", handler, group="")
+    async with serving(worker):
+        requests = [(await bus.stream()).request for _ in range(3)]
+    assert {each["topic"]: each["group"] for each in requests} == {"a": "billing", "b": "audit", "c": "default"}
+
+
+async def test_ready_means_that_every_handler_is_subscribed_even_one_just_added(bus: FakeBus) -> None:
+    worker = worker_on(bus)
+    worker.add("orders", handler)
+    async with serving(worker):
+        assert bus.unseen_streams == 1
+        worker.add("payments", handler)
+        await worker.ready()
+        assert bus.unseen_streams == 2
+
+
+async def test_a_handler_added_to_an_open_subscription_gets_the_next_events(bus: FakeBus) -> None:
+    worker = worker_on(bus)
+    first, second = HandlerByHand(), HandlerByHand()
+    worker.add("orders", first)
+    async with serving(worker):
+        stream = await bus.stream()
+        stream.deliver(delivery())
+        await first.begins()
+        worker.add("orders", second)
+        event = delivery()
+        stream.deliver(event)
+        assert await second.begins() == event
+        assert await first.begins() == event
+        assert bus.unseen_streams == 0
+
+
+@pytest.mark.real_time
+async def test_handlers_may_be_added_and_removed_from_another_thread(bus: FakeBus) -> None:
+    worker = worker_on(bus)
+    async with serving(worker):
+        registration = await asyncio.to_thread(worker.add, "orders", handler)
+        stream = await bus.stream()
+        await asyncio.to_thread(registration.remove)
+        await stream.closed.wait()
+
+
+async def test_removing_the_last_handler_finishes_what_runs_and_releases_what_does_not(bus: FakeBus) -> None:
+    worker, removed = worker_on(bus, concurrency=1), HandlerByHand()
+    registration = worker.add("orders", removed)
+    worker.add("payments", handler)
+    async with serving(worker) as task:
+        orders, _ = sorted([await bus.stream(), await bus.stream()], key=lambda each: each.request["topic"])
+        running, *unstarted = many = deliveries(2)
+        orders.deliver(*many)
+        await removed.begins()
+        registration.remove()
+        await orders.closed.wait()
+        call = await bus.nacks.next()
+        assert call.tokens == [each.lease_token for each in unstarted]
+        assert all(each.release for each in call.nacks)
+        removed.returns(running)
+        assert (await bus.acks.next()).tokens == [running.lease_token]
+        assert removed.begun == [running]
+        assert not task.done()
+
+
+async def test_a_topic_may_get_a_handler_again_while_the_old_one_finishes(bus: FakeBus) -> None:
+    worker, old, new = worker_on(bus), HandlerByHand(), HandlerByHand()
+    registration = worker.add("orders", old)
+    async with serving(worker):
+        first = await bus.stream()
+        first.deliver(delivery())
+        event = await old.begins()
+        registration.remove()
+        await first.closed.wait()
+        worker.add("orders", new)
+        (await bus.stream()).deliver(delivery())
+        new.returns(await new.begins())
+        await bus.acks.next()
+        old.returns(event)
+        assert (await bus.acks.next()).tokens == [event.lease_token]
+
+
+async def test_an_exchange_of_handlers_keeps_the_subscription(bus: FakeBus) -> None:
+    worker, old, new = worker_on(bus), HandlerByHand(), HandlerByHand()
+    registration = worker.add("orders", old)
+    async with serving(worker):
+        stream = await bus.stream()
+        registration.remove()
+        worker.add("orders", new)
+        await settle_down()
+        stream.deliver(delivery())
+        await new.begins()
+        assert not stream.closed.is_set()
+        assert not old.begun
+
+
+async def test_removing_takes_the_function_off_a_topic_in_every_group(bus: FakeBus) -> None:
+    worker = worker_on(bus)
+    for group in ("a", "b"):
+        worker.add("orders", handler, group=group)
+    worker.add("payments", handler)
+    worker.remove("orders", handler)
+    with pytest.raises(LookupError, match="orders"):
+        worker.remove("orders", handler)
+    async with serving(worker):
+        assert (await bus.stream()).request["topic"] == "payments"
+        assert bus.unseen_streams == 0
+
+
+async def test_removing_twice_is_no_error_and_takes_no_other_off(bus: FakeBus) -> None:
+    worker = worker_on(bus)
+    registration = worker.add("orders", handler)
+    registration.remove()
+    worker.add("orders", handler)
+    registration.remove()
+    async with serving(worker):
+        assert bus.unseen_streams == 1

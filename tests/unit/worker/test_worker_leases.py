@@ -1,0 +1,232 @@
+"""How leases are kept while events wait, are handled and are settled, and what follows when one is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from duebus._core.enums import LeaseFailureReason
+from duebus.errors import PermissionDenied, Unavailable
+from support.fake_bus import FakeBus, deliveries, delivery, failure
+from support.workers import HandlerByHand, serving, settle_down, worker_on
+
+if TYPE_CHECKING:
+    from duebus._core.delivery import Delivery
+
+
+def tokens(*many: Delivery) -> list[str]:
+    return [each.lease_token for each in many]
+
+
+async def test_all_leases_are_extended_together_every_third_of_a_lease(bus: FakeBus) -> None:
+    worker, handler = worker_on(bus, concurrency=1, lease=30), HandlerByHand()
+    worker.add("orders", handler)
+    bus.acks.by_hand = True
+    async with serving(worker):
+        settling, running, *waiting = many = deliveries(4)
+        (await bus.stream()).deliver(*many)
+        handler.returns(await handler.begins())
+        await bus.acks.next()
+        assert await handler.begins() == running
+        for moment in (10, 20, 30):
+            call = await bus.extensions.next()
+            assert call.tokens == tokens(settling, running, *waiting)
+            assert call.lease == timedelta(seconds=30)
+            assert call.at == pytest.approx(moment)
+        bus.acks.made[0].answer()
+
+
+async def test_nothing_is_extended_once_all_is_settled(bus: FakeBus) -> None:
+    worker, handler = worker_on(bus), HandlerByHand()
+    worker.add("orders", handler)
+    async with serving(worker):
+        (await bus.stream()).deliver(delivery())
+        handler.returns(await handler.begins())
+        await bus.acks.next()
+        await asyncio.sleep(100)
+        assert not bus.extensions.made
+
+
+async def test_an_extension_that_fails_is_tried_again_within_a_second(bus: FakeBus) -> None:
+    worker, handler = worker_on(bus, lease=30), HandlerByHand()
+    worker.add("orders", handler)
+    bus.extensions.by_hand = True
+    async with serving(worker):
+        (await bus.stream()).deliver(delivery())
+        (await bus.extensions.next()).fail(Unavailable("no connection"))
+        again = await bus.extensions.next()
+        assert again.at == pytest.approx(11)
+        again.answer()
+        assert (await bus.extensions.next()).at == pytest.approx(21)
+        assert not handler.cancelled
+
+
+async def test_an_extension_that_is_never_answered_is_given_up_and_tried_again(bus: FakeBus) -> None:
+    worker, handler = worker_on(bus, lease=3), HandlerByHand()
+    worker.add("orders", handler)
+    bus.extensions.by_hand = True
+    async with serving(worker):
+        (await bus.stream()).deliver(delivery())
+        await bus.extensions.next()
+        assert (await bus.extensions.next()).at == pytest.approx(1 + 3 + 1)
+
+
+@pytest.mark.parametrize(
+    "reason", [LeaseFailureReason.EXPIRED, LeaseFailureReason.SETTLED, LeaseFailureReason.MALFORMED]
+)
+async def test_a_lost_lease_cancels_its_handler_and_nothing_is_settled(
+    bus: FakeBus, reason: LeaseFailureReason
+) -> None:
+    worker, handler = worker_on(bus), HandlerByHand()
+    worker.add("orders", handler)
+    bus.extensions.by_hand = True
+    async with serving(worker):
+        lost, kept = deliveries(2)
+        (await bus.stream()).deliver(lost, kept)
+        await handler.begins()
+        (await bus.extensions.next()).answer(failure(lost, reason))
+        await settle_down()
+        assert handler.cancelled == [lost]
+        handler.returns(kept)
+        assert (await bus.acks.next()).tokens == tokens(kept)
+        await settle_down()
+    assert len(bus.acks.made) == 1
+    assert not bus.nacks.made
+
+
+async def test_a_waiting_delivery_whose_lease_is_lost_is_never_started(bus: FakeBus) -> None:
+    worker, handler = worker_on(bus, concurrency=1), HandlerByHand()
+    worker.add("orders", handler)
+    bus.extensions.by_hand = True
+    async with serving(worker):
+        first, lost, last = deliveries(3)
+        (await bus.stream()).deliver(first, lost, last)
+        (await bus.extensions.next()).answer(failure(lost, LeaseFailureReason.EXPIRED))
+        await settle_down()
+        handler.returns(first)
+        await handler.begins()
+        assert await handler.begins() == last
+    assert handler.begun == [first, last]
+
+
+async def test_a_stopped_engine_does_not_mean_that_the_lease_is_lost(bus: FakeBus) -> None:
+    worker, handler = worker_on(bus), HandlerByHand()
+    worker.add("orders", handler)
+    bus.extensions.by_hand = True
+    async with serving(worker):
+        event = delivery()
+        (await bus.stream()).deliver(event)
+        (await bus.extensions.next()).answer(failure(event, LeaseFailureReason.ENGINE_STOPPED))
+        await settle_down()
+        assert not handler.cancelled
+        assert (await bus.extensions.next()).tokens == tokens(event)
+
+
+async def test_a_settle_that_overtook_an_extension_is_no_loss(bus: FakeBus, caplog: pytest.LogCaptureFixture) -> None:
+    worker, handler = worker_on(bus), HandlerByHand()
+    worker.add("orders", handler)
+    bus.extensions.by_hand = bus.acks.by_hand = True
+    async with serving(worker):
+        event = delivery()
+        (await bus.stream()).deliver(event)
+        extension = await bus.extensions.next()
+        handler.returns(event)
+        ack = await bus.acks.next()
+        extension.answer(failure(event, LeaseFailureReason.SETTLED))
+        await settle_down()
+        ack.answer()
+        await settle_down()
+    assert "lost" not in caplog.text
+    assert len(bus.acks.made) == 1
+
+
+async def test_an_extension_that_is_not_permitted_stops_the_worker(bus: FakeBus) -> None:
+    worker, handler = worker_on(bus), HandlerByHand()
+    worker.add("orders", handler)
+    bus.extensions.by_hand = True
+    async with serving(worker) as task:
+        (await bus.stream()).deliver(delivery())
+        (await bus.extensions.next()).fail(PermissionDenied("not yours"))
+        with pytest.raises(PermissionDenied, match="not yours"):
+            await task
+
+
+async def test_a_handler_that_runs_for_too_long_is_cancelled_and_nacked_with_the_reason(bus: FakeBus) -> None:
+    worker, handler = worker_on(bus, max_execution=50), HandlerByHand()
+    worker.add("orders", handler)
+    async with serving(worker):
+        first, second = deliveries(2)
+        stream = await bus.stream()
+        stream.deliver(first)
+        await handler.begins()
+        await asyncio.sleep(20)
+        stream.deliver(second)
+        for event, moment in ((first, 50), (second, 70)):
+            nack = await bus.nacks.next()
+            assert nack.tokens == tokens(event)
+            assert nack.at == pytest.approx(moment)
+            assert nack.nacks[0].error == "cancelled: the handler ran for longer than 50 s"
+            assert nack.nacks[0].dead_letter is False
+    assert handler.cancelled == [first, second]
+
+
+async def test_a_timeout_counts_as_a_failure_of_the_attempt(bus: FakeBus) -> None:
+    worker, handler = worker_on(bus, max_execution=1), HandlerByHand()
+    worker.add("orders", handler, retries=2)
+    async with serving(worker):
+        (await bus.stream()).deliver(delivery(attempt=3))
+        assert (await bus.nacks.next()).nacks[0].dead_letter
+
+
+async def test_of_several_handlers_only_the_slow_one_is_cancelled(bus: FakeBus) -> None:
+    worker, handler = worker_on(bus, max_execution=1), HandlerByHand()
+    ran = []
+
+    async def quick(each: Delivery) -> None:
+        ran.append(each)
+
+    worker.add("orders", quick)
+    worker.add("orders", handler)
+    async with serving(worker):
+        (await bus.stream()).deliver(delivery())
+        nack = (await bus.nacks.next()).nacks[0]
+    assert nack.error == "HandlerByHand: cancelled: the handler ran for longer than 1 s"
+    assert len(ran) == 1
+
+
+async def test_a_cancelled_handler_cleans_up_before_the_nack_and_its_lease_is_not_extended(bus: FakeBus) -> None:
+    worker = worker_on(bus, max_execution=5, lease=30)
+    cleaned = asyncio.Event()
+
+    @worker.on("orders")
+    async def slow_to_clean(_: Delivery) -> None:
+        try:
+            await asyncio.sleep(1000)
+        finally:
+            await asyncio.sleep(100)
+            cleaned.set()
+
+    async with serving(worker):
+        (await bus.stream()).deliver(delivery())
+        nack = await bus.nacks.next()
+        assert cleaned.is_set()
+        assert nack.at == pytest.approx(105)
+        assert not bus.extensions.made
+
+
+async def test_a_handler_that_ignores_its_cancellation_is_nacked_all_the_same(bus: FakeBus) -> None:
+    worker = worker_on(bus, max_execution=5)
+
+    @worker.on("orders")
+    async def stubborn(_: Delivery) -> None:
+        try:
+            await asyncio.sleep(1000)
+        except asyncio.CancelledError:
+            await asyncio.sleep(1)
+
+    async with serving(worker):
+        (await bus.stream()).deliver(delivery())
+        assert (await bus.nacks.next()).nacks[0].error.startswith("cancelled")
+    assert not bus.acks.made

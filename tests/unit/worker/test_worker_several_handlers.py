@@ -1,0 +1,176 @@
+"""Several handlers on one topic and group."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from duebus.worker import DeadLetter, RetryAfter
+from duebus.worker.memory import SuccessMemory
+from duebus.worker.registry import Registry
+from support.fake_bus import FakeBus, deliveries, delivery
+from support.workers import HandlerByHand, serving, settle_down, worker_on
+
+if TYPE_CHECKING:
+    from duebus._core.delivery import Delivery
+    from duebus._core.model import Nack
+    from duebus.worker import Worker
+
+
+def two_handlers(worker: Worker, first_error: Exception | None, second_error: Exception | None) -> list[str]:
+    """Puts two handlers on, and returns the names of those that run, in order."""
+    ran = []
+
+    async def first(_: Delivery) -> None:
+        ran.append("first")
+        if first_error:
+            raise first_error
+
+    async def second(_: Delivery) -> None:
+        ran.append("second")
+        if second_error:
+            raise second_error
+
+    worker.add("orders", first, retries=5)
+    worker.add("orders", second)
+    return ran
+
+
+async def nack_of(bus: FakeBus, first_error: Exception | None, second_error: Exception | None) -> Nack:
+    """How an event is nacked that two handlers take in these ways."""
+    worker = worker_on(bus)
+    two_handlers(worker, first_error, second_error)
+    async with serving(worker):
+        (await bus.stream()).deliver(delivery())
+        return (await bus.nacks.next()).nacks[0]
+
+
+async def test_they_share_one_subscription_and_each_event_goes_to_all_of_them(bus: FakeBus) -> None:
+    worker = worker_on(bus)
+    ran = two_handlers(worker, None, None)
+    async with serving(worker):
+        event = delivery()
+        (await bus.stream()).deliver(event)
+        assert (await bus.acks.next()).tokens == [event.lease_token]
+        assert sorted(ran) == ["first", "second"]
+        assert bus.unseen_streams == 0
+
+
+async def test_an_event_is_acked_when_the_last_of_them_has_succeeded(bus: FakeBus) -> None:
+    worker = worker_on(bus)
+    quick, slow = HandlerByHand(), HandlerByHand()
+    worker.add("orders", quick)
+    worker.add("orders", slow)
+    async with serving(worker):
+        event = delivery()
+        (await bus.stream()).deliver(event)
+        quick.returns(await quick.begins())
+        await slow.begins()
+        await settle_down()
+        assert not bus.acks.made
+        slow.returns(event)
+        assert (await bus.acks.next()).tokens == [event.lease_token]
+
+
+async def test_an_event_that_one_fails_is_nacked_once_when_all_have_ended(bus: FakeBus) -> None:
+    worker = worker_on(bus)
+    failing, slow = HandlerByHand(), HandlerByHand()
+    worker.add("orders", failing)
+    worker.add("orders", slow)
+    async with serving(worker):
+        event = delivery()
+        (await bus.stream()).deliver(event)
+        failing.raises(await failing.begins(), ValueError("no"))
+        await slow.begins()
+        await settle_down()
+        assert not bus.nacks.made
+        slow.returns(event)
+        nack = (await bus.nacks.next()).nacks[0]
+        assert nack.error == "HandlerByHand: ValueError: no"
+        assert not bus.acks.made
+
+
+async def test_the_messages_of_all_that_failed_are_combined(bus: FakeBus) -> None:
+    error = (await nack_of(bus, ValueError("one"), KeyError("two"))).error
+    assert error == "two_handlers.<locals>.first: ValueError: one; two_handlers.<locals>.second: KeyError: 'two'"
+
+
+async def test_the_longest_delay_that_one_asked_for_holds(bus: FakeBus) -> None:
+    assert (await nack_of(bus, RetryAfter(10), RetryAfter(30))).delay == timedelta(seconds=30)
+    assert (await nack_of(bus, ValueError(), RetryAfter(20))).delay == timedelta(seconds=20)
+
+
+async def test_it_is_dead_when_one_of_them_says_so(bus: FakeBus) -> None:
+    nack = await nack_of(bus, RetryAfter(10), DeadLetter("never"))
+    assert nack.dead_letter
+    assert nack.delay is None
+
+
+async def test_those_that_succeeded_are_not_run_again_when_the_event_is_retried(bus: FakeBus) -> None:
+    worker = worker_on(bus)
+    ran = two_handlers(worker, None, ValueError("no"))
+    async with serving(worker):
+        stream = await bus.stream()
+        for attempt in (1, 2, 3):
+            stream.deliver(delivery("order-1", attempt=attempt))
+            await bus.nacks.next()
+    assert ran == ["first", "second", "second", "second"]
+
+
+async def test_all_are_run_again_when_the_event_starts_anew(bus: FakeBus) -> None:
+    worker = worker_on(bus)
+    ran = two_handlers(worker, None, ValueError("no"))
+    async with serving(worker):
+        stream = await bus.stream()
+        for _ in range(2):
+            stream.deliver(delivery("order-1", attempt=1))
+            await bus.nacks.next()
+    assert ran == ["first", "second", "first", "second"]
+
+
+async def test_an_event_whose_failing_handler_was_removed_is_acked_when_retried(bus: FakeBus) -> None:
+    worker = worker_on(bus)
+    ran = two_handlers(worker, None, None)
+
+    async def failing(_: Delivery) -> None:
+        raise ValueError("no")
+
+    registration = worker.add("orders", failing)
+    async with serving(worker):
+        stream = await bus.stream()
+        stream.deliver(delivery("order-1"))
+        await bus.nacks.next()
+        registration.remove()
+        retried = delivery("order-1", attempt=2)
+        stream.deliver(retried)
+        assert (await bus.acks.next()).tokens == [retried.lease_token]
+    assert ran == ["first", "second"]
+
+
+async def test_the_smallest_concurrency_that_one_of_them_names_holds(bus: FakeBus) -> None:
+    worker = worker_on(bus, concurrency=50)
+    serial, other = HandlerByHand(), HandlerByHand()
+    worker.add("orders", other, concurrency=7)
+    registration = worker.add("orders", serial, concurrency=1)
+    async with serving(worker):
+        stream = await bus.stream()
+        assert stream.request["max_in_flight"] == 2
+        stream.deliver(*deliveries(10))
+        await serial.begins()
+        await settle_down()
+        assert len(serial.begun) == 1
+        registration.remove()
+        await settle_down()
+        assert len(other.begun) == 7
+
+
+def test_the_memory_of_successes_is_bounded() -> None:
+    async def handler(_: Delivery) -> None: ...
+
+    registration = Registry(lambda: None).add("orders", "", handler, concurrency=None, retries=None)
+    memory = SuccessMemory(most=2)
+    for event_id in ("a", "b", "c"):
+        memory.remember(delivery(event_id), [registration])
+    assert memory.recall(delivery("a", attempt=2)) == frozenset()
+    assert memory.recall(delivery("b", attempt=2)) == {registration}
+    assert memory.recall(delivery("c", attempt=2)) == {registration}

@@ -1,0 +1,253 @@
+"""The stream: what it asks for, how it is resumed, what ends it."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import pytest
+from duebus._core.enums import ClosingReason
+from duebus.errors import (
+    ClientClosed,
+    DeadlineExceeded,
+    DispatcherNotWorking,
+    DueBusError,
+    InternalError,
+    InvalidArgument,
+    NoDispatcherSpecified,
+    PermissionDenied,
+    Unauthenticated,
+    Unavailable,
+    Unimplemented,
+)
+from support.fake_bus import FakeBus, deliveries, delivery
+from support.workers import HandlerByHand, serving, settle_down, worker_on
+
+if TYPE_CHECKING:
+    from duebus._core.delivery import Delivery
+
+BROKEN = Unavailable("connection reset")
+
+
+def tokens(*many: Delivery) -> list[str]:
+    return [each.lease_token for each in many]
+
+
+async def test_it_asks_for_what_the_worker_was_made_with(bus: FakeBus) -> None:
+    worker = worker_on(
+        bus,
+        engine="redis",
+        consumer="billing-1",
+        concurrency=10,
+        max_in_flight_bytes=1 << 20,
+        lease=timedelta(seconds=5),
+    )
+    worker.add("orders", HandlerByHand(), group="billing")
+    async with serving(worker):
+        assert (await bus.stream()).request == {
+            "topic": "orders",
+            "group": "billing",
+            "engine": "redis",
+            "consumer": "billing-1",
+            "max_in_flight": 20,
+            "max_in_flight_bytes": 1 << 20,
+            "lease": timedelta(seconds=5),
+            "held_lease_tokens": [],
+        }
+
+
+@pytest.mark.parametrize(("prefetch", "window"), [(None, 6), (0, 3), (100, 103), (100_000, 100_000)])
+async def test_the_window_is_what_is_handled_and_what_waits(bus: FakeBus, prefetch: int | None, window: int) -> None:
+    worker = worker_on(bus, concurrency=3, prefetch=prefetch)
+    worker.add("orders", HandlerByHand())
+    async with serving(worker):
+        assert (await bus.stream()).request["max_in_flight"] == window
+
+
+async def test_no_more_events_are_handled_at_once_than_concurrency_says(bus: FakeBus) -> None:
+    worker, handler = worker_on(bus, concurrency=2), HandlerByHand()
+    worker.add("orders", handler)
+    async with serving(worker):
+        first, second, third, fourth = many = deliveries(4)
+        (await bus.stream()).deliver(*many)
+        await settle_down()
+        assert handler.begun == [first, second]
+        handler.returns(second)
+        await settle_down()
+        assert handler.begun == [first, second, third]
+        handler.raises(first, ValueError())
+        await settle_down()
+        assert handler.begun == [first, second, third, fourth]
+
+
+async def test_a_broken_stream_is_resumed_at_once_naming_all_leases_still_held(bus: FakeBus) -> None:
+    worker, handler = worker_on(bus, concurrency=2), HandlerByHand()
+    worker.add("orders", handler)
+    bus.acks.by_hand = True
+    async with serving(worker):
+        stream, (done, unsent, running, waiting) = await bus.stream(), deliveries(4)
+        stream.deliver(done, unsent, running, waiting)
+        handler.returns(await handler.begins())
+        (await bus.acks.next()).answer()
+        handler.returns(await handler.begins())
+        await bus.acks.next()
+        assert [await handler.begins(), await handler.begins()] == [running, waiting]
+        last = delivery()
+        stream.deliver(last)
+        stream.break_off(BROKEN)
+        resumed = await bus.stream()
+        assert sorted(resumed.held) == sorted(tokens(unsent, running, waiting, last))
+        assert 0.05 <= resumed.opened_at <= 0.1
+        assert stream.closed.is_set()
+        assert not handler.cancelled
+        bus.acks.made[-1].answer()
+
+
+async def test_a_stream_that_simply_ends_is_resumed_too(bus: FakeBus) -> None:
+    worker = worker_on(bus)
+    worker.add("orders", HandlerByHand())
+    async with serving(worker):
+        (await bus.stream())._frames.put_nowait(None)
+        assert 0.05 <= (await bus.stream()).opened_at <= 0.1
+
+
+async def test_tries_grow_apart_to_five_seconds_go_on_for_ever_and_begin_anew_after_a_start(bus: FakeBus) -> None:
+    worker = worker_on(bus)
+    worker.add("orders", HandlerByHand())
+    async with serving(worker):
+        stream = await bus.stream()
+        bus.refusals = [BROKEN] * 1000
+        stream.break_off(BROKEN)
+        resumed = await bus.stream()
+        moments = [each.opened_at for each in bus.refused]
+        gaps = [later - earlier for earlier, later in pairwise(moments)]
+        assert gaps[0] <= 0.2
+        assert all(2.5 <= gap <= 5 for gap in gaps[6:])
+        assert len({round(gap, 6) for gap in gaps[6:]}) > 900
+        resumed.break_off(BROKEN)
+        assert (await bus.stream()).opened_at - resumed.opened_at <= 0.1
+
+
+@pytest.mark.parametrize("error", [DeadlineExceeded(), InternalError("log 7"), DueBusError(), BROKEN])
+async def test_an_error_that_may_heal_is_tried_again(bus: FakeBus, error: DueBusError) -> None:
+    worker = worker_on(bus)
+    worker.add("orders", HandlerByHand())
+    bus.refusals = [error]
+    async with serving(worker):
+        assert (await bus.stream()).opened_at <= 0.1
+
+
+async def test_the_server_may_say_when_to_try_again(bus: FakeBus) -> None:
+    worker = worker_on(bus)
+    worker.add("orders", HandlerByHand())
+    bus.refusals = [DispatcherNotWorking("draining", retry_after=timedelta(seconds=7))]
+    async with serving(worker):
+        assert 7 <= (await bus.stream()).opened_at <= 7.1
+
+
+@pytest.mark.parametrize(
+    "error_type",
+    [
+        ClientClosed,
+        InvalidArgument,
+        NoDispatcherSpecified,
+        PermissionDenied,
+        Unauthenticated,
+        Unimplemented,
+    ],
+)
+async def test_an_error_that_no_retry_heals_stops_the_worker(bus: FakeBus, error_type: type[DueBusError]) -> None:
+    worker = worker_on(bus)
+    worker.add("orders", HandlerByHand())
+    bus.refusals = [error_type("no use")]
+    with pytest.raises(error_type, match="no use"):
+        await worker.serve()
+    assert len(bus.refused) == 1
+
+
+async def test_ready_raises_the_error_that_stops_the_worker(bus: FakeBus) -> None:
+    worker = worker_on(bus)
+    worker.add("orders", HandlerByHand())
+    bus.refusals = [PermissionDenied("not yours")]
+    task = asyncio.create_task(worker.serve())
+    with pytest.raises(PermissionDenied):
+        await worker.ready()
+    await asyncio.wait([task])
+    assert isinstance(task.exception(), PermissionDenied)
+
+
+async def test_the_error_of_one_subscription_drains_the_others_first(bus: FakeBus) -> None:
+    worker, handler = worker_on(bus), HandlerByHand()
+    worker.add("orders", handler)
+    async with serving(worker) as task:
+        stream, event = await bus.stream(), delivery()
+        stream.deliver(event)
+        await handler.begins()
+        bus.refusals = [PermissionDenied("not yours")]
+        worker.add("secrets", HandlerByHand())
+        await stream.closed.wait()
+        assert not handler.cancelled
+        handler.returns(event)
+        with pytest.raises(PermissionDenied, match="not yours"):
+            await task
+    assert bus.acks.made[0].tokens == tokens(event)
+
+
+async def test_a_closing_stream_is_resumed_when_the_server_says(bus: FakeBus) -> None:
+    worker, handler = worker_on(bus), HandlerByHand()
+    worker.add("orders", handler)
+    async with serving(worker):
+        stream, event = await bus.stream(), delivery()
+        stream.deliver(event)
+        await handler.begins()
+        stream.close(reconnect_after=3)
+        resumed = await bus.stream()
+        assert 3 <= resumed.opened_at <= 3.1
+        assert resumed.held == tokens(event)
+
+
+@pytest.mark.parametrize("reason", list(ClosingReason))
+async def test_whatever_the_reason_is(bus: FakeBus, reason: ClosingReason) -> None:
+    worker = worker_on(bus)
+    worker.add("orders", HandlerByHand())
+    async with serving(worker):
+        (await bus.stream()).close(0, reason)
+        assert (await bus.stream()).held == []
+
+
+async def test_leases_that_are_lost_on_resuming_are_given_up(bus: FakeBus) -> None:
+    worker, handler = worker_on(bus, concurrency=2), HandlerByHand()
+    worker.add("orders", handler)
+    async with serving(worker):
+        stream, (lost, kept, lost_waiting, kept_waiting) = await bus.stream(), deliveries(4)
+        stream.deliver(lost, kept, lost_waiting, kept_waiting)
+        await settle_down()
+        bus.lost = (lost.lease_token, lost_waiting.lease_token)
+        stream.break_off(BROKEN)
+        resumed = await bus.stream()
+        await settle_down()
+        assert handler.cancelled == [lost]
+        assert handler.begun == [lost, kept, kept_waiting]
+        resumed.break_off(BROKEN)
+        assert (await bus.stream()).held == tokens(kept, kept_waiting)
+    assert lost.lease_token not in [token for call in bus.nacks.made for token in call.tokens]
+
+
+async def test_while_no_stream_is_open_leases_are_extended_within_the_disconnect_grace(bus: FakeBus) -> None:
+    worker, handler = worker_on(bus, lease=30), HandlerByHand()
+    worker.add("orders", handler)
+    bus.disconnect_grace = 3
+    async with serving(worker):
+        stream, event = await bus.stream(), delivery()
+        stream.deliver(event)
+        await handler.begins()
+        stream.close(reconnect_after=5)
+        for moment in (1, 2, 3, 4, 5):
+            call = await bus.extensions.next()
+            assert call.tokens == tokens(event)
+            assert call.at == pytest.approx(moment)
+        await bus.stream()
+        first, second = await bus.extensions.next(), await bus.extensions.next()
+        assert second.at - first.at == pytest.approx(10)
