@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import uuid_utils
 from duebus.v1 import event_bus_pb2
 
 from duebus_server.bus.dispatching import DispatchCommand
@@ -12,6 +11,7 @@ from duebus_server.bus.settling import NackCommand
 from duebus_server.bus.subscribing import SubscribeCommand
 from duebus_server.domain import limits
 from duebus_server.domain.errors import InvalidArgument, NoEventSpecified
+from duebus_server.domain.event_ids import EventIds
 from duebus_server.domain.model import DispatchRequest, EngineName, NackAction, NewEvent
 from duebus_server.wire.names import ENGINE_FROM_PB
 from duebus_server.wire.times import duration_us, optional_duration_us, timestamp_us
@@ -35,7 +35,8 @@ def dispatch_command(request: event_bus_pb2.DispatchRequest, origin: str, now_us
     if len(request.events) > limits.MAX_EVENTS:
         raise InvalidArgument("events", f"has {len(request.events)} events, at most {limits.MAX_EVENTS} are allowed")
     limits.check_text("request_id", request.request_id)
-    events = [_new_event(event, f"events[{place}]", now_us) for place, event in enumerate(request.events)]
+    ids = EventIds(now_us, request.request_id)
+    events = [_new_event(event, place, ids, now_us) for place, event in enumerate(request.events)]
     limits.check_length("events", sum(len(event.body) for event in events), limits.MAX_BATCH_BYTES)
     return DispatchCommand(
         request.topic,
@@ -139,10 +140,11 @@ def engine_names(numbers: Sequence[int]) -> list[EngineName]:
     return names
 
 
-def _new_event(event: event_bus_pb2.Event, path: str, now_us: int) -> NewEvent:
+def _new_event(event: event_bus_pb2.Event, place: int, ids: EventIds, now_us: int) -> NewEvent:
+    path = f"events[{place}]"
     generated = not event.id
     if generated:
-        event.id = str(uuid_utils.uuid7())
+        event.id = ids.at(place)
     else:
         limits.check_text(f"{path}.id", event.id)
     _check_reserved(event, path)

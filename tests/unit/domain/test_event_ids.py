@@ -1,0 +1,31 @@
+"""Ids for events that came without one."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from duebus_server.domain.event_ids import EventIds
+
+NOW_US = 1_795_470_958_203_782
+
+
+def test_an_id_is_a_uuid_of_version_7_that_carries_the_time() -> None:
+    made = UUID(EventIds(NOW_US, "request").at(999))
+    assert made.version == 7
+    assert made.variant == "specified in RFC 4122"
+    assert made.int >> 80 == NOW_US // 1_000
+
+
+def test_ids_of_a_request_sort_in_request_order() -> None:
+    ids = EventIds(NOW_US, "")
+    made = [ids.at(place) for place in range(1_000)]
+    assert made == sorted(set(made))
+
+
+def test_ids_can_be_made_again_from_the_time_and_the_request_id() -> None:
+    assert EventIds(NOW_US, "request").at(7) == EventIds(NOW_US, "request").at(7)
+
+
+def test_other_requests_of_the_same_millisecond_get_other_ids() -> None:
+    made = [EventIds(NOW_US, request_id).at(0) for request_id in ("", "", "one", "another")]
+    assert len(set(made)) == 4
