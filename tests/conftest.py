@@ -1,0 +1,18 @@
+"""For all suites: helpers whose asserts explain themselves, and how long Hypothesis searches."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+pytest.register_assert_rewrite("support")
+
+# The same examples every time, so that a run's result depends on nothing but the code.
+settings.register_profile("steady", derandomize=True, deadline=None, print_blob=True)
+# For a long search: `HYPOTHESIS_PROFILE=chaos`.
+settings.register_profile(
+    "chaos", max_examples=5_000, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))

@@ -1,0 +1,256 @@
+"""A request that is repeated adds nothing; an event id that the topic holds, or held lately, adds nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from duebus_server.domain.clock import HOUR, MINUTE, SECOND
+from duebus_server.domain.errors import MaxQueuedEventsReached, NoHandlerFound
+from duebus_server.domain.model import DispatchAnswer, DispatchRequest
+from duebus_server.domain.states import EventState
+from support.builders import new_event
+from support.topics import TopicDriver, ids
+
+if TYPE_CHECKING:
+    from support.engines import Harness
+
+WINDOW_US = 10 * MINUTE
+
+
+# --- request ids ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_repeated_request_gets_the_first_answer_and_adds_nothing(joined: TopicDriver) -> None:
+    first = await joined.dispatch(new_event(), new_event(), request_id="r1")
+
+    again = await joined.dispatch(new_event(), new_event(), request_id="r1")
+
+    assert list(again.event_ids) == list(first.event_ids)
+    assert list(again.duplicate_event_ids) == list(first.duplicate_event_ids) == []
+    assert ids(await joined.lease()) == list(first.event_ids)
+
+
+async def test_the_first_answer_names_its_duplicates_again(topic: TopicDriver) -> None:
+    await topic.dispatch("a")
+    await topic.dispatch("a", "b", request_id="r1")
+
+    again = await topic.dispatch("a", "b", request_id="r1")
+
+    assert list(again.event_ids) == ["a", "b"]
+    assert list(again.duplicate_event_ids) == ["a"]
+
+
+async def test_a_request_is_repeated_within_one_call(topic: TopicDriver) -> None:
+    requests = [DispatchRequest([new_event()], "r1"), DispatchRequest([new_event()], "r1")]
+
+    first, again = await topic.engine.dispatch(topic.name, requests)
+
+    assert isinstance(first, DispatchAnswer)
+    assert isinstance(again, DispatchAnswer)
+    assert list(again.event_ids) == list(first.event_ids)
+    assert await topic.queued() == 1
+
+
+async def test_a_request_is_remembered_when_its_events_are_gone(joined: TopicDriver) -> None:
+    first = await joined.dispatch(new_event(), request_id="r1")
+    await joined.ack(*await joined.lease())
+
+    again = await joined.dispatch(new_event(), request_id="r1")
+
+    assert list(again.event_ids) == list(first.event_ids)
+    assert await joined.lease() == []
+
+
+@pytest.mark.topic_config(dedupe_window_us=WINDOW_US)
+async def test_a_request_is_remembered_for_the_window(harness: Harness, topic: TopicDriver) -> None:
+    first = await topic.dispatch(new_event(), request_id="r1")
+
+    await harness.advance(WINDOW_US - harness.grain_us)
+    await topic.engine.expire_leases()
+    again = await topic.dispatch(new_event(), request_id="r1")
+    assert list(again.event_ids) == list(first.event_ids)
+
+    await harness.advance(harness.grain_us)
+    fresh = await topic.dispatch(new_event(), request_id="r1")
+    assert list(fresh.event_ids) != list(first.event_ids)
+    assert await topic.queued() == 2
+
+
+async def test_requests_without_an_id_are_never_the_same(topic: TopicDriver) -> None:
+    await topic.dispatch(new_event())
+    await topic.dispatch(new_event())
+
+    assert await topic.queued() == 2
+
+
+async def test_a_request_id_is_of_its_topic(harness: Harness, topic: TopicDriver) -> None:
+    other = TopicDriver(harness)
+
+    await topic.dispatch(new_event(), request_id="r1")
+    await other.dispatch(new_event(), request_id="r1")
+
+    assert await harness.engine.queued() == 2
+
+
+@pytest.mark.topic_config(max_queued=1)
+async def test_a_refused_request_is_not_remembered(joined: TopicDriver) -> None:
+    await joined.dispatch("a")
+    assert isinstance(await joined.try_dispatch("b", request_id="r1"), MaxQueuedEventsReached)
+    await joined.ack(*await joined.lease())
+
+    await joined.dispatch("b", request_id="r1")
+
+    assert ids(await joined.lease()) == ["b"]
+
+
+async def test_a_repeated_request_gets_its_answer_though_the_subscribers_have_left(topic: TopicDriver) -> None:
+    await topic.join()
+    first = await topic.try_dispatch("a", request_id="r1", require_subscriber=True)
+    await topic.leave()
+
+    again = await topic.try_dispatch("a", request_id="r1", require_subscriber=True)
+
+    assert isinstance(first, DispatchAnswer)
+    assert isinstance(again, DispatchAnswer)
+    assert list(again.event_ids) == ["a"]
+    assert isinstance(await topic.try_dispatch("b", require_subscriber=True), NoHandlerFound)
+
+
+@pytest.mark.topic_config(max_queued=1)
+async def test_a_repeated_request_gets_its_answer_though_the_topic_is_full(topic: TopicDriver) -> None:
+    await topic.dispatch("a", request_id="r1")
+
+    again = await topic.dispatch("a", request_id="r1")
+
+    assert list(again.event_ids) == ["a"]
+    assert list(again.duplicate_event_ids) == []
+
+
+# --- event ids --------------------------------------------------------------------------------------------------------
+
+
+async def test_the_same_id_twice_in_one_request_is_stored_once(joined: TopicDriver) -> None:
+    answer = await joined.dispatch(new_event("a", body=b"first"), new_event("a", body=b"second"))
+
+    assert list(answer.event_ids) == ["a", "a"]
+    assert list(answer.duplicate_event_ids) == ["a"]
+    assert (await joined.lease_one()).body == b"first"
+
+
+async def test_the_same_id_in_two_requests_of_one_call_is_stored_once(joined: TopicDriver) -> None:
+    requests = [DispatchRequest([new_event("a", body=b"first")]), DispatchRequest([new_event("a", body=b"second")])]
+
+    _, second = await joined.engine.dispatch(joined.name, requests)
+
+    assert isinstance(second, DispatchAnswer)
+    assert list(second.duplicate_event_ids) == ["a"]
+    assert (await joined.lease_one()).body == b"first"
+
+
+async def scheduled(topic: TopicDriver) -> None:
+    await topic.dispatch(new_event("a", body=b"first", delay_us=HOUR))
+
+
+async def ready(topic: TopicDriver) -> None:
+    await topic.dispatch(new_event("a", body=b"first"))
+
+
+async def leased(topic: TopicDriver) -> None:
+    await ready(topic)
+    await topic.lease_one(lease_us=HOUR)
+
+
+async def dead(topic: TopicDriver) -> None:
+    await ready(topic)
+    await topic.dead_letter(await topic.lease_one())
+
+
+@pytest.mark.topic_config(dedupe_window_us=SECOND)
+@pytest.mark.parametrize("given", [scheduled, ready, leased, dead])
+async def test_an_id_that_the_topic_holds_adds_nothing_however_long_it_holds_it(
+    harness: Harness, joined: TopicDriver, given: object
+) -> None:
+    assert callable(given)
+    await given(joined)
+    before = await joined.look("a")
+    await harness.advance(MINUTE)
+
+    answer = await joined.dispatch(new_event("a", body=b"second"), "b")
+
+    assert list(answer.event_ids) == ["a", "b"]
+    assert list(answer.duplicate_event_ids) == ["a"]
+    assert await joined.look("a") == before
+    assert (await joined.engine.get_event(joined.name, "a")).body == b"first"
+
+
+async def test_an_id_is_held_until_the_last_group_is_done_with_it(harness: Harness, topic: TopicDriver) -> None:
+    await topic.join("one", "left")
+    await topic.join("two", "right")
+    await topic.dispatch("a")
+    await topic.ack(await topic.lease_one("one", "left"), group="left")
+    await harness.advance(HOUR)
+
+    answer = await topic.dispatch("a")
+
+    assert list(answer.duplicate_event_ids) == ["a"]
+    assert await topic.lease("one", "left") == []
+
+
+@pytest.mark.topic_config(dedupe_window_us=WINDOW_US)
+async def test_an_id_is_remembered_for_the_window_after_the_event_is_gone(
+    harness: Harness, joined: TopicDriver
+) -> None:
+    await joined.dispatch("a")
+    await harness.advance(HOUR)
+    await joined.ack(await joined.lease_one())
+
+    await harness.advance(WINDOW_US - harness.grain_us)
+    await joined.engine.expire_leases()
+    assert list((await joined.dispatch("a")).duplicate_event_ids) == ["a"]
+    assert await joined.lease() == []
+
+    await harness.advance(harness.grain_us)
+    assert list((await joined.dispatch("a")).duplicate_event_ids) == []
+    assert (await joined.lease_one()).attempt == 1
+
+
+@pytest.mark.topic_config(dedupe_window_us=0)
+async def test_without_a_window_an_id_is_free_as_soon_as_the_event_is_gone(joined: TopicDriver) -> None:
+    await joined.dispatch("a", request_id="r1")
+    await joined.ack(await joined.lease_one())
+
+    answer = await joined.dispatch("a", request_id="r1")
+
+    assert list(answer.duplicate_event_ids) == []
+    assert ids(await joined.lease()) == ["a"]
+
+
+async def test_an_id_that_the_server_filled_in_is_not_remembered(joined: TopicDriver) -> None:
+    event = new_event()
+    await joined.dispatch(event)
+    await joined.ack(await joined.lease_one())
+
+    answer = await joined.dispatch(event)
+
+    assert list(answer.duplicate_event_ids) == []
+
+
+async def test_an_id_is_of_its_topic(harness: Harness, topic: TopicDriver) -> None:
+    other = TopicDriver(harness)
+
+    await topic.dispatch("a")
+    answer = await other.dispatch("a")
+
+    assert list(answer.duplicate_event_ids) == []
+
+
+@pytest.mark.topic_config(dedupe_window_us=WINDOW_US)
+async def test_remembering_keeps_a_topic_and_forgetting_lets_it_go(harness: Harness, topic: TopicDriver) -> None:
+    """A topic that nobody subscribed to and that holds nothing is not listed for ever."""
+    await topic.dispatch(new_event("a", delay_us=HOUR), request_id="r1")
+    await harness.advance(2 * WINDOW_US)
+    await harness.engine.expire_leases()
+
+    assert [info.topic for info in await harness.engine.list_topics("", 10)] == [topic.name]
+    assert await topic.counts("") == {EventState.SCHEDULED: 1}

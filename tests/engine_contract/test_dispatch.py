@@ -1,0 +1,249 @@
+"""Events go in: all of a request or none, due when they say, in every group of the topic."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from duebus_server.domain.clock import HOUR, MINUTE, SECOND
+from duebus_server.domain.errors import MaxQueuedEventsReached, NoHandlerFound, NotFound
+from duebus_server.domain.model import DispatchAnswer, DispatchRequest
+from duebus_server.domain.states import EventState
+from support.builders import new_event, new_events
+from support.topics import TopicDriver, ids
+
+if TYPE_CHECKING:
+    from support.engines import Harness
+
+
+async def test_an_event_is_delivered_as_it_was_dispatched(harness: Harness, joined: TopicDriver) -> None:
+    dispatched_us = harness.now_us()
+    await joined.dispatch(new_event("order-7", body=b"\x00the \xff body"))
+    await harness.advance(3 * SECOND)
+
+    event = await joined.lease_one(lease_us=20 * SECOND)
+
+    assert event.event_id == "order-7"
+    assert event.body == b"\x00the \xff body"
+    assert event.attempt == 1
+    assert event.last_error == ""
+    assert harness.near(dispatched_us)(event.dispatched_us)
+    assert event.deliver_at_us == event.dispatched_us
+    assert harness.near(dispatched_us + 23 * SECOND)(event.lease_expires_us)
+
+
+async def test_the_answer_names_the_events_in_request_order(topic: TopicDriver) -> None:
+    answer = await topic.dispatch("c", "a", "b")
+
+    assert list(answer.event_ids) == ["c", "a", "b"]
+    assert list(answer.duplicate_event_ids) == []
+
+
+async def test_an_empty_body_is_a_body(joined: TopicDriver) -> None:
+    await joined.dispatch(new_event("empty", body=b""))
+
+    assert (await joined.lease_one()).body == b""
+
+
+# --- due --------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_delay_counts_from_the_moment_of_storing(harness: Harness, joined: TopicDriver) -> None:
+    stored_us = harness.now_us()
+    await joined.dispatch(new_event("late", delay_us=30 * MINUTE))
+
+    await harness.advance(30 * MINUTE - harness.grain_us)
+    assert await joined.lease() == []
+
+    await harness.advance(harness.grain_us)
+    event = await joined.lease_one()
+    assert harness.near(stored_us + 30 * MINUTE)(event.deliver_at_us)
+
+
+async def test_a_time_to_deliver_at_is_kept_to_the_microsecond(harness: Harness, joined: TopicDriver) -> None:
+    deliver_at_us = harness.now_us() + HOUR + 1
+    await joined.dispatch(new_event("at", deliver_at_us=deliver_at_us))
+
+    await harness.advance(HOUR + 1 - harness.grain_us)
+    assert await joined.lease() == []
+
+    await harness.advance(harness.grain_us)
+    assert (await joined.lease_one()).deliver_at_us == deliver_at_us
+
+
+@pytest.mark.parametrize("past_us", [1, HOUR])
+async def test_a_time_in_the_past_means_at_once(harness: Harness, joined: TopicDriver, past_us: int) -> None:
+    now_us = harness.now_us()
+    await joined.dispatch(new_event("past", deliver_at_us=now_us - past_us))
+
+    assert harness.near(now_us)((await joined.lease_one()).deliver_at_us)
+
+
+async def test_no_delay_is_due_at_once(joined: TopicDriver) -> None:
+    await joined.dispatch(new_event("now", delay_us=0))
+
+    assert (await joined.lease_one()).event_id == "now"
+
+
+async def test_ten_years_are_not_too_far(harness: Harness, joined: TopicDriver) -> None:
+    ten_years_us = 10 * 365 * 24 * HOUR
+    await joined.dispatch(new_event("patient", delay_us=ten_years_us))
+
+    await harness.advance(ten_years_us - harness.grain_us)
+    assert await joined.lease() == []
+
+    await harness.advance(harness.grain_us)
+    assert (await joined.lease_one()).event_id == "patient"
+
+
+# --- requests ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.topic_config(max_queued=3)
+async def test_each_request_of_a_call_stands_for_itself(topic: TopicDriver) -> None:
+    """Given room for three, the request for two more than fit is refused, those before and after it are stored."""
+    requests = [
+        DispatchRequest([new_event("a"), new_event("b")]),
+        DispatchRequest([new_event("c"), new_event("d"), new_event("e")]),
+        DispatchRequest([new_event("f")]),
+        DispatchRequest([new_event("g")], require_subscriber=True),
+    ]
+
+    first, second, third, fourth = await topic.engine.dispatch(topic.name, requests)
+
+    assert isinstance(first, DispatchAnswer)
+    assert isinstance(second, MaxQueuedEventsReached)
+    assert isinstance(third, DispatchAnswer)
+    assert isinstance(fourth, NoHandlerFound)
+    await topic.join()
+    assert ids(await topic.lease()) == ["a", "b", "f"]
+
+
+async def test_a_subscriber_is_required_and_there_is_none(topic: TopicDriver) -> None:
+    answer = await topic.try_dispatch("unwanted", require_subscriber=True)
+
+    assert isinstance(answer, NoHandlerFound)
+    assert answer.metadata["topic"] == topic.name
+    await topic.join()
+    assert await topic.lease() == []
+
+
+async def test_a_required_subscriber_may_be_of_any_group(topic: TopicDriver) -> None:
+    await topic.join("auditor", "audit")
+
+    answer = await topic.try_dispatch("wanted", require_subscriber=True)
+
+    assert isinstance(answer, DispatchAnswer)
+
+
+async def test_a_group_whose_subscribers_have_left_is_no_subscriber(topic: TopicDriver) -> None:
+    await topic.join("one")
+    await topic.join("two")
+    await topic.leave("one")
+    assert isinstance(await topic.try_dispatch("first", require_subscriber=True), DispatchAnswer)
+
+    await topic.leave("two")
+
+    assert isinstance(await topic.try_dispatch("second", require_subscriber=True), NoHandlerFound)
+    assert await topic.counts() == {EventState.READY: 1}
+
+
+async def test_a_refused_dispatch_leaves_no_topic_behind(topic: TopicDriver) -> None:
+    await topic.try_dispatch("unwanted", require_subscriber=True)
+
+    with pytest.raises(NotFound):
+        await topic.engine.get_topic(topic.name)
+    assert await topic.engine.list_topics("", 10) == []
+
+
+# --- the limit --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.topic_config(max_queued=4)
+async def test_over_the_limit_nothing_of_a_request_is_stored(joined: TopicDriver) -> None:
+    await joined.dispatch("a", "b")
+
+    answer = await joined.try_dispatch("c", "d", "e")
+
+    assert isinstance(answer, MaxQueuedEventsReached)
+    assert answer.metadata["topic"] == joined.name
+    assert answer.retry_after_us is not None
+    assert answer.retry_after_us > 0
+    assert await joined.queued() == 2
+    assert ids(await joined.lease()) == ["a", "b"]
+
+
+@pytest.mark.topic_config(max_queued=4)
+async def test_the_limit_itself_fits(topic: TopicDriver) -> None:
+    await topic.dispatch("a", "b")
+    await topic.dispatch("c", "d")
+
+    assert await topic.queued() == 4
+    assert isinstance(await topic.try_dispatch("e"), MaxQueuedEventsReached)
+
+
+@pytest.mark.topic_config(max_queued=2)
+async def test_duplicates_need_no_room(topic: TopicDriver) -> None:
+    await topic.dispatch("a")
+
+    answer = await topic.dispatch("a", "b", "b", "a")
+
+    assert list(answer.event_ids) == ["a", "b", "b", "a"]
+    assert sorted(answer.duplicate_event_ids) == ["a", "a", "b"]
+    assert await topic.queued() == 2
+
+
+@pytest.mark.topic_config(max_queued=3)
+async def test_what_is_scheduled_ready_or_leased_counts_and_what_is_dead_or_done_does_not(joined: TopicDriver) -> None:
+    await joined.dispatch("leased", "dead", "done")
+    leased, dead, done = await joined.lease()
+    assert isinstance(await joined.try_dispatch("x"), MaxQueuedEventsReached)
+
+    await joined.dead_letter(dead)
+    await joined.dispatch(new_event("scheduled", delay_us=MINUTE))
+    assert isinstance(await joined.try_dispatch("x"), MaxQueuedEventsReached)
+
+    await joined.ack(done)
+    await joined.dispatch("ready")
+    assert isinstance(await joined.try_dispatch("x"), MaxQueuedEventsReached)
+
+    assert await joined.queued() == 3
+    assert await joined.ack(leased) == [None]
+    assert await joined.queued() == 2
+
+
+@pytest.mark.topic_config(max_queued=2)
+async def test_each_event_counts_once_however_many_groups_wait_for_it(topic: TopicDriver) -> None:
+    """Given two groups, an event makes room when neither waits for it any more."""
+    await topic.join("one", "left")
+    await topic.join("two", "right")
+    await topic.dispatch("a", "b")
+    assert await topic.queued() == 2
+
+    (left, _) = await topic.lease("one", "left")
+    await topic.dead_letter(left, group="left")
+    assert isinstance(await topic.try_dispatch("c"), MaxQueuedEventsReached)
+
+    (right, _) = await topic.lease("two", "right")
+    await topic.ack(right, group="right")
+    assert await topic.queued() == 1
+    await topic.dispatch("c")
+
+
+@pytest.mark.topic_config(max_queued=1)
+async def test_the_limit_is_of_each_topic(harness: Harness, topic: TopicDriver) -> None:
+    other = TopicDriver(harness)
+
+    await topic.dispatch("a")
+    await other.dispatch("a")
+
+    assert isinstance(await topic.try_dispatch("b"), MaxQueuedEventsReached)
+    assert await harness.engine.queued() == 2
+
+
+@pytest.mark.topic_config(max_queued=0)
+async def test_no_limit_is_no_limit(topic: TopicDriver) -> None:
+    await topic.dispatch(*new_events(1_000))
+    await topic.dispatch(*new_events(1_000))
+
+    assert await topic.queued() == 2_000

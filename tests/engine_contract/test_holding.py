@@ -1,0 +1,252 @@
+"""A lease is extended, shortened, or runs out; leaving does not end it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from duebus_server.domain.clock import HOUR, MINUTE, SECOND
+from duebus_server.domain.model import LeaseFailureReason
+from duebus_server.domain.states import EventState
+from support.topics import TopicDriver, ids
+
+if TYPE_CHECKING:
+    from support.engines import Harness
+
+EXPIRED = LeaseFailureReason.EXPIRED
+SETTLED = LeaseFailureReason.SETTLED
+
+
+# --- extend -----------------------------------------------------------------------------------------------------------
+
+
+async def test_an_extended_lease_lasts_from_now(harness: Harness, pair: TopicDriver) -> None:
+    start_us = harness.now_us()
+    lease = await pair.lease_one("old", lease_us=MINUTE)
+    await harness.advance(40 * SECOND)
+
+    assert await pair.extend(lease, lease_us=MINUTE) == [None]
+
+    assert harness.near(start_us + 100 * SECOND)((await pair.look("event")).lease_expires_us)
+    await pair.assert_held_until(start_us + 100 * SECOND)
+
+
+@pytest.mark.topic_config(lease_us=11 * SECOND)
+async def test_extending_without_a_time_is_as_the_topic_says(harness: Harness, pair: TopicDriver) -> None:
+    start_us = harness.now_us()
+    lease = await pair.lease_one("old", lease_us=HOUR)
+
+    await pair.extend(lease)
+
+    await pair.assert_held_until(start_us + 11 * SECOND)
+
+
+async def test_a_lease_can_be_extended_again_and_again(harness: Harness, pair: TopicDriver) -> None:
+    lease = await pair.lease_one("old", lease_us=2 * SECOND)
+
+    for _ in range(30):
+        await harness.advance(SECOND)
+        assert await pair.extend(lease, lease_us=2 * SECOND) == [None]
+
+    assert await pair.lease("new") == []
+    assert (await pair.look("event")).attempts == 1
+
+
+async def test_extending_does_not_count_as_an_attempt_or_change_the_token(pair: TopicDriver) -> None:
+    lease = await pair.lease_one("old")
+
+    await pair.extend(lease, lease_us=MINUTE)
+
+    assert (await pair.look("event")).attempts == 1
+    assert await pair.ack(lease) == [None]
+
+
+# --- shorten ----------------------------------------------------------------------------------------------------------
+
+
+async def test_the_leases_of_a_session_that_vanished_run_out_after_the_grace(
+    harness: Harness, pair: TopicDriver
+) -> None:
+    start_us = harness.now_us()
+    await pair.lease_one("old", lease_us=HOUR)
+
+    await pair.shorten(SECOND, "old")
+
+    await pair.assert_held_until(start_us + SECOND)
+    assert (await pair.lease_one("new")).attempt == 2
+
+
+async def test_shortening_does_not_lengthen(harness: Harness, pair: TopicDriver) -> None:
+    start_us = harness.now_us()
+    await pair.lease_one("old", lease_us=SECOND)
+
+    await pair.shorten(MINUTE, "old")
+
+    await pair.assert_held_until(start_us + SECOND)
+
+
+async def test_no_grace_ends_the_leases_at_once(pair: TopicDriver) -> None:
+    lease = await pair.lease_one("old", lease_us=HOUR)
+
+    await pair.shorten(0, "old")
+
+    assert await pair.ack(lease) == [EXPIRED]
+    assert (await pair.lease_one("new")).event_id == "event"
+
+
+async def test_within_the_grace_the_holder_still_settles(harness: Harness, pair: TopicDriver) -> None:
+    lease = await pair.lease_one("old", lease_us=HOUR)
+    await pair.shorten(2 * SECOND, "old")
+    await pair.leave("old")
+
+    await harness.advance(SECOND)
+
+    assert await pair.ack(lease) == [None]
+
+
+async def test_shortening_leaves_other_sessions_alone(pair: TopicDriver) -> None:
+    await pair.dispatch("other")
+    await pair.lease("old", max_events=1, lease_us=HOUR)
+    held = await pair.lease_one("new", lease_us=HOUR)
+
+    await pair.shorten(0, "old")
+
+    assert await pair.counts() == {EventState.READY: 1, EventState.LEASED: 1}
+    assert await pair.ack(held) == [None]
+
+
+async def test_shortening_leaves_other_groups_alone(pair: TopicDriver) -> None:
+    await pair.join("old", "audit")
+    await pair.dispatch("other")
+    await pair.lease("old", "audit", lease_us=HOUR)
+
+    await pair.shorten(0, "old")
+
+    assert await pair.counts("audit") == {EventState.LEASED: 1}
+
+
+async def test_many_leases_are_shortened_and_those_that_were_settled_are_not(
+    harness: Harness, pair: TopicDriver
+) -> None:
+    await pair.dispatch("acked", "released", "kept")
+    _, acked, released, _ = await pair.lease("old", lease_us=HOUR)
+    await pair.ack(acked)
+    await pair.release(released)
+
+    await pair.shorten(SECOND, "old")
+
+    assert await pair.counts() == {EventState.LEASED: 2, EventState.READY: 1}
+    await harness.advance(SECOND)
+    assert await pair.counts() == {EventState.READY: 3}
+
+
+async def test_an_extended_lease_is_shortened_like_any(harness: Harness, pair: TopicDriver) -> None:
+    start_us = harness.now_us()
+    await pair.extend(await pair.lease_one("old"), lease_us=HOUR)
+
+    await pair.shorten(SECOND, "old")
+
+    await pair.assert_held_until(start_us + SECOND)
+
+
+async def test_the_leases_of_a_session_that_has_left_are_shortened_too(harness: Harness, pair: TopicDriver) -> None:
+    """Leaving gives nothing back, so there is still something to shorten."""
+    start_us = harness.now_us()
+    await pair.lease_one("old", lease_us=HOUR)
+
+    await pair.leave("old")
+    await pair.shorten(SECOND, "old")
+
+    await pair.assert_held_until(start_us + SECOND)
+
+
+async def test_shortening_what_holds_nothing_is_harmless(pair: TopicDriver) -> None:
+    await pair.shorten(0, "old")
+    await pair.shorten(0, "stranger")
+    await pair.shorten(0, "old", "unknown")
+    await TopicDriver(pair.harness).shorten(0)
+
+    assert await pair.counts() == {EventState.READY: 1}
+
+
+# --- leave ------------------------------------------------------------------------------------------------------------
+
+
+async def test_leaving_gives_nothing_back(harness: Harness, pair: TopicDriver) -> None:
+    start_us = harness.now_us()
+    lease = await pair.lease_one("old", lease_us=MINUTE)
+
+    await pair.leave("old")
+
+    assert await pair.lease("new") == []
+    assert await pair.extend(lease, lease_us=2 * MINUTE) == [None]
+    await pair.assert_held_until(start_us + 2 * MINUTE)
+
+
+async def test_leaving_twice_or_never_having_joined_is_harmless(pair: TopicDriver) -> None:
+    await pair.leave("old")
+    await pair.leave("old")
+    await pair.leave("stranger")
+    await pair.leave("old", "unknown")
+    await TopicDriver(pair.harness).leave()
+
+    assert [info.session_id for info in (await pair.group()).subscribers] == ["new"]
+
+
+async def test_joining_twice_keeps_what_is_held(harness: Harness, pair: TopicDriver) -> None:
+    """A session may join again, when its server is not sure that the first time was heard."""
+    start_us = harness.now_us()
+    lease = await pair.lease_one("old", lease_us=HOUR)
+
+    await pair.join("old")
+
+    assert {info.session_id: info.in_flight for info in (await pair.group()).subscribers} == {"old": 1, "new": 0}
+    await pair.shorten(MINUTE, "old")
+    assert harness.near(start_us + MINUTE)((await pair.look("event")).lease_expires_us)
+    assert await pair.ack(lease) == [None]
+
+
+# --- expire -----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_sweep_ends_leases_in_every_topic_and_group(harness: Harness, topic: TopicDriver) -> None:
+    other = TopicDriver(harness)
+    for one in (topic, other):
+        for group in ("left", "right"):
+            await one.join(f"{one.name} {group}", group)
+        await one.dispatch("event")
+    leases = {
+        (one, group): await one.lease_one(f"{one.name} {group}", group, lease_us=SECOND)
+        for one in (topic, other)
+        for group in ("left", "right")
+    }
+    await harness.advance(SECOND)
+
+    await harness.engine.expire_leases()
+
+    for (one, group), lease in leases.items():
+        await harness.heard.until_ended(f"{one.name} {group}", lease.fencing_token)
+    for one in (topic, other):
+        assert await one.counts("left") == await one.counts("right") == {EventState.READY: 1}
+
+
+async def test_a_sweep_leaves_alone_what_lasts(harness: Harness, pair: TopicDriver) -> None:
+    lease = await pair.lease_one("old", lease_us=SECOND)
+    await harness.advance(SECOND - harness.grain_us)
+
+    await harness.engine.expire_leases()
+
+    assert await pair.ack(lease) == [None]
+
+
+async def test_a_sweep_of_nothing_is_harmless(harness: Harness) -> None:
+    await harness.engine.expire_leases()
+
+
+async def test_leasing_ends_leases_by_itself(harness: Harness, pair: TopicDriver) -> None:
+    """The sweep is a safety net: an event whose holder vanished goes to the next who asks."""
+    await pair.lease_one("old", lease_us=SECOND)
+
+    await harness.advance(SECOND)
+
+    assert ids(await pair.lease("new")) == ["event"]

@@ -1,0 +1,287 @@
+"""Due events go out: never early, the longest due first, each to one holder, as many as fit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from duebus_server.domain.clock import HOUR, MINUTE, SECOND
+from duebus_server.domain.errors import NotFound
+from duebus_server.domain.model import DEFAULT_GROUP
+from duebus_server.domain.states import EventState
+from support.builders import new_event, new_events
+from support.topics import TopicDriver, ids
+
+if TYPE_CHECKING:
+    from support.engines import Harness
+
+
+# --- order ------------------------------------------------------------------------------------------------------------
+
+
+async def test_the_longest_due_comes_first_in_whatever_order_events_were_dispatched(
+    harness: Harness, joined: TopicDriver
+) -> None:
+    delays = {"third": 30, "first": 10, "fourth": 40, "second": 20}
+    await joined.dispatch(*(new_event(name, delay_us=delay * SECOND) for name, delay in delays.items()))
+
+    await harness.advance(MINUTE)
+
+    assert ids(await joined.lease()) == ["first", "second", "third", "fourth"]
+
+
+async def test_equally_due_events_come_in_the_order_of_dispatch(harness: Harness, joined: TopicDriver) -> None:
+    deliver_at_us = harness.now_us() + MINUTE
+    names = ["z", "a", "m", "10", "9"]
+    for name in names:
+        await joined.dispatch(new_event(name, deliver_at_us=deliver_at_us))
+
+    await harness.advance(MINUTE)
+
+    assert ids(await joined.lease()) == names
+
+
+async def test_an_event_that_was_scheduled_overtakes_one_that_was_due_after_it(
+    harness: Harness, joined: TopicDriver
+) -> None:
+    await joined.dispatch(new_event("scheduled", delay_us=SECOND))
+    await harness.advance(2 * SECOND)
+    await joined.dispatch("at once")
+
+    assert ids(await joined.lease()) == ["scheduled", "at once"]
+
+
+async def test_what_comes_back_keeps_its_place(harness: Harness, joined: TopicDriver) -> None:
+    """Released or expired, an event is as long due as before."""
+    await joined.dispatch("released", "expired")
+    released, _ = await joined.lease(lease_us=SECOND)
+    await harness.advance(SECOND)
+    await joined.dispatch("newer")
+
+    await joined.release(released)
+
+    assert ids(await joined.lease()) == ["released", "expired", "newer"]
+
+
+async def test_a_large_backlog_is_not_overtaken_by_what_is_due_after_it(harness: Harness, joined: TopicDriver) -> None:
+    backlog = new_events(2_500, delay_us=SECOND)
+    await joined.dispatch(*backlog)
+    await harness.advance(2 * SECOND)
+    await joined.dispatch("newest")
+
+    assert ids(await joined.lease_all()) == [event.id for event in backlog] + ["newest"]
+
+
+# --- one holder -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_leased_event_is_handed_to_nobody_else(harness: Harness, topic: TopicDriver) -> None:
+    await topic.join("one")
+    await topic.join("two")
+    await topic.dispatch("event")
+    await topic.lease_one("one", lease_us=MINUTE)
+
+    assert await topic.lease("two") == []
+    assert await topic.lease("one") == []
+    await harness.advance(MINUTE - harness.grain_us)
+    assert await topic.lease("two") == []
+
+    await harness.advance(harness.grain_us)
+    assert (await topic.lease_one("two")).event_id == "event"
+
+
+async def test_events_are_shared_out_among_the_sessions_of_a_group(topic: TopicDriver) -> None:
+    await topic.join("one")
+    await topic.join("two")
+    await topic.dispatch("a", "b", "c")
+
+    assert ids(await topic.lease("one", max_events=1)) == ["a"]
+    assert ids(await topic.lease("two", max_events=1)) == ["b"]
+    assert ids(await topic.lease("one", max_events=1)) == ["c"]
+
+
+async def test_fencing_tokens_grow_with_every_lease_of_the_group(harness: Harness, topic: TopicDriver) -> None:
+    await topic.join("one")
+    await topic.join("two")
+    await topic.dispatch("a", "b", "c")
+    tokens: list[int] = []
+
+    leases = await topic.lease("one", max_events=2, lease_us=SECOND)
+    tokens += [lease.fencing_token for lease in leases]
+    await topic.release(leases[0])
+    tokens += [lease.fencing_token for lease in await topic.lease("two", max_events=1, lease_us=MINUTE)]
+    await harness.advance(SECOND)
+    tokens += [lease.fencing_token for lease in await topic.lease("two")]
+
+    assert len(tokens) == 5
+    assert tokens == sorted(set(tokens))
+    assert tokens[0] > 0
+
+
+async def test_fencing_tokens_go_on_growing_when_the_group_was_empty_for_long(
+    harness: Harness, joined: TopicDriver
+) -> None:
+    await joined.dispatch("a")
+    first = await joined.lease_one()
+    await joined.ack(first)
+    await joined.leave()
+    await harness.advance(24 * HOUR)
+    await harness.engine.expire_leases()
+
+    await joined.join()
+    await joined.dispatch("a")
+
+    assert (await joined.lease_one()).fencing_token > first.fencing_token
+
+
+# --- the window -------------------------------------------------------------------------------------------------------
+
+
+async def test_no_more_events_than_asked_for(joined: TopicDriver) -> None:
+    await joined.dispatch(*new_events(5))
+
+    assert len(await joined.lease(max_events=3)) == 3
+    assert len(await joined.lease(max_events=3)) == 2
+
+
+async def test_no_more_bytes_than_asked_for(joined: TopicDriver) -> None:
+    await joined.dispatch(*(new_event(name, body=b"x" * 40) for name in "abc"))
+
+    batch = await joined.lease_batch(max_bytes=80)
+
+    assert ids(batch.events) == ["a", "b"]
+
+
+async def test_the_first_that_does_not_fit_ends_the_batch(joined: TopicDriver) -> None:
+    """A small event does not pass a large one, or the large one would never go."""
+    await joined.dispatch(new_event("a", body=b"x"), new_event("large", body=b"x" * 100), new_event("c", body=b"x"))
+
+    batch = await joined.lease_batch(max_bytes=50)
+
+    assert ids(batch.events) == ["a"]
+
+
+@pytest.mark.parametrize("max_bytes", [10, 0, -5])
+async def test_an_event_larger_than_all_there_is_room_for_goes_alone_if_wanted(
+    joined: TopicDriver, max_bytes: int
+) -> None:
+    await joined.dispatch(new_event("large", body=b"x" * 100), new_event("small", body=b"x"))
+
+    assert (await joined.lease_batch(max_bytes=max_bytes, at_least_one=False)).events == []
+
+    assert ids((await joined.lease_batch(max_bytes=max_bytes, at_least_one=True)).events) == ["large"]
+
+
+async def test_a_batch_says_whether_it_left_something_for_want_of_room(joined: TopicDriver) -> None:
+    await joined.dispatch(new_event("a", body=b"x" * 40), new_event("b", body=b"x" * 40))
+
+    first = await joined.lease_batch(max_events=1)
+    second = await joined.lease_batch(max_bytes=10, at_least_one=False)
+    third = await joined.lease_batch()
+
+    assert first.left_for_want_of_room
+    assert second.left_for_want_of_room
+    assert ids(third.events) == ["b"]
+    assert not third.left_for_want_of_room
+
+
+async def test_what_is_not_due_is_not_left_for_want_of_room(joined: TopicDriver) -> None:
+    await joined.dispatch(new_event("later", delay_us=MINUTE))
+
+    assert not (await joined.lease_batch(max_events=1)).left_for_want_of_room
+
+
+# --- who may ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_session_that_has_not_joined_gets_nothing(joined: TopicDriver) -> None:
+    await joined.dispatch("event")
+
+    with pytest.raises(NotFound):
+        await joined.lease("stranger")
+
+    assert await joined.state("event") is EventState.READY
+
+
+async def test_a_session_that_has_left_gets_nothing(joined: TopicDriver) -> None:
+    await joined.leave()
+
+    with pytest.raises(NotFound):
+        await joined.lease()
+
+
+async def test_a_session_is_of_its_group(joined: TopicDriver) -> None:
+    await joined.join("auditor", "audit")
+
+    with pytest.raises(NotFound):
+        await joined.lease("auditor", DEFAULT_GROUP)
+    with pytest.raises(NotFound):
+        await joined.lease("auditor", "unknown")
+
+
+async def test_an_unknown_topic_has_nothing_to_lease(topic: TopicDriver) -> None:
+    with pytest.raises(NotFound):
+        await topic.lease()
+
+
+# --- how long ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.topic_config(lease_us=7 * SECOND)
+async def test_a_lease_lasts_as_the_topic_says_where_the_request_does_not(
+    harness: Harness, joined: TopicDriver
+) -> None:
+    await joined.dispatch("event")
+    leased_us = harness.now_us()
+
+    lease = await joined.lease_one()
+
+    assert harness.near(leased_us + 7 * SECOND)(lease.lease_expires_us)
+    await harness.advance(7 * SECOND - harness.grain_us)
+    assert await joined.lease() == []
+    await harness.advance(harness.grain_us)
+    assert (await joined.lease_one()).attempt == 2
+
+
+# --- much -------------------------------------------------------------------------------------------------------------
+
+
+async def test_ten_thousand_events_go_in_and_come_out_each_once_and_in_order(joined: TopicDriver) -> None:
+    events = new_events(10_000)
+    await joined.dispatch(*events)
+    assert await joined.queued() == 10_000
+
+    leases = await joined.lease_all()
+    assert ids(leases) == [event.id for event in events]
+    tokens = [lease.fencing_token for lease in leases]
+    assert tokens == sorted(set(tokens))
+
+    assert await joined.ack(*leases) == [None] * 10_000
+    assert await joined.queued() == 0
+    assert await joined.counts() == {}
+
+
+async def test_ten_thousand_delayed_events_become_due_at_once(harness: Harness, joined: TopicDriver) -> None:
+    events = new_events(10_000, delay_us=MINUTE)
+    await joined.dispatch(*events)
+    await harness.advance(MINUTE - harness.grain_us)
+    assert await joined.lease_all() == []
+
+    await harness.advance(harness.grain_us)
+
+    assert ids(await joined.lease_all()) == [event.id for event in events]
+
+
+async def test_ten_thousand_leases_run_out_at_once(harness: Harness, topic: TopicDriver) -> None:
+    await topic.join("one")
+    await topic.join("two")
+    events = new_events(10_000)
+    await topic.dispatch(*events)
+    lost = await topic.lease_all("one")
+
+    await harness.advance(MINUTE)
+
+    regained = await topic.lease_all("two")
+    assert sorted(ids(regained)) == sorted(event.id for event in events)
+    assert min(lease.fencing_token for lease in regained) > max(lease.fencing_token for lease in lost)
+    assert {lease.attempt for lease in regained} == {2}

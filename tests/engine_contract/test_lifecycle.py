@@ -1,0 +1,123 @@
+"""An engine works between ``start`` and ``stop``, and says so before and after."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING
+
+import pytest
+from duebus_server.domain.clock import SECOND
+from duebus_server.domain.errors import DispatcherNotWorking, DuplicateInitialized
+from duebus_server.domain.model import DEFAULT_GROUP, LeaseRef
+from duebus_server.domain.states import EventState
+from duebus_server.engine.base import Engine
+from support.engines import ENGINES
+from support.topics import WORKER, TopicDriver
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from support.engines import Harness
+
+SOME_LEASE = LeaseRef("event", 1)
+
+VERBS: dict[str, Callable[[TopicDriver], Awaitable[object]]] = {
+    "dispatch": lambda topic: topic.dispatch("event"),
+    "lease": lambda topic: topic.lease(),
+    "ack": lambda topic: topic.ack(SOME_LEASE),
+    "nack": lambda topic: topic.nack(SOME_LEASE),
+    "extend": lambda topic: topic.extend(SOME_LEASE),
+    "shorten": lambda topic: topic.shorten(SECOND),
+    "expire_leases": lambda topic: topic.engine.expire_leases(),
+    "next_due": lambda topic: topic.next_due(),
+    "backlog": lambda topic: topic.engine.backlog(topic.name, DEFAULT_GROUP),
+    "join": lambda topic: topic.join(),
+    "adopt": lambda topic: topic.adopt(WORKER, SOME_LEASE),
+    "queued": lambda topic: topic.engine.queued(),
+    "config_of": lambda topic: topic.engine.config_of(topic.name),
+    "list_topics": lambda topic: topic.engine.list_topics("", 10),
+    "get_topic": lambda topic: topic.engine.get_topic(topic.name),
+    "list_events": lambda topic: topic.page(EventState.READY, 10),
+    "get_event": lambda topic: topic.engine.get_event(topic.name, "event"),
+}
+
+
+def test_every_verb_is_told_of_here() -> None:
+    verbs = {name for name, _ in inspect.getmembers(Engine, inspect.iscoroutinefunction)}
+    assert verbs - {"start", "stop", "leave"} == set(VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+async def test_before_the_start_every_verb_says_that_the_engine_does_not_work(harness: Harness, verb: str) -> None:
+    topic = TopicDriver(harness, harness.unstarted())
+
+    with pytest.raises(DispatcherNotWorking):
+        await VERBS[verb](topic)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+async def test_after_the_stop_every_verb_says_that_the_engine_does_not_work(joined: TopicDriver, verb: str) -> None:
+    await joined.dispatch("event")
+
+    await joined.engine.stop()
+
+    with pytest.raises(DispatcherNotWorking):
+        await VERBS[verb](joined)
+
+
+async def test_a_session_that_ends_after_the_stop_leaves_without_harm(harness: Harness, joined: TopicDriver) -> None:
+    await joined.engine.stop()
+    await joined.leave()
+
+    await TopicDriver(harness, harness.unstarted()).leave()
+
+
+async def test_starting_twice_is_refused_and_the_engine_goes_on_working(joined: TopicDriver) -> None:
+    await joined.dispatch("event")
+
+    with pytest.raises(DuplicateInitialized):
+        await joined.engine.start()
+
+    assert (await joined.lease_one()).event_id == "event"
+
+
+async def test_an_engine_that_was_stopped_can_be_started_again(joined: TopicDriver) -> None:
+    await joined.engine.stop()
+
+    await joined.engine.start()
+
+    await joined.join()
+    await joined.dispatch("event")
+    assert (await joined.lease_one()).event_id == "event"
+
+
+async def test_stopping_is_harmless_before_the_start_and_after_the_stop(harness: Harness) -> None:
+    engine = harness.unstarted()
+    await engine.stop()
+
+    await engine.start()
+    await engine.stop()
+    await engine.stop()
+
+    with pytest.raises(DispatcherNotWorking):
+        await engine.queued()
+
+
+async def test_the_engine_knows_its_name(harness: Harness, request: pytest.FixtureRequest) -> None:
+    assert harness.engine.name in ENGINES
+    assert f"[{harness.engine.name}]" in request.node.name
+
+
+async def test_the_clock_goes_forward_only(harness: Harness) -> None:
+    before_us = harness.now_us()
+
+    await harness.advance(SECOND)
+
+    assert harness.near(before_us + SECOND)(harness.now_us())
+
+
+async def test_the_key_of_lease_tokens_is_long_and_stays(harness: Harness) -> None:
+    key = harness.engine.lease_token_key
+
+    assert len(key) >= 16
+    assert harness.engine.lease_token_key == key

@@ -1,0 +1,154 @@
+"""No poll: the engine says when there is next something to lease."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from duebus_server.domain.clock import HOUR, MINUTE, SECOND
+from duebus_server.domain.model import DEFAULT_GROUP
+from support.builders import new_event
+
+if TYPE_CHECKING:
+    from support.engines import Harness
+    from support.topics import TopicDriver
+
+
+async def told(topic: TopicDriver) -> int | None:
+    """What ``next_due`` says, which is what the next batch would say that leases nothing."""
+    asked = await topic.next_due()
+    batch = await topic.lease_batch(max_events=0)
+    assert batch.events == []
+    assert batch.next_due_us == asked
+    return asked
+
+
+async def test_nothing_waits(joined: TopicDriver) -> None:
+    assert await told(joined) is None
+
+
+async def test_an_unknown_topic_or_group_has_nothing(topic: TopicDriver) -> None:
+    assert await topic.next_due() is None
+    await topic.dispatch("event")
+    assert await topic.next_due("unknown") is None
+
+
+async def test_a_scheduled_event_is_due_when_it_says(harness: Harness, joined: TopicDriver) -> None:
+    deliver_at_us = harness.now_us() + MINUTE
+    await joined.dispatch(new_event(deliver_at_us=deliver_at_us + SECOND), new_event(deliver_at_us=deliver_at_us))
+
+    assert await told(joined) == deliver_at_us
+
+
+async def test_a_ready_event_is_due_already(harness: Harness, joined: TopicDriver) -> None:
+    await joined.dispatch("event", new_event(delay_us=HOUR))
+    await harness.advance(SECOND)
+
+    due_us = await told(joined)
+
+    assert due_us is not None
+    assert due_us <= harness.now_us()
+
+
+async def test_a_lease_is_due_when_it_runs_out(harness: Harness, joined: TopicDriver) -> None:
+    await joined.dispatch("event", new_event(delay_us=HOUR))
+    await joined.lease_one(lease_us=MINUTE)
+
+    assert harness.near(harness.now_us() + MINUTE)(await told(joined))
+
+
+async def test_the_earliest_of_a_due_time_and_a_lease(harness: Harness, joined: TopicDriver) -> None:
+    start_us = harness.now_us()
+    await joined.dispatch("event", new_event(deliver_at_us=start_us + 10 * SECOND))
+    await joined.lease_one(lease_us=20 * SECOND)
+    assert await told(joined) == start_us + 10 * SECOND
+
+    await harness.advance(10 * SECOND)
+    await joined.lease_one(lease_us=HOUR)
+    assert harness.near(start_us + 20 * SECOND)(await told(joined))
+
+
+async def test_an_extended_lease_moves_it(harness: Harness, joined: TopicDriver) -> None:
+    start_us = harness.now_us()
+    await joined.dispatch("event")
+    lease = await joined.lease_one(lease_us=SECOND)
+
+    await joined.extend(lease, lease_us=MINUTE)
+
+    assert harness.near(start_us + MINUTE)(await told(joined))
+
+
+async def test_a_shortened_lease_moves_it(harness: Harness, joined: TopicDriver) -> None:
+    start_us = harness.now_us()
+    await joined.dispatch("event")
+    await joined.lease_one(lease_us=HOUR)
+
+    await joined.shorten(SECOND)
+
+    assert harness.near(start_us + SECOND)(await told(joined))
+
+
+async def test_a_nacked_event_is_due_after_its_delay(harness: Harness, joined: TopicDriver) -> None:
+    start_us = harness.now_us()
+    await joined.dispatch("event")
+
+    await joined.nack(await joined.lease_one(), delay_us=MINUTE)
+
+    assert harness.near(start_us + MINUTE)(await told(joined))
+
+
+async def test_a_released_event_is_due_already(harness: Harness, joined: TopicDriver) -> None:
+    await joined.dispatch("event")
+
+    await joined.release(await joined.lease_one())
+
+    due_us = await told(joined)
+    assert due_us is not None
+    assert due_us <= harness.now_us()
+
+
+async def test_what_is_done_or_dead_is_not_due(joined: TopicDriver) -> None:
+    await joined.dispatch("done", "dead")
+    done, dead = await joined.lease()
+
+    await joined.ack(done)
+    await joined.dead_letter(dead)
+
+    assert await told(joined) is None
+
+
+async def test_each_group_for_itself(harness: Harness, topic: TopicDriver) -> None:
+    await topic.join("one", "left")
+    await topic.join("two", "right")
+    await topic.dispatch("event")
+
+    await topic.ack(await topic.lease_one("one", "left"), group="left")
+
+    assert await topic.next_due("left") is None
+    due_us = await topic.next_due("right")
+    assert due_us is not None
+    assert due_us <= harness.now_us()
+
+
+async def test_the_first_group_is_told_of_what_waited_for_it(harness: Harness, topic: TopicDriver) -> None:
+    deliver_at_us = harness.now_us() + MINUTE
+    await topic.dispatch(new_event(deliver_at_us=deliver_at_us))
+
+    await topic.join()
+
+    assert await told(topic) == deliver_at_us
+
+
+async def test_the_backlog_is_what_is_ready_and_not_leased(harness: Harness, joined: TopicDriver) -> None:
+    await joined.dispatch("a", "b", "c", new_event(delay_us=MINUTE))
+    await joined.lease(max_events=1, lease_us=HOUR)
+    assert await joined.engine.backlog(joined.name, DEFAULT_GROUP) == 2
+
+    await harness.advance(MINUTE)
+    assert await joined.engine.backlog(joined.name, DEFAULT_GROUP) == 3
+
+    await harness.advance(HOUR)
+    assert await joined.engine.backlog(joined.name, DEFAULT_GROUP) == 4
+
+
+async def test_where_there_is_no_group_there_is_no_backlog(topic: TopicDriver) -> None:
+    assert await topic.engine.backlog(topic.name, DEFAULT_GROUP) == 0

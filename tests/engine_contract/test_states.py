@@ -1,0 +1,138 @@
+"""Every arrow of ``domain.states`` that an engine has a verb for, and no other way out of a state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from duebus_server.domain.clock import HOUR, MINUTE, SECOND
+from duebus_server.domain.states import TRANSITIONS, EventState, Transition
+from duebus_server.engine.base import Engine
+from support.builders import new_event
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from duebus_server.domain.model import LeasedEvent
+    from support.topics import TopicDriver
+
+EVENT = "the-event"
+RETENTION_US = HOUR
+
+
+async def given_scheduled(topic: TopicDriver) -> None:
+    await topic.dispatch(new_event(EVENT, delay_us=MINUTE))
+
+
+async def given_ready(topic: TopicDriver) -> None:
+    await topic.dispatch(EVENT)
+
+
+async def given_leased(topic: TopicDriver) -> LeasedEvent:
+    await topic.dispatch(EVENT)
+    return await topic.lease_one(lease_us=SECOND)
+
+
+async def given_dead(topic: TopicDriver) -> None:
+    await topic.dead_letter(await given_leased(topic))
+
+
+async def due(topic: TopicDriver) -> None:
+    await given_scheduled(topic)
+    await topic.harness.advance(MINUTE)
+
+
+async def lease(topic: TopicDriver) -> None:
+    await given_leased(topic)
+
+
+async def ack(topic: TopicDriver) -> None:
+    assert await topic.ack(await given_leased(topic)) == [None]
+
+
+async def retry(topic: TopicDriver) -> None:
+    assert await topic.nack(await given_leased(topic), delay_us=SECOND) == [None]
+
+
+async def release(topic: TopicDriver) -> None:
+    assert await topic.release(await given_leased(topic)) == [None]
+
+
+async def expire(topic: TopicDriver) -> None:
+    await given_leased(topic)
+    await topic.harness.advance(SECOND)
+
+
+async def purge(topic: TopicDriver) -> None:
+    await given_dead(topic)
+    await topic.harness.advance(RETENTION_US)
+    await topic.engine.expire_leases()
+
+
+ARROWS: dict[Transition, tuple[EventState, Callable[[TopicDriver], Awaitable[None]]]] = {
+    Transition.DUE: (EventState.SCHEDULED, due),
+    Transition.LEASE: (EventState.READY, lease),
+    Transition.ACK: (EventState.LEASED, ack),
+    Transition.RETRY: (EventState.LEASED, retry),
+    Transition.RELEASE: (EventState.LEASED, release),
+    Transition.EXPIRE: (EventState.LEASED, expire),
+    Transition.DIE: (EventState.LEASED, given_dead),
+    Transition.PURGE: (EventState.DEAD, purge),
+}
+
+NO_VERB_YET = {Transition.CANCEL, Transition.RESCHEDULE, Transition.REDRIVE}
+
+
+def test_each_arrow_is_told_of_here_or_has_no_verb_yet() -> None:
+    assert {transition for _, transition in TRANSITIONS} == set(ARROWS) | NO_VERB_YET
+    assert not [verb for verb in NO_VERB_YET if hasattr(Engine, verb)]
+
+
+@pytest.mark.topic_config(dead_letter_retention_us=RETENTION_US)
+@pytest.mark.parametrize("transition", ARROWS)
+async def test_an_arrow_leads_where_the_drawing_says(joined: TopicDriver, transition: Transition) -> None:
+    origin, follow = ARROWS[transition]
+
+    await follow(joined)
+
+    target = TRANSITIONS[origin, transition]
+    assert await joined.state(EVENT) is target
+    assert await joined.counts() == ({target: 1} if target else {})
+
+
+async def test_a_lease_that_ends_without_retries_left_leads_to_the_dead_letters(joined: TopicDriver) -> None:
+    await joined.dispatch(new_event(EVENT, max_retries=0))
+    await joined.lease_one(lease_us=SECOND)
+
+    await joined.harness.advance(SECOND)
+
+    assert await joined.state(EVENT) is TRANSITIONS[EventState.LEASED, Transition.DIE]
+
+
+@pytest.mark.parametrize(
+    ("state", "given"),
+    [
+        (EventState.SCHEDULED, given_scheduled),
+        (EventState.LEASED, given_leased),
+        (EventState.DEAD, given_dead),
+    ],
+)
+async def test_only_a_ready_event_is_leased(
+    joined: TopicDriver, state: EventState, given: Callable[[TopicDriver], Awaitable[object]]
+) -> None:
+    await given(joined)
+
+    assert await joined.lease() == []
+
+    assert await joined.state(EVENT) is state
+
+
+@pytest.mark.parametrize("settle", ["ack", "nack", "release", "dead_letter", "extend"])
+async def test_only_a_leased_event_is_settled(joined: TopicDriver, settle: str) -> None:
+    """Given back, an event is READY or SCHEDULED; the lease it was under moves it no more."""
+    lease = await given_leased(joined)
+    await joined.release(lease)
+
+    assert await getattr(joined, settle)(lease) != [None]
+
+    assert await joined.state(EVENT) is EventState.READY

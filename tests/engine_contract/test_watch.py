@@ -1,0 +1,269 @@
+"""The watcher hears whenever a group has something to lease sooner than was known, and whose leases have ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from duebus_server.domain.clock import HOUR, MINUTE, SECOND
+from duebus_server.domain.model import DEFAULT_GROUP
+from support.builders import new_event
+from support.topics import TopicDriver
+
+if TYPE_CHECKING:
+    from support.engines import Harness
+
+
+class Ear:
+    """Waits for what a topic's watcher is told from now on."""
+
+    def __init__(self, topic: TopicDriver) -> None:
+        self._topic = topic
+        self._heard = topic.harness.heard
+        self._heard.forget()
+
+    async def hears_due_in(self, in_us: int, start_us: int, group: str = DEFAULT_GROUP) -> None:
+        near = self._topic.harness.near(start_us + in_us)
+        await self._heard.until_due(self._topic.name, group, near, f"{group}: due in {in_us} us")
+
+    async def hears_due_now(self, group: str = DEFAULT_GROUP) -> None:
+        harness = self._topic.harness
+        await self._heard.until_due(self._topic.name, group, lambda at_us: at_us <= harness.now_us(), "due now")
+
+
+# --- due --------------------------------------------------------------------------------------------------------------
+
+
+async def test_an_event_that_is_due_at_once(joined: TopicDriver) -> None:
+    ear = Ear(joined)
+
+    await joined.dispatch("event")
+
+    await ear.hears_due_now()
+
+
+async def test_an_event_that_is_due_later(harness: Harness, joined: TopicDriver) -> None:
+    ear, start_us = Ear(joined), harness.now_us()
+
+    await joined.dispatch(new_event(delay_us=MINUTE))
+
+    await ear.hears_due_in(MINUTE, start_us)
+
+
+async def test_an_event_that_is_due_sooner_than_all_before(harness: Harness, joined: TopicDriver) -> None:
+    await joined.dispatch(new_event(delay_us=HOUR))
+    ear, start_us = Ear(joined), harness.now_us()
+
+    await joined.dispatch(new_event(delay_us=MINUTE), new_event(delay_us=SECOND), new_event(delay_us=HOUR))
+
+    await ear.hears_due_in(SECOND, start_us)
+
+
+async def test_every_group_hears_of_its_copy(topic: TopicDriver) -> None:
+    await topic.join("one", "left")
+    await topic.join("two", "right")
+    ear = Ear(topic)
+
+    await topic.dispatch("event")
+
+    await ear.hears_due_now("left")
+    await ear.hears_due_now("right")
+
+
+async def test_events_without_a_group_are_due_to_nobody(topic: TopicDriver) -> None:
+    ear = Ear(topic)
+
+    await topic.dispatch("event")
+    await topic.engine.get_topic(topic.name)
+    await topic.engine.expire_leases()
+
+    await topic.join()
+    await topic.dispatch("another")
+    await ear.hears_due_now()
+    assert {due.group for due in topic.harness.heard.dues} == {DEFAULT_GROUP}
+
+
+async def test_an_event_that_is_released(harness: Harness, joined: TopicDriver) -> None:
+    await joined.dispatch("event")
+    lease = await joined.lease_one()
+    ear = Ear(joined)
+
+    await joined.release(lease)
+
+    await ear.hears_due_now()
+
+
+async def test_an_event_that_is_nacked(harness: Harness, joined: TopicDriver) -> None:
+    await joined.dispatch("event")
+    lease = await joined.lease_one(lease_us=HOUR)
+    ear, start_us = Ear(joined), harness.now_us()
+
+    await joined.nack(lease, delay_us=SECOND)
+
+    await ear.hears_due_in(SECOND, start_us)
+
+
+async def test_a_lease_that_is_shortened(harness: Harness, joined: TopicDriver) -> None:
+    """The subscriber vanished: whoever waits knows when its events come back, a second later, not a lease later."""
+    await joined.dispatch("event")
+    await joined.lease_one(lease_us=HOUR)
+    ear, start_us = Ear(joined), harness.now_us()
+
+    await joined.shorten(SECOND)
+
+    await ear.hears_due_in(SECOND, start_us)
+
+
+async def test_a_lease_that_is_extended_to_less(harness: Harness, joined: TopicDriver) -> None:
+    await joined.dispatch("event")
+    lease = await joined.lease_one(lease_us=HOUR)
+    ear, start_us = Ear(joined), harness.now_us()
+
+    await joined.extend(lease, lease_us=MINUTE)
+
+    await ear.hears_due_in(MINUTE, start_us)
+
+
+async def test_a_lease_that_is_adopted_for_less(harness: Harness, joined: TopicDriver) -> None:
+    await joined.join("new")
+    await joined.dispatch("event")
+    lease = await joined.lease_one(lease_us=HOUR)
+    ear, start_us = Ear(joined), harness.now_us()
+
+    await joined.adopt("new", lease, lease_us=MINUTE)
+
+    await ear.hears_due_in(MINUTE, start_us)
+
+
+async def test_a_sweep_that_finds_what_nobody_has_leased(harness: Harness, joined: TopicDriver) -> None:
+    """The safety net for a wake-up that was lost."""
+    await joined.dispatch(new_event("scheduled", delay_us=SECOND), "leased")
+    await joined.lease_one(lease_us=SECOND)
+    await harness.advance(SECOND)
+    ear = Ear(joined)
+
+    await harness.engine.expire_leases()
+
+    await ear.hears_due_now()
+
+
+# --- ends of leases ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", ["ack", "nack", "release", "dead_letter"])
+async def test_a_settled_lease_has_ended(joined: TopicDriver, verb: str) -> None:
+    await joined.dispatch("a", "b")
+    a, b = await joined.lease("worker-1")
+
+    await getattr(joined, verb)(a, b)
+
+    await joined.harness.heard.until_ended("worker-1", a.fencing_token, b.fencing_token)
+
+
+async def test_each_session_hears_of_its_own(topic: TopicDriver) -> None:
+    """Any replica settles any delivery: the session whose window it was in hears of it."""
+    await topic.join("one")
+    await topic.join("two")
+    await topic.dispatch("a", "b")
+    (one,) = await topic.lease("one", max_events=1)
+    (two,) = await topic.lease("two", max_events=1)
+
+    await topic.ack(two, one)
+
+    heard = topic.harness.heard
+    await heard.until_ended("one", one.fencing_token)
+    await heard.until_ended("two", two.fencing_token)
+    assert dict(heard.ended) == {"one": [one.fencing_token], "two": [two.fencing_token]}
+
+
+async def test_a_lease_that_ran_out_has_ended_when_the_event_is_leased_anew(
+    harness: Harness, topic: TopicDriver
+) -> None:
+    await topic.join("one")
+    await topic.join("two")
+    await topic.dispatch("event")
+    lost = await topic.lease_one("one", lease_us=SECOND)
+    await harness.advance(SECOND)
+
+    held = await topic.lease_one("two")
+
+    await harness.heard.until_ended("one", lost.fencing_token)
+    await topic.ack(held)
+    await harness.heard.until_ended("two", held.fencing_token)
+    assert harness.heard.ended["one"] == [lost.fencing_token]
+
+
+async def test_a_lease_that_ran_out_has_ended_when_it_is_swept(harness: Harness, joined: TopicDriver) -> None:
+    await joined.dispatch(new_event("retried"), new_event("dies", max_retries=0))
+    leases = await joined.lease("worker-1", lease_us=SECOND)
+    await harness.advance(SECOND)
+
+    await harness.engine.expire_leases()
+
+    await harness.heard.until_ended("worker-1", *(lease.fencing_token for lease in leases))
+
+
+async def test_an_adopted_lease_has_ended_for_the_old_session_and_later_for_the_new(topic: TopicDriver) -> None:
+    await topic.join("old")
+    await topic.join("new")
+    await topic.dispatch("event")
+    lease = await topic.lease_one("old")
+    heard = topic.harness.heard
+
+    await topic.adopt("new", lease)
+    await heard.until_ended("old", lease.fencing_token)
+    assert heard.ended["new"] == []
+
+    heard.forget()
+    await topic.ack(lease)
+    await heard.until_ended("new", lease.fencing_token)
+    assert heard.ended["old"] == []
+
+
+async def test_a_lease_that_is_adopted_by_its_own_session_has_not_ended(joined: TopicDriver) -> None:
+    await joined.dispatch("event", "another")
+    lease, other = await joined.lease("worker-1")
+    heard = joined.harness.heard
+
+    await joined.adopt("worker-1", lease)
+
+    await joined.ack(other)
+    await heard.until_ended("worker-1", other.fencing_token)
+    assert heard.ended["worker-1"] == [other.fencing_token]
+    assert [info.in_flight for info in (await joined.group()).subscribers] == [1]
+
+
+async def test_a_settle_that_fails_ends_nothing(harness: Harness, joined: TopicDriver) -> None:
+    await joined.dispatch("event", "another")
+    lease, other = await joined.lease("worker-1")
+    await joined.ack(lease)
+    heard = harness.heard
+    heard.forget()
+
+    await joined.ack(lease)
+    await joined.nack(lease)
+    await joined.extend(other)
+
+    await joined.ack(other)
+    await heard.until_ended("worker-1", other.fencing_token)
+    assert heard.ended["worker-1"] == [other.fencing_token]
+
+
+async def test_a_session_that_has_left_may_still_hear_and_nobody_minds(joined: TopicDriver) -> None:
+    await joined.dispatch("event")
+    lease = await joined.lease_one()
+    await joined.leave()
+
+    assert await joined.ack(lease) == [None]
+
+
+async def test_an_engine_without_a_watcher_works(harness: Harness) -> None:
+    engine = harness.unstarted()
+    await engine.start()
+    try:
+        topic = TopicDriver(harness, engine)
+        await topic.join()
+        await topic.dispatch("event")
+        assert await topic.ack(await topic.lease_one()) == [None]
+    finally:
+        await engine.stop()

@@ -1,0 +1,43 @@
+"""Events and names that no other test has."""
+
+from __future__ import annotations
+
+from itertools import count
+from uuid import uuid4
+
+from duebus_server.domain.model import NewEvent
+
+_numbers = count(1)
+
+
+def unique_name(word: str = "topic") -> str:
+    """A topic's name that no other test uses, in this run or another."""
+    return f"{word}.{uuid4().hex[:12]}"
+
+
+def new_event(
+    event_id: str | None = None,
+    *,
+    body: bytes | None = None,
+    delay_us: int | None = None,
+    deliver_at_us: int | None = None,
+    max_retries: int | None = None,
+) -> NewEvent:
+    """An event; without an id it gets one as from the server, with a body that tells it from others."""
+    number = next(_numbers)
+    chosen = event_id or f"generated-{number}"
+    return NewEvent(
+        id=chosen,
+        body=f"body of {chosen}, {number}".encode() if body is None else body,
+        delay_us=delay_us,
+        deliver_at_us=deliver_at_us,
+        max_retries=max_retries,
+        id_is_generated=event_id is None,
+    )
+
+
+def new_events(
+    how_many: int, *, delay_us: int | None = None, deliver_at_us: int | None = None, max_retries: int | None = None
+) -> list[NewEvent]:
+    """So many events, all alike."""
+    return [new_event(delay_us=delay_us, deliver_at_us=deliver_at_us, max_retries=max_retries) for _ in range(how_many)]

@@ -1,0 +1,88 @@
+"""Every engine as a test drives it: started, watched, with a clock that the test moves.
+
+A new engine takes part in ``engine_contract`` and ``property`` by an entry in ENGINES.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING
+
+from duebus_server.domain.clock import ManualClock
+from duebus_server.domain.views import TopicConfig
+from duebus_server.engine.local import LocalEngine
+
+from support.recorder import Recorder
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from duebus_server.engine.base import Engine
+
+START_US = 1_767_225_600_000_000
+"""2026-01-01T00:00:00Z: where a clock that stands still begins."""
+
+
+class Harness(ABC):
+    """A started engine, all its own: nothing another test does is in it.
+
+    Attributes:
+        heard: what the engine told its watcher.
+        grain_us: two moments have to be this far apart for a test to tell them from each other, in microseconds. 1 on
+            a clock that stands still between two ``advance``; where it runs, more than a test lasts.
+    """
+
+    grain_us: int = 1
+
+    def __init__(self, engine: Engine, heard: Recorder) -> None:
+        self.engine = engine
+        self.heard = heard
+
+    @abstractmethod
+    async def advance(self, by_us: int) -> None:
+        """Move the engine's clock forward."""
+
+    @abstractmethod
+    def unstarted(self) -> Engine:
+        """Another engine of the kind, not started, that shares nothing with this one."""
+
+    def now_us(self) -> int:
+        """The engine's clock."""
+        return self.engine.now_us()
+
+    def near(self, expected_us: int) -> Callable[[int | None], bool]:
+        """Whether a time is the expected one, as far as this engine's clock can be read."""
+        return lambda at_us: at_us is not None and expected_us <= at_us < expected_us + self.grain_us
+
+
+class LocalHarness(Harness):
+    """The heap, on a clock that stands still."""
+
+    def __init__(self, config: TopicConfig) -> None:
+        self._clock = ManualClock(START_US)
+        super().__init__(LocalEngine(self._clock, config), Recorder())
+
+    async def advance(self, by_us: int) -> None:
+        """Move the engine's clock forward."""
+        self._clock.advance(by_us)
+
+    def unstarted(self) -> Engine:
+        """Another engine of the kind."""
+        return LocalEngine(self._clock, TopicConfig())
+
+
+@asynccontextmanager
+async def local(config: TopicConfig) -> AsyncIterator[Harness]:
+    """A local engine."""
+    harness = LocalHarness(config)
+    harness.engine.watch(harness.heard)
+    await harness.engine.start()
+    try:
+        yield harness
+    finally:
+        await harness.engine.stop()
+
+
+ENGINES: dict[str, Callable[[TopicConfig], AbstractAsyncContextManager[Harness]]] = {"local": local}
+"""How to open a harness on each engine, whose topics have the given settings."""

@@ -1,0 +1,77 @@
+"""A watcher that remembers what an engine told it, and lets a test wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+PATIENCE_S = 5.0
+"""An engine that has not told by then will not tell."""
+
+
+class Due(NamedTuple):
+    """The group has something to lease at that time."""
+
+    topic: str
+    group: str
+    at_us: int
+
+
+class Recorder:
+    """Implements ``engine.base.Watcher``.
+
+    Attributes:
+        dues: all that was told since ``forget``, in order.
+        ended: for each session the fencing tokens of the leases that have ended, in order.
+    """
+
+    def __init__(self) -> None:
+        self.dues: list[Due] = []
+        self.ended: dict[str, list[int]] = defaultdict(list)
+        self._told = asyncio.Event()
+
+    def due(self, topic: str, group: str, at_us: int) -> None:
+        """The engine's word."""
+        self.dues.append(Due(topic, group, at_us))
+        self._told.set()
+
+    def leases_ended(self, session_id: str, fencing_tokens: Sequence[int]) -> None:
+        """The engine's word."""
+        self.ended[session_id].extend(fencing_tokens)
+        self._told.set()
+
+    def forget(self) -> None:
+        """Start afresh."""
+        self.dues.clear()
+        self.ended.clear()
+
+    async def until(self, happened: Callable[[], bool], what: str) -> None:
+        """Return when the engine has told enough for ``happened``.
+
+        Raises:
+            AssertionError: it did not; the message says ``what`` was expected, and what was told.
+        """
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                while not happened():
+                    self._told.clear()
+                    await self._told.wait()
+        except TimeoutError:
+            told = f"due: {self.dues}, ended: {dict(self.ended)}"
+            raise AssertionError(f"the watcher was not told {what}; it was told {told}") from None
+
+    async def until_due(self, topic: str, group: str, near: Callable[[int], bool], what: str = "what is due") -> None:
+        """Return when the watcher has been told of this group, at a time that is ``near``."""
+        await self.until(
+            lambda: any(due.topic == topic and due.group == group and near(due.at_us) for due in self.dues), what
+        )
+
+    async def until_ended(self, session_id: str, *fencing_tokens: int) -> None:
+        """Return when the session has been told the end of these leases."""
+        await self.until(
+            lambda: set(fencing_tokens) <= set(self.ended[session_id]), f"{session_id} that {fencing_tokens} ended"
+        )

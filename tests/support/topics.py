@@ -1,0 +1,226 @@
+"""One topic of an engine, and the verbs on it in short, so that tests read as stories."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from duebus_server.domain.errors import DueBusError, NotFound
+from duebus_server.domain.model import (
+    DEFAULT_GROUP,
+    AdoptedLease,
+    DispatchAnswer,
+    DispatchRequest,
+    LeaseBatch,
+    LeasedEvent,
+    LeaseFailureReason,
+    LeaseRef,
+    LeaseRequest,
+    NackAction,
+    NackRef,
+    NewEvent,
+    SubscriberInfo,
+)
+from duebus_server.domain.states import EventState
+from duebus_server.domain.views import EventGroupInfo, EventInfo, EventPage, EventQuery, GroupInfo
+
+from support.builders import new_event, unique_name
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from duebus_server.engine.base import Engine
+
+    from support.engines import Harness
+
+WORKER = "worker-1"
+PLENTY = 1 << 40
+
+Failures = list[LeaseFailureReason | None]
+
+
+def ref(lease: LeasedEvent | LeaseRef) -> LeaseRef:
+    """What names the lease."""
+    return lease if isinstance(lease, LeaseRef) else LeaseRef(lease.event_id, lease.fencing_token)
+
+
+def ids(events: Sequence[LeasedEvent] | Sequence[EventInfo]) -> list[str]:
+    """The events' ids, in order."""
+    return [event.event_id for event in events]
+
+
+class TopicDriver:
+    """A topic that only this test uses."""
+
+    def __init__(self, harness: Harness, engine: Engine | None = None) -> None:
+        self.name = unique_name()
+        self.harness = harness
+        self.engine = engine or harness.engine
+
+    # --- dispatch -----------------------------------------------------------------------------------------------------
+
+    async def try_dispatch(
+        self, *events: NewEvent | str, request_id: str = "", require_subscriber: bool = False, origin: str = ""
+    ) -> DispatchAnswer | DueBusError:
+        """One request; a string is an event of that id, due at once."""
+        made = [new_event(event) if isinstance(event, str) else event for event in events]
+        request = DispatchRequest(made, request_id, require_subscriber, origin)
+        (answer,) = await self.engine.dispatch(self.name, [request])
+        return answer
+
+    async def dispatch(self, *events: NewEvent | str, request_id: str = "", origin: str = "") -> DispatchAnswer:
+        """One request that succeeds."""
+        answer = await self.try_dispatch(*events, request_id=request_id, origin=origin)
+        assert isinstance(answer, DispatchAnswer), answer
+        return answer
+
+    # --- sessions -----------------------------------------------------------------------------------------------------
+
+    async def join(self, session: str = WORKER, group: str = DEFAULT_GROUP, consumer: str = "") -> None:
+        """A session subscribes."""
+        await self.engine.join(self.name, group, SubscriberInfo(session, consumer, self.harness.now_us()))
+
+    async def leave(self, session: str = WORKER, group: str = DEFAULT_GROUP) -> None:
+        """A session is gone."""
+        await self.engine.leave(self.name, group, session)
+
+    async def adopt(
+        self, session: str, *leases: LeasedEvent | LeaseRef, lease_us: int | None = None, group: str = DEFAULT_GROUP
+    ) -> list[AdoptedLease | LeaseFailureReason]:
+        """Leases move to a session."""
+        return await self.engine.adopt(self.name, group, session, [ref(lease) for lease in leases], lease_us)
+
+    # --- lease --------------------------------------------------------------------------------------------------------
+
+    async def lease_batch(
+        self,
+        session: str = WORKER,
+        group: str = DEFAULT_GROUP,
+        *,
+        max_events: int = 100,
+        max_bytes: int = PLENTY,
+        at_least_one: bool = True,
+        lease_us: int | None = None,
+    ) -> LeaseBatch:
+        """What is due now and fits."""
+        request = LeaseRequest(max_events, max_bytes, at_least_one, lease_us)
+        return await self.engine.lease(self.name, group, session, request)
+
+    async def lease(
+        self,
+        session: str = WORKER,
+        group: str = DEFAULT_GROUP,
+        *,
+        max_events: int = 100,
+        lease_us: int | None = None,
+    ) -> list[LeasedEvent]:
+        """The events that are due now."""
+        batch = await self.lease_batch(session, group, max_events=max_events, lease_us=lease_us)
+        return list(batch.events)
+
+    async def lease_one(
+        self, session: str = WORKER, group: str = DEFAULT_GROUP, *, lease_us: int | None = None
+    ) -> LeasedEvent:
+        """The one event that is due now."""
+        (event,) = await self.lease(session, group, lease_us=lease_us)
+        return event
+
+    async def lease_all(self, session: str = WORKER, group: str = DEFAULT_GROUP) -> list[LeasedEvent]:
+        """Batch after batch until nothing more is due; how much an engine does in one step is its own affair."""
+        found: list[LeasedEvent] = []
+        while True:
+            batch = await self.lease_batch(session, group, max_events=10_000)
+            found += batch.events
+            if batch.next_due_us is None or batch.next_due_us > self.harness.now_us():
+                return found
+
+    async def extend(
+        self, *leases: LeasedEvent | LeaseRef, lease_us: int | None = None, group: str = DEFAULT_GROUP
+    ) -> Failures:
+        """Renew leases."""
+        return await self.engine.extend(self.name, group, [ref(lease) for lease in leases], lease_us)
+
+    async def shorten(self, grace_us: int, session: str = WORKER, group: str = DEFAULT_GROUP) -> None:
+        """A session's leases run out soon."""
+        await self.engine.shorten(self.name, group, session, grace_us)
+
+    # --- settle -------------------------------------------------------------------------------------------------------
+
+    async def ack(self, *leases: LeasedEvent | LeaseRef, group: str = DEFAULT_GROUP) -> Failures:
+        """The events are done."""
+        return await self.engine.ack(self.name, group, [ref(lease) for lease in leases])
+
+    async def nack(
+        self,
+        *leases: LeasedEvent | LeaseRef,
+        delay_us: int | None = None,
+        error: str = "",
+        action: NackAction = NackAction.RETRY,
+        group: str = DEFAULT_GROUP,
+    ) -> Failures:
+        """The events failed."""
+        nacks = [NackRef(ref(lease), action, delay_us, error) for lease in leases]
+        return await self.engine.nack(self.name, group, nacks)
+
+    async def release(self, *leases: LeasedEvent | LeaseRef, group: str = DEFAULT_GROUP) -> Failures:
+        """The events are given back unhandled."""
+        return await self.nack(*leases, action=NackAction.RELEASE, group=group)
+
+    async def dead_letter(
+        self, *leases: LeasedEvent | LeaseRef, error: str = "", group: str = DEFAULT_GROUP
+    ) -> Failures:
+        """The events are hopeless."""
+        return await self.nack(*leases, action=NackAction.DEAD_LETTER, error=error, group=group)
+
+    # --- look ---------------------------------------------------------------------------------------------------------
+
+    async def group(self, group: str = DEFAULT_GROUP) -> GroupInfo:
+        """One group from outside; "" is the events of a topic without groups."""
+        topic = await self.engine.get_topic(self.name)
+        return next(info for info in topic.groups if info.group == group)
+
+    async def counts(self, group: str = DEFAULT_GROUP) -> dict[EventState, int]:
+        """How many events are in each state, where there are any."""
+        return {state: count for state, count in (await self.group(group)).counts.items() if count}
+
+    async def queued(self) -> int:
+        """How many events the topic holds, dead letters not counted."""
+        return (await self.engine.get_topic(self.name)).queued
+
+    async def look(self, event_id: str, group: str = DEFAULT_GROUP) -> EventGroupInfo:
+        """Where an event stands in a group."""
+        event = await self.engine.get_event(self.name, event_id)
+        return next(info for info in event.groups if info.group == group)
+
+    async def state(self, event_id: str, group: str = DEFAULT_GROUP) -> EventState | None:
+        """The event's state in a group; None when the group is done with it."""
+        try:
+            event = await self.engine.get_event(self.name, event_id)
+        except NotFound:
+            return None
+        return next((info.state for info in event.groups if info.group == group), None)
+
+    async def page(
+        self,
+        state: EventState,
+        limit: int,
+        cursor: str | None = None,
+        *,
+        newest_first: bool = False,
+        max_bytes: int = PLENTY,
+        group: str = DEFAULT_GROUP,
+    ) -> EventPage:
+        """A page of the group's events in a state."""
+        query = EventQuery(group, state, limit, max_bytes, cursor, newest_first)
+        return await self.engine.list_events(self.name, query)
+
+    async def next_due(self, group: str = DEFAULT_GROUP) -> int | None:
+        """When the group next has something to lease."""
+        return await self.engine.next_due(self.name, group)
+
+    async def assert_held_until(self, expires_us: int, group: str = DEFAULT_GROUP) -> None:
+        """The only event of the group is leased to that moment, and not a moment longer."""
+        harness = self.harness
+        await harness.advance(expires_us - harness.now_us() - harness.grain_us)
+        assert await self.counts(group) == {EventState.LEASED: 1}
+        await harness.advance(harness.grain_us)
+        assert await self.counts(group) == {EventState.READY: 1}
