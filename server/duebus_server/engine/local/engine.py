@@ -198,6 +198,7 @@ class LocalEngine:
 
     async def queued(self) -> int:
         """See ``Engine.queued``."""
+        self._working_now()
         return sum(topic.queued for topic in self._topics.values())
 
     async def config_of(self, topic: str) -> TopicConfig:
