@@ -6,7 +6,7 @@ import typer
 
 from duebus.cli.app import app
 from duebus.cli.failures import CommandFailed
-from duebus.cli.output import silence
+from duebus.cli.output import PipeClosedError, silence
 
 __all__ = ["main"]
 
@@ -31,13 +31,20 @@ def _run() -> int:
     except CommandFailed as failure:
         return _complain(str(failure), _STATUS_INTERRUPTED if failure.interrupted else _STATUS_FAILED)
     except typer.TyperException as error:
-        return _complain(error.format_message(), error.exit_code)
+        return _complain(_misunderstanding(error), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         return _STATUS_INTERRUPTED
-    except BrokenPipeError:
+    except (PipeClosedError, BrokenPipeError):
         silence()
         return _STATUS_BROKEN_PIPE
     return status if isinstance(status, int) else 0
+
+
+def _misunderstanding(error: typer.TyperException) -> str:
+    # "Value error": how pydantic, which typer parses with, introduces a message.
+    message = error.format_message().replace("Value error, ", "")
+    context = getattr(error, "ctx", None)
+    return f"{message} (see '{context.command_path} --help')" if context else message
 
 
 def _complain(message: str, status: int) -> int:

@@ -98,15 +98,18 @@ def dispatch_batches(
         The account; a second Ctrl-C raises KeyboardInterrupt instead.
     """
     account = Account()
+    bad_line: BadLineError | None = None
     waiting: deque[tuple[Batch, Future[list[Dispatched]]]] = deque()
 
     def settle_oldest() -> None:
-        batch, sent = waiting.popleft()
-        try:
-            results = sent.result()
-        except DueBusError as error:
+        batch, sent = waiting[0]
+        error = sent.exception()
+        # Only now: a Ctrl-C that ends the wait must not take the batch out of the account.
+        waiting.popleft()
+        if isinstance(error, DueBusError):
             account.add_failed(batch, error)
         else:
+            results = sent.result()
             account.add_stored(batch, results)
             on_stored(results)
 
@@ -119,9 +122,11 @@ def dispatch_batches(
                 if account.failure:
                     break
         except BadLineError as error:
-            account.add_bad_line(error)
+            bad_line = error
         except KeyboardInterrupt:
             account.interrupted = True
         while waiting:
             settle_oldest()
+    if bad_line is not None:
+        account.add_bad_line(bad_line)
     return account

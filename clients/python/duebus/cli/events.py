@@ -31,7 +31,7 @@ def events(
             help="scheduled, ready, leased or dead; may be given several times. Default: all.",
         ),
     ] = None,
-    group: options.Group = "default",
+    group: options.Group = "",
     limit: Annotated[int, typer.Option("--limit", min=1, metavar="N", help="At most so many of each state.")] = 50,
     newest: Annotated[
         bool, typer.Option("--newest", help="Latest first: by due time, lease expiry (leased) or death (dead).")
@@ -51,7 +51,7 @@ def events(
     if rows:
         session.out.table(("STATE", "ID", "DUE", "ATTEMPTS", "DATA", "LAST ERROR"), rows, wide="DATA")
     else:
-        session.out.line(f"no such events of {topic} in group {group}")
+        session.out.line(f"no such events of {topic} in group {group or 'default'}")
     if cut:
         session.out.line(f"and more: --limit is {limit}")
 

@@ -1,9 +1,13 @@
 """What a person reads when a command fails: one line."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from duebus.errors import DeadlineExceeded, DispatcherNotWorking, DueBusError, InternalError, Unavailable
+
+# The place of an event in its batch; who typed it knows it by the option or the line.
+_ITEM = re.compile(r"\bevents\[\d+\]\.")
 
 __all__ = ["CommandFailed", "explained"]
 
@@ -41,7 +45,7 @@ def explain(error: DueBusError, server: str) -> str:
         case InternalError():
             return _with_log_id(error, server)
         case _:
-            return str(error)
+            return _ITEM.sub("", str(error))
 
 
 def unreachable(server: str, reason: str) -> str:

@@ -15,9 +15,10 @@ _WINDOW = 64
 _WINDOW_KEEPING = 100_000
 _BYTES_KEEPING = 256 * 1024 * 1024
 _LEASE = timedelta(seconds=30)
-_SETTLE_TIMEOUT = timedelta(seconds=4)
+# A broken connection is for the stream to notice and to resume; what could not be settled meanwhile is settled then.
+_SETTLE_TIMEOUT = timedelta(seconds=2)
 _BACKOFF_INITIAL = 0.1
-_BACKOFF_MAX = 5.0
+_BACKOFF_MAX = 2.0
 
 
 class TopicGone(DueBusError):
@@ -70,6 +71,8 @@ class Follower:
         # In the order they were shown.
         self._shown: dict[str, Delivery] = {}
         self._unseen: list[Delivery] = []
+        self._subscribed_once = False
+        self._backoff = _BACKOFF_INITIAL
 
     async def run(self) -> None:
         """Follows until the count is reached.
@@ -85,29 +88,30 @@ class Follower:
             await self._settle_rest()
 
     async def _follow(self) -> None:
-        backoff = _BACKOFF_INITIAL
-        connected_once = False
         while self._left != 0:
             try:
                 async with self._subscription() as subscription:
-                    connected_once, backoff = True, _BACKOFF_INITIAL
                     await self._read(subscription)
-                pause = self._pause_after(subscription.closing)
-            except (Unavailable, DeadlineExceeded) as error:
-                if not connected_once:
+                pause = self._pause_after_end(subscription.closing)
+            except (Unavailable, DeadlineExceeded):
+                if not self._subscribed_once:
                     raise
-                pause = backoff
-                backoff = min(2 * backoff, _BACKOFF_MAX)
-                self._note(f"the connection is lost, trying again: {error}")
+                pause = self._pause_after_break()
             if self._left != 0:
                 await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 - spreads the reconnects
 
-    def _pause_after(self, closing: Closing | None) -> float:
+    def _pause_after_end(self, closing: Closing | None) -> float:
         if closing is not None and closing.reason in (ClosingReason.GROUP_DELETED, ClosingReason.TOPIC_DELETED):
-            raise TopicGone(f"{closing.reason.replace('_', ' ')}: {self._topic}, group {self._group}")
-        if closing is not None:
-            self._note("the server is stopping, trying again")
-        return max(_BACKOFF_INITIAL, closing.reconnect_after.total_seconds() if closing else 0.0)
+            raise TopicGone(f"{closing.reason.replace('_', ' ')}: {self._topic}, group {self._group or 'default'}")
+        asked_for = closing.reconnect_after.total_seconds() if closing else 0.0
+        return max(asked_for, self._pause_after_break())
+
+    def _pause_after_break(self) -> float:
+        if self._backoff == _BACKOFF_INITIAL:
+            self._note("the connection is lost; trying until the server is back")
+        pause = self._backoff
+        self._backoff = min(2 * self._backoff, _BACKOFF_MAX)
+        return pause
 
     @asynccontextmanager
     async def _subscription(self) -> AsyncIterator[Subscription]:
@@ -128,8 +132,9 @@ class Follower:
         async for frame in subscription.frames():
             match frame:
                 case Started():
+                    self._subscribed_once, self._backoff = True, _BACKOFF_INITIAL
                     self._forget(frame.lost_lease_tokens)
-                    self._note(f"subscribed to {self._topic} in group {self._group}; Ctrl-C ends")
+                    self._note(f"subscribed to {self._topic} in group {self._group or 'default'}; Ctrl-C ends")
                 case Deliveries():
                     self._take(frame.deliveries)
             if self._left == 0:
@@ -153,7 +158,7 @@ class Follower:
             tokens = tokens[: max(0, self._left + len(tokens) - self._window)]
         if tokens and not self._keep:
             with suppress(Unavailable, DeadlineExceeded):  # they stay held, and are acked with the next ones
-                await self._client.ack(tokens)
+                await self._client.ack(tokens, timeout=_SETTLE_TIMEOUT)
                 self._forget(tokens)
 
     def _forget(self, tokens: Iterable[str]) -> None:

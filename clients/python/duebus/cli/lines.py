@@ -87,7 +87,7 @@ def _payloads(lines: Iterable[bytes], number: int) -> Iterator[Line]:
 def why_not_json(payload: bytes) -> str | None:
     """What keeps the payload from being JSON in UTF-8; None when it is."""
     try:
-        json.loads(payload.decode(), parse_constant=_refuse)
+        json.loads(payload.decode(), parse_constant=_refuse, parse_int=str)  # no limit on the digits
     except json.JSONDecodeError as error:
         return f"{error.msg} at column {error.colno}"
     except UnicodeDecodeError as error:

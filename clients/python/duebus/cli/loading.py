@@ -46,7 +46,7 @@ def dispatch_copies(session: Session, target: Target, payload: bytes, count: int
     )
     with load_progress(target.topic, events=count) as progress:
         load = _load(session, target, batches, progress)
-    _report(session, target, load, "event")
+    _report(session, target, load, noun="event")
 
 
 def dispatch_file(session: Session, target: Target, name: str) -> None:
@@ -60,7 +60,7 @@ def dispatch_file(session: Session, target: Target, name: str) -> None:
             load = _load(session, target, read_batches(stream, progress.on_bytes), progress)
     except OSError as error:
         raise CommandFailed(f"{name}: {error.strerror or error}") from error
-    _report(session, target, load, f"{name}: line")
+    _report(session, target, load, noun="line", source=f"{name}: ")
 
 
 @contextmanager
@@ -92,10 +92,11 @@ def _load(session: Session, target: Target, batches: Iterable[Batch], progress: 
         return _Load(account, time.monotonic() - began)
 
 
-def _report(session: Session, target: Target, load: _Load, noun: str) -> None:
+def _report(session: Session, target: Target, load: _Load, *, noun: str, source: str = "") -> None:
     account = load.account
     if account.failure is not None or account.interrupted:
-        raise CommandFailed(_failure(session, account, noun), interrupted=account.interrupted)
+        failure = f"{source}{_failure(session, account, noun)}"
+        raise CommandFailed(failure, interrupted=account.interrupted)
     session.out.record(
         {
             "topic": target.topic,
@@ -117,7 +118,7 @@ def _failure(session: Session, account: Account, noun: str) -> str:
         what = f"{noun}{_numbers([account.failure.lines])}: {reason}"
     stored = f": {noun}{_numbers(account.stored)}" if account.stored else ""
     doubtful = f"; nobody can say of {noun}{_numbers(account.doubtful)}" if account.doubtful else ""
-    return f"{what}; {_events(account.dispatched)} went in{stored}{doubtful}"
+    return f"{what}; {_events(account.dispatched) if stored else 'nothing'} went in{stored}{doubtful}"
 
 
 def _numbers(ranges: list[LineRange]) -> str:

@@ -66,7 +66,7 @@ span_parser = _option_parser(parse_span)
 server_parser = _option_parser(_parse_server)
 
 Topic = Annotated[str, typer.Argument(metavar="TOPIC", help="The topic's name.", show_default=False)]
-Group = Annotated[str, typer.Option("--group", "-g", metavar="NAME", help="The group of the topic.")]
+Group = Annotated[str, typer.Option("--group", "-g", metavar="NAME", help="The group of the topic. Default: default.")]
 OneEngine = Annotated[
     Engine | None,
     typer.Option("--engine", metavar="ENGINE", help="local or redis. Default: the server's default engine."),

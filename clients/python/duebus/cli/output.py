@@ -12,7 +12,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["Output", "TerminalConsole", "clean", "payload_json", "payload_text"]
+__all__ = ["Output", "PipeClosedError", "TerminalConsole", "clean", "note", "payload_json", "payload_text", "silence"]
+
+
+class PipeClosedError(Exception):
+    """Nobody reads standard output any more. Not an OSError, of which Rich and Typer make a status of their own."""
 
 
 class TerminalConsole(Console):
@@ -23,7 +27,7 @@ class TerminalConsole(Console):
 
     def on_broken_pipe(self) -> NoReturn:
         """Rich would end the process with status 1."""
-        raise BrokenPipeError
+        raise PipeClosedError
 
 
 class Output:
@@ -69,8 +73,11 @@ class Output:
 
     @staticmethod
     def _write(text: str) -> None:
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
+        try:
+            sys.stdout.write(text + "\n")
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise PipeClosedError from None
 
 
 def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]], wide: str) -> Table:

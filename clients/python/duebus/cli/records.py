@@ -41,7 +41,7 @@ def event_record(event: EventInfo) -> Record:
 def delivery_record(delivery: Delivery, received_at: datetime) -> Record:
     """A delivery, and when it came."""
     return {
-        "id": delivery.event_id,
+        "event_id": delivery.event_id,
         "topic": delivery.topic,
         "group": delivery.group,
         **payload_json(delivery.data, delivery.content_type),

@@ -78,8 +78,9 @@ def serve(
     """Run a server.
 
     It goes on until SIGTERM, Ctrl-C or a stop drains it. What is not given comes from the environment
-    (DUEBUS_LISTEN and so on), then from the file, then from the defaults.     It prints one line when it
-    serves: "duebus ready on HOST:PORT engines=...".
+    (DUEBUS_LISTEN and so on), then from the file, then from the defaults.
+
+    It prints one line when it serves: "duebus ready on HOST:PORT engines=...".
     """
     flags = {name: _flag(value) for name, value in locals().items() if name != "as_json" and value not in (None, [])}
     with redirect_stdout(_ReadyAsJson(sys.stdout)) if as_json else nullcontext():

@@ -27,7 +27,7 @@ from duebus.cli.spans import format_span
 def subscribe(
     session: Session,
     topic: options.Topic,
-    group: options.Group = "default",
+    group: options.Group = "",
     no_ack: Annotated[
         bool,
         typer.Option(

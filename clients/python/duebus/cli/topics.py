@@ -11,7 +11,7 @@ from duebus.cli.spans import format_moment, format_span
 NO_GROUP = "(no group yet)"
 
 _GROUP_COLUMNS = ("GROUP", "SCHEDULED", "READY", "LEASED", "DEAD", "SUBSCRIBERS", "OLDEST READY")
-_RATE_COLUMNS = ("DISPATCHED/S", "DELIVERED/S", "ACKED/S", "NACKED/S")
+_RATE_COLUMNS = ("GROUP", "DISPATCHED/S", "DELIVERED/S", "ACKED/S", "NACKED/S")
 
 
 @connected
@@ -51,9 +51,10 @@ def topic(session: Session, name: options.Topic, engine: options.OneEngine = Non
     session.out.record(record_of(found))
     session.out.line(f"{found.topic} on {found.engine or 'an unknown engine'}: {found.queued} queued")
     session.out.line(_settings(found.config))
-    session.out.table(
-        (*_GROUP_COLUMNS, *_RATE_COLUMNS), [(*_group_cells(each), *_rate_cells(each)) for each in found.groups]
-    )
+    session.out.line()
+    session.out.table(_GROUP_COLUMNS, [_group_cells(each) for each in found.groups])
+    session.out.line()
+    session.out.table(_RATE_COLUMNS, [_rate_cells(each) for each in found.groups])
     rows = list(_subscriber_rows(found.groups))
     if rows:
         session.out.line()
@@ -79,7 +80,8 @@ def _kept(config: TopicConfig) -> str:
 
 def _rate_cells(group: GroupInfo) -> tuple[str, ...]:
     rates = group.rates
-    return tuple(f"{rate:.1f}" for rate in (rates.dispatched, rates.delivered, rates.acked, rates.nacked))
+    each_second = (rates.dispatched, rates.delivered, rates.acked, rates.nacked)
+    return (group.group or NO_GROUP, *(f"{rate:.1f}" for rate in each_second))
 
 
 def _subscriber_rows(groups: Iterable[GroupInfo]) -> Iterable[tuple[str, ...]]:

@@ -56,7 +56,7 @@ def load_worker(target: str) -> Worker:
     except Exception as error:
         raise CommandFailed(f"{target}: {_why(error)}") from error
     if not isinstance(found, Worker):
-        raise CommandFailed(f"{target} is a {type(found).__name__}, not a duebus.Worker")
+        raise CommandFailed(f"{target} is of type {type(found).__name__}, not a duebus.Worker")
     return found
 
 
@@ -66,9 +66,13 @@ def _why(error: Exception) -> str:
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next
     where = ""
-    if traceback is not None and "importlib" not in traceback.tb_frame.f_code.co_filename:
+    if traceback is not None and not _is_ours(traceback.tb_frame.f_code.co_filename):
         where = f" ({traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno})"
     return f"{type(error).__name__}: {error}{where}"
+
+
+def _is_ours(filename: str) -> bool:
+    return filename == __file__ or "importlib" in filename
 
 
 async def _serve(session: Session, found: Worker, target: str) -> None:
