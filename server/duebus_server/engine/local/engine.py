@@ -159,9 +159,13 @@ class LocalEngine:
 
     async def backlog(self, topic: str, group: str) -> int:
         """See ``Engine.backlog``."""
-        self._working_now()
+        now_us = self._working_now()
         record = self._find(topic, group)
-        return len(record.indexes[EventState.READY]) if record else 0
+        if record is None:
+            return 0
+        record.promote(now_us)
+        self._announce(topic, record)
+        return len(record.indexes[EventState.READY])
 
     # --- sessions ---------------------------------------------------------------------------------------------------
 
