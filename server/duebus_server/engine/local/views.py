@@ -8,6 +8,7 @@ from duebus_server.domain.errors import InvalidArgument, NotFound
 from duebus_server.domain.model import DEFAULT_GROUP
 from duebus_server.domain.states import EventState
 from duebus_server.domain.views import (
+    MAX_HISTORY,
     Attempt,
     AttemptOutcome,
     EventGroupInfo,
@@ -120,9 +121,10 @@ def _entry_info(group: Group, entry: Entry, history: Sequence[Attempt] = ()) -> 
 
 
 def _history(entry: Entry) -> Sequence[Attempt]:
-    """The attempts that have ended, and the one under way."""
+    """The attempts that have ended, and the one under way; the latest MAX_HISTORY of them."""
     ended = list(entry.history or ())
     if entry.lease is None:
         return ended
     lease = entry.lease
-    return [*ended, Attempt(entry.attempt, lease.started_us, None, lease.consumer, AttemptOutcome.UNDER_WAY)]
+    under_way = Attempt(entry.attempt, lease.started_us, None, lease.consumer, AttemptOutcome.UNDER_WAY)
+    return [*ended, under_way][-MAX_HISTORY:]
