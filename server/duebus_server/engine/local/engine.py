@@ -91,6 +91,8 @@ class LocalEngine:
         answers = [record.dispatch(request, now_us) for request in requests]
         for group in record.groups.values():
             self._announce(topic, group)
+        if record.is_idle():
+            del self._topics[topic]
         return answers
 
     async def lease(self, topic: str, group: str, session_id: str, request: LeaseRequest) -> LeaseBatch:
