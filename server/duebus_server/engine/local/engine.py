@@ -281,6 +281,8 @@ class LocalEngine:
 
     def _announce(self, topic: str, group: Group) -> None:
         """Tell the watcher which leases have ended, and when there is something to lease."""
+        if not group.name:
+            return  # events that no group has claimed are due to nobody
         self._announce_ended(group)
         due_us = group.next_due()
         if due_us is not None and self._watcher is not None:
