@@ -98,11 +98,8 @@ class LocalEngine:
     async def lease(self, topic: str, group: str, session_id: str, request: LeaseRequest) -> LeaseBatch:
         """See ``Engine.lease``."""
         now_us = self._working_now()
-        record = self._joined(topic, group)
+        record, session = self._joined(topic, group, session_id)
         config = self._topics[topic].config
-        session = record.sessions.get(session_id)
-        if session is None:
-            raise NotFound("session", session_id, topic=topic, group=group)
         record.promote(now_us)
         lease_us = config.lease_us if request.lease_us is None else request.lease_us
         leased = record.lease(session, request, lease_us, now_us)
@@ -184,8 +181,7 @@ class LocalEngine:
     ) -> list[AdoptedLease | LeaseFailureReason]:
         """See ``Engine.adopt``."""
         now_us = self._working_now()
-        record = self._joined(topic, group)
-        session = record.sessions[session_id]
+        record, session = self._joined(topic, group, session_id)
         expires_us = now_us + (self._topics[topic].config.lease_us if lease_us is None else lease_us)
         results: list[AdoptedLease | LeaseFailureReason] = []
         for ref in leases:
@@ -265,11 +261,15 @@ class LocalEngine:
         record = self._topics.get(topic)
         return record.groups.get(group) if record else None
 
-    def _joined(self, topic: str, group: str) -> Group:
+    def _joined(self, topic: str, group: str, session_id: str) -> tuple[Group, SessionRecord]:
+        """The group, and the session that has joined it."""
         record = self._find(topic, group)
         if record is None:
             raise NotFound("group", group, topic=topic)
-        return record
+        session = record.sessions.get(session_id)
+        if session is None:
+            raise NotFound("session", session_id, topic=topic, group=group)
+        return record, session
 
     @contextmanager
     def _settling(self, topic: str, group: str) -> Iterator[Group | None]:
