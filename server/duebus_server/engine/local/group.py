@@ -185,9 +185,12 @@ class Group:
         entry = self._held(ref, now_us)
         if not isinstance(entry, Entry):
             return entry
-        lease = self._end_lease(entry)
-        entry.lease = Lease(session.session_id, session.consumer, lease.fencing_token, lease.started_us)
-        session.held[lease.fencing_token] = entry
+        lease = entry.lease
+        assert lease is not None  # noqa: S101  # _held has seen it
+        if lease.session_id != session.session_id:
+            self._end_lease(entry)
+            entry.lease = Lease(session.session_id, session.consumer, lease.fencing_token, lease.started_us)
+            session.held[lease.fencing_token] = entry
         self._move(entry, EventState.LEASED, expires_us)
         return len(entry.event.body)
 
