@@ -28,7 +28,6 @@ from duebus_server.domain.model import (
 )
 from duebus_server.domain.states import EventState
 from duebus_server.engine.local import views
-from duebus_server.engine.local.records import SessionRecord
 from duebus_server.engine.local.topic import Topic
 
 if TYPE_CHECKING:
@@ -172,9 +171,7 @@ class LocalEngine:
         """See ``Engine.join``."""
         now_us = self._working_now()
         record = self._topic(topic, now_us).group(group, now_us)
-        record.sessions[subscriber.session_id] = SessionRecord(
-            subscriber.session_id, subscriber.consumer, subscriber.connected_us
-        )
+        record.sessions[subscriber.session_id] = subscriber
 
     async def adopt(
         self, topic: str, group: str, session_id: str, leases: Sequence[LeaseRef], lease_us: int | None
@@ -261,7 +258,7 @@ class LocalEngine:
         record = self._topics.get(topic)
         return record.groups.get(group) if record else None
 
-    def _joined(self, topic: str, group: str, session_id: str) -> tuple[Group, SessionRecord]:
+    def _joined(self, topic: str, group: str, session_id: str) -> tuple[Group, SubscriberInfo]:
         """The group, and the session that has joined it."""
         record = self._find(topic, group)
         if record is None:

@@ -15,12 +15,13 @@ from duebus_server.domain.model import (
     LeaseRequest,
     NackAction,
     NackRef,
+    SubscriberInfo,
 )
 from duebus_server.domain.states import EventState
 from duebus_server.domain.views import AttemptOutcome
 from duebus_server.engine.local.due_index import DueIndex
 from duebus_server.engine.local.meter import RateMeter
-from duebus_server.engine.local.records import Entry, Lease, SessionRecord, StoredEvent
+from duebus_server.engine.local.records import Entry, Lease, StoredEvent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,6 +53,8 @@ class Group:
     """The events of one group by state.
 
     Attributes:
+        held: what each session holds: session id -> fencing token -> entry. Leaving ends no lease, so a session may
+            hold some that is not in ``sessions`` any more.
         ended: leases that have ended and not yet been announced: session id -> fencing tokens.
         fencing_token: the last one given out.
     """
@@ -61,7 +64,8 @@ class Group:
         self.paused = False
         self.entries: dict[str, Entry] = {}
         self.indexes: dict[EventState, DueIndex[Entry]] = {state: DueIndex() for state in EventState}
-        self.sessions: dict[str, SessionRecord] = {}
+        self.sessions: dict[str, SubscriberInfo] = {}
+        self.held: dict[str, dict[int, Entry]] = {}
         self.ended: dict[str, list[int]] = {}
         self.fencing_token = 0
         self.dispatched = RateMeter(now_us)
@@ -127,7 +131,7 @@ class Group:
 
     # --- lease ------------------------------------------------------------------------------------------------------
 
-    def lease(self, session: SessionRecord, request: LeaseRequest, lease_us: int, now_us: int) -> list[LeasedEvent]:
+    def lease(self, session: SubscriberInfo, request: LeaseRequest, lease_us: int, now_us: int) -> list[LeasedEvent]:
         """READY -> LEASED for as many as the session has room for, the longest due first."""
         if self.paused:
             return []
@@ -144,12 +148,11 @@ class Group:
         self.delivered.mark(len(leased), now_us)
         return leased
 
-    def _lease_one(self, entry: Entry, session: SessionRecord, expires_us: int, now_us: int) -> LeasedEvent:
+    def _lease_one(self, entry: Entry, session: SubscriberInfo, expires_us: int, now_us: int) -> LeasedEvent:
         event = entry.event
         self.fencing_token += 1
         entry.attempt += 1
-        entry.lease = Lease(session.session_id, session.consumer, self.fencing_token, now_us)
-        session.held[self.fencing_token] = entry
+        self._begin_lease(entry, Lease(session.session_id, session.consumer, self.fencing_token, now_us))
         self._move(entry, EventState.LEASED, expires_us)
         return LeasedEvent(
             event.id,
@@ -180,7 +183,7 @@ class Group:
         """The leases expire at ``expires_us``."""
         return [self._extend_one(ref, expires_us, now_us) for ref in leases]
 
-    def adopt(self, ref: LeaseRef, session: SessionRecord, expires_us: int, now_us: int) -> LeaseFailureReason | int:
+    def adopt(self, ref: LeaseRef, session: SubscriberInfo, expires_us: int, now_us: int) -> LeaseFailureReason | int:
         """Move a lease to ``session`` and renew it; the size of the event's body, or why not."""
         entry = self._held(ref, now_us)
         if not isinstance(entry, Entry):
@@ -189,15 +192,14 @@ class Group:
         assert lease is not None  # noqa: S101  # _held has seen it
         if lease.session_id != session.session_id:
             self._end_lease(entry)
-            entry.lease = Lease(session.session_id, session.consumer, lease.fencing_token, lease.started_us)
-            session.held[lease.fencing_token] = entry
+            moved = Lease(session.session_id, session.consumer, lease.fencing_token, lease.started_us)
+            self._begin_lease(entry, moved)
         self._move(entry, EventState.LEASED, expires_us)
         return len(entry.event.body)
 
     def shorten(self, session_id: str, expires_us: int) -> None:
         """The leases of this session expire at ``expires_us`` at the latest."""
-        session = self.sessions.get(session_id)
-        for entry in session.held.values() if session is not None else ():
+        for entry in self.held.get(session_id, {}).values():
             if entry.at_us > expires_us:
                 self._move(entry, EventState.LEASED, expires_us)
 
@@ -267,14 +269,19 @@ class Group:
         own = entry.event.max_retries
         return self.retry_policy.max_retries if own is None else own
 
+    def _begin_lease(self, entry: Entry, lease: Lease) -> None:
+        entry.lease = lease
+        self.held.setdefault(lease.session_id, {})[lease.fencing_token] = entry
+
     def _end_lease(self, entry: Entry) -> Lease:
         lease = entry.lease
         assert lease is not None  # noqa: S101  # callers have seen the entry in LEASED
         entry.lease = None
         self.ended.setdefault(lease.session_id, []).append(lease.fencing_token)
-        session = self.sessions.get(lease.session_id)
-        if session is not None:
-            del session.held[lease.fencing_token]
+        held = self.held[lease.session_id]
+        del held[lease.fencing_token]
+        if not held:
+            del self.held[lease.session_id]
         return lease
 
     def _die(self, entry: Entry, now_us: int) -> None:

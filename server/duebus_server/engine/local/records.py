@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from duebus_server.domain.model import SubscriberInfo
 from duebus_server.domain.views import MAX_HISTORY, Attempt, AttemptOutcome
 
 if TYPE_CHECKING:
@@ -67,17 +66,3 @@ class Entry:
         history = self.history = self.history or []
         history.append(Attempt(self.attempt, lease.started_us, now_us, lease.consumer, outcome, error))
         del history[:-MAX_HISTORY]
-
-
-@dataclass(slots=True)
-class SessionRecord:
-    """A stream that has joined a group, and the entries it holds, by fencing token."""
-
-    session_id: str
-    consumer: str
-    connected_us: int
-    held: dict[int, Entry] = field(default_factory=dict)
-
-    def info(self) -> SubscriberInfo:
-        """The session as others see it."""
-        return SubscriberInfo(self.session_id, self.consumer, self.connected_us, len(self.held))

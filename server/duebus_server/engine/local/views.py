@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from duebus_server.domain.errors import InvalidArgument, NotFound
@@ -41,7 +42,7 @@ def group_info(group: Group, now_us: int) -> GroupInfo:
         group.name,
         group.paused,
         {state: len(index) for state, index in group.indexes.items()},
-        [session.info() for session in group.sessions.values()],
+        [replace(session, in_flight=len(group.held.get(name, ()))) for name, session in group.sessions.items()],
         max(0, now_us - oldest[0]) if oldest else None,
         Rates(
             group.dispatched.per_second(now_us),
