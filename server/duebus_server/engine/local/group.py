@@ -119,6 +119,10 @@ class Group:
             found.append(entry)
         return found
 
+    def _first_key(self, state: EventState) -> tuple[int, int] | None:
+        first = self.indexes[state].first()
+        return None if first is None else (first[0], first[1].event.seq)
+
     def _expire(self, entry: Entry, now_us: int) -> None:
         lease = self._end_lease(entry)
         entry.last_error = LEASE_EXPIRED
@@ -139,8 +143,11 @@ class Group:
         ready = self.indexes[EventState.READY]
         expires_us = now_us + lease_us
         bytes_left = request.max_bytes
+        to_come = self._first_key(EventState.SCHEDULED)
         while len(leased) < request.max_events and (first := ready.first()) is not None:
             entry = first[1]
+            if to_come is not None and (entry.at_us, entry.event.seq) > to_come:
+                break  # more is due than `promote` has moved, and comes before this one
             bytes_left -= len(entry.event.body)
             if bytes_left < 0 and (leased or not request.at_least_one):
                 break
