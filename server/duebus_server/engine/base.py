@@ -127,10 +127,17 @@ class Engine(Protocol):
     async def adopt(
         self, topic: str, group: str, session_id: str, leases: Sequence[LeaseRef], lease_us: int | None
     ) -> list[AdoptedLease | LeaseFailureReason]:
-        """Move leases to a session that has joined, and renew them as ``extend`` does."""
+        """Move leases to a session that has joined, and renew them as ``extend`` does.
+
+        Raises:
+            NotFound: the session has not joined the group, or the group was deleted.
+        """
 
     async def leave(self, topic: str, group: str, session_id: str) -> None:
-        """The session is gone from the group. Its leases stay until they are settled or run out."""
+        """The session is gone from the group. Its leases stay until they are settled or run out.
+
+        Harmless when the engine is stopped: streams may end after it.
+        """
 
     # --- administration ---------------------------------------------------------------------------------------------
 
