@@ -1,0 +1,66 @@
+"""What is printed, for people and for programs."""
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from duebus import Engine
+from duebus.cli.output import Output, clean, payload_json, payload_text
+from duebus.cli.records import record_of
+
+
+def test_a_json_payload_is_a_value_for_programs() -> None:
+    assert payload_json(b'{"id": 42}', "application/json") == {"data": {"id": 42}}
+    assert payload_json(b'{"id": 42}', "application/cloudevents+json") == {"data": {"id": 42}}
+
+
+def test_text_stays_text_even_when_it_looks_like_json() -> None:
+    assert payload_json(b"42", "text/plain; charset=utf-8") == {"data": "42"}
+
+
+def test_what_only_claims_to_be_json_is_text() -> None:
+    assert payload_json(b"{", "application/json") == {"data": "{"}
+    assert payload_json(b"NaN", "application/json") == {"data": "NaN"}
+
+
+def test_bytes_are_base64_for_programs_and_a_size_for_people() -> None:
+    assert payload_json(b"\xff\x00", "image/png") == {"data_base64": "/wA="}
+    assert payload_text(b"\xff\x00", "image/png") == "<2 bytes of image/png>"
+
+
+def test_what_would_move_a_terminal_is_escaped() -> None:
+    assert clean("a\x1b[2Jb\nc\u202e") == "a\\x1b[2Jb\\nc\\u202e"
+    assert clean("hällo wörld 日本") == "hällo wörld 日本"
+
+
+def test_a_table_in_a_pipe_is_aligned_and_never_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    Output().table(("ID", "DATA"), [("1", "x" * 300), ("22", "[bold]y")], wide="DATA")
+    assert capsys.readouterr().out == f"ID  DATA\n1   {'x' * 300}\n22  [bold]y\n"
+
+
+def test_a_record_is_printed_for_programs_only_and_a_line_for_people_only(capsys: pytest.CaptureFixture[str]) -> None:
+    for out in (Output(), Output(as_json=True)):
+        out.record({"text": "ä"})
+        out.line("a line")
+        out.table(("A",), [("a",)])
+    assert capsys.readouterr().out == 'a line\nA\na\n{"text": "ä"}\n'
+
+
+@dataclass
+class Thing:
+    engine: Engine
+    lease: timedelta
+    at: datetime | None
+    parts: tuple["Thing", ...] = ()
+
+
+def test_a_record_has_moments_in_utc_and_lengths_of_time_in_seconds() -> None:
+    part = Thing(Engine.LOCAL, timedelta(milliseconds=1500), None)
+    whole = Thing(Engine.REDIS, timedelta(0), datetime(2027, 1, 1, tzinfo=UTC), (part,))
+    assert json.loads(json.dumps(record_of(whole))) == {
+        "engine": "redis",
+        "lease_seconds": 0.0,
+        "at": "2027-01-01T00:00:00Z",
+        "parts": [{"engine": "local", "lease_seconds": 1.5, "at": None, "parts": []}],
+    }

@@ -1,0 +1,57 @@
+"""`duebus worker module:attribute` finds its Worker, or says in one line why not."""
+
+import sys
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from duebus import Worker
+from duebus.cli.failures import CommandFailed
+from duebus.cli.worker import load_worker
+
+SOURCE = """
+from types import SimpleNamespace
+from duebus import Worker
+worker = Worker()
+inside = SimpleNamespace(worker=worker)
+number = 3
+"""
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module in the current directory, which is not on the path."""
+    name = f"module_{uuid4().hex}"
+    (tmp_path / f"{name}.py").write_text(SOURCE)
+    (tmp_path / f"broken_{name}.py").write_text("\nraise LookupError('no\\nluck')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [each for each in sys.path if each])
+    return name
+
+
+@pytest.mark.parametrize("attribute", ["worker", "inside.worker"])
+def test_a_worker_is_found_in_the_current_directory(module: str, attribute: str) -> None:
+    assert isinstance(load_worker(f"{module}:{attribute}"), Worker)
+
+
+@pytest.mark.parametrize("target", ["", ":", "module", "module:", ":worker"])
+def test_a_target_needs_both_parts(target: str) -> None:
+    with pytest.raises(CommandFailed, match="is not MODULE:ATTRIBUTE"):
+        load_worker(target)
+
+
+def test_what_is_missing_is_named(module: str) -> None:
+    with pytest.raises(CommandFailed, match="No module named 'nowhere'"):
+        load_worker("nowhere:worker")
+    with pytest.raises(CommandFailed, match="has no attribute 'nothing'"):
+        load_worker(f"{module}:nothing")
+
+
+def test_what_is_no_worker_is_refused(module: str) -> None:
+    with pytest.raises(CommandFailed, match="is of type int, not a"):
+        load_worker(f"{module}:number")
+
+
+def test_a_module_that_fails_is_told_with_the_line_where_it_did(module: str) -> None:
+    with pytest.raises(CommandFailed, match=rf"LookupError: no\nluck \(.*broken_{module}.py:2\)"):
+        load_worker(f"broken_{module}:worker")
