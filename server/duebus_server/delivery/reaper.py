@@ -24,3 +24,5 @@ async def reap(engine: Engine, clock: Clock, interval_us: int) -> None:
             await engine.expire_leases()
         except DueBusError as error:
             log.warning("sweep failed", engine=engine.name, error=str(error))
+        except Exception:  # a sweep that fails must not be the last
+            log.exception("unexpected error", engine=engine.name)

@@ -142,19 +142,22 @@ class Session:
         seen_news = self._waker.news
         request = self.window.request(options.lease_us)
         batch = await self._engine.lease(options.topic, options.group, options.session_id, request)
-        if not batch.events and not batch.left_for_want_of_room:
+        if batch.events:
+            self._waker.took(batch.next_due_us)
+            self.window.hold_all(batch.events)
+            return Deliveries(batch.events)
+        if batch.left_for_want_of_room and batch.next_due_us is not None:
+            self._waker.sit_out(self.wake, batch.next_due_us, seen_news)
+        else:
             self._waker.line_up(self.wake, batch.next_due_us, seen_news)
-            return None
-        if batch.next_due_us is not None:  # what is left is for the next session in line
-            self._waker.due(batch.next_due_us)
-        if not batch.events:
-            return None  # `leases_ended` wakes
-        self.window.hold_all(batch.events)
-        return Deliveries(batch.events)
+        return None
 
     async def _heartbeat_if_due(self) -> Heartbeat | None:
         if self._clock.now_us() < self._sent_us + HEARTBEAT_US:
             return None
+        # While it is being sent, a turn would be lost on this session; afterwards it looks again.
+        self._waker.step_out(self.wake)
+        self._resting = False
         backlog = await self._engine.backlog(self.options.topic, self.options.group)
         return Heartbeat(self._engine.now_us(), backlog)
 

@@ -27,15 +27,24 @@ class Waker:
         self._clock = clock
         self._engine_now_us = engine_now_us
         self._line: dict[Wake, None] = {}
+        self._sitting_out: dict[Wake, int] = {}
         self._due_us: int | None = None
         self._timer: Timer | None = None
         self.news = 0
-        """Grows with every ``due``: whoever has leased before a change of it has not seen all there is."""
+        """Grows with every ``due`` and ``took``: whoever has leased before a change of it has not seen all there is."""
 
     def due(self, at_us: int) -> None:
         """Something is to be leased at ``at_us``, or now if that has passed."""
         self.news += 1
+        self._call_in(lambda too_large_us: at_us < too_large_us)
         self._arm(at_us)
+
+    def took(self, next_due_us: int | None) -> None:
+        """A session has leased something; what is due next is for those in line, also for those that sat out."""
+        self.news += 1
+        self._call_in(lambda _: True)
+        if next_due_us is not None:
+            self._arm(next_due_us)
 
     def line_up(self, wake: Wake, next_due_us: int | None, seen_news: int) -> None:
         """Wait for a turn: ``wake`` is called once, when something is due, at once if there is news already.
@@ -52,14 +61,35 @@ class Waker:
         if next_due_us is not None:
             self._arm(next_due_us)
 
+    def sit_out(self, wake: Wake, too_large_us: int, seen_news: int) -> None:
+        """Wait for a turn, but not for the event that is due at ``too_large_us``: back in line when it is another's.
+
+        Args:
+            wake: as in ``line_up``.
+            too_large_us: when the event was due that the session has no room for.
+            seen_news: as in ``line_up``.
+        """
+        if self.news != seen_news:
+            wake()
+            return
+        self._sitting_out[wake] = too_large_us
+        self._arm(too_large_us)
+
     def step_out(self, wake: Wake) -> None:
         """Wait no longer; harmless when not in line."""
         self._line.pop(wake, None)
+        self._sitting_out.pop(wake, None)
 
     def close(self) -> None:
         """Let go of the timer."""
         if self._timer is not None:
             self._timer.cancel()
+
+    def _call_in(self, concerns: Callable[[int], bool]) -> None:
+        """Put those that sat out back in line, where the event they had no room for is not what is due next now."""
+        for wake in [wake for wake, too_large_us in self._sitting_out.items() if concerns(too_large_us)]:
+            del self._sitting_out[wake]
+            self._line[wake] = None
 
     def _arm(self, at_us: int) -> None:
         if not self._line or (self._due_us is not None and self._due_us <= at_us):

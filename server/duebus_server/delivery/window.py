@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 MAX_FRAME_BYTES = 3 << 20
 """gRPC clients refuse messages over 4 MiB unless told otherwise; the rest is for what surrounds the events."""
 
+MAX_FRAME_EVENTS = 1_000
+"""No engine is busy for long with one lease call."""
+
 
 class Window:
     """At most ``max_events`` leases and ``max_bytes`` of event bodies at once.
@@ -35,7 +38,7 @@ class Window:
     def request(self, lease_us: int | None) -> LeaseRequest:
         """What fits into it, and into one frame."""
         return LeaseRequest(
-            max_events=self.max_events - len(self._held),
+            max_events=min(self.max_events - len(self._held), MAX_FRAME_EVENTS),
             max_bytes=min(self.max_bytes - self._bytes, MAX_FRAME_BYTES),
             at_least_one=not self._held,
             lease_us=lease_us,

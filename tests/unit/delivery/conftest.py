@@ -1,0 +1,180 @@
+"""Sessions on the real local engine, with a clock that the test moves and streams that it reads, or does not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import suppress
+from itertools import count
+from typing import TYPE_CHECKING
+
+import pytest
+from duebus_server.delivery.frames import Deliveries, Frame
+from duebus_server.delivery.session import SessionOptions
+from duebus_server.delivery.sessions import Sessions
+from duebus_server.delivery.window import Window
+from duebus_server.domain.clock import SECOND, ManualClock
+from duebus_server.domain.model import DispatchRequest, LeaseBatch, LeaseRef, LeaseRequest, NackRef
+from duebus_server.domain.views import GroupInfo, TopicConfig
+from duebus_server.engine.local import LocalEngine
+from support.builders import new_event
+from support.engines import START_US
+from support.workers import settle_down
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from duebus_server.delivery.session import Session
+    from duebus_server.domain.model import NewEvent
+
+TOPIC = "orders"
+GROUP = "billing"
+PLENTY = 1 << 30
+
+
+class CountingEngine(LocalEngine):
+    """The local engine; ``leases`` counts the lease calls of each session."""
+
+    leases: Counter[str]
+
+    async def lease(self, topic: str, group: str, session_id: str, request: LeaseRequest) -> LeaseBatch:
+        """As it is."""
+        self.leases[session_id] += 1
+        return await super().lease(topic, group, session_id, request)
+
+
+class Subscriber:
+    """One stream: it reads frames as they come, unless it is told to stop reading.
+
+    Attributes:
+        frames: what it was sent.
+        lost: what was lost of the leases that it said it held.
+    """
+
+    def __init__(self, session: Session, sessions: Sessions) -> None:
+        self.session = session
+        self.frames: list[Frame] = []
+        self.lost: list[LeaseRef] = []
+        self._sessions = sessions
+        self._reads = asyncio.Event()
+        self._reads.set()
+        self._stream: asyncio.Task[None] | None = None
+
+    async def start(self, held: Sequence[LeaseRef] = ()) -> None:
+        """Subscribe, and take what is there."""
+        self.lost = await self.session.join(held)
+        self._stream = asyncio.create_task(self._serve())
+        await settle_down()
+
+    def stop_reading(self) -> None:
+        """The next frame stays on its way, as it does with a reader whose buffers are full."""
+        self._reads.clear()
+
+    def go_on_reading(self) -> None:
+        """Take the frames again."""
+        self._reads.set()
+
+    async def vanish(self) -> None:
+        """The stream breaks."""
+        assert self._stream is not None
+        self._stream.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._stream
+
+    @property
+    def ended(self) -> bool:
+        """Whether the stream is over."""
+        return self._stream is not None and self._stream.done()
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of all events it was handed, in order."""
+        return [event.event_id for frame in self.frames if isinstance(frame, Deliveries) for event in frame.events]
+
+    @property
+    def leases(self) -> list[LeaseRef]:
+        """All leases it was handed, in order."""
+        deliveries = [frame for frame in self.frames if isinstance(frame, Deliveries)]
+        return [LeaseRef(event.event_id, event.fencing_token) for frame in deliveries for event in frame.events]
+
+    async def _serve(self) -> None:
+        try:
+            async for frame in self.session.frames():
+                await self._reads.wait()
+                self.frames.append(frame)
+        finally:
+            await self._sessions.close(self.session)
+
+
+class Bench:
+    """One engine with its sessions."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock(START_US)
+        self.engine = CountingEngine(self.clock, TopicConfig())
+        self.engine.leases = Counter()
+        self.sessions = Sessions(self.engine, self.clock)
+        self._names = count(1)
+        self._opened: list[Subscriber] = []
+
+    async def subscribe(
+        self,
+        max_events: int = 64,
+        max_bytes: int = PLENTY,
+        *,
+        group: str = GROUP,
+        held: Sequence[LeaseRef] = (),
+        lease_us: int = 30 * SECOND,
+        grace_us: int = SECOND,
+    ) -> Subscriber:
+        """A stream that waits for events."""
+        name = f"session-{next(self._names)}"
+        options = SessionOptions(name, TOPIC, group, "", lease_us, grace_us)
+        subscriber = Subscriber(self.sessions.open(options, Window(max_events, max_bytes)), self.sessions)
+        self._opened.append(subscriber)
+        await subscriber.start(held)
+        return subscriber
+
+    async def dispatch(self, *events: NewEvent | str) -> None:
+        """Store events, and let the sessions do what they do about it."""
+        made = [new_event(event) if isinstance(event, str) else event for event in events]
+        await self.engine.dispatch(TOPIC, [DispatchRequest(made)])
+        await settle_down()
+
+    async def ack(self, *leases: LeaseRef) -> None:
+        """Settle."""
+        assert await self.engine.ack(TOPIC, GROUP, leases) == [None] * len(leases)
+        await settle_down()
+
+    async def nack(self, *nacks: NackRef) -> None:
+        """Settle."""
+        assert await self.engine.nack(TOPIC, GROUP, nacks) == [None] * len(nacks)
+        await settle_down()
+
+    async def advance(self, by_us: int) -> None:
+        """Time passes."""
+        self.clock.advance(by_us)
+        await settle_down()
+
+    async def group(self) -> GroupInfo:
+        """The group from outside."""
+        return next(info for info in (await self.engine.get_topic(TOPIC)).groups if info.group == GROUP)
+
+    def lease_calls(self, subscriber: Subscriber) -> int:
+        """How often the session has asked the engine."""
+        return self.engine.leases[subscriber.session.options.session_id]
+
+    async def close(self) -> None:
+        """End what is open."""
+        for subscriber in self._opened:
+            await subscriber.vanish()
+        await self.engine.stop()
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    """A started engine with its sessions."""
+    bench = Bench()
+    await bench.engine.start()
+    yield bench
+    await bench.close()

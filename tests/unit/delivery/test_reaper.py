@@ -1,0 +1,73 @@
+"""The reaper: the safety net, at its interval, whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+from duebus_server.delivery.reaper import reap
+from duebus_server.domain.clock import SECOND, ManualClock
+from duebus_server.domain.errors import DispatcherNotWorking
+from duebus_server.domain.states import EventState
+from duebus_server.domain.views import TopicConfig
+from duebus_server.engine.local import LocalEngine
+from support.engines import START_US
+from support.workers import settle_down
+
+if TYPE_CHECKING:
+    from unit.delivery.conftest import Bench
+
+
+class FailingEngine(LocalEngine):
+    """Its sweeps fail as the test says."""
+
+    sweeps = 0
+    error: Exception | None = None
+
+    async def expire_leases(self) -> None:
+        """Fails."""
+        self.sweeps += 1
+        if self.error is not None:
+            raise self.error
+
+
+async def test_a_lease_that_nobody_asks_about_expires_by_the_sweep(bench: Bench) -> None:
+    subscriber = await bench.subscribe(max_events=1, lease_us=SECOND)
+    await bench.dispatch("a")
+    sweep = asyncio.create_task(reap(bench.engine, bench.clock, 2 * SECOND))
+    await settle_down()
+    await bench.advance(2 * SECOND)
+    assert subscriber.ids == ["a", "a"], "a full session does not look by itself"
+    assert (await bench.group()).counts[EventState.LEASED] == 1
+    sweep.cancel()
+
+
+async def test_a_sweep_that_fails_is_not_the_last() -> None:
+    clock = ManualClock(START_US)
+    engine = FailingEngine(clock, TopicConfig())
+    engine.error = DispatcherNotWorking("out of reach")
+    sweep = asyncio.create_task(reap(engine, clock, SECOND))
+    for swept in range(4):
+        await settle_down()
+        assert engine.sweeps == swept
+        clock.advance(SECOND)
+    sweep.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sweep
+
+
+async def test_not_even_an_error_that_nobody_foresaw_ends_the_sweeps() -> None:
+    clock = ManualClock(START_US)
+    engine = FailingEngine(clock, TopicConfig())
+    engine.error = RuntimeError("a bug")
+    sweep = asyncio.create_task(reap(engine, clock, SECOND))
+    for _ in range(3):
+        await settle_down()
+        clock.advance(SECOND)
+    await settle_down()
+    assert engine.sweeps == 3
+    sweep.cancel()
+    with suppress(asyncio.CancelledError):
+        await sweep

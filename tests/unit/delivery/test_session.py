@@ -1,0 +1,267 @@
+"""A session: what its window allows, as soon as it is due, and no question asked for nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from duebus_server.delivery.frames import Deliveries, Heartbeat
+from duebus_server.domain.clock import SECOND
+from duebus_server.domain.model import LeaseRef
+from duebus_server.domain.states import EventState
+from support.builders import new_event
+from support.workers import settle_down
+
+if TYPE_CHECKING:
+    from unit.delivery.conftest import Bench
+
+
+async def test_what_is_ready_comes_in_one_frame(bench: Bench) -> None:
+    await bench.dispatch("a", "b", "c")
+    subscriber = await bench.subscribe()
+    assert subscriber.ids == ["a", "b", "c"]
+    assert len(subscriber.frames) == 1
+
+
+async def test_an_event_reaches_a_waiting_session_when_it_is_due_not_before(bench: Bench) -> None:
+    subscriber = await bench.subscribe()
+    await bench.dispatch(new_event("late", delay_us=5 * SECOND))
+    await bench.advance(5 * SECOND - 1)
+    assert subscriber.ids == []
+    await bench.advance(1)
+    assert subscriber.ids == ["late"]
+
+
+async def test_a_sooner_event_does_not_lose_the_later_one(bench: Bench) -> None:
+    subscriber = await bench.subscribe()
+    await bench.dispatch(new_event("late", delay_us=5 * SECOND))
+    await bench.dispatch(new_event("soon", delay_us=2 * SECOND))
+    await bench.advance(2 * SECOND)
+    assert subscriber.ids == ["soon"]
+    await bench.advance(3 * SECOND)
+    assert subscriber.ids == ["soon", "late"]
+
+
+async def test_one_event_asks_the_engine_of_one_session(bench: Bench) -> None:
+    waiting = [await bench.subscribe() for _ in range(5)]
+    before = [bench.lease_calls(each) for each in waiting]
+    await bench.dispatch("a")
+    asked = [bench.lease_calls(each) - was for each, was in zip(waiting, before, strict=True)]
+    assert waiting[0].ids == ["a"]
+    assert asked == [2, 0, 0, 0, 0], "once for the event, once to see that there is no other"
+
+
+async def test_a_burst_wakes_as_many_sessions_as_it_needs(bench: Bench) -> None:
+    waiting = [await bench.subscribe(max_events=2) for _ in range(5)]
+    await bench.dispatch("a", "b", "c", "d", "e")
+    assert [each.ids for each in waiting] == [["a", "b"], ["c", "d"], ["e"], [], []]
+
+
+async def test_sessions_take_turns(bench: Bench) -> None:
+    waiting = [await bench.subscribe() for _ in range(3)]
+    for name in ("a", "b", "c", "d"):
+        await bench.dispatch(name)
+    assert [each.ids for each in waiting] == [["a", "d"], ["b"], ["c"]]
+
+
+async def test_a_settle_makes_room_at_once(bench: Bench) -> None:
+    subscriber = await bench.subscribe(max_events=1)
+    await bench.dispatch("a", "b")
+    assert subscriber.ids == ["a"]
+    await bench.ack(subscriber.leases[0])
+    assert subscriber.ids == ["a", "b"]
+
+
+async def test_a_full_session_asks_for_nothing(bench: Bench) -> None:
+    subscriber = await bench.subscribe(max_events=1)
+    await bench.dispatch("a")
+    before = bench.lease_calls(subscriber)
+    for number in range(20):
+        await bench.dispatch(f"more-{number}")
+    await bench.advance(SECOND)
+    assert bench.lease_calls(subscriber) == before
+
+
+async def test_a_session_without_room_for_the_next_event_does_not_ask_again_and_again(bench: Bench) -> None:
+    subscriber = await bench.subscribe(max_bytes=100)
+    await bench.dispatch(new_event("small", body=b"x" * 60))
+    await bench.dispatch(new_event("large", body=b"x" * 80))
+    before = bench.lease_calls(subscriber)
+    for _ in range(20):
+        await bench.dispatch(new_event(body=b"x" * 80))
+        await bench.advance(SECOND // 10)
+    assert bench.lease_calls(subscriber) == before
+    assert subscriber.ids == ["small"]
+
+    await bench.ack(subscriber.leases[0])
+    assert subscriber.ids == ["small", "large"]
+
+
+async def test_a_session_without_room_for_the_next_event_leaves_it_to_another(bench: Bench) -> None:
+    tight = await bench.subscribe(max_bytes=100)
+    await bench.dispatch(new_event("small", body=b"x" * 60))
+    roomy = await bench.subscribe()
+    await bench.dispatch(new_event("large", body=b"x" * 80))
+    assert (tight.ids, roomy.ids) == (["small"], ["large"])
+
+
+async def test_a_session_with_room_for_a_small_event_gets_it_when_another_took_the_large_one(bench: Bench) -> None:
+    """It must not wait until it has settled what it holds: that may take hours, and the event is due now."""
+    tight = await bench.subscribe(max_bytes=100)
+    await bench.dispatch(new_event("held", body=b"x" * 60))
+    await bench.dispatch(new_event("large", body=b"x" * 80))  # tight has no room for it...
+    other = await bench.subscribe(max_events=1)
+    assert other.ids == ["large"]  # ...and now it is gone
+
+    await bench.dispatch(new_event("small", body=b"x" * 30))
+    assert tight.ids == ["held", "small"]
+
+
+async def test_a_session_with_room_for_a_small_event_gets_it_when_it_comes_back_before_the_large_one(
+    bench: Bench,
+) -> None:
+    """The small event was leased to another session, which vanishes: its old place is before the large one."""
+    other = await bench.subscribe(max_events=1, grace_us=0)
+    await bench.dispatch(new_event("small", body=b"x" * 30))
+    tight = await bench.subscribe(max_bytes=100)
+    await bench.dispatch(new_event("held", body=b"x" * 60))
+    await bench.advance(SECOND)
+    await bench.dispatch(new_event("large", body=b"x" * 80))
+    assert (tight.ids, other.ids) == (["held"], ["small"])
+
+    await other.vanish()
+    await bench.engine.expire_leases()
+    await settle_down()
+    assert tight.ids == ["held", "small"]
+
+
+async def test_many_sessions_without_room_ask_once_when_the_head_of_the_queue_changes(bench: Bench) -> None:
+    tight = [await bench.subscribe(max_bytes=100) for _ in range(5)]
+    for number in range(5):
+        await bench.dispatch(new_event(f"held-{number}", body=b"x" * 60))
+    assert [each.ids for each in tight] == [[f"held-{number}"] for number in range(5)]
+    await bench.dispatch(*[new_event(f"large-{number}", body=b"x" * 80) for number in range(3)])
+    before = [bench.lease_calls(each) for each in tight]
+    await bench.subscribe(max_events=1)
+    asked = [bench.lease_calls(each) - was for each, was in zip(tight, before, strict=True)]
+    assert max(asked) <= 1, asked
+
+
+async def test_more_than_one_frame_carries_comes_in_several(bench: Bench) -> None:
+    mebibyte = b"x" * (1 << 20)
+    await bench.dispatch(*[new_event(f"e{number}", body=mebibyte) for number in range(4)])
+    subscriber = await bench.subscribe()
+    assert [len(frame.events) for frame in subscriber.frames if isinstance(frame, Deliveries)] == [3, 1]
+
+
+async def test_an_expired_lease_comes_again_to_a_session_that_waits(bench: Bench) -> None:
+    subscriber = await bench.subscribe(lease_us=3 * SECOND)
+    await bench.dispatch("a")
+    await bench.advance(3 * SECOND - 1)
+    assert subscriber.ids == ["a"]
+    await bench.advance(1)
+    assert subscriber.ids == ["a", "a"]
+    assert subscriber.leases[1].fencing_token > subscriber.leases[0].fencing_token
+
+
+# --- the end ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_broken_stream_costs_the_grace_not_the_lease(bench: Bench) -> None:
+    lost = await bench.subscribe(grace_us=SECOND)
+    other = await bench.subscribe()
+    await bench.dispatch("a")
+    await lost.vanish()
+    await bench.advance(SECOND - 1)
+    assert other.ids == []
+    await bench.advance(1)
+    assert other.ids == ["a"]
+
+
+async def test_a_session_that_is_woken_and_ends_passes_its_turn_on(bench: Bench) -> None:
+    """Given a session that is woken for an event; when its stream breaks before it has asked, the next one gets it."""
+    first, second = await bench.subscribe(), await bench.subscribe()
+    bench.sessions.due("orders", "billing", bench.clock.now_us())  # `first` is woken, but has not run yet
+    assert first.session._stirred.is_set()
+    assert first._stream is not None
+    first._stream.cancel()
+    await bench.dispatch("a")
+    assert second.ids == ["a"]
+
+
+async def test_a_session_that_ends_is_gone_from_the_group(bench: Bench) -> None:
+    subscriber = await bench.subscribe()
+    assert len((await bench.group()).subscribers) == 1
+    await subscriber.vanish()
+    assert (await bench.group()).subscribers == []
+
+
+async def test_leases_named_by_a_new_session_move_to_it(bench: Bench) -> None:
+    old = await bench.subscribe(max_events=1)
+    await bench.dispatch("a", "b")
+    new = await bench.subscribe(max_events=1, held=[old.leases[0], LeaseRef("gone", 99)])
+    assert new.lost == [LeaseRef("gone", 99)]
+    assert new.ids == [], "what it brought along fills its window"
+    assert old.ids == ["a", "b"], "and the old one has room again"
+
+    await old.vanish()
+    await bench.advance(2 * SECOND)
+    assert (await bench.group()).counts[EventState.LEASED] == 1, "only b was the old one's to lose"
+    await bench.ack(old.leases[0])
+    assert new.ids == ["b"]
+
+
+# --- heartbeats -------------------------------------------------------------------------------------------------------
+
+
+def heartbeats(frames: list[object]) -> list[Heartbeat]:
+    return [frame for frame in frames if isinstance(frame, Heartbeat)]
+
+
+async def test_a_heartbeat_comes_after_ten_seconds_of_silence_and_every_ten_after(bench: Bench) -> None:
+    subscriber = await bench.subscribe()
+    began_us = bench.clock.now_us()
+    for _ in range(35):
+        await bench.advance(SECOND)
+    sent = heartbeats(list(subscriber.frames))
+    assert [(each.server_time_us - began_us) // SECOND for each in sent] == [10, 20, 30]
+    assert len(subscriber.frames) == 3
+
+
+async def test_deliveries_put_the_heartbeat_off(bench: Bench) -> None:
+    subscriber = await bench.subscribe()
+    await bench.advance(9 * SECOND)
+    await bench.dispatch("a")
+    await bench.advance(9 * SECOND)
+    assert heartbeats(list(subscriber.frames)) == []
+    await bench.advance(SECOND)
+    assert len(heartbeats(list(subscriber.frames))) == 1
+
+
+async def test_a_heartbeat_says_how_many_events_wait(bench: Bench) -> None:
+    subscriber = await bench.subscribe(max_events=1)
+    await bench.dispatch("a", "b", "c", new_event("later", delay_us=60 * SECOND))
+    await bench.advance(10 * SECOND)
+    (heartbeat,) = heartbeats(list(subscriber.frames))
+    assert heartbeat.backlog == 2
+
+
+async def test_a_session_whose_heartbeat_is_still_on_its_way_leaves_events_to_others(bench: Bench) -> None:
+    """A reader that has stopped reading must not be given a turn that it can't use."""
+    stuck = await bench.subscribe()
+    stuck.stop_reading()
+    await bench.advance(5 * SECOND)
+    other = await bench.subscribe()
+    await bench.advance(5 * SECOND)
+    await bench.dispatch("a")
+    assert other.ids == ["a"]
+
+    stuck.go_on_reading()
+    await bench.dispatch("b", "c")
+    assert sorted(stuck.ids + other.ids) == ["a", "b", "c"]
+
+
+async def test_a_session_that_ended_has_no_timer_left(bench: Bench) -> None:
+    subscriber = await bench.subscribe()
+    await subscriber.vanish()
+    await bench.advance(100 * SECOND)
+    assert not [timer for _, _, timer in bench.clock._timers if timer._callback is not None]

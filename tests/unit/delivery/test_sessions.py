@@ -1,0 +1,162 @@
+"""All sessions of an engine: opened, told of what ended, drained; nothing is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from duebus_server.delivery.frames import Closing, ClosingReason, Deliveries
+from duebus_server.domain.clock import SECOND
+from duebus_server.domain.model import NackAction, NackRef
+from duebus_server.domain.states import EventState
+from support.workers import settle_down
+
+if TYPE_CHECKING:
+    from unit.delivery.conftest import Bench, Subscriber
+
+DRAINING = Closing(ClosingReason.DRAINING, SECOND)
+
+
+async def draining(bench: Bench, timeout_us: int = 30 * SECOND) -> asyncio.Task[int]:
+    """A drain that is under way."""
+    drain = asyncio.create_task(bench.sessions.drain(timeout_us))
+    await settle_down()
+    return drain
+
+
+def closed(subscriber: Subscriber) -> bool:
+    """The stream got its closing frame as the last one, and is over."""
+    return subscriber.frames[-1:] == [DRAINING] and subscriber.ended
+
+
+# --- nothing is left behind -------------------------------------------------------------------------------------------
+
+
+async def test_sessions_that_come_and_go_leave_nothing(bench: Bench) -> None:
+    for _ in range(50):
+        subscriber = await bench.subscribe()
+        await subscriber.vanish()
+    assert (bench.sessions._sessions, bench.sessions._wakers, bench.sessions._open_in) == ({}, {}, {})
+
+
+async def test_groups_wake_each_their_own(bench: Bench) -> None:
+    one, other = await bench.subscribe(group="one"), await bench.subscribe(group="other")
+    await bench.dispatch("a")
+    assert (one.ids, other.ids) == (["a"], ["a"])
+    await one.vanish()
+    await bench.dispatch("b")
+    assert other.ids == ["a", "b"]
+    assert list(bench.sessions._wakers) == [("orders", "other")]
+
+
+async def test_word_of_groups_and_sessions_that_are_gone_is_passed_over(bench: Bench) -> None:
+    bench.sessions.due("no such topic", "billing", 0)
+    bench.sessions.leases_ended("no such session", [1])
+
+
+# --- drain ------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_drain_of_idle_streams_ends_at_once(bench: Bench) -> None:
+    idle = [await bench.subscribe(), await bench.subscribe(group="other")]
+    drain = await draining(bench)
+    assert drain.done()
+    assert await drain == 0
+    assert all(closed(each) for each in idle)
+
+
+async def test_a_drain_without_streams_ends_at_once(bench: Bench) -> None:
+    assert await (await draining(bench)) == 0
+
+
+async def test_a_drain_waits_for_settles_and_ends_with_the_last(bench: Bench) -> None:
+    subscriber = await bench.subscribe()
+    await bench.dispatch("a", "b")
+    drain = await draining(bench)
+    assert closed(subscriber)
+    await bench.ack(subscriber.leases[0])
+    assert not drain.done()
+    await bench.nack(NackRef(subscriber.leases[1]))
+    assert await drain == 0
+
+
+async def test_a_drain_gives_back_what_is_not_settled_in_time_without_counting_it(bench: Bench) -> None:
+    subscriber = await bench.subscribe()
+    await bench.dispatch("a", "b", "c")
+    drain = await draining(bench, 5 * SECOND)
+    await bench.ack(subscriber.leases[0])
+    await bench.advance(5 * SECOND - 1)
+    assert not drain.done()
+    await bench.advance(1)
+    assert await drain == 2
+    group = await bench.group()
+    assert (group.counts[EventState.READY], group.counts[EventState.LEASED]) == (2, 0)
+    assert (await bench.engine.get_event("orders", "b")).groups[0].attempts == 0
+
+
+async def test_a_drain_without_time_gives_all_back_at_once(bench: Bench) -> None:
+    subscriber = await bench.subscribe()
+    await bench.dispatch("a", "b")
+    assert await (await draining(bench, 0)) == 2
+    assert closed(subscriber)
+    assert (await bench.group()).counts[EventState.READY] == 2
+
+
+async def test_while_draining_nothing_more_is_handed_out(bench: Bench) -> None:
+    subscriber = await bench.subscribe(max_events=1)
+    await bench.dispatch("a", "b")
+    await draining(bench)
+    await bench.ack(subscriber.leases[0])
+    assert subscriber.ids == ["a"]
+    assert (await bench.group()).counts[EventState.READY] == 1
+
+
+async def test_what_is_released_while_draining_is_not_handed_out_again(bench: Bench) -> None:
+    subscriber = await bench.subscribe()
+    await bench.dispatch("a")
+    drain = await draining(bench)
+    await bench.nack(NackRef(subscriber.leases[0], NackAction.RELEASE))
+    assert await drain == 0
+    assert subscriber.ids == ["a"]
+
+
+async def test_a_lease_that_runs_out_while_draining_is_not_waited_for(bench: Bench) -> None:
+    await bench.subscribe(lease_us=2 * SECOND)
+    await bench.dispatch("a")
+    drain = await draining(bench, 30 * SECOND)
+    await bench.advance(2 * SECOND)
+    await bench.engine.expire_leases()
+    await settle_down()
+    assert await drain == 0
+
+
+async def test_a_reader_that_has_stopped_reading_does_not_hold_up_a_drain(bench: Bench) -> None:
+    stuck = await bench.subscribe()
+    stuck.stop_reading()
+    await bench.dispatch("a")
+    drain = await draining(bench, 5 * SECOND)
+    await bench.advance(5 * SECOND)
+    assert await drain == 1
+    stuck.go_on_reading()
+    await settle_down()
+    assert [type(frame) for frame in stuck.frames] == [Deliveries, Closing]
+
+
+async def test_a_stream_that_is_opened_while_draining_is_closed_with_its_first_frame(bench: Bench) -> None:
+    await draining(bench)
+    late = await bench.subscribe()
+    assert late.frames == [DRAINING]
+    assert late.ended
+
+
+async def test_a_worker_that_goes_on_after_the_closing_frame_keeps_its_leases_until_the_drain_ends(
+    bench: Bench,
+) -> None:
+    """Ending a stream after `closing` is what the worker should do: its leases are not cut to the grace."""
+    subscriber = await bench.subscribe(grace_us=SECOND)
+    await bench.dispatch("a")
+    drain = await draining(bench, 30 * SECOND)
+    assert subscriber.ended
+    await bench.advance(10 * SECOND)
+    await bench.ack(subscriber.leases[0])
+    assert await drain == 0

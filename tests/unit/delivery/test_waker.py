@@ -1,0 +1,215 @@
+"""The waker: one session at a time, in order, at the time that is due, and none is forgotten."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from duebus_server.delivery.waker import Waker
+from duebus_server.domain.clock import SECOND, ManualClock
+from support.engines import START_US
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Line:
+    """A waker with sessions that only write down when they were woken."""
+
+    def __init__(self, engine_ahead_us: int = 0) -> None:
+        self.clock = ManualClock(START_US)
+        self.waker = Waker(self.clock, lambda: self.clock.now_us() + engine_ahead_us)
+        self.woken: list[tuple[str, int]] = []
+        self._wakes: dict[str, Callable[[], None]] = {}
+
+    def wake_of(self, name: str) -> Callable[[], None]:
+        """The one callback of this session."""
+        return self._wakes.setdefault(name, lambda: self.woken.append((name, self.clock.now_us() - START_US)))
+
+    def line_up(self, name: str, next_due_us: int | None = None) -> None:
+        """The session has leased, seen nothing, and waits."""
+        self.waker.line_up(self.wake_of(name), next_due_us, self.waker.news)
+
+    def sit_out(self, name: str, too_large_us: int) -> None:
+        """The session has leased, and had no room for what is due first."""
+        self.waker.sit_out(self.wake_of(name), too_large_us, self.waker.news)
+
+    def due(self, after_us: int = 0) -> None:
+        """The engine's word."""
+        self.waker.due(self.clock.now_us() + after_us)
+
+
+@pytest.fixture
+def line() -> Line:
+    return Line()
+
+
+def test_an_event_wakes_the_one_session_that_has_waited_longest(line: Line) -> None:
+    for name in ("a", "b", "c"):
+        line.line_up(name)
+    line.due()
+    assert line.woken == [("a", 0)]
+    line.due()
+    assert line.woken == [("a", 0), ("b", 0)]
+
+
+def test_a_woken_session_that_lines_up_again_goes_to_the_end(line: Line) -> None:
+    line.line_up("a")
+    line.line_up("b")
+    line.due()
+    line.line_up("a")
+    line.due()
+    line.due()
+    assert [name for name, _ in line.woken] == ["a", "b", "a"]
+
+
+def test_nobody_is_woken_before_the_time_and_one_is_at_it(line: Line) -> None:
+    line.line_up("a")
+    line.line_up("b")
+    line.due(after_us=SECOND)
+    line.clock.advance(SECOND - 1)
+    assert line.woken == []
+    line.clock.advance(1)
+    assert line.woken == [("a", SECOND)]
+
+
+def test_what_is_due_sooner_moves_the_alarm_forward(line: Line) -> None:
+    line.line_up("a", START_US + 10 * SECOND)
+    line.due(after_us=2 * SECOND)
+    line.clock.advance(2 * SECOND)
+    assert line.woken == [("a", 2 * SECOND)]
+
+
+def test_what_is_due_later_leaves_the_alarm_alone(line: Line) -> None:
+    line.line_up("a", START_US + 2 * SECOND)
+    line.due(after_us=10 * SECOND)
+    line.clock.advance(10 * SECOND)
+    assert line.woken == [("a", 2 * SECOND)]
+
+
+def test_an_alarm_that_was_moved_forward_rings_once(line: Line) -> None:
+    line.line_up("a", START_US + 10 * SECOND)
+    line.line_up("b")
+    line.due(after_us=2 * SECOND)
+    line.clock.advance(60 * SECOND)
+    assert line.woken == [("a", 2 * SECOND)], "b is a's to wake, when a has seen that more is due"
+
+
+def test_an_alarm_is_kept_for_those_behind_one_who_is_woken_for_something_else(line: Line) -> None:
+    """Given two who wait for a late event; when one is woken for another, it leases, and says what is due next."""
+    late_us = START_US + 10 * SECOND
+    line.line_up("a", late_us)
+    line.line_up("b", late_us)
+    line.due()
+    assert line.woken == [("a", 0)]
+    line.waker.due(late_us)
+    line.clock.advance(10 * SECOND)
+    assert line.woken == [("a", 0), ("b", 10 * SECOND)]
+
+
+def test_an_alarm_set_when_one_lines_up_rings_without_any_news(line: Line) -> None:
+    line.line_up("a", START_US + SECOND)
+    line.clock.advance(SECOND)
+    assert line.woken == [("a", SECOND)]
+
+
+def test_news_between_a_lease_and_lining_up_is_not_lost(line: Line) -> None:
+    seen = line.waker.news  # the session asks the engine, which has nothing yet...
+    line.due()  # ...and before the answer is there, an event comes while nobody is in line
+    line.waker.line_up(line.wake_of("a"), None, seen)
+    assert line.woken == [("a", 0)]
+
+
+def test_news_is_seen_once(line: Line) -> None:
+    line.due()
+    line.line_up("a")
+    assert line.woken == []
+
+
+def test_a_session_that_steps_out_is_passed_over(line: Line) -> None:
+    line.line_up("a")
+    line.line_up("b")
+    line.waker.step_out(line.wake_of("a"))
+    line.waker.step_out(line.wake_of("never in line"))
+    line.due()
+    assert line.woken == [("b", 0)]
+
+
+def test_nothing_is_armed_while_nobody_waits(line: Line) -> None:
+    line.due(after_us=SECOND)
+    assert line.waker._timer is None
+    line.clock.advance(SECOND)
+    line.line_up("a")
+    assert line.woken == []
+
+
+def test_a_closed_waker_wakes_nobody(line: Line) -> None:
+    line.line_up("a", START_US + SECOND)
+    line.waker.close()
+    line.clock.advance(SECOND)
+    assert line.woken == []
+
+
+def test_due_times_are_of_the_engines_clock() -> None:
+    """An engine whose clock is 3 s ahead: what is due at its 10 s is due in 7 s."""
+    line = Line(engine_ahead_us=3 * SECOND)
+    line.line_up("a", START_US + 10 * SECOND)
+    line.clock.advance(7 * SECOND - 1)
+    assert line.woken == []
+    line.clock.advance(1)
+    assert line.woken == [("a", 7 * SECOND)]
+
+
+# --- those that have no room for what is due next ---------------------------------------------------------------------
+
+
+def test_one_that_sits_out_is_not_woken_for_the_event_it_has_no_room_for(line: Line) -> None:
+    line.sit_out("a", START_US)
+    for _ in range(3):
+        line.due()
+    line.clock.advance(SECOND)
+    assert line.woken == []
+
+
+def test_one_that_sits_out_leaves_the_event_to_the_next_in_line(line: Line) -> None:
+    line.line_up("b")
+    line.sit_out("a", START_US)
+    assert [name for name, _ in line.woken] == ["b"]
+
+
+def test_when_the_large_event_is_taken_those_that_sat_out_are_back_in_line(line: Line) -> None:
+    line.sit_out("a", START_US)
+    line.sit_out("b", START_US)
+    line.waker.took(None)
+    assert line.woken == [], "nothing is due"
+    line.due()
+    line.due()
+    assert [name for name, _ in line.woken] == ["a", "b"]
+
+
+def test_when_the_large_event_is_taken_and_more_is_due_the_first_that_sat_out_is_woken(line: Line) -> None:
+    line.sit_out("a", START_US)
+    line.sit_out("b", START_US)
+    line.waker.took(START_US)
+    assert [name for name, _ in line.woken] == ["a"]
+
+
+def test_what_is_due_before_the_large_event_is_worth_a_look(line: Line) -> None:
+    line.sit_out("a", START_US)
+    line.waker.due(START_US - 1)
+    assert [name for name, _ in line.woken] == ["a"]
+
+
+def test_news_between_a_lease_and_sitting_out_is_not_lost(line: Line) -> None:
+    seen = line.waker.news
+    line.waker.took(None)  # another session has taken the large event meanwhile
+    line.waker.sit_out(line.wake_of("a"), START_US, seen)
+    assert [name for name, _ in line.woken] == ["a"]
+
+
+def test_one_that_sat_out_and_steps_out_is_passed_over(line: Line) -> None:
+    line.sit_out("a", START_US)
+    line.waker.step_out(line.wake_of("a"))
+    line.waker.took(START_US)
+    line.due()
+    assert line.woken == []

@@ -1,0 +1,89 @@
+"""The window: how much one stream may hold."""
+
+from __future__ import annotations
+
+import pytest
+from duebus_server.delivery.window import MAX_FRAME_BYTES, Window
+from duebus_server.domain.model import LeasedEvent, LeaseRef
+
+
+def leased(fencing_token: int, size: int) -> LeasedEvent:
+    return LeasedEvent(f"event-{fencing_token}", b"x" * size, fencing_token, 1, 0, 0, 0, "")
+
+
+def test_an_empty_window_asks_for_all_it_may_hold_and_at_least_one() -> None:
+    request = Window(64, 1_000).request(30)
+    assert (request.max_events, request.max_bytes, request.at_least_one, request.lease_us) == (64, 1_000, True, 30)
+
+
+def test_what_is_held_is_taken_off() -> None:
+    window = Window(64, 1_000)
+    window.hold_all([leased(1, 100), leased(2, 200)])
+    request = window.request(None)
+    assert (request.max_events, request.max_bytes, request.at_least_one) == (62, 700, False)
+
+
+def test_no_request_is_for_more_than_one_frame_carries() -> None:
+    assert Window(64, 1 << 30).request(None).max_bytes == MAX_FRAME_BYTES
+
+
+def test_no_request_is_for_so_many_events_that_an_engine_would_be_busy_with_it() -> None:
+    window = Window(100_000, 1 << 30)
+    assert window.request(None).max_events == 1_000
+    window.hold_all([leased(number, 1) for number in range(99_500)])
+    assert window.request(None).max_events == 500
+
+
+def test_there_is_room_until_the_number_of_events_is_reached() -> None:
+    window = Window(2, 1_000)
+    window.hold(1, "a", 1)
+    assert window.has_room()
+    window.hold(2, "b", 1)
+    assert not window.has_room()
+
+
+def test_there_is_room_until_the_bytes_are_reached() -> None:
+    window = Window(64, 1_000)
+    window.hold(1, "a", 999)
+    assert window.has_room()
+    window.hold(2, "b", 1)
+    assert not window.has_room()
+
+
+@pytest.mark.parametrize("max_bytes", [1, 1_000])
+def test_an_event_larger_than_the_window_fits_alone(max_bytes: int) -> None:
+    window = Window(64, max_bytes)
+    assert window.request(None).at_least_one
+    window.hold(1, "large", 5_000)
+    assert not window.has_room()
+    window.let_go([1])
+    assert window.has_room()
+    assert window.request(None).max_bytes == max_bytes
+
+
+def test_leases_that_end_make_room_once() -> None:
+    window = Window(2, 1_000)
+    window.hold_all([leased(1, 600), leased(2, 400)])
+    window.let_go([1, 1])
+    window.let_go([1])
+    assert len(window) == 1
+    assert window.request(None).max_bytes == 600
+
+
+def test_leases_of_others_change_nothing() -> None:
+    window = Window(2, 1_000)
+    window.hold(1, "a", 600)
+    window.let_go([7, 8])
+    assert window.held() == [LeaseRef("a", 1)]
+    assert window.request(None).max_bytes == 400
+
+
+def test_leases_that_a_worker_brings_along_may_be_more_than_it_holds_then_nothing_fits() -> None:
+    window = Window(1, 10)
+    window.hold(1, "a", 600)
+    window.hold(2, "b", 600)
+    assert not window.has_room()
+    window.let_go([1])
+    assert not window.has_room()
+    window.let_go([2])
+    assert window.has_room()
