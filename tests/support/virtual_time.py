@@ -6,10 +6,17 @@ import asyncio
 import selectors
 
 
+_LONGEST = 4 * 3600.0
+
+
 class _JumpingSelector(selectors.DefaultSelector):
-    """Where a selector would sleep until the next timer, this one moves the clock there."""
+    """Where a selector would sleep until the next timer, this one moves the clock there.
+
+    A test that waits in vain does not hang: it fails when four hours have passed.
+    """
 
     now = 0.0
+    _limit = _LONGEST
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:  # no timer is left: only a signal or another thread can go on
@@ -17,6 +24,9 @@ class _JumpingSelector(selectors.DefaultSelector):
         ready = super().select(0)
         if not ready:
             self.now += max(timeout, 0)
+        if self.now > self._limit:
+            self._limit += _LONGEST
+            raise TimeoutError("the test waits for something that does not happen")
         return ready
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from duebus._core.enums import LeaseFailureReason
 from duebus.errors import PermissionDenied, Unavailable
+from duebus.worker.deadlines import Deadlines
+from duebus.worker.held import Cause, Held, Stage
 from support.fake_bus import FakeBus, deliveries, delivery, failure
 from support.workers import HandlerByHand, serving, settle_down, worker_on
 
@@ -109,6 +111,32 @@ async def test_a_waiting_delivery_whose_lease_is_lost_is_never_started(bus: Fake
         await handler.begins()
         assert await handler.begins() == last
     assert handler.begun == [first, last]
+
+
+async def test_a_waiting_delivery_whose_lease_is_lost_is_not_released(bus: FakeBus) -> None:
+    worker, handler = worker_on(bus, concurrency=1), HandlerByHand()
+    worker.add("orders", handler)
+    bus.extensions.by_hand = True
+    async with serving(worker):
+        stream, (running, lost, waiting) = await bus.stream(), deliveries(3)
+        stream.deliver(running, lost, waiting)
+        (await bus.extensions.next()).answer(failure(lost, LeaseFailureReason.EXPIRED))
+        await settle_down()
+        worker.request_stop()
+        assert (await bus.nacks.next()).tokens == tokens(waiting)
+        handler.returns(running)
+
+
+async def test_handlers_that_ended_in_time_are_not_watched_any_more() -> None:
+    deadlines = Deadlines(allowance=5)
+    ended, running = Held(delivery()), Held(delivery())
+    for each in (ended, running):
+        each.stage = Stage.RUNNING
+        deadlines.watch(each)
+    deadlines.forget(ended)
+    await asyncio.sleep(5)
+    assert running.cause is Cause.TIMEOUT
+    assert ended.cause is None
 
 
 async def test_a_stopped_engine_does_not_mean_that_the_lease_is_lost(bus: FakeBus) -> None:

@@ -105,6 +105,23 @@ async def test_tries_grow_apart_to_five_seconds_and_none_is_the_last(bus: FakeBu
         await settle_down()
 
 
+async def test_tries_begin_anew_after_one_that_succeeded(bus: FakeBus) -> None:
+    worker = acking(bus)
+    async with serving(worker):
+        stream = await bus.stream()
+        stream.deliver(delivery())
+        for _ in range(8):
+            (await bus.acks.next()).fail(Unavailable("no connection"))
+        (await bus.acks.next()).answer()
+        await settle_down()
+        stream.deliver(delivery())
+        failed = await bus.acks.next()
+        failed.fail(Unavailable("no connection"))
+        again = await bus.acks.next()
+        assert again.at - failed.at <= 0.1
+        again.answer()
+
+
 async def test_what_waits_for_the_next_try_is_sent_as_soon_as_a_stream_is_open_again(bus: FakeBus) -> None:
     worker = acking(bus)
     async with serving(worker):
@@ -170,6 +187,7 @@ async def test_a_settle_that_the_server_refuses_as_a_whole_stops_the_worker(bus:
         (await bus.acks.next()).fail(InvalidArgument("too many"))
         with pytest.raises(InvalidArgument, match="too many"):
             await task
+        assert asyncio.get_running_loop().time() <= 1
 
 
 @pytest.mark.parametrize(("nack", "most"), [(False, MAX_ACKS), (True, MAX_NACKS)])

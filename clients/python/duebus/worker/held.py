@@ -83,11 +83,6 @@ class Held:
             if _has_begun(task):
                 task.cancel()
 
-    def lose(self) -> None:
-        """The lease is over without this worker having settled it."""
-        self.cancel(Cause.LOST)
-        self.stage = Stage.GONE
-
 
 def _has_begun(task: asyncio.Task[None]) -> bool:
     """A task that is cancelled before its first step never runs, and nobody hears of its end."""
@@ -129,7 +124,7 @@ class HeldLeases:
         lost = [self._held[token] for token in tokens if token in self._held]
         unsettled = sum(held.stage is not Stage.SETTLING for held in lost)
         for held in lost:
-            held.lose()
+            held.cancel(Cause.LOST)
             self.discard(held)
         return unsettled
 
