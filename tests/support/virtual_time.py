@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import selectors
 
-
 _LONGEST = 4 * 3600.0
 
 
