@@ -1,0 +1,56 @@
+"""A delayed check: is the order paid half an hour after it was placed? If not, it is cancelled.
+
+    .venv/bin/duebus serve                                          in one shell
+    .venv/bin/python clients/python/examples/payment_check.py       in another
+
+An order has one second to be paid here; `payment_check.py 1800` gives it the half hour.
+"""
+
+import asyncio
+import os
+import sys
+from datetime import UTC, datetime, timedelta
+
+from duebus import Delivery
+from duebus.aio import Client
+from duebus.worker import Worker
+
+SERVER = os.environ.get("DUEBUS_SERVER", "127.0.0.1:50051")
+TIME_TO_PAY = timedelta(seconds=float(sys.argv[1]) if len(sys.argv) > 1 else 1)
+
+worker = Worker()
+orders: dict[str, str] = {}  # the shop's database
+checked: set[str] = set()
+
+
+async def place_order(bus: Client, order: str) -> None:
+    """The check is dispatched with the order. No cron job, no table of timers: the event waits in the bus."""
+    orders[order] = "unpaid"
+    await bus.dispatch("order.payment-due", {"order": order}, delay=TIME_TO_PAY)
+    print(f"{order}: placed, to be checked in {TIME_TO_PAY}")
+
+
+@worker.on("order.payment-due", group="orders")
+async def check_payment(delivery: Delivery) -> None:
+    """Called when the event is due: never before, and hardly after."""
+    late = (datetime.now(UTC) - delivery.deliver_at) / timedelta(milliseconds=1)
+    order = delivery.json()["order"]
+    if orders[order] == "unpaid":
+        orders[order] = "cancelled"
+    print(f"{order}: {orders[order]}, checked {late:.0f} ms after it was due")
+    checked.add(order)
+    if checked == orders.keys():
+        worker.request_stop()  # only because this is an example; a worker runs until SIGTERM or Ctrl-C
+
+
+async def main() -> None:
+    """Two orders; one of them is paid in time."""
+    async with Client(SERVER) as bus:
+        await place_order(bus, "order-1")
+        orders["order-1"] = "paid"
+        await place_order(bus, "order-2")
+        await worker.serve(bus)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
