@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -59,10 +61,11 @@ class WireServer:
         Raises:
             PortInUseError: the address is taken, not ours, or no address.
         """
+        _refuse_if_taken(listen)
         try:
             port = self._server.add_insecure_port(listen)
         except RuntimeError as error:
-            raise PortInUseError(f"cannot listen on {listen}: is another server running there?") from error
+            raise PortInUseError(f"cannot listen on {listen}") from error
         await self._server.start()
         await self._set_health(health_pb2.HealthCheckResponse.SERVING)
         return port
@@ -78,6 +81,20 @@ class WireServer:
     async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
         for service in (health.OVERALL_HEALTH, EVENT_BUS.full_name, ADMIN.full_name):
             await self._health.set(service, status)
+
+
+def _refuse_if_taken(listen: str) -> None:
+    """Finds out before gRPC does, which would write a log line of its own beside ours."""
+    host, _, port = listen.rpartition(":")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host.strip("[]"), int(port)), family=family).close()
+    except socket.gaierror:
+        return  # a name that gRPC may know how to resolve
+    except OSError as error:
+        taken = error.errno == errno.EADDRINUSE
+        why = "is another server running there?" if taken else str(error.strerror).lower()
+        raise PortInUseError(f"cannot listen on {listen}: {why}") from error
 
 
 def _handlers(service: Any, servicer: object) -> grpc.GenericRpcHandler[Any, Any]:
