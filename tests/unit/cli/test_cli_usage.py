@@ -1,0 +1,66 @@
+"""What the command line does not understand: status 2 and one line that names the option."""
+
+import sys
+
+import pytest
+from duebus.cli import main
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """The status that the process would end with."""
+    monkeypatch.setattr(sys, "argv", ["duebus", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return ended.value.code if isinstance(ended.value.code, int) else 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["dispatch", "t", "x", "--delay", "5"], "'--delay': '5' is not a duration"),
+        (["dispatch", "t", "x", "--delay", "-5s"], "'--delay': '-5s' is not a duration"),
+        (["dispatch", "t", "x", "--at", "soon"], "'--at': 'soon' is not a moment"),
+        (["dispatch", "t", "x", "--delay", "1s", "--at", "2030-01-01"], "--delay: can't be given together with --at"),
+        (["dispatch", "t", "x", "--count", "0"], "'--count'"),
+        (["dispatch", "t", "x", "--attribute", "novalue"], "'novalue' is not NAME=VALUE"),
+        (["dispatch", "t", "x", "--engine", "kafka"], "'kafka' is not one of 'local', 'redis'"),
+        (["dispatch", "t", "x", "--max-retries", "-1"], "'--max-retries'"),
+        (["dispatch", "t", "x", "--id", "a", "--count", "2"], "--id: is the id of one event"),
+        (["dispatch", "t", "x", "--file", "y"], "give either DATA or --file"),
+        (["dispatch", "t"], "give either DATA or --file"),
+        (["dispatch", "t", "--file", "y", "--count", "2"], "--count: can't be given together with --file"),
+        (["dispatch", "t", "x", "--timeout", "0s"], "'--timeout': must be longer than 0s"),
+        (["dispatch", "t", "x", "--server", "nowhere"], "'nowhere' is not HOST:PORT"),
+        (
+            ["events", "t", "--state", "unknown"],
+            "'--state': 'unknown' is not one of 'scheduled', 'ready'",
+        ),
+        (["stop", "--drain-timeout", "soon"], "'--drain-timeout': 'soon' is not a duration"),
+        (["serve", "--lease", "30"], "'--lease': '30' is not a duration"),
+        (["subscribe", "t", "--count", "0"], "'--count'"),
+        (["event", "t"], "Missing argument 'ID'"),
+        (["dispach", "t"], "Did you mean 'dispatch'"),
+        (["dispatch", "t", "x", "--nonsense"], "No such option: --nonsense"),
+    ],
+)
+def test_what_is_not_understood_names_the_option(
+    arguments: list[str], complaint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, *arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    (line,) = printed.err.splitlines()
+    assert line.startswith("duebus: ")
+    assert complaint in line
+
+
+def test_the_command_alone_explains_itself(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch) == 0
+    out = capsys.readouterr().out
+    for command in ("serve", "dispatch", "subscribe", "worker", "topics", "topic", "events", "event", "stop"):
+        assert f"\n  {command} " in out
+
+
+def test_it_says_its_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out.startswith("duebus 0.")

@@ -1,0 +1,169 @@
+"""`duebus subscribe`, with a real server: what is shown is acked, and nothing else is."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.builders import unique_name
+from support.cli import Cli
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from support.server_process import ServerProcess
+
+
+@pytest.fixture
+def cli(server: ServerProcess) -> Cli:
+    return Cli(server.address)
+
+
+@pytest.fixture
+def topic() -> str:
+    return unique_name()
+
+
+def group_of(cli: Cli, topic: str) -> dict[str, Any]:
+    """The one group of the topic."""
+    (group,) = cli.ok("topic", topic, "--json").record["groups"]
+    found: dict[str, Any] = group
+    return found
+
+
+def attempts(cli: Cli, topic: str) -> list[int]:
+    """How often each event that is left was delivered."""
+    return [event["groups"][0]["attempts"] for event in cli.ok("events", topic, "--json").records]
+
+
+def test_an_event_is_shown_when_it_is_due_and_how_late_it_was(cli: Cli, topic: str) -> None:
+    with cli.start("subscribe", topic, "--json", "--count", "1") as subscriber:
+        subscriber.wait_for("subscribed to")
+        sent = cli.ok("dispatch", topic, '{"id": 42}', "--delay", "1s", "-a", "k=v", "--json").record
+
+        shown = subscriber.record()
+
+        assert subscriber.result().status == 0
+    assert (shown["event_id"], shown["data"], shown["attributes"]) == (sent["event_id"], {"id": 42}, {"k": "v"})
+    assert (shown["topic"], shown["group"], shown["attempt"]) == (topic, "default", 1)
+    assert 0 <= shown["late_seconds"] < 1
+    assert group_of(cli, topic)["leased"] == 0
+
+
+def test_a_person_reads_the_payload_the_lateness_and_the_id(cli: Cli, topic: str) -> None:
+    cli.ok("dispatch", topic, '{"id": 42}\x1b[2J', "--id", "o-42", "-a", "k=v")
+
+    out = cli.ok("subscribe", topic, "--count", "1").out
+
+    (line,) = out.splitlines()
+    for part in ('{"id": 42}\\x1b[2J', " late", "o-42", "k=v"):
+        assert part in line
+
+
+def test_ctrl_c_and_sigterm_end_it_with_status_0_and_everything_acked(cli: Cli, topic: str) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with cli.start("subscribe", topic, "--json") as subscriber:
+            subscriber.wait_for("subscribed to")
+            cli.ok("dispatch", topic, "1")
+            subscriber.line()
+
+            ended = subscriber.end(number)
+
+        assert (ended.status, ended.out, ended.err) == (0, "", "")
+        group = group_of(cli, topic)
+        assert (group["ready"], group["leased"], group["subscribers"]) == (0, 0, [])
+
+
+@pytest.mark.parametrize("count", [1, 7, 150])
+def test_a_count_takes_exactly_so_many_and_leaves_the_others_untouched(cli: Cli, topic: str, count: int) -> None:
+    cli.ok("dispatch", topic, "1", "--count", "200")
+
+    shown = cli.ok("subscribe", topic, "--json", "--count", str(count)).records
+
+    assert len({each["event_id"] for each in shown}) == count
+    left = attempts(cli, topic)
+    assert len(left) == min(200 - count, 50)  # as many as are listed
+    assert set(left) == {0}
+    group = group_of(cli, topic)
+    assert (group["ready"], group["leased"]) == (200 - count, 0)
+
+
+def test_a_look_without_ack_leaves_everything_as_it_was(cli: Cli, topic: str) -> None:
+    cli.ok("dispatch", topic, "1", "--count", "100")
+    with cli.start("subscribe", topic, "--no-ack", "--json") as subscriber:
+        seen = {subscriber.record()["event_id"] for _ in range(100)}
+        assert len(seen) == 100
+        assert group_of(cli, topic)["leased"] == 100  # nobody else gets them meanwhile
+
+        assert subscriber.end().status == 0
+
+    group = group_of(cli, topic)
+    assert (group["ready"], group["leased"]) == (100, 0)
+    assert set(attempts(cli, topic)) == {0}
+
+
+def test_what_a_closed_pipe_did_not_take_is_given_back(cli: Cli, topic: str) -> None:
+    cli.ok("dispatch", topic, "1", "--count", "50")
+    with cli.start("subscribe", topic, "--json") as subscriber:
+        subscriber.wait_for("subscribed to")
+        for _ in range(50):
+            subscriber.line()
+        assert subscriber.process.stdout is not None
+        subscriber.process.stdout.close()  # as `| head -50` does
+        cli.ok("dispatch", topic, "2", "--count", "10")
+        assert subscriber.process.wait(30) == 141
+        assert subscriber.process.stderr is not None
+        assert subscriber.process.stderr.read() == ""
+        subscriber.process.stdout = None
+
+    group = group_of(cli, topic)
+    assert (group["ready"], group["leased"]) == (10, 0)
+    assert set(attempts(cli, topic)) == {0}
+
+
+def test_groups_get_an_event_each_and_two_in_one_group_share(cli: Cli, topic: str) -> None:
+    one = ("subscribe", topic, "--json", "--group", "one", "--count", "1")
+    two = ("subscribe", topic, "--json", "--group", "two", "--count", "2")
+    with cli.start(*one) as first, cli.start(*one) as second, cli.start(*two) as other:
+        for each in (first, second, other):
+            each.wait_for("subscribed to")
+        cli.ok("dispatch", topic, "1", "--count", "2")
+
+        ids = {each.record()["event_id"] for each in (first, second)}
+
+        assert ids == {other.record()["event_id"] for _ in range(2)}
+        assert len(ids) == 2
+
+
+def test_it_resumes_when_the_server_is_back(start_server: Callable[..., ServerProcess], topic: str) -> None:
+    server = start_server()
+    cli = Cli(server.address)
+    with cli.start("subscribe", topic, "--json") as subscriber:
+        subscriber.wait_for("subscribed to")
+        server.kill()
+        subscriber.wait_for("the connection is lost")
+
+        start_server(listen=server.address)
+
+        subscriber.wait_for("subscribed to")
+        cli.ok("dispatch", topic, '"after"')
+        assert subscriber.record()["data"] == "after"
+        assert subscriber.end().status == 0
+
+
+def test_a_subscriber_that_is_killed_loses_nothing(cli: Cli, topic: str) -> None:
+    cli.ok("dispatch", topic, "1", "--count", "64")
+    with cli.start("subscribe", topic, "--no-ack", "--json") as victim:
+        held = {victim.record()["event_id"] for _ in range(64)}
+        with cli.start("subscribe", topic, "--json", "--count", "64") as heir:
+            heir.wait_for("subscribed to")
+            assert victim.end(signal.SIGKILL).status == -signal.SIGKILL
+
+            assert {heir.record()["event_id"] for _ in range(64)} == held
+
+
+def test_bad_names_are_one_line(cli: Cli, topic: str) -> None:
+    assert "topic: must match" in cli.run("subscribe", "bad topic").complaint
+    assert "group: must match" in cli.run("subscribe", topic, "--group", "bad group").complaint
+    assert "redis" in cli.run("subscribe", topic, "--engine", "redis").complaint
