@@ -66,6 +66,7 @@ test: install ## Run all tests (ARGS='tests/unit -x' for some)
 
 .PHONY: check
 check: lint format-check types layers proto-check generated-check ## What has to hold before a commit: lint, format, types, layers, proto, generated files
+	@echo "check passed"
 
 .PHONY: lint
 lint: install ## ruff's rules
