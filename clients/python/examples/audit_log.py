@@ -9,8 +9,7 @@ It ends when all entries are written.
 import os
 import time
 
-from duebus import Client, Delivery
-from duebus.worker import Worker
+from duebus import Client, Delivery, Worker
 
 SERVER = os.environ.get("DUEBUS_SERVER", "127.0.0.1:50051")
 

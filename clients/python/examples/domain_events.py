@@ -9,9 +9,8 @@ Each group of a topic gets its own copy of each event. Inside a group each event
 import asyncio
 import os
 
-from duebus import Delivery
+from duebus import Delivery, Worker
 from duebus.aio import Client
-from duebus.worker import Worker
 
 SERVER = os.environ.get("DUEBUS_SERVER", "127.0.0.1:50051")
 

@@ -11,9 +11,8 @@ import os
 import sys
 from datetime import UTC, datetime, timedelta
 
-from duebus import Delivery
+from duebus import Delivery, Worker
 from duebus.aio import Client
-from duebus.worker import Worker
 
 SERVER = os.environ.get("DUEBUS_SERVER", "127.0.0.1:50051")
 TIME_TO_PAY = timedelta(seconds=float(sys.argv[1]) if len(sys.argv) > 1 else 1)

@@ -13,8 +13,7 @@ from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from urllib.parse import urlsplit
 
-from duebus import Client, Delivery
-from duebus.worker import DeadLetter, RetryAfter, Worker
+from duebus import Client, DeadLetter, Delivery, RetryAfter, Worker
 
 SERVER = os.environ.get("DUEBUS_SERVER", "127.0.0.1:50051")
 worker = Worker(SERVER, group="webhooks")
