@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
+from support.builders import unique_name
 from support.server_process import ServerProcess
+from support.wire import connect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
+
+    from support.wire import Wire
+
+TROUBLE = re.compile(r"unexpected error|Traceback|never retrieved|was destroyed|never awaited|raised by servicer")
+"""What no server may ever have to log, whatever clients do to it."""
+
+
+def assert_untroubled(log: str) -> None:
+    """The server foresaw all that happened."""
+    found = TROUBLE.search(log)
+    assert found is None, f"the server's log has {found[0]!r}:\n{log[max(0, found.start() - 500) :][:4000]}"
 
 
 @pytest.fixture
@@ -25,6 +39,8 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
     yield start
     for server in started:
         server.close()
+    for server in started:
+        assert_untroubled(server.log.read_text())
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +49,29 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     shared = ServerProcess(tmp_path_factory.mktemp("server") / "server.log")
     yield shared
     shared.close()
+
+
+@pytest.fixture(autouse=True)
+def untroubled(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The shared server is alive after each test, and logged no error that it did not foresee."""
+    if "server" not in request.fixturenames:
+        yield
+        return
+    shared: ServerProcess = request.getfixturevalue("server")
+    before = shared.log.stat().st_size
+    yield
+    assert shared.process.poll() is None, "the server is gone"
+    assert_untroubled(shared.log.read_bytes()[before:].decode())
+
+
+@pytest.fixture
+async def wire(server: ServerProcess) -> AsyncIterator[Wire]:
+    """A client of the shared server, with a connection of its own."""
+    async with connect(server.address) as connected:
+        yield connected
+
+
+@pytest.fixture
+def topic() -> str:
+    """A topic that only this test uses."""
+    return unique_name()

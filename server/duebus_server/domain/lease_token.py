@@ -52,6 +52,8 @@ class LeaseTokens:
         """What the token names, or None when it is not one of this bus."""
         try:
             raw = urlsafe_b64decode(token) if len(token) <= MAX_TOKEN_CHARS else b""
+            if urlsafe_b64encode(raw).decode() != token:  # decoding passes over characters and bits without a meaning
+                return None
             digest, payload = raw[:DIGEST_BYTES], raw[DIGEST_BYTES:]
             engine, topic, group, fence, event_id = payload.decode().split("/", 4)
             key = self._keys[EngineName(engine)]

@@ -135,7 +135,7 @@ class EventQuery:
 
     Attributes:
         limit: at most so many events...
-        max_bytes: ...and so many bytes of their bodies, but always one event.
+        max_bytes: ...and so many bytes of their bodies and last errors, but always one event.
         cursor: where the page begins, as an earlier page said; None begins at the start.
         newest_first: by the time the state is ordered by: due, lease expiry or death.
     """

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 DEFAULT_PAGE = 100
 MAX_PAGE = 1_000
 MAX_PAGE_BYTES = 3 << 20
-"""Of event bodies in one answer; gRPC clients refuse messages over 4 MiB unless told otherwise."""
+"""Of event bodies and errors in one answer; gRPC clients refuse messages over 4 MiB unless told otherwise."""
 
 
 def page_size(requested: int) -> int:
@@ -75,7 +75,7 @@ def read_page_token(token: str, request_key: tuple[object, ...]) -> str | None:
         return None
     try:
         cursor, *key = json.loads(urlsafe_b64decode(token))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         cursor, key = None, []
     if not isinstance(cursor, str) or key != list(request_key):
         raise InvalidArgument("page_token", "is not a page token of this request")

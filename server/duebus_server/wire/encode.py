@@ -12,13 +12,16 @@ from duebus_server.wire.names import CLOSING_TO_PB, ENGINE_TO_PB, FAILURE_TO_PB
 from duebus_server.wire.times import seconds_and_nanos
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from duebus_server.bus.lifecycle import StoppedEngine
     from duebus_server.bus.settling import LeaseFailure
     from duebus_server.bus.subscribing import Subscription
     from duebus_server.domain.lease_token import LeaseTokenMinter
     from duebus_server.domain.model import DispatchAnswer, LeasedEvent
+
+MAX_MESSAGE_BYTES = 4 << 20
+"""gRPC clients refuse larger ones unless told otherwise."""
 
 
 def dispatch_response(answer: DispatchAnswer) -> event_bus_pb2.DispatchResponse:
@@ -54,10 +57,11 @@ def started(subscription: Subscription) -> Any:
     return frame
 
 
-def frame_response(frame: Frame, subscription: Subscription) -> Any:
-    """A later frame of a stream, a ``passthrough.SubscribeResponse``."""
+def frame_responses(frame: Frame, subscription: Subscription) -> Iterator[Any]:
+    """A later frame of a stream as ``passthrough.SubscribeResponse``: one, or several where one would be too large."""
     if isinstance(frame, Deliveries):
-        return _deliveries(frame, subscription)
+        yield from _deliveries(frame.events, subscription)
+        return
     response = passthrough.SubscribeResponse()
     if isinstance(frame, Closing):
         response.closing.reason = CLOSING_TO_PB[frame.reason]
@@ -65,13 +69,19 @@ def frame_response(frame: Frame, subscription: Subscription) -> Any:
     else:
         response.heartbeat.server_time.FromMicroseconds(frame.server_time_us)
         response.heartbeat.backlog = frame.backlog
-    return response
+    yield response
 
 
-def _deliveries(frame: Deliveries, subscription: Subscription) -> Any:
+def _deliveries(events: Sequence[LeasedEvent], subscription: Subscription) -> Iterator[Any]:
     options, minter = subscription.session.options, subscription.minter
-    deliveries = [_delivery(event, options.topic, options.group, minter) for event in frame.events]
-    return passthrough.SubscribeResponse(deliveries=passthrough.Deliveries(deliveries=deliveries))
+    deliveries = [_delivery(event, options.topic, options.group, minter) for event in events]
+    response = passthrough.SubscribeResponse(deliveries=passthrough.Deliveries(deliveries=deliveries))
+    if response.ByteSize() <= MAX_MESSAGE_BYTES or len(events) == 1:
+        yield response
+        return
+    half = len(events) // 2
+    yield from _deliveries(events[:half], subscription)
+    yield from _deliveries(events[half:], subscription)
 
 
 def _delivery(event: LeasedEvent, topic: str, group: str, minter: LeaseTokenMinter) -> Any:

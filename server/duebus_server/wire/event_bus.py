@@ -55,7 +55,8 @@ class EventBusServicer:
         async with self._subscribing.subscribe(decode.subscribe_command(request)) as subscription:
             await context.write(encode.started(subscription))
             async for frame in subscription.session.frames():
-                await context.write(encode.frame_response(frame, subscription))
+                for response in encode.frame_responses(frame, subscription):
+                    await context.write(response)
 
     async def Ack(  # noqa: N802
         self, request: event_bus_pb2.AckRequest, _context: Context

@@ -1,15 +1,17 @@
-"""What happens to every call, unary or stream: unknown fields are refused, errors become statuses."""
+"""What happens to every call, unary or stream: it is parsed, unknown fields are refused, errors become statuses."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import grpc
 import grpc.aio
 import structlog
+from google.protobuf.message import DecodeError
 
-from duebus_server.domain.errors import DueBusError
+from duebus_server.domain.errors import DueBusError, InvalidArgument
 from duebus_server.wire.status import internal_status, status_of
 from duebus_server.wire.unknown import refuse_unknown_fields
 
@@ -39,25 +41,42 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generi
         make = (
             grpc.unary_stream_rpc_method_handler if handler.response_streaming else grpc.unary_unary_rpc_method_handler
         )
-        return make(_guard(behaviour, method), handler.request_deserializer, handler.response_serializer)
+        # Parsed by the guard: what can't be parsed would otherwise be answered by gRPC, with the exception's text.
+        return make(_guard(behaviour, handler.request_deserializer, method), None, handler.response_serializer)
 
 
-def _guard(behaviour: Any, method: str) -> Any:
+def _guard(behaviour: Any, parse: Any, method: str) -> Any:
     """The behaviour with its errors turned into statuses; streams write to the context, so one guard serves both."""
 
-    async def guarded(request: Any, context: Context) -> Any:
+    async def guarded(received: bytes, context: Context) -> Any:
         try:
-            refuse_unknown_fields(request)
-            return await behaviour(request, context)
+            return await behaviour(_parse(parse, received), context)
         except Exception as error:  # noqa: BLE001  # the last place that can hide it from the client
             await _abort(error, method, context)
 
     return guarded
 
 
+def _parse(parse: Any, received: bytes) -> Any:
+    """The request.
+
+    Raises:
+        InvalidArgument: it is none, or has a field that this server does not know.
+    """
+    try:
+        request = parse(received)
+    except DecodeError:
+        raise InvalidArgument("request", "is not a message of this method") from None
+    refuse_unknown_fields(request)
+    return request
+
+
 async def _abort(error: Exception, method: str, context: Context) -> None:
     """End the call with the error's status."""
-    if isinstance(error, grpc.aio.AbortError):
+    if isinstance(error, grpc.aio.InternalError):
+        # A write failed: the client is gone, and nobody is left to be told. gRPC will cancel the call in a moment.
+        raise asyncio.CancelledError from error
+    if isinstance(error, grpc.aio.BaseError):
         raise error
     if isinstance(error, DueBusError):
         code, message, trailers = status_of(error)

@@ -17,6 +17,10 @@ NANOS = 1_000
 
 MAX_NANOS = 999_999_999
 
+FIRST_SECOND = -62_135_596_800
+LAST_SECOND = 253_402_300_799
+"""Of the years 1 to 9999, which is what a Timestamp can say."""
+
 
 def duration_us(field: str, duration: Duration) -> int:
     """A duration in microseconds, rounded up: late rather than early.
@@ -38,10 +42,12 @@ def timestamp_us(field: str, timestamp: Timestamp) -> int:
     """A time in microseconds since the Unix epoch, rounded up.
 
     Raises:
-        InvalidArgument: its nanos are out of range.
+        InvalidArgument: it is out of the range of a Timestamp.
     """
     if not 0 <= timestamp.nanos <= MAX_NANOS:
         raise InvalidArgument(field, "is not a valid timestamp: nanos must be from 0 to 999,999,999")
+    if not FIRST_SECOND <= timestamp.seconds <= LAST_SECOND:
+        raise InvalidArgument(field, "is not a valid timestamp: must be of the years 1 to 9999")
     return timestamp.seconds * SECOND - (-timestamp.nanos // NANOS)
 
 

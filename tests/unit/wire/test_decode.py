@@ -1,0 +1,109 @@
+"""What requests mean, where it is not plain. What is refused stands in ``tests/wire/test_bad_input.py``."""
+
+from __future__ import annotations
+
+import pytest
+from duebus.v1 import event_bus_pb2
+from duebus_server.domain.clock import SECOND
+from duebus_server.domain.limits import MAX_ERROR_BYTES, MAX_EVENT_BYTES
+from duebus_server.domain.model import EngineName, NackAction, NewEvent
+from duebus_server.wire import decode
+from support.engines import START_US
+from support.wire import duration, event
+
+
+def decoded(**fields: object) -> NewEvent:
+    """The event of a Dispatch of one."""
+    request = event_bus_pb2.DispatchRequest(topic="orders", events=[event(**fields)])  # type: ignore[arg-type]
+    (new,) = decode.dispatch_command(request, "ipv4:127.0.0.1:4711", START_US).request.events
+    return new
+
+
+def test_a_dispatch_says_who_sent_it_and_where_it_goes() -> None:
+    local, redis = event_bus_pb2.ENGINE_LOCAL, event_bus_pb2.ENGINE_REDIS
+    request = event_bus_pb2.DispatchRequest(
+        topic="orders", events=[event("a")], request_id="r-1", require_subscriber=True, engines=[redis, local, redis]
+    )
+    command = decode.dispatch_command(request, "ipv4:127.0.0.1:4711", START_US)
+    assert command.engines == [EngineName.REDIS, EngineName.LOCAL, EngineName.REDIS]
+    assert (command.request.request_id, command.request.require_subscriber) == ("r-1", True)
+    assert command.request.origin == "ipv4:127.0.0.1:4711"
+
+
+def test_an_event_without_an_id_gets_one_that_is_stored_with_it() -> None:
+    new = decoded(data=b"x")
+    assert new.id_is_generated
+    assert event_bus_pb2.Event.FromString(new.body) == event_bus_pb2.Event(id=new.id, data=b"x")
+
+
+def test_events_of_one_request_get_different_ids_that_sort_in_its_order() -> None:
+    request = event_bus_pb2.DispatchRequest(topic="orders", events=[event()] * 1_000)
+    ids = [new.id for new in decode.dispatch_command(request, "", START_US).request.events]
+    assert len(set(ids)) == 1_000
+    assert ids == sorted(ids)
+
+
+def test_an_event_is_stored_as_it_came() -> None:
+    sent = event("a", b"\x00\xff", content_type="image/png", attributes={"trace": "7"}, max_retries=0, delay=1.5)
+    new = decode.dispatch_command(event_bus_pb2.DispatchRequest(topic="t", events=[sent]), "", START_US)
+    assert event_bus_pb2.Event.FromString(new.request.events[0].body) == sent
+
+
+@pytest.mark.parametrize(("fields", "max_retries"), [({}, None), ({"max_retries": 0}, 0), ({"max_retries": 7}, 7)])
+def test_no_retries_is_not_the_same_as_the_policys_retries(fields: dict[str, int], max_retries: int | None) -> None:
+    assert decoded(**fields).max_retries == max_retries
+
+
+def test_a_delay_of_zero_and_a_moment_in_the_past_are_now() -> None:
+    assert decoded(delay=0).due_us(START_US) == START_US
+    past = event("a")
+    past.deliver_at.seconds = 1
+    request = event_bus_pb2.DispatchRequest(topic="t", events=[past])
+    assert decode.dispatch_command(request, "", START_US).request.events[0].due_us(START_US) == START_US
+
+
+def test_an_event_of_the_largest_size_passes() -> None:
+    assert len(decoded(data=b"x" * MAX_EVENT_BYTES).body) > MAX_EVENT_BYTES
+
+
+@pytest.mark.parametrize(
+    ("fields", "action", "delay_us"),
+    [
+        ({}, NackAction.RETRY, None),
+        ({"delay": duration(0)}, NackAction.RETRY, 0),
+        ({"delay": duration(1.5)}, NackAction.RETRY, 3 * SECOND // 2),
+        ({"dead_letter": True}, NackAction.DEAD_LETTER, None),
+        ({"dead_letter": False}, NackAction.RETRY, None),
+        ({"release": True}, NackAction.RELEASE, None),
+        ({"release": False}, NackAction.RETRY, None),
+    ],
+)
+def test_how_a_delivery_is_given_back(fields: dict[str, object], action: NackAction, delay_us: int | None) -> None:
+    nack = event_bus_pb2.Nack(lease_token="t", error="boom", **fields)  # type: ignore[arg-type]
+    (command,) = decode.nack_commands(event_bus_pb2.NackRequest(nacks=[nack]))
+    assert (command.lease_token, command.error, command.action, command.delay_us) == ("t", "boom", action, delay_us)
+
+
+@pytest.mark.parametrize("letter", ["x", "é", "€", "🎉"])
+def test_a_long_error_is_cut_between_letters(letter: str) -> None:
+    nack = event_bus_pb2.Nack(error="-" + letter * MAX_ERROR_BYTES)
+    (command,) = decode.nack_commands(event_bus_pb2.NackRequest(nacks=[nack]))
+    size = len(command.error.encode())
+    assert MAX_ERROR_BYTES - 4 < size <= MAX_ERROR_BYTES
+    assert command.error.strip(letter) == "-"
+
+
+def test_a_subscriber_that_asks_for_nothing_gets_the_defaults() -> None:
+    command = decode.subscribe_command(event_bus_pb2.SubscribeRequest(topic="orders"))
+    assert (command.max_in_flight, command.max_in_flight_bytes) == (64, 16 << 20)
+    assert (command.engine, command.lease_us, command.grace_us) == (None, None, None)
+
+
+def test_no_grace_is_not_the_same_as_the_servers_grace() -> None:
+    request = event_bus_pb2.SubscribeRequest(topic="orders", disconnect_grace=duration(0))
+    assert decode.subscribe_command(request).grace_us == 0
+
+
+def test_no_drain_timeout_is_not_the_same_as_the_servers_drain_timeout() -> None:
+    assert decode.drain_timeout_us(event_bus_pb2.StopRequest()) is None
+    assert decode.drain_timeout_us(event_bus_pb2.StopRequest(drain_timeout=duration(0))) == 0

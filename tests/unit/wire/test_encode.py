@@ -1,0 +1,76 @@
+"""Frames that any gRPC client takes, whatever is in them."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from duebus.v1 import event_bus_pb2
+from duebus_server.delivery.frames import Closing, ClosingReason, Deliveries, Frame, Heartbeat
+from duebus_server.domain.clock import SECOND
+from duebus_server.domain.lease_token import LeaseTokens
+from duebus_server.domain.limits import MAX_ATTRIBUTE_BYTES, MAX_ERROR_BYTES, MAX_EVENT_BYTES
+from duebus_server.domain.model import EngineName, LeasedEvent
+from duebus_server.wire import encode
+from support.engines import START_US
+from support.wire import event, ids
+
+CLIENT_LIMIT = 4 << 20
+"""What a gRPC client takes unless it is told otherwise (GRPC_DEFAULT_MAX_RECV_MESSAGE_LENGTH)."""
+
+
+def leased(number: int, data: bytes = b"", last_error: str = "") -> LeasedEvent:
+    event_id = f"event-{number}"
+    body = event(event_id, data).SerializeToString()
+    return LeasedEvent(event_id, body, number, 2, START_US, START_US - 1, START_US + 30 * SECOND, last_error)
+
+
+def responses(frame: Frame) -> list[event_bus_pb2.SubscribeResponse]:
+    """The messages of a frame, as a client reads them."""
+    tokens = LeaseTokens({EngineName.LOCAL: b"key"})
+    subscription: Any = SimpleNamespace(
+        session=SimpleNamespace(options=SimpleNamespace(topic="orders", group="billing")),
+        minter=tokens.minter(EngineName.LOCAL, "orders", "billing"),
+    )
+    messages = list(encode.frame_responses(frame, subscription))
+    raw = [message.SerializeToString() for message in messages]
+    assert max(map(len, raw)) <= CLIENT_LIMIT
+    return [event_bus_pb2.SubscribeResponse.FromString(each) for each in raw]
+
+
+def test_a_delivery_carries_the_event_as_it_was_stored_and_all_about_its_lease() -> None:
+    (response,) = responses(Deliveries([leased(7, b"\x00\xff", "boom")]))
+    (delivery,) = response.deliveries.deliveries
+    assert delivery.event == event("event-7", b"\x00\xff")
+    assert (delivery.topic, delivery.group, delivery.fencing_token, delivery.attempt) == ("orders", "billing", 7, 2)
+    assert delivery.last_error == "boom"
+    assert delivery.deliver_at.ToMicroseconds() == START_US
+    assert delivery.dispatched_at.ToMicroseconds() == START_US - 1
+    assert delivery.lease_expires_at.ToMicroseconds() == START_US + 30 * SECOND
+
+
+def test_what_fits_is_one_message() -> None:
+    assert len(responses(Deliveries([leased(number, b"x" * 200) for number in range(1_000)]))) == 1
+
+
+def test_what_does_not_fit_comes_in_several_messages_each_event_once_and_in_order() -> None:
+    """A thousand small events that failed with long errors: the errors are larger than the events."""
+    events = [leased(number, b"x" * 2_000, "é" * (MAX_ERROR_BYTES // 2)) for number in range(1_000)]
+    split = responses(Deliveries(events))
+    assert len(split) > 1
+    delivered = [delivery for response in split for delivery in response.deliveries.deliveries]
+    assert ids(delivered) == [each.event_id for each in events]
+    assert [each.fencing_token for each in delivered] == [each.fencing_token for each in events]
+
+
+def test_the_largest_events_fit() -> None:
+    largest = b"x" * (MAX_EVENT_BYTES + MAX_ATTRIBUTE_BYTES)
+    assert len(responses(Deliveries([leased(number, largest) for number in range(5)]))) == 2
+
+
+def test_a_heartbeat_and_a_closing_are_one_message_each() -> None:
+    (heartbeat,) = responses(Heartbeat(START_US, 42))
+    assert (heartbeat.heartbeat.server_time.ToMicroseconds(), heartbeat.heartbeat.backlog) == (START_US, 42)
+    (closing,) = responses(Closing(ClosingReason.DRAINING, SECOND))
+    assert closing.closing.reason == event_bus_pb2.Closing.REASON_DRAINING
+    assert closing.closing.reconnect_after.ToMicroseconds() == SECOND

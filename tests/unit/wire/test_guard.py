@@ -1,0 +1,234 @@
+"""What every call goes through, on a tiny server: nothing that goes wrong inside reaches a client but its log id."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import grpc.aio
+import pytest
+import structlog
+from duebus.v1 import event_bus_pb2
+from duebus_server.domain.errors import DispatcherNotWorking, NotFound
+from duebus_server.wire import interceptors
+from duebus_server.wire.interceptors import Guard, _guard
+from structlog.testing import LogCapture
+from support.wire import PATIENCE_S, Failure, Wire, connect, failure_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, MutableMapping
+
+SECRET = "payload-nobody-may-see"
+FRAME_BYTES = 8 << 20
+"""More than fits the buffers on the way: writes wait for the reader."""
+
+DISPATCH = event_bus_pb2.DispatchRequest(topic="orders", events=[event_bus_pb2.Event(data=SECRET.encode())])
+SUBSCRIBE = event_bus_pb2.SubscribeRequest(topic="orders")
+
+Log = list["MutableMapping[str, Any]"]
+
+
+class Behaviour:
+    """What the two methods of the tiny server do."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self.calls = 0
+        self.ends: list[str] = []
+        self.ended = asyncio.Event()
+
+    async def dispatch(self, request: event_bus_pb2.DispatchRequest, _context: Any) -> event_bus_pb2.DispatchResponse:
+        """Fails, if it is to."""
+        self.calls += 1
+        if self.error is not None:
+            raise self.error
+        return event_bus_pb2.DispatchResponse(event_ids=[request.topic])
+
+    async def subscribe(self, _request: event_bus_pb2.SubscribeRequest, context: Any) -> None:
+        """Fails after the first frame, or sends frames without end."""
+        self.calls += 1
+        try:
+            await context.write(event_bus_pb2.SubscribeResponse())
+            if self.error is not None:
+                raise self.error  # noqa: TRY301  # this is what a behaviour looks like to the guard
+            while True:
+                frame = event_bus_pb2.SubscribeResponse()
+                frame.started.session_id = "x" * FRAME_BYTES
+                await context.write(frame)
+        except BaseException as error:
+            self.ends.append(type(error).__name__)
+            raise
+        finally:
+            self.ended.set()
+
+
+@pytest.fixture
+def behaviour() -> Behaviour:
+    return Behaviour()
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> Log:
+    """What the guard has logged."""
+    capture = LogCapture()
+    monkeypatch.setattr(interceptors, "log", structlog.wrap_logger(None, processors=[capture]))
+    return capture.entries
+
+
+@asynccontextmanager
+async def serving(behaviour: Behaviour) -> AsyncIterator[Wire]:
+    server = grpc.aio.server(interceptors=[Guard()])
+    handlers = {
+        "Dispatch": grpc.unary_unary_rpc_method_handler(
+            behaviour.dispatch,
+            event_bus_pb2.DispatchRequest.FromString,
+            event_bus_pb2.DispatchResponse.SerializeToString,
+        ),
+        "Subscribe": grpc.unary_stream_rpc_method_handler(
+            behaviour.subscribe,
+            event_bus_pb2.SubscribeRequest.FromString,
+            event_bus_pb2.SubscribeResponse.SerializeToString,
+        ),
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("duebus.v1.EventBus", handlers),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with connect(f"127.0.0.1:{port}") as wire:
+            yield wire
+    finally:
+        await server.stop(None)
+
+
+async def failure_of_stream(wire: Wire, request: Any = SUBSCRIBE) -> Failure:
+    """How a stream ends, whatever it sends before."""
+
+    async def read() -> None:
+        async for _ in wire.bus.Subscribe(request):
+            pass
+
+    return await failure_of(read())
+
+
+def raw(wire: Wire, method: str) -> Any:
+    """A method that takes and gives bytes."""
+    return wire.channel.unary_unary(f"/duebus.v1.EventBus/{method}", None, None)
+
+
+def raw_stream(wire: Wire, method: str) -> Any:
+    """A method that takes bytes and streams bytes."""
+    return wire.channel.unary_stream(f"/duebus.v1.EventBus/{method}", None, None)
+
+
+async def test_a_call_that_goes_well_is_left_alone(behaviour: Behaviour) -> None:
+    async with serving(behaviour) as wire:
+        assert (await wire.bus.Dispatch(DISPATCH)).event_ids == ["orders"]
+
+
+async def test_an_error_that_nobody_foresaw_reaches_the_client_as_a_log_id_only(behaviour: Behaviour, log: Log) -> None:
+    behaviour.error = KeyError(SECRET)
+    async with serving(behaviour) as wire:
+        unary = await failure_of(wire.bus.Dispatch(DISPATCH))
+        stream = await failure_of_stream(wire)
+    for failure in (unary, stream):
+        assert (failure.code, failure.reason, failure.domain) == (grpc.StatusCode.INTERNAL, "INTERNAL", "duebus")
+        assert SECRET not in repr(failure)
+        assert "KeyError" not in repr(failure)
+        assert failure.metadata.keys() == {"log_id"}
+        assert failure.metadata["log_id"] in failure.message
+        assert (failure.fields, failure.retry_after_us) == ([], None)
+    assert unary.metadata != stream.metadata
+    logged = [entry for entry in log if entry["event"] == "unexpected error"]
+    assert [entry["log_id"] for entry in logged] == [unary.metadata["log_id"], stream.metadata["log_id"]]
+    assert [entry["method"].rpartition("/")[2] for entry in logged] == ["Dispatch", "Subscribe"]
+    assert all(isinstance(entry["exc_info"], KeyError) for entry in logged)
+
+
+async def test_an_error_on_purpose_is_a_status_and_no_line_in_the_log(behaviour: Behaviour, log: Log) -> None:
+    behaviour.error = DispatcherNotWorking("engine local is draining", retry_after_us=1_000_000)
+    async with serving(behaviour) as wire:
+        for failure in (await failure_of(wire.bus.Dispatch(DISPATCH)), await failure_of_stream(wire)):
+            assert (failure.code, failure.message) == (grpc.StatusCode.UNAVAILABLE, "engine local is draining")
+            assert (failure.reason, failure.retry_after_us) == ("DISPATCHER_NOT_WORKING", 1_000_000)
+    assert log == []
+
+
+async def test_words_of_any_language_survive_in_the_status(behaviour: Behaviour) -> None:
+    behaviour.error = NotFound("event", "größe-名-🎉%25", topic="orders")
+    async with serving(behaviour) as wire:
+        failure = await failure_of(wire.bus.Dispatch(DISPATCH))
+    assert failure.message == "no event 'größe-名-🎉%25'"
+    assert failure.metadata == {"topic": "orders", "event": "größe-名-🎉%25"}
+
+
+@pytest.mark.parametrize("garbage", [b"\xff\xff\xff" + SECRET.encode(), b"\x0a\xffshort", b"\x0a\x02\xff\xfe"])
+async def test_bytes_that_are_no_request_are_bad_input(behaviour: Behaviour, log: Log, garbage: bytes) -> None:
+    async with serving(behaviour) as wire:
+        failure = await failure_of(raw(wire, "Dispatch")(garbage))
+        stream = await failure_of(raw_stream(wire, "Subscribe")(garbage).read())
+    for each in (failure, stream):
+        assert (each.code, each.reason, each.fields) == (
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "INVALID_ARGUMENT",
+            ["request"],
+        )
+        assert SECRET not in repr(each)
+    assert (behaviour.calls, log) == (0, [])
+
+
+async def test_unknown_fields_are_refused_before_anything_is_done(behaviour: Behaviour) -> None:
+    async with serving(behaviour) as wire:
+        failure = await failure_of(raw(wire, "Dispatch")(DISPATCH.SerializeToString() + b"\xa8\x06\x01"))
+        stream = await failure_of(raw_stream(wire, "Subscribe")(b"\x0a\x01t\xa8\x06\x01").read())
+    assert failure.fields == stream.fields == ["101"]
+    assert behaviour.calls == 0
+
+
+async def test_a_method_that_does_not_exist_is_unimplemented(behaviour: Behaviour) -> None:
+    async with serving(behaviour) as wire:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await raw(wire, "NoSuchMethod")(b"")
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_a_client_that_cancels_while_it_is_written_to_is_no_error(behaviour: Behaviour, log: Log) -> None:
+    """Its windows are full, so the server is in the middle of a write. The behaviour is cancelled, and cleans up."""
+    async with serving(behaviour) as wire, connect_to(wire, grpc__max_receive_message_length=-1) as patient:
+        for _ in range(20):
+            behaviour.ended.clear()
+            call = patient.bus.Subscribe(SUBSCRIBE)
+            await call.read()
+            call.cancel()
+            await asyncio.wait_for(behaviour.ended.wait(), PATIENCE_S)
+    assert len(behaviour.ends) == 20
+    assert log == []
+
+
+async def test_a_client_that_refuses_a_frame_is_no_error(behaviour: Behaviour, log: Log) -> None:
+    async with serving(behaviour) as wire, connect_to(wire) as picky:  # it takes 4 MiB
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            async for _ in picky.bus.Subscribe(SUBSCRIBE):
+                pass
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        await asyncio.wait_for(behaviour.ended.wait(), PATIENCE_S)
+    assert log == []
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), grpc.aio.InternalError("a write failed")])
+async def test_a_call_whose_client_is_gone_ends_as_cancelled(error: BaseException) -> None:
+    """Returning as if nothing had happened would leak memory in gRPC."""
+
+    async def behaviour(_request: Any, _context: Any) -> None:
+        raise error
+
+    with pytest.raises(asyncio.CancelledError):
+        await _guard(behaviour, event_bus_pb2.SubscribeRequest.FromString, "Subscribe")(b"", None)
+
+
+@asynccontextmanager
+async def connect_to(wire: Wire, **options: Any) -> AsyncIterator[Wire]:
+    """Another client of the same server."""
+    async with connect(wire.address, **options) as other:
+        yield other
