@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 from duebus.worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from duebus._core.delivery import Delivery
+    from duebus.v1 import admin_pb2
 
     from support.fake_bus import FakeBus
+    from support.wire import Wire
 
 
 def worker_on(bus: FakeBus, **settings: Any) -> Worker:
@@ -70,6 +72,24 @@ class HandlerByHand:
     def raises(self, delivery: Delivery, error: Exception) -> None:
         """Ends a run badly."""
         self._ends[delivery].set_exception(error)
+
+
+async def group_when(wire: Wire, topic: str, reached: Callable[[admin_pb2.GroupInfo], bool]) -> admin_pb2.GroupInfo:
+    """The default group of a topic as soon as it is as expected.
+
+    It is asked for again and again: what another process does is nothing that a test can wait on.
+    """
+    async with asyncio.timeout(10):
+        while True:
+            group = await wire.group(topic)
+            if reached(group):
+                return group
+            await asyncio.sleep(0.005)
+
+
+async def until_done(wire: Wire, topic: str) -> None:
+    """Waits until no event of the topic is left, dead or alive."""
+    await group_when(wire, topic, lambda group: not (group.scheduled or group.ready or group.leased or group.dead))
 
 
 async def settle_down() -> None:
