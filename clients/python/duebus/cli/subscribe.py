@@ -43,8 +43,9 @@ def subscribe(
 ) -> None:
     """Print events as they become due.
 
-    Each is acked once it is printed. It goes on until Ctrl-C; a lost connection is resumed by itself. Without a
-    group of your own you share the events of the group "default" with     its other workers.
+    Each is acked once it is printed. It goes on until Ctrl-C; a lost connection is resumed by itself.
+
+    Without a group of your own you share the events of the group "default" with its other workers.
     """
     session.probe()
     with explained(session.server):
