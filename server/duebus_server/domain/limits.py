@@ -75,5 +75,9 @@ def check_duration(field: str, duration_us: int, low_us: int, high_us: int) -> N
     """A duration within its range; the message speaks in seconds."""
     if not low_us <= duration_us <= high_us:
         raise InvalidArgument(
-            field, f"is {duration_us / SECOND:g} s, must be from {low_us / SECOND:g} s to {high_us / SECOND:g} s"
+            field, f"is {_seconds(duration_us)}, must be from {_seconds(low_us)} to {_seconds(high_us)}"
         )
+
+
+def _seconds(duration_us: int) -> str:
+    return f"{duration_us / SECOND:,.15g} s"
