@@ -24,7 +24,7 @@ from duebus_server.domain.views import TopicConfig
 ENV_PREFIX = "DUEBUS_"
 
 _UNITS_US = {"us": 1, "ms": MILLISECOND, "s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s|m|h|d)")
+_DURATION = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)\s*(us|ms|s|m|h|d)", re.ASCII)
 
 
 class SettingsError(Exception):
@@ -71,6 +71,13 @@ def _within(low_us: int, high_us: int) -> AfterValidator:
     return AfterValidator(check)
 
 
+class _TomlSource(TomlConfigSettingsSource):
+    """The file, with numbers as text, as from the environment: a bare number is no duration there either."""
+
+    def __call__(self) -> dict[str, Any]:
+        return {name: str(each) if isinstance(each, int | float) else each for name, each in super().__call__().items()}
+
+
 DurationUs = Annotated[int, BeforeValidator(_duration_us)]
 """Microseconds; written as ``500ms``, ``30s``, ``5m``."""
 
@@ -113,7 +120,7 @@ class Settings(BaseSettings):
     @classmethod
     def _listen_is_an_address(cls, listen: str) -> str:
         host, _, port = listen.rpartition(":")
-        if not host or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004  # the largest port
+        if not host or not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004  # the largest port
             raise ValueError(f"{listen!r} is not HOST:PORT")
         return listen
 
@@ -144,7 +151,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # the library's signature
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags, then environment, then file."""
-        toml = TomlConfigSettingsSource(settings_cls, toml_file=_toml_path(init_settings, env_settings))
+        toml = _TomlSource(settings_cls, toml_file=_toml_path(init_settings, env_settings))
         return init_settings, env_settings, toml
 
     def topic_config(self, engine: EngineName) -> TopicConfig:

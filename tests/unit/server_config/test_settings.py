@@ -1,0 +1,216 @@
+"""The server's settings: where they come from, in which order, and what is refused in which words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from duebus_server.config import Settings, SettingsError, format_duration, load_settings, parse_duration
+from duebus_server.domain.clock import DAY, HOUR, MILLISECOND, MINUTE, SECOND
+from duebus_server.domain.model import EngineName
+from duebus_server.domain.retry import RetryPolicy
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"DUEBUS_{name.upper()}", raising=False)
+
+
+def refusal(**flags: Any) -> str:
+    """Why these flags are refused."""
+    with pytest.raises(SettingsError) as caught:
+        load_settings(flags)
+    return str(caught.value)
+
+
+def toml(folder: Path, text: str | bytes) -> str:
+    """A file with this content."""
+    file = folder / "duebus.toml"
+    file.write_bytes(text.encode() if isinstance(text, str) else text)
+    return str(file)
+
+
+# --- defaults ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_defaults_are_those_of_the_contract() -> None:
+    settings = load_settings({})
+    assert (settings.listen, settings.engine, settings.namespace) == ("127.0.0.1:50051", (EngineName.LOCAL,), "duebus")
+    assert (settings.max_queued, settings.max_retries, settings.processes) == (100_000, 3, 1)
+    assert (settings.backoff_initial, settings.backoff_max) == (SECOND // 2, 5 * MINUTE)
+    assert (settings.lease, settings.disconnect_grace, settings.sweep_interval) == (30 * SECOND, SECOND, SECOND)
+    assert (settings.dedupe_window, settings.drain_timeout) == (10 * MINUTE, 30 * SECOND)
+
+
+def test_max_queued_is_a_limit_on_local_and_on_redis_only_when_it_is_set() -> None:
+    default, chosen = load_settings({}), load_settings({"max_queued": "7"})
+    assert [default.topic_config(name).max_queued for name in EngineName] == [100_000, 0]
+    assert [chosen.topic_config(name).max_queued for name in EngineName] == [7, 7]
+
+
+def test_the_settings_of_a_topic_are_those_of_the_server() -> None:
+    settings = load_settings(
+        {"max_retries": "5", "backoff_initial": "1s", "backoff_max": "1m", "lease": "5s", "dedupe_window": "0s"}
+    )
+    config = settings.topic_config(EngineName.LOCAL)
+    assert config.retry_policy == RetryPolicy(5, SECOND, MINUTE)
+    assert (config.lease_us, config.dedupe_window_us) == (5 * SECOND, 0)
+
+
+# --- sources ----------------------------------------------------------------------------------------------------------
+
+
+def test_flags_win_over_the_environment_and_that_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = toml(tmp_path, 'lease = "1s"\ndrain_timeout = "1s"\ndisconnect_grace = "1500ms"\nmax_queued = 5\n')
+    monkeypatch.setenv("DUEBUS_LEASE", "2s")
+    monkeypatch.setenv("DUEBUS_DRAIN_TIMEOUT", "2s")
+    settings = load_settings({"config": file, "lease": "3s"})
+    assert (settings.lease, settings.drain_timeout) == (3 * SECOND, 2 * SECOND)
+    assert (settings.disconnect_grace, settings.max_queued) == (1_500_000, 5)
+
+
+def test_the_environment_may_name_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DUEBUS_CONFIG", toml(tmp_path, 'lease = "7s"'))
+    assert load_settings({}).lease == 7 * SECOND
+
+
+@pytest.mark.parametrize("text", ["local,redis", " local , redis "])
+def test_engines_are_a_list_in_the_environment(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("DUEBUS_ENGINE", text)
+    assert load_settings({}).engine == (EngineName.LOCAL, EngineName.REDIS)
+
+
+@pytest.mark.parametrize("text", ['engine = ["redis", "local"]', 'engine = "redis,local"'])
+def test_engines_are_a_list_in_the_file(tmp_path: Path, text: str) -> None:
+    assert load_settings({"config": toml(tmp_path, text)}).engine == (EngineName.REDIS, EngineName.LOCAL)
+
+
+# --- durations --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "us"),
+    [
+        ("250us", 250),
+        ("500ms", 500 * MILLISECOND),
+        ("30s", 30 * SECOND),
+        ("1.5s", 1_500_000),
+        ("5m", 5 * MINUTE),
+        ("2h", 2 * HOUR),
+        ("7d", 7 * DAY),
+        (" 10 s ", 10 * SECOND),
+        ("0s", 0),
+    ],
+)
+def test_a_duration_is_a_number_and_a_unit(text: str, us: int) -> None:
+    assert parse_duration(text) == us
+
+
+@pytest.mark.parametrize(
+    "text", ["", "5", "s", "-5s", "5 sec", "5S", "1e3s", "five s", "٣s", "9" * 400 + "s", "5s5s", None]
+)
+def test_anything_else_is_no_duration(text: object) -> None:
+    with pytest.raises(ValueError, match="is not a duration such as 500ms, 30s or 5m"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("us", "text"), [(0, "0s"), (1, "1us"), (1_500 * MILLISECOND, "1500ms"), (90 * SECOND, "90s"), (DAY, "1d")]
+)
+def test_a_duration_is_shown_in_its_largest_unit(us: int, text: str) -> None:
+    assert format_duration(us) == text
+    assert parse_duration(text) == us
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"lease": "99ms"}, "lease: must be from 100ms to 12h"),
+        ({"lease": "13h"}, "lease: must be from 100ms to 12h"),
+        ({"lease": "9" * 400 + "s"}, "lease: "),
+        ({"lease": "5"}, "lease: '5' is not a duration such as 500ms, 30s or 5m"),
+        ({"disconnect_grace": "2h"}, "disconnect_grace: must be from 0s to 1h"),
+        ({"drain_timeout": "61m"}, "drain_timeout: must be from 0s to 1h"),
+        ({"sweep_interval": "0s"}, "sweep_interval: must be from 10ms to 1m"),
+        ({"dedupe_window": "8d"}, "dedupe_window: must be from 0s to 7d"),
+        ({"backoff_initial": "0s"}, "backoff_initial: must be from 1ms to 30d"),
+        ({"backoff_initial": "10s", "backoff_max": "5s"}, "backoff_max: is less than backoff_initial"),
+        ({"max_queued": "-1"}, "max_queued: "),
+        ({"max_queued": "many"}, "max_queued: "),
+        ({"max_retries": "1000001"}, "max_retries: "),
+        ({"engine": ["kafka"]}, "engine: "),
+        ({"engine": []}, "engine: at least one engine is required"),
+        ({"engine": ["local", "local"]}, "engine: an engine is named twice"),
+        ({"processes": "2"}, "processes: the local engine lives in one process"),
+        ({"processes": "0"}, "processes: "),
+        ({"listen": "50051"}, "listen: '50051' is not HOST:PORT"),
+        ({"listen": ":50051"}, "listen: ':50051' is not HOST:PORT"),
+        ({"listen": "localhost:"}, "listen: 'localhost:' is not HOST:PORT"),
+        ({"listen": "localhost:65536"}, "listen: 'localhost:65536' is not HOST:PORT"),
+        ({"listen": "localhost:²"}, "listen: 'localhost:²' is not HOST:PORT"),
+        ({"namespace": "a b"}, "namespace: "),
+        ({"namespace": ""}, "namespace: "),
+        ({"log_format": "xml"}, "log_format: "),
+        ({"leese": "5s"}, "leese: no such setting"),
+        ({"config": "/no/such/file.toml"}, "config: no such file: /no/such/file.toml"),
+    ],
+    ids=str,
+)
+def test_a_wrong_flag_is_refused_in_one_line_that_names_it(flags: dict[str, Any], words: str) -> None:
+    said = refusal(**flags)
+    assert said.startswith(words)
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ('lease = "99ms"', "lease: must be from 100ms to 12h"),
+        ('leese = "5s"', "leese: no such setting"),
+        ('[server]\nlease = "5s"', "server: no such setting"),
+        ('lease = "5s', "config: "),
+        (b"\xff\xfe", "config: "),
+        ("drain_timeout = 30", "drain_timeout: '30' is not a duration"),  # of what? never guessed
+        ("lease = 1.5", "lease: '1.5' is not a duration"),
+        ("max_queued = 1.5", "max_queued: "),
+        ("max_queued = true", "max_queued: "),
+    ],
+    ids=str,
+)
+def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, content: str | bytes, words: str) -> None:
+    said = refusal(config=toml(tmp_path, content))
+    assert said.startswith(words)
+    assert "\n" not in said
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    assert refusal(config=str(tmp_path)) == f"config: no such file: {tmp_path}"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("LEASE", "soon", "lease: 'soon' is not a duration"),
+        ("ENGINE", "local,kafka", "engine: "),
+        ("ENGINE", "", "engine: at least one engine is required"),
+        ("MAX_QUEUED", "", "max_queued: "),
+        ("CONFIG", "/no/such/file.toml", "config: no such file"),
+    ],
+)
+def test_a_wrong_environment_variable_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str
+) -> None:
+    monkeypatch.setenv(f"DUEBUS_{name}", value)
+    assert refusal().startswith(words)
+
+
+def test_a_flag_heals_a_wrong_environment_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DUEBUS_LEASE", "soon")
+    assert load_settings({"lease": "5s"}).lease == 5 * SECOND
