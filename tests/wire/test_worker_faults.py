@@ -90,12 +90,40 @@ async def test_a_signal_drains_what_runs_is_acked_and_the_rest_is_with_others_at
         assert sorted(each.event.data for each in released) == [b"1", b"2", b"3", b"4"]
         assert {each.attempt for each in released} == {1}
 
+        # Longer than the grace of the stream that the worker has closed: it keeps the lease of what runs.
+        await asyncio.sleep(1.1)
         assert process.stdin is not None
         process.stdin.write(b"\n")
         assert [await line(process), await line(process)] == ["ended 0", "drained"]
         assert await asyncio.wait_for(process.wait(), PATIENCE_S) == 0
         group = await wire.group(topic)
         assert (group.leased, group.ready, group.scheduled, group.dead) == (4, 0, 0, 0)
+
+
+async def test_a_stop_in_the_middle_of_a_flood_costs_no_event_an_attempt(
+    server: ServerProcess, wire: Wire, topic: str
+) -> None:
+    handled: list[Delivery] = []
+    first, second = Worker(server.address), Worker(server.address)
+
+    async def handle(delivery: Delivery) -> None:
+        handled.append(delivery)
+        if len(handled) == 500:
+            first.request_stop()
+
+    async with aio.Client(server.address) as client:
+        for start in range(0, 3000, 1000):
+            await client.dispatch_many(topic, range(start, start + 1000))
+        first.add(topic, handle)
+        await asyncio.wait_for(first.serve(), PATIENCE_S)
+        assert 500 <= len(handled) < 3000
+        group = await wire.group(topic)
+        assert (group.leased, group.ready) == (0, 3000 - len(handled))
+        second.add(topic, handle)
+        async with serving(second):
+            await until_done(wire, topic)
+    assert sorted(each.json() for each in handled) == list(range(3000))
+    assert {each.attempt for each in handled} == {1}
 
 
 async def test_a_second_signal_ends_a_worker_whose_handler_hangs_and_its_event_is_released(

@@ -84,6 +84,50 @@ async def test_a_delivery_that_is_under_way_when_the_stop_begins_is_released(bus
     assert handler.begun == [first]
 
 
+async def test_nothing_is_settled_while_deliveries_may_be_under_way_because_the_server_would_send_more(
+    bus: FakeBus,
+) -> None:
+    worker, handler = worker_on(bus), HandlerByHand()
+    worker.add("orders", handler)
+    async with serving(worker) as task:
+        stream, (good, bad, fine) = await bus.stream(), deliveries(3)
+        stream.deliver(good, bad, fine)
+        await settle_down()
+        worker.request_stop()
+        await settle_down()
+        handler.returns(good)
+        handler.raises(bad, ValueError())
+        handler.returns(fine)
+        await settle_down()
+        assert not stream.closed.is_set()
+        assert not bus.acks.made
+        assert not bus.nacks.made
+        await stream.closed.wait()
+        assert (await bus.acks.next()).tokens == tokens(good, fine)
+        assert (await bus.nacks.next()).tokens == tokens(bad)
+        await task
+
+
+async def test_a_window_that_settles_under_way_will_free_is_not_full(bus: FakeBus) -> None:
+    worker, handler = worker_on(bus, concurrency=1), HandlerByHand()
+    worker.add("orders", handler)
+    bus.acks.by_hand = True
+    async with serving(worker) as task:
+        stream, late = await bus.stream(), delivery()
+        stream.deliver(*deliveries(2))
+        handler.returns(await handler.begins())
+        ack = await bus.acks.next()
+        last = await handler.begins()
+        worker.request_stop()
+        await settle_down()
+        ack.answer()
+        stream.deliver(late)
+        assert await released(bus) == tokens(late)
+        handler.returns(last)
+        (await bus.acks.next()).answer()
+        await task
+
+
 async def test_a_server_that_sends_on_and_on_does_not_hold_up_the_stop(bus: FakeBus) -> None:
     worker = worker_on(bus, concurrency=1000)
     worker.add("orders", HandlerByHand())

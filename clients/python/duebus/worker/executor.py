@@ -50,6 +50,8 @@ class Executor:
         self._finished = asyncio.Event()
         self._finished.set()
         self._paused = False
+        self._kept_back: deque[tuple[Held, Nack | None]] = deque()
+        self._keeps_back = False
 
     @property
     def slots(self) -> Slots:
@@ -66,16 +68,24 @@ class Executor:
         self._waiting.extend(map(self._leases.add, deliveries))
         self._start_waiting()
 
-    def pause(self) -> None:
-        """Starts nothing any more."""
-        self._paused = True
+    @property
+    def unsettled(self) -> int:
+        """Deliveries that wait, run, or are kept back: those that fill the server's window for sure."""
+        return len(self._waiting) + len(self._running) + len(self._kept_back)
 
-    def release_waiting(self) -> None:
-        """Gives back what has not been started, without counting an attempt."""
+    def pause(self) -> None:
+        """Starts nothing any more, and settles nothing until `release`: each settle makes the server send more."""
+        self._paused = self._keeps_back = True
+
+    def release(self) -> None:
+        """Gives back what has not been started, without counting an attempt, and settles what has ended since."""
+        self._keeps_back = False
         while self._waiting:
             held = self._waiting.popleft()
             if held.stage is Stage.WAITING:
-                self._settler.settle(held, self._leases, _release(held))
+                self._settle(held, _release(held))
+        while self._kept_back:
+            self._settle(*self._kept_back.popleft())
 
     def cancel_all(self) -> None:
         """Cancels all handlers that have not ended; their events are given back without counting an attempt."""
@@ -104,7 +114,7 @@ class Executor:
         held.succeeded.extend(done)
         todo = [each for each in handlers if each not in done] if done else handlers
         if not todo:
-            self._settler.settle(held, self._leases)
+            self._settle(held, None)
             return
         held.stage = Stage.RUNNING
         held.running = len(todo)
@@ -130,13 +140,19 @@ class Executor:
             self._finished.set()
         self._deadlines.forget(held)
         if held.stage is not Stage.GONE:
-            self._settler.settle(held, self._leases, self._nack(held))
+            self._settle(held, self._nack(held))
         if held.abandoned:
             self._slots.abandon()
             _log.error("%s: a call that was given up goes on, on its thread; it keeps its slot", self._source)
         else:
             self._slots.give_back()
             self._start_waiting()
+
+    def _settle(self, held: Held, nack: Nack | None) -> None:
+        if self._keeps_back:
+            self._kept_back.append((held, nack))
+        elif held.stage is not Stage.GONE:
+            self._settler.settle(held, self._leases, nack)
 
     def _returned(self, held: Held) -> None:
         """A call on a thread returned that was given up when its handler was cancelled."""

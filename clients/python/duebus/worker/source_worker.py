@@ -94,7 +94,7 @@ class SourceWorker:
             await until_first_ends(self._live(), self._keeper.run())
         finally:
             self._executor.pause()
-            self._executor.release_waiting()
+            self._executor.release()
             self._executor.cancel_all()
             self._executor.close()
 
@@ -110,7 +110,7 @@ class SourceWorker:
             _log.error("%s: the subscription ends: %s", self._source, error)
             self._failed(error)
         self._executor.pause()
-        self._executor.release_waiting()
+        self._executor.release()
         await self.settled()
 
     async def _quiet_after_close(self) -> None:

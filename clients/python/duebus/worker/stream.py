@@ -61,7 +61,7 @@ class Stream:
             DueBusError: One that does not heal.
         """
         while True:
-            await self._executor.slots.usable()
+            await self._until_usable()
             await asyncio.sleep(await self._read_one_stream())
 
     async def quiet(self) -> None:
@@ -72,7 +72,7 @@ class Stream:
         """
         try:
             async with asyncio.timeout(_QUIET_AT_MOST):
-                while 0 < self._window > len(self._leases) and await self._arrives():
+                while self._window > self._executor.unsettled and await self._arrives():
                     pass
         except TimeoutError:
             return
@@ -109,7 +109,7 @@ class Stream:
                 else:
                     self._note(frame)
                 if self._executor.slots.all_abandoned:
-                    return self._leave_to_others()
+                    return 0.0
         return self._backoff.next()
 
     def _note(self, frame: Frame) -> None:
@@ -131,11 +131,12 @@ class Stream:
         self._backoff.reset()
         self.started.set()
 
-    def _leave_to_others(self) -> float:
-        """Every slot is taken by a call that was given up: others can handle what waits here."""
-        _log.error("%s: calls that were given up take all slots; unsubscribed until one returns", self._source)
-        self._executor.release_waiting()
-        return 0.0
+    async def _until_usable(self) -> None:
+        """While calls that were given up take every slot, others can handle what waits here."""
+        if self._executor.slots.all_abandoned:
+            _log.error("%s: calls that were given up take all slots; unsubscribed until one returns", self._source)
+            self._executor.release()
+            await self._executor.slots.usable()
 
     def _pause_after_closing(self, frame: Closing) -> float:
         # The backoff on top spreads the workers of a server that closes all streams at once.
