@@ -1,0 +1,122 @@
+"""What the documents show is what happens: their programs and commands run against a real server."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from duebus import Client
+from support.cli import Cli, Running, environment
+from support.documents import README, ROOT, blocks, section, transcripts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from support.documents import Transcript
+    from support.server_process import ServerProcess
+
+ADDRESS = "127.0.0.1:50051"
+DISPATCH, WORKER, WITH_ASYNCIO = blocks(section(README, "In Python"), "python")
+PATIENCE_S = 60
+
+
+@pytest.fixture
+def own(start_server: Callable[..., ServerProcess]) -> ServerProcess:
+    """A server of the test's own: the documents name their topics themselves."""
+    return start_server()
+
+
+def test_the_first_60_seconds(own: ServerProcess) -> None:
+    _, subscribe, dispatch = transcripts(section(README, "60 seconds"))[:3]
+    shown_later = blocks(section(README, "60 seconds"), "console")[3]
+    cli = Cli(own.address)
+
+    with cli.start(*arguments(subscribe)) as subscriber:
+        subscriber.wait_for(subscribe.printed[0])
+        dispatched = cli.ok(*arguments(dispatch))
+        assert general(dispatched.out) == general(dispatch.printed[0])
+        assert general(subscriber.line()) == general(shown_later)
+
+
+def test_the_programs_in_python(own: ServerProcess, tmp_path: Path) -> None:
+    assert python(DISPATCH, own, tmp_path / "dispatch.py") == ""
+
+    with start(WORKER, own, tmp_path / "shop.py") as worker:
+        assert sorted([worker.line(), worker.line()]) == ["order 42 is billed", "order 43 is billed"]
+        assert python(WITH_ASYNCIO, own, tmp_path / "with_asyncio.py") == ""
+        assert worker.line() == "order 45 is billed"
+        worker.process.terminate()
+        assert worker.result().status == 0
+
+    (events,) = transcripts(section(README, "Command line"))
+    assert general(Cli(own.address).ok(*arguments(events)).out) == general("\n".join(events.printed))
+    with Client(own.address) as client:
+        scheduled = [*client.admin.list_events("order.check", "scheduled")]
+        scheduled += client.admin.list_events("order.archive", "scheduled")
+        assert [event.json() for event in scheduled] == [{"id": 42}, {"id": 42}]
+
+
+def test_the_same_worker_is_run_by_the_command_line(own: ServerProcess, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(WORKER)
+    with Cli(own.address, tmp_path).start("worker", "shop:worker") as worker:
+        worker.wait_for("shop:worker is ready")
+        python(WITH_ASYNCIO, own, tmp_path / "with_asyncio.py")
+        assert worker.line() == "order 45 is billed"
+
+
+def test_the_test_with_a_clock_that_is_moved(tmp_path: Path) -> None:
+    (shown,) = blocks(section(README, "Testing your own code"), "python")
+    (tmp_path / "test_shop.py").write_text(shown)
+    ended = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_shop.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout
+    assert "1 passed" in ended.stdout
+
+
+def test_what_an_error_carries(own: ServerProcess, tmp_path: Path) -> None:
+    errors = section(ROOT / "docs" / "errors.md", "What an error carries")
+    (program,), (printed,) = blocks(errors, "python"), blocks(errors, "")
+    assert python(program, own, tmp_path / "errors.py") == printed
+
+
+def arguments(shown: Transcript) -> list[str]:
+    """Those of a `duebus` command."""
+    program, *rest = shlex.split(shown.command)
+    assert program == ".venv/bin/duebus"
+    return rest
+
+
+def general(printed: str) -> str:
+    """What is printed, without what is different each time."""
+    printed = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "ID", printed)
+    printed = re.sub(r"\d\d:\d\d:\d\d\.\d{3}", "TIME", printed)
+    printed = re.sub(r"[\d.]+m?s (late|ago)", r"N \1", printed)
+    return re.sub(r" +", " ", printed).strip()
+
+
+def start(program: str, server: ServerProcess, file: Path) -> Running:
+    """Starts a program that a document shows; it talks to the test's server."""
+    assert ADDRESS in program
+    file.write_text(program.replace(ADDRESS, server.address))
+    pipe = subprocess.PIPE
+    command = [sys.executable, str(file)]
+    return Running(subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment(), cwd=file.parent))
+
+
+def python(program: str, server: ServerProcess, file: Path) -> str:
+    """Runs a program to its end; what it printed."""
+    with start(program, server, file) as running:
+        result = running.result()
+    assert result.status == 0, result.err
+    return result.out
