@@ -191,6 +191,14 @@ class Wire:
         self.admin: Any = admin_pb2_grpc.EventBusAdminStub(self.channel)  # type: ignore[no-untyped-call]  # generated
         self._streams: list[Stream] = []
 
+    def raw(self, method: str) -> Any:
+        """A method, such as ``EventBus/Dispatch``, that takes and gives bytes."""
+        return self.channel.unary_unary(f"/duebus.v1.{method}", None, None)
+
+    def raw_stream(self, method: str) -> Any:
+        """A method that takes bytes and streams bytes."""
+        return self.channel.unary_stream(f"/duebus.v1.{method}", None, None)
+
     async def close(self) -> None:
         """Cancel what is open."""
         for stream in self._streams:

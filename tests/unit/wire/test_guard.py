@@ -112,16 +112,6 @@ async def failure_of_stream(wire: Wire, request: Any = SUBSCRIBE) -> Failure:
     return await failure_of(read())
 
 
-def raw(wire: Wire, method: str) -> Any:
-    """A method that takes and gives bytes."""
-    return wire.channel.unary_unary(f"/duebus.v1.EventBus/{method}", None, None)
-
-
-def raw_stream(wire: Wire, method: str) -> Any:
-    """A method that takes bytes and streams bytes."""
-    return wire.channel.unary_stream(f"/duebus.v1.EventBus/{method}", None, None)
-
-
 async def test_a_call_that_goes_well_is_left_alone(behaviour: Behaviour) -> None:
     async with serving(behaviour) as wire:
         assert (await wire.bus.Dispatch(DISPATCH)).event_ids == ["orders"]
@@ -166,8 +156,8 @@ async def test_words_of_any_language_survive_in_the_status(behaviour: Behaviour)
 @pytest.mark.parametrize("garbage", [b"\xff\xff\xff" + SECRET.encode(), b"\x0a\xffshort", b"\x0a\x02\xff\xfe"])
 async def test_bytes_that_are_no_request_are_bad_input(behaviour: Behaviour, log: Log, garbage: bytes) -> None:
     async with serving(behaviour) as wire:
-        failure = await failure_of(raw(wire, "Dispatch")(garbage))
-        stream = await failure_of(raw_stream(wire, "Subscribe")(garbage).read())
+        failure = await failure_of(wire.raw("EventBus/Dispatch")(garbage))
+        stream = await failure_of(wire.raw_stream("EventBus/Subscribe")(garbage).read())
     for each in (failure, stream):
         assert (each.code, each.reason, each.fields) == (
             grpc.StatusCode.INVALID_ARGUMENT,
@@ -180,8 +170,8 @@ async def test_bytes_that_are_no_request_are_bad_input(behaviour: Behaviour, log
 
 async def test_unknown_fields_are_refused_before_anything_is_done(behaviour: Behaviour) -> None:
     async with serving(behaviour) as wire:
-        failure = await failure_of(raw(wire, "Dispatch")(DISPATCH.SerializeToString() + b"\xa8\x06\x01"))
-        stream = await failure_of(raw_stream(wire, "Subscribe")(b"\x0a\x01t\xa8\x06\x01").read())
+        failure = await failure_of(wire.raw("EventBus/Dispatch")(DISPATCH.SerializeToString() + b"\xa8\x06\x01"))
+        stream = await failure_of(wire.raw_stream("EventBus/Subscribe")(b"\x0a\x01t\xa8\x06\x01").read())
     assert failure.fields == stream.fields == ["101"]
     assert behaviour.calls == 0
 
@@ -189,7 +179,7 @@ async def test_unknown_fields_are_refused_before_anything_is_done(behaviour: Beh
 async def test_a_method_that_does_not_exist_is_unimplemented(behaviour: Behaviour) -> None:
     async with serving(behaviour) as wire:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await raw(wire, "NoSuchMethod")(b"")
+            await wire.raw("EventBus/NoSuchMethod")(b"")
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 

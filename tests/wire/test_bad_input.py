@@ -1,0 +1,313 @@
+"""Bad input: an error that names the field, nothing stored, and a server that goes on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import grpc.aio
+import pytest
+from duebus.v1 import admin_pb2, event_bus_pb2
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from support.wire import Failure, duration, event, failure_of
+
+if TYPE_CHECKING:
+    from support.wire import Wire
+
+TEN_YEARS_S = 10 * 365 * 24 * 3600
+MEBIBYTE = 1 << 20
+BAD_NAMES = [".hidden", "-a", "_a", "a b", "a/b", "a\n", "größe", "a" * 256, "*", "a\x00"]
+TOMORROWS_ENGINE: Any = 77
+
+
+def dispatch(*events: event_bus_pb2.Event, **fields: Any) -> event_bus_pb2.DispatchRequest:
+    return event_bus_pb2.DispatchRequest(topic="bad.input", events=events or [event("a")], **fields)
+
+
+def subscribe(**fields: Any) -> event_bus_pb2.SubscribeRequest:
+    return event_bus_pb2.SubscribeRequest(**{"topic": "bad.input"} | fields)
+
+
+def nack(**fields: Any) -> event_bus_pb2.NackRequest:
+    return event_bus_pb2.NackRequest(nacks=[event_bus_pb2.Nack(), event_bus_pb2.Nack(**fields)])
+
+
+def second(**fields: Any) -> event_bus_pb2.DispatchRequest:
+    """A Dispatch whose second event is bad."""
+    return dispatch(event("good"), event(**fields))
+
+
+DISPATCHES = [
+    ("events[1].delay", second(delay=-1)),
+    ("events[1].delay", second(delay=Duration(nanos=-1_000))),
+    ("events[1].delay", second(delay=TEN_YEARS_S + 1)),
+    ("events[1].delay", second(delay=Duration(seconds=2**63 - 1))),
+    ("events[1].delay", second(delay=Duration(seconds=1, nanos=-1))),
+    ("events[1].delay", second(delay=Duration(nanos=1_000_000_000))),
+    ("events[1].deliver_at", second(deliver_at=Timestamp(seconds=253_402_300_799))),
+    ("events[1].deliver_at", second(deliver_at=Timestamp(seconds=2**63 - 1))),
+    ("events[1].deliver_at", second(deliver_at=Timestamp(seconds=-(2**63)))),
+    ("events[1].deliver_at", second(deliver_at=Timestamp(nanos=-1))),
+    ("events[1].deliver_at", second(deliver_at=Timestamp(nanos=1_000_000_000))),
+    ("events[1].id", second(event_id="x" * 256)),
+    ("events[1].id", second(event_id="é" * 128)),
+    ("events[1].id", second(event_id="a\nb")),
+    ("events[1].id", second(event_id="\u200b")),
+    ("events[1].data", second(data=b"x" * (MEBIBYTE + 1))),
+    ("events[1].content_type", second(content_type="x" * 256)),
+    ("events[1].content_type", second(content_type="text/\x7f")),
+    ("events[1].attributes", second(attributes={"k": "x" * (64 << 10)})),
+    ("events[1].attributes", second(attributes={f"k{n}": "x" * 100 for n in range(700)})),
+    ("events[1].attributes", second(attributes={"": "nameless"})),
+    ("events[1].key", second(key="order-42")),
+    ("events[1].priority", second(priority=1)),
+    ("events", dispatch(*[event()] * 1_001)),
+    ("events", dispatch(*[event("", b"x" * MEBIBYTE)] * 4)),
+    ("request_id", dispatch(request_id="x" * 256)),
+    ("request_id", dispatch(request_id="a\tb")),
+    ("engines[0]", dispatch(engines=[TOMORROWS_ENGINE])),
+    ("engines[1]", dispatch(engines=["ENGINE_LOCAL", TOMORROWS_ENGINE])),
+    ("engines[0]", dispatch(engines=["ENGINE_UNSPECIFIED"])),
+]
+
+SUBSCRIBES = [
+    *[("group", subscribe(group=name)) for name in BAD_NAMES],
+    ("consumer", subscribe(consumer="x" * 256)),
+    ("consumer", subscribe(consumer="a\x1b[31m")),
+    ("engine", subscribe(engine=TOMORROWS_ENGINE)),
+    ("max_in_flight", subscribe(max_in_flight=100_001)),
+    ("max_in_flight_bytes", subscribe(max_in_flight_bytes=(1 << 30) + 1)),
+    ("lease", subscribe(lease=duration(0))),
+    ("lease", subscribe(lease=duration(-1))),
+    ("lease", subscribe(lease=duration(0.099))),
+    ("lease", subscribe(lease=duration(12 * 3600 + 1))),
+    ("lease", subscribe(lease=Duration(seconds=30, nanos=-1))),
+    ("disconnect_grace", subscribe(disconnect_grace=duration(-1))),
+    ("disconnect_grace", subscribe(disconnect_grace=duration(3601))),
+    ("held_lease_tokens", subscribe(held_lease_tokens=["x"] * 100_001)),
+]
+
+SETTLES = [
+    ("Ack", "lease_tokens", event_bus_pb2.AckRequest()),
+    ("Ack", "lease_tokens", event_bus_pb2.AckRequest(lease_tokens=["x"] * 10_001)),
+    ("Nack", "nacks", event_bus_pb2.NackRequest()),
+    ("Nack", "nacks", event_bus_pb2.NackRequest(nacks=[event_bus_pb2.Nack()] * 10_001)),
+    ("Nack", "nacks[1].delay", nack(delay=duration(-1))),
+    ("Nack", "nacks[1].delay", nack(delay=duration(TEN_YEARS_S + 1))),
+    ("Nack", "nacks[1].delay", nack(delay=Duration(seconds=-1, nanos=1))),
+    ("Extend", "lease_tokens", event_bus_pb2.ExtendRequest()),
+    ("Extend", "lease_tokens", event_bus_pb2.ExtendRequest(lease_tokens=["x"] * 10_001)),
+    ("Extend", "lease", event_bus_pb2.ExtendRequest(lease_tokens=["x"], lease=duration(0.01))),
+    ("Extend", "lease", event_bus_pb2.ExtendRequest(lease_tokens=["x"], lease=duration(50_000))),
+    ("Stop", "engines[0]", event_bus_pb2.StopRequest(engines=[TOMORROWS_ENGINE])),
+    ("Stop", "engines[0]", event_bus_pb2.StopRequest(engines=["ENGINE_UNSPECIFIED"])),
+    ("Stop", "drain_timeout", event_bus_pb2.StopRequest(drain_timeout=duration(-1))),
+    ("Stop", "drain_timeout", event_bus_pb2.StopRequest(drain_timeout=duration(3601))),
+]
+
+LISTS = [
+    ("ListTopics", "page_size", admin_pb2.ListTopicsRequest(page_size=1_001)),
+    ("ListTopics", "page_token", admin_pb2.ListTopicsRequest(page_token="made up")),
+    ("ListTopics", "engine", admin_pb2.ListTopicsRequest(engine=TOMORROWS_ENGINE)),
+    ("GetTopic", "engine", admin_pb2.GetTopicRequest(topic="t", engine=TOMORROWS_ENGINE)),
+    ("GetEvent", "event_id", admin_pb2.GetEventRequest(topic="t")),
+    ("ListEvents", "state", admin_pb2.ListEventsRequest(topic="t")),
+    ("ListEvents", "state", admin_pb2.ListEventsRequest(topic="t", state=TOMORROWS_ENGINE)),
+    ("ListEvents", "order", admin_pb2.ListEventsRequest(topic="t", state="EVENT_STATE_DEAD", order=TOMORROWS_ENGINE)),
+    ("ListEvents", "group", admin_pb2.ListEventsRequest(topic="t", state="EVENT_STATE_DEAD", group="a b")),
+    ("ListEvents", "page_size", admin_pb2.ListEventsRequest(topic="t", state="EVENT_STATE_DEAD", page_size=1_001)),
+    ("ListEvents", "page_token", admin_pb2.ListEventsRequest(topic="t", state="EVENT_STATE_DEAD", page_token="e30=")),
+]
+
+CALLS: list[tuple[str, str, Any]] = [
+    *[("Dispatch", field, request) for field, request in DISPATCHES],
+    *[("Subscribe", field, request) for field, request in SUBSCRIBES],
+    *SETTLES,
+    *LISTS,
+]
+
+
+def calls() -> list[Any]:
+    """The calls, each under a name of its own."""
+    seen: dict[str, int] = {}
+    named: list[Any] = []
+    for method, field, request in CALLS:
+        name = f"{method}-{field}"
+        seen[name] = seen.get(name, 0) + 1
+        named.append(pytest.param(method, field, request, id=f"{name}-{seen[name]}"))
+    return named
+
+
+async def refused(wire: Wire, method: str, request: Any) -> Failure:
+    """How the call fails; a stream may fail with its first frame only."""
+    if method == "Subscribe":
+        return await failure_of(wire.open(request).next_frame())
+    stub = wire.bus if hasattr(wire.bus, method) else wire.admin
+    return await failure_of(getattr(stub, method)(request))
+
+
+@pytest.mark.parametrize(("method", "field", "request_"), calls())
+async def test_bad_input_is_refused_by_the_name_of_its_field(
+    wire: Wire, method: str, field: str, request_: Any
+) -> None:
+    before = await wire.topic_names()
+    failure = await refused(wire, method, request_)
+    assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT")
+    assert (failure.domain, failure.fields, failure.retry_after_us) == ("duebus", [field], None)
+    assert failure.message.startswith(f"{field}: ")
+    assert len(failure.message) < 300
+    assert await wire.topic_names() == before, "nothing was stored"
+
+
+WITH_TOPIC = [
+    ("Dispatch", lambda name: event_bus_pb2.DispatchRequest(topic=name, events=[event("a")])),
+    ("Subscribe", lambda name: event_bus_pb2.SubscribeRequest(topic=name)),
+    ("GetTopic", lambda name: admin_pb2.GetTopicRequest(topic=name)),
+    ("GetEvent", lambda name: admin_pb2.GetEventRequest(topic=name, event_id="a")),
+    ("ListEvents", lambda name: admin_pb2.ListEventsRequest(topic=name, state="EVENT_STATE_DEAD")),
+]
+
+
+@pytest.mark.parametrize(("method", "request_for"), WITH_TOPIC)
+async def test_a_bad_topic_is_refused(wire: Wire, method: str, request_for: Any) -> None:
+    before = await wire.topic_names()
+    for name in BAD_NAMES:
+        failure = await refused(wire, method, request_for(name))
+        assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT"), name
+        assert failure.fields == ["topic"]
+    missing = await refused(wire, method, request_for(""))
+    assert (missing.code, missing.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "NO_TOPIC_SPECIFIED")
+    assert missing.fields == ["topic"]
+    assert await wire.topic_names() == before
+
+
+@pytest.mark.parametrize("name", ["a", "0", "A.b_c-9", "a" * 255])
+async def test_a_good_topic_is_taken(wire: Wire, name: str) -> None:
+    assert (await wire.subscribe(name)).started.session_id
+
+
+async def test_a_dispatch_without_events_is_refused(wire: Wire, topic: str) -> None:
+    failure = await failure_of(wire.dispatch(topic))
+    assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "NO_EVENT_SPECIFIED")
+    assert failure.fields == ["events"]
+    assert topic not in await wire.topic_names()
+
+
+async def test_the_largest_of_everything_is_taken(wire: Wire, topic: str) -> None:
+    largest = event("x" * 255, b"x" * MEBIBYTE, attributes={"k": "x" * ((64 << 10) - 1)}, content_type="x" * 255)
+    await wire.dispatch(topic, largest, request_id="x" * 255)
+    await wire.dispatch(topic, *[event("", b"x" * 4_000)] * 1_000)
+    await wire.dispatch(topic, event("later", delay=TEN_YEARS_S))
+    assert (await wire.topic(topic)).queued == 1_002
+    stream = await wire.subscribe(topic, max_in_flight=100_000, max_in_flight_bytes=1 << 30, consumer="x" * 255)
+    assert (await stream.one()).event == largest
+
+
+async def test_one_bad_event_keeps_all_of_its_request_out(wire: Wire, topic: str) -> None:
+    await wire.dispatch(topic, "before")
+    failure = await failure_of(wire.dispatch(topic, "a", "b", event("c", delay=-1), "d"))
+    assert failure.fields == ["events[2].delay"]
+    assert (await wire.topic(topic)).queued == 1
+    assert not (await wire.dispatch(topic, "a", "b")).duplicate_event_ids
+
+
+async def test_a_bad_nack_keeps_all_of_its_request_from_being_carried_out(wire: Wire, topic: str) -> None:
+    stream = await wire.subscribe(topic)
+    await wire.dispatch(topic, "a")
+    good = event_bus_pb2.Nack(lease_token=(await stream.one()).lease_token, dead_letter=True)
+    bad = event_bus_pb2.Nack(lease_token="x", delay=duration(-1))
+    failure = await failure_of(wire.bus.Nack(event_bus_pb2.NackRequest(nacks=[good, bad])))
+    assert failure.fields == ["nacks[1].delay"]
+    assert (await wire.group(topic)).leased == 1
+
+
+# --- what no generated client would send ------------------------------------------------------------------------------
+
+
+FIELD_12 = b"\x60\x01"
+"""A varint 1 as field number 12, which no message of the contract has."""
+
+
+@pytest.mark.parametrize(
+    ("service", "method", "request_", "field"),
+    [
+        ("EventBus", "Dispatch", dispatch().SerializeToString() + FIELD_12, "12"),
+        (
+            "EventBus",
+            "Dispatch",
+            dispatch(*[event("a")] * 3).SerializeToString() + b"\x12\x02" + FIELD_12,
+            "events[3].12",
+        ),
+        ("EventBus", "Ack", event_bus_pb2.AckRequest(lease_tokens=["x"]).SerializeToString() + FIELD_12, "12"),
+        ("EventBus", "Nack", b"\x0a\x02" + FIELD_12, "nacks[0].12"),
+        ("EventBus", "Extend", event_bus_pb2.ExtendRequest(lease_tokens=["x"]).SerializeToString() + FIELD_12, "12"),
+        ("EventBus", "Stop", FIELD_12, "12"),
+        ("EventBusAdmin", "ListTopics", FIELD_12, "12"),
+        ("EventBusAdmin", "GetTopic", FIELD_12, "12"),
+        ("EventBusAdmin", "ListEvents", FIELD_12, "12"),
+        ("EventBusAdmin", "GetEvent", FIELD_12, "12"),
+        ("EventBusAdmin", "DeleteTopic", FIELD_12, "12"),
+        ("EventBus", "Dispatch", b"\xff\xff\xff", "request"),
+        ("EventBusAdmin", "ListTopics", b"\x0a\xffcut off", "request"),
+    ],
+)
+async def test_what_is_not_of_the_contract_is_refused(
+    wire: Wire, service: str, method: str, request_: bytes, field: str
+) -> None:
+    before = await wire.topic_names()
+    failure = await failure_of(wire.raw(f"{service}/{method}")(request_))
+    assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT")
+    assert failure.fields == [field]
+    assert await wire.topic_names() == before
+
+
+@pytest.mark.parametrize(
+    ("request_", "field"), [(subscribe().SerializeToString() + FIELD_12, "12"), (b"\xff", "request")]
+)
+async def test_a_stream_that_is_not_of_the_contract_is_refused(wire: Wire, request_: bytes, field: str) -> None:
+    stream = wire.raw_stream("EventBus/Subscribe")(request_)
+    failure = await failure_of(stream.read())
+    assert (failure.code, failure.fields) == (grpc.StatusCode.INVALID_ARGUMENT, [field])
+
+
+@pytest.mark.parametrize("method", ["EventBus/NoSuch", "NoSuchService/Dispatch"])
+async def test_a_method_that_is_not_there_is_unimplemented(wire: Wire, method: str) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await wire.raw(method)(b"")
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_a_request_larger_than_the_server_reads_is_refused_and_the_connection_lives(
+    wire: Wire, topic: str
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await wire.dispatch(topic, event("a", b"x" * (17 << 20)))
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "larger than max" in str(caught.value.details())
+    assert topic not in await wire.topic_names()
+
+
+# --- page tokens ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_page_token_is_of_the_request_it_came_from(wire: Wire, topic: str) -> None:
+    await wire.dispatch(topic, "a", "b", event("c", delay=3600), event("d", delay=3600))
+    await wire.dispatch(f"{topic}.other", "a")
+    ready: dict[str, Any] = {"topic": topic, "state": "EVENT_STATE_READY", "page_size": 1}
+    token = (await wire.admin.ListEvents(admin_pb2.ListEventsRequest(**ready))).next_page_token
+    assert token
+    for change in (
+        {"topic": f"{topic}.other"},
+        {"state": "EVENT_STATE_SCHEDULED"},
+        {"order": "ORDER_NEWEST_FIRST"},
+        {"engine": "ENGINE_LOCAL"},
+        {"page_token": token[:-4]},
+    ):
+        request = admin_pb2.ListEventsRequest(**({**ready, "page_token": token} | change))
+        failure = await failure_of(wire.admin.ListEvents(request))
+        assert (failure.code, failure.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ["page_token"]), change
+    failure = await failure_of(wire.admin.ListTopics(admin_pb2.ListTopicsRequest(page_token=token)))
+    assert failure.fields == ["page_token"]
+    larger = admin_pb2.ListEventsRequest(**{**ready, "page_token": token, "page_size": 5})
+    assert [info.event.id for info in (await wire.admin.ListEvents(larger)).events] == ["b"], "the size may change"
