@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from support.server_process import ServerProcess
 
 ADDRESS = "127.0.0.1:50051"
-DISPATCH, WORKER, WITH_ASYNCIO = blocks(section(README, "In Python"), "python")
+WORKER, DISPATCH, WITH_ASYNCIO = blocks(section(README, "In Python"), "python")
 PATIENCE_S = 60
 
 
@@ -44,14 +44,17 @@ def test_the_first_60_seconds(own: ServerProcess) -> None:
 
 
 def test_the_programs_in_python(own: ServerProcess, tmp_path: Path) -> None:
-    assert python(DISPATCH, own, tmp_path / "dispatch.py") == ""
+    (worker,) = transcripts(section(README, "In Python"))
+    (tmp_path / "shop.py").write_text(WORKER)
+    left_over_from_the_first_60_seconds(own)
 
-    with start(WORKER, own, tmp_path / "shop.py") as worker:
-        assert sorted([worker.line(), worker.line()]) == ["order 42 is billed", "order 43 is billed"]
+    with Cli(own.address, tmp_path).start(*arguments(worker)) as working:
+        working.wait_for(worker.printed[0])
+        assert python(DISPATCH, own, tmp_path / "dispatch.py") == ""
+        assert sorted([working.line(), working.line()]) == ["order 42 is billed", "order 43 is billed"]
         assert python(WITH_ASYNCIO, own, tmp_path / "with_asyncio.py") == ""
-        assert worker.line() == "order 45 is billed"
-        worker.process.terminate()
-        assert worker.result().status == 0
+        assert working.line() == "order 45 is billed"
+        assert working.end().status == 0
 
     (events,) = transcripts(section(README, "Command line"))
     assert general(Cli(own.address).ok(*arguments(events)).out) == general("\n".join(events.printed))
@@ -61,12 +64,11 @@ def test_the_programs_in_python(own: ServerProcess, tmp_path: Path) -> None:
         assert [event.json() for event in scheduled] == [{"id": 42}, {"id": 42}]
 
 
-def test_the_same_worker_is_run_by_the_command_line(own: ServerProcess, tmp_path: Path) -> None:
-    (tmp_path / "shop.py").write_text(WORKER)
-    with Cli(own.address, tmp_path).start("worker", "shop:worker") as worker:
-        worker.wait_for("shop:worker is ready")
-        python(WITH_ASYNCIO, own, tmp_path / "with_asyncio.py")
+def test_the_worker_is_a_program_too(own: ServerProcess, tmp_path: Path) -> None:
+    python(WITH_ASYNCIO, own, tmp_path / "with_asyncio.py")
+    with start(WORKER, own, tmp_path / "shop.py") as worker:
         assert worker.line() == "order 45 is billed"
+        assert worker.end().status == 0
 
 
 def test_the_test_with_a_clock_that_is_moved(tmp_path: Path) -> None:
@@ -88,6 +90,12 @@ def test_what_an_error_carries(own: ServerProcess, tmp_path: Path) -> None:
     errors = section(ROOT / "docs" / "errors.md", "What an error carries")
     (program,), (printed,) = blocks(errors, "python"), blocks(errors, "")
     assert python(program, own, tmp_path / "errors.py") == printed
+
+
+def left_over_from_the_first_60_seconds(server: ServerProcess) -> None:
+    """The topic has a group already: others get only what is dispatched after they have subscribed."""
+    with Client(server.address) as client, client.subscribe("order.created"):
+        pass
 
 
 def arguments(shown: Transcript) -> list[str]:
