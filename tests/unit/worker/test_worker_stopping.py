@@ -34,6 +34,20 @@ async def released(bus: FakeBus) -> list[str]:
     return call.tokens
 
 
+def executor_of(handler: HandlerByHand, leases: HeldLeases, settler: Settler) -> Executor:
+    """One that no stream feeds, with two slots."""
+    registration = Registry(lambda: None).add("orders", "", handler, concurrency=None, retries=None)
+    return Executor(
+        registration.source,
+        lambda: (registration,),
+        leases=leases,
+        settler=settler,
+        threads=ThreadPool("test"),
+        concurrency=2,
+        max_execution=50,
+    )
+
+
 async def test_a_stop_finishes_what_runs_and_releases_what_does_not(bus: FakeBus) -> None:
     worker, handler = worker_on(bus, concurrency=2), HandlerByHand()
     worker.add("orders", handler)
@@ -106,6 +120,38 @@ async def test_nothing_is_settled_while_deliveries_may_be_under_way_because_the_
         assert (await bus.acks.next()).tokens == tokens(good, fine)
         assert (await bus.nacks.next()).tokens == tokens(bad)
         await task
+
+
+async def test_what_is_kept_back_is_not_settled_when_its_lease_is_lost_meanwhile(bus: FakeBus) -> None:
+    handler, leases, settler = HandlerByHand(), HeldLeases(), Settler(bus.client)
+    executor = executor_of(handler, leases, settler)
+    sending = asyncio.create_task(settler.run())
+    lost, kept = deliveries(2)
+    executor.accept([lost, kept])
+    await settle_down()
+    executor.pause()
+    handler.returns(lost)
+    handler.returns(kept)
+    await executor.finished()
+    leases.lose([lost.lease_token])
+    executor.release()
+    assert (await bus.acks.next()).tokens == tokens(kept)
+    sending.cancel()
+
+
+async def test_a_handler_added_while_the_worker_stops_opens_nothing(bus: FakeBus) -> None:
+    worker, handler = worker_on(bus), HandlerByHand()
+    worker.add("orders", handler)
+    async with serving(worker) as task:
+        stream, event = await bus.stream(), delivery()
+        stream.deliver(event)
+        await handler.begins()
+        worker.request_stop()
+        await stream.closed.wait()
+        worker.add("payments", handler)
+        handler.returns(event)
+        await task
+        assert bus.unseen_streams == 0
 
 
 async def test_a_window_that_settles_under_way_will_free_is_not_full(bus: FakeBus) -> None:
@@ -234,16 +280,7 @@ async def test_a_handler_that_is_cancelled_before_its_first_step_never_runs_and_
     bus: FakeBus,
 ) -> None:
     handler, leases, settler = HandlerByHand(), HeldLeases(), Settler(bus.client)
-    registration = Registry(lambda: None).add("orders", "", handler, concurrency=None, retries=None)
-    executor = Executor(
-        registration.source,
-        lambda: (registration,),
-        leases=leases,
-        settler=settler,
-        threads=ThreadPool("test"),
-        concurrency=1,
-        max_execution=50,
-    )
+    executor = executor_of(handler, leases, settler)
     event = delivery()
     sending = asyncio.create_task(settler.run())
     executor.accept([event])
@@ -251,7 +288,7 @@ async def test_a_handler_that_is_cancelled_before_its_first_step_never_runs_and_
     await executor.finished()
     assert await released(bus) == tokens(event)
     assert not handler.begun
-    assert executor.slots.free == 1
+    assert executor.slots.free == 2
     sending.cancel()
 
 

@@ -8,6 +8,11 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 import pytest
+from duebus.worker.executor import Executor
+from duebus.worker.held import HeldLeases
+from duebus.worker.registry import Registry
+from duebus.worker.settler import Settler
+from duebus.worker.threads import ThreadPool
 from support.fake_bus import FakeBus, deliveries, delivery
 from support.workers import serving, worker_on
 
@@ -181,3 +186,48 @@ async def test_a_lost_lease_discards_what_the_function_returns(bus: FakeBus) -> 
         assert (await bus.acks.next()).tokens == [event.lease_token]
     assert len(bus.acks.made) == 1
     assert not bus.nacks.made
+
+
+async def test_what_waits_is_started_when_a_call_that_hung_returns(bus: FakeBus) -> None:
+    begun: asyncio.Queue[Delivery] = asyncio.Queue()
+    go_on, loop = threading.Event(), asyncio.get_running_loop()
+
+    def hang_once(each: Delivery) -> None:
+        loop.call_soon_threadsafe(begun.put_nowait, each)
+        if each == first:
+            go_on.wait(SOON)
+
+    leases, settler, threads = HeldLeases(), Settler(bus.client), ThreadPool("test")
+    registration = Registry(lambda: None).add("orders", "", hang_once, concurrency=None, retries=None)
+    executor = Executor(
+        registration.source,
+        lambda: (registration,),
+        leases=leases,
+        settler=settler,
+        threads=threads,
+        concurrency=1,
+        max_execution=0.05,
+    )
+    first, second = deliveries(2)
+    executor.accept([first, second])
+    await executor.finished()
+    assert executor.slots.all_abandoned
+    assert [await begun.get(), begun.qsize()] == [first, 0]
+    go_on.set()
+    assert await begun.get() == second
+    threads.close()
+
+
+async def test_threads_end_with_the_worker(bus: FakeBus) -> None:
+    worker, threads = worker_on(bus), []
+
+    @worker.on("orders")
+    def bill(_: Delivery) -> None:
+        threads.append(threading.current_thread())
+
+    async with serving(worker):
+        (await bus.stream()).deliver(*deliveries(3))
+        await bus.acks.next()
+    for thread in threads:
+        await asyncio.to_thread(thread.join, SOON)
+        assert not thread.is_alive()
