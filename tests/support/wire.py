@@ -260,6 +260,16 @@ class Wire:
         """One group from outside."""
         return next(info for info in (await self.topic(topic)).groups if info.group == group)
 
+    async def until_subscribers(self, topic: str, count: int, group: str = "default") -> None:
+        """Return when the group has so many subscribers: a stream's end takes a moment to reach the server.
+
+        Raises:
+            TimeoutError: it does not come to that.
+        """
+        async with asyncio.timeout(PATIENCE_S):
+            while len((await self.group(topic, group)).subscribers) != count:
+                pass  # each look is a round trip
+
     async def find_event(self, topic: str, event_id: str) -> admin_pb2.EventInfo:
         """One event from outside."""
         answer = await self.admin.GetEvent(admin_pb2.GetEventRequest(topic=topic, event_id=event_id))

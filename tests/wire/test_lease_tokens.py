@@ -1,0 +1,145 @@
+"""Lease tokens: only the bus makes them, each settles one lease, and nobody can change one."""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from typing import TYPE_CHECKING
+
+import pytest
+from duebus.v1 import event_bus_pb2
+from support.wire import connect, event
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from support.server_process import ServerProcess
+    from support.wire import Wire
+
+MALFORMED = event_bus_pb2.LeaseFailure.REASON_MALFORMED
+ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_=+/ !.é"
+
+
+async def assert_malformed(wire: Wire, tokens: list[str]) -> None:
+    """No verb takes any of them."""
+    for failures in (await wire.ack(*tokens), await wire.nack(*tokens, dead_letter=True), await wire.extend(*tokens)):
+        taken = set(tokens) - {failure.lease_token for failure in failures}
+        assert not taken
+        assert {failure.reason for failure in failures} == {MALFORMED}
+
+
+@pytest.mark.parametrize("event_id", ["a", "ab", "abc"])
+async def test_a_token_with_one_changed_character_is_malformed(wire: Wire, topic: str, event_id: str) -> None:
+    """Ids of three lengths, for the three ways in which base64 ends."""
+    stream = await wire.subscribe(topic)
+    await wire.dispatch(topic, event_id)
+    delivery = await stream.one()
+    token = delivery.lease_token
+    changed = {
+        token[:place] + letter + token[place + 1 :]
+        for place in range(len(token))
+        for letter in ALPHABET
+        if letter != token[place]
+    }
+    await assert_malformed(wire, sorted(changed))
+    assert await wire.ack(delivery) == [], "and the true one still works"
+
+
+async def test_a_token_with_something_added_or_missing_is_malformed(wire: Wire, topic: str) -> None:
+    stream = await wire.subscribe(topic)
+    await wire.dispatch(topic, "a")
+    delivery = await stream.one()
+    token = delivery.lease_token
+    tokens = [
+        token + "=",
+        token + "A",
+        "A" + token,
+        token + "\n",
+        " " + token,
+        token * 2,
+        token[:10] + "!" + token[10:],
+    ]
+    tokens += [token[:length] for length in range(len(token))]
+    await assert_malformed(wire, tokens)
+    assert await wire.ack(delivery) == []
+
+
+@pytest.mark.parametrize(
+    "token", ["", "x", "\x00", "größe", "a" * 2_048, "A" * 100_000, "====", "local/t/default/1/a"], ids=range(8)
+)
+async def test_a_token_that_is_made_up_is_malformed(wire: Wire, token: str) -> None:
+    await assert_malformed(wire, [token])
+
+
+async def test_a_token_whose_lease_was_rewritten_is_malformed(wire: Wire, topic: str) -> None:
+    """Whoever holds a token can read it, but not make another from it."""
+    stream = await wire.subscribe(topic)
+    await wire.dispatch(topic, "a", "b")
+    a, b = await stream.take(2)
+    raw = urlsafe_b64decode(a.lease_token)
+    digest, lease = raw[:8], raw[8:]
+    assert lease == f"local/{topic}/default/{a.fencing_token:x}/a".encode()
+    others = [
+        f"local/{topic}/default/{b.fencing_token:x}/b",
+        f"local/{topic}/default/{a.fencing_token + 1:x}/a",
+        f"local/{topic}/audit/{a.fencing_token:x}/a",
+        f"redis/{topic}/default/{a.fencing_token:x}/a",
+        f"local/{topic}/default/{a.fencing_token:x}",
+        f"local/{topic}/default/-1/a",
+    ]
+    await assert_malformed(wire, [urlsafe_b64encode(digest + other.encode()).decode() for other in others])
+    assert (await wire.group(topic)).leased == 2
+
+
+async def test_a_token_of_another_server_is_malformed(
+    wire: Wire, start_server: Callable[..., ServerProcess], topic: str
+) -> None:
+    """Also when the other holds an event of the same name under a lease of the same number."""
+    async with connect(start_server().address) as elsewhere:
+        for bus in (wire, elsewhere):
+            await bus.dispatch(topic, "a")
+        foreign, own = [await (await bus.subscribe(topic)).one() for bus in (elsewhere, wire)]
+        assert (foreign.event.id, foreign.fencing_token) == (own.event.id, own.fencing_token)
+        await assert_malformed(wire, [foreign.lease_token])
+        stream = await wire.subscribe(topic, held_lease_tokens=[foreign.lease_token])
+        assert list(stream.started.lost_lease_tokens) == [foreign.lease_token]
+        assert await elsewhere.ack(foreign) == []
+        assert await wire.ack(own) == []
+
+
+async def test_forged_tokens_do_not_move_leases(wire: Wire, topic: str) -> None:
+    stream = await wire.subscribe(topic)
+    await wire.dispatch(topic, "a")
+    delivery = await stream.one()
+    forged = delivery.lease_token[:-3] + "AAA"
+    thief = await wire.subscribe(topic, held_lease_tokens=[forged, "", "x"])
+    assert list(thief.started.lost_lease_tokens) == [forged, "", "x"]
+    assert await wire.ack(delivery) == []
+
+
+async def test_a_token_is_of_its_group(wire: Wire, topic: str) -> None:
+    """A lease of one group can't be brought along to another."""
+    stream = await wire.subscribe(topic, group="billing")
+    await wire.dispatch(topic, "a")
+    delivery = await stream.one()
+    other = await wire.subscribe(topic, group="audit", held_lease_tokens=[delivery.lease_token])
+    assert list(other.started.lost_lease_tokens) == [delivery.lease_token]
+    assert await wire.ack(delivery) == []
+
+
+async def test_tokens_of_many_topics_and_groups_are_settled_in_one_call(wire: Wire, topic: str) -> None:
+    topics = [f"{topic}.{number}" for number in range(5)]
+    streams = [await wire.subscribe(name, group=group) for name in topics for group in ("billing", "audit")]
+    for name in topics:
+        await wire.dispatch(name, "a", "b")
+    deliveries = [delivery for stream in streams for delivery in await stream.take(2)]
+    mixed = [*deliveries[::2], "forged", *deliveries[1::2]]
+    failures = await wire.ack(*mixed)
+    assert [failure.lease_token for failure in failures] == ["forged"]
+    assert [(await wire.topic(name)).queued for name in topics] == [0] * 5
+
+
+async def test_names_with_slashes_survive_in_tokens(wire: Wire, topic: str) -> None:
+    stream = await wire.subscribe(topic)
+    for event_id in ("a/b/c/d/e/f", "/", "local/x/y/1/z", "größe 🎉"):
+        await wire.dispatch(topic, event(event_id))
+        assert await wire.ack(await stream.one()) == []

@@ -1,0 +1,105 @@
+"""Starting: one line when it serves, one line when it can't."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from support.wire import connect, ids
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from support.server_process import ServerProcess
+
+CANNOT_SERVE, WRONG_SETTING = 1, 2
+
+
+def try_to_start(*flags: str, **environment: str) -> tuple[int, str, str]:
+    """A server that has to fail: its exit status, standard output and standard error."""
+    done = subprocess.run(
+        [sys.executable, "-m", "duebus_server", "--listen", "127.0.0.1:0", *flags],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+        env={**os.environ, **environment},
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+async def test_it_says_where_it_listens_and_what_it_runs(start_server: Callable[..., ServerProcess]) -> None:
+    server = start_server()
+    host, port = server.address.rsplit(":", 1)
+    assert (host, server.engines) == ("127.0.0.1", ["local"])
+    assert int(port) > 0
+    async with connect(server.address) as wire:
+        assert await wire.topic_names() == []
+
+
+async def test_a_port_in_use_is_one_line_and_the_first_server_goes_on(server: ServerProcess, topic: str) -> None:
+    status, out, err = try_to_start("--listen", server.address)
+    assert (status, out) == (CANNOT_SERVE, "")
+    assert err.startswith(f"duebus: cannot listen on {server.address}: ")
+    assert err.count("\n") == 1
+    async with connect(server.address) as wire:
+        stream = await wire.subscribe(topic)
+        await wire.dispatch(topic, "a")
+        assert ids([await stream.one()]) == ["a"]
+
+
+def test_a_port_that_another_program_has_is_in_use() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        status, out, err = try_to_start("--listen", address)
+    assert (status, out, err.count("\n")) == (CANNOT_SERVE, "", 1)
+    assert err.startswith(f"duebus: cannot listen on {address}: ")
+
+
+def test_an_address_that_is_not_ours_is_one_line() -> None:
+    address = "203.0.113.9:50051"  # for documentation (RFC 5737): nobody has it
+    status, out, err = try_to_start("--listen", address)
+    assert (status, out, err.count("\n")) == (CANNOT_SERVE, "", 1)
+    assert err.startswith(f"duebus: cannot listen on {address}: ")
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "words"),
+    [
+        (["--lease", "soon"], {}, "duebus: lease: 'soon' is not a duration"),
+        (["--processes", "2"], {}, "duebus: processes: the local engine lives in one process"),
+        ([], {"DUEBUS_MAX_QUEUED": "-1"}, "duebus: max_queued: "),
+    ],
+)
+def test_a_wrong_setting_stops_the_start_with_one_line(
+    flags: list[str], environment: dict[str, str], words: str
+) -> None:
+    status, out, err = try_to_start(*flags, **environment)
+    assert (status, out, err.count("\n")) == (WRONG_SETTING, "", 1)
+    assert err.startswith(words)
+
+
+def test_a_wrong_line_in_the_file_stops_the_start_with_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "duebus.toml"
+    file.write_text('lease = "30 s"\nleese = "5s"\n')
+    status, out, err = try_to_start("--config", str(file))
+    assert (status, out, err) == (WRONG_SETTING, "", "duebus: leese: no such setting\n")
+
+
+async def test_settings_of_the_file_and_the_environment_are_in_force(
+    start_server: Callable[..., ServerProcess], tmp_path: Path, topic: str
+) -> None:
+    file = tmp_path / "duebus.toml"
+    file.write_text('lease = "7s"\ndisconnect_grace = "250ms"\nmax_retries = 9\n')
+    server = start_server("--config", str(file), "--max-retries", "1", env={"DUEBUS_LEASE": "8s"})
+    async with connect(server.address) as wire:
+        started = (await wire.subscribe(topic)).started
+        assert (started.lease.seconds, started.disconnect_grace.nanos) == (8, 250_000_000)
+        assert (await wire.topic(topic)).config.retry_policy.max_retries == 1
