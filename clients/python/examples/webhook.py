@@ -25,6 +25,7 @@ class Receiver(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """Gives the next answer of this path."""
+        self.rfile.read(int(self.headers["Content-Length"]))
         self.send_response_only(ANSWERS[self.path].pop(0))
         self.send_header("Retry-After", "1")
         self.end_headers()
