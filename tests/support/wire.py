@@ -24,6 +24,11 @@ PATIENCE_S = 10.0
 US = 1_000_000
 
 
+def figure(text: str) -> None:
+    """What was measured, for those who run a test with ``-s``, or when it fails."""
+    print(text)  # noqa: T201  # pytest captures it
+
+
 def us(timestamp: Any) -> int:
     """A Timestamp or Duration in microseconds."""
     return int(timestamp.ToMicroseconds())

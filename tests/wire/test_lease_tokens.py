@@ -132,7 +132,7 @@ async def test_tokens_of_many_topics_and_groups_are_settled_in_one_call(wire: Wi
     for name in topics:
         await wire.dispatch(name, "a", "b")
     deliveries = [delivery for stream in streams for delivery in await stream.take(2)]
-    mixed = [*deliveries[::2], "forged", *deliveries[1::2]]
+    mixed: list[event_bus_pb2.Delivery | str] = [*deliveries[::2], "forged", *deliveries[1::2]]
     failures = await wire.ack(*mixed)
     assert [failure.lease_token for failure in failures] == ["forged"]
     assert [(await wire.topic(name)).queued for name in topics] == [0] * 5
