@@ -9,57 +9,93 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from support.wire import duration, event, figure, ids, us
 
 if TYPE_CHECKING:
-    from support.wire import Wire
+    from support.wire import Stream, Wire
 
-LATE_US = 500_000
-"""Far more than it takes, for machines that are busy with other things; the tests print what it took."""
+LATE_MS = 500
+"""Far more than it takes, for machines that are busy with other things; the tests tell what it took."""
 
 
-def now_us() -> int:
-    """The host's clock, which is the engine's as well."""
-    return time.time_ns() // 1_000
+def now_ms() -> float:
+    """The test's clock: as the server's, it is one that nobody sets."""
+    return time.monotonic() * 1_000
+
+
+class Arrivals:
+    """How late delayed events came.
+
+    No event may come before its delay is over, counted from before it was sent. How late it is counts from when the
+    server had answered.
+    """
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self.order: list[int] = []
+        self.late_ms: list[float] = []
+
+    async def dispatch(self, wire: Wire, topic: str, delays_ms: list[int]) -> None:
+        """One event for each delay."""
+        events = [event(f"{place}-{delay}", delay=delay / 1_000) for place, delay in enumerate(delays_ms)]
+        self._sent_ms = now_ms()
+        await wire.dispatch(topic, *events)
+        self._stored_ms = now_ms()
+
+    async def take(self, count: int) -> None:
+        """The next so many events."""
+        for _ in range(count):
+            delivery = await self._stream.one()
+            arrived_ms = now_ms()
+            delay_ms = int(delivery.event.id.partition("-")[2])
+            assert us(delivery.deliver_at) == us(delivery.dispatched_at) + delay_ms * 1_000
+            assert arrived_ms - self._sent_ms >= delay_ms, "never early"
+            self.order.append(delay_ms)
+            self.late_ms.append(arrived_ms - self._stored_ms - delay_ms)
+
+
+def middle(times: list[float]) -> float:
+    return sorted(times)[len(times) // 2]
 
 
 async def test_an_event_without_a_delay_comes_at_once(wire: Wire, topic: str) -> None:
     stream = await wire.subscribe(topic)
+    took_ms: list[float] = []
     for number in range(20):
+        sent_ms = now_ms()
         await wire.dispatch(topic, f"e{number}")
-        delivery = await stream.one()
-        took_us = now_us() - us(delivery.dispatched_at)
-        await wire.ack(delivery)
-    figure(f"instant event: {took_us / 1_000:.2f} ms")
-    assert took_us < LATE_US
+        await wire.ack(await stream.one())
+        took_ms.append(now_ms() - sent_ms)
+    figure(f"dispatched, delivered and acked in {middle(took_ms):.2f} ms")
+    assert middle(took_ms) < LATE_MS
 
 
 async def test_delayed_events_are_never_early_and_hardly_late(wire: Wire, topic: str) -> None:
-    stream = await wire.subscribe(topic)
+    arrivals = Arrivals(await wire.subscribe(topic))
     delays_ms = [300, 7, 150, 33, 33, 1, 80, 220, 33, 500]
-    await wire.dispatch(
-        topic, *[event(f"{delay}-{place}", delay=delay / 1_000) for place, delay in enumerate(delays_ms)]
-    )
-    late_us: list[int] = []
-    order: list[int] = []
-    for _ in delays_ms:
-        delivery = await stream.one()
-        received_us = now_us()
-        delay_ms = int(delivery.event.id.partition("-")[0])
-        assert us(delivery.deliver_at) == us(delivery.dispatched_at) + delay_ms * 1_000
-        late_us.append(received_us - us(delivery.deliver_at))
-        order.append(delay_ms)
-    figure(f"late by {min(late_us) / 1_000:.2f} to {max(late_us) / 1_000:.2f} ms")
-    assert min(late_us) >= 0, "never early"
-    assert max(late_us) < LATE_US
-    assert order == sorted(delays_ms)
+    await arrivals.dispatch(wire, topic, delays_ms)
+    await arrivals.take(len(delays_ms))
+    figure(f"late by {middle(arrivals.late_ms):.2f} ms in the middle, {max(arrivals.late_ms):.2f} ms at most")
+    assert arrivals.order == sorted(delays_ms)
+    assert max(arrivals.late_ms) < LATE_MS
+
+
+async def test_no_sweep_stands_between_due_and_delivered(wire: Wire, topic: str) -> None:
+    """Every event of a series that is spread over a second comes at its own time, not with the others."""
+    arrivals = Arrivals(await wire.subscribe(topic))
+    await arrivals.dispatch(wire, topic, [20 * number for number in range(50)])
+    await arrivals.take(50)
+    figure(f"late by {middle(arrivals.late_ms):.2f} ms in the middle, {max(arrivals.late_ms):.2f} ms at most")
+    assert middle(arrivals.late_ms) < 100, "a sweep once a second would make it 500 ms"
 
 
 async def test_an_event_may_be_due_at_a_moment(wire: Wire, topic: str) -> None:
     stream = await wire.subscribe(topic)
     moment = Timestamp()
-    moment.FromMicroseconds(now_us() + 200_000)
-    await wire.dispatch(topic, event("a", deliver_at=moment))
-    delivery = await stream.one()
+    moment.FromMicroseconds(time.time_ns() // 1_000 + 200_000)
+    await wire.dispatch(topic, event("a", deliver_at=moment), event("past", deliver_at=Timestamp(seconds=1)))
+    past, delivery = await stream.take(2)
+    assert (past.event.id, past.deliver_at) == ("past", past.dispatched_at)
     assert delivery.deliver_at == moment
-    assert 0 <= now_us() - us(moment) < LATE_US
+    # By the host's clock, which may drift from the server's a little.
+    assert -50 < time.time_ns() / 1e6 - us(moment) / 1e3 < LATE_MS
 
 
 async def test_a_sooner_event_overtakes_one_that_is_waited_for(wire: Wire, topic: str) -> None:
@@ -70,42 +106,31 @@ async def test_a_sooner_event_overtakes_one_that_is_waited_for(wire: Wire, topic
     assert ids(await stream.take(3)) == ["now", "sooner", "later"]
 
 
-async def test_no_sweep_stands_between_due_and_delivered(wire: Wire, topic: str) -> None:
-    """Every event of a series that is spread over a second comes at its own time, not with the others."""
-    stream = await wire.subscribe(topic)
-    await wire.dispatch(topic, *[event(f"e{number}", delay=number / 50) for number in range(50)])
-    late_us = []
-    for _ in range(50):
-        delivery = await stream.one()
-        late_us.append(now_us() - us(delivery.deliver_at))
-    late_us.sort()
-    figure(f"late by {late_us[25] / 1_000:.2f} ms in the middle, {late_us[-1] / 1_000:.2f} ms at most")
-    assert late_us[0] >= 0
-    assert late_us[25] < 100_000, "a sweep once a second would make it 500 ms"
-
-
 async def test_a_retry_is_as_punctual(wire: Wire, topic: str) -> None:
     stream = await wire.subscribe(topic)
     await wire.dispatch(topic, "a")
-    await wire.nack(await stream.one(), delay=duration(0.1))
+    first = await stream.one()
+    nacked_ms = now_ms()
+    await wire.nack(first, delay=duration(0.1))
     again = await stream.one()
-    assert 0 <= now_us() - us(again.deliver_at) < LATE_US
-    assert us(again.deliver_at) >= us(again.dispatched_at) + 100_000
+    assert 100 <= now_ms() - nacked_ms < 100 + LATE_MS
+    assert us(again.deliver_at) >= us(first.deliver_at) + 100_000
 
 
 async def test_an_expired_lease_comes_to_a_waiting_worker_without_a_sweep(wire: Wire, topic: str) -> None:
     """The sweep is once a second; what a worker waits for is there when the lease runs out."""
-    late_us = []
+    late_ms: list[float] = []
     for number in range(5):
         name = f"{topic}.{number}"
         holder = await wire.subscribe(name, lease=0.1, max_in_flight=1)
-        await wire.dispatch(name, "a")
-        first = await holder.one()
-        again = await (await wire.subscribe(name, lease=60)).one()
-        late_us.append(now_us() - us(first.lease_expires_at))
-        assert (again.event.id, again.attempt) == ("a", 2)
+        other = await wire.subscribe(name, max_in_flight=1)
+        await wire.dispatch(name, "first", "second")
+        first, second = await holder.one(), await other.one()
+        leased_ms = now_ms()
+        await wire.ack(second)
+        again = await other.one()
+        late_ms.append(now_ms() - leased_ms - 100)
+        assert (again.event.id, again.attempt) == (first.event.id, 2)
         assert again.fencing_token > first.fencing_token
-    late_us.sort()
-    figure(f"an expired lease was with another after {late_us[2] / 1_000:.2f} ms")
-    assert late_us[0] >= 0
-    assert late_us[2] < 300_000
+    figure(f"an expired lease was with another after {middle(late_ms):.2f} ms")
+    assert middle(late_ms) < 300
