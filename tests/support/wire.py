@@ -157,6 +157,16 @@ class Stream:
         """The next delivery."""
         return (await self.take(1))[0]
 
+    def come(self) -> list[event_bus_pb2.Delivery]:
+        """The deliveries that are there already."""
+        taken, self._ahead = self._ahead, []
+        while not self._unseen.empty():
+            frame = self._unseen.get_nowait()
+            assert isinstance(frame, event_bus_pb2.SubscribeResponse), frame
+            self.frames.append(frame)
+            taken.extend(frame.deliveries.deliveries)
+        return taken
+
     async def closing(self) -> event_bus_pb2.Closing:
         """The closing frame, and nothing but it; then the end of the stream with OK."""
         frame = await self.next_frame()
