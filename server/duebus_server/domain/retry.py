@@ -32,4 +32,9 @@ class RetryPolicy:
         """
         doublings = min(attempt - 1, 62)  # enough to pass any maximum, and no huge integers
         backoff = min(self.backoff_max_us, self.backoff_initial_us << doublings)
-        return round(backoff * random.uniform(1 - JITTER, 1 + JITTER))  # noqa: S311  # spreads load, guards nothing
+        return round(backoff * jitter())
+
+
+def jitter() -> float:
+    """A random factor of 0.8 to 1.2."""
+    return random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  # spreads load, guards nothing

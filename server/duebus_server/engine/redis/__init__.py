@@ -1,0 +1,47 @@
+"""The redis engine: events in Redis, durable as far as that Redis is, shared by any number of replicas."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+from duebus_server.engine.redis.connection import Connection, Credentials, RedisUrlError
+from duebus_server.engine.redis.engine import RedisEngine
+from duebus_server.engine.redis.keys import Keys
+from duebus_server.engine.redis.locks import Locks
+from duebus_server.engine.redis.presence import Presence
+from duebus_server.engine.redis.runner import Runner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from duebus_server.domain.clock import Clock
+    from duebus_server.domain.views import TopicConfig
+
+__all__ = ["Credentials", "RedisEngine", "RedisUrlError", "make_redis_engine"]
+
+
+def make_redis_engine(
+    url: str,
+    namespace: str,
+    clock: Clock,
+    defaults: TopicConfig,
+    *,
+    credentials: Credentials | None = None,
+    frozen_now: Callable[[], int] | None = None,
+) -> RedisEngine:
+    """An engine of a replica with a name of its own, not yet started.
+
+    Args:
+        url: where Redis is; see ``connection.Connection``.
+        namespace: the prefix of all keys; replicas with the same one on the same Redis are one bus.
+        clock: times the distance between two answers of Redis; never decides when an event is due.
+        defaults: the settings of topics.
+        credentials: instead of those in the URL.
+        frozen_now: a test's clock instead of Redis's TIME, in microseconds.
+
+    Raises:
+        RedisUrlError: the URL names no Redis.
+    """
+    runner = Runner(Connection(url, credentials), Keys(namespace), secrets.token_hex(4), clock, frozen_now)
+    return RedisEngine(runner, Presence(runner, Locks(runner)), defaults)

@@ -1,0 +1,68 @@
+"""A dispatch as arguments of its script, and the script's answer as an outcome."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from duebus_server.domain.clock import MILLISECOND, SECOND
+from duebus_server.domain.errors import DueBusError, MaxQueuedEventsReached, NoHandlerFound
+from duebus_server.domain.event_ids import EventIds
+from duebus_server.domain.model import DispatchAnswer, DispatchRequest
+from duebus_server.engine.redis.packing import pack_event, pack_id
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from duebus_server.domain.model import NewEvent
+
+_STORED, _REPEATED, _FULL, _NO_SUBSCRIBER = range(4)
+
+RETRY_WHEN_FULL_US = SECOND
+
+
+def arguments(request: DispatchRequest) -> list[Any]:
+    """A request as ``dispatch.lua`` reads it."""
+    flat: list[Any] = [
+        request.request_id,
+        int(request.require_subscriber),
+        _generated_at_ms(request.events),
+        len(request.events),
+    ]
+    for event in request.events:
+        flat += (
+            pack_id(event.id),
+            0 if event.id_is_generated else 1,
+            f"d{event.delay_us}" if event.delay_us is not None else f"a{event.deliver_at_us or 0}",
+            pack_event(event, request.origin),
+        )
+    return flat
+
+
+def outcome(
+    topic: str, request: DispatchRequest, answer: Sequence[int], max_queued: int
+) -> DispatchAnswer | DueBusError:
+    """What ``dispatch.lua`` answered for a request."""
+    status, *rest = answer
+    if status == _FULL:
+        return MaxQueuedEventsReached(
+            f"topic {topic!r} holds {rest[0]} events of at most {max_queued}",
+            metadata={"topic": topic, "max_queued": str(max_queued)},
+            retry_after_us=RETRY_WHEN_FULL_US,
+        )
+    if status == _NO_SUBSCRIBER:
+        return NoHandlerFound(f"topic {topic!r} has no subscriber", metadata={"topic": topic})
+    generated_at_ms, *duplicates = rest
+    ids = _first_ids(request, generated_at_ms) if status == _REPEATED else [event.id for event in request.events]
+    return DispatchAnswer(ids, [ids[place] for place in duplicates])
+
+
+def _first_ids(request: DispatchRequest, generated_at_ms: int) -> list[str]:
+    """The ids that the first answer to this request had: those generated then can be made again."""
+    ids = EventIds(generated_at_ms * MILLISECOND, request.request_id)
+    return [ids.at(place) if event.id_is_generated else event.id for place, event in enumerate(request.events)]
+
+
+def _generated_at_ms(events: Sequence[NewEvent]) -> int:
+    """The time that the generated ids of a request carry: the first 48 bits of a UUIDv7. 0 when none was generated."""
+    first = next((event.id for event in events if event.id_is_generated), None)
+    return int(first[:8] + first[9:13], 16) if first else 0

@@ -1,0 +1,356 @@
+"""The verbs of the redis engine. Each is one script, and so one atomic step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from duebus_server.domain.errors import DispatcherNotWorking, DueBusError, DuplicateInitialized, NotFound
+from duebus_server.domain.model import (
+    AdoptedLease,
+    DispatchAnswer,
+    DispatchRequest,
+    EngineName,
+    LeaseBatch,
+    LeaseFailureReason,
+    LeaseRef,
+    LeaseRequest,
+    NackRef,
+    SubscriberInfo,
+)
+from duebus_server.engine.redis import dispatching, leasing
+from duebus_server.engine.redis.errors import is_lost
+from duebus_server.engine.redis.scripts import Script
+from duebus_server.engine.redis.subscribers import Expiries, LocalSession, LocalSessions
+from duebus_server.engine.redis.sweeping import Sweeping
+from duebus_server.engine.redis.views import Views
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from duebus_server.domain.views import EventInfo, EventPage, EventQuery, TopicConfig, TopicInfo
+    from duebus_server.engine.base import Watcher
+    from duebus_server.engine.redis.presence import Presence
+    from duebus_server.engine.redis.runner import Runner
+
+DISPATCH, LEASE, ACK, NACK, EXTEND, SHORTEN, EXPIRE, RECLAIM, JOIN, LEAVE, ADOPT, NEXT_DUE = map(
+    Script,
+    (
+        "dispatch",
+        "lease",
+        "ack",
+        "nack",
+        "extend",
+        "shorten",
+        "expire",
+        "reclaim",
+        "join",
+        "leave",
+        "adopt",
+        "next_due",
+    ),
+)
+
+_FAILURES = {-1: LeaseFailureReason.EXPIRED, -2: LeaseFailureReason.SETTLED}
+
+MAX_LEASED_AT_ONCE = 1_000
+"""In one call: a script holds Redis for as long as it runs."""
+
+
+class RedisEngine:
+    """Events in Redis, shared by replicas; ``engine.base.Engine`` says what each verb guarantees.
+
+    Args:
+        runner: runs scripts; its connection is closed by ``stop``.
+        defaults: the settings of topics.
+        presence: tells the other replicas that this one lives, and hears from them.
+    """
+
+    name = EngineName.REDIS
+
+    def __init__(self, runner: Runner, presence: Presence, defaults: TopicConfig) -> None:
+        self._runner = runner
+        self._presence = presence
+        self._defaults = defaults
+        self._views = Views(runner, defaults, self._heard)
+        self._sweeping = Sweeping(runner, defaults)
+        self._sessions = LocalSessions(runner.replica)
+        self._expiries = Expiries()
+        self._known_topics: set[str] = set()
+        self._secret = b""
+        self._started = False
+        self._watcher: Watcher | None = None
+
+    @property
+    def lease_token_key(self) -> bytes:
+        """Made by the first replica of the bus and kept in Redis; known once the engine is started."""
+        return self._secret
+
+    async def start(self) -> None:
+        """Be ready to work."""
+        if self._started:
+            raise DuplicateInitialized("engine redis is started already", metadata={"engine": self.name})
+        self._secret = await self._runner.secret()
+        await self._presence.start(self)
+        self._started = True
+
+    async def stop(self) -> None:
+        """Let go of the connections."""
+        if self._started:
+            self._started = False
+            await self._presence.stop()
+            await self._runner.connection.close()
+
+    def watch(self, watcher: Watcher) -> None:
+        """Tell ``watcher`` from now on."""
+        self._watcher = watcher
+
+    def now_us(self) -> int:
+        """Redis's clock, as far as its answers tell."""
+        return self._runner.now_us()
+
+    # --- the life of an event ---------------------------------------------------------------------------------------
+
+    async def dispatch(self, topic: str, requests: Sequence[DispatchRequest]) -> list[DispatchAnswer | DueBusError]:
+        """See ``Engine.dispatch``."""
+        await self._announce_topic(topic)
+        config = self._defaults
+        arguments: list[Any] = [config.max_queued, config.dedupe_window_us, len(requests)]
+        for request in requests:
+            arguments += dispatching.arguments(request)
+        now, soonest, groups, answers = await self._run(DISPATCH, topic, *arguments)
+        self._runner.observe(now)
+        for group in groups:
+            self._tell_due(topic, group.decode(), soonest)
+        return [
+            dispatching.outcome(topic, request, answer, config.max_queued)
+            for request, answer in zip(requests, answers, strict=True)
+        ]
+
+    async def lease(self, topic: str, group: str, session_id: str, request: LeaseRequest) -> LeaseBatch:
+        """See ``Engine.lease``."""
+        session = self._session(topic, group, session_id)
+        if session.uncertain:
+            await self._reclaim(session)
+        try:
+            reply = await self._run(LEASE, topic, group, session.name, session.consumer, *self._ask(request))
+        except DispatcherNotWorking as error:
+            session.uncertain = is_lost(error.__cause__)
+            raise
+        if reply is None:
+            # Taken for dead by the others, or deleted by hand; this session is not, so it subscribes anew.
+            await self._rejoin(session)
+            return LeaseBatch((), self.now_us())
+        now, next_due, left, first_fence, ended, fields = reply
+        self._heard(now, ended)
+        expires_us = int(now) + self._lease_us(request.lease_us)
+        events = leasing.leased_events(fields, first_fence, expires_us)
+        for event in events:
+            session.held[event.fencing_token] = event.event_id
+        if events:
+            self._expiries.expects(topic, group, expires_us)
+        return LeaseBatch(events, None if int(next_due) < 0 else int(next_due), left_for_want_of_room=left == 1)
+
+    async def ack(self, topic: str, group: str, leases: Sequence[LeaseRef]) -> list[LeaseFailureReason | None]:
+        """See ``Engine.ack``."""
+        return await self._settle(ACK, topic, group, self._defaults.dedupe_window_us, *leasing.pairs(leases))
+
+    async def nack(self, topic: str, group: str, nacks: Sequence[NackRef]) -> list[LeaseFailureReason | None]:
+        """See ``Engine.nack``."""
+        policy = self._defaults.retry_policy
+        backoff = (policy.max_retries, policy.backoff_initial_us, policy.backoff_max_us)
+        return await self._settle(NACK, topic, group, *backoff, *leasing.nack_fields(nacks))
+
+    async def extend(
+        self, topic: str, group: str, leases: Sequence[LeaseRef], lease_us: int | None
+    ) -> list[LeaseFailureReason | None]:
+        """See ``Engine.extend``."""
+        return await self._settle(EXTEND, topic, group, self._lease_us(lease_us), *leasing.pairs(leases))
+
+    async def shorten(self, topic: str, group: str, session_id: str, grace_us: int) -> None:
+        """See ``Engine.shorten``."""
+        self._working()
+        session = self._sessions.find(topic, group, session_id)
+        if session is None:
+            return
+        if session.uncertain:
+            await self._reclaim(session)
+        pairs = leasing.pairs(session.leases())
+        now, due = await self._run(SHORTEN, topic, group, session.name, grace_us, *pairs)
+        self._runner.observe(now)
+        self._tell_due(topic, group, due)
+        self._expiries.expects(topic, group, int(now) + grace_us)
+
+    async def expire_leases(self) -> None:
+        """See ``Engine.expire_leases``. Looks only into groups in which a lease that it knows of may have run out."""
+        self._working()
+        for topic, group in self._expiries.due(self.now_us()):
+            max_retries = self._defaults.retry_policy.max_retries
+            now, ended, next_expiry, due = await self._run(EXPIRE, topic, group, max_retries)
+            self._heard(now, ended)
+            self._tell_due(topic, group, due)
+            self._expiries.looked(topic, group, None if int(next_expiry) < 0 else int(next_expiry))
+        for topic, group in await self._sweeping.look(self._sessions.groups()):
+            self._tell_due(topic, group, self.now_us())
+        await self._sweeping.purge()
+
+    async def next_due(self, topic: str, group: str) -> int | None:
+        """See ``Engine.next_due``."""
+        due = await self._run(NEXT_DUE, topic, group)
+        return None if int(due) < 0 else int(due)
+
+    async def backlog(self, topic: str, group: str) -> int:
+        """See ``Engine.backlog``."""
+        self._working()
+        known = self._sweeping.backlog(topic, group)
+        return await self._views.backlog(topic, group) if known is None else known
+
+    # --- sessions ---------------------------------------------------------------------------------------------------
+
+    async def join(self, topic: str, group: str, subscriber: SubscriberInfo) -> None:
+        """See ``Engine.join``."""
+        await self._announce_topic(topic)
+        await self._rejoin(self._sessions.add(topic, group, subscriber.session_id, subscriber.consumer))
+
+    async def adopt(
+        self, topic: str, group: str, session_id: str, leases: Sequence[LeaseRef], lease_us: int | None
+    ) -> list[AdoptedLease | LeaseFailureReason]:
+        """See ``Engine.adopt``."""
+        session = self._session(topic, group, session_id)
+        asked_us = self._lease_us(lease_us)
+        own = (session.name, session.consumer, asked_us)
+        now, ended, results, due = await self._run(ADOPT, topic, group, *own, *leasing.pairs(leases))
+        self._heard(now, ended)
+        self._tell_due(topic, group, due)
+        self._expiries.expects(topic, group, int(now) + asked_us)
+        adopted: list[AdoptedLease | LeaseFailureReason] = []
+        for lease, result in zip(leases, results, strict=True):
+            if result < 0:
+                adopted.append(_FAILURES[result])
+            else:
+                session.held[lease.fencing_token] = lease.event_id
+                adopted.append(AdoptedLease(lease.fencing_token, result))
+        return adopted
+
+    async def leave(self, topic: str, group: str, session_id: str) -> None:
+        """See ``Engine.leave``."""
+        session = self._sessions.find(topic, group, session_id)
+        if session is None:
+            return
+        self._sessions.leave(session)
+        if self._started:
+            await self._run(LEAVE, topic, group, session.name)
+
+    # --- administration ---------------------------------------------------------------------------------------------
+
+    async def queued(self) -> int:
+        """See ``Engine.queued``."""
+        self._working()
+        return await self._views.queued()
+
+    async def config_of(self, topic: str) -> TopicConfig:  # noqa: ARG002  # all topics have the same, for now
+        """See ``Engine.config_of``."""
+        self._working()
+        return self._defaults
+
+    async def list_topics(self, after: str, limit: int) -> list[TopicInfo]:
+        """See ``Engine.list_topics``."""
+        self._working()
+        return await self._views.list_topics(after, limit)
+
+    async def get_topic(self, topic: str) -> TopicInfo:
+        """See ``Engine.get_topic``."""
+        self._working()
+        return await self._views.get_topic(topic)
+
+    async def list_events(self, topic: str, query: EventQuery) -> EventPage:
+        """See ``Engine.list_events``."""
+        self._working()
+        return await self._views.list_events(topic, query)
+
+    async def get_event(self, topic: str, event_id: str) -> EventInfo:
+        """See ``Engine.get_event``."""
+        self._working()
+        return await self._views.get_event(topic, event_id)
+
+    # --- what other replicas tell -----------------------------------------------------------------------------------
+
+    def heard_due(self, topic: str, group: str, at_us: int) -> None:
+        """A group has something due."""
+        self._tell_due(topic, group, at_us)
+
+    def heard_ended(self, session: str, fencing_tokens: Sequence[int]) -> None:
+        """Leases of a session of this replica have ended."""
+        local = self._sessions.ended(session, fencing_tokens)
+        if local is not None and self._watcher is not None:
+            self._watcher.leases_ended(local.session_id, fencing_tokens)
+
+    def look_again(self) -> None:
+        """Word may have been lost: every group with sessions here looks for itself."""
+        now_us = self.now_us()
+        for topic, group in self._sessions.groups():
+            self._tell_due(topic, group, now_us)
+
+    # --- the pieces -------------------------------------------------------------------------------------------------
+
+    async def _run(self, script: Script, topic: str, *arguments: Any) -> Any:
+        self._working()
+        return await self._runner.run(script, topic, *arguments)
+
+    def _working(self) -> None:
+        if not self._started:
+            raise DispatcherNotWorking("engine redis is not running", metadata={"engine": self.name})
+
+    def _session(self, topic: str, group: str, session_id: str) -> LocalSession:
+        self._working()
+        session = self._sessions.find(topic, group, session_id)
+        if session is None or session.has_left:
+            raise NotFound("session", session_id, topic=topic, group=group)
+        return session
+
+    def _lease_us(self, asked: int | None) -> int:
+        return self._defaults.lease_us if asked is None else asked
+
+    def _ask(self, request: LeaseRequest) -> tuple[int, ...]:
+        return (
+            min(request.max_events, MAX_LEASED_AT_ONCE),
+            request.max_bytes,
+            int(request.at_least_one),
+            self._lease_us(request.lease_us),
+            self._defaults.retry_policy.max_retries,
+        )
+
+    async def _settle(self, script: Script, topic: str, group: str, *arguments: Any) -> list[LeaseFailureReason | None]:
+        now, ended, results, due = await self._run(script, topic, group, *arguments)
+        self._heard(now, ended)
+        self._tell_due(topic, group, due)
+        return [_FAILURES.get(result) for result in results]
+
+    async def _reclaim(self, session: LocalSession) -> None:
+        """Take back what Redis gave the session in an answer that was lost."""
+        pairs = leasing.pairs(session.leases())
+        await self._run(RECLAIM, session.topic, session.group, session.name, *pairs)
+        session.uncertain = False
+
+    async def _announce_topic(self, topic: str) -> None:
+        """List the topic, before anything can be in it."""
+        self._working()
+        if topic not in self._known_topics:
+            await self._runner.list_topic(topic)
+            self._known_topics.add(topic)
+
+    def _heard(self, now: bytes, ended: Sequence[bytes]) -> None:
+        """An answer has come: what time it was, and which leases of this replica's sessions have ended by it."""
+        self._runner.observe(now)
+        for session, tokens in zip(ended[::2], ended[1::2], strict=True):
+            self.heard_ended(session.decode(), [int(token) for token in tokens.split(b",")])
+
+    async def _rejoin(self, session: LocalSession) -> None:
+        # First the note by which others find its leases, should this replica die in between.
+        await self._presence.has_sessions_in(session.topic, session.group)
+        own = (session.name, session.session_id, session.consumer)
+        self._runner.observe(await self._run(JOIN, session.topic, session.group, *own))
+
+    def _tell_due(self, topic: str, group: str, at: bytes | int) -> None:
+        """Tell the watcher when there is something to lease; -1 is never."""
+        if self._watcher is not None and int(at) >= 0:
+            self._watcher.due(topic, group, int(at))

@@ -1,0 +1,66 @@
+"""What Redis and its client raise, as errors of the domain: one table."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from redis.exceptions import (
+    AuthenticationError,
+    ClusterDownError,
+    ConnectionError,  # noqa: A004  # the client's name for it
+    OutOfMemoryError,
+    RedisError,
+    ResponseError,
+    TimeoutError,  # noqa: A004  # the client's name for it
+)
+
+from duebus_server.domain.clock import SECOND
+from duebus_server.domain.errors import DispatcherNotWorking
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+RETRY_AFTER_US = SECOND
+
+# The first that fits counts, so subclasses stand before their parents.
+_WHAT: tuple[tuple[type[BaseException], str], ...] = (
+    (AuthenticationError, "Redis refuses the credentials"),
+    (TimeoutError, "Redis does not answer"),
+    (ClusterDownError, "the Redis cluster is down"),
+    (ConnectionError, "Redis can't be reached"),
+    (OSError, "Redis can't be reached"),
+    (OutOfMemoryError, "Redis is out of memory"),
+)
+
+_WRONG_TYPE = "WRONGTYPE"
+
+
+@contextmanager
+def as_domain_errors(topic: str) -> Iterator[None]:
+    """Turns what Redis raises into DispatcherNotWorking, with a retry delay and the topic in its metadata."""
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        raise DispatcherNotWorking(
+            f"engine redis: {_describe(error)}",
+            metadata={"engine": "redis", **({"topic": topic} if topic else {})},
+            retry_after_us=RETRY_AFTER_US,
+        ) from error
+
+
+def is_lost(error: BaseException | None) -> bool:
+    """Whether the connection failed, so that nobody knows if the command was carried out."""
+    return isinstance(error, ConnectionError | TimeoutError | OSError)
+
+
+def _describe(error: BaseException) -> str:
+    for kind, what in _WHAT:
+        if isinstance(error, kind):
+            return what
+    text = str(error)
+    if _WRONG_TYPE in text:
+        return "a key has the wrong type: is another application writing under the same namespace?"
+    if isinstance(error, ResponseError) and text.startswith("OOM"):
+        return "Redis is out of memory"
+    return f"Redis answers with an error: {text.splitlines()[0][:200] if text else type(error).__name__}"

@@ -1,0 +1,38 @@
+-- includes leases
+-- The sessions of a replica that has died: they leave a group, and the leases they still hold run out now.
+--
+-- KEYS[1]  the topic's events
+-- ARGV     1..5 as in common.lua
+--   6      group
+--   7      the dead replica
+-- returns  how many leases that were
+
+local group, dead = ARGV[6], ARGV[7] .. '/'
+local function is_its(session)
+  return string.sub(session, 1, #dead) == dead
+end
+
+local all = redis.call('ZRANGE', group_key(group, 'leased'), 0, -1)
+local ids = {}
+for i = 1, #all do
+  ids[i] = id_of(all[i])
+end
+local raws = read_all('HMGET', group_key(group, 'records'), ids)
+local leased = {}
+for i = 1, #all do
+  if raws[i] and is_its(cmsgpack.unpack(raws[i])[SESSION]) then
+    leased[#leased + 1] = whole(now)
+    leased[#leased + 1] = all[i]
+  end
+end
+write_all('ZADD', group_key(group, 'leased'), leased)
+local sessions_key = group_key(group, 'sessions')
+for _, session in ipairs(redis.call('HKEYS', sessions_key)) do
+  if is_its(session) then
+    redis.call('HDEL', sessions_key, session)
+  end
+end
+if #leased > 0 then
+  wake(group, now)
+end
+return #leased / 2

@@ -1,0 +1,41 @@
+-- Moves leases to another session and renews them.
+--
+-- KEYS[1]  the topic's events
+-- ARGV     1..5 as in common.lua
+--   6      group
+--   7      session
+--   8      consumer
+--   9      lease, microseconds
+--   10...  packed id, fencing token, ...
+-- returns  {now, {session, tokens, ...} of leases that have ended, {result, ...}, next due or -1}; a result is the size of the event's
+--          body, or as in common.lua
+-- includes leases
+
+local group, session = ARGV[6], ARGV[7]
+local ids, records, members, results = find_held(group, 10, (#ARGV - 9) / 2, 2)
+local expires = whole(now + tonumber(ARGV[9]))
+local ended, changed, leased = {}, {}, {}
+local moved = 0
+for i = 1, #ids do
+  local record = records[i]
+  if record then
+    if record[SESSION] ~= session then
+      local fence = record[FENCE]
+      end_lease(ended, record)
+      record[FENCE], record[SESSION], record[CONSUMER] = fence, session, ARGV[8]
+      moved = moved + 1
+    end
+    changed[#changed + 1] = ids[i]
+    changed[#changed + 1] = cmsgpack.pack(record)
+    leased[#leased + 1] = expires
+    leased[#leased + 1] = members[i]
+    results[i] = body_size(ids[i], redis.call('HGET', topic_key('events'), ids[i]))
+  end
+end
+if #leased > 0 then
+  write_all('HSET', group_key(group, 'records'), changed)
+  write_all('ZADD', group_key(group, 'leased'), leased)
+  wake(group, next_due(group))
+  redis.call('HINCRBY', group_key(group, 'in_flight'), session, moved)
+end
+return { whole(now), announce_ended(group, ended), results, answer_time(next_due(group)) }

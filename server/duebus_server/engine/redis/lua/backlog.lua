@@ -1,0 +1,14 @@
+-- includes leases
+-- How many events of a group are ready and not leased.
+--
+-- KEYS[1]  the topic's events
+-- ARGV     1..5 as in common.lua
+--   6      group
+--   7      max_retries of the policy, for leases that have run out
+-- returns  {now, {session, tokens, ...} of leases that have ended, the number}
+
+local group = ARGV[6]
+local ended = {}
+expire_leases(group, tonumber(ARGV[7]), 1000, ended)
+local ready = redis.call('ZCOUNT', group_key(group, 'waiting'), '-inf', whole(now))
+return { whole(now), announce_ended(group, ended), ready }

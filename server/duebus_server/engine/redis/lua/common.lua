@@ -1,0 +1,111 @@
+-- Shared by every script; the loader puts it first, behind the key functions of keys.py.
+--
+-- ARGV[1..5], the same in every script:
+--   1 prefix     what the topic's keys begin with, hash tag included
+--   2 now        '' for Redis's own TIME; a test's frozen clock otherwise (microseconds)
+--   3 topic      its name, for notifications
+--   4 namespace  for channels
+--   5 replica    the caller's id
+--
+-- Order of writes: commands that can be refused for lack of memory (ZADD, HSET, ...) come before those that only
+-- remove. Redis judges memory once, when a script starts, so a refusal always comes before anything has changed.
+
+local TOPIC, NAMESPACE, REPLICA = ARGV[3], ARGV[4], ARGV[5]
+local NEVER = 9e15
+
+-- Results of settling one lease. Sizes of adopted events are 0 or more.
+local DONE, EXPIRED, SETTLED = 0, -1, -2
+
+-- Fields of a record: what a group knows of an event that was leased at least once.
+local ATTEMPT, FENCE, SESSION, CONSUMER, STARTED, DELIVER_AT = 1, 2, 3, 4, 5, 6
+local PLACE, CHOSEN, MAX_RETRIES, LAST_ERROR, HISTORY, IS_DEAD = 7, 8, 9, 10, 11, 12
+
+-- How an attempt ended; see AttemptOutcome.
+local NACKED, DEAD, RELEASED, LEASE_EXPIRED = 1, 2, 3, 4
+local EXPIRY_ERROR = 'the lease expired before the delivery was settled'
+local MAX_HISTORY = 20
+
+-- So many arguments go to one call at the most: Lua's stack is bounded.
+local STEP = 4000
+
+local function clock()
+  if ARGV[2] ~= '' then
+    return tonumber(ARGV[2])
+  end
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000000 + tonumber(time[2])
+end
+
+local now = clock()
+
+-- A number as Redis reads it, whole and without an exponent.
+local function whole(number)
+  return string.format('%.0f', number)
+end
+
+-- A variadic write, in pieces.
+local function write_all(command, key, arguments)
+  for first = 1, #arguments, STEP do
+    redis.call(command, key, unpack(arguments, first, math.min(first + STEP - 1, #arguments)))
+  end
+end
+
+-- A variadic read (HMGET, ZMSCORE), in pieces; one result an argument, false for what is not there.
+local function read_all(command, key, arguments)
+  local results = {}
+  for first = 1, #arguments, STEP do
+    local part = redis.call(command, key, unpack(arguments, first, math.min(first + STEP - 1, #arguments)))
+    for i = 1, #part do
+      results[first + i - 1] = part[i]
+    end
+  end
+  return results
+end
+
+-- A member of a sorted set is four bytes that keep the order of dispatch, and the packed id.
+local function id_of(member)
+  return string.sub(member, 5)
+end
+
+-- The parts of a blob, and the size of what stands before the origin and the body; see DATA_MODEL.md.
+local HEADER_SIZE = 18
+
+local function place_of(blob)
+  return string.sub(blob, 9, 12)
+end
+
+local function flags_of(blob)
+  return string.byte(blob, 13)
+end
+
+local function max_retries_of(blob)
+  local own = struct.unpack('>I4', blob, 14)
+  return own == 4294967295 and -1 or own
+end
+
+local function origin_size_of(blob)
+  return string.byte(blob, 18)
+end
+
+-- Counts `count` more of a kind in the ten-second bucket of now. Only a figure: it must not fail what it counts.
+local function mark(group, kind, count)
+  local bucket = group_key(group, 'rates:' .. whole(math.floor(now / 10000000)))
+  redis.pcall('HINCRBY', bucket, kind, count)
+  redis.pcall('EXPIRE', bucket, 80)
+end
+
+-- Tells the other replicas that the group has something at `due`, if that is sooner than all of them will look.
+-- `wake_at` is the latest time at which a session that waits will look by itself.
+local function wake(group, due)
+  local key = group_key(group, 'group')
+  local wake_at = redis.call('HGET', key, 'wake_at')
+  if wake_at and due < tonumber(wake_at) then
+    redis.call('HSET', key, 'wake_at', whole(due))
+    redis.call('PUBLISH', NAMESPACE .. ':wake', table.concat({ REPLICA, TOPIC, group, whole(due) }, '\0'))
+  end
+end
+
+-- A time as scripts return it: -1 for NEVER.
+local function answer_time(due)
+  return due == NEVER and -1 or whole(due)
+end

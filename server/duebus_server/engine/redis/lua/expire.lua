@@ -1,0 +1,18 @@
+-- Ends the leases of a group that have run out, and says when there is next something to lease.
+--
+-- KEYS[1]  the topic's events
+-- ARGV     1..5 as in common.lua
+--   6      group
+--   7      max_retries of the policy
+-- returns  {now, {session, tokens, ...} of leases that have ended, the next expiry or -1, next due or -1}
+-- includes leases
+
+local LIMIT = 1000
+
+local group = ARGV[6]
+local ended = {}
+expire_leases(group, tonumber(ARGV[7]), LIMIT, ended)
+local told = announce_ended(group, ended)
+wake(group, next_due(group))
+local first = redis.call('ZRANGE', group_key(group, 'leased'), 0, 0, 'WITHSCORES')
+return { whole(now), told, first[2] or -1, answer_time(next_due(group)) }

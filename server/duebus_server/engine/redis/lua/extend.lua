@@ -1,0 +1,23 @@
+-- Renews leases.
+--
+-- KEYS[1]  the topic's events
+-- ARGV     1..5 as in common.lua
+--   6      group
+--   7      lease, microseconds
+--   8...   packed id, fencing token, ...
+-- returns  {now, {}, {result, ...}, next due or -1}, a result a lease: see common.lua
+-- includes leases
+
+local group = ARGV[6]
+local ids, records, members, results = find_held(group, 8, (#ARGV - 7) / 2, 2)
+local expires = whole(now + tonumber(ARGV[7]))
+local leased = {}
+for i = 1, #ids do
+  if records[i] then
+    leased[#leased + 1] = expires
+    leased[#leased + 1] = members[i]
+  end
+end
+write_all('ZADD', group_key(group, 'leased'), leased)
+wake(group, next_due(group))
+return { whole(now), {}, results, answer_time(next_due(group)) }

@@ -1,0 +1,126 @@
+-- READY -> LEASED: hands due events to a session, the longest due first, each under a new fencing token.
+--
+-- KEYS[1]  the topic's events
+-- ARGV     1..5 as in common.lua
+--   6      group
+--   7      session
+--   8      consumer
+--   9      at most so many events
+--   10     at most so many bytes of bodies
+--   11     the first even if it is larger (0, 1)
+--   12     lease, microseconds
+--   13     max_retries of the policy, for leases that have run out
+-- returns  {now, next due or -1, something is left for want of room (0, 1), first fencing token,
+--           {session, tokens, ...} of leases that have ended,
+--           {packed id, blob, attempt, deliver at, last error, ...}}; false when the session has not joined
+-- includes leases
+
+local EXPIRE_LIMIT = 1000
+local CORRUPT = 'the stored event is missing or corrupt'
+
+local group, session, consumer = ARGV[6], ARGV[7], ARGV[8]
+local max_events, bytes_left, at_least_one = tonumber(ARGV[9]), tonumber(ARGV[10]), ARGV[11] == '1'
+local expires = now + tonumber(ARGV[12])
+local waiting_key, records_key = group_key(group, 'waiting'), group_key(group, 'records')
+local own_key = group_key(group, 'group')
+
+if redis.call('HEXISTS', group_key(group, 'sessions'), session) == 0 then
+  return false
+end
+
+local ended = {}
+expire_leases(group, tonumber(ARGV[13]), EXPIRE_LIMIT, ended)
+local told = announce_ended(group, ended)
+if redis.call('HGET', own_key, 'paused') then
+  return { whole(now), -1, 0, 0, told, {} }
+end
+
+-- One event more than fits is asked for, to know whether something is left.
+local due = redis.call('ZRANGEBYSCORE', waiting_key, '-inf', whole(now), 'WITHSCORES', 'LIMIT', 0, max_events + 1)
+local members, ids, scores = {}, {}, {}
+for i = 1, #due, 2 do
+  members[#members + 1] = due[i]
+  ids[#ids + 1] = id_of(due[i])
+  scores[#scores + 1] = tonumber(due[i + 1])
+end
+
+-- Blobs are read a few at a time: what has no room must not be read.
+local CHUNK = 32
+local blobs = {}
+local function blob_of(i)
+  if blobs[i] == nil then
+    local part = redis.call('HMGET', topic_key('events'), unpack(ids, i, math.min(i + CHUNK - 1, #ids)))
+    for j = 1, #part do
+      blobs[i + j - 1] = part[j]
+    end
+  end
+  return blobs[i] or ''
+end
+
+local raws = read_all('HMGET', records_key, ids)
+
+local function new_record(blob)
+  return { 0, 0, '', '', 0, 0, '', flags_of(blob) % 2, max_retries_of(blob), '', 0, 0 }
+end
+
+-- READY -> DEAD: an event that can't be read is no reason to hold up the others.
+local function bury(member, id)
+  local record = { 0, 0, '', '', now, 0, string.sub(member, 1, 4), 0, 0, CORRUPT, 0, 1 }
+  remember(record, DEAD, CORRUPT)
+  redis.call('HSET', records_key, id, cmsgpack.pack(record))
+  redis.call('ZADD', group_key(group, 'dead'), whole(now), member)
+  no_longer_waiting(id)
+  redis.call('ZREM', waiting_key, member)
+end
+
+local taken, leased, changed, removed = {}, {}, {}, {}
+local count, left, buried = 0, 0, 0
+for i = 1, #members do
+  local blob = blob_of(i)
+  if #blob < HEADER_SIZE then
+    bury(members[i], ids[i])
+    buried = buried + 1
+  else
+    bytes_left = bytes_left - body_size(ids[i], blob)
+    if count == max_events or (bytes_left < 0 and (count > 0 or not at_least_one)) then
+      left = 1
+      break
+    end
+    count = count + 1
+    local record = raws[i] and cmsgpack.unpack(raws[i]) or new_record(blob)
+    record[ATTEMPT] = record[ATTEMPT] + 1
+    record[SESSION], record[CONSUMER], record[STARTED] = session, consumer, now
+    record[DELIVER_AT], record[PLACE] = scores[i], place_of(blob)
+    changed[count] = record
+    leased[#leased + 1] = whole(expires)
+    leased[#leased + 1] = members[i]
+    removed[count] = members[i]
+    for _, value in ipairs({ ids[i], blob, record[ATTEMPT], whole(scores[i]), record[LAST_ERROR] }) do
+      taken[#taken + 1] = value
+    end
+  end
+end
+
+local first_fence = 0
+if count > 0 then
+  first_fence = redis.call('HINCRBY', own_key, 'fence', count) - count + 1
+  local packed = {}
+  for i = 1, count do
+    changed[i][FENCE] = first_fence + i - 1
+    packed[#packed + 1] = ids[i]
+    packed[#packed + 1] = cmsgpack.pack(changed[i])
+  end
+  write_all('HSET', records_key, packed)
+  write_all('ZADD', group_key(group, 'leased'), leased)
+  redis.call('HINCRBY', group_key(group, 'in_flight'), session, count)
+  write_all('ZREM', waiting_key, removed)
+  mark(group, 'delivered', count)
+end
+
+local due_next = next_due(group)
+if count == 0 and left == 0 and buried == 0 then
+  -- Another session may be waiting for longer than this one knows of; see `wake`.
+  local wake_at = tonumber(redis.call('HGET', own_key, 'wake_at') or 0)
+  redis.call('HSET', own_key, 'wake_at', whole(math.max(wake_at, due_next)))
+end
+return { whole(now), buried > 0 and whole(now) or answer_time(due_next), left, first_fence, told, taken }

@@ -1,0 +1,220 @@
+-- Shared by the scripts that end leases. Needs common.lua.
+
+-- Stands for the record of an event that was never leased.
+local NO_RECORD = { 0, 0, '', '', 0, 0, '', 0, 0, '', 0, 0 }
+
+-- Adds the attempt that ends now to a record's story.
+local function remember(record, outcome, problem)
+  local history = record[HISTORY]
+  if type(history) ~= 'table' then
+    history = {}
+    record[HISTORY] = history
+  end
+  history[#history + 1] = { record[ATTEMPT], record[STARTED], now, record[CONSUMER], outcome, problem }
+  while #history > MAX_HISTORY do
+    table.remove(history, 1)
+  end
+end
+
+-- Notes that a lease has ended: `ended` maps a session to its fencing tokens.
+local function end_lease(ended, record)
+  local session = record[SESSION]
+  ended[session] = ended[session] or {}
+  table.insert(ended[session], whole(record[FENCE]))
+  record[FENCE] = 0
+end
+
+-- Tells the replicas of the sessions which leases have ended, and returns them for the caller: session, tokens, ...
+local function announce_ended(group, ended)
+  local told = {}
+  local in_flight = group_key(group, 'in_flight')
+  for session, fences in pairs(ended) do
+    if redis.call('HINCRBY', in_flight, session, -#fences) <= 0 then
+      redis.call('HDEL', in_flight, session)
+    end
+    local tokens = table.concat(fences, ',')
+    local replica = string.match(session, '^[^/]*')
+    if replica == REPLICA then
+      told[#told + 1] = session
+      told[#told + 1] = tokens
+    else
+      redis.call('PUBLISH', NAMESPACE .. ':replica:' .. replica, session .. '\0' .. tokens)
+    end
+  end
+  return told
+end
+
+-- In one more group the event is dead or gone; after the last it no longer counts as queued.
+-- `refs` has an entry only for events that were stored in several groups: how many hold it, in how many it is not dead.
+local function no_longer_waiting(id)
+  local raw = redis.call('HGET', topic_key('refs'), id)
+  local waiting = 0
+  if raw then
+    local refs = cmsgpack.unpack(raw)
+    refs[2] = refs[2] - 1
+    waiting = refs[2]
+    redis.call('HSET', topic_key('refs'), id, cmsgpack.pack(refs))
+  end
+  if waiting == 0 then
+    redis.call('HINCRBY', topic_key('meta'), 'dead', 1)
+  end
+end
+
+-- One more group is done with an event; `gone` collects those that no group holds any more.
+local function let_go(id, was_dead, gone)
+  local raw = redis.call('HGET', topic_key('refs'), id)
+  local refs = raw and cmsgpack.unpack(raw) or { 1, was_dead and 0 or 1 }
+  local waited = refs[2]
+  refs[1] = refs[1] - 1
+  if not was_dead then
+    refs[2] = refs[2] - 1
+  end
+  if refs[1] == 0 then
+    gone[#gone + 1] = id
+    redis.call('HDEL', topic_key('refs'), id)
+    if waited == 0 then
+      redis.call('HINCRBY', topic_key('meta'), 'dead', -1)
+    end
+    return
+  end
+  redis.call('HSET', topic_key('refs'), id, cmsgpack.pack(refs))
+  if waited > 0 and refs[2] == 0 then
+    redis.call('HINCRBY', topic_key('meta'), 'dead', 1)
+  end
+end
+
+-- Remembers ids that a client chose, so that they add nothing for a while. Without memory for it they are not.
+local function remember_ids(ids, window)
+  if #ids == 0 or window <= 0 then
+    return
+  end
+  local recent = topic_key('recent')
+  local scored = {}
+  for i = 1, #ids do
+    scored[#scored + 1] = whole(now + window)
+    scored[#scored + 1] = ids[i]
+  end
+  for first = 1, #scored, STEP do
+    redis.pcall('ZADD', recent, unpack(scored, first, math.min(first + STEP - 1, #scored)))
+  end
+  redis.pcall('ZREMRANGEBYSCORE', recent, '-inf', whole(now))
+  redis.pcall('PEXPIRE', recent, math.ceil(window / 1000))
+end
+
+-- The size of an event's body as the bus knows it, from its blob; see DATA_MODEL.md.
+local function body_size(id, blob)
+  local size = #blob - HEADER_SIZE - origin_size_of(blob)
+  if flags_of(blob) >= 2 then -- the id was cut from its front: text, length, and the key of the field
+    local text = string.byte(id) == 0 and 36 or #id
+    size = size + text + (text < 128 and 2 or 3)
+  end
+  return size
+end
+
+local function allowed_retries(record, policy_max)
+  local own = record[MAX_RETRIES]
+  if own >= 0 then
+    return own
+  end
+  return policy_max
+end
+
+-- LEASED -> READY, or DEAD when no retries are left, for up to `limit` leases of a group that have run out.
+local function expire_leases(group, policy_max, limit, ended)
+  local leased = group_key(group, 'leased')
+  local members = redis.call('ZRANGEBYSCORE', leased, '-inf', whole(now), 'LIMIT', 0, limit)
+  if #members == 0 then
+    return
+  end
+  local ids, back, dead, changed = {}, {}, {}, {}
+  for i = 1, #members do
+    ids[i] = id_of(members[i])
+  end
+  local raws = read_all('HMGET', group_key(group, 'records'), ids)
+  for i = 1, #members do
+    local record = cmsgpack.unpack(raws[i])
+    record[LAST_ERROR] = EXPIRY_ERROR
+    if record[ATTEMPT] > allowed_retries(record, policy_max) then
+      remember(record, DEAD, EXPIRY_ERROR)
+      record[IS_DEAD] = 1
+      dead[#dead + 1] = whole(now)
+      dead[#dead + 1] = members[i]
+    else
+      remember(record, LEASE_EXPIRED, EXPIRY_ERROR)
+      back[#back + 1] = whole(record[DELIVER_AT])
+      back[#back + 1] = members[i]
+    end
+    end_lease(ended, record)
+    changed[#changed + 1] = ids[i]
+    changed[#changed + 1] = cmsgpack.pack(record)
+  end
+  write_all('HSET', group_key(group, 'records'), changed)
+  write_all('ZADD', group_key(group, 'waiting'), back)
+  write_all('ZADD', group_key(group, 'dead'), dead)
+  for i = 2, #dead, 2 do
+    no_longer_waiting(id_of(dead[i]))
+  end
+  write_all('ZREM', leased, members)
+end
+
+-- When the group next has something to lease, or NEVER: the first that waits, or the first lease that runs out.
+local function next_due(group)
+  local due = NEVER
+  for _, name in ipairs({ 'waiting', 'leased' }) do
+    local first = redis.call('ZRANGE', group_key(group, name), 0, 0, 'WITHSCORES')
+    if first[2] then
+      due = math.min(due, tonumber(first[2]))
+    end
+  end
+  return due
+end
+
+-- Whether the group holds an event that it has not leased yet.
+local function never_leased(group, id)
+  local blob = redis.call('HGET', topic_key('events'), id)
+  local member = blob and place_of(blob) .. id
+  return member and redis.call('ZSCORE', group_key(group, 'waiting'), member)
+end
+
+-- Reads pairs of (id, fencing token) from ARGV and finds which of them hold their lease now.
+-- Returns arrays, one entry a pair: ids, records (false unless held), members, results (DONE where held). A lease that
+-- is named twice has one record, so that the second time finds what the first has done to it.
+local function find_held(group, first_argument, count, stride)
+  local ids, members, results, records, seen = {}, {}, {}, {}, {}
+  for i = 1, count do
+    ids[i] = ARGV[first_argument + (i - 1) * stride]
+  end
+  local raws = read_all('HMGET', group_key(group, 'records'), ids)
+  local asked, asked_place = {}, {}
+  for i = 1, count do
+    records[i] = false
+    if not raws[i] then
+      results[i] = never_leased(group, ids[i]) and EXPIRED or SETTLED
+    else
+      local record = seen[ids[i]] or cmsgpack.unpack(raws[i])
+      seen[ids[i]] = record
+      members[i] = record[PLACE] .. ids[i]
+      if record[IS_DEAD] == 1 then
+        results[i] = SETTLED
+      elseif record[FENCE] == 0 or record[FENCE] ~= tonumber(ARGV[first_argument + (i - 1) * stride + 1]) then
+        results[i] = EXPIRED
+      else
+        records[i] = record
+        asked[#asked + 1] = members[i]
+        asked_place[#asked_place + 1] = i
+      end
+    end
+  end
+  local expiries = read_all('ZMSCORE', group_key(group, 'leased'), asked)
+  for j = 1, #asked do
+    local i = asked_place[j]
+    if expiries[j] and tonumber(expiries[j]) > now then
+      results[i] = DONE
+    else
+      results[i] = EXPIRED
+      records[i] = false
+    end
+  end
+  return ids, records, members, results
+end
+

@@ -1,0 +1,10 @@
+-- A session is gone from its group; its leases stay.
+--
+-- KEYS[1]  the topic's groups
+-- ARGV     1..5 as in common.lua
+--   6      group
+--   7      session
+-- returns  now
+
+redis.call('HDEL', group_key(ARGV[6], 'sessions'), ARGV[7])
+return whole(now)

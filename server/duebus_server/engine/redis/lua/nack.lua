@@ -1,0 +1,65 @@
+-- LEASED -> SCHEDULED after a delay, READY without counting the attempt, or DEAD.
+--
+-- KEYS[1]  the topic's events
+-- ARGV     1..5 as in common.lua
+--   6      group
+--   7..9   retry policy: max_retries, first backoff, greatest backoff (microseconds)
+--   10...  packed id, fencing token, action ('retry', 'dead', 'release'), delay in microseconds ('' for the backoff),
+--          jitter (a factor for the backoff), error; ...
+-- returns  {now, {session, tokens, ...} of leases that have ended, {result, ...}, next due or -1}, a result a lease: see common.lua
+-- includes leases
+
+local STRIDE = 6
+local group = ARGV[6]
+local policy_max, backoff_first, backoff_max = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
+local ids, records, members, results = find_held(group, 10, (#ARGV - 9) / STRIDE, STRIDE)
+
+-- As RetryPolicy.backoff_us: doubles with each attempt.
+local function backoff(attempt, jitter)
+  return math.floor(math.min(backoff_max, backoff_first * 2 ^ math.min(attempt - 1, 62)) * jitter + 0.5)
+end
+
+local ended, changed, waiting, dead, leased = {}, {}, {}, {}, {}
+local soonest = NEVER
+for i = 1, #ids do
+  local record = records[i]
+  if record and record[FENCE] == 0 then
+    results[i] = record[IS_DEAD] == 1 and SETTLED or EXPIRED
+  elseif record then
+    local first = 10 + (i - 1) * STRIDE
+    local action, delay, jitter, problem = ARGV[first + 2], ARGV[first + 3], tonumber(ARGV[first + 4]), ARGV[first + 5]
+    leased[#leased + 1] = members[i]
+    if action == 'release' then
+      remember(record, RELEASED, '')
+      record[ATTEMPT] = record[ATTEMPT] - 1
+    elseif action == 'dead' or record[ATTEMPT] > allowed_retries(record, policy_max) then
+      remember(record, DEAD, problem)
+      record[LAST_ERROR], record[IS_DEAD] = problem, 1
+    else
+      remember(record, NACKED, problem)
+      record[LAST_ERROR] = problem
+      record[DELIVER_AT] = now + (delay == '' and backoff(record[ATTEMPT], jitter) or tonumber(delay))
+    end
+    local target = record[IS_DEAD] == 1 and dead or waiting
+    target[#target + 1] = whole(record[IS_DEAD] == 1 and now or record[DELIVER_AT])
+    target[#target + 1] = members[i]
+    if target == waiting then
+      soonest = math.min(soonest, record[DELIVER_AT])
+    end
+    end_lease(ended, record)
+    changed[#changed + 1] = ids[i]
+    changed[#changed + 1] = cmsgpack.pack(record)
+  end
+end
+if #leased > 0 then
+  write_all('HSET', group_key(group, 'records'), changed)
+  write_all('ZADD', group_key(group, 'waiting'), waiting)
+  write_all('ZADD', group_key(group, 'dead'), dead)
+  for i = 2, #dead, 2 do
+    no_longer_waiting(id_of(dead[i]))
+  end
+  write_all('ZREM', group_key(group, 'leased'), leased)
+  mark(group, 'nacked', #leased)
+  wake(group, soonest)
+end
+return { whole(now), announce_ended(group, ended), results, answer_time(next_due(group)) }

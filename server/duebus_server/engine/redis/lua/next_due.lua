@@ -1,0 +1,12 @@
+-- includes leases
+-- When a group next has something to lease.
+--
+-- KEYS[1]  the topic's events
+-- ARGV     1..5 as in common.lua
+--   6      group
+-- returns  the time, or -1
+
+if redis.call('HGET', group_key(ARGV[6], 'group'), 'paused') then
+  return -1
+end
+return answer_time(next_due(ARGV[6]))

@@ -1,0 +1,42 @@
+-- includes leases
+-- LEASED -> READY for leases that a session was given in an answer that never came: it knows all but those.
+--
+-- KEYS[1]  the topic's events
+-- ARGV     1..5 as in common.lua
+--   6      group
+--   7      session
+--   8...   packed id, fencing token of the leases it knows of
+-- returns  how many were taken back
+
+local group, session = ARGV[6], ARGV[7]
+local known = {}
+for i = 9, #ARGV, 2 do
+  known[ARGV[i]] = true
+end
+local leased_key, records_key = group_key(group, 'leased'), group_key(group, 'records')
+local back, changed, members = {}, {}, {}
+local all = redis.call('ZRANGE', leased_key, 0, -1)
+local ids = {}
+for i = 1, #all do
+  ids[i] = id_of(all[i])
+end
+local raws = read_all('HMGET', records_key, ids)
+for i = 1, #all do
+  local record = cmsgpack.unpack(raws[i])
+  if record[SESSION] == session and not known[whole(record[FENCE])] then
+    record[ATTEMPT], record[FENCE] = record[ATTEMPT] - 1, 0
+    members[#members + 1] = all[i]
+    back[#back + 1] = whole(record[DELIVER_AT])
+    back[#back + 1] = all[i]
+    changed[#changed + 1] = ids[i]
+    changed[#changed + 1] = cmsgpack.pack(record)
+  end
+end
+if #members > 0 then
+  write_all('HSET', records_key, changed)
+  write_all('ZADD', group_key(group, 'waiting'), back)
+  redis.call('HINCRBY', group_key(group, 'in_flight'), session, -#members)
+  write_all('ZREM', leased_key, members)
+  wake(group, next_due(group))
+end
+return #members

@@ -1,0 +1,28 @@
+-- Of the leases named, those that the session still holds run out within a grace.
+--
+-- KEYS[1]  the topic's events
+-- ARGV     1..5 as in common.lua
+--   6      group
+--   7      session
+--   8      grace, microseconds
+--   9...   packed id, fencing token, ...
+-- returns  {now, next due or -1}
+-- includes leases
+
+local group, session = ARGV[6], ARGV[7]
+local expires = now + tonumber(ARGV[8])
+local ids, records, members = find_held(group, 9, (#ARGV - 8) / 2, 2)
+local leased = {}
+for i = 1, #ids do
+  if records[i] and records[i][SESSION] == session then
+    leased[#leased + 1] = whole(expires)
+    leased[#leased + 1] = members[i]
+  end
+end
+for first = 1, #leased, STEP do
+  redis.call('ZADD', group_key(group, 'leased'), 'LT', unpack(leased, first, math.min(first + STEP - 1, #leased)))
+end
+if #leased > 0 then
+  wake(group, expires)
+end
+return { whole(now), answer_time(next_due(group)) }

@@ -1,0 +1,166 @@
+"""Replicas among each other: each says that it lives, hears what concerns it, and looks after those that died."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Protocol
+
+import structlog
+from redis.exceptions import RedisError
+
+from duebus_server.domain.clock import SECOND
+from duebus_server.domain.errors import DispatcherNotWorking
+from duebus_server.engine.redis.connection import LISTENER_PING_S
+from duebus_server.engine.redis.errors import as_domain_errors
+from duebus_server.engine.redis.scripts import Script
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from duebus_server.engine.redis.locks import Locks
+    from duebus_server.engine.redis.runner import Runner
+
+log = structlog.get_logger()
+
+HEARTBEAT, ABANDON = map(Script, ("heartbeat", "abandon"))
+
+BEAT_US = SECOND // 2
+LAPSE_US = 3 * SECOND
+"""A replica that has not been heard of for this long is dead to the others."""
+
+BURIAL_US = 10 * SECOND
+"""How long one replica has to look after a dead one before another tries."""
+
+RECONNECT_S = 0.2
+
+
+class Hears(Protocol):
+    """Who is told what the other replicas say."""
+
+    def heard_due(self, topic: str, group: str, at_us: int) -> None:
+        """A group has something due."""
+
+    def heard_ended(self, session: str, fencing_tokens: Sequence[int]) -> None:
+        """Leases of a session of this replica have ended."""
+
+    def look_again(self) -> None:
+        """Word may have been lost."""
+
+
+class Presence:
+    """This replica among the others."""
+
+    def __init__(self, runner: Runner, locks: Locks) -> None:
+        self._runner = runner
+        self._locks = locks
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = False
+
+    async def start(self, hears: Hears) -> None:
+        """Say that this replica lives, and listen; when this returns, nothing that is said is missed.
+
+        Raises:
+            DispatcherNotWorking: Redis is away, or refuses.
+        """
+        await self._beat(hears)
+        self._stopping = False
+        listening = asyncio.Event()
+        self._tasks = [
+            asyncio.create_task(self._live(hears), name="replica heartbeat"),
+            asyncio.create_task(self._listen(hears, listening), name="replica listener"),
+        ]
+        await listening.wait()
+
+    async def stop(self) -> None:
+        """Go in an orderly way: the others need not wait for the lapse."""
+        # The client may turn a cancellation that comes with an answer into something else: the flag is sure.
+        self._stopping = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        try:
+            await self._bury(self._runner.replica)
+        except DispatcherNotWorking as error:
+            log.warning("left without saying so", error=str(error))
+
+    async def has_sessions_in(self, topic: str, group: str) -> None:
+        """Note the group, so that the others find the leases of this replica's sessions should it die.
+
+        Raises:
+            DispatcherNotWorking: Redis is away, or refuses.
+        """
+        key = self._runner.keys.replica_groups(self._runner.replica)
+        with as_domain_errors(topic):
+            await self._runner.connection.redis.sadd(key, f"{topic}/{group}")
+
+    # --- life and death ---------------------------------------------------------------------------------------------
+
+    async def _live(self, hears: Hears) -> None:
+        while not self._stopping:
+            await asyncio.sleep(BEAT_US / SECOND)
+            try:
+                await self._beat(hears)
+            except DispatcherNotWorking as error:
+                log.warning("heartbeat failed", error=str(error))
+
+    async def _beat(self, hears: Hears) -> None:
+        runner = self._runner
+        unknown, dead = await runner.run_on(runner.keys.replicas, HEARTBEAT, "", LAPSE_US)
+        if unknown:
+            # The first beat, or the others have taken this replica for dead: its sessions subscribe anew.
+            hears.look_again()
+        for replica in dead:
+            lock = await self._locks.acquire("sweep", BURIAL_US)
+            if lock is not None:
+                log.warning("a replica has died", replica=replica.decode())
+                await self._bury(replica.decode())
+                await self._locks.release(lock)
+
+    async def _bury(self, replica: str) -> None:
+        """End the sessions of a replica and let their leases run out; then forget it. Can be repeated."""
+        keys = self._runner.keys
+        redis = self._runner.connection.redis
+        with as_domain_errors(""):
+            groups = await redis.smembers(keys.replica_groups(replica))
+        for name in groups:
+            topic, group = name.decode().split("/", 1)
+            await self._runner.run(ABANDON, topic, group, replica)
+        with as_domain_errors(""):
+            await redis.delete(keys.replica_groups(replica))
+            await redis.zrem(keys.replicas, replica)
+
+    # --- word from the others ---------------------------------------------------------------------------------------
+
+    async def _listen(self, hears: Hears, listening: asyncio.Event) -> None:
+        """Listen for ever; after each new connection look again, for what was said meanwhile is lost."""
+        while not self._stopping:
+            client = self._runner.connection.listener()
+            try:
+                async with client.pubsub() as pubsub:
+                    channels = (self._runner.keys.wake_channel, self._runner.keys.replica_channel(self._runner.replica))
+                    await pubsub.subscribe(*channels)
+                    while not self._stopping:
+                        message = await pubsub.get_message(timeout=LISTENER_PING_S)
+                        self._handle(message, hears, listening)
+            except (RedisError, OSError) as error:
+                log.warning("the listener lost Redis", error=str(error))
+                await asyncio.sleep(RECONNECT_S)
+            finally:
+                await client.aclose()
+
+    def _handle(self, message: dict[str, Any] | None, hears: Hears, listening: asyncio.Event) -> None:
+        if message is None:
+            return
+        if message["type"] == "subscribe":
+            if message["data"] == 2:  # noqa: PLR2004  # both channels
+                listening.set()
+                hears.look_again()
+            return
+        parts = message["data"].split(b"\0")
+        if message["channel"].decode() == self._runner.keys.wake_channel:
+            replica, topic, group, at_us = parts
+            if replica.decode() != self._runner.replica:  # what this one did itself, it knows from the answer
+                hears.heard_due(topic.decode(), group.decode(), int(at_us))
+        else:
+            session, tokens = parts
+            hears.heard_ended(session.decode(), [int(token) for token in tokens.split(b",")])

@@ -1,0 +1,62 @@
+"""The redis engine as a test drives it: on a real redis-server, with a clock that the test moves."""
+
+from __future__ import annotations
+
+import atexit
+from contextlib import asynccontextmanager
+from functools import cache
+from typing import TYPE_CHECKING
+
+from duebus_server.domain.clock import SystemClock
+from duebus_server.engine.redis import RedisEngine, make_redis_engine
+
+from support.builders import unique_name
+from support.engines import START_US, Harness
+from support.recorder import Recorder
+from support.redis_server import RedisServer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from duebus_server.domain.views import TopicConfig
+
+
+@cache
+def shared_redis() -> RedisServer:
+    """One redis-server for all tests that leave it running, each with a namespace of its own."""
+    server = RedisServer()
+    atexit.register(server.close)
+    return server
+
+
+class RedisHarness(Harness):
+    """An engine on a Redis whose scripts read the test's clock."""
+
+    def __init__(self, config: TopicConfig) -> None:
+        self._now_us = START_US
+        self._config = config
+        super().__init__(self._make(), Recorder(patience_s=5.0))
+
+    async def advance(self, by_us: int) -> None:
+        """Move the engine's clock forward."""
+        self._now_us += by_us
+
+    def unstarted(self) -> RedisEngine:
+        """Another engine of the kind."""
+        return self._make()
+
+    def _make(self) -> RedisEngine:
+        url, namespace = shared_redis().url, unique_name("bus")
+        return make_redis_engine(url, namespace, SystemClock(), self._config, frozen_now=lambda: self._now_us)
+
+
+@asynccontextmanager
+async def redis(config: TopicConfig) -> AsyncIterator[Harness]:
+    """A redis engine."""
+    harness = RedisHarness(config)
+    harness.engine.watch(harness.heard)
+    await harness.engine.start()
+    try:
+        yield harness
+    finally:
+        await harness.engine.stop()

@@ -1,0 +1,75 @@
+"""A real redis-server of the tests' own: on a socket in a directory that goes with it, or on a free port."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import redis
+
+START_TIMEOUT_S = 20
+
+
+class RedisServer:
+    """A running redis-server.
+
+    Attributes:
+        url: for clients.
+    """
+
+    def __init__(self, *options: str, port: int | None = None) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="duebus-redis-"))
+        self.port = port or _free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._options = options
+        self.process = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        program = shutil.which("redis-server")
+        if program is None:
+            raise FileNotFoundError("redis-server is missing: run 'make redis', or install your system's package")
+        command = [program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.directory)]
+        with (self.directory / "log").open("ab") as log:
+            process = subprocess.Popen([*command, "--save", "", *self._options], stdout=log, stderr=log)
+        self._wait_until_it_answers(process)
+        return process
+
+    def _wait_until_it_answers(self, process: subprocess.Popen[bytes]) -> None:
+        client = redis.Redis.from_url(self.url)
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline and process.poll() is None:
+            try:
+                client.ping()
+            except redis.ConnectionError:
+                time.sleep(0.01)  # nothing signals that a foreign server listens
+            else:
+                client.close()
+                return
+        process.kill()
+        raise AssertionError(f"redis-server did not start: {(self.directory / 'log').read_text()}")
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash would."""
+        self.process.kill()
+        self.process.wait()
+
+    def restart(self) -> None:
+        """Start again with the same data and port, after `kill`."""
+        self.process = self._start()
+
+    def close(self) -> None:
+        """End it and remove its data."""
+        if self.process.poll() is None:
+            self.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
