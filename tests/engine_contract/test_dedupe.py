@@ -10,7 +10,7 @@ from duebus_server.domain.errors import MaxQueuedEventsReached, NoHandlerFound
 from duebus_server.domain.model import DispatchAnswer, DispatchRequest
 from duebus_server.domain.states import EventState
 from support.builders import new_event
-from support.topics import TopicDriver, ids
+from support.topics import TopicDriver, ids, with_ids
 
 if TYPE_CHECKING:
     from support.engines import Harness
@@ -42,7 +42,7 @@ async def test_the_first_answer_names_its_duplicates_again(topic: TopicDriver) -
 
 
 async def test_a_request_is_repeated_within_one_call(topic: TopicDriver) -> None:
-    requests = [DispatchRequest([new_event()], "r1"), DispatchRequest([new_event()], "r1")]
+    requests = [DispatchRequest(with_ids([new_event()], topic.harness.now_us(), "r1"), "r1") for _ in range(2)]
 
     first, again = await topic.engine.dispatch(topic.name, requests)
 

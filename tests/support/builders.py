@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import count
 from uuid import uuid4
 
+from duebus_server.domain.event_ids import EventIds
 from duebus_server.domain.model import NewEvent
 
 _numbers = count(1)
@@ -25,7 +26,7 @@ def new_event(
 ) -> NewEvent:
     """An event; without an id it gets one as from the server, with a body that tells it from others."""
     number = next(_numbers)
-    chosen = event_id or f"generated-{number}"
+    chosen = event_id or EventIds(0, "").at(number % 4096)
     return NewEvent(
         id=chosen,
         body=f"body of {chosen}, {number}".encode() if body is None else body,

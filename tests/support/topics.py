@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from duebus_server.domain.errors import DueBusError, NotFound
+from duebus_server.domain.event_ids import EventIds
 from duebus_server.domain.model import (
     DEFAULT_GROUP,
     AdoptedLease,
@@ -48,6 +49,15 @@ def ids(events: Sequence[LeasedEvent] | Sequence[EventInfo]) -> list[str]:
     return [event.event_id for event in events]
 
 
+def with_ids(events: list[NewEvent], now_us: int, request_id: str) -> list[NewEvent]:
+    """The events, with the ids that the bus gives to those of a request which came without one."""
+    made = EventIds(now_us, request_id)
+    for place, event in enumerate(events):
+        if event.id_is_generated:
+            event.id = made.at(place)
+    return events
+
+
 class TopicDriver:
     """A topic that only this test uses."""
 
@@ -63,6 +73,8 @@ class TopicDriver:
     ) -> DispatchAnswer | DueBusError:
         """One request; a string is an event of that id, due at once."""
         made = [new_event(event) if isinstance(event, str) else event for event in events]
+        if request_id:
+            with_ids(made, self.harness.now_us(), request_id)
         request = DispatchRequest(made, request_id, require_subscriber, origin)
         (answer,) = await self.engine.dispatch(self.name, [request])
         return answer
