@@ -25,7 +25,16 @@ log = structlog.get_logger()
 
 
 class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generic at run time
-    """Wraps every handler of our services; no other code sets a status."""
+    """Wraps every handler of our services; no other code sets a status.
+
+    Attributes:
+        idle: set while no call of our services is under way, its answer included.
+    """
+
+    def __init__(self) -> None:
+        self.idle = asyncio.Event()
+        self.idle.set()
+        self._under_way = 0
 
     async def intercept_service(
         self,
@@ -42,19 +51,29 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generi
             grpc.unary_stream_rpc_method_handler if handler.response_streaming else grpc.unary_unary_rpc_method_handler
         )
         # Parsed by the guard: what can't be parsed would otherwise be answered by gRPC, with the exception's text.
-        return make(_guard(behaviour, handler.request_deserializer, method), None, handler.response_serializer)
+        return make(self._guard(behaviour, handler.request_deserializer, method), None, handler.response_serializer)
 
+    def _guard(self, behaviour: Any, parse: Any, method: str) -> Any:
+        """The behaviour with its errors as statuses; streams write to the context, so one guard serves both."""
 
-def _guard(behaviour: Any, parse: Any, method: str) -> Any:
-    """The behaviour with its errors turned into statuses; streams write to the context, so one guard serves both."""
+        async def guarded(received: bytes, context: Context) -> Any:
+            self._begins()
+            context.add_done_callback(self._ended)  # type: ignore[arg-type]  # the stubs ask for a class of their own
+            try:
+                return await behaviour(_parse(parse, received), context)
+            except Exception as error:  # noqa: BLE001  # the last place that can hide it from the client
+                await _abort(error, method, context)
 
-    async def guarded(received: bytes, context: Context) -> Any:
-        try:
-            return await behaviour(_parse(parse, received), context)
-        except Exception as error:  # noqa: BLE001  # the last place that can hide it from the client
-            await _abort(error, method, context)
+        return guarded
 
-    return guarded
+    def _begins(self) -> None:
+        self._under_way += 1
+        self.idle.clear()
+
+    def _ended(self, _context: Context) -> None:
+        self._under_way -= 1
+        if not self._under_way:
+            self.idle.set()
 
 
 def _parse(parse: Any, received: bytes) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 from typing import TYPE_CHECKING, Any
@@ -45,7 +46,8 @@ class WireServer:
     """The services behind one address."""
 
     def __init__(self, event_bus: EventBusServicer, admin: EventBusAdminServicer) -> None:
-        self._server = grpc.aio.server(interceptors=[Guard()], options=OPTIONS)
+        self._guard = Guard()
+        self._server = grpc.aio.server(interceptors=[self._guard], options=OPTIONS)
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # the stubs do not know it
         self._server.add_generic_rpc_handlers((_handlers(EVENT_BUS, event_bus), _handlers(ADMIN, admin)))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -75,8 +77,13 @@ class WireServer:
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
 
     async def stop(self, grace_s: float) -> None:
-        """Take no more calls, and give those under way ``grace_s`` seconds."""
-        await self._server.stop(grace_s)
+        """Take no more calls, and give those under way ``grace_s`` seconds; who only watches the health gets none."""
+        stopping = asyncio.create_task(self._server.stop(grace_s))
+        idle = asyncio.create_task(self._guard.idle.wait())
+        await asyncio.wait((stopping, idle), return_when=asyncio.FIRST_COMPLETED)
+        idle.cancel()
+        await self._server.stop(None)
+        await stopping
 
     async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
         for service in (health.OVERALL_HEALTH, EVENT_BUS.full_name, ADMIN.full_name):

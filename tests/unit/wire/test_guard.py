@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import grpc
 import grpc.aio
@@ -13,7 +14,7 @@ import structlog
 from duebus.v1 import event_bus_pb2
 from duebus_server.domain.errors import DispatcherNotWorking, NotFound
 from duebus_server.wire import interceptors
-from duebus_server.wire.interceptors import Guard, _guard
+from duebus_server.wire.interceptors import Guard
 from structlog.testing import LogCapture
 from support.wire import PATIENCE_S, Failure, Wire, connect, failure_of
 
@@ -78,8 +79,8 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Log:
 
 
 @asynccontextmanager
-async def serving(behaviour: Behaviour) -> AsyncIterator[Wire]:
-    server = grpc.aio.server(interceptors=[Guard()])
+async def serving(behaviour: Behaviour, guard: Guard | None = None) -> AsyncIterator[Wire]:
+    server = grpc.aio.server(interceptors=[guard or Guard()])
     handlers = {
         "Dispatch": grpc.unary_unary_rpc_method_handler(
             behaviour.dispatch,
@@ -206,6 +207,22 @@ async def test_a_client_that_refuses_a_frame_is_no_error(behaviour: Behaviour, l
     assert log == []
 
 
+async def test_it_knows_whether_a_call_is_under_way(behaviour: Behaviour) -> None:
+    guard = Guard()
+    async with serving(behaviour, guard) as wire:
+        assert guard.idle.is_set()
+        call = wire.bus.Subscribe(SUBSCRIBE)
+        await call.read()
+        assert not guard.idle.is_set()
+        assert (await wire.bus.Dispatch(DISPATCH)).event_ids == ["orders"]
+        assert not guard.idle.is_set()
+        call.cancel()
+        await asyncio.wait_for(guard.idle.wait(), PATIENCE_S)
+        behaviour.error = KeyError("fails")
+        await failure_of(wire.bus.Dispatch(DISPATCH))
+        await asyncio.wait_for(guard.idle.wait(), PATIENCE_S)
+
+
 @pytest.mark.parametrize("error", [asyncio.CancelledError(), grpc.aio.InternalError("a write failed")])
 async def test_a_call_whose_client_is_gone_ends_as_cancelled(error: BaseException) -> None:
     """Returning as if nothing had happened would leak memory in gRPC."""
@@ -214,7 +231,7 @@ async def test_a_call_whose_client_is_gone_ends_as_cancelled(error: BaseExceptio
         raise error
 
     with pytest.raises(asyncio.CancelledError):
-        await _guard(behaviour, event_bus_pb2.SubscribeRequest.FromString, "Subscribe")(b"", None)
+        await Guard()._guard(behaviour, event_bus_pb2.SubscribeRequest.FromString, "Subscribe")(b"", Mock())
 
 
 @asynccontextmanager

@@ -1,0 +1,340 @@
+"""Stop and SIGTERM: no new work, settles until the end, the rest given back, and the process gone."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import grpc.aio
+import pytest
+from duebus.v1 import event_bus_pb2
+from duebus_server.domain.clock import SECOND
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from support.app import own_app
+from support.wire import PATIENCE_S, connect, duration, failure_of, figure, ids, us
+from support.workers import settle_down
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from support.app import OwnApp
+    from support.server_process import ServerProcess
+    from support.wire import Stream, Wire
+
+SERVICES = ["", "duebus.v1.EventBus", "duebus.v1.EventBusAdmin"]
+DRAINING = event_bus_pb2.Closing.REASON_DRAINING
+LOCAL: Any = "ENGINE_LOCAL"
+
+
+async def health(wire: Wire, service: str = "") -> str:
+    """What the health service says."""
+    stub: Any = health_pb2_grpc.HealthStub(wire.channel)
+    answer = await stub.Check(health_pb2.HealthCheckRequest(service=service))
+    return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
+
+
+async def stop_by_rpc(wire: Wire, _server: ServerProcess) -> None:
+    await wire.stop()
+
+
+async def stop_by_sigterm(_wire: Wire, server: ServerProcess) -> None:
+    server.process.send_signal(signal.SIGTERM)
+
+
+async def stop_by_sigint(_wire: Wire, server: ServerProcess) -> None:
+    server.process.send_signal(signal.SIGINT)
+
+
+WAYS = [stop_by_rpc, stop_by_sigterm, stop_by_sigint]
+
+
+async def exit_status(server: ServerProcess) -> int:
+    return await asyncio.to_thread(server.wait)
+
+
+# --- a real process ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_server_that_holds_no_lease_ends_at_once_with_status_0(
+    start_server: Callable[..., ServerProcess], topic: str, way: Any
+) -> None:
+    server = start_server("--drain-timeout", "60s")
+    async with connect(server.address) as wire:
+        streams = [await wire.subscribe(topic, group=group) for group in ("billing", "audit")]
+        await wire.dispatch(f"{topic}.waits", "a")
+        begun = time.monotonic()
+        stopping = asyncio.ensure_future(way(wire, server))
+        for stream in streams:
+            closing = await stream.closing()
+            assert (closing.reason, us(closing.reconnect_after)) == (DRAINING, 1_000_000)
+        assert await exit_status(server) == 0
+        took_s = time.monotonic() - begun
+        figure(f"ended after {took_s:.2f} s")
+        assert took_s < 4
+        await asyncio.wait_for(stopping, PATIENCE_S)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_while_draining_settles_are_taken_and_nothing_new_is(
+    start_server: Callable[..., ServerProcess], topic: str, way: Any
+) -> None:
+    server = start_server("--drain-timeout", "60s")
+    async with connect(server.address) as wire:
+        stream = await wire.subscribe(topic)
+        await wire.dispatch(topic, "acked", "nacked", "extended")
+        acked, nacked, extended = await stream.take(3)
+        await wire.dispatch(f"{topic}.waits", "a")
+        assert [await health(wire, service) for service in SERVICES] == ["SERVING"] * 3
+
+        stopping = asyncio.ensure_future(way(wire, server))
+        await stream.closing()
+        assert [await health(wire, service) for service in SERVICES] == ["NOT_SERVING"] * 3
+        refused = [
+            await failure_of(wire.dispatch(topic, "more")),
+            await failure_of(wire.open(event_bus_pb2.SubscribeRequest(topic=topic)).next_frame()),
+        ]
+        for failure in refused:
+            assert (failure.code, failure.reason) == (grpc.StatusCode.UNAVAILABLE, "DISPATCHER_NOT_WORKING")
+            assert (failure.metadata, failure.retry_after_us) == ({"engine": "local"}, 1_000_000)
+        assert (await wire.topic(topic)).queued == 3, "what is there can be looked at"
+
+        assert await wire.ack(acked) == []
+        assert await wire.extend(extended, lease=duration(60)) == []
+        assert await wire.nack(nacked, release=True) == []
+        assert server.process.poll() is None
+        assert await wire.ack(extended) == []
+        assert await exit_status(server) == 0
+        await asyncio.wait_for(stopping, PATIENCE_S)
+
+
+async def test_stop_answers_what_was_given_back_and_what_is_left(
+    start_server: Callable[..., ServerProcess], topic: str
+) -> None:
+    server = start_server()
+    async with connect(server.address) as wire:
+        stream = await wire.subscribe(topic, max_in_flight=5)
+        await wire.dispatch(topic, *[f"e{number}" for number in range(8)])
+        held = await stream.take(5)
+        await wire.nack(held[0], dead_letter=True)
+        held += await stream.take(1)
+        await wire.ack(held[1])
+        held += await stream.take(1)
+        (stopped,) = await wire.stop(drain_timeout=duration(0.2), engines=[LOCAL])
+        assert (stopped.engine, stopped.released, stopped.queued) == (event_bus_pb2.ENGINE_LOCAL, 5, 6)
+    assert await exit_status(server) == 0
+
+
+async def test_a_drain_timeout_of_zero_waits_for_nothing(
+    start_server: Callable[..., ServerProcess], topic: str
+) -> None:
+    server = start_server("--drain-timeout", "60s")
+    async with connect(server.address) as wire:
+        stream = await wire.subscribe(topic)
+        await wire.dispatch(topic, "a", "b")
+        await stream.take(2)
+        (stopped,) = await wire.stop(drain_timeout=duration(0))
+        assert (stopped.released, stopped.queued) == (2, 2)
+        await stream.closing()
+    assert await exit_status(server) == 0
+
+
+async def test_the_drain_timeout_of_the_settings_holds_for_signals(
+    start_server: Callable[..., ServerProcess], topic: str
+) -> None:
+    server = start_server("--drain-timeout", "500ms")
+    async with connect(server.address) as wire:
+        stream = await wire.subscribe(topic)
+        await wire.dispatch(topic, "a")
+        await stream.one()
+        begun = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        await stream.closing()
+        assert await exit_status(server) == 0
+        assert 0.5 <= time.monotonic() - begun < 4
+    assert "released=1" in server.log.read_text()
+
+
+async def test_stops_and_signals_at_once_are_one_drain(start_server: Callable[..., ServerProcess], topic: str) -> None:
+    server = start_server("--drain-timeout", "60s")
+    async with connect(server.address) as wire, connect(server.address) as other:
+        stream = await wire.subscribe(topic)
+        await wire.dispatch(topic, "a")
+        delivery = await stream.one()
+        stops = [asyncio.ensure_future(each.stop()) for each in (wire, other, wire)]
+        await stream.closing()
+        server.process.send_signal(signal.SIGTERM)
+        server.process.send_signal(signal.SIGTERM)
+        assert not any(stop.done() for stop in stops)
+        assert await wire.ack(delivery) == []
+        answers = await asyncio.wait_for(asyncio.gather(*stops), PATIENCE_S)
+        assert [(stopped.released, stopped.queued) for (stopped,) in answers] == [(0, 0)] * 3
+    assert await exit_status(server) == 0
+    assert server.log.read_text().count("draining") == 1
+
+
+async def test_a_caller_of_stop_that_gives_up_does_not_end_the_drain(
+    start_server: Callable[..., ServerProcess], topic: str
+) -> None:
+    server = start_server("--drain-timeout", "60s")
+    async with connect(server.address) as wire:
+        stream = await wire.subscribe(topic)
+        await wire.dispatch(topic, "a")
+        delivery = await stream.one()
+        stopping = wire.bus.Stop(event_bus_pb2.StopRequest())
+        await stream.closing()
+        stopping.cancel()
+        assert (await failure_of(wire.dispatch(topic, "b"))).reason == "DISPATCHER_NOT_WORKING"
+        assert await wire.ack(delivery) == []
+        assert await exit_status(server) == 0
+
+
+async def test_a_client_that_does_not_read_does_not_keep_the_server(
+    start_server: Callable[..., ServerProcess], topic: str
+) -> None:
+    """Its closing frame can't be sent; it is cut off a few seconds after the drain."""
+    server = start_server("--drain-timeout", "0s")
+    async with connect(server.address) as wire:
+        events = [event_bus_pb2.Event(data=b"x" * 500_000) for _ in range(6)]
+        await wire.dispatch(topic, *events)
+        call = wire.bus.Subscribe(event_bus_pb2.SubscribeRequest(topic=topic))
+        await call.read()
+        begun = time.monotonic()
+        (stopped,) = await wire.stop()
+        assert stopped.released == 6
+        assert await exit_status(server) == 0
+        assert time.monotonic() - begun < 8
+
+
+async def test_who_watches_the_health_hears_of_the_drain_at_once_and_does_not_keep_the_server(
+    start_server: Callable[..., ServerProcess], topic: str
+) -> None:
+    server = start_server("--drain-timeout", "60s")
+    async with connect(server.address) as wire:
+        stub: Any = health_pb2_grpc.HealthStub(wire.channel)
+        watch = stub.Watch(health_pb2.HealthCheckRequest(service="duebus.v1.EventBus"))
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+        stream = await wire.subscribe(topic)
+        await wire.dispatch(topic, "a")
+        delivery = await stream.one()
+        server.process.send_signal(signal.SIGTERM)
+        change = await asyncio.wait_for(watch.read(), PATIENCE_S)
+        assert change.status == health_pb2.HealthCheckResponse.NOT_SERVING
+        begun = time.monotonic()
+        assert await wire.ack(delivery) == []
+        assert await exit_status(server) == 0
+        took_s = time.monotonic() - begun
+        figure(f"ended after {took_s:.2f} s")
+        assert took_s < 2
+
+
+async def test_a_new_server_can_take_the_port_when_the_old_one_has_ended(
+    start_server: Callable[..., ServerProcess], topic: str
+) -> None:
+    first = start_server()
+    async with connect(first.address) as wire:
+        await wire.subscribe(topic)
+        await wire.stop()
+        assert await exit_status(first) == 0
+        second = start_server(listen=first.address)
+        assert second.address == first.address
+    async with connect(second.address) as wire:
+        await wire.dispatch(topic, "a")
+
+
+# --- with a clock that the test moves ---------------------------------------------------------------------------------
+
+
+async def draining(app: OwnApp, wire: Wire, stream: Stream, timeout_s: float) -> asyncio.Task[Any]:
+    """A Stop that is under way."""
+    stopping = asyncio.ensure_future(wire.stop(drain_timeout=duration(timeout_s)))
+    assert (await stream.closing()).reason == DRAINING
+    await settle_down()
+    assert app.sessions._draining
+    return stopping
+
+
+async def test_what_is_given_back_at_the_end_counts_no_attempt(topic: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with own_app() as (app, wire):
+        stream = await wire.subscribe(topic, lease=60)
+        await wire.dispatch(topic, "a")
+        await wire.nack(await stream.one(), error="boom", delay=duration(0))
+        assert (await stream.one()).attempt == 2
+        seen: list[Any] = []
+        stop_engine = app.engine.stop
+
+        async def look_and_stop() -> None:
+            (group,) = (await app.engine.get_event(topic, "a")).groups
+            seen.append((group.state, group.attempts, group.last_error, [each.outcome for each in group.history]))
+            await stop_engine()
+
+        monkeypatch.setattr(app.engine, "stop", look_and_stop)
+        stopping = await draining(app, wire, stream, 30)
+        await app.advance(30 * SECOND - 1)
+        assert not stopping.done()
+        await app.advance(1)
+        ((stopped,),) = await asyncio.wait_for(asyncio.gather(stopping), PATIENCE_S)
+        assert (stopped.released, stopped.queued) == (1, 1)
+        assert seen == [("ready", 1, "boom", ["nacked", "released"])]
+
+
+async def test_a_lease_that_runs_out_during_the_drain_is_not_waited_for(topic: str) -> None:
+    async with own_app() as (app, wire):
+        stream = await wire.subscribe(topic, lease=5)
+        await wire.dispatch(topic, "a")
+        await stream.one()
+        stopping = await draining(app, wire, stream, 60)
+        for _ in range(7):
+            await app.advance(SECOND)
+        ((stopped,),) = await asyncio.wait_for(asyncio.gather(stopping), PATIENCE_S)
+        assert (stopped.released, stopped.queued) == (0, 1)
+
+
+async def test_an_event_that_becomes_due_during_the_drain_stays_where_it_is(topic: str) -> None:
+    async with own_app() as (app, wire):
+        stream = await wire.subscribe(topic)
+        await wire.dispatch(topic, "a", event_bus_pb2.Event(id="later", delay=duration(3)))
+        delivery = await stream.one()
+        stopping = await draining(app, wire, stream, 60)
+        await app.advance(5 * SECOND)
+        group = await wire.group(topic)
+        assert (group.ready, group.leased) == (1, 1)
+        await wire.ack(delivery)
+        ((stopped,),) = await asyncio.wait_for(asyncio.gather(stopping), PATIENCE_S)
+        assert (stopped.released, stopped.queued) == (0, 1)
+        assert ids(stream.frames[0].deliveries.deliveries) == ["a"]
+
+
+async def test_an_engine_that_is_stopped_says_so_to_late_settles(topic: str) -> None:
+    """Between the end of the drain and that of the process."""
+    async with own_app() as (app, wire):
+        stream = await wire.subscribe(topic)
+        await wire.dispatch(topic, "a", "b")
+        a, b = await stream.take(2)
+        stopping = await draining(app, wire, stream, 10)
+        await wire.ack(a)
+        await app.advance(10 * SECOND)
+        await asyncio.wait_for(stopping, PATIENCE_S)
+        for failures in (await wire.ack(a, b), await wire.nack(b), await wire.extend(b)):
+            assert {each.reason for each in failures} == {event_bus_pb2.LeaseFailure.REASON_ENGINE_STOPPED}
+        failure = await failure_of(wire.topic(topic))
+        assert (failure.code, failure.reason) == (grpc.StatusCode.UNAVAILABLE, "DISPATCHER_NOT_WORKING")
+        ((stopped,),) = await asyncio.gather(wire.stop())
+        assert stopped.released == 1, "stopping twice is harmless"
+
+
+async def test_a_worker_that_vanishes_during_the_drain_is_waited_for_until_the_timeout(topic: str) -> None:
+    async with own_app() as (app, wire):
+        stream = await wire.subscribe(topic, disconnect_grace=1)
+        await wire.dispatch(topic, "a")
+        await stream.one()
+        stopping = await draining(app, wire, stream, 10)
+        await stream.cancel()
+        await app.advance(9 * SECOND)
+        assert not stopping.done()
+        await app.advance(SECOND)
+        ((stopped,),) = await asyncio.wait_for(asyncio.gather(stopping), PATIENCE_S)
+        assert (stopped.released, stopped.queued) == (1, 1)
