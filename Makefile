@@ -61,7 +61,7 @@ INSTALL_REDIS = if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
 # --- test and check ----------------------------------------------------------------------------------------------
 
 .PHONY: test
-test: install ## Run all tests (ARGS='tests/unit -x' for some)
+test: install redis ## Run all tests (ARGS='tests/unit -x' for some)
 	@$(BIN)/pytest $(ARGS)
 
 .PHONY: check

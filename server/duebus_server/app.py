@@ -20,6 +20,7 @@ from duebus_server.domain.clock import SystemClock
 from duebus_server.domain.lease_token import LeaseTokens
 from duebus_server.domain.model import EngineName
 from duebus_server.engine.local import LocalEngine
+from duebus_server.engine.redis import Credentials, RedisUrlError, make_redis_engine
 from duebus_server.wire.admin import EventBusAdminServicer
 from duebus_server.wire.event_bus import EventBusServicer
 from duebus_server.wire.server import WireServer
@@ -51,7 +52,8 @@ class App:
     def __init__(self, settings: Settings, clock: Clock, engines: Sequence[Engine]) -> None:
         self._settings = settings
         self._engines = Engines(RunningEngine(engine, Sessions(engine, clock)) for engine in engines)
-        tokens = LeaseTokens({engine.name: engine.lease_token_key for engine in engines})
+        self._token_keys: dict[EngineName, bytes] = {}
+        tokens = LeaseTokens(self._token_keys)
         self.lifecycle = Lifecycle(self._engines, clock, settings.sweep_interval, self._not_serving)
         self._wire = WireServer(
             EventBusServicer(
@@ -77,8 +79,10 @@ class App:
 
         Raises:
             PortInUseError: the address can't be listened on.
+            DispatcherNotWorking: an engine can't be reached, or is not fit to be used.
         """
         await self.lifecycle.start()
+        self._token_keys.update({running.engine.name: running.engine.lease_token_key for running in self._engines})
         host = self._settings.listen.rpartition(":")[0]
         port = await self._wire.start(self._settings.listen)
         if not self._settings.listen.startswith(LOOPBACK):
@@ -103,7 +107,7 @@ async def serve(settings: Settings) -> None:
     """Run a server until a Stop, SIGTERM or SIGINT has drained it.
 
     Raises:
-        SettingsError, PortInUseError: it can't start.
+        SettingsError, PortInUseError, DispatcherNotWorking: it can't start.
     """
     clock = SystemClock()
     app = App(settings, clock, [make_engine(name, settings, clock) for name in settings.engine])
@@ -111,7 +115,11 @@ async def serve(settings: Settings) -> None:
     stops: set[asyncio.Task[None]] = set()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: stops.add(asyncio.create_task(app.stop())))
-    address = await app.start()
+    try:
+        address = await app.start()
+    except BaseException:
+        await app.lifecycle.abandon()
+        raise
     print(f"duebus ready on {address} engines={','.join(settings.engine)}", flush=True)  # noqa: T201  # the contract's line
     await app.wait_stopped()
     await asyncio.gather(*stops)
@@ -125,4 +133,14 @@ def make_engine(name: EngineName, settings: Settings, clock: Clock) -> Engine:
     """
     if name is EngineName.LOCAL:
         return LocalEngine(clock, settings.topic_config(name))
-    raise SettingsError(f"engine: {name} is not offered by this version of the server")
+    try:
+        return make_redis_engine(
+            settings.redis_url,
+            settings.namespace,
+            clock,
+            settings.topic_config(name),
+            credentials=Credentials(settings.redis_username, settings.read_redis_password()),
+            min_replicas_ack=settings.min_replicas_ack,
+        )
+    except RedisUrlError as error:
+        raise SettingsError(f"redis_url: {error}") from error

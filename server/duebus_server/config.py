@@ -6,7 +6,15 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -89,6 +97,10 @@ class Settings(BaseSettings):
         listen: HOST:PORT; port 0 picks a free one.
         engine: the engines to run; the first is the default.
         redis_url: where Redis is, for the redis engine.
+        redis_username: instead of the one in ``redis_url``.
+        redis_password: instead of the one in ``redis_url``; from the environment or a file rather than a flag.
+        redis_password_file: a file that holds the password and nothing else.
+        min_replicas_ack: a dispatch is answered when so many Redis replicas have it too (Redis's WAIT).
         namespace: the prefix of all Redis keys.
         max_queued: events a topic may hold on the local engine, dead letters not counted; 0 is unlimited.
         processes: server processes to run; the local engine allows one.
@@ -101,6 +113,10 @@ class Settings(BaseSettings):
     listen: str = "127.0.0.1:50051"
     engine: Annotated[tuple[EngineName, ...], NoDecode, BeforeValidator(_parse_list)] = (EngineName.LOCAL,)
     redis_url: str = "redis://127.0.0.1:6379/0"
+    redis_username: str | None = None
+    redis_password: SecretStr | None = None
+    redis_password_file: Path | None = None
+    min_replicas_ack: int = Field(0, ge=0, le=100)
     namespace: str = Field("duebus", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
     processes: int = Field(1, ge=1, le=64)
     max_queued: int = Field(100_000, ge=0)
@@ -137,6 +153,8 @@ class Settings(BaseSettings):
     def _settings_fit_together(self) -> Settings:
         if self.backoff_max < self.backoff_initial:
             raise ValueError("backoff_max: is less than backoff_initial")
+        if self.processes > 1 and EngineName.LOCAL not in self.engine:
+            raise ValueError("processes: this version runs one process; for more, start several servers on one Redis")
         if self.processes > 1 and EngineName.LOCAL in self.engine:
             raise ValueError("processes: the local engine lives in one process; more than 1 needs --engine redis alone")
         return self
@@ -153,6 +171,21 @@ class Settings(BaseSettings):
         """Flags, then environment, then file."""
         toml = _TomlSource(settings_cls, toml_file=_toml_path(init_settings, env_settings))
         return init_settings, env_settings, toml
+
+    def read_redis_password(self) -> str | None:
+        """The password, from wherever it was set; None where it was not.
+
+        Raises:
+            SettingsError: the file can't be read.
+        """
+        if self.redis_password is not None:
+            return self.redis_password.get_secret_value()
+        if self.redis_password_file is None:
+            return None
+        try:
+            return self.redis_password_file.read_text().strip()
+        except OSError as error:
+            raise SettingsError(f"redis_password_file: {error.strerror}: {error.filename}") from error
 
     def topic_config(self, engine: EngineName) -> TopicConfig:
         """The settings of a topic that has none of its own."""

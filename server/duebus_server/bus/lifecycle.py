@@ -59,6 +59,11 @@ class Lifecycle:
             sweep = reap(running.engine, self._clock, self._sweep_interval_us)
             self._reapers[running.engine.name] = asyncio.create_task(sweep, name=f"reap {running.engine.name}")
 
+    async def abandon(self) -> None:
+        """Let go of the engines without a drain: the server did not come up."""
+        for running in self._engines:
+            await running.engine.stop()
+
     async def stop(self, names: Sequence[EngineName], drain_timeout_us: int) -> list[StoppedEngine]:
         """Drain engines and stop them; none named is all. An engine that is stopping already is waited for.
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
+
+import structlog
 
 from duebus_server.delivery.frames import Closing, Deliveries, Frame, Heartbeat
 from duebus_server.domain.clock import SECOND
+from duebus_server.domain.errors import DispatcherNotWorking
 from duebus_server.domain.model import AdoptedLease, LeaseRef, NackAction, NackRef, SubscriberInfo
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from duebus_server.delivery.waker import Waker
     from duebus_server.delivery.window import Window
@@ -19,6 +23,15 @@ if TYPE_CHECKING:
     from duebus_server.engine.base import Engine
 
 HEARTBEAT_US = 10 * SECOND
+
+RETRY_US = SECOND // 2
+"""How soon a session looks for an engine again that is out of reach."""
+
+log = structlog.get_logger()
+
+
+def _not_waiting() -> None:
+    """For a session that has no place in line: it waits for room, or to try again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +67,11 @@ class Session:
         self._resting = False
         self._stirred = asyncio.Event()
         self._sent_us = clock.now_us()
+        self._backlog = 0
         self._heartbeat: Timer | None = None
+        self._retry: Timer | None = None
+        # Puts the session back where it waited, with what it knew when it last leased.
+        self._wait_again: Callable[[], None] = _not_waiting
 
     async def join(self, held: Sequence[LeaseRef]) -> list[LeaseRef]:
         """Subscribe, taking over the leases that the worker still holds.
@@ -98,15 +115,19 @@ class Session:
 
     async def end(self) -> None:
         """The stream is over. Unless the server closed it, the subscriber has vanished: its leases run out soon."""
-        if self._heartbeat is not None:
-            self._heartbeat.cancel()
+        for timer in (self._heartbeat, self._retry):
+            if timer is not None:
+                timer.cancel()
         self._waker.step_out(self.wake)
         # It may have been this session's turn; another can lease in its place.
         self._waker.due(self._engine.now_us())
         topic, group, session_id = self.options.topic, self.options.group, self.options.session_id
-        if self._closing is None:
-            await self._engine.shorten(topic, group, session_id, self.options.grace_us)
-        await self._engine.leave(topic, group, session_id)
+        try:
+            if self._closing is None:
+                await self._engine.shorten(topic, group, session_id, self.options.grace_us)
+            await self._engine.leave(topic, group, session_id)
+        except DispatcherNotWorking as error:  # the engine sees to it when it works again
+            log.warning("session ended while the engine was away", session_id=session_id, error=str(error))
 
     async def release(self) -> int:
         """Give back what is still held, without counting an attempt; how many that were."""
@@ -121,9 +142,11 @@ class Session:
 
     async def _next_frame(self) -> Frame | None:
         """Deliveries if there are any; else rest until woken, or until a heartbeat is due."""
-        if not self._resting:
+        if self._resting:
+            self._wait_again()
+        else:
             self._resting = True
-            frame = await self._lease()
+            frame = await self._try_lease()
             if frame is not None:
                 self._resting = False
                 return frame
@@ -134,8 +157,18 @@ class Session:
         self._waker.step_out(self.wake)
         return None
 
+    async def _try_lease(self) -> Deliveries | None:
+        """Lease; while the engine is out of reach the stream stays open and tries again."""
+        try:
+            return await self._lease()
+        except DispatcherNotWorking as error:
+            log.warning("lease failed", session_id=self.options.session_id, error=str(error))
+            self._retry = self._clock.call_at(self._clock.now_us() + RETRY_US, self.wake)
+            return None
+
     async def _lease(self) -> Deliveries | None:
         """Take what is due and fits; where nothing does, arrange to be woken."""
+        self._wait_again = _not_waiting
         if not self.window.has_room():
             return None  # `leases_ended` wakes
         options = self.options
@@ -147,19 +180,23 @@ class Session:
             self.window.hold_all(batch.events)
             return Deliveries(batch.events)
         if batch.left_for_want_of_room and batch.next_due_us is not None:
-            self._waker.sit_out(self.wake, batch.next_due_us, seen_news)
+            self._wait_again = partial(self._waker.sit_out, self.wake, batch.next_due_us, seen_news)
         else:
-            self._waker.line_up(self.wake, batch.next_due_us, seen_news)
+            self._wait_again = partial(self._waker.line_up, self.wake, batch.next_due_us, seen_news)
+        self._wait_again()
         return None
 
     async def _heartbeat_if_due(self) -> Heartbeat | None:
         if self._clock.now_us() < self._sent_us + HEARTBEAT_US:
             return None
-        # While it is being sent, a turn would be lost on this session; afterwards it looks again.
+        # While it is being sent, a turn would be lost on this session; afterwards it waits again, or looks if there
+        # was news.
         self._waker.step_out(self.wake)
-        self._resting = False
-        backlog = await self._engine.backlog(self.options.topic, self.options.group)
-        return Heartbeat(self._engine.now_us(), backlog)
+        try:
+            self._backlog = await self._engine.backlog(self.options.topic, self.options.group)
+        except DispatcherNotWorking as error:
+            log.warning("backlog unknown", session_id=self.options.session_id, error=str(error))
+        return Heartbeat(self._engine.now_us(), self._backlog)
 
     def _arm_heartbeat(self) -> None:
         """One timer, set anew when it fires: re-arming it with every frame would cost more than the frame."""

@@ -48,6 +48,16 @@ def serve(
         ),
     ] = None,
     redis_url: Annotated[str | None, _text("URL", "Redis of the redis engine.", "redis://127.0.0.1:6379/0")] = None,
+    redis_username: Annotated[str | None, _text("NAME", "Who the server is to Redis.", "as in --redis-url")] = None,
+    redis_password: Annotated[
+        str | None, _text("TEXT", "Better in DUEBUS_REDIS_PASSWORD or a file: others see flags.", "as in --redis-url")
+    ] = None,
+    redis_password_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A file with the password for Redis and nothing else.")
+    ] = None,
+    min_replicas_ack: Annotated[
+        int | None, _number("A dispatch is answered when so many replicas of Redis have it too.", "0")
+    ] = None,
     namespace: Annotated[str | None, _text("NAME", "The prefix of all keys in Redis.", "duebus")] = None,
     processes: Annotated[int | None, _number("Server processes; the local engine allows one.", "1")] = None,
     max_queued: Annotated[

@@ -28,6 +28,7 @@ def make_redis_engine(
     defaults: TopicConfig,
     *,
     credentials: Credentials | None = None,
+    min_replicas_ack: int = 0,
     frozen_now: Callable[[], int] | None = None,
 ) -> RedisEngine:
     """An engine of a replica with a name of its own, not yet started.
@@ -38,10 +39,14 @@ def make_redis_engine(
         clock: times the distance between two answers of Redis; never decides when an event is due.
         defaults: the settings of topics.
         credentials: instead of those in the URL.
+        min_replicas_ack: a dispatch is answered when so many replicas of Redis have it too.
         frozen_now: a test's clock instead of Redis's TIME, in microseconds.
 
     Raises:
         RedisUrlError: the URL names no Redis.
     """
-    runner = Runner(Connection(url, credentials), Keys(namespace), secrets.token_hex(4), clock, frozen_now)
+    connection = Connection(url, credentials)
+    if min_replicas_ack and connection.is_cluster:
+        raise RedisUrlError("min_replicas_ack is not offered with a cluster")
+    runner = Runner(connection, Keys(namespace), secrets.token_hex(4), clock, frozen_now, min_replicas_ack)
     return RedisEngine(runner, Presence(runner, Locks(runner)), defaults)

@@ -110,6 +110,18 @@ class Connection:
         await self.redis.aclose()
 
 
+async def server_facts(redis: Any) -> tuple[tuple[int, ...], str]:
+    """The version, and the maxmemory policy where Redis tells it.
+
+    Raises:
+        RedisError: as the client does.
+    """
+    info = await redis.info()
+    facts = info if "redis_version" in info else next(iter(info.values()))  # a cluster answers for each node
+    version = tuple(int(part) for part in str(facts["redis_version"]).split(".")[:2])
+    return version, str(facts.get("maxmemory_policy", ""))
+
+
 def _host_and_port(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     if not host or not port.isdigit():

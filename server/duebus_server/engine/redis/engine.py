@@ -89,6 +89,7 @@ class RedisEngine:
         """Be ready to work."""
         if self._started:
             raise DuplicateInitialized("engine redis is started already", metadata={"engine": self.name})
+        await self._runner.check_server()
         self._secret = await self._runner.secret()
         await self._presence.start(self)
         self._started = True
@@ -117,7 +118,9 @@ class RedisEngine:
         arguments: list[Any] = [config.max_queued, config.dedupe_window_us, len(requests)]
         for request in requests:
             arguments += dispatching.arguments(request)
-        now, soonest, groups, answers = await self._run(DISPATCH, topic, *arguments)
+        self._working()
+        reply = await self._runner.run(DISPATCH, topic, *arguments, replicated=True)
+        now, soonest, groups, answers = reply
         self._runner.observe(now)
         for group in groups:
             self._tell_due(topic, group.decode(), soonest)
@@ -170,19 +173,15 @@ class RedisEngine:
         """See ``Engine.shorten``."""
         self._working()
         session = self._sessions.find(topic, group, session_id)
-        if session is None:
-            return
-        if session.uncertain:
-            await self._reclaim(session)
-        pairs = leasing.pairs(session.leases())
-        now, due = await self._run(SHORTEN, topic, group, session.name, grace_us, *pairs)
-        self._runner.observe(now)
-        self._tell_due(topic, group, due)
-        self._expiries.expects(topic, group, int(now) + grace_us)
+        if session is not None:
+            session.owed_grace_us = grace_us
+            await self._pay(session)
 
     async def expire_leases(self) -> None:
         """See ``Engine.expire_leases``. Looks only into groups in which a lease that it knows of may have run out."""
         self._working()
+        for session in [session for session in self._sessions if session.has_left]:
+            await self._pay(session)
         for topic, group in self._expiries.due(self.now_us()):
             max_retries = self._defaults.retry_policy.max_retries
             now, ended, next_expiry, due = await self._run(EXPIRE, topic, group, max_retries)
@@ -236,9 +235,9 @@ class RedisEngine:
         session = self._sessions.find(topic, group, session_id)
         if session is None:
             return
-        self._sessions.leave(session)
+        session.has_left = session.owes_leave = True
         if self._started:
-            await self._run(LEAVE, topic, group, session.name)
+            await self._pay(session)
 
     # --- administration ---------------------------------------------------------------------------------------------
 
@@ -324,6 +323,23 @@ class RedisEngine:
         self._heard(now, ended)
         self._tell_due(topic, group, due)
         return [_FAILURES.get(result) for result in results]
+
+    async def _pay(self, session: LocalSession) -> None:
+        """What a session that is over owes to Redis; should this fail, the next sweep tries again."""
+        topic, group = session.topic, session.group
+        if session.uncertain:
+            await self._reclaim(session)
+        if session.owed_grace_us is not None:
+            own = (session.name, session.owed_grace_us)
+            now, due = await self._run(SHORTEN, topic, group, *own, *leasing.pairs(session.leases()))
+            self._runner.observe(now)
+            self._tell_due(topic, group, due)
+            self._expiries.expects(topic, group, int(now) + session.owed_grace_us)
+            session.owed_grace_us = None
+        if session.owes_leave:
+            await self._run(LEAVE, topic, group, session.name)
+            session.owes_leave = False
+            self._sessions.leave(session)
 
     async def _reclaim(self, session: LocalSession) -> None:
         """Take back what Redis gave the session in an answer that was lost."""

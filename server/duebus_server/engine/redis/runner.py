@@ -5,6 +5,11 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
+from duebus_server.domain.clock import SECOND
+from duebus_server.domain.errors import DispatcherNotWorking
+from duebus_server.engine.redis.connection import server_facts
 from duebus_server.engine.redis.errors import as_domain_errors
 from duebus_server.engine.redis.server_clock import ServerClock
 
@@ -17,7 +22,17 @@ if TYPE_CHECKING:
     from duebus_server.engine.redis.scripts import Script
 
 
+log = structlog.get_logger()
+
 SECRET_BYTES = 32
+
+MIN_VERSION = (6, 2)
+"""ZMSCORE and ZADD's LT."""
+
+KEEPING_POLICIES = ("noeviction", "volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl", "")
+"""maxmemory policies that never drop a key without an expiry; empty where Redis does not tell."""
+
+REPLICATION_TIMEOUT_MS = 2_000
 
 
 class Runner:
@@ -34,12 +49,14 @@ class Runner:
         replica: str,
         clock: Clock,
         frozen_now: Callable[[], int] | None = None,
+        min_replicas_ack: int = 0,
     ) -> None:
         self.connection = connection
         self.keys = keys
         self.replica = replica
         self._clock = ServerClock(clock)
         self._frozen_now = frozen_now
+        self._min_replicas_ack = min_replicas_ack
 
     def now_us(self) -> int:
         """Redis's clock, as far as its answers tell."""
@@ -49,13 +66,37 @@ class Runner:
         """An answer said what time it was."""
         self._clock.observe(int(now))
 
-    async def run(self, script: Script, topic: str, *arguments: Any) -> Any:
+    async def run(self, script: Script, topic: str, *arguments: Any, replicated: bool = False) -> Any:
         """Run a script on a topic.
 
+        Args:
+            script: which one.
+            topic: whose keys it touches.
+            *arguments: its own, behind those that every script takes.
+            replicated: return only when as many replicas as the settings ask for have what it wrote.
+
         Raises:
-            DispatcherNotWorking: Redis is away, or refuses.
+            DispatcherNotWorking: Redis is away, refuses, or too few replicas answered in time.
         """
-        return await self.run_on(self.keys.topic(topic, "events"), script, topic, *arguments)
+        key = self.keys.topic(topic, "events")
+        if replicated and self._min_replicas_ack:
+            return await self._run_replicated(key, script, topic, *arguments)
+        return await self.run_on(key, script, topic, *arguments)
+
+    async def _run_replicated(self, key: str, script: Script, topic: str, *arguments: Any) -> Any:
+        # WAIT speaks of what was written on its own connection.
+        with as_domain_errors(topic):
+            async with self.connection.redis.client() as one:
+                reply = await self._run_with(one, key, script, topic, *arguments)
+                acked = await one.wait(self._min_replicas_ack, REPLICATION_TIMEOUT_MS)
+        if acked < self._min_replicas_ack:
+            raise DispatcherNotWorking(
+                f"engine redis: stored, but only {acked} of {self._min_replicas_ack} replicas have it yet; "
+                "repeating the same request_id is safe",
+                metadata={"engine": "redis", "topic": topic},
+                retry_after_us=SECOND,
+            )
+        return reply
 
     async def run_on(self, key: str, script: Script, topic: str, *arguments: Any) -> Any:
         """Run a script on a key of its own; ``topic`` may be empty then.
@@ -63,11 +104,29 @@ class Runner:
         Raises:
             DispatcherNotWorking: Redis is away, or refuses.
         """
+        with as_domain_errors(topic):
+            return await self._run_with(self.connection.redis, key, script, topic, *arguments)
+
+    async def _run_with(self, redis: Any, key: str, script: Script, topic: str, *arguments: Any) -> Any:
         keys = self.keys
         now = str(self._frozen_now()) if self._frozen_now else ""
         common = (keys.topic_prefix(topic), now, topic, keys.namespace, self.replica)
-        with as_domain_errors(topic):
-            return await script.run(self.connection.redis, key, (*common, *arguments))
+        return await script.run(redis, key, (*common, *arguments))
+
+    async def check_server(self) -> None:
+        """Refuse a Redis that can't do the work; warn of one that loses events.
+
+        Raises:
+            DispatcherNotWorking: Redis is away, or too old.
+        """
+        redis = self.connection.redis
+        with as_domain_errors(""):
+            version, policy = await server_facts(redis)
+        if version < MIN_VERSION:
+            found, needed = (".".join(map(str, parts)) for parts in (version, MIN_VERSION))
+            raise DispatcherNotWorking(f"engine redis: this Redis is {found}, at least {needed} is needed")
+        if policy not in KEEPING_POLICIES:
+            log.warning("Redis may drop events when its memory is full: set maxmemory-policy noeviction", policy=policy)
 
     async def secret(self) -> bytes:
         """The secret of the bus: made by its first replica.

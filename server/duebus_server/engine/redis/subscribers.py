@@ -19,6 +19,9 @@ class LocalSession:
     Attributes:
         name: among the sessions of all replicas: the replica, a slash, a number.
         held: the event ids of its leases by fencing token.
+        owed_grace_us: its leases are to be shortened to this, and Redis was away.
+        owes_leave: it has left, and Redis does not know.
+        has_left: it is gone; what is left of it are its leases, and what it owes.
         uncertain: an answer to a lease was lost, so Redis may have given it leases that nobody knows of.
     """
 
@@ -29,6 +32,8 @@ class LocalSession:
     consumer: str
     held: dict[int, str] = field(default_factory=dict)
     uncertain: bool = False
+    owed_grace_us: int | None = None
+    owes_leave: bool = False
     has_left: bool = False
 
     def leases(self) -> list[LeaseRef]:
@@ -85,7 +90,7 @@ class LocalSessions:
         return {(session.topic, session.group) for session in self if not session.has_left}
 
     def _forget_if_done(self, session: LocalSession) -> None:
-        if session.has_left and not session.held:
+        if session.has_left and not session.held and not session.owes_leave:
             self._by_name.pop(session.name, None)
             self._by_place.pop((session.topic, session.group, session.session_id), None)
 
