@@ -1,0 +1,92 @@
+"""Use cases on two engines: the local one, and another heap that stands where Redis would."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from duebus_server.bus.dispatching import DispatchCommand, Dispatching
+from duebus_server.bus.engines import Engines, RunningEngine
+from duebus_server.bus.lifecycle import Lifecycle
+from duebus_server.bus.settling import Settling
+from duebus_server.bus.subscribing import SubscribeCommand, Subscribing
+from duebus_server.delivery.sessions import Sessions
+from duebus_server.domain.clock import SECOND, ManualClock
+from duebus_server.domain.lease_token import LeaseTokens
+from duebus_server.domain.model import DispatchRequest, EngineName, LeaseRequest, SubscriberInfo
+from duebus_server.domain.views import TopicConfig
+from duebus_server.engine.local import LocalEngine
+from support.builders import new_event
+from support.engines import START_US
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from duebus_server.domain.errors import DueBusError
+    from duebus_server.domain.model import DispatchAnswer, LeasedEvent
+
+LOCAL, REDIS = EngineName.LOCAL, EngineName.REDIS
+TOPIC, GROUP = "orders", "billing"
+
+
+class OtherEngine(LocalEngine):
+    """An engine of another name, which fails when the test says so."""
+
+    name = REDIS
+    failure: DueBusError | None = None
+
+    async def dispatch(self, topic: str, requests: Sequence[DispatchRequest]) -> list[DispatchAnswer | DueBusError]:
+        """Fails, or does as it should."""
+        if self.failure is not None:
+            return [self.failure for _ in requests]
+        return await super().dispatch(topic, requests)
+
+
+class Bus:
+    """The use cases, put together as ``app`` does it."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock(START_US)
+        self.local = LocalEngine(self.clock, TopicConfig())
+        self.other = OtherEngine(self.clock, TopicConfig())
+        self.running = [RunningEngine(each, Sessions(each, self.clock)) for each in (self.local, self.other)]
+        self.engines = Engines(self.running)
+        self.tokens = LeaseTokens({each.name: each.lease_token_key for each in (self.local, self.other)})
+        self.dispatching = Dispatching(self.engines)
+        self.settling = Settling(self.engines, self.tokens)
+        self.subscribing = Subscribing(self.engines, self.tokens, SECOND)
+        self.not_serving = 0
+        self.lifecycle = Lifecycle(self.engines, self.clock, SECOND, self._not_serving)
+
+    async def _not_serving(self) -> None:
+        self.not_serving += 1
+
+    async def dispatch(self, *ids: str, engines: Sequence[EngineName] = (), request_id: str = "") -> DispatchAnswer:
+        """One request."""
+        request = DispatchRequest([new_event(each) for each in ids], request_id)
+        return await self.dispatching.dispatch(DispatchCommand(TOPIC, request, engines))
+
+    async def lease(self, engine: LocalEngine, group: str = GROUP) -> list[LeasedEvent]:
+        """Everything that is ready."""
+        await engine.join(TOPIC, group, SubscriberInfo("worker", "", START_US))
+        return list((await engine.lease(TOPIC, group, "worker", LeaseRequest(100, 1 << 30))).events)
+
+    def token(self, engine: LocalEngine, leased: LeasedEvent, group: str = GROUP) -> str:
+        """The lease token as a client has it."""
+        return self.tokens.minter(engine.name, TOPIC, group).mint(leased.event_id, leased.fencing_token)
+
+
+def command(
+    *, engine: EngineName | None = None, group: str = GROUP, held: Sequence[str] = (), lease_us: int | None = None
+) -> SubscribeCommand:
+    """A Subscribe."""
+    return SubscribeCommand(TOPIC, group, engine, "", 64, 1 << 24, lease_us, None, held)
+
+
+@pytest.fixture
+async def bus() -> AsyncIterator[Bus]:
+    bus = Bus()
+    await bus.lifecycle.start()
+    yield bus
+    for reaper in bus.lifecycle._reapers.values():
+        reaper.cancel()

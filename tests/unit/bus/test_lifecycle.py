@@ -1,0 +1,109 @@
+"""Start and stop of engines, together and one by one."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from duebus_server.bus.engines import Engines, EngineStatus
+from duebus_server.bus.lifecycle import StoppedEngine
+from duebus_server.domain.clock import SECOND
+from duebus_server.domain.errors import DispatcherNotWorking, DuplicateInitialized, NoDispatcherSpecified
+from support.workers import settle_down
+from unit.bus.conftest import LOCAL, REDIS, command
+
+if TYPE_CHECKING:
+    from unit.bus.conftest import Bus
+
+
+def statuses(bus: Bus) -> list[EngineStatus]:
+    return [running.status for running in bus.running]
+
+
+def test_an_engine_can_not_be_run_twice(bus: Bus) -> None:
+    with pytest.raises(DuplicateInitialized) as caught:
+        Engines([bus.running[0], bus.running[0]])
+    assert caught.value.reason == "DUPLICATE_INITIALIZED"
+
+
+async def test_a_server_can_not_be_started_twice(bus: Bus) -> None:
+    with pytest.raises(DuplicateInitialized):
+        await bus.lifecycle.start()
+    assert statuses(bus) == [EngineStatus.SERVING] * 2
+
+
+async def test_one_of_two_engines_is_stopped_and_the_other_goes_on(bus: Bus) -> None:
+    await bus.dispatch("a", engines=[LOCAL, REDIS])
+    assert await bus.lifecycle.stop([LOCAL], SECOND) == [StoppedEngine(LOCAL, released=0, queued=1)]
+    assert statuses(bus) == [EngineStatus.STOPPED, EngineStatus.SERVING]
+    assert (bus.not_serving, bus.lifecycle.all_stopped.is_set()) == (0, False)
+    with pytest.raises(DispatcherNotWorking):
+        await bus.dispatch("b")
+    await bus.dispatch("b", engines=[REDIS])
+
+    assert await bus.lifecycle.stop([REDIS], SECOND) == [StoppedEngine(REDIS, released=0, queued=2)]
+    assert bus.not_serving >= 1
+    assert bus.lifecycle.all_stopped.is_set()
+
+
+async def test_none_named_is_all_in_the_servers_order_and_twice_named_is_once(bus: Bus) -> None:
+    assert [each.engine for each in await bus.lifecycle.stop([], 0)] == [LOCAL, REDIS]
+    assert [each.engine for each in await bus.lifecycle.stop([REDIS, LOCAL, REDIS], 0)] == [REDIS, LOCAL]
+
+
+async def test_an_unknown_engine_among_those_named_stops_none(bus: Bus) -> None:
+    del bus.engines._running[REDIS]
+    with pytest.raises(NoDispatcherSpecified):
+        await bus.lifecycle.stop([LOCAL, REDIS], 0)
+    assert statuses(bus) == [EngineStatus.SERVING] * 2
+
+
+async def test_not_serving_is_told_before_the_drain_is_over(bus: Bus) -> None:
+    await bus.dispatch("a")
+    async with bus.subscribing.subscribe(command()) as subscription:
+        assert await anext(subscription.session.frames())
+        stopping = asyncio.create_task(bus.lifecycle.stop([], 10 * SECOND))
+        await settle_down()
+        assert bus.not_serving == 1
+        assert statuses(bus) == [EngineStatus.DRAINING, EngineStatus.STOPPED]
+        assert not stopping.done()
+        bus.clock.advance(10 * SECOND)
+        assert [each.released for each in await stopping] == [1, 0]
+
+
+async def test_engines_drain_side_by_side(bus: Bus) -> None:
+    """Two drains of ten seconds take ten seconds."""
+    await bus.dispatch("a", engines=[LOCAL, REDIS])
+    async with bus.subscribing.subscribe(command()) as one, bus.subscribing.subscribe(command(engine=REDIS)) as other:
+        for subscription in (one, other):
+            assert await anext(subscription.session.frames())
+        stopping = asyncio.create_task(bus.lifecycle.stop([], 10 * SECOND))
+        await settle_down()
+        bus.clock.advance(10 * SECOND)
+        assert [each.released for each in await stopping] == [1, 1]
+
+
+async def test_stops_at_once_are_one_drain_and_get_one_answer(bus: Bus) -> None:
+    await bus.dispatch("a")
+    async with bus.subscribing.subscribe(command()) as subscription:
+        assert await anext(subscription.session.frames())
+        stops = [asyncio.create_task(bus.lifecycle.stop([LOCAL], 10 * SECOND)) for _ in range(3)]
+        await settle_down()
+        stops[0].cancel()  # its caller has given up
+        await settle_down()
+        bus.clock.advance(10 * SECOND)
+        assert await stops[1] == await stops[2] == [StoppedEngine(LOCAL, released=1, queued=1)]
+
+
+async def test_the_safety_net_goes_on_while_draining_and_ends_with_the_engine(bus: Bus) -> None:
+    await bus.dispatch("a")
+    async with bus.subscribing.subscribe(command(lease_us=2 * SECOND)) as subscription:
+        assert await anext(subscription.session.frames())
+        stopping = asyncio.create_task(bus.lifecycle.stop([LOCAL], 60 * SECOND))
+        for _ in range(4):
+            await settle_down()
+            bus.clock.advance(SECOND)
+        assert [each.released for each in await stopping] == [0], "the lease ran out meanwhile"
+    await settle_down()
+    assert bus.lifecycle._reapers[LOCAL].cancelled()
