@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from duebus_server.bus.coalescing import Coalescer
 from duebus_server.domain.errors import DueBusError, PartialDispatch
 from duebus_server.domain.model import DispatchAnswer, DispatchRequest
 
@@ -24,11 +25,19 @@ class DispatchCommand:
     engines: Sequence[EngineName] = ()
 
 
+MAX_EVENTS_AT_ONCE = 1_000
+"""In one engine call that serves several requests: it must not hold up the others for long."""
+
+
 class Dispatching:
-    """Stores events on one engine, or on several one after the other."""
+    """Stores events on one engine, or on several one after the other.
+
+    Requests to a topic that come while one is being stored are stored together by the next engine call.
+    """
 
     def __init__(self, engines: Engines) -> None:
         self._engines = engines
+        self._coalescer = Coalescer(self._store, lambda request: len(request.events), MAX_EVENTS_AT_ONCE)
 
     async def dispatch(self, command: DispatchCommand) -> DispatchAnswer:
         """Store the events of a request, all or none on each engine.
@@ -41,7 +50,7 @@ class Dispatching:
         answers: list[DispatchAnswer] = []
         for one in running:
             try:
-                answers.append(await _dispatch_on(one, command))
+                answers.append(await self._dispatch_on(one, command))
             except DueBusError as error:
                 if not answers:
                     raise
@@ -49,12 +58,17 @@ class Dispatching:
                 raise PartialDispatch(error, stored, answers[0].event_ids) from error
         return _merge(answers)
 
+    async def _dispatch_on(self, running: RunningEngine, command: DispatchCommand) -> DispatchAnswer:
+        outcome = await self._coalescer.submit((running.engine.name, command.topic), command.request)
+        if isinstance(outcome, DueBusError):
+            raise outcome
+        return outcome
 
-async def _dispatch_on(running: RunningEngine, command: DispatchCommand) -> DispatchAnswer:
-    (outcome,) = await running.engine.dispatch(command.topic, [command.request])
-    if isinstance(outcome, DueBusError):
-        raise outcome
-    return outcome
+    async def _store(
+        self, place: tuple[EngineName, str], requests: list[DispatchRequest]
+    ) -> list[DispatchAnswer | DueBusError]:
+        name, topic = place
+        return await self._engines.get(name).engine.dispatch(topic, requests)
 
 
 def _merge(answers: Sequence[DispatchAnswer]) -> DispatchAnswer:

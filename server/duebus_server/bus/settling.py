@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
+from duebus_server.bus.coalescing import Coalescer
 from duebus_server.bus.engines import EngineStatus
 from duebus_server.domain.model import LeaseFailureReason, NackAction, NackRef
 
@@ -40,16 +42,21 @@ class LeaseFailure:
     reason: LeaseFailureReason
 
 
+MAX_ACKS_AT_ONCE = 1_000
+"""In one engine call that serves several: it must not hold up the others for long."""
+
+
 class Settling:
     """Settles deliveries, whichever replica and engine they came from.
 
-    The tokens of one call are put together by group, so that each group is one engine call. While an engine drains it
-    still settles.
+    The tokens of one call are put together by group, so that each group is one engine call; acks that come while others
+    of the group are carried out go together into the next. While an engine drains it still settles.
     """
 
     def __init__(self, engines: Engines, tokens: LeaseTokens) -> None:
         self._engines = engines
         self._tokens = tokens
+        self._acks = Coalescer(self._ack_together, len, MAX_ACKS_AT_ONCE)
 
     async def ack(self, lease_tokens: Sequence[str]) -> list[LeaseFailure]:
         """The events are done. Returns what could not be carried out, in request order."""
@@ -57,9 +64,16 @@ class Settling:
         async def carry_out(
             engine: Engine, topic: str, group: str, _places: list[int], leases: list[LeaseRef]
         ) -> Results:
-            return await engine.ack(topic, group, leases)
+            return await self._acks.submit((engine.name, topic, group), leases)
 
         return await self._by_group(lease_tokens, carry_out)
+
+    async def _ack_together(self, place: tuple[EngineName, str, str], calls: list[list[LeaseRef]]) -> list[Results]:
+        """The acks of several calls in one; the results of each."""
+        name, topic, group = place
+        leases = [lease for call in calls for lease in call]
+        results = iter(await self._engines.get(name).engine.ack(topic, group, leases))
+        return [list(islice(results, len(call))) for call in calls]
 
     async def nack(self, nacks: Sequence[NackCommand]) -> list[LeaseFailure]:
         """Give deliveries back. Returns what could not be carried out, in request order."""

@@ -1,0 +1,91 @@
+"""Batches that form by themselves: what waits while one call is under way goes into the next.
+
+Nothing lingers: a lone item is carried out at once, on its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Hashable, Sequence
+
+K = TypeVar("K", bound="Hashable")
+I = TypeVar("I")  # noqa: E741  # an item, beside K and R
+R = TypeVar("R")
+
+
+class Coalescer(Generic[K, I, R]):
+    """One call at a time for each key, and everything that came meanwhile in the next one.
+
+    Args:
+        carry_out: does the work of a batch of one key; one result an item, in order. What it raises is raised to all
+            whose items were in the batch.
+        weight: of an item.
+        max_weight: a batch takes no further item beyond this; a heavier one goes alone.
+    """
+
+    def __init__(
+        self,
+        carry_out: Callable[[K, list[I]], Awaitable[Sequence[R]]],
+        weight: Callable[[I], int],
+        max_weight: int,
+    ) -> None:
+        self._carry_out = carry_out
+        self._weight = weight
+        self._max_weight = max_weight
+        # A key is here while a call of it is under way.
+        self._waiting: dict[K, deque[tuple[I, asyncio.Future[R]]]] = {}
+        self._runs: set[asyncio.Task[None]] = set()
+
+    async def submit(self, key: K, item: I) -> R:
+        """Carry out an item, on its own or with others of its key.
+
+        Raises:
+            Exception: what ``carry_out`` raised.
+        """
+        waiting = self._waiting.get(key)
+        if waiting is not None:
+            result: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+            waiting.append((item, result))
+            return await result
+        self._waiting[key] = deque()
+        try:
+            (only,) = await self._carry_out(key, [item])
+            return only
+        finally:
+            self._go_on(key)
+
+    def _go_on(self, key: K) -> None:
+        """After a call: the next one, if anything has come meanwhile."""
+        if self._waiting[key]:
+            run = asyncio.create_task(self._run(key))
+            self._runs.add(run)
+            run.add_done_callback(self._runs.discard)
+        else:
+            del self._waiting[key]
+
+    async def _run(self, key: K) -> None:
+        batch = self._next_batch(self._waiting[key])
+        try:
+            results = await self._carry_out(key, [item for item, _ in batch])
+        except BaseException as error:  # noqa: BLE001  # whoever waits has to hear of it
+            for _, result in batch:
+                if not result.done():
+                    result.set_exception(error)
+        else:
+            for (_, result), value in zip(batch, results, strict=True):
+                if not result.done():  # its caller may have given up
+                    result.set_result(value)
+        finally:
+            self._go_on(key)
+
+    def _next_batch(self, waiting: deque[tuple[I, asyncio.Future[R]]]) -> list[tuple[I, asyncio.Future[R]]]:
+        batch = [waiting.popleft()]
+        weight = self._weight(batch[0][0])
+        while waiting and weight + self._weight(waiting[0][0]) <= self._max_weight:
+            batch.append(waiting.popleft())
+            weight += self._weight(batch[-1][0])
+        return batch
