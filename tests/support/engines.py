@@ -6,6 +6,7 @@ A new engine takes part in ``engine_contract`` and ``property`` by an entry in E
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from duebus_server.engine.local import LocalEngine
 from support.recorder import Recorder
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     from duebus_server.engine.base import Engine
 
@@ -61,7 +62,7 @@ class LocalHarness(Harness):
 
     def __init__(self, config: TopicConfig) -> None:
         self._clock = ManualClock(START_US)
-        super().__init__(LocalEngine(self._clock, config), Recorder())
+        super().__init__(LocalEngine(self._clock, config), Recorder(patience_s=0))
 
     async def advance(self, by_us: int) -> None:
         """Move the engine's clock forward."""
@@ -84,5 +85,7 @@ async def local(config: TopicConfig) -> AsyncIterator[Harness]:
         await harness.engine.stop()
 
 
-ENGINES: dict[str, Callable[[TopicConfig], AbstractAsyncContextManager[Harness]]] = {"local": local}
+OpenHarness = Callable[[TopicConfig], AbstractAsyncContextManager[Harness]]
+
+ENGINES: dict[str, OpenHarness] = {"local": local}
 """How to open a harness on each engine, whose topics have the given settings."""

@@ -9,9 +9,6 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-PATIENCE_S = 5.0
-"""An engine that has not told by then will not tell."""
-
 
 class Due(NamedTuple):
     """The group has something to lease at that time."""
@@ -24,12 +21,16 @@ class Due(NamedTuple):
 class Recorder:
     """Implements ``engine.base.Watcher``.
 
+    Args:
+        patience_s: an engine that has not told by then will not tell; 0 for one that tells before its verbs return.
+
     Attributes:
         dues: all that was told since ``forget``, in order.
         ended: for each session the fencing tokens of the leases that have ended, in order.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, patience_s: float) -> None:
+        self._patience_s = patience_s
         self.dues: list[Due] = []
         self.ended: dict[str, list[int]] = defaultdict(list)
         self._told = asyncio.Event()
@@ -56,7 +57,7 @@ class Recorder:
             AssertionError: it did not; the message says ``what`` was expected, and what was told.
         """
         try:
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(self._patience_s):
                 while not happened():
                     self._told.clear()
                     await self._told.wait()

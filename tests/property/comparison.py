@@ -1,0 +1,167 @@
+"""An engine's topic beside its model: everything that can be seen from outside has to be the same."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import TYPE_CHECKING
+
+from duebus_server.domain.errors import NotFound
+from duebus_server.domain.states import EventState
+from duebus_server.domain.views import MAX_HISTORY, AttemptOutcome
+from property.model import EXPIRED, UNKNOWN, Model, ModelEntry, ModelGroup
+
+if TYPE_CHECKING:
+    from duebus_server.domain.views import EventGroupInfo, GroupInfo
+    from support.topics import TopicDriver
+
+
+class Comparison:
+    """Checks that the engine agrees with the model; each check raises AssertionError where it does not.
+
+    Attributes:
+        told_us: for each group the earliest time at which whoever waits would look for something to lease, from what
+            the last batch and the watcher said.
+    """
+
+    def __init__(self, topic: TopicDriver, model: Model) -> None:
+        self.told_us: dict[str, float] = {}
+        self._topic = topic
+        self._model = model
+        self._harness = topic.harness
+        self._start_us = topic.harness.now_us()
+
+    def is_at(self, engine_us: int | None, model_us: int) -> bool:
+        """Whether a time of the engine is that of the model."""
+        return self._harness.near(self._start_us + model_us)(engine_us)
+
+    def to_engine(self, model_us: int) -> int:
+        """A time of the model by the engine's clock."""
+        return self._start_us + model_us
+
+    async def everything(self) -> None:
+        """All checks. Wake-ups first: to look at a topic may wake up by itself."""
+        await self.wakeups()
+        await self._next_due()
+        await self._learn()
+        await self._topic_and_groups()
+        await self._each_event()
+        await self._ended()
+        self._harness.heard.forget()
+
+    # --- who waits ----------------------------------------------------------------------------------------------------
+
+    def batch_said(self, group: str, next_due_us: int | None) -> None:
+        """Whoever leased knows when to come again, and forgets what it knew."""
+        self._harness.heard.dues = [due for due in self._harness.heard.dues if due.group != group]
+        self.told_us[group] = math.inf if next_due_us is None else next_due_us
+
+    async def wakeups(self) -> None:
+        """Nothing becomes due that nobody was told of."""
+        for group in self._model.groups:
+            due_us = await self._topic.next_due(group)
+            if due_us is not None:
+                await self._harness.heard.until(partial(self._knows, group, due_us), f"{group} due at {due_us}")
+
+    def _knows(self, group: str, due_us: int) -> bool:
+        heard = [due.at_us for due in self._harness.heard.dues if due.group == group]
+        self.told_us[group] = min([self.told_us[group], *heard])
+        return self.told_us[group] <= max(due_us, self._harness.now_us())
+
+    async def _next_due(self) -> None:
+        for name, group in self._model.groups.items():
+            due_us = await self._topic.next_due(name)
+            if group.in_state(EventState.READY):
+                assert due_us is not None
+                assert due_us <= self._harness.now_us()
+            else:
+                waiting = group.in_state(EventState.SCHEDULED) + group.in_state(EventState.LEASED)
+                expected_us = min((entry.at_us for entry in waiting), default=None)
+                # A lease that ran out for the last time is due until somebody looks.
+                died = any(entry.died_unseen for entry in group.entries.values())
+                assert died or (due_us is None if expected_us is None else self.is_at(due_us, expected_us))
+
+    async def _ended(self) -> None:
+        """Each session hears of what it no longer holds, and of nothing that it holds."""
+        ended, heard = self._model.ended, self._harness.heard.ended
+        for session_id, tokens in ended.items():
+            await self._harness.heard.until_ended(session_id, *tokens)
+        for session_id, told in heard.items():
+            held = {entry.fencing_token for group in self._model.groups.values() for entry in group.held_by(session_id)}
+            assert not held & (set(told) - ended[session_id]), f"{session_id} still holds what it was told has ended"
+        ended.clear()
+
+    async def _learn(self) -> None:
+        """Note the due time that the engine reports for what was dispatched or given back, if it is the right one."""
+        for name, group in self._model.places().items():
+            for entry in group.entries.values():
+                if entry.order_us == UNKNOWN:
+                    reported_us = (await self._topic.look(entry.event.id, name)).deliver_at_us
+                    assert self.is_at(reported_us, entry.due_us)
+                    entry.order_us = reported_us
+
+    # --- what there is ------------------------------------------------------------------------------------------------
+
+    async def _topic_and_groups(self) -> None:
+        assert await self._topic.engine.queued() >= self._model.queued()
+        try:
+            topic = await self._topic.engine.get_topic(self._topic.name)
+        except NotFound:
+            assert not self._model.groups
+            assert not self._model.event_ids()
+            return
+        for group in self._model.places().values():
+            for entry in group.entries.values():
+                entry.died_unseen = False
+        assert topic.queued == self._model.queued() == await self._topic.engine.queued()
+        shown = {info.group: info for info in topic.groups}
+        assert shown.keys() - {""} == self._model.groups.keys()
+        for name, info in shown.items():
+            self._group(info, self._model.places()[name])
+        await self._lists()
+
+    def _group(self, info: GroupInfo, group: ModelGroup) -> None:
+        assert info.counts == {state: len(group.in_state(state)) for state in EventState}
+        in_flight = {subscriber.session_id: subscriber.in_flight for subscriber in info.subscribers}
+        assert in_flight == {session_id: len(group.held_by(session_id)) for session_id in group.sessions}
+        ready = group.in_state(EventState.READY)
+        oldest_us = min((entry.order_us for entry in ready), default=None)
+        if oldest_us is None:
+            assert info.oldest_ready_age_us is None
+        else:
+            assert self._harness.near(self._harness.now_us() - oldest_us - self._harness.grain_us + 1)(
+                info.oldest_ready_age_us
+            )
+
+    async def _each_event(self) -> None:
+        for event_id in self._model.event_ids():
+            event = await self._topic.engine.get_event(self._topic.name, event_id)
+            expected = dict(self._model.holding(event_id))
+            assert {info.group for info in event.groups} == expected.keys()
+            for info in event.groups:
+                self._event(info, expected[info.group])
+
+    def _event(self, info: EventGroupInfo, entry: ModelEntry) -> None:
+        assert info.state is entry.state
+        assert (info.attempts, info.max_retries) == (entry.attempt, entry.max_retries)
+        self.check_error(info.last_error, entry)
+        leased = entry.state is EventState.LEASED
+        outcomes = entry.history + [AttemptOutcome.UNDER_WAY] * leased
+        assert [attempt.outcome for attempt in info.history] == outcomes[-MAX_HISTORY:]
+        assert self.is_at(info.lease_expires_us, entry.at_us) if leased else info.lease_expires_us is None
+        assert info.deliver_at_us == entry.order_us
+
+    async def _lists(self) -> None:
+        """In each state exactly the events that are in it: none is in two."""
+        for name, group in self._model.places().items():
+            for state in EventState:
+                expected = [entry.event.id for entry in group.in_state(state)]
+                listed = [event.event_id for event in (await self._topic.page(state, 1_000, group=name)).events]
+                assert sorted(listed) == sorted(expected)
+                if state in (EventState.SCHEDULED, EventState.READY):
+                    assert listed == expected
+
+    @staticmethod
+    def check_error(error: str, entry: ModelEntry) -> None:
+        """The last error is the model's."""
+        assert EXPIRED in error if entry.last_error == EXPIRED else error == entry.last_error

@@ -1,0 +1,300 @@
+"""What an engine should do, in the plainest terms: events in groups, moved along the arrows of ``domain.states``.
+
+Times are nominal: microseconds since the machine began, by the machine's own count. On an engine whose clock runs while
+a test does, they are the engine's up to a grain; see ``support.engines.Harness``.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from itertools import count
+from typing import TYPE_CHECKING
+
+from duebus_server.domain.errors import DueBusError, MaxQueuedEventsReached, NoHandlerFound
+from duebus_server.domain.model import DispatchAnswer, LeaseFailureReason, LeaseRef, NackAction
+from duebus_server.domain.states import TRANSITIONS, EventState, Transition
+from duebus_server.domain.views import AttemptOutcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from duebus_server.domain.model import DispatchRequest, LeaseRequest, NewEvent
+    from duebus_server.domain.views import TopicConfig
+
+EXPIRED = "lease expired"
+"""Stands for whatever an engine says of a lease that ran out."""
+
+UNKNOWN = -1
+
+Failure = frozenset[LeaseFailureReason]
+"""The reasons that an engine may give."""
+
+
+@dataclass
+class ModelEntry:
+    """One event in one group.
+
+    Attributes:
+        at_us: when it is due, or when its lease runs out.
+        due_us: when it was due, whatever has become of it.
+        order_us: the same as the engine reports it, which tells apart what a running clock does; UNKNOWN until asked.
+        died_unseen: it is dead because its last lease ran out, which an engine need not notice at once.
+    """
+
+    event: NewEvent
+    seq: int
+    max_retries: int
+    at_us: int
+    state: EventState = EventState.SCHEDULED
+    due_us: int = 0
+    order_us: int = UNKNOWN
+    attempt: int = 0
+    session_id: str = ""
+    fencing_token: int = 0
+    last_error: str = ""
+    died_unseen: bool = False
+    history: list[AttemptOutcome] = field(default_factory=list)
+
+    def move(self, transition: Transition) -> None:
+        """Follow an arrow; there has to be one, and it has to lead to a state."""
+        target = TRANSITIONS[self.state, transition]
+        assert target is not None
+        self.state = target
+
+
+class ModelGroup:
+    """The events of one group."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, ModelEntry] = {}
+        self.sessions: set[str] = set()
+        self.last_token = 0
+
+    def in_state(self, state: EventState) -> list[ModelEntry]:
+        """The entries in a state, in the order in which they are due."""
+        found = [entry for entry in self.entries.values() if entry.state is state]
+        return sorted(found, key=lambda entry: (entry.order_us, entry.seq))
+
+    def held_by(self, session_id: str) -> list[ModelEntry]:
+        """What a session holds."""
+        return [entry for entry in self.in_state(EventState.LEASED) if entry.session_id == session_id]
+
+    def known_sessions(self) -> list[str]:
+        """Those that have joined, and those that have left but still hold something."""
+        return sorted(self.sessions | {entry.session_id for entry in self.in_state(EventState.LEASED)})
+
+    def batch(self, request: LeaseRequest) -> list[ModelEntry]:
+        """What a lease should hand out."""
+        found: list[ModelEntry] = []
+        size = 0
+        for entry in self.in_state(EventState.READY)[: request.max_events]:
+            size += len(entry.event.body)
+            if size > request.max_bytes and (found or not request.at_least_one):
+                break
+            found.append(entry)
+        return found
+
+    def judge(self, ref: LeaseRef) -> ModelEntry | Failure:
+        """The entry that a lease holds, or why it holds none."""
+        entry = self.entries.get(ref.event_id)
+        if entry is None:
+            return Failure({LeaseFailureReason.SETTLED})
+        if entry.state is EventState.DEAD:
+            late = {LeaseFailureReason.EXPIRED} if entry.died_unseen else set()
+            return Failure({LeaseFailureReason.SETTLED, *late})
+        if entry.state is EventState.LEASED and entry.fencing_token == ref.fencing_token:
+            return entry
+        return Failure({LeaseFailureReason.EXPIRED})
+
+
+class Model:
+    """One topic.
+
+    Attributes:
+        ended: for each session the leases that have ended since this was last emptied.
+    """
+
+    def __init__(self, config: TopicConfig) -> None:
+        self.config = config
+        self.now_us = 0
+        self.groups: dict[str, ModelGroup] = {}
+        self.unclaimed = ModelGroup()
+        self.ended: dict[str, set[int]] = defaultdict(set)
+        self._seqs = count()
+        self._gone: dict[str, int] = {}
+        self._answers: dict[str, tuple[int, DispatchAnswer]] = {}
+
+    # --- what there is ------------------------------------------------------------------------------------------------
+
+    def places(self) -> dict[str, ModelGroup]:
+        """The groups by name, and without one the events that none has claimed."""
+        return self.groups or {"": self.unclaimed}
+
+    def holding(self, event_id: str) -> Iterator[tuple[str, ModelEntry]]:
+        """The groups that hold an event, and where it stands there."""
+        for name, group in self.places().items():
+            if event_id in group.entries:
+                yield name, group.entries[event_id]
+
+    def event_ids(self) -> set[str]:
+        """The events that some group holds."""
+        return {event_id for group in self.places().values() for event_id in group.entries}
+
+    def queued(self) -> int:
+        """The events that are not dead wherever they are held."""
+        return sum(
+            any(entry.state is not EventState.DEAD for _, entry in self.holding(event_id))
+            for event_id in self.event_ids()
+        )
+
+    def places_with(self, state: EventState) -> list[str]:
+        """The groups that have an event in this state."""
+        return [name for name, group in self.groups.items() if group.in_state(state)]
+
+    def can_hold(self) -> list[str]:
+        """The groups in which something is held, or can be at once."""
+        ready = [name for name in self.places_with(EventState.READY) if self.groups[name].sessions]
+        return self.places_with(EventState.LEASED) or ready
+
+    def judge(self, group: str, ref: LeaseRef) -> ModelEntry | Failure:
+        """As ``ModelGroup.judge``."""
+        return self.groups[group].judge(ref) if group in self.groups else Failure({LeaseFailureReason.SETTLED})
+
+    # --- time ---------------------------------------------------------------------------------------------------------
+
+    def pass_time(self, by_us: int) -> None:
+        """What is due becomes ready, leases run out."""
+        self.now_us += by_us
+        for group in self.places().values():
+            for entry in group.entries.values():
+                if entry.at_us <= self.now_us:
+                    self._time_has_come(entry)
+
+    def next_time(self) -> int | None:
+        """When time next changes something: an event is due, a lease runs out, an id is forgotten."""
+        waiting = (EventState.SCHEDULED, EventState.LEASED)
+        entries = [entry for group in self.places().values() for entry in group.entries.values()]
+        times = [entry.at_us for entry in entries if entry.state in waiting]
+        times += [*self._gone.values(), *(until_us for until_us, _ in self._answers.values())]
+        return min((at_us for at_us in times if at_us > self.now_us), default=None)
+
+    def _time_has_come(self, entry: ModelEntry) -> None:
+        if entry.state is EventState.SCHEDULED:
+            entry.move(Transition.DUE)
+        elif entry.state is EventState.LEASED:
+            entry.died_unseen = entry.attempt > entry.max_retries
+            self._fail(entry, EXPIRED, Transition.EXPIRE, AttemptOutcome.EXPIRED)
+
+    # --- in -----------------------------------------------------------------------------------------------------------
+
+    def dispatch(self, request: DispatchRequest) -> DispatchAnswer | type[DueBusError]:
+        """The answer, or the error there should be."""
+        until_us, known = self._answers.get(request.request_id, (0, None))
+        if known is not None and until_us > self.now_us:
+            return known
+        if request.require_subscriber and not any(group.sessions for group in self.groups.values()):
+            return NoHandlerFound
+        fresh, duplicates = self._sort_out(request)
+        if self.config.max_queued and self.queued() + len(fresh) > self.config.max_queued:
+            return MaxQueuedEventsReached
+        for event in fresh:
+            self._store(event)
+        answer = DispatchAnswer([event.id for event in request.events], duplicates)
+        if request.request_id:
+            self._answers[request.request_id] = (self.now_us + self.config.dedupe_window_us, answer)
+        return answer
+
+    def _sort_out(self, request: DispatchRequest) -> tuple[list[NewEvent], list[str]]:
+        fresh: dict[str, NewEvent] = {}
+        duplicates = []
+        held = self.event_ids()
+        for event in request.events:
+            if event.id in held or event.id in fresh or self._gone.get(event.id, 0) > self.now_us:
+                duplicates.append(event.id)
+            else:
+                fresh[event.id] = event
+        return list(fresh.values()), duplicates
+
+    def _store(self, event: NewEvent) -> None:
+        asked_us = event.deliver_at_us if event.delay_us is None else self.now_us + event.delay_us
+        due_us = self.now_us if asked_us is None else max(asked_us, self.now_us)
+        retries = self.config.retry_policy.max_retries if event.max_retries is None else event.max_retries
+        seq = next(self._seqs)
+        for group in self.places().values():
+            entry = group.entries[event.id] = ModelEntry(event, seq, retries, due_us, due_us=due_us)
+            if due_us <= self.now_us:
+                entry.move(Transition.DUE)
+
+    # --- sessions -----------------------------------------------------------------------------------------------------
+
+    def join(self, name: str, session_id: str) -> None:
+        """The first group takes what waited for it."""
+        if name not in self.groups:
+            self.groups[name] = ModelGroup() if self.groups else self.unclaimed
+        self.groups[name].sessions.add(session_id)
+
+    def lease(self, group: ModelGroup, entry: ModelEntry, session_id: str, fencing_token: int, lease_us: int) -> None:
+        """The engine has handed the event to a session."""
+        entry.move(Transition.LEASE)
+        entry.attempt += 1
+        entry.session_id = session_id
+        entry.fencing_token = group.last_token = fencing_token
+        entry.at_us = self.now_us + lease_us
+
+    def leave(self, name: str, session_id: str) -> None:
+        """The session is gone; what it holds it still holds."""
+        if name in self.groups:
+            self.groups[name].sessions.discard(session_id)
+
+    def shorten(self, name: str, session_id: str, grace_us: int) -> None:
+        """What the session holds runs out soon."""
+        if name in self.groups:
+            for entry in self.groups[name].held_by(session_id):
+                entry.at_us = min(entry.at_us, self.now_us + grace_us)
+            self.pass_time(0)
+
+    def adopt(self, entry: ModelEntry, session_id: str, lease_us: int) -> None:
+        """Another session holds it from now on."""
+        if entry.session_id != session_id:
+            self.ended[entry.session_id].add(entry.fencing_token)
+        entry.session_id = session_id
+        entry.at_us = self.now_us + lease_us
+
+    # --- out ----------------------------------------------------------------------------------------------------------
+
+    def ack(self, group: ModelGroup, entry: ModelEntry) -> None:
+        """The group is done with it."""
+        assert TRANSITIONS[entry.state, Transition.ACK] is None
+        self.ended[entry.session_id].add(entry.fencing_token)
+        del group.entries[entry.event.id]
+        if entry.event.id not in self.event_ids() and not entry.event.id_is_generated:
+            self._gone[entry.event.id] = self.now_us + self.config.dedupe_window_us
+
+    def nack(self, entry: ModelEntry, action: NackAction, delay_us: int, error: str) -> None:
+        """It is given back."""
+        if action is NackAction.RETRY:
+            self._fail(entry, error, Transition.RETRY, AttemptOutcome.NACKED)
+            if entry.state is EventState.SCHEDULED:
+                entry.at_us = entry.due_us = self.now_us + delay_us
+                entry.order_us = UNKNOWN
+                if not delay_us:
+                    entry.move(Transition.DUE)
+        elif action is NackAction.DEAD_LETTER:
+            self._end(entry, Transition.DIE, AttemptOutcome.DEAD)
+            entry.last_error = error
+        else:
+            self._end(entry, Transition.RELEASE, AttemptOutcome.RELEASED)
+            entry.attempt -= 1
+
+    def _fail(self, entry: ModelEntry, error: str, transition: Transition, outcome: AttemptOutcome) -> None:
+        if entry.attempt > entry.max_retries:
+            transition, outcome = Transition.DIE, AttemptOutcome.DEAD
+        self._end(entry, transition, outcome)
+        entry.last_error = error
+
+    def _end(self, entry: ModelEntry, transition: Transition, outcome: AttemptOutcome) -> None:
+        entry.move(transition)
+        entry.history.append(outcome)
+        self.ended[entry.session_id].add(entry.fencing_token)
+        entry.session_id = ""

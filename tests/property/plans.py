@@ -1,0 +1,82 @@
+"""What the machine draws: settings in whole ticks, events, leases."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from enum import StrEnum
+from typing import NamedTuple
+
+from duebus_server.domain.clock import SECOND
+from duebus_server.domain.model import LeaseRequest, NackAction, NewEvent
+from duebus_server.domain.retry import RetryPolicy
+from duebus_server.domain.views import TopicConfig
+from hypothesis import strategies as st
+from support.builders import new_event
+from support.topics import PLENTY
+
+TICK = 10 * SECOND
+"""All delays, leases and jumps are whole ticks, but for the jumps to a grain before something happens."""
+
+POLICY = RetryPolicy(max_retries=2, backoff_initial_us=100 * TICK, backoff_max_us=150 * TICK)
+CONFIG = TopicConfig(retry_policy=POLICY, lease_us=12 * TICK, max_queued=9, dedupe_window_us=20 * TICK)
+
+
+GENERATED = "g"
+"""The id of an event that is as if the server had filled it in, but may come again."""
+
+
+class EventPlan(NamedTuple):
+    """An event to dispatch: due so long from now, given as a delay or as a time."""
+
+    event_id: str | None
+    size: int
+    max_retries: int | None
+    due_in_us: int
+    as_delay: bool
+
+    def build(self, now_us: int) -> NewEvent:
+        """The event, with times of the model."""
+        due = {"delay_us": max(0, self.due_in_us)} if self.as_delay else {"deliver_at_us": now_us + self.due_in_us}
+        event = new_event(self.event_id, body=b"x" * self.size, max_retries=self.max_retries, **due)
+        return replace(event, id_is_generated=event.id_is_generated or event.id == GENERATED)
+
+
+class Member(NamedTuple):
+    """A session, and the group it may have joined."""
+
+    group: str
+    session_id: str
+
+
+members = st.sampled_from([Member(group, f"{session} of {group}") for group in ("g1", "g2") for session in "xyz"])
+
+
+class Jump(StrEnum):
+    """How far time goes on: by a tick, until something happens by itself, or until the grain before that."""
+
+    STAY = "stay"
+    TICK = "tick"
+    UNTIL = "until"
+    JUST_BEFORE = "just before"
+
+
+jumps = st.sampled_from([Jump.TICK, Jump.UNTIL, Jump.JUST_BEFORE])
+waits = st.sampled_from([Jump.STAY] * 4 + [Jump.TICK, Jump.UNTIL])
+lease_times = st.sampled_from([None, None, 30 * TICK, 2 * TICK])
+plans = st.builds(
+    EventPlan,
+    event_id=st.none() | st.sampled_from(["a", "b", "c", GENERATED]),
+    size=st.sampled_from([0, 10, 40]),
+    max_retries=st.sampled_from([None, None, 0, 1, 4]),
+    due_in_us=st.sampled_from([0, 0, -1, 1, 2, 5]).map(TICK.__mul__),
+    as_delay=st.booleans(),
+)
+lease_requests = st.builds(
+    LeaseRequest,
+    max_events=st.sampled_from([3, 1, 5, 0]),
+    max_bytes=st.sampled_from([PLENTY, PLENTY, PLENTY, 0, 15, 60]),
+    at_least_one=st.booleans(),
+    lease_us=lease_times,
+)
+graces = st.sampled_from([0, 1, 2, 20]).map(TICK.__mul__)
+nack_plans = st.tuples(st.sampled_from(NackAction), st.sampled_from([0, 1, 3]).map(TICK.__mul__))
