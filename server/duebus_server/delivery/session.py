@@ -163,6 +163,8 @@ class Session:
             return await self._lease()
         except DispatcherNotWorking as error:
             log.warning("lease failed", session_id=self.options.session_id, error=str(error))
+            if self._retry is not None:
+                self._retry.cancel()
             self._retry = self._clock.call_at(self._clock.now_us() + RETRY_US, self.wake)
             return None
 

@@ -14,6 +14,7 @@ from duebus_server.delivery.session import SessionOptions
 from duebus_server.delivery.sessions import Sessions
 from duebus_server.delivery.window import Window
 from duebus_server.domain.clock import SECOND, ManualClock
+from duebus_server.domain.errors import DispatcherNotWorking
 from duebus_server.domain.model import DispatchRequest, LeaseBatch, LeaseRef, LeaseRequest, NackRef
 from duebus_server.domain.views import GroupInfo, TopicConfig
 from duebus_server.engine.local import LocalEngine
@@ -33,14 +34,30 @@ PLENTY = 1 << 30
 
 
 class CountingEngine(LocalEngine):
-    """The local engine; ``leases`` counts the lease calls of each session."""
+    """The local engine; ``leases`` counts the lease calls of each session. While ``away`` it can't be reached."""
 
     leases: Counter[str]
+    away = False
 
     async def lease(self, topic: str, group: str, session_id: str, request: LeaseRequest) -> LeaseBatch:
         """As it is."""
         self.leases[session_id] += 1
+        self._reach()
         return await super().lease(topic, group, session_id, request)
+
+    async def backlog(self, topic: str, group: str) -> int:
+        """As it is."""
+        self._reach()
+        return await super().backlog(topic, group)
+
+    async def shorten(self, topic: str, group: str, session_id: str, grace_us: int) -> None:
+        """As it is."""
+        self._reach()
+        await super().shorten(topic, group, session_id, grace_us)
+
+    def _reach(self) -> None:
+        if self.away:
+            raise DispatcherNotWorking("out of reach")
 
 
 class Subscriber:

@@ -265,3 +265,51 @@ async def test_a_session_that_ended_has_no_timer_left(bench: Bench) -> None:
     await subscriber.vanish()
     await bench.advance(100 * SECOND)
     assert not [timer for _, _, timer in bench.clock._timers if timer._callback is not None]
+
+
+# --- an engine that is out of reach for a while -----------------------------------------------------------------------
+
+
+async def test_a_stream_outlives_an_engine_that_is_out_of_reach(bench: Bench) -> None:
+    subscriber = await bench.subscribe()
+    bench.engine.away = True
+    await bench.dispatch("a")
+    await bench.advance(5 * SECOND)
+    assert (subscriber.ids, subscriber.ended) == ([], False)
+    bench.engine.away = False
+    await bench.advance(SECOND // 2)
+    assert subscriber.ids == ["a"]
+
+
+async def test_an_engine_that_is_out_of_reach_is_asked_twice_a_second_however_often_there_is_news(
+    bench: Bench,
+) -> None:
+    subscriber = await bench.subscribe()
+    bench.engine.away = True
+    for _ in range(20):
+        await bench.dispatch("a")
+        subscriber.session.wake()
+        await bench.advance(SECOND // 100)
+    before = bench.lease_calls(subscriber)
+    for _ in range(200):
+        await bench.advance(SECOND // 100)
+    assert bench.lease_calls(subscriber) - before <= 4
+
+
+async def test_heartbeats_go_on_while_the_engine_is_out_of_reach(bench: Bench) -> None:
+    subscriber = await bench.subscribe(max_events=1)
+    await bench.dispatch("a", "b", "c")
+    await bench.advance(10 * SECOND)
+    bench.engine.away = True
+    await bench.advance(10 * SECOND)
+    assert [beat.backlog for beat in heartbeats(list(subscriber.frames))] == [2, 2], "the last that is known"
+
+
+async def test_a_stream_that_ends_while_the_engine_is_out_of_reach_leaves_nothing_behind(bench: Bench) -> None:
+    subscriber = await bench.subscribe()
+    bench.engine.away = True
+    await bench.dispatch("a")
+    await subscriber.vanish()
+    assert (bench.sessions._sessions, bench.sessions._wakers) == ({}, {})
+    await bench.advance(10 * SECOND)
+    assert not [timer for _, _, timer in bench.clock._timers if timer._callback is not None]
