@@ -1,0 +1,130 @@
+"""Sessions of all kinds come and go at random; whenever all is quiet, no event waits that a session has room for."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+from duebus_server.domain.clock import SECOND
+from duebus_server.domain.model import NackAction, NackRef
+from duebus_server.domain.states import EventState
+from support.builders import new_event
+from unit.delivery.conftest import GROUP, TOPIC
+
+if TYPE_CHECKING:
+    from duebus_server.domain.model import LeaseRef
+    from unit.delivery.conftest import Bench, Subscriber
+
+STEPS = 120
+
+
+class Story:
+    """One random course of events."""
+
+    def __init__(self, bench: Bench, seed: int) -> None:
+        self.bench = bench
+        self.told: list[str] = []
+        self._random = random.Random(seed)
+        self._open: list[Subscriber] = []
+        self._stuck: list[Subscriber] = []
+
+    async def step(self) -> None:
+        """Something happens."""
+        steps = {
+            self._dispatch: 6,
+            self._settle: 6,
+            self._advance: 4,
+            self._subscribe: 2,
+            self._vanish: 1,
+            self._stall: 1,
+            self._unstall: 1,
+        }
+        (step,) = self._random.choices(list(steps), list(steps.values()))
+        await step()
+
+    def forgotten(self) -> str | None:
+        """The event at the head of the queue, if a session that reads has room for it."""
+        record = self.bench.engine._topics[TOPIC].groups.get(GROUP)
+        first = record.indexes[EventState.READY].first() if record else None
+        if first is None:
+            return None
+        event = first[1].event
+        for subscriber in self._open:
+            request = subscriber.session.window.request(None)
+            fits = request.at_least_one or len(event.body) <= request.max_bytes
+            if subscriber not in self._stuck and subscriber.session.window.has_room() and fits:
+                return event.id
+        return None
+
+    async def _dispatch(self) -> None:
+        number = self._random.choice((1, 1, 1, 2, 5, 20))
+        delay_us = self._random.choice((None, None, None, 1, SECOND // 3, 2 * SECOND))
+        sizes = [self._random.choice((1, 10, 30, 60, 90, 150)) for _ in range(number)]
+        self.told.append(f"dispatch {sizes} in {delay_us}")
+        await self.bench.dispatch(
+            *[new_event(body=b"x" * size, delay_us=delay_us, max_retries=1_000) for size in sizes]
+        )
+
+    async def _subscribe(self) -> None:
+        if len(self._open) > 6:
+            return
+        events, size = self._random.choice((1, 2, 5, 64)), self._random.choice((100, 100, 200, 1 << 20))
+        lease_us = self._random.choice((SECOND, 30 * SECOND))
+        self.told.append(f"subscribe {events} events, {size} bytes, lease {lease_us}")
+        held = self._held()[:3] if self._random.random() < 0.3 else []
+        self._open.append(await self.bench.subscribe(events, size, held=held, lease_us=lease_us))
+
+    async def _vanish(self) -> None:
+        if self._open:
+            subscriber = self._open.pop(self._random.randrange(len(self._open)))
+            self.told.append(f"vanish {subscriber.session.options.session_id}")
+            await subscriber.vanish()
+            await self.bench.advance(0)
+
+    async def _stall(self) -> None:
+        """One stops reading: what it is sent next stays on its way."""
+        if self._open and not self._stuck:
+            self._stuck = [self._random.choice(self._open)]
+            self.told.append(f"stall {self._stuck[0].session.options.session_id}")
+            self._stuck[0].stop_reading()
+
+    async def _unstall(self) -> None:
+        for subscriber in self._stuck:
+            self.told.append("go on reading")
+            subscriber.go_on_reading()
+        self._stuck = []
+        await self.bench.advance(0)
+
+    async def _settle(self) -> None:
+        leases = self._held()
+        chosen = self._random.sample(leases, min(len(leases), self._random.choice((1, 1, 3, 50))))
+        action = self._random.choice(("ack", "ack", "nack", "release"))
+        self.told.append(f"{action} {len(chosen)}")
+        if action == "ack":
+            await self.bench.engine.ack(TOPIC, GROUP, chosen)
+        else:
+            kind = NackAction.RELEASE if action == "release" else NackAction.RETRY
+            await self.bench.engine.nack(TOPIC, GROUP, [NackRef(lease, kind, SECOND // 2) for lease in chosen])
+        await self.bench.advance(0)
+
+    async def _advance(self) -> None:
+        """Time passes in steps no longer than the sweep's, and ends with a sweep."""
+        for _ in range(self._random.choice((1, 1, 3, 12))):
+            await self.bench.advance(self._random.randrange(SECOND))
+        await self.bench.engine.expire_leases()
+        await self.bench.advance(0)
+        self.told.append(f"it is {self.bench.clock.now_us()}")
+
+    def _held(self) -> list[LeaseRef]:
+        return [lease for subscriber in self._open for lease in subscriber.session.window.held()]
+
+
+@pytest.mark.parametrize("seed", range(60))
+async def test_no_event_waits_that_a_session_has_room_for(bench: Bench, seed: int) -> None:
+    story = Story(bench, seed)
+    await bench.dispatch(new_event(body=b"x"))
+    for _ in range(STEPS):
+        await story.step()
+        forgotten = story.forgotten()
+        assert forgotten is None, "\n".join([*story.told, f"{forgotten} was forgotten"])
