@@ -68,6 +68,7 @@ class Session:
         self._stirred = asyncio.Event()
         self._sent_us = clock.now_us()
         self._backlog = 0
+        self._ended_early: set[int] = set()
         self._heartbeat: Timer | None = None
         self._retry: Timer | None = None
         # Puts the session back where it waited, with what it knew when it last leased.
@@ -110,6 +111,7 @@ class Session:
 
     def leases_ended(self, fencing_tokens: Sequence[int]) -> None:
         """The engine's word: there may be room again."""
+        self._ended_early.update(fencing_tokens)
         self.window.let_go(fencing_tokens)
         self.wake()
 
@@ -176,11 +178,14 @@ class Session:
         options = self.options
         seen_news = self._waker.news
         request = self.window.request(options.lease_us)
+        self._ended_early.clear()
         batch = await self._engine.lease(options.topic, options.group, options.session_id, request)
         if batch.events:
             self._waker.took(batch.next_due_us)
-            self.window.hold_all(batch.events)
-            return Deliveries(batch.events)
+            # The answer may come after word that some of these leases have ended; they would never be let go.
+            held = [event for event in batch.events if event.fencing_token not in self._ended_early]
+            self.window.hold_all(held)
+            return Deliveries(held) if held else None
         if batch.left_for_want_of_room and batch.next_due_us is not None:
             self._wait_again = partial(self._waker.sit_out, self.wake, batch.next_due_us, seen_news)
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -33,31 +33,45 @@ GROUP = "billing"
 PLENTY = 1 << 30
 
 
-class CountingEngine(LocalEngine):
-    """The local engine; ``leases`` counts the lease calls of each session. While ``away`` it can't be reached."""
+class TestEngine(LocalEngine):
+    """The local engine, as a test wants it.
 
+    Attributes:
+        leases: counts the lease calls of each session.
+        away: while it is set, it can't be reached.
+        latency: so many turns of the loop pass before a verb is carried out, and again before its answer comes.
+    """
+
+    __test__ = False
     leases: Counter[str]
     away = False
+    latency = 0
 
     async def lease(self, topic: str, group: str, session_id: str, request: LeaseRequest) -> LeaseBatch:
         """As it is."""
         self.leases[session_id] += 1
-        self._reach()
-        return await super().lease(topic, group, session_id, request)
+        async with self._reach():
+            return await super().lease(topic, group, session_id, request)
 
     async def backlog(self, topic: str, group: str) -> int:
         """As it is."""
-        self._reach()
-        return await super().backlog(topic, group)
+        async with self._reach():
+            return await super().backlog(topic, group)
 
     async def shorten(self, topic: str, group: str, session_id: str, grace_us: int) -> None:
         """As it is."""
-        self._reach()
-        await super().shorten(topic, group, session_id, grace_us)
+        async with self._reach():
+            await super().shorten(topic, group, session_id, grace_us)
 
-    def _reach(self) -> None:
+    @asynccontextmanager
+    async def _reach(self) -> AsyncIterator[None]:
+        for _ in range(self.latency):
+            await asyncio.sleep(0)
         if self.away:
             raise DispatcherNotWorking("out of reach")
+        yield
+        for _ in range(self.latency):
+            await asyncio.sleep(0)
 
 
 class Subscriber:
@@ -128,7 +142,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.clock = ManualClock(START_US)
-        self.engine = CountingEngine(self.clock, TopicConfig())
+        self.engine = TestEngine(self.clock, TopicConfig())
         self.engine.leases = Counter()
         self.sessions = Sessions(self.engine, self.clock)
         self._names = count(1)
