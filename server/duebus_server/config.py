@@ -156,7 +156,7 @@ class Settings(BaseSettings):
         if self.processes > 1 and EngineName.LOCAL not in self.engine:
             raise ValueError("processes: this version runs one process; for more, start several servers on one Redis")
         if self.processes > 1 and EngineName.LOCAL in self.engine:
-            raise ValueError("processes: the local engine lives in one process; more than 1 needs --engine redis alone")
+            raise ValueError("processes: the local engine lives in one process")
         return self
 
     @classmethod
