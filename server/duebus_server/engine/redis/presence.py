@@ -90,8 +90,7 @@ class Presence:
             DispatcherNotWorking: Redis is away, or refuses.
         """
         key = self._runner.keys.replica_groups(self._runner.replica)
-        with as_domain_errors(topic):
-            await self._runner.connection.redis.sadd(key, f"{topic}/{group}")
+        await self._runner.add(key, topic, f"{topic}/{group}")
 
     # --- life and death ---------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from duebus_server.domain.clock import SECOND
 from duebus_server.domain.errors import DispatcherNotWorking
 from duebus_server.engine.redis.connection import server_facts
 from duebus_server.engine.redis.errors import as_domain_errors
+from duebus_server.engine.redis.scripts import Script
 from duebus_server.engine.redis.server_clock import ServerClock
 
 if TYPE_CHECKING:
@@ -19,10 +20,11 @@ if TYPE_CHECKING:
     from duebus_server.domain.clock import Clock
     from duebus_server.engine.redis.connection import Connection
     from duebus_server.engine.redis.keys import Keys
-    from duebus_server.engine.redis.scripts import Script
 
 
 log = structlog.get_logger()
+
+ADD = Script("add")
 
 SECRET_BYTES = 32
 
@@ -136,9 +138,21 @@ class Runner:
         """
         with as_domain_errors(""):
             redis = self.connection.redis
-            await redis.set(self.keys.secret, secrets.token_bytes(SECRET_BYTES), nx=True)
+            if not await redis.exists(self.keys.secret):
+                await redis.set(self.keys.secret, secrets.token_bytes(SECRET_BYTES), nx=True)
             secret: bytes = await redis.get(self.keys.secret)
-            return secret
+        if len(secret) != SECRET_BYTES:
+            raise DispatcherNotWorking(f"engine redis: the key {self.keys.secret} holds something else than our secret")
+        return secret
+
+    async def add(self, key: str, topic: str, *members: str) -> None:
+        """Note members in a set, also when the memory is full; ``topic`` may be empty.
+
+        Raises:
+            DispatcherNotWorking: Redis is away, or refuses.
+        """
+        if members:
+            await self.run_on(key, ADD, topic, *members)
 
     async def list_topic(self, topic: str) -> None:
         """Put a topic among those that are listed.
@@ -146,5 +160,4 @@ class Runner:
         Raises:
             DispatcherNotWorking: Redis is away, or refuses.
         """
-        with as_domain_errors(topic):
-            await self.connection.redis.sadd(self.keys.topics, topic)
+        await self.add(self.keys.topics, topic, topic)

@@ -7,6 +7,7 @@
 --   7      the dead replica
 -- returns  how many leases that were
 
+regardless_of_memory()
 local group, dead = ARGV[6], ARGV[7] .. '/'
 local function is_its(session)
   return string.sub(session, 1, #dead) == dead

@@ -11,6 +11,7 @@
 --          body, or as in common.lua
 -- includes leases
 
+regardless_of_memory()
 local group, session = ARGV[6], ARGV[7]
 local ids, records, members, results = find_held(group, 10, (#ARGV - 9) / 2, 2)
 local expires = whole(now + tonumber(ARGV[9]))

@@ -7,8 +7,8 @@
 --   4 namespace  for channels
 --   5 replica    the caller's id
 --
--- Order of writes: commands that can be refused for lack of memory (ZADD, HSET, ...) come before those that only
--- remove. Redis judges memory once, when a script starts, so a refusal always comes before anything has changed.
+-- When the memory is full, Redis refuses commands that could need some (ZADD, HSET, ...), but only as the first write of
+-- a script: a refusal always comes before anything has changed. See `regardless_of_memory`.
 
 local TOPIC, NAMESPACE, REPLICA = ARGV[3], ARGV[4], ARGV[5]
 local NEVER = 9e15
@@ -37,6 +37,12 @@ local function clock()
 end
 
 local now = clock()
+
+-- For whatever works off the backlog, so that a bus whose memory is full can be emptied: from here on Redis refuses
+-- nothing, because the script has written. PERSIST is a write that is never refused, and here it changes nothing.
+local function regardless_of_memory()
+  redis.call('PERSIST', KEYS[1])
+end
 
 -- A number as Redis reads it, whole and without an exponent.
 local function whole(number)

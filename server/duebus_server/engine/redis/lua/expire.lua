@@ -9,6 +9,7 @@
 
 local LIMIT = 1000
 
+regardless_of_memory()
 local group = ARGV[6]
 local ended = {}
 expire_leases(group, tonumber(ARGV[7]), LIMIT, ended)

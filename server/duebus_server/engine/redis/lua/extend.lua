@@ -8,6 +8,7 @@
 -- returns  {now, {}, {result, ...}, next due or -1}, a result a lease: see common.lua
 -- includes leases
 
+regardless_of_memory()
 local group = ARGV[6]
 local ids, records, members, results = find_held(group, 8, (#ARGV - 7) / 2, 2)
 local expires = whole(now + tonumber(ARGV[7]))

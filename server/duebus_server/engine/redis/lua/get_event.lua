@@ -45,6 +45,7 @@ local function story(record, state)
   return flat
 end
 
+regardless_of_memory()
 local names = redis.call('SMEMBERS', topic_key('groups'))
 table.sort(names)
 if #names == 0 then

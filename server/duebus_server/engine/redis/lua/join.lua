@@ -8,6 +8,7 @@
 --   9      consumer
 -- returns  now
 
+regardless_of_memory()
 local group, session = ARGV[6], ARGV[7]
 local groups_key = topic_key('groups')
 local first = redis.call('SCARD', groups_key) == 0

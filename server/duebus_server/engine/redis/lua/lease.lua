@@ -18,6 +18,7 @@
 local EXPIRE_LIMIT = 1000
 local CORRUPT = 'the stored event is missing or corrupt'
 
+regardless_of_memory()
 local group, session, consumer = ARGV[6], ARGV[7], ARGV[8]
 local max_events, bytes_left, at_least_one = tonumber(ARGV[9]), tonumber(ARGV[10]), ARGV[11] == '1'
 local expires = now + tonumber(ARGV[12])

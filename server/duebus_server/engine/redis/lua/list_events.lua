@@ -14,6 +14,7 @@
 -- returns  {now, {session, tokens, ...} of leases that have ended, more (0, 1), {event, ...}}, an event: {member, score, blob, attempt, deliver at, last error, consumer};
 --          false when there is no such group
 
+regardless_of_memory()
 local group, state, newest_first = ARGV[6], ARGV[7], ARGV[8] == '1'
 local limit, bytes_left = tonumber(ARGV[9]), tonumber(ARGV[10])
 local is_waiting = state == 'scheduled' or state == 'ready'

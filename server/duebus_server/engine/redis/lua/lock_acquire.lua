@@ -10,6 +10,7 @@
 if redis.call('EXISTS', KEYS[1]) == 1 then
   return 0
 end
+regardless_of_memory()
 local fence = redis.call('INCR', ARGV[6])
 redis.call('SET', KEYS[1], ARGV[7], 'PX', ARGV[8])
 return fence

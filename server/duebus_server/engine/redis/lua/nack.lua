@@ -10,6 +10,7 @@
 -- includes leases
 
 local STRIDE = 6
+regardless_of_memory()
 local group = ARGV[6]
 local policy_max, backoff_first, backoff_max = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
 local ids, records, members, results = find_held(group, 10, (#ARGV - 9) / STRIDE, STRIDE)

@@ -10,6 +10,7 @@
 local LIMIT = 1000
 local before = whole(now - tonumber(ARGV[6]))
 local oldest = NEVER
+regardless_of_memory()
 for _, group in ipairs(redis.call('SMEMBERS', topic_key('groups'))) do
   local dead_key = group_key(group, 'dead')
   local members = redis.call('ZRANGEBYSCORE', dead_key, '-inf', before, 'LIMIT', 0, LIMIT)

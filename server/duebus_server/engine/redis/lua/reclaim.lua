@@ -8,6 +8,7 @@
 --   8...   packed id, fencing token of the leases it knows of
 -- returns  how many were taken back
 
+regardless_of_memory()
 local group, session = ARGV[6], ARGV[7]
 local known = {}
 for i = 9, #ARGV, 2 do

@@ -9,6 +9,7 @@
 -- returns  {now, next due or -1}
 -- includes leases
 
+regardless_of_memory()
 local group, session = ARGV[6], ARGV[7]
 local expires = now + tonumber(ARGV[8])
 local ids, records, members = find_held(group, 9, (#ARGV - 8) / 2, 2)

@@ -71,6 +71,7 @@ local function info(group)
   }
 end
 
+regardless_of_memory()
 local names = redis.call('SMEMBERS', topic_key('groups'))
 if #names == 0 then
   if redis.call('EXISTS', topic_key('events'), topic_key('recent')) == 0 then

@@ -1,0 +1,9 @@
+-- Adds members to a set, also when the memory is full: notes by which others find what there is.
+--
+-- KEYS[1]  the set
+-- ARGV     1..5 as in common.lua
+--   6...   members
+-- returns  nothing
+
+regardless_of_memory()
+redis.call('SADD', KEYS[1], unpack(ARGV, 6))

@@ -1,0 +1,76 @@
+"""What is particular to the redis engine: on real redis-servers, with several replicas where it matters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from support.redis_bus import RedisBus, Replica, redis_bus
+from support.redis_engine import shared_redis
+from support.redis_server import RedisServer
+from support.server_process import ServerProcess
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from pathlib import Path
+
+    from support.topics import TopicDriver
+
+
+@pytest.fixture
+def start_redis() -> Iterator[Callable[..., RedisServer]]:
+    """Starts redis-servers of the test's own: ``start_redis("--maxmemory", "4mb")``. They end with the test."""
+    started: list[RedisServer] = []
+
+    def start(*options: str, port: int | None = None) -> RedisServer:
+        server = RedisServer(*options, port=port)
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        server.close()
+
+
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
+    """Starts servers: ``start_server("--engine", "redis", "--redis-url", url)``. They end with the test."""
+    started: list[ServerProcess] = []
+
+    def start(*flags: str, **settings: object) -> ServerProcess:
+        server = ServerProcess(tmp_path / f"server-{len(started)}.log", *flags, **settings)  # type: ignore[arg-type]
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        server.close()
+    for server in started:
+        log = server.log.read_text()
+        assert "Traceback" not in log, log
+
+
+@pytest.fixture
+async def bus() -> AsyncIterator[RedisBus]:
+    """A bus on the Redis that tests share. Leave that running."""
+    async with redis_bus(shared_redis().url) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def frozen_bus() -> AsyncIterator[RedisBus]:
+    """A bus whose clock the test moves."""
+    async with redis_bus(shared_redis().url, frozen=True) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def replica(bus: RedisBus) -> Replica:
+    """One replica of the bus."""
+    return await bus.replica()
+
+
+@pytest.fixture
+def topic(replica: Replica) -> TopicDriver:
+    """A topic through it."""
+    return replica.topic()

@@ -1,0 +1,201 @@
+"""What is stored, how much of it, and that nothing stays behind."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from duebus_server.domain.clock import HOUR, MILLISECOND, SECOND
+from duebus_server.domain.model import DEFAULT_GROUP, DispatchRequest, LeasedEvent
+from duebus_server.domain.views import TopicConfig
+from support.builders import new_event, new_events
+from support.redis_bus import RedisBus, Replica, redis_bus, until
+from support.redis_server import RedisServer
+from support.topics import TopicDriver, ids, with_ids
+from support.wire import figure
+
+STAY_WITH_THE_BUS = {"topics", "secret", "replicas"}
+
+
+def stay_with(topic: TopicDriver, *groups: str) -> set[str]:
+    """The keys of a topic that stay until it is deleted."""
+    own = {f"group:{group}:group" for group in groups} | {"groups", "meta"}
+    return {f"{{{topic.name}}}:{key}" for key in own}
+
+
+def without_rates(keys: set[str]) -> set[str]:
+    return {key for key in keys if ":rates:" not in key}
+
+
+async def test_the_payload_is_stored_once_however_many_groups_there_are(bus: RedisBus, topic: TopicDriver) -> None:
+    payload = b"p" * 50_000
+    for group in ("one", "two", "three", "four"):
+        await topic.join(group=group)
+    await topic.dispatch(new_event("event", body=payload))
+    stored = sum(bus.raw.memory_usage(f"{bus.namespace}:{key}", samples=0) for key in bus.stored_keys())
+    assert len(payload) < stored < 1.4 * len(payload)
+
+
+async def test_nothing_of_events_that_are_done_remains(bus: RedisBus, replica: Replica, topic: TopicDriver) -> None:
+    await topic.join(group="one")
+    await topic.join(group="two")
+    await topic.dispatch(*new_events(30), *new_events(3, delay_us=20 * MILLISECOND), request_id="")
+    for group in ("one", "two"):
+        held: list[LeasedEvent] = []
+        while len(held) < 33:
+            held += await topic.lease(group=group)
+        assert await topic.nack(*held[:10], delay_us=0, group=group) == [None] * 10
+        held[:10] = await topic.lease(group=group)
+        assert await topic.ack(*held, group=group) == [None] * 33
+        await topic.leave(group=group)
+    await replica.engine.stop()
+
+    assert without_rates(bus.stored_keys()) == STAY_WITH_THE_BUS - {"replicas"} | stay_with(topic, "one", "two")
+    assert bus.raw.hgetall(bus.key(topic.name, "meta")) == {b"places": b"33"}
+
+
+async def test_figures_are_kept_for_eighty_seconds(bus: RedisBus, topic: TopicDriver) -> None:
+    await topic.join()
+    await topic.dispatch("event")
+    await topic.ack(await topic.lease_one())
+    rates = [key for key in bus.stored_keys() if ":rates:" in key]
+    assert rates
+    for key in rates:
+        assert 70 < bus.raw.ttl(f"{bus.namespace}:{key}") <= 80
+
+
+@pytest.fixture
+def short_memory(bus: RedisBus) -> TopicConfig:
+    return replace(TopicConfig(), dedupe_window_us=300 * MILLISECOND)
+
+
+async def test_what_the_dedupe_window_remembers_goes_with_it(bus: RedisBus, short_memory: TopicConfig) -> None:
+    topic = (await bus.replica(config=short_memory)).topic()
+    await topic.join()
+    await topic.dispatch("chosen", request_id="a request")
+    await topic.ack(await topic.lease_one())
+    assert bus.raw.exists(bus.key(topic.name, "request:a request"), bus.key(topic.name, "recent")) == 2
+    await until(
+        lambda: bus.raw.exists(bus.key(topic.name, "request:a request"), bus.key(topic.name, "recent")) == 0,
+        "both to be forgotten",
+    )
+    assert (await topic.dispatch("chosen", request_id="a request")).duplicate_event_ids == []
+
+
+async def test_dead_letters_that_outlive_their_retention_leave_nothing(bus: RedisBus) -> None:
+    config = replace(TopicConfig(), dead_letter_retention_us=MILLISECOND)
+    replica = await bus.replica(config=config)
+    topic = replica.topic()
+    await topic.join()
+    await topic.dispatch(*new_events(5))
+    await topic.dead_letter(*await topic.lease())
+    await topic.leave()
+    while await topic.counts():
+        await replica.engine.expire_leases()
+    left = {key for key in without_rates(bus.stored_keys()) if topic.name in key}
+    assert left == stay_with(topic, DEFAULT_GROUP)
+
+
+async def test_memory_returns_to_where_it_was() -> None:
+    server = RedisServer()
+    try:
+        async with redis_bus(server.url) as bus:
+            topic = (await bus.replica()).topic()
+            await topic.join()
+
+            async def work() -> None:
+                for _ in range(5):
+                    await topic.dispatch(*(new_event(body=b"b" * 1000) for _ in range(1000)))
+                while held := await topic.lease(max_events=1000):
+                    await topic.ack(*held)
+
+            def used() -> int:
+                return int(bus.raw.info("memory")["used_memory"])
+
+            await work()  # what stays is there now: scripts, connections, the topic
+            before = used()
+            await work()
+            after = used()
+            figure(f"used memory: {before:,} bytes before 5,000 events of 1,000 bytes, {after:,} when they were done")
+            assert after - before < 150_000
+    finally:
+        server.close()
+
+
+async def test_a_scheduled_event_of_200_bytes_costs_little_more() -> None:
+    server = RedisServer()
+    count = 20_000
+    try:
+        async with redis_bus(server.url) as bus:
+            topic = (await bus.replica()).topic()
+            await topic.join()
+            await topic.dispatch("first")
+            before = int(bus.raw.info("memory")["used_memory_dataset"])
+            for _ in range(count // 1000):
+                await topic.dispatch(*(new_event(body=b"b" * 200, delay_us=HOUR) for _ in range(1000)))
+            each = (int(bus.raw.info("memory")["used_memory_dataset"]) - before) / count
+            figure(f"an event of 200 bytes takes {each:.0f} bytes, of {count:,}")
+            assert each < 200 + 300
+    finally:
+        server.close()
+
+
+IDS = [
+    "a",
+    "event-1",
+    "0190c2a0-7b7e-7000-8000-0123456789ab",
+    "0190C2A0-7B7E-7000-8000-0123456789AB",
+    "0190c2a07b7e700080000123456789ab",
+    "{0190c2a0-7b7e-7000-8000-0123456789ab}",
+    "ünïcödé ☃ 事件 🚌",
+    "x" * 255,
+    "é" * 127,
+    "y" * 127,
+    "z" * 128,
+    "colon:{tag}:*?[a]",
+    "12",
+    "-1",
+    "%s \\ \" ' ;",
+]
+
+
+async def test_ids_of_all_kinds_come_back_as_they_went_in(topic: TopicDriver) -> None:
+    await topic.join()
+    bodies = {each: f"body of {each}".encode() for each in IDS}
+    await topic.dispatch(*(new_event(each, body=body) for each, body in bodies.items()))
+    assert (await topic.dispatch(*IDS)).duplicate_event_ids == IDS
+    held = await topic.lease(max_events=100)
+    assert {event.event_id: event.body for event in held} == bodies
+    for each in IDS:
+        assert (await topic.engine.get_event(topic.name, each)).body == bodies[each]
+    assert await topic.extend(*held) == [None] * len(IDS)
+    assert await topic.nack(*held, delay_us=0) == [None] * len(IDS)
+    again = await topic.lease(max_events=100)
+    assert sorted(ids(again)) == sorted(IDS)
+    assert await topic.ack(*again) == [None] * len(IDS)
+    assert (await topic.dispatch(*IDS)).duplicate_event_ids == IDS, "remembered for the dedupe window"
+
+
+async def test_uuids_that_differ_in_case_are_two_events(topic: TopicDriver) -> None:
+    small = "0190c2a0-7b7e-7000-8000-0123456789ab"
+    answer = await topic.dispatch(small, small.upper())
+    assert (answer.event_ids, answer.duplicate_event_ids) == ([small, small.upper()], [])
+
+
+async def test_a_repeated_request_gets_the_ids_that_were_generated_first(bus: RedisBus, topic: TopicDriver) -> None:
+    await topic.join()
+    first = await topic.dispatch(*new_events(3), "chosen", request_id="request")
+    other = (await bus.replica()).topic(topic.name)
+    now_us = topic.harness.now_us() + 5 * SECOND
+    events = with_ids([*new_events(3), new_event("chosen")], now_us, "request")
+    (again,) = await other.engine.dispatch(topic.name, [DispatchRequest(events, "request")])
+    assert [event.id for event in events] != first.event_ids, "the second request comes with ids of its own"
+    assert again == first
+    assert ids(await topic.lease()) == first.event_ids
+
+
+async def test_a_client_body_that_holds_another_id_is_kept_as_it_is(topic: TopicDriver) -> None:
+    body = b"\x0a\x05other" + b"rest"
+    await topic.join()
+    await topic.dispatch(new_event("event", body=body), new_event("cut", body=b"\x0a\x03cut" + b"rest"))
+    assert [event.body for event in await topic.lease()] == [body, b"\x0a\x03cut" + b"rest"]

@@ -1,0 +1,91 @@
+"""Redis's memory is full: dispatches are refused whole, and everything that makes room goes on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from duebus_server.domain.clock import HOUR, SECOND
+from duebus_server.domain.errors import DispatcherNotWorking
+from duebus_server.domain.states import EventState
+from support.builders import new_event
+from support.redis_bus import RedisBus, Replica, redis_bus
+from support.topics import ids
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from support.redis_server import RedisServer
+    from support.topics import TopicDriver
+
+
+@pytest.fixture
+async def small_bus(start_redis: Callable[..., RedisServer]) -> AsyncIterator[RedisBus]:
+    """A bus on a Redis of the test's own, that may be filled up."""
+    async with redis_bus(start_redis().url) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def crowded(small_bus: RedisBus) -> TopicDriver:
+    """A topic of two groups with 20 events, of which each group holds five; one more byte is too much for Redis."""
+    topic = (await small_bus.replica()).topic()
+    for group in ("default", "other"):
+        await topic.join(group=group)
+    await topic.dispatch(*(new_event(f"e{number:02}", body=b"b" * 500) for number in range(20)))
+    fill_up(small_bus)
+    return topic
+
+
+def fill_up(bus: RedisBus) -> None:
+    """From now on Redis refuses what needs memory."""
+    bus.raw.config_set("maxmemory", 1)
+
+
+async def test_a_dispatch_is_refused_whole(small_bus: RedisBus, crowded: TopicDriver) -> None:
+    before = small_bus.contents(crowded.name)
+    for events in (["new"], [f"n{number}" for number in range(500)]):
+        with pytest.raises(DispatcherNotWorking, match="out of memory") as caught:
+            await crowded.dispatch(*events, request_id="r")
+        assert caught.value.retry_after_us == SECOND
+    assert small_bus.contents(crowded.name) == before
+
+
+async def test_the_backlog_is_worked_off_and_makes_room(small_bus: RedisBus, crowded: TopicDriver) -> None:
+    for group in ("default", "other"):
+        for _ in range(4):
+            held = await crowded.lease(group=group, max_events=5)
+            assert len(held) == 5
+            assert await crowded.extend(*held, group=group) == [None] * 5
+            assert await crowded.ack(*held, group=group) == [None] * 5
+        assert await crowded.counts(group) == {}
+    assert small_bus.raw.exists(small_bus.key(crowded.name, "events"), small_bus.key(crowded.name, "refs")) == 0
+    small_bus.raw.config_set("maxmemory", 0)
+    await crowded.dispatch("room again")
+
+
+async def test_a_nack_and_a_dead_letter_lose_nothing(small_bus: RedisBus, crowded: TopicDriver) -> None:
+    held = await crowded.lease(max_events=5)
+    assert await crowded.nack(*held[:2], delay_us=HOUR) == [None, None]
+    assert await crowded.dead_letter(*held[2:4]) == [None, None]
+    assert await crowded.release(held[4]) == [None]
+    assert await crowded.counts() == {EventState.SCHEDULED: 2, EventState.DEAD: 2, EventState.READY: 16}
+    assert await crowded.queued() == 20, "the other group still waits for those that are dead in this one"
+
+
+async def test_a_lease_that_runs_out_comes_back(small_bus: RedisBus, crowded: TopicDriver) -> None:
+    await crowded.lease(max_events=5)
+    await crowded.shorten(0)
+    again = await crowded.lease(max_events=5)
+    assert ids(again) == [f"e{number:02}" for number in range(5)]
+    assert {event.attempt for event in again} == {2}
+
+
+async def test_a_worker_can_subscribe_and_take_its_leases_along(small_bus: RedisBus, crowded: TopicDriver) -> None:
+    held = await crowded.lease(max_events=5)
+    other: Replica = await small_bus.replica()
+    elsewhere = other.topic(crowded.name)
+    await elsewhere.join("new session")
+    adopted = await elsewhere.adopt("new session", *held)
+    assert [lease.fencing_token for lease in adopted] == [event.fencing_token for event in held]  # type: ignore[union-attr]
+    assert await elsewhere.ack(*held) == [None] * 5

@@ -1,0 +1,140 @@
+"""One bus on a real Redis, with as many replicas as a test needs, and a look at what is stored."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import redis
+from duebus_server.domain.clock import SystemClock
+from duebus_server.domain.views import TopicConfig
+from duebus_server.engine.redis import RedisEngine, make_redis_engine
+
+from support.builders import unique_name
+from support.engines import START_US, Harness
+from support.recorder import Recorder
+from support.topics import TopicDriver
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from duebus_server.domain.clock import Clock
+
+PATIENCE_S = 10.0
+"""What has not come by then will not come."""
+
+
+class Replica(Harness):
+    """A started engine of a bus."""
+
+    engine: RedisEngine
+
+    def __init__(self, bus: RedisBus, engine: RedisEngine) -> None:
+        self.bus = bus
+        super().__init__(engine, Recorder(patience_s=PATIENCE_S))
+
+    async def advance(self, by_us: int) -> None:
+        """Move the clock of the whole bus forward; it must be frozen."""
+        assert self.bus.now_us is not None
+        self.bus.now_us += by_us
+
+    def unstarted(self) -> RedisEngine:
+        """Another replica of the bus."""
+        return self.bus.make()
+
+    def topic(self, name: str | None = None) -> TopicDriver:
+        """A topic through this replica; a new one unless named."""
+        driver = TopicDriver(self)
+        driver.name = name or driver.name
+        return driver
+
+    @property
+    def name(self) -> str:
+        """What the replica is called among the others."""
+        return self.engine._runner.replica
+
+
+class RedisBus:
+    """A namespace of its own on a Redis.
+
+    Attributes:
+        raw: a client that reads and writes what it likes.
+        now_us: the bus's clock where it is frozen; None where Redis's TIME counts.
+    """
+
+    def __init__(self, url: str, config: TopicConfig | None = None, *, frozen: bool = False) -> None:
+        self.url = url
+        self.namespace = unique_name("bus")
+        self.now_us = START_US if frozen else None
+        self._config = config or TopicConfig()
+        self.raw: Any = redis.Redis.from_url(url)
+        self._started: list[Replica] = []
+
+    def make(self, clock: Clock | None = None, config: TopicConfig | None = None, **options: Any) -> RedisEngine:
+        """An engine of this bus, not started; options as ``make_redis_engine`` takes them."""
+        frozen: Callable[[], int] | None = None if self.now_us is None else lambda: self.now_us or 0
+        url = options.pop("url", self.url)
+        settings = config or self._config
+        return make_redis_engine(url, self.namespace, clock or SystemClock(), settings, frozen_now=frozen, **options)
+
+    async def replica(self, clock: Clock | None = None, config: TopicConfig | None = None, **options: Any) -> Replica:
+        """A replica that serves; it ends with the bus."""
+        replica = Replica(self, self.make(clock, config, **options))
+        replica.engine.watch(replica.heard)
+        await replica.engine.start()
+        self._started.append(replica)
+        return replica
+
+    def stored_keys(self) -> set[str]:
+        """The bus's keys, without the namespace."""
+        start = len(self.namespace) + 1
+        return {key.decode()[start:] for key in self.raw.scan_iter(f"{self.namespace}:*", count=1000)}
+
+    def contents(self, topic: str) -> dict[str, Any]:
+        """All that is stored of a topic, by key; without the figures, which move."""
+        keys = {key for key in self.stored_keys() if key.startswith(f"{{{topic}}}:") and ":rates:" not in key}
+        return {key: self._value(f"{self.namespace}:{key}") for key in keys}
+
+    def _value(self, key: str) -> Any:
+        readers = {
+            b"hash": self.raw.hgetall,
+            b"set": self.raw.smembers,
+            b"zset": lambda key: self.raw.zrange(key, 0, -1, withscores=True),
+            b"string": self.raw.get,
+        }
+        return readers[self.raw.type(key)](key)
+
+    def key(self, topic: str, name: str) -> str:
+        """A key of a topic, such as ``events`` or ``group:default:waiting``."""
+        return f"{self.namespace}:{{{topic}}}:{name}"
+
+    async def close(self) -> None:
+        """End the replicas and remove what they stored."""
+        for replica in self._started:
+            await replica.engine.stop()
+        self.raw.close()
+
+
+@asynccontextmanager
+async def redis_bus(url: str, config: TopicConfig | None = None, *, frozen: bool = False) -> AsyncIterator[RedisBus]:
+    """A bus during the block."""
+    bus = RedisBus(url, config, frozen=frozen)
+    try:
+        yield bus
+    finally:
+        await bus.close()
+
+
+async def until(happened: Callable[[], bool], what: str, patience_s: float = PATIENCE_S) -> None:
+    """Return when something is so that nothing signals, such as a key that expires.
+
+    Raises:
+        AssertionError: it does not come to that.
+    """
+    try:
+        async with asyncio.timeout(patience_s):
+            while not happened():  # noqa: ASYNC110  # nothing signals it
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        raise AssertionError(f"waited in vain for {what}") from None
