@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from duebus_server.domain.clock import SECOND
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from duebus_server.domain.clock import Clock, Timer
 
     Wake = Callable[[], None]
+
+LOOK_AGAIN_US = SECOND
+"""A safety net: events given back take their old places, which no word of what is due next can tell from others."""
 
 
 class Waker:
@@ -30,6 +35,7 @@ class Waker:
         self._sitting_out: dict[Wake, int] = {}
         self._due_us: int | None = None
         self._timer: Timer | None = None
+        self._look_again_timer: Timer | None = None
         self.news = 0
         """Grows with every ``due`` and ``took``: whoever has leased before a change of it has not seen all there is."""
 
@@ -73,6 +79,8 @@ class Waker:
             wake()
             return
         self._sitting_out[wake] = too_large_us
+        if self._look_again_timer is None:
+            self._look_again_timer = self._clock.call_at(self._clock.now_us() + LOOK_AGAIN_US, self._look_again)
         self._arm(too_large_us)
 
     def step_out(self, wake: Wake) -> None:
@@ -81,9 +89,10 @@ class Waker:
         self._sitting_out.pop(wake, None)
 
     def close(self) -> None:
-        """Let go of the timer."""
-        if self._timer is not None:
-            self._timer.cancel()
+        """Let go of the timers."""
+        for timer in (self._timer, self._look_again_timer):
+            if timer is not None:
+                timer.cancel()
 
     def _call_in(self, concerns: Callable[[int], bool]) -> None:
         """Put those that sat out back in line, where the event they had no room for is not what is due next now."""
@@ -91,10 +100,16 @@ class Waker:
             del self._sitting_out[wake]
             self._line[wake] = None
 
+    def _look_again(self) -> None:
+        self._look_again_timer = None
+        self._call_in(lambda _: True)
+        self._arm(self._engine_now_us())
+
     def _arm(self, at_us: int) -> None:
         if not self._line or (self._due_us is not None and self._due_us <= at_us):
             return
-        self.close()
+        if self._timer is not None:
+            self._timer.cancel()
         wait_us = at_us - self._engine_now_us()
         if wait_us <= 0:
             self._fire()

@@ -59,7 +59,7 @@ class Story:
             asked = now_asked
         return True
 
-    def forgotten(self) -> str | None:
+    def forgotten(self, *, thorough: bool = False) -> str | None:
         """The event at the head of the queue, if a session that reads has room for it."""
         record = self.bench.engine._topics[TOPIC].groups.get(GROUP)
         first = record.indexes[EventState.READY].first() if record else None
@@ -67,9 +67,16 @@ class Story:
             return None
         event = first[1].event
         for subscriber in self._open:
-            if subscriber not in self._stuck and self._has_room(subscriber, len(event.body)):
+            if subscriber in self._stuck or (not thorough and self._may_take_a_second(subscriber, first[0])):
+                continue
+            if self._has_room(subscriber, len(event.body)):
                 return event.id
         return None
+
+    def _may_take_a_second(self, subscriber: Subscriber, due_us: int) -> bool:
+        """An event given back came in before a large one that was due at the same time."""
+        session = subscriber.session
+        return session._waker._sitting_out.get(session.wake) == due_us
 
     def _has_room(self, subscriber: Subscriber, size: int) -> bool:
         """Judged by what the engine says that the session holds, not by what the session believes."""
@@ -154,3 +161,8 @@ async def test_no_event_waits_that_a_session_has_room_for(bench: Bench, seed: in
         if await story.is_quiet():
             forgotten = story.forgotten()
             assert forgotten is None, "\n".join([*story.told, f"{forgotten} was forgotten"])
+    for by_us in (0, SECOND):
+        await bench.advance(by_us)
+        while not await story.is_quiet():
+            pass
+    assert story.forgotten(thorough=True) is None, "\n".join(story.told)

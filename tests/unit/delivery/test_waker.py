@@ -167,8 +167,20 @@ def test_one_that_sits_out_is_not_woken_for_the_event_it_has_no_room_for(line: L
     line.sit_out("a", START_US)
     for _ in range(3):
         line.due()
-    line.clock.advance(SECOND)
     assert line.woken == []
+
+
+def test_one_that_sits_out_makes_sure_once_a_second(line: Line) -> None:
+    line.sit_out("a", START_US)
+    line.clock.advance(SECOND - 1)
+    assert line.woken == []
+    line.clock.advance(1)
+    assert line.woken == [("a", SECOND)]
+    line.clock.advance(10 * SECOND)
+    assert line.woken == [("a", SECOND)], "it has not sat out again"
+    line.sit_out("a", START_US)
+    line.clock.advance(SECOND)
+    assert line.woken == [("a", SECOND), ("a", 12 * SECOND)]
 
 
 def test_one_that_sits_out_leaves_the_event_to_the_next_in_line(line: Line) -> None:
