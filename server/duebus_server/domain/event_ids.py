@@ -8,12 +8,16 @@ the ids of a request can be made again from its time and its id, and nobody need
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from hashlib import blake2b
+from typing import overload
 
 from duebus_server.domain.clock import MILLISECOND
 
 _VARIANT = 0b10 << 62
 _RAND_B_MASK = (1 << 62) - 1
+_PLACE = slice(15, 18)
+"""Where the place in the request stands in an id."""
 
 
 class EventIds:
@@ -35,6 +39,38 @@ class EventIds:
     def at(self, place: int) -> str:
         """The id of the event at this place in the request, 0 to 4095."""
         return f"{self._head}{place:03x}{self._tail}"
+
+
+class IdRun(Sequence[str]):
+    """The ids that ``EventIds`` gave the first ``count`` places of a request, in the memory of one."""
+
+    __slots__ = ("_count", "_first")
+
+    def __init__(self, first: str, count: int) -> None:
+        self._first = first
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[str]: ...
+
+    def __getitem__(self, place: int | slice) -> str | list[str]:
+        places = range(self._count)[place]
+        return self._at(places) if isinstance(places, int) else [self._at(one) for one in places]
+
+    def _at(self, place: int) -> str:
+        return f"{self._first[: _PLACE.start]}{place:03x}{self._first[_PLACE.stop :]}"
+
+
+def shortened(ids: Sequence[str]) -> Sequence[str]:
+    """The same ids, as a run where they are one, to be kept for long."""
+    run = IdRun(ids[0], len(ids))
+    return run if list(run) == list(ids) else ids
 
 
 def _rand_b(request_id: str) -> int:

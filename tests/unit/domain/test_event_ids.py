@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from duebus_server.domain.event_ids import EventIds
+import pytest
+from duebus_server.domain.event_ids import EventIds, IdRun, shortened
 
 NOW_US = 1_795_470_958_203_782
 
@@ -29,3 +30,20 @@ def test_ids_can_be_made_again_from_the_time_and_the_request_id() -> None:
 def test_other_requests_of_the_same_millisecond_get_other_ids() -> None:
     made = [EventIds(NOW_US, request_id).at(0) for request_id in ("", "", "one", "another")]
     assert len(set(made)) == 4
+
+
+def test_the_ids_of_a_request_are_kept_as_a_run() -> None:
+    ids = [EventIds(NOW_US, "request").at(place) for place in range(1_000)]
+
+    run = shortened(ids)
+
+    assert isinstance(run, IdRun)
+    assert list(run) == ids
+    assert (run[0], run[999], run[-1], run[1:3]) == (ids[0], ids[999], ids[999], ids[1:3])
+
+
+@pytest.mark.parametrize(
+    "ids", [["a"], [EventIds(NOW_US, "").at(0), "b"], [EventIds(NOW_US, "").at(1)], ["é" * 255] * 2]
+)
+def test_ids_that_are_no_run_are_kept_as_they_are(ids: list[str]) -> None:
+    assert list(shortened(ids)) == ids

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from duebus_server.domain.clock import SECOND
 from duebus_server.domain.errors import DueBusError, MaxQueuedEventsReached, NoHandlerFound
+from duebus_server.domain.event_ids import shortened
 from duebus_server.domain.model import DispatchAnswer, DispatchRequest, NewEvent
 from duebus_server.engine.local.group import Group
 from duebus_server.engine.local.recent import RecentMemory
@@ -80,7 +81,8 @@ class Topic:
         self._store(fresh, request.origin, now_us)
         answer = DispatchAnswer([event.id for event in request.events], duplicates)
         if request.request_id:
-            self._answers.remember(request.request_id, answer, now_us + self.config.dedupe_window_us)
+            kept = DispatchAnswer(shortened(answer.event_ids), duplicates)
+            self._answers.remember(request.request_id, kept, now_us + self.config.dedupe_window_us)
         return answer
 
     def _without_duplicates(self, events: Sequence[NewEvent], now_us: int) -> tuple[list[NewEvent], list[str]]:
