@@ -64,6 +64,13 @@ INSTALL_REDIS = if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
 test: install redis ## Run all tests (ARGS='tests/unit -x' for some)
 	@$(BIN)/pytest $(ARGS)
 
+.PHONY: chaos
+chaos: install redis ## Kill, pause and cut off servers, workers and Redis under load (MINUTES=10, SEED= to repeat a course)
+	@CHAOS_MINUTES=$(MINUTES) CHAOS_SEED=$(SEED) CHAOS_SERVERS=3 $(BIN)/pytest tests/fault -s $(ARGS)
+
+MINUTES := 10
+SEED := $(shell date +%s)
+
 .PHONY: check
 check: lint format-check types layers proto-check generated-check ## What has to hold before a commit: lint, format, types, layers, proto, generated files
 	@echo "check passed"

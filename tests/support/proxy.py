@@ -11,14 +11,22 @@ if TYPE_CHECKING:
 
 
 class Proxy:
-    """Passes bytes on to `target` and back."""
+    """Passes bytes on to `target` and back.
+
+    Attributes:
+        address: HOST:PORT on which it listens.
+        delay_s: each piece is passed on after so many seconds.
+    """
 
     def __init__(self, target: str) -> None:
         self._host, port = target.rsplit(":", 1)
         self._port = int(port)
         self._writers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
+        self._flowing = asyncio.Event()
+        self._flowing.set()
         self.address = ""
+        self.delay_s = 0.0
 
     async def start(self) -> None:
         """Listens on a free port of the loopback."""
@@ -33,27 +41,42 @@ class Proxy:
             writer.transport.abort()
         return cut
 
+    def stall(self) -> None:
+        """Keeps every byte back, on old connections and new ones, until `flow`."""
+        self._flowing.clear()
+
+    def flow(self) -> None:
+        """Passes on again, first what was kept back."""
+        self._flowing.set()
+
     async def close(self) -> None:
         """Ends it."""
         assert self._server is not None
         self._server.close()
+        self.flow()
         self.cut()
         await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        onward_reader, onward_writer = await asyncio.open_connection(self._host, self._port)
+        try:
+            onward_reader, onward_writer = await asyncio.open_connection(self._host, self._port)
+        except OSError:  # the target is away, and so is this connection
+            writer.transport.abort()
+            return
         writers = {writer, onward_writer}
         self._writers |= writers
-        await asyncio.gather(_pipe(reader, onward_writer), _pipe(onward_reader, writer))
+        await asyncio.gather(self._pipe(reader, onward_writer), self._pipe(onward_reader, writer))
         self._writers -= writers
 
-
-async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(ConnectionError):
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    writer.transport.abort()
+    async def _pipe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while data := await reader.read(65536):
+                if self.delay_s:
+                    await asyncio.sleep(self.delay_s)
+                await self._flowing.wait()
+                writer.write(data)
+                await writer.drain()
+        writer.transport.abort()
 
 
 @asynccontextmanager

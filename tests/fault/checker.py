@@ -1,0 +1,170 @@
+"""Reads a history and says what must not have happened in it.
+
+- lost: an accepted event was neither acked nor is it still there;
+- early: an event was leased, or came, before it was due;
+- two holders: a lease was used after the event had been given to another, or a fencing token was given twice;
+- undead: an event was delivered after it was acked, or made a dead letter;
+- unexplained: an event was delivered again though nothing had happened to the lease before;
+- stored twice: one event of a producer under two ids;
+- unknown: an event was delivered that nobody dispatched;
+- late: an event waited for long, though all worked.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+from fault.explanations import SECOND, Explanations, is_final
+from fault.history import ACK, DONE, UNKNOWN
+from fault.intervals import merged, overlap
+
+if TYPE_CHECKING:
+    from fault.explanations import Cause
+    from fault.history import Delivery, Dispatched, History, Settle
+
+LATE = 15 * SECOND
+"""Half a lease of 30 s: to wait for a lease to run out is late, for a grace or a dead replica's lapse it is not."""
+
+CALM = SECOND
+"""So long after an outage all works again."""
+
+
+class Violation(NamedTuple):
+    """What must not have happened, and the story of the event."""
+
+    kind: str
+    story: str
+
+
+@dataclass
+class Report:
+    """What the checker found.
+
+    Attributes:
+        duplicates: how often an event was delivered again, by cause.
+        slowest: the longest time from the end of a lease or its holder to the next delivery, by cause; microseconds.
+        slowest_calm: the longest time from due to first delivered while there was no outage; microseconds.
+    """
+
+    violations: list[Violation] = field(default_factory=list)
+    duplicates: Counter[str] = field(default_factory=Counter)
+    slowest: Counter[str] = field(default_factory=Counter)
+    slowest_calm: int = 0
+
+    def kinds(self) -> set[str]:
+        """The kinds of violations there are."""
+        return {violation.kind for violation in self.violations}
+
+
+def check(history: History) -> Report:
+    """Checks all of it."""
+    return _Checker(history).run()
+
+
+class _Checker:
+    def __init__(self, history: History) -> None:
+        self._history = history
+        self._explanations = Explanations(history)
+        self._report = Report()
+        self._chains: dict[tuple[str, str], list[Delivery]] = defaultdict(list)
+        for delivery in sorted(history.deliveries, key=lambda one: one.fence):
+            self._chains[delivery.group, delivery.event_id].append(delivery)
+        # Producers may die or wait without an event being late by that.
+        disturbing = [one for one in history.outages if not one.target.startswith("producer:")]
+        self._outages = merged((one.began, one.ended) for one in disturbing)
+
+    def run(self) -> Report:
+        dispatched = {event.key: event for event in self._history.dispatched}
+        self._check_fences()
+        self._check_ids()
+        for chain in self._chains.values():
+            event = dispatched.get(chain[0].key)
+            if event is None:
+                self._violation("unknown", chain)
+            else:
+                self._check_chain(event, chain)
+        for event in self._history.dispatched:
+            if event.event_id is not None:
+                self._check_kept(event, event.event_id)
+        return self._report
+
+    # --- of all -----------------------------------------------------------------------------------------------------
+
+    def _check_fences(self) -> None:
+        """A fencing token is given once."""
+        given: dict[tuple[str, int], Delivery] = {}
+        for delivery in self._history.deliveries:
+            other = given.setdefault((delivery.group, delivery.fence), delivery)
+            if other is not delivery:
+                self._violation("two holders", [other, delivery])
+
+    def _check_ids(self) -> None:
+        """Repeated requests add nothing."""
+        ids: dict[str, Delivery] = {}
+        for delivery in self._history.deliveries:
+            other = ids.setdefault(delivery.key, delivery)
+            if other.event_id != delivery.event_id:
+                self._violation("stored twice", [other, delivery])
+
+    def _check_kept(self, event: Dispatched, event_id: str) -> None:
+        """An accepted event is acked or still there, in every group."""
+        left = {one.group for one in self._history.left if one.event_id == event_id}
+        for group in self._history.groups:
+            chain = self._chains.get((group, event_id), [])
+            if group not in left and not any(map(self._may_be_acked, chain)):
+                self._violation("lost", chain, f"{event} in {group}")
+
+    def _may_be_acked(self, delivery: Delivery) -> bool:
+        acks = (one for one in self._explanations.settles(delivery) if one.verb == ACK)
+        return any(one.outcome in (DONE, UNKNOWN) for one in acks)
+
+    # --- of one event in one group ----------------------------------------------------------------------------------
+
+    def _check_chain(self, event: Dispatched, chain: list[Delivery]) -> None:
+        for delivery in chain:
+            if delivery.granted < delivery.due or min(delivery.granted, delivery.came) < event.began + event.delay:
+                self._violation("early", chain, f"{event}")
+        self._check_wait(chain, chain[0], None)
+        for before, again in pairwise(chain):
+            self._check_redelivery(before, again, chain)
+
+    def _check_redelivery(self, before: Delivery, again: Delivery, chain: list[Delivery]) -> None:
+        settles = self._explanations.settles(before)
+        if any(map(is_final, settles)):
+            self._violation("undead", chain)
+        if any(one.outcome == DONE and one.began > again.came for one in settles):
+            self._violation("two holders", chain)
+        if any(_asked_for_later(one, again) for one in settles):
+            self._violation("early", chain)
+        cause = self._explanations.cause(before, again)
+        if cause is None:
+            self._violation("unexplained", chain)
+        else:
+            self._report.duplicates[cause.name] += 1
+            self._check_wait(chain, again, cause)
+
+    def _check_wait(self, chain: list[Delivery], delivery: Delivery, cause: Cause | None) -> None:
+        """From when it could have been delivered, outages left out."""
+        since = delivery.due if cause is None else max(delivery.due, cause.since)
+        waited, report = delivery.came - since, self._report
+        disturbed = overlap(self._outages, since, delivery.came)
+        if cause is not None:
+            report.slowest[cause.name] = max(report.slowest[cause.name], waited)
+        elif not disturbed and not overlap(self._outages, since - CALM, since):
+            report.slowest_calm = max(report.slowest_calm, waited)
+        if waited - disturbed > LATE:
+            self._violation("late", chain, f"waited {waited / SECOND:.1f} s")
+
+    def _violation(self, kind: str, chain: list[Delivery], note: str = "") -> None:
+        story = [note, *(f"{one}: {self._explanations.settles(one)}" for one in chain)]
+        self._report.violations.append(Violation(kind, "\n  ".join(story)))
+
+
+def _asked_for_later(settle: Settle, again: Delivery) -> bool:
+    """A nack that went through, as its error tells, asked for a later time."""
+    if settle.delay is None or not settle.error or settle.error != again.last_error:
+        return False
+    return again.granted < settle.began + settle.delay

@@ -1,0 +1,165 @@
+"""The faults, and a course of them from a seed: the same seed, the same course."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from fault.journal import now_us
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from random import Random
+
+    from fault.bus import Bus
+
+    Fault = Callable[[Bus, Random], None]
+
+STALL_S = 0.7
+"""The host took the processors away from all of us for so long."""
+
+
+def kill_server(bus: Bus, random: Random) -> None:
+    """SIGKILL; it comes back under its address."""
+    number = random.randrange(len(bus.servers))
+    with bus.outage("kill", f"server:{number}"):
+        bus.servers[number].kill()
+        time.sleep(random.uniform(0.0, 4.0))
+        bus.restart_server(number)
+
+
+def drain_server(bus: Bus, random: Random) -> None:
+    """SIGTERM, as in a rolling update."""
+    number = random.randrange(len(bus.servers))
+    with bus.outage("drain", f"server:{number}"):
+        assert bus.servers[number].terminate() == 0, bus.logs_of_servers()
+        bus.restart_server(number)
+
+
+def pause_server(bus: Bus, random: Random) -> None:
+    """Stopped, for shorter or longer than the others take to think it dead."""
+    number = random.randrange(len(bus.servers))
+    with bus.outage("pause", f"server:{number}"), bus.paused(bus.servers[number].process):
+        time.sleep(random.choice((0.5, 1.5, 5.0)) * random.uniform(0.8, 1.2))
+
+
+def kill_worker(bus: Bus, random: Random) -> None:
+    """SIGKILL; another takes its place."""
+    place = random.choice(bus.workers)
+    with bus.outage("kill", f"worker:{place.name}"):
+        place.kill()
+        place.replace()
+
+
+def pause_worker(bus: Bus, random: Random) -> None:
+    """Stopped, for shorter or longer than its lease."""
+    place = random.choice(bus.workers)
+    with bus.outage("pause", f"worker:{place.name}"), bus.paused(place.process):
+        time.sleep(random.choice((1.0, 8.0)) * random.uniform(0.8, 1.2))
+
+
+def kill_producer(bus: Bus, random: Random) -> None:
+    """SIGKILL; another takes its place."""
+    place = random.choice(bus.producers)
+    with bus.outage("kill", f"producer:{place.name}"):
+        place.kill()
+        place.replace()
+
+
+def kill_redis(bus: Bus, random: Random) -> None:
+    """SIGKILL; it comes back with what it had on disk."""
+    with bus.outage("kill", "redis"):
+        bus.redis.kill()
+        time.sleep(random.choice((0.0, 1.0, 4.0)))
+        bus.redis.restart()
+
+
+def pause_redis(bus: Bus, random: Random) -> None:
+    """Stopped, for shorter or longer than a replica may be silent."""
+    with bus.outage("pause", "redis"), bus.paused(bus.redis.process):
+        time.sleep(random.choice((0.3, 1.5, 4.0)) * random.uniform(0.8, 1.2))
+
+
+def cut_link(bus: Bus, random: Random) -> None:
+    """The connections of a server to Redis are reset, several times."""
+    number = random.randrange(len(bus.servers))
+    with bus.outage("cut", f"link:{number}"):
+        for _ in range(random.randint(1, 5)):
+            bus.links.cut(number)
+            time.sleep(random.uniform(0.0, 0.2))
+
+
+def stall_link(bus: Bus, random: Random) -> None:
+    """Nothing comes through between a server and Redis, nor back; then everything does, or the connections are cut."""
+    number = random.randrange(len(bus.servers))
+    with bus.outage("stall", f"link:{number}"):
+        bus.links.stall(number)
+        time.sleep(random.choice((0.5, 1.5, 6.0)) * random.uniform(0.8, 1.2))
+        if random.random() < 0.5:
+            bus.links.cut(number)
+        bus.links.flow(number)
+
+
+def delay_link(bus: Bus, random: Random) -> None:
+    """A server is far away from Redis."""
+    number = random.randrange(len(bus.servers))
+    with bus.outage("delay", f"link:{number}"):
+        bus.links.delay(number, random.uniform(0.01, 0.1))
+        time.sleep(random.uniform(1.0, 4.0))
+        bus.links.delay(number, 0)
+
+
+ALONE: tuple[Fault, ...] = (kill_redis, pause_redis)
+OTHERS: tuple[Fault, ...] = (
+    kill_server,
+    drain_server,
+    pause_server,
+    kill_worker,
+    pause_worker,
+    kill_producer,
+    cut_link,
+    stall_link,
+    delay_link,
+)
+
+
+def course(random: Random) -> Iterator[Fault]:
+    """All faults again and again, each time in another order; ends never."""
+    while True:
+        faults = [*ALONE, *OTHERS]
+        random.shuffle(faults)
+        yield from faults
+
+
+def run_faults(bus: Bus, random: Random, until: float) -> None:
+    """One fault after the other, with little rest, until ``time.monotonic()`` is that."""
+    with host_watched(bus):
+        for fault in course(random):
+            if time.monotonic() > until:
+                return
+            fault(bus, random)
+            time.sleep(random.choice((0.1, 1.0, 2.5)))
+
+
+@contextmanager
+def host_watched(bus: Bus) -> Iterator[None]:
+    """Notes as outages the times at which nothing on this host got a processor."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        before = now_us()
+        while not ended.wait(0.1):
+            now = now_us()
+            if now - before > (0.1 + STALL_S) * 1_000_000:
+                bus.journal.write("outage", what="stall", target="host", began=before, ended=now)
+            before = now
+
+    thread = threading.Thread(target=watch, name="host watch")
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

@@ -1,0 +1,202 @@
+"""What happened in a fault test, put together from the journals of its processes. All times are in microseconds."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from fault.journal import read_journal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from fault.journal import Line
+
+DONE, UNKNOWN = "done", "unknown"
+"""How a settle went, beside the reasons of lease failures: carried out for sure; nobody knows."""
+
+ACK, NACK, EXTEND = "ack", "nack", "extend"
+
+
+@dataclass(slots=True)
+class Dispatched:
+    """An event as its producer knows it.
+
+    Attributes:
+        key: in its payload; the producer's own.
+        began: when the first call that carried it began.
+        event_id: what Dispatch answered; None: the event was not accepted, or the answer was lost.
+    """
+
+    key: str
+    began: int
+    delay: int = 0
+    event_id: str | None = None
+
+
+@dataclass(slots=True)
+class Delivery:
+    """One hand-over, as the worker got it.
+
+    Attributes:
+        worker: the process; a new one has a new name.
+        granted: when the engine gave the lease, by Redis's clock.
+        came: when the worker had it.
+        expires: when the lease runs out, unless it is extended.
+        due: as the engine says.
+    """
+
+    group: str
+    worker: str
+    key: str
+    event_id: str
+    fence: int
+    granted: int
+    came: int
+    expires: int
+    due: int = 0
+    attempt: int = 1
+    last_error: str = ""
+
+
+@dataclass(slots=True)
+class Settle:
+    """One try of an ack, a nack or an extension of one lease.
+
+    Attributes:
+        outcome: DONE, UNKNOWN, or the reason of the failure.
+        lease: for how long it was extended.
+        error: of a nack.
+        delay: that a nack asked for; None: the backoff.
+        final: the nack was to make a dead letter of the event.
+    """
+
+    group: str
+    verb: str
+    fence: int
+    began: int
+    outcome: str = UNKNOWN
+    lease: int = 0
+    error: str = ""
+    delay: int | None = None
+    final: bool = False
+
+
+@dataclass(slots=True)
+class Stream:
+    """One Subscribe of a worker; `ended` is None when the worker was killed before it ended."""
+
+    worker: str
+    server: str
+    began: int
+    ended: int | None = None
+
+
+@dataclass(slots=True)
+class Outage:
+    """A process or a link did not work, or not well, for a time.
+
+    Attributes:
+        what: the fault.
+        target: "server:0", "link:0" (between server 0 and Redis), "redis", "worker:NAME", "producer:NAME", "host".
+    """
+
+    what: str
+    target: str
+    began: int
+    ended: int
+
+
+@dataclass(slots=True)
+class Left:
+    """An event that the bus still holds at the end."""
+
+    group: str
+    event_id: str
+    state: str
+
+
+@dataclass(slots=True)
+class History:
+    """All of it."""
+
+    groups: list[str] = field(default_factory=list)
+    dispatched: list[Dispatched] = field(default_factory=list)
+    deliveries: list[Delivery] = field(default_factory=list)
+    settles: list[Settle] = field(default_factory=list)
+    streams: list[Stream] = field(default_factory=list)
+    outages: list[Outage] = field(default_factory=list)
+    left: list[Left] = field(default_factory=list)
+    handled: int = 0
+
+
+def read_history(directory: Path) -> History:
+    """The journals of all processes in a directory."""
+    history = History()
+    for path in sorted(directory.glob("*.jsonl")):
+        lines = list(read_journal(path))
+        if path.stem.startswith("producer"):
+            read_producer(lines, history)
+        elif path.stem.startswith("worker"):
+            read_worker(path.stem, lines, history)
+        else:
+            read_conductor(lines, history)
+    return history
+
+
+def read_producer(lines: Iterable[Line], history: History) -> None:
+    """`dispatch` lines with the events of a request, `accepted` ones with their ids."""
+    requests: dict[str, list[Dispatched]] = {}
+    for line in lines:
+        if line["kind"] == "dispatch":
+            events = [Dispatched(event["key"], line["at"], event["delay"]) for event in line["events"]]
+            requests[line["request"]] = events
+            history.dispatched += events
+        elif line["kind"] == "accepted":
+            for event, event_id in zip(requests[line["request"]], line["ids"], strict=True):
+                event.event_id = event_id
+
+
+def read_worker(worker: str, lines: Iterable[Line], history: History) -> None:
+    """`worker`, then `stream`, `stream_end`, `delivery`, `call`, `answer` and `handled` lines."""
+    group = ""
+    streams: dict[int, Stream] = {}
+    calls: dict[int, list[Settle]] = defaultdict(list)
+    for line in lines:
+        match line["kind"]:
+            case "worker":
+                group = line["group"]
+            case "stream":
+                streams[line["stream"]] = Stream(worker, line["server"], line["at"])
+            case "stream_end":
+                streams[line["stream"]].ended = line["at"]
+            case "delivery":
+                history.deliveries.append(_delivery(group, worker, line))
+            case "call":
+                calls[line["call"]] = [Settle(group, line["verb"], began=line["at"], **one) for one in line["leases"]]
+            case "answer":
+                for settle in calls[line["call"]]:
+                    settle.outcome = line["failed"].get(str(settle.fence), DONE)
+            case "handled":
+                history.handled += 1
+    history.streams += streams.values()
+    history.settles += [settle for settles in calls.values() for settle in settles]
+
+
+def read_conductor(lines: Iterable[Line], history: History) -> None:
+    """`groups`, then `outage` and `left` lines."""
+    for line in lines:
+        match line["kind"]:
+            case "groups":
+                history.groups = line["groups"]
+            case "outage":
+                history.outages.append(Outage(line["what"], line["target"], line["began"], line["ended"]))
+            case "left":
+                history.left.append(Left(line["group"], line["event_id"], line["state"]))
+
+
+def _delivery(group: str, worker: str, line: Line) -> Delivery:
+    fields = ("key", "event_id", "fence", "granted", "expires", "due", "attempt", "last_error")
+    return Delivery(group, worker, came=line["at"], **{name: line[name] for name in fields})

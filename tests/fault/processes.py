@@ -1,0 +1,72 @@
+"""Producers and workers as processes of their own: each is ended, paused and replaced by its process id."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+END_TIMEOUT_S = 40
+TESTS = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Program:
+    """What runs in a place, again and again.
+
+    Attributes:
+        name: of the place; the processes in it are numbered, and so are their journals.
+        arguments: behind the journal's path.
+    """
+
+    name: str
+    module: str
+    arguments: tuple[str, ...]
+
+
+class Place:
+    """One process after the other, each with a journal of its own."""
+
+    def __init__(self, directory: Path, program: Program) -> None:
+        self._directory = directory
+        self._program = program
+        self._number = 0
+        self.process = self._start()
+
+    @property
+    def name(self) -> str:
+        """Of the process that runs now, and of its journal."""
+        return f"{self._program.name}-{self._number}"
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.process.kill()
+        self.process.wait(END_TIMEOUT_S)
+
+    def replace(self) -> None:
+        """A new process in place of one that was killed."""
+        self._number += 1
+        self.process = self._start()
+
+    def terminate(self) -> int:
+        """SIGTERM, and wait for the end; the exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(END_TIMEOUT_S)
+
+    def close(self) -> None:
+        """Make sure that it is gone."""
+        if self.process.poll() is None:
+            self.kill()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        journal = self._directory / f"{self.name}.jsonl"
+        with (self._directory / f"{self.name}.log").open("wb") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", self._program.module, str(journal), *self._program.arguments],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "PYTHONPATH": str(TESTS)},
+            )

@@ -1,0 +1,88 @@
+"""Producers and workers under load while servers, workers, Redis and the links between them fail.
+
+``make chaos`` runs it for longer, and with another seed each time.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from random import Random
+from typing import TYPE_CHECKING
+
+import pytest
+import redis
+from fault.bus import DRAIN_TIMEOUT_S, LEASES_S, Bus
+from fault.checker import check
+from fault.faults import run_faults
+from fault.history import read_history
+from fault.worker import TOPIC
+from support.wire import figure
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fault.checker import Report
+    from fault.history import History
+
+MINUTES = float(os.environ.get("CHAOS_MINUTES", "0.7"))
+SEED = os.environ.get("CHAOS_SEED", "1")
+LEAST_EVENTS = 500
+"""A run with fewer shows nothing."""
+SERVERS = int(os.environ.get("CHAOS_SERVERS", "2"))
+
+
+@pytest.mark.timeout(MINUTES * 60 + 2 * DRAIN_TIMEOUT_S + 120)
+def test_no_accepted_event_is_lost_early_or_with_two_holders(tmp_path: Path) -> None:
+    figure(f"seed {SEED} (CHAOS_SEED), {MINUTES:g} minutes, {SERVERS} servers, journals in {tmp_path}")
+    with Bus(tmp_path, SEED, SERVERS) as bus:
+        run_faults(bus, Random(SEED), time.monotonic() + MINUTES * 60)
+        bus.finish()
+        left_in_redis = remains(bus.redis.url)
+        logs = bus.logs_of_servers()
+    history = read_history(tmp_path)
+    report = check(history)
+    print_figures(history, report)
+
+    assert len(history.deliveries) > len(history.dispatched) > LEAST_EVENTS
+    assert report.violations == [], "\n".join(f"{one.kind}: {one.story}" for one in report.violations[:10])
+    assert "unexpected error" not in logs
+    assert left_in_redis == {**dict.fromkeys(left_in_redis, 0), "events": dead_events(history)}
+
+
+def remains(url: str) -> dict[str, int]:
+    """What Redis still holds of the topic, when all workers have left."""
+    prefix = f"duebus:{{{TOPIC}}}:"
+    with redis.Redis.from_url(url) as client:
+        found = {"events": client.hlen(f"{prefix}events")}
+        for group in LEASES_S:
+            of_group = f"{prefix}group:{group}:"
+            found |= {f"{group} {name}": client.zcard(of_group + name) for name in ("waiting", "leased")}
+            found |= {f"{group} {name}": client.hlen(of_group + name) for name in ("in_flight", "sessions")}
+            # A dead letter has a record.
+            found[f"{group} records"] = client.hlen(of_group + "records") - client.zcard(of_group + "dead")
+    return found
+
+
+def dead_events(history: History) -> int:
+    """Those that are dead in some group."""
+    return len({left.event_id for left in history.left if left.state == "dead"})
+
+
+def print_figures(history: History, report: Report) -> None:
+    """What was done, and what came of it."""
+    accepted = sum(event.event_id is not None for event in history.dispatched)
+    faults = Counter(f"{one.what} {one.target.split(':')[0]}" for one in history.outages)
+    figure(f"events: {accepted} accepted of {len(history.dispatched)}, {len(history.left)} copies left (dead letters)")
+    figure(f"deliveries: {len(history.deliveries)}, {history.handled} handled to the end")
+    figure(f"faults: {sum(faults.values())} ({_listed(faults)})")
+    figure(f"delivered again: {sum(report.duplicates.values())} ({_listed(report.duplicates)})")
+    slowest = ", ".join(f"{cause} {us / 1e6:.2f} s" for cause, us in report.slowest.most_common())
+    figure(f"slowest redelivery, outages and retry delays included: {slowest}")
+    figure(f"slowest delivery of a due event while all worked: {report.slowest_calm / 1e6:.3f} s")
+    figure(f"violations: {_listed(Counter(one.kind for one in report.violations)) or 'none'}")
+
+
+def _listed(counts: Counter[str]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.most_common())
