@@ -1,9 +1,9 @@
 """Items ordered by time: the first is at hand, and any can be removed from the middle.
 
 It does the work of a heap in which each item knows its place. In CPython a list of short sorted blocks does that work
-faster than a binary heap written in Python (``bisect`` and ``list.insert`` run in C; see ``tests/bench/due_index.py``)
-and it can also be read in order from anywhere, which pages of a listing need. The layout is that of
-``sortedcontainers.SortedList``, cut down to what the engine uses.
+faster than a binary heap written in Python (``bisect`` and ``list.insert`` run in C), and it can also be read in order
+from anywhere, which pages of a listing need. The layout is that of ``sortedcontainers.SortedList``, cut down to what the
+engine uses.
 """
 
 from __future__ import annotations
