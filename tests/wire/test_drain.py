@@ -78,7 +78,7 @@ async def test_a_server_that_holds_no_lease_ends_at_once_with_status_0(
         await asyncio.wait_for(stopping, PATIENCE_S)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", [stop_by_rpc, stop_by_sigterm])
 async def test_while_draining_settles_are_taken_and_nothing_new_is(
     start_server: Callable[..., ServerProcess], topic: str, way: Any
 ) -> None:

@@ -74,7 +74,6 @@ def test_an_address_that_is_not_ours_is_one_line() -> None:
     ("flags", "environment", "words"),
     [
         (["--lease", "soon"], {}, "duebus: lease: 'soon' is not a duration"),
-        (["--processes", "2"], {}, "duebus: processes: the local engine lives in one process"),
         ([], {"DUEBUS_MAX_QUEUED": "-1"}, "duebus: max_queued: "),
     ],
 )
