@@ -2,8 +2,8 @@
 
 It does the work of a heap in which each item knows its place. In CPython a list of short sorted blocks does that work
 faster than a binary heap written in Python (``bisect`` and ``list.insert`` run in C), and it can also be read in order
-from anywhere, which pages of a listing need. The layout is that of ``sortedcontainers.SortedList``, cut down to what the
-engine uses.
+from anywhere, which pages of a listing need. The layout is that of ``sortedcontainers.SortedList``, cut down to what
+the engine uses.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The verbs of the local engine. Each is one synchronous step on the event loop, and so atomic; a sweep is one a topic."""
+"""The verbs of the local engine. Each is one synchronous step on the event loop, so atomic; a sweep is one a topic."""
 
 from __future__ import annotations
 
