@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.redis_bus import RedisBus, Replica, redis_bus
@@ -22,8 +22,8 @@ def start_redis() -> Iterator[Callable[..., RedisServer]]:
     """Starts redis-servers of the test's own: ``start_redis("--maxmemory", "4mb")``. They end with the test."""
     started: list[RedisServer] = []
 
-    def start(*options: str, port: int | None = None) -> RedisServer:
-        server = RedisServer(*options, port=port)
+    def start(*options: str, **settings: Any) -> RedisServer:
+        server = RedisServer(*options, **settings)
         started.append(server)
         return server
 

@@ -60,6 +60,7 @@ class RedisBus:
 
     Attributes:
         raw: a client that reads and writes what it likes.
+        make_options: what every replica is made with.
         now_us: the bus's clock where it is frozen; None where Redis's TIME counts.
     """
 
@@ -67,6 +68,7 @@ class RedisBus:
         self.url = url
         self.namespace = unique_name("bus")
         self.now_us = START_US if frozen else None
+        self.make_options: dict[str, Any] = {}
         self._config = config or TopicConfig()
         self.raw: Any = redis.Redis.from_url(url)
         self._started: list[Replica] = []
@@ -74,9 +76,11 @@ class RedisBus:
     def make(self, clock: Clock | None = None, config: TopicConfig | None = None, **options: Any) -> RedisEngine:
         """An engine of this bus, not started; options as ``make_redis_engine`` takes them."""
         frozen: Callable[[], int] | None = None if self.now_us is None else lambda: self.now_us or 0
-        url = options.pop("url", self.url)
+        options = {**self.make_options, **options}
         settings = config or self._config
-        return make_redis_engine(url, self.namespace, clock or SystemClock(), settings, frozen_now=frozen, **options)
+        return make_redis_engine(
+            self.url, self.namespace, clock or SystemClock(), settings, frozen_now=frozen, **options
+        )
 
     async def replica(self, clock: Clock | None = None, config: TopicConfig | None = None, **options: Any) -> Replica:
         """A replica that serves; it ends with the bus."""

@@ -21,11 +21,12 @@ class RedisServer:
         url: for clients.
     """
 
-    def __init__(self, *options: str, port: int | None = None) -> None:
+    def __init__(self, *options: str, port: int | None = None, password: str | None = None) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="duebus-redis-"))
         self.port = port or _free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._options = options
+        self._password = password
         self.process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
@@ -39,7 +40,7 @@ class RedisServer:
         return process
 
     def _wait_until_it_answers(self, process: subprocess.Popen[bytes]) -> None:
-        client = redis.Redis.from_url(self.url)
+        client = redis.Redis.from_url(self.url, password=self._password)
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline and process.poll() is None:
             try:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
-from duebus_server.engine.redis.connection import Connection, Credentials, RedisUrlError
+from duebus_server.engine.redis.connection import Connection, Credentials
 from duebus_server.engine.redis.engine import RedisEngine
 from duebus_server.engine.redis.keys import Keys
 from duebus_server.engine.redis.locks import Locks
 from duebus_server.engine.redis.presence import Presence
 from duebus_server.engine.redis.runner import Runner
+from duebus_server.engine.redis.url import RedisUrlError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

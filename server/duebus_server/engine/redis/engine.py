@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+import structlog
 
 from duebus_server.domain.errors import DispatcherNotWorking, DueBusError, DuplicateInitialized, NotFound
 from duebus_server.domain.model import (
@@ -25,12 +28,14 @@ from duebus_server.engine.redis.sweeping import Sweeping
 from duebus_server.engine.redis.views import Views
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from duebus_server.domain.views import EventInfo, EventPage, EventQuery, TopicConfig, TopicInfo
     from duebus_server.engine.base import Watcher
     from duebus_server.engine.redis.presence import Presence
     from duebus_server.engine.redis.runner import Runner
+
+log = structlog.get_logger()
 
 DISPATCH, LEASE, ACK, NACK, EXTEND, SHORTEN, EXPIRE, RECLAIM, JOIN, LEAVE, ADOPT, NEXT_DUE = map(
     Script,
@@ -89,9 +94,14 @@ class RedisEngine:
         """Be ready to work."""
         if self._started:
             raise DuplicateInitialized("engine redis is started already", metadata={"engine": self.name})
-        await self._runner.check_server()
-        self._secret = await self._runner.secret()
-        await self._presence.start(self)
+        try:
+            await self._runner.check_server()
+            self._secret = await self._runner.secret()
+            await self._presence.start(self)
+        except BaseException:
+            await self._presence.abandon()
+            await self._runner.connection.close()
+            raise
         self._started = True
 
     async def stop(self) -> None:
@@ -183,13 +193,14 @@ class RedisEngine:
         for session in [session for session in self._sessions if session.has_left]:
             await self._pay(session)
         for topic, group in self._expiries.due(self.now_us()):
-            max_retries = self._defaults.retry_policy.max_retries
-            now, ended, next_expiry, due = await self._run(EXPIRE, topic, group, max_retries)
-            self._heard(now, ended)
-            self._tell_due(topic, group, due)
-            self._expiries.looked(topic, group, None if int(next_expiry) < 0 else int(next_expiry))
-        for topic, group in await self._sweeping.look(self._sessions.groups()):
+            with self._bad_group(topic, group):
+                await self._expire(topic, group)
+        found = await self._sweeping.look(self._sessions)
+        for topic, group in found.leasable:
             self._tell_due(topic, group, self.now_us())
+        for session in found.unsure:
+            with self._bad_group(session.topic, session.group):
+                self.heard_ended(session.name, await self._sweeping.lost(session))
         await self._sweeping.purge()
 
     async def next_due(self, topic: str, group: str) -> int | None:
@@ -323,6 +334,22 @@ class RedisEngine:
         self._heard(now, ended)
         self._tell_due(topic, group, due)
         return [_FAILURES.get(result) for result in results]
+
+    async def _expire(self, topic: str, group: str) -> None:
+        now, ended, next_expiry, due = await self._run(EXPIRE, topic, group, self._defaults.retry_policy.max_retries)
+        self._heard(now, ended)
+        self._tell_due(topic, group, due)
+        self._expiries.looked(topic, group, None if int(next_expiry) < 0 else int(next_expiry))
+
+    @contextmanager
+    def _bad_group(self, topic: str, group: str) -> Iterator[None]:
+        """A group that Redis can't work on is no reason to pass over the others; a Redis that is away is."""
+        try:
+            yield
+        except DispatcherNotWorking as error:
+            if is_lost(error.__cause__):
+                raise
+            log.warning("group passed over", topic=topic, group=group, error=str(error))
 
     async def _pay(self, session: LocalSession) -> None:
         """What a session that is over owes to Redis; should this fail, the next sweep tries again."""

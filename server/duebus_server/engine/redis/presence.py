@@ -10,12 +10,13 @@ from redis.exceptions import RedisError
 
 from duebus_server.domain.clock import SECOND
 from duebus_server.domain.errors import DispatcherNotWorking
-from duebus_server.engine.redis.connection import LISTENER_PING_S
 from duebus_server.engine.redis.errors import as_domain_errors
 from duebus_server.engine.redis.scripts import Script
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from redis.asyncio.client import PubSub
 
     from duebus_server.engine.redis.locks import Locks
     from duebus_server.engine.redis.runner import Runner
@@ -32,6 +33,9 @@ BURIAL_US = 10 * SECOND
 """How long one replica has to look after a dead one before another tries."""
 
 RECONNECT_S = 0.2
+
+SILENCE_S = 5.0
+"""A listener that has heard nothing for so long asks whether Redis is there still."""
 
 
 class Hears(Protocol):
@@ -62,26 +66,34 @@ class Presence:
         Raises:
             DispatcherNotWorking: Redis is away, or refuses.
         """
-        await self._beat(hears)
         self._stopping = False
-        listening = asyncio.Event()
+        await self._beat(hears)
+        listening: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._tasks = [
             asyncio.create_task(self._live(hears), name="replica heartbeat"),
             asyncio.create_task(self._listen(hears, listening), name="replica listener"),
         ]
-        await listening.wait()
+        with as_domain_errors(""):
+            await listening
 
     async def stop(self) -> None:
         """Go in an orderly way: the others need not wait for the lapse."""
+        await self._end_tasks()
+        try:
+            await self._bury(self._runner.replica)
+        except DispatcherNotWorking as error:
+            log.warning("left without saying so", error=str(error))
+
+    async def abandon(self) -> None:
+        """Let go of what `start` has begun, should it have failed."""
+        await self._end_tasks()
+
+    async def _end_tasks(self) -> None:
         # The client may turn a cancellation that comes with an answer into something else: the flag is sure.
         self._stopping = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        try:
-            await self._bury(self._runner.replica)
-        except DispatcherNotWorking as error:
-            log.warning("left without saying so", error=str(error))
 
     async def has_sessions_in(self, topic: str, group: str) -> None:
         """Note the group, so that the others find the leases of this replica's sessions should it die.
@@ -130,7 +142,7 @@ class Presence:
 
     # --- word from the others ---------------------------------------------------------------------------------------
 
-    async def _listen(self, hears: Hears, listening: asyncio.Event) -> None:
+    async def _listen(self, hears: Hears, listening: asyncio.Future[None]) -> None:
         """Listen for ever; after each new connection look again, for what was said meanwhile is lost."""
         while not self._stopping:
             client = self._runner.connection.listener()
@@ -138,28 +150,55 @@ class Presence:
                 async with client.pubsub() as pubsub:
                     channels = (self._runner.keys.wake_channel, self._runner.keys.replica_channel(self._runner.replica))
                     await pubsub.subscribe(*channels)
-                    while not self._stopping:
-                        message = await pubsub.get_message(timeout=LISTENER_PING_S)
-                        self._handle(message, hears, listening)
+                    await self._hear(pubsub, hears, listening)
             except (RedisError, OSError) as error:
+                if not listening.done():
+                    listening.set_exception(error)
+                    return
                 log.warning("the listener lost Redis", error=str(error))
                 await asyncio.sleep(RECONNECT_S)
             finally:
                 await client.aclose()
 
-    def _handle(self, message: dict[str, Any] | None, hears: Hears, listening: asyncio.Event) -> None:
-        if message is None:
-            return
-        if message["type"] == "subscribe":
-            if message["data"] == 2:  # noqa: PLR2004  # both channels
-                listening.set()
-                hears.look_again()
-            return
-        parts = message["data"].split(b"\0")
-        if message["channel"].decode() == self._runner.keys.wake_channel:
-            replica, topic, group, at_us = parts
+    async def _hear(self, pubsub: PubSub, hears: Hears, listening: asyncio.Future[None]) -> None:
+        """Pass on what comes.
+
+        Raises:
+            ConnectionError: Redis says nothing at all, although it was asked to.
+        """
+        asked = False
+        while not self._stopping:
+            message = await pubsub.get_message(timeout=SILENCE_S)
+            if message is not None:
+                asked = False
+                self._handle(message, hears, listening)
+            elif asked:
+                raise ConnectionError("the connection is dead")
+            else:
+                asked = True
+                await pubsub.ping()
+
+    def _handle(self, message: dict[str, Any], hears: Hears, listening: asyncio.Future[None]) -> None:
+        if message["type"] == "subscribe" and message["data"] == 2:  # noqa: PLR2004  # both channels
+            if not listening.done():
+                listening.set_result(None)
+            hears.look_again()
+        if message["type"] == "message":
+            try:
+                self._pass_on(message["channel"].decode(), message["data"], hears)
+            except ValueError:
+                log.warning("word that no replica says was passed over", channel=message["channel"].decode())
+
+    def _pass_on(self, channel: str, data: bytes, hears: Hears) -> None:
+        """What another replica said.
+
+        Raises:
+            ValueError: it was not one of ours.
+        """
+        if channel == self._runner.keys.wake_channel:
+            replica, topic, group, at_us = data.split(b"\0")
             if replica.decode() != self._runner.replica:  # what this one did itself, it knows from the answer
                 hears.heard_due(topic.decode(), group.decode(), int(at_us))
         else:
-            session, tokens = parts
+            session, tokens = data.split(b"\0")
             hears.heard_ended(session.decode(), [int(token) for token in tokens.split(b",")])

@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from duebus_server.domain.clock import SECOND
 from duebus_server.engine.redis.errors import as_domain_errors
+from duebus_server.engine.redis.leasing import pairs
 from duebus_server.engine.redis.scripts import Script
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
     from duebus_server.domain.views import TopicConfig
     from duebus_server.engine.redis.runner import Runner
+    from duebus_server.engine.redis.subscribers import LocalSession
 
-PEEK, PURGE = map(Script, ("peek", "purge"))
+PEEK, HELD, PURGE = map(Script, ("peek", "held", "purge"))
+
+Group = tuple[str, str]
+"""Topic and group."""
 
 STALE_US = 3 * SECOND
 """A backlog that was counted longer ago is counted again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a look has found.
+
+    Attributes:
+        leasable: groups that have something to lease now.
+        unsure: sessions that hold another number of leases than they know of; word of an end may have been lost.
+    """
+
+    leasable: list[Group]
+    unsure: list[LocalSession]
 
 
 class Sweeping:
@@ -30,23 +49,39 @@ class Sweeping:
         self._counted_us = 0
         self._next_purge_us = 0
 
-    async def look(self, groups: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-        """Which of the groups have something to lease now.
+    async def look(self, sessions: Iterable[LocalSession]) -> Found:
+        """What there is to do in the groups of these sessions.
 
         Raises:
             DispatcherNotWorking: Redis is away, or refuses.
         """
-        looked_into = list(groups)
-        if not looked_into:
-            return []
-        runner = self._runner
-        if runner.connection.is_cluster:  # the groups are on different nodes
-            found = [value for topic, group in looked_into for value in await self._peek([(topic, group)])]
-        else:
-            found = await self._peek(looked_into)
-        self._backlogs = dict(zip(looked_into, found[1::2], strict=True))
-        self._counted_us = runner.now_us()
-        return [group for group, leasable in zip(looked_into, found[::2], strict=True) if leasable]
+        by_group: dict[Group, list[LocalSession]] = {}
+        for session in sessions:
+            holders = by_group.setdefault((session.topic, session.group), [])
+            if session.held:
+                holders.append(session)
+        found = Found([], [])
+        backlogs = {}
+        for groups in self._at_once(by_group):
+            answer = iter(await self._peek(groups, by_group))
+            for group in groups:
+                leasable, backlogs[group] = next(answer), next(answer)
+                if leasable:
+                    found.leasable.append(group)
+                found.unsure.extend(one for one in by_group[group] if next(answer) != len(one.held))
+        self._backlogs = backlogs
+        self._counted_us = self._runner.now_us()
+        return found
+
+    async def lost(self, session: LocalSession) -> list[int]:
+        """Fencing tokens of leases that a session believes to hold, and does not.
+
+        Raises:
+            DispatcherNotWorking: Redis is away, or refuses.
+        """
+        leases = session.leases()
+        results = await self._runner.run(HELD, session.topic, session.group, *pairs(leases))
+        return [lease.fencing_token for lease, result in zip(leases, results, strict=True) if result < 0]
 
     def backlog(self, topic: str, group: str) -> int | None:
         """How many events were ready at the last look, unless that was too long ago."""
@@ -71,9 +106,17 @@ class Sweeping:
         # What dies from now on is not to be purged before a retention has passed.
         self._next_purge_us = min([died_us for died_us in oldest if died_us >= 0], default=now_us) + retention_us
 
-    async def _peek(self, groups: list[tuple[str, str]]) -> list[int]:
-        keys = self._runner.keys
-        flat = [part for topic, group in groups for part in (keys.topic_prefix(topic), group)]
-        first_topic = groups[0][0]
-        found: list[int] = await self._runner.run(PEEK, first_topic, *flat)
+    def _at_once(self, groups: Iterable[Group]) -> Iterable[list[Group]]:
+        """Groups that one command can look into: on a cluster they are on different nodes."""
+        listed = list(groups)
+        if self._runner.connection.is_cluster:
+            return [[group] for group in listed]
+        return [listed] if listed else []
+
+    async def _peek(self, groups: list[Group], holders: Mapping[Group, Sequence[LocalSession]]) -> list[int]:
+        flat: list[str | int] = []
+        for topic, group in groups:
+            names = [session.name for session in holders[topic, group]]
+            flat += (self._runner.keys.topic_prefix(topic), group, len(names), *names)
+        found: list[int] = await self._runner.run(PEEK, groups[0][0], *flat)
         return found

@@ -119,9 +119,9 @@ if count > 0 then
 end
 
 local due_next = next_due(group)
-if count == 0 and left == 0 and buried == 0 then
-  -- Another session may be waiting for longer than this one knows of; see `wake`.
-  local wake_at = tonumber(redis.call('HGET', own_key, 'wake_at') or 0)
-  redis.call('HSET', own_key, 'wake_at', whole(math.max(wake_at, due_next)))
+-- The sessions of this replica know of `due_next` now; others may be waiting for longer, see `wake`.
+local wake_at = redis.call('HGET', own_key, 'wake_at')
+if due_next > tonumber(wake_at or 0) then
+  redis.call('HSET', own_key, 'wake_at', whole(due_next))
 end
 return { whole(now), buried > 0 and whole(now) or answer_time(due_next), left, first_fence, told, taken }

@@ -1,17 +1,33 @@
--- Which of many groups have something to lease now, and how much is ready in each; all in one command.
+-- Which of many groups have something to lease now, how much is ready in each, and how many leases its sessions hold; all
+-- in one command.
 --
 -- KEYS[1]  the events of the first topic; on a cluster, all groups are of that topic
 -- ARGV     1..5 as in common.lua
---   6...   prefix of a topic, group, ...
--- returns  for each group: a lease can be had (0, 1), how many events are ready, ...
+--   6...   prefix of a topic, group, number of sessions, session, ...; ...
+-- returns  for each group: a lease can be had (0, 1), how many events are ready, leases of each session, ...; a group
+--          whose keys are of the wrong type is as an empty one: it must not hide the others
 
 local found = {}
-for i = 6, #ARGV, 2 do
-  local prefix, group = ARGV[i], ARGV[i + 1]
-  local ready = redis.call('ZCOUNT', group_key_of(prefix, group, 'waiting'), '-inf', whole(now))
+local at = 6
+
+local function look(prefix, group, first, behind)
+  local seen = {}
+  seen[2] = redis.call('ZCOUNT', group_key_of(prefix, group, 'waiting'), '-inf', whole(now))
   local expired = redis.call('ZCOUNT', group_key_of(prefix, group, 'leased'), '-inf', whole(now))
   local paused = redis.call('HEXISTS', group_key_of(prefix, group, 'group'), 'paused')
-  found[#found + 1] = (ready + expired > 0 and paused == 0) and 1 or 0
-  found[#found + 1] = ready
+  seen[1] = (seen[2] + expired > 0 and paused == 0) and 1 or 0
+  for i = first, behind - 1 do
+    seen[#seen + 1] = tonumber(redis.call('HGET', group_key_of(prefix, group, 'in_flight'), ARGV[i]) or 0)
+  end
+  return seen
+end
+
+while at <= #ARGV do
+  local behind = at + 3 + tonumber(ARGV[at + 2])
+  local fine, seen = pcall(look, ARGV[at], ARGV[at + 1], at + 3, behind)
+  for i = 1, behind - at - 1 do
+    found[#found + 1] = fine and seen[i] or 0
+  end
+  at = behind
 end
 return found

@@ -1,0 +1,112 @@
+"""Reads the URL that says where Redis is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SENTINEL, CLUSTER = "redis+sentinel", "redis+cluster"
+SCHEMES = ("redis", "rediss", "unix", SENTINEL, CLUSTER)
+DEFAULT_PORT = 6379
+
+_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+_SENTINEL_FORM = "sentinels are named as redis+sentinel://HOST:PORT,HOST:PORT/SERVICE[/DB]"
+
+
+class RedisUrlError(ValueError):
+    """The URL names no Redis. Its text says what is wrong with it, without the credentials."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where Redis is.
+
+    Attributes:
+        scheme: one of SCHEMES.
+        addresses: hosts and ports; none for a socket.
+        path: of a socket.
+        service: what the sentinels call it.
+        options: database, credentials and TLS, as the client takes them.
+        tls: whether connections are encrypted.
+    """
+
+    scheme: str
+    addresses: list[tuple[str, int]]
+    path: str
+    service: str
+    options: Mapping[str, Any]
+    tls: bool
+
+
+def parse(url: str) -> Target:
+    """What a URL says.
+
+    Raises:
+        RedisUrlError: it names no Redis.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise RedisUrlError("it is no URL") from None
+    if parts.scheme not in SCHEMES:
+        raise RedisUrlError(f"scheme {parts.scheme!r} is none of {', '.join(SCHEMES)}")
+    userinfo, _, hosts = parts.netloc.rpartition("@")
+    service, database = _path(parts)
+    query = _query(parts.query)
+    files = {name: _file(name, query[name]) for name in _FILES if name in query}
+    tls = parts.scheme == "rediss" or (parts.scheme in (SENTINEL, CLUSTER) and bool(files))
+    if files and not tls:
+        raise RedisUrlError(f"{next(iter(files))} is for rediss:// and for several servers")
+    number = query.get("db", database)
+    if not number.isdecimal():
+        raise RedisUrlError("the database is no number")
+    options = {**_userinfo(userinfo), **files, **({"db": int(number)} if parts.scheme != CLUSTER else {})}
+    addresses = [] if parts.scheme == "unix" else [_address(parts.scheme, host) for host in hosts.split(",")]
+    return Target(parts.scheme, addresses, unquote(parts.path), service, options, tls)
+
+
+def _path(parts: SplitResult) -> tuple[str, str]:
+    """The service and the database that the path names."""
+    if parts.scheme == "unix":
+        return "", "0"
+    first, _, rest = parts.path.strip("/").partition("/")
+    if parts.scheme != SENTINEL:
+        return "", parts.path.strip("/") or "0"
+    if not first or not parts.netloc:
+        raise RedisUrlError(_SENTINEL_FORM)
+    return unquote(first), rest or "0"
+
+
+def _query(text: str) -> dict[str, str]:
+    query = dict(parse_qsl(text, keep_blank_values=True))
+    for name in query:
+        if name not in ("db", *_FILES):
+            raise RedisUrlError(f"no such option: {name}")
+    return query
+
+
+def _file(name: str, path: str) -> str:
+    if not Path(path).is_file():
+        raise RedisUrlError(f"{name}: no such file: {path}")
+    return path
+
+
+def _address(scheme: str, text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":") if not text.endswith("]") else (text, "", "")
+    if scheme == SENTINEL and not (host and port):
+        raise RedisUrlError(f"{text!r} is not HOST:PORT")
+    if not colon:
+        host, port = text, str(DEFAULT_PORT)
+    if not port.isdecimal() or not 0 < int(port) < 1 << 16:
+        raise RedisUrlError("the port is no number from 1 to 65535")
+    return host.strip("[]") or "localhost", int(port)
+
+
+def _userinfo(text: str) -> Mapping[str, str]:
+    username, _, password = text.partition(":")
+    return {name: unquote(value) for name, value in (("username", username), ("password", password)) if value}

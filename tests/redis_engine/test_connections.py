@@ -1,0 +1,192 @@
+"""Where Redis is: every form of URL, credentials that are never told, and starts that fail in one line."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from duebus_server.domain.clock import SystemClock
+from duebus_server.domain.errors import DispatcherNotWorking
+from duebus_server.domain.views import TopicConfig
+from duebus_server.engine.redis import Credentials, RedisUrlError, make_redis_engine
+from structlog.testing import capture_logs
+from support.builders import new_events
+from support.redis_bus import RedisBus, redis_bus
+from support.start import CANNOT_SERVE, WRONG_SETTING, try_to_start
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from support.redis_server import RedisServer
+    from support.server_process import ServerProcess
+    from support.topics import TopicDriver
+
+PASSWORD = "p@ss/w#rd:%25"
+IN_A_URL = "p%40ss%2Fw%23rd%3A%2525"
+
+
+async def assert_works(bus: RedisBus) -> None:
+    """One replica does all that needs a connection: scripts, plain commands, and word from another."""
+    one, other = await bus.replica(), await bus.replica()
+    topic = one.topic()
+    await topic.join()
+    assert await topic.lease() == []
+    await other.topic(topic.name).dispatch("event")
+    await one.heard.until_due(topic.name, "default", lambda at_us: at_us > 0)
+    assert await topic.ack(await topic.lease_one()) == [None]
+
+
+@pytest.fixture
+def locked(start_redis: Callable[..., RedisServer], tmp_path: Path) -> RedisServer:
+    """A Redis with a password, a user who may do all that the bus needs, and one who may not listen."""
+    rules = tmp_path / "users.acl"
+    rules.write_text(
+        f"user default on >{PASSWORD} ~* &* +@all\n"
+        f"user bus on >{PASSWORD} ~* &* -@all +@read +@write +@connection +@pubsub +@scripting +info +time +wait\n"
+        f"user deaf on >{PASSWORD} ~* resetchannels +@all\n"
+    )
+    return start_redis("--aclfile", str(rules), password=PASSWORD)
+
+
+async def test_a_password_in_the_url(locked: RedisServer) -> None:
+    async with redis_bus(locked.url.replace("//", f"//:{IN_A_URL}@")) as bus:
+        await assert_works(bus)
+
+
+async def test_a_user_who_may_do_what_the_bus_needs(locked: RedisServer) -> None:
+    async with redis_bus(locked.url.replace("//", f"//bus:{IN_A_URL}@")) as bus:
+        await assert_works(bus)
+
+
+async def test_credentials_beside_the_url_count_more_than_those_in_it(locked: RedisServer) -> None:
+    async with redis_bus(locked.url.replace("//", "//somebody:else@")) as bus:
+        bus.make_options = {"credentials": Credentials("bus", PASSWORD)}
+        await assert_works(bus)
+
+
+@pytest.mark.parametrize("userinfo", ["", ":wrong@", "bus:wrong@", "nobody:wrong@"])
+async def test_wrong_credentials_are_told_without_the_credentials(locked: RedisServer, userinfo: str) -> None:
+    async with redis_bus(locked.url.replace("//", f"//{userinfo}")) as bus:
+        with pytest.raises(DispatcherNotWorking) as caught:
+            await bus.replica()
+    assert str(caught.value) == "engine redis: Redis refuses the credentials"
+
+
+def test_wrong_credentials_are_one_line_at_the_start(locked: RedisServer) -> None:
+    status, out, err = try_to_start("--engine", "redis", "--redis-url", locked.url.replace("//", "//:wrong@"))
+    assert (status, out, err) == (CANNOT_SERVE, "", "duebus: engine redis: Redis refuses the credentials\n")
+
+
+async def test_a_user_who_may_not_listen_is_refused_at_the_start(locked: RedisServer) -> None:
+    async with redis_bus(locked.url.replace("//", f"//deaf:{IN_A_URL}@")) as bus:
+        with pytest.raises(DispatcherNotWorking, match="channel"):
+            await bus.replica()
+
+
+def test_a_password_from_a_file_or_the_environment(
+    locked: RedisServer, tmp_path: Path, start_server: Callable[..., ServerProcess]
+) -> None:
+    password = tmp_path / "password"
+    password.write_text(PASSWORD + "\n")
+    flags = ("--engine", "redis", "--redis-url", locked.url)
+    start_server(*flags, "--redis-password-file", str(password))
+    start_server(*flags, env={"DUEBUS_REDIS_PASSWORD": PASSWORD, "DUEBUS_REDIS_USERNAME": "bus"})
+
+
+async def test_a_unix_socket(start_redis: Callable[..., RedisServer], tmp_path: Path) -> None:
+    start_redis("--unixsocket", str(tmp_path / "socket"))
+    async with redis_bus(f"unix://{tmp_path}/socket?db=1") as bus:
+        await assert_works(bus)
+        assert bus.raw.dbsize() > 0
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("http://127.0.0.1:1", "scheme 'http' is none of redis, rediss, unix, redis+sentinel, redis+cluster"),
+        ("127.0.0.1:6379", "scheme '' is none of redis, rediss, unix, redis+sentinel, redis+cluster"),
+        ("", "scheme '' is none of redis, rediss, unix, redis+sentinel, redis+cluster"),
+        ("redis://127.0.0.1:port/0", "the port is no number from 1 to 65535"),
+        ("redis://:sec/ret@127.0.0.1:6379/0", "the database is no number"),
+        ("redis://:sec#ret@127.0.0.1:99999/0", "the port is no number from 1 to 65535"),
+        ("redis://127.0.0.1:99999/0", "the port is no number from 1 to 65535"),
+        ("redis://127.0.0.1:6379/first", "the database is no number"),
+        ("redis://127.0.0.1:6379/0?db=first", "the database is no number"),
+        ("redis://127.0.0.1:6379/0?colour=red", "no such option: colour"),
+        ("redis+cluster://127.0.0.1:6379/?colour=red", "no such option: colour"),
+        ("redis+sentinel://127.0.0.1:6379/service?colour=red", "no such option: colour"),
+        ("redis+sentinel://127.0.0.1:6379", "sentinels are named as redis+sentinel://HOST:PORT,HOST:PORT/SERVICE[/DB]"),
+        ("redis+sentinel://:secret@127.0.0.1/service", "'127.0.0.1' is not HOST:PORT"),
+        ("redis+sentinel://127.0.0.1:1/service/first", "the database is no number"),
+        ("redis+cluster://127.0.0.1:port", "the port is no number from 1 to 65535"),
+    ],
+)
+def test_a_url_that_names_no_redis(url: str, problem: str) -> None:
+    with pytest.raises(RedisUrlError) as caught:
+        make_redis_engine(url, "bus", SystemClock(), TopicConfig())
+    assert str(caught.value) == problem
+
+
+def test_a_wrong_url_is_one_line_at_the_start() -> None:
+    status, out, err = try_to_start("--engine", "redis", "--redis-url", "redis://:sec/ret@127.0.0.1/0")
+    assert (status, out, err) == (WRONG_SETTING, "", "duebus: redis_url: the database is no number\n")
+
+
+def test_certificates_that_are_missing_are_named(tmp_path: Path) -> None:
+    with pytest.raises(RedisUrlError, match=f"ssl_ca_certs: no such file: {tmp_path}/missing.pem"):
+        make_redis_engine(f"rediss://h/0?ssl_ca_certs={tmp_path}/missing.pem", "bus", SystemClock(), TopicConfig())
+
+
+def test_redis_absent_at_the_start_is_one_line() -> None:
+    status, out, err = try_to_start("--engine", "redis", "--redis-url", "redis://127.0.0.1:1/0")
+    assert (status, out, err) == (CANNOT_SERVE, "", "duebus: engine redis: Redis can't be reached\n")
+
+
+async def test_something_that_is_no_redis(start_server: Callable[..., ServerProcess]) -> None:
+    async with redis_bus(f"redis://{start_server().address}/0") as bus:
+        with pytest.raises(DispatcherNotWorking, match=r"engine redis: "):
+            await bus.replica()
+
+
+@pytest.mark.parametrize("version", ["5.0.14", "6.0.20"])
+async def test_a_redis_that_is_too_old_is_refused(bus: RedisBus, monkeypatch: pytest.MonkeyPatch, version: str) -> None:
+    engine = bus.make()
+
+    async def info() -> dict[str, str]:
+        return {"redis_version": version}
+
+    monkeypatch.setattr(engine._runner.connection.redis, "info", info)
+    with pytest.raises(DispatcherNotWorking, match=rf"this Redis is {version[:3]}, at least 6.2 is needed"):
+        await engine.start()
+
+
+@pytest.mark.parametrize(
+    ("policy", "warned"),
+    [("noeviction", False), ("volatile-lru", False), ("allkeys-lru", True), ("allkeys-random", True)],
+)
+async def test_a_policy_that_drops_events_is_warned_of(
+    start_redis: Callable[..., RedisServer], policy: str, warned: bool
+) -> None:
+    async with redis_bus(start_redis("--maxmemory-policy", policy).url) as bus:
+        with capture_logs() as logs:
+            await bus.replica()
+    assert [line["policy"] for line in logs if "maxmemory-policy noeviction" in line["event"]] == [policy] * warned
+
+
+async def test_more_calls_at_once_than_connections_wait_for_one(topic: TopicDriver) -> None:
+    await topic.join()
+    await topic.dispatch(*new_events(300))
+    found = await asyncio.gather(*(topic.lease_batch(max_events=1) for _ in range(300)))
+    assert sum(len(batch.events) for batch in found) == 300
+
+
+async def test_a_server_that_did_not_start_leaves_no_connection(bus: RedisBus) -> None:
+    bus.raw.hset(f"{bus.namespace}:replicas", "not", "ours")
+    engine = bus.make()
+    with pytest.raises(DispatcherNotWorking, match="wrong type"):
+        await engine.start()
+    pool = engine._runner.connection.redis.connection_pool
+    await engine.stop()
+    assert not any(connection.is_connected for connection in pool._available_connections)
