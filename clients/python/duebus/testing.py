@@ -121,21 +121,27 @@ class Bus:
         self._call(self._settle(timeout))
 
     @contextmanager
-    def running(self, worker: Worker) -> Iterator[None]:
+    def running(self, worker: Worker, timeout: float = 5.0) -> Iterator[None]:
         """Run a worker in the background, subscribed to all its topics before the block is entered.
 
         An error that ends the worker is raised when the block is left. On leaving it drains.
+
+        Args:
+            worker: Its address is that of the bus.
+            timeout: To subscribe, in real seconds.
+
+        Raises:
+            TimeoutError: The worker is not subscribed in time, perhaps because it connects to another address.
         """
         failures: list[BaseException] = []
         started = threading.Event()
         thread = threading.Thread(target=_serve, args=(worker, started, failures), name="duebus worker")
         thread.start()
-        started.wait()
-        if failures:
-            thread.join()
-            raise failures[0]
         try:
-            yield
+            if not started.wait(timeout):
+                raise TimeoutError(f"after {timeout:g} s the worker is not subscribed; is its address {self.address}?")
+            if not failures:
+                yield
         finally:
             worker.request_stop()
             thread.join()
@@ -151,7 +157,8 @@ class Bus:
         from duebus_server.domain.model import EngineName  # noqa: PLC0415
         from duebus_server.engine.local import LocalEngine  # noqa: PLC0415
 
-        settings = Settings(listen="127.0.0.1:0", drain_timeout=0)
+        # The defaults, whatever the environment of the tests sets.
+        settings = Settings.model_construct(listen="127.0.0.1:0", drain_timeout=0)
         self._changed = asyncio.Event()
         self._clock: ManualClock = ManualClock(time.time_ns() // 1_000)
         self._engine: LocalEngine = LocalEngine(self._clock, settings.topic_config(EngineName.LOCAL))
@@ -166,7 +173,7 @@ class Bus:
         try:
             async with asyncio.timeout(timeout):
                 while await self._unsettled():
-                    # Nothing is missed between the look and this: the local engine never gives up the loop.
+                    # Nothing is missed between the look and this: neither gives up the loop.
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 from duebus.errors import NoDispatcherSpecified
+from duebus.testing import Bus
 from duebus.worker import Worker
 
 if TYPE_CHECKING:
     from duebus import Delivery
-    from duebus.testing import Bus
 
 HALF_AN_HOUR = timedelta(minutes=30)
 
@@ -83,6 +84,23 @@ def test_an_error_that_ends_the_worker_is_raised_in_the_test(bus: Bus) -> None:
     worker.add("order.check", print)
     with pytest.raises(NoDispatcherSpecified, match="redis"), bus.running(worker):
         pass
+
+
+def test_a_worker_that_connects_elsewhere_fails_the_test_instead_of_holding_it_up(bus: Bus) -> None:
+    with socket.socket() as nobody_listens:
+        nobody_listens.bind(("127.0.0.1", 0))
+        worker = Worker(f"127.0.0.1:{nobody_listens.getsockname()[1]}")
+        worker.add("order.check", print)
+        with pytest.raises(TimeoutError, match=bus.address), bus.running(worker, timeout=0.1):
+            pytest.fail("the block is entered")
+
+
+def test_the_environment_of_the_tests_sets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DUEBUS_MAX_RETRIES", "0")
+    monkeypatch.setenv("DUEBUS_LEASE", "not a duration")
+    with Bus() as bus:
+        bus.client.dispatch("order.check", {"id": 1})
+        assert bus.client.admin.get_topic("order.check").config.retry_policy.max_retries == 3
 
 
 def test_each_bus_is_empty_at_first(bus: Bus) -> None:
