@@ -146,5 +146,6 @@ async def test_the_log_names_the_event_and_the_handler_but_never_the_payload(
     caplog.set_level(logging.DEBUG)
     await nack_after(bus, ValueError("no such customer"))
     assert "event-" in caplog.text
+    assert "attempt 1, failed: " in caplog.text  # not "to be retried": it may have been the last attempt
     assert "bill: ValueError: no such customer" in caplog.text
     assert "secret payload" not in caplog.text

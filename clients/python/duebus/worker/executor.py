@@ -176,8 +176,8 @@ class Executor:
 
     def _report(self, held: Held, nack: Nack) -> None:
         delivery = held.delivery
-        fate = "dead" if nack.dead_letter else "to be retried"
-        head = f"{self._source}: event {delivery.event_id}, attempt {delivery.attempt}, is {fate}"
+        fate = "is dead" if nack.dead_letter else "failed"  # the server knows whether retries are left
+        head = f"{self._source}: event {delivery.event_id}, attempt {delivery.attempt}, {fate}"
         for failure in held.failures:
             unexpected = not isinstance(failure.error, RetryAfter | DeadLetter)
             level = logging.WARNING if unexpected or failure.dead else logging.INFO
