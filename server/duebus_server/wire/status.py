@@ -22,6 +22,9 @@ DOMAIN = "duebus"
 DETAILS_KEY = "grpc-status-details-bin"
 """Where clients look for google.rpc.Status (https://grpc.io/docs/guides/error/#richer-error-model)."""
 
+MAX_IDS_BYTES = 4 << 10
+"""Of event ids in an error. gRPC clients refuse trailers over 8 KiB, and then show another error in its place."""
+
 STATUS_CODES: dict[type[errors.DueBusError], grpc.StatusCode] = {
     errors.InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
     errors.NoTopicSpecified: grpc.StatusCode.INVALID_ARGUMENT,
@@ -72,4 +75,5 @@ def _details(error: errors.DueBusError) -> Iterator[Message]:
         yield rpc_details_pb2.RetryInfo(retry_delay=delay)
     if isinstance(error, errors.PartialDispatch):
         stored = [ENGINE_TO_PB[name] for name in error.stored_engines]
-        yield error_details_pb2.PartialDispatch(stored_engines=stored, event_ids=error.event_ids)
+        fit = sum(len(event_id.encode()) for event_id in error.event_ids) <= MAX_IDS_BYTES
+        yield error_details_pb2.PartialDispatch(stored_engines=stored, event_ids=error.event_ids if fit else ())

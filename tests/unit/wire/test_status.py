@@ -107,6 +107,17 @@ def test_a_dispatch_that_one_of_several_engines_refused_has_the_status_of_that_e
     assert (list(partial.stored_engines), list(partial.event_ids)) == ([event_bus_pb2.ENGINE_LOCAL], ["a", "b"])
 
 
+@pytest.mark.parametrize(("count", "told"), [(100, 100), (1_000, 0)])
+def test_the_details_of_a_large_dispatch_fit_the_trailers_that_any_client_takes(count: int, told: int) -> None:
+    """Clients refuse trailers of more than 8 KiB, and would report that instead."""
+    ids = [f"{number:036}" for number in range(count)]
+    error = errors.PartialDispatch(errors.DispatcherNotWorking("away"), [EngineName.LOCAL], ids)
+    assert sum(len(value) for _, value in status_of(error)[2]) < 6_000
+    partial = details_of(error)[-1]
+    assert isinstance(partial, error_details_pb2.PartialDispatch)
+    assert (len(partial.stored_engines), len(partial.event_ids)) == (1, told)
+
+
 def test_an_error_that_nobody_foresaw_says_where_to_find_it_and_nothing_else() -> None:
     code, message, ((_, raw),) = internal_status("7f9c")
     (detail,) = status_pb2.Status.FromString(raw).details
