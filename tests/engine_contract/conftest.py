@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 import pytest
 from duebus_server.domain.views import TopicConfig
 from support.builders import new_event
-from support.engines import ENGINES, Harness
+from support.harnesses import ENGINES, opener
 from support.topics import TopicDriver
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from support.engines import Harness
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -29,7 +31,7 @@ async def harness(request: pytest.FixtureRequest) -> AsyncIterator[Harness]:
     """A started engine with a clock to move."""
     marker = request.node.get_closest_marker("topic_config")
     config = replace(TopicConfig(), **marker.kwargs) if marker else TopicConfig()
-    async with ENGINES[request.param](config) as opened:
+    async with opener(request.param)(config) as opened:
         yield opened
 
 

@@ -11,7 +11,7 @@ from duebus_server.domain.errors import DispatcherNotWorking, DuplicateInitializ
 from duebus_server.domain.model import DEFAULT_GROUP, LeaseRef
 from duebus_server.domain.states import EventState
 from duebus_server.engine.base import Engine
-from support.engines import ENGINES
+from support.harnesses import ENGINES
 from support.topics import WORKER, TopicDriver
 
 if TYPE_CHECKING:

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from enum import StrEnum
 from typing import NamedTuple
 
 from duebus_server.domain.clock import SECOND
-from duebus_server.domain.model import LeaseRequest, NackAction, NewEvent
+from duebus_server.domain.model import DispatchRequest, LeaseRequest, NackAction, NewEvent
 from duebus_server.domain.retry import RetryPolicy
 from duebus_server.domain.views import TopicConfig
 from hypothesis import strategies as st
 from support.builders import new_event
-from support.topics import PLENTY
+from support.topics import PLENTY, with_ids
 
 TICK = 10 * SECOND
 """All delays, leases and jumps are whole ticks, but for the jumps to a grain before something happens."""
 
 POLICY = RetryPolicy(max_retries=2, backoff_initial_us=100 * TICK, backoff_max_us=150 * TICK)
 CONFIG = TopicConfig(retry_policy=POLICY, lease_us=12 * TICK, max_queued=9, dedupe_window_us=20 * TICK)
-
-
-GENERATED = "g"
-"""The id of an event that is as if the server had filled it in, but may come again."""
 
 
 class EventPlan(NamedTuple):
@@ -37,8 +32,7 @@ class EventPlan(NamedTuple):
     def build(self, now_us: int) -> NewEvent:
         """The event, with times of the model."""
         due = {"delay_us": max(0, self.due_in_us)} if self.as_delay else {"deliver_at_us": now_us + self.due_in_us}
-        event = new_event(self.event_id, body=b"x" * self.size, max_retries=self.max_retries, **due)
-        return replace(event, id_is_generated=event.id_is_generated or event.id == GENERATED)
+        return new_event(self.event_id, body=b"x" * self.size, max_retries=self.max_retries, **due)
 
 
 class Member(NamedTuple):
@@ -49,6 +43,21 @@ class Member(NamedTuple):
 
 
 members = st.sampled_from([Member(group, f"{session} of {group}") for group in ("g1", "g2") for session in "xyz"])
+
+
+class RequestPlan(NamedTuple):
+    """A request to dispatch; with an id it may be repeated."""
+
+    events: list[EventPlan]
+    request_id: str
+    require_subscriber: bool
+
+    def build(self, now_us: int, clock_us: int) -> DispatchRequest:
+        """The request, with times of the model, and with ids as the bus gives them at ``clock_us``."""
+        events = [plan.build(now_us) for plan in self.events]
+        if self.request_id:
+            with_ids(events, clock_us, self.request_id)
+        return DispatchRequest(events, self.request_id, self.require_subscriber)
 
 
 class Jump(StrEnum):
@@ -65,11 +74,17 @@ waits = st.sampled_from([Jump.STAY] * 4 + [Jump.TICK, Jump.UNTIL])
 lease_times = st.sampled_from([None, None, 30 * TICK, 2 * TICK])
 plans = st.builds(
     EventPlan,
-    event_id=st.none() | st.sampled_from(["a", "b", "c", GENERATED]),
+    event_id=st.none() | st.sampled_from(["a", "b", "c"]),
     size=st.sampled_from([0, 10, 40]),
     max_retries=st.sampled_from([None, None, 0, 1, 4]),
     due_in_us=st.sampled_from([0, 0, -1, 1, 2, 5]).map(TICK.__mul__),
     as_delay=st.booleans(),
+)
+requests = st.builds(
+    RequestPlan,
+    events=st.lists(plans, min_size=1, max_size=3),
+    request_id=st.just(""),
+    require_subscriber=st.sampled_from([False, False, True]),
 )
 lease_requests = st.builds(
     LeaseRequest,

@@ -37,6 +37,7 @@ from property.plans import (
     EventPlan,
     Jump,
     Member,
+    RequestPlan,
     graces,
     jumps,
     lease_requests,
@@ -44,9 +45,10 @@ from property.plans import (
     members,
     nack_plans,
     plans,
+    requests,
     waits,
 )
-from support.engines import ENGINES
+from support.harnesses import ENGINES, opener
 from support.topics import PLENTY, TopicDriver, ref
 
 if TYPE_CHECKING:
@@ -54,8 +56,8 @@ if TYPE_CHECKING:
 
     from duebus_server.domain.errors import DueBusError
     from duebus_server.domain.model import LeasedEvent, LeaseFailureReason
-    from property.model import ModelGroup
-    from support.engines import OpenHarness
+    from property.model import Failure, ModelGroup
+    from support.harnesses import OpenHarness
 
 T = TypeVar("T")
 
@@ -74,6 +76,7 @@ class EngineMachine(RuleBasedStateMachine):
         self.model = Model(CONFIG)
         self.comparison = Comparison(self.topic, self.model)
         self.given: list[LeaseRef] = []
+        self.named: list[RequestPlan] = []
 
     def run(self, story: Coroutine[object, object, T]) -> T:
         return self.runner.run(story)
@@ -108,21 +111,25 @@ class EngineMachine(RuleBasedStateMachine):
 
     # --- in -----------------------------------------------------------------------------------------------------------
 
-    @rule(
-        batches=st.lists(st.lists(plans, min_size=1, max_size=3), min_size=1, max_size=2),
-        request_id=st.sampled_from(["", "", "", "r1", "r2"]),
-        require_subscriber=st.sampled_from([False, False, True]),
-    )
-    def events_are_dispatched(self, batches: list[list[EventPlan]], request_id: str, require_subscriber: bool) -> None:
-        self.dispatch(batches, request_id, require_subscriber)
+    @rule(drawn=st.lists(requests, min_size=1, max_size=2), named=st.booleans())
+    def events_are_dispatched(self, drawn: list[RequestPlan], named: bool) -> None:
+        if named:
+            drawn = [plan._replace(request_id=f"r{len(self.named) + nth}") for nth, plan in enumerate(drawn)]
+            self.named += drawn
+        self.dispatch(drawn)
 
-    def dispatch(self, batches: list[list[EventPlan]], request_id: str, require_subscriber: bool) -> None:
-        requests = [
-            DispatchRequest([plan.build(self.model.now_us) for plan in batch], request_id, require_subscriber)
-            for batch in batches
-        ]
-        expected = [self.model.dispatch(request) for request in requests]
-        answers = self.run(self.topic.engine.dispatch(self.topic.name, [self.for_engine(one) for one in requests]))
+    @precondition(lambda self: self.named)
+    @rule(data=st.data(), wait=waits)
+    def a_request_is_repeated(self, data: st.DataObject, wait: Jump) -> None:
+        plan = data.draw(st.sampled_from(self.named[-5:]), label="request")
+        self.jump(wait)
+        self.the_engine_agrees_with_the_model()  # so that it has noticed what is dead, and what there is room for
+        self.dispatch([plan] * data.draw(st.integers(1, 2), label="times"))
+
+    def dispatch(self, drawn: Sequence[RequestPlan]) -> None:
+        made = [plan.build(self.model.now_us, self.harness.now_us()) for plan in drawn]
+        expected = [self.model.dispatch(request) for request in made]
+        answers = self.run(self.topic.engine.dispatch(self.topic.name, [self.for_engine(one) for one in made]))
         for answer, wanted in zip(answers, expected, strict=True):
             self.check_answer(answer, wanted)
 
@@ -151,7 +158,7 @@ class EngineMachine(RuleBasedStateMachine):
     def some_have_joined(self, waiting: list[EventPlan], first: list[Member]) -> None:
         """And the first of them found events that had been waiting for it, perhaps."""
         if waiting:
-            self.dispatch([waiting], "", False)
+            self.dispatch([RequestPlan(waiting, "", require_subscriber=False)])
             self.the_engine_agrees_with_the_model()
         for member in first:
             self.run(self.join(member))
@@ -242,13 +249,21 @@ class EngineMachine(RuleBasedStateMachine):
     def judged(
         self, name: str, refs: Sequence[LeaseRef], results: Sequence[LeaseFailureReason | AdoptedLease | None]
     ) -> Iterator[tuple[ModelGroup, ModelEntry, int]]:
-        """The entries whose lease holds, one by one, with their place; of the others, that the engine says so."""
+        """The entries whose lease holds, one by one, with their place; of the others, that the engine says so.
+
+        The reason may be the one before the call: another lease in it may have settled the event meanwhile.
+        """
+        before = [self.model.judge(name, lease) for lease in refs]
         for place, (lease, result) in enumerate(zip(refs, results, strict=True)):
             verdict = self.model.judge(name, lease)
             if isinstance(verdict, ModelEntry):
                 yield self.model.groups[name], verdict, place
             else:
-                assert result in verdict
+                assert result in verdict or result in self.reasons(before[place])
+
+    @staticmethod
+    def reasons(verdict: ModelEntry | Failure) -> Failure:
+        return verdict if isinstance(verdict, frozenset) else frozenset()
 
     @precondition(lambda self: self.model.can_hold())
     @rule(data=st.data(), wait=waits)
@@ -323,10 +338,15 @@ class EngineMachine(RuleBasedStateMachine):
             await self.pass_time(round(backoff_us * (1 + JITTER)) + TICK)
 
 
+COST = {"redis": 6}
+"""How much longer a step takes where the engine is asked over a socket; it gets fewer examples in the same time."""
+
+
 @pytest.mark.timeout(1_800)  # what the longest search takes
 @pytest.mark.parametrize("engine", ENGINES)
 def test_an_engine_does_what_the_model_does(engine: str) -> None:
     class Machine(EngineMachine):
-        open_harness = staticmethod(ENGINES[engine])
+        open_harness = staticmethod(opener(engine))
 
-    run_machine(Machine, settings=settings(max_examples=3 * settings().max_examples, stateful_step_count=60))
+    examples = 3 * settings().max_examples // COST.get(engine, 1)
+    run_machine(Machine, settings=settings(max_examples=examples, stateful_step_count=60))

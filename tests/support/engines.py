@@ -1,13 +1,9 @@
-"""Every engine as a test drives it: started, watched, with a clock that the test moves.
-
-A new engine takes part in ``engine_contract`` and ``property`` by an entry in ENGINES.
-"""
+"""An engine as a test drives it: started, watched, with a clock that the test moves."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from duebus_server.domain.clock import ManualClock
@@ -17,7 +13,7 @@ from duebus_server.engine.local import LocalEngine
 from support.recorder import Recorder
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from duebus_server.engine.base import Engine
 
@@ -83,9 +79,3 @@ async def local(config: TopicConfig) -> AsyncIterator[Harness]:
         yield harness
     finally:
         await harness.engine.stop()
-
-
-OpenHarness = Callable[[TopicConfig], AbstractAsyncContextManager[Harness]]
-
-ENGINES: dict[str, OpenHarness] = {"local": local}
-"""How to open a harness on each engine, whose topics have the given settings."""

@@ -1,0 +1,30 @@
+"""The engines that ``engine_contract`` and ``property`` run on. A new one takes part by an entry in ENGINES."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+import pytest
+from duebus_server.domain.views import TopicConfig
+
+from support.engines import Harness, local
+from support.redis_engine import redis
+
+OpenHarness = Callable[[TopicConfig], AbstractAsyncContextManager[Harness]]
+
+ENGINES: dict[str, OpenHarness] = {"local": local, "redis": redis}
+"""How to open a harness on each engine, whose topics have the given settings."""
+
+PROGRAMS = {"redis": "redis-server"}
+"""What an engine needs on this machine."""
+
+
+def opener(engine: str) -> OpenHarness:
+    """How to open a harness on this engine; what it needs and is missing skips the test, and fails it in CI."""
+    program = PROGRAMS.get(engine)
+    if program is not None and shutil.which(program) is None and not os.environ.get("CI"):
+        pytest.skip(f"{program} is missing: 'make redis' installs it")
+    return ENGINES[engine]
