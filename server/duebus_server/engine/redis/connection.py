@@ -67,6 +67,9 @@ class Connection:
             # Whether a script whose answer was lost may run again is for the engine to say.
             "retry": Retry(NoBackoff(), 0),
             "health_check_interval": PING_S,
+            # With RESP3 the client takes maintenance notifications for granted, and no longer finds out that Redis has
+            # closed a connection before it uses it: after a restart each connection would cost a call.
+            "protocol": 2,
             **self._target.options,
             **(credentials or Credentials()).options(),
         }

@@ -144,11 +144,14 @@ class RedisEngine:
         session = self._session(topic, group, session_id)
         if session.uncertain:
             await self._reclaim(session)
+        session.uncertain = True  # also should this be cancelled before the answer comes
         try:
-            reply = await self._run(LEASE, topic, group, session.name, session.consumer, *self._ask(request))
+            own = (session.name, session.consumer)
+            reply = await self._run(LEASE, topic, group, *own, *self._ask(request), session.round)
         except DispatcherNotWorking as error:
             session.uncertain = is_lost(error.__cause__)
             raise
+        session.uncertain = False
         if reply is None:
             # Taken for dead by the others, or deleted by hand; this session is not, so it subscribes anew.
             await self._rejoin(session)
@@ -294,6 +297,17 @@ class RedisEngine:
         if local is not None and self._watcher is not None:
             self._watcher.leases_ended(local.session_id, fencing_tokens)
 
+    def look_into(self, topic: str, group: str) -> None:
+        """Leases of the group have just run out."""
+        self._tell_due(topic, group, self.now_us())
+
+    async def came_back(self) -> None:
+        """Redis does not know this replica (any more): whatever it is to know must be said again."""
+        self._known_topics.clear()
+        await self._runner.keep_secret(self._secret)
+        await self._presence.has_sessions_in(self._sessions.groups())
+        self.look_again()
+
     def look_again(self) -> None:
         """Word may have been lost: every group with sessions here looks for itself."""
         now_us = self.now_us()
@@ -370,8 +384,10 @@ class RedisEngine:
 
     async def _reclaim(self, session: LocalSession) -> None:
         """Take back what Redis gave the session in an answer that was lost."""
-        pairs = leasing.pairs(session.leases())
-        await self._run(RECLAIM, session.topic, session.group, session.name, *pairs)
+        session.round += 1
+        own = (session.name, session.round, *leasing.pairs(session.leases()))
+        if await self._run(RECLAIM, session.topic, session.group, *own):
+            self.look_into(session.topic, session.group)
         session.uncertain = False
 
     async def _announce_topic(self, topic: str) -> None:
@@ -389,8 +405,8 @@ class RedisEngine:
 
     async def _rejoin(self, session: LocalSession) -> None:
         # First the note by which others find its leases, should this replica die in between.
-        await self._presence.has_sessions_in(session.topic, session.group)
-        own = (session.name, session.session_id, session.consumer)
+        await self._presence.has_sessions_in([(session.topic, session.group)])
+        own = (session.name, session.session_id, session.consumer, session.round)
         self._runner.observe(await self._run(JOIN, session.topic, session.group, *own))
 
     def _tell_due(self, topic: str, group: str, at: bytes | int) -> None:

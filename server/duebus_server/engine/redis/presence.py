@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
@@ -10,11 +11,11 @@ from redis.exceptions import RedisError
 
 from duebus_server.domain.clock import SECOND
 from duebus_server.domain.errors import DispatcherNotWorking
-from duebus_server.engine.redis.errors import as_domain_errors
+from duebus_server.engine.redis.errors import as_domain_errors, is_lost
 from duebus_server.engine.redis.scripts import Script
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from redis.asyncio.client import PubSub
 
@@ -34,6 +35,8 @@ BURIAL_US = 10 * SECOND
 
 RECONNECT_S = 0.2
 
+NOTES_AT_ONCE = 1_000
+
 SILENCE_S = 5.0
 """A listener that has heard nothing for so long asks whether Redis is there still."""
 
@@ -47,8 +50,14 @@ class Hears(Protocol):
     def heard_ended(self, session: str, fencing_tokens: Sequence[int]) -> None:
         """Leases of a session of this replica have ended."""
 
+    def look_into(self, topic: str, group: str) -> None:
+        """Leases of the group have just run out."""
+
     def look_again(self) -> None:
         """Word may have been lost."""
+
+    async def came_back(self) -> None:
+        """Redis does not know this replica (any more): whatever it is to know must be said again."""
 
 
 class Presence:
@@ -59,6 +68,7 @@ class Presence:
         self._locks = locks
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
+        self._judges_from_s = 0.0
 
     async def start(self, hears: Hears) -> None:
         """Say that this replica lives, and listen; when this returns, nothing that is said is missed.
@@ -95,14 +105,16 @@ class Presence:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def has_sessions_in(self, topic: str, group: str) -> None:
-        """Note the group, so that the others find the leases of this replica's sessions should it die.
+    async def has_sessions_in(self, groups: Iterable[tuple[str, str]]) -> None:
+        """Note the groups, so that the others find the leases of this replica's sessions should it die.
 
         Raises:
             DispatcherNotWorking: Redis is away, or refuses.
         """
         key = self._runner.keys.replica_groups(self._runner.replica)
-        await self._runner.add(key, topic, f"{topic}/{group}")
+        names = [f"{topic}/{group}" for topic, group in groups]
+        for first in range(0, len(names), NOTES_AT_ONCE):
+            await self._runner.add(key, "", *names[first : first + NOTES_AT_ONCE])
 
     # --- life and death ---------------------------------------------------------------------------------------------
 
@@ -113,32 +125,58 @@ class Presence:
                 await self._beat(hears)
             except DispatcherNotWorking as error:
                 log.warning("heartbeat failed", error=str(error))
+                self._judges_from_s = monotonic() + LAPSE_US / SECOND
+            except Exception:  # a heartbeat that fails must not be the last
+                log.exception("unexpected error")
 
     async def _beat(self, hears: Hears) -> None:
         runner = self._runner
         unknown, dead = await runner.run_on(runner.keys.replicas, HEARTBEAT, "", LAPSE_US)
         if unknown:
-            # The first beat, or the others have taken this replica for dead: its sessions subscribe anew.
-            hears.look_again()
-        for replica in dead:
-            lock = await self._locks.acquire("sweep", BURIAL_US)
-            if lock is not None:
-                log.warning("a replica has died", replica=replica.decode())
-                await self._bury(replica.decode())
-                await self._locks.release(lock)
+            # The first beat, or the others have taken this replica for dead, or Redis has lost what it knew.
+            self._judges_from_s = monotonic() + LAPSE_US / SECOND
+            await hears.came_back()
+        # Whoever could not reach Redis for a while can't tell the dead from those who could not either.
+        if monotonic() < self._judges_from_s:
+            return
+        for name in dead:
+            await self._bury_another(name.decode(errors="replace"), hears)
 
-    async def _bury(self, replica: str) -> None:
-        """End the sessions of a replica and let their leases run out; then forget it. Can be repeated."""
+    async def _bury_another(self, replica: str, hears: Hears) -> None:
+        lock = await self._locks.acquire("sweep", BURIAL_US)
+        if lock is None:
+            return
+        log.warning("a replica has died", replica=replica)
+        try:
+            for topic, group in await self._bury(replica):
+                hears.look_into(topic, group)
+        finally:
+            await self._locks.release(lock)
+
+    async def _bury(self, replica: str) -> list[tuple[str, str]]:
+        """End the sessions of a replica and let their leases run out; then forget it. Can be repeated.
+
+        Returns:
+            The groups in which it had any.
+        """
         keys = self._runner.keys
         redis = self._runner.connection.redis
         with as_domain_errors(""):
-            groups = await redis.smembers(keys.replica_groups(replica))
-        for name in groups:
-            topic, group = name.decode().split("/", 1)
-            await self._runner.run(ABANDON, topic, group, replica)
+            names = await redis.smembers(keys.replica_groups(replica))
+        groups = [
+            (topic, group) for topic, _, group in (name.decode(errors="replace").partition("/") for name in names)
+        ]
+        for topic, group in groups:
+            try:
+                await self._runner.run(ABANDON, topic, group, replica)
+            except DispatcherNotWorking as error:
+                if is_lost(error.__cause__):
+                    raise
+                log.warning("group passed over", topic=topic, group=group, error=str(error))
         with as_domain_errors(""):
             await redis.delete(keys.replica_groups(replica))
             await redis.zrem(keys.replicas, replica)
+        return groups
 
     # --- word from the others ---------------------------------------------------------------------------------------
 

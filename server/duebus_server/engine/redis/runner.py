@@ -145,6 +145,16 @@ class Runner:
             raise DispatcherNotWorking(f"engine redis: the key {self.keys.secret} holds something else than our secret")
         return secret
 
+    async def keep_secret(self, secret: bytes) -> None:
+        """Put the secret back, should Redis have lost it: tokens made with it are out there.
+
+        Raises:
+            DispatcherNotWorking: Redis is away, or refuses.
+        """
+        with as_domain_errors(""):
+            if not await self.connection.redis.exists(self.keys.secret):
+                await self.connection.redis.set(self.keys.secret, secret, nx=True)
+
     async def add(self, key: str, topic: str, *members: str) -> None:
         """Note members in a set, also when the memory is full; ``topic`` may be empty.
 

@@ -23,6 +23,7 @@ class LocalSession:
         owes_leave: it has left, and Redis does not know.
         has_left: it is gone; what is left of it are its leases, and what it owes.
         uncertain: an answer to a lease was lost, so Redis may have given it leases that nobody knows of.
+        round: grows each time those are taken back: the command itself may be on its way still, and is then too late.
     """
 
     name: str
@@ -32,6 +33,7 @@ class LocalSession:
     consumer: str
     held: dict[int, str] = field(default_factory=dict)
     uncertain: bool = False
+    round: int = 0
     owed_grace_us: int | None = None
     owes_leave: bool = False
     has_left: bool = False

@@ -6,13 +6,14 @@
 --   7      session, as this engine names it
 --   8      session id, as others see it
 --   9      consumer
+--   10     the session's round, see lease.lua
 -- returns  now
 
 regardless_of_memory()
 local group, session = ARGV[6], ARGV[7]
 local groups_key = topic_key('groups')
 local first = redis.call('SCARD', groups_key) == 0
-redis.call('HSET', group_key(group, 'sessions'), session, cmsgpack.pack({ ARGV[8], ARGV[9], now }))
+redis.call('HSET', group_key(group, 'sessions'), session, cmsgpack.pack({ ARGV[8], ARGV[9], now, tonumber(ARGV[10]) }))
 redis.call('SADD', groups_key, group)
 if first and redis.call('EXISTS', group_key('', 'waiting')) == 1 then
   redis.call('RENAME', group_key('', 'waiting'), group_key(group, 'waiting'))

@@ -10,9 +10,12 @@
 --   11     the first even if it is larger (0, 1)
 --   12     lease, microseconds
 --   13     max_retries of the policy, for leases that have run out
+--   14     the session's round: it grows when the session gives up waiting for an answer, and a command of an earlier
+--          round, which was on its way for so long, does nothing
 -- returns  {now, next due or -1, something is left for want of room (0, 1), first fencing token,
 --           {session, tokens, ...} of leases that have ended,
---           {packed id, blob, attempt, deliver at, last error, ...}}; false when the session has not joined
+--           {packed id, blob, attempt, deliver at, last error, ...}}; false when the session has not joined, or has
+--           given this up
 -- includes leases
 
 local EXPIRE_LIMIT = 1000
@@ -25,7 +28,8 @@ local expires = now + tonumber(ARGV[12])
 local waiting_key, records_key = group_key(group, 'waiting'), group_key(group, 'records')
 local own_key = group_key(group, 'group')
 
-if redis.call('HEXISTS', group_key(group, 'sessions'), session) == 0 then
+local joined = redis.call('HGET', group_key(group, 'sessions'), session)
+if not joined or cmsgpack.unpack(joined)[ROUND] > tonumber(ARGV[14]) then
   return false
 end
 

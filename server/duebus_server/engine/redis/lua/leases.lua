@@ -1,5 +1,8 @@
 -- Shared by the scripts that end leases. Needs common.lua.
 
+-- Of what is known of a session: commands to lease of an earlier round do nothing any more, see lease.lua.
+local ROUND = 4
+
 -- Stands for the record of an event that was never leased.
 local NO_RECORD = { 0, 0, '', '', 0, 0, '', 0, 0, '', 0, 0 }
 

@@ -11,6 +11,8 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
   return 0
 end
 regardless_of_memory()
-local fence = redis.call('INCR', ARGV[6])
+-- The time, so that the numbers grow also across a Redis that has lost everything.
+local fence = math.max(now, tonumber(redis.call('GET', ARGV[6]) or 0) + 1)
+redis.call('SET', ARGV[6], whole(fence))
 redis.call('SET', KEYS[1], ARGV[7], 'PX', ARGV[8])
 return fence

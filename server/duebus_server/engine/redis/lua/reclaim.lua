@@ -5,14 +5,21 @@
 -- ARGV     1..5 as in common.lua
 --   6      group
 --   7      session
---   8...   packed id, fencing token of the leases it knows of
+--   8      the session's round from now on, see lease.lua
+--   9...   packed id, fencing token of the leases it knows of
 -- returns  how many were taken back
 
 regardless_of_memory()
 local group, session = ARGV[6], ARGV[7]
 local known = {}
-for i = 9, #ARGV, 2 do
+for i = 10, #ARGV, 2 do
   known[ARGV[i]] = true
+end
+local joined = redis.call('HGET', group_key(group, 'sessions'), session)
+if joined then
+  local info = cmsgpack.unpack(joined)
+  info[ROUND] = tonumber(ARGV[8])
+  redis.call('HSET', group_key(group, 'sessions'), session, cmsgpack.pack(info))
 end
 local leased_key, records_key = group_key(group, 'leased'), group_key(group, 'records')
 local back, changed, members = {}, {}, {}

@@ -1,0 +1,162 @@
+"""Distributed locks: one holder, an expiry, and a number that grows."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from duebus_server.domain.clock import MILLISECOND, MINUTE
+from duebus_server.domain.errors import DispatcherNotWorking
+from duebus_server.engine.redis.locks import HeldLock, Locks
+from support.redis_bus import RedisBus, redis_bus, until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from support.redis_server import RedisServer
+
+NAME = "sweep"
+
+
+async def locks_on(bus: RedisBus) -> Locks:
+    return Locks((await bus.replica()).engine._runner)
+
+
+@pytest.fixture
+async def locks(bus: RedisBus) -> Locks:
+    """Of one replica."""
+    return await locks_on(bus)
+
+
+@pytest.fixture
+async def others(bus: RedisBus, locks: Locks) -> Locks:
+    """Of another replica of the same bus."""
+    return await locks_on(bus)
+
+
+async def acquire(locks: Locks, expiry_us: int = MINUTE) -> HeldLock:
+    """Take a lock that is free."""
+    lock = await locks.acquire(NAME, expiry_us)
+    assert lock is not None
+    return lock
+
+
+async def test_one_holder_at_a_time(locks: Locks, others: Locks) -> None:
+    lock = await acquire(locks)
+    assert await others.acquire(NAME, MINUTE) is None
+    assert await locks.acquire(NAME, MINUTE) is None, "not even the same replica"
+    assert await locks.release(lock)
+    await acquire(others)
+
+
+async def test_of_many_who_ask_at_once_one_gets_it(locks: Locks, others: Locks) -> None:
+    found = await asyncio.gather(*(who.acquire(NAME, MINUTE) for _ in range(50) for who in (locks, others)))
+    assert len([lock for lock in found if lock is not None]) == 1
+
+
+async def test_locks_of_other_names_and_of_other_buses_are_others(bus: RedisBus, locks: Locks) -> None:
+    await acquire(locks)
+    assert await locks.acquire("something else", MINUTE) is not None
+    async with redis_bus(bus.url) as another:
+        await acquire(await locks_on(another))
+
+
+async def test_only_the_holder_renews_and_releases(locks: Locks, others: Locks) -> None:
+    lock = await acquire(locks)
+    forged = HeldLock(NAME, "guessed", lock.fencing_number)
+    assert not await others.renew(forged, MINUTE)
+    assert not await others.release(forged)
+    assert await others.acquire(NAME, MINUTE) is None
+    assert await locks.renew(lock, MINUTE)
+    assert await locks.release(lock)
+    assert not await locks.release(lock)
+    assert not await locks.renew(lock, MINUTE)
+
+
+async def test_the_fencing_number_grows(locks: Locks, others: Locks) -> None:
+    numbers = []
+    for who in (locks, others, locks, others):
+        lock = await acquire(who)
+        numbers.append(lock.fencing_number)
+        assert await who.release(lock)
+    assert numbers == sorted(set(numbers))
+
+
+async def test_a_lock_expires_and_a_renewed_one_later(bus: RedisBus, locks: Locks, others: Locks) -> None:
+    lock = await acquire(locks, 50 * MILLISECOND)
+    assert await locks.renew(lock, MINUTE)
+    assert 50_000 < bus.raw.pttl(bus.namespace + ":{lock:sweep}") <= 60_000
+    assert await locks.renew(lock, 50 * MILLISECOND)
+    await until(lambda: not bus.raw.exists(bus.namespace + ":{lock:sweep}"), "the lock to expire")
+    assert (await acquire(others)).fencing_number > lock.fencing_number
+    assert not await locks.renew(lock, MINUTE)
+    assert not await locks.release(lock)
+    assert await locks.acquire(NAME, MINUTE) is None, "the new holder has it still"
+
+
+HOLDER = """
+import asyncio, sys
+from duebus_server.domain.clock import SystemClock, SECOND
+from duebus_server.domain.views import TopicConfig
+from duebus_server.engine.redis import make_redis_engine
+from duebus_server.engine.redis.locks import Locks
+
+async def hold():
+    engine = make_redis_engine(sys.argv[1], sys.argv[2], SystemClock(), TopicConfig())
+    locks = Locks(engine._runner)
+    lock = await locks.acquire("sweep", SECOND // 5)
+    print(lock.fencing_number, flush=True)
+    sys.stdin.readline()
+    print(await locks.renew(lock, SECOND), await locks.release(lock), flush=True)
+
+asyncio.run(hold())
+"""
+
+
+async def test_a_holder_that_was_paused_learns_that_it_lost_the_lock(bus: RedisBus, locks: Locks) -> None:
+    """What the lock guards refuses numbers smaller than one it has seen, so a late write of the first one is stale."""
+    command = [sys.executable, "-c", HOLDER, bus.url, bus.namespace]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        first = int(await asyncio.to_thread(holder.stdout.readline))
+        holder.send_signal(signal.SIGSTOP)
+        await until(lambda: not bus.raw.exists(bus.namespace + ":{lock:sweep}"), "the lock to expire")
+        second = await acquire(locks)
+        assert second.fencing_number > first
+        holder.send_signal(signal.SIGCONT)
+        out, _ = await asyncio.to_thread(holder.communicate, "\n")
+        assert out.split() == ["False", "False"]
+        assert await locks.renew(second, MINUTE)
+
+
+async def test_a_restarted_redis_that_kept_its_data_keeps_the_lock(start_redis: Callable[..., RedisServer]) -> None:
+    server = start_redis("--appendonly", "yes", "--appendfsync", "always")
+    async with redis_bus(server.url) as bus:
+        locks = await locks_on(bus)
+        lock = await acquire(locks)
+        await asyncio.to_thread(server.kill)
+        with pytest.raises(DispatcherNotWorking):
+            await locks.renew(lock, MINUTE)
+        await asyncio.to_thread(server.restart)
+        assert await locks.acquire(NAME, MINUTE) is None
+        assert await locks.renew(lock, MINUTE)
+        assert await locks.release(lock)
+        assert (await acquire(locks)).fencing_number > lock.fencing_number
+
+
+async def test_fencing_numbers_grow_across_a_redis_that_lost_everything(
+    start_redis: Callable[..., RedisServer],
+) -> None:
+    server = start_redis()
+    async with redis_bus(server.url) as bus:
+        locks = await locks_on(bus)
+        lock = await acquire(locks)
+        await asyncio.to_thread(server.kill)
+        await asyncio.to_thread(server.restart)
+        assert not await locks.renew(lock, MINUTE)
+        assert not await locks.release(lock)
+        assert (await acquire(locks)).fencing_number > lock.fencing_number

@@ -1,0 +1,160 @@
+"""Replicas that die, are paused, or come back, as processes of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from support.builders import unique_name
+from support.redis_engine import shared_redis
+from support.server_process import ServerProcess
+from support.wire import PATIENCE_S, connect, event, figure, ids, tokens
+from support.workers import group_when
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LEASES = 64
+WITHIN_S = 4.0
+LAPSE_S = 3.0
+
+StartReplica = Callable[..., ServerProcess]
+
+WORKER = """
+import sys
+from duebus import Client
+address, topic, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+with Client(address) as client, client.subscribe(topic, max_in_flight=count, consumer="doomed") as subscription:
+    held = [next(subscription) for _ in range(count)]
+    print(" ".join(delivery.event_id for delivery in held), flush=True)
+    next(subscription)
+"""
+
+
+@contextmanager
+def doomed_worker(address: str, topic: str) -> Iterator[subprocess.Popen[str]]:
+    """A worker in a process of its own that holds events until it is killed; it prints which."""
+    command = [sys.executable, "-c", WORKER, address, topic, str(LEASES)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.fixture
+def start_replica(start_server: Callable[..., ServerProcess]) -> StartReplica:
+    """Starts replicas of one bus on the Redis that tests share."""
+    namespace = unique_name("bus")
+
+    def start(*flags: str) -> ServerProcess:
+        return start_server("--engine", "redis", "--redis-url", shared_redis().url, "--namespace", namespace, *flags)
+
+    return start
+
+
+async def test_what_a_killed_replica_and_its_killed_worker_held_is_with_another_within_four_seconds(
+    start_replica: StartReplica,
+) -> None:
+    doomed, other = start_replica(), start_replica()
+    topic = unique_name()
+    names = [f"e{number:02}" for number in range(LEASES)]
+    async with connect(doomed.address) as here, connect(other.address) as there:
+        await here.dispatch(topic, *names)
+        with doomed_worker(doomed.address, topic) as worker:
+            assert worker.stdout is not None
+            assert (await asyncio.to_thread(worker.stdout.readline)).split() == names
+            idle = await there.subscribe(topic)
+            killed = time.monotonic()
+            doomed.kill()
+            worker.kill()
+            again = await idle.take(LEASES)
+            took_s = time.monotonic() - killed
+        figure(f"{LEASES} leases of a killed replica were with another after {took_s:.2f} s")
+        assert sorted(ids(again)) == names
+        assert {delivery.attempt for delivery in again} == {2}
+        assert 2 < took_s < WITHIN_S
+        assert await there.ack(*again) == []
+        assert (await there.topic(topic)).queued == 0
+
+
+async def test_a_worker_that_moves_to_another_replica_keeps_what_it_holds_when_its_old_one_has_died(
+    start_replica: StartReplica,
+) -> None:
+    doomed, other = start_replica(), start_replica()
+    topic = unique_name()
+    async with connect(doomed.address) as here, connect(other.address) as there:
+        stream = await here.subscribe(topic, max_in_flight=10)
+        await here.dispatch(topic, *(f"e{number}" for number in range(10)))
+        held = await stream.take(10)
+        doomed.kill()
+        moved = await there.subscribe(topic, max_in_flight=10, held_lease_tokens=tokens(held))
+        assert moved.started.lost_lease_tokens == []
+        rival = await there.subscribe(topic)
+        await there.dispatch(topic, event("marker", delay=LAPSE_S + 1.5))
+        assert ids([await rival.one()]) == ["marker"], "long after the lapse, nothing else has come"
+        assert rival.come() == []
+        assert await there.ack(*held) == []
+
+
+async def test_a_replica_that_was_paused_past_its_lapse_finds_its_way_back(start_replica: StartReplica) -> None:
+    paused, other = start_replica(), start_replica()
+    topic = unique_name()
+    async with connect(paused.address) as here, connect(other.address) as there:
+        streams = [await here.subscribe(topic, max_in_flight=2) for _ in range(3)]
+        await there.dispatch(topic, *(f"e{number}" for number in range(6)))
+        held = [delivery for stream in streams for delivery in await stream.take(2)]
+        idle = await there.subscribe(topic, max_in_flight=4)
+        paused.process.send_signal(signal.SIGSTOP)
+        try:
+            taken = await idle.take(4)
+        finally:
+            paused.process.send_signal(signal.SIGCONT)
+        assert {delivery.attempt for delivery in taken} == {2}
+        failed = {failure.lease_token for failure in await here.ack(*held)}
+        assert failed == set(tokens(held)), "all of them were lost in the pause"
+        assert await there.ack(*taken) == []
+        done = set(ids(taken))
+        while len(done) < 6:
+            frames = [asyncio.create_task(stream.next_frame()) for stream in (*streams, idle)]
+            finished, waiting = await asyncio.wait(frames, timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
+            for task in waiting:
+                task.cancel()
+            assert finished, f"only {sorted(done)} came"
+            for task in finished:
+                got = task.result().deliveries.deliveries
+                assert await here.ack(*got) == []
+                done |= set(ids(got))
+        await idle.cancel()
+        info = await group_when(there, topic, lambda group: len(group.subscribers) == 3)
+        assert (info.ready, info.leased) == (0, 0), "its three sessions are known again"
+        await there.dispatch(topic, "after")
+        frames = [asyncio.create_task(stream.next_frame()) for stream in streams]
+        finished, waiting = await asyncio.wait(frames, timeout=1, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
+        assert [ids(task.result().deliveries.deliveries) for task in finished] == [["after"]]
+
+
+async def test_a_replica_that_ends_in_an_orderly_way_costs_nobody_the_lapse(start_replica: StartReplica) -> None:
+    ending, other = start_replica("--drain-timeout", "0s"), start_replica()
+    topic = unique_name()
+    async with connect(ending.address) as here, connect(other.address) as there:
+        stream = await here.subscribe(topic)
+        await here.dispatch(topic, "event")
+        assert (await stream.one()).attempt == 1
+        idle = await there.subscribe(topic)
+        began = time.monotonic()
+        ending.process.terminate()
+        again = await idle.one()
+        took_s = time.monotonic() - began
+        assert again.attempt == 1, "given back, so the attempt does not count"
+        assert took_s < 2
+    assert ending.wait() == 0
