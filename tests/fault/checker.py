@@ -137,7 +137,7 @@ class _Checker:
             self._violation("undead", chain)
         if any(one.outcome == DONE and one.began > again.came for one in settles):
             self._violation("two holders", chain)
-        if any(_asked_for_later(one, again) for one in settles):
+        if again.granted < _asked_for(settles, again):
             self._violation("early", chain)
         cause = self._explanations.cause(before, again)
         if cause is None:
@@ -163,8 +163,7 @@ class _Checker:
         self._report.violations.append(Violation(kind, "\n  ".join(story)))
 
 
-def _asked_for_later(settle: Settle, again: Delivery) -> bool:
-    """A nack that went through, as its error tells, asked for a later time."""
-    if settle.delay is None or not settle.error or settle.error != again.last_error:
-        return False
-    return again.granted < settle.began + settle.delay
+def _asked_for(settles: list[Settle], again: Delivery) -> int:
+    """When the nack that went through, as its error tells, wants it at the earliest; it may have had several tries."""
+    through = [one for one in settles if one.delay is not None and one.error and one.error == again.last_error]
+    return min((one.began + (one.delay or 0) for one in through), default=0)

@@ -146,6 +146,12 @@ def test_delivered_again_before_a_nack_wants_it() -> None:
     assert kinds(twice(5.0, **again).settled(2, NACK, 1, **nack)) == set()
 
 
+def test_a_nack_counts_from_its_first_try() -> None:
+    nack: dict[str, Any] = {"error": "not now", "delay": us(3)}
+    story = twice(5.0, last_error="not now").settled(2, NACK, 1, UNKNOWN, **nack)
+    assert kinds(story.settled(2.5, NACK, 1, UNKNOWN, **nack)) == set()
+
+
 def test_a_nack_that_did_not_go_through_delays_nothing() -> None:
     story = twice(4.0, last_error="the lease expired").outage("kill", "worker:one", 2, 2)
     assert kinds(story.settled(2, NACK, 1, UNKNOWN, error="not now", delay=us(3))) == set()

@@ -23,8 +23,9 @@ class Proxy:
         self._port = int(port)
         self._writers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
-        self._flowing = asyncio.Event()
-        self._flowing.set()
+        self._requests = asyncio.Event()
+        self._answers = asyncio.Event()
+        self.flow()
         self.address = ""
         self.delay_s = 0.0
 
@@ -41,13 +42,16 @@ class Proxy:
             writer.transport.abort()
         return cut
 
-    def stall(self) -> None:
-        """Keeps every byte back, on old connections and new ones, until `flow`."""
-        self._flowing.clear()
+    def stall(self, *, requests: bool = True) -> None:
+        """Keeps every byte back, on old connections and new ones, until `flow`; or only those of the target."""
+        self._answers.clear()
+        if requests:
+            self._requests.clear()
 
     def flow(self) -> None:
         """Passes on again, first what was kept back."""
-        self._flowing.set()
+        self._requests.set()
+        self._answers.set()
 
     async def close(self) -> None:
         """Ends it."""
@@ -65,15 +69,17 @@ class Proxy:
             return
         writers = {writer, onward_writer}
         self._writers |= writers
-        await asyncio.gather(self._pipe(reader, onward_writer), self._pipe(onward_reader, writer))
+        requests = self._pipe(reader, onward_writer, self._requests)
+        answers = self._pipe(onward_reader, writer, self._answers)
+        await asyncio.gather(requests, answers)
         self._writers -= writers
 
-    async def _pipe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pipe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, flowing: asyncio.Event) -> None:
         with suppress(ConnectionError):
             while data := await reader.read(65536):
                 if self.delay_s:
                     await asyncio.sleep(self.delay_s)
-                await self._flowing.wait()
+                await flowing.wait()
                 writer.write(data)
                 await writer.drain()
         writer.transport.abort()

@@ -1,0 +1,142 @@
+"""What Redis did and nobody heard of: answers and words that were lost on the way."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+from duebus_server.domain.clock import SECOND
+from duebus_server.domain.errors import DispatcherNotWorking
+from duebus_server.domain.model import DEFAULT_GROUP, LeaseRequest, NackAction
+from duebus_server.engine.redis.engine import LEASE
+from support.proxy import proxy_to
+from support.redis_bus import redis_bus, until
+from support.redis_engine import shared_redis
+from support.topics import PLENTY
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from support.proxy import Proxy
+    from support.redis_bus import RedisBus, Replica
+    from support.topics import TopicDriver
+
+WORKER, OTHER = "worker-1", "worker-2"
+
+
+@pytest.fixture
+async def bus() -> AsyncIterator[RedisBus]:
+    async with redis_bus(shared_redis().url) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def link() -> AsyncIterator[Proxy]:
+    """Between the far replica and Redis."""
+    async with proxy_to(f"127.0.0.1:{shared_redis().port}") as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def far(bus: RedisBus, link: Proxy) -> AsyncIterator[Replica]:
+    """A replica whose link to Redis fails."""
+    async with redis_bus(f"redis://{link.address}/0") as same:
+        same.namespace = bus.namespace
+        yield await same.replica()
+
+
+@pytest.fixture
+async def near(bus: RedisBus) -> Replica:
+    return await bus.replica()
+
+
+def leased(bus: RedisBus, topic: TopicDriver) -> int:
+    count: int = bus.raw.zcard(bus.key(topic.name, f"group:{DEFAULT_GROUP}:leased"))
+    return count
+
+
+async def sweep(replica: Replica) -> None:
+    """As at every interval; the first one may meet a connection that was cut."""
+    with suppress(DispatcherNotWorking):
+        await replica.engine.expire_leases()
+    await replica.engine.expire_leases()
+
+
+async def subscribed(replica: Replica) -> TopicDriver:
+    """A topic with a session, on a Redis that knows the scripts: each is one command and one answer from then on."""
+    topic = replica.topic()
+    await topic.join(WORKER)
+    await topic.dispatch("first")
+    assert await topic.ack(await topic.lease_one(WORKER)) == [None]
+    return topic
+
+
+async def test_a_stream_that_breaks_while_it_leases_costs_no_lease(
+    bus: RedisBus, link: Proxy, far: Replica, near: Replica
+) -> None:
+    # given a session that leases, and is cancelled before it hears what it got
+    topic = await subscribed(far)
+    await topic.dispatch("event")
+    link.stall(requests=False)
+    leasing = asyncio.create_task(topic.lease(WORKER))
+    await until(lambda: leased(bus, topic) == 1, "the lease")
+    leasing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leasing
+    link.flow()
+    # when its stream is over
+    await far.engine.shorten(topic.name, DEFAULT_GROUP, WORKER, SECOND // 10)
+    await topic.leave(WORKER)
+    # then another has the event, long before the lease of 30 s is over
+    there = near.topic(topic.name)
+    await there.join(OTHER)
+    await until(lambda: leased(bus, topic) == 0, "the end of the lease")
+    assert (await there.lease_one(OTHER)).event_id == "event"
+
+
+async def test_a_command_to_lease_that_comes_through_late_does_nothing(
+    bus: RedisBus, far: Replica, near: Replica
+) -> None:
+    # given a command to lease that was given up, and what it may have leased taken back
+    topic = await subscribed(far)
+    await topic.dispatch("event")
+    session = far.engine._sessions.find(topic.name, DEFAULT_GROUP, WORKER)
+    assert session is not None
+    command = (session.name, "", *far.engine._ask(LeaseRequest(1, PLENTY, True)), session.round)
+    session.uncertain = True
+    event = await topic.lease_one(WORKER)
+    assert await topic.nack(event, action=NackAction.RELEASE) == [None]
+    # when the command reaches Redis after all, for whose answer nobody waits
+    await near.engine._run(LEASE, topic.name, DEFAULT_GROUP, *command)
+    # then the event is nobody's, and the next to ask has it
+    assert leased(bus, topic) == 0
+    assert (await topic.lease_one(WORKER)).event_id == "event"
+
+
+async def test_an_ack_whose_answer_is_lost_makes_room(bus: RedisBus, link: Proxy, far: Replica) -> None:
+    topic = await subscribed(far)
+    await topic.dispatch("event")
+    event = await topic.lease_one(WORKER)
+    link.stall(requests=False)
+    acking = asyncio.create_task(topic.ack(event))
+    await until(lambda: leased(bus, topic) == 0, "the ack")
+    link.cut()
+    link.flow()
+    with pytest.raises(DispatcherNotWorking):
+        await acking
+    await sweep(far)
+    await far.heard.until_ended(WORKER, event.fencing_token)
+
+
+async def test_word_of_an_ack_that_is_lost_makes_room(bus: RedisBus, link: Proxy, far: Replica, near: Replica) -> None:
+    topic = await subscribed(far)
+    await topic.dispatch("event")
+    event = await topic.lease_one(WORKER)
+    link.stall(requests=False)
+    assert await near.topic(topic.name).ack(event) == [None]
+    link.cut()
+    link.flow()
+    await sweep(far)
+    await far.heard.until_ended(WORKER, event.fencing_token)
