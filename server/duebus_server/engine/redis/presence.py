@@ -26,6 +26,9 @@ log = structlog.get_logger()
 
 HEARTBEAT, ABANDON = map(Script, ("heartbeat", "abandon"))
 
+_KNOWN, _UNKNOWN = 0, 1
+"""What heartbeat.lua says of the replica itself."""
+
 BEAT_US = SECOND // 2
 LAPSE_US = 3 * SECOND
 """A replica that has not been heard of for this long is dead to the others."""
@@ -131,12 +134,14 @@ class Presence:
 
     async def _beat(self, hears: Hears) -> None:
         runner = self._runner
-        unknown, dead = await runner.run_on(runner.keys.replicas, HEARTBEAT, "", LAPSE_US)
-        if unknown:
-            # The first beat, or the others have taken this replica for dead, or Redis has lost what it knew.
+        heard, dead = await runner.run_on(runner.keys.replicas, HEARTBEAT, "", LAPSE_US)
+        if heard != _KNOWN:
             self._judges_from_s = monotonic() + LAPSE_US / SECOND
+        if heard == _UNKNOWN:
+            # The first beat, or the others have taken this replica for dead, or Redis has lost what it knew.
             await hears.came_back()
-        # Whoever could not reach Redis for a while can't tell the dead from those who could not either.
+        # Whoever could not reach Redis for a while, or was late because Redis stood still, can't tell the dead from those
+        # who could not either.
         if monotonic() < self._judges_from_s:
             return
         for name in dead:
