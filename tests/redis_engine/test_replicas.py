@@ -21,6 +21,8 @@ from support.workers import group_when
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from duebus.v1 import event_bus_pb2
+
 LEASES = 64
 WITHIN_S = 4.0
 LAPSE_S = 3.0
@@ -47,6 +49,12 @@ def doomed_worker(address: str, topic: str) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             process.kill()
+
+
+def of(frame: event_bus_pb2.SubscribeResponse | None) -> list[event_bus_pb2.Delivery]:
+    """The deliveries of a frame."""
+    assert frame is not None, "the stream has ended"
+    return list(frame.deliveries.deliveries)
 
 
 @pytest.fixture
@@ -129,7 +137,7 @@ async def test_a_replica_that_was_paused_past_its_lapse_finds_its_way_back(start
                 task.cancel()
             assert finished, f"only {sorted(done)} came"
             for task in finished:
-                got = task.result().deliveries.deliveries
+                got = of(task.result())
                 assert await here.ack(*got) == []
                 done |= set(ids(got))
         await idle.cancel()
@@ -140,7 +148,7 @@ async def test_a_replica_that_was_paused_past_its_lapse_finds_its_way_back(start
         finished, waiting = await asyncio.wait(frames, timeout=1, return_when=asyncio.FIRST_COMPLETED)
         for task in waiting:
             task.cancel()
-        assert [ids(task.result().deliveries.deliveries) for task in finished] == [["after"]]
+        assert [ids(of(task.result())) for task in finished] == [["after"]]
 
 
 async def test_a_replica_that_ends_in_an_orderly_way_costs_nobody_the_lapse(start_replica: StartReplica) -> None:

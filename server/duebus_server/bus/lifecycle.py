@@ -10,6 +10,7 @@ import structlog
 
 from duebus_server.bus.engines import Engines, EngineStatus, RunningEngine
 from duebus_server.delivery.reaper import reap
+from duebus_server.domain.errors import DispatcherNotWorking
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -22,7 +23,10 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class StoppedEngine:
-    """An engine that was drained: leases given back because they were not settled in time, and events it holds."""
+    """An engine that was drained: leases given back because they were not settled in time, and events it holds.
+
+    What could not be found out, because the engine's storage was away, is 0.
+    """
 
     engine: EngineName
     released: int
@@ -84,8 +88,12 @@ class Lifecycle:
     async def _drain(self, running: RunningEngine, drain_timeout_us: int) -> StoppedEngine:
         name = running.engine.name
         log.info("draining", engine=name)
-        released = await running.sessions.drain(drain_timeout_us)
-        queued = await running.engine.queued()
+        released = queued = 0
+        try:
+            released = await running.sessions.drain(drain_timeout_us)
+            queued = await running.engine.queued()
+        except DispatcherNotWorking as error:  # its storage is away; that is no reason not to end
+            log.warning("drained while the engine was away", engine=name, error=str(error))
         running.status = EngineStatus.STOPPED
         self._reapers[name].cancel()
         await running.engine.stop()

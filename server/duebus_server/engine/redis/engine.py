@@ -129,11 +129,13 @@ class RedisEngine:
         for request in requests:
             arguments += dispatching.arguments(request)
         self._working()
-        reply = await self._runner.run(DISPATCH, topic, *arguments, replicated=True)
+        reply, problem = await self._runner.run_replicated(DISPATCH, topic, *arguments)
         now, soonest, groups, answers = reply
         self._runner.observe(now)
         for group in groups:
             self._tell_due(topic, group.decode(), soonest)
+        if problem is not None:
+            raise problem
         return [
             dispatching.outcome(topic, request, answer, config.max_queued)
             for request, answer in zip(requests, answers, strict=True)

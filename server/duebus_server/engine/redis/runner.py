@@ -68,37 +68,45 @@ class Runner:
         """An answer said what time it was."""
         self._clock.observe(int(now))
 
-    async def run(self, script: Script, topic: str, *arguments: Any, replicated: bool = False) -> Any:
+    async def run(self, script: Script, topic: str, *arguments: Any) -> Any:
         """Run a script on a topic.
 
         Args:
             script: which one.
             topic: whose keys it touches.
             *arguments: its own, behind those that every script takes.
-            replicated: return only when as many replicas as the settings ask for have what it wrote.
 
         Raises:
-            DispatcherNotWorking: Redis is away, refuses, or too few replicas answered in time.
+            DispatcherNotWorking: Redis is away, or refuses.
         """
-        key = self.keys.topic(topic, "events")
-        if replicated and self._min_replicas_ack:
-            return await self._run_replicated(key, script, topic, *arguments)
-        return await self.run_on(key, script, topic, *arguments)
+        return await self.run_on(self.keys.topic(topic, "events"), script, topic, *arguments)
 
-    async def _run_replicated(self, key: str, script: Script, topic: str, *arguments: Any) -> Any:
-        # WAIT speaks of what was written on its own connection.
+    async def run_replicated(
+        self, script: Script, topic: str, *arguments: Any
+    ) -> tuple[Any, DispatcherNotWorking | None]:
+        """Run a script on a topic, and wait until as many replicas as the settings ask for have what it wrote.
+
+        Returns:
+            What the script answered, and what to raise when too few replicas have it.
+
+        Raises:
+            DispatcherNotWorking: Redis is away, or refuses.
+        """
+        wanted = self._min_replicas_ack
+        if not wanted:
+            return await self.run(script, topic, *arguments), None
         with as_domain_errors(topic):
-            async with self.connection.redis.client() as one:
+            async with self.connection.redis.client() as one:  # WAIT speaks of what was written on its own connection
+                key = self.keys.topic(topic, "events")
                 reply = await self._run_with(one, key, script, topic, *arguments)
-                acked = await one.wait(self._min_replicas_ack, REPLICATION_TIMEOUT_MS)
-        if acked < self._min_replicas_ack:
-            raise DispatcherNotWorking(
-                f"engine redis: stored, but only {acked} of {self._min_replicas_ack} replicas have it yet; "
-                "repeating the same request_id is safe",
-                metadata={"engine": "redis", "topic": topic},
-                retry_after_us=SECOND,
-            )
-        return reply
+                acked = await one.wait(wanted, REPLICATION_TIMEOUT_MS)
+        if acked >= wanted:
+            return reply, None
+        problem = (
+            f"engine redis: stored, but only {acked} of {wanted} replicas have it yet; "
+            "repeating the same request_id is safe"
+        )
+        return reply, DispatcherNotWorking(problem, metadata={"engine": "redis", "topic": topic}, retry_after_us=SECOND)
 
     async def run_on(self, key: str, script: Script, topic: str, *arguments: Any) -> Any:
         """Run a script on a key of its own; ``topic`` may be empty then.
