@@ -140,8 +140,8 @@ class Presence:
         if heard == _UNKNOWN:
             # The first beat, or the others have taken this replica for dead, or Redis has lost what it knew.
             await hears.came_back()
-        # Whoever could not reach Redis for a while, or was late because Redis stood still, can't tell the dead from those
-        # who could not either.
+        # Whoever could not reach Redis for a while, or was late because Redis stood still, can't tell the dead from
+        # those who could not either.
         if monotonic() < self._judges_from_s:
             return
         for name in dead:
