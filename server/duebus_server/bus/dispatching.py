@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from duebus_server.bus.coalescing import Coalescer
@@ -48,18 +48,21 @@ class Dispatching:
         """
         running = self._engines.all_serving(command.engines)
         answers: list[DispatchAnswer] = []
+        request = command.request
         for one in running:
             try:
-                answers.append(await self._dispatch_on(one, command))
+                answers.append(await self._dispatch_on(one, command.topic, request))
             except DueBusError as error:
                 if not answers:
                     raise
                 stored = [done.engine.name for done in running[: len(answers)]]
                 raise PartialDispatch(error, stored, answers[0].event_ids) from error
+            # A repeated request has the ids of its first time, which the engines that missed it then take over.
+            request = _with_ids(request, answers[0].event_ids)
         return _merge(answers)
 
-    async def _dispatch_on(self, running: RunningEngine, command: DispatchCommand) -> DispatchAnswer:
-        outcome = await self._coalescer.submit((running.engine.name, command.topic), command.request)
+    async def _dispatch_on(self, running: RunningEngine, topic: str, request: DispatchRequest) -> DispatchAnswer:
+        outcome = await self._coalescer.submit((running.engine.name, topic), request)
         if isinstance(outcome, DueBusError):
             raise outcome
         return outcome
@@ -69,6 +72,15 @@ class Dispatching:
     ) -> list[DispatchAnswer | DueBusError]:
         name, topic = place
         return await self._engines.get(name).engine.dispatch(topic, requests)
+
+
+def _with_ids(request: DispatchRequest, event_ids: Sequence[str]) -> DispatchRequest:
+    """The request with these ids, in request order."""
+    events = [
+        event if event.id == event_id else event.with_id(event_id)
+        for event, event_id in zip(request.events, event_ids, strict=True)
+    ]
+    return replace(request, events=events)
 
 
 def _merge(answers: Sequence[DispatchAnswer]) -> DispatchAnswer:

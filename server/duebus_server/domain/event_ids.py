@@ -73,6 +73,15 @@ def shortened(ids: Sequence[str]) -> Sequence[str]:
     return run if list(run) == list(ids) else ids
 
 
+def id_field(event_id: str) -> bytes:
+    """An id as it stands at the front of an event's body: field 1 of duebus.v1.Event, as protobuf encodes it."""
+    text = event_id.encode()
+    length = len(text)
+    if length < 0x80:  # noqa: PLR2004  # one byte of a varint
+        return b"\x0a" + bytes((length,)) + text
+    return b"\x0a" + bytes((length & 0x7F | 0x80, length >> 7)) + text
+
+
 def _rand_b(request_id: str) -> int:
     if not request_id:
         return secrets.randbits(62)

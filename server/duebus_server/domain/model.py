@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
+
+from duebus_server.domain.event_ids import id_field
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +51,11 @@ class NewEvent:
         if self.delay_us is not None:
             return now_us + self.delay_us
         return max(now_us, self.deliver_at_us or 0)
+
+    def with_id(self, event_id: str) -> NewEvent:
+        """The same event under another id."""
+        body = id_field(event_id) + self.body.removeprefix(id_field(self.id))
+        return replace(self, id=event_id, body=body)
 
 
 @dataclass(slots=True)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from duebus_server.bus.dispatching import DispatchCommand
 from duebus_server.bus.engines import EngineStatus
+from duebus_server.domain.clock import SECOND
 from duebus_server.domain.errors import DispatcherNotWorking, MaxQueuedEventsReached, PartialDispatch
-from unit.bus.conftest import LOCAL, REDIS
+from duebus_server.domain.event_ids import EventIds, id_field
+from duebus_server.domain.model import DispatchRequest, NewEvent
+from support.engines import START_US
+from unit.bus.conftest import LOCAL, REDIS, TOPIC
 
 if TYPE_CHECKING:
     from unit.bus.conftest import Bus
@@ -47,6 +53,26 @@ async def test_a_failure_of_a_later_engine_says_which_ones_hold_the_events(bus: 
     answer = await bus.dispatch("a", "b", engines=[LOCAL, REDIS], request_id="r-1")
     assert answer.event_ids == ["a", "b"]
     assert (await bus.local.queued(), await bus.other.queued()) == (2, 2), "repeating it is safe"
+
+
+async def test_a_repeated_request_stores_its_events_under_the_ids_of_the_first_time_on_every_engine(bus: Bus) -> None:
+    def request(now_us: int) -> DispatchRequest:
+        event_id = EventIds(now_us, "r-1").at(0)
+        return DispatchRequest([NewEvent(event_id, id_field(event_id) + b"rest", id_is_generated=True)], "r-1")
+
+    bus.other.failure = FULL
+    command = DispatchCommand(TOPIC, request(START_US), [LOCAL, REDIS])
+    with pytest.raises(PartialDispatch) as caught:
+        await bus.dispatching.dispatch(command)
+
+    bus.other.failure = None
+    later = replace(command, request=request(START_US + SECOND))
+    answer = await bus.dispatching.dispatch(later)
+
+    (event_id,) = answer.event_ids
+    assert caught.value.event_ids == (event_id,)
+    for engine in (bus.local, bus.other):
+        assert (await engine.get_event(TOPIC, event_id)).body == id_field(event_id) + b"rest"
 
 
 async def test_an_event_is_a_duplicate_when_it_added_nothing_anywhere(bus: Bus) -> None:

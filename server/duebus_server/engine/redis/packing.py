@@ -10,6 +10,8 @@ import re
 import struct
 from typing import TYPE_CHECKING
 
+from duebus_server.domain.event_ids import id_field
+
 if TYPE_CHECKING:
     from duebus_server.domain.model import NewEvent
 
@@ -53,7 +55,7 @@ def unpack_id(packed: bytes) -> str:
 
 def pack_event(event: NewEvent, origin: str) -> bytes:
     """What is stored of an event, but for the time of dispatch and the place."""
-    front = _id_field(event.id)
+    front = id_field(event.id)
     cut = event.body.startswith(front)
     flags = (0 if event.id_is_generated else _FLAG_CHOSEN) | (_FLAG_ID_CUT if cut else 0)
     max_retries = _NO_MAX_RETRIES if event.max_retries is None else event.max_retries
@@ -83,18 +85,9 @@ class StoredBlob:
     def body(self, event_id: str) -> bytes:
         """The event as it came over the wire."""
         body = self._blob[self._start :]
-        return _id_field(event_id) + body if self._flags & _FLAG_ID_CUT else body
+        return id_field(event_id) + body if self._flags & _FLAG_ID_CUT else body
 
     @property
     def origin(self) -> str:
         """Who dispatched it."""
         return self._blob[_HEADER.size : self._start].decode(errors="replace")
-
-
-def _id_field(event_id: str) -> bytes:
-    """Field 1 of duebus.v1.Event, as protobuf encodes it: key, length, text."""
-    text = event_id.encode()
-    length = len(text)
-    if length < 0x80:  # noqa: PLR2004  # one byte of a varint
-        return b"\x0a" + bytes((length,)) + text
-    return b"\x0a" + bytes((length & 0x7F | 0x80, length >> 7)) + text
