@@ -1,0 +1,65 @@
+"""Lease tokens: made by the bus, read by any replica, and by nobody else."""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+
+import pytest
+from duebus_server.domain.lease_token import MAX_TOKEN_CHARS, LeaseTarget, LeaseTokens
+from duebus_server.domain.model import EngineName, LeaseRef
+from hypothesis import given
+from hypothesis import strategies as st
+
+KEY = b"0123456789abcdef"
+TOKENS = LeaseTokens({EngineName.LOCAL: KEY})
+TOKEN = TOKENS.minter(EngineName.LOCAL, "order.created", "billing").mint("order-7", 42)
+
+names = st.text("AZaz09._-", min_size=1, max_size=20)
+event_ids = st.text(st.characters(exclude_categories=["C"]), min_size=1, max_size=60)
+
+
+@given(topic=names, group=names, event_id=event_ids, fencing_token=st.integers(1, 2**64 - 1))
+def test_a_token_names_its_lease(topic: str, group: str, event_id: str, fencing_token: int) -> None:
+    token = TOKENS.minter(EngineName.LOCAL, topic, group).mint(event_id, fencing_token)
+
+    assert TOKENS.read(token) == LeaseTarget(EngineName.LOCAL, topic, group, LeaseRef(event_id, fencing_token))
+
+
+def test_another_replica_with_the_same_key_reads_it() -> None:
+    replica = LeaseTokens({EngineName.LOCAL: KEY, EngineName.REDIS: b"another key"})
+
+    assert replica.read(TOKEN) == TOKENS.read(TOKEN)
+
+
+def test_the_longest_names_fit() -> None:
+    token = TOKENS.minter(EngineName.LOCAL, "t" * 255, "g" * 255).mint("\N{SNOWMAN}" * 85, 2**64 - 1)
+
+    assert len(token) <= MAX_TOKEN_CHARS
+    assert TOKENS.read(token) is not None
+
+
+@pytest.mark.parametrize(
+    "keys", [{}, {EngineName.LOCAL: b"another key"}, {EngineName.REDIS: KEY}], ids=["none", "other", "other engine"]
+)
+def test_a_bus_with_another_key_does_not_read_it(keys: dict[EngineName, bytes]) -> None:
+    assert LeaseTokens(keys).read(TOKEN) is None
+
+
+@pytest.mark.parametrize(
+    "token", ["", "x", "nonsense", "ü" * 20, "=" * 8, "A" * 5_000, "\x00", TOKEN[:-4], TOKEN + "AAAA"]
+)
+def test_nonsense_is_no_token(token: str) -> None:
+    assert TOKENS.read(token) is None
+
+
+@given(place=st.integers(0, 8 * len(urlsafe_b64decode(TOKEN)) - 1))
+def test_no_bit_of_a_token_can_be_changed(place: int) -> None:
+    raw = bytearray(urlsafe_b64decode(TOKEN))
+    raw[place // 8] ^= 1 << place % 8
+
+    assert TOKENS.read(urlsafe_b64encode(raw).decode()) is None
+
+
+@given(token=st.text(max_size=200) | st.binary(max_size=200).map(lambda raw: urlsafe_b64encode(raw).decode()))
+def test_nothing_makes_the_reader_fail(token: str) -> None:
+    assert TOKENS.read(token) is None
