@@ -26,6 +26,9 @@ GAP = SECOND * 3 // 2
 AFTERMATH = 5 * SECOND
 """For so long after an outage, leases may still be lost to what was begun in it."""
 
+ENDS = ("kill", "drain")
+"""After these a server's sessions are no more, however soon it is back."""
+
 CLOSE = 2 * SECOND
 """A worker may hear of the end of its stream so much later than the server."""
 
@@ -101,9 +104,14 @@ def is_final(settle: Settle) -> bool:
 
 
 def _out_of_touch(outages: list[Outage], server: str) -> Iterator[Interval]:
-    """When a server was killed, or could not reach Redis for long."""
-    own = f"server:{server}"
-    targets = {own, f"link:{server}", "redis", "host"}
-    silent = [(one.began, one.ended) for one in outages if one.target in targets and one.what != "delay"]
-    yield from (span for span in merged(silent, GAP) if span[1] - span[0] >= OUT_OF_TOUCH)
-    yield from ((one.began, one.ended) for one in outages if one.target == own and one.what in ("kill", "drain"))
+    """When a server was killed, or could not reach Redis for long though Redis was there.
+
+    While Redis is away, all replicas are silent, and none is to be taken for dead by that.
+    """
+    own = {f"server:{server}", f"link:{server}", "host"}
+    silent = [one for one in outages if (one.target in own or one.target == "redis") and one.what != "delay"]
+    for began, ended in merged(((one.began, one.ended) for one in silent), GAP):
+        alone = any(one.target in own and began <= one.began <= ended for one in silent)
+        if alone and ended - began >= OUT_OF_TOUCH:
+            yield began, ended
+    yield from ((one.began, one.ended) for one in outages if one.target == f"server:{server}" and one.what in ENDS)

@@ -240,12 +240,15 @@ def test_a_stream_that_ended_explains_another_delivery() -> None:
     assert kinds(twice().stream(0, 2.0, "two")) == {"unexplained"}
 
 
-@pytest.mark.parametrize(
-    ("what", "target"), [("pause", "server:0"), ("stall", "link:0"), ("pause", "redis"), ("stall", "host")]
-)
+@pytest.mark.parametrize(("what", "target"), [("pause", "server:0"), ("stall", "link:0"), ("stall", "host")])
 def test_a_replica_that_is_out_of_touch_for_long_explains_another_delivery(what: str, target: str) -> None:
     assert kinds(twice().outage(what, target, 1.5, 3.6)) == set()
     assert kinds(twice().outage(what, target, 1.5, 3.0)) == {"unexplained"}
+
+
+def test_redis_that_is_away_explains_nothing() -> None:
+    assert kinds(twice().outage("kill", "redis", 1.2, 3.8)) == {"unexplained"}
+    assert kinds(twice().outage("kill", "redis", 1.2, 3.0).outage("stall", "link:0", 3.1, 3.5)) == set()
 
 
 def test_what_befalls_another_replica_explains_nothing() -> None:
