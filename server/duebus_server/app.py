@@ -21,6 +21,7 @@ from duebus_server.domain.lease_token import LeaseTokens
 from duebus_server.domain.model import EngineName
 from duebus_server.engine.local import LocalEngine
 from duebus_server.engine.redis import Credentials, RedisUrlError, make_redis_engine
+from duebus_server.ops.gc_pauses import PauseKeeper
 from duebus_server.wire.admin import EventBusAdminServicer
 from duebus_server.wire.event_bus import EventBusServicer
 from duebus_server.wire.server import WireServer
@@ -120,6 +121,7 @@ async def serve(settings: Settings) -> None:
     except BaseException:
         await app.lifecycle.abandon()
         raise
+    PauseKeeper().install()
     print(f"duebus ready on {address} engines={','.join(settings.engine)}", flush=True)  # noqa: T201  # the contract's line
     await app.wait_stopped()
     await asyncio.gather(*stops)

@@ -1,0 +1,45 @@
+"""Keeps the garbage collector from stopping the server for as long as the backlog is large.
+
+A full collection looks at every object, and a waiting event is several: half a second at a million of them, in which
+nothing is delivered. Events hold no reference cycles, so there is nothing to find among them. Objects that have lived
+through a full collection are therefore set aside (``gc.freeze``): the next one looks only at what came since. They are
+still freed at once when nothing refers to them any more.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+
+FULL = 2
+"""The oldest generation, whose collection is a full one."""
+
+THAW_S = 3_600.0
+"""So often a full collection looks at everything, for cycles that became garbage after they had been set aside."""
+
+
+class PauseKeeper:
+    """A ``gc.callbacks`` entry; one for a process."""
+
+    def __init__(self) -> None:
+        self._thawed_s = time.monotonic()
+
+    def install(self) -> None:
+        """Set aside all there is now, and after each full collection what has lived through it."""
+        gc.collect()
+        gc.freeze()
+        gc.callbacks.append(self._collected)
+
+    def uninstall(self) -> None:
+        """Leave the collector as it was."""
+        gc.callbacks.remove(self._collected)
+        gc.unfreeze()
+
+    def _collected(self, phase: str, info: dict[str, int]) -> None:
+        if info["generation"] != FULL:
+            return
+        if phase == "stop":
+            gc.freeze()
+        elif time.monotonic() - self._thawed_s > THAW_S:
+            self._thawed_s = time.monotonic()
+            gc.unfreeze()

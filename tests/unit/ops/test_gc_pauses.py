@@ -1,0 +1,71 @@
+"""Full collections look only at what is new, and garbage among that is still found."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from typing import TYPE_CHECKING
+
+import pytest
+from duebus_server.ops import gc_pauses
+from duebus_server.ops.gc_pauses import PauseKeeper
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Node:
+    """Something that can refer to itself."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+@pytest.fixture
+def keeper() -> Iterator[PauseKeeper]:
+    installed = PauseKeeper()
+    installed.install()
+    yield installed
+    installed.uninstall()
+
+
+def test_what_lives_through_a_full_collection_is_set_aside(keeper: PauseKeeper) -> None:
+    kept = [Node() for _ in range(1_000)]
+    gc.collect()
+    frozen = gc.get_freeze_count()
+
+    more = [Node() for _ in range(1_000)]
+    gc.collect()
+
+    assert gc.get_freeze_count() >= frozen + len(more)
+    assert len(gc.get_objects()) < len(kept)
+
+
+def test_a_cycle_that_becomes_garbage_before_the_next_collection_is_found(keeper: PauseKeeper) -> None:
+    node = Node()
+    gone = weakref.ref(node)
+    del node
+    gc.collect()
+    assert gone() is None
+
+
+def test_what_was_set_aside_is_freed_when_nothing_refers_to_it(keeper: PauseKeeper) -> None:
+    node = Node()
+    gc.collect()
+    gone = weakref.ref(node)
+    node.itself = None  # type: ignore[assignment]  # the cycle is broken
+    del node
+    assert gone() is None
+
+
+def test_now_and_then_a_collection_looks_at_everything(keeper: PauseKeeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = Node()
+    gone = weakref.ref(node)
+    gc.collect()
+    del node
+    gc.collect()
+    assert gone() is not None, "it was set aside"
+
+    monkeypatch.setattr(gc_pauses, "THAW_S", 0.0)
+    gc.collect()
+    assert gone() is None
