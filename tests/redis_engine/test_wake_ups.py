@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from duebus_server.app import App
-from duebus_server.config import Settings
-from duebus_server.domain.clock import MILLISECOND, SECOND, SystemClock
-from duebus_server.domain.model import EngineName
+from duebus_server.domain.clock import MILLISECOND, SECOND
 from support.builders import unique_name
+from support.redis_app import app_on
 from support.redis_bus import RedisBus, redis_bus
-from support.wire import Wire, connect, event, figure, ids
+from support.wire import Wire, event, figure, ids
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -24,18 +22,6 @@ if TYPE_CHECKING:
 
 SOON_S = 0.2
 """Sooner than any sweep of these tests; on a machine that is not busy it is a few milliseconds."""
-
-
-@asynccontextmanager
-async def app_on(bus: RedisBus, **settings: str) -> AsyncIterator[Wire]:
-    """A whole server of the bus in the test's own loop; ``sweep_interval="60s"`` keeps the safety net out of it."""
-    made = Settings(listen="127.0.0.1:0", engine=(EngineName.REDIS,), drain_timeout="0s", **settings)  # type: ignore[arg-type]
-    app = App(made, SystemClock(), [bus.make()])
-    try:
-        async with connect(await app.start()) as wire:
-            yield wire
-    finally:
-        await app.stop()
 
 
 @pytest.fixture

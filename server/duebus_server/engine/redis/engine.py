@@ -161,9 +161,13 @@ class RedisEngine:
         now, next_due, left, first_fence, ended, fields = reply
         self._heard(now, ended)
         expires_us = int(now) + self._lease_us(request.lease_us)
-        events = leasing.leased_events(fields, first_fence, expires_us)
+        events, damaged = leasing.leased_events(fields, first_fence, expires_us)
         for event in events:
             session.held[event.fencing_token] = event.event_id
+        if damaged:
+            log.error("damaged events go to the dead letters", topic=topic, group=group, count=len(damaged))
+            await self.nack(topic, group, damaged)
+            next_due = now  # there may be room for more
         if events:
             self._expiries.expects(topic, group, expires_us)
         return LeaseBatch(events, None if int(next_due) < 0 else int(next_due), left_for_want_of_room=left == 1)

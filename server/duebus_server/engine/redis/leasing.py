@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from duebus_server.domain.model import LeasedEvent, NackAction
+from duebus_server.domain.model import LeasedEvent, LeaseRef, NackAction, NackRef
 from duebus_server.domain.retry import jitter
-from duebus_server.engine.redis.packing import StoredBlob, pack_id, unpack_id
+from duebus_server.engine.redis.packing import CorruptEventError, StoredBlob, pack_id, unpack_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from duebus_server.domain.model import LeaseRef, NackRef
 
 _ACTIONS = {NackAction.RETRY: "retry", NackAction.DEAD_LETTER: "dead", NackAction.RELEASE: "release"}
+CORRUPT = "the stored event is missing or corrupt"
+"""As in ``lease.lua``: why an event that can't be read is dead."""
+
 _FIELDS = 5
 """Of one leased event in the answer of ``lease.lua``."""
 
@@ -41,13 +43,23 @@ def nack_fields(nacks: Sequence[NackRef]) -> list[Any]:
     return flat
 
 
-def leased_events(fields: Sequence[Any], first_fence: int, expires_us: int) -> list[LeasedEvent]:
-    """The events of a lease: packed id, blob, attempt, deliver at, last error, ...; fencing tokens count up."""
+def leased_events(fields: Sequence[Any], first_fence: int, expires_us: int) -> tuple[list[LeasedEvent], list[NackRef]]:
+    """The events of a lease: packed id, blob, attempt, deliver at, last error, ...; fencing tokens count up.
+
+    Returns:
+        Those that can be handed out, and how to give the damaged ones back.
+    """
     events: list[LeasedEvent] = []
+    damaged: list[NackRef] = []
     for place, at in enumerate(range(0, len(fields), _FIELDS)):
         packed_id, blob, attempt, deliver_at, last_error = fields[at : at + _FIELDS]
         event_id = unpack_id(packed_id)
-        stored = StoredBlob(blob)
+        try:
+            stored = StoredBlob(packed_id, blob)
+        except CorruptEventError:
+            lease = LeaseRef(event_id, first_fence + place)
+            damaged.append(NackRef(lease, NackAction.DEAD_LETTER, error=CORRUPT))
+            continue
         events.append(
             LeasedEvent(
                 event_id,
@@ -60,4 +72,4 @@ def leased_events(fields: Sequence[Any], first_fence: int, expires_us: int) -> l
                 last_error.decode(),
             )
         )
-    return events
+    return events, damaged

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import struct
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 from duebus_server.domain.event_ids import id_field
 
@@ -20,10 +21,16 @@ _UUID_MARK = 0
 """No id that a client may choose begins with this byte: ids are printable."""
 
 _TAIL = struct.Struct(">BIB")
-"""Flags, max_retries, length of the origin; the origin and the body follow."""
+"""Flags, max_retries, length of the origin; the checksum, the origin and the body follow."""
 
-_HEADER = struct.Struct(">QIBIB")
-"""The time of dispatch and the place in the order of dispatch, which the script puts in front, and the tail."""
+_CHECKSUM = struct.Struct(">I")
+"""CRC-32 of the packed id, the tail, the origin and the body."""
+
+_HEADER = struct.Struct(">QIBIBI")
+"""The time of dispatch and the place in the order of dispatch, which the script puts in front, tail and checksum."""
+
+_IN_FRONT = 12
+"""Bytes that the script puts in front."""
 
 _NO_MAX_RETRIES = 0xFFFFFFFF
 _FLAG_CHOSEN = 1
@@ -50,7 +57,7 @@ def unpack_id(packed: bytes) -> str:
     if packed[:1] == b"\0":
         text = packed[1:].hex()
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
-    return packed.decode()
+    return packed.decode(errors="backslashreplace")  # no id of ours needs it
 
 
 def pack_event(event: NewEvent, origin: str) -> bytes:
@@ -61,7 +68,9 @@ def pack_event(event: NewEvent, origin: str) -> bytes:
     max_retries = _NO_MAX_RETRIES if event.max_retries is None else event.max_retries
     who = origin.encode()[:_MAX_ORIGIN]
     body = event.body[len(front) :] if cut else event.body
-    return _TAIL.pack(flags, min(max_retries, _NO_MAX_RETRIES), len(who)) + who + body
+    tail = _TAIL.pack(flags, min(max_retries, _NO_MAX_RETRIES), len(who))
+    content = who + body
+    return tail + _CHECKSUM.pack(_checksum(pack_id(event.id), tail, content)) + content
 
 
 class StoredBlob:
@@ -73,11 +82,14 @@ class StoredBlob:
 
     __slots__ = ("_blob", "_flags", "_start", "dispatched_us", "max_retries")
 
-    def __init__(self, blob: bytes) -> None:
+    def __init__(self, packed_id: bytes, blob: bytes) -> None:
         try:
-            self.dispatched_us, _, self._flags, max_retries, origin_length = _HEADER.unpack_from(blob)
+            self.dispatched_us, _, self._flags, max_retries, origin_length, checksum = _HEADER.unpack_from(blob)
         except struct.error as error:
             raise CorruptEventError("the stored event is corrupt") from error
+        tail = blob[_IN_FRONT : _IN_FRONT + _TAIL.size]
+        if checksum != _checksum(packed_id, tail, memoryview(blob)[_HEADER.size :]):
+            raise CorruptEventError("the stored event is corrupt")
         self.max_retries = None if max_retries == _NO_MAX_RETRIES else max_retries
         self._start = _HEADER.size + origin_length
         self._blob = blob
@@ -91,3 +103,7 @@ class StoredBlob:
     def origin(self) -> str:
         """Who dispatched it."""
         return self._blob[_HEADER.size : self._start].decode(errors="replace")
+
+
+def _checksum(packed_id: bytes, tail: bytes, content: bytes | memoryview) -> int:
+    return crc32(content, crc32(packed_id + tail))

@@ -104,7 +104,7 @@ class Views:
                 raise NotFound("topic", topic)
             raise NotFound("event", event_id, topic=topic)
         blob, groups = reply
-        stored = _stored(blob)
+        stored = _stored(pack_id(event_id), blob)
         return _event_info(event_id, stored, [self._story(stored, *group) for group in groups])
 
     async def _topics(self) -> list[str]:
@@ -139,7 +139,7 @@ class Views:
         return "" if not name and [group.group for group in info.groups] == [""] else name or DEFAULT_GROUP
 
     def _listed(self, group: str, state: EventState, member: bytes, score: bytes, blob: bytes, *rest: Any) -> EventInfo:
-        stored = _stored(blob)
+        stored = _stored(member[4:], blob)
         where = self._where(group, state, stored, int(float(score)), *rest)
         return _event_info(unpack_id(member[4:]), stored, [where])
 
@@ -180,10 +180,10 @@ def _event_info(event_id: str, stored: StoredBlob | None, groups: Sequence[Event
     return EventInfo(event_id, stored.body(event_id), stored.dispatched_us, stored.origin, groups)
 
 
-def _stored(blob: bytes) -> StoredBlob | None:
+def _stored(packed_id: bytes, blob: bytes) -> StoredBlob | None:
     """What is stored, or None where it is corrupt: it is still listed, so that it can be found and purged."""
     try:
-        return StoredBlob(blob)
+        return StoredBlob(packed_id, blob)
     except CorruptEventError:
         return None
 

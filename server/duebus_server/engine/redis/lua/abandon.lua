@@ -13,6 +13,7 @@ local function is_its(session)
   return string.sub(session, 1, #dead) == dead
 end
 
+check_keys(group)
 local all = redis.call('ZRANGE', group_key(group, 'leased'), 0, -1)
 local ids = {}
 for i = 1, #all do
@@ -21,7 +22,8 @@ end
 local raws = read_all('HMGET', group_key(group, 'records'), ids)
 local leased = {}
 for i = 1, #all do
-  if raws[i] and is_its(cmsgpack.unpack(raws[i])[SESSION]) then
+  local record = read_record(raws[i])
+  if record and is_its(record[SESSION]) then
     leased[#leased + 1] = whole(now)
     leased[#leased + 1] = all[i]
   end

@@ -30,7 +30,8 @@ for i = 1, #ids do
     changed[#changed + 1] = cmsgpack.pack(record)
     leased[#leased + 1] = expires
     leased[#leased + 1] = members[i]
-    results[i] = body_size(ids[i], redis.call('HGET', topic_key('events'), ids[i]))
+    local blob = redis.call('HGET', topic_key('events'), ids[i])
+    results[i] = blob and #blob >= HEADER_SIZE and body_size(ids[i], blob) or 0
   end
 end
 if #leased > 0 then

@@ -68,13 +68,35 @@ local function read_all(command, key, arguments)
   return results
 end
 
+-- What a script of this engine packed, if it was one: an array of this many fields; nil otherwise.
+local function unpack_fields(raw, count)
+  if not raw then
+    return nil
+  end
+  local fine, fields = pcall(cmsgpack.unpack, raw)
+  return fine and type(fields) == 'table' and #fields >= count and fields or nil
+end
+
+-- Reads every key of a group that a script may write: one of a wrong type is found before anything has changed.
+local function check_keys(group)
+  redis.call('HLEN', topic_key('events'))
+  redis.call('HLEN', topic_key('refs'))
+  redis.call('HLEN', topic_key('meta'))
+  for _, name in ipairs({ 'waiting', 'leased', 'dead' }) do
+    redis.call('ZCARD', group_key(group, name))
+  end
+  for _, name in ipairs({ 'records', 'sessions', 'in_flight', 'group' }) do
+    redis.call('HLEN', group_key(group, name))
+  end
+end
+
 -- A member of a sorted set is four bytes that keep the order of dispatch, and the packed id.
 local function id_of(member)
   return string.sub(member, 5)
 end
 
 -- The parts of a blob, and the size of what stands before the origin and the body; see DATA_MODEL.md.
-local HEADER_SIZE = 18
+local HEADER_SIZE = 22
 
 local function place_of(blob)
   return string.sub(blob, 9, 12)

@@ -62,6 +62,10 @@ local function read_events(count)
   return fresh, duplicates
 end
 
+for _, group in ipairs(receivers) do
+  check_keys(group)
+end
+
 local soonest = NEVER
 local function store(fresh)
   local stored, waiting, refs = {}, {}, {}
@@ -97,8 +101,8 @@ local function carry_out()
   local request_id, require_subscriber, generated_at, count = take(), take(), take(), tonumber(take())
   local request_key = topic_key('request:' .. request_id)
   local known = request_id ~= '' and redis.call('GET', request_key)
-  local answer = known and cmsgpack.unpack(known)
-  if answer and answer[1] > now then
+  local answer = unpack_fields(known, 2)
+  if answer and tonumber(answer[1]) and tonumber(answer[2]) and answer[1] > now then
     at = at + 4 * count
     answer[1] = REPEATED
     return answer

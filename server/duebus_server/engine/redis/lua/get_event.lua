@@ -14,9 +14,10 @@ local blob = redis.call('HGET', topic_key('events'), id)
 if not blob then
   return false
 end
-local member = place_of(blob) .. id
 
-local function place_in(group)
+-- The place of a damaged event is known from its record alone.
+local function place_in(group, record)
+  local member = (record[PLACE] ~= '' and record[PLACE] or place_of(blob)) .. id
   for _, name in ipairs({ 'waiting', 'leased', 'dead' }) do
     local score = redis.call('ZSCORE', group_key(group, name), member)
     if score then
@@ -58,10 +59,9 @@ for _, group in ipairs(names) do
   for _, value in ipairs(announce_ended(group, ended)) do
     told[#told + 1] = value
   end
-  local state, score = place_in(group)
+  local record = read_record(redis.call('HGET', group_key(group, 'records'), id)) or NO_RECORD
+  local state, score = place_in(group, record)
   if state then
-    local raw = redis.call('HGET', group_key(group, 'records'), id)
-    local record = raw and cmsgpack.unpack(raw) or NO_RECORD
     local deliver_at = (state == 'scheduled' or state == 'ready') and score or whole(record[DELIVER_AT])
     local consumer = state == 'leased' and record[CONSUMER] or ''
     groups[#groups + 1] = {

@@ -11,6 +11,7 @@
 
 regardless_of_memory()
 local group, session = ARGV[6], ARGV[7]
+check_keys(group)
 local groups_key = topic_key('groups')
 local first = redis.call('SCARD', groups_key) == 0
 redis.call('HSET', group_key(group, 'sessions'), session, cmsgpack.pack({ ARGV[8], ARGV[9], now, tonumber(ARGV[10]) }))

@@ -29,7 +29,8 @@ local waiting_key, records_key = group_key(group, 'waiting'), group_key(group, '
 local own_key = group_key(group, 'group')
 
 local joined = redis.call('HGET', group_key(group, 'sessions'), session)
-if not joined or cmsgpack.unpack(joined)[ROUND] > tonumber(ARGV[14]) then
+local info = unpack_fields(joined, ROUND)
+if not info or info[ROUND] > tonumber(ARGV[14]) then
   return false
 end
 
@@ -68,22 +69,41 @@ local function new_record(blob)
   return { 0, 0, '', '', 0, 0, '', flags_of(blob) % 2, max_retries_of(blob), '', 0, 0 }
 end
 
--- READY -> DEAD: an event that can't be read is no reason to hold up the others.
-local function bury(member, id)
-  local record = { 0, 0, '', '', now, 0, string.sub(member, 1, 4), 0, 0, CORRUPT, 0, 1 }
-  remember(record, DEAD, CORRUPT)
-  redis.call('HSET', records_key, id, cmsgpack.pack(record))
-  redis.call('ZADD', group_key(group, 'dead'), whole(now), member)
-  no_longer_waiting(id)
-  redis.call('ZREM', waiting_key, member)
+-- Whether the group has the event under another member, so that this one is a stray.
+local function is_stray(blob, id)
+  for _, name in ipairs({ 'waiting', 'leased', 'dead' }) do
+    if redis.call('ZSCORE', group_key(group, name), place_of(blob) .. id) then
+      return true
+    end
+  end
+  return false
 end
 
-local taken, leased, changed, removed = {}, {}, {}, {}
+-- READY -> DEAD: an event that can't be read is no reason to hold up the others.
+local function bury(member, id, blob)
+  redis.call('ZREM', waiting_key, member)
+  if #blob >= HEADER_SIZE and is_stray(blob, id) then
+    return
+  end
+  local before = read_record(redis.call('HGET', records_key, id))
+  local record = { 0, 0, '', '', now, 0, string.sub(member, 1, 4), 0, 0, CORRUPT, 0, 1 }
+  remember(record, DEAD, CORRUPT)
+  if redis.call('HEXISTS', topic_key('events'), id) == 0 then
+    redis.call('HSET', topic_key('events'), id, '') -- so that it can be found and purged as any other
+  end
+  redis.call('HSET', records_key, id, cmsgpack.pack(record))
+  redis.call('ZADD', group_key(group, 'dead'), whole(now), member)
+  if not before or before[IS_DEAD] == 0 then
+    no_longer_waiting(id)
+  end
+end
+
+local taken, leased, changed, removed, taken_ids = {}, {}, {}, {}, {}
 local count, left, buried = 0, 0, 0
 for i = 1, #members do
   local blob = blob_of(i)
-  if #blob < HEADER_SIZE then
-    bury(members[i], ids[i])
+  if #blob < HEADER_SIZE or place_of(blob) ~= string.sub(members[i], 1, 4) then
+    bury(members[i], ids[i], blob)
     buried = buried + 1
   else
     bytes_left = bytes_left - body_size(ids[i], blob)
@@ -92,11 +112,11 @@ for i = 1, #members do
       break
     end
     count = count + 1
-    local record = raws[i] and cmsgpack.unpack(raws[i]) or new_record(blob)
+    local record = read_record(raws[i]) or new_record(blob)
     record[ATTEMPT] = record[ATTEMPT] + 1
     record[SESSION], record[CONSUMER], record[STARTED] = session, consumer, now
     record[DELIVER_AT], record[PLACE] = scores[i], place_of(blob)
-    changed[count] = record
+    changed[count], taken_ids[count] = record, ids[i]
     leased[#leased + 1] = whole(expires)
     leased[#leased + 1] = members[i]
     removed[count] = members[i]
@@ -112,7 +132,7 @@ if count > 0 then
   local packed = {}
   for i = 1, count do
     changed[i][FENCE] = first_fence + i - 1
-    packed[#packed + 1] = ids[i]
+    packed[#packed + 1] = taken_ids[i]
     packed[#packed + 1] = cmsgpack.pack(changed[i])
   end
   write_all('HSET', records_key, packed)

@@ -6,6 +6,17 @@ local ROUND = 4
 -- Stands for the record of an event that was never leased.
 local NO_RECORD = { 0, 0, '', '', 0, 0, '', 0, 0, '', 0, 0 }
 
+-- A record, or nil for bytes that are none.
+local function read_record(raw)
+  local record = unpack_fields(raw, IS_DEAD)
+  for i = 1, record and IS_DEAD or 0 do
+    if type(record[i]) ~= type(NO_RECORD[i]) and not (i == HISTORY and type(record[i]) == 'table') then
+      return nil
+    end
+  end
+  return record
+end
+
 -- Adds the attempt that ends now to a record's story.
 local function remember(record, outcome, problem)
   local history = record[HISTORY]
@@ -53,12 +64,12 @@ local function no_longer_waiting(id)
   local raw = redis.call('HGET', topic_key('refs'), id)
   local waiting = 0
   if raw then
-    local refs = cmsgpack.unpack(raw)
+    local refs = unpack_fields(raw, 2) or { 1, 1 }
     refs[2] = refs[2] - 1
     waiting = refs[2]
     redis.call('HSET', topic_key('refs'), id, cmsgpack.pack(refs))
   end
-  if waiting == 0 then
+  if waiting == 0 and redis.call('HEXISTS', topic_key('events'), id) == 1 then
     redis.call('HINCRBY', topic_key('meta'), 'dead', 1)
   end
 end
@@ -66,7 +77,7 @@ end
 -- One more group is done with an event; `gone` collects those that no group holds any more.
 local function let_go(id, was_dead, gone)
   local raw = redis.call('HGET', topic_key('refs'), id)
-  local refs = raw and cmsgpack.unpack(raw) or { 1, was_dead and 0 or 1 }
+  local refs = unpack_fields(raw, 2) or { 1, was_dead and 0 or 1 }
   local waited = refs[2]
   refs[1] = refs[1] - 1
   if not was_dead then
@@ -75,7 +86,7 @@ local function let_go(id, was_dead, gone)
   if refs[1] == 0 then
     gone[#gone + 1] = id
     redis.call('HDEL', topic_key('refs'), id)
-    if waited == 0 then
+    if waited == 0 and redis.call('HEXISTS', topic_key('events'), id) == 1 then
       redis.call('HINCRBY', topic_key('meta'), 'dead', -1)
     end
     return
@@ -106,7 +117,7 @@ end
 
 -- The size of an event's body as the bus knows it, from its blob; see DATA_MODEL.md.
 local function body_size(id, blob)
-  local size = #blob - HEADER_SIZE - origin_size_of(blob)
+  local size = math.max(0, #blob - HEADER_SIZE - origin_size_of(blob))
   if flags_of(blob) >= 2 then -- the id was cut from its front: text, length, and the key of the field
     local text = string.byte(id) == 0 and 36 or #id
     size = size + text + (text < 128 and 2 or 3)
@@ -125,19 +136,24 @@ end
 -- LEASED -> READY, or DEAD when no retries are left, for up to `limit` leases of a group that have run out.
 local function expire_leases(group, policy_max, limit, ended)
   local leased = group_key(group, 'leased')
+  check_keys(group)
   local members = redis.call('ZRANGEBYSCORE', leased, '-inf', whole(now), 'LIMIT', 0, limit)
   if #members == 0 then
     return
   end
-  local ids, back, dead, changed = {}, {}, {}, {}
+  local ids, back, dead, changed, lost = {}, {}, {}, {}, {}
   for i = 1, #members do
     ids[i] = id_of(members[i])
   end
   local raws = read_all('HMGET', group_key(group, 'records'), ids)
   for i = 1, #members do
-    local record = cmsgpack.unpack(raws[i])
+    local record = read_record(raws[i]) or { 0, 0, '', '', 0, now, '', 0, 0, '', 0, 0 }
     record[LAST_ERROR] = EXPIRY_ERROR
-    if record[ATTEMPT] > allowed_retries(record, policy_max) then
+    if record[PLACE] == '' then -- its story is lost; the event is as one that was never leased
+      lost[#lost + 1] = ids[i]
+      back[#back + 1] = whole(now)
+      back[#back + 1] = members[i]
+    elseif record[ATTEMPT] > allowed_retries(record, policy_max) then
       remember(record, DEAD, EXPIRY_ERROR)
       record[IS_DEAD] = 1
       dead[#dead + 1] = whole(now)
@@ -147,11 +163,14 @@ local function expire_leases(group, policy_max, limit, ended)
       back[#back + 1] = whole(record[DELIVER_AT])
       back[#back + 1] = members[i]
     end
-    end_lease(ended, record)
-    changed[#changed + 1] = ids[i]
-    changed[#changed + 1] = cmsgpack.pack(record)
+    if record[PLACE] ~= '' then
+      end_lease(ended, record)
+      changed[#changed + 1] = ids[i]
+      changed[#changed + 1] = cmsgpack.pack(record)
+    end
   end
   write_all('HSET', group_key(group, 'records'), changed)
+  write_all('HDEL', group_key(group, 'records'), lost)
   write_all('ZADD', group_key(group, 'waiting'), back)
   write_all('ZADD', group_key(group, 'dead'), dead)
   for i = 2, #dead, 2 do
@@ -183,6 +202,7 @@ end
 -- Returns arrays, one entry a pair: ids, records (false unless held), members, results (DONE where held). A lease that
 -- is named twice has one record, so that the second time finds what the first has done to it.
 local function find_held(group, first_argument, count, stride)
+  check_keys(group)
   local ids, members, results, records, seen = {}, {}, {}, {}, {}
   for i = 1, count do
     ids[i] = ARGV[first_argument + (i - 1) * stride]
@@ -194,7 +214,7 @@ local function find_held(group, first_argument, count, stride)
     if not raws[i] then
       results[i] = never_leased(group, ids[i]) and EXPIRED or SETTLED
     else
-      local record = seen[ids[i]] or cmsgpack.unpack(raws[i])
+      local record = seen[ids[i]] or read_record(raws[i]) or NO_RECORD
       seen[ids[i]] = record
       members[i] = record[PLACE] .. ids[i]
       if record[IS_DEAD] == 1 then

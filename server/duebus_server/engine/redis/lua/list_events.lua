@@ -81,7 +81,7 @@ for i = 1, #found / 2 do
     break
   end
   local raw = redis.call('HGET', group_key(group, 'records'), id_of(member))
-  local record = raw and cmsgpack.unpack(raw) or NO_RECORD
+  local record = read_record(raw) or NO_RECORD
   local deliver_at = is_waiting and score or whole(record[DELIVER_AT])
   local consumer = state == 'leased' and record[CONSUMER] or ''
   page[i] = { member, score, blob, record[ATTEMPT], deliver_at, record[LAST_ERROR], consumer }

@@ -11,13 +11,14 @@
 
 regardless_of_memory()
 local group, session = ARGV[6], ARGV[7]
+check_keys(group)
 local known = {}
 for i = 10, #ARGV, 2 do
   known[ARGV[i]] = true
 end
 local joined = redis.call('HGET', group_key(group, 'sessions'), session)
 if joined then
-  local info = cmsgpack.unpack(joined)
+  local info = unpack_fields(joined, 3) or { session, '', now }
   info[ROUND] = tonumber(ARGV[8])
   redis.call('HSET', group_key(group, 'sessions'), session, cmsgpack.pack(info))
 end
@@ -30,8 +31,8 @@ for i = 1, #all do
 end
 local raws = read_all('HMGET', records_key, ids)
 for i = 1, #all do
-  local record = cmsgpack.unpack(raws[i])
-  if record[SESSION] == session and not known[whole(record[FENCE])] then
+  local record = read_record(raws[i])
+  if record and record[SESSION] == session and not known[whole(record[FENCE])] then
     record[ATTEMPT], record[FENCE] = record[ATTEMPT] - 1, 0
     members[#members + 1] = all[i]
     back[#back + 1] = whole(record[DELIVER_AT])

@@ -17,7 +17,7 @@ local function subscribers(group)
   local flat = redis.call('HGETALL', group_key(group, 'sessions'))
   local found = {}
   for i = 1, #flat, 2 do
-    local info = cmsgpack.unpack(flat[i + 1])
+    local info = unpack_fields(flat[i + 1], 3) or { flat[i], '', 0 }
     local in_flight = tonumber(redis.call('HGET', group_key(group, 'in_flight'), flat[i]) or 0)
     for _, value in ipairs({ info[1], info[2], whole(info[3]), in_flight }) do
       found[#found + 1] = value

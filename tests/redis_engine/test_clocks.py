@@ -1,0 +1,51 @@
+"""Redis's clock decides, whatever the clocks of the hosts say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from duebus_server.domain.clock import HOUR, SECOND, SystemClock
+from support.builders import unique_name
+from support.redis_app import app_on
+from support.wire import event, us
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from duebus_server.domain.clock import Timer
+    from support.redis_bus import RedisBus
+
+
+class SkewedClock:
+    """The clock of a host that is off."""
+
+    def __init__(self, skew_us: int) -> None:
+        self._skew_us = skew_us
+        self._true = SystemClock()
+
+    def now_us(self) -> int:
+        return self._true.now_us() + self._skew_us
+
+    def call_at(self, at_us: int, callback: Callable[[], None]) -> Timer:
+        return self._true.call_at(at_us - self._skew_us, callback)
+
+
+@pytest.mark.parametrize("skew_us", [-HOUR, HOUR], ids=["slow", "fast"])
+async def test_a_host_whose_clock_is_off_delivers_neither_early_nor_late(bus: RedisBus, skew_us: int) -> None:
+    async with app_on(bus, clock=SkewedClock(skew_us)) as skewed, app_on(bus) as straight:
+        for here, there in ((skewed, straight), (straight, skewed), (skewed, skewed)):
+            topic = unique_name()
+            stream = await there.subscribe(topic, lease=5)
+            began_us = redis_now_us(bus)
+            await here.dispatch(topic, event("event", delay=0.3))
+            delivery = await stream.one()
+            now_us = redis_now_us(bus)
+            assert began_us + 300_000 <= us(delivery.deliver_at) <= now_us < began_us + 600_000
+            assert abs(us(delivery.lease_expires_at) - now_us - 5 * SECOND) < 300_000
+            assert await here.ack(delivery) == []
+
+
+def redis_now_us(bus: RedisBus) -> int:
+    seconds, micros = bus.raw.time()
+    return int(seconds) * SECOND + int(micros)

@@ -1,0 +1,262 @@
+"""Rubbish under our keys: a clear error or a dead letter with the reason; no loop, no loss, the other events go on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from duebus_server.domain.clock import SECOND
+from duebus_server.domain.errors import DispatcherNotWorking
+from duebus_server.domain.states import EventState
+from duebus_server.domain.views import TopicConfig
+from support.builders import new_event
+from support.topics import ids
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from support.redis_bus import RedisBus, Replica
+    from support.topics import TopicDriver
+
+RUBBISH = [
+    b"",
+    b"x",
+    b"\xff" * 21,
+    b"\xff" * 22,
+    b"\0" * 22,
+    b"\0" * 200,
+    b"\xff" * 500,
+    b"no event at all, but some text",
+]
+
+
+@pytest.fixture
+async def joined(topic: TopicDriver) -> TopicDriver:
+    """A topic with a subscriber."""
+    await topic.join()
+    return topic
+
+
+def damage(bus: RedisBus, topic: TopicDriver, event_id: str, blob: bytes | None) -> None:
+    """Overwrite what is stored of an event, or remove it."""
+    key = bus.key(topic.name, "events")
+    if blob is None:
+        assert bus.raw.hdel(key, event_id) == 1
+    else:
+        assert bus.raw.hset(key, event_id, blob) == 0
+
+
+@pytest.mark.parametrize(
+    "blob", [None, *RUBBISH], ids=lambda blob: "missing" if blob is None else f"{len(blob)} of {blob[:1]!r}"
+)
+@pytest.mark.parametrize("groups", [1, 2])
+async def test_a_damaged_event_is_a_dead_letter_and_the_others_go_on(
+    bus: RedisBus, joined: TopicDriver, blob: bytes | None, groups: int
+) -> None:
+    names = ["default", "other"][:groups]
+    if groups == 2:
+        await joined.join(group="other")
+    await joined.dispatch("a", "bad", "c")
+    damage(bus, joined, "bad", blob)
+    for group in names:
+        held = await joined.lease(group=group) + await joined.lease(group=group)
+        assert ids(held) == ["a", "c"]
+        assert await joined.counts(group) == {EventState.LEASED: 2, EventState.DEAD: 1}
+        page = await joined.page(EventState.DEAD, 10, group=group)
+        assert ids(page.events) == ["bad"]
+        assert page.events[0].groups[0].last_error == "the stored event is missing or corrupt"
+        assert (await joined.look("bad", group)).state is EventState.DEAD
+        assert await joined.ack(*held, group=group) == [None, None]
+        assert await joined.lease(group=group) == []
+    assert await joined.queued() == 0
+    assert (await joined.dispatch("bad")).duplicate_event_ids == ["bad"], "held still, as a dead letter"
+
+
+async def test_a_bit_that_flips_anywhere_is_noticed(bus: RedisBus, joined: TopicDriver) -> None:
+    key = bus.key(joined.name, "events")
+    await joined.dispatch(new_event("fine", body=b"body"))
+    behind_the_time = 8  # of dispatch, which only the event's story shows
+    places = range(behind_the_time, len(bus.raw.hget(key, "fine")))
+    for at in places:
+        await joined.dispatch(new_event(f"e{at:03}", body=b"body"))
+        blob = bytearray(bus.raw.hget(key, f"e{at:03}"))
+        blob[at] ^= 1
+        bus.raw.hset(key, f"e{at:03}", bytes(blob))
+    assert ids(await joined.lease_all()) == ["fine"]
+    assert await joined.counts() == {EventState.LEASED: 1, EventState.DEAD: len(places)}
+
+
+async def test_events_behind_a_damaged_one_can_be_settled(bus: RedisBus, joined: TopicDriver) -> None:
+    await joined.dispatch("bad", "a", "b")
+    damage(bus, joined, "bad", None)
+    a, b = await joined.lease()
+    assert await joined.nack(b, error="later", delay_us=0) == [None]
+    assert await joined.ack(a) == [None]
+    again = await joined.lease_one()
+    assert (again.event_id, again.attempt, again.last_error) == ("b", 2, "later")
+
+
+async def test_a_stray_member_does_not_harm_the_event_it_names(bus: RedisBus, joined: TopicDriver) -> None:
+    await joined.dispatch("event")
+    bus.raw.zadd(bus.key(joined.name, "group:default:waiting"), {b"\xff\xff\xff\xffevent": 1})
+    (held,) = await joined.lease_all()
+    assert await joined.counts() == {EventState.LEASED: 1}
+    assert await joined.ack(held) == [None]
+
+
+async def test_a_purge_removes_a_damaged_event(bus: RedisBus, joined: TopicDriver) -> None:
+    config = replace(TopicConfig(), dead_letter_retention_us=1)
+    sweeper = await bus.replica(config=config)
+    await joined.dispatch("missing", "short", "long")
+    for name, blob in (("missing", None), ("short", b"x"), ("long", b"\xff" * 500)):
+        damage(bus, joined, name, blob)
+    assert await joined.lease() == []
+    await sweeper.engine.expire_leases()
+    assert await joined.counts() == {}
+    assert await joined.queued() == 0
+    assert bus.raw.exists(bus.key(joined.name, "events"), bus.key(joined.name, "group:default:records")) == 0
+
+
+@pytest.mark.parametrize("name", ["waiting", "leased", "dead"])
+async def test_members_that_are_rubbish(bus: RedisBus, joined: TopicDriver, name: str) -> None:
+    rubbish = [b"", b"x", b"\0\0\0\0", b"\0\0\0\0\0", b"\xff" * 40, b"\0\0\0\1unknown", b"\0\0\0\2\0short"]
+    bus.raw.zadd(bus.key(joined.name, f"group:default:{name}"), dict.fromkeys(rubbish, 1))
+    await joined.dispatch("good")
+    held = await joined.lease_all()
+    assert ids(held) == ["good"]
+    assert await joined.ack(*held) == [None]
+    assert await joined.lease_all() == []
+    assert await joined.counts() == {EventState.DEAD: len(rubbish)}
+    assert len((await joined.page(EventState.DEAD, 100)).events) == len(rubbish)
+    assert await joined.queued() == 0
+
+
+@pytest.mark.parametrize("record", [b"", b"\xc1", b"rubbish", b"\x90", b"\x01", b"\x93\x01\x02\x03"], ids=str)
+async def test_records_that_are_rubbish_lose_the_story_and_not_the_event(
+    bus: RedisBus, joined: TopicDriver, record: bytes
+) -> None:
+    await joined.dispatch("waiting", "leased", "fine")
+    first = await joined.lease(max_events=3)
+    await joined.nack(first[0], delay_us=0)
+    key = bus.key(joined.name, "group:default:records")
+    for name in ("waiting", "leased"):
+        bus.raw.hset(key, name, record)
+    assert len(await joined.ack(first[1])) == 1, "an answer, whichever it is"
+    assert await joined.extend(first[2]) == [None]
+    await joined.look("waiting")
+    await joined.page(EventState.LEASED, 10)
+    await joined.shorten(0)
+    leased = bus.key(joined.name, "group:default:leased")
+    bus.raw.zadd(leased, dict.fromkeys(bus.raw.zrange(leased, 0, -1), 1), xx=True)
+    again = await joined.lease_all()
+    assert {"waiting", "fine"} <= set(ids(again))
+    assert set(ids(again)) <= {"waiting", "leased", "fine"}
+    assert await joined.ack(*again) == [None] * len(again)
+    assert await joined.lease_all() == []
+
+
+OWN_KEYS = [
+    "events", "groups", "meta", "refs", "group:default:waiting", "group:default:leased", "group:default:dead",
+    "group:default:records", "group:default:sessions", "group:default:in_flight", "group:default:group",
+]  # fmt: skip
+
+
+async def problem_of(call: Awaitable[Any]) -> DispatcherNotWorking | None:
+    """What the engine says, where it does not do it."""
+    try:
+        await call
+    except DispatcherNotWorking as error:
+        return error
+    return None
+
+
+@pytest.mark.parametrize("name", OWN_KEYS)
+async def test_a_key_of_another_application_is_a_clear_error_and_changes_nothing(
+    bus: RedisBus, replica: Replica, joined: TopicDriver, name: str
+) -> None:
+    await joined.join(group="second")
+    await joined.dispatch("one", "two")
+    (held,) = await joined.lease(max_events=1)
+    other = replica.topic()
+    await other.join()
+    key = bus.key(joined.name, name)
+    saved = bus.raw.dump(key)
+    bus.raw.delete(key)
+    bus.raw.set(key, "a string of another application")
+
+    before = bus.contents(joined.name)
+    calls: list[Any] = [
+        lambda: joined.dispatch("new"),
+        joined.lease,
+        lambda: joined.ack(held),
+        lambda: joined.nack(held),
+        lambda: joined.dead_letter(held),
+        lambda: joined.extend(held),
+    ]
+    errors = []
+    for call in calls:
+        error = await problem_of(call())
+        if error is not None:
+            errors.append(error)
+            assert bus.contents(joined.name) == before, "nothing was changed by half"
+        before = bus.contents(joined.name)
+    assert errors
+    assert {("wrong type" in str(error), error.retry_after_us) for error in errors} == {(True, SECOND)}
+
+    await replica.engine.expire_leases()
+    await other.dispatch("event")
+    assert await other.ack(await other.lease_one()) == [None], "other topics go on"
+
+    bus.raw.delete(key)
+    if saved:
+        bus.raw.restore(key, 0, saved)
+    await joined.counts()
+
+
+async def test_a_broken_group_does_not_hide_the_others_from_the_sweep(bus: RedisBus, replica: Replica) -> None:
+    topics = [replica.topic() for _ in range(3)]
+    for topic in topics:
+        await topic.join()
+        await topic.dispatch("event")
+        await topic.lease_one(lease_us=1)
+    bus.raw.delete(bus.key(topics[0].name, "group:default:waiting"))
+    bus.raw.set(bus.key(topics[0].name, "group:default:waiting"), "a string")
+    replica.heard.forget()
+    await replica.engine.expire_leases()
+    assert {due.topic for due in replica.heard.dues} >= {topic.name for topic in topics[1:]}
+    assert await topics[1].counts() == {EventState.READY: 1}
+
+
+@pytest.mark.parametrize("name", ["topics", "secret", "replicas"])
+async def test_a_key_of_the_bus_that_is_another_applications_is_one_clear_error(bus: RedisBus, name: str) -> None:
+    bus.raw.rpush(f"{bus.namespace}:{name}", "a list")
+
+    async def start_and_dispatch() -> None:
+        await (await bus.replica()).topic().dispatch("event")
+
+    with pytest.raises(DispatcherNotWorking, match="wrong type"):
+        await start_and_dispatch()
+
+
+async def test_a_secret_that_is_none_is_refused_at_the_start(bus: RedisBus) -> None:
+    bus.raw.set(f"{bus.namespace}:secret", "hunter2" * 20)
+    with pytest.raises(DispatcherNotWorking, match=f"the key {bus.namespace}:secret holds something else"):
+        await bus.replica()
+
+
+async def test_rubbish_among_the_replicas_stops_no_heartbeat(bus: RedisBus, replica: Replica) -> None:
+    bus.raw.zadd(f"{bus.namespace}:replicas", {b"\xff\xfe": 1, b"ghost": 1})
+    bus.raw.sadd(f"{bus.namespace}:replica:ghost:groups", b"\xff", b"no slash", b"/", b"a/b/c")
+    replica.engine._presence._judges_from_s = 0.0
+    await replica.engine._presence._beat(replica.engine)
+    assert bus.raw.zrange(f"{bus.namespace}:replicas", 0, -1)[-1] == replica.name.encode()
+    assert not bus.raw.exists(f"{bus.namespace}:replica:ghost:groups")
+
+
+async def test_the_memory_of_a_request_that_is_rubbish_is_as_none(bus: RedisBus, joined: TopicDriver) -> None:
+    for number, rubbish in enumerate((b"", b"\xc1", b"rubbish", b"\x90", b"\x01", b"\x91\xa1x")):
+        bus.raw.set(bus.key(joined.name, f"request:r{number}"), rubbish)
+        answer = await joined.dispatch(f"e{number}", request_id=f"r{number}")
+        assert (answer.event_ids, answer.duplicate_event_ids) == ([f"e{number}"], [])
+        assert await joined.dispatch(f"e{number}", request_id=f"r{number}") == answer
