@@ -348,5 +348,5 @@ def test_an_engine_does_what_the_model_does(engine: str) -> None:
     class Machine(EngineMachine):
         open_harness = staticmethod(opener(engine))
 
-    examples = 2 * settings().max_examples // COST.get(engine, 1)
+    examples = settings().max_examples // COST.get(engine, 1)
     run_machine(Machine, settings=settings(max_examples=examples, stateful_step_count=60))
