@@ -23,7 +23,7 @@ class RedisServer:
 
     def __init__(self, *options: str, port: int | None = None, password: str | None = None) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="duebus-redis-"))
-        self.port = port or _free_port()
+        self.port = port or free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._options = options
         self._password = password
@@ -69,8 +69,11 @@ class RedisServer:
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def free_port(below: int = 1 << 16) -> int:
+    """A port of the loopback that nobody has, below a limit."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+        if port < below:
+            return port
