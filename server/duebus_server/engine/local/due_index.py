@@ -1,9 +1,10 @@
 """Items ordered by time: the first is at hand, and any can be removed from the middle.
 
-It does the work of a heap in which each item knows its place. In CPython a list of short sorted blocks does that work
-faster than a binary heap written in Python (``bisect`` and ``list.insert`` run in C), and it can also be read in order
-from anywhere, which pages of a listing need. The layout is that of ``sortedcontainers.SortedList``, cut down to what
-the engine uses.
+It does the work of a heap in which each item knows its place. Over an event's life a list of short sorted blocks does
+that faster than a binary heap written in Python, because ``bisect`` and ``list.insert`` run in C: among a million
+items, taking the first is 8 times as fast and adding at the end 3 times, though adding in between is a third as fast
+(``tests/bench/due_index.py``). It can also be read in order from anywhere, which pages of a listing need. The layout is
+that of ``sortedcontainers.SortedList``, cut down to what the engine uses.
 """
 
 from __future__ import annotations
