@@ -11,7 +11,7 @@ from duebus_server.domain.errors import DispatcherNotWorking
 from duebus_server.domain.views import TopicConfig
 from duebus_server.engine.redis import Credentials, RedisUrlError, make_redis_engine
 from structlog.testing import capture_logs
-from support.builders import new_events
+from support.builders import new_events, unique_name
 from support.redis_bus import RedisBus, redis_bus
 from support.start import CANNOT_SERVE, WRONG_SETTING, try_to_start
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from support.topics import TopicDriver
 
 PASSWORD = "p@ss/w#rd:%25"
+NEEDED = "+@read +@write +@scripting +@pubsub +@connection +info +time +wait"
+"""As docs/redis.md says."""
+
 IN_A_URL = "p%40ss%2Fw%23rd%3A%2525"
 
 
@@ -44,7 +47,7 @@ def locked(start_redis: Callable[..., RedisServer], tmp_path: Path) -> RedisServ
     rules = tmp_path / "users.acl"
     rules.write_text(
         f"user default on >{PASSWORD} ~* &* +@all\n"
-        f"user bus on >{PASSWORD} ~* &* -@all +@read +@write +@connection +@pubsub +@scripting +info +time +wait\n"
+        f"user bus on >{PASSWORD} ~bus.* &bus.* -@all {NEEDED}\n"
         f"user deaf on >{PASSWORD} ~* resetchannels +@all\n"
     )
     return start_redis("--aclfile", str(rules), password=PASSWORD)
@@ -90,7 +93,7 @@ def test_a_password_from_a_file_or_the_environment(
 ) -> None:
     password = tmp_path / "password"
     password.write_text(PASSWORD + "\n")
-    flags = ("--engine", "redis", "--redis-url", locked.url)
+    flags = ("--engine", "redis", "--redis-url", locked.url, "--namespace", unique_name("bus"))
     start_server(*flags, "--redis-password-file", str(password))
     start_server(*flags, env={"DUEBUS_REDIS_PASSWORD": PASSWORD, "DUEBUS_REDIS_USERNAME": "bus"})
 
