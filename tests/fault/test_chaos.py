@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fault.checker import Report
     from fault.history import History
 
-MINUTES = float(os.environ.get("CHAOS_MINUTES", "0.7"))
+MINUTES = float(os.environ.get("CHAOS_MINUTES", "0.5"))
 SEED = os.environ.get("CHAOS_SEED", "1")
 LEAST_EVENTS = 500
 """A run with fewer shows nothing."""
