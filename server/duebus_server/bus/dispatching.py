@@ -50,6 +50,9 @@ class Dispatching:
         answers: list[DispatchAnswer] = []
         request = command.request
         for one in running:
+            if answers:
+                # A repeated request has the ids of its first time, which the engines that missed it take over.
+                request = _with_ids(request, answers[0].event_ids)
             try:
                 answers.append(await self._dispatch_on(one, command.topic, request))
             except DueBusError as error:
@@ -57,8 +60,6 @@ class Dispatching:
                     raise
                 stored = [done.engine.name for done in running[: len(answers)]]
                 raise PartialDispatch(error, stored, answers[0].event_ids) from error
-            # A repeated request has the ids of its first time, which the engines that missed it then take over.
-            request = _with_ids(request, answers[0].event_ids)
         return _merge(answers)
 
     async def _dispatch_on(self, running: RunningEngine, topic: str, request: DispatchRequest) -> DispatchAnswer:
