@@ -256,7 +256,7 @@ async def test_rubbish_among_the_replicas_stops_no_heartbeat(bus: RedisBus, repl
 
 async def test_the_memory_of_a_request_that_is_rubbish_is_as_none(bus: RedisBus, joined: TopicDriver) -> None:
     for number, rubbish in enumerate((b"", b"\xc1", b"rubbish", b"\x90", b"\x01", b"\x91\xa1x")):
-        bus.raw.set(bus.key(joined.name, f"request:r{number}"), rubbish)
+        bus.raw.hset(bus.key(joined.name, "requests"), f"r{number}", rubbish)
         answer = await joined.dispatch(f"e{number}", request_id=f"r{number}")
         assert (answer.event_ids, answer.duplicate_event_ids) == ([f"e{number}"], [])
         assert await joined.dispatch(f"e{number}", request_id=f"r{number}") == answer

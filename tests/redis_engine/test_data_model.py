@@ -74,9 +74,9 @@ async def test_what_the_dedupe_window_remembers_goes_with_it(bus: RedisBus, shor
     await topic.join()
     await topic.dispatch("chosen", request_id="a request")
     await topic.ack(await topic.lease_one())
-    assert bus.raw.exists(bus.key(topic.name, "request:a request"), bus.key(topic.name, "recent")) == 2
+    assert bus.raw.exists(bus.key(topic.name, "requests"), bus.key(topic.name, "recent")) == 2
     await until(
-        lambda: bus.raw.exists(bus.key(topic.name, "request:a request"), bus.key(topic.name, "recent")) == 0,
+        lambda: bus.raw.exists(bus.key(topic.name, "requests"), bus.key(topic.name, "recent")) == 0,
         "both to be forgotten",
     )
     assert (await topic.dispatch("chosen", request_id="a request")).duplicate_event_ids == []

@@ -67,12 +67,17 @@ class GroupInfo:
 
 @dataclass(frozen=True, slots=True)
 class TopicInfo:
-    """A topic seen from outside. ``queued`` counts each event once, however many groups wait for it."""
+    """A topic seen from outside. ``queued`` counts each event once, however many groups wait for it.
+
+    Attributes:
+        problem: why the storage can't show the topic; then there is nothing else to see of it. Empty otherwise.
+    """
 
     topic: str
     config: TopicConfig
     queued: int
     groups: Sequence[GroupInfo]
+    problem: str = ""
 
 
 class AttemptOutcome(StrEnum):

@@ -10,8 +10,9 @@ from duebus_server.engine.redis.leasing import FAILURES, pairs
 from duebus_server.engine.redis.scripts import Script
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
+    from duebus_server.engine.redis.listing import Listing
     from duebus_server.engine.redis.news import News
     from duebus_server.engine.redis.presence import Presence
     from duebus_server.engine.redis.subscribers import LocalSession
@@ -37,10 +38,11 @@ class Membership:
         DispatcherNotWorking: as ``run`` does.
     """
 
-    def __init__(self, run: Run, presence: Presence, news: News) -> None:
+    def __init__(self, run: Run, presence: Presence, news: News, listing: Listing) -> None:
         self._run = run
         self._presence = presence
         self._news = news
+        self._listing = listing
 
     def of(self, topic: str, group: str, session_id: str) -> LocalSession:
         """A session that has joined.
@@ -62,18 +64,44 @@ class Membership:
         # First the note by which others find its leases, should this replica die in between.
         await self._presence.has_sessions_in([(session.topic, session.group)])
         own = (session.name, session.session_id, session.consumer, session.round)
-        self._news.heard(await self._run(JOIN, session.topic, session.group, *own))
+        now, is_first = await self._run(JOIN, session.topic, session.group, *own)
+        session.joined_us = int(now)
+        self._news.heard(now)
+        if is_first:
+            await self._listing.is_new(session.topic)
+
+    async def was_deleted(self, session: LocalSession) -> bool:
+        """Whether the group of a session, which Redis does not have, was deleted. Else Redis has lost it, or has taken
+        this replica for dead; then its sessions there are to join anew.
+        """
+        topic, group = session.topic, session.group
+        noted = await self._presence.has_noted(topic, group)
+        if not noted:
+            self.join_anew(self._news.sessions.in_group(topic, group))
+        return noted and session.joined_us is not None
+
+    @staticmethod
+    def join_anew(sessions: Iterable[LocalSession]) -> None:
+        """Redis is to be told of these sessions again, before they lease."""
+        for session in sessions:
+            session.joined_us = None
 
     async def adopt(
-        self, session: LocalSession, leases: Sequence[LeaseRef], lease_us: int
+        self, session: LocalSession, leases: Sequence[LeaseRef], lease_us: tuple[int | str, int]
     ) -> list[AdoptedLease | LeaseFailureReason]:
-        """See ``Engine.adopt``."""
+        """See ``Engine.adopt``.
+
+        Args:
+            session: which has joined.
+            leases: those that it holds from now on.
+            lease_us: how long they last, as the scripts take it.
+        """
         topic, group = session.topic, session.group
-        own = (session.name, session.consumer, lease_us)
-        now, ended, results, due = await self._run(ADOPT, topic, group, *own, *pairs(leases))
+        own = (session.name, session.consumer, *lease_us)
+        now, ended, results, due, expires = await self._run(ADOPT, topic, group, *own, *pairs(leases))
         self._news.heard(now, ended)
         self._news.due(topic, group, due)
-        self._news.expiries.expects(topic, group, int(now) + lease_us)
+        self._news.expiries.expects(topic, group, int(expires))
         adopted: list[AdoptedLease | LeaseFailureReason] = []
         for lease, result in zip(leases, results, strict=True):
             if result < 0:

@@ -6,18 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from duebus_server.domain.clock import SECOND
-from duebus_server.engine.redis.errors import as_domain_errors
 from duebus_server.engine.redis.leasing import pairs
 from duebus_server.engine.redis.scripts import Script
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from duebus_server.domain.views import TopicConfig
     from duebus_server.engine.redis.runner import Runner
     from duebus_server.engine.redis.subscribers import LocalSession
 
-PEEK, HELD, PURGE = map(Script, ("peek", "held", "purge"))
+PEEK, HELD = map(Script, ("peek", "held"))
 
 Group = tuple[str, str]
 """Topic and group."""
@@ -33,21 +31,21 @@ class Found:
     Attributes:
         leasable: groups that have something to lease now.
         unsure: sessions that hold another number of leases than they know of; word of an end may have been lost.
+        astray: sessions whose group is not there (any more), although Redis was told of them before the look.
     """
 
     leasable: list[Group]
     unsure: list[LocalSession]
+    astray: list[LocalSession]
 
 
 class Sweeping:
     """What one replica looks after at every sweep."""
 
-    def __init__(self, runner: Runner, defaults: TopicConfig) -> None:
+    def __init__(self, runner: Runner) -> None:
         self._runner = runner
-        self._defaults = defaults
         self._backlogs: dict[tuple[str, str], int] = {}
         self._counted_us = 0
-        self._next_purge_us = 0
 
     async def look(self, sessions: Iterable[LocalSession]) -> Found:
         """What there is to do in the groups of these sessions.
@@ -56,18 +54,24 @@ class Sweeping:
             DispatcherNotWorking: Redis is away, or refuses.
         """
         by_group: dict[Group, list[LocalSession]] = {}
+        joined: dict[Group, list[LocalSession]] = {}
         for session in sessions:
-            holders = by_group.setdefault((session.topic, session.group), [])
+            place = (session.topic, session.group)
+            holders = by_group.setdefault(place, [])
             if session.held:
                 holders.append(session)
-        found = Found([], [])
+            if session.joined_us is not None:
+                joined.setdefault(place, []).append(session)
+        found = Found([], [], [])
         backlogs = {}
         for groups in self._at_once(by_group):
             answer = iter(await self._peek(groups, by_group))
             for group in groups:
                 leasable, backlogs[group] = next(answer), next(answer)
-                if leasable:
+                if leasable > 0:
                     found.leasable.append(group)
+                elif leasable < 0:
+                    found.astray.extend(joined.get(group, ()))
                 found.unsure.extend(one for one in by_group[group] if next(answer) != len(one.held))
         self._backlogs = backlogs
         self._counted_us = self._runner.now_us()
@@ -88,23 +92,6 @@ class Sweeping:
         if self._runner.now_us() - self._counted_us > STALE_US:
             return None
         return self._backlogs.get((topic, group))
-
-    async def purge(self) -> None:
-        """Remove dead letters that have outlived their retention.
-
-        Raises:
-            DispatcherNotWorking: Redis is away, or refuses.
-        """
-        retention_us = self._defaults.dead_letter_retention_us
-        now_us = self._runner.now_us()
-        if not retention_us or now_us < self._next_purge_us:
-            return
-        with as_domain_errors(""):
-            topics = await self._runner.connection.redis.smembers(self._runner.keys.topics)
-        window_us = self._defaults.dedupe_window_us
-        oldest = [int(await self._runner.run(PURGE, topic.decode(), retention_us, window_us)) for topic in topics]
-        # What dies from now on is not to be purged before a retention has passed.
-        self._next_purge_us = min([died_us for died_us in oldest if died_us >= 0], default=now_us) + retention_us
 
     def _at_once(self, groups: Iterable[Group]) -> Iterable[list[Group]]:
         """Groups that one command can look into: on a cluster they are on different nodes."""

@@ -3,7 +3,7 @@
 -- KEYS[1]  the topic's events
 -- ARGV     1..5 as in common.lua
 --   6      group
---   7      dedupe window, microseconds
+--   7      the server's dedupe window, microseconds
 --   8...   packed id, fencing token, ...
 -- returns  {now, {session, tokens, ...} of leases that have ended, {result, ...}, -1}, a result a lease: see common.lua
 -- includes leases
@@ -11,6 +11,7 @@
 regardless_of_memory()
 local group = ARGV[6]
 local ids, records, members, results = find_held(group, 8, (#ARGV - 7) / 2, 2)
+local window = setting('dedupe_window', ARGV[7])
 
 local ended, done, leased, chosen, gone = {}, {}, {}, {}, {}
 local single = redis.call('EXISTS', topic_key('refs')) == 0
@@ -42,7 +43,7 @@ if #done > 0 then
       chosen[#chosen + 1] = ids[i]
     end
   end
-  remember_ids(chosen, tonumber(ARGV[7]))
+  remember_ids(chosen, window)
   mark(group, 'acked', #done)
 end
 return { whole(now), announce_ended(group, ended), results, -1 }

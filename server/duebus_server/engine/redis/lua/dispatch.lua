@@ -2,21 +2,22 @@
 --
 -- KEYS[1]  the topic's events
 -- ARGV     1..5 as in common.lua
---   6      max_queued, 0 for unlimited
---   7      dedupe window, microseconds
+--   6, 7   the server's max_queued (0 for unlimited) and dedupe window (microseconds), where the topic has none of its own
 --   8      how many requests; then for each:
 --            request id ('' for none), require_subscriber (0, 1), time of its generated ids (ms), number of events;
 --            for each event: packed id, chosen by the client (0, 1), due: 'd<microseconds>' after now or
 --            'a<microseconds>' at, blob (see DATA_MODEL.md) without the time of dispatch and the place
--- returns  {now, the soonest due of what was stored or -1, {group, ...}, {answer, ...}}, an answer a request:
+-- returns  {now, the soonest due of what was stored or -1, {group that is not paused, ...}, {answer, ...}, whether the topic
+--            is new (0, 1)}, an answer a request:
 --            {status, time of the generated ids, places of duplicates...}, places from 0; status: 0 stored,
---            1 stored before (a repetition), 2 full, 3 no subscriber; with 2 the number queued follows
+--            1 stored before (a repetition), 2 full, 3 no subscriber; with 2 the number queued and max_queued follow
 
 local STORED, REPEATED, FULL, NO_SUBSCRIBER = 0, 1, 2, 3
 
-local max_queued = tonumber(ARGV[6])
-local window = tonumber(ARGV[7])
+local own = redis.call('HMGET', topic_key('config'), 'max_queued', 'dedupe_window')
+local max_queued, window = number_or(own[1], ARGV[6]), number_or(own[2], ARGV[7])
 local events_key, recent_key = topic_key('events'), topic_key('recent')
+local requests_key, earlier_requests_key = topic_key('requests'), topic_key('requests:earlier')
 local groups = redis.call('SMEMBERS', topic_key('groups'))
 local receivers = #groups > 0 and groups or { '' }
 
@@ -54,9 +55,7 @@ local function read_events(count)
       duplicates[#duplicates + 1] = place
     else
       seen[id] = chosen == '1'
-      local offset = tonumber(string.sub(due, 2))
-      local due_us = string.sub(due, 1, 1) == 'd' and now + offset or math.max(now, offset)
-      fresh[#fresh + 1] = { id, due_us, blob }
+      fresh[#fresh + 1] = { id, due_at(due), blob }
     end
   end
   return fresh, duplicates
@@ -65,14 +64,17 @@ end
 for _, group in ipairs(receivers) do
   check_keys(group)
 end
+redis.call('HLEN', requests_key)
+redis.call('HLEN', earlier_requests_key)
 
-local soonest = NEVER
+local soonest, awake, is_new = NEVER, {}, 0
 local function store(fresh)
   local stored, waiting, refs = {}, {}, {}
   local first_due = NEVER
   local dispatched = struct.pack('>I8', now)
   -- Events that are due together keep the order in which they were dispatched.
   local first_place = redis.call('HINCRBY', topic_key('meta'), 'places', #fresh) - #fresh
+  is_new = math.max(is_new, first_place == 0 and 1 or 0)
   for _, event in ipairs(fresh) do
     local id, due_us, blob = event[1], event[2], event[3]
     local place = struct.pack('>I4', first_place % 4294967296)
@@ -92,16 +94,36 @@ local function store(fresh)
   for _, group in ipairs(receivers) do
     write_all('ZADD', group_key(group, 'waiting'), waiting)
     mark(group, 'dispatched', #fresh)
-    wake(group, first_due)
+    awake[group] = wake(group, first_due)
   end
   soonest = math.min(soonest, first_due)
 end
 
+-- What requests were answered stands in two hashes: when all that is in the earlier one is forgotten, the other takes its
+-- place. So the memory is bounded, is given back at one stroke, and goes with the topic. A hash expires a little later, so
+-- that where requests go on it is unlinked, which does not hold up Redis.
+local SLACK_MS = 1000
+
+local function answer_of(request_id)
+  local known = redis.call('HGET', requests_key, request_id) or redis.call('HGET', earlier_requests_key, request_id)
+  return unpack_fields(known, 2)
+end
+
+local function remember_answer(request_id, answer)
+  if redis.call('PTTL', earlier_requests_key) <= SLACK_MS then
+    redis.call('UNLINK', earlier_requests_key)
+    if redis.call('EXISTS', requests_key) == 1 then
+      redis.call('RENAME', requests_key, earlier_requests_key)
+    end
+  end
+  redis.call('HSET', requests_key, request_id, answer)
+  local lasts_ms = math.max(redis.call('PTTL', requests_key), math.ceil(window / 1000) + SLACK_MS)
+  redis.call('PEXPIRE', requests_key, whole(lasts_ms))
+end
+
 local function carry_out()
   local request_id, require_subscriber, generated_at, count = take(), take(), take(), tonumber(take())
-  local request_key = topic_key('request:' .. request_id)
-  local known = request_id ~= '' and redis.call('GET', request_key)
-  local answer = unpack_fields(known, 2)
+  local answer = request_id ~= '' and answer_of(request_id)
   if answer and tonumber(answer[1]) and tonumber(answer[2]) and answer[1] > now then
     at = at + 4 * count
     answer[1] = REPEATED
@@ -116,15 +138,14 @@ local function carry_out()
     local dead = tonumber(redis.call('HGET', topic_key('meta'), 'dead') or 0)
     local queued = redis.call('HLEN', events_key) - dead
     if queued + #fresh > max_queued then
-      return { FULL, queued }
+      return { FULL, queued, max_queued }
     end
   end
   if #fresh > 0 then
     store(fresh)
   end
   if request_id ~= '' and window > 0 then
-    local kept = cmsgpack.pack({ now + window, tonumber(generated_at), unpack(duplicates) })
-    redis.call('SET', request_key, kept, 'PX', math.ceil(window / 1000))
+    remember_answer(request_id, cmsgpack.pack({ now + window, tonumber(generated_at), unpack(duplicates) }))
   end
   return { STORED, tonumber(generated_at), unpack(duplicates) }
 end
@@ -133,4 +154,10 @@ local answers = {}
 for i = 1, tonumber(ARGV[8]) do
   answers[i] = carry_out()
 end
-return { whole(now), answer_time(soonest), groups, answers }
+local to_wake = {}
+for _, group in ipairs(groups) do
+  if awake[group] then
+    to_wake[#to_wake + 1] = group
+  end
+end
+return { whole(now), answer_time(soonest), to_wake, answers, is_new }

@@ -17,6 +17,10 @@ local function read_record(raw)
   return record
 end
 
+-- Of an attempt in a record's story, behind its number, start, end, consumer, outcome and error: when the event, dead since,
+-- was redriven.
+local REDRIVEN = 7
+
 -- Adds the attempt that ends now to a record's story.
 local function remember(record, outcome, problem)
   local history = record[HISTORY]
@@ -71,6 +75,21 @@ local function no_longer_waiting(id)
   end
   if waiting == 0 and redis.call('HEXISTS', topic_key('events'), id) == 1 then
     redis.call('HINCRBY', topic_key('meta'), 'dead', 1)
+  end
+end
+
+-- In one more group a dead event waits again; with the first it counts as queued again.
+local function waits_again(id)
+  local raw = redis.call('HGET', topic_key('refs'), id)
+  local waited = 0
+  if raw then
+    local refs = unpack_fields(raw, 2) or { 1, 0 }
+    waited = refs[2]
+    refs[2] = refs[2] + 1
+    redis.call('HSET', topic_key('refs'), id, cmsgpack.pack(refs))
+  end
+  if waited == 0 and redis.call('HEXISTS', topic_key('events'), id) == 1 then
+    redis.call('HINCRBY', topic_key('meta'), 'dead', -1)
   end
 end
 
@@ -134,7 +153,8 @@ local function allowed_retries(record, policy_max)
 end
 
 -- LEASED -> READY, or DEAD when no retries are left, for up to `limit` leases of a group that have run out.
-local function expire_leases(group, policy_max, limit, ended)
+-- `max_retries` is the server's default.
+local function expire_leases(group, max_retries, limit, ended)
   local leased = group_key(group, 'leased')
   check_keys(group)
   local members = redis.call('ZRANGEBYSCORE', leased, '-inf', whole(now), 'LIMIT', 0, limit)
@@ -145,6 +165,7 @@ local function expire_leases(group, policy_max, limit, ended)
   for i = 1, #members do
     ids[i] = id_of(members[i])
   end
+  local policy_max = group_setting(group, 'max_retries', max_retries)
   local raws = read_all('HMGET', group_key(group, 'records'), ids)
   for i = 1, #members do
     local record = read_record(raws[i]) or { 0, 0, '', '', 0, now, '', 0, 0, '', 0, 0 }
@@ -179,8 +200,8 @@ local function expire_leases(group, policy_max, limit, ended)
   write_all('ZREM', leased, members)
 end
 
--- When the group next has something to lease, or NEVER: the first that waits, or the first lease that runs out.
-local function next_due(group)
+-- When something in the group is due, paused or not: the first that waits, or the first lease that runs out; or NEVER.
+local function first_due(group)
   local due = NEVER
   for _, name in ipairs({ 'waiting', 'leased' }) do
     local first = redis.call('ZRANGE', group_key(group, name), 0, 0, 'WITHSCORES')
@@ -189,6 +210,14 @@ local function next_due(group)
     end
   end
   return due
+end
+
+-- When the group next has something to lease, or NEVER; so while it is paused.
+local function next_due(group)
+  if redis.call('HEXISTS', group_key(group, 'group'), 'paused') == 1 then
+    return NEVER
+  end
+  return first_due(group)
 end
 
 -- Whether the group holds an event that it has not leased yet.

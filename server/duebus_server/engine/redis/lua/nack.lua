@@ -3,7 +3,7 @@
 -- KEYS[1]  the topic's events
 -- ARGV     1..5 as in common.lua
 --   6      group
---   7..9   retry policy: max_retries, first backoff, greatest backoff (microseconds)
+--   7..9   the server's retry policy: max_retries, first backoff, greatest backoff (microseconds)
 --   10...  packed id, fencing token, action ('retry', 'dead', 'release'), delay in microseconds ('' for the backoff),
 --          jitter (a factor for the backoff), error; ...
 -- returns  {now, {session, tokens, ...} of leases that have ended, {result, ...}, next due or -1}, a result a lease: see common.lua
@@ -12,8 +12,10 @@
 local STRIDE = 6
 regardless_of_memory()
 local group = ARGV[6]
-local policy_max, backoff_first, backoff_max = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
 local ids, records, members, results = find_held(group, 10, (#ARGV - 9) / STRIDE, STRIDE)
+local policy_max = group_setting(group, 'max_retries', ARGV[7])
+local backoff_first = group_setting(group, 'backoff_initial', ARGV[8])
+local backoff_max = group_setting(group, 'backoff_max', ARGV[9])
 
 -- As RetryPolicy.backoff_us: doubles with each attempt.
 local function backoff(attempt, jitter)

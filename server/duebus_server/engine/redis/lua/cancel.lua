@@ -1,0 +1,59 @@
+-- SCHEDULED or READY -> removed, for the copies of some events; those that are leased or dead stay.
+--
+-- KEYS[1]  the topic's events
+-- ARGV     1..5 as in common.lua
+--   6      in every group (0, 1)
+--   7      or in this one
+--   8      the server's max_retries, for leases that have run out
+--   9      the server's dedupe window, microseconds
+--   10...  packed ids
+-- returns  {now, {session, tokens, ...} of leases that have ended, '' or what there is none of, how many events lost a copy,
+--          {those of which a copy stays}, {those that no group holds}}, places of ids in the request, from 0
+-- includes leases
+-- includes naming
+
+regardless_of_memory()
+local groups, missing = find_groups(ARGV[6] == '1', ARGV[7])
+if not groups then
+  return { whole(now), {}, missing }
+end
+local window = setting('dedupe_window', ARGV[9])
+local told = bring_up_to_date(groups, ARGV[8])
+
+local left_alone, unknown, gone, chosen = {}, {}, {}, {}
+local cancelled = 0
+
+local function cancel(place, id)
+  local blob = redis.call('HGET', topic_key('events'), id) or ''
+  local own_place = #blob >= HEADER_SIZE and place_of(blob) or ''
+  local waited, stays = false, false
+  for _, group in ipairs(groups) do
+    local name, member = find_copy(group, id, own_place)
+    if name == 'waiting' then
+      waited = true
+      redis.call('ZREM', group_key(group, 'waiting'), member)
+      redis.call('HDEL', group_key(group, 'records'), id)
+      let_go(id, false, gone)
+      if gone[#gone] == id and #blob >= HEADER_SIZE and flags_of(blob) % 2 == 1 then
+        chosen[#chosen + 1] = id
+      end
+    elseif name then
+      stays = true
+    end
+  end
+  if waited then
+    cancelled = cancelled + 1
+  end
+  if stays then
+    left_alone[#left_alone + 1] = place
+  elseif not waited then
+    unknown[#unknown + 1] = place
+  end
+end
+
+for i = 10, #ARGV do
+  cancel(i - 10, ARGV[i])
+end
+write_all('HDEL', topic_key('events'), gone)
+remember_ids(chosen, window)
+return { whole(now), told, '', cancelled, left_alone, unknown }
