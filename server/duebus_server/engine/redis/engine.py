@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from duebus_server.domain.errors import DispatcherNotWorking, DueBusError, DuplicateInitialized, NotFound
+from duebus_server.domain.errors import DispatcherNotWorking, DueBusError, DuplicateInitialized
 from duebus_server.domain.model import (
     AdoptedLease,
     DispatchAnswer,
@@ -26,7 +26,7 @@ from duebus_server.engine.redis.deleting import Deleting
 from duebus_server.engine.redis.errors import is_lost
 from duebus_server.engine.redis.forgetting import Forgetting
 from duebus_server.engine.redis.listing import Listing
-from duebus_server.engine.redis.membership import Membership
+from duebus_server.engine.redis.membership import Membership, is_unknown
 from duebus_server.engine.redis.news import News
 from duebus_server.engine.redis.scripts import Script
 from duebus_server.engine.redis.sweeping import Sweeping
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from duebus_server.engine.base import Watcher
     from duebus_server.engine.redis.presence import Presence
     from duebus_server.engine.redis.runner import Runner
-    from duebus_server.engine.redis.subscribers import LocalSession
 
 log = structlog.get_logger()
 
@@ -148,8 +147,9 @@ class RedisEngine(AdminVerbs):
             session.uncertain = is_lost(error.__cause__)
             raise
         session.uncertain = False
-        if len(reply) == len(("now", "has group")):
-            return await self._not_joined(session, *reply)
+        if is_unknown(reply):
+            await self._members.not_joined(session, *reply)
+            return LeaseBatch((), self.now_us())
         now, next_due, left, first_fence, expires, ended, fields = reply
         self._news.heard(now, ended)
         events, damaged = leasing.leased_events(fields, first_fence, int(expires))
@@ -202,7 +202,7 @@ class RedisEngine(AdminVerbs):
                 self._news.ended(session.name, await self._sweeping.lost(session))
         for session in found.astray:
             with self._bad_group(session.topic, session.group):
-                await self._look_for_group_of(session)
+                await self._members.look_for_group(session)
         await self._forgetting.sweep()
         await self._deleting.finish()
 
@@ -332,27 +332,6 @@ class RedisEngine(AdminVerbs):
             *self._lease(request.lease_us),
             self._max_retries,
         )
-
-    async def _not_joined(self, session: LocalSession, now: bytes, has_group: int) -> LeaseBatch:
-        """Redis does not know a session that wants to lease.
-
-        Raises:
-            NotFound: its group was deleted.
-        """
-        self._news.heard(now)
-        if not has_group and session.joined_us is not None and await self._members.was_deleted(session):
-            self._news.deleted(session.topic, session.group, int(now))
-            raise NotFound("group", session.group, topic=session.topic)
-        # Taken for dead by the others, or Redis has lost it; this session is not, so it subscribes anew.
-        await self._members.rejoin(session)
-        return LeaseBatch((), self.now_us())
-
-    async def _look_for_group_of(self, session: LocalSession) -> None:
-        """Redis does not know the group of a session: word that it was deleted has been lost, or the group itself."""
-        if session.joined_us is not None and await self._members.was_deleted(session):
-            self._news.deleted(session.topic, session.group, session.joined_us)
-        else:
-            self._news.due_now(session.topic, session.group)
 
     async def _settle(self, script: Script, topic: str, group: str, *arguments: Any) -> list[LeaseFailureReason | None]:
         now, ended, results, due = await self._run(script, topic, group, *arguments)

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 SHORTEN, RECLAIM, JOIN, LEAVE, ADOPT = map(Script, ("shorten", "reclaim", "join", "leave", "adopt"))
 
 
+def is_unknown(reply: Sequence[Any]) -> bool:
+    """Whether a script has answered that the session has not joined: with the time, and whether there is its group."""
+    return len(reply) == len(("now", "has group"))
+
+
 class Run(Protocol):
     """Runs a script on a topic while the engine works."""
 
@@ -70,15 +75,25 @@ class Membership:
         if is_first:
             await self._listing.is_new(session.topic)
 
-    async def was_deleted(self, session: LocalSession) -> bool:
-        """Whether the group of a session, which Redis does not have, was deleted. Else Redis has lost it, or has taken
-        this replica for dead; then its sessions there are to join anew.
+    async def not_joined(self, session: LocalSession, now: bytes, has_group: int) -> None:
+        """Redis does not know a session, as it has just answered: it joins anew, unless its group was deleted.
+
+        Raises:
+            NotFound: it was.
         """
-        topic, group = session.topic, session.group
-        noted = await self._presence.has_noted(topic, group)
-        if not noted:
-            self.join_anew(self._news.sessions.in_group(topic, group))
-        return noted and session.joined_us is not None
+        self._news.heard(now)
+        if not has_group and await self._was_deleted(session):
+            self._news.deleted(session.topic, session.group, int(now))
+            raise NotFound("group", session.group, topic=session.topic)
+        # Taken for dead by the others, or Redis has lost it; this session is not, so it subscribes anew.
+        await self.rejoin(session)
+
+    async def look_for_group(self, session: LocalSession) -> None:
+        """Redis does not know the group of a session: word that it was deleted has been lost, or the group itself."""
+        if session.joined_us is not None and await self._was_deleted(session):
+            self._news.deleted(session.topic, session.group, session.joined_us)
+        else:
+            self._news.due_now(session.topic, session.group)
 
     @staticmethod
     def join_anew(sessions: Iterable[LocalSession]) -> None:
@@ -96,18 +111,26 @@ class Membership:
             leases: those that it holds from now on.
             lease_us: how long they last, as the scripts take it.
         """
+        # Should the answer be lost, the session's end has to reach them.
+        session.held.update((lease.fencing_token, lease.event_id) for lease in leases)
         topic, group = session.topic, session.group
-        own = (session.name, session.consumer, *lease_us)
-        now, ended, results, due, expires = await self._run(ADOPT, topic, group, *own, *pairs(leases))
+        own = (session.name, session.consumer, *lease_us, *pairs(leases))
+        reply = await self._run(ADOPT, topic, group, *own)
+        if is_unknown(reply):
+            await self.not_joined(self.of(topic, group, session.session_id), *reply)
+            reply = await self._run(ADOPT, topic, group, *own)
+        if is_unknown(reply):
+            raise NotFound("session", session.session_id, topic=topic, group=group)
+        now, ended, results, due, expires = reply
         self._news.heard(now, ended)
         self._news.due(topic, group, due)
         self._news.expiries.expects(topic, group, int(expires))
         adopted: list[AdoptedLease | LeaseFailureReason] = []
         for lease, result in zip(leases, results, strict=True):
             if result < 0:
+                session.let_go([lease.fencing_token])
                 adopted.append(FAILURES[result])
             else:
-                session.held[lease.fencing_token] = lease.event_id
                 adopted.append(AdoptedLease(lease.fencing_token, result))
         return adopted
 
@@ -135,6 +158,16 @@ class Membership:
         """What the sessions that have left owe still."""
         for session in [session for session in self._news.sessions if session.has_left]:
             await self.pay(session)
+
+    async def _was_deleted(self, session: LocalSession) -> bool:
+        """Whether the group of a session, which Redis does not have, was deleted. Else Redis has lost it, or has taken
+        this replica for dead; then its sessions there are to join anew.
+        """
+        topic, group = session.topic, session.group
+        noted = await self._presence.has_noted(topic, group)
+        if not noted:
+            self.join_anew(self._news.sessions.in_group(topic, group))
+        return noted and session.joined_us is not None
 
     async def _shorten(self, session: LocalSession, grace_us: int) -> None:
         topic, group = session.topic, session.group

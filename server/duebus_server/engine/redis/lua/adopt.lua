@@ -9,11 +9,15 @@
 --   10     the server's lease, where the topic has none of its own
 --   11...  packed id, fencing token, ...
 -- returns  {now, {session, tokens, ...} of leases that have ended, {result, ...}, next due or -1, when the leases expire};
---          a result is the size of the event's body, or as in common.lua
+--          a result is the size of the event's body, or as in common.lua; or {now, whether there is such a group (0, 1)}
+--          when the session has not joined, or has left
 -- includes leases
 
 regardless_of_memory()
 local group, session = ARGV[6], ARGV[7]
+if redis.call('HEXISTS', group_key(group, 'sessions'), session) == 0 then
+  return { whole(now), redis.call('SISMEMBER', topic_key('groups'), group) }
+end
 local ids, records, members, results = find_held(group, 11, (#ARGV - 10) / 2, 2)
 local expires = whole(now + (tonumber(ARGV[9]) or setting('lease', ARGV[10])))
 local ended, changed, leased = {}, {}, {}

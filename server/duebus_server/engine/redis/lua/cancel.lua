@@ -34,7 +34,7 @@ local function cancel(place, id)
       redis.call('ZREM', group_key(group, 'waiting'), member)
       redis.call('HDEL', group_key(group, 'records'), id)
       let_go(id, false, gone)
-      if gone[#gone] == id and #blob >= HEADER_SIZE and flags_of(blob) % 2 == 1 then
+      if gone[#gone] == id and #blob >= HEADER_SIZE and has_flag(blob, CHOSEN_ID) then
         chosen[#chosen + 1] = id
       end
     elseif name then

@@ -18,14 +18,14 @@ local single = redis.call('EXISTS', topic_key('refs')) == 0
 local left, bytes = LIMIT, 0
 local gone, chosen = {}, {}
 
--- Only an id that has the form of those that the server makes needs a look at the event.
+-- Only an id that is packed, as those are that the server makes, needs a look at the event.
 local function is_chosen(id)
-  if string.byte(id) ~= 0 then
+  if (string.byte(id) or 32) >= 32 then
     return true
   end
   local blob = redis.call('HGET', topic_key('events'), id) or ''
   bytes = bytes + #blob
-  return #blob >= HEADER_SIZE and flags_of(blob) % 2 == 1
+  return #blob >= HEADER_SIZE and has_flag(blob, CHOSEN_ID)
 end
 
 local function let_go_of(key, was_dead)
