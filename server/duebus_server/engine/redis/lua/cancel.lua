@@ -20,39 +20,51 @@ end
 local window = setting('dedupe_window', ARGV[9])
 local told = bring_up_to_date(groups, ARGV[8])
 
-local left_alone, unknown, gone, chosen = {}, {}, {}, {}
-local cancelled = 0
+local cancelled, left_alone, unknown = 0, {}, {}
+local waiting, is_chosen = {}, {} -- by group: {ids, members}; by id
+for _, group in ipairs(groups) do
+  waiting[group] = { {}, {} }
+end
 
-local function cancel(place, id)
+local function find(place, id)
   local blob = redis.call('HGET', topic_key('events'), id) or ''
-  local own_place = #blob >= HEADER_SIZE and place_of(blob) or ''
-  local waited, stays = false, false
+  local is_whole = #blob >= HEADER_SIZE
+  is_chosen[id] = is_whole and has_flag(blob, CHOSEN_ID)
+  local waits, stays = false, false
   for _, group in ipairs(groups) do
-    local name, member = find_copy(group, id, own_place)
+    local name, member = find_copy(group, id, is_whole and place_of(blob) or '')
     if name == 'waiting' then
-      waited = true
-      redis.call('ZREM', group_key(group, 'waiting'), member)
-      redis.call('HDEL', group_key(group, 'records'), id)
-      let_go(id, false, gone)
-      if gone[#gone] == id and #blob >= HEADER_SIZE and has_flag(blob, CHOSEN_ID) then
-        chosen[#chosen + 1] = id
-      end
+      waits = true
+      table.insert(waiting[group][1], id)
+      table.insert(waiting[group][2], member)
     elseif name then
       stays = true
     end
   end
-  if waited then
+  if waits then
     cancelled = cancelled + 1
   end
   if stays then
     left_alone[#left_alone + 1] = place
-  elseif not waited then
+  elseif not waits then
     unknown[#unknown + 1] = place
   end
 end
 
 for i = 10, #ARGV do
-  cancel(i - 10, ARGV[i])
+  find(i - 10, ARGV[i])
+end
+local gone, chosen = {}, {}
+for _, group in ipairs(groups) do
+  local ids, members = waiting[group][1], waiting[group][2]
+  let_go(ids, false, gone)
+  write_all('HDEL', group_key(group, 'records'), ids)
+  write_all('ZREM', group_key(group, 'waiting'), members)
+end
+for _, id in ipairs(gone) do
+  if is_chosen[id] then
+    chosen[#chosen + 1] = id
+  end
 end
 write_all('HDEL', topic_key('events'), gone)
 remember_ids(chosen, window)

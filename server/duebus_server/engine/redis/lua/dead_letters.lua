@@ -48,8 +48,11 @@ local function step_through(group, began)
       local raws = read_all('HMGET', group_key(group, 'records'), ids)
       for i, id in ipairs(ids) do
         local at = first + 2 * (i - 1)
-        bytes = bytes + #(raws[i] or '')
-        look_at(id, found[at], found[at + 1], read_record(raws[i]))
+        local raw = raws[i] or ''
+        bytes = bytes + #raw
+        if ARGV[10] == '' or string.find(raw, ARGV[10], 1, true) then -- what is not in the whole is in no field of it
+          look_at(id, found[at], found[at + 1], read_record(raw))
+        end
         last = { found[at + 1], found[at] }
       end
       looked = looked + #ids
@@ -75,14 +78,18 @@ local function step_through(group, began)
   return chosen, last, more
 end
 
--- Removes dead letters of a group, {id, member, ...} each, and remembers the ids that clients chose.
+-- Removes dead letters of a group, as `step_through` finds them, and remembers the ids that clients chose.
 local function remove_dead(group, letters, window)
-  local ids, members, gone, chosen = {}, {}, {}, {}
+  local ids, members, is_chosen = {}, {}, {}
   for i, letter in ipairs(letters) do
     local id, record = letter[1], letter[4]
     ids[i], members[i] = id, letter[2]
-    let_go(id, true, gone)
-    if gone[#gone] == id and record and record[CHOSEN] == 1 then
+    is_chosen[id] = record and record[CHOSEN] == 1
+  end
+  local gone, chosen = {}, {}
+  let_go(ids, true, gone)
+  for _, id in ipairs(gone) do
+    if is_chosen[id] then
       chosen[#chosen + 1] = id
     end
   end

@@ -14,6 +14,11 @@ end
 for _, group in ipairs(groups) do
   check_keys(group)
 end
+for _, name in ipairs({ 'config', 'requests', 'requests:earlier' }) do
+  redis.call('HLEN', topic_key(name))
+end
+redis.call('ZCARD', topic_key('recent'))
+local deletions = redis.call('SMEMBERS', topic_key('deleted'))
 local removed = redis.call('HLEN', topic_key('events'))
 
 local function unlink(keys)
@@ -24,7 +29,7 @@ for _, group in ipairs(groups) do
   unlink(keys_of(group))
 end
 unlink(keys_of('')) -- the figures of a time when the topic had no group
-for _, number in ipairs(redis.call('SMEMBERS', topic_key('deleted'))) do
+for _, number in ipairs(deletions) do
   for _, name in ipairs(SETS) do
     unlink({ aside_key(number, name) })
   end

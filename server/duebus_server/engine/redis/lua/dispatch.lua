@@ -100,8 +100,8 @@ local function store(fresh)
 end
 
 -- What requests were answered stands in two hashes: when all that is in the earlier one is forgotten, the other takes its
--- place. So the memory is bounded, is given back at one stroke, and goes with the topic. A hash expires a little later, so
--- that where requests go on it is unlinked, which does not hold up Redis.
+-- place. So the memory is bounded, is given back at one stroke, and goes with the topic. A hash lasts for a while after its
+-- last answer is forgotten, so that where requests go on it is unlinked, which does not hold up Redis.
 local SLACK_MS = 1000
 
 local function answer_of(request_id)
@@ -109,16 +109,29 @@ local function answer_of(request_id)
   return unpack_fields(known, 2)
 end
 
-local function remember_answer(request_id, answer)
+local is_ready = false
+local function make_ready_to_remember()
   if redis.call('PTTL', earlier_requests_key) <= SLACK_MS then
     redis.call('UNLINK', earlier_requests_key)
     if redis.call('EXISTS', requests_key) == 1 then
       redis.call('RENAME', requests_key, earlier_requests_key)
     end
   end
+  is_ready = true
+end
+
+local function remember_answer(request_id, answer)
+  if not is_ready then
+    make_ready_to_remember()
+  end
   redis.call('HSET', requests_key, request_id, answer)
-  local lasts_ms = math.max(redis.call('PTTL', requests_key), math.ceil(window / 1000) + SLACK_MS)
-  redis.call('PEXPIRE', requests_key, whole(lasts_ms))
+end
+
+local function keep_answers()
+  local needed_ms = math.ceil(window / 1000) + SLACK_MS
+  if is_ready and redis.call('PTTL', requests_key) < needed_ms then
+    redis.call('PEXPIRE', requests_key, whole(needed_ms + SLACK_MS))
+  end
 end
 
 local function carry_out()
@@ -154,6 +167,8 @@ local answers = {}
 for i = 1, tonumber(ARGV[8]) do
   answers[i] = carry_out()
 end
+keep_answers()
+
 local to_wake = {}
 for _, group in ipairs(groups) do
   if awake[group] then

@@ -7,14 +7,14 @@
 -- includes leases
 -- includes deleting
 
-local LIMIT, MAX_READ_BYTES = 1000, 4000000
+local LIMIT = 1000
+local AT_ONCE, MAX_READ_BYTES = 100, 4000000 -- events are read so many at a time, until they come to so many bytes
 
 regardless_of_memory()
 local window = setting('dedupe_window', ARGV[6])
 for _, name in ipairs({ 'events', 'refs', 'meta' }) do
   redis.call('HLEN', topic_key(name))
 end
-local single = redis.call('EXISTS', topic_key('refs')) == 0
 local left, bytes = LIMIT, 0
 local gone, chosen = {}, {}
 
@@ -28,27 +28,26 @@ local function is_chosen(id)
   return #blob >= HEADER_SIZE and has_flag(blob, CHOSEN_ID)
 end
 
-local function let_go_of(key, was_dead)
-  local members = left > 0 and redis.call('ZRANGE', key, 0, left - 1) or {}
-  local done = {}
-  for i, member in ipairs(members) do
-    local id, before = id_of(member), #gone
-    if single and not was_dead then
-      gone[#gone + 1] = id
-    else
-      let_go(id, was_dead, gone)
-    end
-    if #gone > before and is_chosen(id) then
-      chosen[#chosen + 1] = id
-    end
-    done[i] = member
-    left = left - 1
-    if bytes > MAX_READ_BYTES then
-      left = 0
+local function let_go_of(key, were_dead)
+  while left > 0 do
+    local members = redis.call('ZRANGE', key, 0, math.min(left, AT_ONCE) - 1)
+    if #members == 0 then
       break
     end
+    local ids, freed = {}, {}
+    for i, member in ipairs(members) do
+      ids[i] = id_of(member)
+    end
+    let_go(ids, were_dead, freed)
+    for _, id in ipairs(freed) do
+      gone[#gone + 1] = id
+      if is_chosen(id) then
+        chosen[#chosen + 1] = id
+      end
+    end
+    redis.call('ZREM', key, unpack(members))
+    left = bytes > MAX_READ_BYTES and 0 or left - #members
   end
-  write_all('ZREM', key, done)
 end
 
 for _, number in ipairs(redis.call('SMEMBERS', topic_key('deleted'))) do

@@ -95,7 +95,7 @@ local function bury(member, id, blob)
   redis.call('HSET', records_key, id, cmsgpack.pack(record))
   redis.call('ZADD', group_key(group, 'dead'), whole(now), member)
   if not before or before[IS_DEAD] == 0 then
-    no_longer_waiting(id)
+    change_waiting({ id }, -1)
   end
 end
 

@@ -62,58 +62,62 @@ local function announce_ended(group, ended)
   return told
 end
 
--- In one more group the event is dead or gone; after the last it no longer counts as queued.
--- `refs` has an entry only for events that were stored in several groups: how many hold it, in how many it is not dead.
-local function no_longer_waiting(id)
-  local raw = redis.call('HGET', topic_key('refs'), id)
-  local waiting = 0
-  if raw then
-    local refs = unpack_fields(raw, 2) or { 1, 1 }
-    refs[2] = refs[2] - 1
-    waiting = refs[2]
-    redis.call('HSET', topic_key('refs'), id, cmsgpack.pack(refs))
-  end
-  if waiting == 0 and redis.call('HEXISTS', topic_key('events'), id) == 1 then
-    redis.call('HINCRBY', topic_key('meta'), 'dead', 1)
+-- `refs` has an entry only for events that were stored in several groups: how many hold it, and in how many it is not dead.
+-- An event that is dead wherever it is held does not count as queued: `meta` says how many those are.
+local function count_dead(more)
+  if more ~= 0 then
+    redis.call('HINCRBY', topic_key('meta'), 'dead', more)
   end
 end
 
--- In one more group a dead event waits again; with the first it counts as queued again.
-local function waits_again(id)
-  local raw = redis.call('HGET', topic_key('refs'), id)
-  local waited = 0
-  if raw then
-    local refs = unpack_fields(raw, 2) or { 1, 0 }
-    waited = refs[2]
-    refs[2] = refs[2] + 1
-    redis.call('HSET', topic_key('refs'), id, cmsgpack.pack(refs))
-  end
-  if waited == 0 and redis.call('HEXISTS', topic_key('events'), id) == 1 then
-    redis.call('HINCRBY', topic_key('meta'), 'dead', -1)
-  end
+local function is_stored(id)
+  return redis.call('HEXISTS', topic_key('events'), id) == 1
 end
 
--- One more group is done with an event; `gone` collects those that no group holds any more.
-local function let_go(id, was_dead, gone)
-  local raw = redis.call('HGET', topic_key('refs'), id)
-  local refs = unpack_fields(raw, 2) or { 1, was_dead and 0 or 1 }
-  local waited = refs[2]
-  refs[1] = refs[1] - 1
-  if not was_dead then
-    refs[2] = refs[2] - 1
-  end
-  if refs[1] == 0 then
-    gone[#gone + 1] = id
-    redis.call('HDEL', topic_key('refs'), id)
-    if waited == 0 and redis.call('HEXISTS', topic_key('events'), id) == 1 then
-      redis.call('HINCRBY', topic_key('meta'), 'dead', -1)
+-- In one more group these events are dead (`change` is -1), or wait again (1).
+local function change_waiting(ids, change)
+  local raws = read_all('HMGET', topic_key('refs'), ids)
+  local kept, dead = {}, 0
+  for i, id in ipairs(ids) do
+    local refs = unpack_fields(raws[i], 2) or { 1, change < 0 and 1 or 0 }
+    local before = refs[2]
+    refs[2] = before + change
+    if raws[i] then
+      kept[#kept + 1] = id
+      kept[#kept + 1] = cmsgpack.pack(refs)
     end
-    return
+    if (before == 0 or refs[2] == 0) and is_stored(id) then
+      dead = dead - change
+    end
   end
-  redis.call('HSET', topic_key('refs'), id, cmsgpack.pack(refs))
-  if waited > 0 and refs[2] == 0 then
-    redis.call('HINCRBY', topic_key('meta'), 'dead', 1)
+  write_all('HSET', topic_key('refs'), kept)
+  count_dead(dead)
+end
+
+-- One more group is done with these events; `gone` collects those that no group holds any more.
+local function let_go(ids, were_dead, gone)
+  local raws = read_all('HMGET', topic_key('refs'), ids)
+  local kept, dropped, dead = {}, {}, 0
+  for i, id in ipairs(ids) do
+    local refs = unpack_fields(raws[i], 2) or { 1, were_dead and 0 or 1 }
+    local waited = refs[2]
+    refs[1] = refs[1] - 1
+    refs[2] = waited - (were_dead and 0 or 1)
+    if refs[1] > 0 then
+      kept[#kept + 1] = id
+      kept[#kept + 1] = cmsgpack.pack(refs)
+      dead = dead + (waited > 0 and refs[2] == 0 and 1 or 0)
+    else
+      gone[#gone + 1] = id
+      dropped[#dropped + 1] = id
+      if waited == 0 and is_stored(id) then
+        dead = dead - 1
+      end
+    end
   end
+  write_all('HSET', topic_key('refs'), kept)
+  write_all('HDEL', topic_key('refs'), dropped)
+  count_dead(dead)
 end
 
 -- Remembers ids that a client chose, so that they add nothing for a while. Without memory for it they are not.
@@ -161,7 +165,7 @@ local function expire_leases(group, max_retries, limit, ended)
   if #members == 0 then
     return
   end
-  local ids, back, dead, changed, lost = {}, {}, {}, {}, {}
+  local ids, back, dead, died, changed, lost = {}, {}, {}, {}, {}, {}
   for i = 1, #members do
     ids[i] = id_of(members[i])
   end
@@ -179,6 +183,7 @@ local function expire_leases(group, max_retries, limit, ended)
       record[IS_DEAD] = 1
       dead[#dead + 1] = whole(now)
       dead[#dead + 1] = members[i]
+      died[#died + 1] = ids[i]
     else
       remember(record, LEASE_EXPIRED, EXPIRY_ERROR)
       back[#back + 1] = whole(record[DELIVER_AT])
@@ -194,9 +199,7 @@ local function expire_leases(group, max_retries, limit, ended)
   write_all('HDEL', group_key(group, 'records'), lost)
   write_all('ZADD', group_key(group, 'waiting'), back)
   write_all('ZADD', group_key(group, 'dead'), dead)
-  for i = 2, #dead, 2 do
-    no_longer_waiting(id_of(dead[i]))
-  end
+  change_waiting(died, -1)
   write_all('ZREM', leased, members)
 end
 

@@ -22,7 +22,7 @@ local function backoff(attempt, jitter)
   return math.floor(math.min(backoff_max, backoff_first * 2 ^ math.min(attempt - 1, 62)) * jitter + 0.5)
 end
 
-local ended, changed, waiting, dead, leased = {}, {}, {}, {}, {}
+local ended, changed, waiting, dead, died, leased = {}, {}, {}, {}, {}, {}
 local soonest = NEVER
 for i = 1, #ids do
   local record = records[i]
@@ -43,6 +43,9 @@ for i = 1, #ids do
       record[LAST_ERROR] = problem
       record[DELIVER_AT] = now + (delay == '' and backoff(record[ATTEMPT], jitter) or tonumber(delay))
     end
+    if record[IS_DEAD] == 1 then
+      died[#died + 1] = ids[i]
+    end
     local target = record[IS_DEAD] == 1 and dead or waiting
     target[#target + 1] = whole(record[IS_DEAD] == 1 and now or record[DELIVER_AT])
     target[#target + 1] = members[i]
@@ -58,9 +61,7 @@ if #leased > 0 then
   write_all('HSET', group_key(group, 'records'), changed)
   write_all('ZADD', group_key(group, 'waiting'), waiting)
   write_all('ZADD', group_key(group, 'dead'), dead)
-  for i = 2, #dead, 2 do
-    no_longer_waiting(id_of(dead[i]))
-  end
+  change_waiting(died, -1)
   write_all('ZREM', group_key(group, 'leased'), leased)
   mark(group, 'nacked', #leased)
   wake(group, soonest)

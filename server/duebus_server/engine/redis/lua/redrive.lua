@@ -21,7 +21,7 @@ local began = tonumber(ARGV[8]) or now
 local rate, moved_before = tonumber(ARGV[14]), tonumber(ARGV[15])
 local letters, last, more = step_through(group, began)
 
-local waiting, members, changed, lost = {}, {}, {}, {}
+local ids, waiting, members, changed, lost = {}, {}, {}, {}, {}
 local soonest = NEVER
 for i, letter in ipairs(letters) do
   local id, member, record = letter[1], letter[2], letter[4]
@@ -30,7 +30,7 @@ for i, letter in ipairs(letters) do
     due = began + math.floor((moved_before + i - 1) * 1000000 / rate)
   end
   soonest = math.min(soonest, due)
-  members[i] = member
+  ids[i], members[i] = id, member
   waiting[#waiting + 1] = whole(due)
   waiting[#waiting + 1] = member
   if record then
@@ -44,11 +44,11 @@ for i, letter in ipairs(letters) do
   else
     lost[#lost + 1] = id -- its story is lost; the event is as one that was never leased
   end
-  waits_again(id)
 end
 write_all('HSET', group_key(group, 'records'), changed)
 write_all('HDEL', group_key(group, 'records'), lost)
 write_all('ZADD', group_key(group, 'waiting'), waiting)
 write_all('ZREM', group_key(group, 'dead'), members)
+change_waiting(ids, 1)
 wake(group, soonest)
 return { whole(now), told, '', #letters, whole(began), more, last[1], last[2], group, answer_time(next_due(group)) }
