@@ -123,6 +123,7 @@ async def test_a_unix_socket(start_redis: Callable[..., RedisServer], tmp_path: 
         ("redis+sentinel://127.0.0.1:6379", "sentinels are named as redis+sentinel://HOST:PORT,HOST:PORT/SERVICE[/DB]"),
         ("redis+sentinel://:secret@127.0.0.1/service", "'127.0.0.1' is not HOST:PORT"),
         ("redis+sentinel://127.0.0.1:1/service/first", "the database is no number"),
+        ("redis://127.0.0.1:1/0?sentinel_password=secret", "credentials of sentinels are for redis+sentinel://"),
         ("redis+cluster://127.0.0.1:port", "the port is no number from 1 to 65535"),
     ],
 )

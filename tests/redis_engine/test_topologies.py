@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import subprocess
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -21,7 +22,7 @@ from support.wire import figure
 from support.wire import ids as delivered
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
 
@@ -72,6 +73,13 @@ async def assert_works(bus: RedisBus) -> None:
     assert await topic.ack(await topic.lease_one()) == [None]
 
 
+@pytest.fixture
+def hanging() -> Iterator[str]:
+    """The address of something that takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+
+
 # --- sentinels ---
 
 SENTINEL = """
@@ -84,24 +92,33 @@ sentinel failover-timeout bus 3000
 """
 
 
+@contextmanager
+def sentinel_of(folder: Path, master: RedisServer, *lines: str) -> Iterator[int]:
+    """A sentinel that watches a master during the block; its port."""
+    port = free_port()
+    config = folder / "sentinel.conf"
+    config.write_text(SENTINEL.format(port=port, folder=folder, master=master.port) + "\n".join(lines))
+    with (folder / "sentinel.log").open("wb") as log:
+        process = subprocess.Popen(["redis-server", str(config), "--sentinel"], stdout=log, stderr=log)
+    try:
+        yield port
+    finally:
+        process.kill()
+        process.wait()
+
+
 @pytest.fixture
-def sentinel(tmp_path: Path, start_redis: Callable[..., RedisServer]) -> Any:
-    """A master, its replica, and the sentinel that watches them: (master, url)."""
+def sentinel(tmp_path: Path, start_redis: Callable[..., RedisServer]) -> Iterator[tuple[RedisServer, RedisServer, int]]:
+    """A master, its replica, and the port of the sentinel that watches them."""
     options = ("--repl-diskless-sync-delay", "0", "--appendonly", "yes")
     master = start_redis(*options)
     replica = start_redis(*options, "--replicaof", "127.0.0.1", str(master.port))
-    port = free_port()
-    config = tmp_path / "sentinel.conf"
-    config.write_text(SENTINEL.format(port=port, folder=tmp_path, master=master.port))
-    with (tmp_path / "sentinel.log").open("wb") as log:
-        process = subprocess.Popen(["redis-server", str(config), "--sentinel"], stdout=log, stderr=log)
-    yield master, replica, port
-    process.kill()
-    process.wait()
+    with sentinel_of(tmp_path, master) as port:
+        yield master, replica, port
 
 
-def ask_sentinel(port: int) -> dict[str, Any]:
-    with redis.Redis(port=port) as client:
+def ask_sentinel(port: int, password: str | None = None) -> dict[str, Any]:
+    with redis.Redis(port=port, password=password) as client:
         try:
             found: dict[str, Any] = client.sentinel_master("bus")
         except redis.RedisError:
@@ -134,6 +151,25 @@ async def test_a_failover_loses_nothing_that_the_replica_had(sentinel: Any) -> N
                 assert client.info("replication")["role"] == "master"
     finally:
         bus.raw.close()
+
+
+async def test_sentinels_and_servers_have_passwords_of_their_own(
+    tmp_path: Path, start_redis: Callable[..., RedisServer], hanging: str
+) -> None:
+    master = start_redis("--requirepass", "of the server", password="of the server")
+    lines = ('sentinel auth-pass bus "of the server"', "requirepass sesame")
+    with sentinel_of(tmp_path, master, *lines) as port:
+        await until(lambda: ask_sentinel(port, "sesame")["port"] == master.port, "the sentinel")
+        url = f"redis+sentinel://:of%20the%20server@127.0.0.1:1,{hanging},127.0.0.1:{port}/bus/0"
+        bus = RedisBus(master.url)
+        bus.url = url + "?sentinel_password=sesame"
+        try:
+            await assert_works(bus)
+            bus.url = url
+            with pytest.raises(DispatcherNotWorking, match="can't be reached"):
+                await bus.replica()
+        finally:
+            await bus.close()
 
 
 async def until_accepted(call: Callable[..., Any], *arguments: Any) -> None:
@@ -170,6 +206,13 @@ async def cluster_bus(cluster: list[RedisServer]) -> AsyncIterator[RedisBus]:
     bus.url = f"redis+cluster://127.0.0.1:{cluster[0].port}"
     yield bus
     await bus.close()
+
+
+async def test_any_node_of_a_cluster_that_is_named_will_do(
+    cluster_bus: RedisBus, cluster: list[RedisServer], hanging: str
+) -> None:
+    cluster_bus.url = f"redis+cluster://127.0.0.1:1,{hanging},127.0.0.1:{cluster[1].port}"
+    await assert_works(cluster_bus)
 
 
 async def test_topics_of_a_cluster_are_spread_over_its_nodes(cluster_bus: RedisBus, cluster: list[RedisServer]) -> None:

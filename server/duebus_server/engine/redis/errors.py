@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import asyncio
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 from redis.exceptions import (
@@ -17,9 +18,10 @@ from redis.exceptions import (
 
 from duebus_server.domain.clock import SECOND
 from duebus_server.domain.errors import DispatcherNotWorking
+from duebus_server.engine.redis.connection import ANSWER_TIMEOUT_S
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
 RETRY_AFTER_US = SECOND
 
@@ -27,6 +29,7 @@ RETRY_AFTER_US = SECOND
 _WHAT: tuple[tuple[type[BaseException], str], ...] = (
     (AuthenticationError, "Redis refuses the credentials"),
     (TimeoutError, "Redis does not answer"),
+    (asyncio.TimeoutError, "Redis does not answer"),
     (ClusterDownError, "the Redis cluster is down"),
     (ConnectionError, "Redis can't be reached"),
     (OSError, "Redis can't be reached"),
@@ -34,6 +37,8 @@ _WHAT: tuple[tuple[type[BaseException], str], ...] = (
 )
 
 _WRONG_TYPE = "WRONGTYPE"
+_ALL_WAIT = "No connection available"
+"""The client's words when all connections are in use."""
 
 
 @contextmanager
@@ -49,16 +54,29 @@ def as_domain_errors(topic: str) -> Iterator[None]:
         ) from error
 
 
+@asynccontextmanager
+async def asking(topic: str, patience_s: float = ANSWER_TIMEOUT_S) -> AsyncIterator[None]:
+    """As ``as_domain_errors``, and what is asked within it has to be answered in ``patience_s`` seconds.
+
+    The waits for a free connection and for each answer of Redis add up, and a caller minds their sum.
+    """
+    with as_domain_errors(topic):
+        async with asyncio.timeout(patience_s):
+            yield
+
+
 def is_lost(error: BaseException | None) -> bool:
     """Whether the connection failed, so that nobody knows if the command was carried out."""
     return isinstance(error, ConnectionError | TimeoutError | OSError)
 
 
 def _describe(error: BaseException) -> str:
+    text = str(error)
+    if _ALL_WAIT in text:
+        return "Redis does not answer"
     for kind, what in _WHAT:
         if isinstance(error, kind):
             return what
-    text = str(error)
     if _WRONG_TYPE in text:
         return "a key has the wrong type: is another application writing under the same namespace?"
     if isinstance(error, ResponseError) and text.startswith("OOM"):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from duebus_server.domain.clock import SECOND
-from duebus_server.engine.redis.errors import as_domain_errors
+from duebus_server.engine.redis.errors import asking
 from duebus_server.engine.redis.leasing import pairs
 from duebus_server.engine.redis.scripts import Script
 
@@ -99,7 +99,7 @@ class Sweeping:
         now_us = self._runner.now_us()
         if not retention_us or now_us < self._next_purge_us:
             return
-        with as_domain_errors(""):
+        async with asking(""):
             topics = await self._runner.connection.redis.smembers(self._runner.keys.topics)
         window_us = self._defaults.dedupe_window_us
         oldest = [int(await self._runner.run(PURGE, topic.decode(), retention_us, window_us)) for topic in topics]
