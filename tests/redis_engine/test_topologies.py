@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import subprocess
-from contextlib import contextmanager, suppress
+from contextlib import AsyncExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -13,6 +13,7 @@ import pytest
 import redis
 from duebus_server.domain.errors import DispatcherNotWorking
 from support.builders import new_events, unique_name
+from support.commands import watched
 from support.redis_app import app_on
 from support.redis_bus import RedisBus, redis_bus, until
 from support.redis_server import RedisServer, free_port
@@ -258,6 +259,41 @@ async def test_a_replica_that_goes_leaves_its_leases_to_others_in_a_cluster(clus
         here = other.topic(topic.name)
         await here.join("other")
         assert ids(await here.lease("other")) == ["event"]
+
+
+async def test_an_idle_bus_sends_each_node_of_a_cluster_few_commands(
+    cluster_bus: RedisBus, cluster: list[RedisServer]
+) -> None:
+    """100 topics, 100 subscribers, one replica."""
+    seconds = 5
+    async with app_on(cluster_bus) as wire, AsyncExitStack() as watching:
+        await asyncio.gather(*(wire.subscribe(unique_name()) for _ in range(100)))
+        counts = []
+        for node in cluster:
+            client = watching.enter_context(redis.Redis.from_url(node.url))
+            counts.append(watching.enter_context(watched(client)))
+        await asyncio.sleep(seconds)
+    rates = [sum(commands.values()) / seconds for commands in counts]
+    figure(f"an idle replica of 100 topics sends the nodes of its cluster {rates} commands a second")
+    assert sum(rates) > 1
+    assert max(rates) < 5
+
+
+async def test_a_sweep_finds_what_is_due_on_every_node_though_the_topics_have_moved(
+    cluster_bus: RedisBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replica, other = await cluster_bus.replica(), await cluster_bus.replica()
+    topics = [replica.topic() for _ in range(10)]
+    for topic in topics:
+        await topic.join()
+        assert await topic.lease() == []
+        await other.topic(topic.name).dispatch("event")
+    for node_of in (replica.engine._runner.connection.node_of, lambda _: "all on one, as far as it knows"):
+        monkeypatch.setattr(replica.engine._runner.connection, "node_of", node_of)
+        replica.heard.forget()
+        await replica.engine.expire_leases()
+        assert {told.topic for told in replica.heard.dues} == {topic.name for topic in topics}
+        assert [await replica.engine.backlog(topic.name, "default") for topic in topics] == [1] * 10
 
 
 async def test_waiting_for_replicas_is_refused_with_a_cluster(cluster_bus: RedisBus) -> None:

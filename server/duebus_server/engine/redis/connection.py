@@ -19,6 +19,7 @@ from redis.asyncio import (
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import SlotNotCoveredError
 
 from duebus_server.engine.redis.url import CLUSTER, SENTINEL, parse
 
@@ -95,6 +96,15 @@ class Connection:
     def is_cluster(self) -> bool:
         """Whether keys are spread over nodes, so that one command can't touch all of them."""
         return self._target.scheme == CLUSTER
+
+    def node_of(self, key: str) -> str:
+        """The node that has a key, as far as this client knows; empty when it does not, or where there is but one."""
+        if not self.is_cluster:
+            return ""
+        try:
+            return str(self.redis.get_node_from_key(key).name)
+        except SlotNotCoveredError:
+            return ""
 
     def listener(self) -> Redis:
         """A client for Pub/Sub: any node of a cluster hears what is published on the others."""
