@@ -47,11 +47,12 @@ def as_domain_errors(topic: str) -> Iterator[None]:
     try:
         yield
     except (RedisError, OSError) as error:
-        raise DispatcherNotWorking(
-            f"engine redis: {_describe(error)}",
-            metadata={"engine": "redis", **({"topic": topic} if topic else {})},
-            retry_after_us=RETRY_AFTER_US,
-        ) from error
+        raise _not_working(error, topic) from error
+    except AttributeError as error:
+        if not _is_closed_meanwhile(error):
+            raise
+        lost = ConnectionError("the connection was closed while it was in use")
+        raise _not_working(lost, topic) from lost
 
 
 @asynccontextmanager
@@ -68,6 +69,19 @@ async def asking(topic: str, patience_s: float = ANSWER_TIMEOUT_S) -> AsyncItera
 def is_lost(error: BaseException | None) -> bool:
     """Whether the connection failed, so that nobody knows if the command was carried out."""
     return isinstance(error, ConnectionError | TimeoutError | OSError)
+
+
+def _not_working(error: BaseException, topic: str) -> DispatcherNotWorking:
+    metadata = {"engine": "redis", **({"topic": topic} if topic else {})}
+    return DispatcherNotWorking(f"engine redis: {_describe(error)}", metadata=metadata, retry_after_us=RETRY_AFTER_US)
+
+
+def _is_closed_meanwhile(error: AttributeError) -> bool:
+    """Whether the client of a cluster has closed a connection, because another call on its node failed, under this one.
+
+    It does not notice that itself, and fails at what it has set to None.
+    """
+    return error.obj is None and error.name in ("writelines", "drain")
 
 
 def _describe(error: BaseException) -> str:
