@@ -8,7 +8,7 @@ import structlog
 
 from duebus_server.domain.clock import SECOND
 from duebus_server.domain.errors import DispatcherNotWorking
-from duebus_server.engine.redis.errors import as_domain_errors, is_lost
+from duebus_server.engine.redis.errors import asking, is_lost
 from duebus_server.engine.redis.naming import check_found
 from duebus_server.engine.redis.scripts import Script
 
@@ -72,7 +72,7 @@ class Deleting:
         now_us = self._runner.now_us()
         if now_us < self._next_look_us:
             return
-        with as_domain_errors(""):
+        async with asking(""):
             topics = await self._runner.connection.redis.smembers(self._runner.keys.deleting)
         self._next_look_us = now_us + LOOK_EVERY_US
         for topic in topics:
@@ -86,5 +86,5 @@ class Deleting:
     async def _dispose(self, topic: str) -> None:
         while await self._run(DISPOSE, topic, self._forgetting.dedupe_window_us):
             pass
-        with as_domain_errors(topic):
+        async with asking(topic):
             await self._runner.connection.redis.srem(self._runner.keys.deleting, topic)

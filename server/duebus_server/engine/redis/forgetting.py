@@ -8,7 +8,7 @@ import structlog
 
 from duebus_server.domain.clock import MINUTE
 from duebus_server.domain.errors import DispatcherNotWorking
-from duebus_server.engine.redis.errors import as_domain_errors, is_lost
+from duebus_server.engine.redis.errors import asking, is_lost
 from duebus_server.engine.redis.scripts import Script
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Forgetting:
         Raises:
             DispatcherNotWorking: Redis is away, or refuses.
         """
-        with as_domain_errors(topic):
+        async with asking(topic):
             await self._runner.connection.redis.srem(self._runner.keys.forgetting, topic)
 
     def changed(self, topic: str) -> None:
@@ -106,7 +106,7 @@ class Forgetting:
         """Those that may have a retention."""
         if self._defaults.dead_letter_retention_us:
             return await self._listing.names()
-        with as_domain_errors(""):
+        async with asking(""):
             names = await self._runner.connection.redis.smembers(self._runner.keys.forgetting)
         return [name.decode(errors="replace") for name in names]
 

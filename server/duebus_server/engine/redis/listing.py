@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from duebus_server.domain.errors import DispatcherNotWorking
-from duebus_server.engine.redis.errors import as_domain_errors
+from duebus_server.engine.redis.errors import asking
 
 if TYPE_CHECKING:
     from duebus_server.engine.redis.runner import Runner
@@ -53,7 +53,7 @@ class Listing:
         """
         self._known.discard(topic)
         keys, redis = self._runner.keys, self._runner.connection.redis
-        with as_domain_errors(topic):
+        async with asking(topic):
             await redis.srem(keys.topics, topic)
             made_anew = await redis.exists(*(keys.topic(topic, name) for name in WHAT_A_TOPIC_HAS))
         if made_anew:
@@ -69,6 +69,6 @@ class Listing:
         Raises:
             DispatcherNotWorking: Redis is away, or refuses.
         """
-        with as_domain_errors(""):
+        async with asking(""):
             names = await self._runner.connection.redis.smembers(self._runner.keys.topics)
         return [name.decode(errors="replace") for name in names]

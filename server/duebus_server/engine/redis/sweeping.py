@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from duebus_server.domain.clock import SECOND
@@ -10,7 +13,7 @@ from duebus_server.engine.redis.leasing import pairs
 from duebus_server.engine.redis.scripts import Script
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable
 
     from duebus_server.engine.redis.runner import Runner
     from duebus_server.engine.redis.subscribers import LocalSession
@@ -19,6 +22,12 @@ PEEK, HELD = map(Script, ("peek", "held"))
 
 Group = tuple[str, str]
 """Topic and group."""
+
+Holders = Mapping[Group, Sequence["LocalSession"]]
+"""The sessions of this replica that hold leases, by group."""
+
+_FIGURES, _NOT_SEEN, _NO_GROUP = 2, -1, -2
+"""What `peek.lua` says of a group, beside one figure a session; that it does not see it; that there is none."""
 
 STALE_US = 3 * SECOND
 """A backlog that was counted longer ago is counted again."""
@@ -54,25 +63,23 @@ class Sweeping:
             DispatcherNotWorking: Redis is away, or refuses.
         """
         by_group: dict[Group, list[LocalSession]] = {}
-        joined: dict[Group, list[LocalSession]] = {}
+        joined: dict[Group, list[LocalSession]] = defaultdict(list)
         for session in sessions:
-            place = (session.topic, session.group)
-            holders = by_group.setdefault(place, [])
+            group = (session.topic, session.group)
+            holders = by_group.setdefault(group, [])
             if session.held:
                 holders.append(session)
             if session.joined_us is not None:
-                joined.setdefault(place, []).append(session)
+                joined[group].append(session)
         found = Found([], [], [])
         backlogs = {}
-        for groups in self._at_once(by_group):
-            answer = iter(await self._peek(groups, by_group))
-            for group in groups:
-                leasable, backlogs[group] = next(answer), next(answer)
-                if leasable > 0:
-                    found.leasable.append(group)
-                elif leasable < 0:
-                    found.astray.extend(joined.get(group, ()))
-                found.unsure.extend(one for one in by_group[group] if next(answer) != len(one.held))
+        for group, (leasable, ready, *held) in (await self._peek_all(by_group)).items():
+            backlogs[group] = max(0, ready)
+            if leasable > 0:
+                found.leasable.append(group)
+            elif leasable == _NO_GROUP:
+                found.astray.extend(joined[group])
+            found.unsure.extend(one for one, count in zip(by_group[group], held, strict=True) if count != len(one.held))
         self._backlogs = backlogs
         self._counted_us = self._runner.now_us()
         return found
@@ -93,17 +100,24 @@ class Sweeping:
             return None
         return self._backlogs.get((topic, group))
 
-    def _at_once(self, groups: Iterable[Group]) -> Iterable[list[Group]]:
-        """Groups that one command can look into: on a cluster they are on different nodes."""
-        listed = list(groups)
-        if self._runner.connection.is_cluster:
-            return [[group] for group in listed]
-        return [listed] if listed else []
+    async def _peek_all(self, holders: Holders) -> dict[Group, list[int]]:
+        """What `peek.lua` says of each group: one command a node, and one for each group that is on another by now."""
+        connection, keys = self._runner.connection, self._runner.keys
+        by_node: dict[str, list[Group]] = {}
+        for topic, group in holders:
+            by_node.setdefault(connection.node_of(keys.topic_prefix(topic)), []).append((topic, group))
+        seen: dict[Group, list[int]] = {}
+        for groups in by_node.values():
+            seen.update(await self._peek(groups, holders))
+        if connection.is_cluster:
+            for moved in [group for group, figures in seen.items() if figures[0] == _NOT_SEEN]:
+                seen.update(await self._peek([moved], holders))
+        return seen
 
-    async def _peek(self, groups: list[Group], holders: Mapping[Group, Sequence[LocalSession]]) -> list[int]:
+    async def _peek(self, groups: list[Group], holders: Holders) -> dict[Group, list[int]]:
         flat: list[str | int] = []
         for topic, group in groups:
             names = [session.name for session in holders[topic, group]]
             flat += (self._runner.keys.topic_prefix(topic), group, len(names), *names)
-        found: list[int] = await self._runner.run(PEEK, groups[0][0], *flat)
-        return found
+        answer = iter(await self._runner.run(PEEK, groups[0][0], *flat))
+        return {group: list(islice(answer, _FIGURES + len(holders[group]))) for group in groups}

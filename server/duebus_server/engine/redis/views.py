@@ -21,7 +21,7 @@ from duebus_server.domain.views import (
     TopicInfo,
 )
 from duebus_server.engine.redis import settings
-from duebus_server.engine.redis.errors import as_domain_errors, is_lost
+from duebus_server.engine.redis.errors import asking, is_lost
 from duebus_server.engine.redis.naming import check_found
 from duebus_server.engine.redis.packing import CorruptEventError, StoredBlob, pack_id, unpack_id
 from duebus_server.engine.redis.scripts import Script
@@ -76,7 +76,7 @@ class Views:
 
     async def config_of(self, topic: str) -> TopicConfig:
         """The settings in force for a topic."""
-        with as_domain_errors(topic):
+        async with asking(topic):
             stored = await self._runner.connection.redis.hgetall(self._runner.keys.topic(topic, "config"))
         return settings.topic_changes(stored).over(self._defaults)
 

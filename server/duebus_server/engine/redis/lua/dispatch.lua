@@ -4,15 +4,17 @@
 -- ARGV     1..5 as in common.lua
 --   6, 7   the server's max_queued (0 for unlimited) and dedupe window (microseconds), where the topic has none of its own
 --   8      how many requests; then for each:
---            request id ('' for none), require_subscriber (0, 1), time of its generated ids (ms), number of events;
+--            request id ('' for none), its identity (a number), require_subscriber (0, 1), time of its generated
+--            ids (ms), number of events;
 --            for each event: packed id, chosen by the client (0, 1), due: 'd<microseconds>' after now or
 --            'a<microseconds>' at, blob (see DATA_MODEL.md) without the time of dispatch and the place
 -- returns  {now, the soonest due of what was stored or -1, {group that is not paused, ...}, {answer, ...}, whether the topic
 --            is new (0, 1)}, an answer a request:
 --            {status, time of the generated ids, places of duplicates...}, places from 0; status: 0 stored,
---            1 stored before (a repetition), 2 full, 3 no subscriber; with 2 the number queued and max_queued follow
+--            1 stored before (a repetition), 2 full, 3 no subscriber, 4 the request id was used for other events;
+--            with 2 the number queued and max_queued follow
 
-local STORED, REPEATED, FULL, NO_SUBSCRIBER = 0, 1, 2, 3
+local STORED, REPEATED, FULL, NO_SUBSCRIBER, REUSED = 0, 1, 2, 3, 4
 
 local own = redis.call('HMGET', topic_key('config'), 'max_queued', 'dedupe_window')
 local max_queued, window = number_or(own[1], ARGV[6]), number_or(own[2], ARGV[7])
@@ -104,9 +106,17 @@ end
 -- last answer is forgotten, so that where requests go on it is unlinked, which does not hold up Redis.
 local SLACK_MS = 1000
 
-local function answer_of(request_id)
-  local known = redis.call('HGET', requests_key, request_id) or redis.call('HGET', earlier_requests_key, request_id)
-  return unpack_fields(known, 2)
+-- What a request of this id was answered, and its identity; nil when that is not remembered.
+local function known_answer(request_id)
+  if request_id == '' then
+    return nil
+  end
+  local raw = redis.call('HGET', requests_key, request_id) or redis.call('HGET', earlier_requests_key, request_id)
+  local kept = unpack_fields(raw, 3)
+  if not kept or type(kept[1]) ~= 'number' or type(kept[3]) ~= 'number' or kept[1] <= now then
+    return nil
+  end
+  return { REPEATED, unpack(kept, 3) }, kept[2]
 end
 
 local is_ready = false
@@ -135,12 +145,12 @@ local function keep_answers()
 end
 
 local function carry_out()
-  local request_id, require_subscriber, generated_at, count = take(), take(), take(), tonumber(take())
-  local answer = request_id ~= '' and answer_of(request_id)
-  if answer and tonumber(answer[1]) and tonumber(answer[2]) and answer[1] > now then
+  local request_id, identity, require_subscriber = take(), tonumber(take()), take()
+  local generated_at, count = tonumber(take()), tonumber(take())
+  local answer, identity_then = known_answer(request_id)
+  if answer then
     at = at + 4 * count
-    answer[1] = REPEATED
-    return answer
+    return identity_then == identity and answer or { REUSED }
   end
   if require_subscriber == '1' and not has_subscriber() then
     at = at + 4 * count
@@ -158,9 +168,9 @@ local function carry_out()
     store(fresh)
   end
   if request_id ~= '' and window > 0 then
-    remember_answer(request_id, cmsgpack.pack({ now + window, tonumber(generated_at), unpack(duplicates) }))
+    remember_answer(request_id, cmsgpack.pack({ now + window, identity, generated_at, unpack(duplicates) }))
   end
-  return { STORED, tonumber(generated_at), unpack(duplicates) }
+  return { STORED, generated_at, unpack(duplicates) }
 end
 
 local answers = {}
