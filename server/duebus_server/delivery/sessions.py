@@ -18,10 +18,13 @@ if TYPE_CHECKING:
     from duebus_server.engine.base import Engine
 
 RECONNECT_AFTER_US = SECOND
-"""What streams that are closed by a drain are told to wait: time for another replica, or a restart, to be ready."""
+"""What streams that the server closes are told to wait: in a drain, time for another replica, or a restart, to be ready;
+after a deletion, time in which what was deleted does not come back by chance."""
 
 
 DRAINING = Closing(ClosingReason.DRAINING, RECONNECT_AFTER_US)
+GROUP_DELETED = Closing(ClosingReason.GROUP_DELETED, RECONNECT_AFTER_US)
+TOPIC_DELETED = Closing(ClosingReason.TOPIC_DELETED, RECONNECT_AFTER_US)
 
 
 class Sessions:
@@ -77,6 +80,13 @@ class Sessions:
         if session is not None:
             session.leases_ended(fencing_tokens)
             self._check_settled()
+
+    def deleted(self, topic: str, group: str | None) -> None:
+        """A group, or a whole topic, is gone: close its streams."""
+        closing = TOPIC_DELETED if group is None else GROUP_DELETED
+        for session in self._sessions.values():
+            if session.options.topic == topic and group in (None, session.options.group):
+                session.close_soon(closing)
 
     # --- drain ------------------------------------------------------------------------------------------------------
 

@@ -50,6 +50,7 @@ def group_info(group: Group, now_us: int) -> GroupInfo:
             group.acked.per_second(now_us),
             group.nacked.per_second(now_us),
         ),
+        group.retry_policy,
     )
 
 
