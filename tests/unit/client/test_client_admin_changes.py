@@ -64,6 +64,7 @@ def test_every_setting_has_its_field(bus: FakeBus) -> None:
             max_queued=5,
             dead_letter_retention=timedelta(seconds=6),
             dedupe_window=0,
+            partitions=8,
             engine="local",
         )
 
@@ -76,6 +77,7 @@ def test_every_setting_has_its_field(bus: FakeBus) -> None:
         max_queued=5,
         dead_letter_retention=Duration(seconds=6),
         dedupe_window=Duration(),
+        partitions=8,
     )
     assert bus.requests["ConfigureTopic"] == [
         admin_pb2.ConfigureTopicRequest(engine=LOCAL, topic="orders", group="audit", config=sent)

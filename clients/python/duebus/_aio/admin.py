@@ -159,16 +159,19 @@ class AdminClient:
         max_queued: int | None = None,
         dead_letter_retention: Span | None = None,
         dedupe_window: Span | None = None,
+        partitions: int | None = None,
         engine: Engine | str | None = None,
         timeout: Span | None = None,
     ) -> TopicConfig:
-        """Changes settings of a topic, for events from now on; None keeps one. Creates the topic if need be.
+        """Changes settings of a topic, or the retry policy of a group; None keeps one. Creates the topic if need be.
 
-        In force on every replica within a second. Lengths of time are timedeltas or seconds.
+        In force on every replica within a second, for events dispatched from then on, and for each lease, retry and
+        purge that is decided from then on. Lengths of time are timedeltas or seconds.
 
         Args:
             topic: The topic.
-            group: Not empty: the retry policy is that of this group alone; the other settings must then be None.
+            group: Not empty: the retry policy is that of this group alone, and follows the topic's in what was never
+                set; the other settings must then be None.
             max_retries: How often an event is retried before it is dead, unless it says; 0 to 1,000,000.
             backoff_initial: The pause before the first retry, 1 ms to 30 days; it doubles from then on.
             backoff_max: The longest pause, 1 ms to 30 days, and not less than `backoff_initial`.
@@ -176,14 +179,16 @@ class AdminClient:
             max_queued: How many events may wait, be leased or be scheduled; 0 means unlimited.
             dead_letter_retention: Dead letters are purged this long after they died; 0 means never.
             dedupe_window: For how long a request id and the id of an event that is gone are remembered, 0 to 7 days.
+            partitions: Over how many parts of the storage the events are spread, 1 to 64. Can be changed only while the
+                topic holds no events, and on the local engine not at all.
             engine: Which engine holds it.
             timeout: How long it may take with all its tries; None: the client's.
 
         Returns:
-            The settings now in force.
+            The settings now in force, for the group if one was named.
 
         Raises:
-            InvalidArgument: a setting is out of range, and is named; nothing was changed.
+            InvalidArgument: a setting is out of range or contradicts another, and is named; nothing was changed.
             NotFound: there is no such group.
         """
         call = admin_changes.configure_topic(
@@ -196,6 +201,7 @@ class AdminClient:
             max_queued=max_queued,
             dead_letter_retention=dead_letter_retention,
             dedupe_window=dedupe_window,
+            partitions=partitions,
             engine=engine,
         )
         return await self._connection.run(call, timeout)
@@ -262,7 +268,7 @@ class AdminClient:
         engine: Engine | str | None = None,
         timeout: Span | None = None,
     ) -> Cancelled:
-        """Removes scheduled or ready events. Events that are leased or dead are left alone and reported.
+        """Removes scheduled or ready events. Copies of them that are leased or dead are left alone and reported.
 
         Args:
             topic: The topic.
@@ -286,6 +292,8 @@ class AdminClient:
     ) -> Rescheduled:
         """Moves the due time of scheduled or ready events; all or none. One of `delay` and `at` is required.
 
+        Attempts are counted on.
+
         Args:
             topic: The topic.
             event_ids: 1 to 1000.
@@ -296,7 +304,7 @@ class AdminClient:
             timeout: How long it may take; None: the client's.
 
         Raises:
-            ConcurrentModification: one of them is leased; nothing was changed.
+            ConcurrentModification: one of them is leased or dead; nothing was changed.
         """
         call = admin_changes.reschedule(topic, event_ids, delay=delay, at=at, group=group, engine=engine)
         return await self._connection.run(call, timeout)
@@ -315,15 +323,17 @@ class AdminClient:
     ) -> Redriven:
         """Makes dead letters ready again, with all their retries: those that fit every condition, or else all.
 
-        What dies during the call is left dead.
+        What dies during the call is left dead. Many are moved in several steps: a call that is broken off has moved
+        some of them, the longest dead first, and can be made again.
 
         Args:
             topic: The topic.
             group: The group.
-            event_ids: Only these; None: any. An empty list is refused, for it may have been meant as none at all.
-            error_contains: Only those whose last error contains this text.
-            min_age: Only those that have been dead for at least this long: a timedelta or seconds.
-            rate: Spread over time, so many events a second; 0 means all at once.
+            event_ids: Only these, at most 1000; None: any. An empty list is refused: it may have been meant as none.
+            error_contains: Only those whose last error contains this text, of at most 4 KiB.
+            min_age: Only those that have been dead for at least this long: a timedelta or seconds, 0 to 10 years.
+            rate: Spread over time, so many events a second, 0.001 to 1,000,000; 0 means all at once. The call does not
+                wait for it: what is not due yet is scheduled.
             engine: Which engine holds them.
             timeout: How long it may take; None: as long as it takes.
         """
@@ -349,7 +359,7 @@ class AdminClient:
         engine: Engine | str | None = None,
         timeout: Span | None = None,
     ) -> Purged:
-        """Removes dead letters for good: those that fit every condition, or else all.
+        """Removes dead letters for good: those that fit every condition, or else all. In steps, as `redrive`.
 
         Args:
             topic: The topic.

@@ -44,17 +44,21 @@ def read_topic(message: admin_pb2.TopicInfo) -> TopicInfo:
 
 def read_config(message: admin_pb2.TopicConfig) -> TopicConfig:
     """A topic's settings."""
-    policy = message.retry_policy
     return TopicConfig(
-        retry_policy=RetryPolicy(
-            max_retries=policy.max_retries,
-            backoff_initial=policy.backoff_initial.ToTimedelta(),
-            backoff_max=policy.backoff_max.ToTimedelta(),
-        ),
+        retry_policy=_read_policy(message.retry_policy),
         lease=message.lease.ToTimedelta(),
         max_queued=message.max_queued,
         dead_letter_retention=message.dead_letter_retention.ToTimedelta(),
         dedupe_window=message.dedupe_window.ToTimedelta(),
+        partitions=message.partitions,
+    )
+
+
+def _read_policy(message: admin_pb2.RetryPolicy) -> RetryPolicy:
+    return RetryPolicy(
+        max_retries=message.max_retries,
+        backoff_initial=message.backoff_initial.ToTimedelta(),
+        backoff_max=message.backoff_max.ToTimedelta(),
     )
 
 
@@ -79,6 +83,7 @@ def _read_group(message: admin_pb2.GroupInfo) -> GroupInfo:
             acked=message.rates.acked,
             nacked=message.rates.nacked,
         ),
+        retry_policy=_read_policy(message.retry_policy),
     )
 
 
@@ -130,6 +135,7 @@ def _read_attempt(message: admin_pb2.Attempt) -> Attempt:
         consumer=message.consumer,
         outcome=attempt_outcome_from_wire(message.outcome),
         error=message.error,
+        redriven_at=_moment(message, "redriven_at"),
     )
 
 

@@ -40,6 +40,7 @@ def configure_topic(
     max_queued: int | None,
     dead_letter_retention: Span | None,
     dedupe_window: Span | None,
+    partitions: int | None,
     engine: Engine | str | None,
 ) -> Call[admin_pb2.ConfigureTopicResponse, TopicConfig]:
     """The settings that are not None."""
@@ -48,6 +49,8 @@ def configure_topic(
         config.retry_policy.max_retries = fields.uint32("max_retries", max_retries)
     if max_queued is not None:
         config.max_queued = fields.uint64("max_queued", max_queued)
+    if partitions is not None:
+        config.partitions = fields.uint32("partitions", partitions)
     _set_durations(config.retry_policy, backoff_initial=backoff_initial, backoff_max=backoff_max)
     _set_durations(config, lease=lease, dead_letter_retention=dead_letter_retention, dedupe_window=dedupe_window)
     request = admin_pb2.ConfigureTopicRequest(

@@ -19,9 +19,10 @@ class Cancelled:
     """What became of the events that were to be cancelled.
 
     Attributes:
-        cancelled: How many were removed.
-        leased_event_ids: Those that were leased or dead, and were left alone.
-        missing_event_ids: Those that the topic does not hold.
+        cancelled: Events of which at least one copy was removed.
+        leased_event_ids: Those of which a copy was leased or dead, and was left alone; copies in other groups may have
+            been removed.
+        missing_event_ids: Those that the topic, or the group that was named, does not hold.
     """
 
     cancelled: int
