@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from duebus_server.engine.base import Engine
 
 RECONNECT_AFTER_US = SECOND
-"""What streams that the server closes are told to wait: in a drain, time for another replica, or a restart, to be ready;
-after a deletion, time in which what was deleted does not come back by chance."""
+"""What streams that the server closes are told to wait: time for another replica, or a restart, to be ready."""
 
 
 DRAINING = Closing(ClosingReason.DRAINING, RECONNECT_AFTER_US)

@@ -29,13 +29,19 @@ class RetryPolicyChanges:
     backoff_initial_us: int | None = None
     backoff_max_us: int | None = None
 
+    def over(self, policy: RetryPolicy) -> RetryPolicy:
+        """The policy with these changes, for reading: ``policy`` may have changed since they were accepted, and where
+        they no longer agree, the backoff's maximum holds.
+        """
+        return replace(policy, **_those_set(self))
+
     def applied_to(self, policy: RetryPolicy) -> RetryPolicy:
-        """The policy with these changes.
+        """The policy with these changes, for accepting them.
 
         Raises:
             InvalidArgument: the backoff's maximum would be less than where it starts.
         """
-        changed = replace(policy, **_those_set(self))
+        changed = self.over(policy)
         if self and changed.backoff_max_us < changed.backoff_initial_us:
             wrong = "backoff_initial" if self.backoff_max_us is None else "backoff_max"
             raise InvalidArgument(
@@ -64,13 +70,18 @@ class TopicChanges:
     dedupe_window_us: int | None = None
     partitions: int | None = None
 
+    def over(self, config: TopicConfig) -> TopicConfig:
+        """The settings with these changes, for reading; as ``RetryPolicyChanges.over``."""
+        return replace(config, **_those_set(self) | {"retry_policy": self.retry_policy.over(config.retry_policy)})
+
     def applied_to(self, config: TopicConfig) -> TopicConfig:
-        """The settings with these changes.
+        """The settings with these changes, for accepting them.
 
         Raises:
             InvalidArgument: as ``RetryPolicyChanges.applied_to``.
         """
-        return replace(config, **_those_set(self) | {"retry_policy": self.retry_policy.applied_to(config.retry_policy)})
+        self.retry_policy.applied_to(config.retry_policy)
+        return self.over(config)
 
     def then(self, later: TopicChanges) -> TopicChanges:
         """These changes and later ones together; where both set something, the later holds."""
