@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from duebus_server.delivery.frames import Closing, ClosingReason
+from duebus_server.delivery.frames import DRAINING, GROUP_DELETED, TOPIC_DELETED
 from duebus_server.delivery.session import Session, SessionOptions
 from duebus_server.delivery.waker import Waker
-from duebus_server.domain.clock import SECOND
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,14 +15,6 @@ if TYPE_CHECKING:
     from duebus_server.delivery.window import Window
     from duebus_server.domain.clock import Clock
     from duebus_server.engine.base import Engine
-
-RECONNECT_AFTER_US = SECOND
-"""What streams that the server closes are told to wait: time for another replica, or a restart, to be ready."""
-
-
-DRAINING = Closing(ClosingReason.DRAINING, RECONNECT_AFTER_US)
-GROUP_DELETED = Closing(ClosingReason.GROUP_DELETED, RECONNECT_AFTER_US)
-TOPIC_DELETED = Closing(ClosingReason.TOPIC_DELETED, RECONNECT_AFTER_US)
 
 
 class Sessions:
