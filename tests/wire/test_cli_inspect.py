@@ -98,7 +98,7 @@ def test_events_are_listed_by_state(cli: Cli, client: Client, topic: str) -> Non
     assert states == {"scheduled": "scheduled", "ready": "ready", "leased": "leased", "dead": "dead"}
     assert {record["event_id"] for record in some} == {"dead", "leased"}
     assert "hope\\nless" in next(line for line in out.splitlines() if line.startswith("dead"))
-    assert "<1 bytes of application/" in out
+    assert "<1 bytes of " in out
     assert re.search(r" in (1h|59m) ", next(line for line in out.splitlines() if line.startswith("scheduled")))
 
 

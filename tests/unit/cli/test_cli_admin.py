@@ -68,6 +68,7 @@ def test_without_a_terminal_nothing_is_done_that_nobody_agreed_to(
 
 def test_only_those_that_are_chosen_are_counted(bus: FakeBus, duebus: Command, capsys: Capture) -> None:
     old = timedelta(minutes=6)
+    bus.answer("GetTopic", topic(dead=4))
     bus.answer(
         "ListEvents",
         listed(dead("a", "no card", old), dead("b", "busy", old), more="next"),
@@ -77,7 +78,18 @@ def test_only_those_that_are_chosen_are_counted(bus: FakeBus, duebus: Command, c
     assert duebus("dead", "orders", "--purge", "--error", "card", "--min-age", "5m") == 2
 
     assert "would purge 2 dead letters of orders" in capsys.readouterr().err
-    assert set(bus.requests) == {"ListEvents"}
+    assert set(bus.requests) == {"GetTopic", "ListEvents"}
+
+
+def test_of_very_many_the_count_is_said_to_be_a_part(bus: FakeBus, duebus: Command, capsys: Capture) -> None:
+    page = listed(*(dead(str(number), "busy" if number % 4 else "card") for number in range(1000)), more="next")
+    bus.answer("GetTopic", topic(dead=1_000_000))
+    bus.answer("ListEvents", *[page] * 11)
+
+    assert duebus("dead", "orders", "--purge", "--error", "card") == 2
+
+    assert "would purge at least 2,500 of 1,000,000 dead letters of orders in group default;" in capsys.readouterr().err
+    assert len(bus.requests["ListEvents"]) <= 11
 
 
 def test_who_gives_ids_is_asked_before_a_purge_but_not_before_a_redrive(
@@ -85,6 +97,7 @@ def test_who_gives_ids_is_asked_before_a_purge_but_not_before_a_redrive(
 ) -> None:
     event = dead("a")
     event.groups.add(group="mail", state=admin_pb2.EVENT_STATE_READY)
+    bus.answer("GetTopic", topic(dead=12))
     bus.answer("GetEvent", admin_pb2.GetEventResponse(event=event))
     assert duebus("dead", "orders", "--purge", "--id", "a", "--id", "a") == 2
     assert "would purge 1 dead letter of orders" in capsys.readouterr().err

@@ -9,7 +9,7 @@ import typer
 from duebus import Client, EventInfo
 from duebus.cli import options
 from duebus.cli.confirm import confirm
-from duebus.cli.dead_letters import Chosen, count_of, found
+from duebus.cli.dead_letters import Chosen, extent_of, found
 from duebus.cli.output import clean, payload_text
 from duebus.cli.progress import moving
 from duebus.cli.records import event_record, record_of
@@ -118,10 +118,10 @@ def _purge(session: Session, client: Client, chosen: Chosen, *, yes: bool) -> No
 
 
 def _agreed(client: Client, action: str, chosen: Chosen, *, yes: bool) -> int | None:
-    """How many it concerns, as far as that is known; a person has agreed to it."""
+    """How many it concerns, where that is known; a person has agreed to it."""
     if yes:
         return None if chosen.is_some else chosen.dead_now(client)
-    total = count_of(client, chosen)
-    if total:
-        confirm(f"{action} {format_count(total, 'dead letter')} of {chosen.where}")
-    return total
+    extent = extent_of(client, chosen)
+    if extent.count or not extent.is_exact:
+        confirm(f"{action} {extent} of {chosen.where}")
+    return extent.count if extent.is_exact else None

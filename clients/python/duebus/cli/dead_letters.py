@@ -3,12 +3,15 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from duebus import Client, Engine, EventInfo, EventState
-from duebus.cli.progress import count_shown
+from duebus.cli.progress import looked_at
+from duebus.cli.spans import format_count
 
 _PAGE = 1000
+_LOOKED_AT = 10_000
 _DEFAULT_GROUP = "default"
 
 
@@ -71,6 +74,27 @@ class Chosen:
         return long_enough and self.error in group.last_error
 
 
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How many dead letters are chosen.
+
+    Attributes:
+        count: So many at least.
+        among: Of so many dead letters that the group has.
+        is_exact: There are no more of them than `count`.
+    """
+
+    count: int
+    among: int
+    is_exact: bool = True
+
+    def __str__(self) -> str:
+        if self.is_exact:
+            return format_count(self.count, "dead letter")
+        known = f"at least {self.count:,}" if self.count else "some"
+        return f"{known} of {format_count(self.among, 'dead letter')}"
+
+
 def found(client: Client, chosen: Chosen, *, newest: bool = False, limit: int = _PAGE) -> Iterator[EventInfo]:
     """Those that are there, the longest dead first, or the latest.
 
@@ -81,8 +105,32 @@ def found(client: Client, chosen: Chosen, *, newest: bool = False, limit: int = 
         limit: So many are going to be taken, as far as the caller knows.
     """
     now = datetime.now(UTC)
-    letters = _by_id(client, chosen) if chosen.event_ids else _listed(client, chosen, newest, limit)
-    return (each for each in letters if chosen.fits(each, now))
+    return (each for each in _candidates(client, chosen, newest, limit) if chosen.fits(each, now))
+
+
+def extent_of(client: Client, chosen: Chosen) -> Extent:
+    """How many there are. To answer soon it looks at no more than 10,000 dead letters of the group."""
+    dead = chosen.dead_now(client)
+    if not chosen.is_some:
+        return Extent(dead, dead)
+    now = datetime.now(UTC)
+    candidates = islice(_candidates(client, chosen, newest=False, limit=_PAGE), _LOOKED_AT)
+    count = sum(chosen.fits(each, now) for each in candidates)
+    return Extent(count, dead, bool(chosen.event_ids) or dead <= _LOOKED_AT)
+
+
+def _candidates(client: Client, chosen: Chosen, newest: bool, limit: int) -> Iterator[EventInfo]:
+    if chosen.event_ids:
+        return _by_id(client, chosen)
+    listed = client.admin.list_events(
+        chosen.topic,
+        EventState.DEAD,
+        group=chosen.group,
+        engine=chosen.engine,
+        newest_first=newest,
+        page_size=_PAGE if chosen.is_some else min(limit, _PAGE),
+    )
+    return looked_at(f"looking through {chosen.topic}", listed) if chosen.is_some else listed
 
 
 def _by_id(client: Client, chosen: Chosen) -> Iterator[EventInfo]:
@@ -91,21 +139,3 @@ def _by_id(client: Client, chosen: Chosen) -> Iterator[EventInfo]:
         for group in event.groups:
             if group.group == (chosen.group or _DEFAULT_GROUP) and group.state is EventState.DEAD:
                 yield replace(event, groups=(group,))
-
-
-def _listed(client: Client, chosen: Chosen, newest: bool, limit: int) -> Iterator[EventInfo]:
-    return client.admin.list_events(
-        chosen.topic,
-        EventState.DEAD,
-        group=chosen.group,
-        engine=chosen.engine,
-        newest_first=newest,
-        page_size=_PAGE if chosen.is_some else min(limit, _PAGE),
-    )
-
-
-def count_of(client: Client, chosen: Chosen) -> int:
-    """How many there are. With a condition on the error or the age it looks at every dead letter of the group."""
-    if not chosen.is_some:
-        return chosen.dead_now(client)
-    return count_shown(f"counting {chosen.topic}", found(client, chosen))

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager, suppress
+from typing import TypeVar
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
@@ -10,6 +11,9 @@ from duebus.cli.output import TerminalConsole
 from duebus.errors import DueBusError
 
 _LOOKS_EVERY_S = 0.5
+_SHOWN_EVERY = 1000
+
+_T = TypeVar("_T")
 
 
 class LoadProgress:
@@ -40,14 +44,14 @@ def load_progress(title: str, *, size: int | None = None, events: int | None = N
         yield LoadProgress(bar, task, in_bytes=size is not None)
 
 
-def count_shown(title: str, items: Iterable[object]) -> int:
-    """How many there are; the count so far is shown."""
-    count = 0
+def looked_at(title: str, items: Iterable[_T]) -> Iterator[_T]:
+    """The items themselves; it is shown how many of them have been looked at."""
     with _bar() as bar:
         task = bar.add_task(title, total=None, events=0)
-        for count, _ in enumerate(items, 1):
-            bar.update(task, events=count)
-    return count
+        for count, each in enumerate(items, 1):
+            if count % _SHOWN_EVERY == 0:
+                bar.update(task, events=count)
+            yield each
 
 
 @contextmanager
