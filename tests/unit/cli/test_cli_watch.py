@@ -77,3 +77,15 @@ def test_a_server_that_is_silent_is_said_to_be() -> None:
 
 def test_without_topics_there_is_no_table() -> None:
     assert shown(View("server:1", [], AT)) == ["server:1  12:00:00  0 topics  Ctrl-C ends"]
+
+
+def test_numbers_stay_whole_on_a_narrow_terminal_and_names_are_folded() -> None:
+    view = View("server:1", [topic("a.rather.long.name.for.a.topic.of.orders")] * 9, AT)
+
+    lines = shown(view, width=72, height=20)
+
+    assert len(lines) <= 20
+    assert lines[-1].endswith(" more, on a taller terminal")
+    rows = [line.split() for line in lines if line.startswith("a.")]
+    assert rows
+    assert all(row[-5:] == ["1", "22", "3", "4", "0"] for row in rows)

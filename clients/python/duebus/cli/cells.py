@@ -7,6 +7,7 @@ from duebus.cli.spans import format_span
 
 NO_GROUP = "(no group yet)"
 GROUP_COLUMNS = ("GROUP", "SCHEDULED", "READY", "LEASED", "DEAD", "SUBSCRIBERS", "OLDEST READY")
+FOLDED_COLUMNS = ("TOPIC", "GROUP")
 RATE_COLUMNS = ("DISPATCHED/S", "DELIVERED/S", "ACKED/S", "NACKED/S")
 
 

@@ -104,8 +104,16 @@ class Output:
 def rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]], folded: Sequence[str] = ()) -> Table:
     """A table as a terminal shows it; see `Output.table`."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    for place, column in enumerate(columns):
-        table.add_column(column, overflow="fold", no_wrap=column not in folded, justify=_justify(rows, place))
+    for place, (column, width) in enumerate(zip(columns, _widths([columns, *rows]), strict=True)):
+        whole = column not in folded
+        table.add_column(
+            column,
+            overflow="fold",
+            no_wrap=whole,
+            # Half a number would be a wrong one.
+            min_width=width if whole else None,
+            justify=_justify(rows, place),
+        )
     for row in rows:
         table.add_row(*map(Text, row))
     return table

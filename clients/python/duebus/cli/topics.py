@@ -7,7 +7,15 @@ import typer
 
 from duebus import GroupInfo, RetryPolicy, TopicConfig
 from duebus.cli import options
-from duebus.cli.cells import GROUP_COLUMNS, RATE_COLUMNS, group_cells, group_name, rate_cells, with_names
+from duebus.cli.cells import (
+    FOLDED_COLUMNS,
+    GROUP_COLUMNS,
+    RATE_COLUMNS,
+    group_cells,
+    group_name,
+    rate_cells,
+    with_names,
+)
 from duebus.cli.records import record_of
 from duebus.cli.session import Session, connected
 from duebus.cli.spans import format_moment, format_span
@@ -31,7 +39,8 @@ def topics(
     for each in found:
         session.out.record(record_of(each))
     if found:
-        session.out.table(("TOPIC", *GROUP_COLUMNS), [(name, *group_cells(each)) for name, each in with_names(found)])
+        rows = [(name, *group_cells(each)) for name, each in with_names(found)]
+        session.out.table(("TOPIC", *GROUP_COLUMNS), rows, folded=FOLDED_COLUMNS)
     else:
         session.out.line("there are no topics yet")
 
@@ -48,7 +57,7 @@ def topic(session: Session, name: options.Topic, engine: options.OneEngine = Non
         if each.retry_policy != found.config.retry_policy:
             session.out.line(f"in group {each.group}: {_policy(each.retry_policy)}")
     session.out.line()
-    session.out.table(GROUP_COLUMNS, [group_cells(each) for each in found.groups])
+    session.out.table(GROUP_COLUMNS, [group_cells(each) for each in found.groups], folded=FOLDED_COLUMNS)
     session.out.line()
     session.out.table(("GROUP", *RATE_COLUMNS), [(group_name(each), *rate_cells(each)) for each in found.groups])
     rows = list(_subscriber_rows(found.groups))

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from duebus import Client, Engine, GroupInfo, TopicInfo
-from duebus.cli.cells import GROUP_COLUMNS, RATE_COLUMNS, group_cells, rate_cells, with_names
+from duebus.cli.cells import FOLDED_COLUMNS, GROUP_COLUMNS, RATE_COLUMNS, group_cells, rate_cells, with_names
 from duebus.cli.output import rich_table
 from duebus.cli.session import Session
 from duebus.cli.spans import format_count
@@ -24,8 +24,12 @@ _EVERY_S = 1.0
 # A server that does not answer is said to be silent soon; the next look is another try.
 _TIMEOUT = timedelta(seconds=2)
 _ANY_WIDTH = 10_000
-# The line above the table, the blank ones around it, its heading, and the line below.
-_LINES_BESIDE_ROWS = 6
+# The one above it and the one below.
+_LINES_BESIDE_TABLE = 2
+# At most, as a rule: a name that is folded takes several.
+_LINES_OF_A_ROW = 4
+
+_Row = tuple[str, GroupInfo | None]
 
 
 def watch_topics(session: Session, client: Client, engine: Engine | None) -> None:
@@ -75,13 +79,13 @@ class View:
             console: The terminal; rates are left out where it is too narrow for them.
             whole: Also the rows that do not fit its height.
         """
-        groups = list(with_names(self.topics))
-        room = len(groups) if whole else max(1, console.height - _LINES_BESIDE_ROWS)
-        parts: list[RenderableType] = [self._title()]
-        if groups:
-            parts.append(_fitting(console, groups[:room]))
-        if len(groups) > room:
-            parts.append(Text(f"and {len(groups) - room:,} more, on a taller terminal", style="dim"))
+        rows = list(with_names(self.topics))
+        if not rows:
+            return self._title()
+        fit = len(rows) if whole else _how_many_fit(console, rows)
+        parts: list[RenderableType] = [self._title(), _table(console, rows[:fit])]
+        if fit < len(rows):
+            parts.append(Text(f"and {len(rows) - fit:,} more, on a taller terminal", style="dim"))
         return Group(*parts)
 
     def _title(self) -> Text:
@@ -91,9 +95,22 @@ class View:
         return title.append("Ctrl-C ends", style="dim")
 
 
-def _fitting(console: Console, groups: Sequence[tuple[str, GroupInfo | None]]) -> Table:
-    with_rates = [(name, *group_cells(each), *rate_cells(each)) for name, each in groups]
+def _how_many_fit(console: Console, rows: Sequence[_Row]) -> int:
+    """So many that they and the lines beside them are no higher than the terminal; one at the least."""
+    fit = min(len(rows), console.height)
+    while fit > 1:
+        lines = len(console.render_lines(_table(console, rows[:fit])))
+        excess = lines + _LINES_BESIDE_TABLE - console.height
+        if excess <= 0:
+            break
+        fit = max(1, fit - max(1, excess // _LINES_OF_A_ROW))
+    return fit
+
+
+def _table(console: Console, rows: Sequence[_Row]) -> Table:
+    with_rates = [(name, *group_cells(each), *rate_cells(each)) for name, each in rows]
     table = rich_table(("TOPIC", *GROUP_COLUMNS, *RATE_COLUMNS), with_rates)
     if Measurement.get(console, console.options.update_width(_ANY_WIDTH), table).maximum <= console.width:
         return table
-    return rich_table(("TOPIC", *GROUP_COLUMNS), [(name, *group_cells(each)) for name, each in groups])
+    without = [(name, *group_cells(each)) for name, each in rows]
+    return rich_table(("TOPIC", *GROUP_COLUMNS), without, FOLDED_COLUMNS)
