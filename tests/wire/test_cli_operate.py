@@ -177,7 +177,7 @@ def test_events_are_rescheduled_all_or_none(cli: Cli, client: Client, topic: str
     for event_id in ("a", "b"):
         client.dispatch(topic, 1, id=event_id, delay=3600)
 
-    assert cli.ok("reschedule", topic, "a", "--delay", "0s").out == f"rescheduled 1 event of {topic}, due in 0ms\n"
+    assert cli.ok("reschedule", topic, "a", "--delay", "0s").out == f"rescheduled 1 event of {topic}, due now\n"
     with client.subscribe(topic) as subscription:
         assert next(subscription).event_id == "a"
         refused = cli.run("reschedule", topic, "a", "b", "--at", "2030-01-01T00:00:00Z")

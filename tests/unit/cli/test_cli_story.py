@@ -45,9 +45,15 @@ def story(*groups: admin_pb2.EventGroupInfo) -> admin_pb2.GetEventResponse:
     return admin_pb2.GetEventResponse(event=event)
 
 
+def topic(*groups: str) -> admin_pb2.GetTopicResponse:
+    return admin_pb2.GetTopicResponse(
+        topic=admin_pb2.TopicInfo(topic="orders", groups=[admin_pb2.GroupInfo(group=each) for each in groups])
+    )
+
+
 def timeline(out: str) -> list[str]:
     """What it says happened, and when."""
-    lines = out.partition("FROM (+00:00)")[2].splitlines()[1:]
+    lines = out.partition("FROM (+00:00)")[2].partition("\n\n")[0].splitlines()[1:]
     return [re.sub(r" +", " ", line).strip() for line in lines]
 
 
@@ -68,6 +74,7 @@ def test_an_event_that_failed_three_times_was_redriven_and_waits(
             attempt(1, 90_000, admin_pb2.Attempt.OUTCOME_NACKED, "busy"),
         ],
     )
+    bus.answer("GetTopic", topic("billing", "mail", "audit"))
     bus.answer("GetEvent", story(group))
 
     assert duebus("event", "orders", "o-42") == 0
@@ -105,6 +112,7 @@ def test_each_group_has_a_timeline_of_its_own(
         dead_at=at(32),
         history=[attempt(1, 2, admin_pb2.Attempt.OUTCOME_EXPIRED)],
     )
+    bus.answer("GetTopic", topic("billing", "mail", "audit"))
     bus.answer("GetEvent", story(leased, dead))
 
     assert duebus("event", "orders", "o-42") == 0
@@ -121,6 +129,7 @@ def test_each_group_has_a_timeline_of_its_own(
         "12:00:02.000 12:00:03.500 1.5s attempt 1: its lease ran out w-1",
         "12:00:32.000 became a dead letter",
     ]
+    assert "\n\nno longer in group audit: acked, " in mail
 
 
 def test_a_story_whose_beginning_is_not_kept_says_so(
@@ -128,6 +137,7 @@ def test_a_story_whose_beginning_is_not_kept_says_so(
 ) -> None:
     history = [attempt(number, number, admin_pb2.Attempt.OUTCOME_RELEASED) for number in (6, 7)]
     ready = admin_pb2.EventGroupInfo(group="g", state=admin_pb2.EVENT_STATE_READY, deliver_at=at(0), history=history)
+    bus.answer("GetTopic", topic("billing", "mail", "audit"))
     bus.answer("GetEvent", story(ready))
 
     assert duebus("event", "orders", "o-42") == 0

@@ -12,6 +12,7 @@ from duebus.cli.records import event_record
 from duebus.cli.session import Session, connected
 from duebus.cli.spans import format_ago, format_count, format_moment, format_span
 
+_WHY_DONE = "acked, cancelled or purged there, or dispatched before the group was made"
 _FOLDED = ("WHAT", "CONSUMER", "ERROR")
 _OUTCOMES = {
     AttemptOutcome.UNDER_WAY: "under way",
@@ -31,6 +32,7 @@ def event(session: Session, topic: options.Topic, event_id: options.EventId, eng
     """
     with session.client() as client:
         found = client.admin.get_event(topic, event_id, engine=engine)
+        groups = client.admin.get_topic(topic, engine=engine).groups
     session.out.record(event_record(found))
     for name, value in _facts(found):
         session.out.line(f"{name:<12}{value}")
@@ -41,6 +43,10 @@ def event(session: Session, topic: options.Topic, event_id: options.EventId, eng
             session.out.line(f"last error: {clean(group.last_error)}")
         session.out.line()
         session.out.table(_columns(found), list(_rows(_timeline(found, group))), folded=_FOLDED)
+    done = {each.group for each in groups} - {each.group for each in found.groups}
+    if done:
+        session.out.line()
+        session.out.line(f"no longer in group {', '.join(sorted(done))}: {_WHY_DONE}")
 
 
 def _facts(event: EventInfo) -> Iterator[tuple[str, str]]:

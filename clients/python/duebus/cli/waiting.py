@@ -1,6 +1,7 @@
 """`duebus cancel` and `duebus reschedule`: what can be done with events that wait."""
 
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 
 import typer
 
@@ -97,5 +98,12 @@ def reschedule(
     with session.client() as client:
         result = client.admin.reschedule(topic, event_ids, delay=delay, at=at, group=group, engine=engine)
     session.out.record({"topic": topic, **record_of(result)})
-    due = f"in {format_span(delay)}" if at is None and delay is not None else format_moment(at) if at else ""
-    session.out.line(f"rescheduled {format_count(result.rescheduled, 'event')} of {topic}{_in(group)}, due {due}")
+    session.out.line(
+        f"rescheduled {format_count(result.rescheduled, 'event')} of {topic}{_in(group)}, due {_due(delay, at)}"
+    )
+
+
+def _due(delay: timedelta | None, at: datetime | None) -> str:
+    if at is not None:
+        return format_moment(at)
+    return f"in {format_span(delay)}" if delay else "now"
