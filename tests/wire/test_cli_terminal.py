@@ -77,6 +77,7 @@ def test_who_says_yes_beforehand_is_not_asked(server: ServerProcess, client: Cli
         before = terminal.wait_for(f"redrove 3 dead letters of {topic}")
         assert terminal.end() == 0
     assert "[y/N]" not in before
+    assert f"redriving {topic}" in before
     assert dead(client, topic) == 0
 
 

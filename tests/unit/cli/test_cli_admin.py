@@ -92,6 +92,32 @@ def test_of_very_many_the_count_is_said_to_be_a_part(bus: FakeBus, duebus: Comma
     assert len(bus.requests["ListEvents"]) <= 11
 
 
+def test_where_not_all_were_looked_at_it_is_asked_also_when_none_was_found(
+    bus: FakeBus, duebus: Command, capsys: Capture
+) -> None:
+    page = listed(*(dead(str(number), "busy") for number in range(1000)), more="next")
+    bus.answer("GetTopic", topic(dead=1_000_000))
+    bus.answer("ListEvents", *[page] * 11)
+
+    assert duebus("dead", "orders", "--purge", "--error", "card") == 2
+
+    assert "would purge some of 1,000,000 dead letters of orders" in capsys.readouterr().err
+    assert "PurgeEvents" not in bus.requests
+
+
+def test_an_id_is_no_dead_letter_of_this_group_because_it_is_one_of_another(
+    bus: FakeBus, duebus: Command, capsys: Capture
+) -> None:
+    event = dead("a")
+    event.groups.add(group="mail", state=admin_pb2.EVENT_STATE_READY)
+    bus.answer("GetEvent", *[admin_pb2.GetEventResponse(event=event)] * 2)
+
+    assert duebus("dead", "orders", "--id", "a", "-g", "mail", "--json") == 0
+    assert capsys.readouterr().out == ""
+    assert duebus("dead", "orders", "--id", "a", "--json") == 0
+    assert [each["group"] for each in json.loads(capsys.readouterr().out)["groups"]] == ["default"]
+
+
 def test_who_gives_ids_is_asked_before_a_purge_but_not_before_a_redrive(
     bus: FakeBus, duebus: Command, capsys: Capture
 ) -> None:

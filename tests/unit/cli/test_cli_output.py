@@ -64,6 +64,15 @@ def test_on_a_terminal_ids_stay_whole_and_errors_are_folded() -> None:
     assert " ".join(" ".join(lines[2:]).split()) == f"{'i' * 36} {error}"
 
 
+def test_numbers_are_never_cut(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+    monkeypatch.setenv("COLUMNS", "24")
+    row = ("a.topic.with.a.name", "100000", "200000", "300000")
+    Output().table(("TOPIC", "READY", "LEASED", "DEAD"), [row], folded=("TOPIC",))
+    out = capsys.readouterr().out
+    assert [number for number in row[1:] if number in out] == ["100000", "200000", "300000"]
+
+
 def test_a_record_is_printed_for_programs_only_and_a_line_for_people_only(capsys: pytest.CaptureFixture[str]) -> None:
     for out in (Output(), Output(as_json=True)):
         out.record({"text": "ä"})

@@ -88,7 +88,8 @@ class Output:
             return
         rows = _cut(columns, rows, cut, folded, self.console.width)
         if self.console.is_terminal:
-            self.console.print(rich_table(columns, rows, folded))
+            # Where all that can be folded is, a line that is still too long is for the terminal to wrap.
+            self.console.print(rich_table(columns, rows, folded), crop=False)
         else:
             self._write("\n".join(_plain_lines([columns, *rows])))
 
