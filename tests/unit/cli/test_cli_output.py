@@ -66,7 +66,7 @@ def test_on_a_terminal_ids_stay_whole_and_errors_are_folded() -> None:
 
 def test_numbers_are_never_cut(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
-    monkeypatch.setenv("COLUMNS", "24")
+    monkeypatch.setenv("COLUMNS", "18")
     row = ("a.topic.with.a.name", "100000", "200000", "300000")
     Output().table(("TOPIC", "READY", "LEASED", "DEAD"), [row], folded=("TOPIC",))
     out = capsys.readouterr().out
