@@ -1,9 +1,9 @@
 """The calls to the service EventBus: from the caller's arguments to a request, from an answer to the result."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from uuid import uuid4
 
 from duebus._core import fields
@@ -60,6 +60,18 @@ def dispatch_many(
 ) -> Call[event_bus_pb2.DispatchResponse, list[Dispatched]]:
     """All of the events or none."""
     request = _dispatch_request(topic, encode_events(events), engines, request_id, require_subscriber)
+    return Call(_DISPATCH, request, lambda response, _: _read_dispatched(response))
+
+
+def share_dispatches(
+    dispatches: Sequence[Call[event_bus_pb2.DispatchResponse, Dispatched]],
+) -> Call[event_bus_pb2.DispatchResponse, list[Dispatched]]:
+    """One call for dispatches to the same topic and engines; a lone one keeps its request id."""
+    requests = [cast("event_bus_pb2.DispatchRequest", one.request) for one in dispatches]
+    request = event_bus_pb2.DispatchRequest()
+    request.CopyFrom(requests[0])
+    for other in requests[1:]:
+        request.events.extend(other.events)
     return Call(_DISPATCH, request, lambda response, _: _read_dispatched(response))
 
 
