@@ -141,12 +141,13 @@ class Client:
             content_type=content_type,
             max_retries=max_retries,
         )
-        call = calls.dispatch(
-            topic, event, engines=engines, request_id=request_id, require_subscriber=require_subscriber
-        )
         if request_id:  # the caller's own: it names this event alone
+            call = calls.dispatch(
+                topic, event, engines=engines, request_id=request_id, require_subscriber=require_subscriber
+            )
             return await self._connection.run(call, timeout)
-        return await self._dispatches.run(call, timeout)
+        request = calls.single_dispatch(topic, event, engines=engines, require_subscriber=require_subscriber)
+        return await self._dispatches.run(request, timeout)
 
     async def dispatch_many(
         self,

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from duebus._aio.connection import Connection
-from duebus._core.call import Call
-from duebus._core.calls import share_dispatches
+from duebus._core.calls import dispatch_together
 from duebus._core.fields import Span
 from duebus._core.model import Dispatched
 from duebus._core.retry import Tries
@@ -22,7 +21,6 @@ from duebus.v1 import event_bus_pb2
 
 __all__ = ["SharedDispatches"]
 
-DispatchCall: TypeAlias = Call[event_bus_pb2.DispatchResponse, Dispatched]
 _Key: TypeAlias = tuple[str, tuple[event_bus_pb2.Engine, ...], bool]
 
 # What the server takes in one call is 1000 events and 4 MiB; a quarter is left for what surrounds the events.
@@ -41,7 +39,7 @@ class _Waiting:
         remaining: Seconds that it may still take, None for as long as it takes; counted from the loop's time `since`.
     """
 
-    call: DispatchCall
+    request: event_bus_pb2.DispatchRequest
     remaining: float | None
     since: float
     result: asyncio.Future[Dispatched]
@@ -64,31 +62,32 @@ class SharedDispatches:
         self._lanes: dict[_Key, _Lane] = {}
         self._runs: set[asyncio.Task[None]] = set()
 
-    async def run(self, call: DispatchCall, timeout: Span | None) -> Dispatched:
+    async def run(self, request: event_bus_pb2.DispatchRequest, timeout: Span | None) -> Dispatched:
         """Carries out a dispatch of one event, on its own or with others.
 
         Raises:
             DueBusError: it failed.
         """
-        request = call.request
-        assert isinstance(request, event_bus_pb2.DispatchRequest)  # noqa: S101 - for mypy: Call knows only Message
         if len(request.engines) > 1:  # an error tells which of them hold this event
-            return await self._connection.run(call, timeout)
+            (answer,) = await self._connection.run(dispatch_together([request]), timeout)
+            return answer
         key = (request.topic, tuple(request.engines), request.require_subscriber)
         lane = self._lanes.get(key)
         if lane is not None:
-            return await self._wait(lane, call, timeout)
+            return await self._wait(lane, request, timeout)
+        call = dispatch_together([request])
         tries = self._connection.tries(call, timeout)
         lane = self._lanes[key] = _Lane(tries)
         try:
-            return await self._connection.carry_out(call, tries)
+            (answer,) = await self._connection.carry_out(call, tries)
+            return answer
         finally:
             self._go_on(key, lane)
 
-    async def _wait(self, lane: _Lane, call: DispatchCall, timeout: Span | None) -> Dispatched:
+    async def _wait(self, lane: _Lane, request: event_bus_pb2.DispatchRequest, timeout: Span | None) -> Dispatched:
         loop = asyncio.get_running_loop()
         remaining = self._connection.settings.seconds_or_default(timeout)
-        waiting = _Waiting(call, remaining, loop.time(), loop.create_future())
+        waiting = _Waiting(request, remaining, loop.time(), loop.create_future())
         lane.waiting.append(waiting)
         try:
             async with asyncio.timeout(remaining):
@@ -115,7 +114,7 @@ class SharedDispatches:
 
     async def _send(self, lane: _Lane, batch: Sequence[_Waiting]) -> None:
         """One call for all of them. Each hears what became of its own."""
-        call = share_dispatches([waiting.call for waiting in batch])
+        call = dispatch_together([waiting.request for waiting in batch])
         lane.tries = self._connection.tries(call, _longest(batch))
         try:
             answers = await self._connection.carry_out(call, lane.tries)
@@ -131,9 +130,8 @@ class SharedDispatches:
                     waiting.result.set_result(answer)
 
     async def _send_alone(self, waiting: _Waiting) -> None:
-        tries = self._connection.tries(waiting.call, _longest([waiting]))
         try:
-            answer = await self._connection.carry_out(waiting.call, tries)
+            (answer,) = await self._connection.run(dispatch_together([waiting.request]), _longest([waiting]))
         except BaseException as error:  # noqa: BLE001 - as above
             if not waiting.result.done():
                 waiting.result.set_exception(error)
@@ -147,7 +145,7 @@ def _next_batch(waiting: deque[_Waiting]) -> list[_Waiting]:
     batch: list[_Waiting] = []
     size = 0
     while waiting and len(batch) < _MAX_EVENTS:
-        size += waiting[0].call.request.ByteSize()
+        size += waiting[0].request.ByteSize()
         if batch and size > _MAX_BYTES:
             break
         first = waiting.popleft()
