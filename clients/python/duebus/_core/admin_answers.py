@@ -20,6 +20,8 @@ from duebus._core.inspection import (
 )
 from duebus.v1 import admin_pb2
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 
 def read_topics(response: admin_pb2.ListTopicsResponse) -> Page[TopicInfo]:
     """One page of topics."""
@@ -142,8 +144,9 @@ def _read_attempt(message: admin_pb2.Attempt) -> Attempt:
 def _moment(message: Message, field: str) -> datetime | None:
     if not message.HasField(field):
         return None
-    moment: datetime = getattr(message, field).ToDatetime(UTC)
-    return moment
+    stamp = getattr(message, field)
+    # Ten times as fast as its ToDatetime; a list has three for each event.
+    return _EPOCH + timedelta(seconds=stamp.seconds, microseconds=stamp.nanos // 1000)
 
 
 def _span(message: Message, field: str) -> timedelta | None:
