@@ -179,6 +179,16 @@ def test_ids_are_cancelled_a_thousand_at_a_time(bus: FakeBus, duebus: Command, c
     assert printed.err == "duebus: left alone, for they are leased or dead: e1; not there: e2, e3\n"
 
 
+def test_a_cancel_that_fails_half_way_says_what_is_done(bus: FakeBus, duebus: Command, capsys: Capture) -> None:
+    lost = Failure(grpc.StatusCode.INTERNAL, "boom", "INTERNAL")
+    bus.answer("CancelEvents", admin_pb2.CancelEventsResponse(cancelled=1000), lost)
+
+    assert duebus("cancel", "orders", *(f"e{number}" for number in range(1500)), "--yes") == 1
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("failed: boom; 1,000 events cancelled before that")
+
+
 def test_of_many_ids_only_some_are_named(bus: FakeBus, duebus: Command, capsys: Capture) -> None:
     gone = [f"e{number}" for number in range(8)]
     bus.answer("CancelEvents", admin_pb2.CancelEventsResponse(missing_event_ids=gone))

@@ -40,6 +40,8 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         (["subscribe", "t", "--count", "0"], "'--count'"),
         (["event", "t"], "Missing argument 'ID'"),
         (["dead", "t", "--redrive", "--purge"], "--redrive: can't be given together with --purge"),
+        (["dead", "t", "--purge", "--yes", "--error", ""], "--error: is empty"),
+        (["dead", "t", "--purge", "--yes", "--id", ""], "--id: is empty"),
         (["dead", "t", "--rate", "5"], "--rate: is for --redrive"),
         (["dead", "t", "--redrive", "--rate", "-1"], "'--rate'"),
         (["dead", "t", "--min-age", "old"], "'--min-age': 'old' is not a duration"),

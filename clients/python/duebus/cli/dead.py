@@ -28,8 +28,8 @@ def dead(
     redrive: Annotated[bool, typer.Option("--redrive", help="Make them ready again, with all their retries.")] = False,
     purge: Annotated[bool, typer.Option("--purge", help="Remove them for good.")] = False,
     error: Annotated[
-        str, typer.Option("--error", metavar="TEXT", help="Only those whose last error contains this text.")
-    ] = "",
+        str | None, typer.Option("--error", metavar="TEXT", help="Only those whose last error contains this text.")
+    ] = None,
     min_age: Annotated[
         timedelta | None,
         typer.Option(
@@ -62,7 +62,10 @@ def dead(
         raise typer.BadParameter("can't be given together with --purge", param_hint="--redrive")
     if rate and not redrive:
         raise typer.BadParameter("is for --redrive", param_hint="--rate")
-    chosen = Chosen(topic, group, engine, tuple(event_id or ()), error, min_age)
+    if error == "" or "" in (event_id or ()):
+        # A variable of a script that is not set chooses nothing, and not everything.
+        raise typer.BadParameter("is empty", param_hint="--error" if error == "" else "--id")
+    chosen = Chosen(topic, group, engine, tuple(event_id or ()), error or "", min_age)
     with session.client() as client:
         if redrive:
             _redrive(session, client, chosen, rate, yes=yes or bool(event_id))

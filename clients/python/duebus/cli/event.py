@@ -7,7 +7,7 @@ from datetime import datetime
 from duebus import AttemptOutcome, EventGroupInfo, EventInfo, EventState
 from duebus.cli import options
 from duebus.cli.cells import NO_GROUP
-from duebus.cli.output import clean, payload_text
+from duebus.cli.output import Output, clean, payload_text
 from duebus.cli.records import event_record
 from duebus.cli.session import Session, connected
 from duebus.cli.spans import format_ago, format_count, format_moment, format_span
@@ -32,21 +32,27 @@ def event(session: Session, topic: options.Topic, event_id: options.EventId, eng
     """
     with session.client() as client:
         found = client.admin.get_event(topic, event_id, engine=engine)
-        groups = client.admin.get_topic(topic, engine=engine).groups
-    session.out.record(event_record(found))
+        if session.out.as_json:
+            session.out.record(event_record(found))
+            return
+        groups = {each.group for each in client.admin.get_topic(topic, engine=engine).groups if each.group}
     for name, value in _facts(found):
         session.out.line(f"{name:<12}{value}")
     for group in found.groups:
-        session.out.line()
-        session.out.line(f"in group {group.group or NO_GROUP}: {_standing(group)}")
-        if group.last_error:
-            session.out.line(f"last error: {clean(group.last_error)}")
-        session.out.line()
-        session.out.table(_columns(found), list(_rows(_timeline(found, group))), folded=_FOLDED)
-    done = {each.group for each in groups} - {each.group for each in found.groups}
+        _tell(session.out, found, group)
+    done = groups - {each.group for each in found.groups}
     if done:
         session.out.line()
         session.out.line(f"no longer in group {', '.join(sorted(done))}: {_WHY_DONE}")
+
+
+def _tell(out: Output, event: EventInfo, group: EventGroupInfo) -> None:
+    out.line()
+    out.line(f"in group {group.group or NO_GROUP}: {_standing(group)}")
+    if group.last_error:
+        out.line(f"last error: {clean(group.last_error)}")
+    out.line()
+    out.table(_columns(event), list(_rows(_timeline(event, group))), folded=_FOLDED)
 
 
 def _facts(event: EventInfo) -> Iterator[tuple[str, str]]:
@@ -123,8 +129,8 @@ def _what_is_next(group: EventGroupInfo) -> Iterator[_Step]:
 
 def _columns(event: EventInfo) -> tuple[str, ...]:
     """Local times, with the offset that the event was dispatched at."""
-    offset = "" if event.dispatched_at is None else format_moment(event.dispatched_at)[-len("+00:00") :]
-    return (f"FROM ({offset})", "UNTIL", "TOOK", *_FOLDED)
+    offset = "" if event.dispatched_at is None else f" ({format_moment(event.dispatched_at)[-len('+00:00') :]})"
+    return (f"FROM{offset}", "UNTIL", "TOOK", *_FOLDED)
 
 
 def _rows(steps: Iterable[_Step]) -> Iterator[tuple[str, ...]]:

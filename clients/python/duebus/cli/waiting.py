@@ -8,11 +8,12 @@ import typer
 from duebus import Cancelled, Client, Engine
 from duebus.cli import options
 from duebus.cli.confirm import confirm
-from duebus.cli.failures import CommandFailed
+from duebus.cli.failures import CommandFailed, explain
 from duebus.cli.progress import load_progress
 from duebus.cli.records import record_of
 from duebus.cli.session import Session, connected
 from duebus.cli.spans import format_count, format_moment, format_span
+from duebus.errors import DueBusError
 
 # The most that the server takes in one call.
 _BATCH = 1000
@@ -37,7 +38,7 @@ def cancel(
     if len(wanted) > 1 and not yes:
         confirm(f"cancel {format_count(len(wanted), 'event')} of {topic}{_in(group)}")
     with session.client() as client:
-        result = _cancelled(client, topic, wanted, group, engine)
+        result = _cancelled(session, client, topic, wanted, group, engine)
     session.out.record({"topic": topic, **record_of(result)})
     session.out.line(f"cancelled {format_count(result.cancelled, 'event')} of {topic}{_in(group)}")
     complaint = "; ".join(_left(result))
@@ -45,14 +46,20 @@ def cancel(
         raise CommandFailed(complaint)
 
 
-def _cancelled(client: Client, topic: str, event_ids: list[str], group: str, engine: Engine | None) -> Cancelled:
+def _cancelled(
+    session: Session, client: Client, topic: str, event_ids: list[str], group: str, engine: Engine | None
+) -> Cancelled:
     cancelled = 0
     leased: list[str] = []
     missing: list[str] = []
     with load_progress(f"cancelling {topic}", events=len(event_ids)) as progress:
         for start in range(0, len(event_ids), _BATCH):
             batch = event_ids[start : start + _BATCH]
-            result = client.admin.cancel(topic, batch, group=group, engine=engine)
+            try:
+                result = client.admin.cancel(topic, batch, group=group, engine=engine)
+            except DueBusError as error:
+                before = f"; {format_count(cancelled, 'event')} cancelled before that" if start else ""
+                raise CommandFailed(f"{explain(error, session.server)}{before}") from error
             cancelled += result.cancelled
             leased += result.leased_event_ids
             missing += result.missing_event_ids
