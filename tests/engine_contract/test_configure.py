@@ -98,6 +98,14 @@ async def test_max_queued(joined: TopicDriver) -> None:
     await joined.dispatch("d", "e", "f")
 
 
+async def test_a_topic_that_holds_more_than_it_may_still_knows_what_it_has(joined: TopicDriver) -> None:
+    await joined.dispatch("a", "b")
+    await joined.configure(max_queued=1)
+
+    assert list((await joined.dispatch("a")).duplicate_event_ids) == ["a"]
+    assert isinstance(await joined.try_dispatch("c"), MaxQueuedEventsReached)
+
+
 async def test_lease(harness: Harness, joined: TopicDriver) -> None:
     await joined.dispatch("event")
     await joined.configure(lease_us=2 * MINUTE)

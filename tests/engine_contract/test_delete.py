@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from duebus_server.domain.clock import MINUTE
+from duebus_server.domain.clock import HOUR, MINUTE
 from duebus_server.domain.errors import NotFound
 from duebus_server.domain.model import DEFAULT_GROUP, LeaseFailureReason
 from duebus_server.domain.states import EventState
@@ -174,6 +174,23 @@ async def test_a_lease_of_what_was_deleted_holds_nothing_in_what_was_made_anew(j
     assert new.fencing_token > old.fencing_token
     assert await joined.ack(old) == [LeaseFailureReason.EXPIRED]
     assert await joined.ack(new) == [None]
+
+
+async def test_a_group_that_comes_back_to_a_topic_long_idle_gives_out_greater_tokens(
+    harness: Harness, joined: TopicDriver
+) -> None:
+    """Found by the random courses: the topic was forgotten, and with it what its groups had given out."""
+    await joined.dispatch(new_event())
+    old = await joined.lease_one()
+    await joined.delete_group()
+    await joined.engine.expire_leases()
+    await harness.advance(HOUR)
+    await joined.engine.expire_leases()
+
+    await joined.join()
+    await joined.dispatch(new_event())
+
+    assert (await joined.lease_one()).fencing_token > old.fencing_token
 
 
 @either

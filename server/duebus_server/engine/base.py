@@ -200,7 +200,7 @@ class Engine(Protocol):
         was never changed follows the defaults.
 
         In force on every replica within a second: for events dispatched from then on, and for each lease, retry and
-        purge that is decided from then on, whenever the event came.
+        purge that is decided from then on, whenever the event came. A session that names a lease of its own keeps it.
 
         Returns:
             The settings in force.
@@ -261,6 +261,7 @@ class Engine(Protocol):
         """
 
     # --- administration: events -------------------------------------------------------------------------------------
+    # Leases that have run out end first, as in `expire_leases`.
 
     async def cancel(self, topic: str, event_ids: Sequence[str], group: str | None) -> CancelAnswer:
         """Remove the copies of these events, each named once, that are scheduled or ready: in one group, or with None

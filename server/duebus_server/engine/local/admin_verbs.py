@@ -52,11 +52,9 @@ class AdminVerbs(Holding):
     async def delete_topic(self, topic: str) -> int:
         """See ``Engine.delete_topic``. The memory is given back before it returns, in pieces."""
         now_us = self._working_now()
-        record = self._topics.pop(topic, None)
-        if record is None:
-            raise NotFound("topic", topic)
+        record = self._known(topic, now_us)
         removed = len(record.events)
-        self._fencing_token = max(self._fencing_token, record.last_fencing_token())
+        self._drop(record)
         self._announce_deleted(topic, None, list(record.groups.values()))
         self._disposal.add(record.dissolve(now_us))
         await self._disposal.run()

@@ -76,7 +76,7 @@ class LocalEngine(AdminVerbs):
         for group in record.groups.values():
             self._announce(topic, group)
         if record.is_idle():
-            del self._topics[topic]
+            self._drop(record)
         return answers
 
     async def lease(self, topic: str, group: str, session_id: str, request: LeaseRequest) -> LeaseBatch:
@@ -217,7 +217,7 @@ class LocalEngine(AdminVerbs):
             self._announce(topic.name, group)
         topic.forget(now_us)
         if topic.is_idle():
-            del self._topics[topic.name]
+            self._drop(topic)
 
     def _joined(self, topic: str, group: str, session_id: str) -> tuple[Group, SubscriberInfo]:
         """The group, and the session that has joined it."""

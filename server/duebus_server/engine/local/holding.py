@@ -29,7 +29,7 @@ class Holding:
         self._defaults = defaults
         self._topics: dict[str, Topic] = {}
         self._seq = count(1)
-        self._fencing_token = 0  # the greatest of the topics that were deleted
+        self._fencing_token = 0  # the greatest of the topics that are gone
         self._disposal = Disposal()
         self._key = secrets.token_bytes(32)
         self._watcher: Watcher | None = None
@@ -53,6 +53,11 @@ class Holding:
                 name, self._defaults, lambda: next(self._seq), now_us, self._fencing_token
             )
         return topic
+
+    def _drop(self, topic: Topic) -> None:
+        """The topic is gone. One of that name that is made later gives out greater fencing tokens."""
+        del self._topics[topic.name]
+        self._fencing_token = max(self._fencing_token, topic.last_fencing_token())
 
     def _known(self, name: str, now_us: int) -> Topic:
         """A topic to look at, with what is due shown as ready."""

@@ -108,7 +108,7 @@ class Topic:
         if request.require_subscriber and not self.has_subscriber():
             return NoHandlerFound(f"topic {self.name!r} has no subscriber", metadata={"topic": self.name})
         fresh, duplicates = self._without_duplicates(request.events, now_us)
-        if self.config.max_queued and self.queued + len(fresh) > self.config.max_queued:
+        if fresh and self.config.max_queued and self.queued + len(fresh) > self.config.max_queued:
             return self._full()
         self._store(fresh, request.origin, now_us)
         answer = DispatchAnswer([event.id for event in request.events], duplicates)

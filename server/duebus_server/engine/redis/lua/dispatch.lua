@@ -157,7 +157,7 @@ local function carry_out()
     return { NO_SUBSCRIBER }
   end
   local fresh, duplicates = read_events(count)
-  if max_queued > 0 then
+  if max_queued > 0 and #fresh > 0 then
     local dead = tonumber(redis.call('HGET', topic_key('meta'), 'dead') or 0)
     local queued = redis.call('HLEN', events_key) - dead
     if queued + #fresh > max_queued then
