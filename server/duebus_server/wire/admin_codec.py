@@ -96,6 +96,7 @@ def topic_info(info: TopicInfo, engine: EngineName) -> admin_pb2.TopicInfo:
         config=topic_config(info.config),
         queued=info.queued,
         groups=[_group_info(group) for group in info.groups],
+        problem=info.problem,
     )
 
 

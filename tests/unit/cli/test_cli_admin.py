@@ -243,3 +243,17 @@ def test_a_list_of_dead_letters_ends_at_its_limit(bus: FakeBus, duebus: Command,
     assert request.order == admin_pb2.ListEventsRequest.ORDER_NEWEST_FIRST
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["ID", "a", "b", "and"]
+
+
+# --- what is damaged --------------------------------------------------------------------------------------------------
+
+
+def test_a_topic_that_cannot_be_shown_does_not_hide_the_others(bus: FakeBus, duebus: Command, capsys: Capture) -> None:
+    damaged = admin_pb2.TopicInfo(topic="broken", problem="a key has the wrong type")
+    bus.answer("ListTopics", admin_pb2.ListTopicsResponse(topics=[damaged, topic().topic]))
+
+    assert duebus("topics") == 0
+
+    out = capsys.readouterr().out
+    assert "broken can't be shown: a key has the wrong type" in out
+    assert "mail" in out

@@ -1,6 +1,7 @@
 """The live table: what fits the terminal, and what it says when the server is silent."""
 
 import io
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -73,6 +74,15 @@ def test_a_server_that_is_silent_is_said_to_be() -> None:
 
     assert shown(view)[0] == "server:1  12:00:00  1 topic  no answer since then: connection refused"
     assert shown(view)[-1].startswith("orders")
+
+
+def test_a_topic_that_cannot_be_shown_is_named_and_the_others_are_there() -> None:
+    damaged = replace(topic("broken"), groups=(), problem="a key has the wrong type")
+
+    lines = shown(View("server:1", [topic("orders"), damaged], AT))
+
+    assert lines[1] == "broken can't be shown: a key has the wrong type"
+    assert [line.split()[0] for line in lines[2:]] == ["TOPIC", lines[3], "orders"]
 
 
 def test_without_topics_there_is_no_table() -> None:

@@ -41,6 +41,7 @@ def read_topic(message: admin_pb2.TopicInfo) -> TopicInfo:
         config=read_config(message.config),
         queued=message.queued,
         groups=tuple(_read_group(each) for each in message.groups),
+        problem=message.problem,
     )
 
 

@@ -124,6 +124,7 @@ class TopicInfo:
         config: Its settings.
         queued: Events it holds, each counted once however many groups wait for it; dead letters not counted.
         groups: Its groups.
+        problem: In a list, why the server can't show the topic; the rest is not known then. Empty otherwise.
     """
 
     topic: str
@@ -131,6 +132,7 @@ class TopicInfo:
     config: TopicConfig
     queued: int
     groups: tuple[GroupInfo, ...]
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,10 +12,16 @@ RATE_COLUMNS = ("DISPATCHED/S", "DELIVERED/S", "ACKED/S", "NACKED/S")
 
 
 def with_names(topics: Iterable[TopicInfo]) -> Iterator[tuple[str, GroupInfo | None]]:
-    """Each group and its topic's name; None for a topic that has neither groups nor events."""
+    """Each group and its topic's name; None for a topic that has neither groups nor events. None of what is damaged."""
     for each in topics:
-        for group in each.groups or (None,):
-            yield each.topic, group
+        if not each.problem:
+            for group in each.groups or (None,):
+                yield each.topic, group
+
+
+def problem_lines(topics: Iterable[TopicInfo]) -> list[str]:
+    """A line for each topic that the server can't show."""
+    return [f"{each.topic} can't be shown: {each.problem}" for each in topics if each.problem]
 
 
 def group_name(group: GroupInfo) -> str:

@@ -13,6 +13,7 @@ from duebus.cli.cells import (
     RATE_COLUMNS,
     group_cells,
     group_name,
+    problem_lines,
     rate_cells,
     with_names,
 )
@@ -38,10 +39,12 @@ def topics(
         found = list(client.admin.list_topics(engine=engine, page_size=1000))
     for each in found:
         session.out.record(record_of(each))
-    if found:
-        rows = [(name, *group_cells(each)) for name, each in with_names(found)]
+    rows = [(name, *group_cells(each)) for name, each in with_names(found)]
+    if rows:
         session.out.table(("TOPIC", *GROUP_COLUMNS), rows, folded=FOLDED_COLUMNS)
-    else:
+    for line in problem_lines(found):
+        session.out.line(line)
+    if not found:
         session.out.line("there are no topics yet")
 
 

@@ -14,7 +14,15 @@ from rich.table import Table
 from rich.text import Text
 
 from duebus import Client, Engine, GroupInfo, TopicInfo
-from duebus.cli.cells import FOLDED_COLUMNS, GROUP_COLUMNS, RATE_COLUMNS, group_cells, rate_cells, with_names
+from duebus.cli.cells import (
+    FOLDED_COLUMNS,
+    GROUP_COLUMNS,
+    RATE_COLUMNS,
+    group_cells,
+    problem_lines,
+    rate_cells,
+    with_names,
+)
 from duebus.cli.output import rich_table
 from duebus.cli.session import Session
 from duebus.cli.spans import format_count
@@ -80,10 +88,11 @@ class View:
             whole: Also the rows that do not fit its height.
         """
         rows = list(with_names(self.topics))
+        damaged = [Text(line, style="red", no_wrap=True) for line in problem_lines(self.topics)]
         if not rows:
-            return self._title()
-        fit = len(rows) if whole else _how_many_fit(console, rows)
-        parts: list[RenderableType] = [self._title(), _table(console, rows[:fit])]
+            return Group(self._title(), *damaged)
+        fit = len(rows) if whole else _how_many_fit(console, rows, len(damaged))
+        parts: list[RenderableType] = [self._title(), *damaged, _table(console, rows[:fit])]
         if fit < len(rows):
             parts.append(Text(f"and {len(rows) - fit:,} more, on a taller terminal", style="dim"))
         return Group(*parts)
@@ -95,12 +104,12 @@ class View:
         return title.append("Ctrl-C ends", style="dim")
 
 
-def _how_many_fit(console: Console, rows: Sequence[_Row]) -> int:
+def _how_many_fit(console: Console, rows: Sequence[_Row], lines_above: int) -> int:
     """So many that they and the lines beside them are no higher than the terminal; one at the least."""
     fit = min(len(rows), console.height)
     while fit > 1:
         lines = len(console.render_lines(_table(console, rows[:fit])))
-        excess = lines + _LINES_BESIDE_TABLE - console.height
+        excess = lines + lines_above + _LINES_BESIDE_TABLE - console.height
         if excess <= 0:
             break
         fit = max(1, fit - max(1, excess // _LINES_OF_A_ROW))

@@ -100,18 +100,20 @@ class GroupInfo(_message.Message):
     def __init__(self, group: _Optional[str] = ..., paused: _Optional[bool] = ..., scheduled: _Optional[int] = ..., ready: _Optional[int] = ..., leased: _Optional[int] = ..., dead: _Optional[int] = ..., subscribers: _Optional[_Iterable[_Union[Subscriber, _Mapping]]] = ..., oldest_ready_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., rates: _Optional[_Union[Rates, _Mapping]] = ..., retry_policy: _Optional[_Union[RetryPolicy, _Mapping]] = ...) -> None: ...
 
 class TopicInfo(_message.Message):
-    __slots__ = ("topic", "engine", "config", "queued", "groups")
+    __slots__ = ("topic", "engine", "config", "queued", "groups", "problem")
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     ENGINE_FIELD_NUMBER: _ClassVar[int]
     CONFIG_FIELD_NUMBER: _ClassVar[int]
     QUEUED_FIELD_NUMBER: _ClassVar[int]
     GROUPS_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
     topic: str
     engine: _event_bus_pb2.Engine
     config: TopicConfig
     queued: int
     groups: _containers.RepeatedCompositeFieldContainer[GroupInfo]
-    def __init__(self, topic: _Optional[str] = ..., engine: _Optional[_Union[_event_bus_pb2.Engine, str]] = ..., config: _Optional[_Union[TopicConfig, _Mapping]] = ..., queued: _Optional[int] = ..., groups: _Optional[_Iterable[_Union[GroupInfo, _Mapping]]] = ...) -> None: ...
+    problem: str
+    def __init__(self, topic: _Optional[str] = ..., engine: _Optional[_Union[_event_bus_pb2.Engine, str]] = ..., config: _Optional[_Union[TopicConfig, _Mapping]] = ..., queued: _Optional[int] = ..., groups: _Optional[_Iterable[_Union[GroupInfo, _Mapping]]] = ..., problem: _Optional[str] = ...) -> None: ...
 
 class ListTopicsRequest(_message.Message):
     __slots__ = ("engine", "page_size", "page_token")

@@ -105,7 +105,7 @@ class EventBusAdminServicer:
     """Missing associated documentation comment in .proto file."""
 
     def ListTopics(self, request, context):
-        """The topics of an engine by name, with their groups and counts.
+        """The topics of an engine by name, with their groups and counts. One that is damaged has a `problem` instead.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
