@@ -294,6 +294,27 @@ async def test_many_that_died_at_the_same_time(joined: TopicDriver, verb: str) -
 
 
 @both
+async def test_steps_of_one_pass_over_what_the_filter_leaves(joined: TopicDriver, verb: str) -> None:
+    await joined.dispatch(*(f"event {nth}" for nth in range(5)))
+    first, *others = await joined.lease()
+    await joined.dead_letter(*others, error="other")
+    await joined.dead_letter(first, error="this")
+    chosen, step = DeadLetterFilter(error_contains="this"), DeadLetterStep(1)
+
+    moved = []
+    for _ in range(6):
+        progress = await VERBS[verb](joined)(chosen, step)
+        moved.append(progress.moved)
+        following = progress.next_step(step)
+        if following is None:
+            break
+        step = following
+
+    assert following is None, "each step has looked at another one"
+    assert sum(moved) == 1
+
+
+@both
 async def test_only_in_the_group_that_is_meant(topic: TopicDriver, verb: str) -> None:
     await topic.join()
     await topic.join(group="other")

@@ -10,7 +10,7 @@ import pytest
 from duebus.v1 import admin_pb2, event_bus_pb2
 from duebus_server.domain.clock import MINUTE, SECOND
 from duebus_server.domain.errors import MaxQueuedEventsReached, NotFound
-from duebus_server.domain.model import DEFAULT_GROUP, LeaseFailureReason
+from duebus_server.domain.model import DEFAULT_GROUP, LeaseFailureReason, LeaseRequest, SubscriberInfo
 from duebus_server.domain.states import EventState
 from support.builders import unique_name
 from support.redis_app import app_on
@@ -158,19 +158,26 @@ async def test_a_pause_through_one_server_holds_on_another_and_its_end_wakes_it(
     assert other.come() == []
 
 
-async def test_a_group_that_is_paused_wakes_nobody(here: TopicDriver, there: TopicDriver) -> None:
+async def test_a_group_that_is_paused_wakes_nobody_until_it_is_resumed(here: TopicDriver, there: TopicDriver) -> None:
     await there.lease("session there")
     await here.pause()
-    for recorder in (here.harness.heard, there.harness.heard):
+    told = [here.harness.heard, there.harness.heard]
+    for recorder in told:
         recorder.forget()
 
     await here.dispatch("event")
-    held = await there.lease("session there")
-    await there.resume()
-    await here.harness.heard.until_due(here.name, DEFAULT_GROUP, lambda _: True)
+    assert await there.lease("session there") == []
+    assert await there.extend() == []
+    marker = here.harness.topic()  # type: ignore[attr-defined]
+    await there.engine.join(marker.name, DEFAULT_GROUP, SubscriberInfo("marker", "", 0))
+    await there.engine.lease(marker.name, DEFAULT_GROUP, "marker", LeaseRequest(1, 1))
+    await marker.dispatch("marker")
+    await there.harness.heard.until_due(marker.name, DEFAULT_GROUP, lambda _: True)
+    assert [due for recorder in told for due in recorder.dues if due.topic == here.name] == []
 
-    assert held == []
-    assert len(here.harness.heard.dues) == 1, "the end of the pause, and not the dispatch"
+    await there.resume()
+    for recorder in told:
+        await recorder.until_due(here.name, DEFAULT_GROUP, lambda _: True)
 
 
 # --- deletions --------------------------------------------------------------------------------------------------------
@@ -194,16 +201,31 @@ async def test_streams_on_every_server_end_with_what_was_deleted(pair: tuple[Wir
     assert topic not in await there.topic_names()
 
 
-async def test_lost_word_of_a_deletion_costs_a_sweep(own_bus: RedisBus) -> None:
+async def test_a_sweep_finds_the_deletion_that_nobody_told_of(
+    here: TopicDriver, there: TopicDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await there.dispatch("event")
+    held = await there.lease_one("session there")
+    unheard = asyncio.Event()
+    monkeypatch.setattr(there.engine, "heard_deleted", lambda *_: unheard.set())
+    await here.delete_group()
+    await asyncio.wait_for(unheard.wait(), 5)
+    assert there.harness.heard.deletions == []
+
+    await there.engine.expire_leases()
+
+    assert set(there.harness.heard.deletions) == {(there.name, DEFAULT_GROUP)}
+    assert there.harness.heard.ended["session there"] == [held.fencing_token]
+    assert await there.ack(held) == [SETTLED]
+
+
+async def test_a_stream_ends_although_its_server_was_cut_off_during_the_deletion(own_bus: RedisBus) -> None:
     async with app_on(own_bus, sweep_interval="60s") as here, app_on(own_bus, sweep_interval="300ms") as there:
         topic = unique_name()
         stream = await there.subscribe(topic)
         assert own_bus.raw.client_kill_filter(_type="pubsub") == 2
         await here.admin.DeleteGroup(admin_pb2.DeleteGroupRequest(topic=topic))
-        began = asyncio.get_running_loop().time()
-        closing = await stream.closing()
-        assert closing.reason == event_bus_pb2.Closing.REASON_GROUP_DELETED
-        assert asyncio.get_running_loop().time() - began < 0.3 + SOON_S * 3
+        assert (await stream.closing()).reason == event_bus_pb2.Closing.REASON_GROUP_DELETED
 
 
 async def test_word_of_a_deletion_is_lost_and_the_session_leases(own_bus: RedisBus) -> None:
@@ -226,8 +248,9 @@ async def test_word_of_a_deletion_is_lost_and_the_session_leases(own_bus: RedisB
     assert not own_bus.raw.exists(own_bus.key(here.name, "groups")), "nothing of that has made the group anew"
 
 
-async def test_a_redis_that_has_lost_everything_has_deleted_nothing(own_bus: RedisBus) -> None:
-    """A sweep finds no group, as after a deletion; but Redis does not know the replica either."""
+@pytest.mark.parametrize("sweeps", [True, False])
+async def test_a_redis_that_has_lost_everything_has_deleted_nothing(own_bus: RedisBus, sweeps: bool) -> None:
+    """A sweep or a lease finds no group, as after a deletion; but Redis does not know the replica either."""
     replica = await own_bus.replica()
     topic = replica.topic()
     sessions = ["one", "two"]
@@ -235,7 +258,8 @@ async def test_a_redis_that_has_lost_everything_has_deleted_nothing(own_bus: Red
         await topic.join(session)
 
     own_bus.raw.flushdb()
-    await replica.engine.expire_leases()
+    if sweeps:
+        await replica.engine.expire_leases()
 
     for session in sessions:
         await topic.lease(session)
