@@ -102,7 +102,7 @@ async def test_a_command_to_lease_that_comes_through_late_does_nothing(
     # given a command to lease that was given up, and what it may have leased taken back
     topic = await subscribed(far)
     await topic.dispatch("event")
-    session = far.engine._sessions.find(topic.name, DEFAULT_GROUP, WORKER)
+    session = far.engine._news.sessions.find(topic.name, DEFAULT_GROUP, WORKER)
     assert session is not None
     command = (session.name, "", *far.engine._ask(LeaseRequest(1, PLENTY, True)), session.round)
     session.uncertain = True
