@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from conformance.cases import Case, read_suite
-from conformance.languages import read_languages
+from conformance.languages import BUILD_TIMEOUT_S, read_languages
 from conformance.link import Link
 from conformance.stand_in import StandIn
 from conformance.story import Story
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from support.tls import Certificates
 
 LANGUAGES = read_languages()
+
+# The first test of a language builds its driver. The steps have deadlines of their own.
+pytestmark = pytest.mark.timeout(BUILD_TIMEOUT_S + 120)
 
 RUNS = [
     pytest.param(language, engine, case, id=f"{language}-{engine}-{case.slug}")

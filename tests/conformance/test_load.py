@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from conformance.languages import read_languages
+from conformance.languages import BUILD_TIMEOUT_S, read_languages
 from conformance.parity import KILLED_UNDER_LOAD, LOAD_ENGINES
 from support.builders import unique_name
 from support.wire import figure
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from conformance.servers import Server, Servers
 
 LANGUAGES = read_languages()
+
+# The first test of a language builds its driver. The steps have deadlines of their own.
+pytestmark = pytest.mark.timeout(BUILD_TIMEOUT_S + 120)
 
 PRODUCERS = 4
 EVENTS_A_CALL = 5
