@@ -38,7 +38,8 @@ def _usable(languages: list[str]) -> Iterable[tuple[str, Path]]:
 def _make(target: str, folder: Path) -> bool:
     if target == "generated-check":
         return _is_current(folder)
-    return subprocess.run(["make", "--no-print-directory", "-C", str(folder), target], check=False).returncode == 0
+    command = ["make", "--no-print-directory", "-C", str(folder), target]
+    return subprocess.run(command, check=False).returncode == 0
 
 
 def _is_current(folder: Path) -> bool:
@@ -55,7 +56,7 @@ def _is_current(folder: Path) -> bool:
 
 def _content(folder: Path) -> dict[str, bytes]:
     """Every file that git has or would take."""
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", folder]
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", str(folder)]
     names = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
     return {name: (ROOT / name).read_bytes() for name in names if (ROOT / name).is_file()}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -40,13 +41,15 @@ def drivers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drivers]:
 def redis_url() -> Iterator[Callable[[], str]]:
     """Where Redis is; it starts when that is asked for the first time."""
     started: list[RedisServer] = []
+    lock = threading.Lock()
 
     def url() -> str:
         if shutil.which("redis-server") is None and not os.environ.get("CI"):
             pytest.skip("redis-server is missing: 'make redis' installs it")
-        if not started:
-            started.append(RedisServer())
-        return started[0].url
+        with lock:
+            if not started:
+                started.append(RedisServer())
+            return started[0].url
 
     yield url
     for redis in started:

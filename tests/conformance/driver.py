@@ -22,6 +22,7 @@ PATIENCE_S = 15.0
 """An answer or event that has not come by then will not come."""
 
 EXIT_TIMEOUT_S = 10.0
+PING_TIMEOUT_S = 5.0
 
 Fields = dict[str, Any]
 
@@ -52,7 +53,6 @@ class Driver:
         self._events: dict[tuple[str, str], deque[Fields]] = defaultdict(deque)
         self._change = threading.Condition()
         self._gone = False
-        self._page = 0
         with log.open("ab") as stderr:
             self._process = subprocess.Popen(
                 language.driver, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr
@@ -97,8 +97,8 @@ class Driver:
             TimeoutError: it did not come.
             DriverGone: the process has ended.
         """
-        events = self._events[kind, name]
         with self._change:
+            events = self._events[kind, name]
             self._change.wait_for(lambda: events or self._gone, patience_s)
             if events:
                 return events.popleft()
@@ -131,13 +131,23 @@ class Driver:
             self._process.wait()
         self._reader.join()
 
-    def turn_page(self) -> None:
-        """What it has logged so far is of no interest any more."""
-        self._page = self.log.stat().st_size
+    @property
+    def works(self) -> bool:
+        """Whether it still answers."""
+        try:
+            self.send("hello").result(PING_TIMEOUT_S)
+        except (DriverGone, TimeoutError):
+            return False
+        return True
 
-    def last_words(self, count: int = 60) -> str:
+    @property
+    def page(self) -> int:
+        """How much it has logged so far, in bytes."""
+        return self.log.stat().st_size
+
+    def last_words(self, since: int = 0, most: int = 60) -> str:
         """The end of its log."""
-        lines = self.log.read_bytes()[self._page :].decode(errors="replace").splitlines()[-count:]
+        lines = self.log.read_bytes()[since:].decode(errors="replace").splitlines()[-most:]
         return "\n".join(["the driver's last words:", *lines])
 
     def _read(self) -> None:

@@ -40,6 +40,10 @@ class Link:
         """Passes on again."""
         self._loop.call_soon_threadsafe(self._proxy.flow)
 
+    def aim(self, target: str) -> None:
+        """New connections lead to another server."""
+        self._loop.call_soon_threadsafe(self._proxy.aim, target)
+
     def close(self) -> None:
         """Ends it."""
         asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()

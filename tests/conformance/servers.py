@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +30,7 @@ class ServerKind:
 
     own: bool = False
     both_engines: bool = False
+    replica: bool = False
     flags: dict[str, str] = field(default_factory=dict)
 
 
@@ -37,7 +40,10 @@ class Server:
     Attributes:
         address: HOST:PORT.
         admin: stubs of its admin service, for looking at what it holds.
+        replica: another server of the same bus; None where the case wants none.
     """
+
+    replica: Server | None = None
 
     def __init__(self, log: Path, engines: tuple[str, ...], flags: list[str]) -> None:
         self._log = log
@@ -57,13 +63,15 @@ class Server:
         self.process = ServerProcess(self._log, *self._flags, listen=self.address)
 
     def close(self) -> None:
-        """Makes sure that it is gone."""
+        """Makes sure that it is gone, and its replica too."""
         self._channel.close()
         self.process.close()
+        if self.replica is not None:
+            self.replica.close()
 
 
 class Servers:
-    """All servers of a run whose default engine is the given one.
+    """All servers of a run whose default engine is the given one. Thread-safe.
 
     Args:
         redis_url: starts Redis when it is asked for the first time.
@@ -74,16 +82,18 @@ class Servers:
         self._kinds = kinds
         self._folder = folder
         self._redis_url = redis_url
+        self._lock = threading.Lock()
         self._shared: dict[str, Server] = {}
-        self._started = 0
+        self._numbers = itertools.count(1)
 
     def get(self, kind: str) -> Server:
         """A server of that kind; one that is the caller's own has to be closed by the caller."""
         if self._kinds[kind].own:
             return self._start(kind)
-        if kind not in self._shared:
-            self._shared[kind] = self._start(kind)
-        return self._shared[kind]
+        with self._lock:
+            if kind not in self._shared:
+                self._shared[kind] = self._start(kind)
+            return self._shared[kind]
 
     def is_own(self, kind: str) -> bool:
         """Whether each case gets one of its own."""
@@ -95,10 +105,15 @@ class Servers:
             server.close()
 
     def _start(self, kind: str) -> Server:
-        self._started += 1
         row = self._kinds[kind]
         engines = (self.engine, other_than(self.engine)) if row.both_engines else (self.engine,)
         flags = [f"--{name}={value}" for name, value in row.flags.items()]
         if "redis" in engines:
             flags += [f"--redis-url={self._redis_url()}", f"--namespace={unique_name('conformance')}"]
-        return Server(self._folder / f"server-{self.engine}-{self._started}-{kind}.log", engines, flags)
+        server = Server(self._log(kind), engines, flags)
+        if row.replica:
+            server.replica = Server(self._log(kind), engines, flags)
+        return server
+
+    def _log(self, kind: str) -> Path:
+        return self._folder / f"server-{self.engine}-{next(self._numbers)}-{kind}.log"

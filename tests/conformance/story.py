@@ -232,6 +232,12 @@ class Story:
         match what:
             case "kill":
                 self._server.kill()
+            case "fail over":
+                assert self._link is not None, "the case has no link"
+                assert self._server.replica is not None, "the server has no replica"
+                self._link.aim(self._server.replica.address)
+                self._server.kill()
+                self._server = self._server.replica
             case "start":
                 self._server.start()
             case "ends":

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from conformance.cases import Case, read_suite
+from conformance.cases import read_suite
 from conformance.languages import BUILD_TIMEOUT_S, read_languages
-from conformance.link import Link
-from conformance.stand_in import StandIn
-from conformance.story import Story
+from conformance.runs import Run, Runs
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from conformance.drivers import Drivers
     from conformance.parity import Results
-    from conformance.servers import Server, Servers
+    from conformance.servers import Servers
     from support.tls import Certificates
 
 LANGUAGES = read_languages()
@@ -23,67 +22,40 @@ LANGUAGES = read_languages()
 # The first test of a language builds its driver. The steps have deadlines of their own.
 pytestmark = pytest.mark.timeout(BUILD_TIMEOUT_S + 120)
 
-RUNS = [
-    pytest.param(language, engine, case, id=f"{language}-{engine}-{case.slug}")
+ALL = [
+    pytest.param(language, Run(engine, case), id=f"{language}-{engine}-{case.slug}")
     for language in LANGUAGES
     for case in read_suite().cases
     for engine in case.engines
 ]
 
 
-@pytest.fixture
-def names(certificates: Certificates, other_certificates: Certificates) -> dict[str, str]:
-    """What each case finds given."""
-    return {"ca": certificates.ca.read_text(), "other_ca": other_certificates.ca.read_text()}
+@pytest.fixture(scope="module")
+def runs(
+    drivers: Drivers, all_servers: dict[str, Servers], certificates: Certificates, other_certificates: Certificates
+) -> Iterator[Runs]:
+    """All of them."""
+    names = {"ca": certificates.ca.read_text(), "other_ca": other_certificates.ca.read_text()}
+    made = Runs(drivers, all_servers, certificates, names)
+    yield made
+    made.close()
 
 
-@pytest.mark.parametrize(("language", "engine", "case"), RUNS)
-def test_case(
-    language: str,
-    engine: str,
-    case: Case,
-    drivers: Drivers,
-    all_servers: dict[str, Servers],
-    certificates: Certificates,
-    names: dict[str, str],
-    results: Results,
-) -> None:
-    driver = drivers.get(LANGUAGES[language])
-    with ExitStack() as stack:
-        server = server_of(case, all_servers[engine], stack)
-        link = link_of(case, server, certificates, stack)
-        target = target_of(case, server, link, stack)
-        try:
-            Story(driver, server, engine, link=link, target=target, names=names).run(case.steps, connect=case.connect)
-        except BaseException as error:
-            results.note(language, case.name, engine, passed=False)
-            error.add_note(driver.last_words())
-            drivers.discard()
-            raise
-    results.note(language, case.name, engine, passed=True)
+@pytest.mark.parametrize(("language", "run"), ALL)
+def test_case(language: str, run: Run, runs: Runs, results: Results, request: pytest.FixtureRequest) -> None:
+    spoken = LANGUAGES[language]
+    if not runs.begun(spoken, run):
+        runs.begin(spoken, selected(request.session, language))
+    passed = False
+    try:
+        runs.outcome(spoken, run)
+        passed = True
+    finally:
+        results.note(language, run.case.name, run.engine, passed=passed)
 
 
-def server_of(case: Case, servers: Servers, stack: ExitStack) -> Server:
-    """The case's own server, or one that cases share."""
-    server = servers.get(case.server)
-    if servers.is_own(case.server):
-        stack.callback(server.close)
-    return server
-
-
-def link_of(case: Case, server: Server, certificates: Certificates, stack: ExitStack) -> Link | None:
-    """What is between the case's clients and its server."""
-    if not case.link:
-        return None
-    link = Link(server.address, certificates if case.link == "tls" else None)
-    stack.callback(link.close)
-    return link
-
-
-def target_of(case: Case, server: Server, link: Link | None, stack: ExitStack) -> str:
-    """What the case's clients connect to."""
-    if case.stand_in is not None:
-        stand_in = StandIn(case.stand_in)
-        stack.callback(stand_in.close)
-        return stand_in.address
-    return server.address if link is None else link.address
+def selected(session: pytest.Session, language: str) -> list[Run]:
+    """The runs of a language that this session is about, in order."""
+    tests = [item for item in session.items if isinstance(item, pytest.Function) and item.originalname == "test_case"]
+    parameters: list[dict[str, Any]] = [dict(test.callspec.params) for test in tests]
+    return [each["run"] for each in parameters if each["language"] == language]

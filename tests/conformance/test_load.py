@@ -138,6 +138,6 @@ def test_a_server_that_is_killed_for_five_seconds_under_load_loses_nothing(
     finally:
         server.close()
         if not passed:
-            drivers.discard()
+            drivers.discard(driver)
         for engine in LOAD_ENGINES:
             results.note(language, KILLED_UNDER_LOAD, engine, passed=passed)

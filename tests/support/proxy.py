@@ -24,8 +24,7 @@ class Proxy:
     """
 
     def __init__(self, target: str, tls: ssl.SSLContext | None = None) -> None:
-        self._host, port = target.rsplit(":", 1)
-        self._port = int(port)
+        self.aim(target)
         self._tls = tls
         self._writers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
@@ -34,6 +33,11 @@ class Proxy:
         self.flow()
         self.address = ""
         self.delay_s = 0.0
+
+    def aim(self, target: str) -> None:
+        """New connections are passed on to another target."""
+        self._host, port = target.rsplit(":", 1)
+        self._port = int(port)
 
     async def start(self) -> None:
         """Listens on a free port of the loopback."""
