@@ -20,6 +20,8 @@ _VARIANT = 0b10 << 62
 _RANDOM_BITS = 52
 _PLACE = slice(15, 18)
 """Where the place in the request stands in an id."""
+_PLACES = tuple(f"{place:03x}" for place in range(1 << 12))
+"""Every place as it is written there."""
 
 
 class EventIds:
@@ -40,7 +42,7 @@ class EventIds:
 
     def at(self, place: int) -> str:
         """The id of the event at this place in the request, 0 to 4095."""
-        return f"{self._head}{place:03x}{self._tail}"
+        return f"{self._head}{_PLACES[place]}{self._tail}"
 
 
 class IdRun(Sequence[str]):
@@ -65,14 +67,23 @@ class IdRun(Sequence[str]):
         places = range(self._count)[place]
         return self._at(places) if isinstance(places, int) else [self._at(one) for one in places]
 
+    def joined(self) -> str:
+        """All of them, a line each, made in one go."""
+        head, tail = self._around()
+        return head + f"{tail}\n{head}".join(_PLACES[: self._count]) + tail
+
     def _at(self, place: int) -> str:
-        return f"{self._first[: _PLACE.start]}{place:03x}{self._first[_PLACE.stop :]}"
+        head, tail = self._around()
+        return f"{head}{_PLACES[place]}{tail}"
+
+    def _around(self) -> tuple[str, str]:
+        return self._first[: _PLACE.start], self._first[_PLACE.stop :]
 
 
 def shortened(ids: Sequence[str]) -> Sequence[str]:
     """The same ids, as a run where they are one, to be kept for long."""
     run = IdRun(ids[0], len(ids))
-    return run if list(run) == list(ids) else ids
+    return run if run.joined() == "\n".join(ids) else ids
 
 
 def id_field(event_id: str) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from zlib import crc32
 
 from duebus_server.domain.event_ids import id_field
@@ -158,8 +158,7 @@ class LeaseBatch:
     left_for_want_of_room: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseRef:
+class LeaseRef(NamedTuple):
     """Names one lease of a known topic and group: the event, and the fencing token the lease was given."""
 
     event_id: str

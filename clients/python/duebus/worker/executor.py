@@ -111,7 +111,7 @@ class Executor:
 
     def _start(self, held: Held, handlers: tuple[Registration, ...]) -> None:
         done = self._memory.recall(held.delivery) if len(handlers) > 1 else frozenset[Registration]()
-        held.succeeded.extend(done)
+        held.succeeded = tuple(done)
         todo = [each for each in handlers if each not in done] if done else handlers
         if not todo:
             self._settle(held, None)
@@ -121,15 +121,15 @@ class Executor:
         self._running.add(held)
         self._finished.clear()
         self._slots.take()
-        held.tasks.extend(self._loop.create_task(self._handle(held, each)) for each in todo)
+        held.tasks = [self._loop.create_task(self._handle(held, each)) for each in todo]
         self._deadlines.watch(held)
 
     async def _handle(self, held: Held, registration: Registration) -> None:
         failure = await self._invoker.run(held, registration)
         if failure is None:
-            held.succeeded.append(registration)
+            held.succeeded += (registration,)
         else:
-            held.failures.append(failure)
+            held.failures += (failure,)
         held.running -= 1
         if held.running == 0:
             self._end(held)

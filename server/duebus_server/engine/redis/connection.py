@@ -19,6 +19,7 @@ from redis.asyncio import (
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.connection import HiredisRespSerializer
 from redis.exceptions import SlotNotCoveredError
 
 from duebus_server.engine.redis.url import CLUSTER, SENTINEL, parse
@@ -49,7 +50,32 @@ _PATIENCE: dict[str, Any] = {
     # stand in for.
     "retry": Retry(NoBackoff(), 0),
 }
-_SINGLE = {"redis": TcpConnection, "rediss": SSLConnection, "unix": UnixDomainSocketConnection}
+
+
+class _PacksInC:
+    """Has hiredis write the commands: a batch has thousands of arguments, which the client would join in Python."""
+
+    _serializer = HiredisRespSerializer()
+
+    def pack_command(self, *args: Any) -> list[bytes]:
+        """A command in the protocol of Redis."""
+        packed: list[bytes] = self._serializer.pack(*args)
+        return packed
+
+
+class _Tcp(_PacksInC, TcpConnection):
+    pass
+
+
+class _Tls(_PacksInC, SSLConnection):
+    pass
+
+
+class _Unix(_PacksInC, UnixDomainSocketConnection):
+    pass
+
+
+_SINGLE = {"redis": _Tcp, "rediss": _Tls, "unix": _Unix}
 
 
 @dataclass(frozen=True, slots=True)
