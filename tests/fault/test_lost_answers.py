@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
+from unittest.mock import AsyncMock
 
 import pytest
 from duebus_server.domain.clock import HOUR, MINUTE, SECOND
 from duebus_server.domain.errors import DispatcherNotWorking
 from duebus_server.domain.model import DEFAULT_GROUP, AdoptedLease, LeaseRef, LeaseRequest, NackAction
+from duebus_server.engine.redis import membership
 from duebus_server.engine.redis.engine import LEASE
 from duebus_server.engine.redis.leasing import pairs
-from duebus_server.engine.redis.membership import ADOPT, is_unknown
+from duebus_server.engine.redis.membership import ADOPT, JOIN, is_unknown
 from support.proxy import proxy_to
 from support.redis_bus import redis_bus, until
 from support.redis_engine import shared_redis
@@ -129,6 +131,36 @@ async def test_a_command_to_lease_that_comes_through_late_does_nothing(
     # then the event is nobody's, and the next to ask has it
     assert leased(bus, topic) == 0
     assert (await topic.lease_one(WORKER)).event_id == "event"
+
+
+async def test_a_command_to_join_that_comes_through_late_leaves_no_subscriber(
+    bus: RedisBus, link: Proxy, far: Replica, near: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a session that is cancelled before it hears that it has joined, and leaves
+    topic = far.topic()
+    await topic.join(OTHER)  # so that the group is noted as one of this replica's
+    monkeypatch.setattr(far.engine._presence, "has_sessions_in", AsyncMock())
+    link.stall(requests=False)
+    joining = asyncio.create_task(topic.join(WORKER))
+    sessions = bus.key(topic.name, f"group:{DEFAULT_GROUP}:sessions")
+    await until(lambda: bool(bus.raw.hlen(sessions) == 2), "both sessions")
+    joining.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await joining
+    link.flow()
+    session = far.engine._news.sessions.find(topic.name, DEFAULT_GROUP, WORKER)
+    assert session is not None
+    await topic.leave(WORKER)
+    assert bus.raw.hlen(sessions) == 1
+    # when a command of it reaches Redis after all
+    command = (session.name, session.session_id, "", session.round)
+    await near.engine._run(JOIN, topic.name, DEFAULT_GROUP, *command)
+    # then the next sweep takes it out again, and after a while it is forgotten
+    await sweep(far)
+    assert bus.raw.hlen(sessions) == 1
+    monkeypatch.setattr(membership, "LATE_S", 0.0)
+    await sweep(far)
+    assert far.engine._news.sessions.find(topic.name, DEFAULT_GROUP, WORKER) is None
 
 
 async def test_a_command_to_adopt_that_comes_through_late_does_nothing(

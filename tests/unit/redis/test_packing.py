@@ -64,7 +64,7 @@ def test_the_ids_that_the_bus_makes_take_14_bytes(request_id: str) -> None:
 def test_the_origin_takes_as_little_as_it_can_and_comes_back(origin: str, size: int, max_retries: int | None) -> None:
     event = NewEvent("event", id_field("event") + b"body", max_retries=max_retries)
 
-    blob = IN_FRONT + pack_event(event, origin)
+    blob = IN_FRONT + pack_event(event, pack_id(event.id), origin)
 
     stored = StoredBlob(pack_id("event"), blob)
     assert (stored.origin, stored.max_retries) == (origin[:64], max_retries)
@@ -74,7 +74,7 @@ def test_the_origin_takes_as_little_as_it_can_and_comes_back(origin: str, size: 
 
 @pytest.mark.parametrize("origin", ["", "ipv4:127.0.0.1:50000"])
 def test_what_is_cut_short_or_of_another_event_is_corrupt(origin: str) -> None:
-    blob = IN_FRONT + pack_event(NewEvent("event", b"", max_retries=1), origin)
+    blob = IN_FRONT + pack_event(NewEvent("event", b"", max_retries=1), pack_id("event"), origin)
     for size in range(len(blob)):
         with pytest.raises(CorruptEventError):
             StoredBlob(pack_id("event"), blob[:size])

@@ -30,11 +30,12 @@ def arguments(request: DispatchRequest) -> list[Any]:
         len(request.events),
     ]
     for event in request.events:
+        packed_id = pack_id(event.id)
         flat += (
-            pack_id(event.id),
+            packed_id,
             0 if event.id_is_generated else 1,
             f"d{event.delay_us}" if event.delay_us is not None else f"a{event.deliver_at_us or 0}",
-            pack_event(event, request.origin),
+            pack_event(event, packed_id, request.origin),
         )
     return flat
 

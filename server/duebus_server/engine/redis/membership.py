@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 from duebus_server.domain.errors import NotFound
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from duebus_server.engine.redis.subscribers import LocalSession
 
 SHORTEN, RECLAIM, JOIN, LEAVE, ADOPT = map(Script, ("shorten", "reclaim", "join", "leave", "adopt"))
+
+LATE_S = 10.0
+"""A command that nobody waits for any more may come through for so long after Redis has answered another."""
 
 
 def is_unknown(reply: Sequence[Any]) -> bool:
@@ -69,7 +73,9 @@ class Membership:
         # First the note by which others find its leases, should this replica die in between.
         await self._presence.has_sessions_in([(session.topic, session.group)])
         own = (session.name, session.session_id, session.consumer, session.round)
+        session.join_lost = True  # also should this be cancelled before the answer comes
         now, is_first = await self._run(JOIN, session.topic, session.group, *own)
+        session.join_lost = False
         session.joined_us = int(now)
         self._news.heard(now)
         if is_first:
@@ -150,9 +156,7 @@ class Membership:
             await self._shorten(session, session.owed_grace_us)
             session.owed_grace_us = None
         if session.owes_leave:
-            await self._run(LEAVE, session.topic, session.group, session.name)
-            session.owes_leave = False
-            self._news.sessions.leave(session)
+            await self._leave(session)
 
     async def pay_all(self) -> None:
         """What the sessions that have left owe still."""
@@ -168,6 +172,14 @@ class Membership:
         if not noted:
             self.join_anew(self._news.sessions.in_group(topic, group))
         return noted and session.joined_us is not None
+
+    async def _leave(self, session: LocalSession) -> None:
+        await self._run(LEAVE, session.topic, session.group, session.name)
+        session.left_s = session.left_s or monotonic()
+        if session.join_lost and monotonic() - session.left_s < LATE_S:
+            return  # the next sweep says it again
+        session.owes_leave = False
+        self._news.sessions.leave(session)
 
     async def _shorten(self, session: LocalSession, grace_us: int) -> None:
         topic, group = session.topic, session.group

@@ -82,7 +82,7 @@ def unpack_id(packed: bytes) -> str:
     return packed.decode(errors="backslashreplace")  # no id of ours needs it
 
 
-def pack_event(event: NewEvent, origin: str) -> bytes:
+def pack_event(event: NewEvent, packed_id: bytes, origin: str) -> bytes:
     """What is stored of an event, but for the time of dispatch and the place."""
     front = id_field(event.id)
     cut = event.body.startswith(front)
@@ -93,7 +93,7 @@ def pack_event(event: NewEvent, origin: str) -> bytes:
         flags |= _FLAG_MAX_RETRIES
         own = _MAX_RETRIES.pack(min(event.max_retries, _GREATEST_MAX_RETRIES))
     content = own + who + (event.body[len(front) :] if cut else event.body)
-    return _TAIL.pack(flags, _checksum(pack_id(event.id), flags, content)) + content
+    return _TAIL.pack(flags, _checksum(packed_id, flags, content)) + content
 
 
 class StoredBlob:
