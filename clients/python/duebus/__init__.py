@@ -24,7 +24,7 @@ from duebus._core.inspection import (
 from duebus._core.model import Dispatched, LeaseFailure, Nack, NewEvent, StoppedEngine
 from duebus.client import Client
 from duebus.errors import DueBusError, FieldViolation
-from duebus.worker import DeadLetter, RetryAfter, Worker
+from duebus.worker import DeadLetter, Release, RetryAfter, Worker
 
 __all__ = [
     "Attempt",
@@ -54,6 +54,7 @@ __all__ = [
     "Purged",
     "Rates",
     "Redriven",
+    "Release",
     "Removed",
     "Rescheduled",
     "RetryAfter",

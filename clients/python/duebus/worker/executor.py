@@ -11,7 +11,7 @@ from duebus.worker.deadlines import Deadlines
 from duebus.worker.held import Cause, Held, HeldLeases, Stage
 from duebus.worker.invoker import Invoker
 from duebus.worker.memory import SuccessMemory
-from duebus.worker.outcome import DeadLetter, RetryAfter, nack_of
+from duebus.worker.outcome import DeadLetter, Release, RetryAfter, nack_of
 from duebus.worker.registry import Registration, Source
 from duebus.worker.settler import Settler
 from duebus.worker.slots import Slots
@@ -176,10 +176,11 @@ class Executor:
 
     def _report(self, held: Held, nack: Nack) -> None:
         delivery = held.delivery
-        fate = "is dead" if nack.dead_letter else "failed"  # the server knows whether retries are left
+        # Of one that failed, the server knows whether retries are left.
+        fate = "is dead" if nack.dead_letter else "is released" if nack.release else "failed"
         head = f"{self._source}: event {delivery.event_id}, attempt {delivery.attempt}, {fate}"
         for failure in held.failures:
-            unexpected = not isinstance(failure.error, RetryAfter | DeadLetter)
+            unexpected = not isinstance(failure.error, RetryAfter | DeadLetter | Release)
             level = logging.WARNING if unexpected or failure.dead else logging.INFO
             trace = failure.error if unexpected else None
             _log.log(level, "%s: %s: %s", head, failure.registration.name, failure.message, exc_info=trace)

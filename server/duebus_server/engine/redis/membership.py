@@ -68,18 +68,27 @@ class Membership:
         self, session: LocalSession, leases: Sequence[LeaseRef], lease_us: int
     ) -> list[AdoptedLease | LeaseFailureReason]:
         """See ``Engine.adopt``."""
+        # Should the answer be lost, the session's end has to reach them.
+        session.held.update((lease.fencing_token, lease.event_id) for lease in leases)
         topic, group = session.topic, session.group
-        own = (session.name, session.consumer, lease_us)
-        now, ended, results, due = await self._run(ADOPT, topic, group, *own, *pairs(leases))
+        own = (session.name, session.consumer, lease_us, *pairs(leases))
+        reply = await self._run(ADOPT, topic, group, *own)
+        if reply is None:
+            # Taken for dead by the others, or deleted by hand; this session is not, so it subscribes anew.
+            await self.rejoin(self.of(topic, group, session.session_id))
+            reply = await self._run(ADOPT, topic, group, *own)
+        if reply is None:
+            raise NotFound("session", session.session_id, topic=topic, group=group)
+        now, ended, results, due = reply
         self._news.heard(now, ended)
         self._news.due(topic, group, due)
         self._news.expiries.expects(topic, group, int(now) + lease_us)
         adopted: list[AdoptedLease | LeaseFailureReason] = []
         for lease, result in zip(leases, results, strict=True):
             if result < 0:
+                session.let_go([lease.fencing_token])
                 adopted.append(FAILURES[result])
             else:
-                session.held[lease.fencing_token] = lease.event_id
                 adopted.append(AdoptedLease(lease.fencing_token, result))
         return adopted
 
