@@ -14,7 +14,8 @@ BUF := node_modules/.bin/buf
 BUF_INSTALLED := node_modules/.installed
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip
 
-PROTO := $(wildcard proto/duebus/v1/*.proto)
+PROTO := $(wildcard proto/duebus/*/*.proto)
+PROTO_PACKAGES := duebus/v1 duebus/keda
 PROTO_WITH_SERVICES := $(shell grep -l '^service ' $(PROTO))
 # The contract as it was last released, compiled: `make check` refuses changes that break its users.
 RELEASED := proto/released.binpb
@@ -101,8 +102,9 @@ proto-check: $(BUF_INSTALLED) ## buf: lint, format, nothing broken since the rel
 generated-check: install
 	@fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; \
 		$(MAKE) protoc OUT="$$fresh"; \
-		diff -r --exclude=__init__.py --exclude=__pycache__ "$$fresh/duebus/v1" clients/python/duebus/v1 \
-			|| { echo "clients/python/duebus/v1 is not what proto/ generates: run 'make proto' and commit" >&2; exit 1; }
+		for package in $(PROTO_PACKAGES); do \
+			diff -r --exclude=__init__.py --exclude=__pycache__ "$$fresh/$$package" "clients/python/$$package" \
+				|| { echo "clients/python/$$package is not what proto/ generates: run 'make proto' and commit" >&2; exit 1; }; done
 
 .PHONY: format
 format: install $(BUF_INSTALLED) ## Put Python and proto files into their format
@@ -118,8 +120,8 @@ $(BUF_INSTALLED): package.json package-lock.json
 # --- proto -------------------------------------------------------------------------------------------------------
 
 .PHONY: proto
-proto: install ## Generate clients/python/duebus/v1 from proto/
-	@rm -f clients/python/duebus/v1/*_pb2*
+proto: install ## Generate clients/python/duebus/v1 and duebus/keda from proto/
+	@rm -f $(PROTO_PACKAGES:%=clients/python/%/*_pb2*)
 	@$(MAKE) protoc OUT=clients/python
 
 # Service stubs only for the files that have a service: for the others they would be empty.

@@ -21,6 +21,7 @@ from duebus._core.inspection import (
     TopicInfo,
 )
 from duebus._core.model import Dispatched, LeaseFailure, Nack, NewEvent, StoppedEngine
+from duebus._core.tls import tls
 from duebus.client import Client
 from duebus.errors import DueBusError, FieldViolation
 from duebus.worker import DeadLetter, RetryAfter, Worker
@@ -60,4 +61,5 @@ __all__ = [
     "Worker",
     "aio",
     "errors",
+    "tls",
 ]
