@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -29,6 +30,7 @@ from duebus_server.engine.redis import Credentials, RedisUrlError, make_redis_en
 from duebus_server.ops.gc_pauses import PauseKeeper
 from duebus_server.ops.http import HttpPort
 from duebus_server.ops.metrics import Metrics
+from duebus_server.ops.tracing import Tracing, make_tracing
 from duebus_server.security.access import Access
 from duebus_server.security.acl import read_acl
 from duebus_server.security.audit import audit_to_file, audit_to_log
@@ -78,7 +80,8 @@ class App:
 
     def __init__(self, settings: Settings, clock: Clock, engines: Sequence[Engine]) -> None:
         self._settings = settings
-        self._metrics = Metrics(settings.metrics_topics) if settings.http_listen else None
+        self._tracing = make_tracing(os.environ)
+        self._metrics = make_metrics(settings, self._tracing)
         if self._metrics is not None:
             engines = [instrument(engine, self._metrics) for engine in engines]
             self._metrics.watch(engines)
@@ -99,7 +102,7 @@ class App:
             ),
             EventBusAdminServicer(Administering(self._engines), engines[0].name),
             ScalerServicer(Scaling(self._engines)),
-            Guard(door, self._metrics.rpc) if self._metrics else Guard(door),
+            make_guard(door, self._metrics, self._tracing),
             Limits(settings.max_message_size, settings.max_streams_per_connection),
             make_certificates(settings),
         )
@@ -138,6 +141,8 @@ class App:
         await self.lifecycle.all_stopped.wait()
         await self._wire.stop(STOP_GRACE_S)
         await self.close_http()
+        if self._tracing is not None:
+            await asyncio.to_thread(self._tracing.stop)
 
     async def close_http(self) -> None:
         """Answer neither probes nor scrapes any more; harmless when it is not started."""
@@ -194,6 +199,23 @@ async def serve(settings: Settings) -> None:
     print(f"duebus ready on {address} engines={','.join(settings.engine)}", flush=True)  # noqa: T201  # the contract's line
     await app.wait_stopped()
     await asyncio.gather(*stops)
+
+
+def make_metrics(settings: Settings, tracing: Tracing | None) -> Metrics | None:
+    """What is counted and timed; None where nobody asks for it, so that it costs nothing."""
+    if settings.http_listen is None and tracing is None:
+        return None
+    return Metrics(settings.metrics_topics, tracing.engine_called if tracing else None)
+
+
+def make_guard(door: Door, metrics: Metrics | None, tracing: Tracing | None) -> Guard:
+    """What every call goes through."""
+    told: dict[str, Any] = {}
+    if metrics is not None:
+        told["record"] = metrics.rpc
+    if tracing is not None:
+        told["trace"] = tracing.call
+    return Guard(door, **told)
 
 
 def make_access(settings: Settings) -> Access:

@@ -28,11 +28,13 @@ from duebus_server.ops.histogram import BatchHistogram
 from duebus_server.ops.labels import Labels
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from duebus_server.domain.errors import DispatcherNotWorking
     from duebus_server.domain.model import LeaseBatch
     from duebus_server.engine.base import Engine
+
+    EngineCall = Callable[[EngineName, str, float, int], None]
 
 LATENESS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600, 21600)
 CALL_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
@@ -52,9 +54,11 @@ class Metrics:
 
     Args:
         topics: so many topics have metrics of their own.
+        on_engine_call: told of each call too: engine, verb, seconds, events.
     """
 
-    def __init__(self, topics: int) -> None:
+    def __init__(self, topics: int, on_engine_call: EngineCall | None = None) -> None:
+        self._on_engine_call = on_engine_call
         disable_created_metrics()  # type: ignore[no-untyped-call]  # twice as many lines, which nobody reads
         self._labels = Labels(topics)
         self._registry = CollectorRegistry()
@@ -121,6 +125,8 @@ class Metrics:
 
     def called(self, engine: EngineName, verb: str, seconds: float, batch: int) -> None:
         """A verb took so long, on so many events."""
+        if self._on_engine_call is not None:
+            self._on_engine_call(engine, verb, seconds, batch)
         self._durations.observe((engine, verb), seconds)
         if batch:
             self._batches.observe((engine, verb), batch)

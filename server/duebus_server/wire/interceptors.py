@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -20,9 +21,11 @@ from duebus_server.wire.unknown import refuse_unknown_fields
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+    from contextlib import AbstractContextManager
 
     from duebus_server.wire.status import Trailers
 
+    Trace = Callable[[str, "Context"], AbstractContextManager[None]]
     Status = tuple[grpc.StatusCode, str, Trailers]
     Handler = grpc.RpcMethodHandler[Any, Any]
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -40,22 +43,31 @@ def _unrecorded(_method: str, _code: str) -> None:
     """For those who do not count calls."""
 
 
+def _untraced(_method: str, _context: Context) -> AbstractContextManager[None]:
+    """For those who make no spans."""
+    return nullcontext()
+
+
 class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generic at run time
     """Wraps every handler of our services; no other code sets a status.
 
     Args:
         door: lets calls in.
         record: told of every call that has ended: its method's path and the name of its status code.
+        trace: a context around every unary call, given its method's path and its context.
 
     Attributes:
         idle: set while no call of our services is under way, its answer included.
     """
 
-    def __init__(self, door: Door | None = None, record: Callable[[str, str], None] = _unrecorded) -> None:
+    def __init__(
+        self, door: Door | None = None, record: Callable[[str, str], None] = _unrecorded, trace: Trace = _untraced
+    ) -> None:
         self.idle = asyncio.Event()
         self.idle.set()
         self._door = door or Door()
         self._record = record
+        self._trace = trace
         self._under_way = 0
 
     async def intercept_service(
@@ -90,8 +102,7 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generi
                 request = _parse(parse, received, method)
                 topic = topic_of(request)
                 self._door.permit(caller, method, request)
-                run = partial(behaviour, request, context)
-                result = await (self._door.hold_open(method, request, context, run) if streams else run())
+                result = await self._run(behaviour, request, context, method, streams=streams)
                 code = outcome = "OK"
             except Exception as error:  # noqa: BLE001  # the last place that can hide it from the client
                 status, outcome = _status_for(error, method)
@@ -104,6 +115,14 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generi
                 self._door.record(method, caller, topic, outcome, context)
 
         return guarded
+
+    async def _run(self, behaviour: Any, request: Any, context: Context, method: str, *, streams: bool) -> Any:
+        run = partial(behaviour, request, context)
+        if streams:
+            await self._door.hold_open(method, request, context, run)
+            return None
+        with self._trace(method, context):
+            return await run()
 
     def _behind_door(self, handler: Handler) -> Handler:
         """A stream of gRPC's own, such as reflection, for those who are known here."""
