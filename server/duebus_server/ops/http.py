@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -53,7 +54,7 @@ class HttpPort:
         try:
             listener = socket.create_server((host.strip("[]"), int(port)), family=_family(host))
         except OSError as error:
-            raise HttpListenError(f"cannot listen on {listen}: {(error.strerror or str(error)).lower()}") from error
+            raise HttpListenError(f"cannot listen on {listen}: {_why(error)}") from error
         config = uvicorn.Config(
             self,
             lifespan="off",
@@ -109,3 +110,8 @@ class _Server(uvicorn.Server):
 
 def _family(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def _why(error: OSError) -> str:
+    """The reason alone; Python adds to it what was attempted."""
+    return (os.strerror(error.errno) if error.errno else str(error)).lower()
