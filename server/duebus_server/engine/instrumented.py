@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
 from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from duebus_server.domain.errors import DispatcherNotWorking
 from duebus_server.domain.model import DispatchAnswer, NackAction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Awaitable, Sequence
 
     from duebus_server.domain.errors import DueBusError
     from duebus_server.domain.model import (
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
     from duebus_server.engine.base import Engine
 
     Results = list[LeaseFailureReason | None]
+
+T = TypeVar("T")
 
 NO_BATCH = 0
 """The size of a call that is not about so many events."""
@@ -76,21 +77,17 @@ class _InstrumentedEngine:
 
         async def timed(*arguments: Any, **named: Any) -> Any:
             size = next((len(one) for one in (*arguments, *named.values()) if isinstance(one, list | tuple)), NO_BATCH)
-            with self._timed(name, size):
-                return await found(*arguments, **named)
+            return await self._timed(name, size, found(*arguments, **named))
 
         setattr(self, name, timed)  # the next time it is found at once
         return timed
 
     async def dispatch(self, topic: str, requests: Sequence[DispatchRequest]) -> list[DispatchAnswer | DueBusError]:
         """See ``Engine.dispatch``."""
-        with self._timed("dispatch", sum(len(request.events) for request in requests)):
-            answers = await self._engine.dispatch(topic, requests)
-        stored = sum(
-            len(answer.event_ids) - len(answer.duplicate_event_ids)
-            for answer in answers
-            if isinstance(answer, DispatchAnswer)
-        )
+        size = sum([len(request.events) for request in requests])
+        answers = await self._timed("dispatch", size, self._engine.dispatch(topic, requests))
+        done = [answer for answer in answers if isinstance(answer, DispatchAnswer)]
+        stored = sum([len(answer.event_ids) - len(answer.duplicate_event_ids) for answer in done])
         self._recorder.dispatched(self._engine.name, topic, stored)
         return answers
 
@@ -110,26 +107,23 @@ class _InstrumentedEngine:
 
     async def ack(self, topic: str, group: str, leases: Sequence[LeaseRef]) -> Results:
         """See ``Engine.ack``."""
-        with self._timed("ack", len(leases)):
-            results = await self._engine.ack(topic, group, leases)
+        results = await self._timed("ack", len(leases), self._engine.ack(topic, group, leases))
         self._recorder.acked(self._engine.name, topic, group, results.count(None))
         return results
 
     async def nack(self, topic: str, group: str, nacks: Sequence[NackRef]) -> Results:
         """See ``Engine.nack``."""
-        with self._timed("nack", len(nacks)):
-            results = await self._engine.nack(topic, group, nacks)
+        results = await self._timed("nack", len(nacks), self._engine.nack(topic, group, nacks))
         done = [nack.action for nack, result in zip(nacks, results, strict=True) if result is None]
         for action in NackAction:
             if action in done:
                 self._recorder.nacked(self._engine.name, topic, group, action, done.count(action))
         return results
 
-    @contextmanager
-    def _timed(self, verb: str, batch: int = NO_BATCH) -> Iterator[None]:
+    async def _timed(self, verb: str, batch: int, call: Awaitable[T]) -> T:
         begun = time.perf_counter()
         try:
-            yield
+            return await call
         except DispatcherNotWorking as error:
             self._recorder.failed(self._engine.name, error)
             raise

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from prometheus_client.core import HistogramMetricFamily
 
+from duebus_server.domain.clock import SECOND
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 FEW = 8
-"""Up to so many values are looked up in the buckets; of more, the buckets are looked up in the sorted values."""
+"""Up to so many moments are looked up in the buckets; of more, the buckets are looked up in the sorted moments."""
 
 
 class BatchHistogram:
@@ -30,6 +32,7 @@ class BatchHistogram:
         self._documentation = documentation
         self._labels = labels
         self._bounds = bounds
+        self._bounds_us = [round(bound * SECOND) for bound in bounds]
         self._series: dict[tuple[str, ...], _Series] = {}
 
     def observe(self, labels: tuple[str, ...], value: float) -> None:
@@ -38,22 +41,22 @@ class BatchHistogram:
         series.counts[bisect_left(self._bounds, value)] += 1
         series.total += value
 
-    def observe_all(self, labels: tuple[str, ...], values: list[float]) -> None:
-        """Many values; the list is sorted by this."""
-        if len(values) <= FEW:
-            for value in values:
-                self.observe(labels, value)
+    def observe_since(self, labels: tuple[str, ...], now_us: int, since_us: list[int]) -> None:
+        """The seconds from each moment to now, in microseconds since the Unix epoch; the list is sorted by this."""
+        if len(since_us) <= FEW:
+            for moment_us in since_us:
+                self.observe(labels, (now_us - moment_us) / SECOND)
             return
-        values.sort()
-        series, seen = self._of(labels), 0
-        series.total += sum(values)
-        for place, bound in enumerate(self._bounds):
-            up_to = bisect_right(values, bound, lo=seen)
-            series.counts[place] += up_to - seen
-            seen = up_to
-            if seen == len(values):
+        since_us.sort()
+        series, left = self._of(labels), len(since_us)
+        series.total += (left * now_us - sum(since_us)) / SECOND
+        for place, bound_us in enumerate(self._bounds_us):
+            longer = bisect_left(since_us, now_us - bound_us, hi=left)
+            series.counts[place] += left - longer
+            left = longer
+            if not left:
                 return
-        series.counts[-1] += len(values) - seen
+        series.counts[-1] += left
 
     def describe(self) -> Iterator[HistogramMetricFamily]:
         """Its name, for the registry."""

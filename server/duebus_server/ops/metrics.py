@@ -21,11 +21,10 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import generate_latest
 
-from duebus_server.domain.clock import SECOND
 from duebus_server.domain.model import EngineName, NackAction
 from duebus_server.ops.gauges import Gauges
 from duebus_server.ops.histogram import BatchHistogram
-from duebus_server.ops.labels import Labels
+from duebus_server.ops.labels import OTHER, Labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,6 +46,30 @@ FRESH_S = 1.0
 """Gauges that were read so recently are not read again."""
 
 _WORD = re.compile(r"(?<!^)(?=[A-Z])")
+
+
+class Children(dict[tuple[str, ...], Counter]):
+    """A counter's children by engine, topic and perhaps group; to look them up anew would cost more than to count.
+
+    Args:
+        counter: whose children they are.
+        labels: which topics and groups have labels of their own.
+        *more: labels that follow.
+    """
+
+    def __init__(self, counter: Counter, labels: Labels, *more: str) -> None:
+        super().__init__()
+        self._counter = counter
+        self._labels = labels
+        self._more = more
+
+    def __missing__(self, key: tuple[str, ...]) -> Counter:
+        engine, topic, *group = key
+        shown = self._labels.group(topic, *group) if group else (self._labels.topic(topic),)
+        child = self._counter.labels(engine, *shown, *self._more)
+        if OTHER not in shown:  # of the others there may be any number
+            self[key] = child
+        return child
 
 
 class Metrics:
@@ -78,11 +101,16 @@ class Metrics:
         def counter(name: str, documentation: str, *labels: str) -> Counter:
             return Counter(f"duebus_{name}", documentation, labels, registry=self._registry)
 
-        self._dispatched = counter("events_dispatched_total", "Events that were stored.", *OF_TOPIC)
-        self._delivered = counter("events_delivered_total", "Events that were leased to a subscriber.", *OF_GROUP)
-        self._acked = counter("events_acked_total", "Events that were acked.", *OF_GROUP)
-        self._nacked = counter("events_nacked_total", "Events that were given back.", *OF_GROUP, "action")
-        self._dead = counter("events_dead_total", "Events that became dead letters.", *OF_GROUP)
+        def of_group(name: str, documentation: str) -> Children:
+            return Children(counter(name, documentation, *OF_GROUP), self._labels)
+
+        dispatched = counter("events_dispatched_total", "Events that were stored.", *OF_TOPIC)
+        nacked = counter("events_nacked_total", "Events that were given back.", *OF_GROUP, "action")
+        self._dispatched = Children(dispatched, self._labels)
+        self._delivered = of_group("events_delivered_total", "Events that were leased to a subscriber.")
+        self._acked = of_group("events_acked_total", "Events that were acked.")
+        self._nacked = {action: Children(nacked, self._labels, action) for action in NackAction}
+        self._dead = of_group("events_dead_total", "Events that became dead letters.")
         self._redis_errors = counter("redis_errors_total", "Calls that failed because of Redis.", "kind")
         self._rpcs = counter("rpcs_total", "Calls that have ended; streams when they end.", "method", "code")
 
@@ -138,27 +166,26 @@ class Metrics:
 
     def dispatched(self, engine: EngineName, topic: str, count: int) -> None:
         """Events were stored."""
-        self._dispatched.labels(engine, self._labels.topic(topic)).inc(count)
+        self._dispatched[engine, topic].inc(count)
 
     def delivered(self, engine: EngineName, topic: str, group: str, batch: LeaseBatch, now_us: int) -> None:
         """Events were leased to a session."""
-        self._delivered.labels(engine, *self._labels.group(topic, group)).inc(len(batch.events))
-        lateness = [max(0, now_us - event.deliver_at_us) / SECOND for event in batch.events]
-        self._lateness.observe_all((engine,), lateness)
-        latency = [max(0, now_us - event.dispatched_us) / SECOND for event in batch.events if event.attempt == 1]
-        self._latency.observe_all((engine,), latency)
+        self._delivered[engine, topic, group].inc(len(batch.events))
+        self._lateness.observe_since((engine,), now_us, [event.deliver_at_us for event in batch.events])
+        dispatched = [event.dispatched_us for event in batch.events if event.attempt == 1]
+        self._latency.observe_since((engine,), now_us, dispatched)
 
     def acked(self, engine: EngineName, topic: str, group: str, count: int) -> None:
         """Events are done."""
-        self._acked.labels(engine, *self._labels.group(topic, group)).inc(count)
+        self._acked[engine, topic, group].inc(count)
 
     def nacked(self, engine: EngineName, topic: str, group: str, action: NackAction, count: int) -> None:
         """Events were given back."""
-        self._nacked.labels(engine, *self._labels.group(topic, group), action).inc(count)
+        self._nacked[action][engine, topic, group].inc(count)
 
     def died(self, engine: EngineName, topic: str, group: str, count: int) -> None:
         """Events became dead letters."""
-        self._dead.labels(engine, *self._labels.group(topic, group)).inc(count)
+        self._dead[engine, topic, group].inc(count)
 
 
 def _kind(cause: BaseException) -> str:
