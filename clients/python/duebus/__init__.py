@@ -24,7 +24,7 @@ from duebus._core.model import Dispatched, LeaseFailure, Nack, NewEvent, Stopped
 from duebus._core.tls import tls
 from duebus.client import Client
 from duebus.errors import DueBusError, FieldViolation
-from duebus.worker import DeadLetter, RetryAfter, Worker
+from duebus.worker import DeadLetter, Release, RetryAfter, Worker
 
 __all__ = [
     "Attempt",
@@ -51,6 +51,7 @@ __all__ = [
     "NewEvent",
     "Page",
     "Rates",
+    "Release",
     "RetryAfter",
     "RetryPolicy",
     "Started",
