@@ -119,6 +119,7 @@ async def test_the_metrics_count_what_was_done(start_server: Callable[..., Serve
         assert found["duebus_events_acked_total", *billing] == 6
         assert found["duebus_events_nacked_total", "dead_letter", *billing] == 1
         assert found["duebus_events_nacked_total", "retry", *billing] == 1
+        assert found["duebus_events_dead_total", *billing] == 1
         assert found["duebus_subscribers", *billing] == 1
         assert found["duebus_in_flight", *billing] == 2
         states = {state: found["duebus_group_events", *billing[:2], state, "orders"] for state in STATES}
