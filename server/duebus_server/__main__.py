@@ -10,7 +10,9 @@ from typing import Any
 from duebus_server.app import serve
 from duebus_server.config import Settings, SettingsError, load_settings
 from duebus_server.domain.errors import DispatcherNotWorking
+from duebus_server.ops.http import HttpListenError
 from duebus_server.ops.logs import configure_logs
+from duebus_server.ops.tracing import NoOpenTelemetryError
 from duebus_server.wire.server import PortInUseError
 
 EXIT_CANNOT_SERVE = 1
@@ -31,9 +33,9 @@ def run(flags: dict[str, Any]) -> int:
         settings = load_settings(flags)
         configure_logs(settings.log_format)
         asyncio.run(serve(settings))
-    except SettingsError as error:
+    except (SettingsError, NoOpenTelemetryError) as error:
         return _fail(error, EXIT_WRONG_SETTING)
-    except (PortInUseError, DispatcherNotWorking) as error:
+    except (PortInUseError, HttpListenError, DispatcherNotWorking) as error:
         return _fail(error, EXIT_CANNOT_SERVE)
     return 0
 
