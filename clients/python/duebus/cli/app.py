@@ -8,6 +8,7 @@ import typer
 from duebus.cli import options
 from duebus.cli.dispatch import dispatch
 from duebus.cli.events import event, events
+from duebus.cli.health import health
 from duebus.cli.serve import serve
 from duebus.cli.session import Globals
 from duebus.cli.stop import stop
@@ -22,7 +23,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (serve, dispatch, subscribe, worker, topics, topic, events, event, stop):
+for command in (serve, dispatch, subscribe, worker, topics, topic, events, event, health, stop):
     app.command()(command)
 
 
