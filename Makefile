@@ -19,6 +19,13 @@ PROTO_WITH_SERVICES := $(shell grep -l '^service ' $(PROTO))
 # The contract as it was last released, compiled: `make check` refuses changes that break its users.
 RELEASED := proto/released.binpb
 
+# What the chart's tests need, built with Go. The Kubernetes version is what helm takes a cluster for that it can't ask.
+HELM_VERSION := v3.22.0
+HELM_DOCS_VERSION := v1.14.2
+TOOLS := .tools/bin
+HELM_KUBERNETES := helm.sh/helm/v3/pkg/chartutil helm.sh/helm/v3/pkg/lint/rules
+HELM_LDFLAGS := -s -w $(foreach p,$(HELM_KUBERNETES),-X $(p).k8sVersionMajor=1 -X $(p).k8sVersionMinor=37)
+
 HOST := 127.0.0.1
 PORT := 50051
 
@@ -61,8 +68,12 @@ INSTALL_REDIS = if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
 # --- test and check ----------------------------------------------------------------------------------------------
 
 .PHONY: test
-test: install redis ## Run all tests (ARGS='tests/unit -x' for some)
+test: install redis helm-tools-if-go ## Run all tests (ARGS='tests/unit -x' for some)
 	@$(BIN)/pytest $(ARGS)
+
+.PHONY: helm-test
+helm-test: install helm-tools ## The chart: lint, snapshots, schemas, what it refuses
+	@$(BIN)/pytest tests/helm $(ARGS)
 
 .PHONY: chaos
 chaos: install redis ## Kill, pause and cut off servers, workers and Redis under load (MINUTES=10, SEED= to repeat a course)
@@ -132,6 +143,43 @@ protoc:
 proto-release: $(BUF_INSTALLED) ## Make today's contract the one that may not be broken (with a release)
 	@$(BUF) build proto --exclude-source-info --output $(RELEASED)
 
+# --- chart and image ---------------------------------------------------------------------------------------------
+
+.PHONY: helm-tools
+helm-tools: .tools/helm-$(HELM_VERSION) .tools/helm-docs-$(HELM_DOCS_VERSION) ## Build helm and helm-docs into .tools/bin (needs Go)
+
+.PHONY: helm-tools-if-go
+helm-tools-if-go:
+	@if command -v go >/dev/null; then $(MAKE) helm-tools; \
+		elif [ -n "$${CI:-}" ]; then echo "Go is missing: it builds helm, which the chart's tests need" >&2; exit 1; \
+		else echo "Go is missing: without helm the chart's tests are skipped" >&2; fi
+
+.tools/helm-$(HELM_VERSION):
+	@$(MAKE) go-tool STAMP=$@ MODULE=helm.sh/helm/v3/cmd/helm@$(HELM_VERSION) LDFLAGS="$(HELM_LDFLAGS)"
+
+.tools/helm-docs-$(HELM_DOCS_VERSION):
+	@$(MAKE) go-tool STAMP=$@ MODULE=github.com/norwoodj/helm-docs/cmd/helm-docs@$(HELM_DOCS_VERSION) LDFLAGS="-s -w"
+
+.PHONY: go-tool
+go-tool:
+	@command -v go >/dev/null || { echo "Go is missing: it builds $(MODULE)" >&2; exit 1; }
+	@echo "Building $(MODULE)"
+	@GOBIN="$(CURDIR)/$(TOOLS)" go install -ldflags "$(LDFLAGS)" $(MODULE)
+	@touch $(STAMP)
+
+.PHONY: helm-docs
+helm-docs: helm-tools ## Generate helm/duebus/README.md from the comments of values.yaml
+	@$(TOOLS)/helm-docs --chart-search-root helm --log-level warning
+
+.PHONY: helm-snapshots
+helm-snapshots: install helm-tools ## Renew the snapshots of the chart's tests; look at the diff
+	@rm -f tests/helm/snapshots/*
+	@HELM_SNAPSHOTS=1 $(BIN)/pytest tests/helm/test_snapshots.py -q
+
+.PHONY: helm-schemas
+helm-schemas: install ## Renew the Kubernetes schemas of the chart's tests (needs Go)
+	@$(BIN)/python tests/helm/make_schemas.py
+
 # --- housekeeping ------------------------------------------------------------------------------------------------
 
 .PHONY: upgrade
@@ -144,5 +192,5 @@ upgrade: ## Move constraints.txt to the newest versions that fit together
 
 .PHONY: clean
 clean: ## Remove .venv, node_modules, caches and builds
-	@rm -rf .venv node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	@rm -rf .venv node_modules .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -60,6 +60,9 @@ tls.enabled: there are certificates, but TLS is off
 {{- if and .jwt.jwksUrl .jwt.existingConfigMap }}
 auth.jwt.jwksUrl: there is a ConfigMap with keys as well; take one of the two
 {{- end }}
+{{- if and (or .jwt.jwksUrl .jwt.existingConfigMap) (not .jwt.audience) }}
+auth.jwt.audience: is required with keys, or tokens for other services would do
+{{- end }}
 {{- if and (or .jwt.issuer .jwt.audience) (not (or .jwt.jwksUrl .jwt.existingConfigMap)) }}
 auth.jwt.jwksUrl: without keys no JWT can be checked
 {{- end }}
@@ -87,6 +90,10 @@ terminationGracePeriodSeconds: the drain needs {{ include "duebus.neededGrace" .
 {{- $tls := .Values.keda.tls -}}
 {{- if and .Values.keda.scaledObjects .Values.tls.clientCA.existingSecret (not (and $tls.existingSecret $tls.clientCertificate)) }}
 keda.tls: the server wants client certificates, so KEDA needs one: existingSecret and clientCertificate
+{{- end }}
+{{- $byHeader := or .Values.auth.tokens.existingSecret (include "duebus.jwt" .) -}}
+{{- if and .Values.keda.scaledObjects $byHeader (not .Values.tls.clientCA.existingSecret) }}
+keda.scaledObjects: KEDA shows certificates and no tokens; the server has to take them: tls.clientCA
 {{- end }}
 {{- if and $tls.clientCertificate (not $tls.existingSecret) }}
 keda.tls.existingSecret: clientCertificate needs the Secret that has it

@@ -43,6 +43,8 @@ imagePullPolicy: {{ .Values.image.pullPolicy }}
 args:
   - serve
   - --config=/etc/duebus/config/duebus.toml
+  # A flag, since the image sets DUEBUS_LISTEN, which goes before the file.
+  - --listen={{ .Values.listenHost }}:50051
   {{- with .Values.extraArgs }}
   {{- tpl (toYaml .) $ | nindent 2 }}
   {{- end }}
