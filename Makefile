@@ -180,15 +180,39 @@ helm-snapshots: install helm-tools ## Renew the snapshots of the chart's tests; 
 helm-schemas: install ## Renew the Kubernetes schemas of the chart's tests (needs Go)
 	@$(BIN)/python tests/helm/make_schemas.py
 
+.PHONY: image
+image: ## Build the image duebus:VERSION (needs Docker; IMAGE=, PYTHON_IMAGE=)
+	@command -v docker >/dev/null || { echo "docker is missing: it builds the image" >&2; exit 1; }
+	@base=$(PYTHON_IMAGE); \
+		case "$$base" in *@sha256:*) ;; *) \
+			digest=$$(docker buildx imagetools inspect "$$base" --format '{{.Manifest.Digest}}'); base=$$base@$$digest ;; esac; \
+		docker build --tag $(IMAGE) --build-arg PYTHON_IMAGE="$$base" --build-arg VERSION=$(VERSION) \
+			--build-arg REVISION="$$(git rev-parse HEAD)" --build-arg CREATED="$$(date -u +%Y-%m-%dT%H:%M:%SZ)" .
+
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+IMAGE = duebus:$(VERSION)
+PYTHON_IMAGE = $(shell sed -n 's/^ARG PYTHON_IMAGE=//p' Dockerfile)
+
+.PHONY: lock
+lock: install ## Renew requirements.lock and requirements-build.lock, what the image installs, from constraints.txt
+	@$(LOCK) --output-file requirements.lock $(LOCKED_EXTRAS) pyproject.toml
+	@sed -n 's/^requires = \["\(.*\)"\]/\1/p' pyproject.toml | $(LOCK) --output-file requirements-build.lock -
+
+# For Linux, and for the Python of the image; with the hashes of all its wheels, so that it holds for every processor.
+LOCK = $(BIN)/uv pip compile --quiet --constraint constraints.txt --generate-hashes --no-emit-index-url --no-annotate \
+	--python-platform linux --python-version 3.11.9 --upgrade --custom-compile-command 'make lock'
+LOCKED_EXTRAS =
+
 # --- housekeeping ------------------------------------------------------------------------------------------------
 
 .PHONY: upgrade
-upgrade: ## Move constraints.txt to the newest versions that fit together
+upgrade: ## Move constraints.txt, and the locks with it, to the newest versions that fit together
 	@fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; \
 		$(PYTHON) -m venv "$$fresh/venv"; "$$fresh/venv/bin/pip" install --quiet --upgrade pip hatchling editables; \
 		"$$fresh/venv/bin/pip" install --quiet --group dev --editable '.[testing]'; \
 		{ grep '^#' constraints.txt; "$$fresh/venv/bin/pip" freeze --all --exclude-editable; } > "$$fresh/new"; \
 		cp "$$fresh/new" constraints.txt
+	@$(MAKE) lock
 
 .PHONY: clean
 clean: ## Remove .venv, node_modules, caches and builds
