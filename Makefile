@@ -169,7 +169,7 @@ go-tool:
 
 .PHONY: helm-docs
 helm-docs: helm-tools ## Generate helm/duebus/README.md from the comments of values.yaml
-	@$(TOOLS)/helm-docs --chart-search-root helm --log-level warning
+	@$(TOOLS)/helm-docs --chart-search-root helm --sort-values-order file --log-level warning
 
 .PHONY: helm-snapshots
 helm-snapshots: install helm-tools ## Renew the snapshots of the chart's tests; look at the diff
