@@ -14,8 +14,9 @@ BUF := node_modules/.bin/buf
 BUF_INSTALLED := node_modules/.installed
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip
 
-PROTO := $(wildcard proto/duebus/v1/*.proto)
-PROTO_WITH_SERVICES := $(shell grep -l '^service ' $(PROTO))
+# Makes a target of each client whose toolchain is here; clients/LANG/Makefile has it.
+EACH_CLIENT := $(BIN)/python clients/each.py
+
 # The contract as it was last released, compiled: `make check` refuses changes that break its users.
 RELEASED := proto/released.binpb
 
@@ -75,12 +76,24 @@ test: install redis helm-tools-if-go ## Run all tests (ARGS='tests/unit -x' for 
 helm-test: install helm-tools ## The chart: lint, snapshots, schemas, what it refuses
 	@$(BIN)/pytest tests/helm $(ARGS)
 
+.PHONY: test-clients
+test-clients: install redis ## Of these, the clients' own tests and the conformance suite (ARGS='-k go' for one language)
+	@$(BIN)/pytest tests/conformance $(ARGS)
+
+.PHONY: parity
+parity: install redis ## The same, and write clients/FEATURE_PARITY.md
+	@WRITE_PARITY=1 $(BIN)/pytest tests/conformance $(ARGS)
+
 .PHONY: chaos
 chaos: install redis ## Kill, pause and cut off servers, workers and Redis under load (MINUTES=10, SEED= to repeat a course)
 	@CHAOS_MINUTES=$(MINUTES) CHAOS_SEED=$(SEED) CHAOS_SERVERS=3 $(BIN)/pytest tests/fault -s $(ARGS)
 
 MINUTES := 10
 SEED := $(shell date +%s)
+
+.PHONY: bench
+bench: install redis ## Measure on this machine, into build/bench (ARGS='--rounds 5 --only end-to-end drain', ARGS=--quick)
+	@PYTHONPATH=tests $(BIN)/python -m bench $(ARGS)
 
 .PHONY: check
 check: lint format-check types layers proto-check generated-check ## What has to hold before a commit: lint, format, types, layers, proto, generated files
@@ -103,20 +116,17 @@ layers: install ## import-linter: who may import whom
 	@$(BIN)/lint-imports --no-logo
 
 .PHONY: proto-check
-proto-check: $(BUF_INSTALLED) ## buf: lint, format, nothing broken since the released contract
+proto-check: buf ## buf: lint, format, nothing broken since the released contract
 	@$(BUF) lint proto
 	@$(BUF) format proto --diff --exit-code
 	@$(BUF) breaking proto --against $(RELEASED)
 
 .PHONY: generated-check
-generated-check: install
-	@fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; \
-		$(MAKE) protoc OUT="$$fresh"; \
-		diff -r --exclude=__init__.py --exclude=__pycache__ "$$fresh/duebus/v1" clients/python/duebus/v1 \
-			|| { echo "clients/python/duebus/v1 is not what proto/ generates: run 'make proto' and commit" >&2; exit 1; }
+generated-check: install buf
+	@$(EACH_CLIENT) generated-check
 
 .PHONY: format
-format: install $(BUF_INSTALLED) ## Put Python and proto files into their format
+format: install buf ## Put Python and proto files into their format
 	@$(BIN)/ruff check --fix-only --quiet
 	@$(BIN)/ruff format
 	@$(BUF) format proto --write
@@ -129,18 +139,14 @@ $(BUF_INSTALLED): package.json package-lock.json
 # --- proto -------------------------------------------------------------------------------------------------------
 
 .PHONY: proto
-proto: install ## Generate clients/python/duebus/v1 from proto/
-	@rm -f clients/python/duebus/v1/*_pb2*
-	@$(MAKE) protoc OUT=clients/python
+proto: install buf ## Generate the clients of all languages from proto/
+	@$(EACH_CLIENT) generate
 
-# Service stubs only for the files that have a service: for the others they would be empty.
-.PHONY: protoc
-protoc:
-	@$(BIN)/python -m grpc_tools.protoc -I proto --python_out=$(OUT) --pyi_out=$(OUT) $(PROTO)
-	@$(BIN)/python -m grpc_tools.protoc -I proto --grpc_python_out=$(OUT) $(PROTO_WITH_SERVICES)
+.PHONY: buf
+buf: $(BUF_INSTALLED) ## Install buf, which checks proto/ and generates clients
 
 .PHONY: proto-release
-proto-release: $(BUF_INSTALLED) ## Make today's contract the one that may not be broken (with a release)
+proto-release: buf ## Make today's contract the one that may not be broken (with a release)
 	@$(BUF) build proto --exclude-source-info --output $(RELEASED)
 
 # --- chart and image ---------------------------------------------------------------------------------------------
@@ -216,5 +222,6 @@ upgrade: ## Move constraints.txt, and the locks with it, to the newest versions 
 
 .PHONY: clean
 clean: ## Remove .venv, node_modules, caches and builds
+	@for each in clients/*/Makefile; do $(MAKE) -C "$$(dirname "$$each")" clean; done
 	@rm -rf .venv node_modules .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

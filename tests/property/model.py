@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING
 
-from duebus_server.domain.errors import DueBusError, MaxQueuedEventsReached, NoHandlerFound
+from duebus_server.domain.errors import DueBusError, MaxQueuedEventsReached, NoHandlerFound, RequestIdReused
 from duebus_server.domain.model import DispatchAnswer, LeaseFailureReason, LeaseRef, NackAction
 from duebus_server.domain.states import TRANSITIONS, EventState, Transition
 from duebus_server.domain.views import AttemptOutcome
@@ -123,7 +123,7 @@ class Model:
         self.ended: dict[str, set[int]] = defaultdict(set)
         self._seqs = count()
         self._gone: dict[str, int] = {}
-        self._answers: dict[str, tuple[int, DispatchAnswer]] = {}
+        self._answers: dict[str, tuple[int, list[str | None], DispatchAnswer]] = {}
 
     # --- what there is ------------------------------------------------------------------------------------------------
 
@@ -176,7 +176,7 @@ class Model:
         waiting = (EventState.SCHEDULED, EventState.LEASED)
         entries = [entry for group in self.places().values() for entry in group.entries.values()]
         times = [entry.at_us for entry in entries if entry.state in waiting]
-        times += [*self._gone.values(), *(until_us for until_us, _ in self._answers.values())]
+        times += [*self._gone.values(), *(until_us for until_us, _, _ in self._answers.values())]
         return min((at_us for at_us in times if at_us > self.now_us), default=None)
 
     def _time_has_come(self, entry: ModelEntry) -> None:
@@ -190,9 +190,10 @@ class Model:
 
     def dispatch(self, request: DispatchRequest) -> DispatchAnswer | type[DueBusError]:
         """The answer, or the error there should be."""
-        until_us, known = self._answers.get(request.request_id, (0, None))
+        chosen = [None if event.id_is_generated else event.id for event in request.events]
+        until_us, chosen_then, known = self._answers.get(request.request_id, (0, [], None))
         if known is not None and until_us > self.now_us:
-            return known
+            return known if chosen == chosen_then else RequestIdReused
         if request.require_subscriber and not any(group.sessions for group in self.groups.values()):
             return NoHandlerFound
         fresh, duplicates = self._sort_out(request)
@@ -202,7 +203,7 @@ class Model:
             self._store(event)
         answer = DispatchAnswer([event.id for event in request.events], duplicates)
         if request.request_id:
-            self._answers[request.request_id] = (self.now_us + self.config.dedupe_window_us, answer)
+            self._answers[request.request_id] = (self.now_us + self.config.dedupe_window_us, chosen, answer)
         return answer
 
     def _sort_out(self, request: DispatchRequest) -> tuple[list[NewEvent], list[str]]:

@@ -126,6 +126,12 @@ class EngineMachine(RuleBasedStateMachine):
         self.the_engine_agrees_with_the_model()  # so that it has noticed what is dead, and what there is room for
         self.dispatch([plan] * data.draw(st.integers(1, 2), label="times"))
 
+    @precondition(lambda self: self.named)
+    @rule(data=st.data(), more=plans)
+    def a_request_id_is_used_for_other_events(self, data: st.DataObject, more: EventPlan) -> None:
+        plan = data.draw(st.sampled_from(self.named[-5:]), label="request")
+        self.dispatch([plan._replace(events=[*plan.events, more])])
+
     def dispatch(self, drawn: Sequence[RequestPlan]) -> None:
         made = [plan.build(self.model.now_us, self.harness.now_us()) for plan in drawn]
         expected = [self.model.dispatch(request) for request in made]

@@ -7,20 +7,25 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator
 
 
 class Proxy:
     """Passes bytes on to `target` and back.
 
+    Args:
+        target: HOST:PORT.
+        tls: Clients have to speak TLS; the target is spoken to in plaintext all the same.
+
     Attributes:
         address: HOST:PORT on which it listens.
         delay_s: each piece is passed on after so many seconds.
     """
 
-    def __init__(self, target: str) -> None:
-        self._host, port = target.rsplit(":", 1)
-        self._port = int(port)
+    def __init__(self, target: str, tls: ssl.SSLContext | None = None) -> None:
+        self.aim(target)
+        self._tls = tls
         self._writers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
         self._requests = asyncio.Event()
@@ -29,9 +34,14 @@ class Proxy:
         self.address = ""
         self.delay_s = 0.0
 
+    def aim(self, target: str) -> None:
+        """New connections are passed on to another target."""
+        self._host, port = target.rsplit(":", 1)
+        self._port = int(port)
+
     async def start(self) -> None:
         """Listens on a free port of the loopback."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
         host, port = self._server.sockets[0].getsockname()
         self.address = f"{host}:{port}"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,11 +26,9 @@ async def assert_malformed(wire: Wire, tokens: list[str]) -> None:
         assert {failure.reason for failure in failures} == {MALFORMED}
 
 
-@pytest.mark.parametrize("event_id", ["a", "ab", "abc"])
-async def test_a_token_with_one_changed_character_is_malformed(wire: Wire, topic: str, event_id: str) -> None:
-    """Ids of three lengths, for the three ways in which base64 ends."""
+async def test_a_token_with_one_changed_character_is_malformed(wire: Wire, topic: str) -> None:
     stream = await wire.subscribe(topic)
-    await wire.dispatch(topic, event_id)
+    await wire.dispatch(topic, "a")
     delivery = await stream.one()
     token = delivery.lease_token
     changed = {
@@ -75,9 +72,8 @@ async def test_a_token_whose_lease_was_rewritten_is_malformed(wire: Wire, topic:
     stream = await wire.subscribe(topic)
     await wire.dispatch(topic, "a", "b")
     a, b = await stream.take(2)
-    raw = urlsafe_b64decode(a.lease_token)
-    digest, lease = raw[:8], raw[8:]
-    assert lease == f"local/{topic}/default/{a.fencing_token:x}/a".encode()
+    digest, slash, lease = a.lease_token.partition("local/")
+    assert slash + lease == f"local/{topic}/default/{a.fencing_token:x}/a"
     others = [
         f"local/{topic}/default/{b.fencing_token:x}/b",
         f"local/{topic}/default/{a.fencing_token + 1:x}/a",
@@ -86,7 +82,7 @@ async def test_a_token_whose_lease_was_rewritten_is_malformed(wire: Wire, topic:
         f"local/{topic}/default/{a.fencing_token:x}",
         f"local/{topic}/default/-1/a",
     ]
-    await assert_malformed(wire, [urlsafe_b64encode(digest + other.encode()).decode() for other in others])
+    await assert_malformed(wire, [digest + other for other in others])
     assert (await wire.group(topic)).leased == 2
 
 

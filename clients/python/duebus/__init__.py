@@ -23,7 +23,7 @@ from duebus._core.inspection import (
 from duebus._core.model import Dispatched, LeaseFailure, Nack, NewEvent, StoppedEngine
 from duebus.client import Client
 from duebus.errors import DueBusError, FieldViolation
-from duebus.worker import DeadLetter, RetryAfter, Worker
+from duebus.worker import DeadLetter, Release, RetryAfter, Worker
 
 __all__ = [
     "Attempt",
@@ -50,6 +50,7 @@ __all__ = [
     "NewEvent",
     "Page",
     "Rates",
+    "Release",
     "RetryAfter",
     "RetryPolicy",
     "Started",

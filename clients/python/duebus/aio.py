@@ -13,6 +13,7 @@ import grpc.aio
 
 from duebus._aio.admin import AdminClient
 from duebus._aio.connection import Connection, Sleep
+from duebus._aio.sharing import SharedDispatches
 from duebus._aio.subscription import Subscription
 from duebus._core import calls
 from duebus._core.calls import Engines, LeaseCall
@@ -34,6 +35,9 @@ class Client:
     A call that finds the server unavailable is repeated, with a growing pause, until it succeeds or its timeout
     is over: a dispatch carries a `request_id`, so that repeating it adds nothing, and a lease is settled only
     once. `stop` and `subscribe` are not repeated.
+
+    Calls of `dispatch` that wait for one another share an RPC by themselves: from many tasks, single events go nearly
+    as fast as in batches. Each caller hears of its own event alone.
 
     Every method raises a subclass of `duebus.errors.DueBusError` when the call fails: those of the error table, and
     Unavailable, DeadlineExceeded, Unauthenticated, PermissionDenied and ClientClosed. An argument that can't be
@@ -68,6 +72,7 @@ class Client:
     ) -> None:
         settings = make_settings(target, timeout, credentials, token, options)
         self._connection = Connection(settings, channel=channel, clock=clock, sleep=sleep, random=random)
+        self._dispatches = SharedDispatches(self._connection)
         self._admin = AdminClient(self._connection)
 
     @property
@@ -136,10 +141,13 @@ class Client:
             content_type=content_type,
             max_retries=max_retries,
         )
-        call = calls.dispatch(
-            topic, event, engines=engines, request_id=request_id, require_subscriber=require_subscriber
-        )
-        return await self._connection.run(call, timeout)
+        if request_id:  # the caller's own: it names this event alone
+            call = calls.dispatch(
+                topic, event, engines=engines, request_id=request_id, require_subscriber=require_subscriber
+            )
+            return await self._connection.run(call, timeout)
+        request = calls.single_dispatch(topic, event, engines=engines, require_subscriber=require_subscriber)
+        return await self._dispatches.run(request, timeout)
 
     async def dispatch_many(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from duebus_server.bus.engines import Engines
-    from duebus_server.domain.lease_token import LeaseTarget, LeaseTokens
+    from duebus_server.domain.lease_token import LeaseTokens
     from duebus_server.domain.model import EngineName, LeaseRef
     from duebus_server.engine.base import Engine
 
@@ -102,16 +101,16 @@ class Settling:
 
     async def _by_group(self, lease_tokens: Sequence[str], verb: Verb) -> list[LeaseFailure]:
         results: Results = [None] * len(lease_tokens)
-        groups: dict[tuple[EngineName, str, str], list[tuple[int, LeaseTarget]]] = defaultdict(list)
+        groups: dict[tuple[EngineName, str, str], tuple[list[int], list[LeaseRef]]] = {}
         for place, token in enumerate(lease_tokens):
             target = self._tokens.read(token)
             if target is None:
                 results[place] = LeaseFailureReason.MALFORMED
-            else:
-                groups[target.engine, target.topic, target.group].append((place, target))
-        for (engine, topic, group), members in groups.items():
-            places = [place for place, _ in members]
-            leases = [target.lease for _, target in members]
+                continue
+            places, leases = groups.setdefault(target[:3], ([], []))
+            places.append(place)
+            leases.append(target.lease)
+        for (engine, topic, group), (places, leases) in groups.items():
             outcome = await self._carry_out(engine, topic, group, places, leases, verb)
             for place, reason in zip(places, outcome, strict=True):
                 results[place] = reason

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+from zlib import crc32
 
 from duebus_server.domain.event_ids import id_field
 
@@ -72,6 +73,15 @@ class DispatchRequest:
     request_id: str = ""
     require_subscriber: bool = False
     origin: str = ""
+
+    def identity(self) -> int:
+        """The same for every repetition of a request: how many events it has, and which ids the caller chose for them.
+
+        32 bits. The rest is not in it: two encodings of one message may differ, and so may what a caller computes
+        anew, such as a delay.
+        """
+        chosen = ("" if event.id_is_generated else event.id for event in self.events)
+        return crc32("\n".join(chosen).encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +158,7 @@ class LeaseBatch:
     left_for_want_of_room: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseRef:
+class LeaseRef(NamedTuple):
     """Names one lease of a known topic and group: the event, and the fencing token the lease was given."""
 
     event_id: str

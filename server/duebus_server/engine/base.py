@@ -75,11 +75,13 @@ class Engine(Protocol):
         """Store the events of each request in every group of the topic, due when they say.
 
         Each request is stored wholly or not at all; the answers are in request order. A ``request_id`` that was seen
-        within the dedupe window returns its first answer; an event id that the topic holds or held within it adds
-        nothing and is reported. A topic without groups keeps the events for the first group that joins.
+        within the dedupe window returns its first answer, if the request has the same ``identity``; an event id that
+        the topic holds or held within it adds nothing and is reported. A topic without groups keeps the events for the
+        first group that joins.
 
         Returns:
-            For each request its answer, or why nothing of it was stored: MaxQueuedEventsReached, NoHandlerFound.
+            For each request its answer, or why nothing of it was stored: MaxQueuedEventsReached, NoHandlerFound;
+            RequestIdReused when its ``request_id`` was used for other events.
         """
 
     async def lease(self, topic: str, group: str, session_id: str, request: LeaseRequest) -> LeaseBatch:

@@ -9,7 +9,7 @@ from duebus.v1 import event_bus_pb2
 from duebus_server.delivery.frames import Closing, Deliveries, Frame
 from duebus_server.wire import passthrough
 from duebus_server.wire.names import CLOSING_TO_PB, ENGINE_TO_PB, FAILURE_TO_PB
-from duebus_server.wire.times import seconds_and_nanos
+from duebus_server.wire.times import EncodedTimes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -73,8 +73,8 @@ def frame_responses(frame: Frame, subscription: Subscription) -> Iterator[Any]:
 
 
 def _deliveries(events: Sequence[LeasedEvent], subscription: Subscription) -> Iterator[Any]:
-    options, minter = subscription.session.options, subscription.minter
-    deliveries = [_delivery(event, options.topic, options.group, minter) for event in events]
+    options, minter, times = subscription.session.options, subscription.minter, EncodedTimes()
+    deliveries = [_delivery(event, options.topic, options.group, minter, times) for event in events]
     response = passthrough.SubscribeResponse(deliveries=passthrough.Deliveries(deliveries=deliveries))
     if response.ByteSize() <= MAX_MESSAGE_BYTES or len(events) == 1:
         yield response
@@ -84,7 +84,7 @@ def _deliveries(events: Sequence[LeasedEvent], subscription: Subscription) -> It
     yield from _deliveries(events[half:], subscription)
 
 
-def _delivery(event: LeasedEvent, topic: str, group: str, minter: LeaseTokenMinter) -> Any:
+def _delivery(event: LeasedEvent, topic: str, group: str, minter: LeaseTokenMinter, times: EncodedTimes) -> Any:
     return passthrough.Delivery(
         event=event.body,
         topic=topic,
@@ -92,8 +92,8 @@ def _delivery(event: LeasedEvent, topic: str, group: str, minter: LeaseTokenMint
         lease_token=minter.mint(event.event_id, event.fencing_token),
         fencing_token=event.fencing_token,
         attempt=event.attempt,
-        deliver_at=seconds_and_nanos(event.deliver_at_us),
-        dispatched_at=seconds_and_nanos(event.dispatched_us),
-        lease_expires_at=seconds_and_nanos(event.lease_expires_us),
+        deliver_at=times[event.deliver_at_us],
+        dispatched_at=times[event.dispatched_us],
+        lease_expires_at=times[event.lease_expires_us],
         last_error=event.last_error,
     )

@@ -1,4 +1,4 @@
-"""Messages that carry an event as the bytes it was stored as.
+"""Messages that carry parts which are encoded already: events as they were stored, times that a frame repeats.
 
 A message field and a bytes field look the same on the wire (https://protobuf.dev/programming-guides/encoding/#submessages),
 so a ``Delivery`` whose ``event`` is declared as bytes encodes to what the client reads as a ``Delivery`` with an
@@ -15,14 +15,16 @@ from google.protobuf import descriptor_pb2, descriptor_pool, duration_pb2, messa
 
 _BYTES = descriptor_pb2.FieldDescriptorProto.TYPE_BYTES
 
+_DELIVERY_TIMES = ("deliver_at", "dispatched_at", "lease_expires_at")
 
-def _with_event_as_bytes(file: Any, *messages: str) -> descriptor_pb2.FileDescriptorProto:
-    """A copy of a file's descriptor in which ``event`` of these messages is bytes."""
+
+def _with_bytes(file: Any, message_name: str, *fields: str) -> descriptor_pb2.FileDescriptorProto:
+    """A copy of a file's descriptor in which these fields of a message are bytes."""
     copy = descriptor_pb2.FileDescriptorProto()
     file.CopyToProto(copy)
-    for message in copy.message_type:
-        if message.name in messages:
-            field = next(field for field in message.field if field.name == "event")
+    message = next(message for message in copy.message_type if message.name == message_name)
+    for field in message.field:
+        if field.name in fields:
             field.type = _BYTES
             field.ClearField("type_name")
     return copy
@@ -33,8 +35,8 @@ def _pool() -> descriptor_pool.DescriptorPool:
     for known in (duration_pb2, timestamp_pb2):
         pool.AddSerializedFile(known.DESCRIPTOR.serialized_pb)
     for copy in (
-        _with_event_as_bytes(event_bus_pb2.DESCRIPTOR, "Delivery"),
-        _with_event_as_bytes(admin_pb2.DESCRIPTOR, "EventInfo"),
+        _with_bytes(event_bus_pb2.DESCRIPTOR, "Delivery", "event", *_DELIVERY_TIMES),
+        _with_bytes(admin_pb2.DESCRIPTOR, "EventInfo", "event"),
     ):
         pool.AddSerializedFile(copy.SerializeToString())
     return pool

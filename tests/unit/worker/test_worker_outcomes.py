@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from duebus.errors import InvalidArgument
-from duebus.worker import DeadLetter, RetryAfter
+from duebus.worker import DeadLetter, Release, RetryAfter
 from support.fake_bus import FakeBus, delivery
 from support.workers import serving, worker_on
 
@@ -104,6 +104,12 @@ async def test_dead_letter_nacks_as_dead_with_its_reason(bus: FakeBus) -> None:
     nack = await nack_after(bus, DeadLetter("malformed order"))
     assert nack.dead_letter
     assert nack.error == "malformed order"
+
+
+@pytest.mark.parametrize("retries", [None, 0])
+async def test_release_gives_the_event_back_whatever_retries_are_left(bus: FakeBus, retries: int | None) -> None:
+    nack = await nack_after(bus, Release("not my shard"), retries=retries)
+    assert (nack.release, nack.dead_letter, nack.delay, nack.error) == (True, False, None, "")
 
 
 @pytest.mark.parametrize(("attempt", "dead"), [(1, False), (2, False), (3, True), (4, True)])

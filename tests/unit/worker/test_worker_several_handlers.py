@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from duebus.worker import DeadLetter, RetryAfter
+from duebus.worker import DeadLetter, Release, RetryAfter
 from duebus.worker.memory import SuccessMemory
 from duebus.worker.registry import Registry
 from support.fake_bus import FakeBus, deliveries, delivery
@@ -93,6 +93,17 @@ async def test_an_event_that_one_fails_is_nacked_once_when_all_have_ended(bus: F
 async def test_the_messages_of_all_that_failed_are_combined(bus: FakeBus) -> None:
     error = (await nack_of(bus, ValueError("one"), KeyError("two"))).error
     assert error == "two_handlers.<locals>.first: ValueError: one; two_handlers.<locals>.second: KeyError: 'two'"
+
+
+async def test_the_event_is_released_when_none_wants_anything_else(bus: FakeBus) -> None:
+    nack = await nack_of(bus, Release("not mine"), Release())
+    assert (nack.release, nack.error) == (True, "")
+
+
+async def test_a_failure_outweighs_a_release(bus: FakeBus) -> None:
+    nack = await nack_of(bus, Release("not mine"), ValueError("no"))
+    assert (nack.release, nack.dead_letter) == (False, False)
+    assert nack.error.endswith("ValueError: no")
 
 
 async def test_the_longest_delay_that_one_asked_for_holds(bus: FakeBus) -> None:

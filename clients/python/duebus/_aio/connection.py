@@ -51,12 +51,23 @@ class Connection:
         Raises:
             DueBusError: it failed.
         """
-        tries = Tries(
+        return await self.carry_out(call, self.tries(call, timeout))
+
+    def tries(self, call: Call[Any, Any], timeout: Span | None) -> Tries:
+        """The tries of a call that begins now."""
+        return Tries(
             repeatable=call.repeatable,
             timeout=self._settings.seconds_for(call, timeout),
             clock=self._clock,
             random=self._random,
         )
+
+    async def carry_out(self, call: Call[ResponseT, ResultT], tries: Tries) -> ResultT:
+        """Carries a call out, with these tries.
+
+        Raises:
+            DueBusError: it failed.
+        """
         while True:
             try:
                 response = await self._try(call, tries.remaining())

@@ -1,7 +1,7 @@
 """The calls to the service EventBus: from the caller's arguments to a request, from an answer to the result."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -66,6 +66,37 @@ def dispatch_many(
     return Call(_DISPATCH, request, lambda response, _: _read_dispatched(response))
 
 
+def single_dispatch(
+    topic: str, event: NewEvent, *, engines: Engines, require_subscriber: bool
+) -> event_bus_pb2.DispatchRequest:
+    """One event, to be sent by `dispatch_together`."""
+    return event_bus_pb2.DispatchRequest(
+        topic=fields.text("topic", topic),
+        events=[encode_event(event)],
+        engines=fields.engines("engines", engines),
+        require_subscriber=require_subscriber,
+    )
+
+
+def dispatch_together(
+    requests: Sequence[event_bus_pb2.DispatchRequest],
+) -> Call[event_bus_pb2.DispatchResponse, list[Dispatched]]:
+    """One call for the events of requests that differ in nothing else."""
+    request = event_bus_pb2.DispatchRequest(
+        topic=requests[0].topic,
+        events=[event for one in requests for event in one.events],
+        engines=requests[0].engines,
+        request_id=_new_request_id(),
+        require_subscriber=requests[0].require_subscriber,
+    )
+    return Call(_DISPATCH, request, lambda response, _: _read_dispatched(response))
+
+
+def _new_request_id() -> str:
+    """What makes a dispatch repeatable."""
+    return str(uuid4())
+
+
 def _dispatch_request(
     topic: str,
     events: list[event_bus_pb2.Event],
@@ -77,8 +108,7 @@ def _dispatch_request(
         topic=fields.text("topic", topic),
         events=events,
         engines=fields.engines("engines", engines),
-        # What makes the call repeatable.
-        request_id=fields.text("request_id", request_id) if request_id else str(uuid4()),
+        request_id=fields.text("request_id", request_id) if request_id else _new_request_id(),
         require_subscriber=require_subscriber,
     )
 

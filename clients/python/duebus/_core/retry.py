@@ -22,6 +22,9 @@ class Tries:
 
     An Unavailable is tried again, after a backoff that doubles from 0.1 s to at most 2 s, each ±20 % at random, or
     later when the server asks for it. Everything else is reported at once.
+
+    Attributes:
+        last: Why the latest try failed; None before one has.
     """
 
     def __init__(self, *, repeatable: bool, timeout: float | None, clock: Clock, random: Random) -> None:
@@ -29,13 +32,13 @@ class Tries:
         self._deadline = None if timeout is None else clock() + timeout
         self._clock = clock
         self._random = random
-        self._last: DueBusError | None = None
+        self.last: DueBusError | None = None
         self._backoff = _BACKOFF_INITIAL
 
     @property
     def retried(self) -> bool:
         """True when a try has failed before this one."""
-        return self._last is not None
+        return self.last is not None
 
     def remaining(self) -> float | None:
         """How many seconds the next try may take; None without a deadline."""
@@ -49,13 +52,13 @@ class Tries:
                 says what is wrong, rather than DeadlineExceeded, which does not.
         """
         error = from_rpc_error(failure)
-        if isinstance(error, DeadlineExceeded) and self._last is not None:
-            raise self._last
+        if isinstance(error, DeadlineExceeded) and self.last is not None:
+            raise self.last
         pause = self._next_pause(error)
         remaining = self.remaining()
         if pause is None or (remaining is not None and pause >= remaining):
             raise error from failure
-        self._last = error
+        self.last = error
         error.__cause__ = failure
         return pause
 

@@ -11,7 +11,7 @@ from duebus.worker.deadlines import Deadlines
 from duebus.worker.held import Cause, Held, HeldLeases, Stage
 from duebus.worker.invoker import Invoker
 from duebus.worker.memory import SuccessMemory
-from duebus.worker.outcome import DeadLetter, RetryAfter, nack_of
+from duebus.worker.outcome import DeadLetter, Release, RetryAfter, nack_of
 from duebus.worker.registry import Registration, Source
 from duebus.worker.settler import Settler
 from duebus.worker.slots import Slots
@@ -111,7 +111,7 @@ class Executor:
 
     def _start(self, held: Held, handlers: tuple[Registration, ...]) -> None:
         done = self._memory.recall(held.delivery) if len(handlers) > 1 else frozenset[Registration]()
-        held.succeeded.extend(done)
+        held.succeeded = tuple(done)
         todo = [each for each in handlers if each not in done] if done else handlers
         if not todo:
             self._settle(held, None)
@@ -121,15 +121,15 @@ class Executor:
         self._running.add(held)
         self._finished.clear()
         self._slots.take()
-        held.tasks.extend(self._loop.create_task(self._handle(held, each)) for each in todo)
+        held.tasks = [self._loop.create_task(self._handle(held, each)) for each in todo]
         self._deadlines.watch(held)
 
     async def _handle(self, held: Held, registration: Registration) -> None:
         failure = await self._invoker.run(held, registration)
         if failure is None:
-            held.succeeded.append(registration)
+            held.succeeded += (registration,)
         else:
-            held.failures.append(failure)
+            held.failures += (failure,)
         held.running -= 1
         if held.running == 0:
             self._end(held)
@@ -176,10 +176,11 @@ class Executor:
 
     def _report(self, held: Held, nack: Nack) -> None:
         delivery = held.delivery
-        fate = "is dead" if nack.dead_letter else "failed"  # the server knows whether retries are left
+        # Of one that failed, the server knows whether retries are left.
+        fate = "is dead" if nack.dead_letter else "is released" if nack.release else "failed"
         head = f"{self._source}: event {delivery.event_id}, attempt {delivery.attempt}, {fate}"
         for failure in held.failures:
-            unexpected = not isinstance(failure.error, RetryAfter | DeadLetter)
+            unexpected = not isinstance(failure.error, RetryAfter | DeadLetter | Release)
             level = logging.WARNING if unexpected or failure.dead else logging.INFO
             trace = failure.error if unexpected else None
             _log.log(level, "%s: %s: %s", head, failure.registration.name, failure.message, exc_info=trace)

@@ -9,7 +9,7 @@ From every stage: --lease lost--> GONE
 import asyncio
 import enum
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from duebus._core.delivery import Delivery
@@ -67,12 +67,13 @@ class Held:
         self.token = delivery.lease_token
         self.stage = Stage.WAITING
         self.cause: Cause | None = None
-        self.tasks: list[asyncio.Task[None]] = []
+        # Empty tuples where most deliveries put nothing: each list would be one more object for the garbage collector.
+        self.tasks: Sequence[asyncio.Task[None]] = ()
         # Handlers that have not ended, and calls on threads that go on though their handler was cancelled.
         self.running = 0
         self.abandoned = 0
-        self.succeeded: list[Registration] = []
-        self.failures: list[Failure] = []
+        self.succeeded: tuple[Registration, ...] = ()
+        self.failures: tuple[Failure, ...] = ()
 
     def cancel(self, cause: Cause) -> None:
         """Cancels the handlers that have not ended; nothing happens when it is not running, or the second time."""

@@ -12,6 +12,7 @@ from duebus.worker.registry import Registration
 __all__ = [
     "DeadLetter",
     "Failure",
+    "Release",
     "RetryAfter",
     "describe",
     "failure_of",
@@ -54,6 +55,18 @@ class DeadLetter(Exception):
         super().__init__(reason)
 
 
+class Release(Exception):
+    """Raised by a handler: the event is given back unhandled, ready again at once, and the attempt is not counted.
+
+    Args:
+        reason: For the log of this worker.
+    """
+
+    def __init__(self, reason: str = "") -> None:
+        self.reason = reason
+        super().__init__(reason or "given back")
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """How one handler failed: what it wants of the event, and why."""
@@ -62,14 +75,16 @@ class Failure:
     message: str
     delay: timedelta | None = None
     dead: bool = False
+    release: bool = False
     error: BaseException | None = None
 
 
 def failure_of(registration: Registration, error: BaseException, attempt: int) -> Failure:
     """What a handler's exception means for the event, given how often it has been delivered."""
-    dead = isinstance(error, DeadLetter) or _used_up(registration, attempt)
+    release = isinstance(error, Release)
+    dead = isinstance(error, DeadLetter) or (not release and _used_up(registration, attempt))
     delay = error.delay if isinstance(error, RetryAfter) else None
-    return Failure(registration, describe(error), delay, dead, error)
+    return Failure(registration, describe(error), delay, dead, release, error)
 
 
 def timed_out(registration: Registration, max_execution: float, attempt: int) -> Failure:
@@ -81,8 +96,11 @@ def timed_out(registration: Registration, max_execution: float, attempt: int) ->
 def nack_of(token: str, failures: Sequence[Failure], *, several: bool) -> Nack:
     """The one nack of an event that handlers failed; `several`: their names are needed to tell them apart.
 
-    It is dead when one failure wants it dead; otherwise the longest delay that one asked for holds.
+    It is released when nobody asked for anything else. It is dead when one failure wants it dead; otherwise the longest
+    delay that one asked for holds.
     """
+    if all(failure.release for failure in failures):
+        return Nack(delivery=token, release=True)
     error = cut(_combined(failures, several=several))
     if any(failure.dead for failure in failures):
         return Nack(delivery=token, error=error, dead_letter=True)
@@ -91,12 +109,12 @@ def nack_of(token: str, failures: Sequence[Failure], *, several: bool) -> Nack:
 
 
 def describe(error: BaseException) -> str:
-    """An exception in one line: its type and message; of RetryAfter and DeadLetter the message alone."""
+    """An exception in one line: its type and message; of RetryAfter, DeadLetter and Release the message alone."""
     try:
         message = " ".join(str(error).split())
     except Exception:  # noqa: BLE001 - an exception that can't be printed is still the handler's failure
         message = ""
-    if message and isinstance(error, RetryAfter | DeadLetter):
+    if message and isinstance(error, RetryAfter | DeadLetter | Release):
         return message
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 

@@ -39,6 +39,7 @@ class Worker:
     - it raises: nacked with the exception's type and message, retried after the topic's backoff;
     - it raises `RetryAfter(delay)`: retried after that delay;
     - it raises `DeadLetter(reason)`: to the dead letters at once;
+    - it raises `Release()`: ready again at once, for any worker of the group, and the attempt is not counted;
     - it fails and has been retried as often as `retries` says: to the dead letters. The limit of the event or of the
       topic's retry policy holds as well, and can't be raised here;
     - it runs for longer than `max_execution`: cancelled, and nacked as by an exception. A function on a thread can't
@@ -48,10 +49,10 @@ class Worker:
 
     Several handlers on one topic and group share one subscription: each event goes to all of them at once, and is
     acked when all have succeeded. If some fail, it is nacked once, when all have ended, with their messages combined;
-    it is dead if one of them wants that, else the longest delay that one asked for holds. When the event is delivered
-    again, those that succeeded are not run again, as far as this worker remembers: the last 10,000 such events of the
-    subscription, in this process. In another process they are. Delivery is at least once in any case: handlers should
-    be idempotent.
+    it is dead if one of them wants that, else the longest delay that one asked for holds; it is released if all that
+    failed want that. When the event is retried, those that succeeded are not run again, as far as this worker
+    remembers: the last 10,000 such events of the subscription, in this process. In another process they are. Delivery
+    is at least once in any case: handlers should be idempotent.
 
     Leases are extended while handlers run or have yet to start. Acks and nacks go in batches. When the stream breaks,
     it is resumed, for ever, with the leases still held. An error that no retry heals (a bad argument, no permission, an

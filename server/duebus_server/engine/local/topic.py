@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from duebus_server.domain.clock import SECOND
-from duebus_server.domain.errors import DueBusError, MaxQueuedEventsReached, NoHandlerFound
+from duebus_server.domain.errors import DueBusError, MaxQueuedEventsReached, NoHandlerFound, RequestIdReused
 from duebus_server.domain.event_ids import shortened
 from duebus_server.domain.model import DispatchAnswer, DispatchRequest, NewEvent
 from duebus_server.engine.local.group import Group
@@ -40,7 +40,7 @@ class Topic:
         self.queued = 0
         self._next_seq = next_seq
         self._recent_ids: RecentMemory[None] = RecentMemory()
-        self._answers: RecentMemory[DispatchAnswer] = RecentMemory()
+        self._answers: RecentMemory[tuple[int, DispatchAnswer]] = RecentMemory()
         self._created_us = now_us
 
     # --- groups -----------------------------------------------------------------------------------------------------
@@ -72,7 +72,8 @@ class Topic:
         """Store a request's events in every group, all or none; see ``Engine.dispatch``."""
         known = self._answers.get(request.request_id, now_us)
         if known is not None:
-            return known
+            identity, answer = known
+            return answer if identity == request.identity() else RequestIdReused()
         if request.require_subscriber and not self.has_subscriber():
             return NoHandlerFound(f"topic {self.name!r} has no subscriber", metadata={"topic": self.name})
         fresh, duplicates = self._without_duplicates(request.events, now_us)
@@ -82,7 +83,8 @@ class Topic:
         answer = DispatchAnswer([event.id for event in request.events], duplicates)
         if request.request_id:
             kept = DispatchAnswer(shortened(answer.event_ids), duplicates)
-            self._answers.remember(request.request_id, kept, now_us + self.config.dedupe_window_us)
+            known = (request.identity(), kept)
+            self._answers.remember(request.request_id, known, now_us + self.config.dedupe_window_us)
         return answer
 
     def _without_duplicates(self, events: Sequence[NewEvent], now_us: int) -> tuple[list[NewEvent], list[str]]:

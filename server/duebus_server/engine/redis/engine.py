@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from duebus_server.domain.errors import DispatcherNotWorking, DueBusError, DuplicateInitialized, NotFound
+from duebus_server.domain.errors import DispatcherNotWorking, DueBusError, DuplicateInitialized
 from duebus_server.domain.model import (
     AdoptedLease,
     DispatchAnswer,
@@ -22,8 +22,9 @@ from duebus_server.domain.model import (
 )
 from duebus_server.engine.redis import dispatching, leasing
 from duebus_server.engine.redis.errors import is_lost
+from duebus_server.engine.redis.membership import Membership
+from duebus_server.engine.redis.news import News
 from duebus_server.engine.redis.scripts import Script
-from duebus_server.engine.redis.subscribers import Expiries, LocalSession, LocalSessions
 from duebus_server.engine.redis.sweeping import Sweeping
 from duebus_server.engine.redis.views import Views
 
@@ -37,25 +38,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-DISPATCH, LEASE, ACK, NACK, EXTEND, SHORTEN, EXPIRE, RECLAIM, JOIN, LEAVE, ADOPT, NEXT_DUE = map(
-    Script,
-    (
-        "dispatch",
-        "lease",
-        "ack",
-        "nack",
-        "extend",
-        "shorten",
-        "expire",
-        "reclaim",
-        "join",
-        "leave",
-        "adopt",
-        "next_due",
-    ),
+DISPATCH, LEASE, ACK, NACK, EXTEND, EXPIRE, NEXT_DUE = map(
+    Script, ("dispatch", "lease", "ack", "nack", "extend", "expire", "next_due")
 )
-
-_FAILURES = {-1: LeaseFailureReason.EXPIRED, -2: LeaseFailureReason.SETTLED}
 
 MAX_LEASED_AT_ONCE = 1_000
 """In one call: a script holds Redis for as long as it runs."""
@@ -76,14 +61,13 @@ class RedisEngine:
         self._runner = runner
         self._presence = presence
         self._defaults = defaults
-        self._views = Views(runner, defaults, self._heard)
+        self._news = News(runner)
+        self._members = Membership(self._run, presence, self._news)
+        self._views = Views(runner, defaults, self._news.heard)
         self._sweeping = Sweeping(runner, defaults)
-        self._sessions = LocalSessions(runner.replica)
-        self._expiries = Expiries()
         self._known_topics: set[str] = set()
         self._secret = b""
         self._started = False
-        self._watcher: Watcher | None = None
 
     @property
     def lease_token_key(self) -> bytes:
@@ -113,7 +97,7 @@ class RedisEngine:
 
     def watch(self, watcher: Watcher) -> None:
         """Tell ``watcher`` from now on."""
-        self._watcher = watcher
+        self._news.watcher = watcher
 
     def now_us(self) -> int:
         """Redis's clock, as far as its answers tell."""
@@ -131,9 +115,9 @@ class RedisEngine:
         self._working()
         reply, problem = await self._runner.run_replicated(DISPATCH, topic, *arguments)
         now, soonest, groups, answers = reply
-        self._runner.observe(now)
+        self._news.heard(now)
         for group in groups:
-            self._tell_due(topic, group.decode(), soonest)
+            self._news.due(topic, group.decode(), soonest)
         if problem is not None:
             raise problem
         return [
@@ -143,9 +127,10 @@ class RedisEngine:
 
     async def lease(self, topic: str, group: str, session_id: str, request: LeaseRequest) -> LeaseBatch:
         """See ``Engine.lease``."""
-        session = self._session(topic, group, session_id)
+        self._working()
+        session = self._members.of(topic, group, session_id)
         if session.uncertain:
-            await self._reclaim(session)
+            await self._members.reclaim(session)
         session.uncertain = True  # also should this be cancelled before the answer comes
         try:
             own = (session.name, session.consumer)
@@ -156,10 +141,10 @@ class RedisEngine:
         session.uncertain = False
         if reply is None:
             # Taken for dead by the others, or deleted by hand; this session is not, so it subscribes anew.
-            await self._rejoin(session)
+            await self._members.rejoin(session)
             return LeaseBatch((), self.now_us())
         now, next_due, left, first_fence, ended, fields = reply
-        self._heard(now, ended)
+        self._news.heard(now, ended)
         expires_us = int(now) + self._lease_us(request.lease_us)
         events, damaged = leasing.leased_events(fields, first_fence, expires_us)
         for event in events:
@@ -169,7 +154,7 @@ class RedisEngine:
             await self.nack(topic, group, damaged)
             next_due = now  # there may be room for more
         if events:
-            self._expiries.expects(topic, group, expires_us)
+            self._news.expiries.expects(topic, group, expires_us)
         return LeaseBatch(events, None if int(next_due) < 0 else int(next_due), left_for_want_of_room=left == 1)
 
     async def ack(self, topic: str, group: str, leases: Sequence[LeaseRef]) -> list[LeaseFailureReason | None]:
@@ -191,25 +176,24 @@ class RedisEngine:
     async def shorten(self, topic: str, group: str, session_id: str, grace_us: int) -> None:
         """See ``Engine.shorten``."""
         self._working()
-        session = self._sessions.find(topic, group, session_id)
+        session = self._news.sessions.find(topic, group, session_id)
         if session is not None:
             session.owed_grace_us = grace_us
-            await self._pay(session)
+            await self._members.pay(session)
 
     async def expire_leases(self) -> None:
         """See ``Engine.expire_leases``. Looks only into groups in which a lease that it knows of may have run out."""
         self._working()
-        for session in [session for session in self._sessions if session.has_left]:
-            await self._pay(session)
-        for topic, group in self._expiries.due(self.now_us()):
+        await self._members.pay_all()
+        for topic, group in self._news.expiries.due(self.now_us()):
             with self._bad_group(topic, group):
                 await self._expire(topic, group)
-        found = await self._sweeping.look(self._sessions)
+        found = await self._sweeping.look(self._news.sessions)
         for topic, group in found.leasable:
-            self._tell_due(topic, group, self.now_us())
+            self._news.due_now(topic, group)
         for session in found.unsure:
             with self._bad_group(session.topic, session.group):
-                self.heard_ended(session.name, await self._sweeping.lost(session))
+                self._news.ended(session.name, await self._sweeping.lost(session))
         await self._sweeping.purge()
 
     async def next_due(self, topic: str, group: str) -> int | None:
@@ -228,36 +212,24 @@ class RedisEngine:
     async def join(self, topic: str, group: str, subscriber: SubscriberInfo) -> None:
         """See ``Engine.join``."""
         await self._announce_topic(topic)
-        await self._rejoin(self._sessions.add(topic, group, subscriber.session_id, subscriber.consumer))
+        await self._members.join(topic, group, subscriber)
 
     async def adopt(
         self, topic: str, group: str, session_id: str, leases: Sequence[LeaseRef], lease_us: int | None
     ) -> list[AdoptedLease | LeaseFailureReason]:
         """See ``Engine.adopt``."""
-        session = self._session(topic, group, session_id)
-        asked_us = self._lease_us(lease_us)
-        own = (session.name, session.consumer, asked_us)
-        now, ended, results, due = await self._run(ADOPT, topic, group, *own, *leasing.pairs(leases))
-        self._heard(now, ended)
-        self._tell_due(topic, group, due)
-        self._expiries.expects(topic, group, int(now) + asked_us)
-        adopted: list[AdoptedLease | LeaseFailureReason] = []
-        for lease, result in zip(leases, results, strict=True):
-            if result < 0:
-                adopted.append(_FAILURES[result])
-            else:
-                session.held[lease.fencing_token] = lease.event_id
-                adopted.append(AdoptedLease(lease.fencing_token, result))
-        return adopted
+        self._working()
+        session = self._members.of(topic, group, session_id)
+        return await self._members.adopt(session, leases, self._lease_us(lease_us))
 
     async def leave(self, topic: str, group: str, session_id: str) -> None:
         """See ``Engine.leave``."""
-        session = self._sessions.find(topic, group, session_id)
+        session = self._news.sessions.find(topic, group, session_id)
         if session is None:
             return
         session.has_left = session.owes_leave = True
         if self._started:
-            await self._pay(session)
+            await self._members.pay(session)
 
     # --- administration ---------------------------------------------------------------------------------------------
 
@@ -295,30 +267,27 @@ class RedisEngine:
 
     def heard_due(self, topic: str, group: str, at_us: int) -> None:
         """A group has something due."""
-        self._tell_due(topic, group, at_us)
+        self._news.due(topic, group, at_us)
 
     def heard_ended(self, session: str, fencing_tokens: Sequence[int]) -> None:
         """Leases of a session of this replica have ended."""
-        local = self._sessions.ended(session, fencing_tokens)
-        if local is not None and self._watcher is not None:
-            self._watcher.leases_ended(local.session_id, fencing_tokens)
+        self._news.ended(session, fencing_tokens)
 
     def look_into(self, topic: str, group: str) -> None:
         """Leases of the group have just run out."""
-        self._tell_due(topic, group, self.now_us())
+        self._news.due_now(topic, group)
 
     async def came_back(self) -> None:
         """Redis does not know this replica (any more): whatever it is to know must be said again."""
         self._known_topics.clear()
         await self._runner.keep_secret(self._secret)
-        await self._presence.has_sessions_in(self._sessions.groups())
+        await self._presence.has_sessions_in(self._news.sessions.groups())
         self.look_again()
 
     def look_again(self) -> None:
         """Word may have been lost: every group with sessions here looks for itself."""
-        now_us = self.now_us()
-        for topic, group in self._sessions.groups():
-            self._tell_due(topic, group, now_us)
+        for topic, group in self._news.sessions.groups():
+            self._news.due_now(topic, group)
 
     # --- the pieces -------------------------------------------------------------------------------------------------
 
@@ -329,13 +298,6 @@ class RedisEngine:
     def _working(self) -> None:
         if not self._started:
             raise DispatcherNotWorking("engine redis is not running", metadata={"engine": self.name})
-
-    def _session(self, topic: str, group: str, session_id: str) -> LocalSession:
-        self._working()
-        session = self._sessions.find(topic, group, session_id)
-        if session is None or session.has_left:
-            raise NotFound("session", session_id, topic=topic, group=group)
-        return session
 
     def _lease_us(self, asked: int | None) -> int:
         return self._defaults.lease_us if asked is None else asked
@@ -351,15 +313,15 @@ class RedisEngine:
 
     async def _settle(self, script: Script, topic: str, group: str, *arguments: Any) -> list[LeaseFailureReason | None]:
         now, ended, results, due = await self._run(script, topic, group, *arguments)
-        self._heard(now, ended)
-        self._tell_due(topic, group, due)
-        return [_FAILURES.get(result) for result in results]
+        self._news.heard(now, ended)
+        self._news.due(topic, group, due)
+        return [leasing.FAILURES.get(result) for result in results]
 
     async def _expire(self, topic: str, group: str) -> None:
         now, ended, next_expiry, due = await self._run(EXPIRE, topic, group, self._defaults.retry_policy.max_retries)
-        self._heard(now, ended)
-        self._tell_due(topic, group, due)
-        self._expiries.looked(topic, group, None if int(next_expiry) < 0 else int(next_expiry))
+        self._news.heard(now, ended)
+        self._news.due(topic, group, due)
+        self._news.expiries.looked(topic, group, None if int(next_expiry) < 0 else int(next_expiry))
 
     @contextmanager
     def _bad_group(self, topic: str, group: str) -> Iterator[None]:
@@ -371,51 +333,9 @@ class RedisEngine:
                 raise
             log.warning("group passed over", topic=topic, group=group, error=str(error))
 
-    async def _pay(self, session: LocalSession) -> None:
-        """What a session that is over owes to Redis; should this fail, the next sweep tries again."""
-        topic, group = session.topic, session.group
-        if session.uncertain:
-            await self._reclaim(session)
-        if session.owed_grace_us is not None:
-            own = (session.name, session.owed_grace_us)
-            now, due = await self._run(SHORTEN, topic, group, *own, *leasing.pairs(session.leases()))
-            self._runner.observe(now)
-            self._tell_due(topic, group, due)
-            self._expiries.expects(topic, group, int(now) + session.owed_grace_us)
-            session.owed_grace_us = None
-        if session.owes_leave:
-            await self._run(LEAVE, topic, group, session.name)
-            session.owes_leave = False
-            self._sessions.leave(session)
-
-    async def _reclaim(self, session: LocalSession) -> None:
-        """Take back what Redis gave the session in an answer that was lost."""
-        session.round += 1
-        own = (session.name, session.round, *leasing.pairs(session.leases()))
-        if await self._run(RECLAIM, session.topic, session.group, *own):
-            self.look_into(session.topic, session.group)
-        session.uncertain = False
-
     async def _announce_topic(self, topic: str) -> None:
         """List the topic, before anything can be in it."""
         self._working()
         if topic not in self._known_topics:
             await self._runner.list_topic(topic)
             self._known_topics.add(topic)
-
-    def _heard(self, now: bytes, ended: Sequence[bytes]) -> None:
-        """An answer has come: what time it was, and which leases of this replica's sessions have ended by it."""
-        self._runner.observe(now)
-        for session, tokens in zip(ended[::2], ended[1::2], strict=True):
-            self.heard_ended(session.decode(), [int(token) for token in tokens.split(b",")])
-
-    async def _rejoin(self, session: LocalSession) -> None:
-        # First the note by which others find its leases, should this replica die in between.
-        await self._presence.has_sessions_in([(session.topic, session.group)])
-        own = (session.name, session.session_id, session.consumer, session.round)
-        self._runner.observe(await self._run(JOIN, session.topic, session.group, *own))
-
-    def _tell_due(self, topic: str, group: str, at: bytes | int) -> None:
-        """Tell the watcher when there is something to lease; -1 is never."""
-        if self._watcher is not None and int(at) >= 0:
-            self._watcher.due(topic, group, int(at))

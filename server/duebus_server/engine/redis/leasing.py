@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from duebus_server.domain.model import LeasedEvent, LeaseRef, NackAction, NackRef
+from duebus_server.domain.model import LeasedEvent, LeaseFailureReason, LeaseRef, NackAction, NackRef
 from duebus_server.domain.retry import jitter
 from duebus_server.engine.redis.packing import CorruptEventError, StoredBlob, pack_id, unpack_id
 
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 
 _ACTIONS = {NackAction.RETRY: "retry", NackAction.DEAD_LETTER: "dead", NackAction.RELEASE: "release"}
+FAILURES = {-1: LeaseFailureReason.EXPIRED, -2: LeaseFailureReason.SETTLED}
+"""As in ``common.lua``."""
+
 CORRUPT = "the stored event is missing or corrupt"
 """As in ``lease.lua``: why an event that can't be read is dead."""
 

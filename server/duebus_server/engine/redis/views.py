@@ -20,7 +20,7 @@ from duebus_server.domain.views import (
     Rates,
     TopicInfo,
 )
-from duebus_server.engine.redis.errors import as_domain_errors
+from duebus_server.engine.redis.errors import asking
 from duebus_server.engine.redis.packing import CorruptEventError, StoredBlob, pack_id, unpack_id
 from duebus_server.engine.redis.scripts import Script
 
@@ -108,7 +108,7 @@ class Views:
         return _event_info(event_id, stored, [self._story(stored, *group) for group in groups])
 
     async def _topics(self) -> list[str]:
-        with as_domain_errors(""):
+        async with asking(""):
             names = await self._runner.connection.redis.smembers(self._runner.keys.topics)
         return [name.decode() for name in names]
 

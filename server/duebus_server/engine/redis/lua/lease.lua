@@ -44,10 +44,9 @@ end
 -- One event more than fits is asked for, to know whether something is left.
 local due = redis.call('ZRANGEBYSCORE', waiting_key, '-inf', whole(now), 'WITHSCORES', 'LIMIT', 0, max_events + 1)
 local members, ids, scores = {}, {}, {}
-for i = 1, #due, 2 do
-  members[#members + 1] = due[i]
-  ids[#ids + 1] = id_of(due[i])
-  scores[#scores + 1] = tonumber(due[i + 1])
+for i = 1, #due / 2 do
+  members[i], scores[i] = due[2 * i - 1], due[2 * i]
+  ids[i] = id_of(members[i])
 end
 
 -- Blobs are read a few at a time: what has no room must not be read.
@@ -66,7 +65,7 @@ end
 local raws = read_all('HMGET', records_key, ids)
 
 local function new_record(blob)
-  return { 0, 0, '', '', 0, 0, '', flags_of(blob) % 2, max_retries_of(blob), '', 0, 0 }
+  return { 0, 0, '', '', 0, 0, '', has_flag(blob, CHOSEN_ID) and 1 or 0, max_retries_of(blob), '', 0, 0 }
 end
 
 -- Whether the group has the event under another member, so that this one is a stray.
@@ -99,6 +98,7 @@ local function bury(member, id, blob)
 end
 
 local taken, leased, changed, removed, taken_ids = {}, {}, {}, {}, {}
+local expiry = whole(expires)
 local count, left, buried = 0, 0, 0
 for i = 1, #members do
   local blob = blob_of(i)
@@ -112,17 +112,15 @@ for i = 1, #members do
       break
     end
     count = count + 1
-    local record = read_record(raws[i]) or new_record(blob)
+    local record = raws[i] and read_record(raws[i]) or new_record(blob)
     record[ATTEMPT] = record[ATTEMPT] + 1
     record[SESSION], record[CONSUMER], record[STARTED] = session, consumer, now
-    record[DELIVER_AT], record[PLACE] = scores[i], place_of(blob)
-    changed[count], taken_ids[count] = record, ids[i]
-    leased[#leased + 1] = whole(expires)
-    leased[#leased + 1] = members[i]
-    removed[count] = members[i]
-    for _, value in ipairs({ ids[i], blob, record[ATTEMPT], whole(scores[i]), record[LAST_ERROR] }) do
-      taken[#taken + 1] = value
-    end
+    record[DELIVER_AT], record[PLACE] = tonumber(scores[i]), place_of(blob)
+    changed[count], taken_ids[count], removed[count] = record, ids[i], members[i]
+    leased[2 * count - 1], leased[2 * count] = expiry, members[i]
+    local at = 5 * count
+    taken[at - 4], taken[at - 3], taken[at - 2], taken[at - 1], taken[at] =
+      ids[i], blob, record[ATTEMPT], scores[i], record[LAST_ERROR]
   end
 end
 
@@ -132,8 +130,7 @@ if count > 0 then
   local packed = {}
   for i = 1, count do
     changed[i][FENCE] = first_fence + i - 1
-    packed[#packed + 1] = taken_ids[i]
-    packed[#packed + 1] = cmsgpack.pack(changed[i])
+    packed[2 * i - 1], packed[2 * i] = taken_ids[i], cmsgpack.pack(changed[i])
   end
   write_all('HSET', records_key, packed)
   write_all('ZADD', group_key(group, 'leased'), leased)

@@ -6,15 +6,19 @@ local ROUND = 4
 -- Stands for the record of an event that was never leased.
 local NO_RECORD = { 0, 0, '', '', 0, 0, '', 0, 0, '', 0, 0 }
 
+-- Raises an error for bytes that are no record: its fields are used as the numbers and texts they have to be.
+local function parse_record(raw)
+  local record = cmsgpack.unpack(raw)
+  local _ = record[ATTEMPT] + record[FENCE] + record[STARTED] + record[DELIVER_AT] + record[CHOSEN]
+  _ = record[MAX_RETRIES] + record[IS_DEAD]
+  _ = record[SESSION] .. record[CONSUMER] .. record[PLACE] .. record[LAST_ERROR]
+  return record
+end
+
 -- A record, or nil for bytes that are none.
 local function read_record(raw)
-  local record = unpack_fields(raw, IS_DEAD)
-  for i = 1, record and IS_DEAD or 0 do
-    if type(record[i]) ~= type(NO_RECORD[i]) and not (i == HISTORY and type(record[i]) == 'table') then
-      return nil
-    end
-  end
-  return record
+  local fine, record = pcall(parse_record, raw)
+  return fine and record or nil
 end
 
 -- Adds the attempt that ends now to a record's story.
@@ -117,9 +121,9 @@ end
 
 -- The size of an event's body as the bus knows it, from its blob; see DATA_MODEL.md.
 local function body_size(id, blob)
-  local size = math.max(0, #blob - HEADER_SIZE - origin_size_of(blob))
-  if flags_of(blob) >= 2 then -- the id was cut from its front: text, length, and the key of the field
-    local text = string.byte(id) == 0 and 36 or #id
+  local size = math.max(0, #blob - size_before_body(blob))
+  if has_flag(blob, ID_CUT) then -- from its front: text, length, and the key of the field
+    local text = (string.byte(id) or 32) < 32 and 36 or #id
     size = size + text + (text < 128 and 2 or 3)
   end
   return size
@@ -198,6 +202,26 @@ local function never_leased(group, id)
   return member and redis.call('ZSCORE', group_key(group, 'waiting'), member)
 end
 
+-- Whether no lease of the group has run out, so that nobody need look at each.
+local function none_has_expired(group)
+  local first = redis.call('ZRANGE', group_key(group, 'leased'), 0, 0, 'WITHSCORES')
+  return first[2] and tonumber(first[2]) > now
+end
+
+-- Of records whose lease is the one that was asked for: those that have run out are no longer held.
+local function drop_expired(group, asked, members, records, results)
+  local of = {}
+  for j = 1, #asked do
+    of[j] = members[asked[j]]
+  end
+  local expiries = read_all('ZMSCORE', group_key(group, 'leased'), of)
+  for j = 1, #asked do
+    if not expiries[j] or tonumber(expiries[j]) <= now then
+      results[asked[j]], records[asked[j]] = EXPIRED, false
+    end
+  end
+end
+
 -- Reads pairs of (id, fencing token) from ARGV and finds which of them hold their lease now.
 -- Returns arrays, one entry a pair: ids, records (false unless held), members, results (DONE where held). A lease that
 -- is named twice has one record, so that the second time finds what the first has done to it.
@@ -208,36 +232,27 @@ local function find_held(group, first_argument, count, stride)
     ids[i] = ARGV[first_argument + (i - 1) * stride]
   end
   local raws = read_all('HMGET', group_key(group, 'records'), ids)
-  local asked, asked_place = {}, {}
+  local asked = {}
   for i = 1, count do
-    records[i] = false
+    local id = ids[i]
     if not raws[i] then
-      results[i] = never_leased(group, ids[i]) and EXPIRED or SETTLED
+      records[i], results[i] = false, never_leased(group, id) and EXPIRED or SETTLED
     else
-      local record = seen[ids[i]] or read_record(raws[i]) or NO_RECORD
-      seen[ids[i]] = record
-      members[i] = record[PLACE] .. ids[i]
+      local record = seen[id] or read_record(raws[i]) or NO_RECORD
+      seen[id] = record
+      members[i] = record[PLACE] .. id
       if record[IS_DEAD] == 1 then
-        results[i] = SETTLED
+        records[i], results[i] = false, SETTLED
       elseif record[FENCE] == 0 or record[FENCE] ~= tonumber(ARGV[first_argument + (i - 1) * stride + 1]) then
-        results[i] = EXPIRED
+        records[i], results[i] = false, EXPIRED
       else
-        records[i] = record
-        asked[#asked + 1] = members[i]
-        asked_place[#asked_place + 1] = i
+        records[i], results[i] = record, DONE
+        asked[#asked + 1] = i
       end
     end
   end
-  local expiries = read_all('ZMSCORE', group_key(group, 'leased'), asked)
-  for j = 1, #asked do
-    local i = asked_place[j]
-    if expiries[j] and tonumber(expiries[j]) > now then
-      results[i] = DONE
-    else
-      results[i] = EXPIRED
-      records[i] = false
-    end
+  if not none_has_expired(group) then
+    drop_expired(group, asked, members, records, results)
   end
   return ids, records, members, results
 end
-

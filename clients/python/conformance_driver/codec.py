@@ -1,0 +1,111 @@
+"""Between the SDK's values and those of the protocol."""
+
+import base64
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from duebus import Closing, Deliveries, Delivery, DueBusError, Frame, Heartbeat, LeaseFailure, NewEvent, Started
+
+__all__ = [
+    "datetime_of",
+    "read_delivery",
+    "read_error",
+    "read_failures",
+    "read_frame",
+    "read_started",
+    "span_of",
+    "write_event",
+]
+
+_MILLISECOND = timedelta(milliseconds=1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def span_of(milliseconds: int | None) -> timedelta | None:
+    """A length of time."""
+    return None if milliseconds is None else milliseconds * _MILLISECOND
+
+
+def datetime_of(milliseconds: int | None) -> datetime | None:
+    """A moment."""
+    return None if milliseconds is None else _EPOCH + milliseconds * _MILLISECOND
+
+
+def write_event(event: dict[str, Any]) -> NewEvent:
+    """An event to dispatch."""
+    return NewEvent(
+        data=base64.b64decode(event.get("data") or ""),
+        id=event.get("id") or "",
+        delay=span_of(event.get("delay_ms")),
+        at=datetime_of(event.get("deliver_at_ms")),
+        attributes=event.get("attributes"),
+        content_type=event.get("content_type"),
+        max_retries=event.get("max_retries"),
+    )
+
+
+def read_delivery(delivery: Delivery) -> dict[str, Any]:
+    """A delivery, all of it."""
+    return {
+        "event_id": delivery.event_id,
+        "data": base64.b64encode(delivery.data).decode(),
+        "content_type": delivery.content_type,
+        "attributes": delivery.attributes,
+        "topic": delivery.topic,
+        "group": delivery.group,
+        "lease_token": delivery.lease_token,
+        "fencing_token": delivery.fencing_token,
+        "attempt": delivery.attempt,
+        "deliver_at_ms": _moment(delivery.deliver_at),
+        "dispatched_at_ms": _moment(delivery.dispatched_at),
+        "lease_expires_at_ms": _moment(delivery.lease_expires_at),
+        "last_error": delivery.last_error,
+    }
+
+
+def read_started(started: Started) -> dict[str, Any]:
+    """The first frame."""
+    return {
+        "session_id": started.session_id,
+        "max_in_flight": started.max_in_flight,
+        "max_in_flight_bytes": started.max_in_flight_bytes,
+        "lease_ms": started.lease // _MILLISECOND,
+        "disconnect_grace_ms": started.disconnect_grace // _MILLISECOND,
+        "lost_lease_tokens": list(started.lost_lease_tokens),
+    }
+
+
+def read_frame(frame: Frame) -> tuple[str, dict[str, Any]]:
+    """A later frame: the event's name and its fields."""
+    match frame:
+        case Deliveries():
+            return "deliveries", {"deliveries": [read_delivery(each) for each in frame]}
+        case Heartbeat():
+            return "heartbeat", {"backlog": frame.backlog}
+        case Closing():
+            return "closing", {"reason": frame.reason, "reconnect_after_ms": frame.reconnect_after // _MILLISECOND}
+        case Started():
+            return "started", read_started(frame)
+
+
+def read_failures(failures: list[LeaseFailure]) -> dict[str, Any]:
+    """What a settle or an extension could not do."""
+    return {"failures": [{"lease_token": each.lease_token, "reason": each.reason} for each in failures]}
+
+
+def read_error(error: DueBusError) -> dict[str, Any]:
+    """An error, all of it."""
+    violations = [{"field": each.field, "description": each.description} for each in error.field_violations]
+    return {
+        "reason": error.reason,
+        "message": str(error),
+        "field_violations": violations,
+        "retry_after_ms": None if error.retry_after is None else error.retry_after // _MILLISECOND,
+        "metadata": error.metadata,
+        "stored_engines": list(error.stored_engines),
+        "stored_event_ids": list(error.stored_event_ids),
+    }
+
+
+def _moment(moment: datetime) -> int:
+    return (moment - _EPOCH) // _MILLISECOND

@@ -1,0 +1,137 @@
+"""The sessions of this replica in their groups: they join, take leases over, leave, and then owe Redis nothing."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Protocol
+
+from duebus_server.domain.errors import NotFound
+from duebus_server.domain.model import AdoptedLease, LeaseFailureReason, LeaseRef, SubscriberInfo
+from duebus_server.engine.redis.leasing import FAILURES, pairs
+from duebus_server.engine.redis.scripts import Script
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from duebus_server.engine.redis.news import News
+    from duebus_server.engine.redis.presence import Presence
+    from duebus_server.engine.redis.subscribers import LocalSession
+
+SHORTEN, RECLAIM, JOIN, LEAVE, ADOPT = map(Script, ("shorten", "reclaim", "join", "leave", "adopt"))
+
+LATE_S = 10.0
+"""A command that nobody waits for any more may come through for so long after Redis has answered another."""
+
+
+class Run(Protocol):
+    """Runs a script on a topic while the engine works."""
+
+    async def __call__(self, script: Script, topic: str, *arguments: Any) -> Any:
+        """What the script answers.
+
+        Raises:
+            DispatcherNotWorking: the engine is stopped, or Redis is away, or refuses.
+        """
+
+
+class Membership:
+    """Sessions in their groups.
+
+    Raises, in all methods:
+        DispatcherNotWorking: as ``run`` does.
+    """
+
+    def __init__(self, run: Run, presence: Presence, news: News) -> None:
+        self._run = run
+        self._presence = presence
+        self._news = news
+
+    def of(self, topic: str, group: str, session_id: str) -> LocalSession:
+        """A session that has joined.
+
+        Raises:
+            NotFound: it has not, or has left.
+        """
+        session = self._news.sessions.find(topic, group, session_id)
+        if session is None or session.has_left:
+            raise NotFound("session", session_id, topic=topic, group=group)
+        return session
+
+    async def join(self, topic: str, group: str, subscriber: SubscriberInfo) -> None:
+        """See ``Engine.join``."""
+        await self.rejoin(self._news.sessions.add(topic, group, subscriber.session_id, subscriber.consumer))
+
+    async def rejoin(self, session: LocalSession) -> None:
+        """Tell Redis of a session, for the first time or anew."""
+        # First the note by which others find its leases, should this replica die in between.
+        await self._presence.has_sessions_in([(session.topic, session.group)])
+        own = (session.name, session.session_id, session.consumer, session.round)
+        session.join_lost = True  # also should this be cancelled before the answer comes
+        self._news.heard(await self._run(JOIN, session.topic, session.group, *own))
+        session.join_lost = False
+
+    async def adopt(
+        self, session: LocalSession, leases: Sequence[LeaseRef], lease_us: int
+    ) -> list[AdoptedLease | LeaseFailureReason]:
+        """See ``Engine.adopt``."""
+        # Should the answer be lost, the session's end has to reach them.
+        session.held.update((lease.fencing_token, lease.event_id) for lease in leases)
+        topic, group = session.topic, session.group
+        own = (session.name, session.consumer, lease_us, *pairs(leases))
+        reply = await self._run(ADOPT, topic, group, *own)
+        if reply is None:
+            # Taken for dead by the others, or deleted by hand; this session is not, so it subscribes anew.
+            await self.rejoin(self.of(topic, group, session.session_id))
+            reply = await self._run(ADOPT, topic, group, *own)
+        if reply is None:
+            raise NotFound("session", session.session_id, topic=topic, group=group)
+        now, ended, results, due = reply
+        self._news.heard(now, ended)
+        self._news.due(topic, group, due)
+        self._news.expiries.expects(topic, group, int(now) + lease_us)
+        adopted: list[AdoptedLease | LeaseFailureReason] = []
+        for lease, result in zip(leases, results, strict=True):
+            if result < 0:
+                session.let_go([lease.fencing_token])
+                adopted.append(FAILURES[result])
+            else:
+                adopted.append(AdoptedLease(lease.fencing_token, result))
+        return adopted
+
+    async def reclaim(self, session: LocalSession) -> None:
+        """Take back what Redis gave the session in an answer that was lost."""
+        session.round += 1
+        own = (session.name, session.round, *pairs(session.leases()))
+        if await self._run(RECLAIM, session.topic, session.group, *own):
+            self._news.due_now(session.topic, session.group)
+        session.uncertain = False
+
+    async def pay(self, session: LocalSession) -> None:
+        """What a session that is over owes to Redis; should this fail, it is owed still."""
+        if session.uncertain:
+            await self.reclaim(session)
+        if session.owed_grace_us is not None:
+            await self._shorten(session, session.owed_grace_us)
+            session.owed_grace_us = None
+        if session.owes_leave:
+            await self._leave(session)
+
+    async def pay_all(self) -> None:
+        """What the sessions that have left owe still."""
+        for session in [session for session in self._news.sessions if session.has_left]:
+            await self.pay(session)
+
+    async def _leave(self, session: LocalSession) -> None:
+        await self._run(LEAVE, session.topic, session.group, session.name)
+        session.left_s = session.left_s or monotonic()
+        if session.join_lost and monotonic() - session.left_s < LATE_S:
+            return  # the next sweep says it again
+        session.owes_leave = False
+        self._news.sessions.leave(session)
+
+    async def _shorten(self, session: LocalSession, grace_us: int) -> None:
+        topic, group = session.topic, session.group
+        now, due = await self._run(SHORTEN, topic, group, session.name, grace_us, *pairs(session.leases()))
+        self._news.heard(now)
+        self._news.due(topic, group, due)
+        self._news.expiries.expects(topic, group, int(now) + grace_us)

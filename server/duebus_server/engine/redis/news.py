@@ -1,0 +1,55 @@
+"""What Redis's answers and the other replicas tell, passed on to those of this replica whom it concerns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from duebus_server.engine.redis.subscribers import Expiries, LocalSessions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from duebus_server.engine.base import Watcher
+    from duebus_server.engine.redis.runner import Runner
+
+
+class News:
+    """Takes in what is told and passes it on.
+
+    Attributes:
+        sessions: those of this replica.
+        expiries: when leases that it knows of run out.
+        watcher: who is told; None until there is one.
+    """
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self.sessions = LocalSessions(runner.replica)
+        self.expiries = Expiries()
+        self.watcher: Watcher | None = None
+
+    def heard(self, now: bytes, ended: Sequence[bytes] = ()) -> None:
+        """An answer has come.
+
+        Args:
+            now: what time it was.
+            ended: session, fencing tokens, ... of leases of this replica's sessions that have ended by it.
+        """
+        self._runner.observe(now)
+        for session, tokens in zip(ended[::2], ended[1::2], strict=True):
+            self.ended(session.decode(), [int(token) for token in tokens.split(b",")])
+
+    def due(self, topic: str, group: str, at: bytes | int) -> None:
+        """The group has something to lease at ``at``, in microseconds; -1 is never."""
+        if self.watcher is not None and int(at) >= 0:
+            self.watcher.due(topic, group, int(at))
+
+    def due_now(self, topic: str, group: str) -> None:
+        """The group may have something to lease."""
+        self.due(topic, group, self._runner.now_us())
+
+    def ended(self, session: str, fencing_tokens: Sequence[int]) -> None:
+        """Leases of a session have ended, which may be one of this replica."""
+        local = self.sessions.ended(session, fencing_tokens)
+        if local is not None and self.watcher is not None:
+            self.watcher.leases_ended(local.session_id, fencing_tokens)

@@ -1,0 +1,71 @@
+"""The list of cases, from cases.yaml."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from conformance.servers import ENGINES, ServerKind
+from conformance.stand_in import Answer
+from conformance.steps import Step, read_step
+from conformance.values import CaseLoader
+
+FILE = Path(__file__).with_name("cases.yaml")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A row of cases.yaml, which says what the fields mean."""
+
+    section: str
+    name: str
+    steps: tuple[Step, ...]
+    server: str = "shared"
+    engines: tuple[str, ...] = ENGINES
+    link: str = ""
+    stand_in: Answer | None = None
+    connect: bool = True
+
+    @property
+    def slug(self) -> str:
+        """The name as part of a test's id."""
+        return "-".join("".join(c if c.isalnum() else " " for c in self.name).split())
+
+
+@dataclass(frozen=True)
+class Suite:
+    """All of cases.yaml."""
+
+    servers: dict[str, ServerKind]
+    cases: tuple[Case, ...]
+
+
+def read_suite(file: Path = FILE) -> Suite:
+    """Reads it and checks its form.
+
+    Raises:
+        ValueError: it says something that nobody understands, or two cases have one name.
+    """
+    content = yaml.load(file.read_text(), CaseLoader)  # noqa: S506  # a safe loader with tags of its own
+    servers = {name: ServerKind(**row) for name, row in content["servers"].items()}
+    cases = tuple(_read_case(section, row) for section, rows in content["cases"].items() for row in rows)
+    names = [case.name for case in cases]
+    if len(set(names)) < len(names):
+        raise ValueError(f"cases of one name: {sorted({name for name in names if names.count(name) > 1})}")
+    unknown = {case.server for case in cases} - servers.keys()
+    if unknown:
+        raise ValueError(f"no such servers: {sorted(unknown)}")
+    return Suite(servers, cases)
+
+
+def _read_case(section: str, row: dict[str, Any]) -> Case:
+    try:
+        steps = tuple(read_step(each) for each in row["steps"])
+        fields = {**row, "steps": steps, "engines": tuple(row.get("engines", ENGINES))}
+        if "stand_in" in row:
+            fields["stand_in"] = Answer(**row["stand_in"])
+        return Case(section, **fields)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"case {row.get('name')!r}: {error}") from error

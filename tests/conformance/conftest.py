@@ -1,0 +1,81 @@
+"""The driver of each language, the servers of each engine, and what came of the cases."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from conformance.cases import read_suite
+from conformance.drivers import Drivers
+from conformance.languages import read_languages
+from conformance.parity import Results
+from conformance.servers import ENGINES, Servers
+from support.redis_server import RedisServer
+from support.server_process import assert_untroubled
+from support.tls import Certificates, make_certificates
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+LANGUAGES = read_languages()
+SUITE = read_suite()
+
+
+@pytest.fixture(scope="session")
+def results() -> Results:
+    """What comes of them."""
+    return Results(LANGUAGES, SUITE.cases)
+
+
+@pytest.fixture(scope="session")
+def drivers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drivers]:
+    """Closed at the end; a driver that does not end well is an error."""
+    made = Drivers(tmp_path_factory.mktemp("drivers"))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[Callable[[], str]]:
+    """Where Redis is; it starts when that is asked for the first time."""
+    started: list[RedisServer] = []
+    lock = threading.Lock()
+
+    def url() -> str:
+        if shutil.which("redis-server") is None and not os.environ.get("CI"):
+            pytest.skip("redis-server is missing: 'make redis' installs it")
+        with lock:
+            if not started:
+                started.append(RedisServer())
+            return started[0].url
+
+    yield url
+    for redis in started:
+        redis.close()
+
+
+@pytest.fixture(scope="session")
+def all_servers(tmp_path_factory: pytest.TempPathFactory, redis_url: Callable[[], str]) -> Iterator[dict[str, Servers]]:
+    """The servers by their default engine. That one logged an error that it did not foresee is an error."""
+    folder = tmp_path_factory.mktemp("servers")
+    made = {engine: Servers(engine, SUITE.servers, folder, redis_url) for engine in ENGINES}
+    yield made
+    for servers in made.values():
+        servers.close()
+    for log in folder.iterdir():
+        assert_untroubled(log.read_text())
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """For links with TLS."""
+    return make_certificates(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture(scope="session")
+def other_certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """Those of an authority that signed nothing that a link shows."""
+    return make_certificates(tmp_path_factory.mktemp("other-tls"))

@@ -1,0 +1,53 @@
+"""The clients that take the suite, from languages.toml."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BUILD_TIMEOUT_S = 600
+
+
+@dataclass(frozen=True)
+class Language:
+    """A row of the registry, which says what the fields mean."""
+
+    name: str
+    title: str
+    tools: tuple[str, ...]
+    build: tuple[str, ...]
+    driver: tuple[str, ...]
+
+    def require_tools(self) -> None:
+        """Skips the test when its toolchain is missing, and fails it in CI."""
+        missing = [tool for tool in self.tools if shutil.which(tool) is None]
+        if not missing:
+            return
+        reason = f"{self.title} is left out, missing: {', '.join(missing)}"
+        if os.environ.get("CI"):
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+
+    def build_driver(self) -> None:
+        """Makes sure that the driver is there."""
+        done = subprocess.run(
+            self.build, cwd=ROOT, capture_output=True, text=True, timeout=BUILD_TIMEOUT_S, check=False
+        )
+        if done.returncode:
+            pytest.fail(f"{' '.join(self.build)}:\n{done.stdout[-4000:]}{done.stderr[-4000:]}", pytrace=False)
+
+
+def read_languages() -> dict[str, Language]:
+    """All of them, in order."""
+    registry = tomllib.loads((ROOT / "tests/conformance/languages.toml").read_text())
+    return {
+        name: Language(name, row["title"], tuple(row["tools"]), tuple(row["build"]), tuple(row["driver"]))
+        for name, row in registry.items()
+    }

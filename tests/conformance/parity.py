@@ -1,0 +1,85 @@
+"""clients/FEATURE_PARITY.md: which client passes which case."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from conformance.languages import ROOT, Language
+from support.documents import table
+
+if TYPE_CHECKING:
+    from conformance.cases import Case
+
+FILE = ROOT / "clients/FEATURE_PARITY.md"
+
+UNDER_LOAD = "Under load"
+KILLED_UNDER_LOAD = "The server is killed for 5 s, and nothing is lost"
+LOAD_ENGINES = {"redis"}
+"""On the local engine the events go with the process."""
+
+HEAD = """\
+# What each client passes
+
+The cases of the [conformance suite](../tests/conformance/cases.yaml), each on every engine that it is about.
+`make parity` runs them and writes this page. The tests fail when it is not what they have seen.
+
+"""
+
+Cells = dict[tuple[str, str], str]
+"""What stands in the table, by language and case: "yes", "no", or nothing while it was not run."""
+
+
+class Results:
+    """What came of each case on each engine, by language."""
+
+    def __init__(self, languages: dict[str, Language], cases: tuple[Case, ...]) -> None:
+        self._languages = languages
+        self._sections: dict[str, list[str]] = {}
+        for case in cases:
+            self._sections.setdefault(case.section, []).append(case.name)
+        self._sections[UNDER_LOAD] = [KILLED_UNDER_LOAD]
+        self._engines = {case.name: set(case.engines) for case in cases} | {KILLED_UNDER_LOAD: LOAD_ENGINES}
+        self._passed: dict[tuple[str, str], dict[str, bool]] = {}
+
+    def note(self, language: str, case: str, engine: str, *, passed: bool) -> None:
+        """A case has been run."""
+        self._passed.setdefault((language, case), {})[engine] = passed
+
+    def cells(self) -> Cells:
+        """Those of the cases that were run on all their engines."""
+        return {
+            key: "yes" if all(passed.values()) else "no"
+            for key, passed in self._passed.items()
+            if passed.keys() == self._engines[key[1]]
+        }
+
+    def write(self) -> None:
+        """Writes the page. What was not run stays as it is."""
+        FILE.write_text(self.page(self.read() | self.cells()))
+
+    def page(self, cells: Cells) -> str:
+        """The page with these cells, and no others."""
+        lines = [_row("case", [each.title for each in self._languages.values()])]
+        lines.append("|---" * (len(self._languages) + 1) + "|")
+        for section, cases in self._sections.items():
+            lines.append(_row(f"**{section}**", ["" for _ in self._languages]))
+            lines += [_row(case, [cells.get((name, case), "") for name in self._languages]) for case in cases]
+        return HEAD + "\n".join(lines) + "\n"
+
+    def read(self) -> Cells:
+        """The cells of the page as it stands."""
+        if not FILE.exists():
+            return {}
+        text = FILE.read_text()
+        titles = [cell.strip() for cell in text[text.index("| case") :].splitlines()[0].strip("|").split("|")][1:]
+        names = {each.title: name for name, each in self._languages.items()}
+        return {
+            (names[title], case): cell
+            for case, *cells in table(text)
+            for title, cell in zip(titles, cells, strict=True)
+            if title in names and cell
+        }
+
+
+def _row(head: str, cells: list[str]) -> str:
+    return f"| {' | '.join([head, *cells])} |"

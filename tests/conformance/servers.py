@@ -1,0 +1,119 @@
+"""The servers that the cases run against: some shared by many cases, some of a case's own."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from duebus.v1 import admin_pb2_grpc
+from support.builders import unique_name
+from support.server_process import ServerProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+ENGINES = ("local", "redis")
+
+
+def other_than(engine: str) -> str:
+    """The other engine."""
+    return ENGINES[1 - ENGINES.index(engine)]
+
+
+@dataclass(frozen=True)
+class ServerKind:
+    """A row of the table of servers in cases.yaml, which says what the fields mean."""
+
+    own: bool = False
+    both_engines: bool = False
+    replica: bool = False
+    flags: dict[str, str] = field(default_factory=dict)
+
+
+class Server:
+    """A server that may be killed and started again, on the same port and with the same Redis.
+
+    Attributes:
+        address: HOST:PORT.
+        admin: stubs of its admin service, for looking at what it holds.
+        replica: another server of the same bus; None where the case wants none.
+    """
+
+    replica: Server | None = None
+
+    def __init__(self, log: Path, engines: tuple[str, ...], flags: list[str]) -> None:
+        self._log = log
+        self._flags = [*(f"--engine={engine}" for engine in engines), *flags]
+        self.process = ServerProcess(log, *self._flags)
+        self.address = self.process.address
+        self._channel = grpc.insecure_channel(self.address, options=[("grpc.use_local_subchannel_pool", 1)])
+        self.admin: Any = admin_pb2_grpc.EventBusAdminStub(self._channel)  # type: ignore[no-untyped-call]  # generated
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash would."""
+        self.process.kill()
+
+    def start(self) -> None:
+        """Again, after it has ended."""
+        self.process.close()
+        self.process = ServerProcess(self._log, *self._flags, listen=self.address)
+
+    def close(self) -> None:
+        """Makes sure that it is gone, and its replica too."""
+        self._channel.close()
+        self.process.close()
+        if self.replica is not None:
+            self.replica.close()
+
+
+class Servers:
+    """All servers of a run whose default engine is the given one. Thread-safe.
+
+    Args:
+        redis_url: starts Redis when it is asked for the first time.
+    """
+
+    def __init__(self, engine: str, kinds: dict[str, ServerKind], folder: Path, redis_url: Callable[[], str]) -> None:
+        self.engine = engine
+        self._kinds = kinds
+        self._folder = folder
+        self._redis_url = redis_url
+        self._lock = threading.Lock()
+        self._shared: dict[str, Server] = {}
+        self._numbers = itertools.count(1)
+
+    def get(self, kind: str) -> Server:
+        """A server of that kind; one that is the caller's own has to be closed by the caller."""
+        if self._kinds[kind].own:
+            return self._start(kind)
+        with self._lock:
+            if kind not in self._shared:
+                self._shared[kind] = self._start(kind)
+            return self._shared[kind]
+
+    def is_own(self, kind: str) -> bool:
+        """Whether each case gets one of its own."""
+        return self._kinds[kind].own
+
+    def close(self) -> None:
+        """Ends the shared ones."""
+        for server in self._shared.values():
+            server.close()
+
+    def _start(self, kind: str) -> Server:
+        row = self._kinds[kind]
+        engines = (self.engine, other_than(self.engine)) if row.both_engines else (self.engine,)
+        flags = [f"--{name}={value}" for name, value in row.flags.items()]
+        if "redis" in engines:
+            flags += [f"--redis-url={self._redis_url()}", f"--namespace={unique_name('conformance')}"]
+        server = Server(self._log(kind), engines, flags)
+        if row.replica:
+            server.replica = Server(self._log(kind), engines, flags)
+        return server
+
+    def _log(self, kind: str) -> Path:
+        return self._folder / f"server-{self.engine}-{next(self._numbers)}-{kind}.log"

@@ -1,0 +1,320 @@
+"""Carries out the steps of one case."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import time
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from conformance.driver import PATIENCE_S, CallFailed, Driver
+from conformance.servers import other_than
+from conformance.steps import COMMANDS, EVENTS, WORKER_EVENTS, Step
+from conformance.values import Mismatch, fill_in, match
+from duebus.v1 import admin_pb2
+from google.protobuf import json_format
+from support.builders import unique_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Future
+
+    from conformance.link import Link
+    from conformance.servers import Server
+
+Fields = dict[str, Any]
+
+DEFAULTS = {"client": "main", "subscription": "s", "worker": "w"}
+NOT_TO_BE_LEFT = ("handling", "cancelled", "delivery", "closing")
+"""Events that a case has to expect: what comes unexpected is delivered twice, cancelled for nothing, or closed."""
+
+_stories = itertools.count(1)
+
+
+class StepFailed(AssertionError):
+    """Which step of the case failed, and how."""
+
+
+class Story:
+    """One case, with names, clients, workers and subscriptions of its own.
+
+    Args:
+        link: between the clients and the server; None: there is nothing between them.
+        target: what the clients connect to.
+        names: what the case finds given, besides the topic and the engines.
+    """
+
+    def __init__(
+        self, driver: Driver, server: Server, engine: str, *, link: Link | None, target: str, names: Fields
+    ) -> None:
+        self._driver = driver
+        self._server = server
+        self._link = link
+        self._number = next(_stories)
+        self._topic = unique_name("case")
+        self._names: Fields = {
+            "topic": self._topic,
+            "engine": engine,
+            "other_engine": other_than(engine),
+            "target": target,
+            "server": server.address,
+            **names,
+        }
+        self._answers: dict[str, Future[Fields]] = {}
+        self._open: dict[str, set[str]] = {"client": set(), "subscription": set(), "worker": set()}
+        self._others: dict[str, Callable[[Any], None]] = {
+            "handlings": self._expect_handlings,
+            "topic": self._await_topic,
+            "group": self._await_group,
+            "event": self._await_event,
+            "gone": self._await_gone,
+            "server": self._server_step,
+            "link": self._link_step,
+            "pass_ms": self._pass,
+            "none": self._expect_none,
+            "set": self._set,
+        }
+
+    def run(self, steps: tuple[Step, ...], *, connect: bool) -> None:
+        """Carries them out, and ends what they leave open.
+
+        Raises:
+            StepFailed: a step did not go as expected, or something happened that no step expects.
+        """
+        if connect:
+            self._command(Step("connect", {"target": "$target"}))
+        for place, step in enumerate(steps, 1):
+            try:
+                self._take(step)
+            except Exception as error:
+                raise StepFailed(f"step {place}, {step}\n{type(error).__name__}: {error}") from error
+        self._end()
+
+    def _take(self, step: Step) -> None:
+        if step.verb in COMMANDS:
+            self._command(step)
+        elif step.verb in EVENTS:
+            self._expect_event(step.verb, step.argument)
+        elif step.verb == "answer":
+            self._conclude(self._answers.pop(step.argument), step)
+        else:
+            self._others[step.verb](step.argument)
+
+    # --- commands -----------------------------------------------------------------------------------------------------
+
+    def _command(self, step: Step) -> None:
+        fields = self._fields(step)
+        answer = self._driver.send(step.verb, **fields)
+        if step.later is not None:
+            self._answers[step.later] = answer
+            return
+        self._conclude(answer, step)
+        if step.fails is None:
+            self._note_open(step.verb, fields)
+        if step.verb == "worker.start" and step.argument.get("ready", True):
+            self._driver.next_event("ready", fields["worker"])
+
+    def _fields(self, step: Step) -> Fields:
+        fields: Fields = fill_in(step.argument, self._names)
+        fields = {key: value for key, value in fields.items() if key != "ready"}
+        for name in COMMANDS[step.verb]:
+            if name == "topic":
+                fields.setdefault("topic", self._topic)
+            else:
+                fields[name] = self._unique(fields.get(name, DEFAULTS[name]))
+        if step.verb == "admin":
+            fields["request"] = _admin_request(fields["method"], fields["request"])
+        return fields
+
+    def _unique(self, name: str) -> str:
+        return f"{name}.{self._number}"
+
+    def _note_open(self, verb: str, fields: Fields) -> None:
+        """What the end of the case has to end."""
+        kinds = {"connect": "client", "subscribe": "subscription", "worker.start": "worker"}
+        ends = {"close": "client", "unsubscribe": "subscription", "worker.stop": "worker"}
+        if verb in kinds:
+            self._open[kinds[verb]].add(fields[kinds[verb]])
+        if verb in ends:
+            self._open[ends[verb]].discard(fields[ends[verb]])
+
+    def _conclude(self, answer: Future[Fields], step: Step) -> None:
+        try:
+            result = answer.result(PATIENCE_S)
+        except TimeoutError:
+            raise TimeoutError(f"no answer within {PATIENCE_S:g} s") from None
+        except CallFailed as failure:
+            if step.fails is None:
+                raise
+            match(step.fails, failure.error, self._names, "error")
+            return
+        if step.fails is not None:
+            raise Mismatch("answer", f"the error {step.fails}", result)
+        if step.verb == "admin":
+            result = _admin_response(step.argument["method"], result["response"])
+        if step.gives is not None:
+            match(step.gives, result, self._names, "result")
+
+    # --- events -------------------------------------------------------------------------------------------------------
+
+    def _expect_event(self, kind: str, expected: Fields) -> None:
+        event = self._driver.next_event(kind, self._of(kind, expected))
+        match(_without_names(expected), event, self._names, kind)
+
+    def _expect_handlings(self, expected: Fields) -> None:
+        """So many calls of the handler, of these events in any order."""
+        name = self._of("handling", expected)
+        came = [self._driver.next_event("handling", name)["event_id"] for _ in expected["event_ids"]]
+        match(sorted(expected["event_ids"]), sorted(came), self._names, "handlings")
+
+    def _expect_none(self, expected: Fields) -> None:
+        """Nothing of the kind has come that was not expected; it is for an earlier step to show that it would have."""
+        kind = expected["kind"]
+        try:
+            event = self._driver.next_event(kind, self._of(kind, expected), patience_s=0)
+        except TimeoutError:
+            return
+        raise Mismatch(kind, "none", event)
+
+    def _of(self, kind: str, expected: Fields) -> str:
+        whose = "worker" if kind in WORKER_EVENTS else "subscription"
+        return self._unique(expected.get(whose, DEFAULTS[whose]))
+
+    # --- what the server holds ----------------------------------------------------------------------------------------
+
+    def _await_topic(self, expected: Fields) -> None:
+        """The topic comes to be as described."""
+        _until_it_holds(
+            lambda: match(expected, self._look("GetTopic", topic=self._topic)["topic"], self._names, "topic")
+        )
+
+    def _await_group(self, expected: Fields) -> None:
+        """The group comes to be as described."""
+        wanted = expected.get("group", "default")
+
+        def look() -> None:
+            topic = self._look("GetTopic", topic=self._topic)["topic"]
+            found: Fields = next((each for each in topic["groups"] if each["group"] == wanted), {})
+            match(expected, found, self._names, "group")
+
+        _until_it_holds(look)
+
+    def _await_event(self, expected: Fields) -> None:
+        """An event comes to be as described in a group."""
+        group, event_id = expected.get("group", "default"), fill_in(expected["id"], self._names)
+        described = {key: each for key, each in expected.items() if key not in ("id", "group")}
+
+        def look() -> None:
+            event = self._look("GetEvent", topic=self._topic, event_id=event_id)["event"]
+            found: Fields = next((each for each in event["groups"] if each["group"] == group), {})
+            found["state"] = found.get("state", "").removeprefix("EVENT_STATE_").lower()
+            match(described, found, self._names, "event")
+
+        _until_it_holds(look)
+
+    def _await_gone(self, event_ids: list[str]) -> None:
+        """No group has these events any more."""
+
+        def look(event_id: str) -> None:
+            try:
+                event = self._look("GetEvent", topic=self._topic, event_id=event_id)
+            except grpc.RpcError as error:
+                if error.code() is grpc.StatusCode.NOT_FOUND:
+                    return
+                raise
+            raise Mismatch("event", "gone", event)
+
+        for each in event_ids:
+            event_id = fill_in(each, self._names)
+            _until_it_holds(lambda event_id=event_id: look(event_id))  # type: ignore[misc]
+
+    def _look(self, method: str, **fields: Any) -> Fields:
+        request = getattr(admin_pb2, f"{method}Request")(**fields)
+        return _as_fields(getattr(self._server.admin, method)(request, timeout=PATIENCE_S, wait_for_ready=True))
+
+    # --- the surroundings ---------------------------------------------------------------------------------------------
+
+    def _server_step(self, what: str) -> None:
+        match what:
+            case "kill":
+                self._server.kill()
+            case "fail over":
+                assert self._link is not None, "the case has no link"
+                assert self._server.replica is not None, "the server has no replica"
+                self._link.aim(self._server.replica.address)
+                self._server.kill()
+                self._server = self._server.replica
+            case "start":
+                self._server.start()
+            case "ends":
+                status = self._server.process.wait()
+                if status:
+                    raise Mismatch("the server's exit status", 0, status)
+            case _:
+                raise ValueError(f"servers can't {what}")
+
+    def _link_step(self, what: str) -> None:
+        assert self._link is not None, "the case has no link"
+        {
+            "cut": self._link.cut,
+            "stall": self._link.stall,
+            "stall answers": self._link.stall_answers,
+            "flow": self._link.flow,
+        }[what]()
+
+    def _pass(self, milliseconds: int) -> None:
+        """Time passes: it is what the case is about."""
+        time.sleep(milliseconds / 1000)
+
+    def _set(self, values: Fields) -> None:
+        self._names.update(fill_in(values, self._names))
+
+    # --- the end ------------------------------------------------------------------------------------------------------
+
+    def _end(self) -> None:
+        used = self._open["worker"] | self._open["subscription"]
+        for worker in self._open["worker"]:
+            self._driver.call("worker.stop", worker=worker)
+        for subscription in self._open["subscription"]:
+            self._driver.call("unsubscribe", subscription=subscription)
+        for client in self._open["client"]:
+            self._driver.call("close", client=client)
+        left = [event for name in used for event in self._driver.events_of(name)]
+        surprising = [event for event in left if event.get("event", "handling") in NOT_TO_BE_LEFT]
+        if surprising:
+            raise StepFailed(f"the case has ended, and these were not expected: {surprising}")
+
+
+def _without_names(expected: Fields) -> Fields:
+    return {key: value for key, value in expected.items() if key not in ("worker", "subscription")}
+
+
+def _until_it_holds(look: Callable[[], None]) -> None:
+    """What another process does is nothing that can be waited on: it is looked at again and again."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            look()
+        except (Mismatch, grpc.RpcError):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.005)
+        else:
+            return
+
+
+def _admin_request(method: str, fields: Fields) -> bytes:
+    message = json_format.ParseDict(fields, getattr(admin_pb2, f"{method}Request")())
+    serialized: bytes = message.SerializeToString()
+    return serialized
+
+
+def _admin_response(method: str, response: str) -> Fields:
+    return _as_fields(getattr(admin_pb2, f"{method}Response").FromString(base64.b64decode(response)))
+
+
+def _as_fields(message: Any) -> Fields:
+    return json_format.MessageToDict(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )

@@ -1,0 +1,61 @@
+"""Every client passes every case, on every engine that the case is about."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from conformance.cases import read_suite
+from conformance.languages import BUILD_TIMEOUT_S, read_languages
+from conformance.runs import Run, Runs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from conformance.drivers import Drivers
+    from conformance.parity import Results
+    from conformance.servers import Servers
+    from support.tls import Certificates
+
+LANGUAGES = read_languages()
+
+# The first test of a language builds its driver. The steps have deadlines of their own.
+pytestmark = pytest.mark.timeout(BUILD_TIMEOUT_S + 120)
+
+ALL = [
+    pytest.param(language, Run(engine, case), id=f"{language}-{engine}-{case.slug}")
+    for language in LANGUAGES
+    for case in read_suite().cases
+    for engine in case.engines
+]
+
+
+@pytest.fixture(scope="module")
+def runs(
+    drivers: Drivers, all_servers: dict[str, Servers], certificates: Certificates, other_certificates: Certificates
+) -> Iterator[Runs]:
+    """All of them."""
+    names = {"ca": certificates.ca.read_text(), "other_ca": other_certificates.ca.read_text()}
+    made = Runs(drivers, all_servers, certificates, names)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize(("language", "run"), ALL)
+def test_case(language: str, run: Run, runs: Runs, results: Results, request: pytest.FixtureRequest) -> None:
+    spoken = LANGUAGES[language]
+    if not runs.begun(spoken, run):
+        runs.begin(spoken, selected(request.session, language))
+    try:
+        runs.outcome(spoken, run)
+    except Exception:
+        results.note(language, run.case.name, run.engine, passed=False)
+        raise
+    results.note(language, run.case.name, run.engine, passed=True)
+
+
+def selected(session: pytest.Session, language: str) -> list[Run]:
+    """The runs of a language that this session is about, in order."""
+    tests = [item for item in session.items if isinstance(item, pytest.Function) and item.originalname == "test_case"]
+    parameters: list[dict[str, Any]] = [dict(test.callspec.params) for test in tests]
+    return [each["run"] for each in parameters if each["language"] == language]

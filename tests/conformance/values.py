@@ -1,0 +1,215 @@
+"""The values of a case: what its tags stand for, its names, and whether an answer is as expected.
+
+A text that is `$name` is what the case has given that name to; in an expectation a name that stands for nothing yet is
+given to what came. A mapping expects the fields that it names, a list each of its elements.
+"""
+
+from __future__ import annotations
+
+import base64
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Names = dict[str, Any]
+
+
+class Mismatch(AssertionError):
+    """What came is not what was expected."""
+
+    def __init__(self, where: str, expected: object, actual: object) -> None:
+        super().__init__(f"{where}: expected {_short(expected)}, got {_short(actual)}")
+
+
+@dataclass(frozen=True)
+class Now:
+    """`!now MS`: the moment so many milliseconds from now."""
+
+    plus_ms: int
+
+
+@dataclass(frozen=True)
+class Check:
+    """A tag that stands for more than one value."""
+
+    text: str
+    holds: Callable[[Any, Names], bool]
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def fill_in(value: Any, names: Names) -> Any:
+    """An argument with its names replaced.
+
+    Raises:
+        KeyError: a name stands for nothing.
+    """
+    match value:
+        case dict():
+            return {key: _as_bytes(each) if key == "data" else fill_in(each, names) for key, each in value.items()}
+        case list():
+            return [fill_in(each, names) for each in value]
+        case Now():
+            return time.time_ns() // 1_000_000 + value.plus_ms
+        case str() if value.startswith("$"):
+            return names[value[1:]]
+    return value
+
+
+def match(expected: Any, actual: Any, names: Names, where: str) -> None:
+    """Compares, and gives names to what they stand for from now on.
+
+    Raises:
+        Mismatch: it is not as expected.
+    """
+    if isinstance(expected, dict) and isinstance(actual, dict):
+        for key, each in expected.items():
+            _match_field(key, each, actual.get(key), names, f"{where}.{key}")
+    elif isinstance(expected, list) and isinstance(actual, list) and len(expected) == len(actual):
+        for place, (each, came) in enumerate(zip(expected, actual, strict=True)):
+            match(each, came, names, f"{where}[{place}]")
+    elif isinstance(expected, str) and expected.startswith("$") and expected[1:] not in names:
+        names[expected[1:]] = actual
+    elif not _equals(expected, actual, names):
+        raise Mismatch(where, fill_in(expected, names), actual)
+
+
+def _match_field(key: str, expected: Any, actual: Any, names: Names, where: str) -> None:
+    if key == "data":
+        expected, actual = _as_bytes(expected), base64.b64decode(actual or "", validate=True)
+    match(expected, actual, names, where)
+
+
+def _equals(expected: Any, actual: Any, names: Names) -> bool:
+    if isinstance(expected, Check):
+        return expected.holds(actual, names)
+    expected = fill_in(expected, names)
+    if isinstance(expected, int) and isinstance(actual, str):  # protobuf's JSON has 64 bits as text
+        return str(expected) == actual
+    return bool(expected == actual)
+
+
+def _as_bytes(value: Any) -> Any:
+    return value.encode() if isinstance(value, str) else value
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 500 else f"{text[:500]}... ({len(text)} characters)"
+
+
+# --- tags -------------------------------------------------------------------------------------------------------------
+
+
+class CaseLoader(yaml.SafeLoader):
+    """YAML with the tags below."""
+
+
+def _tag(name: str) -> Callable[[Callable[[Any], Any]], Callable[[Any], Any]]:
+    def put_on(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def construct(loader: CaseLoader, node: yaml.Node) -> Any:
+            return make(_plain(loader, node))
+
+        CaseLoader.add_constructor(f"!{name}", construct)
+        return make
+
+    return put_on
+
+
+def _plain(loader: CaseLoader, node: yaml.Node) -> Any:
+    if isinstance(node, yaml.SequenceNode):
+        return loader.construct_sequence(node, deep=True)
+    if isinstance(node, yaml.MappingNode):
+        return loader.construct_mapping(node, deep=True)
+    resolved = loader.resolve(yaml.ScalarNode, node.value, (True, False))  # type: ignore[no-untyped-call]
+    return loader.construct_object(yaml.ScalarNode(resolved, node.value))
+
+
+@_tag("now")
+def _now(plus_ms: int) -> Now:
+    return Now(plus_ms)
+
+
+@_tag("hex")
+def _hex(digits: object) -> bytes:
+    """Bytes in hexadecimal."""
+    return bytes.fromhex(str(digits))
+
+
+@_tag("size")
+def _size(count: int) -> bytes:
+    """So many bytes of every value."""
+    return (bytes(range(256)) * (count // 256 + 1))[:count]
+
+
+@_tag("repeat")
+def _repeat(arguments: list[Any]) -> str:
+    """`!repeat [TEXT, COUNT]`."""
+    text, count = arguments
+    return str(text) * int(count)
+
+
+@_tag("events")
+def _events(count: int) -> list[dict[str, str]]:
+    """So many events."""
+    return [{"id": event_id, "data": f"payload of {event_id}"} for event_id in _event_ids(count)]
+
+
+@_tag("event_ids")
+def _event_ids(count: int) -> list[str]:
+    """Their ids."""
+    return [f"e-{number}" for number in range(count)]
+
+
+@_tag("any")
+def _any(_: object) -> Check:
+    """Something, whatever it is."""
+    return Check("anything", lambda actual, _: actual not in (None, "", [], {}))
+
+
+@_tag("contains")
+def _contains(part: Any) -> Check:
+    return Check(f"something with {part!r}", lambda actual, _: part in actual)
+
+
+@_tag("length")
+def _length(count: int) -> Check:
+    return Check(f"{count} of them", lambda actual, _: len(actual) == count)
+
+
+@_tag("one_of")
+def _one_of(values: list[Any]) -> Check:
+    return Check(f"one of {values}", lambda actual, names: actual in fill_in(values, names))
+
+
+@_tag("in_any_order")
+def _in_any_order(values: list[Any]) -> Check:
+    return Check(f"{values} in any order", lambda actual, names: sorted(actual) == sorted(fill_in(values, names)))
+
+
+@_tag("between")
+def _between(bounds: list[int]) -> Check:
+    low, high = bounds
+    return Check(f"from {low} to {high}", lambda actual, _: isinstance(actual, int) and low <= actual <= high)
+
+
+@_tag("more_than")
+def _more_than(name: Any) -> Check:
+    return Check(f"more than {name}", lambda actual, names: isinstance(actual, int) and actual > fill_in(name, names))
+
+
+@_tag("since")
+def _since(arguments: list[Any]) -> Check:
+    """`!since [$moment, LEAST, MOST]`: so many milliseconds after a moment."""
+    moment, least, most = arguments
+
+    def holds(actual: Any, names: Names) -> bool:
+        return isinstance(actual, int) and least <= actual - fill_in(moment, names) <= most
+
+    return Check(f"{least} to {most} ms after {moment}", holds)

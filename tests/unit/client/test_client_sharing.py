@@ -1,0 +1,212 @@
+"""Single dispatches that wait for one another share a call, and nobody answers for another's event."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import grpc
+import pytest
+from duebus import Dispatched, errors
+from duebus.aio import Client
+from duebus.v1 import event_bus_pb2
+from google.protobuf.message import Message
+from unit.client.fake_bus import LOST, Failure, FakeBus
+
+INVALID = grpc.StatusCode.INVALID_ARGUMENT
+EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
+PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
+
+
+class HeldCall:
+    """The bus holds the first dispatch until the test lets it go."""
+
+    def __init__(self, bus: FakeBus) -> None:
+        self._came = threading.Event()
+        self._go = threading.Event()
+        bus.answer("Dispatch", self._answer)
+
+    def _answer(self, request: Any, _context: grpc.ServicerContext) -> Message:
+        self._came.set()
+        self._go.wait(10)
+        return event_bus_pb2.DispatchResponse(event_ids=[event.id for event in request.events])
+
+    async def came(self) -> None:
+        assert await asyncio.to_thread(self._came.wait, 10)
+
+    def go(self) -> None:
+        self._go.set()
+
+
+@pytest.fixture
+async def client(bus: FakeBus) -> AsyncIterator[Client]:
+    async with Client(bus.target, timeout=10) as client:
+        yield client
+
+
+@pytest.fixture
+def held(bus: FakeBus) -> Iterator[HeldCall]:
+    held = HeldCall(bus)
+    yield held
+    held.go()
+
+
+async def waiting(client: Client, *event_ids: str, **arguments: Any) -> list[asyncio.Task[Dispatched]]:
+    """Dispatches that have come to wait behind the first."""
+    tasks = [asyncio.create_task(client.dispatch("orders", each, id=each, **arguments)) for each in event_ids]
+    await asyncio.sleep(0)
+    return tasks
+
+
+async def behind_a_call(client: Client, held: HeldCall, *event_ids: str) -> list[asyncio.Task[Dispatched]]:
+    """The first is under way; the others wait."""
+    first = await waiting(client, event_ids[0])
+    await held.came()
+    return first + await waiting(client, *event_ids[1:])
+
+
+def sent(bus: FakeBus) -> list[list[str]]:
+    return [[event.id for event in request.events] for request in bus.requests["Dispatch"]]
+
+
+async def test_what_waits_during_a_call_goes_into_the_next(bus: FakeBus, client: Client, held: HeldCall) -> None:
+    tasks = await behind_a_call(client, held, "a", "b", "c", "d")
+    held.go()
+
+    assert await asyncio.gather(*tasks) == [Dispatched(each, False) for each in "abcd"]
+    assert sent(bus) == [["a"], ["b", "c", "d"]]
+
+
+async def test_each_hears_whether_its_own_event_is_a_duplicate(bus: FakeBus, client: Client, held: HeldCall) -> None:
+    bus.answer("Dispatch", event_bus_pb2.DispatchResponse(event_ids=["b", "c"], duplicate_event_ids=["c"]))
+    tasks = await behind_a_call(client, held, "a", "b", "c")
+    held.go()
+
+    assert await asyncio.gather(*tasks[1:]) == [Dispatched("b", False), Dispatched("c", True)]
+
+
+async def test_other_topics_engines_and_wishes_do_not_share(bus: FakeBus, client: Client, held: HeldCall) -> None:
+    first = await waiting(client, "a")
+    await held.came()
+    others = [
+        client.dispatch("invoices", "b", id="b"),
+        client.dispatch("orders", "c", id="c", engines=["redis"]),
+        client.dispatch("orders", "d", id="d", require_subscriber=True),
+        client.dispatch("orders", "e", id="e", request_id="mine"),
+        client.dispatch("orders", "f", id="f", engines=["local", "redis"]),
+    ]
+    await asyncio.gather(*others)
+    held.go()
+    await asyncio.gather(*first)
+
+    assert sorted(map(tuple, sent(bus))) == [("a",), ("b",), ("c",), ("d",), ("e",), ("f",)]
+
+
+async def test_a_bad_event_fails_alone(bus: FakeBus, client: Client, held: HeldCall) -> None:
+    refused = Failure(INVALID, reason="INVALID_ARGUMENT", fields={"events[1].id": "is malformed"})
+    alone = Failure(INVALID, reason="INVALID_ARGUMENT", fields={"events[0].id": "is malformed"})
+
+    def refuse_c(request: Any, context: grpc.ServicerContext) -> Message:
+        ids = [event.id for event in request.events]
+        if "c" in ids:
+            (refused if len(ids) > 1 else alone).abort(context)
+        return event_bus_pb2.DispatchResponse(event_ids=ids)
+
+    bus.answer("Dispatch", *[refuse_c] * 4)
+    tasks = await behind_a_call(client, held, "a", "b", "c", "d")
+    held.go()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert [type(each) for each in results] == [Dispatched, Dispatched, errors.InvalidArgument, Dispatched]
+    error = results[2]
+    assert isinstance(error, errors.InvalidArgument)
+    assert [violation.field for violation in error.field_violations] == ["events[0].id"]
+    assert sorted(map(tuple, sent(bus)[2:])) == [("b",), ("c",), ("d",)]
+
+
+async def test_a_topic_that_has_room_for_some_takes_some(bus: FakeBus, client: Client, held: HeldCall) -> None:
+    full = Failure(EXHAUSTED, reason="MAX_QUEUED_EVENTS_REACHED", retry_after=1)
+    bus.answer("Dispatch", full, event_bus_pb2.DispatchResponse(event_ids=["x"]), full)
+    tasks = await behind_a_call(client, held, "a", "b", "c")
+    held.go()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert sorted(type(each).__name__ for each in results[1:]) == ["Dispatched", "MaxQueuedEventsReached"]
+
+
+async def test_an_error_that_is_nobodys_fault_reaches_all(bus: FakeBus, client: Client, held: HeldCall) -> None:
+    bus.answer("Dispatch", Failure(PRECONDITION, reason="NO_DISPATCHER_SPECIFIED"))
+    tasks = await behind_a_call(client, held, "a", "b", "c")
+    held.go()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert [type(each) for each in results[1:]] == [errors.NoDispatcherSpecified] * 2
+    assert sent(bus) == [["a"], ["b", "c"]]
+
+
+async def test_a_shared_call_whose_answer_is_lost_is_repeated_as_it_was(
+    bus: FakeBus, client: Client, held: HeldCall
+) -> None:
+    bus.answer("Dispatch", LOST)
+    tasks = await behind_a_call(client, held, "a", "b", "c")
+    held.go()
+    await asyncio.gather(*tasks)
+
+    _, first, second = bus.requests["Dispatch"]
+    assert first.request_id
+    assert first == second
+
+
+async def test_who_gives_up_waiting_sends_nothing(bus: FakeBus, client: Client, held: HeldCall) -> None:
+    tasks = await behind_a_call(client, held, "a", "b", "c")
+    tasks[1].cancel()
+    await asyncio.wait([tasks[1]])
+    held.go()
+    await asyncio.gather(tasks[0], tasks[2])
+
+    assert sent(bus) == [["a"], ["c"]]
+
+
+async def test_who_is_cancelled_during_the_first_call_does_not_hold_up_the_others(
+    bus: FakeBus, client: Client, held: HeldCall
+) -> None:
+    tasks = await behind_a_call(client, held, "a", "b")
+    tasks[0].cancel()
+
+    assert await tasks[1] == Dispatched("b", False)
+
+
+async def test_each_waits_as_long_as_it_said(bus: FakeBus, client: Client, held: HeldCall) -> None:
+    tasks = await behind_a_call(client, held, "a", "b")
+    (hasty,) = await waiting(client, "c", timeout=0.05)
+
+    with pytest.raises(errors.DeadlineExceeded):
+        await hasty
+    held.go()
+    assert await asyncio.gather(*tasks) == [Dispatched("a", False), Dispatched("b", False)]
+
+
+async def test_while_the_server_is_away_all_are_told_so(bus: FakeBus) -> None:
+    bus.stop()
+    async with Client(bus.target, timeout=0.5) as client:
+        results = await asyncio.gather(*[client.dispatch("orders", "x") for _ in range(5)], return_exceptions=True)
+
+    assert [type(each) for each in results] == [errors.Unavailable] * 5
+
+
+async def test_a_client_that_is_closed_leaves_nobody_waiting(bus: FakeBus, client: Client, held: HeldCall) -> None:
+    tasks = await behind_a_call(client, held, "a", "b", "c")
+    await client.close()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert [type(each) for each in results] == [errors.ClientClosed] * 3
+
+
+async def test_large_events_go_in_several_calls(bus: FakeBus, client: Client, held: HeldCall) -> None:
+    tasks = await behind_a_call(client, held, "a")
+    large = [asyncio.create_task(client.dispatch("orders", b"x" * (1 << 20), id=str(each))) for each in range(4)]
+    await asyncio.sleep(0)
+    held.go()
+    await asyncio.gather(*tasks, *large)
+
+    assert sent(bus) == [["a"], ["0", "1"], ["2", "3"]]
