@@ -33,7 +33,9 @@ def test_a_lock_has_the_versions_that_the_tests_run_with(lock: Path) -> None:
 
 def test_the_lock_of_the_image_has_all_that_is_needed_and_nothing_else() -> None:
     # given: what the project asks for
-    ahead = [Requirement(each) for each in PROJECT["project"]["dependencies"]]
+    extras = re.findall(r"^LOCKED_EXTRAS = --extra (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    optional = [each for extra in extras for each in PROJECT["project"]["optional-dependencies"][extra]]
+    ahead = [Requirement(each) for each in [*PROJECT["project"]["dependencies"], *optional]]
     needed: set[tuple[str, str]] = set()
 
     # when: what that asks for is followed, in what is installed here
