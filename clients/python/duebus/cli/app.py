@@ -14,6 +14,7 @@ from duebus.cli.dispatch import dispatch
 from duebus.cli.event import event
 from duebus.cli.events import events
 from duebus.cli.groups import delete_group, delete_topic, pause, resume
+from duebus.cli.health import health
 from duebus.cli.serve import serve
 from duebus.cli.session import Globals
 from duebus.cli.stop import stop
@@ -27,7 +28,7 @@ _COMMANDS = (
     (serve, dispatch, subscribe, worker),
     (topics, topic, events, event, dead),
     (cancel, reschedule, pause, resume, config),
-    (delete_group, delete_topic, stop),
+    (delete_group, delete_topic, health, stop),
 )
 
 app = typer.Typer(
