@@ -64,6 +64,14 @@ def test_a_worker_takes_them(server: ServerProcess, secured: Secured, tmp_path: 
         assert working.end().status == 0
 
 
+def test_subscribe_takes_them(server: ServerProcess, secured: Secured) -> None:
+    cli = Cli(server.address)
+    with cli.start("subscribe", "orders", "--count", "1", "--json", *flags(secured)) as subscribed:
+        subscribed.wait_for("subscribed to orders")
+        cli.ok("dispatch", "orders", "7", *flags(secured))
+        assert subscribed.record()["topic"] == "orders"
+
+
 def test_a_wrong_token_is_one_line_without_the_token(
     start_server: Callable[..., ServerProcess], secured: Secured
 ) -> None:
