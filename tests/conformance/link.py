@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import threading
+from functools import partial
 from typing import TYPE_CHECKING
 
 from support.proxy import Proxy
@@ -35,6 +36,10 @@ class Link:
     def stall(self) -> None:
         """No byte passes any more, and nobody is told."""
         self._loop.call_soon_threadsafe(self._proxy.stall)
+
+    def stall_answers(self) -> None:
+        """Nothing passes that the server says."""
+        self._loop.call_soon_threadsafe(partial(self._proxy.stall, requests=False))
 
     def flow(self) -> None:
         """Passes on again."""

@@ -27,7 +27,7 @@ SUBSCRIPTION_EVENTS = ("delivery", "heartbeat", "closing", "ended")
 EVENTS = WORKER_EVENTS + SUBSCRIPTION_EVENTS
 """The next event of that kind is as described; `delivery` is one of a frame of deliveries."""
 
-OTHERS = ("answer", "handlings", "group", "event", "gone", "server", "link", "pass_ms", "none", "set")
+OTHERS = ("answer", "handlings", "topic", "group", "event", "gone", "server", "link", "pass_ms", "none", "set")
 
 MODIFIERS = ("gives", "fails", "later")
 

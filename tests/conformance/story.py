@@ -65,6 +65,7 @@ class Story:
         self._open: dict[str, set[str]] = {"client": set(), "subscription": set(), "worker": set()}
         self._others: dict[str, Callable[[Any], None]] = {
             "handlings": self._expect_handlings,
+            "topic": self._await_topic,
             "group": self._await_group,
             "event": self._await_event,
             "gone": self._await_gone,
@@ -182,14 +183,20 @@ class Story:
 
     # --- what the server holds ----------------------------------------------------------------------------------------
 
+    def _await_topic(self, expected: Fields) -> None:
+        """The topic comes to be as described."""
+        _until_it_holds(
+            lambda: match(expected, self._look("GetTopic", topic=self._topic)["topic"], self._names, "topic")
+        )
+
     def _await_group(self, expected: Fields) -> None:
         """The group comes to be as described."""
         wanted = expected.get("group", "default")
 
         def look() -> None:
-            topic = self._look("GetTopic", topic=fill_in(expected.get("topic", "$topic"), self._names))["topic"]
+            topic = self._look("GetTopic", topic=self._topic)["topic"]
             found: Fields = next((each for each in topic["groups"] if each["group"] == wanted), {})
-            match({**expected, "group": wanted}, {**found, "queued": topic["queued"]}, self._names, "group")
+            match(expected, found, self._names, "group")
 
         _until_it_holds(look)
 
@@ -249,7 +256,12 @@ class Story:
 
     def _link_step(self, what: str) -> None:
         assert self._link is not None, "the case has no link"
-        {"cut": self._link.cut, "stall": self._link.stall, "flow": self._link.flow}[what]()
+        {
+            "cut": self._link.cut,
+            "stall": self._link.stall,
+            "stall answers": self._link.stall_answers,
+            "flow": self._link.flow,
+        }[what]()
 
     def _pass(self, milliseconds: int) -> None:
         """Time passes: it is what the case is about."""
