@@ -33,10 +33,11 @@ func dial(target string, settings clientSettings) (*grpc.ClientConn, error) {
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{
 			Time: 30 * time.Second, Timeout: 10 * time.Second, PermitWithoutStream: true,
 		}),
-		// A server that comes back is found within two seconds; the default would wait up to two minutes.
+		// The pauses between calls and streams are what spares a server; those of the connection shall hardly come on
+		// top. The default would wait up to two minutes.
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff: grpcbackoff.Config{
-				BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second,
+				BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 500 * time.Millisecond,
 			},
 			MinConnectTimeout: 5 * time.Second,
 		}),

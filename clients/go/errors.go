@@ -1,7 +1,6 @@
 package duebus
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -155,12 +154,4 @@ func heals(err error) bool {
 		}
 	}
 	return true
-}
-
-// ended gives an error the end of its context as a cause, so that errors.Is finds that too.
-func ended(ctx context.Context, err *Error) *Error {
-	if cause := ctx.Err(); cause != nil && err.cause == nil {
-		err.cause = cause
-	}
-	return err
 }

@@ -43,8 +43,13 @@ func repeated[Request, Response any](
 // says what is wrong.
 func telling(ctx context.Context, err, last error) error {
 	var typed *Error
-	if last != nil && ctx.Err() != nil && errors.As(last, &typed) {
-		return ended(ctx, typed)
+	over := ctx.Err()
+	if errors.Is(err, context.DeadlineExceeded) {
+		over = context.DeadlineExceeded
+	}
+	if over != nil && errors.As(last, &typed) {
+		typed.cause = over
+		return typed
 	}
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"time"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -51,6 +52,9 @@ const maxLeases = 10_000
 // Ack removes delivered events from their group. It returns those that could not be settled; the others are. A Worker
 // does that by itself: Ack, Nack and Extend are for programs that read the stream of EventBus().Subscribe.
 func (c *Client) Ack(ctx context.Context, leaseTokens ...string) ([]LeaseFailure, error) {
+	if err := checkTokens(leaseTokens); err != nil {
+		return nil, err
+	}
 	var failures []LeaseFailure
 	for batch := range slices.Chunk(leaseTokens, maxLeases) {
 		response, again, err := repeated(ctx, c, c.bus.Ack, &duebusv1.AckRequest{LeaseTokens: batch})
@@ -82,6 +86,9 @@ func (c *Client) Nack(ctx context.Context, nacks ...Nack) ([]LeaseFailure, error
 // Extend renews leases: they expire lease from now, 100 ms to 12 h; 0: as the topic's setting says. It returns those
 // that could not be extended; the others are.
 func (c *Client) Extend(ctx context.Context, lease time.Duration, leaseTokens ...string) ([]LeaseFailure, error) {
+	if err := checkTokens(leaseTokens); err != nil {
+		return nil, err
+	}
 	var failures []LeaseFailure
 	for batch := range slices.Chunk(leaseTokens, maxLeases) {
 		request := &duebusv1.ExtendRequest{LeaseTokens: batch}
@@ -95,6 +102,15 @@ func (c *Client) Extend(ctx context.Context, lease time.Duration, leaseTokens ..
 		failures = appendFailures(failures, response.Failures, again)
 	}
 	return failures, nil
+}
+
+func checkTokens(leaseTokens []string) error {
+	for i, token := range leaseTokens {
+		if !utf8.ValidString(token) {
+			return invalidField(fmt.Sprintf("lease_tokens[%d]", i), "is not valid UTF-8")
+		}
+	}
+	return nil
 }
 
 func encodeNacks(nacks []Nack) ([]*duebusv1.Nack, error) {

@@ -65,7 +65,10 @@ func translate(ctx context.Context, err error) error {
 	if typed.Reason == "" {
 		typed.readCode()
 	}
-	return ended(ctx, typed)
+	if cause := ctx.Err(); cause != nil {
+		typed.cause = cause
+	}
+	return typed
 }
 
 func (e *Error) read(detail any) {
@@ -105,7 +108,8 @@ func (e *Error) readCode() {
 	case codes.Unavailable:
 		e.Reason = ErrUnavailable
 	case codes.DeadlineExceeded:
-		e.Reason = ErrDeadlineExceeded
+		// The server may notice a moment before the caller's context does.
+		e.Reason, e.cause = ErrDeadlineExceeded, context.DeadlineExceeded
 	case codes.Canceled:
 		e.Reason = ErrCancelled
 	case codes.Unauthenticated:

@@ -149,8 +149,6 @@ func (s *subscription) readOne(stop context.Context) (time.Duration, error) {
 	}
 	unstarted := time.AfterFunc(s.client.timeout, func() { cancel(errNotStarted()) })
 	defer unstarted.Stop()
-	// The pauses between streams are long enough; those of the connection shall not come on top.
-	s.client.conn.ResetConnectBackoff()
 	stream, err := s.client.bus.Subscribe(ctx, s.request())
 	for err == nil {
 		var frame *duebusv1.SubscribeResponse
