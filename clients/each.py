@@ -30,9 +30,9 @@ def _usable(languages: list[str]) -> Iterable[tuple[str, Path]]:
         if not missing:
             yield name, ROOT / "clients" / name
         elif os.environ.get("CI"):
-            sys.exit(f"clients/{name}: {', '.join(missing)} missing")
+            sys.exit(f"clients/{name}: missing: {', '.join(missing)}")
         else:
-            print(f"clients/{name}: left out, {', '.join(missing)} missing", file=sys.stderr)
+            print(f"clients/{name}: left out, missing: {', '.join(missing)}", file=sys.stderr)
 
 
 def _make(target: str, folder: Path) -> bool:

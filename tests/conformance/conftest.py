@@ -14,6 +14,7 @@ from conformance.languages import read_languages
 from conformance.parity import Results
 from conformance.servers import ENGINES, Servers
 from support.redis_server import RedisServer
+from support.server_process import assert_untroubled
 from support.tls import Certificates, make_certificates
 
 if TYPE_CHECKING:
@@ -58,12 +59,14 @@ def redis_url() -> Iterator[Callable[[], str]]:
 
 @pytest.fixture(scope="session")
 def all_servers(tmp_path_factory: pytest.TempPathFactory, redis_url: Callable[[], str]) -> Iterator[dict[str, Servers]]:
-    """The servers by their default engine."""
+    """The servers by their default engine. That one logged an error that it did not foresee is an error."""
     folder = tmp_path_factory.mktemp("servers")
     made = {engine: Servers(engine, SUITE.servers, folder, redis_url) for engine in ENGINES}
     yield made
     for servers in made.values():
         servers.close()
+    for log in folder.iterdir():
+        assert_untroubled(log.read_text())
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,7 @@ class Language:
         missing = [tool for tool in self.tools if shutil.which(tool) is None]
         if not missing:
             return
-        reason = f"{self.title}: {', '.join(missing)} missing"
+        reason = f"{self.title} is left out, missing: {', '.join(missing)}"
         if os.environ.get("CI"):
             pytest.fail(reason, pytrace=False)
         pytest.skip(reason)

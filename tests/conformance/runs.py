@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from conformance.servers import Server, Servers
     from support.tls import Certificates
 
-AT_A_TIME = 4
+AT_A_TIME = 6
 
 
 class Run(NamedTuple):

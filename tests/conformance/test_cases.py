@@ -46,12 +46,12 @@ def test_case(language: str, run: Run, runs: Runs, results: Results, request: py
     spoken = LANGUAGES[language]
     if not runs.begun(spoken, run):
         runs.begin(spoken, selected(request.session, language))
-    passed = False
     try:
         runs.outcome(spoken, run)
-        passed = True
-    finally:
-        results.note(language, run.case.name, run.engine, passed=passed)
+    except Exception:
+        results.note(language, run.case.name, run.engine, passed=False)
+        raise
+    results.note(language, run.case.name, run.engine, passed=True)
 
 
 def selected(session: pytest.Session, language: str) -> list[Run]:

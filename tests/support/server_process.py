@@ -15,6 +15,15 @@ if TYPE_CHECKING:
 READY = re.compile(r"duebus ready on (\S+) engines=(\S+)")
 END_TIMEOUT_S = 20
 
+TROUBLE = re.compile(r"unexpected error|Traceback|never retrieved|was destroyed|never awaited|raised by servicer")
+"""What no server may ever have to log, whatever clients do to it."""
+
+
+def assert_untroubled(log: str) -> None:
+    """The server foresaw all that happened."""
+    found = TROUBLE.search(log)
+    assert found is None, f"the server's log has {found[0]!r}:\n{log[max(0, found.start() - 500) :][:4000]}"
+
 
 class ServerProcess:
     """A running server.

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import pytest
 from support.builders import unique_name
-from support.server_process import ServerProcess
+from support.server_process import ServerProcess, assert_untroubled
 from support.wire import connect
 
 if TYPE_CHECKING:
@@ -15,15 +14,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from support.wire import Wire
-
-TROUBLE = re.compile(r"unexpected error|Traceback|never retrieved|was destroyed|never awaited|raised by servicer")
-"""What no server may ever have to log, whatever clients do to it."""
-
-
-def assert_untroubled(log: str) -> None:
-    """The server foresaw all that happened."""
-    found = TROUBLE.search(log)
-    assert found is None, f"the server's log has {found[0]!r}:\n{log[max(0, found.start() - 500) :][:4000]}"
 
 
 @pytest.fixture
