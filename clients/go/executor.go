@@ -212,9 +212,7 @@ func (e *executor) whenStuck(stuck func()) bool {
 	return e.lost >= e.slots
 }
 
+// about names a delivery; its topic and group are the logger's.
 func about(l *lease) []any {
-	delivery := l.delivery
-	return []any{
-		"topic", delivery.Topic, "group", delivery.Group, "event", delivery.EventID, "attempt", delivery.Attempt,
-	}
+	return []any{"event", l.delivery.EventID, "attempt", l.delivery.Attempt}
 }

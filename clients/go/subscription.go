@@ -1,6 +1,7 @@
 package duebus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -39,7 +40,7 @@ type subscription struct {
 
 func newSubscription(base context.Context, client *Client, entry *entry) *subscription {
 	settings := *entry.settings
-	settings.logger = client.logger.With("topic", entry.topic, "group", settings.group)
+	settings.logger = client.logger.With("topic", entry.topic, "group", cmp.Or(settings.group, "default"))
 	held := newLeases()
 	settles := newSettler(client, held, settings.logger)
 	return &subscription{
