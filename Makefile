@@ -80,6 +80,10 @@ chaos: install redis ## Kill, pause and cut off servers, workers and Redis under
 MINUTES := 10
 SEED := $(shell date +%s)
 
+.PHONY: bench
+bench: install redis ## Measure on this machine, into build/bench (ARGS='--rounds 5 --only end-to-end drain', ARGS=--quick)
+	@PYTHONPATH=tests $(BIN)/python -m bench $(ARGS)
+
 .PHONY: check
 check: lint format-check types layers proto-check generated-check ## What has to hold before a commit: lint, format, types, layers, proto, generated files
 	@echo "check passed"

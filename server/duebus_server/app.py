@@ -65,7 +65,7 @@ class App:
                 settings.drain_timeout,
                 clock.now_us,
             ),
-            EventBusAdminServicer(Administering(self._engines), engines[0].name),
+            EventBusAdminServicer(Administering(self._engines), engines[0].name, clock.now_us),
         )
 
     def watcher(self, engine: EngineName) -> Watcher:

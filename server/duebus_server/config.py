@@ -24,7 +24,18 @@ from pydantic_settings import (
 )
 
 from duebus_server.domain.clock import DAY, HOUR, MILLISECOND, MINUTE, SECOND
-from duebus_server.domain.limits import MAX_DRAIN_US, MAX_GRACE_US, MAX_LEASE_US, MIN_LEASE_US
+from duebus_server.domain.limits import (
+    MAX_BACKOFF_US,
+    MAX_DEDUPE_US,
+    MAX_DRAIN_US,
+    MAX_GRACE_US,
+    MAX_LEASE_US,
+    MAX_QUEUED,
+    MAX_RETENTION_US,
+    MAX_RETRIES,
+    MIN_BACKOFF_US,
+    MIN_LEASE_US,
+)
 from duebus_server.domain.model import EngineName
 from duebus_server.domain.retry import RetryPolicy
 from duebus_server.domain.views import TopicConfig
@@ -119,14 +130,14 @@ class Settings(BaseSettings):
     min_replicas_ack: int = Field(0, ge=0, le=100)
     namespace: str = Field("duebus", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
     processes: int = Field(1, ge=1, le=64)
-    max_queued: int = Field(100_000, ge=0)
-    max_retries: int = Field(3, ge=0, le=1_000_000)
-    backoff_initial: Annotated[DurationUs, _within(MILLISECOND, 30 * DAY)] = SECOND // 2
-    backoff_max: Annotated[DurationUs, _within(MILLISECOND, 30 * DAY)] = 5 * MINUTE
+    max_queued: int = Field(100_000, ge=0, le=MAX_QUEUED)
+    max_retries: int = Field(3, ge=0, le=MAX_RETRIES)
+    backoff_initial: Annotated[DurationUs, _within(MIN_BACKOFF_US, MAX_BACKOFF_US)] = SECOND // 2
+    backoff_max: Annotated[DurationUs, _within(MIN_BACKOFF_US, MAX_BACKOFF_US)] = 5 * MINUTE
     lease: Annotated[DurationUs, _within(MIN_LEASE_US, MAX_LEASE_US)] = 30 * SECOND
     disconnect_grace: Annotated[DurationUs, _within(0, MAX_GRACE_US)] = SECOND
-    dedupe_window: Annotated[DurationUs, _within(0, 7 * DAY)] = 10 * MINUTE
-    dead_letter_retention: Annotated[DurationUs, _within(0, 3650 * DAY)] = 0
+    dedupe_window: Annotated[DurationUs, _within(0, MAX_DEDUPE_US)] = 10 * MINUTE
+    dead_letter_retention: Annotated[DurationUs, _within(0, MAX_RETENTION_US)] = 0
     sweep_interval: Annotated[DurationUs, _within(10 * MILLISECOND, MINUTE)] = SECOND
     drain_timeout: Annotated[DurationUs, _within(0, MAX_DRAIN_US)] = 30 * SECOND
     log_format: Literal["json", "console"] = "console"

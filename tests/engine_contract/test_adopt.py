@@ -147,3 +147,14 @@ async def test_only_a_session_that_has_joined_adopts(pair: TopicDriver) -> None:
         await pair.adopt("new", lease, group="unknown")
 
     assert await pair.ack(lease) == [None]
+
+
+async def test_a_session_that_has_left_adopts_nothing(harness: Harness, pair: TopicDriver) -> None:
+    start_us = harness.now_us()
+    lease = await pair.lease_one("old", lease_us=MINUTE)
+    await pair.leave("new")
+
+    with pytest.raises(NotFound):
+        await pair.adopt("new", lease, lease_us=HOUR)
+
+    await pair.assert_held_until(start_us + MINUTE)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from duebus_server.domain.clock import HOUR, MINUTE, SECOND
-from duebus_server.domain.errors import MaxQueuedEventsReached, NoHandlerFound
-from duebus_server.domain.model import DispatchAnswer, DispatchRequest
+from duebus_server.domain.errors import MaxQueuedEventsReached, NoHandlerFound, RequestIdReused
+from duebus_server.domain.model import DispatchAnswer, DispatchRequest, NewEvent
 from duebus_server.domain.states import EventState
 from support.builders import new_event
 from support.topics import TopicDriver, ids, with_ids
@@ -91,6 +91,48 @@ async def test_a_request_id_is_of_its_topic(harness: Harness, topic: TopicDriver
     await other.dispatch(new_event(), request_id="r1")
 
     assert await harness.engine.queued() == 2
+
+
+@pytest.mark.parametrize(
+    "other",
+    [["a", None, "b", None], ["a", None], ["b", None, "a"], ["a", "b", None], ["a", "x", "b"], ["a", None, "B"], ["x"]],
+    ids=lambda other: f"{other}",
+)
+async def test_a_request_id_that_was_used_for_other_events_is_refused(
+    joined: TopicDriver, other: list[str | None]
+) -> None:
+    first = await joined.dispatch("a", new_event(), "b", request_id="r1")
+
+    answer = await joined.try_dispatch(*(new_event(each) for each in other), request_id="r1")
+
+    assert isinstance(answer, RequestIdReused)
+    assert answer.violation.field == "request_id"
+    assert str(answer) == "request_id: was used for a request with other events"
+    assert ids(await joined.lease()) == list(first.event_ids)
+    assert await joined.dispatch("a", new_event(), "b", request_id="r1") == first
+
+
+async def test_a_request_id_that_is_used_twice_in_one_call_is_refused_the_second_time(topic: TopicDriver) -> None:
+    def request(*events: NewEvent) -> DispatchRequest:
+        return DispatchRequest(with_ids(list(events), topic.harness.now_us(), "r1"), "r1")
+
+    requests = [request(new_event()), request(new_event(), new_event()), request(new_event())]
+    first, other, again = await topic.engine.dispatch(topic.name, requests)
+
+    assert isinstance(other, RequestIdReused)
+    assert isinstance(first, DispatchAnswer)
+    assert isinstance(again, DispatchAnswer)
+    assert list(again.event_ids) == list(first.event_ids)
+    assert await topic.queued() == 1
+
+
+async def test_a_repeated_request_may_say_the_rest_in_other_words(topic: TopicDriver) -> None:
+    """Bodies and due times are not compared: a caller that repeats may count the delay anew, or trace it as another."""
+    first = await topic.dispatch(new_event(body=b"one", delay_us=MINUTE), request_id="r1")
+
+    again = await topic.dispatch(new_event(body=b"other", delay_us=SECOND, max_retries=1), request_id="r1")
+
+    assert list(again.event_ids) == list(first.event_ids)
 
 
 @pytest.mark.topic_config(max_queued=1)

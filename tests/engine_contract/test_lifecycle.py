@@ -39,6 +39,16 @@ VERBS: dict[str, Callable[[TopicDriver], Awaitable[object]]] = {
     "get_topic": lambda topic: topic.engine.get_topic(topic.name),
     "list_events": lambda topic: topic.page(EventState.READY, 10),
     "get_event": lambda topic: topic.engine.get_event(topic.name, "event"),
+    "configure_topic": lambda topic: topic.configure(max_queued=1),
+    "configure_group": lambda topic: topic.configure_group(max_retries=1),
+    "delete_topic": lambda topic: topic.delete(),
+    "delete_group": lambda topic: topic.delete_group(),
+    "pause_group": lambda topic: topic.pause(),
+    "resume_group": lambda topic: topic.resume(),
+    "cancel": lambda topic: topic.cancel("event"),
+    "reschedule": lambda topic: topic.reschedule("event", delay_us=SECOND),
+    "redrive": lambda topic: topic.redrive(),
+    "purge": lambda topic: topic.purge(),
 }
 
 

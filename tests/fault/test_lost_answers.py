@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
+from unittest.mock import AsyncMock
 
 import pytest
-from duebus_server.domain.clock import SECOND
+from duebus_server.domain.clock import HOUR, MINUTE, SECOND
 from duebus_server.domain.errors import DispatcherNotWorking
-from duebus_server.domain.model import DEFAULT_GROUP, LeaseRequest, NackAction
+from duebus_server.domain.model import DEFAULT_GROUP, AdoptedLease, LeaseRef, LeaseRequest, NackAction
+from duebus_server.engine.redis import membership
 from duebus_server.engine.redis.engine import LEASE
+from duebus_server.engine.redis.leasing import pairs
+from duebus_server.engine.redis.membership import ADOPT, JOIN
 from support.proxy import proxy_to
 from support.redis_bus import redis_bus, until
 from support.redis_engine import shared_redis
@@ -54,6 +58,20 @@ async def near(bus: RedisBus) -> Replica:
 
 def leased(bus: RedisBus, topic: TopicDriver) -> int:
     count: int = bus.raw.zcard(bus.key(topic.name, f"group:{DEFAULT_GROUP}:leased"))
+    return count
+
+
+def in_flight(bus: RedisBus, topic: TopicDriver, replica: Replica, session_id: str) -> int:
+    """Leases that Redis counts for a session."""
+    session = replica.engine._news.sessions.find(topic.name, DEFAULT_GROUP, session_id)
+    assert session is not None
+    return int(bus.raw.hget(bus.key(topic.name, f"group:{DEFAULT_GROUP}:in_flight"), session.name) or 0)
+
+
+def due(bus: RedisBus, topic: TopicDriver) -> int:
+    """Leases that have run out."""
+    now_s, now_us = bus.raw.time()
+    count: int = bus.raw.zcount(bus.key(topic.name, f"group:{DEFAULT_GROUP}:leased"), 0, now_s * SECOND + now_us)
     return count
 
 
@@ -113,6 +131,95 @@ async def test_a_command_to_lease_that_comes_through_late_does_nothing(
     # then the event is nobody's, and the next to ask has it
     assert leased(bus, topic) == 0
     assert (await topic.lease_one(WORKER)).event_id == "event"
+
+
+async def test_a_command_to_join_that_comes_through_late_leaves_no_subscriber(
+    bus: RedisBus, link: Proxy, far: Replica, near: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a session that is cancelled before it hears that it has joined, and leaves
+    topic = far.topic()
+    await topic.join(OTHER)  # so that the group is noted as one of this replica's
+    monkeypatch.setattr(far.engine._presence, "has_sessions_in", AsyncMock())
+    link.stall(requests=False)
+    joining = asyncio.create_task(topic.join(WORKER))
+    sessions = bus.key(topic.name, f"group:{DEFAULT_GROUP}:sessions")
+    await until(lambda: bool(bus.raw.hlen(sessions) == 2), "both sessions")
+    joining.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await joining
+    link.flow()
+    session = far.engine._news.sessions.find(topic.name, DEFAULT_GROUP, WORKER)
+    assert session is not None
+    await topic.leave(WORKER)
+    assert bus.raw.hlen(sessions) == 1
+    # when a command of it reaches Redis after all
+    command = (session.name, session.session_id, "", session.round)
+    await near.engine._run(JOIN, topic.name, DEFAULT_GROUP, *command)
+    # then the next sweep takes it out again, and after a while it is forgotten
+    await sweep(far)
+    assert bus.raw.hlen(sessions) == 1
+    monkeypatch.setattr(membership, "LATE_S", 0.0)
+    await sweep(far)
+    assert far.engine._news.sessions.find(topic.name, DEFAULT_GROUP, WORKER) is None
+
+
+async def test_a_command_to_adopt_that_comes_through_late_does_nothing(
+    bus: RedisBus, far: Replica, near: Replica
+) -> None:
+    # given a session that has left while its command to adopt was on the way
+    topic = await subscribed(far)
+    await topic.dispatch("event")
+    event = await topic.lease_one(WORKER, lease_us=MINUTE)
+    await topic.join(OTHER)
+    session = far.engine._news.sessions.find(topic.name, DEFAULT_GROUP, OTHER)
+    assert session is not None
+    await topic.leave(OTHER)
+    before = bus.contents(topic.name)
+    # when the command reaches Redis
+    command = (session.name, "", HOUR, *pairs([LeaseRef(event.event_id, event.fencing_token)]))
+    answer = await near.engine._run(ADOPT, topic.name, DEFAULT_GROUP, *command)
+    # then the lease is where it was, and lasts no longer
+    assert answer is None
+    assert bus.contents(topic.name) == before
+
+
+async def test_an_adopt_whose_answer_is_lost_costs_no_lease(
+    bus: RedisBus, link: Proxy, far: Replica, near: Replica
+) -> None:
+    # given a lease that a session takes over, and is cancelled before it hears of it
+    topic = await subscribed(far)
+    await topic.dispatch("event")
+    event = await topic.lease_one(WORKER, lease_us=HOUR)
+    await topic.join(OTHER)
+    link.stall(requests=False)
+    adopting = asyncio.create_task(topic.adopt(OTHER, event, lease_us=HOUR))
+    await until(lambda: in_flight(bus, topic, far, OTHER) == 1, "the adoption")
+    adopting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await adopting
+    link.flow()
+    # when its stream is over
+    await far.engine.shorten(topic.name, DEFAULT_GROUP, OTHER, SECOND // 10)
+    await topic.leave(OTHER)
+    # then another has the event, long before the lease is over
+    there = near.topic(topic.name)
+    await there.join("worker-3")
+    await until(lambda: bool(due(bus, topic)), "the end of the lease")
+    assert (await there.lease_one("worker-3")).event_id == "event"
+    await until(lambda: far.engine._news.sessions.find(topic.name, DEFAULT_GROUP, OTHER) is None, "the session's end")
+
+
+async def test_a_session_that_redis_has_lost_adopts_all_the_same(bus: RedisBus, far: Replica) -> None:
+    topic = await subscribed(far)
+    await topic.dispatch("event")
+    event = await topic.lease_one(WORKER)
+    await topic.join(OTHER)
+    bus.raw.delete(bus.key(topic.name, f"group:{DEFAULT_GROUP}:sessions"))
+
+    (adopted,) = await topic.adopt(OTHER, event)
+
+    assert isinstance(adopted, AdoptedLease)
+    assert adopted.fencing_token == event.fencing_token
 
 
 async def test_an_ack_whose_answer_is_lost_makes_room(bus: RedisBus, link: Proxy, far: Replica) -> None:

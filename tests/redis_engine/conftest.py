@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -74,3 +75,10 @@ async def replica(bus: RedisBus) -> Replica:
 def topic(replica: Replica) -> TopicDriver:
     """A topic through it."""
     return replica.topic()
+
+
+@pytest.fixture
+def hanging() -> Iterator[str]:
+    """The address of something that takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"127.0.0.1:{listener.getsockname()[1]}"

@@ -12,7 +12,7 @@ from duebus_server.domain.views import TopicConfig
 from duebus_server.engine.redis import Credentials, RedisUrlError, make_redis_engine
 from structlog.testing import capture_logs
 from support.builders import new_events, unique_name
-from support.redis_bus import RedisBus, redis_bus
+from support.redis_bus import RedisBus, assert_works, redis_bus
 from support.start import CANNOT_SERVE, WRONG_SETTING, try_to_start
 
 if TYPE_CHECKING:
@@ -28,17 +28,6 @@ NEEDED = "+@read +@write +@scripting +@pubsub +@connection +info +time +wait"
 """As docs/redis.md says."""
 
 IN_A_URL = "p%40ss%2Fw%23rd%3A%2525"
-
-
-async def assert_works(bus: RedisBus) -> None:
-    """One replica does all that needs a connection: scripts, plain commands, and word from another."""
-    one, other = await bus.replica(), await bus.replica()
-    topic = one.topic()
-    await topic.join()
-    assert await topic.lease() == []
-    await other.topic(topic.name).dispatch("event")
-    await one.heard.until_due(topic.name, "default", lambda at_us: at_us > 0)
-    assert await topic.ack(await topic.lease_one()) == [None]
 
 
 @pytest.fixture
@@ -123,6 +112,7 @@ async def test_a_unix_socket(start_redis: Callable[..., RedisServer], tmp_path: 
         ("redis+sentinel://127.0.0.1:6379", "sentinels are named as redis+sentinel://HOST:PORT,HOST:PORT/SERVICE[/DB]"),
         ("redis+sentinel://:secret@127.0.0.1/service", "'127.0.0.1' is not HOST:PORT"),
         ("redis+sentinel://127.0.0.1:1/service/first", "the database is no number"),
+        ("redis://127.0.0.1:1/0?sentinel_password=secret", "credentials of sentinels are for redis+sentinel://"),
         ("redis+cluster://127.0.0.1:port", "the port is no number from 1 to 65535"),
     ],
 )

@@ -123,19 +123,21 @@ async def test_memory_returns_to_where_it_was() -> None:
 
 
 async def test_a_scheduled_event_of_200_bytes_costs_little_more() -> None:
+    # The allocator rounds up what holds an event's bytes to 256, as it does for a payload of 180 to 210.
     server = RedisServer()
-    count = 20_000
+    count = 16_000  # nearly as many as the hash tables have places for, as at a million
     try:
         async with redis_bus(server.url) as bus:
             topic = (await bus.replica()).topic()
             await topic.join()
-            await topic.dispatch("first")
+            await topic.dispatch("first", origin="ipv4:127.0.0.1:50000")
             before = int(bus.raw.info("memory")["used_memory_dataset"])
             for _ in range(count // 1000):
-                await topic.dispatch(*(new_event(body=b"b" * 200, delay_us=HOUR) for _ in range(1000)))
+                later = (new_event(body=b"b" * 203, delay_us=HOUR) for _ in range(1000))  # as data is a field of it
+                await topic.dispatch(*later, origin="ipv4:127.0.0.1:50000")
             each = (int(bus.raw.info("memory")["used_memory_dataset"]) - before) / count
             figure(f"an event of 200 bytes takes {each:.0f} bytes, of {count:,}")
-            assert each < 200 + 300
+            assert each < 200 + 250
     finally:
         server.close()
 
@@ -144,6 +146,9 @@ IDS = [
     "a",
     "event-1",
     "0190c2a0-7b7e-7000-8000-0123456789ab",
+    "0190c2a0-7b7e-7000-bcde-0123456789ab",
+    "0190c2a0-7b7e-4000-8000-0123456789ab",
+    "fourteen chars",
     "0190C2A0-7B7E-7000-8000-0123456789AB",
     "0190c2a07b7e700080000123456789ab",
     "{0190c2a0-7b7e-7000-8000-0123456789ab}",

@@ -7,6 +7,7 @@ import signal
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
 import grpc
 import pytest
@@ -14,6 +15,8 @@ from duebus_server.domain.clock import HOUR, SECOND
 from duebus_server.domain.errors import DispatcherNotWorking
 from duebus_server.domain.states import EventState
 from duebus_server.engine.redis import presence, runner
+from duebus_server.engine.redis.connection import ANSWER_TIMEOUT_S, MAX_CONNECTIONS
+from structlog.testing import capture_logs
 from support.builders import unique_name
 from support.redis_bus import RedisBus, redis_bus, until
 from support.topics import ids
@@ -173,6 +176,57 @@ async def test_an_outage_makes_no_replica_take_another_for_dead(
         for topic, event in zip(topics, held, strict=True):
             assert await topic.extend(event) == [None], "nobody has ended it"
             assert len((await topic.group()).subscribers) == 1
+
+
+async def test_an_outage_is_logged_once_and_so_is_its_end(
+    durable: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presence, "BEAT_US", SECOND // 100)
+    monkeypatch.setattr(presence, "RECONNECT_S", 0.01)
+    async with redis_bus(durable.url) as bus:
+        connection = (await bus.replica()).engine._runner.connection
+        listener = Mock(wraps=connection.listener)
+        monkeypatch.setattr(connection, "listener", listener)
+        with capture_logs() as logs:
+            for outage in (1, 2):
+                await kill(durable)
+                await until(lambda: listener.call_count >= 10, "the listener to try again and again")
+                await restart(durable)
+                await until(lambda outage=outage: len(logs) == 4 * outage, "both to be back")  # type: ignore[misc]
+                listener.reset_mock()
+    said = ["heartbeats fail", "heartbeats work again", "the listener hears Redis again", "the listener lost Redis"]
+    assert sorted(line["event"] for line in logs) == sorted(2 * said)
+
+
+async def test_a_redis_that_hangs_fails_calls_fast_and_all_goes_on(start_redis: Callable[..., RedisServer]) -> None:
+    server = start_redis()
+    async with redis_bus(server.url) as bus:
+        topic = (await bus.replica()).topic()
+        await topic.join()
+        await topic.dispatch("before")
+        server.process.send_signal(signal.SIGSTOP)
+        began = time.monotonic()
+        calls = [topic.dispatch(f"e{number}") for number in range(2 * MAX_CONNECTIONS)]
+        failures = await asyncio.gather(*calls, return_exceptions=True)
+        took_s = time.monotonic() - began
+        figure(f"{len(calls)} calls to a Redis that hangs failed after {took_s:.1f} s")
+        server.process.send_signal(signal.SIGCONT)
+        for failure in failures:
+            assert str(failure) == "engine redis: Redis does not answer"
+        assert took_s < 1.5 * ANSWER_TIMEOUT_S
+        assert (await topic.dispatch("before", "after")).duplicate_event_ids == ["before"]
+
+
+async def test_a_redis_that_is_slow_breaks_nothing(start_redis: Callable[..., RedisServer]) -> None:
+    server = start_redis()
+    async with redis_bus(server.url) as bus:
+        topic = (await bus.replica()).topic()
+        await topic.join()
+        server.process.send_signal(signal.SIGSTOP)
+        dispatching = asyncio.create_task(topic.dispatch("event"))
+        await asyncio.sleep(0.5 * ANSWER_TIMEOUT_S)
+        server.process.send_signal(signal.SIGCONT)
+        assert (await dispatching).event_ids == ["event"]
 
 
 async def test_a_silent_connection_is_found_to_be_dead(

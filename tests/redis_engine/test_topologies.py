@@ -1,27 +1,24 @@
-"""Redis with TLS, behind sentinels, and as a cluster."""
+"""Redis with TLS, and behind sentinels."""
 
 from __future__ import annotations
 
 import asyncio
 import subprocess
-from contextlib import suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import grpc
 import pytest
 import redis
 from duebus_server.domain.errors import DispatcherNotWorking
-from support.builders import new_events, unique_name
-from support.redis_app import app_on
-from support.redis_bus import RedisBus, redis_bus, until
+from support.builders import unique_name
+from support.redis_app import app_on, until_accepted
+from support.redis_bus import RedisBus, assert_works, redis_bus, until
 from support.redis_server import RedisServer, free_port
 from support.tls import Certificates, make_certificates
-from support.topics import ids
 from support.wire import figure
-from support.wire import ids as delivered
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -61,17 +58,6 @@ async def test_a_server_whose_authority_is_unknown_is_refused(tls_url: str, cert
             await bus.replica()
 
 
-async def assert_works(bus: RedisBus) -> None:
-    """Word from one replica reaches another, and an event goes all its way."""
-    one, other = await bus.replica(), await bus.replica()
-    topic = one.topic()
-    await topic.join()
-    assert await topic.lease() == []
-    await other.topic(topic.name).dispatch("event")
-    await one.heard.until_due(topic.name, "default", lambda at_us: at_us > 0)
-    assert await topic.ack(await topic.lease_one()) == [None]
-
-
 # --- sentinels ---
 
 SENTINEL = """
@@ -84,24 +70,33 @@ sentinel failover-timeout bus 3000
 """
 
 
+@contextmanager
+def sentinel_of(folder: Path, master: RedisServer, *lines: str) -> Iterator[int]:
+    """A sentinel that watches a master during the block; its port."""
+    port = free_port()
+    config = folder / "sentinel.conf"
+    config.write_text(SENTINEL.format(port=port, folder=folder, master=master.port) + "\n".join(lines))
+    with (folder / "sentinel.log").open("wb") as log:
+        process = subprocess.Popen(["redis-server", str(config), "--sentinel"], stdout=log, stderr=log)
+    try:
+        yield port
+    finally:
+        process.kill()
+        process.wait()
+
+
 @pytest.fixture
-def sentinel(tmp_path: Path, start_redis: Callable[..., RedisServer]) -> Any:
-    """A master, its replica, and the sentinel that watches them: (master, url)."""
+def sentinel(tmp_path: Path, start_redis: Callable[..., RedisServer]) -> Iterator[tuple[RedisServer, RedisServer, int]]:
+    """A master, its replica, and the port of the sentinel that watches them."""
     options = ("--repl-diskless-sync-delay", "0", "--appendonly", "yes")
     master = start_redis(*options)
     replica = start_redis(*options, "--replicaof", "127.0.0.1", str(master.port))
-    port = free_port()
-    config = tmp_path / "sentinel.conf"
-    config.write_text(SENTINEL.format(port=port, folder=tmp_path, master=master.port))
-    with (tmp_path / "sentinel.log").open("wb") as log:
-        process = subprocess.Popen(["redis-server", str(config), "--sentinel"], stdout=log, stderr=log)
-    yield master, replica, port
-    process.kill()
-    process.wait()
+    with sentinel_of(tmp_path, master) as port:
+        yield master, replica, port
 
 
-def ask_sentinel(port: int) -> dict[str, Any]:
-    with redis.Redis(port=port) as client:
+def ask_sentinel(port: int, password: str | None = None) -> dict[str, Any]:
+    with redis.Redis(port=port, password=password) as client:
         try:
             found: dict[str, Any] = client.sentinel_master("bus")
         except redis.RedisError:
@@ -126,7 +121,7 @@ async def test_a_failover_loses_nothing_that_the_replica_had(sentinel: Any) -> N
             await asyncio.to_thread(master.kill)
             await until(lambda: ask_sentinel(port)["port"] == replica.port, "the failover", 20)
             elected_s = loop.time() - began
-            await until_accepted(here.ack, *held)
+            assert await until_accepted(here.ack, *held) == []
             through_s = loop.time() - began
             figure(f"a new master after {elected_s:.1f} s, calls through after {through_s:.1f} s")
             assert (await there.topic(topic)).queued == 0
@@ -136,87 +131,20 @@ async def test_a_failover_loses_nothing_that_the_replica_had(sentinel: Any) -> N
         bus.raw.close()
 
 
-async def until_accepted(call: Callable[..., Any], *arguments: Any) -> None:
-    """Repeat a call, as the clients do, for as long as Redis is away."""
-    async with asyncio.timeout(10):
-        while True:
-            with suppress(grpc.aio.AioRpcError):
-                assert await call(*arguments) == []
-                return
-            await asyncio.sleep(0.1)
-
-
-# --- a cluster ---
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Any:
-    """Three masters that share the slots."""
-    options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
-    nodes = [RedisServer(*options, port=free_port(below=50_000)) for _ in range(3)]
-    addresses = [f"127.0.0.1:{node.port}" for node in nodes]
-    subprocess.run(["redis-cli", "--cluster", "create", *addresses, "--cluster-yes"], check=True, capture_output=True)
-    yield nodes
-    for node in nodes:
-        node.close()
-
-
-@pytest.fixture
-async def cluster_bus(cluster: list[RedisServer]) -> AsyncIterator[RedisBus]:
-    for node in cluster:
-        with redis.Redis.from_url(node.url) as client:
-            await until(lambda client=client: client.cluster("info")["cluster_state"] == "ok", "the cluster")  # type: ignore[misc]
-    bus = RedisBus(cluster[0].url)
-    bus.url = f"redis+cluster://127.0.0.1:{cluster[0].port}"
-    yield bus
-    await bus.close()
-
-
-async def test_topics_of_a_cluster_are_spread_over_its_nodes(cluster_bus: RedisBus, cluster: list[RedisServer]) -> None:
-    replica = await cluster_bus.replica()
-    topics = [replica.topic() for _ in range(20)]
-    for topic in topics:
-        await topic.join()
-        await topic.dispatch(*new_events(5), request_id="request")
-    for node in cluster:
-        with redis.Redis.from_url(node.url) as client:
-            assert client.keys(f"{cluster_bus.namespace}:*:events")
-    await replica.engine.expire_leases()
-    assert await replica.engine.queued() == 100
-    assert len(await replica.engine.list_topics("", 100)) == 20
-    for topic in topics:
-        held = await topic.lease()
-        assert len(held) == 5
-        assert await topic.ack(*held[:3]) == [None] * 3
-        assert await topic.nack(*held[3:], delay_us=0) == [None] * 2
-        assert len(await topic.lease()) == 2
-
-
-async def test_word_goes_round_in_a_cluster(cluster_bus: RedisBus) -> None:
-    async with app_on(cluster_bus, sweep_interval="60s") as here, app_on(cluster_bus, sweep_interval="60s") as there:
-        for _ in range(5):
-            topic = unique_name()
-            stream = await there.subscribe(topic, max_in_flight=1)
-            await here.dispatch(topic, "a", "b")
-            first = await asyncio.wait_for(stream.one(), 2)
-            assert await here.ack(first) == []
-            assert delivered([await asyncio.wait_for(stream.one(), 2)]) == ["b"]
-
-
-async def test_a_replica_that_goes_leaves_its_leases_to_others_in_a_cluster(cluster_bus: RedisBus) -> None:
-    going, other = await cluster_bus.replica(), await cluster_bus.replica()
-    topics = [going.topic() for _ in range(6)]
-    for topic in topics:
-        await topic.join()
-        await topic.dispatch("event")
-        await topic.lease_one()
-    await going.engine.stop()
-    for topic in topics:
-        here = other.topic(topic.name)
-        await here.join("other")
-        assert ids(await here.lease("other")) == ["event"]
-
-
-async def test_waiting_for_replicas_is_refused_with_a_cluster(cluster_bus: RedisBus) -> None:
-    with pytest.raises(ValueError, match="min_replicas_ack is not offered with a cluster"):
-        cluster_bus.make(min_replicas_ack=1)
+async def test_sentinels_and_servers_have_passwords_of_their_own(
+    tmp_path: Path, start_redis: Callable[..., RedisServer], hanging: str
+) -> None:
+    master = start_redis("--requirepass", "of the server", password="of the server")
+    lines = ('sentinel auth-pass bus "of the server"', "requirepass sesame")
+    with sentinel_of(tmp_path, master, *lines) as port:
+        await until(lambda: ask_sentinel(port, "sesame")["port"] == master.port, "the sentinel")
+        url = f"redis+sentinel://:of%20the%20server@127.0.0.1:1,{hanging},127.0.0.1:{port}/bus/0"
+        bus = RedisBus(master.url)
+        bus.url = url + "?sentinel_password=sesame"
+        try:
+            await assert_works(bus)
+            bus.url = url
+            with pytest.raises(DispatcherNotWorking, match="can't be reached"):
+                await bus.replica()
+        finally:
+            await bus.close()

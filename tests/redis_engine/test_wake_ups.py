@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from duebus_server.domain.clock import MILLISECOND, SECOND
 from support.builders import unique_name
+from support.commands import watched
 from support.redis_app import app_on
 from support.redis_bus import RedisBus, redis_bus
 from support.wire import Wire, event, figure, ids
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable
 
     from support.redis_server import RedisServer
 
@@ -191,33 +189,9 @@ async def test_an_idle_bus_sends_few_commands(own_bus: RedisBus) -> None:
     seconds = 6
     async with app_on(own_bus) as wire:
         streams = await asyncio.gather(*(wire.subscribe(unique_name()) for _ in range(100)))
-        with watched(own_bus) as commands:
+        with watched(own_bus.raw) as commands:
             await asyncio.sleep(seconds)
         assert [frame.WhichOneof("frame") for stream in streams for frame in stream.frames] == []
     rate = sum(commands.values()) / seconds
     figure(f"an idle replica of 100 topics and 100 subscribers sends {rate:.1f} commands a second: {dict(commands)}")
     assert 1 < rate < 5
-
-
-@contextmanager
-def watched(bus: RedisBus) -> Iterator[Counter[str]]:
-    """The commands that come to Redis over a connection during the block; those that scripts call are not counted."""
-    commands: Counter[str] = Counter()
-    with bus.raw.monitor() as monitor, ThreadPoolExecutor(1) as thread:
-        done = thread.submit(count, monitor, commands)
-        try:
-            yield commands
-        finally:
-            bus.raw.echo(END)
-            done.result()
-
-
-END = "no more commands are counted"
-
-
-def count(monitor: Any, commands: Counter[str]) -> None:
-    for seen in monitor.listen():
-        if END in seen["command"]:
-            return
-        if seen["client_type"] != "lua":
-            commands[seen["command"].split()[0]] += 1

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+import asyncio
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
+import grpc
 from duebus_server.app import App
 from duebus_server.config import Settings
 from duebus_server.domain.clock import Clock, SystemClock
@@ -13,7 +15,7 @@ from duebus_server.domain.model import EngineName
 from support.wire import Wire, connect
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from support.redis_bus import RedisBus
 
@@ -29,3 +31,12 @@ async def app_on(bus: RedisBus, clock: Clock | None = None, **settings: str) -> 
             yield wire
     finally:
         await app.stop()
+
+
+async def until_accepted(call: Callable[..., Awaitable[Any]], *arguments: Any, patience_s: float = 10) -> Any:
+    """Repeat a call, as the clients do, for as long as Redis is away; what it returns."""
+    async with asyncio.timeout(patience_s):
+        while True:
+            with suppress(grpc.aio.AioRpcError):
+                return await call(*arguments)
+            await asyncio.sleep(0.1)

@@ -142,3 +142,14 @@ async def until(happened: Callable[[], bool], what: str, patience_s: float = PAT
                 await asyncio.sleep(0.01)
     except TimeoutError:
         raise AssertionError(f"waited in vain for {what}") from None
+
+
+async def assert_works(bus: RedisBus) -> None:
+    """A replica does all that needs a connection: scripts, plain commands, and word from another."""
+    one, other = await bus.replica(), await bus.replica()
+    topic = one.topic()
+    await topic.join()
+    assert await topic.lease() == []
+    await other.topic(topic.name).dispatch("event")
+    await one.heard.until_due(topic.name, "default", lambda at_us: at_us > 0)
+    assert await topic.ack(await topic.lease_one()) == [None]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import grpc
 from duebus.v1 import admin_pb2, event_bus_pb2
-from support.wire import duration, event, ids, tokens, us
+from support.wire import duration, event, failure_of, ids, tokens, us
 
 if TYPE_CHECKING:
     from support.wire import Wire
@@ -38,6 +39,13 @@ async def test_a_repeated_request_gets_the_first_answer_and_adds_nothing(wire: W
     first = await wire.dispatch(topic, event(), event(), request_id="r-1")
     assert await wire.dispatch(topic, event(), event(), request_id="r-1") == first
     assert (await wire.topic(topic)).queued == 2
+
+
+async def test_a_request_id_that_was_used_for_other_events_is_refused(wire: Wire, topic: str) -> None:
+    await wire.dispatch(topic, event(), request_id="r-1")
+    failure = await failure_of(wire.dispatch(topic, event(), event(), request_id="r-1"))
+    assert (failure.code, failure.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ["request_id"])
+    assert (await wire.topic(topic)).queued == 1
 
 
 async def test_an_event_arrives_as_it_was_dispatched(wire: Wire, topic: str) -> None:

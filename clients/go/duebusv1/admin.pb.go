@@ -2,7 +2,8 @@
 //
 // Common to all calls:
 //   - `engine` unspecified means the server's default engine;
-//   - an empty `group` means "default"; while a topic has no group yet, it means the events that wait for the first one;
+//   - an empty `group` means "default", unless the field says otherwise; where a call is about events, and the topic has
+//     no group yet, it means the events that wait for the first one;
 //   - an unknown topic, group or event is NOT_FOUND, with its name in the details;
 //   - a page token is opaque, belongs to the request it came from, and is INVALID_ARGUMENT elsewhere;
 //   - UNAVAILABLE (DISPATCHER_NOT_WORKING) when the engine is stopped or its storage can't be reached;
@@ -210,6 +211,7 @@ type RetryPolicy struct {
 	// How often it is retried before it is dead; 0 to 1,000,000.
 	MaxRetries *uint32 `protobuf:"varint,1,opt,name=max_retries,json=maxRetries,proto3,oneof" json:"max_retries,omitempty"`
 	// The backoff doubles from `backoff_initial` to at most `backoff_max`, each ±20 % at random; 1 ms to 30 days.
+	// `backoff_max` may not be less than `backoff_initial`, whichever of them is set.
 	BackoffInitial *durationpb.Duration `protobuf:"bytes,2,opt,name=backoff_initial,json=backoffInitial,proto3" json:"backoff_initial,omitempty"`
 	BackoffMax     *durationpb.Duration `protobuf:"bytes,3,opt,name=backoff_max,json=backoffMax,proto3" json:"backoff_max,omitempty"`
 	unknownFields  protoimpl.UnknownFields
@@ -267,18 +269,24 @@ func (x *RetryPolicy) GetBackoffMax() *durationpb.Duration {
 	return nil
 }
 
-// The settings of a topic. In an answer all are set; in ConfigureTopic those that are unset keep their value.
+// The settings of a topic. In an answer all are set; in ConfigureTopic those that are unset keep their value. What was
+// never set follows the server's settings.
 type TopicConfig struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	RetryPolicy *RetryPolicy           `protobuf:"bytes,1,opt,name=retry_policy,json=retryPolicy,proto3" json:"retry_policy,omitempty"`
-	// How long a delivery is leased where the subscriber does not say: 100 ms to 12 h.
+	// How long a delivery is leased where the subscriber does not say: 100 ms to 12 h. A stream that is open keeps the
+	// lease that `started` told it.
 	Lease *durationpb.Duration `protobuf:"bytes,2,opt,name=lease,proto3" json:"lease,omitempty"`
-	// How many events may wait, be leased or be scheduled; dead letters do not count. 0 means unlimited.
+	// How many events may wait, be leased or be scheduled; dead letters do not count. 0 means unlimited; at most
+	// 2^53. Where it holds more already, what it holds stays.
 	MaxQueued *uint64 `protobuf:"varint,3,opt,name=max_queued,json=maxQueued,proto3,oneof" json:"max_queued,omitempty"`
 	// Dead letters are purged this long after they died; 0 means never.
 	DeadLetterRetention *durationpb.Duration `protobuf:"bytes,4,opt,name=dead_letter_retention,json=deadLetterRetention,proto3" json:"dead_letter_retention,omitempty"`
 	// For how long a request id and the id of an event that is gone are remembered: 0 to 7 days.
-	DedupeWindow  *durationpb.Duration `protobuf:"bytes,5,opt,name=dedupe_window,json=dedupeWindow,proto3" json:"dedupe_window,omitempty"`
+	DedupeWindow *durationpb.Duration `protobuf:"bytes,5,opt,name=dedupe_window,json=dedupeWindow,proto3" json:"dedupe_window,omitempty"`
+	// Over how many parts of the storage the events are spread: 1 to 64, by default 1. Can be changed only while the topic
+	// holds no events, and on the local engine not at all: INVALID_ARGUMENT otherwise.
+	Partitions    *uint32 `protobuf:"varint,6,opt,name=partitions,proto3,oneof" json:"partitions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -346,6 +354,13 @@ func (x *TopicConfig) GetDedupeWindow() *durationpb.Duration {
 		return x.DedupeWindow
 	}
 	return nil
+}
+
+func (x *TopicConfig) GetPartitions() uint32 {
+	if x != nil && x.Partitions != nil {
+		return *x.Partitions
+	}
+	return 0
 }
 
 // Averages over the last minute, in events a second.
@@ -502,8 +517,10 @@ type GroupInfo struct {
 	// For how long the longest-waiting ready event has been due; unset when none is ready.
 	OldestReadyAge *durationpb.Duration `protobuf:"bytes,8,opt,name=oldest_ready_age,json=oldestReadyAge,proto3" json:"oldest_ready_age,omitempty"`
 	Rates          *Rates               `protobuf:"bytes,9,opt,name=rates,proto3" json:"rates,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// In force for the group: the topic's, with what was changed for this group alone.
+	RetryPolicy   *RetryPolicy `protobuf:"bytes,10,opt,name=retry_policy,json=retryPolicy,proto3" json:"retry_policy,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GroupInfo) Reset() {
@@ -595,6 +612,13 @@ func (x *GroupInfo) GetOldestReadyAge() *durationpb.Duration {
 func (x *GroupInfo) GetRates() *Rates {
 	if x != nil {
 		return x.Rates
+	}
+	return nil
+}
+
+func (x *GroupInfo) GetRetryPolicy() *RetryPolicy {
+	if x != nil {
+		return x.RetryPolicy
 	}
 	return nil
 }
@@ -891,7 +915,8 @@ type ConfigureTopicRequest struct {
 	Engine Engine                 `protobuf:"varint,1,opt,name=engine,proto3,enum=duebus.v1.Engine" json:"engine,omitempty"`
 	Topic  string                 `protobuf:"bytes,2,opt,name=topic,proto3" json:"topic,omitempty"`
 	Config *TopicConfig           `protobuf:"bytes,3,opt,name=config,proto3" json:"config,omitempty"`
-	// Set: the retry policy is that of this group alone; the other settings must then be unset.
+	// Set: the retry policy is that of this group alone, and what is unset in it follows the topic's; the other settings
+	// must then be unset. Empty: the settings are the topic's. NOT_FOUND when there is no such group.
 	Group         string `protobuf:"bytes,4,opt,name=group,proto3" json:"group,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -957,7 +982,7 @@ func (x *ConfigureTopicRequest) GetGroup() string {
 
 type ConfigureTopicResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The settings now in force.
+	// The settings now in force, for the group if one was named.
 	Config        *TopicConfig `protobuf:"bytes,1,opt,name=config,proto3" json:"config,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1730,7 +1755,7 @@ type EventGroupInfo struct {
 	// Empty while the topic has no group yet.
 	Group string     `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
 	State EventState `protobuf:"varint,2,opt,name=state,proto3,enum=duebus.v1.EventState" json:"state,omitempty"`
-	// How often it was delivered; releases are not counted.
+	// How often it was delivered, since it was last redriven; releases are not counted.
 	Attempts uint32 `protobuf:"varint,3,opt,name=attempts,proto3" json:"attempts,omitempty"`
 	// How often it may be retried in all.
 	MaxRetries uint32 `protobuf:"varint,4,opt,name=max_retries,json=maxRetries,proto3" json:"max_retries,omitempty"`
@@ -1852,14 +1877,16 @@ func (x *EventGroupInfo) GetHistory() []*Attempt {
 // One delivery of an event and how it ended.
 type Attempt struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The number it was delivered with.
+	// The number it was delivered with. Counted anew from 1 after a redrive.
 	Attempt   uint32                 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	StartedAt *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
 	// Unset while it is under way.
-	EndedAt       *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
-	Consumer      string                 `protobuf:"bytes,4,opt,name=consumer,proto3" json:"consumer,omitempty"`
-	Outcome       Attempt_Outcome        `protobuf:"varint,5,opt,name=outcome,proto3,enum=duebus.v1.Attempt_Outcome" json:"outcome,omitempty"`
-	Error         string                 `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`
+	EndedAt  *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
+	Consumer string                 `protobuf:"bytes,4,opt,name=consumer,proto3" json:"consumer,omitempty"`
+	Outcome  Attempt_Outcome        `protobuf:"varint,5,opt,name=outcome,proto3,enum=duebus.v1.Attempt_Outcome" json:"outcome,omitempty"`
+	Error    string                 `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`
+	// When the event, dead since this attempt, was redriven; unset where it was not.
+	RedrivenAt    *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=redriven_at,json=redrivenAt,proto3" json:"redriven_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1936,6 +1963,13 @@ func (x *Attempt) GetError() string {
 	return ""
 }
 
+func (x *Attempt) GetRedrivenAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RedrivenAt
+	}
+	return nil
+}
+
 type CancelEventsRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Engine Engine                 `protobuf:"varint,1,opt,name=engine,proto3,enum=duebus.v1.Engine" json:"engine,omitempty"`
@@ -2007,11 +2041,12 @@ func (x *CancelEventsRequest) GetGroup() string {
 }
 
 type CancelEventsResponse struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	Cancelled uint64                 `protobuf:"varint,1,opt,name=cancelled,proto3" json:"cancelled,omitempty"`
-	// Those that were leased or dead, and were left alone.
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Events of which at least one copy was removed.
+	Cancelled uint64 `protobuf:"varint,1,opt,name=cancelled,proto3" json:"cancelled,omitempty"`
+	// Those of which a copy was leased or dead, and was left alone; copies in other groups may have been removed.
 	LeasedEventIds []string `protobuf:"bytes,2,rep,name=leased_event_ids,json=leasedEventIds,proto3" json:"leased_event_ids,omitempty"`
-	// Those that the topic does not hold.
+	// Those that the topic, or the group that was named, does not hold.
 	MissingEventIds []string `protobuf:"bytes,3,rep,name=missing_event_ids,json=missingEventIds,proto3" json:"missing_event_ids,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
@@ -2074,7 +2109,7 @@ type RescheduleEventsRequest struct {
 	Topic  string                 `protobuf:"bytes,2,opt,name=topic,proto3" json:"topic,omitempty"`
 	// 1 to 1000.
 	EventIds []string `protobuf:"bytes,3,rep,name=event_ids,json=eventIds,proto3" json:"event_ids,omitempty"`
-	// Empty: in every group.
+	// Empty: in every group that holds them.
 	Group string `protobuf:"bytes,4,opt,name=group,proto3" json:"group,omitempty"`
 	// Required.
 	//
@@ -2234,11 +2269,12 @@ func (x *RescheduleEventsResponse) GetRescheduled() uint64 {
 
 // Chooses dead letters; conditions are combined with "and". No condition chooses all.
 type DeadLetterFilter struct {
-	state    protoimpl.MessageState `protogen:"open.v1"`
-	EventIds []string               `protobuf:"bytes,1,rep,name=event_ids,json=eventIds,proto3" json:"event_ids,omitempty"`
-	// Those whose last error contains this text.
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most 1000. One that is no dead letter of the group chooses nothing.
+	EventIds []string `protobuf:"bytes,1,rep,name=event_ids,json=eventIds,proto3" json:"event_ids,omitempty"`
+	// Those whose last error contains this text, of at most 4 KiB.
 	ErrorContains string `protobuf:"bytes,2,opt,name=error_contains,json=errorContains,proto3" json:"error_contains,omitempty"`
-	// Those that have been dead for at least this long.
+	// Those that have been dead for at least this long when the call begins; 0 to 10 years.
 	MinAge        *durationpb.Duration `protobuf:"bytes,3,opt,name=min_age,json=minAge,proto3" json:"min_age,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2301,7 +2337,8 @@ type RedriveEventsRequest struct {
 	Topic  string                 `protobuf:"bytes,2,opt,name=topic,proto3" json:"topic,omitempty"`
 	Group  string                 `protobuf:"bytes,3,opt,name=group,proto3" json:"group,omitempty"`
 	Filter *DeadLetterFilter      `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
-	// Spread over time: events a second; 0 means all at once.
+	// Spread over time, from when the call begins: events a second, 0.001 to 1,000,000; 0 means all at once. The call
+	// does not wait for it: what is not due yet is scheduled.
 	Rate          float64 `protobuf:"fixed64,5,opt,name=rate,proto3" json:"rate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2539,15 +2576,19 @@ const file_duebus_v1_admin_proto_rawDesc = "" +
 	"\x0fbackoff_initial\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x0ebackoffInitial\x12:\n" +
 	"\vbackoff_max\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"backoffMaxB\x0e\n" +
-	"\f_max_retries\"\xbb\x02\n" +
+	"\f_max_retries\"\xef\x02\n" +
 	"\vTopicConfig\x129\n" +
 	"\fretry_policy\x18\x01 \x01(\v2\x16.duebus.v1.RetryPolicyR\vretryPolicy\x12/\n" +
 	"\x05lease\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05lease\x12\"\n" +
 	"\n" +
 	"max_queued\x18\x03 \x01(\x04H\x00R\tmaxQueued\x88\x01\x01\x12M\n" +
 	"\x15dead_letter_retention\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x13deadLetterRetention\x12>\n" +
-	"\rdedupe_window\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\fdedupeWindowB\r\n" +
-	"\v_max_queued\"s\n" +
+	"\rdedupe_window\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\fdedupeWindow\x12#\n" +
+	"\n" +
+	"partitions\x18\x06 \x01(\rH\x01R\n" +
+	"partitions\x88\x01\x01B\r\n" +
+	"\v_max_queuedB\r\n" +
+	"\v_partitions\"s\n" +
 	"\x05Rates\x12\x1e\n" +
 	"\n" +
 	"dispatched\x18\x01 \x01(\x01R\n" +
@@ -2561,7 +2602,7 @@ const file_duebus_v1_admin_proto_rawDesc = "" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12\x1a\n" +
 	"\bconsumer\x18\x02 \x01(\tR\bconsumer\x12\x1b\n" +
 	"\tin_flight\x18\x03 \x01(\rR\binFlight\x12=\n" +
-	"\fconnected_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\vconnectedAt\"\xbf\x02\n" +
+	"\fconnected_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\vconnectedAt\"\xfa\x02\n" +
 	"\tGroupInfo\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x16\n" +
 	"\x06paused\x18\x02 \x01(\bR\x06paused\x12\x1c\n" +
@@ -2571,7 +2612,9 @@ const file_duebus_v1_admin_proto_rawDesc = "" +
 	"\x04dead\x18\x06 \x01(\x04R\x04dead\x127\n" +
 	"\vsubscribers\x18\a \x03(\v2\x15.duebus.v1.SubscriberR\vsubscribers\x12C\n" +
 	"\x10oldest_ready_age\x18\b \x01(\v2\x19.google.protobuf.DurationR\x0eoldestReadyAge\x12&\n" +
-	"\x05rates\x18\t \x01(\v2\x10.duebus.v1.RatesR\x05rates\"\xc2\x01\n" +
+	"\x05rates\x18\t \x01(\v2\x10.duebus.v1.RatesR\x05rates\x129\n" +
+	"\fretry_policy\x18\n" +
+	" \x01(\v2\x16.duebus.v1.RetryPolicyR\vretryPolicy\"\xc2\x01\n" +
 	"\tTopicInfo\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12)\n" +
 	"\x06engine\x18\x02 \x01(\x0e2\x11.duebus.v1.EngineR\x06engine\x12.\n" +
@@ -2661,7 +2704,7 @@ const file_duebus_v1_admin_proto_rawDesc = "" +
 	"\bconsumer\x18\b \x01(\tR\bconsumer\x123\n" +
 	"\adead_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x06deadAt\x12,\n" +
 	"\ahistory\x18\n" +
-	" \x03(\v2\x12.duebus.v1.AttemptR\ahistory\"\xf2\x02\n" +
+	" \x03(\v2\x12.duebus.v1.AttemptR\ahistory\"\xaf\x03\n" +
 	"\aAttempt\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\rR\aattempt\x129\n" +
 	"\n" +
@@ -2669,7 +2712,9 @@ const file_duebus_v1_admin_proto_rawDesc = "" +
 	"\bended_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\aendedAt\x12\x1a\n" +
 	"\bconsumer\x18\x04 \x01(\tR\bconsumer\x124\n" +
 	"\aoutcome\x18\x05 \x01(\x0e2\x1a.duebus.v1.Attempt.OutcomeR\aoutcome\x12\x14\n" +
-	"\x05error\x18\x06 \x01(\tR\x05error\"s\n" +
+	"\x05error\x18\x06 \x01(\tR\x05error\x12;\n" +
+	"\vredriven_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"redrivenAt\"s\n" +
 	"\aOutcome\x12\x17\n" +
 	"\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eOUTCOME_NACKED\x10\x01\x12\x10\n" +
@@ -2813,77 +2858,79 @@ var file_duebus_v1_admin_proto_depIdxs = []int32{
 	6,  // 7: duebus.v1.GroupInfo.subscribers:type_name -> duebus.v1.Subscriber
 	39, // 8: duebus.v1.GroupInfo.oldest_ready_age:type_name -> google.protobuf.Duration
 	5,  // 9: duebus.v1.GroupInfo.rates:type_name -> duebus.v1.Rates
-	41, // 10: duebus.v1.TopicInfo.engine:type_name -> duebus.v1.Engine
-	4,  // 11: duebus.v1.TopicInfo.config:type_name -> duebus.v1.TopicConfig
-	7,  // 12: duebus.v1.TopicInfo.groups:type_name -> duebus.v1.GroupInfo
-	41, // 13: duebus.v1.ListTopicsRequest.engine:type_name -> duebus.v1.Engine
-	8,  // 14: duebus.v1.ListTopicsResponse.topics:type_name -> duebus.v1.TopicInfo
-	41, // 15: duebus.v1.GetTopicRequest.engine:type_name -> duebus.v1.Engine
-	8,  // 16: duebus.v1.GetTopicResponse.topic:type_name -> duebus.v1.TopicInfo
-	41, // 17: duebus.v1.ConfigureTopicRequest.engine:type_name -> duebus.v1.Engine
-	4,  // 18: duebus.v1.ConfigureTopicRequest.config:type_name -> duebus.v1.TopicConfig
-	4,  // 19: duebus.v1.ConfigureTopicResponse.config:type_name -> duebus.v1.TopicConfig
-	41, // 20: duebus.v1.DeleteTopicRequest.engine:type_name -> duebus.v1.Engine
-	41, // 21: duebus.v1.DeleteGroupRequest.engine:type_name -> duebus.v1.Engine
-	41, // 22: duebus.v1.PauseGroupRequest.engine:type_name -> duebus.v1.Engine
-	41, // 23: duebus.v1.ResumeGroupRequest.engine:type_name -> duebus.v1.Engine
-	41, // 24: duebus.v1.ListEventsRequest.engine:type_name -> duebus.v1.Engine
-	0,  // 25: duebus.v1.ListEventsRequest.state:type_name -> duebus.v1.EventState
-	1,  // 26: duebus.v1.ListEventsRequest.order:type_name -> duebus.v1.ListEventsRequest.Order
-	27, // 27: duebus.v1.ListEventsResponse.events:type_name -> duebus.v1.EventInfo
-	41, // 28: duebus.v1.GetEventRequest.engine:type_name -> duebus.v1.Engine
-	27, // 29: duebus.v1.GetEventResponse.event:type_name -> duebus.v1.EventInfo
-	42, // 30: duebus.v1.EventInfo.event:type_name -> duebus.v1.Event
-	40, // 31: duebus.v1.EventInfo.dispatched_at:type_name -> google.protobuf.Timestamp
-	28, // 32: duebus.v1.EventInfo.groups:type_name -> duebus.v1.EventGroupInfo
-	0,  // 33: duebus.v1.EventGroupInfo.state:type_name -> duebus.v1.EventState
-	40, // 34: duebus.v1.EventGroupInfo.deliver_at:type_name -> google.protobuf.Timestamp
-	40, // 35: duebus.v1.EventGroupInfo.lease_expires_at:type_name -> google.protobuf.Timestamp
-	40, // 36: duebus.v1.EventGroupInfo.dead_at:type_name -> google.protobuf.Timestamp
-	29, // 37: duebus.v1.EventGroupInfo.history:type_name -> duebus.v1.Attempt
-	40, // 38: duebus.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
-	40, // 39: duebus.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
-	2,  // 40: duebus.v1.Attempt.outcome:type_name -> duebus.v1.Attempt.Outcome
-	41, // 41: duebus.v1.CancelEventsRequest.engine:type_name -> duebus.v1.Engine
-	41, // 42: duebus.v1.RescheduleEventsRequest.engine:type_name -> duebus.v1.Engine
-	39, // 43: duebus.v1.RescheduleEventsRequest.delay:type_name -> google.protobuf.Duration
-	40, // 44: duebus.v1.RescheduleEventsRequest.deliver_at:type_name -> google.protobuf.Timestamp
-	39, // 45: duebus.v1.DeadLetterFilter.min_age:type_name -> google.protobuf.Duration
-	41, // 46: duebus.v1.RedriveEventsRequest.engine:type_name -> duebus.v1.Engine
-	34, // 47: duebus.v1.RedriveEventsRequest.filter:type_name -> duebus.v1.DeadLetterFilter
-	41, // 48: duebus.v1.PurgeEventsRequest.engine:type_name -> duebus.v1.Engine
-	34, // 49: duebus.v1.PurgeEventsRequest.filter:type_name -> duebus.v1.DeadLetterFilter
-	9,  // 50: duebus.v1.EventBusAdmin.ListTopics:input_type -> duebus.v1.ListTopicsRequest
-	11, // 51: duebus.v1.EventBusAdmin.GetTopic:input_type -> duebus.v1.GetTopicRequest
-	13, // 52: duebus.v1.EventBusAdmin.ConfigureTopic:input_type -> duebus.v1.ConfigureTopicRequest
-	15, // 53: duebus.v1.EventBusAdmin.DeleteTopic:input_type -> duebus.v1.DeleteTopicRequest
-	17, // 54: duebus.v1.EventBusAdmin.DeleteGroup:input_type -> duebus.v1.DeleteGroupRequest
-	19, // 55: duebus.v1.EventBusAdmin.PauseGroup:input_type -> duebus.v1.PauseGroupRequest
-	21, // 56: duebus.v1.EventBusAdmin.ResumeGroup:input_type -> duebus.v1.ResumeGroupRequest
-	23, // 57: duebus.v1.EventBusAdmin.ListEvents:input_type -> duebus.v1.ListEventsRequest
-	25, // 58: duebus.v1.EventBusAdmin.GetEvent:input_type -> duebus.v1.GetEventRequest
-	30, // 59: duebus.v1.EventBusAdmin.CancelEvents:input_type -> duebus.v1.CancelEventsRequest
-	32, // 60: duebus.v1.EventBusAdmin.RescheduleEvents:input_type -> duebus.v1.RescheduleEventsRequest
-	35, // 61: duebus.v1.EventBusAdmin.RedriveEvents:input_type -> duebus.v1.RedriveEventsRequest
-	37, // 62: duebus.v1.EventBusAdmin.PurgeEvents:input_type -> duebus.v1.PurgeEventsRequest
-	10, // 63: duebus.v1.EventBusAdmin.ListTopics:output_type -> duebus.v1.ListTopicsResponse
-	12, // 64: duebus.v1.EventBusAdmin.GetTopic:output_type -> duebus.v1.GetTopicResponse
-	14, // 65: duebus.v1.EventBusAdmin.ConfigureTopic:output_type -> duebus.v1.ConfigureTopicResponse
-	16, // 66: duebus.v1.EventBusAdmin.DeleteTopic:output_type -> duebus.v1.DeleteTopicResponse
-	18, // 67: duebus.v1.EventBusAdmin.DeleteGroup:output_type -> duebus.v1.DeleteGroupResponse
-	20, // 68: duebus.v1.EventBusAdmin.PauseGroup:output_type -> duebus.v1.PauseGroupResponse
-	22, // 69: duebus.v1.EventBusAdmin.ResumeGroup:output_type -> duebus.v1.ResumeGroupResponse
-	24, // 70: duebus.v1.EventBusAdmin.ListEvents:output_type -> duebus.v1.ListEventsResponse
-	26, // 71: duebus.v1.EventBusAdmin.GetEvent:output_type -> duebus.v1.GetEventResponse
-	31, // 72: duebus.v1.EventBusAdmin.CancelEvents:output_type -> duebus.v1.CancelEventsResponse
-	33, // 73: duebus.v1.EventBusAdmin.RescheduleEvents:output_type -> duebus.v1.RescheduleEventsResponse
-	36, // 74: duebus.v1.EventBusAdmin.RedriveEvents:output_type -> duebus.v1.RedriveEventsResponse
-	38, // 75: duebus.v1.EventBusAdmin.PurgeEvents:output_type -> duebus.v1.PurgeEventsResponse
-	63, // [63:76] is the sub-list for method output_type
-	50, // [50:63] is the sub-list for method input_type
-	50, // [50:50] is the sub-list for extension type_name
-	50, // [50:50] is the sub-list for extension extendee
-	0,  // [0:50] is the sub-list for field type_name
+	3,  // 10: duebus.v1.GroupInfo.retry_policy:type_name -> duebus.v1.RetryPolicy
+	41, // 11: duebus.v1.TopicInfo.engine:type_name -> duebus.v1.Engine
+	4,  // 12: duebus.v1.TopicInfo.config:type_name -> duebus.v1.TopicConfig
+	7,  // 13: duebus.v1.TopicInfo.groups:type_name -> duebus.v1.GroupInfo
+	41, // 14: duebus.v1.ListTopicsRequest.engine:type_name -> duebus.v1.Engine
+	8,  // 15: duebus.v1.ListTopicsResponse.topics:type_name -> duebus.v1.TopicInfo
+	41, // 16: duebus.v1.GetTopicRequest.engine:type_name -> duebus.v1.Engine
+	8,  // 17: duebus.v1.GetTopicResponse.topic:type_name -> duebus.v1.TopicInfo
+	41, // 18: duebus.v1.ConfigureTopicRequest.engine:type_name -> duebus.v1.Engine
+	4,  // 19: duebus.v1.ConfigureTopicRequest.config:type_name -> duebus.v1.TopicConfig
+	4,  // 20: duebus.v1.ConfigureTopicResponse.config:type_name -> duebus.v1.TopicConfig
+	41, // 21: duebus.v1.DeleteTopicRequest.engine:type_name -> duebus.v1.Engine
+	41, // 22: duebus.v1.DeleteGroupRequest.engine:type_name -> duebus.v1.Engine
+	41, // 23: duebus.v1.PauseGroupRequest.engine:type_name -> duebus.v1.Engine
+	41, // 24: duebus.v1.ResumeGroupRequest.engine:type_name -> duebus.v1.Engine
+	41, // 25: duebus.v1.ListEventsRequest.engine:type_name -> duebus.v1.Engine
+	0,  // 26: duebus.v1.ListEventsRequest.state:type_name -> duebus.v1.EventState
+	1,  // 27: duebus.v1.ListEventsRequest.order:type_name -> duebus.v1.ListEventsRequest.Order
+	27, // 28: duebus.v1.ListEventsResponse.events:type_name -> duebus.v1.EventInfo
+	41, // 29: duebus.v1.GetEventRequest.engine:type_name -> duebus.v1.Engine
+	27, // 30: duebus.v1.GetEventResponse.event:type_name -> duebus.v1.EventInfo
+	42, // 31: duebus.v1.EventInfo.event:type_name -> duebus.v1.Event
+	40, // 32: duebus.v1.EventInfo.dispatched_at:type_name -> google.protobuf.Timestamp
+	28, // 33: duebus.v1.EventInfo.groups:type_name -> duebus.v1.EventGroupInfo
+	0,  // 34: duebus.v1.EventGroupInfo.state:type_name -> duebus.v1.EventState
+	40, // 35: duebus.v1.EventGroupInfo.deliver_at:type_name -> google.protobuf.Timestamp
+	40, // 36: duebus.v1.EventGroupInfo.lease_expires_at:type_name -> google.protobuf.Timestamp
+	40, // 37: duebus.v1.EventGroupInfo.dead_at:type_name -> google.protobuf.Timestamp
+	29, // 38: duebus.v1.EventGroupInfo.history:type_name -> duebus.v1.Attempt
+	40, // 39: duebus.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
+	40, // 40: duebus.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
+	2,  // 41: duebus.v1.Attempt.outcome:type_name -> duebus.v1.Attempt.Outcome
+	40, // 42: duebus.v1.Attempt.redriven_at:type_name -> google.protobuf.Timestamp
+	41, // 43: duebus.v1.CancelEventsRequest.engine:type_name -> duebus.v1.Engine
+	41, // 44: duebus.v1.RescheduleEventsRequest.engine:type_name -> duebus.v1.Engine
+	39, // 45: duebus.v1.RescheduleEventsRequest.delay:type_name -> google.protobuf.Duration
+	40, // 46: duebus.v1.RescheduleEventsRequest.deliver_at:type_name -> google.protobuf.Timestamp
+	39, // 47: duebus.v1.DeadLetterFilter.min_age:type_name -> google.protobuf.Duration
+	41, // 48: duebus.v1.RedriveEventsRequest.engine:type_name -> duebus.v1.Engine
+	34, // 49: duebus.v1.RedriveEventsRequest.filter:type_name -> duebus.v1.DeadLetterFilter
+	41, // 50: duebus.v1.PurgeEventsRequest.engine:type_name -> duebus.v1.Engine
+	34, // 51: duebus.v1.PurgeEventsRequest.filter:type_name -> duebus.v1.DeadLetterFilter
+	9,  // 52: duebus.v1.EventBusAdmin.ListTopics:input_type -> duebus.v1.ListTopicsRequest
+	11, // 53: duebus.v1.EventBusAdmin.GetTopic:input_type -> duebus.v1.GetTopicRequest
+	13, // 54: duebus.v1.EventBusAdmin.ConfigureTopic:input_type -> duebus.v1.ConfigureTopicRequest
+	15, // 55: duebus.v1.EventBusAdmin.DeleteTopic:input_type -> duebus.v1.DeleteTopicRequest
+	17, // 56: duebus.v1.EventBusAdmin.DeleteGroup:input_type -> duebus.v1.DeleteGroupRequest
+	19, // 57: duebus.v1.EventBusAdmin.PauseGroup:input_type -> duebus.v1.PauseGroupRequest
+	21, // 58: duebus.v1.EventBusAdmin.ResumeGroup:input_type -> duebus.v1.ResumeGroupRequest
+	23, // 59: duebus.v1.EventBusAdmin.ListEvents:input_type -> duebus.v1.ListEventsRequest
+	25, // 60: duebus.v1.EventBusAdmin.GetEvent:input_type -> duebus.v1.GetEventRequest
+	30, // 61: duebus.v1.EventBusAdmin.CancelEvents:input_type -> duebus.v1.CancelEventsRequest
+	32, // 62: duebus.v1.EventBusAdmin.RescheduleEvents:input_type -> duebus.v1.RescheduleEventsRequest
+	35, // 63: duebus.v1.EventBusAdmin.RedriveEvents:input_type -> duebus.v1.RedriveEventsRequest
+	37, // 64: duebus.v1.EventBusAdmin.PurgeEvents:input_type -> duebus.v1.PurgeEventsRequest
+	10, // 65: duebus.v1.EventBusAdmin.ListTopics:output_type -> duebus.v1.ListTopicsResponse
+	12, // 66: duebus.v1.EventBusAdmin.GetTopic:output_type -> duebus.v1.GetTopicResponse
+	14, // 67: duebus.v1.EventBusAdmin.ConfigureTopic:output_type -> duebus.v1.ConfigureTopicResponse
+	16, // 68: duebus.v1.EventBusAdmin.DeleteTopic:output_type -> duebus.v1.DeleteTopicResponse
+	18, // 69: duebus.v1.EventBusAdmin.DeleteGroup:output_type -> duebus.v1.DeleteGroupResponse
+	20, // 70: duebus.v1.EventBusAdmin.PauseGroup:output_type -> duebus.v1.PauseGroupResponse
+	22, // 71: duebus.v1.EventBusAdmin.ResumeGroup:output_type -> duebus.v1.ResumeGroupResponse
+	24, // 72: duebus.v1.EventBusAdmin.ListEvents:output_type -> duebus.v1.ListEventsResponse
+	26, // 73: duebus.v1.EventBusAdmin.GetEvent:output_type -> duebus.v1.GetEventResponse
+	31, // 74: duebus.v1.EventBusAdmin.CancelEvents:output_type -> duebus.v1.CancelEventsResponse
+	33, // 75: duebus.v1.EventBusAdmin.RescheduleEvents:output_type -> duebus.v1.RescheduleEventsResponse
+	36, // 76: duebus.v1.EventBusAdmin.RedriveEvents:output_type -> duebus.v1.RedriveEventsResponse
+	38, // 77: duebus.v1.EventBusAdmin.PurgeEvents:output_type -> duebus.v1.PurgeEventsResponse
+	65, // [65:78] is the sub-list for method output_type
+	52, // [52:65] is the sub-list for method input_type
+	52, // [52:52] is the sub-list for extension type_name
+	52, // [52:52] is the sub-list for extension extendee
+	0,  // [0:52] is the sub-list for field type_name
 }
 
 func init() { file_duebus_v1_admin_proto_init() }

@@ -2,7 +2,8 @@
 //
 // Common to all calls:
 //   - `engine` unspecified means the server's default engine;
-//   - an empty `group` means "default"; while a topic has no group yet, it means the events that wait for the first one;
+//   - an empty `group` means "default", unless the field says otherwise; where a call is about events, and the topic has
+//     no group yet, it means the events that wait for the first one;
 //   - an unknown topic, group or event is NOT_FOUND, with its name in the details;
 //   - a page token is opaque, belongs to the request it came from, and is INVALID_ARGUMENT elsewhere;
 //   - UNAVAILABLE (DISPATCHER_NOT_WORKING) when the engine is stopped or its storage can't be reached;
@@ -52,14 +53,18 @@ type EventBusAdminClient interface {
 	ListTopics(ctx context.Context, in *ListTopicsRequest, opts ...grpc.CallOption) (*ListTopicsResponse, error)
 	// One topic: its settings, and for each group the counts, subscribers, age and rates.
 	GetTopic(ctx context.Context, in *GetTopicRequest, opts ...grpc.CallOption) (*GetTopicResponse, error)
-	// Changes a topic's settings, for events from now on; creates the topic if need be. In force on every replica within
-	// a second. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
+	// Changes a topic's settings, or a group's retry policy; creates the topic, but no group, if need be. In force on
+	// every replica within a second, for events dispatched from then on, and for each lease, retry and purge that is
+	// decided from then on. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
 	ConfigureTopic(ctx context.Context, in *ConfigureTopicRequest, opts ...grpc.CallOption) (*ConfigureTopicResponse, error)
-	// Removes a topic, its groups and all its events, dead ones included. Its subscribers get `closing`.
+	// Removes a topic, its settings, its groups and all its events, dead ones included. Its subscribers get `closing`;
+	// settles of its leases fail with REASON_SETTLED. Dispatching or subscribing to it makes it anew.
 	DeleteTopic(ctx context.Context, in *DeleteTopicRequest, opts ...grpc.CallOption) (*DeleteTopicResponse, error)
-	// Removes a group and its copies of the events. Its subscribers get `closing`.
+	// Removes a group and its copies of the events. Its subscribers get `closing`; settles of its leases fail with
+	// REASON_SETTLED. Subscribing makes it anew, for events dispatched from then on.
 	DeleteGroup(ctx context.Context, in *DeleteGroupRequest, opts ...grpc.CallOption) (*DeleteGroupResponse, error)
 	// Delivers nothing to a group until it is resumed; subscribers stay connected, events go on waiting, leases stay.
+	// Pausing a group that is paused is not an error.
 	PauseGroup(ctx context.Context, in *PauseGroupRequest, opts ...grpc.CallOption) (*PauseGroupResponse, error)
 	// Ends a pause; what became due meanwhile is delivered. Resuming a group that is not paused is not an error.
 	ResumeGroup(ctx context.Context, in *ResumeGroupRequest, opts ...grpc.CallOption) (*ResumeGroupResponse, error)
@@ -68,13 +73,16 @@ type EventBusAdminClient interface {
 	ListEvents(ctx context.Context, in *ListEventsRequest, opts ...grpc.CallOption) (*ListEventsResponse, error)
 	// The whole story of one event: its state in each group that is not done with it, attempts, errors and times.
 	GetEvent(ctx context.Context, in *GetEventRequest, opts ...grpc.CallOption) (*GetEventResponse, error)
-	// Removes scheduled or ready events. Events that are leased are left alone and reported.
+	// Removes scheduled or ready events. Copies of them that are leased or dead are left alone and reported.
 	CancelEvents(ctx context.Context, in *CancelEventsRequest, opts ...grpc.CallOption) (*CancelEventsResponse, error)
-	// Moves the due time of scheduled or ready events; all or none. ABORTED (CONCURRENT_MODIFICATION) when one is leased.
+	// Moves the due time of scheduled or ready events; all or none. Attempts are counted on. ABORTED
+	// (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event.
 	RescheduleEvents(ctx context.Context, in *RescheduleEventsRequest, opts ...grpc.CallOption) (*RescheduleEventsResponse, error)
-	// Makes dead letters ready again, with all their retries.
+	// Makes dead letters ready again, with all their retries; their story so far is kept. What dies after the call began is
+	// left alone. `max_queued` does not hold it up. Many are moved in several steps: a call that is broken off has moved
+	// some of them, the longest dead first, and can be repeated.
 	RedriveEvents(ctx context.Context, in *RedriveEventsRequest, opts ...grpc.CallOption) (*RedriveEventsResponse, error)
-	// Removes dead letters for good.
+	// Removes dead letters for good. In steps, as RedriveEvents.
 	PurgeEvents(ctx context.Context, in *PurgeEventsRequest, opts ...grpc.CallOption) (*PurgeEventsResponse, error)
 }
 
@@ -224,14 +232,18 @@ type EventBusAdminServer interface {
 	ListTopics(context.Context, *ListTopicsRequest) (*ListTopicsResponse, error)
 	// One topic: its settings, and for each group the counts, subscribers, age and rates.
 	GetTopic(context.Context, *GetTopicRequest) (*GetTopicResponse, error)
-	// Changes a topic's settings, for events from now on; creates the topic if need be. In force on every replica within
-	// a second. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
+	// Changes a topic's settings, or a group's retry policy; creates the topic, but no group, if need be. In force on
+	// every replica within a second, for events dispatched from then on, and for each lease, retry and purge that is
+	// decided from then on. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
 	ConfigureTopic(context.Context, *ConfigureTopicRequest) (*ConfigureTopicResponse, error)
-	// Removes a topic, its groups and all its events, dead ones included. Its subscribers get `closing`.
+	// Removes a topic, its settings, its groups and all its events, dead ones included. Its subscribers get `closing`;
+	// settles of its leases fail with REASON_SETTLED. Dispatching or subscribing to it makes it anew.
 	DeleteTopic(context.Context, *DeleteTopicRequest) (*DeleteTopicResponse, error)
-	// Removes a group and its copies of the events. Its subscribers get `closing`.
+	// Removes a group and its copies of the events. Its subscribers get `closing`; settles of its leases fail with
+	// REASON_SETTLED. Subscribing makes it anew, for events dispatched from then on.
 	DeleteGroup(context.Context, *DeleteGroupRequest) (*DeleteGroupResponse, error)
 	// Delivers nothing to a group until it is resumed; subscribers stay connected, events go on waiting, leases stay.
+	// Pausing a group that is paused is not an error.
 	PauseGroup(context.Context, *PauseGroupRequest) (*PauseGroupResponse, error)
 	// Ends a pause; what became due meanwhile is delivered. Resuming a group that is not paused is not an error.
 	ResumeGroup(context.Context, *ResumeGroupRequest) (*ResumeGroupResponse, error)
@@ -240,13 +252,16 @@ type EventBusAdminServer interface {
 	ListEvents(context.Context, *ListEventsRequest) (*ListEventsResponse, error)
 	// The whole story of one event: its state in each group that is not done with it, attempts, errors and times.
 	GetEvent(context.Context, *GetEventRequest) (*GetEventResponse, error)
-	// Removes scheduled or ready events. Events that are leased are left alone and reported.
+	// Removes scheduled or ready events. Copies of them that are leased or dead are left alone and reported.
 	CancelEvents(context.Context, *CancelEventsRequest) (*CancelEventsResponse, error)
-	// Moves the due time of scheduled or ready events; all or none. ABORTED (CONCURRENT_MODIFICATION) when one is leased.
+	// Moves the due time of scheduled or ready events; all or none. Attempts are counted on. ABORTED
+	// (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event.
 	RescheduleEvents(context.Context, *RescheduleEventsRequest) (*RescheduleEventsResponse, error)
-	// Makes dead letters ready again, with all their retries.
+	// Makes dead letters ready again, with all their retries; their story so far is kept. What dies after the call began is
+	// left alone. `max_queued` does not hold it up. Many are moved in several steps: a call that is broken off has moved
+	// some of them, the longest dead first, and can be repeated.
 	RedriveEvents(context.Context, *RedriveEventsRequest) (*RedriveEventsResponse, error)
-	// Removes dead letters for good.
+	// Removes dead letters for good. In steps, as RedriveEvents.
 	PurgeEvents(context.Context, *PurgeEventsRequest) (*PurgeEventsResponse, error)
 	mustEmbedUnimplementedEventBusAdminServer()
 }

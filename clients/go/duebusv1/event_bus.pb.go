@@ -152,7 +152,7 @@ const (
 	LeaseFailure_REASON_UNSPECIFIED LeaseFailure_Reason = 0
 	// The event is still there, but this lease is not its lease any more.
 	LeaseFailure_REASON_EXPIRED LeaseFailure_Reason = 1
-	// The event is gone from the group: acked, dead or cancelled.
+	// The event is gone from the group: acked, dead or cancelled, or the group was deleted.
 	LeaseFailure_REASON_SETTLED LeaseFailure_Reason = 2
 	// Not a lease token of this bus.
 	LeaseFailure_REASON_MALFORMED LeaseFailure_Reason = 3

@@ -54,6 +54,8 @@ type EventBusClient interface {
 	//
 	// Repeating a call with the same `request_id` within the topic's dedupe window (10 minutes by default) returns the
 	// first answer and adds nothing, so a call that failed with UNAVAILABLE or DEADLINE_EXCEEDED can be repeated safely.
+	// A repetition has as many events, with the same ids or without one; all else of them is not compared. A `request_id`
+	// that was used for other events is INVALID_ARGUMENT, and nothing is stored.
 	//
 	// Errors: INVALID_ARGUMENT (NO_TOPIC_SPECIFIED, NO_EVENT_SPECIFIED, INVALID_ARGUMENT), FAILED_PRECONDITION
 	// (NO_DISPATCHER_SPECIFIED, NO_HANDLER_FOUND), RESOURCE_EXHAUSTED (MAX_QUEUED_EVENTS_REACHED),
@@ -185,6 +187,8 @@ type EventBusServer interface {
 	//
 	// Repeating a call with the same `request_id` within the topic's dedupe window (10 minutes by default) returns the
 	// first answer and adds nothing, so a call that failed with UNAVAILABLE or DEADLINE_EXCEEDED can be repeated safely.
+	// A repetition has as many events, with the same ids or without one; all else of them is not compared. A `request_id`
+	// that was used for other events is INVALID_ARGUMENT, and nothing is stored.
 	//
 	// Errors: INVALID_ARGUMENT (NO_TOPIC_SPECIFIED, NO_EVENT_SPECIFIED, INVALID_ARGUMENT), FAILED_PRECONDITION
 	// (NO_DISPATCHER_SPECIFIED, NO_HANDLER_FOUND), RESOURCE_EXHAUSTED (MAX_QUEUED_EVENTS_REACHED),

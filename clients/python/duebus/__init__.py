@@ -5,6 +5,7 @@ Errors are those of `duebus.errors`.
 """
 
 from duebus import aio, errors
+from duebus._core.administration import Cancelled, Purged, Redriven, Removed, Rescheduled
 from duebus._core.delivery import Delivery
 from duebus._core.enums import AttemptOutcome, ClosingReason, Engine, EventState, LeaseFailureReason
 from duebus._core.frames import Closing, Deliveries, Frame, Heartbeat, Started
@@ -28,6 +29,7 @@ from duebus.worker import DeadLetter, Release, RetryAfter, Worker
 __all__ = [
     "Attempt",
     "AttemptOutcome",
+    "Cancelled",
     "Client",
     "Closing",
     "ClosingReason",
@@ -49,8 +51,12 @@ __all__ = [
     "Nack",
     "NewEvent",
     "Page",
+    "Purged",
     "Rates",
+    "Redriven",
     "Release",
+    "Removed",
+    "Rescheduled",
     "RetryAfter",
     "RetryPolicy",
     "Started",

@@ -34,7 +34,7 @@ class Client:
 
     A call that finds the server unavailable is repeated, with a growing pause, until it succeeds or its timeout
     is over: a dispatch carries a `request_id`, so that repeating it adds nothing, and a lease is settled only
-    once. `stop` and `subscribe` are not repeated.
+    once. `stop` and `subscribe` are not repeated, nor are the calls of `admin` whose answer counts what they did.
 
     Calls of `dispatch` that wait for one another share an RPC by themselves: from many tasks, single events go nearly
     as fast as in batches. Each caller hears of its own event alone.

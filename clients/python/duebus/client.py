@@ -31,7 +31,7 @@ class Client:
 
     A call that finds the server unavailable is repeated, with a growing pause, until it succeeds or its timeout
     is over: a dispatch carries a `request_id`, so that repeating it adds nothing, and a lease is settled only
-    once. `stop` and `subscribe` are not repeated.
+    once. `stop` and `subscribe` are not repeated, nor are the calls of `admin` whose answer counts what they did.
 
     Every method raises a subclass of `duebus.errors.DueBusError` when the call fails: those of the error table, and
     Unavailable, DeadlineExceeded, Unauthenticated, PermissionDenied and ClientClosed. An argument that can't be

@@ -8,6 +8,7 @@ import structlog
 
 from duebus_server.domain.clock import sleep_until
 from duebus_server.domain.errors import DueBusError
+from duebus_server.domain.outage import Outage
 
 if TYPE_CHECKING:
     from duebus_server.domain.clock import Clock
@@ -18,11 +19,16 @@ log = structlog.get_logger()
 
 async def reap(engine: Engine, clock: Clock, interval_us: int) -> None:
     """Have the engine expire leases every ``interval_us``, until cancelled."""
+    outage = Outage()
     while True:
         await sleep_until(clock, clock.now_us() + interval_us)
         try:
             await engine.expire_leases()
         except DueBusError as error:
-            log.warning("sweep failed", engine=engine.name, error=str(error))
+            if outage.begins():
+                log.warning("sweeps fail", engine=engine.name, error=str(error))
         except Exception:  # a sweep that fails must not be the last
             log.exception("unexpected error", engine=engine.name)
+        else:
+            if outage.ends():
+                log.info("sweeps work again", engine=engine.name)

@@ -5,7 +5,8 @@
     DueBusError
     ├── InvalidArgument              a field is missing, malformed or out of its range
     │   ├── NoTopicSpecified
-    │   └── NoEventSpecified
+    │   ├── NoEventSpecified
+    │   └── RequestIdReused          a request id that was used for other events
     ├── NoDispatcherSpecified        the request names an engine this server does not run
     ├── NoHandlerFound               a subscriber was required, and the topic has none
     ├── DispatcherNotWorking         the engine is stopped, draining or out of reach
@@ -83,6 +84,13 @@ class NoEventSpecified(InvalidArgument):
 
     def __init__(self) -> None:
         super().__init__("events", "at least one event is required")
+
+
+class RequestIdReused(InvalidArgument):
+    """A request id that was used, within the dedupe window, for a request with other events."""
+
+    def __init__(self) -> None:
+        super().__init__("request_id", "was used for a request with other events")
 
 
 class NoDispatcherSpecified(DueBusError):

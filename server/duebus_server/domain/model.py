@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
+from zlib import crc32
 
 from duebus_server.domain.event_ids import id_field
 
@@ -72,6 +73,15 @@ class DispatchRequest:
     request_id: str = ""
     require_subscriber: bool = False
     origin: str = ""
+
+    def identity(self) -> int:
+        """The same for every repetition of a request: how many events it has, and which ids the caller chose for them.
+
+        32 bits. The rest is not in it: two encodings of one message may differ, and so may what a caller computes
+        anew, such as a delay.
+        """
+        chosen = ("" if event.id_is_generated else event.id for event in self.events)
+        return crc32("\n".join(chosen).encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +182,7 @@ class LeaseFailureReason(StrEnum):
     EXPIRED = "expired"
     """The event is still there, but this lease is not its lease any more."""
     SETTLED = "settled"
-    """The event is gone from the group: acked, dead or cancelled."""
+    """The event is gone from the group: acked, dead or cancelled, or the group was deleted."""
     MALFORMED = "malformed"
     """Not a lease token of this bus."""
     ENGINE_STOPPED = "engine_stopped"

@@ -14,7 +14,6 @@ from google.protobuf import message_factory
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from duebus_server.domain.errors import Unimplemented
 from duebus_server.wire.interceptors import Guard
 
 if TYPE_CHECKING:
@@ -114,7 +113,7 @@ def _handlers(service: Any, servicer: object) -> grpc.GenericRpcHandler[Any, Any
 
 
 def _handler(method: Any, servicer: object) -> grpc.RpcMethodHandler[Any, Any]:
-    behaviour = getattr(servicer, method.name, None) or _unimplemented(method.name)
+    behaviour = getattr(servicer, method.name)
     make = grpc.unary_stream_rpc_method_handler if method.server_streaming else grpc.unary_unary_rpc_method_handler
     return make(behaviour, message_factory.GetMessageClass(method.input_type).FromString, _serialize)
 
@@ -122,10 +121,3 @@ def _handler(method: Any, servicer: object) -> grpc.RpcMethodHandler[Any, Any]:
 def _serialize(message: Any) -> bytes:
     serialized: bytes = message.SerializeToString()
     return serialized
-
-
-def _unimplemented(method: str) -> Any:
-    async def refuse(_request: Any, _context: Any) -> None:
-        raise Unimplemented(f"{method} is not offered by this server yet", metadata={"method": method})
-
-    return refuse

@@ -29,6 +29,7 @@ STATUS_CODES: dict[type[errors.DueBusError], grpc.StatusCode] = {
     errors.InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
     errors.NoTopicSpecified: grpc.StatusCode.INVALID_ARGUMENT,
     errors.NoEventSpecified: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.RequestIdReused: grpc.StatusCode.INVALID_ARGUMENT,
     errors.NoDispatcherSpecified: grpc.StatusCode.FAILED_PRECONDITION,
     errors.NoHandlerFound: grpc.StatusCode.FAILED_PRECONDITION,
     errors.DispatcherNotWorking: grpc.StatusCode.UNAVAILABLE,

@@ -13,6 +13,7 @@ from duebus_server.domain.errors import DispatcherNotWorking
 from duebus_server.domain.states import EventState
 from duebus_server.domain.views import TopicConfig
 from duebus_server.engine.local import LocalEngine
+from structlog.testing import capture_logs
 from support.engines import START_US
 from support.workers import settle_down
 
@@ -56,6 +57,24 @@ async def test_a_sweep_that_fails_is_not_the_last() -> None:
     sweep.cancel()
     with pytest.raises(asyncio.CancelledError):
         await sweep
+
+
+async def test_an_outage_is_logged_once_and_so_is_its_end() -> None:
+    clock = ManualClock(START_US)
+    engine = FailingEngine(clock, TopicConfig())
+    with capture_logs() as logs:
+        sweep = asyncio.create_task(reap(engine, clock, SECOND))
+        for error in (None, "away", "away", "still away", None, None, "away"):
+            engine.error = DispatcherNotWorking(error) if error else None
+            await settle_down()
+            clock.advance(SECOND)
+        await settle_down()
+        sweep.cancel()
+    assert [(line["event"], line.get("error")) for line in logs] == [
+        ("sweeps fail", "away"),
+        ("sweeps work again", None),
+        ("sweeps fail", "away"),
+    ]
 
 
 async def test_not_even_an_error_that_nobody_foresaw_ends_the_sweeps() -> None:

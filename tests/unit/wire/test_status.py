@@ -22,6 +22,7 @@ TABLE = [
     (errors.NoTopicSpecified(), Code.INVALID_ARGUMENT, "NO_TOPIC_SPECIFIED"),
     (errors.NoEventSpecified(), Code.INVALID_ARGUMENT, "NO_EVENT_SPECIFIED"),
     (errors.InvalidArgument("events[3].delay", "is negative"), Code.INVALID_ARGUMENT, "INVALID_ARGUMENT"),
+    (errors.RequestIdReused(), Code.INVALID_ARGUMENT, "INVALID_ARGUMENT"),
     (errors.NoDispatcherSpecified("no redis here"), Code.FAILED_PRECONDITION, "NO_DISPATCHER_SPECIFIED"),
     (errors.NoHandlerFound("nobody listens"), Code.FAILED_PRECONDITION, "NO_HANDLER_FOUND"),
     (errors.DispatcherNotWorking("draining"), Code.UNAVAILABLE, "DISPATCHER_NOT_WORKING"),

@@ -1,19 +1,32 @@
 """The commands, and the options that may stand before them."""
 
 from importlib.metadata import version
+from itertools import chain
 from typing import Annotated
 
 import typer
 
 from duebus.cli import options
+from duebus.cli.config import config
+from duebus.cli.dead import dead
 from duebus.cli.dispatch import dispatch
-from duebus.cli.events import event, events
+from duebus.cli.event import event
+from duebus.cli.events import events
+from duebus.cli.groups import delete_group, delete_topic, pause, resume
 from duebus.cli.serve import serve
 from duebus.cli.session import Globals
 from duebus.cli.stop import stop
 from duebus.cli.subscribe import subscribe
 from duebus.cli.topics import topic, topics
+from duebus.cli.waiting import cancel, reschedule
 from duebus.cli.worker import worker
+
+_COMMANDS = (
+    (serve, dispatch, subscribe, worker),
+    (topics, topic, events, event, dead),
+    (cancel, reschedule, pause, resume, config),
+    (delete_group, delete_topic, stop),
+)
 
 app = typer.Typer(
     help="Dispatch events, now or for later, to workers in any language.",
@@ -22,7 +35,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (serve, dispatch, subscribe, worker, topics, topic, events, event, stop):
+for command in chain(*_COMMANDS):
     app.command()(command)
 
 

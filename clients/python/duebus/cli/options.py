@@ -67,6 +67,15 @@ server_parser = _option_parser(_parse_server)
 
 Topic = Annotated[str, typer.Argument(metavar="TOPIC", help="The topic's name.", show_default=False)]
 Group = Annotated[str, typer.Option("--group", "-g", metavar="NAME", help="The group of the topic. Default: default.")]
+AnyGroup = Annotated[
+    str, typer.Option("--group", "-g", metavar="NAME", help="Only in this group of the topic. Default: in every group.")
+]
+EventId = Annotated[str, typer.Argument(metavar="ID", help="The event's id.", show_default=False)]
+EventIds = Annotated[list[str], typer.Argument(metavar="ID...", help="The events' ids.", show_default=False)]
+Limit = Annotated[int, typer.Option("--limit", min=1, metavar="N", help="At most so many of each state.")]
+Newest = Annotated[
+    bool, typer.Option("--newest", help="Latest first: by due time, lease expiry (leased) or death (dead).")
+]
 OneEngine = Annotated[
     Engine | None,
     typer.Option("--engine", metavar="ENGINE", help="local or redis. Default: the server's default engine."),
@@ -115,4 +124,5 @@ Timeout = Annotated[
         help="How long a call may take. Default: 30s.",
     ),
 ]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask first.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]

@@ -16,23 +16,40 @@ from redis.asyncio import (
 from redis.asyncio import (
     Connection as TcpConnection,
 )
+from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.connection import HiredisRespSerializer
+from redis.exceptions import SlotNotCoveredError
 
 from duebus_server.engine.redis.url import CLUSTER, SENTINEL, parse
 
 CONNECT_TIMEOUT_S = 2.0
-ANSWER_TIMEOUT_S = 5.0
-"""A call fails fast when Redis is away; longer than any script takes."""
+ANSWER_TIMEOUT_S = 2.0
+"""A call fails fast when Redis is away or hangs; longer than any script takes."""
 
 MAX_CONNECTIONS = 64
 """Calls beyond this wait for one another."""
 
+POOL_TIMEOUT_S = 1.0
+"""For so long. Less than for an answer: with 64 calls under way, one that waits longer waits for a Redis that hangs."""
+
 PING_S = 5
 """A connection that was idle for so long is tried before it is used, in seconds."""
 
-_TIMEOUTS = {"socket_connect_timeout": CONNECT_TIMEOUT_S, "socket_timeout": ANSWER_TIMEOUT_S}
+NODE_TIMEOUT_S = 1.0
+"""For a node of a cluster: when one hangs, another is to be asked within the time of one call."""
+
+SENTINEL_TIMEOUT_S = 0.5
+"""For a sentinel, which answers at once or not at all."""
+
+_PATIENCE: dict[str, Any] = {
+    "socket_connect_timeout": CONNECT_TIMEOUT_S,
+    "socket_timeout": ANSWER_TIMEOUT_S,
+    # Whether a script whose answer was lost may run again is for the engine to say; a sentinel that fails, the next may
+    # stand in for.
+    "retry": Retry(NoBackoff(), 0),
+}
 
 
 class _PacksInC:
@@ -78,8 +95,9 @@ class Connection:
 
     Args:
         url: ``redis://``, ``rediss://`` (TLS: ``?ssl_ca_certs=FILE&ssl_certfile=FILE&ssl_keyfile=FILE``), ``unix://``,
-            ``redis+sentinel://HOST:PORT,HOST:PORT/SERVICE``, ``redis+cluster://HOST:PORT``; the last two with TLS where
-            one of its files is named.
+            ``redis+sentinel://HOST:PORT,HOST:PORT/SERVICE`` (``?sentinel_username=...&sentinel_password=...`` where the
+            sentinels have their own), ``redis+cluster://HOST:PORT,HOST:PORT``; the last two with TLS where one of its
+            files is named.
         credentials: instead of those in the URL.
 
     Raises:
@@ -89,14 +107,13 @@ class Connection:
     def __init__(self, url: str, credentials: Credentials | None = None) -> None:
         self._target = parse(url)
         self._options: dict[str, Any] = {
-            **_TIMEOUTS,
-            # Whether a script whose answer was lost may run again is for the engine to say.
-            "retry": Retry(NoBackoff(), 0),
+            **_PATIENCE,
             "health_check_interval": PING_S,
             # With RESP3 the client takes maintenance notifications for granted, and no longer finds out that Redis has
             # closed a connection before it uses it: after a restart each connection would cost a call.
             "protocol": 2,
             **self._target.options,
+            **({"socket_timeout": NODE_TIMEOUT_S} if self.is_cluster else {}),
             **(credentials or Credentials()).options(),
         }
         self.redis: Any = self._cluster() if self.is_cluster else self._client(self._options)
@@ -105,6 +122,15 @@ class Connection:
     def is_cluster(self) -> bool:
         """Whether keys are spread over nodes, so that one command can't touch all of them."""
         return self._target.scheme == CLUSTER
+
+    def node_of(self, key: str) -> str:
+        """The node that has a key, as far as this client knows; empty when it does not, or where there is but one."""
+        if not self.is_cluster:
+            return ""
+        try:
+            return str(self.redis.get_node_from_key(key).name)
+        except SlotNotCoveredError:
+            return ""
 
     def listener(self) -> Redis:
         """A client for Pub/Sub: any node of a cluster hears what is published on the others."""
@@ -127,21 +153,22 @@ class Connection:
             ((host, port),) = target.addresses
             place = {"host": host, "port": port}
         pool = BlockingConnectionPool(
-            MAX_CONNECTIONS, ANSWER_TIMEOUT_S, connection_class=_SINGLE[target.scheme], **place, **options
+            MAX_CONNECTIONS, POOL_TIMEOUT_S, connection_class=_SINGLE[target.scheme], **place, **options
         )
         return Redis.from_pool(pool)
 
     def _behind_sentinels(self, options: dict[str, Any]) -> Redis:
         target = self._target
         own = {name: value for name, value in target.options.items() if name.startswith("ssl_")}
-        sentinel_kwargs = {**_TIMEOUTS, **own, "ssl": target.tls}
+        limits = {"socket_connect_timeout": SENTINEL_TIMEOUT_S, "socket_timeout": SENTINEL_TIMEOUT_S}
+        sentinel_kwargs = {**_PATIENCE, **limits, **own, **target.sentinel_options, "ssl": target.tls}
         sentinel: Any = Sentinel(target.addresses, sentinel_kwargs=sentinel_kwargs)  # type: ignore[no-untyped-call]
         client: Redis = sentinel.master_for(target.service, ssl=target.tls, **options)
         return client
 
     def _cluster(self) -> RedisCluster:
-        host, port = self._target.addresses[0]
-        return RedisCluster(host=host, port=port, ssl=self._target.tls, **self._options)
+        nodes = [ClusterNode(host, port) for host, port in self._target.addresses]
+        return RedisCluster(startup_nodes=nodes, ssl=self._target.tls, **self._options)
 
 
 async def server_facts(redis: Any) -> tuple[tuple[int, ...], str]:

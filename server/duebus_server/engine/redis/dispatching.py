@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from duebus_server.domain.clock import MILLISECOND, SECOND
-from duebus_server.domain.errors import DueBusError, MaxQueuedEventsReached, NoHandlerFound
+from duebus_server.domain.errors import DueBusError, MaxQueuedEventsReached, NoHandlerFound, RequestIdReused
 from duebus_server.domain.event_ids import EventIds
 from duebus_server.domain.model import DispatchAnswer, DispatchRequest
 from duebus_server.engine.redis.packing import pack_event, pack_id
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from duebus_server.domain.model import NewEvent
 
-_STORED, _REPEATED, _FULL, _NO_SUBSCRIBER = range(4)
+_STORED, _REPEATED, _FULL, _NO_SUBSCRIBER, _REUSED = range(5)
 
 RETRY_WHEN_FULL_US = SECOND
 
@@ -24,16 +24,18 @@ def arguments(request: DispatchRequest) -> list[Any]:
     """A request as ``dispatch.lua`` reads it."""
     flat: list[Any] = [
         request.request_id,
+        request.identity() if request.request_id else 0,
         int(request.require_subscriber),
         _generated_at_ms(request.events),
         len(request.events),
     ]
     for event in request.events:
+        packed_id = pack_id(event.id)
         flat += (
-            pack_id(event.id),
+            packed_id,
             0 if event.id_is_generated else 1,
             f"d{event.delay_us}" if event.delay_us is not None else f"a{event.deliver_at_us or 0}",
-            pack_event(event, request.origin),
+            pack_event(event, packed_id, request.origin),
         )
     return flat
 
@@ -51,6 +53,8 @@ def outcome(
         )
     if status == _NO_SUBSCRIBER:
         return NoHandlerFound(f"topic {topic!r} has no subscriber", metadata={"topic": topic})
+    if status == _REUSED:
+        return RequestIdReused()
     generated_at_ms, *duplicates = rest
     ids = _first_ids(request, generated_at_ms) if status == _REPEATED else [event.id for event in request.events]
     return DispatchAnswer(ids, [ids[place] for place in duplicates])

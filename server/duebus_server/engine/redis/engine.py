@@ -21,6 +21,7 @@ from duebus_server.domain.model import (
     SubscriberInfo,
 )
 from duebus_server.engine.redis import dispatching, leasing
+from duebus_server.engine.redis.administration import NotYetAdministered
 from duebus_server.engine.redis.errors import is_lost
 from duebus_server.engine.redis.membership import Membership
 from duebus_server.engine.redis.news import News
@@ -46,7 +47,7 @@ MAX_LEASED_AT_ONCE = 1_000
 """In one call: a script holds Redis for as long as it runs."""
 
 
-class RedisEngine:
+class RedisEngine(NotYetAdministered):
     """Events in Redis, shared by replicas; ``engine.base.Engine`` says what each verb guarantees.
 
     Args:

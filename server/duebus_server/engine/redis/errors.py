@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import asyncio
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 from redis.exceptions import (
@@ -17,9 +18,10 @@ from redis.exceptions import (
 
 from duebus_server.domain.clock import SECOND
 from duebus_server.domain.errors import DispatcherNotWorking
+from duebus_server.engine.redis.connection import ANSWER_TIMEOUT_S
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
 RETRY_AFTER_US = SECOND
 
@@ -27,6 +29,7 @@ RETRY_AFTER_US = SECOND
 _WHAT: tuple[tuple[type[BaseException], str], ...] = (
     (AuthenticationError, "Redis refuses the credentials"),
     (TimeoutError, "Redis does not answer"),
+    (asyncio.TimeoutError, "Redis does not answer"),
     (ClusterDownError, "the Redis cluster is down"),
     (ConnectionError, "Redis can't be reached"),
     (OSError, "Redis can't be reached"),
@@ -34,6 +37,8 @@ _WHAT: tuple[tuple[type[BaseException], str], ...] = (
 )
 
 _WRONG_TYPE = "WRONGTYPE"
+_ALL_WAIT = "No connection available"
+"""The client's words when all connections are in use."""
 
 
 @contextmanager
@@ -42,11 +47,23 @@ def as_domain_errors(topic: str) -> Iterator[None]:
     try:
         yield
     except (RedisError, OSError) as error:
-        raise DispatcherNotWorking(
-            f"engine redis: {_describe(error)}",
-            metadata={"engine": "redis", **({"topic": topic} if topic else {})},
-            retry_after_us=RETRY_AFTER_US,
-        ) from error
+        raise _not_working(error, topic) from error
+    except AttributeError as error:
+        if not _is_closed_meanwhile(error):
+            raise
+        lost = ConnectionError("the connection was closed while it was in use")
+        raise _not_working(lost, topic) from lost
+
+
+@asynccontextmanager
+async def asking(topic: str, patience_s: float = ANSWER_TIMEOUT_S) -> AsyncIterator[None]:
+    """As ``as_domain_errors``, and what is asked within it has to be answered in ``patience_s`` seconds.
+
+    The waits for a free connection and for each answer of Redis add up, and a caller minds their sum.
+    """
+    with as_domain_errors(topic):
+        async with asyncio.timeout(patience_s):
+            yield
 
 
 def is_lost(error: BaseException | None) -> bool:
@@ -54,11 +71,26 @@ def is_lost(error: BaseException | None) -> bool:
     return isinstance(error, ConnectionError | TimeoutError | OSError)
 
 
+def _not_working(error: BaseException, topic: str) -> DispatcherNotWorking:
+    metadata = {"engine": "redis", **({"topic": topic} if topic else {})}
+    return DispatcherNotWorking(f"engine redis: {_describe(error)}", metadata=metadata, retry_after_us=RETRY_AFTER_US)
+
+
+def _is_closed_meanwhile(error: AttributeError) -> bool:
+    """Whether the client of a cluster has closed a connection, because another call on its node failed, under this one.
+
+    It does not notice that itself, and fails at what it has set to None.
+    """
+    return error.obj is None and error.name in ("writelines", "drain")
+
+
 def _describe(error: BaseException) -> str:
+    text = str(error)
+    if _ALL_WAIT in text:
+        return "Redis does not answer"
     for kind, what in _WHAT:
         if isinstance(error, kind):
             return what
-    text = str(error)
     if _WRONG_TYPE in text:
         return "a key has the wrong type: is another application writing under the same namespace?"
     if isinstance(error, ResponseError) and text.startswith("OOM"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 from duebus_server.domain.errors import NotFound
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from duebus_server.engine.redis.subscribers import LocalSession
 
 SHORTEN, RECLAIM, JOIN, LEAVE, ADOPT = map(Script, ("shorten", "reclaim", "join", "leave", "adopt"))
+
+LATE_S = 10.0
+"""A command that nobody waits for any more may come through for so long after Redis has answered another."""
 
 
 class Run(Protocol):
@@ -62,24 +66,35 @@ class Membership:
         # First the note by which others find its leases, should this replica die in between.
         await self._presence.has_sessions_in([(session.topic, session.group)])
         own = (session.name, session.session_id, session.consumer, session.round)
+        session.join_lost = True  # also should this be cancelled before the answer comes
         self._news.heard(await self._run(JOIN, session.topic, session.group, *own))
+        session.join_lost = False
 
     async def adopt(
         self, session: LocalSession, leases: Sequence[LeaseRef], lease_us: int
     ) -> list[AdoptedLease | LeaseFailureReason]:
         """See ``Engine.adopt``."""
+        # Should the answer be lost, the session's end has to reach them.
+        session.held.update((lease.fencing_token, lease.event_id) for lease in leases)
         topic, group = session.topic, session.group
-        own = (session.name, session.consumer, lease_us)
-        now, ended, results, due = await self._run(ADOPT, topic, group, *own, *pairs(leases))
+        own = (session.name, session.consumer, lease_us, *pairs(leases))
+        reply = await self._run(ADOPT, topic, group, *own)
+        if reply is None:
+            # Taken for dead by the others, or deleted by hand; this session is not, so it subscribes anew.
+            await self.rejoin(self.of(topic, group, session.session_id))
+            reply = await self._run(ADOPT, topic, group, *own)
+        if reply is None:
+            raise NotFound("session", session.session_id, topic=topic, group=group)
+        now, ended, results, due = reply
         self._news.heard(now, ended)
         self._news.due(topic, group, due)
         self._news.expiries.expects(topic, group, int(now) + lease_us)
         adopted: list[AdoptedLease | LeaseFailureReason] = []
         for lease, result in zip(leases, results, strict=True):
             if result < 0:
+                session.let_go([lease.fencing_token])
                 adopted.append(FAILURES[result])
             else:
-                session.held[lease.fencing_token] = lease.event_id
                 adopted.append(AdoptedLease(lease.fencing_token, result))
         return adopted
 
@@ -99,14 +114,20 @@ class Membership:
             await self._shorten(session, session.owed_grace_us)
             session.owed_grace_us = None
         if session.owes_leave:
-            await self._run(LEAVE, session.topic, session.group, session.name)
-            session.owes_leave = False
-            self._news.sessions.leave(session)
+            await self._leave(session)
 
     async def pay_all(self) -> None:
         """What the sessions that have left owe still."""
         for session in [session for session in self._news.sessions if session.has_left]:
             await self.pay(session)
+
+    async def _leave(self, session: LocalSession) -> None:
+        await self._run(LEAVE, session.topic, session.group, session.name)
+        session.left_s = session.left_s or monotonic()
+        if session.join_lost and monotonic() - session.left_s < LATE_S:
+            return  # the next sweep says it again
+        session.owes_leave = False
+        self._news.sessions.leave(session)
 
     async def _shorten(self, session: LocalSession, grace_us: int) -> None:
         topic, group = session.topic, session.group

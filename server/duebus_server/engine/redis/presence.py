@@ -11,7 +11,8 @@ from redis.exceptions import RedisError
 
 from duebus_server.domain.clock import SECOND
 from duebus_server.domain.errors import DispatcherNotWorking
-from duebus_server.engine.redis.errors import as_domain_errors, is_lost
+from duebus_server.domain.outage import Outage
+from duebus_server.engine.redis.errors import as_domain_errors, asking, is_lost
 from duebus_server.engine.redis.scripts import Script
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class Presence:
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
         self._judges_from_s = 0.0
+        self._deaf = Outage()
 
     async def start(self, hears: Hears) -> None:
         """Say that this replica lives, and listen; when this returns, nothing that is said is missed.
@@ -122,15 +124,20 @@ class Presence:
     # --- life and death ---------------------------------------------------------------------------------------------
 
     async def _live(self, hears: Hears) -> None:
+        outage = Outage()
         while not self._stopping:
             await asyncio.sleep(BEAT_US / SECOND)
             try:
                 await self._beat(hears)
             except DispatcherNotWorking as error:
-                log.warning("heartbeat failed", error=str(error))
+                if outage.begins():
+                    log.warning("heartbeats fail", error=str(error))
                 self._judges_from_s = monotonic() + LAPSE_US / SECOND
             except Exception:  # a heartbeat that fails must not be the last
                 log.exception("unexpected error")
+            else:
+                if outage.ends():
+                    log.info("heartbeats work again")
 
     async def _beat(self, hears: Hears) -> None:
         runner = self._runner
@@ -166,7 +173,7 @@ class Presence:
         """
         keys = self._runner.keys
         redis = self._runner.connection.redis
-        with as_domain_errors(""):
+        async with asking(""):
             names = await redis.smembers(keys.replica_groups(replica))
         groups = [
             (topic, group) for topic, _, group in (name.decode(errors="replace").partition("/") for name in names)
@@ -178,7 +185,7 @@ class Presence:
                 if is_lost(error.__cause__):
                     raise
                 log.warning("group passed over", topic=topic, group=group, error=str(error))
-        with as_domain_errors(""):
+        async with asking(""):
             await redis.delete(keys.replica_groups(replica))
             await redis.zrem(keys.replicas, replica)
         return groups
@@ -198,7 +205,8 @@ class Presence:
                 if not listening.done():
                     listening.set_exception(error)
                     return
-                log.warning("the listener lost Redis", error=str(error))
+                if self._deaf.begins():
+                    log.warning("the listener lost Redis", error=str(error))
                 await asyncio.sleep(RECONNECT_S)
             finally:
                 await client.aclose()
@@ -225,6 +233,8 @@ class Presence:
         if message["type"] == "subscribe" and message["data"] == 2:  # noqa: PLR2004  # both channels
             if not listening.done():
                 listening.set_result(None)
+            if self._deaf.ends():
+                log.info("the listener hears Redis again")
             hears.look_again()
         if message["type"] == "message":
             try:

@@ -9,8 +9,8 @@ import structlog
 
 from duebus_server.domain.clock import SECOND
 from duebus_server.domain.errors import DispatcherNotWorking
-from duebus_server.engine.redis.connection import server_facts
-from duebus_server.engine.redis.errors import as_domain_errors
+from duebus_server.engine.redis.connection import ANSWER_TIMEOUT_S, server_facts
+from duebus_server.engine.redis.errors import asking
 from duebus_server.engine.redis.scripts import Script
 from duebus_server.engine.redis.server_clock import ServerClock
 
@@ -34,7 +34,8 @@ MIN_VERSION = (6, 2)
 KEEPING_POLICIES = ("noeviction", "volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl", "")
 """maxmemory policies that never drop a key without an expiry; empty where Redis does not tell."""
 
-REPLICATION_TIMEOUT_MS = 2_000
+REPLICATION_TIMEOUT_MS = 1_000
+"""Shorter than the client waits for an answer."""
 
 
 class Runner:
@@ -95,11 +96,11 @@ class Runner:
         wanted = self._min_replicas_ack
         if not wanted:
             return await self.run(script, topic, *arguments), None
-        with as_domain_errors(topic):
-            async with self.connection.redis.client() as one:  # WAIT speaks of what was written on its own connection
-                key = self.keys.topic(topic, "events")
-                reply = await self._run_with(one, key, script, topic, *arguments)
-                acked = await one.wait(wanted, REPLICATION_TIMEOUT_MS)
+        patience_s = ANSWER_TIMEOUT_S + REPLICATION_TIMEOUT_MS / 1_000
+        # WAIT speaks of what was written on its own connection.
+        async with asking(topic, patience_s), self.connection.redis.client() as one:
+            reply = await self._run_with(one, self.keys.topic(topic, "events"), script, topic, *arguments)
+            acked = await one.wait(wanted, REPLICATION_TIMEOUT_MS)
         if acked >= wanted:
             return reply, None
         problem = (
@@ -114,7 +115,7 @@ class Runner:
         Raises:
             DispatcherNotWorking: Redis is away, or refuses.
         """
-        with as_domain_errors(topic):
+        async with asking(topic):
             return await self._run_with(self.connection.redis, key, script, topic, *arguments)
 
     async def _run_with(self, redis: Any, key: str, script: Script, topic: str, *arguments: Any) -> Any:
@@ -130,7 +131,7 @@ class Runner:
             DispatcherNotWorking: Redis is away, or too old.
         """
         redis = self.connection.redis
-        with as_domain_errors(""):
+        async with asking(""):
             version, policy = await server_facts(redis)
         if version < MIN_VERSION:
             found, needed = (".".join(map(str, parts)) for parts in (version, MIN_VERSION))
@@ -144,7 +145,7 @@ class Runner:
         Raises:
             DispatcherNotWorking: Redis is away, or refuses.
         """
-        with as_domain_errors(""):
+        async with asking(""):
             redis = self.connection.redis
             if not await redis.exists(self.keys.secret):
                 await redis.set(self.keys.secret, secrets.token_bytes(SECRET_BYTES), nx=True)
@@ -159,7 +160,7 @@ class Runner:
         Raises:
             DispatcherNotWorking: Redis is away, or refuses.
         """
-        with as_domain_errors(""):
+        async with asking(""):
             if not await self.connection.redis.exists(self.keys.secret):
                 await self.connection.redis.set(self.keys.secret, secret, nx=True)
 

@@ -21,6 +21,8 @@ class LocalSession:
         held: the event ids of its leases by fencing token.
         owed_grace_us: its leases are to be shortened to this, and Redis was away.
         owes_leave: it has left, and Redis does not know.
+        join_lost: the answer to its command to join was lost, so that may come through after it has left.
+        left_s: when Redis first heard that it has left, by the monotonic clock.
         has_left: it is gone; what is left of it are its leases, and what it owes.
         uncertain: an answer to a lease was lost, so Redis may have given it leases that nobody knows of.
         round: grows each time those are taken back: the command itself may be on its way still, and is then too late.
@@ -36,6 +38,8 @@ class LocalSession:
     round: int = 0
     owed_grace_us: int | None = None
     owes_leave: bool = False
+    join_lost: bool = False
+    left_s: float | None = None
     has_left: bool = False
 
     def leases(self) -> list[LeaseRef]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from duebus_server.domain.clock import SECOND
-from duebus_server.engine.redis.errors import as_domain_errors
+from duebus_server.engine.redis.errors import asking
 from duebus_server.engine.redis.leasing import pairs
 from duebus_server.engine.redis.scripts import Script
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable
 
     from duebus_server.domain.views import TopicConfig
     from duebus_server.engine.redis.runner import Runner
@@ -21,6 +23,12 @@ PEEK, HELD, PURGE = map(Script, ("peek", "held", "purge"))
 
 Group = tuple[str, str]
 """Topic and group."""
+
+Holders = Mapping[Group, Sequence["LocalSession"]]
+"""The sessions of this replica that hold leases, by group."""
+
+_FIGURES, _NOT_SEEN = 2, -1
+"""What `peek.lua` says of a group, beside one figure a session; and that it can't say it."""
 
 STALE_US = 3 * SECOND
 """A backlog that was counted longer ago is counted again."""
@@ -62,13 +70,11 @@ class Sweeping:
                 holders.append(session)
         found = Found([], [])
         backlogs = {}
-        for groups in self._at_once(by_group):
-            answer = iter(await self._peek(groups, by_group))
-            for group in groups:
-                leasable, backlogs[group] = next(answer), next(answer)
-                if leasable:
-                    found.leasable.append(group)
-                found.unsure.extend(one for one in by_group[group] if next(answer) != len(one.held))
+        for group, (leasable, ready, *held) in (await self._peek_all(by_group)).items():
+            backlogs[group] = max(0, ready)
+            if leasable > 0:
+                found.leasable.append(group)
+            found.unsure.extend(one for one, count in zip(by_group[group], held, strict=True) if count != len(one.held))
         self._backlogs = backlogs
         self._counted_us = self._runner.now_us()
         return found
@@ -99,24 +105,31 @@ class Sweeping:
         now_us = self._runner.now_us()
         if not retention_us or now_us < self._next_purge_us:
             return
-        with as_domain_errors(""):
+        async with asking(""):
             topics = await self._runner.connection.redis.smembers(self._runner.keys.topics)
         window_us = self._defaults.dedupe_window_us
         oldest = [int(await self._runner.run(PURGE, topic.decode(), retention_us, window_us)) for topic in topics]
         # What dies from now on is not to be purged before a retention has passed.
         self._next_purge_us = min([died_us for died_us in oldest if died_us >= 0], default=now_us) + retention_us
 
-    def _at_once(self, groups: Iterable[Group]) -> Iterable[list[Group]]:
-        """Groups that one command can look into: on a cluster they are on different nodes."""
-        listed = list(groups)
-        if self._runner.connection.is_cluster:
-            return [[group] for group in listed]
-        return [listed] if listed else []
+    async def _peek_all(self, holders: Holders) -> dict[Group, list[int]]:
+        """What `peek.lua` says of each group: one command a node, and one for each group that is on another by now."""
+        connection, keys = self._runner.connection, self._runner.keys
+        by_node: dict[str, list[Group]] = {}
+        for topic, group in holders:
+            by_node.setdefault(connection.node_of(keys.topic_prefix(topic)), []).append((topic, group))
+        seen: dict[Group, list[int]] = {}
+        for groups in by_node.values():
+            seen.update(await self._peek(groups, holders))
+        if connection.is_cluster:
+            for moved in [group for group, figures in seen.items() if figures[0] == _NOT_SEEN]:
+                seen.update(await self._peek([moved], holders))
+        return seen
 
-    async def _peek(self, groups: list[Group], holders: Mapping[Group, Sequence[LocalSession]]) -> list[int]:
+    async def _peek(self, groups: list[Group], holders: Holders) -> dict[Group, list[int]]:
         flat: list[str | int] = []
         for topic, group in groups:
             names = [session.name for session in holders[topic, group]]
             flat += (self._runner.keys.topic_prefix(topic), group, len(names), *names)
-        found: list[int] = await self._runner.run(PEEK, groups[0][0], *flat)
-        return found
+        answer = iter(await self._runner.run(PEEK, groups[0][0], *flat))
+        return {group: list(islice(answer, _FIGURES + len(holders[group]))) for group in groups}

@@ -15,6 +15,7 @@ SCHEMES = ("redis", "rediss", "unix", SENTINEL, CLUSTER)
 DEFAULT_PORT = 6379
 
 _FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+_SENTINEL_CREDENTIALS = {"sentinel_username": "username", "sentinel_password": "password"}
 _SENTINEL_FORM = "sentinels are named as redis+sentinel://HOST:PORT,HOST:PORT/SERVICE[/DB]"
 
 
@@ -32,6 +33,7 @@ class Target:
         path: of a socket.
         service: what the sentinels call it.
         options: database, credentials and TLS, as the client takes them.
+        sentinel_options: the credentials that the sentinels themselves want, as the client takes them.
         tls: whether connections are encrypted.
     """
 
@@ -40,6 +42,7 @@ class Target:
     path: str
     service: str
     options: Mapping[str, Any]
+    sentinel_options: Mapping[str, str]
     tls: bool
 
 
@@ -62,12 +65,15 @@ def parse(url: str) -> Target:
     tls = parts.scheme == "rediss" or (parts.scheme in (SENTINEL, CLUSTER) and bool(files))
     if files and not tls:
         raise RedisUrlError(f"{next(iter(files))} is for rediss:// and for several servers")
+    own = {ours: query[name] for name, ours in _SENTINEL_CREDENTIALS.items() if query.get(name)}
+    if own and parts.scheme != SENTINEL:
+        raise RedisUrlError(f"credentials of sentinels are for {SENTINEL}://")
     number = query.get("db", database)
     if not number.isdecimal():
         raise RedisUrlError("the database is no number")
     options = {**_userinfo(userinfo), **files, **({"db": int(number)} if parts.scheme != CLUSTER else {})}
     addresses = [] if parts.scheme == "unix" else [_address(parts.scheme, host) for host in hosts.split(",")]
-    return Target(parts.scheme, addresses, unquote(parts.path), service, options, tls)
+    return Target(parts.scheme, addresses, unquote(parts.path), service, options, own, tls)
 
 
 def _path(parts: SplitResult) -> tuple[str, str]:
@@ -85,7 +91,7 @@ def _path(parts: SplitResult) -> tuple[str, str]:
 def _query(text: str) -> dict[str, str]:
     query = dict(parse_qsl(text, keep_blank_values=True))
     for name in query:
-        if name not in ("db", *_FILES):
+        if name not in ("db", *_FILES, *_SENTINEL_CREDENTIALS):
             raise RedisUrlError(f"no such option: {name}")
     return query
 

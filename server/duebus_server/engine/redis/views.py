@@ -20,13 +20,14 @@ from duebus_server.domain.views import (
     Rates,
     TopicInfo,
 )
-from duebus_server.engine.redis.errors import as_domain_errors
+from duebus_server.engine.redis.errors import asking
 from duebus_server.engine.redis.packing import CorruptEventError, StoredBlob, pack_id, unpack_id
 from duebus_server.engine.redis.scripts import Script
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from duebus_server.domain.retry import RetryPolicy
     from duebus_server.domain.views import TopicConfig
     from duebus_server.engine.redis.runner import Runner
 
@@ -108,7 +109,7 @@ class Views:
         return _event_info(event_id, stored, [self._story(stored, *group) for group in groups])
 
     async def _topics(self) -> list[str]:
-        with as_domain_errors(""):
+        async with asking(""):
             names = await self._runner.connection.redis.smembers(self._runner.keys.topics)
         return [name.decode() for name in names]
 
@@ -118,7 +119,8 @@ class Views:
             return None
         queued, groups = reply
         now_us = self._runner.now_us()
-        return TopicInfo(topic, self._defaults, queued, [_group_info(now_us, *group) for group in groups])
+        policy = self._defaults.retry_policy
+        return TopicInfo(topic, self._defaults, queued, [_group_info(policy, now_us, *group) for group in groups])
 
     @property
     def _max_retries(self) -> int:
@@ -189,6 +191,7 @@ def _stored(packed_id: bytes, blob: bytes) -> StoredBlob | None:
 
 
 def _group_info(
+    retry_policy: RetryPolicy,
     now_us: int,
     name: bytes,
     paused: int,
@@ -208,6 +211,7 @@ def _group_info(
         list(_subscribers(subscribers)),
         max(0, now_us - oldest_us) if oldest_us >= 0 else None,
         Rates(*(float(rate) for rate in rates)),
+        retry_policy,
     )
 
 

@@ -7,12 +7,15 @@
 --   8      consumer
 --   9      lease, microseconds
 --   10...  packed id, fencing token, ...
--- returns  {now, {session, tokens, ...} of leases that have ended, {result, ...}, next due or -1}; a result is the size of the event's
---          body, or as in common.lua
+-- returns  {now, {session, tokens, ...} of leases that have ended, {result, ...}, next due or -1}; a result is the size of
+--          the event's body, or as in common.lua; false when the session has not joined, or has left
 -- includes leases
 
 regardless_of_memory()
 local group, session = ARGV[6], ARGV[7]
+if redis.call('HEXISTS', group_key(group, 'sessions'), session) == 0 then
+  return false
+end
 local ids, records, members, results = find_held(group, 10, (#ARGV - 9) / 2, 2)
 local expires = whole(now + tonumber(ARGV[9]))
 local ended, changed, leased = {}, {}, {}

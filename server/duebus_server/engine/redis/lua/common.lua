@@ -95,24 +95,33 @@ local function id_of(member)
   return string.sub(member, 5)
 end
 
--- The parts of a blob, and the size of what stands before the origin and the body; see DATA_MODEL.md.
-local HEADER_SIZE = 22
+-- The parts of a blob, see DATA_MODEL.md: time, place, flags and checksum are the header, max_retries and the origin follow.
+local HEADER_SIZE = 17
+local CHOSEN_ID, ID_CUT, OWN_MAX_RETRIES, ADDRESS = 1, 2, 4, 8
+local MAX_RETRIES_SIZE, ADDRESS_SIZE = 4, 6
 
 local function place_of(blob)
   return string.sub(blob, 9, 12)
 end
 
-local function flags_of(blob)
-  return string.byte(blob, 13)
+local function has_flag(blob, flag)
+  return bit.band(string.byte(blob, 13), flag) > 0
 end
 
+-- Of a damaged blob these are wrong, and no error: the replica that is handed it finds that by the checksum.
 local function max_retries_of(blob)
-  local own = struct.unpack('>I4', blob, 14)
-  return own == 4294967295 and -1 or own
+  if has_flag(blob, OWN_MAX_RETRIES) and #blob >= HEADER_SIZE + MAX_RETRIES_SIZE then
+    return (struct.unpack('>I4', blob, HEADER_SIZE + 1))
+  end
+  return -1
 end
 
-local function origin_size_of(blob)
-  return string.byte(blob, 18)
+local function size_before_body(blob)
+  local before = HEADER_SIZE + (has_flag(blob, OWN_MAX_RETRIES) and MAX_RETRIES_SIZE or 0)
+  if has_flag(blob, ADDRESS) then
+    return before + ADDRESS_SIZE
+  end
+  return before + 1 + (string.byte(blob, before + 1) or 0)
 end
 
 -- Counts `count` more of a kind in the ten-second bucket of now. Only a figure: it must not fail what it counts.

@@ -5,14 +5,16 @@
 --   6      max_queued, 0 for unlimited
 --   7      dedupe window, microseconds
 --   8      how many requests; then for each:
---            request id ('' for none), require_subscriber (0, 1), time of its generated ids (ms), number of events;
+--            request id ('' for none), its identity (a number), require_subscriber (0, 1), time of its generated
+--            ids (ms), number of events;
 --            for each event: packed id, chosen by the client (0, 1), due: 'd<microseconds>' after now or
 --            'a<microseconds>' at, blob (see DATA_MODEL.md) without the time of dispatch and the place
 -- returns  {now, the soonest due of what was stored or -1, {group, ...}, {answer, ...}}, an answer a request:
 --            {status, time of the generated ids, places of duplicates...}, places from 0; status: 0 stored,
---            1 stored before (a repetition), 2 full, 3 no subscriber; with 2 the number queued follows
+--            1 stored before (a repetition), 2 full, 3 no subscriber, 4 the request id was used for other events;
+--            with 2 the number queued follows
 
-local STORED, REPEATED, FULL, NO_SUBSCRIBER = 0, 1, 2, 3
+local STORED, REPEATED, FULL, NO_SUBSCRIBER, REUSED = 0, 1, 2, 3, 4
 
 local max_queued = tonumber(ARGV[6])
 local window = tonumber(ARGV[7])
@@ -97,15 +99,22 @@ local function store(fresh)
   soonest = math.min(soonest, first_due)
 end
 
+-- What a request of this id was answered, and its identity; nil when that is not remembered.
+local function known_answer(request_id)
+  local kept = request_id ~= '' and unpack_fields(redis.call('GET', topic_key('request:' .. request_id)), 3)
+  if not kept or type(kept[1]) ~= 'number' or type(kept[3]) ~= 'number' or kept[1] <= now then
+    return nil
+  end
+  return { REPEATED, unpack(kept, 3) }, kept[2]
+end
+
 local function carry_out()
-  local request_id, require_subscriber, generated_at, count = take(), take(), take(), tonumber(take())
-  local request_key = topic_key('request:' .. request_id)
-  local known = request_id ~= '' and redis.call('GET', request_key)
-  local answer = unpack_fields(known, 2)
-  if answer and tonumber(answer[1]) and tonumber(answer[2]) and answer[1] > now then
+  local request_id, identity, require_subscriber = take(), tonumber(take()), take()
+  local generated_at, count = tonumber(take()), tonumber(take())
+  local answer, identity_then = known_answer(request_id)
+  if answer then
     at = at + 4 * count
-    answer[1] = REPEATED
-    return answer
+    return identity_then == identity and answer or { REUSED }
   end
   if require_subscriber == '1' and not has_subscriber() then
     at = at + 4 * count
@@ -123,10 +132,10 @@ local function carry_out()
     store(fresh)
   end
   if request_id ~= '' and window > 0 then
-    local kept = cmsgpack.pack({ now + window, tonumber(generated_at), unpack(duplicates) })
-    redis.call('SET', request_key, kept, 'PX', math.ceil(window / 1000))
+    local kept = cmsgpack.pack({ now + window, identity, generated_at, unpack(duplicates) })
+    redis.call('SET', topic_key('request:' .. request_id), kept, 'PX', math.ceil(window / 1000))
   end
-  return { STORED, tonumber(generated_at), unpack(duplicates) }
+  return { STORED, generated_at, unpack(duplicates) }
 end
 
 local answers = {}

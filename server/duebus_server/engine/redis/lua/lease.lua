@@ -65,7 +65,7 @@ end
 local raws = read_all('HMGET', records_key, ids)
 
 local function new_record(blob)
-  return { 0, 0, '', '', 0, 0, '', flags_of(blob) % 2, max_retries_of(blob), '', 0, 0 }
+  return { 0, 0, '', '', 0, 0, '', has_flag(blob, CHOSEN_ID) and 1 or 0, max_retries_of(blob), '', 0, 0 }
 end
 
 -- Whether the group has the event under another member, so that this one is a stray.

@@ -121,9 +121,9 @@ end
 
 -- The size of an event's body as the bus knows it, from its blob; see DATA_MODEL.md.
 local function body_size(id, blob)
-  local size = math.max(0, #blob - HEADER_SIZE - origin_size_of(blob))
-  if flags_of(blob) >= 2 then -- the id was cut from its front: text, length, and the key of the field
-    local text = string.byte(id) == 0 and 36 or #id
+  local size = math.max(0, #blob - size_before_body(blob))
+  if has_flag(blob, ID_CUT) then -- from its front: text, length, and the key of the field
+    local text = (string.byte(id) or 32) < 32 and 36 or #id
     size = size + text + (text < 128 and 2 or 3)
   end
   return size

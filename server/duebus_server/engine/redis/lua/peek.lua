@@ -1,11 +1,11 @@
 -- Which of many groups have something to lease now, how much is ready in each, and how many leases its sessions hold; all
 -- in one command.
 --
--- KEYS[1]  the events of the first topic; on a cluster, all groups are of that topic
+-- KEYS[1]  the events of the first topic; on a cluster, all topics should be on its node
 -- ARGV     1..5 as in common.lua
 --   6...   prefix of a topic, group, number of sessions, session, ...; ...
--- returns  for each group: a lease can be had (0, 1), how many events are ready, leases of each session, ...; a group
---          whose keys are of the wrong type is as an empty one: it must not hide the others
+-- returns  for each group: a lease can be had (0, 1), how many events are ready, leases of each session, ...; all -1
+--          for a group whose keys are of the wrong type or on another node: it must not hide the others
 
 local found = {}
 local at = 6
@@ -26,7 +26,7 @@ while at <= #ARGV do
   local behind = at + 3 + tonumber(ARGV[at + 2])
   local fine, seen = pcall(look, ARGV[at], ARGV[at + 1], at + 3, behind)
   for i = 1, behind - at - 1 do
-    found[#found + 1] = fine and seen[i] or 0
+    found[#found + 1] = fine and seen[i] or -1
   end
   at = behind
 end

@@ -22,7 +22,7 @@ for _, group in ipairs(redis.call('SMEMBERS', topic_key('groups'))) do
   local chosen = {}
   local blobs = read_all('HMGET', topic_key('events'), gone)
   for i = 1, #gone do
-    if blobs[i] and #blobs[i] >= HEADER_SIZE and flags_of(blobs[i]) % 2 == 1 then
+    if blobs[i] and #blobs[i] >= HEADER_SIZE and has_flag(blobs[i], CHOSEN_ID) then
       chosen[#chosen + 1] = gone[i]
     end
   end

@@ -1,0 +1,109 @@
+"""What was measured: a table for the terminal, a JSON file, and plots."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl
+from rich.table import Table
+
+mpl.use("svg")
+import matplotlib.pyplot as plt  # after the choice of the renderer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from bench.scenarios import Figures
+    from matplotlib.figure import Figure
+
+PACKAGES = ("grpcio", "protobuf", "redis", "hiredis")
+
+
+@dataclass
+class Series:
+    """The figures of one scenario on one engine, a value a round."""
+
+    scenario: str
+    engine: str
+    values: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, figures: Figures) -> None:
+        """One more round."""
+        for name, value in figures.items():
+            self.values.setdefault(name, []).append(value)
+
+
+def machine() -> dict[str, str]:
+    """Where and with what this was measured."""
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "cores": str(os.cpu_count()),
+        "system": platform.platform(terse=True),
+        "python": platform.python_version(),
+        **{name: version(name) for name in PACKAGES},
+    }
+
+
+def table(all_series: Iterable[Series]) -> Table:
+    """A row a figure: the median of the rounds, and the least and the greatest."""
+    made = Table("scenario", "engine", "figure", "median", "min", "max")
+    for series in all_series:
+        for name, values in series.values.items():
+            figures = (statistics.median(values), min(values), max(values))
+            made.add_row(series.scenario, series.engine, name, *map(readable, figures))
+    return made
+
+
+def readable(value: float) -> str:
+    """Three digits at least, and no more than are worth reading."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"  # three digits
+
+
+def write_json(path: Path, all_series: Sequence[Series]) -> None:
+    """Everything that was measured, round by round."""
+    measured = [{"scenario": one.scenario, "engine": one.engine, "figures": one.values} for one in all_series]
+    path.write_text(json.dumps({"machine": machine(), "measured": measured}, indent=2) + "\n")
+
+
+def plot_latency(path: Path, all_series: Sequence[Series]) -> None:
+    """The middle and the last percent of the timed scenarios, side by side."""
+    timed = [one for one in all_series if "p99_ms" in one.values]
+    if not timed:
+        return
+    figure, axes = plt.subplots(figsize=(8, 0.5 * len(timed) + 1.5), layout="constrained")
+    places = range(len(timed))
+    for offset, name in ((-0.2, "p50_ms"), (0.2, "p99_ms")):
+        medians = [statistics.median(one.values[name]) for one in timed]
+        axes.barh([place + offset for place in places], medians, 0.38, label=name.removesuffix("_ms"))
+    axes.set_yticks(list(places), [f"{one.scenario}, {one.engine}" for one in timed])
+    axes.set_xlabel("milliseconds")
+    axes.legend()
+    _save(figure, path)
+
+
+def plot_backlog(path: Path, points: dict[str, dict[int, float]]) -> None:
+    """Throughput over the number of events that wait in the same topic, a line an engine."""
+    if not points:
+        return
+    figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
+    for engine, by_backlog in points.items():
+        axes.plot(list(by_backlog), list(by_backlog.values()), marker="o", label=engine)
+    axes.set_xscale("symlog")
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("events scheduled in the same topic")
+    axes.set_ylabel("end to end, events a second")
+    axes.legend()
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    figure.savefig(path)
+    plt.close(figure)

@@ -1,0 +1,1 @@
+"""The programs of a scenario, each a process of its own, as users' programs are."""

@@ -1,0 +1,61 @@
+"""Dispatches events: in batches one after the other, or one by one from many coroutines."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any
+
+from bench.roles.role import begin, cpu_s, now_s, play
+from duebus import NewEvent
+from duebus.aio import Client
+
+
+async def produce(
+    target: str,
+    topic: str,
+    events: int,
+    engine: str,
+    batch: int = 500,
+    payload: int = 200,
+    coroutines: int = 1,
+    delay_s: float = 0,
+    spread_s: float = 0,
+) -> dict[str, Any]:
+    """So many events.
+
+    Args:
+        target: the server.
+        topic: where to.
+        events: how many.
+        engine: which engine.
+        batch: so many in a call; with 1, each is acknowledged to its caller by itself.
+        payload: the size of each, in bytes.
+        coroutines: so many callers, each with one call under way.
+        delay_s: due so many seconds later...
+        spread_s: ...and up to so many more, evenly.
+    """
+    data = os.urandom(payload)
+    async with Client(target) as client:
+        await begin()
+        began_s, cpu_began_s = now_s(), cpu_s()
+        left = iter(range(0, events, batch))
+
+        def event(place: int) -> NewEvent:
+            delay_of_it_s = delay_s + spread_s * place / events
+            return NewEvent(data=data, delay=delay_of_it_s or None)
+
+        async def caller() -> None:
+            for first in left:
+                if batch == 1:
+                    await client.dispatch(topic, data, engines=[engine])
+                else:
+                    made = [event(place) for place in range(first, min(first + batch, events))]
+                    await client.dispatch_many(topic, made, engines=[engine])
+
+        await asyncio.gather(*(caller() for _ in range(coroutines)))
+        return {"began_s": began_s, "ended_s": now_s(), "cpu_began_s": cpu_began_s}
+
+
+if __name__ == "__main__":
+    play(produce)

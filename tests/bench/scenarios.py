@@ -1,0 +1,263 @@
+"""What is measured. Each scenario sets up a stage of its own, checks that all came through, and returns figures.
+
+A figure's name ends with its unit: ``per_s`` (events or calls a second), ``ms``, ``bytes``, ``share`` (of a core, or of
+a limit), ``us`` (core microseconds for an event).
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bench.roles.caller import ECHO
+from bench.stage import Stage
+from support.redis_server import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+Figures = dict[str, float]
+
+TOPIC = "bench"
+PAYLOAD_BYTES = 200
+HOUR_S = 3_600.0
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much each scenario does: a full run, or a short one that shows that they work."""
+
+    events: int
+    backlog: int
+    waiting: int
+    single: int
+    calls: int
+    paced: int
+    delayed: int
+    subscriptions: int
+    spread_s: float
+    idle_s: float
+    slow: int
+
+
+FULL = Size(100_000, 200_000, 1_000_000, 50_000, 20_000, 500, 2_000, 1_000, 9.0, 10.0, 640)
+QUICK = Size(2_000, 2_000, 2_000, 500, 200, 25, 50, 20, 1.0, 0.5, 65)
+
+
+class IncompleteError(Exception):
+    """Events were lost, or came twice without a reason."""
+
+
+def check_complete(result: Mapping[str, Any], events: int) -> None:
+    """Every event was handled, once.
+
+    Raises:
+        IncompleteError: not so.
+    """
+    if (result["handled"], result["distinct"]) != (events, events):
+        raise IncompleteError(f"{result['handled']} deliveries of {result['distinct']} events, expected {events}")
+
+
+def end_to_end(engine: str, size: Size, waiting: int = 0) -> Figures:
+    """One producer in batches of 500, one worker with a handler that does nothing, acks; both begin together."""
+    with Stage(engine) as stage:
+        fill(stage, waiting)
+        worker = stage.role("worker", topic=TOPIC, events=size.events, concurrency=1_000)
+        producer = stage.role("producer", topic=TOPIC, events=size.events)
+        before = stage.cpu_s()
+        worker.go()
+        producer.go()
+        produced, worked = producer.result(), worker.result()
+        check_complete(worked, size.events)
+        took_s = worked["ended_s"] - produced["began_s"]
+        used = {name: after - before[name] for name, after in stage.cpu_s().items()}
+        used |= {"producer": produced["cpu_s"], "worker": worked["cpu_s"]}
+        return {
+            "events_per_s": size.events / took_s,
+            **{f"{name}_us": seconds / size.events * 1e6 for name, seconds in used.items()},
+        }
+
+
+def raw_redis(engine: str, size: Size) -> Figures:
+    """The limit of end-to-end: redis-py on both sides of the same sorted sets, no service in between."""
+    with Stage(engine) as stage:
+        if stage.redis is None:
+            return {}
+        url = stage.redis.url
+        consumer = stage.plain_role("raw_redis", url=url, side="consumer", events=size.events, batch=1_000)
+        producer = stage.plain_role("raw_redis", url=url, side="producer", events=size.events, batch=500)
+        consumer.go()
+        producer.go()
+        produced, consumed = producer.result(), consumer.result()
+        return {"events_per_s": size.events / (consumed["ended_s"] - produced["began_s"])}
+
+
+def drain(engine: str, size: Size, waiting: int = 0) -> Figures:
+    """A full backlog, then one worker."""
+    with Stage(engine) as stage:
+        fill(stage, waiting)
+        # A topic without groups keeps its events for the first one; the worker's is made before, as in daily life.
+        run(stage, "worker", events=1, companion="producer")
+        produce(stage, size.backlog)
+        worker = stage.role("worker", topic=TOPIC, events=size.backlog, concurrency=1_000)
+        began_s = time.monotonic()
+        worker.go()
+        worked = worker.result()
+        check_complete(worked, size.backlog)
+        return {"events_per_s": size.backlog / (worked["ended_s"] - began_s)}
+
+
+def single_dispatch(engine: str, size: Size) -> Figures:
+    """64 coroutines, each awaiting the dispatch of one event after the other."""
+    with Stage(engine) as stage:
+        produced = produce(stage, size.single, batch=1, coroutines=64)
+        return {"events_per_s": size.single / (produced["ended_s"] - produced["began_s"])}
+
+
+def unary(engine: str, size: Size) -> Figures:
+    """Plain unary RPCs, 64 in flight: Dispatch of one event, and the same bytes to a bare echo server."""
+    with Stage(engine) as stage:
+        bus = call(stage, stage.server.address, calls=size.calls)
+        port = free_port()
+        echo = stage.plain_role("echo", port=port)
+        limit = call(stage, f"127.0.0.1:{port}", calls=size.calls, method=ECHO)
+        batches = call(stage, f"127.0.0.1:{port}", calls=max(1, size.calls // 20), method=ECHO, batch=500)
+        echo.go()
+        echo.result()
+        return {
+            "calls_per_s": bus,
+            "echo_calls_per_s": limit,
+            "of_echo_share": bus / limit,
+            "echo_batched_per_s": 500 * batches,
+        }
+
+
+def latency(engine: str, size: Size, waiting: int = 0) -> Figures:
+    """Single events at 50 a second: from the call of dispatch to the handler."""
+    with Stage(engine) as stage:
+        fill(stage, waiting)
+        worker = stage.role("worker", topic=TOPIC, events=size.paced, concurrency=64, measure="latency")
+        pacer = stage.role("pacer", topic=TOPIC, events=size.paced, per_second=50)
+        worker.go()
+        pacer.go()
+        pacer.result()
+        worked = worker.result()
+        check_complete(worked, size.paced)
+        return percentiles(worked["measured"])
+
+
+def lateness(engine: str, size: Size, waiting: int = 0) -> Figures:
+    """Events due one after the other: how late the handler is entered after the due time."""
+    with Stage(engine) as stage:
+        fill(stage, waiting)
+        worker = stage.role("worker", topic=TOPIC, events=size.delayed, concurrency=64, measure="lateness")
+        worker.go()
+        produce(stage, size.delayed, delay_s=1.0, spread_s=size.spread_s)
+        worked = worker.result()
+        check_complete(worked, size.delayed)
+        return {**percentiles(worked["measured"]), "earliest_ms": min(worked["measured"])}
+
+
+def memory(engine: str, size: Size) -> Figures:
+    """What a scheduled event of 200 bytes takes in all, with one group."""
+    with Stage(engine) as stage:
+        run(stage, "worker", events=1, companion="producer")
+        before = stage.stored_bytes()
+        produce(stage, size.waiting, batch=1_000, delay_s=HOUR_S, spread_s=HOUR_S)
+        return {"event_bytes": (stage.stored_bytes() - before) / size.waiting}
+
+
+def idle(engine: str, size: Size) -> Figures:
+    """Subscriptions on which nothing happens: the server's core time, and its memory for each."""
+    with Stage(engine) as stage:
+        before = stage.rss_bytes()
+        subscribers = stage.role("subscribers", subscriptions=size.subscriptions)
+        subscribers.go()
+        subscribers.wait_ready()
+        each = (stage.rss_bytes() - before) / size.subscriptions
+        used = stage.cpu_s()["server"]
+        time.sleep(size.idle_s)
+        share = (stage.cpu_s()["server"] - used) / size.idle_s
+        subscribers.go()
+        subscribers.result()
+        return {"subscription_bytes": each, "core_share": share}
+
+
+def slow_worker(engine: str, size: Size) -> Figures:
+    """A worker whose handlers take a second each, with a backlog: what it holds at once, and the server's memory."""
+    with Stage(engine) as stage:
+        produce(stage, size.backlog // 2)
+        worker = stage.role("worker", topic=TOPIC, events=size.slow, concurrency=64, handler_s=1.0)
+        before = stage.rss_bytes()
+        worker.go()
+        worked = worker.result()
+        return {"at_once": worked["at_once"], "grown_bytes": stage.rss_bytes() - before}
+
+
+def with_waiting(scenario: Callable[..., Figures]) -> Callable[[str, Size], Figures]:
+    """The same with many events scheduled in the same topic."""
+    return lambda engine, size: scenario(engine, size, size.waiting)
+
+
+SCENARIOS: dict[str, Callable[[str, Size], Figures]] = {
+    "end-to-end": end_to_end,
+    "end-to-end, backlog": with_waiting(end_to_end),
+    "raw redis": raw_redis,
+    "drain": drain,
+    "drain, backlog": with_waiting(drain),
+    "single dispatch": single_dispatch,
+    "unary": unary,
+    "latency": latency,
+    "latency, backlog": with_waiting(latency),
+    "lateness": lateness,
+    "lateness, backlog": with_waiting(lateness),
+    "memory": memory,
+    "idle": idle,
+    "slow worker": slow_worker,
+}
+
+
+# --- the pieces -------------------------------------------------------------------------------------------------------
+
+
+def fill(stage: Stage, waiting: int) -> None:
+    """Schedule so many events for later than the run lasts, with the group in place that is to get them."""
+    if waiting:
+        run(stage, "worker", events=1, companion="producer")
+        produce(stage, waiting, batch=1_000, delay_s=HOUR_S, spread_s=HOUR_S)
+
+
+def produce(stage: Stage, events: int, **arguments: Any) -> dict[str, Any]:
+    """Dispatch so many events; what the role returned."""
+    producer = stage.role("producer", topic=TOPIC, events=events, payload=PAYLOAD_BYTES, **arguments)
+    producer.go()
+    return producer.result()
+
+
+def run(stage: Stage, name: str, *, events: int, companion: str) -> None:
+    """A worker and a producer of a few events: afterwards the group exists."""
+    worker = stage.role(name, topic=TOPIC, events=events, concurrency=1)
+    other = stage.role(companion, topic=TOPIC, events=events)
+    for role in (worker, other):
+        role.go()
+    other.result()
+    worker.result()
+
+
+def call(stage: Stage, target: str, **arguments: Any) -> float:
+    """Unary calls; how many a second."""
+    caller = stage.plain_role("caller", target=target, topic=TOPIC, engine=stage.engine, **arguments)
+    caller.go()
+    result = caller.result()
+    return float(arguments["calls"] / (result["ended_s"] - result["began_s"]))
+
+
+def percentiles(values_ms: list[float]) -> Figures:
+    """The middle, the last percent, and the worst."""
+    ordered = sorted(values_ms)
+    return {
+        "p50_ms": ordered[len(ordered) // 2],
+        "p99_ms": ordered[len(ordered) * 99 // 100],
+        "worst_ms": ordered[-1],
+    }

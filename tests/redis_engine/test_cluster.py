@@ -1,0 +1,219 @@
+"""Redis as a cluster: topics on several nodes, and what becomes of them when one is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+from contextlib import AsyncExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+from structlog.testing import capture_logs
+from support.builders import new_events, unique_name
+from support.commands import watched
+from support.redis_app import app_on, until_accepted
+from support.redis_bus import RedisBus, assert_works, until
+from support.redis_server import RedisServer, free_port
+from support.topics import ids
+from support.wire import figure
+from support.wire import ids as delivered
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+
+@contextmanager
+def running_cluster(masters: int, replicas: int, node_timeout_ms: int) -> Iterator[list[RedisServer]]:
+    """The nodes of a cluster during the block; each master has so many replicas."""
+    options = ("--cluster-enabled", "yes", "--cluster-node-timeout", str(node_timeout_ms))
+    nodes = [RedisServer(*options, port=free_port(below=50_000)) for _ in range(masters * (1 + replicas))]
+    create = ["redis-cli", "--cluster", "create", *(f"127.0.0.1:{node.port}" for node in nodes)]
+    try:
+        shape = ["--cluster-replicas", str(replicas), "--cluster-yes"]
+        subprocess.run([*create, *shape], check=True, capture_output=True)
+        yield nodes
+    finally:
+        for node in nodes:
+            node.close()
+
+
+async def until_it_is_whole(nodes: list[RedisServer]) -> None:
+    for node in nodes:
+        with redis.Redis.from_url(node.url) as client:
+            await until(lambda client=client: client.cluster("info")["cluster_state"] == "ok", "the cluster", 30)  # type: ignore[misc]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[list[RedisServer]]:
+    """Three masters that share the slots."""
+    with running_cluster(3, 0, 2_000) as nodes:
+        yield nodes
+
+
+@pytest.fixture
+async def cluster_bus(cluster: list[RedisServer]) -> AsyncIterator[RedisBus]:
+    await until_it_is_whole(cluster)
+    bus = RedisBus(cluster[0].url)
+    bus.url = f"redis+cluster://127.0.0.1:{cluster[0].port}"
+    yield bus
+    await bus.close()
+
+
+async def test_any_node_of_a_cluster_that_is_named_will_do(
+    cluster_bus: RedisBus, cluster: list[RedisServer], hanging: str
+) -> None:
+    cluster_bus.url = f"redis+cluster://127.0.0.1:1,{hanging},127.0.0.1:{cluster[1].port}"
+    await assert_works(cluster_bus)
+
+
+async def test_topics_of_a_cluster_are_spread_over_its_nodes(cluster_bus: RedisBus, cluster: list[RedisServer]) -> None:
+    replica = await cluster_bus.replica()
+    topics = [replica.topic() for _ in range(20)]
+    for topic in topics:
+        await topic.join()
+        await topic.dispatch(*new_events(5), request_id="request")
+    for node in cluster:
+        with redis.Redis.from_url(node.url) as client:
+            assert client.keys(f"{cluster_bus.namespace}:*:events")
+    await replica.engine.expire_leases()
+    assert await replica.engine.queued() == 100
+    assert len(await replica.engine.list_topics("", 100)) == 20
+    for topic in topics:
+        held = await topic.lease()
+        assert len(held) == 5
+        assert await topic.ack(*held[:3]) == [None] * 3
+        assert await topic.nack(*held[3:], delay_us=0) == [None] * 2
+        assert len(await topic.lease()) == 2
+
+
+async def test_word_goes_round_in_a_cluster(cluster_bus: RedisBus) -> None:
+    async with app_on(cluster_bus, sweep_interval="60s") as here, app_on(cluster_bus, sweep_interval="60s") as there:
+        for _ in range(5):
+            topic = unique_name()
+            stream = await there.subscribe(topic, max_in_flight=1)
+            await here.dispatch(topic, "a", "b")
+            first = await asyncio.wait_for(stream.one(), 2)
+            assert await here.ack(first) == []
+            assert delivered([await asyncio.wait_for(stream.one(), 2)]) == ["b"]
+
+
+async def test_a_replica_that_goes_leaves_its_leases_to_others_in_a_cluster(cluster_bus: RedisBus) -> None:
+    going, other = await cluster_bus.replica(), await cluster_bus.replica()
+    topics = [going.topic() for _ in range(6)]
+    for topic in topics:
+        await topic.join()
+        await topic.dispatch("event")
+        await topic.lease_one()
+    await going.engine.stop()
+    for topic in topics:
+        here = other.topic(topic.name)
+        await here.join("other")
+        assert ids(await here.lease("other")) == ["event"]
+
+
+async def test_an_idle_bus_sends_each_node_of_a_cluster_few_commands(
+    cluster_bus: RedisBus, cluster: list[RedisServer]
+) -> None:
+    """100 topics, 100 subscribers, one replica."""
+    seconds = 5
+    async with app_on(cluster_bus) as wire, AsyncExitStack() as watching:
+        await asyncio.gather(*(wire.subscribe(unique_name()) for _ in range(100)))
+        counts = []
+        for node in cluster:
+            client = watching.enter_context(redis.Redis.from_url(node.url))
+            counts.append(watching.enter_context(watched(client)))
+        await asyncio.sleep(seconds)
+    rates = [sum(commands.values()) / seconds for commands in counts]
+    figure(f"an idle replica of 100 topics sends the nodes of its cluster {rates} commands a second")
+    assert sum(rates) > 1
+    assert max(rates) < 5
+
+
+async def test_a_sweep_finds_what_is_due_on_every_node_though_the_topics_have_moved(
+    cluster_bus: RedisBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replica, other = await cluster_bus.replica(), await cluster_bus.replica()
+    topics = [replica.topic() for _ in range(10)]
+    for topic in topics:
+        await topic.join()
+        assert await topic.lease() == []
+        await other.topic(topic.name).dispatch("event")
+    for node_of in (replica.engine._runner.connection.node_of, lambda _: "all on one, as far as it knows"):
+        monkeypatch.setattr(replica.engine._runner.connection, "node_of", node_of)
+        replica.heard.forget()
+        await replica.engine.expire_leases()
+        assert {told.topic for told in replica.heard.dues} == {topic.name for topic in topics}
+        assert [await replica.engine.backlog(topic.name, "default") for topic in topics] == [1] * 10
+
+
+async def test_waiting_for_replicas_is_refused_with_a_cluster(cluster_bus: RedisBus) -> None:
+    with pytest.raises(ValueError, match="min_replicas_ack is not offered with a cluster"):
+        cluster_bus.make(min_replicas_ack=1)
+
+
+# --- a node is lost ---
+
+
+@pytest.fixture
+def with_replicas() -> Iterator[list[RedisServer]]:
+    """Three masters, each with a replica that stands in for it."""
+    with running_cluster(3, 1, 1_000) as nodes:
+        yield nodes
+
+
+def role(node: RedisServer) -> dict[str, Any]:
+    with redis.Redis.from_url(node.url) as client:
+        found: dict[str, Any] = client.info("replication")
+        return found
+
+
+def holder_of(nodes: list[RedisServer], key: str) -> RedisServer:
+    """The master that has a key."""
+    for node in nodes:
+        with redis.Redis.from_url(node.url) as client:
+            if role(node)["role"] == "master" and client.keys(key):
+                return node
+    raise AssertionError(f"no master has {key}")
+
+
+def is_replicated(master: RedisServer) -> bool:
+    """Whether its replica has all that was written."""
+    state = role(master)
+    return bool(state["connected_slaves"]) and state["slave0"]["offset"] == state["master_repl_offset"]
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "hangs"])
+async def test_when_a_node_is_lost_its_replica_takes_over_and_nothing_is(
+    with_replicas: list[RedisServer], how: signal.Signals
+) -> None:
+    await until_it_is_whole(with_replicas)
+    bus = RedisBus(with_replicas[0].url)
+    bus.url = "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in with_replicas)
+    with capture_logs() as logs:
+        await lose_a_node(bus, with_replicas, how)
+    bus.raw.close()
+    assert "unexpected error" not in {line["event"] for line in logs}
+
+
+async def lose_a_node(bus: RedisBus, nodes: list[RedisServer], how: signal.Signals) -> None:
+    async with app_on(bus) as here, app_on(bus) as there:
+        names = [unique_name() for _ in range(6)]
+        streams = {name: await there.subscribe(name, max_in_flight=4) for name in names}
+        held = []
+        for name, stream in streams.items():
+            await here.dispatch(name, "a", "b")
+            held += await stream.take(2)
+        lost = holder_of(nodes, f"{bus.namespace}:{{{names[0]}}}:events")
+        await until(lambda: is_replicated(lost), "the replica")
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        lost.process.send_signal(how)
+        assert await until_accepted(here.ack, *held, patience_s=30) == [], "no lease was lost"
+        acked_s = loop.time() - began
+        for name, stream in streams.items():
+            await until_accepted(here.dispatch, name, "after", patience_s=10)
+            assert delivered([await asyncio.wait_for(stream.one(), 10)]) == ["after"]
+        figure(f"a node of a cluster {how.name}: acked after {acked_s:.1f} s, all after {loop.time() - began:.1f} s")
+        lost.process.send_signal(signal.SIGCONT)

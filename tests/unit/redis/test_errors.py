@@ -1,0 +1,28 @@
+"""What Redis's client raises, in the domain's words."""
+
+from __future__ import annotations
+
+import pytest
+from duebus_server.domain.clock import SECOND
+from duebus_server.domain.errors import DispatcherNotWorking
+from duebus_server.engine.redis.errors import as_domain_errors, asking, is_lost
+from redis.asyncio import Connection
+
+
+async def test_a_connection_that_another_call_closes_is_a_lost_one() -> None:
+    """The client of a cluster closes all connections to a node when one fails, those under way included."""
+    closed = Connection(port=1)
+
+    with pytest.raises(DispatcherNotWorking, match="Redis can't be reached") as caught:
+        async with asking("orders"):
+            await closed._send_packed_command([b"PING"])
+
+    assert is_lost(caught.value.__cause__)
+    assert caught.value.metadata == {"engine": "redis", "topic": "orders"}
+    assert caught.value.retry_after_us == SECOND
+
+
+def test_a_mistake_of_our_own_stays_one() -> None:
+    nothing = None
+    with pytest.raises(AttributeError), as_domain_errors(""):
+        nothing.evalsha()  # type: ignore[attr-defined]
