@@ -65,13 +65,14 @@ func TestADispatchAtATimeIsSentWithThatTime(t *testing.T) {
 
 func TestADispatchIsRepeatedWithItsRequestIDWhileTheServerIsUnavailable(t *testing.T) {
 	bus := newFakeBus(t)
-	later := &errdetails.RetryInfo{RetryDelay: durationpb.New(time.Millisecond)}
+	later := &errdetails.RetryInfo{RetryDelay: durationpb.New(500 * time.Millisecond)}
 	bus.dispatch = failingFirst(dispatched("a"),
 		status.Error(codes.Unavailable, "away"), refusal(codes.Unavailable, "DISPATCHER_NOT_WORKING", later))
 
+	begun := time.Now()
 	got, err := newClient(t, bus.address).Dispatch(t.Context(), "t", duebus.Event{})
-	if err != nil || got.EventID != "a" {
-		t.Fatalf("got %v, %v", got, err)
+	if err != nil || got.EventID != "a" || time.Since(begun) < 500*time.Millisecond {
+		t.Fatalf("got %v, %v after %v", got, err, time.Since(begun))
 	}
 	first, second, third := next(t, bus.dispatches), next(t, bus.dispatches), next(t, bus.dispatches)
 	if first.RequestId == "" || first.RequestId != second.RequestId || first.RequestId != third.RequestId {

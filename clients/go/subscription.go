@@ -263,7 +263,8 @@ func (s *subscription) pauseAfter(ctx context.Context, err error) (time.Duration
 	return pause, err
 }
 
-// reconnectBackoff is quick at first: most streams that break can be opened again at once.
+// reconnectBackoff is quick at first: most streams that break can be opened again at once. It stays below the three
+// seconds after which the leases of a server that was killed run out, unless a worker has named or settled them.
 func reconnectBackoff() backoff {
-	return backoff{initial: 100 * time.Millisecond, most: 5 * time.Second}
+	return backoff{initial: 100 * time.Millisecond, most: time.Second}
 }
