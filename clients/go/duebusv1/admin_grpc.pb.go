@@ -49,7 +49,7 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 type EventBusAdminClient interface {
-	// The topics of an engine by name, with their groups and counts.
+	// The topics of an engine by name, with their groups and counts. One that is damaged has a `problem` instead.
 	ListTopics(ctx context.Context, in *ListTopicsRequest, opts ...grpc.CallOption) (*ListTopicsResponse, error)
 	// One topic: its settings, and for each group the counts, subscribers, age and rates.
 	GetTopic(ctx context.Context, in *GetTopicRequest, opts ...grpc.CallOption) (*GetTopicResponse, error)
@@ -228,7 +228,7 @@ func (c *eventBusAdminClient) PurgeEvents(ctx context.Context, in *PurgeEventsRe
 // All implementations must embed UnimplementedEventBusAdminServer
 // for forward compatibility.
 type EventBusAdminServer interface {
-	// The topics of an engine by name, with their groups and counts.
+	// The topics of an engine by name, with their groups and counts. One that is damaged has a `problem` instead.
 	ListTopics(context.Context, *ListTopicsRequest) (*ListTopicsResponse, error)
 	// One topic: its settings, and for each group the counts, subscribers, age and rates.
 	GetTopic(context.Context, *GetTopicRequest) (*GetTopicResponse, error)
