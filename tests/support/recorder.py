@@ -23,7 +23,7 @@ class Deaths(NamedTuple):
 
     topic: str
     group: str
-    count: int
+    events: int
     first_ids: tuple[str, ...]
 
 

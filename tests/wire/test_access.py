@@ -235,7 +235,7 @@ async def test_a_method_by_another_name_is_none(with_rules: ServerProcess, secur
     async with connect(with_rules.address) as wire:
         for path in paths:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await wire.channel.unary_unary(path)(b"")
+                await wire.channel.unary_unary(path, None, None)(b"")
             assert caught.value.code().name in ("UNIMPLEMENTED", "UNAUTHENTICATED", "INTERNAL"), path
     assert with_rules.process.poll() is None
 

@@ -124,7 +124,7 @@ class Jwts:
             subject = self._claims(token, key)["sub"]
         except jwt.ExpiredSignatureError:
             raise JwtRefusedError("the token has expired") from None
-        except (jwt.PyJWTError, RecursionError, UnicodeError) as error:  # what a token of a stranger can bring about
+        except jwt.PyJWTError as error:
             raise JwtRefusedError(f"the token is not accepted: {type(error).__name__}") from None
         if not subject:
             raise JwtRefusedError("the token has no subject")

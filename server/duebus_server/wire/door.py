@@ -105,7 +105,7 @@ class Door:
 
         Raises:
             PermissionDenied: it may not.
-            InvalidArgument: the topic breaks the rule for names; rules, errors and logs have to do with short ones only.
+            InvalidArgument: the topic breaks the rule for names; rules, errors and logs see only those that keep it.
         """
         verb = verb_of(method)
         if verb is not None and not caller.is_unlimited:
@@ -179,4 +179,5 @@ def _names_of(context: Context) -> tuple[str, ...]:
     """The names in the client's certificate, the common name first; none without one."""
     found = context.auth_context()
     names = [*found.get("x509_common_name", ()), *found.get("x509_subject_alternative_name", ())]
-    return tuple(dict.fromkeys(text for name in names if (text := name.decode(errors="replace")).isprintable() and text))
+    texts = [name.decode(errors="replace") for name in names]
+    return tuple(dict.fromkeys(text for text in texts if text and text.isprintable()))
