@@ -36,9 +36,11 @@ async def harness(request: pytest.FixtureRequest) -> AsyncIterator[Harness]:
 
 
 @pytest.fixture
-def topic(harness: Harness) -> TopicDriver:
+async def topic(harness: Harness) -> TopicDriver:
     """A topic of the engine that has nothing in it yet."""
-    return TopicDriver(harness)
+    topic = TopicDriver(harness)
+    await topic.spread()
+    return topic
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import structlog
 from duebus_server.domain.clock import MINUTE
 from duebus_server.domain.errors import DispatcherNotWorking
 from duebus_server.engine.redis.errors import asking, is_lost
+from duebus_server.engine.redis.partitions import Moved
 from duebus_server.engine.redis.scripts import Script
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class Forgetting:
     async def _topics(self) -> Iterable[str]:
         """Those that may have a retention."""
         if self._defaults.dead_letter_retention_us:
-            return await self._listing.names()
+            return [*await self._listing.names(), *await self._listing.partitions()]
         async with asking(""):
             names = await self._runner.connection.redis.smembers(self._runner.keys.forgetting)
         return [name.decode(errors="replace") for name in names]
@@ -116,6 +117,8 @@ class Forgetting:
         own = (config.dead_letter_retention_us, config.dedupe_window_us)
         try:
             return int(await self._runner.run(FORGET, topic, *own))
+        except Moved:
+            return -1
         except DispatcherNotWorking as error:
             if is_lost(error.__cause__):
                 raise
