@@ -33,6 +33,7 @@ VERBS: dict[str, Callable[[TopicDriver], Awaitable[object]]] = {
     "backlog": lambda topic: topic.engine.backlog(topic.name, DEFAULT_GROUP),
     "join": lambda topic: topic.join(),
     "adopt": lambda topic: topic.adopt(WORKER, SOME_LEASE),
+    "check": lambda topic: topic.engine.check(),
     "queued": lambda topic: topic.engine.queued(),
     "config_of": lambda topic: topic.engine.config_of(topic.name),
     "list_topics": lambda topic: topic.engine.list_topics("", 10),

@@ -12,7 +12,7 @@ from duebus_server.domain.clock import MINUTE, SECOND
 from duebus_server.domain.errors import MaxQueuedEventsReached, NotFound
 from duebus_server.domain.model import DEFAULT_GROUP, LeaseFailureReason, LeaseRequest, SubscriberInfo
 from duebus_server.domain.states import EventState
-from support.builders import unique_name
+from support.builders import new_event, unique_name
 from support.redis_app import app_on
 from support.redis_bus import RedisBus, Replica, redis_bus
 from support.topics import TopicDriver, ids
@@ -290,6 +290,19 @@ async def test_a_topic_that_is_made_anew_by_a_replica_that_knew_it_is_listed(
 
     assert [info.topic for info in await here.engine.list_topics("", 10)] == [here.name]
     assert await here.queued() == 1
+
+
+async def test_a_topic_that_was_empty_for_a_while_is_listed_again(replica: Replica, bus: RedisBus) -> None:
+    here = replica.topic()
+    there = (await bus.replica()).topic(here.name)
+    event = new_event()
+    await there.dispatch(event)
+    await there.cancel(event.id)
+    assert await here.engine.list_topics("", 10) == []
+
+    await there.dispatch("event")
+
+    assert [info.topic for info in await here.engine.list_topics("", 10)] == [here.name]
 
 
 async def test_another_replica_lets_go_of_what_a_deletion_has_left(

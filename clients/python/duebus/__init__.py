@@ -22,6 +22,7 @@ from duebus._core.inspection import (
     TopicInfo,
 )
 from duebus._core.model import Dispatched, LeaseFailure, Nack, NewEvent, StoppedEngine
+from duebus._core.tls import tls
 from duebus.client import Client
 from duebus.errors import DueBusError, FieldViolation
 from duebus.worker import DeadLetter, Release, RetryAfter, Worker
@@ -67,4 +68,5 @@ __all__ = [
     "Worker",
     "aio",
     "errors",
+    "tls",
 ]

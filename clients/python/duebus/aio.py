@@ -322,3 +322,18 @@ class Client:
             One for each engine that was stopped.
         """
         return await self._connection.run(calls.stop(engines, drain_timeout), timeout)
+
+    async def is_serving(self, service: str = "", *, timeout: Span | None = None) -> bool:
+        """Asks the health service of gRPC whether the server takes new work; it is not tried again.
+
+        Args:
+            service: One of the server's services, such as `duebus.v1.EventBus`; empty: the server as a whole.
+            timeout: How long the call may take; None: as long as the client's timeout says.
+
+        Returns:
+            False while the server drains.
+
+        Raises:
+            NotFound: The server has no such service.
+        """
+        return await self._connection.run(calls.is_serving(service), timeout)

@@ -79,6 +79,9 @@ class Engine(Protocol):
     async def stop(self) -> None:
         """Let go of connections and memory. Harmless when it is not started."""
 
+    async def check(self) -> None:
+        """Return if the engine works: it is started, and its storage answers."""
+
     def watch(self, watcher: Watcher) -> None:
         """Tell ``watcher`` from now on. One watcher an engine; set before ``start``."""
 

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, NamedTuple, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import typer
 
@@ -125,4 +126,19 @@ Timeout = Annotated[
     ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask first.")]
+
+
+def _file(name: str, help_text: str) -> Any:
+    return typer.Option(name, metavar="FILE", help=help_text, show_default=False)
+
+
+TlsCa = Annotated[
+    Path | None,
+    _file("--tls-ca", "Talk TLS, and trust the authorities in this file. DUEBUS_TLS_CA and so on say it too."),
+]
+TlsCert = Annotated[Path | None, _file("--tls-cert", "Show the server this certificate.")]
+TlsKey = Annotated[Path | None, _file("--tls-key", "The key of that certificate.")]
+TokenFile = Annotated[
+    Path | None, _file("--token-file", "A file with a bearer token; or put the token itself into DUEBUS_TOKEN.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]

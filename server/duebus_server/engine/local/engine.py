@@ -58,6 +58,10 @@ class LocalEngine(AdminVerbs):
         self._pid = None
         self._topics.clear()
 
+    async def check(self) -> None:
+        """See ``Engine.check``."""
+        self._working_now()
+
     def watch(self, watcher: Watcher) -> None:
         """Tell ``watcher`` from now on."""
         self._watcher = watcher

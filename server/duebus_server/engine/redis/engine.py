@@ -102,6 +102,11 @@ class RedisEngine(AdminVerbs):
             await self._presence.stop()
             await self._runner.connection.close()
 
+    async def check(self) -> None:
+        """See ``Engine.check``."""
+        self._working()
+        await self._runner.ping()
+
     def watch(self, watcher: Watcher) -> None:
         """Tell ``watcher`` from now on."""
         self._news.watcher = watcher

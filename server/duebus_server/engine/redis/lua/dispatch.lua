@@ -11,7 +11,7 @@
 --            and the place
 --   last   with several partitions: until when the pins hold that the caller has made, microseconds
 -- returns  {now, the soonest due of what was stored or -1, {group that is not paused, ...}, {answer, ...}, whether the topic
---            is new (0, 1)}, an answer a request:
+--            may have been unlisted (0, 1)}, an answer a request:
 --            {status, time of the generated ids, places of duplicates...}, places from 0; status: 0 stored,
 --            1 stored before (a repetition), 2 full, 3 no subscriber, 4 the request id was used for other events, 5 an
 --            event is pinned to another partition, 6 the pins may not hold any more; with 2 the number queued and
@@ -72,14 +72,15 @@ end
 redis.call('HLEN', requests_key)
 redis.call('HLEN', earlier_requests_key)
 
-local soonest, awake, is_new = NEVER, {}, 0
+-- With groups it is listed for certain.
+local was_empty = #groups == 0 and redis.call('EXISTS', events_key) == 0
+local soonest, awake = NEVER, {}
 local function store(fresh)
   local stored, waiting, refs = {}, {}, {}
   local first_due = NEVER
   local dispatched = struct.pack('>I8', now)
   -- Events that are due together keep the order in which they were dispatched.
   local first_place = redis.call('HINCRBY', topic_key('meta'), 'places', #fresh) - #fresh
-  is_new = math.max(is_new, first_place == 0 and 1 or 0)
   for _, event in ipairs(fresh) do
     local id, due_us, blob = event[1], event[2], event[3]
     local place = struct.pack('>I4', first_place % 4294967296)
@@ -194,4 +195,4 @@ for _, group in ipairs(groups) do
     to_wake[#to_wake + 1] = group
   end
 end
-return { whole(now), answer_time(soonest), to_wake, answers, is_new }
+return { whole(now), answer_time(soonest), to_wake, answers, was_empty and soonest ~= NEVER and 1 or 0 }
