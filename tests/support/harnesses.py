@@ -17,7 +17,7 @@ from support.redis_engine import redis
 OpenHarness = Callable[[TopicConfig], AbstractAsyncContextManager[Harness]]
 
 ENGINES: dict[str, OpenHarness] = {"local": local, "redis": redis, "spread": partial(redis, partitions=4)}
-"""How to open a harness on each engine, whose topics have the given settings. "spread" is redis with four partitions."""
+"""How to open a harness on each engine, whose topics have the given settings. "spread" is redis with 4 partitions."""
 
 PROGRAMS = {"redis": "redis-server", "spread": "redis-server"}
 """What an engine needs on this machine."""

@@ -11,6 +11,7 @@ from duebus_server.domain.errors import ConcurrentModification
 from duebus_server.engine.redis import dead_letters, settings
 from duebus_server.engine.redis.naming import check_found
 from duebus_server.engine.redis.packing import pack_id
+from duebus_server.engine.redis.partitions import topic_of
 from duebus_server.engine.redis.scripts import Script
 
 if TYPE_CHECKING:
@@ -183,5 +184,5 @@ def _busy(topic: str, event_ids: Sequence[str], place: int, group: bytes, state:
     event_id, name, what = event_ids[place], group.decode(), state.decode()
     return ConcurrentModification(
         f"event {event_id!r} is {what} in group {name!r}",
-        metadata={"event": event_id, "topic": topic, "group": name, "state": what},
+        metadata={"event": event_id, "topic": topic_of(topic), "group": name, "state": what},
     )

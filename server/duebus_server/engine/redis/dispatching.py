@@ -15,7 +15,7 @@ from duebus_server.domain.errors import (
 from duebus_server.domain.event_ids import EventIds
 from duebus_server.domain.model import DispatchAnswer, DispatchRequest
 from duebus_server.engine.redis.packing import pack_event, pack_id
-from duebus_server.engine.redis.partitions import topic_of
+from duebus_server.engine.redis.partitions import is_partition, topic_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -52,13 +52,13 @@ def arguments(request: DispatchRequest, known: Collection[str] = ()) -> list[Any
 def outcome(topic: str, request: DispatchRequest, answer: Sequence[int]) -> DispatchAnswer | DueBusError:
     """What ``dispatch.lua`` answered for a request."""
     status, *rest = answer
-    topic = topic_of(topic)
+    is_share, topic = is_partition(topic), topic_of(topic)
     if status == LATE:
         return busy(topic, "Redis was too slow")
     if status == _FULL:
         queued, max_queued = rest
         return MaxQueuedEventsReached(
-            f"topic {topic!r} holds {queued} events of at most {max_queued}",
+            f"{'a partition of ' if is_share else ''}topic {topic!r} holds {queued} events of at most {max_queued}",
             metadata={"topic": topic, "max_queued": str(max_queued)},
             retry_after_us=RETRY_WHEN_FULL_US,
         )

@@ -48,7 +48,11 @@ class Dues:
                 if look.next_due_us is not None:
                     self.told(name, group, look.next_due_us)
             else:
-                self._next.pop((name, group), None)
+                self.unsure(name, group)
+
+    def unsure(self, name: str, group: str) -> None:
+        """The group may have something in this partition."""
+        self._next.pop((name, group), None)
 
     def forget(self) -> None:
         """Word may have been lost."""

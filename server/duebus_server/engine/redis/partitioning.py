@@ -37,6 +37,9 @@ BEGIN, CLOSE, DESCRIBE, OPEN, CLEAR, COMMIT, DELETE, DELETE_TOPIC = map(
     ),
 )
 
+MEND = "mend"
+"""In place of the number of partitions that a topic is to have."""
+
 LOCK = "partitions"
 LOCK_US = 60 * SECOND
 WORKS_US = 20 * SECOND
@@ -103,6 +106,10 @@ class Partitioning:
             await self._under_lock(topic, count)
             await self.refresh(topic)
 
+    async def mend(self, topic: str) -> None:
+        """Open partitions of a topic anew that have lost all they had, as a node of a cluster may."""
+        await self._under_lock(topic, MEND)
+
     async def delete(self, topic: str) -> int:
         """Delete a topic that has several partitions; how many events it held."""
         removed = await self._under_lock(topic, 0)
@@ -145,7 +152,20 @@ class Partitioning:
             return await self._delete(change)
         if change.after != change.before:
             await self._spread(change)
+        elif wanted == MEND and change.before > 1:
+            await self._mend(change)
         return 0
+
+    async def _mend(self, change: _Change) -> None:
+        names = partitions(change.topic, change.before)
+        settings, fence, groups = await self._describe(change, names)
+        for name in names:
+            async with asking(name):
+                is_open = await self._runner.connection.redis.hexists(
+                    self._runner.keys.topic(name, "config"), "partitions"
+                )
+            if not is_open:
+                await self._run(OPEN, name, change.deadline_us, len(settings), *settings, fence, *groups)
 
     async def _spread(self, change: _Change) -> None:
         before, after = partitions(change.topic, change.before), partitions(change.topic, change.after)
@@ -176,7 +196,7 @@ class Partitioning:
     async def _describe(self, change: _Change, names: Sequence[str]) -> tuple[list[Any], int, list[Any]]:
         """What the partitions have in common: settings, the greatest fencing token of them all, groups."""
         told = [await self._runner.run(DESCRIBE, name) for name in names]
-        settings, _, groups = told[0]
+        settings, _, groups = max(told, key=lambda one: len(one[2]))
         if change.before > 1:
             settings, _, _ = await self._runner.run(DESCRIBE, change.topic)
         flat: list[Any] = []

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from duebus_server.domain.errors import DueBusError, NotFound
+from duebus_server.domain.errors import DispatcherNotWorking, DueBusError, NotFound
 from duebus_server.domain.model import LeaseBatch, LeaseRef, NackRef, SubscriberInfo
 from duebus_server.engine.redis.dues import Dues, Outward
 from duebus_server.engine.redis.engine import RedisEngine
@@ -72,6 +72,7 @@ class SpreadVerbs(RedisEngine):
 
     async def dispatch(self, topic: str, requests: Sequence[DispatchRequest]) -> list[DispatchAnswer | DueBusError]:
         """See ``Engine.dispatch``. All events of a request go to the same partition."""
+        self._working()
         answers: list[DispatchAnswer | DueBusError] = []
         left = list(range(len(requests)))
         for _ in range(ATTEMPTS):
@@ -84,6 +85,8 @@ class SpreadVerbs(RedisEngine):
             if not left:
                 break
             await self._follow(topic, names, None)
+        if isinstance(answers[0], DispatcherNotWorking) and all(type(one) is type(answers[0]) for one in answers):
+            raise answers[0]
         return answers
 
     async def _dispatch_in(
@@ -112,26 +115,32 @@ class SpreadVerbs(RedisEngine):
     async def _lease_from(self, names: list[str], group: str, session_id: str, request: LeaseRequest) -> LeaseBatch:
         """Fill the request from one partition after the other, of those that may have something."""
         events: list[LeasedEvent] = []
-        turn = next(self._turns) % len(names)
         is_full = False
         try:
-            for name in names[turn:] + names[:turn]:
-                if self._dues.may_be_due(name, group, self.now_us()) and not is_full:
-                    batch = await self._lease_in(name, group, session_id, _room(request, events))
-                    events += batch.events
-                    is_full = batch.left_for_want_of_room or len(events) >= request.max_events
-        except DueBusError:
+            for name in self._to_ask(names, group):
+                batch = await self._lease_in(name, group, session_id, _room(request, events))
+                events += batch.events
+                is_full = batch.left_for_want_of_room or 0 < request.max_events <= len(events)
+                if is_full:
+                    break
+        except DueBusError as error:
             if not events:
                 raise
-            log.warning(
-                "a partition was passed over", partition=name, group=group
-            )  # what is leased has to be handed out
+            # What was leased so far has to reach the session.
+            log.warning("a partition was passed over", partition=name, group=group, error=str(error))
         except BaseException:
             self._take_back(names, group, session_id, events)
             raise
         next_due_us = self._dues.first(names, group, self.now_us())
         left = is_full and next_due_us is not None and next_due_us <= self.now_us()
         return LeaseBatch(events, next_due_us, left_for_want_of_room=left)
+
+    def _to_ask(self, names: list[str], group: str) -> list[str]:
+        """The partitions that may have something, beginning with another one each time; all when none is known to."""
+        turn = next(self._turns) % len(names)
+        in_turn = names[turn:] + names[:turn]
+        now_us = self.now_us()
+        return [name for name in in_turn if self._dues.may_be_due(name, group, now_us)] or in_turn
 
     async def _lease_in(self, name: str, group: str, session_id: str, request: LeaseRequest) -> LeaseBatch:
         with self._dues.looking(name, group) as look:
@@ -142,7 +151,9 @@ class SpreadVerbs(RedisEngine):
     def _take_back(self, names: list[str], group: str, session_id: str, events: Sequence[LeasedEvent]) -> None:
         """Nobody hears of these leases: each partition is to take back what it gave."""
         for event in events:
-            session = self._news.sessions.find(names[event.fencing_token % len(names)], group, session_id)
+            name = names[event.fencing_token % len(names)]
+            self._dues.unsure(name, group)
+            session = self._news.sessions.find(name, group, session_id)
             if session is not None:
                 session.let_go([event.fencing_token])
                 session.uncertain = True
@@ -203,8 +214,7 @@ class SpreadVerbs(RedisEngine):
         if self._following.locked():
             async with self._following:
                 pass  # sessions are on their way to other partitions
-        if self._started:
-            await self._each(topic, lambda name: RedisEngine.leave(self, name, group, session_id))
+        await self._each(topic, lambda name: RedisEngine.leave(self, name, group, session_id))
 
     def look_again(self) -> None:
         """Word may have been lost: every group with sessions here looks for itself, and in all partitions."""
@@ -276,13 +286,18 @@ class SpreadVerbs(RedisEngine):
         """
         async with self._following:
             if self._partitioning.names(topic) == names:
-                await self._partitioning.refresh(topic)
-                there = self._partitioning.names(topic)
-                for old in self._news.sessions.elsewhere(topic, there):
-                    await self._move(old, there)
+                if await self._partitioning.refresh(topic) == len(names) > 1:
+                    await self._partitioning.mend(topic)
+                await self._take_along(topic)
         there = self._partitioning.names(topic)
         if session is not None and there != names and self._news.sessions.find(there[0], *session) is None:
             raise NotFound("group", session[0], topic=topic)
+
+    async def _take_along(self, topic: str) -> None:
+        """The sessions of a topic that is spread in another way go with it."""
+        there = self._partitioning.names(topic)
+        for old in self._news.sessions.elsewhere(topic, there):
+            await self._move(old, there)
 
     async def _move(self, old: LocalSession, there: list[str]) -> None:
         """Take a session from a partition that is closed to those that are there now."""

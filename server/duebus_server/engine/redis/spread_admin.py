@@ -10,7 +10,7 @@ from duebus_server.domain.errors import InvalidArgument, NotFound
 from duebus_server.engine.redis import settings, spread_views
 from duebus_server.engine.redis.engine import RedisEngine
 from duebus_server.engine.redis.packing import pack_id
-from duebus_server.engine.redis.partitions import all_of
+from duebus_server.engine.redis.partitions import all_of, count_of, number_of
 from duebus_server.engine.redis.pins import KNOWN
 from duebus_server.engine.redis.spread import SpreadVerbs
 
@@ -82,7 +82,9 @@ class SpreadEngine(SpreadVerbs):
         if changes.partitions is not None:
             self._working()
             changes.applied_to(await self.config_of(topic))
-            await self._partitioning.change(topic, changes.partitions)
+            async with self._following:
+                await self._partitioning.change(topic, changes.partitions)
+                await self._take_along(topic)
         rest = replace(changes, partitions=None)
 
         async def configure(names: list[str]) -> TopicConfig:
@@ -193,16 +195,25 @@ class SpreadEngine(SpreadVerbs):
             if len(names) == 1:
                 return await verb(topic, step)
             number, own = _read_cursor(step.cursor, len(names))
-            progress = await verb(names[number], replace(step, cursor=own))
-            if progress.cursor is None and number + 1 < len(names):
-                return replace(progress, cursor=f"{number + 1}{_BEHIND_NUMBER}")
-            return (
-                progress
-                if progress.cursor is None
-                else replace(progress, cursor=f"{number}{_BEHIND_NUMBER}{progress.cursor}")
-            )
+            left, moved = replace(step, cursor=own), 0
+            for name in names[number:]:
+                progress = await verb(name, left)
+                moved += progress.moved
+                if progress.cursor is not None or moved == step.limit:
+                    return replace(progress, moved=moved, cursor=_cursor(name, progress.cursor))
+                left = replace(left, limit=step.limit - moved, began_us=progress.began_us, moved=step.moved + moved)
+                left = replace(left, cursor=None)
+            return replace(progress, moved=moved)
 
         return await self._routed(topic, take_step)
+
+
+def _cursor(name: str, own: str | None) -> str | None:
+    """Where the step after this one begins: further on in the partition, or in the next; None when there is none."""
+    number = number_of(name)
+    if own is not None:
+        return f"{number}{_BEHIND_NUMBER}{own}"
+    return f"{number + 1}{_BEHIND_NUMBER}" if number + 1 < count_of(name) else None
 
 
 def _read_cursor(cursor: str | None, partitions: int) -> tuple[int, str | None]:

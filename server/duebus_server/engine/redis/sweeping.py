@@ -27,8 +27,8 @@ Holders = Mapping[Group, Sequence["LocalSession"]]
 """The sessions of this replica that hold leases, by group."""
 
 _FIGURES, _NOT_SEEN, _NO_GROUP, _CLOSED = 2, -1, -2, -3
-"""What `peek.lua` says of a group, beside one figure a session; that it does not see it; that there is none; that it is in
-a partition that is closed."""
+"""What `peek.lua` says of a group, beside one figure a session; that it does not see it; that there is none; that it is
+in a partition that is closed."""
 
 STALE_US = 3 * SECOND
 """A backlog that was counted longer ago is counted again."""

@@ -2,7 +2,7 @@
 --
 -- KEYS[1]  the topic's events
 -- ARGV     1..6 as in partitions.lua
---   7      the number it is to have; 0: it is to be deleted; '' to go on with what has begun
+--   7      the number it is to have; 0: it is to be deleted; any other text: only to go on with what has begun
 -- returns  'late'; 'held' when it holds events; or {how many it has, how many it is to have}, which is what an earlier change
 --          wanted where that was not finished
 -- runs on closed partitions too
