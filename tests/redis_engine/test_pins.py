@@ -86,7 +86,8 @@ async def test_an_event_is_stored_once_whichever_partitions_its_requests_lead_to
     assert (await spread.dispatch(EVENT, request_id=TO[first])).duplicate_event_ids == []
     again = await spread.dispatch(EVENT, "other", request_id=TO[second] if first != second else "")
     assert again.duplicate_event_ids == [EVENT]
-    assert sorted(ids(held := await spread.lease())) == sorted([EVENT, "other"])
+    held = await spread.lease()
+    assert sorted(ids(held)) == sorted([EVENT, "other"])
     await spread.ack(*held)
     assert (await spread.dispatch(EVENT)).duplicate_event_ids == [EVENT], "it is remembered"
     await spread.harness.advance(DEDUPE_US + SECOND)

@@ -285,7 +285,8 @@ type TopicConfig struct {
 	// For how long a request id and the id of an event that is gone are remembered: 0 to 7 days.
 	DedupeWindow *durationpb.Duration `protobuf:"bytes,5,opt,name=dedupe_window,json=dedupeWindow,proto3" json:"dedupe_window,omitempty"`
 	// Over how many parts of the storage the events are spread: 1 to 64, by default 1. Can be changed only while the topic
-	// holds no events, and on the local engine not at all: INVALID_ARGUMENT otherwise.
+	// holds no events, and on the local engine not at all: INVALID_ARGUMENT otherwise. A change forgets request ids and ids of
+	// events that are gone. Each part takes its share of `max_queued`, and hands out the longest due of its own first.
 	Partitions    *uint32 `protobuf:"varint,6,opt,name=partitions,proto3,oneof" json:"partitions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -629,8 +630,11 @@ type TopicInfo struct {
 	Engine Engine                 `protobuf:"varint,2,opt,name=engine,proto3,enum=duebus.v1.Engine" json:"engine,omitempty"`
 	Config *TopicConfig           `protobuf:"bytes,3,opt,name=config,proto3" json:"config,omitempty"`
 	// Events the topic holds, each counted once however many groups wait for it; dead letters not counted.
-	Queued        uint64       `protobuf:"varint,4,opt,name=queued,proto3" json:"queued,omitempty"`
-	Groups        []*GroupInfo `protobuf:"bytes,5,rep,name=groups,proto3" json:"groups,omitempty"`
+	Queued uint64       `protobuf:"varint,4,opt,name=queued,proto3" json:"queued,omitempty"`
+	Groups []*GroupInfo `protobuf:"bytes,5,rep,name=groups,proto3" json:"groups,omitempty"`
+	// In ListTopics: why the topic can't be shown, such as keys of another application in its place; then `queued` and
+	// `groups` are not known. It does not hide the other topics. GetTopic fails instead.
+	Problem       string `protobuf:"bytes,6,opt,name=problem,proto3" json:"problem,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -698,6 +702,13 @@ func (x *TopicInfo) GetGroups() []*GroupInfo {
 		return x.Groups
 	}
 	return nil
+}
+
+func (x *TopicInfo) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
 }
 
 type ListTopicsRequest struct {
@@ -2614,13 +2625,14 @@ const file_duebus_v1_admin_proto_rawDesc = "" +
 	"\x10oldest_ready_age\x18\b \x01(\v2\x19.google.protobuf.DurationR\x0eoldestReadyAge\x12&\n" +
 	"\x05rates\x18\t \x01(\v2\x10.duebus.v1.RatesR\x05rates\x129\n" +
 	"\fretry_policy\x18\n" +
-	" \x01(\v2\x16.duebus.v1.RetryPolicyR\vretryPolicy\"\xc2\x01\n" +
+	" \x01(\v2\x16.duebus.v1.RetryPolicyR\vretryPolicy\"\xdc\x01\n" +
 	"\tTopicInfo\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12)\n" +
 	"\x06engine\x18\x02 \x01(\x0e2\x11.duebus.v1.EngineR\x06engine\x12.\n" +
 	"\x06config\x18\x03 \x01(\v2\x16.duebus.v1.TopicConfigR\x06config\x12\x16\n" +
 	"\x06queued\x18\x04 \x01(\x04R\x06queued\x12,\n" +
-	"\x06groups\x18\x05 \x03(\v2\x14.duebus.v1.GroupInfoR\x06groups\"z\n" +
+	"\x06groups\x18\x05 \x03(\v2\x14.duebus.v1.GroupInfoR\x06groups\x12\x18\n" +
+	"\aproblem\x18\x06 \x01(\tR\aproblem\"z\n" +
 	"\x11ListTopicsRequest\x12)\n" +
 	"\x06engine\x18\x01 \x01(\x0e2\x11.duebus.v1.EngineR\x06engine\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\rR\bpageSize\x12\x1d\n" +

@@ -49,7 +49,7 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 type EventBusAdminClient interface {
-	// The topics of an engine by name, with their groups and counts.
+	// The topics of an engine by name, with their groups and counts. One that is damaged has a `problem` instead.
 	ListTopics(ctx context.Context, in *ListTopicsRequest, opts ...grpc.CallOption) (*ListTopicsResponse, error)
 	// One topic: its settings, and for each group the counts, subscribers, age and rates.
 	GetTopic(ctx context.Context, in *GetTopicRequest, opts ...grpc.CallOption) (*GetTopicResponse, error)
@@ -76,7 +76,9 @@ type EventBusAdminClient interface {
 	// Removes scheduled or ready events. Copies of them that are leased or dead are left alone and reported.
 	CancelEvents(ctx context.Context, in *CancelEventsRequest, opts ...grpc.CallOption) (*CancelEventsResponse, error)
 	// Moves the due time of scheduled or ready events; all or none. Attempts are counted on. ABORTED
-	// (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event.
+	// (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event. In a topic with several
+	// partitions all events are looked at before the first is moved; one that is leased in that very moment fails the call
+	// after those in other partitions were moved.
 	RescheduleEvents(ctx context.Context, in *RescheduleEventsRequest, opts ...grpc.CallOption) (*RescheduleEventsResponse, error)
 	// Makes dead letters ready again, with all their retries; their story so far is kept. What dies after the call began is
 	// left alone. `max_queued` does not hold it up. Many are moved in several steps: a call that is broken off has moved
@@ -228,7 +230,7 @@ func (c *eventBusAdminClient) PurgeEvents(ctx context.Context, in *PurgeEventsRe
 // All implementations must embed UnimplementedEventBusAdminServer
 // for forward compatibility.
 type EventBusAdminServer interface {
-	// The topics of an engine by name, with their groups and counts.
+	// The topics of an engine by name, with their groups and counts. One that is damaged has a `problem` instead.
 	ListTopics(context.Context, *ListTopicsRequest) (*ListTopicsResponse, error)
 	// One topic: its settings, and for each group the counts, subscribers, age and rates.
 	GetTopic(context.Context, *GetTopicRequest) (*GetTopicResponse, error)
@@ -255,7 +257,9 @@ type EventBusAdminServer interface {
 	// Removes scheduled or ready events. Copies of them that are leased or dead are left alone and reported.
 	CancelEvents(context.Context, *CancelEventsRequest) (*CancelEventsResponse, error)
 	// Moves the due time of scheduled or ready events; all or none. Attempts are counted on. ABORTED
-	// (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event.
+	// (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event. In a topic with several
+	// partitions all events are looked at before the first is moved; one that is leased in that very moment fails the call
+	// after those in other partitions were moved.
 	RescheduleEvents(context.Context, *RescheduleEventsRequest) (*RescheduleEventsResponse, error)
 	// Makes dead letters ready again, with all their retries; their story so far is kept. What dies after the call began is
 	// left alone. `max_queued` does not hold it up. Many are moved in several steps: a call that is broken off has moved

@@ -59,6 +59,14 @@ const (
 	ErrorReason_ERROR_REASON_INTERNAL ErrorReason = 11
 	// UNIMPLEMENTED: this server's engine can't do that yet.
 	ErrorReason_ERROR_REASON_UNIMPLEMENTED ErrorReason = 12
+	// UNAUTHENTICATED: the server wants credentials, and none came, or it does not accept these.
+	ErrorReason_ERROR_REASON_UNAUTHENTICATED ErrorReason = 13
+	// PERMISSION_DENIED: no rule allows the caller to do that; `metadata` has its `identity`, the `verb` (dispatch,
+	// subscribe, admin, stop) and, where it is about one, the `topic`. Nothing was changed.
+	ErrorReason_ERROR_REASON_PERMISSION_DENIED ErrorReason = 14
+	// RESOURCE_EXHAUSTED: the connection has as many Subscribe streams open as the server allows on one. Close one, or
+	// open another connection.
+	ErrorReason_ERROR_REASON_MAX_STREAMS_REACHED ErrorReason = 15
 )
 
 // Enum value maps for ErrorReason.
@@ -77,6 +85,9 @@ var (
 		10: "ERROR_REASON_NOT_FOUND",
 		11: "ERROR_REASON_INTERNAL",
 		12: "ERROR_REASON_UNIMPLEMENTED",
+		13: "ERROR_REASON_UNAUTHENTICATED",
+		14: "ERROR_REASON_PERMISSION_DENIED",
+		15: "ERROR_REASON_MAX_STREAMS_REACHED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":               0,
@@ -92,6 +103,9 @@ var (
 		"ERROR_REASON_NOT_FOUND":                 10,
 		"ERROR_REASON_INTERNAL":                  11,
 		"ERROR_REASON_UNIMPLEMENTED":             12,
+		"ERROR_REASON_UNAUTHENTICATED":           13,
+		"ERROR_REASON_PERMISSION_DENIED":         14,
+		"ERROR_REASON_MAX_STREAMS_REACHED":       15,
 	}
 )
 
@@ -186,7 +200,7 @@ const file_duebus_v1_error_details_proto_rawDesc = "" +
 	"\x1dduebus/v1/error_details.proto\x12\tduebus.v1\x1a\x19duebus/v1/event_bus.proto\"h\n" +
 	"\x0fPartialDispatch\x128\n" +
 	"\x0estored_engines\x18\x01 \x03(\x0e2\x11.duebus.v1.EngineR\rstoredEngines\x12\x1b\n" +
-	"\tevent_ids\x18\x02 \x03(\tR\beventIds*\xe3\x03\n" +
+	"\tevent_ids\x18\x02 \x03(\tR\beventIds*\xcf\x04\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12'\n" +
 	"#ERROR_REASON_DISPATCHER_NOT_WORKING\x10\x01\x12(\n" +
@@ -201,7 +215,10 @@ const file_duebus_v1_error_details_proto_rawDesc = "" +
 	"\x16ERROR_REASON_NOT_FOUND\x10\n" +
 	"\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\v\x12\x1e\n" +
-	"\x1aERROR_REASON_UNIMPLEMENTED\x10\fB\x95\x01\n" +
+	"\x1aERROR_REASON_UNIMPLEMENTED\x10\f\x12 \n" +
+	"\x1cERROR_REASON_UNAUTHENTICATED\x10\r\x12\"\n" +
+	"\x1eERROR_REASON_PERMISSION_DENIED\x10\x0e\x12$\n" +
+	" ERROR_REASON_MAX_STREAMS_REACHED\x10\x0fB\x95\x01\n" +
 	"\rcom.duebus.v1B\x11ErrorDetailsProtoP\x01Z,github.com/duebus/duebus/clients/go/duebusv1\xa2\x02\x03DXX\xaa\x02\tDuebus.V1\xca\x02\tDuebus\\V1\xe2\x02\x15Duebus\\V1\\GPBMetadata\xea\x02\n" +
 	"Duebus::V1b\x06proto3"
 

@@ -310,6 +310,7 @@ class RedisEngine(AdminVerbs):
 
     def heard_moved(self, topic: str) -> None:
         """A topic is spread over another number of partitions: its sessions find out when they look."""
+        self._forgetting.anything_may_have_changed()
         for group in {group for name, group in self._news.sessions.groups() if topic_of(name) == topic}:
             self._news.due_now(topic, group)
 

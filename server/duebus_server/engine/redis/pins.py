@@ -29,6 +29,8 @@ log = structlog.get_logger()
 
 PIN, REPIN, KNOWN = map(Script, ("pin", "repin", "known"))
 
+ALWAYS_US = 1 << 52
+"""Until when pins hold where none are needed."""
 VALID_US = 20 * SECOND
 """A dispatch is refused when it comes so long after its pins were made."""
 FREE_US = MINUTE
@@ -96,7 +98,7 @@ class Pins:
                 pin = Pin(home, event_id, result)
                 if result not in (b"", _HERE) and not await self.settle(pin, known, int(now), str(number_of(target))):
                     taken.add(event_id)
-        valid_us = min((int(now) for now, _ in replies), default=self._runner.now_us()) + VALID_US
+        valid_us = min((int(now) + VALID_US for now, _ in replies), default=ALWAYS_US)
         return known, taken, valid_us
 
     async def settle(self, pin: Pin, known: set[str], now_us: int | None = None, number: str = "") -> bool:

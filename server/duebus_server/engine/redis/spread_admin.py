@@ -85,6 +85,7 @@ class SpreadEngine(SpreadVerbs):
             async with self._following:
                 await self._partitioning.change(topic, changes.partitions)
                 await self._take_along(topic)
+            self._forgetting.anything_may_have_changed()
         rest = replace(changes, partitions=None)
 
         async def configure(names: list[str]) -> TopicConfig:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from duebus_server.domain.errors import DueBusError
 from duebus_server.engine.redis import dispatching
 from duebus_server.engine.redis.partitions import all_of, home_of, topic_of
-from duebus_server.engine.redis.pins import Pin
+from duebus_server.engine.redis.pins import ALWAYS_US, Pin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from duebus_server.engine.redis.pins import Pins
 
     Outcome = DispatchAnswer | DueBusError
-
-ALWAYS_US = 1 << 52
-"""Until when pins hold where there are none."""
 
 ATTEMPTS = 3
 """So often a request is sent to its partition, when it turns out there that events of it may be in others."""
