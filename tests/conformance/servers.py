@@ -96,7 +96,7 @@ class Servers:
         self._folder = folder
         self._redis_url = redis_url
         self._security = security
-        self._lock = threading.Lock()
+        self._locks = {kind: threading.Lock() for kind in kinds}  # while one starts, nobody waits for another
         self._shared: dict[str, Server] = {}
         self._numbers = itertools.count(1)
 
@@ -104,7 +104,7 @@ class Servers:
         """A server of that kind; one that is the caller's own has to be closed by the caller."""
         if self._kinds[kind].own:
             return self._start(kind)
-        with self._lock:
+        with self._locks[kind]:
             if kind not in self._shared:
                 self._shared[kind] = self._start(kind)
             return self._shared[kind]
