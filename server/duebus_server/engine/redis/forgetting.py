@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from duebus_server.domain.clock import MINUTE
-from duebus_server.domain.errors import DispatcherNotWorking
+from duebus_server.domain.errors import DispatcherNotWorking, Moved
 from duebus_server.engine.redis.errors import asking, is_lost
-from duebus_server.engine.redis.partitions import Moved, topic_of
+from duebus_server.engine.redis.partitions import topic_of
 from duebus_server.engine.redis.scripts import Script
 
 if TYPE_CHECKING:

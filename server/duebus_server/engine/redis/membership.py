@@ -5,10 +5,10 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
-from duebus_server.domain.errors import NotFound
+from duebus_server.domain.errors import Moved, NotFound
 from duebus_server.domain.model import AdoptedLease, LeaseFailureReason, LeaseRef, SubscriberInfo
 from duebus_server.engine.redis.leasing import FAILURES, pairs
-from duebus_server.engine.redis.partitions import Moved, topic_of
+from duebus_server.engine.redis.partitions import topic_of
 from duebus_server.engine.redis.scripts import Script
 
 if TYPE_CHECKING:

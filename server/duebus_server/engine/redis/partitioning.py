@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from duebus_server.domain.clock import SECOND
-from duebus_server.domain.errors import InvalidArgument
+from duebus_server.domain.errors import InvalidArgument, Moved
 from duebus_server.engine.redis.errors import asking
-from duebus_server.engine.redis.partitions import Moved, partitions
+from duebus_server.engine.redis.partitions import partitions, topic_of
 from duebus_server.engine.redis.scripts import Script
 
 if TYPE_CHECKING:
@@ -234,7 +234,7 @@ class Partitioning:
         """
         reply = await self._runner.run(script, name, deadline_us, *arguments)
         if reply == _LATE:
-            raise Moved(name)
+            raise Moved(topic_of(name))
         return reply
 
 

@@ -10,29 +10,12 @@ from asyncio import ensure_future, gather
 from typing import TYPE_CHECKING, TypeVar
 from zlib import crc32
 
-from duebus_server.domain.errors import DispatcherNotWorking
-
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable
 
 T = TypeVar("T")
 
 SEPARATOR = "/"
-
-
-class Moved(DispatcherNotWorking):
-    """The topic is not, or not any more, spread as the caller believes; nothing was changed."""
-
-    def __init__(self, topic: str) -> None:
-        super().__init__(
-            f"engine redis: the partitions of topic {topic_of(topic)!r} are being changed",
-            metadata={"engine": "redis", "topic": topic_of(topic)},
-            retry_after_us=RETRY_US,
-        )
-
-
-RETRY_US = 200_000
-"""A change of the number of partitions takes about so long."""
 
 
 def partition(topic: str, number: int, count: int) -> str:

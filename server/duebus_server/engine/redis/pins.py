@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import structlog
 
 from duebus_server.domain.clock import MILLISECOND, MINUTE, SECOND
-from duebus_server.domain.errors import DispatcherNotWorking
+from duebus_server.domain.errors import DispatcherNotWorking, Moved
 from duebus_server.engine.redis.errors import asking, is_lost
 from duebus_server.engine.redis.packing import pack_id
-from duebus_server.engine.redis.partitions import Moved, count_of, home_of, number_of, partition, topic_of
+from duebus_server.engine.redis.partitions import count_of, home_of, number_of, partition, topic_of
 from duebus_server.engine.redis.scripts import Script
 
 if TYPE_CHECKING:

@@ -10,10 +10,9 @@ import structlog
 from redis.exceptions import RedisError
 
 from duebus_server.domain.clock import SECOND
-from duebus_server.domain.errors import DispatcherNotWorking
+from duebus_server.domain.errors import DispatcherNotWorking, Moved
 from duebus_server.domain.outage import Outage
 from duebus_server.engine.redis.errors import as_domain_errors, asking, is_lost
-from duebus_server.engine.redis.partitions import Moved
 from duebus_server.engine.redis.scripts import Script
 
 if TYPE_CHECKING:

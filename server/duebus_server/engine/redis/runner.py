@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from duebus_server.domain.clock import SECOND
-from duebus_server.domain.errors import DispatcherNotWorking
+from duebus_server.domain.errors import DispatcherNotWorking, Moved
 from duebus_server.engine.redis.connection import ANSWER_TIMEOUT_S, server_facts
 from duebus_server.engine.redis.errors import asking
-from duebus_server.engine.redis.partitions import Moved
+from duebus_server.engine.redis.partitions import topic_of
 from duebus_server.engine.redis.scripts import Script
 from duebus_server.engine.redis.server_clock import ServerClock
 
@@ -129,7 +129,7 @@ class Runner:
         common = (keys.topic_prefix(topic), now, topic, keys.namespace, self.replica)
         reply = await script.run(redis, key, (*common, *arguments))
         if reply == _MOVED:
-            raise Moved(topic)
+            raise Moved(topic_of(topic))
         return reply
 
     async def check_server(self) -> None:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from duebus_server.domain.errors import DispatcherNotWorking, DueBusError, NotFound
+from duebus_server.domain.errors import DispatcherNotWorking, DueBusError, Moved, NotFound
 from duebus_server.domain.model import LeaseBatch, LeaseRef, NackRef, SubscriberInfo
 from duebus_server.engine.redis.dues import Dues, Outward
 from duebus_server.engine.redis.engine import RedisEngine
 from duebus_server.engine.redis.locks import Locks
 from duebus_server.engine.redis.partitioning import Partitioning
-from duebus_server.engine.redis.partitions import Moved, all_of, topic_of
+from duebus_server.engine.redis.partitions import all_of, topic_of
 from duebus_server.engine.redis.pins import Pins
 from duebus_server.engine.redis.spread_dispatch import Spreading
 
