@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { createServer, type Server } from "node:net";
+import { createServer, type Server, type Socket } from "node:net";
 import { afterEach, beforeEach, test } from "node:test";
 import { status } from "@grpc/grpc-js";
 import { Client, type ClientOptions, DueBusError, type NewEvent, type Reason } from "duebus";
@@ -136,7 +136,8 @@ test("a server that is away is UNAVAILABLE within the timeout", async () => {
 });
 
 test("a server that takes connections and says nothing is an error within the timeout", async () => {
-  const silent: Server = createServer(() => {}).listen(0, "127.0.0.1");
+  const sockets: Socket[] = [];
+  const silent: Server = createServer((socket) => sockets.push(socket)).listen(0, "127.0.0.1");
   await once(silent, "listening");
   const address = silent.address();
   assert(typeof address === "object" && address !== null);
@@ -144,6 +145,9 @@ test("a server that takes connections and says nothing is an error within the ti
   await failing(client.dispatch("t", {}, { timeoutMs: 200 }), "DEADLINE_EXCEEDED");
   await failing(client.subscribe("t", { timeoutMs: 200 }), "DEADLINE_EXCEEDED");
   client.close();
+  for (const each of sockets) {
+    each.destroy();
+  }
   silent.close();
 });
 

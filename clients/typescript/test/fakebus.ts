@@ -133,7 +133,7 @@ export class FakeBus {
 
   /** Breaks the last stream. */
   breakStream(): void {
-    this.streams.at(-1)?.destroy(failure(status.UNAVAILABLE, "DISPATCHER_NOT_WORKING"));
+    this.streams.at(-1)?.emit("error", failure(status.UNAVAILABLE, "DISPATCHER_NOT_WORKING"));
   }
 
   /** Lets the answers go that were kept back. */
@@ -146,7 +146,7 @@ export class FakeBus {
     this.subscribes.push(stream.request);
     const error = this.failures.shift();
     if (error !== undefined) {
-      stream.destroy(error);
+      stream.emit("error", error);
       this.#changes.notify();
       return;
     }

@@ -18,7 +18,8 @@ interface Entry {
  * ```ts
  * const worker = new Worker(client, { group: "billing" });
  * worker.handle("order.created", async (delivery, { signal }) => bill(delivery.json(), signal));
- * await worker.run(AbortSignal.timeout(3_600_000)); // or process.once("SIGTERM", () => worker.stop())
+ * process.once("SIGTERM", () => worker.stop());
+ * await worker.run();
  * ```
  *
  * Leases are extended while handlers run. Acks and nacks go in batches. When a stream breaks, it is resumed, for ever,
