@@ -17,7 +17,8 @@ export const protobufFileName = "duebus/v1/admin.proto";
  *
  * Common to all calls:
  *   - `engine` unspecified means the server's default engine;
- *   - an empty `group` means "default"; while a topic has no group yet, it means the events that wait for the first one;
+ *   - an empty `group` means "default", unless the field says otherwise; where a call is about events, and the topic has
+ *     no group yet, it means the events that wait for the first one;
  *   - an unknown topic, group or event is NOT_FOUND, with its name in the details;
  *   - a page token is opaque, belongs to the request it came from, and is INVALID_ARGUMENT elsewhere;
  *   - UNAVAILABLE (DISPATCHER_NOT_WORKING) when the engine is stopped or its storage can't be reached;
@@ -44,21 +45,33 @@ export interface RetryPolicy {
   maxRetries?:
     | number
     | undefined;
-  /** The backoff doubles from `backoff_initial` to at most `backoff_max`, each ±20 % at random; 1 ms to 30 days. */
+  /**
+   * The backoff doubles from `backoff_initial` to at most `backoff_max`, each ±20 % at random; 1 ms to 30 days.
+   * `backoff_max` may not be less than `backoff_initial`, whichever of them is set.
+   */
   backoffInitial: Duration | undefined;
   backoffMax: Duration | undefined;
 }
 
-/** The settings of a topic. In an answer all are set; in ConfigureTopic those that are unset keep their value. */
+/**
+ * The settings of a topic. In an answer all are set; in ConfigureTopic those that are unset keep their value. What was
+ * never set follows the server's settings.
+ */
 export interface TopicConfig {
   retryPolicy:
     | RetryPolicy
     | undefined;
-  /** How long a delivery is leased where the subscriber does not say: 100 ms to 12 h. */
+  /**
+   * How long a delivery is leased where the subscriber does not say: 100 ms to 12 h. A stream that is open keeps the
+   * lease that `started` told it.
+   */
   lease:
     | Duration
     | undefined;
-  /** How many events may wait, be leased or be scheduled; dead letters do not count. 0 means unlimited. */
+  /**
+   * How many events may wait, be leased or be scheduled; dead letters do not count. 0 means unlimited; at most
+   * 2^53. Where it holds more already, what it holds stays.
+   */
   maxQueued?:
     | bigint
     | undefined;
@@ -67,7 +80,14 @@ export interface TopicConfig {
     | Duration
     | undefined;
   /** For how long a request id and the id of an event that is gone are remembered: 0 to 7 days. */
-  dedupeWindow: Duration | undefined;
+  dedupeWindow:
+    | Duration
+    | undefined;
+  /**
+   * Over how many parts of the storage the events are spread: 1 to 64, by default 1. Can be changed only while the topic
+   * holds no events, and on the local engine not at all: INVALID_ARGUMENT otherwise.
+   */
+  partitions?: number | undefined;
 }
 
 /** Averages over the last minute, in events a second. */
@@ -100,7 +120,11 @@ export interface GroupInfo {
   subscribers: Subscriber[];
   /** For how long the longest-waiting ready event has been due; unset when none is ready. */
   oldestReadyAge: Duration | undefined;
-  rates: Rates | undefined;
+  rates:
+    | Rates
+    | undefined;
+  /** In force for the group: the topic's, with what was changed for this group alone. */
+  retryPolicy: RetryPolicy | undefined;
 }
 
 export interface TopicInfo {
@@ -112,6 +136,11 @@ export interface TopicInfo {
   /** Events the topic holds, each counted once however many groups wait for it; dead letters not counted. */
   queued: bigint;
   groups: GroupInfo[];
+  /**
+   * In ListTopics: why the topic can't be shown, such as keys of another application in its place; then `queued` and
+   * `groups` are not known. It does not hide the other topics. GetTopic fails instead.
+   */
+  problem: string;
 }
 
 export interface ListTopicsRequest {
@@ -142,12 +171,15 @@ export interface ConfigureTopicRequest {
   config:
     | TopicConfig
     | undefined;
-  /** Set: the retry policy is that of this group alone; the other settings must then be unset. */
+  /**
+   * Set: the retry policy is that of this group alone, and what is unset in it follows the topic's; the other settings
+   * must then be unset. Empty: the settings are the topic's. NOT_FOUND when there is no such group.
+   */
   group: string;
 }
 
 export interface ConfigureTopicResponse {
-  /** The settings now in force. */
+  /** The settings now in force, for the group if one was named. */
   config: TopicConfig | undefined;
 }
 
@@ -245,7 +277,7 @@ export interface EventGroupInfo {
   /** Empty while the topic has no group yet. */
   group: string;
   state: EventState;
-  /** How often it was delivered; releases are not counted. */
+  /** How often it was delivered, since it was last redriven; releases are not counted. */
   attempts: number;
   /** How often it may be retried in all. */
   maxRetries: number;
@@ -268,7 +300,7 @@ export interface EventGroupInfo {
 
 /** One delivery of an event and how it ended. */
 export interface Attempt {
-  /** The number it was delivered with. */
+  /** The number it was delivered with. Counted anew from 1 after a redrive. */
   attempt: number;
   startedAt:
     | Date
@@ -278,6 +310,8 @@ export interface Attempt {
   consumer: string;
   outcome: Attempt_Outcome;
   error: string;
+  /** When the event, dead since this attempt, was redriven; unset where it was not. */
+  redrivenAt: Date | undefined;
 }
 
 export enum Attempt_Outcome {
@@ -304,10 +338,11 @@ export interface CancelEventsRequest {
 }
 
 export interface CancelEventsResponse {
+  /** Events of which at least one copy was removed. */
   cancelled: bigint;
-  /** Those that were leased or dead, and were left alone. */
+  /** Those of which a copy was leased or dead, and was left alone; copies in other groups may have been removed. */
   leasedEventIds: string[];
-  /** Those that the topic does not hold. */
+  /** Those that the topic, or the group that was named, does not hold. */
   missingEventIds: string[];
 }
 
@@ -316,7 +351,7 @@ export interface RescheduleEventsRequest {
   topic: string;
   /** 1 to 1000. */
   eventIds: string[];
-  /** Empty: in every group. */
+  /** Empty: in every group that holds them. */
   group: string;
   /** Required. */
   due:
@@ -335,10 +370,11 @@ export interface RescheduleEventsResponse {
 
 /** Chooses dead letters; conditions are combined with "and". No condition chooses all. */
 export interface DeadLetterFilter {
+  /** At most 1000. One that is no dead letter of the group chooses nothing. */
   eventIds: string[];
-  /** Those whose last error contains this text. */
+  /** Those whose last error contains this text, of at most 4 KiB. */
   errorContains: string;
-  /** Those that have been dead for at least this long. */
+  /** Those that have been dead for at least this long when the call begins; 0 to 10 years. */
   minAge: Duration | undefined;
 }
 
@@ -349,7 +385,10 @@ export interface RedriveEventsRequest {
   filter:
     | DeadLetterFilter
     | undefined;
-  /** Spread over time: events a second; 0 means all at once. */
+  /**
+   * Spread over time, from when the call begins: events a second, 0.001 to 1,000,000; 0 means all at once. The call
+   * does not wait for it: what is not due yet is scheduled.
+   */
   rate: number;
 }
 
@@ -458,6 +497,7 @@ function createBaseTopicConfig(): TopicConfig {
     maxQueued: undefined,
     deadLetterRetention: undefined,
     dedupeWindow: undefined,
+    partitions: undefined,
   };
 }
 
@@ -480,6 +520,9 @@ export const TopicConfig: MessageFns<TopicConfig> = {
     }
     if (message.dedupeWindow !== undefined) {
       Duration.encode(message.dedupeWindow, writer.uint32(42).fork()).join();
+    }
+    if (message.partitions !== undefined) {
+      writer.uint32(48).uint32(message.partitions);
     }
     return writer;
   },
@@ -537,6 +580,14 @@ export const TopicConfig: MessageFns<TopicConfig> = {
             message.dedupeWindow = Duration.decode(reader, reader.uint32());
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.partitions = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -569,6 +620,7 @@ export const TopicConfig: MessageFns<TopicConfig> = {
     message.dedupeWindow = (object.dedupeWindow !== undefined && object.dedupeWindow !== null)
       ? Duration.fromPartial(object.dedupeWindow)
       : undefined;
+    message.partitions = object.partitions ?? undefined;
     return message;
   },
 };
@@ -766,6 +818,7 @@ function createBaseGroupInfo(): GroupInfo {
     subscribers: [],
     oldestReadyAge: undefined,
     rates: undefined,
+    retryPolicy: undefined,
   };
 }
 
@@ -809,6 +862,9 @@ export const GroupInfo: MessageFns<GroupInfo> = {
     }
     if (message.rates !== undefined) {
       Rates.encode(message.rates, writer.uint32(74).fork()).join();
+    }
+    if (message.retryPolicy !== undefined) {
+      RetryPolicy.encode(message.retryPolicy, writer.uint32(82).fork()).join();
     }
     return writer;
   },
@@ -898,6 +954,14 @@ export const GroupInfo: MessageFns<GroupInfo> = {
             message.rates = Rates.decode(reader, reader.uint32());
             continue;
           }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.retryPolicy = RetryPolicy.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -926,12 +990,15 @@ export const GroupInfo: MessageFns<GroupInfo> = {
       ? Duration.fromPartial(object.oldestReadyAge)
       : undefined;
     message.rates = (object.rates !== undefined && object.rates !== null) ? Rates.fromPartial(object.rates) : undefined;
+    message.retryPolicy = (object.retryPolicy !== undefined && object.retryPolicy !== null)
+      ? RetryPolicy.fromPartial(object.retryPolicy)
+      : undefined;
     return message;
   },
 };
 
 function createBaseTopicInfo(): TopicInfo {
-  return { topic: "", engine: 0, config: undefined, queued: 0n, groups: [] };
+  return { topic: "", engine: 0, config: undefined, queued: 0n, groups: [], problem: "" };
 }
 
 export const TopicInfo: MessageFns<TopicInfo> = {
@@ -953,6 +1020,9 @@ export const TopicInfo: MessageFns<TopicInfo> = {
     }
     for (const v of message.groups) {
       GroupInfo.encode(v!, writer.uint32(42).fork()).join();
+    }
+    if (message.problem !== "") {
+      writer.uint32(50).string(message.problem);
     }
     return writer;
   },
@@ -1010,6 +1080,14 @@ export const TopicInfo: MessageFns<TopicInfo> = {
             message.groups.push(GroupInfo.decode(reader, reader.uint32()));
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.problem = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1034,6 +1112,7 @@ export const TopicInfo: MessageFns<TopicInfo> = {
       : undefined;
     message.queued = (object.queued !== undefined && object.queued !== null) ? BigInt(object.queued) : 0n;
     message.groups = object.groups?.map((e) => GroupInfo.fromPartial(e)) || [];
+    message.problem = object.problem ?? "";
     return message;
   },
 };
@@ -2572,7 +2651,15 @@ export const EventGroupInfo: MessageFns<EventGroupInfo> = {
 };
 
 function createBaseAttempt(): Attempt {
-  return { attempt: 0, startedAt: undefined, endedAt: undefined, consumer: "", outcome: 0, error: "" };
+  return {
+    attempt: 0,
+    startedAt: undefined,
+    endedAt: undefined,
+    consumer: "",
+    outcome: 0,
+    error: "",
+    redrivenAt: undefined,
+  };
 }
 
 export const Attempt: MessageFns<Attempt> = {
@@ -2594,6 +2681,9 @@ export const Attempt: MessageFns<Attempt> = {
     }
     if (message.error !== "") {
       writer.uint32(50).string(message.error);
+    }
+    if (message.redrivenAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.redrivenAt), writer.uint32(58).fork()).join();
     }
     return writer;
   },
@@ -2659,6 +2749,14 @@ export const Attempt: MessageFns<Attempt> = {
             message.error = reader.string();
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.redrivenAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2682,6 +2780,7 @@ export const Attempt: MessageFns<Attempt> = {
     message.consumer = object.consumer ?? "";
     message.outcome = object.outcome ?? 0;
     message.error = object.error ?? "";
+    message.redrivenAt = object.redrivenAt ?? undefined;
     return message;
   },
 };
@@ -3445,7 +3544,7 @@ export const PurgeEventsResponse: MessageFns<PurgeEventsResponse> = {
 
 export type EventBusAdminService = typeof EventBusAdminService;
 export const EventBusAdminService = {
-  /** The topics of an engine by name, with their groups and counts. */
+  /** The topics of an engine by name, with their groups and counts. One that is damaged has a `problem` instead. */
   listTopics: {
     path: "/duebus.v1.EventBusAdmin/ListTopics" as const,
     requestStream: false as const,
@@ -3466,8 +3565,9 @@ export const EventBusAdminService = {
     responseDeserialize: (value: Buffer): GetTopicResponse => GetTopicResponse.decode(value),
   },
   /**
-   * Changes a topic's settings, for events from now on; creates the topic if need be. In force on every replica within
-   * a second. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
+   * Changes a topic's settings, or a group's retry policy; creates the topic, but no group, if need be. In force on
+   * every replica within a second, for events dispatched from then on, and for each lease, retry and purge that is
+   * decided from then on. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
    */
   configureTopic: {
     path: "/duebus.v1.EventBusAdmin/ConfigureTopic" as const,
@@ -3480,7 +3580,10 @@ export const EventBusAdminService = {
       Buffer.from(ConfigureTopicResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ConfigureTopicResponse => ConfigureTopicResponse.decode(value),
   },
-  /** Removes a topic, its groups and all its events, dead ones included. Its subscribers get `closing`. */
+  /**
+   * Removes a topic, its settings, its groups and all its events, dead ones included. Its subscribers get `closing`;
+   * settles of its leases fail with REASON_SETTLED. Dispatching or subscribing to it makes it anew.
+   */
   deleteTopic: {
     path: "/duebus.v1.EventBusAdmin/DeleteTopic" as const,
     requestStream: false as const,
@@ -3490,7 +3593,10 @@ export const EventBusAdminService = {
     responseSerialize: (value: DeleteTopicResponse): Buffer => Buffer.from(DeleteTopicResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): DeleteTopicResponse => DeleteTopicResponse.decode(value),
   },
-  /** Removes a group and its copies of the events. Its subscribers get `closing`. */
+  /**
+   * Removes a group and its copies of the events. Its subscribers get `closing`; settles of its leases fail with
+   * REASON_SETTLED. Subscribing makes it anew, for events dispatched from then on.
+   */
   deleteGroup: {
     path: "/duebus.v1.EventBusAdmin/DeleteGroup" as const,
     requestStream: false as const,
@@ -3500,7 +3606,10 @@ export const EventBusAdminService = {
     responseSerialize: (value: DeleteGroupResponse): Buffer => Buffer.from(DeleteGroupResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): DeleteGroupResponse => DeleteGroupResponse.decode(value),
   },
-  /** Delivers nothing to a group until it is resumed; subscribers stay connected, events go on waiting, leases stay. */
+  /**
+   * Delivers nothing to a group until it is resumed; subscribers stay connected, events go on waiting, leases stay.
+   * Pausing a group that is paused is not an error.
+   */
   pauseGroup: {
     path: "/duebus.v1.EventBusAdmin/PauseGroup" as const,
     requestStream: false as const,
@@ -3543,7 +3652,7 @@ export const EventBusAdminService = {
     responseSerialize: (value: GetEventResponse): Buffer => Buffer.from(GetEventResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): GetEventResponse => GetEventResponse.decode(value),
   },
-  /** Removes scheduled or ready events. Events that are leased are left alone and reported. */
+  /** Removes scheduled or ready events. Copies of them that are leased or dead are left alone and reported. */
   cancelEvents: {
     path: "/duebus.v1.EventBusAdmin/CancelEvents" as const,
     requestStream: false as const,
@@ -3554,7 +3663,10 @@ export const EventBusAdminService = {
       Buffer.from(CancelEventsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): CancelEventsResponse => CancelEventsResponse.decode(value),
   },
-  /** Moves the due time of scheduled or ready events; all or none. ABORTED (CONCURRENT_MODIFICATION) when one is leased. */
+  /**
+   * Moves the due time of scheduled or ready events; all or none. Attempts are counted on. ABORTED
+   * (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event.
+   */
   rescheduleEvents: {
     path: "/duebus.v1.EventBusAdmin/RescheduleEvents" as const,
     requestStream: false as const,
@@ -3566,7 +3678,11 @@ export const EventBusAdminService = {
       Buffer.from(RescheduleEventsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RescheduleEventsResponse => RescheduleEventsResponse.decode(value),
   },
-  /** Makes dead letters ready again, with all their retries. */
+  /**
+   * Makes dead letters ready again, with all their retries; their story so far is kept. What dies after the call began is
+   * left alone. `max_queued` does not hold it up. Many are moved in several steps: a call that is broken off has moved
+   * some of them, the longest dead first, and can be repeated.
+   */
   redriveEvents: {
     path: "/duebus.v1.EventBusAdmin/RedriveEvents" as const,
     requestStream: false as const,
@@ -3577,7 +3693,7 @@ export const EventBusAdminService = {
       Buffer.from(RedriveEventsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RedriveEventsResponse => RedriveEventsResponse.decode(value),
   },
-  /** Removes dead letters for good. */
+  /** Removes dead letters for good. In steps, as RedriveEvents. */
   purgeEvents: {
     path: "/duebus.v1.EventBusAdmin/PurgeEvents" as const,
     requestStream: false as const,
@@ -3590,20 +3706,30 @@ export const EventBusAdminService = {
 } as const;
 
 export interface EventBusAdminServer extends UntypedServiceImplementation {
-  /** The topics of an engine by name, with their groups and counts. */
+  /** The topics of an engine by name, with their groups and counts. One that is damaged has a `problem` instead. */
   listTopics: handleUnaryCall<ListTopicsRequest, ListTopicsResponse>;
   /** One topic: its settings, and for each group the counts, subscribers, age and rates. */
   getTopic: handleUnaryCall<GetTopicRequest, GetTopicResponse>;
   /**
-   * Changes a topic's settings, for events from now on; creates the topic if need be. In force on every replica within
-   * a second. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
+   * Changes a topic's settings, or a group's retry policy; creates the topic, but no group, if need be. In force on
+   * every replica within a second, for events dispatched from then on, and for each lease, retry and purge that is
+   * decided from then on. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
    */
   configureTopic: handleUnaryCall<ConfigureTopicRequest, ConfigureTopicResponse>;
-  /** Removes a topic, its groups and all its events, dead ones included. Its subscribers get `closing`. */
+  /**
+   * Removes a topic, its settings, its groups and all its events, dead ones included. Its subscribers get `closing`;
+   * settles of its leases fail with REASON_SETTLED. Dispatching or subscribing to it makes it anew.
+   */
   deleteTopic: handleUnaryCall<DeleteTopicRequest, DeleteTopicResponse>;
-  /** Removes a group and its copies of the events. Its subscribers get `closing`. */
+  /**
+   * Removes a group and its copies of the events. Its subscribers get `closing`; settles of its leases fail with
+   * REASON_SETTLED. Subscribing makes it anew, for events dispatched from then on.
+   */
   deleteGroup: handleUnaryCall<DeleteGroupRequest, DeleteGroupResponse>;
-  /** Delivers nothing to a group until it is resumed; subscribers stay connected, events go on waiting, leases stay. */
+  /**
+   * Delivers nothing to a group until it is resumed; subscribers stay connected, events go on waiting, leases stay.
+   * Pausing a group that is paused is not an error.
+   */
   pauseGroup: handleUnaryCall<PauseGroupRequest, PauseGroupResponse>;
   /** Ends a pause; what became due meanwhile is delivered. Resuming a group that is not paused is not an error. */
   resumeGroup: handleUnaryCall<ResumeGroupRequest, ResumeGroupResponse>;
@@ -3614,13 +3740,20 @@ export interface EventBusAdminServer extends UntypedServiceImplementation {
   listEvents: handleUnaryCall<ListEventsRequest, ListEventsResponse>;
   /** The whole story of one event: its state in each group that is not done with it, attempts, errors and times. */
   getEvent: handleUnaryCall<GetEventRequest, GetEventResponse>;
-  /** Removes scheduled or ready events. Events that are leased are left alone and reported. */
+  /** Removes scheduled or ready events. Copies of them that are leased or dead are left alone and reported. */
   cancelEvents: handleUnaryCall<CancelEventsRequest, CancelEventsResponse>;
-  /** Moves the due time of scheduled or ready events; all or none. ABORTED (CONCURRENT_MODIFICATION) when one is leased. */
+  /**
+   * Moves the due time of scheduled or ready events; all or none. Attempts are counted on. ABORTED
+   * (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event.
+   */
   rescheduleEvents: handleUnaryCall<RescheduleEventsRequest, RescheduleEventsResponse>;
-  /** Makes dead letters ready again, with all their retries. */
+  /**
+   * Makes dead letters ready again, with all their retries; their story so far is kept. What dies after the call began is
+   * left alone. `max_queued` does not hold it up. Many are moved in several steps: a call that is broken off has moved
+   * some of them, the longest dead first, and can be repeated.
+   */
   redriveEvents: handleUnaryCall<RedriveEventsRequest, RedriveEventsResponse>;
-  /** Removes dead letters for good. */
+  /** Removes dead letters for good. In steps, as RedriveEvents. */
   purgeEvents: handleUnaryCall<PurgeEventsRequest, PurgeEventsResponse>;
 }
 

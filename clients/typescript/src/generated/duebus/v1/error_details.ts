@@ -47,6 +47,18 @@ export enum ErrorReason {
   INTERNAL = 11,
   /** UNIMPLEMENTED - UNIMPLEMENTED: this server's engine can't do that yet. */
   UNIMPLEMENTED = 12,
+  /** UNAUTHENTICATED - UNAUTHENTICATED: the server wants credentials, and none came, or it does not accept these. */
+  UNAUTHENTICATED = 13,
+  /**
+   * PERMISSION_DENIED - PERMISSION_DENIED: no rule allows the caller to do that; `metadata` has its `identity`, the `verb` (dispatch,
+   * subscribe, admin, stop) and, where it is about one, the `topic`. Nothing was changed.
+   */
+  PERMISSION_DENIED = 14,
+  /**
+   * MAX_STREAMS_REACHED - RESOURCE_EXHAUSTED: the connection has as many Subscribe streams open as the server allows on one. Close one, or
+   * open another connection.
+   */
+  MAX_STREAMS_REACHED = 15,
   UNRECOGNIZED = -1,
 }
 

@@ -25,7 +25,9 @@ export const protobufFileName = "duebus/v1/event_bus.proto";
  * and should be idempotent. Within one group an event has at most one holder at a time.
  *
  * Common to all calls: unknown fields are refused with INVALID_ARGUMENT rather than ignored, so that a server that is
- * older than its client never drops a wish in silence. Errors are described in error_details.proto.
+ * older than its client never drops a wish in silence. A server that asks for credentials answers UNAUTHENTICATED to a
+ * call without them, and PERMISSION_DENIED to one that its rules do not allow; a call that names several topics, by
+ * their lease tokens, needs all of them. Errors are described in error_details.proto.
  */
 
 /** Where events wait. */
@@ -282,7 +284,7 @@ export enum LeaseFailure_Reason {
   UNSPECIFIED = 0,
   /** EXPIRED - The event is still there, but this lease is not its lease any more. */
   EXPIRED = 1,
-  /** SETTLED - The event is gone from the group: acked, dead or cancelled. */
+  /** SETTLED - The event is gone from the group: acked, dead or cancelled, or the group was deleted. */
   SETTLED = 2,
   /** MALFORMED - Not a lease token of this bus. */
   MALFORMED = 3,
