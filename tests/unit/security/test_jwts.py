@@ -117,6 +117,18 @@ async def test_a_token_of_a_key_that_was_taken_away_is_refused(tmp_path: Path) -
     assert "not in the set" in await refusal(jwts, made)
 
 
+async def test_a_token_whose_key_was_replaced_under_its_name_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    file.write_text(key_set(EC_JWK))
+    keys = FileKeys(file)
+    keys._file._look_s = -1
+    jwts = Jwts(keys, "duebus", None)
+    made = token()
+    assert await jwts.identity_of(made) == "billing"
+    file.write_text(key_set(RSA_JWK, {**ECAlgorithm.to_jwk(STRANGER.public_key(), as_dict=True), "kid": "ec"}))
+    assert "InvalidSignatureError" in await refusal(jwts, made)
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"keys": []}', '{"keys": [{"kty": "XYZ"}]}'])
 def test_a_file_that_is_no_set_of_keys_is_refused(tmp_path: Path, content: str) -> None:
     file = tmp_path / "keys.json"
