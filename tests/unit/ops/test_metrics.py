@@ -1,0 +1,59 @@
+"""What is counted of deaths: all of them, under their group, once, and only what the engine says."""
+
+from __future__ import annotations
+
+import pytest
+from duebus_server.domain.clock import SECOND
+from duebus_server.domain.model import DEFAULT_GROUP, EngineName, NackAction
+from duebus_server.domain.views import TopicConfig
+from duebus_server.engine.instrumented import instrument
+from duebus_server.ops.metrics import Metrics
+from prometheus_client.parser import text_string_to_metric_families
+from support.builders import new_event
+from support.engines import local
+from support.recorder import Recorder
+from support.topics import TopicDriver
+
+
+async def dead(metrics: Metrics) -> dict[tuple[str, str, str], float]:
+    """The counter of dead events in a scrape, by engine, topic and group."""
+    families = text_string_to_metric_families((await metrics.scrape()).decode())
+    samples = [each for family in families for each in family.samples if each.name == "duebus_events_dead_total"]
+    return {(each.labels["engine"], each.labels["topic"], each.labels["group"]): each.value for each in samples}
+
+
+async def test_deaths_add_up_under_their_group() -> None:
+    metrics = Metrics(topics=10)
+    metrics.died(EngineName.LOCAL, "orders", "billing", 3)
+    metrics.died(EngineName.LOCAL, "orders", "billing", 2)
+    metrics.died(EngineName.REDIS, "orders", "audit", 1)
+    assert await dead(metrics) == {("local", "orders", "billing"): 5, ("redis", "orders", "audit"): 1}
+
+
+@pytest.mark.parametrize("action", NackAction)
+async def test_a_nack_alone_is_no_death(action: NackAction) -> None:
+    """The engine says what died of it; a worker's word is not counted a second time."""
+    metrics = Metrics(topics=10)
+    metrics.nacked(EngineName.LOCAL, "orders", "billing", action, 1)
+    assert await dead(metrics) == {}
+
+
+async def test_whatever_an_engine_tells_to_have_died_is_counted_and_passed_on() -> None:
+    metrics, heard = Metrics(topics=10), Recorder(patience_s=0)
+    async with local(TopicConfig()) as harness:
+        engine = instrument(harness.unstarted(), metrics)
+        engine.watch(heard)
+        await engine.start()
+        topic = TopicDriver(harness, engine)
+        await topic.join()
+        await topic.dispatch(*(new_event(name, max_retries=0) for name in ("thrown", "failed", "slow", "done")))
+        thrown, failed, _slow, done = await topic.lease(lease_us=SECOND)
+        await topic.dead_letter(thrown)
+        await topic.nack(failed)
+        await topic.ack(done)
+        await harness.advance(SECOND)
+        await engine.expire_leases()
+        await engine.expire_leases()
+        await engine.stop()
+    assert [death.first_ids for death in heard.deaths] == [("thrown",), ("failed",), ("slow",)]
+    assert await dead(metrics) == {("local", topic.name, DEFAULT_GROUP): 3}
