@@ -12,6 +12,7 @@ import pytest
 from duebus import Client as SyncClient
 from duebus import tls
 from duebus.errors import PermissionDenied, Unavailable
+from duebus.keda import externalscaler_pb2, externalscaler_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.secured import PATIENCE_S, Secured, client, make_secured, tls_client
 from support.start import WRONG_SETTING, try_to_start
@@ -65,6 +66,25 @@ async def test_with_mutual_tls_clients_need_a_certificate_that_is_valid_and_ours
         stranger = make_certificates(tmp_path / folder, days)
         shutil.copy(secured.certificates.ca, stranger.ca)  # trusts the server, but is not trusted by it
         await can_not_connect(tls_client(server.address, stranger, mutual=True, timeout=SOON_S))
+
+
+async def test_with_mutual_tls_the_scaler_needs_a_certificate_too(
+    start_server: Callable[..., ServerProcess], secured: Secured
+) -> None:
+    server = start_server(*secured.tls_flags(mutual=True))
+    files = secured.certificates
+    assert await scaler_answers(server.address, tls(files.ca, cert=files.client, key=files.client_key)) == "OK"
+    assert await scaler_answers(server.address, tls(files.ca)) == "UNAVAILABLE"
+
+
+async def scaler_answers(address: str, credentials: grpc.ChannelCredentials) -> str:
+    """The status of a call of KEDA's, on a connection of its own."""
+    own = (("grpc.use_local_subchannel_pool", 1),)
+    async with grpc.aio.secure_channel(address, credentials, options=own) as channel:
+        scaler: Any = externalscaler_pb2_grpc.ExternalScalerStub(channel)  # type: ignore[no-untyped-call]  # generated
+        asked = externalscaler_pb2.ScaledObjectRef(scalerMetadata={"topic": "order.created"})
+        call = scaler.IsActive(asked, timeout=PATIENCE_S)
+        return str((await call.code()).name)
 
 
 async def test_the_names_in_a_certificate_are_its_identity(
