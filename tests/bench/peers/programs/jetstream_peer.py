@@ -69,7 +69,7 @@ async def work(address: str, concurrency: int, tally: Tally) -> None:
     while not tally.done.is_set():
         try:
             messages = await subscription.fetch(min(concurrency, 500), timeout=1)
-        except NothingCame:
+        except (NothingCame, TimeoutError):  # the library raises either
             continue
         for message in messages:
             tally.handle(message.data.decode())
