@@ -99,6 +99,10 @@ bench: install redis ## Measure on this machine, into build/bench (ARGS='--round
 bench-peers: install redis ## Measure DueBus beside its peers, which this installs (ARGS=--quick, ARGS='--markdown docs/benchmarks.md')
 	@PYTHONPATH=tests $(BIN)/python -m bench.peers $(ARGS)
 
+.PHONY: bench-growth
+bench-growth: install redis ## Measure more processes, topics, groups, larger payloads (ARGS='--rounds 1')
+	@PYTHONPATH=tests $(BIN)/python -m bench.growth $(ARGS)
+
 .PHONY: check
 check: lint format-check types layers proto-check generated-check ## What has to hold before a commit: lint, format, types, layers, proto, generated files
 	@echo "check passed"

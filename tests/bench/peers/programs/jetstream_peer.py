@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 STREAM, READY, LATER = "BENCH", "bench.ready", "bench.later"
 
 
-async def open_stream(address: str) -> Any:
+async def open_stream(address: str) -> tuple[Any, Any]:
     """A connection, and the stream: messages go when they are acked."""
     connection = await nats.connect(address, pending_size=64 * 1024 * 1024)
     jetstream = connection.jetstream(publish_async_max_pending=4_000)
@@ -29,7 +29,7 @@ async def open_stream(address: str) -> Any:
         retention=api.RetentionPolicy.WORK_QUEUE,
         allow_msg_schedules=True,
     )
-    return jetstream
+    return connection, jetstream
 
 
 class Sender:
@@ -55,12 +55,13 @@ class Sender:
 
 async def open_sender(address: str) -> Sender:
     """On the stream."""
-    return Sender(await open_stream(address))
+    _, jetstream = await open_stream(address)
+    return Sender(jetstream)
 
 
 async def work(address: str, concurrency: int, tally: Tally) -> None:
     """Fetch as many as are there, handle each, ack each."""
-    jetstream = await open_stream(address)
+    connection, jetstream = await open_stream(address)
     config = api.ConsumerConfig(
         durable_name="bench", ack_policy=api.AckPolicy.EXPLICIT, filter_subject=READY, max_ack_pending=10 * concurrency
     )
@@ -74,8 +75,8 @@ async def work(address: str, concurrency: int, tally: Tally) -> None:
         for message in messages:
             tally.handle(message.data.decode())
             await message.ack()
-    await jetstream._nc.flush()
-    await jetstream._nc.close()
+    await connection.flush()
+    await connection.close()
 
 
 if __name__ == "__main__":
