@@ -97,17 +97,10 @@ final class HandlerRunner {
     private void start(Lease lease) {
         lease.stage = Lease.Stage.RUNNING;
         taken++;
-        var deadline = shared.timer()
-                .schedule(() -> overdue(lease), Times.nanos(settings.maxExecution()), TimeUnit.NANOSECONDS);
-        Runnable run = () -> {
-            Throwable thrown = begin(lease) ? invoke(lease.delivery) : null;
-            deadline.cancel(false);
-            ended(lease, thrown);
-        };
         try {
-            pool.execute(run);
+            pool.execute(() -> ended(lease, begin(lease) ? invoke(lease) : null));
         } catch (OutOfMemoryError error) { // no thread is to be had
-            deadline.cancel(false);
+            shared.log(Level.ERROR, error, "%s: the handler can't be started", lease);
             finish(lease, error);
         }
     }
@@ -120,12 +113,16 @@ final class HandlerRunner {
         }
     }
 
-    private Throwable invoke(Delivery delivery) {
+    private Throwable invoke(Lease lease) {
+        var deadline = shared.timer()
+                .schedule(() -> overdue(lease), Times.nanos(settings.maxExecution()), TimeUnit.NANOSECONDS);
         try {
-            handler.handle(delivery);
+            handler.handle(lease.delivery);
             return null;
         } catch (Throwable thrown) { // an Error too is the handler's failure and not the worker's
             return thrown;
+        } finally {
+            deadline.cancel(false);
         }
     }
 
@@ -189,8 +186,8 @@ final class HandlerRunner {
             settler.ack(lease);
         } else {
             Nack nack = Outcomes.nack(lease.token(), thrown);
-            report(lease, thrown, nack);
             settler.nack(lease, nack);
+            report(lease, thrown, nack);
         }
     }
 

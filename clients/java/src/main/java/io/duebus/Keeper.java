@@ -97,6 +97,7 @@ final class Keeper {
             drop(failures);
             if (failed && !closed) {
                 var error = DueBusException.of(thrown);
+                connection.connectBefore(Duration.ZERO); // every try counts against the grace
                 shared.warn("%d leases could not be extended: %s", count, error.getMessage());
                 if (!error.heals()) {
                     closed = true;

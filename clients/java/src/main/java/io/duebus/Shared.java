@@ -27,8 +27,10 @@ record Shared(String name, Object monitor, ScheduledExecutorService timer, Consu
     }
 
     void log(System.Logger.Level level, Throwable thrown, String format, Object... arguments) {
-        if (LOG.isLoggable(level)) {
+        try {
             LOG.log(level, name + ": " + format.formatted(arguments), thrown);
+        } catch (RuntimeException ignored) {
+            return; // a log that fails must not hold up what it tells of
         }
     }
 }

@@ -9,6 +9,7 @@ import com.google.rpc.RetryInfo;
 import io.duebus.v1.PartialDispatch;
 import io.grpc.Status;
 import io.grpc.protobuf.StatusProto;
+import java.io.IOException;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
@@ -38,7 +39,7 @@ final class Statuses {
             violations = List.of(new FieldViolation("request", "is larger than a message may be"));
         }
         return new DueBusException.Failure(
-                reason.isEmpty() ? status.getCode().name() : reason,
+                reason.isEmpty() ? ofStatus(status) : reason,
                 status.getCode(),
                 text(status),
                 Map.copyOf(info.getMetadataMap()),
@@ -60,6 +61,12 @@ final class Statuses {
 
     private static boolean isTooLarge(Status status) {
         return status.getCode() == Status.Code.RESOURCE_EXHAUSTED && text(status).contains(TOO_LARGE);
+    }
+
+    /** A connection that is closed while it is being opened is UNKNOWN to gRPC. */
+    private static String ofStatus(Status status) {
+        boolean broken = status.getCode() == Status.Code.UNKNOWN && status.getCause() instanceof IOException;
+        return broken ? Reason.UNAVAILABLE.name() : status.getCode().name();
     }
 
     private static List<Any> details(Throwable thrown) {

@@ -171,6 +171,14 @@ class ClientTest {
     }
 
     @Test
+    void aConnectionThatIsClosedWhileItIsOpenedIsUnavailable() {
+        var closed = Status.UNKNOWN.withCause(new java.nio.channels.ClosedChannelException());
+
+        assertEquals(Reason.UNAVAILABLE, DueBusException.of(closed.asRuntimeException()).reason());
+        assertEquals(Reason.OTHER, DueBusException.of(Status.UNKNOWN.asRuntimeException()).reason());
+    }
+
+    @Test
     void badInputIsNamedBeforeItIsSent() {
         String half = "\ud83d";
         var bad = Event.builder(new byte[0]).id(half).build();
