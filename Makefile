@@ -20,6 +20,13 @@ EACH_CLIENT := $(BIN)/python clients/each.py
 # The contract as it was last released, compiled: `make check` refuses changes that break its users.
 RELEASED := proto/released.binpb
 
+# What the chart's tests need, built with Go. The Kubernetes version is what helm takes a cluster for that it can't ask.
+HELM_VERSION := v3.22.0
+HELM_DOCS_VERSION := v1.14.2
+TOOLS := .tools/bin
+HELM_KUBERNETES := helm.sh/helm/v3/pkg/chartutil helm.sh/helm/v3/pkg/lint/rules
+HELM_LDFLAGS := -s -w $(foreach p,$(HELM_KUBERNETES),-X $(p).k8sVersionMajor=1 -X $(p).k8sVersionMinor=37)
+
 HOST := 127.0.0.1
 PORT := 50051
 
@@ -62,8 +69,12 @@ INSTALL_REDIS = if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
 # --- test and check ----------------------------------------------------------------------------------------------
 
 .PHONY: test
-test: install redis ## Run all tests (ARGS='tests/unit -x' for some)
+test: install redis helm-tools-if-go ## Run all tests (ARGS='tests/unit -x' for some)
 	@$(BIN)/pytest $(ARGS)
+
+.PHONY: helm-test
+helm-test: install helm-tools ## The chart: lint, snapshots, schemas, what it refuses
+	@$(BIN)/pytest tests/helm $(ARGS)
 
 .PHONY: test-clients
 test-clients: install redis ## Of these, the clients' own tests and the conformance suite (ARGS='-k go' for one language)
@@ -83,6 +94,10 @@ SEED := $(shell date +%s)
 .PHONY: bench
 bench: install redis ## Measure on this machine, into build/bench (ARGS='--rounds 5 --only end-to-end drain', ARGS=--quick)
 	@PYTHONPATH=tests $(BIN)/python -m bench $(ARGS)
+
+.PHONY: bench-growth
+bench-growth: install redis ## Measure more processes, topics, groups, larger payloads (ARGS='--rounds 1')
+	@PYTHONPATH=tests $(BIN)/python -m bench.growth $(ARGS)
 
 .PHONY: check
 check: lint format-check types layers proto-check generated-check ## What has to hold before a commit: lint, format, types, layers, proto, generated files
@@ -138,18 +153,80 @@ buf: $(BUF_INSTALLED) ## Install buf, which checks proto/ and generates clients
 proto-release: buf ## Make today's contract the one that may not be broken (with a release)
 	@$(BUF) build proto --exclude-source-info --output $(RELEASED)
 
+# --- chart and image ---------------------------------------------------------------------------------------------
+
+.PHONY: helm-tools
+helm-tools: .tools/helm-$(HELM_VERSION) .tools/helm-docs-$(HELM_DOCS_VERSION) ## Build helm and helm-docs into .tools/bin (needs Go)
+
+.PHONY: helm-tools-if-go
+helm-tools-if-go:
+	@if command -v go >/dev/null; then $(MAKE) helm-tools; \
+		elif [ -n "$${CI:-}" ]; then echo "Go is missing: it builds helm, which the chart's tests need" >&2; exit 1; \
+		else echo "Go is missing: without helm the chart's tests are skipped" >&2; fi
+
+.tools/helm-$(HELM_VERSION):
+	@$(MAKE) go-tool STAMP=$@ MODULE=helm.sh/helm/v3/cmd/helm@$(HELM_VERSION) LDFLAGS="$(HELM_LDFLAGS)"
+
+.tools/helm-docs-$(HELM_DOCS_VERSION):
+	@$(MAKE) go-tool STAMP=$@ MODULE=github.com/norwoodj/helm-docs/cmd/helm-docs@$(HELM_DOCS_VERSION) LDFLAGS="-s -w"
+
+.PHONY: go-tool
+go-tool:
+	@command -v go >/dev/null || { echo "Go is missing: it builds $(MODULE)" >&2; exit 1; }
+	@echo "Building $(MODULE)"
+	@GOBIN="$(CURDIR)/$(TOOLS)" go install -ldflags "$(LDFLAGS)" $(MODULE)
+	@touch $(STAMP)
+
+.PHONY: helm-docs
+helm-docs: helm-tools ## Generate helm/duebus/README.md from the comments of values.yaml
+	@$(TOOLS)/helm-docs --chart-search-root helm --sort-values-order file --log-level warning
+
+.PHONY: helm-snapshots
+helm-snapshots: install helm-tools ## Renew the snapshots of the chart's tests; look at the diff
+	@rm -f tests/helm/snapshots/*
+	@HELM_SNAPSHOTS=1 $(BIN)/pytest tests/helm/test_snapshots.py -q
+
+.PHONY: helm-schemas
+helm-schemas: install ## Renew the Kubernetes schemas of the chart's tests (needs Go)
+	@$(BIN)/python tests/helm/make_schemas.py
+
+.PHONY: image
+image: ## Build the image duebus:VERSION (needs Docker; IMAGE=, PYTHON_IMAGE=)
+	@command -v docker >/dev/null || { echo "docker is missing: it builds the image" >&2; exit 1; }
+	@base=$(PYTHON_IMAGE); \
+		case "$$base" in *@sha256:*) ;; *) \
+			digest=$$(docker buildx imagetools inspect "$$base" --format '{{.Manifest.Digest}}'); base=$$base@$$digest ;; esac; \
+		docker build --tag $(IMAGE) --build-arg PYTHON_IMAGE="$$base" --build-arg VERSION=$(VERSION) \
+			--build-arg REVISION="$$(git rev-parse HEAD)" --build-arg CREATED="$$(date -u +%Y-%m-%dT%H:%M:%SZ)" .
+
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+IMAGE = duebus:$(VERSION)
+PYTHON_IMAGE = $(shell sed -n 's/^ARG PYTHON_IMAGE=//p' Dockerfile)
+
+.PHONY: lock
+lock: install ## Renew requirements.lock and requirements-build.lock, what the image installs, from constraints.txt
+	@$(LOCK) --output-file requirements.lock $(LOCKED_EXTRAS) pyproject.toml
+	@sed -n 's/^requires = \["\(.*\)"\]/\1/p' pyproject.toml | $(LOCK) --output-file requirements-build.lock -
+
+# For Linux, and for the Python of the image; with the hashes of all its wheels, so that it holds for every processor.
+LOCK = $(BIN)/uv pip compile --quiet --constraint constraints.txt --generate-hashes --no-emit-index-url --no-annotate \
+	--python-platform linux --python-version 3.11.9 --upgrade --custom-compile-command 'make lock'
+# An extra of the project that the image has, as --extra NAME.
+LOCKED_EXTRAS = --extra otel
+
 # --- housekeeping ------------------------------------------------------------------------------------------------
 
 .PHONY: upgrade
-upgrade: ## Move constraints.txt to the newest versions that fit together
+upgrade: ## Move constraints.txt, and the locks with it, to the newest versions that fit together
 	@fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; \
 		$(PYTHON) -m venv "$$fresh/venv"; "$$fresh/venv/bin/pip" install --quiet --upgrade pip hatchling editables; \
 		"$$fresh/venv/bin/pip" install --quiet --group dev --editable '.[testing]'; \
 		{ grep '^#' constraints.txt; "$$fresh/venv/bin/pip" freeze --all --exclude-editable; } > "$$fresh/new"; \
 		cp "$$fresh/new" constraints.txt
+	@$(MAKE) lock
 
 .PHONY: clean
 clean: ## Remove .venv, node_modules, caches and builds
 	@for each in clients/*/Makefile; do $(MAKE) -C "$$(dirname "$$each")" clean; done
-	@rm -rf .venv node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	@rm -rf .venv node_modules .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -3,40 +3,65 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from duebus_server.bus.administering import Administering
 from duebus_server.bus.dispatching import Dispatching
-from duebus_server.bus.engines import Engines, RunningEngine
+from duebus_server.bus.engines import Engines, EngineStatus, RunningEngine
 from duebus_server.bus.lifecycle import Lifecycle
+from duebus_server.bus.scaling import Scaling
 from duebus_server.bus.settling import Settling
 from duebus_server.bus.subscribing import Subscribing
 from duebus_server.config import SettingsError
 from duebus_server.delivery.sessions import Sessions
 from duebus_server.domain.clock import SystemClock
+from duebus_server.domain.errors import DispatcherNotWorking
 from duebus_server.domain.lease_token import LeaseTokens
 from duebus_server.domain.model import EngineName
+from duebus_server.engine.instrumented import instrument
 from duebus_server.engine.local import LocalEngine
 from duebus_server.engine.redis import Credentials, RedisUrlError, make_redis_engine
 from duebus_server.ops.gc_pauses import PauseKeeper
+from duebus_server.ops.http import HttpPort
+from duebus_server.ops.metrics import Metrics
+from duebus_server.ops.tracing import Tracing, make_tracing
+from duebus_server.security.access import Access
+from duebus_server.security.acl import read_acl
+from duebus_server.security.audit import audit_to_file, audit_to_log
+from duebus_server.security.certificates import CertificateFiles, read_certificates
+from duebus_server.security.errors import BadFileError
+from duebus_server.security.jwts import make_jwts
+from duebus_server.security.reloading import Reloading
+from duebus_server.security.token_file import read_tokens
 from duebus_server.wire.admin import EventBusAdminServicer
+from duebus_server.wire.door import Door
 from duebus_server.wire.event_bus import EventBusServicer
-from duebus_server.wire.server import WireServer
+from duebus_server.wire.interceptors import Guard
+from duebus_server.wire.scaler import ScalerServicer
+from duebus_server.wire.server import Limits, WireServer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from duebus_server.config import Settings
     from duebus_server.domain.clock import Clock
     from duebus_server.engine.base import Engine, Watcher
+    from duebus_server.security.audit import Audit
+    from duebus_server.security.certificates import Certificates
 
 log = structlog.get_logger()
 
 STOP_GRACE_S = 5.0
 """After the drain: for the answers that are still on their way, that of Stop itself among them."""
+
+READY_S = 0.8
+"""An engine that takes longer to answer is not ready; probes wait a second by default."""
 
 LOOPBACK = ("127.0.0.1:", "localhost:", "[::1]:")
 
@@ -48,14 +73,27 @@ class App:
         settings: all but ``engine``, which is settled by ``engines``.
         clock: drives all timers; tests pass one that they move.
         engines: not yet started; the first is the default.
+        shares_port: other processes of the same server listen on the same address.
+
+    Raises:
+        SettingsError: a file that a setting names can't be used.
     """
 
-    def __init__(self, settings: Settings, clock: Clock, engines: Sequence[Engine]) -> None:
+    def __init__(
+        self, settings: Settings, clock: Clock, engines: Sequence[Engine], *, shares_port: bool = False
+    ) -> None:
         self._settings = settings
+        self._tracing = make_tracing(os.environ)
+        self._metrics = make_metrics(settings, self._tracing)
+        if self._metrics is not None:
+            engines = [instrument(engine, self._metrics) for engine in engines]
+            self._metrics.watch(engines)
         self._engines = Engines(RunningEngine(engine, Sessions(engine, clock)) for engine in engines)
         self._token_keys: dict[EngineName, bytes] = {}
         tokens = LeaseTokens(self._token_keys)
         self.lifecycle = Lifecycle(self._engines, clock, settings.sweep_interval, self._not_serving)
+        self._access = make_access(settings)
+        door = Door(self._access, make_audit(settings), settings.max_streams_per_connection)
         self._wire = WireServer(
             EventBusServicer(
                 Dispatching(self._engines),
@@ -65,8 +103,13 @@ class App:
                 settings.drain_timeout,
                 clock.now_us,
             ),
-            EventBusAdminServicer(Administering(self._engines), engines[0].name),
+            EventBusAdminServicer(Administering(self._engines), engines[0].name, clock.now_us),
+            ScalerServicer(Scaling(self._engines)),
+            make_guard(door, self._metrics, self._tracing),
+            Limits(settings.max_message_size, settings.max_streams_per_connection, shares_port),
+            make_certificates(settings),
         )
+        self._http = HttpPort(self._not_ready, self._metrics.scrape) if self._metrics else None
 
     def watcher(self, engine: EngineName) -> Watcher:
         """What listens to an engine, for those who want to listen as well."""
@@ -79,15 +122,16 @@ class App:
             HOST:PORT, with the port that is in use.
 
         Raises:
-            PortInUseError: the address can't be listened on.
+            PortInUseError, HttpListenError: an address can't be listened on.
             DispatcherNotWorking: an engine can't be reached, or is not fit to be used.
         """
         await self.lifecycle.start()
         self._token_keys.update({running.engine.name: running.engine.lease_token_key for running in self._engines})
         host = self._settings.listen.rpartition(":")[0]
-        port = await self._wire.start(self._settings.listen)
-        if not self._settings.listen.startswith(LOOPBACK):
-            log.warning("listening beyond this machine without TLS or tokens: anyone who can connect can use the bus")
+        self._warn_of_open_doors()
+        if self._http is not None and self._settings.http_listen is not None:
+            await self._http.start(self._settings.http_listen)
+        port = await self._wire.start(self._settings.listen, self._settings.health_listen)
         return f"{host}:{port}"
 
     async def stop(self) -> None:
@@ -99,19 +143,57 @@ class App:
         """Return when every engine has been stopped, by whomever, and the last answers are sent."""
         await self.lifecycle.all_stopped.wait()
         await self._wire.stop(STOP_GRACE_S)
+        await self.close_http()
+        if self._tracing is not None:
+            await asyncio.to_thread(self._tracing.stop)
+
+    async def close_http(self) -> None:
+        """Answer neither probes nor scrapes any more; harmless when it is not started."""
+        if self._http is not None:
+            await self._http.stop()
 
     async def _not_serving(self) -> None:
         await self._wire.not_serving()
 
+    async def _not_ready(self) -> str | None:
+        """Why no work should be sent here; None when all is well."""
+        for running in self._engines:
+            name = running.engine.name
+            if running.status is not EngineStatus.SERVING:
+                return f"engine {name} is {running.status}"
+            try:
+                async with asyncio.timeout(READY_S):
+                    await running.engine.check()
+            except TimeoutError:
+                return f"engine {name} does not answer"
+            except DispatcherNotWorking as error:
+                return str(error)
+        return None
 
-async def serve(settings: Settings) -> None:
+    def _warn_of_open_doors(self) -> None:
+        """Say loudly what others than this machine could do here."""
+        if self._settings.listen.startswith(LOOPBACK):
+            return
+        if self._access.is_open:
+            log.warning("listening beyond this machine without credentials: anyone who can connect can use the bus")
+        elif self._settings.tls_cert is None:
+            log.warning("listening beyond this machine without TLS: anyone on the way can read tokens and events")
+
+
+async def serve(settings: Settings, announce: Callable[[str], None], *, shares_port: bool = False) -> None:
     """Run a server until a Stop, SIGTERM or SIGINT has drained it.
 
+    Args:
+        settings: all of them.
+        announce: called with the ready line once it serves.
+        shares_port: other processes of the same server listen on the same address.
+
     Raises:
-        SettingsError, PortInUseError, DispatcherNotWorking: it can't start.
+        SettingsError, PortInUseError, HttpListenError, DispatcherNotWorking: it can't start.
     """
     clock = SystemClock()
-    app = App(settings, clock, [make_engine(name, settings, clock) for name in settings.engine])
+    engines = [make_engine(name, settings, clock) for name in settings.engine]
+    app = App(settings, clock, engines, shares_port=shares_port)
     loop = asyncio.get_running_loop()
     stops: set[asyncio.Task[None]] = set()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -119,12 +201,83 @@ async def serve(settings: Settings) -> None:
     try:
         address = await app.start()
     except BaseException:
+        await app.close_http()
         await app.lifecycle.abandon()
         raise
     PauseKeeper().install()
-    print(f"duebus ready on {address} engines={','.join(settings.engine)}", flush=True)  # noqa: T201  # the contract's line
+    announce(f"duebus ready on {address} engines={','.join(settings.engine)}")
     await app.wait_stopped()
     await asyncio.gather(*stops)
+
+
+def make_metrics(settings: Settings, tracing: Tracing | None) -> Metrics | None:
+    """What is counted and timed; None where nobody asks for it, so that it costs nothing."""
+    if settings.http_listen is None and tracing is None:
+        return None
+    return Metrics(settings.metrics_topics, tracing.engine_called if tracing else None)
+
+
+def make_guard(door: Door, metrics: Metrics | None, tracing: Tracing | None) -> Guard:
+    """What every call goes through."""
+    told: dict[str, Any] = {}
+    if metrics is not None:
+        told["record"] = metrics.rpc
+    if tracing is not None:
+        told["trace"] = tracing.call
+    return Guard(door, **told)
+
+
+def make_access(settings: Settings) -> Access:
+    """What recognises callers, as the settings say.
+
+    Raises:
+        SettingsError: a file that a setting names can't be used.
+    """
+    tokens = acl = jwts = None
+    with _naming("tokens_file"):
+        if (path := settings.tokens_file) is not None:
+            tokens = Reloading([path], partial(read_tokens, path))
+    with _naming("acl_file"):
+        if (path := settings.acl_file) is not None:
+            acl = Reloading([path], partial(read_acl, path))
+    with _naming("jwks"):
+        if settings.jwks is not None and settings.jwt_audience is not None:
+            jwts = make_jwts(settings.jwks, settings.jwt_audience, settings.jwt_issuer)
+    return Access(tokens, jwts, acl, certificates=settings.tls_client_ca is not None)
+
+
+def make_audit(settings: Settings) -> Audit:
+    """Where admin actions are recorded.
+
+    Raises:
+        SettingsError: the file can't be written to.
+    """
+    if settings.audit_log is None:
+        return audit_to_log
+    with _naming("audit_log"):
+        return audit_to_file(settings.audit_log)
+
+
+def make_certificates(settings: Settings) -> Reloading[Certificates] | None:
+    """What TLS is done with; None where it is off.
+
+    Raises:
+        SettingsError: a file can't be used.
+    """
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    files = CertificateFiles(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+    with _naming("TLS"):
+        return Reloading(files.paths, partial(read_certificates, files))
+
+
+@contextmanager
+def _naming(setting: str) -> Iterator[None]:
+    """Errors of files, as errors of the setting that names them."""
+    try:
+        yield
+    except BadFileError as error:
+        raise SettingsError(f"{setting}: {error}") from error
 
 
 def make_engine(name: EngineName, settings: Settings, clock: Clock) -> Engine:

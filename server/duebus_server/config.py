@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 from pydantic import (
     AfterValidator,
@@ -24,14 +24,30 @@ from pydantic_settings import (
 )
 
 from duebus_server.domain.clock import DAY, HOUR, MILLISECOND, MINUTE, SECOND
-from duebus_server.domain.limits import MAX_DRAIN_US, MAX_GRACE_US, MAX_LEASE_US, MIN_LEASE_US
+from duebus_server.domain.limits import (
+    MAX_BACKOFF_US,
+    MAX_DEDUPE_US,
+    MAX_DRAIN_US,
+    MAX_GRACE_US,
+    MAX_LEASE_US,
+    MAX_QUEUED,
+    MAX_RETENTION_US,
+    MAX_RETRIES,
+    MIN_BACKOFF_US,
+    MIN_LEASE_US,
+)
 from duebus_server.domain.model import EngineName
 from duebus_server.domain.retry import RetryPolicy
 from duebus_server.domain.views import TopicConfig
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 ENV_PREFIX = "DUEBUS_"
 
 _UNITS_US = {"us": 1, "ms": MILLISECOND, "s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
+_UNITS_BYTES = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_SIZE = re.compile(r"(\d{1,15})\s*(|B|KiB|MiB|GiB)", re.ASCII)
 _DURATION = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)\s*(us|ms|s|m|h|d)", re.ASCII)
 
 
@@ -55,6 +71,26 @@ def _duration_us(value: object) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) else parse_duration(value)
 
 
+def parse_size(text: object) -> int:
+    """``16MiB``, ``512KiB``, or a number of bytes, as bytes.
+
+    Raises:
+        ValueError: it is not of that form.
+    """
+    if isinstance(text, int) and not isinstance(text, bool):
+        return text
+    match = _SIZE.fullmatch(text.strip()) if isinstance(text, str) else None
+    if match is None:
+        raise ValueError(f"{text!r} is not a size such as 512KiB or 16MiB")
+    return int(match[1]) * _UNITS_BYTES[match[2]]
+
+
+def format_size(size: int) -> str:
+    """Bytes in the largest unit that leaves a whole number."""
+    unit = next(name for name, bytes_ in reversed(_UNITS_BYTES.items()) if name and size % bytes_ == 0)
+    return f"{size // _UNITS_BYTES[unit]}{unit}"
+
+
 def _parse_list(value: object) -> object:
     """``local,redis`` from the environment as a list."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
@@ -68,13 +104,13 @@ def format_duration(duration_us: int) -> str:
     return f"{duration_us // _UNITS_US[unit]}{unit}"
 
 
-def _within(low_us: int, high_us: int) -> AfterValidator:
-    """Bounds for a duration, with a message that speaks the unit of the setting."""
+def _within(low: int, high: int, written: Callable[[int], str] = format_duration) -> AfterValidator:
+    """Bounds for a duration or a size, with a message that speaks the unit of the setting."""
 
-    def check(duration_us: int) -> int:
-        if not low_us <= duration_us <= high_us:
-            raise ValueError(f"must be from {format_duration(low_us)} to {format_duration(high_us)}")
-        return duration_us
+    def check(value: int) -> int:
+        if not low <= value <= high:
+            raise ValueError(f"must be from {written(low)} to {written(high)}")
+        return value
 
     return AfterValidator(check)
 
@@ -85,6 +121,9 @@ class _TomlSource(TomlConfigSettingsSource):
     def __call__(self) -> dict[str, Any]:
         return {name: str(each) if isinstance(each, int | float) else each for name, each in super().__call__().items()}
 
+
+Size = Annotated[int, BeforeValidator(parse_size)]
+"""Bytes; written as ``512KiB``, ``16MiB``."""
 
 DurationUs = Annotated[int, BeforeValidator(_duration_us)]
 """Microseconds; written as ``500ms``, ``30s``, ``5m``."""
@@ -104,6 +143,17 @@ class Settings(BaseSettings):
         namespace: the prefix of all Redis keys.
         max_queued: events a topic may hold on the local engine, dead letters not counted; 0 is unlimited.
         processes: server processes to run; the local engine allows one.
+        tls_cert: the server's certificate in PEM, with those between it and the authority; with ``tls_key``: TLS.
+        tls_client_ca: clients must show a certificate that this authority has signed: mutual TLS.
+        health_listen: HOST:PORT of the health service alone, without TLS.
+        http_listen: HOST:PORT of ``/healthz``, ``/readyz`` and ``/metrics``.
+        tokens_file: the digests of bearer tokens, and whose they are.
+        jwks: a file or URL with the keys that sign JSON Web Tokens; they must be meant for ``jwt_audience``.
+        acl_file: who may do what on which topics.
+        audit_log: where admin actions are recorded; None: in the log.
+        max_streams_per_connection: of Subscribe.
+        max_message_size: of a request, in bytes.
+        metrics_topics: so many topics have metrics of their own; those of the others are put together.
         sweep_interval: how often the safety net looks for expired leases, in microseconds.
         config: a TOML file with any of these settings.
     """
@@ -119,22 +169,38 @@ class Settings(BaseSettings):
     min_replicas_ack: int = Field(0, ge=0, le=100)
     namespace: str = Field("duebus", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
     processes: int = Field(1, ge=1, le=64)
-    max_queued: int = Field(100_000, ge=0)
-    max_retries: int = Field(3, ge=0, le=1_000_000)
-    backoff_initial: Annotated[DurationUs, _within(MILLISECOND, 30 * DAY)] = SECOND // 2
-    backoff_max: Annotated[DurationUs, _within(MILLISECOND, 30 * DAY)] = 5 * MINUTE
+    max_queued: int = Field(100_000, ge=0, le=MAX_QUEUED)
+    max_retries: int = Field(3, ge=0, le=MAX_RETRIES)
+    backoff_initial: Annotated[DurationUs, _within(MIN_BACKOFF_US, MAX_BACKOFF_US)] = SECOND // 2
+    backoff_max: Annotated[DurationUs, _within(MIN_BACKOFF_US, MAX_BACKOFF_US)] = 5 * MINUTE
     lease: Annotated[DurationUs, _within(MIN_LEASE_US, MAX_LEASE_US)] = 30 * SECOND
     disconnect_grace: Annotated[DurationUs, _within(0, MAX_GRACE_US)] = SECOND
-    dedupe_window: Annotated[DurationUs, _within(0, 7 * DAY)] = 10 * MINUTE
-    dead_letter_retention: Annotated[DurationUs, _within(0, 3650 * DAY)] = 0
+    dedupe_window: Annotated[DurationUs, _within(0, MAX_DEDUPE_US)] = 10 * MINUTE
+    dead_letter_retention: Annotated[DurationUs, _within(0, MAX_RETENTION_US)] = 0
     sweep_interval: Annotated[DurationUs, _within(10 * MILLISECOND, MINUTE)] = SECOND
     drain_timeout: Annotated[DurationUs, _within(0, MAX_DRAIN_US)] = 30 * SECOND
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None
+    tokens_file: Path | None = None
+    jwks: str | None = None
+    jwt_issuer: str | None = None
+    jwt_audience: str | None = None
+    acl_file: Path | None = None
+    audit_log: Path | None = None
+    max_streams_per_connection: int = Field(1_000, ge=1, le=100_000)
+    max_message_size: Annotated[Size, _within(64 << 10, 1 << 30, format_size)] = 16 << 20
+    health_listen: str | None = None
+    http_listen: str | None = None
+    metrics_topics: int = Field(200, ge=0, le=10_000)
     log_format: Literal["json", "console"] = "console"
     config: Path | None = None
 
-    @field_validator("listen")
+    @field_validator("listen", "health_listen", "http_listen")
     @classmethod
-    def _listen_is_an_address(cls, listen: str) -> str:
+    def _listen_is_an_address(cls, listen: str | None) -> str | None:
+        if listen is None:
+            return None
         host, _, port = listen.rpartition(":")
         if not host or not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004  # the largest port
             raise ValueError(f"{listen!r} is not HOST:PORT")
@@ -153,10 +219,23 @@ class Settings(BaseSettings):
     def _settings_fit_together(self) -> Settings:
         if self.backoff_max < self.backoff_initial:
             raise ValueError("backoff_max: is less than backoff_initial")
-        if self.processes > 1 and EngineName.LOCAL not in self.engine:
-            raise ValueError("processes: this version runs one process; for more, start several servers on one Redis")
         if self.processes > 1 and EngineName.LOCAL in self.engine:
             raise ValueError("processes: the local engine lives in one process")
+        return self
+
+    @model_validator(mode="after")
+    def _security_fits_together(self) -> Settings:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            given, missing = ("tls_cert", "tls_key") if self.tls_cert else ("tls_key", "tls_cert")
+            raise ValueError(f"{missing}: is required with {given}")
+        if self.tls_client_ca and not self.tls_cert:
+            raise ValueError("tls_client_ca: needs tls_cert and tls_key")
+        if self.jwks and not self.jwt_audience:
+            raise ValueError("jwt_audience: is required with jwks, or tokens for other services would do")
+        if (self.jwt_issuer or self.jwt_audience) and not self.jwks:
+            raise ValueError(f"{'jwt_issuer' if self.jwt_issuer else 'jwt_audience'}: needs jwks")
+        if self.acl_file and not (self.tokens_file or self.jwks or self.tls_client_ca):
+            raise ValueError("acl_file: needs tokens_file, jwks or tls_client_ca, which tell who calls")
         return self
 
     @classmethod

@@ -33,12 +33,23 @@ VERBS: dict[str, Callable[[TopicDriver], Awaitable[object]]] = {
     "backlog": lambda topic: topic.engine.backlog(topic.name, DEFAULT_GROUP),
     "join": lambda topic: topic.join(),
     "adopt": lambda topic: topic.adopt(WORKER, SOME_LEASE),
+    "check": lambda topic: topic.engine.check(),
     "queued": lambda topic: topic.engine.queued(),
     "config_of": lambda topic: topic.engine.config_of(topic.name),
     "list_topics": lambda topic: topic.engine.list_topics("", 10),
     "get_topic": lambda topic: topic.engine.get_topic(topic.name),
     "list_events": lambda topic: topic.page(EventState.READY, 10),
     "get_event": lambda topic: topic.engine.get_event(topic.name, "event"),
+    "configure_topic": lambda topic: topic.configure(max_queued=1),
+    "configure_group": lambda topic: topic.configure_group(max_retries=1),
+    "delete_topic": lambda topic: topic.delete(),
+    "delete_group": lambda topic: topic.delete_group(),
+    "pause_group": lambda topic: topic.pause(),
+    "resume_group": lambda topic: topic.resume(),
+    "cancel": lambda topic: topic.cancel("event"),
+    "reschedule": lambda topic: topic.reschedule("event", delay_us=SECOND),
+    "redrive": lambda topic: topic.redrive(),
+    "purge": lambda topic: topic.purge(),
 }
 
 

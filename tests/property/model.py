@@ -69,6 +69,7 @@ class ModelGroup:
     def __init__(self) -> None:
         self.entries: dict[str, ModelEntry] = {}
         self.sessions: set[str] = set()
+        self.paused = False
         self.last_token = 0
 
     def in_state(self, state: EventState) -> list[ModelEntry]:
@@ -86,6 +87,8 @@ class ModelGroup:
 
     def batch(self, request: LeaseRequest) -> list[ModelEntry]:
         """What a lease should hand out."""
+        if self.paused:
+            return []
         found: list[ModelEntry] = []
         size = 0
         for entry in self.in_state(EventState.READY)[: request.max_events]:
@@ -113,6 +116,7 @@ class Model:
 
     Attributes:
         ended: for each session the leases that have ended since this was last emptied.
+        last_tokens: the last fencing tokens of groups that were deleted.
     """
 
     def __init__(self, config: TopicConfig) -> None:
@@ -121,6 +125,7 @@ class Model:
         self.groups: dict[str, ModelGroup] = {}
         self.unclaimed = ModelGroup()
         self.ended: dict[str, set[int]] = defaultdict(set)
+        self.last_tokens: dict[str, int] = {}
         self._seqs = count()
         self._gone: dict[str, int] = {}
         self._answers: dict[str, tuple[int, list[str | None], DispatchAnswer]] = {}
@@ -154,7 +159,11 @@ class Model:
 
     def can_hold(self) -> list[str]:
         """The groups in which something is held, or can be at once."""
-        ready = [name for name in self.places_with(EventState.READY) if self.groups[name].sessions]
+        ready = [
+            name
+            for name in self.places_with(EventState.READY)
+            if self.groups[name].sessions and not self.groups[name].paused
+        ]
         return self.places_with(EventState.LEASED) or ready
 
     def judge(self, group: str, ref: LeaseRef) -> ModelEntry | Failure:
@@ -197,7 +206,7 @@ class Model:
         if request.require_subscriber and not any(group.sessions for group in self.groups.values()):
             return NoHandlerFound
         fresh, duplicates = self._sort_out(request)
-        if self.config.max_queued and self.queued() + len(fresh) > self.config.max_queued:
+        if fresh and self.config.max_queued and self.queued() + len(fresh) > self.config.max_queued:
             return MaxQueuedEventsReached
         for event in fresh:
             self._store(event)
@@ -233,6 +242,7 @@ class Model:
         """The first group takes what waited for it."""
         if name not in self.groups:
             self.groups[name] = ModelGroup() if self.groups else self.unclaimed
+            self.groups[name].last_token = self.last_tokens.get(name, 0)
         self.groups[name].sessions.add(session_id)
 
     def lease(self, group: ModelGroup, entry: ModelEntry, session_id: str, fencing_token: int, lease_us: int) -> None:
@@ -268,6 +278,10 @@ class Model:
         """The group is done with it."""
         assert TRANSITIONS[entry.state, Transition.ACK] is None
         self.ended[entry.session_id].add(entry.fencing_token)
+        self.remove(group, entry)
+
+    def remove(self, group: ModelGroup, entry: ModelEntry) -> None:
+        """The group holds it no more; its id is remembered once no group does."""
         del group.entries[entry.event.id]
         if entry.event.id not in self.event_ids() and not entry.event.id_is_generated:
             self._gone[entry.event.id] = self.now_us + self.config.dedupe_window_us
@@ -287,6 +301,41 @@ class Model:
         else:
             self._end(entry, Transition.RELEASE, AttemptOutcome.RELEASED)
             entry.attempt -= 1
+
+    # --- operators ----------------------------------------------------------------------------------------------------
+
+    def due_at(self, entry: ModelEntry, at_us: int) -> None:
+        """What is scheduled or ready is due at another time."""
+        entry.move(Transition.RESCHEDULE)
+        entry.at_us = entry.due_us = at_us
+        entry.order_us = UNKNOWN
+        if at_us <= self.now_us:
+            entry.move(Transition.DUE)
+
+    def redrive(self, entry: ModelEntry, at_us: int) -> None:
+        """What is dead waits again, with all its retries."""
+        entry.move(Transition.REDRIVE)
+        entry.attempt = 0
+        self.due_at(entry, at_us)
+
+    def delete_group(self, name: str) -> None:
+        """The group goes with what it holds."""
+        group = self.groups.pop(name)
+        self.last_tokens[name] = group.last_token
+        for entry in group.in_state(EventState.LEASED):
+            self.ended[entry.session_id].add(entry.fencing_token)
+        if not self.groups:
+            self.unclaimed = ModelGroup()
+        for entry in list(group.entries.values()):
+            self.remove(group, entry)
+
+    def delete(self) -> None:
+        """Everything goes, what is remembered included."""
+        for name in list(self.groups):
+            self.delete_group(name)
+        self.unclaimed = ModelGroup()
+        self._gone.clear()
+        self._answers.clear()
 
     def _fail(self, entry: ModelEntry, error: str, transition: Transition, outcome: AttemptOutcome) -> None:
         if entry.attempt > entry.max_retries:

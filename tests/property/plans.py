@@ -95,3 +95,19 @@ lease_requests = st.builds(
 )
 graces = st.sampled_from([0, 1, 2, 20]).map(TICK.__mul__)
 nack_plans = st.tuples(st.sampled_from(NackAction), st.sampled_from([0, 1, 3]).map(TICK.__mul__))
+delays = st.sampled_from([0, 0, 1, 3]).map(TICK.__mul__)
+limits = st.sampled_from([1, 2, 1_000])
+
+
+class FilterPlan(NamedTuple):
+    """Which dead letters to choose: by their places in the group, or by their last error."""
+
+    places: list[int]
+    error: str
+
+
+filters = st.builds(
+    FilterPlan,
+    places=st.just([]) | st.just([]) | st.lists(st.integers(0, 9), max_size=4),
+    error=st.sampled_from(["", "", "", "failure", "lease expired", "boom"]),
+)

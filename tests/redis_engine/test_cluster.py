@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
+from duebus_server.domain.clock import HOUR
 from structlog.testing import capture_logs
 from support.builders import new_events, unique_name
 from support.commands import watched
@@ -66,6 +67,33 @@ async def test_any_node_of_a_cluster_that_is_named_will_do(
 ) -> None:
     cluster_bus.url = f"redis+cluster://127.0.0.1:1,{hanging},127.0.0.1:{cluster[1].port}"
     await assert_works(cluster_bus)
+
+
+async def test_operators_reach_topics_wherever_they_are_and_every_replica_hears(
+    cluster_bus: RedisBus, cluster: list[RedisServer]
+) -> None:
+    here, there = await cluster_bus.replica(), await cluster_bus.replica()
+    topics = [here.topic() for _ in range(6)]
+    for topic in topics:
+        await there.topic(topic.name).join()
+        await topic.join("session", "other")
+        await topic.dispatch("dead", "waits", "later", request_id="request")
+        await topic.configure(max_retries=0, dead_letter_retention_us=HOUR)
+        await topic.nack(*await topic.lease("session", "other", max_events=1), group="other")
+        assert (await topic.redrive(group="other")).moved == 1
+        await topic.reschedule("later", delay_us=HOUR)
+        assert (await topic.cancel("waits")).cancelled == 1
+        await topic.pause()
+        await topic.resume()
+        assert await topic.delete_group("other") == 2
+        assert await topic.delete() == 2
+        await there.heard.until(lambda name=topic.name: (name, None) in there.heard.deletions, "the deletion")  # type: ignore[misc]
+    assert await here.engine.list_topics("", 100) == []
+    names = [topic.name for topic in topics]
+    for node in cluster:
+        with redis.Redis.from_url(node.url) as client:
+            keys = [key.decode() for key in client.keys(f"{cluster_bus.namespace}:*")]
+        assert [key for key in keys if any(name in key for name in names)] == []
 
 
 async def test_topics_of_a_cluster_are_spread_over_its_nodes(cluster_bus: RedisBus, cluster: list[RedisServer]) -> None:

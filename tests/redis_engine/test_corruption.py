@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from duebus_server.domain.administration import DeadLetterFilter
 from duebus_server.domain.clock import SECOND
-from duebus_server.domain.errors import DispatcherNotWorking
+from duebus_server.domain.errors import ConcurrentModification, DispatcherNotWorking, NotFound
 from duebus_server.domain.states import EventState
 from duebus_server.domain.views import TopicConfig
 from support.builders import new_event
@@ -159,7 +160,7 @@ async def test_records_that_are_rubbish_lose_the_story_and_not_the_event(
 
 
 OWN_KEYS = [
-    "events", "groups", "meta", "refs", "group:default:waiting", "group:default:leased", "group:default:dead",
+    "events", "groups", "meta", "refs", "config", "group:default:waiting", "group:default:leased", "group:default:dead",
     "group:default:records", "group:default:sessions", "group:default:in_flight", "group:default:group",
 ]  # fmt: skip
 
@@ -216,6 +217,77 @@ async def test_a_key_of_another_application_is_a_clear_error_and_changes_nothing
     await joined.counts()
 
 
+@pytest.mark.parametrize("name", [*OWN_KEYS, "recent", "requests", "requests:earlier", "deleted"])
+async def test_what_operators_do_to_keys_of_another_application_is_a_clear_error_and_changes_nothing(
+    bus: RedisBus, replica: Replica, joined: TopicDriver, name: str
+) -> None:
+    await joined.join(group="second")
+    await joined.dispatch("dead")
+    await joined.dead_letter(await joined.lease_one())
+    await joined.dispatch("event", request_id="request")
+    bus.raw.delete(bus.key(joined.name, name))
+    bus.raw.set(bus.key(joined.name, name), "a string of another application")
+    before = bus.contents(joined.name)
+    calls: dict[str, Any] = {
+        "configure": lambda: joined.configure(lease_us=SECOND),
+        "configure group": lambda: joined.configure_group(max_retries=1),
+        "pause": joined.pause,
+        "resume": joined.resume,
+        "cancel": lambda: joined.cancel("event"),
+        "reschedule": lambda: joined.reschedule("event", delay_us=SECOND),
+        "redrive": joined.redrive,
+        "purge": joined.purge,
+        "delete group": joined.delete_group,
+        "delete": joined.delete,
+    }
+    errors: dict[str, DispatcherNotWorking] = {}
+    for verb, call in calls.items():
+        try:
+            error = await problem_of(call())
+        except (NotFound, ConcurrentModification):
+            continue  # what is missing hides what is wrong
+        if error is not None:
+            errors[verb] = error
+            assert bus.contents(joined.name) == before, f"{verb} has changed something by half"
+        before = bus.contents(joined.name)
+    assert "delete" in errors, "what is another application's does not go with the topic"
+    assert {"wrong type" in str(error) for error in errors.values()} == {True}
+
+
+async def test_a_damaged_topic_does_not_hide_the_others_from_the_list(bus: RedisBus, replica: Replica) -> None:
+    topics = sorted((replica.topic() for _ in range(3)), key=lambda topic: topic.name)
+    for topic in topics:
+        await topic.dispatch("event")
+    key = bus.key(topics[1].name, "events")
+    bus.raw.delete(key)
+    bus.raw.set(key, "a string")
+
+    listed = await replica.engine.list_topics("", 10)
+
+    assert [info.topic for info in listed] == [topic.name for topic in topics]
+    assert ["wrong type" in info.problem for info in listed] == [False, True, False]
+    assert [info.queued for info in listed] == [1, 0, 1]
+    assert await replica.engine.queued() == 2
+
+
+async def test_damaged_dead_letters_are_redriven_to_die_again_and_purged(bus: RedisBus, joined: TopicDriver) -> None:
+    await joined.dispatch("missing", "short", "long", "story", "fine")
+    for name, blob in (("missing", None), ("short", b"x"), ("long", b"\xff" * 500)):
+        damage(bus, joined, name, blob)
+    await joined.dead_letter(*await joined.lease_all(), error="boom")
+    assert await joined.counts() == {EventState.DEAD: 5}
+    bus.raw.hset(bus.key(joined.name, "group:default:records"), "story", b"\xc1")
+
+    assert (await joined.redrive()).moved == 5
+    assert sorted(ids(await joined.lease_all())) == ["fine", "story"]
+    assert await joined.counts() == {EventState.LEASED: 2, EventState.DEAD: 3}
+    assert await joined.queued() == 2
+
+    assert (await joined.purge(DeadLetterFilter(error_contains="corrupt"))).moved == 3
+    assert await joined.delete_group() == 2
+    assert bus.raw.exists(bus.key(joined.name, "events"), bus.key(joined.name, "refs")) == 0
+
+
 async def test_a_broken_group_does_not_hide_the_others_from_the_sweep(bus: RedisBus, replica: Replica) -> None:
     topics = [replica.topic() for _ in range(3)]
     for topic in topics:
@@ -258,7 +330,7 @@ async def test_rubbish_among_the_replicas_stops_no_heartbeat(bus: RedisBus, repl
 
 async def test_the_memory_of_a_request_that_is_rubbish_is_as_none(bus: RedisBus, joined: TopicDriver) -> None:
     for number, rubbish in enumerate((b"", b"\xc1", b"rubbish", b"\x90", b"\x01", b"\x91\xa1x")):
-        bus.raw.set(bus.key(joined.name, f"request:r{number}"), rubbish)
+        bus.raw.hset(bus.key(joined.name, "requests"), f"r{number}", rubbish)
         answer = await joined.dispatch(f"e{number}", request_id=f"r{number}")
         assert (answer.event_ids, answer.duplicate_event_ids) == ([f"e{number}"], [])
         assert await joined.dispatch(f"e{number}", request_id=f"r{number}") == answer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from unittest.mock import AsyncMock
 
 import pytest
 from duebus_server.domain.clock import HOUR, MILLISECOND, SECOND
@@ -27,13 +28,17 @@ def without_rates(keys: set[str]) -> set[str]:
     return {key for key in keys if ":rates:" not in key}
 
 
+def stored_bytes(bus: RedisBus) -> int:
+    """What the keys take, to the last element. Buffers of connections and scripts, which come and go, are not in it."""
+    return sum(bus.raw.memory_usage(f"{bus.namespace}:{key}", samples=0) for key in bus.stored_keys())
+
+
 async def test_the_payload_is_stored_once_however_many_groups_there_are(bus: RedisBus, topic: TopicDriver) -> None:
     payload = b"p" * 50_000
     for group in ("one", "two", "three", "four"):
         await topic.join(group=group)
     await topic.dispatch(new_event("event", body=payload))
-    stored = sum(bus.raw.memory_usage(f"{bus.namespace}:{key}", samples=0) for key in bus.stored_keys())
-    assert len(payload) < stored < 1.4 * len(payload)
+    assert len(payload) < stored_bytes(bus) < 1.4 * len(payload)
 
 
 async def test_nothing_of_events_that_are_done_remains(bus: RedisBus, replica: Replica, topic: TopicDriver) -> None:
@@ -74,9 +79,9 @@ async def test_what_the_dedupe_window_remembers_goes_with_it(bus: RedisBus, shor
     await topic.join()
     await topic.dispatch("chosen", request_id="a request")
     await topic.ack(await topic.lease_one())
-    assert bus.raw.exists(bus.key(topic.name, "request:a request"), bus.key(topic.name, "recent")) == 2
+    assert bus.raw.exists(bus.key(topic.name, "requests"), bus.key(topic.name, "recent")) == 2
     await until(
-        lambda: bus.raw.exists(bus.key(topic.name, "request:a request"), bus.key(topic.name, "recent")) == 0,
+        lambda: bus.raw.exists(bus.key(topic.name, "requests"), bus.key(topic.name, "recent")) == 0,
         "both to be forgotten",
     )
     assert (await topic.dispatch("chosen", request_id="a request")).duplicate_event_ids == []
@@ -131,11 +136,11 @@ async def test_a_scheduled_event_of_200_bytes_costs_little_more() -> None:
             topic = (await bus.replica()).topic()
             await topic.join()
             await topic.dispatch("first", origin="ipv4:127.0.0.1:50000")
-            before = int(bus.raw.info("memory")["used_memory_dataset"])
+            before = stored_bytes(bus)
             for _ in range(count // 1000):
                 later = (new_event(body=b"b" * 203, delay_us=HOUR) for _ in range(1000))  # as data is a field of it
                 await topic.dispatch(*later, origin="ipv4:127.0.0.1:50000")
-            each = (int(bus.raw.info("memory")["used_memory_dataset"]) - before) / count
+            each = (stored_bytes(bus) - before) / count
             figure(f"an event of 200 bytes takes {each:.0f} bytes, of {count:,}")
             assert each < 200 + 250
     finally:
@@ -204,3 +209,49 @@ async def test_a_client_body_that_holds_another_id_is_kept_as_it_is(topic: Topic
     await topic.join()
     await topic.dispatch(new_event("event", body=body), new_event("cut", body=b"\x0a\x03cut" + b"rest"))
     assert [event.body for event in await topic.lease()] == [body, b"\x0a\x03cut" + b"rest"]
+
+
+async def test_nothing_of_a_topic_that_is_deleted_remains(bus: RedisBus, replica: Replica, topic: TopicDriver) -> None:
+    """Given every key that a topic may have."""
+    await replica.engine.expire_leases()
+    before = bus.stored_keys()
+    await topic.dispatch("without a group", request_id="first")
+    await topic.dispatch(*new_events(3), request_id="second")
+    for group in ("one", "two", "gone"):
+        await topic.join(group=group)
+    await topic.configure(max_retries=1, dead_letter_retention_us=HOUR)
+    await topic.configure_group("one", max_retries=2)
+    await topic.pause("two")
+    await topic.dispatch("acked", "dead", "leased", "ready", new_event("later", delay_us=HOUR))
+    held = {event.event_id: event for event in await topic.lease(group="one", max_events=7)}
+    await topic.ack(held["acked"], held["without a group"], group="one")
+    await topic.dead_letter(held["dead"], group="one")
+    topic.engine._deleting._dispose = AsyncMock()  # type: ignore[attr-defined]
+    await topic.delete_group("gone")
+    stored = {key.partition("}:")[2] for key in bus.stored_keys() - before}
+    names = ["waiting", "leased", "dead", "records", "sessions", "in_flight", "group"]
+    assert {f"group:one:{name}" for name in names} <= stored
+    assert {"config", "deleted", "deleted:1:waiting", "recent", "refs", "requests", "requests:earlier"} <= stored
+
+    await topic.delete()
+
+    left = bus.stored_keys() - before
+    assert left == {f"replica:{replica.name}:groups", "deleting"}, "notes of the bus, of what a replica looks after"
+
+
+async def test_answers_to_requests_outlive_the_change_from_one_hash_to_the_other(
+    bus: RedisBus, short_memory: TopicConfig
+) -> None:
+    topic = (await bus.replica(config=short_memory)).topic()
+    requests, earlier = bus.key(topic.name, "requests"), bus.key(topic.name, "requests:earlier")
+    answers = {name: await topic.dispatch(f"e {name}", request_id=name) for name in ("a", "b", "c")}
+    assert (bus.raw.hkeys(earlier), set(bus.raw.hkeys(requests))) == ([b"a"], {b"b", b"c"})
+    for name, answer in answers.items():
+        assert await topic.dispatch(f"e {name}", request_id=name) == answer
+
+    bus.raw.pexpire(earlier, 900)
+    await topic.dispatch("e d", request_id="d")
+
+    assert (set(bus.raw.hkeys(earlier)), bus.raw.hkeys(requests)) == ({b"b", b"c"}, [b"d"])
+    assert 0 < bus.raw.pttl(earlier) <= 2_300
+    assert 0 < bus.raw.pttl(requests) <= 2_300

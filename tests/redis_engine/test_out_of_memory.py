@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from duebus_server.domain.administration import DeadLetterFilter
 from duebus_server.domain.clock import HOUR, SECOND
 from duebus_server.domain.errors import DispatcherNotWorking
 from duebus_server.domain.states import EventState
@@ -89,3 +90,22 @@ async def test_a_worker_can_subscribe_and_take_its_leases_along(small_bus: Redis
     adopted = await elsewhere.adopt("new session", *held)
     assert [lease.fencing_token for lease in adopted] == [event.fencing_token for event in held]  # type: ignore[union-attr]
     assert await elsewhere.ack(*held) == [None] * 5
+
+
+async def test_operators_can_make_room(small_bus: RedisBus, crowded: TopicDriver) -> None:
+    held = await crowded.lease(max_events=5)
+    assert await crowded.dead_letter(*held, error="full") == [None] * 5
+    await crowded.configure(lease_us=HOUR)
+    await crowded.configure_group(max_retries=0)
+    await crowded.pause()
+    assert await crowded.lease() == []
+    await crowded.resume()
+    assert (await crowded.redrive(DeadLetterFilter(["e00"]))).moved == 1
+    assert await crowded.reschedule("e00", delay_us=HOUR) == 1
+    assert (await crowded.purge()).moved == 4
+    assert (await crowded.cancel("e05", "e06")).cancelled == 2
+    assert await crowded.counts() == {EventState.READY: 13, EventState.SCHEDULED: 1}
+    assert await crowded.delete_group("other") == 18
+    assert await crowded.queued() == 14
+    assert await crowded.delete() == 14
+    assert not [key for key in small_bus.stored_keys() if crowded.name in key]

@@ -140,8 +140,8 @@ class Cli:
             out, err = running.process.communicate(stdin, timeout=PATIENCE_S)
             return Result(running.process.returncode, out, err)
 
-    def ok(self, *arguments: str, stdin: str = "") -> Result:
+    def ok(self, *arguments: str, stdin: str = "", **env: str) -> Result:
         """Runs a command that succeeds."""
-        result = self.run(*arguments, stdin=stdin)
+        result = self.run(*arguments, stdin=stdin, **env)
         assert result.status == 0, result
         return result

@@ -71,9 +71,13 @@ class Proxy:
         self.cut()
         await self._server.wait_closed()
 
+    def _choose(self) -> tuple[str, int]:
+        """Where a new connection goes."""
+        return self._host, self._port
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            onward_reader, onward_writer = await asyncio.open_connection(self._host, self._port)
+            onward_reader, onward_writer = await asyncio.open_connection(*self._choose())
         except OSError:  # the target is away, and so is this connection
             writer.transport.abort()
             return

@@ -27,12 +27,14 @@ class Recorder:
     Attributes:
         dues: all that was told since ``forget``, in order.
         ended: for each session the fencing tokens of the leases that have ended, in order.
+        deletions: the topics and groups that were deleted, in order; None in place of a group is the whole topic.
     """
 
     def __init__(self, patience_s: float) -> None:
         self._patience_s = patience_s
         self.dues: list[Due] = []
         self.ended: dict[str, list[int]] = defaultdict(list)
+        self.deletions: list[tuple[str, str | None]] = []
         self._told = asyncio.Event()
 
     def due(self, topic: str, group: str, at_us: int) -> None:
@@ -45,10 +47,16 @@ class Recorder:
         self.ended[session_id].extend(fencing_tokens)
         self._told.set()
 
+    def deleted(self, topic: str, group: str | None) -> None:
+        """The engine's word."""
+        self.deletions.append((topic, group))
+        self._told.set()
+
     def forget(self) -> None:
         """Start afresh."""
         self.dues.clear()
         self.ended.clear()
+        self.deletions.clear()
 
     async def until(self, happened: Callable[[], bool], what: str) -> None:
         """Return when the engine has told enough for ``happened``.

@@ -50,6 +50,12 @@ class ServerProcess:
         self.address = ready[1]
         self.engines = ready[2].split(",")
 
+    def logged(self, pattern: str) -> str:
+        """What the first group of a pattern matches in the log, where it was before the ready line."""
+        found = re.search(pattern, self.log.read_text())
+        assert found is not None, f"{pattern!r} is not in {self.log.read_text()}"
+        return found[1]
+
     def terminate(self) -> int:
         """SIGTERM, and wait for the end of the drain; the exit status."""
         self.process.send_signal(signal.SIGTERM)

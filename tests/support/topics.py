@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from duebus_server.domain.administration import (
+    CancelAnswer,
+    DeadLetterFilter,
+    DeadLetterProgress,
+    DeadLetterStep,
+    NewDueTime,
+    RetryPolicyChanges,
+    TopicChanges,
+)
 from duebus_server.domain.errors import DueBusError, NotFound
 from duebus_server.domain.event_ids import EventIds
 from duebus_server.domain.model import (
@@ -22,7 +31,7 @@ from duebus_server.domain.model import (
     SubscriberInfo,
 )
 from duebus_server.domain.states import EventState
-from duebus_server.domain.views import EventGroupInfo, EventInfo, EventPage, EventQuery, GroupInfo
+from duebus_server.domain.views import EventGroupInfo, EventInfo, EventPage, EventQuery, GroupInfo, TopicConfig
 
 from support.builders import new_event, unique_name
 
@@ -182,6 +191,62 @@ class TopicDriver:
     ) -> Failures:
         """The events are hopeless."""
         return await self.nack(*leases, action=NackAction.DEAD_LETTER, error=error, group=group)
+
+    # --- operate ------------------------------------------------------------------------------------------------------
+
+    async def configure(self, **changes: int) -> TopicConfig:
+        """Other settings of the topic: fields of TopicChanges and of RetryPolicyChanges, in one list."""
+        policy = {name: changes.pop(name) for name in RetryPolicyChanges.__slots__ if name in changes}
+        return await self.engine.configure_topic(self.name, TopicChanges(RetryPolicyChanges(**policy), **changes))
+
+    async def configure_group(self, group: str = DEFAULT_GROUP, /, **changes: int) -> TopicConfig:
+        """Another retry policy of a group."""
+        return await self.engine.configure_group(self.name, group, RetryPolicyChanges(**changes))
+
+    async def delete(self) -> int:
+        """The topic goes."""
+        return await self.engine.delete_topic(self.name)
+
+    async def delete_group(self, group: str = DEFAULT_GROUP) -> int:
+        """A group goes."""
+        return await self.engine.delete_group(self.name, group)
+
+    async def pause(self, group: str = DEFAULT_GROUP) -> None:
+        """A group gets nothing."""
+        await self.engine.pause_group(self.name, group)
+
+    async def resume(self, group: str = DEFAULT_GROUP) -> None:
+        """A group gets something again."""
+        await self.engine.resume_group(self.name, group)
+
+    async def cancel(self, *event_ids: str, group: str | None = None) -> CancelAnswer:
+        """Events are not wanted any more."""
+        return await self.engine.cancel(self.name, event_ids, group)
+
+    async def reschedule(
+        self, *event_ids: str, delay_us: int | None = None, deliver_at_us: int | None = None, group: str | None = None
+    ) -> int:
+        """Events are wanted at another time."""
+        return await self.engine.reschedule(self.name, event_ids, group, NewDueTime(delay_us, deliver_at_us))
+
+    async def redrive(
+        self, chosen: DeadLetterFilter | None = None, step: DeadLetterStep | None = None, *, group: str = DEFAULT_GROUP
+    ) -> DeadLetterProgress:
+        """One step of dead letters that are tried again."""
+        return await self.engine.redrive(self.name, group, chosen or DeadLetterFilter(), step or DeadLetterStep(1_000))
+
+    async def purge(
+        self, chosen: DeadLetterFilter | None = None, step: DeadLetterStep | None = None, *, group: str = DEFAULT_GROUP
+    ) -> DeadLetterProgress:
+        """One step of dead letters that go."""
+        return await self.engine.purge(self.name, group, chosen or DeadLetterFilter(), step or DeadLetterStep(1_000))
+
+    async def bury(self, *event_ids: str, error: str = "", group: str = DEFAULT_GROUP) -> None:
+        """Dispatch events and have them die, in this order, and at different times. The session WORKER has joined."""
+        for event_id in event_ids:
+            await self.dispatch(event_id)
+            await self.dead_letter(await self.lease_one(group=group), error=error, group=group)
+            await self.harness.advance(self.harness.grain_us)
 
     # --- look ---------------------------------------------------------------------------------------------------------
 

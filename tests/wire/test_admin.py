@@ -152,19 +152,3 @@ async def test_an_event_or_a_group_that_is_not_there_is_not_found(wire: Wire, to
     request = admin_pb2.ListEventsRequest(topic=topic, group="nobody", state="EVENT_STATE_READY")
     missing = await failure_of(wire.admin.ListEvents(request))
     assert (missing.code, missing.metadata) == (grpc.StatusCode.NOT_FOUND, {"topic": topic, "group": "nobody"})
-
-
-WORKING = {"ListTopics", "GetTopic", "ListEvents", "GetEvent"}
-ADMIN = admin_pb2.DESCRIPTOR.services_by_name["EventBusAdmin"]
-
-
-@pytest.mark.parametrize("method", sorted({method.name for method in ADMIN.methods} - WORKING))
-async def test_what_this_server_does_not_offer_yet_is_unimplemented_with_the_reason(
-    wire: Wire, topic: str, method: str
-) -> None:
-    await wire.dispatch(topic, "a")
-    request: Any = getattr(admin_pb2, f"{method}Request")(topic=topic)
-    failure = await failure_of(getattr(wire.admin, method)(request))
-    assert (failure.code, failure.reason) == (grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED")
-    assert failure.metadata == {"method": method}
-    assert (await wire.topic(topic)).queued == 1

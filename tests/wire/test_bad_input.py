@@ -106,6 +106,84 @@ SETTLES = [
     ("Stop", "drain_timeout", event_bus_pb2.StopRequest(drain_timeout=duration(3601))),
 ]
 
+LONGEST = "x" * 255
+
+
+def configure(group: str = "", **config: Any) -> admin_pb2.ConfigureTopicRequest:
+    return admin_pb2.ConfigureTopicRequest(topic="t", group=group, config=admin_pb2.TopicConfig(**config))
+
+
+def policy(group: str = "", **fields: Any) -> admin_pb2.ConfigureTopicRequest:
+    return configure(group, retry_policy=admin_pb2.RetryPolicy(**fields))
+
+
+def redrive(rate: float = 0, **conditions: Any) -> admin_pb2.RedriveEventsRequest:
+    return admin_pb2.RedriveEventsRequest(topic="t", rate=rate, filter=admin_pb2.DeadLetterFilter(**conditions))
+
+
+def reschedule(**fields: Any) -> admin_pb2.RescheduleEventsRequest:
+    return admin_pb2.RescheduleEventsRequest(**{"topic": "t", "event_ids": ["a"]} | fields)
+
+
+CHANGES = [
+    ("ConfigureTopic", "config.retry_policy.max_retries", policy(max_retries=1_000_001)),
+    ("ConfigureTopic", "config.retry_policy.backoff_initial", policy(backoff_initial=duration(0))),
+    ("ConfigureTopic", "config.retry_policy.backoff_initial", policy(backoff_initial=duration(301))),
+    ("ConfigureTopic", "config.retry_policy.backoff_max", policy(backoff_max=duration(0.4))),
+    ("ConfigureTopic", "config.retry_policy.backoff_max", policy(backoff_max=duration(31 * 24 * 3600))),
+    ("ConfigureTopic", "config.retry_policy.backoff_max", policy(backoff_max=Duration(seconds=1, nanos=-1))),
+    (
+        "ConfigureTopic",
+        "config.retry_policy.backoff_max",
+        policy(backoff_initial=duration(2), backoff_max=duration(1)),
+    ),
+    ("ConfigureTopic", "config.lease", configure(lease=duration(0.05))),
+    ("ConfigureTopic", "config.lease", configure(lease=duration(12 * 3600 + 1))),
+    ("ConfigureTopic", "config.max_queued", configure(max_queued=2**63)),
+    ("ConfigureTopic", "config.dead_letter_retention", configure(dead_letter_retention=duration(-1))),
+    ("ConfigureTopic", "config.dead_letter_retention", configure(dead_letter_retention=duration(TEN_YEARS_S + 1))),
+    ("ConfigureTopic", "config.dedupe_window", configure(dedupe_window=duration(7 * 24 * 3600 + 1))),
+    ("ConfigureTopic", "config.partitions", configure(partitions=0)),
+    ("ConfigureTopic", "config.partitions", configure(partitions=2)),
+    ("ConfigureTopic", "config.partitions", configure(partitions=65)),
+    ("ConfigureTopic", "config.lease", configure("default", lease=duration(1))),
+    ("ConfigureTopic", "config.max_queued", configure("default", max_queued=0)),
+    ("ConfigureTopic", "group", policy("a b", max_retries=1)),
+    ("ConfigureTopic", "engine", admin_pb2.ConfigureTopicRequest(topic="t", engine=TOMORROWS_ENGINE)),
+    ("DeleteTopic", "engine", admin_pb2.DeleteTopicRequest(topic="t", engine=TOMORROWS_ENGINE)),
+    ("DeleteGroup", "group", admin_pb2.DeleteGroupRequest(topic="t", group="a b")),
+    ("PauseGroup", "group", admin_pb2.PauseGroupRequest(topic="t", group="a b")),
+    ("ResumeGroup", "group", admin_pb2.ResumeGroupRequest(topic="t", group="a b")),
+    ("CancelEvents", "event_ids", admin_pb2.CancelEventsRequest(topic="t")),
+    ("CancelEvents", "event_ids", admin_pb2.CancelEventsRequest(topic="t", event_ids=["x"] * 1_001)),
+    ("CancelEvents", "event_ids[2]", admin_pb2.CancelEventsRequest(topic="t", event_ids=["a", "b", ""])),
+    ("CancelEvents", "event_ids[1]", admin_pb2.CancelEventsRequest(topic="t", event_ids=[LONGEST, "x" * 256])),
+    ("CancelEvents", "group", admin_pb2.CancelEventsRequest(topic="t", event_ids=["a"], group="a b")),
+    ("RescheduleEvents", "event_ids", reschedule(event_ids=[], delay=duration(1))),
+    ("RescheduleEvents", "event_ids[0]", reschedule(event_ids=["a\nb"], delay=duration(1))),
+    ("RescheduleEvents", "due", reschedule()),
+    ("RescheduleEvents", "delay", reschedule(delay=duration(-1))),
+    ("RescheduleEvents", "delay", reschedule(delay=duration(TEN_YEARS_S + 1))),
+    ("RescheduleEvents", "deliver_at", reschedule(deliver_at=Timestamp(seconds=253_402_300_799))),
+    ("RescheduleEvents", "deliver_at", reschedule(deliver_at=Timestamp(nanos=-1))),
+    ("RedriveEvents", "rate", redrive(-1)),
+    ("RedriveEvents", "rate", redrive(0.0001)),
+    ("RedriveEvents", "rate", redrive(1_000_001)),
+    ("RedriveEvents", "rate", redrive(float("nan"))),
+    ("RedriveEvents", "rate", redrive(float("inf"))),
+    ("RedriveEvents", "filter.min_age", redrive(min_age=duration(-1))),
+    ("RedriveEvents", "filter.min_age", redrive(min_age=Duration(nanos=1_000_000_000))),
+    ("RedriveEvents", "filter.error_contains", redrive(error_contains="x" * 4_097)),
+    ("RedriveEvents", "filter.event_ids", redrive(event_ids=["x"] * 1_001)),
+    ("RedriveEvents", "filter.event_ids[1]", redrive(event_ids=["a", ""])),
+    (
+        "PurgeEvents",
+        "filter.min_age",
+        admin_pb2.PurgeEventsRequest(topic="t", filter=admin_pb2.DeadLetterFilter(min_age=duration(-1))),
+    ),
+    ("PurgeEvents", "group", admin_pb2.PurgeEventsRequest(topic="t", group="a b")),
+]
+
 LISTS = [
     ("ListTopics", "page_size", admin_pb2.ListTopicsRequest(page_size=1_001)),
     ("ListTopics", "page_token", admin_pb2.ListTopicsRequest(page_token="made up")),
@@ -125,6 +203,7 @@ CALLS: list[tuple[str, str, Any]] = [
     *[("Subscribe", field, request) for field, request in SUBSCRIBES],
     *SETTLES,
     *LISTS,
+    *CHANGES,
 ]
 
 
@@ -166,6 +245,15 @@ WITH_TOPIC = [
     ("GetTopic", lambda name: admin_pb2.GetTopicRequest(topic=name)),
     ("GetEvent", lambda name: admin_pb2.GetEventRequest(topic=name, event_id="a")),
     ("ListEvents", lambda name: admin_pb2.ListEventsRequest(topic=name, state="EVENT_STATE_DEAD")),
+    ("ConfigureTopic", lambda name: admin_pb2.ConfigureTopicRequest(topic=name)),
+    ("DeleteTopic", lambda name: admin_pb2.DeleteTopicRequest(topic=name)),
+    ("DeleteGroup", lambda name: admin_pb2.DeleteGroupRequest(topic=name)),
+    ("PauseGroup", lambda name: admin_pb2.PauseGroupRequest(topic=name)),
+    ("ResumeGroup", lambda name: admin_pb2.ResumeGroupRequest(topic=name)),
+    ("CancelEvents", lambda name: admin_pb2.CancelEventsRequest(topic=name, event_ids=["a"])),
+    ("RescheduleEvents", lambda name: admin_pb2.RescheduleEventsRequest(topic=name, event_ids=["a"])),
+    ("RedriveEvents", lambda name: admin_pb2.RedriveEventsRequest(topic=name)),
+    ("PurgeEvents", lambda name: admin_pb2.PurgeEventsRequest(topic=name)),
 ]
 
 

@@ -98,7 +98,7 @@ def test_events_are_listed_by_state(cli: Cli, client: Client, topic: str) -> Non
     assert states == {"scheduled": "scheduled", "ready": "ready", "leased": "leased", "dead": "dead"}
     assert {record["event_id"] for record in some} == {"dead", "leased"}
     assert "hope\\nless" in next(line for line in out.splitlines() if line.startswith("dead"))
-    assert "<1 bytes of application/octet-stream>" in out
+    assert "<1 bytes of " in out
     assert re.search(r" in (1h|59m) ", next(line for line in out.splitlines() if line.startswith("scheduled")))
 
 
@@ -133,8 +133,10 @@ def test_the_story_of_an_event_that_died(start_server: Callable[..., ServerProce
     assert "4 attempts, 3 retries allowed" in out
     assert "last error: refused 4\n" in out
     attempts = [line for line in out.splitlines() if "refused" in line and "billing-1" in line]
-    assert [line.split()[0] for line in attempts] == ["1", "2", "3", "4"]
-    assert ["nacked" in line for line in attempts] == [True, True, True, False]
+    for number, line in enumerate(attempts, 1):
+        outcome = "failed, to be retried" if number < 4 else "failed, became a dead letter"
+        assert f"attempt {number}: {outcome} billing-1 refused {number}" in " ".join(line.split())
+    assert len(attempts) == 4
 
     (group,) = record["groups"]
     assert (record["data"], group["state"], group["last_error"]) == ({"id": 42}, "dead", "refused 4")

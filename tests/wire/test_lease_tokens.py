@@ -86,11 +86,9 @@ async def test_a_token_whose_lease_was_rewritten_is_malformed(wire: Wire, topic:
     assert (await wire.group(topic)).leased == 2
 
 
-async def test_a_token_of_another_server_is_malformed(
-    wire: Wire, start_server: Callable[..., ServerProcess], topic: str
-) -> None:
+async def test_a_token_of_another_server_is_malformed(start_server: Callable[..., ServerProcess], topic: str) -> None:
     """Also when the other holds an event of the same name under a lease of the same number."""
-    async with connect(start_server().address) as elsewhere:
+    async with connect(start_server().address) as wire, connect(start_server().address) as elsewhere:
         for bus in (wire, elsewhere):
             await bus.dispatch(topic, "a")
         foreign, own = [await (await bus.subscribe(topic)).one() for bus in (elsewhere, wire)]

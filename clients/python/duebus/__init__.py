@@ -5,6 +5,7 @@ Errors are those of `duebus.errors`.
 """
 
 from duebus import aio, errors
+from duebus._core.administration import Cancelled, Purged, Redriven, Removed, Rescheduled
 from duebus._core.delivery import Delivery
 from duebus._core.enums import AttemptOutcome, ClosingReason, Engine, EventState, LeaseFailureReason
 from duebus._core.frames import Closing, Deliveries, Frame, Heartbeat, Started
@@ -21,6 +22,7 @@ from duebus._core.inspection import (
     TopicInfo,
 )
 from duebus._core.model import Dispatched, LeaseFailure, Nack, NewEvent, StoppedEngine
+from duebus._core.tls import tls
 from duebus.client import Client
 from duebus.errors import DueBusError, FieldViolation
 from duebus.worker import DeadLetter, Release, RetryAfter, Worker
@@ -28,6 +30,7 @@ from duebus.worker import DeadLetter, Release, RetryAfter, Worker
 __all__ = [
     "Attempt",
     "AttemptOutcome",
+    "Cancelled",
     "Client",
     "Closing",
     "ClosingReason",
@@ -49,8 +52,12 @@ __all__ = [
     "Nack",
     "NewEvent",
     "Page",
+    "Purged",
     "Rates",
+    "Redriven",
     "Release",
+    "Removed",
+    "Rescheduled",
     "RetryAfter",
     "RetryPolicy",
     "Started",
@@ -61,4 +68,5 @@ __all__ = [
     "Worker",
     "aio",
     "errors",
+    "tls",
 ]

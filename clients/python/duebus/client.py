@@ -31,7 +31,7 @@ class Client:
 
     A call that finds the server unavailable is repeated, with a growing pause, until it succeeds or its timeout
     is over: a dispatch carries a `request_id`, so that repeating it adds nothing, and a lease is settled only
-    once. `stop` and `subscribe` are not repeated.
+    once. `stop` and `subscribe` are not repeated, nor are the calls of `admin` whose answer counts what they did.
 
     Every method raises a subclass of `duebus.errors.DueBusError` when the call fails: those of the error table, and
     Unavailable, DeadlineExceeded, Unauthenticated, PermissionDenied and ClientClosed. An argument that can't be
@@ -312,3 +312,18 @@ class Client:
             One for each engine that was stopped.
         """
         return self._connection.run(calls.stop(engines, drain_timeout), timeout)
+
+    def is_serving(self, service: str = "", *, timeout: Span | None = None) -> bool:
+        """Asks the health service of gRPC whether the server takes new work; it is not tried again.
+
+        Args:
+            service: One of the server's services, such as `duebus.v1.EventBus`; empty: the server as a whole.
+            timeout: How long the call may take; None: as long as the client's timeout says.
+
+        Returns:
+            False while the server drains.
+
+        Raises:
+            NotFound: The server has no such service.
+        """
+        return self._connection.run(calls.is_serving(service), timeout)

@@ -17,6 +17,7 @@ DueBusError
 ├── DeadlineExceeded                     no answer within the timeout
 ├── Unauthenticated                      the server wants credentials, or others than these
 ├── PermissionDenied                     these credentials do not allow that
+├── MaxStreamsReached                    the connection has as many subscriptions as it may
 └── ClientClosed                         the client or the subscription was closed
 """
 
@@ -41,6 +42,7 @@ __all__ = [
     "InternalError",
     "InvalidArgument",
     "MaxQueuedEventsReached",
+    "MaxStreamsReached",
     "NoDispatcherSpecified",
     "NoEventSpecified",
     "NoHandlerFound",
@@ -204,6 +206,12 @@ class PermissionDenied(DueBusError):
     reason = "PERMISSION_DENIED"
 
 
+class MaxStreamsReached(DueBusError):
+    """The client has as many subscriptions open as the server allows on one connection."""
+
+    reason = "MAX_STREAMS_REACHED"
+
+
 class ClientClosed(DueBusError):
     """The client or the subscription was closed, before the call or during it."""
 
@@ -227,6 +235,7 @@ _BY_REASON: Mapping[str, type[DueBusError]] = {
         Unimplemented,
         Unauthenticated,
         PermissionDenied,
+        MaxStreamsReached,
     )
 }
 

@@ -212,6 +212,10 @@ class _Listener:
         self._inner.leases_ended(session_id, fencing_tokens)
         self._changed()
 
+    def deleted(self, topic: str, group: str | None) -> None:
+        self._inner.deleted(topic, group)
+        self._changed()
+
 
 def _serve(worker: Worker, started: threading.Event, failures: list[BaseException]) -> None:
     """Serve until the worker is stopped; ``started`` is set when it is subscribed, or has failed."""

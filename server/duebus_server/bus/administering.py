@@ -1,23 +1,43 @@
-"""What operators ask: topics, groups and events from outside."""
+"""What operators ask for: to see topics, groups and events, to change them, and to get going what is stuck."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
+import structlog
+
 from duebus_server.bus.engines import EngineStatus
+from duebus_server.domain.administration import DeadLetterStep
 from duebus_server.domain.errors import DispatcherNotWorking
+from duebus_server.domain.model import DEFAULT_GROUP
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from duebus_server.bus.engines import Engines
+    from duebus_server.domain.administration import (
+        CancelAnswer,
+        DeadLetterFilter,
+        DeadLetterProgress,
+        NewDueTime,
+        TopicChanges,
+    )
     from duebus_server.domain.model import EngineName
-    from duebus_server.domain.views import EventInfo, EventPage, EventQuery, TopicInfo
+    from duebus_server.domain.views import EventInfo, EventPage, EventQuery, TopicConfig, TopicInfo
     from duebus_server.engine.base import Engine
+
+    # One step through the dead letters of a group: (topic, group, filter, step) -> progress.
+    StepVerb = Callable[[str, str, DeadLetterFilter, DeadLetterStep], Awaitable[DeadLetterProgress]]
+
+DEAD_LETTERS_AT_ONCE = 1_000
+"""Looked at in one engine call, which must not hold up the others for long."""
+
+log = structlog.get_logger()
 
 
 class Administering:
-    """Looks into engines, also while they drain.
+    """Looks into engines and changes what is in them, also while they drain.
 
     Raises, in all methods:
         NoDispatcherSpecified: this server does not run the engine.
@@ -27,6 +47,8 @@ class Administering:
 
     def __init__(self, engines: Engines) -> None:
         self._engines = engines
+
+    # --- see --------------------------------------------------------------------------------------------------------
 
     async def list_topics(self, engine: EngineName | None, after: str, limit: int) -> Sequence[TopicInfo]:
         """Up to ``limit`` topics whose names come after ``after``, by name."""
@@ -44,8 +66,106 @@ class Administering:
         """The story of one event."""
         return await self._engine(engine).get_event(topic, event_id)
 
+    # --- topics and groups ------------------------------------------------------------------------------------------
+
+    async def configure(self, engine: EngineName | None, topic: str, group: str, changes: TopicChanges) -> TopicConfig:
+        """Change a topic's settings, or the retry policy of the group that is named; the settings then in force.
+
+        Raises:
+            InvalidArgument: the settings contradict each other, or the engine can't have them.
+        """
+        target = self._engine(engine)
+        if group:
+            config = await target.configure_group(topic, group, changes.retry_policy)
+        else:
+            config = await target.configure_topic(topic, changes)
+        log.info("configured", engine=target.name, topic=topic, group=group, config=config)
+        return config
+
+    async def delete_topic(self, engine: EngineName | None, topic: str) -> int:
+        """Remove a topic with everything; how many events went with it."""
+        target = self._engine(engine)
+        removed = await target.delete_topic(topic)
+        log.info("topic deleted", engine=target.name, topic=topic, removed=removed)
+        return removed
+
+    async def delete_group(self, engine: EngineName | None, topic: str, group: str) -> int:
+        """Remove a group; how many events were removed from it."""
+        target, group = self._engine(engine), group or DEFAULT_GROUP
+        removed = await target.delete_group(topic, group)
+        log.info("group deleted", engine=target.name, topic=topic, group=group, removed=removed)
+        return removed
+
+    async def pause_group(self, engine: EngineName | None, topic: str, group: str) -> None:
+        """Hand out nothing to a group."""
+        target, group = self._engine(engine), group or DEFAULT_GROUP
+        await target.pause_group(topic, group)
+        log.info("group paused", engine=target.name, topic=topic, group=group)
+
+    async def resume_group(self, engine: EngineName | None, topic: str, group: str) -> None:
+        """End a pause."""
+        target, group = self._engine(engine), group or DEFAULT_GROUP
+        await target.resume_group(topic, group)
+        log.info("group resumed", engine=target.name, topic=topic, group=group)
+
+    # --- events -----------------------------------------------------------------------------------------------------
+
+    async def cancel(
+        self, engine: EngineName | None, topic: str, event_ids: Sequence[str], group: str | None
+    ) -> CancelAnswer:
+        """Remove events that wait; None is every group."""
+        target = self._engine(engine)
+        answer = await target.cancel(topic, event_ids, group)
+        log.info("events cancelled", engine=target.name, topic=topic, group=group, cancelled=answer.cancelled)
+        return answer
+
+    async def reschedule(
+        self, engine: EngineName | None, topic: str, event_ids: Sequence[str], group: str | None, due: NewDueTime
+    ) -> int:
+        """Move the due time of events that wait, all or none; None is every group. How many there were.
+
+        Raises:
+            ConcurrentModification: one does not wait.
+        """
+        target = self._engine(engine)
+        rescheduled = await target.reschedule(topic, event_ids, group, due)
+        log.info("events rescheduled", engine=target.name, topic=topic, group=group, rescheduled=rescheduled)
+        return rescheduled
+
+    async def redrive(
+        self, engine: EngineName | None, topic: str, group: str, chosen: DeadLetterFilter, rate: float
+    ) -> int:
+        """Have dead letters wait again, at ``rate`` events a second (0: all at once); how many were moved.
+
+        Many steps of the engine: where it fails in between, some were moved, the longest dead first.
+        """
+        target = self._engine(engine)
+        first = DeadLetterStep(DEAD_LETTERS_AT_ONCE, rate)
+        redriven = await _in_steps(target.redrive, topic, group, chosen, first)
+        log.info("dead letters redriven", engine=target.name, topic=topic, group=group, redriven=redriven)
+        return redriven
+
+    async def purge(self, engine: EngineName | None, topic: str, group: str, chosen: DeadLetterFilter) -> int:
+        """Remove dead letters; how many. As ``redrive``."""
+        target = self._engine(engine)
+        purged = await _in_steps(target.purge, topic, group, chosen, DeadLetterStep(DEAD_LETTERS_AT_ONCE))
+        log.info("dead letters purged", engine=target.name, topic=topic, group=group, purged=purged)
+        return purged
+
     def _engine(self, name: EngineName | None) -> Engine:
         running = self._engines.get(name)
         if running.status is EngineStatus.STOPPED:
             raise DispatcherNotWorking(f"engine {running.engine.name} is stopped")
         return running.engine
+
+
+async def _in_steps(verb: StepVerb, topic: str, group: str, chosen: DeadLetterFilter, first: DeadLetterStep) -> int:
+    """Step after step until nothing is left to look at; how many were moved. Others have their turn in between."""
+    step: DeadLetterStep | None = first
+    moved = 0
+    while step is not None:
+        progress = await verb(topic, group, chosen, step)
+        moved += progress.moved
+        step = progress.next_step(step)
+        await asyncio.sleep(0)
+    return moved

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     Results = list[LeaseFailureReason | None]
     # Carries a verb out on one group: (engine, topic, group, places in the request, leases) -> results.
     Verb = Callable[[Engine, str, str, list[int], list[LeaseRef]], Awaitable[Results]]
+    # Raises PermissionDenied when the caller may not settle on a topic.
+    Permit = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,9 @@ class Settling:
 
     The tokens of one call are put together by group, so that each group is one engine call; acks that come while others
     of the group are carried out go together into the next. While an engine drains it still settles.
+
+    Each method takes ``permit``, which is asked about the topic of every token before anything is carried out; what it
+    raises is raised to the caller. None permits everything.
     """
 
     def __init__(self, engines: Engines, tokens: LeaseTokens) -> None:
@@ -57,7 +62,7 @@ class Settling:
         self._tokens = tokens
         self._acks = Coalescer(self._ack_together, len, MAX_ACKS_AT_ONCE)
 
-    async def ack(self, lease_tokens: Sequence[str]) -> list[LeaseFailure]:
+    async def ack(self, lease_tokens: Sequence[str], permit: Permit | None = None) -> list[LeaseFailure]:
         """The events are done. Returns what could not be carried out, in request order."""
 
         async def carry_out(
@@ -65,7 +70,7 @@ class Settling:
         ) -> Results:
             return await self._acks.submit((engine.name, topic, group), leases)
 
-        return await self._by_group(lease_tokens, carry_out)
+        return await self._by_group(lease_tokens, carry_out, permit)
 
     async def _ack_together(self, place: tuple[EngineName, str, str], calls: list[list[LeaseRef]]) -> list[Results]:
         """The acks of several calls in one; the results of each."""
@@ -74,7 +79,7 @@ class Settling:
         results = iter(await self._engines.get(name).engine.ack(topic, group, leases))
         return [list(islice(results, len(call))) for call in calls]
 
-    async def nack(self, nacks: Sequence[NackCommand]) -> list[LeaseFailure]:
+    async def nack(self, nacks: Sequence[NackCommand], permit: Permit | None = None) -> list[LeaseFailure]:
         """Give deliveries back. Returns what could not be carried out, in request order."""
 
         async def carry_out(
@@ -87,9 +92,11 @@ class Settling:
             ]
             return await engine.nack(topic, group, refs)
 
-        return await self._by_group([nack.lease_token for nack in nacks], carry_out)
+        return await self._by_group([nack.lease_token for nack in nacks], carry_out, permit)
 
-    async def extend(self, lease_tokens: Sequence[str], lease_us: int | None) -> list[LeaseFailure]:
+    async def extend(
+        self, lease_tokens: Sequence[str], lease_us: int | None, permit: Permit | None = None
+    ) -> list[LeaseFailure]:
         """Renew leases. Returns what could not be carried out, in request order."""
 
         async def carry_out(
@@ -97,9 +104,9 @@ class Settling:
         ) -> Results:
             return await engine.extend(topic, group, leases, lease_us)
 
-        return await self._by_group(lease_tokens, carry_out)
+        return await self._by_group(lease_tokens, carry_out, permit)
 
-    async def _by_group(self, lease_tokens: Sequence[str], verb: Verb) -> list[LeaseFailure]:
+    async def _by_group(self, lease_tokens: Sequence[str], verb: Verb, permit: Permit | None) -> list[LeaseFailure]:
         results: Results = [None] * len(lease_tokens)
         groups: dict[tuple[EngineName, str, str], tuple[list[int], list[LeaseRef]]] = {}
         for place, token in enumerate(lease_tokens):
@@ -110,6 +117,9 @@ class Settling:
             places, leases = groups.setdefault(target[:3], ([], []))
             places.append(place)
             leases.append(target.lease)
+        if permit is not None:
+            for topic in {topic for _, topic, _ in groups}:
+                permit(topic)
         for (engine, topic, group), (places, leases) in groups.items():
             outcome = await self._carry_out(engine, topic, group, places, leases, verb)
             for place, reason in zip(places, outcome, strict=True):

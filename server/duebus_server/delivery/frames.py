@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from duebus_server.domain.clock import SECOND
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -44,3 +46,10 @@ class Closing:
 
 
 Frame = Deliveries | Heartbeat | Closing
+
+RECONNECT_AFTER_US = SECOND
+"""What streams that the server closes are told to wait: time for another replica, or a restart, to be ready."""
+
+DRAINING = Closing(ClosingReason.DRAINING, RECONNECT_AFTER_US)
+GROUP_DELETED = Closing(ClosingReason.GROUP_DELETED, RECONNECT_AFTER_US)
+TOPIC_DELETED = Closing(ClosingReason.TOPIC_DELETED, RECONNECT_AFTER_US)

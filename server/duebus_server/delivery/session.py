@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from duebus_server.delivery.frames import Closing, Deliveries, Frame, Heartbeat
+from duebus_server.delivery.frames import GROUP_DELETED, TOPIC_DELETED, Closing, Deliveries, Frame, Heartbeat
 from duebus_server.domain.clock import SECOND
-from duebus_server.domain.errors import DispatcherNotWorking
+from duebus_server.domain.errors import DispatcherNotWorking, NotFound
 from duebus_server.domain.model import AdoptedLease, LeaseRef, NackAction, NackRef, SubscriberInfo
 
 if TYPE_CHECKING:
@@ -85,7 +85,10 @@ class Session:
         await self._engine.join(topic, group, info)
         if not held:
             return []
-        adopted = await self._engine.adopt(topic, group, session_id, held, self.options.lease_us)
+        try:
+            adopted = await self._engine.adopt(topic, group, session_id, held, self.options.lease_us)
+        except NotFound:  # deleted at this very moment; the first lease will find out as well
+            return list(held)
         lost: list[LeaseRef] = []
         for lease, result in zip(held, adopted, strict=True):
             if isinstance(result, AdoptedLease):
@@ -105,8 +108,8 @@ class Session:
         yield self._closing
 
     def close_soon(self, closing: Closing) -> None:
-        """End the stream with this frame, as soon as what is being sent is sent."""
-        self._closing = closing
+        """End the stream with this frame, as soon as what is being sent is sent. The first such word counts."""
+        self._closing = self._closing or closing
         self.wake()
 
     def leases_ended(self, fencing_tokens: Sequence[int]) -> None:
@@ -160,7 +163,9 @@ class Session:
         return None
 
     async def _try_lease(self) -> Deliveries | None:
-        """Lease; while the engine is out of reach the stream stays open and tries again."""
+        """Lease; while the engine is out of reach the stream stays open and tries again. Where there is nothing to
+        lease from any more, it ends, also when the engine's word of that was lost.
+        """
         try:
             return await self._lease()
         except DispatcherNotWorking as error:
@@ -168,6 +173,9 @@ class Session:
             if self._retry is not None:
                 self._retry.cancel()
             self._retry = self._clock.call_at(self._clock.now_us() + RETRY_US, self.wake)
+            return None
+        except NotFound as error:
+            self.close_soon(GROUP_DELETED if "group" in error.metadata else TOPIC_DELETED)
             return None
 
     async def _lease(self) -> Deliveries | None:

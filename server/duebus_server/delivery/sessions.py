@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from duebus_server.delivery.frames import Closing, ClosingReason
+from duebus_server.delivery.frames import DRAINING, GROUP_DELETED, TOPIC_DELETED
 from duebus_server.delivery.session import Session, SessionOptions
 from duebus_server.delivery.waker import Waker
-from duebus_server.domain.clock import SECOND
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,12 +15,6 @@ if TYPE_CHECKING:
     from duebus_server.delivery.window import Window
     from duebus_server.domain.clock import Clock
     from duebus_server.engine.base import Engine
-
-RECONNECT_AFTER_US = SECOND
-"""What streams that are closed by a drain are told to wait: time for another replica, or a restart, to be ready."""
-
-
-DRAINING = Closing(ClosingReason.DRAINING, RECONNECT_AFTER_US)
 
 
 class Sessions:
@@ -77,6 +70,13 @@ class Sessions:
         if session is not None:
             session.leases_ended(fencing_tokens)
             self._check_settled()
+
+    def deleted(self, topic: str, group: str | None) -> None:
+        """A group, or a whole topic, is gone: close its streams."""
+        closing = TOPIC_DELETED if group is None else GROUP_DELETED
+        for session in self._sessions.values():
+            if session.options.topic == topic and group in (None, session.options.group):
+                session.close_soon(closing)
 
     # --- drain ------------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,9 @@
     ├── ConcurrentModification       an event was leased or changed meanwhile
     ├── NotFound                     no such topic, group or event
     ├── Unimplemented                this engine can't do that yet
+    ├── Unauthenticated              credentials are required, or these are not accepted
+    ├── PermissionDenied             no rule allows the caller that
+    ├── MaxStreamsReached            the connection has as many streams as it may
     └── PartialDispatch              one of several engines failed after others had stored the events
 
 ``wire.status`` turns each class into one gRPC status; nothing else decides on status codes.
@@ -142,6 +145,24 @@ class Unimplemented(DueBusError):
     """This engine, or this version of the server, can't do that."""
 
     reason = "UNIMPLEMENTED"
+
+
+class Unauthenticated(DueBusError):
+    """Credentials are required, or those that came are not accepted. Its text has nothing of them."""
+
+    reason = "UNAUTHENTICATED"
+
+
+class PermissionDenied(DueBusError):
+    """No rule allows the caller to do that; nothing was changed."""
+
+    reason = "PERMISSION_DENIED"
+
+
+class MaxStreamsReached(DueBusError):
+    """The connection has as many open streams as it may."""
+
+    reason = "MAX_STREAMS_REACHED"
 
 
 class PartialDispatch(DueBusError):

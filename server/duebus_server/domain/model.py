@@ -182,7 +182,7 @@ class LeaseFailureReason(StrEnum):
     EXPIRED = "expired"
     """The event is still there, but this lease is not its lease any more."""
     SETTLED = "settled"
-    """The event is gone from the group: acked, dead or cancelled."""
+    """The event is gone from the group: acked, dead or cancelled, or the group was deleted."""
     MALFORMED = "malformed"
     """Not a lease token of this bus."""
     ENGINE_STOPPED = "engine_stopped"

@@ -27,6 +27,7 @@ class TopicConfig:
         max_queued: how many events it may hold, dead letters not counted; 0 is unlimited.
         dead_letter_retention_us: dead letters are purged this long after they died; 0 is never.
         dedupe_window_us: for how long request ids, and ids of events that are gone, are remembered.
+        partitions: over how many parts of the storage its events are spread; the local engine has one.
     """
 
     retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
@@ -34,6 +35,7 @@ class TopicConfig:
     max_queued: int = 0
     dead_letter_retention_us: int = 0
     dedupe_window_us: int = 10 * MINUTE
+    partitions: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,11 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class GroupInfo:
-    """A group seen from outside. ``group`` is empty for the events of a topic that has no group yet."""
+    """A group seen from outside. ``group`` is empty for the events of a topic that has no group yet.
+
+    Attributes:
+        retry_policy: the one in force: the topic's, with what was changed for this group alone.
+    """
 
     group: str
     paused: bool
@@ -56,16 +62,22 @@ class GroupInfo:
     subscribers: Sequence[SubscriberInfo]
     oldest_ready_age_us: int | None
     rates: Rates
+    retry_policy: RetryPolicy
 
 
 @dataclass(frozen=True, slots=True)
 class TopicInfo:
-    """A topic seen from outside. ``queued`` counts each event once, however many groups wait for it."""
+    """A topic seen from outside. ``queued`` counts each event once, however many groups wait for it.
+
+    Attributes:
+        problem: why the storage can't show the topic; then there is nothing else to see of it. Empty otherwise.
+    """
 
     topic: str
     config: TopicConfig
     queued: int
     groups: Sequence[GroupInfo]
+    problem: str = ""
 
 
 class AttemptOutcome(StrEnum):
@@ -80,7 +92,13 @@ class AttemptOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One delivery of an event and how it ended. ``ended_us`` is None while it is under way."""
+    """One delivery of an event and how it ended.
+
+    Attributes:
+        ended_us: None while it is under way.
+        redriven_us: when the event, dead since this attempt, was made ready again; None otherwise. The attempts
+            after it are counted anew from 1.
+    """
 
     attempt: int
     started_us: int
@@ -88,6 +106,7 @@ class Attempt:
     consumer: str
     outcome: AttemptOutcome
     error: str = ""
+    redriven_us: int | None = None
 
 
 MAX_HISTORY = 20

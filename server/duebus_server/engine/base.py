@@ -12,6 +12,15 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from duebus_server.domain.administration import (
+        CancelAnswer,
+        DeadLetterFilter,
+        DeadLetterProgress,
+        DeadLetterStep,
+        NewDueTime,
+        RetryPolicyChanges,
+        TopicChanges,
+    )
     from duebus_server.domain.errors import DueBusError
     from duebus_server.domain.model import (
         AdoptedLease,
@@ -37,7 +46,14 @@ class Watcher(Protocol):
         """
 
     def leases_ended(self, session_id: str, fencing_tokens: Sequence[int]) -> None:
-        """The session no longer holds these leases: settled, expired, or moved to another session."""
+        """The session no longer holds these leases: settled, expired, deleted, or moved to another session."""
+
+    def deleted(self, topic: str, group: str | None) -> None:
+        """The group was deleted, or with None the topic with all its groups: what has subscribed to it must end.
+
+        Comes after ``leases_ended`` for the leases that went with it, and on every replica. May be lost with a lost
+        connection; a session then finds out when it leases next.
+        """
 
 
 class Engine(Protocol):
@@ -63,6 +79,9 @@ class Engine(Protocol):
     async def stop(self) -> None:
         """Let go of connections and memory. Harmless when it is not started."""
 
+    async def check(self) -> None:
+        """Return if the engine works: it is started, and its storage answers."""
+
     def watch(self, watcher: Watcher) -> None:
         """Tell ``watcher`` from now on. One watcher an engine; set before ``start``."""
 
@@ -87,11 +106,12 @@ class Engine(Protocol):
     async def lease(self, topic: str, group: str, session_id: str, request: LeaseRequest) -> LeaseBatch:
         """Hand due events to a session that has joined the group, the longest due first, each under a new lease.
 
-        Never early by the engine's clock. Each lease gets a fencing token greater than all before in the group.
-        Expired leases of the group run out first, as in ``expire_leases``.
+        Never early by the engine's clock. Each lease gets a fencing token greater than all before in the group, and in
+        groups of that name that were deleted. Expired leases of the group run out first, as in ``expire_leases``. A
+        group that is paused hands out nothing.
 
         Raises:
-            NotFound: the session has not joined the group, or the group was deleted.
+            NotFound: the session has not joined the group, or the group or the topic was deleted.
         """
 
     async def ack(self, topic: str, group: str, leases: Sequence[LeaseRef]) -> list[LeaseFailureReason | None]:
@@ -114,7 +134,9 @@ class Engine(Protocol):
         """
 
     async def next_due(self, topic: str, group: str) -> int | None:
-        """When the group next has something to lease: the earliest due time or lease expiry, or None."""
+        """When the group next has something to lease: the earliest due time or lease expiry, or None. None as well
+        while the group is paused.
+        """
 
     async def backlog(self, topic: str, group: str) -> int:
         """How many events of the group are ready and not leased."""
@@ -141,7 +163,7 @@ class Engine(Protocol):
         Harmless when the engine is stopped: streams may end after it.
         """
 
-    # --- administration ---------------------------------------------------------------------------------------------
+    # --- what there is ----------------------------------------------------------------------------------------------
 
     async def queued(self) -> int:
         """How many events the engine holds, dead letters not counted."""
@@ -173,3 +195,110 @@ class Engine(Protocol):
         Raises:
             NotFound: no such topic, or it does not hold the event.
         """
+
+    # --- administration: topics and groups --------------------------------------------------------------------------
+
+    async def configure_topic(self, topic: str, changes: TopicChanges) -> TopicConfig:
+        """Change a topic's settings; the topic is made if need be. What is None in ``changes`` stays as it is, and what
+        was never changed follows the defaults.
+
+        In force on every replica within a second: for events dispatched from then on, and for each lease, retry and
+        purge that is decided from then on, whenever the event came. A session that names a lease of its own keeps it.
+
+        Returns:
+            The settings in force.
+
+        Raises:
+            InvalidArgument: the settings contradict each other, or the engine can't have them; nothing was changed.
+                ``partitions`` can be changed only while the topic holds no events.
+        """
+
+    async def configure_group(self, topic: str, group: str, changes: RetryPolicyChanges) -> TopicConfig:
+        """Change the retry policy of one group; what was never changed follows the topic's. As ``configure_topic``.
+
+        Returns:
+            The settings in force for the group.
+
+        Raises:
+            NotFound: no such topic or group.
+            InvalidArgument: the settings contradict each other; nothing was changed.
+        """
+
+    async def delete_topic(self, topic: str) -> int:
+        """Remove a topic with its groups, events, settings, and what it remembers against duplicates. From then on it
+        is unknown, its leases are SETTLED, and its subscribers have been told. A dispatch or ``join`` makes it anew.
+
+        However many events it holds, others are not held up for long: their memory is given back little by little.
+
+        Returns:
+            How many events went with it, dead ones included.
+
+        Raises:
+            NotFound: no such topic.
+        """
+
+    async def delete_group(self, topic: str, group: str) -> int:
+        """Remove a group, its retry policy and its copies of the events; those that no other group holds are gone, as
+        if acked. As ``delete_topic`` otherwise.
+
+        Returns:
+            How many events were removed from the group, dead ones included.
+
+        Raises:
+            NotFound: no such topic or group.
+        """
+
+    async def pause_group(self, topic: str, group: str) -> None:
+        """Hand out nothing to the group until it is resumed. Its leases stay, can be settled and run out; its sessions
+        stay; what is dispatched waits. Harmless when it is paused already.
+
+        Raises:
+            NotFound: no such topic or group.
+        """
+
+    async def resume_group(self, topic: str, group: str) -> None:
+        """End a pause, and tell the watcher at once what is due. Harmless when the group is not paused.
+
+        Raises:
+            NotFound: no such topic or group.
+        """
+
+    # --- administration: events -------------------------------------------------------------------------------------
+    # Leases that have run out end first, as in `expire_leases`.
+
+    async def cancel(self, topic: str, event_ids: Sequence[str], group: str | None) -> CancelAnswer:
+        """Remove the copies of these events, each named once, that are scheduled or ready: in one group, or with None
+        in every group, also where no group has claimed them yet. Copies that are leased or dead are left alone.
+
+        Raises:
+            NotFound: no such topic or group.
+        """
+
+    async def reschedule(self, topic: str, event_ids: Sequence[str], group: str | None, due: NewDueTime) -> int:
+        """Move the due time of these events, each named once, all or none: in one group, or with None in every group
+        that holds them, also where no group has claimed them yet. Attempts are counted on.
+
+        Returns:
+            How many events were moved.
+
+        Raises:
+            NotFound: no such topic or group, or it does not hold one of the events.
+            ConcurrentModification: a copy is leased or dead; its event, group and state are in the metadata.
+        """
+
+    async def redrive(
+        self, topic: str, group: str, chosen: DeadLetterFilter, step: DeadLetterStep
+    ) -> DeadLetterProgress:
+        """One step: dead letters that the filter chooses wait again, with all their retries; ``step.due_us`` says when
+        they are due. Their last error and the attempts made so far stay part of their story.
+
+        They count as queued again, also beyond ``max_queued``. An empty group means the default one, or the events
+        that no group has claimed, of which none are dead.
+
+        Raises:
+            NotFound: no such topic or group.
+            InvalidArgument: the step's cursor is not one of this engine's.
+        """
+
+    async def purge(self, topic: str, group: str, chosen: DeadLetterFilter, step: DeadLetterStep) -> DeadLetterProgress:
+        """One step: dead letters that the filter chooses are removed. As ``redrive``."""

@@ -9,10 +9,13 @@ from duebus.v1 import admin_pb2
 from duebus_server.domain import limits
 from duebus_server.domain.errors import InvalidArgument
 from duebus_server.wire import admin_codec as codec
+from duebus_server.wire import admin_decode as decode
 from duebus_server.wire import passthrough
 from duebus_server.wire.decode import engine_name
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import grpc.aio
 
     from duebus_server.bus.administering import Administering
@@ -24,9 +27,10 @@ if TYPE_CHECKING:
 class EventBusAdminServicer:
     """duebus.v1.EventBusAdmin. Guarantees and errors stand in ``admin.proto``."""
 
-    def __init__(self, administering: Administering, default_engine: EngineName) -> None:
+    def __init__(self, administering: Administering, default_engine: EngineName, now_us: Callable[[], int]) -> None:
         self._administering = administering
         self._default_engine = default_engine
+        self._now_us = now_us
 
     async def ListTopics(  # noqa: N802  # the name on the wire
         self, request: admin_pb2.ListTopicsRequest, _context: Context
@@ -68,6 +72,89 @@ class EventBusAdminServicer:
         engine = self._engine(request.engine)
         info = await self._administering.get_event(engine, request.topic, request.event_id)
         return passthrough.GetEventResponse(event=codec.event_info(info, request.topic))
+
+    async def ConfigureTopic(  # noqa: N802
+        self, request: admin_pb2.ConfigureTopicRequest, _context: Context
+    ) -> admin_pb2.ConfigureTopicResponse:
+        """Other settings of a topic, or another retry policy of a group."""
+        changes = decode.topic_changes(request)
+        engine = self._engine(request.engine)
+        config = await self._administering.configure(engine, request.topic, request.group, changes)
+        return admin_pb2.ConfigureTopicResponse(config=codec.topic_config(config))
+
+    async def DeleteTopic(  # noqa: N802
+        self, request: admin_pb2.DeleteTopicRequest, _context: Context
+    ) -> admin_pb2.DeleteTopicResponse:
+        """A topic goes with everything."""
+        limits.check_topic(request.topic)
+        removed = await self._administering.delete_topic(self._engine(request.engine), request.topic)
+        return admin_pb2.DeleteTopicResponse(removed=removed)
+
+    async def DeleteGroup(  # noqa: N802
+        self, request: admin_pb2.DeleteGroupRequest, _context: Context
+    ) -> admin_pb2.DeleteGroupResponse:
+        """A group goes with its copies of the events."""
+        decode.check_place(request)
+        engine = self._engine(request.engine)
+        removed = await self._administering.delete_group(engine, request.topic, request.group)
+        return admin_pb2.DeleteGroupResponse(removed=removed)
+
+    async def PauseGroup(  # noqa: N802
+        self, request: admin_pb2.PauseGroupRequest, _context: Context
+    ) -> admin_pb2.PauseGroupResponse:
+        """Nothing is delivered to a group."""
+        decode.check_place(request)
+        await self._administering.pause_group(self._engine(request.engine), request.topic, request.group)
+        return admin_pb2.PauseGroupResponse()
+
+    async def ResumeGroup(  # noqa: N802
+        self, request: admin_pb2.ResumeGroupRequest, _context: Context
+    ) -> admin_pb2.ResumeGroupResponse:
+        """The end of a pause."""
+        decode.check_place(request)
+        await self._administering.resume_group(self._engine(request.engine), request.topic, request.group)
+        return admin_pb2.ResumeGroupResponse()
+
+    async def CancelEvents(  # noqa: N802
+        self, request: admin_pb2.CancelEventsRequest, _context: Context
+    ) -> admin_pb2.CancelEventsResponse:
+        """Events are not wanted any more."""
+        ids = decode.event_ids(request)
+        engine = self._engine(request.engine)
+        answer = await self._administering.cancel(engine, request.topic, ids, request.group or None)
+        return admin_pb2.CancelEventsResponse(
+            cancelled=answer.cancelled,
+            leased_event_ids=answer.leased_event_ids,
+            missing_event_ids=answer.missing_event_ids,
+        )
+
+    async def RescheduleEvents(  # noqa: N802
+        self, request: admin_pb2.RescheduleEventsRequest, _context: Context
+    ) -> admin_pb2.RescheduleEventsResponse:
+        """Events are wanted at another time."""
+        ids = decode.event_ids(request)
+        due = decode.new_due_time(request, self._now_us())
+        engine = self._engine(request.engine)
+        rescheduled = await self._administering.reschedule(engine, request.topic, ids, request.group or None, due)
+        return admin_pb2.RescheduleEventsResponse(rescheduled=rescheduled)
+
+    async def RedriveEvents(  # noqa: N802
+        self, request: admin_pb2.RedriveEventsRequest, _context: Context
+    ) -> admin_pb2.RedriveEventsResponse:
+        """Dead letters are tried again."""
+        chosen, rate = decode.dead_letter_filter(request), decode.rate(request)
+        engine = self._engine(request.engine)
+        redriven = await self._administering.redrive(engine, request.topic, request.group, chosen, rate)
+        return admin_pb2.RedriveEventsResponse(redriven=redriven)
+
+    async def PurgeEvents(  # noqa: N802
+        self, request: admin_pb2.PurgeEventsRequest, _context: Context
+    ) -> admin_pb2.PurgeEventsResponse:
+        """Dead letters are removed."""
+        chosen = decode.dead_letter_filter(request)
+        engine = self._engine(request.engine)
+        purged = await self._administering.purge(engine, request.topic, request.group, chosen)
+        return admin_pb2.PurgeEventsResponse(purged=purged)
 
     def _engine(self, number: int) -> EngineName:
         return engine_name("engine", number) or self._default_engine

@@ -18,6 +18,7 @@ from duebus_server.wire.times import seconds_and_nanos
 
 if TYPE_CHECKING:
     from duebus_server.domain.model import EngineName, SubscriberInfo
+    from duebus_server.domain.retry import RetryPolicy
     from duebus_server.domain.views import Attempt, EventGroupInfo, EventInfo, GroupInfo, TopicConfig, TopicInfo
 
 DEFAULT_PAGE = 100
@@ -92,9 +93,22 @@ def topic_info(info: TopicInfo, engine: EngineName) -> admin_pb2.TopicInfo:
     return admin_pb2.TopicInfo(
         topic=info.topic,
         engine=ENGINE_TO_PB[engine],
-        config=_topic_config(info.config),
+        config=topic_config(info.config),
         queued=info.queued,
         groups=[_group_info(group) for group in info.groups],
+        problem=info.problem,
+    )
+
+
+def topic_config(config: TopicConfig) -> admin_pb2.TopicConfig:
+    """The settings in force."""
+    return admin_pb2.TopicConfig(
+        retry_policy=_retry_policy(config.retry_policy),
+        lease=seconds_and_nanos(config.lease_us),
+        max_queued=config.max_queued,
+        dead_letter_retention=seconds_and_nanos(config.dead_letter_retention_us),
+        dedupe_window=seconds_and_nanos(config.dedupe_window_us),
+        partitions=config.partitions,
     )
 
 
@@ -120,18 +134,11 @@ def _newest_first(order: int) -> bool:
     return order == admin_pb2.ListEventsRequest.ORDER_NEWEST_FIRST
 
 
-def _topic_config(config: TopicConfig) -> admin_pb2.TopicConfig:
-    policy = config.retry_policy
-    return admin_pb2.TopicConfig(
-        retry_policy=admin_pb2.RetryPolicy(
-            max_retries=policy.max_retries,
-            backoff_initial=seconds_and_nanos(policy.backoff_initial_us),
-            backoff_max=seconds_and_nanos(policy.backoff_max_us),
-        ),
-        lease=seconds_and_nanos(config.lease_us),
-        max_queued=config.max_queued,
-        dead_letter_retention=seconds_and_nanos(config.dead_letter_retention_us),
-        dedupe_window=seconds_and_nanos(config.dedupe_window_us),
+def _retry_policy(policy: RetryPolicy) -> admin_pb2.RetryPolicy:
+    return admin_pb2.RetryPolicy(
+        max_retries=policy.max_retries,
+        backoff_initial=seconds_and_nanos(policy.backoff_initial_us),
+        backoff_max=seconds_and_nanos(policy.backoff_max_us),
     )
 
 
@@ -152,6 +159,7 @@ def _group_info(info: GroupInfo) -> admin_pb2.GroupInfo:
             acked=info.rates.acked,
             nacked=info.rates.nacked,
         ),
+        retry_policy=_retry_policy(info.retry_policy),
     )
 
 
@@ -187,4 +195,5 @@ def _attempt(attempt: Attempt) -> Any:
         consumer=attempt.consumer,
         outcome=OUTCOME_TO_PB[attempt.outcome],
         error=attempt.error,
+        redriven_at=None if attempt.redriven_us is None else seconds_and_nanos(attempt.redriven_us),
     )

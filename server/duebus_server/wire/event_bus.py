@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from duebus.v1 import event_bus_pb2
 
 from duebus_server.wire import decode, encode
+from duebus_server.wire.door import may_settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,21 +63,22 @@ class EventBusServicer:
         self, request: event_bus_pb2.AckRequest, _context: Context
     ) -> event_bus_pb2.AckResponse:
         """Settle: done."""
-        failures = await self._settling.ack(decode.lease_tokens(request))
+        failures = await self._settling.ack(decode.lease_tokens(request), may_settle())
         return event_bus_pb2.AckResponse(failures=encode.lease_failures(failures))
 
     async def Nack(  # noqa: N802
         self, request: event_bus_pb2.NackRequest, _context: Context
     ) -> event_bus_pb2.NackResponse:
         """Settle: not done."""
-        failures = await self._settling.nack(decode.nack_commands(request))
+        failures = await self._settling.nack(decode.nack_commands(request), may_settle())
         return event_bus_pb2.NackResponse(failures=encode.lease_failures(failures))
 
     async def Extend(  # noqa: N802
         self, request: event_bus_pb2.ExtendRequest, _context: Context
     ) -> event_bus_pb2.ExtendResponse:
         """Renew leases."""
-        failures = await self._settling.extend(decode.lease_tokens(request), decode.lease_us(request))
+        lease_us = decode.lease_us(request)
+        failures = await self._settling.extend(decode.lease_tokens(request), lease_us, may_settle())
         return event_bus_pb2.ExtendResponse(failures=encode.lease_failures(failures))
 
     async def Stop(  # noqa: N802

@@ -1,8 +1,10 @@
-"""What happens to every call, unary or stream: it is parsed, unknown fields are refused, errors become statuses."""
+"""What happens to every call, unary or stream: it is let in, parsed and permitted, and errors become statuses."""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -12,28 +14,60 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from duebus_server.domain.errors import DueBusError, InvalidArgument
+from duebus_server.security.access import NOBODY
+from duebus_server.wire.door import Door, topic_of
 from duebus_server.wire.status import internal_status, status_of
 from duebus_server.wire.unknown import refuse_unknown_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from contextlib import AbstractContextManager
 
+    from duebus_server.wire.status import Trailers
+
+    Trace = Callable[[str, "Context"], AbstractContextManager[None]]
+    Status = tuple[grpc.StatusCode, str, Trailers]
     Handler = grpc.RpcMethodHandler[Any, Any]
     Context = grpc.aio.ServicerContext[Any, Any]
 
 log = structlog.get_logger()
 
 
+OURS = "/duebus."
+GUARDED = (OURS, "/externalscaler.")
+OPEN = "/grpc.health."
+"""Probes have no credentials."""
+
+
+def _unrecorded(_method: str, _code: str) -> None:
+    """For those who do not count calls."""
+
+
+def _untraced(_method: str, _context: Context) -> AbstractContextManager[None]:
+    """For those who make no spans."""
+    return nullcontext()
+
+
 class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generic at run time
     """Wraps every handler of our services; no other code sets a status.
+
+    Args:
+        door: lets calls in.
+        record: told of every call that has ended: its method's path and the name of its status code.
+        trace: a context around every unary call, given its method's path and its context.
 
     Attributes:
         idle: set while no call of our services is under way, its answer included.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, door: Door | None = None, record: Callable[[str, str], None] = _unrecorded, trace: Trace = _untraced
+    ) -> None:
         self.idle = asyncio.Event()
         self.idle.set()
+        self._door = door or Door()
+        self._record = record
+        self._trace = trace
         self._under_way = 0
 
     async def intercept_service(
@@ -44,27 +78,67 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generi
         """The handler of a call, guarded."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
-        if handler is None or not method.startswith("/duebus."):
+        if handler is None or method.startswith(OPEN):
             return handler
+        if not method.startswith(GUARDED):
+            return self._behind_door(handler)
         behaviour = handler.unary_stream if handler.response_streaming else handler.unary_unary
         make = (
             grpc.unary_stream_rpc_method_handler if handler.response_streaming else grpc.unary_unary_rpc_method_handler
         )
         # Parsed by the guard: what can't be parsed would otherwise be answered by gRPC, with the exception's text.
-        return make(self._guard(behaviour, handler.request_deserializer, method), None, handler.response_serializer)
+        guarded = self._guard(behaviour, handler.request_deserializer, method, streams=handler.response_streaming)
+        return make(guarded, None, handler.response_serializer)
 
-    def _guard(self, behaviour: Any, parse: Any, method: str) -> Any:
+    def _guard(self, behaviour: Any, parse: Any, method: str, *, streams: bool = False) -> Any:
         """The behaviour with its errors as statuses; streams write to the context, so one guard serves both."""
 
         async def guarded(received: bytes, context: Context) -> Any:
             self._begins()
             context.add_done_callback(self._ended)  # type: ignore[arg-type]  # the stubs ask for a class of their own
+            caller, topic, code, outcome = NOBODY, "", "CANCELLED", "CANCELLED"
             try:
-                return await behaviour(_parse(parse, received), context)
+                caller = await self._door.enter(context)
+                request = _parse(parse, received, method)
+                topic = topic_of(request)
+                self._door.permit(caller, method, request)
+                result = await self._run(behaviour, request, context, method, streams=streams)
+                code = outcome = "OK"
             except Exception as error:  # noqa: BLE001  # the last place that can hide it from the client
-                await _abort(error, method, context)
+                status, outcome = _status_for(error, method)
+                code = status[0].name
+                await context.abort(*status)
+            else:
+                return result
+            finally:
+                self._record(method, code)
+                self._door.record(method, caller, topic, outcome, context)
 
         return guarded
+
+    async def _run(self, behaviour: Any, request: Any, context: Context, method: str, *, streams: bool) -> Any:
+        run = partial(behaviour, request, context)
+        if streams:
+            await self._door.hold_open(method, request, context, run)
+            return None
+        with self._trace(method, context):
+            return await run()
+
+    def _behind_door(self, handler: Handler) -> Handler:
+        """A stream of gRPC's own, such as reflection, for those who are known here."""
+        if not (handler.request_streaming and handler.response_streaming):
+            return handler
+
+        async def guarded(requests: Any, context: Context) -> AsyncIterator[Any]:
+            try:
+                await self._door.enter(context)
+            except DueBusError as error:
+                await context.abort(*status_of(error))
+            behaviour: Any = handler.stream_stream
+            async for response in behaviour(requests, context):
+                yield response
+
+        return grpc.stream_stream_rpc_method_handler(guarded, handler.request_deserializer, handler.response_serializer)
 
     def _begins(self) -> None:
         self._under_way += 1
@@ -76,7 +150,7 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generi
             self.idle.set()
 
 
-def _parse(parse: Any, received: bytes) -> Any:
+def _parse(parse: Any, received: bytes, method: str) -> Any:
     """The request.
 
     Raises:
@@ -86,21 +160,20 @@ def _parse(parse: Any, received: bytes) -> Any:
         request = parse(received)
     except DecodeError:
         raise InvalidArgument("request", "is not a message of this method") from None
-    refuse_unknown_fields(request)
+    if method.startswith(OURS):
+        refuse_unknown_fields(request)
     return request
 
 
-async def _abort(error: Exception, method: str, context: Context) -> None:
-    """End the call with the error's status."""
+def _status_for(error: Exception, method: str) -> tuple[Status, str]:
+    """What a call that failed ends with, and the reason in one word."""
     if isinstance(error, grpc.aio.InternalError):
         # A write failed: the client is gone, and nobody is left to be told. gRPC will cancel the call in a moment.
         raise asyncio.CancelledError from error
     if isinstance(error, grpc.aio.BaseError):
         raise error
     if isinstance(error, DueBusError):
-        code, message, trailers = status_of(error)
-    else:
-        log_id = uuid4().hex
-        log.error("unexpected error", method=method, log_id=log_id, exc_info=error)
-        code, message, trailers = internal_status(log_id)
-    await context.abort(code, message, trailers)
+        return status_of(error), error.reason
+    log_id = uuid4().hex
+    log.error("unexpected error", method=method, log_id=log_id, exc_info=error)
+    return internal_status(log_id), "INTERNAL"

@@ -5,37 +5,73 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
+import structlog
+from duebus.keda import externalscaler_pb2
 from duebus.v1 import admin_pb2, event_bus_pb2
 from google.protobuf import message_factory
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from duebus_server.domain.errors import Unimplemented
-from duebus_server.wire.interceptors import Guard
+from duebus_server.wire.door import DEFAULT_MAX_STREAMS
+from duebus_server.wire.tls import server_credentials
 
 if TYPE_CHECKING:
+    from duebus_server.security.certificates import Certificates
+    from duebus_server.security.reloading import Reloading
     from duebus_server.wire.admin import EventBusAdminServicer
     from duebus_server.wire.event_bus import EventBusServicer
+    from duebus_server.wire.interceptors import Guard
+    from duebus_server.wire.scaler import ScalerServicer
+
+log = structlog.get_logger()
 
 EVENT_BUS = event_bus_pb2.DESCRIPTOR.services_by_name["EventBus"]
 ADMIN = admin_pb2.DESCRIPTOR.services_by_name["EventBusAdmin"]
 
-OPTIONS = (
-    # Off, or a second server on the same port would start and silently take half of the calls.
-    ("grpc.so_reuseport", 0),
-    # Above the limit of a batch, so that an oversized one gets an error that names the field.
-    ("grpc.max_receive_message_length", 16 << 20),
-    # Find peers that vanished without closing their connection.
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    # Clients ping every 30 s by default; idle streams must survive that.
-    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-)
+SCALER = externalscaler_pb2.DESCRIPTOR.services_by_name["ExternalScaler"]
+
+MAX_MESSAGE_BYTES = 16 << 20
+"""Above the limit of a batch, so that an oversized one gets an error that names the field."""
+
+UNARY_CALLS = 1_000
+"""At once on one connection, beside its streams; more wait in the client."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one connection may ask of the server, and whom it shares its address with.
+
+    Attributes:
+        message_bytes: the largest request.
+        streams: of Subscribe that may be open; the door counts them.
+        shares_port: other processes of the same server listen on the same address.
+    """
+
+    message_bytes: int = MAX_MESSAGE_BYTES
+    streams: int = DEFAULT_MAX_STREAMS
+    shares_port: bool = False
+
+    def options(self) -> tuple[tuple[str, int], ...]:
+        """As gRPC takes them."""
+        return (
+            # Off unless on purpose, or a second server on the same port would silently take half of the calls.
+            ("grpc.so_reuseport", int(self.shares_port)),
+            ("grpc.max_receive_message_length", self.message_bytes),
+            ("grpc.max_concurrent_streams", self.streams + UNARY_CALLS),
+            # Find peers that vanished without closing their connection.
+            ("grpc.keepalive_time_ms", 30_000),
+            ("grpc.keepalive_timeout_ms", 10_000),
+            # Clients ping every 30 s by default; idle streams must survive that. Who pings more often than every 10 s
+            # is cut off after two warnings.
+            ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+            ("grpc.http2.max_ping_strikes", 2),
+            ("grpc.keepalive_permit_without_calls", 1),
+        )
 
 
 class PortInUseError(Exception):
@@ -43,31 +79,61 @@ class PortInUseError(Exception):
 
 
 class WireServer:
-    """The services behind one address."""
+    """The services behind one address.
 
-    def __init__(self, event_bus: EventBusServicer, admin: EventBusAdminServicer) -> None:
-        self._guard = Guard()
-        self._server = grpc.aio.server(interceptors=[self._guard], options=OPTIONS)
+    Args:
+        event_bus: duebus.v1.EventBus.
+        admin: duebus.v1.EventBusAdmin.
+        scaler: externalscaler.ExternalScaler.
+        guard: what every call goes through.
+        limits: of a connection.
+        certificates: for TLS; None: plaintext.
+    """
+
+    def __init__(
+        self,
+        event_bus: EventBusServicer,
+        admin: EventBusAdminServicer,
+        scaler: ScalerServicer,
+        guard: Guard,
+        limits: Limits,
+        certificates: Reloading[Certificates] | None = None,
+    ) -> None:
+        self._guard = guard
+        self._certificates = certificates
+        self._shares_port = limits.shares_port
+        self._server = grpc.aio.server(interceptors=[guard], options=limits.options())
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # the stubs do not know it
-        self._server.add_generic_rpc_handlers((_handlers(EVENT_BUS, event_bus), _handlers(ADMIN, admin)))
+        self._health_server: grpc.aio.Server | None = None
+        services = ((EVENT_BUS, event_bus), (ADMIN, admin), (SCALER, scaler))
+        self._server.add_generic_rpc_handlers([_handlers(service, servicer) for service, servicer in services])
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = (EVENT_BUS.full_name, ADMIN.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        names = (*(service.full_name for service, _ in services), health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
 
-    async def start(self, listen: str) -> int:
+    async def start(self, listen: str, health_listen: str | None = None) -> int:
         """Listen on HOST:PORT and serve; port 0 picks a free one.
 
+        Args:
+            listen: for all services.
+            health_listen: for the health service alone, without TLS.
+
         Returns:
-            The port.
+            The port of all services.
 
         Raises:
-            PortInUseError: the address is taken, not ours, or no address.
+            PortInUseError: an address is taken, not ours, or no address.
         """
-        _refuse_if_taken(listen)
-        try:
-            port = self._server.add_insecure_port(listen)
-        except RuntimeError as error:
-            raise PortInUseError(f"cannot listen on {listen}") from error
+        if not self._shares_port:
+            refuse_if_taken(listen)
+        port = _add_port(self._server, listen, self._certificates)
+        if health_listen is not None:
+            self._health_server = grpc.aio.server(options=Limits().options())
+            health_pb2_grpc.add_HealthServicer_to_server(self._health, self._health_server)
+            refuse_if_taken(health_listen)
+            health_port = _add_port(self._health_server, health_listen, None)
+            await self._health_server.start()
+            log.info("health on", address=f"{health_listen.rpartition(':')[0]}:{health_port}")
         await self._server.start()
         await self._set_health(health_pb2.HealthCheckResponse.SERVING)
         return port
@@ -84,14 +150,29 @@ class WireServer:
         idle.cancel()
         await self._server.stop(None)
         await stopping
+        if self._health_server is not None:
+            await self._health_server.stop(None)
 
     async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
         for service in (health.OVERALL_HEALTH, EVENT_BUS.full_name, ADMIN.full_name):
             await self._health.set(service, status)
 
 
-def _refuse_if_taken(listen: str) -> None:
-    """Finds out before gRPC does, which would write a log line of its own beside ours."""
+def _add_port(server: grpc.aio.Server, listen: str, certificates: Reloading[Certificates] | None) -> int:
+    try:
+        if certificates is None:
+            return server.add_insecure_port(listen)
+        return server.add_secure_port(listen, server_credentials(certificates))
+    except RuntimeError as error:
+        raise PortInUseError(f"cannot listen on {listen}") from error
+
+
+def refuse_if_taken(listen: str) -> None:
+    """Finds out before gRPC does, which would write a log line of its own beside ours.
+
+    Raises:
+        PortInUseError: the address is taken, or not ours.
+    """
     host, _, port = listen.rpartition(":")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -114,7 +195,7 @@ def _handlers(service: Any, servicer: object) -> grpc.GenericRpcHandler[Any, Any
 
 
 def _handler(method: Any, servicer: object) -> grpc.RpcMethodHandler[Any, Any]:
-    behaviour = getattr(servicer, method.name, None) or _unimplemented(method.name)
+    behaviour = getattr(servicer, method.name)
     make = grpc.unary_stream_rpc_method_handler if method.server_streaming else grpc.unary_unary_rpc_method_handler
     return make(behaviour, message_factory.GetMessageClass(method.input_type).FromString, _serialize)
 
@@ -122,10 +203,3 @@ def _handler(method: Any, servicer: object) -> grpc.RpcMethodHandler[Any, Any]:
 def _serialize(message: Any) -> bytes:
     serialized: bytes = message.SerializeToString()
     return serialized
-
-
-def _unimplemented(method: str) -> Any:
-    async def refuse(_request: Any, _context: Any) -> None:
-        raise Unimplemented(f"{method} is not offered by this server yet", metadata={"method": method})
-
-    return refuse

@@ -38,6 +38,9 @@ STATUS_CODES: dict[type[errors.DueBusError], grpc.StatusCode] = {
     errors.ConcurrentModification: grpc.StatusCode.ABORTED,
     errors.NotFound: grpc.StatusCode.NOT_FOUND,
     errors.Unimplemented: grpc.StatusCode.UNIMPLEMENTED,
+    errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    errors.PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
+    errors.MaxStreamsReached: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 
 Trailers = tuple[tuple[str, bytes], ...]

@@ -34,9 +34,9 @@ def duration_us(field: str, duration: Duration) -> int:
     return duration.seconds * SECOND - (-duration.nanos // NANOS)
 
 
-def optional_duration_us(request: Message, field: str) -> int | None:
-    """A duration field in microseconds, or None when it is unset."""
-    return duration_us(field, getattr(request, field)) if request.HasField(field) else None
+def optional_duration_us(message: Message, field: str, path: str | None = None) -> int | None:
+    """A duration field in microseconds, or None when it is unset. ``path`` is where it stands in the request."""
+    return duration_us(path or field, getattr(message, field)) if message.HasField(field) else None
 
 
 def timestamp_us(field: str, timestamp: Timestamp) -> int:

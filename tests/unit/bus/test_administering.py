@@ -1,21 +1,50 @@
-"""Looking into engines: while they serve and while they drain, not after."""
+"""Looking into engines and changing them: while they serve and while they drain, not after."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
-from duebus_server.bus.administering import Administering
+from duebus_server.bus.administering import DEAD_LETTERS_AT_ONCE, Administering
 from duebus_server.bus.engines import EngineStatus
+from duebus_server.domain.administration import (
+    DeadLetterFilter,
+    DeadLetterProgress,
+    DeadLetterStep,
+    RetryPolicyChanges,
+    TopicChanges,
+)
+from duebus_server.domain.clock import SECOND
 from duebus_server.domain.errors import DispatcherNotWorking, NoDispatcherSpecified, NotFound
+from duebus_server.domain.model import LeaseRef, NackAction, NackRef
 from duebus_server.domain.states import EventState
 from duebus_server.domain.views import EventQuery
-from unit.bus.conftest import LOCAL, REDIS, TOPIC
+from unit.bus.conftest import GROUP, LOCAL, REDIS, TOPIC
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
     from unit.bus.conftest import Bus
 
+
 QUERY = EventQuery("", EventState.READY, 10, 1 << 20)
+
+
+@pytest.fixture
+async def beats() -> AsyncIterator[Callable[[], int]]:
+    """How often something else has had its turn on the event loop."""
+    count = 0
+
+    async def beat() -> None:
+        nonlocal count
+        while True:
+            await asyncio.sleep(0)
+            count += 1
+
+    task = asyncio.create_task(beat())
+    yield lambda: count
+    task.cancel()
 
 
 async def test_each_engine_shows_its_own(bus: Bus) -> None:
@@ -49,3 +78,89 @@ async def test_an_engine_that_does_not_run_here_can_not_be_looked_into(bus: Bus)
     del bus.engines._running[REDIS]
     with pytest.raises(NoDispatcherSpecified):
         await Administering(bus.engines).list_topics(REDIS, "", 10)
+
+
+async def bury(bus: Bus, count: int) -> None:
+    """So many dead letters in GROUP."""
+    for part in range(0, count, DEAD_LETTERS_AT_ONCE):
+        await bus.dispatch(*(f"event {nth}" for nth in range(part, min(count, part + DEAD_LETTERS_AT_ONCE))))
+    while leased := await bus.lease(bus.local):
+        refs = [LeaseRef(each.event_id, each.fencing_token) for each in leased]
+        await bus.local.nack(TOPIC, GROUP, [NackRef(each, NackAction.DEAD_LETTER) for each in refs])
+
+
+async def test_many_dead_letters_are_moved_in_bounded_steps(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    await bury(bus, 2 * DEAD_LETTERS_AT_ONCE + 1)
+    steps: list[DeadLetterStep] = []
+    redrive = bus.local.redrive
+
+    async def noting(topic: str, group: str, chosen: DeadLetterFilter, step: DeadLetterStep) -> DeadLetterProgress:
+        steps.append(step)
+        return await redrive(topic, group, chosen, step)
+
+    monkeypatch.setattr(bus.local, "redrive", noting)
+    moved = await Administering(bus.engines).redrive(None, TOPIC, GROUP, DeadLetterFilter(), rate=10)
+
+    assert moved == 2 * DEAD_LETTERS_AT_ONCE + 1
+    assert [(step.limit, step.moved, step.rate) for step in steps] == [
+        (1_000, 0, 10),
+        (1_000, 1_000, 10),
+        (1_000, 2_000, 10),
+    ]
+    last = await bus.local.get_event(TOPIC, f"event {2 * DEAD_LETTERS_AT_ONCE}")
+    assert last.groups[0].deliver_at_us == bus.clock.now_us() + 200 * SECOND
+
+
+async def test_what_dies_again_while_it_is_redriven_ends_the_call_all_the_same(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The call is bounded by when it began: a handler that always fails would keep it busy for ever."""
+    await bury(bus, DEAD_LETTERS_AT_ONCE + 1)
+    redrive = bus.local.redrive
+
+    async def and_fail_at_once(*arguments: object) -> DeadLetterProgress:
+        progress = await redrive(*arguments)  # type: ignore[arg-type]  # as they came
+        bus.clock.advance(SECOND)
+        await bury(bus, 0)
+        return progress
+
+    monkeypatch.setattr(bus.local, "redrive", and_fail_at_once)
+
+    moved = await Administering(bus.engines).redrive(None, TOPIC, GROUP, DeadLetterFilter(), rate=0)
+
+    assert moved == DEAD_LETTERS_AT_ONCE + 1
+
+
+async def test_others_have_their_turn_between_the_steps(bus: Bus, beats: Callable[[], int]) -> None:
+    await bury(bus, 3 * DEAD_LETTERS_AT_ONCE)
+    before = beats()
+
+    assert await Administering(bus.engines).purge(None, TOPIC, GROUP, DeadLetterFilter()) == 3 * DEAD_LETTERS_AT_ONCE
+
+    assert beats() - before >= 3
+
+
+async def test_an_empty_group_is_the_default_one(bus: Bus) -> None:
+    await bus.lease(bus.local, "default")
+    await bus.lease(bus.local)
+    admin = Administering(bus.engines)
+
+    await admin.pause_group(None, TOPIC, "")
+    assert {group.group: group.paused for group in (await admin.get_topic(None, TOPIC)).groups} == {
+        "default": True,
+        GROUP: False,
+    }
+    await admin.resume_group(None, TOPIC, "")
+    await admin.delete_group(None, TOPIC, "")
+    assert [group.group for group in (await admin.get_topic(None, TOPIC)).groups] == [GROUP]
+
+
+async def test_settings_are_the_topics_or_those_of_the_group_that_is_named(bus: Bus) -> None:
+    await bus.lease(bus.local)
+    admin = Administering(bus.engines)
+    changes = TopicChanges(RetryPolicyChanges(max_retries=9))
+
+    assert (await admin.configure(None, TOPIC, GROUP, changes)).retry_policy.max_retries == 9
+    assert (await bus.local.config_of(TOPIC)).retry_policy.max_retries == 3
+    assert (await admin.configure(None, TOPIC, "", changes)).retry_policy.max_retries == 9
+    assert (await bus.local.config_of(TOPIC)).retry_policy.max_retries == 9

@@ -1,13 +1,15 @@
 """What is printed, for people and for programs."""
 
+import io
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from duebus import Engine
-from duebus.cli.output import Output, clean, payload_json, payload_text
+from duebus.cli.output import Output, clean, payload_json, payload_text, rich_table
 from duebus.cli.records import record_of
+from rich.console import Console
 
 
 def test_a_json_payload_is_a_value_for_programs() -> None:
@@ -34,9 +36,41 @@ def test_what_would_move_a_terminal_is_escaped() -> None:
     assert clean("hällo wörld 日本") == "hällo wörld 日本"
 
 
-def test_a_table_in_a_pipe_is_aligned_and_never_cut(capsys: pytest.CaptureFixture[str]) -> None:
-    Output().table(("ID", "DATA"), [("1", "x" * 300), ("22", "[bold]y")], wide="DATA")
+def test_a_table_in_a_pipe_is_aligned(capsys: pytest.CaptureFixture[str]) -> None:
+    Output().table(("ID", "DATA"), [("1", "x" * 300), ("22", "[bold]y")])
     assert capsys.readouterr().out == f"ID  DATA\n1   {'x' * 300}\n22  [bold]y\n"
+
+
+def test_data_is_cut_to_what_the_width_leaves_and_all_else_stays_whole(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    rows = [("i" * 36, "x" * 300, "e" * 100), ("1", "y", "")]
+    Output().table(("ID", "DATA", "ERROR"), rows, cut="DATA")
+    first, second, _ = capsys.readouterr().out.splitlines()
+    assert first == f"{'ID':36}  {'DATA':20}  ERROR"  # at least 20
+    assert second == f"{'i' * 36}  {'x' * 19}…  {'e' * 100}"
+
+    Output().table(("ID", "DATA", "ERROR"), [("1", "x" * 300, "no")], cut="DATA")
+    assert max(map(len, capsys.readouterr().out.splitlines())) == 80
+
+
+def test_on_a_terminal_ids_stay_whole_and_errors_are_folded() -> None:
+    console = Console(width=70, file=io.StringIO())
+    error = "there is no such card and there never was one"
+    console.print(rich_table(("ID", "LAST ERROR"), [("i" * 36, error)], ("LAST ERROR",)))
+    lines = [line for line in console.file.getvalue().splitlines() if line.strip()]  # type: ignore[attr-defined]
+    assert [line.split()[0] for line in lines[2:]] == ["i" * 36, "there"]
+    assert " ".join(" ".join(lines[2:]).split()) == f"{'i' * 36} {error}"
+
+
+def test_numbers_are_never_cut(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+    monkeypatch.setenv("COLUMNS", "18")
+    row = ("a.topic.with.a.name", "100000", "200000", "300000")
+    Output().table(("TOPIC", "READY", "LEASED", "DEAD"), [row], folded=("TOPIC",))
+    out = capsys.readouterr().out
+    assert [number for number in row[1:] if number in out] == ["100000", "200000", "300000"]
 
 
 def test_a_record_is_printed_for_programs_only_and_a_line_for_people_only(capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,6 +39,22 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         (["serve", "--lease", "30"], "'--lease': '30' is not a duration"),
         (["subscribe", "t", "--count", "0"], "'--count'"),
         (["event", "t"], "Missing argument 'ID'"),
+        (["dead", "t", "--redrive", "--purge"], "--redrive: can't be given together with --purge"),
+        (["dead", "t", "--purge", "--yes", "--error", ""], "--error: is empty"),
+        (["dead", "t", "--purge", "--yes", "--id", ""], "--id: is empty"),
+        (["dead", "t", "--rate", "5"], "--rate: is for --redrive"),
+        (["dead", "t", "--redrive", "--rate", "-1"], "'--rate'"),
+        (["dead", "t", "--min-age", "old"], "'--min-age': 'old' is not a duration"),
+        (["cancel", "t"], "Missing argument 'ID...'"),
+        (["reschedule", "t", "a"], "--delay: say when: --delay or --at"),
+        (["reschedule", "t", "a", "--delay", "1s", "--at", "2030-01-01"], "--delay: can't be given together with --at"),
+        (["config", "t", "--group", "g", "--max-queued", "1"], "--max-queued: is a setting of the whole topic"),
+        (["config", "t", "--lease", "30"], "'--lease': '30' is not a duration"),
+        (["delete-group", "t"], "Missing argument 'GROUP'"),
+        (
+            ["cancel", "t", "a", "b"],
+            "would cancel 2 events of t; there is no terminal to ask on, so say --yes",
+        ),
         (["dispach", "t"], "Did you mean 'dispatch'"),
         (["dispatch", "t", "x", "--nonsense"], "No such option: --nonsense"),
     ],
@@ -57,7 +73,7 @@ def test_what_is_not_understood_names_the_option(
 def test_the_command_alone_explains_itself(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(monkeypatch) == 0
     out = capsys.readouterr().out
-    for command in ("serve", "dispatch", "subscribe", "worker", "topics", "topic", "events", "event", "stop"):
+    for command in ("serve", "dispatch", "topics", "event", "dead", "cancel", "pause", "delete-topic", "stop"):
         assert f"\n  {command} " in out
 
 

@@ -24,9 +24,11 @@ def topic(name: str) -> admin_pb2.TopicInfo:
     message.config.retry_policy.max_retries = 3
     message.config.retry_policy.backoff_initial.FromTimedelta(timedelta(seconds=0.5))
     message.config.lease.FromTimedelta(timedelta(seconds=30))
+    message.config.partitions = 4
     group = message.groups.add(group="default", scheduled=1, ready=2, leased=3, dead=4)
     group.oldest_ready_age.FromTimedelta(timedelta(seconds=7))
     group.rates.dispatched = 1.5
+    group.retry_policy.max_retries = 8
     subscriber = group.subscribers.add(session_id="s-1", consumer="me", in_flight=3)
     subscriber.connected_at.FromDatetime(NOON)
     message.groups.add(group="idle")
@@ -47,6 +49,7 @@ def event(event_id: str) -> admin_pb2.EventInfo:
     attempt = group.history.add(attempt=1, outcome=admin_pb2.Attempt.OUTCOME_NACKED, error="boom")
     attempt.started_at.FromDatetime(NOON)
     attempt.ended_at.FromDatetime(NOON + timedelta(seconds=1))
+    attempt.redriven_at.FromDatetime(NOON + timedelta(hours=1))
     group.history.add(attempt=2)
     return message
 
@@ -105,11 +108,13 @@ def test_a_topic_is_read_whole(bus: FakeBus) -> None:
     assert info.config.retry_policy.max_retries == 3
     assert info.config.retry_policy.backoff_initial == timedelta(seconds=0.5)
     assert info.config.lease == timedelta(seconds=30)
+    assert info.config.partitions == 4
     default, idle = info.groups
     assert (default.scheduled, default.ready, default.leased, default.dead) == (1, 2, 3, 4)
     assert default.oldest_ready_age == timedelta(seconds=7)
     assert idle.oldest_ready_age is None
     assert default.rates.dispatched == 1.5
+    assert default.retry_policy.max_retries == 8
     (subscriber,) = default.subscribers
     assert (subscriber.session_id, subscriber.consumer, subscriber.in_flight) == ("s-1", "me", 3)
     assert subscriber.connected_at == NOON
@@ -130,6 +135,7 @@ def test_an_event_tells_its_whole_story(bus: FakeBus) -> None:
     nacked, under_way = group.history
     assert (nacked.outcome, nacked.error) == (AttemptOutcome.NACKED, "boom")
     assert nacked.ended_at == NOON + timedelta(seconds=1)
+    assert (nacked.redriven_at, under_way.redriven_at) == (NOON + timedelta(hours=1), None)
     assert (under_way.outcome, under_way.ended_at) == (AttemptOutcome.UNDER_WAY, None)
 
 

@@ -12,7 +12,7 @@ import typer
 from duebus import errors
 from duebus.cli.app import app
 from duebus.v1 import error_details_pb2
-from duebus_server.config import Settings, SettingsError, format_duration, load_settings
+from duebus_server.config import Settings, SettingsError, format_duration, format_size, load_settings
 from duebus_server.wire.status import STATUS_CODES
 from support.documents import DOCUMENTS, README, ROOT, anchors, blocks, links, section, table
 
@@ -63,6 +63,8 @@ def written(name: str, value: Any) -> str:
     """A value of a setting as people write it."""
     if name == "engine":
         return ",".join(value)
+    if isinstance(value, int) and is_in_range(name, "1MiB"):
+        return format_size(value)
     if isinstance(value, int) and not is_in_range(name, "1"):  # a duration needs its unit
         return format_duration(value)
     return "" if value is None else str(value)
@@ -82,8 +84,11 @@ def just_outside(bound: str, step: int) -> str:
     """The next value in the smallest unit: 1 for numbers, a microsecond for durations."""
     if bound.isdigit():
         return str(int(bound) + step)
-    units = {"ms": 1_000, "s": 10**6, "m": 60 * 10**6, "h": 3600 * 10**6, "d": 86400 * 10**6}
+    sizes = {"KiB": 1 << 10, "GiB": 1 << 30}
     number, unit = re.fullmatch(r"(\d+)(\w+)", bound).groups()  # type: ignore[union-attr]  # a failure is a failure
+    if unit in sizes:
+        return f"{int(number) * sizes[unit] + step}B"
+    units = {"ms": 1_000, "s": 10**6, "m": 60 * 10**6, "h": 3600 * 10**6, "d": 86400 * 10**6}
     return f"{int(number) * units[unit] + step}us"
 
 

@@ -122,3 +122,19 @@ def test_what_is_empty_stays_usable() -> None:
     index.add(2, 2, "b")
 
     assert index.first() == (2, "b")
+
+
+def test_it_is_emptied_block_by_block_from_the_end() -> None:
+    index: DueIndex[int] = DueIndex()
+    for at_us in range(5_000):
+        index.add(at_us, at_us, at_us)
+
+    taken: list[int] = []
+    while block := index.pop_block():
+        assert len(block) <= 1_024
+        taken = [item for _, _, item in block] + taken
+        assert len(index) == 5_000 - len(taken)
+        assert list(index.ascending())[-1:] == [(each, each, each) for each in [4_999 - len(taken)] if each >= 0]
+
+    assert taken == list(range(5_000))
+    assert (len(index), index.first()) == (0, None)

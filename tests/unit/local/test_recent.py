@@ -73,3 +73,14 @@ def test_it_knows_what_a_dict_of_times_knows(steps: list[tuple[str, int, bool]])
         for one in "abcd":
             until_us, value = expected.get(one, (0, -1))
             assert memory.get(one, now_us) == (value if until_us > now_us else None)
+
+
+def test_some_are_forgotten_whether_or_not_they_have_expired() -> None:
+    memory: RecentMemory[int] = RecentMemory()
+    for nth in range(5):
+        memory.remember(str(nth), nth, WINDOW_US)
+
+    memory.forget_some(3)
+    assert len(memory) == 2
+    memory.forget_some(3)
+    assert len(memory) == 0

@@ -31,6 +31,9 @@ TABLE = [
     (errors.ConcurrentModification("leased"), Code.ABORTED, "CONCURRENT_MODIFICATION"),
     (errors.NotFound("topic", "orders"), Code.NOT_FOUND, "NOT_FOUND"),
     (errors.Unimplemented("not yet"), Code.UNIMPLEMENTED, "UNIMPLEMENTED"),
+    (errors.Unauthenticated("who are you?"), Code.UNAUTHENTICATED, "UNAUTHENTICATED"),
+    (errors.PermissionDenied("not you"), Code.PERMISSION_DENIED, "PERMISSION_DENIED"),
+    (errors.MaxStreamsReached("too many"), Code.RESOURCE_EXHAUSTED, "MAX_STREAMS_REACHED"),
 ]
 
 

@@ -12,6 +12,7 @@ from duebus._core.call import SUBSCRIBE, Call, Method, ResponseT, ResultT, seria
 from duebus._core.fields import Span
 from duebus._core.retry import Clock, Random, Tries
 from duebus._core.settings import Settings
+from duebus._core.tracing import with_current_span
 from duebus.errors import ClientClosed
 from duebus.v1 import event_bus_pb2
 
@@ -79,7 +80,9 @@ class Connection:
     async def _try(self, call: Call[ResponseT, Any], timeout: float | None) -> ResponseT:
         rpc = self._rpc(call.method)
         try:
-            response: ResponseT = await rpc(call.request, timeout=timeout, metadata=self._settings.metadata)
+            response: ResponseT = await rpc(
+                call.request, timeout=timeout, metadata=with_current_span(self._settings.metadata)
+            )
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if self._closed and task is not None and not task.cancelling():

@@ -6,6 +6,8 @@ from itertools import islice
 from typing import Any, TypeVar
 from uuid import uuid4
 
+from grpc_health.v1 import health_pb2
+
 from duebus._core import fields
 from duebus._core.call import Call, Method
 from duebus._core.delivery import Delivery
@@ -29,6 +31,7 @@ _ACK = Method("/duebus.v1.EventBus/Ack", event_bus_pb2.AckResponse)
 _NACK = Method("/duebus.v1.EventBus/Nack", event_bus_pb2.NackResponse)
 _EXTEND = Method("/duebus.v1.EventBus/Extend", event_bus_pb2.ExtendResponse)
 _STOP = Method("/duebus.v1.EventBus/Stop", event_bus_pb2.StopResponse)
+_CHECK = Method("/grpc.health.v1.Health/Check", health_pb2.HealthCheckResponse)
 
 # The most that the server takes in one Ack, Nack or Extend.
 _MAX_LEASES = 10_000
@@ -183,6 +186,14 @@ def stop(engines: Engines, drain_timeout: Span | None) -> Call[Any, list[Stopped
 
 def _read_stopped(response: event_bus_pb2.StopResponse) -> list[StoppedEngine]:
     return [StoppedEngine(engine_from_wire(each.engine), each.released, each.queued) for each in response.engines]
+
+
+def is_serving(service: str) -> Call[health_pb2.HealthCheckResponse, bool]:
+    """Whether the server takes new work."""
+    request = health_pb2.HealthCheckRequest(service=fields.text("service", service) if service else "")
+    return Call(
+        _CHECK, request, lambda response, _: response.status == health_pb2.HealthCheckResponse.SERVING, repeatable=False
+    )
 
 
 def lease_tokens(field: str, leases: Iterable[LeaseRef]) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any
 from duebus._core import fields
 from duebus._core.model import NewEvent
 from duebus._core.payload import encode_payload
+from duebus._core.tracing import note_current_span
 from duebus.errors import InvalidArgument
 from duebus.v1 import event_bus_pb2
 
@@ -20,11 +21,13 @@ def encode_event(event: NewEvent, path: str = "") -> event_bus_pb2.Event:
     data, content_type = encode_payload(event.data, f"{path}data")
     if event.content_type is not None:
         content_type = fields.text(f"{path}content_type", event.content_type)
+    attributes = fields.attributes(f"{path}attributes", event.attributes)
+    note_current_span(attributes)
     message = event_bus_pb2.Event(
         id=fields.text(f"{path}id", event.id),
         data=data,
         content_type=content_type,
-        attributes=fields.attributes(f"{path}attributes", event.attributes),
+        attributes=attributes,
     )
     if event.max_retries is not None:
         message.max_retries = fields.uint32(f"{path}max_retries", event.max_retries)

@@ -58,6 +58,17 @@ def _whole_number(field: str, value: int, most: int) -> int:
     return value
 
 
+def number(field: str, value: float) -> float:
+    """The value itself.
+
+    Raises:
+        TypeError: it is not a number.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{field}: expected a number, got {type(value).__name__}")
+    return value
+
+
 def attributes(field: str, value: Mapping[str, str] | None) -> dict[str, str]:
     """A copy whose names and values are known to be text."""
     if value is None:

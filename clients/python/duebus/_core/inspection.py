@@ -47,6 +47,7 @@ class TopicConfig:
         max_queued: How many events may wait, be leased or be scheduled; 0 means unlimited.
         dead_letter_retention: Dead letters are purged this long after they died; 0 means never.
         dedupe_window: For how long a request id and the id of an event that is gone are remembered.
+        partitions: Over how many parts of the storage the events are spread.
     """
 
     retry_policy: RetryPolicy
@@ -54,6 +55,7 @@ class TopicConfig:
     max_queued: int
     dead_letter_retention: timedelta
     dedupe_window: timedelta
+    partitions: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +99,7 @@ class GroupInfo:
         subscribers: Its open streams.
         oldest_ready_age: For how long the longest-waiting ready event has been due; None when none is ready.
         rates: Averages over the last minute.
+        retry_policy: In force for the group: the topic's, with what was changed for this group alone.
     """
 
     group: str
@@ -108,6 +111,7 @@ class GroupInfo:
     subscribers: tuple[Subscriber, ...]
     oldest_ready_age: timedelta | None
     rates: Rates
+    retry_policy: RetryPolicy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +124,7 @@ class TopicInfo:
         config: Its settings.
         queued: Events it holds, each counted once however many groups wait for it; dead letters not counted.
         groups: Its groups.
+        problem: In a list, why the server can't show the topic; the rest is not known then. Empty otherwise.
     """
 
     topic: str
@@ -127,6 +132,7 @@ class TopicInfo:
     config: TopicConfig
     queued: int
     groups: tuple[GroupInfo, ...]
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,12 +140,13 @@ class Attempt:
     """One delivery of an event and how it ended.
 
     Attributes:
-        attempt: The number it was delivered with.
+        attempt: The number it was delivered with; counted anew from 1 after a redrive.
         started_at: In UTC.
         ended_at: In UTC; None while it is under way.
         consumer: Who had it; may be empty.
         outcome: How it ended.
         error: Why it failed; may be empty.
+        redriven_at: When the event, dead since this attempt, was redriven, in UTC; None where it was not.
     """
 
     attempt: int
@@ -148,6 +155,7 @@ class Attempt:
     consumer: str
     outcome: AttemptOutcome
     error: str
+    redriven_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +165,7 @@ class EventGroupInfo:
     Attributes:
         group: Empty while the topic has no group yet.
         state: Where it stands.
-        attempts: How often it was delivered; releases are not counted.
+        attempts: How often it was delivered, since it was last redriven; releases are not counted.
         max_retries: How often it may be retried in all.
         deliver_at: When it is, or was, due, in UTC.
         last_error: Of the last attempt that failed.

@@ -5,13 +5,11 @@ import sys
 import typer
 
 from duebus.cli.app import app
-from duebus.cli.failures import CommandFailed
+from duebus.cli.failures import STATUS_INTERRUPTED, CommandFailed
 from duebus.cli.output import PipeClosedError, silence
 
 __all__ = ["main"]
 
-_STATUS_FAILED = 1
-_STATUS_INTERRUPTED = 130
 _STATUS_BROKEN_PIPE = 141
 
 
@@ -29,11 +27,11 @@ def _run() -> int:
         status = app(prog_name="duebus", standalone_mode=False)
         sys.stdout.flush()
     except CommandFailed as failure:
-        return _complain(str(failure), _STATUS_INTERRUPTED if failure.interrupted else _STATUS_FAILED)
+        return _complain(str(failure), failure.status)
     except typer.TyperException as error:
         return _complain(_misunderstanding(error), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        return _STATUS_INTERRUPTED
+        return STATUS_INTERRUPTED
     except (PipeClosedError, BrokenPipeError):
         silence()
         return _STATUS_BROKEN_PIPE

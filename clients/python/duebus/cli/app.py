@@ -1,19 +1,35 @@
 """The commands, and the options that may stand before them."""
 
 from importlib.metadata import version
+from itertools import chain
 from typing import Annotated
 
 import typer
 
 from duebus.cli import options
+from duebus.cli.config import config
+from duebus.cli.credentials import Credentials
+from duebus.cli.dead import dead
 from duebus.cli.dispatch import dispatch
-from duebus.cli.events import event, events
+from duebus.cli.event import event
+from duebus.cli.events import events
+from duebus.cli.groups import delete_group, delete_topic, pause, resume
+from duebus.cli.health import health
 from duebus.cli.serve import serve
 from duebus.cli.session import Globals
 from duebus.cli.stop import stop
 from duebus.cli.subscribe import subscribe
+from duebus.cli.token import token
 from duebus.cli.topics import topic, topics
+from duebus.cli.waiting import cancel, reschedule
 from duebus.cli.worker import worker
+
+_COMMANDS = (
+    (serve, dispatch, subscribe, worker),
+    (topics, topic, events, event, dead),
+    (cancel, reschedule, pause, resume, config),
+    (delete_group, delete_topic, health, stop),
+)
 
 app = typer.Typer(
     help="Dispatch events, now or for later, to workers in any language.",
@@ -22,8 +38,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (serve, dispatch, subscribe, worker, topics, topic, events, event, stop):
+for command in chain(*_COMMANDS):
     app.command()(command)
+app.add_typer(token, name="token")
 
 
 def _print_version(wanted: bool) -> None:
@@ -46,11 +63,16 @@ def root(
         ),
     ] = None,
     timeout: options.Timeout = None,
+    tls_ca: options.TlsCa = None,
+    tls_cert: options.TlsCert = None,
+    tls_key: options.TlsKey = None,
+    token_file: options.TokenFile = None,
     _version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Dispatch events, now or for later, to workers in any language."""
-    ctx.obj = Globals(server, timeout)
+    given = Credentials(tls_ca, tls_cert, tls_key, token_file)
+    ctx.obj = Globals(server, timeout, given.over(Credentials.from_environment()))
     if ctx.invoked_subcommand is None:
         typer.echo(ctx.get_help())

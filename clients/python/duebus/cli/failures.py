@@ -6,22 +6,26 @@ from contextlib import contextmanager
 
 from duebus.errors import DeadlineExceeded, DispatcherNotWorking, DueBusError, InternalError, Unavailable
 
-# The place of an event in its batch; who typed it knows it by the option or the line.
-_ITEM = re.compile(r"\bevents\[\d+\]\.")
+# The place of a field in its request; who typed it knows it by the option or the line.
+_PLACE = re.compile(r"\b(?:events\[\d+\]|config(?:\.retry_policy)?|filter)\.")
 
-__all__ = ["CommandFailed", "explained"]
+STATUS_FAILED = 1
+STATUS_MISUNDERSTOOD = 2
+STATUS_INTERRUPTED = 130
+
+__all__ = ["STATUS_FAILED", "STATUS_INTERRUPTED", "STATUS_MISUNDERSTOOD", "CommandFailed", "explain", "explained"]
 
 
 class CommandFailed(Exception):
     """Ends the command with a line on standard error, which is its text.
 
     Attributes:
-        interrupted: By Ctrl-C, so that the status is that of an interrupt.
+        status: What the process ends with.
     """
 
-    def __init__(self, message: str, *, interrupted: bool = False) -> None:
+    def __init__(self, message: str, *, status: int = STATUS_FAILED) -> None:
         super().__init__(message)
-        self.interrupted = interrupted
+        self.status = status
 
 
 @contextmanager
@@ -45,7 +49,7 @@ def explain(error: DueBusError, server: str) -> str:
         case InternalError():
             return _with_log_id(error, server)
         case _:
-            return _ITEM.sub("", str(error))
+            return _PLACE.sub("", str(error))
 
 
 def unreachable(server: str, reason: str) -> str:

@@ -12,11 +12,11 @@ from typing import BinaryIO
 
 from duebus import Client, Dispatched, Engine, NewEvent
 from duebus.cli.bulk import Account, LineRange, dispatch_batches
-from duebus.cli.failures import CommandFailed, explain
+from duebus.cli.failures import STATUS_FAILED, STATUS_INTERRUPTED, CommandFailed, explain
 from duebus.cli.lines import BATCH_EVENTS, Batch, Line, read_batches
 from duebus.cli.progress import LoadProgress, load_progress
 from duebus.cli.session import Session
-from duebus.cli.spans import format_span
+from duebus.cli.spans import format_count, format_span
 from duebus.errors import DueBusError
 
 
@@ -96,7 +96,7 @@ def _report(session: Session, target: Target, load: _Load, *, noun: str, source:
     account = load.account
     if account.failure is not None or account.interrupted:
         failure = f"{source}{_failure(session, account, noun)}"
-        raise CommandFailed(failure, interrupted=account.interrupted)
+        raise CommandFailed(failure, status=STATUS_INTERRUPTED if account.interrupted else STATUS_FAILED)
     session.out.record(
         {
             "topic": target.topic,
@@ -107,7 +107,7 @@ def _report(session: Session, target: Target, load: _Load, *, noun: str, source:
     )
     rate = f" ({account.dispatched / load.seconds:,.0f}/s)" if account.dispatched else ""
     took = format_span(timedelta(seconds=load.seconds))
-    session.out.line(f"dispatched {_events(account.dispatched)} to {target.topic} in {took}{rate}")
+    session.out.line(f"dispatched {format_count(account.dispatched, 'event')} to {target.topic} in {took}{rate}")
 
 
 def _failure(session: Session, account: Account, noun: str) -> str:
@@ -118,7 +118,7 @@ def _failure(session: Session, account: Account, noun: str) -> str:
         what = f"{noun}{_numbers([account.failure.lines])}: {reason}"
     stored = f": {noun}{_numbers(account.stored)}" if account.stored else ""
     doubtful = f"; nobody can say of {noun}{_numbers(account.doubtful)}" if account.doubtful else ""
-    return f"{what}; {_events(account.dispatched) if stored else 'nothing'} went in{stored}{doubtful}"
+    return f"{what}; {format_count(account.dispatched, 'event') if stored else 'nothing'} went in{stored}{doubtful}"
 
 
 def _numbers(ranges: list[LineRange]) -> str:
@@ -126,7 +126,3 @@ def _numbers(ranges: list[LineRange]) -> str:
     texts = [f"{first}" if first == last else f"{first} to {last}" for first, last in ranges]
     plural = len(ranges) > 1 or ranges[0][0] != ranges[0][1]
     return f"{'s' if plural else ''} {' and '.join(texts)}"
-
-
-def _events(count: int) -> str:
-    return f"{count:,} event{'' if count == 1 else 's'}"

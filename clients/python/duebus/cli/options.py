@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, NamedTuple, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import typer
 
@@ -67,6 +68,15 @@ server_parser = _option_parser(_parse_server)
 
 Topic = Annotated[str, typer.Argument(metavar="TOPIC", help="The topic's name.", show_default=False)]
 Group = Annotated[str, typer.Option("--group", "-g", metavar="NAME", help="The group of the topic. Default: default.")]
+AnyGroup = Annotated[
+    str, typer.Option("--group", "-g", metavar="NAME", help="Only in this group of the topic. Default: in every group.")
+]
+EventId = Annotated[str, typer.Argument(metavar="ID", help="The event's id.", show_default=False)]
+EventIds = Annotated[list[str], typer.Argument(metavar="ID...", help="The events' ids.", show_default=False)]
+Limit = Annotated[int, typer.Option("--limit", min=1, metavar="N", help="At most so many of each state.")]
+Newest = Annotated[
+    bool, typer.Option("--newest", help="Latest first: by due time, lease expiry (leased) or death (dead).")
+]
 OneEngine = Annotated[
     Engine | None,
     typer.Option("--engine", metavar="ENGINE", help="local or redis. Default: the server's default engine."),
@@ -114,5 +124,21 @@ Timeout = Annotated[
         parser=_option_parser(_parse_timeout),
         help="How long a call may take. Default: 30s.",
     ),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask first.")]
+
+
+def _file(name: str, help_text: str) -> Any:
+    return typer.Option(name, metavar="FILE", help=help_text, show_default=False)
+
+
+TlsCa = Annotated[
+    Path | None,
+    _file("--tls-ca", "Talk TLS, and trust the authorities in this file. DUEBUS_TLS_CA and so on say it too."),
+]
+TlsCert = Annotated[Path | None, _file("--tls-cert", "Show the server this certificate.")]
+TlsKey = Annotated[Path | None, _file("--tls-key", "The key of that certificate.")]
+TokenFile = Annotated[
+    Path | None, _file("--token-file", "A file with a bearer token; or put the token itself into DUEBUS_TOKEN.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]

@@ -12,7 +12,22 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["Output", "PipeClosedError", "TerminalConsole", "clean", "note", "payload_json", "payload_text", "silence"]
+_GAP = "  "
+# Characters, so that there is something to see of a column on a narrow terminal.
+_CUT_AT_LEAST = 20
+_FOLDED_AT_LEAST = 30
+
+__all__ = [
+    "Output",
+    "PipeClosedError",
+    "TerminalConsole",
+    "clean",
+    "note",
+    "payload_json",
+    "payload_text",
+    "rich_table",
+    "silence",
+]
 
 
 class PipeClosedError(Exception):
@@ -56,18 +71,25 @@ class Output:
         else:
             self._write("".join(str(part) for part in parts))
 
-    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], *, wide: str = "") -> None:
-        """A table for a person; in a pipe aligned columns that are never cut.
+    def table(
+        self, columns: Sequence[str], rows: Sequence[Sequence[str]], *, cut: str = "", folded: Sequence[str] = ()
+    ) -> None:
+        """A table for a person; in a pipe aligned columns.
 
         Args:
             columns: The headings.
             rows: The cells.
-            wide: The column that gives way on a narrow terminal; the others stay whole.
+            cut: The column whose cells are cut where the width does not suffice, so that each row stays one line. In a
+                pipe the width is that of the terminal at its other end, or 80.
+            folded: The columns that on a terminal take several lines where the width does not suffice. The others stay
+                whole, so that ids can be copied.
         """
         if self.as_json:
             return
+        rows = _cut(columns, rows, cut, folded, self.console.width)
         if self.console.is_terminal:
-            self.console.print(_rich_table(columns, rows, wide))
+            # Where all that can be folded is, a line that is still too long is for the terminal to wrap.
+            self.console.print(rich_table(columns, rows, folded), crop=False)
         else:
             self._write("\n".join(_plain_lines([columns, *rows])))
 
@@ -80,13 +102,19 @@ class Output:
             raise PipeClosedError from None
 
 
-def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]], wide: str) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for column in columns:
-        if column == wide:
-            table.add_column(column, overflow="ellipsis", no_wrap=True)
-        else:
-            table.add_column(column, overflow="fold", no_wrap=False, justify=_justify(rows, columns.index(column)))
+def rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]], folded: Sequence[str] = ()) -> Table:
+    """A table as a terminal shows it; see `Output.table`."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for place, (column, width) in enumerate(zip(columns, _widths([columns, *rows]), strict=True)):
+        whole = column not in folded
+        table.add_column(
+            column,
+            overflow="fold",
+            no_wrap=whole,
+            # Half a number would be a wrong one.
+            min_width=width if whole else None,
+            justify=_justify(rows, place),
+        )
     for row in rows:
         table.add_row(*map(Text, row))
     return table
@@ -97,8 +125,33 @@ def _justify(rows: Sequence[Sequence[str]], column: int) -> Any:
 
 
 def _plain_lines(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    widths = _widths(rows)
+    return [_GAP.join(map(str.ljust, row, widths)).rstrip() for row in rows]
+
+
+def _cut(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], cut: str, folded: Sequence[str], width: int
+) -> Sequence[Sequence[str]]:
+    """The rows, with the cells of the column `cut` no longer than what the others leave of the width."""
+    if cut not in columns:
+        return rows
+    place = columns.index(cut)
+    widths = _widths([columns, *rows])
+    others = [
+        min(each, _FOLDED_AT_LEAST) if column in folded else each
+        for column, each in zip(columns, widths, strict=True)
+        if column != cut
+    ]
+    most = max(width - sum(others) - len(_GAP) * len(others), _CUT_AT_LEAST)
+    return [[*row[:place], _shortened(row[place], most), *row[place + 1 :]] for row in rows]
+
+
+def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
+    return [max(map(len, column)) for column in zip(*rows, strict=True)]
+
+
+def _shortened(cell: str, most: int) -> str:
+    return cell if len(cell) <= most else f"{cell[: most - 1]}…"
 
 
 def clean(text: str) -> str:

@@ -1,11 +1,19 @@
 """A progress bar on standard error, when that is a terminal."""
 
-from collections.abc import Iterator, Sized
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager, suppress
+from typing import TypeVar
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from duebus.cli.output import TerminalConsole
+from duebus.errors import DueBusError
+
+_LOOKS_EVERY_S = 0.5
+_SHOWN_EVERY = 1000
+
+_T = TypeVar("_T")
 
 
 class LoadProgress:
@@ -31,6 +39,53 @@ class LoadProgress:
 @contextmanager
 def load_progress(title: str, *, size: int | None = None, events: int | None = None) -> Iterator[LoadProgress]:
     """A bar up to `size` bytes or `events` events; without either it only counts. It is gone at the end."""
+    with _bar() as bar:
+        task = bar.add_task(title, total=size or events, events=0)
+        yield LoadProgress(bar, task, in_bytes=size is not None)
+
+
+def looked_at(title: str, items: Iterable[_T]) -> Iterator[_T]:
+    """The items themselves; it is shown how many of them have been looked at."""
+    with _bar() as bar:
+        task = bar.add_task(title, total=None, events=0)
+        for count, each in enumerate(items, 1):
+            if count % _SHOWN_EVERY == 0:
+                bar.update(task, events=count)
+            yield each
+
+
+@contextmanager
+def moving(title: str, total: int | None, left: Callable[[], int]) -> Iterator[None]:
+    """Shows how many events have gone from a state, while the server moves them in one call.
+
+    Args:
+        title: What is being done.
+        total: How many are to go; None: nobody knows.
+        left: Asks how many are left in the state; called now and then, on another thread too, if the bar is seen.
+    """
+    with _bar() as bar:
+        if bar.disable:
+            yield
+            return
+        task = bar.add_task(title, total=total, events=0)
+        done = threading.Event()
+        looking = threading.Thread(target=_look, args=(bar, task, left, left(), done), daemon=True)
+        looking.start()
+        try:
+            yield
+        finally:
+            done.set()
+            looking.join()
+
+
+def _look(bar: Progress, task: TaskID, left: Callable[[], int], before: int, done: threading.Event) -> None:
+    while not done.wait(_LOOKS_EVERY_S):
+        with suppress(DueBusError):  # the call itself will say what is wrong
+            gone = max(0, before - left())
+            bar.update(task, events=gone, completed=gone)
+
+
+def _bar() -> Progress:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -38,6 +93,4 @@ def load_progress(title: str, *, size: int | None = None, events: int | None = N
         TimeElapsedColumn(),
     )
     console = TerminalConsole(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(title, total=size or events, events=0)
-        yield LoadProgress(bar, task, in_bytes=size is not None)
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

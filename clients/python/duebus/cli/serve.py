@@ -34,6 +34,10 @@ def _number(help_text: str, default: str) -> Any:
     return typer.Option(metavar="N", min=0, help=f"{help_text} Default: {default}.")
 
 
+def _file(help_text: str) -> Any:
+    return typer.Option(metavar="FILE", help=help_text)
+
+
 def _text(metavar: str, help_text: str, default: str) -> Any:
     return typer.Option(metavar=metavar, help=f"{help_text} Default: {default}.")
 
@@ -76,6 +80,32 @@ def serve(
     ] = None,
     sweep_interval: Annotated[timedelta | None, _duration("The safety net for expired leases.", "1s")] = None,
     drain_timeout: Annotated[timedelta | None, _duration("How long a stop waits for settles.", "30s")] = None,
+    tls_cert: Annotated[Path | None, _file("The server's certificate in PEM: serve TLS.")] = None,
+    tls_key: Annotated[Path | None, _file("The key of that certificate.")] = None,
+    tls_client_ca: Annotated[
+        Path | None, _file("Clients must show a certificate that one of these authorities has signed.")
+    ] = None,
+    tokens_file: Annotated[
+        Path | None, _file("Who may connect: IDENTITY sha256:HEX, as 'duebus token new' writes it.")
+    ] = None,
+    jwks: Annotated[
+        str | None, typer.Option(metavar="FILE|URL", help="The public keys of those who sign JSON Web Tokens.")
+    ] = None,
+    jwt_issuer: Annotated[str | None, typer.Option(metavar="TEXT", help="JSON Web Tokens must come from it.")] = None,
+    jwt_audience: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="JSON Web Tokens must be meant for it.")
+    ] = None,
+    acl_file: Annotated[Path | None, _file("Rules in TOML: who may do what on which topics.")] = None,
+    audit_log: Annotated[Path | None, _file("Record admin actions there, not in the log.")] = None,
+    max_streams_per_connection: Annotated[int | None, _number("Subscriptions on one connection.", "1000")] = None,
+    max_message_size: Annotated[str | None, _text("SIZE", "The largest request.", "16MiB")] = None,
+    health_listen: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="The health service alone, without TLS.")
+    ] = None,
+    http_listen: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="/healthz, /readyz and /metrics over HTTP.")
+    ] = None,
+    metrics_topics: Annotated[int | None, _number("So many topics have metrics of their own.", "200")] = None,
     log_format: Annotated[
         LogFormat | None,
         typer.Option(metavar="FORMAT", help="The log on standard error: json or console. Default: console."),

@@ -5,14 +5,16 @@ import inspect
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
 import typer
 
 from duebus import Client
 from duebus.cli import options
+from duebus.cli.credentials import Credentials
 from duebus.cli.failures import CommandFailed, explained, unreachable
 from duebus.cli.output import Output
 
@@ -30,6 +32,7 @@ class Globals:
 
     server: str | None = None
     timeout: timedelta | None = None
+    credentials: Credentials = field(default_factory=Credentials)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,15 @@ class Session:
         """How long a call may take."""
         return self.given.timeout or DEFAULT_TIMEOUT
 
+    @property
+    def security(self) -> dict[str, Any]:
+        """The arguments of a client that are about TLS and tokens.
+
+        Raises:
+            CommandFailed: a file can't be read.
+        """
+        return self.given.credentials.read()
+
     @contextmanager
     def client(self) -> Iterator[Client]:
         """A client for calls to the server; their errors become a CommandFailed.
@@ -62,7 +74,7 @@ class Session:
             CommandFailed: nothing listens at `server`, or a call failed.
         """
         self.probe()
-        with explained(self.server), Client(self.server, timeout=self.timeout) as client:
+        with explained(self.server), Client(self.server, timeout=self.timeout, **self.security) as client:
             yield client
 
     def probe(self) -> None:
@@ -79,7 +91,7 @@ class Session:
 
 
 def connected(command: Callable[Concatenate[Session, _P], None]) -> Callable[..., None]:
-    """Gives a command --server, --timeout and --json, which arrive as its first argument, a Session."""
+    """Gives a command --server, --json and so on, which arrive as its first argument, a Session."""
 
     @functools.wraps(command)
     def run(
@@ -88,10 +100,15 @@ def connected(command: Callable[Concatenate[Session, _P], None]) -> Callable[...
         server: str | None,
         timeout: timedelta | None,
         json: bool,
+        tls_ca: Path | None,
+        tls_cert: Path | None,
+        tls_key: Path | None,
+        token_file: Path | None,
         **kwargs: Any,
     ) -> None:
         before = ctx.find_object(Globals) or Globals()
-        given = Globals(server or before.server, timeout or before.timeout)
+        credentials = Credentials(tls_ca, tls_cert, tls_key, token_file).over(before.credentials)
+        given = Globals(server or before.server, timeout or before.timeout, credentials)
         command(Session(given, Output(as_json=json)), *args, **kwargs)
 
     own = list(inspect.signature(command).parameters.values())[1:]
@@ -108,4 +125,8 @@ _SHARED = (
     _shared("server", options.Server, None),
     _shared("timeout", options.Timeout, None),
     _shared("json", options.Json, False),
+    _shared("tls_ca", options.TlsCa, None),
+    _shared("tls_cert", options.TlsCert, None),
+    _shared("tls_key", options.TlsKey, None),
+    _shared("token_file", options.TokenFile, None),
 )

@@ -1,4 +1,4 @@
-"""Lengths and moments of time as people write and read them."""
+"""Lengths and moments of time, and numbers of things, as people write and read them."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -74,3 +74,14 @@ def format_moment(moment: datetime) -> str:
 def format_moment_json(moment: datetime) -> str:
     """For a program: UTC, in full."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def format_ago(moment: datetime) -> str:
+    """How far from now: `in 5m`, `3m 12s ago`."""
+    ahead = moment - datetime.now(UTC)
+    return f"in {format_span(ahead)}" if ahead.total_seconds() > 0 else f"{format_span(-ahead)} ago"
+
+
+def format_count(count: int, noun: str) -> str:
+    """`1 event`, `1,201 events`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

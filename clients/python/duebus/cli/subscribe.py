@@ -55,7 +55,7 @@ def subscribe(
 async def _subscribe(
     session: Session, topic: str, group: str, engine: Engine | None, *, no_ack: bool, count: int | None
 ) -> None:
-    async with Client(session.server, timeout=session.timeout) as client:
+    async with Client(session.server, timeout=session.timeout, **session.security) as client:
         follower = Follower(
             client,
             topic,

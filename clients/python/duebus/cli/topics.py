@@ -1,46 +1,51 @@
 """`duebus topics` and `duebus topic`."""
 
 from collections.abc import Iterable
+from typing import Annotated
 
-from duebus import GroupInfo, TopicConfig, TopicInfo
+import typer
+
+from duebus import GroupInfo, RetryPolicy, TopicConfig
 from duebus.cli import options
+from duebus.cli.cells import (
+    FOLDED_COLUMNS,
+    GROUP_COLUMNS,
+    RATE_COLUMNS,
+    group_cells,
+    group_name,
+    problem_lines,
+    rate_cells,
+    with_names,
+)
 from duebus.cli.records import record_of
 from duebus.cli.session import Session, connected
 from duebus.cli.spans import format_moment, format_span
-
-NO_GROUP = "(no group yet)"
-
-_GROUP_COLUMNS = ("GROUP", "SCHEDULED", "READY", "LEASED", "DEAD", "SUBSCRIBERS", "OLDEST READY")
-_RATE_COLUMNS = ("GROUP", "DISPATCHED/S", "DELIVERED/S", "ACKED/S", "NACKED/S")
+from duebus.cli.watch import watch_topics
 
 
 @connected
-def topics(session: Session, engine: options.OneEngine = None) -> None:
+def topics(
+    session: Session,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="A live table, until Ctrl-C. Without a terminal it is printed once.")
+    ] = False,
+    engine: options.OneEngine = None,
+) -> None:
     """List topics and what waits in each group."""
     with session.client() as client:
+        if watch and session.out.console.is_terminal and not session.out.as_json:
+            watch_topics(session, client, engine)
+            return
         found = list(client.admin.list_topics(engine=engine, page_size=1000))
     for each in found:
         session.out.record(record_of(each))
-    if found:
-        session.out.table(("TOPIC", *_GROUP_COLUMNS), list(_topic_rows(found)))
-    else:
+    rows = [(name, *group_cells(each)) for name, each in with_names(found)]
+    if rows:
+        session.out.table(("TOPIC", *GROUP_COLUMNS), rows, folded=FOLDED_COLUMNS)
+    for line in problem_lines(found):
+        session.out.line(line)
+    if not found:
         session.out.line("there are no topics yet")
-
-
-def _topic_rows(found: Iterable[TopicInfo]) -> Iterable[tuple[str, ...]]:
-    for each in found:
-        for group in each.groups:
-            yield (each.topic, *_group_cells(group))
-        if not each.groups:
-            yield (each.topic, NO_GROUP, "0", "0", "0", "0", "0", "")
-
-
-def _group_cells(group: GroupInfo) -> tuple[str, ...]:
-    return (
-        (group.group or NO_GROUP) + (" (paused)" if group.paused else ""),
-        *map(str, (group.scheduled, group.ready, group.leased, group.dead, len(group.subscribers))),
-        "" if group.oldest_ready_age is None else format_span(group.oldest_ready_age),
-    )
 
 
 @connected
@@ -51,10 +56,13 @@ def topic(session: Session, name: options.Topic, engine: options.OneEngine = Non
     session.out.record(record_of(found))
     session.out.line(f"{found.topic} on {found.engine or 'an unknown engine'}: {found.queued} queued")
     session.out.line(_settings(found.config))
+    for each in found.groups:
+        if each.retry_policy != found.config.retry_policy:
+            session.out.line(f"in group {each.group}: {_policy(each.retry_policy)}")
     session.out.line()
-    session.out.table(_GROUP_COLUMNS, [_group_cells(each) for each in found.groups])
+    session.out.table(GROUP_COLUMNS, [group_cells(each) for each in found.groups], folded=FOLDED_COLUMNS)
     session.out.line()
-    session.out.table(_RATE_COLUMNS, [_rate_cells(each) for each in found.groups])
+    session.out.table(("GROUP", *RATE_COLUMNS), [(group_name(each), *rate_cells(each)) for each in found.groups])
     rows = list(_subscriber_rows(found.groups))
     if rows:
         session.out.line()
@@ -62,26 +70,24 @@ def topic(session: Session, name: options.Topic, engine: options.OneEngine = Non
 
 
 def _settings(config: TopicConfig) -> str:
-    policy = config.retry_policy
     parts = (
-        f"{policy.max_retries} retries",
-        f"backoff {format_span(policy.backoff_initial)} to {format_span(policy.backoff_max)}",
+        _policy(config.retry_policy),
         f"lease {format_span(config.lease)}",
         f"at most {config.max_queued} queued" if config.max_queued else "any number queued",
         f"dead letters kept {_kept(config)}",
         f"dedupe window {format_span(config.dedupe_window)}",
+        *((f"{config.partitions} partitions",) if config.partitions > 1 else ()),
     )
     return ", ".join(parts)
 
 
+def _policy(policy: RetryPolicy) -> str:
+    backoff = f"{format_span(policy.backoff_initial)} to {format_span(policy.backoff_max)}"
+    return f"{policy.max_retries} retries, backoff {backoff}"
+
+
 def _kept(config: TopicConfig) -> str:
     return f"for {format_span(config.dead_letter_retention)}" if config.dead_letter_retention else "until purged"
-
-
-def _rate_cells(group: GroupInfo) -> tuple[str, ...]:
-    rates = group.rates
-    each_second = (rates.dispatched, rates.delivered, rates.acked, rates.nacked)
-    return (group.group or NO_GROUP, *(f"{rate:.1f}" for rate in each_second))
 
 
 def _subscriber_rows(groups: Iterable[GroupInfo]) -> Iterable[tuple[str, ...]]:

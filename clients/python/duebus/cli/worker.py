@@ -76,8 +76,10 @@ def _is_ours(filename: str) -> bool:
 
 
 async def _serve(session: Session, found: Worker, target: str) -> None:
-    given = session.given.server
-    async with Client(given, timeout=session.timeout) if given else nullcontext() as client:
+    given, security = session.given.server, session.security
+    if security and not given:
+        raise CommandFailed("--server or DUEBUS_SERVER is required with TLS or a token: they are for that server")
+    async with Client(given, timeout=session.timeout, **security) if given else nullcontext() as client:
         with stop_on_signals(found.request_stop, partial(found.request_stop, now=True)):
             announcing = asyncio.create_task(_announce(session, found, target))
             try:

@@ -36,18 +36,20 @@ class RetryPolicy(_message.Message):
     def __init__(self, max_retries: _Optional[int] = ..., backoff_initial: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., backoff_max: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class TopicConfig(_message.Message):
-    __slots__ = ("retry_policy", "lease", "max_queued", "dead_letter_retention", "dedupe_window")
+    __slots__ = ("retry_policy", "lease", "max_queued", "dead_letter_retention", "dedupe_window", "partitions")
     RETRY_POLICY_FIELD_NUMBER: _ClassVar[int]
     LEASE_FIELD_NUMBER: _ClassVar[int]
     MAX_QUEUED_FIELD_NUMBER: _ClassVar[int]
     DEAD_LETTER_RETENTION_FIELD_NUMBER: _ClassVar[int]
     DEDUPE_WINDOW_FIELD_NUMBER: _ClassVar[int]
+    PARTITIONS_FIELD_NUMBER: _ClassVar[int]
     retry_policy: RetryPolicy
     lease: _duration_pb2.Duration
     max_queued: int
     dead_letter_retention: _duration_pb2.Duration
     dedupe_window: _duration_pb2.Duration
-    def __init__(self, retry_policy: _Optional[_Union[RetryPolicy, _Mapping]] = ..., lease: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_queued: _Optional[int] = ..., dead_letter_retention: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., dedupe_window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    partitions: int
+    def __init__(self, retry_policy: _Optional[_Union[RetryPolicy, _Mapping]] = ..., lease: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_queued: _Optional[int] = ..., dead_letter_retention: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., dedupe_window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., partitions: _Optional[int] = ...) -> None: ...
 
 class Rates(_message.Message):
     __slots__ = ("dispatched", "delivered", "acked", "nacked")
@@ -74,7 +76,7 @@ class Subscriber(_message.Message):
     def __init__(self, session_id: _Optional[str] = ..., consumer: _Optional[str] = ..., in_flight: _Optional[int] = ..., connected_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class GroupInfo(_message.Message):
-    __slots__ = ("group", "paused", "scheduled", "ready", "leased", "dead", "subscribers", "oldest_ready_age", "rates")
+    __slots__ = ("group", "paused", "scheduled", "ready", "leased", "dead", "subscribers", "oldest_ready_age", "rates", "retry_policy")
     GROUP_FIELD_NUMBER: _ClassVar[int]
     PAUSED_FIELD_NUMBER: _ClassVar[int]
     SCHEDULED_FIELD_NUMBER: _ClassVar[int]
@@ -84,6 +86,7 @@ class GroupInfo(_message.Message):
     SUBSCRIBERS_FIELD_NUMBER: _ClassVar[int]
     OLDEST_READY_AGE_FIELD_NUMBER: _ClassVar[int]
     RATES_FIELD_NUMBER: _ClassVar[int]
+    RETRY_POLICY_FIELD_NUMBER: _ClassVar[int]
     group: str
     paused: bool
     scheduled: int
@@ -93,21 +96,24 @@ class GroupInfo(_message.Message):
     subscribers: _containers.RepeatedCompositeFieldContainer[Subscriber]
     oldest_ready_age: _duration_pb2.Duration
     rates: Rates
-    def __init__(self, group: _Optional[str] = ..., paused: _Optional[bool] = ..., scheduled: _Optional[int] = ..., ready: _Optional[int] = ..., leased: _Optional[int] = ..., dead: _Optional[int] = ..., subscribers: _Optional[_Iterable[_Union[Subscriber, _Mapping]]] = ..., oldest_ready_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., rates: _Optional[_Union[Rates, _Mapping]] = ...) -> None: ...
+    retry_policy: RetryPolicy
+    def __init__(self, group: _Optional[str] = ..., paused: _Optional[bool] = ..., scheduled: _Optional[int] = ..., ready: _Optional[int] = ..., leased: _Optional[int] = ..., dead: _Optional[int] = ..., subscribers: _Optional[_Iterable[_Union[Subscriber, _Mapping]]] = ..., oldest_ready_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., rates: _Optional[_Union[Rates, _Mapping]] = ..., retry_policy: _Optional[_Union[RetryPolicy, _Mapping]] = ...) -> None: ...
 
 class TopicInfo(_message.Message):
-    __slots__ = ("topic", "engine", "config", "queued", "groups")
+    __slots__ = ("topic", "engine", "config", "queued", "groups", "problem")
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     ENGINE_FIELD_NUMBER: _ClassVar[int]
     CONFIG_FIELD_NUMBER: _ClassVar[int]
     QUEUED_FIELD_NUMBER: _ClassVar[int]
     GROUPS_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
     topic: str
     engine: _event_bus_pb2.Engine
     config: TopicConfig
     queued: int
     groups: _containers.RepeatedCompositeFieldContainer[GroupInfo]
-    def __init__(self, topic: _Optional[str] = ..., engine: _Optional[_Union[_event_bus_pb2.Engine, str]] = ..., config: _Optional[_Union[TopicConfig, _Mapping]] = ..., queued: _Optional[int] = ..., groups: _Optional[_Iterable[_Union[GroupInfo, _Mapping]]] = ...) -> None: ...
+    problem: str
+    def __init__(self, topic: _Optional[str] = ..., engine: _Optional[_Union[_event_bus_pb2.Engine, str]] = ..., config: _Optional[_Union[TopicConfig, _Mapping]] = ..., queued: _Optional[int] = ..., groups: _Optional[_Iterable[_Union[GroupInfo, _Mapping]]] = ..., problem: _Optional[str] = ...) -> None: ...
 
 class ListTopicsRequest(_message.Message):
     __slots__ = ("engine", "page_size", "page_token")
@@ -306,7 +312,7 @@ class EventGroupInfo(_message.Message):
     def __init__(self, group: _Optional[str] = ..., state: _Optional[_Union[EventState, str]] = ..., attempts: _Optional[int] = ..., max_retries: _Optional[int] = ..., deliver_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_error: _Optional[str] = ..., lease_expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., consumer: _Optional[str] = ..., dead_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., history: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ...) -> None: ...
 
 class Attempt(_message.Message):
-    __slots__ = ("attempt", "started_at", "ended_at", "consumer", "outcome", "error")
+    __slots__ = ("attempt", "started_at", "ended_at", "consumer", "outcome", "error", "redriven_at")
     class Outcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         OUTCOME_UNSPECIFIED: _ClassVar[Attempt.Outcome]
@@ -325,13 +331,15 @@ class Attempt(_message.Message):
     CONSUMER_FIELD_NUMBER: _ClassVar[int]
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    REDRIVEN_AT_FIELD_NUMBER: _ClassVar[int]
     attempt: int
     started_at: _timestamp_pb2.Timestamp
     ended_at: _timestamp_pb2.Timestamp
     consumer: str
     outcome: Attempt.Outcome
     error: str
-    def __init__(self, attempt: _Optional[int] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., consumer: _Optional[str] = ..., outcome: _Optional[_Union[Attempt.Outcome, str]] = ..., error: _Optional[str] = ...) -> None: ...
+    redriven_at: _timestamp_pb2.Timestamp
+    def __init__(self, attempt: _Optional[int] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., consumer: _Optional[str] = ..., outcome: _Optional[_Union[Attempt.Outcome, str]] = ..., error: _Optional[str] = ..., redriven_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class CancelEventsRequest(_message.Message):
     __slots__ = ("engine", "topic", "event_ids", "group")

@@ -105,7 +105,7 @@ class EventBusAdminServicer:
     """Missing associated documentation comment in .proto file."""
 
     def ListTopics(self, request, context):
-        """The topics of an engine by name, with their groups and counts.
+        """The topics of an engine by name, with their groups and counts. One that is damaged has a `problem` instead.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -119,22 +119,25 @@ class EventBusAdminServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ConfigureTopic(self, request, context):
-        """Changes a topic's settings, for events from now on; creates the topic if need be. In force on every replica within
-        a second. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
+        """Changes a topic's settings, or a group's retry policy; creates the topic, but no group, if need be. In force on
+        every replica within a second, for events dispatched from then on, and for each lease, retry and purge that is
+        decided from then on. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteTopic(self, request, context):
-        """Removes a topic, its groups and all its events, dead ones included. Its subscribers get `closing`.
+        """Removes a topic, its settings, its groups and all its events, dead ones included. Its subscribers get `closing`;
+        settles of its leases fail with REASON_SETTLED. Dispatching or subscribing to it makes it anew.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteGroup(self, request, context):
-        """Removes a group and its copies of the events. Its subscribers get `closing`.
+        """Removes a group and its copies of the events. Its subscribers get `closing`; settles of its leases fail with
+        REASON_SETTLED. Subscribing makes it anew, for events dispatched from then on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -142,6 +145,7 @@ class EventBusAdminServicer:
 
     def PauseGroup(self, request, context):
         """Delivers nothing to a group until it is resumed; subscribers stay connected, events go on waiting, leases stay.
+        Pausing a group that is paused is not an error.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -170,28 +174,31 @@ class EventBusAdminServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelEvents(self, request, context):
-        """Removes scheduled or ready events. Events that are leased are left alone and reported.
+        """Removes scheduled or ready events. Copies of them that are leased or dead are left alone and reported.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RescheduleEvents(self, request, context):
-        """Moves the due time of scheduled or ready events; all or none. ABORTED (CONCURRENT_MODIFICATION) when one is leased.
+        """Moves the due time of scheduled or ready events; all or none. Attempts are counted on. ABORTED
+        (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RedriveEvents(self, request, context):
-        """Makes dead letters ready again, with all their retries.
+        """Makes dead letters ready again, with all their retries; their story so far is kept. What dies after the call began is
+        left alone. `max_queued` does not hold it up. Many are moved in several steps: a call that is broken off has moved
+        some of them, the longest dead first, and can be repeated.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PurgeEvents(self, request, context):
-        """Removes dead letters for good.
+        """Removes dead letters for good. In steps, as RedriveEvents.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -23,6 +23,9 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ERROR_REASON_NOT_FOUND: _ClassVar[ErrorReason]
     ERROR_REASON_INTERNAL: _ClassVar[ErrorReason]
     ERROR_REASON_UNIMPLEMENTED: _ClassVar[ErrorReason]
+    ERROR_REASON_UNAUTHENTICATED: _ClassVar[ErrorReason]
+    ERROR_REASON_PERMISSION_DENIED: _ClassVar[ErrorReason]
+    ERROR_REASON_MAX_STREAMS_REACHED: _ClassVar[ErrorReason]
 ERROR_REASON_UNSPECIFIED: ErrorReason
 ERROR_REASON_DISPATCHER_NOT_WORKING: ErrorReason
 ERROR_REASON_NO_DISPATCHER_SPECIFIED: ErrorReason
@@ -36,6 +39,9 @@ ERROR_REASON_CONCURRENT_MODIFICATION: ErrorReason
 ERROR_REASON_NOT_FOUND: ErrorReason
 ERROR_REASON_INTERNAL: ErrorReason
 ERROR_REASON_UNIMPLEMENTED: ErrorReason
+ERROR_REASON_UNAUTHENTICATED: ErrorReason
+ERROR_REASON_PERMISSION_DENIED: ErrorReason
+ERROR_REASON_MAX_STREAMS_REACHED: ErrorReason
 
 class PartialDispatch(_message.Message):
     __slots__ = ("stored_engines", "event_ids")

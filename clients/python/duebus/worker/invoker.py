@@ -6,6 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable
 
+from duebus._core.tracing import handling
 from duebus.worker.held import Held, Stage
 from duebus.worker.outcome import Failure, failure_of, timed_out
 from duebus.worker.registry import Registration
@@ -33,7 +34,8 @@ class Invoker:
         failure = None
         try:
             if held.stage is Stage.RUNNING:
-                await self._call(held, registration)
+                with handling(held.delivery, registration.name):
+                    await self._call(held, registration)
         except (Exception, asyncio.CancelledError, SystemExit) as error:  # noqa: BLE001 - all of it is the handler's
             failure = failure_of(registration, error, held.delivery.attempt)
         if held.cause is None:

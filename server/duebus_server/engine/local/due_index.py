@@ -83,6 +83,15 @@ class DueIndex(Generic[T]):
         self._length -= 1
         self._tidy(place)
 
+    def pop_block(self) -> list[tuple[int, int, T]]:
+        """Take some of the latest out at once, at most 1024: a step of emptying it. Empty when it is."""
+        if not self._blocks:
+            return []
+        block = self._blocks.pop()
+        self._lasts.pop()
+        self._length -= len(block)
+        return block
+
     def ascending(self, after: tuple[int, int] | None = None) -> Iterator[tuple[int, int, T]]:
         """``(at_us, seq, item)`` from the earliest, or from just behind ``after``.
 

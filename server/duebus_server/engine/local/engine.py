@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 from contextlib import contextmanager
-from itertools import count
 from typing import TYPE_CHECKING
 
-from duebus_server.domain.errors import (
-    DispatcherNotWorking,
-    DueBusError,
-    DuplicateInitialized,
-    NotFound,
-)
+from duebus_server.domain.errors import DueBusError, DuplicateInitialized, NotFound
 from duebus_server.domain.model import (
     AdoptedLease,
     DispatchAnswer,
     DispatchRequest,
-    EngineName,
     LeaseBatch,
     LeaseFailureReason,
     LeaseRef,
@@ -29,37 +21,26 @@ from duebus_server.domain.model import (
 )
 from duebus_server.domain.states import EventState
 from duebus_server.engine.local import views
-from duebus_server.engine.local.topic import Topic
+from duebus_server.engine.local.admin_verbs import AdminVerbs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from duebus_server.domain.clock import Clock
     from duebus_server.domain.views import EventInfo, EventPage, EventQuery, TopicConfig, TopicInfo
     from duebus_server.engine.base import Watcher
     from duebus_server.engine.local.group import Group
+    from duebus_server.engine.local.topic import Topic
 
 TOPICS_AT_ONCE = 100
 """A sweep takes so many before it lets others work: some hundred microseconds."""
 
 
-class LocalEngine:
+class LocalEngine(AdminVerbs):
     """Events in the memory of this process; ``engine.base.Engine`` says what each verb guarantees.
 
     Not durable: what it holds goes with the process. It can't be shared by processes, and refuses to be used in a
     fork of the one that started it.
     """
-
-    name = EngineName.LOCAL
-
-    def __init__(self, clock: Clock, defaults: TopicConfig) -> None:
-        self._clock = clock
-        self._defaults = defaults
-        self._topics: dict[str, Topic] = {}
-        self._seq = count(1)
-        self._key = secrets.token_bytes(32)
-        self._watcher: Watcher | None = None
-        self._pid: int | None = None
 
     @property
     def lease_token_key(self) -> bytes:
@@ -76,6 +57,10 @@ class LocalEngine:
         """Forget everything."""
         self._pid = None
         self._topics.clear()
+
+    async def check(self) -> None:
+        """See ``Engine.check``."""
+        self._working_now()
 
     def watch(self, watcher: Watcher) -> None:
         """Tell ``watcher`` from now on."""
@@ -95,7 +80,7 @@ class LocalEngine:
         for group in record.groups.values():
             self._announce(topic, group)
         if record.is_idle():
-            del self._topics[topic]
+            self._drop(record)
         return answers
 
     async def lease(self, topic: str, group: str, session_id: str, request: LeaseRequest) -> LeaseBatch:
@@ -146,9 +131,11 @@ class LocalEngine:
         """See ``Engine.expire_leases``. One step a topic; between some of them others have their turn."""
         self._working_now()
         for place, topic in enumerate(list(self._topics.values()), start=1):
-            self._sweep(topic, self._working_now())
+            if self._topics.get(topic.name) is topic:  # it may have been deleted meanwhile
+                self._sweep(topic, self._working_now())
             if place % TOPICS_AT_ONCE == 0:
                 await asyncio.sleep(0)
+        await self._disposal.run()
 
     async def next_due(self, topic: str, group: str) -> int | None:
         """See ``Engine.next_due``."""
@@ -194,7 +181,7 @@ class LocalEngine:
         if record:
             record.sessions.pop(session_id, None)
 
-    # --- administration ---------------------------------------------------------------------------------------------
+    # --- what there is ---------------------------------------------------------------------------------------------
 
     async def queued(self) -> int:
         """See ``Engine.queued``."""
@@ -228,47 +215,18 @@ class LocalEngine:
 
     # --- the pieces -------------------------------------------------------------------------------------------------
 
-    def _working_now(self) -> int:
-        """The time, if the engine works.
-
-        Raises:
-            DispatcherNotWorking: it is not started, or this is a fork of the process that started it.
-        """
-        if self._pid != os.getpid():
-            raise DispatcherNotWorking("engine local is not running", metadata={"engine": self.name})
-        return self._clock.now_us()
-
-    def _topic(self, name: str, now_us: int) -> Topic:
-        """The topic of this name, made if need be."""
-        topic = self._topics.get(name)
-        if topic is None:
-            topic = self._topics[name] = Topic(name, self._defaults, lambda: next(self._seq), now_us)
-        return topic
-
     def _sweep(self, topic: Topic, now_us: int) -> None:
         for group in topic.all_groups():
             group.promote(now_us)
             self._announce(topic.name, group)
         topic.forget(now_us)
-        if topic.is_idle() and self._topics.get(topic.name) is topic:
-            del self._topics[topic.name]
-
-    def _known(self, name: str, now_us: int) -> Topic:
-        """A topic to look at, with what is due shown as ready."""
-        topic = self._topics.get(name)
-        if topic is None:
-            raise NotFound("topic", name)
-        for group in topic.all_groups():
-            group.promote(now_us)
-            self._announce(name, group)
-        return topic
-
-    def _find(self, topic: str, group: str) -> Group | None:
-        record = self._topics.get(topic)
-        return record.groups.get(group) if record else None
+        if topic.is_idle():
+            self._drop(topic)
 
     def _joined(self, topic: str, group: str, session_id: str) -> tuple[Group, SubscriberInfo]:
         """The group, and the session that has joined it."""
+        if topic not in self._topics:
+            raise NotFound("topic", topic)
         record = self._find(topic, group)
         if record is None:
             raise NotFound("group", group, topic=topic)
@@ -284,18 +242,3 @@ class LocalEngine:
         yield record
         if record:
             self._announce(topic, record)
-
-    def _announce(self, topic: str, group: Group) -> None:
-        """Tell the watcher which leases have ended, and when there is something to lease."""
-        if not group.name:
-            return  # events that no group has claimed are due to nobody
-        self._announce_ended(group)
-        due_us = group.next_due()
-        if due_us is not None and self._watcher is not None:
-            self._watcher.due(topic, group.name, due_us)
-
-    def _announce_ended(self, group: Group) -> None:
-        ended, group.ended = group.ended, {}
-        if self._watcher is not None:
-            for session_id, fencing_tokens in ended.items():
-                self._watcher.leases_ended(session_id, fencing_tokens)

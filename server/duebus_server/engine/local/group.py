@@ -24,8 +24,9 @@ from duebus_server.engine.local.meter import RateMeter
 from duebus_server.engine.local.records import Entry, Lease, StoredEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
+    from duebus_server.domain.administration import RetryPolicyChanges
     from duebus_server.domain.retry import RetryPolicy
     from duebus_server.domain.views import TopicConfig
 
@@ -45,6 +46,9 @@ class Holder(Protocol):
     def no_longer_waiting(self, event: StoredEvent) -> None:
         """In one more group the event is dead or gone."""
 
+    def waiting_again(self, event: StoredEvent) -> None:
+        """In one more group the event is not dead any more."""
+
     def let_go(self, event: StoredEvent, now_us: int) -> None:
         """One more group is done with the event."""
 
@@ -56,18 +60,20 @@ class Group:
         held: what each session holds: session id -> fencing token -> entry. Leaving ends no lease, so a session may
             hold some that is not in ``sessions`` any more.
         ended: leases that have ended and not yet been announced: session id -> fencing tokens.
-        fencing_token: the last one given out.
+        fencing_token: the last one given out, here or in a group of this name that was deleted.
+        policy_changes: how its retry policy differs from the topic's; None where it does not.
     """
 
-    def __init__(self, name: str, holder: Holder, now_us: int) -> None:
+    def __init__(self, name: str, holder: Holder, now_us: int, fencing_token: int = 0) -> None:
         self.name = name
         self.paused = False
+        self.policy_changes: RetryPolicyChanges | None = None
         self.entries: dict[str, Entry] = {}
         self.indexes: dict[EventState, DueIndex[Entry]] = {state: DueIndex() for state in EventState}
         self.sessions: dict[str, SubscriberInfo] = {}
         self.held: dict[str, dict[int, Entry]] = {}
         self.ended: dict[str, list[int]] = {}
-        self.fencing_token = 0
+        self.fencing_token = fencing_token
         self.dispatched = RateMeter(now_us)
         self.delivered = RateMeter(now_us)
         self.acked = RateMeter(now_us)
@@ -77,7 +83,8 @@ class Group:
     @property
     def retry_policy(self) -> RetryPolicy:
         """What becomes of events that fail here."""
-        return self._holder.config.retry_policy
+        policy = self._holder.config.retry_policy
+        return policy if self.policy_changes is None else self.policy_changes.over(policy)
 
     # --- into the group ---------------------------------------------------------------------------------------------
 
@@ -215,7 +222,7 @@ class Group:
         if not isinstance(entry, Entry):
             return entry
         self._end_lease(entry)
-        self._remove(entry, now_us)
+        self.remove(entry, now_us)
         return None
 
     def _nack_one(self, nack: NackRef, now_us: int) -> LeaseFailureReason | None:
@@ -257,7 +264,37 @@ class Group:
     def purge_dead(self, died_before_us: int, now_us: int) -> None:
         """DEAD -> removed for what died before then, up to PROMOTE_LIMIT."""
         for entry in self._first_until(EventState.DEAD, died_before_us):
-            self._remove(entry, now_us)
+            self.remove(entry, now_us)
+
+    def redrive(self, entry: Entry, due_us: int, now_us: int) -> None:
+        """DEAD -> READY, or SCHEDULED when it is due later, with all its retries and its story."""
+        entry.attempt = 0
+        entry.note_redrive(now_us)
+        self.reschedule(entry, due_us, now_us)
+        self._holder.waiting_again(entry.event)
+
+    # --- operators --------------------------------------------------------------------------------------------------
+
+    def reschedule(self, entry: Entry, due_us: int, now_us: int) -> None:
+        """To SCHEDULED, or READY when it is due."""
+        entry.deliver_at_us = due_us
+        self._move(entry, EventState.SCHEDULED if due_us > now_us else EventState.READY, due_us)
+
+    def remove(self, entry: Entry, now_us: int) -> None:
+        """Whatever its state -> removed. A lease must have ended."""
+        self.indexes[entry.state].remove(entry.at_us, entry.event.seq)
+        del self.entries[entry.event.id]
+        self._gone(entry, now_us)
+
+    def dissolve(self, now_us: int) -> Iterator[None]:
+        """Remove everything, a piece with each step. For a group that was deleted: nobody may look at it any more."""
+        for index in self.indexes.values():
+            while block := index.pop_block():
+                for _, _, entry in block:
+                    del self.entries[entry.event.id]
+                    self._gone(entry, now_us)
+                yield
+        self.entries, self.held = {}, {}  # a dict that was large stays large
 
     # --- the pieces -------------------------------------------------------------------------------------------------
 
@@ -302,9 +339,7 @@ class Group:
         entry.at_us = at_us
         self.indexes[state].add(at_us, seq, entry)
 
-    def _remove(self, entry: Entry, now_us: int) -> None:
-        self.indexes[entry.state].remove(entry.at_us, entry.event.seq)
-        del self.entries[entry.event.id]
+    def _gone(self, entry: Entry, now_us: int) -> None:
         if entry.state is not EventState.DEAD:
             self._holder.no_longer_waiting(entry.event)
         self._holder.let_go(entry.event, now_us)

@@ -36,6 +36,11 @@ class RecentMemory(Generic[V]):
         item = self._items.get(key)
         return item is not None and item[0] > now_us
 
+    def forget_some(self, count: int) -> None:
+        """Drop up to ``count`` items, whether or not they have expired."""
+        for _ in range(min(count, len(self._items))):
+            self._items.popitem()
+
     def forget_before(self, now_us: int) -> None:
         """Drop what has expired."""
         while self._items:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from duebus_server.domain.views import MAX_HISTORY, Attempt, AttemptOutcome
@@ -66,3 +66,8 @@ class Entry:
         history = self.history = self.history or []
         history.append(Attempt(self.attempt, lease.started_us, now_us, lease.consumer, outcome, error))
         del history[:-MAX_HISTORY]
+
+    def note_redrive(self, now_us: int) -> None:
+        """Add to the story that the event, dead since its last attempt, is redriven."""
+        if self.history:
+            self.history[-1] = replace(self.history[-1], redriven_us=now_us)

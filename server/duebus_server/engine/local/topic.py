@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from duebus_server.domain.administration import TopicChanges
 from duebus_server.domain.clock import SECOND
 from duebus_server.domain.errors import DueBusError, MaxQueuedEventsReached, NoHandlerFound, RequestIdReused
 from duebus_server.domain.event_ids import shortened
@@ -13,12 +14,15 @@ from duebus_server.engine.local.recent import RecentMemory
 from duebus_server.engine.local.records import StoredEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from duebus_server.domain.views import TopicConfig
 
 RETRY_WHEN_FULL_US = SECOND
 """What a caller is told to wait when the topic is full."""
+
+FORGET_AT_ONCE = 1_000
+"""So many memories of a deleted topic are dropped in one step: the loop is not held for long."""
 
 
 class Topic:
@@ -28,12 +32,21 @@ class Topic:
         events: by id, each until the last group is done with it.
         groups: by name.
         unclaimed: holds the events of a topic that has no group yet; the first group takes it over.
+        config: the settings in force.
         queued: events that are not dead in every group that holds them.
+        deleted: it is being dissolved.
+
+    Args:
+        defaults: the settings where nothing else was set for the topic.
+        fencing_token: the tokens of its groups are greater.
     """
 
-    def __init__(self, name: str, config: TopicConfig, next_seq: Callable[[], int], now_us: int) -> None:
+    def __init__(
+        self, name: str, defaults: TopicConfig, next_seq: Callable[[], int], now_us: int, fencing_token: int = 0
+    ) -> None:
         self.name = name
-        self.config = config
+        self.config = defaults
+        self.deleted = False
         self.events: dict[str, StoredEvent] = {}
         self.groups: dict[str, Group] = {}
         self.unclaimed: Group | None = None
@@ -42,6 +55,14 @@ class Topic:
         self._recent_ids: RecentMemory[None] = RecentMemory()
         self._answers: RecentMemory[tuple[int, DispatchAnswer]] = RecentMemory()
         self._created_us = now_us
+        self._fencing_token = fencing_token
+        self._defaults = defaults
+        self._changes = TopicChanges()
+
+    def configure(self, changes: TopicChanges) -> None:
+        """Other settings from now on."""
+        self._changes = self._changes.then(changes)
+        self.config = self._changes.over(self._defaults)
 
     # --- groups -----------------------------------------------------------------------------------------------------
 
@@ -49,7 +70,7 @@ class Topic:
         """The group of this name; made if need be. The first one takes over what was dispatched before it."""
         group = self.groups.get(name)
         if group is None:
-            group, self.unclaimed = self.unclaimed or Group(name, self, now_us), None
+            group, self.unclaimed = self.unclaimed or Group(name, self, now_us, self._fencing_token), None
             group.name = name
             self.groups[name] = group
         return group
@@ -59,8 +80,18 @@ class Topic:
         if self.groups:
             return self.groups.values()
         if self.unclaimed is None:
-            self.unclaimed = Group("", self, self._created_us)
+            self.unclaimed = Group("", self, self._created_us, self._fencing_token)
         return (self.unclaimed,)
+
+    def remove_group(self, name: str) -> Group:
+        """Take a group out; its events are let go by ``Group.dissolve``."""
+        group = self.groups.pop(name)
+        self._fencing_token = max(self._fencing_token, group.fencing_token)
+        return group
+
+    def last_fencing_token(self) -> int:
+        """The greatest that any of its groups, those that were deleted included, has given out."""
+        return max(self._fencing_token, *(group.fencing_token for group in self.all_groups()), 0)
 
     def has_subscriber(self) -> bool:
         """Whether a session of any group is connected."""
@@ -77,7 +108,7 @@ class Topic:
         if request.require_subscriber and not self.has_subscriber():
             return NoHandlerFound(f"topic {self.name!r} has no subscriber", metadata={"topic": self.name})
         fresh, duplicates = self._without_duplicates(request.events, now_us)
-        if self.config.max_queued and self.queued + len(fresh) > self.config.max_queued:
+        if fresh and self.config.max_queued and self.queued + len(fresh) > self.config.max_queued:
             return self._full()
         self._store(fresh, request.origin, now_us)
         answer = DispatchAnswer([event.id for event in request.events], duplicates)
@@ -126,13 +157,19 @@ class Topic:
         if not event.waiting:
             self.queued -= 1
 
+    def waiting_again(self, event: StoredEvent) -> None:
+        """In one more group the event is not dead any more; with the first it counts as queued."""
+        if not event.waiting:
+            self.queued += 1
+        event.waiting += 1
+
     def let_go(self, event: StoredEvent, now_us: int) -> None:
         """One more group is done with the event; after the last it is gone."""
         event.holders -= 1
         if event.holders:
             return
         del self.events[event.id]
-        if not event.id_is_generated:
+        if not (event.id_is_generated or self.deleted):
             self._recent_ids.remember(event.id, None, now_us + self.config.dedupe_window_us)
 
     # --- housekeeping -----------------------------------------------------------------------------------------------
@@ -150,6 +187,17 @@ class Topic:
         self._recent_ids.forget_before(now_us)
         self._answers.forget_before(now_us)
 
+    def dissolve(self, now_us: int) -> Iterator[None]:
+        """Remove everything, a piece with each step. For a topic that was deleted: nobody may look at it any more."""
+        self.deleted = True
+        for group in self.all_groups():
+            yield from group.dissolve(now_us)
+        self.events = {}
+        while self._recent_ids or self._answers:
+            self._recent_ids.forget_some(FORGET_AT_ONCE)
+            self._answers.forget_some(FORGET_AT_ONCE)
+            yield
+
     def is_idle(self) -> bool:
         """Nothing in it, and nobody would miss it."""
-        return not (self.events or self.groups or self._recent_ids or self._answers)
+        return not (self.events or self.groups or self._recent_ids or self._answers or self._changes)

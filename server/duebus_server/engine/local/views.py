@@ -50,12 +50,13 @@ def group_info(group: Group, now_us: int) -> GroupInfo:
             group.acked.per_second(now_us),
             group.nacked.per_second(now_us),
         ),
+        group.retry_policy,
     )
 
 
 def event_page(topic: Topic, query: EventQuery) -> EventPage:
     """A page of a group's events in one state; O(log n + page)."""
-    group = _group(topic, query.group)
+    group = find_group(topic, query.group)
     index = group.indexes[query.state]
     start = _parse_cursor(query.cursor)
     ordered = index.descending(start) if query.newest_first else index.ascending(start)
@@ -78,7 +79,12 @@ def event_info(topic: Topic, event_id: str) -> EventInfo:
     return _event_info(entries[0][1], groups)
 
 
-def _group(topic: Topic, name: str) -> Group:
+def find_group(topic: Topic, name: str) -> Group:
+    """The group that a name in a call about events means.
+
+    Raises:
+        NotFound: there is none.
+    """
     if not name and topic.unclaimed is not None:
         return topic.unclaimed
     group = topic.groups.get(name or DEFAULT_GROUP)

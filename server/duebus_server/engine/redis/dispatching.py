@@ -40,14 +40,13 @@ def arguments(request: DispatchRequest) -> list[Any]:
     return flat
 
 
-def outcome(
-    topic: str, request: DispatchRequest, answer: Sequence[int], max_queued: int
-) -> DispatchAnswer | DueBusError:
+def outcome(topic: str, request: DispatchRequest, answer: Sequence[int]) -> DispatchAnswer | DueBusError:
     """What ``dispatch.lua`` answered for a request."""
     status, *rest = answer
     if status == _FULL:
+        queued, max_queued = rest
         return MaxQueuedEventsReached(
-            f"topic {topic!r} holds {rest[0]} events of at most {max_queued}",
+            f"topic {topic!r} holds {queued} events of at most {max_queued}",
             metadata={"topic": topic, "max_queued": str(max_queued)},
             retry_after_us=RETRY_WHEN_FULL_US,
         )

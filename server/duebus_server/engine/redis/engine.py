@@ -21,8 +21,12 @@ from duebus_server.domain.model import (
     SubscriberInfo,
 )
 from duebus_server.engine.redis import dispatching, leasing
+from duebus_server.engine.redis.administration import AdminVerbs
+from duebus_server.engine.redis.deleting import Deleting
 from duebus_server.engine.redis.errors import is_lost
-from duebus_server.engine.redis.membership import Membership
+from duebus_server.engine.redis.forgetting import Forgetting
+from duebus_server.engine.redis.listing import Listing
+from duebus_server.engine.redis.membership import Membership, is_unknown
 from duebus_server.engine.redis.news import News
 from duebus_server.engine.redis.scripts import Script
 from duebus_server.engine.redis.sweeping import Sweeping
@@ -46,7 +50,7 @@ MAX_LEASED_AT_ONCE = 1_000
 """In one call: a script holds Redis for as long as it runs."""
 
 
-class RedisEngine:
+class RedisEngine(AdminVerbs):
     """Events in Redis, shared by replicas; ``engine.base.Engine`` says what each verb guarantees.
 
     Args:
@@ -62,10 +66,12 @@ class RedisEngine:
         self._presence = presence
         self._defaults = defaults
         self._news = News(runner)
-        self._members = Membership(self._run, presence, self._news)
-        self._views = Views(runner, defaults, self._news.heard)
-        self._sweeping = Sweeping(runner, defaults)
-        self._known_topics: set[str] = set()
+        self._listing = Listing(runner)
+        self._members = Membership(self._run, presence, self._news, self._listing)
+        self._views = Views(runner, self._listing, defaults, self._news.heard)
+        self._sweeping = Sweeping(runner)
+        self._forgetting = Forgetting(runner, self._listing, defaults)
+        self._deleting = Deleting(self._run, runner, self._news, self._listing, self._forgetting)
         self._secret = b""
         self._started = False
 
@@ -95,6 +101,11 @@ class RedisEngine:
             await self._presence.stop()
             await self._runner.connection.close()
 
+    async def check(self) -> None:
+        """See ``Engine.check``."""
+        self._working()
+        await self._runner.ping()
+
     def watch(self, watcher: Watcher) -> None:
         """Tell ``watcher`` from now on."""
         self._news.watcher = watcher
@@ -107,28 +118,30 @@ class RedisEngine:
 
     async def dispatch(self, topic: str, requests: Sequence[DispatchRequest]) -> list[DispatchAnswer | DueBusError]:
         """See ``Engine.dispatch``."""
-        await self._announce_topic(topic)
+        self._working()
+        await self._listing.before(topic)
         config = self._defaults
         arguments: list[Any] = [config.max_queued, config.dedupe_window_us, len(requests)]
         for request in requests:
             arguments += dispatching.arguments(request)
         self._working()
         reply, problem = await self._runner.run_replicated(DISPATCH, topic, *arguments)
-        now, soonest, groups, answers = reply
+        now, soonest, groups, answers, is_new = reply
         self._news.heard(now)
         for group in groups:
             self._news.due(topic, group.decode(), soonest)
+        if is_new:
+            await self._listing.is_new(topic)
         if problem is not None:
             raise problem
-        return [
-            dispatching.outcome(topic, request, answer, config.max_queued)
-            for request, answer in zip(requests, answers, strict=True)
-        ]
+        return [dispatching.outcome(topic, request, answer) for request, answer in zip(requests, answers, strict=True)]
 
     async def lease(self, topic: str, group: str, session_id: str, request: LeaseRequest) -> LeaseBatch:
         """See ``Engine.lease``."""
         self._working()
         session = self._members.of(topic, group, session_id)
+        if session.joined_us is None:
+            await self._members.rejoin(session)
         if session.uncertain:
             await self._members.reclaim(session)
         session.uncertain = True  # also should this be cancelled before the answer comes
@@ -139,14 +152,12 @@ class RedisEngine:
             session.uncertain = is_lost(error.__cause__)
             raise
         session.uncertain = False
-        if reply is None:
-            # Taken for dead by the others, or deleted by hand; this session is not, so it subscribes anew.
-            await self._members.rejoin(session)
+        if is_unknown(reply):
+            await self._members.not_joined(session, *reply)
             return LeaseBatch((), self.now_us())
-        now, next_due, left, first_fence, ended, fields = reply
+        now, next_due, left, first_fence, expires, ended, fields = reply
         self._news.heard(now, ended)
-        expires_us = int(now) + self._lease_us(request.lease_us)
-        events, damaged = leasing.leased_events(fields, first_fence, expires_us)
+        events, damaged = leasing.leased_events(fields, first_fence, int(expires))
         for event in events:
             session.held[event.fencing_token] = event.event_id
         if damaged:
@@ -154,7 +165,7 @@ class RedisEngine:
             await self.nack(topic, group, damaged)
             next_due = now  # there may be room for more
         if events:
-            self._news.expiries.expects(topic, group, expires_us)
+            self._news.expiries.expects(topic, group, int(expires))
         return LeaseBatch(events, None if int(next_due) < 0 else int(next_due), left_for_want_of_room=left == 1)
 
     async def ack(self, topic: str, group: str, leases: Sequence[LeaseRef]) -> list[LeaseFailureReason | None]:
@@ -171,7 +182,7 @@ class RedisEngine:
         self, topic: str, group: str, leases: Sequence[LeaseRef], lease_us: int | None
     ) -> list[LeaseFailureReason | None]:
         """See ``Engine.extend``."""
-        return await self._settle(EXTEND, topic, group, self._lease_us(lease_us), *leasing.pairs(leases))
+        return await self._settle(EXTEND, topic, group, *self._lease(lease_us), *leasing.pairs(leases))
 
     async def shorten(self, topic: str, group: str, session_id: str, grace_us: int) -> None:
         """See ``Engine.shorten``."""
@@ -194,7 +205,11 @@ class RedisEngine:
         for session in found.unsure:
             with self._bad_group(session.topic, session.group):
                 self._news.ended(session.name, await self._sweeping.lost(session))
-        await self._sweeping.purge()
+        for session in found.astray:
+            with self._bad_group(session.topic, session.group):
+                await self._members.look_for_group(session)
+        await self._forgetting.sweep()
+        await self._deleting.finish()
 
     async def next_due(self, topic: str, group: str) -> int | None:
         """See ``Engine.next_due``."""
@@ -211,7 +226,8 @@ class RedisEngine:
 
     async def join(self, topic: str, group: str, subscriber: SubscriberInfo) -> None:
         """See ``Engine.join``."""
-        await self._announce_topic(topic)
+        self._working()
+        await self._listing.before(topic)
         await self._members.join(topic, group, subscriber)
 
     async def adopt(
@@ -220,7 +236,7 @@ class RedisEngine:
         """See ``Engine.adopt``."""
         self._working()
         session = self._members.of(topic, group, session_id)
-        return await self._members.adopt(session, leases, self._lease_us(lease_us))
+        return await self._members.adopt(session, leases, self._lease(lease_us))
 
     async def leave(self, topic: str, group: str, session_id: str) -> None:
         """See ``Engine.leave``."""
@@ -231,17 +247,17 @@ class RedisEngine:
         if self._started:
             await self._members.pay(session)
 
-    # --- administration ---------------------------------------------------------------------------------------------
+    # --- what there is ----------------------------------------------------------------------------------------------
 
     async def queued(self) -> int:
         """See ``Engine.queued``."""
         self._working()
         return await self._views.queued()
 
-    async def config_of(self, topic: str) -> TopicConfig:  # noqa: ARG002  # all topics have the same, for now
+    async def config_of(self, topic: str) -> TopicConfig:
         """See ``Engine.config_of``."""
         self._working()
-        return self._defaults
+        return await self._views.config_of(topic)
 
     async def list_topics(self, after: str, limit: int) -> list[TopicInfo]:
         """See ``Engine.list_topics``."""
@@ -273,19 +289,29 @@ class RedisEngine:
         """Leases of a session of this replica have ended."""
         self._news.ended(session, fencing_tokens)
 
+    def heard_deleted(self, topic: str, group: str | None, at_us: int) -> None:
+        """A group, or with None a topic, was deleted through another replica."""
+        self._news.deleted(topic, group, at_us)
+
+    def heard_configured(self, topic: str) -> None:
+        """A topic has other settings."""
+        self._forgetting.changed(topic)
+
     def look_into(self, topic: str, group: str) -> None:
         """Leases of the group have just run out."""
         self._news.due_now(topic, group)
 
     async def came_back(self) -> None:
         """Redis does not know this replica (any more): whatever it is to know must be said again."""
-        self._known_topics.clear()
+        self._listing.forget()
+        self._members.join_anew(self._news.sessions)
         await self._runner.keep_secret(self._secret)
         await self._presence.has_sessions_in(self._news.sessions.groups())
         self.look_again()
 
     def look_again(self) -> None:
         """Word may have been lost: every group with sessions here looks for itself."""
+        self._forgetting.anything_may_have_changed()
         for topic, group in self._news.sessions.groups():
             self._news.due_now(topic, group)
 
@@ -299,16 +325,17 @@ class RedisEngine:
         if not self._started:
             raise DispatcherNotWorking("engine redis is not running", metadata={"engine": self.name})
 
-    def _lease_us(self, asked: int | None) -> int:
-        return self._defaults.lease_us if asked is None else asked
+    def _lease(self, asked_us: int | None) -> tuple[int | str, int]:
+        """What was asked for, '' for the topic's lease, and the server's; as the scripts take it."""
+        return "" if asked_us is None else asked_us, self._defaults.lease_us
 
-    def _ask(self, request: LeaseRequest) -> tuple[int, ...]:
+    def _ask(self, request: LeaseRequest) -> tuple[int | str, ...]:
         return (
             min(request.max_events, MAX_LEASED_AT_ONCE),
             request.max_bytes,
             int(request.at_least_one),
-            self._lease_us(request.lease_us),
-            self._defaults.retry_policy.max_retries,
+            *self._lease(request.lease_us),
+            self._max_retries,
         )
 
     async def _settle(self, script: Script, topic: str, group: str, *arguments: Any) -> list[LeaseFailureReason | None]:
@@ -318,7 +345,7 @@ class RedisEngine:
         return [leasing.FAILURES.get(result) for result in results]
 
     async def _expire(self, topic: str, group: str) -> None:
-        now, ended, next_expiry, due = await self._run(EXPIRE, topic, group, self._defaults.retry_policy.max_retries)
+        now, ended, next_expiry, due = await self._run(EXPIRE, topic, group, self._max_retries)
         self._news.heard(now, ended)
         self._news.due(topic, group, due)
         self._news.expiries.looked(topic, group, None if int(next_expiry) < 0 else int(next_expiry))
@@ -332,10 +359,3 @@ class RedisEngine:
             if is_lost(error.__cause__):
                 raise
             log.warning("group passed over", topic=topic, group=group, error=str(error))
-
-    async def _announce_topic(self, topic: str) -> None:
-        """List the topic, before anything can be in it."""
-        self._working()
-        if topic not in self._known_topics:
-            await self._runner.list_topic(topic)
-            self._known_topics.add(topic)

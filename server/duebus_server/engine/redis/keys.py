@@ -42,6 +42,16 @@ class Keys:
         return f"{self.namespace}:topics"
 
     @property
+    def deleting(self) -> str:
+        """Topics in which events of deleted groups may be left."""
+        return f"{self.namespace}:deleting"
+
+    @property
+    def forgetting(self) -> str:
+        """Topics with a dead-letter retention of their own."""
+        return f"{self.namespace}:forgetting"
+
+    @property
     def replicas(self) -> str:
         """The replicas that are alive, by when they are to be taken for dead."""
         return f"{self.namespace}:replicas"
@@ -62,6 +72,11 @@ class Keys:
     def wake_channel(self) -> str:
         """Tells every replica that a group has something due sooner than it will look."""
         return f"{self.namespace}:wake"
+
+    @property
+    def changes_channel(self) -> str:
+        """Tells every replica of deletions and of changed settings."""
+        return f"{self.namespace}:changes"
 
     def replica_channel(self, replica: str) -> str:
         """Tells one replica which leases of its sessions have ended."""

@@ -11,8 +11,9 @@ from duebus_server.engine.redis.leasing import FAILURES, pairs
 from duebus_server.engine.redis.scripts import Script
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
+    from duebus_server.engine.redis.listing import Listing
     from duebus_server.engine.redis.news import News
     from duebus_server.engine.redis.presence import Presence
     from duebus_server.engine.redis.subscribers import LocalSession
@@ -21,6 +22,11 @@ SHORTEN, RECLAIM, JOIN, LEAVE, ADOPT = map(Script, ("shorten", "reclaim", "join"
 
 LATE_S = 10.0
 """A command that nobody waits for any more may come through for so long after Redis has answered another."""
+
+
+def is_unknown(reply: Sequence[Any]) -> bool:
+    """Whether a script has answered that the session has not joined: with the time, and whether there is its group."""
+    return len(reply) == len(("now", "has group"))
 
 
 class Run(Protocol):
@@ -41,10 +47,11 @@ class Membership:
         DispatcherNotWorking: as ``run`` does.
     """
 
-    def __init__(self, run: Run, presence: Presence, news: News) -> None:
+    def __init__(self, run: Run, presence: Presence, news: News, listing: Listing) -> None:
         self._run = run
         self._presence = presence
         self._news = news
+        self._listing = listing
 
     def of(self, topic: str, group: str, session_id: str) -> LocalSession:
         """A session that has joined.
@@ -67,28 +74,63 @@ class Membership:
         await self._presence.has_sessions_in([(session.topic, session.group)])
         own = (session.name, session.session_id, session.consumer, session.round)
         session.join_lost = True  # also should this be cancelled before the answer comes
-        self._news.heard(await self._run(JOIN, session.topic, session.group, *own))
+        now, is_first = await self._run(JOIN, session.topic, session.group, *own)
         session.join_lost = False
+        session.joined_us = int(now)
+        self._news.heard(now)
+        if is_first:
+            await self._listing.is_new(session.topic)
+
+    async def not_joined(self, session: LocalSession, now: bytes, has_group: int) -> None:
+        """Redis does not know a session, as it has just answered: it joins anew, unless its group was deleted.
+
+        Raises:
+            NotFound: it was.
+        """
+        self._news.heard(now)
+        if not has_group and await self._was_deleted(session):
+            self._news.deleted(session.topic, session.group, int(now))
+            raise NotFound("group", session.group, topic=session.topic)
+        # Taken for dead by the others, or Redis has lost it; this session is not, so it subscribes anew.
+        await self.rejoin(session)
+
+    async def look_for_group(self, session: LocalSession) -> None:
+        """Redis does not know the group of a session: word that it was deleted has been lost, or the group itself."""
+        if session.joined_us is not None and await self._was_deleted(session):
+            self._news.deleted(session.topic, session.group, session.joined_us)
+        else:
+            self._news.due_now(session.topic, session.group)
+
+    @staticmethod
+    def join_anew(sessions: Iterable[LocalSession]) -> None:
+        """Redis is to be told of these sessions again, before they lease."""
+        for session in sessions:
+            session.joined_us = None
 
     async def adopt(
-        self, session: LocalSession, leases: Sequence[LeaseRef], lease_us: int
+        self, session: LocalSession, leases: Sequence[LeaseRef], lease_us: tuple[int | str, int]
     ) -> list[AdoptedLease | LeaseFailureReason]:
-        """See ``Engine.adopt``."""
+        """See ``Engine.adopt``.
+
+        Args:
+            session: which has joined.
+            leases: those that it holds from now on.
+            lease_us: how long they last, as the scripts take it.
+        """
         # Should the answer be lost, the session's end has to reach them.
         session.held.update((lease.fencing_token, lease.event_id) for lease in leases)
         topic, group = session.topic, session.group
-        own = (session.name, session.consumer, lease_us, *pairs(leases))
+        own = (session.name, session.consumer, *lease_us, *pairs(leases))
         reply = await self._run(ADOPT, topic, group, *own)
-        if reply is None:
-            # Taken for dead by the others, or deleted by hand; this session is not, so it subscribes anew.
-            await self.rejoin(self.of(topic, group, session.session_id))
+        if is_unknown(reply):
+            await self.not_joined(self.of(topic, group, session.session_id), *reply)
             reply = await self._run(ADOPT, topic, group, *own)
-        if reply is None:
+        if is_unknown(reply):
             raise NotFound("session", session.session_id, topic=topic, group=group)
-        now, ended, results, due = reply
+        now, ended, results, due, expires = reply
         self._news.heard(now, ended)
         self._news.due(topic, group, due)
-        self._news.expiries.expects(topic, group, int(now) + lease_us)
+        self._news.expiries.expects(topic, group, int(expires))
         adopted: list[AdoptedLease | LeaseFailureReason] = []
         for lease, result in zip(leases, results, strict=True):
             if result < 0:
@@ -120,6 +162,16 @@ class Membership:
         """What the sessions that have left owe still."""
         for session in [session for session in self._news.sessions if session.has_left]:
             await self.pay(session)
+
+    async def _was_deleted(self, session: LocalSession) -> bool:
+        """Whether the group of a session, which Redis does not have, was deleted. Else Redis has lost it, or has taken
+        this replica for dead; then its sessions there are to join anew.
+        """
+        topic, group = session.topic, session.group
+        noted = await self._presence.has_noted(topic, group)
+        if not noted:
+            self.join_anew(self._news.sessions.in_group(topic, group))
+        return noted and session.joined_us is not None
 
     async def _leave(self, session: LocalSession) -> None:
         await self._run(LEAVE, session.topic, session.group, session.name)

@@ -53,3 +53,16 @@ class News:
         local = self.sessions.ended(session, fencing_tokens)
         if local is not None and self.watcher is not None:
             self.watcher.leases_ended(local.session_id, fencing_tokens)
+
+    def deleted(self, topic: str, group: str | None, at_us: int) -> None:
+        """A group, or with None a topic, was deleted at that time. Sessions that have joined it since then stay."""
+        sessions = self.sessions.in_group(topic, group)
+        over = [session for session in sessions if session.joined_us is not None and session.joined_us <= at_us]
+        for session in over:
+            self.sessions.forget(session)
+            if session.held and self.watcher is not None:
+                self.watcher.leases_ended(session.session_id, list(session.held))
+        if over or not sessions:
+            self.expiries.forget(topic, group)
+            if self.watcher is not None:
+                self.watcher.deleted(topic, group)

@@ -54,6 +54,12 @@ class Hears(Protocol):
     def heard_ended(self, session: str, fencing_tokens: Sequence[int]) -> None:
         """Leases of a session of this replica have ended."""
 
+    def heard_deleted(self, topic: str, group: str | None, at_us: int) -> None:
+        """A group, or with None a topic, was deleted at that time."""
+
+    def heard_configured(self, topic: str) -> None:
+        """A topic has other settings."""
+
     def look_into(self, topic: str, group: str) -> None:
         """Leases of the group have just run out."""
 
@@ -120,6 +126,16 @@ class Presence:
         names = [f"{topic}/{group}" for topic, group in groups]
         for first in range(0, len(names), NOTES_AT_ONCE):
             await self._runner.add(key, "", *names[first : first + NOTES_AT_ONCE])
+
+    async def has_noted(self, topic: str, group: str) -> bool:
+        """Whether Redis still has the note that `has_sessions_in` made of a group.
+
+        Raises:
+            DispatcherNotWorking: Redis is away, or refuses.
+        """
+        key = self._runner.keys.replica_groups(self._runner.replica)
+        async with asking(topic):
+            return bool(await self._runner.connection.redis.sismember(key, f"{topic}/{group}"))
 
     # --- life and death ---------------------------------------------------------------------------------------------
 
@@ -198,8 +214,7 @@ class Presence:
             client = self._runner.connection.listener()
             try:
                 async with client.pubsub() as pubsub:
-                    channels = (self._runner.keys.wake_channel, self._runner.keys.replica_channel(self._runner.replica))
-                    await pubsub.subscribe(*channels)
+                    await pubsub.subscribe(*self._channels())
                     await self._hear(pubsub, hears, listening)
             except (RedisError, OSError) as error:
                 if not listening.done():
@@ -210,6 +225,10 @@ class Presence:
                 await asyncio.sleep(RECONNECT_S)
             finally:
                 await client.aclose()
+
+    def _channels(self) -> tuple[str, ...]:
+        keys = self._runner.keys
+        return keys.wake_channel, keys.changes_channel, keys.replica_channel(self._runner.replica)
 
     async def _hear(self, pubsub: PubSub, hears: Hears, listening: asyncio.Future[None]) -> None:
         """Pass on what comes.
@@ -230,7 +249,7 @@ class Presence:
                 await pubsub.ping()
 
     def _handle(self, message: dict[str, Any], hears: Hears, listening: asyncio.Future[None]) -> None:
-        if message["type"] == "subscribe" and message["data"] == 2:  # noqa: PLR2004  # both channels
+        if message["type"] == "subscribe" and message["data"] == len(self._channels()):
             if not listening.done():
                 listening.set_result(None)
             if self._deaf.ends():
@@ -252,6 +271,17 @@ class Presence:
             replica, topic, group, at_us = data.split(b"\0")
             if replica.decode() != self._runner.replica:  # what this one did itself, it knows from the answer
                 hears.heard_due(topic.decode(), group.decode(), int(at_us))
+        elif channel == self._runner.keys.changes_channel:
+            replica, what, topic, group, at_us = data.split(b"\0")
+            if replica.decode() != self._runner.replica:
+                self._pass_on_change(what, topic.decode(), group.decode(), int(at_us), hears)
         else:
             session, tokens = data.split(b"\0")
             hears.heard_ended(session.decode(), [int(token) for token in tokens.split(b",")])
+
+    @staticmethod
+    def _pass_on_change(what: bytes, topic: str, group: str, at_us: int, hears: Hears) -> None:
+        if what == b"deleted":
+            hears.heard_deleted(topic, group or None, at_us)
+        elif what == b"configured":
+            hears.heard_configured(topic)

@@ -139,6 +139,15 @@ class Runner:
         if policy not in KEEPING_POLICIES:
             log.warning("Redis may drop events when its memory is full: set maxmemory-policy noeviction", policy=policy)
 
+    async def ping(self) -> None:
+        """Return if Redis answers.
+
+        Raises:
+            DispatcherNotWorking: Redis is away, or refuses.
+        """
+        async with asking(""):
+            await self.connection.redis.ping()
+
     async def secret(self) -> bytes:
         """The secret of the bus: made by its first replica.
 

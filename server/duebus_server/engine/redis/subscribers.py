@@ -25,6 +25,7 @@ class LocalSession:
         left_s: when Redis first heard that it has left, by the monotonic clock.
         has_left: it is gone; what is left of it are its leases, and what it owes.
         uncertain: an answer to a lease was lost, so Redis may have given it leases that nobody knows of.
+        joined_us: when Redis was told of it; None while it is to be told yet, or anew.
         round: grows each time those are taken back: the command itself may be on its way still, and is then too late.
     """
 
@@ -35,6 +36,7 @@ class LocalSession:
     consumer: str
     held: dict[int, str] = field(default_factory=dict)
     uncertain: bool = False
+    joined_us: int | None = None
     round: int = 0
     owed_grace_us: int | None = None
     owes_leave: bool = False
@@ -91,14 +93,23 @@ class LocalSessions:
             self._forget_if_done(session)
         return session
 
+    def in_group(self, topic: str, group: str | None) -> list[LocalSession]:
+        """The sessions in a group, or with None in any group of a topic."""
+        return [session for session in self if session.topic == topic and group in (None, session.group)]
+
+    def forget(self, session: LocalSession) -> None:
+        """The session is over, with all that it held and owed."""
+        session.has_left = True
+        self._by_name.pop(session.name, None)
+        self._by_place.pop((session.topic, session.group, session.session_id), None)
+
     def groups(self) -> set[tuple[str, str]]:
         """The groups that have sessions here."""
         return {(session.topic, session.group) for session in self if not session.has_left}
 
     def _forget_if_done(self, session: LocalSession) -> None:
         if session.has_left and not session.held and not session.owes_leave:
-            self._by_name.pop(session.name, None)
-            self._by_place.pop((session.topic, session.group, session.session_id), None)
+            self.forget(session)
 
 
 class Expiries:
@@ -112,6 +123,11 @@ class Expiries:
         known = self._next.get((topic, group))
         if known is None or at_us < known:
             self._next[topic, group] = at_us
+
+    def forget(self, topic: str, group: str | None) -> None:
+        """A group, or with None a topic, is gone."""
+        for known in [known for known in self._next if known[0] == topic and group in (None, known[1])]:
+            del self._next[known]
 
     def due(self, now_us: int) -> list[tuple[str, str]]:
         """The groups to look into."""

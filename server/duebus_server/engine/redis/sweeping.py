@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from duebus_server.domain.clock import SECOND
-from duebus_server.engine.redis.errors import asking
 from duebus_server.engine.redis.leasing import pairs
 from duebus_server.engine.redis.scripts import Script
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from duebus_server.domain.views import TopicConfig
     from duebus_server.engine.redis.runner import Runner
     from duebus_server.engine.redis.subscribers import LocalSession
 
-PEEK, HELD, PURGE = map(Script, ("peek", "held", "purge"))
+PEEK, HELD = map(Script, ("peek", "held"))
 
 Group = tuple[str, str]
 """Topic and group."""
@@ -27,8 +26,8 @@ Group = tuple[str, str]
 Holders = Mapping[Group, Sequence["LocalSession"]]
 """The sessions of this replica that hold leases, by group."""
 
-_FIGURES, _NOT_SEEN = 2, -1
-"""What `peek.lua` says of a group, beside one figure a session; and that it can't say it."""
+_FIGURES, _NOT_SEEN, _NO_GROUP = 2, -1, -2
+"""What `peek.lua` says of a group, beside one figure a session; that it does not see it; that there is none."""
 
 STALE_US = 3 * SECOND
 """A backlog that was counted longer ago is counted again."""
@@ -41,21 +40,21 @@ class Found:
     Attributes:
         leasable: groups that have something to lease now.
         unsure: sessions that hold another number of leases than they know of; word of an end may have been lost.
+        astray: sessions whose group is not there (any more), although Redis was told of them before the look.
     """
 
     leasable: list[Group]
     unsure: list[LocalSession]
+    astray: list[LocalSession]
 
 
 class Sweeping:
     """What one replica looks after at every sweep."""
 
-    def __init__(self, runner: Runner, defaults: TopicConfig) -> None:
+    def __init__(self, runner: Runner) -> None:
         self._runner = runner
-        self._defaults = defaults
         self._backlogs: dict[tuple[str, str], int] = {}
         self._counted_us = 0
-        self._next_purge_us = 0
 
     async def look(self, sessions: Iterable[LocalSession]) -> Found:
         """What there is to do in the groups of these sessions.
@@ -64,16 +63,22 @@ class Sweeping:
             DispatcherNotWorking: Redis is away, or refuses.
         """
         by_group: dict[Group, list[LocalSession]] = {}
+        joined: dict[Group, list[LocalSession]] = defaultdict(list)
         for session in sessions:
-            holders = by_group.setdefault((session.topic, session.group), [])
+            group = (session.topic, session.group)
+            holders = by_group.setdefault(group, [])
             if session.held:
                 holders.append(session)
-        found = Found([], [])
+            if session.joined_us is not None:
+                joined[group].append(session)
+        found = Found([], [], [])
         backlogs = {}
         for group, (leasable, ready, *held) in (await self._peek_all(by_group)).items():
             backlogs[group] = max(0, ready)
             if leasable > 0:
                 found.leasable.append(group)
+            elif leasable == _NO_GROUP:
+                found.astray.extend(joined[group])
             found.unsure.extend(one for one, count in zip(by_group[group], held, strict=True) if count != len(one.held))
         self._backlogs = backlogs
         self._counted_us = self._runner.now_us()
@@ -94,23 +99,6 @@ class Sweeping:
         if self._runner.now_us() - self._counted_us > STALE_US:
             return None
         return self._backlogs.get((topic, group))
-
-    async def purge(self) -> None:
-        """Remove dead letters that have outlived their retention.
-
-        Raises:
-            DispatcherNotWorking: Redis is away, or refuses.
-        """
-        retention_us = self._defaults.dead_letter_retention_us
-        now_us = self._runner.now_us()
-        if not retention_us or now_us < self._next_purge_us:
-            return
-        async with asking(""):
-            topics = await self._runner.connection.redis.smembers(self._runner.keys.topics)
-        window_us = self._defaults.dedupe_window_us
-        oldest = [int(await self._runner.run(PURGE, topic.decode(), retention_us, window_us)) for topic in topics]
-        # What dies from now on is not to be purged before a retention has passed.
-        self._next_purge_us = min([died_us for died_us in oldest if died_us >= 0], default=now_us) + retention_us
 
     async def _peek_all(self, holders: Holders) -> dict[Group, list[int]]:
         """What `peek.lua` says of each group: one command a node, and one for each group that is on another by now."""

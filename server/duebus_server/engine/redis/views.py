@@ -5,8 +5,8 @@ from __future__ import annotations
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import TYPE_CHECKING, Any
 
-from duebus_server.domain.errors import InvalidArgument, NotFound
-from duebus_server.domain.model import DEFAULT_GROUP, SubscriberInfo
+from duebus_server.domain.errors import DispatcherNotWorking, InvalidArgument, NotFound
+from duebus_server.domain.model import SubscriberInfo
 from duebus_server.domain.states import EventState
 from duebus_server.domain.views import (
     MAX_HISTORY,
@@ -20,14 +20,18 @@ from duebus_server.domain.views import (
     Rates,
     TopicInfo,
 )
-from duebus_server.engine.redis.errors import asking
+from duebus_server.engine.redis import settings
+from duebus_server.engine.redis.errors import asking, is_lost
+from duebus_server.engine.redis.naming import check_found
 from duebus_server.engine.redis.packing import CorruptEventError, StoredBlob, pack_id, unpack_id
 from duebus_server.engine.redis.scripts import Script
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from duebus_server.domain.retry import RetryPolicy
     from duebus_server.domain.views import TopicConfig
+    from duebus_server.engine.redis.listing import Listing
     from duebus_server.engine.redis.runner import Runner
 
 TOPIC_INFO, LIST_EVENTS, GET_EVENT, BACKLOG = map(Script, ("topic_info", "list_events", "get_event", "backlog"))
@@ -41,7 +45,7 @@ _OUTCOMES = (
     AttemptOutcome.EXPIRED,
 )
 _SUBSCRIBER_FIELDS = 4
-_ATTEMPT_FIELDS = 6
+_ATTEMPT_FIELDS = 7
 
 
 class Views:
@@ -51,127 +55,135 @@ class Views:
         heard: told what time it was by Redis, and which leases have ended.
     """
 
-    def __init__(self, runner: Runner, defaults: TopicConfig, heard: Callable[[bytes, Sequence[bytes]], None]) -> None:
+    def __init__(
+        self, runner: Runner, listing: Listing, defaults: TopicConfig, heard: Callable[[bytes, Sequence[bytes]], None]
+    ) -> None:
         self._runner = runner
+        self._listing = listing
         self._defaults = defaults
         self._heard = heard
 
     async def queued(self) -> int:
-        """Events of all topics, dead letters not counted."""
-        infos = [await self._info(topic) for topic in await self._topics()]
+        """Events of all topics, dead letters not counted; a damaged topic counts as empty."""
+        infos = [await self._shown(topic) for topic in await self._listing.names()]
         return sum(info.queued for info in infos if info is not None)
 
     async def backlog(self, topic: str, group: str) -> int:
         """Ready events of a group."""
-        (ready,) = await self._look(BACKLOG, topic, group, self._max_retries)
+        now, ended, ready = await self._runner.run(BACKLOG, topic, group, self._max_retries)
+        self._heard(now, ended)
         return int(ready)
 
+    async def config_of(self, topic: str) -> TopicConfig:
+        """The settings in force for a topic."""
+        async with asking(topic):
+            stored = await self._runner.connection.redis.hgetall(self._runner.keys.topic(topic, "config"))
+        return settings.topic_changes(stored).over(self._defaults)
+
     async def list_topics(self, after: str, limit: int) -> list[TopicInfo]:
-        """Topics by name."""
+        """Topics by name; a damaged one says so, and does not hide the others."""
         found: list[TopicInfo] = []
-        for topic in sorted(name for name in await self._topics() if name > after):
+        for topic in sorted(name for name in await self._listing.names() if name > after):
             if len(found) == limit:
                 break
-            info = await self._info(topic)
-            if info is not None:
+            info = await self._shown(topic)
+            if info is None:
+                await self._listing.after_deletion(topic)
+            else:
                 found.append(info)
         return found
 
     async def get_topic(self, topic: str) -> TopicInfo:
         """One topic."""
-        info = await self._info(topic)
-        if info is None:
-            raise NotFound("topic", topic)
-        return info
+        queued, stored, groups = await self._look(TOPIC_INFO, topic, self._max_retries)
+        config = settings.topic_changes(settings.pairs_of(stored)).over(self._defaults)
+        now_us = self._runner.now_us()
+        return TopicInfo(topic, config, queued, [_group_info(config.retry_policy, now_us, *group) for group in groups])
 
     async def list_events(self, topic: str, query: EventQuery) -> EventPage:
         """A page of events."""
-        group = await self._group(topic, query.group)
         score, member = _read_cursor(query.cursor)
-        shape = (query.state, int(query.newest_first), query.limit, query.max_bytes)
-        reply = await self._look(LIST_EVENTS, topic, group, *shape, score, member, self._max_retries)
-        if reply is None:
-            raise NotFound("group", group, topic=topic)
-        more, entries = reply
-        events = [self._listed(group, query.state, *entry) for entry in entries]
+        own = (query.state, int(query.newest_first), query.limit, query.max_bytes, score, member, self._max_retries)
+        group, max_retries, more, entries = await self._look(LIST_EVENTS, topic, query.group, *own, group=query.group)
+        events = [_listed(group.decode(), max_retries, query.state, *entry) for entry in entries]
         return EventPage(events, _cursor(entries[-1]) if more else None)
 
     async def get_event(self, topic: str, event_id: str) -> EventInfo:
         """One event's story."""
-        reply = await self._look(GET_EVENT, topic, pack_id(event_id), self._max_retries)
-        if reply is None:
-            if await self._info(topic) is None:
-                raise NotFound("topic", topic)
-            raise NotFound("event", event_id, topic=topic)
-        blob, groups = reply
-        stored = _stored(pack_id(event_id), blob)
-        return _event_info(event_id, stored, [self._story(stored, *group) for group in groups])
+        packed_id = pack_id(event_id)
+        blob, groups = await self._look(GET_EVENT, topic, packed_id, self._max_retries, event_id=event_id)
+        stored = _stored(packed_id, blob)
+        return _event_info(event_id, stored, [_story(stored, *group) for group in groups])
 
-    async def _topics(self) -> list[str]:
-        async with asking(""):
-            names = await self._runner.connection.redis.smembers(self._runner.keys.topics)
-        return [name.decode() for name in names]
-
-    async def _info(self, topic: str) -> TopicInfo | None:
-        reply = await self._look(TOPIC_INFO, topic, self._max_retries)
-        if reply is None:
+    async def _shown(self, topic: str) -> TopicInfo | None:
+        """A topic as it is among others; None when it is not there."""
+        try:
+            return await self.get_topic(topic)
+        except NotFound:
             return None
-        queued, groups = reply
-        now_us = self._runner.now_us()
-        return TopicInfo(topic, self._defaults, queued, [_group_info(now_us, *group) for group in groups])
+        except DispatcherNotWorking as error:
+            if is_lost(error.__cause__):
+                raise
+            return TopicInfo(topic, self._defaults, 0, (), problem=str(error))
 
     @property
     def _max_retries(self) -> int:
         return self._defaults.retry_policy.max_retries
 
-    async def _look(self, script: Script, topic: str, *arguments: Any) -> Any:
-        """Run a script that reads; None when there is no such thing."""
-        reply = await self._runner.run(script, topic, *arguments)
-        if reply is None:
-            return None
-        now, ended, *rest = reply
+    async def _look(
+        self, script: Script, topic: str, *arguments: Any, group: str | None = None, event_id: str = ""
+    ) -> list[Any]:
+        """Run a script that reads.
+
+        Raises:
+            NotFound: there is no such topic, group or event.
+        """
+        now, ended, missing, *rest = list(await self._runner.run(script, topic, *arguments))
         self._heard(now, ended)
+        check_found(missing, topic, group, [event_id])
         return rest
 
-    async def _group(self, topic: str, name: str) -> str:
-        """The group that a name in a request means."""
-        info = await self.get_topic(topic)
-        return "" if not name and [group.group for group in info.groups] == [""] else name or DEFAULT_GROUP
 
-    def _listed(self, group: str, state: EventState, member: bytes, score: bytes, blob: bytes, *rest: Any) -> EventInfo:
-        stored = _stored(member[4:], blob)
-        where = self._where(group, state, stored, int(float(score)), *rest)
-        return _event_info(unpack_id(member[4:]), stored, [where])
+def _listed(
+    group: str, max_retries: int, state: EventState, member: bytes, score: bytes, blob: bytes, *rest: Any
+) -> EventInfo:
+    stored = _stored(member[4:], blob)
+    where = _where(group, max_retries, state, stored, int(float(score)), *rest)
+    return _event_info(unpack_id(member[4:]), stored, [where])
 
-    def _story(self, stored: StoredBlob | None, group: bytes, state: bytes, score: bytes, *rest: Any) -> EventGroupInfo:
-        at_us = int(float(score))
-        return self._where(group.decode(), EventState(state.decode()), stored, at_us, *rest)
 
-    def _where(
-        self,
-        group: str,
-        state: EventState,
-        stored: StoredBlob | None,
-        at_us: int,
-        attempts: int,
-        deliver_at: bytes,
-        last_error: bytes,
-        consumer: bytes,
-        history: Sequence[Any] = (),
-    ) -> EventGroupInfo:
-        own = stored.max_retries if stored else None
-        return EventGroupInfo(
-            group=group,
-            state=state,
-            attempts=attempts,
-            max_retries=self._max_retries if own is None else own,
-            deliver_at_us=int(float(deliver_at)),
-            last_error=last_error.decode(),
-            lease_expires_us=at_us if state is EventState.LEASED else None,
-            consumer=consumer.decode(),
-            dead_us=at_us if state is EventState.DEAD else None,
-            history=list(_attempts(history))[-MAX_HISTORY:],
-        )
+def _story(
+    stored: StoredBlob | None, group: bytes, max_retries: int, state: bytes, score: bytes, *rest: Any
+) -> EventGroupInfo:
+    at_us = int(float(score))
+    return _where(group.decode(), max_retries, EventState(state.decode()), stored, at_us, *rest)
+
+
+def _where(
+    group: str,
+    max_retries: int,
+    state: EventState,
+    stored: StoredBlob | None,
+    at_us: int,
+    attempts: int,
+    deliver_at: bytes,
+    last_error: bytes,
+    consumer: bytes,
+    history: Sequence[Any] = (),
+) -> EventGroupInfo:
+    own = stored.max_retries if stored else None
+    return EventGroupInfo(
+        group=group,
+        state=state,
+        attempts=attempts,
+        max_retries=max_retries if own is None else own,
+        deliver_at_us=int(float(deliver_at)),
+        last_error=last_error.decode(),
+        lease_expires_us=at_us if state is EventState.LEASED else None,
+        consumer=consumer.decode(),
+        dead_us=at_us if state is EventState.DEAD else None,
+        history=list(_attempts(history))[-MAX_HISTORY:],
+    )
 
 
 def _event_info(event_id: str, stored: StoredBlob | None, groups: Sequence[EventGroupInfo]) -> EventInfo:
@@ -189,6 +201,7 @@ def _stored(packed_id: bytes, blob: bytes) -> StoredBlob | None:
 
 
 def _group_info(
+    policy: RetryPolicy,
     now_us: int,
     name: bytes,
     paused: int,
@@ -199,6 +212,7 @@ def _group_info(
     ready_since: bytes | int,
     subscribers: Sequence[Any],
     rates: Sequence[bytes],
+    own_policy: list[bytes],
 ) -> GroupInfo:
     oldest_us = int(float(ready_since))
     return GroupInfo(
@@ -208,6 +222,7 @@ def _group_info(
         list(_subscribers(subscribers)),
         max(0, now_us - oldest_us) if oldest_us >= 0 else None,
         Rates(*(float(rate) for rate in rates)),
+        settings.topic_changes(settings.pairs_of(own_policy)).retry_policy.over(policy),
     )
 
 
@@ -219,9 +234,14 @@ def _subscribers(flat: Sequence[Any]) -> Iterator[SubscriberInfo]:
 
 def _attempts(flat: Sequence[Any]) -> Iterator[Attempt]:
     for at in range(0, len(flat), _ATTEMPT_FIELDS):
-        attempt, started, ended, consumer, outcome, error = flat[at : at + _ATTEMPT_FIELDS]
-        ended_us = int(ended) if int(ended) >= 0 else None
-        yield Attempt(attempt, int(started), ended_us, consumer.decode(), _OUTCOMES[outcome], error.decode())
+        attempt, started, ended, consumer, outcome, error, redriven = flat[at : at + _ATTEMPT_FIELDS]
+        times = (int(started), _time(ended), consumer.decode())
+        yield Attempt(attempt, *times, _OUTCOMES[outcome], error.decode(), _time(redriven))
+
+
+def _time(at: bytes) -> int | None:
+    """A time as the scripts return it; -1 is none."""
+    return int(at) if int(at) >= 0 else None
 
 
 def _cursor(entry: Sequence[Any]) -> str:

@@ -3,7 +3,7 @@
 -- KEYS[1]  the topic's events
 -- ARGV     1..5 as in common.lua
 --   6      group
---   7      dedupe window, microseconds
+--   7      the server's dedupe window, microseconds
 --   8...   packed id, fencing token, ...
 -- returns  {now, {session, tokens, ...} of leases that have ended, {result, ...}, -1}, a result a lease: see common.lua
 -- includes leases
@@ -11,9 +11,9 @@
 regardless_of_memory()
 local group = ARGV[6]
 local ids, records, members, results = find_held(group, 8, (#ARGV - 7) / 2, 2)
+local window = setting('dedupe_window', ARGV[7])
 
 local ended, done, leased, chosen, gone = {}, {}, {}, {}, {}
-local single = redis.call('EXISTS', topic_key('refs')) == 0
 for i = 1, #ids do
   local record = records[i]
   if record and record[FENCE] == 0 then
@@ -22,14 +22,14 @@ for i = 1, #ids do
     done[#done + 1] = ids[i]
     leased[#leased + 1] = members[i]
     end_lease(ended, record)
-    if single then
-      gone[#gone + 1] = ids[i]
-    else
-      let_go(ids[i], false, gone)
-    end
   end
 end
 if #done > 0 then
+  if redis.call('EXISTS', topic_key('refs')) == 0 then
+    gone = done
+  else
+    let_go(done, false, gone)
+  end
   write_all('ZREM', group_key(group, 'leased'), leased)
   write_all('HDEL', group_key(group, 'records'), done)
   write_all('HDEL', topic_key('events'), gone)
@@ -42,7 +42,7 @@ if #done > 0 then
       chosen[#chosen + 1] = ids[i]
     end
   end
-  remember_ids(chosen, tonumber(ARGV[7]))
+  remember_ids(chosen, window)
   mark(group, 'acked', #done)
 end
 return { whole(now), announce_ended(group, ended), results, -1 }

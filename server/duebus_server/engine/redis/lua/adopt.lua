@@ -5,19 +5,21 @@
 --   6      group
 --   7      session
 --   8      consumer
---   9      lease, microseconds
---   10...  packed id, fencing token, ...
--- returns  {now, {session, tokens, ...} of leases that have ended, {result, ...}, next due or -1}; a result is the size of
---          the event's body, or as in common.lua; false when the session has not joined, or has left
+--   9      lease, microseconds; '' for the topic's
+--   10     the server's lease, where the topic has none of its own
+--   11...  packed id, fencing token, ...
+-- returns  {now, {session, tokens, ...} of leases that have ended, {result, ...}, next due or -1, when the leases expire};
+--          a result is the size of the event's body, or as in common.lua; or {now, whether there is such a group (0, 1)}
+--          when the session has not joined, or has left
 -- includes leases
 
 regardless_of_memory()
 local group, session = ARGV[6], ARGV[7]
 if redis.call('HEXISTS', group_key(group, 'sessions'), session) == 0 then
-  return false
+  return { whole(now), redis.call('SISMEMBER', topic_key('groups'), group) }
 end
-local ids, records, members, results = find_held(group, 10, (#ARGV - 9) / 2, 2)
-local expires = whole(now + tonumber(ARGV[9]))
+local ids, records, members, results = find_held(group, 11, (#ARGV - 10) / 2, 2)
+local expires = whole(now + (tonumber(ARGV[9]) or setting('lease', ARGV[10])))
 local ended, changed, leased = {}, {}, {}
 local moved = 0
 for i = 1, #ids do
@@ -43,4 +45,4 @@ if #leased > 0 then
   wake(group, next_due(group))
   redis.call('HINCRBY', group_key(group, 'in_flight'), session, moved)
 end
-return { whole(now), announce_ended(group, ended), results, answer_time(next_due(group)) }
+return { whole(now), announce_ended(group, ended), results, answer_time(next_due(group)), expires }

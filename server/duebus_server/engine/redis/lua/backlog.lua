@@ -4,12 +4,12 @@
 -- KEYS[1]  the topic's events
 -- ARGV     1..5 as in common.lua
 --   6      group
---   7      max_retries of the policy, for leases that have run out
+--   7      the server's max_retries, for leases that have run out
 -- returns  {now, {session, tokens, ...} of leases that have ended, the number}
 
 regardless_of_memory()
 local group = ARGV[6]
 local ended = {}
-expire_leases(group, tonumber(ARGV[7]), 1000, ended)
+expire_leases(group, ARGV[7], 1000, ended)
 local ready = redis.call('ZCOUNT', group_key(group, 'waiting'), '-inf', whole(now))
 return { whole(now), announce_ended(group, ended), ready }

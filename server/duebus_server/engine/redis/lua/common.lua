@@ -90,6 +90,43 @@ local function check_keys(group)
   end
 end
 
+-- The topic's settings stand in its hash `config`, where they differ from the server's, and a group's own retry policy in
+-- the group's hash `group`. Scripts read them in the step that they decide, so that a change holds at once and everywhere.
+local function number_or(value, default)
+  local number = tonumber(value or '')
+  return number and number >= 0 and number < NEVER and number or tonumber(default)
+end
+
+-- A setting of the topic; `default` is the server's.
+local function setting(name, default)
+  return number_or(redis.call('HGET', topic_key('config'), name), default)
+end
+
+-- A setting of a group's retry policy: its own, or else the topic's.
+local function group_setting(group, name, default)
+  return number_or(redis.call('HGET', group_key(group, 'group'), name), setting(name, default))
+end
+
+-- A group's own retry policy, as far as it has one: {name, value, ...}
+local function own_policy(group)
+  local names = { 'max_retries', 'backoff_initial', 'backoff_max' }
+  local values = redis.call('HMGET', group_key(group, 'group'), unpack(names))
+  local own = {}
+  for i, name in ipairs(names) do
+    if values[i] then
+      own[#own + 1] = name
+      own[#own + 1] = values[i]
+    end
+  end
+  return own
+end
+
+-- When something is due that is to be so 'd<microseconds>' after now, or 'a<microseconds>' at, which may have passed.
+local function due_at(text)
+  local time = tonumber(string.sub(text, 2))
+  return string.sub(text, 1, 1) == 'd' and now + time or math.max(now, time)
+end
+
 -- A member of a sorted set is four bytes that keep the order of dispatch, and the packed id.
 local function id_of(member)
   return string.sub(member, 5)
@@ -124,22 +161,35 @@ local function size_before_body(blob)
   return before + 1 + (string.byte(blob, before + 1) or 0)
 end
 
--- Counts `count` more of a kind in the ten-second bucket of now. Only a figure: it must not fail what it counts.
+-- Rates are counted in buckets of this width, each of which lasts for so long after its last count.
+local BUCKET_US, RATES_LAST_S = 10000000, 80
+
+-- Counts `count` more of a kind in the bucket of now. Only a figure: it must not fail what it counts.
 local function mark(group, kind, count)
-  local bucket = group_key(group, 'rates:' .. whole(math.floor(now / 10000000)))
+  local bucket = group_key(group, 'rates:' .. whole(math.floor(now / BUCKET_US)))
   redis.pcall('HINCRBY', bucket, kind, count)
-  redis.pcall('EXPIRE', bucket, 80)
+  redis.pcall('EXPIRE', bucket, RATES_LAST_S)
 end
 
--- Tells the other replicas that the group has something at `due`, if that is sooner than all of them will look.
--- `wake_at` is the latest time at which a session that waits will look by itself.
+-- Tells the other replicas that the group has something at `due`, if that is sooner than all of them will look; not
+-- while it is paused. `wake_at` is the latest time at which a session that waits will look by itself.
+-- Returns whether sessions are to look: false while the group is paused.
 local function wake(group, due)
   local key = group_key(group, 'group')
-  local wake_at = redis.call('HGET', key, 'wake_at')
-  if wake_at and due < tonumber(wake_at) then
+  local own = redis.call('HMGET', key, 'wake_at', 'paused')
+  if own[2] then
+    return false
+  end
+  if own[1] and due < tonumber(own[1]) then
     redis.call('HSET', key, 'wake_at', whole(due))
     redis.call('PUBLISH', NAMESPACE .. ':wake', table.concat({ REPLICA, TOPIC, group, whole(due) }, '\0'))
   end
+  return true
+end
+
+-- Tells all replicas that a group ('': the whole topic) was deleted, or the settings of a topic have changed.
+local function tell_change(what, group)
+  redis.call('PUBLISH', NAMESPACE .. ':changes', table.concat({ REPLICA, what, TOPIC, group, whole(now) }, '\0'))
 end
 
 -- A time as scripts return it: -1 for NEVER.

@@ -2,23 +2,24 @@
 --
 -- KEYS[1]  the topic's events
 -- ARGV     1..5 as in common.lua
---   6      max_queued, 0 for unlimited
---   7      dedupe window, microseconds
+--   6, 7   the server's max_queued (0 for unlimited) and dedupe window (microseconds), where the topic has none of its own
 --   8      how many requests; then for each:
 --            request id ('' for none), its identity (a number), require_subscriber (0, 1), time of its generated
 --            ids (ms), number of events;
 --            for each event: packed id, chosen by the client (0, 1), due: 'd<microseconds>' after now or
 --            'a<microseconds>' at, blob (see DATA_MODEL.md) without the time of dispatch and the place
--- returns  {now, the soonest due of what was stored or -1, {group, ...}, {answer, ...}}, an answer a request:
+-- returns  {now, the soonest due of what was stored or -1, {group that is not paused, ...}, {answer, ...}, whether the topic
+--            may have been unlisted (0, 1)}, an answer a request:
 --            {status, time of the generated ids, places of duplicates...}, places from 0; status: 0 stored,
 --            1 stored before (a repetition), 2 full, 3 no subscriber, 4 the request id was used for other events;
---            with 2 the number queued follows
+--            with 2 the number queued and max_queued follow
 
 local STORED, REPEATED, FULL, NO_SUBSCRIBER, REUSED = 0, 1, 2, 3, 4
 
-local max_queued = tonumber(ARGV[6])
-local window = tonumber(ARGV[7])
+local own = redis.call('HMGET', topic_key('config'), 'max_queued', 'dedupe_window')
+local max_queued, window = number_or(own[1], ARGV[6]), number_or(own[2], ARGV[7])
 local events_key, recent_key = topic_key('events'), topic_key('recent')
+local requests_key, earlier_requests_key = topic_key('requests'), topic_key('requests:earlier')
 local groups = redis.call('SMEMBERS', topic_key('groups'))
 local receivers = #groups > 0 and groups or { '' }
 
@@ -56,9 +57,7 @@ local function read_events(count)
       duplicates[#duplicates + 1] = place
     else
       seen[id] = chosen == '1'
-      local offset = tonumber(string.sub(due, 2))
-      local due_us = string.sub(due, 1, 1) == 'd' and now + offset or math.max(now, offset)
-      fresh[#fresh + 1] = { id, due_us, blob }
+      fresh[#fresh + 1] = { id, due_at(due), blob }
     end
   end
   return fresh, duplicates
@@ -67,8 +66,12 @@ end
 for _, group in ipairs(receivers) do
   check_keys(group)
 end
+redis.call('HLEN', requests_key)
+redis.call('HLEN', earlier_requests_key)
 
-local soonest = NEVER
+-- With groups it is listed for certain.
+local was_empty = #groups == 0 and redis.call('EXISTS', events_key) == 0
+local soonest, awake = NEVER, {}
 local function store(fresh)
   local stored, waiting, refs = {}, {}, {}
   local first_due = NEVER
@@ -94,18 +97,52 @@ local function store(fresh)
   for _, group in ipairs(receivers) do
     write_all('ZADD', group_key(group, 'waiting'), waiting)
     mark(group, 'dispatched', #fresh)
-    wake(group, first_due)
+    awake[group] = wake(group, first_due)
   end
   soonest = math.min(soonest, first_due)
 end
 
+-- What requests were answered stands in two hashes: when all that is in the earlier one is forgotten, the other takes its
+-- place. So the memory is bounded, is given back at one stroke, and goes with the topic. A hash lasts for a while after its
+-- last answer is forgotten, so that where requests go on it is unlinked, which does not hold up Redis.
+local SLACK_MS = 1000
+
 -- What a request of this id was answered, and its identity; nil when that is not remembered.
 local function known_answer(request_id)
-  local kept = request_id ~= '' and unpack_fields(redis.call('GET', topic_key('request:' .. request_id)), 3)
+  if request_id == '' then
+    return nil
+  end
+  local raw = redis.call('HGET', requests_key, request_id) or redis.call('HGET', earlier_requests_key, request_id)
+  local kept = unpack_fields(raw, 3)
   if not kept or type(kept[1]) ~= 'number' or type(kept[3]) ~= 'number' or kept[1] <= now then
     return nil
   end
   return { REPEATED, unpack(kept, 3) }, kept[2]
+end
+
+local is_ready = false
+local function make_ready_to_remember()
+  if redis.call('PTTL', earlier_requests_key) <= SLACK_MS then
+    redis.call('UNLINK', earlier_requests_key)
+    if redis.call('EXISTS', requests_key) == 1 then
+      redis.call('RENAME', requests_key, earlier_requests_key)
+    end
+  end
+  is_ready = true
+end
+
+local function remember_answer(request_id, answer)
+  if not is_ready then
+    make_ready_to_remember()
+  end
+  redis.call('HSET', requests_key, request_id, answer)
+end
+
+local function keep_answers()
+  local needed_ms = math.ceil(window / 1000) + SLACK_MS
+  if is_ready and redis.call('PTTL', requests_key) < needed_ms then
+    redis.call('PEXPIRE', requests_key, whole(needed_ms + SLACK_MS))
+  end
 end
 
 local function carry_out()
@@ -121,19 +158,18 @@ local function carry_out()
     return { NO_SUBSCRIBER }
   end
   local fresh, duplicates = read_events(count)
-  if max_queued > 0 then
+  if max_queued > 0 and #fresh > 0 then
     local dead = tonumber(redis.call('HGET', topic_key('meta'), 'dead') or 0)
     local queued = redis.call('HLEN', events_key) - dead
     if queued + #fresh > max_queued then
-      return { FULL, queued }
+      return { FULL, queued, max_queued }
     end
   end
   if #fresh > 0 then
     store(fresh)
   end
   if request_id ~= '' and window > 0 then
-    local kept = cmsgpack.pack({ now + window, identity, generated_at, unpack(duplicates) })
-    redis.call('SET', topic_key('request:' .. request_id), kept, 'PX', math.ceil(window / 1000))
+    remember_answer(request_id, cmsgpack.pack({ now + window, identity, generated_at, unpack(duplicates) }))
   end
   return { STORED, generated_at, unpack(duplicates) }
 end
@@ -142,4 +178,12 @@ local answers = {}
 for i = 1, tonumber(ARGV[8]) do
   answers[i] = carry_out()
 end
-return { whole(now), answer_time(soonest), groups, answers }
+keep_answers()
+
+local to_wake = {}
+for _, group in ipairs(groups) do
+  if awake[group] then
+    to_wake[#to_wake + 1] = group
+  end
+end
+return { whole(now), answer_time(soonest), to_wake, answers, was_empty and soonest ~= NEVER and 1 or 0 }

@@ -3,7 +3,7 @@
 -- KEYS[1]  the topic's events
 -- ARGV     1..5 as in common.lua
 --   6      group
---   7      max_retries of the policy
+--   7      the server's max_retries
 -- returns  {now, {session, tokens, ...} of leases that have ended, the next expiry or -1, next due or -1}
 -- includes leases
 
@@ -12,7 +12,7 @@ local LIMIT = 1000
 regardless_of_memory()
 local group = ARGV[6]
 local ended = {}
-expire_leases(group, tonumber(ARGV[7]), LIMIT, ended)
+expire_leases(group, ARGV[7], LIMIT, ended)
 local told = announce_ended(group, ended)
 wake(group, next_due(group))
 local first = redis.call('ZRANGE', group_key(group, 'leased'), 0, 0, 'WITHSCORES')

@@ -3,15 +3,16 @@
 -- KEYS[1]  the topic's events
 -- ARGV     1..5 as in common.lua
 --   6      group
---   7      lease, microseconds
---   8...   packed id, fencing token, ...
+--   7      lease, microseconds; '' for the topic's
+--   8      the server's lease, where the topic has none of its own
+--   9...   packed id, fencing token, ...
 -- returns  {now, {}, {result, ...}, next due or -1}, a result a lease: see common.lua
 -- includes leases
 
 regardless_of_memory()
 local group = ARGV[6]
-local ids, records, members, results = find_held(group, 8, (#ARGV - 7) / 2, 2)
-local expires = whole(now + tonumber(ARGV[7]))
+local ids, records, members, results = find_held(group, 9, (#ARGV - 8) / 2, 2)
+local expires = whole(now + (tonumber(ARGV[7]) or setting('lease', ARGV[8])))
 local leased = {}
 for i = 1, #ids do
   if records[i] then

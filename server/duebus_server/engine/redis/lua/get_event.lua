@@ -1,72 +1,68 @@
--- includes leases
 -- An event and its story in every group that is not done with it.
 --
 -- KEYS[1]  the topic's events
 -- ARGV     1..5 as in common.lua
 --   6      packed id
---   7      max_retries of the policy, for leases that have run out
--- returns  {now, {session, tokens, ...} of leases that have ended, blob, {group, ...}}, a group: {name, state, score, attempt, deliver at, last error, consumer, history},
---          history: {attempt, started, ended (-1 while under way), consumer, outcome, error, ...}; false when the topic
---          does not hold it
+--   7      the server's max_retries, for leases that have run out
+-- returns  {now, {session, tokens, ...} of leases that have ended, '' or what there is none of, blob, {group, ...}}, a group:
+--          {name, its max_retries, state, score, attempt, deliver at, last error, consumer, history}, history: {attempt,
+--          started, ended (-1 while under way), consumer, outcome, error, redriven (-1: it was not), ...}
+-- includes leases
+-- includes naming
 
 local id = ARGV[6]
-local blob = redis.call('HGET', topic_key('events'), id)
-if not blob then
-  return false
-end
 
--- The place of a damaged event is known from its record alone.
-local function place_in(group, record)
-  local member = (record[PLACE] ~= '' and record[PLACE] or place_of(blob)) .. id
-  for _, name in ipairs({ 'waiting', 'leased', 'dead' }) do
-    local score = redis.call('ZSCORE', group_key(group, name), member)
-    if score then
-      if name == 'waiting' then
-        name = tonumber(score) > now and 'scheduled' or 'ready'
-      end
-      return name, score
-    end
-  end
+local function line(attempt)
+  return {
+    attempt[1], whole(attempt[2]), whole(attempt[3]), attempt[4], attempt[5], attempt[6], whole(attempt[REDRIVEN] or -1),
+  }
 end
 
 local function story(record, state)
   local flat = {}
   local history = type(record[HISTORY]) == 'table' and record[HISTORY] or {}
   for _, attempt in ipairs(history) do
-    local line = { attempt[1], whole(attempt[2]), whole(attempt[3]), attempt[4], attempt[5], attempt[6] }
-    for _, value in ipairs(line) do
+    for _, value in ipairs(line(attempt)) do
       flat[#flat + 1] = value
     end
   end
   if state == 'leased' then
-    for _, value in ipairs({ record[ATTEMPT], whole(record[STARTED]), '-1', record[CONSUMER], 0, '' }) do
+    for _, value in ipairs(line({ record[ATTEMPT], record[STARTED], -1, record[CONSUMER], 0, '' })) do
       flat[#flat + 1] = value
     end
   end
   return flat
 end
 
+local function info(group, blob)
+  local name, _, score, record = find_copy(group, id, #blob >= HEADER_SIZE and place_of(blob) or '')
+  if not name then
+    return nil
+  end
+  record = record or NO_RECORD
+  local state, deliver_at = name, whole(record[DELIVER_AT])
+  if name == 'waiting' then
+    state, deliver_at = tonumber(score) > now and 'scheduled' or 'ready', score
+  end
+  local consumer = state == 'leased' and record[CONSUMER] or ''
+  local max_retries = group_setting(group, 'max_retries', ARGV[7])
+  return {
+    group, max_retries, state, score, record[ATTEMPT], deliver_at, record[LAST_ERROR], consumer, story(record, state),
+  }
+end
+
 regardless_of_memory()
-local names = redis.call('SMEMBERS', topic_key('groups'))
-table.sort(names)
-if #names == 0 then
-  names = { '' }
+local names, missing = find_groups(true, '')
+if not names then
+  return { whole(now), {}, missing }
 end
-local groups, told = {}, {}
+local told = bring_up_to_date(names, ARGV[7])
+local blob = redis.call('HGET', topic_key('events'), id) or ''
+local groups = {}
 for _, group in ipairs(names) do
-  local ended = {}
-  expire_leases(group, tonumber(ARGV[7]), 1000, ended)
-  for _, value in ipairs(announce_ended(group, ended)) do
-    told[#told + 1] = value
-  end
-  local record = read_record(redis.call('HGET', group_key(group, 'records'), id)) or NO_RECORD
-  local state, score = place_in(group, record)
-  if state then
-    local deliver_at = (state == 'scheduled' or state == 'ready') and score or whole(record[DELIVER_AT])
-    local consumer = state == 'leased' and record[CONSUMER] or ''
-    groups[#groups + 1] = {
-      group, state, score, record[ATTEMPT], deliver_at, record[LAST_ERROR], consumer, story(record, state),
-    }
-  end
+  groups[#groups + 1] = info(group, blob)
 end
-return { whole(now), told, blob, groups }
+if #groups == 0 then
+  return { whole(now), told, NO_EVENT }
+end
+return { whole(now), told, '', blob, groups }

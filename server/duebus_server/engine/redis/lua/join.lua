@@ -7,7 +7,7 @@
 --   8      session id, as others see it
 --   9      consumer
 --   10     the session's round, see lease.lua
--- returns  now
+-- returns  {now, whether it is the topic's first group (0, 1)}
 
 regardless_of_memory()
 local group, session = ARGV[6], ARGV[7]
@@ -19,4 +19,4 @@ redis.call('SADD', groups_key, group)
 if first and redis.call('EXISTS', group_key('', 'waiting')) == 1 then
   redis.call('RENAME', group_key('', 'waiting'), group_key(group, 'waiting'))
 end
-return whole(now)
+return { whole(now), first and 1 or 0 }

@@ -8,14 +8,14 @@
 --   9      at most so many events
 --   10     at most so many bytes of bodies
 --   11     the first even if it is larger (0, 1)
---   12     lease, microseconds
---   13     max_retries of the policy, for leases that have run out
---   14     the session's round: it grows when the session gives up waiting for an answer, and a command of an earlier
+--   12     lease, microseconds; '' for the topic's
+--   13, 14 the server's lease and max_retries, where the topic has none of its own
+--   15     the session's round: it grows when the session gives up waiting for an answer, and a command of an earlier
 --          round, which was on its way for so long, does nothing
--- returns  {now, next due or -1, something is left for want of room (0, 1), first fencing token,
+-- returns  {now, next due or -1, something is left for want of room (0, 1), first fencing token, when the leases expire,
 --           {session, tokens, ...} of leases that have ended,
---           {packed id, blob, attempt, deliver at, last error, ...}}; false when the session has not joined, or has
---           given this up
+--           {packed id, blob, attempt, deliver at, last error, ...}}; or {now, whether there is such a group (0, 1)} when
+--           the session has not joined, or has given this up
 -- includes leases
 
 local EXPIRE_LIMIT = 1000
@@ -24,21 +24,22 @@ local CORRUPT = 'the stored event is missing or corrupt'
 regardless_of_memory()
 local group, session, consumer = ARGV[6], ARGV[7], ARGV[8]
 local max_events, bytes_left, at_least_one = tonumber(ARGV[9]), tonumber(ARGV[10]), ARGV[11] == '1'
-local expires = now + tonumber(ARGV[12])
 local waiting_key, records_key = group_key(group, 'waiting'), group_key(group, 'records')
 local own_key = group_key(group, 'group')
 
 local joined = redis.call('HGET', group_key(group, 'sessions'), session)
 local info = unpack_fields(joined, ROUND)
-if not info or info[ROUND] > tonumber(ARGV[14]) then
-  return false
+if not info or info[ROUND] > tonumber(ARGV[15]) then
+  return { whole(now), redis.call('SISMEMBER', topic_key('groups'), group) }
 end
+local expires = now + (tonumber(ARGV[12]) or setting('lease', ARGV[13]))
 
 local ended = {}
-expire_leases(group, tonumber(ARGV[13]), EXPIRE_LIMIT, ended)
+expire_leases(group, ARGV[14], EXPIRE_LIMIT, ended)
 local told = announce_ended(group, ended)
-if redis.call('HGET', own_key, 'paused') then
-  return { whole(now), -1, 0, 0, told, {} }
+local own = redis.call('HMGET', own_key, 'paused', 'wake_at', 'fence')
+if own[1] then
+  return { whole(now), -1, 0, 0, whole(expires), told, {} }
 end
 
 -- One event more than fits is asked for, to know whether something is left.
@@ -93,8 +94,16 @@ local function bury(member, id, blob)
   redis.call('HSET', records_key, id, cmsgpack.pack(record))
   redis.call('ZADD', group_key(group, 'dead'), whole(now), member)
   if not before or before[IS_DEAD] == 0 then
-    no_longer_waiting(id)
+    change_waiting({ id }, -1)
   end
+end
+
+-- Where the fencing tokens of a new group begin: with the time, whatever clock a test has, and so behind those of a group
+-- of its name that was deleted. `meta` knows how far those had come while the topic lasts.
+local function first_fence_ever()
+  local time = redis.call('TIME')
+  local passed = tonumber(redis.call('HGET', topic_key('meta'), 'fence') or 0)
+  return math.max(tonumber(time[1]) * 1000000 + tonumber(time[2]), passed)
 end
 
 local taken, leased, changed, removed, taken_ids = {}, {}, {}, {}, {}
@@ -126,6 +135,9 @@ end
 
 local first_fence = 0
 if count > 0 then
+  if not own[3] then
+    redis.call('HSET', own_key, 'fence', whole(first_fence_ever()))
+  end
   first_fence = redis.call('HINCRBY', own_key, 'fence', count) - count + 1
   local packed = {}
   for i = 1, count do
@@ -139,10 +151,10 @@ if count > 0 then
   mark(group, 'delivered', count)
 end
 
-local due_next = next_due(group)
+local due_next = first_due(group)
 -- The sessions of this replica know of `due_next` now; others may be waiting for longer, see `wake`.
-local wake_at = redis.call('HGET', own_key, 'wake_at')
-if due_next > tonumber(wake_at or 0) then
+if due_next > tonumber(own[2] or 0) then
   redis.call('HSET', own_key, 'wake_at', whole(due_next))
 end
-return { whole(now), buried > 0 and whole(now) or answer_time(due_next), left, first_fence, told, taken }
+local answered_due = buried > 0 and whole(now) or answer_time(due_next)
+return { whole(now), answered_due, left, first_fence, whole(expires), told, taken }

@@ -21,6 +21,10 @@ local function read_record(raw)
   return fine and record or nil
 end
 
+-- Of an attempt in a record's story, behind its number, start, end, consumer, outcome and error: when the event, dead since,
+-- was redriven.
+local REDRIVEN = 7
+
 -- Adds the attempt that ends now to a record's story.
 local function remember(record, outcome, problem)
   local history = record[HISTORY]
@@ -62,43 +66,62 @@ local function announce_ended(group, ended)
   return told
 end
 
--- In one more group the event is dead or gone; after the last it no longer counts as queued.
--- `refs` has an entry only for events that were stored in several groups: how many hold it, in how many it is not dead.
-local function no_longer_waiting(id)
-  local raw = redis.call('HGET', topic_key('refs'), id)
-  local waiting = 0
-  if raw then
-    local refs = unpack_fields(raw, 2) or { 1, 1 }
-    refs[2] = refs[2] - 1
-    waiting = refs[2]
-    redis.call('HSET', topic_key('refs'), id, cmsgpack.pack(refs))
-  end
-  if waiting == 0 and redis.call('HEXISTS', topic_key('events'), id) == 1 then
-    redis.call('HINCRBY', topic_key('meta'), 'dead', 1)
+-- `refs` has an entry only for events that were stored in several groups: how many hold it, and in how many it is not dead.
+-- An event that is dead wherever it is held does not count as queued: `meta` says how many those are.
+local function count_dead(more)
+  if more ~= 0 then
+    redis.call('HINCRBY', topic_key('meta'), 'dead', more)
   end
 end
 
--- One more group is done with an event; `gone` collects those that no group holds any more.
-local function let_go(id, was_dead, gone)
-  local raw = redis.call('HGET', topic_key('refs'), id)
-  local refs = unpack_fields(raw, 2) or { 1, was_dead and 0 or 1 }
-  local waited = refs[2]
-  refs[1] = refs[1] - 1
-  if not was_dead then
-    refs[2] = refs[2] - 1
-  end
-  if refs[1] == 0 then
-    gone[#gone + 1] = id
-    redis.call('HDEL', topic_key('refs'), id)
-    if waited == 0 and redis.call('HEXISTS', topic_key('events'), id) == 1 then
-      redis.call('HINCRBY', topic_key('meta'), 'dead', -1)
+local function is_stored(id)
+  return redis.call('HEXISTS', topic_key('events'), id) == 1
+end
+
+-- In one more group these events are dead (`change` is -1), or wait again (1).
+local function change_waiting(ids, change)
+  local raws = read_all('HMGET', topic_key('refs'), ids)
+  local kept, dead = {}, 0
+  for i, id in ipairs(ids) do
+    local refs = unpack_fields(raws[i], 2) or { 1, change < 0 and 1 or 0 }
+    local before = refs[2]
+    refs[2] = before + change
+    if raws[i] then
+      kept[#kept + 1] = id
+      kept[#kept + 1] = cmsgpack.pack(refs)
     end
-    return
+    if (before == 0 or refs[2] == 0) and is_stored(id) then
+      dead = dead - change
+    end
   end
-  redis.call('HSET', topic_key('refs'), id, cmsgpack.pack(refs))
-  if waited > 0 and refs[2] == 0 then
-    redis.call('HINCRBY', topic_key('meta'), 'dead', 1)
+  write_all('HSET', topic_key('refs'), kept)
+  count_dead(dead)
+end
+
+-- One more group is done with these events; `gone` collects those that no group holds any more.
+local function let_go(ids, were_dead, gone)
+  local raws = read_all('HMGET', topic_key('refs'), ids)
+  local kept, dropped, dead = {}, {}, 0
+  for i, id in ipairs(ids) do
+    local refs = unpack_fields(raws[i], 2) or { 1, were_dead and 0 or 1 }
+    local waited = refs[2]
+    refs[1] = refs[1] - 1
+    refs[2] = waited - (were_dead and 0 or 1)
+    if refs[1] > 0 then
+      kept[#kept + 1] = id
+      kept[#kept + 1] = cmsgpack.pack(refs)
+      dead = dead + (waited > 0 and refs[2] == 0 and 1 or 0)
+    else
+      gone[#gone + 1] = id
+      dropped[#dropped + 1] = id
+      if waited == 0 and is_stored(id) then
+        dead = dead - 1
+      end
+    end
   end
+  write_all('HSET', topic_key('refs'), kept)
+  write_all('HDEL', topic_key('refs'), dropped)
+  count_dead(dead)
 end
 
 -- Remembers ids that a client chose, so that they add nothing for a while. Without memory for it they are not.
@@ -138,17 +161,19 @@ local function allowed_retries(record, policy_max)
 end
 
 -- LEASED -> READY, or DEAD when no retries are left, for up to `limit` leases of a group that have run out.
-local function expire_leases(group, policy_max, limit, ended)
+-- `max_retries` is the server's default.
+local function expire_leases(group, max_retries, limit, ended)
   local leased = group_key(group, 'leased')
   check_keys(group)
   local members = redis.call('ZRANGEBYSCORE', leased, '-inf', whole(now), 'LIMIT', 0, limit)
   if #members == 0 then
     return
   end
-  local ids, back, dead, changed, lost = {}, {}, {}, {}, {}
+  local ids, back, dead, died, changed, lost = {}, {}, {}, {}, {}, {}
   for i = 1, #members do
     ids[i] = id_of(members[i])
   end
+  local policy_max = group_setting(group, 'max_retries', max_retries)
   local raws = read_all('HMGET', group_key(group, 'records'), ids)
   for i = 1, #members do
     local record = read_record(raws[i]) or { 0, 0, '', '', 0, now, '', 0, 0, '', 0, 0 }
@@ -162,6 +187,7 @@ local function expire_leases(group, policy_max, limit, ended)
       record[IS_DEAD] = 1
       dead[#dead + 1] = whole(now)
       dead[#dead + 1] = members[i]
+      died[#died + 1] = ids[i]
     else
       remember(record, LEASE_EXPIRED, EXPIRY_ERROR)
       back[#back + 1] = whole(record[DELIVER_AT])
@@ -177,14 +203,12 @@ local function expire_leases(group, policy_max, limit, ended)
   write_all('HDEL', group_key(group, 'records'), lost)
   write_all('ZADD', group_key(group, 'waiting'), back)
   write_all('ZADD', group_key(group, 'dead'), dead)
-  for i = 2, #dead, 2 do
-    no_longer_waiting(id_of(dead[i]))
-  end
+  change_waiting(died, -1)
   write_all('ZREM', leased, members)
 end
 
--- When the group next has something to lease, or NEVER: the first that waits, or the first lease that runs out.
-local function next_due(group)
+-- When something in the group is due, paused or not: the first that waits, or the first lease that runs out; or NEVER.
+local function first_due(group)
   local due = NEVER
   for _, name in ipairs({ 'waiting', 'leased' }) do
     local first = redis.call('ZRANGE', group_key(group, name), 0, 0, 'WITHSCORES')
@@ -193,6 +217,14 @@ local function next_due(group)
     end
   end
   return due
+end
+
+-- When the group next has something to lease, or NEVER; so while it is paused.
+local function next_due(group)
+  if redis.call('HEXISTS', group_key(group, 'group'), 'paused') == 1 then
+    return NEVER
+  end
+  return first_due(group)
 end
 
 -- Whether the group holds an event that it has not leased yet.

@@ -1,4 +1,3 @@
--- includes leases
 -- A page of a group's events in one state, in the order of the state's time; O(log n + page).
 --
 -- KEYS[1]  the topic's events
@@ -10,23 +9,24 @@
 --   10     at most so many bytes of bodies, but always one event
 --   11     where the page before ended: its last score, '' for the first page
 --   12     and its last member
---   13     max_retries of the policy, for leases that have run out
--- returns  {now, {session, tokens, ...} of leases that have ended, more (0, 1), {event, ...}}, an event: {member, score, blob, attempt, deliver at, last error, consumer};
---          false when there is no such group
+--   13     the server's max_retries, for leases that have run out
+-- returns  {now, {session, tokens, ...} of leases that have ended, '' or what there is none of, group, its max_retries,
+--          more (0, 1), {event, ...}}, an event: {member, score, blob, attempt, deliver at, last error, consumer}
+-- includes leases
+-- includes naming
+-- includes ranks
 
 regardless_of_memory()
-local group, state, newest_first = ARGV[6], ARGV[7], ARGV[8] == '1'
+local group, missing = find_group(ARGV[6])
+if not group then
+  return { whole(now), {}, missing }
+end
+local state, newest_first = ARGV[7], ARGV[8] == '1'
 local limit, bytes_left = tonumber(ARGV[9]), tonumber(ARGV[10])
 local is_waiting = state == 'scheduled' or state == 'ready'
 local key = group_key(group, is_waiting and 'waiting' or state)
 
-if group ~= '' and redis.call('SISMEMBER', topic_key('groups'), group) == 0 then
-  return false
-end
-
-local ended = {}
-expire_leases(group, tonumber(ARGV[13]), 1000, ended)
-local told = announce_ended(group, ended)
+local told = bring_up_to_date({ group }, ARGV[13])
 
 -- The state's part of the set, as ranks: low, and behind the last.
 local low, high = 0, redis.call('ZCARD', key)
@@ -39,27 +39,11 @@ if is_waiting then
   end
 end
 
--- How many members come before (score, member), by bisection among those of the same score.
-local function rank_of(score, member)
-  local first, behind = redis.call('ZCOUNT', key, '-inf', '(' .. score), redis.call('ZCOUNT', key, '-inf', score)
-  while first < behind do
-    local middle = math.floor((first + behind) / 2)
-    if redis.call('ZRANGE', key, middle, middle)[1] < member then
-      first = middle + 1
-    else
-      behind = middle
-    end
-  end
-  return first
-end
-
 if ARGV[11] ~= '' then
-  local rank = rank_of(ARGV[11], ARGV[12])
   if newest_first then
-    high = math.min(high, rank)
+    high = math.min(high, rank_of(key, ARGV[11], ARGV[12]))
   else
-    local there = redis.call('ZRANGE', key, rank, rank)[1] == ARGV[12]
-    low = math.max(low, there and rank + 1 or rank)
+    low = math.max(low, rank_behind(key, ARGV[11], ARGV[12]))
   end
 end
 
@@ -86,4 +70,4 @@ for i = 1, #found / 2 do
   local consumer = state == 'leased' and record[CONSUMER] or ''
   page[i] = { member, score, blob, record[ATTEMPT], deliver_at, record[LAST_ERROR], consumer }
 end
-return { whole(now), told, more, page }
+return { whole(now), told, '', group, group_setting(group, 'max_retries', ARGV[13]), more, page }

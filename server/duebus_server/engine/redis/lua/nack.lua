@@ -3,7 +3,7 @@
 -- KEYS[1]  the topic's events
 -- ARGV     1..5 as in common.lua
 --   6      group
---   7..9   retry policy: max_retries, first backoff, greatest backoff (microseconds)
+--   7..9   the server's retry policy: max_retries, first backoff, greatest backoff (microseconds)
 --   10...  packed id, fencing token, action ('retry', 'dead', 'release'), delay in microseconds ('' for the backoff),
 --          jitter (a factor for the backoff), error; ...
 -- returns  {now, {session, tokens, ...} of leases that have ended, {result, ...}, next due or -1}, a result a lease: see common.lua
@@ -12,15 +12,17 @@
 local STRIDE = 6
 regardless_of_memory()
 local group = ARGV[6]
-local policy_max, backoff_first, backoff_max = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
 local ids, records, members, results = find_held(group, 10, (#ARGV - 9) / STRIDE, STRIDE)
+local policy_max = group_setting(group, 'max_retries', ARGV[7])
+local backoff_first = group_setting(group, 'backoff_initial', ARGV[8])
+local backoff_max = group_setting(group, 'backoff_max', ARGV[9])
 
 -- As RetryPolicy.backoff_us: doubles with each attempt.
 local function backoff(attempt, jitter)
   return math.floor(math.min(backoff_max, backoff_first * 2 ^ math.min(attempt - 1, 62)) * jitter + 0.5)
 end
 
-local ended, changed, waiting, dead, leased = {}, {}, {}, {}, {}
+local ended, changed, waiting, dead, died, leased = {}, {}, {}, {}, {}, {}
 local soonest = NEVER
 for i = 1, #ids do
   local record = records[i]
@@ -41,6 +43,9 @@ for i = 1, #ids do
       record[LAST_ERROR] = problem
       record[DELIVER_AT] = now + (delay == '' and backoff(record[ATTEMPT], jitter) or tonumber(delay))
     end
+    if record[IS_DEAD] == 1 then
+      died[#died + 1] = ids[i]
+    end
     local target = record[IS_DEAD] == 1 and dead or waiting
     target[#target + 1] = whole(record[IS_DEAD] == 1 and now or record[DELIVER_AT])
     target[#target + 1] = members[i]
@@ -56,9 +61,7 @@ if #leased > 0 then
   write_all('HSET', group_key(group, 'records'), changed)
   write_all('ZADD', group_key(group, 'waiting'), waiting)
   write_all('ZADD', group_key(group, 'dead'), dead)
-  for i = 2, #dead, 2 do
-    no_longer_waiting(id_of(dead[i]))
-  end
+  change_waiting(died, -1)
   write_all('ZREM', group_key(group, 'leased'), leased)
   mark(group, 'nacked', #leased)
   wake(group, soonest)

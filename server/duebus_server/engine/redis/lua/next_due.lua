@@ -6,7 +6,4 @@
 --   6      group
 -- returns  the time, or -1
 
-if redis.call('HGET', group_key(ARGV[6], 'group'), 'paused') then
-  return -1
-end
 return answer_time(next_due(ARGV[6]))

@@ -4,8 +4,8 @@
 -- KEYS[1]  the events of the first topic; on a cluster, all topics should be on its node
 -- ARGV     1..5 as in common.lua
 --   6...   prefix of a topic, group, number of sessions, session, ...; ...
--- returns  for each group: a lease can be had (0, 1), how many events are ready, leases of each session, ...; all -1
---          for a group whose keys are of the wrong type or on another node: it must not hide the others
+-- returns  for each group: a lease can be had (0, 1; -2: there is no such group), how many events are ready, leases of each
+--          session, ...; all -1 for a group whose keys are of the wrong type or on another node: it must not hide the others
 
 local found = {}
 local at = 6
@@ -15,7 +15,11 @@ local function look(prefix, group, first, behind)
   seen[2] = redis.call('ZCOUNT', group_key_of(prefix, group, 'waiting'), '-inf', whole(now))
   local expired = redis.call('ZCOUNT', group_key_of(prefix, group, 'leased'), '-inf', whole(now))
   local paused = redis.call('HEXISTS', group_key_of(prefix, group, 'group'), 'paused')
-  seen[1] = (seen[2] + expired > 0 and paused == 0) and 1 or 0
+  if redis.call('SISMEMBER', prefix .. 'groups', group) == 0 then
+    seen[1] = -2
+  else
+    seen[1] = (seen[2] + expired > 0 and paused == 0) and 1 or 0
+  end
   for i = first, behind - 1 do
     seen[#seen + 1] = tonumber(redis.call('HGET', group_key_of(prefix, group, 'in_flight'), ARGV[i]) or 0)
   end

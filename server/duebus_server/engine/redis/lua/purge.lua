@@ -1,36 +1,24 @@
--- includes leases
--- DEAD -> removed for dead letters of a topic that died before a time, up to a limit for each group.
+-- DEAD -> removed: one step.
 --
 -- KEYS[1]  the topic's events
--- ARGV     1..5 as in common.lua
---   6      retention, microseconds
---   7      dedupe window, microseconds
--- returns  when the first of those that are left died, or -1
+-- ARGV     1..13 and 16... as in dead_letters.lua
+--   14     the server's dedupe window, microseconds
+--   15     nothing
+-- returns  {now, {session, tokens, ...} of leases that have ended, '' or what there is none of, removed, when the first step
+--          was made, more (0, 1), score and member of the last that was looked at}
+-- includes leases
+-- includes naming
+-- includes ranks
+-- includes dead_letters
 
-local LIMIT = 1000
-local before = whole(now - tonumber(ARGV[6]))
-local oldest = NEVER
 regardless_of_memory()
-for _, group in ipairs(redis.call('SMEMBERS', topic_key('groups'))) do
-  local dead_key = group_key(group, 'dead')
-  local members = redis.call('ZRANGEBYSCORE', dead_key, '-inf', before, 'LIMIT', 0, LIMIT)
-  local ids, gone = {}, {}
-  for i = 1, #members do
-    ids[i] = id_of(members[i])
-    let_go(ids[i], true, gone)
-  end
-  local chosen = {}
-  local blobs = read_all('HMGET', topic_key('events'), gone)
-  for i = 1, #gone do
-    if blobs[i] and #blobs[i] >= HEADER_SIZE and has_flag(blobs[i], CHOSEN_ID) then
-      chosen[#chosen + 1] = gone[i]
-    end
-  end
-  write_all('HDEL', group_key(group, 'records'), ids)
-  write_all('HDEL', topic_key('events'), gone)
-  write_all('ZREM', dead_key, members)
-  remember_ids(chosen, tonumber(ARGV[7]))
-  local first = redis.call('ZRANGE', dead_key, 0, 0, 'WITHSCORES')
-  oldest = math.min(oldest, tonumber(first[2] or NEVER))
+local group, missing = find_group(ARGV[6])
+if not group then
+  return { whole(now), {}, missing }
 end
-return answer_time(oldest)
+local window = setting('dedupe_window', ARGV[14])
+local told = bring_up_to_date({ group }, ARGV[13])
+local began = tonumber(ARGV[8]) or now
+local letters, last, more = step_through(group, began)
+remove_dead(group, letters, window)
+return { whole(now), told, '', #letters, whole(began), more, last[1], last[2] }

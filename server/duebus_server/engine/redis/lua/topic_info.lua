@@ -1,16 +1,18 @@
--- includes leases
 -- A topic and its groups from outside; O(groups + subscribers).
 --
 -- KEYS[1]  the topic's events
 -- ARGV     1..5 as in common.lua
---   6      max_retries of the policy, for leases that have run out
--- returns  {now, {session, tokens, ...} of leases that have ended, queued, {group, ...}}, a group: {name, paused (0, 1), scheduled, ready, leased, dead,
---          time since which the first has been ready or -1, {session id, consumer, connected at, in flight, ...},
---          {dispatched, delivered, acked, nacked, each in events a second over the last minute}}; false when there
---          is no such topic
+--   6      the server's max_retries, for leases that have run out
+-- returns  {now, {session, tokens, ...} of leases that have ended, '' or what there is none of, queued, settings, {group, ...}},
+--          settings: {name, value, ...} of those that differ from the server's; a group: {name, paused (0, 1), scheduled,
+--          ready, leased, dead, time since which the first has been ready or -1,
+--          {session id, consumer, connected at, in flight, ...},
+--          {dispatched, delivered, acked, nacked, each in events a second over the last minute},
+--          {name, value, ...} of its own retry policy}
+-- includes leases
+-- includes naming
 
 local KINDS = { 'dispatched', 'delivered', 'acked', 'nacked' }
-local BUCKET = 10000000
 local BUCKETS = 6
 
 local function subscribers(group)
@@ -29,9 +31,9 @@ end
 -- Of the oldest bucket only the part that is within the minute counts.
 local function rates(group)
   local sums = { 0, 0, 0, 0 }
-  local current = math.floor(now / BUCKET)
+  local current = math.floor(now / BUCKET_US)
   local oldest = current - BUCKETS
-  local share = 1 - (now % BUCKET) / BUCKET
+  local share = 1 - (now % BUCKET_US) / BUCKET_US
   for bucket = oldest, current do
     local counts = redis.call('HMGET', group_key(group, 'rates:' .. whole(bucket)), unpack(KINDS))
     for i = 1, #KINDS do
@@ -39,22 +41,12 @@ local function rates(group)
     end
   end
   for i = 1, #KINDS do
-    sums[i] = string.format('%.6f', sums[i] * 1000000 / (BUCKETS * BUCKET))
+    sums[i] = string.format('%.6f', sums[i] * 1000000 / (BUCKETS * BUCKET_US))
   end
   return sums
 end
 
-local told = {}
-local function expire(group)
-  local ended = {}
-  expire_leases(group, tonumber(ARGV[6]), 1000, ended)
-  for _, value in ipairs(announce_ended(group, ended)) do
-    told[#told + 1] = value
-  end
-end
-
 local function info(group)
-  expire(group)
   local waiting = group_key(group, 'waiting')
   local ready = redis.call('ZCOUNT', waiting, '-inf', whole(now))
   local first = redis.call('ZRANGE', waiting, 0, 0, 'WITHSCORES')
@@ -68,21 +60,20 @@ local function info(group)
     ready > 0 and first[2] or -1,
     subscribers(group),
     rates(group),
+    own_policy(group),
   }
 end
 
 regardless_of_memory()
-local names = redis.call('SMEMBERS', topic_key('groups'))
-if #names == 0 then
-  if redis.call('EXISTS', topic_key('events'), topic_key('recent')) == 0 then
-    return false
-  end
-  names = { '' }
+local names, missing = find_groups(true, '')
+if not names then
+  return { whole(now), {}, missing }
 end
-table.sort(names)
+local settings = redis.call('HGETALL', topic_key('config'))
+local told = bring_up_to_date(names, ARGV[6])
 local groups = {}
 for i, name in ipairs(names) do
   groups[i] = info(name)
 end
 local dead = tonumber(redis.call('HGET', topic_key('meta'), 'dead') or 0)
-return { whole(now), told, redis.call('HLEN', topic_key('events')) - dead, groups }
+return { whole(now), told, '', redis.call('HLEN', topic_key('events')) - dead, settings, groups }

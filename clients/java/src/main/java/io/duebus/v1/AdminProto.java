@@ -223,168 +223,173 @@ public final class AdminProto extends com.google.protobuf.GeneratedFile {
       "\002 \001(\0132\031.google.protobuf.DurationR\016backof" +
       "fInitial\022:\n\013backoff_max\030\003 \001(\0132\031.google.p" +
       "rotobuf.DurationR\nbackoffMaxB\016\n\014_max_ret" +
-      "ries\"\273\002\n\013TopicConfig\0229\n\014retry_policy\030\001 \001" +
+      "ries\"\357\002\n\013TopicConfig\0229\n\014retry_policy\030\001 \001" +
       "(\0132\026.duebus.v1.RetryPolicyR\013retryPolicy\022" +
       "/\n\005lease\030\002 \001(\0132\031.google.protobuf.Duratio" +
       "nR\005lease\022\"\n\nmax_queued\030\003 \001(\004H\000R\tmaxQueue" +
       "d\210\001\001\022M\n\025dead_letter_retention\030\004 \001(\0132\031.go" +
       "ogle.protobuf.DurationR\023deadLetterRetent" +
       "ion\022>\n\rdedupe_window\030\005 \001(\0132\031.google.prot" +
-      "obuf.DurationR\014dedupeWindowB\r\n\013_max_queu" +
-      "ed\"s\n\005Rates\022\036\n\ndispatched\030\001 \001(\001R\ndispatc" +
-      "hed\022\034\n\tdelivered\030\002 \001(\001R\tdelivered\022\024\n\005ack" +
-      "ed\030\003 \001(\001R\005acked\022\026\n\006nacked\030\004 \001(\001R\006nacked\"" +
-      "\243\001\n\nSubscriber\022\035\n\nsession_id\030\001 \001(\tR\tsess" +
-      "ionId\022\032\n\010consumer\030\002 \001(\tR\010consumer\022\033\n\tin_" +
-      "flight\030\003 \001(\rR\010inFlight\022=\n\014connected_at\030\004" +
-      " \001(\0132\032.google.protobuf.TimestampR\013connec" +
-      "tedAt\"\277\002\n\tGroupInfo\022\024\n\005group\030\001 \001(\tR\005grou" +
-      "p\022\026\n\006paused\030\002 \001(\010R\006paused\022\034\n\tscheduled\030\003" +
-      " \001(\004R\tscheduled\022\024\n\005ready\030\004 \001(\004R\005ready\022\026\n" +
-      "\006leased\030\005 \001(\004R\006leased\022\022\n\004dead\030\006 \001(\004R\004dea" +
-      "d\0227\n\013subscribers\030\007 \003(\0132\025.duebus.v1.Subsc" +
-      "riberR\013subscribers\022C\n\020oldest_ready_age\030\010" +
-      " \001(\0132\031.google.protobuf.DurationR\016oldestR" +
-      "eadyAge\022&\n\005rates\030\t \001(\0132\020.duebus.v1.Rates" +
-      "R\005rates\"\302\001\n\tTopicInfo\022\024\n\005topic\030\001 \001(\tR\005to" +
-      "pic\022)\n\006engine\030\002 \001(\0162\021.duebus.v1.EngineR\006" +
-      "engine\022.\n\006config\030\003 \001(\0132\026.duebus.v1.Topic" +
-      "ConfigR\006config\022\026\n\006queued\030\004 \001(\004R\006queued\022," +
-      "\n\006groups\030\005 \003(\0132\024.duebus.v1.GroupInfoR\006gr" +
-      "oups\"z\n\021ListTopicsRequest\022)\n\006engine\030\001 \001(" +
-      "\0162\021.duebus.v1.EngineR\006engine\022\033\n\tpage_siz" +
-      "e\030\002 \001(\rR\010pageSize\022\035\n\npage_token\030\003 \001(\tR\tp" +
-      "ageToken\"j\n\022ListTopicsResponse\022,\n\006topics" +
-      "\030\001 \003(\0132\024.duebus.v1.TopicInfoR\006topics\022&\n\017" +
-      "next_page_token\030\002 \001(\tR\rnextPageToken\"R\n\017" +
-      "GetTopicRequest\022)\n\006engine\030\001 \001(\0162\021.duebus" +
-      ".v1.EngineR\006engine\022\024\n\005topic\030\002 \001(\tR\005topic" +
-      "\">\n\020GetTopicResponse\022*\n\005topic\030\001 \001(\0132\024.du" +
-      "ebus.v1.TopicInfoR\005topic\"\236\001\n\025ConfigureTo" +
-      "picRequest\022)\n\006engine\030\001 \001(\0162\021.duebus.v1.E" +
-      "ngineR\006engine\022\024\n\005topic\030\002 \001(\tR\005topic\022.\n\006c" +
-      "onfig\030\003 \001(\0132\026.duebus.v1.TopicConfigR\006con" +
-      "fig\022\024\n\005group\030\004 \001(\tR\005group\"H\n\026ConfigureTo" +
-      "picResponse\022.\n\006config\030\001 \001(\0132\026.duebus.v1." +
-      "TopicConfigR\006config\"U\n\022DeleteTopicReques" +
-      "t\022)\n\006engine\030\001 \001(\0162\021.duebus.v1.EngineR\006en" +
-      "gine\022\024\n\005topic\030\002 \001(\tR\005topic\"/\n\023DeleteTopi" +
-      "cResponse\022\030\n\007removed\030\001 \001(\004R\007removed\"k\n\022D" +
-      "eleteGroupRequest\022)\n\006engine\030\001 \001(\0162\021.dueb" +
-      "us.v1.EngineR\006engine\022\024\n\005topic\030\002 \001(\tR\005top" +
-      "ic\022\024\n\005group\030\003 \001(\tR\005group\"/\n\023DeleteGroupR" +
-      "esponse\022\030\n\007removed\030\001 \001(\004R\007removed\"j\n\021Pau" +
-      "seGroupRequest\022)\n\006engine\030\001 \001(\0162\021.duebus." +
-      "v1.EngineR\006engine\022\024\n\005topic\030\002 \001(\tR\005topic\022" +
-      "\024\n\005group\030\003 \001(\tR\005group\"\024\n\022PauseGroupRespo" +
-      "nse\"k\n\022ResumeGroupRequest\022)\n\006engine\030\001 \001(" +
-      "\0162\021.duebus.v1.EngineR\006engine\022\024\n\005topic\030\002 " +
-      "\001(\tR\005topic\022\024\n\005group\030\003 \001(\tR\005group\"\025\n\023Resu" +
-      "meGroupResponse\"\335\002\n\021ListEventsRequest\022)\n" +
-      "\006engine\030\001 \001(\0162\021.duebus.v1.EngineR\006engine" +
-      "\022\024\n\005topic\030\002 \001(\tR\005topic\022\024\n\005group\030\003 \001(\tR\005g" +
-      "roup\022+\n\005state\030\004 \001(\0162\025.duebus.v1.EventSta" +
-      "teR\005state\022\033\n\tpage_size\030\005 \001(\rR\010pageSize\022\035" +
-      "\n\npage_token\030\006 \001(\tR\tpageToken\0228\n\005order\030\007" +
-      " \001(\0162\".duebus.v1.ListEventsRequest.Order" +
-      "R\005order\"N\n\005Order\022\025\n\021ORDER_UNSPECIFIED\020\000\022" +
-      "\026\n\022ORDER_OLDEST_FIRST\020\001\022\026\n\022ORDER_NEWEST_" +
-      "FIRST\020\002\"j\n\022ListEventsResponse\022,\n\006events\030" +
-      "\001 \003(\0132\024.duebus.v1.EventInfoR\006events\022&\n\017n" +
-      "ext_page_token\030\002 \001(\tR\rnextPageToken\"m\n\017G" +
-      "etEventRequest\022)\n\006engine\030\001 \001(\0162\021.duebus." +
-      "v1.EngineR\006engine\022\024\n\005topic\030\002 \001(\tR\005topic\022" +
-      "\031\n\010event_id\030\003 \001(\tR\007eventId\">\n\020GetEventRe" +
-      "sponse\022*\n\005event\030\001 \001(\0132\024.duebus.v1.EventI" +
-      "nfoR\005event\"\342\001\n\tEventInfo\022&\n\005event\030\001 \001(\0132" +
-      "\020.duebus.v1.EventR\005event\022\024\n\005topic\030\002 \001(\tR" +
-      "\005topic\022?\n\rdispatched_at\030\003 \001(\0132\032.google.p" +
-      "rotobuf.TimestampR\014dispatchedAt\0221\n\006group" +
-      "s\030\004 \003(\0132\031.duebus.v1.EventGroupInfoR\006grou" +
-      "ps\022#\n\rdispatched_by\030\005 \001(\tR\014dispatchedBy\"" +
-      "\257\003\n\016EventGroupInfo\022\024\n\005group\030\001 \001(\tR\005group" +
-      "\022+\n\005state\030\002 \001(\0162\025.duebus.v1.EventStateR\005" +
-      "state\022\032\n\010attempts\030\003 \001(\rR\010attempts\022\037\n\013max" +
-      "_retries\030\004 \001(\rR\nmaxRetries\0229\n\ndeliver_at" +
-      "\030\005 \001(\0132\032.google.protobuf.TimestampR\tdeli" +
-      "verAt\022\035\n\nlast_error\030\006 \001(\tR\tlastError\022D\n\020" +
-      "lease_expires_at\030\007 \001(\0132\032.google.protobuf" +
-      ".TimestampR\016leaseExpiresAt\022\032\n\010consumer\030\010" +
-      " \001(\tR\010consumer\0223\n\007dead_at\030\t \001(\0132\032.google" +
-      ".protobuf.TimestampR\006deadAt\022,\n\007history\030\n" +
-      " \003(\0132\022.duebus.v1.AttemptR\007history\"\362\002\n\007At" +
-      "tempt\022\030\n\007attempt\030\001 \001(\rR\007attempt\0229\n\nstart" +
-      "ed_at\030\002 \001(\0132\032.google.protobuf.TimestampR" +
-      "\tstartedAt\0225\n\010ended_at\030\003 \001(\0132\032.google.pr" +
-      "otobuf.TimestampR\007endedAt\022\032\n\010consumer\030\004 " +
-      "\001(\tR\010consumer\0224\n\007outcome\030\005 \001(\0162\032.duebus." +
-      "v1.Attempt.OutcomeR\007outcome\022\024\n\005error\030\006 \001" +
-      "(\tR\005error\"s\n\007Outcome\022\027\n\023OUTCOME_UNSPECIF" +
-      "IED\020\000\022\022\n\016OUTCOME_NACKED\020\001\022\020\n\014OUTCOME_DEA" +
-      "D\020\002\022\024\n\020OUTCOME_RELEASED\020\003\022\023\n\017OUTCOME_EXP" +
-      "IRED\020\004\"\211\001\n\023CancelEventsRequest\022)\n\006engine" +
-      "\030\001 \001(\0162\021.duebus.v1.EngineR\006engine\022\024\n\005top" +
-      "ic\030\002 \001(\tR\005topic\022\033\n\tevent_ids\030\003 \003(\tR\010even" +
-      "tIds\022\024\n\005group\030\004 \001(\tR\005group\"\212\001\n\024CancelEve" +
-      "ntsResponse\022\034\n\tcancelled\030\001 \001(\004R\tcancelle" +
-      "d\022(\n\020leased_event_ids\030\002 \003(\tR\016leasedEvent" +
-      "Ids\022*\n\021missing_event_ids\030\003 \003(\tR\017missingE" +
-      "ventIds\"\204\002\n\027RescheduleEventsRequest\022)\n\006e" +
-      "ngine\030\001 \001(\0162\021.duebus.v1.EngineR\006engine\022\024" +
-      "\n\005topic\030\002 \001(\tR\005topic\022\033\n\tevent_ids\030\003 \003(\tR" +
-      "\010eventIds\022\024\n\005group\030\004 \001(\tR\005group\0221\n\005delay" +
-      "\030\005 \001(\0132\031.google.protobuf.DurationH\000R\005del" +
-      "ay\022;\n\ndeliver_at\030\006 \001(\0132\032.google.protobuf" +
-      ".TimestampH\000R\tdeliverAtB\005\n\003due\"<\n\030Resche" +
-      "duleEventsResponse\022 \n\013rescheduled\030\001 \001(\004R" +
-      "\013rescheduled\"\212\001\n\020DeadLetterFilter\022\033\n\teve" +
-      "nt_ids\030\001 \003(\tR\010eventIds\022%\n\016error_contains" +
-      "\030\002 \001(\tR\rerrorContains\0222\n\007min_age\030\003 \001(\0132\031" +
-      ".google.protobuf.DurationR\006minAge\"\266\001\n\024Re" +
-      "driveEventsRequest\022)\n\006engine\030\001 \001(\0162\021.due" +
+      "obuf.DurationR\014dedupeWindow\022#\n\npartition" +
+      "s\030\006 \001(\rH\001R\npartitions\210\001\001B\r\n\013_max_queuedB" +
+      "\r\n\013_partitions\"s\n\005Rates\022\036\n\ndispatched\030\001 " +
+      "\001(\001R\ndispatched\022\034\n\tdelivered\030\002 \001(\001R\tdeli" +
+      "vered\022\024\n\005acked\030\003 \001(\001R\005acked\022\026\n\006nacked\030\004 " +
+      "\001(\001R\006nacked\"\243\001\n\nSubscriber\022\035\n\nsession_id" +
+      "\030\001 \001(\tR\tsessionId\022\032\n\010consumer\030\002 \001(\tR\010con" +
+      "sumer\022\033\n\tin_flight\030\003 \001(\rR\010inFlight\022=\n\014co" +
+      "nnected_at\030\004 \001(\0132\032.google.protobuf.Times" +
+      "tampR\013connectedAt\"\372\002\n\tGroupInfo\022\024\n\005group" +
+      "\030\001 \001(\tR\005group\022\026\n\006paused\030\002 \001(\010R\006paused\022\034\n" +
+      "\tscheduled\030\003 \001(\004R\tscheduled\022\024\n\005ready\030\004 \001" +
+      "(\004R\005ready\022\026\n\006leased\030\005 \001(\004R\006leased\022\022\n\004dea" +
+      "d\030\006 \001(\004R\004dead\0227\n\013subscribers\030\007 \003(\0132\025.due" +
+      "bus.v1.SubscriberR\013subscribers\022C\n\020oldest" +
+      "_ready_age\030\010 \001(\0132\031.google.protobuf.Durat" +
+      "ionR\016oldestReadyAge\022&\n\005rates\030\t \001(\0132\020.due" +
+      "bus.v1.RatesR\005rates\0229\n\014retry_policy\030\n \001(" +
+      "\0132\026.duebus.v1.RetryPolicyR\013retryPolicy\"\334" +
+      "\001\n\tTopicInfo\022\024\n\005topic\030\001 \001(\tR\005topic\022)\n\006en" +
+      "gine\030\002 \001(\0162\021.duebus.v1.EngineR\006engine\022.\n" +
+      "\006config\030\003 \001(\0132\026.duebus.v1.TopicConfigR\006c" +
+      "onfig\022\026\n\006queued\030\004 \001(\004R\006queued\022,\n\006groups\030" +
+      "\005 \003(\0132\024.duebus.v1.GroupInfoR\006groups\022\030\n\007p" +
+      "roblem\030\006 \001(\tR\007problem\"z\n\021ListTopicsReque" +
+      "st\022)\n\006engine\030\001 \001(\0162\021.duebus.v1.EngineR\006e" +
+      "ngine\022\033\n\tpage_size\030\002 \001(\rR\010pageSize\022\035\n\npa" +
+      "ge_token\030\003 \001(\tR\tpageToken\"j\n\022ListTopicsR" +
+      "esponse\022,\n\006topics\030\001 \003(\0132\024.duebus.v1.Topi" +
+      "cInfoR\006topics\022&\n\017next_page_token\030\002 \001(\tR\r" +
+      "nextPageToken\"R\n\017GetTopicRequest\022)\n\006engi" +
+      "ne\030\001 \001(\0162\021.duebus.v1.EngineR\006engine\022\024\n\005t" +
+      "opic\030\002 \001(\tR\005topic\">\n\020GetTopicResponse\022*\n" +
+      "\005topic\030\001 \001(\0132\024.duebus.v1.TopicInfoR\005topi" +
+      "c\"\236\001\n\025ConfigureTopicRequest\022)\n\006engine\030\001 " +
+      "\001(\0162\021.duebus.v1.EngineR\006engine\022\024\n\005topic\030" +
+      "\002 \001(\tR\005topic\022.\n\006config\030\003 \001(\0132\026.duebus.v1" +
+      ".TopicConfigR\006config\022\024\n\005group\030\004 \001(\tR\005gro" +
+      "up\"H\n\026ConfigureTopicResponse\022.\n\006config\030\001" +
+      " \001(\0132\026.duebus.v1.TopicConfigR\006config\"U\n\022" +
+      "DeleteTopicRequest\022)\n\006engine\030\001 \001(\0162\021.due" +
       "bus.v1.EngineR\006engine\022\024\n\005topic\030\002 \001(\tR\005to" +
-      "pic\022\024\n\005group\030\003 \001(\tR\005group\0223\n\006filter\030\004 \001(" +
-      "\0132\033.duebus.v1.DeadLetterFilterR\006filter\022\022" +
-      "\n\004rate\030\005 \001(\001R\004rate\"3\n\025RedriveEventsRespo" +
-      "nse\022\032\n\010redriven\030\001 \001(\004R\010redriven\"\240\001\n\022Purg" +
-      "eEventsRequest\022)\n\006engine\030\001 \001(\0162\021.duebus." +
+      "pic\"/\n\023DeleteTopicResponse\022\030\n\007removed\030\001 " +
+      "\001(\004R\007removed\"k\n\022DeleteGroupRequest\022)\n\006en" +
+      "gine\030\001 \001(\0162\021.duebus.v1.EngineR\006engine\022\024\n" +
+      "\005topic\030\002 \001(\tR\005topic\022\024\n\005group\030\003 \001(\tR\005grou" +
+      "p\"/\n\023DeleteGroupResponse\022\030\n\007removed\030\001 \001(" +
+      "\004R\007removed\"j\n\021PauseGroupRequest\022)\n\006engin" +
+      "e\030\001 \001(\0162\021.duebus.v1.EngineR\006engine\022\024\n\005to" +
+      "pic\030\002 \001(\tR\005topic\022\024\n\005group\030\003 \001(\tR\005group\"\024" +
+      "\n\022PauseGroupResponse\"k\n\022ResumeGroupReque" +
+      "st\022)\n\006engine\030\001 \001(\0162\021.duebus.v1.EngineR\006e" +
+      "ngine\022\024\n\005topic\030\002 \001(\tR\005topic\022\024\n\005group\030\003 \001" +
+      "(\tR\005group\"\025\n\023ResumeGroupResponse\"\335\002\n\021Lis" +
+      "tEventsRequest\022)\n\006engine\030\001 \001(\0162\021.duebus." +
       "v1.EngineR\006engine\022\024\n\005topic\030\002 \001(\tR\005topic\022" +
-      "\024\n\005group\030\003 \001(\tR\005group\0223\n\006filter\030\004 \001(\0132\033." +
-      "duebus.v1.DeadLetterFilterR\006filter\"-\n\023Pu" +
-      "rgeEventsResponse\022\026\n\006purged\030\001 \001(\004R\006purge" +
-      "d*\211\001\n\nEventState\022\033\n\027EVENT_STATE_UNSPECIF" +
-      "IED\020\000\022\031\n\025EVENT_STATE_SCHEDULED\020\001\022\025\n\021EVEN" +
-      "T_STATE_READY\020\002\022\026\n\022EVENT_STATE_LEASED\020\003\022" +
-      "\024\n\020EVENT_STATE_DEAD\020\0042\213\010\n\rEventBusAdmin\022" +
-      "I\n\nListTopics\022\034.duebus.v1.ListTopicsRequ" +
-      "est\032\035.duebus.v1.ListTopicsResponse\022C\n\010Ge" +
-      "tTopic\022\032.duebus.v1.GetTopicRequest\032\033.due" +
-      "bus.v1.GetTopicResponse\022U\n\016ConfigureTopi" +
-      "c\022 .duebus.v1.ConfigureTopicRequest\032!.du" +
-      "ebus.v1.ConfigureTopicResponse\022L\n\013Delete" +
-      "Topic\022\035.duebus.v1.DeleteTopicRequest\032\036.d" +
-      "uebus.v1.DeleteTopicResponse\022L\n\013DeleteGr" +
-      "oup\022\035.duebus.v1.DeleteGroupRequest\032\036.due" +
-      "bus.v1.DeleteGroupResponse\022I\n\nPauseGroup" +
-      "\022\034.duebus.v1.PauseGroupRequest\032\035.duebus." +
-      "v1.PauseGroupResponse\022L\n\013ResumeGroup\022\035.d" +
-      "uebus.v1.ResumeGroupRequest\032\036.duebus.v1." +
-      "ResumeGroupResponse\022I\n\nListEvents\022\034.dueb" +
-      "us.v1.ListEventsRequest\032\035.duebus.v1.List" +
-      "EventsResponse\022C\n\010GetEvent\022\032.duebus.v1.G" +
-      "etEventRequest\032\033.duebus.v1.GetEventRespo" +
-      "nse\022O\n\014CancelEvents\022\036.duebus.v1.CancelEv" +
-      "entsRequest\032\037.duebus.v1.CancelEventsResp" +
-      "onse\022[\n\020RescheduleEvents\022\".duebus.v1.Res" +
-      "cheduleEventsRequest\032#.duebus.v1.Resched" +
-      "uleEventsResponse\022R\n\rRedriveEvents\022\037.due" +
-      "bus.v1.RedriveEventsRequest\032 .duebus.v1." +
-      "RedriveEventsResponse\022L\n\013PurgeEvents\022\035.d" +
-      "uebus.v1.PurgeEventsRequest\032\036.duebus.v1." +
-      "PurgeEventsResponseB_\n\014io.duebus.v1B\nAdm" +
-      "inProtoP\001\242\002\003DXX\252\002\tDuebus.V1\312\002\tDuebus\\V1\342" +
-      "\002\025Duebus\\V1\\GPBMetadata\352\002\nDuebus::V1b\006pr" +
-      "oto3"
+      "\024\n\005group\030\003 \001(\tR\005group\022+\n\005state\030\004 \001(\0162\025.d" +
+      "uebus.v1.EventStateR\005state\022\033\n\tpage_size\030" +
+      "\005 \001(\rR\010pageSize\022\035\n\npage_token\030\006 \001(\tR\tpag" +
+      "eToken\0228\n\005order\030\007 \001(\0162\".duebus.v1.ListEv" +
+      "entsRequest.OrderR\005order\"N\n\005Order\022\025\n\021ORD" +
+      "ER_UNSPECIFIED\020\000\022\026\n\022ORDER_OLDEST_FIRST\020\001" +
+      "\022\026\n\022ORDER_NEWEST_FIRST\020\002\"j\n\022ListEventsRe" +
+      "sponse\022,\n\006events\030\001 \003(\0132\024.duebus.v1.Event" +
+      "InfoR\006events\022&\n\017next_page_token\030\002 \001(\tR\rn" +
+      "extPageToken\"m\n\017GetEventRequest\022)\n\006engin" +
+      "e\030\001 \001(\0162\021.duebus.v1.EngineR\006engine\022\024\n\005to" +
+      "pic\030\002 \001(\tR\005topic\022\031\n\010event_id\030\003 \001(\tR\007even" +
+      "tId\">\n\020GetEventResponse\022*\n\005event\030\001 \001(\0132\024" +
+      ".duebus.v1.EventInfoR\005event\"\342\001\n\tEventInf" +
+      "o\022&\n\005event\030\001 \001(\0132\020.duebus.v1.EventR\005even" +
+      "t\022\024\n\005topic\030\002 \001(\tR\005topic\022?\n\rdispatched_at" +
+      "\030\003 \001(\0132\032.google.protobuf.TimestampR\014disp" +
+      "atchedAt\0221\n\006groups\030\004 \003(\0132\031.duebus.v1.Eve" +
+      "ntGroupInfoR\006groups\022#\n\rdispatched_by\030\005 \001" +
+      "(\tR\014dispatchedBy\"\257\003\n\016EventGroupInfo\022\024\n\005g" +
+      "roup\030\001 \001(\tR\005group\022+\n\005state\030\002 \001(\0162\025.duebu" +
+      "s.v1.EventStateR\005state\022\032\n\010attempts\030\003 \001(\r" +
+      "R\010attempts\022\037\n\013max_retries\030\004 \001(\rR\nmaxRetr" +
+      "ies\0229\n\ndeliver_at\030\005 \001(\0132\032.google.protobu" +
+      "f.TimestampR\tdeliverAt\022\035\n\nlast_error\030\006 \001" +
+      "(\tR\tlastError\022D\n\020lease_expires_at\030\007 \001(\0132" +
+      "\032.google.protobuf.TimestampR\016leaseExpire" +
+      "sAt\022\032\n\010consumer\030\010 \001(\tR\010consumer\0223\n\007dead_" +
+      "at\030\t \001(\0132\032.google.protobuf.TimestampR\006de" +
+      "adAt\022,\n\007history\030\n \003(\0132\022.duebus.v1.Attemp" +
+      "tR\007history\"\257\003\n\007Attempt\022\030\n\007attempt\030\001 \001(\rR" +
+      "\007attempt\0229\n\nstarted_at\030\002 \001(\0132\032.google.pr" +
+      "otobuf.TimestampR\tstartedAt\0225\n\010ended_at\030" +
+      "\003 \001(\0132\032.google.protobuf.TimestampR\007ended" +
+      "At\022\032\n\010consumer\030\004 \001(\tR\010consumer\0224\n\007outcom" +
+      "e\030\005 \001(\0162\032.duebus.v1.Attempt.OutcomeR\007out" +
+      "come\022\024\n\005error\030\006 \001(\tR\005error\022;\n\013redriven_a" +
+      "t\030\007 \001(\0132\032.google.protobuf.TimestampR\nred" +
+      "rivenAt\"s\n\007Outcome\022\027\n\023OUTCOME_UNSPECIFIE" +
+      "D\020\000\022\022\n\016OUTCOME_NACKED\020\001\022\020\n\014OUTCOME_DEAD\020" +
+      "\002\022\024\n\020OUTCOME_RELEASED\020\003\022\023\n\017OUTCOME_EXPIR" +
+      "ED\020\004\"\211\001\n\023CancelEventsRequest\022)\n\006engine\030\001" +
+      " \001(\0162\021.duebus.v1.EngineR\006engine\022\024\n\005topic" +
+      "\030\002 \001(\tR\005topic\022\033\n\tevent_ids\030\003 \003(\tR\010eventI" +
+      "ds\022\024\n\005group\030\004 \001(\tR\005group\"\212\001\n\024CancelEvent" +
+      "sResponse\022\034\n\tcancelled\030\001 \001(\004R\tcancelled\022" +
+      "(\n\020leased_event_ids\030\002 \003(\tR\016leasedEventId" +
+      "s\022*\n\021missing_event_ids\030\003 \003(\tR\017missingEve" +
+      "ntIds\"\204\002\n\027RescheduleEventsRequest\022)\n\006eng" +
+      "ine\030\001 \001(\0162\021.duebus.v1.EngineR\006engine\022\024\n\005" +
+      "topic\030\002 \001(\tR\005topic\022\033\n\tevent_ids\030\003 \003(\tR\010e" +
+      "ventIds\022\024\n\005group\030\004 \001(\tR\005group\0221\n\005delay\030\005" +
+      " \001(\0132\031.google.protobuf.DurationH\000R\005delay" +
+      "\022;\n\ndeliver_at\030\006 \001(\0132\032.google.protobuf.T" +
+      "imestampH\000R\tdeliverAtB\005\n\003due\"<\n\030Reschedu" +
+      "leEventsResponse\022 \n\013rescheduled\030\001 \001(\004R\013r" +
+      "escheduled\"\212\001\n\020DeadLetterFilter\022\033\n\tevent" +
+      "_ids\030\001 \003(\tR\010eventIds\022%\n\016error_contains\030\002" +
+      " \001(\tR\rerrorContains\0222\n\007min_age\030\003 \001(\0132\031.g" +
+      "oogle.protobuf.DurationR\006minAge\"\266\001\n\024Redr" +
+      "iveEventsRequest\022)\n\006engine\030\001 \001(\0162\021.duebu" +
+      "s.v1.EngineR\006engine\022\024\n\005topic\030\002 \001(\tR\005topi" +
+      "c\022\024\n\005group\030\003 \001(\tR\005group\0223\n\006filter\030\004 \001(\0132" +
+      "\033.duebus.v1.DeadLetterFilterR\006filter\022\022\n\004" +
+      "rate\030\005 \001(\001R\004rate\"3\n\025RedriveEventsRespons" +
+      "e\022\032\n\010redriven\030\001 \001(\004R\010redriven\"\240\001\n\022PurgeE" +
+      "ventsRequest\022)\n\006engine\030\001 \001(\0162\021.duebus.v1" +
+      ".EngineR\006engine\022\024\n\005topic\030\002 \001(\tR\005topic\022\024\n" +
+      "\005group\030\003 \001(\tR\005group\0223\n\006filter\030\004 \001(\0132\033.du" +
+      "ebus.v1.DeadLetterFilterR\006filter\"-\n\023Purg" +
+      "eEventsResponse\022\026\n\006purged\030\001 \001(\004R\006purged*" +
+      "\211\001\n\nEventState\022\033\n\027EVENT_STATE_UNSPECIFIE" +
+      "D\020\000\022\031\n\025EVENT_STATE_SCHEDULED\020\001\022\025\n\021EVENT_" +
+      "STATE_READY\020\002\022\026\n\022EVENT_STATE_LEASED\020\003\022\024\n" +
+      "\020EVENT_STATE_DEAD\020\0042\213\010\n\rEventBusAdmin\022I\n" +
+      "\nListTopics\022\034.duebus.v1.ListTopicsReques" +
+      "t\032\035.duebus.v1.ListTopicsResponse\022C\n\010GetT" +
+      "opic\022\032.duebus.v1.GetTopicRequest\032\033.duebu" +
+      "s.v1.GetTopicResponse\022U\n\016ConfigureTopic\022" +
+      " .duebus.v1.ConfigureTopicRequest\032!.dueb" +
+      "us.v1.ConfigureTopicResponse\022L\n\013DeleteTo" +
+      "pic\022\035.duebus.v1.DeleteTopicRequest\032\036.due" +
+      "bus.v1.DeleteTopicResponse\022L\n\013DeleteGrou" +
+      "p\022\035.duebus.v1.DeleteGroupRequest\032\036.duebu" +
+      "s.v1.DeleteGroupResponse\022I\n\nPauseGroup\022\034" +
+      ".duebus.v1.PauseGroupRequest\032\035.duebus.v1" +
+      ".PauseGroupResponse\022L\n\013ResumeGroup\022\035.due" +
+      "bus.v1.ResumeGroupRequest\032\036.duebus.v1.Re" +
+      "sumeGroupResponse\022I\n\nListEvents\022\034.duebus" +
+      ".v1.ListEventsRequest\032\035.duebus.v1.ListEv" +
+      "entsResponse\022C\n\010GetEvent\022\032.duebus.v1.Get" +
+      "EventRequest\032\033.duebus.v1.GetEventRespons" +
+      "e\022O\n\014CancelEvents\022\036.duebus.v1.CancelEven" +
+      "tsRequest\032\037.duebus.v1.CancelEventsRespon" +
+      "se\022[\n\020RescheduleEvents\022\".duebus.v1.Resch" +
+      "eduleEventsRequest\032#.duebus.v1.Reschedul" +
+      "eEventsResponse\022R\n\rRedriveEvents\022\037.duebu" +
+      "s.v1.RedriveEventsRequest\032 .duebus.v1.Re" +
+      "driveEventsResponse\022L\n\013PurgeEvents\022\035.due" +
+      "bus.v1.PurgeEventsRequest\032\036.duebus.v1.Pu" +
+      "rgeEventsResponseB_\n\014io.duebus.v1B\nAdmin" +
+      "ProtoP\001\242\002\003DXX\252\002\tDuebus.V1\312\002\tDuebus\\V1\342\002\025" +
+      "Duebus\\V1\\GPBMetadata\352\002\nDuebus::V1b\006prot" +
+      "o3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
@@ -404,7 +409,7 @@ public final class AdminProto extends com.google.protobuf.GeneratedFile {
     internal_static_duebus_v1_TopicConfig_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_duebus_v1_TopicConfig_descriptor,
-        new java.lang.String[] { "RetryPolicy", "Lease", "MaxQueued", "DeadLetterRetention", "DedupeWindow", });
+        new java.lang.String[] { "RetryPolicy", "Lease", "MaxQueued", "DeadLetterRetention", "DedupeWindow", "Partitions", });
     internal_static_duebus_v1_Rates_descriptor =
       getDescriptor().getMessageType(2);
     internal_static_duebus_v1_Rates_fieldAccessorTable = new
@@ -422,13 +427,13 @@ public final class AdminProto extends com.google.protobuf.GeneratedFile {
     internal_static_duebus_v1_GroupInfo_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_duebus_v1_GroupInfo_descriptor,
-        new java.lang.String[] { "Group", "Paused", "Scheduled", "Ready", "Leased", "Dead", "Subscribers", "OldestReadyAge", "Rates", });
+        new java.lang.String[] { "Group", "Paused", "Scheduled", "Ready", "Leased", "Dead", "Subscribers", "OldestReadyAge", "Rates", "RetryPolicy", });
     internal_static_duebus_v1_TopicInfo_descriptor =
       getDescriptor().getMessageType(5);
     internal_static_duebus_v1_TopicInfo_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_duebus_v1_TopicInfo_descriptor,
-        new java.lang.String[] { "Topic", "Engine", "Config", "Queued", "Groups", });
+        new java.lang.String[] { "Topic", "Engine", "Config", "Queued", "Groups", "Problem", });
     internal_static_duebus_v1_ListTopicsRequest_descriptor =
       getDescriptor().getMessageType(6);
     internal_static_duebus_v1_ListTopicsRequest_fieldAccessorTable = new
@@ -554,7 +559,7 @@ public final class AdminProto extends com.google.protobuf.GeneratedFile {
     internal_static_duebus_v1_Attempt_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_duebus_v1_Attempt_descriptor,
-        new java.lang.String[] { "Attempt", "StartedAt", "EndedAt", "Consumer", "Outcome", "Error", });
+        new java.lang.String[] { "Attempt", "StartedAt", "EndedAt", "Consumer", "Outcome", "Error", "RedrivenAt", });
     internal_static_duebus_v1_CancelEventsRequest_descriptor =
       getDescriptor().getMessageType(27);
     internal_static_duebus_v1_CancelEventsRequest_fieldAccessorTable = new

@@ -244,7 +244,7 @@ private static final long serialVersionUID = 0L;
   private int attempt_ = 0;
   /**
    * <pre>
-   * The number it was delivered with.
+   * The number it was delivered with. Counted anew from 1 after a redrive.
    * </pre>
    *
    * <code>uint32 attempt = 1 [json_name = "attempt"];</code>
@@ -415,6 +415,44 @@ private static final long serialVersionUID = 0L;
     }
   }
 
+  public static final int REDRIVEN_AT_FIELD_NUMBER = 7;
+  private com.google.protobuf.Timestamp redrivenAt_;
+  /**
+   * <pre>
+   * When the event, dead since this attempt, was redriven; unset where it was not.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp redriven_at = 7 [json_name = "redrivenAt"];</code>
+   * @return Whether the redrivenAt field is set.
+   */
+  @java.lang.Override
+  public boolean hasRedrivenAt() {
+    return ((bitField0_ & 0x00000004) != 0);
+  }
+  /**
+   * <pre>
+   * When the event, dead since this attempt, was redriven; unset where it was not.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp redriven_at = 7 [json_name = "redrivenAt"];</code>
+   * @return The redrivenAt.
+   */
+  @java.lang.Override
+  public com.google.protobuf.Timestamp getRedrivenAt() {
+    return redrivenAt_ == null ? com.google.protobuf.Timestamp.getDefaultInstance() : redrivenAt_;
+  }
+  /**
+   * <pre>
+   * When the event, dead since this attempt, was redriven; unset where it was not.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp redriven_at = 7 [json_name = "redrivenAt"];</code>
+   */
+  @java.lang.Override
+  public com.google.protobuf.TimestampOrBuilder getRedrivenAtOrBuilder() {
+    return redrivenAt_ == null ? com.google.protobuf.Timestamp.getDefaultInstance() : redrivenAt_;
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -447,6 +485,9 @@ private static final long serialVersionUID = 0L;
     if (!com.google.protobuf.GeneratedMessage.isStringEmpty(error_)) {
       com.google.protobuf.GeneratedMessage.writeString(output, 6, error_);
     }
+    if (((bitField0_ & 0x00000004) != 0)) {
+      output.writeMessage(7, getRedrivenAt());
+    }
     getUnknownFields().writeTo(output);
   }
   private int computeSerializedSize_0() {
@@ -472,6 +513,10 @@ private static final long serialVersionUID = 0L;
     }
     if (!com.google.protobuf.GeneratedMessage.isStringEmpty(error_)) {
       size += com.google.protobuf.GeneratedMessage.computeStringSize(6, error_);
+    }
+    if (((bitField0_ & 0x00000004) != 0)) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeMessageSize(7, getRedrivenAt());
     }
     return size;
   }
@@ -514,6 +559,11 @@ private static final long serialVersionUID = 0L;
     if (outcome_ != other.outcome_) return false;
     if (!getError()
         .equals(other.getError())) return false;
+    if (hasRedrivenAt() != other.hasRedrivenAt()) return false;
+    if (hasRedrivenAt()) {
+      if (!getRedrivenAt()
+          .equals(other.getRedrivenAt())) return false;
+    }
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -541,6 +591,10 @@ private static final long serialVersionUID = 0L;
     hash = (53 * hash) + outcome_;
     hash = (37 * hash) + ERROR_FIELD_NUMBER;
     hash = (53 * hash) + getError().hashCode();
+    if (hasRedrivenAt()) {
+      hash = (37 * hash) + REDRIVEN_AT_FIELD_NUMBER;
+      hash = (53 * hash) + getRedrivenAt().hashCode();
+    }
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -677,6 +731,7 @@ private static final long serialVersionUID = 0L;
               .alwaysUseFieldBuilders) {
         internalGetStartedAtFieldBuilder();
         internalGetEndedAtFieldBuilder();
+        internalGetRedrivenAtFieldBuilder();
       }
     }
     @java.lang.Override
@@ -697,6 +752,11 @@ private static final long serialVersionUID = 0L;
       consumer_ = "";
       outcome_ = 0;
       error_ = "";
+      redrivenAt_ = null;
+      if (redrivenAtBuilder_ != null) {
+        redrivenAtBuilder_.dispose();
+        redrivenAtBuilder_ = null;
+      }
       return this;
     }
 
@@ -755,6 +815,12 @@ private static final long serialVersionUID = 0L;
       if (((from_bitField0_ & 0x00000020) != 0)) {
         result.error_ = error_;
       }
+      if (((from_bitField0_ & 0x00000040) != 0)) {
+        result.redrivenAt_ = redrivenAtBuilder_ == null
+            ? redrivenAt_
+            : redrivenAtBuilder_.build();
+        to_bitField0_ |= 0x00000004;
+      }
       result.bitField0_ |= to_bitField0_;
     }
 
@@ -791,6 +857,9 @@ private static final long serialVersionUID = 0L;
         error_ = other.error_;
         bitField0_ |= 0x00000020;
         onChanged();
+      }
+      if (other.hasRedrivenAt()) {
+        mergeRedrivenAt(other.getRedrivenAt());
       }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
@@ -850,6 +919,13 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00000020;
               break;
             } // case 50
+            case 58: {
+              input.readMessage(
+                  internalGetRedrivenAtFieldBuilder().getBuilder(),
+                  extensionRegistry);
+              bitField0_ |= 0x00000040;
+              break;
+            } // case 58
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -870,7 +946,7 @@ private static final long serialVersionUID = 0L;
     private int attempt_ ;
     /**
      * <pre>
-     * The number it was delivered with.
+     * The number it was delivered with. Counted anew from 1 after a redrive.
      * </pre>
      *
      * <code>uint32 attempt = 1 [json_name = "attempt"];</code>
@@ -882,7 +958,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The number it was delivered with.
+     * The number it was delivered with. Counted anew from 1 after a redrive.
      * </pre>
      *
      * <code>uint32 attempt = 1 [json_name = "attempt"];</code>
@@ -898,7 +974,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The number it was delivered with.
+     * The number it was delivered with. Counted anew from 1 after a redrive.
      * </pre>
      *
      * <code>uint32 attempt = 1 [json_name = "attempt"];</code>
@@ -1379,6 +1455,161 @@ private static final long serialVersionUID = 0L;
       bitField0_ |= 0x00000020;
       onChanged();
       return this;
+    }
+
+    private com.google.protobuf.Timestamp redrivenAt_;
+    private com.google.protobuf.SingleFieldBuilder<
+        com.google.protobuf.Timestamp, com.google.protobuf.Timestamp.Builder, com.google.protobuf.TimestampOrBuilder> redrivenAtBuilder_;
+    /**
+     * <pre>
+     * When the event, dead since this attempt, was redriven; unset where it was not.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp redriven_at = 7 [json_name = "redrivenAt"];</code>
+     * @return Whether the redrivenAt field is set.
+     */
+    public boolean hasRedrivenAt() {
+      return ((bitField0_ & 0x00000040) != 0);
+    }
+    /**
+     * <pre>
+     * When the event, dead since this attempt, was redriven; unset where it was not.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp redriven_at = 7 [json_name = "redrivenAt"];</code>
+     * @return The redrivenAt.
+     */
+    public com.google.protobuf.Timestamp getRedrivenAt() {
+      if (redrivenAtBuilder_ == null) {
+        return redrivenAt_ == null ? com.google.protobuf.Timestamp.getDefaultInstance() : redrivenAt_;
+      } else {
+        return redrivenAtBuilder_.getMessage();
+      }
+    }
+    /**
+     * <pre>
+     * When the event, dead since this attempt, was redriven; unset where it was not.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp redriven_at = 7 [json_name = "redrivenAt"];</code>
+     */
+    public Builder setRedrivenAt(com.google.protobuf.Timestamp value) {
+      if (redrivenAtBuilder_ == null) {
+        java.util.Objects.requireNonNull(value);
+        redrivenAt_ = value;
+      } else {
+        redrivenAtBuilder_.setMessage(value);
+      }
+      bitField0_ |= 0x00000040;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * When the event, dead since this attempt, was redriven; unset where it was not.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp redriven_at = 7 [json_name = "redrivenAt"];</code>
+     */
+    public Builder setRedrivenAt(
+        com.google.protobuf.Timestamp.Builder builderForValue) {
+      if (redrivenAtBuilder_ == null) {
+        redrivenAt_ = builderForValue.build();
+      } else {
+        redrivenAtBuilder_.setMessage(builderForValue.build());
+      }
+      bitField0_ |= 0x00000040;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * When the event, dead since this attempt, was redriven; unset where it was not.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp redriven_at = 7 [json_name = "redrivenAt"];</code>
+     */
+    public Builder mergeRedrivenAt(com.google.protobuf.Timestamp value) {
+      if (redrivenAtBuilder_ == null) {
+        if (((bitField0_ & 0x00000040) != 0) &&
+          redrivenAt_ != null &&
+          redrivenAt_ != com.google.protobuf.Timestamp.getDefaultInstance()) {
+          getRedrivenAtBuilder().mergeFrom(value);
+        } else {
+          redrivenAt_ = value;
+        }
+      } else {
+        redrivenAtBuilder_.mergeFrom(value);
+      }
+      if (redrivenAt_ != null) {
+        bitField0_ |= 0x00000040;
+        onChanged();
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * When the event, dead since this attempt, was redriven; unset where it was not.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp redriven_at = 7 [json_name = "redrivenAt"];</code>
+     */
+    public Builder clearRedrivenAt() {
+      bitField0_ = (bitField0_ & ~0x00000040);
+      redrivenAt_ = null;
+      if (redrivenAtBuilder_ != null) {
+        redrivenAtBuilder_.dispose();
+        redrivenAtBuilder_ = null;
+      }
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * When the event, dead since this attempt, was redriven; unset where it was not.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp redriven_at = 7 [json_name = "redrivenAt"];</code>
+     */
+    public com.google.protobuf.Timestamp.Builder getRedrivenAtBuilder() {
+      bitField0_ |= 0x00000040;
+      onChanged();
+      return internalGetRedrivenAtFieldBuilder().getBuilder();
+    }
+    /**
+     * <pre>
+     * When the event, dead since this attempt, was redriven; unset where it was not.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp redriven_at = 7 [json_name = "redrivenAt"];</code>
+     */
+    public com.google.protobuf.TimestampOrBuilder getRedrivenAtOrBuilder() {
+      if (redrivenAtBuilder_ != null) {
+        return redrivenAtBuilder_.getMessageOrBuilder();
+      } else {
+        return redrivenAt_ == null ?
+            com.google.protobuf.Timestamp.getDefaultInstance() : redrivenAt_;
+      }
+    }
+    /**
+     * <pre>
+     * When the event, dead since this attempt, was redriven; unset where it was not.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp redriven_at = 7 [json_name = "redrivenAt"];</code>
+     */
+    private com.google.protobuf.SingleFieldBuilder<
+        com.google.protobuf.Timestamp, com.google.protobuf.Timestamp.Builder, com.google.protobuf.TimestampOrBuilder> 
+        internalGetRedrivenAtFieldBuilder() {
+      if (redrivenAtBuilder_ == null) {
+        redrivenAtBuilder_ = new com.google.protobuf.SingleFieldBuilder<
+            com.google.protobuf.Timestamp, com.google.protobuf.Timestamp.Builder, com.google.protobuf.TimestampOrBuilder>(
+                getRedrivenAt(),
+                getParentForChildren(),
+                isClean());
+        redrivenAt_ = null;
+      }
+      return redrivenAtBuilder_;
     }
 
     // @@protoc_insertion_point(builder_scope:duebus.v1.Attempt)

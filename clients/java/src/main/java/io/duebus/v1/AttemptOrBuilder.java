@@ -12,7 +12,7 @@ public interface AttemptOrBuilder extends
 
   /**
    * <pre>
-   * The number it was delivered with.
+   * The number it was delivered with. Counted anew from 1 after a redrive.
    * </pre>
    *
    * <code>uint32 attempt = 1 [json_name = "attempt"];</code>
@@ -96,4 +96,31 @@ public interface AttemptOrBuilder extends
    */
   com.google.protobuf.ByteString
       getErrorBytes();
+
+  /**
+   * <pre>
+   * When the event, dead since this attempt, was redriven; unset where it was not.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp redriven_at = 7 [json_name = "redrivenAt"];</code>
+   * @return Whether the redrivenAt field is set.
+   */
+  boolean hasRedrivenAt();
+  /**
+   * <pre>
+   * When the event, dead since this attempt, was redriven; unset where it was not.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp redriven_at = 7 [json_name = "redrivenAt"];</code>
+   * @return The redrivenAt.
+   */
+  com.google.protobuf.Timestamp getRedrivenAt();
+  /**
+   * <pre>
+   * When the event, dead since this attempt, was redriven; unset where it was not.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp redriven_at = 7 [json_name = "redrivenAt"];</code>
+   */
+  com.google.protobuf.TimestampOrBuilder getRedrivenAtOrBuilder();
 }

@@ -55,6 +55,10 @@ private static final long serialVersionUID = 0L;
   public static final int CANCELLED_FIELD_NUMBER = 1;
   private long cancelled_ = 0L;
   /**
+   * <pre>
+   * Events of which at least one copy was removed.
+   * </pre>
+   *
    * <code>uint64 cancelled = 1 [json_name = "cancelled"];</code>
    * @return The cancelled.
    */
@@ -69,7 +73,7 @@ private static final long serialVersionUID = 0L;
       com.google.protobuf.LazyStringArrayList.emptyList();
   /**
    * <pre>
-   * Those that were leased or dead, and were left alone.
+   * Those of which a copy was leased or dead, and was left alone; copies in other groups may have been removed.
    * </pre>
    *
    * <code>repeated string leased_event_ids = 2 [json_name = "leasedEventIds"];</code>
@@ -81,7 +85,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Those that were leased or dead, and were left alone.
+   * Those of which a copy was leased or dead, and was left alone; copies in other groups may have been removed.
    * </pre>
    *
    * <code>repeated string leased_event_ids = 2 [json_name = "leasedEventIds"];</code>
@@ -92,7 +96,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Those that were leased or dead, and were left alone.
+   * Those of which a copy was leased or dead, and was left alone; copies in other groups may have been removed.
    * </pre>
    *
    * <code>repeated string leased_event_ids = 2 [json_name = "leasedEventIds"];</code>
@@ -104,7 +108,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Those that were leased or dead, and were left alone.
+   * Those of which a copy was leased or dead, and was left alone; copies in other groups may have been removed.
    * </pre>
    *
    * <code>repeated string leased_event_ids = 2 [json_name = "leasedEventIds"];</code>
@@ -122,7 +126,7 @@ private static final long serialVersionUID = 0L;
       com.google.protobuf.LazyStringArrayList.emptyList();
   /**
    * <pre>
-   * Those that the topic does not hold.
+   * Those that the topic, or the group that was named, does not hold.
    * </pre>
    *
    * <code>repeated string missing_event_ids = 3 [json_name = "missingEventIds"];</code>
@@ -134,7 +138,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Those that the topic does not hold.
+   * Those that the topic, or the group that was named, does not hold.
    * </pre>
    *
    * <code>repeated string missing_event_ids = 3 [json_name = "missingEventIds"];</code>
@@ -145,7 +149,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Those that the topic does not hold.
+   * Those that the topic, or the group that was named, does not hold.
    * </pre>
    *
    * <code>repeated string missing_event_ids = 3 [json_name = "missingEventIds"];</code>
@@ -157,7 +161,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Those that the topic does not hold.
+   * Those that the topic, or the group that was named, does not hold.
    * </pre>
    *
    * <code>repeated string missing_event_ids = 3 [json_name = "missingEventIds"];</code>
@@ -543,6 +547,10 @@ private static final long serialVersionUID = 0L;
 
     private long cancelled_ ;
     /**
+     * <pre>
+     * Events of which at least one copy was removed.
+     * </pre>
+     *
      * <code>uint64 cancelled = 1 [json_name = "cancelled"];</code>
      * @return The cancelled.
      */
@@ -551,6 +559,10 @@ private static final long serialVersionUID = 0L;
       return cancelled_;
     }
     /**
+     * <pre>
+     * Events of which at least one copy was removed.
+     * </pre>
+     *
      * <code>uint64 cancelled = 1 [json_name = "cancelled"];</code>
      * @param value The cancelled to set.
      * @return This builder for chaining.
@@ -563,6 +575,10 @@ private static final long serialVersionUID = 0L;
       return this;
     }
     /**
+     * <pre>
+     * Events of which at least one copy was removed.
+     * </pre>
+     *
      * <code>uint64 cancelled = 1 [json_name = "cancelled"];</code>
      * @return This builder for chaining.
      */
@@ -583,7 +599,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Those that were leased or dead, and were left alone.
+     * Those of which a copy was leased or dead, and was left alone; copies in other groups may have been removed.
      * </pre>
      *
      * <code>repeated string leased_event_ids = 2 [json_name = "leasedEventIds"];</code>
@@ -596,7 +612,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Those that were leased or dead, and were left alone.
+     * Those of which a copy was leased or dead, and was left alone; copies in other groups may have been removed.
      * </pre>
      *
      * <code>repeated string leased_event_ids = 2 [json_name = "leasedEventIds"];</code>
@@ -607,7 +623,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Those that were leased or dead, and were left alone.
+     * Those of which a copy was leased or dead, and was left alone; copies in other groups may have been removed.
      * </pre>
      *
      * <code>repeated string leased_event_ids = 2 [json_name = "leasedEventIds"];</code>
@@ -619,7 +635,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Those that were leased or dead, and were left alone.
+     * Those of which a copy was leased or dead, and was left alone; copies in other groups may have been removed.
      * </pre>
      *
      * <code>repeated string leased_event_ids = 2 [json_name = "leasedEventIds"];</code>
@@ -632,7 +648,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Those that were leased or dead, and were left alone.
+     * Those of which a copy was leased or dead, and was left alone; copies in other groups may have been removed.
      * </pre>
      *
      * <code>repeated string leased_event_ids = 2 [json_name = "leasedEventIds"];</code>
@@ -651,7 +667,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Those that were leased or dead, and were left alone.
+     * Those of which a copy was leased or dead, and was left alone; copies in other groups may have been removed.
      * </pre>
      *
      * <code>repeated string leased_event_ids = 2 [json_name = "leasedEventIds"];</code>
@@ -669,7 +685,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Those that were leased or dead, and were left alone.
+     * Those of which a copy was leased or dead, and was left alone; copies in other groups may have been removed.
      * </pre>
      *
      * <code>repeated string leased_event_ids = 2 [json_name = "leasedEventIds"];</code>
@@ -687,7 +703,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Those that were leased or dead, and were left alone.
+     * Those of which a copy was leased or dead, and was left alone; copies in other groups may have been removed.
      * </pre>
      *
      * <code>repeated string leased_event_ids = 2 [json_name = "leasedEventIds"];</code>
@@ -702,7 +718,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Those that were leased or dead, and were left alone.
+     * Those of which a copy was leased or dead, and was left alone; copies in other groups may have been removed.
      * </pre>
      *
      * <code>repeated string leased_event_ids = 2 [json_name = "leasedEventIds"];</code>
@@ -730,7 +746,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Those that the topic does not hold.
+     * Those that the topic, or the group that was named, does not hold.
      * </pre>
      *
      * <code>repeated string missing_event_ids = 3 [json_name = "missingEventIds"];</code>
@@ -743,7 +759,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Those that the topic does not hold.
+     * Those that the topic, or the group that was named, does not hold.
      * </pre>
      *
      * <code>repeated string missing_event_ids = 3 [json_name = "missingEventIds"];</code>
@@ -754,7 +770,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Those that the topic does not hold.
+     * Those that the topic, or the group that was named, does not hold.
      * </pre>
      *
      * <code>repeated string missing_event_ids = 3 [json_name = "missingEventIds"];</code>
@@ -766,7 +782,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Those that the topic does not hold.
+     * Those that the topic, or the group that was named, does not hold.
      * </pre>
      *
      * <code>repeated string missing_event_ids = 3 [json_name = "missingEventIds"];</code>
@@ -779,7 +795,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Those that the topic does not hold.
+     * Those that the topic, or the group that was named, does not hold.
      * </pre>
      *
      * <code>repeated string missing_event_ids = 3 [json_name = "missingEventIds"];</code>
@@ -798,7 +814,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Those that the topic does not hold.
+     * Those that the topic, or the group that was named, does not hold.
      * </pre>
      *
      * <code>repeated string missing_event_ids = 3 [json_name = "missingEventIds"];</code>
@@ -816,7 +832,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Those that the topic does not hold.
+     * Those that the topic, or the group that was named, does not hold.
      * </pre>
      *
      * <code>repeated string missing_event_ids = 3 [json_name = "missingEventIds"];</code>
@@ -834,7 +850,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Those that the topic does not hold.
+     * Those that the topic, or the group that was named, does not hold.
      * </pre>
      *
      * <code>repeated string missing_event_ids = 3 [json_name = "missingEventIds"];</code>
@@ -849,7 +865,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Those that the topic does not hold.
+     * Those that the topic, or the group that was named, does not hold.
      * </pre>
      *
      * <code>repeated string missing_event_ids = 3 [json_name = "missingEventIds"];</code>

@@ -11,6 +11,10 @@ public interface CancelEventsResponseOrBuilder extends
     com.google.protobuf.MessageOrBuilder {
 
   /**
+   * <pre>
+   * Events of which at least one copy was removed.
+   * </pre>
+   *
    * <code>uint64 cancelled = 1 [json_name = "cancelled"];</code>
    * @return The cancelled.
    */
@@ -18,7 +22,7 @@ public interface CancelEventsResponseOrBuilder extends
 
   /**
    * <pre>
-   * Those that were leased or dead, and were left alone.
+   * Those of which a copy was leased or dead, and was left alone; copies in other groups may have been removed.
    * </pre>
    *
    * <code>repeated string leased_event_ids = 2 [json_name = "leasedEventIds"];</code>
@@ -28,7 +32,7 @@ public interface CancelEventsResponseOrBuilder extends
       getLeasedEventIdsList();
   /**
    * <pre>
-   * Those that were leased or dead, and were left alone.
+   * Those of which a copy was leased or dead, and was left alone; copies in other groups may have been removed.
    * </pre>
    *
    * <code>repeated string leased_event_ids = 2 [json_name = "leasedEventIds"];</code>
@@ -37,7 +41,7 @@ public interface CancelEventsResponseOrBuilder extends
   int getLeasedEventIdsCount();
   /**
    * <pre>
-   * Those that were leased or dead, and were left alone.
+   * Those of which a copy was leased or dead, and was left alone; copies in other groups may have been removed.
    * </pre>
    *
    * <code>repeated string leased_event_ids = 2 [json_name = "leasedEventIds"];</code>
@@ -47,7 +51,7 @@ public interface CancelEventsResponseOrBuilder extends
   java.lang.String getLeasedEventIds(int index);
   /**
    * <pre>
-   * Those that were leased or dead, and were left alone.
+   * Those of which a copy was leased or dead, and was left alone; copies in other groups may have been removed.
    * </pre>
    *
    * <code>repeated string leased_event_ids = 2 [json_name = "leasedEventIds"];</code>
@@ -59,7 +63,7 @@ public interface CancelEventsResponseOrBuilder extends
 
   /**
    * <pre>
-   * Those that the topic does not hold.
+   * Those that the topic, or the group that was named, does not hold.
    * </pre>
    *
    * <code>repeated string missing_event_ids = 3 [json_name = "missingEventIds"];</code>
@@ -69,7 +73,7 @@ public interface CancelEventsResponseOrBuilder extends
       getMissingEventIdsList();
   /**
    * <pre>
-   * Those that the topic does not hold.
+   * Those that the topic, or the group that was named, does not hold.
    * </pre>
    *
    * <code>repeated string missing_event_ids = 3 [json_name = "missingEventIds"];</code>
@@ -78,7 +82,7 @@ public interface CancelEventsResponseOrBuilder extends
   int getMissingEventIdsCount();
   /**
    * <pre>
-   * Those that the topic does not hold.
+   * Those that the topic, or the group that was named, does not hold.
    * </pre>
    *
    * <code>repeated string missing_event_ids = 3 [json_name = "missingEventIds"];</code>
@@ -88,7 +92,7 @@ public interface CancelEventsResponseOrBuilder extends
   java.lang.String getMissingEventIds(int index);
   /**
    * <pre>
-   * Those that the topic does not hold.
+   * Those that the topic, or the group that was named, does not hold.
    * </pre>
    *
    * <code>repeated string missing_event_ids = 3 [json_name = "missingEventIds"];</code>

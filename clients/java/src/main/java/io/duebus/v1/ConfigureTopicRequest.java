@@ -140,7 +140,8 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object group_ = "";
   /**
    * <pre>
-   * Set: the retry policy is that of this group alone; the other settings must then be unset.
+   * Set: the retry policy is that of this group alone, and what is unset in it follows the topic's; the other settings
+   * must then be unset. Empty: the settings are the topic's. NOT_FOUND when there is no such group.
    * </pre>
    *
    * <code>string group = 4 [json_name = "group"];</code>
@@ -161,7 +162,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Set: the retry policy is that of this group alone; the other settings must then be unset.
+   * Set: the retry policy is that of this group alone, and what is unset in it follows the topic's; the other settings
+   * must then be unset. Empty: the settings are the topic's. NOT_FOUND when there is no such group.
    * </pre>
    *
    * <code>string group = 4 [json_name = "group"];</code>
@@ -815,7 +817,8 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object group_ = "";
     /**
      * <pre>
-     * Set: the retry policy is that of this group alone; the other settings must then be unset.
+     * Set: the retry policy is that of this group alone, and what is unset in it follows the topic's; the other settings
+     * must then be unset. Empty: the settings are the topic's. NOT_FOUND when there is no such group.
      * </pre>
      *
      * <code>string group = 4 [json_name = "group"];</code>
@@ -835,7 +838,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Set: the retry policy is that of this group alone; the other settings must then be unset.
+     * Set: the retry policy is that of this group alone, and what is unset in it follows the topic's; the other settings
+     * must then be unset. Empty: the settings are the topic's. NOT_FOUND when there is no such group.
      * </pre>
      *
      * <code>string group = 4 [json_name = "group"];</code>
@@ -856,7 +860,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Set: the retry policy is that of this group alone; the other settings must then be unset.
+     * Set: the retry policy is that of this group alone, and what is unset in it follows the topic's; the other settings
+     * must then be unset. Empty: the settings are the topic's. NOT_FOUND when there is no such group.
      * </pre>
      *
      * <code>string group = 4 [json_name = "group"];</code>
@@ -873,7 +878,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Set: the retry policy is that of this group alone; the other settings must then be unset.
+     * Set: the retry policy is that of this group alone, and what is unset in it follows the topic's; the other settings
+     * must then be unset. Empty: the settings are the topic's. NOT_FOUND when there is no such group.
      * </pre>
      *
      * <code>string group = 4 [json_name = "group"];</code>
@@ -887,7 +893,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Set: the retry policy is that of this group alone; the other settings must then be unset.
+     * Set: the retry policy is that of this group alone, and what is unset in it follows the topic's; the other settings
+     * must then be unset. Empty: the settings are the topic's. NOT_FOUND when there is no such group.
      * </pre>
      *
      * <code>string group = 4 [json_name = "group"];</code>

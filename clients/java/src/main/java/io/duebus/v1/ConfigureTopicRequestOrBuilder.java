@@ -50,7 +50,8 @@ public interface ConfigureTopicRequestOrBuilder extends
 
   /**
    * <pre>
-   * Set: the retry policy is that of this group alone; the other settings must then be unset.
+   * Set: the retry policy is that of this group alone, and what is unset in it follows the topic's; the other settings
+   * must then be unset. Empty: the settings are the topic's. NOT_FOUND when there is no such group.
    * </pre>
    *
    * <code>string group = 4 [json_name = "group"];</code>
@@ -59,7 +60,8 @@ public interface ConfigureTopicRequestOrBuilder extends
   java.lang.String getGroup();
   /**
    * <pre>
-   * Set: the retry policy is that of this group alone; the other settings must then be unset.
+   * Set: the retry policy is that of this group alone, and what is unset in it follows the topic's; the other settings
+   * must then be unset. Empty: the settings are the topic's. NOT_FOUND when there is no such group.
    * </pre>
    *
    * <code>string group = 4 [json_name = "group"];</code>

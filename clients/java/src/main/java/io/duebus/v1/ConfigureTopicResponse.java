@@ -53,7 +53,7 @@ private static final long serialVersionUID = 0L;
   private io.duebus.v1.TopicConfig config_;
   /**
    * <pre>
-   * The settings now in force.
+   * The settings now in force, for the group if one was named.
    * </pre>
    *
    * <code>.duebus.v1.TopicConfig config = 1 [json_name = "config"];</code>
@@ -65,7 +65,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The settings now in force.
+   * The settings now in force, for the group if one was named.
    * </pre>
    *
    * <code>.duebus.v1.TopicConfig config = 1 [json_name = "config"];</code>
@@ -77,7 +77,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The settings now in force.
+   * The settings now in force, for the group if one was named.
    * </pre>
    *
    * <code>.duebus.v1.TopicConfig config = 1 [json_name = "config"];</code>
@@ -409,7 +409,7 @@ private static final long serialVersionUID = 0L;
         io.duebus.v1.TopicConfig, io.duebus.v1.TopicConfig.Builder, io.duebus.v1.TopicConfigOrBuilder> configBuilder_;
     /**
      * <pre>
-     * The settings now in force.
+     * The settings now in force, for the group if one was named.
      * </pre>
      *
      * <code>.duebus.v1.TopicConfig config = 1 [json_name = "config"];</code>
@@ -420,7 +420,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The settings now in force.
+     * The settings now in force, for the group if one was named.
      * </pre>
      *
      * <code>.duebus.v1.TopicConfig config = 1 [json_name = "config"];</code>
@@ -435,7 +435,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The settings now in force.
+     * The settings now in force, for the group if one was named.
      * </pre>
      *
      * <code>.duebus.v1.TopicConfig config = 1 [json_name = "config"];</code>
@@ -453,7 +453,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The settings now in force.
+     * The settings now in force, for the group if one was named.
      * </pre>
      *
      * <code>.duebus.v1.TopicConfig config = 1 [json_name = "config"];</code>
@@ -471,7 +471,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The settings now in force.
+     * The settings now in force, for the group if one was named.
      * </pre>
      *
      * <code>.duebus.v1.TopicConfig config = 1 [json_name = "config"];</code>
@@ -496,7 +496,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The settings now in force.
+     * The settings now in force, for the group if one was named.
      * </pre>
      *
      * <code>.duebus.v1.TopicConfig config = 1 [json_name = "config"];</code>
@@ -513,7 +513,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The settings now in force.
+     * The settings now in force, for the group if one was named.
      * </pre>
      *
      * <code>.duebus.v1.TopicConfig config = 1 [json_name = "config"];</code>
@@ -525,7 +525,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The settings now in force.
+     * The settings now in force, for the group if one was named.
      * </pre>
      *
      * <code>.duebus.v1.TopicConfig config = 1 [json_name = "config"];</code>
@@ -540,7 +540,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The settings now in force.
+     * The settings now in force, for the group if one was named.
      * </pre>
      *
      * <code>.duebus.v1.TopicConfig config = 1 [json_name = "config"];</code>

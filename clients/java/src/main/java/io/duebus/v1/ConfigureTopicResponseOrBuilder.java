@@ -12,7 +12,7 @@ public interface ConfigureTopicResponseOrBuilder extends
 
   /**
    * <pre>
-   * The settings now in force.
+   * The settings now in force, for the group if one was named.
    * </pre>
    *
    * <code>.duebus.v1.TopicConfig config = 1 [json_name = "config"];</code>
@@ -21,7 +21,7 @@ public interface ConfigureTopicResponseOrBuilder extends
   boolean hasConfig();
   /**
    * <pre>
-   * The settings now in force.
+   * The settings now in force, for the group if one was named.
    * </pre>
    *
    * <code>.duebus.v1.TopicConfig config = 1 [json_name = "config"];</code>
@@ -30,7 +30,7 @@ public interface ConfigureTopicResponseOrBuilder extends
   io.duebus.v1.TopicConfig getConfig();
   /**
    * <pre>
-   * The settings now in force.
+   * The settings now in force, for the group if one was named.
    * </pre>
    *
    * <code>.duebus.v1.TopicConfig config = 1 [json_name = "config"];</code>

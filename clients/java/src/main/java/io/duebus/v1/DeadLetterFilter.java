@@ -61,6 +61,10 @@ private static final long serialVersionUID = 0L;
   private com.google.protobuf.LazyStringArrayList eventIds_ =
       com.google.protobuf.LazyStringArrayList.emptyList();
   /**
+   * <pre>
+   * At most 1000. One that is no dead letter of the group chooses nothing.
+   * </pre>
+   *
    * <code>repeated string event_ids = 1 [json_name = "eventIds"];</code>
    * @return A list containing the eventIds.
    */
@@ -69,6 +73,10 @@ private static final long serialVersionUID = 0L;
     return eventIds_;
   }
   /**
+   * <pre>
+   * At most 1000. One that is no dead letter of the group chooses nothing.
+   * </pre>
+   *
    * <code>repeated string event_ids = 1 [json_name = "eventIds"];</code>
    * @return The count of eventIds.
    */
@@ -76,6 +84,10 @@ private static final long serialVersionUID = 0L;
     return eventIds_.size();
   }
   /**
+   * <pre>
+   * At most 1000. One that is no dead letter of the group chooses nothing.
+   * </pre>
+   *
    * <code>repeated string event_ids = 1 [json_name = "eventIds"];</code>
    * @param index The index of the element to return.
    * @return The eventIds at the given index.
@@ -84,6 +96,10 @@ private static final long serialVersionUID = 0L;
     return eventIds_.get(index);
   }
   /**
+   * <pre>
+   * At most 1000. One that is no dead letter of the group chooses nothing.
+   * </pre>
+   *
    * <code>repeated string event_ids = 1 [json_name = "eventIds"];</code>
    * @param index The index of the value to return.
    * @return The bytes of the eventIds at the given index.
@@ -98,7 +114,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object errorContains_ = "";
   /**
    * <pre>
-   * Those whose last error contains this text.
+   * Those whose last error contains this text, of at most 4 KiB.
    * </pre>
    *
    * <code>string error_contains = 2 [json_name = "errorContains"];</code>
@@ -119,7 +135,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Those whose last error contains this text.
+   * Those whose last error contains this text, of at most 4 KiB.
    * </pre>
    *
    * <code>string error_contains = 2 [json_name = "errorContains"];</code>
@@ -144,7 +160,7 @@ private static final long serialVersionUID = 0L;
   private com.google.protobuf.Duration minAge_;
   /**
    * <pre>
-   * Those that have been dead for at least this long.
+   * Those that have been dead for at least this long when the call begins; 0 to 10 years.
    * </pre>
    *
    * <code>.google.protobuf.Duration min_age = 3 [json_name = "minAge"];</code>
@@ -156,7 +172,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Those that have been dead for at least this long.
+   * Those that have been dead for at least this long when the call begins; 0 to 10 years.
    * </pre>
    *
    * <code>.google.protobuf.Duration min_age = 3 [json_name = "minAge"];</code>
@@ -168,7 +184,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Those that have been dead for at least this long.
+   * Those that have been dead for at least this long when the call begins; 0 to 10 years.
    * </pre>
    *
    * <code>.google.protobuf.Duration min_age = 3 [json_name = "minAge"];</code>
@@ -570,6 +586,10 @@ private static final long serialVersionUID = 0L;
       bitField0_ |= 0x00000001;
     }
     /**
+     * <pre>
+     * At most 1000. One that is no dead letter of the group chooses nothing.
+     * </pre>
+     *
      * <code>repeated string event_ids = 1 [json_name = "eventIds"];</code>
      * @return A list containing the eventIds.
      */
@@ -579,6 +599,10 @@ private static final long serialVersionUID = 0L;
       return eventIds_;
     }
     /**
+     * <pre>
+     * At most 1000. One that is no dead letter of the group chooses nothing.
+     * </pre>
+     *
      * <code>repeated string event_ids = 1 [json_name = "eventIds"];</code>
      * @return The count of eventIds.
      */
@@ -586,6 +610,10 @@ private static final long serialVersionUID = 0L;
       return eventIds_.size();
     }
     /**
+     * <pre>
+     * At most 1000. One that is no dead letter of the group chooses nothing.
+     * </pre>
+     *
      * <code>repeated string event_ids = 1 [json_name = "eventIds"];</code>
      * @param index The index of the element to return.
      * @return The eventIds at the given index.
@@ -594,6 +622,10 @@ private static final long serialVersionUID = 0L;
       return eventIds_.get(index);
     }
     /**
+     * <pre>
+     * At most 1000. One that is no dead letter of the group chooses nothing.
+     * </pre>
+     *
      * <code>repeated string event_ids = 1 [json_name = "eventIds"];</code>
      * @param index The index of the value to return.
      * @return The bytes of the eventIds at the given index.
@@ -603,6 +635,10 @@ private static final long serialVersionUID = 0L;
       return eventIds_.getByteString(index);
     }
     /**
+     * <pre>
+     * At most 1000. One that is no dead letter of the group chooses nothing.
+     * </pre>
+     *
      * <code>repeated string event_ids = 1 [json_name = "eventIds"];</code>
      * @param index The index to set the value at.
      * @param value The eventIds to set.
@@ -618,6 +654,10 @@ private static final long serialVersionUID = 0L;
       return this;
     }
     /**
+     * <pre>
+     * At most 1000. One that is no dead letter of the group chooses nothing.
+     * </pre>
+     *
      * <code>repeated string event_ids = 1 [json_name = "eventIds"];</code>
      * @param value The eventIds to add.
      * @return This builder for chaining.
@@ -632,6 +672,10 @@ private static final long serialVersionUID = 0L;
       return this;
     }
     /**
+     * <pre>
+     * At most 1000. One that is no dead letter of the group chooses nothing.
+     * </pre>
+     *
      * <code>repeated string event_ids = 1 [json_name = "eventIds"];</code>
      * @param values The eventIds to add.
      * @return This builder for chaining.
@@ -646,6 +690,10 @@ private static final long serialVersionUID = 0L;
       return this;
     }
     /**
+     * <pre>
+     * At most 1000. One that is no dead letter of the group chooses nothing.
+     * </pre>
+     *
      * <code>repeated string event_ids = 1 [json_name = "eventIds"];</code>
      * @return This builder for chaining.
      */
@@ -657,6 +705,10 @@ private static final long serialVersionUID = 0L;
       return this;
     }
     /**
+     * <pre>
+     * At most 1000. One that is no dead letter of the group chooses nothing.
+     * </pre>
+     *
      * <code>repeated string event_ids = 1 [json_name = "eventIds"];</code>
      * @param value The bytes of the eventIds to add.
      * @return This builder for chaining.
@@ -675,7 +727,7 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object errorContains_ = "";
     /**
      * <pre>
-     * Those whose last error contains this text.
+     * Those whose last error contains this text, of at most 4 KiB.
      * </pre>
      *
      * <code>string error_contains = 2 [json_name = "errorContains"];</code>
@@ -695,7 +747,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Those whose last error contains this text.
+     * Those whose last error contains this text, of at most 4 KiB.
      * </pre>
      *
      * <code>string error_contains = 2 [json_name = "errorContains"];</code>
@@ -716,7 +768,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Those whose last error contains this text.
+     * Those whose last error contains this text, of at most 4 KiB.
      * </pre>
      *
      * <code>string error_contains = 2 [json_name = "errorContains"];</code>
@@ -733,7 +785,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Those whose last error contains this text.
+     * Those whose last error contains this text, of at most 4 KiB.
      * </pre>
      *
      * <code>string error_contains = 2 [json_name = "errorContains"];</code>
@@ -747,7 +799,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Those whose last error contains this text.
+     * Those whose last error contains this text, of at most 4 KiB.
      * </pre>
      *
      * <code>string error_contains = 2 [json_name = "errorContains"];</code>
@@ -769,7 +821,7 @@ private static final long serialVersionUID = 0L;
         com.google.protobuf.Duration, com.google.protobuf.Duration.Builder, com.google.protobuf.DurationOrBuilder> minAgeBuilder_;
     /**
      * <pre>
-     * Those that have been dead for at least this long.
+     * Those that have been dead for at least this long when the call begins; 0 to 10 years.
      * </pre>
      *
      * <code>.google.protobuf.Duration min_age = 3 [json_name = "minAge"];</code>
@@ -780,7 +832,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Those that have been dead for at least this long.
+     * Those that have been dead for at least this long when the call begins; 0 to 10 years.
      * </pre>
      *
      * <code>.google.protobuf.Duration min_age = 3 [json_name = "minAge"];</code>
@@ -795,7 +847,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Those that have been dead for at least this long.
+     * Those that have been dead for at least this long when the call begins; 0 to 10 years.
      * </pre>
      *
      * <code>.google.protobuf.Duration min_age = 3 [json_name = "minAge"];</code>
@@ -813,7 +865,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Those that have been dead for at least this long.
+     * Those that have been dead for at least this long when the call begins; 0 to 10 years.
      * </pre>
      *
      * <code>.google.protobuf.Duration min_age = 3 [json_name = "minAge"];</code>
@@ -831,7 +883,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Those that have been dead for at least this long.
+     * Those that have been dead for at least this long when the call begins; 0 to 10 years.
      * </pre>
      *
      * <code>.google.protobuf.Duration min_age = 3 [json_name = "minAge"];</code>
@@ -856,7 +908,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Those that have been dead for at least this long.
+     * Those that have been dead for at least this long when the call begins; 0 to 10 years.
      * </pre>
      *
      * <code>.google.protobuf.Duration min_age = 3 [json_name = "minAge"];</code>
@@ -873,7 +925,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Those that have been dead for at least this long.
+     * Those that have been dead for at least this long when the call begins; 0 to 10 years.
      * </pre>
      *
      * <code>.google.protobuf.Duration min_age = 3 [json_name = "minAge"];</code>
@@ -885,7 +937,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Those that have been dead for at least this long.
+     * Those that have been dead for at least this long when the call begins; 0 to 10 years.
      * </pre>
      *
      * <code>.google.protobuf.Duration min_age = 3 [json_name = "minAge"];</code>
@@ -900,7 +952,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Those that have been dead for at least this long.
+     * Those that have been dead for at least this long when the call begins; 0 to 10 years.
      * </pre>
      *
      * <code>.google.protobuf.Duration min_age = 3 [json_name = "minAge"];</code>

@@ -11,23 +11,39 @@ public interface DeadLetterFilterOrBuilder extends
     com.google.protobuf.MessageOrBuilder {
 
   /**
+   * <pre>
+   * At most 1000. One that is no dead letter of the group chooses nothing.
+   * </pre>
+   *
    * <code>repeated string event_ids = 1 [json_name = "eventIds"];</code>
    * @return A list containing the eventIds.
    */
   java.util.List<java.lang.String>
       getEventIdsList();
   /**
+   * <pre>
+   * At most 1000. One that is no dead letter of the group chooses nothing.
+   * </pre>
+   *
    * <code>repeated string event_ids = 1 [json_name = "eventIds"];</code>
    * @return The count of eventIds.
    */
   int getEventIdsCount();
   /**
+   * <pre>
+   * At most 1000. One that is no dead letter of the group chooses nothing.
+   * </pre>
+   *
    * <code>repeated string event_ids = 1 [json_name = "eventIds"];</code>
    * @param index The index of the element to return.
    * @return The eventIds at the given index.
    */
   java.lang.String getEventIds(int index);
   /**
+   * <pre>
+   * At most 1000. One that is no dead letter of the group chooses nothing.
+   * </pre>
+   *
    * <code>repeated string event_ids = 1 [json_name = "eventIds"];</code>
    * @param index The index of the value to return.
    * @return The bytes of the eventIds at the given index.
@@ -37,7 +53,7 @@ public interface DeadLetterFilterOrBuilder extends
 
   /**
    * <pre>
-   * Those whose last error contains this text.
+   * Those whose last error contains this text, of at most 4 KiB.
    * </pre>
    *
    * <code>string error_contains = 2 [json_name = "errorContains"];</code>
@@ -46,7 +62,7 @@ public interface DeadLetterFilterOrBuilder extends
   java.lang.String getErrorContains();
   /**
    * <pre>
-   * Those whose last error contains this text.
+   * Those whose last error contains this text, of at most 4 KiB.
    * </pre>
    *
    * <code>string error_contains = 2 [json_name = "errorContains"];</code>
@@ -57,7 +73,7 @@ public interface DeadLetterFilterOrBuilder extends
 
   /**
    * <pre>
-   * Those that have been dead for at least this long.
+   * Those that have been dead for at least this long when the call begins; 0 to 10 years.
    * </pre>
    *
    * <code>.google.protobuf.Duration min_age = 3 [json_name = "minAge"];</code>
@@ -66,7 +82,7 @@ public interface DeadLetterFilterOrBuilder extends
   boolean hasMinAge();
   /**
    * <pre>
-   * Those that have been dead for at least this long.
+   * Those that have been dead for at least this long when the call begins; 0 to 10 years.
    * </pre>
    *
    * <code>.google.protobuf.Duration min_age = 3 [json_name = "minAge"];</code>
@@ -75,7 +91,7 @@ public interface DeadLetterFilterOrBuilder extends
   com.google.protobuf.Duration getMinAge();
   /**
    * <pre>
-   * Those that have been dead for at least this long.
+   * Those that have been dead for at least this long when the call begins; 0 to 10 years.
    * </pre>
    *
    * <code>.google.protobuf.Duration min_age = 3 [json_name = "minAge"];</code>

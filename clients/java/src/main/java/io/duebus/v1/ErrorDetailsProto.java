@@ -44,7 +44,7 @@ public final class ErrorDetailsProto extends com.google.protobuf.GeneratedFile {
       "v1\032\031duebus/v1/event_bus.proto\"h\n\017Partial" +
       "Dispatch\0228\n\016stored_engines\030\001 \003(\0162\021.duebu" +
       "s.v1.EngineR\rstoredEngines\022\033\n\tevent_ids\030" +
-      "\002 \003(\tR\010eventIds*\343\003\n\013ErrorReason\022\034\n\030ERROR" +
+      "\002 \003(\tR\010eventIds*\317\004\n\013ErrorReason\022\034\n\030ERROR" +
       "_REASON_UNSPECIFIED\020\000\022\'\n#ERROR_REASON_DI" +
       "SPATCHER_NOT_WORKING\020\001\022(\n$ERROR_REASON_N" +
       "O_DISPATCHER_SPECIFIED\020\002\022#\n\037ERROR_REASON" +
@@ -56,10 +56,13 @@ public final class ErrorDetailsProto extends com.google.protobuf.GeneratedFile {
       "TS_REACHED\020\010\022(\n$ERROR_REASON_CONCURRENT_" +
       "MODIFICATION\020\t\022\032\n\026ERROR_REASON_NOT_FOUND" +
       "\020\n\022\031\n\025ERROR_REASON_INTERNAL\020\013\022\036\n\032ERROR_R" +
-      "EASON_UNIMPLEMENTED\020\014Bf\n\014io.duebus.v1B\021E" +
-      "rrorDetailsProtoP\001\242\002\003DXX\252\002\tDuebus.V1\312\002\tD" +
-      "uebus\\V1\342\002\025Duebus\\V1\\GPBMetadata\352\002\nDuebu" +
-      "s::V1b\006proto3"
+      "EASON_UNIMPLEMENTED\020\014\022 \n\034ERROR_REASON_UN" +
+      "AUTHENTICATED\020\r\022\"\n\036ERROR_REASON_PERMISSI" +
+      "ON_DENIED\020\016\022$\n ERROR_REASON_MAX_STREAMS_" +
+      "REACHED\020\017Bf\n\014io.duebus.v1B\021ErrorDetailsP" +
+      "rotoP\001\242\002\003DXX\252\002\tDuebus.V1\312\002\tDuebus\\V1\342\002\025D" +
+      "uebus\\V1\\GPBMetadata\352\002\nDuebus::V1b\006proto" +
+      "3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,

@@ -115,6 +115,32 @@ public enum ErrorReason
    * <code>ERROR_REASON_UNIMPLEMENTED = 12;</code>
    */
   ERROR_REASON_UNIMPLEMENTED(12),
+  /**
+   * <pre>
+   * UNAUTHENTICATED: the server wants credentials, and none came, or it does not accept these.
+   * </pre>
+   *
+   * <code>ERROR_REASON_UNAUTHENTICATED = 13;</code>
+   */
+  ERROR_REASON_UNAUTHENTICATED(13),
+  /**
+   * <pre>
+   * PERMISSION_DENIED: no rule allows the caller to do that; `metadata` has its `identity`, the `verb` (dispatch,
+   * subscribe, admin, stop) and, where it is about one, the `topic`. Nothing was changed.
+   * </pre>
+   *
+   * <code>ERROR_REASON_PERMISSION_DENIED = 14;</code>
+   */
+  ERROR_REASON_PERMISSION_DENIED(14),
+  /**
+   * <pre>
+   * RESOURCE_EXHAUSTED: the connection has as many Subscribe streams open as the server allows on one. Close one, or
+   * open another connection.
+   * </pre>
+   *
+   * <code>ERROR_REASON_MAX_STREAMS_REACHED = 15;</code>
+   */
+  ERROR_REASON_MAX_STREAMS_REACHED(15),
   UNRECOGNIZED(-1),
   ;
 
@@ -227,6 +253,32 @@ public enum ErrorReason
    * <code>ERROR_REASON_UNIMPLEMENTED = 12;</code>
    */
   public static final int ERROR_REASON_UNIMPLEMENTED_VALUE = 12;
+  /**
+   * <pre>
+   * UNAUTHENTICATED: the server wants credentials, and none came, or it does not accept these.
+   * </pre>
+   *
+   * <code>ERROR_REASON_UNAUTHENTICATED = 13;</code>
+   */
+  public static final int ERROR_REASON_UNAUTHENTICATED_VALUE = 13;
+  /**
+   * <pre>
+   * PERMISSION_DENIED: no rule allows the caller to do that; `metadata` has its `identity`, the `verb` (dispatch,
+   * subscribe, admin, stop) and, where it is about one, the `topic`. Nothing was changed.
+   * </pre>
+   *
+   * <code>ERROR_REASON_PERMISSION_DENIED = 14;</code>
+   */
+  public static final int ERROR_REASON_PERMISSION_DENIED_VALUE = 14;
+  /**
+   * <pre>
+   * RESOURCE_EXHAUSTED: the connection has as many Subscribe streams open as the server allows on one. Close one, or
+   * open another connection.
+   * </pre>
+   *
+   * <code>ERROR_REASON_MAX_STREAMS_REACHED = 15;</code>
+   */
+  public static final int ERROR_REASON_MAX_STREAMS_REACHED_VALUE = 15;
 
 
   public final int getNumber() {
@@ -266,6 +318,9 @@ public enum ErrorReason
       case 10: return ERROR_REASON_NOT_FOUND;
       case 11: return ERROR_REASON_INTERNAL;
       case 12: return ERROR_REASON_UNIMPLEMENTED;
+      case 13: return ERROR_REASON_UNAUTHENTICATED;
+      case 14: return ERROR_REASON_PERMISSION_DENIED;
+      case 15: return ERROR_REASON_MAX_STREAMS_REACHED;
       default: return null;
     }
   }

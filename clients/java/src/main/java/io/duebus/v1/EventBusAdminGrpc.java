@@ -480,7 +480,7 @@ public final class EventBusAdminGrpc {
 
     /**
      * <pre>
-     * The topics of an engine by name, with their groups and counts.
+     * The topics of an engine by name, with their groups and counts. One that is damaged has a `problem` instead.
      * </pre>
      */
     default void listTopics(io.duebus.v1.ListTopicsRequest request,
@@ -500,8 +500,9 @@ public final class EventBusAdminGrpc {
 
     /**
      * <pre>
-     * Changes a topic's settings, for events from now on; creates the topic if need be. In force on every replica within
-     * a second. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
+     * Changes a topic's settings, or a group's retry policy; creates the topic, but no group, if need be. In force on
+     * every replica within a second, for events dispatched from then on, and for each lease, retry and purge that is
+     * decided from then on. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
      * </pre>
      */
     default void configureTopic(io.duebus.v1.ConfigureTopicRequest request,
@@ -511,7 +512,8 @@ public final class EventBusAdminGrpc {
 
     /**
      * <pre>
-     * Removes a topic, its groups and all its events, dead ones included. Its subscribers get `closing`.
+     * Removes a topic, its settings, its groups and all its events, dead ones included. Its subscribers get `closing`;
+     * settles of its leases fail with REASON_SETTLED. Dispatching or subscribing to it makes it anew.
      * </pre>
      */
     default void deleteTopic(io.duebus.v1.DeleteTopicRequest request,
@@ -521,7 +523,8 @@ public final class EventBusAdminGrpc {
 
     /**
      * <pre>
-     * Removes a group and its copies of the events. Its subscribers get `closing`.
+     * Removes a group and its copies of the events. Its subscribers get `closing`; settles of its leases fail with
+     * REASON_SETTLED. Subscribing makes it anew, for events dispatched from then on.
      * </pre>
      */
     default void deleteGroup(io.duebus.v1.DeleteGroupRequest request,
@@ -532,6 +535,7 @@ public final class EventBusAdminGrpc {
     /**
      * <pre>
      * Delivers nothing to a group until it is resumed; subscribers stay connected, events go on waiting, leases stay.
+     * Pausing a group that is paused is not an error.
      * </pre>
      */
     default void pauseGroup(io.duebus.v1.PauseGroupRequest request,
@@ -572,7 +576,7 @@ public final class EventBusAdminGrpc {
 
     /**
      * <pre>
-     * Removes scheduled or ready events. Events that are leased are left alone and reported.
+     * Removes scheduled or ready events. Copies of them that are leased or dead are left alone and reported.
      * </pre>
      */
     default void cancelEvents(io.duebus.v1.CancelEventsRequest request,
@@ -582,7 +586,8 @@ public final class EventBusAdminGrpc {
 
     /**
      * <pre>
-     * Moves the due time of scheduled or ready events; all or none. ABORTED (CONCURRENT_MODIFICATION) when one is leased.
+     * Moves the due time of scheduled or ready events; all or none. Attempts are counted on. ABORTED
+     * (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event.
      * </pre>
      */
     default void rescheduleEvents(io.duebus.v1.RescheduleEventsRequest request,
@@ -592,7 +597,9 @@ public final class EventBusAdminGrpc {
 
     /**
      * <pre>
-     * Makes dead letters ready again, with all their retries.
+     * Makes dead letters ready again, with all their retries; their story so far is kept. What dies after the call began is
+     * left alone. `max_queued` does not hold it up. Many are moved in several steps: a call that is broken off has moved
+     * some of them, the longest dead first, and can be repeated.
      * </pre>
      */
     default void redriveEvents(io.duebus.v1.RedriveEventsRequest request,
@@ -602,7 +609,7 @@ public final class EventBusAdminGrpc {
 
     /**
      * <pre>
-     * Removes dead letters for good.
+     * Removes dead letters for good. In steps, as RedriveEvents.
      * </pre>
      */
     default void purgeEvents(io.duebus.v1.PurgeEventsRequest request,
@@ -640,7 +647,7 @@ public final class EventBusAdminGrpc {
 
     /**
      * <pre>
-     * The topics of an engine by name, with their groups and counts.
+     * The topics of an engine by name, with their groups and counts. One that is damaged has a `problem` instead.
      * </pre>
      */
     public void listTopics(io.duebus.v1.ListTopicsRequest request,
@@ -662,8 +669,9 @@ public final class EventBusAdminGrpc {
 
     /**
      * <pre>
-     * Changes a topic's settings, for events from now on; creates the topic if need be. In force on every replica within
-     * a second. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
+     * Changes a topic's settings, or a group's retry policy; creates the topic, but no group, if need be. In force on
+     * every replica within a second, for events dispatched from then on, and for each lease, retry and purge that is
+     * decided from then on. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
      * </pre>
      */
     public void configureTopic(io.duebus.v1.ConfigureTopicRequest request,
@@ -674,7 +682,8 @@ public final class EventBusAdminGrpc {
 
     /**
      * <pre>
-     * Removes a topic, its groups and all its events, dead ones included. Its subscribers get `closing`.
+     * Removes a topic, its settings, its groups and all its events, dead ones included. Its subscribers get `closing`;
+     * settles of its leases fail with REASON_SETTLED. Dispatching or subscribing to it makes it anew.
      * </pre>
      */
     public void deleteTopic(io.duebus.v1.DeleteTopicRequest request,
@@ -685,7 +694,8 @@ public final class EventBusAdminGrpc {
 
     /**
      * <pre>
-     * Removes a group and its copies of the events. Its subscribers get `closing`.
+     * Removes a group and its copies of the events. Its subscribers get `closing`; settles of its leases fail with
+     * REASON_SETTLED. Subscribing makes it anew, for events dispatched from then on.
      * </pre>
      */
     public void deleteGroup(io.duebus.v1.DeleteGroupRequest request,
@@ -697,6 +707,7 @@ public final class EventBusAdminGrpc {
     /**
      * <pre>
      * Delivers nothing to a group until it is resumed; subscribers stay connected, events go on waiting, leases stay.
+     * Pausing a group that is paused is not an error.
      * </pre>
      */
     public void pauseGroup(io.duebus.v1.PauseGroupRequest request,
@@ -741,7 +752,7 @@ public final class EventBusAdminGrpc {
 
     /**
      * <pre>
-     * Removes scheduled or ready events. Events that are leased are left alone and reported.
+     * Removes scheduled or ready events. Copies of them that are leased or dead are left alone and reported.
      * </pre>
      */
     public void cancelEvents(io.duebus.v1.CancelEventsRequest request,
@@ -752,7 +763,8 @@ public final class EventBusAdminGrpc {
 
     /**
      * <pre>
-     * Moves the due time of scheduled or ready events; all or none. ABORTED (CONCURRENT_MODIFICATION) when one is leased.
+     * Moves the due time of scheduled or ready events; all or none. Attempts are counted on. ABORTED
+     * (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event.
      * </pre>
      */
     public void rescheduleEvents(io.duebus.v1.RescheduleEventsRequest request,
@@ -763,7 +775,9 @@ public final class EventBusAdminGrpc {
 
     /**
      * <pre>
-     * Makes dead letters ready again, with all their retries.
+     * Makes dead letters ready again, with all their retries; their story so far is kept. What dies after the call began is
+     * left alone. `max_queued` does not hold it up. Many are moved in several steps: a call that is broken off has moved
+     * some of them, the longest dead first, and can be repeated.
      * </pre>
      */
     public void redriveEvents(io.duebus.v1.RedriveEventsRequest request,
@@ -774,7 +788,7 @@ public final class EventBusAdminGrpc {
 
     /**
      * <pre>
-     * Removes dead letters for good.
+     * Removes dead letters for good. In steps, as RedriveEvents.
      * </pre>
      */
     public void purgeEvents(io.duebus.v1.PurgeEventsRequest request,
@@ -802,7 +816,7 @@ public final class EventBusAdminGrpc {
 
     /**
      * <pre>
-     * The topics of an engine by name, with their groups and counts.
+     * The topics of an engine by name, with their groups and counts. One that is damaged has a `problem` instead.
      * </pre>
      */
     public io.duebus.v1.ListTopicsResponse listTopics(io.duebus.v1.ListTopicsRequest request) throws io.grpc.StatusException {
@@ -822,8 +836,9 @@ public final class EventBusAdminGrpc {
 
     /**
      * <pre>
-     * Changes a topic's settings, for events from now on; creates the topic if need be. In force on every replica within
-     * a second. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
+     * Changes a topic's settings, or a group's retry policy; creates the topic, but no group, if need be. In force on
+     * every replica within a second, for events dispatched from then on, and for each lease, retry and purge that is
+     * decided from then on. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
      * </pre>
      */
     public io.duebus.v1.ConfigureTopicResponse configureTopic(io.duebus.v1.ConfigureTopicRequest request) throws io.grpc.StatusException {
@@ -833,7 +848,8 @@ public final class EventBusAdminGrpc {
 
     /**
      * <pre>
-     * Removes a topic, its groups and all its events, dead ones included. Its subscribers get `closing`.
+     * Removes a topic, its settings, its groups and all its events, dead ones included. Its subscribers get `closing`;
+     * settles of its leases fail with REASON_SETTLED. Dispatching or subscribing to it makes it anew.
      * </pre>
      */
     public io.duebus.v1.DeleteTopicResponse deleteTopic(io.duebus.v1.DeleteTopicRequest request) throws io.grpc.StatusException {
@@ -843,7 +859,8 @@ public final class EventBusAdminGrpc {
 
     /**
      * <pre>
-     * Removes a group and its copies of the events. Its subscribers get `closing`.
+     * Removes a group and its copies of the events. Its subscribers get `closing`; settles of its leases fail with
+     * REASON_SETTLED. Subscribing makes it anew, for events dispatched from then on.
      * </pre>
      */
     public io.duebus.v1.DeleteGroupResponse deleteGroup(io.duebus.v1.DeleteGroupRequest request) throws io.grpc.StatusException {
@@ -854,6 +871,7 @@ public final class EventBusAdminGrpc {
     /**
      * <pre>
      * Delivers nothing to a group until it is resumed; subscribers stay connected, events go on waiting, leases stay.
+     * Pausing a group that is paused is not an error.
      * </pre>
      */
     public io.duebus.v1.PauseGroupResponse pauseGroup(io.duebus.v1.PauseGroupRequest request) throws io.grpc.StatusException {
@@ -894,7 +912,7 @@ public final class EventBusAdminGrpc {
 
     /**
      * <pre>
-     * Removes scheduled or ready events. Events that are leased are left alone and reported.
+     * Removes scheduled or ready events. Copies of them that are leased or dead are left alone and reported.
      * </pre>
      */
     public io.duebus.v1.CancelEventsResponse cancelEvents(io.duebus.v1.CancelEventsRequest request) throws io.grpc.StatusException {
@@ -904,7 +922,8 @@ public final class EventBusAdminGrpc {
 
     /**
      * <pre>
-     * Moves the due time of scheduled or ready events; all or none. ABORTED (CONCURRENT_MODIFICATION) when one is leased.
+     * Moves the due time of scheduled or ready events; all or none. Attempts are counted on. ABORTED
+     * (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event.
      * </pre>
      */
     public io.duebus.v1.RescheduleEventsResponse rescheduleEvents(io.duebus.v1.RescheduleEventsRequest request) throws io.grpc.StatusException {
@@ -914,7 +933,9 @@ public final class EventBusAdminGrpc {
 
     /**
      * <pre>
-     * Makes dead letters ready again, with all their retries.
+     * Makes dead letters ready again, with all their retries; their story so far is kept. What dies after the call began is
+     * left alone. `max_queued` does not hold it up. Many are moved in several steps: a call that is broken off has moved
+     * some of them, the longest dead first, and can be repeated.
      * </pre>
      */
     public io.duebus.v1.RedriveEventsResponse redriveEvents(io.duebus.v1.RedriveEventsRequest request) throws io.grpc.StatusException {
@@ -924,7 +945,7 @@ public final class EventBusAdminGrpc {
 
     /**
      * <pre>
-     * Removes dead letters for good.
+     * Removes dead letters for good. In steps, as RedriveEvents.
      * </pre>
      */
     public io.duebus.v1.PurgeEventsResponse purgeEvents(io.duebus.v1.PurgeEventsRequest request) throws io.grpc.StatusException {
@@ -951,7 +972,7 @@ public final class EventBusAdminGrpc {
 
     /**
      * <pre>
-     * The topics of an engine by name, with their groups and counts.
+     * The topics of an engine by name, with their groups and counts. One that is damaged has a `problem` instead.
      * </pre>
      */
     public io.duebus.v1.ListTopicsResponse listTopics(io.duebus.v1.ListTopicsRequest request) {
@@ -971,8 +992,9 @@ public final class EventBusAdminGrpc {
 
     /**
      * <pre>
-     * Changes a topic's settings, for events from now on; creates the topic if need be. In force on every replica within
-     * a second. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
+     * Changes a topic's settings, or a group's retry policy; creates the topic, but no group, if need be. In force on
+     * every replica within a second, for events dispatched from then on, and for each lease, retry and purge that is
+     * decided from then on. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
      * </pre>
      */
     public io.duebus.v1.ConfigureTopicResponse configureTopic(io.duebus.v1.ConfigureTopicRequest request) {
@@ -982,7 +1004,8 @@ public final class EventBusAdminGrpc {
 
     /**
      * <pre>
-     * Removes a topic, its groups and all its events, dead ones included. Its subscribers get `closing`.
+     * Removes a topic, its settings, its groups and all its events, dead ones included. Its subscribers get `closing`;
+     * settles of its leases fail with REASON_SETTLED. Dispatching or subscribing to it makes it anew.
      * </pre>
      */
     public io.duebus.v1.DeleteTopicResponse deleteTopic(io.duebus.v1.DeleteTopicRequest request) {
@@ -992,7 +1015,8 @@ public final class EventBusAdminGrpc {
 
     /**
      * <pre>
-     * Removes a group and its copies of the events. Its subscribers get `closing`.
+     * Removes a group and its copies of the events. Its subscribers get `closing`; settles of its leases fail with
+     * REASON_SETTLED. Subscribing makes it anew, for events dispatched from then on.
      * </pre>
      */
     public io.duebus.v1.DeleteGroupResponse deleteGroup(io.duebus.v1.DeleteGroupRequest request) {
@@ -1003,6 +1027,7 @@ public final class EventBusAdminGrpc {
     /**
      * <pre>
      * Delivers nothing to a group until it is resumed; subscribers stay connected, events go on waiting, leases stay.
+     * Pausing a group that is paused is not an error.
      * </pre>
      */
     public io.duebus.v1.PauseGroupResponse pauseGroup(io.duebus.v1.PauseGroupRequest request) {
@@ -1043,7 +1068,7 @@ public final class EventBusAdminGrpc {
 
     /**
      * <pre>
-     * Removes scheduled or ready events. Events that are leased are left alone and reported.
+     * Removes scheduled or ready events. Copies of them that are leased or dead are left alone and reported.
      * </pre>
      */
     public io.duebus.v1.CancelEventsResponse cancelEvents(io.duebus.v1.CancelEventsRequest request) {
@@ -1053,7 +1078,8 @@ public final class EventBusAdminGrpc {
 
     /**
      * <pre>
-     * Moves the due time of scheduled or ready events; all or none. ABORTED (CONCURRENT_MODIFICATION) when one is leased.
+     * Moves the due time of scheduled or ready events; all or none. Attempts are counted on. ABORTED
+     * (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event.
      * </pre>
      */
     public io.duebus.v1.RescheduleEventsResponse rescheduleEvents(io.duebus.v1.RescheduleEventsRequest request) {
@@ -1063,7 +1089,9 @@ public final class EventBusAdminGrpc {
 
     /**
      * <pre>
-     * Makes dead letters ready again, with all their retries.
+     * Makes dead letters ready again, with all their retries; their story so far is kept. What dies after the call began is
+     * left alone. `max_queued` does not hold it up. Many are moved in several steps: a call that is broken off has moved
+     * some of them, the longest dead first, and can be repeated.
      * </pre>
      */
     public io.duebus.v1.RedriveEventsResponse redriveEvents(io.duebus.v1.RedriveEventsRequest request) {
@@ -1073,7 +1101,7 @@ public final class EventBusAdminGrpc {
 
     /**
      * <pre>
-     * Removes dead letters for good.
+     * Removes dead letters for good. In steps, as RedriveEvents.
      * </pre>
      */
     public io.duebus.v1.PurgeEventsResponse purgeEvents(io.duebus.v1.PurgeEventsRequest request) {
@@ -1100,7 +1128,7 @@ public final class EventBusAdminGrpc {
 
     /**
      * <pre>
-     * The topics of an engine by name, with their groups and counts.
+     * The topics of an engine by name, with their groups and counts. One that is damaged has a `problem` instead.
      * </pre>
      */
     public com.google.common.util.concurrent.ListenableFuture<io.duebus.v1.ListTopicsResponse> listTopics(
@@ -1122,8 +1150,9 @@ public final class EventBusAdminGrpc {
 
     /**
      * <pre>
-     * Changes a topic's settings, for events from now on; creates the topic if need be. In force on every replica within
-     * a second. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
+     * Changes a topic's settings, or a group's retry policy; creates the topic, but no group, if need be. In force on
+     * every replica within a second, for events dispatched from then on, and for each lease, retry and purge that is
+     * decided from then on. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
      * </pre>
      */
     public com.google.common.util.concurrent.ListenableFuture<io.duebus.v1.ConfigureTopicResponse> configureTopic(
@@ -1134,7 +1163,8 @@ public final class EventBusAdminGrpc {
 
     /**
      * <pre>
-     * Removes a topic, its groups and all its events, dead ones included. Its subscribers get `closing`.
+     * Removes a topic, its settings, its groups and all its events, dead ones included. Its subscribers get `closing`;
+     * settles of its leases fail with REASON_SETTLED. Dispatching or subscribing to it makes it anew.
      * </pre>
      */
     public com.google.common.util.concurrent.ListenableFuture<io.duebus.v1.DeleteTopicResponse> deleteTopic(
@@ -1145,7 +1175,8 @@ public final class EventBusAdminGrpc {
 
     /**
      * <pre>
-     * Removes a group and its copies of the events. Its subscribers get `closing`.
+     * Removes a group and its copies of the events. Its subscribers get `closing`; settles of its leases fail with
+     * REASON_SETTLED. Subscribing makes it anew, for events dispatched from then on.
      * </pre>
      */
     public com.google.common.util.concurrent.ListenableFuture<io.duebus.v1.DeleteGroupResponse> deleteGroup(
@@ -1157,6 +1188,7 @@ public final class EventBusAdminGrpc {
     /**
      * <pre>
      * Delivers nothing to a group until it is resumed; subscribers stay connected, events go on waiting, leases stay.
+     * Pausing a group that is paused is not an error.
      * </pre>
      */
     public com.google.common.util.concurrent.ListenableFuture<io.duebus.v1.PauseGroupResponse> pauseGroup(
@@ -1201,7 +1233,7 @@ public final class EventBusAdminGrpc {
 
     /**
      * <pre>
-     * Removes scheduled or ready events. Events that are leased are left alone and reported.
+     * Removes scheduled or ready events. Copies of them that are leased or dead are left alone and reported.
      * </pre>
      */
     public com.google.common.util.concurrent.ListenableFuture<io.duebus.v1.CancelEventsResponse> cancelEvents(
@@ -1212,7 +1244,8 @@ public final class EventBusAdminGrpc {
 
     /**
      * <pre>
-     * Moves the due time of scheduled or ready events; all or none. ABORTED (CONCURRENT_MODIFICATION) when one is leased.
+     * Moves the due time of scheduled or ready events; all or none. Attempts are counted on. ABORTED
+     * (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event.
      * </pre>
      */
     public com.google.common.util.concurrent.ListenableFuture<io.duebus.v1.RescheduleEventsResponse> rescheduleEvents(
@@ -1223,7 +1256,9 @@ public final class EventBusAdminGrpc {
 
     /**
      * <pre>
-     * Makes dead letters ready again, with all their retries.
+     * Makes dead letters ready again, with all their retries; their story so far is kept. What dies after the call began is
+     * left alone. `max_queued` does not hold it up. Many are moved in several steps: a call that is broken off has moved
+     * some of them, the longest dead first, and can be repeated.
      * </pre>
      */
     public com.google.common.util.concurrent.ListenableFuture<io.duebus.v1.RedriveEventsResponse> redriveEvents(
@@ -1234,7 +1269,7 @@ public final class EventBusAdminGrpc {
 
     /**
      * <pre>
-     * Removes dead letters for good.
+     * Removes dead letters for good. In steps, as RedriveEvents.
      * </pre>
      */
     public com.google.common.util.concurrent.ListenableFuture<io.duebus.v1.PurgeEventsResponse> purgeEvents(

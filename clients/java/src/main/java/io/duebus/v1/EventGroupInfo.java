@@ -123,7 +123,7 @@ private static final long serialVersionUID = 0L;
   private int attempts_ = 0;
   /**
    * <pre>
-   * How often it was delivered; releases are not counted.
+   * How often it was delivered, since it was last redriven; releases are not counted.
    * </pre>
    *
    * <code>uint32 attempts = 3 [json_name = "attempts"];</code>
@@ -1168,7 +1168,7 @@ private static final long serialVersionUID = 0L;
     private int attempts_ ;
     /**
      * <pre>
-     * How often it was delivered; releases are not counted.
+     * How often it was delivered, since it was last redriven; releases are not counted.
      * </pre>
      *
      * <code>uint32 attempts = 3 [json_name = "attempts"];</code>
@@ -1180,7 +1180,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How often it was delivered; releases are not counted.
+     * How often it was delivered, since it was last redriven; releases are not counted.
      * </pre>
      *
      * <code>uint32 attempts = 3 [json_name = "attempts"];</code>
@@ -1196,7 +1196,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How often it was delivered; releases are not counted.
+     * How often it was delivered, since it was last redriven; releases are not counted.
      * </pre>
      *
      * <code>uint32 attempts = 3 [json_name = "attempts"];</code>

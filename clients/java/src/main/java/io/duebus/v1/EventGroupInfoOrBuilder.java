@@ -43,7 +43,7 @@ public interface EventGroupInfoOrBuilder extends
 
   /**
    * <pre>
-   * How often it was delivered; releases are not counted.
+   * How often it was delivered, since it was last redriven; releases are not counted.
    * </pre>
    *
    * <code>uint32 attempts = 3 [json_name = "attempts"];</code>

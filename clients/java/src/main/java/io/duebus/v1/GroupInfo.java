@@ -262,6 +262,44 @@ private static final long serialVersionUID = 0L;
     return rates_ == null ? io.duebus.v1.Rates.getDefaultInstance() : rates_;
   }
 
+  public static final int RETRY_POLICY_FIELD_NUMBER = 10;
+  private io.duebus.v1.RetryPolicy retryPolicy_;
+  /**
+   * <pre>
+   * In force for the group: the topic's, with what was changed for this group alone.
+   * </pre>
+   *
+   * <code>.duebus.v1.RetryPolicy retry_policy = 10 [json_name = "retryPolicy"];</code>
+   * @return Whether the retryPolicy field is set.
+   */
+  @java.lang.Override
+  public boolean hasRetryPolicy() {
+    return ((bitField0_ & 0x00000004) != 0);
+  }
+  /**
+   * <pre>
+   * In force for the group: the topic's, with what was changed for this group alone.
+   * </pre>
+   *
+   * <code>.duebus.v1.RetryPolicy retry_policy = 10 [json_name = "retryPolicy"];</code>
+   * @return The retryPolicy.
+   */
+  @java.lang.Override
+  public io.duebus.v1.RetryPolicy getRetryPolicy() {
+    return retryPolicy_ == null ? io.duebus.v1.RetryPolicy.getDefaultInstance() : retryPolicy_;
+  }
+  /**
+   * <pre>
+   * In force for the group: the topic's, with what was changed for this group alone.
+   * </pre>
+   *
+   * <code>.duebus.v1.RetryPolicy retry_policy = 10 [json_name = "retryPolicy"];</code>
+   */
+  @java.lang.Override
+  public io.duebus.v1.RetryPolicyOrBuilder getRetryPolicyOrBuilder() {
+    return retryPolicy_ == null ? io.duebus.v1.RetryPolicy.getDefaultInstance() : retryPolicy_;
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -302,6 +340,9 @@ private static final long serialVersionUID = 0L;
     }
     if (((bitField0_ & 0x00000002) != 0)) {
       output.writeMessage(9, getRates());
+    }
+    if (((bitField0_ & 0x00000004) != 0)) {
+      output.writeMessage(10, getRetryPolicy());
     }
     getUnknownFields().writeTo(output);
   }
@@ -346,6 +387,10 @@ private static final long serialVersionUID = 0L;
     if (((bitField0_ & 0x00000002) != 0)) {
       size += com.google.protobuf.CodedOutputStream
         .computeMessageSize(9, getRates());
+    }
+    if (((bitField0_ & 0x00000004) != 0)) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeMessageSize(10, getRetryPolicy());
     }
     return size;
   }
@@ -395,6 +440,11 @@ private static final long serialVersionUID = 0L;
       if (!getRates()
           .equals(other.getRates())) return false;
     }
+    if (hasRetryPolicy() != other.hasRetryPolicy()) return false;
+    if (hasRetryPolicy()) {
+      if (!getRetryPolicy()
+          .equals(other.getRetryPolicy())) return false;
+    }
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -434,6 +484,10 @@ private static final long serialVersionUID = 0L;
     if (hasRates()) {
       hash = (37 * hash) + RATES_FIELD_NUMBER;
       hash = (53 * hash) + getRates().hashCode();
+    }
+    if (hasRetryPolicy()) {
+      hash = (37 * hash) + RETRY_POLICY_FIELD_NUMBER;
+      hash = (53 * hash) + getRetryPolicy().hashCode();
     }
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
@@ -568,6 +622,7 @@ private static final long serialVersionUID = 0L;
         internalGetSubscribersFieldBuilder();
         internalGetOldestReadyAgeFieldBuilder();
         internalGetRatesFieldBuilder();
+        internalGetRetryPolicyFieldBuilder();
       }
     }
     @java.lang.Override
@@ -596,6 +651,11 @@ private static final long serialVersionUID = 0L;
       if (ratesBuilder_ != null) {
         ratesBuilder_.dispose();
         ratesBuilder_ = null;
+      }
+      retryPolicy_ = null;
+      if (retryPolicyBuilder_ != null) {
+        retryPolicyBuilder_.dispose();
+        retryPolicyBuilder_ = null;
       }
       return this;
     }
@@ -674,6 +734,12 @@ private static final long serialVersionUID = 0L;
             : ratesBuilder_.build();
         to_bitField0_ |= 0x00000002;
       }
+      if (((from_bitField0_ & 0x00000200) != 0)) {
+        result.retryPolicy_ = retryPolicyBuilder_ == null
+            ? retryPolicy_
+            : retryPolicyBuilder_.build();
+        to_bitField0_ |= 0x00000004;
+      }
       result.bitField0_ |= to_bitField0_;
     }
 
@@ -740,6 +806,9 @@ private static final long serialVersionUID = 0L;
       }
       if (other.hasRates()) {
         mergeRates(other.getRates());
+      }
+      if (other.hasRetryPolicy()) {
+        mergeRetryPolicy(other.getRetryPolicy());
       }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
@@ -822,6 +891,13 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00000100;
               break;
             } // case 74
+            case 82: {
+              input.readMessage(
+                  internalGetRetryPolicyFieldBuilder().getBuilder(),
+                  extensionRegistry);
+              bitField0_ |= 0x00000200;
+              break;
+            } // case 82
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -1609,6 +1685,161 @@ private static final long serialVersionUID = 0L;
         rates_ = null;
       }
       return ratesBuilder_;
+    }
+
+    private io.duebus.v1.RetryPolicy retryPolicy_;
+    private com.google.protobuf.SingleFieldBuilder<
+        io.duebus.v1.RetryPolicy, io.duebus.v1.RetryPolicy.Builder, io.duebus.v1.RetryPolicyOrBuilder> retryPolicyBuilder_;
+    /**
+     * <pre>
+     * In force for the group: the topic's, with what was changed for this group alone.
+     * </pre>
+     *
+     * <code>.duebus.v1.RetryPolicy retry_policy = 10 [json_name = "retryPolicy"];</code>
+     * @return Whether the retryPolicy field is set.
+     */
+    public boolean hasRetryPolicy() {
+      return ((bitField0_ & 0x00000200) != 0);
+    }
+    /**
+     * <pre>
+     * In force for the group: the topic's, with what was changed for this group alone.
+     * </pre>
+     *
+     * <code>.duebus.v1.RetryPolicy retry_policy = 10 [json_name = "retryPolicy"];</code>
+     * @return The retryPolicy.
+     */
+    public io.duebus.v1.RetryPolicy getRetryPolicy() {
+      if (retryPolicyBuilder_ == null) {
+        return retryPolicy_ == null ? io.duebus.v1.RetryPolicy.getDefaultInstance() : retryPolicy_;
+      } else {
+        return retryPolicyBuilder_.getMessage();
+      }
+    }
+    /**
+     * <pre>
+     * In force for the group: the topic's, with what was changed for this group alone.
+     * </pre>
+     *
+     * <code>.duebus.v1.RetryPolicy retry_policy = 10 [json_name = "retryPolicy"];</code>
+     */
+    public Builder setRetryPolicy(io.duebus.v1.RetryPolicy value) {
+      if (retryPolicyBuilder_ == null) {
+        java.util.Objects.requireNonNull(value);
+        retryPolicy_ = value;
+      } else {
+        retryPolicyBuilder_.setMessage(value);
+      }
+      bitField0_ |= 0x00000200;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * In force for the group: the topic's, with what was changed for this group alone.
+     * </pre>
+     *
+     * <code>.duebus.v1.RetryPolicy retry_policy = 10 [json_name = "retryPolicy"];</code>
+     */
+    public Builder setRetryPolicy(
+        io.duebus.v1.RetryPolicy.Builder builderForValue) {
+      if (retryPolicyBuilder_ == null) {
+        retryPolicy_ = builderForValue.build();
+      } else {
+        retryPolicyBuilder_.setMessage(builderForValue.build());
+      }
+      bitField0_ |= 0x00000200;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * In force for the group: the topic's, with what was changed for this group alone.
+     * </pre>
+     *
+     * <code>.duebus.v1.RetryPolicy retry_policy = 10 [json_name = "retryPolicy"];</code>
+     */
+    public Builder mergeRetryPolicy(io.duebus.v1.RetryPolicy value) {
+      if (retryPolicyBuilder_ == null) {
+        if (((bitField0_ & 0x00000200) != 0) &&
+          retryPolicy_ != null &&
+          retryPolicy_ != io.duebus.v1.RetryPolicy.getDefaultInstance()) {
+          getRetryPolicyBuilder().mergeFrom(value);
+        } else {
+          retryPolicy_ = value;
+        }
+      } else {
+        retryPolicyBuilder_.mergeFrom(value);
+      }
+      if (retryPolicy_ != null) {
+        bitField0_ |= 0x00000200;
+        onChanged();
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * In force for the group: the topic's, with what was changed for this group alone.
+     * </pre>
+     *
+     * <code>.duebus.v1.RetryPolicy retry_policy = 10 [json_name = "retryPolicy"];</code>
+     */
+    public Builder clearRetryPolicy() {
+      bitField0_ = (bitField0_ & ~0x00000200);
+      retryPolicy_ = null;
+      if (retryPolicyBuilder_ != null) {
+        retryPolicyBuilder_.dispose();
+        retryPolicyBuilder_ = null;
+      }
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * In force for the group: the topic's, with what was changed for this group alone.
+     * </pre>
+     *
+     * <code>.duebus.v1.RetryPolicy retry_policy = 10 [json_name = "retryPolicy"];</code>
+     */
+    public io.duebus.v1.RetryPolicy.Builder getRetryPolicyBuilder() {
+      bitField0_ |= 0x00000200;
+      onChanged();
+      return internalGetRetryPolicyFieldBuilder().getBuilder();
+    }
+    /**
+     * <pre>
+     * In force for the group: the topic's, with what was changed for this group alone.
+     * </pre>
+     *
+     * <code>.duebus.v1.RetryPolicy retry_policy = 10 [json_name = "retryPolicy"];</code>
+     */
+    public io.duebus.v1.RetryPolicyOrBuilder getRetryPolicyOrBuilder() {
+      if (retryPolicyBuilder_ != null) {
+        return retryPolicyBuilder_.getMessageOrBuilder();
+      } else {
+        return retryPolicy_ == null ?
+            io.duebus.v1.RetryPolicy.getDefaultInstance() : retryPolicy_;
+      }
+    }
+    /**
+     * <pre>
+     * In force for the group: the topic's, with what was changed for this group alone.
+     * </pre>
+     *
+     * <code>.duebus.v1.RetryPolicy retry_policy = 10 [json_name = "retryPolicy"];</code>
+     */
+    private com.google.protobuf.SingleFieldBuilder<
+        io.duebus.v1.RetryPolicy, io.duebus.v1.RetryPolicy.Builder, io.duebus.v1.RetryPolicyOrBuilder> 
+        internalGetRetryPolicyFieldBuilder() {
+      if (retryPolicyBuilder_ == null) {
+        retryPolicyBuilder_ = new com.google.protobuf.SingleFieldBuilder<
+            io.duebus.v1.RetryPolicy, io.duebus.v1.RetryPolicy.Builder, io.duebus.v1.RetryPolicyOrBuilder>(
+                getRetryPolicy(),
+                getParentForChildren(),
+                isClean());
+        retryPolicy_ = null;
+      }
+      return retryPolicyBuilder_;
     }
 
     // @@protoc_insertion_point(builder_scope:duebus.v1.GroupInfo)

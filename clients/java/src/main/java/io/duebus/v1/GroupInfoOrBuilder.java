@@ -129,4 +129,31 @@ public interface GroupInfoOrBuilder extends
    * <code>.duebus.v1.Rates rates = 9 [json_name = "rates"];</code>
    */
   io.duebus.v1.RatesOrBuilder getRatesOrBuilder();
+
+  /**
+   * <pre>
+   * In force for the group: the topic's, with what was changed for this group alone.
+   * </pre>
+   *
+   * <code>.duebus.v1.RetryPolicy retry_policy = 10 [json_name = "retryPolicy"];</code>
+   * @return Whether the retryPolicy field is set.
+   */
+  boolean hasRetryPolicy();
+  /**
+   * <pre>
+   * In force for the group: the topic's, with what was changed for this group alone.
+   * </pre>
+   *
+   * <code>.duebus.v1.RetryPolicy retry_policy = 10 [json_name = "retryPolicy"];</code>
+   * @return The retryPolicy.
+   */
+  io.duebus.v1.RetryPolicy getRetryPolicy();
+  /**
+   * <pre>
+   * In force for the group: the topic's, with what was changed for this group alone.
+   * </pre>
+   *
+   * <code>.duebus.v1.RetryPolicy retry_policy = 10 [json_name = "retryPolicy"];</code>
+   */
+  io.duebus.v1.RetryPolicyOrBuilder getRetryPolicyOrBuilder();
 }

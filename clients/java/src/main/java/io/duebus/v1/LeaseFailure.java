@@ -73,7 +73,7 @@ private static final long serialVersionUID = 0L;
     REASON_EXPIRED(1),
     /**
      * <pre>
-     * The event is gone from the group: acked, dead or cancelled.
+     * The event is gone from the group: acked, dead or cancelled, or the group was deleted.
      * </pre>
      *
      * <code>REASON_SETTLED = 2;</code>
@@ -121,7 +121,7 @@ private static final long serialVersionUID = 0L;
     public static final int REASON_EXPIRED_VALUE = 1;
     /**
      * <pre>
-     * The event is gone from the group: acked, dead or cancelled.
+     * The event is gone from the group: acked, dead or cancelled, or the group was deleted.
      * </pre>
      *
      * <code>REASON_SETTLED = 2;</code>

@@ -178,7 +178,8 @@ private static final long serialVersionUID = 0L;
   private double rate_ = 0D;
   /**
    * <pre>
-   * Spread over time: events a second; 0 means all at once.
+   * Spread over time, from when the call begins: events a second, 0.001 to 1,000,000; 0 means all at once. The call
+   * does not wait for it: what is not due yet is scheduled.
    * </pre>
    *
    * <code>double rate = 5 [json_name = "rate"];</code>
@@ -919,7 +920,8 @@ private static final long serialVersionUID = 0L;
     private double rate_ ;
     /**
      * <pre>
-     * Spread over time: events a second; 0 means all at once.
+     * Spread over time, from when the call begins: events a second, 0.001 to 1,000,000; 0 means all at once. The call
+     * does not wait for it: what is not due yet is scheduled.
      * </pre>
      *
      * <code>double rate = 5 [json_name = "rate"];</code>
@@ -931,7 +933,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Spread over time: events a second; 0 means all at once.
+     * Spread over time, from when the call begins: events a second, 0.001 to 1,000,000; 0 means all at once. The call
+     * does not wait for it: what is not due yet is scheduled.
      * </pre>
      *
      * <code>double rate = 5 [json_name = "rate"];</code>
@@ -947,7 +950,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Spread over time: events a second; 0 means all at once.
+     * Spread over time, from when the call begins: events a second, 0.001 to 1,000,000; 0 means all at once. The call
+     * does not wait for it: what is not due yet is scheduled.
      * </pre>
      *
      * <code>double rate = 5 [json_name = "rate"];</code>

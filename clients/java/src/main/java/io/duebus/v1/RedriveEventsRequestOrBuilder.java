@@ -62,7 +62,8 @@ public interface RedriveEventsRequestOrBuilder extends
 
   /**
    * <pre>
-   * Spread over time: events a second; 0 means all at once.
+   * Spread over time, from when the call begins: events a second, 0.001 to 1,000,000; 0 means all at once. The call
+   * does not wait for it: what is not due yet is scheduled.
    * </pre>
    *
    * <code>double rate = 5 [json_name = "rate"];</code>

@@ -210,7 +210,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object group_ = "";
   /**
    * <pre>
-   * Empty: in every group.
+   * Empty: in every group that holds them.
    * </pre>
    *
    * <code>string group = 4 [json_name = "group"];</code>
@@ -231,7 +231,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Empty: in every group.
+   * Empty: in every group that holds them.
    * </pre>
    *
    * <code>string group = 4 [json_name = "group"];</code>
@@ -1095,7 +1095,7 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object group_ = "";
     /**
      * <pre>
-     * Empty: in every group.
+     * Empty: in every group that holds them.
      * </pre>
      *
      * <code>string group = 4 [json_name = "group"];</code>
@@ -1115,7 +1115,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Empty: in every group.
+     * Empty: in every group that holds them.
      * </pre>
      *
      * <code>string group = 4 [json_name = "group"];</code>
@@ -1136,7 +1136,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Empty: in every group.
+     * Empty: in every group that holds them.
      * </pre>
      *
      * <code>string group = 4 [json_name = "group"];</code>
@@ -1153,7 +1153,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Empty: in every group.
+     * Empty: in every group that holds them.
      * </pre>
      *
      * <code>string group = 4 [json_name = "group"];</code>
@@ -1167,7 +1167,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Empty: in every group.
+     * Empty: in every group that holds them.
      * </pre>
      *
      * <code>string group = 4 [json_name = "group"];</code>

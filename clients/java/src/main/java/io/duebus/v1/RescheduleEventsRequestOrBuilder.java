@@ -76,7 +76,7 @@ public interface RescheduleEventsRequestOrBuilder extends
 
   /**
    * <pre>
-   * Empty: in every group.
+   * Empty: in every group that holds them.
    * </pre>
    *
    * <code>string group = 4 [json_name = "group"];</code>
@@ -85,7 +85,7 @@ public interface RescheduleEventsRequestOrBuilder extends
   java.lang.String getGroup();
   /**
    * <pre>
-   * Empty: in every group.
+   * Empty: in every group that holds them.
    * </pre>
    *
    * <code>string group = 4 [json_name = "group"];</code>

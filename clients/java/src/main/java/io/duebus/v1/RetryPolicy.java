@@ -85,6 +85,7 @@ private static final long serialVersionUID = 0L;
   /**
    * <pre>
    * The backoff doubles from `backoff_initial` to at most `backoff_max`, each ±20 % at random; 1 ms to 30 days.
+   * `backoff_max` may not be less than `backoff_initial`, whichever of them is set.
    * </pre>
    *
    * <code>.google.protobuf.Duration backoff_initial = 2 [json_name = "backoffInitial"];</code>
@@ -97,6 +98,7 @@ private static final long serialVersionUID = 0L;
   /**
    * <pre>
    * The backoff doubles from `backoff_initial` to at most `backoff_max`, each ±20 % at random; 1 ms to 30 days.
+   * `backoff_max` may not be less than `backoff_initial`, whichever of them is set.
    * </pre>
    *
    * <code>.google.protobuf.Duration backoff_initial = 2 [json_name = "backoffInitial"];</code>
@@ -109,6 +111,7 @@ private static final long serialVersionUID = 0L;
   /**
    * <pre>
    * The backoff doubles from `backoff_initial` to at most `backoff_max`, each ±20 % at random; 1 ms to 30 days.
+   * `backoff_max` may not be less than `backoff_initial`, whichever of them is set.
    * </pre>
    *
    * <code>.google.protobuf.Duration backoff_initial = 2 [json_name = "backoffInitial"];</code>
@@ -594,6 +597,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * The backoff doubles from `backoff_initial` to at most `backoff_max`, each ±20 % at random; 1 ms to 30 days.
+     * `backoff_max` may not be less than `backoff_initial`, whichever of them is set.
      * </pre>
      *
      * <code>.google.protobuf.Duration backoff_initial = 2 [json_name = "backoffInitial"];</code>
@@ -605,6 +609,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * The backoff doubles from `backoff_initial` to at most `backoff_max`, each ±20 % at random; 1 ms to 30 days.
+     * `backoff_max` may not be less than `backoff_initial`, whichever of them is set.
      * </pre>
      *
      * <code>.google.protobuf.Duration backoff_initial = 2 [json_name = "backoffInitial"];</code>
@@ -620,6 +625,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * The backoff doubles from `backoff_initial` to at most `backoff_max`, each ±20 % at random; 1 ms to 30 days.
+     * `backoff_max` may not be less than `backoff_initial`, whichever of them is set.
      * </pre>
      *
      * <code>.google.protobuf.Duration backoff_initial = 2 [json_name = "backoffInitial"];</code>
@@ -638,6 +644,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * The backoff doubles from `backoff_initial` to at most `backoff_max`, each ±20 % at random; 1 ms to 30 days.
+     * `backoff_max` may not be less than `backoff_initial`, whichever of them is set.
      * </pre>
      *
      * <code>.google.protobuf.Duration backoff_initial = 2 [json_name = "backoffInitial"];</code>
@@ -656,6 +663,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * The backoff doubles from `backoff_initial` to at most `backoff_max`, each ±20 % at random; 1 ms to 30 days.
+     * `backoff_max` may not be less than `backoff_initial`, whichever of them is set.
      * </pre>
      *
      * <code>.google.protobuf.Duration backoff_initial = 2 [json_name = "backoffInitial"];</code>
@@ -681,6 +689,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * The backoff doubles from `backoff_initial` to at most `backoff_max`, each ±20 % at random; 1 ms to 30 days.
+     * `backoff_max` may not be less than `backoff_initial`, whichever of them is set.
      * </pre>
      *
      * <code>.google.protobuf.Duration backoff_initial = 2 [json_name = "backoffInitial"];</code>
@@ -698,6 +707,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * The backoff doubles from `backoff_initial` to at most `backoff_max`, each ±20 % at random; 1 ms to 30 days.
+     * `backoff_max` may not be less than `backoff_initial`, whichever of them is set.
      * </pre>
      *
      * <code>.google.protobuf.Duration backoff_initial = 2 [json_name = "backoffInitial"];</code>
@@ -710,6 +720,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * The backoff doubles from `backoff_initial` to at most `backoff_max`, each ±20 % at random; 1 ms to 30 days.
+     * `backoff_max` may not be less than `backoff_initial`, whichever of them is set.
      * </pre>
      *
      * <code>.google.protobuf.Duration backoff_initial = 2 [json_name = "backoffInitial"];</code>
@@ -725,6 +736,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * The backoff doubles from `backoff_initial` to at most `backoff_max`, each ±20 % at random; 1 ms to 30 days.
+     * `backoff_max` may not be less than `backoff_initial`, whichever of them is set.
      * </pre>
      *
      * <code>.google.protobuf.Duration backoff_initial = 2 [json_name = "backoffInitial"];</code>

@@ -32,6 +32,7 @@ public interface RetryPolicyOrBuilder extends
   /**
    * <pre>
    * The backoff doubles from `backoff_initial` to at most `backoff_max`, each ±20 % at random; 1 ms to 30 days.
+   * `backoff_max` may not be less than `backoff_initial`, whichever of them is set.
    * </pre>
    *
    * <code>.google.protobuf.Duration backoff_initial = 2 [json_name = "backoffInitial"];</code>
@@ -41,6 +42,7 @@ public interface RetryPolicyOrBuilder extends
   /**
    * <pre>
    * The backoff doubles from `backoff_initial` to at most `backoff_max`, each ±20 % at random; 1 ms to 30 days.
+   * `backoff_max` may not be less than `backoff_initial`, whichever of them is set.
    * </pre>
    *
    * <code>.google.protobuf.Duration backoff_initial = 2 [json_name = "backoffInitial"];</code>
@@ -50,6 +52,7 @@ public interface RetryPolicyOrBuilder extends
   /**
    * <pre>
    * The backoff doubles from `backoff_initial` to at most `backoff_max`, each ±20 % at random; 1 ms to 30 days.
+   * `backoff_max` may not be less than `backoff_initial`, whichever of them is set.
    * </pre>
    *
    * <code>.google.protobuf.Duration backoff_initial = 2 [json_name = "backoffInitial"];</code>

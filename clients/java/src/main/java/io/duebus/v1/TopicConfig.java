@@ -7,7 +7,8 @@ package io.duebus.v1;
 
 /**
  * <pre>
- * The settings of a topic. In an answer all are set; in ConfigureTopic those that are unset keep their value.
+ * The settings of a topic. In an answer all are set; in ConfigureTopic those that are unset keep their value. What was
+ * never set follows the server's settings.
  * </pre>
  *
  * Protobuf type {@code duebus.v1.TopicConfig}
@@ -83,7 +84,8 @@ private static final long serialVersionUID = 0L;
   private com.google.protobuf.Duration lease_;
   /**
    * <pre>
-   * How long a delivery is leased where the subscriber does not say: 100 ms to 12 h.
+   * How long a delivery is leased where the subscriber does not say: 100 ms to 12 h. A stream that is open keeps the
+   * lease that `started` told it.
    * </pre>
    *
    * <code>.google.protobuf.Duration lease = 2 [json_name = "lease"];</code>
@@ -95,7 +97,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * How long a delivery is leased where the subscriber does not say: 100 ms to 12 h.
+   * How long a delivery is leased where the subscriber does not say: 100 ms to 12 h. A stream that is open keeps the
+   * lease that `started` told it.
    * </pre>
    *
    * <code>.google.protobuf.Duration lease = 2 [json_name = "lease"];</code>
@@ -107,7 +110,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * How long a delivery is leased where the subscriber does not say: 100 ms to 12 h.
+   * How long a delivery is leased where the subscriber does not say: 100 ms to 12 h. A stream that is open keeps the
+   * lease that `started` told it.
    * </pre>
    *
    * <code>.google.protobuf.Duration lease = 2 [json_name = "lease"];</code>
@@ -121,7 +125,8 @@ private static final long serialVersionUID = 0L;
   private long maxQueued_ = 0L;
   /**
    * <pre>
-   * How many events may wait, be leased or be scheduled; dead letters do not count. 0 means unlimited.
+   * How many events may wait, be leased or be scheduled; dead letters do not count. 0 means unlimited; at most
+   * 2^53. Where it holds more already, what it holds stays.
    * </pre>
    *
    * <code>optional uint64 max_queued = 3 [json_name = "maxQueued"];</code>
@@ -133,7 +138,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * How many events may wait, be leased or be scheduled; dead letters do not count. 0 means unlimited.
+   * How many events may wait, be leased or be scheduled; dead letters do not count. 0 means unlimited; at most
+   * 2^53. Where it holds more already, what it holds stays.
    * </pre>
    *
    * <code>optional uint64 max_queued = 3 [json_name = "maxQueued"];</code>
@@ -220,6 +226,35 @@ private static final long serialVersionUID = 0L;
     return dedupeWindow_ == null ? com.google.protobuf.Duration.getDefaultInstance() : dedupeWindow_;
   }
 
+  public static final int PARTITIONS_FIELD_NUMBER = 6;
+  private int partitions_ = 0;
+  /**
+   * <pre>
+   * Over how many parts of the storage the events are spread: 1 to 64, by default 1. Can be changed only while the topic
+   * holds no events, and on the local engine not at all: INVALID_ARGUMENT otherwise.
+   * </pre>
+   *
+   * <code>optional uint32 partitions = 6 [json_name = "partitions"];</code>
+   * @return Whether the partitions field is set.
+   */
+  @java.lang.Override
+  public boolean hasPartitions() {
+    return ((bitField0_ & 0x00000020) != 0);
+  }
+  /**
+   * <pre>
+   * Over how many parts of the storage the events are spread: 1 to 64, by default 1. Can be changed only while the topic
+   * holds no events, and on the local engine not at all: INVALID_ARGUMENT otherwise.
+   * </pre>
+   *
+   * <code>optional uint32 partitions = 6 [json_name = "partitions"];</code>
+   * @return The partitions.
+   */
+  @java.lang.Override
+  public int getPartitions() {
+    return partitions_;
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -249,6 +284,9 @@ private static final long serialVersionUID = 0L;
     if (((bitField0_ & 0x00000010) != 0)) {
       output.writeMessage(5, getDedupeWindow());
     }
+    if (((bitField0_ & 0x00000020) != 0)) {
+      output.writeUInt32(6, partitions_);
+    }
     getUnknownFields().writeTo(output);
   }
   private int computeSerializedSize_0() {
@@ -272,6 +310,10 @@ private static final long serialVersionUID = 0L;
     if (((bitField0_ & 0x00000010) != 0)) {
       size += com.google.protobuf.CodedOutputStream
         .computeMessageSize(5, getDedupeWindow());
+    }
+    if (((bitField0_ & 0x00000020) != 0)) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeUInt32Size(6, partitions_);
     }
     return size;
   }
@@ -322,6 +364,11 @@ private static final long serialVersionUID = 0L;
       if (!getDedupeWindow()
           .equals(other.getDedupeWindow())) return false;
     }
+    if (hasPartitions() != other.hasPartitions()) return false;
+    if (hasPartitions()) {
+      if (getPartitions()
+          != other.getPartitions()) return false;
+    }
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -353,6 +400,10 @@ private static final long serialVersionUID = 0L;
     if (hasDedupeWindow()) {
       hash = (37 * hash) + DEDUPE_WINDOW_FIELD_NUMBER;
       hash = (53 * hash) + getDedupeWindow().hashCode();
+    }
+    if (hasPartitions()) {
+      hash = (37 * hash) + PARTITIONS_FIELD_NUMBER;
+      hash = (53 * hash) + getPartitions();
     }
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
@@ -453,7 +504,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The settings of a topic. In an answer all are set; in ConfigureTopic those that are unset keep their value.
+   * The settings of a topic. In an answer all are set; in ConfigureTopic those that are unset keep their value. What was
+   * never set follows the server's settings.
    * </pre>
    *
    * Protobuf type {@code duebus.v1.TopicConfig}
@@ -519,6 +571,7 @@ private static final long serialVersionUID = 0L;
         dedupeWindowBuilder_.dispose();
         dedupeWindowBuilder_ = null;
       }
+      partitions_ = 0;
       return this;
     }
 
@@ -581,6 +634,10 @@ private static final long serialVersionUID = 0L;
             : dedupeWindowBuilder_.build();
         to_bitField0_ |= 0x00000010;
       }
+      if (((from_bitField0_ & 0x00000020) != 0)) {
+        result.partitions_ = partitions_;
+        to_bitField0_ |= 0x00000020;
+      }
       result.bitField0_ |= to_bitField0_;
     }
 
@@ -610,6 +667,9 @@ private static final long serialVersionUID = 0L;
       }
       if (other.hasDedupeWindow()) {
         mergeDedupeWindow(other.getDedupeWindow());
+      }
+      if (other.hasPartitions()) {
+        setPartitions(other.getPartitions());
       }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
@@ -668,6 +728,11 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00000010;
               break;
             } // case 42
+            case 48: {
+              partitions_ = input.readUInt32();
+              bitField0_ |= 0x00000020;
+              break;
+            } // case 48
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -809,7 +874,8 @@ private static final long serialVersionUID = 0L;
         com.google.protobuf.Duration, com.google.protobuf.Duration.Builder, com.google.protobuf.DurationOrBuilder> leaseBuilder_;
     /**
      * <pre>
-     * How long a delivery is leased where the subscriber does not say: 100 ms to 12 h.
+     * How long a delivery is leased where the subscriber does not say: 100 ms to 12 h. A stream that is open keeps the
+     * lease that `started` told it.
      * </pre>
      *
      * <code>.google.protobuf.Duration lease = 2 [json_name = "lease"];</code>
@@ -820,7 +886,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How long a delivery is leased where the subscriber does not say: 100 ms to 12 h.
+     * How long a delivery is leased where the subscriber does not say: 100 ms to 12 h. A stream that is open keeps the
+     * lease that `started` told it.
      * </pre>
      *
      * <code>.google.protobuf.Duration lease = 2 [json_name = "lease"];</code>
@@ -835,7 +902,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How long a delivery is leased where the subscriber does not say: 100 ms to 12 h.
+     * How long a delivery is leased where the subscriber does not say: 100 ms to 12 h. A stream that is open keeps the
+     * lease that `started` told it.
      * </pre>
      *
      * <code>.google.protobuf.Duration lease = 2 [json_name = "lease"];</code>
@@ -853,7 +921,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How long a delivery is leased where the subscriber does not say: 100 ms to 12 h.
+     * How long a delivery is leased where the subscriber does not say: 100 ms to 12 h. A stream that is open keeps the
+     * lease that `started` told it.
      * </pre>
      *
      * <code>.google.protobuf.Duration lease = 2 [json_name = "lease"];</code>
@@ -871,7 +940,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How long a delivery is leased where the subscriber does not say: 100 ms to 12 h.
+     * How long a delivery is leased where the subscriber does not say: 100 ms to 12 h. A stream that is open keeps the
+     * lease that `started` told it.
      * </pre>
      *
      * <code>.google.protobuf.Duration lease = 2 [json_name = "lease"];</code>
@@ -896,7 +966,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How long a delivery is leased where the subscriber does not say: 100 ms to 12 h.
+     * How long a delivery is leased where the subscriber does not say: 100 ms to 12 h. A stream that is open keeps the
+     * lease that `started` told it.
      * </pre>
      *
      * <code>.google.protobuf.Duration lease = 2 [json_name = "lease"];</code>
@@ -913,7 +984,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How long a delivery is leased where the subscriber does not say: 100 ms to 12 h.
+     * How long a delivery is leased where the subscriber does not say: 100 ms to 12 h. A stream that is open keeps the
+     * lease that `started` told it.
      * </pre>
      *
      * <code>.google.protobuf.Duration lease = 2 [json_name = "lease"];</code>
@@ -925,7 +997,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How long a delivery is leased where the subscriber does not say: 100 ms to 12 h.
+     * How long a delivery is leased where the subscriber does not say: 100 ms to 12 h. A stream that is open keeps the
+     * lease that `started` told it.
      * </pre>
      *
      * <code>.google.protobuf.Duration lease = 2 [json_name = "lease"];</code>
@@ -940,7 +1013,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How long a delivery is leased where the subscriber does not say: 100 ms to 12 h.
+     * How long a delivery is leased where the subscriber does not say: 100 ms to 12 h. A stream that is open keeps the
+     * lease that `started` told it.
      * </pre>
      *
      * <code>.google.protobuf.Duration lease = 2 [json_name = "lease"];</code>
@@ -962,7 +1036,8 @@ private static final long serialVersionUID = 0L;
     private long maxQueued_ ;
     /**
      * <pre>
-     * How many events may wait, be leased or be scheduled; dead letters do not count. 0 means unlimited.
+     * How many events may wait, be leased or be scheduled; dead letters do not count. 0 means unlimited; at most
+     * 2^53. Where it holds more already, what it holds stays.
      * </pre>
      *
      * <code>optional uint64 max_queued = 3 [json_name = "maxQueued"];</code>
@@ -974,7 +1049,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How many events may wait, be leased or be scheduled; dead letters do not count. 0 means unlimited.
+     * How many events may wait, be leased or be scheduled; dead letters do not count. 0 means unlimited; at most
+     * 2^53. Where it holds more already, what it holds stays.
      * </pre>
      *
      * <code>optional uint64 max_queued = 3 [json_name = "maxQueued"];</code>
@@ -986,7 +1062,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How many events may wait, be leased or be scheduled; dead letters do not count. 0 means unlimited.
+     * How many events may wait, be leased or be scheduled; dead letters do not count. 0 means unlimited; at most
+     * 2^53. Where it holds more already, what it holds stays.
      * </pre>
      *
      * <code>optional uint64 max_queued = 3 [json_name = "maxQueued"];</code>
@@ -1002,7 +1079,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How many events may wait, be leased or be scheduled; dead letters do not count. 0 means unlimited.
+     * How many events may wait, be leased or be scheduled; dead letters do not count. 0 means unlimited; at most
+     * 2^53. Where it holds more already, what it holds stays.
      * </pre>
      *
      * <code>optional uint64 max_queued = 3 [json_name = "maxQueued"];</code>
@@ -1323,6 +1401,66 @@ private static final long serialVersionUID = 0L;
         dedupeWindow_ = null;
       }
       return dedupeWindowBuilder_;
+    }
+
+    private int partitions_ ;
+    /**
+     * <pre>
+     * Over how many parts of the storage the events are spread: 1 to 64, by default 1. Can be changed only while the topic
+     * holds no events, and on the local engine not at all: INVALID_ARGUMENT otherwise.
+     * </pre>
+     *
+     * <code>optional uint32 partitions = 6 [json_name = "partitions"];</code>
+     * @return Whether the partitions field is set.
+     */
+    @java.lang.Override
+    public boolean hasPartitions() {
+      return ((bitField0_ & 0x00000020) != 0);
+    }
+    /**
+     * <pre>
+     * Over how many parts of the storage the events are spread: 1 to 64, by default 1. Can be changed only while the topic
+     * holds no events, and on the local engine not at all: INVALID_ARGUMENT otherwise.
+     * </pre>
+     *
+     * <code>optional uint32 partitions = 6 [json_name = "partitions"];</code>
+     * @return The partitions.
+     */
+    @java.lang.Override
+    public int getPartitions() {
+      return partitions_;
+    }
+    /**
+     * <pre>
+     * Over how many parts of the storage the events are spread: 1 to 64, by default 1. Can be changed only while the topic
+     * holds no events, and on the local engine not at all: INVALID_ARGUMENT otherwise.
+     * </pre>
+     *
+     * <code>optional uint32 partitions = 6 [json_name = "partitions"];</code>
+     * @param value The partitions to set.
+     * @return This builder for chaining.
+     */
+    public Builder setPartitions(int value) {
+
+      partitions_ = value;
+      bitField0_ |= 0x00000020;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Over how many parts of the storage the events are spread: 1 to 64, by default 1. Can be changed only while the topic
+     * holds no events, and on the local engine not at all: INVALID_ARGUMENT otherwise.
+     * </pre>
+     *
+     * <code>optional uint32 partitions = 6 [json_name = "partitions"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearPartitions() {
+      bitField0_ = (bitField0_ & ~0x00000020);
+      partitions_ = 0;
+      onChanged();
+      return this;
     }
 
     // @@protoc_insertion_point(builder_scope:duebus.v1.TopicConfig)

@@ -27,7 +27,8 @@ public interface TopicConfigOrBuilder extends
 
   /**
    * <pre>
-   * How long a delivery is leased where the subscriber does not say: 100 ms to 12 h.
+   * How long a delivery is leased where the subscriber does not say: 100 ms to 12 h. A stream that is open keeps the
+   * lease that `started` told it.
    * </pre>
    *
    * <code>.google.protobuf.Duration lease = 2 [json_name = "lease"];</code>
@@ -36,7 +37,8 @@ public interface TopicConfigOrBuilder extends
   boolean hasLease();
   /**
    * <pre>
-   * How long a delivery is leased where the subscriber does not say: 100 ms to 12 h.
+   * How long a delivery is leased where the subscriber does not say: 100 ms to 12 h. A stream that is open keeps the
+   * lease that `started` told it.
    * </pre>
    *
    * <code>.google.protobuf.Duration lease = 2 [json_name = "lease"];</code>
@@ -45,7 +47,8 @@ public interface TopicConfigOrBuilder extends
   com.google.protobuf.Duration getLease();
   /**
    * <pre>
-   * How long a delivery is leased where the subscriber does not say: 100 ms to 12 h.
+   * How long a delivery is leased where the subscriber does not say: 100 ms to 12 h. A stream that is open keeps the
+   * lease that `started` told it.
    * </pre>
    *
    * <code>.google.protobuf.Duration lease = 2 [json_name = "lease"];</code>
@@ -54,7 +57,8 @@ public interface TopicConfigOrBuilder extends
 
   /**
    * <pre>
-   * How many events may wait, be leased or be scheduled; dead letters do not count. 0 means unlimited.
+   * How many events may wait, be leased or be scheduled; dead letters do not count. 0 means unlimited; at most
+   * 2^53. Where it holds more already, what it holds stays.
    * </pre>
    *
    * <code>optional uint64 max_queued = 3 [json_name = "maxQueued"];</code>
@@ -63,7 +67,8 @@ public interface TopicConfigOrBuilder extends
   boolean hasMaxQueued();
   /**
    * <pre>
-   * How many events may wait, be leased or be scheduled; dead letters do not count. 0 means unlimited.
+   * How many events may wait, be leased or be scheduled; dead letters do not count. 0 means unlimited; at most
+   * 2^53. Where it holds more already, what it holds stays.
    * </pre>
    *
    * <code>optional uint64 max_queued = 3 [json_name = "maxQueued"];</code>
@@ -124,4 +129,25 @@ public interface TopicConfigOrBuilder extends
    * <code>.google.protobuf.Duration dedupe_window = 5 [json_name = "dedupeWindow"];</code>
    */
   com.google.protobuf.DurationOrBuilder getDedupeWindowOrBuilder();
+
+  /**
+   * <pre>
+   * Over how many parts of the storage the events are spread: 1 to 64, by default 1. Can be changed only while the topic
+   * holds no events, and on the local engine not at all: INVALID_ARGUMENT otherwise.
+   * </pre>
+   *
+   * <code>optional uint32 partitions = 6 [json_name = "partitions"];</code>
+   * @return Whether the partitions field is set.
+   */
+  boolean hasPartitions();
+  /**
+   * <pre>
+   * Over how many parts of the storage the events are spread: 1 to 64, by default 1. Can be changed only while the topic
+   * holds no events, and on the local engine not at all: INVALID_ARGUMENT otherwise.
+   * </pre>
+   *
+   * <code>optional uint32 partitions = 6 [json_name = "partitions"];</code>
+   * @return The partitions.
+   */
+  int getPartitions();
 }

@@ -31,6 +31,7 @@ private static final long serialVersionUID = 0L;
     topic_ = "";
     engine_ = 0;
     groups_ = java.util.Collections.emptyList();
+    problem_ = "";
   }
 
   public static final com.google.protobuf.Descriptors.Descriptor
@@ -191,6 +192,55 @@ private static final long serialVersionUID = 0L;
     return groups_.get(index);
   }
 
+  public static final int PROBLEM_FIELD_NUMBER = 6;
+  @SuppressWarnings("serial")
+  private volatile java.lang.Object problem_ = "";
+  /**
+   * <pre>
+   * In ListTopics: why the topic can't be shown, such as keys of another application in its place; then `queued` and
+   * `groups` are not known. It does not hide the other topics. GetTopic fails instead.
+   * </pre>
+   *
+   * <code>string problem = 6 [json_name = "problem"];</code>
+   * @return The problem.
+   */
+  @java.lang.Override
+  public java.lang.String getProblem() {
+    java.lang.Object ref = problem_;
+    if (ref instanceof java.lang.String) {
+      return (java.lang.String) ref;
+    } else {
+      com.google.protobuf.ByteString bs = 
+          (com.google.protobuf.ByteString) ref;
+      java.lang.String s = bs.toStringUtf8();
+      problem_ = s;
+      return s;
+    }
+  }
+  /**
+   * <pre>
+   * In ListTopics: why the topic can't be shown, such as keys of another application in its place; then `queued` and
+   * `groups` are not known. It does not hide the other topics. GetTopic fails instead.
+   * </pre>
+   *
+   * <code>string problem = 6 [json_name = "problem"];</code>
+   * @return The bytes for problem.
+   */
+  @java.lang.Override
+  public com.google.protobuf.ByteString
+      getProblemBytes() {
+    java.lang.Object ref = problem_;
+    if (ref instanceof java.lang.String) {
+      com.google.protobuf.ByteString b = 
+          com.google.protobuf.ByteString.copyFromUtf8(
+              (java.lang.String) ref);
+      problem_ = b;
+      return b;
+    } else {
+      return (com.google.protobuf.ByteString) ref;
+    }
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -220,6 +270,9 @@ private static final long serialVersionUID = 0L;
     for (int i = 0; i < groups_.size(); i++) {
       output.writeMessage(5, groups_.get(i));
     }
+    if (!com.google.protobuf.GeneratedMessage.isStringEmpty(problem_)) {
+      com.google.protobuf.GeneratedMessage.writeString(output, 6, problem_);
+    }
     getUnknownFields().writeTo(output);
   }
   private int computeSerializedSize_0() {
@@ -248,6 +301,9 @@ private static final long serialVersionUID = 0L;
           }
           size += 1 * count;
         }
+    if (!com.google.protobuf.GeneratedMessage.isStringEmpty(problem_)) {
+      size += com.google.protobuf.GeneratedMessage.computeStringSize(6, problem_);
+    }
     return size;
   }
   @java.lang.Override
@@ -284,6 +340,8 @@ private static final long serialVersionUID = 0L;
         != other.getQueued()) return false;
     if (!getGroupsList()
         .equals(other.getGroupsList())) return false;
+    if (!getProblem()
+        .equals(other.getProblem())) return false;
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -310,6 +368,8 @@ private static final long serialVersionUID = 0L;
       hash = (37 * hash) + GROUPS_FIELD_NUMBER;
       hash = (53 * hash) + getGroupsList().hashCode();
     }
+    hash = (37 * hash) + PROBLEM_FIELD_NUMBER;
+    hash = (53 * hash) + getProblem().hashCode();
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -463,6 +523,7 @@ private static final long serialVersionUID = 0L;
         groupsBuilder_.clear();
       }
       bitField0_ = (bitField0_ & ~0x00000010);
+      problem_ = "";
       return this;
     }
 
@@ -525,6 +586,9 @@ private static final long serialVersionUID = 0L;
       if (((from_bitField0_ & 0x00000008) != 0)) {
         result.queued_ = queued_;
       }
+      if (((from_bitField0_ & 0x00000020) != 0)) {
+        result.problem_ = problem_;
+      }
       result.bitField0_ |= to_bitField0_;
     }
 
@@ -579,6 +643,11 @@ private static final long serialVersionUID = 0L;
             groupsBuilder_.addAllMessages(other.groups_);
           }
         }
+      }
+      if (!other.getProblem().isEmpty()) {
+        problem_ = other.problem_;
+        bitField0_ |= 0x00000020;
+        onChanged();
       }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
@@ -639,6 +708,11 @@ private static final long serialVersionUID = 0L;
               }
               break;
             } // case 42
+            case 50: {
+              problem_ = input.readStringRequireUtf8();
+              bitField0_ |= 0x00000020;
+              break;
+            } // case 50
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -1175,6 +1249,103 @@ private static final long serialVersionUID = 0L;
         groups_ = null;
       }
       return groupsBuilder_;
+    }
+
+    private java.lang.Object problem_ = "";
+    /**
+     * <pre>
+     * In ListTopics: why the topic can't be shown, such as keys of another application in its place; then `queued` and
+     * `groups` are not known. It does not hide the other topics. GetTopic fails instead.
+     * </pre>
+     *
+     * <code>string problem = 6 [json_name = "problem"];</code>
+     * @return The problem.
+     */
+    public java.lang.String getProblem() {
+      java.lang.Object ref = problem_;
+      if (!(ref instanceof java.lang.String)) {
+        com.google.protobuf.ByteString bs =
+            (com.google.protobuf.ByteString) ref;
+        java.lang.String s = bs.toStringUtf8();
+        problem_ = s;
+        return s;
+      } else {
+        return (java.lang.String) ref;
+      }
+    }
+    /**
+     * <pre>
+     * In ListTopics: why the topic can't be shown, such as keys of another application in its place; then `queued` and
+     * `groups` are not known. It does not hide the other topics. GetTopic fails instead.
+     * </pre>
+     *
+     * <code>string problem = 6 [json_name = "problem"];</code>
+     * @return The bytes for problem.
+     */
+    public com.google.protobuf.ByteString
+        getProblemBytes() {
+      java.lang.Object ref = problem_;
+      if (ref instanceof String) {
+        com.google.protobuf.ByteString b = 
+            com.google.protobuf.ByteString.copyFromUtf8(
+                (java.lang.String) ref);
+        problem_ = b;
+        return b;
+      } else {
+        return (com.google.protobuf.ByteString) ref;
+      }
+    }
+    /**
+     * <pre>
+     * In ListTopics: why the topic can't be shown, such as keys of another application in its place; then `queued` and
+     * `groups` are not known. It does not hide the other topics. GetTopic fails instead.
+     * </pre>
+     *
+     * <code>string problem = 6 [json_name = "problem"];</code>
+     * @param value The problem to set.
+     * @return This builder for chaining.
+     */
+    public Builder setProblem(
+        java.lang.String value) {
+      java.util.Objects.requireNonNull(value);
+      problem_ = value;
+      bitField0_ |= 0x00000020;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * In ListTopics: why the topic can't be shown, such as keys of another application in its place; then `queued` and
+     * `groups` are not known. It does not hide the other topics. GetTopic fails instead.
+     * </pre>
+     *
+     * <code>string problem = 6 [json_name = "problem"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearProblem() {
+      problem_ = getDefaultInstance().getProblem();
+      bitField0_ = (bitField0_ & ~0x00000020);
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * In ListTopics: why the topic can't be shown, such as keys of another application in its place; then `queued` and
+     * `groups` are not known. It does not hide the other topics. GetTopic fails instead.
+     * </pre>
+     *
+     * <code>string problem = 6 [json_name = "problem"];</code>
+     * @param value The bytes for problem to set.
+     * @return This builder for chaining.
+     */
+    public Builder setProblemBytes(
+        com.google.protobuf.ByteString value) {
+      java.util.Objects.requireNonNull(value);
+      checkByteStringIsUtf8(value);
+      problem_ = value;
+      bitField0_ |= 0x00000020;
+      onChanged();
+      return this;
     }
 
     // @@protoc_insertion_point(builder_scope:duebus.v1.TopicInfo)

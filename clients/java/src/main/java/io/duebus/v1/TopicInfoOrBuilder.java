@@ -81,4 +81,26 @@ public interface TopicInfoOrBuilder extends
    */
   io.duebus.v1.GroupInfoOrBuilder getGroupsOrBuilder(
       int index);
+
+  /**
+   * <pre>
+   * In ListTopics: why the topic can't be shown, such as keys of another application in its place; then `queued` and
+   * `groups` are not known. It does not hide the other topics. GetTopic fails instead.
+   * </pre>
+   *
+   * <code>string problem = 6 [json_name = "problem"];</code>
+   * @return The problem.
+   */
+  java.lang.String getProblem();
+  /**
+   * <pre>
+   * In ListTopics: why the topic can't be shown, such as keys of another application in its place; then `queued` and
+   * `groups` are not known. It does not hide the other topics. GetTopic fails instead.
+   * </pre>
+   *
+   * <code>string problem = 6 [json_name = "problem"];</code>
+   * @return The bytes for problem.
+   */
+  com.google.protobuf.ByteString
+      getProblemBytes();
 }

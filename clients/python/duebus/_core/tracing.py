@@ -1,0 +1,72 @@
+"""Traces that go on from the producer through delay and retries into the handler, where OpenTelemetry is installed.
+
+An event carries the producer's span in its attributes `traceparent` and `tracestate` (https://www.w3.org/TR/trace-context/).
+The handler has a trace of its own that links to it: one span from dispatch to handler would last as long as the delay.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+from duebus._core.delivery import Delivery
+
+try:
+    from opentelemetry import trace
+    from opentelemetry.context import Context
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+except ImportError:
+    AVAILABLE = False
+else:
+    AVAILABLE = True
+    _PROPAGATOR = TraceContextTextMapPropagator()
+
+__all__ = ["handling", "note_current_span", "with_current_span"]
+
+_NAME = "duebus"
+
+
+def note_current_span(attributes: dict[str, str]) -> None:
+    """Adds the current span to an event's attributes, if there is one and they name none themselves."""
+    if AVAILABLE and "traceparent" not in attributes and trace.get_current_span().get_span_context().is_valid:
+        _PROPAGATOR.inject(attributes)
+
+
+def with_current_span(metadata: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """The metadata of a call, with the current span if there is one."""
+    headers: dict[str, str] = {}
+    note_current_span(headers)
+    return (*metadata, *headers.items()) if headers else metadata
+
+
+def handling(delivery: Delivery, handler: str) -> AbstractContextManager[None]:
+    """A span for one call of a handler, linked to the producer's; nothing where no tracing was set up."""
+    if not AVAILABLE or isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+        return nullcontext()
+    return _span(delivery, handler)
+
+
+@contextmanager
+def _span(delivery: Delivery, handler: str) -> Iterator[None]:
+    attributes: dict[str, Any] = {
+        "messaging.system": _NAME,
+        "messaging.operation.type": "process",
+        "messaging.destination.name": delivery.topic,
+        "messaging.consumer.group.name": delivery.group,
+        "messaging.message.id": delivery.event_id,
+        "duebus.attempt": delivery.attempt,
+        "code.function.name": handler,
+    }
+    with trace.get_tracer(_NAME).start_as_current_span(
+        f"process {delivery.topic}",
+        context=Context(),
+        kind=trace.SpanKind.CONSUMER,
+        attributes=attributes,
+        links=_links(delivery.attributes),
+    ):
+        yield
+
+
+def _links(attributes: Mapping[str, str]) -> list[Any]:
+    """To the span that dispatched the event; none where the attributes name none."""
+    span = trace.get_current_span(_PROPAGATOR.extract(attributes, Context())).get_span_context()
+    return [trace.Link(span)] if span.is_valid else []

@@ -1,0 +1,48 @@
+"""Groups of topics as cells of a table."""
+
+from collections.abc import Iterable, Iterator
+
+from duebus import GroupInfo, TopicInfo
+from duebus.cli.spans import format_span
+
+NO_GROUP = "(no group yet)"
+GROUP_COLUMNS = ("GROUP", "SCHEDULED", "READY", "LEASED", "DEAD", "SUBSCRIBERS", "OLDEST READY")
+FOLDED_COLUMNS = ("TOPIC", "GROUP")
+RATE_COLUMNS = ("DISPATCHED/S", "DELIVERED/S", "ACKED/S", "NACKED/S")
+
+
+def with_names(topics: Iterable[TopicInfo]) -> Iterator[tuple[str, GroupInfo | None]]:
+    """Each group and its topic's name; None for a topic that has neither groups nor events. None of what is damaged."""
+    for each in topics:
+        if not each.problem:
+            for group in each.groups or (None,):
+                yield each.topic, group
+
+
+def problem_lines(topics: Iterable[TopicInfo]) -> list[str]:
+    """A line for each topic that the server can't show."""
+    return [f"{each.topic} can't be shown: {each.problem}" for each in topics if each.problem]
+
+
+def group_name(group: GroupInfo) -> str:
+    """Also of the events that no group has claimed."""
+    return group.group or NO_GROUP
+
+
+def group_cells(group: GroupInfo | None) -> tuple[str, ...]:
+    """For GROUP_COLUMNS."""
+    if group is None:
+        return (NO_GROUP, "0", "0", "0", "0", "0", "")
+    return (
+        group_name(group) + (" (paused)" if group.paused else ""),
+        *map(str, (group.scheduled, group.ready, group.leased, group.dead, len(group.subscribers))),
+        "" if group.oldest_ready_age is None else format_span(group.oldest_ready_age),
+    )
+
+
+def rate_cells(group: GroupInfo | None) -> tuple[str, ...]:
+    """For RATE_COLUMNS."""
+    if group is None:
+        return ("",) * len(RATE_COLUMNS)
+    rates = group.rates
+    return tuple(f"{rate:.1f}" for rate in (rates.dispatched, rates.delivered, rates.acked, rates.nacked))

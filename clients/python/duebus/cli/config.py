@@ -1,0 +1,112 @@
+"""`duebus config`."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from typing import Annotated, Any
+
+import typer
+
+from duebus import Client, Engine, RetryPolicy, TopicConfig
+from duebus.cli import options
+from duebus.cli.failures import CommandFailed
+from duebus.cli.records import record_of
+from duebus.cli.session import Session, connected
+from duebus.cli.spans import format_span
+
+_OF_GROUPS = ("max_retries", "backoff_initial", "backoff_max")
+
+_Row = tuple[str, str]
+
+
+def _duration(text: str) -> Any:
+    return typer.Option(metavar="DURATION", parser=options.span_parser, help=text)
+
+
+def _number(text: str) -> Any:
+    return typer.Option(metavar="N", min=0, help=text)
+
+
+@connected
+def config(
+    session: Session,
+    topic: options.Topic,
+    group: Annotated[
+        str, typer.Option("--group", "-g", metavar="NAME", help="The retry policy of this group alone.")
+    ] = "",
+    *,
+    max_retries: Annotated[int | None, _number("Retries of an event before it is dead.")] = None,
+    backoff_initial: Annotated[timedelta | None, _duration("The first pause before a retry.")] = None,
+    backoff_max: Annotated[timedelta | None, _duration("The longest pause before a retry.")] = None,
+    lease: Annotated[timedelta | None, _duration("How long a delivery is leased.")] = None,
+    max_queued: Annotated[int | None, _number("Events the topic may hold; 0 is unlimited.")] = None,
+    dedupe_window: Annotated[timedelta | None, _duration("How long ids are remembered.")] = None,
+    dead_letter_retention: Annotated[
+        timedelta | None, _duration("How long dead letters are kept; 0s is until purged.")
+    ] = None,
+    partitions: Annotated[int | None, _number("Over how many parts of the storage the events are spread.")] = None,
+    engine: options.OneEngine = None,
+) -> None:
+    """Show or change the settings of a topic, or the retry policy of one of its groups.
+
+    Changes hold on every server within a second. What was never changed follows the server's settings, and in a group
+    the topic's.
+    """
+    changes: dict[str, Any] = {
+        "max_retries": max_retries,
+        "backoff_initial": backoff_initial,
+        "backoff_max": backoff_max,
+        "lease": lease,
+        "max_queued": max_queued,
+        "dedupe_window": dedupe_window,
+        "dead_letter_retention": dead_letter_retention,
+        "partitions": partitions,
+    }
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if group:
+        _refuse_others(changes)
+    with session.client() as client:
+        if changes:
+            now = client.admin.configure_topic(topic, group=group, engine=engine, **changes)
+        else:
+            now = _in_force(client, topic, group, engine)
+    _show(session, topic, group, now)
+
+
+def _refuse_others(changes: Iterable[str]) -> None:
+    for name in changes:
+        if name not in _OF_GROUPS:
+            flag = f"--{name.replace('_', '-')}"
+            raise typer.BadParameter("is a setting of the whole topic: not with --group", param_hint=flag)
+
+
+def _in_force(client: Client, topic: str, group: str, engine: Engine | None) -> TopicConfig:
+    found = client.admin.get_topic(topic, engine=engine)
+    if not group:
+        return found.config
+    for each in found.groups:
+        if each.group == group:
+            return replace(found.config, retry_policy=each.retry_policy)
+    raise CommandFailed(f"topic {topic} has no group {group}")
+
+
+def _show(session: Session, topic: str, group: str, now: TopicConfig) -> None:
+    policy = {"retry_policy": record_of(now.retry_policy)}
+    session.out.record({"topic": topic, **({"group": group, **policy} if group else record_of(now))})
+    rows = [*_policy_rows(now.retry_policy), *(() if group else _topic_rows(now))]
+    session.out.table(("SETTING", "VALUE"), rows)
+
+
+def _policy_rows(policy: RetryPolicy) -> Iterator[_Row]:
+    yield "max-retries", str(policy.max_retries)
+    yield "backoff-initial", format_span(policy.backoff_initial)
+    yield "backoff-max", format_span(policy.backoff_max)
+
+
+def _topic_rows(config: TopicConfig) -> Iterator[_Row]:
+    yield "lease", format_span(config.lease)
+    yield "max-queued", str(config.max_queued) if config.max_queued else "unlimited"
+    yield "dedupe-window", format_span(config.dedupe_window)
+    kept = config.dead_letter_retention
+    yield "dead-letter-retention", format_span(kept) if kept else "until purged"
+    yield "partitions", str(config.partitions)

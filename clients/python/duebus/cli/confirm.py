@@ -1,0 +1,25 @@
+"""Asking before something is done that can't be undone."""
+
+import sys
+
+from duebus.cli.failures import STATUS_MISUNDERSTOOD, CommandFailed
+
+_AGREED = ("y", "yes")
+
+
+def confirm(what: str) -> None:
+    """Returns when the person at the terminal agrees.
+
+    Args:
+        what: Is to be done, with how many it would concern: `purge 12 dead letters of order.created`.
+
+    Raises:
+        CommandFailed: they do not agree, or there is no terminal to ask on.
+    """
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise CommandFailed(
+            f"would {what}; there is no terminal to ask on, so say --yes; nothing was done", status=STATUS_MISUNDERSTOOD
+        )
+    print(f"{what}? [y/N] ", end="", file=sys.stderr, flush=True)  # noqa: T201 - beside the output
+    if sys.stdin.readline().strip().lower() not in _AGREED:
+        raise CommandFailed("nothing was done")

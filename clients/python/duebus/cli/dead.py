@@ -1,0 +1,130 @@
+"""`duebus dead`."""
+
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Annotated
+
+import typer
+
+from duebus import Client, EventInfo
+from duebus.cli import options
+from duebus.cli.confirm import confirm
+from duebus.cli.dead_letters import Chosen, extent_of, found
+from duebus.cli.output import clean, payload_text
+from duebus.cli.progress import moving
+from duebus.cli.records import event_record, record_of
+from duebus.cli.session import Session, connected
+from duebus.cli.spans import format_ago, format_count
+
+_COLUMNS = ("ID", "DIED", "ATTEMPTS", "DATA", "LAST ERROR")
+
+
+@connected
+def dead(
+    session: Session,
+    topic: options.Topic,
+    group: options.Group = "",
+    *,
+    redrive: Annotated[bool, typer.Option("--redrive", help="Make them ready again, with all their retries.")] = False,
+    purge: Annotated[bool, typer.Option("--purge", help="Remove them for good.")] = False,
+    error: Annotated[
+        str | None, typer.Option("--error", metavar="TEXT", help="Only those whose last error contains this text.")
+    ] = None,
+    min_age: Annotated[
+        timedelta | None,
+        typer.Option(
+            "--min-age",
+            metavar="DURATION",
+            parser=options.span_parser,
+            help="Only those that have been dead for at least this long.",
+        ),
+    ] = None,
+    event_id: Annotated[
+        list[str] | None, typer.Option("--id", metavar="ID", help="Only this one; may be given several times.")
+    ] = None,
+    rate: Annotated[
+        float,
+        typer.Option(
+            "--rate", min=0, metavar="N", help="With --redrive: spread over time, so many events a second. 0: at once."
+        ),
+    ] = 0,
+    limit: options.Limit = 50,
+    newest: options.Newest = False,
+    engine: options.OneEngine = None,
+    yes: options.Yes = False,
+) -> None:
+    """List a group's dead letters, make them ready again, or remove them.
+
+    The options that choose are combined with "and"; without any it is all of them.
+    --purge asks first, and so does --redrive unless the ids are given.
+    """
+    if redrive and purge:
+        raise typer.BadParameter("can't be given together with --purge", param_hint="--redrive")
+    if rate and not redrive:
+        raise typer.BadParameter("is for --redrive", param_hint="--rate")
+    if error == "" or "" in (event_id or ()):
+        # A variable of a script that is not set chooses nothing, and not everything.
+        raise typer.BadParameter("is empty", param_hint="--error" if error == "" else "--id")
+    chosen = Chosen(topic, group, engine, tuple(event_id or ()), error or "", min_age)
+    with session.client() as client:
+        if redrive:
+            _redrive(session, client, chosen, rate, yes=yes or bool(event_id))
+        elif purge:
+            _purge(session, client, chosen, yes=yes)
+        else:
+            _list(session, client, chosen, limit, newest)
+
+
+def _list(session: Session, client: Client, chosen: Chosen, limit: int, newest: bool) -> None:
+    letters = list(islice(found(client, chosen, newest=newest, limit=limit + 1), limit + 1))
+    for each in letters[:limit]:
+        session.out.record(event_record(each))
+    if letters:
+        rows = [_row(each) for each in letters[:limit]]
+        session.out.table(_COLUMNS, rows, cut="DATA", folded=_COLUMNS[-1:])
+    else:
+        session.out.line(f"no such dead letters of {chosen.where}")
+    if len(letters) > limit:
+        session.out.line(f"and more: --limit is {limit}")
+
+
+def _row(event: EventInfo) -> tuple[str, ...]:
+    [group] = event.groups
+    return (
+        clean(event.event_id),
+        _died(group.dead_at),
+        str(group.attempts),
+        payload_text(event.data, event.content_type),
+        clean(group.last_error),
+    )
+
+
+def _died(moment: datetime | None) -> str:
+    return "" if moment is None else format_ago(moment)
+
+
+def _redrive(session: Session, client: Client, chosen: Chosen, rate: float, *, yes: bool) -> None:
+    total = _agreed(client, "redrive", chosen, yes=yes)
+    with moving(f"redriving {chosen.topic}", total, lambda: chosen.dead_now(client)):
+        result = client.admin.redrive(**chosen.conditions, rate=rate, timeout=session.given.timeout)
+    session.out.record({**chosen.place, **record_of(result)})
+    spread = f", {rate:g} a second" if rate else ""
+    session.out.line(f"redrove {format_count(result.redriven, 'dead letter')} of {chosen.where}{spread}")
+
+
+def _purge(session: Session, client: Client, chosen: Chosen, *, yes: bool) -> None:
+    total = _agreed(client, "purge", chosen, yes=yes)
+    with moving(f"purging {chosen.topic}", total, lambda: chosen.dead_now(client)):
+        result = client.admin.purge(**chosen.conditions, timeout=session.given.timeout)
+    session.out.record({**chosen.place, **record_of(result)})
+    session.out.line(f"purged {format_count(result.purged, 'dead letter')} of {chosen.where}")
+
+
+def _agreed(client: Client, action: str, chosen: Chosen, *, yes: bool) -> int | None:
+    """How many it concerns, where that is known; a person has agreed to it."""
+    if yes:
+        return None if chosen.is_some else chosen.dead_now(client)
+    extent = extent_of(client, chosen)
+    if extent.count or not extent.is_exact:
+        confirm(f"{action} {extent} of {chosen.where}")
+    return extent.count if extent.is_exact else None

@@ -1,0 +1,141 @@
+"""The dead letters that a person chooses: found as the server would find them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Any
+
+from duebus import Client, Engine, EventInfo, EventState
+from duebus.cli.progress import looked_at
+from duebus.cli.spans import format_count
+
+_PAGE = 1000
+_LOOKED_AT = 10_000
+_DEFAULT_GROUP = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Dead letters of a group: those that meet every condition.
+
+    Attributes:
+        topic: The topic.
+        group: Empty: "default".
+        engine: None: the server's default engine.
+        event_ids: Only these; empty: any.
+        error: Only those whose last error contains this text.
+        min_age: Only those that have been dead for at least this long.
+    """
+
+    topic: str
+    group: str = ""
+    engine: Engine | None = None
+    event_ids: tuple[str, ...] = ()
+    error: str = ""
+    min_age: timedelta | None = None
+
+    @property
+    def where(self) -> str:
+        """For a person."""
+        return f"{self.topic} in group {self.group or _DEFAULT_GROUP}"
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """For a program."""
+        return {"topic": self.topic, "group": self.group or _DEFAULT_GROUP}
+
+    @property
+    def is_some(self) -> bool:
+        """Whether there is a condition."""
+        return bool(self.event_ids or self.error or self.min_age)
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """The arguments of `client.admin.redrive` and `purge`."""
+        return {
+            "topic": self.topic,
+            "group": self.group,
+            "engine": self.engine,
+            "event_ids": self.event_ids or None,
+            "error_contains": self.error,
+            "min_age": self.min_age,
+        }
+
+    def dead_now(self, client: Client) -> int:
+        """How many dead letters the group has, whether they are chosen or not."""
+        groups = client.admin.get_topic(self.topic, engine=self.engine).groups
+        return sum(each.dead for each in groups if each.group == (self.group or _DEFAULT_GROUP))
+
+    def fits(self, event: EventInfo, now: datetime) -> bool:
+        """Whether a dead letter of the group meets the conditions but that of the ids."""
+        [group] = event.groups
+        long_enough = self.min_age is None or group.dead_at is None or now - group.dead_at >= self.min_age
+        return long_enough and self.error in group.last_error
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How many dead letters are chosen.
+
+    Attributes:
+        count: So many at least.
+        among: Of so many dead letters that the group has.
+        is_exact: There are no more of them than `count`.
+    """
+
+    count: int
+    among: int
+    is_exact: bool = True
+
+    def __str__(self) -> str:
+        if self.is_exact:
+            return format_count(self.count, "dead letter")
+        known = f"at least {self.count:,}" if self.count else "some"
+        return f"{known} of {format_count(self.among, 'dead letter')}"
+
+
+def found(client: Client, chosen: Chosen, *, newest: bool = False, limit: int = _PAGE) -> Iterator[EventInfo]:
+    """Those that are there, the longest dead first, or the latest.
+
+    Args:
+        client: Not closed.
+        chosen: Which.
+        newest: The latest dead first.
+        limit: So many are going to be taken, as far as the caller knows.
+    """
+    now = datetime.now(UTC)
+    return (each for each in _candidates(client, chosen, newest, limit) if chosen.fits(each, now))
+
+
+def extent_of(client: Client, chosen: Chosen) -> Extent:
+    """How many there are. To answer soon it looks at no more than 10,000 dead letters of the group."""
+    dead = chosen.dead_now(client)
+    if not chosen.is_some:
+        return Extent(dead, dead)
+    now = datetime.now(UTC)
+    candidates = islice(_candidates(client, chosen, newest=False, limit=_PAGE), _LOOKED_AT)
+    count = sum(chosen.fits(each, now) for each in candidates)
+    return Extent(count, dead, bool(chosen.event_ids) or dead <= _LOOKED_AT)
+
+
+def _candidates(client: Client, chosen: Chosen, newest: bool, limit: int) -> Iterator[EventInfo]:
+    if chosen.event_ids:
+        return _by_id(client, chosen)
+    listed = client.admin.list_events(
+        chosen.topic,
+        EventState.DEAD,
+        group=chosen.group,
+        engine=chosen.engine,
+        newest_first=newest,
+        page_size=_PAGE if chosen.is_some else min(limit, _PAGE),
+    )
+    return looked_at(f"looking through {chosen.topic}", listed) if chosen.is_some else listed
+
+
+def _by_id(client: Client, chosen: Chosen) -> Iterator[EventInfo]:
+    for event_id in dict.fromkeys(chosen.event_ids):
+        event = client.admin.get_event(chosen.topic, event_id, engine=chosen.engine)
+        for group in event.groups:
+            if group.group == (chosen.group or _DEFAULT_GROUP) and group.state is EventState.DEAD:
+                yield replace(event, groups=(group,))

@@ -1,0 +1,100 @@
+"""`duebus pause`, `resume`, `delete-group` and `delete-topic`."""
+
+from typing import Annotated
+
+import typer
+
+from duebus import GroupInfo, TopicInfo
+from duebus.cli import options
+from duebus.cli.confirm import confirm
+from duebus.cli.records import record_of
+from duebus.cli.session import Session, connected
+from duebus.cli.spans import format_count
+
+_Group = Annotated[
+    str, typer.Argument(metavar="GROUP", help="The group of the topic. Default: default.", show_default=False)
+]
+_NamedGroup = Annotated[str, typer.Argument(metavar="GROUP", help="The group of the topic.", show_default=False)]
+
+
+@connected
+def pause(session: Session, topic: options.Topic, group: _Group = "default", engine: options.OneEngine = None) -> None:
+    """Deliver nothing to a group until it is resumed.
+
+    Its workers stay connected, its events go on waiting.
+    """
+    with session.client() as client:
+        client.admin.pause_group(topic, group, engine=engine)
+    session.out.record({"topic": topic, "group": group, "paused": True})
+    session.out.line(f"paused {topic} in group {group}; 'duebus resume {topic} {group}' ends it")
+
+
+@connected
+def resume(session: Session, topic: options.Topic, group: _Group = "default", engine: options.OneEngine = None) -> None:
+    """End the pause of a group.
+
+    What became due meanwhile is delivered.
+    """
+    with session.client() as client:
+        client.admin.resume_group(topic, group, engine=engine)
+    session.out.record({"topic": topic, "group": group, "paused": False})
+    session.out.line(f"resumed {topic} in group {group}")
+
+
+@connected
+def delete_group(
+    session: Session,
+    topic: options.Topic,
+    group: _NamedGroup,
+    engine: options.OneEngine = None,
+    yes: options.Yes = False,
+) -> None:
+    """Remove a group and its copies of the events, dead ones included.
+
+    It asks first. Subscribing makes the group anew, for events dispatched from then on.
+    """
+    with session.client() as client:
+        if not yes:
+            found = client.admin.get_topic(topic, engine=engine)
+            for each in found.groups:
+                if each.group == group:
+                    confirm(f"delete group {group} of {topic}, with {_content(each)}")
+        result = client.admin.delete_group(topic, group, engine=engine, timeout=session.given.timeout)
+    session.out.record({"topic": topic, "group": group, **record_of(result)})
+    session.out.line(f"deleted group {group} of {topic}, with {format_count(result.removed, 'event')}")
+
+
+@connected
+def delete_topic(
+    session: Session, topic: options.Topic, engine: options.OneEngine = None, yes: options.Yes = False
+) -> None:
+    """Remove a topic, its groups, its settings and all its events, dead ones included.
+
+    It asks first. Dispatching or subscribing to the topic makes it anew.
+    """
+    with session.client() as client:
+        if not yes:
+            found = client.admin.get_topic(topic, engine=engine)
+            confirm(f"delete {topic}, with {_contents(found)}")
+        result = client.admin.delete_topic(topic, engine=engine, timeout=session.given.timeout)
+    session.out.record({"topic": topic, **record_of(result)})
+    session.out.line(f"deleted {topic}, with {format_count(result.removed, 'event')}")
+
+
+def _content(group: GroupInfo) -> str:
+    waiting = group.scheduled + group.ready + group.leased
+    return (
+        f"{format_count(waiting, 'event')}, {format_count(group.dead, 'dead letter')} "
+        f"and {format_count(len(group.subscribers), 'subscriber')}"
+    )
+
+
+def _contents(topic: TopicInfo) -> str:
+    """Events are counted once; a dead letter in each group that has it."""
+    groups = [each for each in topic.groups if each.group]
+    dead = sum(each.dead for each in groups)
+    subscribers = sum(len(each.subscribers) for each in groups)
+    return (
+        f"{format_count(len(groups), 'group')}, {format_count(topic.queued, 'event')}, "
+        f"{format_count(dead, 'dead letter')} and {format_count(subscribers, 'subscriber')}"
+    )

@@ -1,0 +1,36 @@
+"""`duebus health`."""
+
+from typing import Annotated
+
+import typer
+
+from duebus import Client
+from duebus.cli.failures import CommandFailed
+from duebus.cli.session import Session, connected
+from duebus.errors import NotFound
+
+
+@connected
+def health(
+    session: Session,
+    service: Annotated[
+        str, typer.Option("--service", metavar="NAME", help="Of this service alone, such as duebus.v1.EventBus.")
+    ] = "",
+) -> None:
+    """Ask whether the server takes new work. The status is 0 if it does.
+
+    A server that drains, or can't be reached, is a failure: this is what a health check of a container calls.
+    """
+    with session.client() as client:
+        serving = _is_serving(session, client, service)
+    if not serving:
+        raise CommandFailed(f"the server at {session.server} is not serving: it drains")
+    session.out.record({"serving": True})
+    session.out.line(f"the server at {session.server} is serving")
+
+
+def _is_serving(session: Session, client: Client, service: str) -> bool:
+    try:
+        return client.is_serving(service)
+    except NotFound as error:
+        raise CommandFailed(f"the server at {session.server} has no service {service!r}") from error

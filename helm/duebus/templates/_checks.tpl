@@ -1,0 +1,132 @@
+{{- /* Combinations that can't work. Each is refused with one line; what one value alone may be is in values.schema.json. */ -}}
+
+{{- define "duebus.checks" -}}
+{{- $checks := list
+  (include "duebus.checkEngines" .) (include "duebus.checkRedis" .) (include "duebus.checkSecurity" .)
+  (include "duebus.checkScaling" .) (include "duebus.checkMonitoring" .) (include "duebus.checkRoutes" .)
+-}}
+{{- range $checks }}{{ with trim . }}{{ fail (printf "\nduebus: %s" (splitList "\n" . | first)) }}{{ end }}{{ end -}}
+{{- end -}}
+
+{{- define "duebus.checkEngines" -}}
+{{- if include "duebus.local" . -}}
+{{- if gt (include "duebus.replicas" . | int) 1 }}
+replicaCount: the engine local lives in one pod, so there is one replica; for more, use engines: [redis]
+{{- end }}
+{{- if .Values.autoscaling.enabled }}
+autoscaling.enabled: the engine local lives in one pod and can't be scaled; use engines: [redis]
+{{- end }}
+{{- end -}}
+{{- end -}}
+
+{{- define "duebus.checkRedis" -}}
+{{- $redis := .Values.redis -}}
+{{- $fromSecret := and $redis.existingSecret.name $redis.existingSecret.urlKey -}}
+{{- if include "duebus.onRedis" . -}}
+{{- if not (or $redis.url $fromSecret $redis.bundled.enabled) }}
+redis.url: say where Redis is, here or in redis.existingSecret with a urlKey; redis.bundled.enabled runs one for trials
+{{- end }}
+{{- if and $redis.bundled.enabled (or $redis.url $fromSecret) }}
+redis.bundled.enabled: there is a URL of another Redis; take one of the two
+{{- end }}
+{{- if and $redis.url $fromSecret }}
+redis.url: it is also in redis.existingSecret; take one of the two
+{{- end }}
+{{- if and $redis.bundled.enabled $redis.tls.existingSecret }}
+redis.tls.existingSecret: the bundled Redis has no TLS
+{{- end }}
+{{- if and $redis.tls.existingSecret $redis.url (not (regexMatch "^redis(s|\\+sentinel|\\+cluster)://" (tpl $redis.url .))) }}
+redis.tls.existingSecret: redis.url is not one with TLS, such as rediss://HOST:6379/0
+{{- end }}
+{{- else if $redis.bundled.enabled }}
+redis.bundled.enabled: engines has no redis
+{{- end }}
+{{- if and $redis.existingSecret.urlKey (not $redis.existingSecret.name) }}
+redis.existingSecret.name: urlKey needs the name of the Secret
+{{- end }}
+{{- if and $redis.tls.clientCertificate (not $redis.tls.existingSecret) }}
+redis.tls.existingSecret: clientCertificate needs the Secret that has it
+{{- end }}
+{{- end -}}
+
+{{- define "duebus.checkSecurity" -}}
+{{- if and .Values.tls.enabled (not .Values.tls.existingSecret) }}
+tls.existingSecret: TLS needs a Secret with tls.crt and tls.key
+{{- end }}
+{{- if and (not .Values.tls.enabled) (or .Values.tls.existingSecret .Values.tls.clientCA.existingSecret) }}
+tls.enabled: there are certificates, but TLS is off
+{{- end }}
+{{- with .Values.auth -}}
+{{- if and .jwt.jwksUrl .jwt.existingConfigMap }}
+auth.jwt.jwksUrl: there is a ConfigMap with keys as well; take one of the two
+{{- end }}
+{{- if and (or .jwt.jwksUrl .jwt.existingConfigMap) (not .jwt.audience) }}
+auth.jwt.audience: is required with keys, or tokens for other services would do
+{{- end }}
+{{- if and (or .jwt.issuer .jwt.audience) (not (or .jwt.jwksUrl .jwt.existingConfigMap)) }}
+auth.jwt.jwksUrl: without keys no JWT can be checked
+{{- end }}
+{{- if and .acl.rules .acl.existingConfigMap }}
+auth.acl.rules: there is a ConfigMap with rules as well; take one of the two
+{{- end }}
+{{- end -}}
+{{- if and (include "duebus.acl" .) (not (include "duebus.identified" .)) }}
+auth.acl: without tokens, JWTs or client certificates nobody has an identity, and everything would be denied
+{{- end }}
+{{- end -}}
+
+{{- define "duebus.checkScaling" -}}
+{{- if and .Values.autoscaling.enabled (gt (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas)) }}
+autoscaling.minReplicas: is more than maxReplicas
+{{- end }}
+{{- with .Values.podDisruptionBudget -}}
+{{- if and .enabled (eq (kindIs "invalid" .minAvailable) (kindIs "invalid" .maxUnavailable)) }}
+podDisruptionBudget: set minAvailable or maxUnavailable, and the other one to null
+{{- end }}
+{{- end -}}
+{{- if lt (include "duebus.grace" . | int) (include "duebus.neededGrace" . | int) }}
+terminationGracePeriodSeconds: the drain needs {{ include "duebus.neededGrace" . }} s; lower settings.drainTimeout or preStopSleepSeconds
+{{- end }}
+{{- $tls := .Values.keda.tls -}}
+{{- if and .Values.keda.scaledObjects .Values.tls.clientCA.existingSecret (not (and $tls.existingSecret $tls.clientCertificate)) }}
+keda.tls: the server wants client certificates, so KEDA needs one: existingSecret and clientCertificate
+{{- end }}
+{{- $byHeader := or .Values.auth.tokens.existingSecret (include "duebus.jwt" .) -}}
+{{- if and .Values.keda.scaledObjects $byHeader (not .Values.tls.clientCA.existingSecret) }}
+keda.scaledObjects: KEDA shows certificates and no tokens; the server has to take them: tls.clientCA
+{{- end }}
+{{- if and $tls.clientCertificate (not $tls.existingSecret) }}
+keda.tls.existingSecret: clientCertificate needs the Secret that has it
+{{- end }}
+{{- end -}}
+
+{{- define "duebus.checkMonitoring" -}}
+{{- $wanted := dict "serviceMonitor" .Values.metrics.serviceMonitor.enabled "prometheusRule" .Values.metrics.prometheusRule.enabled -}}
+{{- range $name, $enabled := $wanted -}}
+{{- if and $enabled (not $.Values.http.enabled) }}
+metrics.{{ $name }}.enabled: metrics need the HTTP port: http.enabled
+{{- end }}
+{{- end -}}
+{{- $known := list -}}
+{{- range (.Files.Get "files/alerts.yaml" | fromYaml).groups }}{{ range .rules }}{{ $known = append $known .alert }}{{ end }}{{ end -}}
+{{- range .Values.metrics.prometheusRule.disabledAlerts -}}
+{{- if not (has . $known) }}
+metrics.prometheusRule.disabledAlerts: there is no alert {{ . }}; there are {{ join ", " $known }}
+{{- end }}
+{{- end -}}
+{{- end -}}
+
+{{- define "duebus.checkRoutes" -}}
+{{- if and .Values.grpcRoute.enabled (not .Values.grpcRoute.parentRefs) }}
+grpcRoute.parentRefs: name the Gateway
+{{- end }}
+{{- if and .Values.ingress.enabled (not .Values.ingress.hosts) }}
+ingress.hosts: name at least one host
+{{- end }}
+{{- if and (eq .Values.service.type "ClusterIP") (or .Values.service.nodePort .Values.service.loadBalancerClass .Values.service.loadBalancerSourceRanges .Values.service.externalTrafficPolicy) }}
+service.type: nodePort, externalTrafficPolicy and loadBalancer* need NodePort or LoadBalancer
+{{- end }}
+{{- if and (eq (int .Values.http.port) 50051) .Values.http.enabled }}
+http.port: 50051 is the port of the bus
+{{- end }}
+{{- end -}}

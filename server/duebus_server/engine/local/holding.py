@@ -1,0 +1,93 @@
+"""What all verbs of the local engine stand on: its topics, its clock, and its word to the watcher."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from itertools import count
+from typing import TYPE_CHECKING
+
+from duebus_server.domain.errors import DispatcherNotWorking, NotFound
+from duebus_server.domain.model import EngineName
+from duebus_server.engine.local.disposal import Disposal
+from duebus_server.engine.local.topic import Topic
+
+if TYPE_CHECKING:
+    from duebus_server.domain.clock import Clock
+    from duebus_server.domain.views import TopicConfig
+    from duebus_server.engine.base import Watcher
+    from duebus_server.engine.local.group import Group
+
+
+class Holding:
+    """The topics that an engine holds."""
+
+    name = EngineName.LOCAL
+
+    def __init__(self, clock: Clock, defaults: TopicConfig) -> None:
+        self._clock = clock
+        self._defaults = defaults
+        self._topics: dict[str, Topic] = {}
+        self._seq = count(1)
+        self._fencing_token = 0  # the greatest of the topics that are gone
+        self._disposal = Disposal()
+        self._key = secrets.token_bytes(32)
+        self._watcher: Watcher | None = None
+        self._pid: int | None = None
+
+    def _working_now(self) -> int:
+        """The time, if the engine works.
+
+        Raises:
+            DispatcherNotWorking: it is not started, or this is a fork of the process that started it.
+        """
+        if self._pid != os.getpid():
+            raise DispatcherNotWorking("engine local is not running", metadata={"engine": self.name})
+        return self._clock.now_us()
+
+    def _topic(self, name: str, now_us: int) -> Topic:
+        """The topic of this name, made if need be."""
+        topic = self._topics.get(name)
+        if topic is None:
+            topic = self._topics[name] = Topic(
+                name, self._defaults, lambda: next(self._seq), now_us, self._fencing_token
+            )
+        return topic
+
+    def _drop(self, topic: Topic) -> None:
+        """The topic is gone. One of that name that is made later gives out greater fencing tokens."""
+        del self._topics[topic.name]
+        self._fencing_token = max(self._fencing_token, topic.last_fencing_token())
+
+    def _known(self, name: str, now_us: int) -> Topic:
+        """A topic to look at, with what is due shown as ready."""
+        topic = self._topics.get(name)
+        if topic is None:
+            raise NotFound("topic", name)
+        for group in topic.all_groups():
+            group.promote(now_us)
+        self._announce_all(topic)
+        return topic
+
+    def _find(self, topic: str, group: str) -> Group | None:
+        record = self._topics.get(topic)
+        return record.groups.get(group) if record else None
+
+    def _announce_all(self, topic: Topic) -> None:
+        for group in topic.all_groups():
+            self._announce(topic.name, group)
+
+    def _announce(self, topic: str, group: Group) -> None:
+        """Tell the watcher which leases have ended, and when there is something to lease."""
+        if not group.name:
+            return  # events that no group has claimed are due to nobody
+        self._announce_ended(group)
+        due_us = group.next_due()
+        if due_us is not None and self._watcher is not None:
+            self._watcher.due(topic, group.name, due_us)
+
+    def _announce_ended(self, group: Group) -> None:
+        ended, group.ended = group.ended, {}
+        if self._watcher is not None:
+            for session_id, fencing_tokens in ended.items():
+                self._watcher.leases_ended(session_id, fencing_tokens)

@@ -1,0 +1,185 @@
+"""The verbs of operators on the redis engine. Each is one script, and so one atomic step."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from duebus_server.domain.administration import CancelAnswer
+from duebus_server.domain.errors import ConcurrentModification, InvalidArgument
+from duebus_server.engine.redis import dead_letters, settings
+from duebus_server.engine.redis.naming import check_found
+from duebus_server.engine.redis.packing import pack_id
+from duebus_server.engine.redis.scripts import Script
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from duebus_server.domain.administration import (
+        DeadLetterFilter,
+        DeadLetterProgress,
+        DeadLetterStep,
+        NewDueTime,
+        RetryPolicyChanges,
+        TopicChanges,
+    )
+    from duebus_server.domain.views import TopicConfig
+    from duebus_server.engine.redis.deleting import Deleting
+    from duebus_server.engine.redis.forgetting import Forgetting
+    from duebus_server.engine.redis.listing import Listing
+    from duebus_server.engine.redis.news import News
+
+CONFIGURE, PAUSE, RESUME, CANCEL, RESCHEDULE, REDRIVE, PURGE = map(
+    Script, ("configure", "pause", "resume", "cancel", "reschedule", "redrive", "purge")
+)
+
+_BUSY = b"busy"
+"""As in ``reschedule.lua``: a copy does not wait."""
+
+
+class AdminVerbs(ABC):
+    """Changes topics, groups and events; ``engine.base.Engine`` says what each verb guarantees."""
+
+    _defaults: TopicConfig
+    _news: News
+    _listing: Listing
+    _deleting: Deleting
+    _forgetting: Forgetting
+
+    @abstractmethod
+    async def _run(self, script: Script, topic: str, *arguments: Any) -> Any:
+        """Run a script on a topic while the engine works."""
+
+    # --- topics and groups ------------------------------------------------------------------------------------------
+
+    async def configure_topic(self, topic: str, changes: TopicChanges) -> TopicConfig:
+        """See ``Engine.configure_topic``."""
+        if changes.partitions not in (None, 1):
+            raise InvalidArgument("config.partitions", f"is {changes.partitions}, but the redis engine has only one")
+        await self._forgetting.before(topic, changes)
+        refused, stored, _ = await self._configure(topic, "", settings.topic_pairs(changes))
+        config = settings.topic_changes(settings.pairs_of(stored)).over(self._defaults)
+        if refused:
+            changes.applied_to(config)  # says which of them is wrong
+        elif changes:
+            await self._listing.is_new(topic)
+            await self._forgetting.after(topic, changes)
+        return config
+
+    async def configure_group(self, topic: str, group: str, changes: RetryPolicyChanges) -> TopicConfig:
+        """See ``Engine.configure_group``."""
+        refused, stored, own = await self._configure(topic, group, settings.policy_pairs(changes))
+        config = settings.topic_changes(settings.pairs_of(stored)).over(self._defaults)
+        policy = settings.topic_changes(settings.pairs_of(own)).retry_policy.over(config.retry_policy)
+        if refused:
+            changes.applied_to(policy)
+        return replace(config, retry_policy=policy)
+
+    async def delete_topic(self, topic: str) -> int:
+        """See ``Engine.delete_topic``. Redis gives the memory back on a thread of its own."""
+        return await self._deleting.topic(topic)
+
+    async def delete_group(self, topic: str, group: str) -> int:
+        """See ``Engine.delete_group``. It is gone in one step; its events are let go of in several."""
+        return await self._deleting.group(topic, group)
+
+    async def pause_group(self, topic: str, group: str) -> None:
+        """See ``Engine.pause_group``."""
+        now, missing = await self._run(PAUSE, topic, group)
+        self._news.heard(now)
+        check_found(missing, topic, group)
+
+    async def resume_group(self, topic: str, group: str) -> None:
+        """See ``Engine.resume_group``."""
+        now, missing, *due = await self._run(RESUME, topic, group)
+        self._news.heard(now)
+        check_found(missing, topic, group)
+        self._news.due(topic, group, due[0])
+
+    # --- events -----------------------------------------------------------------------------------------------------
+
+    async def cancel(self, topic: str, event_ids: Sequence[str], group: str | None) -> CancelAnswer:
+        """See ``Engine.cancel``."""
+        own = (self._max_retries, self._defaults.dedupe_window_us)
+        now, ended, missing, *rest = await self._run(CANCEL, topic, *_where(group), *own, *map(pack_id, event_ids))
+        self._news.heard(now, ended)
+        check_found(missing, topic, group)
+        cancelled, left_alone, unknown = rest
+        return CancelAnswer(
+            cancelled, [event_ids[place] for place in left_alone], [event_ids[place] for place in unknown]
+        )
+
+    async def reschedule(self, topic: str, event_ids: Sequence[str], group: str | None, due: NewDueTime) -> int:
+        """See ``Engine.reschedule``."""
+        when = f"d{due.delay_us}" if due.delay_us is not None else f"a{due.deliver_at_us or 0}"
+        own = (self._max_retries, when)
+        now, ended, missing, *rest = await self._run(RESCHEDULE, topic, *_where(group), *own, *map(pack_id, event_ids))
+        self._news.heard(now, ended)
+        if missing == _BUSY:
+            raise _busy(topic, event_ids, *rest)
+        check_found(missing, topic, group, [event_ids[place] for place in rest if missing])
+        (dues,) = rest
+        for name, at in zip(dues[::2], dues[1::2], strict=True):
+            self._news.due(topic, name.decode(), at)
+        return len(event_ids)
+
+    async def redrive(
+        self, topic: str, group: str, chosen: DeadLetterFilter, step: DeadLetterStep
+    ) -> DeadLetterProgress:
+        """See ``Engine.redrive``."""
+        own = (repr(step.rate), step.moved)
+        progress, (name, due) = await self._step(REDRIVE, topic, group, chosen, step, own)
+        self._news.due(topic, name.decode(), due)
+        return progress
+
+    async def purge(self, topic: str, group: str, chosen: DeadLetterFilter, step: DeadLetterStep) -> DeadLetterProgress:
+        """See ``Engine.purge``."""
+        own = (self._defaults.dedupe_window_us, "")
+        progress, _ = await self._step(PURGE, topic, group, chosen, step, own)
+        return progress
+
+    # --- the pieces -------------------------------------------------------------------------------------------------
+
+    @property
+    def _max_retries(self) -> int:
+        return self._defaults.retry_policy.max_retries
+
+    async def _configure(self, topic: str, group: str, changes: Sequence[Any]) -> tuple[bool, list[bytes], list[bytes]]:
+        """Whether the changes were refused, the topic's settings, and the group's, as Redis holds them."""
+        policy = self._defaults.retry_policy
+        backoff = (policy.backoff_initial_us, policy.backoff_max_us)
+        now, missing, *rest = await self._run(CONFIGURE, topic, group, *backoff, *changes)
+        self._news.heard(now)
+        check_found(missing, topic, group)
+        refused, stored, own = rest
+        return refused == 1, stored, own
+
+    async def _step(
+        self,
+        script: Script,
+        topic: str,
+        group: str,
+        chosen: DeadLetterFilter,
+        step: DeadLetterStep,
+        own: tuple[Any, Any],
+    ) -> tuple[DeadLetterProgress, list[Any]]:
+        """One step through the dead letters, and what the script answers beyond it."""
+        arguments = dead_letters.arguments(group, chosen, step, self._max_retries, own)
+        now, ended, missing, *rest = await self._run(script, topic, *arguments)
+        self._news.heard(now, ended)
+        check_found(missing, topic, group)
+        return dead_letters.progress(chosen, step, rest[:5]), rest[5:]
+
+
+def _where(group: str | None) -> tuple[int, str]:
+    """In every group, or in one; as the scripts take it."""
+    return (1, "") if group is None else (0, group)
+
+
+def _busy(topic: str, event_ids: Sequence[str], place: int, group: bytes, state: bytes) -> ConcurrentModification:
+    event_id, name, what = event_ids[place], group.decode(), state.decode()
+    return ConcurrentModification(
+        f"event {event_id!r} is {what} in group {name!r}",
+        metadata={"event": event_id, "topic": topic, "group": name, "state": what},
+    )

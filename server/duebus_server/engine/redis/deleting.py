@@ -1,0 +1,90 @@
+"""Deletes groups and topics. A group's copies of events are let go of in steps, whatever becomes of the replica."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from duebus_server.domain.clock import SECOND
+from duebus_server.domain.errors import DispatcherNotWorking
+from duebus_server.engine.redis.errors import asking, is_lost
+from duebus_server.engine.redis.naming import check_found
+from duebus_server.engine.redis.scripts import Script
+
+if TYPE_CHECKING:
+    from duebus_server.engine.redis.forgetting import Forgetting
+    from duebus_server.engine.redis.listing import Listing
+    from duebus_server.engine.redis.membership import Run
+    from duebus_server.engine.redis.news import News
+    from duebus_server.engine.redis.runner import Runner
+
+log = structlog.get_logger()
+
+DELETE_GROUP, DELETE_TOPIC, DISPOSE = map(Script, ("delete_group", "delete_topic", "dispose"))
+
+LOOK_EVERY_US = 10 * SECOND
+"""How often a replica looks for what others have left unfinished."""
+
+
+class Deleting:
+    """Deletions through one replica.
+
+    Raises, in all methods:
+        DispatcherNotWorking: Redis is away, or refuses.
+    """
+
+    def __init__(self, run: Run, runner: Runner, news: News, listing: Listing, forgetting: Forgetting) -> None:
+        self._run = run
+        self._runner = runner
+        self._news = news
+        self._listing = listing
+        self._forgetting = forgetting
+        self._next_look_us = 0
+
+    async def topic(self, topic: str) -> int:
+        """See ``Engine.delete_topic``."""
+        now, missing, *removed = await self._run(DELETE_TOPIC, topic)
+        self._news.heard(now)
+        check_found(missing, topic)
+        self._news.deleted(topic, None, int(now))
+        await self._forgetting.after_deletion(topic)
+        await self._listing.after_deletion(topic)
+        return int(removed[0])
+
+    async def group(self, topic: str, group: str) -> int:
+        """See ``Engine.delete_group``."""
+        # First the note by which others find what is left, should this replica die in between.
+        await self._runner.add(self._runner.keys.deleting, topic, topic)
+        now, missing, *copies = await self._run(DELETE_GROUP, topic, group)
+        self._news.heard(now)
+        if not missing:
+            self._news.deleted(topic, group, int(now))
+        try:
+            await self._dispose(topic)
+        except DispatcherNotWorking as error:  # the group is gone nevertheless
+            log.warning("a later sweep disposes of a deleted group", topic=topic, group=group, error=str(error))
+        check_found(missing, topic, group)
+        return int(copies[0])
+
+    async def finish(self) -> None:
+        """Let go of what deletions have left, through this replica or another."""
+        now_us = self._runner.now_us()
+        if now_us < self._next_look_us:
+            return
+        async with asking(""):
+            topics = await self._runner.connection.redis.smembers(self._runner.keys.deleting)
+        self._next_look_us = now_us + LOOK_EVERY_US
+        for topic in topics:
+            try:
+                await self._dispose(topic.decode(errors="replace"))
+            except DispatcherNotWorking as error:
+                if is_lost(error.__cause__):
+                    raise
+                log.warning("topic passed over", topic=topic, error=str(error))
+
+    async def _dispose(self, topic: str) -> None:
+        while await self._run(DISPOSE, topic, self._forgetting.dedupe_window_us):
+            pass
+        async with asking(topic):
+            await self._runner.connection.redis.srem(self._runner.keys.deleting, topic)

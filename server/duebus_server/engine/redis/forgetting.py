@@ -1,0 +1,123 @@
+"""Removes dead letters that have outlived their retention."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from duebus_server.domain.clock import MINUTE
+from duebus_server.domain.errors import DispatcherNotWorking
+from duebus_server.engine.redis.errors import asking, is_lost
+from duebus_server.engine.redis.scripts import Script
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from duebus_server.domain.administration import TopicChanges
+    from duebus_server.domain.views import TopicConfig
+    from duebus_server.engine.redis.listing import Listing
+    from duebus_server.engine.redis.runner import Runner
+
+log = structlog.get_logger()
+
+FORGET = Script("forget")
+
+RETRY_US = MINUTE
+"""When a topic that Redis can't work on is looked at again."""
+
+
+class Forgetting:
+    """Knows when each topic next has something to forget, so that a sweep does not ask all of them.
+
+    A topic whose settings change is looked at anew; so are all of them, when word of such a change may have been lost.
+    """
+
+    def __init__(self, runner: Runner, listing: Listing, defaults: TopicConfig) -> None:
+        self._runner = runner
+        self._listing = listing
+        self._defaults = defaults
+        self._next_us: dict[str, int] = {}
+        self._next_round_us: int | None = 0
+
+    @property
+    def dedupe_window_us(self) -> int:
+        """How long ids of events that are gone are remembered, where the topic does not say."""
+        return self._defaults.dedupe_window_us
+
+    async def before(self, topic: str, changes: TopicChanges) -> None:
+        """The topic may get a retention of its own: note it, so that every replica finds it when it starts.
+
+        Raises:
+            DispatcherNotWorking: Redis is away, or refuses.
+        """
+        if changes.dead_letter_retention_us:
+            await self._runner.add(self._runner.keys.forgetting, topic, topic)
+
+    async def after(self, topic: str, changes: TopicChanges) -> None:
+        """It has got it; the note may have gone with the topic, if that was deleted meanwhile. As ``before``."""
+        await self.before(topic, changes)
+        self.changed(topic)
+
+    async def after_deletion(self, topic: str) -> None:
+        """The topic is gone.
+
+        Raises:
+            DispatcherNotWorking: Redis is away, or refuses.
+        """
+        async with asking(topic):
+            await self._runner.connection.redis.srem(self._runner.keys.forgetting, topic)
+
+    def changed(self, topic: str) -> None:
+        """The topic's settings may have changed."""
+        self._next_us[topic] = 0
+
+    def anything_may_have_changed(self) -> None:
+        """Word of changes may have been lost."""
+        self._next_round_us = 0
+
+    async def sweep(self) -> None:
+        """Remove what has outlived its retention.
+
+        Raises:
+            DispatcherNotWorking: Redis is away.
+        """
+        now_us = self._runner.now_us()
+        if self._next_round_us is not None and now_us >= self._next_round_us:
+            await self._begin_round(now_us)
+        for topic in [topic for topic, at_us in self._next_us.items() if at_us <= now_us]:
+            del self._next_us[topic]
+            next_us = await self._forget(topic)
+            if next_us >= 0:
+                self._next_us.setdefault(topic, next_us)  # word of a change that came meanwhile stands
+
+    async def _begin_round(self, now_us: int) -> None:
+        """All topics are to be looked at."""
+        # What dies in a topic that comes from now on does not outlive its retention before the next one.
+        retention_us = self._defaults.dead_letter_retention_us
+        self._next_round_us = now_us + retention_us if retention_us else None
+        try:
+            self._next_us = dict.fromkeys(await self._topics(), 0)
+        except BaseException:
+            self._next_round_us = 0
+            raise
+
+    async def _topics(self) -> Iterable[str]:
+        """Those that may have a retention."""
+        if self._defaults.dead_letter_retention_us:
+            return await self._listing.names()
+        async with asking(""):
+            names = await self._runner.connection.redis.smembers(self._runner.keys.forgetting)
+        return [name.decode(errors="replace") for name in names]
+
+    async def _forget(self, topic: str) -> int:
+        """When there may be more, in microseconds; -1 for never."""
+        config = self._defaults
+        own = (config.dead_letter_retention_us, config.dedupe_window_us)
+        try:
+            return int(await self._runner.run(FORGET, topic, *own))
+        except DispatcherNotWorking as error:
+            if is_lost(error.__cause__):
+                raise
+            log.warning("topic passed over", topic=topic, error=str(error))
+            return self._runner.now_us() + RETRY_US

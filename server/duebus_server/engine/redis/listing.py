@@ -1,0 +1,74 @@
+"""Which topics are listed: those that hold something, or that somebody has subscribed to or configured."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from duebus_server.domain.errors import DispatcherNotWorking
+from duebus_server.engine.redis.errors import asking
+
+if TYPE_CHECKING:
+    from duebus_server.engine.redis.runner import Runner
+
+log = structlog.get_logger()
+
+WHAT_A_TOPIC_HAS = ("events", "recent", "groups", "config")
+"""A topic that has none of these keys is not there; the same as in ``naming.lua``."""
+
+
+class Listing:
+    """The bus's set of topics. On a cluster it is elsewhere than the topics, so the two can't change in one step: a
+    topic is listed before anything can be in it, and again when it turns out to have been new.
+    """
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self._known: set[str] = set()
+
+    async def before(self, topic: str) -> None:
+        """Something may come into the topic.
+
+        Raises:
+            DispatcherNotWorking: Redis is away, or refuses.
+        """
+        if topic not in self._known:
+            await self._runner.list_topic(topic)
+            self._known.add(topic)
+
+    async def is_new(self, topic: str) -> None:
+        """Something has come into a topic that was not there: it may have been deleted since it was listed."""
+        try:
+            await self._runner.list_topic(topic)
+        except DispatcherNotWorking as error:
+            log.warning("a topic may not be listed until it is used again", topic=topic, error=str(error))
+            self._known.discard(topic)
+
+    async def after_deletion(self, topic: str) -> None:
+        """The topic is gone, unless somebody has made it anew meanwhile.
+
+        Raises:
+            DispatcherNotWorking: Redis is away, or refuses.
+        """
+        self._known.discard(topic)
+        keys, redis = self._runner.keys, self._runner.connection.redis
+        async with asking(topic):
+            await redis.srem(keys.topics, topic)
+            made_anew = await redis.exists(*(keys.topic(topic, name) for name in WHAT_A_TOPIC_HAS))
+        if made_anew:
+            await self._runner.list_topic(topic)
+
+    def forget(self) -> None:
+        """Redis may have lost what was said."""
+        self._known.clear()
+
+    async def names(self) -> list[str]:
+        """All topics that are listed.
+
+        Raises:
+            DispatcherNotWorking: Redis is away, or refuses.
+        """
+        async with asking(""):
+            names = await self._runner.connection.redis.smembers(self._runner.keys.topics)
+        return [name.decode(errors="replace") for name in names]

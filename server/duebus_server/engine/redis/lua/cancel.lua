@@ -1,0 +1,71 @@
+-- SCHEDULED or READY -> removed, for the copies of some events; those that are leased or dead stay.
+--
+-- KEYS[1]  the topic's events
+-- ARGV     1..5 as in common.lua
+--   6      in every group (0, 1)
+--   7      or in this one
+--   8      the server's max_retries, for leases that have run out
+--   9      the server's dedupe window, microseconds
+--   10...  packed ids
+-- returns  {now, {session, tokens, ...} of leases that have ended, '' or what there is none of, how many events lost a copy,
+--          {those of which a copy stays}, {those that no group holds}}, places of ids in the request, from 0
+-- includes leases
+-- includes naming
+
+regardless_of_memory()
+local groups, missing = find_groups(ARGV[6] == '1', ARGV[7])
+if not groups then
+  return { whole(now), {}, missing }
+end
+local window = setting('dedupe_window', ARGV[9])
+local told = bring_up_to_date(groups, ARGV[8])
+
+local cancelled, left_alone, unknown = 0, {}, {}
+local waiting, is_chosen = {}, {} -- by group: {ids, members}; by id
+for _, group in ipairs(groups) do
+  waiting[group] = { {}, {} }
+end
+
+local function find(place, id)
+  local blob = redis.call('HGET', topic_key('events'), id) or ''
+  local is_whole = #blob >= HEADER_SIZE
+  is_chosen[id] = is_whole and has_flag(blob, CHOSEN_ID)
+  local waits, stays = false, false
+  for _, group in ipairs(groups) do
+    local name, member = find_copy(group, id, is_whole and place_of(blob) or '')
+    if name == 'waiting' then
+      waits = true
+      table.insert(waiting[group][1], id)
+      table.insert(waiting[group][2], member)
+    elseif name then
+      stays = true
+    end
+  end
+  if waits then
+    cancelled = cancelled + 1
+  end
+  if stays then
+    left_alone[#left_alone + 1] = place
+  elseif not waits then
+    unknown[#unknown + 1] = place
+  end
+end
+
+for i = 10, #ARGV do
+  find(i - 10, ARGV[i])
+end
+local gone, chosen = {}, {}
+for _, group in ipairs(groups) do
+  local ids, members = waiting[group][1], waiting[group][2]
+  let_go(ids, false, gone)
+  write_all('HDEL', group_key(group, 'records'), ids)
+  write_all('ZREM', group_key(group, 'waiting'), members)
+end
+for _, id in ipairs(gone) do
+  if is_chosen[id] then
+    chosen[#chosen + 1] = id
+  end
+end
+write_all('HDEL', topic_key('events'), gone)
+remember_ids(chosen, window)
+return { whole(now), told, '', cancelled, left_alone, unknown }

@@ -1,0 +1,100 @@
+-- Shared by the scripts that redrive and purge: which dead letters a step is about. Needs leases.lua, naming.lua, ranks.lua.
+--
+-- ARGV of both, behind 1..5 as in common.lua:
+--   6      group
+--   7      looks at so many dead letters at the most
+--   8      when the first step was made; '' in the first one
+--   9      only those that had been dead for so long then, microseconds
+--   10     only those whose last error contains this text
+--   11, 12 behind the dead letter of this score and member; '' at the beginning
+--   13     the server's max_retries, for leases that have run out
+--   14, 15 the script's own
+--   16...  only these packed ids; none: from the longest dead on
+
+-- Records are read so many at a time, until they come to so many bytes: then the step ends early.
+local READ_AT_ONCE, MAX_READ_BYTES = 100, 4000000
+
+-- What one step has found; `chosen`: {id, member, score, record or nil}, `last`: {score, member} of the last one it has
+-- looked at, and `more`: whether there is something behind it.
+local function step_through(group, began)
+  local dead_key = group_key(group, 'dead')
+  local latest = began - tonumber(ARGV[9])
+  local chosen, last, more, seen = {}, { '', '' }, 0, {}
+
+  local function look_at(id, member, score, record)
+    local problem = record and record[LAST_ERROR] or ''
+    if tonumber(score) <= latest and string.find(problem, ARGV[10], 1, true) then
+      chosen[#chosen + 1] = { id, member, score, record }
+    end
+  end
+
+  local function look_at_named(id)
+    local blob = redis.call('HGET', topic_key('events'), id) or ''
+    local name, member, score, record = find_copy(group, id, #blob >= HEADER_SIZE and place_of(blob) or '')
+    if name == 'dead' and not seen[id] then
+      seen[id] = true
+      look_at(id, member, score, record)
+    end
+  end
+
+  -- Returns how many of the members it has looked at.
+  local function look_at_members(found)
+    local bytes, looked = 0, 0
+    for first = 1, #found, 2 * READ_AT_ONCE do
+      local ids = {}
+      for i = first, math.min(first + 2 * READ_AT_ONCE, #found) - 1, 2 do
+        ids[#ids + 1] = id_of(found[i])
+      end
+      local raws = read_all('HMGET', group_key(group, 'records'), ids)
+      for i, id in ipairs(ids) do
+        local at = first + 2 * (i - 1)
+        local raw = raws[i] or ''
+        bytes = bytes + #raw
+        if ARGV[10] == '' or string.find(raw, ARGV[10], 1, true) then -- what is not in the whole is in no field of it
+          look_at(id, found[at], found[at + 1], read_record(raw))
+        end
+        last = { found[at + 1], found[at] }
+      end
+      looked = looked + #ids
+      if bytes > MAX_READ_BYTES then
+        break
+      end
+    end
+    return looked
+  end
+
+  if #ARGV >= 16 then
+    for i = 16, #ARGV do
+      look_at_named(ARGV[i])
+    end
+  else
+    local low = ARGV[11] == '' and 0 or rank_behind(dead_key, ARGV[11], ARGV[12])
+    local high = redis.call('ZCOUNT', dead_key, '-inf', whole(latest))
+    local behind = math.min(low + tonumber(ARGV[7]), high)
+    if behind > low then
+      more = low + look_at_members(redis.call('ZRANGE', dead_key, low, behind - 1, 'WITHSCORES')) < high and 1 or 0
+    end
+  end
+  return chosen, last, more
+end
+
+-- Removes dead letters of a group, as `step_through` finds them, and remembers the ids that clients chose.
+local function remove_dead(group, letters, window)
+  local ids, members, is_chosen = {}, {}, {}
+  for i, letter in ipairs(letters) do
+    local id, record = letter[1], letter[4]
+    ids[i], members[i] = id, letter[2]
+    is_chosen[id] = record and record[CHOSEN] == 1
+  end
+  local gone, chosen = {}, {}
+  let_go(ids, true, gone)
+  for _, id in ipairs(gone) do
+    if is_chosen[id] then
+      chosen[#chosen + 1] = id
+    end
+  end
+  write_all('HDEL', group_key(group, 'records'), ids)
+  write_all('HDEL', topic_key('events'), gone)
+  write_all('ZREM', group_key(group, 'dead'), members)
+  remember_ids(chosen, window)
+end

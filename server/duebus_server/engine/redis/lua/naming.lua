@@ -1,0 +1,77 @@
+-- Shared by the scripts of operators: what the names in a request mean. Needs leases.lua.
+
+-- What there is none of, as these scripts answer it.
+local NO_TOPIC, NO_GROUP, NO_EVENT = 'topic', 'group', 'event'
+local DEFAULT_GROUP = 'default'
+
+local function topic_exists()
+  return redis.call('EXISTS', topic_key('events'), topic_key('recent'), topic_key('groups'), topic_key('config')) > 0
+end
+
+-- The group of this name, or nil and what there is none of. '' is the default group, or, while the topic has no group, what
+-- waits for the first one.
+local function find_group(name)
+  local groups_key = topic_key('groups')
+  local meant = name
+  if name == '' and redis.call('SCARD', groups_key) > 0 then
+    meant = DEFAULT_GROUP
+  end
+  if meant ~= '' and redis.call('SISMEMBER', groups_key, meant) == 1 then
+    return meant
+  end
+  if not topic_exists() then
+    return nil, NO_TOPIC
+  end
+  if meant == '' then
+    return ''
+  end
+  return nil, NO_GROUP
+end
+
+-- All groups of the topic by name, and what waits for the first one as a group without a name; or only the one of this name.
+-- Or nil and what there is none of.
+local function find_groups(all, name)
+  if not all then
+    local group, missing = find_group(name)
+    return group and { group }, missing
+  end
+  if not topic_exists() then
+    return nil, NO_TOPIC
+  end
+  local names = redis.call('SMEMBERS', topic_key('groups'))
+  table.sort(names)
+  if #names == 0 and redis.call('EXISTS', group_key('', 'waiting')) == 1 then
+    return { '' }
+  end
+  return names
+end
+
+-- Ends the leases of groups that have run out, after every key of all of them has been found to be of its type.
+-- Returns {session, tokens, ...} of leases that have ended. `max_retries` is the server's default.
+local function bring_up_to_date(groups, max_retries)
+  for _, group in ipairs(groups) do
+    check_keys(group)
+  end
+  local told = {}
+  for _, group in ipairs(groups) do
+    local ended = {}
+    expire_leases(group, max_retries, 1000, ended)
+    for _, value in ipairs(announce_ended(group, ended)) do
+      told[#told + 1] = value
+    end
+  end
+  return told
+end
+
+-- Where a group has an event: the name of its sorted set, and the member; nil where it does not hold it. `place` is the
+-- event's own, from its blob; that of a damaged event is known from its record alone.
+local function find_copy(group, id, place)
+  local record = read_record(redis.call('HGET', group_key(group, 'records'), id))
+  local member = (record and record[PLACE] ~= '' and record[PLACE] or place) .. id
+  for _, name in ipairs({ 'waiting', 'leased', 'dead' }) do
+    local score = redis.call('ZSCORE', group_key(group, name), member)
+    if score then
+      return name, member, score, record
+    end
+  end
+end

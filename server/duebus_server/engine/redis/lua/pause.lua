@@ -1,0 +1,16 @@
+-- Nothing is handed out to a group any more, until it is resumed.
+--
+-- KEYS[1]  the topic's events
+-- ARGV     1..5 as in common.lua
+--   6      group
+-- returns  {now, '' or what there is none of}
+-- includes leases
+-- includes naming
+
+regardless_of_memory()
+local group, missing = find_group(ARGV[6])
+if not group then
+  return { whole(now), missing }
+end
+redis.call('HSET', group_key(group, 'group'), 'paused', '1')
+return { whole(now), '' }

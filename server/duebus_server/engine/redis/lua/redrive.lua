@@ -1,0 +1,54 @@
+-- DEAD -> READY, or SCHEDULED where a rate spreads them over time: one step, with all retries again.
+--
+-- KEYS[1]  the topic's events
+-- ARGV     1..13 and 16... as in dead_letters.lua
+--   14     rate, in events a second; 0: all at once
+--   15     how many the steps before have moved
+-- returns  {now, {session, tokens, ...} of leases that have ended, '' or what there is none of, moved, when the first step
+--          was made, more (0, 1), score and member of the last that was looked at, group, next due or -1}
+-- includes leases
+-- includes naming
+-- includes ranks
+-- includes dead_letters
+
+regardless_of_memory()
+local group, missing = find_group(ARGV[6])
+if not group then
+  return { whole(now), {}, missing }
+end
+local told = bring_up_to_date({ group }, ARGV[13])
+local began = tonumber(ARGV[8]) or now
+local rate, moved_before = tonumber(ARGV[14]), tonumber(ARGV[15])
+local letters, last, more = step_through(group, began)
+
+local ids, waiting, members, changed, lost = {}, {}, {}, {}, {}
+local soonest = NEVER
+for i, letter in ipairs(letters) do
+  local id, member, record = letter[1], letter[2], letter[4]
+  local due = began
+  if rate > 0 then
+    due = began + math.floor((moved_before + i - 1) * 1000000 / rate)
+  end
+  soonest = math.min(soonest, due)
+  ids[i], members[i] = id, member
+  waiting[#waiting + 1] = whole(due)
+  waiting[#waiting + 1] = member
+  if record then
+    local history = type(record[HISTORY]) == 'table' and record[HISTORY] or {}
+    if #history > 0 then
+      history[#history][REDRIVEN] = now
+    end
+    record[ATTEMPT], record[FENCE], record[IS_DEAD], record[DELIVER_AT] = 0, 0, 0, due
+    changed[#changed + 1] = id
+    changed[#changed + 1] = cmsgpack.pack(record)
+  else
+    lost[#lost + 1] = id -- its story is lost; the event is as one that was never leased
+  end
+end
+write_all('HSET', group_key(group, 'records'), changed)
+write_all('HDEL', group_key(group, 'records'), lost)
+write_all('ZADD', group_key(group, 'waiting'), waiting)
+write_all('ZREM', group_key(group, 'dead'), members)
+change_waiting(ids, 1)
+wake(group, soonest)
+return { whole(now), told, '', #letters, whole(began), more, last[1], last[2], group, answer_time(next_due(group)) }

@@ -1,0 +1,53 @@
+-- SCHEDULED or READY -> SCHEDULED or READY at another time, for the copies of some events: all or none.
+--
+-- KEYS[1]  the topic's events
+-- ARGV     1..5 as in common.lua
+--   6      in every group (0, 1)
+--   7      or in this one
+--   8      the server's max_retries, for leases that have run out
+--   9      due: 'd<microseconds>' after now or 'a<microseconds>' at
+--   10...  packed ids
+-- returns  {now, {session, tokens, ...} of leases that have ended, '' or what there is none of, {group, next due or -1, ...}};
+--          of an event that no group holds, its place in the request (from 0) follows; 'busy' in place of what there is
+--          none of, and the place, a group and a state, where a copy does not wait
+-- includes leases
+-- includes naming
+
+regardless_of_memory()
+local groups, missing = find_groups(ARGV[6] == '1', ARGV[7])
+if not groups then
+  return { whole(now), {}, missing }
+end
+local told = bring_up_to_date(groups, ARGV[8])
+local due = due_at(ARGV[9])
+
+local moves = {} -- by group: due, member, ...
+for i = 10, #ARGV do
+  local id = ARGV[i]
+  local blob = redis.call('HGET', topic_key('events'), id) or ''
+  local own_place = #blob >= HEADER_SIZE and place_of(blob) or ''
+  local held = false
+  for _, group in ipairs(groups) do
+    local name, member = find_copy(group, id, own_place)
+    if name == 'leased' or name == 'dead' then
+      return { whole(now), told, 'busy', i - 10, group, name }
+    elseif name then
+      held = true
+      moves[group] = moves[group] or {}
+      table.insert(moves[group], whole(due))
+      table.insert(moves[group], member)
+    end
+  end
+  if not held then
+    return { whole(now), told, NO_EVENT, i - 10 }
+  end
+end
+
+local dues = {}
+for group, scored in pairs(moves) do
+  write_all('ZADD', group_key(group, 'waiting'), scored)
+  wake(group, due)
+  dues[#dues + 1] = group
+  dues[#dues + 1] = answer_time(next_due(group))
+end
+return { whole(now), told, '', dues }

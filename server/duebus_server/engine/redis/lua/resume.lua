@@ -1,0 +1,21 @@
+-- Ends the pause of a group, and wakes its sessions on every replica.
+--
+-- KEYS[1]  the topic's events
+-- ARGV     1..5 as in common.lua
+--   6      group
+-- returns  {now, '' or what there is none of, next due or -1}
+-- includes leases
+-- includes naming
+
+regardless_of_memory()
+local group, missing = find_group(ARGV[6])
+if not group then
+  return { whole(now), missing }
+end
+check_keys(group)
+-- No session looks by itself when it has found the group paused.
+if redis.call('HDEL', group_key(group, 'group'), 'paused') == 1 then
+  redis.call('HSET', group_key(group, 'group'), 'wake_at', whole(NEVER))
+end
+wake(group, next_due(group))
+return { whole(now), '', answer_time(next_due(group)) }

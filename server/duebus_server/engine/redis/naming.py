@@ -1,0 +1,31 @@
+"""What the scripts of operators answer when there is nothing of the name that a request has; see ``naming.lua``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from duebus_server.domain.errors import NotFound
+from duebus_server.domain.model import DEFAULT_GROUP
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def check_found(missing: bytes, topic: str, group: str | None = None, event_ids: Sequence[str] = ()) -> None:
+    """Go on if nothing is missing.
+
+    Args:
+        missing: what there is none of, as the script answered.
+        topic: as the request named it.
+        group: the same.
+        event_ids: the first is the event that there is not.
+
+    Raises:
+        NotFound: there is no such topic, group or event.
+    """
+    if missing == b"topic":
+        raise NotFound("topic", topic)
+    if missing == b"group":
+        raise NotFound("group", group or DEFAULT_GROUP, topic=topic)
+    if missing == b"event":
+        raise NotFound("event", event_ids[0], topic=topic)

@@ -1,0 +1,117 @@
+"""The HTTP port: ``/healthz``, ``/readyz``, ``/metrics``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import structlog
+import uvicorn
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+TEXT = "text/plain; charset=utf-8"
+
+log = structlog.get_logger()
+
+
+class HttpListenError(Exception):
+    """The address can't be listened on. Its text is one line that names it."""
+
+
+class HttpPort:
+    """Answers probes and scrapes.
+
+    Args:
+        not_ready: why the server is not ready for work; None when it is.
+        scrape: all metrics as text.
+    """
+
+    def __init__(self, not_ready: Callable[[], Awaitable[str | None]], scrape: Callable[[], Awaitable[bytes]]) -> None:
+        self._not_ready = not_ready
+        self._scrape = scrape
+        self._server: _Server | None = None
+        self._running: asyncio.Task[None] | None = None
+
+    async def start(self, listen: str) -> int:
+        """Listen on HOST:PORT; port 0 picks a free one.
+
+        Returns:
+            The port.
+
+        Raises:
+            HttpListenError: the address is taken, not ours, or no address.
+        """
+        host, _, port = listen.rpartition(":")
+        try:
+            listener = socket.create_server((host.strip("[]"), int(port)), family=_family(host))
+        except OSError as error:
+            raise HttpListenError(f"cannot listen on {listen}: {_why(error)}") from error
+        config = uvicorn.Config(
+            self,
+            lifespan="off",
+            log_config=None,
+            log_level=logging.CRITICAL,
+            access_log=False,
+            timeout_graceful_shutdown=1,
+        )
+        self._server = _Server(config)
+        self._running = asyncio.create_task(self._server.serve([listener]), name="http")
+        bound: int = listener.getsockname()[1]
+        log.info("http on", address=f"{host}:{bound}")
+        return bound
+
+    async def stop(self) -> None:
+        """Answer no more; harmless when it is not started."""
+        if self._server is not None and self._running is not None:
+            self._server.should_exit = True
+            await self._running
+
+    async def __call__(self, scope: dict[str, Any], _receive: Any, send: Send) -> None:
+        """The ASGI application."""
+        if scope["type"] != "http":
+            return
+        if scope["method"] not in ("GET", "HEAD"):
+            status, content_type, body = 405, TEXT, b"only GET\n"
+        else:
+            status, content_type, body = await self._answer(scope["path"])
+        headers = [(b"content-type", content_type.encode()), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+    async def _answer(self, path: str) -> tuple[int, str, bytes]:
+        match path:
+            case "/healthz":
+                return 200, TEXT, b"ok\n"
+            case "/readyz":
+                reason = await self._not_ready()
+                return (200, TEXT, b"ok\n") if reason is None else (503, TEXT, f"{reason}\n".encode())
+            case "/metrics":
+                return 200, CONTENT_TYPE_LATEST, await self._scrape()
+            case _:
+                return 404, TEXT, b"there are /healthz, /readyz and /metrics\n"
+
+
+class _Server(uvicorn.Server):
+    """One that leaves the process's signals alone: they are for the drain."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def _why(error: OSError) -> str:
+    """The reason alone; Python adds to it what was attempted."""
+    return (os.strerror(error.errno) if error.errno else str(error)).lower()

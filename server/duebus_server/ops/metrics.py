@@ -1,0 +1,191 @@
+"""The metrics of one server process, under the names of docs/observability.md.
+
+Counters and histograms are of this process. The gauges are read from the engines when somebody scrapes, so on redis
+every server shows the same: what the whole bus holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from typing import TYPE_CHECKING
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    GCCollector,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
+from prometheus_client.exposition import generate_latest
+
+from duebus_server.domain.model import EngineName, NackAction
+from duebus_server.ops.gauges import Gauges
+from duebus_server.ops.histogram import BatchHistogram
+from duebus_server.ops.labels import OTHER, Labels
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from duebus_server.domain.errors import DispatcherNotWorking
+    from duebus_server.domain.model import LeaseBatch
+    from duebus_server.engine.base import Engine
+
+    EngineCall = Callable[[EngineName, str, float, int], None]
+
+LATENESS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600, 21600)
+CALL_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+BATCH = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
+
+OF_TOPIC = ("engine", "topic")
+OF_GROUP = (*OF_TOPIC, "group")
+
+FRESH_S = 1.0
+"""Gauges that were read so recently are not read again."""
+
+_WORD = re.compile(r"(?<!^)(?=[A-Z])")
+
+
+class Children(dict[tuple[str, ...], Counter]):
+    """A counter's children by engine, topic and perhaps group; to look them up anew would cost more than to count.
+
+    Args:
+        counter: whose children they are.
+        labels: which topics and groups have labels of their own.
+        *more: labels that follow.
+    """
+
+    def __init__(self, counter: Counter, labels: Labels, *more: str) -> None:
+        super().__init__()
+        self._counter = counter
+        self._labels = labels
+        self._more = more
+
+    def __missing__(self, key: tuple[str, ...]) -> Counter:
+        engine, topic, *group = key
+        shown = self._labels.group(topic, *group) if group else (self._labels.topic(topic),)
+        child = self._counter.labels(engine, *shown, *self._more)
+        if OTHER not in shown:  # of the others there may be any number
+            self[key] = child
+        return child
+
+
+class Metrics:
+    """Everything that is counted. It is the engines' recorder.
+
+    Args:
+        topics: so many topics have metrics of their own.
+        on_engine_call: told of each call too: engine, verb, seconds, events.
+    """
+
+    def __init__(self, topics: int, on_engine_call: EngineCall | None = None) -> None:
+        self._on_engine_call = on_engine_call
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # twice as many lines, which nobody reads
+        self._labels = Labels(topics)
+        self._registry = CollectorRegistry()
+        self._gauges = Gauges(self._labels, topics)
+        self._gathering = asyncio.Lock()
+        self._gathered_s = float("-inf")
+        self._engines: Sequence[Engine] = ()
+        self._make_counters()
+        self._make_histograms()
+        for collector in (self._gauges, self._lateness, self._latency, self._durations, self._batches):
+            self._registry.register(collector)
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
+        GCCollector(registry=self._registry)
+
+    def _make_counters(self) -> None:
+        def counter(name: str, documentation: str, *labels: str) -> Counter:
+            return Counter(f"duebus_{name}", documentation, labels, registry=self._registry)
+
+        def of_group(name: str, documentation: str) -> Children:
+            return Children(counter(name, documentation, *OF_GROUP), self._labels)
+
+        dispatched = counter("events_dispatched_total", "Events that were stored.", *OF_TOPIC)
+        nacked = counter("events_nacked_total", "Events that were given back.", *OF_GROUP, "action")
+        self._dispatched = Children(dispatched, self._labels)
+        self._delivered = of_group("events_delivered_total", "Events that were leased to a subscriber.")
+        self._acked = of_group("events_acked_total", "Events that were acked.")
+        self._nacked = {action: Children(nacked, self._labels, action) for action in NackAction}
+        self._dead = of_group("events_dead_total", "Events that workers made dead letters.")
+        self._redis_errors = counter("redis_errors_total", "Calls that failed because of Redis.", "kind")
+        self._rpcs = counter("rpcs_total", "Calls that have ended; streams when they end.", "method", "code")
+
+    def _make_histograms(self) -> None:
+        self._lateness = BatchHistogram(
+            "duebus_delivery_lateness_seconds", "From due to delivered.", ("engine",), LATENESS_S
+        )
+        self._latency = BatchHistogram(
+            "duebus_dispatch_to_delivery_seconds",
+            "From dispatched to delivered the first time, the delay that was asked for included.",
+            ("engine",),
+            LATENESS_S,
+        )
+        self._durations = BatchHistogram(
+            "duebus_engine_call_duration_seconds", "How long a call of the engine took.", ("engine", "verb"), CALL_S
+        )
+        self._batches = BatchHistogram(
+            "duebus_engine_batch_size", "Events in one call of the engine.", ("engine", "verb"), BATCH
+        )
+
+    def watch(self, engines: Sequence[Engine]) -> None:
+        """Read the gauges from these engines."""
+        self._engines = engines
+
+    async def scrape(self) -> bytes:
+        """All metrics, in the text format of Prometheus."""
+        async with self._gathering:
+            if time.monotonic() - self._gathered_s > FRESH_S:
+                await self._gauges.gather(self._engines)
+                self._gathered_s = time.monotonic()
+        return generate_latest(self._registry)
+
+    # --- what calls tell --------------------------------------------------------------------------------------------
+
+    def rpc(self, method: str, code: str) -> None:
+        """A call has ended; ``method`` is its path."""
+        self._rpcs.labels(method.removeprefix("/"), code).inc()
+
+    # --- the engines' recorder --------------------------------------------------------------------------------------
+
+    def called(self, engine: EngineName, verb: str, seconds: float, batch: int) -> None:
+        """A verb took so long, on so many events."""
+        if self._on_engine_call is not None:
+            self._on_engine_call(engine, verb, seconds, batch)
+        self._durations.observe((engine, verb), seconds)
+        if batch:
+            self._batches.observe((engine, verb), batch)
+
+    def failed(self, engine: EngineName, error: DispatcherNotWorking) -> None:
+        """An engine does not work."""
+        if engine is EngineName.REDIS and error.__cause__ is not None:
+            self._redis_errors.labels(_kind(error.__cause__)).inc()
+
+    def dispatched(self, engine: EngineName, topic: str, count: int) -> None:
+        """Events were stored."""
+        self._dispatched[engine, topic].inc(count)
+
+    def delivered(self, engine: EngineName, topic: str, group: str, batch: LeaseBatch, now_us: int) -> None:
+        """Events were leased to a session."""
+        self._delivered[engine, topic, group].inc(len(batch.events))
+        self._lateness.observe_since((engine,), now_us, [event.deliver_at_us for event in batch.events])
+        dispatched = [event.dispatched_us for event in batch.events if event.attempt == 1]
+        self._latency.observe_since((engine,), now_us, dispatched)
+
+    def acked(self, engine: EngineName, topic: str, group: str, count: int) -> None:
+        """Events are done."""
+        self._acked[engine, topic, group].inc(count)
+
+    def nacked(self, engine: EngineName, topic: str, group: str, action: NackAction, count: int) -> None:
+        """Events were given back."""
+        self._nacked[action][engine, topic, group].inc(count)
+        if action is NackAction.DEAD_LETTER:
+            self._dead[engine, topic, group].inc(count)
+
+
+def _kind(cause: BaseException) -> str:
+    """``connection``, ``timeout``, ``out_of_memory``: the class of the error, as a label."""
+    return _WORD.sub("_", type(cause).__name__.removesuffix("Error")).lower()

@@ -1,0 +1,95 @@
+"""Spans of the server, for those who set up OpenTelemetry: of each unary call, and of what engines do in it.
+
+They are children of the client's span where its call names one (``traceparent`` in the metadata). Streams have none:
+they last for days. What becomes of an event later is for the handler's span, which links to the producer's.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import grpc.aio
+
+    from duebus_server.domain.model import EngineName
+
+ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+"""OpenTelemetry's own settings: where spans go. More of them are read by its SDK."""
+
+SERVICE = "duebus"
+NANOS = 1_000_000_000
+
+
+class NoOpenTelemetryError(Exception):
+    """Spans are wanted, and what makes them is not installed. Its text is one line that says what to do."""
+
+
+class Tracing:
+    """Makes spans and sends them.
+
+    Args:
+        provider: opentelemetry.sdk.trace.TracerProvider, or one of a test's own.
+    """
+
+    def __init__(self, provider: Any) -> None:
+        from opentelemetry import trace  # noqa: PLC0415  # it need not be installed
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator  # noqa: PLC0415
+
+        self._provider = provider
+        self._trace = trace
+        self._tracer = provider.get_tracer(SERVICE)
+        self._propagator = TraceContextTextMapPropagator()
+
+    @contextmanager
+    def call(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> Iterator[None]:
+        """A span around a unary call; ``method`` is its path."""
+        headers = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+        service, _, name = method.strip("/").partition("/")
+        with self._tracer.start_as_current_span(
+            method.strip("/"),
+            context=self._propagator.extract(headers),
+            kind=self._trace.SpanKind.SERVER,
+            attributes={"rpc.system": "grpc", "rpc.service": service, "rpc.method": name},
+            record_exception=False,  # its text may quote the request
+        ):
+            yield
+
+    def engine_called(self, engine: EngineName, verb: str, seconds: float, batch: int) -> None:
+        """A span for what an engine has just done, where a call asked for it; sweeps and the like have none."""
+        if not self._trace.get_current_span().is_recording():
+            return
+        end = time.time_ns()
+        attributes = {"duebus.engine": engine, "duebus.batch_size": batch}
+        span = self._tracer.start_span(f"engine {verb}", start_time=end - round(seconds * NANOS), attributes=attributes)
+        span.end(end)
+
+    def stop(self) -> None:
+        """Send what is left."""
+        self._provider.shutdown()
+
+
+def make_tracing(environment: Mapping[str, str]) -> Tracing | None:
+    """Spans as OpenTelemetry's environment variables say; None where they name no endpoint.
+
+    Raises:
+        NoOpenTelemetryError: they do, and the extra ``otel`` is not installed.
+    """
+    if not any(environment.get(name) for name in ENDPOINTS):
+        return None
+    try:
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+        from opentelemetry.sdk.resources import SERVICE_NAME, Resource  # noqa: PLC0415
+        from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+    except ImportError as error:
+        raise NoOpenTelemetryError(
+            f"{ENDPOINTS[1]} is set, but OpenTelemetry is not installed: pip install 'duebus[otel]'"
+        ) from error
+    resource = Resource.create({} if environment.get("OTEL_SERVICE_NAME") else {SERVICE_NAME: SERVICE})
+    provider = TracerProvider(resource=resource)
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    return Tracing(provider)

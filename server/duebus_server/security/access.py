@@ -1,0 +1,127 @@
+"""The door: who a call comes from, and what it may do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from duebus_server.domain.errors import PermissionDenied, Unauthenticated
+from duebus_server.security.acl import ALL_TOPICS, Acl, Verb
+from duebus_server.security.jwts import JwtRefusedError, Jwts
+from duebus_server.security.token_file import Tokens, identity_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from duebus_server.security.reloading import Reloading
+
+ANONYMOUS = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who a call comes from.
+
+    Attributes:
+        names: its identity first; a certificate has several names, of which rules may mean any. Empty: anonymous.
+    """
+
+    names: tuple[str, ...]
+    _acl: Acl | None = None
+
+    @property
+    def identity(self) -> str:
+        """What logs call it; empty for anonymous ones."""
+        return self.names[0] if self.names else ANONYMOUS
+
+    @property
+    def is_unlimited(self) -> bool:
+        """Whether no rules hold for it."""
+        return self._acl is None
+
+    def demand(self, verb: Verb, topic: str = ALL_TOPICS) -> None:
+        """Return if the caller may do this.
+
+        Raises:
+            PermissionDenied: it may not.
+        """
+        if self._acl is None or self._acl.allows(self.names, verb, topic):
+            return
+        on = "" if verb is Verb.STOP else " on all topics" if topic == ALL_TOPICS else f" on topic {topic}"
+        metadata = {"identity": self.identity, "verb": str(verb)}
+        if on and topic != ALL_TOPICS:
+            metadata["topic"] = topic
+        raise PermissionDenied(f"no rule gives {self.identity} the right to {verb}{on}", metadata=metadata)
+
+
+NOBODY = Caller(())
+"""An anonymous caller where everything is allowed."""
+
+
+class Access:
+    """Recognises callers by bearer tokens and certificates. Without either, everybody may do everything.
+
+    Args:
+        tokens: of the tokens file.
+        jwts: the check of JSON Web Tokens.
+        certificates: whether clients show certificates that the transport has checked.
+        acl: the rules; None: who is recognised may do everything.
+    """
+
+    def __init__(
+        self,
+        tokens: Reloading[Tokens] | None = None,
+        jwts: Jwts | None = None,
+        acl: Reloading[Acl] | None = None,
+        *,
+        certificates: bool = False,
+    ) -> None:
+        self._tokens = tokens
+        self._jwts = jwts
+        self._certificates = certificates
+        self._acl = acl
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody is asked who he is."""
+        return not self.takes_tokens and not self._certificates
+
+    @property
+    def takes_tokens(self) -> bool:
+        """Whether a bearer token can tell who calls."""
+        return self._tokens is not None or self._jwts is not None
+
+    async def recognise(self, authorization: str | None, certificate_names: Callable[[], tuple[str, ...]]) -> Caller:
+        """Who calls: a bearer token tells, or else the certificate.
+
+        Args:
+            authorization: the header of that name, if there is one.
+            certificate_names: gives the names in the client's certificate; none if it showed none.
+
+        Raises:
+            Unauthenticated: there are no credentials, or they are not accepted.
+        """
+        if self.is_open:
+            return NOBODY
+        if authorization is not None and self.takes_tokens:
+            names: tuple[str, ...] = (await self._bearer(authorization),)
+        else:
+            names = certificate_names() if self._certificates else ()
+        if not names:
+            raise Unauthenticated("credentials are required, such as a bearer token")
+        return Caller(names, self._acl.current() if self._acl else None)
+
+    async def _bearer(self, authorization: str) -> str:
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise Unauthenticated("the authorization header is not a bearer token")
+        if self._tokens is not None:
+            identity = identity_of(self._tokens.current(), token)
+            if identity is not None:
+                return identity
+        if self._jwts is None:
+            raise Unauthenticated("the token is not known here")
+        try:
+            return await self._jwts.identity_of(token)
+        except JwtRefusedError as error:
+            raise Unauthenticated(str(error)) from None

@@ -1,0 +1,75 @@
+"""Files that are read again when they change, without a restart."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import structlog
+
+from duebus_server.security.errors import BadFileError, unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+T = TypeVar("T")
+
+LOOK_S = 1.0
+"""Files are looked at no more often than this."""
+
+log = structlog.get_logger()
+
+
+class Reloading(Generic[T]):
+    """What some files say, as of a second ago.
+
+    A change that can't be used is logged once and leaves what was there before in force.
+
+    Args:
+        paths: the files; a change of any of them counts.
+        read: makes a value of them; raises BadFileError.
+        look_s: how many seconds lie between two looks at the least.
+
+    Raises:
+        BadFileError: the files can't be used, at the start.
+    """
+
+    def __init__(self, paths: Sequence[Path], read: Callable[[], T], look_s: float = LOOK_S) -> None:
+        self._paths = paths
+        self._read = read
+        self._look_s = look_s
+        self._looked_s = time.monotonic()
+        self._state = self._stat()
+        self._value = read()
+
+    def current(self) -> T:
+        """The value in force."""
+        now_s = time.monotonic()
+        if now_s - self._looked_s >= self._look_s:
+            self._looked_s = now_s
+            self._look()
+        return self._value
+
+    def _look(self) -> None:
+        try:
+            state = self._stat()
+            if state == self._state:
+                return
+            self._state = state
+            self._value = self._read()
+        except BadFileError as error:
+            log.error("changed file not taken over", error=str(error))  # noqa: TRY400  # the line says all
+        else:
+            log.info("changed file taken over", file=str(self._paths[0]))
+
+    def _stat(self) -> list[tuple[int, int, int, int]]:
+        """What changes whenever a file does, also when it is replaced behind a symbolic link."""
+        found = []
+        for path in self._paths:
+            try:
+                stat = path.stat()
+            except OSError as error:
+                raise unreadable(path, error) from error
+            found.append((stat.st_mtime_ns, stat.st_ino, stat.st_size, stat.st_mode))
+        return found

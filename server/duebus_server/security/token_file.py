@@ -1,0 +1,94 @@
+"""The tokens file: who may connect, by bearer tokens of which it holds only the digests.
+
+One line a token: ``IDENTITY sha256:HEX``. Empty lines and those that begin with ``#`` are passed over. Several tokens
+may have one identity, so that a token can be replaced before the old one is taken away.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import stat
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from duebus_server.security.errors import BadFileError, unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+PREFIX = "duebus_"
+"""Of every token, so that one that got into the wrong place can be found."""
+
+SECRET_BYTES = 32
+
+IDENTITY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@/:+-]{0,254}")
+IDENTITY_RULE = "must match [A-Za-z0-9][A-Za-z0-9._@/:+-]{0,254}"
+
+_DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
+_TOO_OPEN = stat.S_IWGRP | stat.S_IROTH | stat.S_IWOTH
+_LINE_PARTS = 2
+
+Tokens = dict[str, str]
+"""From the digest of a token, in hexadecimal, to the identity of who has it."""
+
+
+def new_token() -> str:
+    """A token that nobody can guess."""
+    return PREFIX + secrets.token_urlsafe(SECRET_BYTES)
+
+
+def digest(token: str) -> str:
+    """What the file holds of a token, in hexadecimal.
+
+    A plain digest will do: a token has 256 random bits, which nobody can try out.
+    """
+    return sha256(token.encode()).hexdigest()
+
+
+def file_line(identity: str, token: str) -> str:
+    """The line for a token."""
+    return f"{identity} sha256:{digest(token)}"
+
+
+def identity_of(tokens: Mapping[str, str], token: str) -> str | None:
+    """Who has a token, if it is one of these."""
+    return tokens.get(digest(token))
+
+
+def read_tokens(path: Path) -> Tokens:
+    """The tokens of a file.
+
+    Raises:
+        BadFileError: it can't be read, others may read or change it, or a line is broken.
+    """
+    try:
+        mode = path.stat().st_mode
+        lines = path.read_text().splitlines()
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except UnicodeDecodeError:
+        raise BadFileError(path, "is not UTF-8 text") from None
+    if mode & _TOO_OPEN:
+        problem = f"has mode {stat.S_IMODE(mode):04o}: others could read or change it; try chmod 600"
+        raise BadFileError(path, problem)
+    tokens: Tokens = {}
+    for number, line in enumerate(lines, start=1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            _add(tokens, line.split(), path, number)
+    return tokens
+
+
+def _add(tokens: Tokens, parts: list[str], path: Path, number: int) -> None:
+    """One line more; what it says is never repeated in an error, since it may be a token."""
+    if len(parts) != _LINE_PARTS:
+        raise BadFileError(path, "is not of the form IDENTITY sha256:HEX", number)
+    identity, written = parts
+    match = _DIGEST.fullmatch(written)
+    if not IDENTITY.fullmatch(identity):
+        raise BadFileError(path, f"the identity {IDENTITY_RULE}", number)
+    if match is None:
+        raise BadFileError(path, "the digest is not sha256: and 64 hexadecimal digits", number)
+    if tokens.setdefault(match[1], identity) != identity:
+        raise BadFileError(path, "the token is there already, for another identity", number)

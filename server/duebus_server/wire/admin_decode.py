@@ -1,0 +1,134 @@
+"""The admin requests that change something, checked field by field.
+
+Each function raises InvalidArgument with the path of the field that is wrong.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from duebus_server.domain import limits
+from duebus_server.domain.administration import DeadLetterFilter, NewDueTime, RetryPolicyChanges, TopicChanges
+from duebus_server.domain.errors import InvalidArgument
+from duebus_server.wire.times import optional_duration_us, timestamp_us
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from duebus.v1 import admin_pb2
+    from google.protobuf.message import Message
+
+_POLICY, _CONFIG = "config.retry_policy", "config"
+
+
+def check_place(request: Any) -> None:
+    """The topic, and the group where one is named, follow the rule for names.
+
+    Raises:
+        NoTopicSpecified, InvalidArgument: one does not.
+    """
+    limits.check_topic(request.topic)
+    if request.group:
+        limits.check_name("group", request.group)
+
+
+def topic_changes(request: admin_pb2.ConfigureTopicRequest) -> TopicChanges:
+    """The settings that are set. With a group those of its retry policy alone may be."""
+    check_place(request)
+    config = request.config
+    if request.group:
+        _check_policy_alone(config)
+    return TopicChanges(
+        _policy_changes(config.retry_policy),
+        _duration(config, _CONFIG, "lease", limits.MIN_LEASE_US, limits.MAX_LEASE_US),
+        _number(config, _CONFIG, "max_queued", 0, limits.MAX_QUEUED),
+        _duration(config, _CONFIG, "dead_letter_retention", 0, limits.MAX_RETENTION_US),
+        _duration(config, _CONFIG, "dedupe_window", 0, limits.MAX_DEDUPE_US),
+        _number(config, _CONFIG, "partitions", 1, limits.MAX_PARTITIONS),
+    )
+
+
+def event_ids(request: admin_pb2.CancelEventsRequest | admin_pb2.RescheduleEventsRequest) -> list[str]:
+    """The events that are named, each once."""
+    check_place(request)
+    if not request.event_ids:
+        raise InvalidArgument("event_ids", "at least one event id is required")
+    return _ids("event_ids", request.event_ids)
+
+
+def new_due_time(request: admin_pb2.RescheduleEventsRequest, now_us: int) -> NewDueTime:
+    """When the events are to be due. ``now_us`` judges what is absurdly far ahead."""
+    due = request.WhichOneof("due")
+    if due is None:
+        raise InvalidArgument("due", "delay or deliver_at is required")
+    if due == "delay":
+        return NewDueTime(delay_us=_duration(request, "", "delay", 0, limits.MAX_DELAY_US))
+    at_us = timestamp_us("deliver_at", request.deliver_at)
+    if at_us - now_us > limits.MAX_DELAY_US:
+        raise InvalidArgument("deliver_at", "is more than 10 years ahead")
+    return NewDueTime(deliver_at_us=at_us)
+
+
+def dead_letter_filter(request: admin_pb2.RedriveEventsRequest | admin_pb2.PurgeEventsRequest) -> DeadLetterFilter:
+    """Which dead letters are meant; without conditions all are."""
+    check_place(request)
+    chosen = request.filter
+    limits.check_length("filter.error_contains", len(chosen.error_contains.encode()), limits.MAX_ERROR_BYTES)
+    return DeadLetterFilter(
+        _ids("filter.event_ids", chosen.event_ids),
+        chosen.error_contains,
+        _duration(chosen, "filter", "min_age", 0, limits.MAX_DELAY_US) or 0,
+    )
+
+
+def rate(request: admin_pb2.RedriveEventsRequest) -> float:
+    """Events a second; 0 is all at once."""
+    per_second = request.rate
+    if per_second and not limits.MIN_RATE <= per_second <= limits.MAX_RATE:  # NaN as well
+        raise InvalidArgument(
+            "rate",
+            f"is {per_second:,.15g}, must be 0 or from {limits.MIN_RATE:g} to {limits.MAX_RATE:,g} events a second",
+        )
+    return per_second
+
+
+def _policy_changes(policy: admin_pb2.RetryPolicy) -> RetryPolicyChanges:
+    backoff = (limits.MIN_BACKOFF_US, limits.MAX_BACKOFF_US)
+    return RetryPolicyChanges(
+        _number(policy, _POLICY, "max_retries", 0, limits.MAX_RETRIES),
+        _duration(policy, _POLICY, "backoff_initial", *backoff),
+        _duration(policy, _POLICY, "backoff_max", *backoff),
+    )
+
+
+def _check_policy_alone(config: admin_pb2.TopicConfig) -> None:
+    for field, _ in config.ListFields():
+        if field.name != "retry_policy":
+            raise InvalidArgument(f"config.{field.name}", "is a setting of the topic, and can't be set for one group")
+
+
+def _ids(path: str, event_ids: Sequence[str]) -> list[str]:
+    limits.check_range(path, len(event_ids), 0, limits.MAX_EVENTS)
+    for place, event_id in enumerate(event_ids):
+        if not event_id:
+            raise InvalidArgument(f"{path}[{place}]", "is empty")
+        limits.check_text(f"{path}[{place}]", event_id)
+    return list(dict.fromkeys(event_ids))
+
+
+def _number(message: Message, path: str, field: str, low: int, high: int) -> int | None:
+    """An optional number within its range, or None."""
+    if not message.HasField(field):
+        return None
+    value: int = getattr(message, field)
+    limits.check_range(f"{path}.{field}", value, low, high)
+    return value
+
+
+def _duration(message: Message, path: str, field: str, low_us: int, high_us: int) -> int | None:
+    """A duration within its range, or None."""
+    name = f"{path}.{field}" if path else field
+    us = optional_duration_us(message, field, name)
+    if us is not None:
+        limits.check_duration(name, us, low_us, high_us)
+    return us

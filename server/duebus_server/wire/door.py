@@ -1,0 +1,175 @@
+"""What stands between a call and what it asks for: who calls, whether it may, how many streams it has open."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from duebus_server.domain.errors import MaxStreamsReached
+from duebus_server.security.access import NOBODY, Access, Caller
+from duebus_server.security.acl import ALL_TOPICS, Verb
+from duebus_server.security.audit import audit_to_log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+
+    import grpc.aio
+
+    from duebus_server.security.audit import Audit
+
+    Context = grpc.aio.ServicerContext[Any, Any]
+
+EVENT_BUS_METHODS = {
+    "/duebus.v1.EventBus/Dispatch": Verb.DISPATCH,
+    "/duebus.v1.EventBus/Subscribe": Verb.SUBSCRIBE,
+    "/duebus.v1.EventBus/Ack": None,
+    "/duebus.v1.EventBus/Nack": None,
+    "/duebus.v1.EventBus/Extend": None,
+    "/duebus.v1.EventBus/Stop": Verb.STOP,
+}
+"""What each needs; None: `subscribe` on the topics of its lease tokens, which only the bus can read."""
+
+SCALER = "/externalscaler."
+
+RECORDED = (Verb.ADMIN, Verb.STOP)
+
+DEFAULT_MAX_STREAMS = 1_000
+
+CHECK_AGAIN_S = 5.0
+"""A stream ends so soon after its caller has lost the right to it."""
+
+_caller: ContextVar[Caller] = ContextVar("caller", default=NOBODY)
+
+
+def may_settle() -> Callable[[str], None] | None:
+    """Checks that the caller of the call under way may settle on a topic; None where everybody may.
+
+    The check raises PermissionDenied.
+    """
+    caller = _caller.get()
+    return None if caller.is_unlimited else partial(caller.demand, Verb.SUBSCRIBE)
+
+
+def verb_of(method: str) -> Verb | None:
+    """What a method needs. Whatever is not known here is for admins: a new method is never open by mistake."""
+    if method.startswith(SCALER):
+        return Verb.SUBSCRIBE
+    return EVENT_BUS_METHODS.get(method, Verb.ADMIN)
+
+
+def topic_of(request: Any) -> str:
+    """The topic that a request is about; "" for none."""
+    if hasattr(request, "scaledObjectRef"):
+        request = request.scaledObjectRef
+    if hasattr(request, "scalerMetadata"):
+        return str(request.scalerMetadata.get("topic", ""))
+    return str(getattr(request, "topic", ""))
+
+
+class Door:
+    """Decides on every call; what it does not like it raises.
+
+    Args:
+        access: recognises callers.
+        audit: where admin actions and stops are recorded.
+        max_streams: Subscribe streams that one connection may have open.
+    """
+
+    def __init__(
+        self, access: Access | None = None, audit: Audit = audit_to_log, max_streams: int = DEFAULT_MAX_STREAMS
+    ) -> None:
+        self._access = access or Access()
+        self._audit = audit
+        self._max_streams = max_streams
+        self._streams: Counter[str] = Counter()
+
+    async def enter(self, context: Context) -> Caller:
+        """Who calls; known to ``may_settle`` from here on.
+
+        Raises:
+            Unauthenticated: nobody that is known here.
+        """
+        if self._access.is_open:
+            return NOBODY
+        caller = await self._recognise(context)
+        _caller.set(caller)
+        return caller
+
+    def permit(self, caller: Caller, method: str, request: Any) -> None:
+        """Return if the caller may have what it asks for.
+
+        Raises:
+            PermissionDenied: it may not.
+        """
+        verb = verb_of(method)
+        if verb is not None:
+            topic = topic_of(request)
+            caller.demand(verb, topic or (ALL_TOPICS if verb is Verb.ADMIN else topic))
+
+    async def hold_open(
+        self, method: str, request: Any, context: Context, run: Callable[[], Coroutine[Any, Any, None]]
+    ) -> None:
+        """Run a stream for as long as its caller has the right to it.
+
+        Raises:
+            MaxStreamsReached: its connection has too many.
+            Unauthenticated, PermissionDenied: the caller has lost the right, as when a token was taken away.
+        """
+        with self._counted(context.peer()):
+            if self._access.is_open:
+                await run()
+                return
+            running = asyncio.create_task(run())
+            watching = asyncio.create_task(self._until_refused(method, request, context))
+            try:
+                await asyncio.wait((running, watching), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                watching.cancel()
+                running.cancel()
+                await asyncio.wait((running, watching))
+                _ = running.cancelled() or running.exception()  # seen, also when this call is being cancelled
+            if not watching.cancelled() and (refusal := watching.exception()) is not None:
+                raise refusal
+            await running
+
+    def record(self, method: str, caller: Caller, topic: str, outcome: str, context: Context) -> None:
+        """Write down what an operator did, or tried to."""
+        if verb_of(method) in RECORDED:
+            name = method.rpartition("/")[2]
+            self._audit(identity=caller.identity, verb=name, topic=topic, outcome=outcome, peer=context.peer())
+
+    async def _recognise(self, context: Context) -> Caller:
+        header = next((value for key, value in context.invocation_metadata() or () if key == "authorization"), None)
+        return await self._access.recognise(str(header) if header is not None else None, partial(_names_of, context))
+
+    async def _until_refused(self, method: str, request: Any, context: Context) -> None:
+        """Never returns; raises when the caller may not go on."""
+        while True:
+            await asyncio.sleep(CHECK_AGAIN_S)
+            self.permit(await self._recognise(context), method, request)
+
+    @contextmanager
+    def _counted(self, connection: str) -> Iterator[None]:
+        if self._streams[connection] >= self._max_streams:
+            raise MaxStreamsReached(
+                f"the connection has {self._max_streams} streams, which is as many as it may",
+                metadata={"max_streams_per_connection": str(self._max_streams)},
+            )
+        self._streams[connection] += 1
+        try:
+            yield
+        finally:
+            self._streams[connection] -= 1
+            if not self._streams[connection]:
+                del self._streams[connection]
+
+
+def _names_of(context: Context) -> tuple[str, ...]:
+    """The names in the client's certificate, the common name first; none without one."""
+    found = context.auth_context()
+    names = [*found.get("x509_common_name", ()), *found.get("x509_subject_alternative_name", ())]
+    return tuple(dict.fromkeys(name.decode() for name in names if name))

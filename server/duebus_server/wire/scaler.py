@@ -1,0 +1,114 @@
+"""The service ExternalScaler of KEDA: how many workers a topic's group needs."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from duebus.keda import externalscaler_pb2
+
+from duebus_server.domain import limits
+from duebus_server.domain.errors import InvalidArgument
+from duebus_server.domain.model import EngineName
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import grpc.aio
+
+    from duebus_server.bus.scaling import Scaling
+
+    Context = grpc.aio.ServicerContext[Any, Any]
+
+METRIC = "backlog"
+DEFAULT_TARGET = 100
+MAX_TARGET = 1_000_000_000
+LOOK_S = 1.0
+"""How often a stream looks whether there is work: no group has to have a session here, so nothing tells it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """What the metadata of a ScaledObject's trigger says.
+
+    Attributes:
+        target: how many events one worker is meant to have.
+    """
+
+    topic: str
+    group: str
+    engine: EngineName | None
+    target: int
+
+
+def read_trigger(metadata: Mapping[str, str]) -> Trigger:
+    """The metadata, checked. Keys that are KEDA's own, such as ``scalerAddress``, are passed over.
+
+    Raises:
+        NoTopicSpecified, InvalidArgument: a key is missing or wrong.
+    """
+    topic, group = metadata.get("topic", ""), metadata.get("group", "")
+    limits.check_topic(topic)
+    if group:
+        limits.check_name("group", group)
+    return Trigger(topic, group, _engine(metadata.get("engine", "")), _target(metadata.get("targetBacklog", "")))
+
+
+def _engine(written: str) -> EngineName | None:
+    if written not in ("", *EngineName):
+        raise InvalidArgument("engine", f"is none of {', '.join(EngineName)}")
+    return EngineName(written) if written else None
+
+
+def _target(written: str) -> int:
+    if not written:
+        return DEFAULT_TARGET
+    if not (written.isascii() and written.isdecimal()):
+        raise InvalidArgument("targetBacklog", "is not a whole number")
+    limits.check_range("targetBacklog", int(written), 1, MAX_TARGET)
+    return int(written)
+
+
+class ScalerServicer:
+    """externalscaler.ExternalScaler. What it promises stands in ``externalscaler.proto``."""
+
+    def __init__(self, scaling: Scaling) -> None:
+        self._scaling = scaling
+
+    async def IsActive(  # noqa: N802  # the name on the wire
+        self, request: externalscaler_pb2.ScaledObjectRef, _context: Context
+    ) -> externalscaler_pb2.IsActiveResponse:
+        """Whether there is work."""
+        return externalscaler_pb2.IsActiveResponse(result=await self._backlog(request) > 0)
+
+    async def StreamIsActive(self, request: externalscaler_pb2.ScaledObjectRef, context: Context) -> None:  # noqa: N802
+        """Whether there is work, and again when that changes."""
+        told: bool | None = None
+        while True:
+            active = await self._backlog(request) > 0
+            if active is not told:
+                told = active
+                await context.write(externalscaler_pb2.IsActiveResponse(result=active))
+            await asyncio.sleep(LOOK_S)
+
+    async def GetMetricSpec(  # noqa: N802
+        self, request: externalscaler_pb2.ScaledObjectRef, _context: Context
+    ) -> externalscaler_pb2.GetMetricSpecResponse:
+        """What to aim at."""
+        target = read_trigger(request.scalerMetadata).target
+        spec = externalscaler_pb2.MetricSpec(metricName=METRIC, targetSize=target, targetSizeFloat=target)
+        return externalscaler_pb2.GetMetricSpecResponse(metricSpecs=[spec])
+
+    async def GetMetrics(  # noqa: N802
+        self, request: externalscaler_pb2.GetMetricsRequest, _context: Context
+    ) -> externalscaler_pb2.GetMetricsResponse:
+        """How much work there is."""
+        backlog = await self._backlog(request.scaledObjectRef)
+        name = request.metricName or METRIC
+        value = externalscaler_pb2.MetricValue(metricName=name, metricValue=backlog, metricValueFloat=backlog)
+        return externalscaler_pb2.GetMetricsResponse(metricValues=[value])
+
+    async def _backlog(self, request: externalscaler_pb2.ScaledObjectRef) -> int:
+        trigger = read_trigger(request.scalerMetadata)
+        return await self._scaling.backlog(trigger.engine, trigger.topic, trigger.group)

@@ -1,0 +1,36 @@
+"""TLS with certificates that change while the server runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import grpc
+
+if TYPE_CHECKING:
+    from duebus_server.security.certificates import Certificates
+    from duebus_server.security.reloading import Reloading
+
+
+def server_credentials(certificates: Reloading[Certificates]) -> grpc.ServerCredentials:
+    """Credentials that look for changed files before each handshake; open connections go on with what they have."""
+    in_use = certificates.current()
+
+    def fetch() -> grpc.ServerCertificateConfiguration | None:
+        """Called by a thread of gRPC; None where nothing has changed."""
+        nonlocal in_use
+        newest = certificates.current()
+        if newest is in_use:
+            return None
+        in_use = newest
+        return _configuration(newest)
+
+    return grpc.dynamic_ssl_server_credentials(
+        _configuration(in_use),
+        fetch,  # type: ignore[arg-type]  # the stubs forget the None of the documentation
+        require_client_authentication=in_use.client_ca is not None,
+    )
+
+
+def _configuration(certificates: Certificates) -> grpc.ServerCertificateConfiguration:
+    pair = (certificates.key, certificates.certificate)
+    return grpc.ssl_server_certificate_configuration([pair], certificates.client_ca)

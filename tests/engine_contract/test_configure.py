@@ -1,0 +1,267 @@
+"""A topic's settings, and a group's retry policy: in force for what is decided from then on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from duebus_server.domain.clock import HOUR, MINUTE, SECOND
+from duebus_server.domain.errors import InvalidArgument, MaxQueuedEventsReached, NotFound
+from duebus_server.domain.retry import JITTER, RetryPolicy
+from duebus_server.domain.states import EventState
+from duebus_server.domain.views import TopicConfig
+from support.builders import new_event
+
+if TYPE_CHECKING:
+    from support.engines import Harness
+    from support.topics import TopicDriver
+
+
+async def backoff_us(topic: TopicDriver, group: str = "default") -> int:
+    """How long the next event that fails in the group has to wait; the session WORKER has joined it."""
+    await topic.dispatch(new_event("fails"))
+    lease = await topic.lease_one(group=group)
+    start_us = topic.harness.now_us()
+    await topic.nack(lease, group=group)
+    return (await topic.look("fails", group)).deliver_at_us - start_us
+
+
+def around(topic: TopicDriver, expected_us: int, backoff: int) -> bool:
+    """Whether a backoff is the expected one, give or take what is random in it."""
+    return expected_us * (1 - JITTER) <= backoff <= expected_us * (1 + JITTER) + topic.harness.grain_us
+
+
+# --- what is in force -------------------------------------------------------------------------------------------------
+
+
+async def test_what_is_not_set_keeps_its_value(topic: TopicDriver) -> None:
+    first = await topic.configure(max_retries=7, lease_us=MINUTE)
+    second = await topic.configure(backoff_max_us=HOUR, max_queued=9)
+
+    assert first == TopicConfig(RetryPolicy(max_retries=7), lease_us=MINUTE)
+    expected = TopicConfig(RetryPolicy(max_retries=7, backoff_max_us=HOUR), lease_us=MINUTE, max_queued=9)
+    assert second == expected
+    assert (await topic.engine.get_topic(topic.name)).config == expected
+    assert await topic.engine.config_of(topic.name) == expected
+
+
+async def test_every_setting(topic: TopicDriver) -> None:
+    config = await topic.configure(
+        max_retries=0,
+        backoff_initial_us=SECOND,
+        backoff_max_us=SECOND,
+        lease_us=MINUTE,
+        max_queued=0,
+        dead_letter_retention_us=HOUR,
+        dedupe_window_us=0,
+    )
+
+    policy = RetryPolicy(max_retries=0, backoff_initial_us=SECOND, backoff_max_us=SECOND)
+    assert config == TopicConfig(policy, MINUTE, 0, HOUR, 0)
+
+
+async def test_a_topic_that_is_configured_exists(topic: TopicDriver) -> None:
+    await topic.configure(max_queued=5)
+    await topic.engine.expire_leases()
+
+    info = await topic.engine.get_topic(topic.name)
+
+    assert (info.config.max_queued, info.queued, list(info.groups)) == (5, 0, [])
+
+
+async def test_other_topics_keep_theirs(topic: TopicDriver) -> None:
+    await topic.configure(max_queued=5)
+
+    assert (await topic.engine.config_of("another")).max_queued == 0
+
+
+async def test_settings_outlive_events_and_groups(joined: TopicDriver) -> None:
+    await joined.configure(max_queued=5)
+    await joined.dispatch("event")
+    await joined.delete_group()
+    await joined.engine.expire_leases()
+
+    assert (await joined.engine.config_of(joined.name)).max_queued == 5
+
+
+# --- each does what it says -------------------------------------------------------------------------------------------
+
+
+async def test_max_queued(joined: TopicDriver) -> None:
+    await joined.configure(max_queued=2)
+    await joined.dispatch("a", "b")
+    assert isinstance(await joined.try_dispatch("c"), MaxQueuedEventsReached)
+
+    await joined.configure(max_queued=3)
+    await joined.dispatch("c")
+    await joined.configure(max_queued=0)
+    await joined.dispatch("d", "e", "f")
+
+
+async def test_a_topic_that_holds_more_than_it_may_still_knows_what_it_has(joined: TopicDriver) -> None:
+    await joined.dispatch("a", "b")
+    await joined.configure(max_queued=1)
+
+    assert list((await joined.dispatch("a")).duplicate_event_ids) == ["a"]
+    assert isinstance(await joined.try_dispatch("c"), MaxQueuedEventsReached)
+
+
+async def test_lease(harness: Harness, joined: TopicDriver) -> None:
+    await joined.dispatch("event")
+    await joined.configure(lease_us=2 * MINUTE)
+    start_us = harness.now_us()
+
+    lease = await joined.lease_one()
+
+    assert harness.near(start_us + 2 * MINUTE)(lease.lease_expires_us)
+    await joined.configure(lease_us=3 * MINUTE)
+    start_us = harness.now_us()
+    await joined.extend(lease)
+    assert harness.near(start_us + 3 * MINUTE)((await joined.look("event")).lease_expires_us)
+
+
+async def test_backoff_of_what_was_dispatched_before(joined: TopicDriver) -> None:
+    await joined.dispatch("before")
+    lease = await joined.lease_one()
+    start_us = joined.harness.now_us()
+
+    await joined.configure(backoff_initial_us=HOUR, backoff_max_us=HOUR)
+
+    await joined.nack(lease)
+    waits_us = (await joined.look("before")).deliver_at_us - start_us
+    assert around(joined, HOUR, waits_us)
+
+
+async def test_max_retries_of_what_was_dispatched_before(joined: TopicDriver) -> None:
+    await joined.dispatch("before", new_event("its own", max_retries=5))
+    before, its_own = await joined.lease()
+
+    await joined.configure(max_retries=0)
+
+    await joined.nack(before, its_own)
+    assert await joined.state("before") is EventState.DEAD
+    assert await joined.state("its own") is EventState.SCHEDULED
+    assert (await joined.look("before")).max_retries == 0
+
+
+async def test_max_retries_of_leases_that_run_out(harness: Harness, joined: TopicDriver) -> None:
+    await joined.dispatch("event")
+    await joined.lease_one(lease_us=SECOND)
+    await joined.configure(max_retries=0)
+
+    await harness.advance(SECOND)
+
+    assert await joined.counts() == {EventState.DEAD: 1}
+
+
+async def test_dead_letter_retention(harness: Harness, joined: TopicDriver) -> None:
+    await joined.bury("old")
+    await harness.advance(MINUTE)
+    await joined.bury("new")
+
+    await joined.configure(dead_letter_retention_us=MINUTE)
+    await joined.engine.expire_leases()
+
+    assert await joined.state("old") is None
+    assert await joined.state("new") is EventState.DEAD
+
+
+async def test_dedupe_window(harness: Harness, joined: TopicDriver) -> None:
+    await joined.configure(dedupe_window_us=HOUR)
+    await joined.dispatch("event")
+    await joined.ack(await joined.lease_one())
+
+    await harness.advance(HOUR - MINUTE)
+    assert list((await joined.dispatch("event")).duplicate_event_ids) == ["event"]
+    await harness.advance(MINUTE)
+    assert list((await joined.dispatch("event")).duplicate_event_ids) == []
+
+
+# --- a group's own policy ---------------------------------------------------------------------------------------------
+
+
+async def test_a_group_has_a_retry_policy_of_its_own(topic: TopicDriver) -> None:
+    await topic.join(group="patient")
+    await topic.join(group="hasty")
+    await topic.configure(max_retries=5)
+
+    config = await topic.configure_group("hasty", max_retries=0)
+
+    assert config.retry_policy.max_retries == 0
+    assert (await topic.engine.config_of(topic.name)).retry_policy.max_retries == 5
+    assert (await topic.group("hasty")).retry_policy.max_retries == 0
+    assert (await topic.group("patient")).retry_policy.max_retries == 5
+    await topic.dispatch("event")
+    for group in ("patient", "hasty"):
+        await topic.nack(await topic.lease_one(group=group), group=group)
+    assert await topic.state("event", "patient") is EventState.SCHEDULED
+    assert await topic.state("event", "hasty") is EventState.DEAD
+    assert ((await topic.look("event", "patient")).max_retries, (await topic.look("event", "hasty")).max_retries) == (
+        5,
+        0,
+    )
+
+
+async def test_what_a_group_does_not_set_follows_the_topic(joined: TopicDriver) -> None:
+    await joined.configure_group(max_retries=9)
+
+    await joined.configure(backoff_initial_us=HOUR, backoff_max_us=2 * HOUR)
+
+    policy = (await joined.group()).retry_policy
+    assert policy == RetryPolicy(9, HOUR, 2 * HOUR)
+    assert around(joined, HOUR, await backoff_us(joined))
+
+
+async def test_a_group_keeps_what_was_set_before(joined: TopicDriver) -> None:
+    await joined.configure_group(max_retries=9)
+
+    config = await joined.configure_group(backoff_initial_us=SECOND)
+
+    assert config.retry_policy == RetryPolicy(9, SECOND)
+
+
+async def test_where_a_group_and_its_topic_no_longer_agree_the_maximum_holds(joined: TopicDriver) -> None:
+    await joined.configure_group(backoff_initial_us=MINUTE)
+
+    await joined.configure(backoff_initial_us=SECOND, backoff_max_us=SECOND)
+
+    assert around(joined, SECOND, await backoff_us(joined))
+
+
+# --- refused ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_backoff_whose_maximum_is_less_than_where_it_starts(joined: TopicDriver) -> None:
+    before = await joined.engine.config_of(joined.name)
+
+    for changes, field in (
+        ({"backoff_initial_us": HOUR, "backoff_max_us": MINUTE}, "backoff_max"),
+        ({"backoff_max_us": SECOND // 4}, "backoff_max"),
+        ({"backoff_initial_us": HOUR}, "backoff_initial"),
+    ):
+        for configure in (joined.configure, joined.configure_group):
+            with pytest.raises(InvalidArgument) as raised:
+                await configure(**changes)
+            assert raised.value.violation.field == f"config.retry_policy.{field}"
+
+    assert await joined.engine.config_of(joined.name) == before
+    assert (await joined.group()).retry_policy == before.retry_policy
+
+
+async def test_what_is_refused_makes_no_topic(topic: TopicDriver) -> None:
+    with pytest.raises(InvalidArgument):
+        await topic.configure(max_queued=1, backoff_initial_us=HOUR)
+
+    with pytest.raises(NotFound):
+        await topic.engine.get_topic(topic.name)
+
+
+async def test_an_unknown_topic_or_group(topic: TopicDriver) -> None:
+    with pytest.raises(NotFound) as raised:
+        await topic.configure_group(max_retries=1)
+    assert raised.value.metadata["topic"] == topic.name
+
+    await topic.dispatch("event")
+    with pytest.raises(NotFound) as raised:
+        await topic.configure_group("nobody", max_retries=1)
+    assert raised.value.metadata == {"topic": topic.name, "group": "nobody"}

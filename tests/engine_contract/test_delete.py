@@ -1,0 +1,247 @@
+"""Groups and topics can be deleted: what they held is gone, and whoever listened to them is told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from duebus_server.domain.clock import HOUR, MINUTE
+from duebus_server.domain.errors import NotFound
+from duebus_server.domain.model import DEFAULT_GROUP, LeaseFailureReason
+from duebus_server.domain.states import EventState
+from support.builders import new_event
+from support.topics import WORKER, TopicDriver, ids
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from support.engines import Harness
+
+SETTLED = LeaseFailureReason.SETTLED
+
+
+async def one_in_each_state(topic: TopicDriver, group: str = DEFAULT_GROUP) -> None:
+    """The session WORKER has joined the group."""
+    await topic.bury("dead", group=group)
+    await topic.dispatch("leased")
+    await topic.lease_one(group=group)
+    await topic.dispatch("ready", new_event("scheduled", delay_us=MINUTE))
+
+
+# --- a group ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_group_goes_with_its_copies(topic: TopicDriver) -> None:
+    await topic.join("one", "left")
+    await topic.join(group="right")
+    await one_in_each_state(topic, "right")
+
+    assert await topic.delete_group("right") == 4
+
+    assert [group.group for group in (await topic.engine.get_topic(topic.name)).groups] == ["left"]
+    assert await topic.counts("left") == {EventState.READY: 3, EventState.SCHEDULED: 1}
+    assert await topic.queued() == 4
+    with pytest.raises(NotFound):
+        await topic.lease(group="right")
+
+
+async def test_events_that_no_other_group_holds_are_gone(joined: TopicDriver) -> None:
+    await one_in_each_state(joined)
+
+    await joined.delete_group()
+
+    assert (await joined.engine.get_topic(joined.name)).queued == 0
+    assert await joined.engine.queued() == 0
+    for event_id in ("dead", "leased", "ready", "scheduled"):
+        with pytest.raises(NotFound):
+            await joined.engine.get_event(joined.name, event_id)
+
+
+async def test_their_ids_are_remembered_as_of_those_that_were_acked(joined: TopicDriver) -> None:
+    await joined.dispatch("event")
+    await joined.delete_group()
+
+    assert list((await joined.dispatch("event")).duplicate_event_ids) == ["event"]
+
+
+async def test_without_a_group_a_topic_keeps_events_for_the_next_one(joined: TopicDriver) -> None:
+    await joined.dispatch("before")
+    await joined.delete_group()
+
+    await joined.dispatch("after")
+    await joined.join("next", "next")
+
+    assert ids(await joined.lease("next", "next")) == ["after"]
+
+
+async def test_a_group_that_is_made_anew_is_another_one(joined: TopicDriver) -> None:
+    """Paused, with a policy of its own, with events: nothing of that comes back, and no token holds in it."""
+    await joined.dispatch("before")
+    await joined.lease_one()
+    await joined.configure_group(max_retries=7)
+    await joined.pause()
+    await joined.delete_group()
+
+    await joined.join()
+    await joined.dispatch("after")
+
+    assert ids(await joined.lease()) == ["after"]
+    info = await joined.group()
+    assert (info.paused, info.retry_policy.max_retries) == (False, 3)
+    assert await joined.counts() == {EventState.LEASED: 1}
+
+
+# --- a topic ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_topic_goes_with_everything(harness: Harness, joined: TopicDriver) -> None:
+    other = TopicDriver(harness)
+    await other.dispatch("event")
+    await joined.join("two", "another")
+    await one_in_each_state(joined)
+
+    assert await joined.delete() == 4
+
+    with pytest.raises(NotFound):
+        await joined.engine.get_topic(joined.name)
+    assert joined.name not in [topic.topic for topic in await joined.engine.list_topics("", 1_000)]
+    assert await joined.engine.queued() == 1
+    assert await joined.next_due() is None
+    for group in (DEFAULT_GROUP, "another"):
+        with pytest.raises(NotFound):
+            await joined.lease(group=group)
+
+
+async def test_a_dispatch_makes_it_anew_without_memories(joined: TopicDriver) -> None:
+    await joined.configure(max_queued=1)
+    await joined.dispatch("event", request_id="request")
+    await joined.delete()
+
+    answer = await joined.dispatch("event", "another", request_id="request")
+
+    assert (list(answer.event_ids), list(answer.duplicate_event_ids)) == (["event", "another"], [])
+    assert [group.group for group in (await joined.engine.get_topic(joined.name)).groups] == [""]
+    await joined.join("first", "first")
+    assert ids(await joined.lease("first", "first")) == ["event", "another"]
+
+
+async def test_a_topic_that_no_group_has_joined(topic: TopicDriver) -> None:
+    await topic.dispatch("a", "b")
+
+    assert await topic.delete() == 2
+
+    await topic.join()
+    assert await topic.lease() == []
+
+
+# --- both -------------------------------------------------------------------------------------------------------------
+
+DELETE: dict[str, Callable[[TopicDriver], Awaitable[int]]] = {
+    "the group": lambda topic: topic.delete_group(),
+    "the topic": lambda topic: topic.delete(),
+}
+either = pytest.mark.parametrize("what", DELETE)
+
+
+@either
+async def test_its_leases_are_settled(joined: TopicDriver, what: str) -> None:
+    await joined.dispatch("event")
+    lease = await joined.lease_one()
+
+    await DELETE[what](joined)
+
+    assert await joined.ack(lease) == [SETTLED]
+    assert await joined.nack(lease) == [SETTLED]
+    assert await joined.extend(lease) == [SETTLED]
+    await joined.shorten(0)
+    await joined.join("new")
+    assert await joined.adopt("new", lease) == [SETTLED]
+
+
+@either
+async def test_a_lease_of_what_was_deleted_holds_nothing_in_what_was_made_anew(joined: TopicDriver, what: str) -> None:
+    """The same event in a group of the same name: only the fencing token tells the leases apart."""
+    await joined.configure(dedupe_window_us=0)
+    await joined.dispatch("event")
+    old = await joined.lease_one()
+    await DELETE[what](joined)
+    await joined.harness.advance(joined.harness.grain_us)
+    await joined.join()
+    await joined.dispatch("event")
+
+    new = await joined.lease_one()
+
+    assert new.fencing_token > old.fencing_token
+    assert await joined.ack(old) == [LeaseFailureReason.EXPIRED]
+    assert await joined.ack(new) == [None]
+
+
+async def test_a_group_that_comes_back_to_a_topic_long_idle_gives_out_greater_tokens(
+    harness: Harness, joined: TopicDriver
+) -> None:
+    """Found by the random courses: the topic was forgotten, and with it what its groups had given out."""
+    await joined.dispatch(new_event())
+    old = await joined.lease_one()
+    await joined.delete_group()
+    await joined.engine.expire_leases()
+    await harness.advance(HOUR)
+    await joined.engine.expire_leases()
+
+    await joined.join()
+    await joined.dispatch(new_event())
+
+    assert (await joined.lease_one()).fencing_token > old.fencing_token
+
+
+@either
+async def test_whoever_listened_is_told(harness: Harness, joined: TopicDriver, what: str) -> None:
+    await joined.dispatch("event")
+    lease = await joined.lease_one()
+    harness.heard.forget()
+
+    await DELETE[what](joined)
+
+    gone = (joined.name, DEFAULT_GROUP if what == "the group" else None)
+    await harness.heard.until(lambda: gone in harness.heard.deletions, f"{gone} deleted")
+    assert harness.heard.ended[WORKER] == [lease.fencing_token]
+
+
+@either
+async def test_a_session_that_ends_afterwards_does_no_harm(joined: TopicDriver, what: str) -> None:
+    await DELETE[what](joined)
+    await joined.shorten(0)
+    await joined.leave()
+
+    await joined.join("new")
+    await joined.dispatch("event")
+
+    assert ids(await joined.lease("new")) == ["event"]
+    assert [subscriber.session_id for subscriber in (await joined.group()).subscribers] == ["new"]
+
+
+@either
+async def test_many_events(joined: TopicDriver, what: str) -> None:
+    for _ in range(5):
+        await joined.dispatch(*(new_event(delay_us=MINUTE) for _ in range(1_000)))
+    await joined.dispatch("ready")
+
+    assert await DELETE[what](joined) == 5_001
+
+    assert await joined.engine.queued() == 0
+    await joined.join()
+    await joined.dispatch("after")
+    assert ids(await joined.lease()) == ["after"]
+    assert await joined.queued() == 1
+
+
+async def test_an_unknown_topic_or_group(topic: TopicDriver) -> None:
+    for delete in DELETE.values():
+        with pytest.raises(NotFound) as raised:
+            await delete(topic)
+        assert raised.value.metadata["topic"] == topic.name
+
+    await topic.dispatch("event")
+    with pytest.raises(NotFound) as raised:
+        await topic.delete_group("nobody")
+    assert raised.value.metadata == {"topic": topic.name, "group": "nobody"}
+    assert await topic.queued() == 1

@@ -1,0 +1,274 @@
+"""What the chart promises, and what it refuses."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tomllib
+from textwrap import indent
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+import yaml
+from duebus_server.config import Settings, load_settings
+from support.chart import (
+    CHART,
+    KUBERNETES,
+    NAMESPACE,
+    RELEASE,
+    Values,
+    find,
+    matrix,
+    overlaid,
+    parse,
+    render,
+    render_case,
+    run_helm,
+    values_of,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.chart import Object
+
+REDIS = values_of("redis")
+SECURED = values_of("secured")
+
+
+# --- as a whole -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kubernetes", KUBERNETES)
+def test_helm_finds_nothing_to_complain_of(kubernetes: str, tmp_path: Path) -> None:
+    for case in ("redis", "local", "secured"):
+        values = tmp_path / f"{case}.yaml"
+        values.write_text(yaml.safe_dump(values_of(case)))
+        run_helm("lint", "--strict", CHART, "--kube-version", kubernetes, "--values", values)
+
+
+def test_the_chart_is_packaged_with_all_that_it_needs(tmp_path: Path) -> None:
+    # given: the chart as people get it
+    run_helm("package", CHART, "--destination", tmp_path)
+    (package,) = tmp_path.iterdir()
+
+    # then: it renders what the folder renders
+    rendered = run_helm(
+        "template", RELEASE, package, "--namespace", NAMESPACE, "--kube-version", KUBERNETES[-1],
+        "--values", "-", stdin=yaml.safe_dump(values_of("secured")),
+    )  # fmt: skip
+    assert parse(rendered) == render_case("secured")
+
+
+UNRESTRICTED = {"pods", "extras"}
+"""Their values take the restrictions away, or bring containers that have none."""
+
+
+@pytest.mark.parametrize("case", [case for case in matrix() if case not in UNRESTRICTED])
+def test_a_pod_runs_under_the_restricted_standard_without_a_token(case: str) -> None:
+    for pod in pods(render_case(case)):
+        assert pod["automountServiceAccountToken"] is False
+        assert pod["enableServiceLinks"] is False
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["runAsUser"] > 0
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in pod["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert "memory" in container["resources"]["limits"]
+
+
+@pytest.mark.parametrize("case", matrix())
+def test_services_and_budgets_select_the_servers_and_nothing_else(case: str) -> None:
+    objects = render_case(case)
+    templates = [
+        each["spec"]["template"]["metadata"] for each in objects if each["kind"] in ("Deployment", "StatefulSet")
+    ]
+    labels = [each["labels"] for each in templates] + [
+        each["metadata"]["labels"] for each in objects if each["kind"] == "Pod"
+    ]
+
+    for each in objects:
+        if each["kind"] in ("Service", "PodDisruptionBudget"):
+            selector = each["spec"]["selector"].get("matchLabels", each["spec"]["selector"])
+            assert len([one for one in labels if selector.items() <= one.items()]) == 1, each
+
+
+# --- how the server is told -------------------------------------------------------------------------------------------
+
+
+def test_the_settings_have_the_servers_own_defaults() -> None:
+    # given: what the chart writes when nothing is said, and what the server takes when nothing is written
+    written = tomllib.loads(config_of("redis"))
+    defaults = Settings()
+
+    # then: they are the same, but for what a pod needs
+    told = load_settings(written_settings(written))
+    different = {name for name in Settings.model_fields if getattr(told, name) != getattr(defaults, name)}
+    assert different <= {"listen", "engine", "redis_url", "log_format", "http_listen"}
+
+
+@pytest.mark.parametrize("case", matrix())
+def test_the_server_understands_the_file_that_the_chart_writes(case: str) -> None:
+    written = tomllib.loads(config_of(case))
+    assert load_settings(written_settings(written)).engine
+
+
+@pytest.mark.parametrize(
+    ("case", "files"),
+    [
+        ("redis", {}),
+        ("bundled-redis", {}),
+        ("redis-tls-without-certificate", {"ssl_ca_certs": "ca.crt"}),
+        ("redis-tls", {"ssl_ca_certs": "ca.crt", "ssl_certfile": "tls.crt", "ssl_keyfile": "tls.key"}),
+    ],
+)
+def test_the_url_of_redis_names_the_files_that_its_TLS_needs(case: str, files: dict[str, str]) -> None:  # noqa: N802
+    query = urlsplit(tomllib.loads(config_of(case))["redis_url"]).query
+    assert dict(parse_qsl(query, strict_parsing=bool(query))) == {
+        name: f"/etc/duebus/redis-tls/{file}" for name, file in files.items()
+    }
+
+
+@pytest.mark.parametrize("case", matrix())
+def test_every_file_that_the_server_is_told_of_is_mounted(case: str) -> None:
+    objects = render_case(case)
+    (pod,) = (each for each in pods(objects) if each["containers"][0]["name"] == "duebus")
+    mounts = {mount["mountPath"]: mount["name"] for mount in pod["containers"][0]["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+
+    told = re.findall(r"/etc/duebus/[\w./-]+", config_of(case) + " ".join(pod["containers"][0]["args"]))
+
+    assert told
+    for file in told:
+        folder, _, name = file.rpartition("/")
+        assert name in files_of(volumes[mounts[folder]], objects), file
+
+
+def test_a_new_configuration_restarts_the_servers_and_a_new_chart_does_not() -> None:
+    def template(values: Values) -> Any:
+        return find(render(values), "Deployment")["spec"]["template"]
+
+    changed = overlaid(REDIS, {"settings": {"maxRetries": 4}})
+    assert template(REDIS)["metadata"]["annotations"] != template(changed)["metadata"]["annotations"]
+    assert "helm.sh/chart" not in template(REDIS)["metadata"]["labels"]
+
+
+# --- stopping ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("drain", "seconds"),
+    [("30s", 45), ("500ms", 16), ("0s", 15), ("1.5m", 105), ("1h", 3615), ("1 h", 3615), ("0.25 s", 16)],
+)
+def test_a_pod_has_the_time_that_its_drain_needs(drain: str, seconds: int) -> None:
+    pod = pods(render(overlaid(REDIS, {"settings": {"drainTimeout": drain}})))[0]
+    assert pod["terminationGracePeriodSeconds"] == seconds
+
+
+@pytest.mark.parametrize(
+    ("kubernetes", "waiting"),
+    [
+        ("1.29", {"exec": {"command": ["sleep", "5"]}}),
+        ("1.30", {"sleep": {"seconds": 5}}),
+        ("v1.37.2-gke.1", {"sleep": {"seconds": 5}}),
+    ],
+)
+def test_a_pod_waits_for_its_removal_from_the_services_before_it_drains(kubernetes: str, waiting: Object) -> None:
+    assert pods(render(REDIS, kubernetes))[0]["containers"][0]["lifecycle"]["preStop"] == waiting
+
+
+def test_probes_speak_plaintext_and_ask_the_health_port_when_there_is_tls() -> None:
+    plain, secured = (pods(render(values))[0]["containers"][0] for values in (REDIS, SECURED))
+    assert plain["readinessProbe"]["grpc"] == plain["startupProbe"]["grpc"] == {"port": 50051}
+    assert secured["readinessProbe"]["grpc"] == secured["startupProbe"]["grpc"] == {"port": 50052}
+    assert {port["containerPort"] for port in secured["ports"]} >= {50051, 50052}
+    assert 'health_listen = "0.0.0.0:50052"' in config_of("secured")
+
+
+# --- what goes together -----------------------------------------------------------------------------------------------
+
+
+def test_the_engine_local_runs_in_one_pod_that_is_never_two() -> None:
+    objects = render_case("local")
+    assert find(objects, "StatefulSet")["spec"]["replicas"] == 1
+    assert {each["kind"] for each in objects}.isdisjoint({"Deployment", "PodDisruptionBudget"})
+
+
+def test_with_an_autoscaler_the_number_of_replicas_is_left_alone() -> None:
+    assert "replicas" not in find(render_case("autoscaling"), "Deployment")["spec"]
+    assert find(render(overlaid(REDIS, {"replicaCount": 0})), "Deployment")["spec"]["replicas"] == 0
+
+
+def test_secrets_stand_in_no_object_but_by_name() -> None:
+    for case in ("secured", "redis-secret", "redis-url-secret", "keda-options"):
+        kinds = {each["kind"] for each in render_case(case)}
+        assert "Secret" not in kinds
+    assert "redis_url" not in config_of("redis-url-secret")
+    assert 'redis_password_file = "/etc/duebus/redis/password"' in config_of("redis-secret")
+
+
+def test_only_the_service_of_the_bus_is_reachable_from_outside() -> None:
+    objects = render_case("load-balancer")
+    assert [port["name"] for port in find(objects, "Service")["spec"]["ports"]] == ["grpc"]
+    (match,) = find(render_case("grpc-route"), "GRPCRoute")["spec"]["rules"][0]["matches"]
+    assert match["method"]["service"] == "duebus.v1.EventBus"
+
+
+# --- after the installation -------------------------------------------------------------------------------------------
+
+
+def test_the_notes_tell_the_next_two_commands_and_warn_of_what_is_open(tmp_path: Path) -> None:
+    notes = notes_of(REDIS, tmp_path)
+    assert f"helm test {RELEASE} --namespace {NAMESPACE}" in notes
+    assert f"kubectl --namespace {NAMESPACE} port-forward service/{RELEASE}-duebus 50051:50051" in notes
+    assert "WARNING: whoever can connect can use the bus" in notes
+    assert "WARNING" not in notes_of(SECURED, tmp_path)
+    assert "WARNING: the engine local keeps events in the memory" in notes_of(values_of("local"), tmp_path)
+    assert "WARNING: the bundled Redis is for trials" in notes_of(values_of("bundled-redis"), tmp_path)
+    assert "WARNING: tokens go over the network in plaintext" in notes_of(values_of("acl-file"), tmp_path)
+
+
+def notes_of(values: Values, folder: Path) -> str:
+    """What helm prints after an installation; `helm template` leaves it out, so it stands in an object for once."""
+    chart = folder / "duebus"
+    shutil.copytree(CHART, chart, dirs_exist_ok=True)
+    notes = indent((CHART / "templates" / "NOTES.txt").read_text(), "  ", lambda _: True)
+    (chart / "templates" / "notes.yaml").write_text(f"kind: Notes\nmetadata: {{name: notes}}\ntext: |\n{notes}")
+    where = (RELEASE, chart, "--namespace", NAMESPACE, "--show-only", "templates/notes.yaml")
+    (shown,) = parse(run_helm("template", *where, "--values", "-", stdin=yaml.safe_dump(values)))
+    return str(shown["text"])
+
+
+# --- helpers ----------------------------------------------------------------------------------------------------------
+
+
+def pods(objects: list[Object]) -> list[Any]:
+    """The specs of all pods, that of the server first."""
+    found = [each["spec"]["template"]["spec"] for each in objects if each["kind"] in ("Deployment", "StatefulSet")]
+    found += [each["spec"] for each in objects if each["kind"] == "Pod"]
+    return sorted(found, key=lambda pod: pod["containers"][0]["name"] != "duebus")
+
+
+def written_settings(written: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a file, as its reader takes them: numbers as text, too."""
+    assert set(written) <= set(Settings.model_fields)
+    return {name: value if isinstance(value, list) else str(value) for name, value in written.items()}
+
+
+def config_of(case: str) -> str:
+    """The server's TOML file of a case."""
+    (config,) = (each["data"]["duebus.toml"] for each in render_case(case) if "duebus.toml" in each.get("data", {}))
+    return str(config)
+
+
+def files_of(volume: Object, objects: list[Object]) -> set[str]:
+    """The names of the files in a volume."""
+    source = volume.get("secret") or volume["configMap"]
+    if "items" in source:
+        return {item["path"] for item in source["items"]}
+    return {name for each in objects if each["metadata"]["name"] == source["name"] for name in each.get("data", {})}

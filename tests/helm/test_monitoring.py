@@ -1,0 +1,146 @@
+"""The alerts and the dashboard ask for metrics that the server has, in queries that Prometheus understands."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import promql_parser
+import pytest
+import yaml
+from support.chart import CHART, find, render_case, values_of
+
+GROUP = {"engine", "topic", "group"}
+METRICS = {
+    "duebus_events_dispatched_total": {"engine", "topic"},
+    "duebus_events_delivered_total": GROUP,
+    "duebus_events_acked_total": GROUP,
+    "duebus_events_nacked_total": GROUP | {"action"},
+    "duebus_events_dead_total": GROUP,
+    "duebus_redis_errors_total": {"kind"},
+    "duebus_rpcs_total": {"method", "code"},
+    "duebus_group_events": GROUP | {"state"},
+    "duebus_oldest_ready_age_seconds": GROUP,
+    "duebus_subscribers": GROUP,
+    "duebus_in_flight": GROUP,
+    "duebus_engine_up": {"engine"},
+    "duebus_delivery_lateness_seconds": {"engine", "le"},
+    "duebus_dispatch_to_delivery_seconds": {"engine", "le"},
+    "duebus_engine_call_duration_seconds": {"engine", "verb", "le"},
+    "duebus_engine_batch_size": {"engine", "verb", "le"},
+}
+"""What the server exports, and the labels of each."""
+
+TARGET = {"namespace", "pod"}
+"""What a scrape adds."""
+
+RULES = [
+    rule for group in yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())["groups"] for rule in group["rules"]
+]
+DASHBOARD = json.loads((CHART / "files" / "dashboard.json").read_text())
+PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: str(rule["alert"]))
+def test_an_alert_asks_for_metrics_that_there_are(rule: dict[str, Any]) -> None:
+    check(rule["expr"])
+    assert rule["labels"]["severity"] in ("warning", "critical")
+    assert set(rule["annotations"]) == {"summary", "description"}
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: str(rule["alert"]))
+def test_an_alert_speaks_of_labels_that_its_result_has(rule: dict[str, Any]) -> None:
+    spoken_of = set(re.findall(r"\$labels\.(\w+)", str(rule["annotations"])))
+    assert spoken_of <= labels_of(promql_parser.parse(rule["expr"]))
+
+
+@pytest.mark.parametrize("panel", PANELS, ids=lambda panel: str(panel["title"]))
+def test_a_panel_asks_for_metrics_that_there_are(panel: dict[str, Any]) -> None:
+    for target in panel["targets"]:
+        check(without_variables(target["expr"]))
+        legend = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
+        assert legend <= labels_of(promql_parser.parse(without_variables(target["expr"])))
+
+
+def test_every_metric_is_on_the_dashboard() -> None:
+    asked = " ".join(target["expr"] for panel in PANELS for target in panel["targets"])
+    assert {name for name in METRICS if name not in asked} == set()
+
+
+def test_panels_lie_beside_each_other_and_have_numbers_of_their_own() -> None:
+    panels = DASHBOARD["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    taken: set[tuple[int, int]] = set()
+    for place in (panel["gridPos"] for panel in panels):
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert max(x for x, _ in cells) < 24
+        assert taken.isdisjoint(cells)
+        taken |= cells
+
+
+def test_a_variable_of_the_dashboard_is_defined() -> None:
+    defined = {variable["name"] for variable in DASHBOARD["templating"]["list"]} | {"__rate_interval"}
+    assert set(re.findall(r"\$\{?(\w+)\}?", json.dumps(DASHBOARD["panels"]))) <= defined
+
+
+def test_the_chart_brings_the_alerts_and_the_dashboard_as_they_are() -> None:
+    (group,) = find(render_case("prometheus-rule"), "PrometheusRule")["spec"]["groups"]
+    assert group["rules"] == RULES
+    assert json.loads(find(render_case("dashboard"), "ConfigMap", "-dashboard")["data"]["duebus.json"]) == DASHBOARD
+
+
+def test_alerts_can_be_left_out_and_get_labels_of_your_own() -> None:
+    own, added = find(render_case("prometheus-rule-options"), "PrometheusRule")["spec"]["groups"]
+    wanted = values_of("prometheus-rule-options")["metrics"]["prometheusRule"]
+    assert [rule["alert"] for rule in own["rules"]] == ["DueBusDeadLetters"]
+    assert own["rules"][0]["labels"] == {"severity": "page", "team": "platform"}
+    assert [added] == wanted["additionalGroups"]
+
+
+def test_what_is_scraped_is_the_port_that_has_metrics() -> None:
+    objects = render_case("service-monitor")
+    monitor, service = find(objects, "ServiceMonitor"), find(objects, "Service", "-headless")
+    services = [each for each in objects if each["kind"] == "Service"]
+    selector = monitor["spec"]["selector"]["matchLabels"].items()
+    assert [each for each in services if selector <= each["metadata"]["labels"].items()] == [service]
+    assert monitor["spec"]["endpoints"][0]["port"] in {port["name"] for port in service["spec"]["ports"]}
+
+
+def check(expression: str) -> None:
+    """Every selector of a query is of a metric that there is, and of its labels."""
+    promql_parser.parse(expression)
+    selectors = re.findall(r"(duebus_\w+)(?:\{([^}]*)\})?", expression)
+    assert selectors
+    for name, matchers in selectors:
+        labels = METRICS.get(name) or METRICS[re.sub(r"_(bucket|sum|count)$", "", name)]
+        assert set(re.findall(r"(\w+)\s*(?:=~|!=|!~|=)", matchers)) <= labels | TARGET
+    for listed in re.findall(r"(?:by|on) \(([^)]*)\)", expression):
+        known = set().union(*METRICS.values()) | TARGET
+        assert set(re.split(r",\s*", listed)) <= known
+
+
+def without_variables(expression: str) -> str:
+    """A query as Grafana sends it."""
+    return re.sub(r"\$\w+", ".*", expression.replace("$__rate_interval", "5m"))
+
+
+def labels_of(expression: Any) -> set[str]:
+    """The labels that the result of a query has; as far as they can be told."""
+    match expression:
+        case promql_parser.AggregateExpr():
+            return set(expression.modifier.labels) if expression.modifier else set()
+        case promql_parser.BinaryExpr():
+            return labels_of(expression.lhs)
+        case promql_parser.ParenExpr():
+            return labels_of(expression.expr)
+        case promql_parser.Call():
+            return set().union(*map(labels_of, expression.args))
+        case promql_parser.VectorSelector():
+            return METRICS[str(expression.name)] | TARGET
+        case _:
+            return set()

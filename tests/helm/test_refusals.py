@@ -1,0 +1,158 @@
+"""Values that can't work are refused when the chart is rendered, with a line that names them."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import yaml
+from support.chart import CHART, RenderError, Values, overlaid, render, values_of
+
+REDIS = values_of("redis")
+SECURED = values_of("secured")
+
+REFUSED: dict[str, tuple[Values, str]] = {
+    "nowhere": ({}, "redis.url: say where Redis is"),
+    "two local": ({"engines": ["local"], "replicaCount": 2}, "replicaCount: the engine local lives in one pod"),
+    "two of both": ({**REDIS, "engines": ["redis", "local"], "replicaCount": 2}, "replicaCount: the engine local"),
+    "scaled local": ({"engines": ["local"], "autoscaling": {"enabled": True}}, "autoscaling.enabled: the engine local"),
+    "redis twice": (overlaid(REDIS, values_of("bundled-redis")), "redis.bundled.enabled: there is a URL of another"),
+    "bundled for local": (
+        {"engines": ["local"], "redis": {"bundled": {"enabled": True}}},
+        "redis.bundled.enabled: engines",
+    ),
+    "url twice": (overlaid(values_of("redis-url-secret"), REDIS), "redis.url: it is also in redis.existingSecret"),
+    "url of no secret": ({"redis": {"existingSecret": {"urlKey": "url"}}}, "redis.url: say where Redis is"),
+    "bundled with TLS": (
+        overlaid(values_of("bundled-redis"), {"redis": {"tls": {"existingSecret": "a"}}}),
+        "redis.tls.existingSecret: the bundled Redis has no TLS",
+    ),
+    "TLS for a plain url": (
+        overlaid(REDIS, {"redis": {"tls": {"existingSecret": "a"}}}),
+        "redis.tls.existingSecret: redis.url is not one with TLS",
+    ),
+    "certificate of no secret": (
+        overlaid(REDIS, {"redis": {"tls": {"clientCertificate": True}}}),
+        "redis.tls.existingSecret: clientCertificate needs the Secret",
+    ),
+    "TLS without a certificate": (
+        overlaid(REDIS, {"tls": {"enabled": True}}),
+        "tls.existingSecret: TLS needs a Secret",
+    ),
+    "a certificate without TLS": (
+        overlaid(REDIS, {"tls": {"existingSecret": "a"}}),
+        "tls.enabled: there are certificates",
+    ),
+    "client CA without TLS": (
+        overlaid(REDIS, {"tls": {"clientCA": {"existingSecret": "a"}}}),
+        "tls.enabled: there are certificates",
+    ),
+    "keys twice": (
+        overlaid(values_of("jwt-url"), {"auth": {"jwt": {"existingConfigMap": "a"}}}),
+        "auth.jwt.jwksUrl: there is a ConfigMap",
+    ),
+    "keys for everyone": (
+        overlaid(REDIS, {"auth": {"jwt": {"existingConfigMap": "a"}}}),
+        "auth.jwt.audience: is required with keys",
+    ),
+    "issuer without keys": (overlaid(REDIS, {"auth": {"jwt": {"issuer": "a"}}}), "auth.jwt.jwksUrl: without keys"),
+    "rules twice": (
+        overlaid(SECURED, {"auth": {"acl": {"existingConfigMap": "a"}}}),
+        "auth.acl.rules: there is a ConfigMap",
+    ),
+    "rules for nobody": (overlaid(REDIS, {"auth": {"acl": {"rules": "a"}}}), "auth.acl: without tokens"),
+    "fewest over most": (
+        overlaid(REDIS, {"autoscaling": {"enabled": True, "minReplicas": 9}}),
+        "autoscaling.minReplicas: is more than maxReplicas",
+    ),
+    "two budgets": (
+        overlaid(REDIS, {"podDisruptionBudget": {"minAvailable": 1}}),
+        "podDisruptionBudget: set minAvailable or",
+    ),
+    "no budget": (
+        overlaid(REDIS, {"podDisruptionBudget": {"maxUnavailable": None}}),
+        "podDisruptionBudget: set minAvailable or",
+    ),
+    "no time to drain": (
+        overlaid(REDIS, {"terminationGracePeriodSeconds": 44}),
+        "terminationGracePeriodSeconds: the drain needs 45 s",
+    ),
+    "KEDA without a certificate": (
+        overlaid(values_of("keda-options"), {"keda": {"tls": {"clientCertificate": False}}}),
+        "keda.tls: the server wants client certificates",
+    ),
+    "KEDA without an identity": (
+        overlaid(values_of("keda"), {"auth": {"tokens": {"existingSecret": "a"}}}),
+        "keda.scaledObjects: KEDA shows certificates and no tokens",
+    ),
+    "metrics without a port": (
+        overlaid(values_of("service-monitor"), {"http": {"enabled": False}}),
+        "metrics.serviceMonitor.enabled: metrics need the HTTP port",
+    ),
+    "an unknown alert": (
+        overlaid(REDIS, {"metrics": {"prometheusRule": {"disabledAlerts": ["DueBusTypo"]}}}),
+        "metrics.prometheusRule.disabledAlerts: there is no alert DueBusTypo",
+    ),
+    "a route from nowhere": (
+        overlaid(REDIS, {"grpcRoute": {"enabled": True}}),
+        "grpcRoute.parentRefs: name the Gateway",
+    ),
+    "an ingress for nobody": (overlaid(REDIS, {"ingress": {"enabled": True}}), "ingress.hosts: name at least one host"),
+    "a node port of no node": (overlaid(REDIS, {"service": {"nodePort": 30000}}), "service.type: nodePort"),
+    "a port twice": (overlaid(REDIS, {"http": {"port": 50051}}), "http.port: 50051 is the port of the bus"),
+    # what values.schema.json says
+    "an unknown value": (overlaid(REDIS, {"replicas": 3}), "additional properties 'replicas' not allowed"),
+    "an unknown value below": (overlaid(REDIS, {"tls": {"secret": "a"}}), "additional properties 'secret' not allowed"),
+    "an unknown engine": ({"engines": ["kafka"]}, "/engines/0"),
+    "no engine": ({"engines": []}, "/engines"),
+    "a bare number": (overlaid(REDIS, {"settings": {"lease": 30}}), "/settings/lease"),
+    "no duration": (overlaid(REDIS, {"settings": {"lease": "30 seconds"}}), "/settings/lease"),
+    "no url": ({"redis": {"url": "redis.example:6379"}}, "/redis/url"),
+    "no digest": (overlaid(REDIS, {"image": {"digest": "sha256:12"}}), "/image/digest"),
+    "no port": (overlaid(REDIS, {"service": {"port": 70000}}), "/service/port"),
+    "no label": (overlaid(REDIS, {"commonLabels": {"team": "a b"}}), "/commonLabels/team"),
+    "no uri": (overlaid(REDIS, {"auth": {"jwt": {"jwksUrl": "issuer"}}}), "/auth/jwt/jwksUrl"),
+    "no topic": (
+        overlaid(REDIS, {"keda": {"scaledObjects": [{"name": "a", "scaleTargetRef": {"name": "a"}, "topic": "-"}]}}),
+        "/keda/scaledObjects/0/topic",
+    ),
+    "no quantity": (overlaid(REDIS, {"resources": {"limits": {"memory": "lots"}}}), "/resources/limits/memory"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_can_not_work_is_refused_with_a_line_that_names_the_value(case: str) -> None:
+    values, reason = REFUSED[case]
+    with pytest.raises(RenderError) as refused:
+        render(values)
+    assert re.search(rf"^(duebus: |- ).*{re.escape(reason)}", str(refused.value), re.MULTILINE), refused.value
+
+
+def test_every_map_of_the_schema_is_closed_but_for_pieces_of_kubernetes() -> None:
+    # given: every path of the values that is a map
+    for path in maps(yaml.safe_load((CHART / "values.yaml").read_text())):
+        if path[0] in OPEN or path in OPEN:
+            continue
+
+        # when: there is an unknown key in it
+        values: Values = {"unknown key": 1}
+        for step in reversed(path):
+            values = {step: values}
+
+        # then
+        with pytest.raises(RenderError):
+            render(overlaid(REDIS, values))
+
+
+OPEN = {"global", "commonLabels", "commonAnnotations", "podSecurityContext", "securityContext", "affinity"} | {
+    ("autoscaling", "behavior", "scaleDown")
+}
+
+
+def maps(values: Values, above: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """The paths of all maps."""
+    found = []
+    for key, value in values.items():
+        if isinstance(value, dict):
+            found += [(*above, key), *maps(value, (*above, key))]
+    return found

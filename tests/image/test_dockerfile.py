@@ -1,0 +1,88 @@
+"""What the image promises, as far as the Dockerfile says it."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from support.documents import ROOT
+from support.image import DOCKERFILE, stages, values
+
+BUILD, IMAGE = stages()
+
+
+def test_hadolint_finds_nothing_to_complain_of() -> None:
+    hadolint = Path(sys.executable).parent / "hadolint"
+    done = subprocess.run([hadolint, DOCKERFILE], text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_both_stages_are_of_the_python_that_can_be_pinned_by_its_digest() -> None:
+    assert values(BUILD, "FROM") == ["${PYTHON_IMAGE} AS build"]
+    assert values(IMAGE, "FROM") == ["${PYTHON_IMAGE}"]
+    (default,) = re.findall(r"^ARG PYTHON_IMAGE=(.*)$", DOCKERFILE.read_text(), re.MULTILINE)
+    assert re.fullmatch(r"docker\.io/library/python:3\.\d+-slim-\w+", default)
+
+
+def test_nothing_is_installed_that_has_no_hash() -> None:
+    commands = [part for run in values(BUILD, "RUN") for part in run.split("&&")]
+    installs = [command for command in commands if re.search(r"pip.* (install|wheel) ", command)]
+    assert len(installs) == 4
+    assert all("--require-hashes" in each or "--no-index" in each for each in installs)
+    assert not [run for run in values(IMAGE, "RUN") if "install" in run]
+
+
+def test_the_image_has_no_pip() -> None:
+    (removed,) = values(IMAGE, "RUN")
+    python = "/usr/local/lib/python3.*"
+    assert removed.split() == ["rm", "-rf", f"{python}/site-packages/*", f"{python}/ensurepip", "/usr/local/bin/pip*"]
+
+
+def test_it_runs_as_a_user_that_is_a_number_and_not_root() -> None:
+    (user,) = values(IMAGE, "USER")
+    assert re.fullmatch(r"[1-9]\d{3,}:[1-9]\d{3,}", user)
+
+
+@pytest.mark.parametrize("instruction", ["ENTRYPOINT", "CMD"])
+def test_no_shell_stands_between_the_signal_and_the_server(instruction: str) -> None:
+    (command,) = values(IMAGE, instruction)
+    assert json.loads(command)
+    assert values(IMAGE, "STOPSIGNAL") == ["SIGTERM"]
+
+
+def test_its_health_check_is_a_command_that_there_is() -> None:
+    (check,) = values(IMAGE, "HEALTHCHECK")
+    command = json.loads(check.partition("CMD ")[2])
+    assert command[:2] == ["duebus", "health"]
+    flags = dict(re.findall(r"--([a-z-]+)=(\d+)s", check))
+    assert int(command[-1].removesuffix("s")) < int(flags["timeout"]), "the command gives up first, and says why"
+
+
+def test_it_is_labelled() -> None:
+    (labels,) = values(IMAGE, "LABEL")
+    known = dict(part.split("=", 1) for part in shlex.split(labels))
+    prefix = "org.opencontainers.image."
+    assert {name.removeprefix(prefix) for name in known} == {
+        "title", "description", "licenses", "version", "revision", "created", "base.name"
+    }  # fmt: skip
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert known[f"{prefix}description"] == project["description"]
+    assert known[f"{prefix}licenses"] == project["license"]
+    assert f"VERSION={project['version']}" in values(IMAGE, "ARG")
+
+
+def test_what_is_copied_is_there_and_not_ignored() -> None:
+    ignored = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+    sources = [name for copied in values(BUILD, "COPY") for name in copied.split()[:-1]]
+    assert len(sources) == 7
+    for name in sources:
+        assert (ROOT / name).exists(), name
+        last = [line for line in ignored if fnmatch.fnmatch(name, line.removeprefix("!"))][-1]
+        assert last == f"!{name}"

@@ -1,0 +1,341 @@
+"""Any engine, driven at random through its verbs, against the model.
+
+After every step: no event is lost, none is in two states, none is early, each has one holder, fencing tokens grow,
+attempts and counts are right, and whoever has to be told has been told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
+
+import pytest
+from duebus_server.domain.errors import NotFound
+from duebus_server.domain.model import (
+    AdoptedLease,
+    DispatchAnswer,
+    DispatchRequest,
+    LeaseRef,
+    LeaseRequest,
+    NackAction,
+    NackRef,
+)
+from duebus_server.domain.retry import JITTER
+from duebus_server.domain.states import EventState
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from property.comparison import Comparison
+from property.model import Model, ModelEntry
+from property.plans import (
+    CONFIG,
+    POLICY,
+    TICK,
+    EventPlan,
+    Jump,
+    Member,
+    RequestPlan,
+    graces,
+    jumps,
+    lease_requests,
+    lease_times,
+    members,
+    nack_plans,
+    plans,
+    requests,
+    waits,
+)
+from support.topics import PLENTY, TopicDriver, ref
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterator, Sequence
+
+    from duebus_server.domain.errors import DueBusError
+    from duebus_server.domain.model import LeasedEvent, LeaseFailureReason
+    from property.model import Failure, ModelGroup
+    from support.harnesses import OpenHarness
+
+T = TypeVar("T")
+
+
+class EngineMachine(RuleBasedStateMachine):
+    """One topic of an engine, and its model."""
+
+    open_harness: OpenHarness
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.stack = AsyncExitStack()
+        self.harness = self.run(self.stack.enter_async_context(self.open_harness(CONFIG)))
+        self.topic = TopicDriver(self.harness)
+        self.model = Model(CONFIG)
+        self.comparison = Comparison(self.topic, self.model)
+        self.given: list[LeaseRef] = []
+        self.named: list[RequestPlan] = []
+
+    def run(self, story: Coroutine[object, object, T]) -> T:
+        return self.runner.run(story)
+
+    def teardown(self) -> None:
+        self.run(self.stack.aclose())
+        self.runner.close()
+
+    @invariant()
+    def the_engine_agrees_with_the_model(self) -> None:
+        self.run(self.comparison.everything())
+
+    # --- time ---------------------------------------------------------------------------------------------------------
+
+    async def pass_time(self, by_us: int) -> None:
+        await self.harness.advance(by_us)
+        self.model.pass_time(by_us)
+
+    def jump(self, how: Jump) -> None:
+        next_us = self.model.next_time()
+        if how is Jump.TICK or (next_us is None and how is not Jump.STAY):
+            self.run(self.pass_time(TICK))
+        elif how is not Jump.STAY and next_us is not None:
+            short_us = self.harness.grain_us if how is Jump.JUST_BEFORE else 0
+            self.run(self.pass_time(max(0, next_us - self.model.now_us - short_us)))
+
+    @rule(how=jumps, sweep=st.booleans())
+    def time_passes(self, how: Jump, sweep: bool) -> None:
+        self.jump(how)
+        if sweep:
+            self.run(self.topic.engine.expire_leases())
+
+    # --- in -----------------------------------------------------------------------------------------------------------
+
+    @rule(drawn=st.lists(requests, min_size=1, max_size=2), named=st.booleans())
+    def events_are_dispatched(self, drawn: list[RequestPlan], named: bool) -> None:
+        if named:
+            drawn = [plan._replace(request_id=f"r{len(self.named) + nth}") for nth, plan in enumerate(drawn)]
+            self.named += drawn
+        self.dispatch(drawn)
+
+    @precondition(lambda self: self.named)
+    @rule(data=st.data(), wait=waits)
+    def a_request_is_repeated(self, data: st.DataObject, wait: Jump) -> None:
+        plan = data.draw(st.sampled_from(self.named[-5:]), label="request")
+        self.jump(wait)
+        self.the_engine_agrees_with_the_model()  # so that it has noticed what is dead, and what there is room for
+        self.dispatch([plan] * data.draw(st.integers(1, 2), label="times"))
+
+    @precondition(lambda self: self.named)
+    @rule(data=st.data(), more=plans)
+    def a_request_id_is_used_for_other_events(self, data: st.DataObject, more: EventPlan) -> None:
+        plan = data.draw(st.sampled_from(self.named[-5:]), label="request")
+        self.dispatch([plan._replace(events=[*plan.events, more])])
+
+    def dispatch(self, drawn: Sequence[RequestPlan]) -> None:
+        made = [plan.build(self.model.now_us, self.harness.now_us()) for plan in drawn]
+        expected = [self.model.dispatch(request) for request in made]
+        answers = self.run(self.topic.engine.dispatch(self.topic.name, [self.for_engine(one) for one in made]))
+        for answer, wanted in zip(answers, expected, strict=True):
+            self.check_answer(answer, wanted)
+
+    def for_engine(self, request: DispatchRequest) -> DispatchRequest:
+        """The request with the engine's times."""
+        made = [
+            event
+            if event.deliver_at_us is None
+            else replace(event, deliver_at_us=self.comparison.to_engine(event.deliver_at_us))
+            for event in request.events
+        ]
+        return replace(request, events=made)
+
+    @staticmethod
+    def check_answer(answer: DispatchAnswer | DueBusError, wanted: DispatchAnswer | type[DueBusError]) -> None:
+        if not isinstance(wanted, DispatchAnswer):
+            assert type(answer) is wanted
+            return
+        assert isinstance(answer, DispatchAnswer)
+        assert list(answer.event_ids) == list(wanted.event_ids)
+        assert sorted(answer.duplicate_event_ids) == sorted(wanted.duplicate_event_ids)
+
+    # --- sessions -----------------------------------------------------------------------------------------------------
+
+    @initialize(waiting=st.lists(plans, max_size=2), first=st.lists(members, max_size=3))
+    def some_have_joined(self, waiting: list[EventPlan], first: list[Member]) -> None:
+        """And the first of them found events that had been waiting for it, perhaps."""
+        if waiting:
+            self.dispatch([RequestPlan(waiting, "", require_subscriber=False)])
+            self.the_engine_agrees_with_the_model()
+        for member in first:
+            self.run(self.join(member))
+
+    @rule(member=members, joins=st.booleans())
+    def a_session_joins_or_leaves(self, member: Member, joins: bool) -> None:
+        self.run(self.join(member) if joins else self.leave(member))
+
+    async def join(self, member: Member) -> None:
+        await self.topic.join(member.session_id, member.group)
+        if member.group not in self.model.groups:
+            self.comparison.batch_said(member.group, await self.topic.next_due(member.group))
+        self.model.join(member.group, member.session_id)
+
+    async def leave(self, member: Member) -> None:
+        await self.topic.leave(member.session_id, member.group)
+        self.model.leave(member.group, member.session_id)
+
+    @precondition(lambda self: self.model.can_hold())
+    @rule(data=st.data(), grace_us=graces, wait=waits)
+    def a_session_vanishes(self, data: st.DataObject, grace_us: int, wait: Jump) -> None:
+        self.hold_something()
+        member = self.draw_member(data)
+        self.jump(wait)
+        self.run(self.topic.shorten(grace_us, member.session_id, member.group))
+        self.model.shorten(member.group, member.session_id, grace_us)
+
+    def draw_member(self, data: st.DataObject) -> Member:
+        """Most often a session that has joined or holds something."""
+        known = [Member(name, one) for name, group in self.model.groups.items() for one in group.known_sessions()]
+        if known and data.draw(st.sampled_from([True, True, True, False]), label="known"):
+            return data.draw(st.sampled_from(known), label="member")
+        return data.draw(members, label="member")
+
+    def has_joined(self, member: Member) -> bool:
+        return member.group in self.model.groups and member.session_id in self.model.groups[member.group].sessions
+
+    @precondition(lambda self: self.model.groups)
+    @rule(data=st.data(), request=lease_requests, wait=waits)
+    def a_session_leases(self, data: st.DataObject, request: LeaseRequest, wait: Jump) -> None:
+        member = self.draw_member(data)
+        self.jump(wait)
+        if self.has_joined(member):
+            self.run(self.lease(*member, request))
+        else:
+            with pytest.raises(NotFound):
+                self.run(self.topic.engine.lease(self.topic.name, *member, request))
+
+    async def lease(self, name: str, session_id: str, request: LeaseRequest) -> None:
+        group = self.model.groups[name]
+        expected = group.batch(request)
+        batch = await self.topic.engine.lease(self.topic.name, name, session_id, request)
+        assert [leased.event_id for leased in batch.events] == [entry.event.id for entry in expected]
+        lease_us = CONFIG.lease_us if request.lease_us is None else request.lease_us
+        for entry, leased in zip(expected, batch.events, strict=True):
+            assert leased.fencing_token > group.last_token
+            self.model.lease(group, entry, session_id, leased.fencing_token, lease_us)
+            self.check_leased(entry, leased)
+            self.given.append(ref(leased))
+        assert batch.left_for_want_of_room == (bool(group.in_state(EventState.READY)) and not group.paused)
+        self.comparison.batch_said(name, batch.next_due_us)
+
+    def check_leased(self, entry: ModelEntry, leased: LeasedEvent) -> None:
+        assert leased.body == entry.event.body
+        assert leased.attempt == entry.attempt
+        assert leased.deliver_at_us == entry.order_us <= self.harness.now_us()
+        assert self.comparison.is_at(leased.lease_expires_us, entry.at_us)
+        self.comparison.check_error(leased.last_error, entry)
+
+    # --- leases: those that are held, and those that are stale, foreign or made up ------------------------------------
+
+    def hold_something(self) -> list[str]:
+        """The groups in which leases are held; where none is, a session takes some first."""
+        if not self.model.places_with(EventState.LEASED):
+            name = self.model.can_hold()[0]
+            self.run(self.lease(name, min(self.model.groups[name].sessions), LeaseRequest(3, PLENTY)))
+        return self.model.places_with(EventState.LEASED)
+
+    def draw_leases(self, data: st.DataObject) -> tuple[str, list[LeaseRef]]:
+        """A group, most often one in which something is held, and leases to settle there."""
+        name = data.draw(st.sampled_from(self.hold_something() * 4 + [*self.model.groups, "unknown"]), label="group")
+        group = self.model.groups.get(name)
+        held = [LeaseRef(one.event.id, one.fencing_token) for one in group.in_state(EventState.LEASED)] if group else []
+        made_up = [LeaseRef(one.event_id, one.fencing_token + 1) for one in held[:2]] + [LeaseRef("never", 1)]
+        candidates = held * 3 + self.given[-4:] + made_up
+        return name, data.draw(st.lists(st.sampled_from(candidates), min_size=1, max_size=4), label="leases")
+
+    def judged(
+        self, name: str, refs: Sequence[LeaseRef], results: Sequence[LeaseFailureReason | AdoptedLease | None]
+    ) -> Iterator[tuple[ModelGroup, ModelEntry, int]]:
+        """The entries whose lease holds, one by one, with their place; of the others, that the engine says so.
+
+        The reason may be the one before the call: another lease in it may have settled the event meanwhile.
+        """
+        before = [self.model.judge(name, lease) for lease in refs]
+        for place, (lease, result) in enumerate(zip(refs, results, strict=True)):
+            verdict = self.model.judge(name, lease)
+            if isinstance(verdict, ModelEntry):
+                yield self.model.groups[name], verdict, place
+            else:
+                assert result in verdict or result in self.reasons(before[place])
+
+    @staticmethod
+    def reasons(verdict: ModelEntry | Failure) -> Failure:
+        return verdict if isinstance(verdict, frozenset) else frozenset()
+
+    @precondition(lambda self: self.model.can_hold())
+    @rule(data=st.data(), wait=waits)
+    def events_are_acked(self, data: st.DataObject, wait: Jump) -> None:
+        group, refs = self.draw_leases(data)
+        self.jump(wait)
+        results = self.run(self.topic.ack(*refs, group=group))
+        for owner, entry, place in self.judged(group, refs, results):
+            assert results[place] is None
+            self.model.ack(owner, entry)
+
+    @precondition(lambda self: self.model.can_hold())
+    @rule(data=st.data(), wait=waits)
+    def events_are_nacked(self, data: st.DataObject, wait: Jump) -> None:
+        group, refs = self.draw_leases(data)
+        self.jump(wait)
+        how = data.draw(st.lists(nack_plans, min_size=len(refs), max_size=len(refs)), label="how")
+        nacks = [
+            NackRef(lease, action, delay_us, f"failure {lease.fencing_token}")
+            for lease, (action, delay_us) in zip(refs, how, strict=True)
+        ]
+        results = self.run(self.topic.engine.nack(self.topic.name, group, nacks))
+        for _, entry, place in self.judged(group, refs, results):
+            assert results[place] is None
+            self.model.nack(entry, nacks[place].action, nacks[place].delay_us or 0, nacks[place].error)
+
+    @precondition(lambda self: self.model.can_hold())
+    @rule(data=st.data(), lease_us=lease_times, wait=waits)
+    def leases_are_extended(self, data: st.DataObject, lease_us: int | None, wait: Jump) -> None:
+        group, refs = self.draw_leases(data)
+        self.jump(wait)
+        results = self.run(self.topic.extend(*refs, lease_us=lease_us, group=group))
+        for _, entry, place in self.judged(group, refs, results):
+            assert results[place] is None
+            entry.at_us = self.model.now_us + (CONFIG.lease_us if lease_us is None else lease_us)
+
+    @precondition(lambda self: self.model.can_hold())
+    @rule(data=st.data(), lease_us=lease_times, wait=waits)
+    def leases_are_adopted(self, data: st.DataObject, lease_us: int | None, wait: Jump) -> None:
+        group, refs = self.draw_leases(data)
+        sessions = sorted(self.model.groups[group].sessions) if group in self.model.groups else []
+        session_id = data.draw(st.sampled_from(sessions * 3 + ["stranger"]), label="session")
+        self.jump(wait)
+        adoption = self.topic.adopt(session_id, *refs, lease_us=lease_us, group=group)
+        if not self.has_joined(Member(group, session_id)):
+            with pytest.raises(NotFound):
+                self.run(adoption)
+            return
+        results = self.run(adoption)
+        for _, entry, place in self.judged(group, refs, results):
+            assert results[place] == AdoptedLease(refs[place].fencing_token, len(entry.event.body))
+            self.model.adopt(entry, session_id, CONFIG.lease_us if lease_us is None else lease_us)
+
+    @precondition(lambda self: self.model.can_hold())
+    @rule(data=st.data())
+    def an_event_is_nacked_and_its_backoff_waited_out(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(self.hold_something()), label="group")
+        entry = data.draw(st.sampled_from(self.model.groups[name].in_state(EventState.LEASED)), label="held")
+        self.run(self.back_off(name, entry))
+
+    async def back_off(self, name: str, entry: ModelEntry) -> None:
+        lease = LeaseRef(entry.event.id, entry.fencing_token)
+        nacked_us = self.harness.now_us()
+        assert await self.topic.nack(lease, error="boom", group=name) == [None]
+        await self.comparison.wakeups()
+        backoff_us = min(POLICY.backoff_max_us, POLICY.backoff_initial_us << (entry.attempt - 1))
+        self.model.nack(entry, NackAction.RETRY, backoff_us, "boom")
+        if entry.state is EventState.SCHEDULED:
+            entry.order_us = (await self.topic.look(entry.event.id, name)).deliver_at_us
+            wait_us = entry.order_us - nacked_us
+            assert backoff_us * (1 - JITTER) <= wait_us <= backoff_us * (1 + JITTER) + self.harness.grain_us
+            await self.pass_time(round(backoff_us * (1 + JITTER)) + TICK)

@@ -1,0 +1,95 @@
+"""The Dockerfile, read, and its build stage carried out without Docker."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from dockerfile_parse import DockerfileParser
+
+from support.documents import ROOT
+
+DOCKERFILE = ROOT / "Dockerfile"
+LOCKS = (ROOT / "requirements.lock", ROOT / "requirements-build.lock")
+
+
+class Step(NamedTuple):
+    """One instruction."""
+
+    instruction: str
+    value: str
+
+
+def stages() -> list[list[Step]]:
+    """The steps of each stage, FROM first."""
+    found: list[list[Step]] = []
+    for each in DockerfileParser(str(DOCKERFILE)).structure:
+        step = Step(each["instruction"], each["value"])
+        if step.instruction == "FROM":
+            found.append([])
+        if found and step.instruction != "COMMENT":
+            found[-1].append(step)
+    return found
+
+
+def values(steps: list[Step], instruction: str) -> list[str]:
+    """What the steps of a kind say."""
+    return [step.value for step in steps if step.instruction == instruction]
+
+
+IMAGE_USER = int(values(stages()[-1], "USER")[0].partition(":")[0])
+
+
+def build(root: Path) -> None:
+    """Carry out the build stage, with `root` for the root of the image and this Python for the image's."""
+    environment = dict(os.environ)
+    python = _python(root)
+    place = root
+    for step in stages()[0]:
+        match step.instruction:
+            case "ENV":
+                environment |= dict(part.split("=", 1) for part in shlex.split(step.value))
+                del environment["PIP_NO_CACHE_DIR"]  # which is for a small image
+            case "WORKDIR":
+                place = root / step.value.lstrip("/")
+                place.mkdir(parents=True)
+            case "COPY":
+                _copy(shlex.split(step.value), place)
+            case "RUN":
+                _run(step.value, root, place, {**environment, "PATH": f"{python.parent}:{os.environ['PATH']}"})
+
+
+def _python(root: Path) -> Path:
+    """This Python; a copy of it where other users can't reach it, such as in the home of root."""
+    base = Path(sys.base_prefix)
+    if all(folder.stat().st_mode & stat.S_IXOTH for folder in (base, *base.parents)):
+        return Path(sys._base_executable)  # type: ignore[attr-defined]  # what venv goes by
+    copied = root / "usr" / "local"
+    left_out = shutil.ignore_patterns("__pycache__", "test", "*.a", "site-packages")
+    for name in ("bin", "lib"):
+        shutil.copytree(base / name, copied / name, ignore=left_out, symlinks=True)
+    return copied / "bin" / "python3"
+
+
+def _copy(arguments: list[str], place: Path) -> None:
+    *sources, target = arguments
+    for name in sources:
+        source, copied = ROOT / name, place / target
+        if source.is_dir():
+            shutil.copytree(source, copied, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, copied)
+
+
+def _run(command: str, root: Path, place: Path, environment: dict[str, str]) -> None:
+    moved = re.sub(r"(?<!\S)/opt/", f"{root}/opt/", command)
+    moved = re.sub(r"(?<!\S)python ", "python3 ", moved)
+    done = subprocess.run(["sh", "-ec", moved], cwd=place, env=environment, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"

@@ -1,0 +1,91 @@
+"""The command line on a terminal: what a person sees there, and types."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import signal
+import subprocess
+import termios
+import time
+from typing import TYPE_CHECKING, Self
+
+from support.cli import COMMAND, PATIENCE_S, environment
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+class Terminal:
+    """A command on a pseudo-terminal; as a context manager it is gone at the end.
+
+    Args:
+        address: HOST:PORT of the server.
+        arguments: of the command.
+        columns: how wide the terminal is.
+        lines: how high.
+
+    Attributes:
+        seen: all that was shown since ``wait_for`` returned, without colours and cursor movements.
+    """
+
+    def __init__(self, address: str, *arguments: str, columns: int = 160, lines: int = 24) -> None:
+        self._ours, theirs = os.openpty()
+        termios.tcsetwinsize(theirs, (lines, columns))
+        self.process = subprocess.Popen(
+            [str(COMMAND), *arguments],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env=environment(DUEBUS_SERVER=address, TERM="xterm"),
+            start_new_session=True,
+        )
+        os.close(theirs)
+        self.seen = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(PATIENCE_S)
+        os.close(self._ours)
+
+    def wait_for(self, text: str) -> str:
+        """Returns when the text is there: what was shown before it, since the last time."""
+        deadline = time.monotonic() + PATIENCE_S
+        while text not in self.seen:
+            assert self._read(deadline), f"{text!r} never came, but {self.seen!r}"
+        before, _, self.seen = self.seen.partition(text)
+        return before
+
+    def type(self, text: str) -> None:
+        """As a person at the keyboard."""
+        os.write(self._ours, text.encode())
+
+    def interrupt(self) -> None:
+        """Ctrl-C."""
+        self.process.send_signal(signal.SIGINT)
+
+    def end(self) -> int:
+        """Waits for the command's end; its exit status. ``seen`` is then the rest."""
+        deadline = time.monotonic() + PATIENCE_S
+        while self._read(deadline):
+            pass
+        return self.process.wait(PATIENCE_S)
+
+    def _read(self, deadline: float) -> bool:
+        """More of what is shown; False at the end, or when it takes too long."""
+        ready, _, _ = select.select([self._ours], [], [], max(0.0, deadline - time.monotonic()))
+        try:
+            data = os.read(self._ours, 65536) if ready else b""
+        except OSError:  # so Linux says that the other end is closed
+            data = b""
+        self.seen += _ESCAPES.sub("", data.decode(errors="replace")).replace("\r\n", "\n")
+        return bool(data)

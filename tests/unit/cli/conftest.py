@@ -1,0 +1,25 @@
+from collections.abc import Callable, Iterator
+
+import pytest
+from duebus.cli import main
+from unit.client.fake_bus import FakeBus
+
+
+@pytest.fixture
+def bus() -> Iterator[FakeBus]:
+    bus = FakeBus()
+    yield bus
+    bus.stop()
+
+
+@pytest.fixture
+def duebus(bus: FakeBus, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Runs a command against the bus, in this process: `duebus("topics", "--json")` is its status."""
+
+    def run(*arguments: str) -> int:
+        monkeypatch.setattr("sys.argv", ["duebus", "--server", bus.target, *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code if isinstance(ended.value.code, int) else 1
+
+    return run

@@ -1,0 +1,259 @@
+"""What the operator's commands ask of the bus, and what they do not."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import grpc
+import pytest
+from duebus.v1 import admin_pb2
+from unit.client.fake_bus import Failure, FakeBus
+
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+Command = Callable[..., int]
+Capture = pytest.CaptureFixture[str]
+
+
+def dead(event_id: str, error: str = "", age: timedelta = timedelta()) -> admin_pb2.EventInfo:
+    event = admin_pb2.EventInfo(topic="orders")
+    event.event.id = event_id
+    group = event.groups.add(group="default", state=admin_pb2.EVENT_STATE_DEAD, attempts=4, last_error=error)
+    group.dead_at.FromDatetime(datetime.now(UTC) - age)
+    return event
+
+
+def topic(**counts: int) -> admin_pb2.GetTopicResponse:
+    info = admin_pb2.TopicInfo(topic="orders", queued=7)
+    info.groups.add(group="default", **counts)
+    info.groups.add(group="mail", dead=100)
+    return admin_pb2.GetTopicResponse(topic=info)
+
+
+def listed(*events: admin_pb2.EventInfo, more: str = "") -> admin_pb2.ListEventsResponse:
+    return admin_pb2.ListEventsResponse(events=events, next_page_token=more)
+
+
+def record(capsys: Capture) -> object:
+    return json.loads(capsys.readouterr().out)
+
+
+# --- asking first -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "would"),
+    [
+        (["dead", "orders", "--purge"], "purge 12 dead letters of orders in group default"),
+        (["dead", "orders", "--redrive"], "redrive 12 dead letters of orders in group default"),
+        (
+            ["delete-group", "orders", "default"],
+            "delete group default of orders, with 4 events, 12 dead letters and 0 subscribers",
+        ),
+        (["delete-topic", "orders"], "delete orders, with 2 groups, 7 events, 112 dead letters and 0 subscribers"),
+    ],
+)
+def test_without_a_terminal_nothing_is_done_that_nobody_agreed_to(
+    bus: FakeBus, duebus: Command, capsys: Capture, arguments: list[str], would: str
+) -> None:
+    bus.answer("GetTopic", topic(scheduled=1, ready=2, leased=1, dead=12))
+
+    assert duebus(*arguments) == 2
+
+    assert set(bus.requests) == {"GetTopic"}
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == (f"duebus: would {would}; there is no terminal to ask on, so say --yes; nothing was done\n")
+
+
+def test_only_those_that_are_chosen_are_counted(bus: FakeBus, duebus: Command, capsys: Capture) -> None:
+    old = timedelta(minutes=6)
+    bus.answer("GetTopic", topic(dead=4))
+    bus.answer(
+        "ListEvents",
+        listed(dead("a", "no card", old), dead("b", "busy", old), more="next"),
+        listed(dead("c", "the card", old), dead("d", "no card", timedelta(minutes=4))),
+    )
+
+    assert duebus("dead", "orders", "--purge", "--error", "card", "--min-age", "5m") == 2
+
+    assert "would purge 2 dead letters of orders" in capsys.readouterr().err
+    assert set(bus.requests) == {"GetTopic", "ListEvents"}
+
+
+def test_of_very_many_the_count_is_said_to_be_a_part(bus: FakeBus, duebus: Command, capsys: Capture) -> None:
+    page = listed(*(dead(str(number), "busy" if number % 4 else "card") for number in range(1000)), more="next")
+    bus.answer("GetTopic", topic(dead=1_000_000))
+    bus.answer("ListEvents", *[page] * 11)
+
+    assert duebus("dead", "orders", "--purge", "--error", "card") == 2
+
+    assert "would purge at least 2,500 of 1,000,000 dead letters of orders in group default;" in capsys.readouterr().err
+    assert len(bus.requests["ListEvents"]) <= 11
+
+
+def test_where_not_all_were_looked_at_it_is_asked_also_when_none_was_found(
+    bus: FakeBus, duebus: Command, capsys: Capture
+) -> None:
+    page = listed(*(dead(str(number), "busy") for number in range(1000)), more="next")
+    bus.answer("GetTopic", topic(dead=1_000_000))
+    bus.answer("ListEvents", *[page] * 11)
+
+    assert duebus("dead", "orders", "--purge", "--error", "card") == 2
+
+    assert "would purge some of 1,000,000 dead letters of orders" in capsys.readouterr().err
+    assert "PurgeEvents" not in bus.requests
+
+
+def test_an_id_is_no_dead_letter_of_this_group_because_it_is_one_of_another(
+    bus: FakeBus, duebus: Command, capsys: Capture
+) -> None:
+    event = dead("a")
+    event.groups.add(group="mail", state=admin_pb2.EVENT_STATE_READY)
+    bus.answer("GetEvent", *[admin_pb2.GetEventResponse(event=event)] * 2)
+
+    assert duebus("dead", "orders", "--id", "a", "-g", "mail", "--json") == 0
+    assert capsys.readouterr().out == ""
+    assert duebus("dead", "orders", "--id", "a", "--json") == 0
+    assert [each["group"] for each in json.loads(capsys.readouterr().out)["groups"]] == ["default"]
+
+
+def test_who_gives_ids_is_asked_before_a_purge_but_not_before_a_redrive(
+    bus: FakeBus, duebus: Command, capsys: Capture
+) -> None:
+    event = dead("a")
+    event.groups.add(group="mail", state=admin_pb2.EVENT_STATE_READY)
+    bus.answer("GetTopic", topic(dead=12))
+    bus.answer("GetEvent", admin_pb2.GetEventResponse(event=event))
+    assert duebus("dead", "orders", "--purge", "--id", "a", "--id", "a") == 2
+    assert "would purge 1 dead letter of orders" in capsys.readouterr().err
+
+    bus.answer("RedriveEvents", admin_pb2.RedriveEventsResponse(redriven=1))
+    assert duebus("dead", "orders", "--redrive", "--id", "a") == 0
+    assert list(bus.requests["RedriveEvents"][0].filter.event_ids) == ["a"]
+
+
+def test_where_nothing_is_concerned_nobody_is_asked(bus: FakeBus, duebus: Command, capsys: Capture) -> None:
+    bus.answer("GetTopic", topic())
+    bus.answer("PurgeEvents", admin_pb2.PurgeEventsResponse())
+
+    assert duebus("dead", "orders", "--purge") == 0
+
+    assert capsys.readouterr().out == "purged 0 dead letters of orders in group default\n"
+
+
+# --- what is asked of the bus -----------------------------------------------------------------------------------------
+
+
+def test_the_conditions_of_a_redrive_reach_the_bus(bus: FakeBus, duebus: Command, capsys: Capture) -> None:
+    bus.answer("RedriveEvents", admin_pb2.RedriveEventsResponse(redriven=1201))
+
+    assert duebus(
+        "dead", "orders", "-g", "mail", "--redrive", "--error", "card", "--min-age", "5m", "--rate", "2.5", "--yes"
+    ) == 0  # fmt: skip
+
+    (request,) = bus.requests["RedriveEvents"]
+    assert (request.topic, request.group, request.rate) == ("orders", "mail", 2.5)
+    assert (request.filter.error_contains, request.filter.min_age.seconds) == ("card", 300)
+    assert capsys.readouterr().out == "redrove 1,201 dead letters of orders in group mail, 2.5 a second\n"
+
+
+def test_ids_are_cancelled_a_thousand_at_a_time(bus: FakeBus, duebus: Command, capsys: Capture) -> None:
+    bus.answer(
+        "CancelEvents",
+        admin_pb2.CancelEventsResponse(cancelled=998, leased_event_ids=["e1"], missing_event_ids=["e2"]),
+        admin_pb2.CancelEventsResponse(cancelled=199, missing_event_ids=["e3"]),
+    )
+
+    ids = [f"e{number}" for number in range(1200)]
+    assert duebus("cancel", "orders", *ids, "e7", "--yes", "--json") == 1
+
+    assert [len(request.event_ids) for request in bus.requests["CancelEvents"]] == [1000, 200]
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) == {
+        "topic": "orders",
+        "cancelled": 1197,
+        "leased_event_ids": ["e1"],
+        "missing_event_ids": ["e2", "e3"],
+    }
+    assert printed.err == "duebus: left alone, for they are leased or dead: e1; not there: e2, e3\n"
+
+
+def test_a_cancel_that_fails_half_way_says_what_is_done(bus: FakeBus, duebus: Command, capsys: Capture) -> None:
+    lost = Failure(grpc.StatusCode.INTERNAL, "boom", "INTERNAL")
+    bus.answer("CancelEvents", admin_pb2.CancelEventsResponse(cancelled=1000), lost)
+
+    assert duebus("cancel", "orders", *(f"e{number}" for number in range(1500)), "--yes") == 1
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("failed: boom; 1,000 events cancelled before that")
+
+
+def test_of_many_ids_only_some_are_named(bus: FakeBus, duebus: Command, capsys: Capture) -> None:
+    gone = [f"e{number}" for number in range(8)]
+    bus.answer("CancelEvents", admin_pb2.CancelEventsResponse(missing_event_ids=gone))
+
+    assert duebus("cancel", "orders", *gone, "--yes") == 1
+
+    assert capsys.readouterr().err == "duebus: not there: e0, e1, e2, e3, e4 and 3 more\n"
+
+
+def test_a_setting_that_the_bus_refuses_is_named_as_it_was_typed(
+    bus: FakeBus, duebus: Command, capsys: Capture
+) -> None:
+    field, text = "config.retry_policy.backoff_max", "must not be less than backoff_initial"
+    refused = Failure(grpc.StatusCode.INVALID_ARGUMENT, f"{field}: {text}", "INVALID_ARGUMENT", fields={field: text})
+    bus.answer("ConfigureTopic", refused)
+
+    assert duebus("config", "orders", "--backoff-max", "1ms") == 1
+
+    assert capsys.readouterr().err == f"duebus: backoff_max: {text}\n"
+
+
+def test_settings_for_programs_have_one_shape(bus: FakeBus, duebus: Command, capsys: Capture) -> None:
+    info = topic()
+    info.topic.config.lease.seconds = 30
+    info.topic.config.partitions = 1
+    info.topic.groups[1].retry_policy.max_retries = 8
+    bus.answer("GetTopic", info, info)
+
+    assert duebus("config", "orders", "--json") == 0
+    policy = {"max_retries": 0, "backoff_initial_seconds": 0.0, "backoff_max_seconds": 0.0}
+    assert record(capsys) == {
+        "topic": "orders",
+        "retry_policy": policy,
+        "lease_seconds": 30.0,
+        "max_queued": 0,
+        "dead_letter_retention_seconds": 0.0,
+        "dedupe_window_seconds": 0.0,
+        "partitions": 1,
+    }
+    assert duebus("config", "orders", "--group", "mail", "--json") == 0
+    assert record(capsys) == {"topic": "orders", "group": "mail", "retry_policy": policy | {"max_retries": 8}}
+    assert set(bus.requests) == {"GetTopic"}
+
+
+def test_a_list_of_dead_letters_ends_at_its_limit(bus: FakeBus, duebus: Command, capsys: Capture) -> None:
+    bus.answer("ListEvents", listed(dead("a"), dead("b"), dead("c"), more="and more"))
+
+    assert duebus("dead", "orders", "--limit", "2", "--newest") == 0
+
+    (request,) = bus.requests["ListEvents"]
+    assert (request.state, request.page_size) == (admin_pb2.EVENT_STATE_DEAD, 3)
+    assert request.order == admin_pb2.ListEventsRequest.ORDER_NEWEST_FIRST
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["ID", "a", "b", "and"]
+
+
+# --- what is damaged --------------------------------------------------------------------------------------------------
+
+
+def test_a_topic_that_cannot_be_shown_does_not_hide_the_others(bus: FakeBus, duebus: Command, capsys: Capture) -> None:
+    damaged = admin_pb2.TopicInfo(topic="broken", problem="a key has the wrong type")
+    bus.answer("ListTopics", admin_pb2.ListTopicsResponse(topics=[damaged, topic().topic]))
+
+    assert duebus("topics") == 0
+
+    out = capsys.readouterr().out
+    assert "broken can't be shown: a key has the wrong type" in out
+    assert "mail" in out

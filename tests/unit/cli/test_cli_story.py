@@ -1,0 +1,148 @@
+"""`duebus event`: the timeline of an event, for somebody who was not there."""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from duebus.v1 import admin_pb2
+from google.protobuf.timestamp_pb2 import Timestamp
+from unit.client.fake_bus import FakeBus
+
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+STATES = admin_pb2.EventState
+OUTCOMES = admin_pb2.Attempt.Outcome
+
+
+@pytest.fixture(autouse=True)
+def in_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def at(seconds: float) -> Timestamp:
+    moment = Timestamp()
+    moment.FromDatetime(NOON + timedelta(seconds=seconds))
+    return moment
+
+
+def attempt(number: int, begins: float, outcome: OUTCOMES, error: str = "", **more: Timestamp) -> admin_pb2.Attempt:
+    ends = None if outcome == admin_pb2.Attempt.OUTCOME_UNSPECIFIED else at(begins + 1.5)
+    return admin_pb2.Attempt(
+        attempt=number, started_at=at(begins), ended_at=ends, consumer="w-1", outcome=outcome, error=error, **more
+    )
+
+
+def story(*groups: admin_pb2.EventGroupInfo) -> admin_pb2.GetEventResponse:
+    event = admin_pb2.EventInfo(topic="orders", dispatched_at=at(0), dispatched_by="ipv4:10.0.0.7:5000", groups=groups)
+    event.event.id = "o-42"
+    event.event.data = b'{"id":42}'
+    event.event.content_type = "application/json"
+    return admin_pb2.GetEventResponse(event=event)
+
+
+def topic(*groups: str) -> admin_pb2.GetTopicResponse:
+    return admin_pb2.GetTopicResponse(
+        topic=admin_pb2.TopicInfo(topic="orders", groups=[admin_pb2.GroupInfo(group=each) for each in groups])
+    )
+
+
+def timeline(out: str) -> list[str]:
+    """What it says happened, and when."""
+    lines = out.partition("FROM (+00:00)")[2].partition("\n\n")[0].splitlines()[1:]
+    return [re.sub(r" +", " ", line).strip() for line in lines]
+
+
+def test_an_event_that_failed_three_times_was_redriven_and_waits(
+    bus: FakeBus, duebus: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    group = admin_pb2.EventGroupInfo(
+        group="billing",
+        state=admin_pb2.EVENT_STATE_SCHEDULED,
+        attempts=1,
+        max_retries=2,
+        deliver_at=at(90_002),
+        last_error="busy",
+        history=[
+            attempt(1, 0, admin_pb2.Attempt.OUTCOME_NACKED, "no card"),
+            attempt(2, 10, admin_pb2.Attempt.OUTCOME_EXPIRED, "the lease expired"),
+            attempt(3, 20, admin_pb2.Attempt.OUTCOME_DEAD, "no\ncard", redriven_at=at(90_000)),
+            attempt(1, 90_000, admin_pb2.Attempt.OUTCOME_NACKED, "busy"),
+        ],
+    )
+    bus.answer("GetTopic", topic("billing", "mail", "audit"))
+    bus.answer("GetEvent", story(group))
+
+    assert duebus("event", "orders", "o-42") == 0
+
+    out = capsys.readouterr().out
+    assert " by ipv4:10.0.0.7:5000\n" in out
+    assert "1 attempt since it was redriven, 2 retries allowed\nlast error: busy\n" in out
+    assert timeline(out) == [
+        "2026-11-23 12:00:00.000 dispatched",
+        "12:00:00.000 12:00:01.500 1.5s attempt 1: failed, to be retried w-1 no card",
+        "12:00:10.000 12:00:11.500 1.5s attempt 2: its lease ran out w-1 the lease expired",
+        "12:00:20.000 12:00:21.500 1.5s attempt 3: failed, became a dead letter w-1 no\\ncard",
+        "2026-11-24 13:00:00.000 redriven, with all its retries",
+        "13:00:00.000 13:00:01.500 1.5s attempt 1: failed, to be retried w-1 busy",
+        "13:00:02.000 to be due",
+    ]
+
+
+def test_each_group_has_a_timeline_of_its_own(
+    bus: FakeBus, duebus: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    leased = admin_pb2.EventGroupInfo(
+        group="billing",
+        state=admin_pb2.EVENT_STATE_LEASED,
+        attempts=1,
+        max_retries=3,
+        consumer="w-1",
+        lease_expires_at=at(40),
+        history=[attempt(1, 10, admin_pb2.Attempt.OUTCOME_UNSPECIFIED)],
+    )
+    dead = admin_pb2.EventGroupInfo(
+        group="mail",
+        state=admin_pb2.EVENT_STATE_DEAD,
+        attempts=1,
+        dead_at=at(32),
+        history=[attempt(1, 2, admin_pb2.Attempt.OUTCOME_EXPIRED)],
+    )
+    bus.answer("GetTopic", topic("billing", "mail", "audit"))
+    bus.answer("GetEvent", story(leased, dead))
+
+    assert duebus("event", "orders", "o-42") == 0
+
+    _, billing, mail = capsys.readouterr().out.split("\nin group ")
+    assert billing.startswith("billing: leased to w-1 until 2026-11-23 12:00:40.000+00:00 (")
+    assert timeline(billing) == [
+        "2026-11-23 12:00:00.000 dispatched",
+        "12:00:10.000 attempt 1: under way w-1",
+        "12:00:40.000 the lease runs out, unless it is settled or extended",
+    ]
+    assert mail.startswith("mail: dead since 2026-11-23 12:00:32.000+00:00 (")
+    assert timeline(mail)[1:] == [
+        "12:00:02.000 12:00:03.500 1.5s attempt 1: its lease ran out w-1",
+        "12:00:32.000 became a dead letter",
+    ]
+    assert "\n\nno longer in group audit: acked, " in mail
+
+
+def test_a_story_whose_beginning_is_not_kept_says_so(
+    bus: FakeBus, duebus: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    history = [attempt(number, number, admin_pb2.Attempt.OUTCOME_RELEASED) for number in (6, 7)]
+    ready = admin_pb2.EventGroupInfo(group="g", state=admin_pb2.EVENT_STATE_READY, deliver_at=at(0), history=history)
+    bus.answer("GetTopic", topic("billing", "mail", "audit"))
+    bus.answer("GetEvent", story(ready))
+
+    assert duebus("event", "orders", "o-42") == 0
+
+    lines = timeline(capsys.readouterr().out)
+    assert lines[1] == "earlier attempts, of which no record is kept"
+    assert lines[2] == "12:00:06.000 12:00:07.500 1.5s attempt 6: released, not counted w-1"
+    assert lines[4] == "ready, waits for a subscriber"

@@ -1,0 +1,23 @@
+"""However many names clients make up, metrics have a bounded number of labels."""
+
+from __future__ import annotations
+
+from duebus_server.ops.labels import GROUPS_OF_A_TOPIC, OTHER, Labels
+
+
+def test_the_first_topics_have_labels_of_their_own_and_the_others_share_one() -> None:
+    labels = Labels(2)
+    assert [labels.topic(topic) for topic in ("a", "b", "c", "d", "a")] == ["a", "b", OTHER, OTHER, "a"]
+    assert labels.group("c", "billing") == (OTHER, OTHER)
+    assert labels.group("a", "billing") == ("a", "billing")
+
+
+def test_without_any_all_share_one() -> None:
+    assert Labels(0).group("a", "billing") == (OTHER, OTHER)
+
+
+def test_groups_are_bounded_too() -> None:
+    labels = Labels(1)
+    found = {labels.group("a", f"group-{number}") for number in range(10 * GROUPS_OF_A_TOPIC)}
+    assert len(found) == GROUPS_OF_A_TOPIC + 1
+    assert ("a", OTHER) in found

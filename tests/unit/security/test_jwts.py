@@ -1,0 +1,201 @@
+"""JSON Web Tokens: only those that a key of the set has signed, for us, and for now."""
+
+from __future__ import annotations
+
+import json
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from duebus_server.security.errors import BadFileError
+from duebus_server.security.jwts import COOLDOWN_S, REFRESH_S, FileKeys, JwtRefusedError, Jwts, UrlKeys, make_jwts
+from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+EC = ec.generate_private_key(ec.SECP256R1())
+STRANGER = ec.generate_private_key(ec.SECP256R1())
+RSA_JWK: dict[str, Any] = {**RSAAlgorithm.to_jwk(RSA.public_key(), as_dict=True), "kid": "rsa", "alg": "RS256"}
+EC_JWK: dict[str, Any] = {**ECAlgorithm.to_jwk(EC.public_key(), as_dict=True), "kid": "ec"}
+
+
+def token(key: Any = EC, algorithm: str = "ES256", kid: str | None = "ec", **claims: Any) -> str:
+    """A good token, unless an argument says otherwise; None leaves a claim out."""
+    all_claims = {"sub": "billing", "aud": "duebus", "iss": "issuer", "exp": int(time.time()) + 60, **claims}
+    headers = None if kid is None else {"kid": kid}
+    present = {name: value for name, value in all_claims.items() if value is not None}
+    return jwt.encode(present, key, algorithm, headers=headers)
+
+
+def key_set(*keys: dict[str, Any]) -> str:
+    return json.dumps({"keys": keys})
+
+
+@pytest.fixture
+def jwts(tmp_path: Path) -> Jwts:
+    file = tmp_path / "keys.json"
+    file.write_text(key_set(RSA_JWK, EC_JWK))
+    return make_jwts(str(file), "duebus", "issuer")
+
+
+async def refusal(jwts: Jwts, made: str) -> str:
+    with pytest.raises(JwtRefusedError) as caught:
+        await jwts.identity_of(made)
+    assert made not in str(caught.value)
+    return str(caught.value)
+
+
+async def test_a_good_token_tells_its_subject_as_often_as_it_is_asked(jwts: Jwts) -> None:
+    good = [token(), token(RSA, "RS256", "rsa", aud=["other", "duebus"])]
+    assert [await jwts.identity_of(each) for each in good * 2] == ["billing"] * 4
+
+
+@pytest.mark.parametrize(
+    ("made", "why"),
+    [
+        (token(exp=int(time.time()) - 31), "the token has expired"),
+        (token(aud="other"), "InvalidAudienceError"),
+        (token(aud=None), "MissingRequiredClaimError"),
+        (token(iss="other"), "InvalidIssuerError"),
+        (token(exp=None), "MissingRequiredClaimError"),
+        (token(sub=None), "MissingRequiredClaimError"),
+        (token(sub=""), "the token has no subject"),
+        (token(nbf=int(time.time()) + 60), "ImmatureSignatureError"),
+        (token(STRANGER), "InvalidSignatureError"),
+        (token(kid="unknown"), "the key that signed the token is not in the set"),
+        (token(kid=None), "the key that signed the token is not in the set"),
+        (token("x" * 32, "HS256"), "InvalidAlgorithmError"),
+        (token("", "none"), "InvalidAlgorithmError"),
+        ("no.token.atall", "DecodeError"),
+        ("x", "DecodeError"),
+    ],
+    ids=lambda value: value if " " in value or value.endswith("Error") else "token",
+)
+async def test_any_other_is_refused(jwts: Jwts, made: str, why: str) -> None:
+    assert why in await refusal(jwts, made)
+
+
+async def test_a_token_that_was_good_expires(jwts: Jwts, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = token(exp=int(time.time()) + 1)
+    assert await jwts.identity_of(made) == "billing"
+    later = time.time() + 60
+    monkeypatch.setattr(time, "time", lambda: later)
+    # The library reads another clock; what is remembered must not be used in any case.
+    monkeypatch.setattr(jwt, "decode", _expired)
+    assert await refusal(jwts, made) == "the token has expired"
+
+
+def _expired(*_: Any, **__: Any) -> None:
+    raise jwt.ExpiredSignatureError
+
+
+async def test_a_token_of_a_key_that_was_taken_away_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    file.write_text(key_set(RSA_JWK, EC_JWK))
+    keys = FileKeys(file)
+    keys._file._look_s = -1
+    jwts = Jwts(keys, "duebus", None)
+    made = token()
+    assert await jwts.identity_of(made) == "billing"
+    file.write_text(key_set(RSA_JWK))
+    assert "not in the set" in await refusal(jwts, made)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"keys": []}', '{"keys": [{"kty": "XYZ"}]}'])
+def test_a_file_that_is_no_set_of_keys_is_refused(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "keys.json"
+    file.write_text(content)
+    with pytest.raises(BadFileError, match=r"keys.json: is not a set of public keys"):
+        make_jwts(str(file), "duebus", None)
+
+
+# --- at a URL ---------------------------------------------------------------------------------------------------------
+
+
+class Issuer:
+    """Serves a set of keys over HTTP.
+
+    Attributes:
+        content: what it serves; None: it answers with an error.
+        asked: how often it was asked.
+    """
+
+    def __init__(self) -> None:
+        self.content: str | None = key_set(EC_JWK)
+        self.asked = 0
+        issuer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:  # the library's name
+                issuer.asked += 1
+                self.send_response(200 if issuer.content else 500)
+                self.end_headers()
+                self.wfile.write((issuer.content or "").encode())
+
+            def log_message(self, *_: Any) -> None:
+                """Quiet."""
+
+        self._server = HTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/keys"
+        Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def issuer() -> Iterator[Issuer]:
+    made = Issuer()
+    yield made
+    made.close()
+
+
+class Time:
+    """Seconds that a test moves."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+async def test_keys_are_fetched_once_and_again_when_they_are_old(issuer: Issuer) -> None:
+    clock = Time()
+    jwts = Jwts(UrlKeys(issuer.url, clock), "duebus", None)
+    assert [await jwts.identity_of(token()) for _ in range(3)] == ["billing"] * 3
+    assert issuer.asked == 1
+    clock.now_s += REFRESH_S + 1
+    await jwts.identity_of(token())
+    assert issuer.asked == 2
+
+
+async def test_an_unknown_key_is_looked_for_but_not_all_the_time(issuer: Issuer) -> None:
+    clock = Time()
+    jwts = Jwts(UrlKeys(issuer.url, clock), "duebus", None)
+    new = token(RSA, "RS256", "rsa")
+    for _ in range(3):
+        await refusal(jwts, new)
+    assert issuer.asked == 1
+    issuer.content = key_set(EC_JWK, RSA_JWK)
+    clock.now_s += COOLDOWN_S + 1
+    assert await jwts.identity_of(new) == "billing"
+    assert issuer.asked == 2
+
+
+async def test_an_issuer_that_is_away_leaves_the_keys_that_were(issuer: Issuer) -> None:
+    clock = Time()
+    jwts = Jwts(UrlKeys(issuer.url, clock), "duebus", None)
+    await jwts.identity_of(token())
+    issuer.content = None
+    clock.now_s += REFRESH_S + 1
+    assert await jwts.identity_of(token()) == "billing"
+    assert issuer.asked == 2

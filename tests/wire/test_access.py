@@ -1,0 +1,307 @@
+"""Tokens and rules on a real server: who comes in, what they may do, and what is written down of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import grpc.aio
+import pytest
+from duebus import Delivery, Nack
+from duebus.errors import DueBusError, PermissionDenied, Unauthenticated
+from duebus.v1 import admin_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from support.secured import PATIENCE_S, Secured, client, make_secured
+from support.wire import connect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from duebus.aio import Client
+    from support.server_process import ServerProcess
+
+RULES = """
+[[rule]]
+identity = "shop"
+verbs = ["dispatch"]
+topics = ["order.*"]
+
+[[rule]]
+identity = "billing"
+verbs = ["subscribe"]
+topics = ["order.*"]
+
+[[rule]]
+identity = "audit"
+verbs = ["subscribe", "dispatch"]
+topics = ["audit.*"]
+
+[[rule]]
+identity = "ops"
+verbs = ["admin", "stop", "dispatch", "subscribe"]
+topics = ["*"]
+
+[[rule]]
+identity = "helper"
+verbs = ["admin"]
+topics = ["order.*"]
+"""
+
+
+@pytest.fixture
+def secured(tmp_path: Path) -> Secured:
+    return make_secured(tmp_path, "shop", "billing", "audit", "ops", "helper")
+
+
+@pytest.fixture
+def with_rules(start_server: Callable[..., ServerProcess], secured: Secured) -> ServerProcess:
+    audit = ("--audit-log", str(secured.folder / "audit.jsonl"))
+    return start_server(*secured.token_flags(), *secured.acl_flags(RULES), *audit)
+
+
+async def denied(call: Any) -> dict[str, str]:
+    """The metadata of a call that is denied."""
+    with pytest.raises(PermissionDenied) as caught:
+        await call
+    assert caught.value.code is grpc.StatusCode.PERMISSION_DENIED
+    assert caught.value.reason == "PERMISSION_DENIED"
+    return dict(caught.value.metadata)
+
+
+async def first_of(bus: Client, topic: str) -> Delivery:
+    """The first delivery of a topic; the stream ends after it, with the leases in force for a long time."""
+    async with bus.subscribe(topic, disconnect_grace=60) as subscription:
+        return await anext(aiter(subscription))
+
+
+# --- who --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("token", [None, "duebus_unknown", ""])
+async def test_without_a_known_token_nothing_is_answered(
+    start_server: Callable[..., ServerProcess], secured: Secured, token: str | None
+) -> None:
+    server = start_server(*secured.token_flags())
+    async with client(server.address, token) as bus:
+        for call in (bus.dispatch("order.created", 1), bus.admin.get_topic("order.created"), bus.stop(), bus.ack("x")):
+            with pytest.raises(Unauthenticated) as caught:
+                await call
+            assert (caught.value.code, caught.value.reason) == (grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED")
+        with pytest.raises(Unauthenticated):
+            await first_of(bus, "order.created")
+    assert server.process.poll() is None
+
+
+async def test_with_tokens_and_no_rules_who_is_known_may_do_everything(
+    start_server: Callable[..., ServerProcess], secured: Secured
+) -> None:
+    server = start_server(*secured.token_flags())
+    async with client(server.address, secured.tokens["shop"]) as bus:
+        await bus.dispatch("order.created", 1)
+        assert await bus.ack(await first_of(bus, "order.created")) == []
+        assert (await bus.admin.get_topic("order.created")).queued == 0
+
+
+async def test_health_is_open_and_reflection_is_not(with_rules: ServerProcess, secured: Secured) -> None:
+    async with connect(with_rules.address) as wire:
+        health: Any = health_pb2_grpc.HealthStub(wire.channel)
+        assert (await health.Check(health_pb2.HealthCheckRequest())).status == health_pb2.HealthCheckResponse.SERVING
+        reflection: Any = reflection_pb2_grpc.ServerReflectionStub(wire.channel)
+        asked = [reflection_pb2.ServerReflectionRequest(list_services="")]
+        assert await reflection.ServerReflectionInfo(iter(asked)).code() is grpc.StatusCode.UNAUTHENTICATED
+        header = (("authorization", f"Bearer {secured.tokens['shop']}"),)
+        answer = await reflection.ServerReflectionInfo(iter(asked), metadata=header).read()
+        assert "duebus.v1.EventBus" in [service.name for service in answer.list_services_response.service]
+
+
+# --- what -------------------------------------------------------------------------------------------------------------
+
+
+async def test_dispatch_and_subscribe_are_for_those_who_have_a_rule(
+    with_rules: ServerProcess, secured: Secured
+) -> None:
+    async with (
+        client(with_rules.address, secured.tokens["shop"]) as shop,
+        client(with_rules.address, secured.tokens["billing"]) as billing,
+    ):
+        await shop.dispatch("order.created", 1)
+        expected = {"identity": "shop", "verb": "dispatch", "topic": "pay"}
+        assert await denied(shop.dispatch("pay", 1)) == expected
+        assert (await denied(first_of(shop, "order.created")))["verb"] == "subscribe"
+        assert (await denied(billing.dispatch("order.created", 1)))["verb"] == "dispatch"
+        assert (await first_of(billing, "order.created")).json() == 1
+        assert await denied(shop.stop()) == {"identity": "shop", "verb": "stop"}
+
+
+async def test_settles_need_the_right_to_subscribe_to_the_topic_of_every_token(
+    with_rules: ServerProcess, secured: Secured
+) -> None:
+    async with (
+        client(with_rules.address, secured.tokens["audit"]) as audit,
+        client(with_rules.address, secured.tokens["ops"]) as ops,
+    ):
+        await ops.dispatch("order.created", 1)
+        await audit.dispatch("audit.log", 2)
+        order, entry = await first_of(ops, "order.created"), await first_of(audit, "audit.log")
+        for call in (
+            audit.ack(order),
+            audit.ack(entry, order),
+            audit.nack(order),
+            audit.nack_many([Nack(delivery=entry), Nack(delivery=order)]),
+            audit.extend([entry, order], 60),
+        ):
+            assert await denied(call) == {"identity": "audit", "verb": "subscribe", "topic": "order.created"}
+        assert await audit.ack(entry) == [], "nothing of a call that is denied was carried out"
+        assert await ops.ack(order) == []
+
+
+async def test_a_forged_lease_token_is_malformed_also_for_those_who_may_nothing(
+    with_rules: ServerProcess, secured: Secured
+) -> None:
+    async with client(with_rules.address, secured.tokens["helper"]) as helper:
+        (failure,) = await helper.ack("bm90IGEgdG9rZW4=")
+        assert failure.reason == "malformed"
+
+
+async def test_every_admin_call_needs_the_right_to_admin(with_rules: ServerProcess, secured: Secured) -> None:
+    async with client(with_rules.address, secured.tokens["shop"]) as shop, connect(with_rules.address) as wire:
+        await shop.dispatch("order.created", 1)
+        service = admin_pb2.DESCRIPTOR.services_by_name["EventBusAdmin"]
+        for method in service.methods:
+            raw = wire.raw(f"EventBusAdmin/{method.name}")
+            for identity, code in (("shop", "PERMISSION_DENIED"), ("unknown", "UNAUTHENTICATED")):
+                header = (("authorization", f"Bearer {secured.tokens.get(identity, identity)}"),)
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await raw(b"", metadata=header)
+                assert caught.value.code().name == code, method.name
+
+
+async def test_admins_of_some_topics_see_these_and_not_the_list_of_all(
+    with_rules: ServerProcess, secured: Secured
+) -> None:
+    async with (
+        client(with_rules.address, secured.tokens["helper"]) as helper,
+        client(with_rules.address, secured.tokens["ops"]) as ops,
+    ):
+        await ops.dispatch("order.created", 1)
+        assert (await helper.admin.get_topic("order.created")).queued == 1
+        assert await denied(helper.admin.get_topic("pay")) == {"identity": "helper", "verb": "admin", "topic": "pay"}
+        assert await denied(anext(aiter(helper.admin.list_topics()))) == {"identity": "helper", "verb": "admin"}
+        assert [topic.topic async for topic in ops.admin.list_topics()] == ["order.created"]
+
+
+# --- changes ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_token_that_is_taken_away_ends_its_streams_and_its_calls(
+    start_server: Callable[..., ServerProcess], secured: Secured
+) -> None:
+    server = start_server(*secured.token_flags())
+    async with client(server.address, secured.tokens["shop"]) as shop:
+        async with shop.subscribe("order.created") as subscription:
+            secured.write_tokens("billing")
+            with pytest.raises(Unauthenticated):
+                await asyncio.wait_for(anext(aiter(subscription)), PATIENCE_S)
+        with pytest.raises(Unauthenticated):
+            await shop.dispatch("order.created", 1)
+    async with client(server.address, secured.tokens["billing"]) as billing:
+        await billing.dispatch("order.created", 1)
+
+
+async def test_a_rule_that_is_taken_away_ends_the_streams_it_allowed(
+    with_rules: ServerProcess, secured: Secured
+) -> None:
+    async with (
+        client(with_rules.address, secured.tokens["billing"]) as billing,
+        billing.subscribe("order.created") as subscription,
+    ):
+        secured.acl_flags(RULES.replace('identity = "billing"', 'identity = "nobody"'))
+        with pytest.raises(PermissionDenied):
+            await asyncio.wait_for(anext(aiter(subscription)), PATIENCE_S)
+
+
+async def test_a_change_that_is_broken_leaves_everything_as_it_was(
+    start_server: Callable[..., ServerProcess], secured: Secured
+) -> None:
+    server = start_server(*secured.token_flags())
+    secured.tokens_file.write_text("oops\n")
+    async with client(server.address, secured.tokens["shop"]) as shop:
+        await until_logged(server, "changed file not taken over", shop)
+        await shop.dispatch("order.created", 1)
+    assert f"{secured.tokens_file}:1: is not of the form IDENTITY sha256:HEX" in server.log.read_text()
+
+
+async def until_logged(server: ServerProcess, words: str, bus: Client) -> None:
+    """Call until the server has looked at its files and said so."""
+    async with asyncio.timeout(PATIENCE_S):
+        while words not in server.log.read_text():
+            await bus.dispatch("order.created", 1)
+
+
+# --- what is written down ---------------------------------------------------------------------------------------------
+
+
+async def test_each_admin_action_is_written_down_with_who_did_it_and_how_it_ended(
+    with_rules: ServerProcess, secured: Secured
+) -> None:
+    async with client(with_rules.address, secured.tokens["ops"]) as ops:
+        await ops.dispatch("order.created", 1)
+        await ops.admin.get_topic("order.created")
+        with pytest.raises(DueBusError):
+            await ops.admin.get_topic("nothing")
+        async with client(with_rules.address, secured.tokens["shop"]) as shop:
+            await denied(shop.admin.get_topic("order.created"))
+        async with client(with_rules.address, "wrong") as nobody:
+            with pytest.raises(Unauthenticated):
+                await nobody.admin.get_topic("order.created")
+        await ops.stop()
+    assert with_rules.wait() == 0
+    lines = [json.loads(line) for line in (secured.folder / "audit.jsonl").read_text().splitlines()]
+    assert [(line["identity"], line["verb"], line["topic"], line["outcome"]) for line in lines] == [
+        ("ops", "GetTopic", "order.created", "OK"),
+        ("ops", "GetTopic", "nothing", "NOT_FOUND"),
+        ("shop", "GetTopic", "order.created", "PERMISSION_DENIED"),
+        ("", "GetTopic", "", "UNAUTHENTICATED"),
+        ("ops", "Stop", "", "OK"),
+    ]
+    assert all(line["peer"].startswith("ipv4:127.0.0.1:") for line in lines)
+
+
+async def test_without_a_file_actions_are_in_the_log(
+    start_server: Callable[..., ServerProcess], secured: Secured
+) -> None:
+    server = start_server(*secured.token_flags(), "--log-format", "json")
+    async with client(server.address, secured.tokens["ops"]) as ops:
+        await ops.stop()
+    assert server.wait() == 0
+    (line,) = [entry for line in server.log.read_text().splitlines() if (entry := json.loads(line)).get("logger")]
+    assert (line["logger"], line["identity"], line["verb"], line["outcome"]) == ("audit", "ops", "Stop", "OK")
+
+
+async def words_of(call: Any) -> str:
+    """All that a call's error says; nothing when it goes well."""
+    try:
+        await call
+    except DueBusError as error:
+        return f"{error} {error.metadata}"
+    return ""
+
+
+async def test_no_token_is_in_any_log(with_rules: ServerProcess, secured: Secured) -> None:
+    wrong = "duebus_wrong-but-still-nobody-elses-business"
+    for token in (*secured.tokens.values(), wrong):
+        async with client(with_rules.address, token) as bus:
+            for call in (bus.dispatch("order.created", 1), bus.admin.get_topic("order.created"), bus.ack("x")):
+                told = await words_of(call)
+                assert token not in told
+    secured.tokens_file.write_text(f"shop {wrong}\n")
+    async with client(with_rules.address, secured.tokens["ops"]) as ops:
+        await until_logged(with_rules, "changed file not taken over", ops)
+        await ops.stop()
+    assert with_rules.wait() == 0
+    logs = with_rules.log.read_text() + (secured.folder / "audit.jsonl").read_text()
+    assert not [token for token in (*secured.tokens.values(), wrong) if token in logs]

@@ -1,0 +1,181 @@
+"""The HTTP port: probes, and metrics that agree with what was done."""
+
+from __future__ import annotations
+
+import asyncio
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from support.redis_server import RedisServer
+from support.secured import client
+from support.start import CANNOT_SERVE, try_to_start
+from support.wire import PATIENCE_S, connect, duration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from support.server_process import ServerProcess
+
+HTTP = ("--http-listen", "127.0.0.1:0")
+
+Samples = dict[tuple[str, ...], float]
+
+
+def url_of(server: ServerProcess) -> str:
+    """Where its HTTP port is."""
+    return "http://" + server.logged(r"http on .*address=(\S+)")
+
+
+def ask(url: str, method: str = "GET") -> tuple[int, str]:
+    """The status and the body."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=PATIENCE_S) as answer:  # noqa: S310
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+async def get(server: ServerProcess, path: str) -> tuple[int, str]:
+    return await asyncio.to_thread(ask, url_of(server) + path)
+
+
+async def scrape(server: ServerProcess) -> Samples:
+    """Samples by their name and the values of their labels, in the order of the labels' names."""
+    status, body = await get(server, "/metrics")
+    assert status == 200
+    return {
+        (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(body)
+        for sample in family.samples
+    }
+
+
+async def test_it_lives_and_is_ready_and_knows_no_more(start_server: Callable[..., ServerProcess]) -> None:
+    server = start_server(*HTTP)
+    assert await get(server, "/healthz") == (200, "ok\n")
+    assert await get(server, "/readyz") == (200, "ok\n")
+    assert (await get(server, "/"))[0] == 404
+    assert await asyncio.to_thread(ask, url_of(server) + "/healthz", "HEAD") == (200, "")
+    assert (await asyncio.to_thread(ask, url_of(server) + "/healthz", "POST"))[0] == 405
+
+
+async def test_while_it_drains_it_is_not_ready_and_says_why(start_server: Callable[..., ServerProcess]) -> None:
+    server = start_server(*HTTP, "--drain-timeout", "60s")
+    async with connect(server.address) as wire:
+        stream = await wire.subscribe("orders")
+        await wire.dispatch("orders", "a")
+        held = await stream.one()
+        stopping = asyncio.ensure_future(wire.stop())
+        await stream.closing()
+        assert await get(server, "/healthz") == (200, "ok\n")
+        assert await get(server, "/readyz") == (503, "engine local is draining\n")
+        await wire.ack(held)
+        await stopping
+    assert await asyncio.to_thread(server.wait) == 0
+
+
+@pytest.fixture
+def redis() -> Iterator[RedisServer]:
+    server = RedisServer()
+    yield server
+    server.close()
+
+
+async def test_without_redis_it_is_not_ready_and_the_metrics_tell(
+    start_server: Callable[..., ServerProcess], redis: RedisServer
+) -> None:
+    server = start_server(*HTTP, "--engine", "redis", "--redis-url", redis.url)
+    assert await get(server, "/readyz") == (200, "ok\n")
+    assert (await scrape(server))["duebus_engine_up", "redis"] == 1
+    redis.kill()
+    assert await get(server, "/readyz") == (503, "engine redis: Redis can't be reached\n")
+    assert await get(server, "/healthz") == (200, "ok\n")
+    async with asyncio.timeout(PATIENCE_S):
+        while (samples := await scrape(server))["duebus_engine_up", "redis"] == 1:
+            pass  # what was found out within the last second is shown again
+    assert samples["duebus_redis_errors_total", "connection"] >= 1
+    redis.restart()
+    assert await get(server, "/readyz") == (200, "ok\n")
+
+
+async def test_the_metrics_count_what_was_done(start_server: Callable[..., ServerProcess]) -> None:
+    server = start_server(*HTTP)
+    async with connect(server.address) as wire:
+        stream = await wire.subscribe("orders", group="billing")
+        await wire.dispatch("orders", *(f"e{number}" for number in range(10)))
+        await wire.dispatch("orders", "e0")
+        deliveries = await stream.take(10)
+        await wire.ack(*deliveries[:6])
+        await wire.nack(deliveries[6], dead_letter=True)
+        await wire.nack(deliveries[7], delay=duration(3600))
+        await wire.dispatch("later", "x")
+        found = await scrape(server)
+        billing = ("local", "billing", "orders")
+        assert found["duebus_events_dispatched_total", "local", "orders"] == 10, "a duplicate adds nothing"
+        assert found["duebus_events_delivered_total", *billing] == 10
+        assert found["duebus_events_acked_total", *billing] == 6
+        assert found["duebus_events_nacked_total", "dead_letter", *billing] == 1
+        assert found["duebus_events_nacked_total", "retry", *billing] == 1
+        assert found["duebus_events_dead_total", *billing] == 1
+        assert found["duebus_subscribers", *billing] == 1
+        assert found["duebus_in_flight", *billing] == 2
+        states = {state: found["duebus_group_events", *billing[:2], state, "orders"] for state in STATES}
+        assert states == {"scheduled": 1, "ready": 0, "leased": 2, "dead": 1}
+        assert found["duebus_group_events", "local", "", "ready", "later"] == 1, "it waits for a first group"
+        assert found["duebus_delivery_lateness_seconds_count", "local"] == 10
+        assert found["duebus_dispatch_to_delivery_seconds_count", "local"] == 10
+        assert found["duebus_engine_batch_size_sum", "local", "dispatch"] == 12
+        assert found["duebus_engine_call_duration_seconds_count", "local", "ack"] == 1
+        assert found["duebus_rpcs_total", "OK", "duebus.v1.EventBus/Dispatch"] == 3
+
+
+STATES = ("scheduled", "ready", "leased", "dead")
+
+
+async def test_a_queue_that_is_stuck_is_explained(start_server: Callable[..., ServerProcess]) -> None:
+    """As docs/observability.md walks through it: there is work, it gets older, and nobody takes it."""
+    server = start_server(*HTTP)
+    async with connect(server.address) as wire:
+        await (await wire.subscribe("orders")).cancel()
+        await wire.dispatch("orders", "a", "b")
+        found = await scrape(server)
+        group = ("local", "default", "orders")
+        assert found["duebus_group_events", "local", "default", "ready", "orders"] == 2
+        assert (found["duebus_subscribers", *group], found["duebus_in_flight", *group]) == (0, 0)
+        assert found["duebus_oldest_ready_age_seconds", *group] > 0
+
+
+async def test_topics_beyond_the_limit_share_their_labels(start_server: Callable[..., ServerProcess]) -> None:
+    server = start_server(*HTTP, "--metrics-topics", "2")
+    async with client(server.address) as bus:
+        for number in range(5):
+            await bus.dispatch(f"topic-{number}", 1)
+    found = await scrape(server)
+    counts = {key[2]: value for key, value in found.items() if key[0] == "duebus_events_dispatched_total"}
+    assert counts == {"topic-0": 1, "topic-1": 1, "other": 3}
+    assert {key[4] for key in found if key[0] == "duebus_group_events"} == {"topic-0", "topic-1"}
+
+
+async def test_what_failed_is_counted_by_its_status(start_server: Callable[..., ServerProcess]) -> None:
+    server = start_server(*HTTP)
+    async with connect(server.address) as wire:
+        stream = await wire.subscribe("orders")
+        with pytest.raises(Exception, match="a topic is required"):
+            await wire.dispatch("", "a")
+        await stream.cancel()
+        async with asyncio.timeout(PATIENCE_S):
+            while ("duebus_rpcs_total", "CANCELLED", "duebus.v1.EventBus/Subscribe") not in await scrape(server):
+                pass  # the server hears of it a little later
+        found = await scrape(server)
+        assert found["duebus_rpcs_total", "INVALID_ARGUMENT", "duebus.v1.EventBus/Dispatch"] == 1
+
+
+def test_an_address_in_use_is_one_line(start_server: Callable[..., ServerProcess]) -> None:
+    server = start_server(*HTTP)
+    address = url_of(server).removeprefix("http://")
+    status, out, err = try_to_start("--http-listen", address)
+    assert (status, out, err.count("cannot listen on")) == (CANNOT_SERVE, "", 1)
+    assert err.splitlines()[-1] == f"duebus: cannot listen on {address}: address already in use"

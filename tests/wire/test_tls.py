@@ -1,0 +1,233 @@
+"""TLS on a real server: mutual, renewed without a restart, and refused at the start when it can't work."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import grpc.aio
+import pytest
+from duebus import Client as SyncClient
+from duebus import tls
+from duebus.errors import PermissionDenied, Unavailable
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from support.secured import PATIENCE_S, Secured, client, make_secured, tls_client
+from support.start import WRONG_SETTING, try_to_start
+from support.tls import make_certificates
+from support.wire import connect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from duebus.aio import Client
+    from support.server_process import ServerProcess
+    from support.tls import Certificates
+
+SOON_S = 2.0
+"""How long a client tries that is to fail."""
+
+
+@pytest.fixture
+def secured(tmp_path: Path) -> Secured:
+    return make_secured(tmp_path, "shop")
+
+
+async def can_not_connect(bus: Client) -> None:
+    async with bus:
+        with pytest.raises(Unavailable):
+            await bus.dispatch("order.created", 1)
+
+
+async def test_only_those_who_talk_tls_and_trust_the_authority_connect(
+    start_server: Callable[..., ServerProcess], secured: Secured, tmp_path: Path
+) -> None:
+    server = start_server(*secured.tls_flags())
+    async with tls_client(server.address, secured.certificates) as bus:
+        await bus.dispatch("order.created", 1)
+    await can_not_connect(client(server.address, timeout=SOON_S))
+    (tmp_path / "other").mkdir()
+    other = make_certificates(tmp_path / "other")
+    await can_not_connect(tls_client(server.address, other, timeout=SOON_S))
+
+
+async def test_with_mutual_tls_clients_need_a_certificate_that_is_valid_and_ours(
+    start_server: Callable[..., ServerProcess], secured: Secured, tmp_path: Path
+) -> None:
+    server = start_server(*secured.tls_flags(mutual=True))
+    async with tls_client(server.address, secured.certificates, mutual=True) as bus:
+        await bus.dispatch("order.created", 1)
+    await can_not_connect(tls_client(server.address, secured.certificates, timeout=SOON_S))
+    for folder, days in (("other", 1), ("expired", -1)):
+        (tmp_path / folder).mkdir()
+        stranger = make_certificates(tmp_path / folder, days)
+        shutil.copy(secured.certificates.ca, stranger.ca)  # trusts the server, but is not trusted by it
+        await can_not_connect(tls_client(server.address, stranger, mutual=True, timeout=SOON_S))
+
+
+async def test_the_names_in_a_certificate_are_its_identity(
+    start_server: Callable[..., ServerProcess], secured: Secured
+) -> None:
+    rules = '[[rule]]\nidentity = "{}"\nverbs = ["dispatch"]\ntopics = ["{}"]\n'
+    acl = secured.acl_flags(rules.format("client", "by.common.name") + rules.format("localhost", "by.other.name"))
+    server = start_server(*secured.tls_flags(mutual=True), *acl)
+    async with tls_client(server.address, secured.certificates, mutual=True) as bus:
+        await bus.dispatch("by.common.name", 1)
+        await bus.dispatch("by.other.name", 1)
+        with pytest.raises(PermissionDenied) as caught:
+            await bus.dispatch("pay", 1)
+        assert caught.value.metadata["identity"] == "client"
+
+
+async def test_a_token_goes_before_the_certificate(
+    start_server: Callable[..., ServerProcess], secured: Secured
+) -> None:
+    acl = secured.acl_flags('[[rule]]\nidentity = "shop"\nverbs = ["dispatch"]\ntopics = ["*"]\n')
+    server = start_server(*secured.tls_flags(mutual=True), *secured.token_flags(), *acl)
+    async with tls_client(server.address, secured.certificates, mutual=True, token=secured.tokens["shop"]) as bus:
+        await bus.dispatch("order.created", 1)
+    async with tls_client(server.address, secured.certificates, mutual=True) as bus:
+        with pytest.raises(PermissionDenied):
+            await bus.dispatch("order.created", 1)
+
+
+async def test_certificates_are_renewed_without_a_restart_and_open_connections_go_on(
+    start_server: Callable[..., ServerProcess], secured: Secured, tmp_path: Path
+) -> None:
+    server = start_server(*secured.tls_flags(mutual=True))
+    (tmp_path / "new").mkdir()
+    new = make_certificates(tmp_path / "new")
+    async with tls_client(server.address, secured.certificates, mutual=True) as old:
+        await old.dispatch("order.created", 1)
+        replace(secured.certificates, new)
+        async with asyncio.timeout(PATIENCE_S):
+            while not await connects(server.address, new):
+                pass  # the server looks at its files once a second
+        await old.dispatch("order.created", 2)
+
+
+def replace(old: Certificates, new: Certificates) -> None:
+    """As a program does it that renews certificates: one file after the other."""
+    for name in ("server", "server_key", "ca"):
+        shutil.copy(getattr(new, name), getattr(old, name))
+
+
+async def connects(address: str, certificates: Certificates) -> bool:
+    async with tls_client(address, certificates, mutual=True, timeout=0.5) as bus:
+        try:
+            await bus.dispatch("order.created", 1)
+        except Unavailable:
+            return False
+        return True
+
+
+async def test_certificates_that_became_useless_leave_those_that_were(
+    start_server: Callable[..., ServerProcess], secured: Secured
+) -> None:
+    server = start_server(*secured.tls_flags())
+    trusted = tls(secured.certificates.ca)
+    secured.certificates.server.write_text("oops\n")
+    async with asyncio.timeout(PATIENCE_S):
+        while "changed file not taken over" not in server.log.read_text():
+            async with client(server.address, credentials=trusted) as bus:
+                await bus.dispatch("order.created", 1)
+    assert f"{secured.certificates.server}: has no certificate in PEM" in server.log.read_text()
+
+
+def test_programs_without_asyncio_talk_tls_too(start_server: Callable[..., ServerProcess], secured: Secured) -> None:
+    server = start_server(*secured.tls_flags(mutual=True))
+    files = secured.certificates
+    with SyncClient(server.address, credentials=tls(files.ca, cert=files.client, key=files.client_key)) as bus:
+        bus.dispatch("order.created", 1)
+
+
+async def test_the_health_port_needs_no_tls_and_has_nothing_but_health(
+    start_server: Callable[..., ServerProcess], secured: Secured
+) -> None:
+    server = start_server(*secured.tls_flags(mutual=True), "--health-listen", "127.0.0.1:0")
+    address = server.logged(r"health on .*address=(\S+)")
+    async with connect(address) as wire:
+        health: Any = health_pb2_grpc.HealthStub(wire.channel)
+        assert (await health.Check(health_pb2.HealthCheckRequest())).status == health_pb2.HealthCheckResponse.SERVING
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await wire.raw("EventBus/Dispatch")(b"")
+        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+# --- the start --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("flags", "problem"),
+    [
+        (("--tls-cert", "{server}"), "tls_key: is required with tls_cert"),
+        (("--tls-key", "{server_key}"), "tls_cert: is required with tls_key"),
+        (("--tls-client-ca", "{ca}"), "tls_client_ca: needs tls_cert and tls_key"),
+        (("--tls-cert", "{server}", "--tls-key", "{client_key}"), "TLS: {client_key}: is not the key of {server}"),
+        (("--tls-cert", "nothing", "--tls-key", "{client_key}"), "TLS: nothing: no such file or directory"),
+        (("--acl-file", "{ca}"), "acl_file: needs tokens_file, jwks or tls_client_ca, which tell who calls"),
+        (("--jwks", "{ca}"), "jwt_audience: is required with jwks, or tokens for other services would do"),
+        (("--jwt-issuer", "me"), "jwt_issuer: needs jwks"),
+        (("--jwks", "nothing", "--jwt-audience", "duebus"), "jwks: nothing: no such file or directory"),
+        (("--tokens-file", "nothing"), "tokens_file: nothing: no such file or directory"),
+        (("--audit-log", "nothing/audit"), "audit_log: nothing/audit: no such file or directory"),
+        (("--http-listen", "8080"), "http_listen: '8080' is not HOST:PORT"),
+        (("--max-message-size", "1KiB"), "max_message_size: must be from 64KiB to 1GiB"),
+        (("--max-message-size", "big"), "max_message_size: 'big' is not a size such as 512KiB or 16MiB"),
+    ],
+)
+def test_what_can_not_work_stops_the_start_with_one_line(
+    secured: Secured, flags: tuple[str, ...], problem: str
+) -> None:
+    files = vars(secured.certificates)
+    status, out, err = try_to_start(*(flag.format(**files) for flag in flags))
+    assert (status, out, err) == (WRONG_SETTING, "", f"duebus: {problem.format(**files)}\n")
+
+
+def test_an_expired_certificate_stops_the_start_with_one_line(tmp_path: Path) -> None:
+    files = make_certificates(tmp_path, -1)
+    status, out, err = try_to_start("--tls-cert", str(files.server), "--tls-key", str(files.server_key))
+    assert (status, out, err.count("\n")) == (WRONG_SETTING, "", 1)
+    assert err.startswith(f"duebus: TLS: {files.server}: the certificate expired on ")
+
+
+def test_a_broken_tokens_file_stops_the_start_with_one_line(secured: Secured) -> None:
+    file = secured.tokens_file
+    with file.open("a") as opened:
+        opened.write("oops\n")
+    status, _, err = try_to_start(*secured.token_flags())
+    assert (status, err) == (
+        WRONG_SETTING,
+        f"duebus: tokens_file: {file}:2: is not of the form IDENTITY sha256:HEX\n",
+    )
+    file.chmod(0o644)
+    _, _, err = try_to_start(*secured.token_flags())
+    assert err == f"duebus: tokens_file: {file}: has mode 0644: others could read or change it; try chmod 600\n"
+
+
+# --- beyond this machine ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("credentials", "encrypted", "warning"),
+    [
+        (False, False, "without credentials: anyone who can connect can use the bus"),
+        (False, True, "without credentials: anyone who can connect can use the bus"),
+        (True, False, "without TLS: anyone on the way can read tokens and events"),
+        (True, True, None),
+    ],
+)
+def test_a_server_says_loudly_what_others_could_do(
+    start_server: Callable[..., ServerProcess],
+    secured: Secured,
+    credentials: bool,
+    encrypted: bool,
+    warning: str | None,
+) -> None:
+    flags = [*(secured.token_flags() if credentials else ()), *(secured.tls_flags() if encrypted else ())]
+    server = start_server(*flags, listen="0.0.0.0:0")  # the point of it
+    log = server.log.read_text()
+    assert ("listening beyond this machine" in log) is (warning is not None)
+    assert (warning or "") in log

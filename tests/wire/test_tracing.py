@@ -1,0 +1,141 @@
+"""Traces: from the producer into the handler by links, and the server's own spans."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent import futures
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from duebus import Delivery, RetryAfter, Worker
+from duebus.aio import Client
+from opentelemetry import trace
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from support.wire import PATIENCE_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from support.server_process import ServerProcess
+
+
+@pytest.fixture
+def spans(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
+    """What this process traces, clients and workers."""
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
+    monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
+    return exporter
+
+
+async def handled_once_retried(
+    server: ServerProcess, topic: str, attributes: dict[str, str] | None = None
+) -> tuple[trace.SpanContext, list[trace.SpanContext]]:
+    """An event is dispatched within a span, later, and retried; that span, and those that were current in handlers."""
+    seen: list[trace.SpanContext] = []
+    done = asyncio.Event()
+    async with Client(server.address) as bus:
+        worker = Worker(client=bus)
+
+        @worker.on(topic)
+        def handle(delivery: Delivery) -> None:
+            seen.append(trace.get_current_span().get_span_context())
+            if delivery.attempt == 1:
+                raise RetryAfter(0.05)
+            loop.call_soon_threadsafe(done.set)
+
+        loop = asyncio.get_running_loop()
+        serving = asyncio.create_task(worker.serve())
+        await worker.ready()
+        with trace.get_tracer("test").start_as_current_span("place order") as producer:
+            await bus.dispatch(topic, 1, delay=0.05, attributes=attributes)
+        await asyncio.wait_for(done.wait(), PATIENCE_S)
+        await worker.stop()
+        await serving
+    return producer.get_span_context(), seen
+
+
+async def test_each_attempt_is_a_span_of_its_own_that_links_to_the_producer(
+    server: ServerProcess, topic: str, spans: InMemorySpanExporter
+) -> None:
+    producer, in_handlers = await handled_once_retried(server, topic)
+    handled: list[Any] = [span for span in spans.get_finished_spans() if span.name == f"process {topic}"]
+    assert [span.context.span_id for span in handled] == [one.span_id for one in in_handlers]
+    assert [span.attributes["duebus.attempt"] for span in handled] == [1, 2]
+    for span in handled:
+        assert [link.context.trace_id for link in span.links] == [producer.trace_id]
+        assert [link.context.span_id for link in span.links] == [producer.span_id]
+        assert (span.parent, span.kind) == (None, trace.SpanKind.CONSUMER)
+        assert span.context.trace_id != producer.trace_id
+        assert span.attributes["messaging.destination.name"] == topic
+    assert [span.status.is_ok for span in handled] == [False, True]
+
+
+async def test_an_event_that_names_a_span_keeps_it(
+    server: ServerProcess, topic: str, spans: InMemorySpanExporter
+) -> None:
+    own = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    await handled_once_retried(server, topic, {"traceparent": own})
+    handled: list[Any] = [span for span in spans.get_finished_spans() if span.name == f"process {topic}"]
+    assert {f"{link.context.span_id:016x}" for span in handled for link in span.links} == {"b7ad6b7169203331"}
+
+
+async def test_without_tracing_events_carry_nothing_of_it(server: ServerProcess, topic: str) -> None:
+    async with Client(server.address) as bus:
+        await bus.dispatch(topic, 1)
+        async with bus.subscribe(topic) as subscription:
+            delivery = await anext(aiter(subscription))
+            assert delivery.attributes == {}
+            await bus.ack(delivery)
+
+
+class Collector:
+    """Takes spans over OTLP, as a server sends them."""
+
+    def __init__(self) -> None:
+        self.spans: list[Any] = []
+        self._server = grpc.server(futures.ThreadPoolExecutor(1))
+        trace_service_pb2_grpc.add_TraceServiceServicer_to_server(self, self._server)  # type: ignore[no-untyped-call]  # generated
+        port = self._server.add_insecure_port("127.0.0.1:0")
+        self.url = f"http://127.0.0.1:{port}"
+        self._server.start()
+
+    def Export(self, request: Any, _context: Any) -> Any:  # noqa: N802  # the name on the wire
+        """Spans have come."""
+        for resource in request.resource_spans:
+            for scope in resource.scope_spans:
+                self.spans += scope.spans
+        return trace_service_pb2.ExportTraceServiceResponse()
+
+    def close(self) -> None:
+        self._server.stop(None).wait()
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    made = Collector()
+    yield made
+    made.close()
+
+
+async def test_the_server_traces_calls_under_the_span_of_the_client(
+    start_server: Callable[..., ServerProcess], collector: Collector, topic: str, spans: InMemorySpanExporter
+) -> None:
+    server = start_server(env={"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url})
+    with trace.get_tracer("test").start_as_current_span("place order") as producer:
+        async with Client(server.address) as bus:
+            await bus.dispatch(topic, "payload-nobody-may-see")
+    assert await asyncio.to_thread(server.terminate) == 0
+    (call,) = [span for span in collector.spans if span.name == "duebus.v1.EventBus/Dispatch"]
+    (engine,) = [span for span in collector.spans if span.name == "engine dispatch"]
+    assert call.trace_id.hex() == f"{producer.get_span_context().trace_id:032x}"
+    assert call.parent_span_id.hex() == f"{producer.get_span_context().span_id:016x}"
+    assert (engine.trace_id, engine.parent_span_id) == (call.trace_id, call.span_id)
+    assert call.start_time_unix_nano <= engine.start_time_unix_nano <= engine.end_time_unix_nano
+    assert "payload-nobody-may-see" not in str(collector.spans)
