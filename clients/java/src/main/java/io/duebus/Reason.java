@@ -26,6 +26,8 @@ public enum Reason {
     INTERNAL(null),
     /** The server, or its engine, can't do that yet. */
     UNIMPLEMENTED(null),
+    /** The connection has as many streams open as the server allows on one: close one, or open another client. */
+    MAX_STREAMS_REACHED(null),
     /** The server can't be reached. The call may have been carried out or not. */
     UNAVAILABLE(null),
     /** The engine is stopped or draining, or its storage can't be reached. */
