@@ -8,8 +8,11 @@ import io.duebus.DueBus;
 import io.duebus.Event;
 import io.duebus.v1.LeaseFailure;
 import io.duebus.v1.Nack;
+import io.grpc.ChannelCredentials;
+import io.grpc.TlsChannelCredentials;
 import java.io.ByteArrayInputStream;
 import java.io.IOException;
+import java.io.InputStream;
 import java.lang.reflect.InvocationTargetException;
 import java.lang.reflect.Method;
 import java.nio.charset.StandardCharsets;
@@ -115,11 +118,19 @@ final class Driver {
             builder.timeout(command.millis("timeout_ms"));
         }
         if (command.has("tls")) {
-            byte[] authorities = command.object("tls").text("ca").getBytes(StandardCharsets.UTF_8);
-            builder.tls(new ByteArrayInputStream(authorities));
+            builder.credentials(tls(command.object("tls")));
         }
         clients.put(command.text("client"), builder.build());
         return EMPTY;
+    }
+
+    private static ChannelCredentials tls(Command files) throws IOException {
+        var tls = TlsChannelCredentials.newBuilder().trustManager(file(files, "ca"));
+        return (files.has("cert") ? tls.keyManager(file(files, "cert"), file(files, "key")) : tls).build();
+    }
+
+    private static InputStream file(Command files, String name) {
+        return new ByteArrayInputStream(files.text(name).getBytes(StandardCharsets.UTF_8));
     }
 
     private Object closeClient(Command command) {
