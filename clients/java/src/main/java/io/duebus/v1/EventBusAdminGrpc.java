@@ -587,7 +587,9 @@ public final class EventBusAdminGrpc {
     /**
      * <pre>
      * Moves the due time of scheduled or ready events; all or none. Attempts are counted on. ABORTED
-     * (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event.
+     * (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event. In a topic with several
+     * partitions all events are looked at before the first is moved; one that is leased in that very moment fails the call
+     * after those in other partitions were moved.
      * </pre>
      */
     default void rescheduleEvents(io.duebus.v1.RescheduleEventsRequest request,
@@ -764,7 +766,9 @@ public final class EventBusAdminGrpc {
     /**
      * <pre>
      * Moves the due time of scheduled or ready events; all or none. Attempts are counted on. ABORTED
-     * (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event.
+     * (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event. In a topic with several
+     * partitions all events are looked at before the first is moved; one that is leased in that very moment fails the call
+     * after those in other partitions were moved.
      * </pre>
      */
     public void rescheduleEvents(io.duebus.v1.RescheduleEventsRequest request,
@@ -923,7 +927,9 @@ public final class EventBusAdminGrpc {
     /**
      * <pre>
      * Moves the due time of scheduled or ready events; all or none. Attempts are counted on. ABORTED
-     * (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event.
+     * (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event. In a topic with several
+     * partitions all events are looked at before the first is moved; one that is leased in that very moment fails the call
+     * after those in other partitions were moved.
      * </pre>
      */
     public io.duebus.v1.RescheduleEventsResponse rescheduleEvents(io.duebus.v1.RescheduleEventsRequest request) throws io.grpc.StatusException {
@@ -1079,7 +1085,9 @@ public final class EventBusAdminGrpc {
     /**
      * <pre>
      * Moves the due time of scheduled or ready events; all or none. Attempts are counted on. ABORTED
-     * (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event.
+     * (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event. In a topic with several
+     * partitions all events are looked at before the first is moved; one that is leased in that very moment fails the call
+     * after those in other partitions were moved.
      * </pre>
      */
     public io.duebus.v1.RescheduleEventsResponse rescheduleEvents(io.duebus.v1.RescheduleEventsRequest request) {
@@ -1245,7 +1253,9 @@ public final class EventBusAdminGrpc {
     /**
      * <pre>
      * Moves the due time of scheduled or ready events; all or none. Attempts are counted on. ABORTED
-     * (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event.
+     * (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event. In a topic with several
+     * partitions all events are looked at before the first is moved; one that is leased in that very moment fails the call
+     * after those in other partitions were moved.
      * </pre>
      */
     public com.google.common.util.concurrent.ListenableFuture<io.duebus.v1.RescheduleEventsResponse> rescheduleEvents(

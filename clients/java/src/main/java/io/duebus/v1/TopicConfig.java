@@ -231,7 +231,8 @@ private static final long serialVersionUID = 0L;
   /**
    * <pre>
    * Over how many parts of the storage the events are spread: 1 to 64, by default 1. Can be changed only while the topic
-   * holds no events, and on the local engine not at all: INVALID_ARGUMENT otherwise.
+   * holds no events, and on the local engine not at all: INVALID_ARGUMENT otherwise. A change forgets request ids and ids of
+   * events that are gone. Each part takes its share of `max_queued`, and hands out the longest due of its own first.
    * </pre>
    *
    * <code>optional uint32 partitions = 6 [json_name = "partitions"];</code>
@@ -244,7 +245,8 @@ private static final long serialVersionUID = 0L;
   /**
    * <pre>
    * Over how many parts of the storage the events are spread: 1 to 64, by default 1. Can be changed only while the topic
-   * holds no events, and on the local engine not at all: INVALID_ARGUMENT otherwise.
+   * holds no events, and on the local engine not at all: INVALID_ARGUMENT otherwise. A change forgets request ids and ids of
+   * events that are gone. Each part takes its share of `max_queued`, and hands out the longest due of its own first.
    * </pre>
    *
    * <code>optional uint32 partitions = 6 [json_name = "partitions"];</code>
@@ -1407,7 +1409,8 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * Over how many parts of the storage the events are spread: 1 to 64, by default 1. Can be changed only while the topic
-     * holds no events, and on the local engine not at all: INVALID_ARGUMENT otherwise.
+     * holds no events, and on the local engine not at all: INVALID_ARGUMENT otherwise. A change forgets request ids and ids of
+     * events that are gone. Each part takes its share of `max_queued`, and hands out the longest due of its own first.
      * </pre>
      *
      * <code>optional uint32 partitions = 6 [json_name = "partitions"];</code>
@@ -1420,7 +1423,8 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * Over how many parts of the storage the events are spread: 1 to 64, by default 1. Can be changed only while the topic
-     * holds no events, and on the local engine not at all: INVALID_ARGUMENT otherwise.
+     * holds no events, and on the local engine not at all: INVALID_ARGUMENT otherwise. A change forgets request ids and ids of
+     * events that are gone. Each part takes its share of `max_queued`, and hands out the longest due of its own first.
      * </pre>
      *
      * <code>optional uint32 partitions = 6 [json_name = "partitions"];</code>
@@ -1433,7 +1437,8 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * Over how many parts of the storage the events are spread: 1 to 64, by default 1. Can be changed only while the topic
-     * holds no events, and on the local engine not at all: INVALID_ARGUMENT otherwise.
+     * holds no events, and on the local engine not at all: INVALID_ARGUMENT otherwise. A change forgets request ids and ids of
+     * events that are gone. Each part takes its share of `max_queued`, and hands out the longest due of its own first.
      * </pre>
      *
      * <code>optional uint32 partitions = 6 [json_name = "partitions"];</code>
@@ -1450,7 +1455,8 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * Over how many parts of the storage the events are spread: 1 to 64, by default 1. Can be changed only while the topic
-     * holds no events, and on the local engine not at all: INVALID_ARGUMENT otherwise.
+     * holds no events, and on the local engine not at all: INVALID_ARGUMENT otherwise. A change forgets request ids and ids of
+     * events that are gone. Each part takes its share of `max_queued`, and hands out the longest due of its own first.
      * </pre>
      *
      * <code>optional uint32 partitions = 6 [json_name = "partitions"];</code>
