@@ -98,6 +98,10 @@ class Outward:
         """Fencing tokens are unique over all partitions."""
         self._watcher.leases_ended(session_id, fencing_tokens)
 
+    def died(self, name: str, group: str, count: int, first_ids: Sequence[str]) -> None:
+        """What dies in several partitions is told by each of them."""
+        self._watcher.died(topic_of(name), group, count, first_ids)
+
     def deleted(self, name: str, group: str | None) -> None:
         """A group is gone when it is from the last partition, and a topic by itself."""
         if not is_partition(name) or (group is not None and number_of(name) == 0):

@@ -96,6 +96,7 @@ local function bury(member, id, blob)
   redis.call('ZADD', group_key(group, 'dead'), whole(now), member)
   if not before or before[IS_DEAD] == 0 then
     change_waiting({ id }, -1)
+    note_deaths({ id })
   end
 end
 
@@ -159,5 +160,6 @@ local due_next = first_due(group)
 if due_next > tonumber(own[2] or 0) then
   redis.call('HSET', own_key, 'wake_at', whole(due_next))
 end
+tell_deaths(group, told)
 local answered_due = buried > 0 and whole(now) or answer_time(due_next)
 return { whole(now), answered_due, left, first_fence, whole(expires), told, taken }
