@@ -1,4 +1,3 @@
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -21,15 +20,15 @@ pub struct Credentials {
     closed: CancellationToken,
 }
 
-#[derive(Debug, thiserror::Error)]
-#[error("the client is closed")]
-pub(crate) struct Closed;
+/// Marks the status of a call that a closed client refused: of a status that comes from an interceptor, a stub keeps the
+/// metadata, not the source.
+pub(crate) const CLOSED: &str = "duebus-client-closed";
 
 impl Interceptor for Credentials {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         if self.closed.is_cancelled() {
             let mut status = Status::cancelled("the client is closed");
-            status.set_source(Arc::new(Closed));
+            status.metadata_mut().insert(CLOSED, MetadataValue::from_static("true"));
             return Err(status);
         }
         if let Some(value) = &self.authorization {

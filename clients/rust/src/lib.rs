@@ -12,6 +12,8 @@ mod retry;
 mod settle;
 mod status;
 mod subscription;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 pub use client::{Client, ClientOptions, StoppedEngine};

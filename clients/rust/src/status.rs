@@ -6,7 +6,7 @@ use prost::Message;
 use tonic::{Code, Status};
 use tonic_types::pb;
 
-use crate::connection::Closed;
+use crate::connection::CLOSED;
 use crate::error::{Error, FieldViolation, Reason};
 use crate::proto::{Engine, PartialDispatch};
 use crate::settle::to_std;
@@ -17,7 +17,7 @@ const TOO_LARGE: &str = "larger than max";
 
 impl From<Status> for Error {
     fn from(status: Status) -> Self {
-        if status.source().is_some_and(<dyn std::error::Error>::is::<Closed>) {
+        if status.metadata().contains_key(CLOSED) {
             return Self::closed();
         }
         let mut error = Self::new(Reason::Other(String::new()), status.message());
