@@ -95,6 +95,10 @@ SEED := $(shell date +%s)
 bench: install redis ## Measure on this machine, into build/bench (ARGS='--rounds 5 --only end-to-end drain', ARGS=--quick)
 	@PYTHONPATH=tests $(BIN)/python -m bench $(ARGS)
 
+.PHONY: bench-growth
+bench-growth: install redis ## Measure more processes, topics, groups, larger payloads (ARGS='--rounds 1')
+	@PYTHONPATH=tests $(BIN)/python -m bench.growth $(ARGS)
+
 .PHONY: check
 check: lint format-check types layers proto-check generated-check ## What has to hold before a commit: lint, format, types, layers, proto, generated files
 	@echo "check passed"

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 from typing import Any
 
-from duebus_server.app import serve
 from duebus_server.config import Settings, SettingsError, load_settings
-from duebus_server.domain.errors import DispatcherNotWorking
-from duebus_server.ops.http import HttpListenError
-from duebus_server.ops.logs import configure_logs
-from duebus_server.ops.tracing import NoOpenTelemetryError
-from duebus_server.wire.server import PortInUseError
-
-EXIT_CANNOT_SERVE = 1
-EXIT_WRONG_SETTING = 2
+from duebus_server.launch import EXIT_WRONG_SETTING, complain, launch
+from duebus_server.processes import launch_several
 
 
 def run(flags: dict[str, Any]) -> int:
@@ -26,18 +18,13 @@ def run(flags: dict[str, Any]) -> int:
         flags: the settings that were given on the command line, by their names in ``Settings``.
 
     Returns:
-        The exit status: 0 after a drain, 1 when the server can't start, 2 when a setting is wrong; then one line on
-        standard error says why.
+        The exit status, as of ``launch``.
     """
     try:
         settings = load_settings(flags)
-        configure_logs(settings.log_format)
-        asyncio.run(serve(settings))
-    except (SettingsError, NoOpenTelemetryError) as error:
-        return _fail(error, EXIT_WRONG_SETTING)
-    except (PortInUseError, HttpListenError, DispatcherNotWorking) as error:
-        return _fail(error, EXIT_CANNOT_SERVE)
-    return 0
+    except SettingsError as error:
+        return complain(error, EXIT_WRONG_SETTING)
+    return launch_several(settings, _announce) if settings.processes > 1 else launch(settings, _announce)
 
 
 def main() -> int:
@@ -50,9 +37,8 @@ def main() -> int:
     return run(given)
 
 
-def _fail(error: Exception, status: int) -> int:
-    print(f"duebus: {error}", file=sys.stderr)  # noqa: T201  # one clear line
-    return status
+def _announce(line: str) -> None:
+    print(line, flush=True)  # noqa: T201  # the contract's line
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ from duebus_server.wire.scaler import ScalerServicer
 from duebus_server.wire.server import Limits, WireServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from duebus_server.config import Settings
     from duebus_server.domain.clock import Clock
@@ -73,12 +73,15 @@ class App:
         settings: all but ``engine``, which is settled by ``engines``.
         clock: drives all timers; tests pass one that they move.
         engines: not yet started; the first is the default.
+        shares_port: other processes of the same server listen on the same address.
 
     Raises:
         SettingsError: a file that a setting names can't be used.
     """
 
-    def __init__(self, settings: Settings, clock: Clock, engines: Sequence[Engine]) -> None:
+    def __init__(
+        self, settings: Settings, clock: Clock, engines: Sequence[Engine], *, shares_port: bool = False
+    ) -> None:
         self._settings = settings
         self._tracing = make_tracing(os.environ)
         self._metrics = make_metrics(settings, self._tracing)
@@ -103,7 +106,7 @@ class App:
             EventBusAdminServicer(Administering(self._engines), engines[0].name, clock.now_us),
             ScalerServicer(Scaling(self._engines)),
             make_guard(door, self._metrics, self._tracing),
-            Limits(settings.max_message_size, settings.max_streams_per_connection),
+            Limits(settings.max_message_size, settings.max_streams_per_connection, shares_port),
             make_certificates(settings),
         )
         self._http = HttpPort(self._not_ready, self._metrics.scrape) if self._metrics else None
@@ -177,14 +180,20 @@ class App:
             log.warning("listening beyond this machine without TLS: anyone on the way can read tokens and events")
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: Settings, announce: Callable[[str], None], *, shares_port: bool = False) -> None:
     """Run a server until a Stop, SIGTERM or SIGINT has drained it.
+
+    Args:
+        settings: all of them.
+        announce: called with the ready line once it serves.
+        shares_port: other processes of the same server listen on the same address.
 
     Raises:
         SettingsError, PortInUseError, HttpListenError, DispatcherNotWorking: it can't start.
     """
     clock = SystemClock()
-    app = App(settings, clock, [make_engine(name, settings, clock) for name in settings.engine])
+    engines = [make_engine(name, settings, clock) for name in settings.engine]
+    app = App(settings, clock, engines, shares_port=shares_port)
     loop = asyncio.get_running_loop()
     stops: set[asyncio.Task[None]] = set()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -196,7 +205,7 @@ async def serve(settings: Settings) -> None:
         await app.lifecycle.abandon()
         raise
     PauseKeeper().install()
-    print(f"duebus ready on {address} engines={','.join(settings.engine)}", flush=True)  # noqa: T201  # the contract's line
+    announce(f"duebus ready on {address} engines={','.join(settings.engine)}")
     await app.wait_stopped()
     await asyncio.gather(*stops)
 

@@ -219,8 +219,6 @@ class Settings(BaseSettings):
     def _settings_fit_together(self) -> Settings:
         if self.backoff_max < self.backoff_initial:
             raise ValueError("backoff_max: is less than backoff_initial")
-        if self.processes > 1 and EngineName.LOCAL not in self.engine:
-            raise ValueError("processes: this version runs one process; for more, start several servers on one Redis")
         if self.processes > 1 and EngineName.LOCAL in self.engine:
             raise ValueError("processes: the local engine lives in one process")
         return self

@@ -7,14 +7,21 @@ replicas on several hosts would.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import socket
-import time
+import sys
+import threading
 from contextlib import closing, contextmanager
+from functools import partial
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
 import structlog
+
+from duebus_server.launch import EXIT_CANNOT_SERVE, complain, launch
+from duebus_server.ops.logs import configure_logs
+from duebus_server.wire.server import PortInUseError, refuse_if_taken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,31 +30,63 @@ if TYPE_CHECKING:
 
     from duebus_server.config import Settings
 
-    Target = Callable[[Settings, Connection], None]
+    Target = Callable[[int, Connection], None]
 
 log = structlog.get_logger()
 
 # Never forked: gRPC's threads would not be in the child.
 _CONTEXT = multiprocessing.get_context("spawn")
 
-TOO_SOON_S = 5.0
-"""A process that ends within this time of its start would only end again: then all are stopped."""
+STOPPED = (0, -signal.SIGTERM)
+"""How a process ends that was to stop: drained, or before it served at all."""
+
+OWN_ADDRESSES = ("http_listen", "health_listen")
+"""Settings of ports on which a process is asked about itself: each process has its own, counted on from the first."""
+
+
+def launch_several(settings: Settings, announce: Callable[[str], None]) -> int:
+    """Serve in ``settings.processes`` processes until they are stopped; as ``launch``."""
+    configure_logs(settings.log_format)
+    try:
+        with reserved(settings.listen) as listen:
+            return Processes(settings.processes, partial(_launch_one, settings, listen)).run(announce)
+    except PortInUseError as error:
+        return complain(error, EXIT_CANNOT_SERVE)
+
+
+def _launch_one(settings: Settings, listen: str, number: int, ready: Connection) -> None:
+    """What a process runs."""
+    threading.Thread(target=_drain_without_parent, daemon=True).start()
+    own = {name: _counted_on(address, number) for name in OWN_ADDRESSES if (address := getattr(settings, name))}
+    sys.exit(launch(settings.model_copy(update={"listen": listen, **own}), ready.send, shares_port=True))
+
+
+def _drain_without_parent() -> None:
+    """When the process that watches this one is killed, nobody is left to stop it."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _counted_on(address: str, number: int) -> str:
+    """HOST:PORT of this process; port 0 picks a free one for each."""
+    host, _, port = address.rpartition(":")
+    return f"{host}:{int(port) + number}" if int(port) else address
 
 
 class Processes:
     """The processes of one ``duebus serve``.
 
     Args:
-        settings: of each of them, but for ``processes``; ``listen`` has the port that is in use.
         count: how many.
-        target: what each runs; it sends its ready line through the pipe once it serves.
+        target: what each runs, given its number from 0; it sends its ready line through the pipe once it serves.
     """
 
-    def __init__(self, settings: Settings, count: int, target: Target) -> None:
-        self._settings = settings
+    def __init__(self, count: int, target: Target) -> None:
         self._count = count
         self._target = target
-        self._running: dict[SpawnProcess, float] = {}
+        self._running: dict[SpawnProcess, int] = {}
         self._stopping = False
         self._status = 0
 
@@ -61,52 +100,51 @@ class Processes:
             The exit status: 0 after a drain; that of the first process that failed otherwise.
         """
         with self._signals():
-            lines = [self._start() for _ in range(self._count)]
-            if all(lines) and not self._stopping:
+            lines = [self._start(number) for number in range(self._count)]
+            if all(lines):
                 announce(lines[0])
-            else:
-                self.stop()
             while self._running:
                 wait([process.sentinel for process in self._running])
                 self._look()
         return self._status
 
     def stop(self) -> None:
-        """Drain them; harmless when they are draining."""
+        """Drain them; nothing happens the second time, for one that has just drained would be killed by the signal."""
+        if self._stopping:
+            return
         self._stopping = True
         for process in self._running:
-            if process.pid is not None:
-                process.terminate()
+            process.terminate()
 
-    def _start(self) -> str:
-        """Start one; its ready line, empty when it has failed instead."""
+    def _start(self, number: int) -> str:
+        """Start one; its ready line. Empty when all are to stop: it has failed, for example, as it would again."""
+        if self._stopping:
+            return ""
         receiver, sender = _CONTEXT.Pipe(duplex=False)
-        process = _CONTEXT.Process(target=self._target, args=(self._settings, sender))
+        process = _CONTEXT.Process(target=self._target, args=(number, sender))
         process.start()
         sender.close()
-        self._running[process] = time.monotonic()
+        self._running[process] = number
         with closing(receiver):
             try:
                 line: str = receiver.recv()
             except EOFError:  # it has ended, and said why on standard error
+                self.stop()
                 return ""
         return line
 
     def _look(self) -> None:
         """What becomes of the others when some have ended."""
         for process in [process for process in self._running if not process.is_alive()]:
-            lived_s = time.monotonic() - self._running.pop(process)
-            if process.exitcode == 0 or self._stopping:
-                # Drained: by a signal to all, or by a Stop, which is meant for all.
-                self._status = self._status or abs(process.exitcode or 0)
-                self.stop()
-            elif lived_s < TOO_SOON_S:
-                log.error("a server process ended as soon as it was started", status=process.exitcode)
-                self._status = abs(process.exitcode or 1)
+            number = self._running.pop(process)
+            if self._stopping or process.exitcode == 0:
+                # Drained, by a signal or by a Stop, which is meant for all; or all are stopped because one failed.
+                if process.exitcode not in STOPPED:
+                    self._status = self._status or abs(process.exitcode or 0)
                 self.stop()
             else:
                 log.error("a server process ended and is started again", status=process.exitcode)
-                self._start()
+                self._start(number)
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
@@ -127,11 +165,15 @@ def reserved(listen: str) -> Iterator[str]:
         HOST:PORT, with the port that is held.
 
     Raises:
-        OSError: it can't be had.
+        PortInUseError: it can't be had.
     """
+    refuse_if_taken(listen)
     host, _, port = listen.rpartition(":")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as holder:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        holder.bind((host.strip("[]"), int(port)))
+        try:
+            holder.bind((host.strip("[]"), int(port)))
+        except OSError as error:
+            raise PortInUseError(f"cannot listen on {listen}: {error.strerror}") from error
         yield f"{host}:{holder.getsockname()[1]}"

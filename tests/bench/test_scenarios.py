@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from bench import report
+from bench import growth, report
 from bench.__main__ import ENGINES, measure
+from bench.growth import Load
 from bench.scenarios import QUICK, SCENARIOS, IncompleteError, check_complete
 
 if TYPE_CHECKING:
@@ -32,6 +33,13 @@ def test_what_was_measured_is_reported(tmp_path: Path) -> None:
     assert "latency, local" in (tmp_path / "latency.svg").read_text()
     assert (tmp_path / "backlog.svg").stat().st_size
     assert report.table(measured).row_count == 3
+
+
+@pytest.mark.parametrize(
+    "load", [Load("processes", processes=2, topics=2, events=200), Load("groups", groups=4, events=200)], ids=str
+)
+def test_a_load_that_grows_comes_through(load: Load) -> None:
+    assert growth.measure("redis", load)["deliveries_per_s"] > 0
 
 
 @pytest.mark.parametrize("result", [{"handled": 9, "distinct": 9}, {"handled": 11, "distinct": 10}])

@@ -44,21 +44,23 @@ UNARY_CALLS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one connection may ask of the server.
+    """What one connection may ask of the server, and whom it shares its address with.
 
     Attributes:
         message_bytes: the largest request.
         streams: of Subscribe that may be open; the door counts them.
+        shares_port: other processes of the same server listen on the same address.
     """
 
     message_bytes: int = MAX_MESSAGE_BYTES
     streams: int = DEFAULT_MAX_STREAMS
+    shares_port: bool = False
 
     def options(self) -> tuple[tuple[str, int], ...]:
         """As gRPC takes them."""
         return (
-            # Off, or a second server on the same port would start and silently take half of the calls.
-            ("grpc.so_reuseport", 0),
+            # Off unless on purpose, or a second server on the same port would silently take half of the calls.
+            ("grpc.so_reuseport", int(self.shares_port)),
             ("grpc.max_receive_message_length", self.message_bytes),
             ("grpc.max_concurrent_streams", self.streams + UNARY_CALLS),
             # Find peers that vanished without closing their connection.
@@ -99,6 +101,7 @@ class WireServer:
     ) -> None:
         self._guard = guard
         self._certificates = certificates
+        self._shares_port = limits.shares_port
         self._server = grpc.aio.server(interceptors=[guard], options=limits.options())
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # the stubs do not know it
         self._health_server: grpc.aio.Server | None = None
@@ -121,10 +124,13 @@ class WireServer:
         Raises:
             PortInUseError: an address is taken, not ours, or no address.
         """
+        if not self._shares_port:
+            refuse_if_taken(listen)
         port = _add_port(self._server, listen, self._certificates)
         if health_listen is not None:
             self._health_server = grpc.aio.server(options=Limits().options())
             health_pb2_grpc.add_HealthServicer_to_server(self._health, self._health_server)
+            refuse_if_taken(health_listen)
             health_port = _add_port(self._health_server, health_listen, None)
             await self._health_server.start()
             log.info("health on", address=f"{health_listen.rpartition(':')[0]}:{health_port}")
@@ -153,7 +159,6 @@ class WireServer:
 
 
 def _add_port(server: grpc.aio.Server, listen: str, certificates: Reloading[Certificates] | None) -> int:
-    _refuse_if_taken(listen)
     try:
         if certificates is None:
             return server.add_insecure_port(listen)
@@ -162,8 +167,12 @@ def _add_port(server: grpc.aio.Server, listen: str, certificates: Reloading[Cert
         raise PortInUseError(f"cannot listen on {listen}") from error
 
 
-def _refuse_if_taken(listen: str) -> None:
-    """Finds out before gRPC does, which would write a log line of its own beside ours."""
+def refuse_if_taken(listen: str) -> None:
+    """Finds out before gRPC does, which would write a log line of its own beside ours.
+
+    Raises:
+        PortInUseError: the address is taken, or not ours.
+    """
     host, _, port = listen.rpartition(":")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:

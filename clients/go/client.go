@@ -1,0 +1,98 @@
+package duebus
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/duebus/duebus/clients/go/duebusv1"
+)
+
+// Client is a client of the bus. It connects with the first call and reconnects by itself. Its methods may be called
+// by many goroutines at a time.
+//
+// A call that finds the server unavailable is repeated, with a growing pause, until it succeeds or its time is over: a
+// dispatch carries a request id, so that repeating it adds nothing, and a lease is settled only once. Stop and the
+// calls of EventBus and Admin are not repeated. Every error is an *Error.
+type Client struct {
+	conn    *grpc.ClientConn
+	bus     duebusv1.EventBusClient
+	timeout time.Duration
+	logger  *slog.Logger
+	closed  atomic.Bool
+}
+
+// NewClient makes a client of the server at target: "host:port", several of them with commas between, or any other
+// name that gRPC resolves. Several servers are replicas that share one Redis; calls are spread over those that answer.
+// It does not connect yet.
+//
+// Errors: ErrInvalidArgument when the target or an option can't be used.
+func NewClient(target string, options ...ClientOption) (*Client, error) {
+	settings := clientSettings{timeout: 30 * time.Second, logger: slog.Default()}
+	for _, option := range options {
+		option(&settings)
+	}
+	if settings.timeout <= 0 {
+		return nil, invalidField("timeout", "must be positive, not "+settings.timeout.String())
+	}
+	client := &Client{timeout: settings.timeout, logger: settings.logger}
+	conn, err := dial(target, settings)
+	if err != nil {
+		return nil, invalidField("target", err.Error())
+	}
+	client.conn, client.bus = conn, duebusv1.NewEventBusClient(conn)
+	return client, nil
+}
+
+// Close ends calls and subscriptions under way and disconnects. Workers of the client end with ErrClientClosed: cancel
+// the context of their Run first. Closing twice is not an error.
+func (c *Client) Close() error {
+	if c.closed.Swap(true) {
+		return nil
+	}
+	return c.conn.Close()
+}
+
+// EventBus returns the generated stubs, on the same connection and with the same credentials.
+func (c *Client) EventBus() duebusv1.EventBusClient { return c.bus }
+
+// Admin returns the generated stubs of an operator's view of the bus.
+func (c *Client) Admin() duebusv1.EventBusAdminClient { return duebusv1.NewEventBusAdminClient(c.conn) }
+
+// StoppedEngine is an engine that Stop has stopped.
+type StoppedEngine struct {
+	Engine Engine
+	// Released counts the leases that were given back because they were not settled in time.
+	Released uint64
+	// Queued counts the events that the engine holds: on Local they go with the process, on Redis they stay.
+	Queued uint64
+}
+
+// Stop drains engines and stops them, all if none is named; when none is left, the server process ends. It answers
+// when that is done, and waits for that until the context ends. It is not repeated: once the server has stopped, there
+// is nobody left to answer.
+//
+// drainTimeout is how long to wait for leases to be settled, 0 to 1 h; nil: the server's setting.
+func (c *Client) Stop(ctx context.Context, drainTimeout *time.Duration, engines ...Engine) ([]StoppedEngine, error) {
+	request := &duebusv1.StopRequest{Engines: engines, DrainTimeout: durationOrNil(drainTimeout)}
+	response, err := c.bus.Stop(ctx, request)
+	if err != nil {
+		return nil, c.closedOr(err)
+	}
+	stopped := make([]StoppedEngine, 0, len(response.Engines))
+	for _, each := range response.Engines {
+		stopped = append(stopped, StoppedEngine{each.Engine, each.Released, each.Queued})
+	}
+	return stopped, nil
+}
+
+// closedOr tells a call that Close has ended from one that failed.
+func (c *Client) closedOr(err error) error {
+	if err != nil && c.closed.Load() {
+		return &Error{Reason: ErrClientClosed, Message: "the client is closed", cause: err}
+	}
+	return err
+}

@@ -1,0 +1,57 @@
+package duebus
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/duebus/duebus/clients/go/duebusv1"
+)
+
+// Delivery is one hand-over of an event to this worker, under a lease. It may be the second time that the event is
+// handed over.
+type Delivery struct {
+	EventID     string
+	Data        []byte
+	ContentType string
+	Attributes  map[string]string
+	Topic       string
+	Group       string
+	// LeaseToken settles this delivery, on any replica. Opaque.
+	LeaseToken string
+	// FencingToken grows with every lease of the topic's group: a write guarded by "only if greater" can't be undone by
+	// a holder whose lease has run out.
+	FencingToken uint64
+	// Attempt is 1 the first time. A release is not counted.
+	Attempt uint32
+	// DeliverAt is when the event was due; after a retry, when the retry was due.
+	DeliverAt time.Time
+	// DispatchedAt is when the engine stored the event, by the engine's clock.
+	DispatchedAt time.Time
+	// LeaseExpiresAt is by the engine's clock; a worker extends leases while handlers run.
+	LeaseExpiresAt time.Time
+	// LastError says why the previous attempt failed; empty the first time.
+	LastError string
+}
+
+// JSON decodes the payload, whatever its media type says.
+func (d *Delivery) JSON(into any) error { return json.Unmarshal(d.Data, into) }
+
+// NewDelivery reads a delivery of the generated stubs.
+func NewDelivery(message *duebusv1.Delivery) *Delivery {
+	event := message.GetEvent()
+	return &Delivery{
+		EventID:        event.GetId(),
+		Data:           event.GetData(),
+		ContentType:    event.GetContentType(),
+		Attributes:     event.GetAttributes(),
+		Topic:          message.GetTopic(),
+		Group:          message.GetGroup(),
+		LeaseToken:     message.GetLeaseToken(),
+		FencingToken:   message.GetFencingToken(),
+		Attempt:        message.GetAttempt(),
+		DeliverAt:      message.GetDeliverAt().AsTime(),
+		DispatchedAt:   message.GetDispatchedAt().AsTime(),
+		LeaseExpiresAt: message.GetLeaseExpiresAt().AsTime(),
+		LastError:      message.GetLastError(),
+	}
+}

@@ -1,0 +1,109 @@
+package duebus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	grpcbackoff "google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/resolver"
+)
+
+const (
+	maxReceive = 16 << 20
+	// Of several servers all are connected, and a call goes to one that is: a stream whose server drains finds another.
+	serviceConfig = `{"loadBalancingConfig": [{"round_robin": {}}]}`
+)
+
+func dial(target string, settings clientSettings) (*grpc.ClientConn, error) {
+	options := []grpc.DialOption{
+		grpc.WithUserAgent("duebus-go"),
+		grpc.WithDefaultServiceConfig(serviceConfig),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxReceive)),
+		// Retries are the client's own: they keep the request id and know which errors a second try can cure.
+		grpc.WithDisableRetry(),
+		// A connection that died in silence is noticed within 40 s, even while nothing is called.
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{
+			Time: 30 * time.Second, Timeout: 10 * time.Second, PermitWithoutStream: true,
+		}),
+		// The pauses between calls and streams are what spares a server; those of the connection shall hardly come on
+		// top. The default would wait up to two minutes.
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff: grpcbackoff.Config{
+				BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 500 * time.Millisecond,
+			},
+			MinConnectTimeout: 5 * time.Second,
+		}),
+		grpc.WithChainUnaryInterceptor(typedErrors),
+		grpc.WithChainStreamInterceptor(typedStreamErrors),
+		grpc.WithTransportCredentials(transport(settings)),
+	}
+	if settings.token != "" {
+		options = append(options, grpc.WithPerRPCCredentials(bearer(settings.token)))
+	}
+	target, servers, err := parseTarget(target)
+	if err != nil {
+		return nil, err
+	}
+	if servers != nil {
+		options = append(options, grpc.WithResolvers(servers))
+	}
+	return grpc.NewClient(target, append(options, settings.dial...)...)
+}
+
+func transport(settings clientSettings) credentials.TransportCredentials {
+	if settings.tls == nil {
+		return insecure.NewCredentials()
+	}
+	return credentials.NewTLS(settings.tls)
+}
+
+// bearer is a token; whether the connection is safe enough for it is for the caller to judge.
+type bearer string
+
+func (b bearer) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	return map[string]string{"authorization": "Bearer " + string(b)}, nil
+}
+
+func (b bearer) RequireTransportSecurity() bool { return false }
+
+// parseTarget tells a list of servers from a name that gRPC resolves; of the latter the resolver is nil.
+func parseTarget(target string) (string, resolver.Builder, error) {
+	if target == "" {
+		return "", nil, errors.New("is empty")
+	}
+	if strings.Contains(target, "://") || !strings.Contains(target, ",") {
+		return target, nil, nil
+	}
+	var servers serverList
+	for address := range strings.SplitSeq(target, ",") {
+		host, _, err := net.SplitHostPort(strings.TrimSpace(address))
+		if err != nil {
+			return "", nil, fmt.Errorf("%q is not host:port", address)
+		}
+		servers = append(servers, resolver.Address{Addr: strings.TrimSpace(address), ServerName: host})
+	}
+	return servers.Scheme() + ":///" + servers[0].Addr, servers, nil
+}
+
+// serverList is a resolver of servers that are named one by one.
+type serverList []resolver.Address
+
+func (s serverList) Scheme() string { return "duebus-servers" }
+
+func (s serverList) Build(
+	_ resolver.Target, conn resolver.ClientConn, _ resolver.BuildOptions,
+) (resolver.Resolver, error) {
+	return s, conn.UpdateState(resolver.State{Addresses: s})
+}
+
+func (s serverList) ResolveNow(resolver.ResolveNowOptions) {}
+
+func (s serverList) Close() {}

@@ -1,0 +1,97 @@
+package duebus
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+
+	"github.com/duebus/duebus/clients/go/duebusv1"
+)
+
+// Dispatched is an event that the bus has stored.
+type Dispatched struct {
+	EventID string
+	// Duplicate: the topic holds an event of that id, or held it within its dedupe window; this one added nothing.
+	Duplicate bool
+}
+
+// DispatchOption sets up one dispatch.
+type DispatchOption func(*duebusv1.DispatchRequest)
+
+// OnEngines says where to store the events; several: in each.
+func OnEngines(engines ...Engine) DispatchOption {
+	return func(r *duebusv1.DispatchRequest) { r.Engines = engines }
+}
+
+// WithRequestID makes a dispatch safe to repeat by hand: within the dedupe window the same id, of at most 255 bytes,
+// returns the first answer and adds nothing. Otherwise each dispatch has an id of its own, for the client's own tries.
+func WithRequestID(id string) DispatchOption {
+	return func(r *duebusv1.DispatchRequest) { r.RequestId = id }
+}
+
+// RequireSubscriber fails with ErrNoHandlerFound unless a subscriber of the topic is connected to some replica.
+func RequireSubscriber() DispatchOption {
+	return func(r *duebusv1.DispatchRequest) { r.RequireSubscriber = true }
+}
+
+// Dispatch stores an event, to be delivered to each group of the topic, now or when it is due.
+//
+// Errors: ErrInvalidArgument, ErrNoDispatcherSpecified, ErrNoHandlerFound, ErrMaxQueuedEventsReached, ErrUnavailable,
+// ErrDeadlineExceeded.
+func (c *Client) Dispatch(
+	ctx context.Context, topic string, event Event, options ...DispatchOption,
+) (Dispatched, error) {
+	dispatched, err := c.DispatchMany(ctx, topic, []Event{event}, options...)
+	if err != nil {
+		return Dispatched{}, err
+	}
+	return dispatched[0], nil
+}
+
+// DispatchMany stores 1 to 1000 events, of at most 4 MiB together: all of them or none. It returns one Dispatched for
+// each event, in their order. The errors are those of Dispatch.
+func (c *Client) DispatchMany(
+	ctx context.Context, topic string, events []Event, options ...DispatchOption,
+) ([]Dispatched, error) {
+	request := &duebusv1.DispatchRequest{Topic: topic, Events: make([]*duebusv1.Event, len(events))}
+	for _, option := range options {
+		option(request)
+	}
+	if request.RequestId == "" {
+		request.RequestId = rand.Text()
+	}
+	if err := checkText("topic", topic, "request_id", request.RequestId); err != nil {
+		return nil, err
+	}
+	for i, event := range events {
+		encoded, err := event.encode(fmt.Sprintf("events[%d].", i))
+		if err != nil {
+			return nil, err
+		}
+		request.Events[i] = encoded
+	}
+	response, _, err := repeated(ctx, c, c.bus.Dispatch, request)
+	if err != nil {
+		return nil, err
+	}
+	return readDispatched(response, len(events))
+}
+
+func readDispatched(response *duebusv1.DispatchResponse, events int) ([]Dispatched, error) {
+	if len(response.EventIds) != events {
+		message := fmt.Sprintf("the server answered %d event ids for %d events", len(response.EventIds), events)
+		return nil, &Error{Reason: ErrInternal, Message: message}
+	}
+	duplicates := make(map[string]int, len(response.DuplicateEventIds))
+	for _, id := range response.DuplicateEventIds {
+		duplicates[id]++
+	}
+	// Of several events with one id in a request, the first is the one that was stored.
+	dispatched := make([]Dispatched, len(response.EventIds))
+	for i := len(response.EventIds) - 1; i >= 0; i-- {
+		id := response.EventIds[i]
+		dispatched[i] = Dispatched{EventID: id, Duplicate: duplicates[id] > 0}
+		duplicates[id]--
+	}
+	return dispatched, nil
+}

@@ -1,0 +1,218 @@
+package duebus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// lastWords is how long a cancelled handler may take to return, before its event is settled without it.
+const lastWords = time.Second
+
+// executor runs the handler of one subscription's deliveries, so many at once; the others wait in the order they came.
+type executor struct {
+	handler      Handler
+	maxExecution time.Duration
+	leases       *leases
+	settler      *settler
+	logger       *slog.Logger
+	base         context.Context // of the handlers: ends with nothing
+
+	mu      sync.Mutex
+	queue   []*lease
+	slots   int
+	taken   int
+	lost    int           // slots taken by handlers that were left behind
+	paused  bool          // nothing is started any more
+	stuck   func()        // called when all slots are lost
+	change  chan struct{} // a handler has ended, or was left behind
+	useable chan struct{} // closed while not all slots are lost
+}
+
+func newExecutor(base context.Context, settings *workerSettings, handler Handler, held *leases, s *settler) *executor {
+	useable := make(chan struct{})
+	close(useable)
+	return &executor{
+		handler: handler, maxExecution: settings.maxExecution, leases: held, settler: s, logger: settings.logger,
+		base: base, slots: settings.concurrency, stuck: func() {}, useable: useable, change: make(chan struct{}, 1),
+	}
+}
+
+// accept takes deliveries that came and starts what there are slots for.
+func (e *executor) accept(deliveries []*Delivery) {
+	e.mu.Lock()
+	for _, delivery := range deliveries {
+		e.queue = append(e.queue, e.leases.add(delivery))
+	}
+	e.mu.Unlock()
+	e.startWaiting()
+}
+
+// pause starts nothing any more.
+func (e *executor) pause() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.paused = true
+}
+
+// release gives back what has not been started, without counting an attempt.
+func (e *executor) release() {
+	e.mu.Lock()
+	queue := e.queue
+	e.queue = nil
+	e.mu.Unlock()
+	for _, l := range queue {
+		if _, ok := e.leases.settle(l); ok {
+			e.settler.nack(l, Nack{LeaseToken: l.token(), Release: true})
+		}
+	}
+}
+
+func (e *executor) startWaiting() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for len(e.queue) > 0 && e.taken < e.slots && !e.paused {
+		l := e.queue[0]
+		e.queue = e.queue[1:]
+		e.startLocked(l)
+	}
+}
+
+func (e *executor) startLocked(l *lease) {
+	ctx, cancel := context.WithCancelCause(e.base)
+	l.cancel = cancel
+	if !e.leases.start(l) {
+		cancel(nil)
+		return
+	}
+	e.taken++
+	// The context ends first, so that nothing waits for a handler that ignores it.
+	forget := context.AfterFunc(ctx, func() { time.AfterFunc(lastWords, func() { e.leaveBehind(l) }) })
+	deadline := time.AfterFunc(e.maxExecution, func() { e.leases.cancel(l, ErrMaxExecution) })
+	go invoke(ctx, e.handler, l.delivery, func(err error) {
+		deadline.Stop()
+		forget()
+		cancel(nil)
+		e.ended(l, err)
+	})
+}
+
+// ended settles what a handler has done and makes room for the next.
+func (e *executor) ended(l *lease, err error) {
+	e.settle(l, err)
+	e.mu.Lock()
+	e.taken--
+	if l.leftBehind {
+		e.lost--
+		if e.lost == e.slots-1 {
+			close(e.useable)
+		}
+	} else {
+		l.leftBehind = true // too late for leaveBehind
+	}
+	e.mu.Unlock()
+	signal(e.change)
+	e.startWaiting()
+}
+
+// leaveBehind settles an event whose handler was cancelled and does not end.
+func (e *executor) leaveBehind(l *lease) {
+	e.mu.Lock()
+	if l.leftBehind {
+		e.mu.Unlock()
+		return
+	}
+	l.leftBehind = true
+	e.lost++
+	all := e.lost == e.slots
+	if all {
+		e.useable = make(chan struct{})
+	}
+	stuck := e.stuck
+	e.mu.Unlock()
+	e.logger.Error("a handler ignores that it was cancelled; it keeps its place until it returns", about(l)...)
+	e.settle(l, nil)
+	signal(e.change)
+	if all {
+		stuck()
+	}
+}
+
+// settle acks, nacks or releases an event, by what its handler said or by why that was cancelled.
+func (e *executor) settle(l *lease, err error) {
+	cause, ok := e.leases.settle(l)
+	if !ok {
+		return
+	}
+	switch {
+	case errors.Is(cause, ErrStopped):
+		err = ErrRelease
+	case errors.Is(cause, ErrMaxExecution):
+		err = fmt.Errorf("cancelled: the handler ran for longer than %v", e.maxExecution)
+	}
+	if err == nil {
+		e.settler.ack(l)
+		return
+	}
+	nack := nackOf(l.token(), err)
+	e.report(l, err, nack)
+	e.settler.nack(l, nack)
+}
+
+func (e *executor) report(l *lease, err error, nack Nack) {
+	attributes := append(about(l), "error", nack.Error)
+	var panicked *panicError
+	switch {
+	case errors.As(err, &panicked):
+		e.logger.Error("a handler panicked", append(attributes, "stack", string(panicked.stack))...)
+	case nack.Release:
+		e.logger.Debug("an event is released", attributes...)
+	case nack.DeadLetter:
+		e.logger.Warn("an event is dead", attributes...)
+	case nack.Delay != nil:
+		e.logger.Info("a handler asks for a retry", attributes...)
+	default:
+		e.logger.Warn("a handler failed", attributes...)
+	}
+}
+
+// finished waits until all handlers have ended, but for those that were left behind; false when ctx ends first.
+func (e *executor) finished(ctx context.Context) bool {
+	for !e.idle() {
+		select {
+		case <-e.change:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
+}
+
+func (e *executor) idle() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.taken == e.lost
+}
+
+// usable is closed while not all slots are taken by handlers that were left behind.
+func (e *executor) usable() <-chan struct{} {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.useable
+}
+
+// whenStuck sets what is called when the slots are all lost; it says whether they are now.
+func (e *executor) whenStuck(stuck func()) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.stuck = stuck
+	return e.lost >= e.slots
+}
+
+// about names a delivery; its topic and group are the logger's.
+func about(l *lease) []any {
+	return []any{"event", l.delivery.EventID, "attempt", l.delivery.Attempt}
+}

@@ -1,0 +1,123 @@
+package duebus
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// Bounds of the pause between extensions, whatever the lease and the grace are: at the most after one that failed.
+const (
+	shortestPeriod = 20 * time.Millisecond
+	retryPeriod    = time.Second
+)
+
+// keeper extends the leases of one subscription while its deliveries are handled, wait, or are being settled: every
+// third of a lease. While no stream is open, every third of the disconnect grace, because the server lets the leases of
+// a stream that broke run out after that.
+type keeper struct {
+	client *Client
+	leases *leases
+	logger *slog.Logger
+	change chan struct{} // the stream has begun or ended
+
+	mu           sync.Mutex
+	lease, grace time.Duration
+	attached     bool
+	failed       bool
+}
+
+func newKeeper(client *Client, held *leases, settings *workerSettings) *keeper {
+	return &keeper{
+		client: client, leases: held, logger: settings.logger, change: make(chan struct{}, 1),
+		lease: settings.lease, grace: settings.lease,
+	}
+}
+
+// attach says that a stream is open: the server has renewed the leases that it was told of.
+func (k *keeper) attach(lease, grace time.Duration) {
+	k.mu.Lock()
+	k.lease, k.grace, k.attached = lease, grace, true
+	k.mu.Unlock()
+	signal(k.change)
+}
+
+// detach says that the stream has ended.
+func (k *keeper) detach() {
+	k.mu.Lock()
+	k.attached = false
+	k.mu.Unlock()
+	signal(k.change)
+}
+
+// run extends until the context ends. It returns an error that does not heal.
+func (k *keeper) run(ctx context.Context) error {
+	for {
+		timer := time.NewTimer(k.period())
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-k.change:
+			timer.Stop()
+		case <-timer.C:
+			if err := k.extendAll(ctx); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (k *keeper) period() time.Duration {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	length := k.lease
+	if !k.attached {
+		length = min(k.lease, k.grace)
+	}
+	period := max(length/3, shortestPeriod)
+	if k.failed {
+		return min(period, retryPeriod)
+	}
+	return period
+}
+
+func (k *keeper) extendAll(ctx context.Context) error {
+	tokens := k.leases.extendable()
+	k.mu.Lock()
+	lease := k.lease
+	k.failed = false
+	k.mu.Unlock()
+	if len(tokens) == 0 {
+		return nil
+	}
+	limited, cancel := context.WithTimeout(ctx, lease) // an answer that comes later is of no use
+	defer cancel()
+	failures, err := k.client.Extend(limited, lease, tokens...)
+	k.drop(failures)
+	if err == nil || ctx.Err() != nil {
+		return nil
+	}
+	if !heals(err) {
+		return err
+	}
+	k.mu.Lock()
+	k.failed = true
+	k.mu.Unlock()
+	k.logger.Warn("leases could not be extended", "count", len(tokens), "error", err)
+	return nil
+}
+
+// drop ends leases that are lost; those of a stopped engine may yet be named on another replica.
+func (k *keeper) drop(failures []LeaseFailure) {
+	var tokens []string
+	for _, failure := range failures {
+		if failure.Reason != LeaseEngineStopped {
+			tokens = append(tokens, failure.LeaseToken)
+		}
+	}
+	if lost := k.leases.lose(tokens); lost > 0 {
+		k.logger.Warn("leases were lost; their handlers are cancelled", "count", lost)
+	}
+}

@@ -1,0 +1,195 @@
+package duebus
+
+import (
+	"context"
+	"sync"
+)
+
+// stage is where a delivery stands in this worker.
+//
+//	waiting --start--> running --handler has ended--> settling --settled--> gone
+//	   |                  |--cancelled--> cancelled ------^
+//	   |--released----------------------------------------|
+//	from every stage: --lease lost--> gone
+type stage int
+
+const (
+	// waiting: its handler has not been started.
+	waiting stage = iota
+	running
+	// cancelled: its handler was cancelled and has not ended. Its lease is not extended any more, so that a handler
+	// that does not end does not hold the event for ever.
+	cancelled
+	// settling: to be acked, nacked or released; the server has not confirmed it yet.
+	settling
+	// gone: settled, or the lease was lost. Nothing may be settled for it.
+	gone
+)
+
+// lease is one delivery and the state of its handling. Its owner's lock guards what changes.
+type lease struct {
+	delivery *Delivery
+	stage    stage
+	// cause is why the handler was cancelled.
+	cause error
+	// cancel ends the handler's context.
+	cancel context.CancelCauseFunc
+	// leftBehind: the handler did not end when it was cancelled; it keeps its slot.
+	leftBehind bool
+	// tried: a settle was sent, and whether it was carried out is not known.
+	tried bool
+}
+
+func (l *lease) token() string { return l.delivery.LeaseToken }
+
+// leases are those that one subscription holds, by lease token.
+type leases struct {
+	mu    sync.Mutex
+	held  map[string]*lease
+	empty chan struct{} // closed while none is held
+}
+
+func newLeases() *leases {
+	empty := make(chan struct{})
+	close(empty)
+	return &leases{held: map[string]*lease{}, empty: empty}
+}
+
+// add takes a new delivery, waiting.
+func (s *leases) add(delivery *Delivery) *lease {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.held) == 0 {
+		s.empty = make(chan struct{})
+	}
+	added := &lease{delivery: delivery}
+	s.held[added.token()] = added
+	return added
+}
+
+// start returns false when the lease was lost or released before its handler began.
+func (s *leases) start(l *lease) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l.stage != waiting {
+		return false
+	}
+	l.stage = running
+	return true
+}
+
+// cancel cancels a handler that runs; nothing happens the second time.
+func (s *leases) cancel(l *lease, cause error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cancelLocked(l, cause)
+}
+
+func (s *leases) cancelLocked(l *lease, cause error) {
+	if l.stage == running {
+		l.stage, l.cause = cancelled, cause
+		l.cancel(cause)
+	}
+}
+
+// settle says that a lease is to be settled now. It returns why its handler was cancelled, if it was, and false when
+// the lease is gone or is being settled already.
+func (s *leases) settle(l *lease) (cause error, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l.stage == settling || l.stage == gone {
+		return l.cause, false
+	}
+	l.stage = settling
+	return l.cause, true
+}
+
+// unsettled are those of a batch whose lease was not lost while they waited to be sent.
+func (s *leases) unsettled(batch []settlement) []settlement {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	left := make([]settlement, 0, len(batch))
+	for _, each := range batch {
+		if each.lease.stage == settling {
+			left = append(left, each)
+		}
+	}
+	return left
+}
+
+// discard ends leases that were settled.
+func (s *leases) discard(tokens []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, token := range tokens {
+		s.discardLocked(token)
+	}
+}
+
+func (s *leases) discardLocked(token string) {
+	l, held := s.held[token]
+	if !held {
+		return
+	}
+	l.stage = gone
+	delete(s.held, token)
+	if len(s.held) == 0 {
+		close(s.empty)
+	}
+}
+
+// lose ends leases that the server says are lost, and cancels their handlers. It counts those that were not being
+// settled already: a settle that overtook the question is no loss.
+func (s *leases) lose(tokens []string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	lost := 0
+	for _, token := range tokens {
+		l, held := s.held[token]
+		if !held {
+			continue
+		}
+		if l.stage != settling {
+			lost++
+		}
+		s.cancelLocked(l, ErrLeaseLost)
+		s.discardLocked(token)
+	}
+	return lost
+}
+
+// cancelAll cancels all handlers that run.
+func (s *leases) cancelAll(cause error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.held {
+		s.cancelLocked(l, cause)
+	}
+}
+
+// tokens names all leases that are held, those that are being settled included.
+func (s *leases) tokens() []string { return s.tokensWhere(func(*lease) bool { return true }) }
+
+// extendable names the leases to be extended.
+func (s *leases) extendable() []string {
+	return s.tokensWhere(func(l *lease) bool { return l.stage != cancelled })
+}
+
+func (s *leases) tokensWhere(wanted func(*lease) bool) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	tokens := make([]string, 0, len(s.held))
+	for token, l := range s.held {
+		if wanted(l) {
+			tokens = append(tokens, token)
+		}
+	}
+	return tokens
+}
+
+// none is closed when no lease is held, until one is added.
+func (s *leases) none() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.empty
+}

@@ -1,0 +1,115 @@
+package duebus
+
+import (
+	"crypto/tls"
+	"log/slog"
+	"time"
+
+	"google.golang.org/grpc"
+)
+
+// ClientOption sets up a Client.
+type ClientOption func(*clientSettings)
+
+type clientSettings struct {
+	timeout time.Duration
+	tls     *tls.Config
+	token   string
+	logger  *slog.Logger
+	dial    []grpc.DialOption
+}
+
+// WithTimeout sets how long a call may take, with all its tries, whose context has no deadline: 30 s by default.
+func WithTimeout(timeout time.Duration) ClientOption {
+	return func(s *clientSettings) { s.timeout = timeout }
+}
+
+// WithTLS connects with TLS; &tls.Config{} trusts the system's authorities. Without it, connections are plaintext.
+func WithTLS(config *tls.Config) ClientOption {
+	return func(s *clientSettings) { s.tls = config }
+}
+
+// WithToken sends a bearer token with each call. Over plaintext anybody on the way can read it.
+func WithToken(token string) ClientOption {
+	return func(s *clientSettings) { s.token = token }
+}
+
+// WithLogger sets where workers log; slog.Default() otherwise.
+func WithLogger(logger *slog.Logger) ClientOption {
+	return func(s *clientSettings) { s.logger = logger }
+}
+
+// WithDialOptions adds options of gRPC, after the client's own.
+func WithDialOptions(options ...grpc.DialOption) ClientOption {
+	return func(s *clientSettings) { s.dial = append(s.dial, options...) }
+}
+
+// WorkerOption sets up a Worker, or one of its handlers.
+type WorkerOption func(*workerSettings)
+
+type workerSettings struct {
+	group            string
+	engine           Engine
+	consumer         string
+	maxInFlight      int
+	concurrency      int // 0: as maxInFlight
+	maxInFlightBytes uint64
+	lease            time.Duration
+	disconnectGrace  *time.Duration
+	maxExecution     time.Duration
+	drainTimeout     time.Duration
+	logger           *slog.Logger
+}
+
+// WithGroup names the workers that share one copy of each event; "default" otherwise.
+func WithGroup(group string) WorkerOption {
+	return func(s *workerSettings) { s.group = group }
+}
+
+// WithEngine says where the events wait; the server's default engine otherwise.
+func WithEngine(engine Engine) WorkerOption {
+	return func(s *workerSettings) { s.engine = engine }
+}
+
+// WithConsumer sets a name to be recognised by in the admin views; the host's name and the process id otherwise.
+func WithConsumer(name string) WorkerOption {
+	return func(s *workerSettings) { s.consumer = name }
+}
+
+// WithMaxInFlight sets how many events a subscription holds at once, 1 to 100,000; 64 by default.
+func WithMaxInFlight(events int) WorkerOption {
+	return func(s *workerSettings) { s.maxInFlight = events }
+}
+
+// WithConcurrency sets how many handlers of a subscription run at once: as many as WithMaxInFlight by default. Less than
+// that fetches ahead, so that no event has to be fetched when a handler ends.
+func WithConcurrency(handlers int) WorkerOption {
+	return func(s *workerSettings) { s.concurrency = handlers }
+}
+
+// WithMaxInFlightBytes sets how many bytes of events a subscription holds at once, up to 1 GiB; 16 MiB by default.
+func WithMaxInFlightBytes(bytes uint64) WorkerOption {
+	return func(s *workerSettings) { s.maxInFlightBytes = bytes }
+}
+
+// WithLease sets how soon an event is with another worker when this one dies without its connection breaking: 100 ms to
+// 12 h, 30 s by default.
+func WithLease(lease time.Duration) WorkerOption {
+	return func(s *workerSettings) { s.lease = lease }
+}
+
+// WithDisconnectGrace sets how soon events are with another worker when the connection breaks: 0 to 1 h; the server's
+// setting, 1 s, by default.
+func WithDisconnectGrace(grace time.Duration) WorkerOption {
+	return func(s *workerSettings) { s.disconnectGrace = &grace }
+}
+
+// WithMaxExecution sets how long a handler may run: 50 s by default. Then its context ends, and the event is nacked.
+func WithMaxExecution(most time.Duration) WorkerOption {
+	return func(s *workerSettings) { s.maxExecution = most }
+}
+
+// WithDrainTimeout sets how long a stop waits for running handlers: 25 s by default.
+func WithDrainTimeout(timeout time.Duration) WorkerOption {
+	return func(s *workerSettings) { s.drainTimeout = timeout }
+}

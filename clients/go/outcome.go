@@ -1,0 +1,139 @@
+package duebus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// maxErrorBytes is what the bus keeps of an error.
+const maxErrorBytes = 4096
+
+// Handler handles one delivery. What becomes of the event:
+//
+//   - it returns nil: acked;
+//   - it returns an error or panics: nacked with the message, retried after the topic's backoff;
+//   - it returns RetryAfter, DeadLetter or ErrRelease, wrapped or not: as they say;
+//   - its context ends, because it ran for too long (ErrMaxExecution) or the worker stops and does not wait any longer
+//     (ErrStopped): nacked, or released. What it returns then does not count. A handler that has not returned a second
+//     later is left behind: it keeps its place among those that run at once until it returns;
+//   - its context ends because the lease was lost (ErrLeaseLost): nothing, somebody else may have the event.
+//
+// context.Cause tells why the context has ended.
+type Handler func(ctx context.Context, delivery *Delivery) error
+
+// sentinel is an error that is compared by errors.Is.
+type sentinel string
+
+func (s sentinel) Error() string { return string(s) }
+
+const (
+	// ErrRelease is returned by a handler to give the event back unhandled: it is ready again at once, and the attempt
+	// is not counted.
+	ErrRelease = sentinel("duebus: the event is released")
+	// ErrMaxExecution is the cause of a handler's context that ran for too long.
+	ErrMaxExecution = sentinel("duebus: the handler ran for too long")
+	// ErrStopped is the cause of a handler's context when the worker stops and does not wait any longer.
+	ErrStopped = sentinel("duebus: the worker stops")
+	// ErrLeaseLost is the cause of a handler's context when the server says that the lease is lost.
+	ErrLeaseLost = sentinel("duebus: the lease was lost")
+)
+
+// RetryAfterError is what RetryAfter returns.
+type RetryAfterError struct {
+	Delay time.Duration
+	Err   error
+}
+
+// RetryAfter is returned by a handler to have the event delivered again after delay, 0 to 10 years, or dead when no
+// retries are left. The message of err becomes the event's last error; nil is allowed.
+func RetryAfter(delay time.Duration, err error) error {
+	return &RetryAfterError{Delay: min(max(delay, 0), maxDelay), Err: err}
+}
+
+// maxDelay is the longest that the bus takes: 10 years.
+const maxDelay = 3650 * 24 * time.Hour
+
+func (e *RetryAfterError) Error() string {
+	if e.Err == nil {
+		return "retry after " + e.Delay.String()
+	}
+	return e.Err.Error()
+}
+
+func (e *RetryAfterError) Unwrap() error { return e.Err }
+
+// DeadLetterError is what DeadLetter returns.
+type DeadLetterError struct {
+	Err error
+}
+
+// DeadLetter is returned by a handler when retrying is of no use: the event goes to the dead letters at once. The
+// message of err becomes the event's last error; nil is allowed.
+func DeadLetter(err error) error { return &DeadLetterError{Err: err} }
+
+func (e *DeadLetterError) Error() string {
+	if e.Err == nil {
+		return "dead letter"
+	}
+	return e.Err.Error()
+}
+
+func (e *DeadLetterError) Unwrap() error { return e.Err }
+
+// panicError is a handler that panicked.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
+
+// errGoexit is a handler that ended its goroutine.
+const errGoexit = sentinel("the handler called runtime.Goexit")
+
+// invoke calls the handler and then done with what it said, even when it panics or ends its goroutine.
+func invoke(ctx context.Context, handler Handler, delivery *Delivery, done func(error)) {
+	var err error = errGoexit
+	defer func() {
+		if value := recover(); value != nil {
+			err = &panicError{value, debug.Stack()}
+		}
+		done(err)
+	}()
+	err = handler(ctx, delivery)
+}
+
+// nackOf says what a handler's error makes of its event.
+func nackOf(token string, err error) Nack {
+	nack := Nack{LeaseToken: token, Error: message(err)}
+	var later *RetryAfterError
+	var dead *DeadLetterError
+	switch {
+	case errors.Is(err, ErrRelease):
+		return Nack{LeaseToken: token, Release: true}
+	case errors.As(err, &dead):
+		nack.DeadLetter = true
+	case errors.As(err, &later):
+		nack.Delay = &later.Delay
+	}
+	return nack
+}
+
+// message is an error's text in at most 4 KiB of UTF-8. An error whose Error panics is still the handler's failure.
+func message(err error) (text string) {
+	defer func() {
+		if recover() != nil {
+			text = fmt.Sprintf("%T", err)
+		}
+	}()
+	text = strings.ToValidUTF8(err.Error(), string(utf8.RuneError))
+	if len(text) <= maxErrorBytes {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxErrorBytes], "")
+}

@@ -1,0 +1,100 @@
+package duebus
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"google.golang.org/grpc"
+)
+
+// call is a generated stub of a unary RPC.
+type call[Request, Response any] func(context.Context, *Request, ...grpc.CallOption) (*Response, error)
+
+// repeated carries a call out with as many tries as its time allows, and tells whether there was more than one. An
+// ErrUnavailable is tried again, everything else is reported at once.
+func repeated[Request, Response any](
+	ctx context.Context, c *Client, invoke call[Request, Response], request *Request,
+) (response *Response, again bool, err error) {
+	if _, limited := ctx.Deadline(); !limited {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, c.timeout)
+		defer cancel()
+	}
+	pauses := backoff{initial: 100 * time.Millisecond, most: 2 * time.Second}
+	var last error
+	for {
+		response, err = invoke(ctx, request)
+		if err == nil {
+			return response, last != nil, nil
+		}
+		if err = c.closedOr(err); !errors.Is(err, ErrUnavailable) {
+			return nil, last != nil, telling(ctx, err, last)
+		}
+		last = err
+		if !sleep(ctx, max(pauses.next(), retryAfter(err))) {
+			return nil, true, telling(ctx, err, last)
+		}
+	}
+}
+
+// telling picks the error to report. When the time was over during a try, that is the failure of the try before, which
+// says what is wrong.
+func telling(ctx context.Context, err, last error) error {
+	var typed *Error
+	over := ctx.Err()
+	if errors.Is(err, context.DeadlineExceeded) {
+		over = context.DeadlineExceeded
+	}
+	if over != nil && errors.As(last, &typed) {
+		typed.cause = over
+		return typed
+	}
+	return err
+}
+
+// sleep returns false when the context ends first, or would end before.
+func sleep(ctx context.Context, pause time.Duration) bool {
+	if deadline, limited := ctx.Deadline(); limited && time.Until(deadline) < pause {
+		return false
+	}
+	return wait(ctx, pause)
+}
+
+// wait returns false when the context ends first.
+func wait(ctx context.Context, pause time.Duration) bool {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func retryAfter(err error) time.Duration {
+	var typed *Error
+	if errors.As(err, &typed) {
+		return typed.RetryAfter
+	}
+	return 0
+}
+
+// backoff gives pauses that double from initial to most, each cut at random by up to half: the jitter keeps the clients
+// of a server that restarts from coming back all at one moment.
+type backoff struct {
+	initial, most time.Duration
+	doublings     uint
+}
+
+func (b *backoff) next() time.Duration {
+	pause := min(b.most, b.initial<<b.doublings)
+	if pause < b.most {
+		b.doublings++
+	}
+	return pause/2 + rand.N(pause/2+1)
+}
+
+func (b *backoff) reset() { b.doublings = 0 }

@@ -1,0 +1,164 @@
+package duebus
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+	"unicode/utf8"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/duebus/duebus/clients/go/duebusv1"
+)
+
+// LeaseFailureReason says why a lease could not be settled or extended.
+type LeaseFailureReason = duebusv1.LeaseFailure_Reason
+
+const (
+	// LeaseExpired: the event is still there, but this lease is not its lease any more.
+	LeaseExpired = duebusv1.LeaseFailure_REASON_EXPIRED
+	// LeaseSettled: the event is gone from the group: acked, dead or cancelled.
+	LeaseSettled = duebusv1.LeaseFailure_REASON_SETTLED
+	// LeaseMalformed: not a lease token of this bus.
+	LeaseMalformed = duebusv1.LeaseFailure_REASON_MALFORMED
+	// LeaseEngineStopped: the engine is stopped, or the server does not run it.
+	LeaseEngineStopped = duebusv1.LeaseFailure_REASON_ENGINE_STOPPED
+)
+
+// LeaseFailure is a lease that could not be settled or extended. Nothing was changed by it.
+type LeaseFailure struct {
+	LeaseToken string
+	Reason     LeaseFailureReason
+}
+
+// Nack gives one delivery back. At most one of Delay, DeadLetter and Release may be set; with none, the event is retried
+// after the topic's backoff, or dead when no retries are left.
+type Nack struct {
+	LeaseToken string
+	// Error becomes the event's last error, cut to 4 KiB.
+	Error string
+	// Delay retries after that time, up to 10 years.
+	Delay *time.Duration
+	// DeadLetter gives the event up at once.
+	DeadLetter bool
+	// Release makes the event ready again at once, without counting the attempt.
+	Release bool
+}
+
+// maxLeases is the most that the server takes in one Ack, Nack or Extend.
+const maxLeases = 10_000
+
+// Ack removes delivered events from their group. It returns those that could not be settled; the others are. A Worker
+// does that by itself: Ack, Nack and Extend are for programs that read the stream of EventBus().Subscribe.
+func (c *Client) Ack(ctx context.Context, leaseTokens ...string) ([]LeaseFailure, error) {
+	if err := checkTokens(leaseTokens); err != nil {
+		return nil, err
+	}
+	var failures []LeaseFailure
+	for batch := range slices.Chunk(leaseTokens, maxLeases) {
+		response, again, err := repeated(ctx, c, c.bus.Ack, &duebusv1.AckRequest{LeaseTokens: batch})
+		if err != nil {
+			return failures, err
+		}
+		failures = appendFailures(failures, response.Failures, again, LeaseSettled)
+	}
+	return failures, nil
+}
+
+// Nack gives delivered events back. It returns those that could not be settled; the others are.
+func (c *Client) Nack(ctx context.Context, nacks ...Nack) ([]LeaseFailure, error) {
+	encoded, err := encodeNacks(nacks)
+	if err != nil {
+		return nil, err
+	}
+	var failures []LeaseFailure
+	for batch := range slices.Chunk(encoded, maxLeases) {
+		response, again, err := repeated(ctx, c, c.bus.Nack, &duebusv1.NackRequest{Nacks: batch})
+		if err != nil {
+			return failures, err
+		}
+		failures = appendFailures(failures, response.Failures, again, LeaseSettled, LeaseExpired)
+	}
+	return failures, nil
+}
+
+// Extend renews leases: they expire lease from now, 100 ms to 12 h; 0: as the topic's setting says. It returns those
+// that could not be extended; the others are.
+func (c *Client) Extend(ctx context.Context, lease time.Duration, leaseTokens ...string) ([]LeaseFailure, error) {
+	if err := checkTokens(leaseTokens); err != nil {
+		return nil, err
+	}
+	var failures []LeaseFailure
+	for batch := range slices.Chunk(leaseTokens, maxLeases) {
+		request := &duebusv1.ExtendRequest{LeaseTokens: batch}
+		if lease != 0 {
+			request.Lease = durationpb.New(lease)
+		}
+		response, again, err := repeated(ctx, c, c.bus.Extend, request)
+		if err != nil {
+			return failures, err
+		}
+		failures = appendFailures(failures, response.Failures, again)
+	}
+	return failures, nil
+}
+
+func checkTokens(leaseTokens []string) error {
+	for i, token := range leaseTokens {
+		if !utf8.ValidString(token) {
+			return invalidField(fmt.Sprintf("lease_tokens[%d]", i), "is not valid UTF-8")
+		}
+	}
+	return nil
+}
+
+func encodeNacks(nacks []Nack) ([]*duebusv1.Nack, error) {
+	encoded := make([]*duebusv1.Nack, len(nacks))
+	for i, each := range nacks {
+		message, err := each.encode(fmt.Sprintf("nacks[%d].", i))
+		if err != nil {
+			return nil, err
+		}
+		encoded[i] = message
+	}
+	return encoded, nil
+}
+
+func (n Nack) encode(path string) (*duebusv1.Nack, error) {
+	if err := checkText(path+"lease_token", n.LeaseToken, path+"error", n.Error); err != nil {
+		return nil, err
+	}
+	message := &duebusv1.Nack{LeaseToken: n.LeaseToken, Error: n.Error}
+	actions := 0
+	if n.Delay != nil {
+		message.Action = &duebusv1.Nack_Delay{Delay: durationpb.New(*n.Delay)}
+		actions++
+	}
+	if n.DeadLetter {
+		message.Action = &duebusv1.Nack_DeadLetter{DeadLetter: true}
+		actions++
+	}
+	if n.Release {
+		message.Action = &duebusv1.Nack_Release{Release: true}
+		actions++
+	}
+	if actions > 1 {
+		return nil, invalidField(path+"action", "only one of delay, dead_letter and release can be set")
+	}
+	return message, nil
+}
+
+// appendFailures leaves out what a repeated settle answers when its first try was carried out and only the answer was
+// lost: the event is no longer this holder's, and nothing is left for the caller to do.
+func appendFailures(
+	failures []LeaseFailure, answered []*duebusv1.LeaseFailure, again bool, doneByLostTry ...LeaseFailureReason,
+) []LeaseFailure {
+	for _, each := range answered {
+		if again && slices.Contains(doneByLostTry, each.Reason) {
+			continue
+		}
+		failures = append(failures, LeaseFailure{each.LeaseToken, each.Reason})
+	}
+	return failures
+}

@@ -1,0 +1,270 @@
+package duebus
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/duebus/duebus/clients/go/duebusv1"
+)
+
+// A frame that was under way when the handlers were paused arrives within quiet; quietAtMost ends the wait for a server
+// that sends on and on.
+const (
+	quiet       = 50 * time.Millisecond
+	quietAtMost = time.Second
+)
+
+// subscription handles the events of one topic and group: a stream that is resumed for ever, the executor that it
+// feeds, and the keeper of their leases.
+type subscription struct {
+	client   *Client
+	settings *workerSettings
+	topic    string
+	logger   *slog.Logger
+	leases   *leases
+	settler  *settler
+	executor *executor
+	keeper   *keeper
+	pauses   backoff
+	arrival  chan struct{}
+	started  chan struct{} // closed when a stream was open for the first time
+	starting sync.Once
+}
+
+func newSubscription(base context.Context, client *Client, entry *entry) *subscription {
+	settings := *entry.settings
+	settings.logger = client.logger.With("topic", entry.topic, "group", cmp.Or(settings.group, "default"))
+	held := newLeases()
+	settles := newSettler(client, held, settings.logger)
+	return &subscription{
+		client: client, settings: &settings, topic: entry.topic, logger: settings.logger, leases: held,
+		settler: settles, executor: newExecutor(base, &settings, entry.handler, held, settles),
+		keeper: newKeeper(client, held, &settings), pauses: reconnectBackoff(),
+		arrival: make(chan struct{}, 1), started: make(chan struct{}),
+	}
+}
+
+// run handles events until stop ends, and then drains: it finishes what has begun, for at most the drain timeout, and
+// gives the rest back. It returns an error that no retry heals.
+func (s *subscription) run(stop context.Context) error {
+	working, end := context.WithCancel(context.WithoutCancel(stop))
+	stop, stopNow := context.WithCancel(stop)
+	helpers := make(chan error, 1)
+	go func() {
+		defer stopNow() // without them, reading is of no use
+		defer end()
+		helpers <- untilFirst(working, s.settler.run, s.keeper.run)
+	}()
+	failure := s.read(stop)
+	s.finish(working)
+	end()
+	if err := <-helpers; failure == nil {
+		failure = err
+	}
+	return failure
+}
+
+// finish waits for the handlers and for their settles; working ends when nothing can be settled any more.
+func (s *subscription) finish(working context.Context) {
+	if s.settled(working, s.settings.drainTimeout) {
+		return
+	}
+	s.leases.cancelAll(ErrStopped)
+	if !s.settled(context.WithoutCancel(working), 2*lastWords) {
+		left := len(s.leases.tokens())
+		s.logger.Warn("stopped with leases left to run out; their events are delivered again", "count", left)
+	}
+}
+
+func (s *subscription) settled(working context.Context, timeout time.Duration) bool {
+	ctx, cancel := context.WithTimeout(working, timeout)
+	defer cancel()
+	if !s.executor.finished(ctx) {
+		return false
+	}
+	select {
+	case <-s.leases.none():
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// read reads streams until stop ends. What came and was not begun is released then.
+func (s *subscription) read(stop context.Context) error {
+	defer func() {
+		s.executor.pause()
+		s.executor.release()
+		s.settler.resume()
+	}()
+	for stop.Err() == nil {
+		if !s.waitUsable(stop) {
+			return nil
+		}
+		pause, err := s.readOne(stop)
+		if stop.Err() != nil {
+			return nil
+		}
+		if err != nil && !heals(err) {
+			s.logger.Error("the subscription ends", "error", err)
+			return err
+		}
+		wait(stop, pause)
+	}
+	return nil
+}
+
+// waitUsable returns false when stop ends. While handlers that were left behind take every slot, others can handle what
+// waits here.
+func (s *subscription) waitUsable(stop context.Context) bool {
+	select {
+	case <-s.executor.usable():
+		return true
+	default:
+	}
+	s.logger.Error("handlers that ignore their cancellation take all places; unsubscribed until one returns")
+	s.executor.release()
+	select {
+	case <-s.executor.usable():
+		return true
+	case <-stop.Done():
+		return false
+	}
+}
+
+// readOne reads a stream until it ends; it returns how long to wait before the next.
+func (s *subscription) readOne(stop context.Context) (time.Duration, error) {
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(stop))
+	defer cancel(nil)
+	defer s.keeper.detach()
+	defer s.whenStopped(stop, func() { cancel(nil) })()
+	if s.executor.whenStuck(func() { cancel(nil) }) {
+		return 0, nil
+	}
+	unstarted := time.AfterFunc(s.client.timeout, func() { cancel(errNotStarted()) })
+	defer unstarted.Stop()
+	stream, err := s.client.bus.Subscribe(ctx, s.request())
+	for err == nil {
+		var frame *duebusv1.SubscribeResponse
+		if frame, err = stream.Recv(); err != nil {
+			break
+		}
+		if closing := frame.GetClosing(); closing != nil {
+			return s.pauseAfterClosing(closing), nil
+		}
+		unstarted.Stop()
+		s.take(frame)
+	}
+	return s.pauseAfter(ctx, s.client.closedOr(err))
+}
+
+func errNotStarted() error {
+	return &Error{Reason: ErrDeadlineExceeded, Message: "the server did not start the subscription in time"}
+}
+
+// whenStopped drains the stream and then closes it when stop ends. It returns what ends the watch, and waits for it.
+func (s *subscription) whenStopped(stop context.Context, closeStream func()) func() {
+	drained := make(chan struct{})
+	unwatch := context.AfterFunc(stop, func() {
+		defer close(drained)
+		s.drainStream()
+		closeStream()
+	})
+	return func() {
+		if !unwatch() {
+			<-drained
+		}
+	}
+}
+
+// drainStream waits until no delivery is under way. One that arrives after the stream was closed can't be released: it
+// would cost an attempt and the disconnect grace.
+func (s *subscription) drainStream() {
+	s.executor.pause()
+	s.settler.hold()
+	atMost := time.After(quietAtMost)
+	for {
+		select {
+		case <-s.arrival:
+		case <-time.After(quiet):
+			return
+		case <-atMost:
+			return
+		}
+	}
+}
+
+func (s *subscription) request() *duebusv1.SubscribeRequest {
+	settings := s.settings
+	return &duebusv1.SubscribeRequest{
+		Topic:            s.topic,
+		Group:            settings.group,
+		Engine:           settings.engine,
+		Consumer:         settings.consumer,
+		MaxInFlight:      uint32(settings.maxInFlight),
+		MaxInFlightBytes: settings.maxInFlightBytes,
+		Lease:            durationpb.New(settings.lease),
+		DisconnectGrace:  durationOrNil(settings.disconnectGrace),
+		HeldLeaseTokens:  s.leases.tokens(),
+	}
+}
+
+func (s *subscription) take(frame *duebusv1.SubscribeResponse) {
+	switch frame := frame.Frame.(type) {
+	case *duebusv1.SubscribeResponse_Started:
+		s.onStarted(frame.Started)
+	case *duebusv1.SubscribeResponse_Deliveries:
+		deliveries := make([]*Delivery, 0, len(frame.Deliveries.Deliveries))
+		for _, each := range frame.Deliveries.Deliveries {
+			deliveries = append(deliveries, NewDelivery(each))
+		}
+		s.executor.accept(deliveries)
+		signal(s.arrival)
+	}
+}
+
+func (s *subscription) onStarted(frame *duebusv1.Started) {
+	lost := s.leases.lose(frame.LostLeaseTokens)
+	kept := len(s.leases.tokens())
+	s.logger.Info("subscribed", "session", frame.SessionId, "leases_kept", kept, "leases_lost", lost)
+	s.keeper.attach(frame.Lease.AsDuration(), frame.DisconnectGrace.AsDuration())
+	s.settler.retryNow()
+	s.pauses.reset()
+	s.starting.Do(func() { close(s.started) })
+}
+
+func (s *subscription) pauseAfterClosing(frame *duebusv1.Closing) time.Duration {
+	// The backoff on top spreads the workers of a server that closes all streams at once.
+	pause := frame.ReconnectAfter.AsDuration() + s.pauses.next()
+	s.logger.Info("the server closes the stream", "reason", frame.Reason, "next_try_in", pause)
+	return pause
+}
+
+func (s *subscription) pauseAfter(ctx context.Context, err error) (time.Duration, error) {
+	if err == io.EOF {
+		return s.pauses.next(), nil
+	}
+	var cause *Error
+	switch {
+	case errors.As(context.Cause(ctx), &cause):
+		err = cause
+	case ctx.Err() != nil && !errors.Is(err, ErrClientClosed):
+		return 0, nil // the worker has closed the stream
+	}
+	pause := s.pauses.next() + retryAfter(err)
+	s.logger.Warn("the stream broke", "error", err, "next_try_in", pause)
+	return pause, err
+}
+
+// reconnectBackoff is quick at first: most streams that break can be opened again at once. It stays below the three
+// seconds after which the leases of a server that was killed run out, unless a worker has named or settled them.
+func reconnectBackoff() backoff {
+	return backoff{initial: 100 * time.Millisecond, most: time.Second}
+}

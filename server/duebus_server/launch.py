@@ -1,0 +1,51 @@
+"""Runs one server from its settings to its exit status."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING
+
+from duebus_server.app import serve
+from duebus_server.config import SettingsError
+from duebus_server.domain.errors import DispatcherNotWorking
+from duebus_server.ops.http import HttpListenError
+from duebus_server.ops.logs import configure_logs
+from duebus_server.ops.tracing import NoOpenTelemetryError
+from duebus_server.wire.server import PortInUseError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from duebus_server.config import Settings
+
+EXIT_CANNOT_SERVE = 1
+EXIT_WRONG_SETTING = 2
+
+
+def launch(settings: Settings, announce: Callable[[str], None], *, shares_port: bool = False) -> int:
+    """Serve until stopped.
+
+    Args:
+        settings: all of them.
+        announce: called with the ready line once it serves.
+        shares_port: other processes of the same server listen on the same address.
+
+    Returns:
+        The exit status: 0 after a drain, 1 when the server can't start, 2 when a setting is wrong; then one line on
+        standard error says why.
+    """
+    configure_logs(settings.log_format)
+    try:
+        asyncio.run(serve(settings, announce, shares_port=shares_port))
+    except (SettingsError, NoOpenTelemetryError) as error:
+        return complain(error, EXIT_WRONG_SETTING)
+    except (PortInUseError, HttpListenError, DispatcherNotWorking) as error:
+        return complain(error, EXIT_CANNOT_SERVE)
+    return 0
+
+
+def complain(error: Exception, status: int) -> int:
+    """Say in one line on standard error what is wrong; the exit status."""
+    print(f"duebus: {error}", file=sys.stderr)  # noqa: T201  # one clear line
+    return status

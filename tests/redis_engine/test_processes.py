@@ -1,0 +1,122 @@
+"""Several server processes behind one address: found as one, stopped as one, and mended when one dies."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from duebus.aio import Client
+from support.builders import unique_name
+from support.redis_server import free_port
+from support.server_process import ServerProcess, assert_untroubled
+from support.start import CANNOT_SERVE, try_to_start
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from support.redis_bus import RedisBus
+
+COUNT = 3
+
+
+@pytest.fixture
+def serve(tmp_path: Path, bus: RedisBus) -> Iterator[Callable[..., ServerProcess]]:
+    """Starts a server of several processes on the test's Redis."""
+    started: list[ServerProcess] = []
+
+    def start(*flags: str) -> ServerProcess:
+        own = ("--engine", "redis", "--redis-url", bus.url, "--namespace", bus.namespace, "--processes", str(COUNT))
+        server = ServerProcess(tmp_path / f"server-{len(started)}.log", *own, *flags)
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        server.close()
+        assert_untroubled(server.log.read_text())
+
+
+def children(server: ServerProcess) -> list[int]:
+    """The processes that serve: those of the parent's children that listen."""
+    parent = server.process.pid
+    found = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return [int(pid) for pid in found if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
+
+
+def is_there(pid: int) -> bool:
+    """Whether a process has not ended."""
+    return Path(f"/proc/{pid}").exists()
+
+
+async def until(seen: Callable[[], bool]) -> None:
+    """Wait for what other processes do; nothing but the list of processes tells of it."""
+    async with asyncio.timeout(20):
+        while not seen():  # noqa: ASYNC110  # the kernel sends no event
+            await asyncio.sleep(0.01)
+
+
+async def dispatch_over_new_connections(server: ServerProcess, topic: str, count: int) -> None:
+    """Each over a connection of its own: the kernel spreads them over the processes."""
+    for number in range(count):
+        async with Client(server.address) as client:
+            await client.dispatch(topic, number)
+
+
+async def test_they_are_one_server_and_drain_together(serve: Callable[..., ServerProcess]) -> None:
+    server, topic = serve(), unique_name()
+    assert len(children(server)) == COUNT
+    await dispatch_over_new_connections(server, topic, 20)
+    async with Client(server.address) as client:
+        assert (await client.admin.get_topic(topic)).queued == 20
+    serving = children(server)
+    assert server.terminate() == 0
+    assert not any(map(is_there, serving))
+    assert server.process.stdout is not None
+    assert server.process.stdout.read() == "", "one ready line, however many processes"
+
+
+async def test_one_that_dies_is_started_again(serve: Callable[..., ServerProcess]) -> None:
+    server, topic = serve(), unique_name()
+    before = children(server)
+    os.kill(before[0], signal.SIGKILL)
+    await until(lambda: len(set(children(server)) - set(before)) == 1)
+    await dispatch_over_new_connections(server, topic, 20)
+    async with Client(server.address) as client:
+        assert (await client.admin.get_topic(topic)).queued == 20
+    assert server.terminate() == 0
+
+
+async def test_without_the_process_that_watches_them_they_drain(serve: Callable[..., ServerProcess]) -> None:
+    server = serve()
+    serving = children(server)
+    server.kill()
+    await until(lambda: not any(map(is_there, serving)))
+
+
+async def test_a_stop_is_meant_for_all(serve: Callable[..., ServerProcess]) -> None:
+    server = serve()
+    async with Client(server.address) as client:
+        await client.stop()
+    assert server.wait() == 0
+
+
+def test_an_address_in_use_is_one_line(serve: Callable[..., ServerProcess], bus: RedisBus) -> None:
+    server = serve()
+    status, out, err = try_to_start(
+        "--engine", "redis", "--redis-url", bus.url, "--processes", "2", "--listen", server.address
+    )
+    assert (status, out, err.count("\n")) == (CANNOT_SERVE, "", 1)
+    assert err.startswith(f"duebus: cannot listen on {server.address}: ")
+
+
+def test_a_redis_that_is_away_ends_all_of_them() -> None:
+    status, out, err = try_to_start(
+        "--engine", "redis", "--redis-url", f"redis://127.0.0.1:{free_port()}/0", "--processes", "2"
+    )
+    assert (status, out) == (CANNOT_SERVE, "")
+    assert "duebus: " in err
+    assert "Traceback" not in err
