@@ -95,6 +95,10 @@ SEED := $(shell date +%s)
 bench: install redis ## Measure on this machine, into build/bench (ARGS='--rounds 5 --only end-to-end drain', ARGS=--quick)
 	@PYTHONPATH=tests $(BIN)/python -m bench $(ARGS)
 
+.PHONY: bench-peers
+bench-peers: install redis ## Measure DueBus beside its peers, which this installs (ARGS=--quick, ARGS='--markdown docs/benchmarks.md')
+	@PYTHONPATH=tests $(BIN)/python -m bench.peers $(ARGS)
+
 .PHONY: bench-growth
 bench-growth: install redis ## Measure more processes, topics, groups, larger payloads (ARGS='--rounds 1')
 	@PYTHONPATH=tests $(BIN)/python -m bench.growth $(ARGS)

@@ -35,6 +35,8 @@ const (
 	ErrDuplicateInitialized Reason = "DUPLICATE_INITIALIZED"
 	// ErrMaxQueuedEventsReached: the topic is full and nothing was stored; Error.RetryAfter says when to repeat.
 	ErrMaxQueuedEventsReached Reason = "MAX_QUEUED_EVENTS_REACHED"
+	// ErrMaxStreamsReached: this connection has as many open subscriptions as the server allows.
+	ErrMaxStreamsReached Reason = "MAX_STREAMS_REACHED"
 	// ErrConcurrentModification: an event was leased or changed meanwhile; nothing was changed.
 	ErrConcurrentModification Reason = "CONCURRENT_MODIFICATION"
 	// ErrDispatcherNotWorking: the engine is stopped or draining, or its storage can't be reached.

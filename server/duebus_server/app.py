@@ -128,10 +128,10 @@ class App:
         await self.lifecycle.start()
         self._token_keys.update({running.engine.name: running.engine.lease_token_key for running in self._engines})
         host = self._settings.listen.rpartition(":")[0]
-        self._warn_of_open_doors()
         if self._http is not None and self._settings.http_listen is not None:
             await self._http.start(self._settings.http_listen)
         port = await self._wire.start(self._settings.listen, self._settings.health_listen)
+        self._warn_of_open_doors()
         return f"{host}:{port}"
 
     async def stop(self) -> None:

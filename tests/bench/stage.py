@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from contextlib import ExitStack
+import threading
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from support.server_process import ServerProcess
 
 TESTS = Path(__file__).parents[1]
 TICKS = os.sysconf("SC_CLK_TCK")
-ROLE_TIMEOUT_S = 600
+ROLE_TIMEOUT_S = 300
 
 
 def cpu_s_of(pid: int) -> float:
@@ -31,22 +32,52 @@ def rss_bytes_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-class Role:
-    """A role's process."""
+def role_env() -> dict[str, str]:
+    """This process's environment, with the tests on Python's path."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])}
 
-    def __init__(self, name: str, arguments: dict[str, Any]) -> None:
-        command = [sys.executable, "-m", f"bench.roles.{name}", json.dumps(arguments)]
-        env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])}
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env, cwd=TESTS
-        )
+
+class RoleError(Exception):
+    """A role ended before it was done, or took too long."""
+
+
+class Role:
+    """A role's process: the command that plays it, and its arguments.
+
+    Args:
+        command: a program that keeps to the protocol of ``roles/role.py``.
+        arguments: handed to it as JSON.
+        env: for the process; by default this one's, with the tests on Python's path.
+        log: what its standard error is added to; by default it goes where this process's goes.
+    """
+
+    def __init__(
+        self,
+        command: list[str],
+        arguments: dict[str, Any],
+        env: dict[str, str] | None = None,
+        log: Path | None = None,
+    ) -> None:
+        with ExitStack() as stack:
+            self.process = subprocess.Popen(
+                [*command, json.dumps(arguments)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=None if log is None else stack.enter_context(log.open("ab")),
+                text=True,
+                env=role_env() if env is None else env,
+                cwd=TESTS,
+            )
 
     def wait_ready(self) -> None:
-        """Return when it is set up."""
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline().strip()
+        """Return when it is set up.
+
+        Raises:
+            RoleError: it ended first, or took too long.
+        """
+        line = self._line().strip()
         if line != "ready":
-            raise RuntimeError(f"a role ended before it began: {line!r}")
+            raise RoleError(f"a role ended before it began: {line!r}")
 
     def go(self) -> None:
         """Let it begin."""
@@ -55,18 +86,37 @@ class Role:
         self.process.stdin.flush()
 
     def result(self) -> dict[str, Any]:
-        """Wait for its end, and what it returned."""
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
+        """Wait for its end, and what it returned.
+
+        Raises:
+            RoleError: it ended without a result, or took too long.
+        """
+        line = self._line()
+        if not line:
+            raise RoleError("a role ended without a result, or took too long")
         self.process.wait(ROLE_TIMEOUT_S)
         result: dict[str, Any] = json.loads(line)
         return result
+
+    def _line(self) -> str:
+        """The next line of its output; none when it has ended, or when it was ended for the time it took."""
+        assert self.process.stdout is not None
+        limit = threading.Timer(ROLE_TIMEOUT_S, self.process.kill)
+        limit.start()
+        try:
+            return self.process.stdout.readline()
+        finally:
+            limit.cancel()
 
     def close(self) -> None:
         """Make sure that it is gone."""
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe is not None
+            with suppress(BrokenPipeError):
+                pipe.close()
 
 
 class Stage:
@@ -99,7 +149,7 @@ class Stage:
 
     def plain_role(self, name: str, **arguments: Any) -> Role:
         """A role with no other arguments than these, set up to begin."""
-        role = Role(name, arguments)
+        role = Role([sys.executable, "-m", f"bench.roles.{name}"], arguments)
         self._stack.callback(role.close)
         role.wait_ready()
         return role

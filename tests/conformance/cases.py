@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from conformance.security import SECURED
 from conformance.servers import ENGINES, ServerKind
 from conformance.stand_in import Answer
 from conformance.steps import Step, read_step
@@ -54,6 +55,9 @@ def read_suite(file: Path = FILE) -> Suite:
     names = [case.name for case in cases]
     if len(set(names)) < len(names):
         raise ValueError(f"cases of one name: {sorted({name for name in names if names.count(name) > 1})}")
+    strange = {kind.secured for kind in servers.values()} - {"", *SECURED}
+    if strange:
+        raise ValueError(f"no such ways to secure a server: {sorted(strange)}")
     unknown = {case.server for case in cases} - servers.keys()
     if unknown:
         raise ValueError(f"no such servers: {sorted(unknown)}")

@@ -12,10 +12,10 @@ from conformance.cases import read_suite
 from conformance.drivers import Drivers
 from conformance.languages import read_languages
 from conformance.parity import Results
+from conformance.security import Security
 from conformance.servers import ENGINES, Servers
 from support.redis_server import RedisServer
 from support.server_process import assert_untroubled
-from support.tls import Certificates, make_certificates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,10 +58,12 @@ def redis_url() -> Iterator[Callable[[], str]]:
 
 
 @pytest.fixture(scope="session")
-def all_servers(tmp_path_factory: pytest.TempPathFactory, redis_url: Callable[[], str]) -> Iterator[dict[str, Servers]]:
+def all_servers(
+    tmp_path_factory: pytest.TempPathFactory, redis_url: Callable[[], str], security: Security
+) -> Iterator[dict[str, Servers]]:
     """The servers by their default engine. That one logged an error that it did not foresee is an error."""
     folder = tmp_path_factory.mktemp("servers")
-    made = {engine: Servers(engine, SUITE.servers, folder, redis_url) for engine in ENGINES}
+    made = {engine: Servers(engine, SUITE.servers, folder, redis_url, security) for engine in ENGINES}
     yield made
     for servers in made.values():
         servers.close()
@@ -70,12 +72,6 @@ def all_servers(tmp_path_factory: pytest.TempPathFactory, redis_url: Callable[[]
 
 
 @pytest.fixture(scope="session")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    """For links with TLS."""
-    return make_certificates(tmp_path_factory.mktemp("tls"))
-
-
-@pytest.fixture(scope="session")
-def other_certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    """Those of an authority that signed nothing that a link shows."""
-    return make_certificates(tmp_path_factory.mktemp("other-tls"))
+def security(tmp_path_factory: pytest.TempPathFactory) -> Security:
+    """Certificates and tokens of servers, links and clients."""
+    return Security(tmp_path_factory.mktemp("security"))

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 class Link:
     """A proxy in a thread of its own.
 
+    Args:
+        certificates: with which it talks TLS to clients; None: what passes is left as it is.
+
     Attributes:
         address: what clients connect to.
     """

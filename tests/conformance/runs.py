@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from conformance.cases import Case
     from conformance.drivers import Drivers
     from conformance.languages import Language
+    from conformance.security import Security
     from conformance.servers import Server, Servers
-    from support.tls import Certificates
 
 AT_A_TIME = 6
 
@@ -34,17 +34,14 @@ class Runs:
 
     Args:
         servers: by their default engine.
-        certificates: what links with TLS show.
-        names: what each case finds given.
+        security: what expired links show, and what each case finds given.
     """
 
-    def __init__(
-        self, drivers: Drivers, servers: dict[str, Servers], certificates: Certificates, names: dict[str, str]
-    ) -> None:
+    def __init__(self, drivers: Drivers, servers: dict[str, Servers], security: Security) -> None:
         self._drivers = drivers
         self._servers = servers
-        self._certificates = certificates
-        self._names = names
+        self._expired = security.expired
+        self._names = security.names()
         self._pool = ThreadPoolExecutor(AT_A_TIME)
         self._futures: dict[tuple[str, str, str], Future[None]] = {}
 
@@ -98,7 +95,7 @@ class Runs:
         """What is between the case's clients and its server."""
         if not case.link:
             return None
-        link = Link(server.address, self._certificates if case.link == "tls" else None)
+        link = Link(server.address, self._expired if case.link == "expired" else None)
         stack.callback(link.close)
         return link
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from conformance.security import Security
+
 ENGINES = ("local", "redis")
 
 
@@ -31,6 +33,8 @@ class ServerKind:
     own: bool = False
     both_engines: bool = False
     replica: bool = False
+    secured: str = ""
+    rules: str = ""
     flags: dict[str, str] = field(default_factory=dict)
 
 
@@ -45,12 +49,14 @@ class Server:
 
     replica: Server | None = None
 
-    def __init__(self, log: Path, engines: tuple[str, ...], flags: list[str]) -> None:
+    def __init__(
+        self, log: Path, engines: tuple[str, ...], flags: list[str], channel: Callable[[str], grpc.Channel]
+    ) -> None:
         self._log = log
         self._flags = [*(f"--engine={engine}" for engine in engines), *flags]
         self.process = ServerProcess(log, *self._flags)
         self.address = self.process.address
-        self._channel = grpc.insecure_channel(self.address, options=[("grpc.use_local_subchannel_pool", 1)])
+        self._channel = channel(self.address)
         self.admin: Any = admin_pb2_grpc.EventBusAdminStub(self._channel)  # type: ignore[no-untyped-call]  # generated
 
     def kill(self) -> None:
@@ -77,12 +83,20 @@ class Servers:
         redis_url: starts Redis when it is asked for the first time.
     """
 
-    def __init__(self, engine: str, kinds: dict[str, ServerKind], folder: Path, redis_url: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        engine: str,
+        kinds: dict[str, ServerKind],
+        folder: Path,
+        redis_url: Callable[[], str],
+        security: Security,
+    ) -> None:
         self.engine = engine
         self._kinds = kinds
         self._folder = folder
         self._redis_url = redis_url
-        self._lock = threading.Lock()
+        self._security = security
+        self._locks = {kind: threading.Lock() for kind in kinds}  # while one starts, nobody waits for another
         self._shared: dict[str, Server] = {}
         self._numbers = itertools.count(1)
 
@@ -90,7 +104,7 @@ class Servers:
         """A server of that kind; one that is the caller's own has to be closed by the caller."""
         if self._kinds[kind].own:
             return self._start(kind)
-        with self._lock:
+        with self._locks[kind]:
             if kind not in self._shared:
                 self._shared[kind] = self._start(kind)
             return self._shared[kind]
@@ -110,10 +124,17 @@ class Servers:
         flags = [f"--{name}={value}" for name, value in row.flags.items()]
         if "redis" in engines:
             flags += [f"--redis-url={self._redis_url()}", f"--namespace={unique_name('conformance')}"]
-        server = Server(self._log(kind), engines, flags)
+        if row.secured:
+            flags += self._security.flags(row.secured, row.rules)
+        channel = self._security.channel if row.secured else _plain_channel
+        server = Server(self._log(kind), engines, flags, channel)
         if row.replica:
-            server.replica = Server(self._log(kind), engines, flags)
+            server.replica = Server(self._log(kind), engines, flags, channel)
         return server
 
     def _log(self, kind: str) -> Path:
         return self._folder / f"server-{self.engine}-{next(self._numbers)}-{kind}.log"
+
+
+def _plain_channel(address: str) -> grpc.Channel:
+    return grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
-from duebus.v1 import error_details_pb2, event_bus_pb2
+from duebus.v1 import error_details_pb2
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2 as rpc_details_pb2
 from google.rpc import status_pb2
@@ -20,7 +20,6 @@ class Answer:
     Attributes:
         status: the name of a gRPC status.
         reason: of the ErrorInfo; "": there are no details at all, as with an error of a proxy.
-        token: a caller that shows it is answered with OK, and one event id; "": nobody is.
     """
 
     status: str
@@ -31,7 +30,6 @@ class Answer:
     retry_after_ms: int | None = None
     stored_engines: tuple[str, ...] = ()
     stored_event_ids: tuple[str, ...] = ()
-    token: str = ""
 
     def trailers(self) -> tuple[tuple[str, bytes], ...]:
         """The details, as they travel."""
@@ -81,9 +79,7 @@ class StandIn(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in t
         self._server.stop(0).wait()
 
     def _speak(self, _: bytes, context: grpc.ServicerContext) -> bytes:
-        answer, metadata = self._answer, dict(context.invocation_metadata())
-        if answer.token and metadata.get("authorization") == f"Bearer {answer.token}":
-            return event_bus_pb2.DispatchResponse(event_ids=["let in"]).SerializeToString()
+        answer = self._answer
         context.set_trailing_metadata(answer.trailers())
         context.abort(grpc.StatusCode[answer.status], answer.message)
         raise AssertionError("abort raises")

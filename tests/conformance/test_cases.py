@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from conformance.drivers import Drivers
     from conformance.parity import Results
+    from conformance.security import Security
     from conformance.servers import Servers
-    from support.tls import Certificates
 
 LANGUAGES = read_languages()
 
@@ -31,12 +31,9 @@ ALL = [
 
 
 @pytest.fixture(scope="module")
-def runs(
-    drivers: Drivers, all_servers: dict[str, Servers], certificates: Certificates, other_certificates: Certificates
-) -> Iterator[Runs]:
+def runs(drivers: Drivers, all_servers: dict[str, Servers], security: Security) -> Iterator[Runs]:
     """All of them."""
-    names = {"ca": certificates.ca.read_text(), "other_ca": other_certificates.ca.read_text()}
-    made = Runs(drivers, all_servers, certificates, names)
+    made = Runs(drivers, all_servers, security)
     yield made
     made.close()
 

@@ -1,6 +1,7 @@
 """Every test of this folder runs on every engine.
 
-``@pytest.mark.topic_config(...)`` gives the topics of a test other settings than the defaults.
+``@pytest.mark.topic_config(...)`` gives the topics of a test other settings than the defaults, and
+``@pytest.mark.one_partition(why)`` says that what a test asserts is not promised of a topic over several.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "topic_config(**settings): the fields of TopicConfig that differ from its defaults"
     )
+    config.addinivalue_line("markers", "one_partition(why): a promise of topics with one partition alone")
 
 
 @pytest.fixture(params=ENGINES)
@@ -31,14 +33,19 @@ async def harness(request: pytest.FixtureRequest) -> AsyncIterator[Harness]:
     """A started engine with a clock to move."""
     marker = request.node.get_closest_marker("topic_config")
     config = replace(TopicConfig(), **marker.kwargs) if marker else TopicConfig()
+    of_one = request.node.get_closest_marker("one_partition")
+    if of_one is not None and request.param == "spread":
+        pytest.skip(f"over several partitions this is otherwise: {of_one.args[0]}")
     async with opener(request.param)(config) as opened:
         yield opened
 
 
 @pytest.fixture
-def topic(harness: Harness) -> TopicDriver:
+async def topic(harness: Harness) -> TopicDriver:
     """A topic of the engine that has nothing in it yet."""
-    return TopicDriver(harness)
+    topic = TopicDriver(harness)
+    await topic.spread()
+    return topic
 
 
 @pytest.fixture

@@ -119,6 +119,7 @@ async def test_there_is_room_for_others_again(joined: TopicDriver) -> None:
     await joined.dispatch("another")
 
 
+@pytest.mark.one_partition("its topics are there before anything is in them")
 async def test_an_unknown_topic_or_group(topic: TopicDriver) -> None:
     with pytest.raises(NotFound) as raised:
         await topic.cancel("event")

@@ -38,8 +38,10 @@ async def test_what_is_not_set_keeps_its_value(topic: TopicDriver) -> None:
     first = await topic.configure(max_retries=7, lease_us=MINUTE)
     second = await topic.configure(backoff_max_us=HOUR, max_queued=9)
 
-    assert first == TopicConfig(RetryPolicy(max_retries=7), lease_us=MINUTE)
-    expected = TopicConfig(RetryPolicy(max_retries=7, backoff_max_us=HOUR), lease_us=MINUTE, max_queued=9)
+    parts = topic.harness.partitions
+    assert first == TopicConfig(RetryPolicy(max_retries=7), lease_us=MINUTE, partitions=parts)
+    policy = RetryPolicy(max_retries=7, backoff_max_us=HOUR)
+    expected = TopicConfig(policy, lease_us=MINUTE, max_queued=9, partitions=parts)
     assert second == expected
     assert (await topic.engine.get_topic(topic.name)).config == expected
     assert await topic.engine.config_of(topic.name) == expected
@@ -57,7 +59,7 @@ async def test_every_setting(topic: TopicDriver) -> None:
     )
 
     policy = RetryPolicy(max_retries=0, backoff_initial_us=SECOND, backoff_max_us=SECOND)
-    assert config == TopicConfig(policy, MINUTE, 0, HOUR, 0)
+    assert config == TopicConfig(policy, MINUTE, 0, HOUR, 0, topic.harness.partitions)
 
 
 async def test_a_topic_that_is_configured_exists(topic: TopicDriver) -> None:
@@ -87,6 +89,7 @@ async def test_settings_outlive_events_and_groups(joined: TopicDriver) -> None:
 # --- each does what it says -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.one_partition("each partition has its share of max_queued")
 async def test_max_queued(joined: TopicDriver) -> None:
     await joined.configure(max_queued=2)
     await joined.dispatch("a", "b")
@@ -248,6 +251,7 @@ async def test_a_backoff_whose_maximum_is_less_than_where_it_starts(joined: Topi
     assert (await joined.group()).retry_policy == before.retry_policy
 
 
+@pytest.mark.one_partition("its topics are there before anything is in them")
 async def test_what_is_refused_makes_no_topic(topic: TopicDriver) -> None:
     with pytest.raises(InvalidArgument):
         await topic.configure(max_queued=1, backoff_initial_us=HOUR)

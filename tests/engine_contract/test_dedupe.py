@@ -135,6 +135,7 @@ async def test_a_repeated_request_may_say_the_rest_in_other_words(topic: TopicDr
     assert list(again.event_ids) == list(first.event_ids)
 
 
+@pytest.mark.one_partition("each partition has its share of max_queued")
 @pytest.mark.topic_config(max_queued=1)
 async def test_a_refused_request_is_not_remembered(joined: TopicDriver) -> None:
     await joined.dispatch("a")

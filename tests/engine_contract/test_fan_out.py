@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from duebus_server.domain.clock import HOUR, MINUTE, SECOND
 from duebus_server.domain.states import EventState
 from support.topics import ids
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from support.topics import TopicDriver
 
 
+@pytest.mark.one_partition("the longest due comes first within a partition")
 async def test_two_groups_with_policies_of_their_own_one_paused_for_an_hour(
     harness: Harness, topic: TopicDriver
 ) -> None:

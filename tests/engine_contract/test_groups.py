@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from duebus_server.domain.clock import MINUTE, SECOND
 from duebus_server.domain.states import EventState
 from support.builders import new_event
@@ -36,6 +37,7 @@ async def test_what_one_group_does_is_nothing_to_another(topic: TopicDriver) -> 
     assert await topic.state("event", "waits") is EventState.READY
 
 
+@pytest.mark.one_partition("the longest due comes first within a partition")
 async def test_events_without_a_group_wait_for_the_first_one(harness: Harness, topic: TopicDriver) -> None:
     await topic.dispatch("a", new_event("later", delay_us=MINUTE))
     await harness.advance(SECOND)

@@ -30,6 +30,7 @@ async def test_the_longest_due_comes_first_in_whatever_order_events_were_dispatc
     assert ids(await joined.lease()) == ["first", "second", "third", "fourth"]
 
 
+@pytest.mark.one_partition("the longest due comes first within a partition")
 async def test_equally_due_events_come_in_the_order_of_dispatch(harness: Harness, joined: TopicDriver) -> None:
     deliver_at_us = harness.now_us() + MINUTE
     names = ["z", "a", "m", "10", "9"]
@@ -41,6 +42,7 @@ async def test_equally_due_events_come_in_the_order_of_dispatch(harness: Harness
     assert ids(await joined.lease()) == names
 
 
+@pytest.mark.one_partition("the longest due comes first within a partition")
 async def test_an_event_that_was_scheduled_overtakes_one_that_was_due_after_it(
     harness: Harness, joined: TopicDriver
 ) -> None:
@@ -63,6 +65,7 @@ async def test_what_comes_back_keeps_its_place(harness: Harness, joined: TopicDr
     assert ids(await joined.lease()) == ["released", "expired", "newer"]
 
 
+@pytest.mark.one_partition("the longest due comes first within a partition")
 @pytest.mark.parametrize("later_us", [0, SECOND])
 async def test_a_large_backlog_is_not_overtaken_by_what_was_dispatched_later(
     harness: Harness, joined: TopicDriver, later_us: int

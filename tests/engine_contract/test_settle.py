@@ -151,6 +151,7 @@ async def test_the_lease_before_the_holders_settles_nothing(harness: Harness, to
     assert await topic.ack(held) == [None]
 
 
+@pytest.mark.one_partition("the fencing token says which partition is asked, and no other knows the event")
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("wrong_by", [-1, 1, 1_000])
 async def test_a_lease_that_was_never_given_settles_nothing(joined: TopicDriver, verb: str, wrong_by: int) -> None:
@@ -162,6 +163,7 @@ async def test_a_lease_that_was_never_given_settles_nothing(joined: TopicDriver,
     assert await joined.ack(held) == [None]
 
 
+@pytest.mark.one_partition("the fencing token says which partition is asked, and no other knows the event")
 @pytest.mark.parametrize("verb", VERBS)
 async def test_a_lease_of_an_event_that_is_not_leased_settles_nothing(joined: TopicDriver, verb: str) -> None:
     await joined.dispatch("ready", new_event("scheduled", delay_us=MINUTE))

@@ -8,6 +8,7 @@ import pytest
 from duebus_server.domain.clock import HOUR, MINUTE, SECOND
 from duebus_server.domain.model import DEFAULT_GROUP
 from support.builders import new_event
+from support.recorder import Deaths
 from support.topics import TopicDriver
 
 if TYPE_CHECKING:
@@ -247,6 +248,64 @@ async def test_a_settle_that_fails_ends_nothing(harness: Harness, joined: TopicD
     await joined.ack(other)
     await heard.until_ended("worker-1", other.fencing_token)
     assert heard.ended["worker-1"] == [other.fencing_token]
+
+
+# --- deaths -----------------------------------------------------------------------------------------------------------
+
+
+async def test_every_death_is_told_once_whatever_it_died_of(harness: Harness, joined: TopicDriver) -> None:
+    """One step is told in one word; what is retried or given back is not in it."""
+    await joined.dispatch(*(new_event(name, max_retries=0) for name in ("thrown", "failed", "again", "slow")), "fine")
+    thrown, failed, again, _slow, fine = await joined.lease(lease_us=SECOND)
+    heard = harness.heard
+
+    await joined.dead_letter(thrown)
+    await joined.nack(failed)
+    await joined.release(again)
+    await joined.nack(fine, delay_us=HOUR)
+    await joined.dead_letter(thrown)
+    await harness.advance(SECOND)
+    await harness.engine.expire_leases()
+    await harness.engine.expire_leases()
+
+    group = (joined.name, DEFAULT_GROUP, 1)
+    expected = [Deaths(*group, (event_id,)) for event_id in ("thrown", "failed", "slow")]
+    await heard.until(lambda: len(heard.deaths) >= len(expected), "three deaths")
+    assert heard.deaths == expected
+
+
+async def test_many_deaths_of_one_step_are_counted_and_ten_are_named(joined: TopicDriver) -> None:
+    names = [f"event-{number:02}" for number in range(25)]
+    await joined.dispatch(*names)
+    leases = await joined.lease(max_events=25)
+
+    await joined.dead_letter(*leases)
+
+    deaths = joined.harness.heard.deaths
+    assert sum(death.events for death in deaths) == 25
+    assert all(len(death.first_ids) == min(death.events, 10) for death in deaths), "each partition tells its own"
+    named = [event_id for death in deaths for event_id in death.first_ids]
+    assert len(set(named)) == len(named)
+    assert set(named) <= set(names)
+
+
+@pytest.mark.parametrize("verb", ["lease", "backlog", "get_topic"])
+async def test_a_death_is_told_by_whatever_verb_finds_that_the_lease_ran_out(
+    harness: Harness, joined: TopicDriver, verb: str
+) -> None:
+    await joined.dispatch(new_event("event", max_retries=0))
+    await joined.lease_one(lease_us=SECOND)
+    await harness.advance(SECOND)
+
+    if verb == "lease":
+        assert await joined.lease() == []
+    elif verb == "backlog":
+        await harness.engine.backlog(joined.name, DEFAULT_GROUP)
+    else:
+        await harness.engine.get_topic(joined.name)
+
+    await harness.engine.expire_leases()
+    assert harness.heard.deaths == [Deaths(joined.name, DEFAULT_GROUP, 1, ("event",))]
 
 
 async def test_a_session_that_has_left_may_still_hear_and_nobody_minds(joined: TopicDriver) -> None:

@@ -116,6 +116,32 @@ async def test_topics_of_a_cluster_are_spread_over_its_nodes(cluster_bus: RedisB
         assert len(await topic.lease()) == 2
 
 
+async def test_a_topic_over_partitions_is_spread_over_the_nodes_of_a_cluster(
+    cluster_bus: RedisBus, cluster: list[RedisServer]
+) -> None:
+    here, there = await cluster_bus.replica(), await cluster_bus.replica()
+    topic = here.topic()
+    worker = there.topic(topic.name)
+    await worker.join()
+    await topic.configure(partitions=16)
+    for nth in range(64):
+        await topic.dispatch(*new_events(3), f"chosen {nth}", request_id=f"request {nth}")
+    counts = []
+    for node in cluster:
+        with redis.Redis.from_url(node.url) as client:
+            counts.append(
+                sum(client.hlen(key) for key in client.keys(f"{cluster_bus.namespace}:{{{topic.name}/*}}:events"))
+            )
+    assert sum(counts) == 64 * 4
+    assert all(counts), counts
+    assert (await topic.dispatch("chosen 7", request_id="another")).duplicate_event_ids == ["chosen 7"]
+    held = await worker.lease_all()
+    assert len({lease.event_id for lease in held}) == len({lease.fencing_token for lease in held}) == 64 * 4
+    assert await topic.ack(*held) == [None] * 64 * 4
+    assert await topic.queued() == 0
+    assert await topic.delete() == 0
+
+
 async def test_word_goes_round_in_a_cluster(cluster_bus: RedisBus) -> None:
     async with app_on(cluster_bus, sweep_interval="60s") as here, app_on(cluster_bus, sweep_interval="60s") as there:
         for _ in range(5):

@@ -28,9 +28,11 @@ class Harness(ABC):
         heard: what the engine told its watcher.
         grain_us: two moments have to be this far apart for a test to tell them from each other, in microseconds. 1 on
             a clock that stands still between two ``advance``; where it runs, more than a test lasts.
+        partitions: over how many the topics of tests are spread.
     """
 
     grain_us: int = 1
+    partitions: int = 1
 
     def __init__(self, engine: Engine, heard: Recorder) -> None:
         self.engine = engine

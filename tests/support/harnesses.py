@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 
 import pytest
 from duebus_server.domain.views import TopicConfig
@@ -15,10 +16,10 @@ from support.redis_engine import redis
 
 OpenHarness = Callable[[TopicConfig], AbstractAsyncContextManager[Harness]]
 
-ENGINES: dict[str, OpenHarness] = {"local": local, "redis": redis}
-"""How to open a harness on each engine, whose topics have the given settings."""
+ENGINES: dict[str, OpenHarness] = {"local": local, "redis": redis, "spread": partial(redis, partitions=4)}
+"""How to open a harness on each engine, whose topics have the given settings. "spread" is redis with 4 partitions."""
 
-PROGRAMS = {"redis": "redis-server"}
+PROGRAMS = {"redis": "redis-server", "spread": "redis-server"}
 """What an engine needs on this machine."""
 
 

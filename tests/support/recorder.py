@@ -18,6 +18,15 @@ class Due(NamedTuple):
     at_us: int
 
 
+class Deaths(NamedTuple):
+    """So many events of the group became dead letters in one step."""
+
+    topic: str
+    group: str
+    events: int
+    first_ids: tuple[str, ...]
+
+
 class Recorder:
     """Implements ``engine.base.Watcher``.
 
@@ -27,6 +36,7 @@ class Recorder:
     Attributes:
         dues: all that was told since ``forget``, in order.
         ended: for each session the fencing tokens of the leases that have ended, in order.
+        deaths: the events that became dead letters, in order, an entry a step.
         deletions: the topics and groups that were deleted, in order; None in place of a group is the whole topic.
     """
 
@@ -35,6 +45,7 @@ class Recorder:
         self.dues: list[Due] = []
         self.ended: dict[str, list[int]] = defaultdict(list)
         self.deletions: list[tuple[str, str | None]] = []
+        self.deaths: list[Deaths] = []
         self._told = asyncio.Event()
 
     def due(self, topic: str, group: str, at_us: int) -> None:
@@ -47,6 +58,11 @@ class Recorder:
         self.ended[session_id].extend(fencing_tokens)
         self._told.set()
 
+    def died(self, topic: str, group: str, count: int, first_ids: Sequence[str]) -> None:
+        """The engine's word."""
+        self.deaths.append(Deaths(topic, group, count, tuple(first_ids)))
+        self._told.set()
+
     def deleted(self, topic: str, group: str | None) -> None:
         """The engine's word."""
         self.deletions.append((topic, group))
@@ -57,6 +73,7 @@ class Recorder:
         self.dues.clear()
         self.ended.clear()
         self.deletions.clear()
+        self.deaths.clear()
 
     async def until(self, happened: Callable[[], bool], what: str) -> None:
         """Return when the engine has told enough for ``happened``.

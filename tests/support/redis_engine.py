@@ -51,9 +51,10 @@ class RedisHarness(Harness):
 
 
 @asynccontextmanager
-async def redis(config: TopicConfig) -> AsyncIterator[Harness]:
-    """A redis engine."""
+async def redis(config: TopicConfig, partitions: int = 1) -> AsyncIterator[Harness]:
+    """A redis engine, whose topics are to have so many partitions."""
     harness = RedisHarness(config)
+    harness.partitions = partitions
     harness.engine.watch(harness.heard)
     await harness.engine.start()
     try:

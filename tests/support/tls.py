@@ -21,11 +21,11 @@ class Certificates:
     client_key: Path
 
 
-def make_certificates(folder: Path, days: int = 1) -> Certificates:
+def make_certificates(folder: Path, days: int = 1, authority: str = "an authority") -> Certificates:
     """An authority and two certificates, valid for so many days; negative: expired."""
     ca, ca_key = folder / "ca.pem", folder / "ca.key"
     new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    _openssl("req", "-x509", *new_key, "-keyout", ca_key, "-out", ca, "-subj", "/CN=an authority", "-days", "1")
+    _openssl("req", "-x509", *new_key, "-keyout", ca_key, "-out", ca, "-subj", f"/CN={authority}", "-days", "1")
     made = []
     for name in ("server", "client"):
         certificate, key, request = (folder / f"{name}.{kind}" for kind in ("pem", "key", "csr"))

@@ -75,6 +75,11 @@ class TopicDriver:
         self.harness = harness
         self.engine = engine or harness.engine
 
+    async def spread(self) -> None:
+        """The topic gets the partitions that the harness wants for its topics."""
+        if self.harness.partitions > 1:
+            await self.configure(partitions=self.harness.partitions)
+
     # --- dispatch -----------------------------------------------------------------------------------------------------
 
     async def try_dispatch(

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import json
+import time
+from base64 import urlsafe_b64encode
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
+import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from duebus import Delivery, Nack
-from duebus.errors import DueBusError, PermissionDenied, Unauthenticated
+from duebus.errors import DueBusError, InvalidArgument, PermissionDenied, Unauthenticated
 from duebus.v1 import admin_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from jwt.algorithms import ECAlgorithm
 from support.secured import PATIENCE_S, Secured, client, make_secured
 from support.wire import connect
 
@@ -192,6 +199,90 @@ async def test_admins_of_some_topics_see_these_and_not_the_list_of_all(
         assert await denied(helper.admin.get_topic("pay")) == {"identity": "helper", "verb": "admin", "topic": "pay"}
         assert await denied(anext(aiter(helper.admin.list_topics()))) == {"identity": "helper", "verb": "admin"}
         assert [topic.topic async for topic in ops.admin.list_topics()] == ["order.created"]
+
+
+async def test_a_topic_that_is_too_long_is_refused_before_rules_errors_and_logs_see_it(
+    with_rules: ServerProcess, secured: Secured
+) -> None:
+    long = "x" * 100_000
+    async with client(with_rules.address, secured.tokens["shop"]) as shop:
+        for call in (shop.admin.get_topic(long), shop.dispatch(long, 1)):
+            with pytest.raises(InvalidArgument) as caught:
+                await call
+            assert caught.value.reason == "INVALID_ARGUMENT"
+    assert "x" * 1_000 not in (secured.folder / "audit.jsonl").read_text()
+
+
+async def test_two_authorization_headers_are_one_too_many(with_rules: ServerProcess, secured: Secured) -> None:
+    async with connect(with_rules.address) as wire:
+        headers = tuple(("authorization", f"Bearer {secured.tokens[name]}") for name in ("ops", "shop"))
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await wire.raw("EventBusAdmin/ListTopics")(b"", metadata=headers)
+    assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_a_method_by_another_name_is_none(with_rules: ServerProcess, secured: Secured) -> None:
+    paths = (
+        "/duebus.v1.EventBus//Dispatch",
+        "/duebus.v1.EventBus/Dispatch/",
+        "/duebus.v1.EventBus/../EventBus/Stop",
+        "/duebus.v1.eventbus/Stop",
+        "/grpc.health.v1.Health/../../duebus.v1.EventBus/Stop",
+        "/grpc.health.v1.Health/Stop",
+        "/DUEBUS.v1.EventBus/Stop",
+        "duebus.v1.EventBus/Stop",
+    )
+    async with connect(with_rules.address) as wire:
+        for path in paths:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await wire.channel.unary_unary(path, None, None)(b"")
+            assert caught.value.code().name in ("UNIMPLEMENTED", "UNAUTHENTICATED", "INTERNAL"), path
+    assert with_rules.process.poll() is None
+
+
+def part(**fields: str) -> str:
+    """A part of a JSON Web Token."""
+    return urlsafe_b64encode(json.dumps(fields).encode()).rstrip(b"=").decode()
+
+
+async def test_json_web_tokens_say_who_calls_and_forged_ones_nothing(
+    start_server: Callable[..., ServerProcess], secured: Secured
+) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    keys = secured.folder / "keys.json"
+    keys.write_text(json.dumps({"keys": [{**ECAlgorithm.to_jwk(key.public_key(), as_dict=True), "kid": "k"}]}))
+    server = start_server("--jwks", str(keys), "--jwt-audience", "duebus", *secured.acl_flags(RULES))
+
+    def made(signed_by: Any = key, algorithm: str = "ES256", **claims: Any) -> str:
+        good = {"sub": "shop", "aud": "duebus", "exp": int(time.time()) + 600, **claims}
+        return jwt.encode(good, signed_by, algorithm, headers={"kid": "k"})
+
+    header, payload, _ = made().split(".")
+    confused = f"{part(alg='HS256', kid='k')}.{payload}"
+    signature = urlsafe_b64encode(hmac.digest(public, confused.encode(), "sha256")).rstrip(b"=").decode()
+    forged = {
+        "none": made("", "none"),
+        "none, by hand": f"{part(alg='none', kid='k')}.{payload}.",
+        "the public key as a secret": f"{confused}.{signature}",
+        "no signature": f"{header}.{payload}.",
+        "another's": made(ec.generate_private_key(ec.SECP256R1())),
+        "expired": made(exp=int(time.time()) - 60),
+        "not yet": made(nbf=int(time.time()) + 60),
+        "for another service": made(aud="other"),
+        "without an end": jwt.encode({"sub": "shop", "aud": "duebus"}, key, "ES256", headers={"kid": "k"}),
+        "deep": urlsafe_b64encode(b"[" * 6_000).decode() + ".e30.x",
+    }
+    async with client(server.address, made()) as shop:
+        await shop.dispatch("order.created", 1)
+        assert await denied(shop.dispatch("pay", 1)) == {"identity": "shop", "verb": "dispatch", "topic": "pay"}
+    for name, token in forged.items():
+        async with client(server.address, token) as bus:
+            with pytest.raises(Unauthenticated):
+                await bus.dispatch("order.created", name)
+    log = server.log.read_text()
+    assert "unexpected error" not in log
+    assert not [name for name, token in forged.items() if token in log]
 
 
 # --- changes ----------------------------------------------------------------------------------------------------------

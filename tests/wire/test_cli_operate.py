@@ -198,8 +198,10 @@ def test_a_group_is_paused_and_resumed(cli: Cli, client: Client, topic: str) -> 
             f"paused {topic} in group default; 'duebus resume {topic} default' ends it\n"
         )
         client.dispatch(topic, 1)
-        (row,) = (line.split() for line in cli.ok("topics").out.splitlines() if line.startswith(topic))
-        assert row[:6] == [topic, "default", "(paused)", "0", "1", "0"]
+        (row,) = (record for record in cli.ok("topics", "--json").records if record["topic"] == topic)
+        (group,) = row["groups"]
+        assert "default (paused)" in cli.ok("topic", topic).out
+        assert (group["group"], group["paused"], group["scheduled"], group["ready"]) == ("default", True, 0, 1)
 
         record = cli.ok("resume", topic, "default", "--json").record
         assert record == {"topic": topic, "group": "default", "paused": False}

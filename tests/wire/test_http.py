@@ -132,6 +132,25 @@ async def test_the_metrics_count_what_was_done(start_server: Callable[..., Serve
         assert found["duebus_rpcs_total", "OK", "duebus.v1.EventBus/Dispatch"] == 3
 
 
+async def test_deaths_are_counted_and_logged_whatever_the_events_died_of(
+    start_server: Callable[..., ServerProcess],
+) -> None:
+    server = start_server(*HTTP, "--max-retries", "0")
+    async with connect(server.address) as wire:
+        stream = await wire.subscribe("orders", group="billing", lease=0.2)
+        await wire.dispatch("orders", "failed", "slow")
+        failed, _slow = await stream.take(2)
+        await wire.nack(failed)
+        async with asyncio.timeout(PATIENCE_S):
+            while (await scrape(server))["duebus_events_dead_total", "local", "billing", "orders"] < 2:
+                pass  # until the lease has run out
+    dead = [line for line in server.log.read_text().splitlines() if "events are dead" in line]
+    assert len(dead) == 2
+    for line, event_id in zip(dead, ("failed", "slow"), strict=True):
+        for field in ("topic=orders", "group=billing", "count=1", f"event_ids=['{event_id}']"):
+            assert field in line
+
+
 STATES = ("scheduled", "ready", "leased", "dead")
 
 

@@ -77,6 +77,25 @@ async def test_each_attempt_is_a_span_of_its_own_that_links_to_the_producer(
     assert [span.status.is_ok for span in handled] == [False, True]
 
 
+async def test_dispatches_that_share_a_call_each_name_their_own_span(
+    server: ServerProcess, topic: str, spans: InMemorySpanExporter
+) -> None:
+    async def place(bus: Client, number: int) -> tuple[str, int]:
+        with trace.get_tracer("test").start_as_current_span(f"order {number}") as span:
+            await bus.dispatch(topic, number, id=str(number))
+            return str(number), span.get_span_context().span_id
+
+    async with Client(server.address) as bus:
+        expected = dict(await asyncio.gather(*(place(bus, number) for number in range(20))))
+        told: dict[str, int] = {}
+        async with bus.subscribe(topic) as subscription:
+            async for delivery in subscription:
+                told[delivery.event_id] = int(delivery.attributes["traceparent"].split("-")[2], 16)
+                if len(told) == len(expected):
+                    break
+    assert told == expected
+
+
 async def test_an_event_that_names_a_span_keeps_it(
     server: ServerProcess, topic: str, spans: InMemorySpanExporter
 ) -> None:

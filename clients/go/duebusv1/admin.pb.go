@@ -285,7 +285,8 @@ type TopicConfig struct {
 	// For how long a request id and the id of an event that is gone are remembered: 0 to 7 days.
 	DedupeWindow *durationpb.Duration `protobuf:"bytes,5,opt,name=dedupe_window,json=dedupeWindow,proto3" json:"dedupe_window,omitempty"`
 	// Over how many parts of the storage the events are spread: 1 to 64, by default 1. Can be changed only while the topic
-	// holds no events, and on the local engine not at all: INVALID_ARGUMENT otherwise.
+	// holds no events, and on the local engine not at all: INVALID_ARGUMENT otherwise. A change forgets request ids and ids of
+	// events that are gone. Each part takes its share of `max_queued`, and hands out the longest due of its own first.
 	Partitions    *uint32 `protobuf:"varint,6,opt,name=partitions,proto3,oneof" json:"partitions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -76,7 +76,9 @@ type EventBusAdminClient interface {
 	// Removes scheduled or ready events. Copies of them that are leased or dead are left alone and reported.
 	CancelEvents(ctx context.Context, in *CancelEventsRequest, opts ...grpc.CallOption) (*CancelEventsResponse, error)
 	// Moves the due time of scheduled or ready events; all or none. Attempts are counted on. ABORTED
-	// (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event.
+	// (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event. In a topic with several
+	// partitions all events are looked at before the first is moved; one that is leased in that very moment fails the call
+	// after those in other partitions were moved.
 	RescheduleEvents(ctx context.Context, in *RescheduleEventsRequest, opts ...grpc.CallOption) (*RescheduleEventsResponse, error)
 	// Makes dead letters ready again, with all their retries; their story so far is kept. What dies after the call began is
 	// left alone. `max_queued` does not hold it up. Many are moved in several steps: a call that is broken off has moved
@@ -255,7 +257,9 @@ type EventBusAdminServer interface {
 	// Removes scheduled or ready events. Copies of them that are leased or dead are left alone and reported.
 	CancelEvents(context.Context, *CancelEventsRequest) (*CancelEventsResponse, error)
 	// Moves the due time of scheduled or ready events; all or none. Attempts are counted on. ABORTED
-	// (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event.
+	// (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event. In a topic with several
+	// partitions all events are looked at before the first is moved; one that is leased in that very moment fails the call
+	// after those in other partitions were moved.
 	RescheduleEvents(context.Context, *RescheduleEventsRequest) (*RescheduleEventsResponse, error)
 	// Makes dead letters ready again, with all their retries; their story so far is kept. What dies after the call began is
 	// left alone. `max_queued` does not hold it up. Many are moved in several steps: a call that is broken off has moved

@@ -75,7 +75,7 @@ class Driver:
 
     async def _connect(self, command: Fields) -> Fields:
         target, token, tls = command["target"], command.get("token"), command.get("tls")
-        credentials = None if tls is None else grpc.ssl_channel_credentials(tls["ca"].encode())
+        credentials = None if tls is None else _credentials(tls)
         timeout = span_of(command.get("timeout_ms"))
         given: Fields = {} if timeout is None else {"timeout": timeout}
         client = Client(target, credentials=credentials, token=token, **given)
@@ -190,3 +190,8 @@ class Driver:
     async def _worker_stop(self, command: Fields) -> Fields:
         await self._workers[command["worker"]].stop()
         return {}
+
+
+def _credentials(tls: Fields) -> grpc.ChannelCredentials:
+    files = (tls.get(name) for name in ("ca", "key", "cert"))
+    return grpc.ssl_channel_credentials(*(None if text is None else text.encode() for text in files))

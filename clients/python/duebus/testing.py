@@ -212,6 +212,10 @@ class _Listener:
         self._inner.leases_ended(session_id, fencing_tokens)
         self._changed()
 
+    def died(self, topic: str, group: str, count: int, first_ids: Sequence[str]) -> None:
+        self._inner.died(topic, group, count, first_ids)
+        self._changed()
+
     def deleted(self, topic: str, group: str | None) -> None:
         self._inner.deleted(topic, group)
         self._changed()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import structlog
+
 from duebus_server.delivery.frames import DRAINING, GROUP_DELETED, TOPIC_DELETED
 from duebus_server.delivery.session import Session, SessionOptions
 from duebus_server.delivery.waker import Waker
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from duebus_server.delivery.window import Window
     from duebus_server.domain.clock import Clock
     from duebus_server.engine.base import Engine
+
+log = structlog.get_logger()
 
 
 class Sessions:
@@ -70,6 +74,12 @@ class Sessions:
         if session is not None:
             session.leases_ended(fencing_tokens)
             self._check_settled()
+
+    def died(self, topic: str, group: str, count: int, first_ids: Sequence[str]) -> None:
+        """One line for all that died in one step: which, so that an operator finds them."""
+        log.warning(
+            "events are dead", engine=self._engine.name, topic=topic, group=group, count=count, event_ids=first_ids
+        )
 
     def deleted(self, topic: str, group: str | None) -> None:
         """A group, or a whole topic, is gone: close its streams."""

@@ -10,6 +10,7 @@
     ├── NoDispatcherSpecified        the request names an engine this server does not run
     ├── NoHandlerFound               a subscriber was required, and the topic has none
     ├── DispatcherNotWorking         the engine is stopped, draining or out of reach
+    │   └── Moved                    the topic's partitions are being changed
     ├── DuplicateInitialized         an engine is started twice
     ├── MaxQueuedEventsReached       the topic is full
     ├── ConcurrentModification       an event was leased or changed meanwhile
@@ -112,6 +113,15 @@ class DispatcherNotWorking(DueBusError):
     """The engine is stopped or draining, or its storage can't be reached."""
 
     reason = "DISPATCHER_NOT_WORKING"
+
+
+class Moved(DispatcherNotWorking):
+    """The topic is not, or not any more, spread over the partitions that the caller knows of; nothing was changed."""
+
+    def __init__(self, topic: str) -> None:
+        super().__init__(
+            f"the partitions of topic {topic!r} are being changed", metadata={"topic": topic}, retry_after_us=200_000
+        )
 
 
 class DuplicateInitialized(DueBusError):

@@ -48,6 +48,13 @@ class Watcher(Protocol):
     def leases_ended(self, session_id: str, fencing_tokens: Sequence[int]) -> None:
         """The session no longer holds these leases: settled, expired, deleted, or moved to another session."""
 
+    def died(self, topic: str, group: str, count: int, first_ids: Sequence[str]) -> None:
+        """So many events of the group have become dead letters: nacked as such, out of retries, or not to be read.
+
+        Each is told once, on the replica that saw it die, a call for all that died in one step; ``first_ids`` has ten
+        of them at the most. Lost where the answer of the storage is lost.
+        """
+
     def deleted(self, topic: str, group: str | None) -> None:
         """The group was deleted, or with None the topic with all its groups: what has subscribed to it must end.
 

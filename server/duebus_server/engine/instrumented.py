@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         LeaseRequest,
         NackRef,
     )
-    from duebus_server.engine.base import Engine
+    from duebus_server.engine.base import Engine, Watcher
 
     Results = list[LeaseFailureReason | None]
 
@@ -53,6 +53,9 @@ class EngineRecorder(Protocol):
     def nacked(self, engine: EngineName, topic: str, group: str, action: NackAction, count: int) -> None:
         """Events were given back."""
 
+    def died(self, engine: EngineName, topic: str, group: str, count: int) -> None:
+        """Events became dead letters."""
+
 
 def instrument(engine: Engine, recorder: EngineRecorder) -> Engine:
     """The same engine, with what it does recorded."""
@@ -81,6 +84,10 @@ class _InstrumentedEngine:
 
         setattr(self, name, timed)  # the next time it is found at once
         return timed
+
+    def watch(self, watcher: Watcher) -> None:
+        """See ``Engine.watch``."""
+        self._engine.watch(cast("Watcher", _InstrumentedWatcher(watcher, self._engine.name, self._recorder)))
 
     async def dispatch(self, topic: str, requests: Sequence[DispatchRequest]) -> list[DispatchAnswer | DueBusError]:
         """See ``Engine.dispatch``."""
@@ -129,3 +136,20 @@ class _InstrumentedEngine:
             raise
         finally:
             self._recorder.called(self._engine.name, verb, time.perf_counter() - begun, batch)
+
+
+class _InstrumentedWatcher:
+    """Passes all on to the watcher inside it, and counts deaths: only the engine knows of them all."""
+
+    def __init__(self, watcher: Watcher, engine: EngineName, recorder: EngineRecorder) -> None:
+        self._watcher = watcher
+        self._engine = engine
+        self._recorder = recorder
+        self.due = watcher.due
+        self.leases_ended = watcher.leases_ended
+        self.deleted = watcher.deleted
+
+    def died(self, topic: str, group: str, count: int, first_ids: Sequence[str]) -> None:
+        """See ``Watcher.died``."""
+        self._recorder.died(self._engine, topic, group, count)
+        self._watcher.died(topic, group, count, first_ids)

@@ -110,7 +110,7 @@ class Metrics:
         self._delivered = of_group("events_delivered_total", "Events that were leased to a subscriber.")
         self._acked = of_group("events_acked_total", "Events that were acked.")
         self._nacked = {action: Children(nacked, self._labels, action) for action in NackAction}
-        self._dead = of_group("events_dead_total", "Events that workers made dead letters.")
+        self._dead = of_group("events_dead_total", "Events that became dead letters.")
         self._redis_errors = counter("redis_errors_total", "Calls that failed because of Redis.", "kind")
         self._rpcs = counter("rpcs_total", "Calls that have ended; streams when they end.", "method", "code")
 
@@ -182,8 +182,10 @@ class Metrics:
     def nacked(self, engine: EngineName, topic: str, group: str, action: NackAction, count: int) -> None:
         """Events were given back."""
         self._nacked[action][engine, topic, group].inc(count)
-        if action is NackAction.DEAD_LETTER:
-            self._dead[engine, topic, group].inc(count)
+
+    def died(self, engine: EngineName, topic: str, group: str, count: int) -> None:
+        """Events became dead letters."""
+        self._dead[engine, topic, group].inc(count)
 
 
 def _kind(cause: BaseException) -> str:

@@ -44,7 +44,7 @@ def audit_to_file(path: Path) -> Audit:
 
     def record(*, identity: str, verb: str, topic: str, outcome: str, peer: str) -> None:
         fields = {"identity": identity, "verb": verb, "topic": topic, "outcome": outcome, "peer": peer}
-        line = json.dumps({"timestamp": datetime.now(UTC).isoformat(), **fields}, ensure_ascii=False)
+        line = json.dumps({"timestamp": datetime.now(UTC).isoformat(), **fields})
         handler.handle(logging.LogRecord("audit", logging.INFO, "", 0, line, None, None))
 
     return record

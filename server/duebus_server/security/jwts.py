@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from hashlib import sha256
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,9 @@ FETCH_TIMEOUT_S = 5.0
 
 CACHED_TOKENS = 10_000
 """Of which the signature need not be checked again."""
+
+MAX_SUBJECT = 255
+"""Characters; identities stand in logs."""
 
 Keys = dict[str | None, PyJWK]
 """By key id; a set of one key without an id has it under None."""
@@ -86,7 +90,7 @@ class UrlKeys:
         self._fetched_s = self._now_s()
         try:
             self._keys = _keys(await asyncio.to_thread(self._client.fetch_data))
-        except jwt.PyJWTError as error:
+        except (jwt.PyJWTError, OSError, HTTPException, ValueError, RecursionError) as error:  # whatever stands there
             log.warning("keys of tokens not fetched", error=str(error))
 
 
@@ -124,13 +128,15 @@ class Jwts:
             raise JwtRefusedError(f"the token is not accepted: {type(error).__name__}") from None
         if not subject:
             raise JwtRefusedError("the token has no subject")
+        if not subject.isprintable() or len(subject) > MAX_SUBJECT:
+            raise JwtRefusedError("the token's subject is not printable, or too long")
         return str(subject)
 
     def _claims(self, token: str, key: PyJWK) -> dict[str, Any]:
         """The claims, of a token that is valid now; its signature is checked once a key."""
         name = sha256(token.encode()).digest()
         known = self._checked.get(name)
-        if known is not None and known[0] is key and time.time() < known[1]["exp"] + LEEWAY_S:
+        if known is not None and known[0] is key and time.time() < int(known[1]["exp"]) + LEEWAY_S:
             return known[1]
         claims: dict[str, Any] = jwt.decode(
             token,

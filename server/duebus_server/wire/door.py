@@ -9,7 +9,8 @@ from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from duebus_server.domain.errors import MaxStreamsReached
+from duebus_server.domain import limits
+from duebus_server.domain.errors import MaxStreamsReached, Unauthenticated
 from duebus_server.security.access import NOBODY, Access, Caller
 from duebus_server.security.acl import ALL_TOPICS, Verb
 from duebus_server.security.audit import audit_to_log
@@ -104,10 +105,13 @@ class Door:
 
         Raises:
             PermissionDenied: it may not.
+            InvalidArgument: the topic breaks the rule for names; rules, errors and logs see only those that keep it.
         """
         verb = verb_of(method)
-        if verb is not None:
+        if verb is not None and not caller.is_unlimited:
             topic = topic_of(request)
+            if topic:
+                limits.check_name("topic", topic)
             caller.demand(verb, topic or (ALL_TOPICS if verb is Verb.ADMIN else topic))
 
     async def hold_open(
@@ -140,11 +144,14 @@ class Door:
         """Write down what an operator did, or tried to."""
         if verb_of(method) in RECORDED:
             name = method.rpartition("/")[2]
-            self._audit(identity=caller.identity, verb=name, topic=topic, outcome=outcome, peer=context.peer())
+            shown = topic[: limits.MAX_NAME_BYTES]  # one that is longer was refused
+            self._audit(identity=caller.identity, verb=name, topic=shown, outcome=outcome, peer=context.peer())
 
     async def _recognise(self, context: Context) -> Caller:
-        header = next((value for key, value in context.invocation_metadata() or () if key == "authorization"), None)
-        return await self._access.recognise(str(header) if header is not None else None, partial(_names_of, context))
+        headers = [str(value) for key, value in context.invocation_metadata() or () if key == "authorization"]
+        if len(headers) > 1:
+            raise Unauthenticated("there is more than one authorization header")  # a proxy may have checked the other
+        return await self._access.recognise(headers[0] if headers else None, partial(_names_of, context))
 
     async def _until_refused(self, method: str, request: Any, context: Context) -> None:
         """Never returns; raises when the caller may not go on."""
@@ -172,4 +179,5 @@ def _names_of(context: Context) -> tuple[str, ...]:
     """The names in the client's certificate, the common name first; none without one."""
     found = context.auth_context()
     names = [*found.get("x509_common_name", ()), *found.get("x509_subject_alternative_name", ())]
-    return tuple(dict.fromkeys(name.decode() for name in names if name))
+    texts = [name.decode(errors="replace") for name in names]
+    return tuple(dict.fromkeys(text for text in texts if text and text.isprintable()))

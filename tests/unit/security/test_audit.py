@@ -51,3 +51,12 @@ def test_a_file_that_was_moved_away_is_begun_anew(tmp_path: Path) -> None:
 def test_a_file_that_can_not_be_written_to_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadFileError, match=r"audit.jsonl: no such file or directory$"):
         audit_to_file(tmp_path / "nowhere" / "audit.jsonl")
+
+
+def test_a_name_makes_no_line_of_its_own(tmp_path: Path) -> None:
+    file = tmp_path / "audit.jsonl"
+    names = ("a\nb", "a\u2028b", "a\x85b", "a\x1b[2Jb")
+    for name in names:
+        audit_to_file(file)(identity=name, verb="Stop", topic=name, outcome="OK", peer="")
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [(line["identity"], line["topic"]) for line in lines] == [(name, name) for name in names]

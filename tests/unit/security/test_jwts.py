@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from base64 import urlsafe_b64encode
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -75,6 +76,9 @@ async def test_a_good_token_tells_its_subject_as_often_as_it_is_asked(jwts: Jwts
         (token("", "none"), "InvalidAlgorithmError"),
         ("no.token.atall", "DecodeError"),
         ("x", "DecodeError"),
+        (urlsafe_b64encode(b"[" * 6_000).decode() + ".e30.x", "the token is not accepted"),
+        (token(sub="a\nb"), "the token's subject is not printable"),
+        (token(sub="x" * 256), "the token's subject is not printable, or too long"),
     ],
     ids=lambda value: value if " " in value or value.endswith("Error") else "token",
 )
@@ -92,6 +96,11 @@ async def test_a_token_that_was_good_expires(jwts: Jwts, monkeypatch: pytest.Mon
     assert await refusal(jwts, made) == "the token has expired"
 
 
+async def test_a_time_that_is_written_as_text_is_read_each_time(jwts: Jwts) -> None:
+    made = token(exp=str(int(time.time()) + 60))
+    assert [await jwts.identity_of(made) for _ in range(2)] == ["billing"] * 2
+
+
 def _expired(*_: Any, **__: Any) -> None:
     raise jwt.ExpiredSignatureError
 
@@ -106,6 +115,18 @@ async def test_a_token_of_a_key_that_was_taken_away_is_refused(tmp_path: Path) -
     assert await jwts.identity_of(made) == "billing"
     file.write_text(key_set(RSA_JWK))
     assert "not in the set" in await refusal(jwts, made)
+
+
+async def test_a_token_whose_key_was_replaced_under_its_name_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    file.write_text(key_set(EC_JWK))
+    keys = FileKeys(file)
+    keys._file._look_s = -1
+    jwts = Jwts(keys, "duebus", None)
+    made = token()
+    assert await jwts.identity_of(made) == "billing"
+    file.write_text(key_set(RSA_JWK, {**ECAlgorithm.to_jwk(STRANGER.public_key(), as_dict=True), "kid": "ec"}))
+    assert "InvalidSignatureError" in await refusal(jwts, made)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"keys": []}', '{"keys": [{"kty": "XYZ"}]}'])
@@ -196,6 +217,17 @@ async def test_an_issuer_that_is_away_leaves_the_keys_that_were(issuer: Issuer) 
     jwts = Jwts(UrlKeys(issuer.url, clock), "duebus", None)
     await jwts.identity_of(token())
     issuer.content = None
+    clock.now_s += REFRESH_S + 1
+    assert await jwts.identity_of(token()) == "billing"
+    assert issuer.asked == 2
+
+
+@pytest.mark.parametrize("content", ["no JSON", "[]", "[" * 100_000])
+async def test_an_issuer_that_talks_nonsense_leaves_the_keys_that_were(issuer: Issuer, content: str) -> None:
+    clock = Time()
+    jwts = Jwts(UrlKeys(issuer.url, clock), "duebus", None)
+    await jwts.identity_of(token())
+    issuer.content = content
     clock.now_s += REFRESH_S + 1
     assert await jwts.identity_of(token()) == "billing"
     assert issuer.asked == 2

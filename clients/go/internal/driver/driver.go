@@ -166,7 +166,9 @@ func (d *driver) connect(_ context.Context, c command) (any, error) {
 		Target string `json:"target"`
 		Token  string `json:"token"`
 		TLS    *struct {
-			CA string `json:"ca"`
+			CA   string `json:"ca"`
+			Cert string `json:"cert"`
+			Key  string `json:"key"`
 		} `json:"tls"`
 	}
 	if err := c.read(&arguments); err != nil {
@@ -179,7 +181,15 @@ func (d *driver) connect(_ context.Context, c command) (any, error) {
 	if arguments.TLS != nil {
 		authorities := x509.NewCertPool()
 		authorities.AppendCertsFromPEM([]byte(arguments.TLS.CA))
-		options = append(options, duebus.WithTLS(&tls.Config{RootCAs: authorities}))
+		config := &tls.Config{RootCAs: authorities}
+		if arguments.TLS.Cert != "" {
+			own, err := tls.X509KeyPair([]byte(arguments.TLS.Cert), []byte(arguments.TLS.Key))
+			if err != nil {
+				return nil, err
+			}
+			config.Certificates = []tls.Certificate{own}
+		}
+		options = append(options, duebus.WithTLS(config))
 	}
 	client, err := duebus.NewClient(arguments.Target, options...)
 	if err != nil {

@@ -182,7 +182,9 @@ class EventBusAdminServicer:
 
     def RescheduleEvents(self, request, context):
         """Moves the due time of scheduled or ready events; all or none. Attempts are counted on. ABORTED
-        (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event.
+        (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event. In a topic with several
+        partitions all events are looked at before the first is moved; one that is leased in that very moment fails the call
+        after those in other partitions were moved.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

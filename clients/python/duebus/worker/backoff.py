@@ -8,10 +8,11 @@ __all__ = ["Backoff"]
 class Backoff:
     """Delays in seconds that double from `initial` to at most `maximum`, each cut at random by up to half.
 
-    The jitter keeps the workers of a server that restarts from coming back all at one moment.
+    The jitter keeps the workers of a server that restarts from coming back all at one moment. With the second that the
+    channel needs at most, the maximum makes a worker come back within two seconds of the server.
     """
 
-    def __init__(self, initial: float = 0.1, maximum: float = 5.0):
+    def __init__(self, initial: float = 0.1, maximum: float = 1.0):
         self._initial = initial
         self._maximum = maximum
         self._next = initial

@@ -1185,7 +1185,8 @@ pub struct TopicConfig {
     #[prost(message, optional, tag = "5")]
     pub dedupe_window: ::core::option::Option<::prost_types::Duration>,
     /// Over how many parts of the storage the events are spread: 1 to 64, by default 1. Can be changed only while the topic
-    /// holds no events, and on the local engine not at all: INVALID_ARGUMENT otherwise.
+    /// holds no events, and on the local engine not at all: INVALID_ARGUMENT otherwise. A change forgets request ids and ids of
+    /// events that are gone. Each part takes its share of `max_queued`, and hands out the longest due of its own first.
     #[prost(uint32, optional, tag = "6")]
     pub partitions: ::core::option::Option<u32>,
 }
@@ -2051,7 +2052,9 @@ pub mod event_bus_admin_client {
             self.inner.unary(req, path, codec).await
         }
         /// Moves the due time of scheduled or ready events; all or none. Attempts are counted on. ABORTED
-        /// (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event.
+        /// (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event. In a topic with several
+        /// partitions all events are looked at before the first is moved; one that is leased in that very moment fails the call
+        /// after those in other partitions were moved.
         pub async fn reschedule_events(
             &mut self,
             request: impl tonic::IntoRequest<super::RescheduleEventsRequest>,
@@ -2231,7 +2234,9 @@ pub mod event_bus_admin_server {
             tonic::Status,
         >;
         /// Moves the due time of scheduled or ready events; all or none. Attempts are counted on. ABORTED
-        /// (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event.
+        /// (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event. In a topic with several
+        /// partitions all events are looked at before the first is moved; one that is leased in that very moment fails the call
+        /// after those in other partitions were moved.
         async fn reschedule_events(
             &self,
             request: tonic::Request<super::RescheduleEventsRequest>,

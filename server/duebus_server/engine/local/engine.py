@@ -92,6 +92,7 @@ class LocalEngine(AdminVerbs):
         lease_us = config.lease_us if request.lease_us is None else request.lease_us
         leased = record.lease(session, request, lease_us, now_us)
         self._announce_ended(record)
+        self._announce_deaths(topic, record)
         left = bool(record.indexes[EventState.READY]) and not record.paused
         return LeaseBatch(leased, record.next_due(), left_for_want_of_room=left)
 

@@ -60,6 +60,7 @@ class Group:
         held: what each session holds: session id -> fencing token -> entry. Leaving ends no lease, so a session may
             hold some that is not in ``sessions`` any more.
         ended: leases that have ended and not yet been announced: session id -> fencing tokens.
+        died: ids of events that have become dead letters and not yet been announced.
         fencing_token: the last one given out, here or in a group of this name that was deleted.
         policy_changes: how its retry policy differs from the topic's; None where it does not.
     """
@@ -73,6 +74,7 @@ class Group:
         self.sessions: dict[str, SubscriberInfo] = {}
         self.held: dict[str, dict[int, Entry]] = {}
         self.ended: dict[str, list[int]] = {}
+        self.died: list[str] = []
         self.fencing_token = fencing_token
         self.dispatched = RateMeter(now_us)
         self.delivered = RateMeter(now_us)
@@ -330,6 +332,7 @@ class Group:
 
     def _die(self, entry: Entry, now_us: int) -> None:
         self._move(entry, EventState.DEAD, now_us)
+        self.died.append(entry.event.id)
         self._holder.no_longer_waiting(entry.event)
 
     def _move(self, entry: Entry, state: EventState, at_us: int) -> None:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from duebus_server.engine.base import Watcher
     from duebus_server.engine.local.group import Group
 
+DEATHS_NAMED = 10
+"""What is told of a batch that died: how many, and so many of their ids."""
+
 
 class Holding:
     """The topics that an engine holds."""
@@ -78,10 +81,11 @@ class Holding:
             self._announce(topic.name, group)
 
     def _announce(self, topic: str, group: Group) -> None:
-        """Tell the watcher which leases have ended, and when there is something to lease."""
+        """Tell the watcher which leases have ended, what has died, and when there is something to lease."""
         if not group.name:
             return  # events that no group has claimed are due to nobody
         self._announce_ended(group)
+        self._announce_deaths(topic, group)
         due_us = group.next_due()
         if due_us is not None and self._watcher is not None:
             self._watcher.due(topic, group.name, due_us)
@@ -91,3 +95,8 @@ class Holding:
         if self._watcher is not None:
             for session_id, fencing_tokens in ended.items():
                 self._watcher.leases_ended(session_id, fencing_tokens)
+
+    def _announce_deaths(self, topic: str, group: Group) -> None:
+        died, group.died = group.died, []
+        if died and self._watcher is not None:
+            self._watcher.died(topic, group.name, len(died), died[:DEATHS_NAMED])

@@ -11,6 +11,7 @@ from duebus_server.engine.redis.keys import Keys
 from duebus_server.engine.redis.locks import Locks
 from duebus_server.engine.redis.presence import Presence
 from duebus_server.engine.redis.runner import Runner
+from duebus_server.engine.redis.spread_admin import SpreadEngine
 from duebus_server.engine.redis.url import RedisUrlError
 
 if TYPE_CHECKING:
@@ -50,4 +51,4 @@ def make_redis_engine(
     if min_replicas_ack and connection.is_cluster:
         raise RedisUrlError("min_replicas_ack is not offered with a cluster")
     runner = Runner(connection, Keys(namespace), secrets.token_hex(4), clock, frozen_now, min_replicas_ack)
-    return RedisEngine(runner, Presence(runner, Locks(runner)), defaults)
+    return SpreadEngine(runner, Presence(runner, Locks(runner)), defaults)

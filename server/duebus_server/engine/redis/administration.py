@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from duebus_server.domain.administration import CancelAnswer
-from duebus_server.domain.errors import ConcurrentModification, InvalidArgument
+from duebus_server.domain.errors import ConcurrentModification
 from duebus_server.engine.redis import dead_letters, settings
 from duebus_server.engine.redis.naming import check_found
 from duebus_server.engine.redis.packing import pack_id
+from duebus_server.engine.redis.partitions import topic_of
 from duebus_server.engine.redis.scripts import Script
 
 if TYPE_CHECKING:
@@ -55,8 +56,6 @@ class AdminVerbs(ABC):
 
     async def configure_topic(self, topic: str, changes: TopicChanges) -> TopicConfig:
         """See ``Engine.configure_topic``."""
-        if changes.partitions not in (None, 1):
-            raise InvalidArgument("config.partitions", f"is {changes.partitions}, but the redis engine has only one")
         await self._forgetting.before(topic, changes)
         refused, stored, _ = await self._configure(topic, "", settings.topic_pairs(changes))
         config = settings.topic_changes(settings.pairs_of(stored)).over(self._defaults)
@@ -112,7 +111,11 @@ class AdminVerbs(ABC):
 
     async def reschedule(self, topic: str, event_ids: Sequence[str], group: str | None, due: NewDueTime) -> int:
         """See ``Engine.reschedule``."""
-        when = f"d{due.delay_us}" if due.delay_us is not None else f"a{due.deliver_at_us or 0}"
+        return await self._reschedule(topic, event_ids, group, due)
+
+    async def _reschedule(self, topic: str, event_ids: Sequence[str], group: str | None, due: NewDueTime | None) -> int:
+        """As ``reschedule``; without a due time, only look whether it can be done."""
+        when = "" if due is None else f"d{due.delay_us}" if due.delay_us is not None else f"a{due.deliver_at_us or 0}"
         own = (self._max_retries, when)
         now, ended, missing, *rest = await self._run(RESCHEDULE, topic, *_where(group), *own, *map(pack_id, event_ids))
         self._news.heard(now, ended)
@@ -181,5 +184,5 @@ def _busy(topic: str, event_ids: Sequence[str], place: int, group: bytes, state:
     event_id, name, what = event_ids[place], group.decode(), state.decode()
     return ConcurrentModification(
         f"event {event_id!r} is {what} in group {name!r}",
-        metadata={"event": event_id, "topic": topic, "group": name, "state": what},
+        metadata={"event": event_id, "topic": topic_of(topic), "group": name, "state": what},
     )

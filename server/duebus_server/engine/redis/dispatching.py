@@ -5,23 +5,32 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from duebus_server.domain.clock import MILLISECOND, SECOND
-from duebus_server.domain.errors import DueBusError, MaxQueuedEventsReached, NoHandlerFound, RequestIdReused
+from duebus_server.domain.errors import (
+    DispatcherNotWorking,
+    DueBusError,
+    MaxQueuedEventsReached,
+    NoHandlerFound,
+    RequestIdReused,
+)
 from duebus_server.domain.event_ids import EventIds
 from duebus_server.domain.model import DispatchAnswer, DispatchRequest
 from duebus_server.engine.redis.packing import pack_event, pack_id
+from duebus_server.engine.redis.partitions import is_partition, topic_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from duebus_server.domain.model import NewEvent
 
-_STORED, _REPEATED, _FULL, _NO_SUBSCRIBER, _REUSED = range(5)
+_STORED, _REPEATED, _FULL, _NO_SUBSCRIBER, _REUSED, PINNED, LATE = range(7)
+"""As in ``dispatch.lua``."""
 
 RETRY_WHEN_FULL_US = SECOND
+RETRY_WHEN_BUSY_US = 200 * MILLISECOND
 
 
-def arguments(request: DispatchRequest) -> list[Any]:
-    """A request as ``dispatch.lua`` reads it."""
+def arguments(request: DispatchRequest, known: Collection[str] = ()) -> list[Any]:
+    """A request as ``dispatch.lua`` reads it; events of the ids that are ``known`` are in another partition."""
     flat: list[Any] = [
         request.request_id,
         request.identity() if request.request_id else 0,
@@ -33,7 +42,7 @@ def arguments(request: DispatchRequest) -> list[Any]:
         packed_id = pack_id(event.id)
         flat += (
             packed_id,
-            0 if event.id_is_generated else 1,
+            0 if event.id_is_generated else 2 if event.id in known else 1,
             f"d{event.delay_us}" if event.delay_us is not None else f"a{event.deliver_at_us or 0}",
             pack_event(event, packed_id, request.origin),
         )
@@ -43,10 +52,13 @@ def arguments(request: DispatchRequest) -> list[Any]:
 def outcome(topic: str, request: DispatchRequest, answer: Sequence[int]) -> DispatchAnswer | DueBusError:
     """What ``dispatch.lua`` answered for a request."""
     status, *rest = answer
+    is_share, topic = is_partition(topic), topic_of(topic)
+    if status == LATE:
+        return busy(topic, "Redis was too slow")
     if status == _FULL:
         queued, max_queued = rest
         return MaxQueuedEventsReached(
-            f"topic {topic!r} holds {queued} events of at most {max_queued}",
+            f"{'a partition of ' if is_share else ''}topic {topic!r} holds {queued} events of at most {max_queued}",
             metadata={"topic": topic, "max_queued": str(max_queued)},
             retry_after_us=RETRY_WHEN_FULL_US,
         )
@@ -57,6 +69,12 @@ def outcome(topic: str, request: DispatchRequest, answer: Sequence[int]) -> Disp
     generated_at_ms, *duplicates = rest
     ids = _first_ids(request, generated_at_ms) if status == _REPEATED else [event.id for event in request.events]
     return DispatchAnswer(ids, [ids[place] for place in duplicates])
+
+
+def busy(topic: str, why: str) -> DispatcherNotWorking:
+    """Nothing was stored, and repeating the request helps."""
+    metadata = {"engine": "redis", "topic": topic}
+    return DispatcherNotWorking(f"engine redis: {why}", metadata=metadata, retry_after_us=RETRY_WHEN_BUSY_US)
 
 
 def _first_ids(request: DispatchRequest, generated_at_ms: int) -> list[str]:

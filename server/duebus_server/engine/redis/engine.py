@@ -1,4 +1,4 @@
-"""The verbs of the redis engine. Each is one script, and so one atomic step."""
+"""The verbs of the redis engine on one partition. Each is one script, and so one atomic step."""
 
 from __future__ import annotations
 
@@ -28,12 +28,13 @@ from duebus_server.engine.redis.forgetting import Forgetting
 from duebus_server.engine.redis.listing import Listing
 from duebus_server.engine.redis.membership import Membership, is_unknown
 from duebus_server.engine.redis.news import News
+from duebus_server.engine.redis.partitions import count_of, topic_of
 from duebus_server.engine.redis.scripts import Script
 from duebus_server.engine.redis.sweeping import Sweeping
 from duebus_server.engine.redis.views import Views
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from duebus_server.domain.views import EventInfo, EventPage, EventQuery, TopicConfig, TopicInfo
     from duebus_server.engine.base import Watcher
@@ -118,14 +119,21 @@ class RedisEngine(AdminVerbs):
 
     async def dispatch(self, topic: str, requests: Sequence[DispatchRequest]) -> list[DispatchAnswer | DueBusError]:
         """See ``Engine.dispatch``."""
+        answers = await self._dispatch(topic, requests, map(dispatching.arguments, requests))
+        return [dispatching.outcome(topic, request, answer) for request, answer in zip(requests, answers, strict=True)]
+
+    async def _dispatch(
+        self, topic: str, requests: Sequence[DispatchRequest], flat: Iterable[Sequence[Any]], *last: int
+    ) -> list[list[int]]:
+        """What ``dispatch.lua`` answers to each request; ``flat`` is how it reads them, ``last`` its last argument."""
         self._working()
         await self._listing.before(topic)
         config = self._defaults
         arguments: list[Any] = [config.max_queued, config.dedupe_window_us, len(requests)]
-        for request in requests:
-            arguments += dispatching.arguments(request)
+        for one in flat:
+            arguments += one
         self._working()
-        reply, problem = await self._runner.run_replicated(DISPATCH, topic, *arguments)
+        reply, problem = await self._runner.run_replicated(DISPATCH, topic, *arguments, *last)
         now, soonest, groups, answers, is_new = reply
         self._news.heard(now)
         for group in groups:
@@ -134,7 +142,7 @@ class RedisEngine(AdminVerbs):
             await self._listing.is_new(topic)
         if problem is not None:
             raise problem
-        return [dispatching.outcome(topic, request, answer) for request, answer in zip(requests, answers, strict=True)]
+        return list(answers)
 
     async def lease(self, topic: str, group: str, session_id: str, request: LeaseRequest) -> LeaseBatch:
         """See ``Engine.lease``."""
@@ -157,12 +165,12 @@ class RedisEngine(AdminVerbs):
             return LeaseBatch((), self.now_us())
         now, next_due, left, first_fence, expires, ended, fields = reply
         self._news.heard(now, ended)
-        events, damaged = leasing.leased_events(fields, first_fence, int(expires))
+        events, damaged = leasing.leased_events(fields, first_fence, int(expires), count_of(topic))
         for event in events:
             session.held[event.fencing_token] = event.event_id
         if damaged:
             log.error("damaged events go to the dead letters", topic=topic, group=group, count=len(damaged))
-            await self.nack(topic, group, damaged)
+            await self._nack(topic, group, damaged)
             next_due = now  # there may be room for more
         if events:
             self._news.expiries.expects(topic, group, int(expires))
@@ -174,6 +182,9 @@ class RedisEngine(AdminVerbs):
 
     async def nack(self, topic: str, group: str, nacks: Sequence[NackRef]) -> list[LeaseFailureReason | None]:
         """See ``Engine.nack``."""
+        return await self._nack(topic, group, nacks)
+
+    async def _nack(self, topic: str, group: str, nacks: Sequence[NackRef]) -> list[LeaseFailureReason | None]:
         policy = self._defaults.retry_policy
         backoff = (policy.max_retries, policy.backoff_initial_us, policy.backoff_max_us)
         return await self._settle(NACK, topic, group, *backoff, *leasing.nack_fields(nacks))
@@ -200,7 +211,7 @@ class RedisEngine(AdminVerbs):
             with self._bad_group(topic, group):
                 await self._expire(topic, group)
         found = await self._sweeping.look(self._news.sessions)
-        for topic, group in found.leasable:
+        for topic, group in [*found.leasable, *found.moved]:
             self._news.due_now(topic, group)
         for session in found.unsure:
             with self._bad_group(session.topic, session.group):
@@ -296,6 +307,12 @@ class RedisEngine(AdminVerbs):
     def heard_configured(self, topic: str) -> None:
         """A topic has other settings."""
         self._forgetting.changed(topic)
+
+    def heard_moved(self, topic: str) -> None:
+        """A topic is spread over another number of partitions: its sessions find out when they look."""
+        self._forgetting.anything_may_have_changed()
+        for group in {group for name, group in self._news.sessions.groups() if topic_of(name) == topic}:
+            self._news.due_now(topic, group)
 
     def look_into(self, topic: str, group: str) -> None:
         """Leases of the group have just run out."""

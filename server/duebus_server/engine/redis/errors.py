@@ -19,6 +19,7 @@ from redis.exceptions import (
 from duebus_server.domain.clock import SECOND
 from duebus_server.domain.errors import DispatcherNotWorking
 from duebus_server.engine.redis.connection import ANSWER_TIMEOUT_S
+from duebus_server.engine.redis.partitions import topic_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -72,7 +73,7 @@ def is_lost(error: BaseException | None) -> bool:
 
 
 def _not_working(error: BaseException, topic: str) -> DispatcherNotWorking:
-    metadata = {"engine": "redis", **({"topic": topic} if topic else {})}
+    metadata = {"engine": "redis", **({"topic": topic_of(topic)} if topic else {})}
     return DispatcherNotWorking(f"engine redis: {_describe(error)}", metadata=metadata, retry_after_us=RETRY_AFTER_US)
 
 

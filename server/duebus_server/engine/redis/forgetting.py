@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from duebus_server.domain.clock import MINUTE
-from duebus_server.domain.errors import DispatcherNotWorking
+from duebus_server.domain.errors import DispatcherNotWorking, Moved
 from duebus_server.engine.redis.errors import asking, is_lost
+from duebus_server.engine.redis.partitions import topic_of
 from duebus_server.engine.redis.scripts import Script
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Forgetting:
             DispatcherNotWorking: Redis is away, or refuses.
         """
         if changes.dead_letter_retention_us:
-            await self._runner.add(self._runner.keys.forgetting, topic, topic)
+            await self._runner.add(self._runner.keys.forgetting, topic, topic_of(topic))
 
     async def after(self, topic: str, changes: TopicChanges) -> None:
         """It has got it; the note may have gone with the topic, if that was deleted meanwhile. As ``before``."""
@@ -104,11 +105,12 @@ class Forgetting:
 
     async def _topics(self) -> Iterable[str]:
         """Those that may have a retention."""
+        partitions = await self._listing.partitions()
         if self._defaults.dead_letter_retention_us:
-            return await self._listing.names()
+            return [*await self._listing.names(), *partitions]
         async with asking(""):
             names = await self._runner.connection.redis.smembers(self._runner.keys.forgetting)
-        return [name.decode(errors="replace") for name in names]
+        return [*(name.decode(errors="replace") for name in names), *partitions]
 
     async def _forget(self, topic: str) -> int:
         """When there may be more, in microseconds; -1 for never."""
@@ -116,6 +118,8 @@ class Forgetting:
         own = (config.dead_letter_retention_us, config.dedupe_window_us)
         try:
             return int(await self._runner.run(FORGET, topic, *own))
+        except Moved:
+            return -1
         except DispatcherNotWorking as error:
             if is_lost(error.__cause__):
                 raise

@@ -1,6 +1,6 @@
 """The only place a key is built. What each holds stands in ``DATA_MODEL.md``.
 
-All keys of a topic share a hash tag, so a script can touch all of them on a cluster.
+All keys of a topic, or of one of its partitions, share a hash tag, so a script can touch all of them on a cluster.
 """
 
 from __future__ import annotations
@@ -50,6 +50,11 @@ class Keys:
     def forgetting(self) -> str:
         """Topics with a dead-letter retention of their own."""
         return f"{self.namespace}:forgetting"
+
+    @property
+    def partitions(self) -> str:
+        """The partitions of topics that have several."""
+        return f"{self.namespace}:partitions"
 
     @property
     def replicas(self) -> str:

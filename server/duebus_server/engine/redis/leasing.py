@@ -46,8 +46,10 @@ def nack_fields(nacks: Sequence[NackRef]) -> list[Any]:
     return flat
 
 
-def leased_events(fields: Sequence[Any], first_fence: int, expires_us: int) -> tuple[list[LeasedEvent], list[NackRef]]:
-    """The events of a lease: packed id, blob, attempt, deliver at, last error, ...; fencing tokens count up.
+def leased_events(
+    fields: Sequence[Any], first_fence: int, expires_us: int, stride: int = 1
+) -> tuple[list[LeasedEvent], list[NackRef]]:
+    """The events of a lease: packed id, blob, attempt, deliver at, last error, ...; fencing tokens go up by ``stride``.
 
     Returns:
         Those that can be handed out, and how to give the damaged ones back.
@@ -60,14 +62,14 @@ def leased_events(fields: Sequence[Any], first_fence: int, expires_us: int) -> t
         try:
             stored = StoredBlob(packed_id, blob)
         except CorruptEventError:
-            lease = LeaseRef(event_id, first_fence + place)
+            lease = LeaseRef(event_id, first_fence + place * stride)
             damaged.append(NackRef(lease, NackAction.DEAD_LETTER, error=CORRUPT))
             continue
         events.append(
             LeasedEvent(
                 event_id,
                 stored.body(event_id),
-                first_fence + place,
+                first_fence + place * stride,
                 attempt,
                 int(deliver_at),
                 stored.dispatched_us,

@@ -8,6 +8,7 @@ import structlog
 
 from duebus_server.domain.errors import DispatcherNotWorking
 from duebus_server.engine.redis.errors import asking
+from duebus_server.engine.redis.partitions import topic_of
 
 if TYPE_CHECKING:
     from duebus_server.engine.redis.runner import Runner
@@ -33,17 +34,19 @@ class Listing:
         Raises:
             DispatcherNotWorking: Redis is away, or refuses.
         """
-        if topic not in self._known:
-            await self._runner.list_topic(topic)
-            self._known.add(topic)
+        whole = topic_of(topic)
+        if whole not in self._known:
+            await self._runner.list_topic(whole)
+            self._known.add(whole)
 
     async def is_new(self, topic: str) -> None:
         """Something has come into a topic that was not there: it may have been deleted since it was listed."""
+        whole = topic_of(topic)
         try:
-            await self._runner.list_topic(topic)
+            await self._runner.list_topic(whole)
         except DispatcherNotWorking as error:
-            log.warning("a topic may not be listed until it is used again", topic=topic, error=str(error))
-            self._known.discard(topic)
+            log.warning("a topic may not be listed until it is used again", topic=whole, error=str(error))
+            self._known.discard(whole)
 
     async def after_deletion(self, topic: str) -> None:
         """The topic is gone, unless somebody has made it anew meanwhile.
@@ -69,6 +72,17 @@ class Listing:
         Raises:
             DispatcherNotWorking: Redis is away, or refuses.
         """
+        return await self._members(self._runner.keys.topics)
+
+    async def partitions(self) -> list[str]:
+        """The partitions of all topics that have several; some that are no more may be among them.
+
+        Raises:
+            DispatcherNotWorking: Redis is away, or refuses.
+        """
+        return await self._members(self._runner.keys.partitions)
+
+    async def _members(self, key: str) -> list[str]:
         async with asking(""):
-            names = await self._runner.connection.redis.smembers(self._runner.keys.topics)
+            names = await self._runner.connection.redis.smembers(key)
         return [name.decode(errors="replace") for name in names]

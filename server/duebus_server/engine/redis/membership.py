@@ -5,9 +5,10 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
-from duebus_server.domain.errors import NotFound
+from duebus_server.domain.errors import Moved, NotFound
 from duebus_server.domain.model import AdoptedLease, LeaseFailureReason, LeaseRef, SubscriberInfo
 from duebus_server.engine.redis.leasing import FAILURES, pairs
+from duebus_server.engine.redis.partitions import topic_of
 from duebus_server.engine.redis.scripts import Script
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Membership:
         """
         session = self._news.sessions.find(topic, group, session_id)
         if session is None or session.has_left:
-            raise NotFound("session", session_id, topic=topic, group=group)
+            raise NotFound("session", session_id, topic=topic_of(topic), group=group)
         return session
 
     async def join(self, topic: str, group: str, subscriber: SubscriberInfo) -> None:
@@ -88,15 +89,15 @@ class Membership:
             NotFound: it was.
         """
         self._news.heard(now)
-        if not has_group and await self._was_deleted(session):
+        if not has_group and await self.was_deleted(session):
             self._news.deleted(session.topic, session.group, int(now))
-            raise NotFound("group", session.group, topic=session.topic)
+            raise NotFound("group", session.group, topic=topic_of(session.topic))
         # Taken for dead by the others, or Redis has lost it; this session is not, so it subscribes anew.
         await self.rejoin(session)
 
     async def look_for_group(self, session: LocalSession) -> None:
         """Redis does not know the group of a session: word that it was deleted has been lost, or the group itself."""
-        if session.joined_us is not None and await self._was_deleted(session):
+        if session.joined_us is not None and await self.was_deleted(session):
             self._news.deleted(session.topic, session.group, session.joined_us)
         else:
             self._news.due_now(session.topic, session.group)
@@ -126,7 +127,7 @@ class Membership:
             await self.not_joined(self.of(topic, group, session.session_id), *reply)
             reply = await self._run(ADOPT, topic, group, *own)
         if is_unknown(reply):
-            raise NotFound("session", session.session_id, topic=topic, group=group)
+            raise NotFound("session", session.session_id, topic=topic_of(topic), group=group)
         now, ended, results, due, expires = reply
         self._news.heard(now, ended)
         self._news.due(topic, group, due)
@@ -161,9 +162,12 @@ class Membership:
     async def pay_all(self) -> None:
         """What the sessions that have left owe still."""
         for session in [session for session in self._news.sessions if session.has_left]:
-            await self.pay(session)
+            try:
+                await self.pay(session)
+            except Moved:  # a partition that is closed holds no event, and lets go of its sessions
+                self._news.sessions.forget(session)
 
-    async def _was_deleted(self, session: LocalSession) -> bool:
+    async def was_deleted(self, session: LocalSession) -> bool:
         """Whether the group of a session, which Redis does not have, was deleted. Else Redis has lost it, or has taken
         this replica for dead; then its sessions there are to join anew.
         """

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from duebus_server.domain.errors import NotFound
 from duebus_server.domain.model import DEFAULT_GROUP
+from duebus_server.engine.redis.partitions import topic_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,9 +24,10 @@ def check_found(missing: bytes, topic: str, group: str | None = None, event_ids:
     Raises:
         NotFound: there is no such topic, group or event.
     """
+    whole = topic_of(topic)
     if missing == b"topic":
-        raise NotFound("topic", topic)
+        raise NotFound("topic", whole)
     if missing == b"group":
-        raise NotFound("group", group or DEFAULT_GROUP, topic=topic)
+        raise NotFound("group", group or DEFAULT_GROUP, topic=whole)
     if missing == b"event":
-        raise NotFound("event", event_ids[0], topic=topic)
+        raise NotFound("event", event_ids[0], topic=whole)

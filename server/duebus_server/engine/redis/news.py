@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from duebus_server.engine.redis.packing import unpack_id
 from duebus_server.engine.redis.subscribers import Expiries, LocalSessions
 
 if TYPE_CHECKING:
@@ -28,15 +29,19 @@ class News:
         self.expiries = Expiries()
         self.watcher: Watcher | None = None
 
-    def heard(self, now: bytes, ended: Sequence[bytes] = ()) -> None:
+    def heard(self, now: bytes, ended: Sequence[Any] = ()) -> None:
         """An answer has come.
 
         Args:
             now: what time it was.
-            ended: session, fencing tokens, ... of leases of this replica's sessions that have ended by it.
+            ended: session, fencing tokens, ... of leases of this replica's sessions that have ended by it; in place of
+                a session b"", and then the events that it made dead letters, see ``leases.lua``.
         """
         self._runner.observe(now)
         for session, tokens in zip(ended[::2], ended[1::2], strict=True):
+            if session == b"":
+                self._died(*tokens)
+                continue
             self.ended(session.decode(), [int(token) for token in tokens.split(b",")])
 
     def due(self, topic: str, group: str, at: bytes | int) -> None:
@@ -53,6 +58,10 @@ class News:
         local = self.sessions.ended(session, fencing_tokens)
         if local is not None and self.watcher is not None:
             self.watcher.leases_ended(local.session_id, fencing_tokens)
+
+    def _died(self, topic: bytes, group: bytes, count: int, *packed_ids: bytes) -> None:
+        if self.watcher is not None:
+            self.watcher.died(topic.decode(), group.decode(), count, [unpack_id(packed) for packed in packed_ids])
 
     def deleted(self, topic: str, group: str | None, at_us: int) -> None:
         """A group, or with None a topic, was deleted at that time. Sessions that have joined it since then stay."""

@@ -10,7 +10,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from duebus_server.domain.clock import SECOND
-from duebus_server.domain.errors import DispatcherNotWorking
+from duebus_server.domain.errors import DispatcherNotWorking, Moved
 from duebus_server.domain.outage import Outage
 from duebus_server.engine.redis.errors import as_domain_errors, asking, is_lost
 from duebus_server.engine.redis.scripts import Script
@@ -59,6 +59,9 @@ class Hears(Protocol):
 
     def heard_configured(self, topic: str) -> None:
         """A topic has other settings."""
+
+    def heard_moved(self, topic: str) -> None:
+        """A topic is spread over another number of partitions."""
 
     def look_into(self, topic: str, group: str) -> None:
         """Leases of the group have just run out."""
@@ -192,11 +195,13 @@ class Presence:
         async with asking(""):
             names = await redis.smembers(keys.replica_groups(replica))
         groups = [
-            (topic, group) for topic, _, group in (name.decode(errors="replace").partition("/") for name in names)
+            (topic, group) for topic, _, group in (name.decode(errors="replace").rpartition("/") for name in names)
         ]
         for topic, group in groups:
             try:
                 await self._runner.run(ABANDON, topic, group, replica)
+            except Moved:
+                continue  # a partition that is closed holds no event, and knows no session
             except DispatcherNotWorking as error:
                 if is_lost(error.__cause__):
                     raise
@@ -285,3 +290,5 @@ class Presence:
             hears.heard_deleted(topic, group or None, at_us)
         elif what == b"configured":
             hears.heard_configured(topic)
+        elif what == b"moved":
+            hears.heard_moved(topic)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from duebus_server.domain.clock import SECOND
-from duebus_server.domain.errors import DispatcherNotWorking
+from duebus_server.domain.errors import DispatcherNotWorking, Moved
 from duebus_server.engine.redis.connection import ANSWER_TIMEOUT_S, server_facts
 from duebus_server.engine.redis.errors import asking
+from duebus_server.engine.redis.partitions import topic_of
 from duebus_server.engine.redis.scripts import Script
 from duebus_server.engine.redis.server_clock import ServerClock
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 ADD = Script("add")
+
+_MOVED = b"moved"
+"""As in ``moved.lua``."""
 
 SECRET_BYTES = 32
 
@@ -79,6 +83,7 @@ class Runner:
 
         Raises:
             DispatcherNotWorking: Redis is away, or refuses.
+            Moved: this is not a partition of the topic.
         """
         return await self.run_on(self.keys.topic(topic, "events"), script, topic, *arguments)
 
@@ -122,7 +127,10 @@ class Runner:
         keys = self.keys
         now = str(self._frozen_now()) if self._frozen_now else ""
         common = (keys.topic_prefix(topic), now, topic, keys.namespace, self.replica)
-        return await script.run(redis, key, (*common, *arguments))
+        reply = await script.run(redis, key, (*common, *arguments))
+        if reply == _MOVED:
+            raise Moved(topic_of(topic))
+        return reply
 
     async def check_server(self) -> None:
         """Refuse a Redis that can't do the work; warn of one that loses events.

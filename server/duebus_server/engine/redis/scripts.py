@@ -1,7 +1,8 @@
 """Loads the Lua scripts and runs them.
 
 A script is one transition. The loader puts in front of each what it shares with others: the key functions of
-``keys.py``, ``common.lua``, and the files it names in lines ``-- includes NAME``.
+``keys.py``, ``common.lua``, the files it names in lines ``-- includes NAME``, and ``moved.lua``, unless it has the line
+``-- runs on closed partitions too``.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 _INCLUDES = re.compile(r"^-- includes (\w+)$", re.MULTILINE)
+_RUNS_ON_CLOSED = "\n-- runs on closed partitions too\n"
 
 
 class Script:
@@ -30,8 +32,8 @@ class Script:
     def __init__(self, name: str) -> None:
         self.name = name
         own = _source(name)
-        included = [_source(other) for other in _INCLUDES.findall(own)]
-        self._source = "\n".join([LUA_KEYS, _source("common"), *included, own])
+        shared = ["common", *([] if _RUNS_ON_CLOSED in own else ["moved"]), *_INCLUDES.findall(own)]
+        self._source = "\n".join([LUA_KEYS, *map(_source, shared), own])
         self._digest = sha1(self._source.encode(), usedforsecurity=False).hexdigest()
 
     async def run(self, redis: Redis, key: str, arguments: Sequence[Any]) -> Any:

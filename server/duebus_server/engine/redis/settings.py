@@ -15,6 +15,7 @@ _TOPIC = {
     "max_queued": "max_queued",
     "dead_letter_retention": "dead_letter_retention_us",
     "dedupe_window": "dedupe_window_us",
+    "partitions": "partitions",
 }
 """What a setting is called in Redis and in Lua, and in the domain. Numbers; durations are microseconds."""
 

@@ -7,9 +7,10 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from duebus_server.domain.model import LeaseRef
+from duebus_server.engine.redis.partitions import topic_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
 
 @dataclass(slots=True)
@@ -96,6 +97,10 @@ class LocalSessions:
     def in_group(self, topic: str, group: str | None) -> list[LocalSession]:
         """The sessions in a group, or with None in any group of a topic."""
         return [session for session in self if session.topic == topic and group in (None, session.group)]
+
+    def elsewhere(self, topic: str, names: Collection[str]) -> list[LocalSession]:
+        """The sessions in partitions of a topic that are not among these."""
+        return [session for session in self if topic_of(session.topic) == topic and session.topic not in names]
 
     def forget(self, session: LocalSession) -> None:
         """The session is over, with all that it held and owed."""

@@ -26,8 +26,9 @@ Group = tuple[str, str]
 Holders = Mapping[Group, Sequence["LocalSession"]]
 """The sessions of this replica that hold leases, by group."""
 
-_FIGURES, _NOT_SEEN, _NO_GROUP = 2, -1, -2
-"""What `peek.lua` says of a group, beside one figure a session; that it does not see it; that there is none."""
+_FIGURES, _NOT_SEEN, _NO_GROUP, _CLOSED = 2, -1, -2, -3
+"""What `peek.lua` says of a group, beside one figure a session; that it does not see it; that there is none; that it is
+in a partition that is closed."""
 
 STALE_US = 3 * SECOND
 """A backlog that was counted longer ago is counted again."""
@@ -41,11 +42,13 @@ class Found:
         leasable: groups that have something to lease now.
         unsure: sessions that hold another number of leases than they know of; word of an end may have been lost.
         astray: sessions whose group is not there (any more), although Redis was told of them before the look.
+        moved: groups in which nothing is to be had any more, because the topic has other partitions.
     """
 
     leasable: list[Group]
     unsure: list[LocalSession]
     astray: list[LocalSession]
+    moved: list[Group]
 
 
 class Sweeping:
@@ -71,7 +74,7 @@ class Sweeping:
                 holders.append(session)
             if session.joined_us is not None:
                 joined[group].append(session)
-        found = Found([], [], [])
+        found = Found([], [], [], [])
         backlogs = {}
         for group, (leasable, ready, *held) in (await self._peek_all(by_group)).items():
             backlogs[group] = max(0, ready)
@@ -79,6 +82,9 @@ class Sweeping:
                 found.leasable.append(group)
             elif leasable == _NO_GROUP:
                 found.astray.extend(joined[group])
+            elif leasable == _CLOSED:
+                found.moved.append(group)
+                continue
             found.unsure.extend(one for one, count in zip(by_group[group], held, strict=True) if count != len(one.held))
         self._backlogs = backlogs
         self._counted_us = self._runner.now_us()
@@ -119,5 +125,6 @@ class Sweeping:
         for topic, group in groups:
             names = [session.name for session in holders[topic, group]]
             flat += (self._runner.keys.topic_prefix(topic), group, len(names), *names)
-        answer = iter(await self._runner.run(PEEK, groups[0][0], *flat))
+        first = self._runner.keys.topic(groups[0][0], "events")
+        answer = iter(await self._runner.run_on(first, PEEK, "", *flat))
         return {group: list(islice(answer, _FIGURES + len(holders[group]))) for group in groups}

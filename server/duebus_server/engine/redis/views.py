@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from duebus_server.domain.errors import DispatcherNotWorking, InvalidArgument, NotFound
 from duebus_server.domain.model import SubscriberInfo
@@ -48,6 +48,18 @@ _SUBSCRIBER_FIELDS = 4
 _ATTEMPT_FIELDS = 7
 
 
+class Listed(NamedTuple):
+    """An event in a list, and what orders it there."""
+
+    score: int
+    member: bytes
+    event: EventInfo
+
+    def cursor(self) -> str:
+        """Where a page begins that comes after this event."""
+        return f"{self.score}.{urlsafe_b64encode(self.member).decode()}"
+
+
 class Views:
     """Reads of one bus. Leases that have run out are ended by a look, so that what is seen is as of now.
 
@@ -62,6 +74,8 @@ class Views:
         self._listing = listing
         self._defaults = defaults
         self._heard = heard
+        self.find = self.get_topic
+        """How a topic is looked up by its name."""
 
     async def queued(self) -> int:
         """Events of all topics, dead letters not counted; a damaged topic counts as empty."""
@@ -102,11 +116,15 @@ class Views:
 
     async def list_events(self, topic: str, query: EventQuery) -> EventPage:
         """A page of events."""
+        listed, more = await self.list_with_places(topic, query)
+        return EventPage([one.event for one in listed], listed[-1].cursor() if more else None)
+
+    async def list_with_places(self, topic: str, query: EventQuery) -> tuple[list[Listed], bool]:
+        """A page of events with what orders them, and whether there are more. As ``list_events``."""
         score, member = _read_cursor(query.cursor)
         own = (query.state, int(query.newest_first), query.limit, query.max_bytes, score, member, self._max_retries)
         group, max_retries, more, entries = await self._look(LIST_EVENTS, topic, query.group, *own, group=query.group)
-        events = [_listed(group.decode(), max_retries, query.state, *entry) for entry in entries]
-        return EventPage(events, _cursor(entries[-1]) if more else None)
+        return [_listed(group.decode(), max_retries, query.state, *entry) for entry in entries], bool(more)
 
     async def get_event(self, topic: str, event_id: str) -> EventInfo:
         """One event's story."""
@@ -118,7 +136,7 @@ class Views:
     async def _shown(self, topic: str) -> TopicInfo | None:
         """A topic as it is among others; None when it is not there."""
         try:
-            return await self.get_topic(topic)
+            return await self.find(topic)
         except NotFound:
             return None
         except DispatcherNotWorking as error:
@@ -146,10 +164,10 @@ class Views:
 
 def _listed(
     group: str, max_retries: int, state: EventState, member: bytes, score: bytes, blob: bytes, *rest: Any
-) -> EventInfo:
+) -> Listed:
     stored = _stored(member[4:], blob)
     where = _where(group, max_retries, state, stored, int(float(score)), *rest)
-    return _event_info(unpack_id(member[4:]), stored, [where])
+    return Listed(int(float(score)), member, _event_info(unpack_id(member[4:]), stored, [where]))
 
 
 def _story(
@@ -242,11 +260,6 @@ def _attempts(flat: Sequence[Any]) -> Iterator[Attempt]:
 def _time(at: bytes) -> int | None:
     """A time as the scripts return it; -1 is none."""
     return int(at) if int(at) >= 0 else None
-
-
-def _cursor(entry: Sequence[Any]) -> str:
-    member, score = entry[0], entry[1]
-    return f"{int(float(score))}.{urlsafe_b64encode(member).decode()}"
 
 
 def _read_cursor(cursor: str | None) -> tuple[str, bytes]:

@@ -4,6 +4,7 @@
 -- ARGV     1..5 as in common.lua
 --   6...   members
 -- returns  nothing
+-- runs on closed partitions too
 
 regardless_of_memory()
 redis.call('SADD', KEYS[1], unpack(ARGV, 6))

@@ -3,7 +3,7 @@
 -- ARGV[1..5], the same in every script:
 --   1 prefix     what the topic's keys begin with, hash tag included
 --   2 now        '' for Redis's own TIME; a test's frozen clock otherwise (microseconds)
---   3 topic      its name, for notifications
+--   3 topic      its name, for notifications; of a topic that is spread, a partition: topic/number/count
 --   4 namespace  for channels
 --   5 replica    the caller's id
 --
@@ -11,6 +11,8 @@
 -- a script: a refusal always comes before anything has changed. See `regardless_of_memory`.
 
 local TOPIC, NAMESPACE, REPLICA = ARGV[3], ARGV[4], ARGV[5]
+local PART, PARTS = string.match(TOPIC, '/(%d+)/(%d+)$')
+PART, PARTS = tonumber(PART or 0), tonumber(PARTS or 1)
 local NEVER = 9e15
 
 -- Results of settling one lease. Sizes of adopted events are 0 or more.

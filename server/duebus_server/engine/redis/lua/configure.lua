@@ -8,6 +8,7 @@
 -- returns  {now, '' or what there is none of, refused (0; 1: the backoffs would contradict each other, and nothing was
 --          changed), settings of the topic, settings of the group}, settings: {name, value, ...} of those that differ
 --          from the server's
+-- runs on closed partitions too
 -- includes leases
 -- includes naming
 

@@ -6,19 +6,24 @@
 --   8      how many requests; then for each:
 --            request id ('' for none), its identity (a number), require_subscriber (0, 1), time of its generated
 --            ids (ms), number of events;
---            for each event: packed id, chosen by the client (0, 1), due: 'd<microseconds>' after now or
---            'a<microseconds>' at, blob (see DATA_MODEL.md) without the time of dispatch and the place
+--            for each event: packed id, chosen by the client (0, 1; 2: and another partition knows it), due:
+--            'd<microseconds>' after now or 'a<microseconds>' at, blob (see DATA_MODEL.md) without the time of dispatch
+--            and the place
+--   last   with several partitions: until when the pins hold that the caller has made, microseconds
 -- returns  {now, the soonest due of what was stored or -1, {group that is not paused, ...}, {answer, ...}, whether the topic
 --            may have been unlisted (0, 1)}, an answer a request:
 --            {status, time of the generated ids, places of duplicates...}, places from 0; status: 0 stored,
---            1 stored before (a repetition), 2 full, 3 no subscriber, 4 the request id was used for other events;
---            with 2 the number queued and max_queued follow
+--            1 stored before (a repetition), 2 full, 3 no subscriber, 4 the request id was used for other events, 5 an
+--            event is pinned to another partition, 6 the pins may not hold any more; with 2 the number queued and
+--            max_queued follow, with 5 the event's place and the pin
+-- includes pins
 
-local STORED, REPEATED, FULL, NO_SUBSCRIBER, REUSED = 0, 1, 2, 3, 4
+local STORED, REPEATED, FULL, NO_SUBSCRIBER, REUSED, PINNED, LATE = 0, 1, 2, 3, 4, 5, 6
 
 local own = redis.call('HMGET', topic_key('config'), 'max_queued', 'dedupe_window')
-local max_queued, window = number_or(own[1], ARGV[6]), number_or(own[2], ARGV[7])
-local events_key, recent_key = topic_key('events'), topic_key('recent')
+-- Each partition takes its share.
+local max_queued, window = math.ceil(number_or(own[1], ARGV[6]) / PARTS), number_or(own[2], ARGV[7])
+local events_key = topic_key('events')
 local requests_key, earlier_requests_key = topic_key('requests'), topic_key('requests:earlier')
 local groups = redis.call('SMEMBERS', topic_key('groups'))
 local receivers = #groups > 0 and groups or { '' }
@@ -40,27 +45,25 @@ local function has_subscriber()
   return false
 end
 
--- Ids that the server made are new by construction; only those that clients chose can come twice.
-local function is_known(id, seen)
-  if seen[id] or redis.call('HEXISTS', events_key, id) == 1 then
-    return true
-  end
-  local until_us = redis.call('ZSCORE', recent_key, id)
-  return until_us and tonumber(until_us) > now
-end
-
+-- Ids that the server made are new by construction; only those that clients chose can come twice. Returns the fresh events,
+-- the places of the others, and the place and the pin of one that may be in another partition.
 local function read_events(count)
-  local fresh, duplicates, seen = {}, {}, {}
+  local fresh, duplicates, seen, elsewhere = {}, {}, {}, nil
   for place = 0, count - 1 do
     local id, chosen, due, blob = take(), take(), take(), take()
-    if chosen == '1' and is_known(id, seen) then
+    local is_chosen = chosen ~= '0'
+    if is_chosen and (chosen == '2' or seen[id] or is_known(id)) then
       duplicates[#duplicates + 1] = place
     else
-      seen[id] = chosen == '1'
+      local pin = is_chosen and PARTS > 1 and pin_of(id)
+      if pin and pinned_to(pin) ~= PART then
+        elsewhere = elsewhere or { place, pin }
+      end
       fresh[#fresh + 1] = { id, due_at(due), blob }
     end
+    seen[id] = is_chosen
   end
-  return fresh, duplicates
+  return fresh, duplicates, elsewhere
 end
 
 for _, group in ipairs(receivers) do
@@ -157,7 +160,13 @@ local function carry_out()
     at = at + 4 * count
     return { NO_SUBSCRIBER }
   end
-  local fresh, duplicates = read_events(count)
+  local fresh, duplicates, elsewhere = read_events(count)
+  if elsewhere then
+    return { PINNED, elsewhere[1], elsewhere[2] }
+  end
+  if PARTS > 1 and now > tonumber(ARGV[#ARGV]) then
+    return { LATE }
+  end
   if max_queued > 0 and #fresh > 0 then
     local dead = tonumber(redis.call('HGET', topic_key('meta'), 'dead') or 0)
     local queued = redis.call('HLEN', events_key) - dead

@@ -12,7 +12,8 @@
 --   13, 14 the server's lease and max_retries, where the topic has none of its own
 --   15     the session's round: it grows when the session gives up waiting for an answer, and a command of an earlier
 --          round, which was on its way for so long, does nothing
--- returns  {now, next due or -1, something is left for want of room (0, 1), first fencing token, when the leases expire,
+-- returns  {now, next due or -1, something is left for want of room (0, 1), first fencing token (they go up by
+--           the number of partitions), when the leases expire,
 --           {session, tokens, ...} of leases that have ended,
 --           {packed id, blob, attempt, deliver at, last error, ...}}; or {now, whether there is such a group (0, 1)} when
 --           the session has not joined, or has given this up
@@ -95,15 +96,18 @@ local function bury(member, id, blob)
   redis.call('ZADD', group_key(group, 'dead'), whole(now), member)
   if not before or before[IS_DEAD] == 0 then
     change_waiting({ id }, -1)
+    note_deaths({ id })
   end
 end
 
 -- Where the fencing tokens of a new group begin: with the time, whatever clock a test has, and so behind those of a group
--- of its name that was deleted. `meta` knows how far those had come while the topic lasts.
+-- of its name that was deleted. `meta` knows how far those had come while the topic lasts. Divided by the number of
+-- partitions, a token leaves the number of its own.
 local function first_fence_ever()
   local time = redis.call('TIME')
   local passed = tonumber(redis.call('HGET', topic_key('meta'), 'fence') or 0)
-  return math.max(tonumber(time[1]) * 1000000 + tonumber(time[2]), passed)
+  local first = math.max(tonumber(time[1]) * 1000000 + tonumber(time[2]), passed)
+  return PARTS == 1 and first or first + PARTS - first % PARTS + PART
 end
 
 local taken, leased, changed, removed, taken_ids = {}, {}, {}, {}, {}
@@ -138,10 +142,10 @@ if count > 0 then
   if not own[3] then
     redis.call('HSET', own_key, 'fence', whole(first_fence_ever()))
   end
-  first_fence = redis.call('HINCRBY', own_key, 'fence', count) - count + 1
+  first_fence = redis.call('HINCRBY', own_key, 'fence', count * PARTS) - (count - 1) * PARTS
   local packed = {}
   for i = 1, count do
-    changed[i][FENCE] = first_fence + i - 1
+    changed[i][FENCE] = first_fence + (i - 1) * PARTS
     packed[2 * i - 1], packed[2 * i] = taken_ids[i], cmsgpack.pack(changed[i])
   end
   write_all('HSET', records_key, packed)
@@ -156,5 +160,6 @@ local due_next = first_due(group)
 if due_next > tonumber(own[2] or 0) then
   redis.call('HSET', own_key, 'wake_at', whole(due_next))
 end
+tell_deaths(group, told)
 local answered_due = buried > 0 and whole(now) or answer_time(due_next)
 return { whole(now), answered_due, left, first_fence, whole(expires), told, taken }

@@ -46,7 +46,28 @@ local function end_lease(ended, record)
   record[FENCE] = 0
 end
 
--- Tells the replicas of the sessions which leases have ended, and returns them for the caller: session, tokens, ...
+-- Events of the group at hand that have become dead letters, until the caller is told.
+local deaths = {}
+local DEATHS_NAMED = 10
+
+local function note_deaths(ids)
+  for i = 1, #ids do
+    deaths[#deaths + 1] = ids[i]
+  end
+end
+
+-- Adds to what the caller is told, in place of a session and its tokens: '', {topic, group, how many died, the first of them}.
+-- Only the caller is: each death is told to one replica.
+local function tell_deaths(group, told)
+  if #deaths > 0 then
+    told[#told + 1] = ''
+    told[#told + 1] = { TOPIC, group, #deaths, unpack(deaths, 1, math.min(#deaths, DEATHS_NAMED)) }
+    deaths = {}
+  end
+end
+
+-- Tells the replicas of the sessions which leases have ended, and returns them for the caller: session, tokens, ..., and
+-- what has died.
 local function announce_ended(group, ended)
   local told = {}
   local in_flight = group_key(group, 'in_flight')
@@ -63,6 +84,7 @@ local function announce_ended(group, ended)
       redis.call('PUBLISH', NAMESPACE .. ':replica:' .. replica, session .. '\0' .. tokens)
     end
   end
+  tell_deaths(group, told)
   return told
 end
 
@@ -204,6 +226,7 @@ local function expire_leases(group, max_retries, limit, ended)
   write_all('ZADD', group_key(group, 'waiting'), back)
   write_all('ZADD', group_key(group, 'dead'), dead)
   change_waiting(died, -1)
+  note_deaths(died)
   write_all('ZREM', leased, members)
 end
 

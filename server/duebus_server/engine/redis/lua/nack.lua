@@ -62,6 +62,7 @@ if #leased > 0 then
   write_all('ZADD', group_key(group, 'waiting'), waiting)
   write_all('ZADD', group_key(group, 'dead'), dead)
   change_waiting(died, -1)
+  note_deaths(died)
   write_all('ZREM', group_key(group, 'leased'), leased)
   mark(group, 'nacked', #leased)
   wake(group, soonest)

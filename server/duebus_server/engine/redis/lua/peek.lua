@@ -4,7 +4,7 @@
 -- KEYS[1]  the events of the first topic; on a cluster, all topics should be on its node
 -- ARGV     1..5 as in common.lua
 --   6...   prefix of a topic, group, number of sessions, session, ...; ...
--- returns  for each group: a lease can be had (0, 1; -2: there is no such group), how many events are ready, leases of each
+-- returns  for each group: a lease can be had (0, 1; -2: there is no such group; -3: the partition is closed), how many events are ready, leases of each
 --          session, ...; all -1 for a group whose keys are of the wrong type or on another node: it must not hide the others
 
 local found = {}
@@ -15,7 +15,9 @@ local function look(prefix, group, first, behind)
   seen[2] = redis.call('ZCOUNT', group_key_of(prefix, group, 'waiting'), '-inf', whole(now))
   local expired = redis.call('ZCOUNT', group_key_of(prefix, group, 'leased'), '-inf', whole(now))
   local paused = redis.call('HEXISTS', group_key_of(prefix, group, 'group'), 'paused')
-  if redis.call('SISMEMBER', prefix .. 'groups', group) == 0 then
+  if tonumber(redis.call('HGET', prefix .. 'config', 'partitions') or 1) ~= tonumber(string.match(prefix, '/(%d+)}:$') or 1) then
+    seen[1] = -3
+  elseif redis.call('SISMEMBER', prefix .. 'groups', group) == 0 then
     seen[1] = -2
   else
     seen[1] = (seen[2] + expired > 0 and paused == 0) and 1 or 0

@@ -5,7 +5,7 @@
 --   6      in every group (0, 1)
 --   7      or in this one
 --   8      the server's max_retries, for leases that have run out
---   9      due: 'd<microseconds>' after now or 'a<microseconds>' at
+--   9      due: 'd<microseconds>' after now or 'a<microseconds>' at; '' only to look whether it can be done
 --   10...  packed ids
 -- returns  {now, {session, tokens, ...} of leases that have ended, '' or what there is none of, {group, next due or -1, ...}};
 --          of an event that no group holds, its place in the request (from 0) follows; 'busy' in place of what there is
@@ -19,7 +19,7 @@ if not groups then
   return { whole(now), {}, missing }
 end
 local told = bring_up_to_date(groups, ARGV[8])
-local due = due_at(ARGV[9])
+local due = ARGV[9] ~= '' and due_at(ARGV[9])
 
 local moves = {} -- by group: due, member, ...
 for i = 10, #ARGV do
@@ -34,7 +34,7 @@ for i = 10, #ARGV do
     elseif name then
       held = true
       moves[group] = moves[group] or {}
-      table.insert(moves[group], whole(due))
+      table.insert(moves[group], whole(due or now))
       table.insert(moves[group], member)
     end
   end
@@ -43,6 +43,9 @@ for i = 10, #ARGV do
   end
 end
 
+if not due then
+  return { whole(now), told, '', {} }
+end
 local dues = {}
 for group, scored in pairs(moves) do
   write_all('ZADD', group_key(group, 'waiting'), scored)

@@ -1,0 +1,44 @@
+package io.duebus;
+
+import java.time.Duration;
+import java.util.concurrent.ThreadLocalRandom;
+
+/**
+ * Pauses that double from the first to the longest, each cut at random by up to half: the jitter keeps the clients of a
+ * server that restarts from coming back all at one moment. Its owner sees to it that one thread at a time uses it.
+ */
+final class Backoff {
+    private final long firstMs;
+    private final long longestMs;
+    private long nextMs;
+
+    private Backoff(Duration first, Duration longest) {
+        this.firstMs = first.toMillis();
+        this.longestMs = longest.toMillis();
+        this.nextMs = firstMs;
+    }
+
+    /** Between tries of a call. */
+    static Backoff ofCalls() {
+        return new Backoff(Duration.ofMillis(100), Duration.ofSeconds(2));
+    }
+
+    /**
+     * Between streams: quick at first, because most that break can be opened again at once. It stays below the three
+     * seconds after which the leases of a server that was killed run out, unless a worker has named or settled them.
+     */
+    static Backoff ofStreams() {
+        return new Backoff(Duration.ofMillis(100), Duration.ofSeconds(1));
+    }
+
+    Duration next() {
+        long pause = nextMs;
+        nextMs = Math.min(longestMs, pause * 2);
+        return Duration.ofMillis(ThreadLocalRandom.current().nextLong(pause / 2, pause + 1));
+    }
+
+    /** The last try succeeded. */
+    void reset() {
+        nextMs = firstMs;
+    }
+}

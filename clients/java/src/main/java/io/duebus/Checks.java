@@ -1,0 +1,38 @@
+package io.duebus;
+
+import java.nio.charset.StandardCharsets;
+import java.time.Duration;
+
+/** Finds arguments that can't be sent. All else is for the server to judge. */
+final class Checks {
+    private Checks() {}
+
+    /** Refuses text that protobuf can't carry: half of a surrogate pair. */
+    static String text(String field, String value) {
+        if (!StandardCharsets.UTF_8.newEncoder().canEncode(value)) {
+            throw DueBusException.invalid(field, "is not valid Unicode");
+        }
+        return value;
+    }
+
+    static int between(String field, int value, int least, int most) {
+        if (value < least || value > most) {
+            throw DueBusException.invalid(field, "must be %d to %d, not %d".formatted(least, most, value));
+        }
+        return value;
+    }
+
+    static Duration between(String field, Duration value, Duration least, Duration most) {
+        if (value.compareTo(least) < 0 || value.compareTo(most) > 0) {
+            throw DueBusException.invalid(field, "must be %s to %s, not %s".formatted(least, most, value));
+        }
+        return value;
+    }
+
+    static Duration positive(String field, Duration value) {
+        if (value.isNegative() || value.isZero()) {
+            throw DueBusException.invalid(field, "must be positive, not " + value);
+        }
+        return value;
+    }
+}

@@ -1,0 +1,136 @@
+package io.duebus;
+
+import io.grpc.CallOptions;
+import io.grpc.Channel;
+import io.grpc.ClientCall;
+import io.grpc.ManagedChannel;
+import io.grpc.MethodDescriptor;
+import io.grpc.stub.ClientCalls;
+import io.grpc.stub.StreamObserver;
+import java.time.Duration;
+import java.util.Set;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.ScheduledThreadPoolExecutor;
+import java.util.concurrent.TimeUnit;
+import java.util.function.BiFunction;
+
+/** A channel, and calls over it whose errors are typed. */
+final class Connection {
+    /** A connection is begun so long before it is needed. */
+    private static final Duration HEAD_START = Duration.ofMillis(200);
+
+    private final ManagedChannel channel;
+    private final Duration timeout;
+    private final ScheduledThreadPoolExecutor timer = Threads.timer("duebus-client");
+    private final Set<CompletableFuture<?>> repeated = ConcurrentHashMap.newKeySet();
+    private volatile boolean closed;
+
+    Connection(ManagedChannel channel, Duration timeout) {
+        this.channel = channel;
+        this.timeout = timeout;
+    }
+
+    Channel channel() {
+        return channel;
+    }
+
+    /** How long a call may take that does not say otherwise, with all its tries. */
+    Duration timeout() {
+        return timeout;
+    }
+
+    void close() {
+        closed = true;
+        channel.shutdownNow();
+        timer.shutdownNow();
+        repeated.forEach(each -> each.completeExceptionally(closedError()));
+    }
+
+    /** Makes one try. Cancelling the future cancels the call. */
+    <Q, R> CompletableFuture<R> once(MethodDescriptor<Q, R> method, Q request, Duration limit) {
+        var options = CallOptions.DEFAULT.withDeadlineAfter(Times.nanos(limit), TimeUnit.NANOSECONDS);
+        return begin(method, request, options);
+    }
+
+    /** As {@link #once}, for as long as it takes. */
+    <Q, R> CompletableFuture<R> unlimited(MethodDescriptor<Q, R> method, Q request) {
+        return begin(method, request, CallOptions.DEFAULT);
+    }
+
+    private <Q, R> CompletableFuture<R> begin(MethodDescriptor<Q, R> method, Q request, CallOptions options) {
+        ClientCall<Q, R> call = channel.newCall(method, options);
+        var answer = new CompletableFuture<R>();
+        ClientCalls.asyncUnaryCall(call, request, new StreamObserver<R>() {
+            @Override
+            public void onNext(R response) {
+                answer.complete(response);
+            }
+
+            @Override
+            public void onError(Throwable error) {
+                answer.completeExceptionally(typed(error));
+            }
+
+            @Override
+            public void onCompleted() {}
+        });
+        answer.whenComplete((response, error) -> {
+            if (answer.isCancelled()) {
+                call.cancel("given up by the caller", null);
+            }
+        });
+        return answer;
+    }
+
+    /**
+     * Carries a call out with as many tries as its time allows. An UNAVAILABLE is tried again, everything else is
+     * reported at once.
+     *
+     * @param limit of all tries together; null: the client's
+     * @param read makes the result of the response and of whether there was more than one try
+     */
+    <Q, R, T> CompletableFuture<T> repeat(
+            MethodDescriptor<Q, R> method, Q request, Duration limit, BiFunction<R, Boolean, T> read) {
+        var call = new RepeatedCall<>(this, method, request, limit == null ? timeout : limit, read);
+        repeated.add(call.result());
+        call.result().whenComplete((result, error) -> repeated.remove(call.result()));
+        call.attempt();
+        return call.result();
+    }
+
+    /** Runs the task after a pause, with the channel on its way to being connected. */
+    void afterPause(Duration pause, Runnable task) {
+        connectBefore(pause);
+        timer.schedule(task, pause.toMillis(), TimeUnit.MILLISECONDS);
+    }
+
+    /** Left to itself, a channel would wait up to two minutes; the pauses of calls and streams spare the server. */
+    void connectBefore(Duration pause) {
+        long before = Math.max(0, pause.minus(HEAD_START).toMillis());
+        timer.schedule(channel::resetConnectBackoff, before, TimeUnit.MILLISECONDS);
+    }
+
+    /** The error of a call; of a closed client whatever it was that broke then. */
+    DueBusException typed(Throwable error) {
+        return closed ? closedError() : DueBusException.of(error);
+    }
+
+    private static DueBusException closedError() {
+        return new DueBusException(Reason.CLIENT_CLOSED, "the client is closed");
+    }
+
+    /** Waits for a call; an interrupt gives it up. */
+    static <T> T await(CompletableFuture<T> call) {
+        try {
+            return call.get();
+        } catch (ExecutionException error) {
+            throw DueBusException.of(error.getCause()).here();
+        } catch (InterruptedException error) {
+            call.cancel(true);
+            Thread.currentThread().interrupt();
+            throw new DueBusException(Reason.CANCELLED, "the thread was interrupted");
+        }
+    }
+}

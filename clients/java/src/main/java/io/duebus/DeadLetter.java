@@ -1,0 +1,16 @@
+package io.duebus;
+
+/** Thrown by a handler when retrying is of no use: the event goes to the dead letters at once. */
+public final class DeadLetter extends Exception {
+    private static final long serialVersionUID = 1;
+
+    /** The message becomes the event's last error. */
+    public DeadLetter(String message) {
+        super(message);
+    }
+
+    /** The message becomes the event's last error; the cause is for the log. */
+    public DeadLetter(String message, Throwable cause) {
+        super(message, cause);
+    }
+}

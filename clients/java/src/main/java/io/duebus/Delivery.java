@@ -1,0 +1,91 @@
+package io.duebus;
+
+import java.time.Instant;
+import java.util.Map;
+
+/** One hand-over of an event to this worker, under a lease. It may be the second time that it is handed over. */
+public final class Delivery {
+    private final io.duebus.v1.Delivery message;
+
+    private Delivery(io.duebus.v1.Delivery message) {
+        this.message = message;
+    }
+
+    /** Reads a delivery of the generated stubs. */
+    public static Delivery of(io.duebus.v1.Delivery message) {
+        return new Delivery(message);
+    }
+
+    public String eventId() {
+        return message.getEvent().getId();
+    }
+
+    /** The payload; a copy. */
+    public byte[] data() {
+        return message.getEvent().getData().toByteArray();
+    }
+
+    /** The payload, read as UTF-8. */
+    public String text() {
+        return message.getEvent().getData().toStringUtf8();
+    }
+
+    public String contentType() {
+        return message.getEvent().getContentType();
+    }
+
+    public Map<String, String> attributes() {
+        return message.getEvent().getAttributesMap();
+    }
+
+    public String topic() {
+        return message.getTopic();
+    }
+
+    public String group() {
+        return message.getGroup();
+    }
+
+    /** Settles this delivery, on any replica. Opaque. */
+    public String leaseToken() {
+        return message.getLeaseToken();
+    }
+
+    /**
+     * Grows with every lease of the topic's group: a write guarded by "only if greater" can't be undone by a holder whose
+     * lease has run out.
+     */
+    public long fencingToken() {
+        return message.getFencingToken();
+    }
+
+    /** 1 the first time. A release is not counted. */
+    public int attempt() {
+        return message.getAttempt();
+    }
+
+    /** When the event was due; after a retry, when the retry was due. */
+    public Instant deliverAt() {
+        return Times.read(message.getDeliverAt());
+    }
+
+    /** When the engine stored the event, by the engine's clock. */
+    public Instant dispatchedAt() {
+        return Times.read(message.getDispatchedAt());
+    }
+
+    /** By the engine's clock, as it was when the event came; a worker extends leases while handlers run. */
+    public Instant leaseExpiresAt() {
+        return Times.read(message.getLeaseExpiresAt());
+    }
+
+    /** Why the previous attempt failed; empty the first time. */
+    public String lastError() {
+        return message.getLastError();
+    }
+
+    @Override
+    public String toString() {
+        return "Delivery[event=%s, topic=%s, group=%s, attempt=%d]".formatted(eventId(), topic(), group(), attempt());
+    }
+}

@@ -1,0 +1,238 @@
+package io.duebus;
+
+import io.duebus.v1.Engine;
+import io.duebus.v1.EventBusAdminGrpc;
+import io.duebus.v1.EventBusGrpc;
+import io.duebus.v1.LeaseFailure;
+import io.duebus.v1.Nack;
+import io.duebus.v1.StopRequest;
+import io.duebus.v1.StopResponse;
+import io.duebus.v1.StoppedEngine;
+import io.grpc.ChannelCredentials;
+import io.grpc.InsecureChannelCredentials;
+import io.grpc.TlsChannelCredentials;
+import java.io.IOException;
+import java.io.InputStream;
+import java.time.Duration;
+import java.util.Collection;
+import java.util.List;
+import java.util.concurrent.CompletableFuture;
+
+/**
+ * A client of the bus. It connects with the first call and reconnects by itself. Its methods may be called by many
+ * threads at a time.
+ *
+ * <p>A call that finds the server unavailable is repeated, with a growing pause, until it succeeds or its time is over: a
+ * dispatch carries a request id, so that repeating it adds nothing, and a lease is settled only once. {@link #stop} and
+ * the calls of {@link #eventBus} and {@link #admin} are not repeated.
+ *
+ * <p>Every method that waits throws {@link DueBusException}. Its twin whose name ends in Async returns at once, and its
+ * future completes with that exception. Interrupting a thread that waits gives the call up, with CANCELLED.
+ */
+public final class DueBus implements AutoCloseable {
+    private final Connection connection;
+    private final Settles settles;
+
+    private DueBus(Connection connection) {
+        this.connection = connection;
+        this.settles = new Settles(connection);
+    }
+
+    /** A client with the defaults: plaintext, no token, 30 s for a call. See {@link #builder}. */
+    public static DueBus connect(String target) {
+        return builder(target).build();
+    }
+
+    /**
+     * Begins a client of the server at a target: {@code host:port}, several of them with commas between, or any other
+     * name that gRPC resolves. Several servers are replicas that share one Redis; calls are spread over those that
+     * answer.
+     */
+    public static Builder builder(String target) {
+        return new Builder(target);
+    }
+
+    /** Stores an event, to be delivered to each group of the topic, now or when it is due. */
+    public Dispatched dispatch(String topic, Event event) {
+        return dispatch(topic, event, DispatchOptions.none());
+    }
+
+    /**
+     * Stores an event, to be delivered to each group of the topic, now or when it is due.
+     *
+     * @param topic {@code [A-Za-z0-9][A-Za-z0-9._-]{0,254}}
+     * @throws DueBusException INVALID_ARGUMENT, NO_DISPATCHER_SPECIFIED, NO_HANDLER_FOUND, MAX_QUEUED_EVENTS_REACHED,
+     *     UNAVAILABLE, DEADLINE_EXCEEDED
+     */
+    public Dispatched dispatch(String topic, Event event, DispatchOptions options) {
+        return Connection.await(dispatchAsync(topic, event, options));
+    }
+
+    /** As {@link #dispatch(String, Event, DispatchOptions)}, without waiting. */
+    public CompletableFuture<Dispatched> dispatchAsync(String topic, Event event, DispatchOptions options) {
+        return connection.repeat(
+                EventBusGrpc.getDispatchMethod(),
+                options.encode(topic, List.of(event)),
+                options.timeout(),
+                (response, again) -> Dispatched.read(response, 1).get(0));
+    }
+
+    /** Stores 1 to 1000 events, of at most 4 MiB together: all of them or none. */
+    public List<Dispatched> dispatchAll(String topic, List<Event> events) {
+        return dispatchAll(topic, events, DispatchOptions.none());
+    }
+
+    /**
+     * Stores 1 to 1000 events, of at most 4 MiB together: all of them or none.
+     *
+     * @return what became of each event, in their order
+     * @throws DueBusException as in {@link #dispatch(String, Event, DispatchOptions)}
+     */
+    public List<Dispatched> dispatchAll(String topic, List<Event> events, DispatchOptions options) {
+        return Connection.await(dispatchAllAsync(topic, events, options));
+    }
+
+    /** As {@link #dispatchAll(String, List, DispatchOptions)}, without waiting. */
+    public CompletableFuture<List<Dispatched>> dispatchAllAsync(
+            String topic, List<Event> events, DispatchOptions options) {
+        return connection.repeat(
+                EventBusGrpc.getDispatchMethod(),
+                options.encode(topic, events),
+                options.timeout(),
+                (response, again) -> Dispatched.read(response, events.size()));
+    }
+
+    /**
+     * Removes delivered events from their group: they are done. A {@link Worker} does that by itself: this, {@link #nack}
+     * and {@link #extend} are for programs that read the stream of {@link #eventBus}.
+     *
+     * @return those that were not acked, and why; the others are
+     */
+    public List<LeaseFailure> ack(Collection<String> leaseTokens) {
+        return Connection.await(settles.ack(leaseTokens));
+    }
+
+    /** As {@link #ack}, without waiting. */
+    public CompletableFuture<List<LeaseFailure>> ackAsync(Collection<String> leaseTokens) {
+        return settles.ack(leaseTokens);
+    }
+
+    /** Gives delivered events back, each in its own way. Returns those that were not given back, and why. */
+    public List<LeaseFailure> nack(Collection<Nack> nacks) {
+        return Connection.await(settles.nack(nacks));
+    }
+
+    /** As {@link #nack}, without waiting. */
+    public CompletableFuture<List<LeaseFailure>> nackAsync(Collection<Nack> nacks) {
+        return settles.nack(nacks);
+    }
+
+    /**
+     * Renews leases. Returns those that were not renewed, and why.
+     *
+     * @param lease they expire so long from now, 100 ms to 12 h; null: as the topic's setting says
+     */
+    public List<LeaseFailure> extend(Collection<String> leaseTokens, Duration lease) {
+        return Connection.await(settles.extend(leaseTokens, lease));
+    }
+
+    /** As {@link #extend}, without waiting. */
+    public CompletableFuture<List<LeaseFailure>> extendAsync(Collection<String> leaseTokens, Duration lease) {
+        return settles.extend(leaseTokens, lease);
+    }
+
+    /**
+     * Drains engines and stops them, all if none is named; when none is left, the server process ends. It answers when
+     * that is done, however long it takes. It is not repeated: once the server has stopped, there is nobody left to
+     * answer.
+     *
+     * @param drainTimeout how long to wait for leases to be settled, 0 to 1 h; null: the server's setting
+     */
+    public List<StoppedEngine> stop(Duration drainTimeout, Engine... engines) {
+        return Connection.await(stopAsync(drainTimeout, engines)).getEnginesList();
+    }
+
+    /** As {@link #stop}, without waiting. */
+    public CompletableFuture<StopResponse> stopAsync(Duration drainTimeout, Engine... engines) {
+        var request = StopRequest.newBuilder().addAllEngines(List.of(engines));
+        if (drainTimeout != null) {
+            request.setDrainTimeout(Times.proto(drainTimeout));
+        }
+        return connection.unlimited(EventBusGrpc.getStopMethod(), request.build());
+    }
+
+    /**
+     * The generated stubs, on the same connection and with the same credentials. They throw gRPC's own exceptions:
+     * {@link DueBusException#of} reads them.
+     */
+    public EventBusGrpc.EventBusStub eventBus() {
+        return EventBusGrpc.newStub(connection.channel());
+    }
+
+    /** The generated stubs of an operator's view of the bus; for their errors see {@link #eventBus}. */
+    public EventBusAdminGrpc.EventBusAdminBlockingStub admin() {
+        return EventBusAdminGrpc.newBlockingStub(connection.channel());
+    }
+
+    Connection connection() {
+        return connection;
+    }
+
+    /**
+     * Ends calls and subscriptions under way and disconnects. Workers of the client end with CLIENT_CLOSED: close them
+     * first. Closing twice is not an error.
+     */
+    @Override
+    public void close() {
+        connection.close();
+    }
+
+    /** Sets up a client. */
+    public static final class Builder {
+        private final String target;
+        private Duration timeout = Duration.ofSeconds(30);
+        private ChannelCredentials credentials = InsecureChannelCredentials.create();
+        private String token;
+
+        private Builder(String target) {
+            this.target = target;
+        }
+
+        /** How long a call may take, with all its tries: 30 s by default. */
+        public Builder timeout(Duration timeout) {
+            this.timeout = Checks.positive("timeout", timeout);
+            return this;
+        }
+
+        /** Connects with TLS and trusts the authorities that Java trusts. Without it, connections are plaintext. */
+        public Builder tls() {
+            return credentials(TlsChannelCredentials.create());
+        }
+
+        /** Connects with TLS and trusts the authorities of a PEM file. */
+        public Builder tls(InputStream authorities) throws IOException {
+            return credentials(TlsChannelCredentials.newBuilder().trustManager(authorities).build());
+        }
+
+        /** Connects with these credentials: TLS with a client's certificate, for example. */
+        public Builder credentials(ChannelCredentials credentials) {
+            this.credentials = credentials;
+            return this;
+        }
+
+        /** A bearer token, sent with each call. Over plaintext anybody on the way can read it. */
+        public Builder token(String token) {
+            this.token = token;
+            return this;
+        }
+
+        /**
+         * Makes the client. It does not connect yet.
+         *
+         * @throws DueBusException INVALID_ARGUMENT: the target, the token or the credentials can't be used
+         */
+        public DueBus build() {
+            return new DueBus(new Connection(Channels.open(target, credentials, token), timeout));
+        }
+    }
+}

@@ -1,0 +1,156 @@
+package io.duebus;
+
+import io.duebus.v1.Engine;
+import io.grpc.Status;
+import io.grpc.StatusException;
+import io.grpc.StatusRuntimeException;
+import java.time.Duration;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.concurrent.CancellationException;
+import java.util.concurrent.CompletionException;
+import java.util.concurrent.ExecutionException;
+
+/** The error of a call that failed. */
+public final class DueBusException extends RuntimeException {
+    private static final long serialVersionUID = 1;
+
+    private final transient Failure failure;
+
+    /** What is known of a failed call; {@code text} and {@code retryAfter} may be null. */
+    record Failure(
+            String reason,
+            Status.Code code,
+            String text,
+            Map<String, String> metadata,
+            List<FieldViolation> fieldViolations,
+            Duration retryAfter,
+            List<Engine> storedEngines,
+            List<String> storedEventIds) {
+        static Failure of(Reason reason, String text, FieldViolation... violations) {
+            return new Failure(
+                    reason.name(), Status.Code.OK, text, Map.of(), List.of(violations), null, List.of(), List.of());
+        }
+    }
+
+    DueBusException(Failure failure, Throwable cause) {
+        super(line(failure), cause);
+        this.failure = failure;
+    }
+
+    DueBusException(Reason reason, String text) {
+        this(Failure.of(reason, text), null);
+    }
+
+    /** The error of one wrong field that the client found itself. */
+    static DueBusException invalid(String field, String description) {
+        var violation = new FieldViolation(field, description);
+        return new DueBusException(
+                Failure.of(Reason.INVALID_ARGUMENT, field + ": " + description, violation), null);
+    }
+
+    /**
+     * Makes a DueBusException of what a call threw: of the generated stubs' StatusRuntimeException, of what wraps an
+     * error of a future, or of the error itself.
+     */
+    public static DueBusException of(Throwable thrown) {
+        if (thrown instanceof DueBusException typed) {
+            return typed;
+        }
+        if (thrown instanceof StatusRuntimeException || thrown instanceof StatusException) {
+            return new DueBusException(Statuses.read(thrown), thrown);
+        }
+        if (thrown instanceof CancellationException) {
+            return new DueBusException(Failure.of(Reason.CANCELLED, "the call was given up"), thrown);
+        }
+        boolean wraps = thrown instanceof CompletionException || thrown instanceof ExecutionException;
+        if (wraps && thrown.getCause() != null) {
+            return of(thrown.getCause());
+        }
+        return new DueBusException(Failure.of(Reason.INTERNAL, "the client failed: " + thrown), thrown);
+    }
+
+    /** The same error, with the stack of the caller's thread. */
+    DueBusException here() {
+        return new DueBusException(failure, this);
+    }
+
+    /** Why the call failed; see {@link #is}. */
+    public Reason reason() {
+        return Reason.named(failure.reason());
+    }
+
+    /** The name of the reason, one that this version does not know included. */
+    public String reasonName() {
+        return failure.reason();
+    }
+
+    /**
+     * True when the error has this reason or one that belongs to it: an error of NO_TOPIC_SPECIFIED or
+     * NO_EVENT_SPECIFIED is INVALID_ARGUMENT too, one of DISPATCHER_NOT_WORKING is UNAVAILABLE too.
+     */
+    public boolean is(Reason reason) {
+        return reason().belongsTo(reason);
+    }
+
+    /** The gRPC status; OK when the client found the error itself. */
+    public Status.Code code() {
+        return failure.code();
+    }
+
+    /** For a person to read, without the reason; {@link #getMessage} is one line with both. */
+    public String text() {
+        return failure.text() == null ? "" : failure.text();
+    }
+
+    /** What the error is about: topic, group, engine, ... */
+    public Map<String, String> metadata() {
+        return failure.metadata();
+    }
+
+    /** The wrong fields; none unless the input was bad. */
+    public List<FieldViolation> fieldViolations() {
+        return failure.fieldViolations();
+    }
+
+    /** When it makes sense to repeat the call, if the server says so. */
+    public Optional<Duration> retryAfter() {
+        return Optional.ofNullable(failure.retryAfter());
+    }
+
+    /**
+     * Of a dispatch to several engines that failed part way: those that hold the events. Repeating it with the same
+     * request id is safe.
+     */
+    public List<Engine> storedEngines() {
+        return failure.storedEngines();
+    }
+
+    /** The ids under which {@link #storedEngines} hold the events, in request order. */
+    public List<String> storedEventIds() {
+        return failure.storedEventIds();
+    }
+
+    /** False when the same call would fail in the same way for ever: a worker ends with the error. */
+    boolean heals() {
+        return switch (reason()) {
+            case INVALID_ARGUMENT, NO_TOPIC_SPECIFIED, NO_EVENT_SPECIFIED, NO_DISPATCHER_SPECIFIED, UNIMPLEMENTED,
+                    UNAUTHENTICATED, PERMISSION_DENIED, CLIENT_CLOSED -> false;
+            default -> true;
+        };
+    }
+
+    private static String line(Failure failure) {
+        var line = new StringBuilder(failure.reason());
+        if (failure.text() != null && !failure.text().isBlank()) {
+            line.append(": ").append(failure.text().strip().replaceAll("\\s+", " "));
+        }
+        for (var violation : failure.fieldViolations()) {
+            if (line.indexOf(violation.field()) < 0) {
+                line.append(" (%s: %s)".formatted(violation.field(), violation.description()));
+            }
+        }
+        return line.toString();
+    }
+}

@@ -1,0 +1,109 @@
+package io.duebus;
+
+import java.nio.charset.StandardCharsets;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.Map;
+
+/**
+ * What is dispatched. What is not set is left to the server.
+ *
+ * <pre>{@code
+ * Event.json("{\"id\":42}").id("order-42").delay(Duration.ofMinutes(30)).build()
+ * }</pre>
+ */
+public final class Event {
+    private final io.duebus.v1.Event message;
+
+    private Event(io.duebus.v1.Event message) {
+        this.message = message;
+    }
+
+    /** An event of nothing but a payload, of at most 1 MiB, opaque to the bus. */
+    public static Event of(byte[] data) {
+        return builder(data).build();
+    }
+
+    /** Begins an event with this payload. */
+    public static Builder builder(byte[] data) {
+        return new Builder(data);
+    }
+
+    /** Begins an event whose payload is this JSON text, made by the JSON library of your choice. */
+    public static Builder json(String json) {
+        return builder(json.getBytes(StandardCharsets.UTF_8)).contentType("application/json");
+    }
+
+    /**
+     * The event as it is sent.
+     *
+     * @param path goes before the names of fields in errors, for example {@code events[3].}
+     */
+    io.duebus.v1.Event encode(String path) {
+        Checks.text(path + "id", message.getId());
+        Checks.text(path + "content_type", message.getContentType());
+        message.getAttributesMap().forEach((name, value) -> {
+            Checks.text(path + "attributes", name);
+            Checks.text(path + "attributes[\"" + name + "\"]", value);
+        });
+        return message;
+    }
+
+    /** Collects what an event has. */
+    public static final class Builder {
+        private final io.duebus.v1.Event.Builder message = io.duebus.v1.Event.newBuilder();
+
+        private Builder(byte[] data) {
+            message.setData(com.google.protobuf.ByteString.copyFrom(data));
+        }
+
+        /**
+         * Unique within the topic, at most 255 bytes of printable text. An event whose id the topic holds, or held
+         * within its dedupe window, adds nothing. Not set: the server fills in a UUIDv7.
+         */
+        public Builder id(String id) {
+            message.setId(id);
+            return this;
+        }
+
+        /** The media type of the payload, at most 255 bytes. */
+        public Builder contentType(String contentType) {
+            message.setContentType(contentType);
+            return this;
+        }
+
+        /** Metadata for handlers, at most 64 KiB of names and values together. */
+        public Builder attributes(Map<String, String> attributes) {
+            message.putAllAttributes(attributes);
+            return this;
+        }
+
+        /** Adds one attribute. */
+        public Builder attribute(String name, String value) {
+            message.putAttributes(name, value);
+            return this;
+        }
+
+        /** How long after it was stored the event is due, up to 10 years. Takes the place of {@link #deliverAt}. */
+        public Builder delay(Duration delay) {
+            message.setDelay(Times.proto(delay));
+            return this;
+        }
+
+        /** When the event is due; in the past: at once. Takes the place of {@link #delay}. */
+        public Builder deliverAt(Instant moment) {
+            message.setDeliverAt(Times.proto(moment));
+            return this;
+        }
+
+        /** How often the event is retried before it is dead; not set: as the topic's retry policy says. */
+        public Builder maxRetries(int retries) {
+            message.setMaxRetries(retries);
+            return this;
+        }
+
+        public Event build() {
+            return new Event(message.build());
+        }
+    }
+}

@@ -1,0 +1,9 @@
+package io.duebus;
+
+/**
+ * One wrong field.
+ *
+ * @param field its path, for example {@code events[3].delay}
+ * @param description what is wrong with it
+ */
+public record FieldViolation(String field, String description) {}

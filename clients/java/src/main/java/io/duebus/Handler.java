@@ -1,0 +1,20 @@
+package io.duebus;
+
+/**
+ * Handles one delivery, on a thread of the worker. What becomes of the event:
+ *
+ * <ul>
+ *   <li>it returns: acked;
+ *   <li>it throws, whatever it is: nacked with its text, retried after the topic's backoff;
+ *   <li>it throws {@link RetryAfter}, {@link DeadLetter} or {@link Release}: as they say;
+ *   <li>its thread is interrupted, because it ran for longer than the worker allows, or because the worker stops and does
+ *       not wait any longer: nacked, or released. How it ends then does not count. A handler that has not ended a second
+ *       later is left behind: it keeps its place among those that run at once until it ends;
+ *   <li>its thread is interrupted because the lease was lost: nothing, somebody else may have the event.
+ * </ul>
+ */
+@FunctionalInterface
+public interface Handler {
+    /** Handles the event. Delivery is at least once: it should be idempotent. */
+    void handle(Delivery delivery) throws Exception;
+}

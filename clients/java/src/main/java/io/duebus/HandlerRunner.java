@@ -1,0 +1,203 @@
+package io.duebus;
+
+import io.duebus.v1.Nack;
+import java.lang.System.Logger.Level;
+import java.time.Duration;
+import java.util.ArrayDeque;
+import java.util.Deque;
+import java.util.List;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.TimeUnit;
+
+/**
+ * Runs the handler of one subscription's deliveries, so many at once; the others wait in the order they came. Its callers
+ * hold the monitor of the subscription.
+ */
+final class HandlerRunner {
+    /** How long a cancelled handler may take to end, before its event is settled without it. */
+    static final Duration LAST_WORDS = Duration.ofSeconds(1);
+
+    private final Handler handler;
+    private final WorkerSettings settings;
+    private final ExecutorService pool;
+    private final Shared shared;
+    private final Leases leases;
+    private final Settler settler;
+    private final Runnable onStuck;
+    private final Deque<Lease> waiting = new ArrayDeque<>();
+    private int taken;
+    private int lost; // of those taken, by handlers that were left behind
+    private boolean paused;
+
+    /** @param onStuck is run when handlers that were left behind take all slots, and when they no longer do */
+    HandlerRunner(
+            Handler handler,
+            WorkerSettings settings,
+            ExecutorService pool,
+            Shared shared,
+            Connection connection,
+            Runnable onStuck) {
+        this.handler = handler;
+        this.settings = settings;
+        this.pool = pool;
+        this.shared = shared;
+        this.leases = new Leases(shared.monitor(), this::cancelled);
+        this.settler = new Settler(connection, shared, leases);
+        this.onStuck = onStuck;
+    }
+
+    Leases leases() {
+        return leases;
+    }
+
+    Settler settler() {
+        return settler;
+    }
+
+    /** Takes deliveries that came; starts what there are slots for. */
+    void accept(List<io.duebus.v1.Delivery> deliveries) {
+        deliveries.forEach(each -> waiting.add(leases.add(Delivery.of(each))));
+        startWaiting();
+    }
+
+    /** Starts nothing any more. */
+    void pause() {
+        paused = true;
+    }
+
+    /** Gives back what has not been started, without counting an attempt. */
+    void release() {
+        while (!waiting.isEmpty()) {
+            Lease lease = waiting.poll();
+            if (leases.settle(lease)) {
+                settler.nack(lease, Outcomes.release(lease.token()));
+            }
+        }
+    }
+
+    /** All handlers have ended, but for those that were left behind. */
+    boolean isIdle() {
+        return taken == lost;
+    }
+
+    /** Handlers that were left behind take all slots. */
+    boolean isStuck() {
+        return lost >= settings.concurrency();
+    }
+
+    private void startWaiting() {
+        while (!waiting.isEmpty() && taken < settings.concurrency() && !paused) {
+            Lease lease = waiting.poll();
+            if (lease.stage == Lease.Stage.WAITING) {
+                start(lease);
+            }
+        }
+    }
+
+    private void start(Lease lease) {
+        lease.stage = Lease.Stage.RUNNING;
+        taken++;
+        try {
+            pool.execute(() -> ended(lease, begin(lease) ? invoke(lease) : null));
+        } catch (OutOfMemoryError error) { // no thread is to be had
+            shared.log(Level.ERROR, error, "%s: the handler can't be started", lease);
+            finish(lease, error);
+        }
+    }
+
+    /** False when the handler was cancelled before it began. */
+    private boolean begin(Lease lease) {
+        synchronized (shared.monitor()) {
+            lease.thread = Thread.currentThread();
+            return lease.stage == Lease.Stage.RUNNING;
+        }
+    }
+
+    private Throwable invoke(Lease lease) {
+        var deadline = shared.timer()
+                .schedule(() -> overdue(lease), Times.nanos(settings.maxExecution()), TimeUnit.NANOSECONDS);
+        try {
+            handler.handle(lease.delivery);
+            return null;
+        } catch (Throwable thrown) { // an Error too is the handler's failure and not the worker's
+            return thrown;
+        } finally {
+            deadline.cancel(false);
+        }
+    }
+
+    private void ended(Lease lease, Throwable thrown) {
+        synchronized (shared.monitor()) {
+            lease.thread = null;
+            Thread.interrupted(); // what was for this handler is not for the next one on the thread
+            finish(lease, thrown);
+            startWaiting();
+        }
+    }
+
+    private void finish(Lease lease, Throwable thrown) {
+        lease.ended = true;
+        settle(lease, thrown);
+        taken--;
+        if (lease.leftBehind) {
+            lost--;
+            onStuck.run();
+        }
+        shared.monitor().notifyAll();
+    }
+
+    private void overdue(Lease lease) {
+        synchronized (shared.monitor()) {
+            leases.cancel(lease, Lease.Cause.TIMEOUT);
+        }
+    }
+
+    private void cancelled(Lease lease) {
+        shared.timer().schedule(() -> leaveBehind(lease), LAST_WORDS.toMillis(), TimeUnit.MILLISECONDS);
+    }
+
+    /** Settles an event whose handler was cancelled and does not end. */
+    private void leaveBehind(Lease lease) {
+        synchronized (shared.monitor()) {
+            if (lease.ended) {
+                return;
+            }
+            lease.leftBehind = true;
+            lost++;
+            shared.log(Level.ERROR, null, "%s: the handler ignores its interruption; it keeps its place", lease);
+            settle(lease, null);
+            shared.monitor().notifyAll();
+            onStuck.run();
+        }
+    }
+
+    /** Acks, nacks or releases an event, by how its handler ended or by why that was cancelled. */
+    private void settle(Lease lease, Throwable thrown) {
+        if (!leases.settle(lease)) {
+            return;
+        }
+        if (lease.cause == Lease.Cause.STOPPED) {
+            settler.nack(lease, Outcomes.release(lease.token()));
+        } else if (lease.cause == Lease.Cause.TIMEOUT) {
+            String why = "cancelled: the handler ran for longer than " + settings.maxExecution();
+            shared.warn("%s: %s", lease, why);
+            settler.nack(lease, Outcomes.failed(lease.token(), why));
+        } else if (thrown == null) {
+            settler.ack(lease);
+        } else {
+            Nack nack = Outcomes.nack(lease.token(), thrown);
+            settler.nack(lease, nack);
+            report(lease, thrown, nack);
+        }
+    }
+
+    private void report(Lease lease, Throwable thrown, Nack nack) {
+        if (!Outcomes.isDeliberate(thrown)) {
+            shared.log(Level.WARNING, thrown, "%s: the handler failed", lease);
+        } else if (nack.getDeadLetter()) {
+            shared.warn("%s is dead: %s", lease, nack.getError());
+        } else {
+            shared.info("%s is given back: %s", lease, nack.getError());
+        }
+    }
+}

@@ -1,0 +1,153 @@
+package io.duebus;
+
+import io.duebus.v1.LeaseFailure;
+import io.duebus.v1.Nack;
+import java.time.Duration;
+import java.util.ArrayDeque;
+import java.util.ArrayList;
+import java.util.Deque;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ScheduledFuture;
+import java.util.concurrent.TimeUnit;
+import java.util.function.Function;
+import java.util.stream.Collectors;
+
+/**
+ * Settles of one kind, one call at a time: what is settled while no call is under way is sent at once; what collects
+ * during a call goes into the next. As long as the lease is held, nothing is dropped.
+ */
+final class Lane {
+    /** A lease to settle; an ack has no nack. */
+    record Settle(Lease lease, Nack nack) {}
+
+    private final String kind;
+    private final int most;
+    private final Function<List<Settle>, CompletableFuture<List<LeaseFailure>>> send;
+    private final Shared shared;
+    private final Leases leases;
+    private final Backoff pauses = Backoff.ofStreams();
+    private final Deque<Settle> pending = new ArrayDeque<>();
+    private boolean busy;
+    private boolean held;
+
+    /** An error that no retry heals: nothing is sent any more. */
+    private boolean broken;
+
+    private ScheduledFuture<?> pause;
+
+    Lane(
+            String kind,
+            int most,
+            Function<List<Settle>, CompletableFuture<List<LeaseFailure>>> send,
+            Shared shared,
+            Leases leases) {
+        this.kind = kind;
+        this.most = most;
+        this.send = send;
+        this.shared = shared;
+        this.leases = leases;
+    }
+
+    void put(Settle settle) {
+        pending.add(settle);
+        pump();
+    }
+
+    void hold(boolean held) {
+        this.held = held;
+        pump();
+    }
+
+    /** The server can be reached again: what waits for the next try is sent now. */
+    void retryNow() {
+        if (pause != null) {
+            pause.cancel(false);
+            pause = null;
+            pump();
+        }
+    }
+
+    private void pump() {
+        if (busy || held || broken || pause != null) {
+            return;
+        }
+        List<Settle> batch = take();
+        if (batch.isEmpty()) {
+            return;
+        }
+        busy = true;
+        send.apply(batch).whenComplete((failures, error) -> {
+            synchronized (shared.monitor()) {
+                busy = false;
+                if (error == null) {
+                    conclude(batch, failures);
+                } else {
+                    failed(batch, DueBusException.of(error));
+                }
+                pump();
+            }
+        });
+    }
+
+    /** The next batch, without those whose lease was lost meanwhile; empty when there is nothing to send. */
+    private List<Settle> take() {
+        var batch = new ArrayList<Settle>();
+        while (!pending.isEmpty() && batch.size() < most) {
+            Settle next = pending.poll();
+            if (next.lease().stage == Lease.Stage.SETTLING) {
+                batch.add(next);
+            }
+        }
+        return batch;
+    }
+
+    private void conclude(List<Settle> batch, List<LeaseFailure> failures) {
+        Map<String, LeaseFailure.Reason> reasons = failures.stream()
+                .collect(Collectors.toMap(LeaseFailure::getLeaseToken, LeaseFailure::getReason, (one, other) -> one));
+        var stopped = new ArrayList<Settle>();
+        for (Settle each : batch) {
+            LeaseFailure.Reason reason = reasons.get(each.lease().token());
+            if (reason == LeaseFailure.Reason.REASON_ENGINE_STOPPED) {
+                stopped.add(each);
+                continue;
+            }
+            if (reason != null && !each.lease().tried) { // otherwise most likely that try has settled it
+                shared.warn("%s: the %s was not carried out: %s", each.lease(), kind, reason);
+            }
+            leases.discard(each.lease());
+        }
+        if (stopped.isEmpty()) {
+            pauses.reset();
+        } else {
+            shared.warn("%d %ss wait: the engine is stopped", stopped.size(), kind);
+            putBack(stopped);
+        }
+    }
+
+    private void failed(List<Settle> batch, DueBusException error) {
+        if (!error.heals()) {
+            broken = true;
+            shared.fail(error);
+            return;
+        }
+        shared.warn("%d %ss wait for the next try: %s", batch.size(), kind, error.getMessage());
+        batch.forEach(each -> each.lease().tried = true);
+        putBack(batch);
+    }
+
+    private void putBack(List<Settle> batch) {
+        for (int i = batch.size() - 1; i >= 0; i--) {
+            pending.addFirst(batch.get(i));
+        }
+        Duration length = pauses.next();
+        pause = shared.timer().schedule(this::endPause, length.toMillis(), TimeUnit.MILLISECONDS);
+    }
+
+    private void endPause() {
+        synchronized (shared.monitor()) {
+            retryNow();
+        }
+    }
+}

@@ -1,0 +1,65 @@
+package io.duebus;
+
+/**
+ * One delivery and the state of its handling. The monitor of its subscription guards what changes.
+ *
+ * <pre>
+ * WAITING --start--> RUNNING --handler has ended--> SETTLING --settled--> GONE
+ *    |                  |--cancelled--> CANCELLED ------^
+ *    |--released----------------------------------------|
+ * from every stage: --lease lost--> GONE
+ * </pre>
+ */
+final class Lease {
+    enum Stage {
+        /** Its handler has not been started. */
+        WAITING,
+        RUNNING,
+        /**
+         * Its handler was cancelled and has not ended. Its lease is not extended any more, so that a handler that does
+         * not end does not hold the event for ever.
+         */
+        CANCELLED,
+        /** To be acked, nacked or released; the server has not confirmed it yet. */
+        SETTLING,
+        /** Settled, or the lease was lost. Nothing may be settled for it. */
+        GONE
+    }
+
+    /** Why a handler is cancelled. */
+    enum Cause {
+        TIMEOUT,
+        STOPPED,
+        LOST
+    }
+
+    final Delivery delivery;
+    Stage stage = Stage.WAITING;
+
+    /** Null: it was not cancelled. */
+    Cause cause;
+
+    /** That the handler runs on; null before and after. */
+    Thread thread;
+
+    /** The handler did not end when it was cancelled; it keeps its slot. */
+    boolean leftBehind;
+
+    boolean ended;
+
+    /** A settle was sent, and whether it was carried out is not known. */
+    boolean tried;
+
+    Lease(Delivery delivery) {
+        this.delivery = delivery;
+    }
+
+    String token() {
+        return delivery.leaseToken();
+    }
+
+    @Override
+    public String toString() {
+        return "event " + delivery.eventId() + ", attempt " + delivery.attempt();
+    }
+}

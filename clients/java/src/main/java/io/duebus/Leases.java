@@ -1,0 +1,107 @@
+package io.duebus;
+
+import java.util.ArrayList;
+import java.util.Collection;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.function.Consumer;
+import java.util.function.Predicate;
+
+/** The leases that one subscription holds, by lease token. Its callers hold the monitor of the subscription. */
+final class Leases {
+    private final Object monitor;
+    private final Consumer<Lease> onCancel;
+    private final Map<String, Lease> held = new LinkedHashMap<>();
+
+    /** @param onCancel is told of each handler that was cancelled */
+    Leases(Object monitor, Consumer<Lease> onCancel) {
+        this.monitor = monitor;
+        this.onCancel = onCancel;
+    }
+
+    Lease add(Delivery delivery) {
+        var lease = new Lease(delivery);
+        held.put(lease.token(), lease);
+        return lease;
+    }
+
+    boolean isEmpty() {
+        return held.isEmpty();
+    }
+
+    int size() {
+        return held.size();
+    }
+
+    /** Interrupts a handler that runs; nothing happens the second time. */
+    void cancel(Lease lease, Lease.Cause cause) {
+        if (lease.stage != Lease.Stage.RUNNING) {
+            return;
+        }
+        lease.stage = Lease.Stage.CANCELLED;
+        lease.cause = cause;
+        if (lease.thread != null) {
+            lease.thread.interrupt();
+        }
+        onCancel.accept(lease);
+    }
+
+    void cancelAll(Lease.Cause cause) {
+        List.copyOf(held.values()).forEach(each -> cancel(each, cause));
+    }
+
+    /** Says that a lease is to be settled now; false when it is gone or is being settled already. */
+    boolean settle(Lease lease) {
+        if (lease.stage == Lease.Stage.SETTLING || lease.stage == Lease.Stage.GONE) {
+            return false;
+        }
+        lease.stage = Lease.Stage.SETTLING;
+        return true;
+    }
+
+    /** Ends a lease that was settled. */
+    void discard(Lease lease) {
+        lease.stage = Lease.Stage.GONE;
+        held.remove(lease.token(), lease);
+        monitor.notifyAll();
+    }
+
+    /**
+     * Ends leases that the server says are lost, and cancels their handlers. Counts those that were not being settled
+     * already: a settle that overtook the question is no loss.
+     */
+    int lose(Collection<String> tokens) {
+        int lost = 0;
+        for (String token : tokens) {
+            Lease lease = held.get(token);
+            if (lease == null) {
+                continue;
+            }
+            lost += lease.stage == Lease.Stage.SETTLING ? 0 : 1;
+            cancel(lease, Lease.Cause.LOST);
+            discard(lease);
+        }
+        return lost;
+    }
+
+    /** Names all, those that are being settled included. */
+    List<String> tokens() {
+        return tokens(each -> true);
+    }
+
+    /** Names those to be extended. */
+    List<String> extendable() {
+        return tokens(each -> each.stage != Lease.Stage.CANCELLED);
+    }
+
+    private List<String> tokens(Predicate<Lease> wanted) {
+        var tokens = new ArrayList<String>(held.size());
+        held.forEach((token, lease) -> {
+            if (wanted.test(lease)) {
+                tokens.add(token);
+            }
+        });
+        return tokens;
+    }
+}

@@ -1,0 +1,61 @@
+package io.duebus;
+
+import io.duebus.v1.Nack;
+import java.nio.ByteBuffer;
+import java.nio.CharBuffer;
+import java.nio.charset.CodingErrorAction;
+import java.nio.charset.StandardCharsets;
+
+/** What the end of a handler makes of its event. */
+final class Outcomes {
+    /** What the bus keeps of an error. */
+    private static final int MAX_ERROR_BYTES = 4096;
+
+    private Outcomes() {}
+
+    static Nack nack(String leaseToken, Throwable thrown) {
+        var nack = Nack.newBuilder().setLeaseToken(leaseToken);
+        if (thrown instanceof Release) {
+            return nack.setRelease(true).build();
+        }
+        nack.setError(text(thrown));
+        if (thrown instanceof DeadLetter) {
+            nack.setDeadLetter(true);
+        } else if (thrown instanceof RetryAfter later) {
+            nack.setDelay(Times.proto(later.delay()));
+        }
+        return nack.build();
+    }
+
+    static Nack release(String leaseToken) {
+        return Nack.newBuilder().setLeaseToken(leaseToken).setRelease(true).build();
+    }
+
+    static Nack failed(String leaseToken, String why) {
+        return Nack.newBuilder().setLeaseToken(leaseToken).setError(why).build();
+    }
+
+    /** True of what a handler throws on purpose. */
+    static boolean isDeliberate(Throwable thrown) {
+        return thrown instanceof RetryAfter || thrown instanceof DeadLetter || thrown instanceof Release;
+    }
+
+    /** The text of what was thrown, in at most 4 KiB of UTF-8. One whose text can't be had is still a failure. */
+    private static String text(Throwable thrown) {
+        try {
+            String text = isDeliberate(thrown) ? thrown.getMessage() : thrown.toString();
+            return cut(text == null ? thrown.getClass().getSimpleName() : text);
+        } catch (Throwable ignored) {
+            return thrown.getClass().getName();
+        }
+    }
+
+    private static String cut(String text) {
+        var encoder = StandardCharsets.UTF_8.newEncoder()
+                .onMalformedInput(CodingErrorAction.REPLACE)
+                .onUnmappableCharacter(CodingErrorAction.REPLACE);
+        var bytes = ByteBuffer.allocate(MAX_ERROR_BYTES);
+        encoder.encode(CharBuffer.wrap(text), bytes, true); // stops before a character that does not fit
+        return StandardCharsets.UTF_8.decode(bytes.flip()).toString();
+    }
+}

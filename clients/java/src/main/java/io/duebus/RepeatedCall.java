@@ -1,0 +1,85 @@
+package io.duebus;
+
+import io.grpc.MethodDescriptor;
+import java.time.Duration;
+import java.util.concurrent.CompletableFuture;
+import java.util.function.BiFunction;
+
+/** A call with as many tries as its time allows, one after another. */
+final class RepeatedCall<Q, R, T> {
+    private final Connection connection;
+    private final MethodDescriptor<Q, R> method;
+    private final Q request;
+    private final BiFunction<R, Boolean, T> read;
+    private final long deadline;
+    private final Backoff pauses = Backoff.ofCalls();
+    private final CompletableFuture<T> result = new CompletableFuture<>();
+
+    private volatile CompletableFuture<R> current;
+    private volatile DueBusException last;
+
+    RepeatedCall(
+            Connection connection,
+            MethodDescriptor<Q, R> method,
+            Q request,
+            Duration limit,
+            BiFunction<R, Boolean, T> read) {
+        this.connection = connection;
+        this.method = method;
+        this.request = request;
+        this.read = read;
+        this.deadline = System.nanoTime() + Times.nanos(limit);
+        result.whenComplete((value, error) -> {
+            if (result.isCancelled() && current != null) {
+                current.cancel(true);
+            }
+        });
+    }
+
+    /** Its cancellation ends the tries. */
+    CompletableFuture<T> result() {
+        return result;
+    }
+
+    void attempt() {
+        if (result.isDone()) {
+            return;
+        }
+        current = connection.once(method, request, left());
+        current.whenComplete((response, error) -> {
+            if (error == null) {
+                succeeded(response);
+            } else {
+                failed(DueBusException.of(error));
+            }
+        });
+    }
+
+    private Duration left() {
+        return Duration.ofNanos(Math.max(0, deadline - System.nanoTime()));
+    }
+
+    private void succeeded(R response) {
+        try {
+            result.complete(read.apply(response, last != null));
+        } catch (RuntimeException error) {
+            result.completeExceptionally(DueBusException.of(error));
+        }
+    }
+
+    private void failed(DueBusException error) {
+        if (!error.is(Reason.UNAVAILABLE)) {
+            // When the time was over during a try, the failure of the one before says what is wrong.
+            boolean late = error.is(Reason.DEADLINE_EXCEEDED) && last != null;
+            result.completeExceptionally(late ? last : error);
+            return;
+        }
+        last = error;
+        Duration pause = Times.max(pauses.next(), error.retryAfter().orElse(Duration.ZERO));
+        if (pause.compareTo(left()) > 0) {
+            result.completeExceptionally(error);
+        } else {
+            connection.afterPause(pause, this::attempt);
+        }
+    }
+}

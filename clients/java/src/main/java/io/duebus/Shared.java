@@ -1,0 +1,36 @@
+package io.duebus;
+
+import java.util.concurrent.ScheduledExecutorService;
+import java.util.function.Consumer;
+
+/**
+ * What the parts of one subscription have in common.
+ *
+ * @param name the topic and the group, for the log
+ * @param monitor guards the leases, the slots and the settles
+ * @param timer of the worker
+ * @param failed is told of an error that no retry heals
+ */
+record Shared(String name, Object monitor, ScheduledExecutorService timer, Consumer<DueBusException> failed) {
+    private static final System.Logger LOG = System.getLogger("io.duebus.worker");
+
+    void fail(DueBusException error) {
+        failed.accept(error);
+    }
+
+    void info(String format, Object... arguments) {
+        log(System.Logger.Level.INFO, null, format, arguments);
+    }
+
+    void warn(String format, Object... arguments) {
+        log(System.Logger.Level.WARNING, null, format, arguments);
+    }
+
+    void log(System.Logger.Level level, Throwable thrown, String format, Object... arguments) {
+        try {
+            LOG.log(level, name + ": " + format.formatted(arguments), thrown);
+        } catch (RuntimeException ignored) {
+            return; // a log that fails must not hold up what it tells of
+        }
+    }
+}

@@ -1,0 +1,279 @@
+package io.duebus;
+
+import io.duebus.SubscribeStream.Arrival;
+import io.duebus.v1.Closing;
+import io.duebus.v1.Started;
+import io.duebus.v1.SubscribeResponse;
+import java.time.Duration;
+import java.util.concurrent.BlockingQueue;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.ScheduledExecutorService;
+import java.util.concurrent.TimeUnit;
+
+/**
+ * Handles the events of one topic and group: a stream that is resumed for ever, the handlers that it feeds, and the keeper
+ * of their leases. One thread reads; the monitor guards what it shares with the handlers' threads and the calls'.
+ */
+final class Subscription {
+    /** A frame that was under way when the handlers were paused arrives within this time. */
+    private static final Duration QUIET = Duration.ofMillis(50);
+
+    /** Ends the wait for a server that sends on and on. */
+    private static final Duration QUIET_AT_MOST = Duration.ofSeconds(1);
+
+    private final Connection connection;
+    private final WorkerSettings settings;
+    private final String topic;
+    private final String group;
+    private final Object monitor = new Object();
+    private final Shared shared;
+    private final HandlerRunner runner;
+    private final Keeper keeper;
+    private final Backoff pauses = Backoff.ofStreams();
+    private final BlockingQueue<Arrival> arrivals = new LinkedBlockingQueue<>();
+    private final CompletableFuture<Void> started = new CompletableFuture<>();
+    private final CompletableFuture<Void> ended = new CompletableFuture<>();
+    private volatile boolean stopping;
+    private volatile DueBusException failure;
+
+    Subscription(
+            Connection connection,
+            WorkerSettings settings,
+            Worker.Registration registration,
+            ExecutorService pool,
+            ScheduledExecutorService timer) {
+        this.connection = connection;
+        this.settings = settings;
+        this.topic = registration.topic();
+        this.group = registration.group();
+        String name = topic + "/" + (group.isEmpty() ? "default" : group);
+        this.shared = new Shared(name, monitor, timer, this::fail);
+        this.runner = new HandlerRunner(registration.handler(), settings, pool, shared, connection, this::wake);
+        this.keeper = new Keeper(connection, shared, runner.leases(), settings.lease());
+    }
+
+    /** Completes when a stream was open for the first time. */
+    CompletableFuture<Void> started() {
+        return started;
+    }
+
+    /** Completes when the subscription has drained, with the error that ended it, if one did. */
+    CompletableFuture<Void> ended() {
+        return ended;
+    }
+
+    String name() {
+        return shared.name();
+    }
+
+    /** Begins to drain. */
+    void stop() {
+        stopping = true;
+        wake();
+    }
+
+    private void wake() {
+        arrivals.add(Arrival.WAKE);
+    }
+
+    private void fail(DueBusException error) {
+        synchronized (monitor) {
+            if (failure == null) {
+                failure = error;
+            }
+            monitor.notifyAll();
+        }
+        stop();
+    }
+
+    /** Handles events until it is stopped or fails, and then drains. */
+    void run() {
+        try {
+            read();
+        } catch (Throwable thrown) { // whatever it is: the worker must hear of it
+            fail(DueBusException.of(thrown));
+        }
+        try {
+            finish();
+        } catch (Throwable thrown) {
+            fail(DueBusException.of(thrown));
+        }
+        if (failure == null) {
+            ended.complete(null);
+        } else {
+            shared.warn("the subscription has ended: %s", failure.getMessage());
+            ended.completeExceptionally(failure);
+        }
+    }
+
+    private void read() throws InterruptedException {
+        while (!stopping) {
+            if (isStuck()) {
+                waitForSlot();
+            } else {
+                pause(readOne());
+            }
+        }
+    }
+
+    private boolean isStuck() {
+        synchronized (monitor) {
+            return runner.isStuck();
+        }
+    }
+
+    /** While handlers that were left behind take every slot, others can handle what waits here. */
+    private void waitForSlot() throws InterruptedException {
+        shared.warn("handlers that ignore their interruption take all places; unsubscribed until one ends");
+        while (!stopping && isStuck()) {
+            arrivals.take();
+        }
+    }
+
+    private void pause(Duration length) throws InterruptedException {
+        connection.connectBefore(length);
+        long end = System.nanoTime() + length.toNanos();
+        while (!stopping && arrivals.poll(end - System.nanoTime(), TimeUnit.NANOSECONDS) != null) {
+            continue; // of the stream that has ended, or a call to look again
+        }
+    }
+
+    /** Reads a stream until it ends; returns how long to wait before the next. */
+    private Duration readOne() throws InterruptedException {
+        SubscribeStream stream = open();
+        try {
+            return readFrames(stream);
+        } finally {
+            synchronized (monitor) {
+                keeper.detach();
+            }
+            stream.cancel();
+        }
+    }
+
+    private SubscribeStream open() {
+        synchronized (monitor) {
+            var request = settings.subscribe(topic, group, runner.leases().tokens());
+            return SubscribeStream.open(connection, request, arrivals);
+        }
+    }
+
+    private Duration readFrames(SubscribeStream stream) throws InterruptedException {
+        long startBy = System.nanoTime() + Times.nanos(connection.timeout());
+        boolean isOpen = false;
+        while (!stopping && !isStuck()) {
+            Arrival arrival =
+                    isOpen ? arrivals.take() : arrivals.poll(startBy - System.nanoTime(), TimeUnit.NANOSECONDS);
+            if (arrival == null) {
+                return pauseAfter(new DueBusException(Reason.DEADLINE_EXCEEDED, "the stream did not start in time"));
+            }
+            if (arrival.from() != stream) {
+                continue;
+            }
+            if (arrival.frame() == null) {
+                return arrival.error() == null ? pauses.next() : pauseAfter(arrival.error());
+            }
+            if (arrival.frame().hasClosing()) {
+                return pauseAfterClosing(arrival.frame().getClosing());
+            }
+            isOpen = true;
+            take(arrival.frame());
+        }
+        drain(stream);
+        return Duration.ZERO;
+    }
+
+    /**
+     * Waits until no delivery is under way, and gives back what was not begun. A delivery that arrives after the stream
+     * was closed can't be given back: it would cost an attempt and the disconnect grace.
+     */
+    private void drain(SubscribeStream stream) throws InterruptedException {
+        synchronized (monitor) {
+            if (stopping) {
+                runner.pause();
+            }
+            runner.settler().hold(true); // each settle makes the server send more
+        }
+        long atMost = System.nanoTime() + QUIET_AT_MOST.toNanos();
+        Arrival arrival;
+        while (System.nanoTime() < atMost
+                && (arrival = arrivals.poll(QUIET.toNanos(), TimeUnit.NANOSECONDS)) != null) {
+            if (arrival.from() == stream && arrival.frame() != null) {
+                take(arrival.frame());
+            }
+        }
+        stream.cancel();
+        synchronized (monitor) {
+            runner.release();
+            runner.settler().hold(false);
+        }
+    }
+
+    private void take(SubscribeResponse frame) {
+        synchronized (monitor) {
+            if (frame.hasStarted()) {
+                onStarted(frame.getStarted());
+            } else if (frame.hasDeliveries()) {
+                runner.accept(frame.getDeliveries().getDeliveriesList());
+            }
+        }
+    }
+
+    private void onStarted(Started frame) {
+        int lost = runner.leases().lose(frame.getLostLeaseTokensList());
+        int kept = runner.leases().size();
+        shared.info("subscribed as %s, leases kept: %d, lost: %d", frame.getSessionId(), kept, lost);
+        keeper.attach(Times.read(frame.getLease()), Times.read(frame.getDisconnectGrace()));
+        runner.settler().retryNow();
+        pauses.reset();
+        started.complete(null);
+    }
+
+    private Duration pauseAfterClosing(Closing frame) {
+        // The backoff on top spreads the workers of a server that closes all streams at once.
+        Duration pause = Times.read(frame.getReconnectAfter()).plus(pauses.next());
+        shared.info("the server closes the stream, %s; next try in %s", frame.getReason(), pause);
+        return pause;
+    }
+
+    private Duration pauseAfter(DueBusException error) {
+        if (!error.heals()) {
+            throw error;
+        }
+        Duration pause = pauses.next().plus(error.retryAfter().orElse(Duration.ZERO));
+        shared.warn("the stream broke; next try in %s: %s", pause, error.getMessage());
+        return pause;
+    }
+
+    /** Waits for the handlers and for their settles, then interrupts the handlers that are left. */
+    private void finish() throws InterruptedException {
+        synchronized (monitor) {
+            runner.pause();
+            runner.release();
+            if (!awaitSettled(settings.drainTimeout(), true)) {
+                runner.leases().cancelAll(Lease.Cause.STOPPED);
+                // Twice: the handlers' last words, and their settles.
+                if (!awaitSettled(HandlerRunner.LAST_WORDS.multipliedBy(2), false)) {
+                    int left = runner.leases().size();
+                    shared.warn("stopped with %d leases left to run out; their events are delivered again", left);
+                }
+            }
+            keeper.close();
+        }
+    }
+
+    /** False when the time is over, or, if that counts, when nothing can be settled any more. */
+    private boolean awaitSettled(Duration atMost, boolean unlessFailed) throws InterruptedException {
+        long end = System.nanoTime() + Times.nanos(atMost);
+        while (!(runner.isIdle() && runner.leases().isEmpty())) {
+            long leftMs = TimeUnit.NANOSECONDS.toMillis(end - System.nanoTime());
+            if (leftMs <= 0 || (unlessFailed && failure != null)) {
+                return false;
+            }
+            monitor.wait(leftMs);
+        }
+        return true;
+    }
+}

@@ -1,0 +1,35 @@
+package io.duebus;
+
+import io.duebus.v1.Engine;
+import io.duebus.v1.SubscribeRequest;
+import java.time.Duration;
+import java.util.List;
+
+/** How a worker subscribes and handles. The grace may be null: as the server says. */
+record WorkerSettings(
+        Engine engine,
+        String consumer,
+        int maxInFlight,
+        long maxInFlightBytes,
+        int concurrency,
+        Duration lease,
+        Duration disconnectGrace,
+        Duration maxExecution,
+        Duration drainTimeout) {
+
+    SubscribeRequest subscribe(String topic, String group, List<String> heldLeaseTokens) {
+        var request = SubscribeRequest.newBuilder()
+                .setTopic(topic)
+                .setGroup(group)
+                .setEngine(engine)
+                .setConsumer(consumer)
+                .setMaxInFlight(maxInFlight)
+                .setMaxInFlightBytes(maxInFlightBytes)
+                .setLease(Times.proto(lease))
+                .addAllHeldLeaseTokens(heldLeaseTokens);
+        if (disconnectGrace != null) {
+            request.setDisconnectGrace(Times.proto(disconnectGrace));
+        }
+        return request.build();
+    }
+}

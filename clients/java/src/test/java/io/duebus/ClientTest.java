@@ -1,0 +1,356 @@
+package io.duebus;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNotEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import com.google.rpc.BadRequest;
+import com.google.rpc.RetryInfo;
+import io.duebus.v1.AckResponse;
+import io.duebus.v1.DispatchResponse;
+import io.duebus.v1.Engine;
+import io.duebus.v1.LeaseFailure;
+import io.duebus.v1.PartialDispatch;
+import io.grpc.Status;
+import java.net.ServerSocket;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.List;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.stream.IntStream;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+
+@Timeout(30)
+class ClientTest {
+    private static final Event EVENT = Event.of(new byte[] {1, 2});
+
+    private FakeBus server;
+    private DueBus bus;
+
+    @BeforeEach
+    void connect() throws Exception {
+        server = new FakeBus();
+        bus = DueBus.connect(server.address());
+    }
+
+    @AfterEach
+    void disconnect() {
+        bus.close();
+        server.close();
+    }
+
+    private DueBusException failure() {
+        return assertThrows(DueBusException.class, () -> bus.dispatch("t", EVENT));
+    }
+
+    @Test
+    void aDispatchIsSentAsItWasMade() throws Exception {
+        var event = Event.json("{}").id("a").attribute("k", "v").delay(Duration.ofMillis(1500)).maxRetries(0).build();
+        var options = DispatchOptions.none().engines(Engine.ENGINE_LOCAL).requestId("r").requireSubscriber();
+
+        assertEquals(new Dispatched("a", false), bus.dispatch("t", event, options));
+
+        var request = FakeBus.next(server.dispatches);
+        assertEquals("t", request.getTopic());
+        assertEquals(List.of(Engine.ENGINE_LOCAL), request.getEnginesList());
+        assertEquals("r", request.getRequestId());
+        assertTrue(request.getRequireSubscriber());
+        var sent = request.getEvents(0);
+        assertEquals("application/json", sent.getContentType());
+        assertEquals("v", sent.getAttributesOrThrow("k"));
+        assertEquals(1, sent.getDelay().getSeconds());
+        assertEquals(500_000_000, sent.getDelay().getNanos());
+        assertTrue(sent.hasMaxRetries());
+    }
+
+    @Test
+    void aMomentAndANegativeDelayAreSentAsTheyAre() throws Exception {
+        var moment = Instant.ofEpochSecond(1_800_000_000, 5);
+        var events = List.of(
+                Event.builder(new byte[0]).deliverAt(moment).build(),
+                Event.builder(new byte[0]).delay(Duration.ofMillis(-1500)).build());
+
+        bus.dispatchAll("t", events);
+
+        var request = FakeBus.next(server.dispatches);
+        assertEquals(5, request.getEvents(0).getDeliverAt().getNanos());
+        assertEquals(-1, request.getEvents(1).getDelay().getSeconds());
+        assertEquals(-500_000_000, request.getEvents(1).getDelay().getNanos());
+    }
+
+    @Test
+    void aDispatchIsRepeatedWithItsRequestIdWhileTheServerIsUnavailable() throws Exception {
+        var tries = new AtomicInteger();
+        server.onDispatch = request -> {
+            if (tries.incrementAndGet() < 3) {
+                throw FakeBus.error(Status.Code.UNAVAILABLE, Reason.DISPATCHER_NOT_WORKING);
+            }
+            return FakeBus.stored(request);
+        };
+
+        bus.dispatch("t", EVENT);
+        bus.dispatch("t", EVENT);
+
+        String first = FakeBus.next(server.dispatches).getRequestId();
+        assertFalse(first.isEmpty());
+        assertEquals(first, FakeBus.next(server.dispatches).getRequestId());
+        assertEquals(first, FakeBus.next(server.dispatches).getRequestId());
+        assertNotEquals(first, FakeBus.next(server.dispatches).getRequestId());
+    }
+
+    @Test
+    void whatNoRetryHealsIsReportedAtOnceWithItsDetails() {
+        var wrong = BadRequest.FieldViolation.newBuilder().setField("events[0].id").setDescription("is bad");
+        server.onDispatch = request -> {
+            throw FakeBus.error(
+                    Status.Code.INVALID_ARGUMENT,
+                    Reason.NO_EVENT_SPECIFIED,
+                    BadRequest.newBuilder().addFieldViolations(wrong).build());
+        };
+
+        var error = failure();
+
+        assertEquals(1, server.dispatches.size());
+        assertEquals(Reason.NO_EVENT_SPECIFIED, error.reason());
+        assertTrue(error.is(Reason.INVALID_ARGUMENT));
+        assertFalse(error.is(Reason.NO_TOPIC_SPECIFIED));
+        assertEquals(List.of(new FieldViolation("events[0].id", "is bad")), error.fieldViolations());
+        assertEquals("t", error.metadata().get("topic"));
+        assertEquals("NO_EVENT_SPECIFIED: as the test wants it (events[0].id: is bad)", error.getMessage());
+    }
+
+    @Test
+    void aFullTopicSaysWhenToComeBackAndWhereTheEventsAre() {
+        var later = com.google.protobuf.Duration.newBuilder().setNanos(70_000_000);
+        server.onDispatch = request -> {
+            throw FakeBus.error(
+                    Status.Code.RESOURCE_EXHAUSTED,
+                    Reason.MAX_QUEUED_EVENTS_REACHED,
+                    RetryInfo.newBuilder().setRetryDelay(later).build(),
+                    PartialDispatch.newBuilder()
+                            .addStoredEngines(Engine.ENGINE_REDIS)
+                            .addEventIds("a")
+                            .build());
+        };
+
+        var error = failure();
+
+        assertEquals(Duration.ofMillis(70), error.retryAfter().orElseThrow());
+        assertEquals(List.of(Engine.ENGINE_REDIS), error.storedEngines());
+        assertEquals(List.of("a"), error.storedEventIds());
+    }
+
+    @Test
+    void aRequestThatIsTooLargeIsBadInput() {
+        server.onDispatch = request -> {
+            throw Status.RESOURCE_EXHAUSTED.withDescription("message larger than max (5 vs. 4)").asRuntimeException();
+        };
+
+        var error = failure();
+
+        assertEquals(Reason.INVALID_ARGUMENT, error.reason());
+        assertEquals("request", error.fieldViolations().get(0).field());
+    }
+
+    @Test
+    void anErrorWithoutDetailsHasTheReasonOfItsStatus() {
+        server.onDispatch = request -> {
+            throw Status.DATA_LOSS.asRuntimeException();
+        };
+
+        var error = failure();
+
+        assertEquals(Reason.OTHER, error.reason());
+        assertEquals("DATA_LOSS", error.reasonName());
+    }
+
+    @Test
+    void aConnectionThatIsClosedWhileItIsOpenedIsUnavailable() {
+        var closed = Status.UNKNOWN.withCause(new java.nio.channels.ClosedChannelException());
+
+        assertEquals(Reason.UNAVAILABLE, DueBusException.of(closed.asRuntimeException()).reason());
+        assertEquals(Reason.OTHER, DueBusException.of(Status.UNKNOWN.asRuntimeException()).reason());
+    }
+
+    @Test
+    void badInputIsNamedBeforeItIsSent() {
+        String half = "\ud83d";
+        var bad = Event.builder(new byte[0]).id(half).build();
+        var error = assertThrows(DueBusException.class, () -> bus.dispatchAll("t", List.of(EVENT, bad)));
+        assertEquals("events[1].id", error.fieldViolations().get(0).field());
+
+        error = assertThrows(DueBusException.class, () -> bus.dispatch(half, EVENT));
+        assertEquals("topic", error.fieldViolations().get(0).field());
+
+        error = assertThrows(DueBusException.class, () -> bus.ack(List.of("x", half)));
+        assertEquals("lease_tokens[1]", error.fieldViolations().get(0).field());
+        assertEquals(0, server.dispatches.size() + server.acks.size());
+    }
+
+    @Test
+    void clientsThatCanNotBeMadeSayWhy() {
+        for (String target : List.of("", "a:1,b", "a:1,[b")) {
+            var error = assertThrows(DueBusException.class, () -> DueBus.connect(target));
+            assertEquals("target", error.fieldViolations().get(0).field());
+        }
+        var error = assertThrows(
+                DueBusException.class, () -> DueBus.builder(server.address()).token("a b").build());
+        assertEquals("token", error.fieldViolations().get(0).field());
+        error = assertThrows(DueBusException.class, () -> DueBus.builder("a:1").timeout(Duration.ZERO));
+        assertEquals("timeout", error.fieldViolations().get(0).field());
+    }
+
+    @Test
+    void duplicatesAreTheLaterOnesOfTheSameId() {
+        server.onDispatch = request -> DispatchResponse.newBuilder()
+                .addAllEventIds(List.of("a", "b", "a"))
+                .addDuplicateEventIds("a")
+                .build();
+
+        var dispatched = bus.dispatchAll("t", List.of(EVENT, EVENT, EVENT));
+
+        assertEquals(
+                List.of(new Dispatched("a", false), new Dispatched("b", false), new Dispatched("a", true)), dispatched);
+    }
+
+    @Test
+    void anAnswerWithoutIdsIsAnError() {
+        server.onDispatch = request -> DispatchResponse.getDefaultInstance();
+
+        assertEquals(Reason.INTERNAL, failure().reason());
+    }
+
+    @Test
+    void aServerThatIsAwayIsUnavailableWhenTheTimeIsOver() {
+        server.close();
+        var options = DispatchOptions.none().timeout(Duration.ofMillis(400));
+
+        var error = assertThrows(DueBusException.class, () -> bus.dispatch("t", EVENT, options));
+
+        assertTrue(error.is(Reason.UNAVAILABLE), error.getMessage());
+    }
+
+    @Test
+    void aServerThatDoesNotAnswerIsADeadlineExceeded() throws Exception {
+        var never = new CompletableFuture<Void>();
+        server.onDispatch = FakeBus.once(never, DispatchResponse.getDefaultInstance());
+        var options = DispatchOptions.none().timeout(Duration.ofMillis(200));
+
+        var error = assertThrows(DueBusException.class, () -> bus.dispatch("t", EVENT, options));
+
+        never.complete(null);
+        assertEquals(Reason.DEADLINE_EXCEEDED, error.reason());
+    }
+
+    @Test
+    void aServerThatComesLateIsFoundSoon() throws Exception {
+        int port;
+        try (var socket = new ServerSocket(0)) {
+            port = socket.getLocalPort();
+        }
+        try (var late = DueBus.connect("127.0.0.1:" + port)) {
+            var call = late.dispatchAsync("t", EVENT, DispatchOptions.none());
+            assertThrows(java.util.concurrent.TimeoutException.class, () -> call.get(
+                    700, java.util.concurrent.TimeUnit.MILLISECONDS));
+            var begun = io.grpc.Grpc.newServerBuilderForPort(port, io.grpc.InsecureServerCredentials.create())
+                    .addService(server.bindService())
+                    .build()
+                    .start();
+            assertEquals("new", call.get(5, java.util.concurrent.TimeUnit.SECONDS).eventId());
+            begun.shutdownNow();
+        }
+    }
+
+    @Test
+    void aClosedClientSaysSoAndEndsCallsThatWaitForTheirNextTry() throws Exception {
+        server.onDispatch = request -> {
+            throw FakeBus.error(Status.Code.UNAVAILABLE, Reason.DISPATCHER_NOT_WORKING);
+        };
+        var call = bus.dispatchAsync("t", EVENT, DispatchOptions.none());
+        FakeBus.next(server.dispatches);
+        bus.close();
+        bus.close();
+
+        var error = assertThrows(java.util.concurrent.ExecutionException.class, call::get);
+        assertEquals(Reason.CLIENT_CLOSED, DueBusException.of(error).reason());
+        assertEquals(Reason.CLIENT_CLOSED, failure().reason());
+    }
+
+    @Test
+    void anInterruptGivesTheCallUp() throws Exception {
+        var never = new CompletableFuture<Void>();
+        server.onDispatch = FakeBus.once(never, DispatchResponse.getDefaultInstance());
+        Thread.currentThread().interrupt();
+
+        var error = failure();
+
+        assertTrue(Thread.interrupted());
+        assertEquals(Reason.CANCELLED, error.reason());
+        never.complete(null);
+    }
+
+    @Test
+    void theTokenGoesWithEachCall() throws Exception {
+        try (var withToken = DueBus.builder(server.address()).token("secret").build()) {
+            withToken.dispatch("t", EVENT);
+            assertEquals("Bearer secret", FakeBus.next(server.tokens));
+            assertThrows(RuntimeException.class, () -> withToken.admin().listTopics(
+                    io.duebus.v1.ListTopicsRequest.getDefaultInstance()));
+            assertEquals("Bearer secret", FakeBus.next(server.tokens));
+        }
+    }
+
+    @Test
+    void oneOfSeveralServersIsEnough() throws Exception {
+        try (var several = DueBus.connect("127.0.0.1:1, " + server.address())) {
+            for (int i = 0; i < 5; i++) {
+                several.dispatch("t", EVENT);
+            }
+        }
+        try (var named = DueBus.connect("localhost:1,localhost:" + server.address().split(":")[1])) {
+            named.dispatch("t", EVENT);
+        }
+    }
+
+    @Test
+    void manySettlesGoInSeveralCalls() throws Exception {
+        var failure = LeaseFailure.newBuilder().setReason(LeaseFailure.Reason.REASON_EXPIRED).build();
+        server.onAck = request -> AckResponse.newBuilder().addFailures(failure).build();
+        var tokens = IntStream.range(0, 20_001).mapToObj(String::valueOf).toList();
+
+        var failures = bus.ack(tokens);
+
+        assertEquals(10_000, FakeBus.next(server.acks).getLeaseTokensCount());
+        assertEquals(10_000, FakeBus.next(server.acks).getLeaseTokensCount());
+        assertEquals(List.of("20000"), FakeBus.next(server.acks).getLeaseTokensList());
+        assertEquals(3, failures.size());
+    }
+
+    @Test
+    void aRepeatedAckOfWhatTheFirstTrySettledIsNoFailure() {
+        var tries = new AtomicInteger();
+        server.onAck = request -> {
+            if (tries.incrementAndGet() == 1) {
+                throw Status.UNAVAILABLE.asRuntimeException();
+            }
+            return AckResponse.newBuilder()
+                    .addFailures(LeaseFailure.newBuilder()
+                            .setLeaseToken("a")
+                            .setReason(LeaseFailure.Reason.REASON_SETTLED))
+                    .addFailures(LeaseFailure.newBuilder()
+                            .setLeaseToken("b")
+                            .setReason(LeaseFailure.Reason.REASON_EXPIRED))
+                    .build();
+        };
+
+        var failures = bus.ack(List.of("a", "b"));
+
+        assertEquals(List.of("b"), failures.stream().map(LeaseFailure::getLeaseToken).toList());
+    }
+}

@@ -1,0 +1,115 @@
+import { type Client, DeadLetter, type Delivery, type HandlerContext, Release, RetryAfter, Worker } from "duebus";
+import { type Fields, tell } from "./lines.js";
+import { DriverError, optional, readDelivery, readError, required } from "./values.js";
+
+/** How a handler ends. */
+interface Outcome {
+  do: "ack" | "fail" | "retry_after" | "dead_letter" | "release" | "panic" | "hold";
+  message?: string;
+  delay_ms?: number;
+}
+
+const toStandardError = (message: string, details: object): void => console.error(message, details);
+const logger = {
+  debug: toStandardError,
+  info: toStandardError,
+  warn: toStandardError,
+  error: toStandardError,
+};
+
+/** A worker of the SDK whose handler ends as a script says. */
+export class ScriptedWorker {
+  readonly #name: string;
+  readonly #script: Outcome[];
+  readonly #worker: Worker;
+  readonly #stop = new AbortController();
+  readonly #holding = new Map<string, (outcome: Outcome) => void>();
+  readonly #run: Promise<void>;
+
+  constructor(client: Client, command: Fields) {
+    this.#name = required(command, "worker");
+    this.#script = required(command, "script");
+    this.#worker = new Worker(client, {
+      group: optional(command, "group"),
+      engine: optional(command, "engine"),
+      consumer: optional(command, "consumer"),
+      maxInFlight: optional(command, "max_in_flight"),
+      leaseMs: optional(command, "lease_ms"),
+      maxExecutionMs: optional(command, "max_execution_ms"),
+      drainTimeoutMs: optional(command, "drain_timeout_ms"),
+      logger,
+    });
+    this.#worker.handle(required(command, "topic"), (delivery, context) => this.#handle(delivery, context));
+    this.#run = this.#runAndTell();
+    void this.#announce();
+  }
+
+  /** Drains, and resolves when it has stopped. */
+  async stop(): Promise<void> {
+    this.#stop.abort();
+    await this.#run;
+  }
+
+  /** Ends the handler that holds the event. */
+  finish(eventId: string, outcome: Outcome): void {
+    const end = this.#holding.get(eventId);
+    if (end === undefined) {
+      throw new DriverError(`nobody holds ${eventId}`);
+    }
+    this.#holding.delete(eventId);
+    end(outcome);
+  }
+
+  async #runAndTell(): Promise<void> {
+    // The answer to the command comes before what the worker tells.
+    await Promise.resolve();
+    const error = await this.#worker.run(this.#stop.signal).then(() => null, readError);
+    tell("stopped", { worker: this.#name, error });
+  }
+
+  async #announce(): Promise<void> {
+    if (await this.#worker.ready()) {
+      tell("ready", { worker: this.#name });
+    }
+  }
+
+  /** No async function: what it throws at once is not a rejected promise. */
+  #handle(delivery: Delivery, { signal }: HandlerContext): Promise<void> | undefined {
+    const outcome = this.#script[Math.min(delivery.attempt, this.#script.length) - 1] ?? { do: "ack" };
+    const held = outcome.do === "hold" ? this.#hold(delivery, signal) : undefined;
+    tell("handling", { worker: this.#name, at_ms: Date.now(), delivery: readDelivery(delivery) });
+    return held === undefined ? end(outcome) : held.then(end);
+  }
+
+  #hold({ eventId, attempt }: Delivery, signal: AbortSignal): Promise<Outcome> {
+    return new Promise((resolve, reject) => {
+      this.#holding.set(eventId, resolve);
+      const cancelled = (): void => {
+        if (this.#holding.get(eventId) === resolve) {
+          this.#holding.delete(eventId);
+        }
+        tell("cancelled", { worker: this.#name, event_id: eventId, attempt });
+        reject(signal.reason);
+      };
+      signal.addEventListener("abort", cancelled, { once: true });
+    });
+  }
+}
+
+function end({ do: how, message = "", delay_ms = 0 }: Outcome): undefined {
+  switch (how) {
+    case "ack":
+      return;
+    case "fail":
+      throw new Error(message);
+    case "retry_after":
+      throw new RetryAfter(delay_ms, message);
+    case "dead_letter":
+      throw new DeadLetter(message);
+    case "release":
+      throw new Release();
+    default:
+      // The worst that can be thrown: no error, and it has neither a name nor a stack.
+      throw Object.assign(Object.create(null), { toString: () => message });
+  }
+}

@@ -1,0 +1,180 @@
+import type { MethodDefinition } from "@grpc/grpc-js";
+import { Connection, type TlsOptions } from "./connection.js";
+import { type Dispatched, type DispatchOptions, dispatchRequest, readDispatched } from "./dispatch.js";
+import { invalid } from "./errors.js";
+import type { NewEvent } from "./event.js";
+import { EventBusAdminService } from "./generated/duebus/v1/admin.js";
+import { EventBusService } from "./generated/duebus/v1/event_bus.js";
+import { type CallOptions, repeated } from "./retry.js";
+import {
+  batches,
+  DONE_BY_LOST_ACK,
+  DONE_BY_LOST_NACK,
+  type LeaseFailure,
+  MAX_LEASES,
+  type Nack,
+  nacksToWire,
+  readFailures,
+  tokensToWire,
+} from "./settle.js";
+import { type Stubs, stubs } from "./stubs.js";
+import { type SubscribeOptions, type Subscription, subscribe } from "./subscription.js";
+import { durationToWire, type Engine, engineFromWire, enginesToWire, timerMs } from "./values.js";
+
+/** What a client is made with. */
+export interface ClientOptions {
+  /** TLS; `{}` trusts the system's authorities. Without it, connections are plaintext. */
+  tls?: TlsOptions | undefined;
+  /** A bearer token, sent with each call. Over plaintext anybody on the way can read it. */
+  token?: string | undefined;
+  /** How long a call may take, with all its tries, that does not say otherwise; 30 s by default. */
+  timeoutMs?: number | undefined;
+}
+
+/** An engine that `Client.stop` has stopped. */
+export interface StoppedEngine {
+  engine: Engine;
+  /** Leases that were given back because they were not settled in time. */
+  released: number;
+  /** Events the engine holds: on `local` they go with the process, on `redis` they stay. */
+  queued: number;
+}
+
+/**
+ * A client of the bus. It connects with the first call and reconnects by itself.
+ *
+ * A call that finds the server unavailable is repeated, with a growing pause, until it succeeds or its time is over: a
+ * dispatch carries a request id, so that repeating it adds nothing, and a lease is settled only once. `stop`, `subscribe`
+ * and the calls of `admin` are not repeated. Every failed call rejects with a `DueBusError`.
+ */
+export class Client implements AsyncDisposable {
+  /** The generated stubs of an operator's view of the bus; their messages are in `duebus/v1`. */
+  readonly admin: Stubs<typeof EventBusAdminService>;
+  /** @internal */
+  readonly connection: Connection;
+  /** How long a call may take that does not say otherwise. */
+  readonly timeoutMs: number;
+
+  /**
+   * @param target the server: `host:port`, several of them with commas between, or any other name that gRPC resolves.
+   *   Several servers are replicas that share one Redis; calls are spread over those that answer.
+   * @throws DueBusError `INVALID_ARGUMENT` when the target or an option can't be used.
+   */
+  constructor(target: string, options: ClientOptions = {}) {
+    this.timeoutMs = timerMs("timeout", options.timeoutMs ?? 30_000, 1);
+    this.connection = new Connection(target, options.tls, options.token);
+    this.admin = stubs(EventBusAdminService, this.connection, this.timeoutMs);
+  }
+
+  /**
+   * Ends calls and subscriptions under way and disconnects. Workers of the client end with `CLIENT_CLOSED`: stop them
+   * first. Closing twice is not an error.
+   */
+  close(): void {
+    this.connection.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.close();
+  }
+
+  /** Stores an event, to be delivered to each group of the topic, now or when it is due. */
+  async dispatch(topic: string, event: NewEvent, options: DispatchOptions = {}): Promise<Dispatched> {
+    const [dispatched] = await this.dispatchMany(topic, [event], options);
+    return dispatched as Dispatched;
+  }
+
+  /**
+   * Stores 1 to 1000 events, of at most 4 MiB together: all of them or none.
+   *
+   * @returns one answer for each event, in their order.
+   */
+  async dispatchMany(topic: string, events: readonly NewEvent[], options: DispatchOptions = {}): Promise<Dispatched[]> {
+    const request = dispatchRequest(topic, events, options);
+    const { response } = await this.#repeated(EventBusService.dispatch, request, options);
+    return readDispatched(response, events.length);
+  }
+
+  /** Opens one stream of a topic's events, and waits until it has started. */
+  async subscribe(topic: string, options: SubscribeOptions = {}): Promise<Subscription> {
+    return subscribe(this.connection, topic, { ...options, timeoutMs: this.#limit(options) });
+  }
+
+  /**
+   * Removes delivered events from their group: they are done. A `Worker` does that by itself: this, `nack` and `extend`
+   * are for programs that read a `Subscription`.
+   *
+   * @returns those that could not be settled; the others are.
+   */
+  async ack(leaseTokens: readonly string[], options: CallOptions = {}): Promise<LeaseFailure[]> {
+    const failures: LeaseFailure[] = [];
+    for (const batch of batches(tokensToWire(leaseTokens), MAX_LEASES)) {
+      const { response, again } = await this.#repeated(EventBusService.ack, { leaseTokens: batch }, options);
+      failures.push(...readFailures(response.failures, again ? DONE_BY_LOST_ACK : []));
+    }
+    return failures;
+  }
+
+  /**
+   * Gives delivered events back.
+   *
+   * @returns those that could not be settled; the others are.
+   */
+  async nack(nacks: readonly Nack[], options: CallOptions = {}): Promise<LeaseFailure[]> {
+    const failures: LeaseFailure[] = [];
+    for (const batch of batches(nacksToWire(nacks), MAX_LEASES)) {
+      const { response, again } = await this.#repeated(EventBusService.nack, { nacks: batch }, options);
+      failures.push(...readFailures(response.failures, again ? DONE_BY_LOST_NACK : []));
+    }
+    return failures;
+  }
+
+  /**
+   * Renews leases: they expire `leaseMs` from now, 100 ms to 12 h; undefined: as the topic's setting says.
+   *
+   * @returns those that could not be extended; the others are.
+   */
+  async extend(leaseTokens: readonly string[], leaseMs?: number, options: CallOptions = {}): Promise<LeaseFailure[]> {
+    const lease = durationToWire("lease", leaseMs);
+    const failures: LeaseFailure[] = [];
+    for (const batch of batches(tokensToWire(leaseTokens), MAX_LEASES)) {
+      const { response } = await this.#repeated(EventBusService.extend, { leaseTokens: batch, lease }, options);
+      failures.push(...readFailures(response.failures));
+    }
+    return failures;
+  }
+
+  /**
+   * Drains engines and stops them, all if none is named; when none is left, the server process ends. It answers when that
+   * is done, however long that takes. It is not repeated: once the server has stopped, there is nobody left to answer.
+   *
+   * @param options.drainTimeoutMs how long to wait for leases to be settled, 0 to 1 h; the server's setting otherwise.
+   */
+  async stop(
+    engines: readonly Engine[] = [],
+    options: CallOptions & { drainTimeoutMs?: number | undefined } = {},
+  ): Promise<StoppedEngine[]> {
+    const drainTimeout = durationToWire("drain_timeout", options.drainTimeoutMs);
+    const request = { engines: enginesToWire(engines), drainTimeout };
+    const limits = { signal: options.signal, timeoutMs: options.timeoutMs ?? Number.POSITIVE_INFINITY };
+    const response = await this.connection.unary(EventBusService.stop, request, limits);
+    return response.engines.flatMap(({ engine, released, queued }) =>
+      engineFromWire(engine).map((name) => ({ engine: name, released: Number(released), queued: Number(queued) })),
+    );
+  }
+
+  #repeated<Request, Response>(
+    method: MethodDefinition<Request, Response>,
+    request: Request,
+    options: CallOptions,
+  ): Promise<{ response: Response; again: boolean }> {
+    return repeated(this.connection, method, request, { signal: options.signal, timeoutMs: this.#limit(options) });
+  }
+
+  #limit({ timeoutMs = this.timeoutMs }: CallOptions): number {
+    if (!(timeoutMs > 0)) {
+      throw invalid("timeout", `must be positive, not ${timeoutMs} ms`);
+    }
+    return timeoutMs;
+  }
+}

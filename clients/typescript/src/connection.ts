@@ -1,0 +1,207 @@
+import { setMaxListeners } from "node:events";
+import {
+  type CallOptions,
+  type ChannelCredentials,
+  Client,
+  type ClientReadableStream,
+  credentials,
+  Metadata,
+  type MethodDefinition,
+  type ServiceError,
+} from "@grpc/grpc-js";
+import { DueBusError, invalid } from "./errors.js";
+import { resolvable } from "./servers.js";
+import { fromServiceError } from "./status.js";
+
+/** TLS of a client; PEM, as text or bytes. Nothing set: the system's authorities are trusted. */
+export interface TlsOptions {
+  /** The authorities to trust. */
+  ca?: string | Uint8Array;
+  /** What the client shows of itself, where the server asks for it: a certificate chain and its private key. */
+  cert?: string | Uint8Array;
+  key?: string | Uint8Array;
+  /** The name that the server's certificate has to have, where it is not the host of the target. */
+  serverName?: string;
+}
+
+/** How long one try of a call may take, and what ends it. */
+export interface TryOptions {
+  /** `Infinity`: as long as it takes. */
+  timeoutMs: number;
+  signal?: AbortSignal | undefined;
+}
+
+interface Cancellable {
+  cancel(): void;
+}
+
+const CHANNEL_OPTIONS = {
+  "grpc.primary_user_agent": "duebus-typescript",
+  // A connection that died in silence is noticed within 40 s, even while nothing is called.
+  "grpc.keepalive_time_ms": 30_000,
+  "grpc.keepalive_timeout_ms": 10_000,
+  "grpc.keepalive_permit_without_calls": 1,
+  "grpc.max_receive_message_length": 16 * 1024 * 1024,
+  // What is too large is the server's to say: it names the field.
+  "grpc.max_send_message_length": -1,
+  // Retries are the client's own: they keep the request id and know which errors a second try can cure.
+  "grpc.enable_retries": 0,
+  // The pauses between calls and streams are what spares a server; those of the connection shall hardly come on top.
+  // The default would wait up to two minutes.
+  "grpc.initial_reconnect_backoff_ms": 100,
+  "grpc.max_reconnect_backoff_ms": 500,
+  // Of several servers all are connected, and a call goes to one that is: a stream whose server drains finds another.
+  "grpc.service_config": JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
+  // A client that is closed takes its connections with it.
+  "grpc.use_local_subchannel_pool": 1,
+};
+
+/** One gRPC channel. It connects with the first call and reconnects by itself. */
+export class Connection {
+  readonly #client: Client;
+  readonly #metadata = new Metadata();
+  readonly #open = new Set<Cancellable>();
+  #closed = false;
+
+  /**
+   * @throws DueBusError `INVALID_ARGUMENT` when the target, the token or the TLS options can't be used.
+   */
+  constructor(target: string, tls: TlsOptions | undefined, token: string | undefined) {
+    const options = tls?.serverName === undefined ? {} : { "grpc.ssl_target_name_override": tls.serverName };
+    const address = resolvable(target);
+    const channelCredentials = usable("tls", () => credentialsOf(tls));
+    if (token !== undefined) {
+      usable("token", () => this.#metadata.set("authorization", `Bearer ${token}`));
+    }
+    this.#client = usable("target", () => new Client(address, channelCredentials, { ...CHANNEL_OPTIONS, ...options }));
+  }
+
+  /** Ends calls and streams under way with `CLIENT_CLOSED`, and disconnects. */
+  close(): void {
+    this.#closed = true;
+    for (const call of this.#open) {
+      call.cancel();
+    }
+    this.#client.close();
+  }
+
+  /** One try of a call. */
+  unary<Request, Response>(
+    method: MethodDefinition<Request, Response>,
+    request: Request,
+    options: TryOptions,
+  ): Promise<Response> {
+    return new Promise((resolve, reject) => {
+      this.#refuseEnded(options.signal);
+      const { path, requestSerialize, responseDeserialize } = method;
+      const settings = callOptions(options.timeoutMs);
+      const answered = (error: ServiceError | null, response?: Response): void => {
+        unwatch();
+        if (error === null) {
+          resolve(response as Response);
+        } else {
+          reject(this.#translate(error, options.signal));
+        }
+      };
+      const call = this.#client.makeUnaryRequest(
+        path,
+        requestSerialize,
+        responseDeserialize,
+        request,
+        this.#metadata,
+        settings,
+        answered,
+      );
+      const unwatch = this.#cancelWhenEnded(call, options.signal);
+    });
+  }
+
+  /** The messages of a stream, which ends when the caller stops reading. */
+  async *stream<Request, Response>(
+    method: MethodDefinition<Request, Response>,
+    request: Request,
+    signal: AbortSignal,
+  ): AsyncGenerator<Response, void, undefined> {
+    this.#refuseEnded(signal);
+    const { path, requestSerialize, responseDeserialize } = method;
+    const call: ClientReadableStream<Response> = this.#client.makeServerStreamRequest(
+      path,
+      requestSerialize,
+      responseDeserialize,
+      request,
+      this.#metadata,
+    );
+    // An error after the last read, for example that of the cancellation below, has nobody else to hear of it.
+    call.on("error", () => {});
+    const unwatch = this.#cancelWhenEnded(call, signal);
+    try {
+      yield* call as AsyncIterable<Response>;
+    } catch (error) {
+      throw this.#translate(error as ServiceError, signal);
+    } finally {
+      unwatch();
+      call.cancel();
+    }
+  }
+
+  #refuseEnded(signal: AbortSignal | undefined): void {
+    if (this.#closed) {
+      throw clientClosed();
+    }
+    if (signal?.aborted) {
+      throw cancelled(signal);
+    }
+  }
+
+  #cancelWhenEnded(call: Cancellable, signal: AbortSignal | undefined): () => void {
+    const cancel = (): void => call.cancel();
+    this.#open.add(call);
+    if (signal !== undefined) {
+      // Many calls may share a signal; that is no leak that Node.js has to warn of.
+      setMaxListeners(0, signal);
+      signal.addEventListener("abort", cancel, { once: true });
+    }
+    return () => {
+      this.#open.delete(call);
+      signal?.removeEventListener("abort", cancel);
+    };
+  }
+
+  #translate(error: ServiceError, signal: AbortSignal | undefined): DueBusError {
+    if (this.#closed) {
+      return clientClosed(error);
+    }
+    return signal?.aborted ? cancelled(signal) : fromServiceError(error);
+  }
+}
+
+function callOptions(timeoutMs: number): CallOptions {
+  return Number.isFinite(timeoutMs) ? { deadline: Date.now() + timeoutMs } : {};
+}
+
+function credentialsOf(tls: TlsOptions | undefined): ChannelCredentials {
+  if (tls === undefined) {
+    return credentials.createInsecure();
+  }
+  return credentials.createSsl(bytes(tls.ca), bytes(tls.key), bytes(tls.cert));
+}
+
+function bytes(pem: string | Uint8Array | undefined): Buffer | null {
+  return pem === undefined ? null : Buffer.from(pem);
+}
+
+function usable<T>(field: string, make: () => T): T {
+  try {
+    return make();
+  } catch (error) {
+    throw invalid(field, error instanceof Error ? error.message : String(error), error);
+  }
+}
+
+function clientClosed(cause?: unknown): DueBusError {
+  return new DueBusError("CLIENT_CLOSED", "the client is closed", { cause });
+}
+
+function cancelled(signal: AbortSignal): DueBusError {
+  return new DueBusError("CANCELLED", `the call was ended: ${String(signal.reason)}`, { cause: signal.reason });
+}

@@ -1,0 +1,58 @@
+import type { Delivery as WireDelivery } from "./generated/duebus/v1/event_bus.js";
+
+/** One hand-over of an event, under a lease. It may be the second time that the event is handed over. */
+export class Delivery {
+  readonly eventId: string;
+  readonly data: Uint8Array;
+  readonly contentType: string;
+  readonly attributes: Readonly<Record<string, string>>;
+  readonly topic: string;
+  readonly group: string;
+  /** Settles this delivery, on any replica. Opaque. */
+  readonly leaseToken: string;
+  /**
+   * Grows with every lease of the topic's group: a write guarded by "only if greater" can't be undone by a holder whose
+   * lease has run out.
+   */
+  readonly fencingToken: bigint;
+  /** 1 the first time. A release is not counted. */
+  readonly attempt: number;
+  /** When the event was due; after a retry, when the retry was due. */
+  readonly deliverAt: Date;
+  /** When the engine stored the event, by the engine's clock. */
+  readonly dispatchedAt: Date;
+  /** By the engine's clock; a worker extends leases while handlers run. */
+  readonly leaseExpiresAt: Date;
+  /** Why the previous attempt failed; empty the first time. */
+  readonly lastError: string;
+
+  constructor(wire: WireDelivery) {
+    this.eventId = wire.event?.id ?? "";
+    this.data = wire.event?.data ?? new Uint8Array();
+    this.contentType = wire.event?.contentType ?? "";
+    this.attributes = wire.event?.attributes ?? {};
+    this.topic = wire.topic;
+    this.group = wire.group;
+    this.leaseToken = wire.leaseToken;
+    this.fencingToken = wire.fencingToken;
+    this.attempt = wire.attempt;
+    this.deliverAt = wire.deliverAt ?? new Date(0);
+    this.dispatchedAt = wire.dispatchedAt ?? new Date(0);
+    this.leaseExpiresAt = wire.leaseExpiresAt ?? new Date(0);
+    this.lastError = wire.lastError;
+  }
+
+  /** The payload as text. */
+  text(): string {
+    return new TextDecoder().decode(this.data);
+  }
+
+  /**
+   * The payload decoded from JSON, whatever its media type says.
+   *
+   * @throws SyntaxError when it is none.
+   */
+  json<T = unknown>(): T {
+    return JSON.parse(this.text()) as T;
+  }
+}

@@ -1,0 +1,55 @@
+import { randomUUID } from "node:crypto";
+import { DueBusError } from "./errors.js";
+import { eventToWire, type NewEvent } from "./event.js";
+import type { DispatchRequest, DispatchResponse } from "./generated/duebus/v1/event_bus.js";
+import type { CallOptions } from "./retry.js";
+import { type Engine, enginesToWire, text } from "./values.js";
+
+/** What a dispatch takes besides its events. */
+export interface DispatchOptions extends CallOptions {
+  /** Where to store the events; several: in each. The server's default engine otherwise. */
+  engines?: readonly Engine[] | undefined;
+  /**
+   * Makes a dispatch safe to repeat by hand: within the dedupe window the same id, of at most 255 bytes, returns the first
+   * answer and adds nothing. Otherwise each dispatch has an id of its own, for the client's own tries.
+   */
+  requestId?: string | undefined;
+  /** Fail with `NO_HANDLER_FOUND` unless a subscriber of the topic is connected to some replica. */
+  requireSubscriber?: boolean | undefined;
+}
+
+/** An event that the bus has stored. */
+export interface Dispatched {
+  eventId: string;
+  /** The topic holds an event of that id, or held it within its dedupe window; this one added nothing. */
+  duplicate: boolean;
+}
+
+export function dispatchRequest(topic: string, events: readonly NewEvent[], options: DispatchOptions): DispatchRequest {
+  return {
+    topic: text("topic", topic),
+    events: events.map((event, index) => eventToWire(event, `events[${index}].`)),
+    engines: enginesToWire(options.engines),
+    requestId: text("request_id", options.requestId) || randomUUID(),
+    requireSubscriber: options.requireSubscriber ?? false,
+  };
+}
+
+/** One answer for each event, in their order. */
+export function readDispatched(response: DispatchResponse, events: number): Dispatched[] {
+  if (response.eventIds.length !== events) {
+    const message = `the server answered ${response.eventIds.length} event ids for ${events} events`;
+    throw new DueBusError("INTERNAL", message);
+  }
+  const duplicates = new Map<string, number>();
+  for (const id of response.duplicateEventIds) {
+    duplicates.set(id, (duplicates.get(id) ?? 0) + 1);
+  }
+  // Of several events with one id in a request, the first is the one that was stored.
+  const dispatched = response.eventIds.toReversed().map((eventId) => {
+    const left = duplicates.get(eventId) ?? 0;
+    duplicates.set(eventId, left - 1);
+    return { eventId, duplicate: left > 0 };
+  });
+  return dispatched.reverse();
+}

@@ -1,0 +1,137 @@
+import type { status } from "@grpc/grpc-js";
+import type { Engine } from "./values.js";
+
+/**
+ * Why a call failed, the same in every language. A server that is newer than this client may name others.
+ *
+ * Those that a server names: see `proto/duebus/v1/error_details.proto`. Those that the client finds itself, or that gRPC
+ * and proxies name by status alone:
+ *
+ * - `UNAVAILABLE`: the server can't be reached. The call may have been carried out or not.
+ * - `DEADLINE_EXCEEDED`: no answer in time. The call may have been carried out or not.
+ * - `CANCELLED`: the caller's signal ended the call. It may have been carried out or not.
+ * - `UNAUTHENTICATED`: the server wants credentials, or others than these.
+ * - `PERMISSION_DENIED`: these credentials do not allow that.
+ * - `CLIENT_CLOSED`: the client was closed, before the call or during it.
+ */
+export type Reason =
+  | "INVALID_ARGUMENT"
+  | "NO_TOPIC_SPECIFIED"
+  | "NO_EVENT_SPECIFIED"
+  | "NO_DISPATCHER_SPECIFIED"
+  | "NO_HANDLER_FOUND"
+  | "DUPLICATE_INITIALIZED"
+  | "MAX_QUEUED_EVENTS_REACHED"
+  | "MAX_STREAMS_REACHED"
+  | "CONCURRENT_MODIFICATION"
+  | "DISPATCHER_NOT_WORKING"
+  | "NOT_FOUND"
+  | "INTERNAL"
+  | "UNIMPLEMENTED"
+  | "UNAVAILABLE"
+  | "DEADLINE_EXCEEDED"
+  | "CANCELLED"
+  | "UNAUTHENTICATED"
+  | "PERMISSION_DENIED"
+  | "CLIENT_CLOSED"
+  | (string & {});
+
+/** The wider reason that a reason belongs to. */
+const PARENTS = new Map<Reason, Reason>([
+  ["NO_TOPIC_SPECIFIED", "INVALID_ARGUMENT"],
+  ["NO_EVENT_SPECIFIED", "INVALID_ARGUMENT"],
+  ["DISPATCHER_NOT_WORKING", "UNAVAILABLE"],
+]);
+
+/** One wrong field: its path, for example `events[3].delay`, and what is wrong with it. */
+export interface FieldViolation {
+  field: string;
+  description: string;
+}
+
+/** What a `DueBusError` carries besides its reason and message. */
+export interface ErrorDetails {
+  code?: status | undefined;
+  metadata?: Record<string, string> | undefined;
+  fieldViolations?: FieldViolation[] | undefined;
+  retryAfterMs?: number | undefined;
+  storedEngines?: Engine[] | undefined;
+  storedEventIds?: string[] | undefined;
+  cause?: unknown;
+}
+
+/**
+ * The error of a call that failed; all calls of this package reject with it.
+ *
+ * ```ts
+ * if (error instanceof DueBusError && error.is("MAX_QUEUED_EVENTS_REACHED")) { ... }
+ * ```
+ */
+export class DueBusError extends Error {
+  override readonly name = "DueBusError";
+  readonly reason: Reason;
+  /** The gRPC status; undefined when the client found the error itself. */
+  readonly code: status | undefined;
+  /** What the error is about: topic, group, engine, ... */
+  readonly metadata: Readonly<Record<string, string>>;
+  /** The wrong fields; none unless the input was bad. */
+  readonly fieldViolations: readonly FieldViolation[];
+  /** When it makes sense to repeat the call; undefined when the server did not say. */
+  readonly retryAfterMs: number | undefined;
+  /**
+   * Of a dispatch to several engines that failed part way: those that hold the events. Repeating the dispatch with the
+   * same `requestId` is safe.
+   */
+  readonly storedEngines: readonly Engine[];
+  /** The ids under which `storedEngines` hold the events, in request order. */
+  readonly storedEventIds: readonly string[];
+
+  constructor(reason: Reason, message: string, details: ErrorDetails = {}) {
+    super(oneLine(message, details.fieldViolations ?? []) || reason, { cause: details.cause });
+    this.reason = reason;
+    this.code = details.code;
+    this.metadata = details.metadata ?? {};
+    this.fieldViolations = details.fieldViolations ?? [];
+    this.retryAfterMs = details.retryAfterMs;
+    this.storedEngines = details.storedEngines ?? [];
+    this.storedEventIds = details.storedEventIds ?? [];
+  }
+
+  /**
+   * True when the error has this reason, or one that belongs to it: `NO_TOPIC_SPECIFIED` and `NO_EVENT_SPECIFIED` are
+   * `INVALID_ARGUMENT` too, and `DISPATCHER_NOT_WORKING` is `UNAVAILABLE` too.
+   */
+  is(reason: Reason): boolean {
+    return reason === this.reason || reason === PARENTS.get(this.reason);
+  }
+}
+
+/** The message in one line, and the wrong fields where it does not name them. */
+function oneLine(message: string, violations: readonly FieldViolation[]): string {
+  const line = message.split(/\s+/).filter(Boolean).join(" ");
+  const unnamed = violations.filter((each) => !line.includes(each.field));
+  if (unnamed.length === 0) {
+    return line;
+  }
+  return `${line} (${unnamed.map((each) => `${each.field}: ${each.description}`).join("; ")})`;
+}
+
+/** The error of one wrong field that the client found itself. */
+export function invalid(field: string, description: string, cause?: unknown): DueBusError {
+  const details = { fieldViolations: [{ field, description }], cause };
+  return new DueBusError("INVALID_ARGUMENT", `${field}: ${description}`, details);
+}
+
+const HOPELESS: readonly Reason[] = [
+  "CLIENT_CLOSED",
+  "INVALID_ARGUMENT",
+  "NO_DISPATCHER_SPECIFIED",
+  "PERMISSION_DENIED",
+  "UNAUTHENTICATED",
+  "UNIMPLEMENTED",
+];
+
+/** False when the same call would fail in the same way for ever: a worker ends with the error. */
+export function heals(error: unknown): error is DueBusError {
+  return error instanceof DueBusError && !HOPELESS.some((reason) => error.is(reason));
+}

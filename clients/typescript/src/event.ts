@@ -1,0 +1,104 @@
+import { invalid } from "./errors.js";
+import type { Event as WireEvent } from "./generated/duebus/v1/event_bus.js";
+import { durationToWire, integer, text } from "./values.js";
+
+/** What is dispatched. What is left out is left to the server. */
+export interface NewEvent {
+  /**
+   * Unique within the topic, at most 255 bytes of printable text. An event whose id the topic holds, or held within its
+   * dedupe window, adds nothing. Left out: the server fills in a UUIDv7.
+   */
+  id?: string | undefined;
+  /** The payload, at most 1 MiB, opaque to the bus; text is sent as UTF-8. */
+  data?: Uint8Array | string | undefined;
+  /** In place of `data`: a value to be sent as JSON, with the content type `application/json`. */
+  json?: unknown;
+  /** The media type of `data`, at most 255 bytes. */
+  contentType?: string | undefined;
+  /** For handlers, at most 64 KiB of names and values together. */
+  attributes?: Readonly<Record<string, string>> | undefined;
+  /** How long after it was stored the event is due, up to 10 years. */
+  delayMs?: number | undefined;
+  /** When the event is due, in place of `delayMs`; in the past: at once. */
+  deliverAt?: Date | undefined;
+  /** How often the event is retried before it is dead; left out: as the topic's retry policy says. */
+  maxRetries?: number | undefined;
+}
+
+const MAX_UINT32 = 2 ** 32 - 1;
+
+/**
+ * The event on the wire.
+ *
+ * @param path goes before the names of its fields in errors, for example `events[3].`
+ */
+export function eventToWire(event: NewEvent, path: string): WireEvent {
+  const { maxRetries } = event;
+  return {
+    id: text(`${path}id`, event.id),
+    ...payload(event, path),
+    attributes: attributes(event.attributes ?? {}, `${path}attributes`),
+    due: due(event, path),
+    maxRetries: maxRetries === undefined ? undefined : integer(`${path}max_retries`, maxRetries, 0, MAX_UINT32),
+    key: "",
+    priority: 0,
+  };
+}
+
+function payload(event: NewEvent, path: string): { data: Buffer; contentType: string } {
+  const contentType = text(`${path}content_type`, event.contentType);
+  if (event.json === undefined) {
+    return { data: bytes(event.data ?? "", `${path}data`), contentType };
+  }
+  if (event.data !== undefined) {
+    throw invalid(`${path}json`, "can't be set together with data");
+  }
+  return { data: Buffer.from(jsonOf(event.json, `${path}json`)), contentType: contentType || "application/json" };
+}
+
+function bytes(data: Uint8Array | string, field: string): Buffer {
+  if (typeof data === "string") {
+    return Buffer.from(text(field, data));
+  }
+  if (data instanceof Uint8Array) {
+    return Buffer.from(data.buffer, data.byteOffset, data.byteLength);
+  }
+  throw invalid(field, "is neither text nor a Uint8Array; for other values there is json");
+}
+
+function jsonOf(value: unknown, field: string): string {
+  let encoded: string | undefined;
+  try {
+    encoded = JSON.stringify(value);
+  } catch (error) {
+    throw invalid(field, `can't be encoded: ${String(error)}`, error);
+  }
+  if (encoded === undefined) {
+    throw invalid(field, `can't be encoded: JSON has no ${typeof value}`);
+  }
+  return encoded;
+}
+
+function attributes(given: Readonly<Record<string, string>>, field: string): Record<string, string> {
+  for (const [name, value] of Object.entries(given)) {
+    text(field, name);
+    text(`${field}[${JSON.stringify(name)}]`, value);
+  }
+  return { ...given };
+}
+
+function due(event: NewEvent, path: string): WireEvent["due"] {
+  const delay = durationToWire(`${path}delay`, event.delayMs);
+  if (event.deliverAt === undefined) {
+    return delay && { $case: "delay", delay };
+  }
+  if (delay !== undefined) {
+    throw invalid(`${path}delay`, "can't be set together with deliver_at");
+  }
+  const moment = event.deliverAt.getTime();
+  if (Number.isNaN(moment)) {
+    throw invalid(`${path}deliver_at`, "is no moment");
+  }
+  // Anything in the past means at once; a moment before 1970 would only be harder to say.
+  return { $case: "deliverAt", deliverAt: new Date(Math.max(0, moment)) };
+}

@@ -1,0 +1,16 @@
+export { Client, type ClientOptions, type StoppedEngine } from "./client.js";
+export type { TlsOptions } from "./connection.js";
+export { Delivery } from "./delivery.js";
+export type { Dispatched, DispatchOptions } from "./dispatch.js";
+export { DueBusError, type ErrorDetails, type FieldViolation, type Reason } from "./errors.js";
+export type { NewEvent } from "./event.js";
+export type { Logger } from "./logger.js";
+export type { CallOptions } from "./retry.js";
+export type { LeaseFailure, LeaseFailureReason, Nack } from "./settle.js";
+export type { Stubs } from "./stubs.js";
+export type { Frame, Started, SubscribeOptions, Subscription } from "./subscription.js";
+export type { Engine } from "./values.js";
+export type { Handler, HandlerContext } from "./worker/executor.js";
+export { DeadLetter, Release, RetryAfter } from "./worker/outcome.js";
+export type { WorkerOptions } from "./worker/settings.js";
+export { Worker } from "./worker/worker.js";

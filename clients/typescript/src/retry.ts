@@ -1,0 +1,89 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { MethodDefinition } from "@grpc/grpc-js";
+import type { Connection, TryOptions } from "./connection.js";
+import { DueBusError } from "./errors.js";
+
+/** What a call takes besides its arguments. */
+export interface CallOptions {
+  /** How long the call may take, with all its tries; the client's timeout by default. `Infinity`: as long as it takes. */
+  timeoutMs?: number | undefined;
+  /** Ends the call, which rejects with `CANCELLED`. */
+  signal?: AbortSignal | undefined;
+}
+
+/**
+ * Pauses in ms that double from `initial` to `most`, each cut at random by up to half: the jitter keeps the clients of a
+ * server that restarts from coming back all at one moment.
+ */
+export class Backoff {
+  readonly #initial: number;
+  readonly #most: number;
+  #next: number;
+
+  constructor(initial: number, most: number) {
+    this.#initial = initial;
+    this.#most = most;
+    this.#next = initial;
+  }
+
+  next(): number {
+    const pause = this.#next;
+    this.#next = Math.min(this.#most, pause * 2);
+    return pause * (0.5 + Math.random() / 2);
+  }
+
+  reset(): void {
+    this.#next = this.#initial;
+  }
+}
+
+/**
+ * The pauses of a worker. Quick at first: most streams that break can be opened again at once. Never long: the leases of a
+ * server that died run out after 3 s, and whoever is back before keeps them.
+ */
+export function reconnectBackoff(): Backoff {
+  return new Backoff(100, 1000);
+}
+
+/**
+ * Carries a call out with as many tries as its time allows, and tells whether there was more than one. `UNAVAILABLE` is
+ * tried again, everything else is reported at once. When the time is over during a try, the error is that of the try
+ * before, which says what is wrong.
+ */
+export async function repeated<Request, Response>(
+  connection: Connection,
+  method: MethodDefinition<Request, Response>,
+  request: Request,
+  options: TryOptions,
+): Promise<{ response: Response; again: boolean }> {
+  const end = performance.now() + options.timeoutMs;
+  const pauses = new Backoff(100, 2000);
+  let last: DueBusError | undefined;
+  for (;;) {
+    try {
+      const timeoutMs = Math.max(1, end - performance.now());
+      const response = await connection.unary(method, request, { ...options, timeoutMs });
+      return { response, again: last !== undefined };
+    } catch (error) {
+      last = repeatable(error, last);
+    }
+    const pause = Math.max(pauses.next(), last.retryAfterMs ?? 0);
+    if (performance.now() + pause >= end) {
+      throw last;
+    }
+    await pauseFor(pause, options.signal);
+  }
+}
+
+/** The error of a try that another may cure; throws the one to report otherwise. */
+function repeatable(error: unknown, last: DueBusError | undefined): DueBusError {
+  if (error instanceof DueBusError && error.is("UNAVAILABLE")) {
+    return error;
+  }
+  throw error instanceof DueBusError && error.is("DEADLINE_EXCEEDED") && last !== undefined ? last : error;
+}
+
+/** Ends early when the signal does: the next try reports that. */
+async function pauseFor(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  await sleep(ms, undefined, signal === undefined ? {} : { signal }).catch(() => {});
+}

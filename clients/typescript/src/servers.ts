@@ -1,0 +1,62 @@
+import { experimental } from "@grpc/grpc-js";
+import { invalid } from "./errors.js";
+
+const SCHEME = "duebus-servers";
+/** Of a target with commas that gRPC itself reads. */
+const NAMED_SCHEME = /^(dns|ipv4|ipv6|unix):/;
+
+/**
+ * What gRPC is to resolve: a target as it stands, or of several servers with commas between their list.
+ *
+ * @throws DueBusError `INVALID_ARGUMENT` when an address is not `host:port`.
+ */
+export function resolvable(target: string): string {
+  if (target === "") {
+    throw invalid("target", "is empty");
+  }
+  const addresses = target.split(",").map((each) => each.trim());
+  if (addresses.length === 1 || NAMED_SCHEME.test(target)) {
+    return target;
+  }
+  for (const address of addresses) {
+    hostPort(address);
+  }
+  return `${SCHEME}:${addresses.join(",")}`;
+}
+
+function hostPort(address: string): { host: string; port: number } {
+  const parsed = experimental.splitHostPort(address);
+  if (parsed?.port === undefined || parsed.host === "" || /[/\s]/.test(parsed.host)) {
+    throw invalid("target", `${JSON.stringify(address)} is not host:port`);
+  }
+  return { host: parsed.host, port: parsed.port };
+}
+
+/** Servers that are named one by one. The system looks their hosts up when it connects. */
+class ServerList implements experimental.Resolver {
+  readonly #endpoints: experimental.Endpoint[];
+  readonly #listener: experimental.ResolverListener;
+  #told = false;
+
+  constructor(target: experimental.GrpcUri, listener: experimental.ResolverListener) {
+    this.#listener = listener;
+    this.#endpoints = target.path.split(",").map((address) => ({ addresses: [hostPort(address)] }));
+  }
+
+  updateResolution(): void {
+    if (!this.#told) {
+      this.#told = true;
+      process.nextTick(() => this.#listener(experimental.statusOrFromValue(this.#endpoints), {}, null, ""));
+    }
+  }
+
+  destroy(): void {
+    this.#told = false;
+  }
+
+  static getDefaultAuthority(target: experimental.GrpcUri): string {
+    return target.path.split(",")[0] ?? "";
+  }
+}
+
+experimental.registerResolver(SCHEME, ServerList);

@@ -1,0 +1,93 @@
+import { invalid } from "./errors.js";
+import type { LeaseFailure as WireFailure, Nack as WireNack } from "./generated/duebus/v1/event_bus.js";
+import { LeaseFailure_Reason as WireReason } from "./generated/duebus/v1/event_bus.js";
+import { durationToWire, text } from "./values.js";
+
+/** The most that the server takes in one call. */
+export const MAX_LEASES = 10_000;
+
+/**
+ * Why a lease could not be settled or extended. `expired`: the event is still there, but this lease is not its lease any
+ * more. `settled`: the event is gone: acked, dead or cancelled. `malformed`: not a lease token of this bus.
+ * `engine_stopped`: the engine is stopped, or this server does not run it. `unknown`: this client is too old to know.
+ */
+export type LeaseFailureReason = "expired" | "settled" | "malformed" | "engine_stopped" | "unknown";
+
+/** A lease that could not be settled or extended. Nothing was changed by it. */
+export interface LeaseFailure {
+  leaseToken: string;
+  reason: LeaseFailureReason;
+}
+
+/** Gives one delivery back. Of `delayMs`, `deadLetter` and `release` one at most; none: the topic's backoff. */
+export interface Nack {
+  leaseToken: string;
+  /** Why; kept as the event's last error, cut to 4 KiB. */
+  error?: string | undefined;
+  /** Retried after this, 0 to 10 years; dead when no retries are left. */
+  delayMs?: number | undefined;
+  /** To the dead letters at once. */
+  deadLetter?: boolean | undefined;
+  /** Ready again at once, and the attempt is not counted. */
+  release?: boolean | undefined;
+}
+
+const REASONS = new Map<WireReason, LeaseFailureReason>([
+  [WireReason.EXPIRED, "expired"],
+  [WireReason.SETTLED, "settled"],
+  [WireReason.MALFORMED, "malformed"],
+  [WireReason.ENGINE_STOPPED, "engine_stopped"],
+]);
+
+/** What a repeated settle answers when its first try was carried out and only the answer was lost. */
+export const DONE_BY_LOST_ACK: readonly LeaseFailureReason[] = ["settled"];
+export const DONE_BY_LOST_NACK: readonly LeaseFailureReason[] = ["settled", "expired"];
+
+/**
+ * The failures of an answer.
+ *
+ * @param done are left out: the event is no longer this holder's, and nothing is left for the caller to do.
+ */
+export function readFailures(
+  answered: readonly WireFailure[],
+  done: readonly LeaseFailureReason[] = [],
+): LeaseFailure[] {
+  return answered
+    .map(({ leaseToken, reason }) => ({ leaseToken, reason: REASONS.get(reason) ?? "unknown" }))
+    .filter(({ reason }) => !done.includes(reason));
+}
+
+export function tokensToWire(leaseTokens: readonly string[]): string[] {
+  return leaseTokens.map((token, index) => text(`lease_tokens[${index}]`, token));
+}
+
+export function nacksToWire(nacks: readonly Nack[]): WireNack[] {
+  return nacks.map((nack, index) => nackToWire(nack, `nacks[${index}].`));
+}
+
+function nackToWire(nack: Nack, path: string): WireNack {
+  const leaseToken = text(`${path}lease_token`, nack.leaseToken);
+  return { leaseToken, error: text(`${path}error`, nack.error), action: action(nack, path) };
+}
+
+function action(nack: Nack, path: string): WireNack["action"] {
+  const delay = durationToWire(`${path}delay`, nack.delayMs);
+  const wanted = [delay !== undefined, nack.deadLetter, nack.release].filter(Boolean).length;
+  if (wanted > 1) {
+    throw invalid(`${path}action`, "only one of delay, dead_letter and release can be set");
+  }
+  if (delay !== undefined) {
+    return { $case: "delay", delay };
+  }
+  if (nack.deadLetter) {
+    return { $case: "deadLetter", deadLetter: true };
+  }
+  return nack.release ? { $case: "release", release: true } : undefined;
+}
+
+/** In parts that one call takes. */
+export function* batches<T>(items: readonly T[], most: number): Generator<T[]> {
+  for (let start = 0; start < items.length; start += most) {
+    yield items.slice(start, start + most);
+  }
+}

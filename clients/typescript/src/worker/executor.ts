@@ -1,0 +1,197 @@
+import type { Delivery } from "../delivery.js";
+import type { Logger } from "../logger.js";
+import type { Nack } from "../settle.js";
+import type { Changes } from "./changes.js";
+import type { Lease, Leases } from "./leases.js";
+import { DeadLetter, nackOf, Release, RetryAfter } from "./outcome.js";
+import type { Settler } from "./settler.js";
+
+/** How long a cancelled handler may take to end, before its event is settled without it. */
+export const LAST_WORDS_MS = 1000;
+
+/** What a handler gets besides the delivery. */
+export interface HandlerContext {
+  /**
+   * Aborts when the handler ran for too long, when the worker stops and does not wait any longer, or when the lease was
+   * lost; its `reason` says which. Hand it on to whatever the handler waits for.
+   */
+  signal: AbortSignal;
+}
+
+/**
+ * Handles one delivery. What becomes of the event:
+ *
+ * - it returns, or its promise resolves: acked;
+ * - it throws, or its promise rejects: nacked with the message, retried after the topic's backoff;
+ * - it throws a `RetryAfter`, `DeadLetter` or `Release`: as they say;
+ * - its signal aborts because it ran for too long or the worker stops: nacked, or released. What it does then does not
+ *   count. A handler that has not ended a second later is left behind: it keeps its place until it ends;
+ * - its signal aborts because the lease was lost: nothing, somebody else may have the event.
+ *
+ * A handler that keeps the event loop busy keeps leases from being extended: what computes for long belongs on a thread.
+ */
+export type Handler = (delivery: Delivery, context: HandlerContext) => unknown;
+
+/** How a handler ended. */
+type Outcome = { ok: true } | { ok: false; error: unknown };
+
+/** What an executor works with. */
+export interface ExecutorParts {
+  handler: Handler;
+  concurrency: number;
+  maxExecutionMs: number;
+  leases: Leases;
+  settler: Settler;
+  changes: Changes;
+  logger: Logger;
+}
+
+/** Runs the handler of one subscription's deliveries, so many at once; the others wait in the order they came. */
+export class Executor {
+  readonly #parts: ExecutorParts;
+  readonly #queue: Lease[] = [];
+  #running = 0;
+  #leftBehind = 0;
+  #paused = false;
+  /** How many frames of deliveries have come. */
+  arrivals = 0;
+
+  constructor(parts: ExecutorParts) {
+    this.#parts = parts;
+  }
+
+  /** All handlers have ended, but for those that were left behind. */
+  get idle(): boolean {
+    return this.#running === 0;
+  }
+
+  /** Handlers that were left behind take all places. */
+  get stuck(): boolean {
+    return this.#leftBehind >= this.#parts.concurrency;
+  }
+
+  /** Takes deliveries that came and starts what there are places for. */
+  accept(deliveries: readonly Delivery[]): void {
+    this.arrivals += 1;
+    this.#queue.push(...deliveries.map((each) => this.#parts.leases.add(each)));
+    this.#startWaiting();
+    this.#parts.changes.notify();
+  }
+
+  /** Starts nothing any more. */
+  pause(): void {
+    this.#paused = true;
+  }
+
+  /** Gives back what has not been started, without counting an attempt. */
+  release(): void {
+    for (const lease of this.#queue.splice(0)) {
+      if (lease.stage === "waiting") {
+        this.#parts.settler.nack(lease, { leaseToken: lease.token, release: true });
+      }
+    }
+  }
+
+  #startWaiting(): void {
+    while (!this.#paused && this.#running + this.#leftBehind < this.#parts.concurrency) {
+      const lease = this.#queue.shift();
+      if (lease === undefined) {
+        return;
+      }
+      if (lease.stage === "waiting") {
+        this.#start(lease);
+      }
+    }
+  }
+
+  #start(lease: Lease): void {
+    lease.stage = "running";
+    this.#running += 1;
+    const deadline = setTimeout(() => lease.cancel("max_execution"), this.#parts.maxExecutionMs);
+    let lastWords: NodeJS.Timeout | undefined;
+    const onCancel = (): void => {
+      lastWords = setTimeout(() => this.#leaveBehind(lease), LAST_WORDS_MS);
+    };
+    lease.signal.addEventListener("abort", onCancel, { once: true });
+    this.#invoke(lease).then((outcome) => {
+      clearTimeout(deadline);
+      clearTimeout(lastWords);
+      lease.signal.removeEventListener("abort", onCancel);
+      this.#ended(lease, outcome);
+    });
+  }
+
+  async #invoke(lease: Lease): Promise<Outcome> {
+    try {
+      await this.#parts.handler(lease.delivery, { signal: lease.signal });
+      return { ok: true };
+    } catch (error) {
+      return { ok: false, error };
+    }
+  }
+
+  #ended(lease: Lease, outcome: Outcome): void {
+    if (lease.leftBehind) {
+      this.#leftBehind -= 1;
+    } else {
+      this.#running -= 1;
+      this.#settle(lease, outcome);
+    }
+    this.#startWaiting();
+    this.#parts.changes.notify();
+  }
+
+  /** Settles an event whose handler was cancelled and does not end. */
+  #leaveBehind(lease: Lease): void {
+    lease.leftBehind = true;
+    this.#running -= 1;
+    this.#leftBehind += 1;
+    this.#parts.logger.error(
+      "a handler ignores that it was cancelled; it keeps its place until it ends",
+      lease.about(),
+    );
+    this.#settle(lease, { ok: true });
+    this.#parts.changes.notify();
+  }
+
+  /** Acks, nacks or releases an event, by what its handler said or by why that was cancelled. */
+  #settle(lease: Lease, outcome: Outcome): void {
+    if (lease.stage !== "running" && lease.stage !== "cancelled") {
+      return;
+    }
+    const { ok, error } = { error: undefined, ...this.#judged(lease, outcome) };
+    if (ok) {
+      this.#parts.settler.ack(lease);
+      return;
+    }
+    const nack = nackOf(lease.token, error);
+    this.#report(lease, error, nack);
+    this.#parts.settler.nack(lease, nack);
+  }
+
+  #judged(lease: Lease, outcome: Outcome): Outcome {
+    switch (lease.cause) {
+      case "stopped":
+        return { ok: false, error: new Release() };
+      case "max_execution": {
+        const message = `cancelled: the handler ran for longer than ${this.#parts.maxExecutionMs} ms`;
+        return { ok: false, error: new Error(message) };
+      }
+      default:
+        return outcome;
+    }
+  }
+
+  #report(lease: Lease, error: unknown, nack: Nack): void {
+    const { logger } = this.#parts;
+    if (error instanceof Release) {
+      logger.debug("an event is released", lease.about());
+    } else if (error instanceof DeadLetter) {
+      logger.warn("an event is dead", { ...lease.about(), error: nack.error });
+    } else if (error instanceof RetryAfter) {
+      logger.info("a handler asks for a retry", { ...lease.about(), error: nack.error });
+    } else {
+      logger.warn("a handler failed", { ...lease.about(), error: error ?? nack.error });
+    }
+  }
+}

@@ -1,0 +1,108 @@
+import type { Client } from "../client.js";
+import { heals } from "../errors.js";
+import type { Logger } from "../logger.js";
+import type { LeaseFailure } from "../settle.js";
+import type { Leases } from "./leases.js";
+
+/** Bounds of the pause between extensions in ms, whatever the lease and the grace are: at the most after a failure. */
+const SHORTEST_MS = 20;
+const RETRY_MS = 1000;
+
+/** What a keeper works with. */
+export interface KeeperParts {
+  client: Client;
+  leases: Leases;
+  logger: Logger;
+  leaseMs: number;
+  /** Told of an error that does not heal. */
+  fail: (error: unknown) => void;
+  /** Ends the extending. */
+  signal: AbortSignal;
+}
+
+/**
+ * Extends the leases of one subscription while its deliveries are handled, wait, or are being settled: every third of a
+ * lease. While no stream is open, every third of the disconnect grace, because the server lets the leases of a stream
+ * that broke run out after that.
+ */
+export class Keeper {
+  readonly #parts: KeeperParts;
+  #leaseMs: number;
+  #graceMs: number;
+  #attached = false;
+  #failed = false;
+  #busy = false;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(parts: KeeperParts) {
+    this.#parts = parts;
+    this.#leaseMs = parts.leaseMs;
+    this.#graceMs = parts.leaseMs;
+    parts.signal.addEventListener("abort", () => clearTimeout(this.#timer), { once: true });
+  }
+
+  /** A stream is open: the server has renewed the leases that it was told of. */
+  attach(leaseMs: number, graceMs: number): void {
+    this.#leaseMs = leaseMs;
+    this.#graceMs = graceMs;
+    this.#attached = true;
+    this.#schedule();
+  }
+
+  /** The stream has ended. */
+  detach(): void {
+    this.#attached = false;
+    this.#schedule();
+  }
+
+  #schedule(): void {
+    clearTimeout(this.#timer);
+    if (!this.#busy && !this.#parts.signal.aborted) {
+      this.#timer = setTimeout(() => this.#run(), this.#periodMs());
+    }
+  }
+
+  #periodMs(): number {
+    const length = this.#attached ? this.#leaseMs : Math.min(this.#leaseMs, this.#graceMs);
+    const period = Math.max(length / 3, SHORTEST_MS);
+    return this.#failed ? Math.min(period, RETRY_MS) : period;
+  }
+
+  #run(): void {
+    this.#busy = true;
+    this.#extendAll()
+      .catch(this.#parts.fail)
+      .finally(() => {
+        this.#busy = false;
+        this.#schedule();
+      });
+  }
+
+  async #extendAll(): Promise<void> {
+    const { client, leases, logger, signal } = this.#parts;
+    const tokens = leases.extendable();
+    this.#failed = false;
+    try {
+      // An answer that comes later than a lease lasts is of no use.
+      this.#drop(await client.extend(tokens, this.#leaseMs, { timeoutMs: this.#leaseMs, signal }));
+    } catch (error) {
+      if (signal.aborted) {
+        return;
+      }
+      if (!heals(error)) {
+        throw error;
+      }
+      this.#failed = true;
+      logger.warn("leases could not be extended", { count: tokens.length, error });
+    }
+  }
+
+  /** Ends leases that are lost; those of a stopped engine may yet be named on another replica. */
+  #drop(failures: readonly LeaseFailure[]): void {
+    const tokens = failures.filter(({ reason }) => reason !== "engine_stopped").map(({ leaseToken }) => leaseToken);
+    const lost = this.#parts.leases.lose(tokens);
+    if (lost > 0) {
+      this.#parts.logger.warn("leases were lost; their handlers are cancelled", { count: lost });
+    }
+  }
+}

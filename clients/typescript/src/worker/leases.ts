@@ -1,0 +1,125 @@
+import type { Delivery } from "../delivery.js";
+import type { Changes } from "./changes.js";
+
+/**
+ * Where a delivery stands in this worker.
+ *
+ * ```
+ * waiting --start--> running --handler has ended--> settling --settled--> gone
+ *    |                  |--cancelled--> cancelled ------^
+ *    |--released----------------------------------------|
+ * from every stage: --lease lost--> gone
+ * ```
+ *
+ * A lease that is `cancelled` is not extended any more, so that a handler that does not end does not hold the event for
+ * ever. For one that is `gone` nothing may be settled.
+ */
+export type Stage = "waiting" | "running" | "cancelled" | "settling" | "gone";
+
+/** Why a handler is cancelled. */
+export type Cause = "max_execution" | "stopped" | "lease_lost";
+
+const MEANING: Readonly<Record<Cause, string>> = {
+  max_execution: "the handler ran for too long",
+  stopped: "the worker stops",
+  lease_lost: "the lease was lost",
+};
+
+/** One delivery and the state of its handling. */
+export class Lease {
+  readonly delivery: Delivery;
+  readonly #abort = new AbortController();
+  stage: Stage = "waiting";
+  cause: Cause | undefined;
+  /** The handler did not end when it was cancelled; it keeps its place until it does. */
+  leftBehind = false;
+  /** A settle was sent, and whether it was carried out is not known. */
+  tried = false;
+
+  constructor(delivery: Delivery) {
+    this.delivery = delivery;
+  }
+
+  get token(): string {
+    return this.delivery.leaseToken;
+  }
+
+  /** Ends when the handler is cancelled. */
+  get signal(): AbortSignal {
+    return this.#abort.signal;
+  }
+
+  /** Cancels the handler; nothing happens when it does not run, or the second time. */
+  cancel(cause: Cause): void {
+    if (this.stage === "running") {
+      this.stage = "cancelled";
+      this.cause = cause;
+      this.#abort.abort(new DOMException(MEANING[cause], "AbortError"));
+    }
+  }
+
+  /** What a log line names it by; topic and group are the logger's. */
+  about(): { event: string; attempt: number } {
+    return { event: this.delivery.eventId, attempt: this.delivery.attempt };
+  }
+}
+
+/** The leases that one subscription holds, by lease token. */
+export class Leases {
+  readonly #held = new Map<string, Lease>();
+  readonly #changes: Changes;
+
+  constructor(changes: Changes) {
+    this.#changes = changes;
+  }
+
+  get size(): number {
+    return this.#held.size;
+  }
+
+  /** Takes a new delivery, waiting. */
+  add(delivery: Delivery): Lease {
+    const lease = new Lease(delivery);
+    this.#held.set(lease.token, lease);
+    return lease;
+  }
+
+  /** Ends a lease that was settled. */
+  discard(lease: Lease): void {
+    lease.stage = "gone";
+    this.#held.delete(lease.token);
+    this.#changes.notify();
+  }
+
+  /**
+   * Ends leases that the server says are lost, and cancels their handlers.
+   *
+   * @returns how many were not being settled already: a settle that overtook the question is no loss.
+   */
+  lose(tokens: readonly string[]): number {
+    const lost = tokens.map((token) => this.#held.get(token)).filter((lease) => lease !== undefined);
+    const unsettled = lost.filter((lease) => lease.stage !== "settling").length;
+    for (const lease of lost) {
+      lease.cancel("lease_lost");
+      this.discard(lease);
+    }
+    return unsettled;
+  }
+
+  /** Cancels all handlers that run. */
+  cancelAll(cause: Cause): void {
+    for (const lease of [...this.#held.values()]) {
+      lease.cancel(cause);
+    }
+  }
+
+  /** All leases that are held, those that are being settled included. */
+  tokens(): string[] {
+    return [...this.#held.keys()];
+  }
+
+  /** The leases to keep alive. */
+  extendable(): string[] {
+    return [...this.#held.values()].filter((lease) => lease.stage !== "cancelled").map((lease) => lease.token);
+  }
+}

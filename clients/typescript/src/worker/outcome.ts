@@ -1,0 +1,75 @@
+import { invalid } from "../errors.js";
+import type { Nack } from "../settle.js";
+
+/** What the bus keeps of an error. */
+const MAX_ERROR_BYTES = 4096;
+const MAX_DELAY_MS = 3650 * 24 * 3_600_000;
+
+/** Thrown by a handler: the event is to be delivered again after a delay, or is dead when no retries are left. */
+export class RetryAfter extends Error {
+  override readonly name = "RetryAfter";
+  readonly delayMs: number;
+
+  /**
+   * @param delayMs 0 to 10 years.
+   * @param message becomes the event's last error.
+   * @throws DueBusError `INVALID_ARGUMENT` when the delay is out of range.
+   */
+  constructor(delayMs: number, message = `retry after ${delayMs} ms`, options?: ErrorOptions) {
+    super(message, options);
+    if (!(delayMs >= 0 && delayMs <= MAX_DELAY_MS)) {
+      throw invalid("delay", `must be 0 to 10 years, not ${delayMs} ms`);
+    }
+    this.delayMs = delayMs;
+  }
+}
+
+/** Thrown by a handler: retrying is of no use, the event goes to the dead letters at once. */
+export class DeadLetter extends Error {
+  override readonly name = "DeadLetter";
+}
+
+/**
+ * Thrown by a handler: the event is given back unhandled. It is ready again at once, and the attempt is not counted.
+ */
+export class Release extends Error {
+  override readonly name = "Release";
+}
+
+/** What a handler's error makes of its event. */
+export function nackOf(leaseToken: string, error: unknown): Nack {
+  if (error instanceof Release) {
+    return { leaseToken, release: true };
+  }
+  const nack: Nack = { leaseToken, error: describe(error) };
+  if (error instanceof DeadLetter) {
+    nack.deadLetter = true;
+  } else if (error instanceof RetryAfter) {
+    nack.delayMs = error.delayMs;
+  }
+  return nack;
+}
+
+/** An error's text, in at most 4 KiB of UTF-8. Anything can be thrown, even what can't be printed. */
+export function describe(error: unknown): string {
+  try {
+    return cut(inWords(error));
+  } catch {
+    return "an error that can't be printed";
+  }
+}
+
+function inWords(error: unknown): string {
+  if (!(error instanceof Error)) {
+    return String(error);
+  }
+  if (error.name === "Error" || error instanceof RetryAfter || error instanceof DeadLetter) {
+    return String(error.message || error.name);
+  }
+  return String(error);
+}
+
+function cut(text: string): string {
+  const { read } = new TextEncoder().encodeInto(text, new Uint8Array(MAX_ERROR_BYTES));
+  return text.slice(0, read).toWellFormed();
+}

@@ -1,0 +1,63 @@
+import { hostname } from "node:os";
+import type { Logger } from "../logger.js";
+import { type Engine, integer, timerMs } from "../values.js";
+
+/** What a worker is made with; what one of its handlers is put on a topic with holds for that one. */
+export interface WorkerOptions {
+  /** The workers that share one copy of each event; "default" otherwise. */
+  group?: string | undefined;
+  /** Where the events wait; the server's default engine otherwise. */
+  engine?: Engine | undefined;
+  /** A name to be recognised by in the admin views; the host's name and the process id otherwise. */
+  consumer?: string | undefined;
+  /** How many events a subscription holds at once, 1 to 100,000; 64 by default. */
+  maxInFlight?: number | undefined;
+  /**
+   * How many handlers of a subscription run at once: as many as `maxInFlight` by default. Less than that fetches ahead,
+   * so that no event has to be fetched when a handler ends.
+   */
+  concurrency?: number | undefined;
+  /** How many bytes of events a subscription holds at once, up to 1 GiB; 16 MiB by default. */
+  maxInFlightBytes?: number | undefined;
+  /**
+   * How soon an event is with another worker when this one dies without its connection breaking: 100 ms to 12 h, 30 s by
+   * default.
+   */
+  leaseMs?: number | undefined;
+  /** How soon events are with another worker when the connection breaks: 0 to 1 h; the server's setting otherwise. */
+  disconnectGraceMs?: number | undefined;
+  /** How long a handler may run, 50 s by default; then its signal aborts, and the event is nacked. */
+  maxExecutionMs?: number | undefined;
+  /** How long a stop waits for running handlers: 25 s by default. */
+  drainTimeoutMs?: number | undefined;
+  /** Where to log, for example `console`; by default, warnings and errors to standard error. */
+  logger?: Logger | undefined;
+}
+
+/** Options that were checked. */
+export interface WorkerSettings extends WorkerOptions {
+  consumer: string;
+  maxInFlight: number;
+  concurrency: number;
+  leaseMs: number;
+  maxExecutionMs: number;
+  drainTimeoutMs: number;
+}
+
+const MAX_IN_FLIGHT = 100_000;
+const LEAST_LEASE_MS = 100;
+const MOST_LEASE_MS = 12 * 3_600_000;
+
+/** @throws DueBusError `INVALID_ARGUMENT` when an option is out of range. */
+export function checked(options: WorkerOptions): WorkerSettings {
+  const maxInFlight = integer("max_in_flight", options.maxInFlight ?? 64, 1, MAX_IN_FLIGHT);
+  return {
+    ...options,
+    consumer: options.consumer ?? `${hostname()}-${process.pid}`,
+    maxInFlight,
+    concurrency: integer("concurrency", options.concurrency ?? maxInFlight, 1, maxInFlight),
+    leaseMs: integer("lease", options.leaseMs ?? 30_000, LEAST_LEASE_MS, MOST_LEASE_MS),
+    maxExecutionMs: timerMs("max_execution", options.maxExecutionMs ?? 50_000, 1),
+    drainTimeoutMs: timerMs("drain_timeout", options.drainTimeoutMs ?? 25_000, 0),
+  };
+}

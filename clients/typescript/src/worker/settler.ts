@@ -1,0 +1,189 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
+import type { Client } from "../client.js";
+import { heals } from "../errors.js";
+import { EventBusService, type LeaseFailure as WireFailure } from "../generated/duebus/v1/event_bus.js";
+import type { Logger } from "../logger.js";
+import { reconnectBackoff } from "../retry.js";
+import { type LeaseFailure, MAX_LEASES, type Nack, nacksToWire, readFailures } from "../settle.js";
+import type { Changes } from "./changes.js";
+import type { Lease, Leases } from "./leases.js";
+
+/** Keeps a call, with errors of 4 KiB each, well below the 4 MiB that gRPC accepts. */
+const MAX_NACKS = 500;
+
+/** What a settler works with. */
+export interface SettlerParts {
+  client: Client;
+  leases: Leases;
+  changes: Changes;
+  logger: Logger;
+  /** Told of an error that does not heal. */
+  fail: (error: unknown) => void;
+  /** Ends calls under way. */
+  signal: AbortSignal;
+}
+
+/** A lease to settle; without a nack it is acked. */
+interface Settlement {
+  lease: Lease;
+  nack?: Nack;
+}
+
+type Send = (batch: readonly Settlement[]) => Promise<{ failures: WireFailure[] }>;
+
+/**
+ * Sends acks and nacks, in batches that form by themselves: what is settled while no call is under way is sent at once;
+ * what collects during a call goes into the next. As long as the lease is held, nothing is dropped.
+ */
+export class Settler {
+  readonly #acks: Lane;
+  readonly #nacks: Lane;
+
+  constructor(parts: SettlerParts) {
+    const { connection, timeoutMs } = parts.client;
+    const limits = { timeoutMs, signal: parts.signal };
+    const tokens = (batch: readonly Settlement[]): string[] => batch.map(({ lease }) => lease.token);
+    const nacks = (batch: readonly Settlement[]): Nack[] => batch.flatMap(({ nack }) => nack ?? []);
+    // One try each: the lanes make the others.
+    this.#acks = new Lane("ack", MAX_LEASES, parts, async (batch) =>
+      connection.unary(EventBusService.ack, { leaseTokens: tokens(batch) }, limits),
+    );
+    this.#nacks = new Lane("nack", MAX_NACKS, parts, async (batch) =>
+      connection.unary(EventBusService.nack, { nacks: nacksToWire(nacks(batch)) }, limits),
+    );
+  }
+
+  ack(lease: Lease): void {
+    lease.stage = "settling";
+    this.#acks.put({ lease });
+  }
+
+  nack(lease: Lease, nack: Nack): void {
+    lease.stage = "settling";
+    this.#nacks.put({ lease, nack });
+  }
+
+  /** Keeps everything back until `resume`: each settle makes the server send more. */
+  hold(): void {
+    this.#acks.hold(true);
+    this.#nacks.hold(true);
+  }
+
+  resume(): void {
+    this.#acks.hold(false);
+    this.#nacks.hold(false);
+  }
+
+  /** The server can be reached again: what waits for the next try is sent now. */
+  retryNow(): void {
+    this.#acks.retryNow();
+    this.#nacks.retryNow();
+  }
+}
+
+/** The settlements of one kind, one call at a time. */
+class Lane {
+  readonly #kind: string;
+  readonly #most: number;
+  readonly #parts: SettlerParts;
+  readonly #send: Send;
+  readonly #pauses = reconnectBackoff();
+  #pending: Settlement[] = [];
+  #held = false;
+  #busy = false;
+  #again = false;
+
+  constructor(kind: string, most: number, parts: SettlerParts, send: Send) {
+    this.#kind = kind;
+    this.#most = most;
+    this.#parts = parts;
+    this.#send = send;
+  }
+
+  put(settlement: Settlement): void {
+    this.#pending.push(settlement);
+    this.#wake();
+  }
+
+  hold(held: boolean): void {
+    this.#held = held;
+    this.#wake();
+  }
+
+  retryNow(): void {
+    this.#again = true;
+    this.#parts.changes.notify();
+  }
+
+  #wake(): void {
+    if (!this.#busy && !this.#held && this.#pending.length > 0) {
+      this.#busy = true;
+      this.#run()
+        .catch(this.#parts.fail)
+        .finally(() => {
+          this.#busy = false;
+        });
+    }
+  }
+
+  async #run(): Promise<void> {
+    // Handlers that end in the same turn of the event loop share the first call.
+    await nextTurn();
+    for (let batch = this.#take(); batch.length > 0; batch = this.#take()) {
+      this.#again = false;
+      if (!(await this.#deliver(batch))) {
+        await this.#parts.changes.until(() => this.#again || this.#parts.signal.aborted, this.#pauses.next());
+      }
+    }
+  }
+
+  /** The next batch, without those whose lease was lost meanwhile; none when there is nothing to send. */
+  #take(): Settlement[] {
+    while (this.#pending.length > 0 && !this.#held && !this.#parts.signal.aborted) {
+      const batch = this.#pending.splice(0, this.#most).filter(({ lease }) => lease.stage === "settling");
+      if (batch.length > 0) {
+        return batch;
+      }
+    }
+    return [];
+  }
+
+  /** False when some of the batch is to be tried again. */
+  async #deliver(batch: Settlement[]): Promise<boolean> {
+    try {
+      const { failures } = await this.#send(batch);
+      return this.#conclude(batch, readFailures(failures));
+    } catch (error) {
+      if (!heals(error)) {
+        throw error;
+      }
+      this.#parts.logger.warn("settles wait for the next try", { kind: this.#kind, count: batch.length, error });
+      for (const { lease } of batch) {
+        lease.tried = true;
+      }
+      this.#pending.unshift(...batch);
+      return false;
+    }
+  }
+
+  #conclude(batch: Settlement[], failures: LeaseFailure[]): boolean {
+    const reasons = new Map(failures.map(({ leaseToken, reason }) => [leaseToken, reason]));
+    const isStopped = ({ lease }: Settlement): boolean => reasons.get(lease.token) === "engine_stopped";
+    for (const { lease } of batch.filter((each) => !isStopped(each))) {
+      const reason = reasons.get(lease.token);
+      // A try whose answer was lost may have settled it.
+      if (reason !== undefined && !lease.tried) {
+        this.#parts.logger.warn("a settle was not carried out", { kind: this.#kind, reason, ...lease.about() });
+      }
+      this.#parts.leases.discard(lease);
+    }
+    const stopped = batch.filter(isStopped);
+    if (stopped.length > 0) {
+      this.#parts.logger.warn("settles wait: the engine is stopped", { kind: this.#kind, count: stopped.length });
+      this.#pending.unshift(...stopped);
+      return false;
+    }
+    this.#pauses.reset();
+    return true;
+  }
+}

@@ -1,0 +1,216 @@
+import type { Client } from "../client.js";
+import { heals } from "../errors.js";
+import { defaultLogger, type Logger, withDetails } from "../logger.js";
+import { reconnectBackoff } from "../retry.js";
+import type { Frame, Started } from "../subscription.js";
+import type { Changes } from "./changes.js";
+import { Executor, type Handler, LAST_WORDS_MS } from "./executor.js";
+import { Keeper } from "./keeper.js";
+import { Leases } from "./leases.js";
+import type { WorkerSettings } from "./settings.js";
+import { Settler } from "./settler.js";
+
+/**
+ * In ms. A frame that was under way when the handlers were paused arrives within the first; the other ends the wait for a
+ * server that sends on and on.
+ */
+const QUIET_MS = 50;
+const QUIET_AT_MOST_MS = 1000;
+
+type Closing = Extract<Frame, { kind: "closing" }>;
+
+/**
+ * The events of one topic and group: a stream that is resumed for ever, the executor that it feeds, and the keeper of
+ * their leases.
+ */
+export class Source {
+  readonly #client: Client;
+  readonly #topic: string;
+  readonly #settings: WorkerSettings;
+  readonly #changes: Changes;
+  readonly #logger: Logger;
+  readonly #leases: Leases;
+  readonly #settler: Settler;
+  readonly #executor: Executor;
+  readonly #keeper: Keeper;
+  /** Ends settling and extending. */
+  readonly #working = new AbortController();
+  readonly #pauses = reconnectBackoff();
+  #stopping = false;
+  #failure: unknown;
+  /** A stream was open. */
+  started = false;
+
+  constructor(client: Client, topic: string, handler: Handler, settings: WorkerSettings, changes: Changes) {
+    const common = { topic, group: settings.group || "default" };
+    const logger = withDetails(settings.logger ?? defaultLogger, common);
+    const leases = new Leases(changes);
+    const fail = (error: unknown): void => this.#fail(error);
+    const parts = { client, leases, changes, logger, fail, signal: this.#working.signal };
+    this.#client = client;
+    this.#topic = topic;
+    this.#settings = settings;
+    this.#changes = changes;
+    this.#logger = logger;
+    this.#leases = leases;
+    this.#settler = new Settler(parts);
+    this.#keeper = new Keeper({ ...parts, leaseMs: settings.leaseMs });
+    const { concurrency, maxExecutionMs } = settings;
+    const settler = this.#settler;
+    this.#executor = new Executor({ handler, concurrency, maxExecutionMs, leases, settler, changes, logger });
+  }
+
+  /** Makes `run` drain and end. */
+  stop(): void {
+    this.#stopping = true;
+    this.#changes.notify();
+  }
+
+  /**
+   * Handles events until it is stopped, and then drains: it finishes what has begun, for at most the drain timeout, and
+   * gives the rest back.
+   *
+   * @throws DueBusError one that no retry heals.
+   */
+  async run(): Promise<void> {
+    try {
+      await this.#read();
+    } catch (error) {
+      this.#fail(error);
+    }
+    this.#executor.pause();
+    this.#executor.release();
+    this.#settler.resume();
+    await this.#finish();
+    this.#working.abort();
+    if (this.#failure !== undefined) {
+      throw this.#failure;
+    }
+  }
+
+  #fail(error: unknown): void {
+    if (this.#failure === undefined) {
+      this.#failure = error;
+      this.#logger.error("the subscription ends", { error });
+    }
+    this.stop();
+  }
+
+  async #finish(): Promise<void> {
+    if (await this.#settled(this.#settings.drainTimeoutMs)) {
+      return;
+    }
+    this.#leases.cancelAll("stopped");
+    if (!(await this.#settled(2 * LAST_WORDS_MS))) {
+      const count = this.#leases.size;
+      this.#logger.warn("stopped with leases left to run out; their events are delivered again", { count });
+    }
+  }
+
+  #settled(ms: number): Promise<boolean> {
+    return this.#changes.until(() => this.#executor.idle && this.#leases.size === 0, ms);
+  }
+
+  /** Reads streams until it is stopped. */
+  async #read(): Promise<void> {
+    while (!this.#stopping) {
+      if (this.#executor.stuck) {
+        await this.#untilUsable();
+      } else {
+        const pause = await this.#readOne();
+        await this.#changes.until(() => this.#stopping, pause);
+      }
+    }
+  }
+
+  /** While handlers that were left behind take every place, others can handle what waits here. */
+  async #untilUsable(): Promise<void> {
+    this.#logger.error("handlers that ignore their cancellation take all places; unsubscribed until one ends", {});
+    this.#executor.release();
+    await this.#changes.until(() => this.#stopping || !this.#executor.stuck);
+  }
+
+  /** Reads a stream until it ends; resolves to how many ms to wait before the next. */
+  async #readOne(): Promise<number> {
+    const closing = new AbortController();
+    const reading = { ended: false };
+    const watch = this.#closeInTime(reading, closing);
+    try {
+      return await this.#readFrames(closing.signal);
+    } catch (error) {
+      return closing.signal.aborted ? 0 : this.#pauseAfter(error);
+    } finally {
+      this.#keeper.detach();
+      reading.ended = true;
+      this.#changes.notify();
+      await watch;
+    }
+  }
+
+  async #readFrames(signal: AbortSignal): Promise<number> {
+    const { group, engine, consumer, maxInFlight, maxInFlightBytes, leaseMs, disconnectGraceMs } = this.#settings;
+    const limits = { maxInFlight, maxInFlightBytes, leaseMs, disconnectGraceMs };
+    const heldLeaseTokens = this.#leases.tokens();
+    const options = { group, engine, consumer, ...limits, heldLeaseTokens, signal };
+    const subscription = await this.#client.subscribe(this.#topic, options);
+    this.#onStarted(subscription.started);
+    for await (const frame of subscription) {
+      if (frame.kind === "deliveries") {
+        this.#executor.accept(frame.deliveries);
+      } else if (frame.kind === "closing") {
+        return this.#pauseAfterClosing(frame);
+      }
+    }
+    return this.#pauses.next();
+  }
+
+  /** Closes a stream when the worker stops, or when there is nobody left to handle what it brings. */
+  async #closeInTime(reading: { ended: boolean }, closing: AbortController): Promise<void> {
+    await this.#changes.until(() => reading.ended || this.#stopping || this.#executor.stuck);
+    if (this.#stopping && !reading.ended) {
+      await this.#drainStream(reading);
+    }
+    closing.abort();
+  }
+
+  /**
+   * Waits until no delivery is under way. One that arrives after the stream was closed can't be released: it would cost an
+   * attempt and the disconnect grace.
+   */
+  async #drainStream(reading: { ended: boolean }): Promise<void> {
+    this.#executor.pause();
+    this.#settler.hold();
+    const end = performance.now() + QUIET_AT_MOST_MS;
+    let moved = true;
+    while (moved && !reading.ended && performance.now() < end) {
+      const seen = this.#executor.arrivals;
+      moved = await this.#changes.until(() => reading.ended || this.#executor.arrivals > seen, QUIET_MS);
+    }
+  }
+
+  #onStarted(started: Started): void {
+    const lost = this.#leases.lose(started.lostLeaseTokens);
+    this.#logger.info("subscribed", { session: started.sessionId, kept: this.#leases.size, lost });
+    this.#keeper.attach(started.leaseMs, started.disconnectGraceMs);
+    this.#settler.retryNow();
+    this.#pauses.reset();
+    this.started = true;
+    this.#changes.notify();
+  }
+
+  #pauseAfterClosing({ reason, reconnectAfterMs }: Closing): number {
+    // The backoff on top spreads the workers of a server that closes all streams at once.
+    const nextTryMs = reconnectAfterMs + this.#pauses.next();
+    this.#logger.info("the server closes the stream", { reason, nextTryMs });
+    return nextTryMs;
+  }
+
+  #pauseAfter(error: unknown): number {
+    if (!heals(error)) {
+      throw error;
+    }
+    const nextTryMs = this.#pauses.next() + (error.retryAfterMs ?? 0);
+    this.#logger.warn("the stream broke", { error: `${error.reason}: ${error.message}`, nextTryMs });
+    return nextTryMs;
+  }
+}

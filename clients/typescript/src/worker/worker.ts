@@ -1,0 +1,134 @@
+import type { Client } from "../client.js";
+import { invalid } from "../errors.js";
+import { text } from "../values.js";
+import { Changes } from "./changes.js";
+import type { Handler } from "./executor.js";
+import { checked, type WorkerOptions, type WorkerSettings } from "./settings.js";
+import { Source } from "./source.js";
+
+interface Entry {
+  topic: string;
+  handler: Handler;
+  settings: WorkerSettings;
+}
+
+/**
+ * Runs handlers on the events of topics until it is stopped.
+ *
+ * ```ts
+ * const worker = new Worker(client, { group: "billing" });
+ * worker.handle("order.created", async (delivery, { signal }) => bill(delivery.json(), signal));
+ * process.once("SIGTERM", () => worker.stop());
+ * await worker.run();
+ * ```
+ *
+ * Leases are extended while handlers run. Acks and nacks go in batches. When a stream breaks, it is resumed, for ever,
+ * with the leases still held.
+ */
+export class Worker {
+  readonly #client: Client;
+  readonly #defaults: WorkerOptions;
+  readonly #entries: Entry[] = [];
+  readonly #changes = new Changes();
+  #sources: Source[] | undefined;
+  #stopping = false;
+  #ended = false;
+
+  /** @param options hold for the handlers that do not say otherwise. */
+  constructor(client: Client, options: WorkerOptions = {}) {
+    this.#client = client;
+    this.#defaults = options;
+  }
+
+  /**
+   * Puts a handler on a topic, before `run`. Each handler has a subscription of its own, in the group that its options
+   * name.
+   *
+   * @throws DueBusError `INVALID_ARGUMENT` when an argument can't be used.
+   */
+  handle(topic: string, handler: Handler, options: WorkerOptions = {}): this {
+    if (typeof handler !== "function") {
+      throw invalid("handler", "is no function");
+    }
+    if (this.#sources !== undefined) {
+      throw invalid("worker", "runs already, or has run");
+    }
+    const settings = checked({ ...this.#defaults, ...options });
+    this.#entries.push({ topic: text("topic", topic), handler, settings });
+    return this;
+  }
+
+  /**
+   * Handles events until the signal aborts or `stop` is called. Then it drains: running handlers are finished and their
+   * events settled, for at most the drain timeout; after that their signals abort and the events are released. Deliveries
+   * that were not begun are released without counting an attempt. A worker runs once.
+   *
+   * @throws DueBusError one that no retry heals, after a drain: a topic or a group that the server refuses,
+   *   `NO_DISPATCHER_SPECIFIED`, `UNAUTHENTICATED`, `PERMISSION_DENIED`, `UNIMPLEMENTED`, `CLIENT_CLOSED`.
+   */
+  async run(signal?: AbortSignal): Promise<void> {
+    if (this.#sources !== undefined) {
+      throw invalid("worker", "runs already, or has run");
+    }
+    if (this.#entries.length === 0) {
+      throw invalid("worker", "has no handler");
+    }
+    const stop = (): void => this.#stop();
+    signal?.addEventListener("abort", stop, { once: true });
+    if (signal?.aborted) {
+      stop();
+    }
+    try {
+      await this.#runAll();
+    } finally {
+      signal?.removeEventListener("abort", stop);
+      this.#ended = true;
+      this.#changes.notify();
+    }
+  }
+
+  /**
+   * Waits until the worker has subscribed for every handler: what is dispatched now is handled.
+   *
+   * @returns false when the worker ended before.
+   */
+  async ready(): Promise<boolean> {
+    const started = (): boolean => this.#sources?.every((each) => each.started) ?? false;
+    await this.#changes.until(() => this.#ended || started());
+    return started();
+  }
+
+  /** Drains as `run` does when its signal aborts, and waits until it has. Not for handlers: it waits for them. */
+  async stop(): Promise<void> {
+    this.#stop();
+    if (this.#sources !== undefined) {
+      await this.#changes.until(() => this.#ended);
+    }
+  }
+
+  #stop(): void {
+    this.#stopping = true;
+    for (const each of this.#sources ?? []) {
+      each.stop();
+    }
+  }
+
+  /** The end of one ends all; the error is that of the first that failed. */
+  async #runAll(): Promise<void> {
+    this.#sources = this.#entries.map(
+      ({ topic, handler, settings }) => new Source(this.#client, topic, handler, settings, this.#changes),
+    );
+    if (this.#stopping) {
+      this.#stop();
+    }
+    const failures: unknown[] = [];
+    const failed = (error: unknown): void => {
+      failures.push(error);
+      this.#stop();
+    };
+    await Promise.all(this.#sources.map((each) => each.run().catch(failed)));
+    if (failures.length > 0) {
+      throw failures[0];
+    }
+  }
+}

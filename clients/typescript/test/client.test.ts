@@ -1,0 +1,223 @@
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer, type Server, type Socket } from "node:net";
+import { afterEach, beforeEach, test } from "node:test";
+import { status } from "@grpc/grpc-js";
+import { Client, type ClientOptions, DueBusError, type NewEvent, type Reason } from "duebus";
+import { FakeBus, failure } from "./fakebus.js";
+
+let bus: FakeBus;
+let clients: Client[];
+
+beforeEach(async () => {
+  bus = await new FakeBus().start();
+  clients = [];
+});
+
+afterEach(() => {
+  for (const each of clients) {
+    each.close();
+  }
+  bus.stop();
+});
+
+function connect(target = bus.target, options: ClientOptions = {}): Client {
+  const client = new Client(target, { timeoutMs: 5000, ...options });
+  clients.push(client);
+  return client;
+}
+
+async function failing(call: Promise<unknown>, reason: Reason): Promise<DueBusError> {
+  const error = await call.then(
+    () => undefined,
+    (raised: unknown) => raised,
+  );
+  assert(error instanceof DueBusError, `no DueBusError: ${error}`);
+  assert.equal(error.reason, reason, error.message);
+  return error;
+}
+
+test("an event is sent as it was given", async () => {
+  const event: NewEvent = { id: "a", json: { id: 42 }, attributes: { k: "v" }, delayMs: 1500.5, maxRetries: 0 };
+
+  const dispatched = await connect().dispatch("t", event, { engines: ["redis"], requireSubscriber: true });
+
+  assert.deepEqual(dispatched, { eventId: "a", duplicate: false });
+  const [request] = bus.dispatches;
+  assert.equal(request?.events[0]?.data.toString(), '{"id":42}');
+  assert.equal(request?.events[0]?.contentType, "application/json");
+  assert.deepEqual(request?.events[0]?.due, { $case: "delay", delay: { seconds: 1n, nanos: 500_500_000 } });
+  assert.equal(request?.events[0]?.maxRetries, 0);
+  assert.deepEqual([request?.engines, request?.requireSubscriber], [[2], true]);
+});
+
+test("bad input is refused with the name of the field, and nothing is sent", async () => {
+  const client = connect();
+  const circular: Record<string, unknown> = {};
+  circular.self = circular;
+  const cases: [NewEvent, string][] = [
+    [{ delayMs: Number.NaN }, "events[1].delay"],
+    [{ delayMs: 1, deliverAt: new Date() }, "events[1].delay"],
+    [{ deliverAt: new Date("no moment") }, "events[1].deliver_at"],
+    [{ maxRetries: -1 }, "events[1].max_retries"],
+    [{ id: "\ud800" }, "events[1].id"],
+    [{ attributes: { k: 1 as never } }, 'events[1].attributes["k"]'],
+    [{ data: {} as never }, "events[1].data"],
+    [{ json: circular }, "events[1].json"],
+    [{ json: 1n }, "events[1].json"],
+    [{ json: 1, data: "1" }, "events[1].json"],
+  ];
+  for (const [event, field] of cases) {
+    const error = await failing(client.dispatchMany("t", [{}, event]), "INVALID_ARGUMENT");
+    assert.deepEqual(
+      error.fieldViolations.map((each) => each.field),
+      [field],
+    );
+    assert(error.message.includes(field));
+  }
+  await failing(client.dispatch("t", {}, { engines: ["postgres" as never] }), "INVALID_ARGUMENT");
+  await failing(client.dispatch("t", {}, { timeoutMs: 0 }), "INVALID_ARGUMENT");
+  const both = { leaseToken: "x", delayMs: 1, release: true };
+  assert.equal((await failing(client.nack([both]), "INVALID_ARGUMENT")).fieldViolations[0]?.field, "nacks[0].action");
+  assert.deepEqual([bus.dispatches, bus.nacks], [[], []]);
+});
+
+test("a client is not made with a target or an option that can't be used", () => {
+  const field = (name: string) => (error: unknown) =>
+    error instanceof DueBusError && error.fieldViolations[0]?.field === name;
+  for (const target of ["", "a:1,b", "a:1,:2", "a:1,b:x"]) {
+    assert.throws(() => new Client(target), field("target"), target);
+  }
+  assert.throws(() => new Client("a:1", { timeoutMs: 0 }), field("timeout"));
+  assert.throws(() => new Client("a:1", { token: "line\nbreak" }), field("token"));
+  assert.throws(() => new Client("a:1", { tls: { cert: "no pem", key: "no pem" } }), field("tls"));
+});
+
+test("a dispatch is repeated with the same request id while the server is unavailable", async () => {
+  bus.failures.push(failure(status.UNAVAILABLE, "DISPATCHER_NOT_WORKING"), failure(status.UNAVAILABLE, ""));
+
+  await connect().dispatch("t", { id: "a" });
+
+  const ids = bus.dispatches.map(({ requestId }) => requestId);
+  assert.equal(ids.length, 3);
+  assert.equal(new Set(ids).size, 1);
+  assert.notEqual(ids[0], "");
+});
+
+test("what no second try can cure is reported at once, with its details", async () => {
+  bus.failures.push(failure(status.RESOURCE_EXHAUSTED, "MAX_QUEUED_EVENTS_REACHED", "full"));
+
+  const error = await failing(connect().dispatch("t", {}), "MAX_QUEUED_EVENTS_REACHED");
+
+  assert.equal(bus.dispatches.length, 1);
+  assert.deepEqual([error.message, error.code, error.metadata], ["full", status.RESOURCE_EXHAUSTED, { topic: "t" }]);
+});
+
+test("a narrower reason is its wider one too", async () => {
+  bus.failures.push(failure(status.INVALID_ARGUMENT, "NO_TOPIC_SPECIFIED"));
+  const error = await failing(connect().dispatch("", {}), "NO_TOPIC_SPECIFIED");
+  assert.deepEqual([error.is("INVALID_ARGUMENT"), error.is("UNAVAILABLE")], [true, false]);
+});
+
+test("an ack whose first answer was lost is an ack", async () => {
+  bus.failures.push(failure(status.UNAVAILABLE, ""));
+  bus.leaseFailures = [
+    { leaseToken: "a", reason: 2 },
+    { leaseToken: "b", reason: 1 },
+  ];
+  assert.deepEqual(await connect().ack(["a", "b"]), [{ leaseToken: "b", reason: "expired" }]);
+});
+
+test("a server that is away is UNAVAILABLE within the timeout", async () => {
+  bus.stop();
+  const begin = performance.now();
+  await failing(connect().dispatch("t", {}, { timeoutMs: 300 }), "UNAVAILABLE");
+  assert(performance.now() - begin < 2000);
+});
+
+test("a server that takes connections and says nothing is an error within the timeout", async () => {
+  const sockets: Socket[] = [];
+  const silent: Server = createServer((socket) => sockets.push(socket)).listen(0, "127.0.0.1");
+  await once(silent, "listening");
+  const address = silent.address();
+  assert(typeof address === "object" && address !== null);
+  const client = connect(`127.0.0.1:${address.port}`);
+  await failing(client.dispatch("t", {}, { timeoutMs: 200 }), "DEADLINE_EXCEEDED");
+  await failing(client.subscribe("t", { timeoutMs: 200 }), "DEADLINE_EXCEEDED");
+  client.close();
+  for (const each of sockets) {
+    each.destroy();
+  }
+  silent.close();
+});
+
+test("a signal ends a call, and one that has aborted keeps it from being made", async () => {
+  bus.acksHeld = true;
+  const end = new AbortController();
+  const call = connect().ack(["a"], { signal: end.signal });
+  await bus.until("an ack", () => bus.acks.length === 1);
+  end.abort(new Error("enough"));
+  const error = await failing(call, "CANCELLED");
+  assert.match(String(error.cause), /enough/);
+  await failing(connect().ack(["b"], { signal: end.signal }), "CANCELLED");
+  assert.equal(bus.acks.length, 1);
+});
+
+test("closing ends calls and streams under way, and those that come after", async () => {
+  bus.acksHeld = true;
+  const client = connect();
+  const subscription = await client.subscribe("t");
+  const reading = subscription[Symbol.asyncIterator]().next();
+  const call = client.ack(["a"]);
+  await bus.until("an ack", () => bus.acks.length === 1);
+  client.close();
+  client.close();
+  await failing(call, "CLIENT_CLOSED");
+  await failing(reading, "CLIENT_CLOSED");
+  await failing(client.dispatch("t", {}), "CLIENT_CLOSED");
+  await failing(client.subscribe("t"), "CLIENT_CLOSED");
+});
+
+test("the token goes with each call", async () => {
+  await connect(bus.target, { token: "secret" }).dispatch("t", {});
+  assert.deepEqual(bus.tokens, ["Bearer secret"]);
+});
+
+test("many calls at once leave nothing behind", async () => {
+  const warnings: Error[] = [];
+  const note = (warning: Error): unknown => warnings.push(warning);
+  process.on("warning", note);
+  const client = connect();
+  const { signal } = new AbortController();
+  await Promise.all(Array.from({ length: 200 }, () => client.dispatch("t", {}, { signal })));
+  await new Promise(setImmediate);
+  process.off("warning", note);
+  assert.deepEqual(warnings, []);
+});
+
+test("of several servers one that is away costs nothing", async () => {
+  const other = await new FakeBus().start();
+  const client = connect(`${bus.target}, ${other.target}`);
+  await client.dispatch("t", { id: "first" });
+  bus.stop();
+  for (let count = 0; count < 4; count++) {
+    await client.dispatch("t", { id: `after-${count}` });
+  }
+  assert(other.dispatches.length >= 4);
+  client.close();
+  other.stop();
+});
+
+test("leaving the loop closes the stream", async () => {
+  await using subscription = await connect().subscribe("t", { maxInFlight: 3 });
+  assert.equal(subscription.started.maxInFlight, 3);
+  bus.deliver("a");
+  for await (const frame of subscription) {
+    assert(frame.kind === "deliveries");
+    const [delivery] = frame.deliveries;
+    assert.equal(delivery?.text(), "a");
+    assert.equal(typeof delivery?.fencingToken, "bigint");
+    break;
+  }
+  await bus.until("the end of the stream", () => bus.streams[0]?.cancelled === true);
+});

@@ -1,0 +1,198 @@
+import { once } from "node:events";
+import {
+  Metadata,
+  Server,
+  ServerCredentials,
+  type ServerUnaryCall,
+  type ServerWritableStream,
+  type ServiceError,
+  type sendUnaryData,
+  status,
+} from "@grpc/grpc-js";
+import {
+  type AckRequest,
+  Delivery,
+  type DispatchRequest,
+  type EventBusServer,
+  EventBusService,
+  type ExtendRequest,
+  type LeaseFailure,
+  type NackRequest,
+  type SubscribeRequest,
+  SubscribeResponse,
+} from "../src/generated/duebus/v1/event_bus.js";
+import { ErrorInfo } from "../src/generated/google/rpc/error_details.js";
+import { Status } from "../src/generated/google/rpc/status.js";
+import { Changes } from "../src/worker/changes.js";
+
+type Stream = ServerWritableStream<SubscribeRequest, SubscribeResponse>;
+
+/** What has not come by then will not come. */
+const PATIENCE_MS = 10_000;
+
+/** A gRPC error as a server of the bus makes it. */
+export function failure(code: status, reason: string, message = "as the test wants it"): ServiceError {
+  const info = ErrorInfo.encode({ reason, domain: "duebus", metadata: { topic: "t" } }).finish();
+  const details = [{ typeUrl: "type.googleapis.com/google.rpc.ErrorInfo", value: Buffer.from(info) }];
+  const metadata = new Metadata();
+  metadata.set("grpc-status-details-bin", Buffer.from(Status.encode({ code, message, details }).finish()));
+  return Object.assign(new Error(message), { code, details: message, metadata });
+}
+
+/** A server without a bus behind it: it records what it is asked for, and answers as a test says. */
+export class FakeBus {
+  readonly dispatches: DispatchRequest[] = [];
+  readonly subscribes: SubscribeRequest[] = [];
+  readonly streams: Stream[] = [];
+  readonly acks: string[][] = [];
+  readonly nacks: NackRequest["nacks"][] = [];
+  readonly extended: string[][] = [];
+  readonly tokens: string[] = [];
+  /** Thrown instead of the answer to the next calls; one each. */
+  readonly failures: ServiceError[] = [];
+  /** What the next settle or extension answers. */
+  leaseFailures: LeaseFailure[] = [];
+  leaseMs = 30_000;
+  graceMs = 1_000;
+  lost: string[] = [];
+  /** Keeps the answers to acks back. */
+  acksHeld = false;
+  readonly #changes = new Changes();
+  readonly #server = new Server();
+  #port = 0;
+
+  get target(): string {
+    return `127.0.0.1:${this.#port}`;
+  }
+
+  async start(): Promise<this> {
+    const implementation: Partial<EventBusServer> = {
+      dispatch: this.#answer(this.dispatches, ({ events }) => ({
+        eventIds: events.map(({ id }, index) => id || `id-${index}`),
+        duplicateEventIds: [],
+      })),
+      subscribe: (stream) => this.#subscribe(stream),
+      ack: this.#answer(
+        this.acks,
+        () => this.#takeFailures(),
+        ({ leaseTokens }: AckRequest) => leaseTokens,
+      ),
+      nack: this.#answer(
+        this.nacks,
+        () => this.#takeFailures(),
+        ({ nacks }: NackRequest) => nacks,
+      ),
+      extend: this.#answer(
+        this.extended,
+        () => this.#takeFailures(),
+        ({ leaseTokens }: ExtendRequest) => leaseTokens,
+      ),
+    };
+    this.#server.addService(EventBusService, implementation as EventBusServer);
+    this.#port = await new Promise((resolve, reject) => {
+      const bound = (error: Error | null, port: number): void => (error ? reject(error) : resolve(port));
+      this.#server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), bound);
+    });
+    return this;
+  }
+
+  stop(): void {
+    this.releaseAcks();
+    this.#server.forceShutdown();
+  }
+
+  /** Waits until the condition holds; it is looked at whenever the server is asked for something. */
+  async until(what: string, holds: () => boolean): Promise<void> {
+    if (!(await this.#changes.until(holds, PATIENCE_MS))) {
+      throw new Error(`not in time: ${what}`);
+    }
+  }
+
+  /** Says that something has changed that a test waits for. */
+  notify(): void {
+    this.#changes.notify();
+  }
+
+  /** Sends deliveries of events with these ids on the last stream; the lease tokens are `lease-ID`. */
+  deliver(...ids: string[]): void {
+    const deliveries = ids.map((id) =>
+      Delivery.fromPartial({ event: { id, data: Buffer.from(id) }, leaseToken: `lease-${id}`, attempt: 1, topic: "t" }),
+    );
+    this.streams
+      .at(-1)
+      ?.write(SubscribeResponse.fromPartial({ frame: { $case: "deliveries", deliveries: { deliveries } } }));
+  }
+
+  /** Sends the closing frame on the last stream, and ends it. */
+  closeStream(reconnectAfterMs: number): void {
+    const reconnectAfter = { seconds: 0n, nanos: reconnectAfterMs * 1e6 };
+    const frame = { $case: "closing", closing: { reason: 1, reconnectAfter } } as const;
+    this.streams.at(-1)?.write(SubscribeResponse.fromPartial({ frame }));
+    this.streams.at(-1)?.end();
+  }
+
+  /** Breaks the last stream. */
+  breakStream(): void {
+    this.streams.at(-1)?.emit("error", failure(status.UNAVAILABLE, "DISPATCHER_NOT_WORKING"));
+  }
+
+  /** Lets the answers go that were kept back. */
+  releaseAcks(): void {
+    this.acksHeld = false;
+    this.#changes.notify();
+  }
+
+  #subscribe(stream: Stream): void {
+    this.subscribes.push(stream.request);
+    const error = this.failures.shift();
+    if (error !== undefined) {
+      stream.emit("error", error);
+      this.#changes.notify();
+      return;
+    }
+    const { maxInFlight, maxInFlightBytes } = stream.request;
+    const limits = {
+      maxInFlight,
+      maxInFlightBytes,
+      lease: duration(this.leaseMs),
+      disconnectGrace: duration(this.graceMs),
+    };
+    const started = { sessionId: `s${this.streams.length}`, ...limits, lostLeaseTokens: this.lost };
+    stream.write(SubscribeResponse.fromPartial({ frame: { $case: "started", started } }));
+    this.streams.push(stream);
+    stream.on("cancelled", () => this.#changes.notify());
+    this.#changes.notify();
+  }
+
+  #takeFailures(): { failures: LeaseFailure[] } {
+    return { failures: this.leaseFailures.splice(0) };
+  }
+
+  #answer<Request, Response, Recorded>(
+    record: Recorded[],
+    respond: (request: Request) => Response,
+    recorded: (request: Request) => Recorded = (request) => request as never,
+  ): (call: ServerUnaryCall<Request, Response>, callback: sendUnaryData<Response>) => Promise<void> {
+    return async (call, callback) => {
+      record.push(recorded(call.request));
+      this.tokens.push(...call.metadata.get("authorization").map(String));
+      this.#changes.notify();
+      if ((record as unknown) === this.acks) {
+        await this.#changes.until(() => !this.acksHeld);
+      }
+      const error = this.failures.shift();
+      callback(error ?? null, error === undefined ? respond(call.request) : undefined);
+    };
+  }
+}
+
+function duration(ms: number): { seconds: bigint; nanos: number } {
+  return { seconds: BigInt(Math.trunc(ms / 1000)), nanos: (ms % 1000) * 1e6 };
+}
+
+/** Resolves when the signal aborts. */
+export async function aborted(signal: AbortSignal): Promise<void> {
+  if (!signal.aborted) {
+    await once(signal, "abort");
+  }
+}

@@ -1,0 +1,315 @@
+import assert from "node:assert/strict";
+import { afterEach, beforeEach, test } from "node:test";
+import { status } from "@grpc/grpc-js";
+import { Client, DeadLetter, DueBusError, type Handler, Release, RetryAfter, Worker, type WorkerOptions } from "duebus";
+import { aborted, FakeBus, failure } from "./fakebus.js";
+
+const quiet = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
+
+let bus: FakeBus;
+let client: Client;
+let workers: { worker: Worker; run: Promise<void> }[];
+
+beforeEach(async () => {
+  bus = await new FakeBus().start();
+  client = new Client(bus.target, { timeoutMs: 5000 });
+  workers = [];
+});
+
+afterEach(async () => {
+  await Promise.all(workers.map(({ worker }) => worker.stop()));
+  client.close();
+  bus.stop();
+});
+
+async function start(handler: Handler, options: WorkerOptions = {}): Promise<Worker> {
+  const worker = new Worker(client, { logger: quiet, drainTimeoutMs: 2000, ...options }).handle("t", handler);
+  const run = worker.run();
+  run.catch(() => {});
+  workers.push({ worker, run });
+  assert(await worker.ready());
+  return worker;
+}
+
+/** The nack of an event, once it has come. */
+async function nackOf(id: string): Promise<object> {
+  const find = () => bus.nacks.flat().find(({ leaseToken }) => leaseToken === `lease-${id}`);
+  await bus.until(`a nack of ${id}`, () => find() !== undefined);
+  const { error, action } = find() ?? {};
+  return { error, action };
+}
+
+function acked(...ids: string[]): Promise<void> {
+  const done = (): boolean => ids.every((id) => bus.acks.flat().includes(`lease-${id}`));
+  return bus.until(`acks of ${ids}`, done);
+}
+
+/** A handler that holds its events until it is told to let go. */
+function holding(): { handler: Handler; begun: string[]; signals: AbortSignal[]; letGo: () => void } {
+  let letGo = (): void => {};
+  const free = new Promise<void>((resolve) => {
+    letGo = resolve;
+  });
+  const begun: string[] = [];
+  const signals: AbortSignal[] = [];
+  const handler: Handler = async ({ eventId }, { signal }) => {
+    begun.push(eventId);
+    signals.push(signal);
+    bus.notify();
+    await free;
+  };
+  return { handler, begun, signals, letGo };
+}
+
+test("what handlers throw decides what becomes of the event", async () => {
+  const ends: Record<string, () => unknown> = {
+    returns: () => 42,
+    error: () => Promise.reject(new TypeError("no paper")),
+    plain: () => {
+      throw new Error("no ink");
+    },
+    later: () => Promise.reject(new RetryAfter(400, "closed")),
+    dead: () => Promise.reject(new DeadLetter("no such card")),
+    back: () => Promise.reject(new Release()),
+  };
+  await start(({ eventId }) => ends[eventId]?.());
+  bus.deliver(...Object.keys(ends));
+
+  await acked("returns");
+  assert.deepEqual(await nackOf("error"), { error: "TypeError: no paper", action: undefined });
+  assert.deepEqual(await nackOf("plain"), { error: "no ink", action: undefined });
+  const delay = { seconds: 0n, nanos: 400_000_000 };
+  assert.deepEqual(await nackOf("later"), { error: "closed", action: { $case: "delay", delay } });
+  assert.deepEqual(await nackOf("dead"), { error: "no such card", action: { $case: "deadLetter", deadLetter: true } });
+  assert.deepEqual(await nackOf("back"), { error: "", action: { $case: "release", release: true } });
+});
+
+test("anything that is thrown is a nack, even what can't be printed", async () => {
+  const unprintable = Object.assign(new Error(), {
+    toString: () => {
+      throw new Error("again");
+    },
+    name: "Strange",
+  });
+  const thrown: Record<string, unknown> = {
+    nothing: undefined,
+    null: null,
+    bare: Object.create(null),
+    unprintable,
+    long: new Error("ж".repeat(5000)),
+    half: new Error("\ud800 half"),
+  };
+  await start(({ eventId }) => {
+    throw thrown[eventId];
+  });
+  bus.deliver(...Object.keys(thrown));
+
+  assert.deepEqual(await nackOf("nothing"), { error: "undefined", action: undefined });
+  assert.deepEqual(await nackOf("null"), { error: "null", action: undefined });
+  assert.deepEqual(await nackOf("bare"), { error: "an error that can't be printed", action: undefined });
+  assert.deepEqual(await nackOf("unprintable"), { error: "an error that can't be printed", action: undefined });
+  assert.deepEqual(await nackOf("long"), { error: "ж".repeat(2048), action: undefined });
+  assert.deepEqual(await nackOf("half"), { error: "\ufffd half", action: undefined });
+});
+
+test("a delay that is out of range is an error of the handler", () => {
+  for (const delayMs of [-1, Number.NaN, 1e15]) {
+    assert.throws(() => new RetryAfter(delayMs), DueBusError);
+  }
+});
+
+test("acks that collect during a call go into the next", async () => {
+  await start(() => {});
+  bus.acksHeld = true;
+  bus.deliver("a", "b");
+  await bus.until("the first ack", () => bus.acks.length === 1);
+  bus.deliver("c");
+  bus.deliver("d", "e");
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  bus.releaseAcks();
+  await acked("a", "b", "c", "d", "e");
+  assert.deepEqual(bus.acks, [
+    ["lease-a", "lease-b"],
+    ["lease-c", "lease-d", "lease-e"],
+  ]);
+});
+
+test("no more handlers run at once than wanted, and the others wait", async () => {
+  const { handler, begun, letGo } = holding();
+  await start(handler, { maxInFlight: 4, concurrency: 2 });
+  assert.equal(bus.subscribes[0]?.maxInFlight, 4);
+  bus.deliver("a", "b", "c", "d");
+  await bus.until("two handlers", () => begun.length >= 2);
+  assert.deepEqual(begun, ["a", "b"]);
+  letGo();
+  await acked("a", "b", "c", "d");
+  assert.deepEqual(begun, ["a", "b", "c", "d"]);
+});
+
+test("a settle that fails is tried again until it succeeds", async () => {
+  await start(() => {});
+  bus.failures.push(failure(status.UNAVAILABLE, ""));
+  bus.deliver("a");
+  await bus.until("a second try", () => bus.acks.length === 2);
+  assert.deepEqual(bus.acks, [["lease-a"], ["lease-a"]]);
+});
+
+test("leases are extended while a handler runs, and not after", async () => {
+  bus.leaseMs = 150;
+  const { handler, letGo } = holding();
+  await start(handler, { leaseMs: 150 });
+  bus.deliver("a");
+  const extensions = (): number => bus.extended.filter((tokens) => tokens.includes("lease-a")).length;
+  await bus.until("three extensions", () => extensions() >= 3);
+  letGo();
+  await acked("a");
+});
+
+test("a lease that is lost cancels its handler and settles nothing", async () => {
+  bus.leaseMs = 150;
+  const { handler, signals, letGo } = holding();
+  await start(handler, { leaseMs: 150 });
+  bus.deliver("a");
+  await bus.until("a handler", () => signals.length === 1);
+  bus.leaseFailures = [{ leaseToken: "lease-a", reason: 1 }];
+  const [signal] = signals;
+  assert(signal !== undefined);
+  await aborted(signal);
+  assert.match(String(signal.reason), /lease was lost/);
+  letGo();
+  bus.deliver("b");
+  await acked("b");
+  assert.deepEqual([bus.acks, bus.nacks], [[["lease-b"]], []]);
+});
+
+test("a handler that runs for too long is cancelled and its event nacked", async () => {
+  await start((_, { signal }) => aborted(signal), { maxExecutionMs: 50 });
+  bus.deliver("a");
+  const error = "cancelled: the handler ran for longer than 50 ms";
+  assert.deepEqual(await nackOf("a"), { error, action: undefined });
+});
+
+test("a handler that ignores its cancellation costs its place, and the worker unsubscribes until it ends", async () => {
+  const { handler, letGo } = holding();
+  await start(handler, { maxExecutionMs: 50, maxInFlight: 1 });
+  bus.deliver("a");
+  await nackOf("a");
+  await bus.until("the end of the stream", () => bus.streams[0]?.cancelled === true);
+  assert.equal(bus.streams.length, 1);
+  letGo();
+  await bus.until("a new stream", () => bus.streams.length === 2);
+});
+
+test("a stream that breaks is resumed with the leases still held, and those that are lost are given up", async () => {
+  const { handler, begun, signals, letGo } = holding();
+  await start(handler);
+  bus.deliver("a", "b");
+  await bus.until("two handlers", () => begun.length === 2);
+  bus.lost = ["lease-a"];
+  bus.breakStream();
+  await bus.until("a new stream", () => bus.streams.length === 2);
+  assert.deepEqual(bus.subscribes[1]?.heldLeaseTokens, ["lease-a", "lease-b"]);
+  const [signal] = signals;
+  assert(signal !== undefined);
+  await aborted(signal);
+  letGo();
+  await acked("b");
+  assert.deepEqual(bus.acks, [["lease-b"]]);
+});
+
+test("while no stream is open, leases are extended within the grace", async () => {
+  bus.graceMs = 90;
+  const { handler, begun, letGo } = holding();
+  await start(handler);
+  bus.deliver("a");
+  await bus.until("a handler", () => begun.length === 1);
+  bus.closeStream(900);
+  await bus.until("two extensions", () => bus.extended.length >= 2);
+  assert.equal(bus.streams.length, 1);
+  letGo();
+  await acked("a");
+});
+
+test("a server that closes says when to come back", async () => {
+  await start(() => {});
+  const begin = performance.now();
+  bus.closeStream(300);
+  await bus.until("a new stream", () => bus.streams.length === 2);
+  const passed = performance.now() - begin;
+  assert(passed >= 300, `came back after ${passed} ms`);
+});
+
+test("a stop finishes what has begun, and releases the rest", async () => {
+  const { handler, begun, letGo } = holding();
+  const worker = await start(handler, { maxInFlight: 3, concurrency: 1 });
+  bus.deliver("a", "b", "c");
+  await bus.until("a handler", () => begun.length === 1);
+  const stopped = worker.stop();
+  const release = { error: "", action: { $case: "release", release: true } };
+  assert.deepEqual([await nackOf("b"), await nackOf("c")], [release, release]);
+  assert.deepEqual(bus.acks, []);
+  letGo();
+  await stopped;
+  assert.deepEqual([bus.acks, begun], [[["lease-a"]], ["a"]]);
+});
+
+test("a stop cancels handlers that do not end in time, and releases their events", async () => {
+  const worker = await start((_, { signal }) => aborted(signal), { drainTimeoutMs: 50 });
+  bus.deliver("a");
+  await bus.until("a stream", () => bus.streams.length === 1);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  await worker.stop();
+  assert.deepEqual(await nackOf("a"), { error: "", action: { $case: "release", release: true } });
+});
+
+test("a signal that aborts stops the worker", async () => {
+  const stop = new AbortController();
+  const worker = new Worker(client, { logger: quiet }).handle("t", () => {});
+  const run = worker.run(stop.signal);
+  assert(await worker.ready());
+  stop.abort();
+  await run;
+  await assert.rejects(worker.run(), DueBusError);
+});
+
+test("an error that no retry heals ends the worker with it", async () => {
+  bus.failures.push(failure(status.UNAVAILABLE, ""), failure(status.UNAUTHENTICATED, "UNAUTHENTICATED"));
+  const worker = new Worker(client, { logger: quiet }).handle("t", () => {});
+  const run = worker.run();
+  const refused = assert.rejects(run, (error) => error instanceof DueBusError && error.is("UNAUTHENTICATED"));
+  assert.equal(await worker.ready(), false);
+  await refused;
+  assert.equal(bus.subscribes.length, 2);
+});
+
+test("a settle that no retry heals ends the worker with it", async () => {
+  await start(() => {});
+  bus.failures.push(failure(status.PERMISSION_DENIED, "PERMISSION_DENIED"));
+  bus.deliver("a");
+  const run = workers[0]?.run;
+  assert(run !== undefined);
+  await assert.rejects(run, (error) => error instanceof DueBusError && error.is("PERMISSION_DENIED"));
+});
+
+test("a client that is closed ends its worker", async () => {
+  await start(() => {});
+  client.close();
+  const run = workers[0]?.run;
+  assert(run !== undefined);
+  await assert.rejects(run, (error) => error instanceof DueBusError && error.is("CLIENT_CLOSED"));
+});
+
+test("options that can't work are refused with their name", () => {
+  const cases: [WorkerOptions, string][] = [
+    [{ maxInFlight: 0 }, "max_in_flight"],
+    [{ maxInFlight: 2, concurrency: 3 }, "concurrency"],
+    [{ leaseMs: 1 }, "lease"],
+    [{ maxExecutionMs: 2 ** 31 }, "max_execution"],
+    [{ drainTimeoutMs: -1 }, "drain_timeout"],
+  ];
+  for (const [options, field] of cases) {
+    const named = (error: unknown): boolean =>
+      error instanceof DueBusError && error.fieldViolations[0]?.field === field;
+    assert.throws(() => new Worker(client).handle("t", () => {}, options), named, field);
+  }
+});

@@ -1,0 +1,108 @@
+"""When each partition next has something to lease, so that only those are asked which may have."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from duebus_server.engine.redis.partitions import is_partition, number_of, topic_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from duebus_server.engine.base import Watcher
+
+_NEVER = float("inf")
+
+
+class Dues:
+    """What this replica knows of groups in partitions. Of those that it knows nothing of, something may be due."""
+
+    def __init__(self) -> None:
+        self._next: dict[tuple[str, str], float] = {}
+
+    def may_be_due(self, name: str, group: str, now_us: int) -> bool:
+        """Whether it is worth asking a partition for events of a group."""
+        return self._next.get((name, group), now_us) <= now_us
+
+    def first(self, names: Sequence[str], group: str, now_us: int) -> int | None:
+        """When the first of these partitions has something, in microseconds; None for never."""
+        first = min(self._next.get((name, group), now_us) for name in names)
+        return None if first == _NEVER else int(first)
+
+    def told(self, name: str, group: str, at_us: int) -> None:
+        """Something is due then."""
+        known = self._next.get((name, group))
+        if known is not None and at_us < known:
+            self._next[name, group] = at_us
+
+    @contextmanager
+    def looking(self, name: str, group: str) -> Iterator[Look]:
+        """A session leases from a partition during the block; what is told meanwhile counts beside what it finds."""
+        self._next[name, group] = _NEVER
+        look = Look()
+        try:
+            yield look
+        finally:
+            if look.is_done:
+                if look.next_due_us is not None:
+                    self.told(name, group, look.next_due_us)
+            else:
+                self.unsure(name, group)
+
+    def unsure(self, name: str, group: str) -> None:
+        """The group may have something in this partition."""
+        self._next.pop((name, group), None)
+
+    def forget(self) -> None:
+        """Word may have been lost."""
+        self._next.clear()
+
+
+class Look:
+    """One lease from one partition.
+
+    Attributes:
+        is_done: it has been answered.
+        next_due_us: when it said that there may be more.
+    """
+
+    def __init__(self) -> None:
+        self.is_done = False
+        self.next_due_us: int | None = None
+
+    def found(self, next_due_us: int | None) -> None:
+        """The answer has come."""
+        self.is_done, self.next_due_us = True, next_due_us
+
+
+class Outward:
+    """A watcher of partitions, who tells another of topics.
+
+    Args:
+        watcher: who is told.
+        dues: is told as well.
+    """
+
+    def __init__(self, watcher: Watcher, dues: Dues) -> None:
+        self._watcher = watcher
+        self._dues = dues
+
+    def due(self, name: str, group: str, at_us: int) -> None:
+        """The group has something in a partition."""
+        if is_partition(name):
+            self._dues.told(name, group, at_us)
+        self._watcher.due(topic_of(name), group, at_us)
+
+    def leases_ended(self, session_id: str, fencing_tokens: Sequence[int]) -> None:
+        """Fencing tokens are unique over all partitions."""
+        self._watcher.leases_ended(session_id, fencing_tokens)
+
+    def died(self, name: str, group: str, count: int, first_ids: Sequence[str]) -> None:
+        """What dies in several partitions is told by each of them."""
+        self._watcher.died(topic_of(name), group, count, first_ids)
+
+    def deleted(self, name: str, group: str | None) -> None:
+        """A group is gone when it is from the last partition, and a topic by itself."""
+        if not is_partition(name) or (group is not None and number_of(name) == 0):
+            self._watcher.deleted(topic_of(name), group)

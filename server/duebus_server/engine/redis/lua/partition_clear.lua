@@ -1,0 +1,15 @@
+-- Nothing remains of a partition that is closed.
+--
+-- KEYS[1]  the partition's events
+-- ARGV     1..6 as in partitions.lua
+-- returns  'late' or ''
+-- runs on closed partitions too
+-- includes deleting
+-- includes partitions
+
+if is_late() then
+  return LATE
+end
+clear()
+redis.call('UNLINK', topic_key('config'))
+return ''

@@ -1,0 +1,17 @@
+-- A partition takes nothing any more. The subscribers join elsewhere.
+--
+-- KEYS[1]  the partition's events
+-- ARGV     1..6 as in partitions.lua
+-- returns  'late'; 'held' when it holds events; or ''
+-- runs on closed partitions too
+-- includes deleting
+-- includes partitions
+
+if is_late() then
+  return LATE
+end
+if holds_events() then
+  return HELD
+end
+write_partitions('1')
+return ''

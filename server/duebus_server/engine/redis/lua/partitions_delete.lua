@@ -1,0 +1,16 @@
+-- A topic whose partitions are gone goes itself.
+--
+-- KEYS[1]  the topic's events
+-- ARGV     1..6 as in partitions.lua
+-- returns  'late' or ''
+-- runs on closed partitions too
+-- includes deleting
+-- includes partitions
+
+if is_late() then
+  return LATE
+end
+clear()
+redis.call('UNLINK', topic_key('config'))
+tell_change('deleted', '')
+return ''

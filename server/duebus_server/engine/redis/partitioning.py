@@ -1,0 +1,242 @@
+"""Over how many partitions each topic is spread, and how that number is changed.
+
+The keys of the topic itself hold the number; each partition holds whether it is open; every script asks before it does
+anything (``moved.lua``). So a replica may believe what it likes: it is corrected before it does harm. How a change
+goes, and what becomes of one that is broken off, stands in ``DATA_MODEL.md``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from duebus_server.domain.clock import SECOND
+from duebus_server.domain.errors import InvalidArgument, Moved
+from duebus_server.engine.redis.errors import asking
+from duebus_server.engine.redis.partitions import partitions, topic_of
+from duebus_server.engine.redis.scripts import Script
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from duebus_server.engine.redis.listing import Listing
+    from duebus_server.engine.redis.locks import Locks
+    from duebus_server.engine.redis.runner import Runner
+
+BEGIN, CLOSE, DESCRIBE, OPEN, CLEAR, COMMIT, DELETE, DELETE_TOPIC = map(
+    Script,
+    (
+        "partitions_begin",
+        "partition_close",
+        "partition_describe",
+        "partition_open",
+        "partition_clear",
+        "partitions_commit",
+        "partitions_delete",
+        "delete_topic",
+    ),
+)
+
+MEND = "mend"
+"""In place of the number of partitions that a topic is to have."""
+
+LOCK = "partitions"
+LOCK_US = 60 * SECOND
+WORKS_US = 20 * SECOND
+"""So long after it got the lock a replica may change something: no command of it comes through when another has the
+lock, if the clocks of a cluster's nodes agree to half a minute.
+"""
+
+_LATE, _HELD = b"late", b"held"
+"""As in ``partitions.lua``."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """From how many partitions to how many (0: the topic is being deleted), and until when this replica works on it."""
+
+    topic: str
+    before: int
+    after: int
+    deadline_us: int
+
+
+class Partitioning:
+    """What this replica believes, and changes.
+
+    Raises, in all methods that run something:
+        DispatcherNotWorking: Redis is away, or refuses; or another replica changes a topic just now.
+    """
+
+    def __init__(self, runner: Runner, locks: Locks, listing: Listing) -> None:
+        self._runner = runner
+        self._locks = locks
+        self._listing = listing
+        self._counts: dict[str, int] = {}
+
+    def count(self, topic: str) -> int:
+        """How many partitions the topic has, as far as this replica knows."""
+        return self._counts.get(topic, 1)
+
+    def names(self, topic: str) -> list[str]:
+        """The partitions, as far as this replica knows."""
+        return partitions(topic, self.count(topic))
+
+    async def refresh(self, topic: str) -> int:
+        """Ask how many partitions a topic has; finish a change that was broken off."""
+        text = await self._read(topic)
+        if not text.isdigit():
+            await self._under_lock(topic, "")
+            text = await self._read(topic)
+        if not text.isdigit():
+            raise Moved(topic)
+        self._believe(topic, int(text))
+        return int(text)
+
+    async def change(self, topic: str, count: int) -> None:
+        """Spread a topic over so many partitions.
+
+        Raises:
+            InvalidArgument: it holds events; nothing was changed.
+        """
+        await self._listing.before(topic)
+        await self._under_lock(topic, count)
+        await self.refresh(topic)
+        if self.count(topic) != count:  # it has finished what another had begun
+            await self._under_lock(topic, count)
+            await self.refresh(topic)
+
+    async def mend(self, topic: str) -> None:
+        """Open partitions of a topic anew that have lost all they had, as a node of a cluster may."""
+        await self._under_lock(topic, MEND)
+
+    async def delete(self, topic: str) -> int:
+        """Delete a topic that has several partitions; how many events it held."""
+        removed = await self._under_lock(topic, 0)
+        self._believe(topic, 1)
+        return removed
+
+    async def has_group(self, name: str, group: str) -> bool:
+        """Whether a partition has a group."""
+        async with asking(name):
+            return bool(await self._runner.connection.redis.sismember(self._runner.keys.topic(name, "groups"), group))
+
+    def _believe(self, topic: str, count: int) -> None:
+        if count == 1:
+            self._counts.pop(topic, None)
+        else:
+            self._counts[topic] = count
+
+    async def _read(self, topic: str) -> str:
+        async with asking(topic):
+            text = await self._runner.connection.redis.hget(self._runner.keys.topic(topic, "config"), "partitions")
+        return (text or b"1").decode(errors="replace")
+
+    async def _under_lock(self, topic: str, wanted: int | str) -> int:
+        deadline_us = self._runner.now_us() + WORKS_US
+        lock = await self._locks.acquire(LOCK, LOCK_US)
+        if lock is None:
+            raise Moved(topic)
+        try:
+            return await self._carry_out(topic, wanted, deadline_us)
+        finally:
+            await self._locks.release(lock)
+
+    async def _carry_out(self, topic: str, wanted: int | str, deadline_us: int) -> int:
+        reply = await self._run(BEGIN, topic, deadline_us, wanted)
+        if reply == _HELD:
+            raise _holds_events()
+        before, after = reply
+        change = _Change(topic, before, after, deadline_us)
+        if change.after == 0:
+            return await self._delete(change)
+        if change.after != change.before:
+            await self._spread(change)
+        elif wanted == MEND and change.before > 1:
+            await self._mend(change)
+        return 0
+
+    async def _mend(self, change: _Change) -> None:
+        names = partitions(change.topic, change.before)
+        settings, fence, groups = await self._describe(change, names)
+        for name in names:
+            async with asking(name):
+                is_open = await self._runner.connection.redis.hexists(
+                    self._runner.keys.topic(name, "config"), "partitions"
+                )
+            if not is_open:
+                await self._run(OPEN, name, change.deadline_us, len(settings), *settings, fence, *groups)
+
+    async def _spread(self, change: _Change) -> None:
+        before, after = partitions(change.topic, change.before), partitions(change.topic, change.after)
+        if not await self._close(change, before):
+            raise _holds_events()
+        settings, fence, groups = await self._describe(change, before)
+        if change.after > 1:
+            await self._runner.add(self._runner.keys.partitions, change.topic, *after)
+            for name in after:
+                await self._run(OPEN, name, change.deadline_us, len(settings), *settings, fence, *groups)
+            await self._run(COMMIT, change.topic, change.deadline_us, change.after)
+        else:
+            await self._run(COMMIT, change.topic, change.deadline_us, 1, fence, *groups)
+        await self._clear(change, before)
+
+    async def _close(self, change: _Change, names: Sequence[str]) -> bool:
+        """Close all partitions, or none: False when one of them holds events."""
+        if change.before == 1:
+            return True
+        for name in names:
+            if await self._run(CLOSE, name, change.deadline_us) == _HELD:
+                for closed in names:
+                    await self._run(OPEN, closed, change.deadline_us)
+                await self._run(COMMIT, change.topic, change.deadline_us, change.before)
+                return False
+        return True
+
+    async def _describe(self, change: _Change, names: Sequence[str]) -> tuple[list[Any], int, list[Any]]:
+        """What the partitions have in common: settings, the greatest fencing token of them all, groups."""
+        told = [await self._runner.run(DESCRIBE, name) for name in names]
+        settings, _, groups = max(told, key=lambda one: len(one[2]))
+        if change.before > 1:
+            settings, _, _ = await self._runner.run(DESCRIBE, change.topic)
+        flat: list[Any] = []
+        for name, own in zip(groups[::2], groups[1::2], strict=True):
+            flat += (name, len(own), *own)
+        return settings, max(int(fence) for _, fence, _ in told), flat
+
+    async def _clear(self, change: _Change, names: Sequence[str]) -> None:
+        """What is left of partitions that are closed for good."""
+        if change.before == 1:
+            return
+        for name in names:
+            await self._run(CLEAR, name, change.deadline_us)
+        async with asking(change.topic):
+            await self._runner.connection.redis.srem(self._runner.keys.partitions, *names)
+
+    async def _delete(self, change: _Change) -> int:
+        removed = 0
+        names = partitions(change.topic, change.before)
+        for name in names:
+            try:
+                _, _, *held = await self._runner.run(DELETE_TOPIC, name)
+                removed += sum(map(int, held))
+            except Moved:  # gone already
+                continue
+        await self._clear(change, names)
+        await self._run(DELETE, change.topic, change.deadline_us)
+        return removed
+
+    async def _run(self, script: Script, name: str, deadline_us: int, *arguments: Any) -> Any:
+        """Run a step of a change.
+
+        Raises:
+            DispatcherNotWorking: the time for it has passed; the next to come on the topic finishes the change.
+        """
+        reply = await self._runner.run(script, name, deadline_us, *arguments)
+        if reply == _LATE:
+            raise Moved(topic_of(name))
+        return reply
+
+
+def _holds_events() -> InvalidArgument:
+    return InvalidArgument("config.partitions", "can be changed only while the topic holds no events")

@@ -1,0 +1,1 @@
+"""One program a peer, which produces, paces or works, in the venv that the registry made for it."""

@@ -1,0 +1,412 @@
+"""Topics over several partitions: how their number is changed, and who finds out when."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from duebus_server.domain.clock import HOUR, MINUTE
+from duebus_server.domain.errors import ConcurrentModification, DispatcherNotWorking, InvalidArgument, NotFound
+from duebus_server.domain.model import DEFAULT_GROUP, DispatchRequest
+from duebus_server.engine.redis.partitions import home_of, number_of, partitions
+from support.builders import new_event, new_events
+from support.topics import ids
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from support.redis_bus import RedisBus, Replica
+    from support.topics import TopicDriver
+
+COUNT = 4
+
+
+@pytest.fixture
+async def spread(topic: TopicDriver) -> TopicDriver:
+    """A topic over four partitions."""
+    await topic.configure(partitions=COUNT)
+    return topic
+
+
+def in_partition(number: int, prefix: str = "id") -> str:
+    """An id that is at home in this one of four partitions."""
+    return next(name for name in (f"{prefix}-{nth}" for nth in range(1_000)) if home_of(name, COUNT) == number)
+
+
+async def dispatch_one_each(topic: TopicDriver) -> list[str]:
+    """An event in each partition, in a request of its own."""
+    names = [in_partition(number) for number in range(COUNT)]
+    for name in names:
+        await topic.dispatch(name)
+    return names
+
+
+def of(topic: TopicDriver, keys: set[str]) -> set[str]:
+    """The keys of a topic and its partitions."""
+    return {key for key in keys if key.startswith("{" + topic.name)}
+
+
+# --- what is where ---
+
+
+async def test_a_topic_with_one_partition_has_the_keys_it_always_had(bus: RedisBus, topic: TopicDriver) -> None:
+    await topic.join()
+    await topic.dispatch("event", request_id="request")
+    await topic.lease_one()
+    assert all(key.startswith("{" + topic.name + "}:") for key in of(topic, bus.stored_keys()))
+    assert not bus.raw.exists(bus.key(topic.name, "config"))
+
+
+async def test_requests_go_to_all_partitions_and_each_wholly_to_one(bus: RedisBus, spread: TopicDriver) -> None:
+    await spread.join()
+    for _ in range(40):
+        await spread.dispatch(*new_events(3), request_id="")
+    sizes = [bus.raw.hlen(bus.key(name, "events")) for name in partitions(spread.name, COUNT)]
+    assert sum(sizes) == 120
+    assert all(size > 0 and size % 3 == 0 for size in sizes)
+    assert await spread.queued() == 120
+    held = await spread.lease(max_events=1_000)
+    assert len(held) == 120
+    assert await spread.ack(*held) == [None] * 120
+    assert await spread.queued() == 0
+
+
+async def test_a_session_asks_only_where_something_may_be_due(
+    spread: TopicDriver, replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await spread.join()
+    assert await spread.lease() == []
+    asked = []
+    run = replica.engine._run
+
+    async def counted(script: Any, name: str, *arguments: Any) -> Any:
+        asked.append((script.name, name))
+        return await run(script, name, *arguments)
+
+    monkeypatch.setattr(replica.engine, "_run", counted)
+    name = in_partition(2)
+    await spread.dispatch(name)
+    assert ids(await spread.lease()) == [name]
+    assert [number_of(where) for what, where in asked if what == "lease"] == [2]
+
+
+async def test_fencing_tokens_are_unique_over_all_partitions_and_grow_for_each_event(spread: TopicDriver) -> None:
+    await spread.join()
+    await spread.configure(dedupe_window_us=0)
+    names = await dispatch_one_each(spread)
+    last = dict.fromkeys(names, 0)
+    seen: set[int] = set()
+    for count in (1, 3, COUNT, 2):
+        for _ in range(3):
+            for lease in await spread.lease():
+                assert lease.fencing_token > last[lease.event_id]
+                last[lease.event_id] = lease.fencing_token
+                seen.add(lease.fencing_token)
+                await spread.release(lease)
+        await spread.ack(*await spread.lease())
+        greatest = max(seen)
+        await spread.configure(partitions=count)
+        await dispatch_one_each(spread)
+        last = dict.fromkeys(names, greatest)
+    assert len(seen) == 4 * 3 * COUNT
+    assert max(seen) < 1 << 53, "exact in a JavaScript number"
+
+
+@pytest.mark.parametrize("numbers", [(1, COUNT), (COUNT, 1), (2, COUNT)])
+async def test_tokens_go_on_after_a_change_also_where_they_were_ahead_of_the_time(
+    bus: RedisBus, topic: TopicDriver, numbers: tuple[int, int]
+) -> None:
+    before, after = numbers
+    await topic.configure(partitions=before, dedupe_window_us=0)
+    await topic.join()
+    ahead = topic.engine.now_us() + HOUR
+    for number, name in enumerate(partitions(topic.name, before)):
+        bus.raw.hset(bus.key(name, f"group:{DEFAULT_GROUP}:group"), "fence", ahead - ahead % before + number)
+    await topic.configure(partitions=after)
+    await dispatch_one_each(topic)
+    held = await topic.lease_all()
+    assert len(held) == COUNT
+    assert all(lease.fencing_token > ahead for lease in held)
+
+
+async def test_nothing_of_a_deleted_topic_remains_and_every_replica_hears(bus: RedisBus, spread: TopicDriver) -> None:
+    other = await bus.replica()
+    await spread.join()
+    await other.topic(spread.name).join("other")
+    await dispatch_one_each(spread)
+    assert len(await other.topic(spread.name).lease("other")) == COUNT
+    assert await spread.delete() == COUNT
+    await other.heard.until(lambda: bool(other.heard.deletions), "the deletion")
+    assert other.heard.deletions == [(spread.name, None)]
+    assert of(spread, bus.stored_keys()) == set()
+    assert bus.raw.smembers(f"{bus.namespace}:partitions") == set()
+    with pytest.raises(NotFound):
+        await other.topic(spread.name).lease("other")
+    await other.topic(spread.name).dispatch("event")
+    assert (await other.engine.get_topic(spread.name)).config.partitions == 1
+
+
+async def test_a_group_that_is_deleted_is_gone_everywhere(bus: RedisBus, spread: TopicDriver) -> None:
+    other = await bus.replica()
+    there = other.topic(spread.name)
+    await spread.join()
+    await there.join("other")
+    await dispatch_one_each(spread)
+    assert await spread.delete_group() == COUNT
+    await other.heard.until(lambda: bool(other.heard.deletions), "the deletion")
+    assert other.heard.deletions == [(spread.name, DEFAULT_GROUP)]
+    with pytest.raises(NotFound):
+        await there.lease("other")
+
+
+async def test_rescheduling_is_refused_before_anything_changes_when_one_is_leased(spread: TopicDriver) -> None:
+    await spread.join()
+    first, *others = await dispatch_one_each(spread)
+    held = {lease.event_id: lease for lease in await spread.lease()}
+    await spread.release(*(held[name] for name in others))
+    with pytest.raises(ConcurrentModification) as raised:
+        await spread.reschedule(*others, first, delay_us=HOUR)
+    assert raised.value.metadata["event"] == first
+    assert sorted(ids(await spread.lease())) == sorted(others)
+
+
+# --- the number is changed ---
+
+
+async def test_dead_letters_outlive_no_retention_in_any_partition(frozen_bus: RedisBus) -> None:
+    topic = (await frozen_bus.replica()).topic()
+    await topic.configure(dead_letter_retention_us=HOUR)
+    await topic.configure(partitions=COUNT)
+    await topic.join()
+    await dispatch_one_each(topic)
+    await topic.dead_letter(*await topic.lease())
+    await topic.engine.expire_leases()
+    assert sum((await topic.counts()).values()) == COUNT
+    await topic.harness.advance(HOUR)
+    await topic.engine.expire_leases()
+    assert await topic.counts() == {}
+    await topic.delete()
+    assert not frozen_bus.raw.exists(f"{frozen_bus.namespace}:forgetting")
+
+
+async def test_the_number_can_be_changed_only_while_the_topic_holds_no_events(spread: TopicDriver) -> None:
+    await spread.join()
+    await spread.dispatch("event")
+    with pytest.raises(
+        InvalidArgument, match=r"config\.partitions: can be changed only while the topic holds no events"
+    ):
+        await spread.configure(partitions=2)
+    assert (await spread.engine.config_of(spread.name)).partitions == COUNT
+    await spread.dispatch(*(in_partition(number, "after") for number in range(COUNT)))
+    held = await spread.lease()
+    assert len(held) == 1 + COUNT
+    await spread.ack(*held)
+    assert (await spread.configure(partitions=2)).partitions == 2
+
+
+async def test_of_one_partition_as_well(topic: TopicDriver) -> None:
+    await topic.dispatch("event")
+    with pytest.raises(InvalidArgument, match=r"config\.partitions"):
+        await topic.configure(partitions=2)
+    await topic.join()
+    assert ids(await topic.lease()) == ["event"]
+
+
+@pytest.mark.parametrize("numbers", [(4, 1), (2, 64), (4, 3, 1, 2)])
+async def test_settings_groups_and_pauses_go_along(bus: RedisBus, topic: TopicDriver, numbers: tuple[int, ...]) -> None:
+    await topic.join()
+    await topic.join(group="paused")
+    await topic.configure(max_retries=9, lease_us=MINUTE)
+    await topic.configure_group("paused", max_retries=2)
+    await topic.pause("paused")
+    for number in numbers:
+        config = await topic.configure(partitions=number)
+        assert (config.partitions, config.retry_policy.max_retries, config.lease_us) == (number, 9, MINUTE)
+        await topic.dispatch(f"event {number}")
+        held = await topic.lease()
+        assert ids(held) == [f"event {number}"]
+        await topic.ack(*held)
+        group = await topic.group("paused")
+        assert (group.paused, group.retry_policy.max_retries) == (True, 2)
+        await topic.resume("paused")
+        await topic.ack(*await topic.lease(group="paused"), group="paused")
+        await topic.pause("paused")
+    tags = {key.partition("}")[0] for key in of(topic, bus.stored_keys()) if not key.endswith(":config")}
+    assert tags <= {"{" + name for name in partitions(topic.name, numbers[-1])}
+
+
+async def test_replicas_that_have_not_heard_are_corrected_before_they_do_harm(
+    bus: RedisBus, topic: TopicDriver
+) -> None:
+    stale, settles = await bus.replica(), await bus.replica()
+    there, elsewhere = stale.topic(topic.name), settles.topic(topic.name)
+    await there.join("session")
+    for count in (COUNT, 2, 1, COUNT):
+        await topic.configure(partitions=count, dedupe_window_us=0)
+        names = await dispatch_one_each(there)
+        held = await there.lease("session")
+        assert sorted(ids(held)) == sorted(names), f"{count} partitions"
+        assert await elsewhere.extend(*held) == [None] * COUNT
+        assert await elsewhere.ack(*held) == [None] * COUNT
+        assert (await elsewhere.group()).subscribers[0].session_id == "session"
+
+
+async def test_a_session_that_waits_is_told_when_the_number_changes(bus: RedisBus, topic: TopicDriver) -> None:
+    waiting = await bus.replica()
+    there = waiting.topic(topic.name)
+    await there.join()
+    assert await there.lease() == []
+    waiting.heard.forget()
+    await topic.configure(partitions=COUNT)
+    await waiting.heard.until_due(topic.name, DEFAULT_GROUP, lambda _: True)
+    assert await there.lease() == []
+    waiting.heard.forget()
+    await topic.dispatch("event")
+    await waiting.heard.until_due(topic.name, DEFAULT_GROUP, lambda _: True)
+    assert ids(await there.lease()) == ["event"]
+
+
+async def test_a_change_that_nobody_told_of_is_found_by_the_sweep(bus: RedisBus, topic: TopicDriver) -> None:
+    deaf = await bus.replica()
+    there = deaf.topic(topic.name)
+    await there.join()
+    await topic.configure(partitions=COUNT)
+    await deaf.heard.until_due(topic.name, DEFAULT_GROUP, lambda _: True)
+    deaf.heard.forget()
+    await deaf.engine.expire_leases()
+    assert [due.topic for due in deaf.heard.dues] == [topic.name]
+
+
+# --- a change is broken off ---
+
+
+class Broken(Exception):
+    """The replica has died here."""
+
+
+async def break_off(
+    replica: Replica, change: Callable[[], Awaitable[Any]], step: int, monkeypatch: pytest.MonkeyPatch
+) -> bool:
+    """Do something that changes partitions, and die before its ``step``th script; False when it has fewer."""
+    run, left = replica.engine._runner.run, step
+
+    async def dies(script: Any, name: str, *arguments: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise Broken
+        return await run(script, name, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(replica.engine._runner, "run", dies)
+        try:
+            await change()
+        except Broken:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("before", [1, 2, 4])
+@pytest.mark.parametrize("after", [1, 3, 4])
+async def test_a_change_that_is_broken_off_is_finished_by_whoever_comes_next(
+    bus: RedisBus, replica: Replica, monkeypatch: pytest.MonkeyPatch, before: int, after: int
+) -> None:
+    other = await bus.replica()
+    for step in range(40):
+        topic = replica.topic()
+        there = other.topic(topic.name)
+        await there.join("session")
+        await topic.configure(partitions=before)
+        is_broken = await break_off(replica, lambda topic=topic: topic.configure(partitions=after), step, monkeypatch)  # type: ignore[misc]
+        names = await dispatch_one_each(there)
+        held = await there.lease_all("session")
+        assert sorted(ids(held)) == sorted(names), f"broken off before step {step}"
+        (group,) = (await topic.engine.get_topic(topic.name)).groups
+        assert [(one.session_id, one.in_flight) for one in group.subscribers] == [("session", COUNT)]
+        if not is_broken:
+            break
+    assert not is_broken
+
+
+@pytest.mark.parametrize("before", [2, 4])
+async def test_a_deletion_that_is_broken_off_is_finished_by_whoever_comes_next(
+    bus: RedisBus, replica: Replica, monkeypatch: pytest.MonkeyPatch, before: int
+) -> None:
+    other = await bus.replica()
+    for step in range(40):
+        topic = replica.topic()
+        await topic.configure(partitions=before, lease_us=MINUTE)
+        await topic.dispatch(*(in_partition(number) for number in range(COUNT)))
+        is_broken = await break_off(replica, topic.delete, step, monkeypatch)
+        has_begun = bus.raw.hget(bus.key(topic.name, "config"), "partitions") != str(before).encode()
+        if is_broken and has_begun:
+            there = other.topic(topic.name)
+            await there.join()
+            await there.dispatch("new")
+            assert ids(await there.lease()) == ["new"], f"broken off before step {step}"
+            assert (await other.engine.config_of(topic.name)).partitions == 1
+        if not is_broken:
+            break
+    assert not is_broken
+
+
+async def test_while_a_change_is_under_way_elsewhere_a_dispatch_is_to_be_repeated(
+    bus: RedisBus, spread: TopicDriver, replica: Replica
+) -> None:
+    other = await bus.replica()
+    locks = other.engine._presence._locks
+    lock = await locks.acquire("partitions", MINUTE)
+    assert lock is not None
+    bus.raw.hset(bus.key(spread.name, "config"), "partitions", f"{COUNT}>2")
+    fresh = (await bus.replica()).topic(spread.name)
+    with pytest.raises(DispatcherNotWorking, match="being changed") as raised:
+        await fresh.dispatch("event")
+    assert raised.value.retry_after_us
+    await locks.release(lock)
+    await fresh.dispatch("event")
+    assert (await replica.engine.config_of(spread.name)).partitions == 2
+    assert (await replica.engine.get_topic(spread.name)).queued == 1
+
+
+async def test_a_partition_that_lost_all_it_had_is_opened_anew(bus: RedisBus, spread: TopicDriver) -> None:
+    await spread.join()
+    lost = partitions(spread.name, COUNT)[1]
+    for key in bus.raw.keys(f"{bus.namespace}:{{{lost}}}:*"):
+        bus.raw.delete(key)
+    names = await dispatch_one_each(spread)
+    assert sorted(ids(await spread.lease_all())) == sorted(names)
+
+
+async def test_a_lease_that_nobody_heard_of_is_taken_back_from_every_partition(
+    spread: TopicDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await spread.join()
+    names = await dispatch_one_each(spread)
+    run, left = spread.engine._run, 3  # type: ignore[attr-defined]
+
+    async def dies(script: Any, name: str, *arguments: Any) -> Any:
+        nonlocal left
+        if script.name == "lease":
+            left -= 1
+            if left < 0:
+                raise Broken
+        return await run(script, name, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(spread.engine, "_run", dies)
+        with pytest.raises(Broken):
+            await spread.lease()
+    held = await spread.lease()
+    assert sorted(ids(held)) == sorted(names)
+    assert {lease.attempt for lease in held} == {1}
+
+
+async def test_one_partition_that_fails_is_the_affair_of_its_own_requests(bus: RedisBus, spread: TopicDriver) -> None:
+    bad = partitions(spread.name, COUNT)[1]
+    bus.raw.set(bus.key(bad, "events"), "not ours")
+    requests = [DispatchRequest([new_event(in_partition(number))]) for number in range(COUNT)]
+    answers = await spread.engine.dispatch(spread.name, requests)
+    assert [isinstance(answer, DispatcherNotWorking) for answer in answers] == [False, True, False, False]
+    bus.raw.delete(bus.key(bad, "events"))
+    await spread.join()
+    assert sorted(ids(await spread.lease())) == sorted(in_partition(number) for number in (0, 2, 3))
