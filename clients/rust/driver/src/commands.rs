@@ -2,12 +2,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use duebus::{Certificate, Client, ClientOptions, ClientTlsConfig, DispatchOptions};
+use duebus::{Certificate, Client, ClientOptions, ClientTlsConfig, DispatchOptions, Identity};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::lines::{Command, engines, failures, millis};
+use crate::lines::{Command, Tls, engines, failures, millis};
 use crate::output::{Failed, answer, enum_name};
 use crate::subscription::OpenSubscription;
 use crate::worker::ScriptedWorker;
@@ -101,7 +101,7 @@ impl Driver {
     }
 
     fn connect(&self, command: Command) -> Result<Value, Failed> {
-        let tls = command.tls.map(|tls| ClientTlsConfig::new().ca_certificate(Certificate::from_pem(tls.ca)));
+        let tls = command.tls.map(tls_config);
         let timeout = millis(command.timeout_ms).unwrap_or(Duration::from_secs(30));
         let client = Client::new(&command.target, ClientOptions { token: command.token, tls, timeout })?;
         self.clients.put(&command.client, client);
@@ -117,6 +117,14 @@ impl Driver {
         self.clients.all().iter().for_each(Client::close);
         self.tasks.close();
         self.tasks.wait().await;
+    }
+}
+
+fn tls_config(tls: Tls) -> ClientTlsConfig {
+    let config = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(tls.ca));
+    match tls.cert.zip(tls.key) {
+        Some((cert, key)) => config.identity(Identity::from_pem(cert, key)),
+        None => config,
     }
 }
 

@@ -51,6 +51,9 @@ pub struct Command {
 #[derive(Deserialize)]
 pub struct Tls {
     pub ca: String,
+    /// The client's own certificate and its key; absent, it shows none.
+    pub cert: Option<String>,
+    pub key: Option<String>,
 }
 
 #[derive(Deserialize, Clone)]

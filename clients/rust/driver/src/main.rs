@@ -23,7 +23,7 @@ const EXIT_WITHIN: Duration = Duration::from_secs(4);
 async fn main() {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
-        .with_max_level(tracing_subscriber::filter::LevelFilter::DEBUG)
+        .with_max_level(tracing_subscriber::filter::LevelFilter::INFO)
         .init();
     let driver = Arc::new(Driver::default());
     let mut input = BufReader::new(tokio::io::stdin()).lines();
