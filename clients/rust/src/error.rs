@@ -40,13 +40,15 @@ pub enum Reason {
     Unauthenticated,
     /// These credentials do not allow that.
     PermissionDenied,
+    /// This connection has as many open subscriptions as the server allows.
+    MaxStreamsReached,
     /// The client was closed, before the call or during it.
     ClientClosed,
     /// A reason that this version does not know, by its name on the wire.
     Other(String),
 }
 
-const NAMES: [(Reason, &str); 17] = [
+const NAMES: [(Reason, &str); 18] = [
     (Reason::InvalidArgument, "INVALID_ARGUMENT"),
     (Reason::NoTopicSpecified, "NO_TOPIC_SPECIFIED"),
     (Reason::NoEventSpecified, "NO_EVENT_SPECIFIED"),
@@ -63,6 +65,7 @@ const NAMES: [(Reason, &str); 17] = [
     (Reason::DeadlineExceeded, "DEADLINE_EXCEEDED"),
     (Reason::Unauthenticated, "UNAUTHENTICATED"),
     (Reason::PermissionDenied, "PERMISSION_DENIED"),
+    (Reason::MaxStreamsReached, "MAX_STREAMS_REACHED"),
     (Reason::ClientClosed, "CLIENT_CLOSED"),
 ];
 
