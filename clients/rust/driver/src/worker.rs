@@ -1,0 +1,139 @@
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use duebus::{Delivery, Failure, Worker, WorkerOptions};
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use crate::commands::Driver;
+use crate::lines::{Command, Outcome, delivery, engine, millis, since_epoch};
+use crate::output::{Failed, answer, error_line, write};
+
+/// A worker of the SDK whose handler follows a script.
+pub struct ScriptedWorker {
+    name: String,
+    script: Vec<Outcome>,
+    stopping: CancellationToken,
+    stopped: CancellationToken,
+    /// What ends handlers that hold, by event id.
+    holds: Mutex<HashMap<String, oneshot::Sender<Outcome>>>,
+}
+
+pub fn start(driver: &Arc<Driver>, mut command: Command) -> Result<Option<Value>, Failed> {
+    let client = driver.clients.get(&command.client)?;
+    let scripted = Arc::new(ScriptedWorker {
+        name: command.worker.clone(),
+        script: command.script.take().unwrap_or_default(),
+        stopping: driver.end.child_token(),
+        stopped: CancellationToken::new(),
+        holds: Mutex::default(),
+    });
+    let handling = Arc::clone(&scripted);
+    let worker = Worker::new(&client).handle(
+        command.topic.as_deref().unwrap_or_default(),
+        options(&command)?,
+        move |delivery| Arc::clone(&handling).handle(delivery),
+    );
+    driver.workers.put(&command.worker, Arc::clone(&scripted));
+    answer(command.id, Ok(json!({}))); // before the events that follow
+    driver.tasks.spawn(scripted.run(worker));
+    Ok(None)
+}
+
+fn options(command: &Command) -> Result<WorkerOptions, Failed> {
+    let default = WorkerOptions::default();
+    Ok(WorkerOptions {
+        group: command.group.clone().unwrap_or_default(),
+        engine: engine(command.engine.as_deref())?,
+        consumer: command.consumer.clone().unwrap_or(default.consumer),
+        max_in_flight: command.max_in_flight.unwrap_or(default.max_in_flight),
+        lease: millis(command.lease_ms).unwrap_or(default.lease),
+        max_execution: millis(command.max_execution_ms).unwrap_or(default.max_execution),
+        drain_timeout: millis(command.drain_timeout_ms).unwrap_or(default.drain_timeout),
+        ..default
+    })
+}
+
+/// Says so when a handler that holds is cancelled, that is dropped.
+struct SayCancelled<'a>(Option<(&'a str, &'a Delivery)>);
+
+impl Drop for SayCancelled<'_> {
+    fn drop(&mut self) {
+        if let Some((worker, Delivery { event_id, attempt, .. })) = self.0 {
+            write(&json!({"event": "cancelled", "worker": worker, "event_id": event_id, "attempt": attempt}));
+        }
+    }
+}
+
+impl ScriptedWorker {
+    async fn run(self: Arc<Self>, worker: Worker) {
+        let ready = worker.ready();
+        let name = self.name.clone();
+        let announce = tokio::spawn(async move {
+            ready.await;
+            write(&json!({"event": "ready", "worker": name}));
+        });
+        let ended = worker.run(self.stopping.cancelled()).await;
+        announce.abort();
+        write(&json!({"event": "stopped", "worker": self.name, "error": ended.as_ref().err().map(error_line)}));
+        self.stopped.cancel();
+    }
+
+    async fn handle(self: Arc<Self>, delivered: Delivery) -> Result<(), Failure> {
+        let mut outcome = self.outcome(delivered.attempt);
+        let held = outcome.as_ref().is_some_and(|each| each.end == "hold").then(|| self.hold(&delivered.event_id));
+        let at = since_epoch(SystemTime::now());
+        write(&json!({"event": "handling", "worker": self.name, "at_ms": at, "delivery": delivery(&delivered)}));
+        if let Some(held) = held {
+            let mut cancelled = SayCancelled(Some((&self.name, &delivered)));
+            outcome = held.await.ok();
+            cancelled.0 = None;
+        }
+        outcome.map_or(Ok(()), end)
+    }
+
+    /// The script's outcome for this attempt; the last one holds for all after it.
+    fn outcome(&self, attempt: u32) -> Option<Outcome> {
+        let index = (attempt as usize).saturating_sub(1);
+        self.script.get(index).or(self.script.last()).cloned()
+    }
+
+    fn holds(&self) -> MutexGuard<'_, HashMap<String, oneshot::Sender<Outcome>>> {
+        self.holds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hold(&self, event_id: &str) -> oneshot::Receiver<Outcome> {
+        let (finish, held) = oneshot::channel();
+        self.holds().insert(event_id.to_owned(), finish);
+        held
+    }
+
+    pub fn finish(&self, command: Command) -> Result<Value, Failed> {
+        let outcome = command.outcome.ok_or_else(|| Failed::Driver("there is no outcome".to_owned()))?;
+        let finish = self.holds().remove(&command.event_id);
+        let finished = finish.is_some_and(|finish| finish.send(outcome).is_ok());
+        finished.then(|| json!({})).ok_or_else(|| Failed::Driver(format!("nobody holds {}", command.event_id)))
+    }
+
+    pub async fn stop(&self) -> Result<Value, Failed> {
+        self.stopping.cancel();
+        self.stopped.cancelled().await;
+        Ok(json!({}))
+    }
+}
+
+fn end(outcome: Outcome) -> Result<(), Failure> {
+    let message = outcome.message.unwrap_or_default();
+    match outcome.end.as_str() {
+        "ack" => Ok(()),
+        "fail" => Err(Failure::new(message)),
+        "retry_after" => {
+            Err(Failure::retry_after(Duration::from_millis(outcome.delay_ms.unwrap_or_default()), message))
+        }
+        "dead_letter" => Err(Failure::dead_letter(message)),
+        "release" => Err(Failure::release()),
+        _ => panic!("{message}"),
+    }
+}

@@ -1,0 +1,128 @@
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tonic::transport::ClientTlsConfig;
+
+use crate::connection::{Connection, connection};
+use crate::error::Error;
+use crate::proto::Engine;
+use crate::proto::event_bus_admin_client::EventBusAdminClient;
+use crate::proto::event_bus_client::EventBusClient;
+use crate::proto::{StopRequest, SubscribeRequest};
+use crate::settle::to_proto;
+use crate::subscription::Subscription;
+
+pub(crate) type Bus = EventBusClient<Connection>;
+
+/// The largest answer that is read, in bytes.
+const MAX_RECEIVE: usize = 16 << 20;
+
+/// How a [`Client`] connects.
+#[derive(Debug, Clone)]
+pub struct ClientOptions {
+    /// Sent as a bearer token with each call.
+    pub token: Option<String>,
+    /// None: plaintext. `ClientTlsConfig::new().with_native_roots()` trusts whom the system trusts.
+    pub tls: Option<ClientTlsConfig>,
+    /// How long a call may take with all its tries; 30 s by default.
+    pub timeout: Duration,
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        Self { token: None, tls: None, timeout: Duration::from_secs(30) }
+    }
+}
+
+/// A client of the bus. Clones share one connection.
+#[derive(Debug, Clone)]
+pub struct Client {
+    pub(crate) bus: Bus,
+    connection: Connection,
+    pub(crate) timeout: Duration,
+    pub(crate) closed: CancellationToken,
+}
+
+/// An engine that [`Client::stop`] has stopped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoppedEngine {
+    /// Which one.
+    pub engine: Engine,
+    /// Leases that were given back because they were not settled in time.
+    pub released: u64,
+    /// Events that the engine holds: on local they go with the process, on redis they stay.
+    pub queued: u64,
+}
+
+impl Client {
+    /// A client of the server at `target`, `host:port`; several with commas between are replicas that share one Redis.
+    /// It does not connect yet, but has to be made within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`Reason::InvalidArgument`](crate::Reason::InvalidArgument) when the target or an option can't be used.
+    pub fn new(target: &str, options: ClientOptions) -> Result<Self, Error> {
+        if options.timeout.is_zero() {
+            return Err(Error::invalid_field("timeout", "must be positive"));
+        }
+        let closed = CancellationToken::new();
+        let connection = connection(target, &options, closed.clone())?;
+        let bus = EventBusClient::new(connection.clone()).max_decoding_message_size(MAX_RECEIVE);
+        Ok(Self { bus, connection, timeout: options.timeout, closed })
+    }
+
+    /// The same client, whose calls may take so long with all their tries.
+    #[must_use]
+    pub fn with_timeout(&self, timeout: Duration) -> Self {
+        Self { timeout, ..self.clone() }
+    }
+
+    /// Ends calls and subscriptions under way, of all clones; later ones fail with
+    /// [`Reason::ClientClosed`](crate::Reason::ClientClosed). Stop workers first.
+    pub fn close(&self) {
+        self.closed.cancel();
+    }
+
+    /// The generated stubs, on the same connection and with the same credentials.
+    #[must_use]
+    pub fn event_bus(&self) -> EventBusClient<Connection> {
+        self.bus.clone()
+    }
+
+    /// The generated stubs of an operator's view of the bus.
+    #[must_use]
+    pub fn admin(&self) -> EventBusAdminClient<Connection> {
+        EventBusAdminClient::new(self.connection.clone()).max_decoding_message_size(MAX_RECEIVE)
+    }
+
+    /// Opens one stream of deliveries, which is not resumed: a [`Worker`](crate::Worker) does that. It has started when
+    /// its first frame has come.
+    ///
+    /// # Errors
+    /// Those of the server, and [`Reason::Unavailable`](crate::Reason::Unavailable).
+    pub async fn subscribe(&self, request: SubscribeRequest) -> Result<Subscription, Error> {
+        let mut bus = self.bus.clone();
+        let frames = self.unless_closed(bus.subscribe(request)).await??.into_inner();
+        Ok(Subscription::new(frames, self.closed.clone()))
+    }
+
+    /// Drains engines and stops them, all if none is named; when none is left, the server process ends. It answers when
+    /// that is done. It is not repeated: once the server has stopped, there is nobody left to answer.
+    ///
+    /// `drain_timeout` is how long to wait for leases to be settled, up to 1 h; `None`: the server's setting.
+    ///
+    /// # Errors
+    /// [`Reason::InvalidArgument`](crate::Reason::InvalidArgument),
+    /// [`Reason::NoDispatcherSpecified`](crate::Reason::NoDispatcherSpecified),
+    /// [`Reason::Unavailable`](crate::Reason::Unavailable).
+    pub async fn stop(&self, engines: &[Engine], drain_timeout: Option<Duration>) -> Result<Vec<StoppedEngine>, Error> {
+        let engines = engines.iter().map(|&each| each.into()).collect();
+        let request = StopRequest { engines, drain_timeout: drain_timeout.map(to_proto) };
+        let response = self.unless_closed(self.bus.clone().stop(request)).await??.into_inner();
+        let stopped = response.engines.into_iter().map(|each| StoppedEngine {
+            engine: each.engine(),
+            released: each.released,
+            queued: each.queued,
+        });
+        Ok(stopped.collect())
+    }
+}

@@ -1,0 +1,72 @@
+use std::collections::HashMap;
+use std::time::SystemTime;
+
+use crate::proto;
+
+/// One hand-over of an event to one subscriber, under a lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// The id of the event.
+    pub event_id: String,
+    /// The payload.
+    pub data: Vec<u8>,
+    /// The media type of `data`.
+    pub content_type: String,
+    /// As they were dispatched.
+    pub attributes: HashMap<String, String>,
+    /// The topic it was dispatched to.
+    pub topic: String,
+    /// The group it is delivered in.
+    pub group: String,
+    /// Settles this delivery. Opaque.
+    pub lease_token: String,
+    /// Grows with every lease of the topic's group: a write guarded by "only if greater" can't be undone by a holder
+    /// whose lease has run out.
+    pub fencing_token: u64,
+    /// 1 the first time. A release is not counted.
+    pub attempt: u32,
+    /// When it was due; after a retry, when the retry was due.
+    pub deliver_at: SystemTime,
+    /// When the engine stored it, by the engine's clock.
+    pub dispatched_at: SystemTime,
+    /// By the engine's clock.
+    pub lease_expires_at: SystemTime,
+    /// Why the previous attempt failed; empty the first time.
+    pub last_error: String,
+}
+
+impl Delivery {
+    /// The payload, read as JSON.
+    ///
+    /// # Errors
+    /// When it is not what `T` expects.
+    #[cfg(feature = "json")]
+    pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_slice(&self.data)
+    }
+}
+
+impl From<proto::Delivery> for Delivery {
+    fn from(delivery: proto::Delivery) -> Self {
+        let event = delivery.event.unwrap_or_default();
+        Self {
+            event_id: event.id,
+            data: event.data,
+            content_type: event.content_type,
+            attributes: event.attributes,
+            topic: delivery.topic,
+            group: delivery.group,
+            lease_token: delivery.lease_token,
+            fencing_token: delivery.fencing_token,
+            attempt: delivery.attempt,
+            deliver_at: moment(delivery.deliver_at),
+            dispatched_at: moment(delivery.dispatched_at),
+            lease_expires_at: moment(delivery.lease_expires_at),
+            last_error: delivery.last_error,
+        }
+    }
+}
+
+fn moment(timestamp: Option<prost_types::Timestamp>) -> SystemTime {
+    timestamp.and_then(|each| each.try_into().ok()).unwrap_or(SystemTime::UNIX_EPOCH)
+}

@@ -1,0 +1,91 @@
+use std::collections::HashMap;
+
+use crate::client::Client;
+use crate::error::{Error, Reason};
+use crate::event::Event;
+use crate::proto::{DispatchRequest, DispatchResponse, Engine};
+
+/// How events are dispatched.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DispatchOptions {
+    /// Where to store the events; several: in each. None: the server's default engine.
+    pub engines: Vec<Engine>,
+    /// Makes a dispatch safe to repeat by hand: within the dedupe window the same id, of at most 255 bytes, returns the
+    /// first answer and adds nothing. None: the client gives each dispatch an id of its own, for its own tries.
+    pub request_id: Option<String>,
+    /// Fail with [`Reason::NoHandlerFound`] unless a subscriber of the topic is connected to some replica.
+    pub require_subscriber: bool,
+}
+
+/// An event that the bus has stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dispatched {
+    /// Its id.
+    pub event_id: String,
+    /// The topic holds an event of that id, or held it within its dedupe window; this one added nothing.
+    pub duplicate: bool,
+}
+
+impl Client {
+    /// Stores an event, to be delivered to each group of the topic, now or when it is due.
+    ///
+    /// # Errors
+    /// [`Reason::InvalidArgument`], [`Reason::NoTopicSpecified`], [`Reason::MaxQueuedEventsReached`],
+    /// [`Reason::Unavailable`], [`Reason::DispatcherNotWorking`], [`Reason::DeadlineExceeded`].
+    pub async fn dispatch(&self, topic: &str, event: Event) -> Result<Dispatched, Error> {
+        let mut dispatched = self.dispatch_many(topic, vec![event], DispatchOptions::default()).await?;
+        Ok(dispatched.remove(0))
+    }
+
+    /// Stores 1 to 1000 events, of at most 4 MiB together: all of them or none. Returns one [`Dispatched`] for each, in
+    /// their order.
+    ///
+    /// # Errors
+    /// Those of [`Client::dispatch`], and [`Reason::NoEventSpecified`], [`Reason::NoDispatcherSpecified`],
+    /// [`Reason::NoHandlerFound`].
+    pub async fn dispatch_many(
+        &self,
+        topic: &str,
+        events: Vec<Event>,
+        options: DispatchOptions,
+    ) -> Result<Vec<Dispatched>, Error> {
+        let count = events.len();
+        let request = DispatchRequest {
+            topic: topic.to_owned(),
+            events: events.into_iter().map(Event::encode).collect(),
+            engines: options.engines.into_iter().map(Into::into).collect(),
+            request_id: options.request_id.filter(|id| !id.is_empty()).unwrap_or_else(own_request_id),
+            require_subscriber: options.require_subscriber,
+        };
+        let answer = self.repeated(request, |mut bus, r| async move { bus.dispatch(r).await }).await?;
+        read(answer.response, count)
+    }
+}
+
+fn own_request_id() -> String {
+    format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..))
+}
+
+fn read(response: DispatchResponse, count: usize) -> Result<Vec<Dispatched>, Error> {
+    if response.event_ids.len() != count {
+        let message = format!("the server answered {} event ids for {count} events", response.event_ids.len());
+        return Err(Error::new(Reason::Internal, message));
+    }
+    let mut duplicates: HashMap<String, usize> = HashMap::new();
+    for id in response.duplicate_event_ids {
+        *duplicates.entry(id).or_default() += 1;
+    }
+    // Of several events with one id in a request, the first is the one that was stored.
+    let mut dispatched: Vec<Dispatched> = response
+        .event_ids
+        .into_iter()
+        .rev()
+        .map(|event_id| {
+            let left = duplicates.get_mut(&event_id).filter(|left| **left > 0);
+            let duplicate = left.map(|left| *left -= 1).is_some();
+            Dispatched { event_id, duplicate }
+        })
+        .collect();
+    dispatched.reverse();
+    Ok(dispatched)
+}

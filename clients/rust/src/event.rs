@@ -1,0 +1,85 @@
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime};
+
+use crate::proto;
+use crate::settle::to_proto;
+
+/// When an event is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    /// So long after it was stored, up to 10 years.
+    After(Duration),
+    /// At a moment, at most 10 years ahead; one in the past means at once.
+    At(SystemTime),
+}
+
+/// What is dispatched.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Event {
+    /// At most 255 bytes, unique within the topic: an id that the topic holds, or held within its dedupe window, adds
+    /// nothing. Empty: the server fills in a UUIDv7.
+    pub id: String,
+    /// The payload, at most 1 MiB, opaque to the bus.
+    pub data: Vec<u8>,
+    /// The media type of `data`, at most 255 bytes.
+    pub content_type: String,
+    /// For handlers, at most 64 KiB of names and values together.
+    pub attributes: HashMap<String, String>,
+    /// None: at once.
+    pub due: Option<Due>,
+    /// How often the event is retried before it is dead; none: as the topic's retry policy says.
+    pub max_retries: Option<u32>,
+}
+
+impl Event {
+    /// An event that is due at once.
+    #[must_use]
+    pub fn new(data: impl Into<Vec<u8>>) -> Self {
+        Self { data: data.into(), ..Self::default() }
+    }
+
+    /// An event with a payload in JSON.
+    ///
+    /// # Errors
+    /// [`Reason::InvalidArgument`](crate::Reason::InvalidArgument) when it can't be encoded.
+    #[cfg(feature = "json")]
+    pub fn json(payload: &impl serde::Serialize) -> Result<Self, crate::Error> {
+        let data = serde_json::to_vec(payload)
+            .map_err(|error| crate::Error::invalid_field("data", format!("can't be encoded: {error}")))?;
+        Ok(Self { data, content_type: "application/json".to_owned(), ..Self::default() })
+    }
+
+    /// With an id, which makes it idempotent.
+    #[must_use]
+    pub fn id(self, id: impl Into<String>) -> Self {
+        Self { id: id.into(), ..self }
+    }
+
+    /// Due so long after it was stored.
+    #[must_use]
+    pub fn after(self, delay: Duration) -> Self {
+        Self { due: Some(Due::After(delay)), ..self }
+    }
+
+    /// Due at a moment.
+    #[must_use]
+    pub fn at(self, moment: SystemTime) -> Self {
+        Self { due: Some(Due::At(moment)), ..self }
+    }
+
+    pub(crate) fn encode(self) -> proto::Event {
+        let due = self.due.map(|due| match due {
+            Due::After(delay) => proto::event::Due::Delay(to_proto(delay)),
+            Due::At(moment) => proto::event::Due::DeliverAt(moment.into()),
+        });
+        proto::Event {
+            id: self.id,
+            data: self.data,
+            content_type: self.content_type,
+            attributes: self.attributes,
+            max_retries: self.max_retries,
+            due,
+            ..proto::Event::default()
+        }
+    }
+}

@@ -1,0 +1,35 @@
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+#![doc = include_str!("../README.md")]
+
+mod client;
+mod connection;
+mod delivery;
+mod dispatch;
+mod error;
+mod event;
+mod retry;
+mod settle;
+mod status;
+mod subscription;
+#[cfg(test)]
+mod tests;
+mod worker;
+
+pub use client::{Client, ClientOptions, StoppedEngine};
+pub use connection::{Connection, Credentials};
+pub use delivery::Delivery;
+pub use dispatch::{DispatchOptions, Dispatched};
+pub use error::{Error, FieldViolation, Reason};
+pub use event::{Due, Event};
+pub use proto::{Engine, lease_failure::Reason as LeaseFailureReason, subscribe_response::Frame};
+pub use settle::{Action, LeaseFailure, Nack};
+pub use subscription::Subscription;
+pub use tonic::transport::{Certificate, ClientTlsConfig, Identity};
+pub use worker::{Failure, Worker, WorkerOptions};
+
+/// The generated messages and stubs. `make generate` renews them.
+#[allow(missing_docs, rustdoc::all, clippy::all, clippy::pedantic)]
+pub mod proto {
+    include!("generated/duebus.v1.rs");
+}

@@ -1,0 +1,108 @@
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout_at};
+use tonic::{Request, Response, Status};
+
+use crate::client::{Bus, Client};
+use crate::error::{Error, Reason};
+
+/// What a repeated call answered, and whether it took more than one try.
+pub(crate) struct Answer<R> {
+    pub(crate) response: R,
+    pub(crate) again: bool,
+}
+
+impl Client {
+    /// Carries a call out with as many tries as the client's timeout allows. What is unavailable is tried again;
+    /// everything else is reported at once.
+    pub(crate) async fn repeated<Q, R, F>(
+        &self,
+        request: Q,
+        call: impl Fn(Bus, Request<Q>) -> F,
+    ) -> Result<Answer<R>, Error>
+    where
+        Q: Clone,
+        F: Future<Output = Result<Response<R>, Status>>,
+    {
+        let deadline = Instant::now() + self.timeout;
+        let mut pauses = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+        let mut last = None;
+        loop {
+            match self.once(deadline, request.clone(), &call).await {
+                Ok(response) => return Ok(Answer { response, again: last.is_some() }),
+                // The failure of the try before says what is wrong.
+                Err(error) if *error.reason() == Reason::DeadlineExceeded => return Err(last.unwrap_or(error)),
+                Err(error) if !error.reason().is_unavailable() => return Err(error),
+                Err(error) => {
+                    let pause = pauses.next().max(error.retry_after().unwrap_or_default());
+                    if Instant::now() + pause >= deadline {
+                        return Err(error);
+                    }
+                    self.unless_closed(sleep(pause)).await?;
+                    last = Some(error);
+                }
+            }
+        }
+    }
+
+    /// Makes one try.
+    pub(crate) async fn once<Q, R, F>(
+        &self,
+        deadline: Instant,
+        request: Q,
+        call: impl Fn(Bus, Request<Q>) -> F,
+    ) -> Result<R, Error>
+    where
+        F: Future<Output = Result<Response<R>, Status>>,
+    {
+        let mut request = Request::new(request);
+        request.set_timeout(deadline.saturating_duration_since(Instant::now()));
+        let answer = self.unless_closed(timeout_at(deadline, call(self.bus.clone(), request))).await?;
+        match answer {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            // The server, and the channel by itself, may notice a moment before this clock does.
+            Ok(Err(status)) if Instant::now() < deadline => Err(status.into()),
+            _ => Err(Error::new(Reason::DeadlineExceeded, "no answer in time")),
+        }
+    }
+
+    /// Waits, but not longer than until the client is closed.
+    pub(crate) async fn unless_closed<T>(&self, wait: impl Future<Output = T>) -> Result<T, Error> {
+        tokio::select! {
+            biased;
+            () = self.closed.cancelled() => Err(Error::closed()),
+            done = wait => Ok(done),
+        }
+    }
+}
+
+/// Pauses that double from `initial` to `most`, each cut at random by up to half: the jitter keeps the clients of a
+/// server that restarts from coming back all at one moment.
+#[derive(Debug)]
+pub(crate) struct Backoff {
+    initial: Duration,
+    most: Duration,
+    coming: Duration,
+}
+
+impl Backoff {
+    pub(crate) fn new(initial: Duration, most: Duration) -> Self {
+        Self { initial, most, coming: initial }
+    }
+
+    /// Quick at first: most streams that break can be opened again at once. It stays below the three seconds after
+    /// which the leases of a server that was killed run out, unless a worker has named or settled them.
+    pub(crate) fn of_reconnects() -> Self {
+        Self::new(Duration::from_millis(100), Duration::from_secs(1))
+    }
+
+    pub(crate) fn next(&mut self) -> Duration {
+        let pause = self.coming;
+        self.coming = (pause * 2).min(self.most);
+        pause.mul_f64(0.5 + fastrand::f64() / 2.0)
+    }
+
+    pub(crate) fn reset(&mut self) {
+        self.coming = self.initial;
+    }
+}

@@ -1,0 +1,130 @@
+use std::time::Duration;
+
+use crate::client::Client;
+use crate::error::Error;
+use crate::proto::lease_failure::Reason;
+use crate::proto::{self, AckRequest, ExtendRequest, NackRequest, nack};
+
+/// The most that the server takes in one Ack, Nack or Extend.
+pub(crate) const MAX_LEASES: usize = 10_000;
+
+/// A lease that could not be settled or extended. Nothing was changed by it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseFailure {
+    /// Which one.
+    pub lease_token: String,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// What becomes of an event that is given back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Action {
+    /// Retried after the topic's backoff, or dead when no retries are left.
+    #[default]
+    Retry,
+    /// Retried after that time, up to 10 years, or dead when no retries are left.
+    RetryAfter(Duration),
+    /// To the dead letters at once.
+    DeadLetter,
+    /// Ready again at once, without counting the attempt.
+    Release,
+}
+
+/// Gives one delivery back.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Nack {
+    /// The lease of the delivery.
+    pub lease_token: String,
+    /// Becomes the event's last error, cut to 4 KiB.
+    pub error: String,
+    /// What becomes of the event.
+    pub action: Action,
+}
+
+impl Nack {
+    pub(crate) fn encode(self) -> proto::Nack {
+        let action = match self.action {
+            Action::Retry => None,
+            Action::RetryAfter(delay) => Some(nack::Action::Delay(to_proto(delay))),
+            Action::DeadLetter => Some(nack::Action::DeadLetter(true)),
+            Action::Release => Some(nack::Action::Release(true)),
+        };
+        proto::Nack { lease_token: self.lease_token, error: self.error, action }
+    }
+}
+
+impl Client {
+    /// Removes delivered events from their group. Returns those that could not be settled; the others are. A worker does
+    /// that by itself: `ack`, `nack` and `extend` are for programs that read [`Client::subscribe`].
+    ///
+    /// # Errors
+    /// [`Reason::InvalidArgument`](crate::Reason::InvalidArgument),
+    /// [`Reason::Unavailable`](crate::Reason::Unavailable). Of more than 10,000 tokens some may be settled then.
+    pub async fn ack(&self, lease_tokens: Vec<String>) -> Result<Vec<LeaseFailure>, Error> {
+        let mut failures = Vec::new();
+        for batch in batches(&lease_tokens) {
+            let request = AckRequest { lease_tokens: batch.to_vec() };
+            let answer = self.repeated(request, |mut bus, r| async move { bus.ack(r).await }).await?;
+            failures.extend(read(answer.response.failures, answer.again, &[Reason::Settled]));
+        }
+        Ok(failures)
+    }
+
+    /// Gives delivered events back. Returns those that could not be settled; the others are.
+    ///
+    /// # Errors
+    /// Those of [`Client::ack`].
+    pub async fn nack(&self, nacks: Vec<Nack>) -> Result<Vec<LeaseFailure>, Error> {
+        let nacks: Vec<_> = nacks.into_iter().map(Nack::encode).collect();
+        let mut failures = Vec::new();
+        for batch in batches(&nacks) {
+            let request = NackRequest { nacks: batch.to_vec() };
+            let answer = self.repeated(request, |mut bus, r| async move { bus.nack(r).await }).await?;
+            failures.extend(read(answer.response.failures, answer.again, &[Reason::Settled, Reason::Expired]));
+        }
+        Ok(failures)
+    }
+
+    /// Renews leases: they expire `lease` from now, 100 ms to 12 h; `None`: as the topic's setting says. Returns those
+    /// that could not be extended; the others are.
+    ///
+    /// # Errors
+    /// Those of [`Client::ack`].
+    pub async fn extend(&self, lease_tokens: Vec<String>, lease: Option<Duration>) -> Result<Vec<LeaseFailure>, Error> {
+        let mut failures = Vec::new();
+        for batch in batches(&lease_tokens) {
+            let request = ExtendRequest { lease_tokens: batch.to_vec(), lease: lease.map(to_proto) };
+            let answer = self.repeated(request, |mut bus, r| async move { bus.extend(r).await }).await?;
+            failures.extend(read(answer.response.failures, answer.again, &[]));
+        }
+        Ok(failures)
+    }
+}
+
+/// One batch at least, so that the server can refuse it when there is nothing in it.
+fn batches<T>(items: &[T]) -> impl Iterator<Item = &[T]> {
+    let none = items.is_empty().then_some(items);
+    none.into_iter().chain(items.chunks(MAX_LEASES))
+}
+
+/// Leaves out what a repeated settle answers when its first try was carried out and only the answer was lost: the event
+/// is no longer this holder's, and nothing is left for the caller to do.
+fn read(failures: Vec<proto::LeaseFailure>, again: bool, done_by_lost_try: &[Reason]) -> Vec<LeaseFailure> {
+    failures
+        .into_iter()
+        .map(|each| LeaseFailure { reason: each.reason(), lease_token: each.lease_token })
+        .filter(|each| !(again && done_by_lost_try.contains(&each.reason)))
+        .collect()
+}
+
+/// Cut to what protobuf can say; the server refuses that as out of range.
+pub(crate) fn to_proto(length: Duration) -> prost_types::Duration {
+    let longest = prost_types::Duration { seconds: 315_576_000_000, nanos: 0 };
+    prost_types::Duration::try_from(length).ok().filter(|each| each.seconds < longest.seconds).unwrap_or(longest)
+}
+
+/// A negative length is none.
+pub(crate) fn to_std(length: prost_types::Duration) -> Duration {
+    length.try_into().unwrap_or_default()
+}

@@ -1,0 +1,140 @@
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::pb;
+
+use super::fake_bus::{FakeBus, detail, next, refusal, soon};
+use crate::proto::{DispatchResponse, PartialDispatch};
+use crate::{Client, ClientOptions, DispatchOptions, Engine, Event, Reason};
+
+#[tokio::test]
+async fn a_dispatch_that_is_unavailable_is_repeated_with_the_same_request_id() {
+    let mut bus = FakeBus::start().await;
+    bus.answers.dispatch.lock().unwrap().push_back(Err(Status::unavailable("away")));
+    let client = bus.client(ClientOptions { token: Some("secret".to_owned()), ..ClientOptions::default() });
+    let dispatched = soon(client.dispatch("t", Event::new("x").id("a"))).await.unwrap();
+    assert_eq!((dispatched.event_id.as_str(), dispatched.duplicate), ("a", false));
+    let (first, second) = (next(&mut bus.dispatches).await, next(&mut bus.dispatches).await);
+    assert!(!first.get_ref().request_id.is_empty());
+    assert_eq!(first.get_ref(), second.get_ref());
+    assert_eq!(second.metadata().get("authorization").unwrap(), "Bearer secret");
+}
+
+#[tokio::test]
+async fn of_two_events_with_one_id_the_first_is_the_one_that_was_stored() {
+    let bus = FakeBus::start().await;
+    let ids = |ids: &[&str]| ids.iter().map(|&id| id.to_owned()).collect();
+    let answer = DispatchResponse { event_ids: ids(&["a", "b", "a"]), duplicate_event_ids: ids(&["a"]) };
+    bus.answers.dispatch.lock().unwrap().push_back(Ok(answer));
+    let events = vec![Event::new("x"), Event::new("y"), Event::new("z")];
+    let client = bus.client(ClientOptions::default());
+    let dispatched = soon(client.dispatch_many("t", events, DispatchOptions::default())).await.unwrap();
+    assert_eq!(dispatched.iter().map(|each| each.duplicate).collect::<Vec<_>>(), [false, false, true]);
+}
+
+#[tokio::test]
+async fn an_error_has_all_that_the_server_says() {
+    let bus = FakeBus::start().await;
+    let violation = pb::bad_request::FieldViolation {
+        field: "events[0].id".into(),
+        description: "is bad".into(),
+        ..Default::default()
+    };
+    let delay = prost_types::Duration { seconds: 1, nanos: 500_000_000 };
+    let stored = PartialDispatch { stored_engines: vec![Engine::Local.into()], event_ids: vec!["a".to_owned()] };
+    let status = refusal(
+        Code::ResourceExhausted,
+        "MAX_QUEUED_EVENTS_REACHED",
+        vec![
+            detail("google.rpc.BadRequest", &pb::BadRequest { field_violations: vec![violation] }),
+            detail("google.rpc.RetryInfo", &pb::RetryInfo { retry_delay: Some(delay) }),
+            detail("duebus.v1.PartialDispatch", &stored),
+        ],
+    );
+    bus.answers.dispatch.lock().unwrap().push_back(Err(status));
+    let error = soon(bus.client(ClientOptions::default()).dispatch("t", Event::new("x"))).await.unwrap_err();
+    assert_eq!(*error.reason(), Reason::MaxQueuedEventsReached);
+    assert_eq!(error.code(), Code::ResourceExhausted);
+    assert_eq!(error.metadata()["topic"], "t");
+    assert_eq!(error.retry_after(), Some(Duration::from_millis(1500)));
+    assert_eq!((error.stored_engines(), error.stored_event_ids()), (&[Engine::Local][..], &["a".to_owned()][..]));
+    assert_eq!(error.to_string(), "MAX_QUEUED_EVENTS_REACHED: no (events[0].id: is bad)");
+}
+
+#[test]
+fn an_error_without_details_has_the_reason_of_its_code() {
+    for (code, reason) in [
+        (Code::Unavailable, Reason::Unavailable),
+        (Code::DeadlineExceeded, Reason::DeadlineExceeded),
+        (Code::Unauthenticated, Reason::Unauthenticated),
+        (Code::InvalidArgument, Reason::InvalidArgument),
+        (Code::DataLoss, Reason::Other("DATA_LOSS".to_owned())),
+    ] {
+        assert_eq!(*crate::Error::from(Status::new(code, "no")).reason(), reason);
+    }
+    let error = crate::Error::from(Status::resource_exhausted("Sent message larger than max (5 vs. 4)"));
+    assert_eq!(*error.reason(), Reason::InvalidArgument);
+    assert_eq!(error.field_violations()[0].field, "request");
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_is_unavailable_when_the_time_is_over() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    let options = ClientOptions { timeout: Duration::from_millis(300), ..ClientOptions::default() };
+    let client = Client::new(&address, options).unwrap();
+    let error = soon(client.dispatch("t", Event::new("x"))).await.unwrap_err();
+    assert_eq!(*error.reason(), Reason::Unavailable);
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_answer_is_a_deadline_exceeded() {
+    // It accepts connections and says nothing.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let options = ClientOptions { timeout: Duration::from_millis(200), ..ClientOptions::default() };
+    let client = Client::new(&listener.local_addr().unwrap().to_string(), options).unwrap();
+    let error = soon(client.ack(vec!["lease".to_owned()])).await.unwrap_err();
+    assert_eq!(*error.reason(), Reason::DeadlineExceeded);
+}
+
+#[tokio::test]
+async fn calls_of_a_closed_client_fail_and_so_do_those_under_way() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = Client::new(&listener.local_addr().unwrap().to_string(), ClientOptions::default()).unwrap();
+    let waiting = tokio::spawn({
+        let client = client.clone();
+        async move { client.ack(vec!["lease".to_owned()]).await }
+    });
+    tokio::task::yield_now().await;
+    client.close();
+    assert_eq!(*soon(waiting).await.unwrap().unwrap_err().reason(), Reason::ClientClosed);
+    assert_eq!(*client.dispatch("t", Event::new("x")).await.unwrap_err().reason(), Reason::ClientClosed);
+    let status = client.admin().list_topics(crate::proto::ListTopicsRequest::default()).await.unwrap_err();
+    assert_eq!(*crate::Error::from(status).reason(), Reason::ClientClosed);
+}
+
+#[tokio::test]
+async fn what_can_not_be_used_to_connect_is_named() {
+    let token = Some("no\nline".to_owned());
+    for (target, options, field) in [
+        ("", ClientOptions::default(), "target"),
+        ("localhost", ClientOptions::default(), "target"),
+        ("a:1,b", ClientOptions::default(), "target"),
+        ("a:1", ClientOptions { token, ..ClientOptions::default() }, "token"),
+        ("a:1", ClientOptions { timeout: Duration::ZERO, ..ClientOptions::default() }, "timeout"),
+    ] {
+        let error = Client::new(target, options).unwrap_err();
+        assert_eq!(error.field_violations()[0].field, field, "{target:?}");
+    }
+}
+
+#[tokio::test]
+async fn of_several_servers_one_that_answers_is_used() {
+    let bus = FakeBus::start().await;
+    let away = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let client = Client::new(&format!("{away}, {}", bus.address), ClientOptions::default()).unwrap();
+    for _ in 0..10 {
+        soon(client.dispatch("t", Event::new("x"))).await.unwrap();
+    }
+}

@@ -1,0 +1,5 @@
+//! The client against a server whose answers the test decides.
+
+mod calls;
+mod fake_bus;
+mod work;

@@ -1,0 +1,324 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinHandle;
+use tonic::{Code, Status};
+
+use super::fake_bus::{FakeBus, next, refusal, soon};
+use crate::proto::nack::Action;
+use crate::proto::subscribe_response::Frame;
+use crate::proto::{AckResponse, Closing, ExtendResponse, LeaseFailure, lease_failure};
+use crate::{ClientOptions, Delivery, Error, Failure, Reason, Worker, WorkerOptions};
+
+/// A worker at work; dropping `stop` stops it.
+struct Working {
+    stop: oneshot::Sender<()>,
+    ended: JoinHandle<Result<(), Error>>,
+}
+
+fn work<H, F>(bus: &FakeBus, options: WorkerOptions, handler: H) -> Working
+where
+    H: Fn(Delivery) -> F + Send + Sync + 'static,
+    F: Future<Output = Result<(), Failure>> + Send + 'static,
+{
+    let worker = Worker::new(&bus.client(ClientOptions::default())).handle("t", options, handler);
+    let (stop, stopped) = oneshot::channel();
+    let ended = tokio::spawn(worker.run(async move { drop(stopped.await) }));
+    Working { stop, ended }
+}
+
+impl Working {
+    async fn stop(self) -> Result<(), Error> {
+        drop(self.stop);
+        soon(self.ended).await.unwrap()
+    }
+}
+
+/// Says when it is dropped before its end.
+struct Dropped(String, UnboundedSender<String>);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        let _ = self.1.send(self.0.clone());
+    }
+}
+
+/// Handlers that say that they have begun, and that they have ended or were cancelled; they end when the gate lets them.
+fn holding() -> (
+    impl Fn(Delivery) -> Holding + Send + Sync + 'static,
+    UnboundedReceiver<String>,
+    UnboundedReceiver<String>,
+    Arc<Semaphore>,
+) {
+    let (begin, begun) = unbounded_channel();
+    let (end, ended) = unbounded_channel();
+    let gate = Arc::new(Semaphore::new(0));
+    let keeper = Arc::clone(&gate);
+    let handler = move |delivery: Delivery| -> Holding {
+        let (begin, end, gate) = (begin.clone(), end.clone(), Arc::clone(&keeper));
+        Box::pin(async move {
+            let _dropped = Dropped(delivery.event_id.clone(), end);
+            let _ = begin.send(delivery.event_id);
+            gate.acquire().await?.forget();
+            Ok(())
+        })
+    };
+    (handler, begun, ended, gate)
+}
+
+type Holding = std::pin::Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
+
+fn options() -> WorkerOptions {
+    WorkerOptions { group: "billing".to_owned(), consumer: "c".to_owned(), ..WorkerOptions::default() }
+}
+
+#[tokio::test]
+async fn an_event_is_acked_when_its_handler_returns() {
+    let mut bus = FakeBus::start().await;
+    let working = work(&bus, WorkerOptions { max_in_flight: 7, ..options() }, async |_| Ok(()));
+    let stream = next(&mut bus.streams).await;
+    assert_eq!((stream.request.topic.as_str(), stream.request.group.as_str()), ("t", "billing"));
+    assert_eq!((stream.request.consumer.as_str(), stream.request.max_in_flight), ("c", 7));
+    stream.deliver(&["a"]);
+    assert_eq!(next(&mut bus.acks).await.lease_tokens, ["lease-a"]);
+    working.stop().await.unwrap();
+    assert!(bus.nacks.try_recv().is_err());
+}
+
+#[derive(Debug)]
+struct BadError;
+
+impl std::error::Error for BadError {}
+
+impl std::fmt::Display for BadError {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        panic!("no text")
+    }
+}
+
+#[tokio::test]
+async fn what_a_handler_says_becomes_of_its_event() {
+    let mut bus = FakeBus::start().await;
+    let handler = async |delivery: Delivery| match delivery.event_id.as_str() {
+        "error" => Err(std::io::Error::other("the card is busy"))?,
+        "text" => Err(Failure::new("ä".repeat(4000))),
+        "retry" => Err(Failure::retry_after(Duration::from_secs(1), "busy")),
+        "dead" => Err(Failure::dead_letter("hopeless")),
+        "release" => Err(Failure::release()),
+        "bad error" => Err(BadError)?,
+        _ => panic!("boom"),
+    };
+    let _working = work(&bus, options(), handler);
+    let stream = next(&mut bus.streams).await;
+    for (id, error, action) in [
+        ("error", "the card is busy".to_owned(), None),
+        ("text", "ä".repeat(2048), None),
+        ("retry", "busy".to_owned(), Some(Action::Delay(prost_types::Duration { seconds: 1, nanos: 0 }))),
+        ("dead", "hopeless".to_owned(), Some(Action::DeadLetter(true))),
+        ("release", String::new(), Some(Action::Release(true))),
+        ("bad error", "panic: no text".to_owned(), None),
+        ("panic", "panic: boom".to_owned(), None),
+    ] {
+        stream.deliver(&[id]);
+        let nack = next(&mut bus.nacks).await.nacks.remove(0);
+        assert_eq!((nack.lease_token, nack.error, nack.action), (format!("lease-{id}"), error, action));
+    }
+    assert!(bus.acks.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn so_many_handlers_run_at_once() {
+    let mut bus = FakeBus::start().await;
+    let (handler, mut begun, _ended, gate) = holding();
+    let _working = work(&bus, WorkerOptions { concurrency: Some(2), ..options() }, handler);
+    let stream = next(&mut bus.streams).await;
+    stream.deliver(&["a", "b", "c"]);
+    next(&mut begun).await;
+    next(&mut begun).await;
+    assert!(begun.try_recv().is_err());
+    gate.add_permits(1);
+    assert_eq!(next(&mut begun).await, "c");
+}
+
+#[tokio::test]
+async fn settles_are_repeated_until_they_are_carried_out() {
+    let mut bus = FakeBus::start().await;
+    let reason = lease_failure::Reason::EngineStopped.into();
+    let stopped = AckResponse { failures: vec![LeaseFailure { lease_token: "lease-a".to_owned(), reason }] };
+    bus.answers.ack.lock().unwrap().extend([Err(Status::unavailable("away")), Ok(stopped)]);
+    let working = work(&bus, options(), async |_| Ok(()));
+    let stream = next(&mut bus.streams).await;
+    stream.deliver(&["a"]);
+    for _ in 0..3 {
+        assert_eq!(next(&mut bus.acks).await.lease_tokens, ["lease-a"]);
+    }
+    working.stop().await.unwrap();
+    assert!(bus.acks.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn leases_are_extended_while_handlers_run_and_events_wait() {
+    let mut bus = FakeBus::start().await;
+    *bus.answers.lease.lock().unwrap() = Some(Duration::from_millis(150));
+    let (handler, _begun, _ended, _gate) = holding();
+    let _working = work(&bus, WorkerOptions { concurrency: Some(1), ..options() }, handler);
+    let stream = next(&mut bus.streams).await;
+    stream.deliver(&["a", "waits"]);
+    for _ in 0..3 {
+        let extended = next(&mut bus.extends).await;
+        assert_eq!(extended.lease_tokens.len(), 2);
+        assert_eq!(extended.lease.unwrap().nanos, 150_000_000);
+    }
+}
+
+#[tokio::test]
+async fn a_handler_whose_lease_is_lost_is_cancelled_and_settles_nothing() {
+    let mut bus = FakeBus::start().await;
+    *bus.answers.lease.lock().unwrap() = Some(Duration::from_millis(150));
+    let reason = lease_failure::Reason::Expired.into();
+    let lost = ExtendResponse { failures: vec![LeaseFailure { lease_token: "lease-a".to_owned(), reason }] };
+    bus.answers.extend.lock().unwrap().push_back(Ok(lost));
+    let (handler, _begun, mut ended, _gate) = holding();
+    let working = work(&bus, options(), handler);
+    let stream = next(&mut bus.streams).await;
+    stream.deliver(&["a"]);
+    assert_eq!(next(&mut ended).await, "a");
+    working.stop().await.unwrap();
+    assert!(bus.acks.try_recv().is_err() && bus.nacks.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_handler_that_runs_for_too_long_is_cancelled_and_its_event_nacked() {
+    let mut bus = FakeBus::start().await;
+    let (handler, _begun, mut ended, _gate) = holding();
+    let max_execution = Duration::from_millis(50);
+    let _working = work(&bus, WorkerOptions { max_execution, ..options() }, handler);
+    let stream = next(&mut bus.streams).await;
+    stream.deliver(&["a"]);
+    assert_eq!(next(&mut ended).await, "a");
+    let nack = next(&mut bus.nacks).await.nacks.remove(0);
+    assert_eq!(nack.error, "cancelled: the handler ran for longer than 50ms");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_handler_that_blocks_its_thread_keeps_its_place_and_its_event_is_settled() {
+    let mut bus = FakeBus::start().await;
+    let (unblock, blocked) = std::sync::mpsc::channel::<()>();
+    let blocked = Arc::new(std::sync::Mutex::new(blocked));
+    let handler = move |delivery: Delivery| {
+        let blocked = Arc::clone(&blocked);
+        async move {
+            if delivery.event_id == "blocks" {
+                let _ = blocked.lock().unwrap().recv();
+            }
+            Ok(())
+        }
+    };
+    let max_execution = Duration::from_millis(50);
+    let _working = work(&bus, WorkerOptions { max_execution, concurrency: Some(1), ..options() }, handler);
+    let stream = next(&mut bus.streams).await;
+    stream.deliver(&["blocks", "waits"]);
+    let nacked = [next(&mut bus.nacks).await, next(&mut bus.nacks).await].map(|mut each| each.nacks.remove(0));
+    assert!(nacked[0].error.contains("longer than"));
+    assert_eq!(nacked[1].action, Some(Action::Release(true))); // others can handle it
+    unblock.send(()).unwrap();
+    let stream = next(&mut bus.streams).await;
+    stream.deliver(&["later"]); // it subscribes again
+    assert_eq!(next(&mut bus.acks).await.lease_tokens, ["lease-later"]);
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_is_resumed_with_the_leases_still_held() {
+    let mut bus = FakeBus::start().await;
+    let (handler, mut begun, _ended, gate) = holding();
+    let _working = work(&bus, options(), handler);
+    let stream = next(&mut bus.streams).await;
+    stream.deliver(&["a"]);
+    next(&mut begun).await;
+    bus.answers.subscribe.lock().unwrap().push_back(Status::internal("bad luck"));
+    stream.frames.send(Err(Status::unavailable("away"))).unwrap();
+    let resumed = next(&mut bus.streams).await;
+    assert_eq!(resumed.request.held_lease_tokens, ["lease-a"]);
+    gate.add_permits(1);
+    assert_eq!(next(&mut bus.acks).await.lease_tokens, ["lease-a"]);
+}
+
+#[tokio::test]
+async fn a_closing_frame_says_how_long_to_wait() {
+    let mut bus = FakeBus::start().await;
+    let _working = work(&bus, options(), async |_| Ok(()));
+    let stream = next(&mut bus.streams).await;
+    let closed = std::time::Instant::now();
+    let reconnect_after = Some(prost_types::Duration { seconds: 0, nanos: 300_000_000 });
+    stream.send(Frame::Closing(Closing { reconnect_after, ..Closing::default() }));
+    next(&mut bus.streams).await;
+    assert!(closed.elapsed() >= Duration::from_millis(300));
+}
+
+#[tokio::test]
+async fn an_error_that_no_retry_heals_ends_the_worker() {
+    let bus = FakeBus::start().await;
+    let refused = refusal(Code::InvalidArgument, "INVALID_ARGUMENT", Vec::new());
+    bus.answers.subscribe.lock().unwrap().push_back(refused);
+    let working = work(&bus, options(), async |_| Ok(()));
+    let error = soon(working.ended).await.unwrap().unwrap_err();
+    assert_eq!(*error.reason(), Reason::InvalidArgument);
+}
+
+#[tokio::test]
+async fn a_worker_that_stops_finishes_what_has_begun_and_releases_the_rest() {
+    let mut bus = FakeBus::start().await;
+    let (handler, mut begun, _ended, gate) = holding();
+    let working = work(&bus, WorkerOptions { concurrency: Some(1), ..options() }, handler);
+    let stream = next(&mut bus.streams).await;
+    stream.deliver(&["a", "waits"]);
+    next(&mut begun).await;
+    drop(working.stop);
+    let nack = next(&mut bus.nacks).await.nacks.remove(0);
+    assert_eq!((nack.lease_token.as_str(), nack.action), ("lease-waits", Some(Action::Release(true))));
+    gate.add_permits(1);
+    soon(working.ended).await.unwrap().unwrap();
+    assert_eq!(next(&mut bus.acks).await.lease_tokens, ["lease-a"]);
+}
+
+#[tokio::test]
+async fn a_handler_that_outlasts_the_drain_is_cancelled_and_its_event_released() {
+    let mut bus = FakeBus::start().await;
+    let (handler, mut begun, mut ended, _gate) = holding();
+    let drain_timeout = Duration::from_millis(50);
+    let working = work(&bus, WorkerOptions { drain_timeout, ..options() }, handler);
+    let stream = next(&mut bus.streams).await;
+    stream.deliver(&["a"]);
+    next(&mut begun).await;
+    working.stop().await.unwrap();
+    assert_eq!(next(&mut ended).await, "a");
+    assert_eq!(next(&mut bus.nacks).await.nacks[0].action, Some(Action::Release(true)));
+}
+
+#[tokio::test]
+async fn dropping_a_worker_cancels_its_handlers() {
+    let mut bus = FakeBus::start().await;
+    let (handler, mut begun, mut ended, _gate) = holding();
+    let working = work(&bus, options(), handler);
+    let stream = next(&mut bus.streams).await;
+    stream.deliver(&["a"]);
+    next(&mut begun).await;
+    working.ended.abort();
+    assert_eq!(next(&mut ended).await, "a");
+}
+
+#[tokio::test]
+async fn a_bad_option_is_named() {
+    let bus = FakeBus::start().await;
+    for (bad, field) in [
+        (WorkerOptions { max_in_flight: 0, ..options() }, "max_in_flight"),
+        (WorkerOptions { lease: Duration::from_millis(99), ..options() }, "lease"),
+        (WorkerOptions { max_execution: Duration::ZERO, ..options() }, "max_execution"),
+        (WorkerOptions { concurrency: Some(0), ..options() }, "concurrency"),
+    ] {
+        let working = work(&bus, bad, async |_| Ok(()));
+        assert_eq!(soon(working.ended).await.unwrap().unwrap_err().field_violations()[0].field, field);
+    }
+}

@@ -1,0 +1,230 @@
+use std::any::Any;
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinError;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use super::failure::{Failure, cut};
+use super::leases::{Cause, Leases};
+use super::settler::Settler;
+use crate::delivery::Delivery;
+use crate::settle::{Action, Nack};
+
+/// How long a cancelled handler may take to end, before its event is settled without it.
+pub(crate) const LAST_WORDS: Duration = Duration::from_secs(1);
+
+type Handling = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
+pub(crate) type Handler = Arc<dyn Fn(Delivery) -> Handling + Send + Sync>;
+
+/// The places of handlers that run at once.
+#[derive(Debug, Clone, Copy, Default)]
+struct Places {
+    taken: usize,
+    /// Taken by handlers that were cancelled and do not end.
+    lost: usize,
+}
+
+#[derive(Default)]
+struct Waiting {
+    queue: VecDeque<Delivery>,
+    /// Nothing is started any more.
+    paused: bool,
+}
+
+/// Runs the handler of one subscription's deliveries, so many at once; the others wait in the order they came.
+pub(crate) struct Executor {
+    handler: Handler,
+    slots: usize,
+    max_execution: Duration,
+    leases: Arc<Leases>,
+    settler: Arc<Settler>,
+    waiting: Mutex<Waiting>,
+    places: watch::Sender<Places>,
+}
+
+/// What is left of a delivery when its handler has it.
+struct Running {
+    lease_token: String,
+    event_id: String,
+    attempt: u32,
+}
+
+impl Executor {
+    pub(crate) fn new(
+        handler: Handler,
+        slots: usize,
+        max_execution: Duration,
+        leases: Arc<Leases>,
+        settler: Arc<Settler>,
+    ) -> Self {
+        let places = watch::Sender::new(Places::default());
+        Self { handler, slots, max_execution, leases, settler, waiting: Mutex::default(), places }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes deliveries that came and starts what there are places for.
+    pub(crate) fn accept(self: &Arc<Self>, deliveries: impl Iterator<Item = Delivery>) {
+        for delivery in deliveries {
+            self.leases.add(&delivery.lease_token);
+            self.waiting().queue.push_back(delivery);
+        }
+        self.start_waiting();
+    }
+
+    /// Starts nothing any more.
+    pub(crate) fn pause(&self) {
+        self.waiting().paused = true;
+    }
+
+    /// Gives back what has not been started, without counting an attempt.
+    pub(crate) fn release(&self) {
+        let queue = std::mem::take(&mut self.waiting().queue);
+        for delivery in queue {
+            if self.leases.settle(&delivery.lease_token).is_some() {
+                self.settler.nack(Failure::release().into_nack(&delivery.lease_token));
+            }
+        }
+    }
+
+    /// Waits until all handlers have ended, but for those that were left behind; false when that takes longer.
+    pub(crate) async fn finished_within(&self, time: Duration) -> bool {
+        timeout(time, self.places.subscribe().wait_for(|places| places.taken == places.lost)).await.is_ok()
+    }
+
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.places.borrow().lost >= self.slots
+    }
+
+    /// Waits until handlers that were left behind take all places, or not all of them any more.
+    pub(crate) async fn until_stuck(&self, stuck: bool) {
+        let mut places = self.places.subscribe();
+        // The sender is `self`, so it can't be gone.
+        let _ = places.wait_for(|places| (places.lost >= self.slots) == stuck).await;
+    }
+
+    fn start_waiting(self: &Arc<Self>) {
+        let mut waiting = self.waiting();
+        while !waiting.paused && !waiting.queue.is_empty() && self.take_place() {
+            let started = waiting.queue.pop_front().is_some_and(|delivery| self.start(delivery));
+            if !started {
+                self.places.send_modify(|places| places.taken -= 1);
+            }
+        }
+    }
+
+    fn take_place(&self) -> bool {
+        self.places.send_if_modified(|places| {
+            let free = places.taken < self.slots;
+            places.taken += usize::from(free);
+            free
+        })
+    }
+
+    /// Returns false when the lease was lost before.
+    fn start(self: &Arc<Self>, delivery: Delivery) -> bool {
+        let Some(cancelled) = self.leases.start(&delivery.lease_token) else {
+            return false;
+        };
+        let executor = Arc::clone(self);
+        let handling = async move {
+            let left_behind = executor.handle(delivery, cancelled).await;
+            executor.places.send_modify(|places| {
+                places.taken -= 1;
+                places.lost -= usize::from(left_behind);
+            });
+            executor.start_waiting();
+        };
+        tokio::spawn(handling.in_current_span());
+        true
+    }
+
+    /// Runs the handler to its end, and settles the event. Returns whether the handler was left behind.
+    async fn handle(&self, delivery: Delivery, cancelled: CancellationToken) -> bool {
+        let running = Running {
+            lease_token: delivery.lease_token.clone(),
+            event_id: delivery.event_id.clone(),
+            attempt: delivery.attempt,
+        };
+        let (handler, token) = (Arc::clone(&self.handler), running.lease_token.clone());
+        // In a task of its own, whose panic is its own. What an error says is made there, too.
+        let mut task =
+            tokio::spawn(async move { handler(delivery).await.map_err(|failure| failure.into_nack(&token)) });
+        tokio::select! {
+            ended = &mut task => {
+                self.settle(&running, outcome(&running, ended));
+                return false;
+            }
+            () = cancelled.cancelled() => {}
+            () = sleep(self.max_execution) => self.leases.cancel(&running.lease_token, Cause::MaxExecution),
+        }
+        task.abort();
+        let left_behind = timeout(LAST_WORDS, &mut task).await.is_err();
+        if left_behind {
+            let Running { event_id, attempt, .. } = &running;
+            tracing::error!(event_id, attempt, "a handler does not end when it is cancelled; it keeps its place");
+            self.places.send_modify(|places| places.lost += 1);
+        }
+        self.settle(&running, Ok(()));
+        if left_behind {
+            let _ = task.await; // what it says now does not count
+        }
+        left_behind
+    }
+
+    /// Acks, nacks or releases an event, by what its handler said or by why that was cancelled.
+    fn settle(&self, running: &Running, outcome: Result<(), Nack>) {
+        let Some(cause) = self.leases.settle(&running.lease_token) else {
+            return;
+        };
+        let outcome = match cause {
+            None => outcome,
+            Some(Cause::Stopped) => Err(Failure::release().into_nack(&running.lease_token)),
+            Some(Cause::MaxExecution) => {
+                let text = format!("cancelled: the handler ran for longer than {:?}", self.max_execution);
+                Err(Failure::new(text).into_nack(&running.lease_token))
+            }
+        };
+        match outcome {
+            Ok(()) => self.settler.ack(running.lease_token.clone()),
+            Err(nack) => {
+                report(running, &nack);
+                self.settler.nack(nack);
+            }
+        }
+    }
+}
+
+fn outcome(running: &Running, ended: Result<Result<(), Nack>, JoinError>) -> Result<(), Nack> {
+    ended.unwrap_or_else(|error| {
+        let text = match error.try_into_panic() {
+            Ok(panic) => format!("panic: {}", panic_text(panic.as_ref())),
+            Err(error) => error.to_string(), // the runtime shuts down
+        };
+        Err(Nack { lease_token: running.lease_token.clone(), error: cut(text), action: Action::Retry })
+    })
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("of no text")
+}
+
+fn report(running: &Running, nack: &Nack) {
+    let Running { event_id, attempt, .. } = running;
+    let error = &nack.error;
+    match nack.action {
+        Action::Release => tracing::debug!(event_id, attempt, "an event is released"),
+        Action::DeadLetter => tracing::warn!(event_id, attempt, error, "an event is dead"),
+        Action::RetryAfter(delay) => tracing::info!(event_id, attempt, error, ?delay, "a handler asks for a retry"),
+        Action::Retry => tracing::warn!(event_id, attempt, error, "a handler failed"),
+    }
+}

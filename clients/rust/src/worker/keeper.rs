@@ -1,0 +1,90 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use super::leases::Leases;
+use crate::client::Client;
+use crate::error::Error;
+use crate::proto::lease_failure::Reason;
+
+/// Bounds of the pause between extensions, whatever the lease and the grace are: at the most after one that failed.
+const SHORTEST: Duration = Duration::from_millis(20);
+const RETRY: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Clone, Copy)]
+struct Terms {
+    lease: Duration,
+    grace: Duration,
+    attached: bool,
+}
+
+/// Extends the leases of one subscription while its deliveries are handled, wait, or are being settled: every third of a
+/// lease. While no stream is open, every third of the disconnect grace, because the server lets the leases of a stream
+/// that broke run out after that.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    client: Client,
+    leases: Arc<Leases>,
+    terms: watch::Sender<Terms>,
+}
+
+impl Keeper {
+    pub(crate) fn new(client: Client, leases: Arc<Leases>, lease: Duration) -> Self {
+        Self { client, leases, terms: watch::Sender::new(Terms { lease, grace: lease, attached: false }) }
+    }
+
+    /// A stream is open: the server has renewed the leases that it was told of.
+    pub(crate) fn attach(&self, lease: Duration, grace: Duration) {
+        self.terms.send_replace(Terms { lease, grace, attached: true });
+    }
+
+    /// The stream has ended.
+    pub(crate) fn detach(&self) {
+        self.terms.send_modify(|terms| terms.attached = false);
+    }
+
+    /// Extends until it is dropped, or until an error that does not heal.
+    pub(crate) async fn run(&self) -> Error {
+        let mut changes = self.terms.subscribe();
+        let mut failed = false;
+        loop {
+            let terms = *changes.borrow_and_update();
+            tokio::select! {
+                _ = changes.changed() => {}
+                () = sleep(period(terms, failed)) => match self.extend_all(terms.lease).await {
+                    Ok(()) => failed = false,
+                    Err(error) if !error.reason().heals() => return error,
+                    Err(error) => {
+                        failed = true;
+                        tracing::warn!(%error, "leases could not be extended");
+                    }
+                },
+            }
+        }
+    }
+
+    async fn extend_all(&self, lease: Duration) -> Result<(), Error> {
+        let tokens = self.leases.extendable();
+        if tokens.is_empty() {
+            return Ok(());
+        }
+        // An answer that comes later than the lease is of no use.
+        let client = self.client.with_timeout(lease.min(self.client.timeout));
+        let failures = client.extend(tokens, Some(lease)).await?;
+        // Those of a stopped engine may yet be named on another replica.
+        let lost = failures.iter().filter(|each| each.reason != Reason::EngineStopped);
+        let count = self.leases.lose(lost.map(|each| each.lease_token.as_str()));
+        if count > 0 {
+            tracing::warn!(count, "leases were lost; their handlers are cancelled");
+        }
+        Ok(())
+    }
+}
+
+fn period(terms: Terms, failed: bool) -> Duration {
+    let length = if terms.attached { terms.lease } else { terms.lease.min(terms.grace) };
+    let period = (length / 3).max(SHORTEST);
+    if failed { period.min(RETRY) } else { period }
+}

@@ -1,0 +1,119 @@
+//! Workers: handlers on topics, with a stream that is resumed for ever.
+
+mod executor;
+mod failure;
+mod keeper;
+mod leases;
+mod options;
+mod settler;
+mod stream;
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub use failure::Failure;
+pub use options::WorkerOptions;
+
+use crate::client::Client;
+use crate::delivery::Delivery;
+use crate::error::{Error, Reason};
+use executor::Handler;
+use stream::Stream;
+
+/// Runs handlers on the events of topics until it is stopped.
+///
+/// Leases are extended while handlers run. Acks and nacks go in batches. When a stream breaks, it is resumed, for ever,
+/// with the leases still held.
+pub struct Worker {
+    client: Client,
+    entries: Vec<Entry>,
+    ready: watch::Sender<usize>,
+}
+
+struct Entry {
+    topic: String,
+    options: WorkerOptions,
+    handler: Handler,
+}
+
+impl Worker {
+    /// A worker without handlers yet.
+    #[must_use]
+    pub fn new(client: &Client) -> Self {
+        Self { client: client.clone(), entries: Vec::new(), ready: watch::Sender::new(0) }
+    }
+
+    /// Puts a handler on a topic; each handler has a subscription of its own, in the group that its options name.
+    ///
+    /// What becomes of the event when the handler
+    /// - returns `Ok`: acked;
+    /// - returns an error or panics: nacked with the message, retried after the topic's backoff;
+    /// - returns [`Failure::retry_after`], [`Failure::dead_letter`] or [`Failure::release`]: as they say.
+    ///
+    /// A handler is cancelled, that is its future is dropped, when it has run for `max_execution` (the event is nacked),
+    /// when the worker stops and does not wait any longer (it is released), and when the lease is lost (somebody else
+    /// may have the event). A handler that does not give way within a second, because it blocks its thread, keeps its
+    /// place among those that run at once until it does; use `spawn_blocking` in it.
+    #[must_use]
+    pub fn handle<H, F>(mut self, topic: &str, options: WorkerOptions, handler: H) -> Self
+    where
+        H: Fn(Delivery) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<(), Failure>> + Send + 'static,
+    {
+        let handler: Handler = Arc::new(move |delivery| Box::pin(handler(delivery)));
+        self.entries.push(Entry { topic: topic.to_owned(), options, handler });
+        self
+    }
+
+    /// Ends when the worker has subscribed for every handler: what is dispatched then is handled. Never, if it does not
+    /// get that far.
+    pub fn ready(&self) -> impl Future<Output = ()> + Send + 'static {
+        let (count, mut ready) = (self.entries.len(), self.ready.subscribe());
+        async move {
+            if ready.wait_for(|started| *started >= count).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Handles events until `stop` ends, then drains: handlers that run are finished and their events settled, for at
+    /// most the drain timeout; after that they are cancelled and their events are released. Deliveries that were not
+    /// begun are released without counting an attempt. Dropping the future cancels the handlers and settles nothing.
+    ///
+    /// # Errors
+    /// [`Reason::InvalidArgument`] for a bad option, and those that no retry heals, after a drain: a topic or a group
+    /// that the server refuses, [`Reason::NoDispatcherSpecified`], [`Reason::Unauthenticated`],
+    /// [`Reason::PermissionDenied`], [`Reason::Unimplemented`], [`Reason::ClientClosed`].
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Error> {
+        if self.entries.is_empty() {
+            return Err(Error::invalid_field("worker", "has no handler"));
+        }
+        for entry in &self.entries {
+            entry.options.check()?;
+        }
+        let stopping = CancellationToken::new();
+        let mut runs = JoinSet::new();
+        for Entry { topic, options, handler } in self.entries {
+            let stream = Stream::new(self.client.clone(), topic, options, handler, self.ready.clone());
+            runs.spawn(stream.run(stopping.clone()));
+        }
+        tokio::select! {
+            () = stop => stopping.cancel(),
+            // The first subscription that ends, ends the others.
+            () = stopping.cancelled() => {}
+        }
+        first_error(runs).await
+    }
+}
+
+async fn first_error(mut runs: JoinSet<Result<(), Error>>) -> Result<(), Error> {
+    let mut first = Ok(());
+    while let Some(ended) = runs.join_next().await {
+        let result = ended.unwrap_or_else(|error| Err(Error::new(Reason::Internal, error.to_string())));
+        first = first.and(result);
+    }
+    first
+}

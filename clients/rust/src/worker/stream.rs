@@ -1,0 +1,273 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tokio_stream::StreamExt;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use super::executor::{Executor, Handler, LAST_WORDS};
+use super::keeper::Keeper;
+use super::leases::{Cause, Leases};
+use super::options::WorkerOptions;
+use super::settler::Settler;
+use crate::client::Client;
+use crate::delivery::Delivery;
+use crate::error::{Error, Reason};
+use crate::proto::subscribe_response::Frame;
+use crate::proto::{Closing, Started, SubscribeRequest};
+use crate::retry::Backoff;
+use crate::settle::{to_proto, to_std};
+use crate::subscription::Subscription;
+
+/// A frame that was under way when the handlers were paused arrives within `QUIET`; `QUIET_AT_MOST` ends the wait for a
+/// server that sends on and on.
+const QUIET: Duration = Duration::from_millis(50);
+const QUIET_AT_MOST: Duration = Duration::from_secs(1);
+
+/// Handles the events of one topic and group: a stream that is resumed for ever, the executor that it feeds, and the
+/// keeper of their leases.
+pub(crate) struct Stream {
+    client: Client,
+    topic: String,
+    options: WorkerOptions,
+    leases: Arc<Leases>,
+    settler: Arc<Settler>,
+    executor: Arc<Executor>,
+    keeper: Keeper,
+    /// Counts the handlers that have subscribed for the first time.
+    ready: watch::Sender<usize>,
+}
+
+/// What outlives one connection to the server.
+struct Progress {
+    pauses: Backoff,
+    subscribed: bool,
+}
+
+/// Cancels the handlers of a worker whose future is dropped.
+struct CancelOnDrop(Arc<Leases>, Arc<Executor>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.1.pause();
+        self.0.cancel_all(Cause::Stopped);
+    }
+}
+
+impl Stream {
+    pub(crate) fn new(
+        client: Client,
+        topic: String,
+        options: WorkerOptions,
+        handler: Handler,
+        ready: watch::Sender<usize>,
+    ) -> Self {
+        let leases = Arc::new(Leases::new());
+        let settler = Arc::new(Settler::new(&client, &leases));
+        let executor = Arc::new(Executor::new(
+            handler,
+            options.slots(),
+            options.max_execution,
+            Arc::clone(&leases),
+            Arc::clone(&settler),
+        ));
+        let keeper = Keeper::new(client.clone(), Arc::clone(&leases), options.lease);
+        Self { client, topic, options, leases, settler, executor, keeper, ready }
+    }
+
+    /// Handles events until `stop`, and then drains: it finishes what has begun, for at most the drain timeout, and
+    /// gives the rest back. Ends with an error that no retry heals; then, too, it has cancelled `stop`.
+    pub(crate) async fn run(self, stop: CancellationToken) -> Result<(), Error> {
+        let group = if self.options.group.is_empty() { "default" } else { &self.options.group };
+        let span = tracing::info_span!("worker", topic = self.topic, group);
+        let _cancelled = CancelOnDrop(Arc::clone(&self.leases), Arc::clone(&self.executor));
+        async {
+            let reading = CancellationToken::new();
+            let work = async {
+                let result = self.read(&reading).await;
+                stop.cancel();
+                self.finish().await;
+                result
+            };
+            let helpers = async {
+                tokio::select! {
+                    error = self.settler.run() => error,
+                    error = self.keeper.run() => error,
+                }
+            };
+            let stopping = async {
+                stop.cancelled().await;
+                reading.cancel();
+                std::future::pending().await
+            };
+            tokio::select! {
+                result = work => result,
+                // Without them nothing can be settled any more.
+                error = helpers => {
+                    tracing::error!(%error, "the worker can't settle or extend any more");
+                    stop.cancel();
+                    Err(error)
+                }
+                result = stopping => result,
+            }
+        }
+        .instrument(span)
+        .await
+    }
+
+    /// Waits for the handlers and for their settles.
+    async fn finish(&self) {
+        if timeout(self.options.drain_timeout, self.settled(self.options.drain_timeout)).await.unwrap_or(false) {
+            return;
+        }
+        self.leases.cancel_all(Cause::Stopped);
+        if !self.settled(2 * LAST_WORDS).await {
+            let count = self.leases.tokens().len();
+            tracing::warn!(count, "stopped with leases left to run out; their events are delivered again");
+        }
+    }
+
+    async fn settled(&self, time: Duration) -> bool {
+        self.executor.finished_within(time).await && self.leases.none_within(time).await
+    }
+
+    /// Reads streams until `stop`. What came and was not begun is released then.
+    async fn read(&self, stop: &CancellationToken) -> Result<(), Error> {
+        let mut progress = Progress { pauses: Backoff::of_reconnects(), subscribed: false };
+        let result = self.read_on(stop, &mut progress).await;
+        self.executor.pause();
+        self.executor.release();
+        self.settler.resume();
+        result
+    }
+
+    async fn read_on(&self, stop: &CancellationToken, progress: &mut Progress) -> Result<(), Error> {
+        while !stop.is_cancelled() {
+            self.until_usable(stop).await;
+            let read = self.read_one(stop, progress).await;
+            self.keeper.detach();
+            let pause = match read {
+                Ok(pause) => pause,
+                Err(_) if stop.is_cancelled() => break,
+                Err(error) => pause_after(&error, progress).ok_or(error)?,
+            };
+            let _ = stop.run_until_cancelled(sleep(pause)).await;
+        }
+        Ok(())
+    }
+
+    /// While handlers that were left behind take every place, others can handle what waits here.
+    async fn until_usable(&self, stop: &CancellationToken) {
+        if self.executor.is_stuck() {
+            tracing::error!("handlers that do not end when cancelled take all places; unsubscribed until one does");
+            self.executor.release();
+            let _ = stop.run_until_cancelled(self.executor.until_stuck(false)).await;
+        }
+    }
+
+    /// Reads a stream until it ends; returns how long to wait before the next.
+    async fn read_one(&self, stop: &CancellationToken, progress: &mut Progress) -> Result<Duration, Error> {
+        let Some(opened) = stop.run_until_cancelled(timeout(self.client.timeout, self.open())).await else {
+            return Ok(Duration::ZERO);
+        };
+        let late = |_| Error::new(Reason::DeadlineExceeded, "the server did not start the subscription in time");
+        let Some((mut frames, started)) = opened.map_err(late)?? else {
+            return Ok(progress.pauses.next());
+        };
+        self.on_started(&started, progress);
+        loop {
+            tokio::select! {
+                frame = frames.next() => match frame {
+                    None => return Ok(progress.pauses.next()),
+                    Some(Ok(Frame::Closing(closing))) => return Ok(pause_after_closing(closing, progress)),
+                    Some(frame) => self.take(frame?),
+                },
+                () = self.executor.until_stuck(true) => return Ok(Duration::ZERO),
+                () = stop.cancelled() => {
+                    self.drain(&mut frames).await;
+                    return Ok(Duration::ZERO);
+                }
+            }
+        }
+    }
+
+    /// Opens a stream and waits for its first frame; none when the server ends it before.
+    async fn open(&self) -> Result<Option<(Subscription, Started)>, Error> {
+        let mut frames = self.client.subscribe(self.request()).await?;
+        while let Some(frame) = frames.next().await {
+            if let Frame::Started(started) = frame? {
+                return Ok(Some((frames, started)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn request(&self) -> SubscribeRequest {
+        let options = &self.options;
+        SubscribeRequest {
+            topic: self.topic.clone(),
+            group: options.group.clone(),
+            engine: options.engine.into(),
+            consumer: options.consumer.clone(),
+            max_in_flight: options.max_in_flight,
+            max_in_flight_bytes: options.max_in_flight_bytes,
+            lease: Some(to_proto(options.lease)),
+            disconnect_grace: options.disconnect_grace.map(to_proto),
+            held_lease_tokens: self.leases.tokens(),
+        }
+    }
+
+    fn on_started(&self, frame: &Started, progress: &mut Progress) {
+        let leases_lost = self.leases.lose(frame.lost_lease_tokens.iter().map(String::as_str));
+        let leases_kept = self.leases.tokens().len();
+        tracing::info!(session = frame.session_id, leases_kept, leases_lost, "subscribed");
+        self.keeper.attach(
+            frame.lease.map_or(self.options.lease, to_std),
+            frame.disconnect_grace.map(to_std).unwrap_or_default(),
+        );
+        self.settler.retry_now();
+        progress.pauses.reset();
+        if !std::mem::replace(&mut progress.subscribed, true) {
+            self.ready.send_modify(|started| *started += 1);
+        }
+    }
+
+    fn take(&self, frame: Frame) {
+        if let Frame::Deliveries(frame) = frame {
+            self.executor.accept(frame.deliveries.into_iter().map(Delivery::from));
+        }
+    }
+
+    /// Waits until no delivery is under way. One that arrives after the stream was closed can't be released: it would
+    /// cost an attempt and the disconnect grace.
+    async fn drain(&self, frames: &mut Subscription) {
+        self.executor.pause();
+        self.settler.hold();
+        let draining = async {
+            while let Ok(Some(Ok(frame))) = timeout(QUIET, frames.next()).await {
+                self.take(frame);
+            }
+        };
+        let _ = timeout(QUIET_AT_MOST, draining).await;
+    }
+}
+
+fn pause_after_closing(frame: Closing, progress: &mut Progress) -> Duration {
+    // The backoff on top spreads the workers of a server that closes all streams at once.
+    let pause = frame.reconnect_after.map(to_std).unwrap_or_default() + progress.pauses.next();
+    tracing::info!(reason = ?frame.reason(), ?pause, "the server closes the stream");
+    pause
+}
+
+/// None when the error does not heal.
+fn pause_after(error: &Error, progress: &mut Progress) -> Option<Duration> {
+    if !error.reason().heals() {
+        tracing::error!(%error, "the subscription ends");
+        return None;
+    }
+    let pause = progress.pauses.next() + error.retry_after().unwrap_or_default();
+    tracing::warn!(%error, ?pause, "the stream broke");
+    Some(pause)
+}
