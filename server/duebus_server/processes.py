@@ -125,6 +125,8 @@ class Processes:
         process.start()
         sender.close()
         self._running[process] = number
+        if self._stopping:  # since it was begun: ``stop`` did not know it yet
+            process.terminate()
         with closing(receiver):
             try:
                 line: str = receiver.recv()
