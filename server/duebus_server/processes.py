@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from contextlib import closing, contextmanager
 from functools import partial
 from multiprocessing.connection import wait
@@ -36,6 +37,9 @@ log = structlog.get_logger()
 
 # Never forked: gRPC's threads would not be in the child.
 _CONTEXT = multiprocessing.get_context("spawn")
+
+RESTART_S = 1.0
+"""A process that has ended is started again after this, and again, for as long as it takes: Redis may be away."""
 
 STOPPED = (0, -signal.SIGTERM)
 """How a process ends that was to stop: drained, or before it served at all."""
@@ -87,6 +91,8 @@ class Processes:
         self._count = count
         self._target = target
         self._running: dict[SpawnProcess, int] = {}
+        # When those that have ended are started again, by their numbers.
+        self._restarts: dict[int, float] = {}
         self._stopping = False
         self._status = 0
 
@@ -103,9 +109,12 @@ class Processes:
             lines = [self._start(number) for number in range(self._count)]
             if all(lines):
                 announce(lines[0])
-            while self._running:
-                wait([process.sentinel for process in self._running])
+            else:  # one has failed, and said why; the others would fail as well
+                self.stop()
+            while self._running or (self._restarts and not self._stopping):
+                wait([process.sentinel for process in self._running], RESTART_S if self._restarts else None)
                 self._look()
+                self._start_again()
         return self._status
 
     def stop(self) -> None:
@@ -117,7 +126,7 @@ class Processes:
             process.terminate()
 
     def _start(self, number: int) -> str:
-        """Start one; its ready line. Empty when all are to stop: it has failed, for example, as it would again."""
+        """Start one; its ready line, empty when it has failed instead, or when all are to stop."""
         if self._stopping:
             return ""
         receiver, sender = _CONTEXT.Pipe(duplex=False)
@@ -131,7 +140,6 @@ class Processes:
             try:
                 line: str = receiver.recv()
             except EOFError:  # it has ended, and said why on standard error
-                self.stop()
                 return ""
         return line
 
@@ -146,7 +154,14 @@ class Processes:
                 self.stop()
             else:
                 log.error("a server process ended and is started again", status=process.exitcode)
-                self._start(number)
+                self._restarts[number] = time.monotonic() + RESTART_S
+
+    def _start_again(self) -> None:
+        """Those whose time has come."""
+        now_s = time.monotonic()
+        for number in [number for number, at_s in self._restarts.items() if at_s <= now_s]:
+            del self._restarts[number]
+            self._start(number)
 
     @contextmanager
     def _signals(self) -> Iterator[None]:

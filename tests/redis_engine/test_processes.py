@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from duebus.aio import Client
 from support.builders import unique_name
-from support.redis_server import free_port
+from support.redis_server import RedisServer, free_port
 from support.server_process import ServerProcess, assert_untroubled
 from support.start import CANNOT_SERVE, try_to_start
 
@@ -87,6 +87,22 @@ async def test_one_that_dies_is_started_again(serve: Callable[..., ServerProcess
     await dispatch_over_new_connections(server, topic, 20)
     async with Client(server.address) as client:
         assert (await client.admin.get_topic(topic)).queued == 20
+    assert server.terminate() == 0
+
+
+async def test_one_that_dies_while_redis_is_away_costs_no_other_and_comes_back_with_it(
+    start_redis: Callable[..., RedisServer], start_server: Callable[..., ServerProcess]
+) -> None:
+    redis, topic = start_redis("--appendonly", "yes"), unique_name()
+    server = start_server("--engine", "redis", "--redis-url", redis.url, "--processes", "2")
+    before = children(server)
+    redis.kill()
+    os.kill(before[0], signal.SIGKILL)
+    await until(lambda: server.log.read_text().count("is started again") >= 2)
+    assert is_there(before[1])
+    redis.restart()
+    await until(lambda: len(children(server)) == 2)
+    await dispatch_over_new_connections(server, topic, 10)
     assert server.terminate() == 0
 
 
