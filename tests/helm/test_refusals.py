@@ -21,6 +21,10 @@ REFUSED: dict[str, tuple[Values, str]] = {
         {"engines": ["local"], "redis": {"bundled": {"enabled": True}}},
         "redis.bundled.enabled: engines",
     ),
+    "password in the open": (
+        {"redis": {"url": "redis://duebus:secret@redis:6379/0"}},
+        "redis.url: has a password, which everybody could read in the ConfigMap",
+    ),
     "url twice": (overlaid(values_of("redis-url-secret"), REDIS), "redis.url: it is also in redis.existingSecret"),
     "url of no secret": ({"redis": {"existingSecret": {"urlKey": "url"}}}, "redis.url: say where Redis is"),
     "bundled with TLS": (

@@ -29,6 +29,9 @@ redis.url: say where Redis is, here or in redis.existingSecret with a urlKey; re
 {{- if and $redis.bundled.enabled (or $redis.url $fromSecret) }}
 redis.bundled.enabled: there is a URL of another Redis; take one of the two
 {{- end }}
+{{- if regexMatch "://[^/@]*:[^/@]+@" ($redis.url | default "") }}
+redis.url: has a password, which everybody could read in the ConfigMap; put the URL into a Secret, as redis.existingSecret with a urlKey
+{{- end }}
 {{- if and $redis.url $fromSecret }}
 redis.url: it is also in redis.existingSecret; take one of the two
 {{- end }}
