@@ -159,6 +159,20 @@ async def test_a_group_that_is_deleted_is_gone_everywhere(bus: RedisBus, spread:
         await there.lease("other")
 
 
+async def test_a_deletion_through_a_replica_that_knew_no_partitions_leaves_no_note(
+    bus: RedisBus, topic: TopicDriver
+) -> None:
+    """Given a replica that takes the topic for one partition until it is corrected, as after a start."""
+    await topic.configure(partitions=COUNT)
+    await topic.join()
+    there = (await bus.replica()).topic(topic.name)
+    await there.delete_group()
+
+    await there.engine.expire_leases()
+
+    assert not bus.raw.exists(f"{bus.namespace}:deleting")
+
+
 async def test_rescheduling_is_refused_before_anything_changes_when_one_is_leased(spread: TopicDriver) -> None:
     await spread.join()
     first, *others = await dispatch_one_each(spread)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
 
 from duebus_server.domain.clock import SECOND
-from duebus_server.domain.errors import DispatcherNotWorking
+from duebus_server.domain.errors import DispatcherNotWorking, Moved
 from duebus_server.engine.redis.errors import asking, is_lost
 from duebus_server.engine.redis.naming import check_found
 from duebus_server.engine.redis.scripts import Script
@@ -75,16 +76,17 @@ class Deleting:
         async with asking(""):
             topics = await self._runner.connection.redis.smembers(self._runner.keys.deleting)
         self._next_look_us = now_us + LOOK_EVERY_US
-        for topic in topics:
+        for topic in (name.decode(errors="replace") for name in topics):
             try:
-                await self._dispose(topic.decode(errors="replace"))
+                await self._dispose(topic)
             except DispatcherNotWorking as error:
                 if is_lost(error.__cause__):
                     raise
                 log.warning("topic passed over", topic=topic, error=str(error))
 
     async def _dispose(self, topic: str) -> None:
-        while await self._run(DISPOSE, topic, self._forgetting.dedupe_window_us):
-            pass
+        with suppress(Moved):  # what is closed holds nothing, and nothing that was put aside
+            while await self._run(DISPOSE, topic, self._forgetting.dedupe_window_us):
+                pass
         async with asking(topic):
             await self._runner.connection.redis.srem(self._runner.keys.deleting, topic)
