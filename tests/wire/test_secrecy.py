@@ -15,11 +15,15 @@ if TYPE_CHECKING:
     from support.wire import Wire
 
 MARKER = "payload-nobody-may-see-4711"
+EVENT_ID = "order-4711"
 
 
 async def live(wire: Wire, topic: str) -> list[str]:
-    """The whole life of events, good and bad, with the marker wherever a client may put content; the lease tokens."""
-    marked = event(MARKER, MARKER.encode(), attributes={MARKER: MARKER}, content_type=MARKER)
+    """The whole life of events, good and bad, with the marker wherever a client may put content; the lease tokens.
+
+    But for the event's id: it is what a line in the log is found by.
+    """
+    marked = event(EVENT_ID, MARKER.encode(), attributes={MARKER: MARKER}, content_type=MARKER)
     stream = await wire.subscribe(topic, held_lease_tokens=[MARKER])
     await wire.dispatch(topic, marked, request_id=MARKER)
     await wire.dispatch(topic, marked)
@@ -28,7 +32,7 @@ async def live(wire: Wire, topic: str) -> list[str]:
     second = await stream.one()
     await wire.extend(second, lease=duration(30))
     await wire.nack(second, MARKER, error=MARKER, dead_letter=True)
-    await wire.find_event(topic, MARKER)
+    await wire.find_event(topic, EVENT_ID)
     await failure_of(wire.dispatch(topic, event(MARKER, MARKER.encode() * 50_000)))
     await failure_of(wire.dispatch(MARKER + "/", marked))
     await failure_of(wire.dispatch(topic, event(MARKER, key=MARKER)))
@@ -51,5 +55,5 @@ async def test_no_payload_and_no_token_is_in_the_log(
     log = server.log.read_text()
     assert MARKER not in log
     assert not [token for token in tokens if token in log]
-    for word in ("subscribed", topic, "draining", "stopped"):
+    for word in ("subscribed", topic, EVENT_ID, "draining", "stopped"):
         assert word in log, "what was decided is in it"

@@ -23,8 +23,8 @@ def _duration(text: str) -> Any:
     return typer.Option(metavar="DURATION", parser=options.span_parser, help=text)
 
 
-def _number(text: str) -> Any:
-    return typer.Option(metavar="N", min=0, help=text)
+def _number(text: str, least: int = 0) -> Any:
+    return typer.Option(metavar="N", min=least, help=text)
 
 
 @connected
@@ -44,7 +44,9 @@ def config(
     dead_letter_retention: Annotated[
         timedelta | None, _duration("How long dead letters are kept; 0s is until purged.")
     ] = None,
-    partitions: Annotated[int | None, _number("Over how many parts of the storage the events are spread.")] = None,
+    partitions: Annotated[
+        int | None, _number("Over how many parts of the storage the events are spread.", least=1)
+    ] = None,
     engine: options.OneEngine = None,
 ) -> None:
     """Show or change the settings of a topic, or the retry policy of one of its groups.

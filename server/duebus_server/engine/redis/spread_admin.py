@@ -103,7 +103,7 @@ class SpreadEngine(SpreadVerbs):
         return configs[0]
 
     async def delete_topic(self, topic: str) -> int:
-        """See ``Engine.delete_topic``. Partition by partition; nothing comes in from the beginning on."""
+        """See ``Engine.delete_topic``. Partition by partition; what is dispatched meanwhile may go too."""
 
         async def delete(names: list[str]) -> int:
             if len(names) == 1:
