@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
+from duebus.v1 import event_bus_pb2
 from duebus_server.domain.clock import HOUR
 from structlog.testing import capture_logs
 from support.builders import new_events, unique_name
@@ -23,6 +24,8 @@ from support.wire import ids as delivered
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+
+SETTLED = event_bus_pb2.LeaseFailure.REASON_SETTLED
 
 
 @contextmanager
@@ -264,7 +267,9 @@ async def lose_a_node(bus: RedisBus, nodes: list[RedisServer], how: signal.Signa
         loop = asyncio.get_running_loop()
         began = loop.time()
         lost.process.send_signal(how)
-        assert await until_accepted(here.ack, *held, patience_s=30) == [], "no lease was lost"
+        failures = await until_accepted(here.ack, *held, patience_s=30)
+        # A try that failed for the lost node may have settled what is on the others, or there just before its end.
+        assert {failure.reason for failure in failures} <= {SETTLED}, "no lease was lost"
         acked_s = loop.time() - began
         for name, stream in streams.items():
             await until_accepted(here.dispatch, name, "after", patience_s=10)
