@@ -167,3 +167,9 @@ def test_bad_names_are_one_line(cli: Cli, topic: str) -> None:
     assert "topic: must match" in cli.run("subscribe", "bad topic").complaint
     assert "group: must match" in cli.run("subscribe", topic, "--group", "bad group").complaint
     assert "redis" in cli.run("subscribe", topic, "--engine", "redis").complaint
+
+
+def test_a_subscription_that_has_shown_enough_speaks_of_no_lost_connection(server: ServerProcess, topic: str) -> None:
+    cli = Cli(server.address)
+    cli.ok("dispatch", topic, "1")
+    assert "lost" not in cli.ok("subscribe", topic, "--count", "1").err

@@ -92,6 +92,8 @@ class Follower:
             try:
                 async with self._subscription() as subscription:
                     await self._read(subscription)
+                if self._left == 0:
+                    return
                 pause = self._pause_after_end(subscription.closing)
             except (Unavailable, DeadlineExceeded):
                 if not self._subscribed_once:
