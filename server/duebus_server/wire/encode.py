@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from duebus.v1 import event_bus_pb2
 
 from duebus_server.delivery.frames import Closing, Deliveries, Frame
-from duebus_server.wire import passthrough
+from duebus_server.wire.deliveries import DeliveryEncoder
 from duebus_server.wire.names import CLOSING_TO_PB, ENGINE_TO_PB, FAILURE_TO_PB
-from duebus_server.wire.times import EncodedTimes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -17,12 +16,7 @@ if TYPE_CHECKING:
     from duebus_server.bus.lifecycle import StoppedEngine
     from duebus_server.bus.settling import LeaseFailure
     from duebus_server.bus.subscribing import Subscription
-    from duebus_server.domain.lease_token import LeaseTokenMinter
-    from duebus_server.domain.model import DispatchAnswer, LeasedEvent
-
-MAX_MESSAGE_BYTES = 4 << 20
-"""gRPC clients refuse larger ones unless told otherwise."""
-
+    from duebus_server.domain.model import DispatchAnswer
 
 def dispatch_response(answer: DispatchAnswer) -> event_bus_pb2.DispatchResponse:
     """The answer to a Dispatch."""
@@ -44,56 +38,35 @@ def stopped_engine(stopped: StoppedEngine) -> event_bus_pb2.StoppedEngine:
     )
 
 
-def started(subscription: Subscription) -> Any:
-    """The first frame of a stream, a ``passthrough.SubscribeResponse``."""
+def started(subscription: Subscription) -> bytes:
+    """The first frame of a stream, an encoded ``SubscribeResponse``."""
     options, window = subscription.session.options, subscription.session.window
-    frame = passthrough.SubscribeResponse()
+    frame = event_bus_pb2.SubscribeResponse()
     frame.started.session_id = options.session_id
     frame.started.max_in_flight = window.max_events
     frame.started.max_in_flight_bytes = window.max_bytes
     frame.started.lease.FromMicroseconds(options.lease_us)
     frame.started.disconnect_grace.FromMicroseconds(options.grace_us)
     frame.started.lost_lease_tokens.extend(subscription.lost_lease_tokens)
-    return frame
+    return frame.SerializeToString()
 
 
-def frame_responses(frame: Frame, subscription: Subscription) -> Iterator[Any]:
-    """A later frame of a stream as ``passthrough.SubscribeResponse``: one, or several where one would be too large."""
+def delivery_encoder(subscription: Subscription) -> DeliveryEncoder:
+    """What ``frame_responses`` encodes the deliveries of a subscription with."""
+    options = subscription.session.options
+    return DeliveryEncoder(options.topic, options.group, subscription.minter)
+
+
+def frame_responses(frame: Frame, encoder: DeliveryEncoder) -> Iterator[bytes]:
+    """A later frame of a stream as encoded ``SubscribeResponse``: one, or several where one would be too large."""
     if isinstance(frame, Deliveries):
-        yield from _deliveries(frame.events, subscription)
+        yield from encoder.responses(frame.events)
         return
-    response = passthrough.SubscribeResponse()
+    response = event_bus_pb2.SubscribeResponse()
     if isinstance(frame, Closing):
         response.closing.reason = CLOSING_TO_PB[frame.reason]
         response.closing.reconnect_after.FromMicroseconds(frame.reconnect_after_us)
     else:
         response.heartbeat.server_time.FromMicroseconds(frame.server_time_us)
         response.heartbeat.backlog = frame.backlog
-    yield response
-
-
-def _deliveries(events: Sequence[LeasedEvent], subscription: Subscription) -> Iterator[Any]:
-    options, minter, times = subscription.session.options, subscription.minter, EncodedTimes()
-    deliveries = [_delivery(event, options.topic, options.group, minter, times) for event in events]
-    response = passthrough.SubscribeResponse(deliveries=passthrough.Deliveries(deliveries=deliveries))
-    if response.ByteSize() <= MAX_MESSAGE_BYTES or len(events) == 1:
-        yield response
-        return
-    half = len(events) // 2
-    yield from _deliveries(events[:half], subscription)
-    yield from _deliveries(events[half:], subscription)
-
-
-def _delivery(event: LeasedEvent, topic: str, group: str, minter: LeaseTokenMinter, times: EncodedTimes) -> Any:
-    return passthrough.Delivery(
-        event=event.body,
-        topic=topic,
-        group=group,
-        lease_token=minter.mint(event.event_id, event.fencing_token),
-        fencing_token=event.fencing_token,
-        attempt=event.attempt,
-        deliver_at=times[event.deliver_at_us],
-        dispatched_at=times[event.dispatched_us],
-        lease_expires_at=times[event.lease_expires_us],
-        last_error=event.last_error,
-    )
+    yield response.SerializeToString()

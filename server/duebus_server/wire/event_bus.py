@@ -55,8 +55,9 @@ class EventBusServicer:
         """
         async with self._subscribing.subscribe(decode.subscribe_command(request)) as subscription:
             await context.write(encode.started(subscription))
+            encoder = encode.delivery_encoder(subscription)
             async for frame in subscription.session.frames():
-                for response in encode.frame_responses(frame, subscription):
+                for response in encode.frame_responses(frame, encoder):
                     await context.write(response)
 
     async def Ack(  # noqa: N802

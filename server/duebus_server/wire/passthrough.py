@@ -1,8 +1,8 @@
-"""Messages that carry parts which are encoded already: events as they were stored, times that a frame repeats.
+"""Messages of the admin service that carry events as they were stored, encoded already.
 
 A message field and a bytes field look the same on the wire (https://protobuf.dev/programming-guides/encoding/#submessages),
-so a ``Delivery`` whose ``event`` is declared as bytes encodes to what the client reads as a ``Delivery`` with an
-``Event``, and the server need not decode what it only hands on. The classes are made from the public descriptors, so
+so an ``EventInfo`` whose ``event`` is declared as bytes encodes to what the client reads as an ``EventInfo`` with an
+``Event``, and the server need not decode what it only hands on. (``deliveries.py`` does the same for deliveries, faster.) The classes are made from the public descriptors, so
 they can't drift from them.
 """
 
@@ -15,30 +15,23 @@ from google.protobuf import descriptor_pb2, descriptor_pool, duration_pb2, messa
 
 _BYTES = descriptor_pb2.FieldDescriptorProto.TYPE_BYTES
 
-_DELIVERY_TIMES = ("deliver_at", "dispatched_at", "lease_expires_at")
 
-
-def _with_bytes(file: Any, message_name: str, *fields: str) -> descriptor_pb2.FileDescriptorProto:
-    """A copy of a file's descriptor in which these fields of a message are bytes."""
+def _with_bytes(file: Any, message_name: str, field_name: str) -> descriptor_pb2.FileDescriptorProto:
+    """A copy of a file's descriptor in which this field of a message is bytes."""
     copy = descriptor_pb2.FileDescriptorProto()
     file.CopyToProto(copy)
     message = next(message for message in copy.message_type if message.name == message_name)
-    for field in message.field:
-        if field.name in fields:
-            field.type = _BYTES
-            field.ClearField("type_name")
+    field = next(field for field in message.field if field.name == field_name)
+    field.type = _BYTES
+    field.ClearField("type_name")
     return copy
 
 
 def _pool() -> descriptor_pool.DescriptorPool:
     pool = descriptor_pool.DescriptorPool()
-    for known in (duration_pb2, timestamp_pb2):
-        pool.AddSerializedFile(known.DESCRIPTOR.serialized_pb)
-    for copy in (
-        _with_bytes(event_bus_pb2.DESCRIPTOR, "Delivery", "event", *_DELIVERY_TIMES),
-        _with_bytes(admin_pb2.DESCRIPTOR, "EventInfo", "event"),
-    ):
-        pool.AddSerializedFile(copy.SerializeToString())
+    for as_it_is in (duration_pb2, timestamp_pb2, event_bus_pb2):
+        pool.AddSerializedFile(as_it_is.DESCRIPTOR.serialized_pb)
+    pool.AddSerializedFile(_with_bytes(admin_pb2.DESCRIPTOR, "EventInfo", "event").SerializeToString())
     return pool
 
 
@@ -49,9 +42,6 @@ def _message(name: str) -> Any:
     return message_factory.GetMessageClass(_POOL.FindMessageTypeByName(f"duebus.v1.{name}"))
 
 
-SubscribeResponse = _message("SubscribeResponse")
-Deliveries = _message("Deliveries")
-Delivery = _message("Delivery")
 ListEventsResponse = _message("ListEventsResponse")
 GetEventResponse = _message("GetEventResponse")
 EventInfo = _message("EventInfo")

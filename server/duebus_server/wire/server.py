@@ -201,5 +201,6 @@ def _handler(method: Any, servicer: object) -> grpc.RpcMethodHandler[Any, Any]:
 
 
 def _serialize(message: Any) -> bytes:
-    serialized: bytes = message.SerializeToString()
+    """A response; a frame of a stream comes encoded."""
+    serialized: bytes = message if isinstance(message, bytes) else message.SerializeToString()
     return serialized

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from duebus_server.domain.clock import SECOND
 from duebus_server.domain.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from google.protobuf.duration_pb2 import Duration
     from google.protobuf.message import Message
+    from google.protobuf.timestamp_pb2 import Timestamp
 
 NANOS = 1_000
 """In a microsecond."""
@@ -58,12 +57,3 @@ def seconds_and_nanos(us: int) -> dict[str, int]:
     As a dict, which the messages of ``passthrough`` take as well as the generated ones, and faster than a message.
     """
     return {"seconds": us // SECOND, "nanos": us % SECOND * NANOS}
-
-
-class EncodedTimes(dict[int, bytes]):
-    """Microseconds, not negative, to encoded Timestamps: each time once, however often a frame repeats it."""
-
-    def __missing__(self, us: int) -> bytes:
-        """Encode a time that is new."""
-        encoded = self[us] = Timestamp(**seconds_and_nanos(us)).SerializeToString()
-        return encoded

@@ -32,8 +32,7 @@ def responses(frame: Frame) -> list[event_bus_pb2.SubscribeResponse]:
         session=SimpleNamespace(options=SimpleNamespace(topic="orders", group="billing")),
         minter=tokens.minter(EngineName.LOCAL, "orders", "billing"),
     )
-    messages = list(encode.frame_responses(frame, subscription))
-    raw = [message.SerializeToString() for message in messages]
+    raw = list(encode.frame_responses(frame, encode.delivery_encoder(subscription)))
     assert max(map(len, raw)) <= CLIENT_LIMIT
     return [event_bus_pb2.SubscribeResponse.FromString(each) for each in raw]
 

@@ -1,0 +1,130 @@
+"""Deliveries as bytes of the wire, put together from parts that are encoded already.
+
+The fields of a message are written one behind the other, so messages that are joined are one message with the fields
+of all (https://protobuf.dev/programming-guides/encoding/#last-one-wins). A delivery is therefore joined from what it
+shares with others, encoded once, and what is its own: the event as it was stored, the lease token and the fencing token.
+That takes a third of the time of a ``Delivery`` for each, and every event that the bus delivers goes through here.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from duebus.v1 import event_bus_pb2
+
+from duebus_server.wire.times import seconds_and_nanos
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from duebus_server.domain.lease_token import LeaseTokenMinter
+    from duebus_server.domain.model import LeasedEvent
+
+MAX_MESSAGE_BYTES = 4 << 20
+"""gRPC clients refuse larger ones unless told otherwise."""
+
+HEADER_BYTES = 16
+"""More than the keys and lengths that surround the deliveries of a message take."""
+
+
+def _key(number: int, wire_type: int) -> bytes:
+    """What a field begins with; one byte for the first fifteen."""
+    return bytes((number << 3 | wire_type,))
+
+
+_VARINT, _LENGTH_DELIMITED = 0, 2
+"""Wire types: https://protobuf.dev/programming-guides/encoding/#structure."""
+
+_DELIVERY = event_bus_pb2.Delivery
+_EVENT = _key(_DELIVERY.EVENT_FIELD_NUMBER, _LENGTH_DELIMITED)
+_LEASE_TOKEN = _key(_DELIVERY.LEASE_TOKEN_FIELD_NUMBER, _LENGTH_DELIMITED)
+_FENCING_TOKEN = _key(_DELIVERY.FENCING_TOKEN_FIELD_NUMBER, _VARINT)
+_DELIVERIES = _key(event_bus_pb2.Deliveries.DELIVERIES_FIELD_NUMBER, _LENGTH_DELIMITED)
+_FRAME = _key(event_bus_pb2.SubscribeResponse.DELIVERIES_FIELD_NUMBER, _LENGTH_DELIMITED)
+
+
+class DeliveryEncoder:
+    """Encodes the deliveries of one subscription.
+
+    Args:
+        topic: where they come from.
+        group: whose copies they are.
+        minter: makes their lease tokens.
+    """
+
+    def __init__(self, topic: str, group: str, minter: LeaseTokenMinter) -> None:
+        self._mint = minter.mint
+        self._place = _DELIVERY(topic=topic, group=group).SerializeToString()
+
+    def responses(self, events: Sequence[LeasedEvent]) -> Iterator[bytes]:
+        """Encoded ``SubscribeResponse``: one, or several where one would be too large."""
+        parts: list[bytes] = []
+        size = HEADER_BYTES
+        for delivery in self._deliveries(events):
+            length = varint(len(delivery))
+            added = len(_DELIVERIES) + len(length) + len(delivery)
+            if parts and size + added > MAX_MESSAGE_BYTES:
+                yield _response(parts)
+                parts, size = [], HEADER_BYTES
+            parts += (_DELIVERIES, length, delivery)
+            size += added
+        yield _response(parts)
+
+    def _deliveries(self, events: Sequence[LeasedEvent]) -> Iterator[bytes]:
+        shared, rest = None, b""
+        for event in events:
+            # Events that were dispatched together and are leased together differ in none of these.
+            facts = (
+                event.attempt,
+                event.deliver_at_us,
+                event.dispatched_us,
+                event.lease_expires_us,
+                event.last_error,
+            )
+            if facts != shared:
+                shared, rest = facts, _encode_facts(event)
+            body, token = event.body, self._mint(event.event_id, event.fencing_token).encode()
+            yield b"".join(
+                (
+                    _EVENT,
+                    varint(len(body)),
+                    body,
+                    self._place,
+                    _LEASE_TOKEN,
+                    varint(len(token)),
+                    token,
+                    _FENCING_TOKEN,
+                    varint(event.fencing_token),
+                    rest,
+                )
+            )
+
+
+def varint(number: int) -> bytes:
+    """A number, not negative, in groups of seven bits: https://protobuf.dev/programming-guides/encoding/#varints."""
+    return _varint(number) if number < _CACHED else bytes((number & 0x7F | 0x80,)) + _varint(number >> 7)
+
+
+_CACHED = 1 << 14
+"""Most lengths are smaller, and neighbouring fencing tokens differ in their last seven bits."""
+
+
+@lru_cache(maxsize=_CACHED)
+def _varint(number: int) -> bytes:
+    return bytes((number,)) if number < 0x80 else bytes((number & 0x7F | 0x80,)) + _varint(number >> 7)  # noqa: PLR2004
+
+
+def _encode_facts(event: LeasedEvent) -> bytes:
+    return _DELIVERY(
+        attempt=event.attempt,
+        deliver_at=seconds_and_nanos(event.deliver_at_us),
+        dispatched_at=seconds_and_nanos(event.dispatched_us),
+        lease_expires_at=seconds_and_nanos(event.lease_expires_us),
+        last_error=event.last_error,
+    ).SerializeToString()
+
+
+def _response(parts: list[bytes]) -> bytes:
+    deliveries = b"".join(parts)
+    return b"".join((_FRAME, varint(len(deliveries)), deliveries))
