@@ -1,7 +1,7 @@
 """What a server with the local engine does for each event, step by step and without sockets: where its time goes.
 
-``PYTHONPATH=tests .venv/bin/python -m bench.server_steps`` prints core microseconds an event, the best of several rounds: the
-others had to share the machine.
+``PYTHONPATH=tests .venv/bin/python -m bench.server_steps`` prints core microseconds an event, the best of several
+rounds: the others had to share the machine.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from duebus_server.domain.views import TopicConfig
 from duebus_server.engine.local import LocalEngine
 from duebus_server.ops.gc_pauses import PauseKeeper
 from duebus_server.wire import decode, encode
+from duebus_server.wire.deliveries import DeliveryEncoder
 from duebus_server.wire.unknown import refuse_unknown_fields
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ async def _deliver(steps: Steps, subscription: Subscription, frames: AsyncIterat
     count = len(frame.events)
     steps.note("deliver: lease", begun, count)
     begun = time.perf_counter_ns()
-    sent = list(encode.frame_responses(frame, encode.delivery_encoder(subscription)))
+    sent = list(encode.frame_responses(frame, DeliveryEncoder(subscription.tokens)))
     steps.note("deliver: encode", begun, count)
     responses = [event_bus_pb2.SubscribeResponse.FromString(one) for one in sent]
     return [delivery.lease_token for response in responses for delivery in response.deliveries.deliveries]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from duebus_server.bus.engines import Engines
-    from duebus_server.domain.lease_token import LeaseTokens
+    from duebus_server.domain.lease_token import GroupLeases, LeaseTokens
     from duebus_server.domain.model import EngineName, LeaseRef
     from duebus_server.engine.base import Engine
 
@@ -108,21 +108,15 @@ class Settling:
 
     async def _by_group(self, lease_tokens: Sequence[str], verb: Verb, permit: Permit | None) -> list[LeaseFailure]:
         results: Results = [None] * len(lease_tokens)
-        groups: dict[tuple[EngineName, str, str], tuple[list[int], list[LeaseRef]]] = {}
-        for place, token in enumerate(lease_tokens):
-            target = self._tokens.read(token)
-            if target is None:
-                results[place] = LeaseFailureReason.MALFORMED
-                continue
-            places, leases = groups.setdefault(target[:3], ([], []))
-            places.append(place)
-            leases.append(target.lease)
+        groups, malformed = self._tokens.read_all(lease_tokens)
+        for place in malformed:
+            results[place] = LeaseFailureReason.MALFORMED
         if permit is not None:
-            for topic in {topic for _, topic, _ in groups}:
+            for topic in {of_group.topic for of_group in groups}:
                 permit(topic)
-        for (engine, topic, group), (places, leases) in groups.items():
-            outcome = await self._carry_out(engine, topic, group, places, leases, verb)
-            for place, reason in zip(places, outcome, strict=True):
+        for of_group in groups:
+            outcome = await self._carry_out(of_group, verb)
+            for place, reason in zip(of_group.places, outcome, strict=True):
                 results[place] = reason
         return [
             LeaseFailure(token, reason)
@@ -130,10 +124,8 @@ class Settling:
             if reason is not None
         ]
 
-    async def _carry_out(
-        self, name: EngineName, topic: str, group: str, places: list[int], leases: list[LeaseRef], verb: Verb
-    ) -> Results:
-        running = self._engines.find(name)
+    async def _carry_out(self, of_group: GroupLeases, verb: Verb) -> Results:
+        running = self._engines.find(of_group.engine)
         if running is None or running.status is EngineStatus.STOPPED:
-            return [LeaseFailureReason.ENGINE_STOPPED] * len(leases)
-        return await verb(running.engine, topic, group, places, leases)
+            return [LeaseFailureReason.ENGINE_STOPPED] * len(of_group.leases)
+        return await verb(running.engine, of_group.topic, of_group.group, of_group.places, of_group.leases)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from duebus_server.bus.engines import Engines, RunningEngine
     from duebus_server.delivery.session import Session
-    from duebus_server.domain.lease_token import LeaseTokenMinter, LeaseTokens
+    from duebus_server.domain.lease_token import GroupTokens, LeaseTokens
     from duebus_server.domain.model import EngineName, LeaseRef
 
 log = structlog.get_logger()
@@ -45,10 +45,10 @@ class SubscribeCommand:
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """An open session, what makes its lease tokens, and the tokens that were lost."""
+    """An open session, what makes its lease tokens, and those that were lost."""
 
     session: Session
-    minter: LeaseTokenMinter
+    tokens: GroupTokens
     lost_lease_tokens: Sequence[str]
 
 
@@ -75,8 +75,8 @@ class Subscribing:
         try:
             lost = await self._join(session, running, command)
             log.info("subscribed", consumer=options.consumer, **facts)
-            minter = self._tokens.minter(running.engine.name, options.topic, options.group)
-            yield Subscription(session, minter, lost)
+            tokens = self._tokens.of_group(running.engine.name, options.topic, options.group)
+            yield Subscription(session, tokens, lost)
         finally:
             await running.sessions.close(session)
             log.info("unsubscribed", **facts)

@@ -8,6 +8,7 @@ as it is, without base64 around it: tokens are made and read once for each deliv
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from hmac import compare_digest
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from duebus_server.domain.model import EngineName, LeaseRef
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 DIGEST_BYTES = 8
 DIGEST_CHARS = 2 * DIGEST_BYTES
@@ -34,6 +35,22 @@ class LeaseTarget(NamedTuple):
     lease: LeaseRef
 
 
+@dataclass(slots=True)
+class GroupLeases:
+    """The leases of one group that tokens name.
+
+    Attributes:
+        places: where the tokens stand among those that were read.
+        leases: what they name, in the same order.
+    """
+
+    engine: EngineName
+    topic: str
+    group: str
+    places: list[int] = field(default_factory=list)
+    leases: list[LeaseRef] = field(default_factory=list)
+
+
 class LeaseTokens:
     """Makes and reads the lease tokens of one bus.
 
@@ -44,38 +61,78 @@ class LeaseTokens:
     def __init__(self, keys: Mapping[EngineName, bytes]) -> None:
         self._keys = keys
 
-    def minter(self, engine: EngineName, topic: str, group: str) -> LeaseTokenMinter:
-        """Makes the tokens of one group."""
-        return LeaseTokenMinter(self._keys[engine], f"{engine}/{topic}/{group}/")
+    def of_group(self, engine: EngineName, topic: str, group: str) -> GroupTokens:
+        """Makes and reads the tokens of one group."""
+        return GroupTokens(self._keys[engine], engine, topic, group)
 
     def read(self, token: str) -> LeaseTarget | None:
         """What the token names, or None when it is not one of this bus."""
-        if len(token) > MAX_TOKEN_CHARS:
-            return None
-        digest, payload = token[:DIGEST_CHARS], token[DIGEST_CHARS:]
-        try:
-            engine, topic, group, fence, event_id = payload.split("/", 4)
-            name = _ENGINES[engine]
-            genuine = compare_digest(digest, _digest(self._keys[name], payload))
-        except (ValueError, KeyError, TypeError):  # TypeError: a digest that is not ASCII
-            return None
-        return LeaseTarget(name, topic, group, LeaseRef(event_id, int(fence, 16))) if genuine else None
+        group = self._group_of(token)
+        lease = group.read(token) if group else None
+        return LeaseTarget(group.engine, group.topic, group.group, lease) if group and lease else None
+
+    def read_all(self, tokens: Sequence[str]) -> tuple[list[GroupLeases], list[int]]:
+        """What the tokens name, put together by group, and the places of those that are not of this bus."""
+        found: dict[tuple[EngineName, str, str], GroupLeases] = {}
+        malformed: list[int] = []
+        group = leases = None
+        for place, token in enumerate(tokens):
+            lease = group.read(token) if group else None  # mostly it is of the same group as the one before
+            if lease is None:
+                group = self._group_of(token)
+                lease = group.read(token) if group else None
+                if group is None or lease is None:
+                    group = None
+                    malformed.append(place)
+                    continue
+                name = (group.engine, group.topic, group.group)
+                leases = found.setdefault(name, GroupLeases(*name))
+            assert leases is not None  # noqa: S101  # there is one as soon as there is a group
+            leases.places.append(place)
+            leases.leases.append(lease)
+        return list(found.values()), malformed
+
+    def _group_of(self, token: str) -> GroupTokens | None:
+        """The group that a token says it is of, if there can be one."""
+        engine, _, rest = token[DIGEST_CHARS:MAX_TOKEN_CHARS].partition("/")
+        topic, _, rest = rest.partition("/")
+        group, _, _ = rest.partition("/")
+        name = _ENGINES.get(engine)
+        return None if name is None or name not in self._keys else self.of_group(name, topic, group)
 
 
-class LeaseTokenMinter:
-    """Makes the tokens of one group; what they have in common is built once."""
+class GroupTokens:
+    """The tokens of one group; what they have in common is made once."""
 
-    __slots__ = ("_key", "_prefix")
+    __slots__ = ("_keyed", "_prefix", "engine", "group", "topic")
 
-    def __init__(self, key: bytes, prefix: str) -> None:
-        self._key = key
-        self._prefix = prefix
+    def __init__(self, key: bytes, engine: EngineName, topic: str, group: str) -> None:
+        self.engine = engine
+        self.topic = topic
+        self.group = group
+        self._keyed = blake2b(key=key, digest_size=DIGEST_BYTES)
+        self._prefix = f"{engine}/{topic}/{group}/"
 
     def mint(self, event_id: str, fencing_token: int) -> str:
         """The token of one lease."""
         payload = f"{self._prefix}{fencing_token:x}/{event_id}"
-        return _digest(self._key, payload) + payload
+        return self._digest(payload) + payload
 
+    def read(self, token: str) -> LeaseRef | None:
+        """The lease that it names, or None when it is not a token of this group."""
+        payload = token[DIGEST_CHARS:]
+        if not payload.startswith(self._prefix) or len(token) > MAX_TOKEN_CHARS:
+            return None
+        try:
+            if not compare_digest(token[:DIGEST_CHARS], self._digest(payload)):
+                return None
+        except (TypeError, UnicodeEncodeError):  # TypeError: a digest that is not ASCII
+            return None
+        fence, _, event_id = payload[len(self._prefix) :].partition("/")
+        return LeaseRef(event_id, int(fence, 16))
 
-def _digest(key: bytes, payload: str) -> str:
-    return blake2b(payload.encode(), key=key, digest_size=DIGEST_BYTES).hexdigest()
+    def _digest(self, payload: str) -> str:
+        # A copy of a digest that has taken in the key is made faster than a new one.
+        digest = self._keyed.copy()
+        digest.update(payload.encode())
+        return digest.hexdigest()

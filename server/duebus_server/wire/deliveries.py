@@ -2,8 +2,8 @@
 
 The fields of a message are written one behind the other, so messages that are joined are one message with the fields
 of all (https://protobuf.dev/programming-guides/encoding/#last-one-wins). A delivery is therefore joined from what it
-shares with others, encoded once, and what is its own: the event as it was stored, the lease token and the fencing token.
-That takes a third of the time of a ``Delivery`` for each, and every event that the bus delivers goes through here.
+shares with others, encoded once, and what is its own: the event as it was stored, the lease token, the fencing token.
+That takes half the time of a ``Delivery`` for each, and every event that the bus delivers goes through here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from duebus_server.wire.times import seconds_and_nanos
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from duebus_server.domain.lease_token import LeaseTokenMinter
+    from duebus_server.domain.lease_token import GroupTokens
     from duebus_server.domain.model import LeasedEvent
 
 MAX_MESSAGE_BYTES = 4 << 20
@@ -48,14 +48,12 @@ class DeliveryEncoder:
     """Encodes the deliveries of one subscription.
 
     Args:
-        topic: where they come from.
-        group: whose copies they are.
-        minter: makes their lease tokens.
+        tokens: those of the group; makes the lease tokens.
     """
 
-    def __init__(self, topic: str, group: str, minter: LeaseTokenMinter) -> None:
-        self._mint = minter.mint
-        self._place = _DELIVERY(topic=topic, group=group).SerializeToString()
+    def __init__(self, tokens: GroupTokens) -> None:
+        self._mint = tokens.mint
+        self._place = _DELIVERY(topic=tokens.topic, group=tokens.group).SerializeToString()
 
     def responses(self, events: Sequence[LeasedEvent]) -> Iterator[bytes]:
         """Encoded ``SubscribeResponse``: one, or several where one would be too large."""

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from duebus.v1 import event_bus_pb2
 
 from duebus_server.delivery.frames import Closing, Deliveries, Frame
-from duebus_server.wire.deliveries import DeliveryEncoder
 from duebus_server.wire.names import CLOSING_TO_PB, ENGINE_TO_PB, FAILURE_TO_PB
 
 if TYPE_CHECKING:
@@ -17,6 +16,8 @@ if TYPE_CHECKING:
     from duebus_server.bus.settling import LeaseFailure
     from duebus_server.bus.subscribing import Subscription
     from duebus_server.domain.model import DispatchAnswer
+    from duebus_server.wire.deliveries import DeliveryEncoder
+
 
 def dispatch_response(answer: DispatchAnswer) -> event_bus_pb2.DispatchResponse:
     """The answer to a Dispatch."""
@@ -49,12 +50,6 @@ def started(subscription: Subscription) -> bytes:
     frame.started.disconnect_grace.FromMicroseconds(options.grace_us)
     frame.started.lost_lease_tokens.extend(subscription.lost_lease_tokens)
     return frame.SerializeToString()
-
-
-def delivery_encoder(subscription: Subscription) -> DeliveryEncoder:
-    """What ``frame_responses`` encodes the deliveries of a subscription with."""
-    options = subscription.session.options
-    return DeliveryEncoder(options.topic, options.group, subscription.minter)
 
 
 def frame_responses(frame: Frame, encoder: DeliveryEncoder) -> Iterator[bytes]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from duebus.v1 import event_bus_pb2
 
 from duebus_server.wire import decode, encode
+from duebus_server.wire.deliveries import DeliveryEncoder
 from duebus_server.wire.door import may_settle
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class EventBusServicer:
         """
         async with self._subscribing.subscribe(decode.subscribe_command(request)) as subscription:
             await context.write(encode.started(subscription))
-            encoder = encode.delivery_encoder(subscription)
+            encoder = DeliveryEncoder(subscription.tokens)
             async for frame in subscription.session.frames():
                 for response in encode.frame_responses(frame, encoder):
                     await context.write(response)

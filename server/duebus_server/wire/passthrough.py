@@ -1,9 +1,10 @@
 """Messages of the admin service that carry events as they were stored, encoded already.
 
-A message field and a bytes field look the same on the wire (https://protobuf.dev/programming-guides/encoding/#submessages),
-so an ``EventInfo`` whose ``event`` is declared as bytes encodes to what the client reads as an ``EventInfo`` with an
-``Event``, and the server need not decode what it only hands on. (``deliveries.py`` does the same for deliveries, faster.) The classes are made from the public descriptors, so
-they can't drift from them.
+A message field and a bytes field look the same on the wire
+(https://protobuf.dev/programming-guides/encoding/#submessages), so an ``EventInfo`` whose ``event`` is declared as
+bytes encodes to what the client reads as an ``EventInfo`` with an ``Event``, and the server need not decode what it
+only hands on. The classes are made from the public descriptors, so they can't drift from them. (``deliveries.py`` does
+the same for deliveries, faster.)
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ class Bus:
 
     def token(self, engine: LocalEngine, leased: LeasedEvent, group: str = GROUP) -> str:
         """The lease token as a client has it."""
-        return self.tokens.minter(engine.name, TOPIC, group).mint(leased.event_id, leased.fencing_token)
+        return self.tokens.of_group(engine.name, TOPIC, group).mint(leased.event_id, leased.fencing_token)
 
 
 def command(

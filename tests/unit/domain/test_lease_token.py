@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 KEY = b"0123456789abcdef"
 TOKENS = LeaseTokens({EngineName.LOCAL: KEY})
-TOKEN = TOKENS.minter(EngineName.LOCAL, "order.created", "billing").mint("order-7", 42)
+TOKEN = TOKENS.of_group(EngineName.LOCAL, "order.created", "billing").mint("order-7", 42)
 
 names = st.text("AZaz09._-", min_size=1, max_size=20)
 event_ids = st.text(st.characters(exclude_categories=["C"]), min_size=1, max_size=60)
@@ -18,7 +18,7 @@ event_ids = st.text(st.characters(exclude_categories=["C"]), min_size=1, max_siz
 
 @given(topic=names, group=names, event_id=event_ids, fencing_token=st.integers(1, 2**64 - 1))
 def test_a_token_names_its_lease(topic: str, group: str, event_id: str, fencing_token: int) -> None:
-    token = TOKENS.minter(EngineName.LOCAL, topic, group).mint(event_id, fencing_token)
+    token = TOKENS.of_group(EngineName.LOCAL, topic, group).mint(event_id, fencing_token)
 
     assert TOKENS.read(token) == LeaseTarget(EngineName.LOCAL, topic, group, LeaseRef(event_id, fencing_token))
 
@@ -30,7 +30,7 @@ def test_another_replica_with_the_same_key_reads_it() -> None:
 
 
 def test_the_longest_names_fit() -> None:
-    token = TOKENS.minter(EngineName.LOCAL, "t" * 255, "g" * 255).mint("\N{SNOWMAN}" * 85, 2**64 - 1)
+    token = TOKENS.of_group(EngineName.LOCAL, "t" * 255, "g" * 255).mint("\N{SNOWMAN}" * 85, 2**64 - 1)
 
     assert len(token) <= MAX_TOKEN_CHARS
     assert TOKENS.read(token) is not None

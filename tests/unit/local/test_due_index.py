@@ -44,6 +44,33 @@ class IndexMachine(RuleBasedStateMachine):
             self.index.remove(*key)
         del self.expected[place : place + count]
 
+    @rule(data=st.data(), at_us=times)
+    def add_all(self, data: st.DataObject, at_us: int) -> None:
+        fresh = [
+            seq for seq in data.draw(st.lists(seqs, max_size=12, unique=True)) if (at_us, seq) not in self.expected
+        ]
+        self.index.add_all(at_us, fresh, [(at_us, seq) for seq in fresh])
+        self.expected = sorted([*self.expected, *((at_us, seq) for seq in fresh)])
+
+    @rule(first_seq=seqs, count=st.integers(1, 12))
+    def add_a_run_behind_all(self, first_seq: int, count: int) -> None:
+        at_us = self.expected[-1][0] + 1 if self.expected else 0
+        run = [(at_us, seq) for seq in range(first_seq, first_seq + count)]
+        self.index.add_all(at_us, [seq for _, seq in run], run)
+        self.expected += run
+
+    @precondition(lambda self: self.expected)
+    @rule(data=st.data())
+    def remove_all(self, data: st.DataObject) -> None:
+        gone = data.draw(st.lists(st.sampled_from(self.expected), max_size=20, unique=True))
+        self.index.remove_all([at_us for at_us, _ in gone], [seq for _, seq in gone])
+        self.expected = [key for key in self.expected if key not in gone]
+
+    @rule(count=st.integers(0, 12))
+    def take_first(self, count: int) -> None:
+        assert self.index.take_first(count) == self.expected[:count]
+        del self.expected[:count]
+
     @rule(at_us=times, seq=seqs)
     def remove_what_is_not_there(self, at_us: int, seq: int) -> None:
         if (at_us, seq) not in self.expected:
@@ -66,6 +93,7 @@ class IndexMachine(RuleBasedStateMachine):
     def holds_what_it_should(self) -> None:
         assert len(self.index) == len(self.expected)
         assert self.index.first() == ((self.expected[0][0], self.expected[0]) if self.expected else None)
+        assert list(self.index) == self.expected
         assert list(self.index.ascending()) == [(*key, key) for key in self.expected]
         assert list(self.index.descending()) == [(*key, key) for key in self.expected[::-1]]
 
@@ -132,7 +160,7 @@ def test_it_is_emptied_block_by_block_from_the_end() -> None:
     taken: list[int] = []
     while block := index.pop_block():
         assert len(block) <= 1_024
-        taken = [item for _, _, item in block] + taken
+        taken = [*block, *taken]
         assert len(index) == 5_000 - len(taken)
         assert list(index.ascending())[-1:] == [(each, each, each) for each in [4_999 - len(taken)] if each >= 0]
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
-
 from duebus.v1 import event_bus_pb2
 from duebus_server.delivery.frames import Closing, ClosingReason, Deliveries, Frame, Heartbeat
 from duebus_server.domain.clock import SECOND
@@ -12,6 +9,7 @@ from duebus_server.domain.lease_token import LeaseTokens
 from duebus_server.domain.limits import MAX_ATTRIBUTE_BYTES, MAX_ERROR_BYTES, MAX_EVENT_BYTES
 from duebus_server.domain.model import EngineName, LeasedEvent
 from duebus_server.wire import encode
+from duebus_server.wire.deliveries import DeliveryEncoder
 from support.engines import START_US
 from support.wire import event, ids
 
@@ -27,12 +25,8 @@ def leased(number: int, data: bytes = b"", last_error: str = "") -> LeasedEvent:
 
 def responses(frame: Frame) -> list[event_bus_pb2.SubscribeResponse]:
     """The messages of a frame, as a client reads them."""
-    tokens = LeaseTokens({EngineName.LOCAL: b"key"})
-    subscription: Any = SimpleNamespace(
-        session=SimpleNamespace(options=SimpleNamespace(topic="orders", group="billing")),
-        minter=tokens.minter(EngineName.LOCAL, "orders", "billing"),
-    )
-    raw = list(encode.frame_responses(frame, encode.delivery_encoder(subscription)))
+    tokens = LeaseTokens({EngineName.LOCAL: b"key"}).of_group(EngineName.LOCAL, "orders", "billing")
+    raw = list(encode.frame_responses(frame, DeliveryEncoder(tokens)))
     assert max(map(len, raw)) <= CLIENT_LIMIT
     return [event_bus_pb2.SubscribeResponse.FromString(each) for each in raw]
 

@@ -24,7 +24,7 @@ from duebus_server.engine.local.meter import RateMeter
 from duebus_server.engine.local.records import Entry, Lease, StoredEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from duebus_server.domain.administration import RetryPolicyChanges
     from duebus_server.domain.retry import RetryPolicy
@@ -49,8 +49,8 @@ class Holder(Protocol):
     def waiting_again(self, event: StoredEvent) -> None:
         """In one more group the event is not dead any more."""
 
-    def let_go(self, event: StoredEvent, now_us: int) -> None:
-        """One more group is done with the event."""
+    def let_go(self, events: Iterable[StoredEvent], now_us: int, *, were_dead: bool = False) -> None:
+        """One more group is done with these events, which were all dead in it or all not."""
 
 
 class Group:
@@ -90,14 +90,18 @@ class Group:
 
     # --- into the group ---------------------------------------------------------------------------------------------
 
-    def put(self, event: StoredEvent, due_us: int, now_us: int) -> None:
-        """A dispatched event arrives: SCHEDULED, or READY when it is due."""
-        state = EventState.SCHEDULED if due_us > now_us else EventState.READY
-        entry = Entry(event, state, due_us, due_us)
-        self.entries[event.id] = entry
-        self.indexes[state].add(due_us, event.seq, entry)
-        event.holders += 1
-        event.waiting += 1
+    def put(self, events: Sequence[StoredEvent], dues_us: Sequence[int], now_us: int) -> None:
+        """Dispatched events arrive, each with its due time, never before now: SCHEDULED, or READY when it is due."""
+        ready: list[Entry] = []
+        for event, due_us in zip(events, dues_us, strict=True):
+            state = EventState.SCHEDULED if due_us > now_us else EventState.READY
+            self.entries[event.id] = entry = Entry(event, state, due_us, due_us)
+            if due_us > now_us:
+                self.indexes[state].add(due_us, event.seq, entry)
+            else:
+                ready.append(entry)
+        self.indexes[EventState.READY].add_all(now_us, _seqs(ready), ready)
+        self.dispatched.mark(len(events), now_us)
 
     # --- time passes ------------------------------------------------------------------------------------------------
 
@@ -148,28 +152,37 @@ class Group:
         """READY -> LEASED for as many as the session has room for, the longest due first."""
         if self.paused:
             return []
-        leased: list[LeasedEvent] = []
-        ready = self.indexes[EventState.READY]
+        entries = self.indexes[EventState.READY].take_first(self._fitting(request))
         expires_us = now_us + lease_us
+        # In one step, not one by one: what is taken together stands together in both indexes.
+        self.indexes[EventState.LEASED].add_all(expires_us, _seqs(entries), entries)
+        leased = [self._lease_one(entry, session, expires_us, now_us) for entry in entries]
+        self.delivered.mark(len(leased), now_us)
+        return leased
+
+    def _fitting(self, request: LeaseRequest) -> int:
+        """How many of the ready events a session has room for."""
+        count = 0
         bytes_left = request.max_bytes
         to_come = self._first_key(EventState.SCHEDULED)
-        while len(leased) < request.max_events and (first := ready.first()) is not None:
-            entry = first[1]
+        for entry in self.indexes[EventState.READY]:
+            if count == request.max_events:
+                break
             if to_come is not None and (entry.at_us, entry.event.seq) > to_come:
                 break  # more is due than `promote` has moved, and comes before this one
             bytes_left -= len(entry.event.body)
-            if bytes_left < 0 and (leased or not request.at_least_one):
+            if bytes_left < 0 and (count or not request.at_least_one):
                 break
-            leased.append(self._lease_one(entry, session, expires_us, now_us))
-        self.delivered.mark(len(leased), now_us)
-        return leased
+            count += 1
+        return count
 
     def _lease_one(self, entry: Entry, session: SubscriberInfo, expires_us: int, now_us: int) -> LeasedEvent:
         event = entry.event
         self.fencing_token += 1
         entry.attempt += 1
+        entry.state = EventState.LEASED
+        entry.at_us = expires_us
         self._begin_lease(entry, Lease(session.session_id, session.consumer, self.fencing_token, now_us))
-        self._move(entry, EventState.LEASED, expires_us)
         return LeasedEvent(
             event.id,
             event.body,
@@ -185,8 +198,11 @@ class Group:
 
     def ack(self, leases: Sequence[LeaseRef], now_us: int) -> list[LeaseFailureReason | None]:
         """LEASED -> removed."""
-        results = [self._ack_one(ref, now_us) for ref in leases]
-        self.acked.mark(results.count(None), now_us)
+        done: list[Entry] = []
+        results = [self._ack_one(ref, now_us, done) for ref in leases]
+        self.indexes[EventState.LEASED].remove_all([entry.at_us for entry in done], _seqs(done))
+        self._holder.let_go([entry.event for entry in done], now_us)
+        self.acked.mark(len(done), now_us)
         return results
 
     def nack(self, nacks: Sequence[NackRef], now_us: int) -> list[LeaseFailureReason | None]:
@@ -219,12 +235,14 @@ class Group:
             if entry.at_us > expires_us:
                 self._move(entry, EventState.LEASED, expires_us)
 
-    def _ack_one(self, ref: LeaseRef, now_us: int) -> LeaseFailureReason | None:
+    def _ack_one(self, ref: LeaseRef, now_us: int, done: list[Entry]) -> LeaseFailureReason | None:
+        """Take an entry out but for the index, which those that are done leave together."""
         entry = self._held(ref, now_us)
         if not isinstance(entry, Entry):
             return entry
         self._end_lease(entry)
-        self.remove(entry, now_us)
+        del self.entries[ref.event_id]
+        done.append(entry)
         return None
 
     def _nack_one(self, nack: NackRef, now_us: int) -> LeaseFailureReason | None:
@@ -286,15 +304,16 @@ class Group:
         """Whatever its state -> removed. A lease must have ended."""
         self.indexes[entry.state].remove(entry.at_us, entry.event.seq)
         del self.entries[entry.event.id]
-        self._gone(entry, now_us)
+        self._holder.let_go((entry.event,), now_us, were_dead=entry.state is EventState.DEAD)
 
     def dissolve(self, now_us: int) -> Iterator[None]:
         """Remove everything, a piece with each step. For a group that was deleted: nobody may look at it any more."""
-        for index in self.indexes.values():
+        for state, index in self.indexes.items():
             while block := index.pop_block():
-                for _, _, entry in block:
+                for entry in block:
                     del self.entries[entry.event.id]
-                    self._gone(entry, now_us)
+                events = [entry.event for entry in block]
+                self._holder.let_go(events, now_us, were_dead=state is EventState.DEAD)
                 yield
         self.entries, self.held = {}, {}  # a dict that was large stays large
 
@@ -342,7 +361,6 @@ class Group:
         entry.at_us = at_us
         self.indexes[state].add(at_us, seq, entry)
 
-    def _gone(self, entry: Entry, now_us: int) -> None:
-        if entry.state is not EventState.DEAD:
-            self._holder.no_longer_waiting(entry.event)
-        self._holder.let_go(entry.event, now_us)
+
+def _seqs(entries: Sequence[Entry]) -> list[int]:
+    return [entry.event.seq for entry in entries]

@@ -28,8 +28,8 @@ class StoredEvent:
     max_retries: int | None
     id_is_generated: bool
     origin: str
-    holders: int = 0
-    waiting: int = 0
+    holders: int
+    waiting: int
 
 
 @dataclass(slots=True)

@@ -130,17 +130,25 @@ class Topic:
 
     def _store(self, events: Sequence[NewEvent], origin: str, now_us: int) -> None:
         receivers = list(self.receivers())
-        for new in events:
-            stored = StoredEvent(
-                new.id, new.body, self._next_seq(), now_us, new.max_retries, new.id_is_generated, origin
+        stored = [
+            StoredEvent(
+                new.id,
+                new.body,
+                self._next_seq(),
+                now_us,
+                new.max_retries,
+                new.id_is_generated,
+                origin,
+                holders=len(receivers),
+                waiting=len(receivers),
             )
-            self.events[new.id] = stored
-            due_us = new.due_us(now_us)
-            for group in receivers:
-                group.put(stored, due_us, now_us)
+            for new in events
+        ]
+        self.events.update({event.id: event for event in stored})
         self.queued += len(events)
+        dues_us = [new.due_us(now_us) for new in events]
         for group in receivers:
-            group.dispatched.mark(len(events), now_us)
+            group.put(stored, dues_us, now_us)
 
     def _full(self) -> MaxQueuedEventsReached:
         return MaxQueuedEventsReached(
@@ -163,14 +171,17 @@ class Topic:
             self.queued += 1
         event.waiting += 1
 
-    def let_go(self, event: StoredEvent, now_us: int) -> None:
-        """One more group is done with the event; after the last it is gone."""
-        event.holders -= 1
-        if event.holders:
-            return
-        del self.events[event.id]
-        if not (event.id_is_generated or self.deleted):
-            self._recent_ids.remember(event.id, None, now_us + self.config.dedupe_window_us)
+    def let_go(self, events: Iterable[StoredEvent], now_us: int, *, were_dead: bool = False) -> None:
+        """One more group is done with these events, all dead in it or all not; after the last they are gone."""
+        for event in events:
+            if not were_dead:
+                self.no_longer_waiting(event)
+            event.holders -= 1
+            if event.holders:
+                continue
+            del self.events[event.id]
+            if not (event.id_is_generated or self.deleted):
+                self._recent_ids.remember(event.id, None, now_us + self.config.dedupe_window_us)
 
     # --- housekeeping -----------------------------------------------------------------------------------------------
 
