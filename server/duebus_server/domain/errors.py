@@ -71,6 +71,10 @@ class InvalidArgument(DueBusError):
         super().__init__(f"{field}: {description}")
         self.violation = FieldViolation(field, description)
 
+    def within(self, path: str) -> InvalidArgument:
+        """The same of a field that stands in a part of the request, such as ``events[3]``."""
+        return InvalidArgument(f"{path}.{self.violation.field}", self.violation.description)
+
 
 class NoTopicSpecified(InvalidArgument):
     """The topic is empty."""

@@ -17,7 +17,7 @@ from duebus_server.wire.names import ENGINE_FROM_PB
 from duebus_server.wire.times import duration_us, optional_duration_us, timestamp_us
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 SMALL_EVENT_BYTES = limits.MAX_ATTRIBUTE_BYTES
 """An event no larger than this as a whole has no part that is too large."""
@@ -36,7 +36,7 @@ def dispatch_command(request: event_bus_pb2.DispatchRequest, origin: str, now_us
         raise InvalidArgument("events", f"has {len(request.events)} events, at most {limits.MAX_EVENTS} are allowed")
     limits.check_text("request_id", request.request_id)
     ids = EventIds(now_us, request.request_id)
-    events = [_new_event(event, place, ids, now_us) for place, event in enumerate(request.events)]
+    events = list(_new_events(request.events, ids, now_us))
     limits.check_length("events", sum(len(event.body) for event in events), limits.MAX_BATCH_BYTES)
     return DispatchCommand(
         request.topic,
@@ -140,47 +140,57 @@ def engine_names(numbers: Sequence[int]) -> list[EngineName]:
     return names
 
 
-def _new_event(event: event_bus_pb2.Event, place: int, ids: EventIds, now_us: int) -> NewEvent:
-    path = f"events[{place}]"
-    generated = not event.id
-    if generated:
-        event.id = ids.at(place)
-    else:
-        limits.check_text(f"{path}.id", event.id)
-    _check_reserved(event, path)
+def _new_events(events: Iterable[event_bus_pb2.Event], ids: EventIds, now_us: int) -> Iterator[NewEvent]:
+    for place, event in enumerate(events):
+        generated = not event.id
+        if generated:
+            event.id = ids.at(place)
+        try:
+            yield _new_event(event, now_us, generated=generated)
+        except InvalidArgument as error:
+            raise error.within(f"events[{place}]") from None
+
+
+def _new_event(event: event_bus_pb2.Event, now_us: int, *, generated: bool) -> NewEvent:
+    """An event, its id filled in. Errors name its own fields."""
+    if not generated:
+        limits.check_text("id", event.id)
+    _check_reserved(event)
     body = event.SerializeToString()
-    _check_sizes(event, len(body), path)
+    _check_sizes(event, len(body))
     new = NewEvent(event.id, body, id_is_generated=generated)
     if event.HasField("max_retries"):
         new.max_retries = event.max_retries
     due = event.WhichOneof("due")
     if due == "delay":
-        new.delay_us = duration_us(f"{path}.delay", event.delay)
-        limits.check_duration(f"{path}.delay", new.delay_us, 0, limits.MAX_DELAY_US)
+        new.delay_us = duration_us("delay", event.delay)
+        limits.check_duration("delay", new.delay_us, 0, limits.MAX_DELAY_US)
     elif due == "deliver_at":
-        new.deliver_at_us = timestamp_us(f"{path}.deliver_at", event.deliver_at)
+        new.deliver_at_us = timestamp_us("deliver_at", event.deliver_at)
         if new.deliver_at_us - now_us > limits.MAX_DELAY_US:
-            raise InvalidArgument(f"{path}.deliver_at", "is more than 10 years ahead")
+            raise InvalidArgument("deliver_at", "is more than 10 years ahead")
     return new
 
 
-def _check_reserved(event: event_bus_pb2.Event, path: str) -> None:
+def _check_reserved(event: event_bus_pb2.Event) -> None:
     if event.key:
-        raise InvalidArgument(f"{path}.key", "is reserved for ordered delivery, which this server does not offer")
+        raise InvalidArgument("key", "is reserved for ordered delivery, which this server does not offer")
     if event.priority:
-        raise InvalidArgument(f"{path}.priority", "is reserved for priorities, which this server does not offer")
+        raise InvalidArgument("priority", "is reserved for priorities, which this server does not offer")
 
 
-def _check_sizes(event: event_bus_pb2.Event, size: int, path: str) -> None:
+def _check_sizes(event: event_bus_pb2.Event, size: int) -> None:
     """Each part within its limit; ``size`` is that of the whole."""
-    limits.check_text(f"{path}.content_type", event.content_type)
-    if event.attributes and "" in event.attributes:
-        raise InvalidArgument(f"{path}.attributes", "has an empty name")
+    if event.content_type:
+        limits.check_text("content_type", event.content_type)
+    attributes = event.attributes
+    if attributes and "" in attributes:
+        raise InvalidArgument("attributes", "has an empty name")
     if size <= SMALL_EVENT_BYTES:
         return
-    limits.check_length(f"{path}.data", len(event.data), limits.MAX_EVENT_BYTES)
-    in_attributes = sum(len(name.encode()) + len(value.encode()) for name, value in event.attributes.items())
-    limits.check_length(f"{path}.attributes", in_attributes, limits.MAX_ATTRIBUTE_BYTES)
+    limits.check_length("data", len(event.data), limits.MAX_EVENT_BYTES)
+    in_attributes = sum(len(name.encode()) + len(value.encode()) for name, value in attributes.items())
+    limits.check_length("attributes", in_attributes, limits.MAX_ATTRIBUTE_BYTES)
 
 
 def _nack_command(nack: event_bus_pb2.Nack, path: str) -> NackCommand:
