@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 
 HEARTBEAT_US = 10 * SECOND
 
+HEARTBEAT_TICK_US = SECOND // 2
+"""Heartbeats wait for the next full tick, so that those of many idle streams go out together: waking up costs more
+than sending.
+"""
+
 RETRY_US = SECOND // 2
 """How soon a session looks for an engine again that is out of reach."""
 
@@ -216,7 +221,8 @@ class Session:
     def _arm_heartbeat(self) -> None:
         """One timer, set anew when it fires: re-arming it with every frame would cost more than the frame."""
         next_us = max(self._sent_us + HEARTBEAT_US, self._clock.now_us() + SECOND)
-        self._heartbeat = self._clock.call_at(next_us, self._heartbeat_due)
+        ticks = -(-next_us // HEARTBEAT_TICK_US)
+        self._heartbeat = self._clock.call_at(ticks * HEARTBEAT_TICK_US, self._heartbeat_due)
 
     def _heartbeat_due(self) -> None:
         self._stirred.set()

@@ -217,10 +217,11 @@ class LocalEngine(AdminVerbs):
     # --- the pieces -------------------------------------------------------------------------------------------------
 
     def _sweep(self, topic: Topic, now_us: int) -> None:
-        for group in topic.all_groups():
-            group.promote(now_us)
-            self._announce(topic.name, group)
-        topic.forget(now_us)
+        if not topic.is_empty():
+            for group in topic.all_groups():
+                group.promote(now_us)
+                self._announce(topic.name, group)
+            topic.forget(now_us)
         if topic.is_idle():
             self._drop(topic)
 

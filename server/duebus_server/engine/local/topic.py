@@ -209,6 +209,10 @@ class Topic:
             self._answers.forget_some(FORGET_AT_ONCE)
             yield
 
+    def is_empty(self) -> bool:
+        """No events, nor any memory of some: time changes nothing in it."""
+        return not (self.events or self._recent_ids or self._answers)
+
     def is_idle(self) -> bool:
         """Nothing in it, and nobody would miss it."""
-        return not (self.events or self.groups or self._recent_ids or self._answers or self._changes)
+        return self.is_empty() and not (self.groups or self._changes)
