@@ -12,7 +12,8 @@ import statistics
 from dataclasses import replace
 from pathlib import Path
 
-from bench import report
+from bench import report, targets
+from bench.markdown import fill, markdown
 from bench.report import Series
 from bench.scenarios import FULL, QUICK, SCENARIOS, Size, end_to_end
 from rich.console import Console
@@ -42,6 +43,13 @@ def over_backlog(engines: list[str], size: Size) -> dict[str, dict[int, float]]:
     return points
 
 
+def write_tables(document: Path, measured: list[Series]) -> None:
+    """Put what is wanted and reached, and all figures, between the markers of a document."""
+    facts = ", ".join(f"{name} {value}" for name, value in report.machine().items())
+    fill(document, "targets", f"Measured on: {facts}.\n\n{markdown(targets.rows(measured))}")
+    fill(document, "figures", markdown(report.rows(measured)))
+
+
 def main() -> None:
     """Measure as the command line says."""
     parser = argparse.ArgumentParser("bench", description="Measure DueBus on this machine.")
@@ -51,14 +59,18 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a short run that shows that everything works")
     parser.add_argument("--backlog-plot", action="store_true", help="also throughput over the backlog")
     parser.add_argument("--out", type=Path, default=Path("build/bench"))
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="put tables and plots into a document")
     given = parser.parse_args()
     size = QUICK if given.quick else FULL
     given.out.mkdir(parents=True, exist_ok=True)
     measured = measure(given.only, given.engines, given.rounds, size)
     report.write_json(given.out / "bench.json", measured)
-    report.plot_latency(given.out / "latency.svg", measured)
+    plots = given.markdown.parent if given.markdown else given.out
+    report.plot_latency(plots / "latency.svg", measured)
     if given.backlog_plot:
-        report.plot_backlog(given.out / "backlog.svg", over_backlog(given.engines, size))
+        report.plot_backlog(plots / "backlog.svg", over_backlog(given.engines, size))
+    if given.markdown:
+        write_tables(given.markdown, measured)
     console.print(report.table(measured))
     console.print(", ".join(f"{name} {value}" for name, value in report.machine().items()), style="dim")
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from bench.markdown import cell, fill, markdown
 from bench.report import machine, readable
 from bench.scenarios import check_complete
 from bench.stage import Stage
@@ -89,13 +90,14 @@ def main() -> None:
     parser.add_argument("--engines", nargs="+", choices=("local", "redis"), default=["redis"])
     parser.add_argument("--events", type=int, default=EVENTS)
     parser.add_argument("--out", type=Path, default=Path("build/bench"))
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="put the table into a document")
     given = parser.parse_args()
     rows: Rows = {(engine, load): [] for load in loads(given.events) for engine in given.engines if fits(engine, load)}
     for number in range(given.rounds):
         for (engine, load), runs in rows.items():
             console.print(f"round {number + 1} of {given.rounds}: {load.name}, {engine}", style="dim")
             runs.append(measure(engine, load))
-    report(rows, given.out)
+    report(rows, given.out, given.markdown)
 
 
 def fits(engine: str, load: Load) -> bool:
@@ -103,17 +105,23 @@ def fits(engine: str, load: Load) -> bool:
     return engine == "redis" or load.processes == 1
 
 
-def report(rows: Rows, out: Path) -> None:
-    """A table for the terminal, and a file with all rounds."""
-    table = Table("load", "engine", "events/s", "deliveries/s")
+def report(rows: Rows, out: Path, document: Path | None = None) -> None:
+    """A table for the terminal, a file with all rounds, and a table for a document."""
+    header = ["load", "engine", "events/s", "deliveries/s"]
+    table = Table(*header)
+    lines = [["", *header[1:]]]
     measured: list[dict[str, Any]] = []
     for (engine, load), runs in rows.items():
-        figures = [readable(median(run[name] for run in runs)) for name in ("events_per_s", "deliveries_per_s")]
-        table.add_row(load.name, engine, *figures)
+        figures = [[run[name] for run in runs] for name in ("events_per_s", "deliveries_per_s")]
+        table.add_row(load.name, engine, *(readable(median(values)) for values in figures))
+        lines.append([load.name, engine, *map(cell, figures)])
         measured.append({"load": load.name, "engine": engine, "rounds": runs})
     out.mkdir(parents=True, exist_ok=True)
     (out / "growth.json").write_text(json.dumps({"machine": machine(), "measured": measured}, indent=2) + "\n")
     console.print(table)
+    if document is not None:
+        facts = ", ".join(f"{name} {value}" for name, value in machine().items())
+        fill(document, "growth", f"Measured on: {facts}.\n\n{markdown(lines)}")
 
 
 if __name__ == "__main__":

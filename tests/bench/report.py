@@ -52,13 +52,22 @@ def machine() -> dict[str, str]:
     }
 
 
-def table(all_series: Iterable[Series]) -> Table:
-    """A row a figure: the median of the rounds, and the least and the greatest."""
-    made = Table("scenario", "engine", "figure", "median", "min", "max")
+def rows(all_series: Iterable[Series]) -> list[list[str]]:
+    """A header, and a row a figure: the median of the rounds, and the least and the greatest."""
+    made = [["scenario", "engine", "figure", "median", "min", "max"]]
     for series in all_series:
         for name, values in series.values.items():
             figures = (statistics.median(values), min(values), max(values))
-            made.add_row(series.scenario, series.engine, name, *map(readable, figures))
+            made.append([series.scenario, series.engine, name, *map(readable, figures)])
+    return made
+
+
+def table(all_series: Iterable[Series]) -> Table:
+    """The rows for a terminal."""
+    header, *rest = rows(all_series)
+    made = Table(*header)
+    for row in rest:
+        made.add_row(*row)
     return made
 
 

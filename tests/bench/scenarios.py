@@ -22,6 +22,8 @@ Figures = dict[str, float]
 TOPIC = "bench"
 PAYLOAD_BYTES = 200
 HOUR_S = 3_600.0
+PACE = 50
+"""Single events, and echoes, a second."""
 
 
 @dataclass(frozen=True)
@@ -133,12 +135,33 @@ def unary(engine: str, size: Size) -> Figures:
         }
 
 
+def round_trip(engine: str, size: Size) -> Figures:
+    """The limit of latency: at the same pace, a bare echo server's answer. It takes two hops, as an event does."""
+    with Stage(engine) as stage:
+        port = free_port()
+        echo = stage.plain_role("echo", port=port)
+        caller = stage.plain_role(
+            "caller",
+            target=f"127.0.0.1:{port}",
+            topic=TOPIC,
+            engine=engine,
+            calls=size.paced,
+            method=ECHO,
+            per_second=PACE,
+        )
+        caller.go()
+        measured = caller.result()["measured"]
+        echo.go()
+        echo.result()
+        return percentiles(measured)
+
+
 def latency(engine: str, size: Size, waiting: int = 0) -> Figures:
     """Single events at 50 a second: from the call of dispatch to the handler."""
     with Stage(engine) as stage:
         fill(stage, waiting)
         worker = stage.role("worker", topic=TOPIC, events=size.paced, concurrency=64, measure="latency")
-        pacer = stage.role("pacer", topic=TOPIC, events=size.paced, per_second=50)
+        pacer = stage.role("pacer", topic=TOPIC, events=size.paced, per_second=PACE)
         worker.go()
         pacer.go()
         pacer.result()
@@ -208,6 +231,7 @@ SCENARIOS: dict[str, Callable[[str, Size], Figures]] = {
     "drain, backlog": with_waiting(drain),
     "single dispatch": single_dispatch,
     "unary": unary,
+    "round trip": round_trip,
     "latency": latency,
     "latency, backlog": with_waiting(latency),
     "lateness": lateness,

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from bench import growth, report
-from bench.__main__ import ENGINES, measure
+from bench.__main__ import ENGINES, measure, write_tables
 from bench.growth import Load
+from bench.report import Series
 from bench.scenarios import QUICK, SCENARIOS, IncompleteError, check_complete
 
 if TYPE_CHECKING:
@@ -40,6 +41,23 @@ def test_what_was_measured_is_reported(tmp_path: Path) -> None:
 )
 def test_a_load_that_grows_comes_through(load: Load) -> None:
     assert growth.measure("redis", load)["deliveries_per_s"] > 0
+
+
+def test_what_is_wanted_stands_beside_what_was_reached(tmp_path: Path) -> None:
+    fast, slow = Series("end-to-end", "redis"), Series("raw redis", "redis")
+    for value in (20_000, 30_000, 40_000):
+        fast.add({"events_per_s": value})
+        slow.add({"events_per_s": 2 * value})
+    document = tmp_path / "page.md"
+    document.write_text("<!-- targets: begin --> old <!-- targets: end --><!-- figures: begin --><!-- figures: end -->")
+
+    write_tables(document, [fast, slow])
+
+    written = document.read_text()
+    assert "| end to end, events/s | 30,000 | 30,000 (20,000 to 40,000) | 50,000 | - |" in written
+    assert "| end to end, share of raw redis-py |  | 0.5 |  | - |" in written
+    assert "| raw redis | redis | events_per_s | 60,000 | 40,000 | 80,000 |" in written
+    assert "old" not in written
 
 
 @pytest.mark.parametrize("result", [{"handled": 9, "distinct": 9}, {"handled": 11, "distinct": 10}])

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import report
+from bench.markdown import fill
 from bench.peers import tables
 from bench.peers.installing import MissingError, install
 from bench.peers.registry import Peer, load
@@ -168,7 +169,7 @@ def main() -> int:
     report.write_json(given.out / "peers.json", measured)
     (given.out / "peers.md").write_text(f"{text}\n")
     if given.markdown:
-        tables.fill(given.markdown, text)
+        fill(given.markdown, tables.PLACE, text)
     return int(given.strict and bool(missing or failed))
 
 

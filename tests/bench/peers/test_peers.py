@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from bench import markdown
 from bench.peers import __main__ as command
 from bench.peers import scenarios, tables
 from bench.peers.installing import MissingError, install, installed
@@ -101,14 +102,14 @@ def test_the_tables_fill_their_place_in_a_document_and_nothing_else(tmp_path: Pa
     series = Series("drain", "arq", {"events_per_s": [900.0, 1_000.0, 1_200.0]})
     rows = tables.results([series], {"arq": "arq", "celery": "Celery"})
     assert rows[1][2] == "1,000 (900 to 1,200)"
-    assert set(rows[2][1:]) == {tables.NOTHING}
+    assert set(rows[2][1:]) == {markdown.NOTHING}
 
     path = tmp_path / "page.md"
-    path.write_text(f"above\n{tables.BEGIN}\nold\n{tables.END}\nbelow\n")
-    tables.fill(path, tables.markdown(rows))
+    path.write_text("above\n<!-- peers: begin -->\nold\n<!-- peers: end -->\nbelow\n")
+    markdown.fill(path, tables.PLACE, markdown.markdown(rows))
 
-    assert path.read_text().startswith(f"above\n{tables.BEGIN}\n\n| ")
-    assert path.read_text().endswith(f"|\n\n{tables.END}\nbelow\n")
+    assert path.read_text().startswith("above\n<!-- peers: begin -->\n\n| ")
+    assert path.read_text().endswith("|\n\n<!-- peers: end -->\nbelow\n")
     assert "old" not in path.read_text()
 
 
@@ -116,7 +117,7 @@ def test_a_document_without_a_place_for_the_tables_is_left_as_it_is(tmp_path: Pa
     path = tmp_path / "page.md"
     path.write_text("nothing here\n")
     with pytest.raises(ValueError, match="no place for the tables"):
-        tables.fill(path, "text")
+        markdown.fill(path, tables.PLACE, "text")
     assert path.read_text() == "nothing here\n"
 
 

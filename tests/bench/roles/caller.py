@@ -1,4 +1,4 @@
-"""Calls one unary method with the same bytes over and over: what gRPC in Python can do, and what the server adds."""
+"""Calls one unary method with the same bytes, over and over or at a pace: what gRPC can do, what the server adds."""
 
 from __future__ import annotations
 
@@ -36,8 +36,17 @@ async def call(
     batch: int = 1,
     in_flight: int = 64,
     payload: int = 200,
+    per_second: float = 0,
 ) -> dict[str, Any]:
-    """So many calls with ``batch`` events of ``payload`` bytes each, ``in_flight`` of them at a time."""
+    """So many calls with ``batch`` events of ``payload`` bytes each.
+
+    Args:
+        in_flight: so many at a time...
+        per_second: ...or, unless 0, so many a second, one by one.
+
+    Returns:
+        ``measured``: milliseconds from each call to its answer, of calls at a pace.
+    """
     message = request(topic, batch, payload, engine)
     async with grpc.aio.insecure_channel(target) as channel:
         unary = channel.unary_unary(method, as_it_is, as_it_is)
@@ -45,13 +54,21 @@ async def call(
         await begin()
         began_s, cpu_began_s = now_s(), cpu_s()
         left = iter(range(calls))
+        measured: list[float] = []
 
         async def caller() -> None:
             for _ in left:
                 await unary(message)
 
-        await asyncio.gather(*(caller() for _ in range(in_flight)))
-        return {"began_s": began_s, "ended_s": now_s(), "cpu_began_s": cpu_began_s}
+        async def paced() -> None:
+            for place in left:
+                await asyncio.sleep(max(0.0, began_s + place / per_second - now_s()))
+                called_s = now_s()
+                await unary(message)
+                measured.append((now_s() - called_s) * 1_000)
+
+        await (paced() if per_second else asyncio.gather(*(caller() for _ in range(in_flight))))
+        return {"began_s": began_s, "ended_s": now_s(), "cpu_began_s": cpu_began_s, "measured": measured}
 
 
 if __name__ == "__main__":
