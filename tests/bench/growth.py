@@ -14,10 +14,11 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from bench.markdown import cell, fill, markdown
+from bench.markdown import NOTHING, cell, fill, markdown
 from bench.report import machine, readable
 from bench.scenarios import check_complete
 from bench.stage import Stage
+from duebus import Client
 from rich.console import Console
 from rich.table import Table
 
@@ -32,15 +33,27 @@ console = Console()
 
 @dataclass(frozen=True)
 class Load:
-    """What goes through the bus: on each topic one producer, and one worker for each group."""
+    """What goes through the bus: on each topic one producer, and one worker for each group.
+
+    Attributes:
+        processes: of the server.
+        nodes: of Redis.
+        partitions: of each topic.
+        events: in all, to all topics together.
+    """
 
     name: str
     processes: int = 1
+    nodes: int = 1
+    partitions: int = 1
     topics: int = 1
     groups: int = 1
     payload: int = 200
     events: int = EVENTS
 
+
+FIGURES = ("events_per_s", "deliveries_per_s", "server_us", "redis_us")
+"""Of a load; core microseconds are for each event that was dispatched."""
 
 Rows = dict[tuple[str, Load], list[dict[str, float]]]
 
@@ -49,6 +62,9 @@ def loads(events: int) -> Iterator[Load]:
     """All that is measured; one thing is varied at a time."""
     for processes in (1, 2, 4):
         yield Load(f"{processes} processes, 4 topics", processes=processes, topics=4, events=events)
+    for nodes in (1, 3):
+        yield Load(f"{nodes} Redis nodes, 6 topics", nodes=nodes, topics=6, events=events)
+        yield Load(f"{nodes} Redis nodes, 1 topic of 6 partitions", nodes=nodes, partitions=6, events=events)
     for topics in (1, 2, 4, 8, 16):
         yield Load(f"{topics} topics", topics=topics, events=events)
     for groups in (1, 4, 16):
@@ -62,7 +78,8 @@ def measure(engine: str, load: Load) -> dict[str, float]:
     flags = ("--processes", str(load.processes)) if load.processes > 1 else ()
     of_each = max(1, load.events // load.topics)
     batch = max(1, min(500, MAX_BATCH_BYTES // load.payload))
-    with Stage(engine, *flags) as stage:
+    with Stage(engine, *flags, nodes=load.nodes) as stage:
+        spread(stage, load)
         workers = [
             stage.role("worker", topic=f"t{topic}", group=f"g{group}", events=of_each, concurrency=1_000)
             for topic in range(load.topics)
@@ -72,6 +89,7 @@ def measure(engine: str, load: Load) -> dict[str, float]:
             stage.role("producer", topic=f"t{topic}", events=of_each, batch=batch, payload=load.payload)
             for topic in range(load.topics)
         ]
+        before = stage.cpu_s()
         for role in (*workers, *producers):
             role.go()
         produced = [producer.result() for producer in producers]
@@ -80,7 +98,20 @@ def measure(engine: str, load: Load) -> dict[str, float]:
             check_complete(result, of_each)
         took_s = max(result["ended_s"] for result in worked) - min(result["began_s"] for result in produced)
         dispatched = of_each * load.topics
-        return {"events_per_s": dispatched / took_s, "deliveries_per_s": dispatched * load.groups / took_s}
+        used = {name: after - before[name] for name, after in stage.cpu_s().items()}
+        return {
+            "events_per_s": dispatched / took_s,
+            "deliveries_per_s": dispatched * load.groups / took_s,
+            **{f"{name}_us": seconds / dispatched * 1e6 for name, seconds in used.items()},
+        }
+
+
+def spread(stage: Stage, load: Load) -> None:
+    """Give the topics their partitions."""
+    if load.partitions > 1:
+        with Client(stage.server.address) as client:
+            for topic in range(load.topics):
+                client.admin.configure_topic(f"t{topic}", partitions=load.partitions)
 
 
 def main() -> None:
@@ -101,19 +132,19 @@ def main() -> None:
 
 
 def fits(engine: str, load: Load) -> bool:
-    """The local engine lives in one process."""
-    return engine == "redis" or load.processes == 1
+    """The local engine lives in one process, and has neither nodes nor partitions."""
+    return engine == "redis" or load.processes == load.nodes == load.partitions == 1
 
 
 def report(rows: Rows, out: Path, document: Path | None = None) -> None:
     """A table for the terminal, a file with all rounds, and a table for a document."""
-    header = ["load", "engine", "events/s", "deliveries/s"]
+    header = ["load", "engine", "events/s", "deliveries/s", "server, us", "Redis, us"]
     table = Table(*header)
     lines = [["", *header[1:]]]
     measured: list[dict[str, Any]] = []
     for (engine, load), runs in rows.items():
-        figures = [[run[name] for run in runs] for name in ("events_per_s", "deliveries_per_s")]
-        table.add_row(load.name, engine, *(readable(median(values)) for values in figures))
+        figures = [[run[name] for run in runs if name in run] for name in FIGURES]
+        table.add_row(load.name, engine, *(readable(median(values)) if values else NOTHING for values in figures))
         lines.append([load.name, engine, *map(cell, figures)])
         measured.append({"load": load.name, "engine": engine, "rounds": runs})
     out.mkdir(parents=True, exist_ok=True)

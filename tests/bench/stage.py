@@ -13,18 +13,21 @@ from pathlib import Path
 from typing import Any
 
 import redis
+from support.redis_cluster import running_cluster
 from support.redis_server import RedisServer
 from support.server_process import ServerProcess
 
 TESTS = Path(__file__).parents[1]
 TICKS = os.sysconf("SC_CLK_TCK")
 ROLE_TIMEOUT_S = 300
+NODE_TIMEOUT_MS = 5_000
 
 
 def cpu_s_of(pid: int) -> float:
-    """What a process has used of a core, in seconds."""
+    """What a process and its children have used of a core, in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return (int(fields[11]) + int(fields[12])) / TICKS + sum(cpu_s_of(int(child)) for child in children)
 
 
 def rss_bytes_of(pid: int) -> int:
@@ -119,23 +122,44 @@ class Role:
                 pipe.close()
 
 
-class Stage:
-    """A server with the engine that is measured, and Redis for the redis engine: appendonly, fsync every second."""
+DURABLE = ("--appendonly", "yes", "--appendfsync", "everysec")
 
-    def __init__(self, engine: str, *flags: str) -> None:
+
+class Stage:
+    """A server with the engine that is measured, and Redis for the redis engine: appendonly, fsync every second.
+
+    Args:
+        engine: which one.
+        *flags: of the server.
+        nodes: of Redis; a cluster when there are several.
+    """
+
+    def __init__(self, engine: str, *flags: str, nodes: int = 1) -> None:
         self.engine = engine
         self._stack = ExitStack()
         self._directory = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="duebus-bench-")))
-        self.redis: RedisServer | None = None
+        self._nodes: list[RedisServer] = []
         own = [*flags, "--engine", engine]
         if engine == "redis":
-            self.redis = RedisServer("--appendonly", "yes", "--appendfsync", "everysec")
-            self._stack.callback(self.redis.close)
-            own += ["--redis-url", self.redis.url]
+            own += ["--redis-url", self._start_redis(nodes)]
         else:
             own += ["--max-queued", "0"]
         self.server = ServerProcess(self._directory / "server.log", *own)
         self._stack.callback(self.server.close)
+
+    @property
+    def redis(self) -> RedisServer | None:
+        """Redis, or a node of its cluster; None without the redis engine."""
+        return self._nodes[0] if self._nodes else None
+
+    def _start_redis(self, nodes: int) -> str:
+        """Start so many nodes; the URL for servers."""
+        if nodes > 1:
+            self._nodes = self._stack.enter_context(running_cluster(nodes, 0, NODE_TIMEOUT_MS, *DURABLE))
+            return f"redis+cluster://127.0.0.1:{self._nodes[0].port}"
+        self._nodes = [RedisServer(*DURABLE)]
+        self._stack.callback(self._nodes[0].close)
+        return self._nodes[0].url
 
     def __enter__(self) -> Stage:
         return self
@@ -155,8 +179,11 @@ class Stage:
         return role
 
     def cpu_s(self) -> dict[str, float]:
-        """Core seconds so far, of the server and of Redis."""
-        return {name: cpu_s_of(pid) for name, pid in self._pids().items()}
+        """Core seconds so far, of the server and of Redis, all processes of each together."""
+        used = {"server": cpu_s_of(self.server.process.pid)}
+        if self._nodes:
+            used["redis"] = sum(cpu_s_of(node.process.pid) for node in self._nodes)
+        return used
 
     def rss_bytes(self) -> int:
         """The server's memory that is resident."""
@@ -169,7 +196,3 @@ class Stage:
         with redis.Redis.from_url(self.redis.url) as client:
             facts = client.info("memory")
         return int(facts["used_memory"]) - int(facts["mem_clients_normal"])
-
-    def _pids(self) -> dict[str, int]:
-        pids = {"server": self.server.process.pid}
-        return pids if self.redis is None else {**pids, "redis": self.redis.process.pid}

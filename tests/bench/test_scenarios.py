@@ -37,7 +37,13 @@ def test_what_was_measured_is_reported(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "load", [Load("processes", processes=2, topics=2, events=200), Load("groups", groups=4, events=200)], ids=str
+    "load",
+    [
+        Load("processes", processes=2, topics=2, events=200),
+        Load("groups", groups=4, events=200),
+        Load("nodes", nodes=3, partitions=2, events=200),
+    ],
+    ids=str,
 )
 def test_a_load_that_grows_comes_through(load: Load) -> None:
     assert growth.measure("redis", load)["deliveries_per_s"] > 0

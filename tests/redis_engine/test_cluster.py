@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import subprocess
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,7 +16,7 @@ from support.builders import new_events, unique_name
 from support.commands import watched
 from support.redis_app import app_on, until_accepted
 from support.redis_bus import RedisBus, assert_works, until
-from support.redis_server import RedisServer, free_port
+from support.redis_cluster import running_cluster
 from support.topics import ids
 from support.wire import figure
 from support.wire import ids as delivered
@@ -25,22 +24,9 @@ from support.wire import ids as delivered
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    from support.redis_server import RedisServer
+
 SETTLED = event_bus_pb2.LeaseFailure.REASON_SETTLED
-
-
-@contextmanager
-def running_cluster(masters: int, replicas: int, node_timeout_ms: int) -> Iterator[list[RedisServer]]:
-    """The nodes of a cluster during the block; each master has so many replicas."""
-    options = ("--cluster-enabled", "yes", "--cluster-node-timeout", str(node_timeout_ms))
-    nodes = [RedisServer(*options, port=free_port(below=50_000)) for _ in range(masters * (1 + replicas))]
-    create = ["redis-cli", "--cluster", "create", *(f"127.0.0.1:{node.port}" for node in nodes)]
-    try:
-        shape = ["--cluster-replicas", str(replicas), "--cluster-yes"]
-        subprocess.run([*create, *shape], check=True, capture_output=True)
-        yield nodes
-    finally:
-        for node in nodes:
-            node.close()
 
 
 async def until_it_is_whole(nodes: list[RedisServer]) -> None:

@@ -1,0 +1,27 @@
+"""A real cluster of redis-servers of the tests' own."""
+
+from __future__ import annotations
+
+import subprocess
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from support.redis_server import RedisServer, free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def running_cluster(masters: int, replicas: int, node_timeout_ms: int, *more: str) -> Iterator[list[RedisServer]]:
+    """The nodes of a cluster during the block; each master has so many replicas. ``more`` are options of the nodes."""
+    options = ("--cluster-enabled", "yes", "--cluster-node-timeout", str(node_timeout_ms), *more)
+    nodes = [RedisServer(*options, port=free_port(below=50_000)) for _ in range(masters * (1 + replicas))]
+    create = ["redis-cli", "--cluster", "create", *(f"127.0.0.1:{node.port}" for node in nodes)]
+    try:
+        shape = ["--cluster-replicas", str(replicas), "--cluster-yes"]
+        subprocess.run([*create, *shape], check=True, capture_output=True)
+        yield nodes
+    finally:
+        for node in nodes:
+            node.close()
