@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+import redis
 
 from support.redis_server import RedisServer, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+START_TIMEOUT_S = 30
 
 
 @contextmanager
@@ -21,7 +26,18 @@ def running_cluster(masters: int, replicas: int, node_timeout_ms: int, *more: st
     try:
         shape = ["--cluster-replicas", str(replicas), "--cluster-yes"]
         subprocess.run([*create, *shape], check=True, capture_output=True)
+        _wait_until_it_is_whole(nodes)
         yield nodes
     finally:
         for node in nodes:
             node.close()
+
+
+def _wait_until_it_is_whole(nodes: list[RedisServer]) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    for node in nodes:
+        with redis.Redis.from_url(node.url) as client:
+            while client.cluster("info")["cluster_state"] != "ok":
+                if time.monotonic() > deadline:
+                    raise AssertionError("the nodes did not become a cluster")
+                time.sleep(0.05)  # nothing signals it
