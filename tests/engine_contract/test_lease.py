@@ -65,6 +65,30 @@ async def test_what_comes_back_keeps_its_place(harness: Harness, joined: TopicDr
     assert ids(await joined.lease()) == ["released", "expired", "newer"]
 
 
+async def test_a_batch_tells_first_attempts_from_later_ones(harness: Harness, joined: TopicDriver) -> None:
+    """Each event of a batch has its own attempt, last error and due time."""
+    await joined.dispatch("nacked", "acked", "released", "expired")
+    first_us = harness.now_us()
+    held = {event.event_id: event for event in await joined.lease(lease_us=SECOND)}
+    await joined.nack(held["nacked"], delay_us=0, error="no")
+    await joined.ack(held["acked"])
+    await joined.release(held["released"])
+    await harness.advance(SECOND)
+    await joined.dispatch("new")
+
+    batch = {event.event_id: event for event in await joined.lease_all()}
+
+    assert {name: (event.attempt, event.last_error) for name, event in batch.items()} == {
+        "nacked": (2, "no"),
+        "released": (1, ""),
+        "expired": (2, "the lease expired before the delivery was settled"),
+        "new": (1, ""),
+    }
+    assert all(harness.near(first_us)(batch[name].deliver_at_us) for name in ("nacked", "released", "expired"))
+    assert harness.near(harness.now_us())(batch["new"].deliver_at_us)
+    assert await joined.ack(*batch.values()) == [None] * 4
+
+
 @pytest.mark.one_partition("the longest due comes first within a partition")
 @pytest.mark.parametrize("later_us", [0, SECOND])
 async def test_a_large_backlog_is_not_overtaken_by_what_was_dispatched_later(

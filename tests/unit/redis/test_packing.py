@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from duebus_server.domain.event_ids import EventIds, id_field
 from duebus_server.domain.model import NewEvent
-from duebus_server.engine.redis.packing import CorruptEventError, StoredBlob, pack_event, pack_id, unpack_id
+from duebus_server.engine.redis.ids import pack_id, pack_ids
+from duebus_server.engine.redis.packing import CorruptEventError, StoredBlob, pack_event, pack_events, read_event
 
 NOW_US = 1_795_470_958_203_782
 IN_FRONT = bytes(12)
@@ -13,34 +14,26 @@ IN_FRONT = bytes(12)
 
 HEADER_SIZE = 17
 
-
-@pytest.mark.parametrize(
-    ("event_id", "size"),
-    [
-        ("01a209ac-dfcb-7000-8000-000000000000", 14),
-        ("01a209ac-dfcb-7fff-800f-ffffffffffff", 14),
-        ("1fffffff-ffff-7abc-8001-0123456789ab", 14),
-        ("20000000-0000-7abc-8001-0123456789ab", 17),  # would begin as printable ids do
-        ("00ffffff-ffff-7abc-8001-0123456789ab", 17),  # would begin as other UUIDs do
-        ("01a209ac-dfcb-4abc-8001-0123456789ab", 17),
-        ("01a209ac-dfcb-7abc-8011-0123456789ab", 17),
-        ("01a209ac-dfcb-7abc-9001-0123456789ab", 17),
-        ("01A209AC-dfcb-7abc-8001-0123456789ab", 36),
-        ("fourteen chars", 14),
-        ("é", 2),
-    ],
-)
-def test_an_id_takes_as_little_as_it_can_and_comes_back(event_id: str, size: int) -> None:
-    packed = pack_id(event_id)
-    assert (unpack_id(packed), len(packed)) == (event_id, size)
+MADE = [EventIds(NOW_US, "a request").at(place) for place in range(3)]
 
 
-@pytest.mark.parametrize("request_id", ["", "a request"])
-def test_the_ids_that_the_bus_makes_take_14_bytes(request_id: str) -> None:
-    made = EventIds(NOW_US, request_id)
-    for place in (0, 1, 999, 4095):
-        packed = pack_id(made.at(place))
-        assert (unpack_id(packed), len(packed)) == (made.at(place), 14)
+@pytest.mark.parametrize("origin", ["ipv4:127.0.0.1:50000", "unix:"])
+def test_a_batch_of_events_is_stored_as_each_of_them(origin: str) -> None:
+    events = [
+        NewEvent("chosen", id_field("chosen") + b"body"),
+        NewEvent(MADE[0], id_field(MADE[0]) + b"body", id_is_generated=True),
+        NewEvent(MADE[1], b"another body", id_is_generated=True, max_retries=3),
+        NewEvent(MADE[2], b"", id_is_generated=True),
+    ]
+    packed_ids = pack_ids([event.id for event in events])
+
+    blobs = pack_events(events, packed_ids, origin)
+
+    for event, packed_id, blob in zip(events, packed_ids, blobs, strict=True):
+        assert blob == pack_event(event, packed_id, origin)
+        whole = NOW_US.to_bytes(8) + bytes(4) + blob
+        assert read_event(event.id, packed_id, whole) == (NOW_US, event.body)
+        assert StoredBlob(packed_id, whole).body(event.id) == event.body
 
 
 @pytest.mark.parametrize(
@@ -78,5 +71,9 @@ def test_what_is_cut_short_or_of_another_event_is_corrupt(origin: str) -> None:
     for size in range(len(blob)):
         with pytest.raises(CorruptEventError):
             StoredBlob(pack_id("event"), blob[:size])
+        with pytest.raises(CorruptEventError):
+            read_event("event", pack_id("event"), blob[:size])
     with pytest.raises(CorruptEventError):
         StoredBlob(pack_id("other"), blob)
+    with pytest.raises(CorruptEventError):
+        read_event("other", pack_id("other"), blob)

@@ -18,9 +18,10 @@ local NEVER = 9e15
 -- Results of settling one lease. Sizes of adopted events are 0 or more.
 local DONE, EXPIRED, SETTLED = 0, -1, -2
 
--- Fields of a record: what a group knows of an event that was leased at least once.
-local ATTEMPT, FENCE, SESSION, CONSUMER, STARTED, DELIVER_AT = 1, 2, 3, 4, 5, 6
-local PLACE, CHOSEN, MAX_RETRIES, LAST_ERROR, HISTORY, IS_DEAD = 7, 8, 9, 10, 11, 12
+-- Fields of a record: what a group knows of an event that was leased at least once. The first ones are what a settle has
+-- to know; see `read_lease`.
+local FENCE, PLACE, CHOSEN, IS_DEAD, SESSION, CONSUMER = 1, 2, 3, 4, 5, 6
+local STARTED, ATTEMPT, MAX_RETRIES, LAST_ERROR, HISTORY, DELIVER_AT = 7, 8, 9, 10, 11, 12
 
 -- How an attempt ended; see AttemptOutcome.
 local NACKED, DEAD, RELEASED, LEASE_EXPIRED = 1, 2, 3, 4
