@@ -34,7 +34,7 @@ def arguments(request: DispatchRequest, known: Collection[str] = ()) -> list[Any
     """A request as ``dispatch.lua`` reads it; events of the ids that are ``known`` are in another partition."""
     events = request.events
     packed_ids = pack_ids([event.id for event in events])
-    flat: list[Any] = [
+    return [
         request.request_id,
         request.identity() if request.request_id else 0,
         int(request.require_subscriber),
@@ -42,11 +42,8 @@ def arguments(request: DispatchRequest, known: Collection[str] = ()) -> list[Any
         len(events),
         _marks(events, known),
         _dues(events),
+        pack_events(events, packed_ids, request.origin),
     ]
-    own: list[bytes] = [b""] * (2 * len(events))
-    own[::2] = packed_ids
-    own[1::2] = pack_events(events, packed_ids, request.origin)
-    return flat + own
 
 
 def _marks(events: Sequence[NewEvent], known: Collection[str]) -> str:

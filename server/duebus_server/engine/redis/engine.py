@@ -163,11 +163,11 @@ class RedisEngine(AdminVerbs):
         if is_unknown(reply):
             await self._members.not_joined(session, *reply)
             return LeaseBatch((), self.now_us())
-        now, next_due, left, first_fence, expires, ended, scored, blobs, again = reply
+        now, next_due, left, first_fence, expires, ended, members, blobs, dues, again = reply
         self._news.heard(now, ended)
         stride = count_of(topic)
         fences = range(first_fence, first_fence + stride * len(blobs), stride)
-        events, damaged = leasing.leased_events(scored, blobs, again, fences, int(expires))
+        events, damaged = leasing.leased_events(members, blobs, dues, again, fences, int(expires))
         session.held.update([(event.fencing_token, event.event_id) for event in events])
         if damaged:
             log.error("damaged events go to the dead letters", topic=topic, group=group, count=len(damaged))

@@ -65,13 +65,19 @@ def nack_fields(nacks: Sequence[NackRef]) -> list[Any]:
 
 
 def leased_events(
-    scored: Sequence[bytes], blobs: Sequence[bytes], again: Sequence[Any], fences: range, expires_us: int
+    members: Sequence[bytes],
+    blobs: Sequence[bytes],
+    dues: Sequence[bytes],
+    again: Sequence[Any],
+    fences: range,
+    expires_us: int,
 ) -> tuple[list[LeasedEvent], list[NackRef]]:
-    """The events of a lease.
+    """The events of a lease, in the order in which they are due.
 
     Args:
-        scored: member, deliver at, ...
+        members: of the sorted sets.
         blobs: of each.
+        dues: when each was due; one where that is the same for all.
         again: place among them, attempt, last error, ... of those that were leased before.
         fences: the fencing token of each.
         expires_us: when the leases run out.
@@ -79,14 +85,17 @@ def leased_events(
     Returns:
         Those that can be handed out, and how to give the damaged ones back.
     """
-    packed_ids = [member[_PLACE_BYTES:] for member in scored[::2]]
+    packed_ids = [member[_PLACE_BYTES:] for member in members]
+    dues_us = [int(due) for due in dues]
+    if len(dues_us) < len(members):
+        dues_us *= len(members)
     attempts = {
         fences[place]: (attempt, error.decode()) for place, attempt, error in zip(*[iter(again)] * 3, strict=True)
     }
     events: list[LeasedEvent] = []
     damaged: list[NackRef] = []
-    for event_id, packed_id, blob, score, fence in zip(
-        unpack_ids(packed_ids), packed_ids, blobs, scored[1::2], fences, strict=True
+    for event_id, packed_id, blob, due_us, fence in zip(
+        unpack_ids(packed_ids), packed_ids, blobs, dues_us, fences, strict=True
     ):
         try:
             dispatched_us, body = read_event(event_id, packed_id, blob)
@@ -94,5 +103,5 @@ def leased_events(
             damaged.append(NackRef(LeaseRef(event_id, fence), NackAction.DEAD_LETTER, error=CORRUPT))
             continue
         attempt, last_error = attempts.get(fence, _FIRST)
-        events.append(LeasedEvent(event_id, body, fence, attempt, int(score), dispatched_us, expires_us, last_error))
+        events.append(LeasedEvent(event_id, body, fence, attempt, due_us, dispatched_us, expires_us, last_error))
     return events, damaged

@@ -27,8 +27,11 @@ with the flags, of the packed id and what follows: max_retries where a flag says
 _IN_FRONT = 12
 """Bytes that the script puts in front."""
 
-_TAIL = struct.Struct(">BI")
-"""Flags and CRC-32."""
+_TAIL = struct.Struct(">IBI")
+"""The size of what follows, flags and CRC-32."""
+_TAIL_SIZE = _TAIL.size - 4
+
+_LENGTHS = tuple(bytes((length,)) for length in range(0x100))
 
 _MAX_RETRIES = struct.Struct(">I")
 _GREATEST_MAX_RETRIES = 0xFFFFFFFF
@@ -58,29 +61,21 @@ class CorruptEventError(ValueError):
     """Stored bytes that this engine did not write."""
 
 
-def pack_events(events: Sequence[NewEvent], packed_ids: Sequence[bytes], origin: str) -> list[bytes]:
-    """What is stored of events from one origin, but for the time of dispatch and the place."""
+def pack_events(events: Sequence[NewEvent], packed_ids: Sequence[bytes], origin: str) -> bytes:
+    """What is stored of events from one origin, in one piece as ``dispatch.lua`` reads it."""
     common, who = _pack_origin(origin)
-    blobs = []
+    pieces: list[bytes] = []
     for event, packed_id in zip(events, packed_ids, strict=True):
-        flags, body, before = common, event.body, who
-        front = id_field(event.id)
-        if body.startswith(front):
-            flags |= _FLAG_ID_CUT
-            body = body[len(front) :]
-        if not event.id_is_generated:
-            flags |= _FLAG_CHOSEN
+        body, front = event.body, id_field(event.id)
+        cut = body.startswith(front)
+        flags = common | (_FLAG_ID_CUT if cut else 0) | (0 if event.id_is_generated else _FLAG_CHOSEN)
+        content = who + (body[len(front) :] if cut else body)
         if event.max_retries is not None:
             flags |= _FLAG_MAX_RETRIES
-            before = _MAX_RETRIES.pack(min(event.max_retries, _GREATEST_MAX_RETRIES)) + who
-        content = before + body
-        blobs.append(_TAIL.pack(flags, crc32(content, crc32(packed_id, flags))) + content)
-    return blobs
-
-
-def pack_event(event: NewEvent, packed_id: bytes, origin: str) -> bytes:
-    """As ``pack_events`` for one."""
-    return pack_events([event], [packed_id], origin)[0]
+            content = _MAX_RETRIES.pack(min(event.max_retries, _GREATEST_MAX_RETRIES)) + content
+        checksum = crc32(content, crc32(packed_id, flags))
+        pieces += (_LENGTHS[len(packed_id)], packed_id, _TAIL.pack(_TAIL_SIZE + len(content), flags, checksum), content)
+    return b"".join(pieces)
 
 
 def read_event(event_id: str, packed_id: bytes, blob: bytes) -> tuple[int, bytes]:

@@ -156,14 +156,6 @@ local function max_retries_of(blob)
   return -1
 end
 
-local function size_before_body(blob)
-  local before = HEADER_SIZE + (has_flag(blob, OWN_MAX_RETRIES) and MAX_RETRIES_SIZE or 0)
-  if has_flag(blob, ADDRESS) then
-    return before + ADDRESS_SIZE
-  end
-  return before + 1 + (string.byte(blob, before + 1) or 0)
-end
-
 -- Rates are counted in buckets of this width, each of which lasts for so long after its last count.
 local BUCKET_US, RATES_LAST_S = 10000000, 80
 

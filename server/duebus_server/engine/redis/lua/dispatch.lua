@@ -8,7 +8,8 @@
 --            ids (ms), number of events;
 --            which ids the client chose, a character an event ('0'; '1'; '2': and another partition knows it), '' for none;
 --            due: 'd<microseconds>' after now or 'a<microseconds>' at, of all events, or of each with blanks between;
---            for each event: packed id, blob (see DATA_MODEL.md) without the time of dispatch and the place
+--            its events in one piece: each the length of its packed id (1 byte), the packed id, the length of its blob (4
+--            bytes, big endian), the blob (see DATA_MODEL.md) without the time of dispatch and the place
 --   last   with several partitions: until when the pins hold that the caller has made, microseconds
 -- returns  {now, the soonest due of what was stored or -1, {group that is not paused, ...}, {answer, ...}, whether the topic
 --            may have been unlisted (0, 1)}, an answer a request:
@@ -58,10 +59,11 @@ end
 -- arrays of ids, due times and blobs, the places of the others, and the place and the pin of one that may be in another
 -- partition.
 local function read_events(count)
-  local marks, dues = take(), read_dues(take())
+  local marks, dues, events = take(), read_dues(take()), take()
+  local position, id, blob = 1, nil, nil
   local ids, due_times, blobs, duplicates, seen, elsewhere = {}, {}, {}, {}, {}, nil
   for place = 0, count - 1 do
-    local id, blob = ARGV[at + 2 * place], ARGV[at + 2 * place + 1]
+    id, blob, position = struct.unpack('>Bc0I4c0', events, position)
     local mark_of = marks ~= '' and string.sub(marks, place + 1, place + 1) or '0'
     local is_chosen = mark_of ~= '0'
     if is_chosen and (mark_of == '2' or seen[id] or is_known(id)) then
@@ -75,7 +77,6 @@ local function read_events(count)
     end
     seen[id] = is_chosen
   end
-  at = at + 2 * count
   return { ids, due_times, blobs }, duplicates, elsewhere
 end
 
@@ -169,11 +170,11 @@ local function carry_out()
   local generated_at, count = tonumber(take()), tonumber(take())
   local answer, identity_then = known_answer(request_id)
   if answer then
-    at = at + 2 + 2 * count
+    at = at + 3
     return identity_then == identity and answer or { REUSED }
   end
   if require_subscriber == '1' and not has_subscriber() then
-    at = at + 2 + 2 * count
+    at = at + 3
     return { NO_SUBSCRIBER }
   end
   local fresh, duplicates, elsewhere = read_events(count)

@@ -15,8 +15,8 @@
 -- returns  {now, next due or -1, something is left for want of room (0, 1), first fencing token (they go up by
 --           the number of partitions), when the leases expire,
 --           {session, tokens, ...} of leases that have ended,
---           {member, deliver at, ...}, {blob, ...}, and of those events that were leased before
---           {place among them all, from 0; attempt, last error, ...}};
+--           {member, ...}, {blob, ...}, {deliver at, ...} (one where it is the same for all), and of those events that were
+--           leased before {place among them all, from 0; attempt, last error, ...}};
 --           or {now, whether there is such a group (0, 1)} when the session has not joined, or has given this up
 -- includes leases
 
@@ -41,16 +41,36 @@ expire_leases(group, ARGV[14], EXPIRE_LIMIT, ended)
 local told = announce_ended(group, ended)
 local own = redis.call('HMGET', own_key, 'paused', 'wake_at', 'fence')
 if own[1] then
-  return { whole(now), -1, 0, 0, whole(expires), told, {}, {}, {} }
+  return { whole(now), -1, 0, 0, whole(expires), told, {}, {}, {}, {} }
 end
 
 -- One event more than fits is asked for, to know whether something is left.
-local due = redis.call('ZRANGEBYSCORE', waiting_key, '-inf', whole(now), 'WITHSCORES', 'LIMIT', 0, max_events + 1)
-local members, ids, scores = {}, {}, {}
-for i = 1, #due / 2 do
-  members[i], scores[i] = due[2 * i - 1], due[2 * i]
+local members = redis.call('ZRANGEBYSCORE', waiting_key, '-inf', whole(now), 'LIMIT', 0, max_events + 1)
+local ids = {}
+for i = 1, #members do
   ids[i] = id_of(members[i])
 end
+
+-- The scores of these members, which stand in their order. Most are alike, as those of one dispatch are, and Redis takes
+-- longer to write a score than to do anything else with a member: what is between two that are alike is not asked for.
+local STRIDE = 32
+local function scores_of()
+  local corners, scores = {}, {}
+  for i = 1, #members, STRIDE do
+    corners[#corners + 1] = members[i]
+  end
+  corners[#corners + 1] = members[#members]
+  local known = read_all('ZMSCORE', waiting_key, corners)
+  for j = 1, #corners - 1 do
+    local first, last = (j - 1) * STRIDE + 1, math.min(j * STRIDE, #members)
+    local own = known[j] ~= known[j + 1] and redis.call('ZMSCORE', waiting_key, unpack(members, first, last))
+    for i = first, last do
+      scores[i] = own and own[i - first + 1] or known[j]
+    end
+  end
+  return scores
+end
+local scores = scores_of()
 
 -- Blobs are read a few at a time: what has no room must not be read.
 local CHUNK = 32
@@ -140,7 +160,7 @@ local function begin_again(record, score, blob)
 end
 
 -- What is taken, one entry an event, and in `again` the records of those that were leased before.
-local taken, taken_ids, taken_blobs, removed, leased, again = {}, {}, {}, {}, {}, {}
+local taken, taken_ids, blobs_told, dues, leased, again = {}, {}, {}, {}, {}, {}
 local expiry = whole(expires)
 local count, left, buried = 0, 0, 0
 for i = 1, #members do
@@ -155,8 +175,7 @@ for i = 1, #members do
       break
     end
     count = count + 1
-    taken_ids[count], taken_blobs[count], removed[count] = id, blob, member
-    taken[2 * count - 1], taken[2 * count] = member, scores[i]
+    taken[count], taken_ids[count], blobs_told[count], dues[count] = member, id, blob, scores[i]
     leased[2 * count - 1], leased[2 * count] = expiry, member
     local record = raws[i] and read_record(raws[i])
     again[count] = record and begin_again(record, scores[i], blob)
@@ -179,13 +198,14 @@ if count > 0 then
       end
     end
     packed[2 * i - 1] = taken_ids[i]
-    packed[2 * i] = record and cmsgpack.pack(record) or first_record(fence, removed[i], taken[2 * i], taken_blobs[i])
+    packed[2 * i] = record and cmsgpack.pack(record) or first_record(fence, taken[i], dues[i], blobs_told[i])
   end
   write_all('HSET', records_key, packed)
   write_all('ZADD', group_key(group, 'leased'), leased)
   redis.call('HINCRBY', group_key(group, 'in_flight'), session, count)
-  write_all('ZREM', waiting_key, removed)
+  redis.call('ZREMRANGEBYRANK', waiting_key, 0, count - 1) -- what is in front of them was buried
   mark(group, 'delivered', count)
+  dues = dues[1] == dues[count] and { dues[1] } or dues -- they are in order
 end
 
 local due_next = first_due(group)
@@ -195,4 +215,4 @@ if due_next > tonumber(own[2] or 0) then
 end
 tell_deaths(group, told)
 local answered_due = buried > 0 and whole(now) or answer_time(due_next)
-return { whole(now), answered_due, left, first_fence, expiry, told, taken, taken_blobs, told_again }
+return { whole(now), answered_due, left, first_fence, expiry, told, taken, blobs_told, dues, told_again }
