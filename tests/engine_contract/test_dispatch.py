@@ -71,6 +71,29 @@ async def test_a_time_to_deliver_at_is_kept_to_the_microsecond(harness: Harness,
     assert (await joined.lease_one()).deliver_at_us == deliver_at_us
 
 
+async def test_each_event_of_a_request_is_due_at_its_own_time(harness: Harness, joined: TopicDriver) -> None:
+    now_us = harness.now_us()
+    await joined.dispatch(
+        new_event("delayed", delay_us=MINUTE),
+        new_event("alike", delay_us=MINUTE),
+        new_event("at", deliver_at_us=now_us + HOUR),
+        "at once",
+        new_event("delayed more", delay_us=HOUR + MINUTE),
+    )
+
+    found: dict[str, int] = {}
+    for _ in range(3):
+        found |= {event.event_id: event.deliver_at_us for event in await joined.lease_all()}
+        await harness.advance(HOUR)
+
+    assert found.keys() == {"delayed", "alike", "at", "at once", "delayed more"}
+    assert found["at"] == now_us + HOUR
+    assert found["delayed"] == found["alike"]
+    assert harness.near(now_us)(found["at once"])
+    assert harness.near(now_us + MINUTE)(found["delayed"])
+    assert harness.near(now_us + HOUR + MINUTE)(found["delayed more"])
+
+
 @pytest.mark.parametrize("past_us", [1, HOUR])
 async def test_a_time_in_the_past_means_at_once(harness: Harness, joined: TopicDriver, past_us: int) -> None:
     now_us = harness.now_us()

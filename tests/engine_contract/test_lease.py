@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from duebus_server.domain.clock import HOUR, MINUTE, SECOND
+from duebus_server.domain.clock import HOUR, MILLISECOND, MINUTE, SECOND
 from duebus_server.domain.errors import NotFound
 from duebus_server.domain.model import DEFAULT_GROUP
 from duebus_server.domain.states import EventState
@@ -63,6 +63,47 @@ async def test_what_comes_back_keeps_its_place(harness: Harness, joined: TopicDr
     await joined.release(released)
 
     assert ids(await joined.lease()) == ["released", "expired", "newer"]
+
+
+async def test_a_batch_tells_first_attempts_from_later_ones(harness: Harness, joined: TopicDriver) -> None:
+    """Each event of a batch has its own attempt, last error and due time."""
+    await joined.dispatch("nacked", "acked", "released", "expired")
+    first_us = harness.now_us()
+    held = {event.event_id: event for event in await joined.lease(lease_us=SECOND)}
+    await joined.nack(held["nacked"], delay_us=0, error="no")
+    await joined.ack(held["acked"])
+    await joined.release(held["released"])
+    await harness.advance(SECOND)
+    await joined.dispatch("new")
+
+    batch = {event.event_id: event for event in await joined.lease_all()}
+
+    assert {name: (event.attempt, event.last_error) for name, event in batch.items()} == {
+        "nacked": (2, "no"),
+        "released": (1, ""),
+        "expired": (2, "the lease expired before the delivery was settled"),
+        "new": (1, ""),
+    }
+    assert all(harness.near(first_us)(batch[name].deliver_at_us) for name in ("nacked", "released", "expired"))
+    assert harness.near(harness.now_us())(batch["new"].deliver_at_us)
+    assert await joined.ack(*batch.values()) == [None] * 4
+
+
+@pytest.mark.parametrize("how_many", [1, 31, 32, 33, 64, 65, 200])
+@pytest.mark.parametrize("alike", [1, 3, 32, 50, 200])
+async def test_each_event_of_a_batch_was_due_at_its_own_time(
+    harness: Harness, joined: TopicDriver, how_many: int, alike: int
+) -> None:
+    """However many stand together that are due at the same time."""
+    begin_us = harness.now_us() + HOUR
+    dues = [begin_us + place // alike * MILLISECOND for place in range(how_many)]
+    events = [new_event(f"event {place}", deliver_at_us=due_us) for place, due_us in enumerate(dues)]
+    await joined.dispatch(*events)
+    await harness.advance(2 * HOUR)
+
+    found = {event.event_id: event.deliver_at_us for event in await joined.lease_all()}
+
+    assert found == {event.id: due_us for event, due_us in zip(events, dues, strict=True)}
 
 
 @pytest.mark.one_partition("the longest due comes first within a partition")

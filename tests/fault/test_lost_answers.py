@@ -13,7 +13,7 @@ from duebus_server.domain.errors import DispatcherNotWorking
 from duebus_server.domain.model import DEFAULT_GROUP, AdoptedLease, LeaseRef, LeaseRequest, NackAction
 from duebus_server.engine.redis import membership
 from duebus_server.engine.redis.engine import LEASE
-from duebus_server.engine.redis.leasing import pairs
+from duebus_server.engine.redis.leasing import named
 from duebus_server.engine.redis.membership import ADOPT, JOIN, is_unknown
 from support.proxy import proxy_to
 from support.redis_bus import redis_bus, until
@@ -176,7 +176,7 @@ async def test_a_command_to_adopt_that_comes_through_late_does_nothing(
     await topic.leave(OTHER)
     before = bus.contents(topic.name)
     # when the command reaches Redis
-    command = (session.name, "", HOUR, HOUR, *pairs([LeaseRef(event.event_id, event.fencing_token)]))
+    command = (session.name, "", HOUR, HOUR, *named([LeaseRef(event.event_id, event.fencing_token)]))
     answer = await near.engine._run(ADOPT, topic.name, DEFAULT_GROUP, *command)
     # then the lease is where it was, and lasts no longer
     assert is_unknown(answer)

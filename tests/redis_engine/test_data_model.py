@@ -7,7 +7,8 @@ from unittest.mock import AsyncMock
 
 import pytest
 from duebus_server.domain.clock import HOUR, MILLISECOND, SECOND
-from duebus_server.domain.model import DEFAULT_GROUP, DispatchRequest, LeasedEvent
+from duebus_server.domain.model import DEFAULT_GROUP, DispatchRequest, LeasedEvent, LeaseFailureReason
+from duebus_server.domain.states import EventState
 from duebus_server.domain.views import TopicConfig
 from support.builders import new_event, new_events
 from support.redis_bus import RedisBus, Replica, redis_bus, until
@@ -57,6 +58,41 @@ async def test_nothing_of_events_that_are_done_remains(bus: RedisBus, replica: R
 
     assert without_rates(bus.stored_keys()) == STAY_WITH_THE_BUS - {"replicas"} | stay_with(topic, "one", "two")
     assert bus.raw.hgetall(bus.key(topic.name, "meta")) == {b"places": b"33"}
+
+
+AS_PACKED_WHOLE = "return cmsgpack.pack(cmsgpack.unpack(ARGV[1])) == ARGV[1] and #cmsgpack.unpack(ARGV[1]) or -1"
+
+
+async def test_records_are_arrays_of_messagepack_however_often_an_event_was_leased(
+    bus: RedisBus, topic: TopicDriver
+) -> None:
+    await topic.join(consumer="a worker")
+    await topic.dispatch("chosen", new_event(), new_event("own", max_retries=7), new_event("other", max_retries=300))
+    (again, *_) = await topic.lease(max_events=1)
+    await topic.nack(again, delay_us=0, error="why")
+    await topic.lease_all()
+    records = bus.raw.hvals(bus.key(topic.name, "group:default:records"))
+    assert [bus.raw.eval(AS_PACKED_WHOLE, 0, record) for record in records] == [12] * 4
+    stories = [await topic.look(name) for name in ("chosen", "own", "other")]
+    assert [(story.consumer, story.attempts, story.max_retries) for story in stories] == [
+        ("a worker", 2, 3), ("a worker", 1, 7), ("a worker", 1, 300),
+    ]  # fmt: skip
+
+
+async def test_a_lease_is_known_also_where_its_record_is_written_in_another_way(
+    bus: RedisBus, topic: TopicDriver
+) -> None:
+    await topic.join()
+    await topic.dispatch("event", "stale")
+    held, stale = await topic.lease()
+    key = bus.key(topic.name, "group:default:records")
+    for name in ("event", "stale"):
+        record = bus.raw.hget(key, name)
+        assert record[10] == 0xA4, "the place, a text of four bytes"
+        bus.raw.hset(key, name, record[:10] + b"\xd9\x04" + record[11:])
+    before = replace(stale, fencing_token=stale.fencing_token - 1)
+    assert await topic.ack(held, before) == [None, LeaseFailureReason.EXPIRED]
+    assert await topic.counts() == {EventState.LEASED: 1}
 
 
 async def test_figures_are_kept_for_eighty_seconds(bus: RedisBus, topic: TopicDriver) -> None:

@@ -5,42 +5,46 @@ from __future__ import annotations
 import pytest
 from duebus_server.domain.event_ids import EventIds, id_field
 from duebus_server.domain.model import NewEvent
-from duebus_server.engine.redis.packing import CorruptEventError, StoredBlob, pack_event, pack_id, unpack_id
+from duebus_server.engine.redis.ids import pack_id
+from duebus_server.engine.redis.packing import CorruptEventError, StoredBlob, pack_events, read_event
 
 NOW_US = 1_795_470_958_203_782
-IN_FRONT = bytes(12)
+IN_FRONT = NOW_US.to_bytes(8) + bytes(4)
 """What the script puts before a blob."""
 
 HEADER_SIZE = 17
 
 
-@pytest.mark.parametrize(
-    ("event_id", "size"),
-    [
-        ("01a209ac-dfcb-7000-8000-000000000000", 14),
-        ("01a209ac-dfcb-7fff-800f-ffffffffffff", 14),
-        ("1fffffff-ffff-7abc-8001-0123456789ab", 14),
-        ("20000000-0000-7abc-8001-0123456789ab", 17),  # would begin as printable ids do
-        ("00ffffff-ffff-7abc-8001-0123456789ab", 17),  # would begin as other UUIDs do
-        ("01a209ac-dfcb-4abc-8001-0123456789ab", 17),
-        ("01a209ac-dfcb-7abc-8011-0123456789ab", 17),
-        ("01a209ac-dfcb-7abc-9001-0123456789ab", 17),
-        ("01A209AC-dfcb-7abc-8001-0123456789ab", 36),
-        ("fourteen chars", 14),
-        ("é", 2),
-    ],
-)
-def test_an_id_takes_as_little_as_it_can_and_comes_back(event_id: str, size: int) -> None:
-    packed = pack_id(event_id)
-    assert (unpack_id(packed), len(packed)) == (event_id, size)
+def stored(events: list[NewEvent], origin: str) -> dict[bytes, bytes]:
+    """The blobs by packed id, as the script cuts them and puts time and place in front."""
+    packed = pack_events(events, [pack_id(event.id) for event in events], origin)
+    blobs = {}
+    while packed:
+        packed_id, rest = packed[1 : 1 + packed[0]], packed[1 + packed[0] :]
+        size = int.from_bytes(rest[:4])
+        blobs[packed_id], packed = IN_FRONT + rest[4 : 4 + size], rest[4 + size :]
+    return blobs
 
 
-@pytest.mark.parametrize("request_id", ["", "a request"])
-def test_the_ids_that_the_bus_makes_take_14_bytes(request_id: str) -> None:
-    made = EventIds(NOW_US, request_id)
-    for place in (0, 1, 999, 4095):
-        packed = pack_id(made.at(place))
-        assert (unpack_id(packed), len(packed)) == (made.at(place), 14)
+MADE = [EventIds(NOW_US, "a request").at(place) for place in range(3)]
+
+
+@pytest.mark.parametrize("origin", ["ipv4:127.0.0.1:50000", "unix:"])
+def test_a_batch_of_events_is_stored_as_each_of_them(origin: str) -> None:
+    events = [
+        NewEvent("chosen", id_field("chosen") + b"body"),
+        NewEvent(MADE[0], id_field(MADE[0]) + b"body", id_is_generated=True),
+        NewEvent(MADE[1], b"another body", id_is_generated=True, max_retries=3),
+        NewEvent(MADE[2], b"", id_is_generated=True),
+    ]
+    blobs = stored(events, origin)
+
+    assert list(blobs) == [pack_id(event.id) for event in events]
+    for event in events:
+        packed_id = pack_id(event.id)
+        assert blobs[packed_id] == stored([event], origin)[packed_id]
+        assert read_event(event.id, packed_id, blobs[packed_id]) == (NOW_US, event.body)
+        assert StoredBlob(packed_id, blobs[packed_id]).body(event.id) == event.body
 
 
 @pytest.mark.parametrize(
@@ -64,19 +68,23 @@ def test_the_ids_that_the_bus_makes_take_14_bytes(request_id: str) -> None:
 def test_the_origin_takes_as_little_as_it_can_and_comes_back(origin: str, size: int, max_retries: int | None) -> None:
     event = NewEvent("event", id_field("event") + b"body", max_retries=max_retries)
 
-    blob = IN_FRONT + pack_event(event, pack_id(event.id), origin)
+    blob = stored([event], origin)[b"event"]
 
-    stored = StoredBlob(pack_id("event"), blob)
-    assert (stored.origin, stored.max_retries) == (origin[:64], max_retries)
-    assert stored.body("event") == event.body
+    found = StoredBlob(b"event", blob)
+    assert (found.origin, found.max_retries) == (origin[:64], max_retries)
+    assert found.body("event") == event.body
     assert len(blob) == HEADER_SIZE + (0 if max_retries is None else 4) + size + len(b"body")
 
 
 @pytest.mark.parametrize("origin", ["", "ipv4:127.0.0.1:50000"])
 def test_what_is_cut_short_or_of_another_event_is_corrupt(origin: str) -> None:
-    blob = IN_FRONT + pack_event(NewEvent("event", b"", max_retries=1), pack_id("event"), origin)
+    blob = stored([NewEvent("event", b"", max_retries=1)], origin)[b"event"]
     for size in range(len(blob)):
         with pytest.raises(CorruptEventError):
-            StoredBlob(pack_id("event"), blob[:size])
+            StoredBlob(b"event", blob[:size])
+        with pytest.raises(CorruptEventError):
+            read_event("event", b"event", blob[:size])
     with pytest.raises(CorruptEventError):
-        StoredBlob(pack_id("other"), blob)
+        StoredBlob(b"other", blob)
+    with pytest.raises(CorruptEventError):
+        read_event("other", b"other", blob)

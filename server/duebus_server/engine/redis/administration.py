@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from duebus_server.domain.administration import CancelAnswer
 from duebus_server.domain.errors import ConcurrentModification
 from duebus_server.engine.redis import dead_letters, settings
+from duebus_server.engine.redis.ids import pack_id
 from duebus_server.engine.redis.naming import check_found
-from duebus_server.engine.redis.packing import pack_id
 from duebus_server.engine.redis.partitions import topic_of
 from duebus_server.engine.redis.scripts import Script
 

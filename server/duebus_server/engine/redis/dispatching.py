@@ -14,7 +14,8 @@ from duebus_server.domain.errors import (
 )
 from duebus_server.domain.event_ids import EventIds
 from duebus_server.domain.model import DispatchAnswer, DispatchRequest
-from duebus_server.engine.redis.packing import pack_event, pack_id
+from duebus_server.engine.redis.ids import pack_ids
+from duebus_server.engine.redis.packing import pack_events
 from duebus_server.engine.redis.partitions import is_partition, topic_of
 
 if TYPE_CHECKING:
@@ -31,22 +32,33 @@ RETRY_WHEN_BUSY_US = 200 * MILLISECOND
 
 def arguments(request: DispatchRequest, known: Collection[str] = ()) -> list[Any]:
     """A request as ``dispatch.lua`` reads it; events of the ids that are ``known`` are in another partition."""
-    flat: list[Any] = [
+    events = request.events
+    packed_ids = pack_ids([event.id for event in events])
+    return [
         request.request_id,
         request.identity() if request.request_id else 0,
         int(request.require_subscriber),
-        _generated_at_ms(request.events),
-        len(request.events),
+        _generated_at_ms(events),
+        len(events),
+        _marks(events, known),
+        _dues(events),
+        pack_events(events, packed_ids, request.origin),
     ]
-    for event in request.events:
-        packed_id = pack_id(event.id)
-        flat += (
-            packed_id,
-            0 if event.id_is_generated else 2 if event.id in known else 1,
-            f"d{event.delay_us}" if event.delay_us is not None else f"a{event.deliver_at_us or 0}",
-            pack_event(event, packed_id, request.origin),
-        )
-    return flat
+
+
+def _marks(events: Sequence[NewEvent], known: Collection[str]) -> str:
+    """Whether the client chose an id, a character for each event; empty where it chose none."""
+    if all(event.id_is_generated for event in events):
+        return ""
+    return "".join("0" if event.id_is_generated else "2" if event.id in known else "1" for event in events)
+
+
+def _dues(events: Sequence[NewEvent]) -> str:
+    """When events are due; once where it is the same for all of them."""
+    times = [(event.delay_us, event.deliver_at_us) for event in events]
+    if times.count(times[0]) == len(times):
+        times = times[:1]
+    return " ".join(f"a{at_us or 0}" if delay_us is None else f"d{delay_us}" for delay_us, at_us in times)
 
 
 def outcome(topic: str, request: DispatchRequest, answer: Sequence[int]) -> DispatchAnswer | DueBusError:

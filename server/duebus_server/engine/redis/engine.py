@@ -163,11 +163,12 @@ class RedisEngine(AdminVerbs):
         if is_unknown(reply):
             await self._members.not_joined(session, *reply)
             return LeaseBatch((), self.now_us())
-        now, next_due, left, first_fence, expires, ended, fields = reply
+        now, next_due, left, first_fence, expires, ended, members, blobs, dues, again = reply
         self._news.heard(now, ended)
-        events, damaged = leasing.leased_events(fields, first_fence, int(expires), count_of(topic))
-        for event in events:
-            session.held[event.fencing_token] = event.event_id
+        stride = count_of(topic)
+        fences = range(first_fence, first_fence + stride * len(blobs), stride)
+        events, damaged = leasing.leased_events(members, blobs, dues, again, fences, int(expires))
+        session.held.update([(event.fencing_token, event.event_id) for event in events])
         if damaged:
             log.error("damaged events go to the dead letters", topic=topic, group=group, count=len(damaged))
             await self._nack(topic, group, damaged)
@@ -178,7 +179,9 @@ class RedisEngine(AdminVerbs):
 
     async def ack(self, topic: str, group: str, leases: Sequence[LeaseRef]) -> list[LeaseFailureReason | None]:
         """See ``Engine.ack``."""
-        return await self._settle(ACK, topic, group, self._defaults.dedupe_window_us, *leasing.pairs(leases))
+        named = leasing.named(leases)
+        results = await self._settle(ACK, topic, group, self._defaults.dedupe_window_us, *named)
+        return results or [None] * len(leases)
 
     async def nack(self, topic: str, group: str, nacks: Sequence[NackRef]) -> list[LeaseFailureReason | None]:
         """See ``Engine.nack``."""
@@ -193,7 +196,7 @@ class RedisEngine(AdminVerbs):
         self, topic: str, group: str, leases: Sequence[LeaseRef], lease_us: int | None
     ) -> list[LeaseFailureReason | None]:
         """See ``Engine.extend``."""
-        return await self._settle(EXTEND, topic, group, *self._lease(lease_us), *leasing.pairs(leases))
+        return await self._settle(EXTEND, topic, group, *self._lease(lease_us), *leasing.named(leases))
 
     async def shorten(self, topic: str, group: str, session_id: str, grace_us: int) -> None:
         """See ``Engine.shorten``."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING, Any
 
 from duebus_server.domain.model import LeasedEvent, LeaseFailureReason, LeaseRef, NackAction, NackRef
 from duebus_server.domain.retry import jitter
-from duebus_server.engine.redis.packing import CorruptEventError, StoredBlob, pack_id, unpack_id
+from duebus_server.engine.redis.ids import pack_id, pack_ids, unpack_ids
+from duebus_server.engine.redis.packing import CorruptEventError, read_event
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,25 +21,41 @@ FAILURES = {-1: LeaseFailureReason.EXPIRED, -2: LeaseFailureReason.SETTLED}
 CORRUPT = "the stored event is missing or corrupt"
 """As in ``lease.lua``: why an event that can't be read is dead."""
 
-_FIELDS = 5
-"""Of one leased event in the answer of ``lease.lua``."""
+_FENCE_BYTES = 8
+_PLACE_BYTES = 4
+"""In front of the packed id, in a member of a sorted set."""
+_FIRST = (1, "")
+"""The first attempt, and that there is no last error."""
 
 
-def pairs(leases: Sequence[LeaseRef]) -> list[Any]:
-    """Packed id, fencing token, ..."""
-    flat: list[Any] = []
-    for lease in leases:
-        flat += (pack_id(lease.event_id), lease.fencing_token)
-    return flat
+def pack_fences(fencing_tokens: Sequence[int]) -> bytes:
+    """Fencing tokens as the scripts take them."""
+    return struct.pack(f">{len(fencing_tokens)}Q", *fencing_tokens)
+
+
+def unpack_fences(packed: bytes) -> tuple[int, ...]:
+    """Fencing tokens as the scripts tell them.
+
+    Raises:
+        ValueError: these are none.
+    """
+    count, rest = divmod(len(packed), _FENCE_BYTES)
+    if rest:
+        raise ValueError("no fencing tokens")
+    return struct.unpack(f">{count}Q", packed)
+
+
+def named(leases: Sequence[LeaseRef]) -> list[bytes]:
+    """Leases as the scripts take them: their fencing tokens in one piece, packed id, ..."""
+    return [pack_fences([fence for _, fence in leases]), *pack_ids([event_id for event_id, _ in leases])]
 
 
 def nack_fields(nacks: Sequence[NackRef]) -> list[Any]:
-    """Packed id, fencing token, action, delay, jitter, error, ..."""
-    flat: list[Any] = []
+    """Fencing tokens in one piece; packed id, action, delay, jitter, error, ..."""
+    flat: list[Any] = [pack_fences([nack.lease.fencing_token for nack in nacks])]
     for nack in nacks:
         flat += (
             pack_id(nack.lease.event_id),
-            nack.lease.fencing_token,
             _ACTIONS[nack.action],
             "" if nack.delay_us is None else nack.delay_us,
             jitter(),
@@ -47,34 +65,43 @@ def nack_fields(nacks: Sequence[NackRef]) -> list[Any]:
 
 
 def leased_events(
-    fields: Sequence[Any], first_fence: int, expires_us: int, stride: int = 1
+    members: Sequence[bytes],
+    blobs: Sequence[bytes],
+    dues: Sequence[bytes],
+    again: Sequence[Any],
+    fences: range,
+    expires_us: int,
 ) -> tuple[list[LeasedEvent], list[NackRef]]:
-    """The events of a lease: packed id, blob, attempt, deliver at, last error, ...; fencing tokens go up by ``stride``.
+    """The events of a lease, in the order in which they are due.
+
+    Args:
+        members: of the sorted sets.
+        blobs: of each.
+        dues: when each was due; one where that is the same for all.
+        again: place among them, attempt, last error, ... of those that were leased before.
+        fences: the fencing token of each.
+        expires_us: when the leases run out.
 
     Returns:
         Those that can be handed out, and how to give the damaged ones back.
     """
+    packed_ids = [member[_PLACE_BYTES:] for member in members]
+    dues_us = [int(due) for due in dues]
+    if len(dues_us) < len(members):
+        dues_us *= len(members)
+    attempts = {
+        fences[place]: (attempt, error.decode()) for place, attempt, error in zip(*[iter(again)] * 3, strict=True)
+    }
     events: list[LeasedEvent] = []
     damaged: list[NackRef] = []
-    for place, at in enumerate(range(0, len(fields), _FIELDS)):
-        packed_id, blob, attempt, deliver_at, last_error = fields[at : at + _FIELDS]
-        event_id = unpack_id(packed_id)
+    for event_id, packed_id, blob, due_us, fence in zip(
+        unpack_ids(packed_ids), packed_ids, blobs, dues_us, fences, strict=True
+    ):
         try:
-            stored = StoredBlob(packed_id, blob)
+            dispatched_us, body = read_event(event_id, packed_id, blob)
         except CorruptEventError:
-            lease = LeaseRef(event_id, first_fence + place * stride)
-            damaged.append(NackRef(lease, NackAction.DEAD_LETTER, error=CORRUPT))
+            damaged.append(NackRef(LeaseRef(event_id, fence), NackAction.DEAD_LETTER, error=CORRUPT))
             continue
-        events.append(
-            LeasedEvent(
-                event_id,
-                stored.body(event_id),
-                first_fence + place * stride,
-                attempt,
-                int(deliver_at),
-                stored.dispatched_us,
-                expires_us,
-                last_error.decode(),
-            )
-        )
+        attempt, last_error = attempts.get(fence, _FIRST)
+        events.append(LeasedEvent(event_id, body, fence, attempt, due_us, dispatched_us, expires_us, last_error))
     return events, damaged

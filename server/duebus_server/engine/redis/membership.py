@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from duebus_server.domain.errors import Moved, NotFound
 from duebus_server.domain.model import AdoptedLease, LeaseFailureReason, LeaseRef, SubscriberInfo
-from duebus_server.engine.redis.leasing import FAILURES, pairs
+from duebus_server.engine.redis.leasing import FAILURES, named
 from duebus_server.engine.redis.partitions import topic_of
 from duebus_server.engine.redis.scripts import Script
 
@@ -121,7 +121,7 @@ class Membership:
         # Should the answer be lost, the session's end has to reach them.
         session.held.update((lease.fencing_token, lease.event_id) for lease in leases)
         topic, group = session.topic, session.group
-        own = (session.name, session.consumer, *lease_us, *pairs(leases))
+        own = (session.name, session.consumer, *lease_us, *named(leases))
         reply = await self._run(ADOPT, topic, group, *own)
         if is_unknown(reply):
             await self.not_joined(self.of(topic, group, session.session_id), *reply)
@@ -144,7 +144,7 @@ class Membership:
     async def reclaim(self, session: LocalSession) -> None:
         """Take back what Redis gave the session in an answer that was lost."""
         session.round += 1
-        own = (session.name, session.round, *pairs(session.leases()))
+        own = (session.name, session.round, *named(session.leases()))
         if await self._run(RECLAIM, session.topic, session.group, *own):
             self._news.due_now(session.topic, session.group)
         session.uncertain = False
@@ -187,7 +187,7 @@ class Membership:
 
     async def _shorten(self, session: LocalSession, grace_us: int) -> None:
         topic, group = session.topic, session.group
-        now, due = await self._run(SHORTEN, topic, group, session.name, grace_us, *pairs(session.leases()))
+        now, due = await self._run(SHORTEN, topic, group, session.name, grace_us, *named(session.leases()))
         self._news.heard(now)
         self._news.due(topic, group, due)
         self._news.expiries.expects(topic, group, int(now) + grace_us)

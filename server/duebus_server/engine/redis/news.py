@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from duebus_server.engine.redis.packing import unpack_id
+from duebus_server.engine.redis.ids import unpack_id
+from duebus_server.engine.redis.leasing import unpack_fences
 from duebus_server.engine.redis.subscribers import Expiries, LocalSessions
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class News:
             if session == b"":
                 self._died(*tokens)
                 continue
-            self.ended(session.decode(), [int(token) for token in tokens.split(b",")])
+            self.ended(session.decode(), unpack_fences(tokens))
 
     def due(self, topic: str, group: str, at: bytes | int) -> None:
         """The group has something to lease at ``at``, in microseconds; -1 is never."""

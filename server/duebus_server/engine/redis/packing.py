@@ -1,7 +1,6 @@
 """How events look in Redis; the layouts stand in ``DATA_MODEL.md``.
 
-All is packed, because a million waiting events pay for every byte. An id that the bus made takes 14 bytes, not 36, so
-that the allocator's piece of 16 holds it with what Redis adds; and the id is cut from the front of the body, where the
+All is packed, because a million waiting events pay for every byte: the id is cut from the front of the body, where the
 serializer put it.
 """
 
@@ -17,26 +16,22 @@ from zlib import crc32
 from duebus_server.domain.event_ids import id_field
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from duebus_server.domain.model import NewEvent
 
-_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-_MADE_UUID = re.compile(r"(?:0[1-9a-f]|1[0-9a-f])[0-9a-f]{6}-[0-9a-f]{4}-7[0-9a-f]{3}-800[0-9a-f]-[0-9a-f]{12}")
-"""As ``domain.event_ids`` makes them, until the year 3084."""
-
-_MADE_SIZE = 14
-_UUID_MARK = b"\0"
-_FIRST_PRINTABLE = 0x20
-"""Ids that clients choose are printable; packed UUIDs begin with a smaller byte."""
-
 _HEADER = struct.Struct(">QIBI")
-"""The time of dispatch and the place in the order of dispatch, which the script puts in front; flags; CRC-32 of the
-packed id, the flags and what follows: max_retries where a flag says so, the origin, the body."""
+"""The time of dispatch and the place in the order of dispatch, which the script puts in front; flags; CRC-32, begun
+with the flags, of the packed id and what follows: max_retries where a flag says so, the origin, the body."""
 
 _IN_FRONT = 12
 """Bytes that the script puts in front."""
 
-_TAIL = struct.Struct(">BI")
-"""Flags and CRC-32."""
+_TAIL = struct.Struct(">IBI")
+"""The size of what follows, flags and CRC-32."""
+_TAIL_SIZE = _TAIL.size - 4
+
+_LENGTHS = tuple(bytes((length,)) for length in range(0x100))
 
 _MAX_RETRIES = struct.Struct(">I")
 _GREATEST_MAX_RETRIES = 0xFFFFFFFF
@@ -52,6 +47,10 @@ _FLAG_MAX_RETRIES = 4
 _FLAG_ADDRESS = 8
 """The origin is an IPv4 address and a port; otherwise it is its length in one byte, and its text."""
 
+_USUAL = _FLAG_ID_CUT | _FLAG_ADDRESS
+"""Of almost every event: its body is all that follows the address."""
+_USUAL_MASK = _USUAL | _FLAG_MAX_RETRIES
+
 _MAX_ORIGIN = 64
 _GREATEST_PORT = 0xFFFF
 _ADDRESS_FORM = "ipv4:{}:{}"
@@ -62,38 +61,49 @@ class CorruptEventError(ValueError):
     """Stored bytes that this engine did not write."""
 
 
-def pack_id(event_id: str) -> bytes:
-    """An id as Redis holds it."""
-    if len(event_id) == 36 and _UUID.fullmatch(event_id):  # noqa: PLR2004  # the length of a UUID
-        if _MADE_UUID.fullmatch(event_id):
-            return bytes.fromhex(event_id[:8] + event_id[9:13] + event_id[15:18] + event_id[22] + event_id[24:])
-        return _UUID_MARK + bytes.fromhex(event_id.replace("-", ""))
-    return event_id.encode()
+def pack_events(events: Sequence[NewEvent], packed_ids: Sequence[bytes], origin: str) -> bytes:
+    """What is stored of events from one origin, in one piece as ``dispatch.lua`` reads it."""
+    common, who = _pack_origin(origin)
+    pieces: list[bytes] = []
+    for event, packed_id in zip(events, packed_ids, strict=True):
+        body, front = event.body, id_field(event.id)
+        cut = body.startswith(front)
+        flags = common | (_FLAG_ID_CUT if cut else 0) | (0 if event.id_is_generated else _FLAG_CHOSEN)
+        content = who + (body[len(front) :] if cut else body)
+        if event.max_retries is not None:
+            flags |= _FLAG_MAX_RETRIES
+            content = _MAX_RETRIES.pack(min(event.max_retries, _GREATEST_MAX_RETRIES)) + content
+        checksum = crc32(content, crc32(packed_id, flags))
+        pieces += (_LENGTHS[len(packed_id)], packed_id, _TAIL.pack(_TAIL_SIZE + len(content), flags, checksum), content)
+    return b"".join(pieces)
 
 
-def unpack_id(packed: bytes) -> str:
-    """An id as the bus knows it."""
-    if packed[:1] == _UUID_MARK:
-        text = packed[1:].hex()
-        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
-    if len(packed) == _MADE_SIZE and packed[0] < _FIRST_PRINTABLE:
-        text = packed.hex()
-        return f"{text[:8]}-{text[8:12]}-7{text[12:15]}-800{text[15]}-{text[16:]}"
-    return packed.decode(errors="backslashreplace")  # no id of ours needs it
+def read_event(event_id: str, packed_id: bytes, blob: bytes) -> tuple[int, bytes]:
+    """When a stored event was dispatched, in microseconds, and the event as it came over the wire.
+
+    Raises:
+        CorruptEventError: the bytes are not of this layout.
+    """
+    dispatched_us, flags, content = _checked(packed_id, blob)
+    if flags & _USUAL_MASK == _USUAL:
+        return dispatched_us, id_field(event_id) + content[_ADDRESS.size :]
+    stored = StoredBlob(packed_id, blob)
+    return dispatched_us, stored.body(event_id)
 
 
-def pack_event(event: NewEvent, packed_id: bytes, origin: str) -> bytes:
-    """What is stored of an event, but for the time of dispatch and the place."""
-    front = id_field(event.id)
-    cut = event.body.startswith(front)
-    flags, who = _pack_origin(origin)
-    flags |= (0 if event.id_is_generated else _FLAG_CHOSEN) | (_FLAG_ID_CUT if cut else 0)
-    own = b""
-    if event.max_retries is not None:
-        flags |= _FLAG_MAX_RETRIES
-        own = _MAX_RETRIES.pack(min(event.max_retries, _GREATEST_MAX_RETRIES))
-    content = own + who + (event.body[len(front) :] if cut else event.body)
-    return _TAIL.pack(flags, _checksum(packed_id, flags, content)) + content
+def _checked(packed_id: bytes, blob: bytes) -> tuple[int, int, bytes]:
+    """Time of dispatch, flags, and what follows the header.
+
+    Raises:
+        CorruptEventError: the bytes are not of this layout.
+    """
+    if len(blob) <= _HEADER.size:
+        raise CorruptEventError("the stored event is corrupt")
+    dispatched_us, _, flags, checksum = _HEADER.unpack_from(blob)
+    content = blob[_HEADER.size :]
+    if checksum != crc32(content, crc32(packed_id, flags)):
+        raise CorruptEventError("the stored event is corrupt")
+    return dispatched_us, flags, content
 
 
 class StoredBlob:
@@ -106,11 +116,7 @@ class StoredBlob:
     __slots__ = ("_blob", "_flags", "_origin", "_start", "dispatched_us", "max_retries")
 
     def __init__(self, packed_id: bytes, blob: bytes) -> None:
-        if len(blob) <= _HEADER.size:
-            raise CorruptEventError("the stored event is corrupt")
-        self.dispatched_us, _, flags, checksum = _HEADER.unpack_from(blob)
-        if checksum != _checksum(packed_id, flags, memoryview(blob)[_HEADER.size :]):
-            raise CorruptEventError("the stored event is corrupt")
+        self.dispatched_us, flags, _ = _checked(packed_id, blob)
         at = _HEADER.size
         self.max_retries: int | None = None
         if flags & _FLAG_MAX_RETRIES:
@@ -155,7 +161,3 @@ def _canonical(host: str) -> str:
         return inet_ntoa(inet_aton(host))
     except OSError:
         return ""
-
-
-def _checksum(packed_id: bytes, flags: int, content: bytes | memoryview) -> int:
-    return crc32(content, crc32(packed_id + bytes((flags,))))

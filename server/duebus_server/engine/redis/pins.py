@@ -15,7 +15,7 @@ import structlog
 from duebus_server.domain.clock import MILLISECOND, MINUTE, SECOND
 from duebus_server.domain.errors import DispatcherNotWorking, Moved
 from duebus_server.engine.redis.errors import asking, is_lost
-from duebus_server.engine.redis.packing import pack_id
+from duebus_server.engine.redis.ids import pack_id
 from duebus_server.engine.redis.partitions import count_of, home_of, number_of, partition, topic_of
 from duebus_server.engine.redis.scripts import Script
 

@@ -13,6 +13,7 @@ from duebus_server.domain.clock import SECOND
 from duebus_server.domain.errors import DispatcherNotWorking, Moved
 from duebus_server.domain.outage import Outage
 from duebus_server.engine.redis.errors import as_domain_errors, asking, is_lost
+from duebus_server.engine.redis.leasing import unpack_fences
 from duebus_server.engine.redis.scripts import Script
 
 if TYPE_CHECKING:
@@ -281,8 +282,8 @@ class Presence:
             if replica.decode() != self._runner.replica:
                 self._pass_on_change(what, topic.decode(), group.decode(), int(at_us), hears)
         else:
-            session, tokens = data.split(b"\0")
-            hears.heard_ended(session.decode(), [int(token) for token in tokens.split(b",")])
+            session, tokens = data.split(b"\0", 1)
+            hears.heard_ended(session.decode(), unpack_fences(tokens))
 
     @staticmethod
     def _pass_on_change(what: bytes, topic: str, group: str, at_us: int, hears: Hears) -> None:

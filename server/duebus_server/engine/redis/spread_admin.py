@@ -9,7 +9,7 @@ from duebus_server.domain.administration import CancelAnswer
 from duebus_server.domain.errors import InvalidArgument, NotFound
 from duebus_server.engine.redis import settings, spread_views
 from duebus_server.engine.redis.engine import RedisEngine
-from duebus_server.engine.redis.packing import pack_id
+from duebus_server.engine.redis.ids import pack_id
 from duebus_server.engine.redis.partitions import all_of, count_of, number_of
 from duebus_server.engine.redis.pins import KNOWN
 from duebus_server.engine.redis.spread import SpreadVerbs

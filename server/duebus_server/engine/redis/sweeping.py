@@ -9,7 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from duebus_server.domain.clock import SECOND
-from duebus_server.engine.redis.leasing import pairs
+from duebus_server.engine.redis.leasing import named
 from duebus_server.engine.redis.scripts import Script
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Sweeping:
             DispatcherNotWorking: Redis is away, or refuses.
         """
         leases = session.leases()
-        results = await self._runner.run(HELD, session.topic, session.group, *pairs(leases))
+        results = await self._runner.run(HELD, session.topic, session.group, *named(leases))
         return [lease.fencing_token for lease, result in zip(leases, results, strict=True) if result < 0]
 
     def backlog(self, topic: str, group: str) -> int | None:

@@ -22,8 +22,9 @@ from duebus_server.domain.views import (
 )
 from duebus_server.engine.redis import settings
 from duebus_server.engine.redis.errors import asking, is_lost
+from duebus_server.engine.redis.ids import pack_id, unpack_id
 from duebus_server.engine.redis.naming import check_found
-from duebus_server.engine.redis.packing import CorruptEventError, StoredBlob, pack_id, unpack_id
+from duebus_server.engine.redis.packing import CorruptEventError, StoredBlob
 from duebus_server.engine.redis.scripts import Script
 
 if TYPE_CHECKING:

@@ -4,24 +4,42 @@
 -- ARGV     1..5 as in common.lua
 --   6      group
 --   7      the server's dedupe window, microseconds
---   8...   packed id, fencing token, ...
--- returns  {now, {session, tokens, ...} of leases that have ended, {result, ...}, -1}, a result a lease: see common.lua
+--   8      fencing tokens of leases, 8 bytes each
+--   9...   their packed ids
+-- returns  {now, {session, tokens, ...} of leases that have ended, {result, ...}, -1}, a result a lease: see common.lua; none
+--          where all are DONE
 -- includes leases
 
 regardless_of_memory()
 local group = ARGV[6]
-local ids, records, members, results = find_held(group, 8, (#ARGV - 7) / 2, 2)
+local ids, fences, raws = read_named(group, 8, 1)
 local window = setting('dedupe_window', ARGV[7])
 
-local ended, done, leased, chosen, gone = {}, {}, {}, {}, {}
+-- `asked` has the numbers of those that are the lease of their event; for these the other arrays are filled.
+local asked, held, members, chosen, sessions, results = {}, {}, {}, {}, {}, {}
 for i = 1, #ids do
-  local record = records[i]
-  if record and record[FENCE] == 0 then
-    records[i], results[i] = false, SETTLED
-  elseif record then
-    done[#done + 1] = ids[i]
-    leased[#leased + 1] = members[i]
-    end_lease(ended, record)
+  if not raws[i] then
+    results[i] = never_leased(group, ids[i]) and EXPIRED or SETTLED
+  else
+    local place, is_chosen, session, is_dead = read_lease(raws[i], fences[i])
+    if place then
+      asked[#asked + 1] = i
+      held[i], members[i], chosen[i], sessions[i], results[i] = true, place .. ids[i], is_chosen, session, DONE
+    else
+      results[i] = is_dead and SETTLED or EXPIRED
+    end
+  end
+end
+drop_expired(group, asked, members, held, results)
+
+local ended, done, leased, gone, was_chosen, remembered = {}, {}, {}, {}, {}, {}
+for _, i in ipairs(asked) do
+  local id = ids[i]
+  if held[i] and was_chosen[id] then -- named twice
+    results[i] = SETTLED
+  elseif held[i] then
+    done[#done + 1], leased[#leased + 1], was_chosen[id] = id, members[i], chosen[i]
+    note_end(ended, sessions[i], fences[i])
   end
 end
 if #done > 0 then
@@ -30,19 +48,15 @@ if #done > 0 then
   else
     let_go(done, false, gone)
   end
+  for _, id in ipairs(gone) do
+    if was_chosen[id] == 1 then
+      remembered[#remembered + 1] = id
+    end
+  end
   write_all('ZREM', group_key(group, 'leased'), leased)
   write_all('HDEL', group_key(group, 'records'), done)
   write_all('HDEL', topic_key('events'), gone)
-  local is_gone = {}
-  for _, id in ipairs(gone) do
-    is_gone[id] = true
-  end
-  for i = 1, #ids do
-    if records[i] and records[i][CHOSEN] == 1 and is_gone[ids[i]] then
-      chosen[#chosen + 1] = ids[i]
-    end
-  end
-  remember_ids(chosen, window)
+  remember_ids(remembered, window)
   mark(group, 'acked', #done)
 end
-return { whole(now), announce_ended(group, ended), results, -1 }
+return { whole(now), announce_ended(group, ended), #done < #ids and results or {}, -1 }

@@ -7,7 +7,8 @@
 --   8      consumer
 --   9      lease, microseconds; '' for the topic's
 --   10     the server's lease, where the topic has none of its own
---   11...  packed id, fencing token, ...
+--   11     fencing tokens of leases, 8 bytes each
+--   12...  their packed ids
 -- returns  {now, {session, tokens, ...} of leases that have ended, {result, ...}, next due or -1, when the leases expire};
 --          a result is the size of the event's body, or as in common.lua; or {now, whether there is such a group (0, 1)}
 --          when the session has not joined, or has left
@@ -18,7 +19,7 @@ local group, session = ARGV[6], ARGV[7]
 if redis.call('HEXISTS', group_key(group, 'sessions'), session) == 0 then
   return { whole(now), redis.call('SISMEMBER', topic_key('groups'), group) }
 end
-local ids, records, members, results = find_held(group, 11, (#ARGV - 10) / 2, 2)
+local ids, records, members, results = find_held(group, 11)
 local expires = whole(now + (tonumber(ARGV[9]) or setting('lease', ARGV[10])))
 local ended, changed, leased = {}, {}, {}
 local moved = 0

@@ -18,9 +18,10 @@ local NEVER = 9e15
 -- Results of settling one lease. Sizes of adopted events are 0 or more.
 local DONE, EXPIRED, SETTLED = 0, -1, -2
 
--- Fields of a record: what a group knows of an event that was leased at least once.
-local ATTEMPT, FENCE, SESSION, CONSUMER, STARTED, DELIVER_AT = 1, 2, 3, 4, 5, 6
-local PLACE, CHOSEN, MAX_RETRIES, LAST_ERROR, HISTORY, IS_DEAD = 7, 8, 9, 10, 11, 12
+-- Fields of a record: what a group knows of an event that was leased at least once. The first ones are what a settle has
+-- to know; see `read_lease`.
+local FENCE, PLACE, CHOSEN, IS_DEAD, SESSION, CONSUMER = 1, 2, 3, 4, 5, 6
+local STARTED, ATTEMPT, MAX_RETRIES, LAST_ERROR, HISTORY, DELIVER_AT = 7, 8, 9, 10, 11, 12
 
 -- How an attempt ended; see AttemptOutcome.
 local NACKED, DEAD, RELEASED, LEASE_EXPIRED = 1, 2, 3, 4
@@ -153,14 +154,6 @@ local function max_retries_of(blob)
     return (struct.unpack('>I4', blob, HEADER_SIZE + 1))
   end
   return -1
-end
-
-local function size_before_body(blob)
-  local before = HEADER_SIZE + (has_flag(blob, OWN_MAX_RETRIES) and MAX_RETRIES_SIZE or 0)
-  if has_flag(blob, ADDRESS) then
-    return before + ADDRESS_SIZE
-  end
-  return before + 1 + (string.byte(blob, before + 1) or 0)
 end
 
 -- Rates are counted in buckets of this width, each of which lasts for so long after its last count.

@@ -6,9 +6,10 @@
 --   8      how many requests; then for each:
 --            request id ('' for none), its identity (a number), require_subscriber (0, 1), time of its generated
 --            ids (ms), number of events;
---            for each event: packed id, chosen by the client (0, 1; 2: and another partition knows it), due:
---            'd<microseconds>' after now or 'a<microseconds>' at, blob (see DATA_MODEL.md) without the time of dispatch
---            and the place
+--            which ids the client chose, a character an event ('0'; '1'; '2': and another partition knows it), '' for none;
+--            due: 'd<microseconds>' after now or 'a<microseconds>' at, of all events, or of each with blanks between;
+--            its events in one piece: each the length of its packed id (1 byte), the packed id, the length of its blob (4
+--            bytes, big endian), the blob (see DATA_MODEL.md) without the time of dispatch and the place
 --   last   with several partitions: until when the pins hold that the caller has made, microseconds
 -- returns  {now, the soonest due of what was stored or -1, {group that is not paused, ...}, {answer, ...}, whether the topic
 --            may have been unlisted (0, 1)}, an answer a request:
@@ -45,25 +46,38 @@ local function has_subscriber()
   return false
 end
 
--- Ids that the server made are new by construction; only those that clients chose can come twice. Returns the fresh events,
--- the places of the others, and the place and the pin of one that may be in another partition.
+-- When events are due: one time for all, or one for each.
+local function read_dues(text)
+  local dues = {}
+  for due in string.gmatch(text, '%S+') do
+    dues[#dues + 1] = due_at(due)
+  end
+  return dues
+end
+
+-- Ids that the server made are new by construction; only those that clients chose can come twice. Returns the fresh events as
+-- arrays of ids, due times and blobs, the places of the others, and the place and the pin of one that may be in another
+-- partition.
 local function read_events(count)
-  local fresh, duplicates, seen, elsewhere = {}, {}, {}, nil
+  local marks, dues, events = take(), read_dues(take()), take()
+  local position, id, blob = 1, nil, nil
+  local ids, due_times, blobs, duplicates, seen, elsewhere = {}, {}, {}, {}, {}, nil
   for place = 0, count - 1 do
-    local id, chosen, due, blob = take(), take(), take(), take()
-    local is_chosen = chosen ~= '0'
-    if is_chosen and (chosen == '2' or seen[id] or is_known(id)) then
+    id, blob, position = struct.unpack('>Bc0I4c0', events, position)
+    local mark_of = marks ~= '' and string.sub(marks, place + 1, place + 1) or '0'
+    local is_chosen = mark_of ~= '0'
+    if is_chosen and (mark_of == '2' or seen[id] or is_known(id)) then
       duplicates[#duplicates + 1] = place
     else
       local pin = is_chosen and PARTS > 1 and pin_of(id)
       if pin and pinned_to(pin) ~= PART then
         elsewhere = elsewhere or { place, pin }
       end
-      fresh[#fresh + 1] = { id, due_at(due), blob }
+      ids[#ids + 1], due_times[#due_times + 1], blobs[#blobs + 1] = id, dues[place + 1] or dues[1], blob
     end
     seen[id] = is_chosen
   end
-  return fresh, duplicates, elsewhere
+  return { ids, due_times, blobs }, duplicates, elsewhere
 end
 
 for _, group in ipairs(receivers) do
@@ -75,31 +89,34 @@ redis.call('HLEN', earlier_requests_key)
 -- With groups it is listed for certain.
 local was_empty = #groups == 0 and redis.call('EXISTS', events_key) == 0
 local soonest, awake = NEVER, {}
-local function store(fresh)
+local function store(ids, due_times, blobs)
   local stored, waiting, refs = {}, {}, {}
   local first_due = NEVER
   local dispatched = struct.pack('>I8', now)
+  local last_due, score = nil, nil
   -- Events that are due together keep the order in which they were dispatched.
-  local first_place = redis.call('HINCRBY', topic_key('meta'), 'places', #fresh) - #fresh
-  for _, event in ipairs(fresh) do
-    local id, due_us, blob = event[1], event[2], event[3]
-    local place = struct.pack('>I4', first_place % 4294967296)
-    first_place = first_place + 1
-    stored[#stored + 1] = id
-    stored[#stored + 1] = dispatched .. place .. blob
-    waiting[#waiting + 1] = whole(due_us)
-    waiting[#waiting + 1] = place .. id
-    first_due = math.min(first_due, due_us)
-    if #receivers > 1 then
-      refs[#refs + 1] = id
-      refs[#refs + 1] = cmsgpack.pack({ #receivers, #receivers })
+  local first_place = redis.call('HINCRBY', topic_key('meta'), 'places', #ids) - #ids
+  for i, id in ipairs(ids) do
+    local due = due_times[i]
+    if due ~= last_due then
+      last_due, score = due, whole(due)
+      first_due = math.min(first_due, due)
+    end
+    local place = struct.pack('>I4', (first_place + i - 1) % 4294967296)
+    stored[2 * i - 1], stored[2 * i] = id, dispatched .. place .. blobs[i]
+    waiting[2 * i - 1], waiting[2 * i] = score, place .. id
+  end
+  if #receivers > 1 then
+    local held_by_all = cmsgpack.pack({ #receivers, #receivers })
+    for i, id in ipairs(ids) do
+      refs[2 * i - 1], refs[2 * i] = id, held_by_all
     end
   end
   write_all('HSET', events_key, stored)
   write_all('HSET', topic_key('refs'), refs)
   for _, group in ipairs(receivers) do
     write_all('ZADD', group_key(group, 'waiting'), waiting)
-    mark(group, 'dispatched', #fresh)
+    mark(group, 'dispatched', #ids)
     awake[group] = wake(group, first_due)
   end
   soonest = math.min(soonest, first_due)
@@ -153,29 +170,30 @@ local function carry_out()
   local generated_at, count = tonumber(take()), tonumber(take())
   local answer, identity_then = known_answer(request_id)
   if answer then
-    at = at + 4 * count
+    at = at + 3
     return identity_then == identity and answer or { REUSED }
   end
   if require_subscriber == '1' and not has_subscriber() then
-    at = at + 4 * count
+    at = at + 3
     return { NO_SUBSCRIBER }
   end
   local fresh, duplicates, elsewhere = read_events(count)
+  local fresh_count = #fresh[1]
   if elsewhere then
     return { PINNED, elsewhere[1], elsewhere[2] }
   end
   if PARTS > 1 and now > tonumber(ARGV[#ARGV]) then
     return { LATE }
   end
-  if max_queued > 0 and #fresh > 0 then
+  if max_queued > 0 and fresh_count > 0 then
     local dead = tonumber(redis.call('HGET', topic_key('meta'), 'dead') or 0)
     local queued = redis.call('HLEN', events_key) - dead
-    if queued + #fresh > max_queued then
+    if queued + fresh_count > max_queued then
       return { FULL, queued, max_queued }
     end
   end
-  if #fresh > 0 then
-    store(fresh)
+  if fresh_count > 0 then
+    store(unpack(fresh))
   end
   if request_id ~= '' and window > 0 then
     remember_answer(request_id, cmsgpack.pack({ now + window, identity, generated_at, unpack(duplicates) }))

@@ -5,13 +5,14 @@
 --   6      group
 --   7      lease, microseconds; '' for the topic's
 --   8      the server's lease, where the topic has none of its own
---   9...   packed id, fencing token, ...
+--   9      fencing tokens of leases, 8 bytes each
+--   10...  their packed ids
 -- returns  {now, {}, {result, ...}, next due or -1}, a result a lease: see common.lua
 -- includes leases
 
 regardless_of_memory()
 local group = ARGV[6]
-local ids, records, members, results = find_held(group, 9, (#ARGV - 8) / 2, 2)
+local ids, records, members, results = find_held(group, 9)
 local expires = whole(now + (tonumber(ARGV[7]) or setting('lease', ARGV[8])))
 local leased = {}
 for i = 1, #ids do

@@ -39,7 +39,7 @@ local function info(group, blob)
   if not name then
     return nil
   end
-  record = record or NO_RECORD
+  record = record or blank_record()
   local state, deliver_at = name, whole(record[DELIVER_AT])
   if name == 'waiting' then
     state, deliver_at = tonumber(score) > now and 'scheduled' or 'ready', score

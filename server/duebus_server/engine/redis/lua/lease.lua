@@ -15,8 +15,9 @@
 -- returns  {now, next due or -1, something is left for want of room (0, 1), first fencing token (they go up by
 --           the number of partitions), when the leases expire,
 --           {session, tokens, ...} of leases that have ended,
---           {packed id, blob, attempt, deliver at, last error, ...}}; or {now, whether there is such a group (0, 1)} when
---           the session has not joined, or has given this up
+--           {member, ...}, {blob, ...}, {deliver at, ...} (one where it is the same for all), and of those events that were
+--           leased before {place among them all, from 0; attempt, last error, ...}};
+--           or {now, whether there is such a group (0, 1)} when the session has not joined, or has given this up
 -- includes leases
 
 local EXPIRE_LIMIT = 1000
@@ -40,16 +41,36 @@ expire_leases(group, ARGV[14], EXPIRE_LIMIT, ended)
 local told = announce_ended(group, ended)
 local own = redis.call('HMGET', own_key, 'paused', 'wake_at', 'fence')
 if own[1] then
-  return { whole(now), -1, 0, 0, whole(expires), told, {} }
+  return { whole(now), -1, 0, 0, whole(expires), told, {}, {}, {}, {} }
 end
 
 -- One event more than fits is asked for, to know whether something is left.
-local due = redis.call('ZRANGEBYSCORE', waiting_key, '-inf', whole(now), 'WITHSCORES', 'LIMIT', 0, max_events + 1)
-local members, ids, scores = {}, {}, {}
-for i = 1, #due / 2 do
-  members[i], scores[i] = due[2 * i - 1], due[2 * i]
+local members = redis.call('ZRANGEBYSCORE', waiting_key, '-inf', whole(now), 'LIMIT', 0, max_events + 1)
+local ids = {}
+for i = 1, #members do
   ids[i] = id_of(members[i])
 end
+
+-- The scores of these members, which stand in their order. Most are alike, as those of one dispatch are, and Redis takes
+-- longer to write a score than to do anything else with a member: what is between two that are alike is not asked for.
+local STRIDE = 32
+local function scores_of()
+  local corners, scores = {}, {}
+  for i = 1, #members, STRIDE do
+    corners[#corners + 1] = members[i]
+  end
+  corners[#corners + 1] = members[#members]
+  local known = read_all('ZMSCORE', waiting_key, corners)
+  for j = 1, #corners - 1 do
+    local first, last = (j - 1) * STRIDE + 1, math.min(j * STRIDE, #members)
+    local own = known[j] ~= known[j + 1] and redis.call('ZMSCORE', waiting_key, unpack(members, first, last))
+    for i = first, last do
+      scores[i] = own and own[i - first + 1] or known[j]
+    end
+  end
+  return scores
+end
+local scores = scores_of()
 
 -- Blobs are read a few at a time: what has no room must not be read.
 local CHUNK = 32
@@ -66,8 +87,21 @@ end
 
 local raws = read_all('HMGET', records_key, ids)
 
-local function new_record(blob)
-  return { 0, 0, '', '', 0, 0, '', has_flag(blob, CHOSEN_ID) and 1 or 0, max_retries_of(blob), '', 0, 0 }
+-- Records of events that are leased for the first time differ in the fencing token, the place, and when they were due: what is
+-- between those is packed once for all that have the same flags. The same bytes as `cmsgpack.pack` of the whole.
+local middles, score_packed, due_packed = {}, nil, nil
+local function first_record(fence, member, score, blob)
+  local flags = string.byte(blob, 13)
+  local middle = middles[flags]
+  if not middle then
+    local chosen, max_retries = has_flag(blob, CHOSEN_ID) and 1 or 0, max_retries_of(blob)
+    middle = cmsgpack.pack(chosen, 0, session, consumer, now, 1, max_retries, '', 0)
+    middles[flags] = max_retries < 0 and middle or nil
+  end
+  if score ~= score_packed then
+    score_packed, due_packed = score, cmsgpack.pack(tonumber(score))
+  end
+  return struct.pack('>c2I8c1c4c0c0', '\156\207', fence, '\164', member, middle, due_packed)
 end
 
 -- Whether the group has the event under another member, so that this one is a stray.
@@ -87,7 +121,8 @@ local function bury(member, id, blob)
     return
   end
   local before = read_record(redis.call('HGET', records_key, id))
-  local record = { 0, 0, '', '', now, 0, string.sub(member, 1, 4), 0, 0, CORRUPT, 0, 1 }
+  local record = blank_record()
+  record[PLACE], record[IS_DEAD], record[STARTED], record[LAST_ERROR] = string.sub(member, 1, 4), 1, now, CORRUPT
   remember(record, DEAD, CORRUPT)
   if redis.call('HEXISTS', topic_key('events'), id) == 0 then
     redis.call('HSET', topic_key('events'), id, '') -- so that it can be found and purged as any other
@@ -110,34 +145,44 @@ local function first_fence_ever()
   return PARTS == 1 and first or first + PARTS - first % PARTS + PART
 end
 
-local taken, leased, changed, removed, taken_ids = {}, {}, {}, {}, {}
+local function is_at_its_place(member, blob)
+  local a, b, c, d = string.byte(member, 1, 4)
+  local e, f, g, h = string.byte(blob, 9, 12)
+  return a == e and b == f and c == g and d == h
+end
+
+-- One more attempt at an event that was leased before.
+local function begin_again(record, score, blob)
+  record[ATTEMPT] = record[ATTEMPT] + 1
+  record[SESSION], record[CONSUMER], record[STARTED] = session, consumer, now
+  record[DELIVER_AT], record[PLACE] = tonumber(score), place_of(blob)
+  return record
+end
+
+-- What is taken, one entry an event, and in `again` the records of those that were leased before.
+local taken, taken_ids, blobs_told, dues, leased, again = {}, {}, {}, {}, {}, {}
 local expiry = whole(expires)
 local count, left, buried = 0, 0, 0
 for i = 1, #members do
-  local blob = blob_of(i)
-  if #blob < HEADER_SIZE or place_of(blob) ~= string.sub(members[i], 1, 4) then
-    bury(members[i], ids[i], blob)
+  local id, member, blob = ids[i], members[i], blob_of(i)
+  if #blob < HEADER_SIZE or not is_at_its_place(member, blob) then
+    bury(member, id, blob)
     buried = buried + 1
   else
-    bytes_left = bytes_left - body_size(ids[i], blob)
+    bytes_left = bytes_left - body_size(id, blob)
     if count == max_events or (bytes_left < 0 and (count > 0 or not at_least_one)) then
       left = 1
       break
     end
     count = count + 1
-    local record = raws[i] and read_record(raws[i]) or new_record(blob)
-    record[ATTEMPT] = record[ATTEMPT] + 1
-    record[SESSION], record[CONSUMER], record[STARTED] = session, consumer, now
-    record[DELIVER_AT], record[PLACE] = tonumber(scores[i]), place_of(blob)
-    changed[count], taken_ids[count], removed[count] = record, ids[i], members[i]
-    leased[2 * count - 1], leased[2 * count] = expiry, members[i]
-    local at = 5 * count
-    taken[at - 4], taken[at - 3], taken[at - 2], taken[at - 1], taken[at] =
-      ids[i], blob, record[ATTEMPT], scores[i], record[LAST_ERROR]
+    taken[count], taken_ids[count], blobs_told[count], dues[count] = member, id, blob, scores[i]
+    leased[2 * count - 1], leased[2 * count] = expiry, member
+    local record = raws[i] and read_record(raws[i])
+    again[count] = record and begin_again(record, scores[i], blob)
   end
 end
 
-local first_fence = 0
+local first_fence, told_again = 0, {}
 if count > 0 then
   if not own[3] then
     redis.call('HSET', own_key, 'fence', whole(first_fence_ever()))
@@ -145,14 +190,22 @@ if count > 0 then
   first_fence = redis.call('HINCRBY', own_key, 'fence', count * PARTS) - (count - 1) * PARTS
   local packed = {}
   for i = 1, count do
-    changed[i][FENCE] = first_fence + (i - 1) * PARTS
-    packed[2 * i - 1], packed[2 * i] = taken_ids[i], cmsgpack.pack(changed[i])
+    local record, fence = again[i], first_fence + (i - 1) * PARTS
+    if record then
+      record[FENCE] = fence
+      for _, value in ipairs({ i - 1, record[ATTEMPT], record[LAST_ERROR] }) do
+        told_again[#told_again + 1] = value
+      end
+    end
+    packed[2 * i - 1] = taken_ids[i]
+    packed[2 * i] = record and cmsgpack.pack(record) or first_record(fence, taken[i], dues[i], blobs_told[i])
   end
   write_all('HSET', records_key, packed)
   write_all('ZADD', group_key(group, 'leased'), leased)
   redis.call('HINCRBY', group_key(group, 'in_flight'), session, count)
-  write_all('ZREM', waiting_key, removed)
+  redis.call('ZREMRANGEBYRANK', waiting_key, 0, count - 1) -- what is in front of them was buried
   mark(group, 'delivered', count)
+  dues = dues[1] == dues[count] and { dues[1] } or dues -- they are in order
 end
 
 local due_next = first_due(group)
@@ -162,4 +215,4 @@ if due_next > tonumber(own[2] or 0) then
 end
 tell_deaths(group, told)
 local answered_due = buried > 0 and whole(now) or answer_time(due_next)
-return { whole(now), answered_due, left, first_fence, whole(expires), told, taken }
+return { whole(now), answered_due, left, first_fence, expiry, told, taken, blobs_told, dues, told_again }

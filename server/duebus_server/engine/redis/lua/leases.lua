@@ -3,8 +3,10 @@
 -- Of what is known of a session: commands to lease of an earlier round do nothing any more, see lease.lua.
 local ROUND = 4
 
--- Stands for the record of an event that was never leased.
-local NO_RECORD = { 0, 0, '', '', 0, 0, '', 0, 0, '', 0, 0 }
+-- The record of an event that was never leased.
+local function blank_record()
+  return { 0, '', 0, 0, '', '', 0, 0, 0, '', 0, 0 }
+end
 
 -- Raises an error for bytes that are no record: its fields are used as the numbers and texts they have to be.
 local function parse_record(raw)
@@ -19,6 +21,28 @@ end
 local function read_record(raw)
   local fine, record = pcall(parse_record, raw)
   return fine and record or nil
+end
+
+-- Fencing tokens as callers name them and are told of them: 8 bytes each.
+local function packed_fence(fence)
+  return struct.pack('>I8', fence)
+end
+
+-- Whether a record holds this lease: its place, CHOSEN and session; else nil, and behind three of them whether it is dead.
+-- Scripts have written what is in front of it as an array of 12, a number of 8 bytes, a text of 4, two numbers below 128, and
+-- a text shorter than 32: that can be read without the rest, which costs a tenth. What looks different is read as a whole.
+local function read_lease(raw, fence)
+  if #raw > 18 then
+    local front, found, mark, place, chosen, is_dead, size = struct.unpack('>c2c8c1c4BBB', raw)
+    if front == '\156\207' and found == fence and mark == '\164' and is_dead == 0 and size >= 160 and size < 192 then
+      return place, chosen, string.sub(raw, 19, size - 142)
+    end
+  end
+  local record = read_record(raw)
+  if not record or record[IS_DEAD] == 1 or record[FENCE] == 0 or packed_fence(record[FENCE]) ~= fence then
+    return nil, nil, nil, record and record[IS_DEAD] == 1
+  end
+  return record[PLACE], record[CHOSEN], record[SESSION]
 end
 
 -- Of an attempt in a record's story, behind its number, start, end, consumer, outcome and error: when the event, dead since,
@@ -39,10 +63,17 @@ local function remember(record, outcome, problem)
 end
 
 -- Notes that a lease has ended: `ended` maps a session to its fencing tokens.
+local function note_end(ended, session, fence)
+  local fences = ended[session]
+  if not fences then
+    fences = {}
+    ended[session] = fences
+  end
+  fences[#fences + 1] = fence
+end
+
 local function end_lease(ended, record)
-  local session = record[SESSION]
-  ended[session] = ended[session] or {}
-  table.insert(ended[session], whole(record[FENCE]))
+  note_end(ended, record[SESSION], packed_fence(record[FENCE]))
   record[FENCE] = 0
 end
 
@@ -75,7 +106,7 @@ local function announce_ended(group, ended)
     if redis.call('HINCRBY', in_flight, session, -#fences) <= 0 then
       redis.call('HDEL', in_flight, session)
     end
-    local tokens = table.concat(fences, ',')
+    local tokens = table.concat(fences)
     local replica = string.match(session, '^[^/]*')
     if replica == REPLICA then
       told[#told + 1] = session
@@ -166,8 +197,11 @@ end
 
 -- The size of an event's body as the bus knows it, from its blob; see DATA_MODEL.md.
 local function body_size(id, blob)
-  local size = math.max(0, #blob - size_before_body(blob))
-  if has_flag(blob, ID_CUT) then -- from its front: text, length, and the key of the field
+  local flags = string.byte(blob, 13)
+  local before = HEADER_SIZE + (bit.band(flags, OWN_MAX_RETRIES) > 0 and MAX_RETRIES_SIZE or 0)
+  local origin = bit.band(flags, ADDRESS) > 0 and ADDRESS_SIZE or 1 + (string.byte(blob, before + 1) or 0)
+  local size = math.max(0, #blob - before - origin)
+  if bit.band(flags, ID_CUT) > 0 then -- from its front: text, length, and the key of the field
     local text = (string.byte(id) or 32) < 32 and 36 or #id
     size = size + text + (text < 128 and 2 or 3)
   end
@@ -198,7 +232,7 @@ local function expire_leases(group, max_retries, limit, ended)
   local policy_max = group_setting(group, 'max_retries', max_retries)
   local raws = read_all('HMGET', group_key(group, 'records'), ids)
   for i = 1, #members do
-    local record = read_record(raws[i]) or { 0, 0, '', '', 0, now, '', 0, 0, '', 0, 0 }
+    local record = read_record(raws[i]) or blank_record()
     record[LAST_ERROR] = EXPIRY_ERROR
     if record[PLACE] == '' then -- its story is lost; the event is as one that was never leased
       lost[#lost + 1] = ids[i]
@@ -263,8 +297,11 @@ local function none_has_expired(group)
   return first[2] and tonumber(first[2]) > now
 end
 
--- Of records whose lease is the one that was asked for: those that have run out are no longer held.
+-- Of records whose lease is the one that was asked for (`asked`: their numbers): those that have run out are no longer held.
 local function drop_expired(group, asked, members, records, results)
+  if none_has_expired(group) then
+    return
+  end
   local of = {}
   for j = 1, #asked do
     of[j] = members[asked[j]]
@@ -277,28 +314,37 @@ local function drop_expired(group, asked, members, records, results)
   end
 end
 
--- Reads pairs of (id, fencing token) from ARGV and finds which of them hold their lease now.
--- Returns arrays, one entry a pair: ids, records (false unless held), members, results (DONE where held). A lease that
--- is named twice has one record, so that the second time finds what the first has done to it.
-local function find_held(group, first_argument, count, stride)
+-- Of leases that callers name: ARGV[first] has their fencing tokens, 8 bytes each; then come their packed ids, one in
+-- `stride` arguments. Returns arrays: ids, tokens, and records as they are stored.
+local function read_named(group, first, stride)
   check_keys(group)
-  local ids, members, results, records, seen = {}, {}, {}, {}, {}
-  for i = 1, count do
-    ids[i] = ARGV[first_argument + (i - 1) * stride]
+  local tokens = ARGV[first]
+  local ids, fences = {}, {}
+  for i = 1, #tokens / 8 do
+    ids[i] = ARGV[first + 1 + (i - 1) * stride]
+    fences[i] = string.sub(tokens, 8 * i - 7, 8 * i)
   end
-  local raws = read_all('HMGET', group_key(group, 'records'), ids)
+  return ids, fences, read_all('HMGET', group_key(group, 'records'), ids)
+end
+
+-- Finds which of the leases that `read_named` reads are held now.
+-- Returns arrays, one entry a lease: ids, records (false unless held), members, results (DONE where held). A lease that
+-- is named twice has one record, so that the second time finds what the first has done to it.
+local function find_held(group, first, stride)
+  local members, results, records, seen = {}, {}, {}, {}
+  local ids, fences, raws = read_named(group, first, stride or 1)
   local asked = {}
-  for i = 1, count do
+  for i = 1, #ids do
     local id = ids[i]
     if not raws[i] then
       records[i], results[i] = false, never_leased(group, id) and EXPIRED or SETTLED
     else
-      local record = seen[id] or read_record(raws[i]) or NO_RECORD
+      local record = seen[id] or read_record(raws[i]) or blank_record()
       seen[id] = record
       members[i] = record[PLACE] .. id
       if record[IS_DEAD] == 1 then
         records[i], results[i] = false, SETTLED
-      elseif record[FENCE] == 0 or record[FENCE] ~= tonumber(ARGV[first_argument + (i - 1) * stride + 1]) then
+      elseif record[FENCE] == 0 or packed_fence(record[FENCE]) ~= fences[i] then
         records[i], results[i] = false, EXPIRED
       else
         records[i], results[i] = record, DONE
@@ -306,8 +352,6 @@ local function find_held(group, first_argument, count, stride)
       end
     end
   end
-  if not none_has_expired(group) then
-    drop_expired(group, asked, members, records, results)
-  end
+  drop_expired(group, asked, members, records, results)
   return ids, records, members, results
 end

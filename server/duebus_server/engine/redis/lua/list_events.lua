@@ -65,7 +65,7 @@ for i = 1, #found / 2 do
     break
   end
   local raw = redis.call('HGET', group_key(group, 'records'), id_of(member))
-  local record = read_record(raw) or NO_RECORD
+  local record = read_record(raw) or blank_record()
   local deliver_at = is_waiting and score or whole(record[DELIVER_AT])
   local consumer = state == 'leased' and record[CONSUMER] or ''
   page[i] = { member, score, blob, record[ATTEMPT], deliver_at, record[LAST_ERROR], consumer }

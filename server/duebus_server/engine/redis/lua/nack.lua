@@ -4,15 +4,16 @@
 -- ARGV     1..5 as in common.lua
 --   6      group
 --   7..9   the server's retry policy: max_retries, first backoff, greatest backoff (microseconds)
---   10...  packed id, fencing token, action ('retry', 'dead', 'release'), delay in microseconds ('' for the backoff),
---          jitter (a factor for the backoff), error; ...
+--   10     fencing tokens, 8 bytes each
+--   11...  packed id, action ('retry', 'dead', 'release'), delay in microseconds ('' for the backoff), jitter (a factor for
+--          the backoff), error; ...
 -- returns  {now, {session, tokens, ...} of leases that have ended, {result, ...}, next due or -1}, a result a lease: see common.lua
 -- includes leases
 
-local STRIDE = 6
+local STRIDE = 5
 regardless_of_memory()
 local group = ARGV[6]
-local ids, records, members, results = find_held(group, 10, (#ARGV - 9) / STRIDE, STRIDE)
+local ids, records, members, results = find_held(group, 10, STRIDE)
 local policy_max = group_setting(group, 'max_retries', ARGV[7])
 local backoff_first = group_setting(group, 'backoff_initial', ARGV[8])
 local backoff_max = group_setting(group, 'backoff_max', ARGV[9])
@@ -29,8 +30,8 @@ for i = 1, #ids do
   if record and record[FENCE] == 0 then
     results[i] = record[IS_DEAD] == 1 and SETTLED or EXPIRED
   elseif record then
-    local first = 10 + (i - 1) * STRIDE
-    local action, delay, jitter, problem = ARGV[first + 2], ARGV[first + 3], tonumber(ARGV[first + 4]), ARGV[first + 5]
+    local first = 11 + (i - 1) * STRIDE
+    local action, delay, jitter, problem = ARGV[first + 1], ARGV[first + 2], tonumber(ARGV[first + 3]), ARGV[first + 4]
     leased[#leased + 1] = members[i]
     if action == 'release' then
       remember(record, RELEASED, '')

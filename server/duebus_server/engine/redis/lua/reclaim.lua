@@ -6,15 +6,15 @@
 --   6      group
 --   7      session
 --   8      the session's round from now on, see lease.lua
---   9...   packed id, fencing token of the leases it knows of
+--   9      fencing tokens of the leases it knows of, 8 bytes each
 -- returns  how many were taken back
 
 regardless_of_memory()
 local group, session = ARGV[6], ARGV[7]
 check_keys(group)
 local known = {}
-for i = 10, #ARGV, 2 do
-  known[ARGV[i]] = true
+for at = 1, #ARGV[9], 8 do
+  known[string.sub(ARGV[9], at, at + 7)] = true
 end
 local joined = redis.call('HGET', group_key(group, 'sessions'), session)
 if joined then
@@ -32,7 +32,7 @@ end
 local raws = read_all('HMGET', records_key, ids)
 for i = 1, #all do
   local record = read_record(raws[i])
-  if record and record[SESSION] == session and not known[whole(record[FENCE])] then
+  if record and record[SESSION] == session and not known[packed_fence(record[FENCE])] then
     record[ATTEMPT], record[FENCE] = record[ATTEMPT] - 1, 0
     members[#members + 1] = all[i]
     back[#back + 1] = whole(record[DELIVER_AT])

@@ -5,14 +5,15 @@
 --   6      group
 --   7      session
 --   8      grace, microseconds
---   9...   packed id, fencing token, ...
+--   9      fencing tokens of leases, 8 bytes each
+--   10...  their packed ids
 -- returns  {now, next due or -1}
 -- includes leases
 
 regardless_of_memory()
 local group, session = ARGV[6], ARGV[7]
 local expires = now + tonumber(ARGV[8])
-local ids, records, members = find_held(group, 9, (#ARGV - 8) / 2, 2)
+local ids, records, members = find_held(group, 9)
 local leased = {}
 for i = 1, #ids do
   if records[i] and records[i][SESSION] == session then
