@@ -20,21 +20,22 @@ else:
     AVAILABLE = True
     _PROPAGATOR = TraceContextTextMapPropagator()
 
-__all__ = ["handling", "note_current_span", "with_current_span"]
+__all__ = ["current_span", "handling", "with_current_span"]
 
 _NAME = "duebus"
 
 
-def note_current_span(attributes: dict[str, str]) -> None:
-    """Adds the current span to an event's attributes, if there is one and they name none themselves."""
-    if AVAILABLE and "traceparent" not in attributes and trace.get_current_span().get_span_context().is_valid:
-        _PROPAGATOR.inject(attributes)
+def current_span() -> dict[str, str]:
+    """What names the current span, as attributes of an event or metadata of a call; empty if there is none."""
+    headers: dict[str, str] = {}
+    if AVAILABLE and trace.get_current_span().get_span_context().is_valid:
+        _PROPAGATOR.inject(headers)
+    return headers
 
 
 def with_current_span(metadata: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
     """The metadata of a call, with the current span if there is one."""
-    headers: dict[str, str] = {}
-    note_current_span(headers)
+    headers = current_span()
     return (*metadata, *headers.items()) if headers else metadata
 
 
