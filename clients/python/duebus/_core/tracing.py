@@ -5,7 +5,7 @@ The handler has a trace of its own that links to it: one span from dispatch to h
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 from duebus._core.delivery import Delivery
@@ -20,7 +20,7 @@ else:
     AVAILABLE = True
     _PROPAGATOR = TraceContextTextMapPropagator()
 
-__all__ = ["current_span", "handling", "with_current_span"]
+__all__ = ["current_span", "handling", "is_set_up", "with_current_span"]
 
 _NAME = "duebus"
 
@@ -39,15 +39,14 @@ def with_current_span(metadata: tuple[tuple[str, str], ...]) -> tuple[tuple[str,
     return (*metadata, *headers.items()) if headers else metadata
 
 
-def handling(delivery: Delivery, handler: str) -> AbstractContextManager[None]:
-    """A span for one call of a handler, linked to the producer's; nothing where no tracing was set up."""
-    if not AVAILABLE or isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
-        return nullcontext()
-    return _span(delivery, handler)
+def is_set_up() -> bool:
+    """Whether spans go anywhere."""
+    return AVAILABLE and not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
 
 
 @contextmanager
-def _span(delivery: Delivery, handler: str) -> Iterator[None]:
+def handling(delivery: Delivery, handler: str) -> Iterator[None]:
+    """A span for one call of a handler, linked to the producer's, where tracing is set up."""
     attributes: dict[str, Any] = {
         "messaging.system": _NAME,
         "messaging.operation.type": "process",
