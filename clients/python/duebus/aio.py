@@ -18,6 +18,7 @@ from duebus._aio.subscription import Subscription
 from duebus._core import calls
 from duebus._core.calls import Engines, LeaseCall
 from duebus._core.enums import Engine
+from duebus._core.events import encode_fields
 from duebus._core.fields import Span
 from duebus._core.model import Dispatched, LeaseFailure, LeaseRef, Nack, NewEvent, StoppedEngine
 from duebus._core.retry import Clock, Random
@@ -132,8 +133,8 @@ class Client:
             MaxQueuedEventsReached: the topic is full; nothing was stored.
             DueBusError: any other failure.
         """
-        event = NewEvent(
-            data=data,
+        event = encode_fields(
+            data,
             id=id,
             delay=delay,
             at=at,
@@ -141,13 +142,11 @@ class Client:
             content_type=content_type,
             max_retries=max_retries,
         )
+        kind = calls.dispatch_kind(topic, engines, require_subscriber)
         if request_id:  # the caller's own: it names this event alone
-            call = calls.dispatch(
-                topic, event, engines=engines, request_id=request_id, require_subscriber=require_subscriber
-            )
-            return await self._connection.run(call, timeout)
-        request = calls.single_dispatch(topic, event, engines=engines, require_subscriber=require_subscriber)
-        return await self._dispatches.run(request, timeout)
+            (answer,) = await self._connection.run(calls.dispatch_together(kind, [event], request_id), timeout)
+            return answer
+        return await self._dispatches.run(kind, event, timeout)
 
     async def dispatch_many(
         self,

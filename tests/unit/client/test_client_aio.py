@@ -10,7 +10,8 @@ import grpc
 import grpc.aio
 import pytest
 from duebus import Closing, ClosingReason, Deliveries, Dispatched, Heartbeat, LeaseFailure, Nack, Started, errors
-from duebus.aio import Client
+from duebus._aio.subscription import READ_AHEAD
+from duebus.aio import Client, Subscription
 from duebus.v1 import event_bus_pb2
 from unit.client.fake_bus import LOST, Failure, FakeBus, Stream, deliveries
 
@@ -307,6 +308,49 @@ async def test_deliveries_that_nobody_saw_are_released(bus: FakeBus, client: Cli
         ("lease-of-b", True),
         ("lease-of-c", True),
     ]
+
+
+async def arrived(subscription: Subscription, frames: int) -> None:
+    """So many frames wait to be iterated."""
+    async with asyncio.timeout(10):
+        while subscription._arrivals.qsize() < frames:  # noqa: ASYNC110 - nobody tells of that
+            await asyncio.sleep(0)
+
+
+async def test_frames_that_nobody_saw_are_released_as_far_as_they_were_read(bus: FakeBus, client: Client) -> None:
+    ids = [str(each) for each in range(3 * READ_AHEAD)]
+    async with client.subscribe("orders") as subscription:
+        (await stream_of(bus)).send(*(deliveries(each) for each in ids))
+        assert (await anext(subscription)).event_id == "0"
+        await arrived(subscription, READ_AHEAD)
+
+    (request,) = bus.requests["Nack"]
+    released = [each.lease_token for each in request.nacks if each.release]
+    assert released == [f"lease-of-{each}" for each in ids[1 : len(released) + 1]]
+    assert len(released) >= READ_AHEAD
+
+
+async def test_frames_that_come_faster_than_they_are_taken_come_in_order(bus: FakeBus, client: Client) -> None:
+    ids = [str(each) for each in range(3 * READ_AHEAD)]
+    async with client.subscribe("orders") as subscription:
+        stream = await stream_of(bus)
+        stream.send(*(deliveries(each) for each in ids))
+        first = await anext(subscription)
+        await arrived(subscription, READ_AHEAD)
+        stream.end()
+        assert [first.event_id, *[each.event_id async for each in subscription]] == ids
+
+
+async def test_an_error_comes_after_the_frames_before_it(bus: FakeBus, client: Client) -> None:
+    async with client.subscribe("orders") as subscription:
+        stream = await stream_of(bus)
+        stream.send(deliveries("a"), deliveries("b"))
+        stream.fail(Failure(UNAVAILABLE, "restart"))
+        assert [(await anext(subscription)).event_id for _ in range(2)] == ["a", "b"]
+        with pytest.raises(errors.Unavailable, match="restart"):
+            await anext(subscription)
+        with pytest.raises(StopAsyncIteration):
+            await anext(subscription)
 
 
 async def test_a_wait_that_is_cut_short_loses_nothing(bus: FakeBus, client: Client) -> None:

@@ -19,7 +19,7 @@ from duebus import (
     errors,
 )
 from duebus._core import calls
-from duebus._core.events import encode_event, encode_events
+from duebus._core.events import add_events, encode_event
 from duebus.v1 import event_bus_pb2
 
 Reason = event_bus_pb2.LeaseFailure
@@ -27,6 +27,12 @@ Reason = event_bus_pb2.LeaseFailure
 
 def delivery(token: str, **event: Any) -> Delivery:
     return Delivery(event_bus_pb2.Delivery(lease_token=token, event=event_bus_pb2.Event(**event)))
+
+
+def encode_events(events: Iterable[Any]) -> list[event_bus_pb2.Event]:
+    request = event_bus_pb2.DispatchRequest()
+    add_events(request.events, events)
+    return list(request.events)
 
 
 def dispatch_request(**arguments: Any) -> event_bus_pb2.DispatchRequest:

@@ -6,13 +6,14 @@ so that nobody answers for another's event.
 """
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
 from duebus._aio.connection import Connection
-from duebus._core.calls import dispatch_together
+from duebus._aio.patience import Patience
+from duebus._core.calls import DispatchKind, dispatch_together
 from duebus._core.fields import Span
 from duebus._core.model import Dispatched
 from duebus._core.retry import Tries
@@ -20,8 +21,6 @@ from duebus.errors import DeadlineExceeded, InvalidArgument, MaxQueuedEventsReac
 from duebus.v1 import event_bus_pb2
 
 __all__ = ["SharedDispatches"]
-
-_Key: TypeAlias = tuple[str, tuple[event_bus_pb2.Engine, ...], bool]
 
 # What the server takes in one call is 1000 events and 4 MiB; a quarter is left for what surrounds the events.
 _MAX_EVENTS = 1_000
@@ -32,25 +31,41 @@ _FAULT_OF_ONE = (InvalidArgument, MaxQueuedEventsReached)
 
 
 @dataclass(slots=True, eq=False)
+class _Lane:
+    """The dispatches of one kind: one call at a time, and what waits for the next."""
+
+    kind: DispatchKind
+    tries: Tries
+    waiting: "deque[_Waiting]" = field(default_factory=deque)
+
+
+@dataclass(slots=True, eq=False)
 class _Waiting:
     """A dispatch that waits for its turn, or for its answer.
 
     Attributes:
-        remaining: Seconds that it may still take, None for as long as it takes; counted from the loop's time `since`.
+        deadline: Until when, by the loop's clock; infinite for as long as it takes.
     """
 
-    request: event_bus_pb2.DispatchRequest
-    remaining: float | None
-    since: float
+    event: event_bus_pb2.Event
+    lane: _Lane
+    deadline: float
+    timeout: float | None
     result: asyncio.Future[Dispatched]
 
+    def answer(self, answer: Dispatched) -> None:
+        """Unless the caller has given up."""
+        if not self.result.done():
+            self.result.set_result(answer)
 
-@dataclass(slots=True, eq=False)
-class _Lane:
-    """The dispatches of one kind: one call at a time, and what waits for the next."""
+    def fail(self, error: BaseException) -> None:
+        """Unless the caller has given up."""
+        if not self.result.done():
+            self.result.set_exception(error)
 
-    tries: Tries
-    waiting: deque[_Waiting] = field(default_factory=deque)
+    def exhaust(self) -> None:
+        """There was no answer in time. What keeps the call under way from being answered says more than that."""
+        self.fail(self.lane.tries.last or DeadlineExceeded(f"no answer within {self.timeout:g} s"))
 
 
 class SharedDispatches:
@@ -59,62 +74,62 @@ class SharedDispatches:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         # A lane is here while a call of it is under way.
-        self._lanes: dict[_Key, _Lane] = {}
+        self._lanes: dict[DispatchKind, _Lane] = {}
         self._runs: set[asyncio.Task[None]] = set()
+        self._patience = Patience[_Waiting](_Waiting.exhaust)
 
-    async def run(self, request: event_bus_pb2.DispatchRequest, timeout: Span | None) -> Dispatched:
+    async def run(self, kind: DispatchKind, event: event_bus_pb2.Event, timeout: Span | None) -> Dispatched:
         """Carries out a dispatch of one event, on its own or with others.
 
         Raises:
             DueBusError: it failed.
         """
-        if len(request.engines) > 1:  # an error tells which of them hold this event
-            (answer,) = await self._connection.run(dispatch_together([request]), timeout)
-            return answer
-        key = (request.topic, tuple(request.engines), request.require_subscriber)
-        lane = self._lanes.get(key)
+        lane = self._lanes.get(kind)
         if lane is not None:
-            return await self._wait(lane, request, timeout)
-        call = dispatch_together([request])
+            return await self._wait(lane, event, timeout)
+        call = dispatch_together(kind, [event])
+        if len(kind.engines) > 1:  # an error tells which of them hold this event
+            (answer,) = await self._connection.run(call, timeout)
+            return answer
         tries = self._connection.tries(call, timeout)
-        lane = self._lanes[key] = _Lane(tries)
+        lane = self._lanes[kind] = _Lane(kind, tries)
         try:
             (answer,) = await self._connection.carry_out(call, tries)
             return answer
         finally:
-            self._go_on(key, lane)
+            self._go_on(lane)
 
-    async def _wait(self, lane: _Lane, request: event_bus_pb2.DispatchRequest, timeout: Span | None) -> Dispatched:
+    async def _wait(self, lane: _Lane, event: event_bus_pb2.Event, timeout: Span | None) -> Dispatched:
         loop = asyncio.get_running_loop()
-        remaining = self._connection.settings.seconds_or_default(timeout)
-        waiting = _Waiting(request, remaining, loop.time(), loop.create_future())
+        seconds = self._connection.settings.seconds_or_default(timeout)
+        deadline = math.inf if seconds is None else loop.time() + seconds
+        waiting = _Waiting(event, lane, deadline, seconds, loop.create_future())
         lane.waiting.append(waiting)
+        self._patience.begin(waiting)
         try:
-            async with asyncio.timeout(remaining):
-                return await waiting.result
-        except TimeoutError:
-            # What keeps the call under way from being answered says more than that it was not.
-            raise lane.tries.last or DeadlineExceeded(f"no answer within {remaining:g} s") from None
+            return await waiting.result
+        finally:
+            self._patience.end(waiting)
 
-    def _go_on(self, key: _Key, lane: _Lane) -> None:
+    def _go_on(self, lane: _Lane) -> None:
         """After the first call: the others, if anything has come meanwhile."""
         if not lane.waiting:
-            del self._lanes[key]
+            del self._lanes[lane.kind]
             return
-        run = asyncio.create_task(self._run(key, lane))
+        run = asyncio.create_task(self._run(lane))
         self._runs.add(run)
         run.add_done_callback(self._runs.discard)
 
-    async def _run(self, key: _Key, lane: _Lane) -> None:
+    async def _run(self, lane: _Lane) -> None:
         while batch := _next_batch(lane.waiting):
             await self._send(lane, batch)
             # Those who have their answers now may dispatch again at once: they share the next call.
             await asyncio.sleep(0)
-        del self._lanes[key]
+        del self._lanes[lane.kind]
 
     async def _send(self, lane: _Lane, batch: Sequence[_Waiting]) -> None:
         """One call for all of them. Each hears what became of its own."""
-        call = dispatch_together([waiting.request for waiting in batch])
+        call = dispatch_together(lane.kind, [waiting.event for waiting in batch])
         lane.tries = self._connection.tries(call, _longest(batch))
         try:
             answers = await self._connection.carry_out(call, lane.tries)
@@ -122,22 +137,19 @@ class SharedDispatches:
             await asyncio.gather(*(self._send_alone(waiting) for waiting in batch))
         except BaseException as error:  # noqa: BLE001 - whoever waits has to hear of it
             for waiting in batch:
-                if not waiting.result.done():
-                    waiting.result.set_exception(error)
+                waiting.fail(error)
         else:
             for waiting, answer in zip(batch, answers, strict=True):
-                if not waiting.result.done():
-                    waiting.result.set_result(answer)
+                waiting.answer(answer)
 
     async def _send_alone(self, waiting: _Waiting) -> None:
+        call = dispatch_together(waiting.lane.kind, [waiting.event])
         try:
-            (answer,) = await self._connection.run(dispatch_together([waiting.request]), _longest([waiting]))
+            (answer,) = await self._connection.run(call, _longest([waiting]))
         except BaseException as error:  # noqa: BLE001 - as above
-            if not waiting.result.done():
-                waiting.result.set_exception(error)
+            waiting.fail(error)
         else:
-            if not waiting.result.done():
-                waiting.result.set_result(answer)
+            waiting.answer(answer)
 
 
 def _next_batch(waiting: deque[_Waiting]) -> list[_Waiting]:
@@ -145,7 +157,7 @@ def _next_batch(waiting: deque[_Waiting]) -> list[_Waiting]:
     batch: list[_Waiting] = []
     size = 0
     while waiting and len(batch) < _MAX_EVENTS:
-        size += waiting[0].request.ByteSize()
+        size += waiting[0].event.ByteSize()
         if batch and size > _MAX_BYTES:
             break
         first = waiting.popleft()
@@ -156,6 +168,5 @@ def _next_batch(waiting: deque[_Waiting]) -> list[_Waiting]:
 
 def _longest(batch: Sequence[_Waiting]) -> float | None:
     """How many seconds the most patient of them still waits; the others end their wait by themselves."""
-    now = asyncio.get_running_loop().time()
-    left = [None if one.remaining is None else one.remaining - (now - one.since) for one in batch]
-    return None if None in left else max(1e-3, *(seconds for seconds in left if seconds is not None))
+    left = max(waiting.deadline for waiting in batch) - asyncio.get_running_loop().time()
+    return None if left == math.inf else max(1e-3, left)

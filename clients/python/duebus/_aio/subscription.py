@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeAlias
 
 import grpc
 import grpc.aio
@@ -26,6 +26,12 @@ from duebus._core.frames import (
 )
 from duebus.errors import ClientClosed, DueBusError, from_rpc_error
 from duebus.v1 import event_bus_pb2
+
+# Frames that wait for whoever iterates, beyond what grpc holds itself.
+READ_AHEAD = 16
+
+_Arrival: TypeAlias = event_bus_pb2.SubscribeResponse | DueBusError | None
+"""A frame, or how the stream ended."""
 
 
 class Subscription:
@@ -49,7 +55,8 @@ class Subscription:
         self._closing: Closing | None = None
         self._unseen: deque[Delivery] = deque()
         self._turn = asyncio.Lock()
-        self._receiving: asyncio.Task[event_bus_pb2.SubscribeResponse | None] | None = None
+        self._arrivals: asyncio.Queue[_Arrival] = asyncio.Queue(READ_AHEAD)
+        self._reader: asyncio.Task[None] | None = None
         self._ended = False
         self._closed = False
 
@@ -125,27 +132,30 @@ class Subscription:
     async def _next_response(self) -> event_bus_pb2.SubscribeResponse | None:
         if self._stream is None or self._ended or self._was_closed():
             return None
-        if self._receiving is None:
+        if self._reader is None:
             # A task of its own: grpc ends the whole stream when a task that reads it is cancelled.
-            self._receiving = asyncio.create_task(self._receive(self._stream))
-        receiving = self._receiving
-        await asyncio.wait((receiving,))
-        self._receiving = None
-        return receiving.result()
+            self._reader = asyncio.create_task(self._read_all(self._stream))
+        arrival = await self._arrivals.get()
+        if isinstance(arrival, event_bus_pb2.SubscribeResponse):
+            return arrival
+        # For whoever else waits, now or later.
+        self._ended = True
+        if arrival is not None:
+            raise arrival
+        return None
 
-    async def _receive(self, stream: Stream) -> event_bus_pb2.SubscribeResponse | None:
+    async def _read_all(self, stream: Stream) -> None:
+        """Puts what arrives into the queue, at last None or the error that ended the stream."""
+        end: DueBusError | None = None
         try:
-            response = await stream.read()
+            while isinstance(response := await stream.read(), event_bus_pb2.SubscribeResponse):
+                await self._arrivals.put(response)
         except asyncio.CancelledError:
-            if self._was_closed():
-                return None
-            raise ClientClosed("the channel was closed under the subscription") from None
+            end = ClientClosed("the channel was closed under the subscription")
         except grpc.RpcError as error:
-            self._ended = True
-            if self._was_closed():
-                return None
-            raise from_rpc_error(error) from error
-        return response if isinstance(response, event_bus_pb2.SubscribeResponse) else None
+            end = from_rpc_error(error)
+            end.__cause__ = error
+        await self._arrivals.put(None if self._was_closed() else end)
 
     def _was_closed(self) -> bool:
         return self._closed or self._connection.closed
@@ -156,11 +166,21 @@ class Subscription:
             return
         self._closed = True
         self._stream.cancel()
-        if (receiving := self._receiving) is not None:
-            await asyncio.wait((receiving,))
-            # Nobody may be waiting for it any more; asyncio complains about an error that nobody asked for.
-            receiving.exception()
+        if (reader := self._reader) is not None:
+            self._collect_unread()
+            await asyncio.wait((reader,))
+            self._collect_unread()
+            # For whoever still waits.
+            self._arrivals.put_nowait(None)
         await self._release_unseen()
+
+    def _collect_unread(self) -> None:
+        while not self._arrivals.empty():
+            arrival = self._arrivals.get_nowait()
+            if isinstance(arrival, event_bus_pb2.SubscribeResponse):
+                frame = read_frame(arrival)
+                if isinstance(frame, Deliveries):
+                    self._unseen.extend(frame)
 
     async def _release_unseen(self) -> None:
         unseen, self._unseen = self._unseen, deque()

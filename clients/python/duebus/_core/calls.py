@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from uuid import uuid4
 
 from grpc_health.v1 import health_pb2
@@ -17,7 +17,7 @@ from duebus._core.enums import (
     engine_from_wire,
     lease_failure_reason_from_wire,
 )
-from duebus._core.events import encode_event, encode_events
+from duebus._core.events import add_events, encode_event
 from duebus._core.fields import Span
 from duebus._core.model import Dispatched, LeaseFailure, LeaseRef, Nack, NewEvent, StoppedEngine
 from duebus.errors import InvalidArgument
@@ -49,7 +49,8 @@ def dispatch(
     topic: str, event: NewEvent, *, engines: Engines, request_id: str | None, require_subscriber: bool
 ) -> Call[event_bus_pb2.DispatchResponse, Dispatched]:
     """One event."""
-    request = _dispatch_request(topic, [encode_event(event)], engines, request_id, require_subscriber)
+    request = _dispatch_request(topic, engines, request_id, require_subscriber)
+    request.events.append(encode_event(event))
     return Call(_DISPATCH, request, lambda response, _: _read_dispatched(response)[0])
 
 
@@ -62,58 +63,58 @@ def dispatch_many(
     require_subscriber: bool,
 ) -> Call[event_bus_pb2.DispatchResponse, list[Dispatched]]:
     """All of the events or none."""
-    request = _dispatch_request(topic, encode_events(events), engines, request_id, require_subscriber)
+    request = _dispatch_request(topic, engines, request_id, require_subscriber)
+    add_events(request.events, events)
     return Call(_DISPATCH, request, lambda response, _: _read_dispatched(response))
 
 
-def single_dispatch(
-    topic: str, event: NewEvent, *, engines: Engines, require_subscriber: bool
-) -> event_bus_pb2.DispatchRequest:
-    """One event, to be sent by `dispatch_together`."""
-    return event_bus_pb2.DispatchRequest(
-        topic=fields.text("topic", topic),
-        events=[encode_event(event)],
-        engines=fields.engines("engines", engines),
-        require_subscriber=require_subscriber,
-    )
+class DispatchKind(NamedTuple):
+    """What dispatches have in common that may share a call."""
+
+    topic: str
+    engines: tuple[event_bus_pb2.Engine, ...]
+    require_subscriber: bool
+
+
+def dispatch_kind(topic: str, engines: Engines, require_subscriber: bool) -> DispatchKind:
+    """Of a dispatch with these arguments."""
+    return DispatchKind(fields.text("topic", topic), tuple(fields.engines("engines", engines)), require_subscriber)
 
 
 def dispatch_together(
-    requests: Sequence[event_bus_pb2.DispatchRequest],
+    kind: DispatchKind, events: Sequence[event_bus_pb2.Event], request_id: str | None = None
 ) -> Call[event_bus_pb2.DispatchResponse, list[Dispatched]]:
-    """One call for the events of requests that differ in nothing else."""
+    """One call for the events of dispatches of one kind."""
     request = event_bus_pb2.DispatchRequest(
-        topic=requests[0].topic,
-        events=[event for one in requests for event in one.events],
-        engines=requests[0].engines,
-        request_id=_new_request_id(),
-        require_subscriber=requests[0].require_subscriber,
+        topic=kind.topic,
+        events=events,
+        engines=kind.engines,
+        request_id=_request_id(request_id),
+        require_subscriber=kind.require_subscriber,
     )
     return Call(_DISPATCH, request, lambda response, _: _read_dispatched(response))
 
 
-def _new_request_id() -> str:
-    """What makes a dispatch repeatable."""
-    return str(uuid4())
+def _request_id(given: str | None) -> str:
+    """What makes a dispatch repeatable; None, or nothing: a new one."""
+    return fields.text("request_id", given) if given else str(uuid4())
 
 
 def _dispatch_request(
-    topic: str,
-    events: list[event_bus_pb2.Event],
-    engines: Engines,
-    request_id: str | None,
-    require_subscriber: bool,
+    topic: str, engines: Engines, request_id: str | None, require_subscriber: bool
 ) -> event_bus_pb2.DispatchRequest:
+    """Without its events."""
     return event_bus_pb2.DispatchRequest(
         topic=fields.text("topic", topic),
-        events=events,
         engines=fields.engines("engines", engines),
-        request_id=fields.text("request_id", request_id) if request_id else _new_request_id(),
+        request_id=_request_id(request_id),
         require_subscriber=require_subscriber,
     )
 
 
 def _read_dispatched(response: event_bus_pb2.DispatchResponse) -> list[Dispatched]:
+    if not response.duplicate_event_ids:
+        return [Dispatched(event_id, False) for event_id in response.event_ids]
     # Of several events with one id in a request, the first is the one that was stored.
     duplicates = Counter(response.duplicate_event_ids)
     results = []
@@ -198,7 +199,13 @@ def is_serving(service: str) -> Call[health_pb2.HealthCheckResponse, bool]:
 
 def lease_tokens(field: str, leases: Iterable[LeaseRef]) -> list[str]:
     """The lease tokens of deliveries, or the tokens themselves."""
-    return [_lease_token(f"{field}[{index}]", each) for index, each in enumerate(leases)]
+    given = list(leases)
+    tokens = [each.lease_token if isinstance(each, Delivery) else each for each in given]
+    try:
+        "".join(tokens).encode()  # all at once: they are text, and can be sent
+    except (TypeError, UnicodeEncodeError):
+        return [_lease_token(f"{field}[{index}]", each) for index, each in enumerate(given)]
+    return tokens
 
 
 def _lease_token(field: str, lease: LeaseRef) -> str:

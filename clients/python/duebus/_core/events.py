@@ -1,12 +1,16 @@
-"""From a NewEvent to the event on the wire."""
+"""From a NewEvent, or its fields, to the event on the wire."""
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
+from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
+
 from duebus._core import fields
+from duebus._core.fields import Span
 from duebus._core.model import NewEvent
 from duebus._core.payload import encode_payload
-from duebus._core.tracing import note_current_span
+from duebus._core.tracing import current_span
 from duebus.errors import InvalidArgument
 from duebus.v1 import event_bus_pb2
 
@@ -18,34 +22,11 @@ def encode_event(event: NewEvent, path: str = "") -> event_bus_pb2.Event:
         TypeError: a field has the wrong type.
         InvalidArgument: a field can't be sent as it is.
     """
-    data, content_type = encode_payload(event.data, f"{path}data")
-    if event.content_type is not None:
-        content_type = fields.text(f"{path}content_type", event.content_type)
-    attributes = fields.attributes(f"{path}attributes", event.attributes)
-    note_current_span(attributes)
-    message = event_bus_pb2.Event(
-        id=fields.text(f"{path}id", event.id),
-        data=data,
-        content_type=content_type,
-        attributes=attributes,
-    )
-    if event.max_retries is not None:
-        message.max_retries = fields.uint32(f"{path}max_retries", event.max_retries)
-    _set_due(message, event, path)
-    return message
+    return _put_event(event_bus_pb2.Event(), event, current_span(), path)
 
 
-def _set_due(message: event_bus_pb2.Event, event: NewEvent, path: str) -> None:
-    if event.delay is not None and event.at is not None:
-        raise InvalidArgument.of_field(f"{path}delay", f"can't be set together with {path}at")
-    if event.delay is not None:
-        message.delay.CopyFrom(fields.duration(f"{path}delay", event.delay))
-    if event.at is not None:
-        message.deliver_at.CopyFrom(fields.timestamp(f"{path}at", event.at))
-
-
-def encode_events(events: Iterable[NewEvent | Any]) -> list[event_bus_pb2.Event]:
-    """Each may be a NewEvent or a bare payload.
+def add_events(to: RepeatedCompositeFieldContainer[event_bus_pb2.Event], events: Iterable[NewEvent | Any]) -> None:
+    """Adds events to those of a request. Each may be a NewEvent or a bare payload.
 
     Raises:
         TypeError: `events` is a single payload, or a field has the wrong type.
@@ -53,7 +34,79 @@ def encode_events(events: Iterable[NewEvent | Any]) -> list[event_bus_pb2.Event]
     """
     if isinstance(events, NewEvent | str | bytes | bytearray | memoryview | Mapping):
         raise TypeError(f"events: expected an iterable of events, got a single {type(events).__name__}")
-    return [
-        encode_event(each if isinstance(each, NewEvent) else NewEvent(data=each), f"events[{index}].")
-        for index, each in enumerate(events)
-    ]
+    span = current_span()
+    for index, event in enumerate(events):
+        try:
+            _put_event(to.add(), event, span)
+        except (TypeError, InvalidArgument):
+            # Once more, to name the event: making up the names of all takes as long as encoding them.
+            _put_event(event_bus_pb2.Event(), event, span, f"events[{index}].")
+            raise
+
+
+def _put_event(
+    message: event_bus_pb2.Event, event: NewEvent | Any, span: Mapping[str, str], path: str = ""
+) -> event_bus_pb2.Event:
+    if not isinstance(event, NewEvent):
+        return encode_fields(event, span=span, path=path, message=message)
+    return encode_fields(
+        event.data,
+        id=event.id,
+        delay=event.delay,
+        at=event.at,
+        attributes=event.attributes,
+        content_type=event.content_type,
+        max_retries=event.max_retries,
+        span=span,
+        path=path,
+        message=message,
+    )
+
+
+def encode_fields(
+    data: Any,
+    *,
+    id: str = "",  # noqa: A002 - the event's field is called so
+    delay: Span | None = None,
+    at: datetime | None = None,
+    attributes: Mapping[str, str] | None = None,
+    content_type: str | None = None,
+    max_retries: int | None = None,
+    span: Mapping[str, str] | None = None,
+    path: str = "",
+    message: event_bus_pb2.Event | None = None,
+) -> event_bus_pb2.Event:
+    """As `encode_event`, for the fields of a NewEvent.
+
+    `span` is what names the span that it is dispatched in; None: the current one. `message` is an empty one, to be
+    filled in and returned; None: a new one.
+    """
+    message = event_bus_pb2.Event() if message is None else message
+    span = current_span() if span is None else span
+    message.data, media_type = encode_payload(data, f"{path}data")
+    message.content_type = media_type if content_type is None else fields.text(f"{path}content_type", content_type)
+    if id != "":  # not its truth: a None is refused
+        message.id = fields.text(f"{path}id", id)
+    if attributes is not None or span:
+        _put_attributes(message, fields.attributes(f"{path}attributes", attributes), span)
+    if max_retries is not None:
+        message.max_retries = fields.uint32(f"{path}max_retries", max_retries)
+    if delay is not None or at is not None:
+        _put_due(message, delay, at, path)
+    return message
+
+
+def _put_attributes(message: event_bus_pb2.Event, attributes: Mapping[str, str], span: Mapping[str, str]) -> None:
+    """With the span, unless they name one themselves."""
+    message.attributes.update(attributes)
+    if "traceparent" not in attributes:
+        message.attributes.update(span)
+
+
+def _put_due(message: event_bus_pb2.Event, delay: Span | None, at: datetime | None, path: str) -> None:
+    if delay is not None and at is not None:
+        raise InvalidArgument.of_field(f"{path}delay", f"can't be set together with {path}at")
+    if delay is not None:
+        message.delay.CopyFrom(fields.duration(f"{path}delay", delay))
+    if at is not None:
+        message.deliver_at.CopyFrom(fields.timestamp(f"{path}at", at))

@@ -135,6 +135,8 @@ def engine(field: str, value: Engine | str | None) -> event_bus_pb2.Engine:
     """
     if value is None:
         return event_bus_pb2.ENGINE_UNSPECIFIED
+    if isinstance(value, Engine):
+        return ENGINE_TO_WIRE[value]
     return ENGINE_TO_WIRE[_member(field, Engine, value, ENGINE_TO_WIRE)]
 
 

@@ -10,6 +10,8 @@ BYTES_TYPE = "application/octet-stream"
 TEXT_TYPE = "text/plain; charset=utf-8"
 JSON_TYPE = "application/json"
 
+_BYTES = bytes | bytearray | memoryview
+
 
 def encode_payload(data: object, field: str) -> tuple[bytes, str]:
     """The bytes to dispatch, and their media type.
@@ -18,7 +20,7 @@ def encode_payload(data: object, field: str) -> tuple[bytes, str]:
         TypeError: `data` is not bytes, str or made of what JSON knows.
         InvalidArgument: it holds what JSON can't say (NaN, infinity, a cycle, a lone surrogate).
     """
-    if isinstance(data, bytes | bytearray | memoryview):
+    if isinstance(data, _BYTES):
         return bytes(data), BYTES_TYPE
     try:
         if isinstance(data, str):

@@ -5,7 +5,7 @@ The handler has a trace of its own that links to it: one span from dispatch to h
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 from duebus._core.delivery import Delivery
@@ -20,33 +20,33 @@ else:
     AVAILABLE = True
     _PROPAGATOR = TraceContextTextMapPropagator()
 
-__all__ = ["handling", "note_current_span", "with_current_span"]
+__all__ = ["current_span", "handling", "is_set_up", "with_current_span"]
 
 _NAME = "duebus"
 
 
-def note_current_span(attributes: dict[str, str]) -> None:
-    """Adds the current span to an event's attributes, if there is one and they name none themselves."""
-    if AVAILABLE and "traceparent" not in attributes and trace.get_current_span().get_span_context().is_valid:
-        _PROPAGATOR.inject(attributes)
+def current_span() -> dict[str, str]:
+    """What names the current span, as attributes of an event or metadata of a call; empty if there is none."""
+    headers: dict[str, str] = {}
+    if AVAILABLE and trace.get_current_span().get_span_context().is_valid:
+        _PROPAGATOR.inject(headers)
+    return headers
 
 
 def with_current_span(metadata: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
     """The metadata of a call, with the current span if there is one."""
-    headers: dict[str, str] = {}
-    note_current_span(headers)
+    headers = current_span()
     return (*metadata, *headers.items()) if headers else metadata
 
 
-def handling(delivery: Delivery, handler: str) -> AbstractContextManager[None]:
-    """A span for one call of a handler, linked to the producer's; nothing where no tracing was set up."""
-    if not AVAILABLE or isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
-        return nullcontext()
-    return _span(delivery, handler)
+def is_set_up() -> bool:
+    """Whether spans go anywhere."""
+    return AVAILABLE and not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
 
 
 @contextmanager
-def _span(delivery: Delivery, handler: str) -> Iterator[None]:
+def handling(delivery: Delivery, handler: str) -> Iterator[None]:
+    """A span for one call of a handler, linked to the producer's, where tracing is set up."""
     attributes: dict[str, Any] = {
         "messaging.system": _NAME,
         "messaging.operation.type": "process",

@@ -3,7 +3,8 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any
 
 from duebus._core.delivery import Delivery
 from duebus._core.model import Nack
@@ -13,6 +14,7 @@ from duebus.worker.invoker import Invoker
 from duebus.worker.memory import SuccessMemory
 from duebus.worker.outcome import DeadLetter, Release, RetryAfter, nack_of
 from duebus.worker.registry import Registration, Source
+from duebus.worker.runners import Runners
 from duebus.worker.settler import Settler
 from duebus.worker.slots import Slots
 from duebus.worker.threads import ThreadPool
@@ -44,11 +46,11 @@ class Executor:
         self._invoker = Invoker(threads, max_execution, self._returned)
         self._deadlines = Deadlines(max_execution)
         self._memory = SuccessMemory()
+        self._runners = Runners(self._startable, self._start_next)
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Held] = deque()
         self._running: set[Held] = set()
         self._finished = asyncio.Event()
-        self._finished.set()
         self._paused = False
         self._kept_back: deque[tuple[Held, Nack | None]] = deque()
         self._keeps_back = False
@@ -61,12 +63,13 @@ class Executor:
     def resize(self, concurrency: int) -> None:
         """From now on handles so many at once."""
         self._slots.resize(concurrency)
-        self._start_waiting()
+        self._runners.go()
 
     def accept(self, deliveries: Iterable[Delivery]) -> None:
         """Takes deliveries that came; starts what there are slots for."""
+        self._invoker.note_tracing()
         self._waiting.extend(map(self._leases.add, deliveries))
-        self._start_waiting()
+        self._runners.go()
 
     @property
     def unsettled(self) -> int:
@@ -80,64 +83,89 @@ class Executor:
     def release(self) -> None:
         """Gives back what has not been started, without counting an attempt, and settles what has ended since."""
         self._keeps_back = False
-        while self._waiting:
-            held = self._waiting.popleft()
-            if held.stage is Stage.WAITING:
-                self._settle(held, _release(held))
+        self._release_waiting()
         while self._kept_back:
             self._settle(*self._kept_back.popleft())
 
     def cancel_all(self) -> None:
         """Cancels all handlers that have not ended; their events are given back without counting an attempt."""
+        self._release_waiting()
         for held in list(self._running):
             held.cancel(Cause.STOPPED)
 
     async def finished(self) -> None:
-        """Waits until all handlers that were started have ended."""
-        await self._finished.wait()
+        """Waits until no handler runs and none is about to."""
+        while self._running or self._startable() > 0:
+            self._finished.clear()
+            await self._finished.wait()
 
     def close(self) -> None:
         """Handlers are not cancelled for running too long any more."""
         self._deadlines.close()
 
-    def _start_waiting(self) -> None:
-        while self._waiting and self._slots.free > 0 and not self._paused:
-            handlers = self._handlers()
-            if not handlers:  # the last one was removed; what waits is about to be released
-                return
+    def _release_waiting(self) -> None:
+        while self._waiting:
             held = self._waiting.popleft()
             if held.stage is Stage.WAITING:
-                self._start(held, handlers)
+                self._settle(held, _release(held))
 
-    def _start(self, held: Held, handlers: tuple[Registration, ...]) -> None:
-        done = self._memory.recall(held.delivery) if len(handlers) > 1 else frozenset[Registration]()
+    def _startable(self) -> int:
+        """How many deliveries could be started now."""
+        # When the last handler was removed, what waits is about to be released.
+        if self._paused or not self._handlers():
+            return 0
+        return min(len(self._waiting), self._slots.free)
+
+    def _start_next(self, runner: asyncio.Task[Any]) -> Coroutine[Any, Any, None] | None:
+        """The handling of the next delivery that has one handler; those with several get tasks of their own."""
+        while self._waiting and self._slots.free > 0 and not self._paused and (handlers := self._handlers()):
+            held = self._waiting.popleft()
+            if held.stage is not Stage.WAITING:  # its lease was lost
+                continue
+            if len(handlers) == 1:
+                self._begin(held, (runner,))
+                return self._handle(held, handlers[0])
+            self._start_several(held, handlers)
+        self._note_finished()
+        return None
+
+    def _start_several(self, held: Held, handlers: Sequence[Registration]) -> None:
+        """Those that have not seen the event, or had failed it."""
+        done = self._memory.recall(held.delivery)
         held.succeeded = tuple(done)
-        todo = [each for each in handlers if each not in done] if done else handlers
-        if not todo:
+        if todo := [each for each in handlers if each not in done]:
+            self._begin(held, [self._loop.create_task(self._handle_as_well(held, each)) for each in todo])
+        else:
             self._settle(held, None)
-            return
+
+    def _begin(self, held: Held, tasks: Sequence[asyncio.Task[Any]]) -> None:
         held.stage = Stage.RUNNING
-        held.running = len(todo)
+        held.tasks = tasks
+        held.running = len(tasks)
         self._running.add(held)
-        self._finished.clear()
         self._slots.take()
-        held.tasks = [self._loop.create_task(self._handle(held, each)) for each in todo]
         self._deadlines.watch(held)
 
     async def _handle(self, held: Held, registration: Registration) -> None:
-        failure = await self._invoker.run(held, registration)
-        if failure is None:
-            held.succeeded += (registration,)
-        else:
+        if (failure := await self._invoker.run(held, registration)) is not None:
+            held.failures = (failure,)
+        held.running = 0
+        self._end(held)
+
+    async def _handle_as_well(self, held: Held, registration: Registration) -> None:
+        """With other handlers of the same delivery; the last to end says what becomes of it."""
+        if (failure := await self._invoker.run(held, registration)) is not None:
             held.failures += (failure,)
+        else:
+            held.succeeded += (registration,)
         held.running -= 1
         if held.running == 0:
             self._end(held)
+            self._runners.go()
 
     def _end(self, held: Held) -> None:
         self._running.discard(held)
-        if not self._running:
-            self._finished.set()
+        self._note_finished()
         self._deadlines.forget(held)
         if held.stage is not Stage.GONE:
             self._settle(held, self._nack(held))
@@ -146,7 +174,10 @@ class Executor:
             _log.error("%s: a call that was given up goes on, on its thread; it keeps its slot", self._source)
         else:
             self._slots.give_back()
-            self._start_waiting()
+
+    def _note_finished(self) -> None:
+        if not self._running:
+            self._finished.set()
 
     def _settle(self, held: Held, nack: Nack | None) -> None:
         if self._keeps_back:
@@ -159,7 +190,7 @@ class Executor:
         held.abandoned -= 1
         if held.abandoned == 0 and held.running == 0:
             self._slots.recover()
-            self._start_waiting()
+            self._runners.go()
 
     def _nack(self, held: Held) -> Nack | None:
         """How the event is nacked; None: it is acked."""

@@ -97,7 +97,6 @@ class HeldLeases:
     def __init__(self) -> None:
         self._held: dict[str, Held] = {}
         self._empty = asyncio.Event()
-        self._empty.set()
 
     def __len__(self) -> int:
         return len(self._held)
@@ -106,7 +105,6 @@ class HeldLeases:
         """A new delivery, WAITING."""
         held = Held(delivery)
         self._held[held.token] = held
-        self._empty.clear()
         return held
 
     def discard(self, held: Held) -> None:
@@ -139,4 +137,6 @@ class HeldLeases:
 
     async def emptied(self) -> None:
         """Waits until no lease is held."""
-        await self._empty.wait()
+        while self._held:
+            self._empty.clear()
+            await self._empty.wait()

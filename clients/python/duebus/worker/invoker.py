@@ -5,8 +5,9 @@ import contextvars
 import functools
 import inspect
 from collections.abc import Callable
+from contextlib import nullcontext
 
-from duebus._core.tracing import handling
+from duebus._core import tracing
 from duebus.worker.held import Held, Stage
 from duebus.worker.outcome import Failure, failure_of, timed_out
 from duebus.worker.registry import Registration
@@ -28,14 +29,22 @@ class Invoker:
         self._threads = threads
         self._max_execution = max_execution
         self._returned = returned
+        self._traced = tracing.is_set_up()
+
+    def note_tracing(self) -> None:
+        """Looks whether tracing was set up meanwhile: that takes too long to be done for each delivery."""
+        self._traced = tracing.is_set_up()
 
     async def run(self, held: Held, registration: Registration) -> Failure | None:
         """None when the handler returned. What a cancelled handler does in the end does not count."""
         failure = None
         try:
-            if held.stage is Stage.RUNNING:
-                with handling(held.delivery, registration.name):
-                    await self._call(held, registration)
+            if held.stage is not Stage.RUNNING:
+                pass  # cancelled before it began
+            elif self._traced or registration.blocking:
+                await self._call(held, registration)
+            else:
+                await registration.handler(held.delivery)  # type: ignore[misc]  # a coroutine function
         except (Exception, asyncio.CancelledError, SystemExit) as error:  # noqa: BLE001 - all of it is the handler's
             failure = failure_of(registration, error, held.delivery.attempt)
         if held.cause is None:
@@ -43,13 +52,14 @@ class Invoker:
         return timed_out(registration, self._max_execution, held.delivery.attempt)
 
     async def _call(self, held: Held, registration: Registration) -> None:
-        if registration.blocking:
-            result = await self._call_on_thread(held, registration)
-        else:
-            result = registration.handler(held.delivery)
-        # A plain function may return a coroutine, for example one that wraps a coroutine function.
-        if inspect.isawaitable(result):
-            await result
+        with tracing.handling(held.delivery, registration.name) if self._traced else nullcontext():
+            if registration.blocking:
+                result = await self._call_on_thread(held, registration)
+            else:
+                result = registration.handler(held.delivery)
+            # A plain function may return a coroutine, for example one that wraps a coroutine function.
+            if inspect.isawaitable(result):
+                await result
 
     async def _call_on_thread(self, held: Held, registration: Registration) -> object:
         context = contextvars.copy_context()

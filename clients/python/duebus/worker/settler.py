@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol, TypeAlias
 
 from duebus._core.enums import LeaseFailureReason
 from duebus._core.model import LeaseFailure, Nack
@@ -37,12 +37,8 @@ class SettlingClient(Protocol):
         """Nacks, each with its own action."""
 
 
-class Settlement(NamedTuple):
-    """A delivery to settle; no nack: ack."""
-
-    held: Held
-    leases: HeldLeases
-    nack: Nack | None
+Settlement: TypeAlias = tuple[Held, HeldLeases, Nack | None]
+"""A delivery to settle, and the leases it is among; no nack: ack. A plain tuple, because there is one an event."""
 
 
 class Settler:
@@ -57,7 +53,7 @@ class Settler:
         """Acks a delivery, or carries out its nack, as soon as may be."""
         held.stage = Stage.SETTLING
         lane = self._acks if nack is None else self._nacks
-        lane.put(Settlement(held, leases, nack))
+        lane.put((held, leases, nack))
 
     def retry_now(self) -> None:
         """The server can be reached again: what waits for the next try is sent now."""
@@ -73,10 +69,10 @@ class Settler:
         await until_first_ends(self._acks.run(), self._nacks.run())
 
     async def _send_acks(self, batch: Sequence[Settlement]) -> list[LeaseFailure]:
-        return await self._client.ack([each.held.token for each in batch])
+        return await self._client.ack([held.token for held, _, _ in batch])
 
     async def _send_nacks(self, batch: Sequence[Settlement]) -> list[LeaseFailure]:
-        return await self._client.nack_many([each.nack for each in batch if each.nack is not None])
+        return await self._client.nack_many([nack for _, _, nack in batch if nack is not None])
 
 
 class _Lane:
@@ -113,7 +109,7 @@ class _Lane:
         batch = [self._pending.popleft() for _ in range(count)]
         if not self._pending:
             self._wanted.clear()
-        return [each for each in batch if each.held.stage is Stage.SETTLING]
+        return [each for each in batch if each[0].stage is Stage.SETTLING]
 
     async def _deliver(self, batch: list[Settlement]) -> bool:
         """False when some of it is to be tried again."""
@@ -130,12 +126,12 @@ class _Lane:
 
     def _conclude(self, batch: list[Settlement], failures: list[LeaseFailure]) -> bool:
         stopped = {each.lease_token for each in failures if each.reason is LeaseFailureReason.ENGINE_STOPPED}
-        for each in batch:
-            if each.held.token not in stopped:
-                each.leases.discard(each.held)
+        for held, leases, _ in batch:
+            if held.token not in stopped:
+                leases.discard(held)
         self._report(failures)
         if stopped:
-            self._put_back([each for each in batch if each.held.token in stopped])
+            self._put_back([each for each in batch if each[0].token in stopped])
             return False
         self._backoff.reset()
         return True

@@ -1,0 +1,102 @@
+"""Tasks that run handlers one after the other.
+
+A task for each delivery would cost more than all the rest that is done for it. So one task, the runner, calls the
+handlers of what waits in turn, as long as they do not suspend. When one does, the loop gets its turn; others take over
+what still waits, and the runner ends with that handler:
+
+runner   |handler|handler|handler......suspended......handler|
+others                                 |handler|handler|
+
+So a handler that suspends has the task to itself from then on: whoever cancels it late, by a timer for example, reaches
+no other handler.
+"""
+
+import asyncio
+import contextvars
+from collections.abc import Callable, Coroutine
+from typing import Any, cast
+
+__all__ = ["Runners"]
+
+# Seconds of handlers that do not suspend, until the loop gets its turn for all else: acks, extensions, other streams.
+_LONGEST_TURN = 0.001
+_MOST_AT_ONCE = 32
+
+
+class Runners:
+    """Starts as many runners as find something to do.
+
+    Args:
+        startable: How many handlings could be started now; may be negative.
+        start_next: Starts the next one, to be awaited by the runner whose task it is given; None: nothing may be
+            started now. It may not suspend, and what it returns may not raise.
+    """
+
+    def __init__(
+        self,
+        startable: Callable[[], int],
+        start_next: Callable[[asyncio.Task[Any]], Coroutine[Any, Any, None] | None],
+    ) -> None:
+        self._startable = startable
+        self._start_next = start_next
+        self._loop = asyncio.get_running_loop()
+        # Every handler begins with these variables, whatever those before it have set.
+        self._context = contextvars.copy_context()
+        # A turn is what happens between two looks of the loop at its other work. Runners that begin in it share it.
+        self._turn = 0
+        self._turn_is_on = False
+        self._turn_is_long_at = 0.0
+        self._coming = 0
+        self._busy = 0
+        self._at_once = 1
+        self._left_off = False
+
+    def go(self) -> None:
+        """Something may have become startable."""
+        for _ in range(min(self._startable(), self._at_once) - self._coming):
+            self._coming += 1
+            self._loop.create_task(self._run(), context=self._context.copy())
+
+    async def _run(self) -> None:
+        self._coming -= 1
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        turn = self._join_turn()
+        if self._is_long() or (handling := self._start_next(task)) is None:
+            return
+        self._busy += 1
+        while handling is not None:
+            await handling
+            if self._turn != turn:  # the handler was suspended
+                self.go()
+                return
+            if self._is_long() or not self._is_as_new(task):
+                self._left_off = True
+                return
+            handling = self._start_next(task)
+
+    def _is_long(self) -> bool:
+        return self._loop.time() >= self._turn_is_long_at
+
+    def _is_as_new(self, task: asyncio.Task[Any]) -> bool:
+        """The handler has left nothing behind that the next one could notice."""
+        try:
+            return contextvars.copy_context() == self._context and not task.cancelling()
+        except Exception:  # noqa: BLE001 - of a comparison: a variable was set to something that knows no equality
+            return False
+
+    def _join_turn(self) -> int:
+        if not self._turn_is_on:
+            self._turn_is_on = True
+            self._turn_is_long_at = self._loop.time() + _LONGEST_TURN
+            self._loop.call_soon(self._end_turn)
+        return self._turn
+
+    def _end_turn(self) -> None:
+        """Every runner of the turn has ended, or its handler is suspended."""
+        self._turn += 1
+        self._turn_is_on = False
+        more = self._startable() > 0 and not self._left_off
+        self._at_once = min(_MOST_AT_ONCE, max(1, 2 * self._busy if more else self._busy))
+        self._busy = 0
+        self._left_off = False
+        self.go()

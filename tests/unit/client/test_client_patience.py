@@ -1,0 +1,47 @@
+"""One timer for all who wait."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from dataclasses import dataclass
+
+from duebus._aio.patience import Patience
+from support.virtual_time import VirtualTimeLoop
+
+
+@dataclass(eq=False)
+class Waiting:
+    deadline: float
+
+
+def exhausted_at(*deadlines: float, leaves_at: float = math.inf, leaver: int = 0) -> list[tuple[float, float]]:
+    """Who was told that it has waited for too long, and when; one may leave before."""
+    told: list[tuple[float, float]] = []
+
+    async def wait() -> None:
+        loop = asyncio.get_running_loop()
+        patience = Patience[Waiting](lambda each: told.append((each.deadline, loop.time())))
+        waiting = [Waiting(deadline) for deadline in deadlines]
+        for each in waiting:
+            patience.begin(each)
+        if leaves_at < math.inf:
+            loop.call_at(leaves_at, patience.end, waiting[leaver])
+        await asyncio.sleep(100)
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        runner.run(wait())
+    return told
+
+
+def test_each_is_told_at_its_own_deadline_whatever_the_order_they_came_in() -> None:
+    assert exhausted_at(5, 2, 9, 2) == [(2, 2), (2, 2), (5, 5), (9, 9)]
+
+
+def test_who_waits_no_longer_is_not_told() -> None:
+    assert exhausted_at(5, 9, leaves_at=4) == [(9, 9)]
+
+
+def test_who_waits_as_long_as_it_takes_is_never_told() -> None:
+    assert exhausted_at(math.inf) == []
+    assert exhausted_at(math.inf, 7, math.inf) == [(7, 7)]
