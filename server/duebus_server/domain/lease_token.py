@@ -104,35 +104,36 @@ class LeaseTokens:
 class GroupTokens:
     """The tokens of one group; what they have in common is made once."""
 
-    __slots__ = ("_keyed", "_prefix", "engine", "group", "topic")
+    __slots__ = ("_begun", "_prefix", "engine", "group", "topic")
 
     def __init__(self, key: bytes, engine: EngineName, topic: str, group: str) -> None:
         self.engine = engine
         self.topic = topic
         self.group = group
-        self._keyed = blake2b(key=key, digest_size=DIGEST_BYTES)
         self._prefix = f"{engine}/{topic}/{group}/"
+        # Each token's digest goes on from a copy of this one, which has taken in the key and what they have in common.
+        self._begun = blake2b(self._prefix.encode(), key=key, digest_size=DIGEST_BYTES)
 
     def mint(self, event_id: str, fencing_token: int) -> str:
         """The token of one lease."""
-        payload = f"{self._prefix}{fencing_token:x}/{event_id}"
-        return self._digest(payload) + payload
+        own = f"{fencing_token:x}/{event_id}"
+        return f"{self._digest(own)}{self._prefix}{own}"
 
     def read(self, token: str) -> LeaseRef | None:
         """The lease that it names, or None when it is not a token of this group."""
-        payload = token[DIGEST_CHARS:]
-        if not payload.startswith(self._prefix) or len(token) > MAX_TOKEN_CHARS:
+        if not token.startswith(self._prefix, DIGEST_CHARS) or len(token) > MAX_TOKEN_CHARS:
             return None
+        own = token[DIGEST_CHARS + len(self._prefix) :]
         try:
-            if not compare_digest(token[:DIGEST_CHARS], self._digest(payload)):
+            if not compare_digest(token[:DIGEST_CHARS], self._digest(own)):
                 return None
         except (TypeError, UnicodeEncodeError):  # TypeError: a digest that is not ASCII
             return None
-        fence, _, event_id = payload[len(self._prefix) :].partition("/")
+        fence, _, event_id = own.partition("/")
         return LeaseRef(event_id, int(fence, 16))
 
-    def _digest(self, payload: str) -> str:
-        # A copy of a digest that has taken in the key is made faster than a new one.
-        digest = self._keyed.copy()
-        digest.update(payload.encode())
+    def _digest(self, own: str) -> str:
+        """Of the prefix and what is the token's own."""
+        digest = self._begun.copy()
+        digest.update(own.encode())
         return digest.hexdigest()
