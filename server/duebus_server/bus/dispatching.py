@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -64,6 +65,8 @@ class Dispatching:
 
     async def _dispatch_on(self, running: RunningEngine, topic: str, request: DispatchRequest) -> DispatchAnswer:
         outcome = await self._coalescer.submit((running.engine.name, topic), request)
+        # Sessions that this has woken have their turn first: the events are on their way before the answer is put together.
+        await asyncio.sleep(0)
         if isinstance(outcome, DueBusError):
             raise outcome
         return outcome
