@@ -310,3 +310,20 @@ async def test_a_handler_put_on_meanwhile_gets_what_waits(bus: FakeBus) -> None:
         assert await added.begins() == second
         added.returns(second)
         await acked(bus, 2)
+
+
+async def test_a_task_factory_that_takes_no_context_will_do(bus: FakeBus) -> None:
+    worker, seen = worker_on(bus, concurrency=1), []
+    tenant.set("nobody")
+
+    @worker.on("orders")
+    async def bill(_: Delivery) -> None:
+        seen.append(tenant.get())
+        tenant.set("somebody")
+
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(lambda loop, coroutine: asyncio.Task(coroutine, loop=loop))
+    async with serving(worker):
+        (await bus.stream()).deliver(*deliveries(2))
+        await acked(bus, 2)
+    assert seen == ["nobody"] * 2

@@ -21,6 +21,8 @@ Span = timedelta | float
 _UINT32_MAX = 2**32 - 1
 _UINT64_MAX = 2**64 - 1
 
+_ENGINES_BY_NAME: dict[str, event_bus_pb2.Engine] = {engine.value: wire for engine, wire in ENGINE_TO_WIRE.items()}
+
 _E = TypeVar("_E", bound=StrEnum)
 
 
@@ -135,8 +137,8 @@ def engine(field: str, value: Engine | str | None) -> event_bus_pb2.Engine:
     """
     if value is None:
         return event_bus_pb2.ENGINE_UNSPECIFIED
-    if isinstance(value, Engine):
-        return ENGINE_TO_WIRE[value]
+    if isinstance(value, str) and (wire := _ENGINES_BY_NAME.get(value)) is not None:
+        return wire
     return ENGINE_TO_WIRE[_member(field, Engine, value, ENGINE_TO_WIRE)]
 
 

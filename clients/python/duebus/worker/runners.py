@@ -20,6 +20,7 @@ __all__ = ["Runners"]
 
 # Seconds of handlers that do not suspend, until the loop gets its turn for all else: acks, extensions, other streams.
 _LONGEST_TURN = 0.001
+# About as many handlers as begin in that time if they all suspend; more runners would find the turn over.
 _MOST_AT_ONCE = 32
 
 
@@ -46,16 +47,20 @@ class Runners:
         self._turn = 0
         self._turn_is_on = False
         self._turn_is_long_at = 0.0
+        # Runners that were made and have not begun, those of this turn that found something to do, and how many may be
+        # made at once: as many as were of use in the last turn, or twice as many if their handlers all suspended.
         self._coming = 0
         self._busy = 0
         self._at_once = 1
+        # One of this turn ended though it might have gone on.
         self._left_off = False
 
     def go(self) -> None:
         """Something may have become startable."""
         for _ in range(min(self._startable(), self._at_once) - self._coming):
             self._coming += 1
-            self._loop.create_task(self._run(), context=self._context.copy())
+            # Not its argument `context`, which not every task factory takes.
+            self._context.copy().run(self._loop.create_task, self._run())
 
     async def _run(self) -> None:
         self._coming -= 1

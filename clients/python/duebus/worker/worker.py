@@ -54,6 +54,9 @@ class Worker:
     remembers: the last 10,000 such events of the subscription, in this process. In another process they are. Delivery
     is at least once in any case: handlers should be idempotent.
 
+    A handler has one task from its start to its end, and the context variables that it sets end with it. Handlers that
+    do not suspend may have the same task, one after the other.
+
     Leases are extended while handlers run or have yet to start. Acks and nacks go in batches. When the stream breaks,
     it is resumed, for ever, with the leases still held. An error that no retry heals (a bad argument, no permission, an
     engine that the server does not run) stops the worker and is raised by `run` and `serve`.
