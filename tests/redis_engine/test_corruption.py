@@ -90,6 +90,13 @@ async def test_a_bit_that_flips_anywhere_is_noticed(bus: RedisBus, joined: Topic
     assert await joined.counts() == {EventState.LEASED: 1, EventState.DEAD: len(places)}
 
 
+async def test_an_event_keeps_its_max_retries_behind_one_that_has_lost_them(bus: RedisBus, joined: TopicDriver) -> None:
+    await joined.dispatch(new_event("cut", max_retries=7), new_event("whole", max_retries=7))
+    damage(bus, joined, "cut", bus.raw.hget(bus.key(joined.name, "events"), "cut")[:18])
+    assert ids(await joined.lease_all()) == ["whole"]
+    assert (await joined.look("whole")).max_retries == 7
+
+
 async def test_events_behind_a_damaged_one_can_be_settled(bus: RedisBus, joined: TopicDriver) -> None:
     await joined.dispatch("bad", "a", "b")
     damage(bus, joined, "bad", None)

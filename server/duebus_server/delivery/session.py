@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from duebus_server.delivery.waker import Waker
     from duebus_server.delivery.window import Window
     from duebus_server.domain.clock import Clock, Timer
+    from duebus_server.domain.model import LeaseBatch
     from duebus_server.engine.base import Engine
 
 HEARTBEAT_US = 10 * SECOND
@@ -70,6 +71,7 @@ class Session:
         self._waker = waker
         self._closing: Closing | None = None
         self._resting = False
+        self._has_taken_all = False
         self._stirred = asyncio.Event()
         self._sent_us = clock.now_us()
         self._backlog = 0
@@ -121,7 +123,8 @@ class Session:
         """The engine's word: there may be room again."""
         self._ended_early.update(fencing_tokens)
         self.window.let_go(fencing_tokens)
-        self.wake()
+        if not self._has_taken_all:
+            self.wake()
 
     async def end(self) -> None:
         """The stream is over. Unless the server closed it, the subscriber has vanished: its leases run out soon."""
@@ -147,7 +150,7 @@ class Session:
 
     def wake(self) -> None:
         """There may be something to lease, room for it, or an end to it: look again."""
-        self._resting = False
+        self._resting = self._has_taken_all = False
         self._stirred.set()
 
     async def _next_frame(self) -> Frame | None:
@@ -158,7 +161,7 @@ class Session:
             self._resting = True
             frame = await self._try_lease()
             if frame is not None:
-                self._resting = False
+                self._resting = self._has_taken_all
                 return frame
         await self._stirred.wait()
         self._stirred.clear()
@@ -186,6 +189,7 @@ class Session:
     async def _lease(self) -> Deliveries | None:
         """Take what is due and fits; where nothing does, arrange to be woken."""
         self._wait_again = _not_waiting
+        self._has_taken_all = False
         if not self.window.has_room():
             return None  # `leases_ended` wakes
         options = self.options
@@ -194,17 +198,30 @@ class Session:
         self._ended_early.clear()
         batch = await self._engine.lease(options.topic, options.group, options.session_id, request)
         if batch.events:
-            self._waker.took(batch.next_due_us)
-            # The answer may come after word that some of these leases have ended; they would never be let go.
-            held = [event for event in batch.events if event.fencing_token not in self._ended_early]
-            self.window.hold_all(held)
-            return Deliveries(held) if held else None
+            return self._take(batch, seen_news)
         if batch.left_for_want_of_room and batch.next_due_us is not None:
             self._wait_again = partial(self._waker.sit_out, self.wake, batch.next_due_us, seen_news)
         else:
-            self._wait_again = partial(self._waker.line_up, self.wake, batch.next_due_us, seen_news)
+            self._wait_for_more(batch.next_due_us, seen_news)
         self._wait_again()
         return None
+
+    def _take(self, batch: LeaseBatch, seen_news: int) -> Deliveries | None:
+        """Hold what was leased. Where that was all there is, and no word has come since, nobody need look for more."""
+        is_news = self._waker.news != seen_news
+        self._waker.took(batch.next_due_us)
+        # The answer may come after word that some of these leases have ended; they would never be let go.
+        held = [event for event in batch.events if event.fencing_token not in self._ended_early]
+        self.window.hold_all(held)
+        is_more_due = batch.next_due_us is not None and batch.next_due_us <= self._engine.now_us()
+        if held and self.window.has_room() and not (is_news or is_more_due or batch.left_for_want_of_room):
+            self._wait_for_more(batch.next_due_us, self._waker.news)
+        return Deliveries(held) if held else None
+
+    def _wait_for_more(self, next_due_us: int | None, seen_news: int) -> None:
+        """There was room for all there is, so that only news matters from here on, and no lease that ends."""
+        self._has_taken_all = True
+        self._wait_again = partial(self._waker.line_up, self.wake, next_due_us, seen_news)
 
     async def _heartbeat_if_due(self) -> Heartbeat | None:
         if self._clock.now_us() < self._sent_us + HEARTBEAT_US:

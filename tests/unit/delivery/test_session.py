@@ -47,7 +47,27 @@ async def test_one_event_asks_the_engine_of_one_session(bench: Bench) -> None:
     await bench.dispatch("a")
     asked = [bench.lease_calls(each) - was for each, was in zip(waiting, before, strict=True)]
     assert waiting[0].ids == ["a"]
-    assert asked == [2, 0, 0, 0, 0], "once for the event, once to see that there is no other"
+    assert asked == [1, 0, 0, 0, 0], "the answer said that there is no other"
+
+
+async def test_a_settle_asks_for_nothing_where_there_was_room_for_all(bench: Bench) -> None:
+    subscriber = await bench.subscribe()
+    await bench.dispatch("a", "b")
+    before = bench.lease_calls(subscriber)
+    await bench.ack(*subscriber.leases)
+    assert bench.lease_calls(subscriber) == before
+    await bench.dispatch("c")
+    assert subscriber.ids == ["a", "b", "c"]
+    assert bench.lease_calls(subscriber) == before + 1
+
+
+async def test_what_is_due_later_comes_after_what_was_taken(bench: Bench) -> None:
+    subscriber = await bench.subscribe()
+    await bench.dispatch("now", new_event("later", delay_us=SECOND))
+    before = bench.lease_calls(subscriber)
+    await bench.advance(SECOND)
+    assert subscriber.ids == ["now", "later"]
+    assert bench.lease_calls(subscriber) == before + 1
 
 
 async def test_a_burst_wakes_as_many_sessions_as_it_needs(bench: Bench) -> None:

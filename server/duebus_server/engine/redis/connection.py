@@ -45,7 +45,8 @@ SENTINEL_TIMEOUT_S = 0.5
 
 _PATIENCE: dict[str, Any] = {
     "socket_connect_timeout": CONNECT_TIMEOUT_S,
-    "socket_timeout": ANSWER_TIMEOUT_S,
+    # `asking` says how long an answer may take; the client would make a task of each command to say it again.
+    "socket_timeout": None,
     # Whether a script whose answer was lost may run again is for the engine to say; a sentinel that fails, the next may
     # stand in for.
     "retry": Retry(NoBackoff(), 0),
@@ -134,7 +135,11 @@ class Connection:
 
     def listener(self) -> Redis:
         """A client for Pub/Sub: any node of a cluster hears what is published on the others."""
-        options = {**self._options, "health_check_interval": 0}  # whoever listens sees to it
+        options = {
+            **self._options,
+            "socket_timeout": self._options["socket_timeout"] or ANSWER_TIMEOUT_S,
+            "health_check_interval": 0,  # whoever listens sees to it
+        }
         if self.is_cluster:
             node = self.redis.get_default_node()
             return Redis(host=node.host, port=int(node.port), ssl=self._target.tls, **options)

@@ -33,16 +33,17 @@ RETRY_WHEN_BUSY_US = 200 * MILLISECOND
 def arguments(request: DispatchRequest, known: Collection[str] = ()) -> list[Any]:
     """A request as ``dispatch.lua`` reads it; events of the ids that are ``known`` are in another partition."""
     events = request.events
-    packed_ids = pack_ids([event.id for event in events])
+    pieces = pack_events(events, pack_ids([event.id for event in events]), request.origin)
     return [
         request.request_id,
         request.identity() if request.request_id else 0,
         int(request.require_subscriber),
         _generated_at_ms(events),
         len(events),
+        len(pieces),
         _marks(events, known),
         _dues(events),
-        pack_events(events, packed_ids, request.origin),
+        *pieces,
     ]
 
 

@@ -24,14 +24,13 @@ _HEADER = struct.Struct(">QIBI")
 """The time of dispatch and the place in the order of dispatch, which the script puts in front; flags; CRC-32, begun
 with the flags, of the packed id and what follows: max_retries where a flag says so, the origin, the body."""
 
-_IN_FRONT = 12
-"""Bytes that the script puts in front."""
-
-_TAIL = struct.Struct(">IBI")
-"""The size of what follows, flags and CRC-32."""
-_TAIL_SIZE = _TAIL.size - 4
-
+_FRONT = struct.Struct(">IBI")
+"""Of an event on its way to the script: the size of what follows; flags; CRC-32."""
+_SIZE_BYTES = 4
+_PIECE_BYTES = 16 << 10
+"""A piece is full with so much: for an argument over 32 KiB Redis keeps a buffer of that size for a while."""
 _LENGTHS = tuple(bytes((length,)) for length in range(0x100))
+"""The length of a packed id, in one byte."""
 
 _MAX_RETRIES = struct.Struct(">I")
 _GREATEST_MAX_RETRIES = 0xFFFFFFFF
@@ -61,10 +60,12 @@ class CorruptEventError(ValueError):
     """Stored bytes that this engine did not write."""
 
 
-def pack_events(events: Sequence[NewEvent], packed_ids: Sequence[bytes], origin: str) -> bytes:
-    """What is stored of events from one origin, in one piece as ``dispatch.lua`` reads it."""
+def pack_events(events: Sequence[NewEvent], packed_ids: Sequence[bytes], origin: str) -> list[bytes]:
+    """What is stored of events from one origin, in the pieces that ``dispatch.lua`` reads."""
     common, who = _pack_origin(origin)
     pieces: list[bytes] = []
+    parts: list[bytes] = []
+    left = _PIECE_BYTES
     for event, packed_id in zip(events, packed_ids, strict=True):
         body, front = event.body, id_field(event.id)
         cut = body.startswith(front)
@@ -74,8 +75,13 @@ def pack_events(events: Sequence[NewEvent], packed_ids: Sequence[bytes], origin:
             flags |= _FLAG_MAX_RETRIES
             content = _MAX_RETRIES.pack(min(event.max_retries, _GREATEST_MAX_RETRIES)) + content
         checksum = crc32(content, crc32(packed_id, flags))
-        pieces += (_LENGTHS[len(packed_id)], packed_id, _TAIL.pack(_TAIL_SIZE + len(content), flags, checksum), content)
-    return b"".join(pieces)
+        size = _FRONT.size - _SIZE_BYTES + len(content)
+        parts += (_LENGTHS[len(packed_id)], packed_id, _FRONT.pack(size, flags, checksum), content)
+        left -= size
+        if left <= 0:
+            pieces.append(b"".join(parts))
+            parts, left = [], _PIECE_BYTES
+    return [*pieces, b"".join(parts)] if parts else pieces
 
 
 def read_event(event_id: str, packed_id: bytes, blob: bytes) -> tuple[int, bytes]:

@@ -5,11 +5,11 @@
 --   6, 7   the server's max_queued (0 for unlimited) and dedupe window (microseconds), where the topic has none of its own
 --   8      how many requests; then for each:
 --            request id ('' for none), its identity (a number), require_subscriber (0, 1), time of its generated
---            ids (ms), number of events;
+--            ids (ms), number of events, number of pieces;
 --            which ids the client chose, a character an event ('0'; '1'; '2': and another partition knows it), '' for none;
 --            due: 'd<microseconds>' after now or 'a<microseconds>' at, of all events, or of each with blanks between;
---            its events in one piece: each the length of its packed id (1 byte), the packed id, the length of its blob (4
---            bytes, big endian), the blob (see DATA_MODEL.md) without the time of dispatch and the place
+--            pieces, in each some events: the length of the packed id (1 byte), the packed id, the length of the blob (4
+--            bytes, big endian), the blob (see DATA_MODEL.md) without the time of dispatch and the place; ...
 --   last   with several partitions: until when the pins hold that the caller has made, microseconds
 -- returns  {now, the soonest due of what was stored or -1, {group that is not paused, ...}, {answer, ...}, whether the topic
 --            may have been unlisted (0, 1)}, an answer a request:
@@ -59,11 +59,14 @@ end
 -- arrays of ids, due times and blobs, the places of the others, and the place and the pin of one that may be in another
 -- partition.
 local function read_events(count)
-  local marks, dues, events = take(), read_dues(take()), take()
-  local position, id, blob = 1, nil, nil
+  local marks, dues = take(), read_dues(take())
+  local piece, position, id, blob = '', 1, nil, nil
   local ids, due_times, blobs, duplicates, seen, elsewhere = {}, {}, {}, {}, {}, nil
   for place = 0, count - 1 do
-    id, blob, position = struct.unpack('>Bc0I4c0', events, position)
+    if position > #piece then
+      piece, position = take(), 1
+    end
+    id, blob, position = struct.unpack('>Bc0I4c0', piece, position)
     local mark_of = marks ~= '' and string.sub(marks, place + 1, place + 1) or '0'
     local is_chosen = mark_of ~= '0'
     if is_chosen and (mark_of == '2' or seen[id] or is_known(id)) then
@@ -167,14 +170,14 @@ end
 
 local function carry_out()
   local request_id, identity, require_subscriber = take(), tonumber(take()), take()
-  local generated_at, count = tonumber(take()), tonumber(take())
+  local generated_at, count, pieces = tonumber(take()), tonumber(take()), tonumber(take())
   local answer, identity_then = known_answer(request_id)
   if answer then
-    at = at + 3
+    at = at + 2 + pieces
     return identity_then == identity and answer or { REUSED }
   end
   if require_subscriber == '1' and not has_subscriber() then
-    at = at + 3
+    at = at + 2 + pieces
     return { NO_SUBSCRIBER }
   end
   local fresh, duplicates, elsewhere = read_events(count)

@@ -88,15 +88,16 @@ end
 local raws = read_all('HMGET', records_key, ids)
 
 -- Records of events that are leased for the first time differ in the fencing token, the place, and when they were due: what is
--- between those is packed once for all that have the same flags. The same bytes as `cmsgpack.pack` of the whole.
+-- between those is packed once for all that have the same flags and no max_retries of their own. These are the bytes that
+-- `cmsgpack.pack` makes of the whole.
 local middles, score_packed, due_packed = {}, nil, nil
 local function first_record(fence, member, score, blob)
   local flags = string.byte(blob, 13)
   local middle = middles[flags]
   if not middle then
-    local chosen, max_retries = has_flag(blob, CHOSEN_ID) and 1 or 0, max_retries_of(blob)
-    middle = cmsgpack.pack(chosen, 0, session, consumer, now, 1, max_retries, '', 0)
-    middles[flags] = max_retries < 0 and middle or nil
+    local chosen = has_flag(blob, CHOSEN_ID) and 1 or 0
+    middle = cmsgpack.pack(chosen, 0, session, consumer, now, 1, max_retries_of(blob), '', 0)
+    middles[flags] = not has_flag(blob, OWN_MAX_RETRIES) and middle or nil
   end
   if score ~= score_packed then
     score_packed, due_packed = score, cmsgpack.pack(tonumber(score))
@@ -159,7 +160,7 @@ local function begin_again(record, score, blob)
   return record
 end
 
--- What is taken, one entry an event, and in `again` the records of those that were leased before.
+-- What is taken, one entry an event; in `again` the records of those that were leased before.
 local taken, taken_ids, blobs_told, dues, leased, again = {}, {}, {}, {}, {}, {}
 local expiry = whole(expires)
 local count, left, buried = 0, 0, 0
