@@ -65,7 +65,7 @@ class Dispatching:
 
     async def _dispatch_on(self, running: RunningEngine, topic: str, request: DispatchRequest) -> DispatchAnswer:
         outcome = await self._coalescer.submit((running.engine.name, topic), request)
-        # Sessions that this has woken have their turn first: the events are on their way before the answer is put together.
+        # Sessions that this has woken have their turn first: the events are on their way before it is answered.
         await asyncio.sleep(0)
         if isinstance(outcome, DueBusError):
             raise outcome

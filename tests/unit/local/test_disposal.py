@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from duebus_server.domain.clock import HOUR, ManualClock
-from duebus_server.domain.model import DispatchRequest, SubscriberInfo
+from duebus_server.domain.model import DispatchAnswer, DispatchRequest, SubscriberInfo
 from duebus_server.domain.views import TopicConfig
 from duebus_server.engine.local import LocalEngine
 from duebus_server.engine.local.disposal import Disposal
@@ -68,6 +68,24 @@ async def test_what_is_deleted_is_out_of_sight_at_once(engine: LocalEngine) -> N
     assert (await engine.get_topic(TOPIC)).queued == 1
     await deleting
     assert (await engine.get_topic(TOPIC)).queued == 1
+
+
+async def test_an_event_of_a_deleted_group_is_a_duplicate_while_and_after_the_group_is_given_back(
+    engine: LocalEngine,
+) -> None:
+    deleting = asyncio.ensure_future(engine.delete_group(TOPIC, GROUP))
+    await asyncio.sleep(0)
+    assert not deleting.done()
+
+    # Of the first piece and of the last.
+    again = [DispatchRequest([new_event("0.0"), new_event("19.999")])]
+    (during,) = await engine.dispatch(TOPIC, again)
+    await deleting
+    (after,) = await engine.dispatch(TOPIC, again)
+
+    assert isinstance(during, DispatchAnswer)
+    assert during.duplicate_event_ids == ["0.0", "19.999"]
+    assert after == during
 
 
 async def test_a_deletion_that_is_cut_off_is_finished_by_the_sweep(engine: LocalEngine) -> None:

@@ -53,7 +53,7 @@ class AdminVerbs(Holding):
         """See ``Engine.delete_topic``. The memory is given back before it returns, in pieces."""
         now_us = self._working_now()
         record = self._known(topic, now_us)
-        removed = len(record.events)
+        removed = record.stored
         self._drop(record)
         self._announce_deleted(topic, None, list(record.groups.values()))
         self._disposal.add(record.dissolve(now_us))
@@ -67,7 +67,7 @@ class AdminVerbs(Holding):
         record.remove_group(group)
         removed = len(members.entries)
         self._announce_deleted(topic, group, [members])
-        self._disposal.add(members.dissolve(now_us))
+        self._disposal.add(record.dissolve_group(members, now_us))
         await self._disposal.run()
         return removed
 

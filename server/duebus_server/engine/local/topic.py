@@ -29,7 +29,7 @@ class Topic:
     """The events of one topic.
 
     Attributes:
-        events: by id, each until the last group is done with it.
+        stored: how many events there are, each until the last group is done with it.
         groups: by name.
         unclaimed: holds the events of a topic that has no group yet; the first group takes it over.
         config: the settings in force.
@@ -47,10 +47,12 @@ class Topic:
         self.name = name
         self.config = defaults
         self.deleted = False
-        self.events: dict[str, StoredEvent] = {}
+        self.stored = 0
         self.groups: dict[str, Group] = {}
         self.unclaimed: Group | None = None
         self.queued = 0
+        # Groups that were taken out, until the ids of what they held are among the recent ones.
+        self._leaving: list[Group] = []
         self._next_seq = next_seq
         self._recent_ids: RecentMemory[None] = RecentMemory()
         self._answers: RecentMemory[tuple[int, DispatchAnswer]] = RecentMemory()
@@ -84,10 +86,16 @@ class Topic:
         return (self.unclaimed,)
 
     def remove_group(self, name: str) -> Group:
-        """Take a group out; its events are let go by ``Group.dissolve``."""
+        """Take a group out; its events are let go by ``dissolve_group``."""
         group = self.groups.pop(name)
         self._fencing_token = max(self._fencing_token, group.fencing_token)
+        self._leaving.append(group)
         return group
+
+    def dissolve_group(self, group: Group, now_us: int) -> Iterator[None]:
+        """Let go of what a group held that was taken out, a piece with each step."""
+        yield from group.dissolve(now_us)
+        self._leaving.remove(group)
 
     def last_fencing_token(self) -> int:
         """The greatest that any of its groups, those that were deleted included, has given out."""
@@ -122,11 +130,17 @@ class Topic:
         fresh: dict[str, NewEvent] = {}
         duplicates: list[str] = []
         for event in events:
-            if event.id in fresh or event.id in self.events or self._recent_ids.knows(event.id, now_us):
+            # An id that the server made is new by construction.
+            if event.id in fresh or (not event.id_is_generated and self._knows(event.id, now_us)):
                 duplicates.append(event.id)
             else:
                 fresh[event.id] = event
         return list(fresh.values()), duplicates
+
+    def _knows(self, event_id: str, now_us: int) -> bool:
+        """Whether a group holds the event, or has held it within the dedupe window."""
+        held = any(event_id in group.entries for group in (*self.all_groups(), *self._leaving))
+        return held or self._recent_ids.knows(event_id, now_us)
 
     def _store(self, events: Sequence[NewEvent], origin: str, now_us: int) -> None:
         receivers = list(self.receivers())
@@ -144,7 +158,7 @@ class Topic:
             )
             for new in events
         ]
-        self.events.update({event.id: event for event in stored})
+        self.stored += len(events)
         self.queued += len(events)
         dues_us = [new.due_us(now_us) for new in events]
         for group in receivers:
@@ -179,7 +193,7 @@ class Topic:
             event.holders -= 1
             if event.holders:
                 continue
-            del self.events[event.id]
+            self.stored -= 1
             if not (event.id_is_generated or self.deleted):
                 self._recent_ids.remember(event.id, None, now_us + self.config.dedupe_window_us)
 
@@ -203,7 +217,6 @@ class Topic:
         self.deleted = True
         for group in self.all_groups():
             yield from group.dissolve(now_us)
-        self.events = {}
         while self._recent_ids or self._answers:
             self._recent_ids.forget_some(FORGET_AT_ONCE)
             self._answers.forget_some(FORGET_AT_ONCE)
@@ -211,7 +224,7 @@ class Topic:
 
     def is_empty(self) -> bool:
         """No events, nor any memory of some: time changes nothing in it."""
-        return not (self.events or self._recent_ids or self._answers)
+        return not (self.stored or self._recent_ids or self._answers)
 
     def is_idle(self) -> bool:
         """Nothing in it, and nobody would miss it."""
