@@ -31,7 +31,7 @@ def delivery(token: str, **event: Any) -> Delivery:
 
 def encode_events(events: Iterable[Any]) -> list[event_bus_pb2.Event]:
     request = event_bus_pb2.DispatchRequest()
-    add_events(request.events, events)
+    add_events(request, events)
     return list(request.events)
 
 

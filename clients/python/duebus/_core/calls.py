@@ -64,7 +64,7 @@ def dispatch_many(
 ) -> Call[event_bus_pb2.DispatchResponse, list[Dispatched]]:
     """All of the events or none."""
     request = _dispatch_request(topic, engines, request_id, require_subscriber)
-    add_events(request.events, events)
+    add_events(request, events)
     return Call(_DISPATCH, request, lambda response, _: _read_dispatched(response))
 
 

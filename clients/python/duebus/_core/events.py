@@ -4,8 +4,6 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
-
 from duebus._core import fields
 from duebus._core.fields import Span
 from duebus._core.model import NewEvent
@@ -25,8 +23,8 @@ def encode_event(event: NewEvent, path: str = "") -> event_bus_pb2.Event:
     return _put_event(event_bus_pb2.Event(), event, current_span(), path)
 
 
-def add_events(to: RepeatedCompositeFieldContainer[event_bus_pb2.Event], events: Iterable[NewEvent | Any]) -> None:
-    """Adds events to those of a request. Each may be a NewEvent or a bare payload.
+def add_events(request: event_bus_pb2.DispatchRequest, events: Iterable[NewEvent | Any]) -> None:
+    """Adds events to a request. Each may be a NewEvent or a bare payload.
 
     Raises:
         TypeError: `events` is a single payload, or a field has the wrong type.
@@ -37,7 +35,7 @@ def add_events(to: RepeatedCompositeFieldContainer[event_bus_pb2.Event], events:
     span = current_span()
     for index, event in enumerate(events):
         try:
-            _put_event(to.add(), event, span)
+            _put_event(request.events.add(), event, span)
         except (TypeError, InvalidArgument):
             # Once more, to name the event: making up the names of all takes as long as encoding them.
             _put_event(event_bus_pb2.Event(), event, span, f"events[{index}].")
