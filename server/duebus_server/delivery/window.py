@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 MAX_FRAME_BYTES = 3 << 20
 """gRPC clients refuse messages over 4 MiB unless told otherwise; the rest is for what surrounds the events."""
 
-MAX_FRAME_EVENTS = 1_000
-"""No engine is busy for long with one lease call."""
+MAX_FRAME_EVENTS = 500
+"""No engine is busy for long with one lease call; and of a large window, a part is leased while another is handled."""
 
 
 class Window:
