@@ -100,7 +100,7 @@ bench-peers: install redis ## Measure DueBus beside its peers, which this instal
 	@PYTHONPATH=tests $(BIN)/python -m bench.peers $(ARGS)
 
 .PHONY: bench-growth
-bench-growth: install redis ## Measure more processes, topics, groups, larger payloads (ARGS='--rounds 1')
+bench-growth: install redis ## Measure more processes, topics, groups, nodes, larger payloads (ARGS='--rounds 1')
 	@PYTHONPATH=tests $(BIN)/python -m bench.growth $(ARGS)
 
 .PHONY: check

@@ -183,11 +183,11 @@ def lateness(engine: str, size: Size, waiting: int = 0) -> Figures:
 
 
 def memory(engine: str, size: Size) -> Figures:
-    """What a scheduled event of 200 bytes takes in all, with one group."""
+    """What a scheduled event of 200 bytes takes in all, with one group; it says nothing of its media type."""
     with Stage(engine) as stage:
         run(stage, "worker", events=1, companion="producer")
         before = stage.stored_bytes()
-        produce(stage, size.waiting, batch=1_000, delay_s=HOUR_S, spread_s=HOUR_S)
+        produce(stage, size.waiting, batch=1_000, delay_s=HOUR_S, spread_s=HOUR_S, content_type="")
         return {"event_bytes": (stage.stored_bytes() - before) / size.waiting}
 
 

@@ -21,6 +21,7 @@ async def produce(
     coroutines: int = 1,
     delay_s: float = 0,
     spread_s: float = 0,
+    content_type: str | None = None,
 ) -> dict[str, Any]:
     """So many events.
 
@@ -34,6 +35,7 @@ async def produce(
         coroutines: so many callers, each with one call under way.
         delay_s: due so many seconds later...
         spread_s: ...and up to so many more, evenly.
+        content_type: the media type; None: what the client gives bytes.
     """
     data = os.urandom(payload)
     async with Client(target) as client:
@@ -43,7 +45,7 @@ async def produce(
 
         def event(place: int) -> NewEvent:
             delay_of_it_s = delay_s + spread_s * place / events
-            return NewEvent(data=data, delay=delay_of_it_s or None)
+            return NewEvent(data=data, delay=delay_of_it_s or None, content_type=content_type)
 
         async def caller() -> None:
             for first in left:
