@@ -19,6 +19,7 @@ from duebus_server.bus.settling import Settling
 from duebus_server.bus.subscribing import Subscribing, Subscription
 from duebus_server.delivery.frames import Deliveries
 from duebus_server.delivery.sessions import Sessions
+from duebus_server.delivery.window import MAX_FRAME_EVENTS
 from duebus_server.domain.clock import SECOND, SystemClock
 from duebus_server.domain.lease_token import LeaseTokens
 from duebus_server.domain.views import TopicConfig
@@ -32,10 +33,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
 TOPIC = "bench"
-BATCH = 500
+BATCH = MAX_FRAME_EVENTS
+"""So many events are dispatched in a round; they go out in one frame and are acked in one call."""
 ROUNDS = 40
-DISPATCHES = 2
-"""So many in a round; what they stored goes out in one frame and is acked in one call."""
 
 
 class Steps:
@@ -65,8 +65,7 @@ async def measure() -> Steps:
     async with Subscribing(engines, tokens, SECOND).subscribe(command) as subscription:
         frames = subscription.session.frames()
         for _ in range(ROUNDS):
-            for _ in range(DISPATCHES):
-                await _dispatch(steps, Dispatching(engines), clock)
+            await _dispatch(steps, Dispatching(engines), clock)
             await _ack(steps, Settling(engines, tokens), await _deliver(steps, subscription, frames))
     await engine.stop()
     return steps

@@ -24,10 +24,10 @@ NODE_TIMEOUT_MS = 5_000
 
 
 def cpu_s_of(pid: int) -> float:
-    """What a process and its children have used of a core, in seconds."""
+    """What a process and its children, those that have ended included, have used of a core, in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return (int(fields[11]) + int(fields[12])) / TICKS + sum(cpu_s_of(int(child)) for child in children)
+    return sum(map(int, fields[11:15])) / TICKS + sum(cpu_s_of(int(child)) for child in children)
 
 
 def rss_bytes_of(pid: int) -> int:

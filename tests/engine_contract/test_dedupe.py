@@ -259,6 +259,24 @@ async def test_an_id_is_remembered_for_the_window_after_the_event_is_gone(
 
 
 @pytest.mark.topic_config(dedupe_window_us=0)
+async def test_a_request_that_is_forgotten_and_gets_the_same_ids_again_adds_nothing(joined: TopicDriver) -> None:
+    """The ids are made from the millisecond and the request id."""
+    now_us = joined.harness.now_us()
+    first, again = (DispatchRequest(with_ids([new_event(), new_event()], now_us, "r1"), "r1") for _ in range(2))
+    (stored,) = await joined.engine.dispatch(joined.name, [first])
+
+    (answer,) = await joined.engine.dispatch(joined.name, [again])
+
+    assert isinstance(stored, DispatchAnswer)
+    assert isinstance(answer, DispatchAnswer)
+    assert list(answer.duplicate_event_ids) == list(answer.event_ids) == list(stored.event_ids)
+    leases = await joined.lease()
+    assert ids(leases) == list(stored.event_ids)
+    assert await joined.ack(*leases) == [None, None]
+    assert await joined.queued() == 0
+
+
+@pytest.mark.topic_config(dedupe_window_us=0)
 async def test_without_a_window_an_id_is_free_as_soon_as_the_event_is_gone(joined: TopicDriver) -> None:
     await joined.dispatch("a", request_id="r1")
     await joined.ack(await joined.lease_one())

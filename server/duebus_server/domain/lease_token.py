@@ -112,7 +112,8 @@ class GroupTokens:
         self.group = group
         self._prefix = f"{engine}/{topic}/{group}/"
         # Each token's digest goes on from a copy of this one, which has taken in the key and what they have in common.
-        self._begun = blake2b(self._prefix.encode(), key=key, digest_size=DIGEST_BYTES)
+        prefix = self._prefix.encode(errors="surrogatepass")  # of a token that somebody made up
+        self._begun = blake2b(prefix, key=key, digest_size=DIGEST_BYTES)
 
     def mint(self, event_id: str, fencing_token: int) -> str:
         """The token of one lease."""

@@ -44,7 +44,19 @@ def test_a_bus_with_another_key_does_not_read_it(keys: dict[EngineName, bytes]) 
 
 
 @pytest.mark.parametrize(
-    "token", ["", "x", "nonsense", "ü" * 20, "=" * 8, "A" * 5_000, "\x00", TOKEN[:-4], TOKEN + "AAAA"]
+    "token",
+    [
+        "0" * 16 + "local/\ud800/g/1/x",
+        "",
+        "x",
+        "nonsense",
+        "ü" * 20,
+        "=" * 8,
+        "A" * 5_000,
+        "\x00",
+        TOKEN[:-4],
+        TOKEN + "AAAA",
+    ],
 )
 def test_nonsense_is_no_token(token: str) -> None:
     assert TOKENS.read(token) is None

@@ -127,20 +127,17 @@ class Topic:
         return answer
 
     def _without_duplicates(self, events: Sequence[NewEvent], now_us: int) -> tuple[list[NewEvent], list[str]]:
+        # Ids that the server made too: a request that comes again when its answer is forgotten gets the same ones.
+        ids = {event.id for event in events}
+        held = set[str]().union(*(group.entries.keys() & ids for group in (*self.all_groups(), *self._leaving)))
         fresh: dict[str, NewEvent] = {}
         duplicates: list[str] = []
         for event in events:
-            # An id that the server made is new by construction.
-            if event.id in fresh or (not event.id_is_generated and self._knows(event.id, now_us)):
+            if event.id in fresh or event.id in held or self._recent_ids.knows(event.id, now_us):
                 duplicates.append(event.id)
             else:
                 fresh[event.id] = event
         return list(fresh.values()), duplicates
-
-    def _knows(self, event_id: str, now_us: int) -> bool:
-        """Whether a group holds the event, or has held it within the dedupe window."""
-        held = any(event_id in group.entries for group in (*self.all_groups(), *self._leaving))
-        return held or self._recent_ids.knows(event_id, now_us)
 
     def _store(self, events: Sequence[NewEvent], origin: str, now_us: int) -> None:
         receivers = list(self.receivers())

@@ -55,13 +55,14 @@ local function read_dues(text)
   return dues
 end
 
--- Ids that the server made are new by construction; only those that clients chose can come twice. Returns the fresh events as
--- arrays of ids, due times and blobs, the places of the others, and the place and the pin of one that may be in another
--- partition.
+-- Ids that clients chose can come twice. Those that the server made are made from the request, so they are new, unless the
+-- same request comes again when its answer is forgotten: then the first of them tells. Returns the fresh events as arrays of
+-- ids, due times and blobs, the places of the others, and the place and the pin of one that may be in another partition.
 local function read_events(count)
   local marks, dues = take(), read_dues(take())
   local piece, position, id, blob = '', 1, nil, nil
   local ids, due_times, blobs, duplicates, seen, elsewhere = {}, {}, {}, {}, {}, nil
+  local made_are_new = nil
   for place = 0, count - 1 do
     if position > #piece then
       piece, position = take(), 1
@@ -69,7 +70,10 @@ local function read_events(count)
     id, blob, position = struct.unpack('>Bc0I4c0', piece, position)
     local mark_of = marks ~= '' and string.sub(marks, place + 1, place + 1) or '0'
     local is_chosen = mark_of ~= '0'
-    if is_chosen and (mark_of == '2' or seen[id] or is_known(id)) then
+    if not is_chosen and made_are_new == nil then
+      made_are_new = not is_known(id)
+    end
+    if mark_of == '2' or ((is_chosen or not made_are_new) and (seen[id] or is_known(id))) then
       duplicates[#duplicates + 1] = place
     else
       local pin = is_chosen and PARTS > 1 and pin_of(id)
