@@ -29,7 +29,7 @@ def test_no_request_is_for_more_than_one_frame_carries() -> None:
 
 def test_no_request_is_for_so_many_events_that_an_engine_would_be_busy_with_it() -> None:
     window = Window(100_000, 1 << 30)
-    assert window.request(None).max_events == 1_000
+    assert window.request(None).max_events == 500
     window.hold_all([leased(number, 1) for number in range(99_500)])
     assert window.request(None).max_events == 500
 
