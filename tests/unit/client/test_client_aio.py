@@ -313,7 +313,7 @@ async def test_deliveries_that_nobody_saw_are_released(bus: FakeBus, client: Cli
 async def arrived(subscription: Subscription, frames: int) -> None:
     """So many frames wait to be iterated."""
     async with asyncio.timeout(10):
-        while subscription._arrivals.qsize() < frames:  # noqa: ASYNC110 - nobody tells of that
+        while len(subscription._arrivals) < frames:  # noqa: ASYNC110 - nobody tells of that
             await asyncio.sleep(0)
 
 
@@ -328,6 +328,45 @@ async def test_frames_that_nobody_saw_are_released_as_far_as_they_were_read(bus:
     released = [each.lease_token for each in request.nacks if each.release]
     assert released == [f"lease-of-{each}" for each in ids[1 : len(released) + 1]]
     assert len(released) >= READ_AHEAD
+
+
+@pytest.mark.parametrize("closes_client", [False, True])
+def test_a_subscription_that_is_left_open_full_of_frames_does_not_keep_its_loop_from_ending(
+    bus: FakeBus, *, closes_client: bool
+) -> None:
+    async def leave_open() -> None:
+        client = Client(bus.target, timeout=10)
+        subscription = await client.subscribe("orders").__aenter__()
+        left.append(subscription)
+        (await stream_of(bus)).send(*(deliveries(str(each)) for each in range(3 * READ_AHEAD)))
+        await anext(subscription)
+        await arrived(subscription, READ_AHEAD)
+        if closes_client:
+            await client.close()
+
+    left: list[Subscription] = []
+    ending = threading.Thread(target=asyncio.run, args=(leave_open(),), daemon=True)
+    ending.start()
+    ending.join(10)
+    assert left
+    assert not ending.is_alive()
+
+
+async def test_a_frame_whose_reader_is_cancelled_is_among_those_that_are_released(bus: FakeBus, client: Client) -> None:
+    ids = [str(each) for each in range(3 * READ_AHEAD)]
+    async with client.subscribe("orders") as subscription:
+        (await stream_of(bus)).send(*(deliveries(each) for each in ids))
+        assert (await anext(subscription)).event_id == "0"
+        await arrived(subscription, READ_AHEAD)
+        read = len(subscription._arrivals)
+        reader = subscription._reader
+        assert reader is not None
+        reader.cancel()
+        await asyncio.wait((reader,))
+        assert reader.cancelled()
+
+    (request,) = bus.requests["Nack"]
+    assert [each.lease_token for each in request.nacks] == [f"lease-of-{each}" for each in ids[1 : read + 1]]
 
 
 async def test_frames_that_come_faster_than_they_are_taken_come_in_order(bus: FakeBus, client: Client) -> None:

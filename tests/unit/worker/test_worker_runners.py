@@ -146,6 +146,60 @@ async def test_what_one_sets_in_its_context_is_not_seen_by_the_next_in_its_place
     assert not troubles
 
 
+async def test_a_variable_that_one_sets_to_an_equal_value_is_not_seen_by_the_next(bus: FakeBus) -> None:
+    worker, seen = worker_on(bus), []
+    given: dict[str, str] = {}
+    tenant.set(given)
+
+    @worker.on("orders")
+    async def bill(_: Delivery) -> None:
+        seen.append(tenant.get())
+        tenant.set({})
+
+    async with serving(worker):
+        (await bus.stream()).deliver(*deliveries(10))
+        await acked(bus, 10)
+    assert len(seen) == 10
+    assert all(each is given for each in seen)
+
+
+async def test_a_variable_that_one_sets_and_resets_costs_the_next_no_task(bus: FakeBus) -> None:
+    worker, tasks = worker_on(bus), set()
+    tenant.set("nobody")
+
+    @worker.on("orders")
+    async def bill(_: Delivery) -> None:
+        tasks.add(task_of_handler())
+        tenant.reset(tenant.set("somebody"))
+
+    async with serving(worker):
+        (await bus.stream()).deliver(*deliveries(10))
+        await acked(bus, 10)
+    assert len(tasks) == 1
+
+
+async def test_many_that_set_a_variable_start_in_one_turn(bus: FakeBus) -> None:
+    worker, turns, at = worker_on(bus), 0, []
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    @worker.on("orders")
+    async def bill(each: Delivery) -> None:
+        at.append(turns)
+        tenant.set(each.event_id)
+
+    async with serving(worker):
+        counting = asyncio.create_task(count_turns())
+        (await bus.stream()).deliver(*deliveries(200))
+        await acked(bus, 200)
+        counting.cancel()
+    assert max(at.count(turn) for turn in at) == 32
+
+
 async def test_what_was_set_where_the_worker_is_served_is_seen_by_all(bus: FakeBus) -> None:
     worker, seen = worker_on(bus), []
 
@@ -168,6 +222,26 @@ async def test_one_that_cancels_its_own_task_as_it_ends_does_not_hit_the_next(bu
     async def bill(each: Delivery) -> None:
         if each == first:
             task_of_handler().cancel()
+            return
+        await asyncio.sleep(0)
+        ended.append(each)
+
+    async with serving(worker):
+        first, *others = many = deliveries(3)
+        (await bus.stream()).deliver(*many)
+        assert len(await acked(bus, 3)) == 3
+    assert ended == others
+
+
+async def test_one_that_cancels_its_own_task_and_takes_it_back_does_not_hit_the_next(bus: FakeBus) -> None:
+    worker = worker_on(bus)
+    ended: list[Delivery] = []
+
+    @worker.on("orders")
+    async def bill(each: Delivery) -> None:
+        if each == first:
+            task_of_handler().cancel()
+            task_of_handler().uncancel()
             return
         await asyncio.sleep(0)
         ended.append(each)

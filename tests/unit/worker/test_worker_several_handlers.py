@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from duebus.worker import DeadLetter, Release, RetryAfter
 from duebus.worker.memory import SuccessMemory
@@ -54,6 +55,37 @@ async def test_they_share_one_subscription_and_each_event_goes_to_all_of_them(bu
         assert (await bus.acks.next()).tokens == [event.lease_token]
         assert sorted(ran) == ["first", "second"]
         assert bus.unseen_streams == 0
+
+
+class EndedTask(asyncio.Future[None]):
+    """What an eager task factory returns for a coroutine that did not suspend."""
+
+    def get_coro(self) -> None:
+        return None
+
+
+def eagerly(loop: asyncio.AbstractEventLoop, coroutine: Any) -> Any:
+    """As `asyncio.eager_task_factory` of Python 3.12, for handlers that do not suspend."""
+    if "_handle" not in coroutine.__qualname__:
+        return asyncio.Task(coroutine, loop=loop)
+    try:
+        coroutine.send(None)
+    except StopIteration:
+        task = EndedTask(loop=loop)
+        task.set_result(None)
+        return task
+    raise AssertionError("it was suspended")
+
+
+async def test_those_whose_tasks_run_as_they_are_made_are_called(bus: FakeBus) -> None:
+    asyncio.get_running_loop().set_task_factory(cast("Any", eagerly))
+    worker = worker_on(bus)
+    ran = two_handlers(worker, None, None)
+    async with serving(worker):
+        event = delivery()
+        (await bus.stream()).deliver(event)
+        assert (await asyncio.wait_for(bus.acks.next(), 10)).tokens == [event.lease_token]
+        assert ran == ["first", "second"]
 
 
 async def test_an_event_is_acked_when_the_last_of_them_has_succeeded(bus: FakeBus) -> None:

@@ -5,12 +5,13 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from types import TracebackType
-from typing import Self, TypeAlias
+from typing import Self
 
 import grpc
 import grpc.aio
 
 from duebus._aio.connection import Connection, Stream
+from duebus._aio.read_ahead import ReadAhead
 from duebus._core import calls
 from duebus._core.delivery import Delivery
 from duebus._core.frames import (
@@ -29,9 +30,6 @@ from duebus.v1 import event_bus_pb2
 
 # Frames that wait for whoever iterates, beyond what grpc holds itself.
 READ_AHEAD = 16
-
-_Arrival: TypeAlias = event_bus_pb2.SubscribeResponse | DueBusError | None
-"""A frame, or how the stream ended."""
 
 
 class Subscription:
@@ -55,7 +53,7 @@ class Subscription:
         self._closing: Closing | None = None
         self._unseen: deque[Delivery] = deque()
         self._turn = asyncio.Lock()
-        self._arrivals: asyncio.Queue[_Arrival] = asyncio.Queue(READ_AHEAD)
+        self._arrivals = ReadAhead(READ_AHEAD)
         self._reader: asyncio.Task[None] | None = None
         self._ended = False
         self._closed = False
@@ -135,27 +133,23 @@ class Subscription:
         if self._reader is None:
             # A task of its own: grpc ends the whole stream when a task that reads it is cancelled.
             self._reader = asyncio.create_task(self._read_all(self._stream))
-        arrival = await self._arrivals.get()
-        if isinstance(arrival, event_bus_pb2.SubscribeResponse):
-            return arrival
-        # For whoever else waits, now or later.
-        self._ended = True
-        if arrival is not None:
-            raise arrival
-        return None
+        return await self._arrivals.take()
 
     async def _read_all(self, stream: Stream) -> None:
-        """Puts what arrives into the queue, at last None or the error that ended the stream."""
+        """Puts what arrives where it is taken from, at last the end of the stream."""
         end: DueBusError | None = None
         try:
             while isinstance(response := await stream.read(), event_bus_pb2.SubscribeResponse):
                 await self._arrivals.put(response)
         except asyncio.CancelledError:
+            # By grpc when the channel was closed, or by whoever ends the loop.
             end = ClientClosed("the channel was closed under the subscription")
+            raise
         except grpc.RpcError as error:
             end = from_rpc_error(error)
             end.__cause__ = error
-        await self._arrivals.put(None if self._was_closed() else end)
+        finally:
+            self._arrivals.end(None if self._was_closed() else end)
 
     def _was_closed(self) -> bool:
         return self._closed or self._connection.closed
@@ -167,20 +161,17 @@ class Subscription:
         self._closed = True
         self._stream.cancel()
         if (reader := self._reader) is not None:
+            # That makes room for a frame that is being read now.
             self._collect_unread()
             await asyncio.wait((reader,))
             self._collect_unread()
-            # For whoever still waits.
-            self._arrivals.put_nowait(None)
         await self._release_unseen()
 
     def _collect_unread(self) -> None:
-        while not self._arrivals.empty():
-            arrival = self._arrivals.get_nowait()
-            if isinstance(arrival, event_bus_pb2.SubscribeResponse):
-                frame = read_frame(arrival)
-                if isinstance(frame, Deliveries):
-                    self._unseen.extend(frame)
+        for response in self._arrivals.take_all():
+            frame = read_frame(response)
+            if isinstance(frame, Deliveries):
+                self._unseen.extend(frame)
 
     async def _release_unseen(self) -> None:
         unseen, self._unseen = self._unseen, deque()

@@ -123,7 +123,7 @@ class Executor:
             if held.stage is not Stage.WAITING:  # its lease was lost
                 continue
             if len(handlers) == 1:
-                self._begin(held, (runner,))
+                self._begin(held, (runner,), running=1)
                 return self._handle(held, handlers[0])
             self._start_several(held, handlers)
         self._note_finished()
@@ -134,14 +134,19 @@ class Executor:
         done = self._memory.recall(held.delivery)
         held.succeeded = tuple(done)
         if todo := [each for each in handlers if each not in done]:
-            self._begin(held, [self._loop.create_task(self._handle_as_well(held, each)) for each in todo])
+            tasks: list[asyncio.Task[None]] = []
+            # Before there are tasks: a task factory may be eager, so that they run as they are made.
+            self._begin(held, tasks, running=len(todo))
+            for each in todo:
+                task = self._loop.create_task(self._handle_as_well(held, each))
+                tasks.append(task)
         else:
             self._settle(held, None)
 
-    def _begin(self, held: Held, tasks: Sequence[asyncio.Task[Any]]) -> None:
+    def _begin(self, held: Held, tasks: Sequence[asyncio.Task[Any]], *, running: int) -> None:
         held.stage = Stage.RUNNING
         held.tasks = tasks
-        held.running = len(tasks)
+        held.running = running
         self._running.add(held)
         self._slots.take()
         self._deadlines.watch(held)

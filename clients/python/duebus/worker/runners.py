@@ -8,7 +8,10 @@ runner   |handler|handler|handler......suspended......handler|
 others                                 |handler|handler|
 
 So a handler that suspends has the task to itself from then on: whoever cancels it late, by a timer for example, reaches
-no other handler.
+no other handler. The same holds for one that sets a context variable, or cancels its own task: the runner ends with it.
+
+One that does none of that leaves no trace of having asked for its task. If it keeps the task and cancels it after it
+has returned, that hits whichever handler has the task then. The worker's documentation forbids it.
 """
 
 import asyncio
@@ -22,6 +25,7 @@ __all__ = ["Runners"]
 _LONGEST_TURN = 0.001
 # About as many handlers as begin in that time if they all suspend; more runners would find the turn over.
 _MOST_AT_ONCE = 32
+_UNSET = object()
 
 
 class Runners:
@@ -43,16 +47,17 @@ class Runners:
         self._loop = asyncio.get_running_loop()
         # Every handler begins with these variables, whatever those before it have set.
         self._context = contextvars.copy_context()
+        self._variables = tuple(self._context.items())
         # A turn is what happens between two looks of the loop at its other work. Runners that begin in it share it.
         self._turn = 0
         self._turn_is_on = False
         self._turn_is_long_at = 0.0
         # Runners that were made and have not begun, those of this turn that found something to do, and how many may be
-        # made at once: as many as were of use in the last turn, or twice as many if their handlers all suspended.
+        # made at once: as many as were of use in the last turn, or twice as many if all ended with their handlers.
         self._coming = 0
         self._busy = 0
         self._at_once = 1
-        # One of this turn ended though it might have gone on.
+        # One of this turn ended because the turn was long.
         self._left_off = False
 
     def go(self) -> None:
@@ -74,8 +79,10 @@ class Runners:
             if self._turn != turn:  # the handler was suspended
                 self.go()
                 return
-            if self._is_long() or not self._is_as_new(task):
+            if self._is_long():
                 self._left_off = True
+                return
+            if not self._is_as_new(task):  # ends as one whose handler is suspended: others take over
                 return
             handling = self._start_next(task)
 
@@ -84,10 +91,18 @@ class Runners:
 
     def _is_as_new(self, task: asyncio.Task[Any]) -> bool:
         """The handler has left nothing behind that the next one could notice."""
-        try:
-            return contextvars.copy_context() == self._context and not task.cancelling()
-        except Exception:  # noqa: BLE001 - of a comparison: a variable was set to something that knows no equality
+        # Up to Python 3.12, a task that was cancelled and uncancelled at once is cancelled nevertheless as it suspends.
+        return not (task.cancelling() or getattr(task, "_must_cancel", False)) and self._is_context_as_new()
+
+    def _is_context_as_new(self) -> bool:
+        # Not `==`: it takes a variable for unchanged that was set to an equal value, a fresh {} for example.
+        context = contextvars.copy_context()
+        if len(context) != len(self._variables):
             return False
+        for variable, value in self._variables:  # noqa: SIM110 - all() would take twice as long
+            if context.get(variable, _UNSET) is not value:
+                return False
+        return True
 
     def _join_turn(self) -> int:
         if not self._turn_is_on:

@@ -55,7 +55,9 @@ class Worker:
     is at least once in any case: handlers should be idempotent.
 
     A handler has one task from its start to its end, and the context variables that it sets end with it. Handlers that
-    do not suspend may have the same task, one after the other.
+    do not suspend may have the same task, one after the other. So a handler may not keep its task, from
+    `asyncio.current_task`, and cancel it after it has returned, by a timer of its own for example: that could hit the
+    handler of another event. `asyncio.timeout`, which ends with its block, is safe.
 
     Leases are extended while handlers run or have yet to start. Acks and nacks go in batches. When the stream breaks,
     it is resumed, for ever, with the leases still held. An error that no retry heals (a bad argument, no permission, an
