@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench.roles.caller import ECHO
+from bench.roles.caller import ECHO, ECHO_STREAM
 from bench.stage import Stage
 from support.redis_server import free_port
 
@@ -22,6 +22,8 @@ Figures = dict[str, float]
 TOPIC = "bench"
 PAYLOAD_BYTES = 200
 HOUR_S = 3_600.0
+BATCH = 500
+"""Events in a call or a message."""
 PACE = 50
 """Single events, and echoes, a second."""
 
@@ -118,20 +120,28 @@ def single_dispatch(engine: str, size: Size) -> Figures:
 
 
 def unary(engine: str, size: Size) -> Figures:
-    """Plain unary RPCs, 64 in flight: Dispatch of one event, and the same bytes to a bare echo server."""
+    """Plain unary RPCs, 64 in flight: Dispatch of one event, and the same bytes to a bare echo server.
+
+    Beside it, what the echo server does with batches: events a second in calls, and down a stream.
+    """
     with Stage(engine) as stage:
         bus = call(stage, stage.server.address, calls=size.calls)
         port = free_port()
         echo = stage.plain_role("echo", port=port)
         limit = call(stage, f"127.0.0.1:{port}", calls=size.calls, method=ECHO)
-        batches = call(stage, f"127.0.0.1:{port}", calls=max(1, size.calls // 20), method=ECHO, batch=500)
+        batches = call(stage, f"127.0.0.1:{port}", calls=max(1, size.calls // 20), method=ECHO, batch=BATCH)
+        messages = max(1, size.calls // 20)
+        streamed = messages * call(
+            stage, f"127.0.0.1:{port}", calls=1, method=ECHO_STREAM, batch=BATCH, streamed=messages
+        )
         echo.go()
         echo.result()
         return {
             "calls_per_s": bus,
             "echo_calls_per_s": limit,
             "of_echo_share": bus / limit,
-            "echo_batched_per_s": 500 * batches,
+            "echo_batched_per_s": BATCH * batches,
+            "echo_stream_per_s": BATCH * streamed,
         }
 
 

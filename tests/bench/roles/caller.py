@@ -12,6 +12,9 @@ from duebus.v1 import event_bus_pb2
 
 DISPATCH = "/duebus.v1.EventBus/Dispatch"
 ECHO = "/bench.Echo/Unary"
+ECHO_STREAM = "/bench.Echo/Stream"
+COUNT_BYTES = 4
+"""In front of what the stream gives back: how often it does."""
 
 
 def request(topic: str, events: int, payload: int, engine: str) -> bytes:
@@ -37,12 +40,14 @@ async def call(
     in_flight: int = 64,
     payload: int = 200,
     per_second: float = 0,
+    streamed: int = 0,
 ) -> dict[str, Any]:
     """So many calls with ``batch`` events of ``payload`` bytes each.
 
     Args:
         in_flight: so many at a time...
         per_second: ...or, unless 0, so many a second, one by one.
+        streamed: unless 0, each call is answered by so many messages, and the calls follow one another.
 
     Returns:
         ``measured``: milliseconds from each call to its answer, of calls at a pace.
@@ -50,7 +55,8 @@ async def call(
     message = request(topic, batch, payload, engine)
     async with grpc.aio.insecure_channel(target) as channel:
         unary = channel.unary_unary(method, as_it_is, as_it_is)
-        await unary(message)
+        if not streamed:
+            await unary(message)
         await begin()
         began_s, cpu_began_s = now_s(), cpu_s()
         left = iter(range(calls))
@@ -67,6 +73,15 @@ async def call(
                 await unary(message)
                 measured.append((now_s() - called_s) * 1_000)
 
+        async def streams() -> None:
+            stream = channel.unary_stream(method, as_it_is, as_it_is)
+            for _ in left:
+                async for _ in stream(streamed.to_bytes(COUNT_BYTES) + message):
+                    pass
+
+        if streamed:
+            await streams()
+            return {"began_s": began_s, "ended_s": now_s(), "cpu_began_s": cpu_began_s, "measured": measured}
         await (paced() if per_second else asyncio.gather(*(caller() for _ in range(in_flight))))
         return {"began_s": began_s, "ended_s": now_s(), "cpu_began_s": cpu_began_s, "measured": measured}
 
