@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from duebus_server.bus.dispatching import DispatchCommand
 from duebus_server.bus.engines import EngineStatus
+from duebus_server.delivery.frames import Deliveries
 from duebus_server.domain.clock import SECOND
 from duebus_server.domain.errors import DispatcherNotWorking, MaxQueuedEventsReached, PartialDispatch
 from duebus_server.domain.event_ids import EventIds, id_field
 from duebus_server.domain.model import DispatchRequest, NewEvent
 from support.engines import START_US
-from unit.bus.conftest import LOCAL, REDIS, TOPIC
+from support.workers import settle_down
+from unit.bus.conftest import LOCAL, REDIS, TOPIC, command
 
 if TYPE_CHECKING:
     from unit.bus.conftest import Bus
@@ -24,6 +27,18 @@ FULL = MaxQueuedEventsReached("full", metadata={"topic": "orders"}, retry_after_
 async def test_the_first_engine_is_the_default(bus: Bus) -> None:
     await bus.dispatch("a")
     assert (await bus.local.queued(), await bus.other.queued()) == (1, 0)
+
+
+async def test_a_session_that_waits_has_its_events_before_the_dispatch_is_answered(bus: Bus) -> None:
+    async with bus.subscribing.subscribe(command()) as subscription:
+        frame = asyncio.ensure_future(anext(subscription.session.frames()))
+        await settle_down()
+        assert not frame.done()
+
+        await bus.dispatch("a")
+
+        assert frame.done()
+        assert isinstance(await frame, Deliveries)
 
 
 async def test_each_engine_that_is_named_stores_the_events_once(bus: Bus) -> None:

@@ -263,6 +263,19 @@ async def test_a_heartbeat_comes_after_ten_seconds_of_silence_and_every_ten_afte
     assert len(subscriber.frames) == 3
 
 
+async def test_heartbeats_of_streams_that_were_opened_within_half_a_second_come_together(bench: Bench) -> None:
+    await bench.advance(SECOND // 10)
+    first = await bench.subscribe()
+    await bench.advance(SECOND // 10)
+    second = await bench.subscribe()
+
+    await bench.advance(10 * SECOND)
+    assert heartbeats([*first.frames, *second.frames]) == [], "neither comes early"
+    await bench.advance(SECOND * 3 // 10)
+    (beat,), (other,) = heartbeats(list(first.frames)), heartbeats(list(second.frames))
+    assert beat.server_time_us == other.server_time_us == bench.clock.now_us()
+
+
 async def test_deliveries_put_the_heartbeat_off(bench: Bench) -> None:
     subscriber = await bench.subscribe()
     await bench.advance(9 * SECOND)

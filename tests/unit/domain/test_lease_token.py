@@ -23,6 +23,27 @@ def test_a_token_names_its_lease(topic: str, group: str, event_id: str, fencing_
     assert TOKENS.read(token) == LeaseTarget(EngineName.LOCAL, topic, group, LeaseRef(event_id, fencing_token))
 
 
+@given(
+    groups=st.lists(st.tuples(st.sampled_from(["a", "b"]), st.sampled_from(["x", "y"])) | st.none(), max_size=20),
+)
+def test_tokens_of_several_groups_are_read_as_one_by_one(groups: list[tuple[str, str] | None]) -> None:
+    """None is a token that is not of this bus."""
+    tokens = [
+        TOKENS.of_group(EngineName.LOCAL, *group).mint(f"event-{place}", place + 1) if group else "nonsense"
+        for place, group in enumerate(groups)
+    ]
+
+    found, malformed = TOKENS.read_all(tokens)
+
+    assert malformed == [place for place, group in enumerate(groups) if group is None]
+    assert len(found) == len({group for group in groups if group})
+    for one in found:
+        targets = [LeaseTarget(one.engine, one.topic, one.group, lease) for lease in one.leases]
+        assert targets == [TOKENS.read(tokens[place]) for place in one.places]
+    read = [place for one in found for place in one.places]
+    assert sorted([*read, *malformed]) == list(range(len(tokens)))
+
+
 def test_another_replica_with_the_same_key_reads_it() -> None:
     replica = LeaseTokens({EngineName.LOCAL: KEY, EngineName.REDIS: b"another key"})
 

@@ -10,8 +10,12 @@ from duebus_server.domain.limits import MAX_ATTRIBUTE_BYTES, MAX_ERROR_BYTES, MA
 from duebus_server.domain.model import EngineName, LeasedEvent
 from duebus_server.wire import encode
 from duebus_server.wire.deliveries import DeliveryEncoder
+from hypothesis import given
+from hypothesis import strategies as st
 from support.engines import START_US
 from support.wire import event, ids
+
+TOKENS = LeaseTokens({EngineName.LOCAL: b"key"}).of_group(EngineName.LOCAL, "orders", "billing")
 
 CLIENT_LIMIT = 4 << 20
 """What a gRPC client takes unless it is told otherwise (GRPC_DEFAULT_MAX_RECV_MESSAGE_LENGTH)."""
@@ -25,8 +29,7 @@ def leased(number: int, data: bytes = b"", last_error: str = "") -> LeasedEvent:
 
 def responses(frame: Frame) -> list[event_bus_pb2.SubscribeResponse]:
     """The messages of a frame, as a client reads them."""
-    tokens = LeaseTokens({EngineName.LOCAL: b"key"}).of_group(EngineName.LOCAL, "orders", "billing")
-    raw = list(encode.frame_responses(frame, DeliveryEncoder(tokens)))
+    raw = list(encode.frame_responses(frame, DeliveryEncoder(TOKENS)))
     assert max(map(len, raw)) <= CLIENT_LIMIT
     return [event_bus_pb2.SubscribeResponse.FromString(each) for each in raw]
 
@@ -40,6 +43,50 @@ def test_a_delivery_carries_the_event_as_it_was_stored_and_all_about_its_lease()
     assert delivery.deliver_at.ToMicroseconds() == START_US
     assert delivery.dispatched_at.ToMicroseconds() == START_US - 1
     assert delivery.lease_expires_at.ToMicroseconds() == START_US + 30 * SECOND
+
+
+times = st.integers(0, 250_000_000_000_000_000)
+
+
+@given(
+    events=st.lists(
+        st.builds(
+            LeasedEvent,
+            event_id=st.text("aé7/", min_size=1, max_size=60),
+            body=st.builds(lambda data: event("event", data).SerializeToString(), st.binary(max_size=300)),
+            fencing_token=st.integers(1, 2**64 - 1),
+            attempt=st.integers(1, 2**32 - 1),
+            deliver_at_us=times,
+            dispatched_us=times,
+            lease_expires_us=times,
+            last_error=st.sampled_from(["", "boom", "é" * 200]),
+        ),
+        min_size=1,
+        max_size=5,
+    ),
+    repeat=st.integers(1, 3),
+)
+def test_a_frame_is_what_protobuf_would_write(events: list[LeasedEvent], repeat: int) -> None:
+    """Also where neighbours share all that is encoded once, and where they share nothing."""
+    sent = [each for each in events for _ in range(repeat)]
+
+    (response,) = responses(Deliveries(sent))
+
+    assert len(response.deliveries.deliveries) == len(sent)
+    for each, delivery in zip(sent, response.deliveries.deliveries, strict=True):
+        expected = event_bus_pb2.Delivery(
+            event=event_bus_pb2.Event.FromString(each.body),
+            topic="orders",
+            group="billing",
+            lease_token=TOKENS.mint(each.event_id, each.fencing_token),
+            fencing_token=each.fencing_token,
+            attempt=each.attempt,
+            last_error=each.last_error,
+        )
+        expected.deliver_at.FromMicroseconds(each.deliver_at_us)
+        expected.dispatched_at.FromMicroseconds(each.dispatched_us)
+        expected.lease_expires_at.FromMicroseconds(each.lease_expires_us)
+        assert delivery == expected
 
 
 def test_what_fits_is_one_message() -> None:

@@ -166,7 +166,8 @@ class Executor:
         held.running -= 1
         if held.running == 0:
             self._end(held)
-            self._runners.go()
+            # Not from in here: where tasks run as they are made, each delivery would be handled inside the one before.
+            self._loop.call_soon(self._runners.go)
 
     def _end(self, held: Held) -> None:
         self._running.discard(held)

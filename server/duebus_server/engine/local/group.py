@@ -96,10 +96,10 @@ class Group:
         for event, due_us in zip(events, dues_us, strict=True):
             state = EventState.SCHEDULED if due_us > now_us else EventState.READY
             self.entries[event.id] = entry = Entry(event, state, due_us, due_us)
-            if due_us > now_us:
-                self.indexes[state].add(due_us, event.seq, entry)
-            else:
+            if state is EventState.READY:
                 ready.append(entry)
+            else:
+                self.indexes[state].add(due_us, event.seq, entry)
         self.indexes[EventState.READY].add_all(now_us, _seqs(ready), ready)
         self.dispatched.mark(len(events), now_us)
 
