@@ -40,7 +40,7 @@ from duebus_server.security.jwts import make_jwts
 from duebus_server.security.reloading import Reloading
 from duebus_server.security.token_file import read_tokens
 from duebus_server.wire.admin import EventBusAdminServicer
-from duebus_server.wire.door import Door
+from duebus_server.wire.authorization import Door
 from duebus_server.wire.event_bus import EventBusServicer
 from duebus_server.wire.interceptors import Guard
 from duebus_server.wire.scaler import ScalerServicer

@@ -11,10 +11,10 @@ import pytest
 from duebus_server.domain.clock import HOUR, MINUTE, SECOND
 from duebus_server.domain.errors import DispatcherNotWorking
 from duebus_server.domain.model import DEFAULT_GROUP, AdoptedLease, LeaseRef, LeaseRequest, NackAction
-from duebus_server.engine.redis import membership
+from duebus_server.engine.redis.codec.leases import named
 from duebus_server.engine.redis.engine import LEASE
-from duebus_server.engine.redis.leasing import named
-from duebus_server.engine.redis.membership import ADOPT, JOIN, is_unknown
+from duebus_server.engine.redis.replicas import membership
+from duebus_server.engine.redis.replicas.membership import ADOPT, JOIN, is_unknown
 from support.proxy import proxy_to
 from support.redis_bus import redis_bus, until
 from support.redis_engine import shared_redis

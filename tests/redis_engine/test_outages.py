@@ -14,8 +14,9 @@ import pytest
 from duebus_server.domain.clock import HOUR, SECOND
 from duebus_server.domain.errors import DispatcherNotWorking
 from duebus_server.domain.states import EventState
-from duebus_server.engine.redis import presence, runner
-from duebus_server.engine.redis.connection import ANSWER_TIMEOUT_S, MAX_CONNECTIONS
+from duebus_server.engine.redis.replicas import presence
+from duebus_server.engine.redis.transport import runner
+from duebus_server.engine.redis.transport.connection import ANSWER_TIMEOUT_S, MAX_CONNECTIONS
 from structlog.testing import capture_logs
 from support.builders import unique_name
 from support.redis_bus import RedisBus, redis_bus, until
@@ -26,7 +27,7 @@ from support.wire import ids as delivered
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from duebus_server.engine.redis.scripts import Script
+    from duebus_server.engine.redis.transport.scripts import Script
     from support.redis_bus import Replica
     from support.redis_server import RedisServer
     from support.server_process import ServerProcess

@@ -8,7 +8,7 @@ import pytest
 from duebus_server.domain.clock import HOUR, MINUTE
 from duebus_server.domain.errors import ConcurrentModification, DispatcherNotWorking, InvalidArgument, NotFound
 from duebus_server.domain.model import DEFAULT_GROUP, DispatchRequest
-from duebus_server.engine.redis.partitions import home_of, number_of, partitions
+from duebus_server.engine.redis.partitioned.partitions import home_of, number_of, partitions
 from support.builders import new_event, new_events
 from support.topics import ids
 

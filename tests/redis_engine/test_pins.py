@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from duebus_server.domain.clock import HOUR, MINUTE, SECOND
 from duebus_server.domain.errors import DispatcherNotWorking
-from duebus_server.engine.redis.partitions import home_of, partitions
+from duebus_server.engine.redis.partitioned.partitions import home_of, partitions
 from support.builders import new_events
 from support.topics import ids
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from duebus.v1 import event_bus_pb2
 
 from duebus_server.wire import decode, encode
+from duebus_server.wire.authorization import may_settle
 from duebus_server.wire.deliveries import DeliveryEncoder
-from duebus_server.wire.door import may_settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable

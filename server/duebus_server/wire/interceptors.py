@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 
 from duebus_server.domain.errors import DueBusError, InvalidArgument
 from duebus_server.security.access import NOBODY
-from duebus_server.wire.door import Door, topic_of
+from duebus_server.wire.authorization import Door, topic_of
 from duebus_server.wire.status import internal_status, status_of
 from duebus_server.wire.unknown import refuse_unknown_fields
 

@@ -17,7 +17,7 @@ from google.protobuf import message_factory
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from duebus_server.wire.door import DEFAULT_MAX_STREAMS
+from duebus_server.wire.authorization import DEFAULT_MAX_STREAMS
 from duebus_server.wire.tls import server_credentials
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from duebus_server.domain.clock import SECOND
 from duebus_server.domain.errors import DispatcherNotWorking
-from duebus_server.engine.redis.errors import as_domain_errors, asking, is_lost
+from duebus_server.engine.redis.transport.errors import as_domain_errors, asking, is_lost
 from redis.asyncio import Connection
 
 

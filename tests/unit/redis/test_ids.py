@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 from duebus_server.domain.event_ids import EventIds
-from duebus_server.engine.redis.ids import pack_id, pack_ids, unpack_id, unpack_ids
+from duebus_server.engine.redis.codec.ids import pack_id, pack_ids, unpack_id, unpack_ids
 from hypothesis import given
 from hypothesis import strategies as st
 

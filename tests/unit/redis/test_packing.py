@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from duebus_server.domain.event_ids import EventIds, id_field
 from duebus_server.domain.model import NewEvent
-from duebus_server.engine.redis.ids import pack_id
-from duebus_server.engine.redis.packing import CorruptEventError, StoredBlob, pack_events, read_event
+from duebus_server.engine.redis.codec.ids import pack_id
+from duebus_server.engine.redis.codec.packing import CorruptEventError, StoredBlob, pack_events, read_event
 
 NOW_US = 1_795_470_958_203_782
 IN_FRONT = NOW_US.to_bytes(8) + bytes(4)

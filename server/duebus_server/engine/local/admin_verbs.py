@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from duebus_server.domain.errors import InvalidArgument, NotFound
 from duebus_server.engine.local import administration
-from duebus_server.engine.local.holding import Holding
+from duebus_server.engine.local.store import Holding
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

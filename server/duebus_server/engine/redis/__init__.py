@@ -5,14 +5,14 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
-from duebus_server.engine.redis.connection import Connection, Credentials
 from duebus_server.engine.redis.engine import RedisEngine
 from duebus_server.engine.redis.keys import Keys
 from duebus_server.engine.redis.locks import Locks
-from duebus_server.engine.redis.presence import Presence
-from duebus_server.engine.redis.runner import Runner
-from duebus_server.engine.redis.spread_admin import SpreadEngine
-from duebus_server.engine.redis.url import RedisUrlError
+from duebus_server.engine.redis.partitioned.admin import SpreadEngine
+from duebus_server.engine.redis.replicas.presence import Presence
+from duebus_server.engine.redis.transport.connection import Connection, Credentials
+from duebus_server.engine.redis.transport.runner import Runner
+from duebus_server.engine.redis.transport.url import RedisUrlError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

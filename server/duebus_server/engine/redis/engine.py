@@ -20,26 +20,27 @@ from duebus_server.domain.model import (
     NackRef,
     SubscriberInfo,
 )
-from duebus_server.engine.redis import dispatching, leasing
-from duebus_server.engine.redis.administration import AdminVerbs
-from duebus_server.engine.redis.deleting import Deleting
-from duebus_server.engine.redis.errors import is_lost
-from duebus_server.engine.redis.forgetting import Forgetting
-from duebus_server.engine.redis.listing import Listing
-from duebus_server.engine.redis.membership import Membership, is_unknown
-from duebus_server.engine.redis.news import News
-from duebus_server.engine.redis.partitions import count_of, topic_of
-from duebus_server.engine.redis.scripts import Script
-from duebus_server.engine.redis.sweeping import Sweeping
-from duebus_server.engine.redis.views import Views
+from duebus_server.engine.redis.admin.deletion import Deleting
+from duebus_server.engine.redis.admin.retention import Forgetting
+from duebus_server.engine.redis.admin.topic_index import Listing
+from duebus_server.engine.redis.admin.verbs import AdminVerbs
+from duebus_server.engine.redis.admin.views import Views
+from duebus_server.engine.redis.codec import dispatch as dispatching
+from duebus_server.engine.redis.codec import leases as leasing
+from duebus_server.engine.redis.partitioned.partitions import count_of, topic_of
+from duebus_server.engine.redis.replicas.membership import Membership, is_unknown
+from duebus_server.engine.redis.replicas.notifications import News
+from duebus_server.engine.redis.replicas.sweeping import Sweeping
+from duebus_server.engine.redis.transport.errors import is_lost
+from duebus_server.engine.redis.transport.scripts import Script
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from duebus_server.domain.views import EventInfo, EventPage, EventQuery, TopicConfig, TopicInfo
     from duebus_server.engine.base import Watcher
-    from duebus_server.engine.redis.presence import Presence
-    from duebus_server.engine.redis.runner import Runner
+    from duebus_server.engine.redis.replicas.presence import Presence
+    from duebus_server.engine.redis.transport.runner import Runner
 
 log = structlog.get_logger()
 

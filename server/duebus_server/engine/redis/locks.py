@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from duebus_server.domain.clock import MILLISECOND
-from duebus_server.engine.redis.scripts import Script
+from duebus_server.engine.redis.transport.scripts import Script
 
 if TYPE_CHECKING:
-    from duebus_server.engine.redis.runner import Runner
+    from duebus_server.engine.redis.transport.runner import Runner
 
 LOCK_ACQUIRE, LOCK_RENEW, LOCK_RELEASE = map(Script, ("lock_acquire", "lock_renew", "lock_release"))
 

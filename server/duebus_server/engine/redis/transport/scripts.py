@@ -53,4 +53,4 @@ class Script:
 
 @cache
 def _source(name: str) -> str:
-    return (files(__package__) / "lua" / f"{name}.lua").read_text()
+    return (files("duebus_server.engine.redis") / "lua" / f"{name}.lua").read_text()

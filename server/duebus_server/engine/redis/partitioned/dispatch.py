@@ -7,15 +7,15 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
 from duebus_server.domain.errors import DueBusError
-from duebus_server.engine.redis import dispatching
-from duebus_server.engine.redis.partitions import all_of, home_of, topic_of
-from duebus_server.engine.redis.pins import ALWAYS_US, Pin
+from duebus_server.engine.redis.codec import dispatch as dispatching
+from duebus_server.engine.redis.partitioned.partitions import all_of, home_of, topic_of
+from duebus_server.engine.redis.partitioned.pins import ALWAYS_US, Pin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from duebus_server.domain.model import DispatchAnswer, DispatchRequest
-    from duebus_server.engine.redis.pins import Pins
+    from duebus_server.engine.redis.partitioned.pins import Pins
 
     Outcome = DispatchAnswer | DueBusError
 

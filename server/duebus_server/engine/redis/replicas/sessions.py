@@ -7,7 +7,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from duebus_server.domain.model import LeaseRef
-from duebus_server.engine.redis.partitions import topic_of
+from duebus_server.engine.redis.partitioned.partitions import topic_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator

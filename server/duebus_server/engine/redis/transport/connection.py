@@ -22,7 +22,7 @@ from redis.backoff import NoBackoff
 from redis.connection import HiredisRespSerializer
 from redis.exceptions import SlotNotCoveredError
 
-from duebus_server.engine.redis.url import CLUSTER, SENTINEL, parse
+from duebus_server.engine.redis.transport.url import CLUSTER, SENTINEL, parse
 
 CONNECT_TIMEOUT_S = 2.0
 ANSWER_TIMEOUT_S = 2.0

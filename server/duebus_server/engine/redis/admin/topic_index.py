@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import structlog
 
 from duebus_server.domain.errors import DispatcherNotWorking
-from duebus_server.engine.redis.errors import asking
-from duebus_server.engine.redis.partitions import topic_of
+from duebus_server.engine.redis.partitioned.partitions import topic_of
+from duebus_server.engine.redis.transport.errors import asking
 
 if TYPE_CHECKING:
-    from duebus_server.engine.redis.runner import Runner
+    from duebus_server.engine.redis.transport.runner import Runner
 
 log = structlog.get_logger()
 

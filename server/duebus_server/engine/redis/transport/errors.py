@@ -18,8 +18,8 @@ from redis.exceptions import (
 
 from duebus_server.domain.clock import SECOND
 from duebus_server.domain.errors import DispatcherNotWorking
-from duebus_server.engine.redis.connection import ANSWER_TIMEOUT_S
-from duebus_server.engine.redis.partitions import topic_of
+from duebus_server.engine.redis.partitioned.partitions import topic_of
+from duebus_server.engine.redis.transport.connection import ANSWER_TIMEOUT_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -8,17 +8,17 @@ import structlog
 
 from duebus_server.domain.clock import MINUTE
 from duebus_server.domain.errors import DispatcherNotWorking, Moved
-from duebus_server.engine.redis.errors import asking, is_lost
-from duebus_server.engine.redis.partitions import topic_of
-from duebus_server.engine.redis.scripts import Script
+from duebus_server.engine.redis.partitioned.partitions import topic_of
+from duebus_server.engine.redis.transport.errors import asking, is_lost
+from duebus_server.engine.redis.transport.scripts import Script
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from duebus_server.domain.administration import TopicChanges
     from duebus_server.domain.views import TopicConfig
-    from duebus_server.engine.redis.listing import Listing
-    from duebus_server.engine.redis.runner import Runner
+    from duebus_server.engine.redis.admin.topic_index import Listing
+    from duebus_server.engine.redis.transport.runner import Runner
 
 log = structlog.get_logger()
 

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from duebus_server.domain.administration import CancelAnswer
 from duebus_server.domain.errors import InvalidArgument, NotFound
-from duebus_server.engine.redis import settings, spread_views
+from duebus_server.engine.redis.codec import settings
+from duebus_server.engine.redis.codec.ids import pack_id
 from duebus_server.engine.redis.engine import RedisEngine
-from duebus_server.engine.redis.ids import pack_id
-from duebus_server.engine.redis.partitions import all_of, count_of, number_of
-from duebus_server.engine.redis.pins import KNOWN
-from duebus_server.engine.redis.spread import SpreadVerbs
+from duebus_server.engine.redis.partitioned import views as spread_views
+from duebus_server.engine.redis.partitioned.engine import SpreadVerbs
+from duebus_server.engine.redis.partitioned.partitions import all_of, count_of, number_of
+from duebus_server.engine.redis.partitioned.pins import KNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
         TopicChanges,
     )
     from duebus_server.domain.views import EventInfo, EventPage, EventQuery, TopicConfig, TopicInfo
-    from duebus_server.engine.redis.presence import Presence
-    from duebus_server.engine.redis.runner import Runner
+    from duebus_server.engine.redis.replicas.presence import Presence
+    from duebus_server.engine.redis.transport.runner import Runner
 
     Step = Callable[[str, DeadLetterStep], Awaitable[DeadLetterProgress]]
 

@@ -14,16 +14,16 @@ import structlog
 
 from duebus_server.domain.clock import MILLISECOND, MINUTE, SECOND
 from duebus_server.domain.errors import DispatcherNotWorking, Moved
-from duebus_server.engine.redis.errors import asking, is_lost
-from duebus_server.engine.redis.ids import pack_id
-from duebus_server.engine.redis.partitions import count_of, home_of, number_of, partition, topic_of
-from duebus_server.engine.redis.scripts import Script
+from duebus_server.engine.redis.codec.ids import pack_id
+from duebus_server.engine.redis.partitioned.partitions import count_of, home_of, number_of, partition, topic_of
+from duebus_server.engine.redis.transport.errors import asking, is_lost
+from duebus_server.engine.redis.transport.scripts import Script
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from duebus_server.engine.redis.listing import Listing
-    from duebus_server.engine.redis.runner import Runner
+    from duebus_server.engine.redis.admin.topic_index import Listing
+    from duebus_server.engine.redis.transport.runner import Runner
 
 log = structlog.get_logger()
 

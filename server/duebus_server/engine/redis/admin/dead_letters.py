@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from duebus_server.domain.administration import DeadLetterProgress
 from duebus_server.domain.errors import InvalidArgument
-from duebus_server.engine.redis.ids import pack_id
+from duebus_server.engine.redis.codec.ids import pack_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

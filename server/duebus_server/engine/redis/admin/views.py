@@ -20,20 +20,20 @@ from duebus_server.domain.views import (
     Rates,
     TopicInfo,
 )
-from duebus_server.engine.redis import settings
-from duebus_server.engine.redis.errors import asking, is_lost
-from duebus_server.engine.redis.ids import pack_id, unpack_id
-from duebus_server.engine.redis.naming import check_found
-from duebus_server.engine.redis.packing import CorruptEventError, StoredBlob
-from duebus_server.engine.redis.scripts import Script
+from duebus_server.engine.redis.admin.not_found import check_found
+from duebus_server.engine.redis.codec import settings
+from duebus_server.engine.redis.codec.ids import pack_id, unpack_id
+from duebus_server.engine.redis.codec.packing import CorruptEventError, StoredBlob
+from duebus_server.engine.redis.transport.errors import asking, is_lost
+from duebus_server.engine.redis.transport.scripts import Script
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from duebus_server.domain.retry import RetryPolicy
     from duebus_server.domain.views import TopicConfig
-    from duebus_server.engine.redis.listing import Listing
-    from duebus_server.engine.redis.runner import Runner
+    from duebus_server.engine.redis.admin.topic_index import Listing
+    from duebus_server.engine.redis.transport.runner import Runner
 
 TOPIC_INFO, LIST_EVENTS, GET_EVENT, BACKLOG = map(Script, ("topic_info", "list_events", "get_event", "backlog"))
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from duebus_server.domain.model import LeasedEvent, LeaseFailureReason, LeaseRef, NackAction, NackRef
 from duebus_server.domain.retry import jitter
-from duebus_server.engine.redis.ids import pack_id, pack_ids, unpack_ids
-from duebus_server.engine.redis.packing import CorruptEventError, read_event
+from duebus_server.engine.redis.codec.ids import pack_id, pack_ids, unpack_ids
+from duebus_server.engine.redis.codec.packing import CorruptEventError, read_event
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from duebus_server.engine.redis.ids import unpack_id
-from duebus_server.engine.redis.leasing import unpack_fences
-from duebus_server.engine.redis.subscribers import Expiries, LocalSessions
+from duebus_server.engine.redis.codec.ids import unpack_id
+from duebus_server.engine.redis.codec.leases import unpack_fences
+from duebus_server.engine.redis.replicas.sessions import Expiries, LocalSessions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from duebus_server.engine.base import Watcher
-    from duebus_server.engine.redis.runner import Runner
+    from duebus_server.engine.redis.transport.runner import Runner
 
 
 class News:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from duebus_server.engine.redis.partitions import is_partition, number_of, topic_of
+from duebus_server.engine.redis.partitioned.partitions import is_partition, number_of, topic_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

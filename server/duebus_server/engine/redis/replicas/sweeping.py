@@ -9,14 +9,14 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from duebus_server.domain.clock import SECOND
-from duebus_server.engine.redis.leasing import named
-from duebus_server.engine.redis.scripts import Script
+from duebus_server.engine.redis.codec.leases import named
+from duebus_server.engine.redis.transport.scripts import Script
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from duebus_server.engine.redis.runner import Runner
-    from duebus_server.engine.redis.subscribers import LocalSession
+    from duebus_server.engine.redis.replicas.sessions import LocalSession
+    from duebus_server.engine.redis.transport.runner import Runner
 
 PEEK, HELD = map(Script, ("peek", "held"))
 

@@ -14,9 +14,9 @@ from duebus_server.domain.errors import (
 )
 from duebus_server.domain.event_ids import EventIds
 from duebus_server.domain.model import DispatchAnswer, DispatchRequest
-from duebus_server.engine.redis.ids import pack_ids
-from duebus_server.engine.redis.packing import pack_events
-from duebus_server.engine.redis.partitions import is_partition, topic_of
+from duebus_server.engine.redis.codec.ids import pack_ids
+from duebus_server.engine.redis.codec.packing import pack_events
+from duebus_server.engine.redis.partitioned.partitions import is_partition, topic_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

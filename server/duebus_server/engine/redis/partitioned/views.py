@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from duebus_server.domain.model import SubscriberInfo
     from duebus_server.domain.views import EventQuery, GroupInfo
-    from duebus_server.engine.redis.views import Listed
+    from duebus_server.engine.redis.admin.views import Listed
 
 
 def sum_of(topic: str, infos: Sequence[TopicInfo]) -> TopicInfo:

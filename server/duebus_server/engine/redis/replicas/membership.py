@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from duebus_server.domain.errors import Moved, NotFound
 from duebus_server.domain.model import AdoptedLease, LeaseFailureReason, LeaseRef, SubscriberInfo
-from duebus_server.engine.redis.leasing import FAILURES, named
-from duebus_server.engine.redis.partitions import topic_of
-from duebus_server.engine.redis.scripts import Script
+from duebus_server.engine.redis.codec.leases import FAILURES, named
+from duebus_server.engine.redis.partitioned.partitions import topic_of
+from duebus_server.engine.redis.transport.scripts import Script
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from duebus_server.engine.redis.listing import Listing
-    from duebus_server.engine.redis.news import News
-    from duebus_server.engine.redis.presence import Presence
-    from duebus_server.engine.redis.subscribers import LocalSession
+    from duebus_server.engine.redis.admin.topic_index import Listing
+    from duebus_server.engine.redis.replicas.notifications import News
+    from duebus_server.engine.redis.replicas.presence import Presence
+    from duebus_server.engine.redis.replicas.sessions import LocalSession
 
 SHORTEN, RECLAIM, JOIN, LEAVE, ADOPT = map(Script, ("shorten", "reclaim", "join", "leave", "adopt"))
 

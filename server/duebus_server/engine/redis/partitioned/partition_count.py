@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from duebus_server.domain.clock import SECOND
 from duebus_server.domain.errors import InvalidArgument, Moved
-from duebus_server.engine.redis.errors import asking
-from duebus_server.engine.redis.partitions import partitions, topic_of
-from duebus_server.engine.redis.scripts import Script
+from duebus_server.engine.redis.partitioned.partitions import partitions, topic_of
+from duebus_server.engine.redis.transport.errors import asking
+from duebus_server.engine.redis.transport.scripts import Script
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from duebus_server.engine.redis.listing import Listing
+    from duebus_server.engine.redis.admin.topic_index import Listing
     from duebus_server.engine.redis.locks import Locks
-    from duebus_server.engine.redis.runner import Runner
+    from duebus_server.engine.redis.transport.runner import Runner
 
 BEGIN, CLOSE, DESCRIBE, OPEN, CLEAR, COMMIT, DELETE, DELETE_TOPIC = map(
     Script,

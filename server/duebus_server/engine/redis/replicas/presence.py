@@ -12,9 +12,9 @@ from redis.exceptions import RedisError
 from duebus_server.domain.clock import SECOND
 from duebus_server.domain.errors import DispatcherNotWorking, Moved
 from duebus_server.domain.outage import Outage
-from duebus_server.engine.redis.errors import as_domain_errors, asking, is_lost
-from duebus_server.engine.redis.leasing import unpack_fences
-from duebus_server.engine.redis.scripts import Script
+from duebus_server.engine.redis.codec.leases import unpack_fences
+from duebus_server.engine.redis.transport.errors import as_domain_errors, asking, is_lost
+from duebus_server.engine.redis.transport.scripts import Script
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from redis.asyncio.client import PubSub
 
     from duebus_server.engine.redis.locks import Locks
-    from duebus_server.engine.redis.runner import Runner
+    from duebus_server.engine.redis.transport.runner import Runner
 
 log = structlog.get_logger()
 

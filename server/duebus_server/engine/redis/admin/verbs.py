@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from duebus_server.domain.administration import CancelAnswer
 from duebus_server.domain.errors import ConcurrentModification
-from duebus_server.engine.redis import dead_letters, settings
-from duebus_server.engine.redis.ids import pack_id
-from duebus_server.engine.redis.naming import check_found
-from duebus_server.engine.redis.partitions import topic_of
-from duebus_server.engine.redis.scripts import Script
+from duebus_server.engine.redis.admin import dead_letters
+from duebus_server.engine.redis.admin.not_found import check_found
+from duebus_server.engine.redis.codec import settings
+from duebus_server.engine.redis.codec.ids import pack_id
+from duebus_server.engine.redis.partitioned.partitions import topic_of
+from duebus_server.engine.redis.transport.scripts import Script
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,10 +27,10 @@ if TYPE_CHECKING:
         TopicChanges,
     )
     from duebus_server.domain.views import TopicConfig
-    from duebus_server.engine.redis.deleting import Deleting
-    from duebus_server.engine.redis.forgetting import Forgetting
-    from duebus_server.engine.redis.listing import Listing
-    from duebus_server.engine.redis.news import News
+    from duebus_server.engine.redis.admin.deletion import Deleting
+    from duebus_server.engine.redis.admin.retention import Forgetting
+    from duebus_server.engine.redis.admin.topic_index import Listing
+    from duebus_server.engine.redis.replicas.notifications import News
 
 CONFIGURE, PAUSE, RESUME, CANCEL, RESCHEDULE, REDRIVE, PURGE = map(
     Script, ("configure", "pause", "resume", "cancel", "reschedule", "redrive", "purge")

@@ -12,13 +12,13 @@ import structlog
 
 from duebus_server.domain.errors import DispatcherNotWorking, DueBusError, Moved, NotFound
 from duebus_server.domain.model import LeaseBatch, LeaseRef, NackRef, SubscriberInfo
-from duebus_server.engine.redis.dues import Dues, Outward
 from duebus_server.engine.redis.engine import RedisEngine
 from duebus_server.engine.redis.locks import Locks
-from duebus_server.engine.redis.partitioning import Partitioning
-from duebus_server.engine.redis.partitions import all_of, topic_of
-from duebus_server.engine.redis.pins import Pins
-from duebus_server.engine.redis.spread_dispatch import Spreading
+from duebus_server.engine.redis.partitioned.dispatch import Spreading
+from duebus_server.engine.redis.partitioned.due_times import Dues, Outward
+from duebus_server.engine.redis.partitioned.partition_count import Partitioning
+from duebus_server.engine.redis.partitioned.partitions import all_of, topic_of
+from duebus_server.engine.redis.partitioned.pins import Pins
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     )
     from duebus_server.domain.views import TopicConfig
     from duebus_server.engine.base import Watcher
-    from duebus_server.engine.redis.presence import Presence
-    from duebus_server.engine.redis.runner import Runner
-    from duebus_server.engine.redis.subscribers import LocalSession
+    from duebus_server.engine.redis.replicas.presence import Presence
+    from duebus_server.engine.redis.replicas.sessions import LocalSession
+    from duebus_server.engine.redis.transport.runner import Runner
 
 T = TypeVar("T")
 S = TypeVar("S", LeaseRef, NackRef)

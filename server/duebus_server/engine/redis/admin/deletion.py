@@ -9,16 +9,16 @@ import structlog
 
 from duebus_server.domain.clock import SECOND
 from duebus_server.domain.errors import DispatcherNotWorking, Moved
-from duebus_server.engine.redis.errors import asking, is_lost
-from duebus_server.engine.redis.naming import check_found
-from duebus_server.engine.redis.scripts import Script
+from duebus_server.engine.redis.admin.not_found import check_found
+from duebus_server.engine.redis.transport.errors import asking, is_lost
+from duebus_server.engine.redis.transport.scripts import Script
 
 if TYPE_CHECKING:
-    from duebus_server.engine.redis.forgetting import Forgetting
-    from duebus_server.engine.redis.listing import Listing
-    from duebus_server.engine.redis.membership import Run
-    from duebus_server.engine.redis.news import News
-    from duebus_server.engine.redis.runner import Runner
+    from duebus_server.engine.redis.admin.retention import Forgetting
+    from duebus_server.engine.redis.admin.topic_index import Listing
+    from duebus_server.engine.redis.replicas.membership import Run
+    from duebus_server.engine.redis.replicas.notifications import News
+    from duebus_server.engine.redis.transport.runner import Runner
 
 log = structlog.get_logger()
 

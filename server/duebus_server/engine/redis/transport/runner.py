@@ -9,18 +9,18 @@ import structlog
 
 from duebus_server.domain.clock import SECOND
 from duebus_server.domain.errors import DispatcherNotWorking, Moved
-from duebus_server.engine.redis.connection import ANSWER_TIMEOUT_S, server_facts
-from duebus_server.engine.redis.errors import asking
-from duebus_server.engine.redis.partitions import topic_of
-from duebus_server.engine.redis.scripts import Script
-from duebus_server.engine.redis.server_clock import ServerClock
+from duebus_server.engine.redis.partitioned.partitions import topic_of
+from duebus_server.engine.redis.transport.connection import ANSWER_TIMEOUT_S, server_facts
+from duebus_server.engine.redis.transport.errors import asking
+from duebus_server.engine.redis.transport.scripts import Script
+from duebus_server.engine.redis.transport.server_clock import ServerClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from duebus_server.domain.clock import Clock
-    from duebus_server.engine.redis.connection import Connection
     from duebus_server.engine.redis.keys import Keys
+    from duebus_server.engine.redis.transport.connection import Connection
 
 
 log = structlog.get_logger()

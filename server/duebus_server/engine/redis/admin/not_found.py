@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from duebus_server.domain.errors import NotFound
 from duebus_server.domain.model import DEFAULT_GROUP
-from duebus_server.engine.redis.partitions import topic_of
+from duebus_server.engine.redis.partitioned.partitions import topic_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,0 +1,1 @@
+"""The replicas and their sessions: presence, membership, notifications, and the sweep."""

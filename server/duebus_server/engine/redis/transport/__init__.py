@@ -1,0 +1,1 @@
+"""Runs scripts on Redis: connections, the scripts, and what Redis raises."""
