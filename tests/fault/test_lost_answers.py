@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unittest.mock import AsyncMock
 
 import pytest
 from duebus_server.domain.clock import HOUR, MINUTE, SECOND
 from duebus_server.domain.errors import DispatcherNotWorking
 from duebus_server.domain.model import DEFAULT_GROUP, AdoptedLease, LeaseRef, LeaseRequest, NackAction
+from duebus_server.domain.states import EventState
 from duebus_server.engine.redis.codec.leases import named
 from duebus_server.engine.redis.engine import LEASE
 from duebus_server.engine.redis.replicas import membership
 from duebus_server.engine.redis.replicas.membership import ADOPT, JOIN, is_unknown
+from duebus_server.engine.redis.replicas.sessions import Stage, Unanswered
 from support.proxy import proxy_to
 from support.redis_bus import redis_bus, until
 from support.redis_engine import shared_redis
@@ -123,7 +125,7 @@ async def test_a_command_to_lease_that_comes_through_late_does_nothing(
     session = far.engine._news.sessions.find(topic.name, DEFAULT_GROUP, WORKER)
     assert session is not None
     command = (session.name, "", *far.engine._ask(LeaseRequest(1, PLENTY, True)), session.round)
-    session.uncertain = True
+    session.unanswered |= Unanswered.LEASE
     event = await topic.lease_one(WORKER)
     assert await topic.nack(event, action=NackAction.RELEASE) == [None]
     # when the command reaches Redis after all, for whose answer nobody waits
@@ -247,3 +249,71 @@ async def test_word_of_an_ack_that_is_lost_makes_room(bus: RedisBus, link: Proxy
     link.flow()
     await sweep(far)
     await far.heard.until_ended(WORKER, event.fencing_token)
+
+
+async def test_events_that_were_leased_beside_a_damaged_one_arrive_when_it_cant_be_made_a_dead_letter(
+    bus: RedisBus, link: Proxy, far: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a damaged event, and a link that breaks as soon as the lease is answered
+    topic = await subscribed(far)
+    await topic.dispatch("fine", "damaged")
+    blob = bytearray(bus.raw.hget(bus.key(topic.name, "events"), "damaged"))
+    bus.raw.hset(bus.key(topic.name, "events"), "damaged", bytes(blob[:-1]))
+    nack = far.engine._nack
+
+    async def cut_off(*arguments: Any) -> Any:
+        link.aim("127.0.0.1:9")
+        link.cut()
+        return await nack(*arguments)
+
+    monkeypatch.setattr(far.engine, "_nack", cut_off)
+    # when a session leases both
+    event = await topic.lease_one(WORKER)
+    # then it has the one that can be read, and its next lease makes the other a dead letter
+    assert event.event_id == "fine"
+    monkeypatch.setattr(far.engine, "_nack", nack)
+    link.aim(f"127.0.0.1:{shared_redis().port}")
+    assert await topic.lease(WORKER) == []
+    assert await topic.counts() == {EventState.LEASED: 1, EventState.DEAD: 1}
+
+
+async def test_a_broken_group_does_not_keep_the_sessions_of_others_from_leaving(
+    bus: RedisBus, link: Proxy, far: Replica
+) -> None:
+    # given two sessions that leave while Redis is away, and a group in which one of them can't leave
+    topics = [await subscribed(far) for _ in range(2)]
+    link.aim("127.0.0.1:9")
+    link.cut()
+    for topic in topics:
+        with pytest.raises(DispatcherNotWorking):
+            await topic.leave(WORKER)
+    link.aim(f"127.0.0.1:{shared_redis().port}")
+    broken, other = (bus.key(topic.name, f"group:{DEFAULT_GROUP}:sessions") for topic in topics)
+    bus.raw.set(broken, "a string")
+    # when Redis is back
+    await sweep(far)
+    # then the other session leaves, though it comes after the one that can't
+    assert bus.raw.hlen(other) == 0
+
+
+async def test_a_session_that_redis_lost_before_the_answer_to_its_join_came_joins_again(
+    bus: RedisBus, link: Proxy, far: Replica, near: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a session whose join Redis has carried out and not yet answered
+    topic = await subscribed(far)
+    monkeypatch.setattr(far.engine._presence, "has_sessions_in", AsyncMock())  # the group is noted already
+    link.stall(requests=False)
+    joining = asyncio.create_task(topic.join(OTHER))
+    sessions = bus.key(topic.name, f"group:{DEFAULT_GROUP}:sessions")
+    await until(lambda: bool(bus.raw.hlen(sessions) == 2), "both sessions")
+    # when Redis loses the group, this replica is told so, and only then the answer comes
+    bus.raw.delete(sessions, bus.key(topic.name, "groups"))
+    far.engine._members.join_anew(far.engine._news.sessions)
+    link.flow()
+    await joining
+    # then the session does not take its group for deleted, but joins again
+    session = far.engine._news.sessions.find(topic.name, DEFAULT_GROUP, OTHER)
+    assert session is not None
+    assert session.stage is Stage.UNTOLD
+    await near.topic(topic.name).dispatch("event")
+    assert (await topic.lease_one(OTHER)).event_id == "event"

@@ -30,6 +30,7 @@ from duebus_server.engine.redis.codec import leases as leasing
 from duebus_server.engine.redis.partitioned.partitions import count_of, topic_of
 from duebus_server.engine.redis.replicas.membership import Membership, is_unknown
 from duebus_server.engine.redis.replicas.notifications import News
+from duebus_server.engine.redis.replicas.sessions import Stage, Unanswered
 from duebus_server.engine.redis.replicas.sweeping import Sweeping
 from duebus_server.engine.redis.transport.errors import is_lost
 from duebus_server.engine.redis.transport.scripts import Script
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from duebus_server.domain.views import EventInfo, EventPage, EventQuery, TopicConfig, TopicInfo
     from duebus_server.engine.base import Watcher
     from duebus_server.engine.redis.replicas.presence import Presence
+    from duebus_server.engine.redis.replicas.sessions import LocalSession
     from duebus_server.engine.redis.transport.runner import Runner
 
 log = structlog.get_logger()
@@ -149,18 +151,13 @@ class RedisEngine(AdminVerbs):
         """See ``Engine.lease``."""
         self._working()
         session = self._members.of(topic, group, session_id)
-        if session.joined_us is None:
+        if session.stage is not Stage.JOINED:
             await self._members.rejoin(session)
-        if session.uncertain:
+        if Unanswered.LEASE in session.unanswered:
             await self._members.reclaim(session)
-        session.uncertain = True  # also should this be cancelled before the answer comes
-        try:
+        with session.awaiting(Unanswered.LEASE):
             own = (session.name, session.consumer)
             reply = await self._run(LEASE, topic, group, *own, *self._ask(request), session.round)
-        except DispatcherNotWorking as error:
-            session.uncertain = is_lost(error.__cause__)
-            raise
-        session.uncertain = False
         if is_unknown(reply):
             await self._members.not_joined(session, *reply)
             return LeaseBatch((), self.now_us())
@@ -171,12 +168,22 @@ class RedisEngine(AdminVerbs):
         events, damaged = leasing.leased_events(members, blobs, dues, again, fences, int(expires))
         session.held.update([(event.fencing_token, event.event_id) for event in events])
         if damaged:
-            log.error("damaged events go to the dead letters", topic=topic, group=group, count=len(damaged))
-            await self._nack(topic, group, damaged)
+            await self._bury(session, damaged)
             next_due = now  # there may be room for more
         if events:
             self._news.expiries.expects(topic, group, int(expires))
         return LeaseBatch(events, None if int(next_due) < 0 else int(next_due), left_for_want_of_room=left == 1)
+
+    async def _bury(self, session: LocalSession, damaged: Sequence[NackRef]) -> None:
+        """Make events that can't be read dead letters. If that fails, the session's next lease takes them back."""
+        log.error("damaged events are dead", topic=session.topic, group=session.group, count=len(damaged))
+        session.unanswered |= Unanswered.LEASE
+        try:
+            await self._nack(session.topic, session.group, damaged)
+        except DispatcherNotWorking as error:  # what was leased with them still has to reach the session
+            log.warning("damaged events are leased still", topic=session.topic, group=session.group, error=str(error))
+        else:
+            session.unanswered &= ~Unanswered.LEASE
 
     async def ack(self, topic: str, group: str, leases: Sequence[LeaseRef]) -> list[LeaseFailureReason | None]:
         """See ``Engine.ack``."""
@@ -204,13 +211,13 @@ class RedisEngine(AdminVerbs):
         self._working()
         session = self._news.sessions.find(topic, group, session_id)
         if session is not None:
-            session.owed_grace_us = grace_us
-            await self._members.pay(session)
+            session.grace_us = grace_us
+            await self._members.wind_up(session)
 
     async def expire_leases(self) -> None:
         """See ``Engine.expire_leases``. Looks only into groups in which a lease that it knows of may have run out."""
         self._working()
-        await self._members.pay_all()
+        await self._members.wind_up_all()
         for topic, group in self._news.expiries.due(self.now_us()):
             with self._bad_group(topic, group):
                 await self._expire(topic, group)
@@ -258,9 +265,9 @@ class RedisEngine(AdminVerbs):
         session = self._news.sessions.find(topic, group, session_id)
         if session is None:
             return
-        session.has_left = session.owes_leave = True
+        session.stream_over()
         if self._started:
-            await self._members.pay(session)
+            await self._members.wind_up(session)
 
     # --- what there is ----------------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from duebus_server.engine.redis.partitioned.due_times import Dues, Outward
 from duebus_server.engine.redis.partitioned.partition_count import Partitioning
 from duebus_server.engine.redis.partitioned.partitions import all_of, topic_of
 from duebus_server.engine.redis.partitioned.pins import Pins
+from duebus_server.engine.redis.replicas.sessions import Unanswered
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -156,7 +157,7 @@ class SpreadVerbs(RedisEngine):
             session = self._news.sessions.find(name, group, session_id)
             if session is not None:
                 session.let_go([event.fencing_token])
-                session.uncertain = True
+                session.unanswered |= Unanswered.LEASE
 
     async def ack(self, topic: str, group: str, leases: Sequence[LeaseRef]) -> list[LeaseFailureReason | None]:
         """See ``Engine.ack``."""
@@ -301,7 +302,7 @@ class SpreadVerbs(RedisEngine):
 
     async def _move(self, old: LocalSession, there: list[str]) -> None:
         """Take a session from a partition that is closed to those that are there now."""
-        if not old.has_left and not await self._is_over(old, there[0]):
+        if not old.is_over and not await self._is_over(old, there[0]):
             subscriber = SubscriberInfo(old.session_id, old.consumer, self.now_us())
             for name in there:
                 await RedisEngine.join(self, name, old.group, subscriber)

@@ -5,10 +5,14 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
-from duebus_server.domain.errors import Moved, NotFound
+import structlog
+
+from duebus_server.domain.errors import DispatcherNotWorking, Moved, NotFound
 from duebus_server.domain.model import AdoptedLease, LeaseFailureReason, LeaseRef, SubscriberInfo
 from duebus_server.engine.redis.codec.leases import FAILURES, named
 from duebus_server.engine.redis.partitioned.partitions import topic_of
+from duebus_server.engine.redis.replicas.sessions import Stage, Unanswered
+from duebus_server.engine.redis.transport.errors import is_lost
 from duebus_server.engine.redis.transport.scripts import Script
 
 if TYPE_CHECKING:
@@ -19,10 +23,12 @@ if TYPE_CHECKING:
     from duebus_server.engine.redis.replicas.presence import Presence
     from duebus_server.engine.redis.replicas.sessions import LocalSession
 
+log = structlog.get_logger()
+
 SHORTEN, RECLAIM, JOIN, LEAVE, ADOPT = map(Script, ("shorten", "reclaim", "join", "leave", "adopt"))
 
 LATE_S = 10.0
-"""A command that nobody waits for any more may come through for so long after Redis has answered another."""
+"""How long an abandoned command may still reach Redis after a later one was answered."""
 
 
 def is_unknown(reply: Sequence[Any]) -> bool:
@@ -61,7 +67,7 @@ class Membership:
             NotFound: it has not, or has left.
         """
         session = self._news.sessions.find(topic, group, session_id)
-        if session is None or session.has_left:
+        if session is None or session.is_over:
             raise NotFound("session", session_id, topic=topic_of(topic), group=group)
         return session
 
@@ -74,10 +80,10 @@ class Membership:
         # First the note by which others find its leases, should this replica die in between.
         await self._presence.has_sessions_in([(session.topic, session.group)])
         own = (session.name, session.session_id, session.consumer, session.round)
-        session.join_lost = True  # also should this be cancelled before the answer comes
-        now, is_first = await self._run(JOIN, session.topic, session.group, *own)
-        session.join_lost = False
-        session.joined_us = int(now)
+        session.stage = Stage.JOINING
+        with session.awaiting(Unanswered.JOIN):
+            now, is_first = await self._run(JOIN, session.topic, session.group, *own)
+        session.joined(int(now))
         self._news.heard(now)
         if is_first:
             await self._listing.is_new(session.topic)
@@ -106,7 +112,7 @@ class Membership:
     def join_anew(sessions: Iterable[LocalSession]) -> None:
         """Redis is to be told of these sessions again, before they lease."""
         for session in sessions:
-            session.joined_us = None
+            session.forgotten()
 
     async def adopt(
         self, session: LocalSession, leases: Sequence[LeaseRef], lease_us: tuple[int | str, int]
@@ -147,25 +153,30 @@ class Membership:
         own = (session.name, session.round, *named(session.leases()))
         if await self._run(RECLAIM, session.topic, session.group, *own):
             self._news.due_now(session.topic, session.group)
-        session.uncertain = False
+        session.unanswered &= ~Unanswered.LEASE
 
-    async def pay(self, session: LocalSession) -> None:
-        """What a session that is over owes to Redis; should this fail, it is owed still."""
-        if session.uncertain:
+    async def wind_up(self, session: LocalSession) -> None:
+        """Tell Redis whatever it does not know yet of a session's end. What fails is left for the next sweep."""
+        if session.stage is Stage.LEAVING:
+            await self._leave(session)  # first: from then on, no late LEASE or ADOPT gives the session anything
+        if Unanswered.LEASE in session.unanswered:
             await self.reclaim(session)
-        if session.owed_grace_us is not None:
-            await self._shorten(session, session.owed_grace_us)
-            session.owed_grace_us = None
-        if session.owes_leave:
-            await self._leave(session)
+        if session.grace_us is not None:
+            await self._shorten(session, session.grace_us)
+            session.grace_us = None
+        self._news.sessions.forget_if_done(session)
 
-    async def pay_all(self) -> None:
-        """What the sessions that have left owe still."""
-        for session in [session for session in self._news.sessions if session.has_left]:
+    async def wind_up_all(self) -> None:
+        """Tell Redis what it does not know yet of the sessions that are over."""
+        for session in [session for session in self._news.sessions if session.is_over]:
             try:
-                await self.pay(session)
+                await self.wind_up(session)
             except Moved:  # a partition that is closed holds no event, and lets go of its sessions
                 self._news.sessions.forget(session)
+            except DispatcherNotWorking as error:
+                if is_lost(error.__cause__):
+                    raise
+                log.warning("a session could not leave", topic=session.topic, group=session.group, error=str(error))
 
     async def was_deleted(self, session: LocalSession) -> bool:
         """Whether the group of a session, which Redis does not have, was deleted. Else Redis has lost it, or has taken
@@ -180,10 +191,10 @@ class Membership:
     async def _leave(self, session: LocalSession) -> None:
         await self._run(LEAVE, session.topic, session.group, session.name)
         session.left_s = session.left_s or monotonic()
-        if session.join_lost and monotonic() - session.left_s < LATE_S:
-            return  # the next sweep says it again
-        session.owes_leave = False
-        self._news.sessions.leave(session)
+        if Unanswered.JOIN in session.unanswered and monotonic() - session.left_s < LATE_S:
+            return  # the next sweep sends it again
+        if session.stage is Stage.LEAVING:
+            session.stage = Stage.LEFT
 
     async def _shorten(self, session: LocalSession, grace_us: int) -> None:
         topic, group = session.topic, session.group

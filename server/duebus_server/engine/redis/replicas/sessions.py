@@ -1,16 +1,61 @@
-"""What this replica knows of its own sessions: their leases, and when the first of a group runs out."""
+"""What this replica knows of its own sessions: their stages, their leases, and when the first of a group runs out.
+
+::
+
+    UNTOLD --JOIN is sent--> JOINING --answered--> JOINED
+      ^                         |                    |
+      +-- Redis has lost it ----+--------------------+
+
+    from UNTOLD, JOINING or JOINED:
+       --stream over--> LEAVING --LEAVE is answered--> LEFT --its last lease has ended--> GONE
+                          |  ^
+                          +--+ answered, but a lost JOIN may still arrive: LEAVE is sent again
+
+    from LEAVING or LEFT: --the same session id joins--> UNTOLD
+    from every stage:     --its group was deleted, or its partition was closed--> GONE
+"""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from enum import Enum, Flag, auto
 from itertools import count
 from typing import TYPE_CHECKING
 
+from duebus_server.domain.errors import DispatcherNotWorking
 from duebus_server.domain.model import LeaseRef
 from duebus_server.engine.redis.partitioned.partitions import topic_of
+from duebus_server.engine.redis.transport.errors import is_lost
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
+
+
+class Stage(Enum):
+    """What Redis has been told of a session."""
+
+    UNTOLD = auto()
+    """It has to join, for the first time or again, before it leases."""
+    JOINING = auto()
+    """The command to join is under way, or its answer was lost."""
+    JOINED = auto()
+    LEAVING = auto()
+    """Its stream is over, and Redis has not confirmed that it has left."""
+    LEFT = auto()
+    """Redis knows that it has left. It is kept until its leases have ended."""
+    GONE = auto()
+    """It is no longer among the sessions of this replica."""
+
+
+class Unanswered(Flag):
+    """Commands whose answer was lost, so that nobody here knows what they did, or will do when they arrive late."""
+
+    NONE = 0
+    JOIN = auto()
+    """Redis may count the session as a subscriber after it has left."""
+    LEASE = auto()
+    """Redis may have given the session leases that nobody knows of."""
 
 
 @dataclass(slots=True)
@@ -20,14 +65,11 @@ class LocalSession:
     Attributes:
         name: among the sessions of all replicas: the replica, a slash, a number.
         held: the event ids of its leases by fencing token.
-        owed_grace_us: its leases are to be shortened to this, and Redis was away.
-        owes_leave: it has left, and Redis does not know.
-        join_lost: the answer to its command to join was lost, so that may come through after it has left.
-        left_s: when Redis first heard that it has left, by the monotonic clock.
-        has_left: it is gone; what is left of it are its leases, and what it owes.
-        uncertain: an answer to a lease was lost, so Redis may have given it leases that nobody knows of.
-        joined_us: when Redis was told of it; None while it is to be told yet, or anew.
-        round: grows each time those are taken back: the command itself may be on its way still, and is then too late.
+        joined_us: when it joined, by Redis's clock; None until Redis has answered.
+        round: goes into every command to lease. It grows when unknown leases are taken back, so that a command of an
+            earlier round that arrives late does nothing.
+        grace_us: its leases still have to be shortened to this; None when they don't.
+        left_s: when Redis first confirmed that it has left, by the monotonic clock.
     """
 
     name: str
@@ -35,24 +77,60 @@ class LocalSession:
     topic: str
     group: str
     consumer: str
+    stage: Stage = Stage.UNTOLD
+    unanswered: Unanswered = Unanswered.NONE
     held: dict[int, str] = field(default_factory=dict)
-    uncertain: bool = False
     joined_us: int | None = None
     round: int = 0
-    owed_grace_us: int | None = None
-    owes_leave: bool = False
-    join_lost: bool = False
+    grace_us: int | None = None
     left_s: float | None = None
-    has_left: bool = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its stream is over, or its group was deleted."""
+        return self.stage in (Stage.LEAVING, Stage.LEFT, Stage.GONE)
 
     def leases(self) -> list[LeaseRef]:
         """The leases it holds."""
         return [LeaseRef(event_id, fencing_token) for fencing_token, event_id in self.held.items()]
 
     def let_go(self, fencing_tokens: Iterable[int]) -> None:
-        """Leases that have ended; those it does not hold are passed over."""
+        """Leases have ended; those that it does not hold are ignored."""
         for fencing_token in fencing_tokens:
             self.held.pop(fencing_token, None)
+
+    def joined(self, at_us: int) -> None:
+        """Redis has answered JOIN. If Redis has lost the session since, or the stream is over, that changes nothing."""
+        if self.stage is Stage.JOINING:
+            self.stage, self.joined_us = Stage.JOINED, at_us
+
+    def forgotten(self) -> None:
+        """Redis has lost the session, or another replica took this one for dead: it has to join again."""
+        if not self.is_over:
+            self.stage, self.joined_us = Stage.UNTOLD, None
+
+    def stream_over(self) -> None:
+        """Redis has to be told that the session has left."""
+        if not self.is_over:
+            self.stage = Stage.LEAVING
+
+    def subscribe_again(self, consumer: str) -> None:
+        """The session joins, perhaps once more under the same id; it keeps the leases that it held before."""
+        self.consumer = consumer
+        self.stage, self.joined_us, self.grace_us, self.left_s = Stage.UNTOLD, None, None, None
+
+    @contextmanager
+    def awaiting(self, command: Unanswered) -> Iterator[None]:
+        """While a command is under way: unless an answer comes, nobody knows what it did."""
+        before = self.unanswered & command
+        self.unanswered |= command
+        try:
+            yield
+        except DispatcherNotWorking as error:
+            if not is_lost(error.__cause__):
+                self.unanswered = self.unanswered & ~command | before
+            raise
+        self.unanswered = self.unanswered & ~command | before
 
 
 class LocalSessions:
@@ -78,20 +156,15 @@ class LocalSessions:
             name = f"{self._replica}/{next(self._numbers)}"
             session = LocalSession(name, session_id, topic, group, consumer)
             self._by_place[topic, group, session_id] = self._by_name[name] = session
-        session.consumer, session.has_left = consumer, False
+        session.subscribe_again(consumer)
         return session
-
-    def leave(self, session: LocalSession) -> None:
-        """The session is gone."""
-        session.has_left = True
-        self._forget_if_done(session)
 
     def ended(self, name: str, fencing_tokens: Iterable[int]) -> LocalSession | None:
         """Leases of a session have ended; the session, if it is one of this replica."""
         session = self._by_name.get(name)
         if session is not None:
             session.let_go(fencing_tokens)
-            self._forget_if_done(session)
+            self.forget_if_done(session)
         return session
 
     def in_group(self, topic: str, group: str | None) -> list[LocalSession]:
@@ -104,16 +177,17 @@ class LocalSessions:
 
     def forget(self, session: LocalSession) -> None:
         """The session is over, with all that it held and owed."""
-        session.has_left = True
+        session.stage = Stage.GONE
         self._by_name.pop(session.name, None)
         self._by_place.pop((session.topic, session.group, session.session_id), None)
 
     def groups(self) -> set[tuple[str, str]]:
         """The groups that have sessions here."""
-        return {(session.topic, session.group) for session in self if not session.has_left}
+        return {(session.topic, session.group) for session in self if not session.is_over}
 
-    def _forget_if_done(self, session: LocalSession) -> None:
-        if session.has_left and not session.held and not session.owes_leave:
+    def forget_if_done(self, session: LocalSession) -> None:
+        """Forget a session that has left, unless it holds leases, or may hold some."""
+        if session.stage is Stage.LEFT and not session.held and Unanswered.LEASE not in session.unanswered:
             self.forget(session)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from duebus_server.domain.clock import SECOND
 from duebus_server.engine.redis.codec.leases import named
+from duebus_server.engine.redis.replicas.sessions import Stage
 from duebus_server.engine.redis.transport.scripts import Script
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Sweeping:
             holders = by_group.setdefault(group, [])
             if session.held:
                 holders.append(session)
-            if session.joined_us is not None:
+            if session.stage is Stage.JOINED:
                 joined[group].append(session)
         found = Found([], [], [], [])
         backlogs = {}
