@@ -215,8 +215,8 @@ lock: install ## Renew requirements.lock and requirements-build.lock, what the i
 # For Linux, and for the Python of the image; with the hashes of all its wheels, so that it holds for every processor.
 LOCK = $(BIN)/uv pip compile --quiet --constraint constraints.txt --generate-hashes --no-emit-index-url --no-annotate \
 	--python-platform linux --python-version 3.11.9 --upgrade --custom-compile-command 'make lock'
-# An extra of the project that the image has, as --extra NAME.
-LOCKED_EXTRAS = --extra otel
+# The extras of the project that the image has, each as --extra NAME.
+LOCKED_EXTRAS = --extra server --extra otel
 
 # --- housekeeping ------------------------------------------------------------------------------------------------
 

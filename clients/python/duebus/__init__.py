@@ -4,69 +4,23 @@
 Errors are those of `duebus.errors`.
 """
 
-from duebus import aio, errors
-from duebus._core.administration import Cancelled, Purged, Redriven, Removed, Rescheduled
-from duebus._core.delivery import Delivery
-from duebus._core.enums import AttemptOutcome, ClosingReason, Engine, EventState, LeaseFailureReason
-from duebus._core.frames import Closing, Deliveries, Frame, Heartbeat, Started
-from duebus._core.inspection import (
-    Attempt,
-    EventGroupInfo,
-    EventInfo,
-    GroupInfo,
-    Page,
-    Rates,
-    RetryPolicy,
-    Subscriber,
-    TopicConfig,
-    TopicInfo,
-)
-from duebus._core.model import Dispatched, LeaseFailure, Nack, NewEvent, StoppedEngine
-from duebus._core.tls import tls
-from duebus.client import Client
-from duebus.errors import DueBusError, FieldViolation
-from duebus.worker import DeadLetter, Release, RetryAfter, Worker
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "Attempt",
-    "AttemptOutcome",
-    "Cancelled",
-    "Client",
-    "Closing",
-    "ClosingReason",
-    "DeadLetter",
-    "Deliveries",
-    "Delivery",
-    "Dispatched",
-    "DueBusError",
-    "Engine",
-    "EventGroupInfo",
-    "EventInfo",
-    "EventState",
-    "FieldViolation",
-    "Frame",
-    "GroupInfo",
-    "Heartbeat",
-    "LeaseFailure",
-    "LeaseFailureReason",
-    "Nack",
-    "NewEvent",
-    "Page",
-    "Purged",
-    "Rates",
-    "Redriven",
-    "Release",
-    "Removed",
-    "Rescheduled",
-    "RetryAfter",
-    "RetryPolicy",
-    "Started",
-    "StoppedEngine",
-    "Subscriber",
-    "TopicConfig",
-    "TopicInfo",
-    "Worker",
-    "aio",
-    "errors",
-    "tls",
-]
+if TYPE_CHECKING:
+    from duebus._api import *  # noqa: F403  # its __all__ is the list of the public names
+
+
+def __getattr__(name: str) -> Any:
+    """Loads the client when a name of it is first used.
+
+    The server, the command line and the pytest plugin are parts of this package too, and start faster without it.
+    """
+    api = import_module("duebus._api")
+    if name != "__all__" and name not in api.__all__:
+        raise AttributeError(f"module 'duebus' has no attribute {name!r}")
+    return getattr(api, name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *import_module("duebus._api").__all__]

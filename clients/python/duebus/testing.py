@@ -1,19 +1,19 @@
 """A bus for tests, as a pytest plugin: in the test's own process, with a clock that the test moves.
 
-The fixture is `bus`, a `Bus`:
+The fixture is `duebus`, a `Bus`:
 
-    def test_an_unpaid_order_is_cancelled(bus):
-        worker = Worker(bus.address)
+    def test_an_unpaid_order_is_cancelled(duebus):
+        worker = Worker(duebus.address)
         cancelled = []
         worker.add("order.check", lambda delivery: cancelled.append(delivery.json()["id"]))
 
-        with bus.running(worker):
-            bus.client.dispatch("order.check", {"id": 42}, delay=timedelta(minutes=30))
-            bus.advance(minutes=29)
-            bus.settle()
+        with duebus.running(worker):
+            duebus.client.dispatch("order.check", {"id": 42}, delay=timedelta(minutes=30))
+            duebus.advance(minutes=29)
+            duebus.settle()
             assert cancelled == []
-            bus.advance(minutes=1)
-            bus.settle()
+            duebus.advance(minutes=1)
+            duebus.settle()
 
         assert cancelled == [42]
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from duebus.client import Client
     from duebus.worker import Worker
 
-__all__ = ["Bus", "bus"]
+__all__ = ["Bus", "duebus"]
 
 R = TypeVar("R")
 
@@ -51,7 +51,7 @@ ALL_TOPICS = 1_000_000
 
 
 @pytest.fixture
-def bus() -> Iterator[Bus]:
+def duebus() -> Iterator[Bus]:
     """A bus of the test's own, empty at first, gone afterwards."""
     with Bus() as running:
         yield running
@@ -75,7 +75,11 @@ class Bus:
         self._thread = threading.Thread(target=self._loop.run_forever, name="duebus bus", daemon=True)
 
     def __enter__(self) -> Bus:
-        """Start."""
+        """Start.
+
+        Raises:
+            ModuleNotFoundError: the extra `testing`, which brings the server, is not installed; the message says so.
+        """
         from duebus.client import Client  # noqa: PLC0415  # a plugin is imported by every pytest run
 
         self._thread.start()
@@ -151,7 +155,13 @@ class Bus:
     # --- on the server's loop ---------------------------------------------------------------------------------------
 
     async def _start(self) -> None:
-        from duebus_server.app import App  # noqa: PLC0415  # a plugin is imported by every pytest run
+        try:
+            from duebus_server.app import App  # noqa: PLC0415  # a plugin is imported by every pytest run
+        except ModuleNotFoundError as error:
+            if (error.name or "").startswith("duebus"):
+                raise
+            message = "a bus for tests needs the extra testing: pip install 'duebus[testing]'"
+            raise ModuleNotFoundError(message, name=error.name) from error
         from duebus_server.config import Settings  # noqa: PLC0415
         from duebus_server.domain.clock import ManualClock  # noqa: PLC0415
         from duebus_server.domain.model import EngineName  # noqa: PLC0415

@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from duebus import Engine
-from duebus.cli.output import Output, clean, payload_json, payload_text, rich_table
+from duebus.cli.output import Output, clean, payload_json, payload_text
 from duebus.cli.records import record_of
+from duebus.cli.terminal import rich_table
 from rich.console import Console
 
 

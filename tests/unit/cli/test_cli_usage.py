@@ -1,9 +1,13 @@
 """What the command line does not understand: status 2 and one line that names the option."""
 
+import inspect
 import sys
+from typing import Any
 
 import pytest
+import typer
 from duebus.cli import main
+from duebus.cli.app import COMMANDS, app
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -80,3 +84,10 @@ def test_the_command_alone_explains_itself(monkeypatch: pytest.MonkeyPatch, caps
 def test_it_says_its_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(monkeypatch, "--version") == 0
     assert capsys.readouterr().out.startswith("duebus 0.")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_of_commands_says_what_each_says_of_itself(name: str) -> None:
+    group: Any = typer.main.get_command(app)
+    said = inspect.cleandoc(group.get_command(None, name).help).partition("\n\n")[0]
+    assert COMMANDS[name].summary == " ".join(said.split())

@@ -18,33 +18,33 @@ if TYPE_CHECKING:
 HALF_AN_HOUR = timedelta(minutes=30)
 
 
-def test_an_event_for_later_comes_when_the_clock_is_moved(bus: Bus) -> None:
-    worker, handled = collecting_worker(bus)
-    with bus.running(worker):
-        bus.client.dispatch("order.check", {"id": 42}, delay=HALF_AN_HOUR)
+def test_an_event_for_later_comes_when_the_clock_is_moved(duebus: Bus) -> None:
+    worker, handled = collecting_worker(duebus)
+    with duebus.running(worker):
+        duebus.client.dispatch("order.check", {"id": 42}, delay=HALF_AN_HOUR)
 
-        bus.advance(minutes=29, seconds=59)
-        bus.settle()
+        duebus.advance(minutes=29, seconds=59)
+        duebus.settle()
         assert handled == []
 
-        bus.advance(seconds=1)
-        bus.settle()
+        duebus.advance(seconds=1)
+        duebus.settle()
         assert handled == [42]
 
 
-def test_moving_the_clock_by_half_an_hour_takes_no_time(bus: Bus) -> None:
+def test_moving_the_clock_by_half_an_hour_takes_no_time(duebus: Bus) -> None:
     began = time.monotonic()
-    worker, handled = collecting_worker(bus)
-    with bus.running(worker):
-        bus.client.dispatch("order.check", {"id": 1}, delay=HALF_AN_HOUR)
-        bus.advance(minutes=30)
-        bus.settle()
+    worker, handled = collecting_worker(duebus)
+    with duebus.running(worker):
+        duebus.client.dispatch("order.check", {"id": 1}, delay=HALF_AN_HOUR)
+        duebus.advance(minutes=30)
+        duebus.settle()
     assert handled == [1]
     assert time.monotonic() - began < HALF_AN_HOUR.total_seconds() / 100
 
 
-def test_a_failing_handler_is_retried_as_the_clock_moves_until_the_event_is_dead(bus: Bus) -> None:
-    worker = Worker(bus.address)
+def test_a_failing_handler_is_retried_as_the_clock_moves_until_the_event_is_dead(duebus: Bus) -> None:
+    worker = Worker(duebus.address)
     attempts: list[int] = []
 
     @worker.on("order.check")
@@ -52,46 +52,46 @@ def test_a_failing_handler_is_retried_as_the_clock_moves_until_the_event_is_dead
         attempts.append(delivery.attempt)
         raise RuntimeError("no stock")
 
-    with bus.running(worker):
-        event_id = bus.client.dispatch("order.check", {"id": 1}).event_id
+    with duebus.running(worker):
+        event_id = duebus.client.dispatch("order.check", {"id": 1}).event_id
         for _ in range(4):
-            bus.settle()
-            bus.advance(minutes=6)
-        bus.settle()
+            duebus.settle()
+            duebus.advance(minutes=6)
+        duebus.settle()
 
     assert attempts == [1, 2, 3, 4]
-    (group,) = bus.client.admin.get_event("order.check", event_id).groups
+    (group,) = duebus.client.admin.get_event("order.check", event_id).groups
     assert group.state == "dead"
     assert "no stock" in group.last_error
 
 
-def test_settle_says_what_it_waits_for_when_it_gives_up(bus: Bus) -> None:
-    with bus.client.subscribe("order.check") as subscription:
+def test_settle_says_what_it_waits_for_when_it_gives_up(duebus: Bus) -> None:
+    with duebus.client.subscribe("order.check") as subscription:
         subscription.started()
-        bus.client.dispatch("order.check", {"id": 1})
+        duebus.client.dispatch("order.check", {"id": 1})
         with pytest.raises(TimeoutError, match=r"order\.check/default"):
-            bus.settle(timeout=0.05)
+            duebus.settle(timeout=0.05)
 
 
-def test_the_clock_says_what_it_was_moved_to(bus: Bus) -> None:
-    before = bus.now()
-    bus.advance(days=2, hours=1)
-    assert bus.now() - before == timedelta(days=2, hours=1)
+def test_the_clock_says_what_it_was_moved_to(duebus: Bus) -> None:
+    before = duebus.now()
+    duebus.advance(days=2, hours=1)
+    assert duebus.now() - before == timedelta(days=2, hours=1)
 
 
-def test_an_error_that_ends_the_worker_is_raised_in_the_test(bus: Bus) -> None:
-    worker = Worker(bus.address, engine="redis")
+def test_an_error_that_ends_the_worker_is_raised_in_the_test(duebus: Bus) -> None:
+    worker = Worker(duebus.address, engine="redis")
     worker.add("order.check", print)
-    with pytest.raises(NoDispatcherSpecified, match="redis"), bus.running(worker):
+    with pytest.raises(NoDispatcherSpecified, match="redis"), duebus.running(worker):
         pass
 
 
-def test_a_worker_that_connects_elsewhere_fails_the_test_instead_of_holding_it_up(bus: Bus) -> None:
+def test_a_worker_that_connects_elsewhere_fails_the_test_instead_of_holding_it_up(duebus: Bus) -> None:
     with socket.socket() as nobody_listens:
         nobody_listens.bind(("127.0.0.1", 0))
         worker = Worker(f"127.0.0.1:{nobody_listens.getsockname()[1]}")
         worker.add("order.check", print)
-        with pytest.raises(TimeoutError, match=bus.address), bus.running(worker, timeout=0.1):
+        with pytest.raises(TimeoutError, match=duebus.address), duebus.running(worker, timeout=0.1):
             pytest.fail("the block is entered")
 
 
@@ -103,13 +103,13 @@ def test_the_environment_of_the_tests_sets_nothing(monkeypatch: pytest.MonkeyPat
         assert bus.client.admin.get_topic("order.check").config.retry_policy.max_retries == 3
 
 
-def test_each_bus_is_empty_at_first(bus: Bus) -> None:
-    assert list(bus.client.admin.list_topics()) == []
+def test_each_bus_is_empty_at_first(duebus: Bus) -> None:
+    assert list(duebus.client.admin.list_topics()) == []
 
 
-def collecting_worker(bus: Bus) -> tuple[Worker, list[int]]:
+def collecting_worker(duebus: Bus) -> tuple[Worker, list[int]]:
     """A worker for `order.check`, and the ids it has handled."""
-    worker = Worker(bus.address)
+    worker = Worker(duebus.address)
     handled: list[int] = []
     worker.add("order.check", lambda delivery: handled.append(delivery.json()["id"]))
     return worker, handled

@@ -6,7 +6,7 @@ from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 from uuid import uuid4
 
-from grpc_health.v1 import health_pb2
+from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 
 from duebus._core import fields
 from duebus._core.call import Call, Method
@@ -31,7 +31,11 @@ _ACK = Method("/duebus.v1.EventBus/Ack", event_bus_pb2.AckResponse)
 _NACK = Method("/duebus.v1.EventBus/Nack", event_bus_pb2.NackResponse)
 _EXTEND = Method("/duebus.v1.EventBus/Extend", event_bus_pb2.ExtendResponse)
 _STOP = Method("/duebus.v1.EventBus/Stop", event_bus_pb2.StopResponse)
-_CHECK = Method("/grpc.health.v1.Health/Check", health_pb2.HealthCheckResponse)
+
+# These have the same bytes as HealthCheckRequest (one string) and HealthCheckResponse (one enum), whose package only
+# the server needs.
+_CHECK = Method("/grpc.health.v1.Health/Check", Int32Value)
+_SERVING = 1
 
 # The most that the server takes in one Ack, Nack or Extend.
 _MAX_LEASES = 10_000
@@ -189,12 +193,10 @@ def _read_stopped(response: event_bus_pb2.StopResponse) -> list[StoppedEngine]:
     return [StoppedEngine(engine_from_wire(each.engine), each.released, each.queued) for each in response.engines]
 
 
-def is_serving(service: str) -> Call[health_pb2.HealthCheckResponse, bool]:
+def is_serving(service: str) -> Call[Int32Value, bool]:
     """Whether the server takes new work."""
-    request = health_pb2.HealthCheckRequest(service=fields.text("service", service) if service else "")
-    return Call(
-        _CHECK, request, lambda response, _: response.status == health_pb2.HealthCheckResponse.SERVING, repeatable=False
-    )
+    request = StringValue(value=fields.text("service", service) if service else "")
+    return Call(_CHECK, request, lambda response, _: response.value == _SERVING, repeatable=False)
 
 
 def lease_tokens(field: str, leases: Iterable[LeaseRef]) -> list[str]:

@@ -1,50 +1,98 @@
 """The commands, and the options that may stand before them."""
 
-from importlib.metadata import version
-from itertools import chain
-from typing import Annotated
+import sys
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Annotated, Any, NamedTuple, cast
 
 import typer
+from typer.core import TyperGroup
 
-from duebus.cli import options
-from duebus.cli.config import config
+from duebus.cli import server_options
 from duebus.cli.credentials import Credentials
-from duebus.cli.dead import dead
-from duebus.cli.dispatch import dispatch
-from duebus.cli.event import event
-from duebus.cli.events import events
-from duebus.cli.groups import delete_group, delete_topic, pause, resume
-from duebus.cli.health import health
-from duebus.cli.serve import serve
-from duebus.cli.session import Globals
-from duebus.cli.stop import stop
-from duebus.cli.subscribe import subscribe
-from duebus.cli.token import token
-from duebus.cli.topics import topic, topics
-from duebus.cli.waiting import cancel, reschedule
-from duebus.cli.worker import worker
+from duebus.cli.failures import STATUS_INTERRUPTED, CommandFailed
+from duebus.cli.output import PipeClosedError, silence
+from duebus.cli.server_options import Globals
 
-_COMMANDS = (
-    (serve, dispatch, subscribe, worker),
-    (topics, topic, events, event, dead),
-    (cancel, reschedule, pause, resume, config),
-    (delete_group, delete_topic, health, stop),
-)
+_STATUS_BROKEN_PIPE = 141
+_SETTINGS = {"help_option_names": ["-h", "--help"]}
+_PLAIN: dict[str, Any] = {"pretty_exceptions_enable": False, "rich_markup_mode": None}
 
-app = typer.Typer(
-    help="Dispatch events, now or for later, to workers in any language.",
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
 
-for command in chain(*_COMMANDS):
-    app.command()(command)
-app.add_typer(token, name="token")
+class Command(NamedTuple):
+    """Where a command is, and the first line of its docstring: `duebus --help` loads none of them.
+
+    Attributes:
+        module: Of `duebus.cli`; it has a function, or a group of them, with the command's name.
+        summary: What it does.
+    """
+
+    module: str
+    summary: str
+
+
+COMMANDS = {
+    "serve": Command("serve", "Run a server."),
+    "dispatch": Command("dispatch", "Dispatch events, now or for later."),
+    "subscribe": Command("subscribe", "Print events as they become due."),
+    "worker": Command("worker", "Run the handlers of a Worker."),
+    "topics": Command("topics", "List topics and what waits in each group."),
+    "topic": Command("topics", "Show a topic: settings, groups, subscribers."),
+    "events": Command("events", "List a topic's events by state."),
+    "event": Command("event", "Tell the story of an event."),
+    "dead": Command("dead", "List a group's dead letters, make them ready again, or remove them."),
+    "cancel": Command("waiting", "Remove events that are scheduled or ready."),
+    "reschedule": Command("waiting", "Move the due time of events that are scheduled or ready, all of them or none."),
+    "pause": Command("groups", "Deliver nothing to a group until it is resumed."),
+    "resume": Command("groups", "End the pause of a group."),
+    "config": Command("config", "Show or change the settings of a topic, or the retry policy of one of its groups."),
+    "delete-group": Command("groups", "Remove a group and its copies of the events, dead ones included."),
+    "delete-topic": Command("groups", "Remove a topic with its groups, settings and events, dead ones included."),
+    "health": Command("health", "Ask whether the server takes new work. The status is 0 if it does."),
+    "stop": Command("stop", "Drain engines, or the whole server, and stop."),
+    "token": Command("token", "Make bearer tokens for a server."),
+}
+
+
+class _LoadedWhenUsed(Mapping[str, Any]):
+    """The commands as typer has them, by name; each is loaded when it is run, or when its own help is asked for."""
+
+    def __getitem__(self, name: str) -> Any:
+        module = import_module(f"duebus.cli.{COMMANDS[name].module}")
+        found = getattr(module, name.replace("-", "_"))
+        if not isinstance(found, typer.Typer):
+            alone = typer.Typer(**_PLAIN, add_completion=False, context_settings=_SETTINGS)
+            alone.command()(found)
+            found = alone
+        command = typer.main.get_command(found)
+        command.name = name
+        return command
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+
+class _Group(TyperGroup):
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given | {"commands": None})
+        self.commands = cast("Any", _LoadedWhenUsed())
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002  # typer's signature
+        """The list of them in the help."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, each.summary) for name, each in COMMANDS.items()])
+
+
+app = typer.Typer(cls=_Group, context_settings=_SETTINGS, **_PLAIN)
 
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version  # noqa: PLC0415  # slow to load
+
         typer.echo(f"duebus {version('duebus')}")
         raise typer.Exit
 
@@ -58,21 +106,51 @@ def root(
             "--server",
             metavar="HOST:PORT",
             envvar="DUEBUS_SERVER",
-            parser=options.server_parser,
+            parser=server_options.server_parser,
             help="The server to talk to. Default: 127.0.0.1:50051.",
         ),
     ] = None,
-    timeout: options.Timeout = None,
-    tls_ca: options.TlsCa = None,
-    tls_cert: options.TlsCert = None,
-    tls_key: options.TlsKey = None,
-    token_file: options.TokenFile = None,
+    timeout: server_options.Timeout = None,
+    as_json: server_options.Json = False,
+    tls_ca: server_options.TlsCa = None,
+    tls_cert: server_options.TlsCert = None,
+    tls_key: server_options.TlsKey = None,
+    token_file: server_options.TokenFile = None,
     _version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Dispatch events, now or for later, to workers in any language."""
     given = Credentials(tls_ca, tls_cert, tls_key, token_file)
-    ctx.obj = Globals(server, timeout, given.over(Credentials.from_environment()))
+    ctx.obj = Globals(server, timeout, given.over(Credentials.from_environment()), as_json)
     if ctx.invoked_subcommand is None:
         typer.echo(ctx.get_help())
+
+
+def run() -> int:
+    """Runs the command that the arguments name; the status for the process."""
+    try:
+        status = app(prog_name="duebus", standalone_mode=False)
+        sys.stdout.flush()
+    except CommandFailed as failure:
+        return _complain(str(failure), failure.status)
+    except typer.TyperException as error:
+        return _complain(_misunderstanding(error), error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        return STATUS_INTERRUPTED
+    except (PipeClosedError, BrokenPipeError):
+        silence()
+        return _STATUS_BROKEN_PIPE
+    return status if isinstance(status, int) else 0
+
+
+def _misunderstanding(error: typer.TyperException) -> str:
+    # "Value error": how pydantic, which typer parses with, introduces a message.
+    message = error.format_message().replace("Value error, ", "")
+    context = getattr(error, "ctx", None)
+    return f"{message} (see '{context.command_path} --help')" if context else message
+
+
+def _complain(message: str, status: int) -> int:
+    print(f"duebus: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201 - the one line of a failure
+    return status

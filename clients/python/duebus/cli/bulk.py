@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from duebus import Dispatched
+from duebus._core.model import Dispatched
 from duebus.cli.lines import BadLineError, Batch
 from duebus.errors import DeadlineExceeded, DispatcherNotWorking, DueBusError, Unavailable
 

@@ -7,12 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
-from duebus import Client, Engine, RetryPolicy, TopicConfig
+from duebus._core.enums import Engine
+from duebus._core.inspection import RetryPolicy, TopicConfig
 from duebus.cli import options
 from duebus.cli.failures import CommandFailed
 from duebus.cli.records import record_of
 from duebus.cli.session import Session, connected
 from duebus.cli.spans import format_span
+from duebus.client import Client
 
 _OF_GROUPS = ("max_retries", "backoff_initial", "backoff_max")
 

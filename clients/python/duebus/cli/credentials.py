@@ -5,7 +5,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
-from duebus import tls
 from duebus.cli.failures import CommandFailed
 
 __all__ = ["Credentials"]
@@ -46,6 +45,8 @@ class Credentials:
         Raises:
             CommandFailed: a file can't be read, or one is missing.
         """
+        from duebus._core.tls import tls  # noqa: PLC0415  # loads gRPC, which --help does without
+
         found: dict[str, Any] = {}
         try:
             if self.tls_ca or self.tls_cert or self.tls_key:

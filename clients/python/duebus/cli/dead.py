@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from duebus import Client, EventInfo
+from duebus._core.inspection import EventInfo
 from duebus.cli import options
 from duebus.cli.confirm import confirm
 from duebus.cli.dead_letters import Chosen, extent_of, found
@@ -15,6 +15,7 @@ from duebus.cli.progress import moving
 from duebus.cli.records import event_record, record_of
 from duebus.cli.session import Session, connected
 from duebus.cli.spans import format_ago, format_count
+from duebus.client import Client
 
 _COLUMNS = ("ID", "DIED", "ATTEMPTS", "DATA", "LAST ERROR")
 

@@ -6,9 +6,11 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
-from duebus import Client, Engine, EventInfo, EventState
+from duebus._core.enums import Engine, EventState
+from duebus._core.inspection import EventInfo
 from duebus.cli.progress import looked_at
 from duebus.cli.spans import format_count
+from duebus.client import Client
 
 _PAGE = 1000
 _LOOKED_AT = 10_000

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from duebus import Engine, NewEvent
+from duebus._core.enums import Engine
+from duebus._core.model import NewEvent
 from duebus.cli import options
 from duebus.cli.lines import why_not_json
 from duebus.cli.loading import Target, dispatch_copies, dispatch_file

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from duebus import AttemptOutcome, EventGroupInfo, EventInfo, EventState
+from duebus._core.enums import AttemptOutcome, EventState
+from duebus._core.inspection import EventGroupInfo, EventInfo
 from duebus.cli import options
 from duebus.cli.cells import NO_GROUP
 from duebus.cli.output import Output, clean, payload_text

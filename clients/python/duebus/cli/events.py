@@ -6,12 +6,14 @@ from typing import Annotated
 
 import typer
 
-from duebus import Client, Engine, EventInfo, EventState
+from duebus._core.enums import Engine, EventState
+from duebus._core.inspection import EventInfo
 from duebus.cli import options
 from duebus.cli.output import clean, payload_text
 from duebus.cli.records import event_record
 from duebus.cli.session import Session, connected
 from duebus.cli.spans import format_ago
+from duebus.client import Client
 
 _STATES = (EventState.SCHEDULED, EventState.READY, EventState.LEASED, EventState.DEAD)
 _PAGE = 1000

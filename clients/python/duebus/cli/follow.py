@@ -6,7 +6,10 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
-from duebus import Closing, ClosingReason, Deliveries, Delivery, Engine, Nack, Started
+from duebus._core.delivery import Delivery
+from duebus._core.enums import ClosingReason, Engine
+from duebus._core.frames import Closing, Deliveries, Started
+from duebus._core.model import Nack
 from duebus.aio import Client, Subscription
 from duebus.errors import DeadlineExceeded, DueBusError, Unavailable
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from duebus import GroupInfo, TopicInfo
+from duebus._core.inspection import GroupInfo, TopicInfo
 from duebus.cli import options
 from duebus.cli.confirm import confirm
 from duebus.cli.records import record_of
@@ -68,7 +68,7 @@ def delete_group(
 def delete_topic(
     session: Session, topic: options.Topic, engine: options.OneEngine = None, yes: options.Yes = False
 ) -> None:
-    """Remove a topic, its groups, its settings and all its events, dead ones included.
+    """Remove a topic with its groups, settings and events, dead ones included.
 
     It asks first. Dispatching or subscribing to the topic makes it anew.
     """

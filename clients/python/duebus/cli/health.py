@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from duebus import Client
 from duebus.cli.failures import CommandFailed
 from duebus.cli.session import Session, connected
+from duebus.client import Client
 from duebus.errors import NotFound
 
 

@@ -10,13 +10,16 @@ from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO
 
-from duebus import Client, Dispatched, Engine, NewEvent
+from duebus._core.enums import Engine
+from duebus._core.model import Dispatched, NewEvent
 from duebus.cli.bulk import Account, LineRange, dispatch_batches
-from duebus.cli.failures import STATUS_FAILED, STATUS_INTERRUPTED, CommandFailed, explain
+from duebus.cli.explanations import explain
+from duebus.cli.failures import STATUS_FAILED, STATUS_INTERRUPTED, CommandFailed
 from duebus.cli.lines import BATCH_EVENTS, Batch, Line, read_batches
 from duebus.cli.progress import LoadProgress, load_progress
 from duebus.cli.session import Session
 from duebus.cli.spans import format_count, format_span
+from duebus.client import Client
 from duebus.errors import DueBusError
 
 

@@ -1,48 +1,29 @@
 """What goes to standard output: tables for a person, plain columns for a pipe, JSON for a program."""
 
+from __future__ import annotations
+
 import base64
 import json
 import os
 import sys
-from collections.abc import Sequence
-from typing import Any, NoReturn
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.text import Text
+
+    from duebus.cli.terminal import TerminalConsole
 
 _GAP = "  "
 # Characters, so that there is something to see of a column on a narrow terminal.
 _CUT_AT_LEAST = 20
 _FOLDED_AT_LEAST = 30
 
-__all__ = [
-    "Output",
-    "PipeClosedError",
-    "TerminalConsole",
-    "clean",
-    "note",
-    "payload_json",
-    "payload_text",
-    "rich_table",
-    "silence",
-]
-
 
 class PipeClosedError(Exception):
     """Nobody reads standard output any more. Not an OSError, of which Rich and Typer make a status of their own."""
-
-
-class TerminalConsole(Console):
-    """Rich's console, that leaves a closed pipe to the caller and takes no markup from the data it prints."""
-
-    def __init__(self, *, stderr: bool = False) -> None:
-        super().__init__(stderr=stderr, highlight=False, markup=False, emoji=False)
-
-    def on_broken_pipe(self) -> NoReturn:
-        """Rich would end the process with status 1."""
-        raise PipeClosedError
 
 
 class Output:
@@ -50,12 +31,17 @@ class Output:
 
     Attributes:
         as_json: JSON is asked for; the methods for people then print nothing.
-        console: Standard output as a terminal.
     """
 
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
-        self.console = TerminalConsole()
+
+    @cached_property
+    def console(self) -> TerminalConsole:
+        """Standard output as a terminal."""
+        from duebus.cli.terminal import TerminalConsole  # noqa: PLC0415  # Rich, which one line or JSON does without
+
+        return TerminalConsole()
 
     def record(self, record: dict[str, Any]) -> None:
         """One JSON object on a line of its own, if JSON is asked for."""
@@ -66,8 +52,8 @@ class Output:
         """One line for a person; on a terminal a Text keeps its style."""
         if self.as_json:
             return
-        if self.console.is_terminal:
-            self.console.print(Text.assemble(*parts), soft_wrap=True)
+        if any(not isinstance(part, str) for part in parts) and self.console.is_terminal:
+            self.console.print(*parts, sep="", soft_wrap=True)
         else:
             self._write("".join(str(part) for part in parts))
 
@@ -86,6 +72,8 @@ class Output:
         """
         if self.as_json:
             return
+        from duebus.cli.terminal import rich_table  # noqa: PLC0415  # as above
+
         rows = _cut(columns, rows, cut, folded, self.console.width)
         if self.console.is_terminal:
             # Where all that can be folded is, a line that is still too long is for the terminal to wrap.
@@ -102,30 +90,8 @@ class Output:
             raise PipeClosedError from None
 
 
-def rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]], folded: Sequence[str] = ()) -> Table:
-    """A table as a terminal shows it; see `Output.table`."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    for place, (column, width) in enumerate(zip(columns, _widths([columns, *rows]), strict=True)):
-        whole = column not in folded
-        table.add_column(
-            column,
-            overflow="fold",
-            no_wrap=whole,
-            # Half a number would be a wrong one.
-            min_width=width if whole else None,
-            justify=_justify(rows, place),
-        )
-    for row in rows:
-        table.add_row(*map(Text, row))
-    return table
-
-
-def _justify(rows: Sequence[Sequence[str]], column: int) -> Any:
-    return "right" if all(row[column].isdigit() for row in rows) else "left"
-
-
 def _plain_lines(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = _widths(rows)
+    widths = column_widths(rows)
     return [_GAP.join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
@@ -136,7 +102,7 @@ def _cut(
     if cut not in columns:
         return rows
     place = columns.index(cut)
-    widths = _widths([columns, *rows])
+    widths = column_widths([columns, *rows])
     others = [
         min(each, _FOLDED_AT_LEAST) if column in folded else each
         for column, each in zip(columns, widths, strict=True)
@@ -146,7 +112,8 @@ def _cut(
     return [[*row[:place], _shortened(row[place], most), *row[place + 1 :]] for row in rows]
 
 
-def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
+def column_widths(rows: Sequence[Sequence[str]]) -> list[int]:
+    """In characters."""
     return [max(map(len, column)) for column in zip(*rows, strict=True)]
 
 

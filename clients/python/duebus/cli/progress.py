@@ -1,14 +1,17 @@
 """A progress bar on standard error, when that is a terminal."""
 
+from __future__ import annotations
+
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager, suppress
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-
-from duebus.cli.output import TerminalConsole
 from duebus.errors import DueBusError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sized
+
+    from rich.progress import Progress, TaskID
 
 _LOOKS_EVERY_S = 0.5
 _SHOWN_EVERY = 1000
@@ -86,6 +89,10 @@ def _look(bar: Progress, task: TaskID, left: Callable[[], int], before: int, don
 
 
 def _bar() -> Progress:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415  # slow to load
+
+    from duebus.cli.terminal import TerminalConsole  # noqa: PLC0415  # as above
+
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

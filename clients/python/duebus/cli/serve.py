@@ -13,8 +13,9 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
-from duebus import Engine
+from duebus._core.enums import Engine
 from duebus.cli import options
+from duebus.cli.failures import CommandFailed
 
 _READY = re.compile(r"duebus ready on (\S+) engines=(\S+)")
 
@@ -135,8 +136,12 @@ def _flag(value: Any) -> Any:
 
 def _server() -> Callable[[dict[str, Any]], int]:
     # Here, so that the client does without the server's code.
-    from duebus_server.__main__ import run  # noqa: PLC0415
-
+    try:
+        from duebus_server.__main__ import run  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("duebus"):
+            raise
+        raise CommandFailed("serve needs the extra server: pip install 'duebus[server]'") from error
     return run
 
 

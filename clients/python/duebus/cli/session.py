@@ -5,34 +5,25 @@ import inspect
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
 import typer
 
-from duebus import Client
-from duebus.cli import options
+from duebus.cli import server_options
 from duebus.cli.credentials import Credentials
-from duebus.cli.failures import CommandFailed, explained, unreachable
+from duebus.cli.explanations import explained, unreachable
+from duebus.cli.failures import CommandFailed
 from duebus.cli.output import Output
-
-__all__ = ["Globals", "Session", "connected"]
+from duebus.cli.server_options import Globals
+from duebus.client import Client
 
 DEFAULT_SERVER = "127.0.0.1:50051"
 DEFAULT_TIMEOUT = timedelta(seconds=30)
 
 _P = ParamSpec("_P")
-
-
-@dataclass(frozen=True, slots=True)
-class Globals:
-    """The options that may stand before the command's name; None where they do not."""
-
-    server: str | None = None
-    timeout: timedelta | None = None
-    credentials: Credentials = field(default_factory=Credentials)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +100,7 @@ def connected(command: Callable[Concatenate[Session, _P], None]) -> Callable[...
         before = ctx.find_object(Globals) or Globals()
         credentials = Credentials(tls_ca, tls_cert, tls_key, token_file).over(before.credentials)
         given = Globals(server or before.server, timeout or before.timeout, credentials)
-        command(Session(given, Output(as_json=json)), *args, **kwargs)
+        command(Session(given, Output(as_json=json or before.as_json)), *args, **kwargs)
 
     own = list(inspect.signature(command).parameters.values())[1:]
     run.__signature__ = inspect.Signature([*own, *_SHARED])  # type: ignore[attr-defined] # what typer reads
@@ -122,11 +113,11 @@ def _shared(name: str, annotation: Any, default: Any = inspect.Parameter.empty) 
 
 _SHARED = (
     _shared("ctx", typer.Context),
-    _shared("server", options.Server, None),
-    _shared("timeout", options.Timeout, None),
-    _shared("json", options.Json, False),
-    _shared("tls_ca", options.TlsCa, None),
-    _shared("tls_cert", options.TlsCert, None),
-    _shared("tls_key", options.TlsKey, None),
-    _shared("token_file", options.TokenFile, None),
+    _shared("server", server_options.Server, None),
+    _shared("timeout", server_options.Timeout, None),
+    _shared("json", server_options.Json, False),
+    _shared("tls_ca", server_options.TlsCa, None),
+    _shared("tls_cert", server_options.TlsCert, None),
+    _shared("tls_key", server_options.TlsKey, None),
+    _shared("token_file", server_options.TokenFile, None),
 )

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from duebus import Engine, StoppedEngine
+from duebus._core.enums import Engine
+from duebus._core.model import StoppedEngine
 from duebus.cli import options
 from duebus.cli.records import record_of
 from duebus.cli.session import Session, connected

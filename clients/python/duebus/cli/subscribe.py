@@ -12,10 +12,11 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from duebus import Delivery, Engine
+from duebus._core.delivery import Delivery
+from duebus._core.enums import Engine
 from duebus.aio import Client
 from duebus.cli import options
-from duebus.cli.failures import explained
+from duebus.cli.explanations import explained
 from duebus.cli.follow import Follower
 from duebus.cli.output import Output, clean, note, payload_text
 from duebus.cli.records import delivery_record

@@ -6,11 +6,17 @@ from typing import Annotated
 
 import typer
 
-from duebus.cli import options
+from duebus.cli import server_options
 from duebus.cli.failures import CommandFailed
 from duebus.cli.output import Output
 
-token = typer.Typer(help="Make bearer tokens for a server.", no_args_is_help=True)
+token = typer.Typer(
+    help="Make bearer tokens for a server.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 
 @token.callback()
@@ -28,7 +34,7 @@ def new(
         Path | None,
         typer.Option("--tokens-file", metavar="FILE", help="Add the line to this file, and print the token alone."),
     ] = None,
-    json: options.Json = False,
+    json: server_options.Json = False,
 ) -> None:
     """Make a token and the line for the server's --tokens-file.
 

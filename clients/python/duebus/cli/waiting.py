@@ -5,14 +5,17 @@ from datetime import datetime, timedelta
 
 import typer
 
-from duebus import Cancelled, Client, Engine
+from duebus._core.administration import Cancelled
+from duebus._core.enums import Engine
 from duebus.cli import options
 from duebus.cli.confirm import confirm
-from duebus.cli.failures import CommandFailed, explain
+from duebus.cli.explanations import explain
+from duebus.cli.failures import CommandFailed
 from duebus.cli.progress import load_progress
 from duebus.cli.records import record_of
 from duebus.cli.session import Session, connected
 from duebus.cli.spans import format_count, format_moment, format_span
+from duebus.client import Client
 from duebus.errors import DueBusError
 
 # The most that the server takes in one call.

@@ -13,7 +13,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from duebus import Client, Engine, GroupInfo, TopicInfo
+from duebus._core.enums import Engine
+from duebus._core.inspection import GroupInfo, TopicInfo
 from duebus.cli.cells import (
     FOLDED_COLUMNS,
     GROUP_COLUMNS,
@@ -23,9 +24,10 @@ from duebus.cli.cells import (
     rate_cells,
     with_names,
 )
-from duebus.cli.output import rich_table
 from duebus.cli.session import Session
 from duebus.cli.spans import format_count
+from duebus.cli.terminal import rich_table
+from duebus.client import Client
 from duebus.errors import DeadlineExceeded, Unavailable
 
 _EVERY_S = 1.0

@@ -11,11 +11,12 @@ from typing import Annotated
 
 import typer
 
-from duebus import Worker
 from duebus.aio import Client
-from duebus.cli.failures import CommandFailed, explained
+from duebus.cli.explanations import explained
+from duebus.cli.failures import CommandFailed
 from duebus.cli.output import note
 from duebus.cli.session import Session, connected
+from duebus.worker import Worker
 from duebus.worker.signals import stop_on_signals
 
 

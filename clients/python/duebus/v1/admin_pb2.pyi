@@ -97,7 +97,7 @@ class GroupInfo(_message.Message):
     oldest_ready_age: _duration_pb2.Duration
     rates: Rates
     retry_policy: RetryPolicy
-    def __init__(self, group: _Optional[str] = ..., paused: _Optional[bool] = ..., scheduled: _Optional[int] = ..., ready: _Optional[int] = ..., leased: _Optional[int] = ..., dead: _Optional[int] = ..., subscribers: _Optional[_Iterable[_Union[Subscriber, _Mapping]]] = ..., oldest_ready_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., rates: _Optional[_Union[Rates, _Mapping]] = ..., retry_policy: _Optional[_Union[RetryPolicy, _Mapping]] = ...) -> None: ...
+    def __init__(self, group: _Optional[str] = ..., paused: bool = ..., scheduled: _Optional[int] = ..., ready: _Optional[int] = ..., leased: _Optional[int] = ..., dead: _Optional[int] = ..., subscribers: _Optional[_Iterable[_Union[Subscriber, _Mapping]]] = ..., oldest_ready_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., rates: _Optional[_Union[Rates, _Mapping]] = ..., retry_policy: _Optional[_Union[RetryPolicy, _Mapping]] = ...) -> None: ...
 
 class TopicInfo(_message.Message):
     __slots__ = ("topic", "engine", "config", "queued", "groups", "problem")

@@ -5,7 +5,7 @@ import warnings
 
 from duebus.v1 import admin_pb2 as duebus_dot_v1_dot_admin__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.76.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class EventBusAdminStub:
+class EventBusAdminStub(object):
     """Missing associated documentation comment in .proto file."""
 
     def __init__(self, channel):
@@ -101,7 +101,7 @@ class EventBusAdminStub:
                 _registered_method=True)
 
 
-class EventBusAdminServicer:
+class EventBusAdminServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def ListTopics(self, request, context):
@@ -282,7 +282,7 @@ def add_EventBusAdminServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class EventBusAdmin:
+class EventBusAdmin(object):
     """Missing associated documentation comment in .proto file."""
 
     @staticmethod

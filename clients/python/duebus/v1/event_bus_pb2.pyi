@@ -32,7 +32,7 @@ class DispatchRequest(_message.Message):
     engines: _containers.RepeatedScalarFieldContainer[Engine]
     request_id: str
     require_subscriber: bool
-    def __init__(self, topic: _Optional[str] = ..., events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., engines: _Optional[_Iterable[_Union[Engine, str]]] = ..., request_id: _Optional[str] = ..., require_subscriber: _Optional[bool] = ...) -> None: ...
+    def __init__(self, topic: _Optional[str] = ..., events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., engines: _Optional[_Iterable[_Union[Engine, str]]] = ..., request_id: _Optional[str] = ..., require_subscriber: bool = ...) -> None: ...
 
 class DispatchResponse(_message.Message):
     __slots__ = ("event_ids", "duplicate_event_ids")
@@ -201,7 +201,7 @@ class Nack(_message.Message):
     delay: _duration_pb2.Duration
     dead_letter: bool
     release: bool
-    def __init__(self, lease_token: _Optional[str] = ..., error: _Optional[str] = ..., delay: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., dead_letter: _Optional[bool] = ..., release: _Optional[bool] = ...) -> None: ...
+    def __init__(self, lease_token: _Optional[str] = ..., error: _Optional[str] = ..., delay: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., dead_letter: bool = ..., release: bool = ...) -> None: ...
 
 class NackRequest(_message.Message):
     __slots__ = ("nacks",)

@@ -5,7 +5,7 @@ import warnings
 
 from duebus.v1 import event_bus_pb2 as duebus_dot_v1_dot_event__bus__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.76.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class EventBusStub:
+class EventBusStub(object):
     """Missing associated documentation comment in .proto file."""
 
     def __init__(self, channel):
@@ -66,7 +66,7 @@ class EventBusStub:
                 _registered_method=True)
 
 
-class EventBusServicer:
+class EventBusServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def Dispatch(self, request, context):
@@ -190,7 +190,7 @@ def add_EventBusServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class EventBus:
+class EventBus(object):
     """Missing associated documentation comment in .proto file."""
 
     @staticmethod

@@ -1,0 +1,68 @@
+"""All of the client's public names, for `duebus/__init__.py`."""
+
+from duebus import aio, errors
+from duebus._core.administration import Cancelled, Purged, Redriven, Removed, Rescheduled
+from duebus._core.delivery import Delivery
+from duebus._core.enums import AttemptOutcome, ClosingReason, Engine, EventState, LeaseFailureReason
+from duebus._core.frames import Closing, Deliveries, Frame, Heartbeat, Started
+from duebus._core.inspection import (
+    Attempt,
+    EventGroupInfo,
+    EventInfo,
+    GroupInfo,
+    Page,
+    Rates,
+    RetryPolicy,
+    Subscriber,
+    TopicConfig,
+    TopicInfo,
+)
+from duebus._core.model import Dispatched, LeaseFailure, Nack, NewEvent, StoppedEngine
+from duebus._core.tls import tls
+from duebus.client import Client
+from duebus.errors import DueBusError, FieldViolation
+from duebus.worker import DeadLetter, Release, RetryAfter, Worker
+
+__all__ = [
+    "Attempt",
+    "AttemptOutcome",
+    "Cancelled",
+    "Client",
+    "Closing",
+    "ClosingReason",
+    "DeadLetter",
+    "Deliveries",
+    "Delivery",
+    "Dispatched",
+    "DueBusError",
+    "Engine",
+    "EventGroupInfo",
+    "EventInfo",
+    "EventState",
+    "FieldViolation",
+    "Frame",
+    "GroupInfo",
+    "Heartbeat",
+    "LeaseFailure",
+    "LeaseFailureReason",
+    "Nack",
+    "NewEvent",
+    "Page",
+    "Purged",
+    "Rates",
+    "Redriven",
+    "Release",
+    "Removed",
+    "Rescheduled",
+    "RetryAfter",
+    "RetryPolicy",
+    "Started",
+    "StoppedEngine",
+    "Subscriber",
+    "TopicConfig",
+    "TopicInfo",
+    "Worker",
+    "aio",
+    "errors",
+    "tls",
+]
