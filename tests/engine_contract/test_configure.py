@@ -89,13 +89,13 @@ async def test_settings_outlive_events_and_groups(joined: TopicDriver) -> None:
 # --- each does what it says -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.one_partition("each partition has its share of max_queued")
+@pytest.mark.within_a_partition("each partition has its share of max_queued")
 async def test_max_queued(joined: TopicDriver) -> None:
-    await joined.configure(max_queued=2)
+    await joined.configure(max_queued=2 * joined.harness.partitions)
     await joined.dispatch("a", "b")
     assert isinstance(await joined.try_dispatch("c"), MaxQueuedEventsReached)
 
-    await joined.configure(max_queued=3)
+    await joined.configure(max_queued=3 * joined.harness.partitions)
     await joined.dispatch("c")
     await joined.configure(max_queued=0)
     await joined.dispatch("d", "e", "f")

@@ -66,7 +66,7 @@ async def test_a_redriven_event_is_ready_with_all_its_retries(joined: TopicDrive
     assert await joined.counts() == {EventState.DEAD: 1}
 
 
-@pytest.mark.one_partition("each partition has its share of max_queued")
+@pytest.mark.within_a_partition("each partition has its share of max_queued")
 async def test_it_counts_as_queued_again_also_beyond_what_may_be_queued(joined: TopicDriver) -> None:
     await joined.configure(max_queued=1)
     await joined.bury("a", "b")

@@ -20,8 +20,8 @@ async def test_every_group_gets_every_event(topic: TopicDriver) -> None:
 
     await topic.dispatch("a", "b")
 
-    assert ids(await topic.lease("one", "left")) == ["a", "b"]
-    assert ids(await topic.lease("two", "right")) == ["a", "b"]
+    assert sorted(ids(await topic.lease("one", "left"))) == ["a", "b"]
+    assert sorted(ids(await topic.lease("two", "right"))) == ["a", "b"]
 
 
 async def test_what_one_group_does_is_nothing_to_another(topic: TopicDriver) -> None:
@@ -37,7 +37,7 @@ async def test_what_one_group_does_is_nothing_to_another(topic: TopicDriver) -> 
     assert await topic.state("event", "waits") is EventState.READY
 
 
-@pytest.mark.one_partition("the longest due comes first within a partition")
+@pytest.mark.within_a_partition("the longest due comes first within a partition")
 async def test_events_without_a_group_wait_for_the_first_one(harness: Harness, topic: TopicDriver) -> None:
     await topic.dispatch("a", new_event("later", delay_us=MINUTE))
     await harness.advance(SECOND)

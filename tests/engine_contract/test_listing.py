@@ -42,12 +42,12 @@ async def five_in(topic: TopicDriver, state: EventState) -> list[str]:
     await topic.dispatch(*(new_event(name, deliver_at_us=start_us + grain_us * ord(name)) for name in names))
     await topic.harness.advance(grain_us * 200)
     if state is EventState.LEASED:
-        leases = await topic.lease(lease_us=HOUR)
-        for nth, lease in enumerate(reversed(leases), 1):
+        leases = await topic.lease_each(*sorted(names, reverse=True), lease_us=HOUR)
+        for nth, lease in enumerate(leases, 1):
             await topic.extend(lease, lease_us=HOUR + nth * grain_us)
         return sorted(names, reverse=True)
     if state is EventState.DEAD:
-        for lease in reversed(await topic.lease()):
+        for lease in await topic.lease_each(*sorted(names, reverse=True)):
             await topic.dead_letter(lease)
             await topic.harness.advance(grain_us)
         return sorted(names, reverse=True)
@@ -103,7 +103,7 @@ async def test_a_page_holds_no_more_bytes_than_asked_for_but_always_one_event(jo
     assert one.next_cursor is None
 
 
-@pytest.mark.one_partition("events of the same time are listed in the order of dispatch within a partition")
+@pytest.mark.within_a_partition("events of the same time are listed in the order of dispatch within a partition")
 @pytest.mark.parametrize("newest_first", [False, True])
 async def test_a_cursor_goes_on_though_the_event_it_stands_at_is_gone(joined: TopicDriver, newest_first: bool) -> None:
     await joined.dispatch("a", "b", "c", "d", "e")

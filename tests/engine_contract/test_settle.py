@@ -151,24 +151,25 @@ async def test_the_lease_before_the_holders_settles_nothing(harness: Harness, to
     assert await topic.ack(held) == [None]
 
 
-@pytest.mark.one_partition("the fencing token says which partition is asked, and no other knows the event")
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("wrong_by", [-1, 1, 1_000])
 async def test_a_lease_that_was_never_given_settles_nothing(joined: TopicDriver, verb: str, wrong_by: int) -> None:
     await joined.dispatch("event")
     held = await joined.lease_one()
 
-    assert await settle(joined, verb, LeaseRef("event", held.fencing_token + wrong_by)) == [EXPIRED]
+    wrong = held.fencing_token + wrong_by * joined.harness.partitions  # a token tells which partition it is of
+    assert await settle(joined, verb, LeaseRef("event", wrong)) == [EXPIRED]
 
     assert await joined.ack(held) == [None]
 
 
-@pytest.mark.one_partition("the fencing token says which partition is asked, and no other knows the event")
+@pytest.mark.within_a_partition("a token tells which partition it is of")
 @pytest.mark.parametrize("verb", VERBS)
 async def test_a_lease_of_an_event_that_is_not_leased_settles_nothing(joined: TopicDriver, verb: str) -> None:
     await joined.dispatch("ready", new_event("scheduled", delay_us=MINUTE))
+    token = 2 * joined.harness.partitions - 1
 
-    assert await settle(joined, verb, LeaseRef("ready", 1), LeaseRef("scheduled", 1)) == [EXPIRED, EXPIRED]
+    assert await settle(joined, verb, LeaseRef("ready", token), LeaseRef("scheduled", token)) == [EXPIRED, EXPIRED]
 
     assert await joined.counts() == {EventState.READY: 1, EventState.SCHEDULED: 1}
 
@@ -223,7 +224,7 @@ async def test_a_lease_of_one_group_is_nothing_in_another(topic: TopicDriver, ve
 
 async def test_the_others_of_a_call_are_carried_out(harness: Harness, joined: TopicDriver) -> None:
     await joined.dispatch("a", "b", "c", "d")
-    a, b, c, d = await joined.lease()
+    a, b, c, d = await joined.lease_each("a", "b", "c", "d")
     await joined.ack(b)
     await joined.release(d)
 
@@ -235,7 +236,7 @@ async def test_the_others_of_a_call_are_carried_out(harness: Harness, joined: To
 
 async def test_the_same_lease_twice_in_one_call_is_settled_once(joined: TopicDriver) -> None:
     await joined.dispatch("acked", "nacked", "released", "dead", "extended")
-    acked, nacked, released, dead, extended = await joined.lease()
+    acked, nacked, released, dead, extended = await joined.lease_each("acked", "nacked", "released", "dead", "extended")
 
     assert await joined.ack(acked, acked) == [None, SETTLED]
     assert await joined.nack(nacked, nacked, delay_us=MINUTE) == [None, EXPIRED]
@@ -249,8 +250,9 @@ async def test_the_same_lease_twice_in_one_call_is_settled_once(joined: TopicDri
 
 
 async def test_each_nack_of_a_call_is_as_it_says(harness: Harness, joined: TopicDriver) -> None:
-    await joined.dispatch("dead", "released", "delayed", "retried")
-    dead, released, delayed, retried = (ref(lease) for lease in await joined.lease())
+    names = ("dead", "released", "delayed", "retried")
+    await joined.dispatch(*names)
+    dead, released, delayed, retried = map(ref, await joined.lease_each(*names))
     nacks = [
         NackRef(dead, NackAction.DEAD_LETTER, error="why"),
         NackRef(released, NackAction.RELEASE),
@@ -260,7 +262,7 @@ async def test_each_nack_of_a_call_is_as_it_says(harness: Harness, joined: Topic
 
     assert await joined.engine.nack(joined.name, "default", nacks) == [None] * 4
 
-    states = [await joined.state(name) for name in ("dead", "released", "delayed", "retried")]
+    states = [await joined.state(name) for name in names]
     assert states == [EventState.DEAD, EventState.READY, EventState.SCHEDULED, EventState.SCHEDULED]
 
 

@@ -255,8 +255,9 @@ async def test_a_settle_that_fails_ends_nothing(harness: Harness, joined: TopicD
 
 async def test_every_death_is_told_once_whatever_it_died_of(harness: Harness, joined: TopicDriver) -> None:
     """One step is told in one word; what is retried or given back is not in it."""
-    await joined.dispatch(*(new_event(name, max_retries=0) for name in ("thrown", "failed", "again", "slow")), "fine")
-    thrown, failed, again, _slow, fine = await joined.lease(lease_us=SECOND)
+    names = ("thrown", "failed", "again", "slow")
+    await joined.dispatch(*(new_event(name, max_retries=0) for name in names), "fine")
+    thrown, failed, again, _slow, fine = await joined.lease_each(*names, "fine", lease_us=SECOND)
     heard = harness.heard
 
     await joined.dead_letter(thrown)

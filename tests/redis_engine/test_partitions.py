@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from duebus_server.domain.clock import HOUR, MINUTE
-from duebus_server.domain.errors import ConcurrentModification, DispatcherNotWorking, InvalidArgument, NotFound
-from duebus_server.domain.model import DEFAULT_GROUP, DispatchRequest
-from duebus_server.engine.redis.partitioned.partitions import home_of, number_of, partitions
+from duebus_server.domain.errors import (
+    ConcurrentModification,
+    DispatcherNotWorking,
+    InvalidArgument,
+    MaxQueuedEventsReached,
+    NotFound,
+    PartialDispatch,
+    RequestIdReused,
+)
+from duebus_server.domain.model import DEFAULT_GROUP, DispatchRequest, EngineName
+from duebus_server.engine.redis.partitioned.partitions import number_of, partition_number, partitions
 from support.builders import new_event, new_events
 from support.topics import ids
 
@@ -29,8 +38,8 @@ async def spread(topic: TopicDriver) -> TopicDriver:
 
 
 def in_partition(number: int, prefix: str = "id") -> str:
-    """An id that is at home in this one of four partitions."""
-    return next(name for name in (f"{prefix}-{nth}" for nth in range(1_000)) if home_of(name, COUNT) == number)
+    """An id, of an event or a request, that belongs to this one of four partitions."""
+    return next(name for name in (f"{prefix}-{nth}" for nth in range(1_000)) if partition_number(name, COUNT) == number)
 
 
 async def dispatch_one_each(topic: TopicDriver) -> list[str]:
@@ -39,6 +48,11 @@ async def dispatch_one_each(topic: TopicDriver) -> list[str]:
     for name in names:
         await topic.dispatch(name)
     return names
+
+
+def held_in(bus: RedisBus, topic: TopicDriver) -> list[int]:
+    """How many events each partition holds."""
+    return [bus.raw.hlen(bus.key(name, "events")) for name in partitions(topic.name, COUNT)]
 
 
 def of(topic: TopicDriver, keys: set[str]) -> set[str]:
@@ -57,11 +71,13 @@ async def test_a_topic_with_one_partition_has_the_keys_it_always_had(bus: RedisB
     assert not bus.raw.exists(bus.key(topic.name, "config"))
 
 
-async def test_requests_go_to_all_partitions_and_each_wholly_to_one(bus: RedisBus, spread: TopicDriver) -> None:
+async def test_events_without_an_id_of_their_own_stay_together_and_requests_go_to_all_partitions(
+    bus: RedisBus, spread: TopicDriver
+) -> None:
     await spread.join()
-    for _ in range(40):
-        await spread.dispatch(*new_events(3), request_id="")
-    sizes = [bus.raw.hlen(bus.key(name, "events")) for name in partitions(spread.name, COUNT)]
+    for nth in range(40):
+        await spread.dispatch(*new_events(3), request_id=f"request {nth}" if nth % 2 else "")
+    sizes = held_in(bus, spread)
     assert sum(sizes) == 120
     assert all(size > 0 and size % 3 == 0 for size in sizes)
     assert await spread.queued() == 120
@@ -69,6 +85,109 @@ async def test_requests_go_to_all_partitions_and_each_wholly_to_one(bus: RedisBu
     assert len(held) == 120
     assert await spread.ack(*held) == [None] * 120
     assert await spread.queued() == 0
+
+
+@pytest.mark.parametrize("request_id", ["", *(in_partition(number, "request") for number in range(COUNT))])
+async def test_an_event_belongs_to_a_partition_by_its_id_whichever_request_it_is_in(
+    bus: RedisBus, spread: TopicDriver, request_id: str
+) -> None:
+    names = [in_partition(number) for number in range(COUNT)]
+    await spread.join()
+    assert (await spread.dispatch(*names, request_id=request_id)).event_ids == names
+    assert held_in(bus, spread) == [1] * COUNT
+    again = await spread.dispatch("new", *reversed(names), names[0], request_id="another")
+    assert again.event_ids == ["new", *reversed(names), names[0]]
+    assert sorted(again.duplicate_event_ids) == sorted([*names, names[0]])
+    assert sorted(ids(await spread.lease())) == sorted(["new", *names])
+
+
+async def test_a_repeated_request_of_several_partitions_has_its_first_answer(spread: TopicDriver) -> None:
+    names = [in_partition(number) for number in range(COUNT)]
+    await spread.dispatch(names[2])
+    first = await spread.dispatch(names[0], new_event(), names[2], new_event(), names[3], request_id="request")
+    assert first.duplicate_event_ids == [names[2]]
+    again = await spread.dispatch(names[0], new_event(), names[2], new_event(), names[3], request_id="request")
+    assert (again.event_ids, again.duplicate_event_ids) == (first.event_ids, first.duplicate_event_ids)
+    assert await spread.queued() == 5
+
+
+async def test_a_dispatch_that_fails_part_way_lists_what_is_stored_and_a_repetition_completes_it(
+    bus: RedisBus, spread: TopicDriver
+) -> None:
+    bad = bus.key(partitions(spread.name, COUNT)[1], "events")
+    bus.raw.set(bad, "not ours")
+    names = [in_partition(number) for number in (1, 0, 3)]
+    request_id = in_partition(2, "request")
+    failed = await spread.try_dispatch(*names, new_event(), request_id=request_id)
+    assert isinstance(failed, PartialDispatch)
+    assert isinstance(failed.cause, DispatcherNotWorking)
+    assert failed.retry_after_us
+    assert list(failed.stored_engines) == [EngineName.REDIS]
+    assert list(failed.event_ids[:2]) == names[1:]
+    assert len(failed.event_ids) == 3
+
+    bus.raw.delete(bad)
+    done = await spread.dispatch(*names, new_event(), request_id=request_id)
+
+    assert done.event_ids == [*names, failed.event_ids[2]]
+    assert done.duplicate_event_ids == []
+    assert held_in(bus, spread) == [1] * COUNT
+
+
+async def test_where_no_partition_has_stored_anything_the_error_is_its_own(topic: TopicDriver) -> None:
+    await topic.configure(partitions=COUNT, max_queued=COUNT)
+    await dispatch_one_each(topic)
+    full = await topic.try_dispatch(*(in_partition(number, "more") for number in range(COUNT)))
+    assert isinstance(full, MaxQueuedEventsReached)
+    part = await topic.try_dispatch(in_partition(1), in_partition(2, "more"))
+    assert isinstance(part, PartialDispatch)
+    assert (part.reason, list(part.event_ids)) == (full.reason, [in_partition(1)])
+
+
+async def test_a_reused_request_id_is_noticed_where_the_requests_have_a_partition_in_common(
+    spread: TopicDriver,
+) -> None:
+    one, two, three = (in_partition(number) for number in (1, 2, 3))
+    await spread.dispatch(one, two, request_id="request")
+    assert isinstance(await spread.try_dispatch(one, request_id="request"), RequestIdReused)
+    refused = await spread.try_dispatch(one, three, request_id="request")
+    assert isinstance(refused, PartialDispatch)
+    assert isinstance(refused.cause, RequestIdReused)
+    assert list(refused.event_ids) == [three]
+
+
+@pytest.mark.parametrize("after", [1, 2, COUNT * 2])
+async def test_a_dispatch_that_meets_a_change_of_the_number_stores_each_event_once(
+    bus: RedisBus, spread: TopicDriver, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    """Given that what one partition has stored is done before the others are found closed."""
+    other = (await bus.replica()).topic(spread.name)
+    await other.join()
+    runner = spread.engine._runner  # type: ignore[attr-defined]
+    run, first = runner.run, iter([True])
+    names = [in_partition(number) for number in range(COUNT)]
+
+    async def meets_a_change(script: Any, name: str, *arguments: Any) -> Any:
+        if script.name == "dispatch" and not next(first, False):
+            await changed.wait()
+        return await run(script, name, *arguments)
+
+    changed = asyncio.Event()
+
+    async def change() -> list[str]:
+        held = await other.lease_all()
+        while not held:
+            held = await other.lease_all()
+        await other.ack(*held)
+        await other.configure(partitions=after)
+        changed.set()
+        return ids(held)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "run", meets_a_change)
+        (done, answer) = await asyncio.gather(change(), spread.dispatch(*names, request_id="request"))
+    assert answer.event_ids == names
+    assert sorted([*done, *ids(await other.lease_all())]) == sorted(names)
 
 
 async def test_a_session_asks_only_where_something_may_be_due(

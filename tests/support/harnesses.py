@@ -16,8 +16,10 @@ from support.redis_engine import redis
 
 OpenHarness = Callable[[TopicConfig], AbstractAsyncContextManager[Harness]]
 
-ENGINES: dict[str, OpenHarness] = {"local": local, "redis": redis, "spread": partial(redis, partitions=4)}
-"""How to open a harness on each engine, whose topics have the given settings. "spread" is redis with 4 partitions."""
+PARTITIONS = 4
+
+ENGINES: dict[str, OpenHarness] = {"local": local, "redis": redis, "spread": partial(redis, partitions=PARTITIONS)}
+"""How to open a harness on each engine, whose topics have the given settings. "spread" is redis with partitions."""
 
 PROGRAMS = {"redis": "redis-server", "spread": "redis-server"}
 """What an engine needs on this machine."""

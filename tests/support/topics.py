@@ -150,6 +150,12 @@ class TopicDriver:
         (event,) = await self.lease(session, group, lease_us=lease_us)
         return event
 
+    async def lease_each(self, *event_ids: str, lease_us: int | None = None) -> list[LeasedEvent]:
+        """The events of these ids, which are all that is due now, in this order, whatever theirs is."""
+        found = {event.event_id: event for event in await self.lease(lease_us=lease_us)}
+        assert found.keys() == set(event_ids)
+        return [found[event_id] for event_id in event_ids]
+
     async def lease_all(self, session: str = WORKER, group: str = DEFAULT_GROUP) -> list[LeasedEvent]:
         """Batch after batch until nothing more is due; how much an engine does in one step is its own affair."""
         found: list[LeasedEvent] = []

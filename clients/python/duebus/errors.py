@@ -66,9 +66,9 @@ class DueBusError(Exception):
         metadata: What the error is about (topic, group, engine, ...).
         field_violations: The wrong fields; empty unless the input was bad.
         retry_after: When it makes sense to repeat the call; None when the server did not say.
-        stored_engines: Of a dispatch to several engines that failed part way: those that hold the events. Repeating the
-            dispatch with the same `request_id` is safe.
-        stored_event_ids: The ids under which `stored_engines` hold the events, in request order.
+        stored_engines: Of a dispatch that failed part way: the engines that hold the events of `stored_event_ids`.
+            Repeating the dispatch with the same `request_id` stores what is missing.
+        stored_event_ids: The ids of the events that are stored, in request order.
     """
 
     reason: str = "UNKNOWN"

@@ -44,7 +44,7 @@ class Dispatching:
         """Store the events of a request, all or none on each engine.
 
         Raises:
-            PartialDispatch: an engine failed after others had stored the events.
+            PartialDispatch: an engine failed after others had stored the events, or has stored some of them.
             DueBusError: the first engine failed; nothing was stored.
         """
         running = self._engines.all_serving(command.engines)
@@ -60,7 +60,8 @@ class Dispatching:
                 if not answers:
                     raise
                 stored = [done.engine.name for done in running[: len(answers)]]
-                raise PartialDispatch(error, stored, answers[0].event_ids) from error
+                cause = error.cause if isinstance(error, PartialDispatch) else error
+                raise PartialDispatch(cause, stored, answers[0].event_ids) from error
         return _merge(answers)
 
     async def _dispatch_on(self, running: RunningEngine, topic: str, request: DispatchRequest) -> DispatchAnswer:

@@ -19,7 +19,7 @@
     ├── Unauthenticated              credentials are required, or these are not accepted
     ├── PermissionDenied             no rule allows the caller that
     ├── MaxStreamsReached            the connection has as many streams as it may
-    └── PartialDispatch              one of several engines failed after others had stored the events
+    └── PartialDispatch              some of the events of a dispatch are stored, and others are not
 
 ``wire.status`` turns each class into one gRPC status; nothing else decides on status codes.
 """
@@ -180,18 +180,18 @@ class MaxStreamsReached(DueBusError):
 
 
 class PartialDispatch(DueBusError):
-    """One of several engines failed after others had stored the events.
+    """A dispatch failed part way: one of several engines, or of a topic's partitions, has not stored its events.
 
     Attributes:
-        cause: why the one that failed did; its status is the status of the call.
-        stored_engines: the engines that hold the events.
-        event_ids: the ids under which they hold them, in request order.
+        cause: why that one failed; its status is the status of the call.
+        stored_engines: the engines that hold the events of ``event_ids``.
+        event_ids: the ids of the events that are stored, in request order.
     """
 
     def __init__(self, cause: DueBusError, stored_engines: Sequence[EngineName], event_ids: Sequence[str]) -> None:
         stored = ", ".join(stored_engines)
         super().__init__(
-            f"{cause} (already stored on: {stored}; repeating the same request_id is safe)",
+            f"{cause} (already stored on {stored}: {len(event_ids)} events; repeating the same request_id is safe)",
             metadata={**cause.metadata, "stored_engines": stored},
             retry_after_us=cause.retry_after_us,
         )

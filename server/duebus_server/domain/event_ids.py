@@ -20,6 +20,8 @@ _VARIANT = 0b10 << 62
 _RANDOM_BITS = 52
 _PLACE = slice(15, 18)
 """Where the place in the request stands in an id."""
+_AFTER_TIME = 13
+"""Where the rest of an id begins, behind the time."""
 _PLACES = tuple(f"{place:03x}" for place in range(1 << 12))
 """Every place as it is written there."""
 
@@ -43,6 +45,12 @@ class EventIds:
     def at(self, place: int) -> str:
         """The id of the event at this place in the request, 0 to 4095."""
         return f"{self._head}{_PLACES[place]}{self._tail}"
+
+
+def made_at(time_ms: int, event_id: str) -> str:
+    """The id that ``EventIds`` gave an event when its request first came, from the id of a repetition."""
+    time = f"{time_ms:012x}"
+    return f"{time[:8]}-{time[8:]}{event_id[_AFTER_TIME:]}"
 
 
 class IdRun(Sequence[str]):

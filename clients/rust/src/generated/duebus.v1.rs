@@ -514,7 +514,9 @@ pub mod event_bus_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Stores 1 to 1000 events under one topic, all of them or none.
+        /// Stores 1 to 1000 events under one topic, all of them or none. Of a topic over several partitions (TopicConfig), this
+        /// and all that follows holds within each partition. An event belongs to one by its id if the caller chose it, else by
+        /// its request. The error of a call that failed after some partitions had stored their events has a PartialDispatch.
         ///
         /// When the call has answered OK on the redis engine, each event is delivered to every group of the topic until it is
         /// acked, dead or cancelled, whatever process dies; on the local engine the same holds for as long as the server
@@ -696,7 +698,9 @@ pub mod event_bus_server {
     /// Generated trait containing gRPC methods that should be implemented for use with EventBusServer.
     #[async_trait]
     pub trait EventBus: std::marker::Send + std::marker::Sync + 'static {
-        /// Stores 1 to 1000 events under one topic, all of them or none.
+        /// Stores 1 to 1000 events under one topic, all of them or none. Of a topic over several partitions (TopicConfig), this
+        /// and all that follows holds within each partition. An event belongs to one by its id if the caller chose it, else by
+        /// its request. The error of a call that failed after some partitions had stored their events has a PartialDispatch.
         ///
         /// When the call has answered OK on the redis engine, each event is delivered to every group of the topic until it is
         /// acked, dead or cancelled, whatever process dies; on the local engine the same holds for as long as the server
@@ -2965,15 +2969,16 @@ pub mod event_bus_admin_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
-/// Attached to the error of a Dispatch to several engines when some have stored the events before another failed.
-/// Repeating the request with the same `request_id` is safe: the engines that hold the events add nothing.
+/// Attached to the error of a Dispatch that failed part way: one of several engines failed after others had stored the
+/// events, or one of the partitions of the topic after others had stored theirs. Repeating the call with the same
+/// `request_id` stores what is missing and adds nothing else.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PartialDispatch {
-    /// The engines that hold the events, durably as far as the engine is durable.
+    /// The engines that hold the events of `event_ids`, durably as far as the engine is durable.
     #[prost(enumeration = "Engine", repeated, tag = "1")]
     pub stored_engines: ::prost::alloc::vec::Vec<i32>,
-    /// The ids under which they hold them, in request order. None when they are too many for the trailers of a call, over
-    /// 4 KiB together: repeat the request to learn them.
+    /// The ids of the events that are stored, in request order. None when they are too many for the trailers of a call,
+    /// over 4 KiB together: repeat the request to learn them.
     #[prost(string, repeated, tag = "2")]
     pub event_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from duebus_server.domain.administration import CancelAnswer
-from duebus_server.domain.errors import ConcurrentModification
+from duebus_server.domain.errors import ConcurrentModification, NotFound
 from duebus_server.engine.redis.admin import dead_letters
 from duebus_server.engine.redis.admin.not_found import check_found
 from duebus_server.engine.redis.codec import settings
@@ -36,8 +36,8 @@ CONFIGURE, PAUSE, RESUME, CANCEL, RESCHEDULE, REDRIVE, PURGE = map(
     Script, ("configure", "pause", "resume", "cancel", "reschedule", "redrive", "purge")
 )
 
-_BUSY = b"busy"
-"""As in ``reschedule.lua``: a copy does not wait."""
+_BUSY, _NO_EVENT = b"busy", b"event"
+"""As in ``reschedule.lua``: a copy does not wait; some events are not there."""
 
 
 class AdminVerbs(ABC):
@@ -112,21 +112,36 @@ class AdminVerbs(ABC):
 
     async def reschedule(self, topic: str, event_ids: Sequence[str], group: str | None, due: NewDueTime) -> int:
         """See ``Engine.reschedule``."""
-        return await self._reschedule(topic, event_ids, group, due)
+        missing = await self._reschedule(topic, event_ids, group, due)
+        if missing:
+            raise NotFound("event", missing[0], topic=topic_of(topic))
+        return len(event_ids)
 
-    async def _reschedule(self, topic: str, event_ids: Sequence[str], group: str | None, due: NewDueTime | None) -> int:
-        """As ``reschedule``; without a due time, only look whether it can be done."""
+    async def _reschedule(
+        self, topic: str, event_ids: Sequence[str], group: str | None, due: NewDueTime | None
+    ) -> Sequence[str]:
+        """Reschedule events if all are there and wait; without a due time, only look whether they do.
+
+        Returns:
+            Those that are not there. If there are any, none was moved.
+
+        Raises:
+            NotFound: no such topic or group.
+            ConcurrentModification: one of them does not wait.
+        """
         when = "" if due is None else f"d{due.delay_us}" if due.delay_us is not None else f"a{due.deliver_at_us or 0}"
         own = (self._max_retries, when)
         now, ended, missing, *rest = await self._run(RESCHEDULE, topic, *_where(group), *own, *map(pack_id, event_ids))
         self._news.heard(now, ended)
         if missing == _BUSY:
             raise _busy(topic, event_ids, *rest)
-        check_found(missing, topic, group, [event_ids[place] for place in rest if missing])
+        if missing == _NO_EVENT:
+            return [event_ids[place] for place in rest]
+        check_found(missing, topic, group)
         (dues,) = rest
         for name, at in zip(dues[::2], dues[1::2], strict=True):
             self._news.due(topic, name.decode(), at)
-        return len(event_ids)
+        return ()
 
     async def redrive(
         self, topic: str, group: str, chosen: DeadLetterFilter, step: DeadLetterStep

@@ -4,34 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from duebus_server.domain.clock import MILLISECOND, SECOND
-from duebus_server.domain.errors import (
-    DispatcherNotWorking,
-    DueBusError,
-    MaxQueuedEventsReached,
-    NoHandlerFound,
-    RequestIdReused,
-)
-from duebus_server.domain.event_ids import EventIds
+from duebus_server.domain.clock import SECOND
+from duebus_server.domain.errors import DueBusError, MaxQueuedEventsReached, NoHandlerFound, RequestIdReused
+from duebus_server.domain.event_ids import made_at
 from duebus_server.domain.model import DispatchAnswer, DispatchRequest
 from duebus_server.engine.redis.codec.ids import pack_ids
 from duebus_server.engine.redis.codec.packing import pack_events
 from duebus_server.engine.redis.partitioned.partitions import is_partition, topic_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
     from duebus_server.domain.model import NewEvent
 
-_STORED, _REPEATED, _FULL, _NO_SUBSCRIBER, _REUSED, PINNED, LATE = range(7)
+_STORED, _REPEATED, _FULL, _NO_SUBSCRIBER, _REUSED = range(5)
 """As in ``dispatch.lua``."""
 
 RETRY_WHEN_FULL_US = SECOND
-RETRY_WHEN_BUSY_US = 200 * MILLISECOND
 
 
-def arguments(request: DispatchRequest, known: Collection[str] = ()) -> list[Any]:
-    """A request as ``dispatch.lua`` reads it; events of the ids that are ``known`` are in another partition."""
+def arguments(request: DispatchRequest) -> list[Any]:
+    """A request as ``dispatch.lua`` reads it."""
     events = request.events
     pieces = pack_events(events, pack_ids([event.id for event in events]), request.origin)
     return [
@@ -41,17 +34,17 @@ def arguments(request: DispatchRequest, known: Collection[str] = ()) -> list[Any
         _generated_at_ms(events),
         len(events),
         len(pieces),
-        _marks(events, known),
+        _marks(events),
         _dues(events),
         *pieces,
     ]
 
 
-def _marks(events: Sequence[NewEvent], known: Collection[str]) -> str:
-    """Whether the client chose an id, a character for each event; empty where it chose none."""
+def _marks(events: Sequence[NewEvent]) -> str:
+    """Whether the client chose the id, a character for each event; empty where it chose none."""
     if all(event.id_is_generated for event in events):
         return ""
-    return "".join("0" if event.id_is_generated else "2" if event.id in known else "1" for event in events)
+    return "".join("0" if event.id_is_generated else "1" for event in events)
 
 
 def _dues(events: Sequence[NewEvent]) -> str:
@@ -66,8 +59,6 @@ def outcome(topic: str, request: DispatchRequest, answer: Sequence[int]) -> Disp
     """What ``dispatch.lua`` answered for a request."""
     status, *rest = answer
     is_share, topic = is_partition(topic), topic_of(topic)
-    if status == LATE:
-        return busy(topic, "Redis was too slow")
     if status == _FULL:
         queued, max_queued = rest
         return MaxQueuedEventsReached(
@@ -84,16 +75,9 @@ def outcome(topic: str, request: DispatchRequest, answer: Sequence[int]) -> Disp
     return DispatchAnswer(ids, [ids[place] for place in duplicates])
 
 
-def busy(topic: str, why: str) -> DispatcherNotWorking:
-    """Nothing was stored, and repeating the request helps."""
-    metadata = {"engine": "redis", "topic": topic}
-    return DispatcherNotWorking(f"engine redis: {why}", metadata=metadata, retry_after_us=RETRY_WHEN_BUSY_US)
-
-
 def _first_ids(request: DispatchRequest, generated_at_ms: int) -> list[str]:
-    """The ids that the first answer to this request had: those generated then can be made again."""
-    ids = EventIds(generated_at_ms * MILLISECOND, request.request_id)
-    return [ids.at(place) if event.id_is_generated else event.id for place, event in enumerate(request.events)]
+    """The ids in the first answer to this request."""
+    return [made_at(generated_at_ms, event.id) if event.id_is_generated else event.id for event in request.events]
 
 
 def _generated_at_ms(events: Sequence[NewEvent]) -> int:

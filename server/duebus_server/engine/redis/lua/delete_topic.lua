@@ -34,7 +34,7 @@ for _, number in ipairs(deletions) do
     unlink({ aside_key(number, name) })
   end
 end
-local own = { 'events', 'refs', 'groups', 'meta', 'config', 'recent', 'requests', 'requests:earlier', 'deleted', 'pinned' }
+local own = { 'events', 'refs', 'groups', 'meta', 'config', 'recent', 'requests', 'requests:earlier', 'deleted' }
 for _, name in ipairs(own) do
   unlink({ topic_key(name) })
 end

@@ -6,20 +6,17 @@
 --   8      how many requests; then for each:
 --            request id ('' for none), its identity (a number), require_subscriber (0, 1), time of its generated
 --            ids (ms), number of events, number of pieces;
---            which ids the client chose, a character an event ('0'; '1'; '2': and another partition knows it), '' for none;
+--            which ids the client chose, a character an event ('0' or '1'), '' for none;
 --            due: 'd<microseconds>' after now or 'a<microseconds>' at, of all events, or of each with blanks between;
 --            pieces, in each some events: the length of the packed id (1 byte), the packed id, the length of the blob (4
 --            bytes, big endian), the blob (see DATA_MODEL.md) without the time of dispatch and the place; ...
---   last   with several partitions: until when the pins hold that the caller has made, microseconds
 -- returns  {now, the soonest due of what was stored or -1, {group that is not paused, ...}, {answer, ...}, whether the topic
 --            may have been unlisted (0, 1)}, an answer a request:
 --            {status, time of the generated ids, places of duplicates...}, places from 0; status: 0 stored,
---            1 stored before (a repetition), 2 full, 3 no subscriber, 4 the request id was used for other events, 5 an
---            event is pinned to another partition, 6 the pins may not hold any more; with 2 the number queued and
---            max_queued follow, with 5 the event's place and the pin
--- includes pins
+--            1 stored before (a repetition), 2 full, 3 no subscriber, 4 the request id was used for other events; with 2
+--            the number queued and max_queued follow
 
-local STORED, REPEATED, FULL, NO_SUBSCRIBER, REUSED, PINNED, LATE = 0, 1, 2, 3, 4, 5, 6
+local STORED, REPEATED, FULL, NO_SUBSCRIBER, REUSED = 0, 1, 2, 3, 4
 
 local own = redis.call('HMGET', topic_key('config'), 'max_queued', 'dedupe_window')
 -- Each partition takes its share.
@@ -55,36 +52,40 @@ local function read_dues(text)
   return dues
 end
 
+-- Whether the topic holds an event of this id, or remembers it.
+local function is_known(id)
+  if redis.call('HEXISTS', events_key, id) == 1 then
+    return true
+  end
+  local until_us = redis.call('ZSCORE', topic_key('recent'), id)
+  return until_us and tonumber(until_us) > now
+end
+
 -- Ids that clients chose can come twice. Those that the server made are made from the request, so they are new, unless the
 -- same request comes again when its answer is forgotten: then the first of them tells. Returns the fresh events as arrays of
--- ids, due times and blobs, the places of the others, and the place and the pin of one that may be in another partition.
+-- ids, due times and blobs, and the places of the others.
 local function read_events(count)
   local marks, dues = take(), read_dues(take())
   local piece, position, id, blob = '', 1, nil, nil
-  local ids, due_times, blobs, duplicates, seen, elsewhere = {}, {}, {}, {}, {}, nil
+  local ids, due_times, blobs, duplicates, seen = {}, {}, {}, {}, {}
   local made_are_new = nil
   for place = 0, count - 1 do
     if position > #piece then
       piece, position = take(), 1
     end
     id, blob, position = struct.unpack('>Bc0I4c0', piece, position)
-    local mark_of = marks ~= '' and string.sub(marks, place + 1, place + 1) or '0'
-    local is_chosen = mark_of ~= '0'
+    local is_chosen = marks ~= '' and string.sub(marks, place + 1, place + 1) == '1'
     if not is_chosen and made_are_new == nil then
       made_are_new = not is_known(id)
     end
-    if mark_of == '2' or ((is_chosen or not made_are_new) and (seen[id] or is_known(id))) then
+    if (is_chosen or not made_are_new) and (seen[id] or is_known(id)) then
       duplicates[#duplicates + 1] = place
     else
-      local pin = is_chosen and PARTS > 1 and pin_of(id)
-      if pin and pinned_to(pin) ~= PART then
-        elsewhere = elsewhere or { place, pin }
-      end
       ids[#ids + 1], due_times[#due_times + 1], blobs[#blobs + 1] = id, dues[place + 1] or dues[1], blob
     end
     seen[id] = is_chosen
   end
-  return { ids, due_times, blobs }, duplicates, elsewhere
+  return { ids, due_times, blobs }, duplicates
 end
 
 for _, group in ipairs(receivers) do
@@ -184,14 +185,8 @@ local function carry_out()
     at = at + 2 + pieces
     return { NO_SUBSCRIBER }
   end
-  local fresh, duplicates, elsewhere = read_events(count)
+  local fresh, duplicates = read_events(count)
   local fresh_count = #fresh[1]
-  if elsewhere then
-    return { PINNED, elsewhere[1], elsewhere[2] }
-  end
-  if PARTS > 1 and now > tonumber(ARGV[#ARGV]) then
-    return { LATE }
-  end
   if max_queued > 0 and fresh_count > 0 then
     local dead = tonumber(redis.call('HGET', topic_key('meta'), 'dead') or 0)
     local queued = redis.call('HLEN', events_key) - dead

@@ -38,7 +38,7 @@ local function clear()
   for _, group in ipairs(groups) do
     redis.call('UNLINK', unpack(keys_of(group)))
   end
-  local own = { 'events', 'refs', 'groups', 'meta', 'recent', 'requests', 'requests:earlier', 'deleted', 'pinned' }
+  local own = { 'events', 'refs', 'groups', 'meta', 'recent', 'requests', 'requests:earlier', 'deleted' }
   for _, name in ipairs(own) do
     redis.call('UNLINK', topic_key(name))
   end

@@ -8,8 +8,8 @@
 --   9      due: 'd<microseconds>' after now or 'a<microseconds>' at; '' only to look whether it can be done
 --   10...  packed ids
 -- returns  {now, {session, tokens, ...} of leases that have ended, '' or what there is none of, {group, next due or -1, ...}};
---          of an event that no group holds, its place in the request (from 0) follows; 'busy' in place of what there is
---          none of, and the place, a group and a state, where a copy does not wait
+--          where no group holds some of the events, their places in the request (from 0) follow; 'busy' in place of what
+--          there is none of, and the place, a group and a state, where a copy does not wait
 -- includes leases
 -- includes naming
 
@@ -22,6 +22,7 @@ local told = bring_up_to_date(groups, ARGV[8])
 local due = ARGV[9] ~= '' and due_at(ARGV[9])
 
 local moves = {} -- by group: due, member, ...
+local unknown = {}
 for i = 10, #ARGV do
   local id = ARGV[i]
   local blob = redis.call('HGET', topic_key('events'), id) or ''
@@ -39,10 +40,13 @@ for i = 10, #ARGV do
     end
   end
   if not held then
-    return { whole(now), told, NO_EVENT, i - 10 }
+    unknown[#unknown + 1] = i - 10
   end
 end
 
+if #unknown > 0 then
+  return { whole(now), told, NO_EVENT, unpack(unknown) }
+end
 if not due then
   return { whole(now), told, '', {} }
 end

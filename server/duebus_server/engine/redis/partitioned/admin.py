@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, TypeVar
 from duebus_server.domain.administration import CancelAnswer
 from duebus_server.domain.errors import InvalidArgument, NotFound
 from duebus_server.engine.redis.codec import settings
-from duebus_server.engine.redis.codec.ids import pack_id
 from duebus_server.engine.redis.engine import RedisEngine
 from duebus_server.engine.redis.partitioned import views as spread_views
 from duebus_server.engine.redis.partitioned.engine import SpreadVerbs
 from duebus_server.engine.redis.partitioned.partitions import all_of, count_of, number_of
-from duebus_server.engine.redis.partitioned.pins import KNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -161,10 +159,16 @@ class SpreadEngine(SpreadVerbs):
         async def reschedule(names: list[str]) -> int:
             if len(names) == 1:
                 return await RedisEngine.reschedule(self, topic, event_ids, group, due)
-            there = await self._where(names, event_ids)
-            if len(there) > 1:
-                await all_of([self._reschedule(name, some, group, None) for name, some in there.items()])
-            return sum([await self._reschedule(name, some, group, due) for name, some in there.items()])
+            missing = await all_of([self._reschedule(name, event_ids, group, None) for name in names])
+            unknown = set.intersection(*map(set, missing))
+            for event_id in event_ids:
+                if event_id in unknown:
+                    raise NotFound("event", event_id, topic=topic)
+            for name, elsewhere in zip(names, missing, strict=True):
+                there = [event_id for event_id in event_ids if event_id not in elsewhere]
+                if there:
+                    await RedisEngine.reschedule(self, name, there, group, due)
+            return len(event_ids)
 
         return await self._routed(topic, reschedule)
 
@@ -179,18 +183,6 @@ class SpreadEngine(SpreadVerbs):
         return await self._step_in(topic, step, lambda name, own: RedisEngine.purge(self, name, group, chosen, own))
 
     # --- the pieces -------------------------------------------------------------------------------------------------
-
-    async def _where(self, names: list[str], event_ids: Sequence[str]) -> dict[str, list[str]]:
-        """Which partition holds which of these events; the first has those that none holds, to say so."""
-        packed = [pack_id(event_id) for event_id in event_ids]
-        held = await all_of([self._run(KNOWN, name, *packed) for name in names])
-        there: dict[str, list[str]] = {}
-        for place, event_id in enumerate(event_ids):
-            holder = next(
-                (name for name, (_, results) in zip(names, held, strict=True) if results[place] == 1), names[0]
-            )
-            there.setdefault(holder, []).append(event_id)
-        return there
 
     async def _step_in(self, topic: str, step: DeadLetterStep, verb: Step) -> DeadLetterProgress:
         async def take_step(names: list[str]) -> DeadLetterProgress:

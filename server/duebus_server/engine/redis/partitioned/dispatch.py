@@ -1,119 +1,132 @@
-"""Dispatches to a topic over several partitions: which request goes where, and ids that are unique over all of them."""
+"""Dispatches to a topic of several partitions: which event belongs where, and what becomes of a request as a whole.
+
+An event belongs to a partition by its own id if the client chose one, else by its request. So a repetition of a request
+leads every event to where it was the first time, and an id is unique although each partition knows only its own.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from itertools import count
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from duebus_server.domain.errors import DueBusError
-from duebus_server.engine.redis.codec import dispatch as dispatching
-from duebus_server.engine.redis.partitioned.partitions import all_of, home_of, topic_of
-from duebus_server.engine.redis.partitioned.pins import ALWAYS_US, Pin
+from duebus_server.domain.errors import DueBusError, Moved, PartialDispatch
+from duebus_server.domain.model import DispatchAnswer, DispatchRequest, EngineName
+from duebus_server.engine.redis.partitioned.partitions import all_of, partition_number
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
-    from duebus_server.domain.model import DispatchAnswer, DispatchRequest
-    from duebus_server.engine.redis.partitioned.pins import Pins
+    from duebus_server.domain.model import NewEvent
 
     Outcome = DispatchAnswer | DueBusError
-
-ATTEMPTS = 3
-"""So often a request is sent to its partition, when it turns out there that events of it may be in others."""
+    Dispatch = Callable[[str, Sequence[DispatchRequest]], Awaitable[Sequence[Outcome]]]
 
 
-class Dispatch(Protocol):
-    """Stores requests in one partition."""
-
-    async def __call__(
-        self, topic: str, requests: Sequence[DispatchRequest], flat: Iterable[Sequence[Any]], /, *last: int
-    ) -> list[list[int]]:
-        """What ``dispatch.lua`` answers to each."""
+def belongs_to(request: DispatchRequest, event: NewEvent) -> str:
+    """What an event's partition is the hash of. A key, once events have one, comes before all of this."""
+    if not event.id_is_generated:
+        return event.id
+    return request.request_id or request.events[0].id
 
 
-class Spreading:
-    """Sends requests to partitions.
+@dataclass(slots=True)
+class Part(DispatchRequest):
+    """The events of a request that belong to one partition.
 
-    Args:
-        dispatch: to one partition.
-        pins: of ids that clients chose.
+    Attributes:
+        whole_identity: of the whole request, so that another request under the same id is noticed.
     """
 
-    def __init__(self, dispatch: Dispatch, pins: Pins) -> None:
-        self._dispatch = dispatch
-        self._pins = pins
-        self._turns = count()
+    whole_identity: int = 0
 
-    async def dispatch(self, names: Sequence[str], requests: Sequence[DispatchRequest]) -> list[Outcome]:
-        """What becomes of each request; a partition that fails is the affair of its own requests alone."""
-        there: dict[str, list[int]] = defaultdict(list)
-        for place, request in enumerate(requests):
-            there[names[self._target(request, len(names))]].append(place)
-        answers = await all_of([self._to_one(name, [requests[at] for at in some]) for name, some in there.items()])
-        found: dict[int, Outcome] = {}
-        for places, given in zip(there.values(), answers, strict=True):
-            found.update(zip(places, given, strict=True))
-        return [found[place] for place in range(len(requests))]
+    def identity(self) -> int:
+        """The same for every repetition of the whole request."""
+        return self.whole_identity
 
-    def _target(self, request: DispatchRequest, partitions: int) -> int:
-        """Where a request goes: a repetition to the same partition, and one event alone to where its id is at home."""
-        if request.request_id:
-            return home_of(request.request_id, partitions)
-        chosen = next((event.id for event in request.events if not event.id_is_generated), None)
-        return next(self._turns) % partitions if chosen is None else home_of(chosen, partitions)
 
-    async def _to_one(self, name: str, requests: Sequence[DispatchRequest]) -> list[Outcome]:
+@dataclass(slots=True)
+class Progress:
+    """How far a request has come.
+
+    Attributes:
+        left: the places of the events that are not stored.
+        stored: the ids of the others by their places.
+        duplicates: ids that added nothing.
+        error: why a part failed; one that helps to find the partitions gives way to any other.
+    """
+
+    request: DispatchRequest
+    left: list[int]
+    stored: dict[int, str] = field(default_factory=dict)
+    duplicates: list[str] = field(default_factory=list)
+    error: DueBusError | None = None
+
+    @classmethod
+    def of(cls, request: DispatchRequest) -> Progress:
+        """Of a request that is to be carried out."""
+        return cls(request, list(range(len(request.events))))
+
+    @property
+    def is_to_go_on(self) -> bool:
+        """Whether events are left, and nothing but a change of the partitions was in the way."""
+        return bool(self.left) and (self.error is None or isinstance(self.error, Moved))
+
+    def parts(self, count: int) -> list[tuple[int, list[int]]]:
+        """What is left by partition, of which there are ``count``: number and places."""
+        places: dict[int, list[int]] = defaultdict(list)
+        for place in self.left:
+            event = self.request.events[place]
+            places[partition_number(belongs_to(self.request, event), count)].append(place)
+        return list(places.items())
+
+    def part(self, places: list[int]) -> DispatchRequest:
+        """The events at these places as a request to their partition."""
+        request = self.request
+        if len(places) == len(request.events):
+            return request
+        return Part(
+            [request.events[place] for place in places],
+            request.request_id,
+            request.require_subscriber,
+            request.origin,
+            request.identity() if request.request_id else 0,
+        )
+
+    def heard(self, places: list[int], outcome: Outcome) -> None:
+        """What a partition has answered for the events at these places."""
+        if isinstance(outcome, DueBusError):
+            if self.error is None or isinstance(self.error, Moved):
+                self.error = outcome
+            return
+        self.stored.update(zip(places, outcome.event_ids, strict=True))
+        self.duplicates += outcome.duplicate_event_ids
+        self.left = [place for place in self.left if place not in self.stored]
+
+    def outcome(self) -> Outcome:
+        """The answer to the whole request."""
+        stored = [self.stored[place] for place in sorted(self.stored)]
+        if not self.left:
+            order = {event_id: place for place, event_id in enumerate(stored)}
+            return DispatchAnswer(stored, sorted(self.duplicates, key=order.__getitem__))
+        assert self.error is not None  # noqa: S101  # what is left was refused
+        return PartialDispatch(self.error, [EngineName.REDIS], stored) if stored else self.error
+
+
+async def dispatch_in(names: Sequence[str], requests: Sequence[Progress], dispatch: Dispatch) -> None:
+    """Send what is left of the requests to these partitions, each of which gets all of its parts in one step."""
+    by_number: dict[int, list[tuple[Progress, list[int]]]] = defaultdict(list)
+    for request in requests:
+        request.error = None
+        for number, places in request.parts(len(names)):
+            by_number[number].append((request, places))
+
+    async def send(name: str, parts: list[tuple[Progress, list[int]]]) -> None:
         try:
-            return await self._store(name, requests)
-        except DueBusError as error:
-            return [error] * len(requests)
+            outcomes = await dispatch(name, [request.part(places) for request, places in parts])
+        except DueBusError as error:  # the others go on
+            outcomes = [error] * len(parts)
+        for (request, places), outcome in zip(parts, outcomes, strict=True):
+            request.heard(places, outcome)
 
-    async def _store(self, name: str, requests: Sequence[DispatchRequest]) -> list[Outcome]:
-        chosen = [event.id for request in requests for event in request.events if not event.id_is_generated]
-        known, taken, valid_us = await self._pins.take(name, chosen) if chosen else (set(), set(), ALWAYS_US)
-        outcomes: dict[int, Outcome] = {}
-        left = []
-        for place, request in enumerate(requests):
-            if any(event.id in taken for event in request.events):
-                outcomes[place] = _contended(name)
-            else:
-                left.append(place)
-        for _ in range(ATTEMPTS):
-            left = await self._attempt(name, requests, left, known, valid_us, outcomes)
-        outcomes.update((place, _contended(name)) for place in left)
-        return [outcomes[place] for place in range(len(requests))]
-
-    async def _attempt(
-        self,
-        name: str,
-        requests: Sequence[DispatchRequest],
-        left: list[int],
-        known: set[str],
-        valid_us: int,
-        outcomes: dict[int, Outcome],
-    ) -> list[int]:
-        """Send what is left of the requests; those that are to be sent again, because more is known now."""
-        if not left:
-            return left
-        sent = [requests[place] for place in left]
-        answers = await self._dispatch(name, sent, [dispatching.arguments(one, known) for one in sent], valid_us)
-        again = []
-        for place, answer in zip(left, answers, strict=True):
-            if answer[0] != dispatching.PINNED:
-                outcomes[place] = dispatching.outcome(name, requests[place], answer)
-            elif await self._pins.settle(Pin(name, *_pinned(requests[place], answer)), known):
-                again.append(place)
-            else:
-                outcomes[place] = _contended(name)
-        return again
-
-
-def _pinned(request: DispatchRequest, answer: Sequence[Any]) -> tuple[str, bytes]:
-    """The event that may be elsewhere, and its pin."""
-    _, place, score = answer
-    return request.events[place].id, score
-
-
-def _contended(name: str) -> DueBusError:
-    return dispatching.busy(topic_of(name), "another request dispatches an event of the same id just now")
+    await all_of([send(names[number], parts) for number, parts in by_number.items()])

@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from duebus_server.domain.errors import DispatcherNotWorking, DueBusError, Moved, NotFound
+from duebus_server.domain.errors import DueBusError, Moved, NotFound
 from duebus_server.domain.model import LeaseBatch, LeaseRef, NackRef, SubscriberInfo
 from duebus_server.engine.redis.engine import RedisEngine
 from duebus_server.engine.redis.locks import Locks
-from duebus_server.engine.redis.partitioned.dispatch import Spreading
+from duebus_server.engine.redis.partitioned.dispatch import Progress, dispatch_in
 from duebus_server.engine.redis.partitioned.due_times import Dues, Outward
 from duebus_server.engine.redis.partitioned.partition_count import Partitioning
 from duebus_server.engine.redis.partitioned.partitions import all_of, topic_of
-from duebus_server.engine.redis.partitioned.pins import Pins
 from duebus_server.engine.redis.replicas.sessions import Unanswered
 
 if TYPE_CHECKING:
@@ -59,8 +58,6 @@ class SpreadVerbs(RedisEngine):
     def __init__(self, runner: Runner, presence: Presence, defaults: TopicConfig) -> None:
         super().__init__(runner, presence, defaults)
         self._partitioning = Partitioning(runner, Locks(runner), self._listing)
-        self._pins = Pins(runner, self._listing)
-        self._spreading = Spreading(self._dispatch, self._pins)
         self._dues = Dues()
         self._turns = count()
         self._following = Lock()
@@ -72,36 +69,21 @@ class SpreadVerbs(RedisEngine):
     # --- the life of an event ---------------------------------------------------------------------------------------
 
     async def dispatch(self, topic: str, requests: Sequence[DispatchRequest]) -> list[DispatchAnswer | DueBusError]:
-        """See ``Engine.dispatch``. All events of a request go to the same partition."""
+        """See ``Engine.dispatch``. Each partition's part of a request is one step; see ``dispatch.py``."""
         self._working()
-        answers: list[DispatchAnswer | DueBusError] = []
-        left = list(range(len(requests)))
+        if self._partitioning.count(topic) == 1:
+            try:
+                return await super().dispatch(topic, requests)
+            except Moved:
+                await self._follow(topic, [topic], None)
+        progress = [Progress.of(request) for request in requests]
         for _ in range(ATTEMPTS):
             names = self._partitioning.names(topic)
-            found = await self._dispatch_in(names, [requests[place] for place in left])
-            answers = answers or found
-            for place, answer in zip(left, found, strict=True):
-                answers[place] = answer
-            left = [place for place in left if isinstance(answers[place], Moved)]
-            if not left:
+            await dispatch_in(names, [one for one in progress if one.is_to_go_on], super().dispatch)
+            if not any(one.is_to_go_on for one in progress):
                 break
             await self._follow(topic, names, None)
-        if isinstance(answers[0], DispatcherNotWorking) and all(type(one) is type(answers[0]) for one in answers):
-            raise answers[0]
-        return answers
-
-    async def _dispatch_in(
-        self, names: list[str], requests: Sequence[DispatchRequest]
-    ) -> list[DispatchAnswer | DueBusError]:
-        """What becomes of the requests in these partitions; Moved for those of which nothing was stored because there
-        are others.
-        """
-        if len(names) > 1:
-            return await self._spreading.dispatch(names, requests)
-        try:
-            return await RedisEngine.dispatch(self, names[0], requests)
-        except Moved as moved:
-            return [moved] * len(requests)
+        return [one.outcome() for one in progress]
 
     async def lease(self, topic: str, group: str, session_id: str, request: LeaseRequest) -> LeaseBatch:
         """See ``Engine.lease``. The longest due first within a partition; each time another partition comes first."""
@@ -178,11 +160,6 @@ class SpreadVerbs(RedisEngine):
     async def shorten(self, topic: str, group: str, session_id: str, grace_us: int) -> None:
         """See ``Engine.shorten``."""
         await self._each(topic, lambda name: RedisEngine.shorten(self, name, group, session_id, grace_us))
-
-    async def expire_leases(self) -> None:
-        """See ``Engine.expire_leases``. Also removes pins that nobody needs any more."""
-        await super().expire_leases()
-        await self._pins.sweep()
 
     async def next_due(self, topic: str, group: str) -> int | None:
         """See ``Engine.next_due``."""

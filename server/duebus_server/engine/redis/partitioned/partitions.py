@@ -50,8 +50,8 @@ def is_partition(name: str) -> bool:
     return SEPARATOR in name
 
 
-def home_of(text: str, count: int) -> int:
-    """Which partition an id belongs to: the same one on every replica."""
+def partition_number(text: str, count: int) -> int:
+    """Which of ``count`` partitions something belongs to by its hash; the same on every replica."""
     return crc32(text.encode()) % count
 
 

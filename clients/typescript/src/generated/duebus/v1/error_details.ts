@@ -17,7 +17,7 @@ export const protobufFileName = "duebus/v1/error_details.proto";
  *     (for example "MAX_QUEUED_EVENTS_REACHED"), `metadata` names what the error is about (topic, group, engine, ...);
  *   - google.rpc.BadRequest, for bad input: the path of each wrong field, for example "events[3].delay";
  *   - google.rpc.RetryInfo, where repeating the call later helps;
- *   - PartialDispatch, when some of several engines have already stored the events.
+ *   - PartialDispatch, when a Dispatch has failed after some of its events were stored.
  */
 
 /** Why a call failed. The wire carries the name without the prefix ERROR_REASON_. */
@@ -63,15 +63,16 @@ export enum ErrorReason {
 }
 
 /**
- * Attached to the error of a Dispatch to several engines when some have stored the events before another failed.
- * Repeating the request with the same `request_id` is safe: the engines that hold the events add nothing.
+ * Attached to the error of a Dispatch that failed part way: one of several engines failed after others had stored the
+ * events, or one of the partitions of the topic after others had stored theirs. Repeating the call with the same
+ * `request_id` stores what is missing and adds nothing else.
  */
 export interface PartialDispatch {
-  /** The engines that hold the events, durably as far as the engine is durable. */
+  /** The engines that hold the events of `event_ids`, durably as far as the engine is durable. */
   storedEngines: Engine[];
   /**
-   * The ids under which they hold them, in request order. None when they are too many for the trailers of a call, over
-   * 4 KiB together: repeat the request to learn them.
+   * The ids of the events that are stored, in request order. None when they are too many for the trailers of a call,
+   * over 4 KiB together: repeat the request to learn them.
    */
   eventIds: string[];
 }

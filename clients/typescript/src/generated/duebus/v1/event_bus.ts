@@ -2297,7 +2297,9 @@ export const StoppedEngine: MessageFns<StoppedEngine> = {
 export type EventBusService = typeof EventBusService;
 export const EventBusService = {
   /**
-   * Stores 1 to 1000 events under one topic, all of them or none.
+   * Stores 1 to 1000 events under one topic, all of them or none. Of a topic over several partitions (TopicConfig), this
+   * and all that follows holds within each partition. An event belongs to one by its id if the caller chose it, else by
+   * its request. The error of a call that failed after some partitions had stored their events has a PartialDispatch.
    *
    * When the call has answered OK on the redis engine, each event is delivered to every group of the topic until it is
    * acked, dead or cancelled, whatever process dies; on the local engine the same holds for as long as the server
@@ -2410,7 +2412,9 @@ export const EventBusService = {
 
 export interface EventBusServer extends UntypedServiceImplementation {
   /**
-   * Stores 1 to 1000 events under one topic, all of them or none.
+   * Stores 1 to 1000 events under one topic, all of them or none. Of a topic over several partitions (TopicConfig), this
+   * and all that follows holds within each partition. An event belongs to one by its id if the caller chose it, else by
+   * its request. The error of a call that failed after some partitions had stored their events has a PartialDispatch.
    *
    * When the call has answered OK on the redis engine, each event is delivered to every group of the topic until it is
    * acked, dead or cancelled, whatever process dies; on the local engine the same holds for as long as the server
