@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import structlog
 
@@ -42,6 +42,7 @@ from duebus_server.security.token_file import read_tokens
 from duebus_server.wire.admin import EventBusAdminServicer
 from duebus_server.wire.authorization import Door
 from duebus_server.wire.event_bus import EventBusServicer
+from duebus_server.wire.grpc_server import ServerEndedError
 from duebus_server.wire.interceptors import Guard
 from duebus_server.wire.scaler import ScalerServicer
 from duebus_server.wire.server import Limits, WireServer
@@ -59,6 +60,9 @@ log = structlog.get_logger()
 
 STOP_GRACE_S = 5.0
 """After the drain: for the answers that are still on their way, that of Stop itself among them."""
+
+GIVE_UP_S = 1.0
+"""A server that no call can reach takes this long at most to give its leases back."""
 
 READY_S = 0.8
 """An engine that takes longer to answer is not ready; probes wait a second by default."""
@@ -109,7 +113,9 @@ class App:
             Limits(settings.max_message_size, settings.max_streams_per_connection, shares_port),
             make_certificates(settings),
         )
-        self._http = HttpPort(self._not_ready, self._metrics.scrape) if self._metrics else None
+        self._http = None
+        if self._metrics is not None:
+            self._http = HttpPort(self._wire.not_listening, self._not_ready, self._metrics.scrape)
 
     def watcher(self, engine: EngineName) -> Watcher:
         """What listens to an engine, for those who want to listen as well."""
@@ -140,12 +146,30 @@ class App:
         await self.wait_stopped()
 
     async def wait_stopped(self) -> None:
-        """Return when every engine has been stopped, by whomever, and the last answers are sent."""
-        await self.lifecycle.all_stopped.wait()
+        """Return when every engine has been stopped, by whomever, and the last answers are sent.
+
+        Raises:
+            ServerEndedError: no more calls were accepted, although nobody had stopped the server.
+        """
+        ended = asyncio.create_task(self._wire.ended())
+        stopped = asyncio.create_task(self.lifecycle.all_stopped.wait())
+        await asyncio.wait((ended, stopped), return_when=asyncio.FIRST_COMPLETED)
+        ended.cancel()
+        if not stopped.done():
+            stopped.cancel()
+            await self._give_up()
         await self._wire.stop(STOP_GRACE_S)
         await self.close_http()
         if self._tracing is not None:
             await asyncio.to_thread(self._tracing.stop)
+
+    async def _give_up(self) -> NoReturn:
+        """End a server that no call can reach any more, with its leases given back if that can be done at once."""
+        log.error("the server no longer accepts calls, and ends")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GIVE_UP_S):
+                await self.lifecycle.stop([], 0)
+        raise ServerEndedError("the server stopped accepting calls; its log says why")
 
     async def close_http(self) -> None:
         """Answer neither probes nor scrapes any more; harmless when it is not started."""
@@ -157,6 +181,8 @@ class App:
 
     async def _not_ready(self) -> str | None:
         """Why no work should be sent here; None when all is well."""
+        if (reason := await self._wire.not_listening()) is not None:
+            return reason
         for running in self._engines:
             name = running.engine.name
             if running.status is not EngineStatus.SERVING:
@@ -190,6 +216,7 @@ async def serve(settings: Settings, announce: Callable[[str], None], *, shares_p
 
     Raises:
         SettingsError, PortInUseError, HttpListenError, DispatcherNotWorking: it can't start.
+        ServerEndedError: it can't go on.
     """
     clock = SystemClock()
     engines = [make_engine(name, settings, clock) for name in settings.engine]

@@ -12,6 +12,7 @@ from duebus_server.domain.errors import DispatcherNotWorking
 from duebus_server.ops.http import HttpListenError
 from duebus_server.ops.logs import configure_logs
 from duebus_server.ops.tracing import NoOpenTelemetryError
+from duebus_server.wire.grpc_server import ServerEndedError
 from duebus_server.wire.server import PortInUseError
 
 if TYPE_CHECKING:
@@ -32,15 +33,15 @@ def launch(settings: Settings, announce: Callable[[str], None], *, shares_port: 
         shares_port: other processes of the same server listen on the same address.
 
     Returns:
-        The exit status: 0 after a drain, 1 when the server can't start, 2 when a setting is wrong; then one line on
-        standard error says why.
+        The exit status: 0 after a drain, 1 when the server can't start or go on, 2 when a setting is wrong; then one
+        line on standard error says why.
     """
     configure_logs(settings.log_format)
     try:
         asyncio.run(serve(settings, announce, shares_port=shares_port))
     except (SettingsError, NoOpenTelemetryError) as error:
         return complain(error, EXIT_WRONG_SETTING)
-    except (PortInUseError, HttpListenError, DispatcherNotWorking) as error:
+    except (PortInUseError, HttpListenError, DispatcherNotWorking, ServerEndedError) as error:
         return complain(error, EXIT_CANNOT_SERVE)
     return 0
 

@@ -7,10 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pathlib import Path
 
 READY = re.compile(r"duebus ready on (\S+) engines=(\S+)")
 END_TIMEOUT_S = 20
@@ -34,8 +31,15 @@ class ServerProcess:
         log: the file that its standard error goes to.
     """
 
-    def __init__(self, log: Path, *flags: str, listen: str = "127.0.0.1:0", env: dict[str, str] | None = None) -> None:
-        command = [sys.executable, "-m", "duebus_server", "--listen", listen, *flags]
+    def __init__(
+        self,
+        log: Path,
+        *flags: str,
+        listen: str = "127.0.0.1:0",
+        env: dict[str, str] | None = None,
+        module: str = "duebus_server",
+    ) -> None:
+        command = [sys.executable, "-m", module, "--listen", listen, *flags]
         self.log = log
         with log.open("ab") as stderr:
             self.process = subprocess.Popen(
@@ -76,3 +80,9 @@ class ServerProcess:
             self.kill()
         if self.process.stdout is not None:
             self.process.stdout.close()
+
+
+def mortal_server(log: Path, *flags: str) -> ServerProcess:
+    """A server that a malformed path ends; ``support.mortal_server`` tells how."""
+    tests = Path(__file__).parents[1]
+    return ServerProcess(log, *flags, module="support.mortal_server", env={"PYTHONPATH": str(tests)})

@@ -16,6 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
+    Why = Callable[[], Awaitable[str | None]]
     Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 TEXT = "text/plain; charset=utf-8"
@@ -31,11 +32,13 @@ class HttpPort:
     """Answers probes and scrapes.
 
     Args:
+        not_alive: why the process should be replaced; None when it is well.
         not_ready: why the server is not ready for work; None when it is.
         scrape: all metrics as text.
     """
 
-    def __init__(self, not_ready: Callable[[], Awaitable[str | None]], scrape: Callable[[], Awaitable[bytes]]) -> None:
+    def __init__(self, not_alive: Why, not_ready: Why, scrape: Callable[[], Awaitable[bytes]]) -> None:
+        self._not_alive = not_alive
         self._not_ready = not_ready
         self._scrape = scrape
         self._server: _Server | None = None
@@ -90,14 +93,17 @@ class HttpPort:
     async def _answer(self, path: str) -> tuple[int, str, bytes]:
         match path:
             case "/healthz":
-                return 200, TEXT, b"ok\n"
+                return _probed(await self._not_alive())
             case "/readyz":
-                reason = await self._not_ready()
-                return (200, TEXT, b"ok\n") if reason is None else (503, TEXT, f"{reason}\n".encode())
+                return _probed(await self._not_ready())
             case "/metrics":
                 return 200, CONTENT_TYPE_LATEST, await self._scrape()
             case _:
                 return 404, TEXT, b"there are /healthz, /readyz and /metrics\n"
+
+
+def _probed(reason: str | None) -> tuple[int, str, bytes]:
+    return (200, TEXT, b"ok\n") if reason is None else (503, TEXT, f"{reason}\n".encode())
 
 
 class _Server(uvicorn.Server):

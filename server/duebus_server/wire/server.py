@@ -18,6 +18,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from duebus_server.wire.authorization import DEFAULT_MAX_STREAMS
+from duebus_server.wire.grpc_server import GrpcServer
 from duebus_server.wire.tls import server_credentials
 
 if TYPE_CHECKING:
@@ -40,6 +41,9 @@ MAX_MESSAGE_BYTES = 16 << 20
 
 UNARY_CALLS = 1_000
 """At once on one connection, beside its streams; more wait in the client."""
+
+CONNECT_S = 0.5
+"""A listener on the same machine that can't be reached for this long is down; probes wait a second by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +106,13 @@ class WireServer:
         self._guard = guard
         self._certificates = certificates
         self._shares_port = limits.shares_port
-        self._server = grpc.aio.server(interceptors=[guard], options=limits.options())
+        self._server = GrpcServer([guard], limits.options())
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # the stubs do not know it
-        self._health_server: grpc.aio.Server | None = None
+        self._health_server: GrpcServer | None = None
+        self._listening: str | None = None
         services = ((EVENT_BUS, event_bus), (ADMIN, admin), (SCALER, scaler))
-        self._server.add_generic_rpc_handlers([_handlers(service, servicer) for service, servicer in services])
+        for service, servicer in services:
+            self._server.register(service.full_name, _handlers(service, servicer))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (*(service.full_name for service, _ in services), health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
@@ -128,7 +134,7 @@ class WireServer:
             refuse_if_taken(listen)
         port = _add_port(self._server, listen, self._certificates)
         if health_listen is not None:
-            self._health_server = grpc.aio.server(options=Limits().options())
+            self._health_server = GrpcServer([], Limits().options())
             health_pb2_grpc.add_HealthServicer_to_server(self._health, self._health_server)
             refuse_if_taken(health_listen)
             health_port = _add_port(self._health_server, health_listen, None)
@@ -136,7 +142,33 @@ class WireServer:
             log.info("health on", address=f"{health_listen.rpartition(':')[0]}:{health_port}")
         await self._server.start()
         await self._set_health(health_pb2.HealthCheckResponse.SERVING)
+        self._listening = f"{listen.rpartition(':')[0]}:{port}"
         return port
+
+    async def ended(self) -> None:
+        """Return when calls are no longer accepted although nobody stopped the server. Else it never returns."""
+        servers = [server for server in (self._server, self._health_server) if server is not None]
+        waits = [asyncio.create_task(server.ended.wait()) for server in servers]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    async def not_listening(self) -> str | None:
+        """Why no call can come in; None when calls can, and before ``start`` and from ``stop`` on."""
+        if self._listening is None:
+            return None
+        if self._server.ended.is_set():
+            return "the server no longer accepts calls"
+        host, _, port = self._listening.rpartition(":")
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+        except (OSError, TimeoutError):
+            return f"nothing listens on {self._listening}"
+        writer.close()
+        return None
 
     async def not_serving(self) -> None:
         """Say in the health service that no new work is taken. Calls are still answered."""
@@ -144,6 +176,7 @@ class WireServer:
 
     async def stop(self, grace_s: float) -> None:
         """Take no more calls, and give those under way ``grace_s`` seconds; who only watches the health gets none."""
+        self._listening = None
         stopping = asyncio.create_task(self._server.stop(grace_s))
         idle = asyncio.create_task(self._guard.idle.wait())
         await asyncio.wait((stopping, idle), return_when=asyncio.FIRST_COMPLETED)
@@ -185,13 +218,12 @@ def refuse_if_taken(listen: str) -> None:
         raise PortInUseError(f"cannot listen on {listen}: {why}") from error
 
 
-def _handlers(service: Any, servicer: object) -> grpc.GenericRpcHandler[Any, Any]:
-    """Handlers for every method of a service descriptor.
+def _handlers(service: Any, servicer: object) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+    """A handler for every method of a service descriptor.
 
     Not the generated ones: responses may be ``passthrough`` messages, which serialise themselves.
     """
-    methods = {method.name: _handler(method, servicer) for method in service.methods}
-    return grpc.method_handlers_generic_handler(service.full_name, methods)
+    return {method.name: _handler(method, servicer) for method in service.methods}
 
 
 def _handler(method: Any, servicer: object) -> grpc.RpcMethodHandler[Any, Any]:

@@ -1,0 +1,13 @@
+"""``python -m support.mortal_server``: a server that one malformed path ends, as it ends grpcio's own."""
+
+from __future__ import annotations
+
+import sys
+
+from duebus_server.__main__ import main
+from duebus_server.wire import grpc_server
+
+del grpc_server._AioServer._request_call
+
+if __name__ == "__main__":
+    sys.exit(main())

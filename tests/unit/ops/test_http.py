@@ -1,0 +1,58 @@
+"""The HTTP port on its own."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from duebus_server.ops.http import HttpPort
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+async def well() -> None:
+    """Nothing is wrong."""
+
+
+async def ill() -> str:
+    return "the reason"
+
+
+async def scrape() -> bytes:
+    return b""
+
+
+@asynccontextmanager
+async def serving(port: HttpPort) -> AsyncIterator[int]:
+    """Where it listens."""
+    number = await port.start("127.0.0.1:0")
+    try:
+        yield number
+    finally:
+        await port.stop()
+
+
+async def get(port: int, path: str) -> tuple[int, str]:
+    """The status and the body."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: bus\r\nConnection: close\r\n\r\n".encode())
+    head, _, body = (await reader.read()).decode().partition("\r\n\r\n")
+    writer.close()
+    return int(head.split()[1]), body
+
+
+@pytest.mark.parametrize(
+    ("port", "healthz", "readyz"),
+    [
+        (HttpPort(well, well, scrape), (200, "ok\n"), (200, "ok\n")),
+        (HttpPort(well, ill, scrape), (200, "ok\n"), (503, "the reason\n")),
+        (HttpPort(ill, well, scrape), (503, "the reason\n"), (200, "ok\n")),
+    ],
+)
+async def test_probes_are_told_what_is_wrong(port: HttpPort, healthz: tuple[int, str], readyz: tuple[int, str]) -> None:
+    async with serving(port) as number:
+        assert await get(number, "/healthz") == healthz
+        assert await get(number, "/readyz") == readyz

@@ -1,0 +1,77 @@
+"""What is private in grpcio, and the fault in it that makes us use that."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import grpc
+import grpc.aio
+from duebus_server.wire import grpc_server
+from duebus_server.wire.grpc_server import TESTED_VERSION, GrpcServer
+from grpc._cython.cygrpc import AioServer
+from support.app import own_app
+from support.http2 import raw_connection, request
+from support.wire import PATIENCE_S
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def test_grpcio_is_a_version_that_wire_grpc_server_was_tested_with() -> None:
+    assert grpc.__version__.startswith(TESTED_VERSION), (
+        "grpcio has changed: read wire/grpc_server.py beside its aio/server.pyx.pxi, "
+        "run tests/wire/test_malformed_path.py, and then set TESTED_VERSION"
+    )
+
+
+def test_grpcio_still_has_the_names_that_wire_grpc_server_replaces() -> None:
+    for name in ("_server_main_loop", "_request_call", "add_registered_method_handlers", "is_running"):
+        assert hasattr(AioServer, name), f"grpcio has no {name} any more: wire/grpc_server.py does nothing"
+
+
+async def test_grpcio_alone_is_still_ended_by_a_malformed_path() -> None:
+    server = grpc.aio.server()
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    (accepting,) = [task for task in asyncio.all_tasks() if "_server_main_loop" in repr(task)]
+    async with raw_connection(f"127.0.0.1:{port}") as connection:
+        await connection.send(request(1, b"/\xff"))
+        await asyncio.wait([accepting], timeout=2)
+    mended = not accepting.done()
+    await server.stop(None)
+    assert not mended, "grpcio has mended this: _AioServer._request_call can go from wire/grpc_server.py"
+
+
+async def test_it_tells_when_it_has_ended_and_not_when_it_was_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped = GrpcServer([], ())
+    stopped.add_insecure_port("127.0.0.1:0")
+    await stopped.start()
+    await stopped.stop(None)
+    assert not stopped.ended.is_set()
+
+    monkeypatch.delattr(grpc_server._AioServer, "_request_call")
+    ended = GrpcServer([], ())
+    port = ended.add_insecure_port("127.0.0.1:0")
+    await ended.start()
+    async with raw_connection(f"127.0.0.1:{port}") as connection:
+        await connection.send(request(1, b"/\xff"))
+        await asyncio.wait_for(ended.ended.wait(), PATIENCE_S)
+    await ended.stop(None)
+
+
+async def test_probes_are_told_that_nothing_listens() -> None:
+    async with own_app() as (own, _wire):
+        wire_server = own.app._wire
+        assert await wire_server.not_listening() is None
+        await wire_server._server.stop(None)
+        assert await wire_server.not_listening() == f"nothing listens on {own.address}"
+
+
+async def test_probes_are_told_that_no_calls_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(grpc_server._AioServer, "_request_call")
+    async with own_app() as (own, _wire):
+        async with raw_connection(own.address) as connection:
+            await connection.send(request(1, b"/\xff"))
+            await asyncio.wait_for(own.app._wire.ended(), PATIENCE_S)
+        assert await own.app._wire.not_listening() == "the server no longer accepts calls"

@@ -1,0 +1,75 @@
+"""A request whose path is not UTF-8: it does no harm, and a server that it does end is replaced."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from typing import TYPE_CHECKING
+
+import grpc
+import grpc.aio
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from support.http2 import raw_connection, request
+from support.server_process import mortal_server
+from support.wire import PATIENCE_S, connect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from support.server_process import ServerProcess
+
+PATHS = [b"/a\xff\xfe", b"/duebus.v1.EventBus/Dispatch\xc3", b"\xff", b"/no.such.Service/Method"]
+
+UNIMPLEMENTED = b"there is no such method"
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_it_is_unimplemented_and_the_server_goes_on(server: ServerProcess, topic: str, path: bytes) -> None:
+    async with raw_connection(server.address) as connection:
+        for stream in (1, 3, 5):
+            await connection.send(request(stream, path))
+            trailers = await asyncio.wait_for(connection.trailers(stream), PATIENCE_S)
+            assert UNIMPLEMENTED in trailers
+    async with connect(server.address) as wire:
+        await wire.dispatch(topic, "a")
+
+
+async def test_the_health_port_goes_on_as_well(start_server: Callable[..., ServerProcess]) -> None:
+    server = start_server("--health-listen", "127.0.0.1:0")
+    health = server.logged(r"health on .*address=(\S+)")
+    async with raw_connection(health) as connection:
+        await connection.send(request(1, PATHS[0]))
+        assert UNIMPLEMENTED in await asyncio.wait_for(connection.trailers(1), PATIENCE_S)
+    async with grpc.aio.insecure_channel(health) as channel:
+        answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE_S)
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+async def test_many_at_once_keep_nobody_waiting(server: ServerProcess, topic: str) -> None:
+    async with raw_connection(server.address) as connection, connect(server.address) as wire:
+        for stream in range(1, 2001, 2):
+            await connection.send(request(stream, PATHS[0]))
+        await asyncio.wait_for(wire.dispatch(topic, "a"), PATIENCE_S)
+        for stream in range(1, 2001, 2):
+            await asyncio.wait_for(connection.trailers(stream), PATIENCE_S)
+
+
+async def test_a_server_that_accepts_no_more_calls_says_so_and_exits(tmp_path: Path) -> None:
+    server = mortal_server(tmp_path / "log")
+    try:
+        async with connect(server.address) as wire:
+            await wire.subscribe("orders")  # an open stream does not keep the process
+            await wire.dispatch("orders", "a")
+            async with raw_connection(server.address) as connection:
+                await connection.send(request(1, PATHS[0]))
+                began = time.monotonic()
+                assert await asyncio.to_thread(server.wait) == 1
+                assert time.monotonic() - began < 5
+    finally:
+        server.close()
+    log = server.log.read_text()
+    assert re.search(r"error +\] the server no longer accepts calls", log)
+    assert log.splitlines()[-1] == "duebus: the server stopped accepting calls; its log says why"
