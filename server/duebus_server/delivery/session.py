@@ -1,10 +1,26 @@
-"""One stream: it leases what its window has room for, and waits to be woken when there is nothing."""
+"""One stream: it leases what its window has room for, and waits to be woken when there is nothing.
+
+::
+
+                               +------- took some, and there may be more ------+
+                               v                                               |
+    JOINING --joined--> LOOKING --has room-----------------------------> LEASING
+                        | ^  ^                                           | | |
+                        | |  +-- more is due ------------- WAITING <-----+ | |  took all there was
+                        | +----- it is gone, or room ----- TOO_LARGE <-----+ |  what is due does not fit
+                        | +----- half a second later ----- RETRYING <--------+  the engine can't be reached
+                        | +----- leases ended ------------ FULL
+                        +--no room-------------------------^
+
+    between two steps: --close_soon--> CLOSING
+    from every stage:  --end--> ENDED
+"""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from functools import partial
+from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 import structlog
@@ -15,7 +31,7 @@ from duebus_server.domain.errors import DispatcherNotWorking, NotFound
 from duebus_server.domain.model import AdoptedLease, LeaseRef, NackAction, NackRef, SubscriberInfo
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Sequence
 
     from duebus_server.delivery.waker import Waker
     from duebus_server.delivery.window import Window
@@ -26,18 +42,37 @@ if TYPE_CHECKING:
 HEARTBEAT_US = 10 * SECOND
 
 HEARTBEAT_TICK_US = SECOND // 2
-"""Heartbeats wait for the next full tick, so that those of many idle streams go out together: waking up costs more
+"""Heartbeats wait for the next full tick, so that those of many idle streams are sent together: waking up costs more
 than sending.
 """
 
 RETRY_US = SECOND // 2
-"""How soon a session looks for an engine again that is out of reach."""
+"""How long a session waits before it asks an engine again that could not be reached."""
 
 log = structlog.get_logger()
 
 
-def _not_waiting() -> None:
-    """For a session that has no place in line: it waits for room, or to try again."""
+class Stage(Enum):
+    """What a session is doing, or waiting for."""
+
+    JOINING = auto()
+    LOOKING = auto()
+    """Its next step is to lease."""
+    LEASING = auto()
+    """A lease is under way: its answer may bring events."""
+    WAITING = auto()
+    """It has taken all there was, and takes its turn in the waker's queue when more is due."""
+    TOO_LARGE = auto()
+    """The event that is due does not fit. It waits for leases to end, or for another event to be the first."""
+    RETRYING = auto()
+    FULL = auto()
+    CLOSING = auto()
+    """The last frame is being sent. Nothing more is leased."""
+    ENDED = auto()
+
+
+IDLE = (Stage.WAITING, Stage.TOO_LARGE, Stage.RETRYING, Stage.FULL)
+"""The stages in which a session sends nothing but heartbeats until it is woken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +95,7 @@ class SessionOptions:
 class Session:
     """One open stream of one group.
 
-    Life: ``join``, then ``frames`` until the stream ends, then ``end``, whatever happened in between.
+    Call ``join``, then ``frames`` until the stream ends, then ``end``, whatever happened in between.
     """
 
     def __init__(self, engine: Engine, clock: Clock, options: SessionOptions, window: Window, waker: Waker) -> None:
@@ -69,20 +104,26 @@ class Session:
         self._engine = engine
         self._clock = clock
         self._waker = waker
+        self._stage = Stage.JOINING
         self._closing: Closing | None = None
-        self._resting = False
-        self._has_taken_all = False
         self._stirred = asyncio.Event()
         self._sent_us = clock.now_us()
         self._backlog = 0
+        # What the last lease said: when more is due, and how many changes the waker had seen before it.
+        self._next_due_us: int | None = None
+        self._seen_changes = 0
+        # Leases that ended before the answer that brings them.
         self._ended_early: set[int] = set()
         self._heartbeat: Timer | None = None
         self._retry: Timer | None = None
-        # Puts the session back where it waited, with what it knew when it last leased.
-        self._wait_again: Callable[[], None] = _not_waiting
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it holds no lease, and no answer that may bring some is under way."""
+        return not len(self.window) and self._stage not in (Stage.JOINING, Stage.LEASING)
 
     async def join(self, held: Sequence[LeaseRef]) -> list[LeaseRef]:
-        """Subscribe, taking over the leases that the worker still holds.
+        """Subscribe, and take over the leases that the worker still holds.
 
         Returns:
             Those that were lost.
@@ -90,18 +131,8 @@ class Session:
         topic, group, session_id = self.options.topic, self.options.group, self.options.session_id
         info = SubscriberInfo(session_id, self.options.consumer, self._engine.now_us())
         await self._engine.join(topic, group, info)
-        if not held:
-            return []
-        try:
-            adopted = await self._engine.adopt(topic, group, session_id, held, self.options.lease_us)
-        except NotFound:  # deleted at this very moment; the first lease will find out as well
-            return list(held)
-        lost: list[LeaseRef] = []
-        for lease, result in zip(held, adopted, strict=True):
-            if isinstance(result, AdoptedLease):
-                self.window.hold(lease.fencing_token, lease.event_id, result.size)
-            else:
-                lost.append(lease)
+        lost = await self._adopt(held) if held else []
+        self._stage = Stage.LOOKING
         return lost
 
     async def frames(self) -> AsyncIterator[Frame]:
@@ -112,18 +143,21 @@ class Session:
             if frame is not None:
                 self._sent_us = self._clock.now_us()
                 yield frame
+        self._stage = Stage.CLOSING
+        self._pass_turn_on()
         yield self._closing
 
     def close_soon(self, closing: Closing) -> None:
-        """End the stream with this frame, as soon as what is being sent is sent. The first such word counts."""
+        """End the stream with this frame, after what is being sent. Only the first call counts."""
         self._closing = self._closing or closing
         self.wake()
 
     def leases_ended(self, fencing_tokens: Sequence[int]) -> None:
-        """The engine's word: there may be room again."""
-        self._ended_early.update(fencing_tokens)
+        """The engine says that leases have ended: there may be room again."""
         self.window.let_go(fencing_tokens)
-        if not self._has_taken_all:
+        if self._stage in (Stage.JOINING, Stage.LEASING):
+            self._ended_early.update(fencing_tokens)
+        elif self._stage is not Stage.WAITING:
             self.wake()
 
     async def end(self) -> None:
@@ -131,48 +165,67 @@ class Session:
         for timer in (self._heartbeat, self._retry):
             if timer is not None:
                 timer.cancel()
-        self._waker.step_out(self.wake)
-        # It may have been this session's turn; another can lease in its place.
-        self._waker.due(self._engine.now_us())
+        if self._stage is not Stage.CLOSING:
+            self._pass_turn_on()
         topic, group, session_id = self.options.topic, self.options.group, self.options.session_id
         try:
+            # It leaves first, so that no late command of it leases or adopts anything after its leases were shortened.
+            await self._if_reachable(self._engine.leave(topic, group, session_id))
+        finally:
             if self._closing is None:
-                await self._engine.shorten(topic, group, session_id, self.options.grace_us)
-            await self._engine.leave(topic, group, session_id)
-        except DispatcherNotWorking as error:  # the engine sees to it when it works again
-            log.warning("session ended while the engine was away", session_id=session_id, error=str(error))
+                await self._if_reachable(self._engine.shorten(topic, group, session_id, self.options.grace_us))
+            self._stage = Stage.ENDED
 
     async def release(self) -> int:
-        """Give back what is still held, without counting an attempt; how many that were."""
+        """Give back what is still held, without counting an attempt.
+
+        Returns:
+            How many leases that were; 0 if the engine can't be reached.
+        """
         nacks = [NackRef(lease, NackAction.RELEASE) for lease in self.window.held()]
-        results = await self._engine.nack(self.options.topic, self.options.group, nacks) if nacks else []
+        try:
+            results = await self._engine.nack(self.options.topic, self.options.group, nacks) if nacks else []
+        except DispatcherNotWorking as error:
+            log.warning("leases not given back", session_id=self.options.session_id, error=str(error))
+            return 0
         return results.count(None)
 
     def wake(self) -> None:
         """There may be something to lease, room for it, or an end to it: look again."""
-        self._resting = self._has_taken_all = False
+        if self._stage in IDLE:
+            self._stage = Stage.LOOKING
         self._stirred.set()
 
+    async def _adopt(self, held: Sequence[LeaseRef]) -> list[LeaseRef]:
+        """Take leases over; those that were lost, or have ended meanwhile."""
+        options = self.options
+        try:
+            adopted = await self._engine.adopt(options.topic, options.group, options.session_id, held, options.lease_us)
+        except NotFound:  # the group was just deleted; the first lease finds out as well
+            return list(held)
+        lost: list[LeaseRef] = []
+        for lease, result in zip(held, adopted, strict=True):
+            if isinstance(result, AdoptedLease) and lease.fencing_token not in self._ended_early:
+                self.window.hold(lease.fencing_token, lease.event_id, result.size)
+            else:
+                lost.append(lease)
+        return lost
+
     async def _next_frame(self) -> Frame | None:
-        """Deliveries if there are any; else rest until woken, or until a heartbeat is due."""
-        if self._resting:
-            self._wait_again()
-        else:
-            self._resting = True
-            frame = await self._try_lease()
-            if frame is not None:
-                self._resting = self._has_taken_all
-                return frame
+        """One step: a lease, or a wait until the session is woken or a heartbeat is due."""
+        if self._stage is Stage.LOOKING:
+            return await self._try_lease()
+        self._join_queue()
         await self._stirred.wait()
         self._stirred.clear()
-        if self._resting:
+        if self._stage in IDLE:
             return await self._heartbeat_if_due()
-        self._waker.step_out(self.wake)
+        self._waker.stop_waiting(self.wake)
         return None
 
     async def _try_lease(self) -> Deliveries | None:
-        """Lease; while the engine is out of reach the stream stays open and tries again. Where there is nothing to
-        lease from any more, it ends, also when the engine's word of that was lost.
+        """Lease. An engine that can't be reached is asked again; a group that is gone ends the stream, also when the
+        engine's notice of that was lost.
         """
         try:
             return await self._lease()
@@ -180,55 +233,68 @@ class Session:
             log.warning("lease failed", session_id=self.options.session_id, error=str(error))
             if self._retry is not None:
                 self._retry.cancel()
+            self._stage = Stage.RETRYING
             self._retry = self._clock.call_at(self._clock.now_us() + RETRY_US, self.wake)
-            return None
         except NotFound as error:
             self.close_soon(GROUP_DELETED if "group" in error.metadata else TOPIC_DELETED)
-            return None
-
-    async def _lease(self) -> Deliveries | None:
-        """Take what is due and fits; where nothing does, arrange to be woken."""
-        self._wait_again = _not_waiting
-        self._has_taken_all = False
-        if not self.window.has_room():
-            return None  # `leases_ended` wakes
-        options = self.options
-        seen_news = self._waker.news
-        request = self.window.request(options.lease_us)
-        self._ended_early.clear()
-        batch = await self._engine.lease(options.topic, options.group, options.session_id, request)
-        if batch.events:
-            return self._take(batch, seen_news)
-        if batch.left_for_want_of_room and batch.next_due_us is not None:
-            self._wait_again = partial(self._waker.sit_out, self.wake, batch.next_due_us, seen_news)
-        else:
-            self._wait_for_more(batch.next_due_us, seen_news)
-        self._wait_again()
         return None
 
-    def _take(self, batch: LeaseBatch, seen_news: int) -> Deliveries | None:
-        """Hold what was leased. Where that was all there is, and no word has come since, nobody need look for more."""
-        is_news = self._waker.news != seen_news
+    async def _lease(self) -> Deliveries | None:
+        """Take what is due and fits."""
+        if not self.window.has_room():
+            self._stage = Stage.FULL
+            return None
+        options = self.options
+        seen_changes = self._waker.changes
+        request = self.window.request(options.lease_us)
+        self._ended_early.clear()
+        self._stage = Stage.LEASING
+        batch = await self._engine.lease(options.topic, options.group, options.session_id, request)
+        if batch.events:
+            return self._take(batch, seen_changes)
+        self._next_due_us, self._seen_changes = batch.next_due_us, seen_changes
+        if not batch.left_for_want_of_room or batch.next_due_us is None:
+            self._stage = Stage.WAITING
+        else:
+            self._stage = Stage.LOOKING if self._ended_early else Stage.TOO_LARGE
+        return None
+
+    def _take(self, batch: LeaseBatch, seen_changes: int) -> Deliveries | None:
+        """Hold what was leased, and look for more unless that was all there is.
+
+        Args:
+            batch: holds events.
+            seen_changes: how many changes the waker had seen before the lease.
+        """
+        has_changed = self._waker.changes != seen_changes
         self._waker.took(batch.next_due_us)
-        # The answer may come after word that some of these leases have ended; they would never be let go.
         held = [event for event in batch.events if event.fencing_token not in self._ended_early]
         self.window.hold_all(held)
         is_more_due = batch.next_due_us is not None and batch.next_due_us <= self._engine.now_us()
-        if held and self.window.has_room() and not (is_news or is_more_due or batch.left_for_want_of_room):
-            self._wait_for_more(batch.next_due_us, self._waker.news)
+        if has_changed or is_more_due or batch.left_for_want_of_room or not self.window.has_room():
+            self._stage = Stage.LOOKING
+        else:
+            self._stage = Stage.WAITING
+            self._next_due_us, self._seen_changes = batch.next_due_us, self._waker.changes
         return Deliveries(held) if held else None
 
-    def _wait_for_more(self, next_due_us: int | None, seen_news: int) -> None:
-        """There was room for all there is, so that only news matters from here on, and no lease that ends."""
-        self._has_taken_all = True
-        self._wait_again = partial(self._waker.line_up, self.wake, next_due_us, seen_news)
+    def _join_queue(self) -> None:
+        """Wait for a turn, in the stages in which the waker gives one; harmless when it waits already."""
+        if self._stage is Stage.WAITING:
+            self._waker.wait(self.wake, self._next_due_us, self._seen_changes)
+        elif self._stage is Stage.TOO_LARGE and self._next_due_us is not None:
+            self._waker.wait_for_another(self.wake, self._next_due_us, self._seen_changes)
+
+    def _pass_turn_on(self) -> None:
+        """It may have been this session's turn: another can lease in its place."""
+        self._waker.stop_waiting(self.wake)
+        self._waker.due(self._engine.now_us())
 
     async def _heartbeat_if_due(self) -> Heartbeat | None:
         if self._clock.now_us() < self._sent_us + HEARTBEAT_US:
             return None
-        # While it is being sent, a turn would be lost on this session; afterwards it waits again, or looks if there
-        # was news.
-        self._waker.step_out(self.wake)
+        # While the heartbeat is being sent, a turn would be lost on this session. It waits again afterwards.
+        self._waker.stop_waiting(self.wake)
         try:
             self._backlog = await self._engine.backlog(self.options.topic, self.options.group)
         except DispatcherNotWorking as error:
@@ -236,7 +302,7 @@ class Session:
         return Heartbeat(self._engine.now_us(), self._backlog)
 
     def _arm_heartbeat(self) -> None:
-        """One timer, set anew when it fires: re-arming it with every frame would cost more than the frame."""
+        """One timer, set anew when it fires: to set it with every frame would cost more than the frame."""
         next_us = max(self._sent_us + HEARTBEAT_US, self._clock.now_us() + SECOND)
         ticks = -(-next_us // HEARTBEAT_TICK_US)
         self._heartbeat = self._clock.call_at(ticks * HEARTBEAT_TICK_US, self._heartbeat_due)
@@ -244,3 +310,10 @@ class Session:
     def _heartbeat_due(self) -> None:
         self._stirred.set()
         self._arm_heartbeat()
+
+    async def _if_reachable(self, call: Awaitable[None]) -> None:
+        """Tell the engine; one that can't be reached has noted it, and does it when it works again."""
+        try:
+            await call
+        except DispatcherNotWorking as error:
+            log.warning("session ended without the engine", session_id=self.options.session_id, error=str(error))

@@ -104,11 +104,11 @@ class Sessions:
             timer = self._clock.call_at(self._clock.now_us() + timeout_us, self._settled.set)
             await self._settled.wait()
             timer.cancel()
-        return sum([await session.release() for session in list(self._sessions.values())])
+        return sum(await asyncio.gather(*[session.release() for session in self._sessions.values()]))
 
     def _check_settled(self) -> None:
-        """End the wait of a drain when no lease is held any more."""
-        if self._draining and not any(len(session.window) for session in self._sessions.values()):
+        """End the wait of a drain when no lease is held, and none is under way."""
+        if self._draining and all(session.is_settled for session in self._sessions.values()):
             self._settled.set()
 
     def _close_waker(self, topic: str, group: str) -> None:

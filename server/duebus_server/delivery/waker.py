@@ -14,99 +14,106 @@ if TYPE_CHECKING:
     Wake = Callable[[], None]
 
 LOOK_AGAIN_US = SECOND
-"""A safety net: events given back take their old places, which no word of what is due next can tell from others."""
+"""How long a session waits at most for another event than the one that does not fit: an event that is given back takes
+its old place, perhaps in front of that one and due at the same time, which no notification can tell.
+"""
 
 
 class Waker:
-    """Sleeps until the next due time of one group and then wakes the session that has waited longest.
+    """Sleeps until the next due time of one group, and then wakes the session that has waited longest.
 
-    One session is woken at a time: it leases what it has room for and says when more is due, which wakes the next one.
+    One session is woken at a time. It leases what it has room for and says when more is due, which wakes the next one.
     So an event wakes one session, and a burst wakes as many as it needs.
 
+    Attributes:
+        changes: grows with every ``due`` and ``took``. A session that leased before a change has not seen all there is.
+
     Args:
-        clock: its timers.
-        engine_now_us: the engine's clock, which due times are of; another host's, perhaps.
+        clock: for timers.
+        engine_now_us: the engine's clock, in which due times are given; it may be another host's.
     """
 
     def __init__(self, clock: Clock, engine_now_us: Callable[[], int]) -> None:
+        self.changes = 0
         self._clock = clock
         self._engine_now_us = engine_now_us
-        self._line: dict[Wake, None] = {}
-        self._sitting_out: dict[Wake, int] = {}
+        # The queue, and beside it those that wait for another event than the one that is due at this time.
+        self._waiting: dict[Wake, None] = {}
+        self._waiting_for_another: dict[Wake, int] = {}
         self._due_us: int | None = None
         self._timer: Timer | None = None
         self._look_again_timer: Timer | None = None
-        self.news = 0
-        """Grows with every ``due`` and ``took``: whoever has leased before a change of it has not seen all there is."""
 
     def due(self, at_us: int) -> None:
-        """Something is to be leased at ``at_us``, or now if that has passed."""
-        self.news += 1
-        self._call_in(lambda too_large_us: at_us < too_large_us)
+        """Something can be leased at ``at_us``, or now if that has passed."""
+        self.changes += 1
+        self._requeue(lambda too_large_us: at_us < too_large_us)
         self._arm(at_us)
 
     def took(self, next_due_us: int | None) -> None:
-        """A session has leased something; what is due next is for those in line, also for those that sat out."""
-        self.news += 1
-        self._call_in(lambda _: True)
+        """A session has leased something. What is due next is for those that wait, whatever they wait for."""
+        self.changes += 1
+        self._requeue(lambda _: True)
         if next_due_us is not None:
             self._arm(next_due_us)
 
-    def line_up(self, wake: Wake, next_due_us: int | None, seen_news: int) -> None:
-        """Wait for a turn: ``wake`` is called once, when something is due, at once if there is news already.
+    def wait(self, wake: Wake, next_due_us: int | None, seen_changes: int) -> None:
+        """Join the queue: ``wake`` is called once, when something is due, and at once if something has changed.
 
         Args:
-            wake: called from the event loop.
+            wake: called on the event loop.
             next_due_us: what the session was told when it last leased.
-            seen_news: ``news`` as it was before that lease.
+            seen_changes: ``changes`` as it was before that lease.
         """
-        if self.news != seen_news:
+        if self.changes != seen_changes:
             wake()
             return
-        self._line[wake] = None
+        self._waiting[wake] = None
         if next_due_us is not None:
             self._arm(next_due_us)
 
-    def sit_out(self, wake: Wake, too_large_us: int, seen_news: int) -> None:
-        """Wait for a turn, but not for the event that is due at ``too_large_us``: back in line when it is another's.
+    def wait_for_another(self, wake: Wake, too_large_us: int, seen_changes: int) -> None:
+        """Join the queue as soon as another event is the first one.
 
         Args:
-            wake: as in ``line_up``.
-            too_large_us: when the event was due that the session has no room for.
-            seen_news: as in ``line_up``.
+            wake: as in ``wait``.
+            too_large_us: when the event was due that does not fit.
+            seen_changes: as in ``wait``.
         """
-        if self.news != seen_news:
+        if self.changes != seen_changes:
             wake()
             return
-        self._sitting_out[wake] = too_large_us
+        self._waiting_for_another[wake] = too_large_us
         if self._look_again_timer is None:
             self._look_again_timer = self._clock.call_at(self._clock.now_us() + LOOK_AGAIN_US, self._look_again)
         self._arm(too_large_us)
 
-    def step_out(self, wake: Wake) -> None:
-        """Wait no longer; harmless when not in line."""
-        self._line.pop(wake, None)
-        self._sitting_out.pop(wake, None)
+    def stop_waiting(self, wake: Wake) -> None:
+        """Leave the queue; harmless when the session is not in it."""
+        self._waiting.pop(wake, None)
+        self._waiting_for_another.pop(wake, None)
 
     def close(self) -> None:
-        """Let go of the timers."""
+        """Cancel the timers."""
         for timer in (self._timer, self._look_again_timer):
             if timer is not None:
                 timer.cancel()
 
-    def _call_in(self, concerns: Callable[[int], bool]) -> None:
-        """Put those that sat out back in line, where the event they had no room for is not what is due next now."""
-        for wake in [wake for wake, too_large_us in self._sitting_out.items() if concerns(too_large_us)]:
-            del self._sitting_out[wake]
-            self._line[wake] = None
+    def _requeue(self, concerns: Callable[[int], bool]) -> None:
+        """Put those that wait for another event into the queue, where the first event may not be the one that is too
+        large for them.
+        """
+        for wake in [wake for wake, too_large_us in self._waiting_for_another.items() if concerns(too_large_us)]:
+            del self._waiting_for_another[wake]
+            self._waiting[wake] = None
 
     def _look_again(self) -> None:
         self._look_again_timer = None
-        self._call_in(lambda _: True)
+        self._requeue(lambda _: True)
         self._arm(self._engine_now_us())
 
     def _arm(self, at_us: int) -> None:
-        if not self._line or (self._due_us is not None and self._due_us <= at_us):
+        if not self._waiting or (self._due_us is not None and self._due_us <= at_us):
             return
         if self._timer is not None:
             self._timer.cancel()
@@ -120,7 +127,7 @@ class Waker:
     def _fire(self) -> None:
         """Wake the one that has waited longest."""
         self._due_us = self._timer = None
-        if self._line:
-            wake = next(iter(self._line))
-            del self._line[wake]
+        if self._waiting:
+            wake = next(iter(self._waiting))
+            del self._waiting[wake]
             wake()

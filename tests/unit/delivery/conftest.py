@@ -15,7 +15,15 @@ from duebus_server.delivery.sessions import Sessions
 from duebus_server.delivery.window import Window
 from duebus_server.domain.clock import SECOND, ManualClock
 from duebus_server.domain.errors import DispatcherNotWorking
-from duebus_server.domain.model import DispatchRequest, LeaseBatch, LeaseRef, LeaseRequest, NackRef
+from duebus_server.domain.model import (
+    AdoptedLease,
+    DispatchRequest,
+    LeaseBatch,
+    LeaseFailureReason,
+    LeaseRef,
+    LeaseRequest,
+    NackRef,
+)
 from duebus_server.domain.views import GroupInfo, TopicConfig
 from duebus_server.engine.local import LocalEngine
 from support.builders import new_event
@@ -40,18 +48,33 @@ class TestEngine(LocalEngine):
         leases: counts the lease calls of each session.
         away: while it is set, it can't be reached.
         latency: so many turns of the loop pass before a verb is carried out, and again before its answer comes.
+        broken_groups: in which nothing can be given back.
     """
 
     __test__ = False
     leases: Counter[str]
     away = False
     latency = 0
+    broken_groups: Sequence[str] = ()
 
     async def lease(self, topic: str, group: str, session_id: str, request: LeaseRequest) -> LeaseBatch:
         """As it is."""
         self.leases[session_id] += 1
         async with self._reach():
             return await super().lease(topic, group, session_id, request)
+
+    async def adopt(
+        self, topic: str, group: str, session_id: str, leases: Sequence[LeaseRef], lease_us: int | None
+    ) -> list[AdoptedLease | LeaseFailureReason]:
+        """As it is."""
+        async with self._reach():
+            return await super().adopt(topic, group, session_id, leases, lease_us)
+
+    async def nack(self, topic: str, group: str, nacks: Sequence[NackRef]) -> list[LeaseFailureReason | None]:
+        """As it is."""
+        if group in self.broken_groups:
+            raise DispatcherNotWorking("a key has the wrong type")
+        return await super().nack(topic, group, nacks)
 
     async def backlog(self, topic: str, group: str) -> int:
         """As it is."""

@@ -76,7 +76,7 @@ class Story:
     def _may_take_a_second(self, subscriber: Subscriber, due_us: int) -> bool:
         """An event given back came in before a large one that was due at the same time."""
         session = subscriber.session
-        return session._waker._sitting_out.get(session.wake) == due_us
+        return session._waker._waiting_for_another.get(session.wake) == due_us
 
     def _has_room(self, subscriber: Subscriber, size: int) -> bool:
         """Judged by what the engine says that the session holds, not by what the session believes."""

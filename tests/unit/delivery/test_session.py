@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
-from duebus_server.delivery.frames import Deliveries, Heartbeat
+from duebus_server.delivery.frames import DRAINING, Deliveries, Heartbeat
 from duebus_server.domain.clock import SECOND
 from duebus_server.domain.model import DispatchRequest, LeaseRef
 from duebus_server.domain.states import EventState
@@ -12,7 +13,19 @@ from support.builders import new_event
 from support.workers import settle_down
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    import pytest
     from unit.delivery.conftest import Bench
+
+
+async def until_turn(happened: Callable[[], bool], what: str) -> None:
+    """Let the loop go on until something has happened; the engine's answers take a number of turns."""
+    for _ in range(1_000):
+        if happened():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError(f"{what} did not come")
 
 
 async def test_what_is_ready_comes_in_one_frame(bench: Bench) -> None:
@@ -246,6 +259,65 @@ async def test_leases_named_by_a_new_session_move_to_it(bench: Bench) -> None:
     assert new.ids == ["b"]
 
 
+async def test_a_lease_that_is_settled_while_a_new_session_takes_it_over_leaves_room(bench: Bench) -> None:
+    """The answer to the ack may overtake that to the adoption: the session would hold the lease until it ends."""
+    old = await bench.subscribe(max_events=1)
+    await bench.dispatch("a")
+    bench.engine.latency = 30
+    taking_over = asyncio.create_task(bench.subscribe(max_events=1, held=old.leases))
+    await until_turn(lambda: len(old.session.window) == 0, "the adoption")
+    await bench.ack(*old.leases)
+    new = await taking_over
+    assert new.lost == old.leases
+    await old.vanish()
+    bench.engine.latency = 0
+    await bench.dispatch("b")
+    await settle_down()
+    assert new.ids == ["b"]
+
+
+async def test_a_lease_that_ends_while_the_session_asks_for_a_large_event_makes_room_for_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subscriber = await bench.subscribe(max_bytes=100)
+    await bench.dispatch(new_event("small", body=b"x" * 60))
+    bench.engine.latency = 30
+    await bench.engine.dispatch("orders", [DispatchRequest([new_event("large", body=b"x" * 80)])])
+    calls = bench.lease_calls(subscriber)
+    await until_turn(lambda: bench.lease_calls(subscriber) > calls, "the lease")
+    for _ in range(40):  # the engine has answered that the event is too large, and the answer is on its way
+        await asyncio.sleep(0)
+    monkeypatch.setattr(bench.sessions, "due", lambda *_: None)  # an engine need not tell twice
+    await bench.engine.ack("orders", "billing", subscriber.leases)
+    await until_turn(lambda: subscriber.ids == ["small", "large"], "the large event")
+
+
+async def test_a_session_leaves_before_its_leases_are_shortened(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command to adopt that arrives late would renew a lease that was shortened, unless the session has left."""
+    done: list[str] = []
+    for verb in ("leave", "shorten"):
+        real = getattr(bench.engine, verb)
+
+        async def noted(*arguments: object, verb: str = verb, real: Callable[..., Awaitable[None]] = real) -> None:
+            done.append(verb)
+            await real(*arguments)
+
+        monkeypatch.setattr(bench.engine, verb, noted)
+    await (await bench.subscribe()).vanish()
+    assert done == ["leave", "shorten"]
+
+
+async def test_a_session_that_the_server_closes_passes_its_turn_on_at_once(bench: Bench) -> None:
+    """Given a session that is woken for an event and closed; its reader may take the last frame late, or never."""
+    first, second = await bench.subscribe(), await bench.subscribe()
+    first.stop_reading()
+    await bench.engine.dispatch("orders", [DispatchRequest([new_event("a")])])
+    bench.engine._watcher = None  # an engine need not tell twice
+    first.session.close_soon(DRAINING)
+    await settle_down()
+    assert (first.ended, second.ids) == (False, ["a"])
+
+
 # --- heartbeats -------------------------------------------------------------------------------------------------------
 
 
@@ -362,3 +434,13 @@ async def test_a_stream_that_ends_while_the_engine_is_out_of_reach_leaves_nothin
     assert (bench.sessions._sessions, bench.sessions._wakers) == ({}, {})
     await bench.advance(10 * SECOND)
     assert not [timer for _, _, timer in bench.clock._timers if timer._callback is not None]
+
+
+async def test_a_stream_that_ends_while_the_engine_is_out_of_reach_leaves_its_group(bench: Bench) -> None:
+    """Also when its leases can't be shortened: the group would count a subscriber that is not there."""
+    subscriber = await bench.subscribe()
+    await bench.dispatch("a")
+    bench.engine.away = True
+    await subscriber.vanish()
+    bench.engine.away = False
+    assert (await bench.group()).subscribers == []

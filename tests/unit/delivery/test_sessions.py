@@ -6,10 +6,13 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from duebus_server.delivery.frames import Closing, ClosingReason, Deliveries
+from duebus_server.delivery.session import Stage
 from duebus_server.domain.clock import SECOND
-from duebus_server.domain.model import NackAction, NackRef
+from duebus_server.domain.model import DispatchRequest, NackAction, NackRef
 from duebus_server.domain.states import EventState
+from support.builders import new_event
 from support.workers import settle_down
+from unit.delivery.conftest import GROUP
 
 if TYPE_CHECKING:
     from unit.delivery.conftest import Bench, Subscriber
@@ -160,3 +163,27 @@ async def test_a_worker_that_goes_on_after_the_closing_frame_keeps_its_leases_un
     await bench.advance(10 * SECOND)
     await bench.ack(subscriber.leases[0])
     assert await drain == 0
+
+
+async def test_a_drain_waits_for_a_lease_that_is_under_way(bench: Bench) -> None:
+    """Its events would reach the worker after the drain is over: nobody could settle them, nor give them back."""
+    subscriber = await bench.subscribe()
+    bench.engine.latency = 50
+    await bench.engine.dispatch("orders", [DispatchRequest([new_event("a")])])
+    await asyncio.sleep(0)
+    assert subscriber.session._stage is Stage.LEASING
+    drain = asyncio.create_task(bench.sessions.drain(30 * SECOND))
+    for _ in range(10):
+        await settle_down()
+    assert (subscriber.ids, closed(subscriber), drain.done()) == (["a"], True, False)
+    await bench.ack(*subscriber.leases)
+    assert await drain == 0
+
+
+async def test_a_group_that_is_broken_does_not_keep_a_drain_from_giving_back_what_others_hold(bench: Bench) -> None:
+    for group in ("broken", GROUP):
+        await bench.subscribe(group=group)
+    await bench.dispatch("a")
+    bench.engine.broken_groups = ["broken"]
+    assert await (await draining(bench, 0)) == 1
+    assert (await bench.group()).counts[EventState.READY] == 1

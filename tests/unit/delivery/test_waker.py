@@ -26,13 +26,13 @@ class Line:
         """The one callback of this session."""
         return self._wakes.setdefault(name, lambda: self.woken.append((name, self.clock.now_us() - START_US)))
 
-    def line_up(self, name: str, next_due_us: int | None = None) -> None:
+    def wait(self, name: str, next_due_us: int | None = None) -> None:
         """The session has leased, seen nothing, and waits."""
-        self.waker.line_up(self.wake_of(name), next_due_us, self.waker.news)
+        self.waker.wait(self.wake_of(name), next_due_us, self.waker.changes)
 
-    def sit_out(self, name: str, too_large_us: int) -> None:
+    def wait_for_another(self, name: str, too_large_us: int) -> None:
         """The session has leased, and had no room for what is due first."""
-        self.waker.sit_out(self.wake_of(name), too_large_us, self.waker.news)
+        self.waker.wait_for_another(self.wake_of(name), too_large_us, self.waker.changes)
 
     def due(self, after_us: int = 0) -> None:
         """The engine's word."""
@@ -46,7 +46,7 @@ def line() -> Line:
 
 def test_an_event_wakes_the_one_session_that_has_waited_longest(line: Line) -> None:
     for name in ("a", "b", "c"):
-        line.line_up(name)
+        line.wait(name)
     line.due()
     assert line.woken == [("a", 0)]
     line.due()
@@ -54,18 +54,18 @@ def test_an_event_wakes_the_one_session_that_has_waited_longest(line: Line) -> N
 
 
 def test_a_woken_session_that_lines_up_again_goes_to_the_end(line: Line) -> None:
-    line.line_up("a")
-    line.line_up("b")
+    line.wait("a")
+    line.wait("b")
     line.due()
-    line.line_up("a")
+    line.wait("a")
     line.due()
     line.due()
     assert [name for name, _ in line.woken] == ["a", "b", "a"]
 
 
 def test_nobody_is_woken_before_the_time_and_one_is_at_it(line: Line) -> None:
-    line.line_up("a")
-    line.line_up("b")
+    line.wait("a")
+    line.wait("b")
     line.due(after_us=SECOND)
     line.clock.advance(SECOND - 1)
     assert line.woken == []
@@ -74,22 +74,22 @@ def test_nobody_is_woken_before_the_time_and_one_is_at_it(line: Line) -> None:
 
 
 def test_what_is_due_sooner_moves_the_alarm_forward(line: Line) -> None:
-    line.line_up("a", START_US + 10 * SECOND)
+    line.wait("a", START_US + 10 * SECOND)
     line.due(after_us=2 * SECOND)
     line.clock.advance(2 * SECOND)
     assert line.woken == [("a", 2 * SECOND)]
 
 
 def test_what_is_due_later_leaves_the_alarm_alone(line: Line) -> None:
-    line.line_up("a", START_US + 2 * SECOND)
+    line.wait("a", START_US + 2 * SECOND)
     line.due(after_us=10 * SECOND)
     line.clock.advance(10 * SECOND)
     assert line.woken == [("a", 2 * SECOND)]
 
 
 def test_an_alarm_that_was_moved_forward_rings_once(line: Line) -> None:
-    line.line_up("a", START_US + 10 * SECOND)
-    line.line_up("b")
+    line.wait("a", START_US + 10 * SECOND)
+    line.wait("b")
     line.due(after_us=2 * SECOND)
     line.clock.advance(60 * SECOND)
     assert line.woken == [("a", 2 * SECOND)], "b is a's to wake, when a has seen that more is due"
@@ -98,8 +98,8 @@ def test_an_alarm_that_was_moved_forward_rings_once(line: Line) -> None:
 def test_an_alarm_is_kept_for_those_behind_one_who_is_woken_for_something_else(line: Line) -> None:
     """Given two who wait for a late event; when one is woken for another, it leases, and says what is due next."""
     late_us = START_US + 10 * SECOND
-    line.line_up("a", late_us)
-    line.line_up("b", late_us)
+    line.wait("a", late_us)
+    line.wait("b", late_us)
     line.due()
     assert line.woken == [("a", 0)]
     line.waker.due(late_us)
@@ -108,29 +108,29 @@ def test_an_alarm_is_kept_for_those_behind_one_who_is_woken_for_something_else(l
 
 
 def test_an_alarm_set_when_one_lines_up_rings_without_any_news(line: Line) -> None:
-    line.line_up("a", START_US + SECOND)
+    line.wait("a", START_US + SECOND)
     line.clock.advance(SECOND)
     assert line.woken == [("a", SECOND)]
 
 
 def test_news_between_a_lease_and_lining_up_is_not_lost(line: Line) -> None:
-    seen = line.waker.news  # the session asks the engine, which has nothing yet...
+    seen = line.waker.changes  # the session asks the engine, which has nothing yet...
     line.due()  # ...and before the answer is there, an event comes while nobody is in line
-    line.waker.line_up(line.wake_of("a"), None, seen)
+    line.waker.wait(line.wake_of("a"), None, seen)
     assert line.woken == [("a", 0)]
 
 
 def test_news_is_seen_once(line: Line) -> None:
     line.due()
-    line.line_up("a")
+    line.wait("a")
     assert line.woken == []
 
 
 def test_a_session_that_steps_out_is_passed_over(line: Line) -> None:
-    line.line_up("a")
-    line.line_up("b")
-    line.waker.step_out(line.wake_of("a"))
-    line.waker.step_out(line.wake_of("never in line"))
+    line.wait("a")
+    line.wait("b")
+    line.waker.stop_waiting(line.wake_of("a"))
+    line.waker.stop_waiting(line.wake_of("never in line"))
     line.due()
     assert line.woken == [("b", 0)]
 
@@ -139,12 +139,12 @@ def test_nothing_is_armed_while_nobody_waits(line: Line) -> None:
     line.due(after_us=SECOND)
     assert line.waker._timer is None
     line.clock.advance(SECOND)
-    line.line_up("a")
+    line.wait("a")
     assert line.woken == []
 
 
 def test_a_closed_waker_wakes_nobody(line: Line) -> None:
-    line.line_up("a", START_US + SECOND)
+    line.wait("a", START_US + SECOND)
     line.waker.close()
     line.clock.advance(SECOND)
     assert line.woken == []
@@ -153,7 +153,7 @@ def test_a_closed_waker_wakes_nobody(line: Line) -> None:
 def test_due_times_are_of_the_engines_clock() -> None:
     """An engine whose clock is 3 s ahead: what is due at its 10 s is due in 7 s."""
     line = Line(engine_ahead_us=3 * SECOND)
-    line.line_up("a", START_US + 10 * SECOND)
+    line.wait("a", START_US + 10 * SECOND)
     line.clock.advance(7 * SECOND - 1)
     assert line.woken == []
     line.clock.advance(1)
@@ -164,34 +164,34 @@ def test_due_times_are_of_the_engines_clock() -> None:
 
 
 def test_one_that_sits_out_is_not_woken_for_the_event_it_has_no_room_for(line: Line) -> None:
-    line.sit_out("a", START_US)
+    line.wait_for_another("a", START_US)
     for _ in range(3):
         line.due()
     assert line.woken == []
 
 
 def test_one_that_sits_out_makes_sure_once_a_second(line: Line) -> None:
-    line.sit_out("a", START_US)
+    line.wait_for_another("a", START_US)
     line.clock.advance(SECOND - 1)
     assert line.woken == []
     line.clock.advance(1)
     assert line.woken == [("a", SECOND)]
     line.clock.advance(10 * SECOND)
     assert line.woken == [("a", SECOND)], "it has not sat out again"
-    line.sit_out("a", START_US)
+    line.wait_for_another("a", START_US)
     line.clock.advance(SECOND)
     assert line.woken == [("a", SECOND), ("a", 12 * SECOND)]
 
 
 def test_one_that_sits_out_leaves_the_event_to_the_next_in_line(line: Line) -> None:
-    line.line_up("b")
-    line.sit_out("a", START_US)
+    line.wait("b")
+    line.wait_for_another("a", START_US)
     assert [name for name, _ in line.woken] == ["b"]
 
 
 def test_when_the_large_event_is_taken_those_that_sat_out_are_back_in_line(line: Line) -> None:
-    line.sit_out("a", START_US)
-    line.sit_out("b", START_US)
+    line.wait_for_another("a", START_US)
+    line.wait_for_another("b", START_US)
     line.waker.took(None)
     assert line.woken == [], "nothing is due"
     line.due()
@@ -200,28 +200,28 @@ def test_when_the_large_event_is_taken_those_that_sat_out_are_back_in_line(line:
 
 
 def test_when_the_large_event_is_taken_and_more_is_due_the_first_that_sat_out_is_woken(line: Line) -> None:
-    line.sit_out("a", START_US)
-    line.sit_out("b", START_US)
+    line.wait_for_another("a", START_US)
+    line.wait_for_another("b", START_US)
     line.waker.took(START_US)
     assert [name for name, _ in line.woken] == ["a"]
 
 
 def test_what_is_due_before_the_large_event_is_worth_a_look(line: Line) -> None:
-    line.sit_out("a", START_US)
+    line.wait_for_another("a", START_US)
     line.waker.due(START_US - 1)
     assert [name for name, _ in line.woken] == ["a"]
 
 
-def test_news_between_a_lease_and_sitting_out_is_not_lost(line: Line) -> None:
-    seen = line.waker.news
+def test_news_between_a_lease_and_waiting_for_another_is_not_lost(line: Line) -> None:
+    seen = line.waker.changes
     line.waker.took(None)  # another session has taken the large event meanwhile
-    line.waker.sit_out(line.wake_of("a"), START_US, seen)
+    line.waker.wait_for_another(line.wake_of("a"), START_US, seen)
     assert [name for name, _ in line.woken] == ["a"]
 
 
 def test_one_that_sat_out_and_steps_out_is_passed_over(line: Line) -> None:
-    line.sit_out("a", START_US)
-    line.waker.step_out(line.wake_of("a"))
+    line.wait_for_another("a", START_US)
+    line.waker.stop_waiting(line.wake_of("a"))
     line.waker.took(START_US)
     line.due()
     assert line.woken == []
