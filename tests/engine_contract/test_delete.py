@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from duebus_server.domain.clock import HOUR, MINUTE
+from duebus_server.domain.clock import HOUR, MILLISECOND, MINUTE
 from duebus_server.domain.errors import NotFound
 from duebus_server.domain.model import DEFAULT_GROUP, LeaseFailureReason
 from duebus_server.domain.states import EventState
@@ -165,7 +165,7 @@ async def test_a_lease_of_what_was_deleted_holds_nothing_in_what_was_made_anew(j
     await joined.dispatch("event")
     old = await joined.lease_one()
     await DELETE[what](joined)
-    await joined.harness.advance(joined.harness.grain_us)
+    await joined.harness.advance(MILLISECOND)
     await joined.join()
     await joined.dispatch("event")
 

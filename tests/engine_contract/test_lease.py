@@ -13,6 +13,7 @@ from support.builders import new_event, new_events
 from support.topics import TopicDriver, ids
 
 if TYPE_CHECKING:
+    from duebus_server.domain.model import LeasedEvent
     from support.engines import Harness
 
 
@@ -150,23 +151,26 @@ async def test_events_are_shared_out_among_the_sessions_of_a_group(topic: TopicD
     assert ids(await topic.lease("one", max_events=1)) == ["c"]
 
 
-@pytest.mark.within_a_partition("the longest due comes first within a partition")
-async def test_fencing_tokens_grow_with_every_lease_of_the_group(harness: Harness, topic: TopicDriver) -> None:
+async def test_fencing_tokens_grow_with_every_lease_of_an_event(harness: Harness, topic: TopicDriver) -> None:
     await topic.join("one")
     await topic.join("two")
     await topic.dispatch("a", "b", "c")
-    tokens: list[int] = []
+    tokens: dict[str, list[int]] = {"a": [], "b": [], "c": []}
 
-    leases = await topic.lease("one", max_events=2, lease_us=SECOND)
-    tokens += [lease.fencing_token for lease in leases]
-    await topic.release(leases[0])
-    tokens += [lease.fencing_token for lease in await topic.lease("two", max_events=1, lease_us=MINUTE)]
+    def given(leases: list[LeasedEvent]) -> list[LeasedEvent]:
+        for lease in leases:
+            tokens[lease.event_id].append(lease.fencing_token)
+        return leases
+
+    await topic.release(*given(await topic.lease("one")))
+    await topic.nack(*given(await topic.lease("two", lease_us=SECOND)), delay_us=0)
+    given(await topic.lease("one", lease_us=SECOND))
     await harness.advance(SECOND)
-    tokens += [lease.fencing_token for lease in await topic.lease("two")]
+    given(await topic.lease("two"))
 
-    assert len(tokens) == 5
-    assert tokens == sorted(set(tokens))
-    assert tokens[0] > 0
+    assert [len(own) for own in tokens.values()] == [4, 4, 4]
+    assert all(own == sorted(set(own)) for own in tokens.values())
+    assert len({token for own in tokens.values() for token in own}) == 12, "each names one lease of the group"
 
 
 async def test_fencing_tokens_go_on_growing_when_the_group_was_empty_for_long(

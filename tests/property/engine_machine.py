@@ -217,8 +217,8 @@ class EngineMachine(RuleBasedStateMachine):
         assert [leased.event_id for leased in batch.events] == [entry.event.id for entry in expected]
         lease_us = CONFIG.lease_us if request.lease_us is None else request.lease_us
         for entry, leased in zip(expected, batch.events, strict=True):
-            assert leased.fencing_token > group.last_token
-            self.model.lease(group, entry, session_id, leased.fencing_token, lease_us)
+            assert leased.fencing_token > entry.fencing_token
+            self.model.lease(entry, session_id, leased.fencing_token, lease_us)
             self.check_leased(entry, leased)
             self.given.append(ref(leased))
         assert batch.left_for_want_of_room == (bool(group.in_state(EventState.READY)) and not group.paused)

@@ -70,7 +70,6 @@ class ModelGroup:
         self.entries: dict[str, ModelEntry] = {}
         self.sessions: set[str] = set()
         self.paused = False
-        self.last_token = 0
 
     def in_state(self, state: EventState) -> list[ModelEntry]:
         """The entries in a state, in the order in which they are due."""
@@ -116,7 +115,6 @@ class Model:
 
     Attributes:
         ended: for each session the leases that have ended since this was last emptied.
-        last_tokens: the last fencing tokens of groups that were deleted.
     """
 
     def __init__(self, config: TopicConfig) -> None:
@@ -125,7 +123,6 @@ class Model:
         self.groups: dict[str, ModelGroup] = {}
         self.unclaimed = ModelGroup()
         self.ended: dict[str, set[int]] = defaultdict(set)
-        self.last_tokens: dict[str, int] = {}
         self._seqs = count()
         self._gone: dict[str, int] = {}
         self._answers: dict[str, tuple[int, list[str | None], DispatchAnswer]] = {}
@@ -242,15 +239,14 @@ class Model:
         """The first group takes what waited for it."""
         if name not in self.groups:
             self.groups[name] = ModelGroup() if self.groups else self.unclaimed
-            self.groups[name].last_token = self.last_tokens.get(name, 0)
         self.groups[name].sessions.add(session_id)
 
-    def lease(self, group: ModelGroup, entry: ModelEntry, session_id: str, fencing_token: int, lease_us: int) -> None:
+    def lease(self, entry: ModelEntry, session_id: str, fencing_token: int, lease_us: int) -> None:
         """The engine has handed the event to a session."""
         entry.move(Transition.LEASE)
         entry.attempt += 1
         entry.session_id = session_id
-        entry.fencing_token = group.last_token = fencing_token
+        entry.fencing_token = fencing_token
         entry.at_us = self.now_us + lease_us
 
     def leave(self, name: str, session_id: str) -> None:
@@ -321,7 +317,6 @@ class Model:
     def delete_group(self, name: str) -> None:
         """The group goes with what it holds."""
         group = self.groups.pop(name)
-        self.last_tokens[name] = group.last_token
         for entry in group.in_state(EventState.LEASED):
             self.ended[entry.session_id].add(entry.fencing_token)
         if not self.groups:

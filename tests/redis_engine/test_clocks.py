@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from duebus_server.domain.clock import HOUR, SECOND, SystemClock
+from duebus_server.domain.model import DEFAULT_GROUP
 from support.builders import unique_name
 from support.redis_app import app_on
 from support.wire import event, us
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from duebus_server.domain.clock import Timer
     from support.redis_bus import RedisBus
+    from support.topics import TopicDriver
 
 
 class SkewedClock:
@@ -44,6 +46,34 @@ async def test_a_host_whose_clock_is_off_delivers_neither_early_nor_late(bus: Re
             assert began_us + 300_000 <= us(delivery.deliver_at) <= now_us < began_us + 600_000
             assert abs(us(delivery.lease_expires_at) - now_us - 5 * SECOND) < 300_000
             assert await here.ack(delivery) == []
+
+
+@pytest.mark.parametrize("partitions", [1, 4])
+async def test_fencing_tokens_are_at_least_the_time_and_grow_although_the_last_one_is_lost(
+    bus: RedisBus, topic: TopicDriver, partitions: int
+) -> None:
+    """Given a failover to a node that had not heard of the last lease."""
+    await topic.configure(partitions=partitions)
+    await topic.join()
+    await topic.dispatch(*(f"event {number}" for number in range(8)))
+    last = dict.fromkeys((f"event {number}" for number in range(8)), redis_now_us(bus) - 1)
+    for _ in range(3):
+        held = await topic.lease_all()
+        assert len(held) == 8
+        assert all(lease.fencing_token > last[lease.event_id] for lease in held)
+        assert all(lease.fencing_token < redis_now_us(bus) + SECOND for lease in held)
+        last = {lease.event_id: lease.fencing_token for lease in held}
+        await topic.release(*held)
+        for key in bus.raw.scan_iter(f"{bus.namespace}:*:group:{DEFAULT_GROUP}:group"):
+            assert bus.raw.hdel(key, "fence") == 1
+
+
+async def test_fencing_tokens_go_on_growing_when_the_clock_is_set_back(bus: RedisBus, topic: TopicDriver) -> None:
+    await topic.join()
+    ahead = redis_now_us(bus) + HOUR
+    bus.raw.hset(bus.key(topic.name, f"group:{DEFAULT_GROUP}:group"), "fence", ahead)
+    await topic.dispatch("event")
+    assert (await topic.lease_one()).fencing_token == ahead + 1
 
 
 def redis_now_us(bus: RedisBus) -> int:

@@ -870,8 +870,9 @@ type Delivery struct {
 	Group string `protobuf:"bytes,3,opt,name=group,proto3" json:"group,omitempty"`
 	// Settles this delivery, on any replica. Opaque.
 	LeaseToken string `protobuf:"bytes,4,opt,name=lease_token,json=leaseToken,proto3" json:"lease_token,omitempty"`
-	// Grows with every lease of the topic's group: a write guarded by "only if greater" can't be undone by a
-	// holder whose lease has run out.
+	// Grows with every lease of the event in this group: it is greater than the last one, and at least the engine's time
+	// in microseconds since 1970. So it grows across restarts, failovers and deletions of the topic too, unless the
+	// engine's clock is set back. A write guarded by "only if greater" can't be undone by a holder whose lease has run out.
 	FencingToken uint64 `protobuf:"varint,5,opt,name=fencing_token,json=fencingToken,proto3" json:"fencing_token,omitempty"`
 	// 1 the first time. A release is not counted.
 	Attempt uint32 `protobuf:"varint,6,opt,name=attempt,proto3" json:"attempt,omitempty"`

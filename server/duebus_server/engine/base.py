@@ -113,8 +113,9 @@ class Engine(Protocol):
     async def lease(self, topic: str, group: str, session_id: str, request: LeaseRequest) -> LeaseBatch:
         """Hand due events to a session that has joined the group, the longest due first, each under a new lease.
 
-        Never early by the engine's clock. Each lease gets a fencing token greater than all before in the group, and in
-        groups of that name that were deleted. Expired leases of the group run out first, as in ``expire_leases``. A
+        Never early by the engine's clock. Each lease gets a fencing token that is greater than the last one of the same
+        event, and at least the engine's time in microseconds; so tokens grow across restarts and deletions, unless the
+        clock is set back. Expired leases of the group run out first, as in ``expire_leases``. A
         group that is paused hands out nothing.
 
         Raises:

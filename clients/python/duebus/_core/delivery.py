@@ -58,7 +58,7 @@ class Delivery:
 
     @property
     def fencing_token(self) -> int:
-        """Grows with every lease of the topic's group.
+        """Grows with every lease of the event in this group.
 
         A write guarded by "only if greater" can't be undone by a holder whose lease has run out.
         """

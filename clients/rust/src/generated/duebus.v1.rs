@@ -162,8 +162,9 @@ pub struct Delivery {
     /// Settles this delivery, on any replica. Opaque.
     #[prost(string, tag = "4")]
     pub lease_token: ::prost::alloc::string::String,
-    /// Grows with every lease of the topic's group: a write guarded by "only if greater" can't be undone by a
-    /// holder whose lease has run out.
+    /// Grows with every lease of the event in this group: it is greater than the last one, and at least the engine's time
+    /// in microseconds since 1970. So it grows across restarts, failovers and deletions of the topic too, unless the
+    /// engine's clock is set back. A write guarded by "only if greater" can't be undone by a holder whose lease has run out.
     #[prost(uint64, tag = "5")]
     pub fencing_token: u64,
     /// 1 the first time. A release is not counted.

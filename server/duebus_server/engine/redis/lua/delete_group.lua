@@ -29,11 +29,6 @@ if copies > 0 then
   redis.call('SADD', topic_key('deleted'), number)
 end
 
--- The tokens of a later group of this name are greater.
-local passed = tonumber(redis.call('HGET', topic_key('meta'), 'fence') or 0)
-local fence = tonumber(redis.call('HGET', group_key(group, 'group'), 'fence') or 0)
-redis.call('HSET', topic_key('meta'), 'fence', whole(math.max(passed, fence)))
-
 redis.call('SREM', topic_key('groups'), group)
 redis.call('UNLINK', unpack(keys_of(group)))
 tell_change('deleted', group)

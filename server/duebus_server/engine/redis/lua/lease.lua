@@ -136,14 +136,12 @@ local function bury(member, id, blob)
   end
 end
 
--- Where the fencing tokens of a new group begin: with the time, whatever clock a test has, and so behind those of a group
--- of its name that was deleted. `meta` knows how far those had come while the topic lasts. Divided by the number of
--- partitions, a token leaves the number of its own.
-local function first_fence_ever()
-  local time = redis.call('TIME')
-  local passed = tonumber(redis.call('HGET', topic_key('meta'), 'fence') or 0)
-  local first = math.max(tonumber(time[1]) * 1000000 + tonumber(time[2]), passed)
-  return PARTS == 1 and first or first + PARTS - first % PARTS + PART
+-- The first fencing token of this step: greater than the group's last one, and at least the time in microseconds. So tokens
+-- also grow after a restart, a failover or a deletion that has lost the last one. The others follow at a distance of the
+-- number of partitions: so a token modulo that number is its partition's, and no two partitions give out the same.
+local function first_token(last)
+  local first = math.max((tonumber(last or 0) or 0) + 1, now)
+  return first + (PART - first) % PARTS
 end
 
 local function is_at_its_place(member, blob)
@@ -185,10 +183,8 @@ end
 
 local first_fence, told_again = 0, {}
 if count > 0 then
-  if not own[3] then
-    redis.call('HSET', own_key, 'fence', whole(first_fence_ever()))
-  end
-  first_fence = redis.call('HINCRBY', own_key, 'fence', count * PARTS) - (count - 1) * PARTS
+  first_fence = first_token(own[3])
+  redis.call('HSET', own_key, 'fence', whole(first_fence + (count - 1) * PARTS))
   local packed = {}
   for i = 1, count do
     local record, fence = again[i], first_fence + (i - 1) * PARTS

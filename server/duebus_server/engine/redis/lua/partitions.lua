@@ -44,11 +44,10 @@ local function clear()
   end
 end
 
--- What the groups of a topic have beside events, as described by partition_describe.lua: the greatest fencing token, then
--- for each group its name, how many names and values follow, and those.
+-- What the groups of a topic have beside events, as described by partition_describe.lua: for each group its name, how many
+-- names and values follow, and those.
 local function take_over(first)
-  redis.call('HSET', topic_key('meta'), 'fence', ARGV[first])
-  local at = first + 1
+  local at = first
   while at <= #ARGV do
     local group, count = ARGV[at], tonumber(ARGV[at + 1])
     redis.call('SADD', topic_key('groups'), group)

@@ -158,27 +158,27 @@ class Partitioning:
 
     async def _mend(self, change: _Change) -> None:
         names = partitions(change.topic, change.before)
-        settings, fence, groups = await self._describe(change, names)
+        settings, groups = await self._describe(change, names)
         for name in names:
             async with asking(name):
                 is_open = await self._runner.connection.redis.hexists(
                     self._runner.keys.topic(name, "config"), "partitions"
                 )
             if not is_open:
-                await self._run(OPEN, name, change.deadline_us, len(settings), *settings, fence, *groups)
+                await self._run(OPEN, name, change.deadline_us, len(settings), *settings, *groups)
 
     async def _spread(self, change: _Change) -> None:
         before, after = partitions(change.topic, change.before), partitions(change.topic, change.after)
         if not await self._close(change, before):
             raise _holds_events()
-        settings, fence, groups = await self._describe(change, before)
+        settings, groups = await self._describe(change, before)
         if change.after > 1:
             await self._runner.add(self._runner.keys.partitions, change.topic, *after)
             for name in after:
-                await self._run(OPEN, name, change.deadline_us, len(settings), *settings, fence, *groups)
+                await self._run(OPEN, name, change.deadline_us, len(settings), *settings, *groups)
             await self._run(COMMIT, change.topic, change.deadline_us, change.after)
         else:
-            await self._run(COMMIT, change.topic, change.deadline_us, 1, fence, *groups)
+            await self._run(COMMIT, change.topic, change.deadline_us, 1, *groups)
         await self._clear(change, before)
 
     async def _close(self, change: _Change, names: Sequence[str]) -> bool:
@@ -193,16 +193,16 @@ class Partitioning:
                 return False
         return True
 
-    async def _describe(self, change: _Change, names: Sequence[str]) -> tuple[list[Any], int, list[Any]]:
-        """What the partitions have in common: settings, the greatest fencing token of them all, groups."""
+    async def _describe(self, change: _Change, names: Sequence[str]) -> tuple[list[Any], list[Any]]:
+        """What the partitions have in common: settings and groups."""
         told = [await self._runner.run(DESCRIBE, name) for name in names]
-        settings, _, groups = max(told, key=lambda one: len(one[2]))
+        settings, groups = max(told, key=lambda one: len(one[1]))
         if change.before > 1:
-            settings, _, _ = await self._runner.run(DESCRIBE, change.topic)
+            settings, _ = await self._runner.run(DESCRIBE, change.topic)
         flat: list[Any] = []
         for name, own in zip(groups[::2], groups[1::2], strict=True):
             flat += (name, len(own), *own)
-        return settings, max(int(fence) for _, fence, _ in told), flat
+        return settings, flat
 
     async def _clear(self, change: _Change, names: Sequence[str]) -> None:
         """What is left of partitions that are closed for good."""

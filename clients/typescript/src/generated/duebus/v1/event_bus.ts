@@ -171,8 +171,9 @@ export interface Delivery {
   /** Settles this delivery, on any replica. Opaque. */
   leaseToken: string;
   /**
-   * Grows with every lease of the topic's group: a write guarded by "only if greater" can't be undone by a
-   * holder whose lease has run out.
+   * Grows with every lease of the event in this group: it is greater than the last one, and at least the engine's time
+   * in microseconds since 1970. So it grows across restarts, failovers and deletions of the topic too, unless the
+   * engine's clock is set back. A write guarded by "only if greater" can't be undone by a holder whose lease has run out.
    */
   fencingToken: bigint;
   /** 1 the first time. A release is not counted. */
