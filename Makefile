@@ -63,22 +63,26 @@ redis: ## Make sure that redis-server is there (Debian: installs it when run as 
 	@command -v redis-server >/dev/null || $(INSTALL_REDIS)
 
 INSTALL_REDIS = if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
-	then apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends redis-server; \
+	then echo "redis-server is missing: installing Debian's package with apt-get" >&2; \
+		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends redis-server; \
 	else echo "redis-server is missing: install your system's redis-server package" >&2; exit 1; fi
 
 # --- test and check ----------------------------------------------------------------------------------------------
 
 .PHONY: test
-test: install redis helm-tools-if-go ## Run all tests (ARGS='tests/unit -x' for some)
-	@$(BIN)/pytest $(ARGS)
+test: install redis ## Run all tests, several at a time (ARGS='tests/unit -x' for some, ARGS='-n 0' for one at a time)
+	@$(PYTEST) $(ARGS)
+
+# tests/support/parallel.py says how the tests are shared out.
+PYTEST := $(BIN)/pytest -n auto
 
 .PHONY: helm-test
 helm-test: install helm-tools ## The chart: lint, snapshots, schemas, what it refuses
-	@$(BIN)/pytest tests/helm $(ARGS)
+	@$(PYTEST) tests/helm $(ARGS)
 
 .PHONY: test-clients
 test-clients: install redis ## Of these, the clients' own tests and the conformance suite (ARGS='-k go' for one language)
-	@$(BIN)/pytest tests/conformance $(ARGS)
+	@$(PYTEST) tests/conformance $(ARGS)
 
 .PHONY: parity
 parity: install redis ## The same, and write clients/FEATURE_PARITY.md
@@ -161,12 +165,6 @@ proto-release: buf ## Make today's contract the one that may not be broken (with
 
 .PHONY: helm-tools
 helm-tools: .tools/helm-$(HELM_VERSION) .tools/helm-docs-$(HELM_DOCS_VERSION) ## Build helm and helm-docs into .tools/bin (needs Go)
-
-.PHONY: helm-tools-if-go
-helm-tools-if-go:
-	@if command -v go >/dev/null; then $(MAKE) helm-tools; \
-		elif [ -n "$${CI:-}" ]; then echo "Go is missing: it builds helm, which the chart's tests need" >&2; exit 1; \
-		else echo "Go is missing: without helm the chart's tests are skipped" >&2; fi
 
 .tools/helm-$(HELM_VERSION):
 	@$(MAKE) go-tool STAMP=$@ MODULE=helm.sh/helm/v3/cmd/helm@$(HELM_VERSION) LDFLAGS="$(HELM_LDFLAGS)"

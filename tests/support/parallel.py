@@ -1,0 +1,130 @@
+"""A pytest plugin: how the suite is shared out to the workers of pytest-xdist, and what it prints meanwhile."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    from xdist.remote import Producer
+    from xdist.workermanage import WorkerController
+
+ALONE = "alone"
+"""The unit that runs last, on an otherwise idle machine."""
+
+ALONE_FILES = {
+    "tests/wire/test_timing.py",  # measures how late deliveries come
+    "tests/wire/test_vanished_worker.py",  # measures how soon another worker gets the events
+    "tests/fault/test_rolling.py",  # measures the longest gap between deliveries
+    "tests/bench/test_scenarios.py",  # loads every processor
+}
+
+LANGUAGE = re.compile(r"tests/conformance/.*\[(\w+)")
+"""The tests of a client's language have it as their first parameter."""
+
+
+def unit_of(nodeid: str) -> str:
+    """What a test belongs to that runs on one worker, one test after the other: usually its file.
+
+    The tests of a language share its builds and results, and those of the chart share what helm rendered.
+    """
+    file = nodeid.partition("::")[0]
+    if file in ALONE_FILES:
+        return ALONE
+    if language := LANGUAGE.match(nodeid):
+        return f"tests/conformance ({language[1]})"
+    return "tests/helm" if file.startswith("tests/helm/") else file
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are processors, because many tests wait."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduler:
+    """Whatever ``--dist`` says."""
+    config.option.loadscopereorder = False  # items are in order
+    return Scheduler(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Units of several files come first, because they take longest."""
+    items.sort(key=lambda item: _rank(unit_of(item.nodeid)))
+
+
+def _rank(unit: str) -> int:
+    if unit == ALONE:
+        return 2
+    return 1 if unit.endswith(".py") else 0
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Lines of progress, unless ``-v`` has a line for each test."""
+    options = session.config.option
+    terminal = session.config.pluginmanager.getplugin("terminalreporter")
+    if options.dist != "no" and options.verbose <= 0 and terminal is not None:
+        session.config.pluginmanager.register(Progress(terminal))
+
+
+class Scheduler(LoadScopeScheduling):
+    """Hands out units in order, and ALONE when a single worker is left."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return unit_of(nodeid)
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        if next(iter(self.workqueue)) != ALONE or self.nodes == [node]:
+            super()._assign_work_unit(node)
+        elif not all(other.shutting_down for other in self.nodes if other is not node):
+            node.shutdown()  # it finishes what it has
+
+    def remove_node(self, node: WorkerController) -> str | None:
+        """A worker has ended."""
+        crashed = super().remove_node(node)
+        for other in self.nodes:
+            self._reschedule(other)
+        return crashed
+
+
+class Progress:
+    """Prints a line when a unit has ended, and one for each test that fails."""
+
+    def __init__(self, terminal: Any) -> None:
+        self._terminal = terminal
+        self._sizes: Counter[str] = Counter()
+        self._ended: Counter[str] = Counter()
+        self._milliseconds: Counter[str] = Counter()
+
+    def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:
+        """Every worker collects all tests."""
+        self._sizes = Counter(map(unit_of, ids))
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_report_teststatus(self) -> Generator[None, tuple[str, str, str], tuple[str, str, str]]:
+        """A test counts as usual, but prints no dot or letter."""
+        category, *_ = yield
+        return category, "", ""
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """A test's setup, call or teardown has ended."""
+        unit = unit_of(report.nodeid)
+        self._milliseconds[unit] += round(report.duration * 1000)
+        if report.failed:
+            self._terminal.write_line(f"FAILED {report.nodeid} ({report.when})", red=True)
+        if report.when == "teardown":
+            self._end_test(unit)
+
+    def _end_test(self, unit: str) -> None:
+        self._ended[unit] += 1
+        if self._ended[unit] == self._sizes[unit]:
+            share = self._ended.total() * 100 // self._sizes.total()
+            seconds = self._milliseconds[unit] / 1000
+            self._terminal.write_line(f"[{share:3}%] {unit}: {self._sizes[unit]} tests, {seconds:.1f} s")
