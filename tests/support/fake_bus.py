@@ -22,10 +22,17 @@ if TYPE_CHECKING:
 _numbers = count(1)
 
 
-def delivery(event_id: str = "", *, attempt: int = 1, topic: str = "orders", group: str = "default") -> Delivery:
+def delivery(
+    event_id: str = "",
+    *,
+    attempt: int = 1,
+    topic: str = "orders",
+    group: str = "default",
+    max_retries: int | None = None,
+) -> Delivery:
     """A delivery under a lease that no other has."""
     number = next(_numbers)
-    event = event_bus_pb2.Event(id=event_id or f"event-{number}", data=b"secret payload")
+    event = event_bus_pb2.Event(id=event_id or f"event-{number}", data=b"secret payload", max_retries=max_retries)
     return Delivery(
         event_bus_pb2.Delivery(
             event=event, topic=topic, group=group, lease_token=f"lease-{number}", fencing_token=number, attempt=attempt
@@ -41,6 +48,11 @@ def deliveries(how_many: int) -> list[Delivery]:
 def failure(of: Delivery, reason: LeaseFailureReason) -> LeaseFailure:
     """What the server says of a lease that it could not settle or extend."""
     return LeaseFailure(of.lease_token, reason)
+
+
+def first_line(nack: Nack) -> str:
+    """Of its error: the message, without the calls that led to it."""
+    return nack.error.splitlines()[0]
 
 
 @dataclass

@@ -24,7 +24,7 @@ def handle(delivery):
     # In one piece: handlers print from several threads.
     print(f"handled {{delivery.json()}}\\n", end="", flush=True)
 
-@worker.on({topic!r} + ".broken", retries=0)
+@worker.on({topic!r} + ".broken", max_retries=0)
 async def fail(delivery):
     raise ValueError("card refused")
 """
@@ -62,7 +62,9 @@ def test_a_handler_that_fails_is_logged_and_its_event_is_dead_with_the_error(cli
         worker.end()
 
     (group,) = cli.ok("event", f"{topic}.broken", "o-42", "--json").record["groups"]
-    assert (group["state"], group["last_error"]) == ("dead", "ValueError: card refused")
+    message, *calls = group["last_error"].splitlines()
+    assert (group["state"], message) == ("dead", "ValueError: card refused")
+    assert calls[-1] == '    raise ValueError("card refused")'
 
 
 def test_readiness_for_programs_is_a_line_on_standard_output(cli: Cli) -> None:

@@ -103,7 +103,7 @@ async def test_an_event_that_always_fails_ends_dead_with_its_last_error(
         await until_dead(wire, topic)
         (group,) = (await client.admin.get_event(topic, event_id)).groups
     assert attempts == [1, 2, 3, 4]
-    assert (group.state, group.last_error) == ("dead", "ValueError: attempt 4")
+    assert (group.state, group.last_error.splitlines()[0]) == ("dead", "ValueError: attempt 4")
 
 
 async def test_a_dead_letter_is_dead_at_once(client: aio.Client, worker: Worker, wire: Wire, topic: str) -> None:
@@ -121,7 +121,7 @@ async def test_a_dead_letter_is_dead_at_once(client: aio.Client, worker: Worker,
 async def test_the_handlers_own_retries_end_earlier_than_the_topics(
     client: aio.Client, worker: Worker, wire: Wire, topic: str
 ) -> None:
-    @worker.on(topic, retries=1)
+    @worker.on(topic, max_retries=1)
     async def fail(_: Delivery) -> None:
         raise RetryAfter(0)
 
@@ -201,6 +201,7 @@ async def test_a_removed_handler_leaves_what_it_has_not_started_to_others(
         await go_on.wait()
 
     registration = leaving.add(topic, slow)
+    staying.add(f"{topic}.other", slow)
     async with serving(leaving), serving(staying):
         await client.dispatch_many(topic, range(10))
         await soon(begun.wait())

@@ -92,6 +92,11 @@ def _worker(client: Client, command: dict[str, Any]) -> Worker:
     return Worker(client=client, prefetch=0, **given)
 
 
+class _UnprintableError(Exception):
+    def __str__(self) -> str:
+        raise SystemExit
+
+
 def _end(outcome: Outcome) -> None:
     message = outcome.get("message") or ""
     match outcome["do"]:
@@ -107,5 +112,9 @@ def _end(outcome: Outcome) -> None:
             raise Release
         case "panic":
             raise SystemExit(message)
+        case "exit":
+            raise GeneratorExit
+        case "unprintable":
+            raise _UnprintableError
         case other:
             raise ValueError(f"the script has an unknown outcome: {other}")

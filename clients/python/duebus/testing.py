@@ -25,6 +25,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections import deque
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -48,6 +49,8 @@ R = TypeVar("R")
 
 MICROSECOND = timedelta(microseconds=1)
 ALL_TOPICS = 1_000_000
+# What a handler raises to fail, skip or give up on the test that it is part of.
+VERDICTS = (AssertionError, pytest.fail.Exception, pytest.skip.Exception, pytest.xfail.Exception)
 
 
 @pytest.fixture
@@ -73,6 +76,7 @@ class Bus:
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="duebus bus", daemon=True)
+        self._verdicts: deque[BaseException] = deque()
 
     def __enter__(self) -> Bus:
         """Start.
@@ -121,14 +125,18 @@ class Bus:
 
         Raises:
             TimeoutError: It takes longer; the message says what is waited for.
+            AssertionError: An `assert` failed in a handler of a worker that is `running`; `pytest.fail`, `pytest.skip`
+                and `pytest.xfail` in a handler are raised here as well.
         """
         self._call(self._settle(timeout))
+        self._raise_verdict()
 
     @contextmanager
     def running(self, worker: Worker, timeout: float = 5.0) -> Iterator[None]:
         """Run a worker in the background, subscribed to all its topics before the block is entered.
 
-        An error that ends the worker is raised when the block is left. On leaving it drains.
+        An error that ends the worker is raised when the block is left, and so is a failed `assert` of a handler that no
+        `settle` has raised. On leaving it drains.
 
         Args:
             worker: Its address is that of the bus.
@@ -139,7 +147,7 @@ class Bus:
         """
         failures: list[BaseException] = []
         started = threading.Event()
-        thread = threading.Thread(target=_serve, args=(worker, started, failures), name="duebus worker")
+        thread = threading.Thread(target=_serve, args=(worker, started, failures, self._judge), name="duebus worker")
         thread.start()
         try:
             if not started.wait(timeout):
@@ -151,6 +159,17 @@ class Bus:
             thread.join()
         if failures:
             raise failures[0]
+        self._raise_verdict()
+
+    def _judge(self, error: BaseException) -> None:
+        """A handler has raised; on the worker's thread."""
+        if isinstance(error, VERDICTS):
+            self._verdicts.append(error)
+            self._loop.call_soon_threadsafe(self._changed.set)
+
+    def _raise_verdict(self) -> None:
+        if self._verdicts:
+            raise self._verdicts.popleft()
 
     # --- on the server's loop ---------------------------------------------------------------------------------------
 
@@ -182,7 +201,7 @@ class Bus:
     async def _settle(self, timeout: float) -> None:
         try:
             async with asyncio.timeout(timeout):
-                while await self._unsettled():
+                while not self._verdicts and await self._unsettled():
                     # Nothing is missed between the look and this: neither gives up the loop.
                     self._changed.clear()
                     await self._changed.wait()
@@ -231,11 +250,16 @@ class _Listener:
         self._changed()
 
 
-def _serve(worker: Worker, started: threading.Event, failures: list[BaseException]) -> None:
-    """Serve until the worker is stopped; ``started`` is set when it is subscribed, or has failed."""
+def _serve(
+    worker: Worker,
+    started: threading.Event,
+    failures: list[BaseException],
+    on_failure: Callable[[BaseException], None],
+) -> None:
+    """Serve until the worker is stopped; `started` is set when it is subscribed, or has failed."""
 
     async def serve() -> None:
-        serving = asyncio.ensure_future(worker.serve())
+        serving = asyncio.ensure_future(worker.serve(on_failure=on_failure))
         ready = asyncio.ensure_future(worker.ready())
         await asyncio.wait((serving, ready), return_when=asyncio.FIRST_COMPLETED)
         started.set()

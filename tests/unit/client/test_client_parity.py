@@ -1,6 +1,7 @@
 """The two clients are one: the same methods, arguments and words."""
 
 import inspect
+from importlib.metadata import version
 
 import duebus
 import duebus.aio
@@ -53,3 +54,9 @@ def test_everything_that_is_exported_is_there() -> None:
     for name in duebus.__all__:
         assert hasattr(duebus, name), name
     assert list(duebus.__all__) == sorted(duebus.__all__)
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    assert duebus.__version__ == version("duebus")
+    with pytest.raises(AttributeError, match="has no attribute 'no_such_name'"):
+        _ = duebus.no_such_name

@@ -2,9 +2,12 @@
 
 import math
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta, timezone
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
+from enum import Enum
 from typing import Any
+from uuid import UUID
 
 import pytest
 from duebus import (
@@ -18,9 +21,10 @@ from duebus import (
     StoppedEngine,
     errors,
 )
-from duebus._core import calls
+from duebus._core import calls, fields
 from duebus._core.events import add_events, encode_event
 from duebus.v1 import event_bus_pb2
+from pydantic import BaseModel
 
 Reason = event_bus_pb2.LeaseFailure
 
@@ -71,7 +75,70 @@ def test_a_content_type_of_ones_own_wins() -> None:
     assert (event.data, event.content_type) == (b"<a/>", "application/xml")
 
 
-@pytest.mark.parametrize("data", [object(), {1, 2}, Decimal(1), {"at": datetime(2026, 1, 1, tzinfo=UTC)}])
+@dataclass(frozen=True)
+class Order:
+    id: UUID
+    placed_at: datetime
+    total: Decimal
+
+
+class Invoice(BaseModel):
+    order_id: UUID
+    due: date
+
+
+class Color(Enum):
+    RED = "red"
+
+
+ID = UUID("0191f1c8-0000-7000-8000-000000000000")
+NOON = datetime(2026, 11, 23, 12, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("data", "encoded"),
+    [
+        (NOON, '"2026-11-23T12:30:00+00:00"'),
+        ({"on": date(2026, 11, 23), "at": time(12, 30)}, '{"on":"2026-11-23","at":"12:30:00"}'),
+        (ID, f'"{ID}"'),
+        ([Decimal("9.90")], '["9.90"]'),
+        (Color.RED, '"red"'),
+        (Order(ID, NOON, Decimal("9.90")), f'{{"id":"{ID}","placed_at":"2026-11-23T12:30:00+00:00","total":"9.90"}}'),
+        ({"paid": Invoice(order_id=ID, due=date(2026, 12, 1))}, f'{{"paid":{{"order_id":"{ID}","due":"2026-12-01"}}}}'),
+    ],
+)
+def test_values_of_pythons_own_types_are_sent_as_json_that_others_can_read(data: object, encoded: str) -> None:
+    event = encode_event(NewEvent(data=data))
+
+    assert (event.data.decode(), event.content_type) == (encoded, "application/json")
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "text/csv; charset=utf-8", "application/json", "a/b+json"])
+def test_bytes_that_are_not_the_text_they_are_said_to_be_are_refused(content_type: str) -> None:
+    with pytest.raises(errors.InvalidArgument, match=r"^data: is not utf-8, as '.*' promises"):
+        encode_event(NewEvent(data=b"\xff", content_type=content_type))
+
+
+@pytest.mark.parametrize("content_type", ["image/png", "text/plain; charset=latin-1", "text/plain; charset=unknown"])
+def test_other_bytes_are_sent_as_they_are(content_type: str) -> None:
+    event = encode_event(NewEvent(data=b"\xff", content_type=content_type))
+
+    assert (event.data, event.content_type) == (b"\xff", content_type)
+
+
+def test_text_is_sent_in_the_charset_that_its_media_type_names() -> None:
+    event = encode_event(NewEvent(data="grüße", content_type="text/plain; charset=latin-1"))
+
+    assert event.data == "grüße".encode("latin-1")
+
+
+@pytest.mark.parametrize("charset", ["ascii", "unknown"])
+def test_text_that_its_charset_cannot_say_is_refused(charset: str) -> None:
+    with pytest.raises(errors.InvalidArgument, match=r"^data: can't be encoded"):
+        encode_event(NewEvent(data="grüße", content_type=f"text/plain; charset={charset}"))
+
+
+@pytest.mark.parametrize("data", [object(), {1, 2}, {"at": Order}, 1j])
 def test_what_json_does_not_know_is_a_type_error_that_names_the_payload(data: object) -> None:
     with pytest.raises(TypeError, match=r"^events\[3\]\.data: .*JSON"):
         encode_event(NewEvent(data=data), "events[3].")
@@ -144,6 +211,10 @@ def test_a_negative_delay_is_left_for_the_server_to_refuse() -> None:
     assert encode_event(NewEvent(data=b"", delay=-1.5)).delay.ToMicroseconds() == -1_500_000
 
 
+def test_nothing_is_waited_for_longer_than_ten_years() -> None:
+    assert fields.seconds("timeout", timedelta.max) == fields.seconds("timeout", timedelta(days=3650))
+
+
 def test_a_moment_is_an_aware_datetime_of_any_zone() -> None:
     at = datetime(2026, 11, 23, 12, 0, 0, 250_001, tzinfo=timezone(timedelta(hours=2)))
 
@@ -151,6 +222,23 @@ def test_a_moment_is_an_aware_datetime_of_any_zone() -> None:
 
     assert event.WhichOneof("due") == "deliver_at"
     assert event.deliver_at.ToDatetime(UTC) == at
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        datetime.min.replace(tzinfo=timezone(timedelta(hours=1))),
+        datetime.max.replace(tzinfo=timezone(timedelta(hours=-1))),
+    ],
+)
+def test_a_moment_beyond_the_ends_of_the_calendar_is_refused(at: datetime) -> None:
+    with pytest.raises(errors.InvalidArgument, match=r"^at: .*outside the years 1 to 9999 in UTC"):
+        encode_event(NewEvent(data=b"", at=at))
+
+
+@pytest.mark.parametrize("at", [datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)])
+def test_a_moment_at_the_ends_of_the_calendar_is_sent(at: datetime) -> None:
+    assert encode_event(NewEvent(data=b"", at=at)).deliver_at.ToDatetime(UTC) == at
 
 
 def test_a_naive_moment_is_refused() -> None:

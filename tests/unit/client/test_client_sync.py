@@ -2,9 +2,12 @@
 
 import queue
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import grpc
@@ -63,6 +66,33 @@ def test_when_nobody_is_there_the_error_says_so_when_the_time_is_up() -> None:
         pytest.raises(errors.Unavailable, match=r"can't be reached: .*127\.0\.0\.1:1"),
     ):
         client.dispatch("orders", "x")
+
+
+FORKING = """
+import os, sys
+from duebus import Client
+client = Client(sys.argv[1], timeout=10)
+client.dispatch("orders", "before")
+child = os.fork()
+client.dispatch("orders", "after")
+if child == 0:
+    os._exit(0)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_client_works_on_in_both_processes_after_a_fork(bus: FakeBus) -> None:
+    subprocess.run([sys.executable, "-c", FORKING, bus.target], check=True, timeout=60)
+
+    payloads = [event.data for each in bus.requests["Dispatch"] for event in each.events]
+    assert sorted(payloads) == [b"after", b"after", b"before"]
+
+
+@pytest.mark.parametrize("timeout", [timedelta(days=36_500), timedelta.max])
+def test_a_timeout_may_be_as_long_as_a_timedelta(bus: FakeBus, client: Client, timeout: timedelta) -> None:
+    assert client.dispatch("orders", "x", timeout=timeout).event_id == "event-0"
+    with client.subscribe("orders", timeout=timeout) as subscription:
+        assert subscription.started().session_id == "session-1"
 
 
 def test_many_threads_share_a_client(bus: FakeBus, client: Client, threads: ThreadPoolExecutor) -> None:

@@ -113,3 +113,38 @@ def collecting_worker(duebus: Bus) -> tuple[Worker, list[int]]:
     handled: list[int] = []
     worker.add("order.check", lambda delivery: handled.append(delivery.json()["id"]))
     return worker, handled
+
+
+VERDICTS = [AssertionError("42 is no answer"), pytest.fail.Exception("no"), pytest.skip.Exception("not today")]
+
+
+@pytest.mark.parametrize("verdict", VERDICTS, ids=lambda each: type(each).__name__)
+def test_an_assert_that_fails_in_a_handler_fails_the_waiting_test(duebus: Bus, verdict: BaseException) -> None:
+    worker = worker_that_raises(duebus, verdict)
+    with duebus.running(worker):
+        duebus.client.dispatch("order.check", {"id": 1})
+        with pytest.raises(type(verdict)) as raised:
+            duebus.settle()
+    assert raised.value is verdict
+
+
+def test_an_assert_that_nothing_waits_for_fails_the_test_in_the_end(duebus: Bus) -> None:
+    worker = worker_that_raises(duebus, AssertionError("42 is no answer"))
+    duebus.client.dispatch("order.check", {"id": 1})
+    with pytest.raises(AssertionError, match="42 is no answer"), duebus.running(worker):
+        until_retried(duebus)
+
+
+def until_retried(duebus: Bus) -> None:
+    while not duebus.client.admin.get_topic("order.check").groups[0].scheduled:
+        pass
+
+
+def worker_that_raises(duebus: Bus, error: BaseException) -> Worker:
+    worker = Worker(duebus.address)
+
+    @worker.on("order.check")
+    async def check(_: Delivery) -> None:
+        raise error
+
+    return worker

@@ -1,9 +1,10 @@
-"""Putting handlers on and taking them off, before the worker runs and while it does."""
+"""Handlers are registered and removed, before the worker runs and while it does."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -59,8 +60,7 @@ async def test_what_runs_in_the_loop_and_what_on_a_thread(
         ({"group": "two words"}, "group"),
         ({"concurrency": 0}, "concurrency"),
         ({"concurrency": 100_001}, "concurrency"),
-        ({"retries": -1}, "retries"),
-        ({"handler": "handler"}, "handler"),
+        ({"max_retries": -1}, "max_retries"),
     ],
 )
 async def test_a_registration_that_cannot_work_is_refused_and_names_its_argument(
@@ -69,8 +69,52 @@ async def test_a_registration_that_cannot_work_is_refused_and_names_its_argument
     worker = worker_on(bus)
     with pytest.raises(InvalidArgument, match=f"^{field}: "):
         worker.add(**{"topic": "orders", "handler": handler, **arguments})
-    async with serving(worker):
-        assert bus.unseen_streams == 0
+    with pytest.raises(RuntimeError, match="no handlers"):
+        await worker.serve()
+
+
+def no_argument() -> None: ...
+
+
+def two_arguments(_: Delivery, __: object) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"topic": 7}, "topic: expected a str, got int"),
+        ({"handler": "handler"}, "handler: 'handler' can't be called"),
+        ({"handler": no_argument}, "handler: no_argument is called with the delivery as its only argument"),
+        ({"handler": two_arguments}, "handler: two_arguments is called with the delivery as its only argument"),
+    ],
+)
+async def test_what_no_delivery_could_be_passed_to_is_refused_where_it_is_registered(
+    bus: FakeBus, arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(TypeError, match=f"^{re.escape(message)}$"):
+        worker_on(bus).add(**{"topic": "orders", "handler": handler, **arguments})
+
+
+async def test_a_decorator_without_parentheses_is_refused_where_it_is_written(bus: FakeBus) -> None:
+    worker: Any = worker_on(bus)
+    with pytest.raises(TypeError, match=r'write @worker\.on\("order\.created"\)'):
+
+        @worker.on  # type: ignore[untyped-decorator]
+        async def bill(_: Delivery) -> None: ...
+
+
+async def test_a_worker_without_handlers_says_so_instead_of_serving(bus: FakeBus) -> None:
+    worker = worker_on(bus)
+    ready = asyncio.create_task(worker.ready())
+    await asyncio.sleep(0)
+    with pytest.raises(RuntimeError, match="no handlers"):
+        await worker.serve()
+    with pytest.raises(RuntimeError, match="has stopped"):
+        await ready
+
+
+async def test_a_function_that_hides_its_signature_may_be_a_handler(bus: FakeBus) -> None:
+    assert worker_on(bus).add("orders", vars).name == "vars"
 
 
 @pytest.mark.parametrize(
@@ -93,7 +137,7 @@ async def test_the_same_handler_stands_once_on_a_topic_and_group(bus: FakeBus) -
     worker.add("orders", handler)
     worker.add("orders", handler, group="billing")
     worker.add("payments", handler)
-    with pytest.raises(InvalidArgument, match="stands on orders/default already"):
+    with pytest.raises(InvalidArgument, match="is registered for orders/default already"):
         worker.add("orders", handler, group="default")
 
 
@@ -136,7 +180,9 @@ async def test_a_handler_added_to_an_open_subscription_gets_the_next_events(bus:
 @pytest.mark.real_time
 async def test_handlers_may_be_added_and_removed_from_another_thread(bus: FakeBus) -> None:
     worker = worker_on(bus)
+    worker.add("payments", handler)
     async with serving(worker):
+        await bus.stream()
         registration = await asyncio.to_thread(worker.add, "orders", handler)
         stream = await bus.stream()
         await asyncio.to_thread(registration.remove)

@@ -202,7 +202,7 @@ async def test_a_handler_that_runs_for_too_long_is_cancelled_and_nacked_with_the
 
 async def test_a_timeout_counts_as_a_failure_of_the_attempt(bus: FakeBus) -> None:
     worker, handler = worker_on(bus, max_execution=1), HandlerByHand()
-    worker.add("orders", handler, retries=2)
+    worker.add("orders", handler, max_retries=2)
     async with serving(worker):
         (await bus.stream()).deliver(delivery(attempt=3))
         assert (await bus.nacks.next()).nacks[0].dead_letter

@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 from duebus.errors import InvalidArgument
 from duebus.worker import DeadLetter, Release, RetryAfter
-from support.fake_bus import FakeBus, delivery
+from duebus.worker.held import Held, Stage
+from duebus.worker.invoker import Invoker
+from duebus.worker.registry import Registry
+from duebus.worker.threads import ThreadPool
+from support.fake_bus import FakeBus, delivery, first_line
+from support.virtual_time import VirtualTimeLoop
 from support.workers import serving, worker_on
 
 if TYPE_CHECKING:
@@ -19,21 +24,41 @@ if TYPE_CHECKING:
     from duebus._core.model import Nack
 
 
+class Panic(BaseException):
+    """As a panic of Rust that comes through PyO3, `gevent.Timeout`, or `pytest.fail`."""
+
+
 class UnprintableError(Exception):
     def __str__(self) -> str:
         raise RuntimeError("no text")
 
 
-async def nack_after(bus: FakeBus, error: BaseException, *, attempt: int = 1, retries: int | None = None) -> Nack:
-    """How an event is nacked whose handler raises."""
+class PanickingTextError(Exception):
+    def __str__(self) -> str:
+        raise Panic
+
+
+class CarelessRetry(RetryAfter):
+    def __init__(self) -> None: ...
+
+
+async def nack_after(
+    bus: FakeBus,
+    error: BaseException,
+    *,
+    attempt: int = 1,
+    max_retries: int | None = None,
+    of_event: int | None = None,
+) -> Nack:
+    """How an event is nacked whose handler raises; `of_event` is the event's own `max_retries`."""
     worker = worker_on(bus)
 
-    @worker.on("orders", retries=retries)
+    @worker.on("orders", max_retries=max_retries)
     async def bill(each: Delivery) -> None:
         raise error
 
     async with serving(worker):
-        event = delivery(attempt=attempt)
+        event = delivery(attempt=attempt, max_retries=of_event)
         (await bus.stream()).deliver(event)
         call = await bus.nacks.next()
     assert call.tokens == [event.lease_token]
@@ -60,16 +85,16 @@ async def test_an_event_whose_handler_returns_is_acked(bus: FakeBus) -> None:
 
 async def test_an_exception_nacks_with_its_type_and_message_and_leaves_the_delay_to_the_topic(bus: FakeBus) -> None:
     nack = await nack_after(bus, ValueError("no such\n   customer"))
-    assert nack.error == "ValueError: no such customer"
+    assert first_line(nack) == "ValueError: no such customer"
     assert (nack.delay, nack.dead_letter, nack.release) == (None, False, False)
 
 
 async def test_an_exception_without_a_message_nacks_with_its_type(bus: FakeBus) -> None:
-    assert (await nack_after(bus, TimeoutError())).error == "TimeoutError"
+    assert first_line(await nack_after(bus, TimeoutError())) == "TimeoutError"
 
 
 async def test_an_exception_that_cannot_be_printed_nacks_with_its_type(bus: FakeBus) -> None:
-    assert (await nack_after(bus, UnprintableError())).error == "UnprintableError"
+    assert first_line(await nack_after(bus, UnprintableError())) == "UnprintableError"
 
 
 async def test_a_long_message_is_cut_to_4_kib_between_characters(bus: FakeBus) -> None:
@@ -79,7 +104,7 @@ async def test_a_long_message_is_cut_to_4_kib_between_characters(bus: FakeBus) -
 
 
 async def test_a_message_that_utf8_cannot_say_is_still_sent(bus: FakeBus) -> None:
-    assert (await nack_after(bus, ValueError("bad \ud800 text"))).error == "ValueError: bad ? text"
+    assert first_line(await nack_after(bus, ValueError("bad \ud800 text"))) == "ValueError: bad ? text"
 
 
 async def test_retry_after_nacks_with_its_delay(bus: FakeBus) -> None:
@@ -106,28 +131,158 @@ async def test_dead_letter_nacks_as_dead_with_its_reason(bus: FakeBus) -> None:
     assert nack.error == "malformed order"
 
 
-@pytest.mark.parametrize("retries", [None, 0])
-async def test_release_gives_the_event_back_whatever_retries_are_left(bus: FakeBus, retries: int | None) -> None:
-    nack = await nack_after(bus, Release("not my shard"), retries=retries)
+@pytest.mark.parametrize("max_retries", [None, 0])
+async def test_release_gives_the_event_back_whatever_retries_are_left(bus: FakeBus, max_retries: int | None) -> None:
+    nack = await nack_after(bus, Release("not my shard"), max_retries=max_retries)
     assert (nack.release, nack.dead_letter, nack.delay, nack.error) == (True, False, None, "")
 
 
 @pytest.mark.parametrize(("attempt", "dead"), [(1, False), (2, False), (3, True), (4, True)])
 async def test_after_two_retries_a_failing_event_is_dead(bus: FakeBus, attempt: int, *, dead: bool) -> None:
-    nack = await nack_after(bus, ValueError("again"), attempt=attempt, retries=2)
+    nack = await nack_after(bus, ValueError("again"), attempt=attempt, max_retries=2)
     assert nack.dead_letter is dead
-    assert nack.error == "ValueError: again"
+    assert first_line(nack) == "ValueError: again"
 
 
 async def test_no_retries_means_dead_at_the_first_failure_even_for_retry_after(bus: FakeBus) -> None:
-    nack = await nack_after(bus, RetryAfter(5), retries=0)
+    nack = await nack_after(bus, RetryAfter(5), max_retries=0)
     assert nack.dead_letter
     assert nack.delay is None
 
 
-@pytest.mark.parametrize("error", [asyncio.CancelledError("inner"), SystemExit(3)])
-async def test_an_exception_that_would_end_the_worker_is_the_events_failure(bus: FakeBus, error: BaseException) -> None:
-    assert (await nack_after(bus, error)).error.startswith(type(error).__name__)
+NOT_EXCEPTIONS = [
+    asyncio.CancelledError("inner"),
+    SystemExit(3),
+    GeneratorExit(),
+    Panic("called `Option::unwrap()` on a `None` value"),
+    BaseExceptionGroup("several", [Panic("first"), ValueError("second")]),
+    PanickingTextError(),
+    CarelessRetry(),
+    StopAsyncIteration(),
+]
+
+
+@pytest.mark.parametrize("error", NOT_EXCEPTIONS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("late", [False, True], ids=["at once", "suspended"])
+async def test_whatever_a_handler_raises_ends_in_a_nack_and_the_worker_goes_on(
+    bus: FakeBus, error: BaseException, *, late: bool
+) -> None:
+    worker = worker_on(bus, concurrency=1)
+
+    @worker.on("orders")
+    async def bill(each: Delivery) -> None:
+        if late:
+            await asyncio.sleep(0.01)
+        if each.event_id == "bad":
+            raise error
+
+    async with serving(worker) as task:
+        good = delivery()
+        (await bus.stream()).deliver(delivery("bad"), good)
+        (nack,) = (await bus.nacks.next()).nacks
+        assert first_line(nack).startswith(type(error).__name__)
+        assert (await bus.acks.next()).tokens == [good.lease_token]
+        worker.request_stop()
+        await asyncio.wait_for(task, 1)
+
+
+@pytest.mark.parametrize("error", NOT_EXCEPTIONS, ids=lambda error: type(error).__name__)
+async def test_whatever_one_of_several_handlers_raises_ends_in_one_nack(bus: FakeBus, error: BaseException) -> None:
+    worker = worker_on(bus, concurrency=1)
+
+    @worker.on("orders")
+    async def bill(each: Delivery) -> None:
+        if each.event_id == "bad":
+            raise error
+
+    @worker.on("orders")
+    async def ship(_: Delivery) -> None: ...
+
+    async with serving(worker):
+        good = delivery()
+        (await bus.stream()).deliver(delivery("bad"), good)
+        (nack,) = (await bus.nacks.next()).nacks
+        assert f"bill: {type(error).__name__}" in nack.error
+        assert (await bus.acks.next()).tokens == [good.lease_token]
+
+
+async def test_a_group_of_exceptions_nacks_with_what_is_in_it(bus: FakeBus) -> None:
+    group = ExceptionGroup("several", [ValueError("no such customer"), KeyError("id")])
+    expected = "ExceptionGroup: several (2 sub-exceptions): ValueError: no such customer; KeyError: 'id'"
+    assert first_line(await nack_after(bus, group)) == expected
+
+
+def test_ctrl_c_in_a_handler_settles_its_event_and_stops_the_worker() -> None:
+    bus = FakeBus()
+
+    async def main() -> None:
+        worker = worker_on(bus)
+
+        @worker.on("orders")
+        async def bill(_: Delivery) -> None:
+            raise KeyboardInterrupt
+
+        bus.greeting = (delivery(),)
+        await worker.serve()
+
+    with pytest.raises(KeyboardInterrupt), asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        runner.run(main())
+    assert [first_line(each) for call in bus.nacks.made for each in call.nacks] == ["KeyboardInterrupt"]
+
+
+def raise_deep(depth: int) -> None:
+    if depth:
+        raise_deep(depth - 1)
+    raise ValueError("too deep")
+
+
+async def test_the_error_ends_with_the_last_calls_of_the_handler(bus: FakeBus) -> None:
+    worker = worker_on(bus)
+
+    @worker.on("orders")
+    async def bill(_: Delivery) -> None:
+        raise_deep(5)
+
+    async with serving(worker):
+        (await bus.stream()).deliver(delivery())
+        (nack,) = (await bus.nacks.next()).nacks
+    message, *calls = nack.error.splitlines()
+    assert message == "ValueError: too deep"
+    assert len(calls) == 6
+    assert calls[-1] == '    raise ValueError("too deep")'
+    assert calls[-2].endswith("in raise_deep")
+
+
+async def test_the_error_shows_the_handlers_calls_and_not_the_workers(bus: FakeBus) -> None:
+    _, *calls = (await nack_after(bus, ValueError("no such customer"))).error.splitlines()
+    assert len(calls) == 2
+    assert __file__ in calls[0]
+    assert calls[1] == "    raise error"
+
+
+async def test_a_failure_is_told_to_who_asked_for_it_and_a_decision_is_not(bus: FakeBus) -> None:
+    worker, error = worker_on(bus), Panic("out of cheese")
+    told: list[BaseException] = []
+
+    @worker.on("orders")
+    async def bill(each: Delivery) -> None:
+        raise DeadLetter("no such card") if each.event_id == "decided" else error
+
+    task = asyncio.create_task(worker.serve(on_failure=told.append))
+    await worker.ready()
+    (await bus.stream()).deliver(delivery("decided"), delivery())
+    assert len((await bus.nacks.next()).nacks) == 2
+    await worker.stop()
+    await task
+    assert told == [error]
+
+
+@pytest.mark.parametrize(("attempt", "fate"), [(2, "failed"), (3, "is dead")])
+async def test_the_log_says_dead_where_the_event_had_so_many_retries(
+    bus: FakeBus, caplog: pytest.LogCaptureFixture, attempt: int, fate: str
+) -> None:
+    await nack_after(bus, ValueError("again"), attempt=attempt, of_event=2)
+    assert f"attempt {attempt}, {fate}: " in caplog.text
 
 
 async def test_what_a_handler_sets_in_its_context_is_not_seen_by_the_next(bus: FakeBus) -> None:
@@ -155,3 +310,16 @@ async def test_the_log_names_the_event_and_the_handler_but_never_the_payload(
     assert "attempt 1, failed: " in caplog.text  # not "to be retried": it may have been the last attempt
     assert "bill: ValueError: no such customer" in caplog.text
     assert "secret payload" not in caplog.text
+
+
+async def test_a_handler_that_is_thrown_away_with_its_loop_settles_nothing() -> None:
+    async def bill(_: Delivery) -> None:
+        await asyncio.Event().wait()
+
+    registration = Registry(lambda: None).add("orders", "", bill, concurrency=None, max_retries=None)
+    held = Held(delivery())
+    held.stage = Stage.RUNNING
+    handling = Invoker(ThreadPool("test"), 50, lambda _: None).run(held, registration)
+    handling.send(None)
+    handling.close()
+    assert held.failures == ()

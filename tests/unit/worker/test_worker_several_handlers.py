@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from duebus.worker import DeadLetter, Release, RetryAfter
 from duebus.worker.memory import SuccessMemory
 from duebus.worker.registry import Registry
-from support.fake_bus import FakeBus, deliveries, delivery
+from support.fake_bus import FakeBus, deliveries, delivery, first_line
 from support.workers import HandlerByHand, serving, settle_down, worker_on
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def two_handlers(worker: Worker, first_error: Exception | None, second_error: Ex
         if second_error:
             raise second_error
 
-    worker.add("orders", first, retries=5)
+    worker.add("orders", first, max_retries=5)
     worker.add("orders", second)
     return ran
 
@@ -118,12 +118,12 @@ async def test_an_event_that_one_fails_is_nacked_once_when_all_have_ended(bus: F
         assert not bus.nacks.made
         slow.returns(event)
         nack = (await bus.nacks.next()).nacks[0]
-        assert nack.error == "HandlerByHand: ValueError: no"
+        assert first_line(nack) == "HandlerByHand: ValueError: no"
         assert not bus.acks.made
 
 
 async def test_the_messages_of_all_that_failed_are_combined(bus: FakeBus) -> None:
-    error = (await nack_of(bus, ValueError("one"), KeyError("two"))).error
+    error = first_line(await nack_of(bus, ValueError("one"), KeyError("two")))
     assert error == "two_handlers.<locals>.first: ValueError: one; two_handlers.<locals>.second: KeyError: 'two'"
 
 
@@ -135,7 +135,7 @@ async def test_the_event_is_released_when_none_wants_anything_else(bus: FakeBus)
 async def test_a_failure_outweighs_a_release(bus: FakeBus) -> None:
     nack = await nack_of(bus, Release("not mine"), ValueError("no"))
     assert (nack.release, nack.dead_letter) == (False, False)
-    assert nack.error.endswith("ValueError: no")
+    assert first_line(nack).endswith("ValueError: no")
 
 
 async def test_the_longest_delay_that_one_asked_for_holds(bus: FakeBus) -> None:
@@ -210,7 +210,7 @@ async def test_the_smallest_concurrency_that_one_of_them_names_holds(bus: FakeBu
 def test_the_memory_of_successes_is_bounded() -> None:
     async def handler(_: Delivery) -> None: ...
 
-    registration = Registry(lambda: None).add("orders", "", handler, concurrency=None, retries=None)
+    registration = Registry(lambda: None).add("orders", "", handler, concurrency=None, max_retries=None)
     memory = SuccessMemory(most=2)
     for event_id in ("a", "b", "c"):
         memory.remember(delivery(event_id), [registration])

@@ -16,7 +16,7 @@ from duebus.worker.registry import Registry
 from duebus.worker.settler import Settler
 from duebus.worker.signals import stop_on_signals
 from duebus.worker.threads import ThreadPool
-from support.fake_bus import FakeBus, deliveries, delivery
+from support.fake_bus import FakeBus, deliveries, delivery, first_line
 from support.workers import HandlerByHand, serving, settle_down, worker_on
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ async def released(bus: FakeBus) -> list[str]:
 
 def executor_of(handler: HandlerByHand, leases: HeldLeases, settler: Settler) -> Executor:
     """One that no stream feeds, with two slots."""
-    registration = Registry(lambda: None).add("orders", "", handler, concurrency=None, retries=None)
+    registration = Registry(lambda: None).add("orders", "", handler, concurrency=None, max_retries=None)
     return Executor(
         registration.source,
         lambda: (registration,),
@@ -45,6 +45,7 @@ def executor_of(handler: HandlerByHand, leases: HeldLeases, settler: Settler) ->
         threads=ThreadPool("test"),
         concurrency=2,
         max_execution=50,
+        on_failure=lambda _: None,
     )
 
 
@@ -62,7 +63,7 @@ async def test_a_stop_finishes_what_runs_and_releases_what_does_not(bus: FakeBus
         assert (await bus.acks.next()).tokens == tokens(good)
         assert not task.done()
         handler.raises(bad, ValueError("no"))
-        assert (await bus.nacks.next()).nacks[0].error == "ValueError: no"
+        assert first_line((await bus.nacks.next()).nacks[0]) == "ValueError: no"
         await task
     assert handler.begun == [good, bad]
     assert not handler.cancelled

@@ -13,7 +13,7 @@ from duebus.worker.held import HeldLeases
 from duebus.worker.registry import Registry
 from duebus.worker.settler import Settler
 from duebus.worker.threads import ThreadPool
-from support.fake_bus import FakeBus, deliveries, delivery
+from support.fake_bus import FakeBus, deliveries, delivery, first_line
 from support.workers import serving, worker_on
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ async def test_its_exception_nacks(bus: FakeBus, error: BaseException, message: 
 
     async with serving(worker):
         (await bus.stream()).deliver(delivery())
-        assert (await bus.nacks.next()).nacks[0].error == message
+        assert first_line((await bus.nacks.next()).nacks[0]) == message
 
 
 async def test_a_coroutine_that_a_function_returns_is_awaited(bus: FakeBus) -> None:
@@ -92,7 +92,7 @@ async def test_a_coroutine_that_a_function_returns_is_awaited(bus: FakeBus) -> N
 
     async with serving(worker):
         (await bus.stream()).deliver(delivery())
-        assert (await bus.nacks.next()).nacks[0].error == "ValueError: from inside"
+        assert first_line((await bus.nacks.next()).nacks[0]) == "ValueError: from inside"
 
 
 async def test_what_it_sets_in_its_context_stays_there(bus: FakeBus) -> None:
@@ -198,7 +198,7 @@ async def test_what_waits_is_started_when_a_call_that_hung_returns(bus: FakeBus)
             go_on.wait(SOON)
 
     leases, settler, threads = HeldLeases(), Settler(bus.client), ThreadPool("test")
-    registration = Registry(lambda: None).add("orders", "", hang_once, concurrency=None, retries=None)
+    registration = Registry(lambda: None).add("orders", "", hang_once, concurrency=None, max_retries=None)
     executor = Executor(
         registration.source,
         lambda: (registration,),
@@ -207,6 +207,7 @@ async def test_what_waits_is_started_when_a_call_that_hung_returns(bus: FakeBus)
         threads=threads,
         concurrency=1,
         max_execution=0.05,
+        on_failure=lambda _: None,
     )
     first, second = deliveries(2)
     executor.accept([first, second])

@@ -70,6 +70,12 @@ class Delivery:
         return self._message.attempt
 
     @property
+    def max_retries(self) -> int | None:
+        """How many times it may be retried, as it was dispatched; None: as the retry policy in force says."""
+        event = self._message.event
+        return event.max_retries if event.HasField("max_retries") else None
+
+    @property
     def deliver_at(self) -> datetime:
         """When it was due, in UTC; after a retry, when the retry was due."""
         return self._message.deliver_at.ToDatetime(UTC)

@@ -81,8 +81,9 @@ def encode_fields(
     """
     message = event_bus_pb2.Event() if message is None else message
     span = current_span() if span is None else span
-    message.data, media_type = encode_payload(data, f"{path}data")
-    message.content_type = media_type if content_type is None else fields.text(f"{path}content_type", content_type)
+    if content_type is not None:
+        fields.text(f"{path}content_type", content_type)
+    message.data, message.content_type = encode_payload(data, content_type, f"{path}data")
     if id != "":  # not its truth: a None is refused
         message.id = fields.text(f"{path}id", id)
     if attributes is not None or span:

@@ -20,6 +20,8 @@ Span = timedelta | float
 
 _UINT32_MAX = 2**32 - 1
 _UINT64_MAX = 2**64 - 1
+# What waits for longer than this overflows somewhere below, in grpc or in the C library.
+_LONGEST_WAIT = timedelta(days=3650)
 
 _ENGINES_BY_NAME: dict[str, event_bus_pb2.Engine] = {engine.value: wire for engine, wire in ENGINE_TO_WIRE.items()}
 
@@ -93,11 +95,16 @@ def duration(field: str, value: Span) -> Duration:
 
 
 def seconds(field: str, value: Span) -> float:
-    """The length in seconds; the same errors as `duration`, and InvalidArgument unless it is positive."""
-    length = _timedelta(field, value).total_seconds()
-    if length <= 0:
+    """How long to wait, in seconds; more than 10 years count as 10 years.
+
+    Raises:
+        TypeError: the value is neither a timedelta nor a number.
+        InvalidArgument: it is not positive, NaN or infinite.
+    """
+    length = _timedelta(field, value)
+    if length <= timedelta(0):
         raise InvalidArgument.of_field(field, f"must be positive, not {value}")
-    return length
+    return min(length, _LONGEST_WAIT).total_seconds()
 
 
 def _timedelta(field: str, value: Span) -> timedelta:
@@ -118,14 +125,19 @@ def timestamp(field: str, value: datetime) -> Timestamp:
 
     Raises:
         TypeError: the value is not a datetime.
-        InvalidArgument: it has no time zone, so that nobody can say which moment it means.
+        InvalidArgument: it has no time zone, so that nobody can say which moment it means, or is outside the years 1
+            to 9999 in UTC.
     """
     if not isinstance(value, datetime):
         raise TypeError(f"{field}: expected a datetime, got {type(value).__name__}")
     if value.utcoffset() is None:
         raise InvalidArgument.of_field(field, f"{value.isoformat()} has no time zone; pass an aware datetime")
     message = Timestamp()
-    message.FromDatetime(value)
+    try:
+        message.FromDatetime(value)
+    except OverflowError as error:
+        description = f"{value.isoformat()} is outside the years 1 to 9999 in UTC"
+        raise InvalidArgument.of_field(field, description) from error
     return message
 
 

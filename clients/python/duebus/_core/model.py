@@ -18,15 +18,20 @@ class NewEvent:
     """An event to dispatch.
 
     Attributes:
-        data: The payload, at most 1 MiB: bytes, str, or anything that `json.dumps` takes.
-        id: Unique within the topic; an event whose id the topic holds already, or held within its dedupe window, adds
-            nothing. Empty: the server fills one in.
-        delay: When it is due, from the moment the server stores it: a timedelta or seconds, 0 to 10 years.
-        at: When it is due, as an aware datetime; one in the past means at once. Not together with `delay`.
+        data: The payload, at most 1 MiB. Bytes are sent as they are, a str in UTF-8 (or in the charset that
+            `content_type` names), anything else as JSON: what `json.dumps` takes, and within it datetime, date and time
+            as ISO 8601, UUID and Decimal as text, an Enum as its value, a dataclass as an object of its fields, and a
+            model of pydantic as its `model_dump(mode="json")`.
+        id: Unique within the topic: an event whose id the topic holds, or held within its dedupe window, adds nothing.
+            Empty: the server fills one in.
+        delay: How long after the server has stored it the event is due: a timedelta or seconds, 0 to 10 years.
+        at: When it is due, as an aware datetime; a moment in the past means now. Not together with `delay`.
         attributes: Metadata for handlers, at most 64 KiB.
         content_type: The media type of `data`. None: application/octet-stream for bytes, text/plain; charset=utf-8 for
-            str, application/json for the rest.
-        max_retries: How often it is retried before it is dead. None: as the topic's retry policy says.
+            str, application/json for the rest. Bytes that are said to be text or JSON have to be in its charset, by
+            default UTF-8.
+        max_retries: How many times it is retried before it is dead. None: as the topic's retry policy says. A handler
+            of `Worker` may lower it.
     """
 
     data: Any

@@ -1,8 +1,13 @@
-"""Payloads: from bytes, str or anything JSON to the bytes that are dispatched, and back."""
+"""Payloads: from Python values to the bytes that are dispatched, and back."""
 
+import dataclasses
 import json
+from datetime import date, datetime, time
+from decimal import Decimal
 from email.message import Message
+from enum import Enum
 from typing import Any
+from uuid import UUID
 
 from duebus.errors import InvalidArgument
 
@@ -13,24 +18,88 @@ JSON_TYPE = "application/json"
 _BYTES = bytes | bytearray | memoryview
 
 
-def encode_payload(data: object, field: str) -> tuple[bytes, str]:
+def encode_payload(data: object, content_type: str | None, field: str) -> tuple[bytes, str]:
     """The bytes to dispatch, and their media type.
 
+    Args:
+        data: See `NewEvent.data`.
+        content_type: As the caller says; None: by the type of `data`.
+        field: The name of `data` in errors.
+
     Raises:
-        TypeError: `data` is not bytes, str or made of what JSON knows.
-        InvalidArgument: it holds what JSON can't say (NaN, infinity, a cycle, a lone surrogate).
+        TypeError: `data` is not bytes, str or made of what can be written as JSON.
+        InvalidArgument: it holds what JSON can't express (NaN, infinity, a cycle, a lone surrogate), or is not in the
+            charset of its media type.
     """
+    if content_type is not None:
+        return _encode_as(data, content_type, field), content_type
     if isinstance(data, _BYTES):
         return bytes(data), BYTES_TYPE
+    if isinstance(data, str):
+        return _encode_text(data, "utf-8", field), TEXT_TYPE
+    return _encode_json(data, field), JSON_TYPE
+
+
+def _encode_as(data: object, content_type: str, field: str) -> bytes:
+    charset = _charset(content_type)
+    if isinstance(data, _BYTES):
+        encoded = bytes(data)
+        if charset is not None:
+            _check_text(encoded, charset, content_type, field)
+        return encoded
+    if isinstance(data, str):
+        return _encode_text(data, charset or "utf-8", field)
+    return _encode_json(data, field)
+
+
+def _charset(content_type: str) -> str | None:
+    """Of text and JSON, by default UTF-8; None: the payload need not be text."""
+    header = Message()
+    header["content-type"] = content_type
+    kind = header.get_content_type()
+    is_text = header.get_content_maintype() == "text" or kind == JSON_TYPE or kind.endswith("+json")
+    return header.get_content_charset("utf-8") if is_text else None
+
+
+def _check_text(data: bytes, charset: str, content_type: str, field: str) -> None:
     try:
-        if isinstance(data, str):
-            return data.encode(), TEXT_TYPE
-        text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        return text.encode(), JSON_TYPE
+        data.decode(charset)
+    except UnicodeDecodeError as error:
+        raise InvalidArgument.of_field(field, f"is not {charset}, as {content_type!r} promises: {error}") from error
+    except LookupError:  # a charset that Python does not know
+        return
+
+
+def _encode_text(data: str, charset: str, field: str) -> bytes:
+    try:
+        return data.encode(charset)
+    except (UnicodeEncodeError, LookupError) as error:
+        raise InvalidArgument.of_field(field, f"can't be encoded: {error}") from error
+
+
+def _encode_json(data: object, field: str) -> bytes:
+    try:
+        text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_for_json)
+        return text.encode()
     except TypeError as error:
         raise TypeError(f"{field}: neither bytes nor str nor JSON: {error}") from error
     except (ValueError, RecursionError) as error:
         raise InvalidArgument.of_field(field, f"can't be encoded: {error}") from error
+
+
+def _for_json(value: Any) -> object:
+    """What stands in JSON for a value of a type that the json module does not know."""
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    if isinstance(value, UUID | Decimal):
+        return str(value)
+    if isinstance(value, Enum):
+        return value.value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
+    if callable(dump := getattr(value, "model_dump", None)) and not isinstance(value, type):  # a model of pydantic
+        return dump(mode="json")
+    raise TypeError(f"{type(value).__name__} can't be written as JSON")
 
 
 def decode_text(data: bytes, content_type: str) -> str:

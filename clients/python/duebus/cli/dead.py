@@ -10,7 +10,7 @@ from duebus._core.inspection import EventInfo
 from duebus.cli import options
 from duebus.cli.confirm import confirm
 from duebus.cli.dead_letters import Chosen, extent_of, found
-from duebus.cli.output import clean, payload_text
+from duebus.cli.output import clean, headline, payload_text
 from duebus.cli.progress import moving
 from duebus.cli.records import event_record, record_of
 from duebus.cli.session import Session, connected
@@ -96,7 +96,7 @@ def _row(event: EventInfo) -> tuple[str, ...]:
         _died(group.dead_at),
         str(group.attempts),
         payload_text(event.data, event.content_type),
-        clean(group.last_error),
+        headline(group.last_error),
     )
 
 

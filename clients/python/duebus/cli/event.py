@@ -8,7 +8,7 @@ from duebus._core.enums import AttemptOutcome, EventState
 from duebus._core.inspection import EventGroupInfo, EventInfo
 from duebus.cli import options
 from duebus.cli.cells import NO_GROUP
-from duebus.cli.output import Output, clean, payload_text
+from duebus.cli.output import Output, calls, clean, headline, payload_text
 from duebus.cli.records import event_record
 from duebus.cli.session import Session, connected
 from duebus.cli.spans import format_ago, format_count, format_moment, format_span
@@ -51,7 +51,9 @@ def _tell(out: Output, event: EventInfo, group: EventGroupInfo) -> None:
     out.line()
     out.line(f"in group {group.group or NO_GROUP}: {_standing(group)}")
     if group.last_error:
-        out.line(f"last error: {clean(group.last_error)}")
+        out.line(f"last error: {headline(group.last_error)}")
+        for line in calls(group.last_error):
+            out.line(line)
     out.line()
     out.table(_columns(event), list(_rows(_timeline(event, group))), folded=_FOLDED)
 
@@ -110,7 +112,7 @@ def _timeline(event: EventInfo, group: EventGroupInfo) -> Iterator[_Step]:
     for attempt in group.history:
         outcome = _OUTCOMES.get(attempt.outcome, "ended")
         what = f"attempt {attempt.attempt}: {outcome}"
-        yield _Step(what, attempt.started_at, attempt.ended_at, clean(attempt.consumer), clean(attempt.error))
+        yield _Step(what, attempt.started_at, attempt.ended_at, clean(attempt.consumer), headline(attempt.error))
         if attempt.redriven_at is not None:
             yield _Step("redriven, with all its retries", attempt.redriven_at)
     yield from _what_is_next(group)

@@ -9,7 +9,7 @@ import typer
 from duebus._core.enums import Engine, EventState
 from duebus._core.inspection import EventInfo
 from duebus.cli import options
-from duebus.cli.output import clean, payload_text
+from duebus.cli.output import headline, payload_text
 from duebus.cli.records import event_record
 from duebus.cli.session import Session, connected
 from duebus.cli.spans import format_ago
@@ -74,5 +74,5 @@ def _row(event: EventInfo) -> tuple[str, ...]:
         "" if group.deliver_at is None else format_ago(group.deliver_at),
         str(group.attempts),
         payload_text(event.data, event.content_type),
-        clean(group.last_error),
+        headline(group.last_error),
     )

@@ -20,6 +20,8 @@ _GAP = "  "
 # Characters, so that there is something to see of a column on a narrow terminal.
 _CUT_AT_LEAST = 20
 _FOLDED_AT_LEAST = 30
+# How the calls begin that a worker adds to the error of a handler.
+_CALL = '\n  File "'
 
 
 class PipeClosedError(Exception):
@@ -124,6 +126,17 @@ def _shortened(cell: str, most: int) -> str:
 def clean(text: str) -> str:
     """On one line and harmless to a terminal: what does not print is escaped."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def headline(error: str) -> str:
+    """An event's error on one line, without the calls that led to it."""
+    return clean(error.partition(_CALL)[0])
+
+
+def calls(error: str) -> list[str]:
+    """The calls that led to an event's error, as lines; empty where it does not tell."""
+    _, call, rest = error.partition(_CALL)
+    return [clean(line) for line in (call + rest).splitlines()[1:]]
 
 
 def payload_text(data: bytes, content_type: str) -> str:

@@ -18,7 +18,7 @@ from duebus.aio import Client
 from duebus.cli import options
 from duebus.cli.explanations import explained
 from duebus.cli.follow import Follower
-from duebus.cli.output import Output, clean, note, payload_text
+from duebus.cli.output import Output, clean, headline, note, payload_text
 from duebus.cli.records import delivery_record
 from duebus.cli.session import Session, connected
 from duebus.cli.spans import format_span
@@ -107,6 +107,6 @@ def _show(out: Output, delivery: Delivery, received_at: datetime) -> None:
     ]
     parts += [f"  {clean(name)}={clean(value)}" for name, value in sorted(delivery.attributes.items())]
     if delivery.attempt > 1:
-        parts.append(Text(f"  attempt {delivery.attempt}: {clean(delivery.last_error)}", style="yellow"))
+        parts.append(Text(f"  attempt {delivery.attempt}: {headline(delivery.last_error)}", style="yellow"))
     parts.append(Text(f"  {clean(delivery.event_id)}", style="dim"))
     out.line(*parts)

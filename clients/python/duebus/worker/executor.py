@@ -12,7 +12,7 @@ from duebus.worker.deadlines import Deadlines
 from duebus.worker.held import Cause, Held, HeldLeases, Stage
 from duebus.worker.invoker import Invoker
 from duebus.worker.memory import SuccessMemory
-from duebus.worker.outcome import DeadLetter, Release, RetryAfter, nack_of
+from duebus.worker.outcome import nack_of
 from duebus.worker.registry import Registration, Source
 from duebus.worker.runners import Runners
 from duebus.worker.settler import Settler
@@ -37,8 +37,10 @@ class Executor:
         threads: ThreadPool,
         concurrency: int,
         max_execution: float,
+        on_failure: Callable[[BaseException], None],
     ) -> None:
         self._source = source
+        self._on_failure = on_failure
         self._handlers = handlers
         self._leases = leases
         self._settler = settler
@@ -173,13 +175,18 @@ class Executor:
         self._running.discard(held)
         self._note_finished()
         self._deadlines.forget(held)
+        nack = None
         if held.stage is not Stage.GONE:
-            self._settle(held, self._nack(held))
+            nack = self._nack(held)
+            self._tell_failures(held)
+            self._settle(held, nack)
         if held.abandoned:
             self._slots.abandon()
             _log.error("%s: a call that was given up goes on, on its thread; it keeps its slot", self._source)
         else:
             self._slots.give_back()
+        if nack is not None:
+            self._report(held, nack)
 
     def _note_finished(self) -> None:
         if not self._running:
@@ -208,19 +215,31 @@ class Executor:
         nack = nack_of(held.token, held.failures, several=several)
         if several and not nack.dead_letter:
             self._memory.remember(held.delivery, held.succeeded)
-        self._report(held, nack)
         return nack
 
-    def _report(self, held: Held, nack: Nack) -> None:
-        delivery = held.delivery
-        # Of one that failed, the server knows whether retries are left.
-        fate = "is dead" if nack.dead_letter else "is released" if nack.release else "failed"
-        head = f"{self._source}: event {delivery.event_id}, attempt {delivery.attempt}, {fate}"
+    def _tell_failures(self, held: Held) -> None:
+        """Before the nack: who waits for the nack then knows why."""
         for failure in held.failures:
-            unexpected = not isinstance(failure.error, RetryAfter | DeadLetter | Release)
-            level = logging.WARNING if unexpected or failure.dead else logging.INFO
-            trace = failure.error if unexpected else None
-            _log.log(level, "%s: %s: %s", head, failure.registration.name, failure.message, exc_info=trace)
+            if failure.error is not None:
+                try:
+                    self._on_failure(failure.error)
+                except Exception:  # noqa: BLE001 - a report that fails must not cost the settle
+                    _log.exception("%s: on_failure raised", self._source)
+
+    def _report(self, held: Held, nack: Nack) -> None:
+        head = f"{self._source}: event {held.delivery.event_id}, attempt {held.delivery.attempt}, {_fate(held, nack)}"
+        for failure in held.failures:
+            level = logging.WARNING if failure.error is not None or failure.dead else logging.INFO
+            _log.log(level, "%s: %s: %s", head, failure.registration.name, failure.message, exc_info=failure.error)
+
+
+def _fate(held: Held, nack: Nack) -> str:
+    """What becomes of the event. How often it is retried by the topic's policy is known to the server alone."""
+    if nack.release:
+        return "is released"
+    max_retries = held.delivery.max_retries
+    is_dead = nack.dead_letter or (max_retries is not None and held.delivery.attempt > max_retries)
+    return "is dead" if is_dead else "failed"
 
 
 def _release(held: Held) -> Nack:

@@ -36,7 +36,11 @@ class Invoker:
         self._traced = tracing.is_set_up()
 
     async def run(self, held: Held, registration: Registration) -> Failure | None:
-        """None when the handler returned. What a cancelled handler does in the end does not count."""
+        """None when the handler returned. What a cancelled handler does in the end does not count.
+
+        Whatever a handler raises is its failure and ends in a settle: a panic of an extension, `gevent.Timeout` and
+        `pytest.fail` are BaseExceptions and no Exceptions.
+        """
         failure = None
         try:
             if held.stage is not Stage.RUNNING:
@@ -45,7 +49,9 @@ class Invoker:
                 await self._call(held, registration)
             else:
                 await registration.handler(held.delivery)  # type: ignore[misc]  # a coroutine function
-        except (Exception, asyncio.CancelledError, SystemExit) as error:  # noqa: BLE001 - all of it is the handler's
+        except BaseException as error:
+            if isinstance(error, GeneratorExit) and _is_being_closed(held):
+                raise
             failure = failure_of(registration, error, held.delivery.attempt)
         if held.cause is None:
             return failure
@@ -74,3 +80,11 @@ class Invoker:
         if error is not None:
             raise error
         return value
+
+
+def _is_being_closed(held: Held) -> bool:
+    """The coroutine is thrown away with its loop; a handler that raises GeneratorExit itself does so in its task."""
+    try:
+        return asyncio.current_task() not in held.tasks
+    except RuntimeError:  # no loop is running
+        return True

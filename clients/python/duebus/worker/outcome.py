@@ -1,8 +1,10 @@
-"""How a handler says what becomes of its event, and how several handlers' words become one."""
+"""How a handler decides what becomes of its event, and how the failures of several handlers become one nack."""
 
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 from duebus._core.fields import Span, duration
 from duebus._core.model import Nack
@@ -22,6 +24,9 @@ __all__ = [
 
 MAX_ERROR_BYTES = 4096
 _MAX_DELAY = timedelta(days=3650)
+# Of a traceback the innermost calls, without the worker's own.
+_MAX_CALLS = 3
+_HERE = str(Path(__file__).parent)
 
 
 class RetryAfter(Exception):
@@ -67,9 +72,21 @@ class Release(Exception):
         super().__init__(reason or "given back")
 
 
+_DECISIONS = (RetryAfter, DeadLetter, Release)
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """How one handler failed: what it wants of the event, and why."""
+    """How one handler failed.
+
+    Attributes:
+        registration: The handler.
+        message: Why, in one line.
+        delay: When the handler wants its event again; None: after the topic's backoff.
+        dead: The event goes to the dead letters.
+        release: The event is given back.
+        error: What the handler raised, unless it is the handler's decision about the event.
+    """
 
     registration: Registration
     message: str
@@ -83,8 +100,10 @@ def failure_of(registration: Registration, error: BaseException, attempt: int) -
     """What a handler's exception means for the event, given how often it has been delivered."""
     release = isinstance(error, Release)
     dead = isinstance(error, DeadLetter) or (not release and _used_up(registration, attempt))
-    delay = error.delay if isinstance(error, RetryAfter) else None
-    return Failure(registration, describe(error), delay, dead, release, error)
+    # A subclass may have forgotten to call our __init__.
+    delay = getattr(error, "delay", None) if isinstance(error, RetryAfter) else None
+    unexpected = None if isinstance(error, _DECISIONS) else error
+    return Failure(registration, describe(error), delay, dead, release, unexpected)
 
 
 def timed_out(registration: Registration, max_execution: float, attempt: int) -> Failure:
@@ -94,10 +113,15 @@ def timed_out(registration: Registration, max_execution: float, attempt: int) ->
 
 
 def nack_of(token: str, failures: Sequence[Failure], *, several: bool) -> Nack:
-    """The one nack of an event that handlers failed; `several`: their names are needed to tell them apart.
+    """The one nack of an event that handlers failed. Its error ends with where each of them failed.
 
-    It is released when nobody asked for anything else. It is dead when one failure wants it dead; otherwise the longest
-    delay that one asked for holds.
+    The event is released when all failures ask for that, dead when one does, and otherwise retried after the longest
+    delay that one asked for.
+
+    Args:
+        token: The lease token.
+        failures: At least one.
+        several: The event has several handlers, so the error has to name those that failed.
     """
     if all(failure.release for failure in failures):
         return Nack(delivery=token, release=True)
@@ -109,12 +133,17 @@ def nack_of(token: str, failures: Sequence[Failure], *, several: bool) -> Nack:
 
 
 def describe(error: BaseException) -> str:
-    """An exception in one line: its type and message; of RetryAfter, DeadLetter and Release the message alone."""
+    """An exception in one line: its type and message; of RetryAfter, DeadLetter and Release the message alone.
+
+    Of a group, those that are in it follow.
+    """
     try:
         message = " ".join(str(error).split())
-    except Exception:  # noqa: BLE001 - an exception that can't be printed is still the handler's failure
+        if isinstance(error, BaseExceptionGroup):
+            message += ": " + "; ".join(map(describe, error.exceptions))
+    except BaseException:  # noqa: BLE001 - an exception that can't be printed is still the handler's failure
         message = ""
-    if message and isinstance(error, RetryAfter | DeadLetter | Release):
+    if message and isinstance(error, _DECISIONS):
         return message
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
@@ -125,10 +154,19 @@ def cut(text: str) -> str:
 
 
 def _used_up(registration: Registration, attempt: int) -> bool:
-    return registration.retries is not None and attempt > registration.retries
+    return registration.max_retries is not None and attempt > registration.max_retries
 
 
 def _combined(failures: Sequence[Failure], *, several: bool) -> str:
-    if not several:
-        return failures[0].message
-    return "; ".join(f"{failure.registration.name}: {failure.message}" for failure in failures)
+    messages = (f"{each.registration.name}: {each.message}" if several else each.message for each in failures)
+    return "\n".join(["; ".join(messages), *(line for each in failures for line in _last_calls(each.error))])
+
+
+def _last_calls(error: BaseException | None) -> list[str]:
+    """Where it was raised: a line for each call, and one for its code."""
+    if error is None:
+        return []
+    # Two more than are shown: those of the worker come first.
+    calls = traceback.extract_tb(error.__traceback__, limit=-_MAX_CALLS - 2)
+    own = [call for call in calls if not call.filename.startswith(_HERE)][-_MAX_CALLS:]
+    return [f'  File "{call.filename}", line {call.lineno}, in {call.name}\n    {call.line}' for call in own]

@@ -1,4 +1,4 @@
-"""Which handlers stand on which topic and group."""
+"""Which topic and group each handler is registered for."""
 
 import functools
 import inspect
@@ -33,13 +33,13 @@ class Source(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Registration:
-    """A handler that stands on a topic and group.
+    """A handler that is registered for a topic and group.
 
     Attributes:
         source: The topic and the group.
         handler: The function, unchanged.
         concurrency: Deliveries of the subscription handled at once; None: the worker's.
-        retries: After how many retries a failing event is dead; None: only the topic's retry policy says.
+        max_retries: After how many retries a failing event is dead; None: as the event or the retry policy says.
         name: The function's name, for logs and for the event's last error.
         blocking: It is not a coroutine function and is called on a thread.
     """
@@ -47,16 +47,16 @@ class Registration:
     source: Source
     handler: Handler
     concurrency: int | None
-    retries: int | None
+    max_retries: int | None
     name: str
     blocking: bool
     _registry: "Registry" = field(repr=False)
 
     def remove(self) -> None:
-        """Takes the handler off; events that it is handling are finished. Again: nothing happens. Thread-safe.
+        """Removes the handler; events that it is handling are finished. A second call does nothing. Thread-safe.
 
-        When it was the last one of its topic and group, the subscription closes and its unstarted deliveries are
-        released without counting an attempt.
+        When it was the last one of its topic and group, the subscription is closed, and its deliveries that were not
+        started are released without counting an attempt.
         """
         self._registry.remove(self)
 
@@ -70,27 +70,28 @@ class Registry:
         self._registrations: dict[Source, tuple[Registration, ...]] = {}
 
     def add(
-        self, topic: str, group: str, handler: Handler, *, concurrency: int | None, retries: int | None
+        self, topic: str, group: str, handler: Handler, *, concurrency: int | None, max_retries: int | None
     ) -> Registration:
-        """Puts a handler on a topic and group.
+        """Registers a handler for a topic and group.
 
         Raises:
-            InvalidArgument: A name, a number or the handler is not one, or the handler stands there already.
+            TypeError: An argument has the wrong type, or the handler can't take a delivery.
+            InvalidArgument: A name or a number is out of range, or the handler is registered already.
         """
         source = Source(_checked_name("topic", topic), _checked_name("group", group or DEFAULT_GROUP))
-        _check(handler, concurrency, retries)
+        _check(handler, concurrency, max_retries)
         name, blocking = _name_of(handler), not _is_coroutine_function(handler)
-        registration = Registration(source, handler, concurrency, retries, name, blocking, self)
+        registration = Registration(source, handler, concurrency, max_retries, name, blocking, self)
         with self._lock:
             standing = self.handlers(source)
             if any(other.handler == handler for other in standing):
-                raise InvalidArgument.of_field("handler", f"{registration.name} stands on {source} already")
+                raise InvalidArgument.of_field("handler", f"{registration.name} is registered for {source} already")
             self._registrations[source] = (*standing, registration)
         self._changed()
         return registration
 
     def remove(self, registration: Registration) -> None:
-        """Takes a handler off; nothing happens when it does not stand any more."""
+        """Removes a handler; does nothing when it is not registered any more."""
         source = registration.source
         with self._lock:
             left = tuple(other for other in self.handlers(source) if other is not registration)
@@ -116,18 +117,32 @@ class Registry:
 
 
 def _checked_name(field: str, name: str) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"{field}: expected a str, got {type(name).__name__}")
     if not _NAME.fullmatch(name):
         raise InvalidArgument.of_field(field, f"must match {_NAME.pattern}, not {name!r}")
     return name
 
 
-def _check(handler: Handler, concurrency: int | None, retries: int | None) -> None:
+def _check(handler: Handler, concurrency: int | None, max_retries: int | None) -> None:
     if not callable(handler):
-        raise InvalidArgument.of_field("handler", f"{handler!r} can't be called")
+        raise TypeError(f"handler: {handler!r} can't be called")
+    if not _takes_a_delivery(handler):
+        raise TypeError(f"handler: {_name_of(handler)} is called with the delivery as its only argument")
     if concurrency is not None and not 1 <= concurrency <= MAX_CONCURRENCY:
         raise InvalidArgument.of_field("concurrency", f"must be 1 to {MAX_CONCURRENCY}, not {concurrency}")
-    if retries is not None and retries < 0:
-        raise InvalidArgument.of_field("retries", f"must be at least 0, not {retries}")
+    if max_retries is not None and max_retries < 0:
+        raise InvalidArgument.of_field("max_retries", f"must be at least 0, not {max_retries}")
+
+
+def _takes_a_delivery(handler: Handler) -> bool:
+    try:
+        inspect.signature(handler).bind(None)
+    except TypeError:
+        return False
+    except ValueError:  # some functions written in C do not tell their signature
+        return True
+    return True
 
 
 def _name_of(handler: Any) -> str:

@@ -26,8 +26,11 @@ _log = logging.getLogger("duebus.worker")
 class Serving:
     """Keeps one worker for each source that has handlers, and stops them all together."""
 
-    def __init__(self, registry: Registry, settings: Settings, client: Client) -> None:
+    def __init__(
+        self, registry: Registry, settings: Settings, client: Client, on_failure: Callable[[BaseException], None]
+    ) -> None:
         self._registry = registry
+        self._on_failure = on_failure
         self._settings = settings
         self._client = client
         self._loop = asyncio.get_running_loop()
@@ -95,6 +98,12 @@ class Serving:
         self._failure = self._failure or error
         self._stop.set()
 
+    def _handler_failed(self, error: BaseException) -> None:
+        """Ctrl-C that hit a handler drains the worker, as one that hit the loop does."""
+        if isinstance(error, KeyboardInterrupt):
+            self._fail(error)
+        self._on_failure(error)
+
     def _call_soon(self, call: Callable[[], None]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: the run has ended
             self._loop.call_soon_threadsafe(call)
@@ -120,6 +129,7 @@ class Serving:
             settler=self._settler,
             threads=self._threads,
             failed=self._fail,
+            on_failure=self._handler_failed,
         )
         self._open[source] = worker
         self._running[asyncio.create_task(self._attend(worker))] = worker

@@ -27,7 +27,8 @@ class SourceWorker:
 
     Args:
         handlers: Those that stand on the source now.
-        failed: Told of an error that does not heal, as soon as the stream has it.
+        failed: Told of an error that no retry can cure, as soon as the stream has it.
+        on_failure: See `Worker.serve`.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class SourceWorker:
         settler: Settler,
         threads: ThreadPool,
         failed: Callable[[DueBusError], None],
+        on_failure: Callable[[BaseException], None],
     ) -> None:
         self._source = source
         self._handlers = handlers
@@ -56,6 +58,7 @@ class SourceWorker:
             threads=threads,
             concurrency=self._concurrency(),
             max_execution=settings.max_execution,
+            on_failure=on_failure,
         )
         self._keeper = LeaseKeeper(client, source, self._leases, settings.lease)
         self._stream = Stream(

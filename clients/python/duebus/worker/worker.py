@@ -40,8 +40,8 @@ class Worker:
     - it raises `RetryAfter(delay)`: retried after that delay;
     - it raises `DeadLetter(reason)`: to the dead letters at once;
     - it raises `Release()`: ready again at once, for any worker of the group, and the attempt is not counted;
-    - it fails and has been retried as often as `retries` says: to the dead letters. The limit of the event or of the
-      topic's retry policy holds as well, and can't be raised here;
+    - it fails and the event has been retried `max_retries` times: to the dead letters. The event's own `max_retries`,
+      or else the retry policy of its topic and group, applies as well: the smaller number wins;
     - it runs for longer than `max_execution`: cancelled, and nacked as by an exception. A function on a thread can't
       be cancelled: its result is discarded, and it keeps its thread and its place among `concurrency` until it
       returns. While all places are taken in this way, the worker unsubscribes, so that others get the events;
@@ -118,15 +118,17 @@ class Worker:
         self._begins: list[asyncio.Future[None]] = []
 
     def on(
-        self, topic: str, *, group: str | None = None, concurrency: int | None = None, retries: int | None = None
+        self, topic: str, *, group: str | None = None, concurrency: int | None = None, max_retries: int | None = None
     ) -> Callable[[_H], _H]:
-        """Decorates a handler; the function itself stays as it is. The arguments are those of `add`."""
+        """Registers the decorated function, which stays as it is. The arguments and errors are those of `add`."""
+        if callable(topic):
+            raise TypeError('topic: expected a str, got a function; write @worker.on("order.created")')
 
-        def put_on(handler: _H) -> _H:
-            self.add(topic, handler, group=group, concurrency=concurrency, retries=retries)
+        def register(handler: _H) -> _H:
+            self.add(topic, handler, group=group, concurrency=concurrency, max_retries=max_retries)
             return handler
 
-        return put_on
+        return register
 
     def add(
         self,
@@ -135,35 +137,38 @@ class Worker:
         *,
         group: str | None = None,
         concurrency: int | None = None,
-        retries: int | None = None,
+        max_retries: int | None = None,
     ) -> Registration:
-        """Puts a handler on a topic; a worker that runs subscribes at once. Thread-safe.
+        """Registers a handler for a topic; a worker that is running subscribes at once. Thread-safe.
 
         Args:
             topic: `[A-Za-z0-9][A-Za-z0-9._-]{0,254}`.
             handler: A coroutine function or a function that takes a `Delivery`; what it returns is ignored.
             group: None: the worker's.
             concurrency: Events that the subscription handles at once; None: the worker's.
-            retries: A failing event is dead after so many retries; None: after as many as the topic allows.
+            max_retries: A failing event is dead after so many retries. The event's own `max_retries`, or else the retry
+                policy in force, applies as well: the smaller number wins. None: that one alone.
 
         Returns:
-            What takes the handler off again.
+            What removes the handler again.
 
         Raises:
-            InvalidArgument: An argument is malformed, or the handler stands on this topic and group already.
+            TypeError: An argument has the wrong type, or the handler can't be called with one argument.
+            InvalidArgument: An argument is malformed or out of range, or the handler is registered for this topic and
+                group already.
         """
         group = self._settings.group if group is None else group
-        return self._registry.add(topic, group, handler, concurrency=concurrency, retries=retries)
+        return self._registry.add(topic, group, handler, concurrency=concurrency, max_retries=max_retries)
 
     def remove(self, topic: str, handler: Handler) -> None:
-        """Takes a handler off a topic, in every group; see `Registration.remove`. Thread-safe.
+        """Removes a handler from a topic, in every group; see `Registration.remove`. Thread-safe.
 
         Raises:
-            LookupError: It does not stand there.
+            LookupError: It is not registered there.
         """
         found = self._registry.find(topic, handler)
         if not found:
-            raise LookupError(f"the handler does not stand on {topic}")
+            raise LookupError(f"the handler is not registered for {topic}")
         for registration in found:
             registration.remove()
 
@@ -175,26 +180,34 @@ class Worker:
         handlers, and releases their events too. In a thread other than the main one, signals are not handled.
 
         Raises:
-            DueBusError: One that no retry heals.
-            RuntimeError: The worker is serving already, or an event loop runs in this thread: use `serve` there.
+            DueBusError: One that no retry can cure.
+            RuntimeError: The worker has no handlers, is serving already, or an event loop runs in this thread: use
+                `serve` there.
         """
         asyncio.run(self._run())
 
-    async def serve(self, client: Client | None = None) -> None:
+    async def serve(
+        self, client: Client | None = None, *, on_failure: Callable[[BaseException], None] | None = None
+    ) -> None:
         """Serves until `stop` or `request_stop`; when it is cancelled, handlers are cancelled and events released.
 
         Args:
             client: Used for this run; it is not closed. None: the worker's.
+            on_failure: Called in the loop with each exception that a handler raises, but for `RetryAfter`, `DeadLetter`
+                and `Release`; for tests and error reports.
 
         Raises:
-            DueBusError: One that no retry heals.
-            RuntimeError: The worker is serving already.
+            DueBusError: One that no retry can cure.
+            RuntimeError: The worker has no handlers, or is serving already.
         """
         if self._serving is not None:
             raise RuntimeError("the worker is serving already")
+        if not self._registry.sources():
+            self._announce()
+            raise RuntimeError("the worker has no handlers: register one with on() or add() before it serves")
         given = client or self._client
         async with Client(self._target) if given is None else nullcontext(given) as used:
-            self._serving = Serving(self._registry, self._settings, used)
+            self._serving = Serving(self._registry, self._settings, used, on_failure or _ignore)
             self._announce()
             try:
                 await self._serving.run()
@@ -246,6 +259,10 @@ class Worker:
     def _handlers_changed(self) -> None:
         if (serving := self._serving) is not None:
             serving.handlers_changed()
+
+
+def _ignore(_: BaseException) -> None:
+    """Failures are logged anyway."""
 
 
 def _between(field: str, value: int, least: int, most: int) -> int:
