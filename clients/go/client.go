@@ -23,6 +23,8 @@ type Client struct {
 	timeout time.Duration
 	logger  *slog.Logger
 	closed  atomic.Bool
+	// requestBytes is how large a request of lease tokens or nacks may be; a subscription learns it from the server.
+	requestBytes atomic.Int64
 }
 
 // NewClient makes a client of the server at target: "host:port", several of them with commas between, or any other
@@ -43,6 +45,7 @@ func NewClient(target string, options ...ClientOption) (*Client, error) {
 	if err != nil {
 		return nil, invalidField("target", err.Error())
 	}
+	client.requestBytes.Store(maxRequestBytes)
 	client.conn, client.bus = conn, duebusv1.NewEventBusClient(conn)
 	return client, nil
 }

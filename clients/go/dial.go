@@ -18,6 +18,9 @@ import (
 
 const (
 	maxReceive = 16 << 20
+	// The server is pinged when nothing has come from it for so long, and has so long to answer.
+	pingAfter   = 25 * time.Second
+	pingTimeout = 10 * time.Second
 	// Of several servers all are connected, and a call goes to one that is: a stream whose server drains finds another.
 	serviceConfig = `{"loadBalancingConfig": [{"round_robin": {}}]}`
 )
@@ -29,9 +32,9 @@ func dial(target string, settings clientSettings) (*grpc.ClientConn, error) {
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxReceive)),
 		// Retries are the client's own: they keep the request id and know which errors a second try can cure.
 		grpc.WithDisableRetry(),
-		// A connection that died in silence is noticed within 40 s, even while nothing is called.
+		// A connection that died silently is noticed within 40 s, even while nothing is called.
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{
-			Time: 30 * time.Second, Timeout: 10 * time.Second, PermitWithoutStream: true,
+			Time: pingAfter, Timeout: pingTimeout, PermitWithoutStream: true,
 		}),
 		// The pauses between calls and streams are what spares a server; those of the connection shall hardly come on
 		// top. The default would wait up to two minutes.

@@ -28,6 +28,7 @@ type executor struct {
 	lost    int           // slots taken by handlers that were left behind
 	paused  bool          // nothing is started any more
 	stuck   func()        // called when all slots are lost
+	doubt   func()        // called when the lease of the next delivery may have run out
 	change  chan struct{} // a handler has ended, or was left behind
 	useable chan struct{} // closed while not all slots are lost
 }
@@ -37,7 +38,8 @@ func newExecutor(base context.Context, settings *workerSettings, handler Handler
 	close(useable)
 	return &executor{
 		handler: handler, maxExecution: settings.maxExecution, leases: held, settler: s, logger: settings.logger,
-		base: base, slots: settings.concurrency, stuck: func() {}, useable: useable, change: make(chan struct{}, 1),
+		base: base, slots: settings.concurrency, stuck: func() {}, doubt: func() {}, useable: useable,
+		change: make(chan struct{}, 1),
 	}
 }
 
@@ -71,11 +73,17 @@ func (e *executor) release() {
 	}
 }
 
+// startWaiting starts what there are slots for. It stops at a delivery whose lease may have run out: it is called again
+// when the server has said whether it has.
 func (e *executor) startWaiting() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for len(e.queue) > 0 && e.taken < e.slots && !e.paused {
 		l := e.queue[0]
+		if e.leases.mayHavePassed(l) {
+			e.doubt()
+			return
+		}
 		e.queue = e.queue[1:]
 		e.startLocked(l)
 	}
@@ -164,9 +172,9 @@ func (e *executor) settle(l *lease, err error) {
 
 func (e *executor) report(l *lease, err error, nack Nack) {
 	attributes := append(about(l), "error", nack.Error)
-	var panicked *panicError
+	panicked, isPanic := err.(*panicError)
 	switch {
-	case errors.As(err, &panicked):
+	case isPanic:
 		e.logger.Error("a handler panicked", append(attributes, "stack", string(panicked.stack))...)
 	case nack.Release:
 		e.logger.Debug("an event is released", attributes...)

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/protoadapt"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	duebus "github.com/duebus/duebus/clients/go"
 	"github.com/duebus/duebus/clients/go/duebusv1"
@@ -153,12 +154,15 @@ func (b *fakeBus) Subscribe(
 }
 
 // deliver sends one frame with an event for each id; their lease tokens are "lease-ID".
-func (s *fakeStream) deliver(ids ...string) {
+func (s *fakeStream) deliver(ids ...string) { s.deliverUntil(time.Now().Add(30*time.Second), ids...) }
+
+// deliverUntil sends a frame of deliveries whose leases run out at that moment, by the engine's clock.
+func (s *fakeStream) deliverUntil(expires time.Time, ids ...string) {
 	frame := &duebusv1.Deliveries{}
 	for _, id := range ids {
 		frame.Deliveries = append(frame.Deliveries, &duebusv1.Delivery{
 			Event: &duebusv1.Event{Id: id, Data: []byte(`{"id":42}`)}, Topic: "order.created", Group: "default",
-			LeaseToken: "lease-" + id, Attempt: 1,
+			LeaseToken: "lease-" + id, Attempt: 1, LeaseExpiresAt: timestamppb.New(expires),
 		})
 	}
 	s.frames <- &duebusv1.SubscribeResponse{Frame: &duebusv1.SubscribeResponse_Deliveries{Deliveries: frame}}

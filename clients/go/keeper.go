@@ -3,6 +3,7 @@ package duebus
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 )
@@ -21,6 +22,9 @@ type keeper struct {
 	leases *leases
 	logger *slog.Logger
 	change chan struct{} // the stream has begun or ended
+	urgent chan struct{} // some leases are to be extended now
+	// confirmed is called when leases were extended.
+	confirmed func()
 
 	mu           sync.Mutex
 	lease, grace time.Duration
@@ -28,10 +32,10 @@ type keeper struct {
 	failed       bool
 }
 
-func newKeeper(client *Client, held *leases, settings *workerSettings) *keeper {
+func newKeeper(client *Client, held *leases, settings *workerSettings, confirmed func()) *keeper {
 	return &keeper{
 		client: client, leases: held, logger: settings.logger, change: make(chan struct{}, 1),
-		lease: settings.lease, grace: settings.lease,
+		urgent: make(chan struct{}, 1), confirmed: confirmed, lease: settings.lease, grace: settings.lease,
 	}
 }
 
@@ -51,6 +55,9 @@ func (k *keeper) detach() {
 	signal(k.change)
 }
 
+// extendNow has all leases extended without waiting for the end of the period.
+func (k *keeper) extendNow() { signal(k.urgent) }
+
 // run extends until the context ends. It returns an error that does not heal.
 func (k *keeper) run(ctx context.Context) error {
 	for {
@@ -61,10 +68,13 @@ func (k *keeper) run(ctx context.Context) error {
 			return nil
 		case <-k.change:
 			timer.Stop()
+			continue
+		case <-k.urgent:
+			timer.Stop()
 		case <-timer.C:
-			if err := k.extendAll(ctx); err != nil {
-				return err
-			}
+		}
+		if err := k.extendAll(ctx); err != nil {
+			return err
 		}
 	}
 }
@@ -94,8 +104,13 @@ func (k *keeper) extendAll(ctx context.Context) error {
 	}
 	limited, cancel := context.WithTimeout(ctx, lease) // an answer that comes later is of no use
 	defer cancel()
+	asked := wallClock()
 	failures, err := k.client.Extend(limited, lease, tokens...)
 	k.drop(failures)
+	if err == nil {
+		k.leases.confirm(extended(tokens, failures), asked, lease)
+		k.confirmed()
+	}
 	if err == nil || ctx.Err() != nil {
 		return nil
 	}
@@ -107,6 +122,15 @@ func (k *keeper) extendAll(ctx context.Context) error {
 	k.mu.Unlock()
 	k.logger.Warn("leases could not be extended", "count", len(tokens), "error", err)
 	return nil
+}
+
+// extended are those of the tokens that did not fail.
+func extended(tokens []string, failures []LeaseFailure) []string {
+	failed := make(map[string]bool, len(failures))
+	for _, each := range failures {
+		failed[each.LeaseToken] = true
+	}
+	return slices.DeleteFunc(tokens, func(token string) bool { return failed[token] })
 }
 
 // drop ends leases that are lost; those of a stopped engine may yet be named on another replica.

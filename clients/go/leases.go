@@ -3,6 +3,7 @@ package duebus
 import (
 	"context"
 	"sync"
+	"time"
 )
 
 // stage is where a delivery stands in this worker.
@@ -38,33 +39,77 @@ type lease struct {
 	leftBehind bool
 	// tried: a settle was sent, and whether it was carried out is not known.
 	tried bool
+	// expires is when the lease runs out, by this host's clock, unless it has been extended meanwhile.
+	expires time.Time
+	// lead is how far this host's clock was ahead of the engine's when the delivery came, if it took no time to come.
+	lead time.Duration
 }
 
 func (l *lease) token() string { return l.delivery.LeaseToken }
 
 // leases are those that one subscription holds, by lease token.
+//
+// They know when a lease may have run out while its delivery was on the way or waited here: the process or the host was
+// frozen, the network stood still. Such a delivery is not started before the server has confirmed its lease. The engine's
+// clock need not agree with this host's: ahead is how far this one is ahead of it, at most. It starts at 0; a delivery
+// that comes in less time lowers it, and one whose lease the server confirms although it seemed to have run out raises it.
 type leases struct {
-	mu    sync.Mutex
-	held  map[string]*lease
-	empty chan struct{} // closed while none is held
+	mu     sync.Mutex
+	held   map[string]*lease
+	empty  chan struct{} // closed while none is held
+	length time.Duration // of a lease, as the stream says
+	ahead  time.Duration
 }
 
-func newLeases() *leases {
+func newLeases(length time.Duration) *leases {
 	empty := make(chan struct{})
 	close(empty)
-	return &leases{held: map[string]*lease{}, empty: empty}
+	return &leases{held: map[string]*lease{}, empty: empty, length: length}
 }
 
-// add takes a new delivery, waiting.
+// lasts sets how long the leases of deliveries to come last.
+func (s *leases) lasts(length time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.length = length
+}
+
+// add takes a delivery that came now, waiting.
 func (s *leases) add(delivery *Delivery) *lease {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.held) == 0 {
 		s.empty = make(chan struct{})
 	}
-	added := &lease{delivery: delivery}
+	lead := wallClock().Sub(delivery.LeaseExpiresAt) + s.length
+	s.ahead = min(s.ahead, lead)
+	added := &lease{delivery: delivery, lead: lead, expires: delivery.LeaseExpiresAt.Add(s.ahead)}
 	s.held[added.token()] = added
 	return added
+}
+
+// wallClock also counts the time that the host is suspended, which the monotonic clock of time.Now leaves out.
+func wallClock() time.Time { return time.Now().Round(0) }
+
+// mayHavePassed says of a delivery that waits that its lease has run out, unless the server says otherwise.
+func (s *leases) mayHavePassed(l *lease) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return l.stage == waiting && wallClock().After(l.expires)
+}
+
+// confirm says that the server has extended these leases: they last so long from the moment when it was asked.
+func (s *leases) confirm(tokens []string, asked time.Time, length time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, token := range tokens {
+		if l, held := s.held[token]; held {
+			l.expires = asked.Add(length)
+			if l.stage == waiting {
+				s.ahead = max(s.ahead, l.lead)
+			}
+		}
+	}
 }
 
 // start returns false when the lease was lost or released before its handler began.

@@ -108,9 +108,15 @@ func invoke(ctx context.Context, handler Handler, delivery *Delivery, done func(
 	err = handler(ctx, delivery)
 }
 
-// nackOf says what a handler's error makes of its event.
-func nackOf(token string, err error) Nack {
-	nack := Nack{LeaseToken: token, Error: message(err)}
+// nackOf says what a handler's error makes of its event. An error whose own methods panic is a failure of the handler
+// like any other.
+func nackOf(token string, err error) (nack Nack) {
+	defer func() {
+		if recover() != nil {
+			nack = Nack{LeaseToken: token, Error: fmt.Sprintf("%T", err)}
+		}
+	}()
+	nack = Nack{LeaseToken: token, Error: message(err)}
 	var later *RetryAfterError
 	var dead *DeadLetterError
 	switch {
@@ -124,14 +130,9 @@ func nackOf(token string, err error) Nack {
 	return nack
 }
 
-// message is an error's text in at most 4 KiB of UTF-8. An error whose Error panics is still the handler's failure.
-func message(err error) (text string) {
-	defer func() {
-		if recover() != nil {
-			text = fmt.Sprintf("%T", err)
-		}
-	}()
-	text = strings.ToValidUTF8(err.Error(), string(utf8.RuneError))
+// message is an error's text in at most 4 KiB of UTF-8.
+func message(err error) string {
+	text := strings.ToValidUTF8(err.Error(), string(utf8.RuneError))
 	if len(text) <= maxErrorBytes {
 		return text
 	}

@@ -46,9 +46,6 @@ type Nack struct {
 	Release bool
 }
 
-// maxLeases is the most that the server takes in one Ack, Nack or Extend.
-const maxLeases = 10_000
-
 // Ack removes delivered events from their group. It returns those that could not be settled; the others are. A Worker
 // does that by itself: Ack, Nack and Extend are for programs that read the stream of EventBus().Subscribe.
 func (c *Client) Ack(ctx context.Context, leaseTokens ...string) ([]LeaseFailure, error) {
@@ -56,7 +53,7 @@ func (c *Client) Ack(ctx context.Context, leaseTokens ...string) ([]LeaseFailure
 		return nil, err
 	}
 	var failures []LeaseFailure
-	for batch := range slices.Chunk(leaseTokens, maxLeases) {
+	for batch := range batches(c, leaseTokens, tokenSize) {
 		response, again, err := repeated(ctx, c, c.bus.Ack, &duebusv1.AckRequest{LeaseTokens: batch})
 		if err != nil {
 			return failures, err
@@ -73,7 +70,7 @@ func (c *Client) Nack(ctx context.Context, nacks ...Nack) ([]LeaseFailure, error
 		return nil, err
 	}
 	var failures []LeaseFailure
-	for batch := range slices.Chunk(encoded, maxLeases) {
+	for batch := range batches(c, encoded, nackSize) {
 		response, again, err := repeated(ctx, c, c.bus.Nack, &duebusv1.NackRequest{Nacks: batch})
 		if err != nil {
 			return failures, err
@@ -90,7 +87,7 @@ func (c *Client) Extend(ctx context.Context, lease time.Duration, leaseTokens ..
 		return nil, err
 	}
 	var failures []LeaseFailure
-	for batch := range slices.Chunk(leaseTokens, maxLeases) {
+	for batch := range batches(c, leaseTokens, tokenSize) {
 		request := &duebusv1.ExtendRequest{LeaseTokens: batch}
 		if lease != 0 {
 			request.Lease = durationpb.New(lease)
@@ -103,6 +100,8 @@ func (c *Client) Extend(ctx context.Context, lease time.Duration, leaseTokens ..
 	}
 	return failures, nil
 }
+
+func nackSize(nack *duebusv1.Nack) int { return len(nack.LeaseToken) + len(nack.Error) }
 
 func checkTokens(leaseTokens []string) error {
 	for i, token := range leaseTokens {

@@ -9,14 +9,13 @@ import (
 	"github.com/duebus/duebus/clients/go/duebusv1"
 )
 
-// maxNacks keeps a call, with errors of 4 KiB each, well below the 4 MiB that gRPC accepts.
-const maxNacks = 500
-
 // settlement is a lease to settle; the nack of an ack is not used.
 type settlement struct {
 	lease *lease
 	nack  Nack
 }
+
+func (s settlement) size() int { return len(s.lease.token()) + len(s.nack.Error) }
 
 // settler sends acks and nacks, in batches that form by themselves: what is settled while no call is under way is sent
 // at once; what collects during a call goes into the next. As long as the lease is held, nothing is dropped.
@@ -26,8 +25,8 @@ type settler struct {
 
 func newSettler(client *Client, held *leases, logger *slog.Logger) *settler {
 	return &settler{
-		acks:  newLane("ack", maxLeases, client.ackOnce, held, logger),
-		nacks: newLane("nack", maxNacks, client.nackOnce, held, logger),
+		acks:  newLane("ack", client, client.ackOnce, held, logger),
+		nacks: newLane("nack", client, client.nackOnce, held, logger),
 	}
 }
 
@@ -59,7 +58,7 @@ func (s *settler) run(ctx context.Context) error {
 // lane are the settlements of one kind, one call at a time.
 type lane struct {
 	kind   string
-	most   int
+	client *Client
 	send   func(context.Context, []settlement) ([]*duebusv1.LeaseFailure, error)
 	leases *leases
 	logger *slog.Logger
@@ -73,11 +72,11 @@ type lane struct {
 }
 
 func newLane(
-	kind string, most int, send func(context.Context, []settlement) ([]*duebusv1.LeaseFailure, error),
+	kind string, client *Client, send func(context.Context, []settlement) ([]*duebusv1.LeaseFailure, error),
 	held *leases, logger *slog.Logger,
 ) *lane {
 	return &lane{
-		kind: kind, most: most, send: send, leases: held, logger: logger, pauses: reconnectBackoff(),
+		kind: kind, client: client, send: send, leases: held, logger: logger, pauses: reconnectBackoff(),
 		wanted: make(chan struct{}, 1), again: make(chan struct{}, 1),
 	}
 }
@@ -120,7 +119,7 @@ func (l *lane) take() []settlement {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for len(l.pending) > 0 && !l.held {
-		count := min(l.most, len(l.pending))
+		count := fitting(l.client, l.pending[:min(len(l.pending), maxLeases)], settlement.size)
 		batch := l.leases.unsettled(l.pending[:count])
 		l.pending = l.pending[count:]
 		if len(batch) > 0 {

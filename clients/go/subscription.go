@@ -35,18 +35,21 @@ type subscription struct {
 	pauses   backoff
 	arrival  chan struct{}
 	started  chan struct{} // closed when a stream was open for the first time
+	held     []string      // the leases that the stream names: all, if so many fit into the request
 	starting sync.Once
 }
 
 func newSubscription(base context.Context, client *Client, entry *entry) *subscription {
 	settings := *entry.settings
 	settings.logger = client.logger.With("topic", entry.topic, "group", cmp.Or(settings.group, "default"))
-	held := newLeases()
+	held := newLeases(settings.lease)
 	settles := newSettler(client, held, settings.logger)
+	handlers := newExecutor(base, &settings, entry.handler, held, settles)
+	extends := newKeeper(client, held, &settings, handlers.startWaiting)
+	handlers.doubt = extends.extendNow
 	return &subscription{
 		client: client, settings: &settings, topic: entry.topic, logger: settings.logger, leases: held,
-		settler: settles, executor: newExecutor(base, &settings, entry.handler, held, settles),
-		keeper: newKeeper(client, held, &settings), pauses: reconnectBackoff(),
+		settler: settles, executor: handlers, keeper: extends, pauses: reconnectBackoff(),
 		arrival: make(chan struct{}, 1), started: make(chan struct{}),
 	}
 }
@@ -150,6 +153,8 @@ func (s *subscription) readOne(stop context.Context) (time.Duration, error) {
 	}
 	unstarted := time.AfterFunc(s.client.timeout, func() { cancel(errNotStarted()) })
 	defer unstarted.Stop()
+	held := s.leases.tokens()
+	s.held = held[:fitting(s.client, held, tokenSize)]
 	stream, err := s.client.bus.Subscribe(ctx, s.request())
 	for err == nil {
 		var frame *duebusv1.SubscribeResponse
@@ -212,7 +217,7 @@ func (s *subscription) request() *duebusv1.SubscribeRequest {
 		MaxInFlightBytes: settings.maxInFlightBytes,
 		Lease:            durationpb.New(settings.lease),
 		DisconnectGrace:  durationOrNil(settings.disconnectGrace),
-		HeldLeaseTokens:  s.leases.tokens(),
+		HeldLeaseTokens:  s.held,
 	}
 }
 
@@ -233,7 +238,11 @@ func (s *subscription) take(frame *duebusv1.SubscribeResponse) {
 func (s *subscription) onStarted(frame *duebusv1.Started) {
 	lost := s.leases.lose(frame.LostLeaseTokens)
 	kept := len(s.leases.tokens())
+	if kept > len(s.held) {
+		s.keeper.extendNow() // the server lets those run out that the stream did not name
+	}
 	s.logger.Info("subscribed", "session", frame.SessionId, "leases_kept", kept, "leases_lost", lost)
+	s.leases.lasts(frame.Lease.AsDuration())
 	s.keeper.attach(frame.Lease.AsDuration(), frame.DisconnectGrace.AsDuration())
 	s.settler.retryNow()
 	s.pauses.reset()

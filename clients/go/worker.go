@@ -6,6 +6,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // Worker runs handlers on the events of topics until it is stopped.
@@ -46,7 +48,8 @@ func (w *Worker) Handle(topic string, handler Handler, options ...WorkerOption) 
 	w.entries = append(w.entries, &entry{topic, handler, settings})
 }
 
-// Ready is closed when the worker has subscribed for every handler: what is dispatched now is handled.
+// Ready is closed when the worker has subscribed for every handler: what is dispatched from then on is handled. It is
+// also closed when Run ends before that; Run's error says why.
 func (w *Worker) Ready() <-chan struct{} { return w.ready }
 
 // Run handles events until ctx ends. Then it drains and returns nil: running handlers are finished and their events
@@ -59,11 +62,15 @@ func (w *Worker) Ready() <-chan struct{} { return w.ready }
 // server refuses, ErrNoDispatcherSpecified, ErrUnauthenticated, ErrPermissionDenied, ErrUnimplemented, ErrClientClosed.
 func (w *Worker) Run(ctx context.Context) error {
 	err := error(invalidField("worker", "runs already, or has run"))
-	w.run.Do(func() { err = w.runOnce(ctx) })
+	w.run.Do(func() {
+		ready := sync.OnceFunc(func() { close(w.ready) })
+		defer ready()
+		err = w.runOnce(ctx, ready)
+	})
 	return err
 }
 
-func (w *Worker) runOnce(ctx context.Context) error {
+func (w *Worker) runOnce(ctx context.Context, ready func()) error {
 	base := context.WithoutCancel(ctx)
 	var subscriptions []*subscription
 	var runs []func(context.Context) error
@@ -78,19 +85,25 @@ func (w *Worker) runOnce(ctx context.Context) error {
 	if len(runs) == 0 {
 		return invalidField("worker", "has no handler")
 	}
-	go w.announce(ctx, subscriptions)
-	return untilFirst(ctx, runs...)
+	announce := func(ctx context.Context) error {
+		if allStarted(ctx, subscriptions) {
+			ready()
+		}
+		return nil
+	}
+	return untilFirst(ctx, append(runs, announce)...)
 }
 
-func (w *Worker) announce(ctx context.Context, subscriptions []*subscription) {
+// allStarted waits until each subscription was open once; false when the context ends first.
+func allStarted(ctx context.Context, subscriptions []*subscription) bool {
 	for _, each := range subscriptions {
 		select {
 		case <-each.started:
 		case <-ctx.Done():
-			return
+			return false
 		}
 	}
-	close(w.ready)
+	return true
 }
 
 func (e *entry) check() error {
@@ -116,24 +129,13 @@ func (e *entry) check() error {
 	return checkText("topic", e.topic, "group", s.group, "consumer", s.consumer)
 }
 
-// untilFirst runs all until their context ends or the first has ended, waits for the others, and returns the first
-// error.
+// untilFirst runs all until their context ends or one has failed, waits for the others, and returns the first error.
 func untilFirst(ctx context.Context, runs ...func(context.Context) error) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var group sync.WaitGroup
-	var once sync.Once
-	var first error
+	group, ctx := errgroup.WithContext(ctx)
 	for _, run := range runs {
-		group.Go(func() {
-			if err := run(ctx); err != nil {
-				once.Do(func() { first = err })
-			}
-			cancel()
-		})
+		group.Go(func() error { return run(ctx) })
 	}
-	group.Wait()
-	return first
+	return group.Wait()
 }
 
 func defaultConsumer() string {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -96,6 +97,11 @@ type badError struct{}
 
 func (badError) Error() string { panic("no text") }
 
+type incomparableError struct{}
+
+func (incomparableError) Error() string { return "no" }
+func (incomparableError) Is(error) bool { panic("no comparison") }
+
 func TestWhatAHandlerSaysBecomesOfItsEvent(t *testing.T) {
 	cause := errors.New("the card is busy")
 	for name, each := range map[string]struct {
@@ -133,6 +139,10 @@ func TestWhatAHandlerSaysBecomesOfItsEvent(t *testing.T) {
 		"the end of its goroutine": {
 			func(context.Context, *duebus.Delivery) error { runtime.Goexit(); return nil },
 			&duebusv1.Nack{Error: "the handler called runtime.Goexit"},
+		},
+		"an error that can't be compared": {
+			func(context.Context, *duebus.Delivery) error { return incomparableError{} },
+			&duebusv1.Nack{Error: "duebus_test.incomparableError"},
 		},
 		"an error without a text": {
 			func(context.Context, *duebus.Delivery) error { return badError{} },
@@ -260,6 +270,80 @@ func TestAHandlerWhoseLeaseIsLostIsCancelledAndSettlesNothing(t *testing.T) {
 	next(t, w.ended)
 	no(t, bus.acks)
 	no(t, bus.nacks)
+}
+
+func TestADeliveryWhoseLeaseHasRunOutIsNotStarted(t *testing.T) {
+	bus := newFakeBus(t)
+	bus.extend = func(r *duebusv1.ExtendRequest) (*duebusv1.ExtendResponse, error) {
+		answer := &duebusv1.ExtendResponse{}
+		if slices.Contains(r.LeaseTokens, "lease-stale") {
+			lost := &duebusv1.LeaseFailure{LeaseToken: "lease-stale", Reason: duebus.LeaseExpired}
+			answer.Failures = append(answer.Failures, lost)
+		}
+		return answer, nil
+	}
+	w := work(t, bus.address, acking)
+	stream := next(t, bus.streams)
+
+	// The worker was frozen while these came.
+	stream.deliverUntil(time.Now().Add(-time.Second), "stale")
+	stream.deliver("fresh")
+
+	if acked := next(t, bus.acks).LeaseTokens; len(acked) != 1 || acked[0] != "lease-fresh" {
+		t.Errorf("acked %v", acked)
+	}
+	w.stop()
+	next(t, w.ended)
+	no(t, bus.acks)
+	no(t, bus.nacks)
+}
+
+func TestADeliveryThatWaitedUntilItsLeaseRanOutIsNotStarted(t *testing.T) {
+	bus := newFakeBus(t)
+	bus.extend = func(*duebusv1.ExtendRequest) (*duebusv1.ExtendResponse, error) {
+		lost := &duebusv1.LeaseFailure{LeaseToken: "lease-waits", Reason: duebus.LeaseExpired}
+		return &duebusv1.ExtendResponse{Failures: []*duebusv1.LeaseFailure{lost}}, nil
+	}
+	holding := newHolding()
+	work(t, bus.address, holding.handle, duebus.WithConcurrency(1))
+	stream := next(t, bus.streams)
+	stream.deliver("first")
+	next(t, holding.begun)
+	stream.deliverUntil(time.Now(), "waits")
+	stream.deliver("last")
+	holding.finish <- nil
+	if begun := next(t, holding.begun); begun != "last" {
+		t.Errorf("began %v", begun)
+	}
+}
+
+func TestClocksThatDifferKeepNothingFromBeingStarted(t *testing.T) {
+	bus := newFakeBus(t)
+	w := work(t, bus.address, acking)
+	stream := next(t, bus.streams)
+	engine := time.Now().Add(-time.Hour) // this host's clock is an hour ahead
+	for _, id := range []string{"a", "b", "c"} {
+		stream.deliverUntil(engine.Add(30*time.Second), id)
+		if acked := next(t, bus.acks).LeaseTokens; acked[0] != "lease-"+id {
+			t.Errorf("acked %v", acked)
+		}
+	}
+	w.stop()
+	next(t, w.ended)
+	if extends := len(bus.extends); extends != 1 {
+		t.Errorf("the server was asked %d times; the first answer tells how the clocks differ", extends)
+	}
+}
+
+func TestReadyEndsWhenTheWorkerCanNotSubscribe(t *testing.T) {
+	bus := newFakeBus(t)
+	bus.started = nil
+	w := work(t, bus.address, acking)
+	next(t, bus.streams).end <- refusal(codes.PermissionDenied, "PERMISSION_DENIED")
+	next(t, w.worker.Ready())
+	if err := next(t, w.ended); !errors.Is(err, duebus.ErrPermissionDenied) {
+		t.Error(err)
+	}
 }
 
 func TestAHandlerThatRunsForTooLongIsCancelledAndItsEventNacked(t *testing.T) {
