@@ -3,7 +3,7 @@ import { Connection, type TlsOptions } from "./connection.js";
 import { type Dispatched, type DispatchOptions, dispatchRequest, readDispatched } from "./dispatch.js";
 import { invalid } from "./errors.js";
 import type { NewEvent } from "./event.js";
-import { EventBusAdminService } from "./generated/duebus/v1/admin.js";
+import * as messages from "./generated/duebus/v1/admin.js";
 import { EventBusService } from "./generated/duebus/v1/event_bus.js";
 import { type CallOptions, repeated } from "./retry.js";
 import {
@@ -11,8 +11,8 @@ import {
   DONE_BY_LOST_ACK,
   DONE_BY_LOST_NACK,
   type LeaseFailure,
-  MAX_LEASES,
   type Nack,
+  nackSize,
   nacksToWire,
   readFailures,
   tokensToWire,
@@ -48,8 +48,11 @@ export interface StoppedEngine {
  * and the calls of `admin` are not repeated. Every failed call rejects with a `DueBusError`.
  */
 export class Client implements AsyncDisposable {
-  /** The generated stubs of an operator's view of the bus; their messages are in `duebus/v1`. */
-  readonly admin: Stubs<typeof EventBusAdminService>;
+  /**
+   * The calls of an operator's view of the bus; their messages are in `duebus/v1`. A request needs only the fields that
+   * matter: `bus.admin.getTopic({ topic: "order.created" })`.
+   */
+  readonly admin: Stubs<typeof messages.EventBusAdminService>;
   /** @internal */
   readonly connection: Connection;
   /** How long a call may take that does not say otherwise. */
@@ -63,7 +66,7 @@ export class Client implements AsyncDisposable {
   constructor(target: string, options: ClientOptions = {}) {
     this.timeoutMs = timerMs("timeout", options.timeoutMs ?? 30_000, 1);
     this.connection = new Connection(target, options.tls, options.token);
-    this.admin = stubs(EventBusAdminService, this.connection, this.timeoutMs);
+    this.admin = stubs(messages.EventBusAdminService, messages, this.connection, this.timeoutMs);
   }
 
   /**
@@ -108,7 +111,7 @@ export class Client implements AsyncDisposable {
    */
   async ack(leaseTokens: readonly string[], options: CallOptions = {}): Promise<LeaseFailure[]> {
     const failures: LeaseFailure[] = [];
-    for (const batch of batches(tokensToWire(leaseTokens), MAX_LEASES)) {
+    for (const batch of batches(tokensToWire(leaseTokens), this.connection.maxRequestBytes, Buffer.byteLength)) {
       const { response, again } = await this.#repeated(EventBusService.ack, { leaseTokens: batch }, options);
       failures.push(...readFailures(response.failures, again ? DONE_BY_LOST_ACK : []));
     }
@@ -122,7 +125,7 @@ export class Client implements AsyncDisposable {
    */
   async nack(nacks: readonly Nack[], options: CallOptions = {}): Promise<LeaseFailure[]> {
     const failures: LeaseFailure[] = [];
-    for (const batch of batches(nacksToWire(nacks), MAX_LEASES)) {
+    for (const batch of batches(nacksToWire(nacks), this.connection.maxRequestBytes, nackSize)) {
       const { response, again } = await this.#repeated(EventBusService.nack, { nacks: batch }, options);
       failures.push(...readFailures(response.failures, again ? DONE_BY_LOST_NACK : []));
     }
@@ -137,7 +140,7 @@ export class Client implements AsyncDisposable {
   async extend(leaseTokens: readonly string[], leaseMs?: number, options: CallOptions = {}): Promise<LeaseFailure[]> {
     const lease = durationToWire("lease", leaseMs);
     const failures: LeaseFailure[] = [];
-    for (const batch of batches(tokensToWire(leaseTokens), MAX_LEASES)) {
+    for (const batch of batches(tokensToWire(leaseTokens), this.connection.maxRequestBytes, Buffer.byteLength)) {
       const { response } = await this.#repeated(EventBusService.extend, { leaseTokens: batch, lease }, options);
       failures.push(...readFailures(response.failures));
     }

@@ -37,8 +37,8 @@ interface Cancellable {
 
 const CHANNEL_OPTIONS = {
   "grpc.primary_user_agent": "duebus-typescript",
-  // A connection that died in silence is noticed within 40 s, even while nothing is called.
-  "grpc.keepalive_time_ms": 30_000,
+  // A connection that died silently is noticed within 40 s, even while nothing is called.
+  "grpc.keepalive_time_ms": 25_000,
   "grpc.keepalive_timeout_ms": 10_000,
   "grpc.keepalive_permit_without_calls": 1,
   "grpc.max_receive_message_length": 16 * 1024 * 1024,
@@ -61,6 +61,8 @@ export class Connection {
   readonly #client: Client;
   readonly #metadata = new Metadata();
   readonly #open = new Set<Cancellable>();
+  /** How large a request of lease tokens or nacks may be: gRPC's own default, until a server has said how much it takes. */
+  maxRequestBytes = 4 << 20;
   #closed = false;
 
   /**
@@ -190,7 +192,8 @@ function bytes(pem: string | Uint8Array | undefined): Buffer | null {
   return pem === undefined ? null : Buffer.from(pem);
 }
 
-function usable<T>(field: string, make: () => T): T {
+/** @throws DueBusError `INVALID_ARGUMENT` when an argument can't be used. */
+export function usable<T>(field: string, make: () => T): T {
   try {
     return make();
   } catch (error) {

@@ -4,7 +4,10 @@ import { LeaseFailure_Reason as WireReason } from "./generated/duebus/v1/event_b
 import { durationToWire, text } from "./values.js";
 
 /** The most that the server takes in one call. */
-export const MAX_LEASES = 10_000;
+const MAX_LEASES = 10_000;
+/** Of a request of lease tokens or nacks, in bytes: its other fields, and what an item has besides its text. */
+const OTHER_FIELDS = 4 << 10;
+const ITEM_FIELDS = 32;
 
 /**
  * Why a lease could not be settled or extended. `expired`: the event is still there, but this lease is not its lease any
@@ -85,9 +88,35 @@ function action(nack: Nack, path: string): WireNack["action"] {
   return nack.release ? { $case: "release", release: true } : undefined;
 }
 
-/** In parts that one call takes. */
-export function* batches<T>(items: readonly T[], most: number): Generator<T[]> {
-  for (let start = 0; start < items.length; start += most) {
-    yield items.slice(start, start + most);
+/** The bytes of the texts of a nack. */
+export function nackSize({ leaseToken, error = "" }: { leaseToken: string; error?: string | undefined }): number {
+  return Buffer.byteLength(leaseToken) + Buffer.byteLength(error);
+}
+
+/**
+ * How many of the items, from the first on, fit into one request: at least one of them.
+ *
+ * @param most how many the server takes, whatever their size.
+ */
+export function fitting<T>(
+  items: readonly T[],
+  maxBytes: number,
+  size: (item: T) => number,
+  most = MAX_LEASES,
+): number {
+  let left = maxBytes - OTHER_FIELDS;
+  const tooMany = items.slice(0, most).findIndex((item) => {
+    left -= size(item) + ITEM_FIELDS;
+    return left < 0;
+  });
+  return tooMany < 0 ? Math.min(items.length, most) : Math.max(tooMany, 1);
+}
+
+/** In parts that fit into one request each. */
+export function* batches<T>(items: readonly T[], maxBytes: number, size: (item: T) => number): Generator<T[]> {
+  for (let rest = items; rest.length > 0; ) {
+    const count = fitting(rest, maxBytes, size);
+    yield rest.slice(0, count);
+    rest = rest.slice(count);
   }
 }

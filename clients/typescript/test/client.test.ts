@@ -183,6 +183,16 @@ test("the token goes with each call", async () => {
   assert.deepEqual(bus.tokens, ["Bearer secret"]);
 });
 
+test("an admin request needs only the fields that matter", async () => {
+  const { topic } = await connect().admin.getTopic({ topic: "orders" });
+  assert.equal(topic?.topic, "orders");
+  assert.deepEqual(bus.topics, [{ engine: 0, topic: "orders" }]);
+});
+
+test("an admin request with a field of the wrong type is bad input", async () => {
+  await failing(connect().admin.getTopic({ engine: "redis" as never }), "INVALID_ARGUMENT");
+});
+
 test("many calls at once leave nothing behind", async () => {
   const warnings: Error[] = [];
   const note = (warning: Error): unknown => warnings.push(warning);

@@ -10,6 +10,12 @@ import {
   status,
 } from "@grpc/grpc-js";
 import {
+  type EventBusAdminServer,
+  EventBusAdminService,
+  type GetTopicRequest,
+  GetTopicResponse,
+} from "../src/generated/duebus/v1/admin.js";
+import {
   type AckRequest,
   Delivery,
   type DispatchRequest,
@@ -17,6 +23,7 @@ import {
   EventBusService,
   type ExtendRequest,
   type LeaseFailure,
+  LeaseFailure_Reason,
   type NackRequest,
   type SubscribeRequest,
   SubscribeResponse,
@@ -47,11 +54,14 @@ export class FakeBus {
   readonly acks: string[][] = [];
   readonly nacks: NackRequest["nacks"][] = [];
   readonly extended: string[][] = [];
+  readonly topics: GetTopicRequest[] = [];
   readonly tokens: string[] = [];
   /** Thrown instead of the answer to the next calls; one each. */
   readonly failures: ServiceError[] = [];
   /** What the next settle or extension answers. */
   leaseFailures: LeaseFailure[] = [];
+  /** Lease tokens that can't be extended any more. */
+  readonly expired = new Set<string>();
   leaseMs = 30_000;
   graceMs = 1_000;
   lost: string[] = [];
@@ -84,11 +94,15 @@ export class FakeBus {
       ),
       extend: this.#answer(
         this.extended,
-        () => this.#takeFailures(),
+        ({ leaseTokens }) => ({ failures: [...this.#takeFailures().failures, ...this.#expired(leaseTokens)] }),
         ({ leaseTokens }: ExtendRequest) => leaseTokens,
       ),
     };
     this.#server.addService(EventBusService, implementation as EventBusServer);
+    const getTopic = this.#answer(this.topics, ({ topic }: GetTopicRequest) =>
+      GetTopicResponse.fromPartial({ topic: { topic } }),
+    );
+    this.#server.addService(EventBusAdminService, { getTopic } as Partial<EventBusAdminServer> as EventBusAdminServer);
     this.#port = await new Promise((resolve, reject) => {
       const bound = (error: Error | null, port: number): void => (error ? reject(error) : resolve(port));
       this.#server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), bound);
@@ -115,8 +129,14 @@ export class FakeBus {
 
   /** Sends deliveries of events with these ids on the last stream; the lease tokens are `lease-ID`. */
   deliver(...ids: string[]): void {
+    this.deliverUntil(Date.now() + 30_000, ...ids);
+  }
+
+  /** Sends deliveries whose leases run out at that moment, by the engine's clock. */
+  deliverUntil(expiresAt: number, ...ids: string[]): void {
+    const rest = { attempt: 1, topic: "t", leaseExpiresAt: new Date(expiresAt) };
     const deliveries = ids.map((id) =>
-      Delivery.fromPartial({ event: { id, data: Buffer.from(id) }, leaseToken: `lease-${id}`, attempt: 1, topic: "t" }),
+      Delivery.fromPartial({ event: { id, data: Buffer.from(id) }, leaseToken: `lease-${id}`, ...rest }),
     );
     this.streams
       .at(-1)
@@ -166,6 +186,11 @@ export class FakeBus {
 
   #takeFailures(): { failures: LeaseFailure[] } {
     return { failures: this.leaseFailures.splice(0) };
+  }
+
+  #expired(tokens: string[]): LeaseFailure[] {
+    const expired = tokens.filter((token) => this.expired.has(token));
+    return expired.map((leaseToken) => ({ leaseToken, reason: LeaseFailure_Reason.EXPIRED }));
   }
 
   #answer<Request, Response, Recorded>(

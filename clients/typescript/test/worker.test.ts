@@ -2,6 +2,9 @@ import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
 import { status } from "@grpc/grpc-js";
 import { Client, DeadLetter, DueBusError, type Handler, Release, RetryAfter, Worker, type WorkerOptions } from "duebus";
+import { Changes } from "../src/worker/changes.js";
+import { type Lease, Leases } from "../src/worker/leases.js";
+import { Settler } from "../src/worker/settler.js";
 import { aborted, FakeBus, failure } from "./fakebus.js";
 
 const quiet = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
@@ -60,6 +63,73 @@ function holding(): { handler: Handler; begun: string[]; signals: AbortSignal[];
   };
   return { handler, begun, signals, letGo };
 }
+
+test("an event is settled even when its error can't be looked at, or the logger fails", async () => {
+  const fail = (): never => {
+    throw new Error("not here");
+  };
+  const opaque = new Proxy({}, { get: fail, getPrototypeOf: fail, has: fail });
+  const handler: Handler = ({ eventId }) => (eventId === "opaque" ? Promise.reject(opaque) : undefined);
+  await start(handler, { concurrency: 1, logger: { ...quiet, warn: fail } });
+  bus.deliver("opaque", "after");
+  await acked("after");
+  assert.deepEqual(await nackOf("opaque"), { error: "an error that can't be printed", action: undefined });
+});
+
+test("a delivery whose lease has run out is not started", async () => {
+  const { handler, begun, letGo } = holding();
+  await start(handler, { concurrency: 1 });
+  bus.expired.add("lease-stale").add("lease-waited");
+  bus.deliverUntil(Date.now() - 1000, "stale");
+  bus.deliver("fresh");
+  await bus.until("the fresh one", () => begun.includes("fresh"));
+  bus.deliverUntil(Date.now() - 1000, "waited");
+  bus.deliver("last");
+  letGo();
+  await acked("fresh", "last");
+  assert.deepEqual(begun, ["fresh", "last"]);
+  assert.deepEqual(bus.nacks, []);
+});
+
+test("clocks that differ keep nothing from being started", async () => {
+  await start(() => undefined);
+  const engine = Date.now() - 3_600_000; // this host's clock is an hour ahead
+  for (const id of ["a", "b", "c"]) {
+    bus.deliverUntil(engine + 30_000, id);
+    await acked(id);
+  }
+  assert.equal(bus.extended.length, 1);
+});
+
+test("an ack that comes a few microtasks after the answer to the one before is sent", async () => {
+  for (let microtasks = 0; microtasks <= 20; microtasks++) {
+    const changes = new Changes();
+    const leases = new Leases(changes);
+    let answer = (): void => {};
+    let sent = 0;
+    const connection = {
+      maxRequestBytes: 4 << 20,
+      unary: (_: unknown, { leaseTokens }: { leaseTokens: string[] }) => {
+        sent += leaseTokens.length;
+        changes.notify();
+        return new Promise((done) => {
+          answer = () => done({ failures: [] });
+        });
+      },
+    };
+    const parts = { client: { timeoutMs: 1000, connection } as never, leases, changes, logger: quiet };
+    const settler = new Settler({ ...parts, fail: assert.ifError, signal: new AbortController().signal });
+    const [first, second] = ["a", "b"].map((leaseToken) => leases.add({ leaseToken } as never)) as [Lease, Lease];
+    settler.ack(first);
+    assert(await changes.until(() => sent === 1, 1000));
+    answer();
+    for (let i = 0; i < microtasks; i++) {
+      await null;
+    }
+    settler.ack(second);
+    assert(await changes.until(() => sent === 2, 1000), `${microtasks} microtasks after the answer: never sent`);
+  }
+});
 
 test("what handlers throw decides what becomes of the event", async () => {
   const ends: Record<string, () => unknown> = {

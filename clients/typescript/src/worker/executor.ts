@@ -2,8 +2,9 @@ import type { Delivery } from "../delivery.js";
 import type { Logger } from "../logger.js";
 import type { Nack } from "../settle.js";
 import type { Changes } from "./changes.js";
+import type { LeaseClock } from "./clock.js";
 import type { Lease, Leases } from "./leases.js";
-import { DeadLetter, nackOf, Release, RetryAfter } from "./outcome.js";
+import { nackOf, Release } from "./outcome.js";
 import type { Settler } from "./settler.js";
 
 /** How long a cancelled handler may take to end, before its event is settled without it. */
@@ -41,9 +42,12 @@ export interface ExecutorParts {
   concurrency: number;
   maxExecutionMs: number;
   leases: Leases;
+  clock: LeaseClock;
   settler: Settler;
   changes: Changes;
   logger: Logger;
+  /** Told that the lease of the next delivery may have run out: `startWaiting` is to be called when that is known. */
+  doubt: () => void;
 }
 
 /** Runs the handler of one subscription's deliveries, so many at once; the others wait in the order they came. */
@@ -73,8 +77,12 @@ export class Executor {
   /** Takes deliveries that came and starts what there are places for. */
   accept(deliveries: readonly Delivery[]): void {
     this.arrivals += 1;
-    this.#queue.push(...deliveries.map((each) => this.#parts.leases.add(each)));
-    this.#startWaiting();
+    for (const each of deliveries) {
+      const lease = this.#parts.leases.add(each);
+      this.#parts.clock.arrived(lease);
+      this.#queue.push(lease);
+    }
+    this.startWaiting();
     this.#parts.changes.notify();
   }
 
@@ -92,12 +100,18 @@ export class Executor {
     }
   }
 
-  #startWaiting(): void {
+  /** Starts what there are places for, up to a delivery whose lease may have run out. */
+  startWaiting(): void {
     while (!this.#paused && this.#running + this.#leftBehind < this.#parts.concurrency) {
-      const lease = this.#queue.shift();
+      const lease = this.#queue[0];
       if (lease === undefined) {
         return;
       }
+      if (lease.stage === "waiting" && Date.now() > lease.expiresAt) {
+        this.#parts.doubt();
+        return;
+      }
+      this.#queue.shift();
       if (lease.stage === "waiting") {
         this.#start(lease);
       }
@@ -137,7 +151,7 @@ export class Executor {
       this.#running -= 1;
       this.#settle(lease, outcome);
     }
-    this.#startWaiting();
+    this.startWaiting();
     this.#parts.changes.notify();
   }
 
@@ -165,8 +179,12 @@ export class Executor {
       return;
     }
     const nack = nackOf(lease.token, error);
-    this.#report(lease, error, nack);
     this.#parts.settler.nack(lease, nack);
+    try {
+      this.#report(lease, error, nack);
+    } catch {
+      // A logger may fail, above all with what a handler has thrown. The event is settled all the same.
+    }
   }
 
   #judged(lease: Lease, outcome: Outcome): Outcome {
@@ -184,11 +202,11 @@ export class Executor {
 
   #report(lease: Lease, error: unknown, nack: Nack): void {
     const { logger } = this.#parts;
-    if (error instanceof Release) {
+    if (nack.release) {
       logger.debug("an event is released", lease.about());
-    } else if (error instanceof DeadLetter) {
+    } else if (nack.deadLetter) {
       logger.warn("an event is dead", { ...lease.about(), error: nack.error });
-    } else if (error instanceof RetryAfter) {
+    } else if (nack.delayMs !== undefined) {
       logger.info("a handler asks for a retry", { ...lease.about(), error: nack.error });
     } else {
       logger.warn("a handler failed", { ...lease.about(), error: error ?? nack.error });

@@ -2,6 +2,7 @@ import type { Client } from "../client.js";
 import { heals } from "../errors.js";
 import type { Logger } from "../logger.js";
 import type { LeaseFailure } from "../settle.js";
+import type { LeaseClock } from "./clock.js";
 import type { Leases } from "./leases.js";
 
 /** Bounds of the pause between extensions in ms, whatever the lease and the grace are: at the most after a failure. */
@@ -12,8 +13,11 @@ const RETRY_MS = 1000;
 export interface KeeperParts {
   client: Client;
   leases: Leases;
+  clock: LeaseClock;
   logger: Logger;
   leaseMs: number;
+  /** Told that leases were extended. */
+  confirmed: () => void;
   /** Told of an error that does not heal. */
   fail: (error: unknown) => void;
   /** Ends the extending. */
@@ -32,6 +36,7 @@ export class Keeper {
   #attached = false;
   #failed = false;
   #busy = false;
+  #urgent = false;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(parts: KeeperParts) {
@@ -55,6 +60,12 @@ export class Keeper {
     this.#schedule();
   }
 
+  /** Extends all leases without waiting for the end of the period. */
+  extendNow(): void {
+    this.#urgent = true;
+    this.#schedule();
+  }
+
   #schedule(): void {
     clearTimeout(this.#timer);
     if (!this.#busy && !this.#parts.signal.aborted) {
@@ -63,6 +74,9 @@ export class Keeper {
   }
 
   #periodMs(): number {
+    if (this.#urgent) {
+      return 0;
+    }
     const length = this.#attached ? this.#leaseMs : Math.min(this.#leaseMs, this.#graceMs);
     const period = Math.max(length / 3, SHORTEST_MS);
     return this.#failed ? Math.min(period, RETRY_MS) : period;
@@ -70,6 +84,7 @@ export class Keeper {
 
   #run(): void {
     this.#busy = true;
+    this.#urgent = false;
     this.#extendAll()
       .catch(this.#parts.fail)
       .finally(() => {
@@ -79,12 +94,19 @@ export class Keeper {
   }
 
   async #extendAll(): Promise<void> {
-    const { client, leases, logger, signal } = this.#parts;
+    const { client, leases, clock, logger, signal, confirmed } = this.#parts;
     const tokens = leases.extendable();
     this.#failed = false;
     try {
+      const askedAt = Date.now();
+      const leaseMs = this.#leaseMs;
       // An answer that comes later than a lease lasts is of no use.
-      this.#drop(await client.extend(tokens, this.#leaseMs, { timeoutMs: this.#leaseMs, signal }));
+      const failures = await client.extend(tokens, leaseMs, { timeoutMs: leaseMs, signal });
+      this.#drop(failures);
+      const failed = new Set(failures.map(({ leaseToken }) => leaseToken));
+      const extended = leases.find(tokens.filter((token) => !failed.has(token)));
+      clock.confirm(extended, askedAt, leaseMs);
+      confirmed();
     } catch (error) {
       if (signal.aborted) {
         return;

@@ -35,6 +35,10 @@ export class Lease {
   leftBehind = false;
   /** A settle was sent, and whether it was carried out is not known. */
   tried = false;
+  /** When the lease runs out, in ms by this host's clock, unless it has been extended meanwhile. */
+  expiresAt = Number.POSITIVE_INFINITY;
+  /** How many ms this host's clock was ahead of the engine's when the delivery came, if it took no time to come. */
+  leadMs = 0;
 
   constructor(delivery: Delivery) {
     this.delivery = delivery;
@@ -84,6 +88,11 @@ export class Leases {
     return lease;
   }
 
+  /** Those of the tokens whose lease is held. */
+  find(tokens: readonly string[]): Lease[] {
+    return tokens.map((token) => this.#held.get(token)).filter((lease) => lease !== undefined);
+  }
+
   /** Ends a lease that was settled. */
   discard(lease: Lease): void {
     lease.stage = "gone";
@@ -97,7 +106,7 @@ export class Leases {
    * @returns how many were not being settled already: a settle that overtook the question is no loss.
    */
   lose(tokens: readonly string[]): number {
-    const lost = tokens.map((token) => this.#held.get(token)).filter((lease) => lease !== undefined);
+    const lost = this.find(tokens);
     const unsettled = lost.filter((lease) => lease.stage !== "settling").length;
     for (const lease of lost) {
       lease.cancel("lease_lost");

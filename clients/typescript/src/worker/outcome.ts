@@ -3,6 +3,7 @@ import type { Nack } from "../settle.js";
 
 /** What the bus keeps of an error. */
 const MAX_ERROR_BYTES = 4096;
+const UNPRINTABLE = "an error that can't be printed";
 const MAX_DELAY_MS = 3650 * 24 * 3_600_000;
 
 /** Thrown by a handler: the event is to be delivered again after a delay, or is dead when no retries are left. */
@@ -36,27 +37,26 @@ export class Release extends Error {
   override readonly name = "Release";
 }
 
-/** What a handler's error makes of its event. */
+/** What a handler's error makes of its event. Anything can be thrown, even what can't be looked at. */
 export function nackOf(leaseToken: string, error: unknown): Nack {
+  try {
+    return decided(leaseToken, error);
+  } catch {
+    return { leaseToken, error: UNPRINTABLE };
+  }
+}
+
+function decided(leaseToken: string, error: unknown): Nack {
   if (error instanceof Release) {
     return { leaseToken, release: true };
   }
-  const nack: Nack = { leaseToken, error: describe(error) };
+  const nack: Nack = { leaseToken, error: cut(inWords(error)) };
   if (error instanceof DeadLetter) {
     nack.deadLetter = true;
   } else if (error instanceof RetryAfter) {
     nack.delayMs = error.delayMs;
   }
   return nack;
-}
-
-/** An error's text, in at most 4 KiB of UTF-8. Anything can be thrown, even what can't be printed. */
-export function describe(error: unknown): string {
-  try {
-    return cut(inWords(error));
-  } catch {
-    return "an error that can't be printed";
-  }
 }
 
 function inWords(error: unknown): string {
@@ -69,6 +69,7 @@ function inWords(error: unknown): string {
   return String(error);
 }
 
+/** The text in at most 4 KiB of UTF-8. */
 function cut(text: string): string {
   const { read } = new TextEncoder().encodeInto(text, new Uint8Array(MAX_ERROR_BYTES));
   return text.slice(0, read).toWellFormed();

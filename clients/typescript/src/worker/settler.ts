@@ -4,12 +4,9 @@ import { heals } from "../errors.js";
 import { EventBusService, type LeaseFailure as WireFailure } from "../generated/duebus/v1/event_bus.js";
 import type { Logger } from "../logger.js";
 import { reconnectBackoff } from "../retry.js";
-import { type LeaseFailure, MAX_LEASES, type Nack, nacksToWire, readFailures } from "../settle.js";
+import { fitting, type LeaseFailure, type Nack, nackSize, nacksToWire, readFailures } from "../settle.js";
 import type { Changes } from "./changes.js";
 import type { Lease, Leases } from "./leases.js";
-
-/** Keeps a call, with errors of 4 KiB each, well below the 4 MiB that gRPC accepts. */
-const MAX_NACKS = 500;
 
 /** What a settler works with. */
 export interface SettlerParts {
@@ -29,6 +26,10 @@ interface Settlement {
   nack?: Nack;
 }
 
+function sizeOf({ lease, nack }: Settlement): number {
+  return nackSize(nack ?? { leaseToken: lease.token });
+}
+
 type Send = (batch: readonly Settlement[]) => Promise<{ failures: WireFailure[] }>;
 
 /**
@@ -45,10 +46,10 @@ export class Settler {
     const tokens = (batch: readonly Settlement[]): string[] => batch.map(({ lease }) => lease.token);
     const nacks = (batch: readonly Settlement[]): Nack[] => batch.flatMap(({ nack }) => nack ?? []);
     // One try each: the lanes make the others.
-    this.#acks = new Lane("ack", MAX_LEASES, parts, async (batch) =>
+    this.#acks = new Lane("ack", parts, async (batch) =>
       connection.unary(EventBusService.ack, { leaseTokens: tokens(batch) }, limits),
     );
-    this.#nacks = new Lane("nack", MAX_NACKS, parts, async (batch) =>
+    this.#nacks = new Lane("nack", parts, async (batch) =>
       connection.unary(EventBusService.nack, { nacks: nacksToWire(nacks(batch)) }, limits),
     );
   }
@@ -84,7 +85,6 @@ export class Settler {
 /** The settlements of one kind, one call at a time. */
 class Lane {
   readonly #kind: string;
-  readonly #most: number;
   readonly #parts: SettlerParts;
   readonly #send: Send;
   readonly #pauses = reconnectBackoff();
@@ -93,9 +93,8 @@ class Lane {
   #busy = false;
   #again = false;
 
-  constructor(kind: string, most: number, parts: SettlerParts, send: Send) {
+  constructor(kind: string, parts: SettlerParts, send: Send) {
     this.#kind = kind;
-    this.#most = most;
     this.#parts = parts;
     this.#send = send;
   }
@@ -118,29 +117,31 @@ class Lane {
   #wake(): void {
     if (!this.#busy && !this.#held && this.#pending.length > 0) {
       this.#busy = true;
-      this.#run()
-        .catch(this.#parts.fail)
-        .finally(() => {
-          this.#busy = false;
-        });
+      this.#run().catch(this.#parts.fail);
     }
   }
 
   async #run(): Promise<void> {
-    // Handlers that end in the same turn of the event loop share the first call.
-    await nextTurn();
-    for (let batch = this.#take(); batch.length > 0; batch = this.#take()) {
-      this.#again = false;
-      if (!(await this.#deliver(batch))) {
-        await this.#parts.changes.until(() => this.#again || this.#parts.signal.aborted, this.#pauses.next());
+    try {
+      // Handlers that end in the same turn of the event loop share the first call.
+      await nextTurn();
+      for (let batch = this.#take(); batch.length > 0; batch = this.#take()) {
+        this.#again = false;
+        if (!(await this.#deliver(batch))) {
+          await this.#parts.changes.until(() => this.#again || this.#parts.signal.aborted, this.#pauses.next());
+        }
       }
+    } finally {
+      // In the same step as the last look at what is pending: whatever is put there from now on starts a new run.
+      this.#busy = false;
     }
   }
 
   /** The next batch, without those whose lease was lost meanwhile; none when there is nothing to send. */
   #take(): Settlement[] {
     while (this.#pending.length > 0 && !this.#held && !this.#parts.signal.aborted) {
-      const batch = this.#pending.splice(0, this.#most).filter(({ lease }) => lease.stage === "settling");
+      const count = fitting(this.#pending, this.#parts.client.connection.maxRequestBytes, sizeOf);
+      const batch = this.#pending.splice(0, count).filter(({ lease }) => lease.stage === "settling");
       if (batch.length > 0) {
         return batch;
       }

@@ -2,8 +2,10 @@ import type { Client } from "../client.js";
 import { heals } from "../errors.js";
 import { defaultLogger, type Logger, withDetails } from "../logger.js";
 import { reconnectBackoff } from "../retry.js";
+import { fitting } from "../settle.js";
 import type { Frame, Started } from "../subscription.js";
 import type { Changes } from "./changes.js";
+import { LeaseClock } from "./clock.js";
 import { Executor, type Handler, LAST_WORDS_MS } from "./executor.js";
 import { Keeper } from "./keeper.js";
 import { Leases } from "./leases.js";
@@ -30,6 +32,7 @@ export class Source {
   readonly #changes: Changes;
   readonly #logger: Logger;
   readonly #leases: Leases;
+  readonly #clock: LeaseClock;
   readonly #settler: Settler;
   readonly #executor: Executor;
   readonly #keeper: Keeper;
@@ -45,6 +48,7 @@ export class Source {
     const common = { topic, group: settings.group || "default" };
     const logger = withDetails(settings.logger ?? defaultLogger, common);
     const leases = new Leases(changes);
+    const clock = new LeaseClock(settings.leaseMs);
     const fail = (error: unknown): void => this.#fail(error);
     const parts = { client, leases, changes, logger, fail, signal: this.#working.signal };
     this.#client = client;
@@ -53,11 +57,15 @@ export class Source {
     this.#changes = changes;
     this.#logger = logger;
     this.#leases = leases;
+    this.#clock = clock;
     this.#settler = new Settler(parts);
-    this.#keeper = new Keeper({ ...parts, leaseMs: settings.leaseMs });
+    const confirmed = (): void => this.#executor.startWaiting();
+    const doubt = (): void => this.#keeper.extendNow();
+    this.#keeper = new Keeper({ ...parts, clock, leaseMs: settings.leaseMs, confirmed });
     const { concurrency, maxExecutionMs } = settings;
     const settler = this.#settler;
-    this.#executor = new Executor({ handler, concurrency, maxExecutionMs, leases, settler, changes, logger });
+    const running = { handler, concurrency, maxExecutionMs };
+    this.#executor = new Executor({ ...running, leases, clock, settler, changes, logger, doubt });
   }
 
   /** Makes `run` drain and end. */
@@ -150,10 +158,15 @@ export class Source {
   async #readFrames(signal: AbortSignal): Promise<number> {
     const { group, engine, consumer, maxInFlight, maxInFlightBytes, leaseMs, disconnectGraceMs } = this.#settings;
     const limits = { maxInFlight, maxInFlightBytes, leaseMs, disconnectGraceMs };
-    const heldLeaseTokens = this.#leases.tokens();
+    const tokens = this.#leases.tokens();
+    const { maxRequestBytes } = this.#client.connection;
+    const heldLeaseTokens = tokens.slice(0, fitting(tokens, maxRequestBytes, Buffer.byteLength, tokens.length));
     const options = { group, engine, consumer, ...limits, heldLeaseTokens, signal };
     const subscription = await this.#client.subscribe(this.#topic, options);
     this.#onStarted(subscription.started);
+    if (heldLeaseTokens.length < tokens.length) {
+      this.#keeper.extendNow(); // the server lets those run out that the stream did not name
+    }
     for await (const frame of subscription) {
       if (frame.kind === "deliveries") {
         this.#executor.accept(frame.deliveries);
@@ -191,6 +204,7 @@ export class Source {
   #onStarted(started: Started): void {
     const lost = this.#leases.lose(started.lostLeaseTokens);
     this.#logger.info("subscribed", { session: started.sessionId, kept: this.#leases.size, lost });
+    this.#clock.leaseMs = started.leaseMs;
     this.#keeper.attach(started.leaseMs, started.disconnectGraceMs);
     this.#settler.retryNow();
     this.#pauses.reset();
