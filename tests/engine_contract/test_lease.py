@@ -173,6 +173,16 @@ async def test_fencing_tokens_grow_with_every_lease_of_an_event(harness: Harness
     assert len({token for own in tokens.values() for token in own}) == 12, "each names one lease of the group"
 
 
+async def test_a_fencing_token_is_at_least_the_engines_time(harness: Harness, joined: TopicDriver) -> None:
+    for _ in range(3):
+        began_us = harness.now_us()
+        await joined.dispatch("event")
+        event = await joined.lease_one()
+        assert event.fencing_token >= began_us
+        await joined.release(event)
+        await harness.advance(MINUTE)
+
+
 async def test_fencing_tokens_go_on_growing_when_the_group_was_empty_for_long(
     harness: Harness, joined: TopicDriver
 ) -> None:

@@ -29,6 +29,9 @@ class SkewedClock:
     def now_us(self) -> int:
         return self._true.now_us() + self._skew_us
 
+    def host_us(self) -> int:
+        return self.now_us()
+
     def call_at(self, at_us: int, callback: Callable[[], None]) -> Timer:
         return self._true.call_at(at_us - self._skew_us, callback)
 

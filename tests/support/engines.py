@@ -59,16 +59,16 @@ class LocalHarness(Harness):
     """The heap, on a clock that stands still."""
 
     def __init__(self, config: TopicConfig) -> None:
-        self._clock = ManualClock(START_US)
-        super().__init__(LocalEngine(self._clock, config), Recorder(patience_s=0))
+        self.clock = ManualClock(START_US)
+        super().__init__(LocalEngine(self.clock, config), Recorder(patience_s=0))
 
     async def advance(self, by_us: int) -> None:
         """Move the engine's clock forward."""
-        self._clock.advance(by_us)
+        self.clock.advance(by_us)
 
     def unstarted(self) -> Engine:
         """Another engine of the kind."""
-        return LocalEngine(self._clock, TopicConfig())
+        return LocalEngine(self.clock, TopicConfig())
 
 
 @asynccontextmanager

@@ -113,11 +113,14 @@ class Waker:
         self._arm(self._engine_now_us())
 
     def _arm(self, at_us: int) -> None:
-        if not self._waiting or (self._due_us is not None and self._due_us <= at_us):
+        if not self._waiting:
+            return
+        wait_us = at_us - self._engine_now_us()
+        # What is due now does not wait for a timer: one that stood still while the host was suspended is late.
+        if wait_us > 0 and self._due_us is not None and self._due_us <= at_us:
             return
         if self._timer is not None:
             self._timer.cancel()
-        wait_us = at_us - self._engine_now_us()
         if wait_us <= 0:
             self._fire()
         else:

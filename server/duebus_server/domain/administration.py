@@ -107,12 +107,6 @@ class NewDueTime:
     delay_us: int | None = None
     deliver_at_us: int | None = None
 
-    def due_us(self, now_us: int) -> int:
-        """The time, for an engine whose clock says ``now_us``; never before now."""
-        if self.delay_us is not None:
-            return now_us + self.delay_us
-        return max(now_us, self.deliver_at_us or 0)
-
 
 @dataclass(frozen=True, slots=True)
 class CancelAnswer:

@@ -32,7 +32,12 @@ class Clock(Protocol):
     """Tells the time and calls back at a time. Comes in by constructor, so that tests can move it."""
 
     def now_us(self) -> int:
-        """The time in microseconds since the Unix epoch. Never goes back."""
+        """The time in microseconds since the Unix epoch, as the host's clock had it when this clock was made. Counts on
+        while the host is suspended, never goes back, and does not jump when the host's clock is set.
+        """
+
+    def host_us(self) -> int:
+        """The host's clock, in microseconds since the Unix epoch. Jumps when it is set."""
 
     def call_at(self, at_us: int, callback: Callable[[], None]) -> Timer:
         """Call ``callback`` once, from the event loop, when the clock has reached ``at_us``; never before."""
@@ -49,22 +54,36 @@ async def sleep_until(clock: Clock, at_us: int) -> None:
 
 
 class SystemClock:
-    """The host's time at construction, carried on by the monotonic clock.
+    """The host's time at construction, carried on by a clock that also counts while the host is suspended.
 
-    No adjustment of the host's time makes it jump, so a schedule is neither early nor stuck after one.
+    A delay or a lease therefore lasts as long as it says, whatever becomes of the host's clock meanwhile.
     """
 
     def __init__(self) -> None:
-        self._offset_ns = time.time_ns() - time.monotonic_ns()
+        self._offset_ns = time.time_ns() - _since_boot_ns()
 
     def now_us(self) -> int:
         """The time in microseconds since the Unix epoch."""
-        return (time.monotonic_ns() + self._offset_ns) // 1_000
+        return (_since_boot_ns() + self._offset_ns) // 1_000
+
+    def host_us(self) -> int:
+        """The host's clock, in microseconds since the Unix epoch."""
+        return time.time_ns() // 1_000
 
     def call_at(self, at_us: int, callback: Callable[[], None]) -> Timer:
-        """Call ``callback`` from the running event loop at ``at_us``, up to a millisecond late."""
+        """Call ``callback`` from the running event loop at ``at_us``, up to a millisecond late. The loop's timers stand
+        still while the host is suspended; they are late by as much.
+        """
         delay_s = max(0, at_us - self.now_us()) / SECOND
         return asyncio.get_running_loop().call_later(delay_s, callback)
+
+
+def _since_boot_ns() -> int:
+    return time.clock_gettime_ns(_SINCE_BOOT)
+
+
+_SINCE_BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""Linux has a monotonic clock that counts on through suspend, and one that does not. Elsewhere there is only one."""
 
 
 class ManualClock:
@@ -75,12 +94,26 @@ class ManualClock:
 
     def __init__(self, now_us: int) -> None:
         self._now_us = now_us
+        self._host_ahead_us = 0
         self._timers: list[tuple[int, int, ManualTimer]] = []
         self._count = 0
 
     def now_us(self) -> int:
         """The time it was last moved to."""
         return self._now_us
+
+    def host_us(self) -> int:
+        """The same, unless it was set to another time."""
+        return self._now_us + self._host_ahead_us
+
+    def set_host(self, by_us: int) -> None:
+        """Somebody sets the host's clock forward by ``by_us``, or back."""
+        self._host_ahead_us += by_us
+
+    def sleep(self, for_us: int) -> None:
+        """The host is suspended: time passes, and timers stand still."""
+        self._timers = [(at_us + for_us, place, timer) for at_us, place, timer in self._timers]
+        self._now_us += for_us
 
     def call_at(self, at_us: int, callback: Callable[[], None]) -> Timer:
         """Call ``callback`` when the clock is moved to ``at_us`` or past it; from the next move on if it has passed."""

@@ -47,12 +47,6 @@ class NewEvent:
     max_retries: int | None = None
     id_is_generated: bool = False
 
-    def due_us(self, now_us: int) -> int:
-        """When it is due, for an engine whose clock says ``now_us``; never before now."""
-        if self.delay_us is not None:
-            return now_us + self.delay_us
-        return max(now_us, self.deliver_at_us or 0)
-
     def with_id(self, event_id: str) -> NewEvent:
         """The same event under another id."""
         body = id_field(event_id) + self.body.removeprefix(id_field(self.id))

@@ -212,6 +212,18 @@ async def test_an_expired_lease_comes_again_to_a_session_that_waits(bench: Bench
     assert subscriber.leases[1].fencing_token > subscriber.leases[0].fencing_token
 
 
+async def test_an_event_that_is_due_when_the_host_wakes_from_suspend_comes_with_the_next_sweep(bench: Bench) -> None:
+    """The loop's timers have stood still meanwhile; they would deliver it as late as the host was suspended."""
+    subscriber = await bench.subscribe()
+    await bench.dispatch(new_event("late", delay_us=3600 * SECOND))
+    bench.clock.sleep(3600 * SECOND)
+    await settle_down()
+    assert subscriber.ids == []
+    await bench.engine.expire_leases()
+    await settle_down()
+    assert subscriber.ids == ["late"]
+
+
 # --- the end ----------------------------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,6 @@ import pytest
 from duebus_server.domain.administration import (
     DeadLetterProgress,
     DeadLetterStep,
-    NewDueTime,
     RetryPolicyChanges,
     TopicChanges,
 )
@@ -65,12 +64,6 @@ def test_a_policy_that_was_wrong_before_is_no_reason_to_refuse_what_does_not_tou
 )
 def test_changes_are_true_when_they_set_something(changes: TopicChanges, sets_something: bool) -> None:
     assert bool(changes) is sets_something
-
-
-def test_a_new_due_time_is_never_before_now() -> None:
-    assert NewDueTime(delay_us=SECOND).due_us(NOW_US) == NOW_US + SECOND
-    assert NewDueTime(deliver_at_us=NOW_US + 5).due_us(NOW_US) == NOW_US + 5
-    assert NewDueTime(deliver_at_us=5).due_us(NOW_US) == NOW_US
 
 
 def test_steps_follow_each_other_at_one_rate() -> None:

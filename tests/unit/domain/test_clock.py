@@ -47,15 +47,22 @@ def test_an_adjustment_of_the_hosts_time_makes_it_neither_jump_nor_stand_still(
     assert before_us <= after_us < before_us + MINUTE
 
 
-def test_the_system_clock_goes_on_with_the_monotonic_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_system_clock_goes_on_with_the_one_that_counts_through_suspend(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time_ns", lambda: START_US * 1_000)
-    monkeypatch.setattr(time, "monotonic_ns", lambda: 5_000_000_000)
+    since_boot_ns = {time.CLOCK_BOOTTIME: 5_000_000_000}
+    monkeypatch.setattr(time, "clock_gettime_ns", lambda clock_id: since_boot_ns[clock_id])
     clock = SystemClock()
     assert clock.now_us() == START_US
 
-    monkeypatch.setattr(time, "monotonic_ns", lambda: 7_500_001_999)
+    since_boot_ns[time.CLOCK_BOOTTIME] = 7_500_001_999
 
     assert clock.now_us() == START_US + 2_500_001
+
+
+def test_the_system_clock_tells_the_hosts_clock_as_it_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SystemClock()
+    monkeypatch.setattr(time, "time_ns", lambda: 7_999)
+    assert clock.host_us() == 7
 
 
 async def test_the_system_clock_calls_back_in_time_and_never_before() -> None:
@@ -175,6 +182,30 @@ def test_a_cancelled_timer_of_a_manual_clock_is_not_called() -> None:
     clock.advance(10)
 
     assert called == ["second"]
+
+
+def test_a_manual_clock_that_sleeps_calls_back_when_it_has_been_awake_for_long_enough() -> None:
+    clock = ManualClock(START_US)
+    called: list[int] = []
+    clock.call_at(START_US + 10, lambda: called.append(clock.now_us()))
+
+    clock.sleep(MINUTE)
+
+    assert (clock.now_us(), called) == (START_US + MINUTE, [])
+    clock.advance(10)
+    assert called == [START_US + MINUTE + 10]
+
+
+def test_a_host_clock_that_is_set_moves_no_timer() -> None:
+    clock = ManualClock(START_US)
+    called: list[int] = []
+    clock.call_at(START_US + 10, lambda: called.append(clock.now_us()))
+
+    clock.set_host(MINUTE)
+
+    assert (clock.now_us(), clock.host_us()) == (START_US, START_US + MINUTE)
+    clock.advance(10)
+    assert called == [START_US + 10]
 
 
 # --- both -------------------------------------------------------------------------------------------------------------

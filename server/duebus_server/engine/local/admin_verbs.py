@@ -54,7 +54,7 @@ class AdminVerbs(Holding):
         now_us = self._working_now()
         record = self._known(topic, now_us)
         removed = record.stored
-        self._drop(record)
+        del self._topics[topic]
         self._announce_deleted(topic, None, list(record.groups.values()))
         self._disposal.add(record.dissolve(now_us))
         await self._disposal.run()

@@ -46,9 +46,8 @@ def reschedule(topic: Topic, event_ids: Sequence[str], group: str | None, due: N
     """Move the due times, all or none; see ``Engine.reschedule``."""
     groups = _groups(topic, group)
     copies = [copy for event_id in event_ids for copy in _waiting_copies(topic, groups, event_id)]
-    due_us = due.due_us(now_us)
     for holder, entry in copies:
-        holder.reschedule(entry, due_us, now_us)
+        holder.reschedule(entry, due, now_us)
 
 
 def redrive(

@@ -80,7 +80,7 @@ class LocalEngine(AdminVerbs):
         for group in record.groups.values():
             self._announce(topic, group)
         if record.is_idle():
-            self._drop(record)
+            del self._topics[topic]
         return answers
 
     async def lease(self, topic: str, group: str, session_id: str, request: LeaseRequest) -> LeaseBatch:
@@ -223,7 +223,7 @@ class LocalEngine(AdminVerbs):
                 self._announce(topic.name, group)
             topic.forget(now_us)
         if topic.is_idle():
-            self._drop(topic)
+            del self._topics[topic.name]
 
     def _joined(self, topic: str, group: str, session_id: str) -> tuple[Group, SubscriberInfo]:
         """The group, and the session that has joined it."""

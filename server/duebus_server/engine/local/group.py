@@ -26,9 +26,11 @@ from duebus_server.engine.local.records import Entry, Lease, StoredEvent
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from duebus_server.domain.administration import RetryPolicyChanges
+    from duebus_server.domain.administration import NewDueTime, RetryPolicyChanges
+    from duebus_server.domain.model import NewEvent
     from duebus_server.domain.retry import RetryPolicy
     from duebus_server.domain.views import TopicConfig
+    from duebus_server.engine.local.host_time import HostTime
 
 PROMOTE_LIMIT = 1_000
 """So many events become ready, or lose an expired lease, in one step at the most: the loop is never held for long."""
@@ -61,26 +63,28 @@ class Group:
             hold some that is not in ``sessions`` any more.
         ended: leases that have ended and not yet been announced: session id -> fencing tokens.
         died: ids of events that have become dead letters and not yet been announced.
-        fencing_token: the last one given out, here or in a group of this name that was deleted.
+        indexes: the events of each state, in order; of SCHEDULED ones, those that are due by the engine's clock.
+        by_host_clock: those that are SCHEDULED for a time of the host's clock.
         policy_changes: how its retry policy differs from the topic's; None where it does not.
     """
 
-    def __init__(self, name: str, holder: Holder, now_us: int, fencing_token: int = 0) -> None:
+    def __init__(self, name: str, holder: Holder, host: HostTime, now_us: int) -> None:
         self.name = name
         self.paused = False
         self.policy_changes: RetryPolicyChanges | None = None
         self.entries: dict[str, Entry] = {}
         self.indexes: dict[EventState, DueIndex[Entry]] = {state: DueIndex() for state in EventState}
+        self.by_host_clock: DueIndex[Entry] = DueIndex()
         self.sessions: dict[str, SubscriberInfo] = {}
         self.held: dict[str, dict[int, Entry]] = {}
         self.ended: dict[str, list[int]] = {}
         self.died: list[str] = []
-        self.fencing_token = fencing_token
         self.dispatched = RateMeter(now_us)
         self.delivered = RateMeter(now_us)
         self.acked = RateMeter(now_us)
         self.nacked = RateMeter(now_us)
         self._holder = holder
+        self._host = host
 
     @property
     def retry_policy(self) -> RetryPolicy:
@@ -90,16 +94,22 @@ class Group:
 
     # --- into the group ---------------------------------------------------------------------------------------------
 
-    def put(self, events: Sequence[StoredEvent], dues_us: Sequence[int], now_us: int) -> None:
-        """Dispatched events arrive, each with its due time, never before now: SCHEDULED, or READY when it is due."""
+    def put(self, stored: Sequence[StoredEvent], events: Sequence[NewEvent], now_us: int) -> None:
+        """Dispatched events arrive: SCHEDULED, or READY when they are due. ``events`` says when each of them is."""
         ready: list[Entry] = []
-        for event, due_us in zip(events, dues_us, strict=True):
-            state = EventState.SCHEDULED if due_us > now_us else EventState.READY
-            self.entries[event.id] = entry = Entry(event, state, due_us, due_us)
-            if state is EventState.READY:
-                ready.append(entry)
+        for event, new in zip(stored, events, strict=True):
+            if new.deliver_at_us is not None and new.deliver_at_us > self._host.now_us:
+                at_us = new.deliver_at_us
+                entry = Entry(event, EventState.SCHEDULED, at_us, at_us, by_host_clock=True)
+                self.by_host_clock.add(at_us, event.seq, entry)
+            elif new.delay_us:
+                at_us = now_us + new.delay_us
+                entry = Entry(event, EventState.SCHEDULED, at_us, at_us)
+                self.indexes[EventState.SCHEDULED].add(at_us, event.seq, entry)
             else:
-                self.indexes[state].add(due_us, event.seq, entry)
+                entry = Entry(event, EventState.READY, now_us, now_us)
+                ready.append(entry)
+            self.entries[event.id] = entry
         self.indexes[EventState.READY].add_all(now_us, _seqs(ready), ready)
         self.dispatched.mark(len(events), now_us)
 
@@ -107,9 +117,11 @@ class Group:
 
     def promote(self, now_us: int) -> None:
         """Do what is due, up to PROMOTE_LIMIT of each: SCHEDULED -> READY, and expired leases -> READY or DEAD."""
-        for entry in self._first_until(EventState.SCHEDULED, now_us):
+        for entry in _first_until(self.indexes[EventState.SCHEDULED], now_us):
             self._move(entry, EventState.READY, entry.at_us)
-        for entry in self._first_until(EventState.LEASED, now_us):
+        for entry in _first_until(self.by_host_clock, self._host.now_us):
+            self._move(entry, EventState.READY, entry.at_us - self._host.ahead_us)
+        for entry in _first_until(self.indexes[EventState.LEASED], now_us):
             self._expire(entry, now_us)
 
     def next_due(self) -> int | None:
@@ -121,20 +133,22 @@ class Group:
             for state in (EventState.READY, EventState.SCHEDULED, EventState.LEASED)
             if (first := self.indexes[state].first()) is not None
         ]
+        if (first := self.by_host_clock.first()) is not None:
+            times.append(first[0] - self._host.ahead_us)
         return min(times, default=None)
 
-    def _first_until(self, state: EventState, now_us: int) -> list[Entry]:
-        """The entries of a state whose time has come."""
-        found: list[Entry] = []
-        for at_us, _, entry in self.indexes[state].ascending():
-            if at_us > now_us or len(found) == PROMOTE_LIMIT:
-                break
-            found.append(entry)
-        return found
+    def scheduled(self) -> int:
+        """How many events are SCHEDULED."""
+        return len(self.indexes[EventState.SCHEDULED]) + len(self.by_host_clock)
 
-    def _first_key(self, state: EventState) -> tuple[int, int] | None:
-        first = self.indexes[state].first()
-        return None if first is None else (first[0], first[1].event.seq)
+    def _next_scheduled(self) -> tuple[int, int] | None:
+        """Due time and number of the SCHEDULED event that is the next to be READY."""
+        keys: list[tuple[int, int]] = []
+        if (first := self.indexes[EventState.SCHEDULED].first()) is not None:
+            keys.append((first[0], first[1].event.seq))
+        if (first := self.by_host_clock.first()) is not None:
+            keys.append((first[0] - self._host.ahead_us, first[1].event.seq))
+        return min(keys, default=None)
 
     def _expire(self, entry: Entry, now_us: int) -> None:
         lease = self._end_lease(entry)
@@ -144,7 +158,7 @@ class Group:
             self._die(entry, now_us)
         else:
             entry.record(lease, AttemptOutcome.EXPIRED, LEASE_EXPIRED, now_us)
-            self._move(entry, EventState.READY, entry.deliver_at_us)
+            self._make_ready_again(entry, now_us)
 
     # --- lease ------------------------------------------------------------------------------------------------------
 
@@ -156,7 +170,11 @@ class Group:
         expires_us = now_us + lease_us
         # In one step, not one by one: what is taken together stands together in both indexes.
         self.indexes[EventState.LEASED].add_all(expires_us, _seqs(entries), entries)
-        leased = [self._lease_one(entry, session, expires_us, now_us) for entry in entries]
+        tokens = self._host.fencing_tokens(len(entries))
+        leased = [
+            self._lease_one(entry, session, token, expires_us, now_us)
+            for entry, token in zip(entries, tokens, strict=True)
+        ]
         self.delivered.mark(len(leased), now_us)
         return leased
 
@@ -164,7 +182,7 @@ class Group:
         """How many of the ready events a session has room for."""
         count = 0
         bytes_left = request.max_bytes
-        to_come = self._first_key(EventState.SCHEDULED)
+        to_come = self._next_scheduled()
         for entry in self.indexes[EventState.READY]:
             if count == request.max_events:
                 break
@@ -176,17 +194,18 @@ class Group:
             count += 1
         return count
 
-    def _lease_one(self, entry: Entry, session: SubscriberInfo, expires_us: int, now_us: int) -> LeasedEvent:
+    def _lease_one(
+        self, entry: Entry, session: SubscriberInfo, fencing_token: int, expires_us: int, now_us: int
+    ) -> LeasedEvent:
         event = entry.event
-        self.fencing_token += 1
         entry.attempt += 1
         entry.state = EventState.LEASED
         entry.at_us = expires_us
-        self._begin_lease(entry, Lease(session.session_id, session.consumer, self.fencing_token, now_us))
+        self._begin_lease(entry, Lease(session.session_id, session.consumer, fencing_token, now_us))
         return LeasedEvent(
             event.id,
             event.body,
-            self.fencing_token,
+            fencing_token,
             entry.attempt,
             entry.deliver_at_us,
             event.dispatched_us,
@@ -272,7 +291,7 @@ class Group:
     def _release(self, entry: Entry, lease: Lease, now_us: int) -> None:
         entry.record(lease, AttemptOutcome.RELEASED, "", now_us)
         entry.attempt -= 1
-        self._move(entry, EventState.READY, entry.deliver_at_us)
+        self._make_ready_again(entry, now_us)
 
     def _retry(self, entry: Entry, delay_us: int | None, now_us: int) -> None:
         wait_us = self.retry_policy.backoff_us(entry.attempt) if delay_us is None else delay_us
@@ -283,32 +302,42 @@ class Group:
 
     def purge_dead(self, died_before_us: int, now_us: int) -> None:
         """DEAD -> removed for what died before then, up to PROMOTE_LIMIT."""
-        for entry in self._first_until(EventState.DEAD, died_before_us):
+        for entry in _first_until(self.indexes[EventState.DEAD], died_before_us):
             self.remove(entry, now_us)
 
     def redrive(self, entry: Entry, due_us: int, now_us: int) -> None:
         """DEAD -> READY, or SCHEDULED when it is due later, with all its retries and its story."""
         entry.attempt = 0
         entry.note_redrive(now_us)
-        self.reschedule(entry, due_us, now_us)
+        self.delay(entry, due_us, now_us)
         self._holder.waiting_again(entry.event)
 
     # --- operators --------------------------------------------------------------------------------------------------
 
-    def reschedule(self, entry: Entry, due_us: int, now_us: int) -> None:
+    def reschedule(self, entry: Entry, due: NewDueTime, now_us: int) -> None:
         """To SCHEDULED, or READY when it is due."""
+        if due.deliver_at_us is None or due.deliver_at_us <= self._host.now_us:
+            self.delay(entry, now_us + (due.delay_us or 0), now_us)
+            return
+        self._index_of(entry).remove(entry.at_us, entry.event.seq)
+        entry.state, entry.by_host_clock = EventState.SCHEDULED, True
+        entry.at_us = entry.deliver_at_us = due.deliver_at_us
+        self.by_host_clock.add(entry.at_us, entry.event.seq, entry)
+
+    def delay(self, entry: Entry, due_us: int, now_us: int) -> None:
+        """To SCHEDULED, or READY when it is due, by the engine's clock."""
         entry.deliver_at_us = due_us
         self._move(entry, EventState.SCHEDULED if due_us > now_us else EventState.READY, due_us)
 
     def remove(self, entry: Entry, now_us: int) -> None:
         """Whatever its state -> removed. A lease must have ended."""
-        self.indexes[entry.state].remove(entry.at_us, entry.event.seq)
+        self._index_of(entry).remove(entry.at_us, entry.event.seq)
         del self.entries[entry.event.id]
         self._holder.let_go((entry.event,), now_us, were_dead=entry.state is EventState.DEAD)
 
     def dissolve(self, now_us: int) -> Iterator[None]:
         """Remove everything, a piece with each step. For a group that was deleted: nobody may look at it any more."""
-        for state, index in self.indexes.items():
+        for state, index in [*self.indexes.items(), (EventState.SCHEDULED, self.by_host_clock)]:
             while block := index.pop_block():
                 for entry in block:
                     del self.entries[entry.event.id]
@@ -354,12 +383,29 @@ class Group:
         self.died.append(entry.event.id)
         self._holder.no_longer_waiting(entry.event)
 
+    def _make_ready_again(self, entry: Entry, now_us: int) -> None:
+        """In its old place. A due time by the host's clock may be ahead of the engine's."""
+        self._move(entry, EventState.READY, min(entry.deliver_at_us, now_us))
+
     def _move(self, entry: Entry, state: EventState, at_us: int) -> None:
         seq = entry.event.seq
-        self.indexes[entry.state].remove(entry.at_us, seq)
-        entry.state = state
+        self._index_of(entry).remove(entry.at_us, seq)
+        entry.state, entry.by_host_clock = state, False
         entry.at_us = at_us
         self.indexes[state].add(at_us, seq, entry)
+
+    def _index_of(self, entry: Entry) -> DueIndex[Entry]:
+        return self.by_host_clock if entry.by_host_clock else self.indexes[entry.state]
+
+
+def _first_until(index: DueIndex[Entry], until_us: int) -> list[Entry]:
+    """The entries whose time has come, up to PROMOTE_LIMIT."""
+    found: list[Entry] = []
+    for at_us, _, entry in index.ascending():
+        if at_us > until_us or len(found) == PROMOTE_LIMIT:
+            break
+        found.append(entry)
+    return found
 
 
 def _seqs(entries: Sequence[Entry]) -> list[int]:

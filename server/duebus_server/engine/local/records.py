@@ -48,6 +48,7 @@ class Entry:
 
     Attributes:
         at_us: its place in the index of its state: due time, lease expiry, or time of death.
+        by_host_clock: it is SCHEDULED, and due by the host's clock.
         attempt: deliveries that count, the one under way included.
         history: the attempts that have ended, oldest first; None before the first one.
     """
@@ -60,6 +61,7 @@ class Entry:
     last_error: str = ""
     lease: Lease | None = None
     history: list[Attempt] | None = None
+    by_host_clock: bool = False
 
     def record(self, lease: Lease, outcome: AttemptOutcome, error: str, now_us: int) -> None:
         """Add the attempt that ends now to the story."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from duebus_server.domain.errors import DispatcherNotWorking, NotFound
 from duebus_server.domain.model import EngineName
 from duebus_server.engine.local.disposal import Disposal
+from duebus_server.engine.local.host_time import HostTime
 from duebus_server.engine.local.topic import Topic
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Holding:
         self._defaults = defaults
         self._topics: dict[str, Topic] = {}
         self._seq = count(1)
-        self._fencing_token = 0  # the greatest of the topics that are gone
+        self._host = HostTime()
         self._disposal = Disposal()
         self._key = secrets.token_bytes(32)
         self._watcher: Watcher | None = None
@@ -46,21 +47,16 @@ class Holding:
         """
         if self._pid != os.getpid():
             raise DispatcherNotWorking("engine local is not running", metadata={"engine": self.name})
-        return self._clock.now_us()
+        now_us = self._clock.now_us()
+        self._host.read(now_us, self._clock.host_us())
+        return now_us
 
     def _topic(self, name: str, now_us: int) -> Topic:
         """The topic of this name, made if need be."""
         topic = self._topics.get(name)
         if topic is None:
-            topic = self._topics[name] = Topic(
-                name, self._defaults, lambda: next(self._seq), now_us, self._fencing_token
-            )
+            topic = self._topics[name] = Topic(name, self._defaults, lambda: next(self._seq), self._host, now_us)
         return topic
-
-    def _drop(self, topic: Topic) -> None:
-        """The topic is gone. One of that name that is made later gives out greater fencing tokens."""
-        del self._topics[topic.name]
-        self._fencing_token = max(self._fencing_token, topic.last_fencing_token())
 
     def _known(self, name: str, now_us: int) -> Topic:
         """A topic to look at, with what is due shown as ready."""

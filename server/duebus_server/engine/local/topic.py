@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from duebus_server.domain.views import TopicConfig
+    from duebus_server.engine.local.host_time import HostTime
 
 RETRY_WHEN_FULL_US = SECOND
 """What a caller is told to wait when the topic is full."""
@@ -38,11 +39,11 @@ class Topic:
 
     Args:
         defaults: the settings where nothing else was set for the topic.
-        fencing_token: the tokens of its groups are greater.
+        host: the host's clock.
     """
 
     def __init__(
-        self, name: str, defaults: TopicConfig, next_seq: Callable[[], int], now_us: int, fencing_token: int = 0
+        self, name: str, defaults: TopicConfig, next_seq: Callable[[], int], host: HostTime, now_us: int
     ) -> None:
         self.name = name
         self.config = defaults
@@ -57,7 +58,7 @@ class Topic:
         self._recent_ids: RecentMemory[None] = RecentMemory()
         self._answers: RecentMemory[tuple[int, DispatchAnswer]] = RecentMemory()
         self._created_us = now_us
-        self._fencing_token = fencing_token
+        self._host = host
         self._defaults = defaults
         self._changes = TopicChanges()
 
@@ -72,7 +73,7 @@ class Topic:
         """The group of this name; made if need be. The first one takes over what was dispatched before it."""
         group = self.groups.get(name)
         if group is None:
-            group, self.unclaimed = self.unclaimed or Group(name, self, now_us, self._fencing_token), None
+            group, self.unclaimed = self.unclaimed or Group(name, self, self._host, now_us), None
             group.name = name
             self.groups[name] = group
         return group
@@ -82,13 +83,12 @@ class Topic:
         if self.groups:
             return self.groups.values()
         if self.unclaimed is None:
-            self.unclaimed = Group("", self, self._created_us, self._fencing_token)
+            self.unclaimed = Group("", self, self._host, self._created_us)
         return (self.unclaimed,)
 
     def remove_group(self, name: str) -> Group:
         """Take a group out; its events are let go by ``dissolve_group``."""
         group = self.groups.pop(name)
-        self._fencing_token = max(self._fencing_token, group.fencing_token)
         self._leaving.append(group)
         return group
 
@@ -96,10 +96,6 @@ class Topic:
         """Let go of what a group held that was taken out, a piece with each step."""
         yield from group.dissolve(now_us)
         self._leaving.remove(group)
-
-    def last_fencing_token(self) -> int:
-        """The greatest that any of its groups, those that were deleted included, has given out."""
-        return max(self._fencing_token, *(group.fencing_token for group in self.all_groups()), 0)
 
     def has_subscriber(self) -> bool:
         """Whether a session of any group is connected."""
@@ -157,9 +153,8 @@ class Topic:
         ]
         self.stored += len(events)
         self.queued += len(events)
-        dues_us = [new.due_us(now_us) for new in events]
         for group in receivers:
-            group.put(stored, dues_us, now_us)
+            group.put(stored, events, now_us)
 
     def _full(self) -> MaxQueuedEventsReached:
         return MaxQueuedEventsReached(

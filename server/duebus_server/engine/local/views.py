@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from heapq import merge
 from typing import TYPE_CHECKING
 
 from duebus_server.domain.errors import InvalidArgument, NotFound
@@ -22,7 +23,7 @@ from duebus_server.domain.views import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from duebus_server.engine.local.group import Group
     from duebus_server.engine.local.records import Entry
@@ -41,7 +42,7 @@ def group_info(group: Group, now_us: int) -> GroupInfo:
     return GroupInfo(
         group.name,
         group.paused,
-        {state: len(index) for state, index in group.indexes.items()},
+        {state: len(index) for state, index in group.indexes.items()} | {EventState.SCHEDULED: group.scheduled()},
         [replace(session, in_flight=len(group.held.get(name, ()))) for name, session in group.sessions.items()],
         max(0, now_us - oldest[0]) if oldest else None,
         Rates(
@@ -57,9 +58,8 @@ def group_info(group: Group, now_us: int) -> GroupInfo:
 def event_page(topic: Topic, query: EventQuery) -> EventPage:
     """A page of a group's events in one state; O(log n + page)."""
     group = find_group(topic, query.group)
-    index = group.indexes[query.state]
     start = _parse_cursor(query.cursor)
-    ordered = index.descending(start) if query.newest_first else index.ascending(start)
+    ordered = _descending(group, query.state, start) if query.newest_first else _ascending(group, query.state, start)
     page: list[Entry] = []
     bytes_left = query.max_bytes
     for _, _, entry in ordered:
@@ -68,6 +68,24 @@ def event_page(topic: Topic, query: EventQuery) -> EventPage:
             return EventPage(_page_infos(group, page), f"{page[-1].at_us}.{page[-1].event.seq}")
         page.append(entry)
     return EventPage(_page_infos(group, page), None)
+
+
+def _ascending(group: Group, state: EventState, after: tuple[int, int] | None) -> Iterable[tuple[int, int, Entry]]:
+    found = group.indexes[state].ascending(after)
+    if state is not EventState.SCHEDULED:
+        return found
+    return merge(found, group.by_host_clock.ascending(after), key=_place)
+
+
+def _descending(group: Group, state: EventState, before: tuple[int, int] | None) -> Iterable[tuple[int, int, Entry]]:
+    found = group.indexes[state].descending(before)
+    if state is not EventState.SCHEDULED:
+        return found
+    return merge(found, group.by_host_clock.descending(before), key=_place, reverse=True)
+
+
+def _place(listed: tuple[int, int, Entry]) -> tuple[int, int]:
+    return listed[:2]
 
 
 def event_info(topic: Topic, event_id: str) -> EventInfo:
