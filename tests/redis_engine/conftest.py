@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.redis_bus import RedisBus, Replica, redis_bus
+from support.redis_cluster import running_cluster, until_it_is_whole
 from support.redis_engine import shared_redis
 from support.redis_server import RedisServer
 from support.server_process import ServerProcess
@@ -82,3 +83,20 @@ def hanging() -> Iterator[str]:
     """The address of something that takes connections and says nothing."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[list[RedisServer]]:
+    """Three masters that share the slots."""
+    with running_cluster(3, 0, 2_000) as nodes:
+        yield nodes
+
+
+@pytest.fixture
+async def cluster_bus(cluster: list[RedisServer]) -> AsyncIterator[RedisBus]:
+    """A bus on it."""
+    await until_it_is_whole(cluster)
+    bus = RedisBus(cluster[0].url)
+    bus.url = f"redis+cluster://127.0.0.1:{cluster[0].port}"
+    yield bus
+    await bus.close()

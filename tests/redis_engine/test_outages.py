@@ -6,7 +6,7 @@ import asyncio
 import signal
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
 
 import grpc
@@ -256,15 +256,15 @@ async def test_a_silent_connection_is_found_to_be_dead(
 def lost_answers(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> Iterator[asyncio.Event]:
     """During the block a replica's scripts run, and their answers don't come; the event says that one has run."""
     own, ran = replica.engine._runner, asyncio.Event()
-    run_on = own.run_on
+    run = own.run
 
-    async def lose(key: str, script: Script, topic: str, *arguments: object) -> None:
-        await run_on(key, script, topic, *arguments)
+    async def lose(script: Script, topic: str, *arguments: object, **more: Any) -> None:
+        await run(script, topic, *arguments, **more)
         ran.set()
         await asyncio.Event().wait()
 
     with monkeypatch.context() as patch:
-        patch.setattr(own, "run_on", lose)
+        patch.setattr(own, "run", lose)
         yield ran
 
 

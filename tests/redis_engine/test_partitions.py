@@ -198,9 +198,9 @@ async def test_a_session_asks_only_where_something_may_be_due(
     asked = []
     run = replica.engine._run
 
-    async def counted(script: Any, name: str, *arguments: Any) -> Any:
+    async def counted(script: Any, name: str, *arguments: Any, **more: Any) -> Any:
         asked.append((script.name, name))
-        return await run(script, name, *arguments)
+        return await run(script, name, *arguments, **more)
 
     monkeypatch.setattr(replica.engine, "_run", counted)
     name = in_partition(2)
@@ -408,12 +408,12 @@ async def break_off(
     """Do something that changes partitions, and die before its ``step``th script; False when it has fewer."""
     run, left = replica.engine._runner.run, step
 
-    async def dies(script: Any, name: str, *arguments: Any) -> Any:
+    async def dies(script: Any, name: str, *arguments: Any, **more: Any) -> Any:
         nonlocal left
         left -= 1
         if left < 0:
             raise Broken
-        return await run(script, name, *arguments)
+        return await run(script, name, *arguments, **more)
 
     with monkeypatch.context() as patch:
         patch.setattr(replica.engine._runner, "run", dies)
@@ -502,13 +502,13 @@ async def test_a_lease_that_nobody_heard_of_is_taken_back_from_every_partition(
     names = await dispatch_one_each(spread)
     run, left = spread.engine._run, 3  # type: ignore[attr-defined]
 
-    async def dies(script: Any, name: str, *arguments: Any) -> Any:
+    async def dies(script: Any, name: str, *arguments: Any, **more: Any) -> Any:
         nonlocal left
         if script.name == "lease":
             left -= 1
             if left < 0:
                 raise Broken
-        return await run(script, name, *arguments)
+        return await run(script, name, *arguments, **more)
 
     with monkeypatch.context() as patch:
         patch.setattr(spread.engine, "_run", dies)

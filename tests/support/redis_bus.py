@@ -97,7 +97,7 @@ class RedisBus:
 
     def contents(self, topic: str) -> dict[str, Any]:
         """All that is stored of a topic, by key; without the figures, which move."""
-        keys = {key for key in self.stored_keys() if key.startswith(f"{{{topic}}}:") and ":rates:" not in key}
+        keys = {key for key in self.stored_keys() if key.startswith(f"{{{topic}}}:") and not key.endswith(":rates")}
         return {key: self._value(f"{self.namespace}:{key}") for key in keys}
 
     def _value(self, key: str) -> Any:

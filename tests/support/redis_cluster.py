@@ -5,10 +5,12 @@ from __future__ import annotations
 import subprocess
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import redis
+from redis.crc import key_slot
 
+from support.redis_bus import until
 from support.redis_server import RedisServer, free_port
 
 if TYPE_CHECKING:
@@ -41,3 +43,70 @@ def _wait_until_it_is_whole(nodes: list[RedisServer]) -> None:
                 if time.monotonic() > deadline:
                     raise AssertionError("the nodes did not become a cluster")
                 time.sleep(0.05)  # nothing signals it
+
+
+async def until_it_is_whole(nodes: list[RedisServer]) -> None:
+    """Return when every node says that the cluster works."""
+    for node in nodes:
+        with redis.Redis.from_url(node.url) as client:
+            await until(lambda client=client: client.cluster("info")["cluster_state"] == "ok", "the cluster", 30)  # type: ignore[misc]
+
+
+class MovingSlot:
+    """A slot of a cluster on its way from one node to another, key by key.
+
+    Args:
+        nodes: of the cluster.
+        key: one of the slot.
+    """
+
+    def __init__(self, nodes: list[RedisServer], key: str) -> None:
+        self._clients: list[Any] = [redis.Redis.from_url(node.url, single_connection_client=True) for node in nodes]
+        self._ids = [client.cluster("myid") for client in self._clients]
+        self._slot = key_slot(key.encode())
+        self._source = next(at for at, client in enumerate(self._clients) if _has(client, key))
+        self._target = (self._source + 1) % len(nodes)
+        self._address = ("127.0.0.1", nodes[self._target].port)
+
+    def begin(self) -> None:
+        """Tell both nodes."""
+        self._setslot(self._target, "IMPORTING", self._ids[self._source])
+        self._setslot(self._source, "MIGRATING", self._ids[self._target])
+
+    def unmoved(self) -> list[bytes]:
+        """What has not been moved yet."""
+        found: list[bytes] = self._clients[self._source].execute_command("CLUSTER GETKEYSINSLOT", self._slot, 1000)
+        return sorted(found)
+
+    def move(self, key: bytes) -> None:
+        """Move one key."""
+        self._clients[self._source].execute_command("MIGRATE", *self._address, key, 0, 5000)
+
+    def end(self) -> None:
+        """Move what is left, and tell all nodes."""
+        for key in self.unmoved():
+            self.move(key)
+        for at in (self._target, self._source, *range(len(self._clients))):
+            self._setslot(at, "NODE", self._ids[self._target])
+
+    def contents(self) -> dict[bytes, bytes]:
+        """All keys of the slot on both nodes, as Redis dumps them."""
+        found: dict[bytes, bytes] = {}
+        for at in (self._source, self._target):
+            client = self._clients[at]
+            for key in client.execute_command("CLUSTER GETKEYSINSLOT", self._slot, 1000):
+                client.execute_command("ASKING")
+                found[key] = client.dump(key)
+        return found
+
+    def _setslot(self, at: int, state: str, node: Any) -> None:
+        self._clients[at].execute_command("CLUSTER SETSLOT", self._slot, state, node)
+
+
+def _has(client: Any, key: str) -> bool:
+    """Whether a node is the one that has a key's slot."""
+    try:
+        client.exists(key)
+    except redis.exceptions.MovedError:
+        return False
+    return True

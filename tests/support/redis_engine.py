@@ -11,6 +11,7 @@ from duebus_server.domain.clock import SystemClock
 from duebus_server.engine.redis import RedisEngine, make_redis_engine
 
 from support.builders import unique_name
+from support.checked_keys import check_keys_of, undeclared_keys
 from support.engines import START_US, Harness
 from support.recorder import Recorder
 from support.redis_server import RedisServer
@@ -32,6 +33,8 @@ def shared_redis() -> RedisServer:
 class RedisHarness(Harness):
     """An engine on a Redis whose scripts read the test's clock."""
 
+    engine: RedisEngine
+
     def __init__(self, config: TopicConfig) -> None:
         self._now_us = START_US
         self._config = config
@@ -52,12 +55,15 @@ class RedisHarness(Harness):
 
 @asynccontextmanager
 async def redis(config: TopicConfig, partitions: int = 1) -> AsyncIterator[Harness]:
-    """A redis engine, whose topics are to have so many partitions."""
+    """A redis engine, whose topics have so many partitions. With several, its scripts have to declare their keys."""
     harness = RedisHarness(config)
     harness.partitions = partitions
+    if partitions > 1:
+        check_keys_of(harness.engine)
     harness.engine.watch(harness.heard)
     await harness.engine.start()
     try:
         yield harness
+        assert await undeclared_keys(harness.engine) == set()
     finally:
         await harness.engine.stop()

@@ -345,9 +345,9 @@ class RedisEngine(AdminVerbs):
 
     # --- the pieces -------------------------------------------------------------------------------------------------
 
-    async def _run(self, script: Script, topic: str, *arguments: Any) -> Any:
+    async def _run(self, script: Script, topic: str, *arguments: Any, keys: Sequence[str] = ()) -> Any:
         self._working()
-        return await self._runner.run(script, topic, *arguments)
+        return await self._runner.run(script, topic, *arguments, keys=keys)
 
     def _working(self) -> None:
         if not self._started:

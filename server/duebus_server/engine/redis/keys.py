@@ -1,12 +1,39 @@
-"""The only place a key is built. What each holds stands in ``DATA_MODEL.md``.
+"""The only place in which a key or a channel is built. What each key holds stands in ``DATA_MODEL.md``.
 
-All keys of a topic, or of one of its partitions, share a hash tag, so a script can touch all of them on a cluster.
+All keys of a topic, or of one of its partitions, share a hash tag, so they are in one slot of a cluster and one script
+can touch all of them.
 """
 
 from __future__ import annotations
 
-# The same for the scripts: a script is given the topic's prefix and builds the rest with these.
-LUA_KEYS = """
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+TOPIC_KEYS = (
+    "events", "refs", "groups", "config", "meta", "recent", "requests", "requests:earlier", "deleted",
+)  # fmt: skip
+"""Every key of a topic itself."""
+
+GROUP_KEYS = ("waiting", "leased", "dead", "records", "sessions", "in_flight", "group", "rates")
+"""Every key of a group."""
+
+ASIDE_KEYS = ("waiting", "leased", "dead")
+"""What is put aside of a group that is deleted."""
+
+# The same functions for the scripts. A script is given the topic's prefix as ARGV[1] and builds the rest.
+LUA_KEYS = f"""
+local TOPIC_KEY_COUNT, GROUP_KEY_COUNT = {len(TOPIC_KEYS)}, {len(GROUP_KEYS)}
+
+local function topic_key_names()
+  return {{ {", ".join(f"'{name}'" for name in TOPIC_KEYS)} }}
+end
+
+local function group_key_names()
+  return {{ {", ".join(f"'{name}'" for name in GROUP_KEYS)} }}
+end
+
 local function topic_key(name)
   return ARGV[1] .. name
 end
@@ -17,6 +44,22 @@ end
 
 local function group_key(group, name)
   return group_key_of(ARGV[1], group, name)
+end
+
+local function aside_key(deletion, name)
+  return topic_key('deleted:' .. deletion .. ':' .. name)
+end
+
+local function wake_channel()
+  return ARGV[4] .. ':wake'
+end
+
+local function changes_channel()
+  return ARGV[4] .. ':changes'
+end
+
+local function replica_channel(replica)
+  return ARGV[4] .. ':replica:' .. replica
 end
 """
 
@@ -58,7 +101,7 @@ class Keys:
 
     @property
     def replicas(self) -> str:
-        """The replicas that are alive, by when they are to be taken for dead."""
+        """The replicas that are alive, by the time at which the others take them for dead."""
         return f"{self.namespace}:replicas"
 
     def replica_groups(self, replica: str) -> str:
@@ -68,10 +111,6 @@ class Keys:
     def lock(self, name: str) -> str:
         """A distributed lock."""
         return f"{self.namespace}:{{lock:{name}}}"
-
-    def fence(self, name: str) -> str:
-        """The last fencing number of a lock."""
-        return f"{self.namespace}:{{lock:{name}}}:fence"
 
     @property
     def wake_channel(self) -> str:
@@ -95,6 +134,15 @@ class Keys:
         """A key of a topic."""
         return f"{self.topic_prefix(topic)}{name}"
 
-    def group(self, topic: str, group: str, name: str) -> str:
-        """A key of a group; the group without a name holds what no group has claimed."""
-        return f"{self.topic_prefix(topic)}group:{group}:{name}"
+    def of_topic(self, topic: str, groups: Iterable[str] = ()) -> list[str]:
+        """Every key of a topic, and every key of these groups of it, in the order of ``KEYS`` in the scripts."""
+        prefix = self.topic_prefix(topic)
+        keys = [prefix + name for name in TOPIC_KEYS]
+        for group in groups:
+            keys += [f"{prefix}group:{group}:{name}" for name in GROUP_KEYS]
+        return keys
+
+    def aside(self, topic: str, deletion: str) -> list[str]:
+        """Where the events of a deleted group wait to be let go of."""
+        prefix = self.topic_prefix(topic)
+        return [f"{prefix}deleted:{deletion}:{name}" for name in ASIDE_KEYS]

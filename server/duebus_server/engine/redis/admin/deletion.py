@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 DELETE_GROUP, DELETE_TOPIC, DISPOSE = map(Script, ("delete_group", "delete_topic", "dispose"))
+
+_BUSY = b"busy"
+"""As in ``delete_topic.lua``: copies of deleted groups are put aside."""
 
 LOOK_EVERY_US = 10 * SECOND
 """How often a replica looks for what others have left unfinished."""
@@ -47,6 +51,9 @@ class Deleting:
         """See ``Engine.delete_topic``."""
         now, missing, *removed = await self._run(DELETE_TOPIC, topic)
         self._news.heard(now)
+        while missing == _BUSY:
+            await self._dispose(topic)
+            now, missing, *removed = await self._run(DELETE_TOPIC, topic)
         check_found(missing, topic)
         self._news.deleted(topic, None, int(now))
         await self._forgetting.after_deletion(topic)
@@ -57,7 +64,9 @@ class Deleting:
         """See ``Engine.delete_group``."""
         # First the note by which others find what is left, should this replica die in between.
         await self._runner.add(self._runner.keys.deleting, topic, topic)
-        now, missing, *copies = await self._run(DELETE_GROUP, topic, group)
+        deletion = secrets.token_hex(8)
+        aside = self._runner.keys.aside(topic, deletion)
+        now, missing, *copies = await self._run(DELETE_GROUP, topic, group, deletion, keys=aside)
         self._news.heard(now)
         if not missing:
             self._news.deleted(topic, group, int(now))
@@ -85,8 +94,13 @@ class Deleting:
                 log.warning("topic passed over", topic=topic, error=str(error))
 
     async def _dispose(self, topic: str) -> None:
-        with suppress(Moved):  # what is closed holds nothing, and nothing that was put aside
-            while await self._run(DISPOSE, topic, self._forgetting.dedupe_window_us):
-                pass
+        keys, redis = self._runner.keys, self._runner.connection.redis
         async with asking(topic):
-            await self._runner.connection.redis.srem(self._runner.keys.deleting, topic)
+            deletions = await redis.smembers(keys.topic(topic, "deleted"))
+        with suppress(Moved):  # what is closed holds nothing, and nothing that was put aside
+            for deletion in (name.decode(errors="replace") for name in deletions):
+                own = (self._forgetting.dedupe_window_us, deletion)
+                while await self._run(DISPOSE, topic, *own, keys=keys.aside(topic, deletion)):
+                    pass
+        async with asking(topic):
+            await redis.srem(keys.deleting, topic)

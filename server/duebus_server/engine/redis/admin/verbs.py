@@ -50,7 +50,7 @@ class AdminVerbs(ABC):
     _forgetting: Forgetting
 
     @abstractmethod
-    async def _run(self, script: Script, topic: str, *arguments: Any) -> Any:
+    async def _run(self, script: Script, topic: str, *arguments: Any, keys: Sequence[str] = ()) -> Any:
         """Run a script on a topic while the engine works."""
 
     # --- topics and groups ------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 -- includes leases
 -- The sessions of a replica that has died: they leave a group, and the leases they still hold run out now.
 --
--- KEYS[1]  the topic's events
+-- KEYS     topic, group
 -- ARGV     1..5 as in common.lua
 --   6      group
 --   7      the dead replica

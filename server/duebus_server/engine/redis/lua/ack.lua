@@ -1,6 +1,6 @@
 -- LEASED -> removed. The event itself goes with the last group that held it.
 --
--- KEYS[1]  the topic's events
+-- KEYS     topic, group
 -- ARGV     1..5 as in common.lua
 --   6      group
 --   7      the server's dedupe window, microseconds
@@ -43,6 +43,9 @@ for _, i in ipairs(asked) do
   end
 end
 if #done > 0 then
+  -- In this order, so that an event is still leased, or only left behind, should Redis refuse one of the writes.
+  write_all('HDEL', group_key(group, 'records'), done)
+  write_all('ZREM', group_key(group, 'leased'), leased)
   if redis.call('EXISTS', topic_key('refs')) == 0 then
     gone = done
   else
@@ -53,8 +56,6 @@ if #done > 0 then
       remembered[#remembered + 1] = id
     end
   end
-  write_all('ZREM', group_key(group, 'leased'), leased)
-  write_all('HDEL', group_key(group, 'records'), done)
   write_all('HDEL', topic_key('events'), gone)
   remember_ids(remembered, window)
   mark(group, 'acked', #done)

@@ -1,6 +1,6 @@
 -- Moves leases to another session and renews them.
 --
--- KEYS[1]  the topic's events
+-- KEYS     topic, group
 -- ARGV     1..5 as in common.lua
 --   6      group
 --   7      session

@@ -1,7 +1,7 @@
 -- includes leases
 -- How many events of a group are ready and not leased.
 --
--- KEYS[1]  the topic's events
+-- KEYS     topic, group
 -- ARGV     1..5 as in common.lua
 --   6      group
 --   7      the server's max_retries, for leases that have run out

@@ -1,6 +1,6 @@
 -- SCHEDULED or READY -> removed, for the copies of some events; those that are leased or dead stay.
 --
--- KEYS[1]  the topic's events
+-- KEYS     topic, every group
 -- ARGV     1..5 as in common.lua
 --   6      in every group (0, 1)
 --   7      or in this one
@@ -13,7 +13,7 @@
 -- includes naming
 
 regardless_of_memory()
-local groups, missing = find_groups(ARGV[6] == '1', ARGV[7])
+local groups, missing = find_groups(ALL_GROUPS, ARGV[6] == '1', ARGV[7])
 if not groups then
   return { whole(now), {}, missing }
 end
@@ -57,9 +57,9 @@ end
 local gone, chosen = {}, {}
 for _, group in ipairs(groups) do
   local ids, members = waiting[group][1], waiting[group][2]
-  let_go(ids, false, gone)
   write_all('HDEL', group_key(group, 'records'), ids)
   write_all('ZREM', group_key(group, 'waiting'), members)
+  let_go(ids, false, gone)
 end
 for _, id in ipairs(gone) do
   if is_chosen[id] then

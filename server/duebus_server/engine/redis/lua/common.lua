@@ -10,7 +10,7 @@
 -- When the memory is full, Redis refuses commands that could need some (ZADD, HSET, ...), but only as the first write of
 -- a script: a refusal always comes before anything has changed. See `regardless_of_memory`.
 
-local TOPIC, NAMESPACE, REPLICA = ARGV[3], ARGV[4], ARGV[5]
+local TOPIC, REPLICA = ARGV[3], ARGV[5]
 local PART, PARTS = string.match(TOPIC, '/(%d+)/(%d+)$')
 PART, PARTS = tonumber(PART or 0), tonumber(PARTS or 1)
 local NEVER = 9e15
@@ -156,14 +156,32 @@ local function max_retries_of(blob)
   return -1
 end
 
--- Rates are counted in buckets of this width, each of which lasts for so long after its last count.
-local BUCKET_US, RATES_LAST_S = 10000000, 80
+-- Rates are counted in buckets of this width: fields `bucket:kind` of the group's hash `rates`. The last BUCKETS count, and
+-- the hash expires when nothing was counted for longer.
+local BUCKET_US, BUCKETS, RATES_LAST_S = 10000000, 6, 80
 
--- Counts `count` more of a kind in the bucket of now. Only a figure: it must not fail what it counts.
+local function bucket_of(field)
+  return tonumber(string.match(field, '^(%d+):'))
+end
+
+-- Removes the buckets that no longer count.
+local function drop_old_buckets(key, current)
+  for _, field in ipairs(redis.call('HKEYS', key)) do
+    local bucket = bucket_of(field)
+    if not bucket or bucket < current - BUCKETS or bucket > current then
+      redis.call('HDEL', key, field)
+    end
+  end
+  redis.call('EXPIRE', key, RATES_LAST_S)
+end
+
+-- Counts `count` more of a kind in the bucket of now. Only a figure, so an error in it fails nothing else.
 local function mark(group, kind, count)
-  local bucket = group_key(group, 'rates:' .. whole(math.floor(now / BUCKET_US)))
-  redis.pcall('HINCRBY', bucket, kind, count)
-  redis.pcall('EXPIRE', bucket, RATES_LAST_S)
+  local key, current = group_key(group, 'rates'), math.floor(now / BUCKET_US)
+  local counted = redis.pcall('HINCRBY', key, whole(current) .. ':' .. kind, count)
+  if counted == count then -- the bucket is new
+    pcall(drop_old_buckets, key, current)
+  end
 end
 
 -- Tells the other replicas that the group has something at `due`, if that is sooner than all of them will look; not
@@ -177,14 +195,14 @@ local function wake(group, due)
   end
   if own[1] and due < tonumber(own[1]) then
     redis.call('HSET', key, 'wake_at', whole(due))
-    redis.call('PUBLISH', NAMESPACE .. ':wake', table.concat({ REPLICA, TOPIC, group, whole(due) }, '\0'))
+    redis.call('PUBLISH', wake_channel(), table.concat({ REPLICA, TOPIC, group, whole(due) }, '\0'))
   end
   return true
 end
 
 -- Tells all replicas that a group ('': the whole topic) was deleted, or the settings of a topic have changed.
 local function tell_change(what, group)
-  redis.call('PUBLISH', NAMESPACE .. ':changes', table.concat({ REPLICA, what, TOPIC, group, whole(now) }, '\0'))
+  redis.call('PUBLISH', changes_channel(), table.concat({ REPLICA, what, TOPIC, group, whole(now) }, '\0'))
 end
 
 -- A time as scripts return it: -1 for NEVER.

@@ -1,6 +1,6 @@
 -- Changes settings of a topic, or the retry policy of one of its groups.
 --
--- KEYS[1]  the topic's events
+-- KEYS     topic, group
 -- ARGV     1..5 as in common.lua
 --   6      group; '' for the topic
 --   7, 8   the server's first and greatest backoff, where neither the group nor the topic has its own

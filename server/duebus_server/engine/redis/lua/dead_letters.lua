@@ -87,14 +87,14 @@ local function remove_dead(group, letters, window)
     is_chosen[id] = record and record[CHOSEN] == 1
   end
   local gone, chosen = {}, {}
+  write_all('HDEL', group_key(group, 'records'), ids)
+  write_all('ZREM', group_key(group, 'dead'), members)
   let_go(ids, true, gone)
   for _, id in ipairs(gone) do
     if is_chosen[id] then
       chosen[#chosen + 1] = id
     end
   end
-  write_all('HDEL', group_key(group, 'records'), ids)
   write_all('HDEL', topic_key('events'), gone)
-  write_all('ZREM', group_key(group, 'dead'), members)
   remember_ids(chosen, window)
 end

@@ -1,8 +1,9 @@
 -- A group is gone: nobody leases from it or settles in it any more. Its copies of events are put aside for dispose.lua.
 --
--- KEYS[1]  the topic's events
+-- KEYS     topic, group, and where its events are put aside
 -- ARGV     1..5 as in common.lua
 --   6      group
+--   7      a name for the deletion that no other has
 -- returns  {now, '' or what there is none of, how many copies it had}
 -- includes leases
 -- includes naming
@@ -16,17 +17,15 @@ end
 check_keys(group)
 redis.call('SCARD', topic_key('deleted'))
 
+-- First the note by which dispose.lua finds what is put aside.
 local copies = 0
-local number = redis.call('HINCRBY', topic_key('meta'), 'deletions', 1)
+redis.call('SADD', topic_key('deleted'), ARGV[7])
 for _, name in ipairs(SETS) do
   local count = redis.call('ZCARD', group_key(group, name))
   if count > 0 then
-    redis.call('RENAME', group_key(group, name), aside_key(number, name))
+    redis.call('RENAME', group_key(group, name), aside_key(ARGV[7], name))
     copies = copies + count
   end
-end
-if copies > 0 then
-  redis.call('SADD', topic_key('deleted'), number)
 end
 
 redis.call('SREM', topic_key('groups'), group)

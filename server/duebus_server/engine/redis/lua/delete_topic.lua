@@ -1,13 +1,14 @@
--- A topic is gone, with all its keys. Redis gives back their memory on a thread of its own.
+-- Removes a topic with all its keys. Redis gives back their memory on a thread of its own.
 --
--- KEYS[1]  the topic's events
+-- KEYS     topic, every group
 -- ARGV     1..5 as in common.lua
--- returns  {now, '' or what there is none of, how many events it held}
+-- returns  {now, '' or what there is none of, how many events it held}; or {now, 'busy'} while copies of deleted groups
+--          are put aside: dispose.lua has to let go of them first
 -- includes leases
 -- includes naming
 -- includes deleting
 
-local groups, missing = find_groups(true, '')
+local groups, missing = find_groups(ALL_GROUPS, true, '')
 if not groups then
   return { whole(now), missing }
 end
@@ -18,7 +19,9 @@ for _, name in ipairs({ 'config', 'requests', 'requests:earlier' }) do
   redis.call('HLEN', topic_key(name))
 end
 redis.call('ZCARD', topic_key('recent'))
-local deletions = redis.call('SMEMBERS', topic_key('deleted'))
+if redis.call('SCARD', topic_key('deleted')) > 0 then
+  return { whole(now), 'busy' }
+end
 local removed = redis.call('HLEN', topic_key('events'))
 
 local function unlink(keys)
@@ -29,13 +32,7 @@ for _, group in ipairs(groups) do
   unlink(keys_of(group))
 end
 unlink(keys_of('')) -- the figures of a time when the topic had no group
-for _, number in ipairs(deletions) do
-  for _, name in ipairs(SETS) do
-    unlink({ aside_key(number, name) })
-  end
-end
-local own = { 'events', 'refs', 'groups', 'meta', 'config', 'recent', 'requests', 'requests:earlier', 'deleted' }
-for _, name in ipairs(own) do
+for _, name in ipairs(topic_key_names()) do
   unlink({ topic_key(name) })
 end
 tell_change('deleted', '')

@@ -1,8 +1,9 @@
--- Lets go of events of groups that were deleted: one step. Those that no other group holds are removed.
+-- Lets go of events of a group that was deleted: one step. Events that no other group holds are removed.
 --
--- KEYS[1]  the topic's events
+-- KEYS     topic, and the keys put aside
 -- ARGV     1..5 as in common.lua
 --   6      the server's dedupe window, microseconds
+--   7      the name of the deletion
 -- returns  whether something is left (0, 1)
 -- includes leases
 -- includes deleting
@@ -38,6 +39,7 @@ local function let_go_of(key, were_dead)
     for i, member in ipairs(members) do
       ids[i] = id_of(member)
     end
+    redis.call('ZREM', key, unpack(members)) -- before `let_go`: an event must not be let go of twice
     let_go(ids, were_dead, freed)
     for _, id in ipairs(freed) do
       gone[#gone + 1] = id
@@ -45,21 +47,19 @@ local function let_go_of(key, were_dead)
         chosen[#chosen + 1] = id
       end
     end
-    redis.call('ZREM', key, unpack(members))
     left = bytes > MAX_READ_BYTES and 0 or left - #members
   end
 end
 
-for _, number in ipairs(redis.call('SMEMBERS', topic_key('deleted'))) do
-  local keys = {}
-  for i, name in ipairs(SETS) do
-    keys[i] = aside_key(number, name)
-    let_go_of(keys[i], name == 'dead')
-  end
-  if redis.call('EXISTS', unpack(keys)) == 0 then
-    redis.call('SREM', topic_key('deleted'), number)
-  end
+local keys = {}
+for i, name in ipairs(SETS) do
+  keys[i] = aside_key(ARGV[7], name)
+  let_go_of(keys[i], name == 'dead')
 end
 write_all('HDEL', topic_key('events'), gone)
 remember_ids(chosen, window)
-return redis.call('EXISTS', topic_key('deleted'))
+local is_left = redis.call('EXISTS', unpack(keys)) > 0
+if not is_left then
+  redis.call('SREM', topic_key('deleted'), ARGV[7])
+end
+return is_left and 1 or 0

@@ -1,6 +1,6 @@
 -- Ends the leases of a group that have run out, and says when there is next something to lease.
 --
--- KEYS[1]  the topic's events
+-- KEYS     topic, group
 -- ARGV     1..5 as in common.lua
 --   6      group
 --   7      the server's max_retries

@@ -1,6 +1,6 @@
 -- DEAD -> removed for dead letters of a topic that have outlived their retention, up to a limit for each group.
 --
--- KEYS[1]  the topic's events
+-- KEYS     topic, every group
 -- ARGV     1..5 as in common.lua
 --   6, 7   the server's retention and dedupe window, microseconds, where the topic has none of its own
 -- returns  when there may be more to remove, or -1: never
@@ -16,7 +16,7 @@ local retention, window = setting('dead_letter_retention', ARGV[6]), setting('de
 if retention == 0 then
   return -1
 end
-local groups = redis.call('SMEMBERS', topic_key('groups'))
+local groups = ALL_GROUPS
 for _, group in ipairs(groups) do
   check_keys(group)
 end

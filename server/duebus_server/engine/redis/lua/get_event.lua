@@ -1,6 +1,6 @@
 -- An event and its story in every group that is not done with it.
 --
--- KEYS[1]  the topic's events
+-- KEYS     topic, every group
 -- ARGV     1..5 as in common.lua
 --   6      packed id
 --   7      the server's max_retries, for leases that have run out
@@ -52,7 +52,7 @@ local function info(group, blob)
 end
 
 regardless_of_memory()
-local names, missing = find_groups(true, '')
+local names, missing = find_groups(ALL_GROUPS, true, '')
 if not names then
   return { whole(now), {}, missing }
 end

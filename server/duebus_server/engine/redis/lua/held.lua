@@ -1,6 +1,6 @@
 -- Which leases are held still.
 --
--- KEYS[1]  the topic's events
+-- KEYS     topic, group
 -- ARGV     1..5 as in common.lua
 --   6      group
 --   7      fencing tokens of leases, 8 bytes each

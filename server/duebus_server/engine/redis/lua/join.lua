@@ -1,6 +1,6 @@
--- A session subscribes to a group; the group is made if need be, and the first one takes over what waits.
+-- Subscribes a session to a group. The group is made if need be, and the topic's first group takes over what waits.
 --
--- KEYS[1]  the topic's groups
+-- KEYS     topic, group, unclaimed
 -- ARGV     1..5 as in common.lua
 --   6      group
 --   7      session, as this engine names it
@@ -16,7 +16,8 @@ local groups_key = topic_key('groups')
 local first = redis.call('SCARD', groups_key) == 0
 redis.call('HSET', group_key(group, 'sessions'), session, cmsgpack.pack({ ARGV[8], ARGV[9], now, tonumber(ARGV[10]) }))
 redis.call('SADD', groups_key, group)
-if first and redis.call('EXISTS', group_key('', 'waiting')) == 1 then
-  redis.call('RENAME', group_key('', 'waiting'), group_key(group, 'waiting'))
+-- Not only by the first: should Redis have refused this then, a later session of a group that has nothing makes up for it.
+if redis.call('EXISTS', group_key('', 'waiting')) == 1 then
+  redis.call('RENAMENX', group_key('', 'waiting'), group_key(group, 'waiting'))
 end
 return { whole(now), first and 1 or 0 }

@@ -1,6 +1,6 @@
 -- READY -> LEASED: hands due events to a session, the longest due first, each under a new fencing token.
 --
--- KEYS[1]  the topic's events
+-- KEYS     topic, group
 -- ARGV     1..5 as in common.lua
 --   6      group
 --   7      session
@@ -117,8 +117,8 @@ end
 
 -- READY -> DEAD: an event that can't be read is no reason to hold up the others.
 local function bury(member, id, blob)
-  redis.call('ZREM', waiting_key, member)
   if #blob >= HEADER_SIZE and is_stray(blob, id) then
+    redis.call('ZREM', waiting_key, member)
     return
   end
   local before = read_record(redis.call('HGET', records_key, id))
@@ -130,6 +130,7 @@ local function bury(member, id, blob)
   end
   redis.call('HSET', records_key, id, cmsgpack.pack(record))
   redis.call('ZADD', group_key(group, 'dead'), whole(now), member)
+  redis.call('ZREM', waiting_key, member)
   if not before or before[IS_DEAD] == 0 then
     change_waiting({ id }, -1)
     note_deaths({ id })

@@ -112,7 +112,7 @@ local function announce_ended(group, ended)
       told[#told + 1] = session
       told[#told + 1] = tokens
     else
-      redis.call('PUBLISH', NAMESPACE .. ':replica:' .. replica, session .. '\0' .. tokens)
+      redis.call('PUBLISH', replica_channel(replica), session .. '\0' .. tokens)
     end
   end
   tell_deaths(group, told)

@@ -1,6 +1,6 @@
 -- A session is gone from its group; its leases stay.
 --
--- KEYS[1]  the topic's groups
+-- KEYS     topic, group
 -- ARGV     1..5 as in common.lua
 --   6      group
 --   7      session

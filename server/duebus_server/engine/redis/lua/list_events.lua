@@ -1,6 +1,6 @@
 -- A page of a group's events in one state, in the order of the state's time; O(log n + page).
 --
--- KEYS[1]  the topic's events
+-- KEYS     topic, group
 -- ARGV     1..5 as in common.lua
 --   6      group
 --   7      state: 'scheduled', 'ready', 'leased', 'dead'

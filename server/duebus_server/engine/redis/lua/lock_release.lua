@@ -2,11 +2,10 @@
 --
 -- KEYS[1]  the lock
 -- ARGV     1..5 as in common.lua
---   6      key of its fencing number
---   7      token of the holder
--- returns  1, or 0 when the lock is not its any more
+--   6      token of the holder
+-- returns  1, or 0 when the lock is another's by now
 
-if redis.call('GET', KEYS[1]) ~= ARGV[7] then
+if redis.call('GET', KEYS[1]) ~= ARGV[6] then
   return 0
 end
 return redis.call('DEL', KEYS[1])

@@ -1,6 +1,6 @@
 -- LEASED -> SCHEDULED after a delay, READY without counting the attempt, or DEAD.
 --
--- KEYS[1]  the topic's events
+-- KEYS     topic, group
 -- ARGV     1..5 as in common.lua
 --   6      group
 --   7..9   the server's retry policy: max_retries, first backoff, greatest backoff (microseconds)

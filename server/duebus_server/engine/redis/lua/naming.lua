@@ -28,9 +28,9 @@ local function find_group(name)
   return nil, NO_GROUP
 end
 
--- All groups of the topic by name, and what waits for the first one as a group without a name; or only the one of this name.
--- Or nil and what there is none of.
-local function find_groups(all, name)
+-- Of a topic with groups of these names: all of them in order, or, while it has none, what waits for the first one as a group
+-- without a name; or only the one called `name`. Or nil and what there is none of.
+local function find_groups(names, all, name)
   if not all then
     local group, missing = find_group(name)
     return group and { group }, missing
@@ -38,7 +38,6 @@ local function find_groups(all, name)
   if not topic_exists() then
     return nil, NO_TOPIC
   end
-  local names = redis.call('SMEMBERS', topic_key('groups'))
   table.sort(names)
   if #names == 0 and redis.call('EXISTS', group_key('', 'waiting')) == 1 then
     return { '' }

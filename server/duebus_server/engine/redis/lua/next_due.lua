@@ -1,7 +1,7 @@
 -- includes leases
 -- When a group next has something to lease.
 --
--- KEYS[1]  the topic's events
+-- KEYS     topic, group
 -- ARGV     1..5 as in common.lua
 --   6      group
 -- returns  the time, or -1

@@ -1,6 +1,6 @@
 -- Nothing remains of a partition that is closed.
 --
--- KEYS[1]  the partition's events
+-- KEYS     topic, every group
 -- ARGV     1..6 as in partitions.lua
 -- returns  'late' or ''
 -- runs on closed partitions too

@@ -1,6 +1,6 @@
 -- A partition takes nothing any more. The subscribers join elsewhere.
 --
--- KEYS[1]  the partition's events
+-- KEYS     topic, every group
 -- ARGV     1..6 as in partitions.lua
 -- returns  'late'; 'held' when it holds events; or ''
 -- runs on closed partitions too

@@ -1,6 +1,6 @@
 -- What has to be the same in every partition: settings and groups.
 --
--- KEYS[1]  the partition's events
+-- KEYS     topic, every group
 -- ARGV     1..5 as in common.lua
 -- returns  {settings: {name, value, ...}, {group, {name, value, ...}, ...}}
 -- runs on closed partitions too
@@ -8,7 +8,7 @@
 local KEPT = { 'paused', 'max_retries', 'backoff_initial', 'backoff_max' }
 
 local described = {}
-for _, group in ipairs(redis.call('SMEMBERS', topic_key('groups'))) do
+for _, group in ipairs(ALL_GROUPS) do
   local own = redis.call('HMGET', group_key(group, 'group'), unpack(KEPT))
   local kept = {}
   for i, name in ipairs(KEPT) do

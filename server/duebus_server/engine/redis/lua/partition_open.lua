@@ -1,6 +1,6 @@
 -- A partition begins, or goes on after a change that was given up.
 --
--- KEYS[1]  the partition's events
+-- KEYS     topic, every group
 -- ARGV     1..6 as in partitions.lua
 --   7      how many names and values of settings follow, and those; then as `take_over` in partitions.lua reads it. Nothing
 --          behind 6: it goes on as it is

@@ -33,14 +33,14 @@ end
 
 -- Removes all that was kept here but the settings.
 local function clear()
-  local groups = redis.call('SMEMBERS', topic_key('groups'))
-  groups[#groups + 1] = ''
+  local groups = { '', unpack(ALL_GROUPS) }
   for _, group in ipairs(groups) do
     redis.call('UNLINK', unpack(keys_of(group)))
   end
-  local own = { 'events', 'refs', 'groups', 'meta', 'recent', 'requests', 'requests:earlier', 'deleted' }
-  for _, name in ipairs(own) do
-    redis.call('UNLINK', topic_key(name))
+  for _, name in ipairs(topic_key_names()) do
+    if name ~= 'config' then
+      redis.call('UNLINK', topic_key(name))
+    end
   end
 end
 

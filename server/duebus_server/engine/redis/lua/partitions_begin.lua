@@ -1,6 +1,6 @@
 -- The change of a topic's number of partitions, or the deletion of a topic that has several, begins: the topic is closed.
 --
--- KEYS[1]  the topic's events
+-- KEYS     topic, every group
 -- ARGV     1..6 as in partitions.lua
 --   7      the number it is to have; 0: it is to be deleted; any other text: only to go on with what has begun
 -- returns  'late'; 'held' when it holds events; or {how many it has, how many it is to have}, which is what an earlier change

@@ -1,6 +1,6 @@
 -- From here on a topic is spread over another number of partitions, or goes on with the one it had.
 --
--- KEYS[1]  the topic's events
+-- KEYS     topic, every group
 -- ARGV     1..6 as in partitions.lua
 --   7      the number
 --   8...   as `take_over` in partitions.lua reads it, where that number is 1; nothing where the topic goes on as it was

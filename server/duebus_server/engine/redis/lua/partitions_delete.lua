@@ -1,6 +1,6 @@
 -- A topic whose partitions are gone goes itself.
 --
--- KEYS[1]  the topic's events
+-- KEYS     topic, every group
 -- ARGV     1..6 as in partitions.lua
 -- returns  'late' or ''
 -- runs on closed partitions too

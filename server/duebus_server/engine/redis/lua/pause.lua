@@ -1,6 +1,6 @@
 -- Nothing is handed out to a group any more, until it is resumed.
 --
--- KEYS[1]  the topic's events
+-- KEYS     topic, group
 -- ARGV     1..5 as in common.lua
 --   6      group
 -- returns  {now, '' or what there is none of}

@@ -1,11 +1,12 @@
 -- Which of many groups have something to lease now, how much is ready in each, and how many leases its sessions hold; all
 -- in one command.
 --
--- KEYS[1]  the events of the first topic; on a cluster, all topics should be on its node
+-- KEYS     on a cluster, the keys of one topic and of its groups that are named
 -- ARGV     1..5 as in common.lua
 --   6...   prefix of a topic, group, number of sessions, session, ...; ...
--- returns  for each group: a lease can be had (0, 1; -2: there is no such group; -3: the partition is closed), how many events are ready, leases of each
---          session, ...; all -1 for a group whose keys are of the wrong type or on another node: it must not hide the others
+-- returns  for each group: whether a lease can be had (0, 1; -2: there is no such group; -3: the partition is closed), how
+--          many events are ready, leases of each session, ...; all -1 for a group with a key of the wrong type, which must
+--          not hide the others
 
 local found = {}
 local at = 6

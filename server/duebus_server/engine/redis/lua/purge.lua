@@ -1,6 +1,6 @@
 -- DEAD -> removed: one step.
 --
--- KEYS[1]  the topic's events
+-- KEYS     topic, group
 -- ARGV     1..13 and 16... as in dead_letters.lua
 --   14     the server's dedupe window, microseconds
 --   15     nothing

@@ -1,7 +1,7 @@
 -- includes leases
 -- LEASED -> READY for leases that a session was given in an answer that never came: it knows all but those.
 --
--- KEYS[1]  the topic's events
+-- KEYS     topic, group
 -- ARGV     1..5 as in common.lua
 --   6      group
 --   7      session

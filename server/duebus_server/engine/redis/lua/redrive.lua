@@ -1,6 +1,6 @@
 -- DEAD -> READY, or SCHEDULED where a rate spreads them over time: one step, with all retries again.
 --
--- KEYS[1]  the topic's events
+-- KEYS     topic, group
 -- ARGV     1..13 and 16... as in dead_letters.lua
 --   14     rate, in events a second; 0: all at once
 --   15     how many the steps before have moved

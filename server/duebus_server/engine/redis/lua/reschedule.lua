@@ -1,6 +1,6 @@
 -- SCHEDULED or READY -> SCHEDULED or READY at another time, for the copies of some events: all or none.
 --
--- KEYS[1]  the topic's events
+-- KEYS     topic, every group
 -- ARGV     1..5 as in common.lua
 --   6      in every group (0, 1)
 --   7      or in this one
@@ -14,7 +14,7 @@
 -- includes naming
 
 regardless_of_memory()
-local groups, missing = find_groups(ARGV[6] == '1', ARGV[7])
+local groups, missing = find_groups(ALL_GROUPS, ARGV[6] == '1', ARGV[7])
 if not groups then
   return { whole(now), {}, missing }
 end

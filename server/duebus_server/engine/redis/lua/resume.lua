@@ -1,6 +1,6 @@
 -- Ends the pause of a group, and wakes its sessions on every replica.
 --
--- KEYS[1]  the topic's events
+-- KEYS     topic, group
 -- ARGV     1..5 as in common.lua
 --   6      group
 -- returns  {now, '' or what there is none of, next due or -1}

@@ -1,6 +1,6 @@
 -- Of the leases named, those that the session still holds run out within a grace.
 --
--- KEYS[1]  the topic's events
+-- KEYS     topic, group
 -- ARGV     1..5 as in common.lua
 --   6      group
 --   7      session

@@ -1,6 +1,6 @@
 -- A topic and its groups from outside; O(groups + subscribers).
 --
--- KEYS[1]  the topic's events
+-- KEYS     topic, every group
 -- ARGV     1..5 as in common.lua
 --   6      the server's max_retries, for leases that have run out
 -- returns  {now, {session, tokens, ...} of leases that have ended, '' or what there is none of, queued, settings, {group, ...}},
@@ -13,7 +13,6 @@
 -- includes naming
 
 local KINDS = { 'dispatched', 'delivered', 'acked', 'nacked' }
-local BUCKETS = 6
 
 local function subscribers(group)
   local flat = redis.call('HGETALL', group_key(group, 'sessions'))
@@ -34,10 +33,14 @@ local function rates(group)
   local current = math.floor(now / BUCKET_US)
   local oldest = current - BUCKETS
   local share = 1 - (now % BUCKET_US) / BUCKET_US
+  local counts = {}
+  local flat = redis.call('HGETALL', group_key(group, 'rates'))
+  for i = 1, #flat, 2 do
+    counts[flat[i]] = tonumber(flat[i + 1])
+  end
   for bucket = oldest, current do
-    local counts = redis.call('HMGET', group_key(group, 'rates:' .. whole(bucket)), unpack(KINDS))
-    for i = 1, #KINDS do
-      sums[i] = sums[i] + tonumber(counts[i] or 0) * (bucket == oldest and share or 1)
+    for i, kind in ipairs(KINDS) do
+      sums[i] = sums[i] + (counts[whole(bucket) .. ':' .. kind] or 0) * (bucket == oldest and share or 1)
     end
   end
   for i = 1, #KINDS do
@@ -65,7 +68,7 @@ local function info(group)
 end
 
 regardless_of_memory()
-local names, missing = find_groups(true, '')
+local names, missing = find_groups(ALL_GROUPS, true, '')
 if not names then
   return { whole(now), {}, missing }
 end

@@ -165,7 +165,7 @@ class Partitioning:
                     self._runner.keys.topic(name, "config"), "partitions"
                 )
             if not is_open:
-                await self._run(OPEN, name, change.deadline_us, len(settings), *settings, *groups)
+                await self._open(change, name, settings, groups)
 
     async def _spread(self, change: _Change) -> None:
         before, after = partitions(change.topic, change.before), partitions(change.topic, change.after)
@@ -175,11 +175,16 @@ class Partitioning:
         if change.after > 1:
             await self._runner.add(self._runner.keys.partitions, change.topic, *after)
             for name in after:
-                await self._run(OPEN, name, change.deadline_us, len(settings), *settings, *groups)
+                await self._open(change, name, settings, groups)
             await self._run(COMMIT, change.topic, change.deadline_us, change.after)
         else:
-            await self._run(COMMIT, change.topic, change.deadline_us, 1, *groups)
+            own = (1, *groups)
+            await self._run(COMMIT, change.topic, change.deadline_us, *own, groups=_names(groups))
         await self._clear(change, before)
+
+    async def _open(self, change: _Change, name: str, settings: Sequence[Any], groups: Sequence[Any]) -> None:
+        own = (len(settings), *settings, *groups)
+        await self._run(OPEN, name, change.deadline_us, *own, groups=_names(groups))
 
     async def _close(self, change: _Change, names: Sequence[str]) -> bool:
         """Close all partitions, or none: False when one of them holds events."""
@@ -226,16 +231,27 @@ class Partitioning:
         await self._run(DELETE, change.topic, change.deadline_us)
         return removed
 
-    async def _run(self, script: Script, name: str, deadline_us: int, *arguments: Any) -> Any:
+    async def _run(
+        self, script: Script, name: str, deadline_us: int, *arguments: Any, groups: Sequence[str] = ()
+    ) -> Any:
         """Run a step of a change.
 
         Raises:
             DispatcherNotWorking: the time for it has passed; the next to come on the topic finishes the change.
         """
-        reply = await self._runner.run(script, name, deadline_us, *arguments)
+        reply = await self._runner.run(script, name, deadline_us, *arguments, groups=groups)
         if reply == _LATE:
             raise Moved(topic_of(name))
         return reply
+
+
+def _names(groups: Sequence[Any]) -> list[str]:
+    """Of groups as ``_describe`` returns them."""
+    names, at = [], 0
+    while at < len(groups):
+        names.append(groups[at].decode(errors="replace"))
+        at += 2 + groups[at + 1]
+    return names
 
 
 def _holds_events() -> InvalidArgument:

@@ -39,8 +39,8 @@ def is_unknown(reply: Sequence[Any]) -> bool:
 class Run(Protocol):
     """Runs a script on a topic while the engine works."""
 
-    async def __call__(self, script: Script, topic: str, *arguments: Any) -> Any:
-        """What the script answers.
+    async def __call__(self, script: Script, topic: str, *arguments: Any, keys: Sequence[str] = ()) -> Any:
+        """What the script answers; ``keys`` as ``Runner.run`` takes them.
 
         Raises:
             DispatcherNotWorking: the engine is stopped, or Redis is away, or refuses.

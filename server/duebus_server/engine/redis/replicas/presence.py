@@ -161,7 +161,7 @@ class Presence:
 
     async def _beat(self, hears: Hears) -> None:
         runner = self._runner
-        heard, dead = await runner.run_on(runner.keys.replicas, HEARTBEAT, "", LAPSE_US)
+        heard, dead = await runner.run_on([runner.keys.replicas], HEARTBEAT, "", LAPSE_US)
         if heard != _KNOWN:
             self._judges_from_s = monotonic() + LAPSE_US / SECOND
         if heard == _UNKNOWN:

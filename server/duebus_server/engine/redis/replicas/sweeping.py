@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
+import structlog
+
 from duebus_server.domain.clock import SECOND
+from duebus_server.domain.errors import DispatcherNotWorking
 from duebus_server.engine.redis.codec.leases import named
+from duebus_server.engine.redis.partitioned.partitions import all_of
 from duebus_server.engine.redis.replicas.sessions import Stage
+from duebus_server.engine.redis.transport.errors import is_lost
 from duebus_server.engine.redis.transport.scripts import Script
 
 if TYPE_CHECKING:
@@ -18,6 +24,8 @@ if TYPE_CHECKING:
 
     from duebus_server.engine.redis.replicas.sessions import LocalSession
     from duebus_server.engine.redis.transport.runner import Runner
+
+log = structlog.get_logger()
 
 PEEK, HELD = map(Script, ("peek", "held"))
 
@@ -27,9 +35,12 @@ Group = tuple[str, str]
 Holders = Mapping[Group, Sequence["LocalSession"]]
 """The sessions of this replica that hold leases, by group."""
 
-_FIGURES, _NOT_SEEN, _NO_GROUP, _CLOSED = 2, -1, -2, -3
-"""What `peek.lua` says of a group, beside one figure a session; that it does not see it; that there is none; that it is
-in a partition that is closed."""
+_FIGURES, _NO_GROUP, _CLOSED = 2, -2, -3
+"""How many figures `peek.lua` gives of a group beside one a session; that there is no such group; that it is in a
+partition that is closed."""
+
+TOPICS_AT_ONCE, AT_THE_SAME_TIME = 50, 8
+"""How many topics of a cluster are looked at in a sweep, and how many of them together."""
 
 STALE_US = 3 * SECOND
 """A backlog that was counted longer ago is counted again."""
@@ -57,8 +68,9 @@ class Sweeping:
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
-        self._backlogs: dict[tuple[str, str], int] = {}
-        self._counted_us = 0
+        self._backlogs: dict[Group, tuple[int, int]] = {}
+        """How many events were ready, and when that was counted, in microseconds."""
+        self._turn = 0
 
     async def look(self, sessions: Iterable[LocalSession]) -> Found:
         """What there is to do in the groups of these sessions.
@@ -76,9 +88,10 @@ class Sweeping:
             if session.stage is Stage.JOINED:
                 joined[group].append(session)
         found = Found([], [], [], [])
-        backlogs = {}
-        for group, (leasable, ready, *held) in (await self._peek_all(by_group)).items():
-            backlogs[group] = max(0, ready)
+        seen = await self._peek_all(by_group)
+        self._backlogs = {group: counted for group, counted in self._backlogs.items() if group in by_group}
+        for group, (leasable, ready, *held) in seen.items():
+            self._backlogs[group] = max(0, ready), self._runner.now_us()
             if leasable > 0:
                 found.leasable.append(group)
             elif leasable == _NO_GROUP:
@@ -87,8 +100,6 @@ class Sweeping:
                 found.moved.append(group)
                 continue
             found.unsure.extend(one for one, count in zip(by_group[group], held, strict=True) if count != len(one.held))
-        self._backlogs = backlogs
-        self._counted_us = self._runner.now_us()
         return found
 
     async def lost(self, session: LocalSession) -> list[int]:
@@ -103,29 +114,50 @@ class Sweeping:
 
     def backlog(self, topic: str, group: str) -> int | None:
         """How many events were ready at the last look, unless that was too long ago."""
-        if self._runner.now_us() - self._counted_us > STALE_US:
-            return None
-        return self._backlogs.get((topic, group))
+        ready, counted_us = self._backlogs.get((topic, group), (0, 0))
+        return ready if self._runner.now_us() - counted_us <= STALE_US else None
 
     async def _peek_all(self, holders: Holders) -> dict[Group, list[int]]:
-        """What `peek.lua` says of each group: one command a node, and one for each group that is on another by now."""
-        connection, keys = self._runner.connection, self._runner.keys
-        by_node: dict[str, list[Group]] = {}
+        """What ``peek.lua`` says of each group, in one command.
+
+        Of a cluster each command is for one topic, because the keys of others are in other slots; those whose turn it
+        is not are left out.
+        """
+        runner = self._runner
+        if not holders:
+            return {}
+        if not runner.connection.checks_keys:
+            groups = list(holders)
+            return await self._peek([runner.keys.topic(groups[0][0], "events")], groups, holders)
+        by_topic: dict[str, list[str]] = defaultdict(list)
         for topic, group in holders:
-            by_node.setdefault(connection.node_of(keys.topic_prefix(topic)), []).append((topic, group))
+            by_topic[topic].append(group)
         seen: dict[Group, list[int]] = {}
-        for groups in by_node.values():
-            seen.update(await self._peek(groups, holders))
-        if connection.is_cluster:
-            for moved in [group for group, figures in seen.items() if figures[0] == _NOT_SEEN]:
-                seen.update(await self._peek([moved], holders))
+        limit = asyncio.Semaphore(AT_THE_SAME_TIME)
+
+        async def peek_at(topic: str) -> None:
+            groups = [(topic, group) for group in by_topic[topic]]
+            async with limit:
+                try:
+                    seen.update(await self._peek(runner.keys.of_topic(topic, by_topic[topic]), groups, holders))
+                except DispatcherNotWorking as error:
+                    if is_lost(error.__cause__):
+                        raise
+                    log.warning("topic passed over", topic=topic, error=str(error))
+
+        await all_of(peek_at(topic) for topic in self._next(list(by_topic)))
         return seen
 
-    async def _peek(self, groups: list[Group], holders: Holders) -> dict[Group, list[int]]:
+    def _next(self, topics: list[str]) -> list[str]:
+        """The topics whose turn it is."""
+        first = self._turn % len(topics)
+        self._turn += TOPICS_AT_ONCE
+        return [*topics[first:], *topics[:first]][:TOPICS_AT_ONCE]
+
+    async def _peek(self, keys: list[str], groups: list[Group], holders: Holders) -> dict[Group, list[int]]:
         flat: list[str | int] = []
         for topic, group in groups:
             names = [session.name for session in holders[topic, group]]
             flat += (self._runner.keys.topic_prefix(topic), group, len(names), *names)
-        first = self._runner.keys.topic(groups[0][0], "events")
-        answer = iter(await self._runner.run_on(first, PEEK, "", *flat))
+        answer = iter(await self._runner.run_on(keys, PEEK, "", *flat))
         return {group: list(islice(answer, _FIGURES + len(holders[group]))) for group in groups}

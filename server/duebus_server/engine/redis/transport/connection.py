@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,7 @@ from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.connection import HiredisRespSerializer
-from redis.exceptions import SlotNotCoveredError
+from redis.exceptions import ClusterError, RedisError
 
 from duebus_server.engine.redis.transport.url import CLUSTER, SENTINEL, parse
 
@@ -39,6 +40,12 @@ PING_S = 5
 
 NODE_TIMEOUT_S = 1.0
 """For a node of a cluster: when one hangs, another is to be asked within the time of one call."""
+
+SLOT_TIMEOUT_S = 1.5
+"""How long a command waits for a slot that is being moved: less than a call has for its answer."""
+
+FIRST_SLOT_PAUSE_S, GREATEST_SLOT_PAUSE_S = 0.002, 0.05
+"""Between two tries of such a command. After MOVED, the second one reaches the right node."""
 
 SENTINEL_TIMEOUT_S = 0.5
 """For a sentinel, which answers at once or not at all."""
@@ -74,6 +81,39 @@ class _Tls(_PacksInC, SSLConnection):
 
 class _Unix(_PacksInC, UnixDomainSocketConnection):
     pass
+
+
+class SlotMovingError(RedisError):
+    """A slot of the cluster is being moved from one node to another, and that takes longer than a call can wait."""
+
+
+class _Cluster(RedisCluster):
+    """A client of a cluster that waits while a slot is being moved.
+
+    Of the keys of a command some may be on each of two nodes then. Redis refuses the command as a whole (TRYAGAIN), or
+    names the other node (ASK), which would refuse it too. The client's own way is to ask that node, over a connection
+    that may be another than the one that said ASKING.
+    """
+
+    RedisClusterRequestTTL = 1
+    """One try, after which the client raises a bare ClusterError where a node has answered MOVED, ASK or TRYAGAIN; of
+    MOVED it has taken note then."""
+
+    async def execute_command(self, *args: Any, **kwargs: Any) -> Any:
+        """As the client does."""
+        loop = asyncio.get_running_loop()
+        give_up_s = loop.time() + SLOT_TIMEOUT_S
+        pause_s = FIRST_SLOT_PAUSE_S
+        while True:
+            try:
+                return await super().execute_command(*args, **kwargs)
+            except ClusterError as error:
+                if type(error) is not ClusterError:
+                    raise
+                if loop.time() >= give_up_s:
+                    raise SlotMovingError("a slot of the cluster is being moved") from error
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, GREATEST_SLOT_PAUSE_S)
 
 
 _SINGLE = {"redis": _Tcp, "rediss": _Tls, "unix": _Unix}
@@ -117,21 +157,14 @@ class Connection:
             **({"socket_timeout": NODE_TIMEOUT_S} if self.is_cluster else {}),
             **(credentials or Credentials()).options(),
         }
+        self.checks_keys = self.is_cluster
+        """Whether Redis checks that a script declares the keys that it touches."""
         self.redis: Any = self._cluster() if self.is_cluster else self._client(self._options)
 
     @property
     def is_cluster(self) -> bool:
         """Whether keys are spread over nodes, so that one command can't touch all of them."""
         return self._target.scheme == CLUSTER
-
-    def node_of(self, key: str) -> str:
-        """The node that has a key, as far as this client knows; empty when it does not, or where there is but one."""
-        if not self.is_cluster:
-            return ""
-        try:
-            return str(self.redis.get_node_from_key(key).name)
-        except SlotNotCoveredError:
-            return ""
 
     def listener(self) -> Redis:
         """A client for Pub/Sub: any node of a cluster hears what is published on the others."""
@@ -173,7 +206,8 @@ class Connection:
 
     def _cluster(self) -> RedisCluster:
         nodes = [ClusterNode(host, port) for host, port in self._target.addresses]
-        return RedisCluster(startup_nodes=nodes, ssl=self._target.tls, **self._options)
+        # Not to be read again as a whole whenever a few slots have moved: that closes connections under other calls.
+        return _Cluster(startup_nodes=nodes, ssl=self._target.tls, reinitialize_steps=0, **self._options)
 
 
 async def server_facts(redis: Any) -> tuple[tuple[int, ...], str]:

@@ -19,7 +19,7 @@ from redis.exceptions import (
 from duebus_server.domain.clock import SECOND
 from duebus_server.domain.errors import DispatcherNotWorking
 from duebus_server.engine.redis.partitioned.partitions import topic_of
-from duebus_server.engine.redis.transport.connection import ANSWER_TIMEOUT_S
+from duebus_server.engine.redis.transport.connection import ANSWER_TIMEOUT_S, SlotMovingError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -32,6 +32,7 @@ _WHAT: tuple[tuple[type[BaseException], str], ...] = (
     (TimeoutError, "Redis does not answer"),
     (asyncio.TimeoutError, "Redis does not answer"),
     (ClusterDownError, "the Redis cluster is down"),
+    (SlotMovingError, "a slot of the Redis cluster is being moved"),
     (ConnectionError, "Redis can't be reached"),
     (OSError, "Redis can't be reached"),
     (OutOfMemoryError, "Redis is out of memory"),

@@ -9,14 +9,15 @@ import structlog
 
 from duebus_server.domain.clock import SECOND
 from duebus_server.domain.errors import DispatcherNotWorking, Moved
+from duebus_server.domain.model import DEFAULT_GROUP
 from duebus_server.engine.redis.partitioned.partitions import topic_of
 from duebus_server.engine.redis.transport.connection import ANSWER_TIMEOUT_S, server_facts
 from duebus_server.engine.redis.transport.errors import asking
-from duebus_server.engine.redis.transport.scripts import Script
+from duebus_server.engine.redis.transport.scripts import KeySet, Script
 from duebus_server.engine.redis.transport.server_clock import ServerClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
     from duebus_server.domain.clock import Clock
     from duebus_server.engine.redis.keys import Keys
@@ -29,6 +30,15 @@ ADD = Script("add")
 
 _MOVED = b"moved"
 """As in ``moved.lua``."""
+
+_GROUPS = b"groups"
+"""As in ``every_group.lua``: the topic has other groups; their names follow."""
+
+_CALLS = 10
+"""How many times a script is called whose topic has other groups each time."""
+
+_TOPICS_KNOWN = 10_000
+"""Of how many topics a replica remembers the groups."""
 
 SECRET_BYTES = 32
 
@@ -64,6 +74,7 @@ class Runner:
         self._clock = ServerClock(clock)
         self._frozen_now = frozen_now
         self._min_replicas_ack = min_replicas_ack
+        self._groups: dict[str, tuple[str, ...]] = {}
 
     def now_us(self) -> int:
         """Redis's clock, as far as its answers tell."""
@@ -73,19 +84,65 @@ class Runner:
         """An answer said what time it was."""
         self._clock.observe(int(now))
 
-    async def run(self, script: Script, topic: str, *arguments: Any) -> Any:
+    async def run(
+        self,
+        script: Script,
+        topic: str,
+        *arguments: Any,
+        groups: Sequence[str] = (),
+        keys: Sequence[str] = (),
+        redis: Any = None,
+    ) -> Any:
         """Run a script on a topic.
 
         Args:
             script: which one.
             topic: whose keys it touches.
             *arguments: its own, behind those that every script takes.
+            groups: whose keys it touches beside those of the groups that its header names.
+            keys: what it touches beside those.
+            redis: the connection to run it on; None for any.
 
         Raises:
             DispatcherNotWorking: Redis is away, or refuses.
             Moved: this is not a partition of the topic.
         """
-        return await self.run_on(self.keys.topic(topic, "events"), script, topic, *arguments)
+        async with asking(topic):
+            for _ in range(_CALLS):
+                declared = self._declared(script, topic, arguments, groups, keys)
+                reply = await script.run(redis or self.connection.redis, declared, (*self._common(topic), *arguments))
+                if not isinstance(reply, bytes) or not reply.startswith((_MOVED, _GROUPS)):
+                    return reply
+                if reply == _MOVED:
+                    raise Moved(topic_of(topic))
+                self._know_groups(topic, reply.split(b"\0")[1:])
+        raise self._not_working(topic, "the groups of the topic change all the time")
+
+    def _declared(
+        self, script: Script, topic: str, arguments: Sequence[Any], groups: Iterable[str], keys: Sequence[str]
+    ) -> list[str]:
+        """The keys that a script touches; one of them where Redis does not check, because naming all takes time."""
+        if not self.connection.checks_keys:
+            return [self.keys.topic(topic, "events")]
+        named = set(groups)
+        if KeySet.GROUP in script.key_sets:
+            # An empty name means the default group, or what waits for the first one.
+            named.update([arguments[0]] if arguments[0] else ["", DEFAULT_GROUP])
+        if script.key_sets & {KeySet.UNCLAIMED, KeySet.EVERY_GROUP}:
+            named.add("")
+        if KeySet.EVERY_GROUP in script.key_sets:
+            named.update(self._groups.get(topic, ()))
+        return [*self.keys.of_topic(topic, named), *keys]
+
+    def _know_groups(self, topic: str, names: Iterable[bytes]) -> None:
+        if len(self._groups) >= _TOPICS_KNOWN:
+            self._groups.clear()
+        self._groups[topic] = tuple(name.decode(errors="replace") for name in names)
+
+    def _common(self, topic: str) -> tuple[str, ...]:
+        """What every script takes."""
+        now = str(self._frozen_now()) if self._frozen_now else ""
+        return self.keys.topic_prefix(topic), now, topic, self.keys.namespace, self.replica
 
     async def run_replicated(
         self, script: Script, topic: str, *arguments: Any
@@ -101,36 +158,29 @@ class Runner:
         wanted = self._min_replicas_ack
         if not wanted:
             return await self.run(script, topic, *arguments), None
-        patience_s = ANSWER_TIMEOUT_S + REPLICATION_TIMEOUT_MS / 1_000
+        timeout_s = ANSWER_TIMEOUT_S + REPLICATION_TIMEOUT_MS / 1_000
         # WAIT speaks of what was written on its own connection.
-        async with asking(topic, patience_s), self.connection.redis.client() as one:
-            reply = await self._run_with(one, self.keys.topic(topic, "events"), script, topic, *arguments)
+        async with asking(topic, timeout_s), self.connection.redis.client() as one:
+            reply = await self.run(script, topic, *arguments, redis=one)
             acked = await one.wait(wanted, REPLICATION_TIMEOUT_MS)
         if acked >= wanted:
             return reply, None
-        problem = (
-            f"engine redis: stored, but only {acked} of {wanted} replicas have it yet; "
-            "repeating the same request_id is safe"
-        )
-        return reply, DispatcherNotWorking(problem, metadata={"engine": "redis", "topic": topic}, retry_after_us=SECOND)
+        problem = f"stored, but only {acked} of {wanted} replicas have it yet; repeating the same request_id is safe"
+        return reply, self._not_working(topic, problem)
 
-    async def run_on(self, key: str, script: Script, topic: str, *arguments: Any) -> Any:
-        """Run a script on a key of its own; ``topic`` may be empty then.
+    async def run_on(self, keys: Sequence[str], script: Script, topic: str, *arguments: Any) -> Any:
+        """Run a script that touches these keys and no others; ``topic`` is for errors, and may be empty.
 
         Raises:
             DispatcherNotWorking: Redis is away, or refuses.
         """
         async with asking(topic):
-            return await self._run_with(self.connection.redis, key, script, topic, *arguments)
+            return await script.run(self.connection.redis, keys, (*self._common(topic), *arguments))
 
-    async def _run_with(self, redis: Any, key: str, script: Script, topic: str, *arguments: Any) -> Any:
-        keys = self.keys
-        now = str(self._frozen_now()) if self._frozen_now else ""
-        common = (keys.topic_prefix(topic), now, topic, keys.namespace, self.replica)
-        reply = await script.run(redis, key, (*common, *arguments))
-        if reply == _MOVED:
-            raise Moved(topic_of(topic))
-        return reply
+    @staticmethod
+    def _not_working(topic: str, why: str) -> DispatcherNotWorking:
+        metadata = {"engine": "redis", "topic": topic_of(topic)}
+        return DispatcherNotWorking(f"engine redis: {why}", metadata=metadata, retry_after_us=SECOND)
 
     async def check_server(self) -> None:
         """Refuse a Redis that can't do the work; warn of one that loses events.
@@ -182,13 +232,13 @@ class Runner:
                 await self.connection.redis.set(self.keys.secret, secret, nx=True)
 
     async def add(self, key: str, topic: str, *members: str) -> None:
-        """Note members in a set, also when the memory is full; ``topic`` may be empty.
+        """Note members in a set, also when the memory is full; ``topic`` is for errors, and may be empty.
 
         Raises:
             DispatcherNotWorking: Redis is away, or refuses.
         """
         if members:
-            await self.run_on(key, ADD, topic, *members)
+            await self.run_on([key], ADD, topic, *members)
 
     async def list_topic(self, topic: str) -> None:
         """Put a topic among those that are listed.

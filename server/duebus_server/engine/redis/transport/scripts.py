@@ -1,13 +1,15 @@
 """Loads the Lua scripts and runs them.
 
 A script is one transition. The loader puts in front of each what it shares with others: the key functions of
-``keys.py``, ``common.lua``, the files it names in lines ``-- includes NAME``, and ``moved.lua``, unless it has the line
-``-- runs on closed partitions too``.
+``keys.py``, ``common.lua``, ``moved.lua`` (unless it has the line ``-- runs on closed partitions too``),
+``every_group.lua`` (where its keys are those of every group), and the files that it names in lines
+``-- includes NAME``.
 """
 
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 from functools import cache
 from hashlib import sha1
 from importlib.resources import files
@@ -23,21 +25,47 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 _INCLUDES = re.compile(r"^-- includes (\w+)$", re.MULTILINE)
+_KEYS = re.compile(r"^-- KEYS {5}(.+)$", re.MULTILINE)
 _RUNS_ON_CLOSED = "\n-- runs on closed partitions too\n"
 
 
+class KeySet(StrEnum):
+    """Keys that a script touches, as its header names them behind ``-- KEYS``."""
+
+    TOPIC = "topic"
+    """All of the topic itself."""
+    GROUP = "group"
+    """All of the group that its first own argument names."""
+    UNCLAIMED = "unclaimed"
+    """All of the group without a name, which has the events of a topic that has no group yet."""
+    EVERY_GROUP = "every group"
+    """All of every group of the topic, and of the group without a name."""
+
+
 class Script:
-    """A Lua script, run by its digest; sent whole when Redis does not know it (any more)."""
+    """A Lua script, run by its digest; sent whole when Redis does not know it (any more).
+
+    Attributes:
+        key_sets: the keys that it touches beside those that the caller names.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
         own = _source(name)
-        shared = ["common", *([] if _RUNS_ON_CLOSED in own else ["moved"]), *_INCLUDES.findall(own)]
+        header = _KEYS.search(own)
+        named = header[1].split(", ") if header else []
+        self.key_sets = frozenset(one for one in KeySet if one in named)
+        shared = [
+            "common",
+            *([] if _RUNS_ON_CLOSED in own else ["moved"]),
+            *(["every_group"] if KeySet.EVERY_GROUP in self.key_sets else []),
+            *_INCLUDES.findall(own),
+        ]
         self._source = "\n".join([LUA_KEYS, *map(_source, shared), own])
         self._digest = sha1(self._source.encode(), usedforsecurity=False).hexdigest()
 
-    async def run(self, redis: Redis, key: str, arguments: Sequence[Any]) -> Any:
-        """Run it on the node that has ``key``.
+    async def run(self, redis: Redis, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+        """Run it on the node that has ``keys``.
 
         A script that Redis has forgotten (restart, failover, SCRIPT FLUSH) is sent again; nothing has run then, so
         that is safe.
@@ -46,9 +74,9 @@ class Script:
             RedisError: as the client does.
         """
         try:
-            return await redis.evalsha(self._digest, 1, key, *arguments)
+            return await redis.evalsha(self._digest, len(keys), *keys, *arguments)
         except NoScriptError:
-            return await redis.eval(self._source, 1, key, *arguments)
+            return await redis.eval(self._source, len(keys), *keys, *arguments)
 
 
 @cache

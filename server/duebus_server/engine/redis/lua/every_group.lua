@@ -1,0 +1,17 @@
+-- The loader puts this into scripts whose keys are those of "every group", behind moved.lua.
+--
+-- Such a script touches the keys of every group of the topic. Where keys have to be declared (KEYS has more than one), the
+-- caller names those of the groups that it knows of. Should the topic have another one, the script answers with the names
+-- of all groups before it has written anything, and is called again.
+local ALL_GROUPS = redis.call('SMEMBERS', topic_key('groups'))
+if #KEYS > 1 then
+  local declared = {}
+  for first = TOPIC_KEY_COUNT + 1, #KEYS, GROUP_KEY_COUNT do
+    declared[KEYS[first]] = true
+  end
+  for _, group in ipairs(ALL_GROUPS) do
+    if not declared[group_key(group, 'waiting')] then
+      return 'groups\0' .. table.concat(ALL_GROUPS, '\0')
+    end
+  end
+end

@@ -1,0 +1,144 @@
+"""A command that Redis refuses in the middle of a script: no answered event is lost, and none is stored by half."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import redis
+from duebus_server.domain.clock import HOUR
+from duebus_server.domain.errors import DispatcherNotWorking
+from duebus_server.engine.redis import Credentials
+from support.builders import new_event, new_events
+from support.redis_bus import RedisBus, Replica, redis_bus
+from support.redis_server import RedisServer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+    from support.topics import TopicDriver
+
+    Verb = Callable[[TopicDriver], Awaitable[object]]
+
+COMMANDS = [
+    "hset", "hdel", "hincrby", "zadd", "zrem", "zremrangebyrank", "zremrangebyscore", "rename", "renamenx", "sadd",
+    "srem", "publish", "unlink", "pexpire", "expire",
+]  # fmt: skip
+"""What the scripts write with."""
+
+GROUPS = ("one", "other")
+
+
+VERBS: dict[str, Verb] = {
+    "dispatch": lambda topic: topic.dispatch("new", new_event("newer"), request_id="request"),
+    "join": lambda topic: topic.join("another session", "one"),
+    "lease": lambda topic: topic.lease(group="one"),
+    "expire": lambda topic: topic.engine.expire_leases(),
+    "redrive": lambda topic: topic.redrive(group="one"),
+    "reschedule": lambda topic: topic.reschedule("a9", delay_us=HOUR),
+}
+"""After which every event is still to be found in each group."""
+
+ENDING: dict[str, Verb] = {
+    "cancel": lambda topic: topic.cancel("a0", "a1"),
+    "purge": lambda topic: topic.purge(group="one"),
+    "delete_group": lambda topic: topic.delete_group("one"),
+}
+"""Those that end events in the first group."""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RedisServer]:
+    """A Redis with a user for the bus."""
+    running = RedisServer()
+    with redis.Redis.from_url(running.url) as client:
+        client.execute_command("ACL SETUSER", "bus", "on", ">secret", "~*", "&*", "+@all")
+    yield running
+    running.close()
+
+
+@pytest.fixture
+async def restricted(server: RedisServer) -> AsyncIterator[RedisBus]:
+    """A bus with a frozen clock, whose replicas are that user."""
+    async with redis_bus(server.url, frozen=True) as bus:
+        bus.make_options["credentials"] = Credentials("bus", "secret")
+        yield bus
+
+
+async def lively(replica: Replica) -> TopicDriver:
+    """Ten events in two groups: of the first one, two are leased, and two are dead."""
+    topic = replica.topic()
+    for group in GROUPS:
+        await topic.join(group=group)
+    await topic.dispatch(*(new_event(f"a{number}") for number in range(10)))
+    held = await topic.lease(group="one", max_events=4)
+    await topic.dead_letter(*held[:2], group="one")
+    return topic
+
+
+async def try_without(bus: RedisBus, command: str, verb: Awaitable[object]) -> bool:
+    """Whether it succeeds without the right to a command."""
+    bus.raw.execute_command("ACL SETUSER", "bus", f"-{command}")
+    try:
+        await verb
+    except DispatcherNotWorking:
+        return False
+    else:
+        return True
+    finally:
+        bus.raw.execute_command("ACL SETUSER", "bus", f"+{command}")
+
+
+async def found(replica: Replica, topic: TopicDriver, group: str) -> set[str]:
+    """What can be had of a group in the end."""
+    await topic.join(group=group)
+    await replica.advance(2 * HOUR)
+    await topic.redrive(group=group)
+    return {event.event_id for event in await topic.lease_all(group=group)}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+async def test_no_event_is_lost_by_a_right_that_is_missing(restricted: RedisBus, command: str) -> None:
+    replica = await restricted.replica()
+    for name, verb in VERBS.items():
+        topic = await lively(replica)
+        answered = {f"a{number}" for number in range(10)}
+        if name == "expire":
+            await replica.advance(HOUR)
+        if await try_without(restricted, command, verb(topic)) and name == "dispatch":
+            answered |= {"new", "newer"}
+        stored = {key.decode() for key in restricted.raw.hkeys(restricted.key(topic.name, "events"))}
+        for group in GROUPS:
+            there = await found(replica, topic, group)
+            assert there >= answered, (name, group)
+            assert there >= stored, f"{name} without {command} has stored by half"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("how", ["ack", "nack", *ENDING])
+async def test_what_could_not_be_ended_is_still_there(restricted: RedisBus, command: str, how: str) -> None:
+    replica = await restricted.replica()
+    topic = await lively(replica)
+    held = await topic.lease(group="one")
+    ended = {"cancel": {"a0", "a1"}, "delete_group": {f"a{number}" for number in range(10)}, "purge": {"a0", "a1"}}
+    if how == "ack":
+        ended[how] = {event.event_id for event in held}
+        verb: Awaitable[object] = topic.ack(*held, group="one")
+    elif how == "nack":
+        verb = topic.nack(*held, delay_us=0, group="one")
+    else:
+        verb = ENDING[how](topic)
+    await try_without(restricted, command, verb)
+    everything = {f"a{number}" for number in range(10)}
+    other = everything if how != "cancel" else everything - {"a0", "a1"}
+    assert await found(replica, topic, "other") >= other, "another group keeps its copies"
+    assert await found(replica, topic, "one") >= everything - ended.get(how, set())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+async def test_what_waits_for_a_first_group_is_had_by_one_in_the_end(restricted: RedisBus, command: str) -> None:
+    replica = await restricted.replica()
+    topic = replica.topic()
+    answer = await topic.dispatch(*new_events(5))
+    await try_without(restricted, command, topic.join(group="one"))
+    assert await found(replica, topic, "one") == set(answer.event_ids)
