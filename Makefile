@@ -10,6 +10,7 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 pytho
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+RUNS := .venv/.runs
 BUF := node_modules/.bin/buf
 BUF_INSTALLED := node_modules/.installed
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip
@@ -39,24 +40,36 @@ help: ## List the targets
 .PHONY: install
 install: $(INSTALLED) ## Make .venv with DueBus and all its tools, in pinned versions
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing into .venv ($$($(BIN)/python --version))"
+	@$(PIP) install --quiet --constraint constraints.txt --upgrade pip
+	@$(PIP) install --quiet --constraint constraints.txt --build-constraint constraints.txt --group dev --editable '.[testing]'
+	@touch $@ $(RUNS)
+
+# What `make run` needs, a part of what `make install` installs. The constraints are in the environment, for the pip that a
+# new .venv has takes them for the build from there alone.
+$(RUNS): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing the server into .venv"
+	@PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt $(PIP) install --editable '.[server]' \
+		| awk '/^Collecting/ {print "  " $$2; fflush()} /^Installing collected/ {print "  installing"; fflush()}'
+	@touch $@
+
+$(BIN)/python:
 	@if [ -z "$(PYTHON)" ]; then echo "DueBus needs Python 3.11 or newer; found $$(python3 --version 2>&1 || echo none)." \
 		"Name one: make install PYTHON=/path/to/python3" >&2; exit 1; fi
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("DueBus needs Python 3.11 or newer; $(PYTHON) is %d.%d" % v[:2])'
-	@echo "Installing into .venv ($$($(PYTHON) --version))"
-	@[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
-	@$(PIP) install --quiet --constraint constraints.txt --upgrade pip
-	@$(PIP) install --quiet --constraint constraints.txt --build-constraint constraints.txt --group dev --editable '.[testing]'
-	@touch $@
+	@echo "Making .venv ($$($(PYTHON) --version))"
+	@$(PYTHON) -m venv .venv
 
+# The server takes the place of the shell, so that signals reach it: Ctrl-C, and SIGTERM, which make passes on.
 .PHONY: run
-run: install ## Serve the local engine on 127.0.0.1:50051 (HOST=, PORT=)
-	@trap : INT; $(BIN)/duebus serve --engine local --listen $(HOST):$(PORT) | (trap '' INT; while IFS= read -r line; do \
-		echo "$$line"; \
-		case "$$line" in "duebus ready on "*) echo "try, in a second shell: $(TRY_SUBSCRIBE)   and   $(TRY_DISPATCH)" ;; esac; done)
-
-TRY_SUBSCRIBE = $(BIN)/duebus subscribe order.created
-TRY_DISPATCH = $(BIN)/duebus dispatch order.created '{\"id\":42}' --delay 2s
+run: $(RUNS) ## Serve the local engine on 127.0.0.1:50051 (HOST=, PORT=)
+	@exec $(BIN)/duebus serve --engine local --listen $(HOST):$(PORT) > >(trap '' INT TERM; while IFS= read -r line; do \
+		echo "$$line"; address="$${line#duebus ready on }"; [ "$$address" != "$$line" ] || continue; \
+		address="$${address%% *}"; duebus=$(BIN)/duebus; \
+		[ "$$address" = 127.0.0.1:50051 ] || duebus="$$duebus --server $$address"; \
+		echo "try, in a second shell: $$duebus subscribe order.created   and   $$duebus dispatch order.created '{\"id\":42}' --delay 2s"; \
+		done)
 
 .PHONY: redis
 redis: ## Make sure that redis-server is there (Debian: installs it when run as root)
@@ -160,6 +173,10 @@ buf: $(BUF_INSTALLED) ## Install buf, which checks proto/ and generates clients
 .PHONY: proto-release
 proto-release: buf ## Make today's contract the one that may not be broken (with a release)
 	@$(BUF) build proto --exclude-source-info --output $(RELEASED)
+
+.PHONY: reference
+reference: install ## Renew the tables of docs/reference from the code and the contract
+	@PYTHONPATH=tests $(BIN)/python -m support.reference
 
 # --- chart and image ---------------------------------------------------------------------------------------------
 
