@@ -4,26 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
 
 from duebus_server.config import Settings, SettingsError, load_settings
 from duebus_server.launch import EXIT_WRONG_SETTING, complain, launch
 from duebus_server.processes import launch_several
 
 
-def run(flags: dict[str, Any]) -> int:
-    """Serve until stopped.
-
-    Args:
-        flags: the settings that were given on the command line, by their names in ``Settings``.
-
-    Returns:
-        The exit status, as of ``launch``.
-    """
-    try:
-        settings = load_settings(flags)
-    except SettingsError as error:
-        return complain(error, EXIT_WRONG_SETTING)
+def run(settings: Settings) -> int:
+    """Serve until stopped; the exit status, as of ``launch``."""
     return launch_several(settings, _announce) if settings.processes > 1 else launch(settings, _announce)
 
 
@@ -34,7 +22,11 @@ def main() -> int:
         action = "append" if name == "engine" else "store"
         parser.add_argument(f"--{name.replace('_', '-')}", action=action)
     given = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
-    return run(given)
+    try:
+        settings = load_settings(given)
+    except SettingsError as error:
+        return complain(error, EXIT_WRONG_SETTING)
+    return run(settings)
 
 
 def _announce(line: str) -> None:

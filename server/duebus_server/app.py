@@ -304,7 +304,7 @@ def _naming(setting: str) -> Iterator[None]:
     try:
         yield
     except BadFileError as error:
-        raise SettingsError(f"{setting}: {error}") from error
+        raise SettingsError(setting, str(error)) from error
 
 
 def make_engine(name: EngineName, settings: Settings, clock: Clock) -> Engine:
@@ -325,4 +325,4 @@ def make_engine(name: EngineName, settings: Settings, clock: Clock) -> Engine:
             min_replicas_ack=settings.min_replicas_ack,
         )
     except RedisUrlError as error:
-        raise SettingsError(f"redis_url: {error}") from error
+        raise SettingsError("redis_url", str(error)) from error

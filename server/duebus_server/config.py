@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, NoReturn
 
+from annotated_types import Ge, Le
 from pydantic import (
-    AfterValidator,
     BeforeValidator,
     Field,
     SecretStr,
@@ -23,7 +22,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from duebus_server.domain.clock import DAY, HOUR, MILLISECOND, MINUTE, SECOND
+from duebus_server.domain.clock import MILLISECOND, MINUTE, SECOND
 from duebus_server.domain.limits import (
     MAX_BACKOFF_US,
     MAX_DEDUPE_US,
@@ -38,6 +37,7 @@ from duebus_server.domain.limits import (
 )
 from duebus_server.domain.model import EngineName
 from duebus_server.domain.retry import RetryPolicy
+from duebus_server.domain.units import format_duration, format_size, parse_duration, parse_size
 from duebus_server.domain.views import TopicConfig
 
 if TYPE_CHECKING:
@@ -45,50 +45,39 @@ if TYPE_CHECKING:
 
 ENV_PREFIX = "DUEBUS_"
 
-_UNITS_US = {"us": 1, "ms": MILLISECOND, "s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
-_UNITS_BYTES = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
-_SIZE = re.compile(r"(\d{1,15})\s*(|B|KiB|MiB|GiB)", re.ASCII)
-_DURATION = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)\s*(us|ms|s|m|h|d)", re.ASCII)
-
 
 class SettingsError(Exception):
-    """A setting is wrong. Its text is one line that names the setting."""
+    """A setting is wrong. Its text is one line that names the setting.
 
-
-def parse_duration(text: object) -> int:
-    """``500ms``, ``30s``, ``5m``, ``2h``, ``1d`` as microseconds.
-
-    Raises:
-        ValueError: it is not of that form.
+    Attributes:
+        setting: its name; empty where several do not fit together.
+        reason: what is wrong with it.
     """
-    match = _DURATION.fullmatch(text.strip()) if isinstance(text, str) else None
-    if match is None:
-        raise ValueError(f"{text!r} is not a duration such as 500ms, 30s or 5m")
-    return round(float(match[1]) * _UNITS_US[match[2]])
+
+    def __init__(self, setting: str, reason: str) -> None:
+        super().__init__(f"{setting}: {reason}" if setting else reason)
+        self.setting = setting
+        self.reason = reason
 
 
-def _duration_us(value: object) -> int:
+class Notation(NamedTuple):
+    """How people write a setting.
+
+    Attributes:
+        metavar: What stands for its value in the help.
+        text: A value as text.
+    """
+
+    metavar: str
+    text: Callable[[Any], str] = str
+
+
+def _duration(value: object) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) else parse_duration(value)
 
 
-def parse_size(text: object) -> int:
-    """``16MiB``, ``512KiB``, or a number of bytes, as bytes.
-
-    Raises:
-        ValueError: it is not of that form.
-    """
-    if isinstance(text, int) and not isinstance(text, bool):
-        return text
-    match = _SIZE.fullmatch(text.strip()) if isinstance(text, str) else None
-    if match is None:
-        raise ValueError(f"{text!r} is not a size such as 512KiB or 16MiB")
-    return int(match[1]) * _UNITS_BYTES[match[2]]
-
-
-def format_size(size: int) -> str:
-    """Bytes in the largest unit that leaves a whole number."""
-    unit = next(name for name, bytes_ in reversed(_UNITS_BYTES.items()) if name and size % bytes_ == 0)
-    return f"{size // _UNITS_BYTES[unit]}{unit}"
+def _size(value: object) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else parse_size(value)
 
 
 def _parse_list(value: object) -> object:
@@ -96,23 +85,14 @@ def _parse_list(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
-def format_duration(duration_us: int) -> str:
-    """Microseconds in the largest unit that leaves a whole number."""
-    if not duration_us:
-        return "0s"
-    unit = next(name for name, size in reversed(_UNITS_US.items()) if duration_us % size == 0)
-    return f"{duration_us // _UNITS_US[unit]}{unit}"
-
-
-def _within(low: int, high: int, written: Callable[[int], str] = format_duration) -> AfterValidator:
-    """Bounds for a duration or a size, with a message that speaks the unit of the setting."""
-
-    def check(value: int) -> int:
-        if not low <= value <= high:
-            raise ValueError(f"must be from {written(low)} to {written(high)}")
-        return value
-
-    return AfterValidator(check)
+Number = Annotated[int, Notation("N")]
+DurationUs = Annotated[int, BeforeValidator(_duration), Notation("DURATION", format_duration)]
+"""Microseconds."""
+Size = Annotated[int, BeforeValidator(_size), Notation("SIZE", format_size)]
+"""Bytes."""
+Text = Annotated[str | None, Notation("TEXT")]
+File = Annotated[Path | None, Notation("FILE")]
+Address = Annotated[str | None, Notation("HOST:PORT")]
 
 
 class _TomlSource(TomlConfigSettingsSource):
@@ -122,79 +102,148 @@ class _TomlSource(TomlConfigSettingsSource):
         return {name: str(each) if isinstance(each, int | float) else each for name, each in super().__call__().items()}
 
 
-Size = Annotated[int, BeforeValidator(parse_size)]
-"""Bytes; written as ``512KiB``, ``16MiB``."""
-
-DurationUs = Annotated[int, BeforeValidator(_duration_us)]
-"""Microseconds; written as ``500ms``, ``30s``, ``5m``."""
-
-
 class Settings(BaseSettings):
-    """Everything that can be set. The names are those of the flags, with ``_`` for ``-``.
+    """Everything that can be set: the one list of settings, with their defaults, bounds and meanings.
 
-    Attributes:
-        listen: HOST:PORT; port 0 picks a free one.
-        engine: the engines to run; the first is the default.
-        redis_url: where Redis is, for the redis engine.
-        redis_username: instead of the one in ``redis_url``.
-        redis_password: instead of the one in ``redis_url``; from the environment or a file rather than a flag.
-        redis_password_file: a file that holds the password and nothing else.
-        min_replicas_ack: a dispatch is answered when so many Redis replicas have it too (Redis's WAIT).
-        namespace: the prefix of all Redis keys.
-        max_queued: events a topic may hold on the local engine, dead letters not counted; 0 is unlimited.
-        processes: server processes to run; the local engine allows one.
-        tls_cert: the server's certificate in PEM, with those between it and the authority; with ``tls_key``: TLS.
-        tls_client_ca: clients must show a certificate that this authority has signed: mutual TLS.
-        health_listen: HOST:PORT of the health service alone, without TLS.
-        http_listen: HOST:PORT of ``/healthz``, ``/readyz`` and ``/metrics``.
-        tokens_file: the digests of bearer tokens, and whose they are.
-        jwks: a file or URL with the keys that sign JSON Web Tokens; they must be meant for ``jwt_audience``.
-        acl_file: who may do what on which topics.
-        audit_log: where admin actions are recorded; None: in the log.
-        max_streams_per_connection: of Subscribe.
-        max_message_size: of a request, in bytes.
-        metrics_topics: so many topics have metrics of their own; those of the others are put together.
-        sweep_interval: how often the safety net looks for expired leases, in microseconds.
-        config: a TOML file with any of these settings.
+    The names are those of the flags, with ``_`` for ``-``. The flags and ``docs/reference/settings.md`` are made from
+    it, the chart's schema is checked against it. Durations are in microseconds, sizes in bytes.
     """
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True)
 
-    listen: str = "127.0.0.1:50051"
-    engine: Annotated[tuple[EngineName, ...], NoDecode, BeforeValidator(_parse_list)] = (EngineName.LOCAL,)
-    redis_url: str = "redis://127.0.0.1:6379/0"
-    redis_username: str | None = None
-    redis_password: SecretStr | None = None
-    redis_password_file: Path | None = None
-    min_replicas_ack: int = Field(0, ge=0, le=100)
-    namespace: str = Field("duebus", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
-    processes: int = Field(1, ge=1, le=64)
-    max_queued: int = Field(100_000, ge=0, le=MAX_QUEUED)
-    max_retries: int = Field(3, ge=0, le=MAX_RETRIES)
-    backoff_initial: Annotated[DurationUs, _within(MIN_BACKOFF_US, MAX_BACKOFF_US)] = SECOND // 2
-    backoff_max: Annotated[DurationUs, _within(MIN_BACKOFF_US, MAX_BACKOFF_US)] = 5 * MINUTE
-    lease: Annotated[DurationUs, _within(MIN_LEASE_US, MAX_LEASE_US)] = 30 * SECOND
-    disconnect_grace: Annotated[DurationUs, _within(0, MAX_GRACE_US)] = SECOND
-    dedupe_window: Annotated[DurationUs, _within(0, MAX_DEDUPE_US)] = 10 * MINUTE
-    dead_letter_retention: Annotated[DurationUs, _within(0, MAX_RETENTION_US)] = 0
-    sweep_interval: Annotated[DurationUs, _within(10 * MILLISECOND, MINUTE)] = SECOND
-    drain_timeout: Annotated[DurationUs, _within(0, MAX_DRAIN_US)] = 30 * SECOND
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
-    tls_client_ca: Path | None = None
-    tokens_file: Path | None = None
-    jwks: str | None = None
-    jwt_issuer: str | None = None
-    jwt_audience: str | None = None
-    acl_file: Path | None = None
-    audit_log: Path | None = None
-    max_streams_per_connection: int = Field(1_000, ge=1, le=100_000)
-    max_message_size: Annotated[Size, _within(64 << 10, 1 << 30, format_size)] = 16 << 20
-    health_listen: str | None = None
-    http_listen: str | None = None
-    metrics_topics: int = Field(200, ge=0, le=10_000)
-    log_format: Literal["json", "console"] = "console"
-    config: Path | None = None
+    listen: Annotated[str, Notation("HOST:PORT")] = Field(
+        "127.0.0.1:50051", description="Where to listen. Port 0 picks a free one; the ready line says which."
+    )
+    engine: Annotated[
+        tuple[EngineName, ...], NoDecode, BeforeValidator(_parse_list), Notation(" or ".join(EngineName), ",".join)
+    ] = Field((EngineName.LOCAL,), description="The engines to run, one flag each; the first is the default one.")
+    redis_url: Annotated[str, Notation("URL")] = Field(
+        "redis://127.0.0.1:6379/0",
+        description="Where Redis is: redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://.",
+    )
+    redis_username: Text = Field(None, description="Instead of the user name in the URL.")
+    redis_password: Annotated[SecretStr | None, Notation("TEXT")] = Field(
+        None,
+        description="Instead of the password in the URL. Others on the machine can see flags: prefer the environment "
+        "or a file.",
+    )
+    redis_password_file: File = Field(None, description="A file that holds the password and nothing else.")
+    min_replicas_ack: Number = Field(
+        0, ge=0, le=100, description="A dispatch is answered once this many replicas of Redis have it too."
+    )
+    namespace: Annotated[str, Notation("NAME")] = Field(
+        "duebus",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$",
+        description="The prefix of all keys in Redis. Servers with the same one share one bus.",
+    )
+    processes: Number = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Server processes behind one address, for the engine redis. One that dies is started again. Each "
+        "has its own ports for --http-listen and --health-listen, counted up from the first.",
+    )
+    max_queued: Number = Field(
+        100_000,
+        ge=0,
+        le=MAX_QUEUED,
+        description="Events that a topic may hold, not counting dead letters. 0 is unlimited; so is redis unless this "
+        "is set.",
+    )
+    max_retries: Number = Field(
+        3,
+        ge=0,
+        le=MAX_RETRIES,
+        description="How many times an event is retried before it is dead, unless the event says otherwise.",
+    )
+    backoff_initial: DurationUs = Field(
+        SECOND // 2,
+        ge=MIN_BACKOFF_US,
+        le=MAX_BACKOFF_US,
+        description="The pause before the first retry. It doubles each time, and varies by 20 % at random.",
+    )
+    backoff_max: DurationUs = Field(
+        5 * MINUTE, ge=MIN_BACKOFF_US, le=MAX_BACKOFF_US, description="The longest pause before a retry."
+    )
+    lease: DurationUs = Field(
+        30 * SECOND,
+        ge=MIN_LEASE_US,
+        le=MAX_LEASE_US,
+        description="How long a delivery is leased, unless the subscriber says otherwise.",
+    )
+    disconnect_grace: DurationUs = Field(
+        SECOND,
+        ge=0,
+        le=MAX_GRACE_US,
+        description="How long the leases of a broken stream last, unless the subscriber says otherwise.",
+    )
+    dedupe_window: DurationUs = Field(
+        10 * MINUTE,
+        ge=0,
+        le=MAX_DEDUPE_US,
+        description="How long request ids, and the ids of events that are gone, are remembered.",
+    )
+    dead_letter_retention: DurationUs = Field(
+        0, ge=0, le=MAX_RETENTION_US, description="Dead letters are removed after this. 0s keeps them."
+    )
+    sweep_interval: DurationUs = Field(
+        SECOND,
+        ge=10 * MILLISECOND,
+        le=MINUTE,
+        description="How often the safety net looks for expired leases. Deliveries do not wait for it.",
+    )
+    drain_timeout: DurationUs = Field(
+        30 * SECOND,
+        ge=0,
+        le=MAX_DRAIN_US,
+        description="How long a stop waits for workers to settle what they hold.",
+    )
+    tls_cert: File = Field(
+        None,
+        description="The server's certificate in PEM, with the intermediate ones: serve TLS. Read again when changed.",
+    )
+    tls_key: File = Field(None, description="The key of that certificate.")
+    tls_client_ca: File = Field(
+        None, description="Mutual TLS: clients must show a certificate signed by one of these authorities."
+    )
+    tokens_file: File = Field(
+        None,
+        description="Who may connect: lines of IDENTITY sha256:HEX, as duebus token new writes them. Read again when "
+        "changed.",
+    )
+    jwks: Annotated[str | None, Notation("FILE or URL")] = Field(
+        None, description="The public keys of those who sign JSON Web Tokens."
+    )
+    jwt_issuer: Text = Field(None, description="The issuer that JSON Web Tokens must come from.")
+    jwt_audience: Text = Field(
+        None, description="The audience that JSON Web Tokens must be meant for; required with --jwks."
+    )
+    acl_file: File = Field(
+        None,
+        description="Rules in TOML: who may do what on which topics. What no rule allows is denied. Read again when "
+        "changed.",
+    )
+    audit_log: File = Field(
+        None, description="Where admin actions and stops are recorded. Without it they are in the log."
+    )
+    max_streams_per_connection: Number = Field(
+        1_000, ge=1, le=100_000, description="How many subscriptions one connection may have open."
+    )
+    max_message_size: Size = Field(16 << 20, ge=64 << 10, le=1 << 30, description="The largest request.")
+    health_listen: Address = Field(
+        None, description="Where the gRPC health service alone listens, without TLS, for probes."
+    )
+    http_listen: Address = Field(None, description="Where /healthz, /readyz and /metrics are served over HTTP.")
+    metrics_topics: Number = Field(
+        200,
+        ge=0,
+        le=10_000,
+        description="How many topics have metrics of their own; the others are counted together as other.",
+    )
+    log_format: Annotated[Literal["json", "console"], Notation("json or console")] = Field(
+        "console", description="How the log on standard error is written."
+    )
+    config: File = Field(None, description="A TOML file with any of these settings.")
 
     @field_validator("listen", "health_listen", "http_listen")
     @classmethod
@@ -264,7 +313,7 @@ class Settings(BaseSettings):
         try:
             return self.redis_password_file.read_text().strip()
         except OSError as error:
-            raise SettingsError(f"redis_password_file: {error.strerror}: {error.filename}") from error
+            raise SettingsError("redis_password_file", f"{error.strerror}: {error.filename}") from error
 
     def topic_config(self, engine: EngineName) -> TopicConfig:
         """The settings of a topic that has none of its own."""
@@ -288,7 +337,7 @@ def load_settings(flags: dict[str, Any]) -> Settings:
     except ValidationError as error:
         _raise_first(error)
     except (OSError, ValueError) as error:
-        raise SettingsError(f"config: {error}") from error
+        raise SettingsError("config", str(error)) from error
 
 
 def _toml_path(init: PydanticBaseSettingsSource, env: PydanticBaseSettingsSource) -> Path | None:
@@ -306,6 +355,30 @@ def _toml_path(init: PydanticBaseSettingsSource, env: PydanticBaseSettingsSource
 def _raise_first(error: ValidationError) -> NoReturn:
     """The first thing that is wrong, in one line."""
     first = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"][:1])
-    what = "no such setting" if first["type"] == "extra_forbidden" else str(first["msg"]).removeprefix("Value error, ")
-    raise SettingsError(f"{where}: {what}" if where else what) from error
+    setting = ".".join(str(part) for part in first["loc"][:1])
+    if first["type"] == "extra_forbidden":
+        reason = "no such setting"
+    elif first["type"] in ("greater_than_equal", "less_than_equal"):
+        reason = f"must be from {allowed(setting)}"
+    else:
+        reason = str(first["msg"]).removeprefix("Value error, ")
+    raise SettingsError(setting, reason) from error
+
+
+def notation(name: str) -> Notation:
+    """How people write a setting."""
+    (found,) = (each for each in Settings.model_fields[name].metadata if isinstance(each, Notation))
+    return found
+
+
+def default(name: str) -> str:
+    """What a setting is when nobody sets it, as people write it; empty for nothing."""
+    value = Settings.model_fields[name].default
+    return "" if value is None else notation(name).text(value)
+
+
+def allowed(name: str) -> str:
+    """What a setting may be: its bounds, or else the form of its value."""
+    bounds = [each for each in Settings.model_fields[name].metadata if isinstance(each, Ge | Le)]
+    text = notation(name).text
+    return " to ".join(text(each.ge if isinstance(each, Ge) else each.le) for each in bounds) or notation(name).metavar

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import dropwhile, takewhile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ DOCUMENTS = (
     ROOT / "CONTRIBUTING.md",
     ROOT / "clients/FEATURE_PARITY.md",
     ROOT / "tests/conformance/PROTOCOL.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
 )
 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -53,8 +54,9 @@ def transcripts(text: str) -> list[Transcript]:
 
 
 def table(text: str) -> list[list[str]]:
-    """The rows of the only table, each a list of its cells, without the two rows of the heading."""
-    rows = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("|")]
+    """The rows of the first table, each a list of its cells, without the two rows of the heading."""
+    lines = dropwhile(lambda line: not line.startswith("|"), text.splitlines())
+    rows = [line.strip("|").split("|") for line in takewhile(lambda line: line.startswith("|"), lines)]
     return [[cell.strip() for cell in row] for row in rows[2:]]
 
 

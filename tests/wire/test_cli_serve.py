@@ -78,12 +78,12 @@ def test_flags_go_before_the_environment_and_that_before_the_file(tmp_path: Path
 @pytest.mark.parametrize(
     ("flags", "setting"),
     [
-        (["--lease", "1ms"], "lease: must be from 100ms to 12h"),
-        (["--backoff-initial", "10m"], "backoff_max: "),
-        (["--listen", "nowhere"], "listen: 'nowhere' is not HOST:PORT"),
-        (["--config", "nowhere.toml"], "config: no such file: nowhere.toml"),
-        (["--namespace", "a b"], "namespace: "),
-        (["--engine", "local", "--engine", "local"], "engine: "),
+        (["--lease", "1ms"], "'--lease': must be from 100ms to 12h"),
+        (["--backoff-initial", "10m"], "backoff_max: is less than backoff_initial"),
+        (["--listen", "nowhere"], "'--listen': 'nowhere' is not HOST:PORT"),
+        (["--config", "nowhere.toml"], "'--config': no such file: nowhere.toml"),
+        (["--namespace", "a b"], "'--namespace': "),
+        (["--engine", "local", "--engine", "local"], "'--engine': "),
     ],
 )
 def test_a_wrong_setting_stops_the_start_with_one_line(flags: list[str], setting: str) -> None:

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from support.server_process import ServerProcess
 
 ADDRESS = "127.0.0.1:50051"
-WORKER, DISPATCH, WITH_ASYNCIO = blocks(section(README, "In Python"), "python")
+PYTHON = ROOT / "docs" / "python.md"
+WORKER, DISPATCH = blocks(section(README, "A worker"), "python")
+(WITH_ASYNCIO,) = blocks(section(PYTHON, "Clients"), "python")
 PATIENCE_S = 60
 
 
@@ -44,7 +46,7 @@ def test_the_first_60_seconds(own: ServerProcess) -> None:
 
 
 def test_the_programs_in_python(own: ServerProcess, tmp_path: Path) -> None:
-    (worker,) = transcripts(section(README, "In Python"))
+    (worker,) = transcripts(section(README, "A worker"))
     (tmp_path / "shop.py").write_text(WORKER)
     left_over_from_the_first_60_seconds(own)
 
@@ -56,7 +58,7 @@ def test_the_programs_in_python(own: ServerProcess, tmp_path: Path) -> None:
         assert working.line() == "order 45 is billed"
         assert working.end().status == 0
 
-    (events,) = transcripts(section(README, "Command line"))
+    (events,) = transcripts((ROOT / "docs/reference/commands.md").read_text())
     assert general(Cli(own.address).ok(*arguments(events)).out) == general("\n".join(events.printed))
     with Client(own.address) as client:
         scheduled = [*client.admin.list_events("order.check", "scheduled")]
@@ -72,7 +74,7 @@ def test_the_worker_is_a_program_too(own: ServerProcess, tmp_path: Path) -> None
 
 
 def test_the_test_with_a_clock_that_is_moved(tmp_path: Path) -> None:
-    (shown,) = blocks(section(README, "Testing your own code"), "python")
+    (shown,) = blocks(section(PYTHON, "Testing your own code"), "python")
     (tmp_path / "test_shop.py").write_text(shown)
     ended = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_shop.py"],
@@ -87,7 +89,7 @@ def test_the_test_with_a_clock_that_is_moved(tmp_path: Path) -> None:
 
 
 def test_what_an_error_carries(own: ServerProcess, tmp_path: Path) -> None:
-    errors = section(ROOT / "docs" / "errors.md", "What an error carries")
+    errors = section(ROOT / "docs" / "reference" / "errors.md", "What an error carries")
     (program,), (printed,) = blocks(errors, "python"), blocks(errors, "")
     assert python(program, own, tmp_path / "errors.py") == printed
 

@@ -1,17 +1,31 @@
-"""The flags of `duebus serve` are the server's settings."""
+"""The flags of `duebus serve` are the server's settings: nothing is said twice."""
 
-import inspect
+from typing import Any
 
-from duebus.cli.serve import serve
-from duebus_server.config import Settings
-
-
-def test_every_setting_has_a_flag_and_every_flag_is_a_setting() -> None:
-    flags = set(inspect.signature(serve).parameters) - {"as_json"}
-    assert flags == set(Settings.model_fields)
+import pytest
+import typer
+from duebus.cli.app import app
+from duebus_server.config import Settings, default, notation
 
 
-def test_no_flag_has_a_default_of_its_own() -> None:
-    """What is not given must leave the environment and the file their say."""
-    parameters = inspect.signature(serve).parameters
-    assert {name for name, each in parameters.items() if each.default is not None} == {"as_json"}
+@pytest.fixture(scope="module")
+def flags() -> dict[str, Any]:
+    """The options of the command, by their names."""
+    group: Any = typer.main.get_command(app)
+    return {each.name: each for each in group.get_command(None, "serve").params}
+
+
+def test_every_setting_has_a_flag_and_every_flag_is_a_setting(flags: dict[str, Any]) -> None:
+    assert flags.keys() - {"help"} == Settings.model_fields.keys() | {"as_json"}
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_a_flag_says_what_the_setting_means_and_leaves_its_value_to_the_settings(
+    flags: dict[str, Any], name: str
+) -> None:
+    flag = flags[name]
+    assert flag.opts == [f"--{name.replace('_', '-')}"]
+    assert flag.help.startswith(Settings.model_fields[name].description)
+    assert flag.help.endswith(f" Default: {default(name)}.") or not default(name)
+    assert flag.metavar == notation(name).metavar.replace(" or ", "|")
+    assert flag.default is None, "what is not given must leave the environment and the file their say"

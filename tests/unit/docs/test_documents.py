@@ -2,72 +2,87 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
-import tomllib
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import typer
-from duebus import errors
 from duebus.cli.app import COMMANDS, app
 from duebus.v1 import error_details_pb2
-from duebus_server.config import Settings, SettingsError, format_duration, format_size, load_settings
+from duebus_server.config import Settings, SettingsError, allowed, default, load_settings
+from duebus_server.domain.clock import SECOND
+from duebus_server.domain.units import DURATION, SIZE, parse_duration, parse_size
 from duebus_server.wire.status import STATUS_CODES
-from support.documents import DOCUMENTS, README, ROOT, anchors, blocks, links, section, table
+from support.documents import DOCUMENTS, README, ROOT, anchors, blocks, links, table
+from support.reference import PAGES, REFERENCE, first_table, python_error, reasons
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-SETTINGS = {row[0].strip("`-").replace("-", "_"): row for row in table(section(README, "Settings"))}
-ERRORS = {row[0].strip("`"): row for row in table(section(README, "Errors"))}
+COMMANDS_PAGE = (REFERENCE / "commands.md").read_text()
 DUEBUS = ".venv/bin/duebus "
 
 
-# --- settings ---------------------------------------------------------------------------------------------------------
+# --- tables that are made from the code -------------------------------------------------------------------------------
 
 
-def test_every_setting_is_in_the_table_and_nothing_else() -> None:
-    assert list(SETTINGS) == list(Settings.model_fields)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_table_says_what_the_code_says(page: Path) -> None:
+    assert first_table(page.read_text()) == PAGES[page](), "run `make reference`"
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
-def test_a_setting_has_the_environment_variable_and_the_default_that_the_table_says(name: str) -> None:
-    _, environment, default, _, _ = SETTINGS[name]
-    assert environment.strip("`") == f"DUEBUS_{name.upper()}"
-    assert default.strip("`") == written(name, Settings.model_fields[name].default)
+def test_a_setting_says_what_it_means_and_its_default_is_within_what_is_allowed(name: str) -> None:
+    assert Settings.model_fields[name].description
+    if default(name):
+        assert getattr(load_settings({name: default(name)}), name) == getattr(load_settings({}), name)
 
 
-@pytest.mark.parametrize("name", [name for name, row in SETTINGS.items() if re.search(r"from|to", row[3])])
-def test_a_number_or_duration_is_allowed_exactly_within_the_bounds_that_the_table_says(name: str) -> None:
-    low, _, high = SETTINGS[name][3].removeprefix("from ").replace("`", "").partition(" to ")
+@pytest.mark.parametrize("name", [name for name in Settings.model_fields if " to " in allowed(name)])
+def test_a_number_is_allowed_exactly_within_its_bounds(name: str) -> None:
+    low, _, high = allowed(name).partition(" to ")
     assert is_in_range(name, low)
+    assert is_in_range(name, high)
     assert not is_in_range(name, just_outside(low, -1))
-    if high:
-        assert is_in_range(name, high)
-        assert not is_in_range(name, just_outside(high, +1))
+    assert not is_in_range(name, just_outside(high, +1))
 
 
 def test_the_file_that_is_shown_is_read(tmp_path: Path) -> None:
-    (shown,) = blocks(section(README, "Settings"), "toml")
+    (shown,) = blocks((REFERENCE / "settings.md").read_text(), "toml")
     file = tmp_path / "duebus.toml"
     file.write_text(shown)
 
     settings = load_settings({"config": str(file)})
 
-    for name, value in tomllib.loads(shown).items():
-        assert written(name, getattr(settings, name)) == (value[0] if isinstance(value, list) else str(value))
+    assert (settings.engine, settings.max_retries, settings.backoff_initial) == (("local",), 5, SECOND)
 
 
-def written(name: str, value: Any) -> str:
-    """A value of a setting as people write it."""
-    if name == "engine":
-        return ",".join(value)
-    if isinstance(value, int) and is_in_range(name, "1MiB"):
-        return format_size(value)
-    if isinstance(value, int) and not is_in_range(name, "1"):  # a duration needs its unit
-        return format_duration(value)
-    return "" if value is None else str(value)
+def test_the_charts_schema_allows_what_the_server_allows() -> None:
+    schema = json.loads((ROOT / "helm/duebus/values.schema.json").read_text())
+    known = schema["properties"]["settings"]["properties"]
+    assert schema["definitions"]["duration"]["pattern"] == f"^{DURATION}$"
+    size = schema["properties"]["limits"]["properties"]["maxMessageSize"]
+    assert {"type": "string", "pattern": f"^{SIZE}$"} in size["anyOf"]
+    assert known["logFormat"] == {"enum": allowed("log_format").split(" or ")}
+    assert known["namespace"]["pattern"] == pattern_of("namespace")
+    elsewhere = [
+        ("redis", "minReplicasAck", "min_replicas_ack"),
+        ("metrics", "topics", "metrics_topics"),
+        ("limits", "maxStreamsPerConnection", "max_streams_per_connection"),
+    ]
+    rules = {re.sub(r"([A-Z])", r"_\1", name).lower(): rule for name, rule in known.items()}
+    rules |= {name: schema["properties"][part]["properties"][value] for part, value, name in elsewhere}
+    for name, rule in rules.items():
+        for number in [each for each in rule.get("anyOf", [rule]) if each.get("type") == "integer"]:
+            assert f"{number['minimum']} to {number['maximum']}" == allowed(name), name
+
+
+def pattern_of(name: str) -> str:
+    """What the text of a setting must match."""
+    (pattern,) = (each.pattern for each in Settings.model_fields[name].metadata if hasattr(each, "pattern"))
+    return str(pattern)
 
 
 def is_in_range(name: str, value: str) -> bool:
@@ -75,44 +90,34 @@ def is_in_range(name: str, value: str) -> bool:
     try:
         load_settings({name: value})
     except SettingsError as error:
-        fits_with_others = re.search(r"less than backoff_initial|the local engine lives in one process", str(error))
-        return fits_with_others is not None
+        return error.setting != name
     return True
 
 
 def just_outside(bound: str, step: int) -> str:
-    """The next value in the smallest unit: 1 for numbers, a microsecond for durations."""
+    """The next value: 1 more or less of a number, a microsecond of a duration, a byte of a size."""
     if bound.isdigit():
         return str(int(bound) + step)
-    sizes = {"KiB": 1 << 10, "GiB": 1 << 30}
-    number, unit = re.fullmatch(r"(\d+)(\w+)", bound).groups()  # type: ignore[union-attr]  # a failure is a failure
-    if unit in sizes:
-        return f"{int(number) * sizes[unit] + step}B"
-    units = {"ms": 1_000, "s": 10**6, "m": 60 * 10**6, "h": 3600 * 10**6, "d": 86400 * 10**6}
-    return f"{int(number) * units[unit] + step}us"
+    if bound.endswith("iB"):
+        return f"{parse_size(bound) + step}B"
+    return f"{parse_duration(bound) + step}us"
 
 
-# --- errors -----------------------------------------------------------------------------------------------------------
-
-
-def test_every_reason_is_in_the_table_and_nothing_else() -> None:
-    reasons = {name.removeprefix("ERROR_REASON_") for name in error_details_pb2.ErrorReason.keys()}  # noqa: SIM118
-    assert set(ERRORS) == reasons - {"UNSPECIFIED"}
-
-
-@pytest.mark.parametrize("reason", ERRORS)
-def test_a_reason_has_the_status_and_the_exception_that_the_table_says(reason: str) -> None:
-    _, status, python, _ = ERRORS[reason]
+def test_every_reason_has_the_status_that_the_contract_says_on_the_server_and_an_exception_in_the_client() -> None:
     statuses = {error.reason: code.name for error, code in STATUS_CODES.items()} | {"INTERNAL": "INTERNAL"}
-    assert status == statuses[reason]
-    assert getattr(errors, python.strip("`")).reason == reason
+    assert {each.name: each.status for each in reasons()} == statuses
+    assert {each.name for each in reasons()} == {
+        name.removeprefix("ERROR_REASON_")
+        for name in error_details_pb2.ErrorReason.keys()  # noqa: SIM118  # not a dict
+    } - {"UNSPECIFIED"}
+    assert all(python_error(each.name) for each in reasons())
 
 
 # --- commands and links -----------------------------------------------------------------------------------------------
 
 
 def test_every_command_is_in_the_overview_and_nothing_else() -> None:
-    shown = {row[0].strip("`").split()[0] for row in table(section(README, "Command line"))}
+    shown = {row[0].strip("`").split()[0] for row in table(COMMANDS_PAGE)}
     assert shown == set(COMMANDS)
 
 
@@ -123,7 +128,7 @@ def test_every_command_that_is_shown_is_understood(document: Path) -> None:
             understand(shlex.split(one.removeprefix(DUEBUS)))
 
 
-@pytest.mark.parametrize("flag", re.findall(r"--[a-z][a-z-]*", section(README, "Command line")))
+@pytest.mark.parametrize("flag", re.findall(r"--[a-z][a-z-]*", COMMANDS_PAGE))
 def test_every_flag_of_the_overview_exists(flag: str) -> None:
     flags = {option for name in COMMANDS for each in command(name).params for option in each.opts}
     assert flag in flags | {"--help"}

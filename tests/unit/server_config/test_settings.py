@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from duebus_server.config import Settings, SettingsError, format_duration, load_settings, parse_duration
-from duebus_server.domain.clock import DAY, HOUR, MILLISECOND, MINUTE, SECOND
+from duebus_server.config import Settings, SettingsError, load_settings
+from duebus_server.domain.clock import MINUTE, SECOND
 from duebus_server.domain.model import EngineName
 from duebus_server.domain.retry import RetryPolicy
 
@@ -87,43 +87,6 @@ def test_engines_are_a_list_in_the_environment(monkeypatch: pytest.MonkeyPatch, 
 @pytest.mark.parametrize("text", ['engine = ["redis", "local"]', 'engine = "redis,local"'])
 def test_engines_are_a_list_in_the_file(tmp_path: Path, text: str) -> None:
     assert load_settings({"config": toml(tmp_path, text)}).engine == (EngineName.REDIS, EngineName.LOCAL)
-
-
-# --- durations --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "us"),
-    [
-        ("250us", 250),
-        ("500ms", 500 * MILLISECOND),
-        ("30s", 30 * SECOND),
-        ("1.5s", 1_500_000),
-        ("5m", 5 * MINUTE),
-        ("2h", 2 * HOUR),
-        ("7d", 7 * DAY),
-        (" 10 s ", 10 * SECOND),
-        ("0s", 0),
-    ],
-)
-def test_a_duration_is_a_number_and_a_unit(text: str, us: int) -> None:
-    assert parse_duration(text) == us
-
-
-@pytest.mark.parametrize(
-    "text", ["", "5", "s", "-5s", "5 sec", "5S", "1e3s", "five s", "٣s", "9" * 400 + "s", "5s5s", None]
-)
-def test_anything_else_is_no_duration(text: object) -> None:
-    with pytest.raises(ValueError, match="is not a duration such as 500ms, 30s or 5m"):
-        parse_duration(text)
-
-
-@pytest.mark.parametrize(
-    ("us", "text"), [(0, "0s"), (1, "1us"), (1_500 * MILLISECOND, "1500ms"), (90 * SECOND, "90s"), (DAY, "1d")]
-)
-def test_a_duration_is_shown_in_its_largest_unit(us: int, text: str) -> None:
-    assert format_duration(us) == text
-    assert parse_duration(text) == us
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------
