@@ -150,7 +150,7 @@ async def test_a_redis_that_is_too_old_is_refused(bus: RedisBus, monkeypatch: py
     async def info() -> dict[str, str]:
         return {"redis_version": version}
 
-    monkeypatch.setattr(engine._runner.connection.redis, "info", info)
+    monkeypatch.setattr(engine._engine._runner.connection.redis, "info", info)
     with pytest.raises(DispatcherNotWorking, match=rf"this Redis is {version[:3]}, at least 6.2 is needed"):
         await engine.start()
 
@@ -180,6 +180,6 @@ async def test_a_server_that_did_not_start_leaves_no_connection(bus: RedisBus) -
     engine = bus.make()
     with pytest.raises(DispatcherNotWorking, match="wrong type"):
         await engine.start()
-    pool = engine._runner.connection.redis.connection_pool
+    pool = engine._engine._runner.connection.redis.connection_pool
     await engine.stop()
     assert not any(connection.is_connected for connection in pool._available_connections)

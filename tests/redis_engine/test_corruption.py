@@ -329,8 +329,8 @@ async def test_a_secret_that_is_none_is_refused_at_the_start(bus: RedisBus) -> N
 async def test_rubbish_among_the_replicas_stops_no_heartbeat(bus: RedisBus, replica: Replica) -> None:
     bus.raw.zadd(f"{bus.namespace}:replicas", {b"\xff\xfe": 1, b"ghost": 1})
     bus.raw.sadd(f"{bus.namespace}:replica:ghost:groups", b"\xff", b"no slash", b"/", b"a/b/c")
-    replica.engine._presence._judges_from_s = 0.0
-    await replica.engine._presence._beat(replica.engine)
+    replica.engine._engine._presence._judges_from_s = 0.0
+    await replica.engine._engine._presence._beat()
     assert bus.raw.zrange(f"{bus.namespace}:replicas", 0, -1)[-1] == replica.name.encode()
     assert not bus.raw.exists(f"{bus.namespace}:replica:ghost:groups")
 

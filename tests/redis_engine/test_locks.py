@@ -23,7 +23,7 @@ NAME = "sweep"
 
 
 async def locks_on(bus: RedisBus) -> Locks:
-    return Locks((await bus.replica()).engine._runner)
+    return Locks((await bus.replica()).engine._engine._runner)
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ from duebus_server.engine.redis.locks import Locks
 
 async def hold():
     engine = make_redis_engine(sys.argv[1], sys.argv[2], SystemClock(), TopicConfig())
-    locks = Locks(engine._runner)
+    locks = Locks(engine._engine._runner)
     lock = await locks.acquire("sweep", SECOND // 5)
     print("held", flush=True)
     sys.stdin.readline()

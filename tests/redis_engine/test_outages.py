@@ -147,7 +147,7 @@ async def test_a_redis_that_has_forgotten_all_is_told_again(bus: RedisBus, topic
     secret = topic.engine.lease_token_key
     for key in bus.raw.scan_iter(f"{bus.namespace}:*"):
         bus.raw.delete(key)
-    noted = f"replica:{topic.engine._runner.replica}:groups"  # type: ignore[attr-defined]
+    noted = f"replica:{topic.engine._engine._runner.replica}:groups"  # type: ignore[attr-defined]
     await until(lambda: {noted, "secret"} <= bus.stored_keys(), "the replica to say again what it has")
     assert bus.raw.get(f"{bus.namespace}:secret") == secret == other.engine.lease_token_key
     assert await topic.lease() == [], "subscribes anew"
@@ -185,7 +185,7 @@ async def test_an_outage_is_logged_once_and_so_is_its_end(
     monkeypatch.setattr(presence, "BEAT_US", SECOND // 100)
     monkeypatch.setattr(presence, "RECONNECT_S", 0.01)
     async with redis_bus(durable.url) as bus:
-        connection = (await bus.replica()).engine._runner.connection
+        connection = (await bus.replica()).engine._engine._runner.connection
         listener = Mock(wraps=connection.listener)
         monkeypatch.setattr(connection, "listener", listener)
         with capture_logs() as logs:
@@ -255,7 +255,7 @@ async def test_a_silent_connection_is_found_to_be_dead(
 @contextmanager
 def lost_answers(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> Iterator[asyncio.Event]:
     """During the block a replica's scripts run, and their answers don't come; the event says that one has run."""
-    own, ran = replica.engine._runner, asyncio.Event()
+    own, ran = replica.engine._engine._runner, asyncio.Event()
     run = own.run
 
     async def lose(script: Script, topic: str, *arguments: object, **more: Any) -> None:

@@ -163,7 +163,7 @@ async def test_a_dispatch_that_meets_a_change_of_the_number_stores_each_event_on
     """Given that what one partition has stored is done before the others are found closed."""
     other = (await bus.replica()).topic(spread.name)
     await other.join()
-    runner = spread.engine._runner  # type: ignore[attr-defined]
+    runner = spread.engine._engine._runner  # type: ignore[attr-defined]
     run, first = runner.run, iter([True])
     names = [in_partition(number) for number in range(COUNT)]
 
@@ -196,13 +196,13 @@ async def test_a_session_asks_only_where_something_may_be_due(
     await spread.join()
     assert await spread.lease() == []
     asked = []
-    run = replica.engine._run
+    run = replica.engine._engine._run
 
     async def counted(script: Any, name: str, *arguments: Any, **more: Any) -> Any:
         asked.append((script.name, name))
         return await run(script, name, *arguments, **more)
 
-    monkeypatch.setattr(replica.engine, "_run", counted)
+    monkeypatch.setattr(replica.engine._engine, "_run", counted)
     name = in_partition(2)
     await spread.dispatch(name)
     assert ids(await spread.lease()) == [name]
@@ -369,6 +369,20 @@ async def test_replicas_that_have_not_heard_are_corrected_before_they_do_harm(
         assert (await elsewhere.group()).subscribers[0].session_id == "session"
 
 
+async def test_a_replica_that_has_not_heard_configures_all_partitions(bus: RedisBus, topic: TopicDriver) -> None:
+    await topic.configure(partitions=COUNT)
+    await topic.join()
+    fresh = (await bus.replica()).topic(topic.name)
+    assert (await fresh.configure_group(max_retries=7)).retry_policy.max_retries == 7
+    assert (await topic.group()).retry_policy.max_retries == 7
+    fresh = (await bus.replica()).topic(topic.name)
+    await fresh.configure(max_queued=COUNT)
+    assert (await topic.configure()).max_queued == COUNT
+    await dispatch_one_each(topic)
+    for number in range(COUNT):
+        assert isinstance(await topic.try_dispatch(in_partition(number, "more")), MaxQueuedEventsReached)
+
+
 async def test_a_session_that_waits_is_told_when_the_number_changes(bus: RedisBus, topic: TopicDriver) -> None:
     waiting = await bus.replica()
     there = waiting.topic(topic.name)
@@ -406,7 +420,7 @@ async def break_off(
     replica: Replica, change: Callable[[], Awaitable[Any]], step: int, monkeypatch: pytest.MonkeyPatch
 ) -> bool:
     """Do something that changes partitions, and die before its ``step``th script; False when it has fewer."""
-    run, left = replica.engine._runner.run, step
+    run, left = replica.engine._engine._runner.run, step
 
     async def dies(script: Any, name: str, *arguments: Any, **more: Any) -> Any:
         nonlocal left
@@ -416,7 +430,7 @@ async def break_off(
         return await run(script, name, *arguments, **more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(replica.engine._runner, "run", dies)
+        patch.setattr(replica.engine._engine._runner, "run", dies)
         try:
             await change()
         except Broken:
@@ -472,7 +486,7 @@ async def test_while_a_change_is_under_way_elsewhere_a_dispatch_is_to_be_repeate
     bus: RedisBus, spread: TopicDriver, replica: Replica
 ) -> None:
     other = await bus.replica()
-    locks = other.engine._presence._locks
+    locks = other.engine._engine._presence._locks
     lock = await locks.acquire("partitions", MINUTE)
     assert lock is not None
     bus.raw.hset(bus.key(spread.name, "config"), "partitions", f"{COUNT}>2")
@@ -500,7 +514,7 @@ async def test_a_lease_that_nobody_heard_of_is_taken_back_from_every_partition(
 ) -> None:
     await spread.join()
     names = await dispatch_one_each(spread)
-    run, left = spread.engine._run, 3  # type: ignore[attr-defined]
+    run, left = spread.engine._engine._run, 3  # type: ignore[attr-defined]
 
     async def dies(script: Any, name: str, *arguments: Any, **more: Any) -> Any:
         nonlocal left
@@ -511,7 +525,7 @@ async def test_a_lease_that_nobody_heard_of_is_taken_back_from_every_partition(
         return await run(script, name, *arguments, **more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(spread.engine, "_run", dies)
+        patch.setattr(spread.engine._engine, "_run", dies)  # type: ignore[attr-defined]
         with pytest.raises(Broken):
             await spread.lease()
     held = await spread.lease()

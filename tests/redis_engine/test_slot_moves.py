@@ -73,7 +73,7 @@ async def test_no_script_runs_on_half_of_a_topic(lively: TopicDriver, moving: Mo
     before = moving.contents()
     for name in OF_TOPICS:
         with pytest.raises(DispatcherNotWorking, match="a slot of the Redis cluster is being moved") as raised:
-            await replica.engine._runner.run(Script(name), lively.name, DEFAULT_GROUP)
+            await replica.engine._engine._runner.run(Script(name), lively.name, DEFAULT_GROUP)
         assert isinstance(raised.value.__cause__, SlotMovingError)
         assert moving.contents() == before, name
     moving.end()

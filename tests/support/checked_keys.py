@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import NoScriptError
 
 if TYPE_CHECKING:
-    from duebus_server.engine.redis import RedisEngine
+    from duebus_server.engine.redis import PartitionedEngine
 
 CHECK = """
 local real, declared = redis, {}
@@ -64,15 +64,15 @@ class CheckedRedis:
         return await self._client.evalsha(self._digests[plain], *rest)
 
 
-def check_keys_of(engine: RedisEngine) -> None:
+def check_keys_of(engine: PartitionedEngine) -> None:
     """Have an engine declare keys as on a cluster, and each of its scripts note what it touches beside those."""
-    connection = engine._runner.connection
+    connection = engine._engine._runner.connection
     connection.checks_keys = True
     connection.redis = CheckedRedis(connection.redis)
 
 
-async def undeclared_keys(engine: RedisEngine) -> set[bytes]:
+async def undeclared_keys(engine: PartitionedEngine) -> set[bytes]:
     """The commands that touched a key that was not declared."""
-    runner = engine._runner
+    runner = engine._engine._runner
     found: set[bytes] = await runner.connection.redis.smembers(f"{runner.keys.namespace}:undeclared")
     return found

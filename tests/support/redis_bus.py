@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import redis
 from duebus_server.domain.clock import SystemClock
 from duebus_server.domain.views import TopicConfig
-from duebus_server.engine.redis import RedisEngine, make_redis_engine
+from duebus_server.engine.redis import PartitionedEngine, make_redis_engine
 
 from support.builders import unique_name
 from support.engines import START_US, Harness
@@ -28,9 +28,9 @@ PATIENCE_S = 10.0
 class Replica(Harness):
     """A started engine of a bus."""
 
-    engine: RedisEngine
+    engine: PartitionedEngine
 
-    def __init__(self, bus: RedisBus, engine: RedisEngine) -> None:
+    def __init__(self, bus: RedisBus, engine: PartitionedEngine) -> None:
         self.bus = bus
         super().__init__(engine, Recorder(patience_s=PATIENCE_S))
 
@@ -39,7 +39,7 @@ class Replica(Harness):
         assert self.bus.now_us is not None
         self.bus.now_us += by_us
 
-    def unstarted(self) -> RedisEngine:
+    def unstarted(self) -> PartitionedEngine:
         """Another replica of the bus."""
         return self.bus.make()
 
@@ -52,7 +52,7 @@ class Replica(Harness):
     @property
     def name(self) -> str:
         """What the replica is called among the others."""
-        return self.engine._runner.replica
+        return self.engine._engine._runner.replica
 
 
 class RedisBus:
@@ -73,7 +73,7 @@ class RedisBus:
         self.raw: Any = redis.Redis.from_url(url)
         self._started: list[Replica] = []
 
-    def make(self, clock: Clock | None = None, config: TopicConfig | None = None, **options: Any) -> RedisEngine:
+    def make(self, clock: Clock | None = None, config: TopicConfig | None = None, **options: Any) -> PartitionedEngine:
         """An engine of this bus, not started; options as ``make_redis_engine`` takes them."""
         frozen: Callable[[], int] | None = None if self.now_us is None else lambda: self.now_us or 0
         options = {**self.make_options, **options}

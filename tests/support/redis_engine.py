@@ -8,7 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from duebus_server.domain.clock import SystemClock
-from duebus_server.engine.redis import RedisEngine, make_redis_engine
+from duebus_server.engine.redis import PartitionedEngine, make_redis_engine
 
 from support.builders import unique_name
 from support.checked_keys import check_keys_of, undeclared_keys
@@ -33,7 +33,7 @@ def shared_redis() -> RedisServer:
 class RedisHarness(Harness):
     """An engine on a Redis whose scripts read the test's clock."""
 
-    engine: RedisEngine
+    engine: PartitionedEngine
 
     def __init__(self, config: TopicConfig) -> None:
         self._now_us = START_US
@@ -44,11 +44,11 @@ class RedisHarness(Harness):
         """Move the engine's clock forward."""
         self._now_us += by_us
 
-    def unstarted(self) -> RedisEngine:
+    def unstarted(self) -> PartitionedEngine:
         """Another engine of the kind."""
         return self._make()
 
-    def _make(self) -> RedisEngine:
+    def _make(self) -> PartitionedEngine:
         url, namespace = shared_redis().url, unique_name("bus")
         return make_redis_engine(url, namespace, SystemClock(), self._config, frozen_now=lambda: self._now_us)
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from duebus_server.engine.redis.engine import RedisEngine
 from duebus_server.engine.redis.keys import Keys
 from duebus_server.engine.redis.locks import Locks
-from duebus_server.engine.redis.partitioned.admin import SpreadEngine
-from duebus_server.engine.redis.replicas.presence import Presence
+from duebus_server.engine.redis.partitioned.engine import PartitionedEngine
+from duebus_server.engine.redis.partitioned.partition_count import Partitioning
 from duebus_server.engine.redis.transport.connection import Connection, Credentials
 from duebus_server.engine.redis.transport.runner import Runner
 from duebus_server.engine.redis.transport.url import RedisUrlError
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from duebus_server.domain.clock import Clock
     from duebus_server.domain.views import TopicConfig
 
-__all__ = ["Credentials", "RedisEngine", "RedisUrlError", "make_redis_engine"]
+__all__ = ["Credentials", "PartitionedEngine", "RedisUrlError", "make_redis_engine"]
 
 
 def make_redis_engine(
@@ -32,7 +32,7 @@ def make_redis_engine(
     credentials: Credentials | None = None,
     min_replicas_ack: int = 0,
     frozen_now: Callable[[], int] | None = None,
-) -> RedisEngine:
+) -> PartitionedEngine:
     """An engine of a replica with a name of its own, not yet started.
 
     Args:
@@ -51,4 +51,6 @@ def make_redis_engine(
     if min_replicas_ack and connection.is_cluster:
         raise RedisUrlError("min_replicas_ack is not offered with a cluster")
     runner = Runner(connection, Keys(namespace), secrets.token_hex(4), clock, frozen_now, min_replicas_ack)
-    return SpreadEngine(runner, Presence(runner, Locks(runner)), defaults)
+    locks = Locks(runner)
+    engine = RedisEngine(runner, locks, defaults)
+    return PartitionedEngine(engine, Partitioning(runner, locks, engine.listing), defaults)

@@ -27,20 +27,24 @@ from duebus_server.engine.redis.admin.verbs import AdminVerbs
 from duebus_server.engine.redis.admin.views import Views
 from duebus_server.engine.redis.codec import dispatch as dispatching
 from duebus_server.engine.redis.codec import leases as leasing
-from duebus_server.engine.redis.partitioned.partitions import count_of, topic_of
+from duebus_server.engine.redis.partitioned.partitions import count_of
+from duebus_server.engine.redis.replicas.group_notes import GroupNotes
 from duebus_server.engine.redis.replicas.membership import Membership, is_unknown
 from duebus_server.engine.redis.replicas.notifications import News
+from duebus_server.engine.redis.replicas.presence import Presence
+from duebus_server.engine.redis.replicas.reactions import Reactions
 from duebus_server.engine.redis.replicas.sessions import Stage, Unanswered
 from duebus_server.engine.redis.replicas.sweeping import Sweeping
 from duebus_server.engine.redis.transport.errors import is_lost
 from duebus_server.engine.redis.transport.scripts import Script
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
-    from duebus_server.domain.views import EventInfo, EventPage, EventQuery, TopicConfig, TopicInfo
+    from duebus_server.domain.views import EventInfo, EventQuery, TopicConfig, TopicInfo
     from duebus_server.engine.base import Watcher
-    from duebus_server.engine.redis.replicas.presence import Presence
+    from duebus_server.engine.redis.admin.views import Listed
+    from duebus_server.engine.redis.locks import Locks
     from duebus_server.engine.redis.replicas.sessions import LocalSession
     from duebus_server.engine.redis.transport.runner import Runner
 
@@ -55,27 +59,36 @@ MAX_LEASED_AT_ONCE = 1_000
 
 
 class RedisEngine(AdminVerbs):
-    """Events in Redis, shared by replicas; ``engine.base.Engine`` says what each verb guarantees.
+    """The verbs of ``engine.base.Engine`` on topics of one partition, and on single partitions.
 
     Args:
         runner: runs scripts; its connection is closed by ``stop``.
+        locks: of the bus.
         defaults: the settings of topics.
-        presence: tells the other replicas that this one lives, and hears from them.
+
+    Attributes:
+        news: what is told to the watcher.
+        listing: the topics that are listed.
+        members: the sessions of this replica.
+        views: what there is.
+        forgetting: the retention of dead letters.
     """
 
     name = EngineName.REDIS
 
-    def __init__(self, runner: Runner, presence: Presence, defaults: TopicConfig) -> None:
+    def __init__(self, runner: Runner, locks: Locks, defaults: TopicConfig) -> None:
         self._runner = runner
-        self._presence = presence
         self._defaults = defaults
-        self._news = News(runner)
-        self._listing = Listing(runner)
-        self._members = Membership(self._run, presence, self._news, self._listing)
-        self._views = Views(runner, self._listing, defaults, self._news.heard)
+        self.news = News(runner)
+        self.listing = Listing(runner)
+        notes = GroupNotes(runner)
+        self.members = Membership(self._run, notes, self.news, self.listing)
+        self.views = Views(runner, self.listing, defaults, self.news.heard)
+        self.forgetting = Forgetting(runner, self.listing, defaults)
         self._sweeping = Sweeping(runner)
-        self._forgetting = Forgetting(runner, self._listing, defaults)
-        self._deleting = Deleting(self._run, runner, self._news, self._listing, self._forgetting)
+        self._deleting = Deleting(self._run, runner, self.news, self.listing, self.forgetting)
+        reactions = Reactions(runner, self.news, self.listing, self.forgetting, self.members, notes)
+        self._presence = Presence(runner, locks, reactions)
         self._secret = b""
         self._started = False
 
@@ -91,7 +104,7 @@ class RedisEngine(AdminVerbs):
         try:
             await self._runner.check_server()
             self._secret = await self._runner.secret()
-            await self._presence.start(self)
+            await self._presence.start()
         except BaseException:
             await self._presence.abandon()
             await self._runner.connection.close()
@@ -107,12 +120,12 @@ class RedisEngine(AdminVerbs):
 
     async def check(self) -> None:
         """See ``Engine.check``."""
-        self._working()
+        self.check_started()
         await self._runner.ping()
 
     def watch(self, watcher: Watcher) -> None:
         """Tell ``watcher`` from now on."""
-        self._news.watcher = watcher
+        self.news.watcher = watcher
 
     def now_us(self) -> int:
         """Redis's clock, as far as its answers tell."""
@@ -122,47 +135,40 @@ class RedisEngine(AdminVerbs):
 
     async def dispatch(self, topic: str, requests: Sequence[DispatchRequest]) -> list[DispatchAnswer | DueBusError]:
         """See ``Engine.dispatch``."""
-        answers = await self._dispatch(topic, requests, map(dispatching.arguments, requests))
-        return [dispatching.outcome(topic, request, answer) for request, answer in zip(requests, answers, strict=True)]
-
-    async def _dispatch(
-        self, topic: str, requests: Sequence[DispatchRequest], flat: Iterable[Sequence[Any]], *last: int
-    ) -> list[list[int]]:
-        """What ``dispatch.lua`` answers to each request; ``flat`` is how it reads them, ``last`` its last argument."""
-        self._working()
-        await self._listing.before(topic)
+        self.check_started()
+        await self.listing.before(topic)
         config = self._defaults
         arguments: list[Any] = [config.max_queued, config.dedupe_window_us, len(requests)]
-        for one in flat:
-            arguments += one
-        self._working()
-        reply, problem = await self._runner.run_replicated(DISPATCH, topic, *arguments, *last)
+        for request in requests:
+            arguments += dispatching.arguments(request)
+        self.check_started()
+        reply, problem = await self._runner.run_replicated(DISPATCH, topic, *arguments)
         now, soonest, groups, answers, is_new = reply
-        self._news.heard(now)
+        self.news.heard(now)
         for group in groups:
-            self._news.due(topic, group.decode(), soonest)
+            self.news.due(topic, group.decode(), soonest)
         if is_new:
-            await self._listing.is_new(topic)
+            await self.listing.is_new(topic)
         if problem is not None:
             raise problem
-        return list(answers)
+        return [dispatching.outcome(topic, request, answer) for request, answer in zip(requests, answers, strict=True)]
 
     async def lease(self, topic: str, group: str, session_id: str, request: LeaseRequest) -> LeaseBatch:
         """See ``Engine.lease``."""
-        self._working()
-        session = self._members.of(topic, group, session_id)
+        self.check_started()
+        session = self.members.of(topic, group, session_id)
         if session.stage is not Stage.JOINED:
-            await self._members.rejoin(session)
+            await self.members.rejoin(session)
         if Unanswered.LEASE in session.unanswered:
-            await self._members.reclaim(session)
+            await self.members.reclaim(session)
         with session.awaiting(Unanswered.LEASE):
             own = (session.name, session.consumer)
             reply = await self._run(LEASE, topic, group, *own, *self._ask(request), session.round)
         if is_unknown(reply):
-            await self._members.not_joined(session, *reply)
+            await self.members.not_joined(session, *reply)
             return LeaseBatch((), self.now_us())
         now, next_due, left, first_fence, expires, ended, members, blobs, dues, again = reply
-        self._news.heard(now, ended)
+        self.news.heard(now, ended)
         stride = count_of(topic)
         fences = range(first_fence, first_fence + stride * len(blobs), stride)
         events, damaged = leasing.leased_events(members, blobs, dues, again, fences, int(expires))
@@ -171,7 +177,7 @@ class RedisEngine(AdminVerbs):
             await self._bury(session, damaged)
             next_due = now  # there may be room for more
         if events:
-            self._news.expiries.expects(topic, group, int(expires))
+            self.news.expiries.expects(topic, group, int(expires))
         return LeaseBatch(events, None if int(next_due) < 0 else int(next_due), left_for_want_of_room=left == 1)
 
     async def _bury(self, session: LocalSession, damaged: Sequence[NackRef]) -> None:
@@ -208,29 +214,29 @@ class RedisEngine(AdminVerbs):
 
     async def shorten(self, topic: str, group: str, session_id: str, grace_us: int) -> None:
         """See ``Engine.shorten``."""
-        self._working()
-        session = self._news.sessions.find(topic, group, session_id)
+        self.check_started()
+        session = self.news.sessions.find(topic, group, session_id)
         if session is not None:
             session.grace_us = grace_us
-            await self._members.wind_up(session)
+            await self.members.wind_up(session)
 
     async def expire_leases(self) -> None:
         """See ``Engine.expire_leases``. Looks only into groups in which a lease that it knows of may have run out."""
-        self._working()
-        await self._members.wind_up_all()
-        for topic, group in self._news.expiries.due(self.now_us()):
+        self.check_started()
+        await self.members.wind_up_all()
+        for topic, group in self.news.expiries.due(self.now_us()):
             with self._bad_group(topic, group):
                 await self._expire(topic, group)
-        found = await self._sweeping.look(self._news.sessions)
+        found = await self._sweeping.look(self.news.sessions)
         for topic, group in [*found.leasable, *found.moved]:
-            self._news.due_now(topic, group)
+            self.news.due_now(topic, group)
         for session in found.unsure:
             with self._bad_group(session.topic, session.group):
-                self._news.ended(session.name, await self._sweeping.lost(session))
+                self.news.ended(session.name, await self._sweeping.lost(session))
         for session in found.astray:
             with self._bad_group(session.topic, session.group):
-                await self._members.look_for_group(session)
-        await self._forgetting.sweep()
+                await self.members.look_for_group(session)
+        await self.forgetting.sweep()
         await self._deleting.finish()
 
     async def next_due(self, topic: str, group: str) -> int | None:
@@ -240,116 +246,69 @@ class RedisEngine(AdminVerbs):
 
     async def backlog(self, topic: str, group: str) -> int:
         """See ``Engine.backlog``."""
-        self._working()
+        self.check_started()
         known = self._sweeping.backlog(topic, group)
-        return await self._views.backlog(topic, group) if known is None else known
+        return await self.views.backlog(topic, group) if known is None else known
 
     # --- sessions ---------------------------------------------------------------------------------------------------
 
     async def join(self, topic: str, group: str, subscriber: SubscriberInfo) -> None:
         """See ``Engine.join``."""
-        self._working()
-        await self._listing.before(topic)
-        await self._members.join(topic, group, subscriber)
+        self.check_started()
+        await self.listing.before(topic)
+        await self.members.join(topic, group, subscriber)
 
     async def adopt(
         self, topic: str, group: str, session_id: str, leases: Sequence[LeaseRef], lease_us: int | None
     ) -> list[AdoptedLease | LeaseFailureReason]:
         """See ``Engine.adopt``."""
-        self._working()
-        session = self._members.of(topic, group, session_id)
-        return await self._members.adopt(session, leases, self._lease(lease_us))
+        self.check_started()
+        session = self.members.of(topic, group, session_id)
+        return await self.members.adopt(session, leases, self._lease(lease_us))
 
     async def leave(self, topic: str, group: str, session_id: str) -> None:
         """See ``Engine.leave``."""
-        session = self._news.sessions.find(topic, group, session_id)
+        session = self.news.sessions.find(topic, group, session_id)
         if session is None:
             return
         session.stream_over()
         if self._started:
-            await self._members.wind_up(session)
+            await self.members.wind_up(session)
 
     # --- what there is ----------------------------------------------------------------------------------------------
 
-    async def queued(self) -> int:
-        """See ``Engine.queued``."""
-        self._working()
-        return await self._views.queued()
-
     async def config_of(self, topic: str) -> TopicConfig:
         """See ``Engine.config_of``."""
-        self._working()
-        return await self._views.config_of(topic)
-
-    async def list_topics(self, after: str, limit: int) -> list[TopicInfo]:
-        """See ``Engine.list_topics``."""
-        self._working()
-        return await self._views.list_topics(after, limit)
+        self.check_started()
+        return await self.views.config_of(topic)
 
     async def get_topic(self, topic: str) -> TopicInfo:
         """See ``Engine.get_topic``."""
-        self._working()
-        return await self._views.get_topic(topic)
+        self.check_started()
+        return await self.views.get_topic(topic)
 
-    async def list_events(self, topic: str, query: EventQuery) -> EventPage:
-        """See ``Engine.list_events``."""
-        self._working()
-        return await self._views.list_events(topic, query)
+    async def list_with_places(self, topic: str, query: EventQuery) -> tuple[list[Listed], bool]:
+        """A page of events as in ``Engine.list_events``, with what orders them, and whether there are more."""
+        self.check_started()
+        return await self.views.list_with_places(topic, query)
 
     async def get_event(self, topic: str, event_id: str) -> EventInfo:
         """See ``Engine.get_event``."""
-        self._working()
-        return await self._views.get_event(topic, event_id)
-
-    # --- what other replicas tell -----------------------------------------------------------------------------------
-
-    def heard_due(self, topic: str, group: str, at_us: int) -> None:
-        """A group has something due."""
-        self._news.due(topic, group, at_us)
-
-    def heard_ended(self, session: str, fencing_tokens: Sequence[int]) -> None:
-        """Leases of a session of this replica have ended."""
-        self._news.ended(session, fencing_tokens)
-
-    def heard_deleted(self, topic: str, group: str | None, at_us: int) -> None:
-        """A group, or with None a topic, was deleted through another replica."""
-        self._news.deleted(topic, group, at_us)
-
-    def heard_configured(self, topic: str) -> None:
-        """A topic has other settings."""
-        self._forgetting.changed(topic)
-
-    def heard_moved(self, topic: str) -> None:
-        """A topic is spread over another number of partitions: its sessions find out when they look."""
-        self._forgetting.anything_may_have_changed()
-        for group in {group for name, group in self._news.sessions.groups() if topic_of(name) == topic}:
-            self._news.due_now(topic, group)
-
-    def look_into(self, topic: str, group: str) -> None:
-        """Leases of the group have just run out."""
-        self._news.due_now(topic, group)
-
-    async def came_back(self) -> None:
-        """Redis does not know this replica (any more): whatever it is to know must be said again."""
-        self._listing.forget()
-        self._members.join_anew(self._news.sessions)
-        await self._runner.keep_secret(self._secret)
-        await self._presence.has_sessions_in(self._news.sessions.groups())
-        self.look_again()
-
-    def look_again(self) -> None:
-        """Word may have been lost: every group with sessions here looks for itself."""
-        self._forgetting.anything_may_have_changed()
-        for topic, group in self._news.sessions.groups():
-            self._news.due_now(topic, group)
+        self.check_started()
+        return await self.views.get_event(topic, event_id)
 
     # --- the pieces -------------------------------------------------------------------------------------------------
 
     async def _run(self, script: Script, topic: str, *arguments: Any, keys: Sequence[str] = ()) -> Any:
-        self._working()
+        self.check_started()
         return await self._runner.run(script, topic, *arguments, keys=keys)
 
-    def _working(self) -> None:
+    def check_started(self) -> None:
+        """Go on if the engine works.
+
+        Raises:
+            DispatcherNotWorking: it is not started, or is stopped.
+        """
         if not self._started:
             raise DispatcherNotWorking("engine redis is not running", metadata={"engine": self.name})
 
@@ -368,15 +327,15 @@ class RedisEngine(AdminVerbs):
 
     async def _settle(self, script: Script, topic: str, group: str, *arguments: Any) -> list[LeaseFailureReason | None]:
         now, ended, results, due = await self._run(script, topic, group, *arguments)
-        self._news.heard(now, ended)
-        self._news.due(topic, group, due)
+        self.news.heard(now, ended)
+        self.news.due(topic, group, due)
         return [leasing.FAILURES.get(result) for result in results]
 
     async def _expire(self, topic: str, group: str) -> None:
         now, ended, next_expiry, due = await self._run(EXPIRE, topic, group, self._max_retries)
-        self._news.heard(now, ended)
-        self._news.due(topic, group, due)
-        self._news.expiries.looked(topic, group, None if int(next_expiry) < 0 else int(next_expiry))
+        self.news.heard(now, ended)
+        self.news.due(topic, group, due)
+        self.news.expiries.looked(topic, group, None if int(next_expiry) < 0 else int(next_expiry))
 
     @contextmanager
     def _bad_group(self, topic: str, group: str) -> Iterator[None]:

@@ -44,10 +44,10 @@ class AdminVerbs(ABC):
     """Changes topics, groups and events; ``engine.base.Engine`` says what each verb guarantees."""
 
     _defaults: TopicConfig
-    _news: News
-    _listing: Listing
+    news: News
+    listing: Listing
     _deleting: Deleting
-    _forgetting: Forgetting
+    forgetting: Forgetting
 
     @abstractmethod
     async def _run(self, script: Script, topic: str, *arguments: Any, keys: Sequence[str] = ()) -> Any:
@@ -57,14 +57,14 @@ class AdminVerbs(ABC):
 
     async def configure_topic(self, topic: str, changes: TopicChanges) -> TopicConfig:
         """See ``Engine.configure_topic``."""
-        await self._forgetting.before(topic, changes)
+        await self.forgetting.before(topic, changes)
         refused, stored, _ = await self._configure(topic, "", settings.topic_pairs(changes))
         config = settings.topic_changes(settings.pairs_of(stored)).over(self._defaults)
         if refused:
             changes.applied_to(config)  # says which of them is wrong
         elif changes:
-            await self._listing.is_new(topic)
-            await self._forgetting.after(topic, changes)
+            await self.listing.is_new(topic)
+            await self.forgetting.after(topic, changes)
         return config
 
     async def configure_group(self, topic: str, group: str, changes: RetryPolicyChanges) -> TopicConfig:
@@ -87,15 +87,15 @@ class AdminVerbs(ABC):
     async def pause_group(self, topic: str, group: str) -> None:
         """See ``Engine.pause_group``."""
         now, missing = await self._run(PAUSE, topic, group)
-        self._news.heard(now)
+        self.news.heard(now)
         check_found(missing, topic, group)
 
     async def resume_group(self, topic: str, group: str) -> None:
         """See ``Engine.resume_group``."""
         now, missing, *due = await self._run(RESUME, topic, group)
-        self._news.heard(now)
+        self.news.heard(now)
         check_found(missing, topic, group)
-        self._news.due(topic, group, due[0])
+        self.news.due(topic, group, due[0])
 
     # --- events -----------------------------------------------------------------------------------------------------
 
@@ -103,7 +103,7 @@ class AdminVerbs(ABC):
         """See ``Engine.cancel``."""
         own = (self._max_retries, self._defaults.dedupe_window_us)
         now, ended, missing, *rest = await self._run(CANCEL, topic, *_where(group), *own, *map(pack_id, event_ids))
-        self._news.heard(now, ended)
+        self.news.heard(now, ended)
         check_found(missing, topic, group)
         cancelled, left_alone, unknown = rest
         return CancelAnswer(
@@ -112,12 +112,12 @@ class AdminVerbs(ABC):
 
     async def reschedule(self, topic: str, event_ids: Sequence[str], group: str | None, due: NewDueTime) -> int:
         """See ``Engine.reschedule``."""
-        missing = await self._reschedule(topic, event_ids, group, due)
+        missing = await self.try_to_reschedule(topic, event_ids, group, due)
         if missing:
             raise NotFound("event", missing[0], topic=topic_of(topic))
         return len(event_ids)
 
-    async def _reschedule(
+    async def try_to_reschedule(
         self, topic: str, event_ids: Sequence[str], group: str | None, due: NewDueTime | None
     ) -> Sequence[str]:
         """Reschedule events if all are there and wait; without a due time, only look whether they do.
@@ -132,7 +132,7 @@ class AdminVerbs(ABC):
         when = "" if due is None else f"d{due.delay_us}" if due.delay_us is not None else f"a{due.deliver_at_us or 0}"
         own = (self._max_retries, when)
         now, ended, missing, *rest = await self._run(RESCHEDULE, topic, *_where(group), *own, *map(pack_id, event_ids))
-        self._news.heard(now, ended)
+        self.news.heard(now, ended)
         if missing == _BUSY:
             raise _busy(topic, event_ids, *rest)
         if missing == _NO_EVENT:
@@ -140,7 +140,7 @@ class AdminVerbs(ABC):
         check_found(missing, topic, group)
         (dues,) = rest
         for name, at in zip(dues[::2], dues[1::2], strict=True):
-            self._news.due(topic, name.decode(), at)
+            self.news.due(topic, name.decode(), at)
         return ()
 
     async def redrive(
@@ -149,7 +149,7 @@ class AdminVerbs(ABC):
         """See ``Engine.redrive``."""
         own = (repr(step.rate), step.moved)
         progress, (name, due) = await self._step(REDRIVE, topic, group, chosen, step, own)
-        self._news.due(topic, name.decode(), due)
+        self.news.due(topic, name.decode(), due)
         return progress
 
     async def purge(self, topic: str, group: str, chosen: DeadLetterFilter, step: DeadLetterStep) -> DeadLetterProgress:
@@ -169,7 +169,7 @@ class AdminVerbs(ABC):
         policy = self._defaults.retry_policy
         backoff = (policy.backoff_initial_us, policy.backoff_max_us)
         now, missing, *rest = await self._run(CONFIGURE, topic, group, *backoff, *changes)
-        self._news.heard(now)
+        self.news.heard(now)
         check_found(missing, topic, group)
         refused, stored, own = rest
         return refused == 1, stored, own
@@ -186,7 +186,7 @@ class AdminVerbs(ABC):
         """One step through the dead letters, and what the script answers beyond it."""
         arguments = dead_letters.arguments(group, chosen, step, self._max_retries, own)
         now, ended, missing, *rest = await self._run(script, topic, *arguments)
-        self._news.heard(now, ended)
+        self.news.heard(now, ended)
         check_found(missing, topic, group)
         return dead_letters.progress(chosen, step, rest[:5]), rest[5:]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from duebus_server.domain.errors import DispatcherNotWorking, InvalidArgument, NotFound
+from duebus_server.domain.errors import InvalidArgument
 from duebus_server.domain.model import SubscriberInfo
 from duebus_server.domain.states import EventState
 from duebus_server.domain.views import (
@@ -14,7 +14,6 @@ from duebus_server.domain.views import (
     AttemptOutcome,
     EventGroupInfo,
     EventInfo,
-    EventPage,
     EventQuery,
     GroupInfo,
     Rates,
@@ -24,7 +23,7 @@ from duebus_server.engine.redis.admin.not_found import check_found
 from duebus_server.engine.redis.codec import settings
 from duebus_server.engine.redis.codec.ids import pack_id, unpack_id
 from duebus_server.engine.redis.codec.packing import CorruptEventError, StoredBlob
-from duebus_server.engine.redis.transport.errors import asking, is_lost
+from duebus_server.engine.redis.transport.errors import asking
 from duebus_server.engine.redis.transport.scripts import Script
 
 if TYPE_CHECKING:
@@ -75,13 +74,6 @@ class Views:
         self._listing = listing
         self._defaults = defaults
         self._heard = heard
-        self.find = self.get_topic
-        """How a topic is looked up by its name."""
-
-    async def queued(self) -> int:
-        """Events of all topics, dead letters not counted; a damaged topic counts as empty."""
-        infos = [await self._shown(topic) for topic in await self._listing.names()]
-        return sum(info.queued for info in infos if info is not None)
 
     async def backlog(self, topic: str, group: str) -> int:
         """Ready events of a group."""
@@ -95,19 +87,6 @@ class Views:
             stored = await self._runner.connection.redis.hgetall(self._runner.keys.topic(topic, "config"))
         return settings.topic_changes(stored).over(self._defaults)
 
-    async def list_topics(self, after: str, limit: int) -> list[TopicInfo]:
-        """Topics by name; a damaged one says so, and does not hide the others."""
-        found: list[TopicInfo] = []
-        for topic in sorted(name for name in await self._listing.names() if name > after):
-            if len(found) == limit:
-                break
-            info = await self._shown(topic)
-            if info is None:
-                await self._listing.after_deletion(topic)
-            else:
-                found.append(info)
-        return found
-
     async def get_topic(self, topic: str) -> TopicInfo:
         """One topic."""
         queued, stored, groups = await self._look(TOPIC_INFO, topic, self._max_retries)
@@ -115,13 +94,13 @@ class Views:
         now_us = self._runner.now_us()
         return TopicInfo(topic, config, queued, [_group_info(config.retry_policy, now_us, *group) for group in groups])
 
-    async def list_events(self, topic: str, query: EventQuery) -> EventPage:
-        """A page of events."""
-        listed, more = await self.list_with_places(topic, query)
-        return EventPage([one.event for one in listed], listed[-1].cursor() if more else None)
-
     async def list_with_places(self, topic: str, query: EventQuery) -> tuple[list[Listed], bool]:
-        """A page of events with what orders them, and whether there are more. As ``list_events``."""
+        """A page of events with what orders them, and whether there are more.
+
+        Raises:
+            NotFound: no such topic or group.
+            InvalidArgument: the cursor is not one of ours.
+        """
         score, member = _read_cursor(query.cursor)
         own = (query.state, int(query.newest_first), query.limit, query.max_bytes, score, member, self._max_retries)
         group, max_retries, more, entries = await self._look(LIST_EVENTS, topic, query.group, *own, group=query.group)
@@ -133,17 +112,6 @@ class Views:
         blob, groups = await self._look(GET_EVENT, topic, packed_id, self._max_retries, event_id=event_id)
         stored = _stored(packed_id, blob)
         return _event_info(event_id, stored, [_story(stored, *group) for group in groups])
-
-    async def _shown(self, topic: str) -> TopicInfo | None:
-        """A topic as it is among others; None when it is not there."""
-        try:
-            return await self.find(topic)
-        except NotFound:
-            return None
-        except DispatcherNotWorking as error:
-            if is_lost(error.__cause__):
-                raise
-            return TopicInfo(topic, self._defaults, 0, (), problem=str(error))
 
     @property
     def _max_retries(self) -> int:

@@ -1,4 +1,4 @@
-"""The verbs of operators on topics over several partitions."""
+"""The verbs of operators on topics of any number of partitions."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from duebus_server.domain.administration import CancelAnswer
 from duebus_server.domain.errors import InvalidArgument, NotFound
-from duebus_server.engine.redis.codec import settings
-from duebus_server.engine.redis.engine import RedisEngine
-from duebus_server.engine.redis.partitioned import views as spread_views
-from duebus_server.engine.redis.partitioned.engine import SpreadVerbs
+from duebus_server.engine.redis.partitioned import views
 from duebus_server.engine.redis.partitioned.partitions import all_of, count_of, number_of
 
 if TYPE_CHECKING:
@@ -25,8 +22,10 @@ if TYPE_CHECKING:
         TopicChanges,
     )
     from duebus_server.domain.views import EventInfo, EventPage, EventQuery, TopicConfig, TopicInfo
-    from duebus_server.engine.redis.replicas.presence import Presence
-    from duebus_server.engine.redis.transport.runner import Runner
+    from duebus_server.engine.redis.engine import RedisEngine
+    from duebus_server.engine.redis.partitioned.partition_count import Partitioning
+    from duebus_server.engine.redis.partitioned.routing import Routing
+    from duebus_server.engine.redis.partitioned.topics import Topics
 
     Step = Callable[[str, DeadLetterStep], Awaitable[DeadLetterProgress]]
 
@@ -36,113 +35,123 @@ _BEHIND_NUMBER = "~"
 """In the cursor of a step, between the number of the partition and its own cursor."""
 
 
-class SpreadEngine(SpreadVerbs):
-    """The redis engine with all its verbs; what it is made of is as in ``RedisEngine``."""
+class AdminVerbs:
+    """Looks at topics, groups and events, and changes them; ``engine.base.Engine`` says what each verb guarantees.
 
-    def __init__(self, runner: Runner, presence: Presence, defaults: TopicConfig) -> None:
-        super().__init__(runner, presence, defaults)
-        self._views.find = self.get_topic
+    Args:
+        engine: carries out the verbs on topics of one partition, and on single partitions.
+        partitioning: deletes topics of several partitions.
+        routing: finds the partitions of topics.
+        topics: what there is of all topics.
+    """
+
+    def __init__(self, engine: RedisEngine, partitioning: Partitioning, routing: Routing, topics: Topics) -> None:
+        self._engine = engine
+        self._partitioning = partitioning
+        self._routing = routing
+        self._topics = topics
 
     # --- what there is ----------------------------------------------------------------------------------------------
 
+    async def queued(self) -> int:
+        """See ``Engine.queued``."""
+        self._engine.check_started()
+        return await self._topics.queued()
+
+    async def config_of(self, topic: str) -> TopicConfig:
+        """See ``Engine.config_of``."""
+        return await self._engine.config_of(topic)
+
+    async def list_topics(self, after: str, limit: int) -> list[TopicInfo]:
+        """See ``Engine.list_topics``."""
+        self._engine.check_started()
+        return await self._topics.list(after, limit)
+
     async def get_topic(self, topic: str) -> TopicInfo:
         """See ``Engine.get_topic``."""
-        infos = await self._each(topic, lambda name: RedisEngine.get_topic(self, name))
-        return infos[0] if len(infos) == 1 else spread_views.sum_of(topic, infos)
+        infos = await self._routing.each(topic, self._engine.get_topic)
+        return infos[0] if len(infos) == 1 else views.sum_of(topic, infos)
 
     async def list_events(self, topic: str, query: EventQuery) -> EventPage:
         """See ``Engine.list_events``. A cursor is valid in all partitions."""
-
-        async def list_in(names: list[str]) -> EventPage:
-            if len(names) == 1:
-                return await RedisEngine.list_events(self, topic, query)
-            self._working()
-            return spread_views.merged(
-                query, await all_of([self._views.list_with_places(name, query) for name in names])
-            )
-
-        return await self._routed(topic, list_in)
+        pages = await self._routing.each(topic, lambda name: self._engine.list_with_places(name, query))
+        return views.merged(query, pages)
 
     async def get_event(self, topic: str, event_id: str) -> EventInfo:
         """See ``Engine.get_event``. All partitions are asked."""
 
         async def get(name: str) -> EventInfo | NotFound:
             try:
-                return await RedisEngine.get_event(self, name, event_id)
+                return await self._engine.get_event(name, event_id)
             except NotFound as error:
                 return error
 
-        return _one_of(await self._each(topic, get))
+        return _one_of(await self._routing.each(topic, get))
 
     # --- topics and groups ------------------------------------------------------------------------------------------
 
     async def configure_topic(self, topic: str, changes: TopicChanges) -> TopicConfig:
         """See ``Engine.configure_topic``. Where it fails half way, some partitions have the changes: repeat it."""
+        self._engine.check_started()
         if changes.partitions is not None:
-            self._working()
             changes.applied_to(await self.config_of(topic))
-            async with self._following:
-                await self._partitioning.change(topic, changes.partitions)
-                await self._take_along(topic)
-            self._forgetting.anything_may_have_changed()
+            await self._routing.change(topic, changes.partitions)
+            self._engine.forgetting.anything_may_have_changed()
         rest = replace(changes, partitions=None)
-
-        async def configure(names: list[str]) -> TopicConfig:
-            if len(names) > 1 and rest:
-                refused, _, _ = await self._configure(topic, "", settings.topic_pairs(rest))
-                if not refused:
-                    await all_of([RedisEngine.configure_topic(self, name, rest) for name in names])
-            return await RedisEngine.configure_topic(self, topic, rest)
-
-        return await self._routed(topic, configure)
+        config = await self._engine.configure_topic(topic, rest)
+        if config.partitions > 1 and rest:
+            await self._routing.refresh(topic)
+            await self._routing.each(topic, lambda name: self._engine.configure_topic(name, rest))
+        return config
 
     async def configure_group(self, topic: str, group: str, changes: RetryPolicyChanges) -> TopicConfig:
         """See ``Engine.configure_group``."""
-        configs = await self._each(topic, lambda name: RedisEngine.configure_group(self, name, group, changes))
+        self._engine.check_started()
+        await self._routing.refresh(topic)
+        configs = await self._routing.each(topic, lambda name: self._engine.configure_group(name, group, changes))
         return configs[0]
 
     async def delete_topic(self, topic: str) -> int:
         """See ``Engine.delete_topic``. Partition by partition; what is dispatched meanwhile may go too."""
+        self._engine.check_started()
+        return await self._routing.routed(topic, lambda names: self._delete(topic, names))
 
-        async def delete(names: list[str]) -> int:
-            if len(names) == 1:
-                return await RedisEngine.delete_topic(self, topic)
-            removed = await self._partitioning.delete(topic)
-            for name in [*names, topic]:
-                self._news.deleted(name, None, self.now_us())
-            await self._forgetting.after_deletion(topic)
-            await self._listing.after_deletion(topic)
-            return removed
-
-        self._working()
-        return await self._routed(topic, delete)
+    async def _delete(self, topic: str, names: list[str]) -> int:
+        if len(names) == 1:
+            return await self._engine.delete_topic(topic)
+        removed = await self._partitioning.delete(topic)
+        for name in [*names, topic]:
+            self._engine.news.deleted(name, None, self._engine.now_us())
+        await self._engine.forgetting.after_deletion(topic)
+        await self._engine.listing.after_deletion(topic)
+        return removed
 
     async def delete_group(self, topic: str, group: str) -> int:
         """See ``Engine.delete_group``."""
 
         async def delete(name: str) -> int | NotFound:
             try:
-                return await RedisEngine.delete_group(self, name, group)
+                return await self._engine.delete_group(name, group)
             except NotFound as error:
                 return error
 
-        found = await self._each(topic, delete)
+        found = await self._routing.each(topic, delete)
         removed = [copies for copies in found if isinstance(copies, int)]
         return sum(removed) if removed else _one_of(found)
 
     async def pause_group(self, topic: str, group: str) -> None:
         """See ``Engine.pause_group``."""
-        await self._each(topic, lambda name: RedisEngine.pause_group(self, name, group))
+        await self._routing.each(topic, lambda name: self._engine.pause_group(name, group))
 
     async def resume_group(self, topic: str, group: str) -> None:
         """See ``Engine.resume_group``."""
-        await self._each(topic, lambda name: RedisEngine.resume_group(self, name, group))
+        await self._routing.each(topic, lambda name: self._engine.resume_group(name, group))
 
     # --- events -----------------------------------------------------------------------------------------------------
 
     async def cancel(self, topic: str, event_ids: Sequence[str], group: str | None) -> CancelAnswer:
         """See ``Engine.cancel``."""
-        answers = await self._each(topic, lambda name: RedisEngine.cancel(self, name, event_ids, group))
+        answers = await self._routing.each(topic, lambda name: self._engine.cancel(name, event_ids, group))
         leased = {event_id for answer in answers for event_id in answer.leased_event_ids}
         missing = set.intersection(*(set(answer.missing_event_ids) for answer in answers))
         return CancelAnswer(
@@ -155,32 +164,33 @@ class SpreadEngine(SpreadVerbs):
         """See ``Engine.reschedule``. Over several partitions all are looked at before the first is changed: an event
         that is leased in between fails the rest.
         """
+        return await self._routing.routed(topic, lambda names: self._reschedule(topic, names, event_ids, group, due))
 
-        async def reschedule(names: list[str]) -> int:
-            if len(names) == 1:
-                return await RedisEngine.reschedule(self, topic, event_ids, group, due)
-            missing = await all_of([self._reschedule(name, event_ids, group, None) for name in names])
-            unknown = set.intersection(*map(set, missing))
-            for event_id in event_ids:
-                if event_id in unknown:
-                    raise NotFound("event", event_id, topic=topic)
-            for name, elsewhere in zip(names, missing, strict=True):
-                there = [event_id for event_id in event_ids if event_id not in elsewhere]
-                if there:
-                    await RedisEngine.reschedule(self, name, there, group, due)
-            return len(event_ids)
-
-        return await self._routed(topic, reschedule)
+    async def _reschedule(
+        self, topic: str, names: list[str], event_ids: Sequence[str], group: str | None, due: NewDueTime
+    ) -> int:
+        if len(names) == 1:
+            return await self._engine.reschedule(topic, event_ids, group, due)
+        missing = await all_of([self._engine.try_to_reschedule(name, event_ids, group, None) for name in names])
+        unknown = set.intersection(*map(set, missing))
+        for event_id in event_ids:
+            if event_id in unknown:
+                raise NotFound("event", event_id, topic=topic)
+        for name, elsewhere in zip(names, missing, strict=True):
+            there = [event_id for event_id in event_ids if event_id not in elsewhere]
+            if there:
+                await self._engine.reschedule(name, there, group, due)
+        return len(event_ids)
 
     async def redrive(
         self, topic: str, group: str, chosen: DeadLetterFilter, step: DeadLetterStep
     ) -> DeadLetterProgress:
         """See ``Engine.redrive``. One partition after the other."""
-        return await self._step_in(topic, step, lambda name, own: RedisEngine.redrive(self, name, group, chosen, own))
+        return await self._step_in(topic, step, lambda name, own: self._engine.redrive(name, group, chosen, own))
 
     async def purge(self, topic: str, group: str, chosen: DeadLetterFilter, step: DeadLetterStep) -> DeadLetterProgress:
         """See ``Engine.purge``. One partition after the other."""
-        return await self._step_in(topic, step, lambda name, own: RedisEngine.purge(self, name, group, chosen, own))
+        return await self._step_in(topic, step, lambda name, own: self._engine.purge(name, group, chosen, own))
 
     # --- the pieces -------------------------------------------------------------------------------------------------
 
@@ -199,7 +209,7 @@ class SpreadEngine(SpreadVerbs):
                 left = replace(left, cursor=None)
             return replace(progress, moved=moved)
 
-        return await self._routed(topic, take_step)
+        return await self._routing.routed(topic, take_step)
 
 
 def _cursor(name: str, own: str | None) -> str | None:

@@ -54,10 +54,6 @@ class Dues:
         """The group may have something in this partition."""
         self._next.pop((name, group), None)
 
-    def forget(self) -> None:
-        """Word may have been lost."""
-        self._next.clear()
-
 
 class Look:
     """One lease from one partition.

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from duebus_server.engine.redis.admin.topic_index import Listing
+    from duebus_server.engine.redis.replicas.group_notes import GroupNotes
     from duebus_server.engine.redis.replicas.notifications import News
-    from duebus_server.engine.redis.replicas.presence import Presence
     from duebus_server.engine.redis.replicas.sessions import LocalSession
 
 log = structlog.get_logger()
@@ -54,9 +54,9 @@ class Membership:
         DispatcherNotWorking: as ``run`` does.
     """
 
-    def __init__(self, run: Run, presence: Presence, news: News, listing: Listing) -> None:
+    def __init__(self, run: Run, notes: GroupNotes, news: News, listing: Listing) -> None:
         self._run = run
-        self._presence = presence
+        self._notes = notes
         self._news = news
         self._listing = listing
 
@@ -78,7 +78,7 @@ class Membership:
     async def rejoin(self, session: LocalSession) -> None:
         """Tell Redis of a session, for the first time or anew."""
         # First the note by which others find its leases, should this replica die in between.
-        await self._presence.has_sessions_in([(session.topic, session.group)])
+        await self._notes.add([(session.topic, session.group)])
         own = (session.name, session.session_id, session.consumer, session.round)
         session.stage = Stage.JOINING
         with session.awaiting(Unanswered.JOIN):
@@ -155,6 +155,13 @@ class Membership:
             self._news.due_now(session.topic, session.group)
         session.unanswered &= ~Unanswered.LEASE
 
+    def never_heard(self, topic: str, group: str, session_id: str, fencing_token: int) -> None:
+        """A session will not hear of a lease that it was given: its next lease takes it back."""
+        session = self._news.sessions.find(topic, group, session_id)
+        if session is not None:
+            session.let_go([fencing_token])
+            session.unanswered |= Unanswered.LEASE
+
     async def wind_up(self, session: LocalSession) -> None:
         """Tell Redis whatever it does not know yet of a session's end. What fails is left for the next sweep."""
         if session.stage is Stage.LEAVING:
@@ -183,7 +190,7 @@ class Membership:
         this replica for dead; then its sessions there are to join anew.
         """
         topic, group = session.topic, session.group
-        noted = await self._presence.has_noted(topic, group)
+        noted = await self._notes.has(topic, group)
         if not noted:
             self.join_anew(self._news.sessions.in_group(topic, group))
         return noted and session.joined_us is not None

@@ -75,6 +75,7 @@ class Runner:
         self._frozen_now = frozen_now
         self._min_replicas_ack = min_replicas_ack
         self._groups: dict[str, tuple[str, ...]] = {}
+        self._secret = b""
 
     def now_us(self) -> int:
         """Redis's clock, as far as its answers tell."""
@@ -219,17 +220,18 @@ class Runner:
             secret: bytes = await redis.get(self.keys.secret)
         if len(secret) != SECRET_BYTES:
             raise DispatcherNotWorking(f"engine redis: the key {self.keys.secret} holds something else than our secret")
+        self._secret = secret
         return secret
 
-    async def keep_secret(self, secret: bytes) -> None:
-        """Put the secret back, should Redis have lost it: tokens made with it are out there.
+    async def keep_secret(self) -> None:
+        """Put the secret back if Redis has lost it: there are tokens that were made with it.
 
         Raises:
             DispatcherNotWorking: Redis is away, or refuses.
         """
         async with asking(""):
             if not await self.connection.redis.exists(self.keys.secret):
-                await self.connection.redis.set(self.keys.secret, secret, nx=True)
+                await self.connection.redis.set(self.keys.secret, self._secret, nx=True)
 
     async def add(self, key: str, topic: str, *members: str) -> None:
         """Note members in a set, also when the memory is full; ``topic`` is for errors, and may be empty.

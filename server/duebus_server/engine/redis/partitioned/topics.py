@@ -1,0 +1,64 @@
+"""All topics of the bus."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from duebus_server.domain.errors import DispatcherNotWorking, NotFound
+from duebus_server.domain.views import TopicInfo
+from duebus_server.engine.redis.transport.errors import is_lost
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from duebus_server.domain.views import TopicConfig
+    from duebus_server.engine.redis.admin.topic_index import Listing
+
+
+class Topics:
+    """What there is of all topics.
+
+    Args:
+        listing: knows their names.
+        defaults: the settings of topics.
+        get_topic: looks at one, and raises NotFound where there is none.
+
+    Raises, in all methods:
+        DispatcherNotWorking: Redis is away.
+    """
+
+    def __init__(
+        self, listing: Listing, defaults: TopicConfig, get_topic: Callable[[str], Awaitable[TopicInfo]]
+    ) -> None:
+        self._listing = listing
+        self._defaults = defaults
+        self._get_topic = get_topic
+
+    async def queued(self) -> int:
+        """The events of all topics, dead letters not counted; a damaged topic counts as empty."""
+        infos = [await self._look_at(topic) for topic in await self._listing.names()]
+        return sum(info.queued for info in infos if info is not None)
+
+    async def list(self, after: str, limit: int) -> list[TopicInfo]:
+        """Up to ``limit`` topics by name; a damaged one says so, and does not hide the others."""
+        found: list[TopicInfo] = []
+        for topic in sorted(name for name in await self._listing.names() if name > after):
+            if len(found) == limit:
+                break
+            info = await self._look_at(topic)
+            if info is None:
+                await self._listing.after_deletion(topic)
+            else:
+                found.append(info)
+        return found
+
+    async def _look_at(self, topic: str) -> TopicInfo | None:
+        """A topic, or None when it is not there."""
+        try:
+            return await self._get_topic(topic)
+        except NotFound:
+            return None
+        except DispatcherNotWorking as error:
+            if is_lost(error.__cause__):
+                raise
+            return TopicInfo(topic, self._defaults, 0, (), problem=str(error))

@@ -1,0 +1,90 @@
+"""What this replica does about what it hears from the others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from duebus_server.engine.redis.partitioned.partitions import topic_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from duebus_server.engine.redis.admin.retention import Forgetting
+    from duebus_server.engine.redis.admin.topic_index import Listing
+    from duebus_server.engine.redis.replicas.group_notes import GroupNotes
+    from duebus_server.engine.redis.replicas.membership import Membership
+    from duebus_server.engine.redis.replicas.notifications import News
+    from duebus_server.engine.redis.transport.runner import Runner
+
+
+class Reactions:
+    """Passes on what the other replicas say to those of this one whom it concerns.
+
+    Args:
+        runner: puts the secret back.
+        news: told what is due, has ended and was deleted.
+        listing: forgets which topics are listed, when Redis may have lost them.
+        forgetting: looks again at topics whose retention may have changed.
+        members: the sessions join again, when Redis has lost them.
+        notes: made again, when Redis has lost them.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        news: News,
+        listing: Listing,
+        forgetting: Forgetting,
+        members: Membership,
+        notes: GroupNotes,
+    ) -> None:
+        self._runner = runner
+        self._news = news
+        self._listing = listing
+        self._forgetting = forgetting
+        self._members = members
+        self._notes = notes
+
+    def due(self, topic: str, group: str, at_us: int) -> None:
+        """A group has something due."""
+        self._news.due(topic, group, at_us)
+
+    def ended(self, session: str, fencing_tokens: Sequence[int]) -> None:
+        """Leases of a session of this replica have ended."""
+        self._news.ended(session, fencing_tokens)
+
+    def deleted(self, topic: str, group: str | None, at_us: int) -> None:
+        """A group, or with None a topic, was deleted at that time."""
+        self._news.deleted(topic, group, at_us)
+
+    def configured(self, topic: str) -> None:
+        """A topic has other settings."""
+        self._forgetting.changed(topic)
+
+    def moved(self, topic: str) -> None:
+        """A topic has another number of partitions: its sessions find out when they look."""
+        self._forgetting.anything_may_have_changed()
+        for group in {group for name, group in self._news.sessions.groups() if topic_of(name) == topic}:
+            self._news.due_now(topic, group)
+
+    def leases_ran_out(self, topic: str, group: str) -> None:
+        """Leases of a dead replica's sessions have just run out."""
+        self._news.due_now(topic, group)
+
+    def look_again(self) -> None:
+        """Messages may have been lost: every group with sessions here looks for itself, in each of its partitions."""
+        self._forgetting.anything_may_have_changed()
+        for topic, group in self._news.sessions.groups():
+            self._news.due_now(topic, group)
+
+    async def came_back(self) -> None:
+        """Redis does not know this replica, or no longer: it is told again whatever it has to know.
+
+        Raises:
+            DispatcherNotWorking: Redis is away, or refuses.
+        """
+        self._listing.forget()
+        self._members.join_anew(self._news.sessions)
+        await self._runner.keep_secret()
+        await self._notes.add(self._news.sessions.groups())
+        self.look_again()
