@@ -240,13 +240,6 @@ async def test_a_repeated_request_gets_the_ids_that_were_generated_first(bus: Re
     assert ids(await topic.lease()) == first.event_ids
 
 
-async def test_a_client_body_that_holds_another_id_is_kept_as_it_is(topic: TopicDriver) -> None:
-    body = b"\x0a\x05other" + b"rest"
-    await topic.join()
-    await topic.dispatch(new_event("event", body=body), new_event("cut", body=b"\x0a\x03cut" + b"rest"))
-    assert [event.body for event in await topic.lease()] == [body, b"\x0a\x03cut" + b"rest"]
-
-
 async def test_nothing_of_a_topic_that_is_deleted_remains(
     bus: RedisBus, replica: Replica, topic: TopicDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -507,8 +507,8 @@ type SubscribeRequest struct {
 	Consumer string `protobuf:"bytes,4,opt,name=consumer,proto3" json:"consumer,omitempty"`
 	// How many events may be leased to this stream at once: 1 to 100,000; 0 means 64.
 	MaxInFlight uint32 `protobuf:"varint,5,opt,name=max_in_flight,json=maxInFlight,proto3" json:"max_in_flight,omitempty"`
-	// How many bytes of events may be leased to this stream at once: up to 1 GiB; 0 means 16 MiB. An event that is
-	// larger is still delivered, alone.
+	// How many bytes of events, without their ids, may be leased to this stream at once: up to 1 GiB; 0 means 16 MiB.
+	// An event that is larger is still delivered, alone.
 	MaxInFlightBytes uint64 `protobuf:"varint,6,opt,name=max_in_flight_bytes,json=maxInFlightBytes,proto3" json:"max_in_flight_bytes,omitempty"`
 	// For how long a delivery is leased: 100 ms to 12 h; unset means the topic's setting (30 s by default).
 	Lease *durationpb.Duration `protobuf:"bytes,7,opt,name=lease,proto3" json:"lease,omitempty"`

@@ -82,7 +82,7 @@ class Dispatching:
 def _with_ids(request: DispatchRequest, event_ids: Sequence[str]) -> DispatchRequest:
     """The request with these ids, in request order."""
     events = [
-        event if event.id == event_id else event.with_id(event_id)
+        event if event.id == event_id else replace(event, id=event_id)
         for event, event_id in zip(request.events, event_ids, strict=True)
     ]
     return replace(request, events=events)

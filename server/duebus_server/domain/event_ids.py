@@ -94,25 +94,7 @@ def shortened(ids: Sequence[str]) -> Sequence[str]:
     return run if run.joined() == "\n".join(ids) else ids
 
 
-def id_field(event_id: str) -> bytes:
-    """An id as it stands at the front of an event's body: field 1 of duebus.v1.Event, as protobuf encodes it."""
-    text = event_id.encode()
-    length = len(text)
-    return (_FRONTS[length] if length < len(_FRONTS) else _front(length)) + text
-
-
 def _rand_b(request_id: str) -> int:
     if not request_id:
         return secrets.randbits(_RANDOM_BITS)
     return int.from_bytes(blake2b(request_id.encode(), digest_size=8).digest()) % (1 << _RANDOM_BITS)
-
-
-def _front(length: int) -> bytes:
-    """The key of the field, and the length of what follows."""
-    if length < 0x80:  # noqa: PLR2004  # one byte of a varint
-        return b"\x0a" + bytes((length,))
-    return b"\x0a" + bytes((length & 0x7F | 0x80, length >> 7))
-
-
-_FRONTS = tuple(map(_front, range(0x100)))
-"""Of the lengths that ids may have; made once, because every event needs one."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 from zlib import crc32
-
-from duebus_server.domain.event_ids import id_field
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +30,7 @@ class NewEvent:
 
     Attributes:
         id: unique within the topic.
-        body: the event as it came over the wire, id included; engines store it and hand it out unread.
+        body: the rest of the event, encoded; engines store it and hand it out unread.
         delay_us: due this long after it is stored; None when ``deliver_at_us`` says.
         deliver_at_us: due at this time; None and no delay: at once.
         max_retries: instead of the retry policy's; None leaves it to the policy.
@@ -46,11 +44,6 @@ class NewEvent:
     deliver_at_us: int | None = None
     max_retries: int | None = None
     id_is_generated: bool = False
-
-    def with_id(self, event_id: str) -> NewEvent:
-        """The same event under another id."""
-        body = id_field(event_id) + self.body.removeprefix(id_field(self.id))
-        return replace(self, id=event_id, body=body)
 
 
 @dataclass(slots=True)

@@ -10,7 +10,6 @@ from duebus_server.domain import limits
 from duebus_server.domain.errors import InvalidArgument
 from duebus_server.wire import admin_codec as codec
 from duebus_server.wire import admin_decode as decode
-from duebus_server.wire import passthrough
 from duebus_server.wire.decode import engine_name
 
 if TYPE_CHECKING:
@@ -55,23 +54,27 @@ class EventBusAdminServicer:
         info = await self._administering.get_topic(engine, request.topic)
         return admin_pb2.GetTopicResponse(topic=codec.topic_info(info, engine))
 
-    async def ListEvents(self, request: admin_pb2.ListEventsRequest, _context: Context) -> Any:  # noqa: N802
-        """A page of events, as a ``passthrough.ListEventsResponse``."""
+    async def ListEvents(  # noqa: N802
+        self, request: admin_pb2.ListEventsRequest, _context: Context
+    ) -> admin_pb2.ListEventsResponse:
+        """A page of events."""
         query = codec.event_query(request)
         page = await self._administering.list_events(self._engine(request.engine), request.topic, query)
-        return passthrough.ListEventsResponse(
+        return admin_pb2.ListEventsResponse(
             events=[codec.event_info(event, request.topic) for event in page.events],
             next_page_token=codec.list_events_token(page.next_cursor, request),
         )
 
-    async def GetEvent(self, request: admin_pb2.GetEventRequest, _context: Context) -> Any:  # noqa: N802
-        """One event's story, as a ``passthrough.GetEventResponse``."""
+    async def GetEvent(  # noqa: N802
+        self, request: admin_pb2.GetEventRequest, _context: Context
+    ) -> admin_pb2.GetEventResponse:
+        """One event's story."""
         limits.check_topic(request.topic)
         if not request.event_id:
             raise InvalidArgument("event_id", "an event id is required")
         engine = self._engine(request.engine)
         info = await self._administering.get_event(engine, request.topic, request.event_id)
-        return passthrough.GetEventResponse(event=codec.event_info(info, request.topic))
+        return admin_pb2.GetEventResponse(event=codec.event_info(info, request.topic))
 
     async def ConfigureTopic(  # noqa: N802
         self, request: admin_pb2.ConfigureTopicRequest, _context: Context

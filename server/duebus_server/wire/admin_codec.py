@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from duebus.v1 import admin_pb2
+from duebus.v1 import admin_pb2, event_bus_pb2
 
 from duebus_server.domain import limits
 from duebus_server.domain.errors import InvalidArgument
 from duebus_server.domain.states import EventState
 from duebus_server.domain.views import EventQuery
-from duebus_server.wire import passthrough
 from duebus_server.wire.names import ENGINE_TO_PB, OUTCOME_TO_PB, STATE_FROM_PB, STATE_TO_PB
 from duebus_server.wire.times import seconds_and_nanos
 
@@ -112,10 +111,12 @@ def topic_config(config: TopicConfig) -> admin_pb2.TopicConfig:
     )
 
 
-def event_info(info: EventInfo, topic: str) -> Any:
-    """An event, as a ``passthrough.EventInfo``."""
-    return passthrough.EventInfo(
-        event=info.body,
+def event_info(info: EventInfo, topic: str) -> admin_pb2.EventInfo:
+    """An event and where it stands in each group."""
+    event = event_bus_pb2.Event(id=info.event_id)
+    event.MergeFromString(info.body)
+    return admin_pb2.EventInfo(
+        event=event,
         topic=topic,
         dispatched_at=seconds_and_nanos(info.dispatched_us),
         groups=[_event_group_info(group) for group in info.groups],
@@ -172,8 +173,8 @@ def _subscriber(info: SubscriberInfo) -> admin_pb2.Subscriber:
     )
 
 
-def _event_group_info(info: EventGroupInfo) -> Any:
-    return passthrough.EventGroupInfo(
+def _event_group_info(info: EventGroupInfo) -> admin_pb2.EventGroupInfo:
+    return admin_pb2.EventGroupInfo(
         group=info.group,
         state=STATE_TO_PB[info.state],
         attempts=info.attempts,
@@ -187,8 +188,8 @@ def _event_group_info(info: EventGroupInfo) -> Any:
     )
 
 
-def _attempt(attempt: Attempt) -> Any:
-    return passthrough.Attempt(
+def _attempt(attempt: Attempt) -> admin_pb2.Attempt:
+    return admin_pb2.Attempt(
         attempt=attempt.attempt,
         started_at=seconds_and_nanos(attempt.started_us),
         ended_at=None if attempt.ended_us is None else seconds_and_nanos(attempt.ended_us),

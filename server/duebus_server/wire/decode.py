@@ -142,23 +142,22 @@ def engine_names(numbers: Sequence[int]) -> list[EngineName]:
 
 def _new_events(events: Iterable[event_bus_pb2.Event], ids: EventIds, now_us: int) -> Iterator[NewEvent]:
     for place, event in enumerate(events):
-        generated = not event.id
-        if generated:
-            event.id = ids.at(place)
         try:
-            yield _new_event(event, now_us, generated=generated)
+            yield _new_event(event, ids, place, now_us)
         except InvalidArgument as error:
             raise error.within(f"events[{place}]") from None
 
 
-def _new_event(event: event_bus_pb2.Event, now_us: int, *, generated: bool) -> NewEvent:
-    """An event, its id filled in. Errors name its own fields."""
-    if not generated:
-        limits.check_text("id", event.id)
+def _new_event(event: event_bus_pb2.Event, ids: EventIds, place: int, now_us: int) -> NewEvent:
+    """An event, with the id that it brings or else the one of its place. Errors name its own fields."""
+    chosen = event.id
+    if chosen:
+        limits.check_text("id", chosen)
+        event.ClearField("id")
     _check_reserved(event)
     body = event.SerializeToString()
     _check_sizes(event, len(body))
-    new = NewEvent(event.id, body, id_is_generated=generated)
+    new = NewEvent(chosen or ids.at(place), body, id_is_generated=not chosen)
     if event.HasField("max_retries"):
         new.max_retries = event.max_retries
     due = event.WhichOneof("due")

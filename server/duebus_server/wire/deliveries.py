@@ -2,7 +2,7 @@
 
 The fields of a message are written one behind the other, so messages that are joined are one message with the fields
 of all (https://protobuf.dev/programming-guides/encoding/#last-one-wins). A delivery is therefore joined from what it
-shares with others, encoded once, and what is its own: the event as it was stored, the lease token, the fencing token.
+shares with others, encoded once, and what is its own: the event's id, its body as it was stored, the tokens.
 That takes half the time of a ``Delivery`` for each, and every event that the bus delivers goes through here.
 """
 
@@ -37,6 +37,7 @@ _VARINT, _LENGTH_DELIMITED = 0, 2
 """Wire types: https://protobuf.dev/programming-guides/encoding/#structure."""
 
 _DELIVERY = event_bus_pb2.Delivery
+_ID = _key(event_bus_pb2.Event.ID_FIELD_NUMBER, _LENGTH_DELIMITED)
 _EVENT = _key(_DELIVERY.EVENT_FIELD_NUMBER, _LENGTH_DELIMITED)
 _LEASE_TOKEN = _key(_DELIVERY.LEASE_TOKEN_FIELD_NUMBER, _LENGTH_DELIMITED)
 _FENCING_TOKEN = _key(_DELIVERY.FENCING_TOKEN_FIELD_NUMBER, _VARINT)
@@ -82,11 +83,16 @@ class DeliveryEncoder:
             )
             if facts != shared:
                 shared, rest = facts, _encode_facts(event)
-            body, token = event.body, self._mint(event.event_id, event.fencing_token).encode()
+            event_id, body = event.event_id.encode(), event.body
+            id_length = varint(len(event_id))
+            token = self._mint(event.event_id, event.fencing_token).encode()
             yield b"".join(
                 (
                     _EVENT,
-                    varint(len(body)),
+                    varint(len(_ID) + len(id_length) + len(event_id) + len(body)),
+                    _ID,
+                    id_length,
+                    event_id,
                     body,
                     self._place,
                     _LEASE_TOKEN,

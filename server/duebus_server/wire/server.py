@@ -221,7 +221,7 @@ def refuse_if_taken(listen: str) -> None:
 def _handlers(service: Any, servicer: object) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
     """A handler for every method of a service descriptor.
 
-    Not the generated ones: responses may be ``passthrough`` messages, which serialise themselves.
+    Not the generated ones: the frames of a stream are encoded already.
     """
     return {method.name: _handler(method, servicer) for method in service.methods}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from duebus_server.domain.event_ids import EventIds, id_field
+from duebus_server.domain.event_ids import EventIds
 from duebus_server.domain.model import NewEvent
 from duebus_server.engine.redis.codec.ids import pack_id
 from duebus_server.engine.redis.codec.packing import CorruptEventError, StoredBlob, pack_events, read_event
@@ -33,8 +33,8 @@ MADE = [EventIds(NOW_US, "a request").at(place) for place in range(3)]
 @pytest.mark.parametrize("origin", ["ipv4:127.0.0.1:50000", "unix:"])
 def test_a_batch_of_events_is_stored_as_each_of_them(origin: str) -> None:
     events = [
-        NewEvent("chosen", id_field("chosen") + b"body"),
-        NewEvent(MADE[0], id_field(MADE[0]) + b"body", id_is_generated=True),
+        NewEvent("chosen", b"body"),
+        NewEvent(MADE[0], b"body", id_is_generated=True),
         NewEvent(MADE[1], b"another body", id_is_generated=True, max_retries=3),
         NewEvent(MADE[2], b"", id_is_generated=True),
     ]
@@ -44,13 +44,13 @@ def test_a_batch_of_events_is_stored_as_each_of_them(origin: str) -> None:
     for event in events:
         packed_id = pack_id(event.id)
         assert blobs[packed_id] == stored([event], origin)[packed_id]
-        assert read_event(event.id, packed_id, blobs[packed_id]) == (NOW_US, event.body)
-        assert StoredBlob(packed_id, blobs[packed_id]).body(event.id) == event.body
+        assert read_event(packed_id, blobs[packed_id]) == (NOW_US, event.body)
+        assert StoredBlob(packed_id, blobs[packed_id]).body == event.body
 
 
 @pytest.mark.parametrize(("size", "in_a_piece"), [(0, 2731), (200, 80), (8_000, 3), (16_384, 1), (100_000, 1)])
 def test_a_piece_is_of_whole_events_and_not_large_unless_one_of_them_is(size: int, in_a_piece: int) -> None:
-    event = NewEvent("event", id_field("event") + bytes(size))
+    event = NewEvent("event", bytes(size))
 
     pieces = pack_events([event] * 4_000, [b"event"] * 4_000, "")
 
@@ -78,13 +78,13 @@ def test_a_piece_is_of_whole_events_and_not_large_unless_one_of_them_is(size: in
 )
 @pytest.mark.parametrize("max_retries", [None, 0, 7, 2**32 - 1])
 def test_the_origin_takes_as_little_as_it_can_and_comes_back(origin: str, size: int, max_retries: int | None) -> None:
-    event = NewEvent("event", id_field("event") + b"body", max_retries=max_retries)
+    event = NewEvent("event", b"body", max_retries=max_retries)
 
     blob = stored([event], origin)[b"event"]
 
     found = StoredBlob(b"event", blob)
     assert (found.origin, found.max_retries) == (origin[:64], max_retries)
-    assert found.body("event") == event.body
+    assert found.body == event.body
     assert len(blob) == HEADER_SIZE + (0 if max_retries is None else 4) + size + len(b"body")
 
 
@@ -95,8 +95,8 @@ def test_what_is_cut_short_or_of_another_event_is_corrupt(origin: str) -> None:
         with pytest.raises(CorruptEventError):
             StoredBlob(b"event", blob[:size])
         with pytest.raises(CorruptEventError):
-            read_event("event", b"event", blob[:size])
+            read_event(b"event", blob[:size])
     with pytest.raises(CorruptEventError):
         StoredBlob(b"other", blob)
     with pytest.raises(CorruptEventError):
-        read_event("other", b"other", blob)
+        read_event(b"other", blob)

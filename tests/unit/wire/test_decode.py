@@ -30,10 +30,10 @@ def test_a_dispatch_says_who_sent_it_and_where_it_goes() -> None:
     assert command.request.origin == "ipv4:127.0.0.1:4711"
 
 
-def test_an_event_without_an_id_gets_one_that_is_stored_with_it() -> None:
+def test_an_event_without_an_id_gets_one() -> None:
     new = decoded(data=b"x")
     assert new.id_is_generated
-    assert event_bus_pb2.Event.FromString(new.body) == event_bus_pb2.Event(id=new.id, data=b"x")
+    assert event_bus_pb2.Event.FromString(new.body) == event_bus_pb2.Event(data=b"x")
 
 
 def test_events_of_one_request_get_different_ids_that_sort_in_its_order() -> None:
@@ -43,10 +43,15 @@ def test_events_of_one_request_get_different_ids_that_sort_in_its_order() -> Non
     assert ids == sorted(ids)
 
 
-def test_an_event_is_stored_as_it_came() -> None:
-    sent = event("a", b"\x00\xff", content_type="image/png", attributes={"trace": "7"}, max_retries=0, delay=1.5)
-    new = decode.dispatch_command(event_bus_pb2.DispatchRequest(topic="t", events=[sent]), "", START_US)
-    assert event_bus_pb2.Event.FromString(new.request.events[0].body) == sent
+@pytest.mark.parametrize("event_id", ["", "chosen", "é" * 127])
+def test_an_event_is_stored_as_it_came_and_its_id_beside_it(event_id: str) -> None:
+    sent = event("", b"\x00\xff", content_type="image/png", attributes={"trace": "7"}, max_retries=0, delay=1.5)
+    request = event_bus_pb2.DispatchRequest(topic="t", events=[sent])
+    request.events[0].id = event_id
+    (new,) = decode.dispatch_command(request, "", START_US).request.events
+    assert event_bus_pb2.Event.FromString(new.body) == sent
+    assert new.id_is_generated is (event_id == "")
+    assert new.id == (event_id or new.id)
 
 
 @pytest.mark.parametrize(("fields", "max_retries"), [({}, None), ({"max_retries": 0}, 0), ({"max_retries": 7}, 7)])

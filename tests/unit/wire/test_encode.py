@@ -23,7 +23,7 @@ CLIENT_LIMIT = 4 << 20
 
 def leased(number: int, data: bytes = b"", last_error: str = "") -> LeasedEvent:
     event_id = f"event-{number}"
-    body = event(event_id, data).SerializeToString()
+    body = event_bus_pb2.Event(data=data).SerializeToString()
     return LeasedEvent(event_id, body, number, 2, START_US, START_US - 1, START_US + 30 * SECOND, last_error)
 
 
@@ -53,7 +53,7 @@ times = st.integers(0, 250_000_000_000_000_000)
         st.builds(
             LeasedEvent,
             event_id=st.text("aé7/", min_size=1, max_size=60),
-            body=st.builds(lambda data: event("event", data).SerializeToString(), st.binary(max_size=300)),
+            body=st.builds(lambda data: event_bus_pb2.Event(data=data).SerializeToString(), st.binary(max_size=300)),
             fencing_token=st.integers(1, 2**64 - 1),
             attempt=st.integers(1, 2**32 - 1),
             deliver_at_us=times,
@@ -75,7 +75,7 @@ def test_a_frame_is_what_protobuf_would_write(events: list[LeasedEvent], repeat:
     assert len(response.deliveries.deliveries) == len(sent)
     for each, delivery in zip(sent, response.deliveries.deliveries, strict=True):
         expected = event_bus_pb2.Delivery(
-            event=event_bus_pb2.Event.FromString(each.body),
+            event=event_bus_pb2.Event(id=each.event_id, data=event_bus_pb2.Event.FromString(each.body).data),
             topic="orders",
             group="billing",
             lease_token=TOKENS.mint(each.event_id, each.fencing_token),

@@ -176,7 +176,7 @@ def _where(
 def _event_info(event_id: str, stored: StoredBlob | None, groups: Sequence[EventGroupInfo]) -> EventInfo:
     if stored is None:
         return EventInfo(event_id, b"", 0, "", groups)
-    return EventInfo(event_id, stored.body(event_id), stored.dispatched_us, stored.origin, groups)
+    return EventInfo(event_id, stored.body, stored.dispatched_us, stored.origin, groups)
 
 
 def _stored(packed_id: bytes, blob: bytes) -> StoredBlob | None:

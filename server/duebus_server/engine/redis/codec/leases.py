@@ -98,7 +98,7 @@ def leased_events(
         unpack_ids(packed_ids), packed_ids, blobs, dues_us, fences, strict=True
     ):
         try:
-            dispatched_us, body = read_event(event_id, packed_id, blob)
+            dispatched_us, body = read_event(packed_id, blob)
         except CorruptEventError:
             damaged.append(NackRef(LeaseRef(event_id, fence), NackAction.DEAD_LETTER, error=CORRUPT))
             continue

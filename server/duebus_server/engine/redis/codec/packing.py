@@ -1,7 +1,6 @@
 """How events look in Redis; the layouts stand in ``DATA_MODEL.md``.
 
-All is packed, because a million waiting events pay for every byte: the id is cut from the front of the body, where the
-serializer put it.
+All is packed, because a million waiting events pay for every byte.
 """
 
 from __future__ import annotations
@@ -12,8 +11,6 @@ from functools import lru_cache
 from socket import inet_aton, inet_ntoa
 from typing import TYPE_CHECKING
 from zlib import crc32
-
-from duebus_server.domain.event_ids import id_field
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,16 +36,14 @@ _ADDRESS = struct.Struct(">4sH")
 
 _FLAG_CHOSEN = 1
 """The client chose the id, so it is remembered for the dedupe window."""
-_FLAG_ID_CUT = 2
-"""The id was cut from the front of the body."""
 _FLAG_MAX_RETRIES = 4
 """The event has a max_retries of its own."""
 _FLAG_ADDRESS = 8
 """The origin is an IPv4 address and a port; otherwise it is its length in one byte, and its text."""
 
-_USUAL = _FLAG_ID_CUT | _FLAG_ADDRESS
+_USUAL = _FLAG_ADDRESS
 """Of almost every event: its body is all that follows the address."""
-_USUAL_MASK = _USUAL | _FLAG_MAX_RETRIES
+_USUAL_MASK = _FLAG_ADDRESS | _FLAG_MAX_RETRIES
 
 _MAX_ORIGIN = 64
 _GREATEST_PORT = 0xFFFF
@@ -67,10 +62,8 @@ def pack_events(events: Sequence[NewEvent], packed_ids: Sequence[bytes], origin:
     parts: list[bytes] = []
     left = _PIECE_BYTES
     for event, packed_id in zip(events, packed_ids, strict=True):
-        body, front = event.body, id_field(event.id)
-        cut = body.startswith(front)
-        flags = common | (_FLAG_ID_CUT if cut else 0) | (0 if event.id_is_generated else _FLAG_CHOSEN)
-        content = who + (body[len(front) :] if cut else body)
+        flags = common | (0 if event.id_is_generated else _FLAG_CHOSEN)
+        content = who + event.body
         if event.max_retries is not None:
             flags |= _FLAG_MAX_RETRIES
             content = _MAX_RETRIES.pack(min(event.max_retries, _GREATEST_MAX_RETRIES)) + content
@@ -84,17 +77,16 @@ def pack_events(events: Sequence[NewEvent], packed_ids: Sequence[bytes], origin:
     return [*pieces, b"".join(parts)] if parts else pieces
 
 
-def read_event(event_id: str, packed_id: bytes, blob: bytes) -> tuple[int, bytes]:
-    """When a stored event was dispatched, in microseconds, and the event as it came over the wire.
+def read_event(packed_id: bytes, blob: bytes) -> tuple[int, bytes]:
+    """When a stored event was dispatched, in microseconds, and its body.
 
     Raises:
         CorruptEventError: the bytes are not of this layout.
     """
     dispatched_us, flags, content = _checked(packed_id, blob)
     if flags & _USUAL_MASK == _USUAL:
-        return dispatched_us, id_field(event_id) + content[_ADDRESS.size :]
-    stored = StoredBlob(packed_id, blob)
-    return dispatched_us, stored.body(event_id)
+        return dispatched_us, content[_ADDRESS.size :]
+    return dispatched_us, StoredBlob(packed_id, blob).body
 
 
 def _checked(packed_id: bytes, blob: bytes) -> tuple[int, int, bytes]:
@@ -133,10 +125,10 @@ class StoredBlob:
         self._flags = flags
         self._blob = blob
 
-    def body(self, event_id: str) -> bytes:
-        """The event as it came over the wire."""
-        body = self._blob[self._start :]
-        return id_field(event_id) + body if self._flags & _FLAG_ID_CUT else body
+    @property
+    def body(self) -> bytes:
+        """The event without its id, encoded."""
+        return self._blob[self._start :]
 
     @property
     def origin(self) -> str:

@@ -37,7 +37,7 @@ for i = 1, #ids do
     leased[#leased + 1] = expires
     leased[#leased + 1] = members[i]
     local blob = redis.call('HGET', topic_key('events'), ids[i])
-    results[i] = blob and #blob >= HEADER_SIZE and body_size(ids[i], blob) or 0
+    results[i] = blob and #blob >= HEADER_SIZE and body_size(blob) or 0
   end
 end
 if #leased > 0 then

@@ -137,7 +137,7 @@ end
 
 -- The parts of a blob, see DATA_MODEL.md: time, place, flags and checksum are the header, max_retries and the origin follow.
 local HEADER_SIZE = 17
-local CHOSEN_ID, ID_CUT, OWN_MAX_RETRIES, ADDRESS = 1, 2, 4, 8
+local CHOSEN_ID, OWN_MAX_RETRIES, ADDRESS = 1, 4, 8
 local MAX_RETRIES_SIZE, ADDRESS_SIZE = 4, 6
 
 local function place_of(blob)

@@ -169,7 +169,7 @@ for i = 1, #members do
     bury(member, id, blob)
     buried = buried + 1
   else
-    bytes_left = bytes_left - body_size(id, blob)
+    bytes_left = bytes_left - body_size(blob)
     if count == max_events or (bytes_left < 0 and (count > 0 or not at_least_one)) then
       left = 1
       break

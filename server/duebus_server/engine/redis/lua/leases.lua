@@ -196,16 +196,11 @@ local function remember_ids(ids, window)
 end
 
 -- The size of an event's body as the bus knows it, from its blob; see DATA_MODEL.md.
-local function body_size(id, blob)
+local function body_size(blob)
   local flags = string.byte(blob, 13)
   local before = HEADER_SIZE + (bit.band(flags, OWN_MAX_RETRIES) > 0 and MAX_RETRIES_SIZE or 0)
   local origin = bit.band(flags, ADDRESS) > 0 and ADDRESS_SIZE or 1 + (string.byte(blob, before + 1) or 0)
-  local size = math.max(0, #blob - before - origin)
-  if bit.band(flags, ID_CUT) > 0 then -- from its front: text, length, and the key of the field
-    local text = (string.byte(id) or 32) < 32 and 36 or #id
-    size = size + text + (text < 128 and 2 or 3)
-  end
-  return size
+  return math.max(0, #blob - before - origin)
 end
 
 local function allowed_retries(record, policy_max)

@@ -59,7 +59,7 @@ for i = 1, #found / 2 do
   local at = newest_first and #found - 2 * i + 1 or 2 * i - 1
   local member, score = found[at], found[at + 1]
   local blob = redis.call('HGET', topic_key('events'), id_of(member)) or ''
-  bytes_left = bytes_left - (#blob >= HEADER_SIZE and body_size(id_of(member), blob) or 0)
+  bytes_left = bytes_left - (#blob >= HEADER_SIZE and body_size(blob) or 0)
   if i > limit or (i > 1 and bytes_left < 0) then
     more = 1
     break

@@ -114,8 +114,8 @@ export interface SubscribeRequest {
   /** How many events may be leased to this stream at once: 1 to 100,000; 0 means 64. */
   maxInFlight: number;
   /**
-   * How many bytes of events may be leased to this stream at once: up to 1 GiB; 0 means 16 MiB. An event that is
-   * larger is still delivered, alone.
+   * How many bytes of events, without their ids, may be leased to this stream at once: up to 1 GiB; 0 means 16 MiB.
+   * An event that is larger is still delivered, alone.
    */
   maxInFlightBytes: bigint;
   /** For how long a delivery is leased: 100 ms to 12 h; unset means the topic's setting (30 s by default). */
