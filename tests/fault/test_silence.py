@@ -23,7 +23,7 @@ async def test_replicas_that_were_all_silent_do_not_take_each_other_for_dead() -
         # when nothing is heard of either for four seconds
         await replicas[0].advance(4 * SECOND)
         now_us = replicas[0].now_us()
-        alive = f"{bus.namespace}:replicas"
+        alive = f"{bus.namespace}:{{{bus.namespace}:layout}}:replicas"
         names = [replica.name for replica in replicas]
         await until(lambda: all((bus.raw.zscore(alive, name) or 0) > now_us for name in names), "both heartbeats")
         # then the leases last

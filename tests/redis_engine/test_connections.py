@@ -176,7 +176,7 @@ async def test_more_calls_at_once_than_connections_wait_for_one(topic: TopicDriv
 
 
 async def test_a_server_that_did_not_start_leaves_no_connection(bus: RedisBus) -> None:
-    bus.raw.hset(f"{bus.namespace}:replicas", "not", "ours")
+    bus.raw.hset(f"{bus.namespace}:{{{bus.namespace}:layout}}:replicas", "not", "ours")
     engine = bus.make()
     with pytest.raises(DispatcherNotWorking, match="wrong type"):
         await engine.start()

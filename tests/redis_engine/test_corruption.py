@@ -309,9 +309,9 @@ async def test_a_broken_group_does_not_hide_the_others_from_the_sweep(bus: Redis
     assert await topics[1].counts() == {EventState.READY: 1}
 
 
-@pytest.mark.parametrize("name", ["topics", "secret", "replicas"])
+@pytest.mark.parametrize("name", ["topics", "secret", "layout", "{NS:layout}:replicas", "{NS:layout}:reads"])
 async def test_a_key_of_the_bus_that_is_another_applications_is_one_clear_error(bus: RedisBus, name: str) -> None:
-    bus.raw.rpush(f"{bus.namespace}:{name}", "a list")
+    bus.raw.rpush(f"{bus.namespace}:{name.replace('NS', bus.namespace)}", "a list")
 
     async def start_and_dispatch() -> None:
         await (await bus.replica()).topic().dispatch("event")
@@ -327,11 +327,11 @@ async def test_a_secret_that_is_none_is_refused_at_the_start(bus: RedisBus) -> N
 
 
 async def test_rubbish_among_the_replicas_stops_no_heartbeat(bus: RedisBus, replica: Replica) -> None:
-    bus.raw.zadd(f"{bus.namespace}:replicas", {b"\xff\xfe": 1, b"ghost": 1})
+    bus.raw.zadd(f"{bus.namespace}:{{{bus.namespace}:layout}}:replicas", {b"\xff\xfe": 1, b"ghost": 1})
     bus.raw.sadd(f"{bus.namespace}:replica:ghost:groups", b"\xff", b"no slash", b"/", b"a/b/c")
     replica.engine._engine._presence._judges_from_s = 0.0
     await replica.engine._engine._presence._beat()
-    assert bus.raw.zrange(f"{bus.namespace}:replicas", 0, -1)[-1] == replica.name.encode()
+    assert bus.raw.zrange(f"{bus.namespace}:{{{bus.namespace}:layout}}:replicas", 0, -1)[-1] == replica.name.encode()
     assert not bus.raw.exists(f"{bus.namespace}:replica:ghost:groups")
 
 

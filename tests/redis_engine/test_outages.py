@@ -149,7 +149,8 @@ async def test_a_redis_that_has_forgotten_all_is_told_again(bus: RedisBus, topic
         bus.raw.delete(key)
     noted = f"replica:{topic.engine._engine._runner.replica}:groups"  # type: ignore[attr-defined]
     await until(lambda: {noted, "secret"} <= bus.stored_keys(), "the replica to say again what it has")
-    assert bus.raw.get(f"{bus.namespace}:secret") == secret == other.engine.lease_token_key
+    assert bus.raw.get(f"{bus.namespace}:secret") == b"duebus:" + secret
+    assert secret == other.engine.lease_token_key
     assert await topic.lease() == [], "subscribes anew"
     await topic.dispatch("new")
     assert ids(await topic.lease()) == ["new"]

@@ -10,6 +10,7 @@ from duebus_server.engine.redis.keys import Keys
 from duebus_server.engine.redis.locks import Locks
 from duebus_server.engine.redis.partitioned.engine import PartitionedEngine
 from duebus_server.engine.redis.partitioned.partition_count import Partitioning
+from duebus_server.engine.redis.replicas.layouts import LAYOUT, Layouts
 from duebus_server.engine.redis.transport.connection import Connection, Credentials
 from duebus_server.engine.redis.transport.runner import Runner
 from duebus_server.engine.redis.transport.url import RedisUrlError
@@ -32,6 +33,7 @@ def make_redis_engine(
     credentials: Credentials | None = None,
     min_replicas_ack: int = 0,
     frozen_now: Callable[[], int] | None = None,
+    layout: int = LAYOUT,
 ) -> PartitionedEngine:
     """An engine of a replica with a name of its own, not yet started.
 
@@ -43,6 +45,7 @@ def make_redis_engine(
         credentials: instead of those in the URL.
         min_replicas_ack: a dispatch is answered when so many replicas of Redis have it too.
         frozen_now: a test's clock instead of Redis's TIME, in microseconds.
+        layout: the newest layout that it reads; another than this build's is for tests.
 
     Raises:
         RedisUrlError: the URL names no Redis.
@@ -52,5 +55,5 @@ def make_redis_engine(
         raise RedisUrlError("min_replicas_ack is not offered with a cluster")
     runner = Runner(connection, Keys(namespace), secrets.token_hex(4), clock, frozen_now, min_replicas_ack)
     locks = Locks(runner)
-    engine = RedisEngine(runner, locks, defaults)
+    engine = RedisEngine(runner, locks, Layouts(runner, layout), defaults)
     return PartitionedEngine(engine, Partitioning(runner, locks, engine.listing), defaults)

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from duebus_server.engine.base import Watcher
     from duebus_server.engine.redis.admin.views import Listed
     from duebus_server.engine.redis.locks import Locks
+    from duebus_server.engine.redis.replicas.layouts import Layouts
     from duebus_server.engine.redis.replicas.sessions import LocalSession
     from duebus_server.engine.redis.transport.runner import Runner
 
@@ -64,6 +65,7 @@ class RedisEngine(AdminVerbs):
     Args:
         runner: runs scripts; its connection is closed by ``stop``.
         locks: of the bus.
+        layouts: which one is written, and which this replica reads.
         defaults: the settings of topics.
 
     Attributes:
@@ -76,8 +78,9 @@ class RedisEngine(AdminVerbs):
 
     name = EngineName.REDIS
 
-    def __init__(self, runner: Runner, locks: Locks, defaults: TopicConfig) -> None:
+    def __init__(self, runner: Runner, locks: Locks, layouts: Layouts, defaults: TopicConfig) -> None:
         self._runner = runner
+        self._layouts = layouts
         self._defaults = defaults
         self.news = News(runner)
         self.listing = Listing(runner)
@@ -88,7 +91,7 @@ class RedisEngine(AdminVerbs):
         self._sweeping = Sweeping(runner)
         self._deleting = Deleting(self._run, runner, self.news, self.listing, self.forgetting)
         reactions = Reactions(runner, self.news, self.listing, self.forgetting, self.members, notes)
-        self._presence = Presence(runner, locks, reactions)
+        self._presence = Presence(runner, locks, layouts, reactions)
         self._secret = b""
         self._started = False
 
@@ -103,6 +106,7 @@ class RedisEngine(AdminVerbs):
             raise DuplicateInitialized("engine redis is started already", metadata={"engine": self.name})
         try:
             await self._runner.check_server()
+            await self._layouts.check()
             self._secret = await self._runner.secret()
             await self._presence.start()
         except BaseException:
@@ -311,6 +315,7 @@ class RedisEngine(AdminVerbs):
         """
         if not self._started:
             raise DispatcherNotWorking("engine redis is not running", metadata={"engine": self.name})
+        self._layouts.ensure_read()
 
     def _lease(self, asked_us: int | None) -> tuple[int | str, int]:
         """What was asked for, '' for the topic's lease, and the server's; as the scripts take it."""

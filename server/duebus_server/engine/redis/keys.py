@@ -100,9 +100,19 @@ class Keys:
         return f"{self.namespace}:partitions"
 
     @property
+    def layout(self) -> str:
+        """The number of the layout that is written."""
+        return f"{self.namespace}:layout"
+
+    @property
     def replicas(self) -> str:
-        """The replicas that are alive, by the time at which the others take them for dead."""
-        return f"{self.namespace}:replicas"
+        """The replicas that are alive, by when the others take them for dead; in the slot of ``layout``."""
+        return f"{self.namespace}:{{{self.layout}}}:replicas"
+
+    @property
+    def layouts_read(self) -> str:
+        """The newest layout that each replica reads; in the slot of ``layout``."""
+        return f"{self.namespace}:{{{self.layout}}}:reads"
 
     def replica_groups(self, replica: str) -> str:
         """The groups in which a replica has sessions."""

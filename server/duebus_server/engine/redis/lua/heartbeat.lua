@@ -1,15 +1,37 @@
--- A replica lives; which ones have not been heard of in time?
+-- Says that a replica is alive and which layouts it reads, and asks which replicas have not been heard of in time.
 --
--- KEYS[1]  the replicas, by when they are to be taken for dead
+-- KEYS[1]  the replicas; score: when the others take them for dead
+-- KEYS[2]  the newest layout that each of them reads
+-- KEYS[3]  the number of the layout that is written
 -- ARGV     1..5 as in common.lua
---   6      how long its word holds, microseconds
+--   6      for how long it counts as alive, microseconds
+--   7, 8   the oldest and the newest layout that it reads
+--   9      the layout to write where Redis has none
 -- returns  {whether it was heard of in time itself: KNOWN, UNKNOWN (never, or taken for dead) or LATE (nobody has noticed),
---           {dead replica, ...}}
+--           {dead replica, ...}, the layout that is written now}; where the replica does not read that one it does not
+--           count as alive
 
 local KNOWN, UNKNOWN, LATE = 0, 1, 2
 
-regardless_of_memory()
+local layout = redis.call('GET', KEYS[3])
+local number = tonumber(layout or ARGV[9])
 local before = redis.call('ZSCORE', KEYS[1], REPLICA)
 local heard = not before and UNKNOWN or tonumber(before) <= now and LATE or KNOWN
+if not number or number < tonumber(ARGV[7]) or number > tonumber(ARGV[8]) then
+  return { heard, {}, layout }
+end
+
+regardless_of_memory()
+redis.call('HSET', KEYS[2], REPLICA, ARGV[8])
 redis.call('ZADD', KEYS[1], whole(now + tonumber(ARGV[6])), REPLICA)
-return { heard, redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', whole(now)) }
+
+-- When every replica that is alive reads a newer layout, that one is written from now on.
+local read_by_all = tonumber(ARGV[8])
+for _, replica in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. whole(now), '+inf')) do
+  read_by_all = math.min(read_by_all, tonumber(redis.call('HGET', KEYS[2], replica) or number))
+end
+if not layout or read_by_all > number then
+  number = layout and read_by_all or number
+  redis.call('SET', KEYS[3], number)
+end
+return { heard, redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', whole(now)), tostring(number) }

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from redis.asyncio.client import PubSub
 
     from duebus_server.engine.redis.locks import Locks
+    from duebus_server.engine.redis.replicas.layouts import Layouts
     from duebus_server.engine.redis.replicas.reactions import Reactions
     from duebus_server.engine.redis.transport.runner import Runner
 
@@ -49,11 +50,13 @@ class Presence:
     Args:
         runner: runs scripts.
         locks: decide which replica looks after one that has died.
+        layouts: which one is written, and which this replica reads.
         hears: told what the others say.
     """
 
-    def __init__(self, runner: Runner, locks: Locks, hears: Reactions) -> None:
+    def __init__(self, runner: Runner, locks: Locks, layouts: Layouts, hears: Reactions) -> None:
         self._runner = runner
+        self._layouts = layouts
         self._locks = locks
         self._hears = hears
         self._tasks: list[asyncio.Task[None]] = []
@@ -116,7 +119,9 @@ class Presence:
 
     async def _beat(self) -> None:
         runner = self._runner
-        heard, dead = await runner.run_on([runner.keys.replicas], HEARTBEAT, "", LAPSE_US)
+        keys = (runner.keys.replicas, runner.keys.layouts_read, runner.keys.layout)
+        heard, dead, layout = await runner.run_on(keys, HEARTBEAT, "", LAPSE_US, *self._layouts.announcement())
+        self._layouts.heard(layout)
         if heard != _KNOWN:
             self._judges_from_s = monotonic() + LAPSE_US / SECOND
         if heard == _UNKNOWN:
@@ -165,6 +170,7 @@ class Presence:
         async with asking(""):
             await redis.delete(keys.replica_groups(replica))
             await redis.zrem(keys.replicas, replica)
+            await redis.hdel(keys.layouts_read, replica)
         return groups
 
     # --- word from the others ---------------------------------------------------------------------------------------

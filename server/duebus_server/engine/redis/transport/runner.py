@@ -41,6 +41,9 @@ _TOPICS_KNOWN = 10_000
 """Of how many topics a replica remembers the groups."""
 
 SECRET_BYTES = 32
+_SECRET_MARK = b"duebus:"
+"""In front of the secret in Redis. Builds from before layouts had numbers take 32 bytes for a secret, and start with
+nothing else."""
 
 MIN_VERSION = (6, 2)
 """ZMSCORE and ZADD's LT."""
@@ -216,9 +219,10 @@ class Runner:
         async with asking(""):
             redis = self.connection.redis
             if not await redis.exists(self.keys.secret):
-                await redis.set(self.keys.secret, secrets.token_bytes(SECRET_BYTES), nx=True)
-            secret: bytes = await redis.get(self.keys.secret)
-        if len(secret) != SECRET_BYTES:
+                await redis.set(self.keys.secret, _SECRET_MARK + secrets.token_bytes(SECRET_BYTES), nx=True)
+            stored: bytes = await redis.get(self.keys.secret)
+        secret = stored.removeprefix(_SECRET_MARK)
+        if len(secret) != SECRET_BYTES or secret == stored:
             raise DispatcherNotWorking(f"engine redis: the key {self.keys.secret} holds something else than our secret")
         self._secret = secret
         return secret
@@ -231,7 +235,7 @@ class Runner:
         """
         async with asking(""):
             if not await self.connection.redis.exists(self.keys.secret):
-                await self.connection.redis.set(self.keys.secret, self._secret, nx=True)
+                await self.connection.redis.set(self.keys.secret, _SECRET_MARK + self._secret, nx=True)
 
     async def add(self, key: str, topic: str, *members: str) -> None:
         """Note members in a set, also when the memory is full; ``topic`` is for errors, and may be empty.
