@@ -22,7 +22,7 @@ final class Channels {
         String resolvable = ServerList.target(target);
         try {
             // Retries are the client's own: they keep the request id and know which errors a second try can cure.
-            // A connection that died in silence is noticed within 40 s, even while nothing is called.
+            // A connection that died silently is noticed within 40 s, even while nothing is called.
             // Of several servers all are connected, and a call goes to one that is: a stream whose server drains finds
             // another.
             var builder = Grpc.newChannelBuilder(resolvable, credentials)
@@ -30,7 +30,7 @@ final class Channels {
                     .disableRetry()
                     .defaultLoadBalancingPolicy("round_robin")
                     .maxInboundMessageSize(MAX_RECEIVED_BYTES)
-                    .keepAliveTime(30, TimeUnit.SECONDS)
+                    .keepAliveTime(25, TimeUnit.SECONDS)
                     .keepAliveTimeout(10, TimeUnit.SECONDS)
                     .keepAliveWithoutCalls(true);
             return (token == null ? builder : builder.intercept(bearer(token))).build();

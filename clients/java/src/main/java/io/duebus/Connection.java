@@ -26,6 +26,7 @@ final class Connection {
     private final ScheduledThreadPoolExecutor timer = Threads.timer("duebus-client");
     private final Set<CompletableFuture<?>> repeated = ConcurrentHashMap.newKeySet();
     private volatile boolean closed;
+    private volatile int maxRequestBytes = 4 << 20;
 
     Connection(ManagedChannel channel, Duration timeout) {
         this.channel = channel;
@@ -39,6 +40,11 @@ final class Connection {
     /** How long a call may take that does not say otherwise, with all its tries. */
     Duration timeout() {
         return timeout;
+    }
+
+    /** How large a request of lease tokens or nacks may be: gRPC's default, until a server has said how much it takes. */
+    int maxRequestBytes() {
+        return maxRequestBytes;
     }
 
     void close() {

@@ -1,7 +1,6 @@
 package io.duebus;
 
 import io.duebus.v1.Engine;
-import io.duebus.v1.EventBusAdminGrpc;
 import io.duebus.v1.EventBusGrpc;
 import io.duebus.v1.LeaseFailure;
 import io.duebus.v1.Nack;
@@ -68,6 +67,11 @@ public final class DueBus implements AutoCloseable {
         return Connection.await(dispatchAsync(topic, event, options));
     }
 
+    /** As {@link #dispatch(String, Event)}, without waiting. */
+    public CompletableFuture<Dispatched> dispatchAsync(String topic, Event event) {
+        return dispatchAsync(topic, event, DispatchOptions.none());
+    }
+
     /** As {@link #dispatch(String, Event, DispatchOptions)}, without waiting. */
     public CompletableFuture<Dispatched> dispatchAsync(String topic, Event event, DispatchOptions options) {
         return connection.repeat(
@@ -90,6 +94,11 @@ public final class DueBus implements AutoCloseable {
      */
     public List<Dispatched> dispatchAll(String topic, List<Event> events, DispatchOptions options) {
         return Connection.await(dispatchAllAsync(topic, events, options));
+    }
+
+    /** As {@link #dispatchAll(String, List)}, without waiting. */
+    public CompletableFuture<List<Dispatched>> dispatchAllAsync(String topic, List<Event> events) {
+        return dispatchAllAsync(topic, events, DispatchOptions.none());
     }
 
     /** As {@link #dispatchAll(String, List, DispatchOptions)}, without waiting. */
@@ -169,9 +178,9 @@ public final class DueBus implements AutoCloseable {
         return EventBusGrpc.newStub(connection.channel());
     }
 
-    /** The generated stubs of an operator's view of the bus; for their errors see {@link #eventBus}. */
-    public EventBusAdminGrpc.EventBusAdminBlockingStub admin() {
-        return EventBusAdminGrpc.newBlockingStub(connection.channel());
+    /** An operator's view of the bus. A call may take as long as one of this client. */
+    public Admin admin() {
+        return new Admin(connection, connection.timeout());
     }
 
     Connection connection() {

@@ -4,6 +4,7 @@ import io.duebus.v1.Engine;
 import io.grpc.Status;
 import io.grpc.StatusException;
 import io.grpc.StatusRuntimeException;
+import java.io.Serializable;
 import java.time.Duration;
 import java.util.List;
 import java.util.Map;
@@ -16,7 +17,7 @@ import java.util.concurrent.ExecutionException;
 public final class DueBusException extends RuntimeException {
     private static final long serialVersionUID = 1;
 
-    private final transient Failure failure;
+    private final Failure failure;
 
     /** What is known of a failed call; {@code text} and {@code retryAfter} may be null. */
     record Failure(
@@ -27,7 +28,8 @@ public final class DueBusException extends RuntimeException {
             List<FieldViolation> fieldViolations,
             Duration retryAfter,
             List<Engine> storedEngines,
-            List<String> storedEventIds) {
+            List<String> storedEventIds)
+            implements Serializable {
         static Failure of(Reason reason, String text, FieldViolation... violations) {
             return new Failure(
                     reason.name(), Status.Code.OK, text, Map.of(), List.of(violations), null, List.of(), List.of());
@@ -69,6 +71,13 @@ public final class DueBusException extends RuntimeException {
             return of(thrown.getCause());
         }
         return new DueBusException(Failure.of(Reason.INTERNAL, "the client failed: " + thrown), thrown);
+    }
+
+    /** What is serialised goes without gRPC's exceptions as the cause: they can't be. */
+    private Object writeReplace() {
+        var copy = new DueBusException(failure, getCause() instanceof DueBusException typed ? typed : null);
+        copy.setStackTrace(getStackTrace());
+        return copy;
     }
 
     /** The same error, with the stack of the caller's thread. */

@@ -23,27 +23,35 @@ final class HandlerRunner {
     private final Shared shared;
     private final Leases leases;
     private final Settler settler;
+    private final LeaseClock clock;
     private final Runnable onStuck;
+    private final Runnable onDoubt;
     private final Deque<Lease> waiting = new ArrayDeque<>();
     private int taken;
     private int lost; // of those taken, by handlers that were left behind
     private boolean paused;
 
-    /** @param onStuck is run when handlers that were left behind take all slots, and when they no longer do */
+    /**
+     * @param onStuck is run when handlers that were left behind take all slots, and when they no longer do
+     * @param onDoubt is run when the lease of the next delivery may have run out
+     */
     HandlerRunner(
             Handler handler,
             WorkerSettings settings,
             ExecutorService pool,
             Shared shared,
             Connection connection,
-            Runnable onStuck) {
+            Runnable onStuck,
+            Runnable onDoubt) {
         this.handler = handler;
         this.settings = settings;
         this.pool = pool;
         this.shared = shared;
         this.leases = new Leases(shared.monitor(), this::cancelled);
         this.settler = new Settler(connection, shared, leases);
+        this.clock = new LeaseClock(settings.lease());
         this.onStuck = onStuck;
+        this.onDoubt = onDoubt;
     }
 
     Leases leases() {
@@ -54,9 +62,17 @@ final class HandlerRunner {
         return settler;
     }
 
+    LeaseClock clock() {
+        return clock;
+    }
+
     /** Takes deliveries that came; starts what there are slots for. */
     void accept(List<io.duebus.v1.Delivery> deliveries) {
-        deliveries.forEach(each -> waiting.add(leases.add(Delivery.of(each))));
+        for (var each : deliveries) {
+            Lease lease = leases.add(Delivery.of(each));
+            clock.arrived(lease);
+            waiting.add(lease);
+        }
         startWaiting();
     }
 
@@ -85,8 +101,13 @@ final class HandlerRunner {
         return lost >= settings.concurrency();
     }
 
-    private void startWaiting() {
+    /** Starts what there are slots for, up to a delivery whose lease may have run out. */
+    void startWaiting() {
         while (!waiting.isEmpty() && taken < settings.concurrency() && !paused) {
+            if (waiting.peek().mayHavePassed()) {
+                onDoubt.run();
+                return;
+            }
             Lease lease = waiting.poll();
             if (lease.stage == Lease.Stage.WAITING) {
                 start(lease);

@@ -3,7 +3,10 @@ package io.duebus;
 import io.duebus.v1.EventBusGrpc;
 import io.duebus.v1.LeaseFailure;
 import java.time.Duration;
+import java.time.Instant;
+import java.util.HashSet;
 import java.util.List;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ScheduledFuture;
 import java.util.concurrent.TimeUnit;
 
@@ -20,19 +23,20 @@ final class Keeper {
 
     private final Connection connection;
     private final Shared shared;
-    private final Leases leases;
+    private final HandlerRunner runner;
     private Duration lease;
     private Duration grace;
     private boolean attached;
     private boolean failed;
     private boolean closed;
     private boolean busy;
+    private boolean urgent;
     private ScheduledFuture<?> next;
 
-    Keeper(Connection connection, Shared shared, Leases leases, Duration lease) {
+    Keeper(Connection connection, Shared shared, HandlerRunner runner, Duration lease) {
         this.connection = connection;
         this.shared = shared;
-        this.leases = leases;
+        this.runner = runner;
         this.lease = lease;
         this.grace = lease;
     }
@@ -48,6 +52,12 @@ final class Keeper {
     /** The stream has ended. */
     void detach() {
         attached = false;
+        schedule();
+    }
+
+    /** Extends all leases without waiting for the end of the period. */
+    void extendNow() {
+        urgent = true;
         schedule();
     }
 
@@ -68,6 +78,9 @@ final class Keeper {
     }
 
     private Duration period() {
+        if (urgent) {
+            return Duration.ZERO;
+        }
         Duration length = attached ? lease : Times.min(lease, grace);
         Duration period = Times.max(length.dividedBy(3), SHORTEST);
         return failed ? Times.min(period, RETRY) : period;
@@ -75,26 +88,41 @@ final class Keeper {
 
     private void extendAll() {
         synchronized (shared.monitor()) {
-            List<String> tokens = leases.extendable();
+            List<String> tokens = runner.leases().extendable();
+            urgent = false;
             if (closed || tokens.isEmpty()) {
                 failed = false;
                 schedule();
                 return;
             }
             busy = true;
+            var asked = Instant.now();
+            var length = lease;
             // An answer that comes later than the lease is of no use.
-            connection
-                    .once(EventBusGrpc.getExtendMethod(), Settles.extendRequest(tokens, lease), lease)
-                    .whenComplete((response, error) ->
-                            concluded(tokens.size(), response == null ? List.of() : response.getFailuresList(), error));
+            var calls = Settles.batches(tokens, connection.maxRequestBytes(), String::length).stream()
+                    .map(batch -> connection
+                            .once(EventBusGrpc.getExtendMethod(), Settles.extendRequest(batch, length), length)
+                            .thenAccept(response -> extended(batch, response.getFailuresList(), asked, length)))
+                    .toList();
+            CompletableFuture.allOf(calls.toArray(CompletableFuture[]::new))
+                    .whenComplete((done, error) -> concluded(tokens.size(), error));
         }
     }
 
-    private void concluded(int count, List<LeaseFailure> failures, Throwable thrown) {
+    private void extended(List<String> tokens, List<LeaseFailure> failures, Instant asked, Duration length) {
+        synchronized (shared.monitor()) {
+            drop(failures);
+            var confirmed = new HashSet<>(tokens);
+            failures.forEach(each -> confirmed.remove(each.getLeaseToken()));
+            runner.clock().confirm(runner.leases().find(confirmed), asked, length);
+            runner.startWaiting();
+        }
+    }
+
+    private void concluded(int count, Throwable thrown) {
         synchronized (shared.monitor()) {
             busy = false;
             failed = thrown != null;
-            drop(failures);
             if (failed && !closed) {
                 var error = DueBusException.of(thrown);
                 connection.connectBefore(Duration.ZERO); // every try counts against the grace
@@ -110,7 +138,7 @@ final class Keeper {
 
     /** Ends leases that are lost; those of a stopped engine may yet be named on another replica. */
     private void drop(List<LeaseFailure> failures) {
-        int lost = leases.lose(failures.stream()
+        int lost = runner.leases().lose(failures.stream()
                 .filter(each -> each.getReason() != LeaseFailure.Reason.REASON_ENGINE_STOPPED)
                 .map(LeaseFailure::getLeaseToken)
                 .toList());

@@ -20,10 +20,14 @@ import java.util.stream.Collectors;
  */
 final class Lane {
     /** A lease to settle; an ack has no nack. */
-    record Settle(Lease lease, Nack nack) {}
+    record Settle(Lease lease, Nack nack) {
+        int size() {
+            return nack == null ? lease.token().length() : nack.getSerializedSize();
+        }
+    }
 
     private final String kind;
-    private final int most;
+    private final Connection connection;
     private final Function<List<Settle>, CompletableFuture<List<LeaseFailure>>> send;
     private final Shared shared;
     private final Leases leases;
@@ -39,12 +43,12 @@ final class Lane {
 
     Lane(
             String kind,
-            int most,
+            Connection connection,
             Function<List<Settle>, CompletableFuture<List<LeaseFailure>>> send,
             Shared shared,
             Leases leases) {
         this.kind = kind;
-        this.most = most;
+        this.connection = connection;
         this.send = send;
         this.shared = shared;
         this.leases = leases;
@@ -93,12 +97,11 @@ final class Lane {
 
     /** The next batch, without those whose lease was lost meanwhile; empty when there is nothing to send. */
     private List<Settle> take() {
+        pending.removeIf(each -> each.lease().stage != Lease.Stage.SETTLING);
+        int count = Settles.fitting(pending, connection.maxRequestBytes(), Settle::size);
         var batch = new ArrayList<Settle>();
-        while (!pending.isEmpty() && batch.size() < most) {
-            Settle next = pending.poll();
-            if (next.lease().stage == Lease.Stage.SETTLING) {
-                batch.add(next);
-            }
+        while (batch.size() < Math.min(count, Settles.MAX_LEASES)) {
+            batch.add(pending.poll());
         }
         return batch;
     }

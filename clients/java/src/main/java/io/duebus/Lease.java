@@ -1,5 +1,8 @@
 package io.duebus;
 
+import java.time.Duration;
+import java.time.Instant;
+
 /**
  * One delivery and the state of its handling. The monitor of its subscription guards what changes.
  *
@@ -47,11 +50,22 @@ final class Lease {
 
     boolean ended;
 
+    /** When the lease runs out, by this host's clock, unless it has been extended meanwhile. */
+    Instant expires = Instant.MAX;
+
+    /** How far this host's clock was ahead of the engine's when the delivery came, if it took no time to come. */
+    Duration lead = Duration.ZERO;
+
     /** A settle was sent, and whether it was carried out is not known. */
     boolean tried;
 
     Lease(Delivery delivery) {
         this.delivery = delivery;
+    }
+
+    /** Its handler has not been started, and the lease has run out unless the server says otherwise. */
+    boolean mayHavePassed() {
+        return stage == Stage.WAITING && Instant.now().isAfter(expires);
     }
 
     String token() {

@@ -5,6 +5,7 @@ import java.util.Collection;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.function.Consumer;
 import java.util.function.Predicate;
 
@@ -73,16 +74,17 @@ final class Leases {
      */
     int lose(Collection<String> tokens) {
         int lost = 0;
-        for (String token : tokens) {
-            Lease lease = held.get(token);
-            if (lease == null) {
-                continue;
-            }
+        for (Lease lease : find(tokens)) {
             lost += lease.stage == Lease.Stage.SETTLING ? 0 : 1;
             cancel(lease, Lease.Cause.LOST);
             discard(lease);
         }
         return lost;
+    }
+
+    /** Those of the tokens whose lease is held. */
+    List<Lease> find(Collection<String> tokens) {
+        return tokens.stream().map(held::get).filter(Objects::nonNull).toList();
     }
 
     /** Names all, those that are being settled included. */

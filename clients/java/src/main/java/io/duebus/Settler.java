@@ -12,17 +12,14 @@ import java.util.concurrent.CompletableFuture;
 
 /** Sends the acks and nacks of one subscription in batches. Its callers hold the monitor of the subscription. */
 final class Settler {
-    /** Keeps a call, with errors of 4 KiB each, well below the 4 MiB that gRPC accepts. */
-    private static final int MAX_NACKS = 500;
-
     private final Connection connection;
     private final Lane acks;
     private final Lane nacks;
 
     Settler(Connection connection, Shared shared, Leases leases) {
         this.connection = connection;
-        this.acks = new Lane("ack", Settles.MAX_LEASES, this::sendAcks, shared, leases);
-        this.nacks = new Lane("nack", MAX_NACKS, this::sendNacks, shared, leases);
+        this.acks = new Lane("ack", connection, this::sendAcks, shared, leases);
+        this.nacks = new Lane("nack", connection, this::sendNacks, shared, leases);
     }
 
     void ack(Lease lease) {

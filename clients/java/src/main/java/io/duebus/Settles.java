@@ -18,11 +18,17 @@ import java.util.List;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.function.Function;
+import java.util.function.ToIntFunction;
 
 /** Ack, Nack and Extend, by as many calls as the leases need. */
 final class Settles {
     /** The most that the server takes in one call. */
     static final int MAX_LEASES = 10_000;
+
+    /** Of a request of lease tokens or nacks, in bytes: its other fields, and what an item has besides its text. */
+    private static final int OTHER_FIELDS = 4 << 10;
+
+    private static final int ITEM_FIELDS = 32;
 
     private final Connection connection;
 
@@ -34,7 +40,7 @@ final class Settles {
         var call = new Call<>(
                 EventBusGrpc.getAckMethod(), AckResponse::getFailuresList, EnumSet.of(LeaseFailure.Reason.REASON_SETTLED));
         return inBatches(
-                call, checked(leaseTokens), batch -> AckRequest.newBuilder().addAllLeaseTokens(batch).build());
+                call, checked(leaseTokens), String::length, batch -> AckRequest.newBuilder().addAllLeaseTokens(batch).build());
     }
 
     CompletableFuture<List<LeaseFailure>> nack(Collection<Nack> nacks) {
@@ -42,7 +48,7 @@ final class Settles {
                 EventBusGrpc.getNackMethod(),
                 NackResponse::getFailuresList,
                 EnumSet.of(LeaseFailure.Reason.REASON_SETTLED, LeaseFailure.Reason.REASON_EXPIRED));
-        return inBatches(call, List.copyOf(nacks), batch -> NackRequest.newBuilder().addAllNacks(batch).build());
+        return inBatches(call, List.copyOf(nacks), Nack::getSerializedSize, batch -> NackRequest.newBuilder().addAllNacks(batch).build());
     }
 
     /** The lease may be null. */
@@ -51,7 +57,7 @@ final class Settles {
                 EventBusGrpc.getExtendMethod(),
                 ExtendResponse::getFailuresList,
                 EnumSet.noneOf(LeaseFailure.Reason.class));
-        return inBatches(call, checked(leaseTokens), batch -> extendRequest(batch, lease));
+        return inBatches(call, checked(leaseTokens), String::length, batch -> extendRequest(batch, lease));
     }
 
     static ExtendRequest extendRequest(List<String> leaseTokens, Duration lease) {
@@ -77,16 +83,40 @@ final class Settles {
     }
 
     private <Q, R, L> CompletableFuture<List<LeaseFailure>> inBatches(
-            Call<Q, R> call, List<L> leases, Function<List<L>, Q> request) {
-        if (leases.size() <= MAX_LEASES) {
-            return leases.isEmpty()
-                    ? CompletableFuture.completedFuture(List.of())
-                    : connection.repeat(call.method(), request.apply(leases), null, call::read);
+            Call<Q, R> call, List<L> leases, ToIntFunction<L> size, Function<List<L>, Q> request) {
+        var failures = CompletableFuture.completedFuture(List.<LeaseFailure>of());
+        for (var batch : batches(leases, connection.maxRequestBytes(), size)) {
+            failures = failures.thenCompose(found -> connection
+                    .repeat(call.method(), request.apply(batch), null, call::read)
+                    .thenApply(more -> joined(found, more)));
         }
-        var first = inBatches(call, leases.subList(0, MAX_LEASES), request);
-        return first.thenCompose(failures ->
-                inBatches(call, leases.subList(MAX_LEASES, leases.size()), request)
-                        .thenApply(more -> joined(failures, more)));
+        return failures;
+    }
+
+    /** Counts the items, from the first on, that fit into one request: at least one of them. */
+    static <L> int fitting(Iterable<L> items, int maxBytes, ToIntFunction<L> size) {
+        int left = maxBytes - OTHER_FIELDS;
+        int count = 0;
+        for (L item : items) {
+            left -= size.applyAsInt(item) + ITEM_FIELDS;
+            if (left < 0) {
+                return Math.max(count, 1);
+            }
+            count++;
+        }
+        return count;
+    }
+
+    /** Cuts items into parts that fit into one request each. */
+    static <L> List<List<L>> batches(List<L> items, int maxBytes, ToIntFunction<L> size) {
+        var batches = new ArrayList<List<L>>();
+        for (int from = 0; from < items.size(); ) {
+            var rest = items.subList(from, Math.min(items.size(), from + MAX_LEASES));
+            int count = fitting(rest, maxBytes, size);
+            batches.add(rest.subList(0, count));
+            from += count;
+        }
+        return batches;
     }
 
     private static List<LeaseFailure> joined(List<LeaseFailure> one, List<LeaseFailure> other) {

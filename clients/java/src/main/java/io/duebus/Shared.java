@@ -29,8 +29,8 @@ record Shared(String name, Object monitor, ScheduledExecutorService timer, Consu
     void log(System.Logger.Level level, Throwable thrown, String format, Object... arguments) {
         try {
             LOG.log(level, name + ": " + format.formatted(arguments), thrown);
-        } catch (RuntimeException ignored) {
-            return; // a log that fails must not hold up what it tells of
+        } catch (Throwable ignored) {
+            return; // a log that fails, perhaps with what a handler has thrown, must not hold up what it tells of
         }
     }
 }

@@ -35,6 +35,9 @@ final class Subscription {
     private final BlockingQueue<Arrival> arrivals = new LinkedBlockingQueue<>();
     private final CompletableFuture<Void> started = new CompletableFuture<>();
     private final CompletableFuture<Void> ended = new CompletableFuture<>();
+    /** How many of its leases the stream names: all, if so many fit into the request. */
+    private int named;
+
     private volatile boolean stopping;
     private volatile DueBusException failure;
 
@@ -50,8 +53,8 @@ final class Subscription {
         this.group = registration.group();
         String name = topic + "/" + (group.isEmpty() ? "default" : group);
         this.shared = new Shared(name, monitor, timer, this::fail);
-        this.runner = new HandlerRunner(registration.handler(), settings, pool, shared, connection, this::wake);
-        this.keeper = new Keeper(connection, shared, runner.leases(), settings.lease());
+        this.runner = new HandlerRunner(registration.handler(), settings, pool, shared, connection, this::wake, this::doubt);
+        this.keeper = new Keeper(connection, shared, runner, settings.lease());
     }
 
     /** Completes when a stream was open for the first time. */
@@ -76,6 +79,11 @@ final class Subscription {
 
     private void wake() {
         arrivals.add(Arrival.WAKE);
+    }
+
+    /** The lease of the next delivery may have run out: the server is asked. */
+    private void doubt() {
+        keeper.extendNow();
     }
 
     private void fail(DueBusException error) {
@@ -155,7 +163,9 @@ final class Subscription {
 
     private SubscribeStream open() {
         synchronized (monitor) {
-            var request = settings.subscribe(topic, group, runner.leases().tokens());
+            var tokens = runner.leases().tokens();
+            named = Settles.fitting(tokens, connection.maxRequestBytes(), String::length);
+            var request = settings.subscribe(topic, group, tokens.subList(0, named));
             return SubscribeStream.open(connection, request, arrivals);
         }
     }
@@ -225,7 +235,11 @@ final class Subscription {
         int lost = runner.leases().lose(frame.getLostLeaseTokensList());
         int kept = runner.leases().size();
         shared.info("subscribed as %s, leases kept: %d, lost: %d", frame.getSessionId(), kept, lost);
+        runner.clock().lasts(Times.read(frame.getLease()));
         keeper.attach(Times.read(frame.getLease()), Times.read(frame.getDisconnectGrace()));
+        if (kept > named) {
+            keeper.extendNow(); // the server lets those run out that the stream did not name
+        }
         runner.settler().retryNow();
         pauses.reset();
         started.complete(null);

@@ -14,11 +14,16 @@ import io.duebus.v1.Engine;
 import io.duebus.v1.LeaseFailure;
 import io.duebus.v1.PartialDispatch;
 import io.grpc.Status;
+import java.io.ByteArrayInputStream;
+import java.io.ByteArrayOutputStream;
+import java.io.ObjectInputStream;
+import java.io.ObjectOutputStream;
 import java.net.ServerSocket;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterEach;
@@ -304,6 +309,41 @@ class ClientTest {
                     io.duebus.v1.ListTopicsRequest.getDefaultInstance()));
             assertEquals("Bearer secret", FakeBus.next(server.tokens));
         }
+    }
+
+    @Test
+    void adminErrorsAreTyped() {
+        var error = assertThrows(
+                DueBusException.class,
+                () -> bus.admin().getTopic(io.duebus.v1.GetTopicRequest.getDefaultInstance()));
+        assertEquals(Reason.UNIMPLEMENTED, error.reason());
+        assertThrows(DueBusException.class, () -> bus.admin().withTimeout(Duration.ZERO));
+    }
+
+    @Test
+    void anErrorSurvivesSerialisation() throws Exception {
+        server.onDispatch = request -> {
+            var field = BadRequest.FieldViolation.newBuilder().setField("topic").setDescription("is bad");
+            throw FakeBus.error(
+                    Status.Code.INVALID_ARGUMENT,
+                    Reason.INVALID_ARGUMENT,
+                    BadRequest.newBuilder().addFieldViolations(field).build());
+        };
+        var error = assertThrows(DueBusException.class, () -> bus.dispatch("t", EVENT));
+        var bytes = new ByteArrayOutputStream();
+        new ObjectOutputStream(bytes).writeObject(error);
+        var read = (DueBusException) new ObjectInputStream(new ByteArrayInputStream(bytes.toByteArray())).readObject();
+        assertEquals(error.getMessage(), read.getMessage());
+        assertEquals(error.reason(), read.reason());
+        assertEquals(error.code(), read.code());
+        assertEquals(error.fieldViolations(), read.fieldViolations());
+        assertEquals(error.getStackTrace()[0], read.getStackTrace()[0]);
+    }
+
+    @Test
+    void anEventIsDispatchedWithoutWaitingAndWithoutOptions() throws Exception {
+        assertEquals("new", bus.dispatchAsync("t", EVENT).get(10, TimeUnit.SECONDS).eventId());
+        assertEquals(2, bus.dispatchAllAsync("t", List.of(EVENT, EVENT)).get(10, TimeUnit.SECONDS).size());
     }
 
     @Test

@@ -31,6 +31,7 @@ import io.grpc.stub.ServerCallStreamObserver;
 import io.grpc.stub.StreamObserver;
 import java.io.IOException;
 import java.time.Duration;
+import java.time.Instant;
 import java.util.Arrays;
 import java.util.List;
 import java.util.concurrent.BlockingQueue;
@@ -167,6 +168,11 @@ final class FakeBus extends EventBusGrpc.EventBusImplBase implements AutoCloseab
 
         /** Delivers events whose lease tokens are "lease of" and their ids. */
         void deliver(String... eventIds) {
+            deliverUntil(Instant.now().plusSeconds(30), eventIds);
+        }
+
+        /** Delivers events whose leases run out at that moment, by the engine's clock. */
+        void deliverUntil(Instant expires, String... eventIds) {
             var deliveries = Deliveries.newBuilder();
             for (String id : eventIds) {
                 deliveries.addDeliveriesBuilder()
@@ -174,6 +180,7 @@ final class FakeBus extends EventBusGrpc.EventBusImplBase implements AutoCloseab
                         .setGroup("default")
                         .setAttempt(1)
                         .setLeaseToken("lease of " + id)
+                        .setLeaseExpiresAt(Times.proto(expires))
                         .setEvent(io.duebus.v1.Event.newBuilder().setId(id));
             }
             send(SubscribeResponse.newBuilder().setDeliveries(deliveries).build());

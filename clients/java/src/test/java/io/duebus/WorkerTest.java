@@ -17,6 +17,7 @@ import io.duebus.v1.SubscribeResponse;
 import io.grpc.Status;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
+import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.BlockingQueue;
@@ -140,6 +141,73 @@ class WorkerTest {
         assertEquals("", nack.getError());
         assertTrue(nack.getRelease());
         assertTrue(server.acks.isEmpty());
+    }
+
+    @Test
+    void aDeliveryWhoseLeaseHasRunOutIsNotStarted() throws Exception {
+        server.onExtend = request -> {
+            var answer = ExtendResponse.newBuilder();
+            request.getLeaseTokensList().stream()
+                    .filter(each -> !each.endsWith("alive"))
+                    .forEach(each -> answer.addFailuresBuilder()
+                            .setLeaseToken(each)
+                            .setReason(LeaseFailure.Reason.REASON_EXPIRED));
+            return answer.build();
+        };
+        start(this::hold, builder -> builder.concurrency(1));
+        var stream = FakeBus.next(server.streams);
+        stream.deliverUntil(Instant.now().minusSeconds(1), "stale");
+        stream.deliver("first alive");
+        assertEquals("first alive", FakeBus.next(handled));
+
+        stream.deliverUntil(Instant.now().minusSeconds(1), "waited");
+        stream.deliver("last alive");
+        finish.countDown();
+        assertEquals("last alive", FakeBus.next(handled));
+        assertTrue(server.nacks.isEmpty());
+    }
+
+    @Test
+    void clocksThatDifferKeepNothingFromBeingStarted() throws Exception {
+        start(delivery -> {});
+        var stream = FakeBus.next(server.streams);
+        var engine = Instant.now().minus(Duration.ofHours(1)); // this host's clock is an hour ahead
+        for (String id : List.of("a", "b", "c")) {
+            stream.deliverUntil(engine.plusSeconds(30), id);
+            assertEquals(FakeBus.tokensOf(id), FakeBus.next(server.acks).getLeaseTokensList());
+        }
+        assertEquals(1, server.extend.size());
+    }
+
+    @Test
+    void aHandlerThatRunsOutOfStackOrCanNotBeLoggedKeepsNoSlot() throws Exception {
+        start(
+                delivery -> {
+                    if (delivery.eventId().equals("deep")) {
+                        recurse(1);
+                    }
+                    if (delivery.eventId().equals("unprintable")) {
+                        throw new AssertionError() {
+                            @Override
+                            public String toString() {
+                                throw new StackOverflowError();
+                            }
+                        };
+                    }
+                },
+                builder -> builder.concurrency(1));
+        FakeBus.next(server.streams).deliver("deep", "unprintable", "after");
+        assertEquals(FakeBus.tokensOf("after"), FakeBus.next(server.acks).getLeaseTokensList());
+        var errors = new ArrayList<String>();
+        while (errors.size() < 2) {
+            FakeBus.next(server.nacks).getNacksList().forEach(each -> errors.add(each.getError()));
+        }
+        assertEquals("java.lang.StackOverflowError", errors.get(0));
+        assertTrue(errors.get(1).contains("WorkerTest"), errors.get(1));
+    }
+
+    private static int recurse(int depth) {
+        return recurse(depth + 1) + 1;
     }
 
     @Test

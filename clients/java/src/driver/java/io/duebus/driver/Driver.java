@@ -2,6 +2,7 @@ package io.duebus.driver;
 
 import com.google.gson.JsonParser;
 import com.google.protobuf.Message;
+import io.duebus.Admin;
 import io.duebus.DispatchOptions;
 import io.duebus.Dispatched;
 import io.duebus.DueBus;
@@ -230,11 +231,11 @@ final class Driver {
     /** Calls a generated stub by its name. */
     private Object admin(Command command) throws Throwable {
         String name = command.text("method");
-        var stub = client(command).admin();
+        var admin = client(command).admin();
         if (command.has("timeout_ms")) {
-            stub = stub.withDeadlineAfter(command.number("timeout_ms"), TimeUnit.MILLISECONDS);
+            admin = admin.withTimeout(Duration.ofMillis(command.number("timeout_ms")));
         }
-        Method method = Arrays.stream(stub.getClass().getMethods())
+        Method method = Arrays.stream(Admin.class.getMethods())
                 .filter(each -> each.getName().equalsIgnoreCase(name) && each.getParameterCount() == 1)
                 .findFirst()
                 .orElseThrow(() -> new DriverError("no admin call is named " + name));
@@ -242,7 +243,7 @@ final class Driver {
                 .getMethod("parseFrom", byte[].class)
                 .invoke(null, (Object) command.bytes("request"));
         try {
-            Message response = (Message) method.invoke(stub, request);
+            Message response = (Message) method.invoke(admin, request);
             return Map.of("response", Lines.base64(response.toByteArray()));
         } catch (InvocationTargetException error) {
             throw error.getCause();
