@@ -1,6 +1,9 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
 use tonic::transport::ClientTlsConfig;
 
 use crate::connection::{Connection, connection};
@@ -16,6 +19,8 @@ pub(crate) type Bus = EventBusClient<Connection>;
 
 /// The largest answer that is read, in bytes.
 const MAX_RECEIVE: usize = 16 << 20;
+/// How large a request of lease tokens or nacks may be, in bytes, until a server has said how much it takes: gRPC's default.
+const MAX_REQUEST: usize = 4 << 20;
 
 /// How a [`Client`] connects.
 #[derive(Debug, Clone)]
@@ -41,6 +46,8 @@ pub struct Client {
     connection: Connection,
     pub(crate) timeout: Duration,
     pub(crate) closed: CancellationToken,
+    target: Arc<str>,
+    max_request_bytes: Arc<AtomicUsize>,
 }
 
 /// An engine that [`Client::stop`] has stopped.
@@ -67,7 +74,18 @@ impl Client {
         let closed = CancellationToken::new();
         let connection = connection(target, &options, closed.clone())?;
         let bus = EventBusClient::new(connection.clone()).max_decoding_message_size(MAX_RECEIVE);
-        Ok(Self { bus, connection, timeout: options.timeout, closed })
+        let max_request_bytes = Arc::new(AtomicUsize::new(MAX_REQUEST));
+        Ok(Self { bus, connection, timeout: options.timeout, closed, target: target.into(), max_request_bytes })
+    }
+
+    /// How large a request of lease tokens or nacks may be.
+    pub(crate) fn max_request_bytes(&self) -> usize {
+        self.max_request_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The error of a call; of a connection that failed it names the target.
+    pub(crate) fn error(&self, status: Status) -> Error {
+        Error::from(status).at(&self.target)
     }
 
     /// The same client, whose calls may take so long with all their tries.
@@ -101,8 +119,9 @@ impl Client {
     /// Those of the server, and [`Reason::Unavailable`](crate::Reason::Unavailable).
     pub async fn subscribe(&self, request: SubscribeRequest) -> Result<Subscription, Error> {
         let mut bus = self.bus.clone();
-        let frames = self.unless_closed(bus.subscribe(request)).await??.into_inner();
-        Ok(Subscription::new(frames, self.closed.clone()))
+        let opened = self.unless_closed(bus.subscribe(request)).await?;
+        let frames = opened.map_err(|status| self.error(status))?.into_inner();
+        Ok(Subscription::new(frames, self.clone()))
     }
 
     /// Drains engines and stops them, all if none is named; when none is left, the server process ends. It answers when
@@ -117,7 +136,8 @@ impl Client {
     pub async fn stop(&self, engines: &[Engine], drain_timeout: Option<Duration>) -> Result<Vec<StoppedEngine>, Error> {
         let engines = engines.iter().map(|&each| each.into()).collect();
         let request = StopRequest { engines, drain_timeout: drain_timeout.map(to_proto) };
-        let response = self.unless_closed(self.bus.clone().stop(request)).await??.into_inner();
+        let answer = self.unless_closed(self.bus.clone().stop(request)).await?;
+        let response = answer.map_err(|status| self.error(status))?.into_inner();
         let stopped = response.engines.into_iter().map(|each| StoppedEngine {
             engine: each.engine(),
             released: each.released,

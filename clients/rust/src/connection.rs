@@ -70,8 +70,8 @@ fn endpoint(target: &str, options: &ClientOptions) -> Result<Endpoint, Error> {
         .and_then(|endpoint| endpoint.user_agent(concat!("duebus-rust/", env!("CARGO_PKG_VERSION"))))
         .map_err(|error| Error::invalid_field("target", format!("{target:?}: {error}")))?
         .connect_timeout(Duration::from_secs(5))
-        // A connection that died in silence is noticed within 40 s, even while nothing is called.
-        .http2_keep_alive_interval(Duration::from_secs(30))
+        // A connection that died silently is noticed within 40 s, even while nothing is called.
+        .http2_keep_alive_interval(Duration::from_secs(25))
         .keep_alive_timeout(Duration::from_secs(10))
         .keep_alive_while_idle(true);
     match &options.tls {

@@ -33,7 +33,20 @@ impl Client {
     /// [`Reason::InvalidArgument`], [`Reason::NoTopicSpecified`], [`Reason::MaxQueuedEventsReached`],
     /// [`Reason::Unavailable`], [`Reason::DispatcherNotWorking`], [`Reason::DeadlineExceeded`].
     pub async fn dispatch(&self, topic: &str, event: Event) -> Result<Dispatched, Error> {
-        let mut dispatched = self.dispatch_many(topic, vec![event], DispatchOptions::default()).await?;
+        self.dispatch_with(topic, event, DispatchOptions::default()).await
+    }
+
+    /// [`Client::dispatch`] with options.
+    ///
+    /// # Errors
+    /// Those of [`Client::dispatch`], [`Reason::NoDispatcherSpecified`], [`Reason::NoHandlerFound`].
+    pub async fn dispatch_with(
+        &self,
+        topic: &str,
+        event: Event,
+        options: DispatchOptions,
+    ) -> Result<Dispatched, Error> {
+        let mut dispatched = self.dispatch_many(topic, vec![event], options).await?;
         Ok(dispatched.remove(0))
     }
 

@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::proto::Engine;
@@ -126,11 +127,13 @@ pub struct FieldViolation {
 }
 
 /// The error of a call that failed. That of a generated stub, a [`tonic::Status`], turns into one by `?` or `into`.
+///
+/// Its source, where the connection failed, is what gRPC, TLS or the operating system says.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{0}")]
+#[error(transparent)]
 pub struct Error(pub(crate) Box<Parts>);
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub(crate) struct Parts {
     pub(crate) reason: Reason,
     pub(crate) message: String,
@@ -140,6 +143,9 @@ pub(crate) struct Parts {
     pub(crate) retry_after: Option<Duration>,
     pub(crate) stored_engines: Vec<Engine>,
     pub(crate) stored_event_ids: Vec<String>,
+    /// Why the connection failed, if it did.
+    #[source]
+    pub(crate) source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
 impl fmt::Display for Parts {
@@ -167,7 +173,16 @@ impl Error {
             retry_after: None,
             stored_engines: Vec::new(),
             stored_event_ids: Vec::new(),
+            source: None,
         }))
+    }
+
+    /// Names the server that can't be reached.
+    pub(crate) fn at(mut self, target: &str) -> Self {
+        if self.0.source.is_some() {
+            self.0.message = format!("{target}: {}", self.0.message);
+        }
+        self
     }
 
     /// One wrong field, found by the client.

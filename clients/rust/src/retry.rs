@@ -61,7 +61,7 @@ impl Client {
         match answer {
             Ok(Ok(response)) => Ok(response.into_inner()),
             // The server, and the channel by itself, may notice a moment before this clock does.
-            Ok(Err(status)) if Instant::now() < deadline => Err(status.into()),
+            Ok(Err(status)) if Instant::now() < deadline => Err(self.error(status)),
             _ => Err(Error::new(Reason::DeadlineExceeded, "no answer in time")),
         }
     }

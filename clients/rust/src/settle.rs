@@ -5,6 +5,10 @@ use crate::error::Error;
 use crate::proto::lease_failure::Reason;
 use crate::proto::{self, AckRequest, ExtendRequest, NackRequest, nack};
 
+/// Of a request of lease tokens or nacks, in bytes: its other fields, and what an item has besides its text.
+const OTHER_FIELDS: usize = 4 << 10;
+const ITEM_FIELDS: usize = 32;
+
 /// The most that the server takes in one Ack, Nack or Extend.
 pub(crate) const MAX_LEASES: usize = 10_000;
 
@@ -43,6 +47,11 @@ pub struct Nack {
 }
 
 impl Nack {
+    /// The bytes of its texts.
+    pub(crate) fn size(&self) -> usize {
+        self.lease_token.len() + self.error.len()
+    }
+
     pub(crate) fn encode(self) -> proto::Nack {
         let action = match self.action {
             Action::Retry => None,
@@ -63,7 +72,7 @@ impl Client {
     /// [`Reason::Unavailable`](crate::Reason::Unavailable). Of more than 10,000 tokens some may be settled then.
     pub async fn ack(&self, lease_tokens: Vec<String>) -> Result<Vec<LeaseFailure>, Error> {
         let mut failures = Vec::new();
-        for batch in batches(&lease_tokens) {
+        for batch in batches(&lease_tokens, self.max_request_bytes(), String::len) {
             let request = AckRequest { lease_tokens: batch.to_vec() };
             let answer = self.repeated(request, |mut bus, r| async move { bus.ack(r).await }).await?;
             failures.extend(read(answer.response.failures, answer.again, &[Reason::Settled]));
@@ -76,10 +85,9 @@ impl Client {
     /// # Errors
     /// Those of [`Client::ack`].
     pub async fn nack(&self, nacks: Vec<Nack>) -> Result<Vec<LeaseFailure>, Error> {
-        let nacks: Vec<_> = nacks.into_iter().map(Nack::encode).collect();
         let mut failures = Vec::new();
-        for batch in batches(&nacks) {
-            let request = NackRequest { nacks: batch.to_vec() };
+        for batch in batches(&nacks, self.max_request_bytes(), Nack::size) {
+            let request = NackRequest { nacks: batch.iter().cloned().map(Nack::encode).collect() };
             let answer = self.repeated(request, |mut bus, r| async move { bus.nack(r).await }).await?;
             failures.extend(read(answer.response.failures, answer.again, &[Reason::Settled, Reason::Expired]));
         }
@@ -93,7 +101,7 @@ impl Client {
     /// Those of [`Client::ack`].
     pub async fn extend(&self, lease_tokens: Vec<String>, lease: Option<Duration>) -> Result<Vec<LeaseFailure>, Error> {
         let mut failures = Vec::new();
-        for batch in batches(&lease_tokens) {
+        for batch in batches(&lease_tokens, self.max_request_bytes(), String::len) {
             let request = ExtendRequest { lease_tokens: batch.to_vec(), lease: lease.map(to_proto) };
             let answer = self.repeated(request, |mut bus, r| async move { bus.extend(r).await }).await?;
             failures.extend(read(answer.response.failures, answer.again, &[]));
@@ -102,10 +110,33 @@ impl Client {
     }
 }
 
-/// One batch at least, so that the server can refuse it when there is nothing in it.
-fn batches<T>(items: &[T]) -> impl Iterator<Item = &[T]> {
-    let none = items.is_empty().then_some(items);
-    none.into_iter().chain(items.chunks(MAX_LEASES))
+/// Cuts items into parts that fit into one request each: one at least, so that the server can refuse it when there is
+/// nothing in it.
+fn batches<T>(items: &[T], max_bytes: usize, size: impl Fn(&T) -> usize) -> Vec<&[T]> {
+    let mut batches = Vec::new();
+    let mut rest = items;
+    while batches.is_empty() || !rest.is_empty() {
+        let (batch, others) = rest.split_at(fitting(rest, max_bytes, &size).min(MAX_LEASES));
+        batches.push(batch);
+        rest = others;
+    }
+    batches
+}
+
+/// Counts the items, from the first on, that fit into one request: at least one of them.
+pub(crate) fn fitting<'a, T: 'a>(
+    items: impl IntoIterator<Item = &'a T, IntoIter: ExactSizeIterator>,
+    max_bytes: usize,
+    size: impl Fn(&T) -> usize,
+) -> usize {
+    let items = items.into_iter();
+    let count = items.len();
+    let mut taken = OTHER_FIELDS;
+    let fits = items.take_while(|item| {
+        taken += size(item) + ITEM_FIELDS;
+        taken <= max_bytes
+    });
+    fits.count().max(1).min(count)
 }
 
 /// Leaves out what a repeated settle answers when its first try was carried out and only the answer was lost: the event

@@ -1,6 +1,7 @@
 //! Makes an [`Error`] of a gRPC status. The reason in its details decides; without one, the code does.
 
 use std::error::Error as _;
+use std::sync::Arc;
 
 use prost::Message;
 use tonic::{Code, Status};
@@ -66,7 +67,11 @@ fn read_code(error: &mut Error, status: &Status) {
     // What the connection failed with, whatever code it was given: a server's status has no source.
     let broken = status.source().is_some() && !matches!(status.code(), Code::DeadlineExceeded | Code::OutOfRange);
     error.0.reason = match status.code() {
-        _ if broken => Reason::Unavailable,
+        _ if broken => {
+            error.0.message = connection_failure(status);
+            error.0.source = Some(Arc::new(status.clone()));
+            Reason::Unavailable
+        }
         Code::ResourceExhausted if status.message().contains(TOO_LARGE) => {
             let description = format!("is larger than a message may be ({})", status.message());
             error.0.field_violations.push(FieldViolation { field: "request".to_owned(), description });
@@ -74,6 +79,21 @@ fn read_code(error: &mut Error, status: &Status) {
         }
         code => Reason::of_name(&screaming_snake(&format!("{code:?}"))),
     };
+}
+
+/// What the connection failed with, down to the operating system's or TLS's word for it.
+fn connection_failure(status: &Status) -> String {
+    let mut parts = vec![status.message().to_owned()];
+    let mut source = status.source();
+    while let Some(error) = source {
+        let part = error.to_string();
+        if !parts.iter().any(|each| each.contains(&part)) {
+            parts.push(part);
+        }
+        source = error.source();
+    }
+    parts.retain(|each| !each.is_empty());
+    parts.join(": ")
 }
 
 /// Makes DEADLINE_EXCEEDED of DeadlineExceeded.

@@ -2,9 +2,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio_stream::Stream;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::Streaming;
 
+use crate::client::Client;
 use crate::error::Error;
 use crate::proto::SubscribeResponse;
 use crate::proto::subscribe_response::Frame;
@@ -13,12 +14,14 @@ use crate::proto::subscribe_response::Frame;
 #[derive(Debug)]
 pub struct Subscription {
     frames: Streaming<SubscribeResponse>,
+    client: Client,
     closed: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl Subscription {
-    pub(crate) fn new(frames: Streaming<SubscribeResponse>, closed: CancellationToken) -> Self {
-        Self { frames, closed: Box::pin(closed.cancelled_owned()) }
+    pub(crate) fn new(frames: Streaming<SubscribeResponse>, client: Client) -> Self {
+        let closed = Box::pin(client.closed.clone().cancelled_owned());
+        Self { frames, client, closed }
     }
 }
 
@@ -33,7 +36,7 @@ impl Stream for Subscription {
             return match Pin::new(&mut self.frames).poll_next(context) {
                 Poll::Pending => Poll::Pending,
                 Poll::Ready(None) => Poll::Ready(None),
-                Poll::Ready(Some(Err(status))) => Poll::Ready(Some(Err(status.into()))),
+                Poll::Ready(Some(Err(status))) => Poll::Ready(Some(Err(self.client.error(status)))),
                 Poll::Ready(Some(Ok(SubscribeResponse { frame: Some(frame) }))) => Poll::Ready(Some(Ok(frame))),
                 // A kind of frame that a newer server knows.
                 Poll::Ready(Some(Ok(SubscribeResponse { frame: None }))) => continue,

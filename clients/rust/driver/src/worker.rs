@@ -72,8 +72,9 @@ impl ScriptedWorker {
         let ready = worker.ready();
         let name = self.name.clone();
         let announce = tokio::spawn(async move {
-            ready.await;
-            write(&json!({"event": "ready", "worker": name}));
+            if ready.await {
+                write(&json!({"event": "ready", "worker": name}));
+            }
         });
         let ended = worker.run(self.stopping.cancelled()).await;
         announce.abort();

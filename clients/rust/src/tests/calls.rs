@@ -86,6 +86,10 @@ async fn a_server_that_is_away_is_unavailable_when_the_time_is_over() {
     let client = Client::new(&address, options).unwrap();
     let error = soon(client.dispatch("t", Event::new("x"))).await.unwrap_err();
     assert_eq!(*error.reason(), Reason::Unavailable);
+    let line = error.to_string();
+    assert!(line.contains(&address) && line.contains("refused"), "{line}");
+    let causes = std::iter::successors(std::error::Error::source(&error), |each| each.source());
+    assert!(causes.into_iter().any(|each| each.downcast_ref::<std::io::Error>().is_some()), "{error:?}");
 }
 
 #[tokio::test]

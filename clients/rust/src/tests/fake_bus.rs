@@ -1,7 +1,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use prost::Message;
 use tokio::net::TcpListener;
@@ -56,10 +56,16 @@ impl FakeStream {
     }
 
     pub fn deliver(&self, ids: &[&str]) {
+        self.deliver_until(SystemTime::now() + Duration::from_secs(30), ids);
+    }
+
+    /// Delivers events whose leases run out at that moment, by the engine's clock.
+    pub fn deliver_until(&self, expires: SystemTime, ids: &[&str]) {
         let deliveries = ids.iter().map(|id| Delivery {
             event: Some(Event { id: (*id).to_owned(), data: b"{\"id\":42}".to_vec(), ..Event::default() }),
             lease_token: format!("lease-{id}"),
             attempt: 1,
+            lease_expires_at: Some(expires.into()),
             ..Delivery::default()
         });
         self.send(Frame::Deliveries(Deliveries { deliveries: deliveries.collect() }));

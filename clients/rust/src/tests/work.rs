@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Semaphore, oneshot};
@@ -98,6 +98,64 @@ impl std::fmt::Display for BadError {
     }
 }
 
+struct BadPanic;
+
+impl Drop for BadPanic {
+    fn drop(&mut self) {
+        assert!(std::thread::panicking(), "no drop");
+    }
+}
+
+#[tokio::test]
+async fn a_delivery_whose_lease_has_run_out_is_not_started() {
+    let mut bus = FakeBus::start().await;
+    let lost =
+        |id: &str| LeaseFailure { lease_token: format!("lease-{id}"), reason: lease_failure::Reason::Expired.into() };
+    bus.answers
+        .extend
+        .lock()
+        .unwrap()
+        .extend(["stale", "waited"].map(|id| Ok(ExtendResponse { failures: vec![lost(id)] })));
+    let (handler, mut begun, _ended, gate) = holding();
+    let _working = work(&bus, WorkerOptions { concurrency: Some(1), ..options() }, handler);
+    let stream = next(&mut bus.streams).await;
+    stream.deliver_until(SystemTime::now() - Duration::from_secs(1), &["stale"]);
+    stream.deliver(&["fresh"]);
+    assert_eq!(next(&mut begun).await, "fresh");
+
+    stream.deliver_until(SystemTime::now() - Duration::from_secs(1), &["waited"]);
+    stream.deliver(&["last"]);
+    gate.add_permits(2);
+    assert_eq!(next(&mut begun).await, "last");
+    assert!(bus.nacks.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn clocks_that_differ_keep_nothing_from_being_started() {
+    let mut bus = FakeBus::start().await;
+    let _working = work(&bus, options(), async |_| Ok(()));
+    let stream = next(&mut bus.streams).await;
+    let engine = SystemTime::now() - Duration::from_secs(3600); // this host's clock is an hour ahead
+    for id in ["a", "b", "c"] {
+        stream.deliver_until(engine + Duration::from_secs(30), &[id]);
+        assert_eq!(next(&mut bus.acks).await.lease_tokens, [format!("lease-{id}")]);
+    }
+    next(&mut bus.extends).await;
+    assert!(bus.extends.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn ready_ends_when_the_worker_can_not_subscribe() {
+    let bus = FakeBus::start().await;
+    let refused = refusal(Code::PermissionDenied, "PERMISSION_DENIED", vec![]);
+    bus.answers.subscribe.lock().unwrap().push_back(refused);
+    let worker = Worker::new(&bus.client(ClientOptions::default())).handle("t", options(), async |_| Ok(()));
+    let ready = worker.ready();
+    let error = soon(worker.run(std::future::pending())).await.unwrap_err();
+    assert_eq!(*error.reason(), Reason::PermissionDenied);
+    assert!(!soon(ready).await);
+}
+
 #[tokio::test]
 async fn what_a_handler_says_becomes_of_its_event() {
     let mut bus = FakeBus::start().await;
@@ -108,9 +166,11 @@ async fn what_a_handler_says_becomes_of_its_event() {
         "dead" => Err(Failure::dead_letter("hopeless")),
         "release" => Err(Failure::release()),
         "bad error" => Err(BadError)?,
+        "anyhow" => Err(anyhow::anyhow!("no ink").context("printing"))?,
+        "bad panic" => std::panic::panic_any(BadPanic),
         _ => panic!("boom"),
     };
-    let _working = work(&bus, options(), handler);
+    let _working = work(&bus, WorkerOptions { concurrency: Some(1), ..options() }, handler);
     let stream = next(&mut bus.streams).await;
     for (id, error, action) in [
         ("error", "the card is busy".to_owned(), None),
@@ -119,6 +179,8 @@ async fn what_a_handler_says_becomes_of_its_event() {
         ("dead", "hopeless".to_owned(), Some(Action::DeadLetter(true))),
         ("release", String::new(), Some(Action::Release(true))),
         ("bad error", "panic: no text".to_owned(), None),
+        ("anyhow", "printing".to_owned(), None),
+        ("bad panic", "panic: of no text".to_owned(), None),
         ("panic", "panic: boom".to_owned(), None),
     ] {
         stream.deliver(&[id]);

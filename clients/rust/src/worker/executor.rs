@@ -74,7 +74,7 @@ impl Executor {
     /// Takes deliveries that came and starts what there are places for.
     pub(crate) fn accept(self: &Arc<Self>, deliveries: impl Iterator<Item = Delivery>) {
         for delivery in deliveries {
-            self.leases.add(&delivery.lease_token);
+            self.leases.add(&delivery);
             self.waiting().queue.push_back(delivery);
         }
         self.start_waiting();
@@ -111,14 +111,28 @@ impl Executor {
         let _ = places.wait_for(|places| (places.lost >= self.slots) == stuck).await;
     }
 
-    fn start_waiting(self: &Arc<Self>) {
+    /// Starts what there are places for. It stops at a delivery whose lease may have run out: it is called again when the
+    /// server has said whether it has.
+    pub(crate) fn start_waiting(self: &Arc<Self>) {
         let mut waiting = self.waiting();
-        while !waiting.paused && !waiting.queue.is_empty() && self.take_place() {
+        while !waiting.paused
+            && let Some(next) = waiting.queue.front()
+            && self.take_place()
+        {
+            if self.leases.may_have_passed(&next.lease_token) {
+                self.leave_place();
+                self.leases.doubted.notify_one();
+                return;
+            }
             let started = waiting.queue.pop_front().is_some_and(|delivery| self.start(delivery));
             if !started {
-                self.places.send_modify(|places| places.taken -= 1);
+                self.leave_place();
             }
         }
+    }
+
+    fn leave_place(&self) {
+        self.places.send_modify(|places| places.taken -= 1);
     }
 
     fn take_place(&self) -> bool {
@@ -196,8 +210,8 @@ impl Executor {
         match outcome {
             Ok(()) => self.settler.ack(running.lease_token.clone()),
             Err(nack) => {
+                self.settler.nack(nack.clone());
                 report(running, &nack);
-                self.settler.nack(nack);
             }
         }
     }
@@ -206,7 +220,11 @@ impl Executor {
 fn outcome(running: &Running, ended: Result<Result<(), Nack>, JoinError>) -> Result<(), Nack> {
     ended.unwrap_or_else(|error| {
         let text = match error.try_into_panic() {
-            Ok(panic) => format!("panic: {}", panic_text(panic.as_ref())),
+            Ok(panic) => {
+                let text = format!("panic: {}", panic_text(panic.as_ref()));
+                std::mem::forget(panic); // its own drop may panic
+                text
+            }
             Err(error) => error.to_string(), // the runtime shuts down
         };
         Err(Nack { lease_token: running.lease_token.clone(), error: cut(text), action: Action::Retry })

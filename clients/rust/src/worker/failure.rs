@@ -48,7 +48,8 @@ impl Failure {
     }
 }
 
-impl<E: Error + Send + Sync + 'static> From<E> for Failure {
+/// Of every error, and of `anyhow::Error`, `eyre::Report`, text and boxed errors.
+impl<E: Into<Cause>> From<E> for Failure {
     fn from(error: E) -> Self {
         Self::new(error)
     }

@@ -1,5 +1,6 @@
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -45,22 +46,27 @@ impl Keeper {
         self.terms.send_modify(|terms| terms.attached = false);
     }
 
-    /// Extends until it is dropped, or until an error that does not heal.
-    pub(crate) async fn run(&self) -> Error {
+    /// Extends until it is dropped, or until an error that does not heal. `confirmed` is called when leases were extended.
+    pub(crate) async fn run(&self, confirmed: impl Fn()) -> Error {
         let mut changes = self.terms.subscribe();
         let mut failed = false;
         loop {
             let terms = *changes.borrow_and_update();
             tokio::select! {
-                _ = changes.changed() => {}
-                () = sleep(period(terms, failed)) => match self.extend_all(terms.lease).await {
-                    Ok(()) => failed = false,
-                    Err(error) if !error.reason().heals() => return error,
-                    Err(error) => {
-                        failed = true;
-                        tracing::warn!(%error, "leases could not be extended");
-                    }
-                },
+                _ = changes.changed() => continue,
+                () = self.leases.doubted.notified() => {}
+                () = sleep(period(terms, failed)) => {}
+            }
+            match self.extend_all(terms.lease).await {
+                Ok(()) => {
+                    failed = false;
+                    confirmed();
+                }
+                Err(error) if !error.reason().heals() => return error,
+                Err(error) => {
+                    failed = true;
+                    tracing::warn!(%error, "leases could not be extended");
+                }
             }
         }
     }
@@ -72,7 +78,10 @@ impl Keeper {
         }
         // An answer that comes later than the lease is of no use.
         let client = self.client.with_timeout(lease.min(self.client.timeout));
-        let failures = client.extend(tokens, Some(lease)).await?;
+        let asked = SystemTime::now();
+        let failures = client.extend(tokens.clone(), Some(lease)).await?;
+        let failed: HashSet<&str> = failures.iter().map(|each| each.lease_token.as_str()).collect();
+        self.leases.confirm(tokens.iter().filter(|each| !failed.contains(each.as_str())), asked, lease);
         // Those of a stopped engine may yet be named on another replica.
         let lost = failures.iter().filter(|each| each.reason != Reason::EngineStopped);
         let count = self.leases.lose(lost.map(|each| each.lease_token.as_str()));

@@ -1,8 +1,11 @@
 use std::collections::HashMap;
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
+
+use crate::delivery::Delivery;
 
 /// Where a delivery stands in this worker. One that is settled, or whose lease was lost, is not held any more.
 ///
@@ -38,6 +41,10 @@ struct Lease {
     cancelled: CancellationToken,
     /// A settle was sent, and whether it was carried out is not known.
     tried: bool,
+    /// When the lease runs out, in µs by this host's clock, unless it has been extended meanwhile.
+    expires_us: i64,
+    /// How many µs this host's clock was ahead of the engine's when the delivery came, if it took no time to come.
+    lead_us: i64,
 }
 
 impl Lease {
@@ -50,21 +57,78 @@ impl Lease {
     }
 }
 
+/// Estimates when leases run out by this host's clock, which need not agree with the engine's.
+#[derive(Debug)]
+struct Clock {
+    /// How long the leases of deliveries to come last.
+    length_us: i64,
+    /// How far this host's clock is ahead of the engine's, at most. It starts at 0; a delivery that comes in less time
+    /// lowers it, and one whose lease the server confirms although it seemed to have run out raises it.
+    ahead_us: i64,
+}
+
 /// The leases that one subscription holds, by lease token.
+///
+/// They know when a lease may have run out while its delivery was on the way or waited here: the process or the host was
+/// frozen, the network stood still. Such a delivery is not started before the server has confirmed its lease.
 #[derive(Debug)]
 pub(crate) struct Leases {
     held: watch::Sender<HashMap<String, Lease>>,
+    clock: Mutex<Clock>,
+    /// All leases are to be extended now.
+    pub(crate) doubted: Notify,
 }
 
 impl Leases {
-    pub(crate) fn new() -> Self {
-        Self { held: watch::Sender::new(HashMap::new()) }
+    pub(crate) fn new(length: Duration) -> Self {
+        let clock = Clock { length_us: as_us(length), ahead_us: 0 };
+        Self { held: watch::Sender::new(HashMap::new()), clock: Mutex::new(clock), doubted: Notify::new() }
     }
 
-    /// Takes a new delivery, waiting.
-    pub(crate) fn add(&self, token: &str) {
-        let lease = Lease { stage: Stage::Waiting, cause: None, cancelled: CancellationToken::new(), tried: false };
-        self.held.send_modify(|held| drop(held.insert(token.to_owned(), lease)));
+    fn clock(&self) -> MutexGuard<'_, Clock> {
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets how long the leases of deliveries to come last.
+    pub(crate) fn last(&self, length: Duration) {
+        self.clock().length_us = as_us(length);
+    }
+
+    /// Takes a delivery that came now, waiting.
+    pub(crate) fn add(&self, delivery: &Delivery) {
+        let engine_us = unix_us(delivery.lease_expires_at);
+        let mut clock = self.clock();
+        let lead_us = unix_us(SystemTime::now()) - engine_us + clock.length_us;
+        clock.ahead_us = clock.ahead_us.min(lead_us);
+        let lease = Lease {
+            stage: Stage::Waiting,
+            cause: None,
+            cancelled: CancellationToken::new(),
+            tried: false,
+            expires_us: engine_us + clock.ahead_us,
+            lead_us,
+        };
+        self.held.send_modify(|held| drop(held.insert(delivery.lease_token.clone(), lease)));
+    }
+
+    /// Says of a delivery that waits that its lease has run out, unless the server says otherwise.
+    pub(crate) fn may_have_passed(&self, token: &str) -> bool {
+        let now_us = unix_us(SystemTime::now());
+        self.held.borrow().get(token).is_some_and(|lease| lease.stage == Stage::Waiting && now_us > lease.expires_us)
+    }
+
+    /// Says that the server has extended these leases: they last so long from the moment when it was asked.
+    pub(crate) fn confirm<'a>(&self, tokens: impl Iterator<Item = &'a String>, asked: SystemTime, length: Duration) {
+        let expires_us = unix_us(asked) + as_us(length);
+        let mut clock = self.clock();
+        for token in tokens {
+            self.change(token, |lease| {
+                lease.expires_us = expires_us;
+                if lease.stage == Stage::Waiting {
+                    clock.ahead_us = clock.ahead_us.max(lease.lead_us);
+                }
+            });
+        }
     }
 
     /// Returns what cancels the handler; none when the lease was lost or released before its handler began.
@@ -153,4 +217,13 @@ impl Leases {
     pub(crate) async fn none_within(&self, time: Duration) -> bool {
         tokio::time::timeout(time, self.held.subscribe().wait_for(HashMap::is_empty)).await.is_ok()
     }
+}
+
+fn as_us(length: Duration) -> i64 {
+    i64::try_from(length.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// By the host's clock, which also counts the time that the host is suspended.
+fn unix_us(moment: SystemTime) -> i64 {
+    moment.duration_since(SystemTime::UNIX_EPOCH).map_or(0, as_us)
 }

@@ -68,15 +68,11 @@ impl Worker {
         self
     }
 
-    /// Ends when the worker has subscribed for every handler: what is dispatched then is handled. Never, if it does not
-    /// get that far.
-    pub fn ready(&self) -> impl Future<Output = ()> + Send + 'static {
+    /// Waits until the worker has subscribed for every handler: what is dispatched from then on is handled. False when
+    /// the worker ended before; the error of [`Worker::run`] says why.
+    pub fn ready(&self) -> impl Future<Output = bool> + Send + 'static {
         let (count, mut ready) = (self.entries.len(), self.ready.subscribe());
-        async move {
-            if ready.wait_for(|started| *started >= count).await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
+        async move { ready.wait_for(|started| *started >= count).await.is_ok() }
     }
 
     /// Handles events until `stop` ends, then drains: handlers that run are finished and their events settled, for at

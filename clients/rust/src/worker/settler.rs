@@ -10,10 +10,7 @@ use crate::error::Error;
 use crate::proto::lease_failure::Reason;
 use crate::proto::{AckRequest, LeaseFailure, NackRequest};
 use crate::retry::Backoff;
-use crate::settle::{MAX_LEASES, Nack};
-
-/// Keeps a call, with errors of 4 KiB each, well below the 4 MiB that gRPC accepts.
-const MAX_NACKS: usize = 500;
+use crate::settle::{MAX_LEASES, Nack, fitting};
 
 /// Sends acks and nacks, in batches that form by themselves: what is settled while no call is under way is sent at once;
 /// what collects during a call goes into the next. As long as the lease is held, nothing is dropped.
@@ -132,20 +129,13 @@ impl Lane {
 
     /// The next batch, without those whose lease was lost meanwhile; none when there is nothing to send.
     fn take(&self) -> Option<Vec<Nack>> {
-        let most = match self.kind {
-            Kind::Ack => MAX_LEASES,
-            Kind::Nack => MAX_NACKS,
-        };
         let mut pending = self.pending();
         if pending.held {
             return None;
         }
-        let mut batch = Vec::new();
-        while let Some(nack) = if batch.len() < most { pending.queue.pop_front() } else { None } {
-            if self.leases.holds(&nack.lease_token) {
-                batch.push(nack);
-            }
-        }
+        pending.queue.retain(|nack| self.leases.holds(&nack.lease_token));
+        let count = fitting(&pending.queue, self.client.max_request_bytes(), Nack::size).min(MAX_LEASES);
+        let batch: Vec<Nack> = pending.queue.drain(..count).collect();
         (!batch.is_empty()).then_some(batch)
     }
 

@@ -18,7 +18,7 @@ use crate::error::{Error, Reason};
 use crate::proto::subscribe_response::Frame;
 use crate::proto::{Closing, Started, SubscribeRequest};
 use crate::retry::Backoff;
-use crate::settle::{to_proto, to_std};
+use crate::settle::{fitting, to_proto, to_std};
 use crate::subscription::Subscription;
 
 /// A frame that was under way when the handlers were paused arrives within `QUIET`; `QUIET_AT_MOST` ends the wait for a
@@ -64,7 +64,7 @@ impl Stream {
         handler: Handler,
         ready: watch::Sender<usize>,
     ) -> Self {
-        let leases = Arc::new(Leases::new());
+        let leases = Arc::new(Leases::new(options.lease));
         let settler = Arc::new(Settler::new(&client, &leases));
         let executor = Arc::new(Executor::new(
             handler,
@@ -94,7 +94,7 @@ impl Stream {
             let helpers = async {
                 tokio::select! {
                     error = self.settler.run() => error,
-                    error = self.keeper.run() => error,
+                    error = self.keeper.run(|| self.executor.start_waiting()) => error,
                 }
             };
             let stopping = async {
@@ -195,18 +195,27 @@ impl Stream {
 
     /// Opens a stream and waits for its first frame; none when the server ends it before.
     async fn open(&self) -> Result<Option<(Subscription, Started)>, Error> {
-        let mut frames = self.client.subscribe(self.request()).await?;
+        let (request, all_named) = self.request();
+        let mut frames = self.client.subscribe(request).await?;
         while let Some(frame) = frames.next().await {
             if let Frame::Started(started) = frame? {
+                if !all_named {
+                    self.leases.doubted.notify_one(); // the server lets those run out that the stream did not name
+                }
                 return Ok(Some((frames, started)));
             }
         }
         Ok(None)
     }
 
-    fn request(&self) -> SubscribeRequest {
+    /// Names the leases that are held: all, if so many fit into the request, which is the second value.
+    fn request(&self) -> (SubscribeRequest, bool) {
         let options = &self.options;
-        SubscribeRequest {
+        let mut held = self.leases.tokens();
+        let named = fitting(&held, self.client.max_request_bytes(), String::len);
+        let all_named = named == held.len();
+        held.truncate(named);
+        let request = SubscribeRequest {
             topic: self.topic.clone(),
             group: options.group.clone(),
             engine: options.engine.into(),
@@ -215,18 +224,18 @@ impl Stream {
             max_in_flight_bytes: options.max_in_flight_bytes,
             lease: Some(to_proto(options.lease)),
             disconnect_grace: options.disconnect_grace.map(to_proto),
-            held_lease_tokens: self.leases.tokens(),
-        }
+            held_lease_tokens: held,
+        };
+        (request, all_named)
     }
 
     fn on_started(&self, frame: &Started, progress: &mut Progress) {
         let leases_lost = self.leases.lose(frame.lost_lease_tokens.iter().map(String::as_str));
         let leases_kept = self.leases.tokens().len();
         tracing::info!(session = frame.session_id, leases_kept, leases_lost, "subscribed");
-        self.keeper.attach(
-            frame.lease.map_or(self.options.lease, to_std),
-            frame.disconnect_grace.map(to_std).unwrap_or_default(),
-        );
+        let lease = frame.lease.map_or(self.options.lease, to_std);
+        self.leases.last(lease);
+        self.keeper.attach(lease, frame.disconnect_grace.map(to_std).unwrap_or_default());
         self.settler.retry_now();
         progress.pauses.reset();
         if !std::mem::replace(&mut progress.subscribed, true) {
