@@ -70,6 +70,7 @@ class Role:
                 text=True,
                 env=role_env() if env is None else env,
                 cwd=TESTS,
+                process_group=0,
             )
 
     def wait_ready(self) -> None:

@@ -55,7 +55,12 @@ class Driver:
         self._gone = False
         with log.open("ab") as stderr:
             self._process = subprocess.Popen(
-                language.driver, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr
+                language.driver,
+                cwd=ROOT,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                process_group=0,
             )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()

@@ -69,4 +69,5 @@ class Place:
                 stdout=log,
                 stderr=log,
                 env={**os.environ, "PYTHONPATH": str(TESTS)},
+                process_group=0,
             )

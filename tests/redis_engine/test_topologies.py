@@ -77,7 +77,7 @@ def sentinel_of(folder: Path, master: RedisServer, *lines: str) -> Iterator[int]
     config = folder / "sentinel.conf"
     config.write_text(SENTINEL.format(port=port, folder=folder, master=master.port) + "\n".join(lines))
     with (folder / "sentinel.log").open("wb") as log:
-        process = subprocess.Popen(["redis-server", str(config), "--sentinel"], stdout=log, stderr=log)
+        process = subprocess.Popen(["redis-server", str(config), "--sentinel"], stdout=log, stderr=log, process_group=0)
     try:
         yield port
     finally:

@@ -131,6 +131,7 @@ class Cli:
                 text=True,
                 env={**self._env, **env},
                 cwd=self._directory,
+                process_group=0,
             )
         )
 

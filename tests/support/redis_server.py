@@ -35,7 +35,12 @@ class RedisServer:
             raise FileNotFoundError("redis-server is missing: run 'make redis', or install your system's package")
         command = [program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.directory)]
         with (self.directory / "log").open("ab") as log:
-            process = subprocess.Popen([*command, "--save", "", *self._options], stdout=log, stderr=log)
+            process = subprocess.Popen(
+                [*command, "--save", "", *self._options],
+                stdout=log,
+                stderr=log,
+                process_group=0,  # Ctrl-C is for pytest, whose fixtures end it
+            )
         self._wait_until_it_answers(process)
         return process
 

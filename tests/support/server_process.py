@@ -43,7 +43,12 @@ class ServerProcess:
         self.log = log
         with log.open("ab") as stderr:
             self.process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=stderr, text=True, env={**os.environ, **(env or {})}
+                command,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+                env={**os.environ, **(env or {})},
+                process_group=0,  # Ctrl-C is for pytest, whose fixtures end it
             )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()

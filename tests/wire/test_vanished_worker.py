@@ -34,7 +34,7 @@ class Doomed:
 
     def __init__(self, address: str, topic: str, count: int) -> None:
         command = [sys.executable, "-c", WORKER, address, topic, str(count)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, process_group=0)
 
     def held(self) -> list[str]:
         """The ids of the events, when it holds them all."""
