@@ -17,13 +17,12 @@ if TYPE_CHECKING:
     from xdist.workermanage import WorkerController
 
 ALONE = "alone"
-"""The unit that runs last, on an otherwise idle machine."""
+"""The unit that runs last, when no other test does."""
 
 ALONE_FILES = {
     "tests/wire/test_timing.py",  # measures how late deliveries come
     "tests/wire/test_vanished_worker.py",  # measures how soon another worker gets the events
     "tests/fault/test_rolling.py",  # measures the longest gap between deliveries
-    "tests/bench/test_scenarios.py",  # loads every processor
 }
 
 LANGUAGE = re.compile(r"tests/conformance/.*\[(\w+)")
@@ -75,7 +74,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 class Scheduler(LoadScopeScheduling):
-    """Hands out units in order, and ALONE when a single worker is left."""
+    """Hands out units in order, and ALONE when a single worker is left.
+
+    A worker begins a test when it knows the next one, so the last worker keeps one until the others have ended.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
         return unit_of(nodeid)
@@ -126,5 +128,5 @@ class Progress:
         self._ended[unit] += 1
         if self._ended[unit] == self._sizes[unit]:
             share = self._ended.total() * 100 // self._sizes.total()
-            seconds = self._milliseconds[unit] / 1000
-            self._terminal.write_line(f"[{share:3}%] {unit}: {self._sizes[unit]} tests, {seconds:.1f} s")
+            tests = "1 test" if self._sizes[unit] == 1 else f"{self._sizes[unit]} tests"
+            self._terminal.write_line(f"[{share:3}%] {unit}: {tests}, {self._milliseconds[unit] / 1000:.1f} s")

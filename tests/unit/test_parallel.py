@@ -1,0 +1,87 @@
+"""How the suite is shared out to workers, and what it prints."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from support.documents import ROOT
+from support.parallel import ALONE, ALONE_FILES, unit_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MEETING = """
+import os
+import threading
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+def test_it_runs_beside_the_other():
+    (HERE / f"began-{os.getpid()}").touch()
+    while len(list(HERE.glob("began-*"))) < 2:
+        threading.Event().wait(0.01)  # nothing signals that a file is there
+
+def test_it_ends():
+    Path(__file__).with_suffix(".ended").touch()
+"""
+MEASURING = """
+from pathlib import Path
+
+def test_the_others_have_ended():
+    assert len(list(Path("tests/unit").glob("*.ended"))) == 2
+"""
+
+
+def run(folder: Path, files: dict[str, str], workers: int) -> subprocess.CompletedProcess[str]:
+    """Runs these files, which the folder gets, as `make test` would."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    (folder / "pytest.ini").touch()
+    command = [sys.executable, "-m", "pytest", "-p", "support.parallel", "-n", str(workers), "--import-mode=importlib"]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    env["PYTHONPATH"] = str(ROOT / "tests")
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=100, check=False)
+
+
+def test_files_run_beside_each_other_and_what_measures_time_after_them(tmp_path: Path) -> None:
+    together = {f"tests/unit/test_{number}.py": MEETING for number in range(2)}
+
+    done = run(tmp_path, {min(ALONE_FILES): MEASURING, **together}, workers=2)
+
+    assert done.returncode == 0, done.stdout
+    *_, alone, _, closing = done.stdout.splitlines()
+    assert alone.startswith("[100%] alone: 1 test,")
+    assert "5 passed" in closing
+
+
+def test_a_failure_is_told_at_once(tmp_path: Path) -> None:
+    done = run(tmp_path, {"test_a.py": "def test_it(): assert 1 > 2", "test_b.py": "def test_it(): pass"}, workers=2)
+
+    told, summary = done.stdout.split("FAILURES", 1)
+    assert "\nFAILED test_a.py::test_it (call)\n" in told
+    assert summary.splitlines()[-1].strip("= ").startswith("1 failed, 1 passed in")
+
+
+@pytest.mark.parametrize(
+    ("nodeid", "unit"),
+    [
+        ("tests/conformance/test_cases.py::test_case[go-redis-an-ack]", "tests/conformance (go)"),
+        ("tests/conformance/test_clients.py::test_a_client_passes_its_own_tests[go]", "tests/conformance (go)"),
+        ("tests/conformance/test_parity.py::test_the_page", "tests/conformance/test_parity.py"),
+        ("tests/helm/test_chart.py::test_it[1]", "tests/helm"),
+        ("tests/wire/test_rpcs.py::test_it[tests/wire/test_timing.py]", "tests/wire/test_rpcs.py"),
+        *((f"{file}::test_it", ALONE) for file in sorted(ALONE_FILES)),
+    ],
+)
+def test_a_test_shares_a_worker_with_those_of_its_unit(nodeid: str, unit: str) -> None:
+    assert unit_of(nodeid) == unit
+
+
+def test_the_files_that_run_alone_are_there() -> None:
+    assert [file for file in ALONE_FILES if not (ROOT / file).is_file()] == []
