@@ -24,7 +24,7 @@ from duebus_server.domain.clock import SystemClock
 from duebus_server.domain.errors import DispatcherNotWorking
 from duebus_server.domain.lease_token import LeaseTokens
 from duebus_server.domain.model import EngineName
-from duebus_server.engine.instrumented import instrument
+from duebus_server.engine.instrumented import InstrumentedEngine
 from duebus_server.engine.local import LocalEngine
 from duebus_server.engine.redis import Credentials, RedisUrlError, make_redis_engine
 from duebus_server.ops.gc_pauses import PauseKeeper
@@ -90,7 +90,7 @@ class App:
         self._tracing = make_tracing(os.environ)
         self._metrics = make_metrics(settings, self._tracing)
         if self._metrics is not None:
-            engines = [instrument(engine, self._metrics) for engine in engines]
+            engines = [InstrumentedEngine(engine, self._metrics) for engine in engines]
             self._metrics.watch(engines)
         self._engines = Engines(RunningEngine(engine, Sessions(engine, clock)) for engine in engines)
         self._token_keys: dict[EngineName, bytes] = {}

@@ -1,19 +1,20 @@
-"""Any engine, with what it does counted and timed: once for each call, whatever the number of events in it."""
+"""Any engine, with each of its calls counted and timed once, whatever the number of events in it."""
 
 from __future__ import annotations
 
 import time
-from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
 from duebus_server.domain.errors import DispatcherNotWorking
 from duebus_server.domain.model import DispatchAnswer, NackAction
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
+    from duebus_server.domain.administration import CancelAnswer, NewDueTime
     from duebus_server.domain.errors import DueBusError
     from duebus_server.domain.model import (
+        AdoptedLease,
         DispatchRequest,
         EngineName,
         LeaseBatch,
@@ -26,20 +27,21 @@ if TYPE_CHECKING:
 
     Results = list[LeaseFailureReason | None]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 NO_BATCH = 0
-"""The size of a call that is not about so many events."""
+"""The size of a call that is not about a number of events."""
 
 
 class EngineRecorder(Protocol):
     """Where the figures go. Called on the event loop, once for each call of an engine; must not raise."""
 
     def called(self, engine: EngineName, verb: str, seconds: float, batch: int) -> None:
-        """A verb took so long, on so many events; NO_BATCH where that has no meaning."""
+        """How long a verb took, and on how many events; NO_BATCH where that has no meaning."""
 
     def failed(self, engine: EngineName, error: DispatcherNotWorking) -> None:
-        """The engine does not work."""
+        """A verb failed because the engine does not work."""
 
     def dispatched(self, engine: EngineName, topic: str, count: int) -> None:
         """Events were stored."""
@@ -57,42 +59,54 @@ class EngineRecorder(Protocol):
         """Events became dead letters."""
 
 
-def instrument(engine: Engine, recorder: EngineRecorder) -> Engine:
-    """The same engine, with what it does recorded."""
-    return cast("Engine", _InstrumentedEngine(engine, recorder))
+class InstrumentedEngine:
+    """Passes every call on to the engine inside it, and records it.
 
-
-class _InstrumentedEngine:
-    """Passes all on to the engine inside it.
-
-    Every verb is timed, one that is new too; those that move events, and so have counters of their own, stand below.
+    The verbs on batches of events stand below; the others are only timed.
     """
 
     def __init__(self, engine: Engine, recorder: EngineRecorder) -> None:
         self._engine = engine
         self._recorder = recorder
+        self.name = engine.name
+        self.now_us = engine.now_us
+        self.start = self._timed("start", engine.start)
+        self.stop = self._timed("stop", engine.stop)
+        self.check = self._timed("check", engine.check)
+        self.shorten = self._timed("shorten", engine.shorten)
+        self.expire_leases = self._timed("expire_leases", engine.expire_leases)
+        self.next_due = self._timed("next_due", engine.next_due)
+        self.backlog = self._timed("backlog", engine.backlog)
+        self.join = self._timed("join", engine.join)
+        self.leave = self._timed("leave", engine.leave)
+        self.queued = self._timed("queued", engine.queued)
+        self.config_of = self._timed("config_of", engine.config_of)
+        self.list_topics = self._timed("list_topics", engine.list_topics)
+        self.get_topic = self._timed("get_topic", engine.get_topic)
+        self.list_events = self._timed("list_events", engine.list_events)
+        self.get_event = self._timed("get_event", engine.get_event)
+        self.configure_topic = self._timed("configure_topic", engine.configure_topic)
+        self.configure_group = self._timed("configure_group", engine.configure_group)
+        self.delete_topic = self._timed("delete_topic", engine.delete_topic)
+        self.delete_group = self._timed("delete_group", engine.delete_group)
+        self.pause_group = self._timed("pause_group", engine.pause_group)
+        self.resume_group = self._timed("resume_group", engine.resume_group)
+        self.redrive = self._timed("redrive", engine.redrive)
+        self.purge = self._timed("purge", engine.purge)
 
-    def __getattr__(self, name: str) -> Any:
-        """A verb of the engine, timed; anything else as it is."""
-        found = getattr(self._engine, name)
-        if not iscoroutinefunction(found):
-            return found
-
-        async def timed(*arguments: Any, **named: Any) -> Any:
-            size = next((len(one) for one in (*arguments, *named.values()) if isinstance(one, list | tuple)), NO_BATCH)
-            return await self._timed(name, size, found(*arguments, **named))
-
-        setattr(self, name, timed)  # the next time it is found at once
-        return timed
+    @property
+    def lease_token_key(self) -> bytes:
+        """See ``Engine.lease_token_key``: known once the engine is started."""
+        return self._engine.lease_token_key
 
     def watch(self, watcher: Watcher) -> None:
         """See ``Engine.watch``."""
-        self._engine.watch(cast("Watcher", _InstrumentedWatcher(watcher, self._engine.name, self._recorder)))
+        self._engine.watch(_InstrumentedWatcher(watcher, self.name, self._recorder))
 
     async def dispatch(self, topic: str, requests: Sequence[DispatchRequest]) -> list[DispatchAnswer | DueBusError]:
         """See ``Engine.dispatch``."""
         size = sum([len(request.events) for request in requests])
-        answers = await self._timed("dispatch", size, self._engine.dispatch(topic, requests))
+        answers = await self._record("dispatch", size, self._engine.dispatch(topic, requests))
         done = [answer for answer in answers if isinstance(answer, DispatchAnswer)]
         stored = sum([len(answer.event_ids) - len(answer.duplicate_event_ids) for answer in done])
         self._recorder.dispatched(self._engine.name, topic, stored)
@@ -106,7 +120,7 @@ class _InstrumentedEngine:
         except DispatcherNotWorking as error:
             self._recorder.failed(self._engine.name, error)
             raise
-        # One that finds nothing is no delivery; there may be many of them, and they would hide the others.
+        # A lease that finds nothing is not recorded: there may be many, and they would hide the others.
         if batch.events:
             self._recorder.called(self._engine.name, "lease", time.perf_counter() - begun, len(batch.events))
             self._recorder.delivered(self._engine.name, topic, group, batch, self._engine.now_us())
@@ -114,20 +128,47 @@ class _InstrumentedEngine:
 
     async def ack(self, topic: str, group: str, leases: Sequence[LeaseRef]) -> Results:
         """See ``Engine.ack``."""
-        results = await self._timed("ack", len(leases), self._engine.ack(topic, group, leases))
+        results = await self._record("ack", len(leases), self._engine.ack(topic, group, leases))
         self._recorder.acked(self._engine.name, topic, group, results.count(None))
         return results
 
     async def nack(self, topic: str, group: str, nacks: Sequence[NackRef]) -> Results:
         """See ``Engine.nack``."""
-        results = await self._timed("nack", len(nacks), self._engine.nack(topic, group, nacks))
+        results = await self._record("nack", len(nacks), self._engine.nack(topic, group, nacks))
         done = [nack.action for nack, result in zip(nacks, results, strict=True) if result is None]
         for action in NackAction:
             if action in done:
                 self._recorder.nacked(self._engine.name, topic, group, action, done.count(action))
         return results
 
-    async def _timed(self, verb: str, batch: int, call: Awaitable[T]) -> T:
+    async def extend(self, topic: str, group: str, leases: Sequence[LeaseRef], lease_us: int | None) -> Results:
+        """See ``Engine.extend``."""
+        return await self._record("extend", len(leases), self._engine.extend(topic, group, leases, lease_us))
+
+    async def adopt(
+        self, topic: str, group: str, session_id: str, leases: Sequence[LeaseRef], lease_us: int | None
+    ) -> list[AdoptedLease | LeaseFailureReason]:
+        """See ``Engine.adopt``."""
+        adopting = self._engine.adopt(topic, group, session_id, leases, lease_us)
+        return await self._record("adopt", len(leases), adopting)
+
+    async def cancel(self, topic: str, event_ids: Sequence[str], group: str | None) -> CancelAnswer:
+        """See ``Engine.cancel``."""
+        return await self._record("cancel", len(event_ids), self._engine.cancel(topic, event_ids, group))
+
+    async def reschedule(self, topic: str, event_ids: Sequence[str], group: str | None, due: NewDueTime) -> int:
+        """See ``Engine.reschedule``."""
+        return await self._record("reschedule", len(event_ids), self._engine.reschedule(topic, event_ids, group, due))
+
+    def _timed(self, verb: str, call: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[None, None, T]]:
+        """A verb that is not about a number of events, timed."""
+
+        async def timed(*arguments: P.args, **named: P.kwargs) -> T:
+            return await self._record(verb, NO_BATCH, call(*arguments, **named))
+
+        return timed
+
+    async def _record(self, verb: str, batch: int, call: Awaitable[T]) -> T:
         begun = time.perf_counter()
         try:
             return await call
@@ -139,7 +180,7 @@ class _InstrumentedEngine:
 
 
 class _InstrumentedWatcher:
-    """Passes all on to the watcher inside it, and counts deaths: only the engine knows of them all."""
+    """Passes every call on to the watcher inside it, and counts deaths: only the engine knows of all of them."""
 
     def __init__(self, watcher: Watcher, engine: EngineName, recorder: EngineRecorder) -> None:
         self._watcher = watcher

@@ -6,7 +6,7 @@ import pytest
 from duebus_server.domain.clock import SECOND
 from duebus_server.domain.model import DEFAULT_GROUP, EngineName, NackAction
 from duebus_server.domain.views import TopicConfig
-from duebus_server.engine.instrumented import instrument
+from duebus_server.engine.instrumented import InstrumentedEngine
 from duebus_server.ops.metrics import Metrics
 from prometheus_client.parser import text_string_to_metric_families
 from support.builders import new_event
@@ -41,7 +41,7 @@ async def test_a_nack_alone_is_no_death(action: NackAction) -> None:
 async def test_whatever_an_engine_tells_to_have_died_is_counted_and_passed_on() -> None:
     metrics, heard = Metrics(topics=10), Recorder(patience_s=0)
     async with local(TopicConfig()) as harness:
-        engine = instrument(harness.unstarted(), metrics)
+        engine = InstrumentedEngine(harness.unstarted(), metrics)
         engine.watch(heard)
         await engine.start()
         topic = TopicDriver(harness, engine)
