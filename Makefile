@@ -14,6 +14,7 @@ RUNS := .venv/.runs
 BUF := node_modules/.bin/buf
 BUF_INSTALLED := node_modules/.installed
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip
+INSTALL := $(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt --build-constraint constraints.txt
 
 # Makes a target of each client whose toolchain is here; clients/LANG/Makefile has it.
 EACH_CLIENT := $(BIN)/python clients/each.py
@@ -40,19 +41,19 @@ help: ## List the targets
 .PHONY: install
 install: $(INSTALLED) ## Make .venv with DueBus and all its tools, in pinned versions
 
-$(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
+$(INSTALLED): pyproject.toml constraints.txt | $(BIN)/uv
 	@echo "Installing into .venv ($$($(BIN)/python --version))"
-	@$(PIP) install --quiet --constraint constraints.txt --upgrade pip
-	@$(PIP) install --quiet --constraint constraints.txt --build-constraint constraints.txt --group dev --editable '.[testing]'
+	@$(INSTALL) --quiet --group dev --editable '.[testing]'
 	@touch $@ $(RUNS)
 
-# What `make run` needs, a part of what `make install` installs. The constraints are in the environment, for the pip that a
-# new .venv has takes them for the build from there alone.
-$(RUNS): pyproject.toml constraints.txt | $(BIN)/python
+# What `make run` needs, a part of what `make install` installs.
+$(RUNS): pyproject.toml constraints.txt | $(BIN)/uv
 	@echo "Installing the server into .venv"
-	@PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt $(PIP) install --editable '.[server]' \
-		| awk '/^Collecting/ {print "  " $$2; fflush()} /^Installing collected/ {print "  installing"; fflush()}'
+	@$(INSTALL) --editable '.[server]'
 	@touch $@
+
+$(BIN)/uv: | $(BIN)/python
+	@$(PIP) install --quiet --constraint constraints.txt uv
 
 $(BIN)/python:
 	@if [ -z "$(PYTHON)" ]; then echo "DueBus needs Python 3.11 or newer; found $$(python3 --version 2>&1 || echo none)." \
