@@ -12,6 +12,7 @@ from duebus_server.domain.clock import MINUTE, SECOND
 from duebus_server.domain.errors import MaxQueuedEventsReached, NotFound
 from duebus_server.domain.model import DEFAULT_GROUP, LeaseFailureReason, LeaseRequest, SubscriberInfo
 from duebus_server.domain.states import EventState
+from duebus_server.engine.redis.partition import Partition
 from support.builders import new_event, unique_name
 from support.redis_app import app_on
 from support.redis_bus import RedisBus, Replica, redis_bus
@@ -273,7 +274,7 @@ async def test_a_session_that_joins_after_a_deletion_outlives_late_word_of_it(he
     await here.join("new session")
     here.harness.heard.forget()
 
-    here.engine._engine.news.deleted(here.name, DEFAULT_GROUP, deleted_us)  # type: ignore[attr-defined]
+    here.engine._engine.news.deleted(Partition(here.name), DEFAULT_GROUP, deleted_us)  # type: ignore[attr-defined]
 
     assert here.harness.heard.deletions == []
     await here.dispatch("event")
@@ -312,7 +313,7 @@ async def test_another_replica_lets_go_of_what_a_deletion_has_left(
     await here.join("elsewhere", "other")
     for first in (0, 750):
         await here.dispatch(*(f"e{first + number:04}" for number in range(750)))
-    monkeypatch.setattr(here.engine._engine._deleting, "_dispose", AsyncMock())  # type: ignore[attr-defined]
+    monkeypatch.setattr(here.engine._engine.deleting, "_dispose", AsyncMock())  # type: ignore[attr-defined]
     assert await here.delete_group() == 1_500
     monkeypatch.undo()
 

@@ -27,6 +27,7 @@ from support.wire import ids as delivered
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from duebus_server.engine.redis.partition import Partition
     from duebus_server.engine.redis.transport.scripts import Script
     from support.redis_bus import Replica
     from support.redis_server import RedisServer
@@ -259,8 +260,8 @@ def lost_answers(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     own, ran = replica.engine._engine._runner, asyncio.Event()
     run = own.run
 
-    async def lose(script: Script, topic: str, *arguments: object, **more: Any) -> None:
-        await run(script, topic, *arguments, **more)
+    async def lose(script: Script, partition: Partition, *arguments: object, **more: Any) -> None:
+        await run(script, partition, *arguments, **more)
         ran.set()
         await asyncio.Event().wait()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any
+from unittest.mock import AsyncMock
 
 import pytest
 from duebus_server.domain.clock import HOUR, MINUTE
@@ -17,7 +18,7 @@ from duebus_server.domain.errors import (
     RequestIdReused,
 )
 from duebus_server.domain.model import DEFAULT_GROUP, DispatchRequest, EngineName
-from duebus_server.engine.redis.partitioned.partitions import number_of, partition_number, partitions
+from duebus_server.engine.redis.partition import Partition, partition_number, partitions_of
 from support.builders import new_event, new_events
 from support.topics import ids
 
@@ -52,7 +53,7 @@ async def dispatch_one_each(topic: TopicDriver) -> list[str]:
 
 def held_in(bus: RedisBus, topic: TopicDriver) -> list[int]:
     """How many events each partition holds."""
-    return [bus.raw.hlen(bus.key(name, "events")) for name in partitions(topic.name, COUNT)]
+    return [bus.raw.hlen(bus.key(name, "events")) for name in partitions_of(topic.name, COUNT)]
 
 
 def of(topic: TopicDriver, keys: set[str]) -> set[str]:
@@ -114,7 +115,7 @@ async def test_a_repeated_request_of_several_partitions_has_its_first_answer(spr
 async def test_a_dispatch_that_fails_part_way_lists_what_is_stored_and_a_repetition_completes_it(
     bus: RedisBus, spread: TopicDriver
 ) -> None:
-    bad = bus.key(partitions(spread.name, COUNT)[1], "events")
+    bad = bus.key(partitions_of(spread.name, COUNT)[1], "events")
     bus.raw.set(bad, "not ours")
     names = [in_partition(number) for number in (1, 0, 3)]
     request_id = in_partition(2, "request")
@@ -167,7 +168,7 @@ async def test_a_dispatch_that_meets_a_change_of_the_number_stores_each_event_on
     run, first = runner.run, iter([True])
     names = [in_partition(number) for number in range(COUNT)]
 
-    async def meets_a_change(script: Any, name: str, *arguments: Any) -> Any:
+    async def meets_a_change(script: Any, name: Partition, *arguments: Any) -> Any:
         if script.name == "dispatch" and not next(first, False):
             await changed.wait()
         return await run(script, name, *arguments)
@@ -198,7 +199,7 @@ async def test_a_session_asks_only_where_something_may_be_due(
     asked = []
     run = replica.engine._engine._run
 
-    async def counted(script: Any, name: str, *arguments: Any, **more: Any) -> Any:
+    async def counted(script: Any, name: Partition, *arguments: Any, **more: Any) -> Any:
         asked.append((script.name, name))
         return await run(script, name, *arguments, **more)
 
@@ -206,7 +207,7 @@ async def test_a_session_asks_only_where_something_may_be_due(
     name = in_partition(2)
     await spread.dispatch(name)
     assert ids(await spread.lease()) == [name]
-    assert [number_of(where) for what, where in asked if what == "lease"] == [2]
+    assert [where.number for what, where in asked if what == "lease"] == [2]
 
 
 async def test_fencing_tokens_are_unique_in_all_partitions_and_grow_for_each_event(
@@ -261,6 +262,20 @@ async def test_a_group_that_is_deleted_is_gone_everywhere(bus: RedisBus, spread:
     assert other.heard.deletions == [(spread.name, DEFAULT_GROUP)]
     with pytest.raises(NotFound):
         await there.lease("other")
+
+
+async def test_a_topic_is_deleted_with_what_is_left_of_a_deleted_group(
+    bus: RedisBus, spread: TopicDriver, replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await spread.join()
+    await spread.join(group="stays")
+    await dispatch_one_each(spread)
+    with monkeypatch.context() as patch:
+        patch.setattr(replica.engine._engine.deleting, "_dispose", AsyncMock())
+        await spread.delete_group()
+    assert any(":deleted:" in key for key in of(spread, bus.stored_keys()))
+    assert await spread.delete() == COUNT
+    assert of(spread, bus.stored_keys()) == set()
 
 
 async def test_a_deletion_through_a_replica_that_knew_no_partitions_leaves_no_note(
@@ -350,7 +365,7 @@ async def test_settings_groups_and_pauses_go_along(bus: RedisBus, topic: TopicDr
         await topic.ack(*await topic.lease(group="paused"), group="paused")
         await topic.pause("paused")
     tags = {key.partition("}")[0] for key in of(topic, bus.stored_keys()) if not key.endswith(":config")}
-    assert tags <= {"{" + name for name in partitions(topic.name, numbers[-1])}
+    assert tags <= {"{" + str(one) for one in partitions_of(topic.name, numbers[-1])}
 
 
 async def test_replicas_that_have_not_heard_are_corrected_before_they_do_harm(
@@ -422,7 +437,7 @@ async def break_off(
     """Do something that changes partitions, and die before its ``step``th script; False when it has fewer."""
     run, left = replica.engine._engine._runner.run, step
 
-    async def dies(script: Any, name: str, *arguments: Any, **more: Any) -> Any:
+    async def dies(script: Any, name: Partition, *arguments: Any, **more: Any) -> Any:
         nonlocal left
         left -= 1
         if left < 0:
@@ -502,7 +517,7 @@ async def test_while_a_change_is_under_way_elsewhere_a_dispatch_is_to_be_repeate
 
 async def test_a_partition_that_lost_all_it_had_is_opened_anew(bus: RedisBus, spread: TopicDriver) -> None:
     await spread.join()
-    lost = partitions(spread.name, COUNT)[1]
+    lost = partitions_of(spread.name, COUNT)[1]
     for key in bus.raw.keys(f"{bus.namespace}:{{{lost}}}:*"):
         bus.raw.delete(key)
     names = await dispatch_one_each(spread)
@@ -516,7 +531,7 @@ async def test_a_lease_that_nobody_heard_of_is_taken_back_from_every_partition(
     names = await dispatch_one_each(spread)
     run, left = spread.engine._engine._run, 3  # type: ignore[attr-defined]
 
-    async def dies(script: Any, name: str, *arguments: Any, **more: Any) -> Any:
+    async def dies(script: Any, name: Partition, *arguments: Any, **more: Any) -> Any:
         nonlocal left
         if script.name == "lease":
             left -= 1
@@ -534,7 +549,7 @@ async def test_a_lease_that_nobody_heard_of_is_taken_back_from_every_partition(
 
 
 async def test_one_partition_that_fails_is_the_affair_of_its_own_requests(bus: RedisBus, spread: TopicDriver) -> None:
-    bad = partitions(spread.name, COUNT)[1]
+    bad = partitions_of(spread.name, COUNT)[1]
     bus.raw.set(bus.key(bad, "events"), "not ours")
     requests = [DispatchRequest([new_event(in_partition(number))]) for number in range(COUNT)]
     answers = await spread.engine.dispatch(spread.name, requests)

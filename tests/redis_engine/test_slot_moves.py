@@ -12,6 +12,7 @@ import pytest
 import redis
 from duebus_server.domain.errors import DispatcherNotWorking
 from duebus_server.domain.model import DEFAULT_GROUP
+from duebus_server.engine.redis.partition import Partition
 from duebus_server.engine.redis.transport import connection
 from duebus_server.engine.redis.transport.connection import SlotMovingError
 from duebus_server.engine.redis.transport.scripts import Script
@@ -73,7 +74,7 @@ async def test_no_script_runs_on_half_of_a_topic(lively: TopicDriver, moving: Mo
     before = moving.contents()
     for name in OF_TOPICS:
         with pytest.raises(DispatcherNotWorking, match="a slot of the Redis cluster is being moved") as raised:
-            await replica.engine._engine._runner.run(Script(name), lively.name, DEFAULT_GROUP)
+            await replica.engine._engine._runner.run(Script(name), Partition(lively.name), DEFAULT_GROUP)
         assert isinstance(raised.value.__cause__, SlotMovingError)
         assert moving.contents() == before, name
     moving.end()

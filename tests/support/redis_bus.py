@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from duebus_server.domain.clock import Clock
+    from duebus_server.engine.redis.partition import Partition
 
 PATIENCE_S = 10.0
 """What has not come by then will not come."""
@@ -109,8 +110,8 @@ class RedisBus:
         }
         return readers[self.raw.type(key)](key)
 
-    def key(self, topic: str, name: str) -> str:
-        """A key of a topic, such as ``events`` or ``group:default:waiting``."""
+    def key(self, topic: str | Partition, name: str) -> str:
+        """A key of a topic, or of one of its partitions, such as ``events`` or ``group:default:waiting``."""
         return f"{self.namespace}:{{{topic}}}:{name}"
 
     async def close(self) -> None:

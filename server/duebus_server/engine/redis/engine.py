@@ -27,7 +27,6 @@ from duebus_server.engine.redis.admin.verbs import AdminVerbs
 from duebus_server.engine.redis.admin.views import Views
 from duebus_server.engine.redis.codec import dispatch as dispatching
 from duebus_server.engine.redis.codec import leases as leasing
-from duebus_server.engine.redis.partitioned.partitions import count_of
 from duebus_server.engine.redis.replicas.group_notes import GroupNotes
 from duebus_server.engine.redis.replicas.membership import Membership, is_unknown
 from duebus_server.engine.redis.replicas.notifications import News
@@ -42,10 +41,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from duebus_server.domain.views import EventInfo, EventQuery, TopicConfig, TopicInfo
-    from duebus_server.engine.base import Watcher
     from duebus_server.engine.redis.admin.views import Listed
     from duebus_server.engine.redis.locks import Locks
+    from duebus_server.engine.redis.partition import Partition
     from duebus_server.engine.redis.replicas.layouts import Layouts
+    from duebus_server.engine.redis.replicas.notifications import PartitionWatcher
     from duebus_server.engine.redis.replicas.sessions import LocalSession
     from duebus_server.engine.redis.transport.runner import Runner
 
@@ -74,6 +74,7 @@ class RedisEngine(AdminVerbs):
         members: the sessions of this replica.
         views: what there is.
         forgetting: the retention of dead letters.
+        deleting: the deletions of groups and topics.
     """
 
     name = EngineName.REDIS
@@ -89,7 +90,7 @@ class RedisEngine(AdminVerbs):
         self.views = Views(runner, self.listing, defaults, self.news.heard)
         self.forgetting = Forgetting(runner, self.listing, defaults)
         self._sweeping = Sweeping(runner)
-        self._deleting = Deleting(self._run, runner, self.news, self.listing, self.forgetting)
+        self.deleting = Deleting(self._run, runner, self.news, self.listing, self.forgetting)
         reactions = Reactions(runner, self.news, self.listing, self.forgetting, self.members, notes)
         self._presence = Presence(runner, locks, layouts, reactions)
         self._secret = b""
@@ -127,7 +128,7 @@ class RedisEngine(AdminVerbs):
         self.check_started()
         await self._runner.ping()
 
-    def watch(self, watcher: Watcher) -> None:
+    def watch(self, watcher: PartitionWatcher) -> None:
         """Tell ``watcher`` from now on."""
         self.news.watcher = watcher
 
@@ -137,43 +138,47 @@ class RedisEngine(AdminVerbs):
 
     # --- the life of an event ---------------------------------------------------------------------------------------
 
-    async def dispatch(self, topic: str, requests: Sequence[DispatchRequest]) -> list[DispatchAnswer | DueBusError]:
+    async def dispatch(
+        self, partition: Partition, requests: Sequence[DispatchRequest]
+    ) -> list[DispatchAnswer | DueBusError]:
         """See ``Engine.dispatch``."""
         self.check_started()
-        await self.listing.before(topic)
+        await self.listing.before(partition.topic)
         config = self._defaults
         arguments: list[Any] = [config.max_queued, config.dedupe_window_us, len(requests)]
         for request in requests:
             arguments += dispatching.arguments(request)
         self.check_started()
-        reply, problem = await self._runner.run_replicated(DISPATCH, topic, *arguments)
+        reply, problem = await self._runner.run_replicated(DISPATCH, partition, *arguments)
         now, soonest, groups, answers, is_new = reply
         self.news.heard(now)
         for group in groups:
-            self.news.due(topic, group.decode(), soonest)
+            self.news.due(partition, group.decode(), soonest)
         if is_new:
-            await self.listing.is_new(topic)
+            await self.listing.is_new(partition.topic)
         if problem is not None:
             raise problem
-        return [dispatching.outcome(topic, request, answer) for request, answer in zip(requests, answers, strict=True)]
+        return [
+            dispatching.outcome(partition, request, answer) for request, answer in zip(requests, answers, strict=True)
+        ]
 
-    async def lease(self, topic: str, group: str, session_id: str, request: LeaseRequest) -> LeaseBatch:
+    async def lease(self, partition: Partition, group: str, session_id: str, request: LeaseRequest) -> LeaseBatch:
         """See ``Engine.lease``."""
         self.check_started()
-        session = self.members.of(topic, group, session_id)
+        session = self.members.of(partition, group, session_id)
         if session.stage is not Stage.JOINED:
             await self.members.rejoin(session)
         if Unanswered.LEASE in session.unanswered:
             await self.members.reclaim(session)
         with session.awaiting(Unanswered.LEASE):
             own = (session.name, session.consumer)
-            reply = await self._run(LEASE, topic, group, *own, *self._ask(request), session.round)
+            reply = await self._run(LEASE, partition, group, *own, *self._ask(request), session.round)
         if is_unknown(reply):
             await self.members.not_joined(session, *reply)
             return LeaseBatch((), self.now_us())
         now, next_due, left, first_fence, expires, ended, members, blobs, dues, again = reply
         self.news.heard(now, ended)
-        stride = count_of(topic)
+        stride = partition.count
         fences = range(first_fence, first_fence + stride * len(blobs), stride)
         events, damaged = leasing.leased_events(members, blobs, dues, again, fences, int(expires))
         session.held.update([(event.fencing_token, event.event_id) for event in events])
@@ -181,45 +186,54 @@ class RedisEngine(AdminVerbs):
             await self._bury(session, damaged)
             next_due = now  # there may be room for more
         if events:
-            self.news.expiries.expects(topic, group, int(expires))
+            self.news.expiries.expects(partition, group, int(expires))
         return LeaseBatch(events, None if int(next_due) < 0 else int(next_due), left_for_want_of_room=left == 1)
 
     async def _bury(self, session: LocalSession, damaged: Sequence[NackRef]) -> None:
         """Make events that can't be read dead letters. If that fails, the session's next lease takes them back."""
-        log.error("damaged events are dead", topic=session.topic, group=session.group, count=len(damaged))
+        log.error("damaged events are dead", partition=str(session.partition), group=session.group, count=len(damaged))
         session.unanswered |= Unanswered.LEASE
         try:
-            await self._nack(session.topic, session.group, damaged)
+            await self._nack(session.partition, session.group, damaged)
         except DispatcherNotWorking as error:  # what was leased with them still has to reach the session
-            log.warning("damaged events are leased still", topic=session.topic, group=session.group, error=str(error))
+            log.warning(
+                "damaged events are leased still",
+                partition=str(session.partition),
+                group=session.group,
+                error=str(error),
+            )
         else:
             session.unanswered &= ~Unanswered.LEASE
 
-    async def ack(self, topic: str, group: str, leases: Sequence[LeaseRef]) -> list[LeaseFailureReason | None]:
+    async def ack(
+        self, partition: Partition, group: str, leases: Sequence[LeaseRef]
+    ) -> list[LeaseFailureReason | None]:
         """See ``Engine.ack``."""
         named = leasing.named(leases)
-        results = await self._settle(ACK, topic, group, self._defaults.dedupe_window_us, *named)
+        results = await self._settle(ACK, partition, group, self._defaults.dedupe_window_us, *named)
         return results or [None] * len(leases)
 
-    async def nack(self, topic: str, group: str, nacks: Sequence[NackRef]) -> list[LeaseFailureReason | None]:
+    async def nack(self, partition: Partition, group: str, nacks: Sequence[NackRef]) -> list[LeaseFailureReason | None]:
         """See ``Engine.nack``."""
-        return await self._nack(topic, group, nacks)
+        return await self._nack(partition, group, nacks)
 
-    async def _nack(self, topic: str, group: str, nacks: Sequence[NackRef]) -> list[LeaseFailureReason | None]:
+    async def _nack(
+        self, partition: Partition, group: str, nacks: Sequence[NackRef]
+    ) -> list[LeaseFailureReason | None]:
         policy = self._defaults.retry_policy
         backoff = (policy.max_retries, policy.backoff_initial_us, policy.backoff_max_us)
-        return await self._settle(NACK, topic, group, *backoff, *leasing.nack_fields(nacks))
+        return await self._settle(NACK, partition, group, *backoff, *leasing.nack_fields(nacks))
 
     async def extend(
-        self, topic: str, group: str, leases: Sequence[LeaseRef], lease_us: int | None
+        self, partition: Partition, group: str, leases: Sequence[LeaseRef], lease_us: int | None
     ) -> list[LeaseFailureReason | None]:
         """See ``Engine.extend``."""
-        return await self._settle(EXTEND, topic, group, *self._lease(lease_us), *leasing.named(leases))
+        return await self._settle(EXTEND, partition, group, *self._lease(lease_us), *leasing.named(leases))
 
-    async def shorten(self, topic: str, group: str, session_id: str, grace_us: int) -> None:
+    async def shorten(self, partition: Partition, group: str, session_id: str, grace_us: int) -> None:
         """See ``Engine.shorten``."""
         self.check_started()
-        session = self.news.sessions.find(topic, group, session_id)
+        session = self.news.sessions.find(partition, group, session_id)
         if session is not None:
             session.grace_us = grace_us
             await self.members.wind_up(session)
@@ -228,51 +242,51 @@ class RedisEngine(AdminVerbs):
         """See ``Engine.expire_leases``. Looks only into groups in which a lease that it knows of may have run out."""
         self.check_started()
         await self.members.wind_up_all()
-        for topic, group in self.news.expiries.due(self.now_us()):
-            with self._bad_group(topic, group):
-                await self._expire(topic, group)
+        for partition, group in self.news.expiries.due(self.now_us()):
+            with self._bad_group(partition, group):
+                await self._expire(partition, group)
         found = await self._sweeping.look(self.news.sessions)
-        for topic, group in [*found.leasable, *found.moved]:
-            self.news.due_now(topic, group)
+        for partition, group in [*found.leasable, *found.moved]:
+            self.news.due_now(partition, group)
         for session in found.unsure:
-            with self._bad_group(session.topic, session.group):
+            with self._bad_group(session.partition, session.group):
                 self.news.ended(session.name, await self._sweeping.lost(session))
         for session in found.astray:
-            with self._bad_group(session.topic, session.group):
+            with self._bad_group(session.partition, session.group):
                 await self.members.look_for_group(session)
         await self.forgetting.sweep()
-        await self._deleting.finish()
+        await self.deleting.finish()
 
-    async def next_due(self, topic: str, group: str) -> int | None:
+    async def next_due(self, partition: Partition, group: str) -> int | None:
         """See ``Engine.next_due``."""
-        due = await self._run(NEXT_DUE, topic, group)
+        due = await self._run(NEXT_DUE, partition, group)
         return None if int(due) < 0 else int(due)
 
-    async def backlog(self, topic: str, group: str) -> int:
+    async def backlog(self, partition: Partition, group: str) -> int:
         """See ``Engine.backlog``."""
         self.check_started()
-        known = self._sweeping.backlog(topic, group)
-        return await self.views.backlog(topic, group) if known is None else known
+        known = self._sweeping.backlog(partition, group)
+        return await self.views.backlog(partition, group) if known is None else known
 
     # --- sessions ---------------------------------------------------------------------------------------------------
 
-    async def join(self, topic: str, group: str, subscriber: SubscriberInfo) -> None:
+    async def join(self, partition: Partition, group: str, subscriber: SubscriberInfo) -> None:
         """See ``Engine.join``."""
         self.check_started()
-        await self.listing.before(topic)
-        await self.members.join(topic, group, subscriber)
+        await self.listing.before(partition.topic)
+        await self.members.join(partition, group, subscriber)
 
     async def adopt(
-        self, topic: str, group: str, session_id: str, leases: Sequence[LeaseRef], lease_us: int | None
+        self, partition: Partition, group: str, session_id: str, leases: Sequence[LeaseRef], lease_us: int | None
     ) -> list[AdoptedLease | LeaseFailureReason]:
         """See ``Engine.adopt``."""
         self.check_started()
-        session = self.members.of(topic, group, session_id)
+        session = self.members.of(partition, group, session_id)
         return await self.members.adopt(session, leases, self._lease(lease_us))
 
-    async def leave(self, topic: str, group: str, session_id: str) -> None:
+    async def leave(self, partition: Partition, group: str, session_id: str) -> None:
         """See ``Engine.leave``."""
-        session = self.news.sessions.find(topic, group, session_id)
+        session = self.news.sessions.find(partition, group, session_id)
         if session is None:
             return
         session.stream_over()
@@ -286,26 +300,26 @@ class RedisEngine(AdminVerbs):
         self.check_started()
         return await self.views.config_of(topic)
 
-    async def get_topic(self, topic: str) -> TopicInfo:
+    async def get_topic(self, partition: Partition) -> TopicInfo:
         """See ``Engine.get_topic``."""
         self.check_started()
-        return await self.views.get_topic(topic)
+        return await self.views.get_topic(partition)
 
-    async def list_with_places(self, topic: str, query: EventQuery) -> tuple[list[Listed], bool]:
+    async def list_with_places(self, partition: Partition, query: EventQuery) -> tuple[list[Listed], bool]:
         """A page of events as in ``Engine.list_events``, with what orders them, and whether there are more."""
         self.check_started()
-        return await self.views.list_with_places(topic, query)
+        return await self.views.list_with_places(partition, query)
 
-    async def get_event(self, topic: str, event_id: str) -> EventInfo:
+    async def get_event(self, partition: Partition, event_id: str) -> EventInfo:
         """See ``Engine.get_event``."""
         self.check_started()
-        return await self.views.get_event(topic, event_id)
+        return await self.views.get_event(partition, event_id)
 
     # --- the pieces -------------------------------------------------------------------------------------------------
 
-    async def _run(self, script: Script, topic: str, *arguments: Any, keys: Sequence[str] = ()) -> Any:
+    async def _run(self, script: Script, partition: Partition, *arguments: Any, keys: Sequence[str] = ()) -> Any:
         self.check_started()
-        return await self._runner.run(script, topic, *arguments, keys=keys)
+        return await self._runner.run(script, partition, *arguments, keys=keys)
 
     def check_started(self) -> None:
         """Go on if the engine works.
@@ -330,24 +344,26 @@ class RedisEngine(AdminVerbs):
             self._max_retries,
         )
 
-    async def _settle(self, script: Script, topic: str, group: str, *arguments: Any) -> list[LeaseFailureReason | None]:
-        now, ended, results, due = await self._run(script, topic, group, *arguments)
+    async def _settle(
+        self, script: Script, partition: Partition, group: str, *arguments: Any
+    ) -> list[LeaseFailureReason | None]:
+        now, ended, results, due = await self._run(script, partition, group, *arguments)
         self.news.heard(now, ended)
-        self.news.due(topic, group, due)
+        self.news.due(partition, group, due)
         return [leasing.FAILURES.get(result) for result in results]
 
-    async def _expire(self, topic: str, group: str) -> None:
-        now, ended, next_expiry, due = await self._run(EXPIRE, topic, group, self._max_retries)
+    async def _expire(self, partition: Partition, group: str) -> None:
+        now, ended, next_expiry, due = await self._run(EXPIRE, partition, group, self._max_retries)
         self.news.heard(now, ended)
-        self.news.due(topic, group, due)
-        self.news.expiries.looked(topic, group, None if int(next_expiry) < 0 else int(next_expiry))
+        self.news.due(partition, group, due)
+        self.news.expiries.looked(partition, group, None if int(next_expiry) < 0 else int(next_expiry))
 
     @contextmanager
-    def _bad_group(self, topic: str, group: str) -> Iterator[None]:
+    def _bad_group(self, partition: Partition, group: str) -> Iterator[None]:
         """A group that Redis can't work on is no reason to pass over the others; a Redis that is away is."""
         try:
             yield
         except DispatcherNotWorking as error:
             if is_lost(error.__cause__):
                 raise
-            log.warning("group passed over", topic=topic, group=group, error=str(error))
+            log.warning("group passed over", partition=str(partition), group=group, error=str(error))

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from duebus_server.engine.redis.partition import Partition
+
 TOPIC_KEYS = (
     "events", "refs", "groups", "config", "meta", "recent", "requests", "requests:earlier", "deleted",
 )  # fmt: skip
@@ -136,23 +138,23 @@ class Keys:
         """Tells one replica which leases of its sessions have ended."""
         return f"{self.namespace}:replica:{replica}"
 
-    def topic_prefix(self, topic: str) -> str:
+    def topic_prefix(self, partition: Partition) -> str:
         """What the keys of a topic begin with."""
-        return f"{self.namespace}:{{{topic}}}:"
+        return f"{self.namespace}:{{{partition}}}:"
 
-    def topic(self, topic: str, name: str) -> str:
+    def topic(self, partition: Partition, name: str) -> str:
         """A key of a topic."""
-        return f"{self.topic_prefix(topic)}{name}"
+        return f"{self.topic_prefix(partition)}{name}"
 
-    def of_topic(self, topic: str, groups: Iterable[str] = ()) -> list[str]:
+    def of_topic(self, partition: Partition, groups: Iterable[str] = ()) -> list[str]:
         """Every key of a topic, and every key of these groups of it, in the order of ``KEYS`` in the scripts."""
-        prefix = self.topic_prefix(topic)
+        prefix = self.topic_prefix(partition)
         keys = [prefix + name for name in TOPIC_KEYS]
         for group in groups:
             keys += [f"{prefix}group:{group}:{name}" for name in GROUP_KEYS]
         return keys
 
-    def aside(self, topic: str, deletion: str) -> list[str]:
+    def aside(self, partition: Partition, deletion: str) -> list[str]:
         """Where the events of a deleted group wait to be let go of."""
-        prefix = self.topic_prefix(topic)
+        prefix = self.topic_prefix(partition)
         return [f"{prefix}deleted:{deletion}:{name}" for name in ASIDE_KEYS]

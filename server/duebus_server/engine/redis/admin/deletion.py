@@ -11,6 +11,7 @@ import structlog
 from duebus_server.domain.clock import SECOND
 from duebus_server.domain.errors import DispatcherNotWorking, Moved
 from duebus_server.engine.redis.admin.not_found import check_found
+from duebus_server.engine.redis.partition import Partition
 from duebus_server.engine.redis.transport.errors import asking, is_lost
 from duebus_server.engine.redis.transport.scripts import Script
 
@@ -48,33 +49,45 @@ class Deleting:
         self._next_look_us = 0
 
     async def topic(self, topic: str) -> int:
-        """See ``Engine.delete_topic``."""
-        now, missing, *removed = await self._run(DELETE_TOPIC, topic)
-        self._news.heard(now)
-        while missing == _BUSY:
-            await self._dispose(topic)
-            now, missing, *removed = await self._run(DELETE_TOPIC, topic)
-        check_found(missing, topic)
-        self._news.deleted(topic, None, int(now))
+        """See ``Engine.delete_topic``; the topic has one partition."""
+        partition = Partition(topic)
+        removed = await self.partition(partition)
+        self._news.deleted(partition, None, self._runner.now_us())
         await self._forgetting.after_deletion(topic)
         await self._listing.after_deletion(topic)
-        return int(removed[0])
+        return removed
 
-    async def group(self, topic: str, group: str) -> int:
+    async def partition(self, partition: Partition) -> int:
+        """Delete a partition; how many events it held.
+
+        Raises:
+            NotFound: it does not hold anything.
+        """
+        while True:
+            now, missing, *removed = await self._run(DELETE_TOPIC, partition)
+            self._news.heard(now)
+            if missing != _BUSY:
+                check_found(missing, partition)
+                return int(removed[0])
+            await self._dispose(partition)
+
+    async def group(self, partition: Partition, group: str) -> int:
         """See ``Engine.delete_group``."""
         # First the note by which others find what is left, should this replica die in between.
-        await self._runner.add(self._runner.keys.deleting, topic, topic)
+        await self._runner.add(self._runner.keys.deleting, partition.topic, str(partition))
         deletion = secrets.token_hex(8)
-        aside = self._runner.keys.aside(topic, deletion)
-        now, missing, *copies = await self._run(DELETE_GROUP, topic, group, deletion, keys=aside)
+        aside = self._runner.keys.aside(partition, deletion)
+        now, missing, *copies = await self._run(DELETE_GROUP, partition, group, deletion, keys=aside)
         self._news.heard(now)
         if not missing:
-            self._news.deleted(topic, group, int(now))
+            self._news.deleted(partition, group, int(now))
         try:
-            await self._dispose(topic)
+            await self._dispose(partition)
         except DispatcherNotWorking as error:  # the group is gone nevertheless
-            log.warning("a later sweep disposes of a deleted group", topic=topic, group=group, error=str(error))
-        check_found(missing, topic, group)
+            log.warning(
+                "a later sweep disposes of a deleted group", partition=str(partition), group=group, error=str(error)
+            )
+        check_found(missing, partition, group)
         return int(copies[0])
 
     async def finish(self) -> None:
@@ -83,24 +96,24 @@ class Deleting:
         if now_us < self._next_look_us:
             return
         async with asking(""):
-            topics = await self._runner.connection.redis.smembers(self._runner.keys.deleting)
+            names = await self._runner.connection.redis.smembers(self._runner.keys.deleting)
         self._next_look_us = now_us + LOOK_EVERY_US
-        for topic in (name.decode(errors="replace") for name in topics):
+        for partition in (Partition.read(name.decode(errors="replace")) for name in names):
             try:
-                await self._dispose(topic)
+                await self._dispose(partition)
             except DispatcherNotWorking as error:
                 if is_lost(error.__cause__):
                     raise
-                log.warning("topic passed over", topic=topic, error=str(error))
+                log.warning("partition passed over", partition=str(partition), error=str(error))
 
-    async def _dispose(self, topic: str) -> None:
+    async def _dispose(self, partition: Partition) -> None:
         keys, redis = self._runner.keys, self._runner.connection.redis
-        async with asking(topic):
-            deletions = await redis.smembers(keys.topic(topic, "deleted"))
+        async with asking(partition.topic):
+            deletions = await redis.smembers(keys.topic(partition, "deleted"))
         with suppress(Moved):  # what is closed holds nothing, and nothing that was put aside
             for deletion in (name.decode(errors="replace") for name in deletions):
                 own = (self._forgetting.dedupe_window_us, deletion)
-                while await self._run(DISPOSE, topic, *own, keys=keys.aside(topic, deletion)):
+                while await self._run(DISPOSE, partition, *own, keys=keys.aside(partition, deletion)):
                     pass
-        async with asking(topic):
-            await redis.srem(keys.deleting, topic)
+        async with asking(partition.topic):
+            await redis.srem(keys.deleting, str(partition))

@@ -8,7 +8,7 @@ import structlog
 
 from duebus_server.domain.clock import MINUTE
 from duebus_server.domain.errors import DispatcherNotWorking, Moved
-from duebus_server.engine.redis.partitioned.partitions import topic_of
+from duebus_server.engine.redis.partition import Partition
 from duebus_server.engine.redis.transport.errors import asking, is_lost
 from duebus_server.engine.redis.transport.scripts import Script
 
@@ -38,7 +38,7 @@ class Forgetting:
         self._runner = runner
         self._listing = listing
         self._defaults = defaults
-        self._next_us: dict[str, int] = {}
+        self._next_us: dict[Partition, int] = {}
         self._next_round_us: int | None = 0
 
     @property
@@ -53,12 +53,12 @@ class Forgetting:
             DispatcherNotWorking: Redis is away, or refuses.
         """
         if changes.dead_letter_retention_us:
-            await self._runner.add(self._runner.keys.forgetting, topic, topic_of(topic))
+            await self._runner.add(self._runner.keys.forgetting, topic, topic)
 
-    async def after(self, topic: str, changes: TopicChanges) -> None:
+    async def after(self, partition: Partition, changes: TopicChanges) -> None:
         """It has got it; the note may have gone with the topic, if that was deleted meanwhile. As ``before``."""
-        await self.before(topic, changes)
-        self.changed(topic)
+        await self.before(partition.topic, changes)
+        self.changed(partition)
 
     async def after_deletion(self, topic: str) -> None:
         """The topic is gone.
@@ -69,9 +69,9 @@ class Forgetting:
         async with asking(topic):
             await self._runner.connection.redis.srem(self._runner.keys.forgetting, topic)
 
-    def changed(self, topic: str) -> None:
-        """The topic's settings may have changed."""
-        self._next_us[topic] = 0
+    def changed(self, partition: Partition) -> None:
+        """The partition's settings may have changed."""
+        self._next_us[partition] = 0
 
     def anything_may_have_changed(self) -> None:
         """Word of changes may have been lost."""
@@ -86,11 +86,11 @@ class Forgetting:
         now_us = self._runner.now_us()
         if self._next_round_us is not None and now_us >= self._next_round_us:
             await self._begin_round(now_us)
-        for topic in [topic for topic, at_us in self._next_us.items() if at_us <= now_us]:
-            del self._next_us[topic]
-            next_us = await self._forget(topic)
+        for partition in [partition for partition, at_us in self._next_us.items() if at_us <= now_us]:
+            del self._next_us[partition]
+            next_us = await self._forget(partition)
             if next_us >= 0:
-                self._next_us.setdefault(topic, next_us)  # word of a change that came meanwhile stands
+                self._next_us.setdefault(partition, next_us)  # word of a change that came meanwhile stands
 
     async def _begin_round(self, now_us: int) -> None:
         """All topics are to be looked at."""
@@ -98,30 +98,30 @@ class Forgetting:
         retention_us = self._defaults.dead_letter_retention_us
         self._next_round_us = now_us + retention_us if retention_us else None
         try:
-            self._next_us = dict.fromkeys(await self._topics(), 0)
+            self._next_us = dict.fromkeys(await self._partitions(), 0)
         except BaseException:
             self._next_round_us = 0
             raise
 
-    async def _topics(self) -> Iterable[str]:
+    async def _partitions(self) -> Iterable[Partition]:
         """Those that may have a retention."""
         partitions = await self._listing.partitions()
         if self._defaults.dead_letter_retention_us:
-            return [*await self._listing.names(), *partitions]
+            return [*map(Partition, await self._listing.names()), *partitions]
         async with asking(""):
             names = await self._runner.connection.redis.smembers(self._runner.keys.forgetting)
-        return [*(name.decode(errors="replace") for name in names), *partitions]
+        return [*(Partition(name.decode(errors="replace")) for name in names), *partitions]
 
-    async def _forget(self, topic: str) -> int:
+    async def _forget(self, partition: Partition) -> int:
         """When there may be more, in microseconds; -1 for never."""
         config = self._defaults
         own = (config.dead_letter_retention_us, config.dedupe_window_us)
         try:
-            return int(await self._runner.run(FORGET, topic, *own))
+            return int(await self._runner.run(FORGET, partition, *own))
         except Moved:
             return -1
         except DispatcherNotWorking as error:
             if is_lost(error.__cause__):
                 raise
-            log.warning("topic passed over", topic=topic, error=str(error))
+            log.warning("partition passed over", partition=str(partition), error=str(error))
             return self._runner.now_us() + RETRY_US

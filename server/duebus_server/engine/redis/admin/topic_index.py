@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from duebus_server.domain.errors import DispatcherNotWorking
-from duebus_server.engine.redis.partitioned.partitions import topic_of
+from duebus_server.engine.redis.partition import Partition
 from duebus_server.engine.redis.transport.errors import asking
 
 if TYPE_CHECKING:
@@ -34,19 +34,17 @@ class Listing:
         Raises:
             DispatcherNotWorking: Redis is away, or refuses.
         """
-        whole = topic_of(topic)
-        if whole not in self._known:
-            await self._runner.list_topic(whole)
-            self._known.add(whole)
+        if topic not in self._known:
+            await self._runner.list_topic(topic)
+            self._known.add(topic)
 
     async def is_new(self, topic: str) -> None:
         """Something has come into a topic that was not there: it may have been deleted since it was listed."""
-        whole = topic_of(topic)
         try:
-            await self._runner.list_topic(whole)
+            await self._runner.list_topic(topic)
         except DispatcherNotWorking as error:
-            log.warning("a topic may not be listed until it is used again", topic=whole, error=str(error))
-            self._known.discard(whole)
+            log.warning("a topic may not be listed until it is used again", topic=topic, error=str(error))
+            self._known.discard(topic)
 
     async def after_deletion(self, topic: str) -> None:
         """The topic is gone, unless somebody has made it anew meanwhile.
@@ -58,7 +56,7 @@ class Listing:
         keys, redis = self._runner.keys, self._runner.connection.redis
         async with asking(topic):
             await redis.srem(keys.topics, topic)
-            made_anew = await redis.exists(*(keys.topic(topic, name) for name in WHAT_A_TOPIC_HAS))
+            made_anew = await redis.exists(*(keys.topic(Partition(topic), name) for name in WHAT_A_TOPIC_HAS))
         if made_anew:
             await self._runner.list_topic(topic)
 
@@ -74,13 +72,13 @@ class Listing:
         """
         return await self._members(self._runner.keys.topics)
 
-    async def partitions(self) -> list[str]:
+    async def partitions(self) -> list[Partition]:
         """The partitions of all topics that have several; some that are no more may be among them.
 
         Raises:
             DispatcherNotWorking: Redis is away, or refuses.
         """
-        return await self._members(self._runner.keys.partitions)
+        return [Partition.read(name) for name in await self._members(self._runner.keys.partitions)]
 
     async def _members(self, key: str) -> list[str]:
         async with asking(""):

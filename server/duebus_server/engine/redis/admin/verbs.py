@@ -12,7 +12,6 @@ from duebus_server.engine.redis.admin import dead_letters
 from duebus_server.engine.redis.admin.not_found import check_found
 from duebus_server.engine.redis.codec import settings
 from duebus_server.engine.redis.codec.ids import pack_id
-from duebus_server.engine.redis.partitioned.partitions import topic_of
 from duebus_server.engine.redis.transport.scripts import Script
 
 if TYPE_CHECKING:
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from duebus_server.engine.redis.admin.deletion import Deleting
     from duebus_server.engine.redis.admin.retention import Forgetting
     from duebus_server.engine.redis.admin.topic_index import Listing
+    from duebus_server.engine.redis.partition import Partition
     from duebus_server.engine.redis.replicas.notifications import News
 
 CONFIGURE, PAUSE, RESUME, CANCEL, RESCHEDULE, REDRIVE, PURGE = map(
@@ -46,79 +46,81 @@ class AdminVerbs(ABC):
     _defaults: TopicConfig
     news: News
     listing: Listing
-    _deleting: Deleting
+    deleting: Deleting
     forgetting: Forgetting
 
     @abstractmethod
-    async def _run(self, script: Script, topic: str, *arguments: Any, keys: Sequence[str] = ()) -> Any:
+    async def _run(self, script: Script, partition: Partition, *arguments: Any, keys: Sequence[str] = ()) -> Any:
         """Run a script on a topic while the engine works."""
 
     # --- topics and groups ------------------------------------------------------------------------------------------
 
-    async def configure_topic(self, topic: str, changes: TopicChanges) -> TopicConfig:
+    async def configure_topic(self, partition: Partition, changes: TopicChanges) -> TopicConfig:
         """See ``Engine.configure_topic``."""
-        await self.forgetting.before(topic, changes)
-        refused, stored, _ = await self._configure(topic, "", settings.topic_pairs(changes))
+        await self.forgetting.before(partition.topic, changes)
+        refused, stored, _ = await self._configure(partition, "", settings.topic_pairs(changes))
         config = settings.topic_changes(settings.pairs_of(stored)).over(self._defaults)
         if refused:
             changes.applied_to(config)  # says which of them is wrong
         elif changes:
-            await self.listing.is_new(topic)
-            await self.forgetting.after(topic, changes)
+            await self.listing.is_new(partition.topic)
+            await self.forgetting.after(partition, changes)
         return config
 
-    async def configure_group(self, topic: str, group: str, changes: RetryPolicyChanges) -> TopicConfig:
+    async def configure_group(self, partition: Partition, group: str, changes: RetryPolicyChanges) -> TopicConfig:
         """See ``Engine.configure_group``."""
-        refused, stored, own = await self._configure(topic, group, settings.policy_pairs(changes))
+        refused, stored, own = await self._configure(partition, group, settings.policy_pairs(changes))
         config = settings.topic_changes(settings.pairs_of(stored)).over(self._defaults)
         policy = settings.topic_changes(settings.pairs_of(own)).retry_policy.over(config.retry_policy)
         if refused:
             changes.applied_to(policy)
         return replace(config, retry_policy=policy)
 
-    async def delete_topic(self, topic: str) -> int:
+    async def delete_topic(self, partition: Partition) -> int:
         """See ``Engine.delete_topic``. Redis gives the memory back on a thread of its own."""
-        return await self._deleting.topic(topic)
+        return await self.deleting.topic(partition.topic)
 
-    async def delete_group(self, topic: str, group: str) -> int:
+    async def delete_group(self, partition: Partition, group: str) -> int:
         """See ``Engine.delete_group``. It is gone in one step; its events are let go of in several."""
-        return await self._deleting.group(topic, group)
+        return await self.deleting.group(partition, group)
 
-    async def pause_group(self, topic: str, group: str) -> None:
+    async def pause_group(self, partition: Partition, group: str) -> None:
         """See ``Engine.pause_group``."""
-        now, missing = await self._run(PAUSE, topic, group)
+        now, missing = await self._run(PAUSE, partition, group)
         self.news.heard(now)
-        check_found(missing, topic, group)
+        check_found(missing, partition, group)
 
-    async def resume_group(self, topic: str, group: str) -> None:
+    async def resume_group(self, partition: Partition, group: str) -> None:
         """See ``Engine.resume_group``."""
-        now, missing, *due = await self._run(RESUME, topic, group)
+        now, missing, *due = await self._run(RESUME, partition, group)
         self.news.heard(now)
-        check_found(missing, topic, group)
-        self.news.due(topic, group, due[0])
+        check_found(missing, partition, group)
+        self.news.due(partition, group, due[0])
 
     # --- events -----------------------------------------------------------------------------------------------------
 
-    async def cancel(self, topic: str, event_ids: Sequence[str], group: str | None) -> CancelAnswer:
+    async def cancel(self, partition: Partition, event_ids: Sequence[str], group: str | None) -> CancelAnswer:
         """See ``Engine.cancel``."""
         own = (self._max_retries, self._defaults.dedupe_window_us)
-        now, ended, missing, *rest = await self._run(CANCEL, topic, *_where(group), *own, *map(pack_id, event_ids))
+        now, ended, missing, *rest = await self._run(CANCEL, partition, *_where(group), *own, *map(pack_id, event_ids))
         self.news.heard(now, ended)
-        check_found(missing, topic, group)
+        check_found(missing, partition, group)
         cancelled, left_alone, unknown = rest
         return CancelAnswer(
             cancelled, [event_ids[place] for place in left_alone], [event_ids[place] for place in unknown]
         )
 
-    async def reschedule(self, topic: str, event_ids: Sequence[str], group: str | None, due: NewDueTime) -> int:
+    async def reschedule(
+        self, partition: Partition, event_ids: Sequence[str], group: str | None, due: NewDueTime
+    ) -> int:
         """See ``Engine.reschedule``."""
-        missing = await self.try_to_reschedule(topic, event_ids, group, due)
+        missing = await self.try_to_reschedule(partition, event_ids, group, due)
         if missing:
-            raise NotFound("event", missing[0], topic=topic_of(topic))
+            raise NotFound("event", missing[0], topic=partition.topic)
         return len(event_ids)
 
     async def try_to_reschedule(
-        self, topic: str, event_ids: Sequence[str], group: str | None, due: NewDueTime | None
+        self, partition: Partition, event_ids: Sequence[str], group: str | None, due: NewDueTime | None
     ) -> Sequence[str]:
         """Reschedule events if all are there and wait; without a due time, only look whether they do.
 
@@ -131,31 +133,35 @@ class AdminVerbs(ABC):
         """
         when = "" if due is None else f"d{due.delay_us}" if due.delay_us is not None else f"a{due.deliver_at_us or 0}"
         own = (self._max_retries, when)
-        now, ended, missing, *rest = await self._run(RESCHEDULE, topic, *_where(group), *own, *map(pack_id, event_ids))
+        now, ended, missing, *rest = await self._run(
+            RESCHEDULE, partition, *_where(group), *own, *map(pack_id, event_ids)
+        )
         self.news.heard(now, ended)
         if missing == _BUSY:
-            raise _busy(topic, event_ids, *rest)
+            raise _busy(partition, event_ids, *rest)
         if missing == _NO_EVENT:
             return [event_ids[place] for place in rest]
-        check_found(missing, topic, group)
+        check_found(missing, partition, group)
         (dues,) = rest
         for name, at in zip(dues[::2], dues[1::2], strict=True):
-            self.news.due(topic, name.decode(), at)
+            self.news.due(partition, name.decode(), at)
         return ()
 
     async def redrive(
-        self, topic: str, group: str, chosen: DeadLetterFilter, step: DeadLetterStep
+        self, partition: Partition, group: str, chosen: DeadLetterFilter, step: DeadLetterStep
     ) -> DeadLetterProgress:
         """See ``Engine.redrive``."""
         own = (repr(step.rate), step.moved)
-        progress, (name, due) = await self._step(REDRIVE, topic, group, chosen, step, own)
-        self.news.due(topic, name.decode(), due)
+        progress, (name, due) = await self._step(REDRIVE, partition, group, chosen, step, own)
+        self.news.due(partition, name.decode(), due)
         return progress
 
-    async def purge(self, topic: str, group: str, chosen: DeadLetterFilter, step: DeadLetterStep) -> DeadLetterProgress:
+    async def purge(
+        self, partition: Partition, group: str, chosen: DeadLetterFilter, step: DeadLetterStep
+    ) -> DeadLetterProgress:
         """See ``Engine.purge``."""
         own = (self._defaults.dedupe_window_us, "")
-        progress, _ = await self._step(PURGE, topic, group, chosen, step, own)
+        progress, _ = await self._step(PURGE, partition, group, chosen, step, own)
         return progress
 
     # --- the pieces -------------------------------------------------------------------------------------------------
@@ -164,20 +170,22 @@ class AdminVerbs(ABC):
     def _max_retries(self) -> int:
         return self._defaults.retry_policy.max_retries
 
-    async def _configure(self, topic: str, group: str, changes: Sequence[Any]) -> tuple[bool, list[bytes], list[bytes]]:
+    async def _configure(
+        self, partition: Partition, group: str, changes: Sequence[Any]
+    ) -> tuple[bool, list[bytes], list[bytes]]:
         """Whether the changes were refused, the topic's settings, and the group's, as Redis holds them."""
         policy = self._defaults.retry_policy
         backoff = (policy.backoff_initial_us, policy.backoff_max_us)
-        now, missing, *rest = await self._run(CONFIGURE, topic, group, *backoff, *changes)
+        now, missing, *rest = await self._run(CONFIGURE, partition, group, *backoff, *changes)
         self.news.heard(now)
-        check_found(missing, topic, group)
+        check_found(missing, partition, group)
         refused, stored, own = rest
         return refused == 1, stored, own
 
     async def _step(
         self,
         script: Script,
-        topic: str,
+        partition: Partition,
         group: str,
         chosen: DeadLetterFilter,
         step: DeadLetterStep,
@@ -185,9 +193,9 @@ class AdminVerbs(ABC):
     ) -> tuple[DeadLetterProgress, list[Any]]:
         """One step through the dead letters, and what the script answers beyond it."""
         arguments = dead_letters.arguments(group, chosen, step, self._max_retries, own)
-        now, ended, missing, *rest = await self._run(script, topic, *arguments)
+        now, ended, missing, *rest = await self._run(script, partition, *arguments)
         self.news.heard(now, ended)
-        check_found(missing, topic, group)
+        check_found(missing, partition, group)
         return dead_letters.progress(chosen, step, rest[:5]), rest[5:]
 
 
@@ -196,9 +204,11 @@ def _where(group: str | None) -> tuple[int, str]:
     return (1, "") if group is None else (0, group)
 
 
-def _busy(topic: str, event_ids: Sequence[str], place: int, group: bytes, state: bytes) -> ConcurrentModification:
+def _busy(
+    partition: Partition, event_ids: Sequence[str], place: int, group: bytes, state: bytes
+) -> ConcurrentModification:
     event_id, name, what = event_ids[place], group.decode(), state.decode()
     return ConcurrentModification(
         f"event {event_id!r} is {what} in group {name!r}",
-        metadata={"event": event_id, "topic": topic_of(topic), "group": name, "state": what},
+        metadata={"event": event_id, "topic": partition.topic, "group": name, "state": what},
     )

@@ -23,6 +23,7 @@ from duebus_server.engine.redis.admin.not_found import check_found
 from duebus_server.engine.redis.codec import settings
 from duebus_server.engine.redis.codec.ids import pack_id, unpack_id
 from duebus_server.engine.redis.codec.packing import CorruptEventError, StoredBlob
+from duebus_server.engine.redis.partition import Partition
 from duebus_server.engine.redis.transport.errors import asking
 from duebus_server.engine.redis.transport.scripts import Script
 
@@ -75,26 +76,28 @@ class Views:
         self._defaults = defaults
         self._heard = heard
 
-    async def backlog(self, topic: str, group: str) -> int:
+    async def backlog(self, partition: Partition, group: str) -> int:
         """Ready events of a group."""
-        now, ended, ready = await self._runner.run(BACKLOG, topic, group, self._max_retries)
+        now, ended, ready = await self._runner.run(BACKLOG, partition, group, self._max_retries)
         self._heard(now, ended)
         return int(ready)
 
     async def config_of(self, topic: str) -> TopicConfig:
         """The settings in force for a topic."""
         async with asking(topic):
-            stored = await self._runner.connection.redis.hgetall(self._runner.keys.topic(topic, "config"))
+            stored = await self._runner.connection.redis.hgetall(self._runner.keys.topic(Partition(topic), "config"))
         return settings.topic_changes(stored).over(self._defaults)
 
-    async def get_topic(self, topic: str) -> TopicInfo:
+    async def get_topic(self, partition: Partition) -> TopicInfo:
         """One topic."""
-        queued, stored, groups = await self._look(TOPIC_INFO, topic, self._max_retries)
+        queued, stored, groups = await self._look(TOPIC_INFO, partition, self._max_retries)
         config = settings.topic_changes(settings.pairs_of(stored)).over(self._defaults)
         now_us = self._runner.now_us()
-        return TopicInfo(topic, config, queued, [_group_info(config.retry_policy, now_us, *group) for group in groups])
+        return TopicInfo(
+            partition.topic, config, queued, [_group_info(config.retry_policy, now_us, *group) for group in groups]
+        )
 
-    async def list_with_places(self, topic: str, query: EventQuery) -> tuple[list[Listed], bool]:
+    async def list_with_places(self, partition: Partition, query: EventQuery) -> tuple[list[Listed], bool]:
         """A page of events with what orders them, and whether there are more.
 
         Raises:
@@ -103,13 +106,15 @@ class Views:
         """
         score, member = _read_cursor(query.cursor)
         own = (query.state, int(query.newest_first), query.limit, query.max_bytes, score, member, self._max_retries)
-        group, max_retries, more, entries = await self._look(LIST_EVENTS, topic, query.group, *own, group=query.group)
+        group, max_retries, more, entries = await self._look(
+            LIST_EVENTS, partition, query.group, *own, group=query.group
+        )
         return [_listed(group.decode(), max_retries, query.state, *entry) for entry in entries], bool(more)
 
-    async def get_event(self, topic: str, event_id: str) -> EventInfo:
+    async def get_event(self, partition: Partition, event_id: str) -> EventInfo:
         """One event's story."""
         packed_id = pack_id(event_id)
-        blob, groups = await self._look(GET_EVENT, topic, packed_id, self._max_retries, event_id=event_id)
+        blob, groups = await self._look(GET_EVENT, partition, packed_id, self._max_retries, event_id=event_id)
         stored = _stored(packed_id, blob)
         return _event_info(event_id, stored, [_story(stored, *group) for group in groups])
 
@@ -118,16 +123,16 @@ class Views:
         return self._defaults.retry_policy.max_retries
 
     async def _look(
-        self, script: Script, topic: str, *arguments: Any, group: str | None = None, event_id: str = ""
+        self, script: Script, partition: Partition, *arguments: Any, group: str | None = None, event_id: str = ""
     ) -> list[Any]:
         """Run a script that reads.
 
         Raises:
             NotFound: there is no such topic, group or event.
         """
-        now, ended, missing, *rest = list(await self._runner.run(script, topic, *arguments))
+        now, ended, missing, *rest = list(await self._runner.run(script, partition, *arguments))
         self._heard(now, ended)
-        check_found(missing, topic, group, [event_id])
+        check_found(missing, partition, group, [event_id])
         return rest
 
 

@@ -10,12 +10,12 @@ from duebus_server.domain.event_ids import made_at
 from duebus_server.domain.model import DispatchAnswer, DispatchRequest
 from duebus_server.engine.redis.codec.ids import pack_ids
 from duebus_server.engine.redis.codec.packing import pack_events
-from duebus_server.engine.redis.partitioned.partitions import is_partition, topic_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from duebus_server.domain.model import NewEvent
+    from duebus_server.engine.redis.partition import Partition
 
 _STORED, _REPEATED, _FULL, _NO_SUBSCRIBER, _REUSED = range(5)
 """As in ``dispatch.lua``."""
@@ -55,14 +55,15 @@ def _dues(events: Sequence[NewEvent]) -> str:
     return " ".join(f"a{at_us or 0}" if delay_us is None else f"d{delay_us}" for delay_us, at_us in times)
 
 
-def outcome(topic: str, request: DispatchRequest, answer: Sequence[int]) -> DispatchAnswer | DueBusError:
+def outcome(partition: Partition, request: DispatchRequest, answer: Sequence[int]) -> DispatchAnswer | DueBusError:
     """What ``dispatch.lua`` answered for a request."""
     status, *rest = answer
-    is_share, topic = is_partition(topic), topic_of(topic)
+    topic = partition.topic
     if status == _FULL:
         queued, max_queued = rest
+        what = f"topic {topic!r}" if partition.count == 1 else f"a partition of topic {topic!r}"
         return MaxQueuedEventsReached(
-            f"{'a partition of ' if is_share else ''}topic {topic!r} holds {queued} events of at most {max_queued}",
+            f"{what} holds {queued} events of at most {max_queued}",
             metadata={"topic": topic, "max_queued": str(max_queued)},
             retry_after_us=RETRY_WHEN_FULL_US,
         )

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from duebus_server.domain.administration import CancelAnswer
 from duebus_server.domain.errors import InvalidArgument, NotFound
+from duebus_server.engine.redis.partition import Partition
 from duebus_server.engine.redis.partitioned import views
-from duebus_server.engine.redis.partitioned.partitions import all_of, count_of, number_of
+from duebus_server.engine.redis.tasks import all_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from duebus_server.engine.redis.partitioned.routing import Routing
     from duebus_server.engine.redis.partitioned.topics import Topics
 
-    Step = Callable[[str, DeadLetterStep], Awaitable[DeadLetterProgress]]
+    Step = Callable[[Partition, DeadLetterStep], Awaitable[DeadLetterProgress]]
 
 T = TypeVar("T")
 
@@ -74,15 +75,15 @@ class AdminVerbs:
 
     async def list_events(self, topic: str, query: EventQuery) -> EventPage:
         """See ``Engine.list_events``. A cursor is valid in all partitions."""
-        pages = await self._routing.each(topic, lambda name: self._engine.list_with_places(name, query))
+        pages = await self._routing.each(topic, lambda partition: self._engine.list_with_places(partition, query))
         return views.merged(query, pages)
 
     async def get_event(self, topic: str, event_id: str) -> EventInfo:
         """See ``Engine.get_event``. All partitions are asked."""
 
-        async def get(name: str) -> EventInfo | NotFound:
+        async def get(partition: Partition) -> EventInfo | NotFound:
             try:
-                return await self._engine.get_event(name, event_id)
+                return await self._engine.get_event(partition, event_id)
             except NotFound as error:
                 return error
 
@@ -98,30 +99,32 @@ class AdminVerbs:
             await self._routing.change(topic, changes.partitions)
             self._engine.forgetting.anything_may_have_changed()
         rest = replace(changes, partitions=None)
-        config = await self._engine.configure_topic(topic, rest)
+        config = await self._engine.configure_topic(Partition(topic), rest)
         if config.partitions > 1 and rest:
             await self._routing.refresh(topic)
-            await self._routing.each(topic, lambda name: self._engine.configure_topic(name, rest))
+            await self._routing.each(topic, lambda partition: self._engine.configure_topic(partition, rest))
         return config
 
     async def configure_group(self, topic: str, group: str, changes: RetryPolicyChanges) -> TopicConfig:
         """See ``Engine.configure_group``."""
         self._engine.check_started()
         await self._routing.refresh(topic)
-        configs = await self._routing.each(topic, lambda name: self._engine.configure_group(name, group, changes))
+        configs = await self._routing.each(
+            topic, lambda partition: self._engine.configure_group(partition, group, changes)
+        )
         return configs[0]
 
     async def delete_topic(self, topic: str) -> int:
         """See ``Engine.delete_topic``. Partition by partition; what is dispatched meanwhile may go too."""
         self._engine.check_started()
-        return await self._routing.routed(topic, lambda names: self._delete(topic, names))
+        return await self._routing.routed(topic, lambda partitions: self._delete(topic, partitions))
 
-    async def _delete(self, topic: str, names: list[str]) -> int:
-        if len(names) == 1:
-            return await self._engine.delete_topic(topic)
+    async def _delete(self, topic: str, partitions: list[Partition]) -> int:
+        if len(partitions) == 1:
+            return await self._engine.delete_topic(partitions[0])
         removed = await self._partitioning.delete(topic)
-        for name in [*names, topic]:
-            self._engine.news.deleted(name, None, self._engine.now_us())
+        for partition in [*partitions, Partition(topic)]:
+            self._engine.news.deleted(partition, None, self._engine.now_us())
         await self._engine.forgetting.after_deletion(topic)
         await self._engine.listing.after_deletion(topic)
         return removed
@@ -129,9 +132,9 @@ class AdminVerbs:
     async def delete_group(self, topic: str, group: str) -> int:
         """See ``Engine.delete_group``."""
 
-        async def delete(name: str) -> int | NotFound:
+        async def delete(partition: Partition) -> int | NotFound:
             try:
-                return await self._engine.delete_group(name, group)
+                return await self._engine.delete_group(partition, group)
             except NotFound as error:
                 return error
 
@@ -141,17 +144,17 @@ class AdminVerbs:
 
     async def pause_group(self, topic: str, group: str) -> None:
         """See ``Engine.pause_group``."""
-        await self._routing.each(topic, lambda name: self._engine.pause_group(name, group))
+        await self._routing.each(topic, lambda partition: self._engine.pause_group(partition, group))
 
     async def resume_group(self, topic: str, group: str) -> None:
         """See ``Engine.resume_group``."""
-        await self._routing.each(topic, lambda name: self._engine.resume_group(name, group))
+        await self._routing.each(topic, lambda partition: self._engine.resume_group(partition, group))
 
     # --- events -----------------------------------------------------------------------------------------------------
 
     async def cancel(self, topic: str, event_ids: Sequence[str], group: str | None) -> CancelAnswer:
         """See ``Engine.cancel``."""
-        answers = await self._routing.each(topic, lambda name: self._engine.cancel(name, event_ids, group))
+        answers = await self._routing.each(topic, lambda partition: self._engine.cancel(partition, event_ids, group))
         leased = {event_id for answer in answers for event_id in answer.leased_event_ids}
         missing = set.intersection(*(set(answer.missing_event_ids) for answer in answers))
         return CancelAnswer(
@@ -164,47 +167,53 @@ class AdminVerbs:
         """See ``Engine.reschedule``. Over several partitions all are looked at before the first is changed: an event
         that is leased in between fails the rest.
         """
-        return await self._routing.routed(topic, lambda names: self._reschedule(topic, names, event_ids, group, due))
+        return await self._routing.routed(
+            topic, lambda partitions: self._reschedule(topic, partitions, event_ids, group, due)
+        )
 
     async def _reschedule(
-        self, topic: str, names: list[str], event_ids: Sequence[str], group: str | None, due: NewDueTime
+        self, topic: str, partitions: list[Partition], event_ids: Sequence[str], group: str | None, due: NewDueTime
     ) -> int:
-        if len(names) == 1:
-            return await self._engine.reschedule(topic, event_ids, group, due)
-        missing = await all_of([self._engine.try_to_reschedule(name, event_ids, group, None) for name in names])
+        if len(partitions) == 1:
+            return await self._engine.reschedule(partitions[0], event_ids, group, due)
+        missing = await all_of([self._engine.try_to_reschedule(one, event_ids, group, None) for one in partitions])
         unknown = set.intersection(*map(set, missing))
         for event_id in event_ids:
             if event_id in unknown:
                 raise NotFound("event", event_id, topic=topic)
-        for name, elsewhere in zip(names, missing, strict=True):
+        for partition, elsewhere in zip(partitions, missing, strict=True):
             there = [event_id for event_id in event_ids if event_id not in elsewhere]
             if there:
-                await self._engine.reschedule(name, there, group, due)
+                await self._engine.reschedule(partition, there, group, due)
         return len(event_ids)
 
     async def redrive(
         self, topic: str, group: str, chosen: DeadLetterFilter, step: DeadLetterStep
     ) -> DeadLetterProgress:
         """See ``Engine.redrive``. One partition after the other."""
-        return await self._step_in(topic, step, lambda name, own: self._engine.redrive(name, group, chosen, own))
+        return await self._step_in(
+            topic, step, lambda partition, own: self._engine.redrive(partition, group, chosen, own)
+        )
 
     async def purge(self, topic: str, group: str, chosen: DeadLetterFilter, step: DeadLetterStep) -> DeadLetterProgress:
         """See ``Engine.purge``. One partition after the other."""
-        return await self._step_in(topic, step, lambda name, own: self._engine.purge(name, group, chosen, own))
+        return await self._step_in(
+            topic, step, lambda partition, own: self._engine.purge(partition, group, chosen, own)
+        )
 
     # --- the pieces -------------------------------------------------------------------------------------------------
 
     async def _step_in(self, topic: str, step: DeadLetterStep, verb: Step) -> DeadLetterProgress:
-        async def take_step(names: list[str]) -> DeadLetterProgress:
-            if len(names) == 1:
-                return await verb(topic, step)
-            number, own = _read_cursor(step.cursor, len(names))
+        async def take_step(partitions: list[Partition]) -> DeadLetterProgress:
+            if len(partitions) == 1:
+                return await verb(partitions[0], step)
+            number, own = _read_cursor(step.cursor, len(partitions))
             left, moved = replace(step, cursor=own), 0
-            for name in names[number:]:
-                progress = await verb(name, left)
+            for partition in partitions[number:]:
+                progress = await verb(partition, left)
                 moved += progress.moved
                 if progress.cursor is not None or moved == step.limit:
-                    return replace(progress, moved=moved, cursor=_cursor(name, progress.cursor))
+                    return replace(progress, moved=moved, cursor=_cursor(partition, progress.cursor))
                 left = replace(left, limit=step.limit - moved, began_us=progress.began_us, moved=step.moved + moved)
                 left = replace(left, cursor=None)
             return replace(progress, moved=moved)
@@ -212,12 +221,12 @@ class AdminVerbs:
         return await self._routing.routed(topic, take_step)
 
 
-def _cursor(name: str, own: str | None) -> str | None:
+def _cursor(partition: Partition, own: str | None) -> str | None:
     """Where the step after this one begins: further on in the partition, or in the next; None when there is none."""
-    number = number_of(name)
     if own is not None:
-        return f"{number}{_BEHIND_NUMBER}{own}"
-    return f"{number + 1}{_BEHIND_NUMBER}" if number + 1 < count_of(name) else None
+        return f"{partition.number}{_BEHIND_NUMBER}{own}"
+    following = partition.number + 1
+    return f"{following}{_BEHIND_NUMBER}" if following < partition.count else None
 
 
 def _read_cursor(cursor: str | None, partitions: int) -> tuple[int, str | None]:

@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING
 
 from duebus_server.domain.errors import DueBusError, Moved, PartialDispatch
 from duebus_server.domain.model import DispatchAnswer, DispatchRequest, EngineName
-from duebus_server.engine.redis.partitioned.partitions import all_of, partition_number
+from duebus_server.engine.redis.partition import partition_number
+from duebus_server.engine.redis.tasks import all_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from duebus_server.domain.model import NewEvent
+    from duebus_server.engine.redis.partition import Partition
 
     Outcome = DispatchAnswer | DueBusError
-    Dispatch = Callable[[str, Sequence[DispatchRequest]], Awaitable[Sequence[Outcome]]]
+    Dispatch = Callable[[Partition, Sequence[DispatchRequest]], Awaitable[Sequence[Outcome]]]
 
 
 def belongs_to(request: DispatchRequest, event: NewEvent) -> str:
@@ -113,20 +115,20 @@ class Progress:
         return PartialDispatch(self.error, [EngineName.REDIS], stored) if stored else self.error
 
 
-async def dispatch_in(names: Sequence[str], requests: Sequence[Progress], dispatch: Dispatch) -> None:
+async def dispatch_in(partitions: Sequence[Partition], requests: Sequence[Progress], dispatch: Dispatch) -> None:
     """Send what is left of the requests to these partitions, each of which gets all of its parts in one step."""
     by_number: dict[int, list[tuple[Progress, list[int]]]] = defaultdict(list)
     for request in requests:
         request.error = None
-        for number, places in request.parts(len(names)):
+        for number, places in request.parts(len(partitions)):
             by_number[number].append((request, places))
 
-    async def send(name: str, parts: list[tuple[Progress, list[int]]]) -> None:
+    async def send(partition: Partition, parts: list[tuple[Progress, list[int]]]) -> None:
         try:
-            outcomes = await dispatch(name, [request.part(places) for request, places in parts])
+            outcomes = await dispatch(partition, [request.part(places) for request, places in parts])
         except DueBusError as error:  # the others go on
             outcomes = [error] * len(parts)
         for (request, places), outcome in zip(parts, outcomes, strict=True):
             request.heard(places, outcome)
 
-    await all_of([send(names[number], parts) for number, parts in by_number.items()])
+    await all_of([send(partitions[number], parts) for number, parts in by_number.items()])

@@ -5,12 +5,11 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from duebus_server.engine.redis.partitioned.partitions import is_partition, number_of, topic_of
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from duebus_server.engine.base import Watcher
+    from duebus_server.engine.redis.partition import Partition
 
 _NEVER = float("inf")
 
@@ -19,40 +18,40 @@ class Dues:
     """What this replica knows of groups in partitions. Of those that it knows nothing of, something may be due."""
 
     def __init__(self) -> None:
-        self._next: dict[tuple[str, str], float] = {}
+        self._next: dict[tuple[Partition, str], float] = {}
 
-    def may_be_due(self, name: str, group: str, now_us: int) -> bool:
+    def may_be_due(self, partition: Partition, group: str, now_us: int) -> bool:
         """Whether it is worth asking a partition for events of a group."""
-        return self._next.get((name, group), now_us) <= now_us
+        return self._next.get((partition, group), now_us) <= now_us
 
-    def first(self, names: Sequence[str], group: str, now_us: int) -> int | None:
+    def first(self, partitions: Sequence[Partition], group: str, now_us: int) -> int | None:
         """When the first of these partitions has something, in microseconds; None for never."""
-        first = min(self._next.get((name, group), now_us) for name in names)
+        first = min(self._next.get((partition, group), now_us) for partition in partitions)
         return None if first == _NEVER else int(first)
 
-    def told(self, name: str, group: str, at_us: int) -> None:
+    def told(self, partition: Partition, group: str, at_us: int) -> None:
         """Something is due then."""
-        known = self._next.get((name, group))
+        known = self._next.get((partition, group))
         if known is not None and at_us < known:
-            self._next[name, group] = at_us
+            self._next[partition, group] = at_us
 
     @contextmanager
-    def looking(self, name: str, group: str) -> Iterator[Look]:
+    def looking(self, partition: Partition, group: str) -> Iterator[Look]:
         """A session leases from a partition during the block; what is told meanwhile counts beside what it finds."""
-        self._next[name, group] = _NEVER
+        self._next[partition, group] = _NEVER
         look = Look()
         try:
             yield look
         finally:
             if look.is_done:
                 if look.next_due_us is not None:
-                    self.told(name, group, look.next_due_us)
+                    self.told(partition, group, look.next_due_us)
             else:
-                self.unsure(name, group)
+                self.unsure(partition, group)
 
-    def unsure(self, name: str, group: str) -> None:
+    def unsure(self, partition: Partition, group: str) -> None:
         """The group may have something in this partition."""
-        self._next.pop((name, group), None)
+        self._next.pop((partition, group), None)
 
 
 class Look:
@@ -84,21 +83,20 @@ class Outward:
         self._watcher = watcher
         self._dues = dues
 
-    def due(self, name: str, group: str, at_us: int) -> None:
+    def due(self, partition: Partition, group: str, at_us: int) -> None:
         """The group has something in a partition."""
-        if is_partition(name):
-            self._dues.told(name, group, at_us)
-        self._watcher.due(topic_of(name), group, at_us)
+        self._dues.told(partition, group, at_us)
+        self._watcher.due(partition.topic, group, at_us)
 
     def leases_ended(self, session_id: str, fencing_tokens: Sequence[int]) -> None:
         """Fencing tokens are unique over all partitions."""
         self._watcher.leases_ended(session_id, fencing_tokens)
 
-    def died(self, name: str, group: str, count: int, first_ids: Sequence[str]) -> None:
+    def died(self, partition: Partition, group: str, count: int, first_ids: Sequence[str]) -> None:
         """What dies in several partitions is told by each of them."""
-        self._watcher.died(topic_of(name), group, count, first_ids)
+        self._watcher.died(partition.topic, group, count, first_ids)
 
-    def deleted(self, name: str, group: str | None) -> None:
+    def deleted(self, partition: Partition, group: str | None) -> None:
         """A group is gone when it is from the last partition, and a topic by itself."""
-        if not is_partition(name) or (group is not None and number_of(name) == 0):
-            self._watcher.deleted(topic_of(name), group)
+        if partition.count == 1 or (group is not None and partition.number == 0):
+            self._watcher.deleted(partition.topic, group)

@@ -14,9 +14,9 @@ from duebus_server.domain.model import EngineName, LeaseBatch, LeaseRef, NackRef
 from duebus_server.engine.redis.partitioned.admin import AdminVerbs
 from duebus_server.engine.redis.partitioned.dispatch import Progress, dispatch_in
 from duebus_server.engine.redis.partitioned.due_times import Dues, Outward
-from duebus_server.engine.redis.partitioned.partitions import all_of
 from duebus_server.engine.redis.partitioned.routing import ATTEMPTS, Routing
 from duebus_server.engine.redis.partitioned.topics import Topics
+from duebus_server.engine.redis.tasks import all_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from duebus_server.domain.views import TopicConfig
     from duebus_server.engine.base import Watcher
     from duebus_server.engine.redis.engine import RedisEngine
+    from duebus_server.engine.redis.partition import Partition
     from duebus_server.engine.redis.partitioned.partition_count import Partitioning
 
 T = TypeVar("T")
@@ -87,39 +88,41 @@ class PartitionedEngine(AdminVerbs):
 
     async def dispatch(self, topic: str, requests: Sequence[DispatchRequest]) -> list[DispatchAnswer | DueBusError]:
         """See ``Engine.dispatch``. Each partition's part of a request is one step; see ``dispatch.py``."""
-        names = self._routing.names(topic)
-        if len(names) == 1:
+        partitions = self._routing.partitions(topic)
+        if len(partitions) == 1:
             try:
-                return await self._engine.dispatch(topic, requests)
+                return await self._engine.dispatch(partitions[0], requests)
             except Moved:
-                await self._routing.follow(topic, names)
+                await self._routing.follow(topic, partitions)
         self._engine.check_started()
         progress = [Progress.of(request) for request in requests]
         for _ in range(ATTEMPTS):
-            names = self._routing.names(topic)
-            await dispatch_in(names, [one for one in progress if one.is_to_go_on], self._engine.dispatch)
+            partitions = self._routing.partitions(topic)
+            await dispatch_in(partitions, [one for one in progress if one.is_to_go_on], self._engine.dispatch)
             if not any(one.is_to_go_on for one in progress):
                 break
-            await self._routing.follow(topic, names)
+            await self._routing.follow(topic, partitions)
         return [one.outcome() for one in progress]
 
     async def lease(self, topic: str, group: str, session_id: str, request: LeaseRequest) -> LeaseBatch:
         """See ``Engine.lease``. The longest due first within a partition; each time another partition comes first."""
 
-        async def lease(names: list[str]) -> LeaseBatch:
-            if len(names) == 1:
-                return await self._engine.lease(topic, group, session_id, request)
-            return await self._lease_from(names, group, session_id, request)
+        async def lease(partitions: list[Partition]) -> LeaseBatch:
+            if len(partitions) == 1:
+                return await self._engine.lease(partitions[0], group, session_id, request)
+            return await self._lease_from(partitions, group, session_id, request)
 
         return await self._routing.routed(topic, lease, session=(group, session_id))
 
-    async def _lease_from(self, names: list[str], group: str, session_id: str, request: LeaseRequest) -> LeaseBatch:
+    async def _lease_from(
+        self, partitions: list[Partition], group: str, session_id: str, request: LeaseRequest
+    ) -> LeaseBatch:
         """Fill the request from one partition after the other, of those that may have something."""
         events: list[LeasedEvent] = []
         is_full = False
         try:
-            for name in self._to_ask(names, group):
-                batch = await self._lease_in(name, group, session_id, _room(request, events))
+            for partition in self._to_ask(partitions, group):
+                batch = await self._lease_in(partition, group, session_id, _room(request, events))
                 events += batch.events
                 is_full = batch.left_for_want_of_room or 0 < request.max_events <= len(events)
                 if is_full:
@@ -128,51 +131,55 @@ class PartitionedEngine(AdminVerbs):
             if not events:
                 raise
             # What was leased so far has to reach the session.
-            log.warning("a partition was passed over", partition=name, group=group, error=str(error))
+            log.warning("a partition was passed over", partition=str(partition), group=group, error=str(error))
         except BaseException:
-            self._take_back(names, group, session_id, events)
+            self._take_back(partitions, group, session_id, events)
             raise
-        next_due_us = self._dues.first(names, group, self.now_us())
+        next_due_us = self._dues.first(partitions, group, self.now_us())
         left = is_full and next_due_us is not None and next_due_us <= self.now_us()
         return LeaseBatch(events, next_due_us, left_for_want_of_room=left)
 
-    def _to_ask(self, names: list[str], group: str) -> list[str]:
+    def _to_ask(self, partitions: list[Partition], group: str) -> list[Partition]:
         """The partitions that may have something, beginning with another one each time; all when none is known to."""
-        turn = next(self._turns) % len(names)
-        in_turn = names[turn:] + names[:turn]
+        turn = next(self._turns) % len(partitions)
+        in_turn = partitions[turn:] + partitions[:turn]
         now_us = self.now_us()
-        return [name for name in in_turn if self._dues.may_be_due(name, group, now_us)] or in_turn
+        return [one for one in in_turn if self._dues.may_be_due(one, group, now_us)] or in_turn
 
-    async def _lease_in(self, name: str, group: str, session_id: str, request: LeaseRequest) -> LeaseBatch:
-        with self._dues.looking(name, group) as look:
-            batch = await self._engine.lease(name, group, session_id, request)
+    async def _lease_in(self, partition: Partition, group: str, session_id: str, request: LeaseRequest) -> LeaseBatch:
+        with self._dues.looking(partition, group) as look:
+            batch = await self._engine.lease(partition, group, session_id, request)
             look.found(batch.next_due_us)
         return batch
 
-    def _take_back(self, names: list[str], group: str, session_id: str, events: Sequence[LeasedEvent]) -> None:
+    def _take_back(
+        self, partitions: list[Partition], group: str, session_id: str, events: Sequence[LeasedEvent]
+    ) -> None:
         """Nobody hears of these leases: each partition is to take back what it gave."""
         for event in events:
-            name = names[event.fencing_token % len(names)]
-            self._dues.unsure(name, group)
-            self._engine.members.never_heard(name, group, session_id, event.fencing_token)
+            partition = partitions[event.fencing_token % len(partitions)]
+            self._dues.unsure(partition, group)
+            self._engine.members.never_heard(partition, group, session_id, event.fencing_token)
 
     async def ack(self, topic: str, group: str, leases: Sequence[LeaseRef]) -> list[LeaseFailureReason | None]:
         """See ``Engine.ack``."""
-        return await self._settle_in(topic, leases, lambda name, some: self._engine.ack(name, group, some))
+        return await self._settle_in(topic, leases, lambda partition, some: self._engine.ack(partition, group, some))
 
     async def nack(self, topic: str, group: str, nacks: Sequence[NackRef]) -> list[LeaseFailureReason | None]:
         """See ``Engine.nack``."""
-        return await self._settle_in(topic, nacks, lambda name, some: self._engine.nack(name, group, some))
+        return await self._settle_in(topic, nacks, lambda partition, some: self._engine.nack(partition, group, some))
 
     async def extend(
         self, topic: str, group: str, leases: Sequence[LeaseRef], lease_us: int | None
     ) -> list[LeaseFailureReason | None]:
         """See ``Engine.extend``."""
-        return await self._settle_in(topic, leases, lambda name, some: self._engine.extend(name, group, some, lease_us))
+        return await self._settle_in(
+            topic, leases, lambda partition, some: self._engine.extend(partition, group, some, lease_us)
+        )
 
     async def shorten(self, topic: str, group: str, session_id: str, grace_us: int) -> None:
         """See ``Engine.shorten``."""
-        await self._routing.each(topic, lambda name: self._engine.shorten(name, group, session_id, grace_us))
+        await self._routing.each(topic, lambda partition: self._engine.shorten(partition, group, session_id, grace_us))
 
     async def expire_leases(self) -> None:
         """See ``Engine.expire_leases``."""
@@ -180,18 +187,18 @@ class PartitionedEngine(AdminVerbs):
 
     async def next_due(self, topic: str, group: str) -> int | None:
         """See ``Engine.next_due``."""
-        dues = await self._routing.each(topic, lambda name: self._engine.next_due(name, group))
+        dues = await self._routing.each(topic, lambda partition: self._engine.next_due(partition, group))
         return min((due for due in dues if due is not None), default=None)
 
     async def backlog(self, topic: str, group: str) -> int:
         """See ``Engine.backlog``."""
-        return sum(await self._routing.each(topic, lambda name: self._engine.backlog(name, group)))
+        return sum(await self._routing.each(topic, lambda partition: self._engine.backlog(partition, group)))
 
     # --- sessions ---------------------------------------------------------------------------------------------------
 
     async def join(self, topic: str, group: str, subscriber: SubscriberInfo) -> None:
         """See ``Engine.join``. When it fails half way, the groups that were made stay."""
-        await self._routing.each(topic, lambda name: self._engine.join(name, group, subscriber))
+        await self._routing.each(topic, lambda partition: self._engine.join(partition, group, subscriber))
 
     async def adopt(
         self, topic: str, group: str, session_id: str, leases: Sequence[LeaseRef], lease_us: int | None
@@ -200,14 +207,14 @@ class PartitionedEngine(AdminVerbs):
         return await self._settle_in(
             topic,
             leases,
-            lambda name, some: self._engine.adopt(name, group, session_id, some, lease_us),
+            lambda partition, some: self._engine.adopt(partition, group, session_id, some, lease_us),
             session=(group, session_id),
         )
 
     async def leave(self, topic: str, group: str, session_id: str) -> None:
         """See ``Engine.leave``."""
         await self._routing.settled()
-        await self._routing.each(topic, lambda name: self._engine.leave(name, group, session_id))
+        await self._routing.each(topic, lambda partition: self._engine.leave(partition, group, session_id))
 
     # --- the pieces -------------------------------------------------------------------------------------------------
 
@@ -215,19 +222,19 @@ class PartitionedEngine(AdminVerbs):
         self,
         topic: str,
         leases: Sequence[S],
-        verb: Callable[[str, Sequence[S]], Awaitable[list[T]]],
+        verb: Callable[[Partition, Sequence[S]], Awaitable[list[T]]],
         session: tuple[str, str] | None = None,
     ) -> list[T]:
         """Do something about leases, each where it is: the fencing token says so."""
 
-        async def settle(names: list[str]) -> list[T]:
-            if len(names) == 1:
-                return await verb(topic, leases)
+        async def settle(partitions: list[Partition]) -> list[T]:
+            if len(partitions) == 1:
+                return await verb(partitions[0], leases)
             places: dict[int, list[int]] = defaultdict(list)
             for place, lease in enumerate(leases):
-                places[_fencing_token(lease) % len(names)].append(place)
-            some = [(names[number], [leases[place] for place in at]) for number, at in places.items()]
-            answers = await all_of([verb(name, those) for name, those in some])
+                places[_fencing_token(lease) % len(partitions)].append(place)
+            some = [(partitions[number], [leases[place] for place in at]) for number, at in places.items()]
+            answers = await all_of([verb(partition, those) for partition, those in some])
             found: dict[int, T] = {}
             for at, given in zip(places.values(), answers, strict=True):
                 found.update(zip(at, given, strict=True))

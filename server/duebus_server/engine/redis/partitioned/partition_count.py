@@ -7,23 +7,25 @@ goes, and what becomes of one that is broken off, stands in ``DATA_MODEL.md``.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from duebus_server.domain.clock import SECOND
-from duebus_server.domain.errors import InvalidArgument, Moved
-from duebus_server.engine.redis.partitioned.partitions import partitions, topic_of
+from duebus_server.domain.errors import InvalidArgument, Moved, NotFound
+from duebus_server.engine.redis.partition import Partition, partitions_of
 from duebus_server.engine.redis.transport.errors import asking
 from duebus_server.engine.redis.transport.scripts import Script
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from duebus_server.engine.redis.admin.deletion import Deleting
     from duebus_server.engine.redis.admin.topic_index import Listing
     from duebus_server.engine.redis.locks import Locks
     from duebus_server.engine.redis.transport.runner import Runner
 
-BEGIN, CLOSE, DESCRIBE, OPEN, CLEAR, COMMIT, DELETE, DELETE_TOPIC = map(
+BEGIN, CLOSE, DESCRIBE, OPEN, CLEAR, COMMIT, DELETE = map(
     Script,
     (
         "partitions_begin",
@@ -33,7 +35,6 @@ BEGIN, CLOSE, DESCRIBE, OPEN, CLEAR, COMMIT, DELETE, DELETE_TOPIC = map(
         "partition_clear",
         "partitions_commit",
         "partitions_delete",
-        "delete_topic",
     ),
 )
 
@@ -60,6 +61,11 @@ class _Change:
     after: int
     deadline_us: int
 
+    @property
+    def whole(self) -> Partition:
+        """The topic itself: its keys hold how many partitions it has."""
+        return Partition(self.topic)
+
 
 class Partitioning:
     """What this replica believes, and changes.
@@ -68,19 +74,17 @@ class Partitioning:
         DispatcherNotWorking: Redis is away, or refuses; or another replica changes a topic just now.
     """
 
-    def __init__(self, runner: Runner, locks: Locks, listing: Listing) -> None:
+    def __init__(self, runner: Runner, locks: Locks, listing: Listing, deleting: Deleting) -> None:
         self._runner = runner
         self._locks = locks
         self._listing = listing
-        self._counts: dict[str, int] = {}
+        self._deleting = deleting
+        self._known: dict[str, list[Partition]] = {}  # of topics that have several
 
-    def count(self, topic: str) -> int:
-        """How many partitions the topic has, as far as this replica knows."""
-        return self._counts.get(topic, 1)
-
-    def names(self, topic: str) -> list[str]:
+    def partitions(self, topic: str) -> list[Partition]:
         """The partitions, as far as this replica knows."""
-        return partitions(topic, self.count(topic))
+        known = self._known.get(topic)
+        return [Partition(topic)] if known is None else known
 
     async def refresh(self, topic: str) -> int:
         """Ask how many partitions a topic has; finish a change that was broken off."""
@@ -102,7 +106,7 @@ class Partitioning:
         await self._listing.before(topic)
         await self._under_lock(topic, count)
         await self.refresh(topic)
-        if self.count(topic) != count:  # it has finished what another had begun
+        if len(self.partitions(topic)) != count:  # it has finished what another had begun
             await self._under_lock(topic, count)
             await self.refresh(topic)
 
@@ -116,20 +120,24 @@ class Partitioning:
         self._believe(topic, 1)
         return removed
 
-    async def has_group(self, name: str, group: str) -> bool:
+    async def has_group(self, partition: Partition, group: str) -> bool:
         """Whether a partition has a group."""
-        async with asking(name):
-            return bool(await self._runner.connection.redis.sismember(self._runner.keys.topic(name, "groups"), group))
+        async with asking(partition.topic):
+            return bool(
+                await self._runner.connection.redis.sismember(self._runner.keys.topic(partition, "groups"), group)
+            )
 
     def _believe(self, topic: str, count: int) -> None:
         if count == 1:
-            self._counts.pop(topic, None)
+            self._known.pop(topic, None)
         else:
-            self._counts[topic] = count
+            self._known[topic] = partitions_of(topic, count)
 
     async def _read(self, topic: str) -> str:
         async with asking(topic):
-            text = await self._runner.connection.redis.hget(self._runner.keys.topic(topic, "config"), "partitions")
+            text = await self._runner.connection.redis.hget(
+                self._runner.keys.topic(Partition(topic), "config"), "partitions"
+            )
         return (text or b"1").decode(errors="replace")
 
     async def _under_lock(self, topic: str, wanted: int | str) -> int:
@@ -143,7 +151,7 @@ class Partitioning:
             await self._locks.release(lock)
 
     async def _carry_out(self, topic: str, wanted: int | str, deadline_us: int) -> int:
-        reply = await self._run(BEGIN, topic, deadline_us, wanted)
+        reply = await self._run(BEGIN, Partition(topic), deadline_us, wanted)
         if reply == _HELD:
             raise _holds_events()
         before, after = reply
@@ -157,91 +165,89 @@ class Partitioning:
         return 0
 
     async def _mend(self, change: _Change) -> None:
-        names = partitions(change.topic, change.before)
-        settings, groups = await self._describe(change, names)
-        for name in names:
-            async with asking(name):
-                is_open = await self._runner.connection.redis.hexists(
-                    self._runner.keys.topic(name, "config"), "partitions"
-                )
+        partitions = partitions_of(change.topic, change.before)
+        settings, groups = await self._describe(change, partitions)
+        for partition in partitions:
+            config = self._runner.keys.topic(partition, "config")
+            async with asking(change.topic):
+                is_open = await self._runner.connection.redis.hexists(config, "partitions")
             if not is_open:
-                await self._open(change, name, settings, groups)
+                await self._open(change, partition, settings, groups)
 
     async def _spread(self, change: _Change) -> None:
-        before, after = partitions(change.topic, change.before), partitions(change.topic, change.after)
+        before, after = partitions_of(change.topic, change.before), partitions_of(change.topic, change.after)
         if not await self._close(change, before):
             raise _holds_events()
         settings, groups = await self._describe(change, before)
         if change.after > 1:
-            await self._runner.add(self._runner.keys.partitions, change.topic, *after)
-            for name in after:
-                await self._open(change, name, settings, groups)
-            await self._run(COMMIT, change.topic, change.deadline_us, change.after)
+            await self._runner.add(self._runner.keys.partitions, change.topic, *map(str, after))
+            for partition in after:
+                await self._open(change, partition, settings, groups)
+            await self._run(COMMIT, change.whole, change.deadline_us, change.after)
         else:
             own = (1, *groups)
-            await self._run(COMMIT, change.topic, change.deadline_us, *own, groups=_names(groups))
+            await self._run(COMMIT, change.whole, change.deadline_us, *own, groups=_names(groups))
         await self._clear(change, before)
 
-    async def _open(self, change: _Change, name: str, settings: Sequence[Any], groups: Sequence[Any]) -> None:
+    async def _open(
+        self, change: _Change, partition: Partition, settings: Sequence[Any], groups: Sequence[Any]
+    ) -> None:
         own = (len(settings), *settings, *groups)
-        await self._run(OPEN, name, change.deadline_us, *own, groups=_names(groups))
+        await self._run(OPEN, partition, change.deadline_us, *own, groups=_names(groups))
 
-    async def _close(self, change: _Change, names: Sequence[str]) -> bool:
+    async def _close(self, change: _Change, partitions: Sequence[Partition]) -> bool:
         """Close all partitions, or none: False when one of them holds events."""
         if change.before == 1:
             return True
-        for name in names:
-            if await self._run(CLOSE, name, change.deadline_us) == _HELD:
-                for closed in names:
+        for partition in partitions:
+            if await self._run(CLOSE, partition, change.deadline_us) == _HELD:
+                for closed in partitions:
                     await self._run(OPEN, closed, change.deadline_us)
-                await self._run(COMMIT, change.topic, change.deadline_us, change.before)
+                await self._run(COMMIT, change.whole, change.deadline_us, change.before)
                 return False
         return True
 
-    async def _describe(self, change: _Change, names: Sequence[str]) -> tuple[list[Any], list[Any]]:
+    async def _describe(self, change: _Change, partitions: Sequence[Partition]) -> tuple[list[Any], list[Any]]:
         """What the partitions have in common: settings and groups."""
-        told = [await self._runner.run(DESCRIBE, name) for name in names]
+        told = [await self._runner.run(DESCRIBE, partition) for partition in partitions]
         settings, groups = max(told, key=lambda one: len(one[1]))
         if change.before > 1:
-            settings, _ = await self._runner.run(DESCRIBE, change.topic)
+            settings, _ = await self._runner.run(DESCRIBE, change.whole)
         flat: list[Any] = []
         for name, own in zip(groups[::2], groups[1::2], strict=True):
             flat += (name, len(own), *own)
         return settings, flat
 
-    async def _clear(self, change: _Change, names: Sequence[str]) -> None:
-        """What is left of partitions that are closed for good."""
+    async def _clear(self, change: _Change, partitions: Sequence[Partition]) -> None:
+        """Remove what is left of partitions that are closed for good."""
         if change.before == 1:
             return
-        for name in names:
-            await self._run(CLEAR, name, change.deadline_us)
+        for partition in partitions:
+            await self._run(CLEAR, partition, change.deadline_us)
         async with asking(change.topic):
-            await self._runner.connection.redis.srem(self._runner.keys.partitions, *names)
+            await self._runner.connection.redis.srem(self._runner.keys.partitions, *map(str, partitions))
 
     async def _delete(self, change: _Change) -> int:
         removed = 0
-        names = partitions(change.topic, change.before)
-        for name in names:
-            try:
-                _, _, *held = await self._runner.run(DELETE_TOPIC, name)
-                removed += sum(map(int, held))
-            except Moved:  # gone already
-                continue
-        await self._clear(change, names)
-        await self._run(DELETE, change.topic, change.deadline_us)
+        partitions = partitions_of(change.topic, change.before)
+        for partition in partitions:
+            with suppress(Moved, NotFound):  # gone already
+                removed += await self._deleting.partition(partition)
+        await self._clear(change, partitions)
+        await self._run(DELETE, change.whole, change.deadline_us)
         return removed
 
     async def _run(
-        self, script: Script, name: str, deadline_us: int, *arguments: Any, groups: Sequence[str] = ()
+        self, script: Script, partition: Partition, deadline_us: int, *arguments: Any, groups: Sequence[str] = ()
     ) -> Any:
         """Run a step of a change.
 
         Raises:
             DispatcherNotWorking: the time for it has passed; the next to come on the topic finishes the change.
         """
-        reply = await self._runner.run(script, name, deadline_us, *arguments, groups=groups)
+        reply = await self._runner.run(script, partition, deadline_us, *arguments, groups=groups)
         if reply == _LATE:
-            raise Moved(topic_of(name))
+            raise Moved(partition.topic)
         return reply
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from duebus_server.domain.errors import Moved, NotFound
 from duebus_server.domain.model import SubscriberInfo
-from duebus_server.engine.redis.partitioned.partitions import all_of, topic_of
+from duebus_server.engine.redis.partition import Partition
+from duebus_server.engine.redis.tasks import all_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -35,14 +36,14 @@ class Routing:
         self._partitioning = partitioning
         self._following = Lock()
 
-    def names(self, topic: str) -> list[str]:
+    def partitions(self, topic: str) -> list[Partition]:
         """The partitions of a topic, as far as this replica knows."""
-        return self._partitioning.names(topic)
+        return self._partitioning.partitions(topic)
 
     async def routed(
         self,
         topic: str,
-        verb: Callable[[list[str]], Awaitable[T]],
+        verb: Callable[[list[Partition]], Awaitable[T]],
         session: tuple[str, str] | None = None,
     ) -> T:
         """Do something on the partitions of a topic.
@@ -53,28 +54,28 @@ class Routing:
             session: group and session id for which it is done.
         """
         for _ in range(ATTEMPTS):
-            names = self._partitioning.names(topic)
+            partitions = self._partitioning.partitions(topic)
             try:
-                return await verb(names)
+                return await verb(partitions)
             except Moved:
-                await self.follow(topic, names, session)
+                await self.follow(topic, partitions, session)
         raise Moved(topic)
 
-    async def each(self, topic: str, verb: Callable[[str], Awaitable[T]]) -> list[T]:
+    async def each(self, topic: str, verb: Callable[[Partition], Awaitable[T]]) -> list[T]:
         """Do the same in each partition."""
 
-        async def in_each(names: list[str]) -> list[T]:
-            if len(names) == 1:
-                return [await verb(topic)]
-            return await all_of([verb(name) for name in names])
+        async def in_each(partitions: list[Partition]) -> list[T]:
+            if len(partitions) == 1:
+                return [await verb(partitions[0])]
+            return await all_of([verb(partition) for partition in partitions])
 
         return await self.routed(topic, in_each)
 
     async def refresh(self, topic: str) -> None:
         """Ask Redis how many partitions a topic has, and take its sessions there."""
-        names = self._partitioning.names(topic)
-        if await self._partitioning.refresh(topic) != len(names):
-            await self.follow(topic, names)
+        partitions = self._partitioning.partitions(topic)
+        if await self._partitioning.refresh(topic) != len(partitions):
+            await self.follow(topic, partitions)
 
     async def change(self, topic: str, count: int) -> None:
         """Give a topic another number of partitions.
@@ -86,19 +87,19 @@ class Routing:
             await self._partitioning.change(topic, count)
             await self._take_sessions_along(topic)
 
-    async def follow(self, topic: str, names: list[str], session: tuple[str, str] | None = None) -> None:
+    async def follow(self, topic: str, partitions: list[Partition], session: tuple[str, str] | None = None) -> None:
         """A topic has not these partitions: find out which it has, and take its sessions there.
 
         Raises:
             NotFound: the group of ``session`` was deleted.
         """
         async with self._following:
-            is_news = self._partitioning.names(topic) != names
-            if not is_news and await self._partitioning.refresh(topic) == len(names) > 1:
+            is_news = self._partitioning.partitions(topic) != partitions
+            if not is_news and await self._partitioning.refresh(topic) == len(partitions) > 1:
                 await self._partitioning.mend(topic)
             await self._take_sessions_along(topic)
-        there = self._partitioning.names(topic)
-        if session is not None and there != names and self._engine.news.sessions.find(there[0], *session) is None:
+        there = self._partitioning.partitions(topic)
+        if session is not None and there != partitions and self._engine.news.sessions.find(there[0], *session) is None:
             raise NotFound("group", session[0], topic=topic)
 
     async def settled(self) -> None:
@@ -109,17 +110,17 @@ class Routing:
 
     async def _take_sessions_along(self, topic: str) -> None:
         """Sessions leave the partitions that a topic no longer has, and join those that it has."""
-        there: Sequence[str] = self._partitioning.names(topic)
+        there: Sequence[Partition] = self._partitioning.partitions(topic)
         for old in self._engine.news.sessions.elsewhere(topic, there):
             if not old.is_over and not await self._is_deleted(old, there[0]):
                 subscriber = SubscriberInfo(old.session_id, old.consumer, self._engine.now_us())
-                for name in there:
-                    await self._engine.join(name, old.group, subscriber)
+                for partition in there:
+                    await self._engine.join(partition, old.group, subscriber)
             self._engine.news.sessions.forget(old)
 
-    async def _is_deleted(self, old: LocalSession, first: str) -> bool:
+    async def _is_deleted(self, old: LocalSession, first: Partition) -> bool:
         """Whether the group of a session was deleted, and this replica has not heard of it."""
         if await self._partitioning.has_group(first, old.group) or not await self._engine.members.was_deleted(old):
             return False
-        self._engine.news.deleted(topic_of(old.topic), old.group, self._engine.now_us())
+        self._engine.news.deleted(Partition(old.partition.topic), old.group, self._engine.now_us())
         return True

@@ -9,6 +9,7 @@ from duebus_server.engine.redis.transport.errors import asking
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from duebus_server.engine.redis.partition import Partition
     from duebus_server.engine.redis.transport.runner import Runner
 
 NOTES_AT_ONCE = 1_000
@@ -24,15 +25,15 @@ class GroupNotes:
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
 
-    async def add(self, groups: Iterable[tuple[str, str]]) -> None:
+    async def add(self, groups: Iterable[tuple[Partition, str]]) -> None:
         """Note groups before a session joins them."""
         key = self._runner.keys.replica_groups(self._runner.replica)
-        names = [f"{topic}/{group}" for topic, group in groups]
+        names = [f"{partition}/{group}" for partition, group in groups]
         for first in range(0, len(names), NOTES_AT_ONCE):
             await self._runner.add(key, "", *names[first : first + NOTES_AT_ONCE])
 
-    async def has(self, topic: str, group: str) -> bool:
+    async def has(self, partition: Partition, group: str) -> bool:
         """Whether Redis still has the note of a group."""
         key = self._runner.keys.replica_groups(self._runner.replica)
-        async with asking(topic):
-            return bool(await self._runner.connection.redis.sismember(key, f"{topic}/{group}"))
+        async with asking(partition.topic):
+            return bool(await self._runner.connection.redis.sismember(key, f"{partition}/{group}"))

@@ -10,7 +10,6 @@ import structlog
 from duebus_server.domain.errors import DispatcherNotWorking, Moved, NotFound
 from duebus_server.domain.model import AdoptedLease, LeaseFailureReason, LeaseRef, SubscriberInfo
 from duebus_server.engine.redis.codec.leases import FAILURES, named
-from duebus_server.engine.redis.partitioned.partitions import topic_of
 from duebus_server.engine.redis.replicas.sessions import Stage, Unanswered
 from duebus_server.engine.redis.transport.errors import is_lost
 from duebus_server.engine.redis.transport.scripts import Script
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from duebus_server.engine.redis.admin.topic_index import Listing
+    from duebus_server.engine.redis.partition import Partition
     from duebus_server.engine.redis.replicas.group_notes import GroupNotes
     from duebus_server.engine.redis.replicas.notifications import News
     from duebus_server.engine.redis.replicas.sessions import LocalSession
@@ -39,7 +39,7 @@ def is_unknown(reply: Sequence[Any]) -> bool:
 class Run(Protocol):
     """Runs a script on a topic while the engine works."""
 
-    async def __call__(self, script: Script, topic: str, *arguments: Any, keys: Sequence[str] = ()) -> Any:
+    async def __call__(self, script: Script, partition: Partition, *arguments: Any, keys: Sequence[str] = ()) -> Any:
         """What the script answers; ``keys`` as ``Runner.run`` takes them.
 
         Raises:
@@ -60,33 +60,33 @@ class Membership:
         self._news = news
         self._listing = listing
 
-    def of(self, topic: str, group: str, session_id: str) -> LocalSession:
+    def of(self, partition: Partition, group: str, session_id: str) -> LocalSession:
         """A session that has joined.
 
         Raises:
             NotFound: it has not, or has left.
         """
-        session = self._news.sessions.find(topic, group, session_id)
+        session = self._news.sessions.find(partition, group, session_id)
         if session is None or session.is_over:
-            raise NotFound("session", session_id, topic=topic_of(topic), group=group)
+            raise NotFound("session", session_id, topic=partition.topic, group=group)
         return session
 
-    async def join(self, topic: str, group: str, subscriber: SubscriberInfo) -> None:
+    async def join(self, partition: Partition, group: str, subscriber: SubscriberInfo) -> None:
         """See ``Engine.join``."""
-        await self.rejoin(self._news.sessions.add(topic, group, subscriber.session_id, subscriber.consumer))
+        await self.rejoin(self._news.sessions.add(partition, group, subscriber.session_id, subscriber.consumer))
 
     async def rejoin(self, session: LocalSession) -> None:
         """Tell Redis of a session, for the first time or anew."""
         # First the note by which others find its leases, should this replica die in between.
-        await self._notes.add([(session.topic, session.group)])
+        await self._notes.add([(session.partition, session.group)])
         own = (session.name, session.session_id, session.consumer, session.round)
         session.stage = Stage.JOINING
         with session.awaiting(Unanswered.JOIN):
-            now, is_first = await self._run(JOIN, session.topic, session.group, *own)
+            now, is_first = await self._run(JOIN, session.partition, session.group, *own)
         session.joined(int(now))
         self._news.heard(now)
         if is_first:
-            await self._listing.is_new(session.topic)
+            await self._listing.is_new(session.partition.topic)
 
     async def not_joined(self, session: LocalSession, now: bytes, has_group: int) -> None:
         """Redis does not know a session, as it has just answered: it joins anew, unless its group was deleted.
@@ -96,17 +96,17 @@ class Membership:
         """
         self._news.heard(now)
         if not has_group and await self.was_deleted(session):
-            self._news.deleted(session.topic, session.group, int(now))
-            raise NotFound("group", session.group, topic=topic_of(session.topic))
+            self._news.deleted(session.partition, session.group, int(now))
+            raise NotFound("group", session.group, topic=session.partition.topic)
         # Taken for dead by the others, or Redis has lost it; this session is not, so it subscribes anew.
         await self.rejoin(session)
 
     async def look_for_group(self, session: LocalSession) -> None:
         """Redis does not know the group of a session: word that it was deleted has been lost, or the group itself."""
         if session.joined_us is not None and await self.was_deleted(session):
-            self._news.deleted(session.topic, session.group, session.joined_us)
+            self._news.deleted(session.partition, session.group, session.joined_us)
         else:
-            self._news.due_now(session.topic, session.group)
+            self._news.due_now(session.partition, session.group)
 
     @staticmethod
     def join_anew(sessions: Iterable[LocalSession]) -> None:
@@ -126,18 +126,18 @@ class Membership:
         """
         # Should the answer be lost, the session's end has to reach them.
         session.held.update((lease.fencing_token, lease.event_id) for lease in leases)
-        topic, group = session.topic, session.group
+        partition, group = session.partition, session.group
         own = (session.name, session.consumer, *lease_us, *named(leases))
-        reply = await self._run(ADOPT, topic, group, *own)
+        reply = await self._run(ADOPT, partition, group, *own)
         if is_unknown(reply):
-            await self.not_joined(self.of(topic, group, session.session_id), *reply)
-            reply = await self._run(ADOPT, topic, group, *own)
+            await self.not_joined(self.of(partition, group, session.session_id), *reply)
+            reply = await self._run(ADOPT, partition, group, *own)
         if is_unknown(reply):
-            raise NotFound("session", session.session_id, topic=topic_of(topic), group=group)
+            raise NotFound("session", session.session_id, topic=partition.topic, group=group)
         now, ended, results, due, expires = reply
         self._news.heard(now, ended)
-        self._news.due(topic, group, due)
-        self._news.expiries.expects(topic, group, int(expires))
+        self._news.due(partition, group, due)
+        self._news.expiries.expects(partition, group, int(expires))
         adopted: list[AdoptedLease | LeaseFailureReason] = []
         for lease, result in zip(leases, results, strict=True):
             if result < 0:
@@ -151,13 +151,13 @@ class Membership:
         """Take back what Redis gave the session in an answer that was lost."""
         session.round += 1
         own = (session.name, session.round, *named(session.leases()))
-        if await self._run(RECLAIM, session.topic, session.group, *own):
-            self._news.due_now(session.topic, session.group)
+        if await self._run(RECLAIM, session.partition, session.group, *own):
+            self._news.due_now(session.partition, session.group)
         session.unanswered &= ~Unanswered.LEASE
 
-    def never_heard(self, topic: str, group: str, session_id: str, fencing_token: int) -> None:
+    def never_heard(self, partition: Partition, group: str, session_id: str, fencing_token: int) -> None:
         """A session will not hear of a lease that it was given: its next lease takes it back."""
-        session = self._news.sessions.find(topic, group, session_id)
+        session = self._news.sessions.find(partition, group, session_id)
         if session is not None:
             session.let_go([fencing_token])
             session.unanswered |= Unanswered.LEASE
@@ -183,20 +183,22 @@ class Membership:
             except DispatcherNotWorking as error:
                 if is_lost(error.__cause__):
                     raise
-                log.warning("a session could not leave", topic=session.topic, group=session.group, error=str(error))
+                log.warning(
+                    "a session could not leave", partition=str(session.partition), group=session.group, error=str(error)
+                )
 
     async def was_deleted(self, session: LocalSession) -> bool:
         """Whether the group of a session, which Redis does not have, was deleted. Else Redis has lost it, or has taken
         this replica for dead; then its sessions there are to join anew.
         """
-        topic, group = session.topic, session.group
-        noted = await self._notes.has(topic, group)
+        partition, group = session.partition, session.group
+        noted = await self._notes.has(partition, group)
         if not noted:
-            self.join_anew(self._news.sessions.in_group(topic, group))
+            self.join_anew(self._news.sessions.in_group(partition, group))
         return noted and session.joined_us is not None
 
     async def _leave(self, session: LocalSession) -> None:
-        await self._run(LEAVE, session.topic, session.group, session.name)
+        await self._run(LEAVE, session.partition, session.group, session.name)
         session.left_s = session.left_s or monotonic()
         if Unanswered.JOIN in session.unanswered and monotonic() - session.left_s < LATE_S:
             return  # the next sweep sends it again
@@ -204,8 +206,8 @@ class Membership:
             session.stage = Stage.LEFT
 
     async def _shorten(self, session: LocalSession, grace_us: int) -> None:
-        topic, group = session.topic, session.group
-        now, due = await self._run(SHORTEN, topic, group, session.name, grace_us, *named(session.leases()))
+        partition, group = session.partition, session.group
+        now, due = await self._run(SHORTEN, partition, group, session.name, grace_us, *named(session.leases()))
         self._news.heard(now)
-        self._news.due(topic, group, due)
-        self._news.expiries.expects(topic, group, int(now) + grace_us)
+        self._news.due(partition, group, due)
+        self._news.expiries.expects(partition, group, int(now) + grace_us)

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from duebus_server.engine.redis.codec.ids import unpack_id
 from duebus_server.engine.redis.codec.leases import unpack_fences
+from duebus_server.engine.redis.partition import Partition
 from duebus_server.engine.redis.replicas.sessions import Expiries, LocalSessions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from duebus_server.engine.base import Watcher
     from duebus_server.engine.redis.transport.runner import Runner
+
+
+class PartitionWatcher(Protocol):
+    """As ``engine.base.Watcher``, of partitions."""
+
+    def due(self, partition: Partition, group: str, at_us: int) -> None:
+        """The group has something to lease."""
+
+    def leases_ended(self, session_id: str, fencing_tokens: Sequence[int]) -> None:
+        """The session no longer holds these leases."""
+
+    def died(self, partition: Partition, group: str, count: int, first_ids: Sequence[str]) -> None:
+        """So many events of the group have become dead letters."""
+
+    def deleted(self, partition: Partition, group: str | None) -> None:
+        """The group, or with None the whole partition, is gone."""
 
 
 class News:
@@ -28,7 +44,7 @@ class News:
         self._runner = runner
         self.sessions = LocalSessions(runner.replica)
         self.expiries = Expiries()
-        self.watcher: Watcher | None = None
+        self.watcher: PartitionWatcher | None = None
 
     def heard(self, now: bytes, ended: Sequence[Any] = ()) -> None:
         """An answer has come.
@@ -45,14 +61,14 @@ class News:
                 continue
             self.ended(session.decode(), unpack_fences(tokens))
 
-    def due(self, topic: str, group: str, at: bytes | int) -> None:
+    def due(self, partition: Partition, group: str, at: bytes | int) -> None:
         """The group has something to lease at ``at``, in microseconds; -1 is never."""
         if self.watcher is not None and int(at) >= 0:
-            self.watcher.due(topic, group, int(at))
+            self.watcher.due(partition, group, int(at))
 
-    def due_now(self, topic: str, group: str) -> None:
+    def due_now(self, partition: Partition, group: str) -> None:
         """The group may have something to lease."""
-        self.due(topic, group, self._runner.now_us())
+        self.due(partition, group, self._runner.now_us())
 
     def ended(self, session: str, fencing_tokens: Sequence[int]) -> None:
         """Leases of a session have ended, which may be one of this replica."""
@@ -60,19 +76,20 @@ class News:
         if local is not None and self.watcher is not None:
             self.watcher.leases_ended(local.session_id, fencing_tokens)
 
-    def _died(self, topic: bytes, group: bytes, count: int, *packed_ids: bytes) -> None:
+    def _died(self, name: bytes, group: bytes, count: int, *packed_ids: bytes) -> None:
         if self.watcher is not None:
-            self.watcher.died(topic.decode(), group.decode(), count, [unpack_id(packed) for packed in packed_ids])
+            first_ids = [unpack_id(packed) for packed in packed_ids]
+            self.watcher.died(Partition.read(name.decode()), group.decode(), count, first_ids)
 
-    def deleted(self, topic: str, group: str | None, at_us: int) -> None:
+    def deleted(self, partition: Partition, group: str | None, at_us: int) -> None:
         """A group, or with None a topic, was deleted at that time. Sessions that have joined it since then stay."""
-        sessions = self.sessions.in_group(topic, group)
+        sessions = self.sessions.in_group(partition, group)
         over = [session for session in sessions if session.joined_us is not None and session.joined_us <= at_us]
         for session in over:
             self.sessions.forget(session)
             if session.held and self.watcher is not None:
                 self.watcher.leases_ended(session.session_id, list(session.held))
         if over or not sessions:
-            self.expiries.forget(topic, group)
+            self.expiries.forget(partition, group)
             if self.watcher is not None:
-                self.watcher.deleted(topic, group)
+                self.watcher.deleted(partition, group)

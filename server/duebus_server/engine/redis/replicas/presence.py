@@ -13,6 +13,7 @@ from duebus_server.domain.clock import SECOND
 from duebus_server.domain.errors import DispatcherNotWorking, Moved
 from duebus_server.domain.outage import Outage
 from duebus_server.engine.redis.codec.leases import unpack_fences
+from duebus_server.engine.redis.partition import Partition
 from duebus_server.engine.redis.transport.errors import as_domain_errors, asking, is_lost
 from duebus_server.engine.redis.transport.scripts import Script
 
@@ -140,12 +141,12 @@ class Presence:
             return
         log.warning("a replica has died", replica=replica)
         try:
-            for topic, group in await self._bury(replica):
-                self._hears.leases_ran_out(topic, group)
+            for partition, group in await self._bury(replica):
+                self._hears.leases_ran_out(partition, group)
         finally:
             await self._locks.release(lock)
 
-    async def _bury(self, replica: str) -> list[tuple[str, str]]:
+    async def _bury(self, replica: str) -> list[tuple[Partition, str]]:
         """End the sessions of a replica and let their leases run out; then forget it. Can be repeated.
 
         Returns:
@@ -156,17 +157,18 @@ class Presence:
         async with asking(""):
             names = await redis.smembers(keys.replica_groups(replica))
         groups = [
-            (topic, group) for topic, _, group in (name.decode(errors="replace").rpartition("/") for name in names)
+            (Partition.read(name), group)
+            for name, _, group in (noted.decode(errors="replace").rpartition("/") for noted in names)
         ]
-        for topic, group in groups:
+        for partition, group in groups:
             try:
-                await self._runner.run(ABANDON, topic, group, replica)
+                await self._runner.run(ABANDON, partition, group, replica)
             except Moved:
                 continue  # a partition that is closed holds no event, and knows no session
             except DispatcherNotWorking as error:
                 if is_lost(error.__cause__):
                     raise
-                log.warning("group passed over", topic=topic, group=group, error=str(error))
+                log.warning("group passed over", partition=str(partition), group=group, error=str(error))
         async with asking(""):
             await redis.delete(keys.replica_groups(replica))
             await redis.zrem(keys.replicas, replica)
@@ -235,21 +237,21 @@ class Presence:
             ValueError: it was not one of ours.
         """
         if channel == self._runner.keys.wake_channel:
-            replica, topic, group, at_us = data.split(b"\0")
+            replica, name, group, at_us = data.split(b"\0")
             if replica.decode() != self._runner.replica:  # what this one did itself, it knows from the answer
-                self._hears.due(topic.decode(), group.decode(), int(at_us))
+                self._hears.due(Partition.read(name.decode()), group.decode(), int(at_us))
         elif channel == self._runner.keys.changes_channel:
-            replica, what, topic, group, at_us = data.split(b"\0")
+            replica, what, name, group, at_us = data.split(b"\0")
             if replica.decode() != self._runner.replica:
-                self._pass_on_change(what, topic.decode(), group.decode(), int(at_us))
+                self._pass_on_change(what, Partition.read(name.decode()), group.decode(), int(at_us))
         else:
             session, tokens = data.split(b"\0", 1)
             self._hears.ended(session.decode(), unpack_fences(tokens))
 
-    def _pass_on_change(self, what: bytes, topic: str, group: str, at_us: int) -> None:
+    def _pass_on_change(self, what: bytes, partition: Partition, group: str, at_us: int) -> None:
         if what == b"deleted":
-            self._hears.deleted(topic, group or None, at_us)
+            self._hears.deleted(partition, group or None, at_us)
         elif what == b"configured":
-            self._hears.configured(topic)
+            self._hears.configured(partition)
         elif what == b"moved":
-            self._hears.moved(topic)
+            self._hears.moved(partition.topic)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from duebus_server.engine.redis.partitioned.partitions import topic_of
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from duebus_server.engine.redis.admin.retention import Forgetting
     from duebus_server.engine.redis.admin.topic_index import Listing
+    from duebus_server.engine.redis.partition import Partition
     from duebus_server.engine.redis.replicas.group_notes import GroupNotes
     from duebus_server.engine.redis.replicas.membership import Membership
     from duebus_server.engine.redis.replicas.notifications import News
@@ -45,37 +44,38 @@ class Reactions:
         self._members = members
         self._notes = notes
 
-    def due(self, topic: str, group: str, at_us: int) -> None:
+    def due(self, partition: Partition, group: str, at_us: int) -> None:
         """A group has something due."""
-        self._news.due(topic, group, at_us)
+        self._news.due(partition, group, at_us)
 
     def ended(self, session: str, fencing_tokens: Sequence[int]) -> None:
         """Leases of a session of this replica have ended."""
         self._news.ended(session, fencing_tokens)
 
-    def deleted(self, topic: str, group: str | None, at_us: int) -> None:
+    def deleted(self, partition: Partition, group: str | None, at_us: int) -> None:
         """A group, or with None a topic, was deleted at that time."""
-        self._news.deleted(topic, group, at_us)
+        self._news.deleted(partition, group, at_us)
 
-    def configured(self, topic: str) -> None:
+    def configured(self, partition: Partition) -> None:
         """A topic has other settings."""
-        self._forgetting.changed(topic)
+        self._forgetting.changed(partition)
 
     def moved(self, topic: str) -> None:
         """A topic has another number of partitions: its sessions find out when they look."""
         self._forgetting.anything_may_have_changed()
-        for group in {group for name, group in self._news.sessions.groups() if topic_of(name) == topic}:
-            self._news.due_now(topic, group)
+        for partition, group in self._news.sessions.groups():
+            if partition.topic == topic:
+                self._news.due_now(partition, group)
 
-    def leases_ran_out(self, topic: str, group: str) -> None:
+    def leases_ran_out(self, partition: Partition, group: str) -> None:
         """Leases of a dead replica's sessions have just run out."""
-        self._news.due_now(topic, group)
+        self._news.due_now(partition, group)
 
     def look_again(self) -> None:
         """Messages may have been lost: every group with sessions here looks for itself, in each of its partitions."""
         self._forgetting.anything_may_have_changed()
-        for topic, group in self._news.sessions.groups():
-            self._news.due_now(topic, group)
+        for partition, group in self._news.sessions.groups():
+            self._news.due_now(partition, group)
 
     async def came_back(self) -> None:
         """Redis does not know this replica, or no longer: it is told again whatever it has to know.

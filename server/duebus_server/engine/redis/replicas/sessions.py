@@ -25,11 +25,12 @@ from typing import TYPE_CHECKING
 
 from duebus_server.domain.errors import DispatcherNotWorking
 from duebus_server.domain.model import LeaseRef
-from duebus_server.engine.redis.partitioned.partitions import topic_of
 from duebus_server.engine.redis.transport.errors import is_lost
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
+
+    from duebus_server.engine.redis.partition import Partition
 
 
 class Stage(Enum):
@@ -74,7 +75,7 @@ class LocalSession:
 
     name: str
     session_id: str
-    topic: str
+    partition: Partition
     group: str
     consumer: str
     stage: Stage = Stage.UNTOLD
@@ -139,23 +140,23 @@ class LocalSessions:
     def __init__(self, replica: str) -> None:
         self._replica = replica
         self._numbers = count(1)
-        self._by_place: dict[tuple[str, str, str], LocalSession] = {}
+        self._by_place: dict[tuple[Partition, str, str], LocalSession] = {}
         self._by_name: dict[str, LocalSession] = {}
 
     def __iter__(self) -> Iterator[LocalSession]:
         return iter(self._by_place.values())
 
-    def find(self, topic: str, group: str, session_id: str) -> LocalSession | None:
+    def find(self, partition: Partition, group: str, session_id: str) -> LocalSession | None:
         """The session of this id in a group."""
-        return self._by_place.get((topic, group, session_id))
+        return self._by_place.get((partition, group, session_id))
 
-    def add(self, topic: str, group: str, session_id: str, consumer: str) -> LocalSession:
+    def add(self, partition: Partition, group: str, session_id: str, consumer: str) -> LocalSession:
         """A session that joins, with what it held when it was here before."""
-        session = self.find(topic, group, session_id)
+        session = self.find(partition, group, session_id)
         if session is None:
             name = f"{self._replica}/{next(self._numbers)}"
-            session = LocalSession(name, session_id, topic, group, consumer)
-            self._by_place[topic, group, session_id] = self._by_name[name] = session
+            session = LocalSession(name, session_id, partition, group, consumer)
+            self._by_place[partition, group, session_id] = self._by_name[name] = session
         session.subscribe_again(consumer)
         return session
 
@@ -167,23 +168,23 @@ class LocalSessions:
             self.forget_if_done(session)
         return session
 
-    def in_group(self, topic: str, group: str | None) -> list[LocalSession]:
+    def in_group(self, partition: Partition, group: str | None) -> list[LocalSession]:
         """The sessions in a group, or with None in any group of a topic."""
-        return [session for session in self if session.topic == topic and group in (None, session.group)]
+        return [session for session in self if session.partition == partition and group in (None, session.group)]
 
-    def elsewhere(self, topic: str, names: Collection[str]) -> list[LocalSession]:
+    def elsewhere(self, topic: str, there: Collection[Partition]) -> list[LocalSession]:
         """The sessions in partitions of a topic that are not among these."""
-        return [session for session in self if topic_of(session.topic) == topic and session.topic not in names]
+        return [session for session in self if session.partition.topic == topic and session.partition not in there]
 
     def forget(self, session: LocalSession) -> None:
         """The session is over, with all that it held and owed."""
         session.stage = Stage.GONE
         self._by_name.pop(session.name, None)
-        self._by_place.pop((session.topic, session.group, session.session_id), None)
+        self._by_place.pop((session.partition, session.group, session.session_id), None)
 
-    def groups(self) -> set[tuple[str, str]]:
+    def groups(self) -> set[tuple[Partition, str]]:
         """The groups that have sessions here."""
-        return {(session.topic, session.group) for session in self if not session.is_over}
+        return {(session.partition, session.group) for session in self if not session.is_over}
 
     def forget_if_done(self, session: LocalSession) -> None:
         """Forget a session that has left, unless it holds leases, or may hold some."""
@@ -195,26 +196,26 @@ class Expiries:
     """When the first lease of each group with leases of this replica runs out, in microseconds."""
 
     def __init__(self) -> None:
-        self._next: dict[tuple[str, str], int] = {}
+        self._next: dict[tuple[Partition, str], int] = {}
 
-    def expects(self, topic: str, group: str, at_us: int) -> None:
+    def expects(self, partition: Partition, group: str, at_us: int) -> None:
         """A lease was given that runs out then."""
-        known = self._next.get((topic, group))
+        known = self._next.get((partition, group))
         if known is None or at_us < known:
-            self._next[topic, group] = at_us
+            self._next[partition, group] = at_us
 
-    def forget(self, topic: str, group: str | None) -> None:
+    def forget(self, partition: Partition, group: str | None) -> None:
         """A group, or with None a topic, is gone."""
-        for known in [known for known in self._next if known[0] == topic and group in (None, known[1])]:
+        for known in [known for known in self._next if known[0] == partition and group in (None, known[1])]:
             del self._next[known]
 
-    def due(self, now_us: int) -> list[tuple[str, str]]:
+    def due(self, now_us: int) -> list[tuple[Partition, str]]:
         """The groups to look into."""
         return [group for group, at_us in self._next.items() if at_us <= now_us]
 
-    def looked(self, topic: str, group: str, next_us: int | None) -> None:
+    def looked(self, partition: Partition, group: str, next_us: int | None) -> None:
         """What a look has found: the next expiry, or None when nothing is leased."""
         if next_us is None:
-            self._next.pop((topic, group), None)
+            self._next.pop((partition, group), None)
         else:
-            self._next[topic, group] = next_us
+            self._next[partition, group] = next_us

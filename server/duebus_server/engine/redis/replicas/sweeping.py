@@ -14,14 +14,15 @@ import structlog
 from duebus_server.domain.clock import SECOND
 from duebus_server.domain.errors import DispatcherNotWorking
 from duebus_server.engine.redis.codec.leases import named
-from duebus_server.engine.redis.partitioned.partitions import all_of
 from duebus_server.engine.redis.replicas.sessions import Stage
+from duebus_server.engine.redis.tasks import all_of
 from duebus_server.engine.redis.transport.errors import is_lost
 from duebus_server.engine.redis.transport.scripts import Script
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from duebus_server.engine.redis.partition import Partition
     from duebus_server.engine.redis.replicas.sessions import LocalSession
     from duebus_server.engine.redis.transport.runner import Runner
 
@@ -29,8 +30,8 @@ log = structlog.get_logger()
 
 PEEK, HELD = map(Script, ("peek", "held"))
 
-Group = tuple[str, str]
-"""Topic and group."""
+Group = tuple["Partition", str]
+"""A group in a partition."""
 
 Holders = Mapping[Group, Sequence["LocalSession"]]
 """The sessions of this replica that hold leases, by group."""
@@ -81,7 +82,7 @@ class Sweeping:
         by_group: dict[Group, list[LocalSession]] = {}
         joined: dict[Group, list[LocalSession]] = defaultdict(list)
         for session in sessions:
-            group = (session.topic, session.group)
+            group = (session.partition, session.group)
             holders = by_group.setdefault(group, [])
             if session.held:
                 holders.append(session)
@@ -109,12 +110,12 @@ class Sweeping:
             DispatcherNotWorking: Redis is away, or refuses.
         """
         leases = session.leases()
-        results = await self._runner.run(HELD, session.topic, session.group, *named(leases))
+        results = await self._runner.run(HELD, session.partition, session.group, *named(leases))
         return [lease.fencing_token for lease, result in zip(leases, results, strict=True) if result < 0]
 
-    def backlog(self, topic: str, group: str) -> int | None:
+    def backlog(self, partition: Partition, group: str) -> int | None:
         """How many events were ready at the last look, unless that was too long ago."""
-        ready, counted_us = self._backlogs.get((topic, group), (0, 0))
+        ready, counted_us = self._backlogs.get((partition, group), (0, 0))
         return ready if self._runner.now_us() - counted_us <= STALE_US else None
 
     async def _peek_all(self, holders: Holders) -> dict[Group, list[int]]:
@@ -129,35 +130,37 @@ class Sweeping:
         if not runner.connection.checks_keys:
             groups = list(holders)
             return await self._peek([runner.keys.topic(groups[0][0], "events")], groups, holders)
-        by_topic: dict[str, list[str]] = defaultdict(list)
-        for topic, group in holders:
-            by_topic[topic].append(group)
+        by_partition: dict[Partition, list[str]] = defaultdict(list)
+        for partition, group in holders:
+            by_partition[partition].append(group)
         seen: dict[Group, list[int]] = {}
         limit = asyncio.Semaphore(AT_THE_SAME_TIME)
 
-        async def peek_at(topic: str) -> None:
-            groups = [(topic, group) for group in by_topic[topic]]
+        async def peek_at(partition: Partition) -> None:
+            groups = [(partition, group) for group in by_partition[partition]]
             async with limit:
                 try:
-                    seen.update(await self._peek(runner.keys.of_topic(topic, by_topic[topic]), groups, holders))
+                    seen.update(
+                        await self._peek(runner.keys.of_topic(partition, by_partition[partition]), groups, holders)
+                    )
                 except DispatcherNotWorking as error:
                     if is_lost(error.__cause__):
                         raise
-                    log.warning("topic passed over", topic=topic, error=str(error))
+                    log.warning("partition passed over", partition=str(partition), error=str(error))
 
-        await all_of(peek_at(topic) for topic in self._next(list(by_topic)))
+        await all_of(peek_at(partition) for partition in self._next(list(by_partition)))
         return seen
 
-    def _next(self, topics: list[str]) -> list[str]:
+    def _next(self, partitions: list[Partition]) -> list[Partition]:
         """The topics whose turn it is."""
-        first = self._turn % len(topics)
+        first = self._turn % len(partitions)
         self._turn += TOPICS_AT_ONCE
-        return [*topics[first:], *topics[:first]][:TOPICS_AT_ONCE]
+        return [*partitions[first:], *partitions[:first]][:TOPICS_AT_ONCE]
 
     async def _peek(self, keys: list[str], groups: list[Group], holders: Holders) -> dict[Group, list[int]]:
         flat: list[str | int] = []
-        for topic, group in groups:
-            names = [session.name for session in holders[topic, group]]
-            flat += (self._runner.keys.topic_prefix(topic), group, len(names), *names)
+        for partition, group in groups:
+            names = [session.name for session in holders[partition, group]]
+            flat += (self._runner.keys.topic_prefix(partition), group, len(names), *names)
         answer = iter(await self._runner.run_on(keys, PEEK, "", *flat))
         return {group: list(islice(answer, _FIGURES + len(holders[group]))) for group in groups}

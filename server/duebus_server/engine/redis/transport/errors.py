@@ -18,7 +18,6 @@ from redis.exceptions import (
 
 from duebus_server.domain.clock import SECOND
 from duebus_server.domain.errors import DispatcherNotWorking
-from duebus_server.engine.redis.partitioned.partitions import topic_of
 from duebus_server.engine.redis.transport.connection import ANSWER_TIMEOUT_S, SlotMovingError
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ def is_lost(error: BaseException | None) -> bool:
 
 
 def _not_working(error: BaseException, topic: str) -> DispatcherNotWorking:
-    metadata = {"engine": "redis", **({"topic": topic_of(topic)} if topic else {})}
+    metadata = {"engine": "redis", **({"topic": topic} if topic else {})}
     return DispatcherNotWorking(f"engine redis: {_describe(error)}", metadata=metadata, retry_after_us=RETRY_AFTER_US)
 
 

@@ -10,7 +10,6 @@ import structlog
 from duebus_server.domain.clock import SECOND
 from duebus_server.domain.errors import DispatcherNotWorking, Moved
 from duebus_server.domain.model import DEFAULT_GROUP
-from duebus_server.engine.redis.partitioned.partitions import topic_of
 from duebus_server.engine.redis.transport.connection import ANSWER_TIMEOUT_S, server_facts
 from duebus_server.engine.redis.transport.errors import asking
 from duebus_server.engine.redis.transport.scripts import KeySet, Script
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
     from duebus_server.domain.clock import Clock
     from duebus_server.engine.redis.keys import Keys
+    from duebus_server.engine.redis.partition import Partition
     from duebus_server.engine.redis.transport.connection import Connection
 
 
@@ -77,7 +77,7 @@ class Runner:
         self._clock = ServerClock(clock)
         self._frozen_now = frozen_now
         self._min_replicas_ack = min_replicas_ack
-        self._groups: dict[str, tuple[str, ...]] = {}
+        self._groups: dict[Partition, tuple[str, ...]] = {}
         self._secret = b""
 
     def now_us(self) -> int:
@@ -91,17 +91,17 @@ class Runner:
     async def run(
         self,
         script: Script,
-        topic: str,
+        partition: Partition,
         *arguments: Any,
         groups: Sequence[str] = (),
         keys: Sequence[str] = (),
         redis: Any = None,
     ) -> Any:
-        """Run a script on a topic.
+        """Run a script on a partition.
 
         Args:
             script: which one.
-            topic: whose keys it touches.
+            partition: whose keys it touches.
             *arguments: its own, behind those that every script takes.
             groups: whose keys it touches beside those of the groups that its header names.
             keys: what it touches beside those.
@@ -109,25 +109,27 @@ class Runner:
 
         Raises:
             DispatcherNotWorking: Redis is away, or refuses.
-            Moved: this is not a partition of the topic.
+            Moved: its topic has another number of partitions.
         """
-        async with asking(topic):
+        async with asking(partition.topic):
             for _ in range(_CALLS):
-                declared = self._declared(script, topic, arguments, groups, keys)
-                reply = await script.run(redis or self.connection.redis, declared, (*self._common(topic), *arguments))
+                declared = self._declared(script, partition, arguments, groups, keys)
+                reply = await script.run(
+                    redis or self.connection.redis, declared, (*self._common(partition), *arguments)
+                )
                 if not isinstance(reply, bytes) or not reply.startswith((_MOVED, _GROUPS)):
                     return reply
                 if reply == _MOVED:
-                    raise Moved(topic_of(topic))
-                self._know_groups(topic, reply.split(b"\0")[1:])
-        raise self._not_working(topic, "the groups of the topic change all the time")
+                    raise Moved(partition.topic)
+                self._know_groups(partition, reply.split(b"\0")[1:])
+        raise self._not_working(partition.topic, "the groups of the topic change all the time")
 
     def _declared(
-        self, script: Script, topic: str, arguments: Sequence[Any], groups: Iterable[str], keys: Sequence[str]
+        self, script: Script, partition: Partition, arguments: Sequence[Any], groups: Iterable[str], keys: Sequence[str]
     ) -> list[str]:
         """The keys that a script touches; one of them where Redis does not check, because naming all takes time."""
         if not self.connection.checks_keys:
-            return [self.keys.topic(topic, "events")]
+            return [self.keys.topic(partition, "events")]
         named = set(groups)
         if KeySet.GROUP in script.key_sets:
             # An empty name means the default group, or what waits for the first one.
@@ -135,23 +137,24 @@ class Runner:
         if script.key_sets & {KeySet.UNCLAIMED, KeySet.EVERY_GROUP}:
             named.add("")
         if KeySet.EVERY_GROUP in script.key_sets:
-            named.update(self._groups.get(topic, ()))
-        return [*self.keys.of_topic(topic, named), *keys]
+            named.update(self._groups.get(partition, ()))
+        return [*self.keys.of_topic(partition, named), *keys]
 
-    def _know_groups(self, topic: str, names: Iterable[bytes]) -> None:
+    def _know_groups(self, partition: Partition, names: Iterable[bytes]) -> None:
         if len(self._groups) >= _TOPICS_KNOWN:
             self._groups.clear()
-        self._groups[topic] = tuple(name.decode(errors="replace") for name in names)
+        self._groups[partition] = tuple(name.decode(errors="replace") for name in names)
 
-    def _common(self, topic: str) -> tuple[str, ...]:
-        """What every script takes."""
+    def _common(self, partition: Partition | None) -> tuple[str, ...]:
+        """What every script takes; None for one that touches no partition's keys."""
         now = str(self._frozen_now()) if self._frozen_now else ""
-        return self.keys.topic_prefix(topic), now, topic, self.keys.namespace, self.replica
+        prefix, name = ("", "") if partition is None else (self.keys.topic_prefix(partition), str(partition))
+        return prefix, now, name, self.keys.namespace, self.replica
 
     async def run_replicated(
-        self, script: Script, topic: str, *arguments: Any
+        self, script: Script, partition: Partition, *arguments: Any
     ) -> tuple[Any, DispatcherNotWorking | None]:
-        """Run a script on a topic, and wait until as many replicas as the settings ask for have what it wrote.
+        """Run a script on a partition, and wait until as many replicas as the settings ask for have what it wrote.
 
         Returns:
             What the script answered, and what to raise when too few replicas have it.
@@ -161,16 +164,16 @@ class Runner:
         """
         wanted = self._min_replicas_ack
         if not wanted:
-            return await self.run(script, topic, *arguments), None
+            return await self.run(script, partition, *arguments), None
         timeout_s = ANSWER_TIMEOUT_S + REPLICATION_TIMEOUT_MS / 1_000
         # WAIT speaks of what was written on its own connection.
-        async with asking(topic, timeout_s), self.connection.redis.client() as one:
-            reply = await self.run(script, topic, *arguments, redis=one)
+        async with asking(partition.topic, timeout_s), self.connection.redis.client() as one:
+            reply = await self.run(script, partition, *arguments, redis=one)
             acked = await one.wait(wanted, REPLICATION_TIMEOUT_MS)
         if acked >= wanted:
             return reply, None
         problem = f"stored, but only {acked} of {wanted} replicas have it yet; repeating the same request_id is safe"
-        return reply, self._not_working(topic, problem)
+        return reply, self._not_working(partition.topic, problem)
 
     async def run_on(self, keys: Sequence[str], script: Script, topic: str, *arguments: Any) -> Any:
         """Run a script that touches these keys and no others; ``topic`` is for errors, and may be empty.
@@ -179,11 +182,11 @@ class Runner:
             DispatcherNotWorking: Redis is away, or refuses.
         """
         async with asking(topic):
-            return await script.run(self.connection.redis, keys, (*self._common(topic), *arguments))
+            return await script.run(self.connection.redis, keys, (*self._common(None), *arguments))
 
     @staticmethod
     def _not_working(topic: str, why: str) -> DispatcherNotWorking:
-        metadata = {"engine": "redis", "topic": topic_of(topic)}
+        metadata = {"engine": "redis", "topic": topic}
         return DispatcherNotWorking(f"engine redis: {why}", metadata=metadata, retry_after_us=SECOND)
 
     async def check_server(self) -> None:

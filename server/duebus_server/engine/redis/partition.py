@@ -1,0 +1,47 @@
+"""A partition of a topic: what one script works on."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from zlib import crc32
+
+_OF_SEVERAL = re.compile(r"([^/]+)/(\d+)/(\d+)", re.ASCII)
+"""No topic's name has a slash."""
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """One of a topic's partitions; of a topic that has one, the topic itself.
+
+    As text it is what Redis knows it by: ``TOPIC``, or ``TOPIC/NUMBER/COUNT`` where there are several. The count keeps
+    what was written for one number of partitions apart from what is written for another.
+
+    Attributes:
+        topic: its topic's name.
+        number: which one it is, from 0.
+        count: how many the topic has with it.
+    """
+
+    topic: str
+    number: int = 0
+    count: int = 1
+
+    def __str__(self) -> str:
+        return self.topic if self.count == 1 else f"{self.topic}/{self.number}/{self.count}"
+
+    @classmethod
+    def read(cls, name: str) -> Partition:
+        """A partition from what Redis knows it by; any other text is taken for the name of a topic."""
+        found = _OF_SEVERAL.fullmatch(name)
+        return cls(name) if found is None else cls(found[1], int(found[2]), int(found[3]))
+
+
+def partitions_of(topic: str, count: int) -> list[Partition]:
+    """All of ``count`` partitions of a topic, by number."""
+    return [Partition(topic, number, count) for number in range(count)]
+
+
+def partition_number(text: str, count: int) -> int:
+    """Which of ``count`` partitions something belongs to by its hash; the same on every replica."""
+    return crc32(text.encode()) % count
