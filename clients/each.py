@@ -50,7 +50,7 @@ def _is_current(folder: Path) -> bool:
     after = _content(folder)
     stale = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
     for name in stale:
-        print(f"{name} was not what proto/ generates. It is now: commit it.", file=sys.stderr)
+        print(f"{name} was not what is generated. It is now: commit it.", file=sys.stderr)
     return not stale
 
 

@@ -29,6 +29,9 @@ DEFAULTS = {"client": "main", "subscription": "s", "worker": "w"}
 NOT_TO_BE_LEFT = ("handling", "cancelled", "delivery", "closing")
 """Events that a case has to expect: what comes unexpected is delivered twice, cancelled for nothing, or closed."""
 
+_NOBODY = "127.0.0.1:1"
+"""Where no server listens."""
+
 _stories = itertools.count(1)
 
 
@@ -59,6 +62,7 @@ class Story:
             "other_engine": other_than(engine),
             "target": target,
             "server": server.address,
+            "several": f"{_NOBODY},{target}",
             **names,
         }
         self._answers: dict[str, Future[Fields]] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import duebus.aio
 import pytest
 from duebus import Client, ClosingReason, Engine, EventState, LeaseFailureReason, NewEvent, errors
+from support.proxy import proxy_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -192,3 +194,34 @@ def test_a_full_topic_says_when_to_come_back(start_server: Callable[..., ServerP
             client.dispatch(topic, "c")
     assert raised.value.retry_after is not None
     assert raised.value.retry_after > timedelta()
+
+
+# Of the 40 s that are promised, 30 go by before the client asks whether the connection lives. Here it asks at once.
+ASKS_SOON = (("grpc.keepalive_time_ms", 1_000),)
+ANSWER_IN_TIME_S = 10.0
+
+
+async def test_a_connection_that_swallows_everything_is_noticed_within_the_time_that_is_promised(
+    server: ServerProcess, topic: str
+) -> None:
+    async with (
+        proxy_to(server.address) as proxy,
+        duebus.aio.Client(proxy.address, options=ASKS_SOON) as bus,
+        bus.subscribe(topic) as subscription,
+    ):
+        proxy.stall()
+        async with asyncio.timeout(ANSWER_IN_TIME_S + 5):
+            with pytest.raises(errors.Unavailable):
+                await anext(subscription)
+
+
+async def test_several_servers_get_the_calls_in_turn_and_one_that_is_away_is_left_out(
+    start_server: Callable[..., ServerProcess], topic: str
+) -> None:
+    first, second = start_server(), start_server()
+    async with duebus.aio.Client(f"{first.address},{second.address},127.0.0.1:1", timeout=10) as bus:
+        for _ in range(6):
+            await bus.dispatch(topic, "x")
+    for server in (first, second):
+        with Client(server.address, timeout=10) as client:
+            assert client.admin.get_topic(topic).queued == 3

@@ -11,7 +11,8 @@ import grpc.aio
 import pytest
 from duebus import Client as SyncClient
 from duebus import tls
-from duebus.errors import PermissionDenied, Unavailable
+from duebus.aio import Client
+from duebus.errors import PermissionDenied, TlsHandshakeFailed, Unavailable
 from duebus.keda import externalscaler_pb2, externalscaler_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.secured import PATIENCE_S, Secured, client, make_secured, tls_client
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from duebus.aio import Client
     from support.server_process import ServerProcess
     from support.tls import Certificates
 
@@ -52,6 +52,24 @@ async def test_only_those_who_talk_tls_and_trust_the_authority_connect(
     (tmp_path / "other").mkdir()
     other = make_certificates(tmp_path / "other")
     await can_not_connect(tls_client(server.address, other, timeout=SOON_S))
+
+
+async def test_what_no_second_try_cures_is_said_at_once(
+    start_server: Callable[..., ServerProcess], secured: Secured, tmp_path: Path
+) -> None:
+    server, plaintext = start_server(*secured.tls_flags()), start_server()
+    (tmp_path / "other").mkdir()
+    trusted, other = tls(secured.certificates.ca), tls(make_certificates(tmp_path / "other").ca)
+    another_name = [("grpc.ssl_target_name_override", "other.example")]
+    clients = (
+        Client(server.address, credentials=other),
+        Client(server.address, credentials=trusted, options=another_name),
+        Client(plaintext.address, credentials=trusted),
+    )
+    for bus in clients:
+        async with bus, asyncio.timeout(PATIENCE_S):
+            with pytest.raises(TlsHandshakeFailed):
+                await bus.dispatch("order.created", 1)
 
 
 async def test_with_mutual_tls_clients_need_a_certificate_that_is_valid_and_ours(

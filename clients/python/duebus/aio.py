@@ -9,19 +9,20 @@ from types import TracebackType
 from typing import Any, Self
 
 import grpc
-import grpc.aio
 
 from duebus._aio.admin import AdminClient
-from duebus._aio.connection import Connection, Sleep
-from duebus._aio.sharing import SharedDispatches
+from duebus._aio.connection import Connection
+from duebus._aio.dispatching import Dispatcher
 from duebus._aio.subscription import Subscription
+from duebus._aio.transport import Channel, Sleep
 from duebus._core import calls
+from duebus._core.backoff import Random
 from duebus._core.calls import Engines, LeaseCall
 from duebus._core.enums import Engine
 from duebus._core.events import encode_fields
 from duebus._core.fields import Span
 from duebus._core.model import Dispatched, LeaseFailure, LeaseRef, Nack, NewEvent, StoppedEngine
-from duebus._core.retry import Clock, Random
+from duebus._core.retry import Clock
 from duebus._core.settings import DEFAULT_TARGET, DEFAULT_TIMEOUT, ChannelOptions, make_settings
 
 __all__ = ["AdminClient", "Client", "Subscription"]
@@ -30,22 +31,24 @@ __all__ = ["AdminClient", "Client", "Subscription"]
 class Client:
     """A client of the bus for asyncio. `duebus.Client` is the same without asyncio.
 
-    Use it as an async context manager, or call `close`. It may be made before an event loop runs, and belongs to
-    the loop of its first call. Its methods may be called by many tasks at a time.
+    Use it as an async context manager, or call `close`. Many tasks may call its methods at a time.
+    It may be made before an event loop runs, and belongs to the event loop of its first call.
 
-    A call that finds the server unavailable is repeated, with a growing pause, until it succeeds or its timeout
-    is over: a dispatch carries a `request_id`, so that repeating it adds nothing, and a lease is settled only
-    once. `stop` and `subscribe` are not repeated, nor are the calls of `admin` whose answer counts what they did.
+    A call that finds the server unavailable is repeated, with growing pauses, until it succeeds or its timeout is over.
+    That is safe: a dispatch carries a `request_id`, so that repeating it adds nothing, and a lease is settled once.
+    `stop` and `subscribe` are not repeated, nor are the calls of `admin` whose answer counts what they did. A server
+    whose certificate is not trusted is an error at once.
 
-    Calls of `dispatch` that wait for one another share an RPC by themselves: from many tasks, single events go nearly
-    as fast as in batches. Each caller hears of its own event alone.
+    Calls of `dispatch` that wait for one another share an RPC.
+    From many tasks, single events are then nearly as fast as batches. Each caller gets the result of its own.
 
     Every method raises a subclass of `duebus.errors.DueBusError` when the call fails: those of the error table, and
     Unavailable, DeadlineExceeded, Unauthenticated, PermissionDenied and ClientClosed. An argument that can't be
     sent raises InvalidArgument, which is a ValueError too, or TypeError; both name the argument.
 
     Args:
-        target: The server, as `host:port` or any other name that gRPC resolves.
+        target: The server, as `host:port` or any other name that gRPC resolves. Several servers, as
+            `host:port,host:port`, get the calls in turn; one that can't be reached is left out for 5 s.
         timeout: How long a call may take with all its tries, unless the call says otherwise: a timedelta or
             seconds. None: as long as it takes.
         channel: A channel to use in place of a new one; it is not closed with the client. `target`, `credentials`
@@ -63,7 +66,7 @@ class Client:
         target: str = DEFAULT_TARGET,
         *,
         timeout: Span | None = DEFAULT_TIMEOUT,
-        channel: grpc.aio.Channel | None = None,
+        channel: Channel | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         token: str | None = None,
         options: ChannelOptions = (),
@@ -73,7 +76,7 @@ class Client:
     ) -> None:
         settings = make_settings(target, timeout, credentials, token, options)
         self._connection = Connection(settings, channel=channel, clock=clock, sleep=sleep, random=random)
-        self._dispatches = SharedDispatches(self._connection)
+        self._dispatcher = Dispatcher(self._connection)
         self._admin = AdminClient(self._connection)
 
     @property
@@ -146,7 +149,7 @@ class Client:
         if request_id:  # the caller's own: it names this event alone
             (answer,) = await self._connection.run(calls.dispatch_together(kind, [event], request_id), timeout)
             return answer
-        return await self._dispatches.run(kind, event, timeout)
+        return await self._dispatcher.run(kind, event, timeout)
 
     async def dispatch_many(
         self,

@@ -1,3 +1,4 @@
+# Made from aio.py by generate_sync.py. Change that one.
 """The client for programs without asyncio."""
 
 import random as random_numbers
@@ -10,35 +11,43 @@ from typing import Any, Self
 import grpc
 
 from duebus._core import calls
+from duebus._core.backoff import Random
 from duebus._core.calls import Engines, LeaseCall
 from duebus._core.enums import Engine
+from duebus._core.events import encode_fields
 from duebus._core.fields import Span
 from duebus._core.model import Dispatched, LeaseFailure, LeaseRef, Nack, NewEvent, StoppedEngine
-from duebus._core.retry import Clock, Random
+from duebus._core.retry import Clock
 from duebus._core.settings import DEFAULT_TARGET, DEFAULT_TIMEOUT, ChannelOptions, make_settings
 from duebus._sync.admin import AdminClient
-from duebus._sync.connection import Connection, Sleep
+from duebus._sync.connection import Connection
+from duebus._sync.dispatching import Dispatcher
 from duebus._sync.subscription import Subscription
+from duebus._sync.transport import Channel, Sleep
 
 __all__ = ["AdminClient", "Client", "Subscription"]
 
 
 class Client:
-    """A client of the bus for asyncio. `duebus.Client` is the same without asyncio.
+    """A client of the bus without asyncio. `duebus.aio.Client` is the same for asyncio.
 
-    Use it as an async context manager, or call `close`. It may be made before an event loop runs, and belongs to
-    the loop of its first call. Its methods may be called by many tasks at a time.
+    Use it as a context manager, or call `close`. Many threads may call its methods at a time.
 
-    A call that finds the server unavailable is repeated, with a growing pause, until it succeeds or its timeout
-    is over: a dispatch carries a `request_id`, so that repeating it adds nothing, and a lease is settled only
-    once. `stop` and `subscribe` are not repeated, nor are the calls of `admin` whose answer counts what they did.
+    A call that finds the server unavailable is repeated, with growing pauses, until it succeeds or its timeout is over.
+    That is safe: a dispatch carries a `request_id`, so that repeating it adds nothing, and a lease is settled once.
+    `stop` and `subscribe` are not repeated, nor are the calls of `admin` whose answer counts what they did. A server
+    whose certificate is not trusted is an error at once.
+
+    Each call of `dispatch` is an RPC of its own.
+    Many events go fastest in batches, with `dispatch_many`.
 
     Every method raises a subclass of `duebus.errors.DueBusError` when the call fails: those of the error table, and
     Unavailable, DeadlineExceeded, Unauthenticated, PermissionDenied and ClientClosed. An argument that can't be
     sent raises InvalidArgument, which is a ValueError too, or TypeError; both name the argument.
 
     Args:
-        target: The server, as `host:port` or any other name that gRPC resolves.
+        target: The server, as `host:port` or any other name that gRPC resolves. Several servers, as
+            `host:port,host:port`, get the calls in turn; one that can't be reached is left out for 5 s.
         timeout: How long a call may take with all its tries, unless the call says otherwise: a timedelta or
             seconds. None: as long as it takes.
         channel: A channel to use in place of a new one; it is not closed with the client. `target`, `credentials`
@@ -56,7 +65,7 @@ class Client:
         target: str = DEFAULT_TARGET,
         *,
         timeout: Span | None = DEFAULT_TIMEOUT,
-        channel: grpc.Channel | None = None,
+        channel: Channel | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         token: str | None = None,
         options: ChannelOptions = (),
@@ -66,6 +75,7 @@ class Client:
     ) -> None:
         settings = make_settings(target, timeout, credentials, token, options)
         self._connection = Connection(settings, channel=channel, clock=clock, sleep=sleep, random=random)
+        self._dispatcher = Dispatcher(self._connection)
         self._admin = AdminClient(self._connection)
 
     @property
@@ -125,8 +135,8 @@ class Client:
             MaxQueuedEventsReached: the topic is full; nothing was stored.
             DueBusError: any other failure.
         """
-        event = NewEvent(
-            data=data,
+        event = encode_fields(
+            data,
             id=id,
             delay=delay,
             at=at,
@@ -134,10 +144,11 @@ class Client:
             content_type=content_type,
             max_retries=max_retries,
         )
-        call = calls.dispatch(
-            topic, event, engines=engines, request_id=request_id, require_subscriber=require_subscriber
-        )
-        return self._connection.run(call, timeout)
+        kind = calls.dispatch_kind(topic, engines, require_subscriber)
+        if request_id:  # the caller's own: it names this event alone
+            (answer,) = self._connection.run(calls.dispatch_together(kind, [event], request_id), timeout)
+            return answer
+        return self._dispatcher.run(kind, event, timeout)
 
     def dispatch_many(
         self,

@@ -13,7 +13,8 @@ DueBusError
 ├── Unimplemented                        the server can't do that yet
 ├── InternalError                        an error of the server that nobody foresaw
 ├── Unavailable                          the server can't be reached
-│   └── DispatcherNotWorking             the engine is stopped or draining, or its storage can't be reached
+│   ├── DispatcherNotWorking             the engine is stopped or draining, or its storage can't be reached
+│   └── TlsHandshakeFailed               a certificate is not trusted, or one side does not speak TLS
 ├── DeadlineExceeded                     no answer within the timeout
 ├── Unauthenticated                      the server wants credentials, or others than these
 ├── PermissionDenied                     these credentials do not allow that
@@ -49,6 +50,7 @@ __all__ = [
     "NoTopicSpecified",
     "NotFound",
     "PermissionDenied",
+    "TlsHandshakeFailed",
     "Unauthenticated",
     "Unavailable",
     "Unimplemented",
@@ -188,6 +190,10 @@ class DispatcherNotWorking(Unavailable):
     reason = "DISPATCHER_NOT_WORKING"
 
 
+class TlsHandshakeFailed(Unavailable):
+    """A certificate is not trusted, or one side does not speak TLS. The call is not repeated."""
+
+
 class DeadlineExceeded(DueBusError):
     """There was no answer within the timeout. The call may have been carried out or not."""
 
@@ -256,8 +262,12 @@ _BY_STATUS: Mapping[grpc.StatusCode, type[DueBusError]] = {
 # What the messages of gRPC itself leave the reader to guess.
 _WORDS: Mapping[type[DueBusError], str] = {
     Unavailable: "the server can't be reached",
+    TlsHandshakeFailed: "the TLS handshake failed",
     DeadlineExceeded: "no answer in time",
 }
+
+# What the messages of gRPC hold when TLS itself refuses the connection, which no second try cures.
+_REFUSED_BY_TLS = ("SSL routines", "Hostname Verification Check failed", "is not in peer certificate")
 
 # How gRPC refuses a message that it would not even read; no status of its own tells it from a topic that is full.
 _TOO_LARGE = "message larger than max"
@@ -292,6 +302,8 @@ def _undetailed(code: grpc.StatusCode, message: str, retry_after: timedelta | No
         violation = FieldViolation("request", f"is larger than a message may be ({message})")
         return InvalidArgument(f"request: {violation.description}", code=code, field_violations=(violation,))
     error_type = _BY_STATUS.get(code, DueBusError)
+    if error_type is Unavailable and any(each in message for each in _REFUSED_BY_TLS):
+        error_type = TlsHandshakeFailed
     return error_type(
         f"{_WORDS[error_type]}: {message}" if error_type in _WORDS else message,
         reason=code.name if error_type is DueBusError else error_type.reason,

@@ -10,7 +10,7 @@ import grpc
 import grpc.aio
 import pytest
 from duebus import Closing, ClosingReason, Deliveries, Dispatched, Heartbeat, LeaseFailure, Nack, Started, errors
-from duebus._aio.subscription import READ_AHEAD
+from duebus._aio.transport import READ_AHEAD
 from duebus.aio import Client, Subscription
 from duebus.v1 import event_bus_pb2
 from unit.client.fake_bus import LOST, Failure, FakeBus, Stream, deliveries
@@ -33,6 +33,17 @@ async def stream_of(bus: FakeBus) -> Stream:
 
 
 # --- calls
+
+
+def test_a_client_that_is_used_in_another_event_loop_says_so(bus: FakeBus) -> None:
+    client = Client(bus.target, timeout=10)
+    with asyncio.Runner() as first:
+        first.run(client.dispatch("orders", "x"))
+        with pytest.raises(RuntimeError, match="belongs to the event loop of its first call"):
+            asyncio.run(client.dispatch("orders", "x"))
+        with pytest.raises(RuntimeError, match="belongs to the event loop of its first call"):
+            asyncio.run(client.subscribe("orders").__aenter__())
+        first.run(client.close())
 
 
 async def test_a_dispatch_goes_there_and_back(bus: FakeBus, client: Client) -> None:
@@ -313,7 +324,7 @@ async def test_deliveries_that_nobody_saw_are_released(bus: FakeBus, client: Cli
 async def arrived(subscription: Subscription, frames: int) -> None:
     """So many frames wait to be iterated."""
     async with asyncio.timeout(10):
-        while len(subscription._arrivals) < frames:  # noqa: ASYNC110 - nobody tells of that
+        while subscription._reader is None or subscription._reader._frames.qsize() < frames:  # noqa: ASYNC110 - nobody tells of that
             await asyncio.sleep(0)
 
 
@@ -358,8 +369,8 @@ async def test_a_frame_whose_reader_is_cancelled_is_among_those_that_are_release
         (await stream_of(bus)).send(*(deliveries(each) for each in ids))
         assert (await anext(subscription)).event_id == "0"
         await arrived(subscription, READ_AHEAD)
-        read = len(subscription._arrivals)
-        reader = subscription._reader
+        assert subscription._reader is not None
+        read, reader = subscription._reader._frames.qsize(), subscription._reader._task
         assert reader is not None
         reader.cancel()
         await asyncio.wait((reader,))

@@ -22,7 +22,7 @@ from duebus import (
     errors,
 )
 from duebus._core import calls, fields
-from duebus._core.events import add_events, encode_event
+from duebus._core.events import add_events, encode_fields
 from duebus.v1 import event_bus_pb2
 from pydantic import BaseModel
 
@@ -33,6 +33,10 @@ def delivery(token: str, **event: Any) -> Delivery:
     return Delivery(event_bus_pb2.Delivery(lease_token=token, event=event_bus_pb2.Event(**event)))
 
 
+def encode_event(event: NewEvent, path: str = "") -> event_bus_pb2.Event:
+    return encode_fields(**{name: getattr(event, name) for name in NewEvent.__slots__}, path=path)
+
+
 def encode_events(events: Iterable[Any]) -> list[event_bus_pb2.Event]:
     request = event_bus_pb2.DispatchRequest()
     add_events(request, events)
@@ -41,7 +45,7 @@ def encode_events(events: Iterable[Any]) -> list[event_bus_pb2.Event]:
 
 def dispatch_request(**arguments: Any) -> event_bus_pb2.DispatchRequest:
     defaults: dict[str, Any] = {"engines": (), "request_id": None, "require_subscriber": False}
-    call = calls.dispatch("orders", NewEvent(data=b""), **(defaults | arguments))
+    call = calls.dispatch_many("orders", [b""], **(defaults | arguments))
     assert isinstance(call.request, event_bus_pb2.DispatchRequest)
     return call.request
 

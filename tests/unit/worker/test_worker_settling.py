@@ -80,7 +80,7 @@ async def test_what_could_not_be_sent_is_sent_again_together_with_what_came_sinc
         stream.deliver(second)
         again = await bus.acks.next()
         assert again.tokens == tokens(first, second)
-        assert 0.05 <= again.at <= 0.1
+        assert 0.08 <= again.at <= 0.12
         again.answer()
         await asyncio.sleep(100)
         assert bus.acks.unseen == 0
@@ -99,8 +99,8 @@ async def test_tries_grow_apart_to_a_second_and_none_is_the_last(bus: FakeBus) -
             moments.append(call.at)
             call.fail(Unavailable("no connection"))
         gaps = [later - earlier for earlier, later in pairwise(moments)]
-        assert gaps[0] <= 0.1
-        assert all(0.5 <= gap <= 1 for gap in gaps[6:])
+        assert gaps[0] <= 0.12
+        assert all(0.8 <= gap <= 1.2 for gap in gaps[6:])
         (await bus.acks.next()).answer()
         await settle_down()
 
@@ -118,7 +118,7 @@ async def test_tries_begin_anew_after_one_that_succeeded(bus: FakeBus) -> None:
         failed = await bus.acks.next()
         failed.fail(Unavailable("no connection"))
         again = await bus.acks.next()
-        assert again.at - failed.at <= 0.1
+        assert again.at - failed.at <= 0.12
         again.answer()
 
 

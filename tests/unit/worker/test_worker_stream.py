@@ -99,7 +99,7 @@ async def test_a_broken_stream_is_resumed_at_once_naming_all_leases_still_held(b
         stream.break_off(BROKEN)
         resumed = await bus.stream()
         assert sorted(resumed.held) == sorted(tokens(unsent, running, waiting, last))
-        assert 0.05 <= resumed.opened_at <= 0.1
+        assert 0.05 <= resumed.opened_at <= 0.12
         assert stream.closed.is_set()
         assert not handler.cancelled
         bus.acks.made[-1].answer()
@@ -110,7 +110,7 @@ async def test_a_stream_that_simply_ends_is_resumed_too(bus: FakeBus) -> None:
     worker.add("orders", HandlerByHand())
     async with serving(worker):
         (await bus.stream())._frames.put_nowait(None)
-        assert 0.05 <= (await bus.stream()).opened_at <= 0.1
+        assert 0.05 <= (await bus.stream()).opened_at <= 0.12
 
 
 async def test_tries_grow_apart_to_a_second_go_on_for_ever_and_begin_anew_after_a_start(bus: FakeBus) -> None:
@@ -123,11 +123,11 @@ async def test_tries_grow_apart_to_a_second_go_on_for_ever_and_begin_anew_after_
         resumed = await bus.stream()
         moments = [each.opened_at for each in bus.refused]
         gaps = [later - earlier for earlier, later in pairwise(moments)]
-        assert gaps[0] <= 0.2
-        assert all(0.5 <= gap <= 1 for gap in gaps[6:])
+        assert gaps[0] <= 0.24
+        assert all(0.8 <= gap <= 1.2 for gap in gaps[6:])
         assert len({round(gap, 6) for gap in gaps[6:]}) > 900
         resumed.break_off(BROKEN)
-        assert (await bus.stream()).opened_at - resumed.opened_at <= 0.1
+        assert (await bus.stream()).opened_at - resumed.opened_at <= 0.12
 
 
 @pytest.mark.parametrize("error", [DeadlineExceeded(), InternalError("log 7"), DueBusError(), BROKEN])
@@ -136,7 +136,7 @@ async def test_an_error_that_may_heal_is_tried_again(bus: FakeBus, error: DueBus
     worker.add("orders", HandlerByHand())
     bus.refusals = [error]
     async with serving(worker):
-        assert (await bus.stream()).opened_at <= 0.1
+        assert (await bus.stream()).opened_at <= 0.12
 
 
 async def test_the_server_may_say_when_to_try_again(bus: FakeBus) -> None:
@@ -144,7 +144,7 @@ async def test_the_server_may_say_when_to_try_again(bus: FakeBus) -> None:
     worker.add("orders", HandlerByHand())
     bus.refusals = [DispatcherNotWorking("draining", retry_after=timedelta(seconds=7))]
     async with serving(worker):
-        assert 7 <= (await bus.stream()).opened_at <= 7.1
+        assert 7 <= (await bus.stream()).opened_at <= 7.12
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ async def test_a_closing_stream_is_resumed_when_the_server_says(bus: FakeBus) ->
         await handler.begins()
         stream.close(reconnect_after=3)
         resumed = await bus.stream()
-        assert 3 <= resumed.opened_at <= 3.1
+        assert 3 <= resumed.opened_at <= 3.12
         assert resumed.held == tokens(event)
 
 

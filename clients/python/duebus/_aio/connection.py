@@ -1,40 +1,49 @@
-"""The channel of an asyncio client: runs calls, with their retries, and opens streams."""
+"""Runs the calls of an asyncio client, with their retries, and opens its streams."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 from weakref import WeakSet
 
 import grpc
-import grpc.aio
 
-from duebus._core.call import SUBSCRIBE, Call, Method, ResponseT, ResultT, serialize
+from duebus._aio.transport import Channel, Lock, Sleep, Stream, close_channel, current_owner, invoke, open_channel
+from duebus._core.backoff import Random
+from duebus._core.call import SUBSCRIBE, Call, ResponseT, ResultT
 from duebus._core.fields import Span
-from duebus._core.retry import Clock, Random, Tries
+from duebus._core.retry import Clock, Tries
+from duebus._core.servers import Servers
 from duebus._core.settings import Settings
 from duebus._core.tracing import with_current_span
 from duebus.errors import ClientClosed
 from duebus.v1 import event_bus_pb2
 
-Sleep = Callable[[float], Awaitable[None]]
-Stream = grpc.aio.UnaryStreamCall[event_bus_pb2.SubscribeRequest, event_bus_pb2.SubscribeResponse]
-
 
 class Connection:
-    """One channel. It is opened by the first call, so that a client may be made where no event loop runs yet."""
+    """The channels of one client. They are opened by its first calls."""
 
     def __init__(
-        self, settings: Settings, *, channel: grpc.aio.Channel | None, clock: Clock, sleep: Sleep, random: Random
+        self,
+        settings: Settings,
+        *,
+        channel: Channel | None,
+        clock: Clock,
+        sleep: Sleep,
+        random: Random,
     ) -> None:
         self._settings = settings
-        self._owns_channel = channel is None
-        self._channel = channel
+        self._owns_channels = channel is None
         self._clock = clock
         self._sleep = sleep
         self._random = random
-        self._rpcs: dict[str, Callable[..., Any]] = {}
+        self._lock = Lock()
+        self._owner: object = None
         self._streams: WeakSet[Stream] = WeakSet()
         self._closed = False
+        self._servers: Servers[Channel] = (
+            Servers(settings.targets, partial(open_channel, settings=settings), clock)
+            if channel is None
+            else Servers(("",), lambda _: channel, clock)
+        )
 
     @property
     def settings(self) -> Settings:
@@ -78,53 +87,49 @@ class Connection:
                 return call.read(response, tries.retried)
 
     async def _try(self, call: Call[ResponseT, Any], timeout: float | None) -> ResponseT:
-        rpc = self._rpc(call.method)
+        with self._lock:
+            self._refuse_if_closed()
+            server = self._servers.take_turn()
+            rpc = self._servers.rpc(server, call.method)
+        metadata = with_current_span(self._settings.metadata)
         try:
-            response: ResponseT = await rpc(
-                call.request, timeout=timeout, metadata=with_current_span(self._settings.metadata)
+            response: ResponseT = await invoke(
+                rpc, call.request, is_closed=self._is_closed, timeout=timeout, metadata=metadata
             )
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if self._closed and task is not None and not task.cancelling():
-                # Nobody cancelled the caller: grpc says so when the channel is closed under a call.
-                raise ClientClosed("the client was closed during the call") from None
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.UNAVAILABLE:
+                self._servers.leave_out(server)
             raise
-        except grpc.aio.UsageError as error:
-            raise ClientClosed("the channel is closed") from error
         return response
 
     def open_stream(self, request: event_bus_pb2.SubscribeRequest) -> Stream:
         """Opens the stream of a subscription; never times out by itself."""
-        stream: Stream = self._rpc(SUBSCRIBE)(request, metadata=self._settings.metadata)
-        self._streams.add(stream)
-        return stream
+        with self._lock:
+            self._refuse_if_closed()
+            rpc = self._servers.rpc(self._servers.take_turn(), SUBSCRIBE)
+            stream: Stream = rpc(request, metadata=self._settings.metadata)
+            self._streams.add(stream)
+            return stream
 
-    def _rpc(self, method: Method[Any]) -> Callable[..., Any]:
+    def _refuse_if_closed(self) -> None:
         if self._closed:
             raise ClientClosed("the client is closed")
-        rpc = self._rpcs.get(method.path)
-        if rpc is None:
-            rpc = self._rpcs[method.path] = self._make_rpc(method)
-        return rpc
+        owner = current_owner()
+        if self._owner is None:
+            self._owner = owner
+        elif owner is not self._owner:
+            raise RuntimeError("the client belongs to the event loop of its first call; make one in each event loop")
 
-    def _make_rpc(self, method: Method[Any]) -> Callable[..., Any]:
-        channel = self._open_channel()
-        make = channel.unary_stream if method.streams else channel.unary_unary
-        return make(method.path, request_serializer=serialize, response_deserializer=method.response.FromString)
-
-    def _open_channel(self) -> grpc.aio.Channel:
-        if self._channel is None:
-            settings = self._settings
-            if settings.credentials is None:
-                self._channel = grpc.aio.insecure_channel(settings.target, options=settings.options)
-            else:
-                self._channel = grpc.aio.secure_channel(settings.target, settings.credentials, options=settings.options)
-        return self._channel
+    def _is_closed(self) -> bool:
+        return self._closed
 
     async def close(self) -> None:
-        """Ends what is under way and closes the channel, unless it was passed in. Closing twice is not an error."""
-        self._closed = True
-        for stream in list(self._streams):
+        """Ends what is under way and closes its own channels. Closing twice is not an error."""
+        with self._lock:
+            self._closed = True
+            streams, channels = list(self._streams), self._servers.channels
+        for stream in streams:
             stream.cancel()
-        if self._channel is not None and self._owns_channel:
-            await self._channel.close(None)
+        if self._owns_channels:
+            for channel in channels:
+                await close_channel(channel)

@@ -17,7 +17,7 @@ from duebus._core.enums import (
     engine_from_wire,
     lease_failure_reason_from_wire,
 )
-from duebus._core.events import add_events, encode_event
+from duebus._core.events import add_events
 from duebus._core.fields import Span
 from duebus._core.model import Dispatched, LeaseFailure, LeaseRef, Nack, NewEvent, StoppedEngine
 from duebus.errors import InvalidArgument
@@ -47,15 +47,6 @@ _DONE_BY_LOST_NACK = frozenset({LeaseFailureReason.SETTLED, LeaseFailureReason.E
 _NOTHING_DONE: frozenset[LeaseFailureReason] = frozenset()
 
 _T = TypeVar("_T")
-
-
-def dispatch(
-    topic: str, event: NewEvent, *, engines: Engines, request_id: str | None, require_subscriber: bool
-) -> Call[event_bus_pb2.DispatchResponse, Dispatched]:
-    """One event."""
-    request = _dispatch_request(topic, engines, request_id, require_subscriber)
-    request.events.append(encode_event(event))
-    return Call(_DISPATCH, request, lambda response, _: _read_dispatched(response)[0])
 
 
 def dispatch_many(

@@ -13,16 +13,6 @@ from duebus.errors import InvalidArgument
 from duebus.v1 import event_bus_pb2
 
 
-def encode_event(event: NewEvent, path: str = "") -> event_bus_pb2.Event:
-    """The event as it is sent; `path` goes before the names of its fields in errors, for example `events[3].`.
-
-    Raises:
-        TypeError: a field has the wrong type.
-        InvalidArgument: a field can't be sent as it is.
-    """
-    return _put_event(event_bus_pb2.Event(), event, current_span(), path)
-
-
 def add_events(request: event_bus_pb2.DispatchRequest, events: Iterable[NewEvent | Any]) -> None:
     """Adds events to a request. Each may be a NewEvent or a bare payload.
 
@@ -74,10 +64,23 @@ def encode_fields(
     path: str = "",
     message: event_bus_pb2.Event | None = None,
 ) -> event_bus_pb2.Event:
-    """As `encode_event`, for the fields of a NewEvent.
+    """The fields of a NewEvent as they are sent.
 
-    `span` is what names the span that it is dispatched in; None: the current one. `message` is an empty one, to be
-    filled in and returned; None: a new one.
+    Args:
+        data: See NewEvent, as for the others.
+        id: See NewEvent.
+        delay: See NewEvent.
+        at: See NewEvent.
+        attributes: See NewEvent.
+        content_type: See NewEvent.
+        max_retries: See NewEvent.
+        span: What names the span that the event is dispatched in; None: the current one.
+        path: Goes before the names of the fields in errors, for example `events[3].`.
+        message: An empty one, to be filled in and returned; None: a new one.
+
+    Raises:
+        TypeError: a field has the wrong type.
+        InvalidArgument: a field can't be sent as it is.
     """
     message = event_bus_pb2.Event() if message is None else message
     span = current_span() if span is None else span

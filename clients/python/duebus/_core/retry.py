@@ -4,24 +4,18 @@ from collections.abc import Callable
 
 import grpc
 
-from duebus.errors import DeadlineExceeded, DueBusError, Unavailable, from_rpc_error
+from duebus._core.backoff import Backoff, Random
+from duebus.errors import DeadlineExceeded, DueBusError, TlsHandshakeFailed, Unavailable, from_rpc_error
 
 Clock = Callable[[], float]
 """Seconds since some fixed moment; never jumps."""
-
-Random = Callable[[], float]
-"""A number from 0 up to, not including, 1."""
-
-_BACKOFF_INITIAL = 0.1
-_BACKOFF_MAX = 2.0
-_JITTER = 0.2
 
 
 class Tries:
     """The tries of one call, within one deadline.
 
-    An Unavailable is tried again, after a backoff that doubles from 0.1 s to at most 2 s, each ±20 % at random, or
-    later when the server asks for it. Everything else is reported at once.
+    An Unavailable is tried again after a backoff, or later when the server asks for it, unless the server's certificate
+    is not trusted. Everything else is reported at once.
 
     Attributes:
         last: Why the latest try failed; None before one has.
@@ -31,9 +25,8 @@ class Tries:
         self._repeatable = repeatable
         self._deadline = None if timeout is None else clock() + timeout
         self._clock = clock
-        self._random = random
         self.last: DueBusError | None = None
-        self._backoff = _BACKOFF_INITIAL
+        self._backoff = Backoff(random)
 
     @property
     def retried(self) -> bool:
@@ -63,9 +56,7 @@ class Tries:
         return pause
 
     def _next_pause(self, error: DueBusError) -> float | None:
-        if not (self._repeatable and isinstance(error, Unavailable)):
+        if not (self._repeatable and isinstance(error, Unavailable)) or isinstance(error, TlsHandshakeFailed):
             return None
-        backoff = self._backoff * (1 - _JITTER + 2 * _JITTER * self._random())
-        self._backoff = min(2 * self._backoff, _BACKOFF_MAX)
         asked_for = 0.0 if error.retry_after is None else error.retry_after.total_seconds()
-        return max(backoff, asked_for)
+        return max(self._backoff.next(), asked_for)

@@ -1,5 +1,6 @@
 """What a client is made with, checked and brought into the form that grpc takes."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -9,17 +10,23 @@ import grpc
 from duebus._core import fields
 from duebus._core.call import Call
 from duebus._core.fields import Span
+from duebus.errors import InvalidArgument
 
 DEFAULT_TARGET = "127.0.0.1:50051"
 DEFAULT_TIMEOUT = 30.0
+
+# A scheme of gRPC's own; `host:` alone is no scheme, since a port follows.
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:(//|[^0-9])|ipv[46]:")
 
 ChannelOptions = Iterable[tuple[str, Any]]
 
 _CHANNEL_OPTIONS: dict[str, Any] = {
     "grpc.primary_user_agent": "duebus-python",
-    # A connection that died in silence is noticed within 40 s, even while nothing is called.
+    # A connection that died in silence is noticed within 40 s, even while nothing is called. The ping of HTTP/2 has a
+    # time limit of its own, by default a minute.
     "grpc.keepalive_time_ms": 30_000,
     "grpc.keepalive_timeout_ms": 10_000,
+    "grpc.http2.ping_timeout_ms": 10_000,
     "grpc.keepalive_permit_without_calls": 1,
     "grpc.http2.max_pings_without_data": 0,
     "grpc.max_receive_message_length": 16 * 1024 * 1024,
@@ -37,7 +44,8 @@ class Settings:
     """What a client is made with.
 
     Attributes:
-        target: The server, as `host:port` or any other name that gRPC resolves.
+        target: As the caller wrote it.
+        targets: The servers in it, each as `host:port` or any other name that gRPC resolves.
         timeout: Seconds that a call may take unless it says otherwise; None: as long as it takes.
         credentials: None: plaintext.
         metadata: Sent with each call.
@@ -45,6 +53,7 @@ class Settings:
     """
 
     target: str
+    targets: tuple[str, ...]
     timeout: float | None
     credentials: grpc.ChannelCredentials | None
     metadata: tuple[tuple[str, str], ...]
@@ -59,6 +68,16 @@ class Settings:
         return self.timeout if timeout is None else fields.seconds("timeout", timeout)
 
 
+def _split(target: str) -> tuple[str, ...]:
+    """The servers of `host:port,host:port`. A name with a scheme, `ipv4:10.0.0.1:50051,10.0.0.2:50051`, is gRPC's."""
+    if "," not in target or _SCHEME.match(target):
+        return (target,)
+    servers = tuple(each.strip() for each in target.split(","))
+    if not all(servers):
+        raise InvalidArgument.of_field("target", f"one of the servers in {target!r} is empty")
+    return servers
+
+
 def make_settings(
     target: str,
     timeout: Span | None,
@@ -70,10 +89,11 @@ def make_settings(
 
     Raises:
         TypeError: an argument has the wrong type.
-        InvalidArgument: `timeout` is not positive.
+        InvalidArgument: `timeout` is not positive, or one of several servers is empty.
     """
     return Settings(
         target=fields.text("target", target),
+        targets=_split(target),
         timeout=None if timeout is None else fields.seconds("timeout", timeout),
         credentials=credentials,
         metadata=() if token is None else (("authorization", f"Bearer {fields.text('token', token)}"),),

@@ -1,3 +1,4 @@
+# Made from _aio/admin.py by generate_sync.py. Change that one.
 """What the bus holds, and how it is changed, for threads."""
 
 from collections.abc import Iterable, Iterator
@@ -37,7 +38,8 @@ class AdminClient:
         page_token, more = "", True
         while more:
             page = self.list_topics_page(engine=engine, page_size=page_size, page_token=page_token, timeout=timeout)
-            yield from page.items
+            for topic in page.items:
+                yield topic
             page_token, more = page.next_page_token, bool(page.next_page_token)
 
     def list_topics_page(
@@ -97,7 +99,8 @@ class AdminClient:
                 page_token=page_token,
                 timeout=timeout,
             )
-            yield from page.items
+            for event in page.items:
+                yield event
             page_token, more = page.next_page_token, bool(page.next_page_token)
 
     def list_events_page(

@@ -1,43 +1,50 @@
-"""The channel of a sync client: runs calls, with their retries, and opens streams."""
+# Made from _aio/connection.py by generate_sync.py. Change that one.
+"""Runs the calls of a sync client, with their retries, and opens its streams."""
 
-import threading
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 from weakref import WeakSet
 
 import grpc
 
-from duebus._core.call import SUBSCRIBE, Call, Method, ResponseT, ResultT, serialize
+from duebus._core.backoff import Random
+from duebus._core.call import SUBSCRIBE, Call, ResponseT, ResultT
 from duebus._core.fields import Span
-from duebus._core.retry import Clock, Random, Tries
+from duebus._core.retry import Clock, Tries
+from duebus._core.servers import Servers
 from duebus._core.settings import Settings
 from duebus._core.tracing import with_current_span
+from duebus._sync.transport import Channel, Lock, Sleep, Stream, close_channel, current_owner, invoke, open_channel
 from duebus.errors import ClientClosed
 from duebus.v1 import event_bus_pb2
 
-Sleep = Callable[[float], None]
-
-# What grpc returns is an iterator with `cancel`; its stubs do not say so.
-Stream = Any
-
 
 class Connection:
-    """One channel, for many threads. It is opened by the first call."""
+    """The channels of one client. They are opened by its first calls."""
 
     def __init__(
-        self, settings: Settings, *, channel: grpc.Channel | None, clock: Clock, sleep: Sleep, random: Random
+        self,
+        settings: Settings,
+        *,
+        channel: Channel | None,
+        clock: Clock,
+        sleep: Sleep,
+        random: Random,
     ) -> None:
         self._settings = settings
-        self._owns_channel = channel is None
-        self._channel = channel
+        self._owns_channels = channel is None
         self._clock = clock
         self._sleep = sleep
         self._random = random
-        self._rpcs: dict[str, Callable[..., Any]] = {}
+        self._lock = Lock()
+        self._owner: object = None
         self._streams: WeakSet[Stream] = WeakSet()
-        # Guards everything above that changes, and `_closed`.
-        self._lock = threading.RLock()
         self._closed = False
+        self._servers: Servers[Channel] = (
+            Servers(settings.targets, partial(open_channel, settings=settings), clock)
+            if channel is None
+            else Servers(("",), lambda _: channel, clock)
+        )
 
     @property
     def settings(self) -> Settings:
@@ -55,12 +62,23 @@ class Connection:
         Raises:
             DueBusError: it failed.
         """
-        tries = Tries(
+        return self.carry_out(call, self.tries(call, timeout))
+
+    def tries(self, call: Call[Any, Any], timeout: Span | None) -> Tries:
+        """The tries of a call that begins now."""
+        return Tries(
             repeatable=call.repeatable,
             timeout=self._settings.seconds_for(call, timeout),
             clock=self._clock,
             random=self._random,
         )
+
+    def carry_out(self, call: Call[ResponseT, ResultT], tries: Tries) -> ResultT:
+        """Carries a call out, with these tries.
+
+        Raises:
+            DueBusError: it failed.
+        """
         while True:
             try:
                 response = self._try(call, tries.remaining())
@@ -70,63 +88,49 @@ class Connection:
                 return call.read(response, tries.retried)
 
     def _try(self, call: Call[ResponseT, Any], timeout: float | None) -> ResponseT:
-        rpc = self._rpc(call.method)
+        with self._lock:
+            self._refuse_if_closed()
+            server = self._servers.take_turn()
+            rpc = self._servers.rpc(server, call.method)
+        metadata = with_current_span(self._settings.metadata)
         try:
-            response: ResponseT = rpc(
-                call.request, timeout=timeout, metadata=with_current_span(self._settings.metadata)
+            response: ResponseT = invoke(
+                rpc, call.request, is_closed=self._is_closed, timeout=timeout, metadata=metadata
             )
         except grpc.RpcError as error:
-            if self._closed:
-                raise ClientClosed("the client was closed during the call") from error
+            if error.code() is grpc.StatusCode.UNAVAILABLE:
+                self._servers.leave_out(server)
             raise
-        except ValueError as error:
-            # So grpc refuses a channel that is closed.
-            raise ClientClosed("the channel is closed") from error
         return response
 
     def open_stream(self, request: event_bus_pb2.SubscribeRequest) -> Stream:
         """Opens the stream of a subscription; never times out by itself."""
-        rpc = self._rpc(SUBSCRIBE)
         with self._lock:
-            if self._closed:
-                raise ClientClosed("the client is closed")
-            stream = rpc(request, metadata=self._settings.metadata)
+            self._refuse_if_closed()
+            rpc = self._servers.rpc(self._servers.take_turn(), SUBSCRIBE)
+            stream: Stream = rpc(request, metadata=self._settings.metadata)
             self._streams.add(stream)
             return stream
 
-    def _rpc(self, method: Method[Any]) -> Callable[..., Any]:
-        with self._lock:
-            if self._closed:
-                raise ClientClosed("the client is closed")
-            rpc = self._rpcs.get(method.path)
-            if rpc is None:
-                rpc = self._rpcs[method.path] = self._make_rpc(method)
-            return rpc
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise ClientClosed("the client is closed")
+        owner = current_owner()
+        if self._owner is None:
+            self._owner = owner
+        elif owner is not self._owner:
+            raise RuntimeError("the client belongs to the event loop of its first call; make one in each event loop")
 
-    def _make_rpc(self, method: Method[Any]) -> Callable[..., Any]:
-        channel = self._open_channel()
-        make = channel.unary_stream if method.streams else channel.unary_unary
-        rpc: Callable[..., Any] = make(
-            method.path, request_serializer=serialize, response_deserializer=method.response.FromString
-        )
-        return rpc
-
-    def _open_channel(self) -> grpc.Channel:
-        if self._channel is None:
-            settings = self._settings
-            if settings.credentials is None:
-                self._channel = grpc.insecure_channel(settings.target, options=settings.options)
-            else:
-                self._channel = grpc.secure_channel(settings.target, settings.credentials, options=settings.options)
-        return self._channel
+    def _is_closed(self) -> bool:
+        return self._closed
 
     def close(self) -> None:
-        """Ends what is under way and closes the channel, unless it was passed in. Closing twice is not an error."""
+        """Ends what is under way and closes its own channels. Closing twice is not an error."""
         with self._lock:
             self._closed = True
-            streams = list(self._streams)
-            channel = self._channel
+            streams, channels = list(self._streams), self._servers.channels
         for stream in streams:
             stream.cancel()
-        if channel is not None and self._owns_channel:
-            channel.close()
+        if self._owns_channels:
+            for channel in channels:
+                close_channel(channel)

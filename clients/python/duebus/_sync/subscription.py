@@ -1,13 +1,11 @@
+# Made from _aio/subscription.py by generate_sync.py. Change that one.
 """One stream of deliveries, for threads."""
 
-import threading
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
-
-import grpc
 
 from duebus._core import calls
 from duebus._core.delivery import Delivery
@@ -22,8 +20,9 @@ from duebus._core.frames import (
     read_frame,
     release,
 )
-from duebus._sync.connection import Connection, Stream
-from duebus.errors import DueBusError, from_rpc_error
+from duebus._sync.connection import Connection
+from duebus._sync.transport import FrameReader, Turn
+from duebus.errors import DueBusError
 from duebus.v1 import event_bus_pb2
 
 
@@ -32,60 +31,40 @@ class Subscription:
 
     Entering it opens the stream and waits until it has started: the group exists, and nothing dispatched from then on
     is missed. It is one stream and does not reconnect: iterating it ends when the server ends the stream (`closing`
-    tells why), and raises when the connection breaks. `duebus.Worker` is what goes on for ever.
+    tells why), and raises when the connection breaks. `duebus.Worker` is what runs forever.
 
-    Several threads may iterate it; each delivery goes to one of them. `close`, from any thread or a signal handler,
-    ends them all. Leaving it closes the stream and releases the deliveries that came but were not handed out; those
-    that were handed out can still be settled, within the disconnect grace.
+    Several threads may iterate it; each delivery goes to one of them.
+    `close`, from any thread or a signal handler, ends them all.
+
+    Leaving it closes the stream and releases the deliveries that came but were not handed out; those that were handed
+    out can still be settled, within the disconnect grace.
     """
 
     def __init__(self, connection: Connection, request: event_bus_pb2.SubscribeRequest, timeout: float | None) -> None:
         self._connection = connection
         self._request = request
         self._timeout = timeout
-        self._stream: Stream | None = None
+        self._reader: FrameReader | None = None
         self._started: Started | None = None
         self._closing: Closing | None = None
         self._unseen: deque[Delivery] = deque()
-        # Held by the thread that reads. Reentrant, so that a signal handler can close what its own thread is reading.
-        self._turn = threading.RLock()
+        self._turn = Turn()
         self._ended = False
         self._closed = False
 
     def __enter__(self) -> Self:
-        if self._stream is not None:
+        if self._reader is not None:
             raise RuntimeError("a subscription can be entered once")
-        self._stream = self._connection.open_stream(self._request)
+        self._reader = FrameReader(self._connection.open_stream(self._request), self._was_closed)
         try:
-            with self._start_timer(self._stream):
-                self._started = expect_started(self._next_frame())
+            self._started = expect_started(self._next_frame(self._timeout))
+        except TimeoutError:
+            self.close()
+            raise not_started_in_time(self._connection.settings.target, self._timeout) from None
         except BaseException:
             self.close()
             raise
         return self
-
-    @contextmanager
-    def _start_timer(self, stream: Stream) -> Iterator[None]:
-        if self._timeout is None:
-            yield
-            return
-        expired = threading.Event()
-
-        def expire() -> None:
-            expired.set()
-            stream.cancel()
-
-        timer = threading.Timer(self._timeout, expire)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        except DueBusError:
-            if expired.is_set():
-                raise not_started_in_time(self._connection.settings.target, self._timeout) from None
-            raise
-        finally:
-            timer.cancel()
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
@@ -131,8 +110,8 @@ class Subscription:
                     self._unseen.extend(frame)
             return self._unseen.popleft()
 
-    def _next_frame(self) -> Frame | None:
-        while (response := self._next_response()) is not None:
+    def _next_frame(self, timeout: float | None = None) -> Frame | None:
+        while (response := self._next_response(timeout)) is not None:
             frame = read_frame(response)
             if isinstance(frame, Closing):
                 self._closing = frame
@@ -141,27 +120,27 @@ class Subscription:
         self._ended = True
         return None
 
-    def _next_response(self) -> event_bus_pb2.SubscribeResponse | None:
-        if self._stream is None or self._ended or self._was_closed():
+    def _next_response(self, timeout: float | None) -> event_bus_pb2.SubscribeResponse | None:
+        if self._reader is None or self._ended or self._was_closed():
             return None
         try:
-            response: event_bus_pb2.SubscribeResponse | None = next(self._stream, None)
-        except grpc.RpcError as error:
+            return self._reader.next(timeout)
+        except DueBusError:
             self._ended = True
-            if self._was_closed():
-                return None
-            raise from_rpc_error(error) from error
-        return None if self._closed else response
+            raise
 
     def _was_closed(self) -> bool:
         return self._closed or self._connection.closed
 
     def close(self) -> None:
         """Ends the stream and whoever iterates it. Closing twice is not an error."""
-        if self._closed or self._stream is None:
+        if self._closed or self._reader is None:
             return
         self._closed = True
-        self._stream.cancel()
+        for response in self._reader.close():
+            frame = read_frame(response)
+            if isinstance(frame, Deliveries):
+                self._unseen.extend(frame)
         with self._turn:
             unseen, self._unseen = self._unseen, deque()
         with suppress(DueBusError):

@@ -10,10 +10,10 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeAlias
 
+from duebus._core.backoff import Backoff
 from duebus._core.enums import LeaseFailureReason
 from duebus._core.model import LeaseFailure, Nack
 from duebus.errors import DueBusError
-from duebus.worker.backoff import Backoff
 from duebus.worker.faults import heals
 from duebus.worker.held import Held, HeldLeases, Stage
 from duebus.worker.tasks import until_first_ends

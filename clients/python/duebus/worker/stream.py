@@ -5,9 +5,9 @@ import logging
 from collections.abc import Callable, Sequence
 
 from duebus._aio.subscription import Subscription
+from duebus._core.backoff import Backoff
 from duebus._core.frames import Closing, Deliveries, Frame, Started
 from duebus.errors import DueBusError
-from duebus.worker.backoff import Backoff
 from duebus.worker.executor import Executor
 from duebus.worker.faults import heals
 from duebus.worker.held import HeldLeases

@@ -1,8 +1,8 @@
-"""Single dispatches that wait for one another share a call.
+"""Dispatches of single events. Those that come while a call is under way share the next one.
 
-A lone dispatch is sent at once, on its own. What comes for the same topic while a call is under way goes into the next
-one, which is stored all or none; should it be refused for what may be the fault of one event, each is sent by itself,
-so that nobody answers for another's event.
+A lone dispatch is sent at once, on its own. What comes for the same topic while its call is under way goes into the
+next call, which is stored all or none. If that is refused for what may be the fault of one event, each is sent by
+itself, so that no caller gets the error of another's event.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from duebus._aio.connection import Connection
-from duebus._aio.patience import Patience
+from duebus._aio.deadlines import Deadlines
 from duebus._core.calls import DispatchKind, dispatch_together
 from duebus._core.fields import Span
 from duebus._core.model import Dispatched
@@ -20,19 +20,19 @@ from duebus._core.retry import Tries
 from duebus.errors import DeadlineExceeded, InvalidArgument, MaxQueuedEventsReached
 from duebus.v1 import event_bus_pb2
 
-__all__ = ["SharedDispatches"]
+__all__ = ["Dispatcher"]
 
 # What the server takes in one call is 1000 events and 4 MiB; a quarter is left for what surrounds the events.
 _MAX_EVENTS = 1_000
 _MAX_BYTES = 3 << 20
 
-# A refusal of these kinds may be the fault of one event of several.
+# An error of these kinds may be the fault of one event of several.
 _FAULT_OF_ONE = (InvalidArgument, MaxQueuedEventsReached)
 
 
 @dataclass(slots=True, eq=False)
 class _Lane:
-    """The dispatches of one kind: one call at a time, and what waits for the next."""
+    """The dispatches that may share a call: one call at a time, and what waits for the next."""
 
     kind: DispatchKind
     tries: Tries
@@ -63,23 +63,23 @@ class _Waiting:
         if not self.result.done():
             self.result.set_exception(error)
 
-    def exhaust(self) -> None:
-        """There was no answer in time. What keeps the call under way from being answered says more than that."""
+    def expire(self) -> None:
+        """There was no answer in time. Why the call under way has none says more than that."""
         self.fail(self.lane.tries.last or DeadlineExceeded(f"no answer within {self.timeout:g} s"))
 
 
-class SharedDispatches:
-    """Runs the dispatches of one client."""
+class Dispatcher:
+    """Dispatches the single events of one client."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         # A lane is here while a call of it is under way.
         self._lanes: dict[DispatchKind, _Lane] = {}
         self._runs: set[asyncio.Task[None]] = set()
-        self._patience = Patience[_Waiting](_Waiting.exhaust)
+        self._deadlines = Deadlines[_Waiting](_Waiting.expire)
 
     async def run(self, kind: DispatchKind, event: event_bus_pb2.Event, timeout: Span | None) -> Dispatched:
-        """Carries out a dispatch of one event, on its own or with others.
+        """Dispatches an event, on its own or with others.
 
         Raises:
             DueBusError: it failed.
@@ -97,7 +97,7 @@ class SharedDispatches:
             (answer,) = await self._connection.carry_out(call, tries)
             return answer
         finally:
-            self._go_on(lane)
+            self._send_waiting(lane)
 
     async def _wait(self, lane: _Lane, event: event_bus_pb2.Event, timeout: Span | None) -> Dispatched:
         loop = asyncio.get_running_loop()
@@ -105,14 +105,14 @@ class SharedDispatches:
         deadline = math.inf if seconds is None else loop.time() + seconds
         waiting = _Waiting(event, lane, deadline, seconds, loop.create_future())
         lane.waiting.append(waiting)
-        self._patience.begin(waiting)
+        self._deadlines.add(waiting)
         try:
             return await waiting.result
         finally:
-            self._patience.end(waiting)
+            self._deadlines.remove(waiting)
 
-    def _go_on(self, lane: _Lane) -> None:
-        """After the first call: the others, if anything has come meanwhile."""
+    def _send_waiting(self, lane: _Lane) -> None:
+        """After the first call: what has come meanwhile."""
         if not lane.waiting:
             del self._lanes[lane.kind]
             return
@@ -128,7 +128,7 @@ class SharedDispatches:
         del self._lanes[lane.kind]
 
     async def _send(self, lane: _Lane, batch: Sequence[_Waiting]) -> None:
-        """One call for all of them. Each hears what became of its own."""
+        """One call for all of them. Each caller gets the result of its own event."""
         call = dispatch_together(lane.kind, [waiting.event for waiting in batch])
         lane.tries = self._connection.tries(call, _longest(batch))
         try:
@@ -167,6 +167,6 @@ def _next_batch(waiting: deque[_Waiting]) -> list[_Waiting]:
 
 
 def _longest(batch: Sequence[_Waiting]) -> float | None:
-    """How many seconds the most patient of them still waits; the others end their wait by themselves."""
+    """Seconds until the last of their deadlines; the others end their wait by themselves."""
     left = max(waiting.deadline for waiting in batch) - asyncio.get_running_loop().time()
     return None if left == math.inf else max(1e-3, left)

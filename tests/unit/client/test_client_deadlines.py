@@ -1,4 +1,4 @@
-"""One timer for all who wait."""
+"""One timer for many deadlines."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import math
 from dataclasses import dataclass
 
-from duebus._aio.patience import Patience
+from duebus._aio.deadlines import Deadlines
 from support.virtual_time import VirtualTimeLoop
 
 
@@ -15,18 +15,18 @@ class Waiting:
     deadline: float
 
 
-def exhausted_at(*deadlines: float, leaves_at: float = math.inf, leaver: int = 0) -> list[tuple[float, float]]:
+def expired_at(*deadlines: float, leaves_at: float = math.inf, leaver: int = 0) -> list[tuple[float, float]]:
     """Who was told that it has waited for too long, and when; one may leave before."""
     told: list[tuple[float, float]] = []
 
     async def wait() -> None:
         loop = asyncio.get_running_loop()
-        patience = Patience[Waiting](lambda each: told.append((each.deadline, loop.time())))
+        waits = Deadlines[Waiting](lambda each: told.append((each.deadline, loop.time())))
         waiting = [Waiting(deadline) for deadline in deadlines]
         for each in waiting:
-            patience.begin(each)
+            waits.add(each)
         if leaves_at < math.inf:
-            loop.call_at(leaves_at, patience.end, waiting[leaver])
+            loop.call_at(leaves_at, waits.remove, waiting[leaver])
         await asyncio.sleep(100)
 
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
@@ -35,13 +35,13 @@ def exhausted_at(*deadlines: float, leaves_at: float = math.inf, leaver: int = 0
 
 
 def test_each_is_told_at_its_own_deadline_whatever_the_order_they_came_in() -> None:
-    assert exhausted_at(5, 2, 9, 2) == [(2, 2), (2, 2), (5, 5), (9, 9)]
+    assert expired_at(5, 2, 9, 2) == [(2, 2), (2, 2), (5, 5), (9, 9)]
 
 
 def test_who_waits_no_longer_is_not_told() -> None:
-    assert exhausted_at(5, 9, leaves_at=4) == [(9, 9)]
+    assert expired_at(5, 9, leaves_at=4) == [(9, 9)]
 
 
 def test_who_waits_as_long_as_it_takes_is_never_told() -> None:
-    assert exhausted_at(math.inf) == []
-    assert exhausted_at(math.inf, 7, math.inf) == [(7, 7)]
+    assert expired_at(math.inf) == []
+    assert expired_at(math.inf, 7, math.inf) == [(7, 7)]

@@ -1,0 +1,139 @@
+"""What the asyncio client does in a way of its own. `duebus._sync.transport` has the same names for threads.
+
+Everything else of the two clients is written once: `generate_sync.py` makes the sync one from the asyncio one.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from duebus._core.settings import Settings
+from duebus.errors import ClientClosed, DueBusError, from_rpc_error
+from duebus.v1 import event_bus_pb2
+
+Sleep = Callable[[float], Awaitable[None]]
+Channel = grpc.aio.Channel
+Stream = grpc.aio.UnaryStreamCall[event_bus_pb2.SubscribeRequest, event_bus_pb2.SubscribeResponse]
+
+# Guards what calls change. In one thread nothing has to.
+Lock = nullcontext[None]
+# Held by whoever waits for the next frame of a stream.
+Turn = asyncio.Lock
+
+# Frames that wait for whoever iterates, beyond what grpc holds itself.
+READ_AHEAD = 16
+
+
+def open_channel(target: str, settings: Settings) -> Channel:
+    """A channel to one server."""
+    if settings.credentials is None:
+        return grpc.aio.insecure_channel(target, options=settings.options)
+    return grpc.aio.secure_channel(target, settings.credentials, options=settings.options)
+
+
+async def close_channel(channel: Channel) -> None:
+    """Ends what is under way on it."""
+    await channel.close(None)
+
+
+def current_owner() -> object:
+    """What a client belongs to from its first call on."""
+    return asyncio.get_running_loop()
+
+
+async def invoke(rpc: Callable[..., Any], request: object, *, is_closed: Callable[[], bool], **options: Any) -> Any:
+    """Carries out a unary call.
+
+    Raises:
+        grpc.RpcError: It failed.
+        ClientClosed: The client, or the channel that it was given, was closed.
+    """
+    try:
+        return await rpc(request, **options)
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if is_closed() and task is not None and not task.cancelling():
+            # Nobody cancelled the caller: grpc says so when the channel is closed under a call.
+            raise ClientClosed("the client was closed during the call") from None
+        raise
+    except grpc.aio.UsageError as error:
+        raise ClientClosed("the channel is closed") from error
+
+
+class FrameReader:
+    """Reads the frames of one stream.
+
+    A task of its own reads: grpc ends the whole stream when a task that reads it is cancelled.
+
+    Args:
+        is_closed: Whether the subscription was closed: the stream then ends without an error.
+    """
+
+    def __init__(self, stream: Stream, is_closed: Callable[[], bool]) -> None:
+        self._stream = stream
+        self._is_closed = is_closed
+        self._frames: asyncio.Queue[event_bus_pb2.SubscribeResponse | None] = asyncio.Queue(READ_AHEAD)
+        self._task: asyncio.Task[None] | None = None
+        self._ended = False
+        self._error: DueBusError | None = None
+
+    async def next(self, timeout: float | None = None) -> event_bus_pb2.SubscribeResponse | None:
+        """The next frame; None after the last. A wait that is cancelled loses none.
+
+        Args:
+            timeout: Seconds; None: as long as it takes.
+
+        Raises:
+            DueBusError: What ended the stream, once.
+            TimeoutError: No frame came in time.
+        """
+        if self._task is None:
+            self._task = asyncio.create_task(self._read_all())
+        frame = None
+        if not (self._ended and self._frames.empty()):
+            async with asyncio.timeout(timeout):
+                frame = await self._frames.get()
+        if frame is None and self._error is not None:
+            error, self._error = self._error, None
+            raise error
+        return frame
+
+    async def close(self) -> list[event_bus_pb2.SubscribeResponse]:
+        """Ends the stream. Returns the frames that nobody has seen."""
+        self._stream.cancel()
+        unseen = self._take_all()  # that makes room for a frame that is being read now
+        if self._task is not None:
+            await asyncio.wait((self._task,))
+            unseen += self._take_all()
+        return unseen
+
+    async def _read_all(self) -> None:
+        end: DueBusError | None = None
+        try:
+            while isinstance(response := await self._stream.read(), event_bus_pb2.SubscribeResponse):
+                await self._frames.put(response)
+        except asyncio.CancelledError:
+            # By grpc when the channel was closed, or by whoever ends the loop.
+            end = ClientClosed("the channel was closed under the subscription")
+            raise
+        except grpc.RpcError as error:
+            end = from_rpc_error(error)
+            end.__cause__ = error
+        finally:
+            self._end(None if self._is_closed() else end)
+
+    def _end(self, error: DueBusError | None) -> None:
+        self._ended, self._error = True, error
+        if self._frames.empty():  # only then may somebody be waiting
+            self._frames.put_nowait(None)
+
+    def _take_all(self) -> list[event_bus_pb2.SubscribeResponse]:
+        frames = []
+        while not self._frames.empty():
+            if (frame := self._frames.get_nowait()) is not None:
+                frames.append(frame)
+        return frames

@@ -1,0 +1,69 @@
+"""The channels of a client: one to each server, used in turn."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+from duebus._core.call import Method, serialize
+from duebus._core.retry import Clock
+
+__all__ = ["Servers"]
+
+# Seconds for which a server that could not be reached gets no call, as long as there are others.
+_LEFT_OUT = 5.0
+
+_ChannelT = TypeVar("_ChannelT", bound=Any)
+
+
+class Servers(Generic[_ChannelT]):
+    """Says which server gets the next call: each in turn, those last that could not be reached a moment ago.
+
+    Args:
+        targets: At least one; each a server, as `host:port` or any other name that gRPC resolves.
+        open_channel: Opens a channel to a target. It is called when the target gets its first call.
+    """
+
+    def __init__(self, targets: Sequence[str], open_channel: Callable[[str], _ChannelT], clock: Clock) -> None:
+        self._targets = targets
+        self._open_channel = open_channel
+        self._clock = clock
+        self._channels: dict[int, _ChannelT] = {}
+        self._rpcs: dict[tuple[int, str], Callable[..., Any]] = {}
+        self._next = 0
+        self._left_out_until = [0.0] * len(targets)
+
+    @property
+    def channels(self) -> list[_ChannelT]:
+        """Those that were opened."""
+        return list(self._channels.values())
+
+    def take_turn(self) -> int:
+        """The number of the server that gets the next call."""
+        if len(self._targets) == 1:
+            return 0
+        now = self._clock()
+        turns = [(self._next + step) % len(self._targets) for step in range(len(self._targets))]
+        server = next((each for each in turns if self._left_out_until[each] <= now), turns[0])
+        self._next = server + 1
+        return server
+
+    def leave_out(self, server: int) -> None:
+        """It could not be reached."""
+        self._left_out_until[server] = self._clock() + _LEFT_OUT
+
+    def rpc(self, server: int, method: Method[Any]) -> Callable[..., Any]:
+        """What calls a method of that server."""
+        key = (server, method.path)
+        rpc = self._rpcs.get(key)
+        if rpc is None:
+            rpc = self._rpcs[key] = self._make_rpc(server, method)
+        return rpc
+
+    def _make_rpc(self, server: int, method: Method[Any]) -> Callable[..., Any]:
+        channel = self._channels.get(server)
+        if channel is None:
+            channel = self._channels[server] = self._open_channel(self._targets[server])
+        make = channel.unary_stream if method.streams else channel.unary_unary
+        rpc: Callable[..., Any] = make(
+            method.path, request_serializer=serialize, response_deserializer=method.response.FromString
+        )
+        return rpc

@@ -1,0 +1,25 @@
+"""Dispatches of single events, each in a call of its own."""
+
+from duebus._core.calls import DispatchKind, dispatch_together
+from duebus._core.fields import Span
+from duebus._core.model import Dispatched
+from duebus._sync.connection import Connection
+from duebus.v1 import event_bus_pb2
+
+__all__ = ["Dispatcher"]
+
+
+class Dispatcher:
+    """Dispatches the single events of one client."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def run(self, kind: DispatchKind, event: event_bus_pb2.Event, timeout: Span | None) -> Dispatched:
+        """Dispatches an event.
+
+        Raises:
+            DueBusError: it failed.
+        """
+        (answer,) = self._connection.run(dispatch_together(kind, [event]), timeout)
+        return answer

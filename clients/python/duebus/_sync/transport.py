@@ -1,0 +1,117 @@
+"""What the sync client does in a way of its own; see `duebus._aio.transport`."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+
+from duebus._core.settings import Settings
+from duebus.errors import ClientClosed, from_rpc_error
+from duebus.v1 import event_bus_pb2
+
+Sleep = Callable[[float], None]
+Channel = grpc.Channel
+Stream = Any
+"""What grpc returns is an iterator with `cancel`; its stubs do not say so."""
+
+# Guards what calls change.
+Lock = threading.RLock
+# Held by whoever waits for the next frame of a stream. Reentrant, so that a signal handler can close what its own
+# thread is reading.
+Turn = threading.RLock
+
+
+def open_channel(target: str, settings: Settings) -> Channel:
+    """A channel to one server."""
+    if settings.credentials is None:
+        return grpc.insecure_channel(target, options=settings.options)
+    return grpc.secure_channel(target, settings.credentials, options=settings.options)
+
+
+def close_channel(channel: Channel) -> None:
+    """Ends what is under way on it."""
+    channel.close()
+
+
+def current_owner() -> object:
+    """Threads share a client."""
+    return None
+
+
+def invoke(rpc: Callable[..., Any], request: object, *, is_closed: Callable[[], bool], **options: Any) -> Any:
+    """Carries out a unary call.
+
+    Raises:
+        grpc.RpcError: It failed.
+        ClientClosed: The client, or the channel that it was given, was closed.
+    """
+    try:
+        return rpc(request, **options)
+    except grpc.RpcError as error:
+        if is_closed():
+            raise ClientClosed("the client was closed during the call") from error
+        raise
+    except ValueError as error:
+        # So grpc refuses a channel that is closed.
+        raise ClientClosed("the channel is closed") from error
+
+
+class FrameReader:
+    """Reads the frames of one stream.
+
+    Args:
+        is_closed: Whether the subscription was closed: the stream then ends without an error.
+    """
+
+    def __init__(self, stream: Stream, is_closed: Callable[[], bool]) -> None:
+        self._stream = stream
+        self._is_closed = is_closed
+
+    def next(self, timeout: float | None = None) -> event_bus_pb2.SubscribeResponse | None:
+        """The next frame; None after the last.
+
+        Args:
+            timeout: Seconds, after which the stream is cancelled; None: as long as it takes.
+
+        Raises:
+            DueBusError: What ended the stream.
+            TimeoutError: No frame came in time.
+        """
+        try:
+            with self._timer(timeout):
+                response: event_bus_pb2.SubscribeResponse | None = next(self._stream, None)
+        except grpc.RpcError as error:
+            if self._is_closed():
+                return None
+            raise from_rpc_error(error) from error
+        return None if self._is_closed() else response
+
+    @contextmanager
+    def _timer(self, timeout: float | None) -> Iterator[None]:
+        if timeout is None:
+            yield
+            return
+        expired = threading.Event()
+
+        def expire() -> None:
+            expired.set()
+            self._stream.cancel()
+
+        timer = threading.Timer(timeout, expire)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        except grpc.RpcError:
+            if expired.is_set():
+                raise TimeoutError from None
+            raise
+        finally:
+            timer.cancel()
+
+    def close(self) -> list[event_bus_pb2.SubscribeResponse]:
+        """Ends the stream. Whoever reads it has seen all frames that came."""
+        self._stream.cancel()
+        return []
