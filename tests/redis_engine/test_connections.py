@@ -10,6 +10,7 @@ from duebus_server.domain.clock import SystemClock
 from duebus_server.domain.errors import DispatcherNotWorking
 from duebus_server.domain.views import TopicConfig
 from duebus_server.engine.redis import Credentials, RedisUrlError, make_redis_engine
+from duebus_server.engine.redis.transport.connection import MAX_CONNECTIONS
 from structlog.testing import capture_logs
 from support.builders import new_events, unique_name
 from support.redis_bus import RedisBus, assert_works, redis_bus
@@ -169,10 +170,12 @@ async def test_a_policy_that_drops_events_is_warned_of(
 
 
 async def test_more_calls_at_once_than_connections_wait_for_one(topic: TopicDriver) -> None:
+    # A call waits a second, which a slow machine needs for a few hundred.
+    calls = 2 * MAX_CONNECTIONS
     await topic.join()
-    await topic.dispatch(*new_events(300))
-    found = await asyncio.gather(*(topic.lease_batch(max_events=1) for _ in range(300)))
-    assert sum(len(batch.events) for batch in found) == 300
+    await topic.dispatch(*new_events(calls))
+    found = await asyncio.gather(*(topic.lease_batch(max_events=1) for _ in range(calls)))
+    assert sum(len(batch.events) for batch in found) == calls
 
 
 async def test_a_server_that_did_not_start_leaves_no_connection(bus: RedisBus) -> None:

@@ -19,8 +19,8 @@ PATIENCE_S = 30
 
 
 def environment(**more: str) -> dict[str, str]:
-    """That of the tests, without what would change the command's behaviour, and with output as it comes."""
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("DUEBUS_")}
+    """The tests' environment, without what would change the command's behaviour, and with unbuffered output."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("DUEBUS_", "COLUMNS", "LINES"))}
     return {**plain, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1", **more}
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import socket
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import redis
@@ -74,11 +76,14 @@ class RedisServer:
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
-def free_port(below: int = 1 << 16) -> int:
-    """A port of the loopback that nobody has, below a limit."""
+def free_port(below: int = 32_768) -> int:
+    """A port of the loopback that nobody has, below a limit.
+
+    By default below the ports that the system gives to whoever asks for any, so that nobody gets it in the meantime.
+    """
     while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-        if port < below:
+        port = random.randrange(10_000, below)
+        with socket.socket() as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
             return port
