@@ -50,12 +50,12 @@ class OwnApp:
         self.address = await self.app.start()
 
     async def advance(self, by_us: int) -> None:
-        """Time passes, and the server does what it does about it."""
+        """Move the clock forward, and let the server act on it."""
         self.clock.advance(by_us)
         await settle_down()
 
     async def close(self) -> None:
-        """End, whatever is held or drained still."""
+        """Stop at once, without waiting for a drain."""
         stopping = asyncio.create_task(self.app.stop())
         await settle_down()
         self.clock.advance(HOUR)

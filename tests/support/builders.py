@@ -12,7 +12,7 @@ _numbers = count(1)
 
 
 def unique_name(word: str = "topic") -> str:
-    """A topic's name that no other test uses, in this run or another."""
+    """A topic name that no other test uses, in this run or any other."""
     return f"{word}.{uuid4().hex[:12]}"
 
 
@@ -24,7 +24,7 @@ def new_event(
     deliver_at_us: int | None = None,
     max_retries: int | None = None,
 ) -> NewEvent:
-    """An event; without an id it gets one as from the server, with a body that tells it from others."""
+    """An event with a body of its own; without an id it gets one like the server's."""
     number = next(_numbers)
     chosen = event_id or EventIds(0, "").at(number % 4096)
     return NewEvent(
@@ -40,5 +40,5 @@ def new_event(
 def new_events(
     how_many: int, *, delay_us: int | None = None, deliver_at_us: int | None = None, max_retries: int | None = None
 ) -> list[NewEvent]:
-    """So many events, all alike."""
+    """``count`` events that differ only in their ids."""
     return [new_event(delay_us=delay_us, deliver_at_us=deliver_at_us, max_retries=max_retries) for _ in range(how_many)]

@@ -38,11 +38,11 @@ class RenderError(Exception):
 
 
 class _Loader(yaml.CSafeLoader):
-    """Refuses a key that stands twice in a map, as Kubernetes does."""
+    """Refuses duplicate keys, as Kubernetes does."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
-        assert len(set(keys)) == len(keys), f"a key stands twice: {keys}"
+        assert len(set(keys)) == len(keys), f"duplicate keys: {keys}"
         return super().construct_mapping(node, deep)
 
 
@@ -108,7 +108,7 @@ def parse(text: str) -> list[Object]:
 
 
 def find(objects: list[Object], kind: str, suffix: str = "") -> Object:
-    """The object of a kind whose name ends like this; there has to be one and no other."""
+    """The only object of a kind whose name has this suffix."""
     names = f"{RELEASE}-duebus{suffix}"
     (found,) = [each for each in objects if each["kind"] == kind and each["metadata"]["name"] == names]
     return found
@@ -116,20 +116,20 @@ def find(objects: list[Object], kind: str, suffix: str = "") -> Object:
 
 @cache
 def matrix() -> dict[str, Any]:
-    """The cases by name, as they stand in the file."""
+    """The cases by name, as written in the file."""
     loaded: dict[str, Any] = yaml.load(MATRIX.read_text(), _Loader)  # noqa: S506  # it is a safe one
     return loaded
 
 
 def values_of(case: str) -> Values:
-    """The values of a case, those of its bases included."""
+    """The values of a case, including those of its bases."""
     written = matrix()[case]
     base = values_of(written["base"]) if "base" in written else {}
     return overlaid(base, written["values"])
 
 
 def compared_with(case: str) -> str:
-    """The case that a snapshot tells the difference to; empty: it is a whole one."""
+    """The case that a snapshot is a diff against; "" when the snapshot is the whole rendering."""
     written = matrix()[case]
     return str(written.get("against") or written.get("base") or "")
 

@@ -1,4 +1,4 @@
-"""The command line as a person has it: the installed command, in a process of its own."""
+"""The installed command, run in a process of its own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 COMMAND = Path(sys.executable).parent / "duebus"
 PATIENCE_S = 30
-"""A command that has not ended by then will not."""
+"""How long a command may take to end."""
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -51,7 +51,7 @@ class Result:
 
     @property
     def complaint(self) -> str:
-        """The one line on standard error of a command that failed, and printed nothing."""
+        """The single line on standard error of a command that failed without other output."""
         assert self.status != 0, self
         assert self.out == "", self
         (line,) = self.err.splitlines()
@@ -63,7 +63,7 @@ class Result:
 
 
 class Running:
-    """A command that goes on until it is ended; as a context manager it is gone at the end."""
+    """A running command. As a context manager it kills the command at the end."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
@@ -103,17 +103,17 @@ class Running:
         return self.result()
 
     def result(self) -> Result:
-        """Waits for its end; with what it printed that nobody has read."""
+        """Waits for its end; the result has the output that was not read yet."""
         out, err = self.process.communicate(timeout=PATIENCE_S)
         return Result(self.process.returncode, out, err)
 
 
 class Cli:
-    """The command, told which server to talk to.
+    """Runs the command against a server.
 
     Args:
-        address: HOST:PORT of the server; None: it is not told.
-        directory: where it runs.
+        address: HOST:PORT of the server; None leaves the command its default.
+        directory: the working directory.
     """
 
     def __init__(self, address: str | None = None, directory: Path | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The commands that a Redis gets, counted while a test does something."""
+"""Counts the commands that reach Redis while a test does something."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ END = "no more commands are counted"
 
 @contextmanager
 def watched(client: Any) -> Iterator[Counter[str]]:
-    """The commands that come to Redis over a connection during the block; those that scripts call are not counted."""
+    """The commands that clients send during the block, by name. Commands that scripts call are not counted."""
     commands: Counter[str] = Counter()
     with client.monitor() as monitor, ThreadPoolExecutor(1) as thread:
         done = thread.submit(_count, monitor, commands)

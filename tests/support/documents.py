@@ -1,4 +1,4 @@
-"""What the documents say, in pieces that a test can hold against the code."""
+"""The documents, in pieces that a test can compare with the code."""
 
 from __future__ import annotations
 
@@ -61,11 +61,11 @@ def table(text: str) -> list[list[str]]:
 
 
 def links(document: Path) -> list[str]:
-    """Where its links point to, those to other sites left out."""
+    """The targets of its links, without those on other sites."""
     return [target for target in _LINK.findall(document.read_text()) if "://" not in target]
 
 
 def anchors(document: Path) -> set[str]:
-    """The names of its headings in links."""
+    """The anchors of its headings."""
     headings = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}

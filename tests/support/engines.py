@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from duebus_server.engine.base import Engine
 
 START_US = 1_767_225_600_000_000
-"""2026-01-01T00:00:00Z: where a clock that stands still begins."""
+"""2026-01-01T00:00:00Z, where a manual clock starts."""
 
 
 class Harness(ABC):
-    """A started engine, all its own: nothing another test does is in it.
+    """A started engine that no other test uses.
 
     Attributes:
         heard: what the engine told its watcher.
@@ -44,7 +44,7 @@ class Harness(ABC):
 
     @abstractmethod
     def unstarted(self) -> Engine:
-        """Another engine of the kind, not started, that shares nothing with this one."""
+        """Another engine of the same kind, not started, that shares nothing with this one."""
 
     def now_us(self) -> int:
         """The engine's clock."""
@@ -56,7 +56,7 @@ class Harness(ABC):
 
 
 class LocalHarness(Harness):
-    """The heap, on a clock that stands still."""
+    """The local engine on a manual clock."""
 
     def __init__(self, config: TopicConfig) -> None:
         self.clock = ManualClock(START_US)
@@ -67,7 +67,7 @@ class LocalHarness(Harness):
         self.clock.advance(by_us)
 
     def unstarted(self) -> Engine:
-        """Another engine of the kind."""
+        """Another engine of the same kind."""
         return LocalEngine(self.clock, TopicConfig())
 
 

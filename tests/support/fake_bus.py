@@ -30,7 +30,7 @@ def delivery(
     group: str = "default",
     max_retries: int | None = None,
 ) -> Delivery:
-    """A delivery under a lease that no other has."""
+    """A delivery with a lease of its own."""
     number = next(_numbers)
     event = event_bus_pb2.Event(id=event_id or f"event-{number}", data=b"secret payload", max_retries=max_retries)
     return Delivery(
@@ -41,17 +41,17 @@ def delivery(
 
 
 def deliveries(how_many: int) -> list[Delivery]:
-    """So many, each of an event of its own."""
+    """``count`` deliveries of different events."""
     return [delivery() for _ in range(how_many)]
 
 
 def failure(of: Delivery, reason: LeaseFailureReason) -> LeaseFailure:
-    """What the server says of a lease that it could not settle or extend."""
+    """The server's answer for a lease that it could not settle or extend."""
     return LeaseFailure(of.lease_token, reason)
 
 
 def first_line(nack: Nack) -> str:
-    """Of its error: the message, without the calls that led to it."""
+    """The message of its error, without the traceback."""
     return nack.error.splitlines()[0]
 
 
@@ -93,12 +93,12 @@ class Calls:
         self._unseen: asyncio.Queue[Call] = asyncio.Queue()
 
     async def next(self) -> Call:
-        """The next call that the test has not seen, as soon as it is made."""
+        """The next call that the test has not seen; waits for it."""
         return await self._unseen.get()
 
     @property
     def unseen(self) -> int:
-        """Calls that were made and that the test has not seen."""
+        """The calls that the test has not seen."""
         return self._unseen.qsize()
 
     async def make(self, call: Call) -> list[LeaseFailure]:
@@ -180,7 +180,7 @@ class FakeBus:
 
     @property
     def client(self) -> Client:
-        """Itself, as what the worker takes it for."""
+        """This bus, typed as the client that the worker expects."""
         return cast("Client", self)
 
     async def stream(self) -> FakeStream:
@@ -189,11 +189,11 @@ class FakeBus:
 
     @property
     def unseen_streams(self) -> int:
-        """Streams that were opened and that the test has not seen."""
+        """The streams that the test has not seen."""
         return self._streams.qsize()
 
     def admit(self, stream: FakeStream) -> Started:
-        """What a stream that opens begins with."""
+        """What new streams begin with."""
         if self.refusals:
             self.refused.append(stream)
             raise self.refusals.pop(0)

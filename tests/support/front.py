@@ -1,4 +1,4 @@
-"""What stands in front of replicas, as a Service of Kubernetes does: each new connection goes to the next of them."""
+"""A load balancer in front of replicas, like a Kubernetes Service: each new connection goes to the next replica."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Front(Proxy):
-    """Passes connections on to replicas in turn; connections that are open stay where they are.
+    """Forwards connections to replicas in turn; open connections stay where they are.
 
     Attributes:
         targets: the replicas that get new connections, each HOST:PORT.

@@ -1,4 +1,4 @@
-"""The engines that ``engine_contract`` and ``property`` run on. A new one takes part by an entry in ENGINES."""
+"""The engines that ``engine_contract`` and ``property`` run on. A new engine needs an entry in ENGINES."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ ENGINES: dict[str, OpenHarness] = {"local": local, "redis": redis, "spread": par
 """How to open a harness on each engine, whose topics have the given settings. "spread" is redis with partitions."""
 
 PROGRAMS = {"redis": "redis-server", "spread": "redis-server"}
-"""What an engine needs on this machine."""
+"""The program that an engine needs on this machine."""
 
 
 def opener(engine: str) -> OpenHarness:
-    """How to open a harness on this engine; what it needs and is missing skips the test, and fails it in CI."""
+    """How to open a harness on this engine. If its program is missing, the test is skipped, or fails in CI."""
     program = PROGRAMS.get(engine)
     if program is not None and shutil.which(program) is None and not os.environ.get("CI"):
         pytest.skip(f"{program} is missing: 'make redis' installs it")

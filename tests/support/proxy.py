@@ -1,4 +1,4 @@
-"""A TCP proxy whose connections can be cut: a network that fails for real."""
+"""A TCP proxy whose connections can be cut or held up."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Proxy:
         self.delay_s = 0.0
 
     def aim(self, target: str) -> None:
-        """New connections are passed on to another target."""
+        """Send new connections to another target."""
         self._host, port = target.rsplit(":", 1)
         self._port = int(port)
 
@@ -53,13 +53,13 @@ class Proxy:
         return cut
 
     def stall(self, *, requests: bool = True) -> None:
-        """Keeps every byte back, on old connections and new ones, until `flow`; or only those of the target."""
+        """Holds every byte back until `flow`, on old and new connections; or only what the target sends."""
         self._answers.clear()
         if requests:
             self._requests.clear()
 
     def flow(self) -> None:
-        """Passes on again, first what was kept back."""
+        """Forwards again, starting with what was held back."""
         self._requests.set()
         self._answers.set()
 

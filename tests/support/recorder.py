@@ -1,4 +1,4 @@
-"""A watcher that remembers what an engine told it, and lets a test wait for it."""
+"""A watcher that records what an engine reports, and lets a test wait for it."""
 
 from __future__ import annotations
 
@@ -49,34 +49,34 @@ class Recorder:
         self._told = asyncio.Event()
 
     def due(self, topic: str, group: str, at_us: int) -> None:
-        """The engine's word."""
+        """Called by the engine."""
         self.dues.append(Due(topic, group, at_us))
         self._told.set()
 
     def leases_ended(self, session_id: str, fencing_tokens: Sequence[int]) -> None:
-        """The engine's word."""
+        """Called by the engine."""
         self.ended[session_id].extend(fencing_tokens)
         self._told.set()
 
     def died(self, topic: str, group: str, count: int, first_ids: Sequence[str]) -> None:
-        """The engine's word."""
+        """Called by the engine."""
         self.deaths.append(Deaths(topic, group, count, tuple(first_ids)))
         self._told.set()
 
     def deleted(self, topic: str, group: str | None) -> None:
-        """The engine's word."""
+        """Called by the engine."""
         self.deletions.append((topic, group))
         self._told.set()
 
     def forget(self) -> None:
-        """Start afresh."""
+        """Forget what was recorded."""
         self.dues.clear()
         self.ended.clear()
         self.deletions.clear()
         self.deaths.clear()
 
     async def until(self, happened: Callable[[], bool], what: str) -> None:
-        """Return when the engine has told enough for ``happened``.
+        """Return when ``happened`` is true of what was recorded.
 
         Raises:
             AssertionError: it did not; the message says ``what`` was expected, and what was told.

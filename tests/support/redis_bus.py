@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from duebus_server.engine.redis.partition import Partition
 
 PATIENCE_S = 10.0
-"""What has not come by then will not come."""
+"""How long a test waits for something."""
 
 
 class Replica(Harness):
@@ -132,7 +132,7 @@ async def redis_bus(url: str, config: TopicConfig | None = None, *, frozen: bool
 
 
 async def until(happened: Callable[[], bool], what: str, patience_s: float = PATIENCE_S) -> None:
-    """Return when something is so that nothing signals, such as a key that expires.
+    """Poll until something has happened that nothing signals, such as the expiry of a key.
 
     Raises:
         AssertionError: it does not come to that.
@@ -142,7 +142,7 @@ async def until(happened: Callable[[], bool], what: str, patience_s: float = PAT
             while not happened():  # noqa: ASYNC110  # nothing signals it
                 await asyncio.sleep(0.01)
     except TimeoutError:
-        raise AssertionError(f"waited in vain for {what}") from None
+        raise AssertionError(f"waited {patience_s} s in vain for {what}") from None
 
 
 async def assert_works(bus: RedisBus) -> None:

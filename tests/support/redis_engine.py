@@ -45,7 +45,7 @@ class RedisHarness(Harness):
         self._now_us += by_us
 
     def unstarted(self) -> PartitionedEngine:
-        """Another engine of the kind."""
+        """Another engine of the same kind."""
         return self._make()
 
     def _make(self) -> PartitionedEngine:

@@ -1,4 +1,4 @@
-"""A real redis-server of the tests' own: on a socket in a directory that goes with it, or on a free port."""
+"""A real redis-server for tests, on a free port, with a data directory that is removed with it."""
 
 from __future__ import annotations
 
@@ -77,9 +77,9 @@ class RedisServer:
 
 
 def free_port(below: int = 32_768) -> int:
-    """A port of the loopback that nobody has, below a limit.
+    """A free port of the loopback, below a limit.
 
-    By default below the ports that the system gives to whoever asks for any, so that nobody gets it in the meantime.
+    The default limit is where Linux's ephemeral ports begin, so that the system gives the port to nobody else.
     """
     while True:
         port = random.randrange(10_000, below)

@@ -1,4 +1,4 @@
-"""Servers with TLS, tokens and rules, and clients that may come in."""
+"""Servers with TLS, tokens and rules, and clients that have access."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Secured:
         return self.folder / "acl.toml"
 
     def write_tokens(self, *identities: str) -> None:
-        """Only these may come in from now on."""
+        """Allow only these from now on."""
         lines = [file_line(identity, self.tokens[identity]) for identity in identities]
         self.tokens_file.write_text("\n".join(lines) + "\n")
         self.tokens_file.chmod(0o600)

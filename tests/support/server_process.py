@@ -13,11 +13,11 @@ READY = re.compile(r"duebus ready on (\S+) engines=(\S+)")
 END_TIMEOUT_S = 20
 
 TROUBLE = re.compile(r"unexpected error|Traceback|never retrieved|was destroyed|never awaited|raised by servicer")
-"""What no server may ever have to log, whatever clients do to it."""
+"""What no server may log, whatever its clients do."""
 
 
 def assert_untroubled(log: str) -> None:
-    """The server foresaw all that happened."""
+    """Assert that the server logged no unexpected error."""
     found = TROUBLE.search(log)
     assert found is None, f"the server's log has {found[0]!r}:\n{log[max(0, found.start() - 500) :][:4000]}"
 
@@ -60,7 +60,7 @@ class ServerProcess:
         self.engines = ready[2].split(",")
 
     def logged(self, pattern: str) -> str:
-        """What the first group of a pattern matches in the log, where it was before the ready line."""
+        """The first group of a pattern's match in the log. The line was written before the ready line."""
         found = re.search(pattern, self.log.read_text())
         assert found is not None, f"{pattern!r} is not in {self.log.read_text()}"
         return found[1]
@@ -80,7 +80,7 @@ class ServerProcess:
         self.process.wait(END_TIMEOUT_S)
 
     def close(self) -> None:
-        """Make sure that it is gone."""
+        """Kill it unless it has ended."""
         if self.process.poll() is None:
             self.kill()
         if self.process.stdout is not None:

@@ -1,4 +1,4 @@
-"""Servers that have to fail at the start."""
+"""Servers that must fail to start."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ CANNOT_SERVE, WRONG_SETTING = 1, 2
 
 
 def try_to_start(*flags: str, **environment: str) -> tuple[int, str, str]:
-    """A server that has to fail: its exit status, standard output and standard error."""
+    """Start a server that must fail: its exit status, standard output and standard error."""
     done = subprocess.run(
         [sys.executable, "-m", "duebus_server", "--listen", "127.0.0.1:0", *flags],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""The command line on a terminal: what a person sees there, and types."""
+"""The command on a pseudo-terminal: what it shows, and what is typed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 class Terminal:
-    """A command on a pseudo-terminal; as a context manager it is gone at the end.
+    """A command on a pseudo-terminal. As a context manager it kills the command at the end.
 
     Args:
         address: HOST:PORT of the server.
@@ -58,7 +58,7 @@ class Terminal:
         os.close(self._ours)
 
     def wait_for(self, text: str) -> str:
-        """Returns when the text is there: what was shown before it, since the last time."""
+        """Waits until the text is shown; returns what was shown before it since the last call."""
         deadline = time.monotonic() + PATIENCE_S
         while text not in self.seen:
             assert self._read(deadline), f"{text!r} never came, but {self.seen!r}"
@@ -66,7 +66,7 @@ class Terminal:
         return before
 
     def type(self, text: str) -> None:
-        """As a person at the keyboard."""
+        """Type at the keyboard."""
         os.write(self._ours, text.encode())
 
     def interrupt(self) -> None:
@@ -81,7 +81,7 @@ class Terminal:
         return self.process.wait(PATIENCE_S)
 
     def _read(self, deadline: float) -> bool:
-        """More of what is shown; False at the end, or when it takes too long."""
+        """Reads more output; False at its end, or when the deadline has passed."""
         ready, _, _ = select.select([self._ours], [], [], max(0.0, deadline - time.monotonic()))
         try:
             data = os.read(self._ours, 65536) if ready else b""

@@ -1,4 +1,4 @@
-"""Certificates of the tests' own, made with openssl."""
+"""Certificates for tests, made with openssl."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Certificates:
 
 
 def make_certificates(folder: Path, days: int = 1, authority: str = "an authority") -> Certificates:
-    """An authority and two certificates, valid for so many days; negative: expired."""
+    """An authority and two certificates, valid for ``days``; negative: expired."""
     ca, ca_key = folder / "ca.pem", folder / "ca.key"
     new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
     _openssl("req", "-x509", *new_key, "-keyout", ca_key, "-out", ca, "-subj", f"/CN={authority}", "-days", "1")

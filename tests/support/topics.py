@@ -1,4 +1,4 @@
-"""One topic of an engine, and the verbs on it in short, so that tests read as stories."""
+"""One topic of an engine with short verbs, so that tests read as stories."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ Failures = list[LeaseFailureReason | None]
 
 
 def ref(lease: LeasedEvent | LeaseRef) -> LeaseRef:
-    """What names the lease."""
+    """The lease's reference."""
     return lease if isinstance(lease, LeaseRef) else LeaseRef(lease.event_id, lease.fencing_token)
 
 
@@ -106,7 +106,7 @@ class TopicDriver:
         await self.engine.join(self.name, group, SubscriberInfo(session, consumer, self.harness.now_us()))
 
     async def leave(self, session: str = WORKER, group: str = DEFAULT_GROUP) -> None:
-        """A session is gone."""
+        """A session leaves."""
         await self.engine.leave(self.name, group, session)
 
     async def adopt(
@@ -157,7 +157,7 @@ class TopicDriver:
         return [found[event_id] for event_id in event_ids]
 
     async def lease_all(self, session: str = WORKER, group: str = DEFAULT_GROUP) -> list[LeasedEvent]:
-        """Batch after batch until nothing more is due; how much an engine does in one step is its own affair."""
+        """Lease batches until nothing more is due, however large the engine makes them."""
         found: list[LeasedEvent] = []
         while True:
             batch = await self.lease_batch(session, group, max_events=10_000)
@@ -178,7 +178,7 @@ class TopicDriver:
     # --- settle -------------------------------------------------------------------------------------------------------
 
     async def ack(self, *leases: LeasedEvent | LeaseRef, group: str = DEFAULT_GROUP) -> Failures:
-        """The events are done."""
+        """Ack the events."""
         return await self.engine.ack(self.name, group, [ref(lease) for lease in leases])
 
     async def nack(
@@ -189,18 +189,18 @@ class TopicDriver:
         action: NackAction = NackAction.RETRY,
         group: str = DEFAULT_GROUP,
     ) -> Failures:
-        """The events failed."""
+        """Nack the events."""
         nacks = [NackRef(ref(lease), action, delay_us, error) for lease in leases]
         return await self.engine.nack(self.name, group, nacks)
 
     async def release(self, *leases: LeasedEvent | LeaseRef, group: str = DEFAULT_GROUP) -> Failures:
-        """The events are given back unhandled."""
+        """Release the events."""
         return await self.nack(*leases, action=NackAction.RELEASE, group=group)
 
     async def dead_letter(
         self, *leases: LeasedEvent | LeaseRef, error: str = "", group: str = DEFAULT_GROUP
     ) -> Failures:
-        """The events are hopeless."""
+        """Make the events dead letters."""
         return await self.nack(*leases, action=NackAction.DEAD_LETTER, error=error, group=group)
 
     # --- operate ------------------------------------------------------------------------------------------------------
@@ -215,41 +215,41 @@ class TopicDriver:
         return await self.engine.configure_group(self.name, group, RetryPolicyChanges(**changes))
 
     async def delete(self) -> int:
-        """The topic goes."""
+        """Delete the topic."""
         return await self.engine.delete_topic(self.name)
 
     async def delete_group(self, group: str = DEFAULT_GROUP) -> int:
-        """A group goes."""
+        """Delete a group."""
         return await self.engine.delete_group(self.name, group)
 
     async def pause(self, group: str = DEFAULT_GROUP) -> None:
-        """A group gets nothing."""
+        """Pause a group."""
         await self.engine.pause_group(self.name, group)
 
     async def resume(self, group: str = DEFAULT_GROUP) -> None:
-        """A group gets something again."""
+        """Resume a group."""
         await self.engine.resume_group(self.name, group)
 
     async def cancel(self, *event_ids: str, group: str | None = None) -> CancelAnswer:
-        """Events are not wanted any more."""
+        """Cancel events."""
         return await self.engine.cancel(self.name, event_ids, group)
 
     async def reschedule(
         self, *event_ids: str, delay_us: int | None = None, deliver_at_us: int | None = None, group: str | None = None
     ) -> int:
-        """Events are wanted at another time."""
+        """Reschedule events."""
         return await self.engine.reschedule(self.name, event_ids, group, NewDueTime(delay_us, deliver_at_us))
 
     async def redrive(
         self, chosen: DeadLetterFilter | None = None, step: DeadLetterStep | None = None, *, group: str = DEFAULT_GROUP
     ) -> DeadLetterProgress:
-        """One step of dead letters that are tried again."""
+        """Redrive dead letters, one step."""
         return await self.engine.redrive(self.name, group, chosen or DeadLetterFilter(), step or DeadLetterStep(1_000))
 
     async def purge(
         self, chosen: DeadLetterFilter | None = None, step: DeadLetterStep | None = None, *, group: str = DEFAULT_GROUP
     ) -> DeadLetterProgress:
-        """One step of dead letters that go."""
+        """Purge dead letters, one step."""
         return await self.engine.purge(self.name, group, chosen or DeadLetterFilter(), step or DeadLetterStep(1_000))
 
     async def bury(self, *event_ids: str, error: str = "", group: str = DEFAULT_GROUP) -> None:
@@ -306,7 +306,7 @@ class TopicDriver:
         return await self.engine.next_due(self.name, group)
 
     async def assert_held_until(self, expires_us: int, group: str = DEFAULT_GROUP) -> None:
-        """The only event of the group is leased to that moment, and not a moment longer."""
+        """Assert that the group's only event is leased until exactly that time."""
         harness = self.harness
         await harness.advance(expires_us - harness.now_us() - harness.grain_us)
         assert await self.counts(group) == {EventState.LEASED: 1}

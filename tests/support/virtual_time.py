@@ -30,7 +30,7 @@ class _JumpingSelector(selectors.DefaultSelector):
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """For tests that wait on nothing but their own tasks: hours take no time, and their order is exact."""
+    """For tests that wait only for their own tasks: hours take no time, and the order is exact."""
 
     def __init__(self) -> None:
         self._jumping = _JumpingSelector()

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Sequence
 
 PATIENCE_S = 10.0
-"""What has not come by then will not come."""
+"""How long a test waits for something."""
 
 US = 1_000_000
 
 
 def figure(text: str) -> None:
-    """What was measured, for those who run a test with ``-s``, or when it fails."""
+    """Print a measurement; pytest shows it with ``-s``, or when the test fails."""
     print(text)  # noqa: T201  # pytest captures it
 
 
@@ -35,7 +35,7 @@ def us(timestamp: Any) -> int:
 
 
 def duration(seconds: float) -> Duration:
-    """A Duration of so many seconds."""
+    """A Duration from seconds."""
     made = Duration()
     made.FromMicroseconds(round(seconds * US))
     return made
@@ -97,7 +97,7 @@ class Failure:
 
 
 async def failure_of(call: Awaitable[Any]) -> Failure:
-    """How a call fails that has to fail."""
+    """The failure of a call that must fail."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await asyncio.wait_for(call, PATIENCE_S)
     return Failure.of(caught.value)
@@ -143,7 +143,7 @@ class Stream:
         return frame
 
     async def take(self, count: int) -> list[event_bus_pb2.Delivery]:
-        """The next so many deliveries, in as many frames as they come in."""
+        """The next ``count`` deliveries, over as many frames as they take."""
         while len(self._ahead) < count:
             frame = await self.next_frame()
             assert frame is not None, "the stream has ended"
@@ -158,7 +158,7 @@ class Stream:
         return (await self.take(1))[0]
 
     def come(self) -> list[event_bus_pb2.Delivery]:
-        """The deliveries that are there already."""
+        """The deliveries that have arrived."""
         taken, self._ahead = self._ahead, []
         while not self._unseen.empty():
             frame = self._unseen.get_nowait()
@@ -177,7 +177,7 @@ class Stream:
         return frame.closing
 
     async def cancel(self) -> None:
-        """The subscriber goes away."""
+        """Cancel the stream."""
         self.call.cancel()
         await asyncio.wait((self._reader,))
 
@@ -238,13 +238,13 @@ class Wire:
         return await self.open(event_bus_pb2.SubscribeRequest(topic=topic, **fields)).start()
 
     def open(self, request: event_bus_pb2.SubscribeRequest) -> Stream:
-        """A stream of which nothing is known yet."""
+        """A stream, without waiting for its first frame."""
         stream = Stream(self.bus.Subscribe(request))
         self._streams.append(stream)
         return stream
 
     async def ack(self, *deliveries: event_bus_pb2.Delivery | str) -> list[event_bus_pb2.LeaseFailure]:
-        """One Ack; what was not carried out."""
+        """One Ack; the leases that could not be acked."""
         answer = await self.bus.Ack(event_bus_pb2.AckRequest(lease_tokens=[_token(each) for each in deliveries]))
         return list(answer.failures)
 
@@ -276,7 +276,7 @@ class Wire:
         return next(info for info in (await self.topic(topic)).groups if info.group == group)
 
     async def until_subscribers(self, topic: str, count: int, group: str = "default") -> None:
-        """Return when the group has so many subscribers: a stream's end takes a moment to reach the server.
+        """Wait until the group has ``count`` subscribers; the server learns of a stream's end a moment later.
 
         Raises:
             TimeoutError: it does not come to that.

@@ -25,7 +25,7 @@ def worker_on(bus: FakeBus, **settings: Any) -> Worker:
 
 @asynccontextmanager
 async def serving(worker: Worker) -> AsyncIterator[asyncio.Task[None]]:
-    """Serves, from when all is subscribed; afterwards the worker is stopped, unless its run has ended by itself."""
+    """Runs the worker during the block, which begins when all is subscribed; stops it afterwards if need be."""
     task = asyncio.create_task(worker.serve())
     try:
         await worker.ready()
@@ -37,7 +37,7 @@ async def serving(worker: Worker) -> AsyncIterator[asyncio.Task[None]]:
 
 
 class HandlerByHand:
-    """A coroutine handler whose runs the test sees begin, and ends.
+    """A coroutine handler that the test sees called, and whose runs it ends.
 
     Attributes:
         begun: The deliveries that it was called with, in order.
