@@ -1,6 +1,9 @@
 package duebus
 
-import "iter"
+import (
+	"iter"
+	"math"
+)
 
 const (
 	// maxLeases is the most that the server takes in one Ack, Nack or Extend.
@@ -11,6 +14,13 @@ const (
 	otherFields = 4 << 10
 	itemFields  = 32
 )
+
+// limitRequests notes how large a request the server takes; 0: it does not say.
+func (c *Client) limitRequests(bytes uint64) {
+	if bytes > 0 {
+		c.requestBytes.Store(int64(min(bytes, math.MaxInt32)))
+	}
+}
 
 // fitting counts the items, from the first on, that fit into one request: at least one of them.
 func fitting[T any](c *Client, items []T, size func(T) int) int {

@@ -242,6 +242,7 @@ func (s *subscription) onStarted(frame *duebusv1.Started) {
 		s.keeper.extendNow() // the server lets those run out that the stream did not name
 	}
 	s.logger.Info("subscribed", "session", frame.SessionId, "leases_kept", kept, "leases_lost", lost)
+	s.client.limitRequests(frame.MaxRequestBytes)
 	s.leases.lasts(frame.Lease.AsDuration())
 	s.keeper.attach(frame.Lease.AsDuration(), frame.DisconnectGrace.AsDuration())
 	s.settler.retryNow()

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	duebus "github.com/duebus/duebus/clients/go"
@@ -210,6 +211,45 @@ func TestAcksThatCollectDuringACallGoIntoTheNext(t *testing.T) {
 	}
 	if calls > 2 { // the last handlers may return when the first call is over
 		t.Errorf("%d calls", calls)
+	}
+}
+
+func TestSettlesExtensionsAndHeldTokensFitIntoWhatTheServerTakes(t *testing.T) {
+	bus := newFakeBus(t)
+	bus.started.MaxRequestBytes = 64 << 10
+	bus.started.Lease = durationpb.New(150 * time.Millisecond)
+	release := make(chan struct{})
+	work(t, bus.address, func(context.Context, *duebus.Delivery) error {
+		<-release
+		return errors.New(strings.Repeat("x", 4096))
+	}, duebus.WithMaxInFlight(1000), duebus.WithConcurrency(50))
+	stream := next(t, bus.streams)
+	ids := make([]string, 1000)
+	for i := range ids {
+		ids[i] = fmt.Sprintf("%0100d", i)
+	}
+	stream.deliver(ids...)
+
+	fits := func(message proto.Message) {
+		if size := proto.Size(message); size > 64<<10 {
+			t.Errorf("a %T of %d bytes", message, size)
+		}
+	}
+	for extended := 0; extended < len(ids); {
+		request := next(t, bus.extends)
+		fits(request)
+		extended += len(request.LeaseTokens)
+	}
+	stream.end <- status.Error(codes.Unavailable, "broken")
+	held := next(t, bus.streams).request
+	if fits(held); len(held.HeldLeaseTokens) < 100 {
+		t.Errorf("only %d leases were named", len(held.HeldLeaseTokens))
+	}
+	close(release)
+	for nacked := 0; nacked < 50; {
+		request := next(t, bus.nacks)
+		fits(request)
+		nacked += len(request.Nacks)
 	}
 }
 

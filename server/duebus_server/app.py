@@ -105,6 +105,7 @@ class App:
                 Settling(self._engines, tokens),
                 self.lifecycle,
                 settings.drain_timeout,
+                settings.max_message_size,
                 clock.now_us,
             ),
             EventBusAdminServicer(Administering(self._engines), engines[0].name, clock.now_us),

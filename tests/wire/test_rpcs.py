@@ -85,6 +85,7 @@ async def test_started_tells_the_defaults_in_force(wire: Wire, topic: str) -> No
     assert started.session_id
     assert (started.max_in_flight, started.max_in_flight_bytes) == (64, 16 << 20)
     assert (us(started.lease), us(started.disconnect_grace)) == (30_000_000, 1_000_000)
+    assert started.max_request_bytes == 16 << 20
     assert not started.lost_lease_tokens
 
 

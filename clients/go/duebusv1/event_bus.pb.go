@@ -740,6 +740,9 @@ type Started struct {
 	DisconnectGrace  *durationpb.Duration `protobuf:"bytes,5,opt,name=disconnect_grace,json=disconnectGrace,proto3" json:"disconnect_grace,omitempty"`
 	// Those of `held_lease_tokens` that are no longer held: a settle would fail, and the event may be elsewhere already.
 	LostLeaseTokens []string `protobuf:"bytes,6,rep,name=lost_lease_tokens,json=lostLeaseTokens,proto3" json:"lost_lease_tokens,omitempty"`
+	// The largest request that this server takes, in bytes. A client cuts its settles, extensions and held tokens to it.
+	// 0: a server that does not say; assume 4 MiB.
+	MaxRequestBytes uint64 `protobuf:"varint,8,opt,name=max_request_bytes,json=maxRequestBytes,proto3" json:"max_request_bytes,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -814,6 +817,13 @@ func (x *Started) GetLostLeaseTokens() []string {
 		return x.LostLeaseTokens
 	}
 	return nil
+}
+
+func (x *Started) GetMaxRequestBytes() uint64 {
+	if x != nil {
+		return x.MaxRequestBytes
+	}
+	return 0
 }
 
 // Events that are due, as many as there are and as fit the stream's window, 3 MiB at most in one frame.
@@ -1761,7 +1771,7 @@ const file_duebus_v1_event_bus_proto_rawDesc = "" +
 	"deliveries\x124\n" +
 	"\theartbeat\x18\x03 \x01(\v2\x14.duebus.v1.HeartbeatH\x00R\theartbeat\x12.\n" +
 	"\aclosing\x18\x04 \x01(\v2\x12.duebus.v1.ClosingH\x00R\aclosingB\a\n" +
-	"\x05frame\"\x9e\x02\n" +
+	"\x05frame\"\xca\x02\n" +
 	"\aStarted\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12\"\n" +
@@ -1769,7 +1779,8 @@ const file_duebus_v1_event_bus_proto_rawDesc = "" +
 	"\x13max_in_flight_bytes\x18\x03 \x01(\x04R\x10maxInFlightBytes\x12/\n" +
 	"\x05lease\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x05lease\x12D\n" +
 	"\x10disconnect_grace\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x0fdisconnectGrace\x12*\n" +
-	"\x11lost_lease_tokens\x18\x06 \x03(\tR\x0flostLeaseTokens\"A\n" +
+	"\x11lost_lease_tokens\x18\x06 \x03(\tR\x0flostLeaseTokens\x12*\n" +
+	"\x11max_request_bytes\x18\b \x01(\x04R\x0fmaxRequestBytes\"A\n" +
 	"\n" +
 	"Deliveries\x123\n" +
 	"\n" +

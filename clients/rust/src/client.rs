@@ -83,6 +83,13 @@ impl Client {
         self.max_request_bytes.load(Ordering::Relaxed)
     }
 
+    /// Notes how large a request the server takes; 0: it does not say.
+    pub(crate) fn limit_requests(&self, bytes: u64) {
+        if bytes > 0 {
+            self.max_request_bytes.store(usize::try_from(bytes).unwrap_or(usize::MAX), Ordering::Relaxed);
+        }
+    }
+
     /// The error of a call; of a connection that failed it names the target.
     pub(crate) fn error(&self, status: Status) -> Error {
         Error::from(status).at(&self.target)

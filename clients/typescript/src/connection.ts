@@ -35,6 +35,9 @@ interface Cancellable {
   cancel(): void;
 }
 
+/** How large a request may be where the server does not say: gRPC's own default. */
+export const DEFAULT_MAX_REQUEST_BYTES = 4 << 20;
+
 const CHANNEL_OPTIONS = {
   "grpc.primary_user_agent": "duebus-typescript",
   // A connection that died silently is noticed within 40 s, even while nothing is called.
@@ -61,8 +64,8 @@ export class Connection {
   readonly #client: Client;
   readonly #metadata = new Metadata();
   readonly #open = new Set<Cancellable>();
-  /** How large a request of lease tokens or nacks may be: gRPC's own default, until a server has said how much it takes. */
-  maxRequestBytes = 4 << 20;
+  /** How large a request of lease tokens or nacks may be; a worker learns it from the server. */
+  maxRequestBytes = DEFAULT_MAX_REQUEST_BYTES;
   #closed = false;
 
   /**

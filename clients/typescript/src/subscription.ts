@@ -42,6 +42,8 @@ export interface Started {
   maxInFlightBytes: number;
   leaseMs: number;
   disconnectGraceMs: number;
+  /** The largest request that the server takes, in bytes; 0: it does not say. */
+  maxRequestBytes: number;
   /** Those of `heldLeaseTokens` that are no longer held. */
   lostLeaseTokens: string[];
 }
@@ -171,6 +173,7 @@ function readStarted(started: WireStarted): Started {
     maxInFlightBytes: Number(started.maxInFlightBytes),
     leaseMs: durationFromWire(started.lease),
     disconnectGraceMs: durationFromWire(started.disconnectGrace),
+    maxRequestBytes: Number(started.maxRequestBytes),
     lostLeaseTokens: started.lostLeaseTokens,
   };
 }

@@ -65,6 +65,7 @@ export class FakeBus {
   leaseMs = 30_000;
   graceMs = 1_000;
   lost: string[] = [];
+  maxRequestBytes = 0n;
   /** Keeps the answers to acks back. */
   acksHeld = false;
   readonly #changes = new Changes();
@@ -174,6 +175,7 @@ export class FakeBus {
     const limits = {
       maxInFlight,
       maxInFlightBytes,
+      maxRequestBytes: this.maxRequestBytes,
       lease: duration(this.leaseMs),
       disconnectGrace: duration(this.graceMs),
     };

@@ -91,6 +91,32 @@ test("a delivery whose lease has run out is not started", async () => {
   assert.deepEqual(bus.nacks, []);
 });
 
+test("settles, extensions and held tokens fit into what the server takes", async () => {
+  const limit = 64 << 10;
+  bus.maxRequestBytes = BigInt(limit);
+  bus.leaseMs = 150;
+  const { handler, letGo } = holding();
+  const failing: Handler = async (delivery, context) => {
+    await handler(delivery, context);
+    throw new Error("x".repeat(4096));
+  };
+  await start(failing, { maxInFlight: 1000, concurrency: 50 });
+  const ids = Array.from({ length: 1000 }, (_, index) => String(index).padStart(100, "0"));
+  bus.deliver(...ids);
+  await bus.until("extensions of all", () => new Set(bus.extended.flat()).size === ids.length);
+  bus.breakStream();
+  await bus.until("the next stream", () => bus.subscribes.length === 2);
+  letGo();
+  await bus.until("nacks", () => bus.nacks.flat().length >= 50);
+
+  const bytes = (texts: string[]): number => texts.join("").length;
+  const held = bus.subscribes[1]?.heldLeaseTokens ?? [];
+  assert(held.length > 100, `only ${held.length} leases were named`);
+  const sizes = [held, ...bus.extended].map(bytes);
+  sizes.push(...bus.nacks.map((nacks) => bytes(nacks.map(({ leaseToken, error }) => leaseToken + error))));
+  assert(Math.max(...sizes) < limit, `a request of ${Math.max(...sizes)} bytes`);
+});
+
 test("clocks that differ keep nothing from being started", async () => {
   await start(() => undefined);
   const engine = Date.now() - 3_600_000; // this host's clock is an hour ahead

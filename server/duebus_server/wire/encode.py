@@ -39,7 +39,7 @@ def stopped_engine(stopped: StoppedEngine) -> event_bus_pb2.StoppedEngine:
     )
 
 
-def started(subscription: Subscription) -> bytes:
+def started(subscription: Subscription, max_request_bytes: int) -> bytes:
     """The first frame of a stream, an encoded ``SubscribeResponse``."""
     options, window = subscription.session.options, subscription.session.window
     frame = event_bus_pb2.SubscribeResponse()
@@ -48,6 +48,7 @@ def started(subscription: Subscription) -> bytes:
     frame.started.max_in_flight_bytes = window.max_bytes
     frame.started.lease.FromMicroseconds(options.lease_us)
     frame.started.disconnect_grace.FromMicroseconds(options.grace_us)
+    frame.started.max_request_bytes = max_request_bytes
     frame.started.lost_lease_tokens.extend(subscription.lost_lease_tokens)
     return frame.SerializeToString()
 

@@ -33,6 +33,7 @@ class EventBusServicer:
         settling: Settling,
         lifecycle: Lifecycle,
         drain_timeout_us: int,
+        max_request_bytes: int,
         now_us: Callable[[], int],
     ) -> None:
         self._dispatching = dispatching
@@ -40,6 +41,7 @@ class EventBusServicer:
         self._settling = settling
         self._lifecycle = lifecycle
         self._drain_timeout_us = drain_timeout_us
+        self._max_request_bytes = max_request_bytes
         self._now_us = now_us
 
     async def Dispatch(  # noqa: N802  # the name on the wire
@@ -55,7 +57,7 @@ class EventBusServicer:
         Writes rather than yields: a cancelled call is then cancelled in here, and the session ends at once.
         """
         async with self._subscribing.subscribe(decode.subscribe_command(request)) as subscription:
-            await context.write(encode.started(subscription))
+            await context.write(encode.started(subscription, self._max_request_bytes))
             encoder = DeliveryEncoder(subscription.tokens)
             async for frame in subscription.session.frames():
                 for response in encode.frame_responses(frame, encoder):

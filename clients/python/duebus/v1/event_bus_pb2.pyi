@@ -106,20 +106,22 @@ class SubscribeResponse(_message.Message):
     def __init__(self, started: _Optional[_Union[Started, _Mapping]] = ..., deliveries: _Optional[_Union[Deliveries, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., closing: _Optional[_Union[Closing, _Mapping]] = ...) -> None: ...
 
 class Started(_message.Message):
-    __slots__ = ("session_id", "max_in_flight", "max_in_flight_bytes", "lease", "disconnect_grace", "lost_lease_tokens")
+    __slots__ = ("session_id", "max_in_flight", "max_in_flight_bytes", "lease", "disconnect_grace", "lost_lease_tokens", "max_request_bytes")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     MAX_IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
     MAX_IN_FLIGHT_BYTES_FIELD_NUMBER: _ClassVar[int]
     LEASE_FIELD_NUMBER: _ClassVar[int]
     DISCONNECT_GRACE_FIELD_NUMBER: _ClassVar[int]
     LOST_LEASE_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    MAX_REQUEST_BYTES_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     max_in_flight: int
     max_in_flight_bytes: int
     lease: _duration_pb2.Duration
     disconnect_grace: _duration_pb2.Duration
     lost_lease_tokens: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, session_id: _Optional[str] = ..., max_in_flight: _Optional[int] = ..., max_in_flight_bytes: _Optional[int] = ..., lease: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., disconnect_grace: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., lost_lease_tokens: _Optional[_Iterable[str]] = ...) -> None: ...
+    max_request_bytes: int
+    def __init__(self, session_id: _Optional[str] = ..., max_in_flight: _Optional[int] = ..., max_in_flight_bytes: _Optional[int] = ..., lease: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., disconnect_grace: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., lost_lease_tokens: _Optional[_Iterable[str]] = ..., max_request_bytes: _Optional[int] = ...) -> None: ...
 
 class Deliveries(_message.Message):
     __slots__ = ("deliveries",)

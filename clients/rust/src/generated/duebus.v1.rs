@@ -142,6 +142,10 @@ pub struct Started {
     /// Those of `held_lease_tokens` that are no longer held: a settle would fail, and the event may be elsewhere already.
     #[prost(string, repeated, tag = "6")]
     pub lost_lease_tokens: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The largest request that this server takes, in bytes. A client cuts its settles, extensions and held tokens to it.
+    /// 0: a server that does not say; assume 4 MiB.
+    #[prost(uint64, tag = "8")]
+    pub max_request_bytes: u64,
 }
 /// Events that are due, as many as there are and as fit the stream's window, 3 MiB at most in one frame.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -42,6 +42,8 @@ pub struct Answers {
     pub subscribe: Mutex<VecDeque<Status>>,
     /// The lease that a started stream names.
     pub lease: Mutex<Option<Duration>>,
+    /// How large a request a started stream says that the server takes.
+    pub max_request_bytes: Mutex<u64>,
 }
 
 /// An open stream of a worker. Dropping it ends the stream.
@@ -154,7 +156,8 @@ impl EventBus for Service {
         let (frames, stream) = mpsc::unbounded_channel();
         let opened = FakeStream { request: request.into_inner(), frames };
         let lease = self.answers.lease.lock().unwrap().unwrap_or(Duration::from_secs(30));
-        opened.send(Frame::Started(Started { lease: Some(to_proto(lease)), ..Started::default() }));
+        let max_request_bytes = *self.answers.max_request_bytes.lock().unwrap();
+        opened.send(Frame::Started(Started { lease: Some(to_proto(lease)), max_request_bytes, ..Started::default() }));
         self.streams.send(opened).map_err(|_| Status::unavailable("the test is over"))?;
         Ok(Response::new(UnboundedReceiverStream::new(stream)))
     }

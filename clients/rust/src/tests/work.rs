@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use prost::Message;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
@@ -128,6 +129,44 @@ async fn a_delivery_whose_lease_has_run_out_is_not_started() {
     gate.add_permits(2);
     assert_eq!(next(&mut begun).await, "last");
     assert!(bus.nacks.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn settles_extensions_and_held_tokens_fit_into_what_the_server_takes() {
+    const LIMIT: usize = 64 << 10;
+    let mut bus = FakeBus::start().await;
+    *bus.answers.max_request_bytes.lock().unwrap() = LIMIT as u64;
+    *bus.answers.lease.lock().unwrap() = Some(Duration::from_millis(150));
+    let gate = Arc::new(Semaphore::new(0));
+    let waiting = Arc::clone(&gate);
+    let options = WorkerOptions { max_in_flight: 1000, concurrency: Some(50), ..options() };
+    let _working = work(&bus, options, move |_| {
+        let gate = Arc::clone(&waiting);
+        async move {
+            gate.acquire().await?.forget();
+            Err(Failure::new("x".repeat(4096)))
+        }
+    });
+    let stream = next(&mut bus.streams).await;
+    let ids: Vec<String> = (0..1000).map(|number| format!("{number:0100}")).collect();
+    stream.deliver(&ids.iter().map(String::as_str).collect::<Vec<_>>());
+
+    let mut extended = 0;
+    while extended < ids.len() {
+        let request = next(&mut bus.extends).await;
+        assert!(request.encoded_len() <= LIMIT);
+        extended += request.lease_tokens.len();
+    }
+    drop(stream);
+    let held = next(&mut bus.streams).await.request;
+    assert!(held.encoded_len() <= LIMIT && held.held_lease_tokens.len() > 100);
+    gate.add_permits(1000);
+    let mut nacked = 0;
+    while nacked < 50 {
+        let request = next(&mut bus.nacks).await;
+        assert!(request.encoded_len() <= LIMIT);
+        nacked += request.nacks.len();
+    }
 }
 
 #[tokio::test]

@@ -234,6 +234,7 @@ impl Stream {
         let leases_kept = self.leases.tokens().len();
         tracing::info!(session = frame.session_id, leases_kept, leases_lost, "subscribed");
         let lease = frame.lease.map_or(self.options.lease, to_std);
+        self.client.limit_requests(frame.max_request_bytes);
         self.leases.last(lease);
         self.keeper.attach(lease, frame.disconnect_grace.map(to_std).unwrap_or_default());
         self.settler.retry_now();

@@ -1,4 +1,5 @@
 import type { Client } from "../client.js";
+import { DEFAULT_MAX_REQUEST_BYTES } from "../connection.js";
 import { heals } from "../errors.js";
 import { defaultLogger, type Logger, withDetails } from "../logger.js";
 import { reconnectBackoff } from "../retry.js";
@@ -204,6 +205,7 @@ export class Source {
   #onStarted(started: Started): void {
     const lost = this.#leases.lose(started.lostLeaseTokens);
     this.#logger.info("subscribed", { session: started.sessionId, kept: this.#leases.size, lost });
+    this.#client.connection.maxRequestBytes = started.maxRequestBytes || DEFAULT_MAX_REQUEST_BYTES;
     this.#clock.leaseMs = started.leaseMs;
     this.#keeper.attach(started.leaseMs, started.disconnectGraceMs);
     this.#settler.retryNow();

@@ -155,6 +155,11 @@ export interface Started {
     | undefined;
   /** Those of `held_lease_tokens` that are no longer held: a settle would fail, and the event may be elsewhere already. */
   lostLeaseTokens: string[];
+  /**
+   * The largest request that this server takes, in bytes. A client cuts its settles, extensions and held tokens to it.
+   * 0: a server that does not say; assume 4 MiB.
+   */
+  maxRequestBytes: bigint;
 }
 
 /** Events that are due, as many as there are and as fit the stream's window, 3 MiB at most in one frame. */
@@ -1043,6 +1048,7 @@ function createBaseStarted(): Started {
     lease: undefined,
     disconnectGrace: undefined,
     lostLeaseTokens: [],
+    maxRequestBytes: 0n,
   };
 }
 
@@ -1068,6 +1074,12 @@ export const Started: MessageFns<Started> = {
     }
     for (const v of message.lostLeaseTokens) {
       writer.uint32(50).string(v!);
+    }
+    if (message.maxRequestBytes !== 0n) {
+      if (BigInt.asUintN(64, message.maxRequestBytes) !== message.maxRequestBytes) {
+        throw new globalThis.Error("value provided for field message.maxRequestBytes of type uint64 too large");
+      }
+      writer.uint32(64).uint64(message.maxRequestBytes);
     }
     return writer;
   },
@@ -1133,6 +1145,14 @@ export const Started: MessageFns<Started> = {
             message.lostLeaseTokens.push(reader.string());
             continue;
           }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.maxRequestBytes = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1162,6 +1182,9 @@ export const Started: MessageFns<Started> = {
       ? Duration.fromPartial(object.disconnectGrace)
       : undefined;
     message.lostLeaseTokens = object.lostLeaseTokens?.map((e) => e) || [];
+    message.maxRequestBytes = (object.maxRequestBytes !== undefined && object.maxRequestBytes !== null)
+      ? BigInt(object.maxRequestBytes)
+      : 0n;
     return message;
   },
 };

@@ -47,6 +47,13 @@ final class Connection {
         return maxRequestBytes;
     }
 
+    /** Notes how large a request the server takes; 0: it does not say. */
+    void limitRequests(long bytes) {
+        if (bytes > 0) {
+            maxRequestBytes = (int) Math.min(bytes, Integer.MAX_VALUE);
+        }
+    }
+
     void close() {
         closed = true;
         channel.shutdownNow();

@@ -235,6 +235,7 @@ final class Subscription {
         int lost = runner.leases().lose(frame.getLostLeaseTokensList());
         int kept = runner.leases().size();
         shared.info("subscribed as %s, leases kept: %d, lost: %d", frame.getSessionId(), kept, lost);
+        connection.limitRequests(frame.getMaxRequestBytes());
         runner.clock().lasts(Times.read(frame.getLease()));
         keeper.attach(Times.read(frame.getLease()), Times.read(frame.getDisconnectGrace()));
         if (kept > named) {

@@ -28,6 +28,7 @@ import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.UnaryOperator;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -165,6 +166,36 @@ class WorkerTest {
         finish.countDown();
         assertEquals("last alive", FakeBus.next(handled));
         assertTrue(server.nacks.isEmpty());
+    }
+
+    @Test
+    void settlesExtensionsAndHeldTokensFitIntoWhatTheServerTakes() throws Exception {
+        int limit = 64 << 10;
+        server.onSubscribe = request -> Started.newBuilder().setMaxRequestBytes(limit);
+        start(
+                delivery -> {
+                    finish.await();
+                    throw new DeadLetter("x".repeat(4096));
+                },
+                builder -> builder.maxInFlight(1000).concurrency(50).lease(Duration.ofMillis(150)));
+        var stream = FakeBus.next(server.streams);
+        stream.deliver(IntStream.range(0, 1000).mapToObj("%0100d"::formatted).toArray(String[]::new));
+
+        for (int extended = 0; extended < 1000; ) {
+            var request = FakeBus.next(server.extend);
+            assertTrue(request.getSerializedSize() <= limit);
+            extended += request.getLeaseTokensCount();
+        }
+        stream.breakOff();
+        var held = FakeBus.next(server.streams).request;
+        assertTrue(held.getSerializedSize() <= limit);
+        assertTrue(held.getHeldLeaseTokensCount() > 100);
+        finish.countDown();
+        for (int nacked = 0; nacked < 50; ) {
+            var request = FakeBus.next(server.nacks);
+            assertTrue(request.getSerializedSize() <= limit);
+            nacked += request.getNacksCount();
+        }
     }
 
     @Test
