@@ -192,6 +192,33 @@ def test_events_are_rescheduled_all_or_none(cli: Cli, client: Client, topic: str
 # --- topics and groups ------------------------------------------------------------------------------------------------
 
 
+def test_without_a_group_the_only_one_is_meant_and_several_are_named(cli: Cli, client: Client, topic: str) -> None:
+    kill(client, topic, {"a": "no such card"}, group="billing")
+    assert dead(cli, topic) == {"a"}
+    assert cli.ok("pause", topic, "--json").record["group"] == "billing"
+    assert cli.ok("resume", topic, "--json").record["group"] == "billing"
+
+    with client.subscribe(topic, group="shipping") as subscription:
+        subscription.started()
+    for command in (["dead", topic], ["pause", topic], ["dead", topic, "--purge", "--yes"]):
+        assert cli.run(*command).complaint == f"topic {topic} has no group default, but billing, shipping: say which"
+
+
+@pytest.mark.parametrize("action", ["--redrive", "--purge"])
+def test_an_id_that_is_no_dead_letter_is_named_and_the_others_are_dealt_with(
+    cli: Cli, client: Client, topic: str, action: str
+) -> None:
+    kill(client, topic, {"a": "no such card"})
+    client.dispatch(topic, 1, id="ready")
+
+    result = cli.run("dead", topic, action, "--yes", "--id", "a", "--id", "gone", "--id", "ready")
+
+    assert result.status == 1
+    assert result.err == f"duebus: no dead letters of {topic} in group default: gone, ready\n"
+    assert " 1 dead letter " in result.out
+    assert in_state(client, topic, "dead") == set()
+
+
 def test_a_group_is_paused_and_resumed(cli: Cli, client: Client, topic: str) -> None:
     with client.subscribe(topic) as subscription:
         assert cli.ok("pause", topic).out == (

@@ -53,11 +53,29 @@ def test_stop_drains_the_server_and_tells_what_was_left() -> None:
             for _ in range(2):
                 holder.line()
 
-        stopped = cli.ok("stop", "--drain-timeout", "5s", "--json").record
+        stopped = cli.ok("--json", "stop", "--drain-timeout", "5s", "--yes").record
 
         assert serving.result().status == 0
     (engine,) = stopped["engines"]
     assert (engine["engine"], engine["queued"]) == ("local", 3)
+
+
+def test_stop_asks_before_events_are_lost() -> None:
+    topic = unique_name()
+    with Cli().start(*ANY_PORT) as serving:
+        cli = Cli(address_of(serving))
+        cli.ok("dispatch", topic, "1", "--count", "3")
+
+        refused = cli.run("stop")
+
+        assert refused.status == 2
+        assert (
+            "and lose 3 events of the local engine; there is no terminal to ask on, so say --yes" in refused.complaint
+        )
+        assert cli.ok("topics").out
+        cli.ok("delete-topic", topic, "--yes")
+        cli.ok("stop")
+        assert serving.result().status == 0
 
 
 def test_flags_go_before_the_environment_and_that_before_the_file(tmp_path: Path) -> None:

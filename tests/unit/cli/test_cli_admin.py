@@ -44,8 +44,8 @@ def record(capsys: Capture) -> object:
 @pytest.mark.parametrize(
     ("arguments", "would"),
     [
-        (["dead", "orders", "--purge"], "purge 12 dead letters of orders in group default"),
-        (["dead", "orders", "--redrive"], "redrive 12 dead letters of orders in group default"),
+        (["dead", "orders", "-g", "default", "--purge"], "purge 12 dead letters of orders in group default"),
+        (["dead", "orders", "-g", "default", "--redrive"], "redrive 12 dead letters of orders in group default"),
         (
             ["delete-group", "orders", "default"],
             "delete group default of orders, with 4 events, 12 dead letters and 0 subscribers",
@@ -75,7 +75,7 @@ def test_only_those_that_are_chosen_are_counted(bus: FakeBus, duebus: Command, c
         listed(dead("c", "the card", old), dead("d", "no card", timedelta(minutes=4))),
     )
 
-    assert duebus("dead", "orders", "--purge", "--error", "card", "--min-age", "5m") == 2
+    assert duebus("dead", "orders", "-g", "default", "--purge", "--error", "card", "--min-age", "5m") == 2
 
     assert "would purge 2 dead letters of orders" in capsys.readouterr().err
     assert set(bus.requests) == {"GetTopic", "ListEvents"}
@@ -86,7 +86,7 @@ def test_of_very_many_the_count_is_said_to_be_a_part(bus: FakeBus, duebus: Comma
     bus.answer("GetTopic", topic(dead=1_000_000))
     bus.answer("ListEvents", *[page] * 11)
 
-    assert duebus("dead", "orders", "--purge", "--error", "card") == 2
+    assert duebus("dead", "orders", "-g", "default", "--purge", "--error", "card") == 2
 
     assert "would purge at least 2,500 of 1,000,000 dead letters of orders in group default;" in capsys.readouterr().err
     assert len(bus.requests["ListEvents"]) <= 11
@@ -99,7 +99,7 @@ def test_where_not_all_were_looked_at_it_is_asked_also_when_none_was_found(
     bus.answer("GetTopic", topic(dead=1_000_000))
     bus.answer("ListEvents", *[page] * 11)
 
-    assert duebus("dead", "orders", "--purge", "--error", "card") == 2
+    assert duebus("dead", "orders", "-g", "default", "--purge", "--error", "card") == 2
 
     assert "would purge some of 1,000,000 dead letters of orders" in capsys.readouterr().err
     assert "PurgeEvents" not in bus.requests
@@ -114,7 +114,7 @@ def test_an_id_is_no_dead_letter_of_this_group_because_it_is_one_of_another(
 
     assert duebus("dead", "orders", "--id", "a", "-g", "mail", "--json") == 0
     assert capsys.readouterr().out == ""
-    assert duebus("dead", "orders", "--id", "a", "--json") == 0
+    assert duebus("dead", "orders", "-g", "default", "--id", "a", "--json") == 0
     assert [each["group"] for each in json.loads(capsys.readouterr().out)["groups"]] == ["default"]
 
 
@@ -124,12 +124,12 @@ def test_who_gives_ids_is_asked_before_a_purge_but_not_before_a_redrive(
     event = dead("a")
     event.groups.add(group="mail", state=admin_pb2.EVENT_STATE_READY)
     bus.answer("GetTopic", topic(dead=12))
-    bus.answer("GetEvent", admin_pb2.GetEventResponse(event=event))
-    assert duebus("dead", "orders", "--purge", "--id", "a", "--id", "a") == 2
+    bus.answer("GetEvent", *[admin_pb2.GetEventResponse(event=event)] * 3)
+    assert duebus("dead", "orders", "-g", "default", "--purge", "--id", "a", "--id", "a") == 2
     assert "would purge 1 dead letter of orders" in capsys.readouterr().err
 
     bus.answer("RedriveEvents", admin_pb2.RedriveEventsResponse(redriven=1))
-    assert duebus("dead", "orders", "--redrive", "--id", "a") == 0
+    assert duebus("dead", "orders", "-g", "default", "--redrive", "--id", "a") == 0
     assert list(bus.requests["RedriveEvents"][0].filter.event_ids) == ["a"]
 
 
@@ -137,7 +137,7 @@ def test_where_nothing_is_concerned_nobody_is_asked(bus: FakeBus, duebus: Comman
     bus.answer("GetTopic", topic())
     bus.answer("PurgeEvents", admin_pb2.PurgeEventsResponse())
 
-    assert duebus("dead", "orders", "--purge") == 0
+    assert duebus("dead", "orders", "-g", "default", "--purge") == 0
 
     assert capsys.readouterr().out == "purged 0 dead letters of orders in group default\n"
 
@@ -236,7 +236,7 @@ def test_settings_for_programs_have_one_shape(bus: FakeBus, duebus: Command, cap
 def test_a_list_of_dead_letters_ends_at_its_limit(bus: FakeBus, duebus: Command, capsys: Capture) -> None:
     bus.answer("ListEvents", listed(dead("a"), dead("b"), dead("c"), more="and more"))
 
-    assert duebus("dead", "orders", "--limit", "2", "--newest") == 0
+    assert duebus("dead", "orders", "-g", "default", "--limit", "2", "--newest") == 0
 
     (request,) = bus.requests["ListEvents"]
     assert (request.state, request.page_size) == (admin_pb2.EVENT_STATE_DEAD, 3)

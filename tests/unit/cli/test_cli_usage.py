@@ -29,7 +29,6 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         (["dispatch", "t", "x", "--attribute", "novalue"], "'novalue' is not NAME=VALUE"),
         (["dispatch", "t", "x", "--engine", "kafka"], "'kafka' is not one of 'local', 'redis'"),
         (["dispatch", "t", "x", "--max-retries", "-1"], "'--max-retries'"),
-        (["dispatch", "t", "x", "--id", "a", "--count", "2"], "--id: is the id of one event"),
         (["dispatch", "t", "x", "--file", "y"], "give either DATA or --file"),
         (["dispatch", "t"], "give either DATA or --file"),
         (["dispatch", "t", "--file", "y", "--count", "2"], "--count: can't be given together with --file"),

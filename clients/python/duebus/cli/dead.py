@@ -9,12 +9,15 @@ import typer
 from duebus._core.inspection import EventInfo
 from duebus.cli import options
 from duebus.cli.confirm import confirm
-from duebus.cli.dead_letters import Chosen, extent_of, found
+from duebus.cli.dead_letters import Chosen, extent_of, found, missing
+from duebus.cli.failures import CommandFailed
+from duebus.cli.groups import group_meant
 from duebus.cli.output import clean, headline, payload_text
 from duebus.cli.progress import moving
 from duebus.cli.records import event_record, record_of
 from duebus.cli.session import Session, connected
 from duebus.cli.spans import format_ago, format_count
+from duebus.cli.waiting import named
 from duebus.client import Client
 
 _COLUMNS = ("ID", "DIED", "ATTEMPTS", "DATA", "LAST ERROR")
@@ -24,7 +27,12 @@ _COLUMNS = ("ID", "DIED", "ATTEMPTS", "DATA", "LAST ERROR")
 def dead(
     session: Session,
     topic: options.Topic,
-    group: options.Group = "",
+    group: Annotated[
+        str,
+        typer.Option(
+            "--group", "-g", metavar="NAME", help="The group of the topic. Default: default, or the only one."
+        ),
+    ] = "",
     *,
     redrive: Annotated[bool, typer.Option("--redrive", help="Make them ready again, with all their retries.")] = False,
     purge: Annotated[bool, typer.Option("--purge", help="Remove them for good.")] = False,
@@ -57,7 +65,8 @@ def dead(
     """List a group's dead letters, make them ready again, or remove them.
 
     The options that choose are combined with "and"; without any it is all of them.
-    --purge asks first, and so does --redrive unless the ids are given.
+    --purge asks first, and so does --redrive unless the ids are given. When one of the ids is not a dead letter of the
+    group, the others are dealt with and the status is 1.
     """
     if redrive and purge:
         raise typer.BadParameter("can't be given together with --purge", param_hint="--redrive")
@@ -66,14 +75,18 @@ def dead(
     if error == "" or "" in (event_id or ()):
         # A variable of a script that is not set chooses nothing, and not everything.
         raise typer.BadParameter("is empty", param_hint="--error" if error == "" else "--id")
-    chosen = Chosen(topic, group, engine, tuple(event_id or ()), error or "", min_age)
     with session.client() as client:
+        group = group_meant(client, topic, group, engine)
+        chosen = Chosen(topic, group, engine, tuple(event_id or ()), error or "", min_age)
+        absent = missing(client, chosen) if redrive or purge else []
         if redrive:
             _redrive(session, client, chosen, rate, yes=yes or bool(event_id))
         elif purge:
             _purge(session, client, chosen, yes=yes)
         else:
             _list(session, client, chosen, limit, newest)
+    if absent:
+        raise CommandFailed(f"no dead letters of {chosen.where}: {named(absent)}")
 
 
 def _list(session: Session, client: Client, chosen: Chosen, limit: int, newest: bool) -> None:

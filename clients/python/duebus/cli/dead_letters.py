@@ -1,6 +1,7 @@
 """The dead letters that a person chooses: found as the server would find them."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -11,10 +12,10 @@ from duebus._core.inspection import EventInfo
 from duebus.cli.progress import looked_at
 from duebus.cli.spans import format_count
 from duebus.client import Client
+from duebus.errors import NotFound
 
 _PAGE = 1000
 _LOOKED_AT = 10_000
-_DEFAULT_GROUP = "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class Chosen:
 
     Attributes:
         topic: The topic.
-        group: Empty: "default".
+        group: Its name.
         engine: None: the server's default engine.
         event_ids: Only these; empty: any.
         error: Only those whose last error contains this text.
@@ -31,7 +32,7 @@ class Chosen:
     """
 
     topic: str
-    group: str = ""
+    group: str
     engine: Engine | None = None
     event_ids: tuple[str, ...] = ()
     error: str = ""
@@ -40,12 +41,12 @@ class Chosen:
     @property
     def where(self) -> str:
         """For a person."""
-        return f"{self.topic} in group {self.group or _DEFAULT_GROUP}"
+        return f"{self.topic} in group {self.group}"
 
     @property
     def place(self) -> dict[str, Any]:
         """For a program."""
-        return {"topic": self.topic, "group": self.group or _DEFAULT_GROUP}
+        return {"topic": self.topic, "group": self.group}
 
     @property
     def is_some(self) -> bool:
@@ -67,7 +68,7 @@ class Chosen:
     def dead_now(self, client: Client) -> int:
         """How many dead letters the group has, whether they are chosen or not."""
         groups = client.admin.get_topic(self.topic, engine=self.engine).groups
-        return sum(each.dead for each in groups if each.group == (self.group or _DEFAULT_GROUP))
+        return sum(each.dead for each in groups if each.group == self.group)
 
     def fits(self, event: EventInfo, now: datetime) -> bool:
         """Whether a dead letter of the group meets the conditions but that of the ids."""
@@ -135,9 +136,16 @@ def _candidates(client: Client, chosen: Chosen, newest: bool, limit: int) -> Ite
     return looked_at(f"looking through {chosen.topic}", listed) if chosen.is_some else listed
 
 
+def missing(client: Client, chosen: Chosen) -> list[str]:
+    """The ids that are chosen and are no dead letters of the group."""
+    there = {each.event_id for each in _by_id(client, chosen)}
+    return [each for each in dict.fromkeys(chosen.event_ids) if each not in there]
+
+
 def _by_id(client: Client, chosen: Chosen) -> Iterator[EventInfo]:
     for event_id in dict.fromkeys(chosen.event_ids):
-        event = client.admin.get_event(chosen.topic, event_id, engine=chosen.engine)
-        for group in event.groups:
-            if group.group == (chosen.group or _DEFAULT_GROUP) and group.state is EventState.DEAD:
-                yield replace(event, groups=(group,))
+        with suppress(NotFound):
+            event = client.admin.get_event(chosen.topic, event_id, engine=chosen.engine)
+            for group in event.groups:
+                if group.group == chosen.group and group.state is EventState.DEAD:
+                    yield replace(event, groups=(group,))

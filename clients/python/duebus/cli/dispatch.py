@@ -35,7 +35,13 @@ def dispatch(
     at: options.At = None,
     count: Annotated[int, typer.Option("--count", "-n", min=1, metavar="N", help="Dispatch it this often.")] = 1,
     event_id: Annotated[
-        str, typer.Option("--id", metavar="ID", help="The event's id: adds nothing if the topic has it already.")
+        str,
+        typer.Option(
+            "--id",
+            metavar="ID",
+            help="The event's id: adds nothing if the topic has it already. "
+            "With --file or --count the events are ID-1, ID-2 and so on.",
+        ),
     ] = "",
     attribute: options.Attributes = None,
     content_type: Annotated[
@@ -53,7 +59,7 @@ def dispatch(
     ] = False,
 ) -> None:
     """Dispatch events, now or for later."""
-    _check_combination(data, file, count, event_id, delay is not None and at is not None)
+    _check_combination(data, file, count, delay is not None and at is not None)
     template = NewEvent(
         data=b"",
         id=event_id,
@@ -71,30 +77,28 @@ def dispatch(
     if content_type is None and why_not_json(payload):
         target = replace(target, template=replace(template, content_type=TEXT_TYPE))
     if count == 1:
-        _dispatch_one(session, target, payload)
+        _dispatch_one(session, target, replace(target.template, data=payload))
     else:
         dispatch_copies(session, target, payload, count)
 
 
-def _check_combination(data: str | None, file: str | None, count: int, event_id: str, delay_and_at: bool) -> None:
+def _check_combination(data: str | None, file: str | None, count: int, delay_and_at: bool) -> None:
     if delay_and_at:
         raise typer.BadParameter("can't be given together with --at", param_hint="--delay")
     if (data is None) == (file is None):
         raise typer.BadParameter("give either DATA or --file FILE", param_hint="DATA")
     if file is not None and count > 1:
         raise typer.BadParameter("can't be given together with --file", param_hint="--count")
-    if event_id and (file is not None or count > 1):
-        raise typer.BadParameter("is the id of one event: not with --file or --count", param_hint="--id")
 
 
-def _dispatch_one(session: Session, target: Target, payload: bytes) -> None:
+def _dispatch_one(session: Session, target: Target, event: NewEvent) -> None:
     with session.client() as client:
-        [result] = target.send(client, [payload])
+        [result] = target.send(client, [event])
     session.out.record({"topic": target.topic, "event_id": result.event_id, "duplicate": result.duplicate})
     if result.duplicate:
         session.out.line(f"{target.topic} has or had {result.event_id} already; nothing was added")
     else:
-        session.out.line(f"dispatched {result.event_id} to {target.topic}{_due(target.template)}")
+        session.out.line(f"dispatched {result.event_id} to {target.topic}{_due(event)}")
 
 
 def _due(event: NewEvent) -> str:

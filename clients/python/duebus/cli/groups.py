@@ -4,38 +4,61 @@ from typing import Annotated
 
 import typer
 
+from duebus._core.enums import Engine
 from duebus._core.inspection import GroupInfo, TopicInfo
 from duebus.cli import options
 from duebus.cli.confirm import confirm
+from duebus.cli.failures import CommandFailed
 from duebus.cli.records import record_of
 from duebus.cli.session import Session, connected
 from duebus.cli.spans import format_count
+from duebus.client import Client
 
+_DEFAULT = "default"
 _Group = Annotated[
-    str, typer.Argument(metavar="GROUP", help="The group of the topic. Default: default.", show_default=False)
+    str,
+    typer.Argument(metavar="GROUP", help="The group. Default: default, or the topic's only one.", show_default=False),
 ]
 _NamedGroup = Annotated[str, typer.Argument(metavar="GROUP", help="The group of the topic.", show_default=False)]
 
 
+def group_meant(client: Client, topic: str, given: str, engine: Engine | None) -> str:
+    """The group that is given, or else "default" where there is one, or else the topic's only one.
+
+    Raises:
+        CommandFailed: none is given, and the topic has several, or none yet.
+    """
+    if given:
+        return given
+    groups = [each.group for each in client.admin.get_topic(topic, engine=engine).groups if each.group]
+    if not groups:
+        raise CommandFailed(f"topic {topic} has no groups yet")
+    if len(groups) > 1 and _DEFAULT not in groups:
+        raise CommandFailed(f"topic {topic} has no group {_DEFAULT}, but {', '.join(groups)}: say which")
+    return _DEFAULT if _DEFAULT in groups else groups[0]
+
+
 @connected
-def pause(session: Session, topic: options.Topic, group: _Group = "default", engine: options.OneEngine = None) -> None:
+def pause(session: Session, topic: options.Topic, group: _Group = "", engine: options.OneEngine = None) -> None:
     """Deliver nothing to a group until it is resumed.
 
     Its workers stay connected, its events go on waiting.
     """
     with session.client() as client:
+        group = group_meant(client, topic, group, engine)
         client.admin.pause_group(topic, group, engine=engine)
     session.out.record({"topic": topic, "group": group, "paused": True})
     session.out.line(f"paused {topic} in group {group}; 'duebus resume {topic} {group}' ends it")
 
 
 @connected
-def resume(session: Session, topic: options.Topic, group: _Group = "default", engine: options.OneEngine = None) -> None:
+def resume(session: Session, topic: options.Topic, group: _Group = "", engine: options.OneEngine = None) -> None:
     """End the pause of a group.
 
     What became due meanwhile is delivered.
     """
     with session.client() as client:
+        group = group_meant(client, topic, group, engine)
         client.admin.resume_group(topic, group, engine=engine)
     session.out.record({"topic": topic, "group": group, "paused": False})
     session.out.line(f"resumed {topic} in group {group}")

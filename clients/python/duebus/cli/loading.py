@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO
+from uuid import uuid4
 
 from duebus._core.enums import Engine
 from duebus._core.model import Dispatched, NewEvent
 from duebus.cli.bulk import Account, LineRange, dispatch_batches
 from duebus.cli.explanations import explain
 from duebus.cli.failures import STATUS_FAILED, STATUS_INTERRUPTED, CommandFailed
-from duebus.cli.lines import BATCH_EVENTS, Batch, Line, read_batches
+from duebus.cli.lines import BATCH_EVENTS, BadLineError, Batch, Line, read_batches
 from duebus.cli.progress import LoadProgress, load_progress
 from duebus.cli.session import Session
 from duebus.cli.spans import format_count, format_span
@@ -32,16 +33,27 @@ class Target:
     engines: tuple[Engine, ...]
     require_subscriber: bool
 
-    def send(self, client: Client, payloads: Iterable[bytes]) -> list[Dispatched]:
-        """All of the payloads or none."""
-        events = [replace(self.template, data=payload) for payload in payloads]
+    def send(self, client: Client, events: list[NewEvent]) -> list[Dispatched]:
+        """All of the events or none."""
         return client.dispatch_many(
             self.topic, events, engines=self.engines, require_subscriber=self.require_subscriber
         )
 
+    def send_lines(self, client: Client, lines: Batch) -> list[Dispatched]:
+        """All of the lines or none. Each has its number in its id, so that sending it again adds nothing."""
+        template = self.template
+        return self.send(
+            client, [replace(template, data=line.payload, id=f"{template.id}-{line.number}") for line in lines]
+        )
+
+    def with_id(self) -> "Target":
+        """The same; where no id is given, with one that no other load has."""
+        return replace(self, template=replace(self.template, id=self.template.id or f"load-{uuid4().hex[:12]}"))
+
 
 def dispatch_copies(session: Session, target: Target, payload: bytes, count: int) -> None:
     """The same payload several times."""
+    target = target.with_id()
     numbers = range(1, count + 1)
     batches = (
         [Line(number, payload) for number in numbers[start : start + BATCH_EVENTS]]
@@ -55,15 +67,30 @@ def dispatch_copies(session: Session, target: Target, payload: bytes, count: int
 def dispatch_file(session: Session, target: Target, name: str) -> None:
     """Each line of a file; `-` is standard input.
 
+    A file is read to its end first: when a line is wrong, nothing is sent. The lines of a pipe go out as they come.
+
     Raises:
         CommandFailed: the file can't be read, or not everything went in; its text has the account.
     """
+    target = target.with_id()
     try:
+        with _opened(name) as stream:
+            _check(stream, name)
         with _opened(name) as stream, load_progress(target.topic, size=_size(stream)) as progress:
             load = _load(session, target, read_batches(stream, progress.on_bytes), progress)
     except OSError as error:
         raise CommandFailed(f"{name}: {error.strerror or error}") from error
     _report(session, target, load, noun="line", source=f"{name}: ")
+
+
+def _check(stream: BinaryIO, name: str) -> None:
+    if not stream.seekable():
+        return
+    try:
+        for _ in read_batches(stream, lambda _: None):
+            pass
+    except BadLineError as error:
+        raise CommandFailed(f"{name}: line {error.number}: {error}; nothing went in") from error
 
 
 @contextmanager
@@ -89,16 +116,15 @@ class _Load:
 def _load(session: Session, target: Target, batches: Iterable[Batch], progress: LoadProgress) -> _Load:
     with session.client() as client:
         began = time.monotonic()
-        account = dispatch_batches(
-            batches, lambda batch: target.send(client, [line.payload for line in batch]), progress.on_stored
-        )
+        account = dispatch_batches(batches, lambda batch: target.send_lines(client, batch), progress.on_stored)
         return _Load(account, time.monotonic() - began)
 
 
 def _report(session: Session, target: Target, load: _Load, *, noun: str, source: str = "") -> None:
     account = load.account
     if account.failure is not None or account.interrupted:
-        failure = f"{source}{_failure(session, account, noun)}"
+        again = f"; run it again with --id {target.template.id} to add only what is missing"
+        failure = f"{source}{_failure(session, account, noun)}{again if account.stored or account.doubtful else ''}"
         raise CommandFailed(failure, status=STATUS_INTERRUPTED if account.interrupted else STATUS_FAILED)
     session.out.record(
         {
@@ -110,7 +136,8 @@ def _report(session: Session, target: Target, load: _Load, *, noun: str, source:
     )
     rate = f" ({account.dispatched / load.seconds:,.0f}/s)" if account.dispatched else ""
     took = format_span(timedelta(seconds=load.seconds))
-    session.out.line(f"dispatched {format_count(account.dispatched, 'event')} to {target.topic} in {took}{rate}")
+    known = f"; the topic had {account.duplicates:,} of them already" if account.duplicates else ""
+    session.out.line(f"dispatched {format_count(account.dispatched, 'event')} to {target.topic} in {took}{rate}{known}")
 
 
 def _failure(session: Session, account: Account, noun: str) -> str:

@@ -8,8 +8,12 @@ import typer
 from duebus._core.enums import Engine
 from duebus._core.model import StoppedEngine
 from duebus.cli import options
+from duebus.cli.confirm import confirm
 from duebus.cli.records import record_of
 from duebus.cli.session import Session, connected
+from duebus.cli.spans import format_count
+from duebus.client import Client
+from duebus.errors import NoDispatcherSpecified, PermissionDenied
 
 
 @connected
@@ -30,16 +34,32 @@ def stop(
             help="How long to wait for workers to settle what they hold. Default: as the server was told.",
         ),
     ] = None,
+    yes: options.Yes = False,
 ) -> None:
     """Drain engines, or the whole server, and stop.
 
-    The server ends when no engine is left.
+    The server ends when no engine is left. It asks first when the local engine holds events, for they go with it.
     """
     with session.client() as client:
+        held = "" if yes or (engine and Engine.LOCAL not in engine) else _held_by_local(client)
+        if held:
+            confirm(f"stop {session.server}, and lose {held} of the local engine")
         stopped = client.stop(tuple(engine or ()), drain_timeout, timeout=session.given.timeout)
     session.out.record({"engines": [record_of(each) for each in stopped]})
     for each in stopped:
         session.out.line(f"stopped {each.engine or 'an engine'}: {_account(each)}")
+
+
+def _held_by_local(client: Client) -> str:
+    """What nobody has again once the engine is stopped, dead letters included; empty for nothing."""
+    try:
+        topics = list(client.admin.list_topics(engine=Engine.LOCAL, page_size=1000))
+    except NoDispatcherSpecified:
+        return ""
+    except PermissionDenied:  # who may stop a server need not be allowed to look into it
+        return "all events"
+    count = sum(each.queued + sum(group.dead for group in each.groups) for each in topics)
+    return format_count(count, "event") if count else ""
 
 
 def _account(stopped: StoppedEngine) -> str:

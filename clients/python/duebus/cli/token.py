@@ -9,6 +9,7 @@ import typer
 from duebus.cli import server_options
 from duebus.cli.failures import CommandFailed
 from duebus.cli.output import Output
+from duebus.cli.server_options import Globals
 
 token = typer.Typer(
     help="Make bearer tokens for a server.",
@@ -26,6 +27,7 @@ def _root() -> None:
 
 @token.command()
 def new(
+    ctx: typer.Context,
     identity: Annotated[
         str, typer.Argument(metavar="IDENTITY", help="Who is to have the token, as rules and logs call it.")
     ],
@@ -49,7 +51,7 @@ def new(
     line = file_line(identity, made)
     if tokens_file is not None:
         _append(tokens_file, line)
-    out = Output(as_json=json)
+    out = Output(as_json=json or ctx.ensure_object(Globals).as_json)
     out.record({"identity": identity, "token": made, "line": line})
     if tokens_file is not None:
         out.line(made)

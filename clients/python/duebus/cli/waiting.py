@@ -1,6 +1,6 @@
 """`duebus cancel` and `duebus reschedule`: what can be done with events that wait."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 import typer
@@ -72,12 +72,13 @@ def _cancelled(
 
 def _left(result: Cancelled) -> Iterator[str]:
     if result.leased_event_ids:
-        yield f"left alone, for they are leased or dead: {_named(result.leased_event_ids)}"
+        yield f"left alone, for they are leased or dead: {named(result.leased_event_ids)}"
     if result.missing_event_ids:
-        yield f"not there: {_named(result.missing_event_ids)}"
+        yield f"not there: {named(result.missing_event_ids)}"
 
 
-def _named(event_ids: tuple[str, ...]) -> str:
+def named(event_ids: Sequence[str]) -> str:
+    """The first of them, and how many more there are."""
     more = len(event_ids) - _NAMED_AT_MOST
     return ", ".join(event_ids[:_NAMED_AT_MOST]) + (f" and {more:,} more" if more > 0 else "")
 
