@@ -43,7 +43,7 @@ from duebus_server.wire.admin import EventBusAdminServicer
 from duebus_server.wire.authorization import Door
 from duebus_server.wire.event_bus import EventBusServicer
 from duebus_server.wire.grpc_server import ServerEndedError
-from duebus_server.wire.interceptors import Guard
+from duebus_server.wire.guard import Guard
 from duebus_server.wire.scaler import ScalerServicer
 from duebus_server.wire.server import Limits, WireServer
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
-DATA, HEADERS, SETTINGS = 0, 1, 4
+DATA, HEADERS, RST_STREAM, SETTINGS = 0, 1, 3, 4
 END_STREAM, END_HEADERS = 1, 4
 
 
@@ -72,6 +72,14 @@ class RawConnection:
             kind, flags, number, payload = await self.frame()
             if kind == HEADERS and number == stream and flags & END_STREAM:
                 return payload
+
+    async def ends(self, count: int) -> None:
+        """Wait until so many streams have ended, with an answer or without."""
+        ended: set[int] = set()
+        while len(ended) < count:
+            kind, flags, number, _payload = await self.frame()
+            if kind == RST_STREAM or (kind == HEADERS and flags & END_STREAM):
+                ended.add(number)
 
 
 @asynccontextmanager

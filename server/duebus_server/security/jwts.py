@@ -31,6 +31,8 @@ REFRESH_S = 300.0
 COOLDOWN_S = 10.0
 """...and sooner when a token names a key that is not among them, but no more often than this."""
 FETCH_TIMEOUT_S = 5.0
+MAX_WAITING = 100
+"""Calls that wait for keys at once; strangers can make up tokens. Others go by the keys that are at hand."""
 
 CACHED_TOKENS = 10_000
 """Of which the signature need not be checked again."""
@@ -73,13 +75,18 @@ class UrlKeys:
         self._keys: Keys = {}
         self._fetched_s = float("-inf")
         self._fetching = asyncio.Lock()
+        self._waiting = 0
 
     async def find(self, key_id: str | None) -> Keys:
-        """The keys in force; those that were fetched before where the URL does not answer."""
-        if self._is_time(key_id):
-            async with self._fetching:
-                if self._is_time(key_id):
-                    await self._fetch()
+        """The keys in force; those that were fetched before where the URL does not answer, or too many wait for it."""
+        if self._is_time(key_id) and self._waiting < MAX_WAITING:
+            self._waiting += 1
+            try:
+                async with self._fetching:
+                    if self._is_time(key_id):
+                        await self._fetch()
+            finally:
+                self._waiting -= 1
         return self._keys
 
     def _is_time(self, key_id: str | None) -> bool:

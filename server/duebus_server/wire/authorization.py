@@ -46,6 +46,11 @@ CHECK_AGAIN_S = 5.0
 _caller: ContextVar[Caller] = ContextVar("caller", default=NOBODY)
 
 
+def caller_of_the_call() -> Caller:
+    """Who makes the call under way."""
+    return _caller.get()
+
+
 def may_settle() -> Callable[[str], None] | None:
     """Checks that the caller of the call under way may settle on a topic; None where everybody may.
 
@@ -88,17 +93,14 @@ class Door:
         self._max_streams = max_streams
         self._streams: Counter[str] = Counter()
 
-    async def enter(self, context: Context) -> Caller:
-        """Who calls; known to ``may_settle`` from here on.
+    async def enter(self, context: Context) -> None:
+        """Find out who calls; known to ``caller_of_the_call`` from here on.
 
         Raises:
             Unauthenticated: nobody that is known here.
         """
-        if self._access.is_open:
-            return NOBODY
-        caller = await self._recognise(context)
-        _caller.set(caller)
-        return caller
+        if not self._access.is_open:
+            _caller.set(await self._recognise(context))
 
     def permit(self, caller: Caller, method: str, request: Any) -> None:
         """Return if the caller may have what it asks for.

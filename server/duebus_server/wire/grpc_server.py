@@ -1,8 +1,9 @@
-"""A gRPC server that no request's path can end, and that says so when it no longer accepts calls.
+"""A gRPC server that no request ends, and that looks at a caller's credentials before it reads a message.
 
 The server of grpc.aio accepts calls in one loop. When a method isn't registered by name, the loop decodes the call's
-path. A path that isn't UTF-8 raises there, and the port closes for good. So every method is registered here, and the
-loop never sees a call of any other method: it is answered before.
+path. A path that isn't UTF-8 raises there, and the port closes for good. Here every method is registered and has a loop
+of its own, which asks whether the call may come in before anything else is done for it. A call of any other method is
+refused without a look at its path.
 
 The only module that uses private names of grpcio. They are those of ``TESTED_VERSION``.
 """
@@ -11,17 +12,32 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 import grpc.aio
 import structlog
-from grpc._cython.cygrpc import AioServer, _ServicerContext, get_working_loop
+from grpc._cython.cygrpc import (
+    AioServer,
+    _handle_rpc,
+    _MethodResolver,
+    _schedule_rpc_coro,
+    _ServicerContext,
+    get_working_loop,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from contextvars import Context as ContextVars
 
     from grpc.aio import Server
+
+    from duebus_server.wire.status import Status
+
+    Context = grpc.aio.ServicerContext[Any, Any]
+    Admit = Callable[[str, Context], Awaitable[Status | None]]
+    Handlers = Mapping[str, grpc.RpcMethodHandler[Any, Any]]
 else:
     from grpc.aio._server import Server
 
@@ -29,68 +45,137 @@ log = structlog.get_logger()
 
 TESTED_VERSION = "1.85."
 
+UNIMPLEMENTED: Status = (grpc.StatusCode.UNIMPLEMENTED, "there is no such method", ())
+
+ACCEPTED_AT_ONCE = 8
+STARTED_AT_ONCE = 16
+
+MAX_REFUSALS = 100
+"""Refused calls that wait for their answer at once. Others that are refused meanwhile are reset."""
+
 
 class ServerEndedError(Exception):
     """The server has stopped accepting calls without being told to."""
+
+
+async def admit_everyone(_method: str, _context: Context) -> None:
+    """For a server without credentials."""
 
 
 class GrpcServer(Server):
     """Serves the methods that are registered by name, and no others.
 
     Args:
-        interceptors: what every call goes through.
         options: gRPC's channel arguments.
+        admit: given the path of a registered method and a call's context, tells the status that refuses the call; None
+            lets it in. It must not read the call's message.
 
     Attributes:
         ended: set when the server has stopped accepting calls without being told to.
     """
 
-    def __init__(
-        self,
-        interceptors: Sequence[grpc.aio.ServerInterceptor],  # type: ignore[type-arg]  # not generic at run time
-        options: Sequence[tuple[str, int]],
-    ) -> None:
+    def __init__(self, options: Sequence[tuple[str, int]], admit: Admit = admit_everyone) -> None:
         if not grpc.__version__.startswith(TESTED_VERSION):
             log.warning("the server was not tested with this version of grpcio", version=grpc.__version__)
         self.ended = asyncio.Event()
         self._loop = get_working_loop()
-        self._server = _AioServer(self._loop, None, (), tuple(interceptors), tuple(options), None)
-        self._server.ended = self.ended
+        self._server = _AioServer(self._loop, None, (), (), tuple(options), None)
+        self._server.prepare(admit, self.ended)
 
-    def register(self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]) -> None:
+    def register(self, service: str, handlers: Handlers, accepted_at_once: Mapping[str, int] | None = None) -> None:
         """Serve methods of a service, before the start.
 
         Args:
             service: its full name.
             handlers: by the names of the methods.
+            accepted_at_once: calls of a method that are accepted in one turn of the event loop, by the method's name;
+                ``ACCEPTED_AT_ONCE`` where it isn't named. More wait in gRPC, and from
+                "grpc.server.max_pending_requests" on are cancelled.
         """
-        self._server.add_registered_method_handlers({f"/{service}/{name}": each for name, each in handlers.items()})
+        at_once = accepted_at_once or {}
+        for name, handler in handlers.items():
+            self._server.register(f"/{service}/{name}", handler, at_once.get(name, ACCEPTED_AT_ONCE))
 
 
 class _AioServer(AioServer):  # type: ignore[misc]  # has no types
     """The server beneath grpc.aio's."""
 
-    ended: asyncio.Event
+    def prepare(self, admit: Admit, ended: asyncio.Event) -> None:
+        """What the constructor has no arguments for."""
+        self._admit = admit
+        self._ended = ended
+        self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+        self._accepted_at_once: dict[str, int] = {}
+        self._resolver = _MethodResolver([], self._handlers)
+        self._calls: set[asyncio.Task[None]] = set()
+        self._admitted: asyncio.Queue[tuple[str, Any, ContextVars]] = asyncio.Queue()
+        self._started = 0
+        self._refusals = 0
+
+    def register(self, method: str, handler: grpc.RpcMethodHandler[Any, Any], accepted_at_once: int) -> None:
+        """Serve one method, by its path."""
+        self.add_registered_method_handlers({method: handler})
+        self._handlers[method] = handler
+        self._accepted_at_once[method] = accepted_at_once
 
     async def _server_main_loop(self, started: asyncio.Future[bool]) -> None:
-        """The loop that accepts calls."""
+        """Runs until the server is stopped; it waits for the tasks of ``_make_request_call_future``."""
+        starting = asyncio.create_task(self._start_admitted())
         try:
             await super()._server_main_loop(started)
         finally:
+            starting.cancel()
             if self.is_running():
-                self.ended.set()
+                self._ended.set()
 
-    async def _request_call(self) -> None:
-        """Would give the loop the next call of a method that is not registered. Answers all of them instead."""
-        answers = set()
+    def _make_request_call_future(self, path: bytes | None) -> asyncio.Task[object]:
+        """A task for the calls of one registered method; None: for those of all others."""
+        return asyncio.create_task(self._refuse_all() if path is None else self._accept_all(path.decode(), path))
+
+    async def _accept_all(self, method: str, path: bytes) -> None:
+        await asyncio.gather(*(self._accept(method, path) for _ in range(self._accepted_at_once[method])))
+
+    async def _accept(self, method: str, path: bytes) -> NoReturn:
         while True:
-            call = await super()._request_call()
-            answer = asyncio.create_task(_unimplemented(call))
-            answers.add(answer)
-            answer.add_done_callback(answers.discard)
+            call = await self._request_registered_call(path)
+            refusal = await self._admit(method, _ServicerContext(call, None, None, asyncio.get_running_loop()))
+            if refusal is None:
+                self._admitted.put_nowait((method, call, copy_context()))
+            else:
+                self._refuse(call, refusal)
+            del call  # the next may be long in coming, and this one would be kept for as long
 
+    async def _start_admitted(self) -> NoReturn:
+        """Start calls, a few in each turn of the event loop, so that those that come meanwhile are accepted in time."""
+        loop = asyncio.get_running_loop()
+        while True:
+            method, call, context = await self._admitted.get()
+            handled = _handle_rpc(method, self._resolver, (), call, loop, False)  # has no keywords
+            self._start(_schedule_rpc_coro(handled, call, loop, method), context)
+            del handled, call, context
+            self._started += 1
+            if self._started % STARTED_AT_ONCE == 0:
+                await asyncio.sleep(0)
 
-async def _unimplemented(call: Any) -> None:
-    context = _ServicerContext(call, None, None, asyncio.get_running_loop())
-    with suppress(grpc.aio.BaseError):  # that of the abort, or the client is gone
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "there is no such method")
+    async def _refuse_all(self) -> NoReturn:
+        while True:
+            self._refuse(await self._request_call(), UNIMPLEMENTED)
+
+    def _start(self, run: Any, context: ContextVars | None = None) -> None:
+        task = asyncio.create_task(run, context=context)
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
+
+    def _refuse(self, call: Any, status: Status) -> None:
+        """Answer a call with a status, or reset it when many answers wait: that is what letting go of a call does."""
+        if self._refusals < MAX_REFUSALS:
+            self._refusals += 1
+            self._start(self._answer(call, status))
+
+    async def _answer(self, call: Any, status: Status) -> None:
+        context = _ServicerContext(call, None, None, asyncio.get_running_loop())
+        try:
+            with suppress(grpc.aio.BaseError):  # the abort's own, or the client is gone
+                await context.abort(*status)
+        finally:
+            self._refusals -= 1

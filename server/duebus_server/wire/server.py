@@ -14,19 +14,25 @@ import structlog
 from duebus.keda import externalscaler_pb2
 from duebus.v1 import admin_pb2, event_bus_pb2
 from google.protobuf import message_factory
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 
+from duebus_server.wire import health
 from duebus_server.wire.authorization import DEFAULT_MAX_STREAMS
 from duebus_server.wire.grpc_server import GrpcServer
+from duebus_server.wire.guard import parsed_stream
+from duebus_server.wire.health import Health
 from duebus_server.wire.tls import server_credentials
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from duebus_server.security.certificates import Certificates
     from duebus_server.security.reloading import Reloading
     from duebus_server.wire.admin import EventBusAdminServicer
     from duebus_server.wire.event_bus import EventBusServicer
-    from duebus_server.wire.interceptors import Guard
+    from duebus_server.wire.grpc_server import Handlers
+    from duebus_server.wire.guard import Guard
     from duebus_server.wire.scaler import ScalerServicer
 
 log = structlog.get_logger()
@@ -41,6 +47,16 @@ MAX_MESSAGE_BYTES = 16 << 20
 
 UNARY_CALLS = 1_000
 """At once on one connection, beside its streams; more wait in the client."""
+
+LOOKAHEAD_BYTES = 4 << 10
+METADATA_BYTES = 12 << 10
+CONNECTIONS = 4_000
+
+ACCEPTED_AT_ONCE = {"Dispatch": 1_000, "Subscribe": 300, "Ack": 100, "Nack": 100, "Extend": 100}
+PENDING_CALLS = 20
+"""Together these bound the calls whose credentials have not been looked at yet, and leave room for a burst."""
+
+HEALTH_MESSAGE_BYTES = 4 << 10
 
 CONNECT_S = 0.5
 """A listener on the same machine that can't be reached for this long is down; probes wait a second by default."""
@@ -67,6 +83,21 @@ class Limits:
             ("grpc.so_reuseport", int(self.shares_port)),
             ("grpc.max_receive_message_length", self.message_bytes),
             ("grpc.max_concurrent_streams", self.streams + UNARY_CALLS),
+            # A compressed request of a few bytes could become as large as ``message_bytes``.
+            ("grpc.compression_enabled_algorithms_bitset", 1),
+            # What a client may send of a message before the server begins to read it.
+            ("grpc.http2.lookahead_bytes", LOOKAHEAD_BYTES),
+            ("grpc.http2.bdp_probe", 0),
+            # Calls of each method that may wait to be accepted.
+            ("grpc.server.max_pending_requests", PENDING_CALLS),
+            ("grpc.server.max_pending_requests_hard_limit", PENDING_CALLS),
+            ("grpc.max_metadata_size", METADATA_BYTES),
+            ("grpc.absolute_max_metadata_size", METADATA_BYTES),
+            # The most that is read from a connection at once.
+            ("grpc.experimental.tcp_read_chunk_size", 8 << 10),
+            ("grpc.experimental.tcp_max_read_chunk_size", 32 << 10),
+            ("grpc.max_allowed_incoming_connections", CONNECTIONS),
+            ("grpc.server_handshake_timeout_ms", 10_000),
             # Find peers that vanished without closing their connection.
             ("grpc.keepalive_time_ms", 30_000),
             ("grpc.keepalive_timeout_ms", 10_000),
@@ -106,16 +137,17 @@ class WireServer:
         self._guard = guard
         self._certificates = certificates
         self._shares_port = limits.shares_port
-        self._server = GrpcServer([guard], limits.options())
-        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # the stubs do not know it
+        self._limits = limits
+        self._server = GrpcServer(limits.options(), guard.admit)
         self._health_server: GrpcServer | None = None
         self._listening: str | None = None
         services = ((EVENT_BUS, event_bus), (ADMIN, admin), (SCALER, scaler))
         for service, servicer in services:
-            self._server.register(service.full_name, _handlers(service, servicer))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = (*(service.full_name for service, _ in services), health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._server)
+            self._server.register(service.full_name, _handlers(service, servicer, guard), ACCEPTED_AT_ONCE)
+        names = [service.full_name for service, _ in services]
+        self._health = Health(names)
+        self._server.register(health.SERVICE, self._health.handlers())
+        self._server.register(reflection.SERVICE_NAME, _reflection([*names, health.SERVICE, reflection.SERVICE_NAME]))
 
     async def start(self, listen: str, health_listen: str | None = None) -> int:
         """Listen on HOST:PORT and serve; port 0 picks a free one.
@@ -134,14 +166,14 @@ class WireServer:
             refuse_if_taken(listen)
         port = _add_port(self._server, listen, self._certificates)
         if health_listen is not None:
-            self._health_server = GrpcServer([], Limits().options())
-            health_pb2_grpc.add_HealthServicer_to_server(self._health, self._health_server)
+            self._health_server = GrpcServer(Limits(HEALTH_MESSAGE_BYTES).options())
+            self._health_server.register(health.SERVICE, self._health.handlers())
             refuse_if_taken(health_listen)
             health_port = _add_port(self._health_server, health_listen, None)
             await self._health_server.start()
             log.info("health on", address=f"{health_listen.rpartition(':')[0]}:{health_port}")
         await self._server.start()
-        await self._set_health(health_pb2.HealthCheckResponse.SERVING)
+        await self._health.set(health_pb2.HealthCheckResponse.SERVING)
         self._listening = f"{listen.rpartition(':')[0]}:{port}"
         return port
 
@@ -172,7 +204,7 @@ class WireServer:
 
     async def not_serving(self) -> None:
         """Say in the health service that no new work is taken. Calls are still answered."""
-        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        await self._health.set(health_pb2.HealthCheckResponse.NOT_SERVING)
 
     async def stop(self, grace_s: float) -> None:
         """Take no more calls, and give those under way ``grace_s`` seconds; who only watches the health gets none."""
@@ -185,10 +217,6 @@ class WireServer:
         await stopping
         if self._health_server is not None:
             await self._health_server.stop(None)
-
-    async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
-        for service in (health.OVERALL_HEALTH, EVENT_BUS.full_name, ADMIN.full_name):
-            await self._health.set(service, status)
 
 
 def _add_port(server: grpc.aio.Server, listen: str, certificates: Reloading[Certificates] | None) -> int:
@@ -218,12 +246,26 @@ def refuse_if_taken(listen: str) -> None:
         raise PortInUseError(f"cannot listen on {listen}: {why}") from error
 
 
-def _handlers(service: Any, servicer: object) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
-    """A handler for every method of a service descriptor.
+def _handlers(service: Any, servicer: object, guard: Guard) -> Handlers:
+    """A guarded handler for every method of a service descriptor.
 
     Not the generated ones: the frames of a stream are encoded already.
     """
-    return {method.name: _handler(method, servicer) for method in service.methods}
+    return {
+        method.name: guard.wrap(f"/{service.full_name}/{method.name}", _handler(method, servicer))
+        for method in service.methods
+    }
+
+
+def _reflection(services: Sequence[str]) -> Handlers:
+    """The handlers of gRPC's reflection, which tells of these services."""
+    servicer = reflection.aio.ReflectionServicer(services)  # type: ignore[attr-defined]  # not in the stubs
+    handler = parsed_stream(
+        servicer.ServerReflectionInfo,
+        reflection_pb2.ServerReflectionRequest.FromString,
+        reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    return {"ServerReflectionInfo": handler}
 
 
 def _handler(method: Any, servicer: object) -> grpc.RpcMethodHandler[Any, Any]:

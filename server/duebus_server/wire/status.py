@@ -44,22 +44,23 @@ STATUS_CODES: dict[type[errors.DueBusError], grpc.StatusCode] = {
     errors.MaxStreamsReached: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 
-Trailers = tuple[tuple[str, bytes], ...]
+Status = tuple[grpc.StatusCode, str, tuple[tuple[str, bytes], ...]]
+"""A code, a message, and the trailing metadata with the details."""
 
 
-def status_of(error: errors.DueBusError) -> tuple[grpc.StatusCode, str, Trailers]:
-    """The status code, the message, and the trailing metadata with the details."""
+def status_of(error: errors.DueBusError) -> Status:
+    """The status that an error is told with."""
     cause = error.cause if isinstance(error, errors.PartialDispatch) else error
     return _status(STATUS_CODES[type(cause)], str(error), _details(error))
 
 
-def internal_status(log_id: str) -> tuple[grpc.StatusCode, str, Trailers]:
+def internal_status(log_id: str) -> Status:
     """What a client learns of an error nobody foresaw: where to find it in the log, and nothing else."""
     info = rpc_details_pb2.ErrorInfo(reason="INTERNAL", domain=DOMAIN, metadata={"log_id": log_id})
     return _status(grpc.StatusCode.INTERNAL, f"internal error, see log id {log_id}", iter([info]))
 
 
-def _status(code: grpc.StatusCode, message: str, details: Iterator[Message]) -> tuple[grpc.StatusCode, str, Trailers]:
+def _status(code: grpc.StatusCode, message: str, details: Iterator[Message]) -> Status:
     status = status_pb2.Status(code=code.value[0], message=message)
     for detail in details:
         packed = any_pb2.Any()

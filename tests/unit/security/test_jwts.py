@@ -242,6 +242,18 @@ async def test_an_issuer_that_is_away_leaves_the_keys_that_were(issuer: Issuer) 
     assert issuer.asked == 2
 
 
+async def test_while_too_many_wait_for_keys_the_others_go_by_those_at_hand(
+    issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Time()
+    jwts = Jwts(UrlKeys(issuer.url, clock), "duebus", None)
+    await jwts.identity_of(token())
+    clock.now_s += REFRESH_S + 1
+    monkeypatch.setattr("duebus_server.security.jwts.MAX_WAITING", 0)
+    assert await jwts.identity_of(token()) == "billing"
+    assert issuer.asked == 1
+
+
 @pytest.mark.parametrize("content", ["no JSON", "[]", "[" * 100_000])
 async def test_an_issuer_that_talks_nonsense_leaves_the_keys_that_were(issuer: Issuer, content: str) -> None:
     clock = Time()

@@ -26,7 +26,8 @@ def test_grpcio_is_a_version_that_wire_grpc_server_was_tested_with() -> None:
 
 
 def test_grpcio_still_has_the_names_that_wire_grpc_server_replaces() -> None:
-    for name in ("_server_main_loop", "_request_call", "add_registered_method_handlers", "is_running"):
+    replaced = ("_server_main_loop", "_make_request_call_future", "add_registered_method_handlers")
+    for name in (*replaced, "_request_call", "_request_registered_call", "is_running"):
         assert hasattr(AioServer, name), f"grpcio has no {name} any more: wire/grpc_server.py does nothing"
 
 
@@ -40,18 +41,18 @@ async def test_grpcio_alone_is_still_ended_by_a_malformed_path() -> None:
         await asyncio.wait([accepting], timeout=2)
     mended = not accepting.done()
     await server.stop(None)
-    assert not mended, "grpcio has mended this: _AioServer._request_call can go from wire/grpc_server.py"
+    assert not mended, "grpcio has mended this: _AioServer._make_request_call_future can go from wire/grpc_server.py"
 
 
 async def test_it_tells_when_it_has_ended_and_not_when_it_was_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    stopped = GrpcServer([], ())
+    stopped = GrpcServer(())
     stopped.add_insecure_port("127.0.0.1:0")
     await stopped.start()
     await stopped.stop(None)
     assert not stopped.ended.is_set()
 
-    monkeypatch.delattr(grpc_server._AioServer, "_request_call")
-    ended = GrpcServer([], ())
+    monkeypatch.delattr(grpc_server._AioServer, "_make_request_call_future")
+    ended = GrpcServer(())
     port = ended.add_insecure_port("127.0.0.1:0")
     await ended.start()
     async with raw_connection(f"127.0.0.1:{port}") as connection:
@@ -69,7 +70,7 @@ async def test_probes_are_told_that_nothing_listens() -> None:
 
 
 async def test_probes_are_told_that_no_calls_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(grpc_server._AioServer, "_request_call")
+    monkeypatch.delattr(grpc_server._AioServer, "_make_request_call_future")
     async with own_app() as (own, _wire):
         async with raw_connection(own.address) as connection:
             await connection.send(request(1, b"/\xff"))

@@ -13,8 +13,9 @@ import pytest
 import structlog
 from duebus.v1 import event_bus_pb2
 from duebus_server.domain.errors import DispatcherNotWorking, NotFound
-from duebus_server.wire import interceptors
-from duebus_server.wire.interceptors import Guard
+from duebus_server.wire import guard as guards
+from duebus_server.wire.grpc_server import GrpcServer
+from duebus_server.wire.guard import Guard
 from structlog.testing import LogCapture
 from support.wire import PATIENCE_S, Failure, Wire, connect, failure_of
 
@@ -74,13 +75,14 @@ def behaviour() -> Behaviour:
 def log(monkeypatch: pytest.MonkeyPatch) -> Log:
     """What the guard has logged."""
     capture = LogCapture()
-    monkeypatch.setattr(interceptors, "log", structlog.wrap_logger(None, processors=[capture]))
+    monkeypatch.setattr(guards, "log", structlog.wrap_logger(None, processors=[capture]))
     return capture.entries
 
 
 @asynccontextmanager
 async def serving(behaviour: Behaviour, guard: Guard | None = None) -> AsyncIterator[Wire]:
-    server = grpc.aio.server(interceptors=[guard or Guard()])
+    guard = guard or Guard()
+    server = GrpcServer((), guard.admit)
     handlers = {
         "Dispatch": grpc.unary_unary_rpc_method_handler(
             behaviour.dispatch,
@@ -93,7 +95,8 @@ async def serving(behaviour: Behaviour, guard: Guard | None = None) -> AsyncIter
             event_bus_pb2.SubscribeResponse.SerializeToString,
         ),
     }
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("duebus.v1.EventBus", handlers),))
+    service = "duebus.v1.EventBus"
+    server.register(service, {name: guard.wrap(f"/{service}/{name}", each) for name, each in handlers.items()})
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:

@@ -15,18 +15,17 @@ from google.protobuf.message import DecodeError
 
 from duebus_server.domain.errors import DueBusError, InvalidArgument
 from duebus_server.security.access import NOBODY
-from duebus_server.wire.authorization import Door, topic_of
+from duebus_server.wire.authorization import Door, caller_of_the_call, topic_of
 from duebus_server.wire.status import internal_status, status_of
 from duebus_server.wire.unknown import refuse_unknown_fields
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractContextManager
 
-    from duebus_server.wire.status import Trailers
+    from duebus_server.wire.status import Status
 
     Trace = Callable[[str, "Context"], AbstractContextManager[None]]
-    Status = tuple[grpc.StatusCode, str, Trailers]
     Handler = grpc.RpcMethodHandler[Any, Any]
     Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -34,9 +33,8 @@ log = structlog.get_logger()
 
 
 OURS = "/duebus."
-GUARDED = (OURS, "/externalscaler.")
-OPEN = "/grpc.health."
-"""Probes have no credentials."""
+WITHOUT_CREDENTIALS = "/grpc.health."
+"""Probes have none."""
 
 
 def _unrecorded(_method: str, _code: str) -> None:
@@ -48,7 +46,7 @@ def _untraced(_method: str, _context: Context) -> AbstractContextManager[None]:
     return nullcontext()
 
 
-class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generic at run time
+class Guard:
     """Wraps every handler of our services; no other code sets a status.
 
     Args:
@@ -70,18 +68,21 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generi
         self._trace = trace
         self._under_way = 0
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler:
-        """The handler of a call, guarded."""
-        handler = await continuation(handler_call_details)
-        method = handler_call_details.method
-        if handler is None or method.startswith(OPEN):
-            return handler
-        if not method.startswith(GUARDED):
-            return self._behind_door(handler)
+    async def admit(self, method: str, context: Context) -> Status | None:
+        """Why a call can't come in, before its message is read; None: it is let in, and its caller known."""
+        if method.startswith(WITHOUT_CREDENTIALS):
+            return None
+        try:
+            await self._door.enter(context)
+        except DueBusError as error:
+            status = status_of(error)
+            self._record(method, status[0].name)
+            self._door.record(method, NOBODY, "", error.reason, context)
+            return status
+        return None
+
+    def wrap(self, method: str, handler: Handler) -> Handler:
+        """A handler of our services, guarded."""
         behaviour = handler.unary_stream if handler.response_streaming else handler.unary_unary
         make = (
             grpc.unary_stream_rpc_method_handler if handler.response_streaming else grpc.unary_unary_rpc_method_handler
@@ -96,9 +97,8 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generi
         async def guarded(received: bytes, context: Context) -> Any:
             self._begins()
             context.add_done_callback(self._ended)  # type: ignore[arg-type]  # the stubs ask for a class of their own
-            caller, topic, code, outcome = NOBODY, "", "CANCELLED", "CANCELLED"
+            caller, topic, code, outcome = caller_of_the_call(), "", "CANCELLED", "CANCELLED"
             try:
-                caller = await self._door.enter(context)
                 request = _parse(parse, received, method)
                 topic = topic_of(request)
                 self._door.permit(caller, method, request)
@@ -124,22 +124,6 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generi
         with self._trace(method, context):
             return await run()
 
-    def _behind_door(self, handler: Handler) -> Handler:
-        """A stream of gRPC's own, such as reflection, for those who are known here."""
-        if not (handler.request_streaming and handler.response_streaming):
-            return handler
-
-        async def guarded(requests: Any, context: Context) -> AsyncIterator[Any]:
-            try:
-                await self._door.enter(context)
-            except DueBusError as error:
-                await context.abort(*status_of(error))
-            behaviour: Any = handler.stream_stream
-            async for response in behaviour(requests, context):
-                yield response
-
-        return grpc.stream_stream_rpc_method_handler(guarded, handler.request_deserializer, handler.response_serializer)
-
     def _begins(self) -> None:
         self._under_way += 1
         self.idle.clear()
@@ -148,6 +132,23 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generi
         self._under_way -= 1
         if not self._under_way:
             self.idle.set()
+
+
+def parsed_stream(behaviour: Any, parse: Callable[[bytes], Any], serialize: Callable[[Any], bytes]) -> Handler:
+    """A handler of two streams, whose requests are refused when they can't be parsed."""
+
+    async def requests(context: Context) -> AsyncIterator[Any]:
+        while isinstance(received := await context.read(), bytes):
+            try:
+                yield parse(received)
+            except DecodeError:
+                await context.abort(*status_of(InvalidArgument("request", "is not a message of this method")))
+
+    async def parsed(_requests: object, context: Context) -> AsyncIterator[Any]:
+        async for response in behaviour(requests(context), context):
+            yield response
+
+    return grpc.stream_stream_rpc_method_handler(parsed, None, serialize)
 
 
 def _parse(parse: Any, received: bytes, method: str) -> Any:

@@ -1,0 +1,172 @@
+"""What somebody without credentials can make a server hold: little, and never the place of those who have them."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import re
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import grpc.aio
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from support.http2 import DATA, END_STREAM, RawConnection, frame, message, raw_connection, request_headers
+from support.wire import PATIENCE_S, connect, figure
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from support.server_process import ServerProcess
+    from support.wire import Wire
+
+MAX_MORE_MIB = 128
+
+DISPATCH, UNKNOWN = b"/duebus.v1.EventBus/Dispatch", b"/no.such.Service/Method"
+CHECK, WATCH = b"/grpc.health.v1.Health/Check", b"/grpc.health.v1.Health/Watch"
+
+BOMB = gzip.compress(bytes(15 << 20), 9)
+GZIP = (b"grpc-encoding", b"gzip")
+LONG_HEADERS = [(b"x%d" % number, b"y" * 120) for number in range(70)]
+
+
+@pytest.fixture
+def guarded(start_server: Callable[..., ServerProcess], tmp_path: Path) -> ServerProcess:
+    """A server that knows one token, which nobody has."""
+    tokens = tmp_path / "tokens"
+    tokens.write_text(f"nobody sha256:{'0' * 64}\n")
+    tokens.chmod(0o600)
+    return start_server("--tokens-file", str(tokens))
+
+
+def memory_mib(server: ServerProcess, kind: str) -> int:
+    """``VmRSS``: what it holds; ``VmHWM``: the most it ever held."""
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    return int(re.search(rf"{kind}:\s+(\d+)", status)[1]) >> 10  # type: ignore[index]  # every process has them
+
+
+def in_frames(stream: int, body: bytes, *, last: bool = True) -> Iterator[bytes]:
+    """A body in frames as large as HTTP/2 allows."""
+    for start in range(0, len(body), 16 << 10):
+        ends = last and start + (16 << 10) >= len(body)
+        yield frame(DATA, END_STREAM if ends else 0, stream, body[start : start + (16 << 10)])
+
+
+async def send(connection: RawConnection, *frames: bytes) -> bool:
+    """Whether the server took it."""
+    with suppress(OSError, TimeoutError):
+        await asyncio.wait_for(connection.send(*frames), 2)
+        return True
+    return False
+
+
+async def each_connection(address: str, count: int, attack: Callable[[RawConnection], Awaitable[Any]]) -> None:
+    """Attack over so many connections at once, and hold them for a moment."""
+    async with AsyncExitStack() as stack:
+        connections = [await stack.enter_async_context(raw_connection(address)) for _ in range(count)]
+        await asyncio.gather(*map(attack, connections))
+        await asyncio.sleep(1)  # what was sent has its effect in the server, which tells nobody
+
+
+async def bombs(address: str, path: bytes) -> None:
+    """200 requests of 15 KiB that are 15 MiB when they are inflated."""
+
+    async def attack(connection: RawConnection) -> None:
+        for stream in range(1, 401, 2):
+            body = in_frames(stream, message(BOMB, compressed=True))
+            await send(connection, request_headers(stream, path, GZIP), *body)
+
+    await each_connection(address, 1, attack)
+
+
+async def large_messages(address: str, path: bytes) -> None:
+    """1,000 requests that claim 15 MiB, and send as much of it as is taken."""
+
+    async def attack(connection: RawConnection) -> None:
+        body = b"\0" + (15 << 20).to_bytes(4, "big") + bytes(60_000)
+        for stream in range(1, 101, 2):
+            if not await send(connection, request_headers(stream, path), *in_frames(stream, body, last=False)):
+                return
+        for _ in range(20):
+            for stream in range(1, 101, 2):
+                if not await send(connection, *in_frames(stream, bytes(60_000), last=False)):
+                    return
+
+    await each_connection(address, 20, attack)
+
+
+async def many_calls(address: str, path: bytes, *headers: tuple[bytes, bytes], body: bytes = b"") -> None:
+    """20,000 calls that do not end, whose answers are never read."""
+
+    async def attack(connection: RawConnection) -> None:
+        for stream in range(1, 2001, 2):
+            data = frame(DATA, 0, stream, body) if body else b""
+            if not await send(connection, request_headers(stream, path, *headers), data):
+                return
+
+    await each_connection(address, 20, attack)
+
+
+async def connections(address: str) -> None:
+    """As many connections as a process may have files."""
+
+    async def attack(_connection: RawConnection) -> None:
+        pass
+
+    await each_connection(address, 900, attack)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        pytest.param(lambda address: bombs(address, DISPATCH), id="bombs"),
+        pytest.param(lambda address: bombs(address, CHECK), id="bombs for the health"),
+        pytest.param(lambda address: large_messages(address, DISPATCH), id="large messages"),
+        pytest.param(lambda address: large_messages(address, CHECK), id="large messages for the health"),
+        pytest.param(lambda address: large_messages(address, UNKNOWN), id="large messages for nothing"),
+        pytest.param(lambda address: many_calls(address, DISPATCH), id="calls"),
+        pytest.param(lambda address: many_calls(address, DISPATCH, *LONG_HEADERS), id="long headers"),
+        pytest.param(lambda address: many_calls(address, CHECK, body=b"\0\0\0\0\1"), id="slow bodies"),
+        pytest.param(lambda address: many_calls(address, WATCH, body=message(b"")), id="watchers"),
+        pytest.param(lambda address: many_calls(address, UNKNOWN), id="unknown methods"),
+        pytest.param(connections, id="connections"),
+    ],
+)
+async def test_strangers_cost_little_memory(
+    guarded: ServerProcess, attack: Callable[[str], Awaitable[None]], request: pytest.FixtureRequest
+) -> None:
+    before = memory_mib(guarded, "VmRSS")
+    await attack(guarded.address)
+    more = memory_mib(guarded, "VmHWM") - before
+    figure(f"{request.node.callspec.id}: {more} MiB more")
+    assert more <= MAX_MORE_MIB
+    async with grpc.aio.insecure_channel(guarded.address) as channel:
+        answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE_S)
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+async def test_slow_probes_keep_nobody_from_the_health(server: ServerProcess) -> None:
+    async with raw_connection(server.address) as connection:
+        for stream in range(1, 101, 2):
+            await connection.send(request_headers(stream, CHECK), frame(DATA, 0, stream, b"\0\0\0\0\1"))
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            health: Any = health_pb2_grpc.HealthStub(channel)
+            answer = await health.Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE_S)
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        trailers = await asyncio.wait_for(connection.trailers(1), PATIENCE_S)
+        assert b"no request came within 1 s" in trailers
+
+
+async def test_compressed_requests_are_refused(wire: Wire, topic: str) -> None:
+    dispatch = wire.raw("EventBus/Dispatch")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await dispatch(bytes(1 << 20), compression=grpc.Compression.Gzip)
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_a_thousand_calls_at_once_are_all_answered(server: ServerProcess, topic: str) -> None:
+    async with connect(server.address) as wire:
+        await wire.dispatch(topic, "first")
+        await asyncio.gather(*(wire.dispatch(topic, f"event-{number}") for number in range(1_000)))
