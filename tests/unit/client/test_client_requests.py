@@ -123,7 +123,9 @@ def test_bytes_that_are_not_the_text_they_are_said_to_be_are_refused(content_typ
         encode_event(NewEvent(data=b"\xff", content_type=content_type))
 
 
-@pytest.mark.parametrize("content_type", ["image/png", "text/plain; charset=latin-1", "text/plain; charset=unknown"])
+@pytest.mark.parametrize(
+    "content_type", ["", "image/png", "text/plain; charset=latin-1", "text/plain; charset=unknown"]
+)
 def test_other_bytes_are_sent_as_they_are(content_type: str) -> None:
     event = encode_event(NewEvent(data=b"\xff", content_type=content_type))
 

@@ -54,6 +54,8 @@ def _encode_as(data: object, content_type: str, field: str) -> bytes:
 
 def _charset(content_type: str) -> str | None:
     """Of text and JSON, by default UTF-8; None: the payload need not be text."""
+    if not content_type:
+        return None  # a message without a content type would be text
     header = Message()
     header["content-type"] = content_type
     kind = header.get_content_type()
