@@ -61,7 +61,7 @@ class Story:
 
     def forgotten(self, *, thorough: bool = False) -> str | None:
         """The event at the head of the queue, if a session that reads has room for it."""
-        record = self.bench.engine._topics[TOPIC].groups.get(GROUP)
+        record = self.bench.engine._topics.find_group(TOPIC, GROUP)
         first = record.indexes[EventState.READY].first() if record else None
         if first is None:
             return None
@@ -81,7 +81,7 @@ class Story:
     def _has_room(self, subscriber: Subscriber, size: int) -> bool:
         """Judged by what the engine says that the session holds, not by what the session believes."""
         window = subscriber.session.window
-        by_session = self.bench.engine._topics[TOPIC].groups[GROUP].held
+        by_session = self.bench.engine._topics.known_group(TOPIC, GROUP).held
         entries = by_session.get(subscriber.session.options.session_id, {}).values()
         held = [len(entry.event.body) for entry in entries]
         return not held or (len(held) < window.max_events and sum(held) + size <= window.max_bytes)

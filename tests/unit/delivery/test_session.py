@@ -243,7 +243,7 @@ async def test_a_session_that_is_woken_and_ends_passes_its_turn_on(bench: Bench)
     first, second = await bench.subscribe(), await bench.subscribe()
     await bench.engine.dispatch("orders", [DispatchRequest([new_event("a")])])
     assert first.session._stirred.is_set(), "it is woken, but has not run yet"
-    bench.engine._watcher = None  # an engine need not tell twice
+    bench.engine._topics.watcher = None  # an engine need not tell twice
     await first.vanish()
     await settle_down()
     assert (first.ids, second.ids) == ([], ["a"])
@@ -324,7 +324,7 @@ async def test_a_session_that_the_server_closes_passes_its_turn_on_at_once(bench
     first, second = await bench.subscribe(), await bench.subscribe()
     first.stop_reading()
     await bench.engine.dispatch("orders", [DispatchRequest([new_event("a")])])
-    bench.engine._watcher = None  # an engine need not tell twice
+    bench.engine._topics.watcher = None  # an engine need not tell twice
     first.session.close_soon(DRAINING)
     await settle_down()
     assert (first.ended, second.ids) == (False, ["a"])

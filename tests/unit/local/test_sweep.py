@@ -8,7 +8,7 @@ from duebus_server.domain.clock import ManualClock
 from duebus_server.domain.model import SubscriberInfo
 from duebus_server.domain.views import TopicConfig
 from duebus_server.engine.local import LocalEngine
-from duebus_server.engine.local.engine import TOPICS_AT_ONCE
+from duebus_server.engine.local.topics import TOPICS_AT_ONCE
 
 NOW_US = 1_795_470_958_203_782
 TURNS = 10

@@ -1,17 +1,19 @@
-"""The verbs of the local engine. Each is one synchronous step on the event loop, so atomic; a sweep is one a topic."""
+"""The verbs of the local engine. Each is one synchronous step on the event loop, unless it says otherwise."""
 
 from __future__ import annotations
 
-import asyncio
 import os
+import secrets
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from duebus_server.domain.errors import DueBusError, DuplicateInitialized, NotFound
+from duebus_server.domain.errors import DispatcherNotWorking, DueBusError, DuplicateInitialized, InvalidArgument
 from duebus_server.domain.model import (
     AdoptedLease,
     DispatchAnswer,
     DispatchRequest,
+    EngineName,
     LeaseBatch,
     LeaseFailureReason,
     LeaseRef,
@@ -20,27 +22,45 @@ from duebus_server.domain.model import (
     SubscriberInfo,
 )
 from duebus_server.domain.states import EventState
-from duebus_server.engine.local import views
-from duebus_server.engine.local.admin_verbs import AdminVerbs
+from duebus_server.engine.local import operations, views
+from duebus_server.engine.local.disposal import Disposal
+from duebus_server.engine.local.topics import Topics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from duebus_server.domain.administration import (
+        CancelAnswer,
+        DeadLetterFilter,
+        DeadLetterProgress,
+        DeadLetterStep,
+        NewDueTime,
+        RetryPolicyChanges,
+        TopicChanges,
+    )
+    from duebus_server.domain.clock import Clock
     from duebus_server.domain.views import EventInfo, EventPage, EventQuery, TopicConfig, TopicInfo
     from duebus_server.engine.base import Watcher
     from duebus_server.engine.local.group import Group
     from duebus_server.engine.local.topic import Topic
 
-TOPICS_AT_ONCE = 100
-"""A sweep takes so many before it lets others work: some hundred microseconds."""
 
-
-class LocalEngine(AdminVerbs):
+class LocalEngine:
     """Events in the memory of this process; ``engine.base.Engine`` says what each verb guarantees.
 
-    Not durable: what it holds goes with the process. It can't be shared by processes, and refuses to be used in a
-    fork of the one that started it.
+    Not durable: its events end with the process. It can't be shared by processes, and does not work in a fork of the
+    process that started it.
     """
+
+    name = EngineName.LOCAL
+
+    def __init__(self, clock: Clock, defaults: TopicConfig) -> None:
+        self._clock = clock
+        self._defaults = defaults
+        self._topics = Topics(defaults)
+        self._disposal = Disposal()
+        self._key = secrets.token_bytes(32)
+        self._pid: int | None = None
 
     @property
     def lease_token_key(self) -> bytes:
@@ -48,7 +68,7 @@ class LocalEngine(AdminVerbs):
         return self._key
 
     async def start(self) -> None:
-        """Be ready to work."""
+        """See ``Engine.start``."""
         if self._pid is not None:
             raise DuplicateInitialized("engine local is started already", metadata={"engine": self.name})
         self._pid = os.getpid()
@@ -63,8 +83,8 @@ class LocalEngine(AdminVerbs):
         self._working_now()
 
     def watch(self, watcher: Watcher) -> None:
-        """Tell ``watcher`` from now on."""
-        self._watcher = watcher
+        """See ``Engine.watch``."""
+        self._topics.watcher = watcher
 
     def now_us(self) -> int:
         """The clock that came in by constructor."""
@@ -75,172 +95,265 @@ class LocalEngine(AdminVerbs):
     async def dispatch(self, topic: str, requests: Sequence[DispatchRequest]) -> list[DispatchAnswer | DueBusError]:
         """See ``Engine.dispatch``."""
         now_us = self._working_now()
-        record = self._topic(topic, now_us)
-        answers = [record.dispatch(request, now_us) for request in requests]
-        for group in record.groups.values():
-            self._announce(topic, group)
-        if record.is_idle():
-            del self._topics[topic]
+        known = self._topics.obtain(topic, now_us)
+        answers = [known.dispatch(request, now_us) for request in requests]
+        for members in known.groups.values():
+            self._topics.announce(topic, members)
+        if known.is_idle():
+            self._topics.remove(known)
         return answers
 
     async def lease(self, topic: str, group: str, session_id: str, request: LeaseRequest) -> LeaseBatch:
         """See ``Engine.lease``."""
         now_us = self._working_now()
-        record, session = self._joined(topic, group, session_id)
-        config = self._topics[topic].config
-        record.promote(now_us)
-        lease_us = config.lease_us if request.lease_us is None else request.lease_us
-        leased = record.lease(session, request, lease_us, now_us)
-        self._announce_ended(record)
-        self._announce_deaths(topic, record)
-        left = bool(record.indexes[EventState.READY]) and not record.paused
-        return LeaseBatch(leased, record.next_due(), left_for_want_of_room=left)
+        members, session = self._topics.joined(topic, group, session_id)
+        members.promote(now_us)
+        leased = members.lease(session, request, self._lease_us(topic, request.lease_us), now_us)
+        self._topics.announce_ended(members)
+        self._topics.announce_deaths(topic, members)
+        left = bool(members.indexes[EventState.READY]) and not members.paused
+        return LeaseBatch(leased, members.next_due(), left_for_want_of_room=left)
 
     async def ack(self, topic: str, group: str, leases: Sequence[LeaseRef]) -> list[LeaseFailureReason | None]:
         """See ``Engine.ack``."""
         now_us = self._working_now()
-        with self._settling(topic, group) as record:
-            return record.ack(leases, now_us) if record else [LeaseFailureReason.SETTLED] * len(leases)
+        with self._settling(topic, group) as members:
+            return members.ack(leases, now_us) if members else [LeaseFailureReason.SETTLED] * len(leases)
 
     async def nack(self, topic: str, group: str, nacks: Sequence[NackRef]) -> list[LeaseFailureReason | None]:
         """See ``Engine.nack``."""
         now_us = self._working_now()
-        with self._settling(topic, group) as record:
-            if not record:
-                return [LeaseFailureReason.SETTLED] * len(nacks)
-            return record.nack(nacks, now_us)
+        with self._settling(topic, group) as members:
+            return members.nack(nacks, now_us) if members else [LeaseFailureReason.SETTLED] * len(nacks)
 
     async def extend(
         self, topic: str, group: str, leases: Sequence[LeaseRef], lease_us: int | None
     ) -> list[LeaseFailureReason | None]:
         """See ``Engine.extend``."""
         now_us = self._working_now()
-        with self._settling(topic, group) as record:
-            if not record:
+        with self._settling(topic, group) as members:
+            if not members:
                 return [LeaseFailureReason.SETTLED] * len(leases)
-            expires_us = now_us + (self._topics[topic].config.lease_us if lease_us is None else lease_us)
-            return record.extend(leases, expires_us, now_us)
+            return members.extend(leases, now_us + self._lease_us(topic, lease_us), now_us)
 
     async def shorten(self, topic: str, group: str, session_id: str, grace_us: int) -> None:
         """See ``Engine.shorten``."""
         now_us = self._working_now()
-        with self._settling(topic, group) as record:
-            if record:
-                record.shorten(session_id, now_us + grace_us)
+        with self._settling(topic, group) as members:
+            if members:
+                members.shorten(session_id, now_us + grace_us)
 
     async def expire_leases(self) -> None:
-        """See ``Engine.expire_leases``. One step a topic; between some of them others have their turn."""
+        """See ``Engine.expire_leases``. One step a topic; other tasks run between some of them."""
         self._working_now()
-        for place, topic in enumerate(list(self._topics.values()), start=1):
-            if self._topics.get(topic.name) is topic:  # it may have been deleted meanwhile
-                self._sweep(topic, self._working_now())
-            if place % TOPICS_AT_ONCE == 0:
-                await asyncio.sleep(0)
+        async for topic in self._topics.in_turns([topic.name for topic in self._topics]):
+            self._sweep(topic, self._working_now())
         await self._disposal.run()
 
     async def next_due(self, topic: str, group: str) -> int | None:
         """See ``Engine.next_due``."""
         self._working_now()
-        record = self._find(topic, group)
-        return record.next_due() if record else None
+        members = self._topics.find_group(topic, group)
+        return members.next_due() if members else None
 
     async def backlog(self, topic: str, group: str) -> int:
         """See ``Engine.backlog``."""
         now_us = self._working_now()
-        record = self._find(topic, group)
-        if record is None:
+        members = self._topics.find_group(topic, group)
+        if members is None:
             return 0
-        record.promote(now_us)
-        self._announce(topic, record)
-        return len(record.indexes[EventState.READY])
+        members.promote(now_us)
+        self._topics.announce(topic, members)
+        return len(members.indexes[EventState.READY])
 
     # --- sessions ---------------------------------------------------------------------------------------------------
 
     async def join(self, topic: str, group: str, subscriber: SubscriberInfo) -> None:
         """See ``Engine.join``."""
         now_us = self._working_now()
-        record = self._topic(topic, now_us).group(group, now_us)
-        record.sessions[subscriber.session_id] = subscriber
+        members = self._topics.obtain(topic, now_us).group(group, now_us)
+        members.sessions[subscriber.session_id] = subscriber
 
     async def adopt(
         self, topic: str, group: str, session_id: str, leases: Sequence[LeaseRef], lease_us: int | None
     ) -> list[AdoptedLease | LeaseFailureReason]:
         """See ``Engine.adopt``."""
         now_us = self._working_now()
-        record, session = self._joined(topic, group, session_id)
-        expires_us = now_us + (self._topics[topic].config.lease_us if lease_us is None else lease_us)
+        members, session = self._topics.joined(topic, group, session_id)
+        expires_us = now_us + self._lease_us(topic, lease_us)
         results: list[AdoptedLease | LeaseFailureReason] = []
         for ref in leases:
-            size = record.adopt(ref, session, expires_us, now_us)
+            size = members.adopt(ref, session, expires_us, now_us)
             results.append(AdoptedLease(ref.fencing_token, size) if isinstance(size, int) else size)
-        self._announce(topic, record)
+        self._topics.announce(topic, members)
         return results
 
     async def leave(self, topic: str, group: str, session_id: str) -> None:
         """See ``Engine.leave``."""
-        record = self._find(topic, group)
-        if record:
-            record.sessions.pop(session_id, None)
+        members = self._topics.find_group(topic, group)
+        if members:
+            members.sessions.pop(session_id, None)
 
-    # --- what there is ---------------------------------------------------------------------------------------------
+    # --- what there is ----------------------------------------------------------------------------------------------
 
     async def queued(self) -> int:
         """See ``Engine.queued``."""
         self._working_now()
-        return sum(topic.queued for topic in self._topics.values())
+        return sum(topic.queued for topic in self._topics)
 
     async def config_of(self, topic: str) -> TopicConfig:
         """See ``Engine.config_of``."""
         self._working_now()
-        record = self._topics.get(topic)
-        return record.config if record else self._defaults
+        known = self._topics.find(topic)
+        return known.config if known else self._defaults
 
     async def list_topics(self, after: str, limit: int) -> list[TopicInfo]:
-        """See ``Engine.list_topics``."""
-        now_us = self._working_now()
-        names = sorted(name for name in self._topics if name > after)[:limit]
-        return [views.topic_info(self._known(name, now_us), now_us) for name in names]
+        """See ``Engine.list_topics``. Other tasks run between some of them."""
+        found: list[TopicInfo] = []
+        while names := self._topics.names(after, limit - len(found)):
+            after = names[-1]
+            async for topic in self._topics.in_turns(names):  # it may be deleted before its turn
+                now_us = self._working_now()
+                found.append(views.topic_info(self._topics.up_to_date(topic.name, now_us), now_us))
+        self._working_now()
+        return found
 
     async def get_topic(self, topic: str) -> TopicInfo:
         """See ``Engine.get_topic``."""
         now_us = self._working_now()
-        return views.topic_info(self._known(topic, now_us), now_us)
+        return views.topic_info(self._topics.up_to_date(topic, now_us), now_us)
 
     async def list_events(self, topic: str, query: EventQuery) -> EventPage:
         """See ``Engine.list_events``."""
-        return views.event_page(self._known(topic, self._working_now()), query)
+        return views.event_page(self._topics.up_to_date(topic, self._working_now()), query)
 
     async def get_event(self, topic: str, event_id: str) -> EventInfo:
         """See ``Engine.get_event``."""
-        return views.event_info(self._known(topic, self._working_now()), event_id)
+        return views.event_info(self._topics.up_to_date(topic, self._working_now()), event_id)
+
+    # --- administration: topics and groups --------------------------------------------------------------------------
+
+    async def configure_topic(self, topic: str, changes: TopicChanges) -> TopicConfig:
+        """See ``Engine.configure_topic``."""
+        now_us = self._working_now()
+        if changes.partitions not in (None, 1):
+            raise InvalidArgument("config.partitions", f"is {changes.partitions}, but the local engine has only one")
+        known = self._topics.find(topic)
+        changes.applied_to(known.config if known else self._defaults)
+        known = self._topics.obtain(topic, now_us)
+        known.configure(changes)
+        return known.config
+
+    async def configure_group(self, topic: str, group: str, changes: RetryPolicyChanges) -> TopicConfig:
+        """See ``Engine.configure_group``."""
+        members = self._up_to_date_group(topic, group)
+        changes.applied_to(members.retry_policy)
+        members.policy_changes = members.policy_changes.then(changes) if members.policy_changes else changes
+        return replace(self._topics.known(topic).config, retry_policy=members.retry_policy)
+
+    async def delete_topic(self, topic: str) -> int:
+        """See ``Engine.delete_topic``. The memory is given back before it returns, in pieces."""
+        now_us = self._working_now()
+        known = self._topics.up_to_date(topic, now_us)
+        removed = known.stored
+        self._topics.remove(known)
+        self._topics.announce_deleted(topic, None, list(known.groups.values()))
+        self._disposal.add(known.dissolve(now_us))
+        await self._disposal.run()
+        return removed
+
+    async def delete_group(self, topic: str, group: str) -> int:
+        """See ``Engine.delete_group``. The memory is given back before it returns, in pieces."""
+        now_us = self._working_now()
+        members = self._up_to_date_group(topic, group)
+        known = self._topics.known(topic)
+        known.remove_group(group)
+        removed = len(members.entries)
+        self._topics.announce_deleted(topic, group, [members])
+        self._disposal.add(known.dissolve_group(members, now_us))
+        await self._disposal.run()
+        return removed
+
+    async def pause_group(self, topic: str, group: str) -> None:
+        """See ``Engine.pause_group``."""
+        self._up_to_date_group(topic, group).paused = True
+
+    async def resume_group(self, topic: str, group: str) -> None:
+        """See ``Engine.resume_group``."""
+        members = self._up_to_date_group(topic, group)
+        members.paused = False
+        self._topics.announce(topic, members)
+
+    # --- administration: events -------------------------------------------------------------------------------------
+
+    async def cancel(self, topic: str, event_ids: Sequence[str], group: str | None) -> CancelAnswer:
+        """See ``Engine.cancel``."""
+        now_us = self._working_now()
+        return operations.cancel(self._topics.up_to_date(topic, now_us), event_ids, group, now_us)
+
+    async def reschedule(self, topic: str, event_ids: Sequence[str], group: str | None, due: NewDueTime) -> int:
+        """See ``Engine.reschedule``."""
+        now_us = self._working_now()
+        known = self._topics.up_to_date(topic, now_us)
+        operations.reschedule(known, event_ids, group, due, now_us)
+        self._topics.announce_all(known)
+        return len(event_ids)
+
+    async def redrive(
+        self, topic: str, group: str, chosen: DeadLetterFilter, step: DeadLetterStep
+    ) -> DeadLetterProgress:
+        """See ``Engine.redrive``."""
+        now_us = self._working_now()
+        known = self._topics.up_to_date(topic, now_us)
+        progress = operations.redrive(known, group, chosen, step, now_us)
+        self._topics.announce_all(known)
+        return progress
+
+    async def purge(self, topic: str, group: str, chosen: DeadLetterFilter, step: DeadLetterStep) -> DeadLetterProgress:
+        """See ``Engine.purge``."""
+        now_us = self._working_now()
+        return operations.purge(self._topics.up_to_date(topic, now_us), group, chosen, step, now_us)
 
     # --- the pieces -------------------------------------------------------------------------------------------------
 
+    def _working_now(self) -> int:
+        """The time, if the engine works.
+
+        Raises:
+            DispatcherNotWorking: it is not started, or this is a fork of the process that started it.
+        """
+        if self._pid != os.getpid():
+            raise DispatcherNotWorking("engine local is not running", metadata={"engine": self.name})
+        now_us = self._clock.now_us()
+        self._topics.host.read(now_us, self._clock.host_us())
+        return now_us
+
+    def _lease_us(self, topic: str, asked_us: int | None) -> int:
+        """How long a lease lasts: as asked, or as the topic says."""
+        return self._topics.known(topic).config.lease_us if asked_us is None else asked_us
+
     def _sweep(self, topic: Topic, now_us: int) -> None:
         if not topic.is_empty():
-            for group in topic.all_groups():
-                group.promote(now_us)
-                self._announce(topic.name, group)
+            for members in topic.all_groups():
+                members.promote(now_us)
+                self._topics.announce(topic.name, members)
             topic.forget(now_us)
         if topic.is_idle():
-            del self._topics[topic.name]
+            self._topics.remove(topic)
 
-    def _joined(self, topic: str, group: str, session_id: str) -> tuple[Group, SubscriberInfo]:
-        """The group, and the session that has joined it."""
-        if topic not in self._topics:
-            raise NotFound("topic", topic)
-        record = self._find(topic, group)
-        if record is None:
-            raise NotFound("group", group, topic=topic)
-        session = record.sessions.get(session_id)
-        if session is None:
-            raise NotFound("session", session_id, topic=topic, group=group)
-        return record, session
+    def _up_to_date_group(self, topic: str, group: str) -> Group:
+        """A group, after what is due in its topic has become READY.
+
+        Raises:
+            NotFound: there is no such topic or group.
+        """
+        self._topics.up_to_date(topic, self._working_now())
+        return self._topics.known_group(topic, group)
 
     @contextmanager
     def _settling(self, topic: str, group: str) -> Iterator[Group | None]:
-        """The group, if there is one, and afterwards word to the watcher of what has changed in it."""
-        record = self._find(topic, group)
-        yield record
-        if record:
-            self._announce(topic, record)
+        """The group, if there is one. Afterwards the watcher is told what has changed in it."""
+        members = self._topics.find_group(topic, group)
+        yield members
+        if members:
+            self._topics.announce(topic, members)

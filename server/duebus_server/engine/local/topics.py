@@ -1,0 +1,176 @@
+"""The topics of the local engine by name, and what its watcher is told of them."""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_right, insort
+from itertools import count, islice
+from typing import TYPE_CHECKING
+
+from duebus_server.domain.errors import NotFound
+from duebus_server.engine.local.host_time import HostTime
+from duebus_server.engine.local.topic import Topic
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Sequence
+
+    from duebus_server.domain.model import SubscriberInfo
+    from duebus_server.domain.views import TopicConfig
+    from duebus_server.engine.base import Watcher
+    from duebus_server.engine.local.group import Group
+
+DEATHS_NAMED = 10
+"""How many ids the watcher is told of events that died in one step, beside their number."""
+
+TOPICS_AT_ONCE = 100
+"""How many topics are looked at in one step of the event loop: a few milliseconds at most."""
+
+
+class Topics:
+    """The topics of one engine.
+
+    Attributes:
+        host: the host's clock, as the verb under way has read it.
+        watcher: who is told what happens; None until there is one.
+
+    Args:
+        defaults: the settings of a topic where nothing else was set.
+    """
+
+    def __init__(self, defaults: TopicConfig) -> None:
+        self.host = HostTime()
+        self.watcher: Watcher | None = None
+        self._defaults = defaults
+        self._topics: dict[str, Topic] = {}
+        self._names: list[str] = []
+        self._seq = count(1)
+
+    def __iter__(self) -> Iterator[Topic]:
+        return iter(self._topics.values())
+
+    def find(self, name: str) -> Topic | None:
+        """The topic of this name."""
+        return self._topics.get(name)
+
+    def known(self, name: str) -> Topic:
+        """The topic of this name.
+
+        Raises:
+            NotFound: there is none.
+        """
+        topic = self._topics.get(name)
+        if topic is None:
+            raise NotFound("topic", name)
+        return topic
+
+    def obtain(self, name: str, now_us: int) -> Topic:
+        """The topic of this name, which is made if need be."""
+        topic = self._topics.get(name)
+        if topic is None:
+            topic = Topic(name, self._defaults, lambda: next(self._seq), self.host, now_us)
+            self._topics[name] = topic
+            insort(self._names, name)
+        return topic
+
+    def up_to_date(self, name: str, now_us: int) -> Topic:
+        """A topic to look at, in which what is due is READY.
+
+        Raises:
+            NotFound: there is none of this name.
+        """
+        topic = self.known(name)
+        for group in topic.all_groups():
+            group.promote(now_us)
+        self.announce_all(topic)
+        return topic
+
+    def find_group(self, topic: str, group: str) -> Group | None:
+        """A group of a topic."""
+        found = self._topics.get(topic)
+        return found.groups.get(group) if found else None
+
+    def known_group(self, topic: str, group: str) -> Group:
+        """A group of a topic.
+
+        Raises:
+            NotFound: there is no such topic or group.
+        """
+        members = self.known(topic).groups.get(group)
+        if members is None:
+            raise NotFound("group", group, topic=topic)
+        return members
+
+    def joined(self, topic: str, group: str, session_id: str) -> tuple[Group, SubscriberInfo]:
+        """A group, and a session that has joined it.
+
+        Raises:
+            NotFound: there is no such topic or group, or the session has not joined it.
+        """
+        members = self.known_group(topic, group)
+        session = members.sessions.get(session_id)
+        if session is None:
+            raise NotFound("session", session_id, topic=topic, group=group)
+        return members, session
+
+    def remove(self, topic: Topic) -> None:
+        """Take a topic out. Its events are let go by ``Topic.dissolve``."""
+        del self._topics[topic.name]
+        del self._names[bisect_right(self._names, topic.name) - 1]
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._topics.clear()
+        self._names.clear()
+
+    def names(self, after: str, limit: int) -> Sequence[str]:
+        """Up to ``limit`` names that come after ``after``, in order."""
+        start = bisect_right(self._names, after)
+        return self._names[start : start + limit]
+
+    async def in_turns(self, names: Sequence[str]) -> AsyncIterator[Topic]:
+        """The topics of these names that are there when their turn comes; other tasks run in between."""
+        for place, name in enumerate(names, start=1):
+            topic = self._topics.get(name)
+            if topic is not None:
+                yield topic
+            if place % TOPICS_AT_ONCE == 0:
+                await asyncio.sleep(0)
+
+    # --- announcements ----------------------------------------------------------------------------------------------
+
+    def announce_all(self, topic: Topic) -> None:
+        """Tell the watcher about every group of a topic."""
+        for group in topic.all_groups():
+            self.announce(topic.name, group)
+
+    def announce(self, topic: str, group: Group) -> None:
+        """Tell the watcher which leases have ended, what has died, and when there is something to lease."""
+        if not group.name:
+            return  # events that no group has claimed are due to nobody
+        self.announce_ended(group)
+        self.announce_deaths(topic, group)
+        due_us = group.next_due()
+        if due_us is not None and self.watcher is not None:
+            self.watcher.due(topic, group.name, due_us)
+
+    def announce_ended(self, group: Group) -> None:
+        """Tell the watcher which leases have ended."""
+        ended, group.ended = group.ended, {}
+        if self.watcher is not None:
+            for session_id, fencing_tokens in ended.items():
+                self.watcher.leases_ended(session_id, fencing_tokens)
+
+    def announce_deaths(self, topic: str, group: Group) -> None:
+        """Tell the watcher what has died."""
+        died, group.died = group.died, []
+        if died and self.watcher is not None:
+            self.watcher.died(topic, group.name, len(died), list(islice(died, DEATHS_NAMED)))
+
+    def announce_deleted(self, topic: str, group: str | None, gone: Sequence[Group]) -> None:
+        """Tell the watcher which leases have ended with these groups, and that they are gone; None is the topic."""
+        for members in gone:
+            self.announce_ended(members)
+            members.ended = {session_id: list(held) for session_id, held in members.held.items()}
+            self.announce_ended(members)
+        if self.watcher is not None:
+            self.watcher.deleted(topic, group)

@@ -1,0 +1,58 @@
+"""The list of topics: a page costs what is on it, and holds up nobody."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from duebus_server.domain.clock import ManualClock
+from duebus_server.domain.model import SubscriberInfo
+from duebus_server.domain.views import TopicConfig
+from duebus_server.engine.local import LocalEngine
+from duebus_server.engine.local.topics import TOPICS_AT_ONCE
+from support.engines import START_US
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+TOPICS = 5 * TOPICS_AT_ONCE
+NAMES = [f"topic-{number:04}" for number in range(TOPICS)]
+
+
+@pytest.fixture
+async def engine() -> AsyncIterator[LocalEngine]:
+    engine = LocalEngine(ManualClock(START_US), TopicConfig())
+    await engine.start()
+    for name in reversed(NAMES):
+        await engine.join(name, "default", SubscriberInfo("session", "", START_US))
+    yield engine
+    await engine.stop()
+
+
+async def test_a_long_page_lets_others_have_their_turns(engine: LocalEngine) -> None:
+    listing = asyncio.create_task(engine.list_topics("", TOPICS))
+    turns = 0
+    while not listing.done():
+        await asyncio.sleep(0)
+        turns += 1
+    assert turns >= TOPICS // TOPICS_AT_ONCE
+    assert [info.topic for info in await listing] == NAMES
+
+
+async def test_a_topic_that_is_deleted_while_a_page_is_made_makes_the_page_no_shorter(engine: LocalEngine) -> None:
+    """A page that is not full would say that it is the last one."""
+    listing = asyncio.create_task(engine.list_topics("", TOPICS - 10))
+    await asyncio.sleep(0)
+    await asyncio.gather(*[engine.delete_topic(name) for name in NAMES[-20:-15]])
+    names = [info.topic for info in await listing]
+    assert names == [*NAMES[:-20], *NAMES[-15:-5]]
+
+
+async def test_topics_that_come_and_go_are_listed_as_they_are(engine: LocalEngine) -> None:
+    for name in NAMES[::2]:
+        await engine.delete_topic(name)
+    await engine.join("a", "default", SubscriberInfo("session", "", START_US))
+    assert [info.topic for info in await engine.list_topics("", 3)] == ["a", *NAMES[1:4:2]]
+    assert [info.topic for info in await engine.list_topics(NAMES[2], 2)] == NAMES[3:6:2]
+    assert await engine.list_topics(NAMES[-1], 5) == []
