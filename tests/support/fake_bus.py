@@ -176,6 +176,7 @@ class FakeBus:
         self.greeting: tuple[Delivery, ...] = ()
         self.lost: tuple[str, ...] = ()
         self.disconnect_grace = 1.0
+        self.max_request_bytes = 4 << 20
         self._streams: asyncio.Queue[FakeStream] = asyncio.Queue()
 
     @property

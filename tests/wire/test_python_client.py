@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import duebus.aio
 import pytest
-from duebus import Client, ClosingReason, Engine, EventState, LeaseFailureReason, NewEvent, errors
+from duebus import Client, ClosingReason, Delivery, Engine, EventState, LeaseFailureReason, NewEvent, Worker, errors
 from support.proxy import proxy_to
+from support.workers import serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -225,3 +226,35 @@ async def test_several_servers_get_the_calls_in_turn_and_one_that_is_away_is_lef
     for server in (first, second):
         with Client(server.address, timeout=10) as client:
             assert client.admin.get_topic(topic).queued == 3
+
+
+async def test_a_worker_gets_along_with_the_smallest_messages_that_a_server_takes(
+    start_server: Callable[..., ServerProcess], topic: str
+) -> None:
+    server = start_server("--max-message-size", "64KiB", "--backoff-initial", "10ms", "--backoff-max", "10ms")
+    worker, failed = Worker(server.address, concurrency=2_000, prefetch=0), 0
+
+    @worker.on(topic)
+    async def handle(delivery: Delivery) -> None:
+        nonlocal failed
+        if delivery.attempt == 1:
+            failed += 1
+            raise ValueError("x" * 4_000)
+
+    async with duebus.aio.Client(server.address, timeout=10) as client, serving(worker):
+        for _ in range(4):
+            await client.dispatch_many(topic, range(500))
+        async with asyncio.timeout(60):
+            while (await client.admin.get_topic(topic)).queued:  # noqa: ASYNC110 - nobody tells of that
+                await asyncio.sleep(0.02)
+    assert failed == 2_000
+
+
+async def test_a_client_splits_what_is_larger_than_the_server_takes(
+    start_server: Callable[..., ServerProcess], topic: str
+) -> None:
+    server = start_server("--max-message-size", "64KiB")
+    async with duebus.aio.Client(server.address, timeout=10) as client:
+        async with client.subscribe(topic) as subscription:
+            assert (await subscription.started()).max_request_bytes == 64 << 10
+        assert len(await client.extend([f"{each:0100d}" for each in range(2_000)])) == 2_000

@@ -84,6 +84,11 @@ class Client:
         """What the bus holds."""
         return self._admin
 
+    @property
+    def max_request_bytes(self) -> int:
+        """How large a request may be, as the server of the last subscription said; 4 MiB before there was one."""
+        return self._connection.max_request_bytes
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -239,13 +244,14 @@ class Client:
         counts as acked: most likely by that first try, and in any case the event is gone.
 
         Args:
-            deliveries: Deliveries or their lease tokens, or iterables of them. More than 10,000 take several calls.
+            deliveries: Deliveries or their lease tokens, or iterables of them. What does not fit into one call takes
+                several.
             timeout: How long each call may take with all its tries; None: the client's.
 
         Returns:
             Those that were not acked, and why; the others are.
         """
-        return await self._settle(calls.ack(deliveries), timeout)
+        return await self._settle(calls.ack(deliveries, self.max_request_bytes), timeout)
 
     async def nack(
         self,
@@ -280,13 +286,13 @@ class Client:
         or settled counts as given back: most likely by that first try, and in any case it is not this holder's.
 
         Args:
-            nacks: More than 10,000 take several calls.
+            nacks: More than fit into one call take several.
             timeout: As in `ack`.
 
         Returns:
             Those that were not given back, and why; the others are.
         """
-        return await self._settle(calls.nack(nacks), timeout)
+        return await self._settle(calls.nack(nacks, self.max_request_bytes), timeout)
 
     async def extend(
         self,
@@ -298,14 +304,14 @@ class Client:
         """Renews leases: they expire `lease` from now.
 
         Args:
-            deliveries: Deliveries or their lease tokens, or one of them. More than 10,000 take several calls.
+            deliveries: Deliveries or their lease tokens, or one of them. More than fit into one call take several.
             lease: 100 ms to 12 h; None: as the topic says (30 s by default).
             timeout: As in `ack`.
 
         Returns:
             Those that were not renewed, and why; the others are.
         """
-        return await self._settle(calls.extend(deliveries, lease), timeout)
+        return await self._settle(calls.extend(deliveries, lease, self.max_request_bytes), timeout)
 
     async def _settle(self, batches: Iterable[LeaseCall], timeout: Span | None) -> list[LeaseFailure]:
         return [failure for call in batches for failure in await self._connection.run(call, timeout)]

@@ -83,6 +83,11 @@ class Client:
         """What the bus holds."""
         return self._admin
 
+    @property
+    def max_request_bytes(self) -> int:
+        """How large a request may be, as the server of the last subscription said; 4 MiB before there was one."""
+        return self._connection.max_request_bytes
+
     def __enter__(self) -> Self:
         return self
 
@@ -238,13 +243,14 @@ class Client:
         counts as acked: most likely by that first try, and in any case the event is gone.
 
         Args:
-            deliveries: Deliveries or their lease tokens, or iterables of them. More than 10,000 take several calls.
+            deliveries: Deliveries or their lease tokens, or iterables of them. What does not fit into one call takes
+                several.
             timeout: How long each call may take with all its tries; None: the client's.
 
         Returns:
             Those that were not acked, and why; the others are.
         """
-        return self._settle(calls.ack(deliveries), timeout)
+        return self._settle(calls.ack(deliveries, self.max_request_bytes), timeout)
 
     def nack(
         self,
@@ -279,13 +285,13 @@ class Client:
         or settled counts as given back: most likely by that first try, and in any case it is not this holder's.
 
         Args:
-            nacks: More than 10,000 take several calls.
+            nacks: More than fit into one call take several.
             timeout: As in `ack`.
 
         Returns:
             Those that were not given back, and why; the others are.
         """
-        return self._settle(calls.nack(nacks), timeout)
+        return self._settle(calls.nack(nacks, self.max_request_bytes), timeout)
 
     def extend(
         self,
@@ -297,14 +303,14 @@ class Client:
         """Renews leases: they expire `lease` from now.
 
         Args:
-            deliveries: Deliveries or their lease tokens, or one of them. More than 10,000 take several calls.
+            deliveries: Deliveries or their lease tokens, or one of them. More than fit into one call take several.
             lease: 100 ms to 12 h; None: as the topic says (30 s by default).
             timeout: As in `ack`.
 
         Returns:
             Those that were not renewed, and why; the others are.
         """
-        return self._settle(calls.extend(deliveries, lease), timeout)
+        return self._settle(calls.extend(deliveries, lease, self.max_request_bytes), timeout)
 
     def _settle(self, batches: Iterable[LeaseCall], timeout: Span | None) -> list[LeaseFailure]:
         return [failure for call in batches for failure in self._connection.run(call, timeout)]

@@ -404,6 +404,18 @@ def test_more_leases_than_one_call_takes_are_split() -> None:
     assert [token for each in sent for token in each.lease_tokens] == tokens
 
 
+def test_more_bytes_than_one_request_takes_are_split() -> None:
+    tokens = [f"{each:0100d}" for each in range(2_000)]
+    nacks = [Nack(delivery=token, error="x" * 4_000) for token in tokens]
+
+    for sent in (calls.ack(tokens, 64 << 10), calls.extend(tokens, None, 64 << 10), calls.nack(nacks, 64 << 10)):
+        requests: list[Any] = [call.request for call in sent]
+        assert all(each.ByteSize() <= 64 << 10 for each in requests)
+        assert max(each.ByteSize() for each in requests) > 60 << 10
+    (single,) = calls.nack(nacks[:1], 100)
+    assert single.request.ByteSize() > 4_000
+
+
 @pytest.mark.parametrize("wrong", [42, None, event_bus_pb2.Delivery()])
 def test_what_names_no_lease_is_refused(wrong: Any) -> None:
     with pytest.raises(TypeError, match=r"^deliveries\[1\]: expected a Delivery or a lease token"):

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import pytest
+from duebus._core.delivery import Delivery
 from duebus._core.enums import LeaseFailureReason
 from duebus.errors import PermissionDenied, Unavailable
+from duebus.v1 import event_bus_pb2
 from duebus.worker.deadlines import Deadlines
+from duebus.worker.freshness import Freshness, now
 from duebus.worker.held import Cause, Held, Stage
 from support.fake_bus import FakeBus, deliveries, delivery, failure
 from support.workers import HandlerByHand, serving, settle_down, worker_on
-
-if TYPE_CHECKING:
-    from duebus._core.delivery import Delivery
 
 
 def tokens(*many: Delivery) -> list[str]:
@@ -258,3 +258,81 @@ async def test_a_handler_that_ignores_its_cancellation_is_nacked_all_the_same(bu
         (await bus.stream()).deliver(delivery())
         assert (await bus.nacks.next()).nacks[0].error.startswith("cancelled")
     assert not bus.acks.made
+
+
+async def stale_delivery(bus: FakeBus, outcome: LeaseFailureReason | None) -> tuple[list[str], list[str]]:
+    """A loop that is blocked for longer than the lease while a second delivery waits.
+
+    Returns:
+        The events that were begun, and the tokens of the extension that was made then.
+    """
+    worker = worker_on(bus, concurrency=1, lease=0.1)
+    begun: list[str] = []
+
+    @worker.on("orders")
+    async def block_once(each: Delivery) -> None:
+        begun.append(each.event_id)
+        if each.event_id == "first":
+            time.sleep(0.3)  # noqa: ASYNC251 - that is the point
+
+    bus.extensions.by_hand = True
+    async with serving(worker):
+        first, second = delivery("first"), delivery("second")
+        stream = await bus.stream()
+        stream.deliver(first, second)
+        extension = await bus.extensions.next()
+        before = list(begun)
+        extension.answer(*([failure(second, outcome)] if outcome else []))
+        bus.extensions.by_hand = False
+        stream.deliver(delivery("third"))
+        await bus.acks.next()
+        while "third" not in begun:
+            await bus.acks.next()
+        assert before == ["first"]
+        return begun, extension.tokens
+
+
+@pytest.mark.real_time
+async def test_a_delivery_whose_lease_has_passed_is_not_started(bus: FakeBus) -> None:
+    begun, _ = await stale_delivery(bus, LeaseFailureReason.EXPIRED)
+    assert begun == ["first", "third"]
+
+
+@pytest.mark.real_time
+async def test_a_delivery_whose_lease_may_have_passed_is_started_once_it_is_extended(bus: FakeBus) -> None:
+    begun, _ = await stale_delivery(bus, None)
+    assert sorted(begun) == ["first", "second", "third"]
+
+
+@pytest.mark.real_time
+async def test_a_worker_that_stops_releases_what_it_is_in_doubt_of(bus: FakeBus) -> None:
+    worker = worker_on(bus, concurrency=1, lease=0.1)
+
+    @worker.on("orders")
+    async def block(each: Delivery) -> None:
+        time.sleep(0.3)  # noqa: ASYNC251 - that is the point
+
+    bus.extensions.by_hand = True
+    async with serving(worker):
+        first, second = deliveries(2)
+        (await bus.stream()).deliver(first, second)
+        await bus.extensions.next()
+        worker.request_stop()
+        call = await bus.nacks.next()
+        assert (call.tokens, call.nacks[0].release) == ([second.lease_token], True)
+
+
+def aged(seconds_ago: float, lease: float) -> Delivery:
+    """A delivery that was leased so long ago, by an engine whose clock is an hour ahead."""
+    expires = time.time() + 3600 - seconds_ago + lease
+    message = event_bus_pb2.Delivery(lease_token="a")
+    message.lease_expires_at.FromNanoseconds(int(expires * 1e9))
+    return Delivery(message)
+
+
+def test_a_delivery_that_took_longer_than_the_quickest_is_late_by_the_difference() -> None:
+    freshness, lease = Freshness(), timedelta(seconds=5)
+    assert freshness.until(aged(0, 5), lease) - now() == pytest.approx(5, abs=0.5)
+    assert freshness.until(aged(8, 5), lease) - now() == pytest.approx(-3, abs=0.5)
+    freshness.reset()
+    assert freshness.until(aged(8, 5), lease) - now() == pytest.approx(5, abs=0.5)

@@ -12,7 +12,7 @@ from duebus._core.enums import LeaseFailureReason
 from duebus._core.model import Nack
 from duebus.errors import InvalidArgument, Unavailable
 from duebus.worker.held import HeldLeases
-from duebus.worker.settler import MAX_ACKS, MAX_NACKS, Settler
+from duebus.worker.settler import Settler
 from support.fake_bus import FakeBus, deliveries, delivery, failure
 from support.workers import HandlerByHand, serving, settle_down, worker_on
 
@@ -190,8 +190,14 @@ async def test_a_settle_that_the_server_refuses_as_a_whole_stops_the_worker(bus:
         assert asyncio.get_running_loop().time() <= 1
 
 
-@pytest.mark.parametrize(("nack", "most"), [(False, MAX_ACKS), (True, MAX_NACKS)])
-async def test_a_call_never_carries_more_than_the_server_takes(bus: FakeBus, *, nack: bool, most: int) -> None:
+@pytest.mark.parametrize(
+    ("nack", "request_bytes", "most"),
+    [(False, 4 << 20, 10_000), (False, 64 << 10, 256), (True, 4 << 20, 819), (True, 64 << 10, 12)],
+)
+async def test_a_call_never_carries_more_than_the_server_takes(
+    bus: FakeBus, *, nack: bool, request_bytes: int, most: int
+) -> None:
+    bus.max_request_bytes = request_bytes
     leases, settler = HeldLeases(), Settler(bus.client)
     sending = asyncio.create_task(settler.run())
     for each in deliveries(most + 1):

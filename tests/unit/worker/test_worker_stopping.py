@@ -46,6 +46,7 @@ def executor_of(handler: HandlerByHand, leases: HeldLeases, settler: Settler) ->
         concurrency=2,
         max_execution=50,
         on_failure=lambda _: None,
+        doubt=lambda: None,
     )
 
 

@@ -208,6 +208,7 @@ async def test_what_waits_is_started_when_a_call_that_hung_returns(bus: FakeBus)
         concurrency=1,
         max_execution=0.05,
         on_failure=lambda _: None,
+        doubt=lambda: None,
     )
     first, second = deliveries(2)
     executor.accept([first, second])

@@ -57,6 +57,7 @@ class Subscription:
         self._reader = FrameReader(self._connection.open_stream(self._request), self._was_closed)
         try:
             self._started = expect_started(await self._next_frame(self._timeout))
+            self._connection.max_request_bytes = self._started.max_request_bytes
         except TimeoutError:
             await self.close()
             raise not_started_in_time(self._connection.settings.target, self._timeout) from None
@@ -143,5 +144,5 @@ class Subscription:
         async with self._turn:
             unseen, self._unseen = self._unseen, deque()
         with suppress(DueBusError):
-            for call in calls.nack(release(unseen)):
+            for call in calls.nack(release(unseen), self._connection.max_request_bytes):
                 await self._connection.run(call, RELEASE_TIMEOUT)

@@ -2,13 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 
 from duebus._core import fields
+from duebus._core.batches import DEFAULT_REQUEST_BYTES, batches
 from duebus._core.call import Call, Method
 from duebus._core.delivery import Delivery
 from duebus._core.enums import (
@@ -37,16 +37,14 @@ _STOP = Method("/duebus.v1.EventBus/Stop", event_bus_pb2.StopResponse)
 _CHECK = Method("/grpc.health.v1.Health/Check", Int32Value)
 _SERVING = 1
 
-# The most that the server takes in one Ack, Nack or Extend.
-_MAX_LEASES = 10_000
-
 # What a repeated settle answers when its first try was carried out, and only the answer was lost: a lease token settles
 # once. Either way the event is no longer this holder's, and nothing is left for the caller to do.
 _DONE_BY_LOST_ACK = frozenset({LeaseFailureReason.SETTLED})
 _DONE_BY_LOST_NACK = frozenset({LeaseFailureReason.SETTLED, LeaseFailureReason.EXPIRED})
 _NOTHING_DONE: frozenset[LeaseFailureReason] = frozenset()
 
-_T = TypeVar("_T")
+# The tag and the length of a repeated field.
+_FIELD_BYTES = 6
 
 
 def dispatch_many(
@@ -149,25 +147,29 @@ def subscribe_request(
     return request
 
 
-def ack(deliveries: Iterable[LeaseRef | Iterable[LeaseRef]]) -> Iterator[LeaseCall]:
+def ack(
+    deliveries: Iterable[LeaseRef | Iterable[LeaseRef]], request_bytes: int = DEFAULT_REQUEST_BYTES
+) -> Iterator[LeaseCall]:
     """As many calls as it takes; none for no deliveries."""
     tokens = lease_tokens("deliveries", _flatten(deliveries))
-    for batch in _batches(tokens):
+    for batch in batches(tokens, _token_size, request_bytes):
         yield Call(_ACK, event_bus_pb2.AckRequest(lease_tokens=batch), _read_failures_of_ack)
 
 
-def nack(nacks: Iterable[Nack]) -> Iterator[LeaseCall]:
+def nack(nacks: Iterable[Nack], request_bytes: int = DEFAULT_REQUEST_BYTES) -> Iterator[LeaseCall]:
     """As many calls as it takes; none for no nacks."""
     messages = [_encode_nack(each, f"nacks[{index}].") for index, each in enumerate(nacks)]
-    for batch in _batches(messages):
+    for batch in batches(messages, _nack_size, request_bytes):
         yield Call(_NACK, event_bus_pb2.NackRequest(nacks=batch), _read_failures_of_nack)
 
 
-def extend(deliveries: Iterable[LeaseRef] | LeaseRef, lease: Span | None) -> Iterator[LeaseCall]:
+def extend(
+    deliveries: Iterable[LeaseRef] | LeaseRef, lease: Span | None, request_bytes: int = DEFAULT_REQUEST_BYTES
+) -> Iterator[LeaseCall]:
     """As many calls as it takes; none for no deliveries."""
     length = None if lease is None else fields.duration("lease", lease)
     tokens = lease_tokens("deliveries", _flatten([deliveries]))
-    for batch in _batches(tokens):
+    for batch in batches(tokens, _token_size, request_bytes):
         request = event_bus_pb2.ExtendRequest(lease_tokens=batch, lease=length)
         yield Call(_EXTEND, request, _read_failures)
 
@@ -217,10 +219,12 @@ def _flatten(leases: Iterable[LeaseRef | Iterable[LeaseRef]]) -> Iterator[LeaseR
             yield from each
 
 
-def _batches(items: list[_T]) -> Iterator[list[_T]]:
-    rest = iter(items)
-    while batch := list(islice(rest, _MAX_LEASES)):
-        yield batch
+def _token_size(token: str) -> int:
+    return len(token.encode()) + _FIELD_BYTES
+
+
+def _nack_size(message: event_bus_pb2.Nack) -> int:
+    return message.ByteSize() + _FIELD_BYTES
 
 
 def _encode_nack(nack: Nack, path: str) -> event_bus_pb2.Nack:

@@ -91,6 +91,12 @@ class Delivery:
         return self._message.lease_expires_at.ToDatetime(UTC)
 
     @property
+    def _expires_at(self) -> float:
+        """`lease_expires_at` in seconds since the Unix epoch; 0 where the server did not tell."""
+        stamp = self._message.lease_expires_at
+        return stamp.seconds + stamp.nanos / 1e9
+
+    @property
     def last_error(self) -> str:
         """Why the previous attempt failed; empty the first time."""
         return self._message.last_error

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from duebus._core.batches import DEFAULT_REQUEST_BYTES
 from duebus._core.delivery import Delivery
 from duebus._core.enums import ClosingReason, closing_reason_from_wire
 from duebus._core.model import Nack
@@ -21,6 +22,7 @@ class Started:
         max_in_flight_bytes: How many bytes of events may be leased to the stream at once.
         lease: For how long a delivery is leased.
         disconnect_grace: When the stream breaks, its leases run out after this.
+        max_request_bytes: How large a request to the server may be.
         lost_lease_tokens: Those of `held_lease_tokens` that are no longer held: a settle would fail, and the event may
             be elsewhere already.
     """
@@ -31,6 +33,7 @@ class Started:
     lease: timedelta
     disconnect_grace: timedelta
     lost_lease_tokens: tuple[str, ...]
+    max_request_bytes: int = DEFAULT_REQUEST_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,7 @@ def _read_started(message: event_bus_pb2.Started) -> Started:
         lease=message.lease.ToTimedelta(),
         disconnect_grace=message.disconnect_grace.ToTimedelta(),
         lost_lease_tokens=tuple(message.lost_lease_tokens),
+        max_request_bytes=message.max_request_bytes or DEFAULT_REQUEST_BYTES,
     )
 
 

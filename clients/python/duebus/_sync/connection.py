@@ -8,6 +8,7 @@ from weakref import WeakSet
 import grpc
 
 from duebus._core.backoff import Random
+from duebus._core.batches import DEFAULT_REQUEST_BYTES
 from duebus._core.call import SUBSCRIBE, Call, ResponseT, ResultT
 from duebus._core.fields import Span
 from duebus._core.retry import Clock, Tries
@@ -40,6 +41,8 @@ class Connection:
         self._owner: object = None
         self._streams: WeakSet[Stream] = WeakSet()
         self._closed = False
+        # How large a request may be, as the server of the last stream says.
+        self.max_request_bytes = DEFAULT_REQUEST_BYTES
         self._servers: Servers[Channel] = (
             Servers(settings.targets, partial(open_channel, settings=settings), clock)
             if channel is None

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from duebus._core.delivery import Delivery
 from duebus._core.model import Nack
 from duebus.worker.deadlines import Deadlines
+from duebus.worker.freshness import now
 from duebus.worker.held import Cause, Held, HeldLeases, Stage
 from duebus.worker.invoker import Invoker
 from duebus.worker.memory import SuccessMemory
@@ -25,7 +27,12 @@ _log = logging.getLogger("duebus.worker")
 
 
 class Executor:
-    """Handles at most `concurrency` deliveries at once; the others wait in the order they came."""
+    """Handles at most `concurrency` deliveries at once; the others wait in the order they came.
+
+    Args:
+        on_failure: See `Worker.serve`.
+        doubt: Asks for the leases to be extended now, and for `check_doubtful` then.
+    """
 
     def __init__(
         self,
@@ -38,8 +45,10 @@ class Executor:
         concurrency: int,
         max_execution: float,
         on_failure: Callable[[BaseException], None],
+        doubt: Callable[[], None],
     ) -> None:
         self._source = source
+        self._doubt = doubt
         self._on_failure = on_failure
         self._handlers = handlers
         self._leases = leases
@@ -51,6 +60,8 @@ class Executor:
         self._runners = Runners(self._startable, self._start_next)
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Held] = deque()
+        # Not to be started before the server has said that they are still leased.
+        self._doubtful: deque[Held] = deque()
         self._running: set[Held] = set()
         self._finished = asyncio.Event()
         self._paused = False
@@ -67,16 +78,29 @@ class Executor:
         self._slots.resize(concurrency)
         self._runners.go()
 
-    def accept(self, deliveries: Iterable[Delivery]) -> None:
-        """Takes deliveries that came; starts what there are slots for."""
+    def accept(self, deliveries: Iterable[Delivery], fresh_until: float = math.inf) -> None:
+        """Takes deliveries that came; starts what there are slots for.
+
+        Args:
+            deliveries: In the order they came.
+            fresh_until: Until when they are leased, by the clock of `freshness`.
+        """
         self._invoker.note_tracing()
-        self._waiting.extend(map(self._leases.add, deliveries))
+        self._waiting.extend([self._leases.add(each, fresh_until) for each in deliveries])
         self._runners.go()
+
+    def check_doubtful(self) -> bool:
+        """The leases were extended: what is still leased may be started. False: nothing was."""
+        still_leased = [held for held in self._doubtful if held.stage is Stage.WAITING]
+        self._doubtful.clear()
+        self._waiting.extendleft(reversed(still_leased))
+        self._runners.go()
+        return bool(still_leased)
 
     @property
     def unsettled(self) -> int:
         """Deliveries that wait, run, or are kept back: those that fill the server's window for sure."""
-        return len(self._waiting) + len(self._running) + len(self._kept_back)
+        return len(self._waiting) + len(self._doubtful) + len(self._running) + len(self._kept_back)
 
     def pause(self) -> None:
         """Starts nothing any more, and settles nothing until `release`: each settle makes the server send more."""
@@ -106,10 +130,11 @@ class Executor:
         self._deadlines.close()
 
     def _release_waiting(self) -> None:
-        while self._waiting:
-            held = self._waiting.popleft()
-            if held.stage is Stage.WAITING:
-                self._settle(held, _release(held))
+        for waiting in (self._doubtful, self._waiting):
+            while waiting:
+                held = waiting.popleft()
+                if held.stage is Stage.WAITING:
+                    self._settle(held, _release(held))
 
     def _startable(self) -> int:
         """How many deliveries could be started now."""
@@ -123,6 +148,10 @@ class Executor:
         while self._waiting and self._slots.free > 0 and not self._paused and (handlers := self._handlers()):
             held = self._waiting.popleft()
             if held.stage is not Stage.WAITING:  # its lease was lost
+                continue
+            if held.fresh_until < now():  # others may have the event: this worker was suspended, or its loop blocked
+                self._doubtful.append(held)
+                self._doubt()
                 continue
             if len(handlers) == 1:
                 self._begin(held, (runner,), running=1)

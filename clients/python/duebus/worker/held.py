@@ -9,6 +9,7 @@ From every stage: --lease lost--> GONE
 import asyncio
 import enum
 import inspect
+import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -55,6 +56,7 @@ class Held:
         "cause",
         "delivery",
         "failures",
+        "fresh_until",
         "running",
         "stage",
         "succeeded",
@@ -62,8 +64,10 @@ class Held:
         "token",
     )
 
-    def __init__(self, delivery: Delivery) -> None:
+    def __init__(self, delivery: Delivery, fresh_until: float = math.inf) -> None:
         self.delivery = delivery
+        # By the clock of `freshness`; later than that, the lease may have run out.
+        self.fresh_until = fresh_until
         self.token = delivery.lease_token
         self.stage = Stage.WAITING
         self.cause: Cause | None = None
@@ -101,9 +105,9 @@ class HeldLeases:
     def __len__(self) -> int:
         return len(self._held)
 
-    def add(self, delivery: Delivery) -> Held:
+    def add(self, delivery: Delivery, fresh_until: float = math.inf) -> Held:
         """A new delivery, WAITING."""
-        held = Held(delivery)
+        held = Held(delivery, fresh_until)
         self._held[held.token] = held
         return held
 
@@ -126,6 +130,12 @@ class HeldLeases:
             held.cancel(Cause.LOST)
             self.discard(held)
         return unsettled
+
+    def renew(self, tokens: Iterable[str], fresh_until: float) -> None:
+        """The server has extended these leases."""
+        for token in tokens:
+            if (held := self._held.get(token)) is not None:
+                held.fresh_until = fresh_until
 
     def tokens(self) -> list[str]:
         """All leases held, settled but not yet confirmed ones included."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Protocol
 
@@ -10,13 +10,14 @@ from duebus._core.enums import LeaseFailureReason
 from duebus._core.model import LeaseFailure
 from duebus.errors import DueBusError
 from duebus.worker.faults import heals
+from duebus.worker.freshness import now
 from duebus.worker.held import HeldLeases
+from duebus.worker.outages import Outage
 from duebus.worker.registry import Source
 
 __all__ = ["LeaseKeeper"]
 
-MAX_TOKENS = 10_000
-# Seconds: after an extension that failed, and at the least, whatever the lease and the grace are.
+# Seconds between extensions: at most, after one that failed, and at least, whatever the lease and the grace are.
 _RETRY = 1.0
 _SHORTEST = 0.02
 
@@ -35,17 +36,31 @@ class LeaseKeeper:
 
     While no stream is open it renews them every third of the disconnect grace: the server lets the leases of a stream
     that broke run out after that.
+
+    Args:
+        lease: Until a stream says which one is in force.
+        extended: Called after each extension.
     """
 
-    def __init__(self, client: ExtendingClient, source: Source, leases: HeldLeases, lease: timedelta) -> None:
+    def __init__(
+        self,
+        client: ExtendingClient,
+        source: Source,
+        leases: HeldLeases,
+        lease: timedelta,
+        extended: Callable[[], None],
+    ) -> None:
+        self._extended = extended
         self._client = client
         self._source = source
         self._leases = leases
         self._lease = lease
         self._grace = lease
         self._attached = False
-        self._detachment = asyncio.Event()
+        self._woken = asyncio.Event()
+        self._asked = False
         self._failed = False
+        self._outage = Outage(f"{source}: leases can be extended again")
 
     def attached(self, lease: timedelta, disconnect_grace: timedelta) -> None:
         """A stream is open, and the server has renewed the leases that it was told of."""
@@ -55,7 +70,12 @@ class LeaseKeeper:
     def detached(self) -> None:
         """The stream has ended."""
         self._attached = False
-        self._detachment.set()
+        self._woken.set()
+
+    def extend_now(self) -> None:
+        """Some leases may have run out: the server is asked at once."""
+        self._asked = True
+        self._woken.set()
 
     async def run(self) -> None:
         """Extends until it is cancelled.
@@ -68,13 +88,15 @@ class LeaseKeeper:
             await self._extend_all()
 
     async def _wait(self) -> None:
-        while True:
-            self._detachment.clear()
+        """For a third of the lease, or until it is asked to extend now. A stream that ends shortens the wait."""
+        while not self._asked:
+            self._woken.clear()
             try:
                 async with asyncio.timeout(self._period()):
-                    await self._detachment.wait()
+                    await self._woken.wait()
             except TimeoutError:
-                return
+                break
+        self._asked = False
 
     def _period(self) -> float:
         length = self._lease if self._attached else min(self._lease, self._grace)
@@ -84,21 +106,30 @@ class LeaseKeeper:
     async def _extend_all(self) -> None:
         tokens = self._leases.extendable()
         self._failed = False
-        for start in range(0, len(tokens), MAX_TOKENS):
-            await self._extend(tokens[start : start + MAX_TOKENS])
+        if tokens:
+            await self._extend(tokens)
 
     async def _extend(self, tokens: Sequence[str]) -> None:
+        began = now()
         try:
             # An answer that comes later than this is of no use.
             async with asyncio.timeout(self._lease.total_seconds()):
                 failures = await self._client.extend(tokens, self._lease)
-        except (DueBusError, TimeoutError) as error:
-            if isinstance(error, DueBusError) and not heals(error):
+        except DueBusError as error:
+            if not heals(error):
                 raise
-            self._failed = True
-            _log.warning("%s: %d leases could not be extended: %s", self._source, len(tokens), error)
+            self._note_failure(len(tokens), str(error))
+        except TimeoutError:
+            self._note_failure(len(tokens), f"no answer within {self._lease.total_seconds():g} s")
         else:
+            self._outage.ended()
             self._drop(failures)
+            self._leases.renew(tokens, began + self._lease.total_seconds())
+            self._extended()
+
+    def _note_failure(self, count: int, why: str) -> None:
+        self._failed = True
+        self._outage.failed("%s: %d leases could not be extended and are tried again: %s", self._source, count, why)
 
     def _drop(self, failures: Sequence[LeaseFailure]) -> None:
         """Lost leases; those of a stopped engine may yet be named on another replica."""

@@ -109,6 +109,11 @@ class Registry:
         with self._lock:
             return tuple(self._registrations)
 
+    def all(self) -> list[Registration]:
+        """Those of every source."""
+        with self._lock:
+            return [one for registrations in self._registrations.values() for one in registrations]
+
     def find(self, topic: str, handler: Handler) -> list[Registration]:
         """The registrations of a handler on a topic, in any group."""
         with self._lock:

@@ -8,12 +8,14 @@ from functools import partial
 
 from duebus.aio import Client
 from duebus.errors import DueBusError
+from duebus.worker.outages import Outage
 from duebus.worker.registry import Registry, Source
 from duebus.worker.settings import Settings
 from duebus.worker.settler import Settler
 from duebus.worker.source_worker import SourceWorker
 from duebus.worker.tasks import until_first_ends
 from duebus.worker.threads import ThreadPool
+from duebus.worker.watchdog import Watchdog
 
 __all__ = ["Serving"]
 
@@ -36,6 +38,8 @@ class Serving:
         self._loop = asyncio.get_running_loop()
         self._settler = Settler(client)
         self._threads = ThreadPool("duebus-worker")
+        self._outage = Outage("the server can be reached again")
+        self._watchdog = Watchdog(settings.lease.total_seconds(), registry.all)
         self._open: dict[Source, SourceWorker] = {}
         # Closed ones that finish what they started are among them.
         self._running: dict[asyncio.Task[None], SourceWorker] = {}
@@ -130,6 +134,7 @@ class Serving:
             threads=self._threads,
             failed=self._fail,
             on_failure=self._handler_failed,
+            outage=self._outage,
         )
         self._open[source] = worker
         self._running[asyncio.create_task(self._attend(worker))] = worker
@@ -159,3 +164,4 @@ class Serving:
             left = sum(each.held for each in workers)
             _log.warning("stopped with %d leases left to run out; their events are delivered again", left)
         self._threads.close()
+        self._watchdog.close()

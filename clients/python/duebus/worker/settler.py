@@ -1,7 +1,7 @@
-"""Sends acks and nacks, in batches that form by themselves.
+"""Sends acks and nacks in batches.
 
-What is settled while no call is under way is sent at once; what collects during a call goes into the next. What a call
-could not deliver stays for the next try: as long as the lease is held, nothing is dropped.
+What is settled while no call is under way is sent at once; what is settled during a call goes into the next one. What
+could not be sent is tried again for as long as its lease is held.
 """
 
 import asyncio
@@ -11,24 +11,30 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeAlias
 
 from duebus._core.backoff import Backoff
+from duebus._core.batches import MAX_LEASES
 from duebus._core.enums import LeaseFailureReason
 from duebus._core.model import LeaseFailure, Nack
 from duebus.errors import DueBusError
 from duebus.worker.faults import heals
 from duebus.worker.held import Held, HeldLeases, Stage
+from duebus.worker.outages import Outage
 from duebus.worker.tasks import until_first_ends
 
 __all__ = ["Settler"]
 
-MAX_ACKS = 10_000
-# With errors of 4 KiB each, a call stays well below the 4 MiB that gRPC accepts.
-MAX_NACKS = 500
+# Bytes that a lease token, and a nack with its error of 4 KiB, take at most in a request.
+ACK_BYTES = 256
+NACK_BYTES = 5_120
 
 _log = logging.getLogger("duebus.worker")
 
 
 class SettlingClient(Protocol):
     """The part of `duebus.aio.Client` that settles."""
+
+    @property
+    def max_request_bytes(self) -> int:
+        """How large a request may be."""
 
     async def ack(self, deliveries: Sequence[str]) -> list[LeaseFailure]:
         """Acks by lease token."""
@@ -46,11 +52,11 @@ class Settler:
 
     def __init__(self, client: SettlingClient) -> None:
         self._client = client
-        self._acks = _Lane("acks", self._send_acks, MAX_ACKS)
-        self._nacks = _Lane("nacks", self._send_nacks, MAX_NACKS)
+        self._acks = _Lane("acks", self._send_acks, lambda: client.max_request_bytes // ACK_BYTES)
+        self._nacks = _Lane("nacks", self._send_nacks, lambda: client.max_request_bytes // NACK_BYTES)
 
     def settle(self, held: Held, leases: HeldLeases, nack: Nack | None = None) -> None:
-        """Acks a delivery, or carries out its nack, as soon as may be."""
+        """Acks a delivery, or sends its nack."""
         held.stage = Stage.SETTLING
         lane = self._acks if nack is None else self._nacks
         lane.put((held, leases, nack))
@@ -64,7 +70,7 @@ class Settler:
         """Sends until it is cancelled.
 
         Raises:
-            DueBusError: One that does not heal; what was to be settled is left to the leases' expiry.
+            DueBusError: One that no retry can cure; what was to be settled is left to the expiry of its lease.
         """
         await until_first_ends(self._acks.run(), self._nacks.run())
 
@@ -79,7 +85,10 @@ class _Lane:
     """Settlements of one kind, one call at a time."""
 
     def __init__(
-        self, name: str, send: Callable[[Sequence[Settlement]], Awaitable[list[LeaseFailure]]], most: int
+        self,
+        name: str,
+        send: Callable[[Sequence[Settlement]], Awaitable[list[LeaseFailure]]],
+        most: Callable[[], int],
     ) -> None:
         self._name = name
         self._send = send
@@ -88,6 +97,7 @@ class _Lane:
         self._wanted = asyncio.Event()
         self._retry = asyncio.Event()
         self._backoff = Backoff()
+        self._outage = Outage(f"{name} can be sent again")
 
     def put(self, settlement: Settlement) -> None:
         self._pending.append(settlement)
@@ -105,7 +115,7 @@ class _Lane:
 
     def _take(self) -> list[Settlement]:
         """The next batch, without those whose lease was lost meanwhile."""
-        count = min(self._most, len(self._pending))
+        count = min(self._most(), MAX_LEASES, len(self._pending))
         batch = [self._pending.popleft() for _ in range(count)]
         if not self._pending:
             self._wanted.clear()
@@ -119,7 +129,7 @@ class _Lane:
         except DueBusError as error:
             if not heals(error):
                 raise
-            _log.warning("%d %s wait for the next try: %s", len(batch), self._name, error)
+            self._outage.failed("%d %s could not be sent and are tried again: %s", len(batch), self._name, error)
             self._put_back(batch)
             return False
         return self._conclude(batch, failures)
@@ -134,6 +144,7 @@ class _Lane:
             self._put_back([each for each in batch if each[0].token in stopped])
             return False
         self._backoff.reset()
+        self._outage.ended()
         return True
 
     def _report(self, failures: list[LeaseFailure]) -> None:

@@ -10,9 +10,10 @@ from duebus.errors import DueBusError
 from duebus.worker.executor import Executor
 from duebus.worker.held import HeldLeases
 from duebus.worker.lease_keeper import LeaseKeeper
+from duebus.worker.outages import Outage
 from duebus.worker.registry import Registration, Source
 from duebus.worker.settings import Settings
-from duebus.worker.settler import Settler
+from duebus.worker.settler import ACK_BYTES, Settler
 from duebus.worker.stream import Stream
 from duebus.worker.tasks import until_first_ends
 from duebus.worker.threads import ThreadPool
@@ -29,6 +30,7 @@ class SourceWorker:
         handlers: Those that stand on the source now.
         failed: Told of an error that no retry can cure, as soon as the stream has it.
         on_failure: See `Worker.serve`.
+        outage: See `Stream`.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class SourceWorker:
         threads: ThreadPool,
         failed: Callable[[DueBusError], None],
         on_failure: Callable[[BaseException], None],
+        outage: Outage,
     ) -> None:
         self._source = source
         self._handlers = handlers
@@ -59,8 +62,9 @@ class SourceWorker:
             concurrency=self._concurrency(),
             max_execution=settings.max_execution,
             on_failure=on_failure,
+            doubt=self._extend_now,
         )
-        self._keeper = LeaseKeeper(client, source, self._leases, settings.lease)
+        self._keeper = LeaseKeeper(client, source, self._leases, settings.lease, self._extended)
         self._stream = Stream(
             source,
             self._open_stream,
@@ -68,6 +72,7 @@ class SourceWorker:
             executor=self._executor,
             keeper=self._keeper,
             settler=settler,
+            outage=outage,
         )
 
     @property
@@ -106,6 +111,13 @@ class SourceWorker:
         await self._executor.finished()
         await self._leases.emptied()
 
+    def _extend_now(self) -> None:
+        self._keeper.extend_now()
+
+    def _extended(self) -> None:
+        if self._executor.check_doubtful():
+            self._stream.misjudged()
+
     async def _live(self) -> None:
         try:
             await until_first_ends(self._stream.run(), self._quiet_after_close())
@@ -135,5 +147,6 @@ class SourceWorker:
             max_in_flight=settings.max_in_flight(self._concurrency()),
             max_in_flight_bytes=settings.max_in_flight_bytes,
             lease=settings.lease,
-            held_lease_tokens=held_lease_tokens,
+            # Those that do not fit are extended and settled all the same, without a stream.
+            held_lease_tokens=held_lease_tokens[: self._client.max_request_bytes // ACK_BYTES],
         )

@@ -1,8 +1,9 @@
-"""The stream of one subscription, resumed for ever."""
+"""The stream of one subscription, which is opened again whenever it ends."""
 
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 
 from duebus._aio.subscription import Subscription
 from duebus._core.backoff import Backoff
@@ -10,8 +11,10 @@ from duebus._core.frames import Closing, Deliveries, Frame, Started
 from duebus.errors import DueBusError
 from duebus.worker.executor import Executor
 from duebus.worker.faults import heals
+from duebus.worker.freshness import Freshness, now
 from duebus.worker.held import HeldLeases
 from duebus.worker.lease_keeper import LeaseKeeper
+from duebus.worker.outages import Outage
 from duebus.worker.registry import Source
 from duebus.worker.settler import Settler
 
@@ -30,6 +33,7 @@ class Stream:
 
     Args:
         open_stream: Opens one stream, naming the leases still held.
+        outage: Of all streams of the worker: when the server is away, they all break.
     """
 
     def __init__(
@@ -41,6 +45,7 @@ class Stream:
         executor: Executor,
         keeper: LeaseKeeper,
         settler: Settler,
+        outage: Outage,
     ) -> None:
         self._source = source
         self._open_stream = open_stream
@@ -49,8 +54,11 @@ class Stream:
         self._keeper = keeper
         self._settler = settler
         self._backoff = Backoff()
+        self._outage = outage
         # Deliveries that the open stream may hold; 0 while none is open.
         self._window = 0
+        self._freshness = Freshness()
+        self._lease = timedelta(0)
         self._arrival = asyncio.Event()
         self.started = asyncio.Event()
 
@@ -63,6 +71,10 @@ class Stream:
         while True:
             await self._until_usable()
             await asyncio.sleep(await self._read_one_stream())
+
+    def misjudged(self) -> None:
+        """A delivery that seemed to be late was not: the engine's clock was set."""
+        self._freshness.reset()
 
     async def quiet(self) -> None:
         """Waits until no delivery is under way, the executor being paused.
@@ -102,7 +114,7 @@ class Stream:
         async with self._open_stream(self._leases.tokens()) as subscription:
             async for frame in subscription.frames():
                 if isinstance(frame, Deliveries):
-                    self._executor.accept(frame.deliveries)
+                    self._accept(frame)
                     self._arrival.set()
                 elif isinstance(frame, Closing):
                     return self._pause_after_closing(frame)
@@ -111,6 +123,11 @@ class Stream:
                 if self._executor.slots.all_abandoned:
                     return 0.0
         return self._backoff.next()
+
+    def _accept(self, frame: Deliveries) -> None:
+        if frame.deliveries:  # they were leased together
+            fresh_until = self._freshness.until(frame.deliveries[0], self._lease)
+            self._executor.accept(frame.deliveries, fresh_until)
 
     def _note(self, frame: Frame) -> None:
         if isinstance(frame, Started):
@@ -126,9 +143,13 @@ class Stream:
             lost,
         )
         self._window = frame.max_in_flight
+        self._lease = frame.lease
+        self._freshness.reset()
+        self._leases.renew(self._leases.tokens(), now() + frame.lease.total_seconds())
         self._keeper.attached(frame.lease, frame.disconnect_grace)
         self._settler.retry_now()
         self._backoff.reset()
+        self._outage.ended()
         self.started.set()
 
     async def _until_usable(self) -> None:
@@ -148,5 +169,5 @@ class Stream:
         pause = self._backoff.next()
         if error.retry_after is not None:
             pause += error.retry_after.total_seconds()
-        _log.warning("%s: the stream broke: %s; next try in %.2f s", self._source, error, pause)
+        self._outage.failed("%s: no stream, and the worker tries on: %s", self._source, error)
         return pause

@@ -1,0 +1,41 @@
+"""Whether a delivery that waits in this worker is still leased to it."""
+
+import math
+import time
+from datetime import timedelta
+
+from duebus._core.delivery import Delivery
+
+__all__ = ["Freshness", "now"]
+
+# It counts on while the machine sleeps, which the loop's clock does not.
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def now() -> float:
+    """Seconds since some fixed moment."""
+    return time.clock_gettime(_CLOCK)
+
+
+class Freshness:
+    """Estimates until when the deliveries of one stream are leased, by the clock of this process.
+
+    The engine's clock may be any number of seconds apart. So a delivery counts as late by what its way here took longer
+    than that of the quickest one. A wrong estimate costs one extension that was not needed.
+    """
+
+    def __init__(self) -> None:
+        self._least_age = math.inf
+
+    def reset(self) -> None:
+        """Begins anew: what counted as late was not."""
+        self._least_age = math.inf
+
+    def until(self, delivery: Delivery, lease: timedelta) -> float:
+        """Until when it is leased, unless the lease is extended."""
+        arrived = now()
+        if not (expires := delivery._expires_at):  # noqa: SLF001 - for this module alone
+            return arrived + lease.total_seconds()
+        age = arrived - expires
+        self._least_age = min(self._least_age, age)
+        return arrived - (age - self._least_age) + lease.total_seconds()

@@ -1,0 +1,42 @@
+"""Log lines about what fails again and again."""
+
+import logging
+import time
+from collections.abc import Callable
+
+__all__ = ["Outage"]
+
+# Seconds between the lines about one outage.
+_INTERVAL = 60.0
+
+_log = logging.getLogger("duebus.worker")
+
+
+class Outage:
+    """Logs a failure when it begins, once a minute while it lasts, and when it is over.
+
+    Args:
+        over: What the last line says; the length of the outage follows.
+    """
+
+    def __init__(self, over: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._over = over
+        self._clock = clock
+        self._began: float | None = None
+        self._said_at = 0.0
+
+    def failed(self, message: str, *arguments: object) -> None:
+        """It failed, for the first time or again."""
+        now = self._clock()
+        if self._began is None:
+            self._began = now
+        elif now < self._said_at + _INTERVAL:
+            return
+        self._said_at = now
+        _log.warning(message, *arguments)
+
+    def ended(self) -> None:
+        """It succeeded."""
+        if self._began is not None:
+            _log.info("%s after %.1f s", self._over, self._clock() - self._began)
+            self._began = None
