@@ -66,7 +66,7 @@ def leased(bus: RedisBus, topic: TopicDriver) -> int:
 
 def in_flight(bus: RedisBus, topic: TopicDriver, replica: Replica, session_id: str) -> int:
     """Leases that Redis counts for a session."""
-    session = replica.engine._engine.news.sessions.find(Partition(topic.name), DEFAULT_GROUP, session_id)
+    session = replica.engine._engine.notifications.sessions.find(Partition(topic.name), DEFAULT_GROUP, session_id)
     assert session is not None
     return int(bus.raw.hget(bus.key(topic.name, f"group:{DEFAULT_GROUP}:in_flight"), session.name) or 0)
 
@@ -123,14 +123,14 @@ async def test_a_command_to_lease_that_comes_through_late_does_nothing(
     # given a command to lease that was given up, and what it may have leased taken back
     topic = await subscribed(far)
     await topic.dispatch("event")
-    session = far.engine._engine.news.sessions.find(Partition(topic.name), DEFAULT_GROUP, WORKER)
+    session = far.engine._engine.notifications.sessions.find(Partition(topic.name), DEFAULT_GROUP, WORKER)
     assert session is not None
     command = (session.name, "", *far.engine._engine._ask(LeaseRequest(1, PLENTY, True)), session.round)
     session.unanswered |= Unanswered.LEASE
     event = await topic.lease_one(WORKER)
     assert await topic.nack(event, action=NackAction.RELEASE) == [None]
     # when the command reaches Redis after all, for whose answer nobody waits
-    await near.engine._engine._run(LEASE, Partition(topic.name), DEFAULT_GROUP, *command)
+    await near.engine._engine._runner.run(LEASE, Partition(topic.name), DEFAULT_GROUP, *command)
     # then the event is nobody's, and the next to ask has it
     assert leased(bus, topic) == 0
     assert (await topic.lease_one(WORKER)).event_id == "event"
@@ -151,19 +151,19 @@ async def test_a_command_to_join_that_comes_through_late_leaves_no_subscriber(
     with pytest.raises(asyncio.CancelledError):
         await joining
     link.flow()
-    session = far.engine._engine.news.sessions.find(Partition(topic.name), DEFAULT_GROUP, WORKER)
+    session = far.engine._engine.notifications.sessions.find(Partition(topic.name), DEFAULT_GROUP, WORKER)
     assert session is not None
     await topic.leave(WORKER)
     assert bus.raw.hlen(sessions) == 1
     # when a command of it reaches Redis after all
     command = (session.name, session.session_id, "", session.round)
-    await near.engine._engine._run(JOIN, Partition(topic.name), DEFAULT_GROUP, *command)
+    await near.engine._engine._runner.run(JOIN, Partition(topic.name), DEFAULT_GROUP, *command)
     # then the next sweep takes it out again, and after a while it is forgotten
     await sweep(far)
     assert bus.raw.hlen(sessions) == 1
     monkeypatch.setattr(membership, "LATE_S", 0.0)
     await sweep(far)
-    assert far.engine._engine.news.sessions.find(Partition(topic.name), DEFAULT_GROUP, WORKER) is None
+    assert far.engine._engine.notifications.sessions.find(Partition(topic.name), DEFAULT_GROUP, WORKER) is None
 
 
 async def test_a_command_to_adopt_that_comes_through_late_does_nothing(
@@ -174,13 +174,13 @@ async def test_a_command_to_adopt_that_comes_through_late_does_nothing(
     await topic.dispatch("event")
     event = await topic.lease_one(WORKER, lease_us=MINUTE)
     await topic.join(OTHER)
-    session = far.engine._engine.news.sessions.find(Partition(topic.name), DEFAULT_GROUP, OTHER)
+    session = far.engine._engine.notifications.sessions.find(Partition(topic.name), DEFAULT_GROUP, OTHER)
     assert session is not None
     await topic.leave(OTHER)
     before = bus.contents(topic.name)
     # when the command reaches Redis
     command = (session.name, "", HOUR, HOUR, *named([LeaseRef(event.event_id, event.fencing_token)]))
-    answer = await near.engine._engine._run(ADOPT, Partition(topic.name), DEFAULT_GROUP, *command)
+    answer = await near.engine._engine._runner.run(ADOPT, Partition(topic.name), DEFAULT_GROUP, *command)
     # then the lease is where it was, and lasts no longer
     assert is_unknown(answer)
     assert bus.contents(topic.name) == before
@@ -210,7 +210,7 @@ async def test_an_adopt_whose_answer_is_lost_costs_no_lease(
     await until(lambda: bool(due(bus, topic)), "the end of the lease")
     assert (await there.lease_one("worker-3")).event_id == "event"
     await until(
-        lambda: far.engine._engine.news.sessions.find(Partition(topic.name), DEFAULT_GROUP, OTHER) is None,
+        lambda: far.engine._engine.notifications.sessions.find(Partition(topic.name), DEFAULT_GROUP, OTHER) is None,
         "the session's end",
     )
 
@@ -263,19 +263,19 @@ async def test_events_that_were_leased_beside_a_damaged_one_arrive_when_it_cant_
     await topic.dispatch("fine", "damaged")
     blob = bytearray(bus.raw.hget(bus.key(topic.name, "events"), "damaged"))
     bus.raw.hset(bus.key(topic.name, "events"), "damaged", bytes(blob[:-1]))
-    nack = far.engine._engine._nack
+    nack = far.engine._engine.nack
 
     async def cut_off(*arguments: Any) -> Any:
         link.aim("127.0.0.1:9")
         link.cut()
         return await nack(*arguments)
 
-    monkeypatch.setattr(far.engine._engine, "_nack", cut_off)
+    monkeypatch.setattr(far.engine._engine, "nack", cut_off)
     # when a session leases both
     event = await topic.lease_one(WORKER)
     # then it has the one that can be read, and its next lease makes the other a dead letter
     assert event.event_id == "fine"
-    monkeypatch.setattr(far.engine._engine, "_nack", nack)
+    monkeypatch.setattr(far.engine._engine, "nack", nack)
     link.aim(f"127.0.0.1:{shared_redis().port}")
     assert await topic.lease(WORKER) == []
     assert await topic.counts() == {EventState.LEASED: 1, EventState.DEAD: 1}
@@ -312,11 +312,11 @@ async def test_a_session_that_redis_lost_before_the_answer_to_its_join_came_join
     await until(lambda: bool(bus.raw.hlen(sessions) == 2), "both sessions")
     # when Redis loses the group, this replica is told so, and only then the answer comes
     bus.raw.delete(sessions, bus.key(topic.name, "groups"))
-    far.engine._engine.members.join_anew(far.engine._engine.news.sessions)
+    far.engine._engine.members.join_anew(far.engine._engine.notifications.sessions)
     link.flow()
     await joining
     # then the session does not take its group for deleted, but joins again
-    session = far.engine._engine.news.sessions.find(Partition(topic.name), DEFAULT_GROUP, OTHER)
+    session = far.engine._engine.notifications.sessions.find(Partition(topic.name), DEFAULT_GROUP, OTHER)
     assert session is not None
     assert session.stage is Stage.UNTOLD
     await near.topic(topic.name).dispatch("event")

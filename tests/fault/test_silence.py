@@ -19,7 +19,7 @@ async def test_replicas_that_were_all_silent_do_not_take_each_other_for_dead() -
             await topic.join(WORKER)
             await topic.dispatch("event")
             await topic.lease_one(WORKER)
-            replica.engine._engine._presence._judges_from_s = 0.0  # as one that has been there for a while
+            replica.engine._engine._presence._finds_dead_from_s = 0.0  # as one that has been there for a while
         # when nothing is heard of either for four seconds
         await replicas[0].advance(4 * SECOND)
         now_us = replicas[0].now_us()

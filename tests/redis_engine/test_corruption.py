@@ -329,7 +329,7 @@ async def test_a_secret_that_is_none_is_refused_at_the_start(bus: RedisBus) -> N
 async def test_rubbish_among_the_replicas_stops_no_heartbeat(bus: RedisBus, replica: Replica) -> None:
     bus.raw.zadd(f"{bus.namespace}:{{{bus.namespace}:layout}}:replicas", {b"\xff\xfe": 1, b"ghost": 1})
     bus.raw.sadd(f"{bus.namespace}:replica:ghost:groups", b"\xff", b"no slash", b"/", b"a/b/c")
-    replica.engine._engine._presence._judges_from_s = 0.0
+    replica.engine._engine._presence._finds_dead_from_s = 0.0
     await replica.engine._engine._presence._beat()
     assert bus.raw.zrange(f"{bus.namespace}:{{{bus.namespace}:layout}}:replicas", 0, -1)[-1] == replica.name.encode()
     assert not bus.raw.exists(f"{bus.namespace}:replica:ghost:groups")

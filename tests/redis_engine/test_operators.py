@@ -208,7 +208,7 @@ async def test_a_sweep_finds_the_deletion_that_nobody_told_of(
     await there.dispatch("event")
     held = await there.lease_one("session there")
     unheard = asyncio.Event()
-    monkeypatch.setattr(there.engine._engine._presence._hears, "deleted", lambda *_: unheard.set())  # type: ignore[attr-defined]
+    monkeypatch.setattr(there.engine._engine._presence._reactions, "deleted", lambda *_: unheard.set())  # type: ignore[attr-defined]
     await here.delete_group()
     await asyncio.wait_for(unheard.wait(), 5)
     assert there.harness.heard.deletions == []
@@ -274,7 +274,7 @@ async def test_a_session_that_joins_after_a_deletion_outlives_late_word_of_it(he
     await here.join("new session")
     here.harness.heard.forget()
 
-    here.engine._engine.news.deleted(Partition(here.name), DEFAULT_GROUP, deleted_us)  # type: ignore[attr-defined]
+    here.engine._engine.notifications.deleted(Partition(here.name), DEFAULT_GROUP, deleted_us)  # type: ignore[attr-defined]
 
     assert here.harness.heard.deletions == []
     await here.dispatch("event")
@@ -313,7 +313,7 @@ async def test_another_replica_lets_go_of_what_a_deletion_has_left(
     await here.join("elsewhere", "other")
     for first in (0, 750):
         await here.dispatch(*(f"e{first + number:04}" for number in range(750)))
-    monkeypatch.setattr(here.engine._engine.deleting, "_dispose", AsyncMock())  # type: ignore[attr-defined]
+    monkeypatch.setattr(here.engine._engine.deletions, "_dispose", AsyncMock())  # type: ignore[attr-defined]
     assert await here.delete_group() == 1_500
     monkeypatch.undo()
 

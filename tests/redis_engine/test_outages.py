@@ -197,7 +197,7 @@ async def test_an_outage_is_logged_once_and_so_is_its_end(
                 await restart(durable)
                 await until(lambda outage=outage: len(logs) == 4 * outage, "both to be back")  # type: ignore[misc]
                 listener.reset_mock()
-    said = ["heartbeats fail", "heartbeats work again", "the listener hears Redis again", "the listener lost Redis"]
+    said = ["heartbeats fail", "heartbeats work again", "the listener is connected again", "the listener lost Redis"]
     assert sorted(line["event"] for line in logs) == sorted(2 * said)
 
 

@@ -197,13 +197,13 @@ async def test_a_session_asks_only_where_something_may_be_due(
     await spread.join()
     assert await spread.lease() == []
     asked = []
-    run = replica.engine._engine._run
+    run = replica.engine._engine._runner.run
 
     async def counted(script: Any, name: Partition, *arguments: Any, **more: Any) -> Any:
         asked.append((script.name, name))
         return await run(script, name, *arguments, **more)
 
-    monkeypatch.setattr(replica.engine._engine, "_run", counted)
+    monkeypatch.setattr(replica.engine._engine._runner, "run", counted)
     name = in_partition(2)
     await spread.dispatch(name)
     assert ids(await spread.lease()) == [name]
@@ -271,7 +271,7 @@ async def test_a_topic_is_deleted_with_what_is_left_of_a_deleted_group(
     await spread.join(group="stays")
     await dispatch_one_each(spread)
     with monkeypatch.context() as patch:
-        patch.setattr(replica.engine._engine.deleting, "_dispose", AsyncMock())
+        patch.setattr(replica.engine._engine.deletions, "_dispose", AsyncMock())
         await spread.delete_group()
     assert any(":deleted:" in key for key in of(spread, bus.stored_keys()))
     assert await spread.delete() == COUNT
@@ -319,7 +319,7 @@ async def test_dead_letters_outlive_no_retention_in_any_partition(frozen_bus: Re
     await topic.engine.expire_leases()
     assert await topic.counts() == {}
     await topic.delete()
-    assert not frozen_bus.raw.exists(f"{frozen_bus.namespace}:forgetting")
+    assert not frozen_bus.raw.exists(f"{frozen_bus.namespace}:retention")
 
 
 async def test_the_number_can_be_changed_only_while_the_topic_holds_no_events(spread: TopicDriver) -> None:
@@ -529,7 +529,7 @@ async def test_a_lease_that_nobody_heard_of_is_taken_back_from_every_partition(
 ) -> None:
     await spread.join()
     names = await dispatch_one_each(spread)
-    run, left = spread.engine._engine._run, 3  # type: ignore[attr-defined]
+    run, left = spread.engine._engine._runner.run, 3  # type: ignore[attr-defined]
 
     async def dies(script: Any, name: Partition, *arguments: Any, **more: Any) -> Any:
         nonlocal left
@@ -540,7 +540,7 @@ async def test_a_lease_that_nobody_heard_of_is_taken_back_from_every_partition(
         return await run(script, name, *arguments, **more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(spread.engine._engine, "_run", dies)  # type: ignore[attr-defined]
+        patch.setattr(spread.engine._engine._runner, "run", dies)  # type: ignore[attr-defined]
         with pytest.raises(Broken):
             await spread.lease()
     held = await spread.lease()

@@ -20,16 +20,16 @@ from duebus_server.domain.model import (
     NackRef,
     SubscriberInfo,
 )
-from duebus_server.engine.redis.admin.deletion import Deleting
-from duebus_server.engine.redis.admin.retention import Forgetting
-from duebus_server.engine.redis.admin.topic_index import Listing
+from duebus_server.engine.redis.admin.deletion import Deletions
+from duebus_server.engine.redis.admin.retention import Retention
+from duebus_server.engine.redis.admin.topic_index import TopicIndex
 from duebus_server.engine.redis.admin.verbs import AdminVerbs
 from duebus_server.engine.redis.admin.views import Views
 from duebus_server.engine.redis.codec import dispatch as dispatching
 from duebus_server.engine.redis.codec import leases as leasing
 from duebus_server.engine.redis.replicas.group_notes import GroupNotes
 from duebus_server.engine.redis.replicas.membership import Membership, is_unknown
-from duebus_server.engine.redis.replicas.notifications import News
+from duebus_server.engine.redis.replicas.notifications import Notifications
 from duebus_server.engine.redis.replicas.presence import Presence
 from duebus_server.engine.redis.replicas.reactions import Reactions
 from duebus_server.engine.redis.replicas.sessions import Stage, Unanswered
@@ -69,12 +69,12 @@ class RedisEngine(AdminVerbs):
         defaults: the settings of topics.
 
     Attributes:
-        news: what is told to the watcher.
-        listing: the topics that are listed.
+        notifications: what is told to the watcher.
+        topic_index: the topics that are listed.
         members: the sessions of this replica.
         views: what there is.
-        forgetting: the retention of dead letters.
-        deleting: the deletions of groups and topics.
+        retention: of dead letters.
+        deletions: of groups and topics.
     """
 
     name = EngineName.REDIS
@@ -83,18 +83,17 @@ class RedisEngine(AdminVerbs):
         self._runner = runner
         self._layouts = layouts
         self._defaults = defaults
-        self.news = News(runner)
-        self.listing = Listing(runner)
+        self.notifications = Notifications(runner)
+        self.topic_index = TopicIndex(runner)
         notes = GroupNotes(runner)
-        self.members = Membership(self._run, notes, self.news, self.listing)
-        self.views = Views(runner, self.listing, defaults, self.news.heard)
-        self.forgetting = Forgetting(runner, self.listing, defaults)
+        self.members = Membership(runner, notes, self.notifications, self.topic_index)
+        self.views = Views(runner, self.topic_index, defaults, self.notifications.answered)
+        self.retention = Retention(runner, self.topic_index, defaults)
         self._sweeping = Sweeping(runner)
-        self.deleting = Deleting(self._run, runner, self.news, self.listing, self.forgetting)
-        reactions = Reactions(runner, self.news, self.listing, self.forgetting, self.members, notes)
+        self.deletions = Deletions(runner, self.notifications, self.topic_index, self.retention)
+        reactions = Reactions(runner, self.notifications, self.topic_index, self.retention, self.members, notes)
         self._presence = Presence(runner, locks, layouts, reactions)
         self._secret = b""
-        self._started = False
 
     @property
     def lease_token_key(self) -> bytes:
@@ -103,7 +102,7 @@ class RedisEngine(AdminVerbs):
 
     async def start(self) -> None:
         """Be ready to work."""
-        if self._started:
+        if self._runner.is_working:
             raise DuplicateInitialized("engine redis is started already", metadata={"engine": self.name})
         try:
             await self._runner.check_server()
@@ -114,12 +113,12 @@ class RedisEngine(AdminVerbs):
             await self._presence.abandon()
             await self._runner.connection.close()
             raise
-        self._started = True
+        self._runner.is_working = True
 
     async def stop(self) -> None:
         """Let go of the connections."""
-        if self._started:
-            self._started = False
+        if self._runner.is_working:
+            self._runner.is_working = False
             await self._presence.stop()
             await self._runner.connection.close()
 
@@ -130,7 +129,7 @@ class RedisEngine(AdminVerbs):
 
     def watch(self, watcher: PartitionWatcher) -> None:
         """Tell ``watcher`` from now on."""
-        self.news.watcher = watcher
+        self.notifications.watcher = watcher
 
     def now_us(self) -> int:
         """Redis's clock, as far as its answers tell."""
@@ -143,19 +142,21 @@ class RedisEngine(AdminVerbs):
     ) -> list[DispatchAnswer | DueBusError]:
         """See ``Engine.dispatch``."""
         self.check_started()
-        await self.listing.before(partition.topic)
+        await self.topic_index.before(partition.topic)
         config = self._defaults
         arguments: list[Any] = [config.max_queued, config.dedupe_window_us, len(requests)]
         for request in requests:
             arguments += dispatching.arguments(request)
-        self.check_started()
-        reply, problem = await self._runner.run_replicated(DISPATCH, partition, *arguments)
+        if self._runner.min_replicas_ack:
+            reply, problem = await self._runner.run_replicated(DISPATCH, partition, *arguments)
+        else:
+            reply, problem = await self._runner.run(DISPATCH, partition, *arguments), None
         now, soonest, groups, answers, is_new = reply
-        self.news.heard(now)
+        self.notifications.answered(now)
         for group in groups:
-            self.news.due(partition, group.decode(), soonest)
+            self.notifications.due(partition, group.decode(), soonest)
         if is_new:
-            await self.listing.is_new(partition.topic)
+            await self.topic_index.is_new(partition.topic)
         if problem is not None:
             raise problem
         return [
@@ -172,29 +173,29 @@ class RedisEngine(AdminVerbs):
             await self.members.reclaim(session)
         with session.awaiting(Unanswered.LEASE):
             own = (session.name, session.consumer)
-            reply = await self._run(LEASE, partition, group, *own, *self._ask(request), session.round)
+            reply = await self._runner.run(LEASE, partition, group, *own, *self._ask(request), session.round)
         if is_unknown(reply):
             await self.members.not_joined(session, *reply)
             return LeaseBatch((), self.now_us())
         now, next_due, left, first_fence, expires, ended, members, blobs, dues, again = reply
-        self.news.heard(now, ended)
+        self.notifications.answered(now, ended)
         stride = partition.count
         fences = range(first_fence, first_fence + stride * len(blobs), stride)
         events, damaged = leasing.leased_events(members, blobs, dues, again, fences, int(expires))
         session.held.update([(event.fencing_token, event.event_id) for event in events])
         if damaged:
-            await self._bury(session, damaged)
+            await self._make_dead(session, damaged)
             next_due = now  # there may be room for more
         if events:
-            self.news.expiries.expects(partition, group, int(expires))
+            self.notifications.expiries.expects(partition, group, int(expires))
         return LeaseBatch(events, None if int(next_due) < 0 else int(next_due), left_for_want_of_room=left == 1)
 
-    async def _bury(self, session: LocalSession, damaged: Sequence[NackRef]) -> None:
+    async def _make_dead(self, session: LocalSession, damaged: Sequence[NackRef]) -> None:
         """Make events that can't be read dead letters. If that fails, the session's next lease takes them back."""
         log.error("damaged events are dead", partition=str(session.partition), group=session.group, count=len(damaged))
         session.unanswered |= Unanswered.LEASE
         try:
-            await self._nack(session.partition, session.group, damaged)
+            await self.nack(session.partition, session.group, damaged)
         except DispatcherNotWorking as error:  # what was leased with them still has to reach the session
             log.warning(
                 "damaged events are leased still",
@@ -210,30 +211,27 @@ class RedisEngine(AdminVerbs):
     ) -> list[LeaseFailureReason | None]:
         """See ``Engine.ack``."""
         named = leasing.named(leases)
-        results = await self._settle(ACK, partition, group, self._defaults.dedupe_window_us, *named)
-        return results or [None] * len(leases)
+        reply = await self._runner.run(ACK, partition, group, self._defaults.dedupe_window_us, *named)
+        return self._settled(partition, group, reply) or [None] * len(leases)
 
     async def nack(self, partition: Partition, group: str, nacks: Sequence[NackRef]) -> list[LeaseFailureReason | None]:
         """See ``Engine.nack``."""
-        return await self._nack(partition, group, nacks)
-
-    async def _nack(
-        self, partition: Partition, group: str, nacks: Sequence[NackRef]
-    ) -> list[LeaseFailureReason | None]:
         policy = self._defaults.retry_policy
         backoff = (policy.max_retries, policy.backoff_initial_us, policy.backoff_max_us)
-        return await self._settle(NACK, partition, group, *backoff, *leasing.nack_fields(nacks))
+        reply = await self._runner.run(NACK, partition, group, *backoff, *leasing.nack_fields(nacks))
+        return self._settled(partition, group, reply)
 
     async def extend(
         self, partition: Partition, group: str, leases: Sequence[LeaseRef], lease_us: int | None
     ) -> list[LeaseFailureReason | None]:
         """See ``Engine.extend``."""
-        return await self._settle(EXTEND, partition, group, *self._lease(lease_us), *leasing.named(leases))
+        reply = await self._runner.run(EXTEND, partition, group, *self._lease(lease_us), *leasing.named(leases))
+        return self._settled(partition, group, reply)
 
     async def shorten(self, partition: Partition, group: str, session_id: str, grace_us: int) -> None:
         """See ``Engine.shorten``."""
         self.check_started()
-        session = self.news.sessions.find(partition, group, session_id)
+        session = self.notifications.sessions.find(partition, group, session_id)
         if session is not None:
             session.grace_us = grace_us
             await self.members.wind_up(session)
@@ -242,24 +240,24 @@ class RedisEngine(AdminVerbs):
         """See ``Engine.expire_leases``. Looks only into groups in which a lease that it knows of may have run out."""
         self.check_started()
         await self.members.wind_up_all()
-        for partition, group in self.news.expiries.due(self.now_us()):
+        for partition, group in self.notifications.expiries.due(self.now_us()):
             with self._bad_group(partition, group):
                 await self._expire(partition, group)
-        found = await self._sweeping.look(self.news.sessions)
+        found = await self._sweeping.look(self.notifications.sessions)
         for partition, group in [*found.leasable, *found.moved]:
-            self.news.due_now(partition, group)
+            self.notifications.due_now(partition, group)
         for session in found.unsure:
             with self._bad_group(session.partition, session.group):
-                self.news.ended(session.name, await self._sweeping.lost(session))
+                self.notifications.ended(session.name, await self._sweeping.lost(session))
         for session in found.astray:
             with self._bad_group(session.partition, session.group):
                 await self.members.look_for_group(session)
-        await self.forgetting.sweep()
-        await self.deleting.finish()
+        await self.retention.sweep()
+        await self.deletions.finish()
 
     async def next_due(self, partition: Partition, group: str) -> int | None:
         """See ``Engine.next_due``."""
-        due = await self._run(NEXT_DUE, partition, group)
+        due = await self._runner.run(NEXT_DUE, partition, group)
         return None if int(due) < 0 else int(due)
 
     async def backlog(self, partition: Partition, group: str) -> int:
@@ -273,7 +271,7 @@ class RedisEngine(AdminVerbs):
     async def join(self, partition: Partition, group: str, subscriber: SubscriberInfo) -> None:
         """See ``Engine.join``."""
         self.check_started()
-        await self.listing.before(partition.topic)
+        await self.topic_index.before(partition.topic)
         await self.members.join(partition, group, subscriber)
 
     async def adopt(
@@ -286,11 +284,11 @@ class RedisEngine(AdminVerbs):
 
     async def leave(self, partition: Partition, group: str, session_id: str) -> None:
         """See ``Engine.leave``."""
-        session = self.news.sessions.find(partition, group, session_id)
+        session = self.notifications.sessions.find(partition, group, session_id)
         if session is None:
             return
         session.stream_over()
-        if self._started:
+        if self._runner.is_working:
             await self.members.wind_up(session)
 
     # --- what there is ----------------------------------------------------------------------------------------------
@@ -317,19 +315,9 @@ class RedisEngine(AdminVerbs):
 
     # --- the pieces -------------------------------------------------------------------------------------------------
 
-    async def _run(self, script: Script, partition: Partition, *arguments: Any, keys: Sequence[str] = ()) -> Any:
-        self.check_started()
-        return await self._runner.run(script, partition, *arguments, keys=keys)
-
     def check_started(self) -> None:
-        """Go on if the engine works.
-
-        Raises:
-            DispatcherNotWorking: it is not started, or is stopped.
-        """
-        if not self._started:
-            raise DispatcherNotWorking("engine redis is not running", metadata={"engine": self.name})
-        self._layouts.ensure_read()
+        """As ``Runner.check_working``."""
+        self._runner.check_working()
 
     def _lease(self, asked_us: int | None) -> tuple[int | str, int]:
         """What was asked for, '' for the topic's lease, and the server's; as the scripts take it."""
@@ -344,19 +332,18 @@ class RedisEngine(AdminVerbs):
             self._max_retries,
         )
 
-    async def _settle(
-        self, script: Script, partition: Partition, group: str, *arguments: Any
-    ) -> list[LeaseFailureReason | None]:
-        now, ended, results, due = await self._run(script, partition, group, *arguments)
-        self.news.heard(now, ended)
-        self.news.due(partition, group, due)
+    def _settled(self, partition: Partition, group: str, reply: Sequence[Any]) -> list[LeaseFailureReason | None]:
+        """What a script that settles has answered, once the watcher has been told; empty where all went well."""
+        now, ended, results, due = reply
+        self.notifications.answered(now, ended)
+        self.notifications.due(partition, group, due)
         return [leasing.FAILURES.get(result) for result in results]
 
     async def _expire(self, partition: Partition, group: str) -> None:
-        now, ended, next_expiry, due = await self._run(EXPIRE, partition, group, self._max_retries)
-        self.news.heard(now, ended)
-        self.news.due(partition, group, due)
-        self.news.expiries.looked(partition, group, None if int(next_expiry) < 0 else int(next_expiry))
+        now, ended, next_expiry, due = await self._runner.run(EXPIRE, partition, group, self._max_retries)
+        self.notifications.answered(now, ended)
+        self.notifications.due(partition, group, due)
+        self.notifications.expiries.looked(partition, group, None if int(next_expiry) < 0 else int(next_expiry))
 
     @contextmanager
     def _bad_group(self, partition: Partition, group: str) -> Iterator[None]:

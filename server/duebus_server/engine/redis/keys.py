@@ -92,9 +92,9 @@ class Keys:
         return f"{self.namespace}:deleting"
 
     @property
-    def forgetting(self) -> str:
+    def retention(self) -> str:
         """Topics with a dead-letter retention of their own."""
-        return f"{self.namespace}:forgetting"
+        return f"{self.namespace}:retention"
 
     @property
     def partitions(self) -> str:

@@ -1,4 +1,4 @@
-"""Deletes groups and topics. A group's copies of events are let go of in steps, whatever becomes of the replica."""
+"""Deletes groups and topics. A deleted group's events are released in steps, by another replica if this one dies."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from duebus_server.engine.redis.transport.errors import asking, is_lost
 from duebus_server.engine.redis.transport.scripts import Script
 
 if TYPE_CHECKING:
-    from duebus_server.engine.redis.admin.retention import Forgetting
-    from duebus_server.engine.redis.admin.topic_index import Listing
-    from duebus_server.engine.redis.replicas.membership import Run
-    from duebus_server.engine.redis.replicas.notifications import News
+    from duebus_server.engine.redis.admin.retention import Retention
+    from duebus_server.engine.redis.admin.topic_index import TopicIndex
+    from duebus_server.engine.redis.replicas.notifications import Notifications
     from duebus_server.engine.redis.transport.runner import Runner
 
 log = structlog.get_logger()
@@ -30,31 +29,32 @@ _BUSY = b"busy"
 """As in ``delete_topic.lua``: copies of deleted groups are put aside."""
 
 LOOK_EVERY_US = 10 * SECOND
-"""How often a replica looks for what others have left unfinished."""
+"""How often a replica looks for deletions that others have left unfinished, in microseconds."""
 
 
-class Deleting:
+class Deletions:
     """Deletions through one replica.
 
     Raises, in all methods:
         DispatcherNotWorking: Redis is away, or refuses.
     """
 
-    def __init__(self, run: Run, runner: Runner, news: News, listing: Listing, forgetting: Forgetting) -> None:
-        self._run = run
+    def __init__(
+        self, runner: Runner, notifications: Notifications, topic_index: TopicIndex, retention: Retention
+    ) -> None:
         self._runner = runner
-        self._news = news
-        self._listing = listing
-        self._forgetting = forgetting
+        self._notifications = notifications
+        self._topic_index = topic_index
+        self._retention = retention
         self._next_look_us = 0
 
     async def topic(self, topic: str) -> int:
         """See ``Engine.delete_topic``; the topic has one partition."""
         partition = Partition(topic)
         removed = await self.partition(partition)
-        self._news.deleted(partition, None, self._runner.now_us())
-        await self._forgetting.after_deletion(topic)
-        await self._listing.after_deletion(topic)
+        self._notifications.deleted(partition, None, self._runner.now_us())
+        await self._retention.after_deletion(topic)
+        await self._topic_index.after_deletion(topic)
         return removed
 
     async def partition(self, partition: Partition) -> int:
@@ -64,8 +64,8 @@ class Deleting:
             NotFound: it does not hold anything.
         """
         while True:
-            now, missing, *removed = await self._run(DELETE_TOPIC, partition)
-            self._news.heard(now)
+            now, missing, *removed = await self._runner.run(DELETE_TOPIC, partition)
+            self._notifications.answered(now)
             if missing != _BUSY:
                 check_found(missing, partition)
                 return int(removed[0])
@@ -73,14 +73,14 @@ class Deleting:
 
     async def group(self, partition: Partition, group: str) -> int:
         """See ``Engine.delete_group``."""
-        # First the note by which others find what is left, should this replica die in between.
+        # Noted first, so that another replica finds what is left if this one dies.
         await self._runner.add(self._runner.keys.deleting, partition.topic, str(partition))
         deletion = secrets.token_hex(8)
         aside = self._runner.keys.aside(partition, deletion)
-        now, missing, *copies = await self._run(DELETE_GROUP, partition, group, deletion, keys=aside)
-        self._news.heard(now)
+        now, missing, *copies = await self._runner.run(DELETE_GROUP, partition, group, deletion, keys=aside)
+        self._notifications.answered(now)
         if not missing:
-            self._news.deleted(partition, group, int(now))
+            self._notifications.deleted(partition, group, int(now))
         try:
             await self._dispose(partition)
         except DispatcherNotWorking as error:  # the group is gone nevertheless
@@ -91,7 +91,7 @@ class Deleting:
         return int(copies[0])
 
     async def finish(self) -> None:
-        """Let go of what deletions have left, through this replica or another."""
+        """Release the events of deleted groups, whichever replica deleted them."""
         now_us = self._runner.now_us()
         if now_us < self._next_look_us:
             return
@@ -110,10 +110,10 @@ class Deleting:
         keys, redis = self._runner.keys, self._runner.connection.redis
         async with asking(partition.topic):
             deletions = await redis.smembers(keys.topic(partition, "deleted"))
-        with suppress(Moved):  # what is closed holds nothing, and nothing that was put aside
+        with suppress(Moved):  # a closed partition holds no events, and none that were put aside
             for deletion in (name.decode(errors="replace") for name in deletions):
-                own = (self._forgetting.dedupe_window_us, deletion)
-                while await self._run(DISPOSE, partition, *own, keys=keys.aside(partition, deletion)):
+                own = (self._retention.dedupe_window_us, deletion)
+                while await self._runner.run(DISPOSE, partition, *own, keys=keys.aside(partition, deletion)):
                     pass
         async with asking(partition.topic):
             await redis.srem(keys.deleting, str(partition))

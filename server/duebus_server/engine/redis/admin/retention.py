@@ -17,26 +17,26 @@ if TYPE_CHECKING:
 
     from duebus_server.domain.administration import TopicChanges
     from duebus_server.domain.views import TopicConfig
-    from duebus_server.engine.redis.admin.topic_index import Listing
+    from duebus_server.engine.redis.admin.topic_index import TopicIndex
     from duebus_server.engine.redis.transport.runner import Runner
 
 log = structlog.get_logger()
 
-FORGET = Script("forget")
+EXPIRE_DEAD_LETTERS = Script("expire_dead_letters")
 
 RETRY_US = MINUTE
 """When a topic that Redis can't work on is looked at again."""
 
 
-class Forgetting:
-    """Knows when each topic next has something to forget, so that a sweep does not ask all of them.
+class Retention:
+    """Knows when each topic next has dead letters to remove, so that a sweep does not ask all topics.
 
-    A topic whose settings change is looked at anew; so are all of them, when word of such a change may have been lost.
+    A topic whose settings change is looked at again, and so are all topics when a notification may have been lost.
     """
 
-    def __init__(self, runner: Runner, listing: Listing, defaults: TopicConfig) -> None:
+    def __init__(self, runner: Runner, topic_index: TopicIndex, defaults: TopicConfig) -> None:
         self._runner = runner
-        self._listing = listing
+        self._topic_index = topic_index
         self._defaults = defaults
         self._next_us: dict[Partition, int] = {}
         self._next_round_us: int | None = 0
@@ -47,16 +47,16 @@ class Forgetting:
         return self._defaults.dedupe_window_us
 
     async def before(self, topic: str, changes: TopicChanges) -> None:
-        """The topic may get a retention of its own: note it, so that every replica finds it when it starts.
+        """Note a topic that may get a retention of its own, so that every replica finds it when it starts.
 
         Raises:
             DispatcherNotWorking: Redis is away, or refuses.
         """
         if changes.dead_letter_retention_us:
-            await self._runner.add(self._runner.keys.forgetting, topic, topic)
+            await self._runner.add(self._runner.keys.retention, topic, topic)
 
     async def after(self, partition: Partition, changes: TopicChanges) -> None:
-        """It has got it; the note may have gone with the topic, if that was deleted meanwhile. As ``before``."""
+        """Note it again: the note may have gone with the topic, if that was deleted meanwhile. Raises as ``before``."""
         await self.before(partition.topic, changes)
         self.changed(partition)
 
@@ -67,14 +67,14 @@ class Forgetting:
             DispatcherNotWorking: Redis is away, or refuses.
         """
         async with asking(topic):
-            await self._runner.connection.redis.srem(self._runner.keys.forgetting, topic)
+            await self._runner.connection.redis.srem(self._runner.keys.retention, topic)
 
     def changed(self, partition: Partition) -> None:
         """The partition's settings may have changed."""
         self._next_us[partition] = 0
 
     def anything_may_have_changed(self) -> None:
-        """Word of changes may have been lost."""
+        """Notifications of changes may have been lost."""
         self._next_round_us = 0
 
     async def sweep(self) -> None:
@@ -88,9 +88,9 @@ class Forgetting:
             await self._begin_round(now_us)
         for partition in [partition for partition, at_us in self._next_us.items() if at_us <= now_us]:
             del self._next_us[partition]
-            next_us = await self._forget(partition)
+            next_us = await self._expire(partition)
             if next_us >= 0:
-                self._next_us.setdefault(partition, next_us)  # word of a change that came meanwhile stands
+                self._next_us.setdefault(partition, next_us)  # a change that was told meanwhile stands
 
     async def _begin_round(self, now_us: int) -> None:
         """All topics are to be looked at."""
@@ -105,19 +105,19 @@ class Forgetting:
 
     async def _partitions(self) -> Iterable[Partition]:
         """Those that may have a retention."""
-        partitions = await self._listing.partitions()
+        partitions = await self._topic_index.partitions()
         if self._defaults.dead_letter_retention_us:
-            return [*map(Partition, await self._listing.names()), *partitions]
+            return [*map(Partition, await self._topic_index.names()), *partitions]
         async with asking(""):
-            names = await self._runner.connection.redis.smembers(self._runner.keys.forgetting)
+            names = await self._runner.connection.redis.smembers(self._runner.keys.retention)
         return [*(Partition(name.decode(errors="replace")) for name in names), *partitions]
 
-    async def _forget(self, partition: Partition) -> int:
+    async def _expire(self, partition: Partition) -> int:
         """When there may be more, in microseconds; -1 for never."""
         config = self._defaults
         own = (config.dead_letter_retention_us, config.dedupe_window_us)
         try:
-            return int(await self._runner.run(FORGET, partition, *own))
+            return int(await self._runner.run(EXPIRE_DEAD_LETTERS, partition, *own))
         except Moved:
             return -1
         except DispatcherNotWorking as error:

@@ -1,4 +1,4 @@
-"""Which topics are listed: those that hold something, or that somebody has subscribed to or configured."""
+"""The set of topics: those that hold events, or that were subscribed to or configured."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ WHAT_A_TOPIC_HAS = ("events", "recent", "groups", "config")
 """A topic that has none of these keys is not there; the same as in ``naming.lua``."""
 
 
-class Listing:
-    """The bus's set of topics. On a cluster it is elsewhere than the topics, so the two can't change in one step: a
-    topic is listed before anything can be in it, and again when it turns out to have been new.
+class TopicIndex:
+    """The bus's set of topics.
+
+    On a cluster it is on another node than the topics, so both can't change in one step. A topic is listed before
+    anything can be in it, and listed again when a script finds that it was new.
     """
 
     def __init__(self, runner: Runner) -> None:
@@ -29,7 +31,7 @@ class Listing:
         self._known: set[str] = set()
 
     async def before(self, topic: str) -> None:
-        """Something may come into the topic.
+        """List a topic before something is stored in it.
 
         Raises:
             DispatcherNotWorking: Redis is away, or refuses.
@@ -39,7 +41,7 @@ class Listing:
             self._known.add(topic)
 
     async def is_new(self, topic: str) -> None:
-        """Something has come into a topic that was not there: it may have been deleted since it was listed."""
+        """List a topic again that had nothing until now: it may have been deleted since it was listed."""
         try:
             await self._runner.list_topic(topic)
         except DispatcherNotWorking as error:
@@ -47,7 +49,7 @@ class Listing:
             self._known.discard(topic)
 
     async def after_deletion(self, topic: str) -> None:
-        """The topic is gone, unless somebody has made it anew meanwhile.
+        """Take a deleted topic from the list, unless it was made anew meanwhile.
 
         Raises:
             DispatcherNotWorking: Redis is away, or refuses.
@@ -61,7 +63,7 @@ class Listing:
             await self._runner.list_topic(topic)
 
     def forget(self) -> None:
-        """Redis may have lost what was said."""
+        """Redis may have lost the list: topics are listed again."""
         self._known.clear()
 
     async def names(self) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +25,12 @@ if TYPE_CHECKING:
         TopicChanges,
     )
     from duebus_server.domain.views import TopicConfig
-    from duebus_server.engine.redis.admin.deletion import Deleting
-    from duebus_server.engine.redis.admin.retention import Forgetting
-    from duebus_server.engine.redis.admin.topic_index import Listing
+    from duebus_server.engine.redis.admin.deletion import Deletions
+    from duebus_server.engine.redis.admin.retention import Retention
+    from duebus_server.engine.redis.admin.topic_index import TopicIndex
     from duebus_server.engine.redis.partition import Partition
-    from duebus_server.engine.redis.replicas.notifications import News
+    from duebus_server.engine.redis.replicas.notifications import Notifications
+    from duebus_server.engine.redis.transport.runner import Runner
 
 CONFIGURE, PAUSE, RESUME, CANCEL, RESCHEDULE, REDRIVE, PURGE = map(
     Script, ("configure", "pause", "resume", "cancel", "reschedule", "redrive", "purge")
@@ -40,31 +40,28 @@ _BUSY, _NO_EVENT = b"busy", b"event"
 """As in ``reschedule.lua``: a copy does not wait; some events are not there."""
 
 
-class AdminVerbs(ABC):
+class AdminVerbs:
     """Changes topics, groups and events; ``engine.base.Engine`` says what each verb guarantees."""
 
+    _runner: Runner
     _defaults: TopicConfig
-    news: News
-    listing: Listing
-    deleting: Deleting
-    forgetting: Forgetting
-
-    @abstractmethod
-    async def _run(self, script: Script, partition: Partition, *arguments: Any, keys: Sequence[str] = ()) -> Any:
-        """Run a script on a topic while the engine works."""
+    notifications: Notifications
+    topic_index: TopicIndex
+    deletions: Deletions
+    retention: Retention
 
     # --- topics and groups ------------------------------------------------------------------------------------------
 
     async def configure_topic(self, partition: Partition, changes: TopicChanges) -> TopicConfig:
         """See ``Engine.configure_topic``."""
-        await self.forgetting.before(partition.topic, changes)
+        await self.retention.before(partition.topic, changes)
         refused, stored, _ = await self._configure(partition, "", settings.topic_pairs(changes))
         config = settings.topic_changes(settings.pairs_of(stored)).over(self._defaults)
         if refused:
             changes.applied_to(config)  # says which of them is wrong
         elif changes:
-            await self.listing.is_new(partition.topic)
-            await self.forgetting.after(partition, changes)
+            await self.topic_index.is_new(partition.topic)
+            await self.retention.after(partition, changes)
         return config
 
     async def configure_group(self, partition: Partition, group: str, changes: RetryPolicyChanges) -> TopicConfig:
@@ -78,32 +75,34 @@ class AdminVerbs(ABC):
 
     async def delete_topic(self, partition: Partition) -> int:
         """See ``Engine.delete_topic``. Redis gives the memory back on a thread of its own."""
-        return await self.deleting.topic(partition.topic)
+        return await self.deletions.topic(partition.topic)
 
     async def delete_group(self, partition: Partition, group: str) -> int:
         """See ``Engine.delete_group``. It is gone in one step; its events are let go of in several."""
-        return await self.deleting.group(partition, group)
+        return await self.deletions.group(partition, group)
 
     async def pause_group(self, partition: Partition, group: str) -> None:
         """See ``Engine.pause_group``."""
-        now, missing = await self._run(PAUSE, partition, group)
-        self.news.heard(now)
+        now, missing = await self._runner.run(PAUSE, partition, group)
+        self.notifications.answered(now)
         check_found(missing, partition, group)
 
     async def resume_group(self, partition: Partition, group: str) -> None:
         """See ``Engine.resume_group``."""
-        now, missing, *due = await self._run(RESUME, partition, group)
-        self.news.heard(now)
+        now, missing, *due = await self._runner.run(RESUME, partition, group)
+        self.notifications.answered(now)
         check_found(missing, partition, group)
-        self.news.due(partition, group, due[0])
+        self.notifications.due(partition, group, due[0])
 
     # --- events -----------------------------------------------------------------------------------------------------
 
     async def cancel(self, partition: Partition, event_ids: Sequence[str], group: str | None) -> CancelAnswer:
         """See ``Engine.cancel``."""
         own = (self._max_retries, self._defaults.dedupe_window_us)
-        now, ended, missing, *rest = await self._run(CANCEL, partition, *_where(group), *own, *map(pack_id, event_ids))
-        self.news.heard(now, ended)
+        now, ended, missing, *rest = await self._runner.run(
+            CANCEL, partition, *_where(group), *own, *map(pack_id, event_ids)
+        )
+        self.notifications.answered(now, ended)
         check_found(missing, partition, group)
         cancelled, left_alone, unknown = rest
         return CancelAnswer(
@@ -133,10 +132,10 @@ class AdminVerbs(ABC):
         """
         when = "" if due is None else f"d{due.delay_us}" if due.delay_us is not None else f"a{due.deliver_at_us or 0}"
         own = (self._max_retries, when)
-        now, ended, missing, *rest = await self._run(
+        now, ended, missing, *rest = await self._runner.run(
             RESCHEDULE, partition, *_where(group), *own, *map(pack_id, event_ids)
         )
-        self.news.heard(now, ended)
+        self.notifications.answered(now, ended)
         if missing == _BUSY:
             raise _busy(partition, event_ids, *rest)
         if missing == _NO_EVENT:
@@ -144,7 +143,7 @@ class AdminVerbs(ABC):
         check_found(missing, partition, group)
         (dues,) = rest
         for name, at in zip(dues[::2], dues[1::2], strict=True):
-            self.news.due(partition, name.decode(), at)
+            self.notifications.due(partition, name.decode(), at)
         return ()
 
     async def redrive(
@@ -153,7 +152,7 @@ class AdminVerbs(ABC):
         """See ``Engine.redrive``."""
         own = (repr(step.rate), step.moved)
         progress, (name, due) = await self._step(REDRIVE, partition, group, chosen, step, own)
-        self.news.due(partition, name.decode(), due)
+        self.notifications.due(partition, name.decode(), due)
         return progress
 
     async def purge(
@@ -176,8 +175,8 @@ class AdminVerbs(ABC):
         """Whether the changes were refused, the topic's settings, and the group's, as Redis holds them."""
         policy = self._defaults.retry_policy
         backoff = (policy.backoff_initial_us, policy.backoff_max_us)
-        now, missing, *rest = await self._run(CONFIGURE, partition, group, *backoff, *changes)
-        self.news.heard(now)
+        now, missing, *rest = await self._runner.run(CONFIGURE, partition, group, *backoff, *changes)
+        self.notifications.answered(now)
         check_found(missing, partition, group)
         refused, stored, own = rest
         return refused == 1, stored, own
@@ -193,8 +192,8 @@ class AdminVerbs(ABC):
     ) -> tuple[DeadLetterProgress, list[Any]]:
         """One step through the dead letters, and what the script answers beyond it."""
         arguments = dead_letters.arguments(group, chosen, step, self._max_retries, own)
-        now, ended, missing, *rest = await self._run(script, partition, *arguments)
-        self.news.heard(now, ended)
+        now, ended, missing, *rest = await self._runner.run(script, partition, *arguments)
+        self.notifications.answered(now, ended)
         check_found(missing, partition, group)
         return dead_letters.progress(chosen, step, rest[:5]), rest[5:]
 

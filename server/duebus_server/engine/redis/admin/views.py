@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from duebus_server.domain.retry import RetryPolicy
     from duebus_server.domain.views import TopicConfig
-    from duebus_server.engine.redis.admin.topic_index import Listing
+    from duebus_server.engine.redis.admin.topic_index import TopicIndex
     from duebus_server.engine.redis.transport.runner import Runner
 
 TOPIC_INFO, LIST_EVENTS, GET_EVENT, BACKLOG = map(Script, ("topic_info", "list_events", "get_event", "backlog"))
@@ -65,21 +65,25 @@ class Views:
     """Reads of one bus. Leases that have run out are ended by a look, so that what is seen is as of now.
 
     Args:
-        heard: told what time it was by Redis, and which leases have ended.
+        answered: told what time it was by Redis, and which leases have ended.
     """
 
     def __init__(
-        self, runner: Runner, listing: Listing, defaults: TopicConfig, heard: Callable[[bytes, Sequence[bytes]], None]
+        self,
+        runner: Runner,
+        topic_index: TopicIndex,
+        defaults: TopicConfig,
+        answered: Callable[[bytes, Sequence[bytes]], None],
     ) -> None:
         self._runner = runner
-        self._listing = listing
+        self._topic_index = topic_index
         self._defaults = defaults
-        self._heard = heard
+        self._answered = answered
 
     async def backlog(self, partition: Partition, group: str) -> int:
         """Ready events of a group."""
         now, ended, ready = await self._runner.run(BACKLOG, partition, group, self._max_retries)
-        self._heard(now, ended)
+        self._answered(now, ended)
         return int(ready)
 
     async def config_of(self, topic: str) -> TopicConfig:
@@ -131,7 +135,7 @@ class Views:
             NotFound: there is no such topic, group or event.
         """
         now, ended, missing, *rest = list(await self._runner.run(script, partition, *arguments))
-        self._heard(now, ended)
+        self._answered(now, ended)
         check_found(missing, partition, group, [event_id])
         return rest
 

@@ -1,7 +1,9 @@
 """How ids look in Redis; the layout stands in ``DATA_MODEL.md``.
 
-An id that the bus made takes 14 bytes, not 36, so that the allocator's piece of 16 holds it with what Redis adds. Most
-come in batches, which are packed and unpacked by column: their texts, one below the other, are a table.
+An id that the bus made takes 14 bytes instead of 36, so it fits, with what Redis adds, into the 16 bytes that the
+allocator gives out. Batches of such ids are packed and unpacked by column: their texts, one below the other, are a
+table. For 100 ids that takes a quarter of the time that one by one takes, for 1,000 a sixth, and saves a sixth of what
+a dispatch costs the server. ``bench/redis_codec.py`` measures it.
 """
 
 from __future__ import annotations
@@ -24,8 +26,8 @@ _MADE_DIGITS = tuple(at for at, sign in enumerate(_MADE_FORM) if sign == ord("."
 """Where the digits stand that are packed."""
 _MADE_FIXED = tuple((at, _MADE_FORM[at : at + 1]) for at in range(_TEXT_SIZE) if at not in _MADE_DIGITS)
 _HEX = b"0123456789abcdef"
-_FEW = 8
-"""So many ids are packed faster one by one."""
+_FEW = 24
+"""Up to this many ids are packed or unpacked faster one by one."""
 
 _UUID_MARK = b"\0"
 _FIRST_PRINTABLE = 0x20

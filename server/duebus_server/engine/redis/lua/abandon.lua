@@ -1,11 +1,11 @@
--- includes leases
--- The sessions of a replica that has died: they leave a group, and the leases they still hold run out now.
+-- Ends the sessions of a dead replica in a group. The leases that they still hold run out now.
 --
 -- KEYS     topic, group
 -- ARGV     1..5 as in common.lua
 --   6      group
 --   7      the dead replica
--- returns  how many leases that were
+-- returns  how many leases those were
+-- includes leases
 
 regardless_of_memory()
 local group, dead = ARGV[6], ARGV[7] .. '/'

@@ -1,4 +1,4 @@
--- Moves leases to another session and renews them.
+-- LEASED -> LEASED: moves leases to another session and renews them.
 --
 -- KEYS     topic, group
 -- ARGV     1..5 as in common.lua

@@ -1,11 +1,11 @@
--- includes leases
--- How many events of a group are ready and not leased.
+-- Counts the events of a group that are READY.
 --
 -- KEYS     topic, group
 -- ARGV     1..5 as in common.lua
 --   6      group
 --   7      the server's max_retries, for leases that have run out
 -- returns  {now, {session, tokens, ...} of leases that have ended, the number}
+-- includes leases
 
 regardless_of_memory()
 local group = ARGV[6]

@@ -1,4 +1,4 @@
--- SCHEDULED or READY -> removed, for the copies of some events; those that are leased or dead stay.
+-- SCHEDULED or READY -> removed, for copies of some events. Copies that are leased or dead stay.
 --
 -- KEYS     topic, every group
 -- ARGV     1..5 as in common.lua

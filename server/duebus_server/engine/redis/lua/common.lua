@@ -1,14 +1,14 @@
--- Shared by every script; the loader puts it first, behind the key functions of keys.py.
+-- Shared by every script. The loader puts it first, behind the key functions of keys.py.
 --
 -- ARGV[1..5], the same in every script:
 --   1 prefix     what the topic's keys begin with, hash tag included
 --   2 now        '' for Redis's own TIME; a test's frozen clock otherwise (microseconds)
---   3 topic      its name, for notifications; of a topic that is spread, a partition: topic/number/count
+--   3 topic      its name, for notifications; where a topic has several partitions: topic/number/count
 --   4 namespace  for channels
 --   5 replica    the caller's id
 --
 -- When the memory is full, Redis refuses commands that could need some (ZADD, HSET, ...), but only as the first write of
--- a script: a refusal always comes before anything has changed. See `regardless_of_memory`.
+-- a script, so a refusal always comes before anything has changed. See `regardless_of_memory`.
 
 local TOPIC, REPLICA = ARGV[3], ARGV[5]
 local PART, PARTS = string.match(TOPIC, '/(%d+)/(%d+)$')
@@ -18,8 +18,8 @@ local NEVER = 9e15
 -- Results of settling one lease. Sizes of adopted events are 0 or more.
 local DONE, EXPIRED, SETTLED = 0, -1, -2
 
--- Fields of a record: what a group knows of an event that was leased at least once. The first ones are what a settle has
--- to know; see `read_lease`.
+-- Fields of a record: what a group knows of an event that was leased at least once. The first ones are those that a settle
+-- needs; see `read_lease`.
 local FENCE, PLACE, CHOSEN, IS_DEAD, SESSION, CONSUMER = 1, 2, 3, 4, 5, 6
 local STARTED, ATTEMPT, MAX_RETRIES, LAST_ERROR, HISTORY, DELIVER_AT = 7, 8, 9, 10, 11, 12
 
@@ -28,7 +28,7 @@ local NACKED, DEAD, RELEASED, LEASE_EXPIRED = 1, 2, 3, 4
 local EXPIRY_ERROR = 'the lease expired before the delivery was settled'
 local MAX_HISTORY = 20
 
--- So many arguments go to one call at the most: Lua's stack is bounded.
+-- How many arguments one call takes at most, because Lua's stack is bounded.
 local STEP = 4000
 
 local function clock()
@@ -41,13 +41,13 @@ end
 
 local now = clock()
 
--- For whatever works off the backlog, so that a bus whose memory is full can be emptied: from here on Redis refuses
--- nothing, because the script has written. PERSIST is a write that is never refused, and here it changes nothing.
+-- For scripts that work off the backlog, so that a bus whose memory is full can be emptied: from here on Redis refuses no
+-- command for want of memory, because the script has written. PERSIST is never refused, and changes nothing here.
 local function regardless_of_memory()
   redis.call('PERSIST', KEYS[1])
 end
 
--- A whole number as Redis reads it, without an exponent. ('%.0f' would do as well, and cost three times as much.)
+-- A whole number as Redis reads it, without an exponent. ('%.0f' costs three times as much.)
 local function whole(number)
   return string.format('%d', number)
 end
@@ -59,7 +59,7 @@ local function write_all(command, key, arguments)
   end
 end
 
--- A variadic read (HMGET, ZMSCORE), in pieces; one result an argument, false for what is not there.
+-- A variadic read (HMGET, ZMSCORE), in pieces; one result for each argument, false for what is not there.
 local function read_all(command, key, arguments)
   local results = {}
   for first = 1, #arguments, STEP do
@@ -71,7 +71,7 @@ local function read_all(command, key, arguments)
   return results
 end
 
--- What a script of this engine packed, if it was one: an array of this many fields; nil otherwise.
+-- An array of at least this many fields that a script has packed; nil for anything else.
 local function unpack_fields(raw, count)
   if not raw then
     return nil
@@ -80,7 +80,7 @@ local function unpack_fields(raw, count)
   return fine and type(fields) == 'table' and #fields >= count and fields or nil
 end
 
--- Reads every key of a group that a script may write: one of a wrong type is found before anything has changed.
+-- Reads every key of a group that a script may write, so that one of a wrong type is found before anything has changed.
 local function check_keys(group)
   redis.call('HLEN', topic_key('events'))
   redis.call('HLEN', topic_key('refs'))
@@ -93,8 +93,8 @@ local function check_keys(group)
   end
 end
 
--- The topic's settings stand in its hash `config`, where they differ from the server's, and a group's own retry policy in
--- the group's hash `group`. Scripts read them in the step that they decide, so that a change holds at once and everywhere.
+-- A topic's settings are in its hash `config`, as far as they differ from the server's; a group's own retry policy is in its
+-- hash `group`. Scripts read them in the step in which they decide, so a change holds at once and everywhere.
 local function number_or(value, default)
   local number = tonumber(value or '')
   return number and number >= 0 and number < NEVER and number or tonumber(default)
@@ -110,7 +110,7 @@ local function group_setting(group, name, default)
   return number_or(redis.call('HGET', group_key(group, 'group'), name), setting(name, default))
 end
 
--- A group's own retry policy, as far as it has one: {name, value, ...}
+-- The settings of a group's own retry policy: {name, value, ...}
 local function own_policy(group)
   local names = { 'max_retries', 'backoff_initial', 'backoff_max' }
   local values = redis.call('HMGET', group_key(group, 'group'), unpack(names))
@@ -124,13 +124,13 @@ local function own_policy(group)
   return own
 end
 
--- When something is due that is to be so 'd<microseconds>' after now, or 'a<microseconds>' at, which may have passed.
+-- The due time that a caller means by 'd<microseconds>' after now, or by 'a<microseconds>', a time that may have passed.
 local function due_at(text)
   local time = tonumber(string.sub(text, 2))
   return string.sub(text, 1, 1) == 'd' and now + time or math.max(now, time)
 end
 
--- A member of a sorted set is four bytes that keep the order of dispatch, and the packed id.
+-- A member of a sorted set: four bytes that keep the order of dispatch, then the packed id.
 local function id_of(member)
   return string.sub(member, 5)
 end
@@ -148,7 +148,7 @@ local function has_flag(blob, flag)
   return bit.band(string.byte(blob, 13), flag) > 0
 end
 
--- Of a damaged blob these are wrong, and no error: the replica that is handed it finds that by the checksum.
+-- For a damaged blob this is wrong, but no error: the replica that gets the event finds out by the checksum.
 local function max_retries_of(blob)
   if has_flag(blob, OWN_MAX_RETRIES) and #blob >= HEADER_SIZE + MAX_RETRIES_SIZE then
     return (struct.unpack('>I4', blob, HEADER_SIZE + 1))
@@ -184,9 +184,8 @@ local function mark(group, kind, count)
   end
 end
 
--- Tells the other replicas that the group has something at `due`, if that is sooner than all of them will look; not
--- while it is paused. `wake_at` is the latest time at which a session that waits will look by itself.
--- Returns whether sessions are to look: false while the group is paused.
+-- Tells the other replicas that the group has something at `due`, unless all of them look before that by themselves
+-- (`wake_at` says when), or the group is paused. Returns false while the group is paused.
 local function wake(group, due)
   local key = group_key(group, 'group')
   local own = redis.call('HMGET', key, 'wake_at', 'paused')
@@ -200,12 +199,12 @@ local function wake(group, due)
   return true
 end
 
--- Tells all replicas that a group ('': the whole topic) was deleted, or the settings of a topic have changed.
+-- Tells all replicas that a group was deleted ('' for the whole topic), or that the settings of a topic have changed.
 local function tell_change(what, group)
   redis.call('PUBLISH', changes_channel(), table.concat({ REPLICA, what, TOPIC, group, whole(now) }, '\0'))
 end
 
--- A time as scripts return it: -1 for NEVER.
+-- A time as scripts return it, in microseconds; -1 for NEVER.
 local function answer_time(due)
   return due == NEVER and -1 or whole(due)
 end

@@ -1,17 +1,17 @@
--- Shared by the scripts that redrive and purge: which dead letters a step is about. Needs leases.lua, naming.lua, ranks.lua.
+-- Shared by the scripts that redrive and purge: finds the dead letters of one step. Needs leases.lua, naming.lua, ranks.lua.
 --
 -- ARGV of both, behind 1..5 as in common.lua:
 --   6      group
---   7      looks at so many dead letters at the most
+--   7      how many dead letters to look at, at most
 --   8      when the first step was made; '' in the first one
---   9      only those that had been dead for so long then, microseconds
+--   9      only those that had been dead for this long then, microseconds
 --   10     only those whose last error contains this text
---   11, 12 behind the dead letter of this score and member; '' at the beginning
+--   11, 12 begin behind the dead letter of this score and member; '' for the first step
 --   13     the server's max_retries, for leases that have run out
 --   14, 15 the script's own
 --   16...  only these packed ids; none: from the longest dead on
 
--- Records are read so many at a time, until they come to so many bytes: then the step ends early.
+-- How many records are read at a time, and after how many bytes a step ends early.
 local READ_AT_ONCE, MAX_READ_BYTES = 100, 4000000
 
 -- What one step has found; `chosen`: {id, member, score, record or nil}, `last`: {score, member} of the last one it has

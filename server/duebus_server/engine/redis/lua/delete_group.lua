@@ -1,9 +1,10 @@
--- A group is gone: nobody leases from it or settles in it any more. Its copies of events are put aside for dispose.lua.
+-- Deletes a group: from now on nothing can be leased from it or settled in it. Its copies of events are put aside for
+-- dispose.lua.
 --
 -- KEYS     topic, group, and where its events are put aside
 -- ARGV     1..5 as in common.lua
 --   6      group
---   7      a name for the deletion that no other has
+--   7      a name for this deletion, which no other has
 -- returns  {now, '' or what there is none of, how many copies it had}
 -- includes leases
 -- includes naming
@@ -17,7 +18,7 @@ end
 check_keys(group)
 redis.call('SCARD', topic_key('deleted'))
 
--- First the note by which dispose.lua finds what is put aside.
+-- Noted first, so that dispose.lua finds what is put aside.
 local copies = 0
 redis.call('SADD', topic_key('deleted'), ARGV[7])
 for _, name in ipairs(SETS) do

@@ -1,4 +1,4 @@
--- Stores the events of requests in every group of the topic, each request wholly or not at all.
+-- -> SCHEDULED or READY: stores the events of requests in every group of the topic, each request as a whole or not at all.
 --
 -- KEYS     topic, every group
 -- ARGV     1..5 as in common.lua

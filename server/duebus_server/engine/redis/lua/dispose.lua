@@ -1,4 +1,4 @@
--- Lets go of events of a group that was deleted: one step. Events that no other group holds are removed.
+-- Releases events of a group that was deleted: one step. Events that no other group holds are removed.
 --
 -- KEYS     topic, and the keys put aside
 -- ARGV     1..5 as in common.lua
@@ -9,7 +9,7 @@
 -- includes deleting
 
 local LIMIT = 1000
-local AT_ONCE, MAX_READ_BYTES = 100, 4000000 -- events are read so many at a time, until they come to so many bytes
+local AT_ONCE, MAX_READ_BYTES = 100, 4000000 -- how many events are read at a time, and after how many bytes a step ends
 
 regardless_of_memory()
 local window = setting('dedupe_window', ARGV[6])
@@ -19,7 +19,7 @@ end
 local left, bytes = LIMIT, 0
 local gone, chosen = {}, {}
 
--- Only an id that is packed, as those are that the server makes, needs a look at the event.
+-- Only for a packed id, which may be one that the server made, is the event read.
 local function is_chosen(id)
   if (string.byte(id) or 32) >= 32 then
     return true

@@ -1,4 +1,4 @@
--- Renews leases.
+-- LEASED -> LEASED: renews leases.
 --
 -- KEYS     topic, group
 -- ARGV     1..5 as in common.lua

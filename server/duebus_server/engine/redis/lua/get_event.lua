@@ -1,4 +1,4 @@
--- An event and its story in every group that is not done with it.
+-- Returns an event and its history in every group that still holds it.
 --
 -- KEYS     topic, every group
 -- ARGV     1..5 as in common.lua

@@ -1,4 +1,4 @@
--- Which leases are held still.
+-- Tells which leases are still held.
 --
 -- KEYS     topic, group
 -- ARGV     1..5 as in common.lua

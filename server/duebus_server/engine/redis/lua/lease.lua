@@ -5,13 +5,13 @@
 --   6      group
 --   7      session
 --   8      consumer
---   9      at most so many events
---   10     at most so many bytes of bodies
---   11     the first even if it is larger (0, 1)
+--   9      how many events at most
+--   10     how many bytes of bodies at most
+--   11     whether the first is leased even if it is larger (0, 1)
 --   12     lease, microseconds; '' for the topic's
 --   13, 14 the server's lease and max_retries, where the topic has none of its own
---   15     the session's round: it grows when the session gives up waiting for an answer, and a command of an earlier
---          round, which was on its way for so long, does nothing
+--   15     the session's round, which grows when the session gives up waiting for an answer: a command of an earlier
+--          round, which arrives that late, does nothing
 -- returns  {now, next due or -1, something is left for want of room (0, 1), first fencing token (they go up by
 --           the number of partitions), when the leases expire,
 --           {session, tokens, ...} of leases that have ended,
@@ -72,7 +72,7 @@ local function scores_of()
 end
 local scores = scores_of()
 
--- Blobs are read a few at a time: what has no room must not be read.
+-- Blobs are read a few at a time, because those that don't fit must not be read.
 local CHUNK = 32
 local blobs = {}
 local function blob_of(i)
@@ -115,7 +115,7 @@ local function is_stray(blob, id)
   return false
 end
 
--- READY -> DEAD: an event that can't be read is no reason to hold up the others.
+-- READY -> DEAD: an event that can't be read does not hold up the others.
 local function bury(member, id, blob)
   if #blob >= HEADER_SIZE and is_stray(blob, id) then
     redis.call('ZREM', waiting_key, member)

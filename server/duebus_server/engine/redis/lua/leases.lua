@@ -1,6 +1,6 @@
 -- Shared by the scripts that end leases. Needs common.lua.
 
--- Of what is known of a session: commands to lease of an earlier round do nothing any more, see lease.lua.
+-- A field of what is stored of a session: commands to lease of an earlier round do nothing, see lease.lua.
 local ROUND = 4
 
 -- The record of an event that was never leased.
@@ -8,7 +8,7 @@ local function blank_record()
   return { 0, '', 0, 0, '', '', 0, 0, 0, '', 0, 0 }
 end
 
--- Raises an error for bytes that are no record: its fields are used as the numbers and texts they have to be.
+-- Raises an error for bytes that are no record, because its fields are used as the numbers and texts that they have to be.
 local function parse_record(raw)
   local record = cmsgpack.unpack(raw)
   local _ = record[ATTEMPT] + record[FENCE] + record[STARTED] + record[DELIVER_AT] + record[CHOSEN]
@@ -23,7 +23,7 @@ local function read_record(raw)
   return fine and record or nil
 end
 
--- Fencing tokens as callers name them and are told of them: 8 bytes each.
+-- A fencing token in arguments and answers: 8 bytes.
 local function packed_fence(fence)
   return struct.pack('>I8', fence)
 end
@@ -45,11 +45,11 @@ local function read_lease(raw, fence)
   return record[PLACE], record[CHOSEN], record[SESSION]
 end
 
--- Of an attempt in a record's story, behind its number, start, end, consumer, outcome and error: when the event, dead since,
--- was redriven.
+-- A field of an attempt in a record's history, behind its number, start, end, consumer, outcome and error: when the event,
+-- which was dead after it, was redriven.
 local REDRIVEN = 7
 
--- Adds the attempt that ends now to a record's story.
+-- Adds the attempt that ends now to a record's history.
 local function remember(record, outcome, problem)
   local history = record[HISTORY]
   if type(history) ~= 'table' then
@@ -77,7 +77,7 @@ local function end_lease(ended, record)
   record[FENCE] = 0
 end
 
--- Events of the group at hand that have become dead letters, until the caller is told.
+-- Events of the current group that have become dead letters, until the caller is told.
 local deaths = {}
 local DEATHS_NAMED = 10
 
@@ -88,7 +88,7 @@ local function note_deaths(ids)
 end
 
 -- Adds to what the caller is told, in place of a session and its tokens: '', {topic, group, how many died, the first of them}.
--- Only the caller is: each death is told to one replica.
+-- No other replica is told.
 local function tell_deaths(group, told)
   if #deaths > 0 then
     told[#told + 1] = ''
@@ -97,8 +97,8 @@ local function tell_deaths(group, told)
   end
 end
 
--- Tells the replicas of the sessions which leases have ended, and returns them for the caller: session, tokens, ..., and
--- what has died.
+-- Tells other replicas which leases of their sessions have ended. Returns those of the caller's sessions: {session, tokens,
+-- ...}, and which events have become dead letters.
 local function announce_ended(group, ended)
   local told = {}
   local in_flight = group_key(group, 'in_flight')
@@ -131,7 +131,7 @@ local function is_stored(id)
   return redis.call('HEXISTS', topic_key('events'), id) == 1
 end
 
--- In one more group these events are dead (`change` is -1), or wait again (1).
+-- Notes that in one more group these events are dead (`change` is -1), or wait again (1).
 local function change_waiting(ids, change)
   local raws = read_all('HMGET', topic_key('refs'), ids)
   local kept, dead = {}, 0
@@ -151,7 +151,7 @@ local function change_waiting(ids, change)
   count_dead(dead)
 end
 
--- One more group is done with these events; `gone` collects those that no group holds any more.
+-- Notes that one more group no longer holds these events. `gone` collects those that no group holds.
 local function let_go(ids, were_dead, gone)
   local raws = read_all('HMGET', topic_key('refs'), ids)
   local kept, dropped, dead = {}, {}, 0
@@ -177,7 +177,7 @@ local function let_go(ids, were_dead, gone)
   count_dead(dead)
 end
 
--- Remembers ids that a client chose, so that they add nothing for a while. Without memory for it they are not.
+-- Remembers ids that clients chose for the dedupe window, unless the memory is full.
 local function remember_ids(ids, window)
   if #ids == 0 or window <= 0 then
     return
@@ -259,7 +259,7 @@ local function expire_leases(group, max_retries, limit, ended)
   write_all('ZREM', leased, members)
 end
 
--- When something in the group is due, paused or not: the first that waits, or the first lease that runs out; or NEVER.
+-- When the first event that waits is due or the first lease runs out, paused or not; or NEVER.
 local function first_due(group)
   local due = NEVER
   for _, name in ipairs({ 'waiting', 'leased' }) do
@@ -271,7 +271,7 @@ local function first_due(group)
   return due
 end
 
--- When the group next has something to lease, or NEVER; so while it is paused.
+-- When the group next has something to lease; NEVER while it is paused.
 local function next_due(group)
   if redis.call('HEXISTS', group_key(group, 'group'), 'paused') == 1 then
     return NEVER
@@ -286,13 +286,13 @@ local function never_leased(group, id)
   return member and redis.call('ZSCORE', group_key(group, 'waiting'), member)
 end
 
--- Whether no lease of the group has run out, so that nobody need look at each.
+-- Whether no lease of the group has run out, so that they need not be looked at one by one.
 local function none_has_expired(group)
   local first = redis.call('ZRANGE', group_key(group, 'leased'), 0, 0, 'WITHSCORES')
   return first[2] and tonumber(first[2]) > now
 end
 
--- Of records whose lease is the one that was asked for (`asked`: their numbers): those that have run out are no longer held.
+-- Of the records numbered in `asked`, whose lease is the one that was named: marks those as not held that have run out.
 local function drop_expired(group, asked, members, records, results)
   if none_has_expired(group) then
     return

@@ -1,4 +1,4 @@
--- A session is gone from its group; its leases stay.
+-- Removes a session from its group. Its leases stay.
 --
 -- KEYS     topic, group
 -- ARGV     1..5 as in common.lua

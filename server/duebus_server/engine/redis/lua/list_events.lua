@@ -1,12 +1,12 @@
--- A page of a group's events in one state, in the order of the state's time; O(log n + page).
+-- Returns a page of a group's events in one state, in the order of the state's time; O(log n + page).
 --
 -- KEYS     topic, group
 -- ARGV     1..5 as in common.lua
 --   6      group
 --   7      state: 'scheduled', 'ready', 'leased', 'dead'
 --   8      newest first (0, 1)
---   9      at most so many events
---   10     at most so many bytes of bodies, but always one event
+--   9      how many events at most
+--   10     how many bytes of bodies at most, but always one event
 --   11     where the page before ended: its last score, '' for the first page
 --   12     and its last member
 --   13     the server's max_retries, for leases that have run out

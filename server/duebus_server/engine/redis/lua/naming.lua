@@ -1,6 +1,6 @@
--- Shared by the scripts of operators: what the names in a request mean. Needs leases.lua.
+-- Shared by the scripts of admin verbs: what the names in a request mean. Needs leases.lua.
 
--- What there is none of, as these scripts answer it.
+-- What does not exist, as these scripts answer it.
 local NO_TOPIC, NO_GROUP, NO_EVENT = 'topic', 'group', 'event'
 local DEFAULT_GROUP = 'default'
 
@@ -45,7 +45,7 @@ local function find_groups(names, all, name)
   return names
 end
 
--- Ends the leases of groups that have run out, after every key of all of them has been found to be of its type.
+-- Ends the leases of groups that have run out, after the types of all their keys have been checked.
 -- Returns {session, tokens, ...} of leases that have ended. `max_retries` is the server's default.
 local function bring_up_to_date(groups, max_retries)
   for _, group in ipairs(groups) do

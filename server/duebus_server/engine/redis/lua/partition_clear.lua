@@ -1,4 +1,4 @@
--- Nothing remains of a partition that is closed.
+-- Removes all that is left of a closed partition.
 --
 -- KEYS     topic, every group
 -- ARGV     1..6 as in partitions.lua

@@ -1,4 +1,4 @@
--- A partition takes nothing any more. The subscribers join elsewhere.
+-- Closes a partition: it takes nothing any more, and its subscribers join elsewhere.
 --
 -- KEYS     topic, every group
 -- ARGV     1..6 as in partitions.lua

@@ -1,4 +1,4 @@
--- A partition begins, or goes on after a change that was given up.
+-- Opens a new partition, or an old one again after a change that was given up.
 --
 -- KEYS     topic, every group
 -- ARGV     1..6 as in partitions.lua

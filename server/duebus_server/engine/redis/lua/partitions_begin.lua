@@ -1,4 +1,4 @@
--- The change of a topic's number of partitions, or the deletion of a topic that has several, begins: the topic is closed.
+-- Begins to change a topic's number of partitions, or to delete a topic that has several: the topic is closed.
 --
 -- KEYS     topic, every group
 -- ARGV     1..6 as in partitions.lua

@@ -1,4 +1,4 @@
--- From here on a topic is spread over another number of partitions, or goes on with the one it had.
+-- Gives a topic another number of partitions, or opens it again with the number it had.
 --
 -- KEYS     topic, every group
 -- ARGV     1..6 as in partitions.lua

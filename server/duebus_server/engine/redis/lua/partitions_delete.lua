@@ -1,4 +1,4 @@
--- A topic whose partitions are gone goes itself.
+-- Removes a topic whose partitions are gone.
 --
 -- KEYS     topic, every group
 -- ARGV     1..6 as in partitions.lua

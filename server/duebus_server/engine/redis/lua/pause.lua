@@ -1,4 +1,4 @@
--- Nothing is handed out to a group any more, until it is resumed.
+-- Pauses a group: nothing is leased from it until it is resumed.
 --
 -- KEYS     topic, group
 -- ARGV     1..5 as in common.lua

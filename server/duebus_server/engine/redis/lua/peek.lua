@@ -1,5 +1,4 @@
--- Which of many groups have something to lease now, how much is ready in each, and how many leases its sessions hold; all
--- in one command.
+-- Tells which of many groups have something to lease now, how much is ready in each, and how many leases its sessions hold.
 --
 -- KEYS     on a cluster, the keys of one topic and of its groups that are named
 -- ARGV     1..5 as in common.lua

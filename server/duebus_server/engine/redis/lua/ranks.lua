@@ -1,6 +1,6 @@
--- Shared by the scripts that go through a sorted set a page at a time, while it changes.
+-- Shared by the scripts that page through a sorted set while it changes.
 
--- Whether one member comes before another of the same score, as Redis orders them: by bytes. (Lua's < goes by the locale.)
+-- Whether one member comes before another of the same score: Redis compares bytes, while Lua's < follows the locale.
 local function precedes(one, other)
   for i = 1, math.min(#one, #other) do
     local a, b = string.byte(one, i), string.byte(other, i)

@@ -1,5 +1,4 @@
--- includes leases
--- LEASED -> READY for leases that a session was given in an answer that never came: it knows all but those.
+-- LEASED -> READY, for leases whose answer never reached the session: it names those that it knows of.
 --
 -- KEYS     topic, group
 -- ARGV     1..5 as in common.lua
@@ -8,6 +7,7 @@
 --   8      the session's round from now on, see lease.lua
 --   9      fencing tokens of the leases it knows of, 8 bytes each
 -- returns  how many were taken back
+-- includes leases
 
 regardless_of_memory()
 local group, session = ARGV[6], ARGV[7]

@@ -1,4 +1,4 @@
--- SCHEDULED or READY -> SCHEDULED or READY at another time, for the copies of some events: all or none.
+-- SCHEDULED or READY -> SCHEDULED or READY at another time, for copies of some events: all or none.
 --
 -- KEYS     topic, every group
 -- ARGV     1..5 as in common.lua

@@ -1,4 +1,4 @@
--- Ends the pause of a group, and wakes its sessions on every replica.
+-- Resumes a group, and wakes its sessions on every replica.
 --
 -- KEYS     topic, group
 -- ARGV     1..5 as in common.lua
@@ -13,7 +13,7 @@ if not group then
   return { whole(now), missing }
 end
 check_keys(group)
--- No session looks by itself when it has found the group paused.
+-- A session that has found the group paused does not look again by itself.
 if redis.call('HDEL', group_key(group, 'group'), 'paused') == 1 then
   redis.call('HSET', group_key(group, 'group'), 'wake_at', whole(NEVER))
 end

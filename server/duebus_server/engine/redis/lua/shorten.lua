@@ -1,4 +1,4 @@
--- Of the leases named, those that the session still holds run out within a grace.
+-- Shortens leases: those named that the session still holds run out within a grace.
 --
 -- KEYS     topic, group
 -- ARGV     1..5 as in common.lua

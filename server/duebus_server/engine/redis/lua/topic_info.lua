@@ -1,4 +1,4 @@
--- A topic and its groups from outside; O(groups + subscribers).
+-- Describes a topic and its groups; O(groups + subscribers).
 --
 -- KEYS     topic, every group
 -- ARGV     1..5 as in common.lua
@@ -27,7 +27,7 @@ local function subscribers(group)
   return found
 end
 
--- Of the oldest bucket only the part that is within the minute counts.
+-- Only the part of the oldest bucket that is within the minute counts.
 local function rates(group)
   local sums = { 0, 0, 0, 0 }
   local current = math.floor(now / BUCKET_US)

@@ -97,7 +97,7 @@ class AdminVerbs:
         if changes.partitions is not None:
             changes.applied_to(await self.config_of(topic))
             await self._routing.change(topic, changes.partitions)
-            self._engine.forgetting.anything_may_have_changed()
+            self._engine.retention.anything_may_have_changed()
         rest = replace(changes, partitions=None)
         config = await self._engine.configure_topic(Partition(topic), rest)
         if config.partitions > 1 and rest:
@@ -124,9 +124,9 @@ class AdminVerbs:
             return await self._engine.delete_topic(partitions[0])
         removed = await self._partitioning.delete(topic)
         for partition in [*partitions, Partition(topic)]:
-            self._engine.news.deleted(partition, None, self._engine.now_us())
-        await self._engine.forgetting.after_deletion(topic)
-        await self._engine.listing.after_deletion(topic)
+            self._engine.notifications.deleted(partition, None, self._engine.now_us())
+        await self._engine.retention.after_deletion(topic)
+        await self._engine.topic_index.after_deletion(topic)
         return removed
 
     async def delete_group(self, topic: str, group: str) -> int:

@@ -55,7 +55,7 @@ class PartitionedEngine(AdminVerbs):
 
     def __init__(self, engine: RedisEngine, partitioning: Partitioning, defaults: TopicConfig) -> None:
         routing = Routing(engine, partitioning)
-        super().__init__(engine, partitioning, routing, Topics(engine.listing, defaults, self.get_topic))
+        super().__init__(engine, partitioning, routing, Topics(engine.topic_index, defaults, self.get_topic))
         self._dues = Dues()
         self._turns = count()
 

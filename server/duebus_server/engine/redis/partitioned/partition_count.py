@@ -20,8 +20,8 @@ from duebus_server.engine.redis.transport.scripts import Script
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from duebus_server.engine.redis.admin.deletion import Deleting
-    from duebus_server.engine.redis.admin.topic_index import Listing
+    from duebus_server.engine.redis.admin.deletion import Deletions
+    from duebus_server.engine.redis.admin.topic_index import TopicIndex
     from duebus_server.engine.redis.locks import Locks
     from duebus_server.engine.redis.transport.runner import Runner
 
@@ -74,11 +74,11 @@ class Partitioning:
         DispatcherNotWorking: Redis is away, or refuses; or another replica changes a topic just now.
     """
 
-    def __init__(self, runner: Runner, locks: Locks, listing: Listing, deleting: Deleting) -> None:
+    def __init__(self, runner: Runner, locks: Locks, topic_index: TopicIndex, deletions: Deletions) -> None:
         self._runner = runner
         self._locks = locks
-        self._listing = listing
-        self._deleting = deleting
+        self._topic_index = topic_index
+        self._deletions = deletions
         self._known: dict[str, list[Partition]] = {}  # of topics that have several
 
     def partitions(self, topic: str) -> list[Partition]:
@@ -103,7 +103,7 @@ class Partitioning:
         Raises:
             InvalidArgument: it holds events; nothing was changed.
         """
-        await self._listing.before(topic)
+        await self._topic_index.before(topic)
         await self._under_lock(topic, count)
         await self.refresh(topic)
         if len(self.partitions(topic)) != count:  # it has finished what another had begun
@@ -232,7 +232,7 @@ class Partitioning:
         partitions = partitions_of(change.topic, change.before)
         for partition in partitions:
             with suppress(Moved, NotFound):  # gone already
-                removed += await self._deleting.partition(partition)
+                removed += await self._deletions.partition(partition)
         await self._clear(change, partitions)
         await self._run(DELETE, change.whole, change.deadline_us)
         return removed

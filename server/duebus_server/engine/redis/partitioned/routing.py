@@ -99,7 +99,11 @@ class Routing:
                 await self._partitioning.mend(topic)
             await self._take_sessions_along(topic)
         there = self._partitioning.partitions(topic)
-        if session is not None and there != partitions and self._engine.news.sessions.find(there[0], *session) is None:
+        if (
+            session is not None
+            and there != partitions
+            and self._engine.notifications.sessions.find(there[0], *session) is None
+        ):
             raise NotFound("group", session[0], topic=topic)
 
     async def settled(self) -> None:
@@ -111,16 +115,16 @@ class Routing:
     async def _take_sessions_along(self, topic: str) -> None:
         """Sessions leave the partitions that a topic no longer has, and join those that it has."""
         there: Sequence[Partition] = self._partitioning.partitions(topic)
-        for old in self._engine.news.sessions.elsewhere(topic, there):
+        for old in self._engine.notifications.sessions.elsewhere(topic, there):
             if not old.is_over and not await self._is_deleted(old, there[0]):
                 subscriber = SubscriberInfo(old.session_id, old.consumer, self._engine.now_us())
                 for partition in there:
                     await self._engine.join(partition, old.group, subscriber)
-            self._engine.news.sessions.forget(old)
+            self._engine.notifications.sessions.forget(old)
 
     async def _is_deleted(self, old: LocalSession, first: Partition) -> bool:
         """Whether the group of a session was deleted, and this replica has not heard of it."""
         if await self._partitioning.has_group(first, old.group) or not await self._engine.members.was_deleted(old):
             return False
-        self._engine.news.deleted(Partition(old.partition.topic), old.group, self._engine.now_us())
+        self._engine.notifications.deleted(Partition(old.partition.topic), old.group, self._engine.now_us())
         return True

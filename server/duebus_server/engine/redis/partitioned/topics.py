@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from duebus_server.domain.views import TopicConfig
-    from duebus_server.engine.redis.admin.topic_index import Listing
+    from duebus_server.engine.redis.admin.topic_index import TopicIndex
 
 
 class Topics:
     """What there is of all topics.
 
     Args:
-        listing: knows their names.
+        topic_index: knows their names.
         defaults: the settings of topics.
         get_topic: looks at one, and raises NotFound where there is none.
 
@@ -28,26 +28,26 @@ class Topics:
     """
 
     def __init__(
-        self, listing: Listing, defaults: TopicConfig, get_topic: Callable[[str], Awaitable[TopicInfo]]
+        self, topic_index: TopicIndex, defaults: TopicConfig, get_topic: Callable[[str], Awaitable[TopicInfo]]
     ) -> None:
-        self._listing = listing
+        self._topic_index = topic_index
         self._defaults = defaults
         self._get_topic = get_topic
 
     async def queued(self) -> int:
         """The events of all topics, dead letters not counted; a damaged topic counts as empty."""
-        infos = [await self._look_at(topic) for topic in await self._listing.names()]
+        infos = [await self._look_at(topic) for topic in await self._topic_index.names()]
         return sum(info.queued for info in infos if info is not None)
 
     async def list(self, after: str, limit: int) -> list[TopicInfo]:
         """Up to ``limit`` topics by name; a damaged one says so, and does not hide the others."""
         found: list[TopicInfo] = []
-        for topic in sorted(name for name in await self._listing.names() if name > after):
+        for topic in sorted(name for name in await self._topic_index.names() if name > after):
             if len(found) == limit:
                 break
             info = await self._look_at(topic)
             if info is None:
-                await self._listing.after_deletion(topic)
+                await self._topic_index.after_deletion(topic)
             else:
                 found.append(info)
         return found

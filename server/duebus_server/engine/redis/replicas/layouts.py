@@ -44,7 +44,6 @@ class Layouts:
         self.newest = newest
         self.oldest = max(1, newest - 1)
         self.written = 0
-        self._unread = ""
 
     async def check(self) -> None:
         """Refuse what another build has written and this one does not read.
@@ -70,20 +69,12 @@ class Layouts:
         Raises:
             DispatcherNotWorking: this build does not read it.
         """
-        self._unread = self._why_unread(found)
-        self.ensure_read()
+        self._runner.unread = self._why_unread(found)
+        if self._runner.unread:
+            raise DispatcherNotWorking(f"engine redis: {self._runner.unread}", metadata={"engine": "redis"})
         if int(found) != self.written:
             self.written = int(found)
             log.info("layout of Redis", written=self.written, newest=self.newest)
-
-    def ensure_read(self) -> None:
-        """Go on if this build reads what is written.
-
-        Raises:
-            DispatcherNotWorking: it does not.
-        """
-        if self._unread:
-            raise DispatcherNotWorking(f"engine redis: {self._unread}", metadata={"engine": "redis"})
 
     def _why_unread(self, found: bytes) -> str:
         """Why this build can't read what is written; empty where it can."""

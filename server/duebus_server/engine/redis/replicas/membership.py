@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -17,11 +17,12 @@ from duebus_server.engine.redis.transport.scripts import Script
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from duebus_server.engine.redis.admin.topic_index import Listing
+    from duebus_server.engine.redis.admin.topic_index import TopicIndex
     from duebus_server.engine.redis.partition import Partition
     from duebus_server.engine.redis.replicas.group_notes import GroupNotes
-    from duebus_server.engine.redis.replicas.notifications import News
+    from duebus_server.engine.redis.replicas.notifications import Notifications
     from duebus_server.engine.redis.replicas.sessions import LocalSession
+    from duebus_server.engine.redis.transport.runner import Runner
 
 log = structlog.get_logger()
 
@@ -36,29 +37,20 @@ def is_unknown(reply: Sequence[Any]) -> bool:
     return len(reply) == len(("now", "has group"))
 
 
-class Run(Protocol):
-    """Runs a script on a topic while the engine works."""
-
-    async def __call__(self, script: Script, partition: Partition, *arguments: Any, keys: Sequence[str] = ()) -> Any:
-        """What the script answers; ``keys`` as ``Runner.run`` takes them.
-
-        Raises:
-            DispatcherNotWorking: the engine is stopped, or Redis is away, or refuses.
-        """
-
-
 class Membership:
     """Sessions in their groups.
 
     Raises, in all methods:
-        DispatcherNotWorking: as ``run`` does.
+        DispatcherNotWorking: as ``Runner.run`` does.
     """
 
-    def __init__(self, run: Run, notes: GroupNotes, news: News, listing: Listing) -> None:
-        self._run = run
+    def __init__(
+        self, runner: Runner, notes: GroupNotes, notifications: Notifications, topic_index: TopicIndex
+    ) -> None:
+        self._runner = runner
         self._notes = notes
-        self._news = news
-        self._listing = listing
+        self._notifications = notifications
+        self._topic_index = topic_index
 
     def of(self, partition: Partition, group: str, session_id: str) -> LocalSession:
         """A session that has joined.
@@ -66,14 +58,16 @@ class Membership:
         Raises:
             NotFound: it has not, or has left.
         """
-        session = self._news.sessions.find(partition, group, session_id)
+        session = self._notifications.sessions.find(partition, group, session_id)
         if session is None or session.is_over:
             raise NotFound("session", session_id, topic=partition.topic, group=group)
         return session
 
     async def join(self, partition: Partition, group: str, subscriber: SubscriberInfo) -> None:
         """See ``Engine.join``."""
-        await self.rejoin(self._news.sessions.add(partition, group, subscriber.session_id, subscriber.consumer))
+        await self.rejoin(
+            self._notifications.sessions.add(partition, group, subscriber.session_id, subscriber.consumer)
+        )
 
     async def rejoin(self, session: LocalSession) -> None:
         """Tell Redis of a session, for the first time or anew."""
@@ -82,11 +76,11 @@ class Membership:
         own = (session.name, session.session_id, session.consumer, session.round)
         session.stage = Stage.JOINING
         with session.awaiting(Unanswered.JOIN):
-            now, is_first = await self._run(JOIN, session.partition, session.group, *own)
+            now, is_first = await self._runner.run(JOIN, session.partition, session.group, *own)
         session.joined(int(now))
-        self._news.heard(now)
+        self._notifications.answered(now)
         if is_first:
-            await self._listing.is_new(session.partition.topic)
+            await self._topic_index.is_new(session.partition.topic)
 
     async def not_joined(self, session: LocalSession, now: bytes, has_group: int) -> None:
         """Redis does not know a session, as it has just answered: it joins anew, unless its group was deleted.
@@ -94,9 +88,9 @@ class Membership:
         Raises:
             NotFound: it was.
         """
-        self._news.heard(now)
+        self._notifications.answered(now)
         if not has_group and await self.was_deleted(session):
-            self._news.deleted(session.partition, session.group, int(now))
+            self._notifications.deleted(session.partition, session.group, int(now))
             raise NotFound("group", session.group, topic=session.partition.topic)
         # Taken for dead by the others, or Redis has lost it; this session is not, so it subscribes anew.
         await self.rejoin(session)
@@ -104,9 +98,9 @@ class Membership:
     async def look_for_group(self, session: LocalSession) -> None:
         """Redis does not know the group of a session: word that it was deleted has been lost, or the group itself."""
         if session.joined_us is not None and await self.was_deleted(session):
-            self._news.deleted(session.partition, session.group, session.joined_us)
+            self._notifications.deleted(session.partition, session.group, session.joined_us)
         else:
-            self._news.due_now(session.partition, session.group)
+            self._notifications.due_now(session.partition, session.group)
 
     @staticmethod
     def join_anew(sessions: Iterable[LocalSession]) -> None:
@@ -128,16 +122,16 @@ class Membership:
         session.held.update((lease.fencing_token, lease.event_id) for lease in leases)
         partition, group = session.partition, session.group
         own = (session.name, session.consumer, *lease_us, *named(leases))
-        reply = await self._run(ADOPT, partition, group, *own)
+        reply = await self._runner.run(ADOPT, partition, group, *own)
         if is_unknown(reply):
             await self.not_joined(self.of(partition, group, session.session_id), *reply)
-            reply = await self._run(ADOPT, partition, group, *own)
+            reply = await self._runner.run(ADOPT, partition, group, *own)
         if is_unknown(reply):
             raise NotFound("session", session.session_id, topic=partition.topic, group=group)
         now, ended, results, due, expires = reply
-        self._news.heard(now, ended)
-        self._news.due(partition, group, due)
-        self._news.expiries.expects(partition, group, int(expires))
+        self._notifications.answered(now, ended)
+        self._notifications.due(partition, group, due)
+        self._notifications.expiries.expects(partition, group, int(expires))
         adopted: list[AdoptedLease | LeaseFailureReason] = []
         for lease, result in zip(leases, results, strict=True):
             if result < 0:
@@ -151,13 +145,13 @@ class Membership:
         """Take back what Redis gave the session in an answer that was lost."""
         session.round += 1
         own = (session.name, session.round, *named(session.leases()))
-        if await self._run(RECLAIM, session.partition, session.group, *own):
-            self._news.due_now(session.partition, session.group)
+        if await self._runner.run(RECLAIM, session.partition, session.group, *own):
+            self._notifications.due_now(session.partition, session.group)
         session.unanswered &= ~Unanswered.LEASE
 
     def never_heard(self, partition: Partition, group: str, session_id: str, fencing_token: int) -> None:
         """A session will not hear of a lease that it was given: its next lease takes it back."""
-        session = self._news.sessions.find(partition, group, session_id)
+        session = self._notifications.sessions.find(partition, group, session_id)
         if session is not None:
             session.let_go([fencing_token])
             session.unanswered |= Unanswered.LEASE
@@ -171,15 +165,15 @@ class Membership:
         if session.grace_us is not None:
             await self._shorten(session, session.grace_us)
             session.grace_us = None
-        self._news.sessions.forget_if_done(session)
+        self._notifications.sessions.forget_if_done(session)
 
     async def wind_up_all(self) -> None:
         """Tell Redis what it does not know yet of the sessions that are over."""
-        for session in [session for session in self._news.sessions if session.is_over]:
+        for session in [session for session in self._notifications.sessions if session.is_over]:
             try:
                 await self.wind_up(session)
             except Moved:  # a partition that is closed holds no event, and lets go of its sessions
-                self._news.sessions.forget(session)
+                self._notifications.sessions.forget(session)
             except DispatcherNotWorking as error:
                 if is_lost(error.__cause__):
                     raise
@@ -194,11 +188,11 @@ class Membership:
         partition, group = session.partition, session.group
         noted = await self._notes.has(partition, group)
         if not noted:
-            self.join_anew(self._news.sessions.in_group(partition, group))
+            self.join_anew(self._notifications.sessions.in_group(partition, group))
         return noted and session.joined_us is not None
 
     async def _leave(self, session: LocalSession) -> None:
-        await self._run(LEAVE, session.partition, session.group, session.name)
+        await self._runner.run(LEAVE, session.partition, session.group, session.name)
         session.left_s = session.left_s or monotonic()
         if Unanswered.JOIN in session.unanswered and monotonic() - session.left_s < LATE_S:
             return  # the next sweep sends it again
@@ -207,7 +201,7 @@ class Membership:
 
     async def _shorten(self, session: LocalSession, grace_us: int) -> None:
         partition, group = session.partition, session.group
-        now, due = await self._run(SHORTEN, partition, group, session.name, grace_us, *named(session.leases()))
-        self._news.heard(now)
-        self._news.due(partition, group, due)
-        self._news.expiries.expects(partition, group, int(now) + grace_us)
+        now, due = await self._runner.run(SHORTEN, partition, group, session.name, grace_us, *named(session.leases()))
+        self._notifications.answered(now)
+        self._notifications.due(partition, group, due)
+        self._notifications.expiries.expects(partition, group, int(now) + grace_us)

@@ -1,4 +1,4 @@
-"""What Redis's answers and the other replicas tell, passed on to those of this replica whom it concerns."""
+"""Passes on what Redis's answers and the other replicas tell: to the sessions of this replica and to its watcher."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class PartitionWatcher(Protocol):
         """The group, or with None the whole partition, is gone."""
 
 
-class News:
-    """Takes in what is told and passes it on.
+class Notifications:
+    """What this replica is told of due events, of leases that have ended, and of deletions.
 
     Attributes:
         sessions: those of this replica.
-        expiries: when leases that it knows of run out.
-        watcher: who is told; None until there is one.
+        expiries: when the leases that this replica knows of run out.
+        watcher: the bus, which is told; None until there is one.
     """
 
     def __init__(self, runner: Runner) -> None:
@@ -46,11 +46,11 @@ class News:
         self.expiries = Expiries()
         self.watcher: PartitionWatcher | None = None
 
-    def heard(self, now: bytes, ended: Sequence[Any] = ()) -> None:
-        """An answer has come.
+    def answered(self, now: bytes, ended: Sequence[Any] = ()) -> None:
+        """A script has answered.
 
         Args:
-            now: what time it was.
+            now: the time by Redis's clock, in microseconds.
             ended: session, fencing tokens, ... of leases of this replica's sessions that have ended by it; in place of
                 a session b"", and then the events that it made dead letters, see ``leases.lua``.
         """

@@ -1,4 +1,4 @@
-"""Replicas among each other: each says that it lives, hears what concerns it, and looks after those that died."""
+"""What replicas know of each other: heartbeats, notifications, and who takes over from a replica that has died."""
 
 from __future__ import annotations
 
@@ -30,43 +30,43 @@ log = structlog.get_logger()
 HEARTBEAT, ABANDON = map(Script, ("heartbeat", "abandon"))
 
 _KNOWN, _UNKNOWN = 0, 1
-"""What heartbeat.lua says of the replica itself."""
+"""As in ``heartbeat.lua``: whether the replica itself was heard of in time."""
 
 BEAT_US = SECOND // 2
 LAPSE_US = 3 * SECOND
-"""A replica that has not been heard of for this long is dead to the others."""
+"""How long after its last heartbeat a replica is taken for dead, in microseconds."""
 
-BURIAL_US = 10 * SECOND
-"""How long one replica has to look after a dead one before another tries."""
+TAKEOVER_US = 10 * SECOND
+"""How long one replica has to take over from a dead one before another tries, in microseconds."""
 
 RECONNECT_S = 0.2
 
 SILENCE_S = 5.0
-"""A listener that has heard nothing for so long asks whether Redis is there still."""
+"""How long the listener hears nothing before it asks whether Redis is still there."""
 
 
 class Presence:
-    """This replica among the others.
+    """Tells the other replicas that this one is alive, and listens to them.
 
     Args:
         runner: runs scripts.
-        locks: decide which replica looks after one that has died.
+        locks: decide which replica takes over from one that has died.
         layouts: which one is written, and which this replica reads.
-        hears: told what the others say.
+        reactions: told what the others publish.
     """
 
-    def __init__(self, runner: Runner, locks: Locks, layouts: Layouts, hears: Reactions) -> None:
+    def __init__(self, runner: Runner, locks: Locks, layouts: Layouts, reactions: Reactions) -> None:
         self._runner = runner
         self._layouts = layouts
         self._locks = locks
-        self._hears = hears
+        self._reactions = reactions
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
-        self._judges_from_s = 0.0
-        self._deaf = Outage()
+        self._finds_dead_from_s = 0.0
+        self._listener_outage = Outage()
 
     async def start(self) -> None:
-        """Say that this replica lives, and listen; when this returns, nothing that is said is missed.
+        """Send the first heartbeat and listen. When this returns, nothing that is published is missed.
 
         Raises:
             DispatcherNotWorking: Redis is away, or refuses.
@@ -82,15 +82,15 @@ class Presence:
             await listening
 
     async def stop(self) -> None:
-        """Go in an orderly way: the others need not wait for the lapse."""
+        """End the sessions of this replica, so that the others need not wait until it is taken for dead."""
         await self._end_tasks()
         try:
-            await self._bury(self._runner.replica)
+            await self._end_sessions_of(self._runner.replica)
         except DispatcherNotWorking as error:
-            log.warning("left without saying so", error=str(error))
+            log.warning("sessions could not be ended; the other replicas will in three seconds", error=str(error))
 
     async def abandon(self) -> None:
-        """Let go of what `start` has begun, should it have failed."""
+        """End what ``start`` has begun, after it has failed."""
         await self._end_tasks()
 
     async def _end_tasks(self) -> None:
@@ -111,7 +111,7 @@ class Presence:
             except DispatcherNotWorking as error:
                 if outage.begins():
                     log.warning("heartbeats fail", error=str(error))
-                self._judges_from_s = monotonic() + LAPSE_US / SECOND
+                self._finds_dead_from_s = monotonic() + LAPSE_US / SECOND
             except Exception:  # a heartbeat that fails must not be the last
                 log.exception("unexpected error")
             else:
@@ -124,29 +124,29 @@ class Presence:
         heard, dead, layout = await runner.run_on(keys, HEARTBEAT, "", LAPSE_US, *self._layouts.announcement())
         self._layouts.heard(layout)
         if heard != _KNOWN:
-            self._judges_from_s = monotonic() + LAPSE_US / SECOND
+            self._finds_dead_from_s = monotonic() + LAPSE_US / SECOND
         if heard == _UNKNOWN:
-            # The first beat, or the others have taken this replica for dead, or Redis has lost what it knew.
-            await self._hears.came_back()
-        # Whoever could not reach Redis for a while, or was late because Redis stood still, can't tell the dead from
-        # those who could not either.
-        if monotonic() < self._judges_from_s:
+            # The first heartbeat; or the others have taken this replica for dead; or Redis has lost its data.
+            await self._reactions.came_back()
+        # A replica that could not reach Redis for a while can't tell which others are dead: perhaps they could not
+        # reach it either.
+        if monotonic() < self._finds_dead_from_s:
             return
         for name in dead:
-            await self._bury_another(name.decode(errors="replace"))
+            await self._take_over_from(name.decode(errors="replace"))
 
-    async def _bury_another(self, replica: str) -> None:
-        lock = await self._locks.acquire("sweep", BURIAL_US)
+    async def _take_over_from(self, replica: str) -> None:
+        lock = await self._locks.acquire("sweep", TAKEOVER_US)
         if lock is None:
             return
         log.warning("a replica has died", replica=replica)
         try:
-            for partition, group in await self._bury(replica):
-                self._hears.leases_ran_out(partition, group)
+            for partition, group in await self._end_sessions_of(replica):
+                self._reactions.leases_ran_out(partition, group)
         finally:
             await self._locks.release(lock)
 
-    async def _bury(self, replica: str) -> list[tuple[Partition, str]]:
+    async def _end_sessions_of(self, replica: str) -> list[tuple[Partition, str]]:
         """End the sessions of a replica and let their leases run out; then forget it. Can be repeated.
 
         Returns:
@@ -162,7 +162,7 @@ class Presence:
         ]
         for partition, group in groups:
             try:
-                await self._runner.run(ABANDON, partition, group, replica)
+                await self._runner.run(ABANDON, partition, group, replica, also_stopped=True)
             except Moved:
                 continue  # a partition that is closed holds no event, and knows no session
             except DispatcherNotWorking as error:
@@ -175,10 +175,10 @@ class Presence:
             await redis.hdel(keys.layouts_read, replica)
         return groups
 
-    # --- word from the others ---------------------------------------------------------------------------------------
+    # --- what the others publish -------------------------------------------------------------------------------------
 
     async def _listen(self, listening: asyncio.Future[None]) -> None:
-        """Listen for ever; after each new connection look again, for what was said meanwhile is lost."""
+        """Listen until the replica stops. After each new connection look again, as messages may have been lost."""
         while not self._stopping:
             client = self._runner.connection.listener()
             try:
@@ -189,7 +189,7 @@ class Presence:
                 if not listening.done():
                     listening.set_exception(error)
                     return
-                if self._deaf.begins():
+                if self._listener_outage.begins():
                     log.warning("the listener lost Redis", error=str(error))
                 await asyncio.sleep(RECONNECT_S)
             finally:
@@ -200,7 +200,7 @@ class Presence:
         return keys.wake_channel, keys.changes_channel, keys.replica_channel(self._runner.replica)
 
     async def _hear(self, pubsub: PubSub, listening: asyncio.Future[None]) -> None:
-        """Pass on what comes.
+        """Pass on what is published.
 
         Raises:
             ConnectionError: Redis says nothing at all, although it was asked to.
@@ -221,37 +221,37 @@ class Presence:
         if message["type"] == "subscribe" and message["data"] == len(self._channels()):
             if not listening.done():
                 listening.set_result(None)
-            if self._deaf.ends():
-                log.info("the listener hears Redis again")
-            self._hears.look_again()
+            if self._listener_outage.ends():
+                log.info("the listener is connected again")
+            self._reactions.look_again()
         if message["type"] == "message":
             try:
                 self._pass_on(message["channel"].decode(), message["data"])
             except ValueError:
-                log.warning("word that no replica says was passed over", channel=message["channel"].decode())
+                log.warning("a message that no replica publishes was ignored", channel=message["channel"].decode())
 
     def _pass_on(self, channel: str, data: bytes) -> None:
-        """What another replica said.
+        """Pass on a message of another replica.
 
         Raises:
-            ValueError: it was not one of ours.
+            ValueError: no replica of ours sent it.
         """
         if channel == self._runner.keys.wake_channel:
             replica, name, group, at_us = data.split(b"\0")
-            if replica.decode() != self._runner.replica:  # what this one did itself, it knows from the answer
-                self._hears.due(Partition.read(name.decode()), group.decode(), int(at_us))
+            if replica.decode() != self._runner.replica:  # this one knows from the answer what it did itself
+                self._reactions.due(Partition.read(name.decode()), group.decode(), int(at_us))
         elif channel == self._runner.keys.changes_channel:
             replica, what, name, group, at_us = data.split(b"\0")
             if replica.decode() != self._runner.replica:
                 self._pass_on_change(what, Partition.read(name.decode()), group.decode(), int(at_us))
         else:
             session, tokens = data.split(b"\0", 1)
-            self._hears.ended(session.decode(), unpack_fences(tokens))
+            self._reactions.ended(session.decode(), unpack_fences(tokens))
 
     def _pass_on_change(self, what: bytes, partition: Partition, group: str, at_us: int) -> None:
         if what == b"deleted":
-            self._hears.deleted(partition, group or None, at_us)
+            self._reactions.deleted(partition, group or None, at_us)
         elif what == b"configured":
-            self._hears.configured(partition)
+            self._reactions.configured(partition)
         elif what == b"moved":
-            self._hears.moved(partition.topic)
+            self._reactions.moved(partition.topic)

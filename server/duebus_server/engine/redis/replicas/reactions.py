@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from duebus_server.engine.redis.admin.retention import Forgetting
-    from duebus_server.engine.redis.admin.topic_index import Listing
+    from duebus_server.engine.redis.admin.retention import Retention
+    from duebus_server.engine.redis.admin.topic_index import TopicIndex
     from duebus_server.engine.redis.partition import Partition
     from duebus_server.engine.redis.replicas.group_notes import GroupNotes
     from duebus_server.engine.redis.replicas.membership import Membership
-    from duebus_server.engine.redis.replicas.notifications import News
+    from duebus_server.engine.redis.replicas.notifications import Notifications
     from duebus_server.engine.redis.transport.runner import Runner
 
 
@@ -21,9 +21,9 @@ class Reactions:
 
     Args:
         runner: puts the secret back.
-        news: told what is due, has ended and was deleted.
-        listing: forgets which topics are listed, when Redis may have lost them.
-        forgetting: looks again at topics whose retention may have changed.
+        notifications: told what is due, has ended and was deleted.
+        topic_index: forgets which topics are listed, when Redis may have lost them.
+        retention: looks again at topics whose retention may have changed.
         members: the sessions join again, when Redis has lost them.
         notes: made again, when Redis has lost them.
     """
@@ -31,51 +31,51 @@ class Reactions:
     def __init__(
         self,
         runner: Runner,
-        news: News,
-        listing: Listing,
-        forgetting: Forgetting,
+        notifications: Notifications,
+        topic_index: TopicIndex,
+        retention: Retention,
         members: Membership,
         notes: GroupNotes,
     ) -> None:
         self._runner = runner
-        self._news = news
-        self._listing = listing
-        self._forgetting = forgetting
+        self._notifications = notifications
+        self._topic_index = topic_index
+        self._retention = retention
         self._members = members
         self._notes = notes
 
     def due(self, partition: Partition, group: str, at_us: int) -> None:
         """A group has something due."""
-        self._news.due(partition, group, at_us)
+        self._notifications.due(partition, group, at_us)
 
     def ended(self, session: str, fencing_tokens: Sequence[int]) -> None:
         """Leases of a session of this replica have ended."""
-        self._news.ended(session, fencing_tokens)
+        self._notifications.ended(session, fencing_tokens)
 
     def deleted(self, partition: Partition, group: str | None, at_us: int) -> None:
         """A group, or with None a topic, was deleted at that time."""
-        self._news.deleted(partition, group, at_us)
+        self._notifications.deleted(partition, group, at_us)
 
     def configured(self, partition: Partition) -> None:
         """A topic has other settings."""
-        self._forgetting.changed(partition)
+        self._retention.changed(partition)
 
     def moved(self, topic: str) -> None:
         """A topic has another number of partitions: its sessions find out when they look."""
-        self._forgetting.anything_may_have_changed()
-        for partition, group in self._news.sessions.groups():
+        self._retention.anything_may_have_changed()
+        for partition, group in self._notifications.sessions.groups():
             if partition.topic == topic:
-                self._news.due_now(partition, group)
+                self._notifications.due_now(partition, group)
 
     def leases_ran_out(self, partition: Partition, group: str) -> None:
         """Leases of a dead replica's sessions have just run out."""
-        self._news.due_now(partition, group)
+        self._notifications.due_now(partition, group)
 
     def look_again(self) -> None:
         """Messages may have been lost: every group with sessions here looks for itself, in each of its partitions."""
-        self._forgetting.anything_may_have_changed()
-        for partition, group in self._news.sessions.groups():
-            self._news.due_now(partition, group)
+        self._retention.anything_may_have_changed()
+        for partition, group in self._notifications.sessions.groups():
+            self._notifications.due_now(partition, group)
 
     async def came_back(self) -> None:
         """Redis does not know this replica, or no longer: it is told again whatever it has to know.
@@ -83,8 +83,8 @@ class Reactions:
         Raises:
             DispatcherNotWorking: Redis is away, or refuses.
         """
-        self._listing.forget()
-        self._members.join_anew(self._news.sessions)
+        self._topic_index.forget()
+        self._members.join_anew(self._notifications.sessions)
         await self._runner.keep_secret()
-        await self._notes.add(self._news.sessions.groups())
+        await self._notes.add(self._notifications.sessions.groups())
         self.look_again()

@@ -1,4 +1,4 @@
-"""The safety net for word that was lost, at a cost that does not grow with the number of groups."""
+"""Finds what notifications should have told, in case one was lost."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ TOPICS_AT_ONCE, AT_THE_SAME_TIME = 50, 8
 """How many topics of a cluster are looked at in a sweep, and how many of them together."""
 
 STALE_US = 3 * SECOND
-"""A backlog that was counted longer ago is counted again."""
+"""How long a count of ready events is used before they are counted again, in microseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Found:
 
     Attributes:
         leasable: groups that have something to lease now.
-        unsure: sessions that hold another number of leases than they know of; word of an end may have been lost.
+        unsure: sessions that hold another number of leases than they know of: they may not have been told of an end.
         astray: sessions whose group is not there (any more), although Redis was told of them before the look.
         moved: groups in which nothing is to be had any more, because the topic has other partitions.
     """
@@ -65,7 +65,7 @@ class Found:
 
 
 class Sweeping:
-    """What one replica looks after at every sweep."""
+    """What one replica looks for at every sweep."""
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner

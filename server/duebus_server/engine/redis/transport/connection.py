@@ -27,19 +27,16 @@ from duebus_server.engine.redis.transport.url import CLUSTER, SENTINEL, parse
 
 CONNECT_TIMEOUT_S = 2.0
 ANSWER_TIMEOUT_S = 2.0
-"""A call fails fast when Redis is away or hangs; longer than any script takes."""
+"""How long a call waits for an answer before it fails; longer than any script takes."""
 
 MAX_CONNECTIONS = 64
-"""Calls beyond this wait for one another."""
-
-POOL_TIMEOUT_S = 1.0
-"""For so long. Less than for an answer: with 64 calls under way, one that waits longer waits for a Redis that hangs."""
+"""How many calls are under way at once. Others wait for a connection, within the time that they have for an answer."""
 
 PING_S = 5
-"""A connection that was idle for so long is tried before it is used, in seconds."""
+"""How long a connection is idle before it is tested when it is used again."""
 
 NODE_TIMEOUT_S = 1.0
-"""For a node of a cluster: when one hangs, another is to be asked within the time of one call."""
+"""How long a node of a cluster may take to answer: if one hangs, another is asked within the time of the same call."""
 
 SLOT_TIMEOUT_S = 1.5
 """How long a command waits for a slot that is being moved: less than a call has for its answer."""
@@ -48,20 +45,21 @@ FIRST_SLOT_PAUSE_S, GREATEST_SLOT_PAUSE_S = 0.002, 0.05
 """Between two tries of such a command. After MOVED, the second one reaches the right node."""
 
 SENTINEL_TIMEOUT_S = 0.5
-"""For a sentinel, which answers at once or not at all."""
+"""How long a sentinel may take to connect and to answer: it does so at once or not at all."""
 
-_PATIENCE: dict[str, Any] = {
+_TIMEOUTS: dict[str, Any] = {
     "socket_connect_timeout": CONNECT_TIMEOUT_S,
-    # `asking` says how long an answer may take; the client would make a task of each command to say it again.
+    # ``asking`` limits how long an answer may take. The client's own timeout would make a task of every command.
     "socket_timeout": None,
-    # Whether a script whose answer was lost may run again is for the engine to say; a sentinel that fails, the next may
-    # stand in for.
+    # The engine decides whether a script whose answer was lost may run again. When a sentinel fails, the next is asked.
     "retry": Retry(NoBackoff(), 0),
 }
 
 
 class _PacksInC:
-    """Has hiredis write the commands: a batch has thousands of arguments, which the client would join in Python."""
+    """Has hiredis write the commands, as the synchronous client does. The asynchronous one writes them in Python, which
+    takes twice as long: a tenth of what a batch of 1,000 acks costs the server. ``bench/redis_codec.py`` measures it.
+    """
 
     _serializer = HiredisRespSerializer()
 
@@ -116,7 +114,8 @@ class _Cluster(RedisCluster):
             pause_s = min(2 * pause_s, GREATEST_SLOT_PAUSE_S)
 
 
-_SINGLE = {"redis": _Tcp, "rediss": _Tls, "unix": _Unix}
+SINGLE: dict[str, type[TcpConnection | UnixDomainSocketConnection]] = {"redis": _Tcp, "rediss": _Tls, "unix": _Unix}
+"""The connections to one server, by the scheme of its URL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +147,10 @@ class Connection:
     def __init__(self, url: str, credentials: Credentials | None = None) -> None:
         self._target = parse(url)
         self._options: dict[str, Any] = {
-            **_PATIENCE,
+            **_TIMEOUTS,
             "health_check_interval": PING_S,
-            # With RESP3 the client takes maintenance notifications for granted, and no longer finds out that Redis has
-            # closed a connection before it uses it: after a restart each connection would cost a call.
+            # With RESP3 the client relies on maintenance notifications and no longer checks, before it uses a
+            # connection, whether Redis has closed it: after a restart each connection would fail a call.
             "protocol": 2,
             **self._target.options,
             **({"socket_timeout": NODE_TIMEOUT_S} if self.is_cluster else {}),
@@ -167,7 +166,7 @@ class Connection:
         return self._target.scheme == CLUSTER
 
     def listener(self) -> Redis:
-        """A client for Pub/Sub: any node of a cluster hears what is published on the others."""
+        """A client for Pub/Sub. Any node of a cluster passes on what is published on the others."""
         options = {
             **self._options,
             "socket_timeout": self._options["socket_timeout"] or ANSWER_TIMEOUT_S,
@@ -191,7 +190,7 @@ class Connection:
             ((host, port),) = target.addresses
             place = {"host": host, "port": port}
         pool = BlockingConnectionPool(
-            MAX_CONNECTIONS, POOL_TIMEOUT_S, connection_class=_SINGLE[target.scheme], **place, **options
+            MAX_CONNECTIONS, timeout=None, connection_class=SINGLE[target.scheme], **place, **options
         )
         return Redis.from_pool(pool)
 
@@ -199,7 +198,7 @@ class Connection:
         target = self._target
         own = {name: value for name, value in target.options.items() if name.startswith("ssl_")}
         limits = {"socket_connect_timeout": SENTINEL_TIMEOUT_S, "socket_timeout": SENTINEL_TIMEOUT_S}
-        sentinel_kwargs = {**_PATIENCE, **limits, **own, **target.sentinel_options, "ssl": target.tls}
+        sentinel_kwargs = {**_TIMEOUTS, **limits, **own, **target.sentinel_options, "ssl": target.tls}
         sentinel: Any = Sentinel(target.addresses, sentinel_kwargs=sentinel_kwargs)  # type: ignore[no-untyped-call]
         client: Redis = sentinel.master_for(target.service, ssl=target.tls, **options)
         return client

@@ -38,8 +38,6 @@ _WHAT: tuple[tuple[type[BaseException], str], ...] = (
 )
 
 _WRONG_TYPE = "WRONGTYPE"
-_ALL_WAIT = "No connection available"
-"""The client's words when all connections are in use."""
 
 
 @contextmanager
@@ -57,18 +55,18 @@ def as_domain_errors(topic: str) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def asking(topic: str, patience_s: float = ANSWER_TIMEOUT_S) -> AsyncIterator[None]:
-    """As ``as_domain_errors``, and what is asked within it has to be answered in ``patience_s`` seconds.
+async def asking(topic: str, timeout_s: float = ANSWER_TIMEOUT_S) -> AsyncIterator[None]:
+    """As ``as_domain_errors``; the whole block has ``timeout_s`` seconds.
 
-    The waits for a free connection and for each answer of Redis add up, and a caller minds their sum.
+    A call can wait for a free connection and for several answers. What matters to a caller is the sum.
     """
     with as_domain_errors(topic):
-        async with asyncio.timeout(patience_s):
+        async with asyncio.timeout(timeout_s):
             yield
 
 
 def is_lost(error: BaseException | None) -> bool:
-    """Whether the connection failed, so that nobody knows if the command was carried out."""
+    """Whether the connection failed, so that it is not known whether the command was carried out."""
     return isinstance(error, ConnectionError | TimeoutError | OSError)
 
 
@@ -78,17 +76,15 @@ def _not_working(error: BaseException, topic: str) -> DispatcherNotWorking:
 
 
 def _is_closed_meanwhile(error: AttributeError) -> bool:
-    """Whether the client of a cluster has closed a connection, because another call on its node failed, under this one.
+    """Whether the client of a cluster closed this call's connection, because another call on the same node failed.
 
-    It does not notice that itself, and fails at what it has set to None.
+    The client does not notice, and fails at an attribute that it has set to None.
     """
     return error.obj is None and error.name in ("writelines", "drain")
 
 
 def _describe(error: BaseException) -> str:
     text = str(error)
-    if _ALL_WAIT in text:
-        return "Redis does not answer"
     for kind, what in _WHAT:
         if isinstance(error, kind):
             return what

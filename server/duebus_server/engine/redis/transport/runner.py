@@ -49,17 +49,22 @@ MIN_VERSION = (6, 2)
 """ZMSCORE and ZADD's LT."""
 
 KEEPING_POLICIES = ("noeviction", "volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl", "")
-"""maxmemory policies that never drop a key without an expiry; empty where Redis does not tell."""
+"""The maxmemory policies that never drop a key without an expiry; empty where Redis does not tell its policy."""
 
 REPLICATION_TIMEOUT_MS = 1_000
-"""Shorter than the client waits for an answer."""
+"""How long to wait for replicas of Redis; shorter than the client waits for an answer."""
 
 
 class Runner:
-    """Puts in front of a script's own arguments what every script takes, and its errors into the domain's words.
+    """Runs scripts with the arguments that every script takes, and turns what Redis raises into errors of the domain.
 
     Args:
         frozen_now: a test's clock instead of Redis's TIME, in microseconds.
+
+    Attributes:
+        min_replicas_ack: how many replicas of Redis have to have a dispatch before it is answered.
+        is_working: the engine is started, and not stopped.
+        unread: why this build can't read what the other replicas write; empty while it can.
     """
 
     def __init__(
@@ -76,16 +81,29 @@ class Runner:
         self.replica = replica
         self._clock = ServerClock(clock)
         self._frozen_now = frozen_now
-        self._min_replicas_ack = min_replicas_ack
+        self.min_replicas_ack = min_replicas_ack
+        self.is_working = False
+        self.unread = ""
         self._groups: dict[Partition, tuple[str, ...]] = {}
         self._secret = b""
+
+    def check_working(self) -> None:
+        """Go on if the engine works.
+
+        Raises:
+            DispatcherNotWorking: it is not started, or is stopped, or can't read what the other replicas write.
+        """
+        if not self.is_working:
+            raise DispatcherNotWorking("engine redis is not running", metadata={"engine": "redis"})
+        if self.unread:
+            raise DispatcherNotWorking(f"engine redis: {self.unread}", metadata={"engine": "redis"})
 
     def now_us(self) -> int:
         """Redis's clock, as far as its answers tell."""
         return self._frozen_now() if self._frozen_now else self._clock.now_us()
 
     def observe(self, now: bytes) -> None:
-        """An answer said what time it was."""
+        """Take note of the time that an answer has told, in microseconds."""
         self._clock.observe(int(now))
 
     async def run(
@@ -96,6 +114,7 @@ class Runner:
         groups: Sequence[str] = (),
         keys: Sequence[str] = (),
         redis: Any = None,
+        also_stopped: bool = False,
     ) -> Any:
         """Run a script on a partition.
 
@@ -106,11 +125,14 @@ class Runner:
             groups: whose keys it touches beside those of the groups that its header names.
             keys: what it touches beside those.
             redis: the connection to run it on; None for any.
+            also_stopped: also while the engine is being stopped.
 
         Raises:
-            DispatcherNotWorking: Redis is away, or refuses.
-            Moved: its topic has another number of partitions.
+            DispatcherNotWorking: the engine does not work; Redis is away, or refuses.
+            Moved: this is not a partition of the topic.
         """
+        if not also_stopped:
+            self.check_working()
         async with asking(partition.topic):
             for _ in range(_CALLS):
                 declared = self._declared(script, partition, arguments, groups, keys)
@@ -162,11 +184,9 @@ class Runner:
         Raises:
             DispatcherNotWorking: Redis is away, or refuses.
         """
-        wanted = self._min_replicas_ack
-        if not wanted:
-            return await self.run(script, partition, *arguments), None
+        wanted = self.min_replicas_ack
         timeout_s = ANSWER_TIMEOUT_S + REPLICATION_TIMEOUT_MS / 1_000
-        # WAIT speaks of what was written on its own connection.
+        # WAIT counts the replicas that have what was written on the same connection.
         async with asking(partition.topic, timeout_s), self.connection.redis.client() as one:
             reply = await self.run(script, partition, *arguments, redis=one)
             acked = await one.wait(wanted, REPLICATION_TIMEOUT_MS)
@@ -214,7 +234,7 @@ class Runner:
             await self.connection.redis.ping()
 
     async def secret(self) -> bytes:
-        """The secret of the bus: made by its first replica.
+        """The secret of the bus, which its first replica makes.
 
         Raises:
             DispatcherNotWorking: Redis is away, or refuses.

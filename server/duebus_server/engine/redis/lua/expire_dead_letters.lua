@@ -1,9 +1,9 @@
--- DEAD -> removed for dead letters of a topic that have outlived their retention, up to a limit for each group.
+-- DEAD -> removed, for dead letters that have outlived their retention: up to a limit for each group of a topic.
 --
 -- KEYS     topic, every group
 -- ARGV     1..5 as in common.lua
 --   6, 7   the server's retention and dedupe window, microseconds, where the topic has none of its own
--- returns  when there may be more to remove, or -1: never
+-- returns  when there may be more to remove, in microseconds; -1 for never
 -- includes leases
 -- includes naming
 -- includes ranks
@@ -20,7 +20,7 @@ local groups = ALL_GROUPS
 for _, group in ipairs(groups) do
   check_keys(group)
 end
-local oldest = now -- what dies from now on lasts for a retention
+local oldest = now -- what dies from now on is kept for the whole retention
 for _, group in ipairs(groups) do
   local dead_key = group_key(group, 'dead')
   local members = redis.call('ZRANGEBYSCORE', dead_key, '-inf', whole(now - retention), 'LIMIT', 0, LIMIT)
