@@ -73,6 +73,20 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         session.config.pluginmanager.register(Progress(terminal))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """What a test printed may hold lone surrogates, which pytest-xdist can't send."""
+    return _sendable((yield))
+
+
+def _sendable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    if isinstance(value, dict):
+        return {name: _sendable(each) for name, each in value.items()}
+    return type(value)(map(_sendable, value)) if isinstance(value, list | tuple) else value
+
+
 class Scheduler(LoadScopeScheduling):
     """Hands out units in order, and ALONE when a single worker is left.
 

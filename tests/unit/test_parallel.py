@@ -68,6 +68,15 @@ def test_a_failure_is_told_at_once(tmp_path: Path) -> None:
     assert summary.splitlines()[-1].strip("= ").startswith("1 failed, 1 passed in")
 
 
+def test_what_utf8_can_not_say_is_printed_escaped(tmp_path: Path) -> None:
+    printing = "import sys\ndef test_it():\n    sys.stdout.write('\\ud800')\n    assert '\\ud800' == ''"
+
+    done = run(tmp_path, {"test_a.py": printing}, workers=1)
+
+    assert "INTERNALERROR" not in done.stdout
+    assert done.stdout.splitlines()[-1].strip("= ").startswith("1 failed in")
+
+
 @pytest.mark.parametrize(
     ("nodeid", "unit"),
     [
