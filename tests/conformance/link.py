@@ -44,6 +44,10 @@ class Link:
         """Nothing passes that the server says."""
         self._loop.call_soon_threadsafe(partial(self._proxy.stall, requests=False))
 
+    def swallow(self) -> None:
+        """The connections that there are die silently; new ones work."""
+        self._loop.call_soon_threadsafe(self._proxy.swallow)
+
     def flow(self) -> None:
         """Passes on again."""
         self._loop.call_soon_threadsafe(self._proxy.flow)

@@ -264,6 +264,7 @@ class Story:
             "cut": self._link.cut,
             "stall": self._link.stall,
             "stall answers": self._link.stall_answers,
+            "swallow": self._link.swallow,
             "flow": self._link.flow,
         }[what]()
 

@@ -27,6 +27,7 @@ class Proxy:
         self.aim(target)
         self._tls = tls
         self._writers: set[asyncio.StreamWriter] = set()
+        self._swallowed: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
         self._requests = asyncio.Event()
         self._answers = asyncio.Event()
@@ -58,6 +59,13 @@ class Proxy:
         if requests:
             self._requests.clear()
 
+    def swallow(self) -> None:
+        """Drops every byte on the connections that there are, and tells nobody; new ones are served.
+
+        A firewall that has forgotten them does that, or a host that is gone.
+        """
+        self._swallowed |= self._writers
+
     def flow(self) -> None:
         """Forwards again, starting with what was held back."""
         self._requests.set()
@@ -87,6 +95,7 @@ class Proxy:
         answers = self._pipe(onward_reader, writer, self._answers)
         await asyncio.gather(requests, answers)
         self._writers -= writers
+        self._swallowed -= writers
 
     async def _pipe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, flowing: asyncio.Event) -> None:
         with suppress(ConnectionError):
@@ -94,6 +103,8 @@ class Proxy:
                 if self.delay_s:
                     await asyncio.sleep(self.delay_s)
                 await flowing.wait()
+                if writer in self._swallowed:
+                    continue
                 writer.write(data)
                 await writer.drain()
         writer.transport.abort()

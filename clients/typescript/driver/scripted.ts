@@ -4,7 +4,7 @@ import { DriverError, optional, readDelivery, readError, required } from "./valu
 
 /** How a handler ends. */
 interface Outcome {
-  do: "ack" | "fail" | "retry_after" | "dead_letter" | "release" | "panic" | "hold";
+  do: "ack" | "fail" | "retry_after" | "dead_letter" | "release" | "panic" | "exit" | "unprintable" | "hold";
   message?: string;
   delay_ms?: number;
 }
@@ -96,7 +96,7 @@ export class ScriptedWorker {
   }
 }
 
-function end({ do: how, message = "", delay_ms = 0 }: Outcome): undefined {
+function end({ do: how, message = "", delay_ms = 0 }: Outcome): Promise<never> | undefined {
   switch (how) {
     case "ack":
       return;
@@ -108,6 +108,14 @@ function end({ do: how, message = "", delay_ms = 0 }: Outcome): undefined {
       throw new DeadLetter(message);
     case "release":
       throw new Release();
+    case "exit":
+      return Promise.reject();
+    case "unprintable":
+      throw {
+        toString: () => {
+          throw new Error("the error has no text");
+        },
+      };
     default:
       // The worst that can be thrown: no error, and it has neither a name nor a stack.
       throw Object.assign(Object.create(null), { toString: () => message });

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync"
 	"time"
 
@@ -151,6 +152,10 @@ func (w *scriptedWorker) letGo(eventID string, held chan outcome) {
 	}
 }
 
+type unprintable struct{}
+
+func (unprintable) Error() string { panic("the error has no text") }
+
 func (o outcome) end() error {
 	switch o.Do {
 	case "ack":
@@ -163,6 +168,10 @@ func (o outcome) end() error {
 		return duebus.DeadLetter(errors.New(o.Message))
 	case "release":
 		return duebus.ErrRelease
+	case "exit":
+		runtime.Goexit()
+	case "unprintable":
+		return unprintable{}
 	}
 	panic(o.Message)
 }

@@ -92,7 +92,11 @@ impl ScriptedWorker {
             outcome = held.await.ok();
             cancelled.0 = None;
         }
-        outcome.map_or(Ok(()), end)
+        match outcome {
+            Some(outcome) if outcome.end == "exit" => exit().await,
+            Some(outcome) => end(outcome),
+            None => Ok(()),
+        }
     }
 
     /// The script's outcome for this attempt; the last one holds for all after it.
@@ -125,6 +129,24 @@ impl ScriptedWorker {
     }
 }
 
+/// Waits for a task that is aborted.
+async fn exit() -> Result<(), Failure> {
+    let task = tokio::spawn(std::future::pending());
+    task.abort();
+    Ok(task.await?)
+}
+
+#[derive(Debug)]
+struct Unprintable;
+
+impl std::error::Error for Unprintable {}
+
+impl std::fmt::Display for Unprintable {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        panic!("the error has no text")
+    }
+}
+
 fn end(outcome: Outcome) -> Result<(), Failure> {
     let message = outcome.message.unwrap_or_default();
     match outcome.end.as_str() {
@@ -135,6 +157,7 @@ fn end(outcome: Outcome) -> Result<(), Failure> {
         }
         "dead_letter" => Err(Failure::dead_letter(message)),
         "release" => Err(Failure::release()),
+        "unprintable" => Err(Failure::new(Unprintable)),
         _ => panic!("{message}"),
     }
 }

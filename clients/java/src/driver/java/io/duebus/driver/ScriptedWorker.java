@@ -127,7 +127,22 @@ final class ScriptedWorker {
             case "retry_after" -> throw new RetryAfter(outcome.millis("delay_ms"), message);
             case "dead_letter" -> throw new DeadLetter(message);
             case "release" -> throw new Release();
-            default -> throw new StackOverflowError(message);
+            case "exit" -> recurse(0);
+            case "unprintable" -> throw new UnprintableException();
+            default -> throw new AssertionError(message);
+        }
+    }
+
+    private static int recurse(int depth) {
+        return recurse(depth + 1) + 1;
+    }
+
+    private static final class UnprintableException extends Exception {
+        private static final long serialVersionUID = 1;
+
+        @Override
+        public String toString() {
+            throw new IllegalStateException("the error has no text");
         }
     }
 }
