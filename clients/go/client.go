@@ -14,8 +14,8 @@ import (
 // Client is a client of the bus. It connects with the first call and reconnects by itself. Its methods may be called
 // by many goroutines at a time.
 //
-// A call that finds the server unavailable is repeated, with a growing pause, until it succeeds or its time is over: a
-// dispatch carries a request id, so that repeating it adds nothing, and a lease is settled only once. Stop and the
+// A call that finds the server unavailable is repeated, with growing pauses, until it succeeds or its deadline passes:
+// a dispatch carries a request id, so that repeating it adds nothing, and a lease is settled only once. Stop and the
 // calls of EventBus and Admin are not repeated. Every error is an *Error.
 type Client struct {
 	conn    *grpc.ClientConn
@@ -74,9 +74,9 @@ type StoppedEngine struct {
 	Queued uint64
 }
 
-// Stop drains engines and stops them, all if none is named; when none is left, the server process ends. It answers
-// when that is done, and waits for that until the context ends. It is not repeated: once the server has stopped, there
-// is nobody left to answer.
+// Stop drains engines and stops them, all if none is named; when none is left, the server process ends. It answers when
+// that is done, and waits for that until the context ends. It is not repeated, because a server that has stopped can't
+// answer again.
 //
 // drainTimeout is how long to wait for leases to be settled, 0 to 1 h; nil: the server's setting.
 func (c *Client) Stop(ctx context.Context, drainTimeout *time.Duration, engines ...Engine) ([]StoppedEngine, error) {

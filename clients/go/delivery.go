@@ -7,8 +7,7 @@ import (
 	"github.com/duebus/duebus/clients/go/duebusv1"
 )
 
-// Delivery is one hand-over of an event to this worker, under a lease. It may be the second time that the event is
-// handed over.
+// Delivery is one hand-over of an event to this worker, under a lease. The same event may be delivered more than once.
 type Delivery struct {
 	EventID     string
 	Data        []byte
@@ -18,8 +17,8 @@ type Delivery struct {
 	Group       string
 	// LeaseToken settles this delivery, on any replica. Opaque.
 	LeaseToken string
-	// FencingToken grows with every lease of the topic's group: a write guarded by "only if greater" can't be undone by
-	// a holder whose lease has run out.
+	// FencingToken grows with every lease of the event: a write guarded by "only if greater" can't be undone by a
+	// holder whose lease has run out.
 	FencingToken uint64
 	// Attempt is 1 the first time. A release is not counted.
 	Attempt uint32

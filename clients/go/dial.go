@@ -21,7 +21,8 @@ const (
 	// The server is pinged when nothing has come from it for so long, and has so long to answer.
 	pingAfter   = 25 * time.Second
 	pingTimeout = 10 * time.Second
-	// Of several servers all are connected, and a call goes to one that is: a stream whose server drains finds another.
+	// With several servers, all are connected and calls are spread over them: a stream whose server drains moves to
+	// another.
 	serviceConfig = `{"loadBalancingConfig": [{"round_robin": {}}]}`
 )
 
@@ -36,8 +37,8 @@ func dial(target string, settings clientSettings) (*grpc.ClientConn, error) {
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{
 			Time: pingAfter, Timeout: pingTimeout, PermitWithoutStream: true,
 		}),
-		// The pauses between calls and streams are what spares a server; those of the connection shall hardly come on
-		// top. The default would wait up to two minutes.
+		// Avoid stacking the connection's backoff on top of the pauses between calls and streams. By default it grows
+		// to two minutes.
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff: grpcbackoff.Config{
 				BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 500 * time.Millisecond,

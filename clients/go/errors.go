@@ -43,7 +43,7 @@ const (
 	ErrDispatcherNotWorking Reason = "DISPATCHER_NOT_WORKING"
 	// ErrNotFound: no such topic, group or event; Error.Metadata names it.
 	ErrNotFound Reason = "NOT_FOUND"
-	// ErrInternal: an error of the server that nobody foresaw; Error.Metadata["log_id"] finds it in the server's log.
+	// ErrInternal: an unexpected error in the server; Error.Metadata["log_id"] finds it in the server's log.
 	ErrInternal Reason = "INTERNAL"
 	// ErrUnimplemented: the server, or its engine, can't do that yet.
 	ErrUnimplemented Reason = "UNIMPLEMENTED"
@@ -145,7 +145,7 @@ func invalidField(field, description string) error {
 	}
 }
 
-// heals is false when the same call would fail in the same way for ever: a worker ends with the error.
+// heals is false when repeating the call can't help: a worker ends with such an error.
 func heals(err error) bool {
 	for _, hopeless := range [...]Reason{
 		ErrClientClosed, ErrInvalidArgument, ErrNoDispatcherSpecified,

@@ -39,7 +39,7 @@ type Event struct {
 	Delay time.Duration
 	// DeliverAt is when the event is due, in place of Delay; in the past: at once.
 	DeliverAt time.Time
-	// MaxRetries is how often the event is retried before it is dead; nil: as the topic's retry policy says.
+	// MaxRetries is how many times the event is retried before it is dead; nil: as the topic's retry policy says.
 	MaxRetries *uint32
 }
 

@@ -9,10 +9,11 @@ import (
 	"time"
 )
 
-// lastWords is how long a cancelled handler may take to return, before its event is settled without it.
+// lastWords is how long a cancelled handler may take to return before its event is settled without it.
 const lastWords = time.Second
 
-// executor runs the handler of one subscription's deliveries, so many at once; the others wait in the order they came.
+// executor runs the handler of one subscription's deliveries, a limited number at a time; the others wait in order of
+// arrival.
 type executor struct {
 	handler      Handler
 	maxExecution time.Duration
@@ -26,7 +27,7 @@ type executor struct {
 	slots   int
 	taken   int
 	lost    int           // slots taken by handlers that were left behind
-	paused  bool          // nothing is started any more
+	paused  bool          // no handler is started
 	stuck   func()        // called when all slots are lost
 	doubt   func()        // called when the lease of the next delivery may have run out
 	change  chan struct{} // a handler has ended, or was left behind
@@ -53,14 +54,14 @@ func (e *executor) accept(deliveries []*Delivery) {
 	e.startWaiting()
 }
 
-// pause starts nothing any more.
+// pause stops starting handlers.
 func (e *executor) pause() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.paused = true
 }
 
-// release gives back what has not been started, without counting an attempt.
+// release gives back what was not started, without counting an attempt.
 func (e *executor) release() {
 	e.mu.Lock()
 	queue := e.queue
@@ -126,7 +127,7 @@ func (e *executor) ended(l *lease, err error) {
 	e.startWaiting()
 }
 
-// leaveBehind settles an event whose handler was cancelled and does not end.
+// leaveBehind settles an event whose cancelled handler doesn't return.
 func (e *executor) leaveBehind(l *lease) {
 	e.mu.Lock()
 	if l.leftBehind {
@@ -141,7 +142,7 @@ func (e *executor) leaveBehind(l *lease) {
 	}
 	stuck := e.stuck
 	e.mu.Unlock()
-	e.logger.Error("a handler ignores that it was cancelled; it keeps its place until it returns", about(l)...)
+	e.logger.Error("a cancelled handler has not returned; it keeps its slot until it does", about(l)...)
 	e.settle(l, nil)
 	signal(e.change)
 	if all {
@@ -149,7 +150,7 @@ func (e *executor) leaveBehind(l *lease) {
 	}
 }
 
-// settle acks, nacks or releases an event, by what its handler said or by why that was cancelled.
+// settle acks, nacks or releases an event, by how its handler ended or why it was cancelled.
 func (e *executor) settle(l *lease, err error) {
 	cause, ok := e.leases.settle(l)
 	if !ok {
@@ -177,17 +178,17 @@ func (e *executor) report(l *lease, err error, nack Nack) {
 	case isPanic:
 		e.logger.Error("a handler panicked", append(attributes, "stack", string(panicked.stack))...)
 	case nack.Release:
-		e.logger.Debug("an event is released", attributes...)
+		e.logger.Debug("an event was released", attributes...)
 	case nack.DeadLetter:
-		e.logger.Warn("an event is dead", attributes...)
+		e.logger.Warn("an event was dead-lettered", attributes...)
 	case nack.Delay != nil:
-		e.logger.Info("a handler asks for a retry", attributes...)
+		e.logger.Info("a handler asked for a retry", attributes...)
 	default:
 		e.logger.Warn("a handler failed", attributes...)
 	}
 }
 
-// finished waits until all handlers have ended, but for those that were left behind; false when ctx ends first.
+// finished waits until all handlers have ended, except those left behind; false when ctx ends first.
 func (e *executor) finished(ctx context.Context) bool {
 	for !e.idle() {
 		select {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Bounds of the pause between extensions, whatever the lease and the grace are: at the most after one that failed.
+// The shortest pause between extensions, and the longest after one that failed, whatever the lease and the grace are.
 const (
 	shortestPeriod = 20 * time.Millisecond
 	retryPeriod    = time.Second
@@ -16,7 +16,7 @@ const (
 
 // keeper extends the leases of one subscription while its deliveries are handled, wait, or are being settled: every
 // third of a lease. While no stream is open, every third of the disconnect grace, because the server lets the leases of
-// a stream that broke run out after that.
+// a broken stream run out after the grace.
 type keeper struct {
 	client *Client
 	leases *leases
@@ -39,7 +39,7 @@ func newKeeper(client *Client, held *leases, settings *workerSettings, confirmed
 	}
 }
 
-// attach says that a stream is open: the server has renewed the leases that it was told of.
+// attach says that a stream is open: the server has renewed the leases that the stream named.
 func (k *keeper) attach(lease, grace time.Duration) {
 	k.mu.Lock()
 	k.lease, k.grace, k.attached = lease, grace, true
@@ -102,7 +102,7 @@ func (k *keeper) extendAll(ctx context.Context) error {
 	if len(tokens) == 0 {
 		return nil
 	}
-	limited, cancel := context.WithTimeout(ctx, lease) // an answer that comes later is of no use
+	limited, cancel := context.WithTimeout(ctx, lease) // a later answer is useless
 	defer cancel()
 	asked := wallClock()
 	failures, err := k.client.Extend(limited, lease, tokens...)
@@ -133,7 +133,7 @@ func extended(tokens []string, failures []LeaseFailure) []string {
 	return slices.DeleteFunc(tokens, func(token string) bool { return failed[token] })
 }
 
-// drop ends leases that are lost; those of a stopped engine may yet be named on another replica.
+// drop ends lost leases. Those of a stopped engine are kept: another replica may still accept them.
 func (k *keeper) drop(failures []LeaseFailure) {
 	var tokens []string
 	for _, failure := range failures {
@@ -142,6 +142,6 @@ func (k *keeper) drop(failures []LeaseFailure) {
 		}
 	}
 	if lost := k.leases.lose(tokens); lost > 0 {
-		k.logger.Warn("leases were lost; their handlers are cancelled", "count", lost)
+		k.logger.Warn("leases were lost; their handlers were cancelled", "count", lost)
 	}
 }

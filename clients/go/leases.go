@@ -19,7 +19,7 @@ const (
 	waiting stage = iota
 	running
 	// cancelled: its handler was cancelled and has not ended. Its lease is not extended any more, so that a handler
-	// that does not end does not hold the event for ever.
+	// that doesn't end can't hold the event forever.
 	cancelled
 	// settling: to be acked, nacked or released; the server has not confirmed it yet.
 	settling
@@ -37,7 +37,7 @@ type lease struct {
 	cancel context.CancelCauseFunc
 	// leftBehind: the handler did not end when it was cancelled; it keeps its slot.
 	leftBehind bool
-	// tried: a settle was sent, and whether it was carried out is not known.
+	// tried: a settle was sent, and its outcome is unknown.
 	tried bool
 	// expires is when the lease runs out, by this host's clock, unless it has been extended meanwhile.
 	expires time.Time
@@ -183,8 +183,8 @@ func (s *leases) discardLocked(token string) {
 	}
 }
 
-// lose ends leases that the server says are lost, and cancels their handlers. It counts those that were not being
-// settled already: a settle that overtook the question is no loss.
+// lose ends leases that the server reports lost, and cancels their handlers. It doesn't count those being settled:
+// there the settle overtook the question.
 func (s *leases) lose(tokens []string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -19,7 +19,7 @@ type clientSettings struct {
 	dial    []grpc.DialOption
 }
 
-// WithTimeout sets how long a call may take, with all its tries, whose context has no deadline: 30 s by default.
+// WithTimeout sets how long a call may take, including retries, whose context has no deadline: 30 s by default.
 func WithTimeout(timeout time.Duration) ClientOption {
 	return func(s *clientSettings) { s.timeout = timeout }
 }
@@ -29,7 +29,7 @@ func WithTLS(config *tls.Config) ClientOption {
 	return func(s *clientSettings) { s.tls = config }
 }
 
-// WithToken sends a bearer token with each call. Over plaintext anybody on the way can read it.
+// WithToken sends a bearer token with each call. Over plaintext, anyone on the path can read it.
 func WithToken(token string) ClientOption {
 	return func(s *clientSettings) { s.token = token }
 }
@@ -71,7 +71,7 @@ func WithEngine(engine Engine) WorkerOption {
 	return func(s *workerSettings) { s.engine = engine }
 }
 
-// WithConsumer sets a name to be recognised by in the admin views; the host's name and the process id otherwise.
+// WithConsumer sets a name that identifies the worker in the admin views; the host's name and the process id otherwise.
 func WithConsumer(name string) WorkerOption {
 	return func(s *workerSettings) { s.consumer = name }
 }
@@ -81,8 +81,8 @@ func WithMaxInFlight(events int) WorkerOption {
 	return func(s *workerSettings) { s.maxInFlight = events }
 }
 
-// WithConcurrency sets how many handlers of a subscription run at once: as many as WithMaxInFlight by default. Less than
-// that fetches ahead, so that no event has to be fetched when a handler ends.
+// WithConcurrency sets how many handlers of a subscription run at once: as many as WithMaxInFlight by default. A
+// smaller number prefetches: the next event is already here when a handler ends.
 func WithConcurrency(handlers int) WorkerOption {
 	return func(s *workerSettings) { s.concurrency = handlers }
 }
@@ -92,13 +92,13 @@ func WithMaxInFlightBytes(bytes uint64) WorkerOption {
 	return func(s *workerSettings) { s.maxInFlightBytes = bytes }
 }
 
-// WithLease sets how soon an event is with another worker when this one dies without its connection breaking: 100 ms to
+// WithLease sets how soon an event goes to another worker when this one hangs and its connection stays open: 100 ms to
 // 12 h, 30 s by default.
 func WithLease(lease time.Duration) WorkerOption {
 	return func(s *workerSettings) { s.lease = lease }
 }
 
-// WithDisconnectGrace sets how soon events are with another worker when the connection breaks: 0 to 1 h; the server's
+// WithDisconnectGrace sets how soon events go to another worker when the connection breaks: 0 to 1 h; the server's
 // setting, 1 s, by default.
 func WithDisconnectGrace(grace time.Duration) WorkerOption {
 	return func(s *workerSettings) { s.disconnectGrace = &grace }

@@ -20,8 +20,9 @@ const maxErrorBytes = 4096
 //   - it returns RetryAfter, DeadLetter or ErrRelease, wrapped or not: as they say;
 //   - its context ends, because it ran for too long (ErrMaxExecution) or the worker stops and does not wait any longer
 //     (ErrStopped): nacked, or released. What it returns then does not count. A handler that has not returned a second
-//     later is left behind: it keeps its place among those that run at once until it returns;
-//   - its context ends because the lease was lost (ErrLeaseLost): nothing, somebody else may have the event.
+//     later is abandoned: it keeps its slot until it returns;
+//   - its context ends because the lease was lost (ErrLeaseLost): nothing is settled, because another worker may have
+//     the event.
 //
 // context.Cause tells why the context has ended.
 type Handler func(ctx context.Context, delivery *Delivery) error
@@ -72,8 +73,8 @@ type DeadLetterError struct {
 	Err error
 }
 
-// DeadLetter is returned by a handler when retrying is of no use: the event goes to the dead letters at once. The
-// message of err becomes the event's last error; nil is allowed.
+// DeadLetter is returned by a handler when a retry can't help: the event goes to the dead letters at once. The message
+// of err becomes the event's last error; nil is allowed.
 func DeadLetter(err error) error { return &DeadLetterError{Err: err} }
 
 func (e *DeadLetterError) Error() string {

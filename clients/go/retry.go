@@ -12,8 +12,8 @@ import (
 // call is a generated stub of a unary RPC.
 type call[Request, Response any] func(context.Context, *Request, ...grpc.CallOption) (*Response, error)
 
-// repeated carries a call out with as many tries as its time allows, and tells whether there was more than one. An
-// ErrUnavailable is tried again, everything else is reported at once.
+// repeated carries a call out with as many attempts as its deadline allows, and tells whether there was more than one.
+// ErrUnavailable is retried; everything else is reported at once.
 func repeated[Request, Response any](
 	ctx context.Context, c *Client, invoke call[Request, Response], request *Request,
 ) (response *Response, again bool, err error) {
@@ -39,8 +39,8 @@ func repeated[Request, Response any](
 	}
 }
 
-// telling picks the error to report. When the time was over during a try, that is the failure of the try before, which
-// says what is wrong.
+// telling picks the error to report. When the deadline passed during an attempt, that is the error of the attempt
+// before, which says what is wrong.
 func telling(ctx context.Context, err, last error) error {
 	var typed *Error
 	over := ctx.Err()
@@ -82,8 +82,8 @@ func retryAfter(err error) time.Duration {
 	return 0
 }
 
-// backoff gives pauses that double from initial to most, each cut at random by up to half: the jitter keeps the clients
-// of a server that restarts from coming back all at one moment.
+// backoff gives pauses that double from initial to most, each cut at random by up to half: the jitter keeps clients
+// from reconnecting all at once when a server restarts.
 type backoff struct {
 	initial, most time.Duration
 	doublings     uint

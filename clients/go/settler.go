@@ -17,8 +17,8 @@ type settlement struct {
 
 func (s settlement) size() int { return len(s.lease.token()) + len(s.nack.Error) }
 
-// settler sends acks and nacks, in batches that form by themselves: what is settled while no call is under way is sent
-// at once; what collects during a call goes into the next. As long as the lease is held, nothing is dropped.
+// settler sends acks and nacks, in batches. What is settled while no call is in flight is sent at once; what
+// accumulates during a call goes into the next. Nothing is dropped while its lease is held.
 type settler struct {
 	acks, nacks *lane
 }
@@ -33,7 +33,7 @@ func newSettler(client *Client, held *leases, logger *slog.Logger) *settler {
 func (s *settler) ack(l *lease)             { s.acks.put(settlement{lease: l}) }
 func (s *settler) nack(l *lease, nack Nack) { s.nacks.put(settlement{l, nack}) }
 
-// hold keeps everything back until resume: each settle makes the server send more.
+// hold sends nothing until resume, because each settle makes the server send more.
 func (s *settler) hold() {
 	s.acks.hold(true)
 	s.nacks.hold(true)
@@ -141,7 +141,7 @@ func (l *lane) deliver(ctx context.Context, batch []settlement) (bool, error) {
 	case !heals(err):
 		return false, err
 	}
-	l.logger.Warn("settles wait for the next try", "kind", l.kind, "count", len(batch), "error", err)
+	l.logger.Warn("settles failed; they will be retried", "kind", l.kind, "count", len(batch), "error", err)
 	for _, each := range batch {
 		each.lease.tried = true
 	}
@@ -164,12 +164,12 @@ func (l *lane) conclude(batch []settlement, failures []*duebusv1.LeaseFailure) b
 		}
 		settled = append(settled, each.lease.token())
 		if failed && !each.lease.tried { // a try whose answer was lost may have settled it
-			l.logger.Warn("a settle was not carried out", append(about(each.lease), "kind", l.kind, "reason", reason)...)
+			l.logger.Warn("a settle had no effect", append(about(each.lease), "kind", l.kind, "reason", reason)...)
 		}
 	}
 	l.leases.discard(settled)
 	if len(stopped) > 0 {
-		l.logger.Warn("settles wait: the engine is stopped", "kind", l.kind, "count", len(stopped))
+		l.logger.Warn("the engine is stopped; settles will be retried", "kind", l.kind, "count", len(stopped))
 		l.putBack(stopped)
 		return false
 	}
@@ -193,7 +193,7 @@ func (l *lane) pause(ctx context.Context) {
 	}
 }
 
-// ackOnce makes one try; the lane makes the others.
+// ackOnce makes one attempt; the lane repeats it.
 func (c *Client) ackOnce(ctx context.Context, batch []settlement) ([]*duebusv1.LeaseFailure, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
@@ -205,7 +205,7 @@ func (c *Client) ackOnce(ctx context.Context, batch []settlement) ([]*duebusv1.L
 	return response.GetFailures(), c.closedOr(err)
 }
 
-// nackOnce makes one try; the lane makes the others.
+// nackOnce makes one attempt; the lane repeats it.
 func (c *Client) nackOnce(ctx context.Context, batch []settlement) ([]*duebusv1.LeaseFailure, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()

@@ -14,15 +14,15 @@ import (
 	"github.com/duebus/duebus/clients/go/duebusv1"
 )
 
-// A frame that was under way when the handlers were paused arrives within quiet; quietAtMost ends the wait for a server
-// that sends on and on.
+// A frame in flight when the handlers are paused arrives within quiet; quietAtMost bounds the wait for a server that
+// keeps sending.
 const (
 	quiet       = 50 * time.Millisecond
 	quietAtMost = time.Second
 )
 
-// subscription handles the events of one topic and group: a stream that is resumed for ever, the executor that it
-// feeds, and the keeper of their leases.
+// subscription handles the events of one topic and group: a stream that is reopened whenever it ends, the executor that
+// it feeds, and the keeper of their leases.
 type subscription struct {
 	client   *Client
 	settings *workerSettings
@@ -82,7 +82,7 @@ func (s *subscription) finish(working context.Context) {
 	s.leases.cancelAll(ErrStopped)
 	if !s.settled(context.WithoutCancel(working), 2*lastWords) {
 		left := len(s.leases.tokens())
-		s.logger.Warn("stopped with leases left to run out; their events are delivered again", "count", left)
+		s.logger.Warn("stopped with unsettled leases; their events will be delivered again", "count", left)
 	}
 }
 
@@ -116,7 +116,7 @@ func (s *subscription) read(stop context.Context) error {
 			return nil
 		}
 		if err != nil && !heals(err) {
-			s.logger.Error("the subscription ends", "error", err)
+			s.logger.Error("the subscription ended", "error", err)
 			return err
 		}
 		wait(stop, pause)
@@ -124,7 +124,7 @@ func (s *subscription) read(stop context.Context) error {
 	return nil
 }
 
-// waitUsable returns false when stop ends. While handlers that were left behind take every slot, others can handle what
+// waitUsable returns false when stop ends. While abandoned handlers take every slot, other workers can handle what
 // waits here.
 func (s *subscription) waitUsable(stop context.Context) bool {
 	select {
@@ -132,7 +132,7 @@ func (s *subscription) waitUsable(stop context.Context) bool {
 		return true
 	default:
 	}
-	s.logger.Error("handlers that ignore their cancellation take all places; unsubscribed until one returns")
+	s.logger.Error("cancelled handlers occupy every slot; unsubscribed until one returns")
 	s.executor.release()
 	select {
 	case <-s.executor.usable():
@@ -189,8 +189,8 @@ func (s *subscription) whenStopped(stop context.Context, closeStream func()) fun
 	}
 }
 
-// drainStream waits until no delivery is under way. One that arrives after the stream was closed can't be released: it
-// would cost an attempt and the disconnect grace.
+// drainStream waits until no delivery is in flight. One that arrives after the stream is closed can't be released: it
+// costs an attempt and the disconnect grace.
 func (s *subscription) drainStream() {
 	s.executor.pause()
 	s.settler.hold()
@@ -251,9 +251,9 @@ func (s *subscription) onStarted(frame *duebusv1.Started) {
 }
 
 func (s *subscription) pauseAfterClosing(frame *duebusv1.Closing) time.Duration {
-	// The backoff on top spreads the workers of a server that closes all streams at once.
+	// The added backoff spreads out the workers of a server that closes all its streams at once.
 	pause := frame.ReconnectAfter.AsDuration() + s.pauses.next()
-	s.logger.Info("the server closes the stream", "reason", frame.Reason, "next_try_in", pause)
+	s.logger.Info("the server closed the stream", "reason", frame.Reason, "next_try_in", pause)
 	return pause
 }
 
@@ -273,8 +273,8 @@ func (s *subscription) pauseAfter(ctx context.Context, err error) (time.Duration
 	return pause, err
 }
 
-// reconnectBackoff is quick at first: most streams that break can be opened again at once. It stays below the three
-// seconds after which the leases of a server that was killed run out, unless a worker has named or settled them.
+// reconnectBackoff starts short, because most broken streams can be reopened at once. It stays below three seconds,
+// after which the leases of a killed server run out unless a worker has named or settled them.
 func reconnectBackoff() backoff {
 	return backoff{initial: 100 * time.Millisecond, most: time.Second}
 }

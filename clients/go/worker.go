@@ -16,8 +16,8 @@ import (
 //	worker.Handle("order.created", bill)
 //	err := worker.Run(ctx)
 //
-// Leases are extended while handlers run. Acks and nacks go in batches. When a stream breaks, it is resumed, for ever,
-// with the leases still held.
+// Leases are extended while handlers run. Acks and nacks go in batches. A stream that breaks is reopened, as often as
+// it takes, with the leases still held.
 type Worker struct {
 	client   *Client
 	defaults []WorkerOption
@@ -48,7 +48,7 @@ func (w *Worker) Handle(topic string, handler Handler, options ...WorkerOption) 
 	w.entries = append(w.entries, &entry{topic, handler, settings})
 }
 
-// Ready is closed when the worker has subscribed for every handler: what is dispatched from then on is handled. It is
+// Ready is closed when the worker has subscribed for every handler: events dispatched from then on are handled. It is
 // also closed when Run ends before that; Run's error says why.
 func (w *Worker) Ready() <-chan struct{} { return w.ready }
 

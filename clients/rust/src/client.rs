@@ -29,7 +29,7 @@ pub struct ClientOptions {
     pub token: Option<String>,
     /// None: plaintext. `ClientTlsConfig::new().with_native_roots()` trusts whom the system trusts.
     pub tls: Option<ClientTlsConfig>,
-    /// How long a call may take with all its tries; 30 s by default.
+    /// How long a call may take including retries; 30 s by default.
     pub timeout: Duration,
 }
 
@@ -132,7 +132,7 @@ impl Client {
     }
 
     /// Drains engines and stops them, all if none is named; when none is left, the server process ends. It answers when
-    /// that is done. It is not repeated: once the server has stopped, there is nobody left to answer.
+    /// that is done. It is not repeated, because a server that has stopped can't answer again.
     ///
     /// `drain_timeout` is how long to wait for leases to be settled, up to 1 h; `None`: the server's setting.
     ///

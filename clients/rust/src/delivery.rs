@@ -20,8 +20,8 @@ pub struct Delivery {
     pub group: String,
     /// Settles this delivery. Opaque.
     pub lease_token: String,
-    /// Grows with every lease of the topic's group: a write guarded by "only if greater" can't be undone by a holder
-    /// whose lease has run out.
+    /// Grows with every lease of the event: a write guarded by "only if greater" can't be undone by a holder whose
+    /// lease has run out.
     pub fencing_token: u64,
     /// 1 the first time. A release is not counted.
     pub attempt: u32,

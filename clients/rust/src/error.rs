@@ -29,7 +29,7 @@ pub enum Reason {
     DispatcherNotWorking,
     /// No such topic, group or event; [`Error::metadata`] names it.
     NotFound,
-    /// An error of the server that nobody foresaw; the metadata's `log_id` finds it in the server's log.
+    /// An unexpected error in the server; the metadata's `log_id` finds it in the server's log.
     Internal,
     /// The server, or its engine, can't do that yet.
     Unimplemented,
@@ -97,7 +97,7 @@ impl Reason {
         matches!(self, Self::InvalidArgument | Self::NoTopicSpecified | Self::NoEventSpecified)
     }
 
-    /// False when the same call would fail in the same way for ever: a worker ends with the error.
+    /// False when repeating the call can't help: a worker ends with such an error.
     pub(crate) fn heals(&self) -> bool {
         !self.is_invalid_argument()
             && !matches!(

@@ -27,7 +27,7 @@ pub struct Event {
     pub attributes: HashMap<String, String>,
     /// None: at once.
     pub due: Option<Due>,
-    /// How often the event is retried before it is dead; none: as the topic's retry policy says.
+    /// How many times the event is retried before it is dead; none: as the topic's retry policy says.
     pub max_retries: Option<u32>,
 }
 

@@ -13,8 +13,8 @@ pub(crate) struct Answer<R> {
 }
 
 impl Client {
-    /// Carries a call out with as many tries as the client's timeout allows. What is unavailable is tried again;
-    /// everything else is reported at once.
+    /// Carries a call out with as many tries as the client's timeout allows. What is unavailable is retried; everything
+    /// else is reported at once.
     pub(crate) async fn repeated<Q, R, F>(
         &self,
         request: Q,
@@ -30,7 +30,7 @@ impl Client {
         loop {
             match self.once(deadline, request.clone(), &call).await {
                 Ok(response) => return Ok(Answer { response, again: last.is_some() }),
-                // The failure of the try before says what is wrong.
+                // The error of the attempt before says what is wrong.
                 Err(error) if *error.reason() == Reason::DeadlineExceeded => return Err(last.unwrap_or(error)),
                 Err(error) if !error.reason().is_unavailable() => return Err(error),
                 Err(error) => {
@@ -45,7 +45,7 @@ impl Client {
         }
     }
 
-    /// Makes one try.
+    /// Makes one attempt.
     pub(crate) async fn once<Q, R, F>(
         &self,
         deadline: Instant,
@@ -76,8 +76,8 @@ impl Client {
     }
 }
 
-/// Pauses that double from `initial` to `most`, each cut at random by up to half: the jitter keeps the clients of a
-/// server that restarts from coming back all at one moment.
+/// Pauses that double from `initial` to `most`, each cut at random by up to half: the jitter keeps clients from
+/// reconnecting all at once when a server restarts.
 #[derive(Debug)]
 pub(crate) struct Backoff {
     initial: Duration,
@@ -90,8 +90,8 @@ impl Backoff {
         Self { initial, most, coming: initial }
     }
 
-    /// Quick at first: most streams that break can be opened again at once. It stays below the three seconds after
-    /// which the leases of a server that was killed run out, unless a worker has named or settled them.
+    /// Short at first, because most broken streams can be reopened at once. It stays below three seconds, after which
+    /// the leases of a killed server run out unless a worker has named or settled them.
     pub(crate) fn of_reconnects() -> Self {
         Self::new(Duration::from_millis(100), Duration::from_secs(1))
     }

@@ -25,9 +25,9 @@ import { durationToWire, type Engine, engineFromWire, enginesToWire, timerMs } f
 export interface ClientOptions {
   /** TLS; `{}` trusts the system's authorities. Without it, connections are plaintext. */
   tls?: TlsOptions | undefined;
-  /** A bearer token, sent with each call. Over plaintext anybody on the way can read it. */
+  /** A bearer token, sent with each call. Over plaintext, anyone on the path can read it. */
   token?: string | undefined;
-  /** How long a call may take, with all its tries, that does not say otherwise; 30 s by default. */
+  /** How long a call may take, including retries, that does not say otherwise; 30 s by default. */
   timeoutMs?: number | undefined;
 }
 
@@ -43,9 +43,9 @@ export interface StoppedEngine {
 /**
  * A client of the bus. It connects with the first call and reconnects by itself.
  *
- * A call that finds the server unavailable is repeated, with a growing pause, until it succeeds or its time is over: a
- * dispatch carries a request id, so that repeating it adds nothing, and a lease is settled only once. `stop`, `subscribe`
- * and the calls of `admin` are not repeated. Every failed call rejects with a `DueBusError`.
+ * A call that finds the server unavailable is repeated, with growing pauses, until it succeeds or its deadline passes:
+ * a dispatch carries a request id, so that repeating it adds nothing, and a lease is settled only once. `stop`,
+ * `subscribe` and the calls of `admin` are not repeated. Every failed call rejects with a `DueBusError`.
  */
 export class Client implements AsyncDisposable {
   /**
@@ -148,8 +148,8 @@ export class Client implements AsyncDisposable {
   }
 
   /**
-   * Drains engines and stops them, all if none is named; when none is left, the server process ends. It answers when that
-   * is done, however long that takes. It is not repeated: once the server has stopped, there is nobody left to answer.
+   * Drains engines and stops them, all if none is named; when none is left, the server process ends. It answers when
+   * that is done, however long that takes. It is not repeated, because a server that has stopped can't answer again.
    *
    * @param options.drainTimeoutMs how long to wait for leases to be settled, 0 to 1 h; the server's setting otherwise.
    */

@@ -49,11 +49,12 @@ const CHANNEL_OPTIONS = {
   "grpc.max_send_message_length": -1,
   // Retries are the client's own: they keep the request id and know which errors a second try can cure.
   "grpc.enable_retries": 0,
-  // The pauses between calls and streams are what spares a server; those of the connection shall hardly come on top.
-  // The default would wait up to two minutes.
+  // Avoid stacking the connection's backoff on top of the pauses between calls and streams. By default it grows to two
+  // minutes.
   "grpc.initial_reconnect_backoff_ms": 100,
   "grpc.max_reconnect_backoff_ms": 500,
-  // Of several servers all are connected, and a call goes to one that is: a stream whose server drains finds another.
+  // With several servers, all are connected and calls are spread over them: a stream whose server drains moves to
+  // another.
   "grpc.service_config": JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
   // A client that is closed takes its connections with it.
   "grpc.use_local_subchannel_pool": 1,

@@ -1,6 +1,6 @@
 import type { Delivery as WireDelivery } from "./generated/duebus/v1/event_bus.js";
 
-/** One hand-over of an event, under a lease. It may be the second time that the event is handed over. */
+/** One hand-over of an event, under a lease. The same event may be delivered more than once. */
 export class Delivery {
   readonly eventId: string;
   readonly data: Uint8Array;
@@ -11,8 +11,8 @@ export class Delivery {
   /** Settles this delivery, on any replica. Opaque. */
   readonly leaseToken: string;
   /**
-   * Grows with every lease of the topic's group: a write guarded by "only if greater" can't be undone by a holder whose
-   * lease has run out.
+   * Grows with every lease of the event: a write guarded by "only if greater" can't be undone by a holder whose lease
+   * has run out.
    */
   readonly fencingToken: bigint;
   /** 1 the first time. A release is not counted. */

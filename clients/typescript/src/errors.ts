@@ -131,7 +131,7 @@ const HOPELESS: readonly Reason[] = [
   "UNIMPLEMENTED",
 ];
 
-/** False when the same call would fail in the same way for ever: a worker ends with the error. */
+/** False when repeating the call can't help: a worker ends with such an error. */
 export function heals(error: unknown): error is DueBusError {
   return error instanceof DueBusError && !HOPELESS.some((reason) => error.is(reason));
 }

@@ -21,7 +21,7 @@ export interface NewEvent {
   delayMs?: number | undefined;
   /** When the event is due, in place of `delayMs`; in the past: at once. */
   deliverAt?: Date | undefined;
-  /** How often the event is retried before it is dead; left out: as the topic's retry policy says. */
+  /** How many times the event is retried before it is dead; left out: as the topic's retry policy says. */
   maxRetries?: number | undefined;
 }
 

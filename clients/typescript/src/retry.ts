@@ -5,15 +5,15 @@ import { DueBusError } from "./errors.js";
 
 /** What a call takes besides its arguments. */
 export interface CallOptions {
-  /** How long the call may take, with all its tries; the client's timeout by default. `Infinity`: as long as it takes. */
+  /** How long the call may take, including retries; the client's timeout by default. `Infinity`: as long as it takes. */
   timeoutMs?: number | undefined;
   /** Ends the call, which rejects with `CANCELLED`. */
   signal?: AbortSignal | undefined;
 }
 
 /**
- * Pauses in ms that double from `initial` to `most`, each cut at random by up to half: the jitter keeps the clients of a
- * server that restarts from coming back all at one moment.
+ * Pauses in ms that double from `initial` to `most`, each cut at random by up to half: the jitter keeps clients from
+ * reconnecting all at once when a server restarts.
  */
 export class Backoff {
   readonly #initial: number;
@@ -38,17 +38,17 @@ export class Backoff {
 }
 
 /**
- * The pauses of a worker. Quick at first: most streams that break can be opened again at once. Never long: the leases of a
- * server that died run out after 3 s, and whoever is back before keeps them.
+ * The pauses of a worker. Short at first, because most broken streams can be reopened at once. Always below 3 s, after
+ * which the leases of a killed server run out unless a worker has named them.
  */
 export function reconnectBackoff(): Backoff {
   return new Backoff(100, 1000);
 }
 
 /**
- * Carries a call out with as many tries as its time allows, and tells whether there was more than one. `UNAVAILABLE` is
- * tried again, everything else is reported at once. When the time is over during a try, the error is that of the try
- * before, which says what is wrong.
+ * Carries a call out with as many attempts as its deadline allows, and tells whether there was more than one.
+ * `UNAVAILABLE` is retried; everything else is reported at once. When the deadline passes during an attempt, the error
+ * is that of the attempt before, which says what is wrong.
  */
 export async function repeated<Request, Response>(
   connection: Connection,

@@ -16,7 +16,7 @@ export interface SubscribeOptions {
   group?: string | undefined;
   /** Where the events wait; the server's default engine otherwise. */
   engine?: Engine | undefined;
-  /** A name to be recognised by in the admin views, at most 255 bytes. */
+  /** A name that identifies the worker in the admin views, at most 255 bytes. */
   consumer?: string | undefined;
   /** How many events may be leased to the stream at once, 1 to 100,000; 64 otherwise. */
   maxInFlight?: number | undefined;

@@ -16,7 +16,7 @@ use super::settler::Settler;
 use crate::delivery::Delivery;
 use crate::settle::{Action, Nack};
 
-/// How long a cancelled handler may take to end, before its event is settled without it.
+/// How long a cancelled handler may take to end before its event is settled without it.
 pub(crate) const LAST_WORDS: Duration = Duration::from_secs(1);
 
 type Handling = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
@@ -37,7 +37,7 @@ struct Waiting {
     paused: bool,
 }
 
-/// Runs the handler of one subscription's deliveries, so many at once; the others wait in the order they came.
+/// Runs the handler of one subscription's deliveries, a limited number at a time; the others wait in order of arrival.
 pub(crate) struct Executor {
     handler: Handler,
     slots: usize,
@@ -80,12 +80,12 @@ impl Executor {
         self.start_waiting();
     }
 
-    /// Starts nothing any more.
+    /// Stops starting handlers.
     pub(crate) fn pause(&self) {
         self.waiting().paused = true;
     }
 
-    /// Gives back what has not been started, without counting an attempt.
+    /// Gives back what was not started, without counting an attempt.
     pub(crate) fn release(&self) {
         let queue = std::mem::take(&mut self.waiting().queue);
         for delivery in queue {
@@ -95,7 +95,7 @@ impl Executor {
         }
     }
 
-    /// Waits until all handlers have ended, but for those that were left behind; false when that takes longer.
+    /// Waits until all handlers have ended, except those left behind; false when that takes longer.
     pub(crate) async fn finished_within(&self, time: Duration) -> bool {
         timeout(time, self.places.subscribe().wait_for(|places| places.taken == places.lost)).await.is_ok()
     }
@@ -184,7 +184,7 @@ impl Executor {
         let left_behind = timeout(LAST_WORDS, &mut task).await.is_err();
         if left_behind {
             let Running { event_id, attempt, .. } = &running;
-            tracing::error!(event_id, attempt, "a handler does not end when it is cancelled; it keeps its place");
+            tracing::error!(event_id, attempt, "a cancelled handler has not ended; it keeps its slot until it does");
             self.places.send_modify(|places| places.lost += 1);
         }
         self.settle(&running, Ok(()));
@@ -194,7 +194,7 @@ impl Executor {
         left_behind
     }
 
-    /// Acks, nacks or releases an event, by what its handler said or by why that was cancelled.
+    /// Acks, nacks or releases an event, by how its handler ended or why it was cancelled.
     fn settle(&self, running: &Running, outcome: Result<(), Nack>) {
         let Some(cause) = self.leases.settle(&running.lease_token) else {
             return;
@@ -240,9 +240,9 @@ fn report(running: &Running, nack: &Nack) {
     let Running { event_id, attempt, .. } = running;
     let error = &nack.error;
     match nack.action {
-        Action::Release => tracing::debug!(event_id, attempt, "an event is released"),
-        Action::DeadLetter => tracing::warn!(event_id, attempt, error, "an event is dead"),
-        Action::RetryAfter(delay) => tracing::info!(event_id, attempt, error, ?delay, "a handler asks for a retry"),
+        Action::Release => tracing::debug!(event_id, attempt, "an event was released"),
+        Action::DeadLetter => tracing::warn!(event_id, attempt, error, "an event was dead-lettered"),
+        Action::RetryAfter(delay) => tracing::info!(event_id, attempt, error, ?delay, "a handler asked for a retry"),
         Action::Retry => tracing::warn!(event_id, attempt, error, "a handler failed"),
     }
 }

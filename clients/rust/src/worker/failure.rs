@@ -30,7 +30,7 @@ impl Failure {
         Self { action: Action::RetryAfter(delay.min(MAX_DELAY)), cause: Some(cause.into()) }
     }
 
-    /// Retrying is of no use: to the dead letters at once.
+    /// A retry can't help: the event goes to the dead letters at once.
     pub fn dead_letter(cause: impl Into<Cause>) -> Self {
         Self { action: Action::DeadLetter, cause: Some(cause.into()) }
     }

@@ -10,7 +10,7 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::proto::lease_failure::Reason;
 
-/// Bounds of the pause between extensions, whatever the lease and the grace are: at the most after one that failed.
+/// The shortest pause between extensions, and the longest after one that failed, whatever the lease and the grace are.
 const SHORTEST: Duration = Duration::from_millis(20);
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -21,9 +21,9 @@ struct Terms {
     attached: bool,
 }
 
-/// Extends the leases of one subscription while its deliveries are handled, wait, or are being settled: every third of a
-/// lease. While no stream is open, every third of the disconnect grace, because the server lets the leases of a stream
-/// that broke run out after that.
+/// Extends the leases of one subscription while its deliveries are handled, wait, or are being settled: every third of
+/// a lease. While no stream is open, every third of the disconnect grace, because the server lets the leases of a
+/// broken stream run out after the grace.
 #[derive(Debug)]
 pub(crate) struct Keeper {
     client: Client,
@@ -36,7 +36,7 @@ impl Keeper {
         Self { client, leases, terms: watch::Sender::new(Terms { lease, grace: lease, attached: false }) }
     }
 
-    /// A stream is open: the server has renewed the leases that it was told of.
+    /// A stream is open: the server has renewed the leases that the stream named.
     pub(crate) fn attach(&self, lease: Duration, grace: Duration) {
         self.terms.send_replace(Terms { lease, grace, attached: true });
     }
@@ -76,17 +76,17 @@ impl Keeper {
         if tokens.is_empty() {
             return Ok(());
         }
-        // An answer that comes later than the lease is of no use.
+        // An answer that comes after the lease has run out is useless.
         let client = self.client.with_timeout(lease.min(self.client.timeout));
         let asked = SystemTime::now();
         let failures = client.extend(tokens.clone(), Some(lease)).await?;
         let failed: HashSet<&str> = failures.iter().map(|each| each.lease_token.as_str()).collect();
         self.leases.confirm(tokens.iter().filter(|each| !failed.contains(each.as_str())), asked, lease);
-        // Those of a stopped engine may yet be named on another replica.
+        // Leases of a stopped engine are kept: another replica may still accept them.
         let lost = failures.iter().filter(|each| each.reason != Reason::EngineStopped);
         let count = self.leases.lose(lost.map(|each| each.lease_token.as_str()));
         if count > 0 {
-            tracing::warn!(count, "leases were lost; their handlers are cancelled");
+            tracing::warn!(count, "leases were lost; their handlers were cancelled");
         }
         Ok(())
     }

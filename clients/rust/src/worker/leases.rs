@@ -20,8 +20,8 @@ enum Stage {
     /// Its handler has not been started.
     Waiting,
     Running,
-    /// Its handler was cancelled and has not ended. Its lease is not extended any more, so that a handler that does not
-    /// end does not hold the event for ever.
+    /// Its handler was cancelled and has not ended. Its lease is not extended any more, so that a handler that doesn't
+    /// end can't hold the event forever.
     Cancelled,
     /// To be acked, nacked or released; the server has not confirmed it yet.
     Settling,
@@ -39,7 +39,7 @@ struct Lease {
     stage: Stage,
     cause: Option<Cause>,
     cancelled: CancellationToken,
-    /// A settle was sent, and whether it was carried out is not known.
+    /// A settle was sent, and its outcome is unknown.
     tried: bool,
     /// When the lease runs out, in µs by this host's clock, unless it has been extended meanwhile.
     expires_us: i64,
@@ -176,8 +176,8 @@ impl Leases {
         self.held.send_modify(|held| tokens.for_each(|token| drop(held.remove(token))));
     }
 
-    /// Ends leases that the server says are lost, and cancels their handlers. Counts those that were not being settled
-    /// already: a settle that overtook the question is no loss.
+    /// Ends leases that the server reports lost, and cancels their handlers. Doesn't count those being settled: there
+    /// the settle overtook the question.
     pub(crate) fn lose<'a>(&self, tokens: impl Iterator<Item = &'a str>) -> usize {
         let mut lost = 0;
         self.held.send_modify(|held| {

@@ -1,4 +1,4 @@
-//! Workers: handlers on topics, with a stream that is resumed for ever.
+//! Workers: handlers on topics, with a stream that is reopened whenever it ends.
 
 mod executor;
 mod failure;
@@ -25,8 +25,8 @@ use stream::Stream;
 
 /// Runs handlers on the events of topics until it is stopped.
 ///
-/// Leases are extended while handlers run. Acks and nacks go in batches. When a stream breaks, it is resumed, for ever,
-/// with the leases still held.
+/// Leases are extended while handlers run. Acks and nacks go in batches. A stream that breaks is reopened, as often as
+/// it takes, with the leases still held.
 pub struct Worker {
     client: Client,
     entries: Vec<Entry>,
@@ -53,10 +53,10 @@ impl Worker {
     /// - returns an error or panics: nacked with the message, retried after the topic's backoff;
     /// - returns [`Failure::retry_after`], [`Failure::dead_letter`] or [`Failure::release`]: as they say.
     ///
-    /// A handler is cancelled, that is its future is dropped, when it has run for `max_execution` (the event is nacked),
-    /// when the worker stops and does not wait any longer (it is released), and when the lease is lost (somebody else
-    /// may have the event). A handler that does not give way within a second, because it blocks its thread, keeps its
-    /// place among those that run at once until it does; use `spawn_blocking` in it.
+    /// A handler is cancelled, that is its future is dropped, when it has run for `max_execution` (the event is
+    /// nacked), when the worker stops and does not wait any longer (it is released), and when the lease is lost
+    /// (another worker may have the event). A handler that does not give way within a second, because it blocks its
+    /// thread, keeps its place among those that run at once until it does; use `spawn_blocking` in it.
     #[must_use]
     pub fn handle<H, F>(mut self, topic: &str, options: WorkerOptions, handler: H) -> Self
     where
@@ -68,7 +68,7 @@ impl Worker {
         self
     }
 
-    /// Waits until the worker has subscribed for every handler: what is dispatched from then on is handled. False when
+    /// Waits until the worker has subscribed for every handler: events dispatched from then on are handled. False when
     /// the worker ended before; the error of [`Worker::run`] says why.
     pub fn ready(&self) -> impl Future<Output = bool> + Send + 'static {
         let (count, mut ready) = (self.entries.len(), self.ready.subscribe());

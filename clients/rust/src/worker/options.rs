@@ -10,7 +10,7 @@ pub struct WorkerOptions {
     pub group: String,
     /// Unspecified: the server's default engine.
     pub engine: Engine,
-    /// A name to be recognised by in the admin views; the host and the process by default.
+    /// A name that identifies the worker in the admin views; the host and the process by default.
     pub consumer: String,
     /// How many events may be leased to this worker at once, 1 to 100,000; 64 by default.
     pub max_in_flight: u32,

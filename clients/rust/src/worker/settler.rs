@@ -12,8 +12,8 @@ use crate::proto::{AckRequest, LeaseFailure, NackRequest};
 use crate::retry::Backoff;
 use crate::settle::{MAX_LEASES, Nack, fitting};
 
-/// Sends acks and nacks, in batches that form by themselves: what is settled while no call is under way is sent at once;
-/// what collects during a call goes into the next. As long as the lease is held, nothing is dropped.
+/// Sends acks and nacks, in batches. What is settled while no call is in flight is sent at once; what accumulates
+/// during a call goes into the next. Nothing is dropped while its lease is held.
 #[derive(Debug)]
 pub(crate) struct Settler {
     acks: Lane,
@@ -41,7 +41,7 @@ impl Settler {
         self.nacks.put(nack);
     }
 
-    /// Keeps everything back until `resume`: each settle makes the server send more.
+    /// Sends nothing until `resume`, because each settle makes the server send more.
     pub(crate) fn hold(&self) {
         self.acks.hold(true);
         self.nacks.hold(true);
@@ -145,7 +145,7 @@ impl Lane {
             Ok(failures) => Ok(self.conclude(batch, &failures)),
             Err(error) if !error.reason().heals() => Err(error),
             Err(error) => {
-                tracing::warn!(kind = ?self.kind, count = batch.len(), %error, "settles wait for the next try");
+                tracing::warn!(kind = ?self.kind, count = batch.len(), %error, "settles failed; they will be retried");
                 batch.iter().for_each(|each| self.leases.note_try(&each.lease_token));
                 self.put_back(batch);
                 Ok(false)
@@ -153,7 +153,7 @@ impl Lane {
         }
     }
 
-    /// Makes one try.
+    /// Makes one attempt.
     async fn send(&self, batch: &[Nack]) -> Result<Vec<LeaseFailure>, Error> {
         let deadline = Instant::now() + self.client.timeout;
         match self.kind {
@@ -180,14 +180,14 @@ impl Lane {
         for each in &settled {
             // A try whose answer was lost may have settled it.
             if let Some(reason) = reason(each).filter(|_| !self.leases.was_tried(&each.lease_token)) {
-                tracing::warn!(kind = ?self.kind, ?reason, "a settle was not carried out");
+                tracing::warn!(kind = ?self.kind, ?reason, "a settle had no effect");
             }
         }
         self.leases.discard(settled.iter().map(|each| each.lease_token.as_str()));
         if stopped.is_empty() {
             return true;
         }
-        tracing::warn!(kind = ?self.kind, count = stopped.len(), "settles wait: the engine is stopped");
+        tracing::warn!(kind = ?self.kind, count = stopped.len(), "the engine is stopped; settles will be retried");
         self.put_back(stopped);
         false
     }

@@ -21,13 +21,13 @@ use crate::retry::Backoff;
 use crate::settle::{fitting, to_proto, to_std};
 use crate::subscription::Subscription;
 
-/// A frame that was under way when the handlers were paused arrives within `QUIET`; `QUIET_AT_MOST` ends the wait for a
-/// server that sends on and on.
+/// A frame in flight when the handlers are paused arrives within `QUIET`; `QUIET_AT_MOST` bounds the wait for a server
+/// that keeps sending.
 const QUIET: Duration = Duration::from_millis(50);
 const QUIET_AT_MOST: Duration = Duration::from_secs(1);
 
-/// Handles the events of one topic and group: a stream that is resumed for ever, the executor that it feeds, and the
-/// keeper of their leases.
+/// Handles the events of one topic and group: a stream that is reopened whenever it ends, the executor that it feeds,
+/// and the keeper of their leases.
 pub(crate) struct Stream {
     client: Client,
     topic: String,
@@ -106,7 +106,7 @@ impl Stream {
                 result = work => result,
                 // Without them nothing can be settled any more.
                 error = helpers => {
-                    tracing::error!(%error, "the worker can't settle or extend any more");
+                    tracing::error!(%error, "the worker can no longer settle or extend leases");
                     stop.cancel();
                     Err(error)
                 }
@@ -125,7 +125,7 @@ impl Stream {
         self.leases.cancel_all(Cause::Stopped);
         if !self.settled(2 * LAST_WORDS).await {
             let count = self.leases.tokens().len();
-            tracing::warn!(count, "stopped with leases left to run out; their events are delivered again");
+            tracing::warn!(count, "stopped with unsettled leases; their events will be delivered again");
         }
     }
 
@@ -158,10 +158,10 @@ impl Stream {
         Ok(())
     }
 
-    /// While handlers that were left behind take every place, others can handle what waits here.
+    /// While abandoned handlers take every place, other workers can handle what waits here.
     async fn until_usable(&self, stop: &CancellationToken) {
         if self.executor.is_stuck() {
-            tracing::error!("handlers that do not end when cancelled take all places; unsubscribed until one does");
+            tracing::error!("cancelled handlers occupy every slot; unsubscribed until one ends");
             self.executor.release();
             let _ = stop.run_until_cancelled(self.executor.until_stuck(false)).await;
         }
@@ -250,8 +250,8 @@ impl Stream {
         }
     }
 
-    /// Waits until no delivery is under way. One that arrives after the stream was closed can't be released: it would
-    /// cost an attempt and the disconnect grace.
+    /// Waits until no delivery is in flight. One that arrives after the stream is closed can't be released: it costs an
+    /// attempt and the disconnect grace.
     async fn drain(&self, frames: &mut Subscription) {
         self.executor.pause();
         self.settler.hold();
@@ -265,16 +265,16 @@ impl Stream {
 }
 
 fn pause_after_closing(frame: Closing, progress: &mut Progress) -> Duration {
-    // The backoff on top spreads the workers of a server that closes all streams at once.
+    // The added backoff spreads out the workers of a server that closes all its streams at once.
     let pause = frame.reconnect_after.map(to_std).unwrap_or_default() + progress.pauses.next();
-    tracing::info!(reason = ?frame.reason(), ?pause, "the server closes the stream");
+    tracing::info!(reason = ?frame.reason(), ?pause, "the server closed the stream");
     pause
 }
 
 /// None when the error does not heal.
 fn pause_after(error: &Error, progress: &mut Progress) -> Option<Duration> {
     if !error.reason().heals() {
-        tracing::error!(%error, "the subscription ends");
+        tracing::error!(%error, "the subscription ended");
         return None;
     }
     let pause = progress.pauses.next() + error.retry_after().unwrap_or_default();

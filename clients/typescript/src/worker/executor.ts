@@ -7,7 +7,7 @@ import type { Lease, Leases } from "./leases.js";
 import { nackOf, Release } from "./outcome.js";
 import type { Settler } from "./settler.js";
 
-/** How long a cancelled handler may take to end, before its event is settled without it. */
+/** How long a cancelled handler may take to end before its event is settled without it. */
 export const LAST_WORDS_MS = 1000;
 
 /** What a handler gets besides the delivery. */
@@ -26,10 +26,10 @@ export interface HandlerContext {
  * - it throws, or its promise rejects: nacked with the message, retried after the topic's backoff;
  * - it throws a `RetryAfter`, `DeadLetter` or `Release`: as they say;
  * - its signal aborts because it ran for too long or the worker stops: nacked, or released. What it does then does not
- *   count. A handler that has not ended a second later is left behind: it keeps its place until it ends;
- * - its signal aborts because the lease was lost: nothing, somebody else may have the event.
+ *   count. A handler that has not ended a second later is abandoned: it keeps its slot until it ends;
+ * - its signal aborts because the lease was lost: nothing is settled, because another worker may have the event.
  *
- * A handler that keeps the event loop busy keeps leases from being extended: what computes for long belongs on a thread.
+ * A handler that blocks the event loop keeps leases from being extended: run long computations on a worker thread.
  */
 export type Handler = (delivery: Delivery, context: HandlerContext) => unknown;
 
@@ -50,7 +50,7 @@ export interface ExecutorParts {
   doubt: () => void;
 }
 
-/** Runs the handler of one subscription's deliveries, so many at once; the others wait in the order they came. */
+/** Runs the handler of one subscription's deliveries, a limited number at a time; the others wait in order of arrival. */
 export class Executor {
   readonly #parts: ExecutorParts;
   readonly #queue: Lease[] = [];
@@ -64,7 +64,7 @@ export class Executor {
     this.#parts = parts;
   }
 
-  /** All handlers have ended, but for those that were left behind. */
+  /** All handlers have ended, except those left behind. */
   get idle(): boolean {
     return this.#running === 0;
   }
@@ -86,12 +86,12 @@ export class Executor {
     this.#parts.changes.notify();
   }
 
-  /** Starts nothing any more. */
+  /** Stops starting handlers. */
   pause(): void {
     this.#paused = true;
   }
 
-  /** Gives back what has not been started, without counting an attempt. */
+  /** Gives back what was not started, without counting an attempt. */
   release(): void {
     for (const lease of this.#queue.splice(0)) {
       if (lease.stage === "waiting") {
@@ -155,20 +155,17 @@ export class Executor {
     this.#parts.changes.notify();
   }
 
-  /** Settles an event whose handler was cancelled and does not end. */
+  /** Settles an event whose cancelled handler doesn't end. */
   #leaveBehind(lease: Lease): void {
     lease.leftBehind = true;
     this.#running -= 1;
     this.#leftBehind += 1;
-    this.#parts.logger.error(
-      "a handler ignores that it was cancelled; it keeps its place until it ends",
-      lease.about(),
-    );
+    this.#parts.logger.error("a cancelled handler has not ended; it keeps its slot until it does", lease.about());
     this.#settle(lease, { ok: true });
     this.#parts.changes.notify();
   }
 
-  /** Acks, nacks or releases an event, by what its handler said or by why that was cancelled. */
+  /** Acks, nacks or releases an event, by how its handler ended or why it was cancelled. */
   #settle(lease: Lease, outcome: Outcome): void {
     if (lease.stage !== "running" && lease.stage !== "cancelled") {
       return;
@@ -203,11 +200,11 @@ export class Executor {
   #report(lease: Lease, error: unknown, nack: Nack): void {
     const { logger } = this.#parts;
     if (nack.release) {
-      logger.debug("an event is released", lease.about());
+      logger.debug("an event was released", lease.about());
     } else if (nack.deadLetter) {
-      logger.warn("an event is dead", { ...lease.about(), error: nack.error });
+      logger.warn("an event was dead-lettered", { ...lease.about(), error: nack.error });
     } else if (nack.delayMs !== undefined) {
-      logger.info("a handler asks for a retry", { ...lease.about(), error: nack.error });
+      logger.info("a handler asked for a retry", { ...lease.about(), error: nack.error });
     } else {
       logger.warn("a handler failed", { ...lease.about(), error: error ?? nack.error });
     }

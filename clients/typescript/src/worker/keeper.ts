@@ -5,7 +5,7 @@ import type { LeaseFailure } from "../settle.js";
 import type { LeaseClock } from "./clock.js";
 import type { Leases } from "./leases.js";
 
-/** Bounds of the pause between extensions in ms, whatever the lease and the grace are: at the most after a failure. */
+/** The shortest pause between extensions in ms, and the longest after a failure, whatever the lease and the grace are. */
 const SHORTEST_MS = 20;
 const RETRY_MS = 1000;
 
@@ -26,8 +26,8 @@ export interface KeeperParts {
 
 /**
  * Extends the leases of one subscription while its deliveries are handled, wait, or are being settled: every third of a
- * lease. While no stream is open, every third of the disconnect grace, because the server lets the leases of a stream
- * that broke run out after that.
+ * lease. While no stream is open, every third of the disconnect grace, because the server lets the leases of a broken
+ * stream run out after the grace.
  */
 export class Keeper {
   readonly #parts: KeeperParts;
@@ -46,7 +46,7 @@ export class Keeper {
     parts.signal.addEventListener("abort", () => clearTimeout(this.#timer), { once: true });
   }
 
-  /** A stream is open: the server has renewed the leases that it was told of. */
+  /** A stream is open: the server has renewed the leases that the stream named. */
   attach(leaseMs: number, graceMs: number): void {
     this.#leaseMs = leaseMs;
     this.#graceMs = graceMs;
@@ -100,7 +100,7 @@ export class Keeper {
     try {
       const askedAt = Date.now();
       const leaseMs = this.#leaseMs;
-      // An answer that comes later than a lease lasts is of no use.
+      // An answer that comes after the lease has run out is useless.
       const failures = await client.extend(tokens, leaseMs, { timeoutMs: leaseMs, signal });
       this.#drop(failures);
       const failed = new Set(failures.map(({ leaseToken }) => leaseToken));
@@ -119,12 +119,12 @@ export class Keeper {
     }
   }
 
-  /** Ends leases that are lost; those of a stopped engine may yet be named on another replica. */
+  /** Ends lost leases. Those of a stopped engine are kept: another replica may still accept them. */
   #drop(failures: readonly LeaseFailure[]): void {
     const tokens = failures.filter(({ reason }) => reason !== "engine_stopped").map(({ leaseToken }) => leaseToken);
     const lost = this.#parts.leases.lose(tokens);
     if (lost > 0) {
-      this.#parts.logger.warn("leases were lost; their handlers are cancelled", { count: lost });
+      this.#parts.logger.warn("leases were lost; their handlers were cancelled", { count: lost });
     }
   }
 }

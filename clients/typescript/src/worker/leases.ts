@@ -11,8 +11,8 @@ import type { Changes } from "./changes.js";
  * from every stage: --lease lost--> gone
  * ```
  *
- * A lease that is `cancelled` is not extended any more, so that a handler that does not end does not hold the event for
- * ever. For one that is `gone` nothing may be settled.
+ * A lease that is `cancelled` is not extended any more, so that a handler that doesn't end can't hold the event
+ * forever. For one that is `gone` nothing may be settled.
  */
 export type Stage = "waiting" | "running" | "cancelled" | "settling" | "gone";
 
@@ -33,7 +33,7 @@ export class Lease {
   cause: Cause | undefined;
   /** The handler did not end when it was cancelled; it keeps its place until it does. */
   leftBehind = false;
-  /** A settle was sent, and whether it was carried out is not known. */
+  /** A settle was sent, and its outcome is unknown. */
   tried = false;
   /** When the lease runs out, in ms by this host's clock, unless it has been extended meanwhile. */
   expiresAt = Number.POSITIVE_INFINITY;
@@ -103,7 +103,7 @@ export class Leases {
   /**
    * Ends leases that the server says are lost, and cancels their handlers.
    *
-   * @returns how many were not being settled already: a settle that overtook the question is no loss.
+   * @returns how many, without those being settled: there the settle overtook the question.
    */
   lose(tokens: readonly string[]): number {
     const lost = this.find(tokens);

@@ -25,7 +25,7 @@ export class RetryAfter extends Error {
   }
 }
 
-/** Thrown by a handler: retrying is of no use, the event goes to the dead letters at once. */
+/** Thrown by a handler when a retry can't help: the event goes to the dead letters at once. */
 export class DeadLetter extends Error {
   override readonly name = "DeadLetter";
 }
@@ -37,7 +37,7 @@ export class Release extends Error {
   override readonly name = "Release";
 }
 
-/** What a handler's error makes of its event. Anything can be thrown, even what can't be looked at. */
+/** What a handler's error makes of its event. Anything can be thrown, even a value that can't be inspected. */
 export function nackOf(leaseToken: string, error: unknown): Nack {
   try {
     return decided(leaseToken, error);

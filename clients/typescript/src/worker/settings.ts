@@ -8,23 +8,23 @@ export interface WorkerOptions {
   group?: string | undefined;
   /** Where the events wait; the server's default engine otherwise. */
   engine?: Engine | undefined;
-  /** A name to be recognised by in the admin views; the host's name and the process id otherwise. */
+  /** A name that identifies the worker in the admin views; the host's name and the process id otherwise. */
   consumer?: string | undefined;
   /** How many events a subscription holds at once, 1 to 100,000; 64 by default. */
   maxInFlight?: number | undefined;
   /**
-   * How many handlers of a subscription run at once: as many as `maxInFlight` by default. Less than that fetches ahead,
-   * so that no event has to be fetched when a handler ends.
+   * How many handlers of a subscription run at once: as many as `maxInFlight` by default. A smaller number prefetches:
+   * the next event is already here when a handler ends.
    */
   concurrency?: number | undefined;
   /** How many bytes of events a subscription holds at once, up to 1 GiB; 16 MiB by default. */
   maxInFlightBytes?: number | undefined;
   /**
-   * How soon an event is with another worker when this one dies without its connection breaking: 100 ms to 12 h, 30 s by
+   * How soon an event goes to another worker when this one hangs and its connection stays open: 100 ms to 12 h, 30 s by
    * default.
    */
   leaseMs?: number | undefined;
-  /** How soon events are with another worker when the connection breaks: 0 to 1 h; the server's setting otherwise. */
+  /** How soon events go to another worker when the connection breaks: 0 to 1 h; the server's setting otherwise. */
   disconnectGraceMs?: number | undefined;
   /** How long a handler may run, 50 s by default; then its signal aborts, and the event is nacked. */
   maxExecutionMs?: number | undefined;

@@ -33,8 +33,8 @@ function sizeOf({ lease, nack }: Settlement): number {
 type Send = (batch: readonly Settlement[]) => Promise<{ failures: WireFailure[] }>;
 
 /**
- * Sends acks and nacks, in batches that form by themselves: what is settled while no call is under way is sent at once;
- * what collects during a call goes into the next. As long as the lease is held, nothing is dropped.
+ * Sends acks and nacks, in batches. What is settled while no call is in flight is sent at once; what accumulates during
+ * a call goes into the next. Nothing is dropped while its lease is held.
  */
 export class Settler {
   readonly #acks: Lane;
@@ -45,7 +45,7 @@ export class Settler {
     const limits = { timeoutMs, signal: parts.signal };
     const tokens = (batch: readonly Settlement[]): string[] => batch.map(({ lease }) => lease.token);
     const nacks = (batch: readonly Settlement[]): Nack[] => batch.flatMap(({ nack }) => nack ?? []);
-    // One try each: the lanes make the others.
+    // One attempt each: the lanes repeat them.
     this.#acks = new Lane("ack", parts, async (batch) =>
       connection.unary(EventBusService.ack, { leaseTokens: tokens(batch) }, limits),
     );
@@ -64,7 +64,7 @@ export class Settler {
     this.#nacks.put({ lease, nack });
   }
 
-  /** Keeps everything back until `resume`: each settle makes the server send more. */
+  /** Sends nothing until `resume`, because each settle makes the server send more. */
   hold(): void {
     this.#acks.hold(true);
     this.#nacks.hold(true);
@@ -158,7 +158,7 @@ class Lane {
       if (!heals(error)) {
         throw error;
       }
-      this.#parts.logger.warn("settles wait for the next try", { kind: this.#kind, count: batch.length, error });
+      this.#parts.logger.warn("settles failed; they will be retried", { kind: this.#kind, count: batch.length, error });
       for (const { lease } of batch) {
         lease.tried = true;
       }
@@ -174,13 +174,16 @@ class Lane {
       const reason = reasons.get(lease.token);
       // A try whose answer was lost may have settled it.
       if (reason !== undefined && !lease.tried) {
-        this.#parts.logger.warn("a settle was not carried out", { kind: this.#kind, reason, ...lease.about() });
+        this.#parts.logger.warn("a settle had no effect", { kind: this.#kind, reason, ...lease.about() });
       }
       this.#parts.leases.discard(lease);
     }
     const stopped = batch.filter(isStopped);
     if (stopped.length > 0) {
-      this.#parts.logger.warn("settles wait: the engine is stopped", { kind: this.#kind, count: stopped.length });
+      this.#parts.logger.warn("the engine is stopped; settles will be retried", {
+        kind: this.#kind,
+        count: stopped.length,
+      });
       this.#pending.unshift(...stopped);
       return false;
     }

@@ -14,8 +14,8 @@ import type { WorkerSettings } from "./settings.js";
 import { Settler } from "./settler.js";
 
 /**
- * In ms. A frame that was under way when the handlers were paused arrives within the first; the other ends the wait for a
- * server that sends on and on.
+ * In ms. A frame in flight when the handlers are paused arrives within the first; the other bounds the wait for a
+ * server that keeps sending.
  */
 const QUIET_MS = 50;
 const QUIET_AT_MOST_MS = 1000;
@@ -23,8 +23,8 @@ const QUIET_AT_MOST_MS = 1000;
 type Closing = Extract<Frame, { kind: "closing" }>;
 
 /**
- * The events of one topic and group: a stream that is resumed for ever, the executor that it feeds, and the keeper of
- * their leases.
+ * The events of one topic and group: a stream that is reopened whenever it ends, the executor that it feeds, and the
+ * keeper of their leases.
  */
 export class Source {
   readonly #client: Client;
@@ -100,7 +100,7 @@ export class Source {
   #fail(error: unknown): void {
     if (this.#failure === undefined) {
       this.#failure = error;
-      this.#logger.error("the subscription ends", { error });
+      this.#logger.error("the subscription ended", { error });
     }
     this.stop();
   }
@@ -112,7 +112,7 @@ export class Source {
     this.#leases.cancelAll("stopped");
     if (!(await this.#settled(2 * LAST_WORDS_MS))) {
       const count = this.#leases.size;
-      this.#logger.warn("stopped with leases left to run out; their events are delivered again", { count });
+      this.#logger.warn("stopped with unsettled leases; their events will be delivered again", { count });
     }
   }
 
@@ -132,9 +132,9 @@ export class Source {
     }
   }
 
-  /** While handlers that were left behind take every place, others can handle what waits here. */
+  /** While abandoned handlers take every place, other workers can handle what waits here. */
   async #untilUsable(): Promise<void> {
-    this.#logger.error("handlers that ignore their cancellation take all places; unsubscribed until one ends", {});
+    this.#logger.error("cancelled handlers occupy every slot; unsubscribed until one ends", {});
     this.#executor.release();
     await this.#changes.until(() => this.#stopping || !this.#executor.stuck);
   }
@@ -188,7 +188,7 @@ export class Source {
   }
 
   /**
-   * Waits until no delivery is under way. One that arrives after the stream was closed can't be released: it would cost an
+   * Waits until no delivery is in flight. One that arrives after the stream is closed can't be released: it costs an
    * attempt and the disconnect grace.
    */
   async #drainStream(reading: { ended: boolean }): Promise<void> {
@@ -215,9 +215,9 @@ export class Source {
   }
 
   #pauseAfterClosing({ reason, reconnectAfterMs }: Closing): number {
-    // The backoff on top spreads the workers of a server that closes all streams at once.
+    // The added backoff spreads out the workers of a server that closes all its streams at once.
     const nextTryMs = reconnectAfterMs + this.#pauses.next();
-    this.#logger.info("the server closes the stream", { reason, nextTryMs });
+    this.#logger.info("the server closed the stream", { reason, nextTryMs });
     return nextTryMs;
   }
 

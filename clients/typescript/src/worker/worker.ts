@@ -22,8 +22,8 @@ interface Entry {
  * await worker.run();
  * ```
  *
- * Leases are extended while handlers run. Acks and nacks go in batches. When a stream breaks, it is resumed, for ever,
- * with the leases still held.
+ * Leases are extended while handlers run. Acks and nacks go in batches. A stream that breaks is reopened, as often as
+ * it takes, with the leases still held.
  */
 export class Worker {
   readonly #client: Client;
@@ -88,7 +88,7 @@ export class Worker {
   }
 
   /**
-   * Waits until the worker has subscribed for every handler: what is dispatched now is handled.
+   * Waits until the worker has subscribed for every handler: events dispatched from now on are handled.
    *
    * @returns false when the worker ended before.
    */

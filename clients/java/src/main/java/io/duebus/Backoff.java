@@ -4,8 +4,8 @@ import java.time.Duration;
 import java.util.concurrent.ThreadLocalRandom;
 
 /**
- * Pauses that double from the first to the longest, each cut at random by up to half: the jitter keeps the clients of a
- * server that restarts from coming back all at one moment. Its owner sees to it that one thread at a time uses it.
+ * Pauses that double from the first to the longest, each cut at random by up to half: the jitter keeps clients from
+ * reconnecting all at once when a server restarts. Its owner sees to it that one thread at a time uses it.
  */
 final class Backoff {
     private final long firstMs;
@@ -24,8 +24,8 @@ final class Backoff {
     }
 
     /**
-     * Between streams: quick at first, because most that break can be opened again at once. It stays below the three
-     * seconds after which the leases of a server that was killed run out, unless a worker has named or settled them.
+     * Between streams: short at first, because most broken streams can be reopened at once. It stays below three
+     * seconds, after which the leases of a killed server run out unless a worker has named or settled them.
      */
     static Backoff ofStreams() {
         return new Backoff(Duration.ofMillis(100), Duration.ofSeconds(1));

@@ -21,10 +21,9 @@ final class Channels {
     static ManagedChannel open(String target, ChannelCredentials credentials, String token) {
         String resolvable = ServerList.target(target);
         try {
-            // Retries are the client's own: they keep the request id and know which errors a second try can cure.
-            // A connection that died silently is noticed within 40 s, even while nothing is called.
-            // Of several servers all are connected, and a call goes to one that is: a stream whose server drains finds
-            // another.
+            // Retries are the client's own: they keep the request id and know which errors a second try can cure. A
+            // connection that died silently is noticed within 40 s, even while nothing is called. With several servers,
+            // all are connected and calls are spread over them: a stream whose server drains moves to another.
             var builder = Grpc.newChannelBuilder(resolvable, credentials)
                     .userAgent("duebus-java")
                     .disableRetry()

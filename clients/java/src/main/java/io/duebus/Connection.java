@@ -37,7 +37,7 @@ final class Connection {
         return channel;
     }
 
-    /** How long a call may take that does not say otherwise, with all its tries. */
+    /** How long a call may take by default, including retries. */
     Duration timeout() {
         return timeout;
     }
@@ -61,7 +61,7 @@ final class Connection {
         repeated.forEach(each -> each.completeExceptionally(closedError()));
     }
 
-    /** Makes one try. Cancelling the future cancels the call. */
+    /** Makes one attempt. Cancelling the future cancels the call. */
     <Q, R> CompletableFuture<R> once(MethodDescriptor<Q, R> method, Q request, Duration limit) {
         var options = CallOptions.DEFAULT.withDeadlineAfter(Times.nanos(limit), TimeUnit.NANOSECONDS);
         return begin(method, request, options);
@@ -98,10 +98,10 @@ final class Connection {
     }
 
     /**
-     * Carries a call out with as many tries as its time allows. An UNAVAILABLE is tried again, everything else is
+     * Carries a call out with as many attempts as its deadline allows. UNAVAILABLE is retried; everything else is
      * reported at once.
      *
-     * @param limit of all tries together; null: the client's
+     * @param limit of all attempts together; null: the client's
      * @param read makes the result of the response and of whether there was more than one try
      */
     <Q, R, T> CompletableFuture<T> repeat(
@@ -119,7 +119,7 @@ final class Connection {
         timer.schedule(task, pause.toMillis(), TimeUnit.MILLISECONDS);
     }
 
-    /** Left to itself, a channel would wait up to two minutes; the pauses of calls and streams spare the server. */
+    /** By default a channel waits up to two minutes; the pauses between calls and streams suffice. */
     void connectBefore(Duration pause) {
         long before = Math.max(0, pause.minus(HEAD_START).toMillis());
         timer.schedule(channel::resetConnectBackoff, before, TimeUnit.MILLISECONDS);

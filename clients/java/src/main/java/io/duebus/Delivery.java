@@ -3,7 +3,7 @@ package io.duebus;
 import java.time.Instant;
 import java.util.Map;
 
-/** One hand-over of an event to this worker, under a lease. It may be the second time that it is handed over. */
+/** One hand-over of an event to this worker, under a lease. The same event may be delivered more than once. */
 public final class Delivery {
     private final io.duebus.v1.Delivery message;
 
@@ -52,8 +52,8 @@ public final class Delivery {
     }
 
     /**
-     * Grows with every lease of the topic's group: a write guarded by "only if greater" can't be undone by a holder whose
-     * lease has run out.
+     * Grows with every lease of the event: a write guarded by "only if greater" can't be undone by a holder whose lease
+     * has run out.
      */
     public long fencingToken() {
         return message.getFencingToken();

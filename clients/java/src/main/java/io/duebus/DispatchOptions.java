@@ -44,7 +44,7 @@ public final class DispatchOptions {
         return new DispatchOptions(engines, requestId, true, timeout);
     }
 
-    /** How long the dispatch may take with all its tries; otherwise as the client says. */
+    /** How long the dispatch may take including retries; otherwise as the client says. */
     public DispatchOptions timeout(Duration timeout) {
         return new DispatchOptions(engines, requestId, requireSubscriber, Checks.positive("timeout", timeout));
     }

@@ -21,9 +21,9 @@ import java.util.concurrent.CompletableFuture;
  * A client of the bus. It connects with the first call and reconnects by itself. Its methods may be called by many
  * threads at a time.
  *
- * <p>A call that finds the server unavailable is repeated, with a growing pause, until it succeeds or its time is over: a
- * dispatch carries a request id, so that repeating it adds nothing, and a lease is settled only once. {@link #stop} and
- * the calls of {@link #eventBus} and {@link #admin} are not repeated.
+ * <p>A call that finds the server unavailable is repeated, with growing pauses, until it succeeds or its deadline
+ * passes: a dispatch carries a request id, so that repeating it adds nothing, and a lease is settled only once. {@link
+ * #stop} and the calls of {@link #eventBus} and {@link #admin} are not repeated.
  *
  * <p>Every method that waits throws {@link DueBusException}. Its twin whose name ends in Async returns at once, and its
  * future completes with that exception. Interrupting a thread that waits gives the call up, with CANCELLED.
@@ -112,8 +112,8 @@ public final class DueBus implements AutoCloseable {
     }
 
     /**
-     * Removes delivered events from their group: they are done. A {@link Worker} does that by itself: this, {@link #nack}
-     * and {@link #extend} are for programs that read the stream of {@link #eventBus}.
+     * Removes delivered events from their group: they are done. A {@link Worker} does that by itself: this, {@link
+     * #nack} and {@link #extend} are for programs that read the stream of {@link #eventBus} themselves.
      *
      * @return those that were not acked, and why; the others are
      */
@@ -152,8 +152,7 @@ public final class DueBus implements AutoCloseable {
 
     /**
      * Drains engines and stops them, all if none is named; when none is left, the server process ends. It answers when
-     * that is done, however long it takes. It is not repeated: once the server has stopped, there is nobody left to
-     * answer.
+     * that is done, however long it takes. It is not repeated, because a server that has stopped can't answer again.
      *
      * @param drainTimeout how long to wait for leases to be settled, 0 to 1 h; null: the server's setting
      */
@@ -207,7 +206,7 @@ public final class DueBus implements AutoCloseable {
             this.target = target;
         }
 
-        /** How long a call may take, with all its tries: 30 s by default. */
+        /** How long a call may take, including retries: 30 s by default. */
         public Builder timeout(Duration timeout) {
             this.timeout = Checks.positive("timeout", timeout);
             return this;
@@ -229,7 +228,7 @@ public final class DueBus implements AutoCloseable {
             return this;
         }
 
-        /** A bearer token, sent with each call. Over plaintext anybody on the way can read it. */
+        /** A bearer token, sent with each call. Over plaintext, anyone on the path can read it. */
         public Builder token(String token) {
             this.token = token;
             return this;

@@ -141,7 +141,7 @@ public final class DueBusException extends RuntimeException {
         return failure.storedEventIds();
     }
 
-    /** False when the same call would fail in the same way for ever: a worker ends with the error. */
+    /** False when repeating the call can't help: a worker ends with such an error. */
     boolean heals() {
         return switch (reason()) {
             case INVALID_ARGUMENT, NO_TOPIC_SPECIFIED, NO_EVENT_SPECIFIED, NO_DISPATCHER_SPECIFIED, UNIMPLEMENTED,

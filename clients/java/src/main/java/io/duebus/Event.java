@@ -96,7 +96,7 @@ public final class Event {
             return this;
         }
 
-        /** How often the event is retried before it is dead; not set: as the topic's retry policy says. */
+        /** How many times the event is retried before it is dead; not set: as the topic's retry policy says. */
         public Builder maxRetries(int retries) {
             message.setMaxRetries(retries);
             return this;

@@ -10,7 +10,8 @@ package io.duebus;
  *   <li>its thread is interrupted, because it ran for longer than the worker allows, or because the worker stops and does
  *       not wait any longer: nacked, or released. How it ends then does not count. A handler that has not ended a second
  *       later is left behind: it keeps its place among those that run at once until it ends;
- *   <li>its thread is interrupted because the lease was lost: nothing, somebody else may have the event.
+ *   <li>its thread is interrupted because the lease was lost: nothing is settled, because another worker may have the
+ * event.
  * </ul>
  */
 @FunctionalInterface

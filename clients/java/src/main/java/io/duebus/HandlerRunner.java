@@ -10,11 +10,11 @@ import java.util.concurrent.ExecutorService;
 import java.util.concurrent.TimeUnit;
 
 /**
- * Runs the handler of one subscription's deliveries, so many at once; the others wait in the order they came. Its callers
- * hold the monitor of the subscription.
+ * Runs the handler of one subscription's deliveries, a limited number at a time; the others wait in order of arrival.
+ * Its callers hold the monitor of the subscription.
  */
 final class HandlerRunner {
-    /** How long a cancelled handler may take to end, before its event is settled without it. */
+    /** How long a cancelled handler may take to end before its event is settled without it. */
     static final Duration LAST_WORDS = Duration.ofSeconds(1);
 
     private final Handler handler;
@@ -76,12 +76,12 @@ final class HandlerRunner {
         startWaiting();
     }
 
-    /** Starts nothing any more. */
+    /** Stops starting handlers. */
     void pause() {
         paused = true;
     }
 
-    /** Gives back what has not been started, without counting an attempt. */
+    /** Gives back what was not started, without counting an attempt. */
     void release() {
         while (!waiting.isEmpty()) {
             Lease lease = waiting.poll();
@@ -91,7 +91,7 @@ final class HandlerRunner {
         }
     }
 
-    /** All handlers have ended, but for those that were left behind. */
+    /** All handlers have ended, except those left behind. */
     boolean isIdle() {
         return taken == lost;
     }
@@ -177,7 +177,7 @@ final class HandlerRunner {
         shared.timer().schedule(() -> leaveBehind(lease), LAST_WORDS.toMillis(), TimeUnit.MILLISECONDS);
     }
 
-    /** Settles an event whose handler was cancelled and does not end. */
+    /** Settles an event whose cancelled handler doesn't end. */
     private void leaveBehind(Lease lease) {
         synchronized (shared.monitor()) {
             if (lease.ended) {
@@ -185,14 +185,14 @@ final class HandlerRunner {
             }
             lease.leftBehind = true;
             lost++;
-            shared.log(Level.ERROR, null, "%s: the handler ignores its interruption; it keeps its place", lease);
+            shared.log(Level.ERROR, null, "%s: the interrupted handler has not returned; it keeps its slot until it does", lease);
             settle(lease, null);
             shared.monitor().notifyAll();
             onStuck.run();
         }
     }
 
-    /** Acks, nacks or releases an event, by how its handler ended or by why that was cancelled. */
+    /** Acks, nacks or releases an event, by how its handler ended or why it was cancelled. */
     private void settle(Lease lease, Throwable thrown) {
         if (!leases.settle(lease)) {
             return;
@@ -216,9 +216,9 @@ final class HandlerRunner {
         if (!Outcomes.isDeliberate(thrown)) {
             shared.log(Level.WARNING, thrown, "%s: the handler failed", lease);
         } else if (nack.getDeadLetter()) {
-            shared.warn("%s is dead: %s", lease, nack.getError());
+            shared.warn("%s was dead-lettered: %s", lease, nack.getError());
         } else {
-            shared.info("%s is given back: %s", lease, nack.getError());
+            shared.info("%s was given back: %s", lease, nack.getError());
         }
     }
 }

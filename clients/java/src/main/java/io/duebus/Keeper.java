@@ -12,13 +12,13 @@ import java.util.concurrent.TimeUnit;
 
 /**
  * Extends the leases of one subscription while its deliveries are handled, wait, or are being settled: every third of a
- * lease. While no stream is open, every third of the disconnect grace, because the server lets the leases of a stream
- * that broke run out after that.
+ * lease. While no stream is open, every third of the disconnect grace, because the server lets the leases of a broken
+ * stream run out after the grace.
  */
 final class Keeper {
     private static final Duration SHORTEST = Duration.ofMillis(20);
 
-    /** At the most, after an extension that failed. */
+    /** The longest pause after an extension that failed. */
     private static final Duration RETRY = Duration.ofSeconds(1);
 
     private final Connection connection;
@@ -41,7 +41,7 @@ final class Keeper {
         this.grace = lease;
     }
 
-    /** A stream is open: the server has renewed the leases that it was told of. */
+    /** A stream is open: the server has renewed the leases that the stream named. */
     void attach(Duration lease, Duration grace) {
         this.lease = lease;
         this.grace = grace;
@@ -98,7 +98,7 @@ final class Keeper {
             busy = true;
             var asked = Instant.now();
             var length = lease;
-            // An answer that comes later than the lease is of no use.
+            // An answer that comes after the lease has run out is useless.
             var calls = Settles.batches(tokens, connection.maxRequestBytes(), String::length).stream()
                     .map(batch -> connection
                             .once(EventBusGrpc.getExtendMethod(), Settles.extendRequest(batch, length), length)
@@ -136,7 +136,7 @@ final class Keeper {
         }
     }
 
-    /** Ends leases that are lost; those of a stopped engine may yet be named on another replica. */
+    /** Ends lost leases. Those of a stopped engine are kept: another replica may still accept them. */
     private void drop(List<LeaseFailure> failures) {
         int lost = runner.leases().lose(failures.stream()
                 .filter(each -> each.getReason() != LeaseFailure.Reason.REASON_ENGINE_STOPPED)

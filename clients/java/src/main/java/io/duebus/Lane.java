@@ -15,8 +15,8 @@ import java.util.function.Function;
 import java.util.stream.Collectors;
 
 /**
- * Settles of one kind, one call at a time: what is settled while no call is under way is sent at once; what collects
- * during a call goes into the next. As long as the lease is held, nothing is dropped.
+ * Settles of one kind, one call at a time: what is settled while no call is in flight is sent at once; what accumulates
+ * during a call goes into the next. Nothing is dropped while its lease is held.
  */
 final class Lane {
     /** A lease to settle; an ack has no nack. */
@@ -117,14 +117,14 @@ final class Lane {
                 continue;
             }
             if (reason != null && !each.lease().tried) { // otherwise most likely that try has settled it
-                shared.warn("%s: the %s was not carried out: %s", each.lease(), kind, reason);
+                shared.warn("%s: the %s had no effect: %s", each.lease(), kind, reason);
             }
             leases.discard(each.lease());
         }
         if (stopped.isEmpty()) {
             pauses.reset();
         } else {
-            shared.warn("%d %ss wait: the engine is stopped", stopped.size(), kind);
+            shared.warn("the engine is stopped; %d %ss will be retried", stopped.size(), kind);
             putBack(stopped);
         }
     }
@@ -135,7 +135,7 @@ final class Lane {
             shared.fail(error);
             return;
         }
-        shared.warn("%d %ss wait for the next try: %s", batch.size(), kind, error.getMessage());
+        shared.warn("%d %ss failed and will be retried: %s", batch.size(), kind, error.getMessage());
         batch.forEach(each -> each.lease().tried = true);
         putBack(batch);
     }

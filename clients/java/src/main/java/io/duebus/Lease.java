@@ -19,8 +19,8 @@ final class Lease {
         WAITING,
         RUNNING,
         /**
-         * Its handler was cancelled and has not ended. Its lease is not extended any more, so that a handler that does
-         * not end does not hold the event for ever.
+         * Its handler was cancelled and has not ended. Its lease is not extended any more, so that a handler that
+         * doesn't end can't hold the event forever.
          */
         CANCELLED,
         /** To be acked, nacked or released; the server has not confirmed it yet. */
@@ -56,7 +56,7 @@ final class Lease {
     /** How far this host's clock was ahead of the engine's when the delivery came, if it took no time to come. */
     Duration lead = Duration.ZERO;
 
-    /** A settle was sent, and whether it was carried out is not known. */
+    /** A settle was sent, and its outcome is unknown. */
     boolean tried;
 
     Lease(Delivery delivery) {

@@ -69,8 +69,8 @@ final class Leases {
     }
 
     /**
-     * Ends leases that the server says are lost, and cancels their handlers. Counts those that were not being settled
-     * already: a settle that overtook the question is no loss.
+     * Ends leases that the server reports lost, and cancels their handlers. Doesn't count those being settled: there
+     * the settle overtook the question.
      */
     int lose(Collection<String> tokens) {
         int lost = 0;

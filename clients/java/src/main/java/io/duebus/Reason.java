@@ -22,7 +22,7 @@ public enum Reason {
     CONCURRENT_MODIFICATION(null),
     /** No such topic, group or event; {@link DueBusException#metadata} names it. */
     NOT_FOUND(null),
-    /** An error of the server that nobody foresaw; {@code metadata().get("log_id")} finds it in the server's log. */
+    /** An unexpected error in the server; {@code metadata().get("log_id")} finds it in the server's log. */
     INTERNAL(null),
     /** The server, or its engine, can't do that yet. */
     UNIMPLEMENTED(null),

@@ -5,7 +5,7 @@ import java.time.Duration;
 import java.util.concurrent.CompletableFuture;
 import java.util.function.BiFunction;
 
-/** A call with as many tries as its time allows, one after another. */
+/** A call with as many attempts as its deadline allows, one after another. */
 final class RepeatedCall<Q, R, T> {
     private final Connection connection;
     private final MethodDescriptor<Q, R> method;

@@ -30,7 +30,7 @@ final class Settler {
         nacks.put(new Lane.Settle(lease, nack));
     }
 
-    /** Keeps everything back until it is called with false: each settle makes the server send more. */
+    /** Sends nothing until it is called with false, because each settle makes the server send more. */
     void hold(boolean held) {
         acks.hold(held);
         nacks.hold(held);
@@ -41,7 +41,7 @@ final class Settler {
         nacks.retryNow();
     }
 
-    // One try each; the lane makes the others.
+    // One attempt each; the lane repeats them.
 
     private CompletableFuture<List<LeaseFailure>> sendAcks(List<Lane.Settle> batch) {
         var request = AckRequest.newBuilder();

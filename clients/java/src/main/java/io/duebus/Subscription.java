@@ -13,14 +13,15 @@ import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.TimeUnit;
 
 /**
- * Handles the events of one topic and group: a stream that is resumed for ever, the handlers that it feeds, and the keeper
- * of their leases. One thread reads; the monitor guards what it shares with the handlers' threads and the calls'.
+ * Handles the events of one topic and group: a stream that is reopened whenever it ends, the handlers that it feeds,
+ * and the keeper of their leases. One thread reads; the monitor guards what it shares with the handlers' threads and
+ * the calls'.
  */
 final class Subscription {
-    /** A frame that was under way when the handlers were paused arrives within this time. */
+    /** A frame in flight when the handlers are paused arrives within this time. */
     private static final Duration QUIET = Duration.ofMillis(50);
 
-    /** Ends the wait for a server that sends on and on. */
+    /** Bounds the wait for a server that keeps sending. */
     private static final Duration QUIET_AT_MOST = Duration.ofSeconds(1);
 
     private final Connection connection;
@@ -111,7 +112,7 @@ final class Subscription {
         if (failure == null) {
             ended.complete(null);
         } else {
-            shared.warn("the subscription has ended: %s", failure.getMessage());
+            shared.warn("the subscription ended: %s", failure.getMessage());
             ended.completeExceptionally(failure);
         }
     }
@@ -132,9 +133,9 @@ final class Subscription {
         }
     }
 
-    /** While handlers that were left behind take every slot, others can handle what waits here. */
+    /** While abandoned handlers take every slot, other workers can handle what waits here. */
     private void waitForSlot() throws InterruptedException {
-        shared.warn("handlers that ignore their interruption take all places; unsubscribed until one ends");
+        shared.warn("interrupted handlers occupy every slot; unsubscribed until one returns");
         while (!stopping && isStuck()) {
             arrivals.take();
         }
@@ -196,8 +197,8 @@ final class Subscription {
     }
 
     /**
-     * Waits until no delivery is under way, and gives back what was not begun. A delivery that arrives after the stream
-     * was closed can't be given back: it would cost an attempt and the disconnect grace.
+     * Waits until no delivery is in flight, and gives back what was not started. A delivery that arrives after the
+     * stream is closed can't be given back: it costs an attempt and the disconnect grace.
      */
     private void drain(SubscribeStream stream) throws InterruptedException {
         synchronized (monitor) {
@@ -247,9 +248,9 @@ final class Subscription {
     }
 
     private Duration pauseAfterClosing(Closing frame) {
-        // The backoff on top spreads the workers of a server that closes all streams at once.
+        // The added backoff spreads out the workers of a server that closes all its streams at once.
         Duration pause = Times.read(frame.getReconnectAfter()).plus(pauses.next());
-        shared.info("the server closes the stream, %s; next try in %s", frame.getReason(), pause);
+        shared.info("the server closed the stream, %s; next try in %s", frame.getReason(), pause);
         return pause;
     }
 
@@ -272,7 +273,7 @@ final class Subscription {
                 // Twice: the handlers' last words, and their settles.
                 if (!awaitSettled(HandlerRunner.LAST_WORDS.multipliedBy(2), false)) {
                     int left = runner.leases().size();
-                    shared.warn("stopped with %d leases left to run out; their events are delivered again", left);
+                    shared.warn("stopped with %d unsettled leases; their events will be delivered again", left);
                 }
             }
             keeper.close();

@@ -22,9 +22,9 @@ import java.util.concurrent.atomic.AtomicReference;
  * }</pre>
  *
  * <p>Each handler has a subscription of its own. Leases are extended while handlers run. Acks and nacks go in batches.
- * When a stream breaks, it is resumed, for ever, with the leases still held. An error that no retry heals (a bad argument,
- * no permission, an engine that the server does not run) ends the worker, after a drain. Its threads are daemons: they
- * keep no process alive, {@link #run} does.
+ * A stream that breaks is reopened, as often as it takes, with the leases still held. An error that no retry heals (a
+ * bad argument, no permission, an engine that the server does not run) ends the worker, after a drain. Its threads are
+ * daemons: they keep no process alive, {@link #run} does.
  */
 public final class Worker implements AutoCloseable {
     /** A handler on a topic. */
@@ -88,7 +88,7 @@ public final class Worker implements AutoCloseable {
         }
     }
 
-    /** Completes when the worker has subscribed for every handler: what is dispatched now is handled. */
+    /** Completes when the worker has subscribed for every handler: events dispatched from now on are handled. */
     public CompletableFuture<Void> ready() {
         return ready.copy();
     }
@@ -188,7 +188,7 @@ public final class Worker implements AutoCloseable {
             return this;
         }
 
-        /** A name to be recognised by in the admin views; the host's name and the process id otherwise. */
+        /** A name that identifies the worker in the admin views; the host's name and the process id otherwise. */
         public Builder consumer(String consumer) {
             this.consumer = Checks.text("consumer", consumer);
             return this;
@@ -207,8 +207,8 @@ public final class Worker implements AutoCloseable {
         }
 
         /**
-         * How many handlers of a subscription run at once, each on a thread: as many as {@link #maxInFlight} by default.
-         * Less than that fetches ahead, so that no event has to be fetched when a handler ends.
+         * How many handlers of a subscription run at once, each on a thread: as many as {@link #maxInFlight} by
+         * default. A smaller number prefetches: the next event is already here when a handler ends.
          */
         public Builder concurrency(int handlers) {
             this.concurrency = Checks.between("concurrency", handlers, 1, MOST_IN_FLIGHT);
@@ -216,7 +216,7 @@ public final class Worker implements AutoCloseable {
         }
 
         /**
-         * How soon an event is with another worker when this one dies without its connection breaking: 100 ms to 12 h,
+         * How soon an event goes to another worker when this one hangs and its connection stays open: 100 ms to 12 h,
          * 30 s by default.
          */
         public Builder lease(Duration lease) {
@@ -224,7 +224,7 @@ public final class Worker implements AutoCloseable {
             return this;
         }
 
-        /** How soon events are with another worker when the connection breaks: 0 to 1 h; as the server says, 1 s. */
+        /** How soon events go to another worker when the connection breaks: 0 to 1 h; as the server says, 1 s. */
         public Builder disconnectGrace(Duration grace) {
             this.disconnectGrace = grace;
             return this;
