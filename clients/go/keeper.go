@@ -25,6 +25,7 @@ type keeper struct {
 	urgent chan struct{} // some leases are to be extended now
 	// confirmed is called when leases were extended.
 	confirmed func()
+	outage    outage
 
 	mu           sync.Mutex
 	lease, grace time.Duration
@@ -108,6 +109,7 @@ func (k *keeper) extendAll(ctx context.Context) error {
 	failures, err := k.client.Extend(limited, lease, tokens...)
 	k.drop(failures)
 	if err == nil {
+		k.outage.over()
 		k.leases.confirm(extended(tokens, failures), asked, lease)
 		k.confirmed()
 	}
@@ -120,7 +122,7 @@ func (k *keeper) extendAll(ctx context.Context) error {
 	k.mu.Lock()
 	k.failed = true
 	k.mu.Unlock()
-	k.logger.Warn("leases could not be extended", "count", len(tokens), "error", err)
+	k.logger.Log(ctx, k.outage.level(), "leases could not be extended", "count", len(tokens), "error", err)
 	return nil
 }
 

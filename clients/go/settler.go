@@ -63,6 +63,7 @@ type lane struct {
 	leases *leases
 	logger *slog.Logger
 	pauses backoff
+	outage outage
 	wanted chan struct{} // something may be sent
 	again  chan struct{} // the next try may be made now
 
@@ -141,7 +142,7 @@ func (l *lane) deliver(ctx context.Context, batch []settlement) (bool, error) {
 	case !heals(err):
 		return false, err
 	}
-	l.logger.Warn("settles failed; they will be retried", "kind", l.kind, "count", len(batch), "error", err)
+	l.logger.Log(ctx, l.outage.level(), "settles failed; they will be retried", "kind", l.kind, "count", len(batch), "error", err)
 	for _, each := range batch {
 		each.lease.tried = true
 	}
@@ -174,6 +175,7 @@ func (l *lane) conclude(batch []settlement, failures []*duebusv1.LeaseFailure) b
 		return false
 	}
 	l.pauses.reset()
+	l.outage.over()
 	return true
 }
 

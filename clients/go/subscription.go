@@ -35,7 +35,8 @@ type subscription struct {
 	pauses   backoff
 	arrival  chan struct{}
 	started  chan struct{} // closed when a stream was open for the first time
-	held     []string      // the leases that the stream names: all, if so many fit into the request
+	outage   outage
+	held     []string // the leases that the stream names: all, if so many fit into the request
 	starting sync.Once
 }
 
@@ -247,6 +248,7 @@ func (s *subscription) onStarted(frame *duebusv1.Started) {
 	s.keeper.attach(frame.Lease.AsDuration(), frame.DisconnectGrace.AsDuration())
 	s.settler.retryNow()
 	s.pauses.reset()
+	s.outage.over()
 	s.starting.Do(func() { close(s.started) })
 }
 
@@ -269,7 +271,7 @@ func (s *subscription) pauseAfter(ctx context.Context, err error) (time.Duration
 		return 0, nil // the worker has closed the stream
 	}
 	pause := s.pauses.next() + retryAfter(err)
-	s.logger.Warn("the stream broke", "error", err, "next_try_in", pause)
+	s.logger.Log(ctx, s.outage.level(), "the stream broke", "error", err, "next_try_in", pause)
 	return pause, err
 }
 

@@ -1,12 +1,15 @@
 package duebus_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -486,6 +489,44 @@ func TestAStreamThatTheServerClosesIsOpenedAgainWhenTheServerSaysSo(t *testing.T
 	if waited := time.Since(closed); waited < 300*time.Millisecond {
 		t.Errorf("came back after %v", waited)
 	}
+}
+
+func TestAnOutageIsLoggedOnce(t *testing.T) {
+	bus := newFakeBus(t)
+	bus.started = nil
+	var lines lockedBuffer
+	logger := slog.New(slog.NewTextHandler(&lines, nil))
+	worker := duebus.NewWorker(newClient(t, bus.address, duebus.WithLogger(logger)))
+	worker.Handle("order.created", acking)
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- worker.Run(ctx) }()
+	for range 4 {
+		next(t, bus.streams).end <- status.Error(codes.Unavailable, "away")
+	}
+	stop()
+	next(t, ended)
+	if count := strings.Count(lines.String(), "level=WARN"); count != 1 {
+		t.Errorf("%d warnings:\n%s", count, lines.String())
+	}
+}
+
+// lockedBuffer is a buffer for many goroutines.
+type lockedBuffer struct {
+	mu     sync.Mutex
+	buffer bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(line []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buffer.Write(line)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buffer.String()
 }
 
 func TestAnErrorThatHealsIsNoEnd(t *testing.T) {

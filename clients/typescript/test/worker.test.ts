@@ -117,6 +117,14 @@ test("settles, extensions and held tokens fit into what the server takes", async
   assert(Math.max(...sizes) < limit, `a request of ${Math.max(...sizes)} bytes`);
 });
 
+test("an outage is logged once", async () => {
+  const warnings: string[] = [];
+  bus.failures.push(...Array.from({ length: 3 }, () => failure(status.UNAVAILABLE, "DISPATCHER_NOT_WORKING")));
+  await start(() => undefined, { logger: { ...quiet, warn: (message) => warnings.push(message) } });
+  assert.equal(bus.subscribes.length, 4);
+  assert.deepEqual(warnings, ["the stream broke"]);
+});
+
 test("clocks that differ keep nothing from being started", async () => {
   await start(() => undefined);
   const engine = Date.now() - 3_600_000; // this host's clock is an hour ahead

@@ -6,6 +6,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::leases::Leases;
+use super::outage::Outage;
 use crate::client::Client;
 use crate::error::Error;
 use crate::proto::lease_failure::Reason;
@@ -50,6 +51,7 @@ impl Keeper {
     pub(crate) async fn run(&self, confirmed: impl Fn()) -> Error {
         let mut changes = self.terms.subscribe();
         let mut failed = false;
+        let mut outage = Outage::default();
         loop {
             let terms = *changes.borrow_and_update();
             tokio::select! {
@@ -60,12 +62,17 @@ impl Keeper {
             match self.extend_all(terms.lease).await {
                 Ok(()) => {
                     failed = false;
+                    outage.over();
                     confirmed();
                 }
                 Err(error) if !error.reason().heals() => return error,
                 Err(error) => {
                     failed = true;
-                    tracing::warn!(%error, "leases could not be extended");
+                    if outage.warns() {
+                        tracing::warn!(%error, "leases could not be extended");
+                    } else {
+                        tracing::debug!(%error, "leases could not be extended");
+                    }
                 }
             }
         }

@@ -5,6 +5,7 @@ mod failure;
 mod keeper;
 mod leases;
 mod options;
+mod outage;
 mod settler;
 mod stream;
 

@@ -5,6 +5,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
 use super::leases::Leases;
+use super::outage::Outage;
 use crate::client::Client;
 use crate::error::Error;
 use crate::proto::lease_failure::Reason;
@@ -88,6 +89,7 @@ struct Lane {
 
 #[derive(Debug, Default)]
 struct Pending {
+    outage: Outage,
     queue: VecDeque<Nack>,
     held: bool,
 }
@@ -145,7 +147,12 @@ impl Lane {
             Ok(failures) => Ok(self.conclude(batch, &failures)),
             Err(error) if !error.reason().heals() => Err(error),
             Err(error) => {
-                tracing::warn!(kind = ?self.kind, count = batch.len(), %error, "settles failed; they will be retried");
+                let count = batch.len();
+                if self.pending().outage.warns() {
+                    tracing::warn!(kind = ?self.kind, count, %error, "settles failed; they will be retried");
+                } else {
+                    tracing::debug!(kind = ?self.kind, count, %error, "settles failed; they will be retried");
+                }
                 batch.iter().for_each(|each| self.leases.note_try(&each.lease_token));
                 self.put_back(batch);
                 Ok(false)
@@ -185,6 +192,7 @@ impl Lane {
         }
         self.leases.discard(settled.iter().map(|each| each.lease_token.as_str()));
         if stopped.is_empty() {
+            self.pending().outage.over();
             return true;
         }
         tracing::warn!(kind = ?self.kind, count = stopped.len(), "the engine is stopped; settles will be retried");

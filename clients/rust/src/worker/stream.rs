@@ -11,6 +11,7 @@ use super::executor::{Executor, Handler, LAST_WORDS};
 use super::keeper::Keeper;
 use super::leases::{Cause, Leases};
 use super::options::WorkerOptions;
+use super::outage::Outage;
 use super::settler::Settler;
 use crate::client::Client;
 use crate::delivery::Delivery;
@@ -43,6 +44,7 @@ pub(crate) struct Stream {
 /// What outlives one connection to the server.
 struct Progress {
     pauses: Backoff,
+    outage: Outage,
     subscribed: bool,
 }
 
@@ -135,7 +137,7 @@ impl Stream {
 
     /// Reads streams until `stop`. What came and was not begun is released then.
     async fn read(&self, stop: &CancellationToken) -> Result<(), Error> {
-        let mut progress = Progress { pauses: Backoff::of_reconnects(), subscribed: false };
+        let mut progress = Progress { pauses: Backoff::of_reconnects(), outage: Outage::default(), subscribed: false };
         let result = self.read_on(stop, &mut progress).await;
         self.executor.pause();
         self.executor.release();
@@ -239,6 +241,7 @@ impl Stream {
         self.keeper.attach(lease, frame.disconnect_grace.map(to_std).unwrap_or_default());
         self.settler.retry_now();
         progress.pauses.reset();
+        progress.outage.over();
         if !std::mem::replace(&mut progress.subscribed, true) {
             self.ready.send_modify(|started| *started += 1);
         }
@@ -278,6 +281,10 @@ fn pause_after(error: &Error, progress: &mut Progress) -> Option<Duration> {
         return None;
     }
     let pause = progress.pauses.next() + error.retry_after().unwrap_or_default();
-    tracing::warn!(%error, ?pause, "the stream broke");
+    if progress.outage.warns() {
+        tracing::warn!(%error, ?pause, "the stream broke");
+    } else {
+        tracing::debug!(%error, ?pause, "the stream broke");
+    }
     Some(pause)
 }

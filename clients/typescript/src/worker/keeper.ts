@@ -4,6 +4,7 @@ import type { Logger } from "../logger.js";
 import type { LeaseFailure } from "../settle.js";
 import type { LeaseClock } from "./clock.js";
 import type { Leases } from "./leases.js";
+import { Outage } from "./outage.js";
 
 /** The shortest pause between extensions in ms, and the longest after a failure, whatever the lease and the grace are. */
 const SHORTEST_MS = 20;
@@ -37,6 +38,7 @@ export class Keeper {
   #failed = false;
   #busy = false;
   #urgent = false;
+  readonly #outage = new Outage();
   #timer: NodeJS.Timeout | undefined;
 
   constructor(parts: KeeperParts) {
@@ -102,6 +104,7 @@ export class Keeper {
       const leaseMs = this.#leaseMs;
       // An answer that comes after the lease has run out is useless.
       const failures = await client.extend(tokens, leaseMs, { timeoutMs: leaseMs, signal });
+      this.#outage.over();
       this.#drop(failures);
       const failed = new Set(failures.map(({ leaseToken }) => leaseToken));
       const extended = leases.find(tokens.filter((token) => !failed.has(token)));
@@ -115,7 +118,7 @@ export class Keeper {
         throw error;
       }
       this.#failed = true;
-      logger.warn("leases could not be extended", { count: tokens.length, error });
+      logger[this.#outage.level()]("leases could not be extended", { count: tokens.length, error });
     }
   }
 

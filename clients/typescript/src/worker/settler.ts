@@ -7,6 +7,7 @@ import { reconnectBackoff } from "../retry.js";
 import { fitting, type LeaseFailure, type Nack, nackSize, nacksToWire, readFailures } from "../settle.js";
 import type { Changes } from "./changes.js";
 import type { Lease, Leases } from "./leases.js";
+import { Outage } from "./outage.js";
 
 /** What a settler works with. */
 export interface SettlerParts {
@@ -88,6 +89,7 @@ class Lane {
   readonly #parts: SettlerParts;
   readonly #send: Send;
   readonly #pauses = reconnectBackoff();
+  readonly #outage = new Outage();
   #pending: Settlement[] = [];
   #held = false;
   #busy = false;
@@ -158,7 +160,11 @@ class Lane {
       if (!heals(error)) {
         throw error;
       }
-      this.#parts.logger.warn("settles failed; they will be retried", { kind: this.#kind, count: batch.length, error });
+      this.#parts.logger[this.#outage.level()]("settles failed; they will be retried", {
+        kind: this.#kind,
+        count: batch.length,
+        error,
+      });
       for (const { lease } of batch) {
         lease.tried = true;
       }
@@ -188,6 +194,7 @@ class Lane {
       return false;
     }
     this.#pauses.reset();
+    this.#outage.over();
     return true;
   }
 }

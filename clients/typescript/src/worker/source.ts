@@ -10,6 +10,7 @@ import { LeaseClock } from "./clock.js";
 import { Executor, type Handler, LAST_WORDS_MS } from "./executor.js";
 import { Keeper } from "./keeper.js";
 import { Leases } from "./leases.js";
+import { Outage } from "./outage.js";
 import type { WorkerSettings } from "./settings.js";
 import { Settler } from "./settler.js";
 
@@ -40,6 +41,7 @@ export class Source {
   /** Ends settling and extending. */
   readonly #working = new AbortController();
   readonly #pauses = reconnectBackoff();
+  readonly #outage = new Outage();
   #stopping = false;
   #failure: unknown;
   /** A stream was open. */
@@ -210,6 +212,7 @@ export class Source {
     this.#keeper.attach(started.leaseMs, started.disconnectGraceMs);
     this.#settler.retryNow();
     this.#pauses.reset();
+    this.#outage.over();
     this.started = true;
     this.#changes.notify();
   }
@@ -226,7 +229,7 @@ export class Source {
       throw error;
     }
     const nextTryMs = this.#pauses.next() + (error.retryAfterMs ?? 0);
-    this.#logger.warn("the stream broke", { error: `${error.reason}: ${error.message}`, nextTryMs });
+    this.#logger[this.#outage.level()]("the stream broke", { error: `${error.reason}: ${error.message}`, nextTryMs });
     return nextTryMs;
   }
 }

@@ -24,6 +24,7 @@ final class Keeper {
     private final Connection connection;
     private final Shared shared;
     private final HandlerRunner runner;
+    private final Outage outage = new Outage();
     private Duration lease;
     private Duration grace;
     private boolean attached;
@@ -123,10 +124,12 @@ final class Keeper {
         synchronized (shared.monitor()) {
             busy = false;
             failed = thrown != null;
-            if (failed && !closed) {
+            if (!failed) {
+                outage.over();
+            } else if (!closed) {
                 var error = DueBusException.of(thrown);
                 connection.connectBefore(Duration.ZERO); // every try counts against the grace
-                shared.warn("%d leases could not be extended: %s", count, error.getMessage());
+                shared.log(outage, "%d leases could not be extended: %s", count, error.getMessage());
                 if (!error.heals()) {
                     closed = true;
                     shared.fail(error);

@@ -32,6 +32,7 @@ final class Lane {
     private final Shared shared;
     private final Leases leases;
     private final Backoff pauses = Backoff.ofStreams();
+    private final Outage outage = new Outage();
     private final Deque<Settle> pending = new ArrayDeque<>();
     private boolean busy;
     private boolean held;
@@ -123,6 +124,7 @@ final class Lane {
         }
         if (stopped.isEmpty()) {
             pauses.reset();
+            outage.over();
         } else {
             shared.warn("the engine is stopped; %d %ss will be retried", stopped.size(), kind);
             putBack(stopped);
@@ -135,7 +137,7 @@ final class Lane {
             shared.fail(error);
             return;
         }
-        shared.warn("%d %ss failed and will be retried: %s", batch.size(), kind, error.getMessage());
+        shared.log(outage, "%d %ss failed and will be retried: %s", batch.size(), kind, error.getMessage());
         batch.forEach(each -> each.lease().tried = true);
         putBack(batch);
     }

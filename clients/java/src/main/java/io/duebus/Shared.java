@@ -26,6 +26,11 @@ record Shared(String name, Object monitor, ScheduledExecutorService timer, Consu
         log(System.Logger.Level.WARNING, null, format, arguments);
     }
 
+    /** Logs a failure while a server is away. */
+    void log(Outage outage, String format, Object... arguments) {
+        log(outage.level(), null, format, arguments);
+    }
+
     void log(System.Logger.Level level, Throwable thrown, String format, Object... arguments) {
         try {
             LOG.log(level, name + ": " + format.formatted(arguments), thrown);

@@ -33,6 +33,7 @@ final class Subscription {
     private final HandlerRunner runner;
     private final Keeper keeper;
     private final Backoff pauses = Backoff.ofStreams();
+    private final Outage outage = new Outage();
     private final BlockingQueue<Arrival> arrivals = new LinkedBlockingQueue<>();
     private final CompletableFuture<Void> started = new CompletableFuture<>();
     private final CompletableFuture<Void> ended = new CompletableFuture<>();
@@ -244,6 +245,7 @@ final class Subscription {
         }
         runner.settler().retryNow();
         pauses.reset();
+        outage.over();
         started.complete(null);
     }
 
@@ -259,7 +261,7 @@ final class Subscription {
             throw error;
         }
         Duration pause = pauses.next().plus(error.retryAfter().orElse(Duration.ZERO));
-        shared.warn("the stream broke; next try in %s: %s", pause, error.getMessage());
+        shared.log(outage, "the stream broke; next try in %s: %s", pause, error.getMessage());
         return pause;
     }
 

@@ -199,6 +199,15 @@ class WorkerTest {
     }
 
     @Test
+    void anOutageIsAWarningOnce() {
+        var outage = new Outage();
+        assertEquals(System.Logger.Level.WARNING, outage.level());
+        assertEquals(System.Logger.Level.DEBUG, outage.level());
+        outage.over();
+        assertEquals(System.Logger.Level.WARNING, outage.level());
+    }
+
+    @Test
     void clocksThatDifferKeepNothingFromBeingStarted() throws Exception {
         start(delivery -> {});
         var stream = FakeBus.next(server.streams);
