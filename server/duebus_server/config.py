@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, NoReturn
 
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ENV_PREFIX = "DUEBUS_"
+
+_PORT = re.compile(r"\d{1,5}", re.ASCII)
 
 
 class SettingsError(Exception):
@@ -251,7 +254,7 @@ class Settings(BaseSettings):
         if listen is None:
             return None
         host, _, port = listen.rpartition(":")
-        if not host or not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004  # the largest port
+        if not host or not _PORT.fullmatch(port) or int(port) > 65535:  # noqa: PLR2004  # the largest port
             raise ValueError(f"{listen!r} is not HOST:PORT")
         return listen
 

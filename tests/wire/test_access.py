@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from duebus import Delivery, Nack
 from duebus.errors import DueBusError, InvalidArgument, PermissionDenied, Unauthenticated
-from duebus.v1 import admin_pb2
+from duebus.v1 import admin_pb2, event_bus_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from jwt.algorithms import ECAlgorithm
@@ -335,6 +335,31 @@ async def until_logged(server: ServerProcess, words: str, bus: Client) -> None:
 
 
 # --- what is written down ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("identity", ["shop", "ops"])
+async def test_what_is_no_topic_is_not_recorded_as_one(
+    with_rules: ServerProcess, secured: Secured, identity: str
+) -> None:
+    async with client(with_rules.address, secured.tokens[identity]) as caller:
+        with pytest.raises(InvalidArgument):
+            await caller.admin.get_topic("\x1b]0;owned\x07")
+    (line,) = [json.loads(line) for line in (secured.folder / "audit.jsonl").read_text().splitlines()]
+    assert (line["verb"], line["topic"], line["outcome"]) == ("GetTopic", "", "INVALID_ARGUMENT")
+    assert "\x1b]" not in with_rules.log.read_text()
+
+
+async def test_a_request_id_is_each_identitys_own(start_server: Callable[..., ServerProcess], secured: Secured) -> None:
+    server = start_server(*secured.token_flags())
+    async with connect(server.address) as wire:
+
+        async def ids(identity: str) -> list[str]:
+            request = event_bus_pb2.DispatchRequest(topic="pay", request_id="guess", events=[event_bus_pb2.Event()])
+            metadata = [("authorization", f"Bearer {secured.tokens[identity]}")]
+            return list((await wire.bus.Dispatch(request, metadata=metadata)).event_ids)
+
+        assert await ids("shop") == await ids("shop")
+        assert await ids("billing") != await ids("shop")
 
 
 async def test_each_admin_action_is_written_down_with_who_did_it_and_how_it_ended(

@@ -52,6 +52,13 @@ async def test_what_is_due_counts_until_it_is_settled(wire: Wire, topic: str) ->
     assert (await backlog(wire, topic=topic), await is_active(wire, topic=topic)) == (0, False)
 
 
+@pytest.mark.parametrize("target", ["9" * 5_000, "1" * 11, "٣", "-1", "1_0", " 1"])
+async def test_a_target_that_is_no_number_or_too_long_is_refused(wire: Wire, topic: str, target: str) -> None:
+    for call in (scaler(wire).IsActive, scaler(wire).GetMetricSpec):
+        failure = await failure_of(call(scaled(topic=topic, targetBacklog=target)))
+        assert (failure.code, failure.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ["targetBacklog"])
+
+
 async def test_what_is_not_due_yet_needs_no_worker(wire: Wire, topic: str) -> None:
     await wire.dispatch(topic, event("later", delay=3600))
     assert (await backlog(wire, topic=topic), await is_active(wire, topic=topic)) == (0, False)

@@ -56,9 +56,14 @@ def check_topic(topic: str) -> None:
     check_name("topic", topic)
 
 
+def is_name(text: str) -> bool:
+    """Whether a text follows the rule for names of topics and groups."""
+    return _NAME.fullmatch(text) is not None
+
+
 def check_name(field: str, name: str) -> None:
     """The rule for names of topics and groups."""
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise InvalidArgument(field, _NAME_RULE)
 
 

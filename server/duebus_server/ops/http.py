@@ -9,9 +9,11 @@ import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import h11
 import structlog
 import uvicorn
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -65,6 +67,7 @@ class HttpPort:
             log_level=logging.CRITICAL,
             access_log=False,
             timeout_graceful_shutdown=1,
+            http=HeadersInTime,
         )
         self._server = _Server(config)
         self._running = asyncio.create_task(self._server.serve([listener]), name="http")
@@ -104,6 +107,44 @@ class HttpPort:
 
 def _probed(reason: str | None) -> tuple[int, str, bytes]:
     return (200, TEXT, b"ok\n") if reason is None else (503, TEXT, f"{reason}\n".encode())
+
+
+class HeadersInTime(H11Protocol):
+    """HTTP/1.1 that closes a connection whose next request does not have its headers in time. Uvicorn would wait on."""
+
+    HEADERS_S = 10.0
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """The time begins."""
+        super().connection_made(transport)
+        self._await_headers()
+
+    def data_received(self, data: bytes) -> None:
+        """The headers are there, or those of the next request have begun."""
+        super().data_received(data)
+        self._await_headers()
+
+    def on_response_complete(self) -> None:
+        """The next request may come, or have begun already."""
+        super().on_response_complete()
+        self._await_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing is waited for any more."""
+        super().connection_lost(exc)
+        self._stop_waiting()
+
+    def _await_headers(self) -> None:
+        if self.conn.their_state is not h11.IDLE:
+            self._stop_waiting()
+        elif self._deadline is None:
+            self._deadline = self.loop.call_later(self.HEADERS_S, self.transport.close)
+
+    def _stop_waiting(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
 
 class _Server(uvicorn.Server):

@@ -1,19 +1,26 @@
-"""Structured logs on standard error, one line a decision; never payloads or tokens."""
+"""Structured logs on standard error, one line for each decision; never payloads or tokens."""
 
 from __future__ import annotations
 
+import io
 import logging
+import re
 import sys
 from typing import TYPE_CHECKING, Literal
 
 import structlog
 
 if TYPE_CHECKING:
-    from structlog.typing import Processor
+    from typing import TextIO
+
+    from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""What moves a terminal's cursor, begins a command to it, or turns the direction of the text."""
 
 
 def configure_logs(log_format: Literal["json", "console"]) -> None:
-    """Write what is logged, info and above, as JSON lines or for human eyes."""
+    """Write what is logged, info and above, as JSON lines or for people."""
     processors: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -22,12 +29,33 @@ def configure_logs(log_format: Literal["json", "console"]) -> None:
     if log_format == "json":
         processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     else:
-        # Plain tracebacks: the pretty ones print local variables, and with them payloads.
-        plain = structlog.dev.plain_traceback
-        processors += [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_traceback)
+        processors += [escape_control, renderer]
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def escape_control(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Callers' text can't command a terminal: its control characters are written out, as in a string of Python."""
+    return {name: value if name == "exc_info" else _escaped(value) for name, value in event.items()}
+
+
+def _escaped(value: object) -> object:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return _escape(str(value))
+
+
+def _escape(text: str) -> str:
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def _traceback(out: TextIO, exc_info: ExcInfo) -> None:
+    """A plain traceback: the pretty ones print local variables, and with them payloads."""
+    plain = io.StringIO()
+    structlog.dev.plain_traceback(plain, exc_info)
+    out.write("\n".join(map(_escape, plain.getvalue().splitlines())))

@@ -58,6 +58,10 @@ def event_query(request: admin_pb2.ListEventsRequest) -> EventQuery:
     )
 
 
+MAX_TOKEN_CHARACTERS = 4 << 10
+"""More than any page token has."""
+
+
 def page_token(cursor: str | None, *request_key: object) -> str:
     """An opaque token for the page that begins at ``cursor``, bound to the request it continues; "" for none."""
     if cursor is None:
@@ -74,7 +78,7 @@ def read_page_token(token: str, request_key: tuple[object, ...]) -> str | None:
     if not token:
         return None
     try:
-        cursor, *key = json.loads(urlsafe_b64decode(token))
+        cursor, *key = json.loads(urlsafe_b64decode(token[:MAX_TOKEN_CHARACTERS]))
     except (ValueError, TypeError, RecursionError):
         cursor, key = None, []
     if not isinstance(cursor, str) or key != list(request_key):

@@ -146,8 +146,8 @@ class Door:
         """Write down what an operator did, or tried to."""
         if verb_of(method) in RECORDED:
             name = method.rpartition("/")[2]
-            shown = topic[: limits.MAX_NAME_BYTES]  # one that is longer was refused
-            self._audit(identity=caller.identity, verb=name, topic=shown, outcome=outcome, peer=context.peer())
+            named = topic if limits.is_name(topic) else ""  # anything else was refused, and is no topic
+            self._audit(identity=caller.identity, verb=name, topic=named, outcome=outcome, peer=context.peer())
 
     async def _recognise(self, context: Context) -> Caller:
         headers = [str(value) for key, value in context.invocation_metadata() or () if key == "authorization"]

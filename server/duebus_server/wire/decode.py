@@ -23,8 +23,16 @@ SMALL_EVENT_BYTES = limits.MAX_ATTRIBUTE_BYTES
 """An event no larger than this as a whole has no part that is too large."""
 
 
-def dispatch_command(request: event_bus_pb2.DispatchRequest, origin: str, now_us: int) -> DispatchCommand:
-    """A Dispatch. ``origin`` is who calls; ``now_us`` judges what is absurdly far ahead.
+def dispatch_command(
+    request: event_bus_pb2.DispatchRequest, origin: str, now_us: int, identity: str = ""
+) -> DispatchCommand:
+    """A Dispatch.
+
+    Args:
+        request: as it came.
+        origin: the caller's address.
+        now_us: microseconds since the epoch, which judge what is absurdly far ahead.
+        identity: who calls; empty where nobody has to say. Each identity has request ids of its own.
 
     Raises:
         NoTopicSpecified, NoEventSpecified, InvalidArgument: a field is wrong.
@@ -35,14 +43,20 @@ def dispatch_command(request: event_bus_pb2.DispatchRequest, origin: str, now_us
     if len(request.events) > limits.MAX_EVENTS:
         raise InvalidArgument("events", f"has {len(request.events)} events, at most {limits.MAX_EVENTS} are allowed")
     limits.check_text("request_id", request.request_id)
-    ids = EventIds(now_us, request.request_id)
+    request_id = _own_request_id(identity, request.request_id)
+    ids = EventIds(now_us, request_id)
     events = list(_new_events(request.events, ids, now_us))
     limits.check_length("events", sum(len(event.body) for event in events), limits.MAX_BATCH_BYTES)
     return DispatchCommand(
         request.topic,
-        DispatchRequest(events, request.request_id, request.require_subscriber, origin),
+        DispatchRequest(events, request_id, request.require_subscriber, origin),
         engine_names(request.engines),
     )
+
+
+def _own_request_id(identity: str, request_id: str) -> str:
+    """Both are printable, so no other identity and request id give the same."""
+    return f"{identity}\n{request_id}" if identity and request_id else request_id
 
 
 def subscribe_command(request: event_bus_pb2.SubscribeRequest) -> SubscribeCommand:

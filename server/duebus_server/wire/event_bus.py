@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from duebus.v1 import event_bus_pb2
 
 from duebus_server.wire import decode, encode
-from duebus_server.wire.authorization import may_settle
+from duebus_server.wire.authorization import caller_of_the_call, may_settle
 from duebus_server.wire.deliveries import DeliveryEncoder
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ class EventBusServicer:
         self, request: event_bus_pb2.DispatchRequest, context: Context
     ) -> event_bus_pb2.DispatchResponse:
         """Store events."""
-        command = decode.dispatch_command(request, context.peer(), self._now_us())
+        identity = caller_of_the_call().identity
+        command = decode.dispatch_command(request, context.peer(), self._now_us(), identity)
         return encode.dispatch_response(await self._dispatching.dispatch(command))
 
     async def Subscribe(self, request: event_bus_pb2.SubscribeRequest, context: Context) -> None:  # noqa: N802

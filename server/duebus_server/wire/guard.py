@@ -107,12 +107,12 @@ class Guard:
             except Exception as error:  # noqa: BLE001  # the last place that can hide it from the client
                 status, outcome = _status_for(error, method)
                 code = status[0].name
-                await context.abort(*status)
             else:
                 return result
             finally:
                 self._record(method, code)
                 self._door.record(method, caller, topic, outcome, context)
+            return await context.abort(*status)
 
         return guarded
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 METRIC = "backlog"
 DEFAULT_TARGET = 100
 MAX_TARGET = 1_000_000_000
+_WHOLE_NUMBER = re.compile(r"\d{1,10}", re.ASCII)
+
 LOOK_S = 1.0
 """How often a stream looks whether there is work: no group has to have a session here, so nothing tells it."""
 
@@ -64,8 +67,8 @@ def _engine(written: str) -> EngineName | None:
 def _target(written: str) -> int:
     if not written:
         return DEFAULT_TARGET
-    if not (written.isascii() and written.isdecimal()):
-        raise InvalidArgument("targetBacklog", "is not a whole number")
+    if not _WHOLE_NUMBER.fullmatch(written):
+        raise InvalidArgument("targetBacklog", "is not a whole number of at most 10 digits")
     limits.check_range("targetBacklog", int(written), 1, MAX_TARGET)
     return int(written)
 

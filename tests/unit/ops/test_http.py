@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from duebus_server.ops.http import HttpPort
+from duebus_server.ops.http import HeadersInTime, HttpPort
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -56,3 +56,34 @@ async def test_probes_are_told_what_is_wrong(port: HttpPort, healthz: tuple[int,
     async with serving(port) as number:
         assert await get(number, "/healthz") == healthz
         assert await get(number, "/readyz") == readyz
+
+
+WHOLE = b"GET /healthz HTTP/1.1\r\nHost: bus\r\n\r\n"
+
+
+@pytest.mark.parametrize("sent", [b"", WHOLE[:-10], WHOLE + b"GET /"])
+async def test_a_connection_without_headers_is_closed(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
+    monkeypatch.setattr(HeadersInTime, "HEADERS_S", 0.2)
+    async with serving(HttpPort(well, well, scrape)) as number:
+        reader, writer = await asyncio.open_connection("127.0.0.1", number)
+        writer.write(sent)
+        async with asyncio.timeout(3):  # uvicorn closes idle connections after 5 s
+            answered = await reader.read()
+        writer.close()
+    assert answered.count(b"200 OK") == sent.count(b"\r\n\r\n")
+
+
+async def test_one_whose_requests_come_in_time_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(HeadersInTime, "HEADERS_S", 0.2)
+    released = asyncio.Event()
+
+    async def slow() -> None:
+        await released.wait()
+
+    async with serving(HttpPort(slow, well, scrape)) as number:
+        reader, writer = await asyncio.open_connection("127.0.0.1", number)
+        writer.write(WHOLE)
+        asyncio.get_running_loop().call_later(0.5, released.set)  # longer than headers may take
+        async with asyncio.timeout(3):
+            assert b"200 OK" in await reader.readuntil(b"ok\n")
+        writer.close()

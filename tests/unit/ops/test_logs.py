@@ -1,0 +1,36 @@
+"""What callers send can't command the terminal of whoever reads the log."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import pytest
+from duebus_server.ops import logs
+from duebus_server.ops.logs import escape_control
+
+BAD = "order\x1b]0;owned\x07\r\n2026 fake line\x9b2J\u202e"
+
+
+@pytest.mark.parametrize("value", [BAD, ValueError(BAD), BAD.encode(), [BAD]])
+def test_control_characters_are_written_out(value: object) -> None:
+    event = escape_control(None, "info", {"event": BAD, "topic": value, "count": 3, "is": True, "exc_info": True})
+    assert "".join(map(str, event.values())).isprintable()
+    assert (event["count"], event["is"], event["exc_info"]) == (3, True, True)
+
+
+def test_what_is_printable_is_left_alone() -> None:
+    assert escape_control(None, "info", {"event": "café \\ 東京", "why": None}) == {
+        "event": "café \\ 東京",
+        "why": None,
+    }
+
+
+def test_so_are_those_of_a_traceback() -> None:
+    out = io.StringIO()
+    try:
+        raise ValueError(BAD)  # noqa: TRY301  # for its traceback
+    except ValueError:
+        logs._traceback(out, sys.exc_info())  # type: ignore[arg-type]  # there is one
+    assert "ValueError" in out.getvalue()
+    assert out.getvalue().replace("\n", "").isprintable()
