@@ -119,7 +119,7 @@ async def test_there_is_room_for_others_again(joined: TopicDriver) -> None:
     await joined.dispatch("another")
 
 
-@pytest.mark.one_partition("its topics are there before anything is in them")
+@pytest.mark.one_partition("a topic that has several (§3.4) was configured so, and is there before anything is in it")
 async def test_an_unknown_topic_or_group(topic: TopicDriver) -> None:
     with pytest.raises(NotFound) as raised:
         await topic.cancel("event")

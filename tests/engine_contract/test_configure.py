@@ -89,7 +89,7 @@ async def test_settings_outlive_events_and_groups(joined: TopicDriver) -> None:
 # --- each does what it says -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.within_a_partition("each partition has its share of max_queued")
+@pytest.mark.within_a_partition("§3.4: max_queued holds within each")
 async def test_max_queued(joined: TopicDriver) -> None:
     await joined.configure(max_queued=2 * joined.harness.partitions)
     await joined.dispatch("a", "b")
@@ -251,7 +251,7 @@ async def test_a_backoff_whose_maximum_is_less_than_where_it_starts(joined: Topi
     assert (await joined.group()).retry_policy == before.retry_policy
 
 
-@pytest.mark.one_partition("its topics are there before anything is in them")
+@pytest.mark.one_partition("a topic that has several (§3.4) was configured so, and is there before anything is in it")
 async def test_what_is_refused_makes_no_topic(topic: TopicDriver) -> None:
     with pytest.raises(InvalidArgument):
         await topic.configure(max_queued=1, backoff_initial_us=HOUR)

@@ -66,7 +66,7 @@ async def test_a_redriven_event_is_ready_with_all_its_retries(joined: TopicDrive
     assert await joined.counts() == {EventState.DEAD: 1}
 
 
-@pytest.mark.within_a_partition("each partition has its share of max_queued")
+@pytest.mark.within_a_partition("§3.4: max_queued holds within each")
 async def test_it_counts_as_queued_again_also_beyond_what_may_be_queued(joined: TopicDriver) -> None:
     await joined.configure(max_queued=1)
     await joined.bury("a", "b")
@@ -129,7 +129,7 @@ async def test_while_it_waits_again_it_shows_what_it_died_of(joined: TopicDriver
     assert (where.state, where.attempts, where.last_error, where.dead_us) == (EventState.READY, 0, "why", None)
 
 
-@pytest.mark.one_partition("dead letters are redriven one partition after the other")
+@pytest.mark.within_a_partition("§3.4: order holds within each")
 async def test_at_a_rate(harness: Harness, joined: TopicDriver) -> None:
     await joined.bury("a", "b", "c", "d", "e")
     start_us = harness.now_us()

@@ -93,7 +93,7 @@ async def test_a_request_id_is_of_its_topic(harness: Harness, topic: TopicDriver
     assert await harness.engine.queued() == 2
 
 
-@pytest.mark.within_a_partition("a partition knows the requests that it was sent")
+@pytest.mark.within_a_partition("§3.4: a request id holds within each")
 @pytest.mark.parametrize(
     "other",
     [["a", None, "b", None], ["a", None], ["b", None, "a"], ["a", "b", None], ["a", "x", "b"], ["a", None, "B"], ["x"]],
@@ -136,7 +136,7 @@ async def test_a_repeated_request_may_say_the_rest_in_other_words(topic: TopicDr
     assert list(again.event_ids) == list(first.event_ids)
 
 
-@pytest.mark.within_a_partition("each partition has its share of max_queued")
+@pytest.mark.within_a_partition("§3.4: max_queued holds within each")
 @pytest.mark.topic_config(max_queued=1)
 async def test_a_refused_request_is_not_remembered(joined: TopicDriver) -> None:
     await joined.dispatch("a")

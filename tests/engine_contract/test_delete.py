@@ -234,7 +234,7 @@ async def test_many_events(joined: TopicDriver, what: str) -> None:
     assert await joined.queued() == 1
 
 
-@pytest.mark.one_partition("its topics are there before anything is in them")
+@pytest.mark.one_partition("a topic that has several (§3.4) was configured so, and is there before anything is in it")
 async def test_an_unknown_topic_or_group(topic: TopicDriver) -> None:
     for delete in DELETE.values():
         with pytest.raises(NotFound) as raised:

@@ -122,7 +122,7 @@ async def test_ten_years_are_not_too_far(harness: Harness, joined: TopicDriver) 
 # --- requests ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.within_a_partition("each partition has its share of max_queued")
+@pytest.mark.within_a_partition("§3.4: max_queued holds within each")
 @pytest.mark.topic_config(max_queued=3)
 async def test_each_request_of_a_call_stands_for_itself(topic: TopicDriver) -> None:
     """Given room for three, the request for two more than fit is refused, those before and after it are stored."""
@@ -172,7 +172,7 @@ async def test_a_group_whose_subscribers_have_left_is_no_subscriber(topic: Topic
     assert await topic.counts() == {EventState.READY: 1}
 
 
-@pytest.mark.one_partition("its topics are there before anything is in them")
+@pytest.mark.one_partition("a topic that has several (§3.4) was configured so, and is there before anything is in it")
 async def test_a_refused_dispatch_leaves_no_topic_behind(topic: TopicDriver) -> None:
     await topic.try_dispatch("unwanted", require_subscriber=True)
 
@@ -184,7 +184,7 @@ async def test_a_refused_dispatch_leaves_no_topic_behind(topic: TopicDriver) -> 
 # --- the limit --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.within_a_partition("each partition has its share of max_queued")
+@pytest.mark.within_a_partition("§3.4: max_queued holds within each")
 @pytest.mark.topic_config(max_queued=4)
 async def test_over_the_limit_nothing_of_a_request_is_stored(joined: TopicDriver) -> None:
     await joined.dispatch("a", "b")
@@ -199,7 +199,7 @@ async def test_over_the_limit_nothing_of_a_request_is_stored(joined: TopicDriver
     assert ids(await joined.lease()) == ["a", "b"]
 
 
-@pytest.mark.within_a_partition("each partition has its share of max_queued")
+@pytest.mark.within_a_partition("§3.4: max_queued holds within each")
 @pytest.mark.topic_config(max_queued=4)
 async def test_the_limit_itself_fits(topic: TopicDriver) -> None:
     await topic.dispatch("a", "b")
@@ -209,7 +209,7 @@ async def test_the_limit_itself_fits(topic: TopicDriver) -> None:
     assert isinstance(await topic.try_dispatch("e"), MaxQueuedEventsReached)
 
 
-@pytest.mark.within_a_partition("each partition has its share of max_queued")
+@pytest.mark.within_a_partition("§3.4: max_queued holds within each")
 @pytest.mark.topic_config(max_queued=2)
 async def test_duplicates_need_no_room(topic: TopicDriver) -> None:
     await topic.dispatch("a")
@@ -221,7 +221,7 @@ async def test_duplicates_need_no_room(topic: TopicDriver) -> None:
     assert await topic.queued() == 2
 
 
-@pytest.mark.within_a_partition("each partition has its share of max_queued")
+@pytest.mark.within_a_partition("§3.4: max_queued holds within each")
 @pytest.mark.topic_config(max_queued=3)
 async def test_what_is_scheduled_ready_or_leased_counts_and_what_is_dead_or_done_does_not(joined: TopicDriver) -> None:
     await joined.dispatch("leased", "dead", "done")
@@ -241,7 +241,7 @@ async def test_what_is_scheduled_ready_or_leased_counts_and_what_is_dead_or_done
     assert await joined.queued() == 2
 
 
-@pytest.mark.within_a_partition("each partition has its share of max_queued")
+@pytest.mark.within_a_partition("§3.4: max_queued holds within each")
 @pytest.mark.topic_config(max_queued=2)
 async def test_each_event_counts_once_however_many_groups_wait_for_it(topic: TopicDriver) -> None:
     """Given two groups, an event makes room when neither waits for it any more."""
@@ -260,7 +260,7 @@ async def test_each_event_counts_once_however_many_groups_wait_for_it(topic: Top
     await topic.dispatch("c")
 
 
-@pytest.mark.within_a_partition("each partition has its share of max_queued")
+@pytest.mark.within_a_partition("§3.4: max_queued holds within each")
 @pytest.mark.topic_config(max_queued=1)
 async def test_the_limit_is_of_each_topic(harness: Harness, topic: TopicDriver) -> None:
     other = TopicDriver(harness)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from support.topics import TopicDriver
 
 
-@pytest.mark.within_a_partition("the longest due comes first within a partition")
+@pytest.mark.within_a_partition("§3.4: order holds within each")
 async def test_two_groups_with_policies_of_their_own_one_paused_for_an_hour(
     harness: Harness, topic: TopicDriver
 ) -> None:

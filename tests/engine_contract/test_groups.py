@@ -37,7 +37,7 @@ async def test_what_one_group_does_is_nothing_to_another(topic: TopicDriver) -> 
     assert await topic.state("event", "waits") is EventState.READY
 
 
-@pytest.mark.within_a_partition("the longest due comes first within a partition")
+@pytest.mark.within_a_partition("§3.4: order holds within each")
 async def test_events_without_a_group_wait_for_the_first_one(harness: Harness, topic: TopicDriver) -> None:
     await topic.dispatch("a", new_event("later", delay_us=MINUTE))
     await harness.advance(SECOND)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # --- order ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.within_a_partition("the longest due comes first within a partition")
+@pytest.mark.within_a_partition("§3.4: order holds within each")
 async def test_the_longest_due_comes_first_in_whatever_order_events_were_dispatched(
     harness: Harness, joined: TopicDriver
 ) -> None:
@@ -32,7 +32,7 @@ async def test_the_longest_due_comes_first_in_whatever_order_events_were_dispatc
     assert ids(await joined.lease()) == ["first", "second", "third", "fourth"]
 
 
-@pytest.mark.within_a_partition("the longest due comes first within a partition")
+@pytest.mark.within_a_partition("§3.4: order holds within each")
 async def test_equally_due_events_come_in_the_order_of_dispatch(harness: Harness, joined: TopicDriver) -> None:
     deliver_at_us = harness.now_us() + MINUTE
     names = ["z", "a", "m", "10", "9"]
@@ -44,7 +44,7 @@ async def test_equally_due_events_come_in_the_order_of_dispatch(harness: Harness
     assert ids(await joined.lease()) == names
 
 
-@pytest.mark.within_a_partition("the longest due comes first within a partition")
+@pytest.mark.within_a_partition("§3.4: order holds within each")
 async def test_an_event_that_was_scheduled_overtakes_one_that_was_due_after_it(
     harness: Harness, joined: TopicDriver
 ) -> None:
@@ -55,7 +55,7 @@ async def test_an_event_that_was_scheduled_overtakes_one_that_was_due_after_it(
     assert ids(await joined.lease()) == ["scheduled", "at once"]
 
 
-@pytest.mark.within_a_partition("the longest due comes first within a partition")
+@pytest.mark.within_a_partition("§3.4: order holds within each")
 async def test_what_comes_back_keeps_its_place(harness: Harness, joined: TopicDriver) -> None:
     """Released or expired, an event is as long due as before."""
     await joined.dispatch("released", "expired")
@@ -109,7 +109,7 @@ async def test_each_event_of_a_batch_was_due_at_its_own_time(
     assert found == {event.id: due_us for event, due_us in zip(events, dues, strict=True)}
 
 
-@pytest.mark.within_a_partition("the longest due comes first within a partition")
+@pytest.mark.within_a_partition("§3.4: order holds within each")
 @pytest.mark.parametrize("later_us", [0, SECOND])
 async def test_a_large_backlog_is_not_overtaken_by_what_was_dispatched_later(
     harness: Harness, joined: TopicDriver, later_us: int
@@ -140,7 +140,7 @@ async def test_a_leased_event_is_handed_to_nobody_else(harness: Harness, topic: 
     assert (await topic.lease_one("two")).event_id == "event"
 
 
-@pytest.mark.within_a_partition("the longest due comes first within a partition")
+@pytest.mark.within_a_partition("§3.4: order holds within each")
 async def test_events_are_shared_out_among_the_sessions_of_a_group(topic: TopicDriver) -> None:
     await topic.join("one")
     await topic.join("two")
@@ -209,7 +209,7 @@ async def test_no_more_events_than_asked_for(joined: TopicDriver) -> None:
     assert len(await joined.lease(max_events=3)) == 2
 
 
-@pytest.mark.within_a_partition("the longest due comes first within a partition")
+@pytest.mark.within_a_partition("§3.4: order holds within each")
 async def test_no_more_bytes_than_asked_for(joined: TopicDriver) -> None:
     await joined.dispatch(*(new_event(name, body=b"x" * 40) for name in "abc"))
 
@@ -218,7 +218,7 @@ async def test_no_more_bytes_than_asked_for(joined: TopicDriver) -> None:
     assert ids(batch.events) == ["a", "b"]
 
 
-@pytest.mark.within_a_partition("the longest due comes first within a partition")
+@pytest.mark.within_a_partition("§3.4: order holds within each")
 async def test_the_first_that_does_not_fit_ends_the_batch(joined: TopicDriver) -> None:
     """A small event does not pass a large one, or the large one would never go."""
     await joined.dispatch(new_event("a", body=b"x"), new_event("large", body=b"x" * 100), new_event("c", body=b"x"))
@@ -239,7 +239,7 @@ async def test_an_event_larger_than_all_there_is_room_for_goes_alone_if_wanted(
     assert ids((await joined.lease_batch(max_bytes=max_bytes, at_least_one=True)).events) == ["large"]
 
 
-@pytest.mark.within_a_partition("the longest due comes first within a partition")
+@pytest.mark.within_a_partition("§3.4: order holds within each")
 async def test_a_batch_says_whether_it_left_something_for_want_of_room(joined: TopicDriver) -> None:
     await joined.dispatch(new_event("a", body=b"x" * 40), new_event("b", body=b"x" * 40))
 

@@ -40,7 +40,7 @@ async def test_it_shows_that_it_is_paused_and_what_waits(joined: TopicDriver) ->
     assert [subscriber.session_id for subscriber in (await joined.group()).subscribers] == [WORKER]
 
 
-@pytest.mark.within_a_partition("the longest due comes first within a partition")
+@pytest.mark.within_a_partition("§3.4: order holds within each")
 async def test_resumed_it_is_handed_what_waited(harness: Harness, joined: TopicDriver) -> None:
     await joined.pause()
     await joined.dispatch("a", new_event("later", delay_us=SECOND))

@@ -58,7 +58,7 @@ async def test_a_listed_topic_is_as_one_that_is_asked_for(harness: Harness, join
     assert [group.counts for group in listed.groups] == [(await joined.group()).counts]
 
 
-@pytest.mark.one_partition("its topics are there before anything is in them")
+@pytest.mark.one_partition("a topic that has several (§3.4) was configured so, and is there before anything is in it")
 async def test_a_topic_that_is_not_there(topic: TopicDriver) -> None:
     with pytest.raises(NotFound) as raised:
         await topic.engine.get_topic(topic.name)
@@ -97,7 +97,7 @@ async def test_the_settings_are_shown(topic: TopicDriver) -> None:
     assert (await topic.engine.get_topic(topic.name)).config == expected
 
 
-@pytest.mark.one_partition("its topics are there before anything is in them")
+@pytest.mark.one_partition("a topic that has several (§3.4) was configured so, and is there before anything is in it")
 @pytest.mark.topic_config(dedupe_window_us=MINUTE)
 async def test_a_topic_that_holds_and_remembers_nothing_is_forgotten(harness: Harness, topic: TopicDriver) -> None:
     """Given a topic without groups whose request is forgotten, and one that holds an event."""

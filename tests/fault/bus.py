@@ -45,13 +45,15 @@ class Bus:
         directory: for journals and logs.
         seed: of what the producers dispatch.
         servers: how many.
+        partitions: how many the topic has.
     """
 
-    def __init__(self, directory: Path, seed: str, servers: int) -> None:
+    def __init__(self, directory: Path, seed: str, servers: int, partitions: int) -> None:
         self.directory = directory
         self.journal = Journal(directory / "conductor.jsonl")
         self._seed = seed
         self._count = servers
+        self._partitions = partitions
         self._stack = ExitStack()
         self.servers: list[ServerProcess] = []
         self.workers: list[Place] = []
@@ -64,6 +66,8 @@ class Bus:
             self._stack.callback(self.redis.close)
             self.links = self._stack.enter_context(Links(f"127.0.0.1:{self.redis.port}", self._count))
             self.servers += [self._start_server(number, "127.0.0.1:0") for number in range(self._count)]
+            with Client(self.servers[0].address) as client:
+                client.admin.configure_topic(TOPIC, partitions=self._partitions)
             self._start_workers()
             self._start_producers()
             self._stack = self._stack.pop_all()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import redis
+from duebus_server.engine.redis.partition import Partition, partitions_of
 from fault.bus import DRAIN_TIMEOUT_S, LEASES_S, Bus
 from fault.checker import check
 from fault.faults import run_faults
@@ -34,12 +35,16 @@ SERVERS = int(os.environ.get("CHAOS_SERVERS", "2"))
 
 
 @pytest.mark.timeout(MINUTES * 60 + 2 * DRAIN_TIMEOUT_S + 120)
-def test_no_accepted_event_is_lost_early_or_with_two_holders(tmp_path: Path) -> None:
-    figure(f"seed {SEED} (CHAOS_SEED), {MINUTES:g} minutes, {SERVERS} servers, journals in {tmp_path}")
-    with Bus(tmp_path, SEED, SERVERS) as bus:
+@pytest.mark.parametrize("partitions", [1, 4])
+def test_no_accepted_event_is_lost_early_or_with_two_holders(tmp_path: Path, partitions: int) -> None:
+    course = f"seed {SEED} (CHAOS_SEED), {MINUTES:g} minutes, {SERVERS} servers, {partitions} partitions"
+    figure(f"{course}, journals in {tmp_path}")
+    with Bus(tmp_path, SEED, SERVERS, partitions) as bus:
         run_faults(bus, Random(SEED), time.monotonic() + MINUTES * 60)
         bus.finish()
-        left_in_redis = remains(bus.redis.url)
+        left_in_redis: Counter[str] = Counter()
+        for partition in partitions_of(TOPIC, partitions):
+            left_in_redis.update(remains(bus.redis.url, partition))
         logs = bus.logs_of_servers()
     history = read_history(tmp_path)
     report = check(history)
@@ -48,18 +53,18 @@ def test_no_accepted_event_is_lost_early_or_with_two_holders(tmp_path: Path) -> 
     assert len(history.deliveries) > len(history.dispatched) > LEAST_EVENTS
     assert report.violations == [], "\n".join(f"{one.kind}: {one.story}" for one in report.violations[:10])
     assert "unexpected error" not in logs
-    assert left_in_redis == {**dict.fromkeys(left_in_redis, 0), "events": dead_events(history)}
+    assert left_in_redis == Counter(events=dead_events(history))
 
 
-def remains(url: str) -> dict[str, int]:
-    """What Redis still holds of the topic, when all workers have left."""
-    prefix = f"duebus:{{{TOPIC}}}:"
+def remains(url: str, partition: Partition) -> Counter[str]:
+    """What Redis still holds of a partition when all workers have left."""
+    prefix = f"duebus:{{{partition}}}:"
     with redis.Redis.from_url(url) as client:
-        found = {"events": client.hlen(f"{prefix}events")}
+        found = Counter(events=client.hlen(f"{prefix}events"))
         for group in LEASES_S:
             of_group = f"{prefix}group:{group}:"
-            found |= {f"{group} {name}": client.zcard(of_group + name) for name in ("waiting", "leased")}
-            found |= {f"{group} {name}": client.hlen(of_group + name) for name in ("in_flight", "sessions")}
+            found.update({f"{group} {name}": client.zcard(of_group + name) for name in ("waiting", "leased")})
+            found.update({f"{group} {name}": client.hlen(of_group + name) for name in ("in_flight", "sessions")})
             # A dead letter has a record.
             found[f"{group} records"] = client.hlen(of_group + "records") - client.zcard(of_group + "dead")
     return found

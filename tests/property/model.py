@@ -6,10 +6,12 @@ a test does, they are the engine's up to a grain; see ``support.engines.Harness`
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, groupby
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 from duebus_server.domain.errors import DueBusError, MaxQueuedEventsReached, NoHandlerFound, RequestIdReused
 from duebus_server.domain.model import DispatchAnswer, LeaseFailureReason, LeaseRef, NackAction
@@ -43,6 +45,7 @@ class ModelEntry:
     """
 
     event: NewEvent
+    partition: int
     seq: int
     max_retries: int
     at_us: int
@@ -97,6 +100,34 @@ class ModelGroup:
             found.append(entry)
         return found
 
+    def accept(self, request: LeaseRequest, event_ids: list[str]) -> list[ModelEntry]:
+        """What a lease from several partitions has handed out, if that can be: from one after the other what is first
+        there, until nothing is left or something has no room.
+        """
+        taken = [self.entries[event_id] for event_id in event_ids]
+        first = []
+        for partition, ready in self._ready_by_partition().items():
+            own = [entry for entry in taken if entry.partition == partition]
+            assert own == ready[: len(own)]
+            first += ready[len(own) : len(own) + 1]
+        order = [partition for partition, _ in groupby(entry.partition for entry in taken)]
+        assert len(order) == len(set(order))
+        size = sum(len(entry.event.body) for entry in taken)
+        assert len(taken) <= request.max_events
+        assert size <= request.max_bytes or (len(taken) == 1 and request.at_least_one)
+        if first and not self.paused:
+            fits = [entry for entry in first if size + len(entry.event.body) <= request.max_bytes]
+            assert len(taken) == request.max_events or len(fits) < len(first)
+            assert taken or not request.at_least_one or not request.max_events
+        assert not (taken and self.paused)
+        return taken
+
+    def _ready_by_partition(self) -> dict[int, list[ModelEntry]]:
+        ready: dict[int, list[ModelEntry]] = defaultdict(list)
+        for entry in self.in_state(EventState.READY):
+            ready[entry.partition].append(entry)
+        return ready
+
     def judge(self, ref: LeaseRef) -> ModelEntry | Failure:
         """The entry that a lease holds, or why it holds none."""
         entry = self.entries.get(ref.event_id)
@@ -110,22 +141,32 @@ class ModelGroup:
         return Failure({LeaseFailureReason.EXPIRED})
 
 
+@dataclass(frozen=True)
+class Partial:
+    """Of a request whose events belong to several partitions, some were refused."""
+
+    cause: type[DueBusError]
+    event_ids: list[str]
+
+
 class Model:
     """One topic.
 
     Attributes:
+        partitions: how many it has.
         ended: for each session the leases that have ended since this was last emptied.
     """
 
-    def __init__(self, config: TopicConfig) -> None:
+    def __init__(self, config: TopicConfig, partitions: int = 1) -> None:
         self.config = config
+        self.partitions = partitions
         self.now_us = 0
         self.groups: dict[str, ModelGroup] = {}
         self.unclaimed = ModelGroup()
         self.ended: dict[str, set[int]] = defaultdict(set)
         self._seqs = count()
         self._gone: dict[str, int] = {}
-        self._answers: dict[str, tuple[int, list[str | None], DispatchAnswer]] = {}
+        self._answers: dict[tuple[str, int], tuple[int, list[str | None], DispatchAnswer]] = {}
 
     # --- what there is ------------------------------------------------------------------------------------------------
 
@@ -143,10 +184,13 @@ class Model:
         """The events that some group holds."""
         return {event_id for group in self.places().values() for event_id in group.entries}
 
-    def queued(self) -> int:
-        """The events that are not dead wherever they are held."""
+    def queued(self, partition: int | None = None) -> int:
+        """The events that are not dead wherever they are held: all, or those in one partition."""
         return sum(
-            any(entry.state is not EventState.DEAD for _, entry in self.holding(event_id))
+            any(
+                entry.state is not EventState.DEAD and partition in (None, entry.partition)
+                for _, entry in self.holding(event_id)
+            )
             for event_id in self.event_ids()
         )
 
@@ -194,42 +238,71 @@ class Model:
 
     # --- in -----------------------------------------------------------------------------------------------------------
 
-    def dispatch(self, request: DispatchRequest) -> DispatchAnswer | type[DueBusError]:
+    def dispatch(self, request: DispatchRequest) -> DispatchAnswer | type[DueBusError] | Partial:
         """The answer, or the error there should be."""
+        ids: dict[int, str] = {}
+        duplicates: list[str] = []
+        refused: dict[int, type[DueBusError]] = {}
+        for partition, places in self._parts(request).items():
+            outcome = self._dispatch_part(request, partition, [request.events[place] for place in places])
+            if isinstance(outcome, DispatchAnswer):
+                ids.update(zip(places, outcome.event_ids, strict=True))
+                duplicates += outcome.duplicate_event_ids
+            else:
+                refused[places[0]] = outcome
+        stored = [ids[place] for place in sorted(ids)]
+        if not refused:
+            return DispatchAnswer(stored, duplicates)
+        cause = refused[min(refused)]
+        return Partial(cause, stored) if stored else cause
+
+    def _parts(self, request: DispatchRequest) -> dict[int, list[int]]:
+        """The places of a request's events by partition."""
+        parts: dict[int, list[int]] = defaultdict(list)
+        for place, event in enumerate(request.events):
+            text = event.id if not event.id_is_generated else request.request_id or request.events[0].id
+            parts[crc32(text.encode()) % self.partitions].append(place)
+        return parts
+
+    def _dispatch_part(
+        self, request: DispatchRequest, partition: int, events: list[NewEvent]
+    ) -> DispatchAnswer | type[DueBusError]:
         chosen = [None if event.id_is_generated else event.id for event in request.events]
-        until_us, chosen_then, known = self._answers.get(request.request_id, (0, [], None))
+        until_us, chosen_then, known = self._answers.get((request.request_id, partition), (0, [], None))
         if known is not None and until_us > self.now_us:
             return known if chosen == chosen_then else RequestIdReused
         if request.require_subscriber and not any(group.sessions for group in self.groups.values()):
             return NoHandlerFound
-        fresh, duplicates = self._sort_out(request)
-        if fresh and self.config.max_queued and self.queued() + len(fresh) > self.config.max_queued:
+        fresh, duplicates = self._sort_out(events)
+        share = math.ceil(self.config.max_queued / self.partitions)
+        if fresh and share and self.queued(partition) + len(fresh) > share:
             return MaxQueuedEventsReached
         for event in fresh:
-            self._store(event)
-        answer = DispatchAnswer([event.id for event in request.events], duplicates)
+            self._store(event, partition)
+        answer = DispatchAnswer([event.id for event in events], duplicates)
         if request.request_id:
-            self._answers[request.request_id] = (self.now_us + self.config.dedupe_window_us, chosen, answer)
+            until_us = self.now_us + self.config.dedupe_window_us
+            self._answers[request.request_id, partition] = (until_us, chosen, answer)
         return answer
 
-    def _sort_out(self, request: DispatchRequest) -> tuple[list[NewEvent], list[str]]:
+    def _sort_out(self, events: list[NewEvent]) -> tuple[list[NewEvent], list[str]]:
         fresh: dict[str, NewEvent] = {}
         duplicates = []
         held = self.event_ids()
-        for event in request.events:
+        for event in events:
             if event.id in held or event.id in fresh or self._gone.get(event.id, 0) > self.now_us:
                 duplicates.append(event.id)
             else:
                 fresh[event.id] = event
         return list(fresh.values()), duplicates
 
-    def _store(self, event: NewEvent) -> None:
+    def _store(self, event: NewEvent, partition: int) -> None:
         asked_us = event.deliver_at_us if event.delay_us is None else self.now_us + event.delay_us
         due_us = self.now_us if asked_us is None else max(asked_us, self.now_us)
         retries = self.config.retry_policy.max_retries if event.max_retries is None else event.max_retries
         seq = next(self._seqs)
         for group in self.places().values():
-            entry = group.entries[event.id] = ModelEntry(event, seq, retries, due_us, due_us=due_us)
+            entry = group.entries[event.id] = ModelEntry(event, partition, seq, retries, due_us, due_us=due_us)
             if due_us <= self.now_us:
                 entry.move(Transition.DUE)
 

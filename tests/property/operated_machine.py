@@ -53,6 +53,7 @@ class OperatedMachine(EngineMachine):
         assert self.run(self.topic.delete()) == len(self.model.event_ids())
         self.hears_deleted(None)
         self.model.delete()
+        self.run(self.topic.spread())
 
     def hears_deleted(self, group: str | None) -> None:
         gone, heard = (self.topic.name, group), self.harness.heard
@@ -148,6 +149,7 @@ class OperatedMachine(EngineMachine):
         listed = [info.event_id for info in (await self.topic.page(EventState.DEAD, 1_000, group=name)).events]
         ordered = [event_id for event_id in chosen.event_ids if event_id in listed] if chosen.event_ids else listed
         entries = [self.model.groups[name].entries[event_id] for event_id in ordered]
+        entries.sort(key=lambda entry: entry.partition)  # one after the other
         return [entry for entry in entries if chosen.error_contains in entry.last_error]
 
     async def in_steps(self, name: str, chosen: DeadLetterFilter, first: DeadLetterStep, *, redrive: bool) -> int:

@@ -52,11 +52,14 @@ class RequestPlan(NamedTuple):
     request_id: str
     require_subscriber: bool
 
-    def build(self, now_us: int, clock_us: int) -> DispatchRequest:
-        """The request, with times of the model, and with ids as the bus gives them at ``clock_us``."""
+    def build(self, now_us: int, clock_us: int, number: int) -> DispatchRequest:
+        """The request, with times of the model, and with ids as the bus gives them at ``clock_us``.
+
+        Where it has no id of its own, its ``number`` stands for what is random in those, so that a course can be
+        repeated.
+        """
         events = [plan.build(now_us) for plan in self.events]
-        if self.request_id:
-            with_ids(events, clock_us, self.request_id)
+        with_ids(events, clock_us, self.request_id or f"number {number}")
         return DispatchRequest(events, self.request_id, self.require_subscriber)
 
 

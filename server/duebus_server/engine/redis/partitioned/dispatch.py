@@ -55,14 +55,14 @@ class Progress:
         left: the places of the events that are not stored.
         stored: the ids of the others by their places.
         duplicates: ids that added nothing.
-        error: why a part failed; one that helps to find the partitions gives way to any other.
+        errors: why parts have failed, by the places of their first events.
     """
 
     request: DispatchRequest
     left: list[int]
     stored: dict[int, str] = field(default_factory=dict)
     duplicates: list[str] = field(default_factory=list)
-    error: DueBusError | None = None
+    errors: dict[int, DueBusError] = field(default_factory=dict)
 
     @classmethod
     def of(cls, request: DispatchRequest) -> Progress:
@@ -72,7 +72,7 @@ class Progress:
     @property
     def is_to_go_on(self) -> bool:
         """Whether events are left, and nothing but a change of the partitions was in the way."""
-        return bool(self.left) and (self.error is None or isinstance(self.error, Moved))
+        return bool(self.left) and all(isinstance(error, Moved) for error in self.errors.values())
 
     def parts(self, count: int) -> list[tuple[int, list[int]]]:
         """What is left by partition, of which there are ``count``: number and places."""
@@ -98,8 +98,7 @@ class Progress:
     def heard(self, places: list[int], outcome: Outcome) -> None:
         """What a partition has answered for the events at these places."""
         if isinstance(outcome, DueBusError):
-            if self.error is None or isinstance(self.error, Moved):
-                self.error = outcome
+            self.errors[places[0]] = outcome
             return
         self.stored.update(zip(places, outcome.event_ids, strict=True))
         self.duplicates += outcome.duplicate_event_ids
@@ -111,15 +110,17 @@ class Progress:
         if not self.left:
             order = {event_id: place for place, event_id in enumerate(stored)}
             return DispatchAnswer(stored, sorted(self.duplicates, key=order.__getitem__))
-        assert self.error is not None  # noqa: S101  # what is left was refused
-        return PartialDispatch(self.error, [EngineName.REDIS], stored) if stored else self.error
+        lasting = {place: error for place, error in self.errors.items() if not isinstance(error, Moved)}
+        first = min(lasting or self.errors)
+        error = self.errors[first]
+        return PartialDispatch(error, [EngineName.REDIS], stored) if stored else error
 
 
 async def dispatch_in(partitions: Sequence[Partition], requests: Sequence[Progress], dispatch: Dispatch) -> None:
     """Send what is left of the requests to these partitions, each of which gets all of its parts in one step."""
     by_number: dict[int, list[tuple[Progress, list[int]]]] = defaultdict(list)
     for request in requests:
-        request.error = None
+        request.errors.clear()
         for number, places in request.parts(len(partitions)):
             by_number[number].append((request, places))
 
