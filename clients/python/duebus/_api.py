@@ -1,22 +1,26 @@
 """All of the client's public names, for `duebus/__init__.py`."""
 
 from duebus import aio, errors
-from duebus._core.administration import Cancelled, Purged, Redriven, Removed, Rescheduled
-from duebus._core.delivery import Delivery
-from duebus._core.enums import AttemptOutcome, ClosingReason, Engine, EventState, LeaseFailureReason
-from duebus._core.frames import Closing, Deliveries, Frame, Heartbeat, Started
-from duebus._core.inspection import (
+from duebus._core.admin_model import (
     Attempt,
+    Cancelled,
     EventGroupInfo,
     EventInfo,
     GroupInfo,
     Page,
+    Purged,
     Rates,
+    Redriven,
+    Removed,
+    Rescheduled,
     RetryPolicy,
     Subscriber,
     TopicConfig,
     TopicInfo,
 )
+from duebus._core.delivery import Delivery
+from duebus._core.enums import AttemptOutcome, ClosingReason, Engine, EventState, LeaseFailureReason
+from duebus._core.frames import Closing, Deliveries, Frame, Heartbeat, Started
 from duebus._core.model import Dispatched, LeaseFailure, Nack, NewEvent, StoppedEngine
 from duebus._core.tls import tls
 from duebus.client import Client

@@ -7,8 +7,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 from duebus.worker import DeadLetter, Release, RetryAfter
-from duebus.worker.memory import SuccessMemory
 from duebus.worker.registry import Registry
+from duebus.worker.succeeded_handlers import SucceededHandlers
 from support.fake_bus import FakeBus, deliveries, delivery, first_line
 from support.workers import HandlerByHand, serving, settle_down, worker_on
 
@@ -211,7 +211,7 @@ def test_the_memory_of_successes_is_bounded() -> None:
     async def handler(_: Delivery) -> None: ...
 
     registration = Registry(lambda: None).add("orders", "", handler, concurrency=None, max_retries=None)
-    memory = SuccessMemory(most=2)
+    memory = SucceededHandlers(most=2)
     for event_id in ("a", "b", "c"):
         memory.remember(delivery(event_id), [registration])
     assert memory.recall(delivery("a", attempt=2)) == frozenset()

@@ -4,10 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 from google.protobuf.message import Message
 
-from duebus._core.administration import Cancelled
-from duebus._core.enums import attempt_outcome_from_wire, engine_from_wire, event_state_from_wire
-from duebus._core.inspection import (
+from duebus._core.admin_model import (
     Attempt,
+    Cancelled,
     EventGroupInfo,
     EventInfo,
     GroupInfo,
@@ -18,6 +17,7 @@ from duebus._core.inspection import (
     TopicConfig,
     TopicInfo,
 )
+from duebus._core.enums import attempt_outcome_from_wire, engine_from_wire, event_state_from_wire
 from duebus.v1 import admin_pb2
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

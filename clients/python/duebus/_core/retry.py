@@ -5,10 +5,38 @@ from collections.abc import Callable
 import grpc
 
 from duebus._core.backoff import Backoff, Random
-from duebus.errors import DeadlineExceeded, DueBusError, TlsHandshakeFailed, Unavailable, from_rpc_error
+from duebus.errors import (
+    ClientClosed,
+    DeadlineExceeded,
+    DueBusError,
+    InvalidArgument,
+    NoDispatcherSpecified,
+    PermissionDenied,
+    TlsHandshakeFailed,
+    Unauthenticated,
+    Unavailable,
+    Unimplemented,
+    from_rpc_error,
+)
 
 Clock = Callable[[], float]
 """Seconds since some fixed moment; never jumps."""
+
+
+# The same call fails in the same way whenever it is made.
+_PERMANENT = (
+    ClientClosed,
+    InvalidArgument,
+    NoDispatcherSpecified,
+    PermissionDenied,
+    Unauthenticated,
+    Unimplemented,
+)
+
+
+def is_permanent(error: DueBusError) -> bool:
+    """Whether the same call would fail in the same way however often it is made: a worker stops with the error."""
+    return isinstance(error, _PERMANENT)
 
 
 class Tries:

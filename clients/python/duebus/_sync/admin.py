@@ -4,11 +4,20 @@
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from duebus._core import admin_calls, admin_changes
-from duebus._core.administration import Cancelled, Purged, Redriven, Removed, Rescheduled
+from duebus._core import admin_calls
+from duebus._core.admin_model import (
+    Cancelled,
+    EventInfo,
+    Page,
+    Purged,
+    Redriven,
+    Removed,
+    Rescheduled,
+    TopicConfig,
+    TopicInfo,
+)
 from duebus._core.enums import Engine, EventState
 from duebus._core.fields import Span
-from duebus._core.inspection import EventInfo, Page, TopicConfig, TopicInfo
 from duebus._sync.connection import Connection
 
 
@@ -188,7 +197,7 @@ class AdminClient:
             InvalidArgument: a setting is out of range or contradicts another, and is named; nothing was changed.
             NotFound: there is no such group.
         """
-        call = admin_changes.configure_topic(
+        call = admin_calls.configure_topic(
             topic,
             group=group,
             max_retries=max_retries,
@@ -211,7 +220,7 @@ class AdminClient:
             engine: Which engine holds it.
             timeout: How long it may take; None: as long as it takes.
         """
-        return self._connection.run(admin_changes.delete_topic(topic, engine=engine), timeout)
+        return self._connection.run(admin_calls.delete_topic(topic, engine=engine), timeout)
 
     def delete_group(
         self, topic: str, group: str, *, engine: Engine | str | None = None, timeout: Span | None = None
@@ -224,7 +233,7 @@ class AdminClient:
             engine: Which engine holds it.
             timeout: How long it may take; None: as long as it takes.
         """
-        return self._connection.run(admin_changes.delete_group(topic, group, engine=engine), timeout)
+        return self._connection.run(admin_calls.delete_group(topic, group, engine=engine), timeout)
 
     def pause_group(
         self, topic: str, group: str = "", *, engine: Engine | str | None = None, timeout: Span | None = None
@@ -239,7 +248,7 @@ class AdminClient:
             engine: Which engine holds it.
             timeout: How long it may take with all its tries; None: the client's.
         """
-        self._connection.run(admin_changes.pause_group(topic, group, engine=engine), timeout)
+        self._connection.run(admin_calls.pause_group(topic, group, engine=engine), timeout)
 
     def resume_group(
         self, topic: str, group: str = "", *, engine: Engine | str | None = None, timeout: Span | None = None
@@ -252,7 +261,7 @@ class AdminClient:
             engine: Which engine holds it.
             timeout: How long it may take with all its tries; None: the client's.
         """
-        self._connection.run(admin_changes.resume_group(topic, group, engine=engine), timeout)
+        self._connection.run(admin_calls.resume_group(topic, group, engine=engine), timeout)
 
     def cancel(
         self,
@@ -272,7 +281,7 @@ class AdminClient:
             engine: Which engine holds them.
             timeout: How long it may take; None: the client's.
         """
-        return self._connection.run(admin_changes.cancel(topic, event_ids, group=group, engine=engine), timeout)
+        return self._connection.run(admin_calls.cancel(topic, event_ids, group=group, engine=engine), timeout)
 
     def reschedule(
         self,
@@ -301,7 +310,7 @@ class AdminClient:
         Raises:
             ConcurrentModification: one of them is leased or dead; nothing was changed.
         """
-        call = admin_changes.reschedule(topic, event_ids, delay=delay, at=at, group=group, engine=engine)
+        call = admin_calls.reschedule(topic, event_ids, delay=delay, at=at, group=group, engine=engine)
         return self._connection.run(call, timeout)
 
     def redrive(
@@ -332,7 +341,7 @@ class AdminClient:
             engine: Which engine holds them.
             timeout: How long it may take; None: as long as it takes.
         """
-        call = admin_changes.redrive(
+        call = admin_calls.redrive(
             topic,
             group=group,
             event_ids=event_ids,
@@ -365,7 +374,7 @@ class AdminClient:
             engine: Which engine holds them.
             timeout: How long it may take; None: as long as it takes.
         """
-        call = admin_changes.purge(
+        call = admin_calls.purge(
             topic, group=group, event_ids=event_ids, error_contains=error_contains, min_age=min_age, engine=engine
         )
         return self._connection.run(call, timeout)

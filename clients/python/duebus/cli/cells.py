@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from duebus._core.inspection import GroupInfo, TopicInfo
+from duebus._core.admin_model import GroupInfo, TopicInfo
 from duebus.cli.spans import format_span
 
 NO_GROUP = "(no group yet)"

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from duebus._core.admin_model import RetryPolicy, TopicConfig
 from duebus._core.enums import Engine
-from duebus._core.inspection import RetryPolicy, TopicConfig
 from duebus.cli import options
 from duebus.cli.failures import CommandFailed
 from duebus.cli.records import record_of

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from duebus._core.inspection import EventInfo
+from duebus._core.admin_model import EventInfo
 from duebus.cli import options
 from duebus.cli.confirm import confirm
 from duebus.cli.dead_letters import Chosen, extent_of, found, missing

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
+from duebus._core.admin_model import EventInfo
 from duebus._core.enums import Engine, EventState
-from duebus._core.inspection import EventInfo
 from duebus.cli.progress import looked_at
 from duebus.cli.spans import format_count
 from duebus.client import Client

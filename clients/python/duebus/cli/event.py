@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from duebus._core.admin_model import EventGroupInfo, EventInfo
 from duebus._core.enums import AttemptOutcome, EventState
-from duebus._core.inspection import EventGroupInfo, EventInfo
 from duebus.cli import options
 from duebus.cli.cells import NO_GROUP
 from duebus.cli.output import Output, calls, clean, headline, payload_text

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from duebus._core.admin_model import EventInfo
 from duebus._core.enums import Engine, EventState
-from duebus._core.inspection import EventInfo
 from duebus.cli import options
 from duebus.cli.output import headline, payload_text
 from duebus.cli.records import event_record

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
+from duebus._core.admin_model import GroupInfo, TopicInfo
 from duebus._core.enums import Engine
-from duebus._core.inspection import GroupInfo, TopicInfo
 from duebus.cli import options
 from duebus.cli.confirm import confirm
 from duebus.cli.failures import CommandFailed

@@ -4,8 +4,8 @@ from dataclasses import fields, is_dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from duebus._core.admin_model import EventInfo
 from duebus._core.delivery import Delivery
-from duebus._core.inspection import EventInfo
 from duebus.cli.output import payload_json
 from duebus.cli.spans import format_moment_json
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from duebus._core.inspection import GroupInfo, RetryPolicy, TopicConfig
+from duebus._core.admin_model import GroupInfo, RetryPolicy, TopicConfig
 from duebus.cli import options
 from duebus.cli.cells import (
     FOLDED_COLUMNS,

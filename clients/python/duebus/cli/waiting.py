@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 import typer
 
-from duebus._core.administration import Cancelled
+from duebus._core.admin_model import Cancelled
 from duebus._core.enums import Engine
 from duebus.cli import options
 from duebus.cli.confirm import confirm

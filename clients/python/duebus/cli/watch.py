@@ -13,8 +13,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from duebus._core.admin_model import GroupInfo, TopicInfo
 from duebus._core.enums import Engine
-from duebus._core.inspection import GroupInfo, TopicInfo
 from duebus.cli.cells import (
     FOLDED_COLUMNS,
     GROUP_COLUMNS,

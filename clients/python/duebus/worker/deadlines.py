@@ -1,4 +1,7 @@
-"""Cancels handlers that run for too long."""
+"""Cancels handlers that run for too long.
+
+A timer for each delivery is the naive way. It costs 2 to 3 us of CPU an event more (`python -m bench.naive`).
+"""
 
 import asyncio
 
@@ -8,7 +11,7 @@ __all__ = ["Deadlines"]
 
 
 class Deadlines:
-    """One timer for all deliveries of a subscription: the allowance is the same for each, so they are due in turn.
+    """One timer for all deliveries of a subscription. Each may run for equally long, so they are due in order.
 
     Args:
         allowance: Seconds from the start of a delivery's handlers to their cancellation.

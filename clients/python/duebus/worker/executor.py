@@ -13,12 +13,12 @@ from duebus.worker.deadlines import Deadlines
 from duebus.worker.freshness import now
 from duebus.worker.held import Cause, Held, HeldLeases, Stage
 from duebus.worker.invoker import Invoker
-from duebus.worker.memory import SuccessMemory
 from duebus.worker.outcome import nack_of
 from duebus.worker.registry import Registration, Source
 from duebus.worker.runners import Runners
 from duebus.worker.settler import Settler
 from duebus.worker.slots import Slots
+from duebus.worker.succeeded_handlers import SucceededHandlers
 from duebus.worker.threads import ThreadPool
 
 __all__ = ["Executor"]
@@ -56,7 +56,7 @@ class Executor:
         self._slots = Slots(concurrency)
         self._invoker = Invoker(threads, max_execution, self._returned)
         self._deadlines = Deadlines(max_execution)
-        self._memory = SuccessMemory()
+        self._succeeded_handlers = SucceededHandlers()
         self._runners = Runners(self._startable, self._start_next)
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Held] = deque()
@@ -162,7 +162,7 @@ class Executor:
 
     def _start_several(self, held: Held, handlers: Sequence[Registration]) -> None:
         """Those that have not seen the event, or had failed it."""
-        done = self._memory.recall(held.delivery)
+        done = self._succeeded_handlers.recall(held.delivery)
         held.succeeded = tuple(done)
         if todo := [each for each in handlers if each not in done]:
             tasks: list[asyncio.Task[None]] = []
@@ -243,7 +243,7 @@ class Executor:
         several = len(held.failures) + len(held.succeeded) > 1
         nack = nack_of(held.token, held.failures, several=several)
         if several and not nack.dead_letter:
-            self._memory.remember(held.delivery, held.succeeded)
+            self._succeeded_handlers.remember(held.delivery, held.succeeded)
         return nack
 
     def _tell_failures(self, held: Held) -> None:

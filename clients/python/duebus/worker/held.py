@@ -30,7 +30,7 @@ class Stage(enum.Enum):
     RUNNING = enum.auto()
     CANCELLED = enum.auto()
     """Its handlers were cancelled and have not all ended. Its lease is not extended any more, so that a handler that
-    will not end does not hold the event for ever."""
+    will not end does not hold the event forever."""
     SETTLING = enum.auto()
     """To be acked, nacked or released; the server has not confirmed it yet."""
     GONE = enum.auto()

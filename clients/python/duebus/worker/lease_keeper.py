@@ -8,8 +8,8 @@ from typing import Protocol
 
 from duebus._core.enums import LeaseFailureReason
 from duebus._core.model import LeaseFailure
+from duebus._core.retry import is_permanent
 from duebus.errors import DueBusError
-from duebus.worker.faults import heals
 from duebus.worker.freshness import now
 from duebus.worker.held import HeldLeases
 from duebus.worker.outages import Outage
@@ -81,7 +81,7 @@ class LeaseKeeper:
         """Extends until it is cancelled.
 
         Raises:
-            DueBusError: One that does not heal.
+            DueBusError: One that no retry can cure.
         """
         while True:
             await self._wait()
@@ -116,7 +116,7 @@ class LeaseKeeper:
             async with asyncio.timeout(self._lease.total_seconds()):
                 failures = await self._client.extend(tokens, self._lease)
         except DueBusError as error:
-            if not heals(error):
+            if is_permanent(error):
                 raise
             self._note_failure(len(tokens), str(error))
         except TimeoutError:

@@ -1,17 +1,19 @@
-"""Tasks that run handlers one after the other.
+"""Tasks that run several handlers one after the other.
 
-A task for each delivery would cost more than all the rest that is done for it. So one task, the runner, calls the
-handlers of what waits in turn, as long as they do not suspend. When one does, the loop gets its turn; others take over
-what still waits, and the runner ends with that handler:
+A task for each delivery is the naive way. It costs 10.6 us of CPU an event rather than 4.4 where handlers do not
+suspend, and 14.7 rather than 11.4 where they do once (`python -m bench.naive` measures it).
+
+One task, the runner, calls the handlers of the deliveries that wait, one after the other, as long as they do not
+suspend. When one does, other runners take over what still waits, and this one ends with that handler:
 
 runner   |handler|handler|handler......suspended......handler|
 others                                 |handler|handler|
 
-So a handler that suspends has the task to itself from then on: whoever cancels it late, by a timer for example, reaches
-no other handler. The same holds for one that sets a context variable, or cancels its own task: the runner ends with it.
+So a handler that suspends has its task for itself from then on: a timer that cancels it late hits no other handler. The
+same holds for a handler that sets a context variable or cancels its own task: the runner ends with it.
 
-One that does none of that leaves no trace of having asked for its task. If it keeps the task and cancels it after it
-has returned, that hits whichever handler has the task then. The worker's documentation forbids it.
+A handler that does none of that may still keep its task and cancel it after it has returned, which hits whichever
+handler runs in it then. The worker's documentation forbids that.
 """
 
 import asyncio

@@ -72,7 +72,7 @@ class Serving:
         """Serves until it is stopped.
 
         Raises:
-            DueBusError: One that does not heal; what could be finished has been.
+            DueBusError: One that no retry can cure; what could be finished has been.
         """
         settling = asyncio.create_task(self._settle())
         self._reconcile()

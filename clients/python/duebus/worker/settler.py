@@ -14,8 +14,8 @@ from duebus._core.backoff import Backoff
 from duebus._core.batches import MAX_LEASES
 from duebus._core.enums import LeaseFailureReason
 from duebus._core.model import LeaseFailure, Nack
+from duebus._core.retry import is_permanent
 from duebus.errors import DueBusError
-from duebus.worker.faults import heals
 from duebus.worker.held import Held, HeldLeases, Stage
 from duebus.worker.outages import Outage
 from duebus.worker.tasks import until_first_ends
@@ -127,7 +127,7 @@ class _Lane:
         try:
             failures = await self._send(batch)
         except DueBusError as error:
-            if not heals(error):
+            if is_permanent(error):
                 raise
             self._outage.failed("%d %s could not be sent and are tried again: %s", len(batch), self._name, error)
             self._put_back(batch)

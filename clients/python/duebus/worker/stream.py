@@ -8,9 +8,9 @@ from datetime import timedelta
 from duebus._aio.subscription import Subscription
 from duebus._core.backoff import Backoff
 from duebus._core.frames import Closing, Deliveries, Frame, Started
+from duebus._core.retry import is_permanent
 from duebus.errors import DueBusError
 from duebus.worker.executor import Executor
-from duebus.worker.faults import heals
 from duebus.worker.freshness import Freshness, now
 from duebus.worker.held import HeldLeases
 from duebus.worker.lease_keeper import LeaseKeeper
@@ -66,7 +66,7 @@ class Stream:
         """Reads until it is cancelled.
 
         Raises:
-            DueBusError: One that does not heal.
+            DueBusError: One that no retry can cure.
         """
         while True:
             await self._until_usable()
@@ -103,7 +103,7 @@ class Stream:
         try:
             return await self._read()
         except DueBusError as error:
-            if not heals(error):
+            if is_permanent(error):
                 raise
             return self._pause_after(error)
         finally:

@@ -41,7 +41,7 @@ class ThreadPool:
     """Daemon threads, as many as there were calls at once; whoever starts calls bounds them.
 
     The pool of `concurrent.futures` would join its threads when the interpreter exits, so that one handler that
-    hangs kept a drained worker's process alive for ever. Calls that end together wake the loop once.
+    hangs kept a drained worker's process alive forever. Calls that end together wake the loop once.
     """
 
     def __init__(self, name: str):

@@ -1,4 +1,4 @@
-"""The worker: handlers on topics, run for ever."""
+"""The worker: runs handlers on the events of topics."""
 
 import asyncio
 import os
@@ -47,21 +47,24 @@ class Worker:
       returns. While all places are taken in this way, the worker unsubscribes, so that others get the events;
     - its lease is lost, because the server says so: cancelled, and nothing is settled.
 
-    Several handlers on one topic and group share one subscription: each event goes to all of them at once, and is
-    acked when all have succeeded. If some fail, it is nacked once, when all have ended, with their messages combined;
-    it is dead if one of them wants that, else the longest delay that one asked for holds; it is released if all that
-    failed want that. When the event is retried, those that succeeded are not run again, as far as this worker
-    remembers: the last 10,000 such events of the subscription, in this process. In another process they are. Delivery
-    is at least once in any case: handlers should be idempotent.
+    Several handlers on one topic and group share one subscription. Each event goes to all of them at once and is acked
+    when all have succeeded. If some fail, it is nacked once, when all have ended, with their messages combined. It is
+    released if all that failed ask for that, dead if one does, and otherwise retried after the longest delay that one
+    asked for. Handlers that have succeeded are not run again on the retry, as far as this process remembers: the last
+    10,000 such events of the subscription. Another process runs them again. Delivery is at least once in any case, so
+    handlers should be idempotent.
 
-    A handler has one task from its start to its end, and the context variables that it sets end with it. Handlers that
-    do not suspend may have the same task, one after the other. So a handler may not keep its task, from
-    `asyncio.current_task`, and cancel it after it has returned, by a timer of its own for example: that could hit the
-    handler of another event. `asyncio.timeout`, which ends with its block, is safe.
+    A handler runs in one task from start to end, and the context variables that it sets end with it. Handlers that do
+    not suspend may run in the same task, one after the other. So a handler must not keep its task, from
+    `asyncio.current_task`, and cancel it after it has returned, for example by a timer: that could hit the handler of
+    another event. `asyncio.timeout`, which ends with its block, is safe.
 
-    Leases are extended while handlers run or have yet to start. Acks and nacks go in batches. When the stream breaks,
-    it is resumed, for ever, with the leases still held. An error that no retry heals (a bad argument, no permission, an
-    engine that the server does not run) stops the worker and is raised by `run` and `serve`.
+    Leases are extended while handlers run or wait to start. Acks and nacks are sent in batches. A stream that breaks is
+    opened again, forever, with the leases still held. An error that no retry can cure (a bad argument, no permission,
+    an engine that the server does not run) stops the worker and is raised by `run` and `serve`.
+
+    What a handler raises that is no `Exception`, such as a panic of an extension, counts as a failed attempt like any
+    other. KeyboardInterrupt does as well, and drains the worker.
 
     Handlers may be added and removed at any time, from any thread.
 
@@ -215,7 +218,7 @@ class Worker:
                 self._serving = None
 
     async def ready(self) -> None:
-        """Waits until the worker serves and has subscribed for every handler: what is dispatched now is handled.
+        """Waits until the worker serves and has subscribed forevery handler: what is dispatched now is handled.
 
         Raises:
             DueBusError: The worker stops because of an error.

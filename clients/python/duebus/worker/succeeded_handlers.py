@@ -1,14 +1,14 @@
-"""Which handlers of an event have succeeded already, for the events that are delivered again because others failed."""
+"""Which of several handlers have succeeded with an event that others failed."""
 
 from collections.abc import Iterable
 
 from duebus._core.delivery import Delivery
 from duebus.worker.registry import Registration
 
-__all__ = ["SuccessMemory"]
+__all__ = ["SucceededHandlers"]
 
 
-class SuccessMemory:
+class SucceededHandlers:
     """Remembers in this process, for the last `most` events that some of several handlers failed.
 
     A first attempt never finds anything: an event that was redriven, or a new one of the same id, is handled in full.
