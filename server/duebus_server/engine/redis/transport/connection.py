@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from redis.asyncio import (
     BlockingConnectionPool,
@@ -21,9 +21,12 @@ from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.connection import HiredisRespSerializer
-from redis.exceptions import ClusterError, RedisError
+from redis.exceptions import ClusterError, MasterDownError, ReadOnlyError, RedisError, ResponseError
 
 from duebus_server.engine.redis.transport.url import CLUSTER, SENTINEL, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
 
 CONNECT_TIMEOUT_S = 2.0
 ANSWER_TIMEOUT_S = 2.0
@@ -40,6 +43,9 @@ NODE_TIMEOUT_S = 1.0
 
 SLOT_TIMEOUT_S = 1.5
 """How long a command waits for a slot that is being moved: less than a call has for its answer."""
+
+FAILOVER_TIMEOUT_S, FAILOVER_PAUSE_S = 1.0, 0.05
+"""How long a command that a replica refuses is sent again, and the pause before each time."""
 
 FIRST_SLOT_PAUSE_S, GREATEST_SLOT_PAUSE_S = 0.002, 0.05
 """Between two tries of such a command. After MOVED, the second one reaches the right node."""
@@ -79,6 +85,45 @@ class _Tls(_PacksInC, SSLConnection):
 
 class _Unix(_PacksInC, UnixDomainSocketConnection):
     pass
+
+
+class _Server(Redis):
+    """A client of one server that leaves connections to a node that is not the primary any more.
+
+    After a failover behind an address that stays the same, connections to the old primary stay open, and it refuses all
+    writes. A refusal comes before a script has written anything, so the command is sent again over a new connection.
+
+    Attributes:
+        also_leave: called each time it leaves its connections.
+    """
+
+    also_leave: Callable[[], Awaitable[None]]
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        """As the client does."""
+        loop = asyncio.get_running_loop()
+        give_up_s = loop.time() + FAILOVER_TIMEOUT_S
+        while True:
+            try:
+                return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+            except ResponseError as error:
+                if not is_demoted(error) or loop.time() >= give_up_s:
+                    raise
+            await self.leave()
+            await self.also_leave()
+            await asyncio.sleep(FAILOVER_PAUSE_S)
+
+    async def leave(self) -> None:
+        """Close all connections, those in use once they are idle again."""
+        if self.connection is not None:
+            await self.connection.disconnect()
+        await self.connection_pool.disconnect(inuse_connections=False)
+        await self.connection_pool.update_active_connections_for_reconnect()  # type: ignore[no-untyped-call]
+
+
+def is_demoted(error: BaseException) -> bool:
+    """Whether a node refuses a command because it is a replica; Redis 6.2 puts that behind other text for a script."""
+    return isinstance(error, ReadOnlyError | MasterDownError) or "-READONLY " in str(error)
 
 
 class SlotMovingError(RedisError):
@@ -159,6 +204,7 @@ class Connection:
         self.checks_keys = self.is_cluster
         """Whether Redis checks that a script declares the keys that it touches."""
         self.redis: Any = self._cluster() if self.is_cluster else self._client(self._options)
+        self._listener: Redis | None = None
 
     @property
     def is_cluster(self) -> bool:
@@ -175,7 +221,13 @@ class Connection:
         if self.is_cluster:
             node = self.redis.get_default_node()
             return Redis(host=node.host, port=int(node.port), ssl=self._target.tls, **options)
-        return self._client(options)
+        self._listener = self._client(options)
+        return self._listener
+
+    async def _leave_listener(self) -> None:
+        """The listener, too, is connected to a node that is not the primary any more; it connects again."""
+        if self._listener is not None:
+            await self._listener.connection_pool.disconnect()
 
     async def close(self) -> None:
         """Close all connections."""
@@ -192,7 +244,9 @@ class Connection:
         pool = BlockingConnectionPool(
             MAX_CONNECTIONS, timeout=None, connection_class=SINGLE[target.scheme], **place, **options
         )
-        return Redis.from_pool(pool)
+        client: _Server = _Server.from_pool(pool)  # type: ignore[assignment]
+        client.also_leave = self._leave_listener
+        return client
 
     def _behind_sentinels(self, options: dict[str, Any]) -> Redis:
         target = self._target
@@ -200,7 +254,8 @@ class Connection:
         limits = {"socket_connect_timeout": SENTINEL_TIMEOUT_S, "socket_timeout": SENTINEL_TIMEOUT_S}
         sentinel_kwargs = {**_TIMEOUTS, **limits, **own, **target.sentinel_options, "ssl": target.tls}
         sentinel: Any = Sentinel(target.addresses, sentinel_kwargs=sentinel_kwargs)  # type: ignore[no-untyped-call]
-        client: Redis = sentinel.master_for(target.service, ssl=target.tls, **options)
+        client: _Server = sentinel.master_for(target.service, _Server, ssl=target.tls, **options)
+        client.also_leave = self._leave_listener
         return client
 
     def _cluster(self) -> RedisCluster:

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 
 from redis.exceptions import (
     AuthenticationError,
+    BusyLoadingError,
     ClusterDownError,
     ConnectionError,  # noqa: A004  # the client's name for it
+    MasterDownError,
     OutOfMemoryError,
+    ReadOnlyError,
     RedisError,
     ResponseError,
     TimeoutError,  # noqa: A004  # the client's name for it
@@ -30,6 +33,9 @@ _WHAT: tuple[tuple[type[BaseException], str], ...] = (
     (AuthenticationError, "Redis refuses the credentials"),
     (TimeoutError, "Redis does not answer"),
     (asyncio.TimeoutError, "Redis does not answer"),
+    (BusyLoadingError, "Redis is loading its data"),
+    (ReadOnlyError, "this Redis is a replica, and the new primary is not reached yet"),
+    (MasterDownError, "this Redis is a replica without its primary"),
     (ClusterDownError, "the Redis cluster is down"),
     (SlotMovingError, "a slot of the Redis cluster is being moved"),
     (ConnectionError, "Redis can't be reached"),
@@ -38,6 +44,13 @@ _WHAT: tuple[tuple[type[BaseException], str], ...] = (
 )
 
 _WRONG_TYPE = "WRONGTYPE"
+_CODES = {
+    "OOM ": "Redis is out of memory",
+    "READONLY ": "this Redis is a replica, and the new primary is not reached yet",
+    "MISCONF ": "Redis can't save its data to disk, and takes no writes until it can",
+    "NOREPLICAS ": "Redis has fewer replicas than its min-replicas-to-write asks for",
+}
+"""Errors for which the client has no class, or that a script passes on."""
 
 
 @contextmanager
@@ -90,6 +103,7 @@ def _describe(error: BaseException) -> str:
             return what
     if _WRONG_TYPE in text:
         return "a key has the wrong type: is another application writing under the same namespace?"
-    if isinstance(error, ResponseError) and text.startswith("OOM"):
-        return "Redis is out of memory"
+    for code, what in _CODES.items():
+        if isinstance(error, ResponseError) and code in text:
+            return what
     return f"Redis answers with an error: {text.splitlines()[0][:200] if text else type(error).__name__}"
