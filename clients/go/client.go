@@ -11,7 +11,7 @@ import (
 	"github.com/duebus/duebus/clients/go/duebusv1"
 )
 
-// Client is a client of the bus. It connects with the first call and reconnects by itself. Its methods may be called
+// Client is a client of the bus. It connects on the first call and reconnects automatically. Its methods may be called
 // by many goroutines at a time.
 //
 // A call that finds the server unavailable is repeated, with growing pauses, until it succeeds or its deadline passes:
@@ -27,9 +27,9 @@ type Client struct {
 	requestBytes atomic.Int64
 }
 
-// NewClient makes a client of the server at target: "host:port", several of them with commas between, or any other
-// name that gRPC resolves. Several servers are replicas that share one Redis; calls are spread over those that answer.
-// It does not connect yet.
+// NewClient makes a client of the server at target: "host:port", several of them separated by commas, or any other name
+// that gRPC resolves. Several servers are replicas that share one Redis; calls are spread over those that answer. It
+// does not connect yet.
 //
 // Errors: ErrInvalidArgument when the target or an option can't be used.
 func NewClient(target string, options ...ClientOption) (*Client, error) {
@@ -50,8 +50,8 @@ func NewClient(target string, options ...ClientOption) (*Client, error) {
 	return client, nil
 }
 
-// Close ends calls and subscriptions under way and disconnects. Workers of the client end with ErrClientClosed: cancel
-// the context of their Run first. Closing twice is not an error.
+// Close ends open calls and subscriptions and disconnects. Workers of the client end with ErrClientClosed: cancel the
+// context of their Run first. Closing twice is not an error.
 func (c *Client) Close() error {
 	if c.closed.Swap(true) {
 		return nil
@@ -92,7 +92,7 @@ func (c *Client) Stop(ctx context.Context, drainTimeout *time.Duration, engines 
 	return stopped, nil
 }
 
-// closedOr tells a call that Close has ended from one that failed.
+// closedOr distinguishes a call that Close ended from one that failed.
 func (c *Client) closedOr(err error) error {
 	if err != nil && c.closed.Load() {
 		return &Error{Reason: ErrClientClosed, Message: "the client is closed", cause: err}

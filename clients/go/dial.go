@@ -69,7 +69,7 @@ func transport(settings clientSettings) credentials.TransportCredentials {
 	return credentials.NewTLS(settings.tls)
 }
 
-// bearer is a token; whether the connection is safe enough for it is for the caller to judge.
+// bearer is a token; the caller decides whether the connection is safe enough for it.
 type bearer string
 
 func (b bearer) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
@@ -78,7 +78,7 @@ func (b bearer) GetRequestMetadata(context.Context, ...string) (map[string]strin
 
 func (b bearer) RequireTransportSecurity() bool { return false }
 
-// parseTarget tells a list of servers from a name that gRPC resolves; of the latter the resolver is nil.
+// parseTarget distinguishes a list of servers from a name that gRPC resolves, for which the resolver is nil.
 func parseTarget(target string) (string, resolver.Builder, error) {
 	if target == "" {
 		return "", nil, errors.New("is empty")
@@ -97,7 +97,7 @@ func parseTarget(target string) (string, resolver.Builder, error) {
 	return servers.Scheme() + ":///" + servers[0].Addr, servers, nil
 }
 
-// serverList is a resolver of servers that are named one by one.
+// serverList is a resolver for servers that are listed by address.
 type serverList []resolver.Address
 
 func (s serverList) Scheme() string { return "duebus-servers" }

@@ -23,7 +23,7 @@ func OnEngines(engines ...Engine) DispatchOption {
 	return func(r *duebusv1.DispatchRequest) { r.Engines = engines }
 }
 
-// WithRequestID makes a dispatch safe to repeat by hand: within the dedupe window the same id, of at most 255 bytes,
+// WithRequestID lets the caller repeat a dispatch safely: within the dedupe window the same id, of at most 255 bytes,
 // returns the first answer and adds nothing. Otherwise each dispatch has an id of its own, for the client's own tries.
 func WithRequestID(id string) DispatchOption {
 	return func(r *duebusv1.DispatchRequest) { r.RequestId = id }

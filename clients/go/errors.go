@@ -51,11 +51,11 @@ const (
 
 // The reasons that the client finds itself, or that gRPC and proxies name by status alone.
 const (
-	// ErrUnavailable: the server can't be reached. The call may have been carried out or not.
+	// ErrUnavailable: the server can't be reached. The call may or may not have taken effect.
 	ErrUnavailable Reason = "UNAVAILABLE"
-	// ErrDeadlineExceeded: no answer in time. The call may have been carried out or not.
+	// ErrDeadlineExceeded: no answer in time. The call may or may not have taken effect.
 	ErrDeadlineExceeded Reason = "DEADLINE_EXCEEDED"
-	// ErrCancelled: the caller's context was cancelled. The call may have been carried out or not.
+	// ErrCancelled: the caller's context was cancelled. The call may or may not have taken effect.
 	ErrCancelled Reason = "CANCELLED"
 	// ErrUnauthenticated: the server wants credentials, or others than these.
 	ErrUnauthenticated Reason = "UNAUTHENTICATED"
@@ -119,7 +119,7 @@ func (e *Error) Error() string {
 	return line
 }
 
-// Is tells errors.Is that the error is of a Reason, or of the wider one that its reason belongs to.
+// Is reports whether target is the error's Reason, or the wider one that its reason belongs to.
 func (e *Error) Is(target error) bool {
 	reason, ok := target.(Reason)
 	return ok && (reason == e.Reason || reason == e.Reason.parent())

@@ -24,7 +24,7 @@ const (
 	Redis = duebusv1.Engine_ENGINE_REDIS
 )
 
-// Event is what is dispatched. The zero value of a field leaves it to the server.
+// Event is an event to dispatch. The server chooses what has its zero value.
 type Event struct {
 	// ID is unique within the topic, at most 255 bytes of printable text. An event whose id the topic holds, or held
 	// within its dedupe window, adds nothing. Empty: the server fills in a UUIDv7.

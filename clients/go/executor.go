@@ -213,7 +213,7 @@ func (e *executor) usable() <-chan struct{} {
 	return e.useable
 }
 
-// whenStuck sets what is called when the slots are all lost; it says whether they are now.
+// whenStuck sets what is called when all slots are lost, and reports whether they are now.
 func (e *executor) whenStuck(stuck func()) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -137,8 +137,8 @@ func (s *leases) cancelLocked(l *lease, cause error) {
 	}
 }
 
-// settle says that a lease is to be settled now. It returns why its handler was cancelled, if it was, and false when
-// the lease is gone or is being settled already.
+// settle marks a lease as being settled. It returns why its handler was cancelled, if it was, and false when the lease
+// is gone or is being settled already.
 func (s *leases) settle(l *lease) (cause error, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

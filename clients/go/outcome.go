@@ -13,7 +13,7 @@ import (
 // maxErrorBytes is what the bus keeps of an error.
 const maxErrorBytes = 4096
 
-// Handler handles one delivery. What becomes of the event:
+// Handler handles one delivery. What happens to the event:
 //
 //   - it returns nil: acked;
 //   - it returns an error or panics: nacked with the message, retried after the topic's backoff;
@@ -24,7 +24,7 @@ const maxErrorBytes = 4096
 //   - its context ends because the lease was lost (ErrLeaseLost): nothing is settled, because another worker may have
 //     the event.
 //
-// context.Cause tells why the context has ended.
+// context.Cause tells why the context ended.
 type Handler func(ctx context.Context, delivery *Delivery) error
 
 // sentinel is an error that is compared by errors.Is.
@@ -109,7 +109,7 @@ func invoke(ctx context.Context, handler Handler, delivery *Delivery, done func(
 	err = handler(ctx, delivery)
 }
 
-// nackOf says what a handler's error makes of its event. An error whose own methods panic is a failure of the handler
+// nackOf is what a handler's error means for its event. An error whose own methods panic is a failure of the handler
 // like any other.
 func nackOf(token string, err error) (nack Nack) {
 	defer func() {

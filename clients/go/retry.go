@@ -12,7 +12,7 @@ import (
 // call is a generated stub of a unary RPC.
 type call[Request, Response any] func(context.Context, *Request, ...grpc.CallOption) (*Response, error)
 
-// repeated carries a call out with as many attempts as its deadline allows, and tells whether there was more than one.
+// repeated makes a call with as many attempts as its deadline allows, and reports whether there was more than one.
 // ErrUnavailable is retried; everything else is reported at once.
 func repeated[Request, Response any](
 	ctx context.Context, c *Client, invoke call[Request, Response], request *Request,

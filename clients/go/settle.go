@@ -47,7 +47,7 @@ type Nack struct {
 }
 
 // Ack removes delivered events from their group. It returns those that could not be settled; the others are. A Worker
-// does that by itself: Ack, Nack and Extend are for programs that read the stream of EventBus().Subscribe.
+// does that automatically: Ack, Nack and Extend are for programs that read the stream of EventBus().Subscribe.
 func (c *Client) Ack(ctx context.Context, leaseTokens ...string) ([]LeaseFailure, error) {
 	if err := checkTokens(leaseTokens); err != nil {
 		return nil, err
@@ -148,7 +148,7 @@ func (n Nack) encode(path string) (*duebusv1.Nack, error) {
 	return message, nil
 }
 
-// appendFailures leaves out what a repeated settle answers when its first try was carried out and only the answer was
+// appendFailures leaves out what a repeated settle answers when its first attempt took effect and only the answer was
 // lost: the event is no longer this holder's, and nothing is left for the caller to do.
 func appendFailures(
 	failures []LeaseFailure, answered []*duebusv1.LeaseFailure, again bool, doneByLostTry ...LeaseFailureReason,

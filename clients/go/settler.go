@@ -223,7 +223,7 @@ func (c *Client) nackOnce(ctx context.Context, batch []settlement) ([]*duebusv1.
 	return response.GetFailures(), c.closedOr(err)
 }
 
-// signal wakes who waits on a channel of capacity 1, now or when it looks next.
+// signal wakes the receiver of a channel of capacity 1, now or at its next receive.
 func signal(wake chan struct{}) {
 	select {
 	case wake <- struct{}{}:
@@ -231,7 +231,7 @@ func signal(wake chan struct{}) {
 	}
 }
 
-// drained takes back a signal that nobody has seen.
+// drained removes a signal that was not received.
 func drained(wake chan struct{}) {
 	select {
 	case <-wake:

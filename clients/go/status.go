@@ -17,7 +17,7 @@ import (
 
 const (
 	errorDomain = "duebus"
-	// How gRPC refuses a message that it would not even read; no status of its own tells it from a topic that is full.
+	// How gRPC refuses a message that is too large to read. Its status is the same as for a full topic.
 	tooLarge = "larger than max"
 )
 

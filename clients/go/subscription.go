@@ -55,8 +55,8 @@ func newSubscription(base context.Context, client *Client, entry *entry) *subscr
 	}
 }
 
-// run handles events until stop ends, and then drains: it finishes what has begun, for at most the drain timeout, and
-// gives the rest back. It returns an error that no retry heals.
+// run handles events until stop ends, and then drains: it finishes running handlers, for at most the drain timeout, and
+// gives back the rest. It returns an error that no retry heals.
 func (s *subscription) run(stop context.Context) error {
 	working, end := context.WithCancel(context.WithoutCancel(stop))
 	stop, stopNow := context.WithCancel(stop)
@@ -101,7 +101,7 @@ func (s *subscription) settled(working context.Context, timeout time.Duration) b
 	}
 }
 
-// read reads streams until stop ends. What came and was not begun is released then.
+// read reads streams until stop ends. Deliveries that were not started are then released.
 func (s *subscription) read(stop context.Context) error {
 	defer func() {
 		s.executor.pause()

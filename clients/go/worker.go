@@ -54,7 +54,7 @@ func (w *Worker) Ready() <-chan struct{} { return w.ready }
 
 // Run handles events until ctx ends. Then it drains and returns nil: running handlers are finished and their events
 // settled, for at most the drain timeout; after that their contexts end and the events are released. Deliveries that
-// were not begun are released without counting an attempt.
+// were not started are released without counting an attempt.
 //
 // Handlers get the values of ctx, but not its end. A worker runs once.
 //

@@ -27,7 +27,7 @@ const MAX_REQUEST: usize = 4 << 20;
 pub struct ClientOptions {
     /// Sent as a bearer token with each call.
     pub token: Option<String>,
-    /// None: plaintext. `ClientTlsConfig::new().with_native_roots()` trusts whom the system trusts.
+    /// None: plaintext. `ClientTlsConfig::new().with_native_roots()` trusts the system's authorities.
     pub tls: Option<ClientTlsConfig>,
     /// How long a call may take including retries; 30 s by default.
     pub timeout: Duration,
@@ -62,7 +62,7 @@ pub struct StoppedEngine {
 }
 
 impl Client {
-    /// A client of the server at `target`, `host:port`; several with commas between are replicas that share one Redis.
+    /// A client of the server at `target`, `host:port`; several separated by commas are replicas that share one Redis.
     /// It does not connect yet, but has to be made within a tokio runtime.
     ///
     /// # Errors
@@ -101,7 +101,7 @@ impl Client {
         Self { timeout, ..self.clone() }
     }
 
-    /// Ends calls and subscriptions under way, of all clones; later ones fail with
+    /// Ends the open calls and subscriptions of all clones; later ones fail with
     /// [`Reason::ClientClosed`](crate::Reason::ClientClosed). Stop workers first.
     pub fn close(&self) {
         self.closed.cancel();

@@ -47,7 +47,7 @@ pub(crate) fn connection(
     let endpoints = target.split(',').map(|each| endpoint(each.trim(), options)).collect::<Result<Vec<_>, _>>()?;
     let channel = match endpoints.as_slice() {
         [only] => only.connect_lazy(),
-        // Of several servers each call goes to one that answers: a stream whose server drains finds another.
+        // With several servers, each call goes to one that answers: a stream whose server drains moves to another.
         _ => Channel::balance_list(endpoints.into_iter()),
     };
     let authorization = options.token.as_deref().map(bearer).transpose()?;

@@ -10,8 +10,8 @@ use crate::proto::{DispatchRequest, DispatchResponse, Engine};
 pub struct DispatchOptions {
     /// Where to store the events; several: in each. None: the server's default engine.
     pub engines: Vec<Engine>,
-    /// Makes a dispatch safe to repeat by hand: within the dedupe window the same id, of at most 255 bytes, returns the
-    /// first answer and adds nothing. None: the client gives each dispatch an id of its own, for its own tries.
+    /// Lets the caller repeat a dispatch safely: within the dedupe window the same id, of at most 255 bytes, returns
+    /// the first answer and adds nothing. None: the client gives each dispatch an id of its own, for its own tries.
     pub request_id: Option<String>,
     /// Fail with [`Reason::NoHandlerFound`] unless a subscriber of the topic is connected to some replica.
     pub require_subscriber: bool,

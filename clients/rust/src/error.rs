@@ -33,9 +33,9 @@ pub enum Reason {
     Internal,
     /// The server, or its engine, can't do that yet.
     Unimplemented,
-    /// The server can't be reached. The call may have been carried out or not.
+    /// The server can't be reached. The call may or may not have taken effect.
     Unavailable,
-    /// No answer in time. The call may have been carried out or not.
+    /// No answer in time. The call may or may not have taken effect.
     DeadlineExceeded,
     /// The server wants credentials, or others than these.
     Unauthenticated,

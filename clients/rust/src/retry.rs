@@ -13,8 +13,8 @@ pub(crate) struct Answer<R> {
 }
 
 impl Client {
-    /// Carries a call out with as many tries as the client's timeout allows. What is unavailable is retried; everything
-    /// else is reported at once.
+    /// Makes a call with as many tries as the client's timeout allows. What is unavailable is retried; everything else
+    /// is reported at once.
     pub(crate) async fn repeated<Q, R, F>(
         &self,
         request: Q,
@@ -60,7 +60,7 @@ impl Client {
         let answer = self.unless_closed(timeout_at(deadline, call(self.bus.clone(), request))).await?;
         match answer {
             Ok(Ok(response)) => Ok(response.into_inner()),
-            // The server, and the channel by itself, may notice a moment before this clock does.
+            // The server or the channel may notice a moment before this clock does.
             Ok(Err(status)) if Instant::now() < deadline => Err(self.error(status)),
             _ => Err(Error::new(Reason::DeadlineExceeded, "no answer in time")),
         }

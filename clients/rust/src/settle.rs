@@ -21,7 +21,7 @@ pub struct LeaseFailure {
     pub reason: Reason,
 }
 
-/// What becomes of an event that is given back.
+/// What happens to an event that is given back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Action {
     /// Retried after the topic's backoff, or dead when no retries are left.
@@ -42,7 +42,7 @@ pub struct Nack {
     pub lease_token: String,
     /// Becomes the event's last error, cut to 4 KiB.
     pub error: String,
-    /// What becomes of the event.
+    /// What happens to the event.
     pub action: Action,
 }
 
@@ -139,7 +139,7 @@ pub(crate) fn fitting<'a, T: 'a>(
     fits.count().max(1).min(count)
 }
 
-/// Leaves out what a repeated settle answers when its first try was carried out and only the answer was lost: the event
+/// Leaves out what a repeated settle answers when its first attempt took effect and only the answer was lost: the event
 /// is no longer this holder's, and nothing is left for the caller to do.
 fn read(failures: Vec<proto::LeaseFailure>, again: bool, done_by_lost_try: &[Reason]) -> Vec<LeaseFailure> {
     failures

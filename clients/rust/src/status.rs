@@ -13,7 +13,7 @@ use crate::proto::{Engine, PartialDispatch};
 use crate::settle::to_std;
 
 const DOMAIN: &str = "duebus";
-/// How gRPC refuses a message that it would not even read; no status of its own tells it from a topic that is full.
+/// How gRPC refuses a message that is too large to read. Its status is the same as for a full topic.
 const TOO_LARGE: &str = "larger than max";
 
 impl From<Status> for Error {
@@ -64,7 +64,7 @@ fn read_info(error: &mut Error, info: pb::ErrorInfo) {
 
 /// Finds the reason of an error without details: one of the connection, of gRPC itself or of a proxy.
 fn read_code(error: &mut Error, status: &Status) {
-    // What the connection failed with, whatever code it was given: a server's status has no source.
+    // The connection failed, whatever the code: a server's status has no source.
     let broken = status.source().is_some() && !matches!(status.code(), Code::DeadlineExceeded | Code::OutOfRange);
     error.0.reason = match status.code() {
         _ if broken => {

@@ -41,7 +41,7 @@ export interface StoppedEngine {
 }
 
 /**
- * A client of the bus. It connects with the first call and reconnects by itself.
+ * A client of the bus. It connects on the first call and reconnects automatically.
  *
  * A call that finds the server unavailable is repeated, with growing pauses, until it succeeds or its deadline passes:
  * a dispatch carries a request id, so that repeating it adds nothing, and a lease is settled only once. `stop`,
@@ -59,7 +59,7 @@ export class Client implements AsyncDisposable {
   readonly timeoutMs: number;
 
   /**
-   * @param target the server: `host:port`, several of them with commas between, or any other name that gRPC resolves.
+   * @param target the server: `host:port`, several of them separated by commas, or any other name that gRPC resolves.
    *   Several servers are replicas that share one Redis; calls are spread over those that answer.
    * @throws DueBusError `INVALID_ARGUMENT` when the target or an option can't be used.
    */
@@ -70,8 +70,8 @@ export class Client implements AsyncDisposable {
   }
 
   /**
-   * Ends calls and subscriptions under way and disconnects. Workers of the client end with `CLIENT_CLOSED`: stop them
-   * first. Closing twice is not an error.
+   * Ends open calls and subscriptions and disconnects. Workers of the client end with `CLIENT_CLOSED`: stop them first.
+   * Closing twice is not an error.
    */
   close(): void {
     this.connection.close();
@@ -104,8 +104,8 @@ export class Client implements AsyncDisposable {
   }
 
   /**
-   * Removes delivered events from their group: they are done. A `Worker` does that by itself: this, `nack` and `extend`
-   * are for programs that read a `Subscription`.
+   * Removes delivered events from their group: they are done. A `Worker` does that automatically: this, `nack` and
+   * `extend` are for programs that read a `Subscription`.
    *
    * @returns those that could not be settled; the others are.
    */

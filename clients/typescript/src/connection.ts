@@ -60,7 +60,7 @@ const CHANNEL_OPTIONS = {
   "grpc.use_local_subchannel_pool": 1,
 };
 
-/** One gRPC channel. It connects with the first call and reconnects by itself. */
+/** One gRPC channel. It connects on the first call and reconnects automatically. */
 export class Connection {
   readonly #client: Client;
   readonly #metadata = new Metadata();
@@ -82,7 +82,7 @@ export class Connection {
     this.#client = usable("target", () => new Client(address, channelCredentials, { ...CHANNEL_OPTIONS, ...options }));
   }
 
-  /** Ends calls and streams under way with `CLIENT_CLOSED`, and disconnects. */
+  /** Ends open calls and streams with `CLIENT_CLOSED`, and disconnects. */
   close(): void {
     this.#closed = true;
     for (const call of this.#open) {
@@ -137,7 +137,7 @@ export class Connection {
       request,
       this.#metadata,
     );
-    // An error after the last read, for example that of the cancellation below, has nobody else to hear of it.
+    // Without this listener an error after the last read, such as that of the cancellation below, would be unhandled.
     call.on("error", () => {});
     const unwatch = this.#cancelWhenEnded(call, signal);
     try {
@@ -163,7 +163,7 @@ export class Connection {
     const cancel = (): void => call.cancel();
     this.#open.add(call);
     if (signal !== undefined) {
-      // Many calls may share a signal; that is no leak that Node.js has to warn of.
+      // Many calls may share a signal. Node.js would warn of a leak that is none.
       setMaxListeners(0, signal);
       signal.addEventListener("abort", cancel, { once: true });
     }

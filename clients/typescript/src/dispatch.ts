@@ -10,8 +10,8 @@ export interface DispatchOptions extends CallOptions {
   /** Where to store the events; several: in each. The server's default engine otherwise. */
   engines?: readonly Engine[] | undefined;
   /**
-   * Makes a dispatch safe to repeat by hand: within the dedupe window the same id, of at most 255 bytes, returns the first
-   * answer and adds nothing. Otherwise each dispatch has an id of its own, for the client's own tries.
+   * Lets the caller repeat a dispatch safely: within the dedupe window the same id, of at most 255 bytes, returns the
+   * first answer and adds nothing. Otherwise each dispatch has an id of its own, for the client's own tries.
    */
   requestId?: string | undefined;
   /** Fail with `NO_HANDLER_FOUND` unless a subscriber of the topic is connected to some replica. */

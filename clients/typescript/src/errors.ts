@@ -7,9 +7,9 @@ import type { Engine } from "./values.js";
  * Those that a server names: see `proto/duebus/v1/error_details.proto`. Those that the client finds itself, or that gRPC
  * and proxies name by status alone:
  *
- * - `UNAVAILABLE`: the server can't be reached. The call may have been carried out or not.
- * - `DEADLINE_EXCEEDED`: no answer in time. The call may have been carried out or not.
- * - `CANCELLED`: the caller's signal ended the call. It may have been carried out or not.
+ * - `UNAVAILABLE`: the server can't be reached. The call may or may not have taken effect.
+ * - `DEADLINE_EXCEEDED`: no answer in time. The call may or may not have taken effect.
+ * - `CANCELLED`: the caller's signal ended the call. It may or may not have taken effect.
  * - `UNAUTHENTICATED`: the server wants credentials, or others than these.
  * - `PERMISSION_DENIED`: these credentials do not allow that.
  * - `CLIENT_CLOSED`: the client was closed, before the call or during it.
@@ -43,7 +43,7 @@ const PARENTS = new Map<Reason, Reason>([
   ["DISPATCHER_NOT_WORKING", "UNAVAILABLE"],
 ]);
 
-/** One wrong field: its path, for example `events[3].delay`, and what is wrong with it. */
+/** A wrong field: its path, for example `events[3].delay`, and what is wrong with it. */
 export interface FieldViolation {
   field: string;
   description: string;

@@ -2,7 +2,7 @@ import { invalid } from "./errors.js";
 import type { Event as WireEvent } from "./generated/duebus/v1/event_bus.js";
 import { durationToWire, integer, text } from "./values.js";
 
-/** What is dispatched. What is left out is left to the server. */
+/** An event to dispatch. The server chooses what is left out. */
 export interface NewEvent {
   /**
    * Unique within the topic, at most 255 bytes of printable text. An event whose id the topic holds, or held within its

@@ -46,9 +46,9 @@ export function reconnectBackoff(): Backoff {
 }
 
 /**
- * Carries a call out with as many attempts as its deadline allows, and tells whether there was more than one.
- * `UNAVAILABLE` is retried; everything else is reported at once. When the deadline passes during an attempt, the error
- * is that of the attempt before, which says what is wrong.
+ * Makes a call with as many attempts as its deadline allows, and reports whether there was more than one. `UNAVAILABLE`
+ * is retried; everything else is reported at once. When the deadline passes during an attempt, the error is that of the
+ * attempt before, which says what is wrong.
  */
 export async function repeated<Request, Response>(
   connection: Connection,

@@ -32,7 +32,7 @@ function hostPort(address: string): { host: string; port: number } {
   return { host: parsed.host, port: parsed.port };
 }
 
-/** Servers that are named one by one. The system looks their hosts up when it connects. */
+/** Servers that are listed by address. The system resolves their hosts when it connects. */
 class ServerList implements experimental.Resolver {
   readonly #endpoints: experimental.Endpoint[];
   readonly #listener: experimental.ResolverListener;

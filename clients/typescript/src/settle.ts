@@ -42,7 +42,7 @@ const REASONS = new Map<WireReason, LeaseFailureReason>([
   [WireReason.ENGINE_STOPPED, "engine_stopped"],
 ]);
 
-/** What a repeated settle answers when its first try was carried out and only the answer was lost. */
+/** What a repeated settle answers when its first attempt took effect and only the answer was lost. */
 export const DONE_BY_LOST_ACK: readonly LeaseFailureReason[] = ["settled"];
 export const DONE_BY_LOST_NACK: readonly LeaseFailureReason[] = ["settled", "expired"];
 

@@ -8,7 +8,7 @@ import { durationFromWire, engineFromWire } from "./values.js";
 const DETAILS_KEY = "grpc-status-details-bin";
 const DOMAIN = "duebus";
 const TYPE_PREFIX = "type.googleapis.com/";
-/** How gRPC refuses a message that it would not even read; no status of its own tells it from a topic that is full. */
+/** How gRPC refuses a message that is too large to read. Its status is the same as for a full topic. */
 const TOO_LARGE = /larger than max/;
 
 interface Read extends ErrorDetails {

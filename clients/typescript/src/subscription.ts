@@ -10,7 +10,7 @@ import {
 } from "./generated/duebus/v1/event_bus.js";
 import { durationFromWire, durationToWire, type Engine, engineToWire, integer, MAX_TIMER_MS, text } from "./values.js";
 
-/** What one stream is opened with. What is left out is left to the server. */
+/** The options of one stream. The server chooses what is left out. */
 export interface SubscribeOptions {
   /** The workers that share one copy of each event; "default" otherwise. */
   group?: string | undefined;
@@ -65,8 +65,9 @@ export type Frame =
 const MAX_UINT32 = 2 ** 32 - 1;
 
 /**
- * One stream of the bus, which has started: the group exists, and nothing dispatched from now on is missed. Read it with
- * `for await`; it does not reconnect. Settle what it delivers with the client. A `Worker` does all that by itself.
+ * One stream of the bus, which has started: the group exists, and nothing dispatched from now on is missed. Read it
+ * with `for await`; it does not reconnect. Settle what it delivers with the client. A `Worker` does all that
+ * automatically.
  */
 export class Subscription implements AsyncIterable<Frame>, AsyncDisposable {
   readonly started: Started;

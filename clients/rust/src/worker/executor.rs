@@ -26,7 +26,7 @@ pub(crate) type Handler = Arc<dyn Fn(Delivery) -> Handling + Send + Sync>;
 #[derive(Debug, Clone, Copy, Default)]
 struct Places {
     taken: usize,
-    /// Taken by handlers that were cancelled and do not end.
+    /// Taken by cancelled handlers that don't end.
     lost: usize,
 }
 
@@ -169,7 +169,7 @@ impl Executor {
             attempt: delivery.attempt,
         };
         let (handler, token) = (Arc::clone(&self.handler), running.lease_token.clone());
-        // In a task of its own, whose panic is its own. What an error says is made there, too.
+        // In its own task, so that a panic stays there. The error's text is made there, too.
         let mut task =
             tokio::spawn(async move { handler(delivery).await.map_err(|failure| failure.into_nack(&token)) });
         tokio::select! {

@@ -10,8 +10,8 @@ const MAX_DELAY: Duration = Duration::from_secs(3650 * 24 * 3600);
 
 type Cause = Box<dyn Error + Send + Sync>;
 
-/// Why a handler did not handle an event, and what is to become of it. Every error turns into one by `?`: the event is
-/// retried after the topic's backoff.
+/// Why a handler did not handle an event, and what happens to the event. Every error turns into one by `?`: the event
+/// is retried after the topic's backoff.
 #[derive(Debug)]
 pub struct Failure {
     action: Action,

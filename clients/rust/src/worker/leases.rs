@@ -152,8 +152,8 @@ impl Leases {
         self.held.send_modify(|held| held.values_mut().for_each(|lease| lease.cancel(cause)));
     }
 
-    /// Says that a lease is to be settled now. Returns why its handler was cancelled, if it was; none when the lease is
-    /// gone or is being settled already.
+    /// Marks a lease as being settled. Returns why its handler was cancelled, if it was; none when the lease is gone or
+    /// is being settled already.
     pub(crate) fn settle(&self, token: &str) -> Option<Option<Cause>> {
         self.change(token, |lease| {
             let first = lease.stage != Stage::Settling;

@@ -49,7 +49,7 @@ impl Worker {
 
     /// Puts a handler on a topic; each handler has a subscription of its own, in the group that its options name.
     ///
-    /// What becomes of the event when the handler
+    /// What happens to the event when the handler
     /// - returns `Ok`: acked;
     /// - returns an error or panics: nacked with the message, retried after the topic's backoff;
     /// - returns [`Failure::retry_after`], [`Failure::dead_letter`] or [`Failure::release`]: as they say.
@@ -78,7 +78,7 @@ impl Worker {
 
     /// Handles events until `stop` ends, then drains: handlers that run are finished and their events settled, for at
     /// most the drain timeout; after that they are cancelled and their events are released. Deliveries that were not
-    /// begun are released without counting an attempt. Dropping the future cancels the handlers and settles nothing.
+    /// started are released without counting an attempt. Dropping the future cancels the handlers and settles nothing.
     ///
     /// # Errors
     /// [`Reason::InvalidArgument`] for a bad option, and those that no retry heals, after a drain: a topic or a group

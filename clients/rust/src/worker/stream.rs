@@ -79,8 +79,8 @@ impl Stream {
         Self { client, topic, options, leases, settler, executor, keeper, ready }
     }
 
-    /// Handles events until `stop`, and then drains: it finishes what has begun, for at most the drain timeout, and
-    /// gives the rest back. Ends with an error that no retry heals; then, too, it has cancelled `stop`.
+    /// Handles events until `stop`, and then drains: it finishes running handlers, for at most the drain timeout, and
+    /// gives back the rest. Ends with an error that no retry heals; then, too, it has cancelled `stop`.
     pub(crate) async fn run(self, stop: CancellationToken) -> Result<(), Error> {
         let group = if self.options.group.is_empty() { "default" } else { &self.options.group };
         let span = tracing::info_span!("worker", topic = self.topic, group);
@@ -135,7 +135,7 @@ impl Stream {
         self.executor.finished_within(time).await && self.leases.none_within(time).await
     }
 
-    /// Reads streams until `stop`. What came and was not begun is released then.
+    /// Reads streams until `stop`. Deliveries that were not started are then released.
     async fn read(&self, stop: &CancellationToken) -> Result<(), Error> {
         let mut progress = Progress { pauses: Backoff::of_reconnects(), outage: Outage::default(), subscribed: false };
         let result = self.read_on(stop, &mut progress).await;

@@ -5,7 +5,7 @@ interface Waiting {
   done: (held: boolean) => void;
 }
 
-/** Lets the parts of a worker wait for one another. Whoever changes what others wait for says so with `notify`. */
+/** Lets the parts of a worker wait for conditions. Whatever changes a condition calls `notify`. */
 export class Changes {
   readonly #waiting = new Set<Waiting>();
 

@@ -14,13 +14,13 @@ export const LAST_WORDS_MS = 1000;
 export interface HandlerContext {
   /**
    * Aborts when the handler ran for too long, when the worker stops and does not wait any longer, or when the lease was
-   * lost; its `reason` says which. Hand it on to whatever the handler waits for.
+   * lost; its `reason` says which. Pass it on to whatever the handler awaits.
    */
   signal: AbortSignal;
 }
 
 /**
- * Handles one delivery. What becomes of the event:
+ * Handles one delivery. What happens to the event:
  *
  * - it returns, or its promise resolves: acked;
  * - it throws, or its promise rejects: nacked with the message, retried after the topic's backoff;

@@ -37,7 +37,7 @@ export class Release extends Error {
   override readonly name = "Release";
 }
 
-/** What a handler's error makes of its event. Anything can be thrown, even a value that can't be inspected. */
+/** What a handler's error means for its event. Anything can be thrown, even a value that can't be inspected. */
 export function nackOf(leaseToken: string, error: unknown): Nack {
   try {
     return decided(leaseToken, error);

@@ -17,7 +17,7 @@ export interface SettlerParts {
   logger: Logger;
   /** Told of an error that does not heal. */
   fail: (error: unknown) => void;
-  /** Ends calls under way. */
+  /** Ends open calls. */
   signal: AbortSignal;
 }
 
@@ -134,7 +134,7 @@ class Lane {
         }
       }
     } finally {
-      // In the same step as the last look at what is pending: whatever is put there from now on starts a new run.
+      // Synchronously after the last look at what is pending, so that whatever is added from now on starts a new run.
       this.#busy = false;
     }
   }

@@ -78,8 +78,8 @@ export class Source {
   }
 
   /**
-   * Handles events until it is stopped, and then drains: it finishes what has begun, for at most the drain timeout, and
-   * gives the rest back.
+   * Handles events until it is stopped, and then drains: it finishes running handlers, for at most the drain timeout,
+   * and gives back the rest.
    *
    * @throws DueBusError one that no retry heals.
    */

@@ -60,8 +60,8 @@ export class Worker {
 
   /**
    * Handles events until the signal aborts or `stop` is called. Then it drains: running handlers are finished and their
-   * events settled, for at most the drain timeout; after that their signals abort and the events are released. Deliveries
-   * that were not begun are released without counting an attempt. A worker runs once.
+   * events settled, for at most the drain timeout; after that their signals abort and the events are released.
+   * Deliveries that were not started are released without counting an attempt. A worker runs once.
    *
    * @throws DueBusError one that no retry heals, after a drain: a topic or a group that the server refuses,
    *   `NO_DISPATCHER_SPECIFIED`, `UNAUTHENTICATED`, `PERMISSION_DENIED`, `UNIMPLEMENTED`, `CLIENT_CLOSED`.

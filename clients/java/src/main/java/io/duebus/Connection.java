@@ -18,7 +18,7 @@ import java.util.function.BiFunction;
 
 /** A channel, and calls over it whose errors are typed. */
 final class Connection {
-    /** A connection is begun so long before it is needed. */
+    /** How long before it is needed a connection is opened. */
     private static final Duration HEAD_START = Duration.ofMillis(200);
 
     private final ManagedChannel channel;
@@ -98,8 +98,8 @@ final class Connection {
     }
 
     /**
-     * Carries a call out with as many attempts as its deadline allows. UNAVAILABLE is retried; everything else is
-     * reported at once.
+     * Makes a call with as many attempts as its deadline allows. UNAVAILABLE is retried; everything else is reported at
+     * once.
      *
      * @param limit of all attempts together; null: the client's
      * @param read makes the result of the response and of whether there was more than one try
@@ -125,7 +125,7 @@ final class Connection {
         timer.schedule(channel::resetConnectBackoff, before, TimeUnit.MILLISECONDS);
     }
 
-    /** The error of a call; of a closed client whatever it was that broke then. */
+    /** The error of a call. If the client is closed, it says so, whatever broke. */
     DueBusException typed(Throwable error) {
         return closed ? closedError() : DueBusException.of(error);
     }

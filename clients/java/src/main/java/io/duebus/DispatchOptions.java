@@ -32,8 +32,8 @@ public final class DispatchOptions {
     }
 
     /**
-     * Makes the dispatch safe to repeat by hand: within the dedupe window the same id, of at most 255 bytes, returns the
-     * first answer and adds nothing. Otherwise each dispatch has an id of its own, for the client's own tries.
+     * Lets the caller repeat the dispatch safely: within the dedupe window the same id, of at most 255 bytes, returns
+     * the first answer and adds nothing. Otherwise each dispatch has an id of its own, for the client's own tries.
      */
     public DispatchOptions requestId(String requestId) {
         return new DispatchOptions(engines, Checks.text("request_id", requestId), requireSubscriber, timeout);

@@ -18,7 +18,7 @@ import java.util.List;
 import java.util.concurrent.CompletableFuture;
 
 /**
- * A client of the bus. It connects with the first call and reconnects by itself. Its methods may be called by many
+ * A client of the bus. It connects on the first call and reconnects automatically. Its methods may be called by many
  * threads at a time.
  *
  * <p>A call that finds the server unavailable is repeated, with growing pauses, until it succeeds or its deadline
@@ -43,7 +43,7 @@ public final class DueBus implements AutoCloseable {
     }
 
     /**
-     * Begins a client of the server at a target: {@code host:port}, several of them with commas between, or any other
+     * Begins a client of the server at a target: {@code host:port}, several of them separated by commas, or any other
      * name that gRPC resolves. Several servers are replicas that share one Redis; calls are spread over those that
      * answer.
      */
@@ -89,7 +89,7 @@ public final class DueBus implements AutoCloseable {
     /**
      * Stores 1 to 1000 events, of at most 4 MiB together: all of them or none.
      *
-     * @return what became of each event, in their order
+     * @return the outcome for each event, in order
      * @throws DueBusException as in {@link #dispatch(String, Event, DispatchOptions)}
      */
     public List<Dispatched> dispatchAll(String topic, List<Event> events, DispatchOptions options) {
@@ -112,7 +112,7 @@ public final class DueBus implements AutoCloseable {
     }
 
     /**
-     * Removes delivered events from their group: they are done. A {@link Worker} does that by itself: this, {@link
+     * Removes delivered events from their group: they are done. A {@link Worker} does that automatically: this, {@link
      * #nack} and {@link #extend} are for programs that read the stream of {@link #eventBus} themselves.
      *
      * @return those that were not acked, and why; the others are
@@ -187,7 +187,7 @@ public final class DueBus implements AutoCloseable {
     }
 
     /**
-     * Ends calls and subscriptions under way and disconnects. Workers of the client end with CLIENT_CLOSED: close them
+     * Ends open calls and subscriptions and disconnects. Workers of the client end with CLIENT_CLOSED: close them
      * first. Closing twice is not an error.
      */
     @Override

@@ -6,7 +6,7 @@ import java.time.Instant;
 import java.util.Map;
 
 /**
- * What is dispatched. What is not set is left to the server.
+ * An event to dispatch. The server chooses what is not set.
  *
  * <pre>{@code
  * Event.json("{\"id\":42}").id("order-42").delay(Duration.ofMinutes(30)).build()

@@ -1,11 +1,11 @@
 package io.duebus;
 
 /**
- * Handles one delivery, on a thread of the worker. What becomes of the event:
+ * Handles one delivery, on a thread of the worker. What happens to the event:
  *
  * <ul>
  *   <li>it returns: acked;
- *   <li>it throws, whatever it is: nacked with its text, retried after the topic's backoff;
+ *   <li>it throws anything: nacked with its text, retried after the topic's backoff;
  *   <li>it throws {@link RetryAfter}, {@link DeadLetter} or {@link Release}: as they say;
  *   <li>its thread is interrupted, because it ran for longer than the worker allows, or because the worker stops and does
  *       not wait any longer: nacked, or released. How it ends then does not count. A handler that has not ended a second

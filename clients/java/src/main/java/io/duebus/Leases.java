@@ -52,7 +52,7 @@ final class Leases {
         List.copyOf(held.values()).forEach(each -> cancel(each, cause));
     }
 
-    /** Says that a lease is to be settled now; false when it is gone or is being settled already. */
+    /** Marks a lease as being settled; false when it is gone or is being settled already. */
     boolean settle(Lease lease) {
         if (lease.stage == Lease.Stage.SETTLING || lease.stage == Lease.Stage.GONE) {
             return false;

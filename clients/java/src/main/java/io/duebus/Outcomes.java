@@ -6,7 +6,7 @@ import java.nio.CharBuffer;
 import java.nio.charset.CodingErrorAction;
 import java.nio.charset.StandardCharsets;
 
-/** What the end of a handler makes of its event. */
+/** What the end of a handler means for its event. */
 final class Outcomes {
     /** What the bus keeps of an error. */
     private static final int MAX_ERROR_BYTES = 4096;

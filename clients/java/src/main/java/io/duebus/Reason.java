@@ -28,13 +28,13 @@ public enum Reason {
     UNIMPLEMENTED(null),
     /** The connection has as many streams open as the server allows on one: close one, or open another client. */
     MAX_STREAMS_REACHED(null),
-    /** The server can't be reached. The call may have been carried out or not. */
+    /** The server can't be reached. The call may or may not have taken effect. */
     UNAVAILABLE(null),
     /** The engine is stopped or draining, or its storage can't be reached. */
     DISPATCHER_NOT_WORKING(UNAVAILABLE),
-    /** No answer in time. The call may have been carried out or not. */
+    /** No answer in time. The call may or may not have taken effect. */
     DEADLINE_EXCEEDED(null),
-    /** The caller was interrupted, or gave the call up. It may have been carried out or not. */
+    /** The caller was interrupted, or gave the call up. It may or may not have taken effect. */
     CANCELLED(null),
     /** The server wants credentials, or others than these. */
     UNAUTHENTICATED(null),

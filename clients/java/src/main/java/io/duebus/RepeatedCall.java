@@ -69,7 +69,7 @@ final class RepeatedCall<Q, R, T> {
 
     private void failed(DueBusException error) {
         if (!error.is(Reason.UNAVAILABLE)) {
-            // When the time was over during a try, the failure of the one before says what is wrong.
+            // When the deadline passed during an attempt, the error of the one before says what is wrong.
             boolean late = error.is(Reason.DEADLINE_EXCEEDED) && last != null;
             result.completeExceptionally(late ? last : error);
             return;

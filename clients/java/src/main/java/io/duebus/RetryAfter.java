@@ -10,7 +10,7 @@ public final class RetryAfter extends Exception {
     private final Duration delay;
 
     /**
-     * @param delay 0 to 10 years; what is beyond is cut
+     * @param delay 0 to 10 years; longer delays are cut to that
      * @param message becomes the event's last error
      */
     public RetryAfter(Duration delay, String message) {

@@ -13,7 +13,7 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.concurrent.Executor;
 
-/** Servers that are named one by one, with commas between. */
+/** Servers that are listed by address, separated by commas. */
 final class ServerList extends NameResolverProvider {
     private static final String SCHEME = "duebus-servers";
 

@@ -68,7 +68,7 @@ final class Settles {
     /**
      * How leases are settled in one way.
      *
-     * @param doneByLostTry what a repeated call answers when its first try was carried out and only the answer was lost:
+     * @param doneByLostTry what a repeated call answers when its first attempt took effect and only the answer was lost:
      *     the event is no longer this holder's, and nothing is left for the caller to do
      */
     private record Call<Q, R>(

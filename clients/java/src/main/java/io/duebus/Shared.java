@@ -35,7 +35,7 @@ record Shared(String name, Object monitor, ScheduledExecutorService timer, Consu
         try {
             LOG.log(level, name + ": " + format.formatted(arguments), thrown);
         } catch (Throwable ignored) {
-            return; // a log that fails, perhaps with what a handler has thrown, must not hold up what it tells of
+            return; // a logger that fails, perhaps on what a handler has thrown, must not stop the caller
         }
     }
 }

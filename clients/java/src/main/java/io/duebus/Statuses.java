@@ -19,7 +19,7 @@ import java.util.Map;
 final class Statuses {
     private static final String DOMAIN = "duebus";
 
-    /** How gRPC refuses a message that it would not even read; no code tells it from a topic that is full. */
+    /** How gRPC refuses a message that is too large to read. Its code is the same as for a full topic. */
     private static final String TOO_LARGE = "larger than max";
 
     private Statuses() {}

@@ -102,7 +102,7 @@ final class Subscription {
     void run() {
         try {
             read();
-        } catch (Throwable thrown) { // whatever it is: the worker must hear of it
+        } catch (Throwable thrown) { // the worker must be told, whatever it is
             fail(DueBusException.of(thrown));
         }
         try {

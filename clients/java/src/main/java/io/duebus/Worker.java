@@ -118,9 +118,9 @@ public final class Worker implements AutoCloseable {
     }
 
     /**
-     * Begins to drain, and returns at once: running handlers are finished and their events settled, for at most the drain
-     * timeout; after that they are interrupted, and their events released. Deliveries that were not begun are released
-     * without counting an attempt.
+     * Begins to drain, and returns at once: running handlers are finished and their events settled, for at most the
+     * drain timeout; after that they are interrupted, and their events released. Deliveries that were not started are
+     * released without counting an attempt.
      *
      * @return {@link #ended}
      */
