@@ -1,1 +1,1 @@
-"""The use cases: one module each. They know engines and sessions, and nothing of the wire."""
+"""The use cases, one module each. They know engines and sessions, but not the wire."""

@@ -1,4 +1,4 @@
-"""What operators ask for: to see topics, groups and events, to change them, and to get going what is stuck."""
+"""What operators do: look at topics, groups and events, change them, and redrive or purge dead letters."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     StepVerb = Callable[[str, str, DeadLetterFilter, DeadLetterStep], Awaitable[DeadLetterProgress]]
 
 DEAD_LETTERS_AT_ONCE = 1_000
-"""Looked at in one engine call, which must not hold up the others for long."""
+"""How many dead letters one engine call looks at, so that it does not hold up others for long."""
 
 log = structlog.get_logger()
 
 
 class Administering:
-    """Looks into engines and changes what is in them, also while they drain.
+    """Looks into engines and changes what is in them, while they drain too.
 
     Raises, in all methods:
         NoDispatcherSpecified: this server does not run the engine.
@@ -69,7 +69,10 @@ class Administering:
     # --- topics and groups ------------------------------------------------------------------------------------------
 
     async def configure(self, engine: EngineName | None, topic: str, group: str, changes: TopicChanges) -> TopicConfig:
-        """Change a topic's settings, or the retry policy of the group that is named; the settings then in force.
+        """Change a topic's settings, or the retry policy of a group if one is named.
+
+        Returns:
+            The settings in force from then on.
 
         Raises:
             InvalidArgument: the settings contradict each other, or the engine can't have them.
@@ -83,21 +86,21 @@ class Administering:
         return config
 
     async def delete_topic(self, engine: EngineName | None, topic: str) -> int:
-        """Remove a topic with everything; how many events went with it."""
+        """Remove a topic with everything in it. Returns how many events were removed."""
         target = self._engine(engine)
         removed = await target.delete_topic(topic)
         log.info("topic deleted", engine=target.name, topic=topic, removed=removed)
         return removed
 
     async def delete_group(self, engine: EngineName | None, topic: str, group: str) -> int:
-        """Remove a group; how many events were removed from it."""
+        """Remove a group. Returns how many events were removed from it."""
         target, group = self._engine(engine), group or DEFAULT_GROUP
         removed = await target.delete_group(topic, group)
         log.info("group deleted", engine=target.name, topic=topic, group=group, removed=removed)
         return removed
 
     async def pause_group(self, engine: EngineName | None, topic: str, group: str) -> None:
-        """Hand out nothing to a group."""
+        """Deliver nothing to a group until it is resumed."""
         target, group = self._engine(engine), group or DEFAULT_GROUP
         await target.pause_group(topic, group)
         log.info("group paused", engine=target.name, topic=topic, group=group)
@@ -113,7 +116,7 @@ class Administering:
     async def cancel(
         self, engine: EngineName | None, topic: str, event_ids: Sequence[str], group: str | None
     ) -> CancelAnswer:
-        """Remove events that wait; None is every group."""
+        """Remove events that wait, from one group, or with None from every group."""
         target = self._engine(engine)
         answer = await target.cancel(topic, event_ids, group)
         log.info("events cancelled", engine=target.name, topic=topic, group=group, cancelled=answer.cancelled)
@@ -122,7 +125,10 @@ class Administering:
     async def reschedule(
         self, engine: EngineName | None, topic: str, event_ids: Sequence[str], group: str | None, due: NewDueTime
     ) -> int:
-        """Move the due time of events that wait, all or none; None is every group. How many there were.
+        """Change the due time of events that wait, all or none, in one group, or with None in every group.
+
+        Returns:
+            How many events were moved.
 
         Raises:
             ConcurrentModification: one does not wait.
@@ -135,9 +141,12 @@ class Administering:
     async def redrive(
         self, engine: EngineName | None, topic: str, group: str, chosen: DeadLetterFilter, rate: float
     ) -> int:
-        """Have dead letters wait again, at ``rate`` events a second (0: all at once); how many were moved.
+        """Make dead letters wait again, at ``rate`` events a second (0: all at once).
 
-        Many steps of the engine: where it fails in between, some were moved, the longest dead first.
+        This takes many engine calls. If one fails, some events were moved already, those that died first.
+
+        Returns:
+            How many were moved.
         """
         target = self._engine(engine)
         first = DeadLetterStep(DEAD_LETTERS_AT_ONCE, rate)
@@ -146,7 +155,7 @@ class Administering:
         return redriven
 
     async def purge(self, engine: EngineName | None, topic: str, group: str, chosen: DeadLetterFilter) -> int:
-        """Remove dead letters; how many. As ``redrive``."""
+        """Remove dead letters, as ``redrive`` does. Returns how many were removed."""
         target = self._engine(engine)
         purged = await _in_steps(target.purge, topic, group, chosen, DeadLetterStep(DEAD_LETTERS_AT_ONCE))
         log.info("dead letters purged", engine=target.name, topic=topic, group=group, purged=purged)
@@ -160,7 +169,7 @@ class Administering:
 
 
 async def _in_steps(verb: StepVerb, topic: str, group: str, chosen: DeadLetterFilter, first: DeadLetterStep) -> int:
-    """Step after step until nothing is left to look at; how many were moved. Others have their turn in between."""
+    """Take one step after the other until none is left; other tasks run in between. Returns how many were moved."""
     step: DeadLetterStep | None = first
     moved = 0
     while step is not None:

@@ -1,6 +1,6 @@
-"""Batches that form by themselves: what waits while one call is under way goes into the next.
+"""Batches that form by themselves: items that arrive during one call go into the next.
 
-Nothing lingers: a lone item is carried out at once, on its own.
+No item waits for others: one that comes alone is carried out at once.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ R = TypeVar("R")
 
 
 class Coalescer(Generic[K, I, R]):
-    """One call at a time for each key, and everything that came meanwhile in the next one.
+    """One call at a time for each key, and one next call for all items that arrived meanwhile.
 
     Args:
-        carry_out: does the work of a batch of one key; one result an item, in order. What it raises is raised to all
-            whose items were in the batch.
+        carry_out: carries out a batch of one key, and returns one result for each item, in order. What it raises is
+            raised to everybody whose item is in the batch.
         weight: of an item.
-        max_weight: a batch takes no further item beyond this; a heavier one goes alone.
+        max_weight: of a batch; a heavier item goes alone.
     """
 
     def __init__(
@@ -36,12 +36,12 @@ class Coalescer(Generic[K, I, R]):
         self._carry_out = carry_out
         self._weight = weight
         self._max_weight = max_weight
-        # A key is here while a call of it is under way.
+        # Has the key of each call that is under way.
         self._waiting: dict[K, deque[tuple[I, asyncio.Future[R]]]] = {}
         self._runs: set[asyncio.Task[None]] = set()
 
     async def submit(self, key: K, item: I) -> R:
-        """Carry out an item, on its own or with others of its key.
+        """Carry out an item, alone or with others of its key.
 
         Raises:
             Exception: what ``carry_out`` raised.
@@ -59,7 +59,7 @@ class Coalescer(Generic[K, I, R]):
             self._go_on(key)
 
     def _go_on(self, key: K) -> None:
-        """After a call: the next one, if anything has come meanwhile."""
+        """Start the next call, if items have arrived."""
         if self._waiting[key]:
             run = asyncio.create_task(self._run(key))
             self._runs.add(run)
@@ -71,7 +71,7 @@ class Coalescer(Generic[K, I, R]):
         batch = self._next_batch(self._waiting[key])
         try:
             results = await self._carry_out(key, [item for item, _ in batch])
-        except BaseException as error:  # noqa: BLE001  # whoever waits has to hear of it
+        except BaseException as error:  # noqa: BLE001  # raised to everybody who waits
             for _, result in batch:
                 if not result.done():
                     result.set_exception(error)

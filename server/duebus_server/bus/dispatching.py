@@ -1,4 +1,4 @@
-"""Dispatch: from a checked request to events that wait."""
+"""Dispatch: stores the events of a checked request."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DispatchCommand:
-    """Events for one topic, and the engines that are to store them; none named is the default."""
+    """Events for one topic, and the engines that store them; the default engine if none is named."""
 
     topic: str
     request: DispatchRequest
@@ -27,13 +27,13 @@ class DispatchCommand:
 
 
 MAX_EVENTS_AT_ONCE = 1_000
-"""In one engine call that serves several requests: it must not hold up the others for long."""
+"""How many events one engine call stores for several requests, so that it does not hold up others for long."""
 
 
 class Dispatching:
-    """Stores events on one engine, or on several one after the other.
+    """Stores events on one engine, or on several, one after the other.
 
-    Requests to a topic that come while one is being stored are stored together by the next engine call.
+    Requests for a topic that arrive while one is being stored are stored together by the next engine call.
     """
 
     def __init__(self, engines: Engines) -> None:
@@ -52,7 +52,7 @@ class Dispatching:
         request = command.request
         for one in running:
             if answers:
-                # A repeated request has the ids of its first time, which the engines that missed it take over.
+                # The first engine may know the request, and the ids of its first time. The others use those ids too.
                 request = _with_ids(request, answers[0].event_ids)
             try:
                 answers.append(await self._dispatch_on(one, command.topic, request))
@@ -66,7 +66,7 @@ class Dispatching:
 
     async def _dispatch_on(self, running: RunningEngine, topic: str, request: DispatchRequest) -> DispatchAnswer:
         outcome = await self._coalescer.submit((running.engine.name, topic), request)
-        # Sessions that this has woken have their turn first: the events are on their way before it is answered.
+        # Sessions that were woken run first, so that the events are sent before the request is answered.
         await asyncio.sleep(0)
         if isinstance(outcome, DueBusError):
             raise outcome
@@ -89,7 +89,7 @@ def _with_ids(request: DispatchRequest, event_ids: Sequence[str]) -> DispatchReq
 
 
 def _merge(answers: Sequence[DispatchAnswer]) -> DispatchAnswer:
-    """One answer for all engines: an event is a duplicate when it added nothing to any of them."""
+    """One answer for all engines: an event is a duplicate if it added nothing to any of them."""
     first, *others = answers
     if not others:
         return first

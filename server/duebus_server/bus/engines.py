@@ -1,4 +1,4 @@
-"""The engines that this server runs, and whether they take work."""
+"""The engines that this server runs, and whether they accept work."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RETRY_WHEN_DRAINING_US = SECOND
 
 
 class EngineStatus(StrEnum):
-    """What an engine is ready for."""
+    """What an engine accepts."""
 
     SERVING = "serving"
     """Everything."""
@@ -32,7 +32,7 @@ class EngineStatus(StrEnum):
 
 @dataclass(slots=True)
 class RunningEngine:
-    """An engine, its streams, and what it is ready for."""
+    """An engine, its streams, and what it accepts."""
 
     engine: Engine
     sessions: Sessions
@@ -57,7 +57,7 @@ class Engines:
         return iter(self._running.values())
 
     def names(self) -> list[EngineName]:
-        """The engines this server runs, the default first."""
+        """The names of the engines, the default one first."""
         return list(self._running)
 
     def get(self, name: EngineName | None) -> RunningEngine:
@@ -80,7 +80,7 @@ class Engines:
         return self._running.get(name)
 
     def serving(self, name: EngineName | None) -> RunningEngine:
-        """The engine of this name, ready for new work; None is the default.
+        """The engine of this name, if it accepts new work; None is the default.
 
         Raises:
             NoDispatcherSpecified: this server does not run it.
@@ -96,7 +96,7 @@ class Engines:
         return running
 
     def all_serving(self, names: Sequence[EngineName]) -> list[RunningEngine]:
-        """The engines of these names, each once; none named is the default.
+        """The engines of these names, each once; the default engine if none is named.
 
         Raises:
             NoDispatcherSpecified, DispatcherNotWorking: as ``serving``.

@@ -1,4 +1,4 @@
-"""Start and stop: no event is lost by either."""
+"""Starts and stops the engines. Neither loses an event."""
 
 from __future__ import annotations
 
@@ -23,9 +23,8 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class StoppedEngine:
-    """An engine that was drained: leases given back because they were not settled in time, and events it holds.
-
-    What could not be found out, because the engine's storage was away, is 0.
+    """An engine that was drained: how many leases were given back because they were not settled in time, and how many
+    events it still holds. A number is 0 if the engine's storage could not be asked.
     """
 
     engine: EngineName
@@ -34,10 +33,10 @@ class StoppedEngine:
 
 
 class Lifecycle:
-    """Starts the engines, drains them, and says when none is left.
+    """Starts the engines, drains them, and tells when the last one has stopped.
 
     Args:
-        on_not_serving: called at once when the last engine begins to drain, so that no new work is sent here.
+        on_not_serving: called when the last engine begins to drain, so that no new work is sent here.
     """
 
     def __init__(
@@ -50,10 +49,10 @@ class Lifecycle:
         self._stops: dict[EngineName, asyncio.Task[StoppedEngine]] = {}
         self._reapers: dict[EngineName, asyncio.Task[None]] = {}
         self.all_stopped = asyncio.Event()
-        """Set when no engine is left: the process has nothing more to do."""
+        """Set when the last engine has stopped, and the process can end."""
 
     async def start(self) -> None:
-        """Start every engine, and its safety net.
+        """Start every engine and its sweeps.
 
         Raises:
             DuplicateInitialized: one is started already.
@@ -64,15 +63,15 @@ class Lifecycle:
             self._reapers[running.engine.name] = asyncio.create_task(sweep, name=f"reap {running.engine.name}")
 
     async def abandon(self) -> None:
-        """Let go of the engines without a drain: the server did not come up."""
+        """Stop the engines without a drain, after a start that failed."""
         for running in self._engines:
             await running.engine.stop()
 
     async def stop(self, names: Sequence[EngineName], drain_timeout_us: int) -> list[StoppedEngine]:
-        """Drain engines and stop them; none named is all. An engine that is stopping already is waited for.
+        """Drain engines and stop them; all of them if none is named. Waits for an engine that is stopping already.
 
         Raises:
-            NoDispatcherSpecified: this server does not run one; then none is stopped.
+            NoDispatcherSpecified: this server does not run one of them; then none is stopped.
         """
         chosen = [self._engines.get(name) for name in dict.fromkeys(names or self._engines.names())]
         for running in chosen:
@@ -82,7 +81,7 @@ class Lifecycle:
                 self._stops[running.engine.name] = asyncio.create_task(drain, name=f"drain {running.engine.name}")
         if all(running.status is not EngineStatus.SERVING for running in self._engines):
             await self._on_not_serving()
-        # Shielded: a caller that gives up does not end the drain.
+        # Shielded: the drain goes on if the caller gives up.
         return [await asyncio.shield(self._stops[running.engine.name]) for running in chosen]
 
     async def _drain(self, running: RunningEngine, drain_timeout_us: int) -> StoppedEngine:
@@ -92,8 +91,8 @@ class Lifecycle:
         try:
             released = await running.sessions.drain(drain_timeout_us)
             queued = await running.engine.queued()
-        except DispatcherNotWorking as error:  # its storage is away; that is no reason not to end
-            log.warning("drained while the engine was away", engine=name, error=str(error))
+        except DispatcherNotWorking as error:  # stop although its storage is away
+            log.warning("drained without the engine's storage", engine=name, error=str(error))
         running.status = EngineStatus.STOPPED
         self._reapers[name].cancel()
         await running.engine.stop()

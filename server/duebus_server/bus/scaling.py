@@ -1,4 +1,4 @@
-"""How much work there is: what an autoscaler asks."""
+"""How much work a group has, for an autoscaler."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from duebus_server.domain.model import EngineName
 
 WORK = (EventState.READY, EventState.LEASED)
-"""What is under way counts too: without it, workers that hold the last events would be taken away from them."""
+"""Leased events count too. Otherwise an autoscaler would stop the workers that handle the last events."""
 
 
 class Scaling:
-    """Tells how many events of a group are due and not settled."""
+    """Counts the events of a group that are due and not settled."""
 
     def __init__(self, engines: Engines) -> None:
         self._engines = engines
@@ -25,7 +25,7 @@ class Scaling:
     async def backlog(self, engine: EngineName | None, topic: str, group: str) -> int:
         """The events of a group that are ready or leased; 0 where there is no such topic or group.
 
-        A topic without groups keeps its events for the first one that comes, so they are this group's.
+        A topic without groups keeps its events for the first group, so they count for this one.
 
         Raises:
             NoDispatcherSpecified: this server does not run the engine.

@@ -1,4 +1,4 @@
-"""Settle and extend: from lease tokens to the groups whose leases they are."""
+"""Settle and extend: sorts lease tokens by group, and calls the engine for each group."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ class NackCommand:
 
 @dataclass(frozen=True, slots=True)
 class LeaseFailure:
-    """A token that was not carried out, and why."""
+    """A lease token for which nothing was done, and why."""
 
     lease_token: str
     reason: LeaseFailureReason
 
 
 MAX_ACKS_AT_ONCE = 1_000
-"""In one engine call that serves several: it must not hold up the others for long."""
+"""How many acks of several requests one engine call carries out, so that it does not hold up others for long."""
 
 
 class Settling:
     """Settles deliveries, whichever replica and engine they came from.
 
-    The tokens of one call are put together by group, so that each group is one engine call; acks that come while others
-    of the group are carried out go together into the next. While an engine drains it still settles.
+    The tokens of a request are sorted by group, and each group is one engine call. Acks that arrive while others of the
+    group are carried out go into the next call together. An engine that drains still settles.
 
-    Each method takes ``permit``, which is asked about the topic of every token before anything is carried out; what it
-    raises is raised to the caller. None permits everything.
+    Each method takes ``permit``, which is called with the topic of every token before anything is done. What it raises
+    is raised to the caller. None permits everything.
     """
 
     def __init__(self, engines: Engines, tokens: LeaseTokens) -> None:
@@ -63,7 +63,7 @@ class Settling:
         self._acks = Coalescer(self._ack_together, len, MAX_ACKS_AT_ONCE)
 
     async def ack(self, lease_tokens: Sequence[str], permit: Permit | None = None) -> list[LeaseFailure]:
-        """The events are done. Returns what could not be carried out, in request order."""
+        """The events are done. Returns the tokens for which nothing was done, in request order."""
 
         async def carry_out(
             engine: Engine, topic: str, group: str, _places: list[int], leases: list[LeaseRef]
@@ -73,14 +73,14 @@ class Settling:
         return await self._by_group(lease_tokens, carry_out, permit)
 
     async def _ack_together(self, place: tuple[EngineName, str, str], calls: list[list[LeaseRef]]) -> list[Results]:
-        """The acks of several calls in one; the results of each."""
+        """Carry out the acks of several calls in one. Returns the results of each call."""
         name, topic, group = place
         leases = [lease for call in calls for lease in call]
         results = iter(await self._engines.get(name).engine.ack(topic, group, leases))
         return [list(islice(results, len(call))) for call in calls]
 
     async def nack(self, nacks: Sequence[NackCommand], permit: Permit | None = None) -> list[LeaseFailure]:
-        """Give deliveries back. Returns what could not be carried out, in request order."""
+        """Give deliveries back. Returns the tokens for which nothing was done, in request order."""
 
         async def carry_out(
             engine: Engine, topic: str, group: str, places: list[int], leases: list[LeaseRef]
@@ -97,7 +97,7 @@ class Settling:
     async def extend(
         self, lease_tokens: Sequence[str], lease_us: int | None, permit: Permit | None = None
     ) -> list[LeaseFailure]:
-        """Renew leases. Returns what could not be carried out, in request order."""
+        """Renew leases. Returns the tokens for which nothing was done, in request order."""
 
         async def carry_out(
             engine: Engine, topic: str, group: str, _places: list[int], leases: list[LeaseRef]

@@ -1,4 +1,4 @@
-"""Subscribe: from a request to an open session."""
+"""Subscribe: opens a session for a checked request."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class SubscribeCommand:
-    """What a subscriber asks for. None leaves a setting to the topic or the server.
+    """What a subscriber asks for. A setting that is None is the topic's or the server's.
 
     Attributes:
-        held_lease_tokens: the leases that the worker still holds from a stream that broke.
+        held_lease_tokens: leases of an earlier stream, which broke, that the worker still holds.
     """
 
     topic: str
@@ -45,7 +45,7 @@ class SubscribeCommand:
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """An open session, what makes its lease tokens, and those that were lost."""
+    """An open session, the maker of its lease tokens, and the tokens of leases that were lost."""
 
     session: Session
     tokens: GroupTokens
@@ -62,7 +62,7 @@ class Subscribing:
 
     @asynccontextmanager
     async def subscribe(self, command: SubscribeCommand) -> AsyncIterator[Subscription]:
-        """A session for as long as the context lasts. On leaving, its leases run out or are left to the drain.
+        """A session that lasts as long as the context. Then its leases run out soon, unless a drain waits for them.
 
         Raises:
             NoDispatcherSpecified: this server does not run the engine.
@@ -95,7 +95,7 @@ class Subscribing:
         )
 
     async def _join(self, session: Session, running: RunningEngine, command: SubscribeCommand) -> list[str]:
-        """Join with the leases that are of this group; the tokens of those that are lost."""
+        """Join, and take over the leases of this group. Returns the tokens of leases that are lost."""
         named: dict[LeaseRef, str] = {}
         lost: list[str] = []
         place = (running.engine.name, session.options.topic, session.options.group)

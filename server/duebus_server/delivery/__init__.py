@@ -1,1 +1,1 @@
-"""From an engine to a stream: sessions, their windows, and what wakes them."""
+"""From an engine to a stream: sessions, their windows, and the waker."""

@@ -31,7 +31,7 @@ class Deliveries:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """A sign of life, and how many events are ready in the group."""
+    """Shows that the stream is alive, and how many events are ready in the group."""
 
     server_time_us: int
     backlog: int
@@ -48,7 +48,9 @@ class Closing:
 Frame = Deliveries | Heartbeat | Closing
 
 RECONNECT_AFTER_US = SECOND
-"""What streams that the server closes are told to wait: time for another replica, or a restart, to be ready."""
+"""How long a client is told to wait after the server closed its stream, so that another replica, or a restart, is
+ready.
+"""
 
 DRAINING = Closing(ClosingReason.DRAINING, RECONNECT_AFTER_US)
 GROUP_DELETED = Closing(ClosingReason.GROUP_DELETED, RECONNECT_AFTER_US)

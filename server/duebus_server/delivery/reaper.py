@@ -1,4 +1,4 @@
-"""The safety net: looks for expired leases at a fixed interval. No event becomes due by it."""
+"""The safety net: ends expired leases at a fixed interval. Events become due without it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def reap(engine: Engine, clock: Clock, interval_us: int) -> None:
         except DueBusError as error:
             if outage.begins():
                 log.warning("sweeps fail", engine=engine.name, error=str(error))
-        except Exception:  # a sweep that fails must not be the last
+        except Exception:  # one failure must not end the sweeps
             log.exception("unexpected error", engine=engine.name)
         else:
             if outage.ends():

@@ -1,4 +1,4 @@
-"""All streams of one engine on this replica: opens them, passes the engine's word on to them, drains them."""
+"""All streams of one engine on this replica: opens them, passes on what the engine reports, drains them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = structlog.get_logger()
 class Sessions:
     """The open streams, and those that a drain has closed while their leases are still held.
 
-    It is the engine's watcher.
+    The engine reports to it, as its watcher.
     """
 
     def __init__(self, engine: Engine, clock: Clock) -> None:
@@ -38,7 +38,7 @@ class Sessions:
         engine.watch(self)
 
     def open(self, options: SessionOptions, window: Window) -> Session:
-        """A new session; it must be given back to ``close``."""
+        """Open a session. Whoever opens one must close it."""
         group = (options.topic, options.group)
         waker = self._wakers.get(group)
         if waker is None:
@@ -51,7 +51,7 @@ class Sessions:
         return session
 
     async def close(self, session: Session) -> None:
-        """The stream is over. A session that a drain has closed is kept until its leases are settled."""
+        """The stream is over. During a drain, the session is kept until its leases are settled."""
         self._close_waker(session.options.topic, session.options.group)
         try:
             await session.end()
@@ -63,26 +63,26 @@ class Sessions:
     # --- the engine's watcher ---------------------------------------------------------------------------------------
 
     def due(self, topic: str, group: str, at_us: int) -> None:
-        """The engine has something for a group."""
+        """See ``Watcher.due``."""
         waker = self._wakers.get((topic, group))
         if waker is not None:
             waker.due(at_us)
 
     def leases_ended(self, session_id: str, fencing_tokens: Sequence[int]) -> None:
-        """A session holds less."""
+        """See ``Watcher.leases_ended``."""
         session = self._sessions.get(session_id)
         if session is not None:
             session.leases_ended(fencing_tokens)
             self._check_settled()
 
     def died(self, topic: str, group: str, count: int, first_ids: Sequence[str]) -> None:
-        """One line for all that died in one step: which, so that an operator finds them."""
+        """See ``Watcher.died``. One log line a step, with ids by which an operator finds the events."""
         log.warning(
             "events are dead", engine=self._engine.name, topic=topic, group=group, count=count, event_ids=first_ids
         )
 
     def deleted(self, topic: str, group: str | None) -> None:
-        """A group, or a whole topic, is gone: close its streams."""
+        """See ``Watcher.deleted``. Closes the streams of the group, or of the whole topic."""
         closing = TOPIC_DELETED if group is None else GROUP_DELETED
         for session in self._sessions.values():
             if session.options.topic == topic and group in (None, session.options.group):
@@ -91,7 +91,10 @@ class Sessions:
     # --- drain ------------------------------------------------------------------------------------------------------
 
     async def drain(self, timeout_us: int) -> int:
-        """Close all streams, wait for their leases to be settled, and give back those that are not in time.
+        """Close all streams, wait until their leases are settled, and give back those that are not settled in time.
+
+        Args:
+            timeout_us: how long to wait, in microseconds.
 
         Returns:
             How many leases were given back.

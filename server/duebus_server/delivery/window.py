@@ -1,4 +1,4 @@
-"""What one stream may hold, and what it holds."""
+"""The leases that one stream holds, and how many it may hold."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 MAX_FRAME_BYTES = 3 << 20
-"""gRPC clients refuse messages over 4 MiB unless told otherwise; the rest is for what surrounds the events."""
+"""By default, gRPC clients refuse messages over 4 MiB. The rest is for what surrounds the events."""
 
 MAX_FRAME_EVENTS = 500
-"""No engine is busy for long with one lease call; and of a large window, a part is leased while another is handled."""
+"""Keeps a lease call short, and lets a part of a large window be leased while another is handled."""
 
 
 class Window:
@@ -36,7 +36,7 @@ class Window:
         return not self._held or (len(self._held) < self.max_events and self._bytes < self.max_bytes)
 
     def request(self, lease_us: int | None) -> LeaseRequest:
-        """What fits into it, and into one frame."""
+        """A lease of what fits into the window and into one frame."""
         return LeaseRequest(
             max_events=min(self.max_events - len(self._held), MAX_FRAME_EVENTS),
             max_bytes=min(self.max_bytes - self._bytes, MAX_FRAME_BYTES),
@@ -45,17 +45,17 @@ class Window:
         )
 
     def hold(self, fencing_token: int, event_id: str, size: int) -> None:
-        """One lease more."""
+        """Add a lease."""
         self._held[fencing_token] = (event_id, size)
         self._bytes += size
 
     def hold_all(self, events: Sequence[LeasedEvent]) -> None:
-        """Those that were just leased."""
+        """Add the leases of these events."""
         for event in events:
             self.hold(event.fencing_token, event.event_id, len(event.body))
 
     def let_go(self, fencing_tokens: Iterable[int]) -> None:
-        """Leases that have ended; those it does not hold are passed over."""
+        """Drop leases that have ended; those that it does not hold are ignored."""
         for fencing_token in fencing_tokens:
             held = self._held.pop(fencing_token, None)
             if held is not None:

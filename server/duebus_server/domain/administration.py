@@ -1,4 +1,4 @@
-"""What operators ask for: changed settings, other due times, dead letters to redrive or purge.
+"""What operators ask for: new settings, new due times, dead letters to redrive or purge.
 
 All times and durations are integer microseconds.
 """
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicyChanges:
-    """The settings of a retry policy that are to differ from those it stands on; None leaves one as it is."""
+    """Changes to the settings of a retry policy. A setting that is None stays as it is."""
 
     max_retries: int | None = None
     backoff_initial_us: int | None = None
     backoff_max_us: int | None = None
 
     def over(self, policy: RetryPolicy) -> RetryPolicy:
-        """The policy with these changes, for reading: ``policy`` may have changed since they were accepted, and where
-        they no longer agree, the backoff's maximum holds.
+        """The policy with these changes, for reading. ``policy`` may have changed since they were accepted; if the
+        backoff now begins above its maximum, the maximum holds.
         """
         return replace(policy, **_those_set(self))
 
     def applied_to(self, policy: RetryPolicy) -> RetryPolicy:
-        """The policy with these changes, for accepting them.
+        """The policy with these changes, checked before they are accepted.
 
         Raises:
             InvalidArgument: the backoff's maximum would be less than where it starts.
@@ -52,7 +52,7 @@ class RetryPolicyChanges:
         return changed
 
     def then(self, later: RetryPolicyChanges) -> RetryPolicyChanges:
-        """These changes and later ones together; where both set something, the later holds."""
+        """These changes, and later ones over them."""
         return replace(self, **_those_set(later))
 
     def __bool__(self) -> bool:
@@ -61,7 +61,7 @@ class RetryPolicyChanges:
 
 @dataclass(frozen=True, slots=True)
 class TopicChanges:
-    """The settings of a topic that are to differ from the server's defaults; None leaves one as it is."""
+    """Changes to the settings of a topic. A setting that is None stays as it is."""
 
     retry_policy: RetryPolicyChanges = field(default_factory=RetryPolicyChanges)
     lease_us: int | None = None
@@ -71,11 +71,11 @@ class TopicChanges:
     partitions: int | None = None
 
     def over(self, config: TopicConfig) -> TopicConfig:
-        """The settings with these changes, for reading; as ``RetryPolicyChanges.over``."""
+        """The settings with these changes, for reading, as ``RetryPolicyChanges.over``."""
         return replace(config, **_those_set(self) | {"retry_policy": self.retry_policy.over(config.retry_policy)})
 
     def applied_to(self, config: TopicConfig) -> TopicConfig:
-        """The settings with these changes, for accepting them.
+        """The settings with these changes, checked before they are accepted.
 
         Raises:
             InvalidArgument: as ``RetryPolicyChanges.applied_to``.
@@ -84,7 +84,7 @@ class TopicChanges:
         return self.over(config)
 
     def then(self, later: TopicChanges) -> TopicChanges:
-        """These changes and later ones together; where both set something, the later holds."""
+        """These changes, and later ones over them."""
         return replace(self, **_those_set(later) | {"retry_policy": self.retry_policy.then(later.retry_policy)})
 
     def __bool__(self) -> bool:
@@ -102,7 +102,7 @@ def _those_set(changes: RetryPolicyChanges | TopicChanges) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class NewDueTime:
-    """When events are to be due: ``delay_us`` from now, or at ``deliver_at_us``. One of them is set."""
+    """When events become due: ``delay_us`` from now, or at ``deliver_at_us``. One of them is set."""
 
     delay_us: int | None = None
     deliver_at_us: int | None = None
@@ -110,12 +110,12 @@ class NewDueTime:
 
 @dataclass(frozen=True, slots=True)
 class CancelAnswer:
-    """What became of events that were to be cancelled.
+    """What a cancellation has done.
 
     Attributes:
-        cancelled: so many lost at least one copy that waited.
-        leased_event_ids: those of which a copy was leased or dead, and was left alone; in request order.
-        missing_event_ids: those that the topic, or the group that was named, does not hold; in request order.
+        cancelled: how many events lost at least one copy that waited.
+        leased_event_ids: events of which a copy was leased or dead, and was left alone; in request order.
+        missing_event_ids: events that the topic, or the group that was named, does not hold; in request order.
     """
 
     cancelled: int
@@ -128,10 +128,10 @@ class CancelAnswer:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterFilter:
-    """Chooses dead letters of a group: those that meet every condition that is set.
+    """Selects the dead letters of a group that meet every condition that is set.
 
     Attributes:
-        event_ids: only these; empty sets no condition. An id that is no dead letter of the group chooses nothing.
+        event_ids: only these; no condition if empty. An id of no dead letter of the group selects nothing.
         error_contains: only those whose last error contains this text.
         min_age_us: only those that had been dead for at least this long when the first step began.
     """
@@ -143,17 +143,17 @@ class DeadLetterFilter:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterStep:
-    """One bounded step through the dead letters of a group, from the longest dead on.
+    """One bounded step through the dead letters of a group, in the order in which they died.
 
-    The first step has nothing but a limit, and a rate. Each further one is made by ``DeadLetterProgress.next_step``.
+    The first step has only a limit and a rate. ``DeadLetterProgress.next_step`` makes the others.
 
     Attributes:
-        limit: looks at so many dead letters at the most.
+        limit: how many dead letters to look at, at most.
         rate: redriven events become due at this rate, in events a second, from ``began_us`` on; 0 is all at once.
         began_us: when the first step was made, by the engine's clock; None in the first step. What died later is left
             alone: a redriven event that dies again meanwhile is not redriven twice.
-        moved: so many were moved by the steps before.
-        cursor: behind what the step before has looked at; None at the beginning. Opaque.
+        moved: how many dead letters the steps before have moved.
+        cursor: where the step before ended; None at the beginning. Opaque.
     """
 
     limit: int
@@ -163,7 +163,7 @@ class DeadLetterStep:
     cursor: str | None = None
 
     def due_us(self, place: int, began_us: int) -> int:
-        """When the event at this place (0 is the first) among those that the step moves is due, by the rate."""
+        """When the event at this place (0 is the first) of those that the step moves is due, by the rate."""
         if not self.rate:
             return began_us
         return began_us + int((self.moved + place) * SECOND / self.rate)
@@ -174,7 +174,7 @@ class DeadLetterProgress:
     """What a step has done.
 
     Attributes:
-        moved: so many dead letters were moved by this step.
+        moved: how many dead letters the step has moved.
         began_us: when the first step was made.
         cursor: where the next step begins; None when this was the last.
     """
@@ -184,7 +184,7 @@ class DeadLetterProgress:
     cursor: str | None
 
     def next_step(self, step: DeadLetterStep) -> DeadLetterStep | None:
-        """The step after ``step``, of which this is the progress; None when there is nothing more to look at."""
+        """The step that follows ``step``, of which this is the progress; None after the last one."""
         if self.cursor is None:
             return None
         return replace(step, began_us=self.began_us, moved=step.moved + self.moved, cursor=self.cursor)

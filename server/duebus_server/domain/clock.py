@@ -1,6 +1,6 @@
-"""Time as the bus sees it: integer microseconds since the Unix epoch, and timers on the same scale.
+"""Time in integer microseconds since the Unix epoch, and timers on the same scale.
 
-Microseconds fit exactly into the double of a Redis score until the year 2255.
+Until the year 2255, microseconds fit exactly into a double, which is what Redis keeps as a score.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ DAY = 24 * HOUR
 
 
 class Timer(Protocol):
-    """A callback that waits for its time."""
+    """A callback that is to be called at a time."""
 
     def cancel(self) -> None:
-        """Forget the callback; harmless when it has already run."""
+        """Don't call the callback; harmless if it was called already."""
 
 
 class Clock(Protocol):
-    """Tells the time and calls back at a time. Comes in by constructor, so that tests can move it."""
+    """Tells the time, and calls back at a time. Passed to constructors, so that tests can set it."""
 
     def now_us(self) -> int:
         """The time in microseconds since the Unix epoch, as the host's clock had it when this clock was made. Counts on
@@ -87,7 +87,7 @@ _SINCE_BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class ManualClock:
-    """A clock that stands still until it is moved, so that a test of a 30-minute delay takes milliseconds.
+    """A clock that stands still until a test moves it, so that a delay of 30 minutes takes milliseconds.
 
     Not thread-safe: move it on the event loop whose timers it runs.
     """

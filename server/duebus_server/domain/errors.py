@@ -1,4 +1,4 @@
-"""Every error the bus raises on purpose.
+"""Every error that the bus raises on purpose.
 
 ::
 
@@ -21,7 +21,7 @@
     ├── MaxStreamsReached            the connection has as many streams as it may
     └── PartialDispatch              some of the events of a dispatch are stored, and others are not
 
-``wire.status`` turns each class into one gRPC status; nothing else decides on status codes.
+``wire.status`` maps each class to one gRPC status; nothing else sets status codes.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ class DueBusError(Exception):
     """The root of the tree.
 
     Attributes:
-        reason: the word for programs, from the contract's error table.
-        metadata: what the error is about (topic, group, engine, event id), for ``ErrorInfo.metadata``.
-        retry_after_us: where repeating the call later helps, when to, in microseconds.
+        reason: for programs; from the error table of the contract.
+        metadata: what the error is about (topic, group, engine, event id); sent as ``ErrorInfo.metadata``.
+        retry_after_us: after how many microseconds to repeat the call; None if that does not help.
     """
 
     reason: ClassVar[str]
@@ -72,7 +72,7 @@ class InvalidArgument(DueBusError):
         self.violation = FieldViolation(field, description)
 
     def within(self, path: str) -> InvalidArgument:
-        """The same of a field that stands in a part of the request, such as ``events[3]``."""
+        """The same error of a field in a part of the request, such as ``events[3]``."""
         return InvalidArgument(f"{path}.{self.violation.field}", self.violation.description)
 
 
@@ -86,7 +86,7 @@ class NoTopicSpecified(InvalidArgument):
 
 
 class NoEventSpecified(InvalidArgument):
-    """A dispatch without events."""
+    """The dispatch has no events."""
 
     reason = "NO_EVENT_SPECIFIED"
 
@@ -95,7 +95,7 @@ class NoEventSpecified(InvalidArgument):
 
 
 class RequestIdReused(InvalidArgument):
-    """A request id that was used, within the dedupe window, for a request with other events."""
+    """The request id was used, within the dedupe window, for a request with other events."""
 
     def __init__(self) -> None:
         super().__init__("request_id", "was used for a request with other events")
@@ -162,7 +162,7 @@ class Unimplemented(DueBusError):
 
 
 class Unauthenticated(DueBusError):
-    """Credentials are required, or those that came are not accepted. Its text has nothing of them."""
+    """Credentials are missing, or are not accepted. The message contains nothing of them."""
 
     reason = "UNAUTHENTICATED"
 

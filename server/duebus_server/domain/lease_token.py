@@ -1,9 +1,9 @@
-"""Lease tokens: strings that name a lease and prove that this bus gave it.
+"""Lease tokens: strings that name a lease and prove that this bus made them.
 
-A token is an 8-byte keyed BLAKE2b digest (RFC 7693) in hexadecimal, followed by what it vouches for:
-``engine/topic/group/fencing token in hexadecimal/event id``. It carries all a replica needs to settle the delivery, so
-any replica can. The digest keeps clients from making tokens up; it is no secret from whoever holds the key. It is text
-as it is, without base64 around it: tokens are made and read once for each delivery.
+A token is a keyed BLAKE2b digest (RFC 7693) of 8 bytes in hexadecimal, followed by what it signs:
+``engine/topic/group/fencing token in hexadecimal/event id``. It holds all that a replica needs to settle the delivery,
+so any replica can. The digest keeps clients from inventing tokens. A token is plain text and not base64, since one
+is made and read for each delivery.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 DIGEST_BYTES = 8
 DIGEST_CHARS = 2 * DIGEST_BYTES
 MAX_TOKEN_CHARS = 2_048
-"""More than the longest topic, group and event id make."""
+"""Longer than a token of the longest topic, group and event id."""
 
 _ENGINES = {str(name): name for name in EngineName}
 
@@ -40,7 +40,7 @@ class GroupLeases:
     """The leases of one group that tokens name.
 
     Attributes:
-        places: where the tokens stand among those that were read.
+        places: the positions of the tokens among those that were read.
         leases: what they name, in the same order.
     """
 
@@ -55,7 +55,7 @@ class LeaseTokens:
     """Makes and reads the lease tokens of one bus.
 
     Args:
-        keys: the secret of each engine; a token of an engine without a key here is not of this bus.
+        keys: the secret of each engine. A token of an engine without a key is not one of this bus.
     """
 
     def __init__(self, keys: Mapping[EngineName, bytes]) -> None:
@@ -66,18 +66,18 @@ class LeaseTokens:
         return GroupTokens(self._keys[engine], engine, topic, group)
 
     def read(self, token: str) -> LeaseTarget | None:
-        """What the token names, or None when it is not one of this bus."""
+        """What the token names; None if it is not a token of this bus."""
         group = self._group_of(token)
         lease = group.read(token) if group else None
         return LeaseTarget(group.engine, group.topic, group.group, lease) if group and lease else None
 
     def read_all(self, tokens: Sequence[str]) -> tuple[list[GroupLeases], list[int]]:
-        """What the tokens name, put together by group, and the places of those that are not of this bus."""
+        """What the tokens name, sorted by group, and the positions of those that are not tokens of this bus."""
         found: dict[tuple[EngineName, str, str], GroupLeases] = {}
         malformed: list[int] = []
         group = leases = None
         for place, token in enumerate(tokens):
-            lease = group.read(token) if group else None  # mostly it is of the same group as the one before
+            lease = group.read(token) if group else None  # usually of the same group as the one before
             if lease is None:
                 group = self._group_of(token)
                 lease = group.read(token) if group else None
@@ -87,13 +87,13 @@ class LeaseTokens:
                     continue
                 name = (group.engine, group.topic, group.group)
                 leases = found.setdefault(name, GroupLeases(*name))
-            assert leases is not None  # noqa: S101  # there is one as soon as there is a group
+            assert leases is not None  # noqa: S101  # set together with the group
             leases.places.append(place)
             leases.leases.append(lease)
         return list(found.values()), malformed
 
     def _group_of(self, token: str) -> GroupTokens | None:
-        """The group that a token says it is of, if there can be one."""
+        """The group that a token names, if its engine is one of this bus."""
         engine, _, rest = token[DIGEST_CHARS:MAX_TOKEN_CHARS].partition("/")
         topic, _, rest = rest.partition("/")
         group, _, _ = rest.partition("/")
@@ -102,7 +102,7 @@ class LeaseTokens:
 
 
 class GroupTokens:
-    """The tokens of one group; what they have in common is made once."""
+    """The tokens of one group. What they have in common is computed once."""
 
     __slots__ = ("_begun", "_prefix", "engine", "group", "topic")
 
@@ -111,8 +111,8 @@ class GroupTokens:
         self.topic = topic
         self.group = group
         self._prefix = f"{engine}/{topic}/{group}/"
-        # Each token's digest goes on from a copy of this one, which has taken in the key and what they have in common.
-        prefix = self._prefix.encode(errors="surrogatepass")  # of a token that somebody made up
+        # The digest of the key and the prefix. Each token's digest is continued from a copy of it.
+        prefix = self._prefix.encode(errors="surrogatepass")  # surrogates come from an invented token
         self._begun = blake2b(prefix, key=key, digest_size=DIGEST_BYTES)
 
     def mint(self, event_id: str, fencing_token: int) -> str:
@@ -121,7 +121,7 @@ class GroupTokens:
         return f"{self._digest(own)}{self._prefix}{own}"
 
     def read(self, token: str) -> LeaseRef | None:
-        """The lease that it names, or None when it is not a token of this group."""
+        """The lease that the token names; None if it is not a token of this group."""
         if not token.startswith(self._prefix, DIGEST_CHARS) or len(token) > MAX_TOKEN_CHARS:
             return None
         own = token[DIGEST_CHARS + len(self._prefix) :]
@@ -134,7 +134,7 @@ class GroupTokens:
         return LeaseRef(event_id, int(fence, 16))
 
     def _digest(self, own: str) -> str:
-        """Of the prefix and what is the token's own."""
+        """The digest of the prefix and the token's own part."""
         digest = self._begun.copy()
         digest.update(own.encode())
         return digest.hexdigest()

@@ -1,6 +1,6 @@
-"""What the bus accepts: names, numbers and sizes, and the checks that say no.
+"""The names, numbers and sizes that the bus accepts, and the checks.
 
-Each check raises InvalidArgument with the path of the field it was given.
+Each check raises InvalidArgument with the path of the field that it was given.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ _NAME_RULE = "must match [A-Za-z0-9][A-Za-z0-9._-]{0,254}"
 
 
 def check_topic(topic: str) -> None:
-    """A topic is required, and follows the rule for names.
+    """A topic is required, and has to be a valid name.
 
     Raises:
         NoTopicSpecified: it is empty.
-        InvalidArgument: it breaks the rule.
+        InvalidArgument: it is no valid name.
     """
     if not topic:
         raise NoTopicSpecified
@@ -62,13 +62,13 @@ def is_name(text: str) -> bool:
 
 
 def check_name(field: str, name: str) -> None:
-    """The rule for names of topics and groups."""
+    """Names of topics and groups."""
     if not is_name(name):
         raise InvalidArgument(field, _NAME_RULE)
 
 
 def check_text(field: str, text: str, max_bytes: int = MAX_NAME_BYTES) -> None:
-    """Printable and short, for what is shown and stored as a name."""
+    """Text that is shown and stored as a name: printable and short."""
     if text and not text.isprintable():
         raise InvalidArgument(field, "must be printable text")
     check_length(field, len(text.encode()), max_bytes)
@@ -81,13 +81,13 @@ def check_length(field: str, length: int, max_bytes: int) -> None:
 
 
 def check_range(field: str, value: int, low: int, high: int) -> None:
-    """A plain number within its range."""
+    """A number within its range."""
     if not low <= value <= high:
         raise InvalidArgument(field, f"is {value}, must be from {low} to {high}")
 
 
 def check_duration(field: str, duration_us: int, low_us: int, high_us: int) -> None:
-    """A duration within its range; the message speaks in seconds."""
+    """A duration within its range, in microseconds; the message is in seconds."""
     if not low_us <= duration_us <= high_us:
         raise InvalidArgument(
             field, f"is {_seconds(duration_us)}, must be from {_seconds(low_us)} to {_seconds(high_us)}"

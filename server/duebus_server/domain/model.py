@@ -1,4 +1,4 @@
-"""What the layers hand to each other. All times and durations are integer microseconds, all sizes bytes."""
+"""What the layers pass to each other. Times and durations are integer microseconds, sizes are bytes."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class NewEvent:
         id: unique within the topic.
         body: the rest of the event, encoded; engines store it and hand it out unread.
         delay_us: due this long after it is stored; None when ``deliver_at_us`` says.
-        deliver_at_us: due at this time; None and no delay: at once.
-        max_retries: instead of the retry policy's; None leaves it to the policy.
+        deliver_at_us: due at this time; without it and a delay, due at once.
+        max_retries: overrides the retry policy; None does not.
         id_is_generated: the id was filled in by the server; such an id can't come twice, so it need not be
             remembered once the event is gone.
     """
@@ -48,12 +48,12 @@ class NewEvent:
 
 @dataclass(slots=True)
 class DispatchRequest:
-    """Events for one topic that are stored all together or not at all.
+    """Events for one topic, of which all are stored or none.
 
     Attributes:
         request_id: makes the request safe to repeat; empty when the caller gave none.
         require_subscriber: refuse with NoHandlerFound unless the topic has a live subscriber.
-        origin: who dispatched, for the event's story; empty when unknown.
+        origin: who dispatched them, for display; empty if unknown.
     """
 
     events: Sequence[NewEvent]
@@ -62,10 +62,9 @@ class DispatchRequest:
     origin: str = ""
 
     def identity(self) -> int:
-        """The same for every repetition of a request: how many events it has, and which ids the caller chose for them.
-
-        32 bits. The rest is not in it: two encodings of one message may differ, and so may what a caller computes
-        anew, such as a delay.
+        """A checksum of 32 bits that is the same for every repetition of a request: of the number of its events, and of
+        the ids that the caller chose. Nothing else is in it, because a repetition may differ in its encoding, and in
+        what the caller computes again, such as a delay.
         """
         chosen = ("" if event.id_is_generated else event.id for event in self.events)
         return crc32("\n".join(chosen).encode())
@@ -73,7 +72,7 @@ class DispatchRequest:
 
 @dataclass(frozen=True, slots=True)
 class DispatchAnswer:
-    """The ids of the events in request order, and those of them that added nothing."""
+    """The ids of the events in request order, and which of them added nothing."""
 
     event_ids: Sequence[str]
     duplicate_event_ids: Sequence[str] = ()
@@ -84,13 +83,13 @@ class DispatchAnswer:
 
 @dataclass(frozen=True, slots=True)
 class SubscriberInfo:
-    """One open stream, as others see it.
+    """One open stream.
 
     Attributes:
-        session_id: names the stream, on whichever replica.
+        session_id: identifies the stream among those of all replicas.
         consumer: the name the subscriber gave itself; may be empty.
         connected_us: when the stream was opened.
-        in_flight: deliveries it holds.
+        in_flight: how many deliveries it holds.
     """
 
     session_id: str
@@ -104,10 +103,10 @@ class LeaseRequest:
     """How much one session can take, and for how long.
 
     Attributes:
-        max_events: at most so many events.
-        max_bytes: at most so many bytes of event bodies...
-        at_least_one: ...but the first event even if it is larger.
-        lease_us: how long each is leased; None: as the topic says.
+        max_events: how many events, at most.
+        max_bytes: how many bytes of event bodies, at most.
+        at_least_one: the first event may exceed ``max_bytes``.
+        lease_us: how long each event is leased; None for the topic's lease.
     """
 
     max_events: int
@@ -132,12 +131,12 @@ class LeasedEvent:
 
 @dataclass(frozen=True, slots=True)
 class LeaseBatch:
-    """What a session got.
+    """What a session was given.
 
     Attributes:
         events: leased to it, the longest due first.
-        next_due_us: when there may be more: at or before now when there is more already, None when nothing waits.
-        left_for_want_of_room: something is ready that the request had no room for.
+        next_due_us: when there may be more, which may be now or earlier; None if nothing waits.
+        left_for_want_of_room: an event is ready for which the request had no room.
     """
 
     events: Sequence[LeasedEvent]
@@ -154,7 +153,7 @@ class LeaseRef(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class AdoptedLease:
-    """A lease that has moved to another session, and the size of its event's body."""
+    """A lease that was moved to another session, and the size of its event's body."""
 
     fencing_token: int
     size: int
@@ -164,10 +163,10 @@ class AdoptedLease:
 
 
 class LeaseFailureReason(StrEnum):
-    """Why a lease could not be settled or extended; nothing was changed."""
+    """Why a lease could not be settled or extended. Nothing was changed."""
 
     EXPIRED = "expired"
-    """The event is still there, but this lease is not its lease any more."""
+    """The event is still there, but no longer under this lease."""
     SETTLED = "settled"
     """The event is gone from the group: acked, dead or cancelled, or the group was deleted."""
     MALFORMED = "malformed"
@@ -177,18 +176,18 @@ class LeaseFailureReason(StrEnum):
 
 
 class NackAction(StrEnum):
-    """What becomes of an event that is given back."""
+    """What happens to an event that is given back."""
 
     RETRY = "retry"
-    """After ``delay_us``, or the retry policy's backoff; dead when no retries are left."""
+    """Ready after ``delay_us``, or the retry policy's backoff; dead if no retries are left."""
     DEAD_LETTER = "dead_letter"
     RELEASE = "release"
-    """Ready again at once, the attempt not counted."""
+    """Ready again at once; the attempt is not counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class NackRef:
-    """One delivery to give back, and how."""
+    """A delivery to give back, and how."""
 
     lease: LeaseRef
     action: NackAction = NackAction.RETRY

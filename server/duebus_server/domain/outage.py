@@ -1,20 +1,20 @@
-"""An outage is told once when it begins and once when it is over, however often something is tried meanwhile."""
+"""Log an outage once when it begins and once when it ends, however often something is tried in between."""
 
 from __future__ import annotations
 
 
 class Outage:
-    """Whether what is tried again and again fails at the moment."""
+    """Whether something that is tried again and again fails at the moment."""
 
     def __init__(self) -> None:
         self._lasts = False
 
     def begins(self) -> bool:
-        """It has failed; whether it did not the last time."""
+        """It has failed. Returns whether that is new."""
         before, self._lasts = self._lasts, True
         return not before
 
     def ends(self) -> bool:
-        """It has gone well; whether it did not the last time."""
+        """It has succeeded. Returns whether that is new."""
         before, self._lasts = self._lasts, False
         return before

@@ -13,12 +13,12 @@ JITTER = 0.2
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often and after how long a failed event is retried.
+    """How many times, and after how long, a failed event is retried.
 
     Attributes:
-        max_retries: deliveries after the first one; then the event is dead.
-        backoff_initial_us: before the first retry, in microseconds; doubles with each further one.
-        backoff_max_us: the backoff grows no further than this, in microseconds.
+        max_retries: how many deliveries may follow the first one, before the event is dead.
+        backoff_initial_us: how long to wait before the first retry, in microseconds; doubles with each retry.
+        backoff_max_us: the longest backoff, in microseconds.
     """
 
     max_retries: int = 3
@@ -30,11 +30,11 @@ class RetryPolicy:
 
         Exponential backoff, ``min(max, initial * 2**(attempt - 1))``, times a random factor of 0.8 to 1.2.
         """
-        doublings = min(attempt - 1, 62)  # enough to pass any maximum, and no huge integers
+        doublings = min(attempt - 1, 62)  # enough to exceed any maximum
         backoff = min(self.backoff_max_us, self.backoff_initial_us << doublings)
         return round(backoff * jitter())
 
 
 def jitter() -> float:
     """A random factor of 0.8 to 1.2."""
-    return random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  # spreads load, guards nothing
+    return random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  # it spreads load, and guards nothing

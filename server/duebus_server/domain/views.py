@@ -1,4 +1,4 @@
-"""The bus as its operators see it: topics, groups and events from outside.
+"""What operators see of the bus: topics, groups and events.
 
 All times and durations are integer microseconds.
 """
@@ -24,10 +24,10 @@ class TopicConfig:
     """The settings of a topic.
 
     Attributes:
-        max_queued: how many events it may hold, dead letters not counted; 0 is unlimited.
+        max_queued: how many events it may hold, without dead letters; 0 is unlimited.
         dead_letter_retention_us: dead letters are purged this long after they died; 0 is never.
         dedupe_window_us: for how long request ids, and ids of events that are gone, are remembered.
-        partitions: over how many parts of the storage its events are spread; the local engine has one.
+        partitions: over how many parts of the storage its events are spread; 1 on the local engine.
     """
 
     retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
@@ -53,7 +53,7 @@ class GroupInfo:
     """A group seen from outside. ``group`` is empty for the events of a topic that has no group yet.
 
     Attributes:
-        retry_policy: the one in force: the topic's, with what was changed for this group alone.
+        retry_policy: the one in force: the topic's, with the changes of this group.
     """
 
     group: str
@@ -110,7 +110,7 @@ class Attempt:
 
 
 MAX_HISTORY = 20
-"""So many attempts of an event's story are kept for each group, the latest ones."""
+"""How many attempts of an event are kept for each group: the latest ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ class EventInfo:
 
 @dataclass(frozen=True, slots=True)
 class EventPage:
-    """A part of a longer list, and where the next part begins: None when there is none."""
+    """A part of a longer list, and where the next part begins; None after the last part."""
 
     events: Sequence[EventInfo]
     next_cursor: str | None
@@ -153,10 +153,10 @@ class EventQuery:
     """Which events of a group to list.
 
     Attributes:
-        limit: at most so many events...
-        max_bytes: ...and so many bytes of their bodies and last errors, but always one event.
-        cursor: where the page begins, as an earlier page said; None begins at the start.
-        newest_first: by the time the state is ordered by: due, lease expiry or death.
+        limit: how many events, at most.
+        max_bytes: how many bytes of bodies and last errors, at most, unless one event alone has more.
+        cursor: where the page begins, as the page before it says; None for the first page.
+        newest_first: descending order of due time, lease expiry or death, depending on the state.
     """
 
     group: str

@@ -38,43 +38,43 @@ if TYPE_CHECKING:
 
 
 class Watcher(Protocol):
-    """Hears what an engine has to tell. Called on the event loop; must not block and must not raise."""
+    """Told what happens in an engine. Called on the event loop; must not block and must not raise."""
 
     def due(self, topic: str, group: str, at_us: int) -> None:
-        """The group has something to lease at ``at_us`` (now, if that has passed). May come too often, and may be
-        lost with a lost connection, so nobody relies on it alone.
+        """The group has something to lease at ``at_us``, or now if that has passed. May be called too often, and may be
+        missed when a connection breaks, so nothing relies on it alone.
         """
 
     def leases_ended(self, session_id: str, fencing_tokens: Sequence[int]) -> None:
         """The session no longer holds these leases: settled, expired, deleted, or moved to another session."""
 
     def died(self, topic: str, group: str, count: int, first_ids: Sequence[str]) -> None:
-        """So many events of the group have become dead letters: nacked as such, out of retries, or not to be read.
+        """Events of the group have become dead letters: nacked as such, out of retries, or unreadable.
 
-        Each is told once, on the replica that saw it die, a call for all that died in one step; ``first_ids`` has ten
-        of them at the most. Lost where the answer of the storage is lost.
+        Each event is reported once, on the replica that made it a dead letter, with one call for all events of a step;
+        ``first_ids`` has at most ten of them. Missed if the storage's answer is lost.
         """
 
     def deleted(self, topic: str, group: str | None) -> None:
-        """The group was deleted, or with None the topic with all its groups: what has subscribed to it must end.
+        """The group was deleted, or with None the topic with all its groups. Its streams have to end.
 
-        Comes after ``leases_ended`` for the leases that went with it, and on every replica. May be lost with a lost
-        connection; a session then finds out when it leases next.
+        Called on every replica, after ``leases_ended`` for its leases. May be missed when a connection breaks; a
+        session then finds out at its next lease.
         """
 
 
 class Engine(Protocol):
-    """Keeps events and says who may hold them.
+    """Stores events and decides who holds them.
 
-    Errors common to all verbs: DispatcherNotWorking when the engine is not started, is stopped, or its storage can't
-    be reached; then nothing was changed, or, where the answer was lost on its way, the verb can be repeated safely.
+    Every verb raises DispatcherNotWorking when the engine is not started, is stopped, or its storage can't be reached.
+    Then nothing was changed; if only the answer was lost, the verb can be repeated safely.
     """
 
     name: EngineName
 
     @property
     def lease_token_key(self) -> bytes:
-        """The secret that proves a lease token genuine; the same on all replicas of one bus."""
+        """The secret that lease tokens are signed with; the same on all replicas of one bus."""
 
     async def start(self) -> None:
         """Be ready to work.
@@ -84,16 +84,16 @@ class Engine(Protocol):
         """
 
     async def stop(self) -> None:
-        """Let go of connections and memory. Harmless when it is not started."""
+        """Release connections and memory. Harmless if it is not started."""
 
     async def check(self) -> None:
-        """Return if the engine works: it is started, and its storage answers."""
+        """Return if the engine is started and its storage answers; raise DispatcherNotWorking otherwise."""
 
     def watch(self, watcher: Watcher) -> None:
-        """Tell ``watcher`` from now on. One watcher an engine; set before ``start``."""
+        """Set the watcher. An engine has one; it is set before ``start``."""
 
     def now_us(self) -> int:
-        """The engine's clock: what due times and leases are judged by."""
+        """The engine's clock, by which delays and leases are measured, in microseconds since the Unix epoch."""
 
     # --- the life of an event ---------------------------------------------------------------------------------------
 
@@ -134,11 +134,11 @@ class Engine(Protocol):
         """The leases expire ``lease_us`` from now (None: the topic's lease). None for each that was carried out."""
 
     async def shorten(self, topic: str, group: str, session_id: str, grace_us: int) -> None:
-        """Every lease that the session still holds expires ``grace_us`` from now at the latest."""
+        """Every lease that the session still holds expires at the latest ``grace_us`` from now."""
 
     async def expire_leases(self) -> None:
-        """The safety net: in every group, leases that have run out end; their events are ready again, or dead when no
-        retries are left. Also forgets what the dedupe window and the dead-letter retention have left behind.
+        """The safety net: end expired leases in every group. Their events are ready again, or dead if no retries are
+        left. Also forget ids after the dedupe window, and purge dead letters after their retention.
         """
 
     async def next_due(self, topic: str, group: str) -> int | None:
@@ -147,13 +147,13 @@ class Engine(Protocol):
         """
 
     async def backlog(self, topic: str, group: str) -> int:
-        """How many events of the group are ready and not leased."""
+        """How many events of the group are ready."""
 
     # --- sessions ---------------------------------------------------------------------------------------------------
 
     async def join(self, topic: str, group: str, subscriber: SubscriberInfo) -> None:
-        """A session subscribes; the group is created if need be. When this returns, nothing dispatched afterwards is
-        missed by the group. The first group of a topic gets what was dispatched before it.
+        """A session subscribes; the group is created if it does not exist. The group gets every event that is
+        dispatched after this returns. The first group of a topic also gets what was dispatched before.
         """
 
     async def adopt(
@@ -166,18 +166,18 @@ class Engine(Protocol):
         """
 
     async def leave(self, topic: str, group: str, session_id: str) -> None:
-        """The session is gone from the group. Its leases stay until they are settled or run out.
+        """The session leaves the group. Its leases stay until they are settled or expire.
 
-        Harmless when the engine is stopped: streams may end after it.
+        Harmless if the engine is stopped, since streams may end after it.
         """
 
     # --- what there is ----------------------------------------------------------------------------------------------
 
     async def queued(self) -> int:
-        """How many events the engine holds, dead letters not counted."""
+        """How many events the engine holds, without dead letters."""
 
     async def config_of(self, topic: str) -> TopicConfig:
-        """The settings in force for a topic, whether it exists yet or not."""
+        """The settings in force for a topic, which need not exist."""
 
     async def list_topics(self, after: str, limit: int) -> list[TopicInfo]:
         """Up to ``limit`` topics whose names come after ``after``, by name."""
@@ -198,7 +198,7 @@ class Engine(Protocol):
         """
 
     async def get_event(self, topic: str, event_id: str) -> EventInfo:
-        """An event and its story in every group that is not done with it.
+        """An event and its history in every group that is not done with it.
 
         Raises:
             NotFound: no such topic, or it does not hold the event.
@@ -207,11 +207,11 @@ class Engine(Protocol):
     # --- administration: topics and groups --------------------------------------------------------------------------
 
     async def configure_topic(self, topic: str, changes: TopicChanges) -> TopicConfig:
-        """Change a topic's settings; the topic is made if need be. What is None in ``changes`` stays as it is, and what
-        was never changed follows the defaults.
+        """Change a topic's settings; the topic is created if it does not exist. What is None in ``changes`` stays as it
+        is, and what was never changed follows the defaults.
 
-        In force on every replica within a second: for events dispatched from then on, and for each lease, retry and
-        purge that is decided from then on, whenever the event came. A session that names a lease of its own keeps it.
+        Every replica applies the changes within a second, to events dispatched from then on, and to leases, retries and
+        purges of all events from then on. A session that asked for a lease of its own keeps it.
 
         Returns:
             The settings in force.
@@ -222,7 +222,7 @@ class Engine(Protocol):
         """
 
     async def configure_group(self, topic: str, group: str, changes: RetryPolicyChanges) -> TopicConfig:
-        """Change the retry policy of one group; what was never changed follows the topic's. As ``configure_topic``.
+        """Change the retry policy of one group, as ``configure_topic`` does. What was never changed follows the topic.
 
         Returns:
             The settings in force for the group.
@@ -233,21 +233,21 @@ class Engine(Protocol):
         """
 
     async def delete_topic(self, topic: str) -> int:
-        """Remove a topic with its groups, events, settings, and what it remembers against duplicates. From then on it
-        is unknown, its leases are SETTLED, and its subscribers have been told. A dispatch or ``join`` makes it anew.
+        """Remove a topic with its groups, events, settings, and the ids that it remembers. From then on it is unknown,
+        its leases are SETTLED, and its subscribers have been told. A dispatch or ``join`` creates it again.
 
-        However many events it holds, others are not held up for long: their memory is given back little by little.
+        However many events it holds, others are not held up for long: the memory is released in pieces.
 
         Returns:
-            How many events went with it, dead ones included.
+            How many events were removed, dead ones included.
 
         Raises:
             NotFound: no such topic.
         """
 
     async def delete_group(self, topic: str, group: str) -> int:
-        """Remove a group, its retry policy and its copies of the events; those that no other group holds are gone, as
-        if acked. As ``delete_topic`` otherwise.
+        """Remove a group, its retry policy and its copies of the events, as ``delete_topic`` does. Events that no other
+        group holds are gone, as if they were acked.
 
         Returns:
             How many events were removed from the group, dead ones included.
@@ -257,34 +257,34 @@ class Engine(Protocol):
         """
 
     async def pause_group(self, topic: str, group: str) -> None:
-        """Hand out nothing to the group until it is resumed. Its leases stay, can be settled and run out; its sessions
-        stay; what is dispatched waits. Harmless when it is paused already.
+        """Lease nothing to the group until it is resumed. Its sessions and leases stay, and leases can be settled and
+        expire. What is dispatched waits. Harmless if it is paused already.
 
         Raises:
             NotFound: no such topic or group.
         """
 
     async def resume_group(self, topic: str, group: str) -> None:
-        """End a pause, and tell the watcher at once what is due. Harmless when the group is not paused.
+        """End a pause, and tell the watcher what is due. Harmless if the group is not paused.
 
         Raises:
             NotFound: no such topic or group.
         """
 
     # --- administration: events -------------------------------------------------------------------------------------
-    # Leases that have run out end first, as in `expire_leases`.
+    # Expired leases end first, as in `expire_leases`.
 
     async def cancel(self, topic: str, event_ids: Sequence[str], group: str | None) -> CancelAnswer:
-        """Remove the copies of these events, each named once, that are scheduled or ready: in one group, or with None
-        in every group, also where no group has claimed them yet. Copies that are leased or dead are left alone.
+        """Remove the copies of these events that are scheduled or ready, in one group, or with None in every group, and
+        where no group has claimed them yet. Copies that are leased or dead stay. Each event is named once.
 
         Raises:
             NotFound: no such topic or group.
         """
 
     async def reschedule(self, topic: str, event_ids: Sequence[str], group: str | None, due: NewDueTime) -> int:
-        """Move the due time of these events, each named once, all or none: in one group, or with None in every group
-        that holds them, also where no group has claimed them yet. Attempts are counted on.
+        """Change the due time of these events, all or none, in one group, or with None in every group that holds them,
+        and where no group has claimed them yet. Attempts stay counted. Each event is named once.
 
         Returns:
             How many events were moved.
@@ -297,10 +297,10 @@ class Engine(Protocol):
     async def redrive(
         self, topic: str, group: str, chosen: DeadLetterFilter, step: DeadLetterStep
     ) -> DeadLetterProgress:
-        """One step: dead letters that the filter chooses wait again, with all their retries; ``step.due_us`` says when
-        they are due. Their last error and the attempts made so far stay part of their story.
+        """One step: dead letters that the filter selects wait again, with all their retries; ``step.due_us`` says when
+        they are due. They keep their last error and their history.
 
-        They count as queued again, also beyond ``max_queued``. An empty group means the default one, or the events
+        They count as queued again, even beyond ``max_queued``. An empty group means the default one, or the events
         that no group has claimed, of which none are dead.
 
         Raises:
@@ -309,4 +309,4 @@ class Engine(Protocol):
         """
 
     async def purge(self, topic: str, group: str, chosen: DeadLetterFilter, step: DeadLetterStep) -> DeadLetterProgress:
-        """One step: dead letters that the filter chooses are removed. As ``redrive``."""
+        """One step: dead letters that the filter selects are removed. As ``redrive`` otherwise."""

@@ -1,10 +1,9 @@
-"""Items ordered by time: the first is at hand, and any can be removed from the middle.
+"""Items ordered by time, of which any can be removed.
 
-It does the work of a heap in which each item knows its place. Over an event's life a list of short sorted blocks does
-that faster than a binary heap written in Python, because ``bisect`` and ``list.insert`` run in C
-(``tests/bench/due_index.py`` has the figures). What leaves or enters as a run of neighbours does so at one stroke. It
-can also be read in order from anywhere, which pages of a listing need. The layout is that of
-``sortedcontainers.SortedKeyList``, cut down to what the engine uses.
+This is a list of short sorted blocks. It does what a heap does in which each item knows its place, but faster, because
+``bisect`` and ``list.insert`` run in C; ``tests/bench/due_index.py`` measures both. Neighbours are added and removed
+together, and pages of a listing can begin anywhere. The layout is that of ``sortedcontainers.SortedKeyList``, reduced
+to what the engine uses.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ BLOCK_SIZE = 512
 """A block splits when it grows past twice this: an insertion then moves at most 8 KiB."""
 
 SEQ_BITS = 48
-"""Of a key. Sequence numbers stay below that for a century at 50,000 events a second."""
+"""The bits of a key that hold the sequence number, which is enough for a century of 50,000 events a second."""
 
 _SEQ_MASK = (1 << SEQ_BITS) - 1
 
 
 def _key(at_us: int, seq: int) -> int:
-    """One number that is ordered as ``(at_us, seq)``: it takes less memory than a pair, and less time to compare."""
+    """One number that sorts as ``(at_us, seq)``. It takes less memory than a pair, and less time to compare."""
     return at_us << SEQ_BITS | seq
 
 
@@ -41,7 +40,7 @@ class DueIndex(Generic[T]):
     __slots__ = ("_items", "_keys", "_lasts", "_length")
 
     def __init__(self) -> None:
-        # Blocks of keys, and in the same places the items that they are of.
+        # Blocks of keys, and blocks of their items in the same positions.
         self._keys: list[list[int]] = []
         self._items: list[list[T]] = []
         # The last key of each block, to find a block by bisection.
@@ -58,7 +57,7 @@ class DueIndex(Generic[T]):
         return self._keys[0][0] >> SEQ_BITS, self._items[0][0]
 
     def add(self, at_us: int, seq: int, item: T) -> None:
-        """Put an item in its place."""
+        """Add an item."""
         key = at_us << SEQ_BITS | seq
         self._length += 1
         lasts = self._lasts
@@ -67,7 +66,7 @@ class DueIndex(Generic[T]):
             self._items.append([item])
             lasts.append(key)
             return
-        if key > lasts[-1]:  # the common case: what is dispatched for now is due after all before it
+        if key > lasts[-1]:  # usual: what is due now is due after all before it
             place = len(lasts) - 1
             self._keys[place].append(key)
             self._items[place].append(item)
@@ -81,7 +80,7 @@ class DueIndex(Generic[T]):
             self._split(place)
 
     def add_all(self, at_us: int, seqs: Sequence[int], items: Sequence[T]) -> None:
-        """Put items, each with its ``seq``, in their places, all at the same time."""
+        """Add items that all have the same time, each with its ``seq``."""
         keys = [at_us << SEQ_BITS | seq for seq in seqs]
         if self._lasts and keys and keys[0] > self._lasts[-1] and keys == sorted(keys):
             self._append_run(keys, items)
@@ -90,7 +89,7 @@ class DueIndex(Generic[T]):
                 self.add(at_us, seq, item)
 
     def remove(self, at_us: int, seq: int) -> None:
-        """Take the item with this key out.
+        """Remove the item with this key.
 
         Raises:
             KeyError: there is none.
@@ -98,7 +97,7 @@ class DueIndex(Generic[T]):
         self.remove_all((at_us,), (seq,))
 
     def remove_all(self, times_us: Iterable[int], seqs: Iterable[int]) -> None:
-        """Take the items with these keys out; neighbours leave at one stroke.
+        """Remove the items with these keys, neighbours together.
 
         Raises:
             KeyError: there is none with one of the keys.
@@ -109,7 +108,7 @@ class DueIndex(Generic[T]):
             done += self._remove_run(left, done)
 
     def take_first(self, count: int) -> list[T]:
-        """Take the ``count`` earliest out, or all where there are fewer."""
+        """Remove and return the ``count`` earliest items, or all if there are fewer."""
         taken: list[T] = []
         while self._keys and len(taken) < count:
             missing = count - len(taken)
@@ -122,7 +121,7 @@ class DueIndex(Generic[T]):
         return chain.from_iterable(self._items)
 
     def pop_block(self) -> Sequence[T]:
-        """Take some of the latest out at once, at most 1024: a step of emptying it. Empty when it is."""
+        """Remove and return some of the latest items, at most 1024; none if the index is empty."""
         if not self._keys:
             return ()
         self._lasts.pop()
@@ -130,7 +129,7 @@ class DueIndex(Generic[T]):
         return self._items.pop()
 
     def ascending(self, after: tuple[int, int] | None = None) -> Iterator[tuple[int, int, T]]:
-        """``(at_us, seq, item)`` from the earliest, or from just behind ``after``.
+        """``(at_us, seq, item)`` from the earliest one, or from the first one after ``after``.
 
         The index must not change meanwhile.
         """
@@ -141,7 +140,7 @@ class DueIndex(Generic[T]):
             index = 0
 
     def descending(self, before: tuple[int, int] | None = None) -> Iterator[tuple[int, int, T]]:
-        """``(at_us, seq, item)`` from the latest, or from just ahead of ``before``. As ``ascending``."""
+        """``(at_us, seq, item)`` from the latest one, or from the last one before ``before``. As ``ascending``."""
         place, index = (len(self._keys), 0) if before is None else self._find(_key(*before))
         while True:
             if place < len(self._keys):
@@ -153,7 +152,7 @@ class DueIndex(Generic[T]):
             index = len(self._keys[place])
 
     def _append_run(self, keys: list[int], items: Sequence[T]) -> None:
-        """Put in what comes, in order, behind all there is."""
+        """Add keys in order that come after all others."""
         last = len(self._keys) - 1
         self._keys[last] += keys
         self._items[last] += items
@@ -163,12 +162,12 @@ class DueIndex(Generic[T]):
             self._split(len(self._keys) - 1)
 
     def _find(self, key: int) -> tuple[int, int]:
-        """The block and the place in it of the first key that is not smaller; behind the last block without one."""
+        """The block, and the position in it, of the first key that is not smaller; after the last block without one."""
         place = bisect_left(self._lasts, key)
         return place, bisect_left(self._keys[place], key) if place < len(self._keys) else 0
 
     def _remove_run(self, wanted: list[int], start: int) -> int:
-        """Take out as many of the wanted keys, from ``start`` on, as stand next to each other; how many that were."""
+        """Remove the wanted keys, from ``start`` on, that are neighbours. Returns how many."""
         key = wanted[start]
         place, begin = self._find(key)
         keys = self._keys[place] if place < len(self._keys) else []
@@ -183,7 +182,7 @@ class DueIndex(Generic[T]):
         return end - begin
 
     def _delete(self, place: int, begin: int, end: int) -> None:
-        """Take a slice out of a block, keep ``_lasts`` true, and leave no empty block."""
+        """Remove a slice of a block, update ``_lasts``, and leave no empty block."""
         keys = self._keys[place]
         before = len(keys)
         del keys[begin:end]

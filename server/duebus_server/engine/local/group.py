@@ -1,7 +1,7 @@
-"""One group of a topic: every event it is not done with, in exactly one state, and the moves between states.
+"""One group of a topic: every event that it is not done with, in exactly one state, and the moves between states.
 
-Each public method that moves events is one step of ``domain.states``; nothing awaits inside, so no other call sees
-a half-done move.
+Each public method that moves events is one step of ``domain.states``. None of them awaits, so no other call sees a
+half-done move.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ if TYPE_CHECKING:
     from duebus_server.engine.local.host_time import HostTime
 
 PROMOTE_LIMIT = 1_000
-"""So many events become ready, or lose an expired lease, in one step at the most: the loop is never held for long."""
+"""How many events become ready, or lose an expired lease, in one step, at most. It keeps the step short."""
 
 LEASE_EXPIRED = "the lease expired before the delivery was settled"
 
 
 class Holder(Protocol):
-    """The topic, as a group needs it: told when an event changes how many groups care about it."""
+    """What a group needs of its topic, which counts in how many groups an event is still wanted."""
 
     @property
     def config(self) -> TopicConfig:
-        """The settings of the topic, as they are now."""
+        """The settings of the topic that are in force."""
 
     def no_longer_waiting(self, event: StoredEvent) -> None:
         """In one more group the event is dead or gone."""
@@ -52,20 +52,20 @@ class Holder(Protocol):
         """In one more group the event is not dead any more."""
 
     def let_go(self, events: Iterable[StoredEvent], now_us: int, *, were_dead: bool = False) -> None:
-        """One more group is done with these events, which were all dead in it or all not."""
+        """One more group is done with these events, all of which were dead in it, or none."""
 
 
 class Group:
     """The events of one group by state.
 
     Attributes:
-        held: what each session holds: session id -> fencing token -> entry. Leaving ends no lease, so a session may
-            hold some that is not in ``sessions`` any more.
-        ended: leases that have ended and not yet been announced: session id -> fencing tokens.
-        died: ids of events that have become dead letters and not yet been announced.
+        held: what each session holds: session id -> fencing token -> entry. A session that has left may still hold
+            leases.
+        ended: leases that have ended, and were not announced yet: session id -> fencing tokens.
+        died: ids of events that have become dead letters, and were not announced yet.
         indexes: the events of each state, in order; of SCHEDULED ones, those that are due by the engine's clock.
         by_host_clock: those that are SCHEDULED for a time of the host's clock.
-        policy_changes: how its retry policy differs from the topic's; None where it does not.
+        policy_changes: how its retry policy differs from the topic's; None if it does not.
     """
 
     def __init__(self, name: str, holder: Holder, host: HostTime, now_us: int) -> None:
@@ -88,7 +88,7 @@ class Group:
 
     @property
     def retry_policy(self) -> RetryPolicy:
-        """What becomes of events that fail here."""
+        """The retry policy in force."""
         policy = self._holder.config.retry_policy
         return policy if self.policy_changes is None else self.policy_changes.over(policy)
 
@@ -116,7 +116,7 @@ class Group:
     # --- time passes ------------------------------------------------------------------------------------------------
 
     def promote(self, now_us: int) -> None:
-        """Do what is due, up to PROMOTE_LIMIT of each: SCHEDULED -> READY, and expired leases -> READY or DEAD."""
+        """Move what is due, up to PROMOTE_LIMIT of each: SCHEDULED -> READY, and expired leases -> READY or DEAD."""
         for entry in _first_until(self.indexes[EventState.SCHEDULED], now_us):
             self._move(entry, EventState.READY, entry.at_us)
         for entry in _first_until(self.by_host_clock, self._host.now_us):
@@ -125,7 +125,7 @@ class Group:
             self._expire(entry, now_us)
 
     def next_due(self) -> int | None:
-        """When there is next something to lease: a ready event, a due one, or a lease that runs out."""
+        """When there is next something to lease: the time of a ready or scheduled event, or of a lease that expires."""
         if self.paused:
             return None
         times = [
@@ -142,7 +142,7 @@ class Group:
         return len(self.indexes[EventState.SCHEDULED]) + len(self.by_host_clock)
 
     def _next_scheduled(self) -> tuple[int, int] | None:
-        """Due time and number of the SCHEDULED event that is the next to be READY."""
+        """Due time, by the engine's clock, and ``seq`` of the SCHEDULED event that becomes READY next."""
         keys: list[tuple[int, int]] = []
         if (first := self.indexes[EventState.SCHEDULED].first()) is not None:
             keys.append((first[0], first[1].event.seq))
@@ -163,12 +163,12 @@ class Group:
     # --- lease ------------------------------------------------------------------------------------------------------
 
     def lease(self, session: SubscriberInfo, request: LeaseRequest, lease_us: int, now_us: int) -> list[LeasedEvent]:
-        """READY -> LEASED for as many as the session has room for, the longest due first."""
+        """READY -> LEASED for as many events as the session has room for, the longest due first."""
         if self.paused:
             return []
         entries = self.indexes[EventState.READY].take_first(self._fitting(request))
         expires_us = now_us + lease_us
-        # In one step, not one by one: what is taken together stands together in both indexes.
+        # Together, not one by one: they are neighbours in both indexes.
         self.indexes[EventState.LEASED].add_all(expires_us, _seqs(entries), entries)
         tokens = self._host.fencing_tokens(len(entries))
         leased = [
@@ -179,7 +179,7 @@ class Group:
         return leased
 
     def _fitting(self, request: LeaseRequest) -> int:
-        """How many of the ready events a session has room for."""
+        """For how many of the ready events a session has room."""
         count = 0
         bytes_left = request.max_bytes
         to_come = self._next_scheduled()
@@ -187,7 +187,7 @@ class Group:
             if count == request.max_events:
                 break
             if to_come is not None and (entry.at_us, entry.event.seq) > to_come:
-                break  # more is due than `promote` has moved, and comes before this one
+                break  # due before this one, but not yet moved by `promote`
             bytes_left -= len(entry.event.body)
             if bytes_left < 0 and (count or not request.at_least_one):
                 break
@@ -225,22 +225,22 @@ class Group:
         return results
 
     def nack(self, nacks: Sequence[NackRef], now_us: int) -> list[LeaseFailureReason | None]:
-        """LEASED -> SCHEDULED, READY or DEAD, as each says."""
+        """LEASED -> SCHEDULED, READY or DEAD, as each nack says."""
         results = [self._nack_one(nack, now_us) for nack in nacks]
         self.nacked.mark(results.count(None), now_us)
         return results
 
     def extend(self, leases: Sequence[LeaseRef], expires_us: int, now_us: int) -> list[LeaseFailureReason | None]:
-        """The leases expire at ``expires_us``."""
+        """Make leases expire at ``expires_us``."""
         return [self._extend_one(ref, expires_us, now_us) for ref in leases]
 
     def adopt(self, ref: LeaseRef, session: SubscriberInfo, expires_us: int, now_us: int) -> LeaseFailureReason | int:
-        """Move a lease to ``session`` and renew it; the size of the event's body, or why not."""
+        """Move a lease to ``session`` and renew it. Returns the size of the event's body, or why it was not moved."""
         entry = self._held(ref, now_us)
         if not isinstance(entry, Entry):
             return entry
         lease = entry.lease
-        assert lease is not None  # noqa: S101  # _held has seen it
+        assert lease is not None  # noqa: S101  # `_held` returned it
         if lease.session_id != session.session_id:
             self._end_lease(entry)
             moved = Lease(session.session_id, session.consumer, lease.fencing_token, lease.started_us)
@@ -249,13 +249,13 @@ class Group:
         return len(entry.event.body)
 
     def shorten(self, session_id: str, expires_us: int) -> None:
-        """The leases of this session expire at ``expires_us`` at the latest."""
+        """Make the leases of this session expire at the latest at ``expires_us``."""
         for entry in self.held.get(session_id, {}).values():
             if entry.at_us > expires_us:
                 self._move(entry, EventState.LEASED, expires_us)
 
     def _ack_one(self, ref: LeaseRef, now_us: int, done: list[Entry]) -> LeaseFailureReason | None:
-        """Take an entry out but for the index, which those that are done leave together."""
+        """Remove an entry, except from the index, from which all that are done are removed together."""
         entry = self._held(ref, now_us)
         if not isinstance(entry, Entry):
             return entry
@@ -301,12 +301,12 @@ class Group:
     # --- dead letters -----------------------------------------------------------------------------------------------
 
     def purge_dead(self, died_before_us: int, now_us: int) -> None:
-        """DEAD -> removed for what died before then, up to PROMOTE_LIMIT."""
+        """DEAD -> removed for events that died before then, up to PROMOTE_LIMIT."""
         for entry in _first_until(self.indexes[EventState.DEAD], died_before_us):
             self.remove(entry, now_us)
 
     def redrive(self, entry: Entry, due_us: int, now_us: int) -> None:
-        """DEAD -> READY, or SCHEDULED when it is due later, with all its retries and its story."""
+        """DEAD -> READY, or SCHEDULED if it is due later, with all its retries and its history."""
         entry.attempt = 0
         entry.note_redrive(now_us)
         self.delay(entry, due_us, now_us)
@@ -315,7 +315,7 @@ class Group:
     # --- operators --------------------------------------------------------------------------------------------------
 
     def reschedule(self, entry: Entry, due: NewDueTime, now_us: int) -> None:
-        """To SCHEDULED, or READY when it is due."""
+        """Move an event that waits to SCHEDULED, or to READY if it is due."""
         if due.deliver_at_us is None or due.deliver_at_us <= self._host.now_us:
             self.delay(entry, now_us + (due.delay_us or 0), now_us)
             return
@@ -325,18 +325,18 @@ class Group:
         self.by_host_clock.add(entry.at_us, entry.event.seq, entry)
 
     def delay(self, entry: Entry, due_us: int, now_us: int) -> None:
-        """To SCHEDULED, or READY when it is due, by the engine's clock."""
+        """Move an event to SCHEDULED, or to READY if it is due, by the engine's clock."""
         entry.deliver_at_us = due_us
         self._move(entry, EventState.SCHEDULED if due_us > now_us else EventState.READY, due_us)
 
     def remove(self, entry: Entry, now_us: int) -> None:
-        """Whatever its state -> removed. A lease must have ended."""
+        """Any state but LEASED -> removed."""
         self._index_of(entry).remove(entry.at_us, entry.event.seq)
         del self.entries[entry.event.id]
         self._holder.let_go((entry.event,), now_us, were_dead=entry.state is EventState.DEAD)
 
     def dissolve(self, now_us: int) -> Iterator[None]:
-        """Remove everything, a piece with each step. For a group that was deleted: nobody may look at it any more."""
+        """Remove everything, one piece a step, from a group that was deleted. It must not be used any more."""
         for state, index in [*self.indexes.items(), (EventState.SCHEDULED, self.by_host_clock)]:
             while block := index.pop_block():
                 for entry in block:
@@ -344,12 +344,12 @@ class Group:
                 events = [entry.event for entry in block]
                 self._holder.let_go(events, now_us, were_dead=state is EventState.DEAD)
                 yield
-        self.entries, self.held = {}, {}  # a dict that was large stays large
+        self.entries, self.held = {}, {}  # a dict does not shrink
 
     # --- the pieces -------------------------------------------------------------------------------------------------
 
     def _held(self, ref: LeaseRef, now_us: int) -> Entry | LeaseFailureReason:
-        """The entry that this lease holds, or why it does not."""
+        """The entry that this lease holds, or why it holds none."""
         entry = self.entries.get(ref.event_id)
         if entry is None or entry.state is EventState.DEAD:
             return LeaseFailureReason.SETTLED
@@ -359,7 +359,7 @@ class Group:
         return entry
 
     def max_retries(self, entry: Entry) -> int:
-        """How often an event may be retried: its own wish, or else the group's policy."""
+        """How many times an event may be retried: by its own setting, or else by the group's policy."""
         own = entry.event.max_retries
         return self.retry_policy.max_retries if own is None else own
 
@@ -369,7 +369,7 @@ class Group:
 
     def _end_lease(self, entry: Entry) -> Lease:
         lease = entry.lease
-        assert lease is not None  # noqa: S101  # callers have seen the entry in LEASED
+        assert lease is not None  # noqa: S101  # the entry is LEASED
         entry.lease = None
         self.ended.setdefault(lease.session_id, []).append(lease.fencing_token)
         held = self.held[lease.session_id]
@@ -384,7 +384,7 @@ class Group:
         self._holder.no_longer_waiting(entry.event)
 
     def _make_ready_again(self, entry: Entry, now_us: int) -> None:
-        """In its old place. A due time by the host's clock may be ahead of the engine's."""
+        """To READY, at its old position. A due time of the host's clock may be ahead of the engine's clock."""
         self._move(entry, EventState.READY, min(entry.deliver_at_us, now_us))
 
     def _move(self, entry: Entry, state: EventState, at_us: int) -> None:

@@ -1,4 +1,4 @@
-"""Rates over the last minute, at a fixed cost in memory."""
+"""Rates over the last minute, in a fixed amount of memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ WINDOW_S = 60
 
 
 class RateMeter:
-    """Counts in one bucket a second and keeps a minute of them."""
+    """Counts in buckets of one second, and keeps them for a minute."""
 
     __slots__ = ("_buckets", "_first_s", "_last_s")
 
@@ -17,17 +17,17 @@ class RateMeter:
         self._first_s = self._last_s = now_us // SECOND
 
     def mark(self, count: int, now_us: int) -> None:
-        """``count`` more at ``now_us``."""
+        """Count ``count`` events at ``now_us``."""
         self._turn(now_us // SECOND)
         self._buckets[self._last_s % WINDOW_S] += count
 
     def per_second(self, now_us: int) -> float:
-        """The average over the last minute, or since the meter was made where that is shorter."""
+        """The average over the last minute, or since the meter was made if that is shorter."""
         self._turn(now_us // SECOND)
         return sum(self._buckets) / min(WINDOW_S, self._last_s - self._first_s + 1)
 
     def _turn(self, second: int) -> None:
-        """Empty the buckets of the seconds that have passed unmarked."""
+        """Empty the buckets of the seconds that have passed since the last call."""
         for passed in range(self._last_s + 1, min(second, self._last_s + WINDOW_S) + 1):
             self._buckets[passed % WINDOW_S] = 0
         self._last_s = max(self._last_s, second)

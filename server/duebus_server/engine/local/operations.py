@@ -43,7 +43,7 @@ def cancel(topic: Topic, event_ids: Sequence[str], group: str | None, now_us: in
 
 
 def reschedule(topic: Topic, event_ids: Sequence[str], group: str | None, due: NewDueTime, now_us: int) -> None:
-    """Move the due times, all or none; see ``Engine.reschedule``."""
+    """Change due times, all or none; see ``Engine.reschedule``."""
     groups = _groups(topic, group)
     copies = [copy for event_id in event_ids for copy in _waiting_copies(topic, groups, event_id)]
     for holder, entry in copies:
@@ -53,7 +53,7 @@ def reschedule(topic: Topic, event_ids: Sequence[str], group: str | None, due: N
 def redrive(
     topic: Topic, group: str, chosen: DeadLetterFilter, step: DeadLetterStep, now_us: int
 ) -> DeadLetterProgress:
-    """One step of dead letters that wait again; see ``Engine.redrive``."""
+    """Make some dead letters wait again; see ``Engine.redrive``."""
     holder = find_group(topic, group)
     found = _find(holder, chosen, step, now_us)
     for place, entry in enumerate(found.entries):
@@ -62,7 +62,7 @@ def redrive(
 
 
 def purge(topic: Topic, group: str, chosen: DeadLetterFilter, step: DeadLetterStep, now_us: int) -> DeadLetterProgress:
-    """One step of dead letters that are removed; see ``Engine.purge``."""
+    """Remove some dead letters; see ``Engine.purge``."""
     holder = find_group(topic, group)
     found = _find(holder, chosen, step, now_us)
     for entry in found.entries:
@@ -74,7 +74,7 @@ def purge(topic: Topic, group: str, chosen: DeadLetterFilter, step: DeadLetterSt
 
 
 def _groups(topic: Topic, group: str | None) -> Sequence[Group]:
-    """Those that a call is about: one, or all."""
+    """The groups that a call is about: one, or all."""
     return topic.all_groups() if group is None else [find_group(topic, group)]
 
 
@@ -105,7 +105,7 @@ def _waiting_copies(topic: Topic, groups: Sequence[Group], event_id: str) -> Cop
 
 
 class _Found(NamedTuple):
-    """The dead letters that one step has chosen, and where the next one begins."""
+    """The dead letters that one step has selected, and where the next step begins."""
 
     entries: list[Entry]
     began_us: int
@@ -116,7 +116,7 @@ class _Found(NamedTuple):
 
 
 def _find(group: Group, chosen: DeadLetterFilter, step: DeadLetterStep, now_us: int) -> _Found:
-    """Look at up to ``step.limit`` dead letters: those that are named, or else from the longest dead on."""
+    """Look at up to ``step.limit`` dead letters: those that are named, or else in the order in which they died."""
     began_us = now_us if step.began_us is None else step.began_us
     until_us = began_us - chosen.min_age_us
     looked_at = islice(
@@ -124,14 +124,14 @@ def _find(group: Group, chosen: DeadLetterFilter, step: DeadLetterStep, now_us: 
     )
     entries: list[Entry] = []
     cursor, count = None, 0
-    for count, (cursor, entry) in enumerate(looked_at, start=1):  # noqa: B007  # the last ones count
+    for count, (cursor, entry) in enumerate(looked_at, start=1):  # noqa: B007  # the last cursor counts
         if entry is not None and entry.at_us <= until_us and chosen.error_contains in entry.last_error:
             entries.append(entry)
     return _Found(entries, began_us, cursor if count == step.limit else None)
 
 
 def _in_order(group: Group, step: DeadLetterStep, until_us: int) -> Iterator[tuple[str, Entry]]:
-    """What died until then, each with the cursor behind it, in the order of death."""
+    """The dead letters that died until then, in that order, each with the cursor after it."""
     after = _numbers(step.cursor, 2)
     for at_us, seq, entry in group.indexes[EventState.DEAD].ascending((after[0], after[1]) if after else None):
         if at_us > until_us:
@@ -140,7 +140,7 @@ def _in_order(group: Group, step: DeadLetterStep, until_us: int) -> Iterator[tup
 
 
 def _named(group: Group, chosen: DeadLetterFilter, step: DeadLetterStep) -> Iterator[tuple[str, Entry | None]]:
-    """The events that the filter names, each with the cursor behind it, in its order; None for what is not dead."""
+    """The events that the filter names, in its order, each with the cursor after it; None if it is not dead."""
     (start,) = _numbers(step.cursor, 1) or (0,)
     for place, event_id in enumerate(chosen.event_ids[start:], start=start + 1):
         entry = group.entries.get(event_id)
@@ -148,7 +148,7 @@ def _named(group: Group, chosen: DeadLetterFilter, step: DeadLetterStep) -> Iter
 
 
 def _numbers(cursor: str | None, count: int) -> tuple[int, ...]:
-    """The numbers a cursor is made of; none at the beginning.
+    """The numbers in a cursor; none at the beginning.
 
     Raises:
         InvalidArgument: it is not one of ours.

@@ -1,4 +1,4 @@
-"""A memory that forgets: what was seen within a window of time."""
+"""Values that are remembered for a window of time."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ V = TypeVar("V")
 
 
 class RecentMemory(Generic[V]):
-    """Values by key, each for a window of time from when it was remembered.
+    """Values by key, each until its time has passed.
 
-    Forgetting costs O(1) an item, because items are remembered in the order in which they expire.
+    Forgetting costs O(1) an item, because items are added in the order in which they expire.
     """
 
     __slots__ = ("_items",)
@@ -23,12 +23,12 @@ class RecentMemory(Generic[V]):
         return len(self._items)
 
     def remember(self, key: str, value: V, until_us: int) -> None:
-        """Keep ``value`` until ``until_us``; a key that is known keeps the newer value."""
+        """Keep ``value`` until ``until_us``, in place of an older value of the key."""
         self._items[key] = (until_us, value)
         self._items.move_to_end(key)
 
     def get(self, key: str, now_us: int) -> V | None:
-        """The value, or None when it is unknown or its time has passed."""
+        """The value; None if it is unknown or its time has passed."""
         return self._items[key][1] if self.knows(key, now_us) else None
 
     def knows(self, key: str, now_us: int) -> bool:

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class StoredEvent:
-    """An event, kept once however many groups wait for it.
+    """An event, stored once for all groups.
 
     Attributes:
-        seq: grows with every event of the engine; breaks ties between equal times.
-        holders: groups that are not done with it; the event is dropped with the last one.
-        waiting: those of them in which it is not dead; while there is one, it counts as queued.
+        seq: grows with every event of the engine; orders events of equal times.
+        holders: how many groups are not done with it. The event goes with the last one.
+        waiting: in how many of them it is not dead. While there is one, the event counts as queued.
     """
 
     id: str
@@ -34,7 +34,7 @@ class StoredEvent:
 
 @dataclass(slots=True)
 class Lease:
-    """Who holds an event, and since when. The expiry is the entry's ``at_us``."""
+    """Who holds an event, and since when. It expires at the entry's ``at_us``."""
 
     session_id: str
     consumer: str
@@ -47,9 +47,9 @@ class Entry:
     """One event in one group.
 
     Attributes:
-        at_us: its place in the index of its state: due time, lease expiry, or time of death.
-        by_host_clock: it is SCHEDULED, and due by the host's clock.
-        attempt: deliveries that count, the one under way included.
+        at_us: its position in the index of its state: due time, lease expiry, or time of death.
+        by_host_clock: whether it is SCHEDULED for a time of the host's clock.
+        attempt: how many deliveries count, including the one under way.
         history: the attempts that have ended, oldest first; None before the first one.
     """
 
@@ -64,12 +64,12 @@ class Entry:
     by_host_clock: bool = False
 
     def record(self, lease: Lease, outcome: AttemptOutcome, error: str, now_us: int) -> None:
-        """Add the attempt that ends now to the story."""
+        """Add the attempt that ends now to the history."""
         history = self.history = self.history or []
         history.append(Attempt(self.attempt, lease.started_us, now_us, lease.consumer, outcome, error))
         del history[:-MAX_HISTORY]
 
     def note_redrive(self, now_us: int) -> None:
-        """Add to the story that the event, dead since its last attempt, is redriven."""
+        """Add to the history that the event is redriven."""
         if self.history:
             self.history[-1] = replace(self.history[-1], redriven_us=now_us)

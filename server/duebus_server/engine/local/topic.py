@@ -1,4 +1,4 @@
-"""One topic: its events, each kept once, its groups, and what it remembers against duplicates."""
+"""One topic: its events, each stored once, its groups, and the ids that it remembers against duplicates."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
     from duebus_server.engine.local.host_time import HostTime
 
 RETRY_WHEN_FULL_US = SECOND
-"""What a caller is told to wait when the topic is full."""
+"""How long a caller is told to wait when the topic is full."""
 
 FORGET_AT_ONCE = 1_000
-"""So many memories of a deleted topic are dropped in one step: the loop is not held for long."""
+"""How many remembered ids of a deleted topic are dropped in one step, which keeps the step short."""
 
 
 class Topic:
     """The events of one topic.
 
     Attributes:
-        stored: how many events there are, each until the last group is done with it.
+        stored: how many events the topic holds, each until the last group is done with it.
         groups: by name.
-        unclaimed: holds the events of a topic that has no group yet; the first group takes it over.
+        unclaimed: holds the events of a topic without groups; the first group takes them over.
         config: the settings in force.
-        queued: events that are not dead in every group that holds them.
-        deleted: it is being dissolved.
+        queued: how many events are not dead in every group that holds them.
+        deleted: whether the topic was deleted, and its memory is being released.
 
     Args:
-        defaults: the settings where nothing else was set for the topic.
+        defaults: the settings that were not set for the topic.
         host: the host's clock.
     """
 
@@ -52,7 +52,7 @@ class Topic:
         self.groups: dict[str, Group] = {}
         self.unclaimed: Group | None = None
         self.queued = 0
-        # Groups that were taken out, until the ids of what they held are among the recent ones.
+        # Groups that were deleted, until the ids that they held are among the recent ones.
         self._leaving: list[Group] = []
         self._next_seq = next_seq
         self._recent_ids: RecentMemory[None] = RecentMemory()
@@ -63,14 +63,14 @@ class Topic:
         self._changes = TopicChanges()
 
     def configure(self, changes: TopicChanges) -> None:
-        """Other settings from now on."""
+        """Change the settings."""
         self._changes = self._changes.then(changes)
         self.config = self._changes.over(self._defaults)
 
     # --- groups -----------------------------------------------------------------------------------------------------
 
     def group(self, name: str, now_us: int) -> Group:
-        """The group of this name; made if need be. The first one takes over what was dispatched before it."""
+        """The group of this name, which is created if need be. The first one takes over the unclaimed events."""
         group = self.groups.get(name)
         if group is None:
             group, self.unclaimed = self.unclaimed or Group(name, self, self._host, now_us), None
@@ -79,7 +79,7 @@ class Topic:
         return group
 
     def receivers(self) -> Iterable[Group]:
-        """The groups that get what is dispatched now."""
+        """The groups that get dispatched events."""
         if self.groups:
             return self.groups.values()
         if self.unclaimed is None:
@@ -87,13 +87,13 @@ class Topic:
         return (self.unclaimed,)
 
     def remove_group(self, name: str) -> Group:
-        """Take a group out; its events are let go by ``dissolve_group``."""
+        """Remove a group. ``dissolve_group`` then releases its events."""
         group = self.groups.pop(name)
         self._leaving.append(group)
         return group
 
     def dissolve_group(self, group: Group, now_us: int) -> Iterator[None]:
-        """Let go of what a group held that was taken out, a piece with each step."""
+        """Release the events of a removed group, one piece a step."""
         yield from group.dissolve(now_us)
         self._leaving.remove(group)
 
@@ -104,7 +104,7 @@ class Topic:
     # --- dispatch ---------------------------------------------------------------------------------------------------
 
     def dispatch(self, request: DispatchRequest, now_us: int) -> DispatchAnswer | DueBusError:
-        """Store a request's events in every group, all or none; see ``Engine.dispatch``."""
+        """Store the events of a request in every group, all or none; see ``Engine.dispatch``."""
         known = self._answers.get(request.request_id, now_us)
         if known is not None:
             identity, answer = known
@@ -123,7 +123,7 @@ class Topic:
         return answer
 
     def _without_duplicates(self, events: Sequence[NewEvent], now_us: int) -> tuple[list[NewEvent], list[str]]:
-        # Ids that the server made too: a request that comes again when its answer is forgotten gets the same ones.
+        # Generated ids too: a request that is repeated after its answer was forgotten gets the same ones.
         ids = {event.id for event in events}
         held = set[str]().union(*(group.entries.keys() & ids for group in (*self.all_groups(), *self._leaving)))
         fresh: dict[str, NewEvent] = {}
@@ -163,22 +163,22 @@ class Topic:
             retry_after_us=RETRY_WHEN_FULL_US,
         )
 
-    # --- what groups tell -------------------------------------------------------------------------------------------
+    # --- what groups report -------------------------------------------------------------------------------------------
 
     def no_longer_waiting(self, event: StoredEvent) -> None:
-        """In one more group the event is dead or gone; after the last it no longer counts as queued."""
+        """In one more group the event is dead or gone. After the last group, it no longer counts as queued."""
         event.waiting -= 1
         if not event.waiting:
             self.queued -= 1
 
     def waiting_again(self, event: StoredEvent) -> None:
-        """In one more group the event is not dead any more; with the first it counts as queued."""
+        """In one more group the event is no longer dead. With the first group, it counts as queued."""
         if not event.waiting:
             self.queued += 1
         event.waiting += 1
 
     def let_go(self, events: Iterable[StoredEvent], now_us: int, *, were_dead: bool = False) -> None:
-        """One more group is done with these events, all dead in it or all not; after the last they are gone."""
+        """One more group is done with these events, all dead in it, or none. After the last, they are gone."""
         for event in events:
             if not were_dead:
                 self.no_longer_waiting(event)
@@ -197,7 +197,7 @@ class Topic:
         return unclaimed + list(self.groups.values())
 
     def forget(self, now_us: int) -> None:
-        """Drop what the dedupe window and the dead-letter retention have left behind."""
+        """Forget ids after the dedupe window, and purge dead letters after their retention."""
         if self.config.dead_letter_retention_us:
             for group in self.groups.values():
                 group.purge_dead(now_us - self.config.dead_letter_retention_us, now_us)
@@ -205,7 +205,7 @@ class Topic:
         self._answers.forget_before(now_us)
 
     def dissolve(self, now_us: int) -> Iterator[None]:
-        """Remove everything, a piece with each step. For a topic that was deleted: nobody may look at it any more."""
+        """Release everything, one piece a step, of a topic that was deleted. It must not be used any more."""
         self.deleted = True
         for group in self.all_groups():
             yield from group.dissolve(now_us)
@@ -215,9 +215,9 @@ class Topic:
             yield
 
     def is_empty(self) -> bool:
-        """No events, nor any memory of some: time changes nothing in it."""
+        """Whether it has no events and remembers no ids, so that a sweep has nothing to do."""
         return not (self.stored or self._recent_ids or self._answers)
 
     def is_idle(self) -> bool:
-        """Nothing in it, and nobody would miss it."""
+        """Whether the topic can be removed: it is empty, and has neither groups nor settings of its own."""
         return self.is_empty() and not (self.groups or self._changes)

@@ -1,4 +1,4 @@
-"""What the local engine shows of itself: topics, groups and events from outside."""
+"""Topics, groups and events of the local engine, as operators see them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def topic_info(topic: Topic, now_us: int) -> TopicInfo:
-    """A topic with its groups by name; the events without a group as a group without a name."""
+    """A topic with its groups. Events that no group has claimed are a group without a name."""
     groups = [group_info(group, now_us) for group in topic.all_groups()]
     return TopicInfo(topic.name, topic.config, topic.queued, groups)
 
@@ -89,7 +89,7 @@ def _place(listed: tuple[int, int, Entry]) -> tuple[int, int]:
 
 
 def event_info(topic: Topic, event_id: str) -> EventInfo:
-    """An event and its whole story in every group that is not done with it."""
+    """An event and its history in every group that is not done with it."""
     entries = [(group, group.entries[event_id]) for group in topic.all_groups() if event_id in group.entries]
     if not entries:
         raise NotFound("event", event_id, topic=topic.name)
@@ -98,7 +98,7 @@ def event_info(topic: Topic, event_id: str) -> EventInfo:
 
 
 def find_group(topic: Topic, name: str) -> Group:
-    """The group that a name in a call about events means.
+    """The group that a call about events names; an empty name is the default group, or the unclaimed events.
 
     Raises:
         NotFound: there is none.
@@ -146,7 +146,7 @@ def _entry_info(group: Group, entry: Entry, history: Sequence[Attempt] = ()) -> 
 
 
 def _history(entry: Entry) -> Sequence[Attempt]:
-    """The attempts that have ended, and the one under way; the latest MAX_HISTORY of them."""
+    """The latest MAX_HISTORY attempts, including the one under way."""
     ended = list(entry.history or ())
     if entry.lease is None:
         return ended
