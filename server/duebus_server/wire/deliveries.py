@@ -3,7 +3,8 @@
 The fields of a message are written one behind the other, so messages that are joined are one message with the fields
 of all (https://protobuf.dev/programming-guides/encoding/#last-one-wins). A delivery is therefore joined from what it
 shares with others, encoded once, and what is its own: the event's id, its body as it was stored, the tokens.
-That takes half the time of a ``Delivery`` for each, and every event that the bus delivers goes through here.
+That takes half the time of a ``Delivery`` for each, as ``tests/bench/delivery_encoding.py`` shows, and every event that
+the bus delivers goes through here.
 """
 
 from __future__ import annotations

@@ -157,3 +157,31 @@ def command(name: str) -> Any:
 def understand(arguments: list[str]) -> None:
     """Parses a command as a run of it would, without running it."""
     command(arguments[0]).make_context(arguments[0], arguments[1:])
+
+
+# --- CONTRIBUTING's drawing -------------------------------------------------------------------------------------------
+
+SERVER = ROOT / "server" / "duebus_server"
+SHARED_STEPS, LOCAL_STEPS, REDIS_STEPS = 7, 5, 11
+
+
+def test_the_drawing_of_one_event_names_files_that_exist_and_not_many() -> None:
+    section = (ROOT / "CONTRIBUTING.md").read_text().split("## One event through the server\n")[1].split("\n## ")[0]
+    drawing = section.split("```")[1]
+    above, below = drawing.split("     +-- local")
+    shared = re.findall(r"[\w/]+\.py", above)
+    local, redis = files_of_columns(below)
+    assert [len(shared), len(local), len(redis)] == [SHARED_STEPS, LOCAL_STEPS, REDIS_STEPS]
+    assert SHARED_STEPS + LOCAL_STEPS <= 15
+    assert SHARED_STEPS + REDIS_STEPS <= 20
+    named = {(SERVER / name).name for name in [*shared, *local, *redis]}
+    there = {path.name for path in SERVER.rglob("*") if path.suffix in (".py", ".lua")}
+    assert named <= there
+    assert all((SERVER / "engine" / "local" / name).exists() for name in local)
+
+
+def files_of_columns(drawing: str) -> tuple[list[str], list[str]]:
+    """The files in the left column, and those in the right one."""
+    left = [line[:44] for line in drawing.splitlines()]
+    right = [line[44:] for line in drawing.splitlines()]
+    return re.findall(r"[\w/]+\.py", "\n".join(left)), re.findall(r"[\w/]+\.(?:py|lua)", "\n".join(right))
