@@ -19,7 +19,7 @@ from duebus_server.bus.scaling import Scaling
 from duebus_server.bus.settling import Settling
 from duebus_server.bus.subscribing import Subscribing
 from duebus_server.config import SettingsError
-from duebus_server.delivery.sessions import Sessions
+from duebus_server.delivery.streams import Streams
 from duebus_server.domain.clock import SystemClock
 from duebus_server.domain.errors import DispatcherNotWorking
 from duebus_server.domain.lease_token import LeaseTokens
@@ -92,7 +92,7 @@ class App:
         if self._metrics is not None:
             engines = [InstrumentedEngine(engine, self._metrics) for engine in engines]
             self._metrics.watch(engines)
-        self._engines = Engines(RunningEngine(engine, Sessions(engine, clock)) for engine in engines)
+        self._engines = Engines(RunningEngine(engine, Streams(engine, clock)) for engine in engines)
         self._token_keys: dict[EngineName, bytes] = {}
         tokens = LeaseTokens(self._token_keys)
         self.lifecycle = Lifecycle(self._engines, clock, settings.sweep_interval, self._not_serving)
@@ -120,7 +120,7 @@ class App:
 
     def watcher(self, engine: EngineName) -> Watcher:
         """What listens to an engine, for those who want to listen as well."""
-        return self._engines.get(engine).sessions
+        return self._engines.get(engine).streams
 
     async def start(self) -> str:
         """Start the engines and serve.

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import structlog
 from duebus_server.bus.administering import Administering
 from duebus_server.bus.engines import Engines, RunningEngine
-from duebus_server.delivery.sessions import Sessions
+from duebus_server.delivery.streams import Streams
 from duebus_server.domain.administration import DeadLetterFilter, NewDueTime, RetryPolicyChanges, TopicChanges
 from duebus_server.domain.clock import HOUR, MILLISECOND, MINUTE, SystemClock
 from duebus_server.domain.model import DEFAULT_GROUP
@@ -141,7 +141,7 @@ async def measure(events: int) -> None:
     try:
         async with redis_bus(server.url) as bus:
             engine = (await bus.replica()).engine
-            running = RunningEngine(engine, Sessions(engine, SystemClock()))
+            running = RunningEngine(engine, Streams(engine, SystemClock()))
             topic = bus._started[0].topic()
             await fill(topic, events)
             counts = {group: await topic.counts(group) for group in GROUPS}

@@ -18,7 +18,7 @@ from duebus_server.bus.engines import Engines, RunningEngine
 from duebus_server.bus.settling import Settling
 from duebus_server.bus.subscribing import Subscribing, Subscription
 from duebus_server.delivery.frames import Deliveries
-from duebus_server.delivery.sessions import Sessions
+from duebus_server.delivery.streams import Streams
 from duebus_server.delivery.window import MAX_FRAME_EVENTS
 from duebus_server.domain.clock import SECOND, SystemClock
 from duebus_server.domain.lease_token import LeaseTokens
@@ -57,7 +57,7 @@ async def measure() -> Steps:
     clock = SystemClock()
     engine = LocalEngine(clock, TopicConfig(max_queued=0))
     await engine.start()
-    engines = Engines([RunningEngine(engine, Sessions(engine, clock))])
+    engines = Engines([RunningEngine(engine, Streams(engine, clock))])
     tokens = LeaseTokens({engine.name: engine.lease_token_key})
     steps = Steps()
     PauseKeeper().install()

@@ -19,7 +19,7 @@ from support.workers import settle_down
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from duebus_server.delivery.sessions import Sessions
+    from duebus_server.delivery.streams import Streams
 
     from support.wire import Wire
 
@@ -40,9 +40,9 @@ class OwnApp:
         self.address = ""
 
     @property
-    def sessions(self) -> Sessions:
+    def streams(self) -> Streams:
         """Its open streams."""
-        watcher: Sessions = self.app.watcher(EngineName.LOCAL)  # type: ignore[assignment]  # what it is on local
+        watcher: Streams = self.app.watcher(EngineName.LOCAL)  # type: ignore[assignment]  # what it is on local
         return watcher
 
     async def start(self) -> None:

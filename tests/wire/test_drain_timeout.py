@@ -25,7 +25,7 @@ async def draining(app: OwnApp, wire: Wire, stream: Stream, timeout_s: float) ->
     stopping = asyncio.ensure_future(wire.stop(drain_timeout=duration(timeout_s)))
     assert (await stream.closing()).reason == DRAINING
     await settle_down()
-    assert app.sessions._draining
+    assert app.streams._draining
     return stopping
 
 

@@ -107,10 +107,10 @@ async def test_sessions_wakers_and_timers_go_with_their_streams(topic: str) -> N
     async with own_app() as (app, wire):
         for number in range(5):
             streams = [await wire.subscribe(f"{topic}.{each}", group=f"g{number}") for each in range(10)]
-            assert len(app.sessions._sessions) == 10
+            assert len(app.streams._sessions) == 10
             await asyncio.gather(*(stream.cancel() for stream in streams))
             for each in range(10):
                 await wire.until_subscribers(f"{topic}.{each}", 0, f"g{number}")
-        assert (app.sessions._sessions, app.sessions._wakers, app.sessions._open_in) == ({}, {}, {})
+        assert (app.streams._sessions, app.streams._wakers, app.streams._open_in) == ({}, {}, {})
         timers = [timer for _, _, timer in app.clock._timers if timer._callback is not None]
         assert len(timers) == 1, "the sweep's"

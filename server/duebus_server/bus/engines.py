@@ -12,7 +12,7 @@ from duebus_server.domain.errors import DispatcherNotWorking, DuplicateInitializ
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from duebus_server.delivery.sessions import Sessions
+    from duebus_server.delivery.streams import Streams
     from duebus_server.domain.model import EngineName
     from duebus_server.engine.base import Engine
 
@@ -35,7 +35,7 @@ class RunningEngine:
     """An engine, its streams, and what it accepts."""
 
     engine: Engine
-    sessions: Sessions
+    streams: Streams
     status: EngineStatus = EngineStatus.SERVING
 
 

@@ -89,7 +89,7 @@ class Lifecycle:
         log.info("draining", engine=name)
         released = queued = 0
         try:
-            released = await running.sessions.drain(drain_timeout_us)
+            released = await running.streams.drain(drain_timeout_us)
             queued = await running.engine.queued()
         except DispatcherNotWorking as error:  # stop although its storage is away
             log.warning("drained without the engine's storage", engine=name, error=str(error))

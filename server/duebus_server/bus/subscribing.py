@@ -70,7 +70,7 @@ class Subscribing:
         """
         running = self._engines.serving(command.engine)
         options = await self._options(command, running)
-        session = running.sessions.open(options, Window(command.max_in_flight, command.max_in_flight_bytes))
+        session = running.streams.open(options, Window(command.max_in_flight, command.max_in_flight_bytes))
         facts = {"topic": options.topic, "group": options.group, "session_id": options.session_id}
         try:
             lost = await self._join(session, running, command)
@@ -78,7 +78,7 @@ class Subscribing:
             tokens = self._tokens.of_group(running.engine.name, options.topic, options.group)
             yield Subscription(session, tokens, lost)
         finally:
-            await running.sessions.close(session)
+            await running.streams.close(session)
             log.info("unsubscribed", **facts)
 
     async def _options(self, command: SubscribeCommand, running: RunningEngine) -> SessionOptions:

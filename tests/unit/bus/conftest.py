@@ -10,7 +10,7 @@ from duebus_server.bus.engines import Engines, RunningEngine
 from duebus_server.bus.lifecycle import Lifecycle
 from duebus_server.bus.settling import Settling
 from duebus_server.bus.subscribing import SubscribeCommand, Subscribing
-from duebus_server.delivery.sessions import Sessions
+from duebus_server.delivery.streams import Streams
 from duebus_server.domain.clock import SECOND, ManualClock
 from duebus_server.domain.lease_token import LeaseTokens
 from duebus_server.domain.model import DispatchRequest, EngineName, LeaseRequest, SubscriberInfo
@@ -49,7 +49,7 @@ class Bus:
         self.clock = ManualClock(START_US)
         self.local = LocalEngine(self.clock, TopicConfig())
         self.other = OtherEngine(self.clock, TopicConfig())
-        self.running = [RunningEngine(each, Sessions(each, self.clock)) for each in (self.local, self.other)]
+        self.running = [RunningEngine(each, Streams(each, self.clock)) for each in (self.local, self.other)]
         self.engines = Engines(self.running)
         self.tokens = LeaseTokens({each.name: each.lease_token_key for each in (self.local, self.other)})
         self.dispatching = Dispatching(self.engines)

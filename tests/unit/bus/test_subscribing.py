@@ -40,7 +40,7 @@ async def test_a_stream_that_fails_or_is_cancelled_leaves_no_session(bus: Bus) -
     with pytest.raises(asyncio.CancelledError):
         async with bus.subscribing.subscribe(command()):
             raise asyncio.CancelledError
-    assert bus.running[0].sessions._sessions == {}
+    assert bus.running[0].streams._sessions == {}
     assert (await bus.local.get_topic(TOPIC)).groups[0].subscribers == []
 
 
@@ -52,7 +52,7 @@ async def test_a_stream_that_can_not_join_leaves_no_session(bus: Bus, monkeypatc
     with pytest.raises(DispatcherNotWorking):
         async with bus.subscribing.subscribe(command()):
             pytest.fail("it was not joined")
-    sessions = bus.running[0].sessions
+    sessions = bus.running[0].streams
     assert (sessions._sessions, sessions._wakers) == ({}, {})
 
 
@@ -64,7 +64,7 @@ async def test_an_engine_out_of_reach_at_the_end_of_a_stream_leaves_no_session(
 
     async with bus.subscribing.subscribe(command()):
         monkeypatch.setattr(bus.local, "shorten", fail)
-    sessions = bus.running[0].sessions
+    sessions = bus.running[0].streams
     assert (sessions._sessions, sessions._wakers) == ({}, {})
 
 

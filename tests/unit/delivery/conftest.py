@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from duebus_server.delivery.frames import Deliveries, Frame
 from duebus_server.delivery.session import SessionOptions
-from duebus_server.delivery.sessions import Sessions
+from duebus_server.delivery.streams import Streams
 from duebus_server.delivery.window import Window
 from duebus_server.domain.clock import SECOND, ManualClock
 from duebus_server.domain.errors import DispatcherNotWorking
@@ -105,7 +105,7 @@ class Subscriber:
         lost: what was lost of the leases that it said it held.
     """
 
-    def __init__(self, session: Session, sessions: Sessions) -> None:
+    def __init__(self, session: Session, sessions: Streams) -> None:
         self.session = session
         self.frames: list[Frame] = []
         self.lost: list[LeaseRef] = []
@@ -167,7 +167,7 @@ class Bench:
         self.clock = ManualClock(START_US)
         self.engine = TestEngine(self.clock, TopicConfig())
         self.engine.leases = Counter()
-        self.sessions = Sessions(self.engine, self.clock)
+        self.streams = Streams(self.engine, self.clock)
         self._names = count(1)
         self._opened: list[Subscriber] = []
 
@@ -184,7 +184,7 @@ class Bench:
         """A stream that waits for events."""
         name = f"session-{next(self._names)}"
         options = SessionOptions(name, TOPIC, group, "", lease_us, grace_us)
-        subscriber = Subscriber(self.sessions.open(options, Window(max_events, max_bytes)), self.sessions)
+        subscriber = Subscriber(self.streams.open(options, Window(max_events, max_bytes)), self.streams)
         self._opened.append(subscriber)
         await subscriber.start(held)
         return subscriber

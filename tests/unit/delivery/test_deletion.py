@@ -46,7 +46,7 @@ async def test_the_streams_of_a_deleted_topic_end_in_every_group(bench: Bench) -
 async def test_a_lost_word_is_found_out_by_the_next_lease(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, whole_topic: bool
 ) -> None:
-    monkeypatch.setattr(bench.sessions, "deleted", lambda _topic, _group: None)
+    monkeypatch.setattr(bench.streams, "deleted", lambda _topic, _group: None)
     subscriber = await bench.subscribe()
     await bench.dispatch(new_event(delay_us=SECOND))
 
@@ -65,7 +65,7 @@ async def test_a_late_word_does_not_change_why_a_stream_ended(bench: Bench) -> N
     subscriber.stop_reading()
     await bench.engine.delete_topic(TOPIC)
 
-    bench.sessions.deleted(TOPIC, GROUP)
+    bench.streams.deleted(TOPIC, GROUP)
     subscriber.go_on_reading()
     await settle_down()
 
@@ -96,7 +96,7 @@ async def test_a_drain_does_not_wait_for_what_was_deleted(bench: Bench) -> None:
     await bench.engine.delete_group(TOPIC, GROUP)
     await settle_down()
 
-    assert await bench.sessions.drain(SECOND) == 0  # the clock stands still: it would wait for ever
+    assert await bench.streams.drain(SECOND) == 0  # the clock stands still: it would wait for ever
     assert subscriber.ended
 
 

@@ -299,7 +299,7 @@ async def test_a_lease_that_ends_while_the_session_asks_for_a_large_event_makes_
     await until_turn(lambda: bench.lease_calls(subscriber) > calls, "the lease")
     for _ in range(40):  # the engine has answered that the event is too large, and the answer is on its way
         await asyncio.sleep(0)
-    monkeypatch.setattr(bench.sessions, "due", lambda *_: None)  # an engine need not tell twice
+    monkeypatch.setattr(bench.streams, "due", lambda *_: None)  # an engine need not tell twice
     await bench.engine.ack("orders", "billing", subscriber.leases)
     await until_turn(lambda: subscriber.ids == ["small", "large"], "the large event")
 
@@ -443,7 +443,7 @@ async def test_a_stream_that_ends_while_the_engine_is_out_of_reach_leaves_nothin
     bench.engine.away = True
     await bench.dispatch("a")
     await subscriber.vanish()
-    assert (bench.sessions._sessions, bench.sessions._wakers) == ({}, {})
+    assert (bench.streams._sessions, bench.streams._wakers) == ({}, {})
     await bench.advance(10 * SECOND)
     assert not [timer for _, _, timer in bench.clock._timers if timer._callback is not None]
 

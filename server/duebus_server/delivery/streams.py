@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
-class Sessions:
+class Streams:
     """The open streams, and those that a drain has closed while their leases are still held.
 
     The engine reports to it, as its watcher.

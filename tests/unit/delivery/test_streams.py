@@ -22,7 +22,7 @@ DRAINING = Closing(ClosingReason.DRAINING, SECOND)
 
 async def draining(bench: Bench, timeout_us: int = 30 * SECOND) -> asyncio.Task[int]:
     """A drain that is under way."""
-    drain = asyncio.create_task(bench.sessions.drain(timeout_us))
+    drain = asyncio.create_task(bench.streams.drain(timeout_us))
     await settle_down()
     return drain
 
@@ -39,7 +39,7 @@ async def test_sessions_that_come_and_go_leave_nothing(bench: Bench) -> None:
     for _ in range(50):
         subscriber = await bench.subscribe()
         await subscriber.vanish()
-    assert (bench.sessions._sessions, bench.sessions._wakers, bench.sessions._open_in) == ({}, {}, {})
+    assert (bench.streams._sessions, bench.streams._wakers, bench.streams._open_in) == ({}, {}, {})
 
 
 async def test_groups_wake_each_their_own(bench: Bench) -> None:
@@ -49,12 +49,12 @@ async def test_groups_wake_each_their_own(bench: Bench) -> None:
     await one.vanish()
     await bench.dispatch("b")
     assert other.ids == ["a", "b"]
-    assert list(bench.sessions._wakers) == [("orders", "other")]
+    assert list(bench.streams._wakers) == [("orders", "other")]
 
 
 async def test_word_of_groups_and_sessions_that_are_gone_is_passed_over(bench: Bench) -> None:
-    bench.sessions.due("no such topic", "billing", 0)
-    bench.sessions.leases_ended("no such session", [1])
+    bench.streams.due("no such topic", "billing", 0)
+    bench.streams.leases_ended("no such session", [1])
 
 
 # --- drain ------------------------------------------------------------------------------------------------------------
@@ -172,7 +172,7 @@ async def test_a_drain_waits_for_a_lease_that_is_under_way(bench: Bench) -> None
     await bench.engine.dispatch("orders", [DispatchRequest([new_event("a")])])
     await asyncio.sleep(0)
     assert subscriber.session._stage is Stage.LEASING
-    drain = asyncio.create_task(bench.sessions.drain(30 * SECOND))
+    drain = asyncio.create_task(bench.streams.drain(30 * SECOND))
     for _ in range(10):
         await settle_down()
     assert (subscriber.ids, closed(subscriber), drain.done()) == (["a"], True, False)
