@@ -126,7 +126,7 @@ async def test_a_command_to_lease_that_comes_through_late_does_nothing(
     session = far.engine._engine.notifications.sessions.find(Partition(topic.name), DEFAULT_GROUP, WORKER)
     assert session is not None
     command = (session.name, "", *far.engine._engine._ask(LeaseRequest(1, PLENTY, True)), session.round)
-    session.unanswered |= Unanswered.LEASE
+    session.unanswered.add(Unanswered.LEASE)
     event = await topic.lease_one(WORKER)
     assert await topic.nack(event, action=NackAction.RELEASE) == [None]
     # when the command reaches Redis after all, for whose answer nobody waits

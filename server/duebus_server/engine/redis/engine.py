@@ -193,7 +193,7 @@ class RedisEngine(AdminVerbs):
     async def _make_dead(self, session: LocalSession, damaged: Sequence[NackRef]) -> None:
         """Make events that can't be read dead letters. If that fails, the session's next lease takes them back."""
         log.error("damaged events are dead", partition=str(session.partition), group=session.group, count=len(damaged))
-        session.unanswered |= Unanswered.LEASE
+        session.unanswered.add(Unanswered.LEASE)
         try:
             await self.nack(session.partition, session.group, damaged)
         except DispatcherNotWorking as error:  # what was leased with them still has to reach the session
@@ -204,7 +204,7 @@ class RedisEngine(AdminVerbs):
                 error=str(error),
             )
         else:
-            session.unanswered &= ~Unanswered.LEASE
+            session.unanswered.discard(Unanswered.LEASE)
 
     async def ack(
         self, partition: Partition, group: str, leases: Sequence[LeaseRef]

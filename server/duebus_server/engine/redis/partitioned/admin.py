@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _BEHIND_NUMBER = "~"
-"""In the cursor of a step, between the number of the partition and its own cursor."""
+"""In the cursor of a step: separates the number of the partition from the cursor within it."""
 
 
 class AdminVerbs:
@@ -92,7 +92,7 @@ class AdminVerbs:
     # --- topics and groups ------------------------------------------------------------------------------------------
 
     async def configure_topic(self, topic: str, changes: TopicChanges) -> TopicConfig:
-        """See ``Engine.configure_topic``. Where it fails half way, some partitions have the changes: repeat it."""
+        """See ``Engine.configure_topic``. If it fails part way, some partitions have the changes: repeat it."""
         self._engine.check_started()
         if changes.partitions is not None:
             changes.applied_to(await self.config_of(topic))
@@ -115,7 +115,7 @@ class AdminVerbs:
         return configs[0]
 
     async def delete_topic(self, topic: str) -> int:
-        """See ``Engine.delete_topic``. Partition by partition; what is dispatched meanwhile may go too."""
+        """See ``Engine.delete_topic``. Partition by partition; what is dispatched meanwhile may be deleted too."""
         self._engine.check_started()
         return await self._routing.routed(topic, lambda partitions: self._delete(topic, partitions))
 
@@ -164,8 +164,8 @@ class AdminVerbs:
         )
 
     async def reschedule(self, topic: str, event_ids: Sequence[str], group: str | None, due: NewDueTime) -> int:
-        """See ``Engine.reschedule``. Over several partitions all are looked at before the first is changed: an event
-        that is leased in between fails the rest.
+        """See ``Engine.reschedule``. All partitions are looked at before the first is changed. An event that is leased
+        in between fails the call, after the events of earlier partitions were moved.
         """
         return await self._routing.routed(
             topic, lambda partitions: self._reschedule(topic, partitions, event_ids, group, due)
@@ -222,7 +222,7 @@ class AdminVerbs:
 
 
 def _cursor(partition: Partition, own: str | None) -> str | None:
-    """Where the step after this one begins: further on in the partition, or in the next; None when there is none."""
+    """Where the next step begins: further on in this partition, or in the following one; None at the end."""
     if own is not None:
         return f"{partition.number}{_BEHIND_NUMBER}{own}"
     following = partition.number + 1
@@ -230,10 +230,10 @@ def _cursor(partition: Partition, own: str | None) -> str | None:
 
 
 def _read_cursor(cursor: str | None, partitions: int) -> tuple[int, str | None]:
-    """Which partition a step is in, and its cursor there.
+    """The number of the partition that a step is in, and its cursor there.
 
     Raises:
-        InvalidArgument: it is none of ours.
+        InvalidArgument: the cursor is not one that an earlier step gave.
     """
     if cursor is None:
         return 0, None
@@ -244,10 +244,10 @@ def _read_cursor(cursor: str | None, partitions: int) -> tuple[int, str | None]:
 
 
 def _one_of(found: Sequence[T | NotFound]) -> T:
-    """What one partition has found; where none has, that there is none.
+    """What one of the partitions has found.
 
     Raises:
-        NotFound: no partition has found it.
+        NotFound: none of them has found anything.
     """
     for one in found:
         if not isinstance(one, NotFound):

@@ -1,4 +1,4 @@
-"""When each partition next has something to lease, so that only those are asked which may have."""
+"""When each partition next has something to lease, so that a lease asks only those that may have something."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NEVER = float("inf")
 
 
 class Dues:
-    """What this replica knows of groups in partitions. Of those that it knows nothing of, something may be due."""
+    """What this replica knows of groups in partitions. Where it knows nothing, something may be due."""
 
     def __init__(self) -> None:
         self._next: dict[tuple[Partition, str], float] = {}
@@ -30,14 +30,14 @@ class Dues:
         return None if first == _NEVER else int(first)
 
     def told(self, partition: Partition, group: str, at_us: int) -> None:
-        """Something is due then."""
+        """Something is due at ``at_us``."""
         known = self._next.get((partition, group))
         if known is not None and at_us < known:
             self._next[partition, group] = at_us
 
     @contextmanager
     def looking(self, partition: Partition, group: str) -> Iterator[Look]:
-        """A session leases from a partition during the block; what is told meanwhile counts beside what it finds."""
+        """During the block a session leases from a partition; what is told meanwhile counts too."""
         self._next[partition, group] = _NEVER
         look = Look()
         try:
@@ -67,16 +67,16 @@ class Look:
         self.next_due_us: int | None = None
 
     def found(self, next_due_us: int | None) -> None:
-        """The answer has come."""
+        """The lease was answered."""
         self.is_done, self.next_due_us = True, next_due_us
 
 
 class Outward:
-    """A watcher of partitions, who tells another of topics.
+    """Hears of partitions, and tells a watcher of their topics.
 
     Args:
-        watcher: who is told.
-        dues: is told as well.
+        watcher: told of topics.
+        dues: told of partitions.
     """
 
     def __init__(self, watcher: Watcher, dues: Dues) -> None:
@@ -93,10 +93,10 @@ class Outward:
         self._watcher.leases_ended(session_id, fencing_tokens)
 
     def died(self, partition: Partition, group: str, count: int, first_ids: Sequence[str]) -> None:
-        """What dies in several partitions is told by each of them."""
+        """Events died in one partition; each partition tells its own."""
         self._watcher.died(partition.topic, group, count, first_ids)
 
     def deleted(self, partition: Partition, group: str | None) -> None:
-        """A group is gone when it is from the last partition, and a topic by itself."""
+        """Told once for a group: when the first partition has lost it. The topic itself tells when it is deleted."""
         if partition.count == 1 or (group is not None and partition.number == 0):
             self._watcher.deleted(partition.topic, group)

@@ -105,7 +105,7 @@ class PartitionedEngine(AdminVerbs):
         return [one.outcome() for one in progress]
 
     async def lease(self, topic: str, group: str, session_id: str, request: LeaseRequest) -> LeaseBatch:
-        """See ``Engine.lease``. The longest due first within a partition; each time another partition comes first."""
+        """See ``Engine.lease``. Longest due first within a partition; each lease begins at another."""
 
         async def lease(partitions: list[Partition]) -> LeaseBatch:
             if len(partitions) == 1:
@@ -117,7 +117,7 @@ class PartitionedEngine(AdminVerbs):
     async def _lease_from(
         self, partitions: list[Partition], group: str, session_id: str, request: LeaseRequest
     ) -> LeaseBatch:
-        """Fill the request from one partition after the other, of those that may have something."""
+        """Fill the request from the partitions that may have something, one after the other."""
         events: list[LeasedEvent] = []
         is_full = False
         try:
@@ -130,7 +130,7 @@ class PartitionedEngine(AdminVerbs):
         except DueBusError as error:
             if not events:
                 raise
-            # What was leased so far has to reach the session.
+            # What was leased so far has to reach the session all the same.
             log.warning("a partition was passed over", partition=str(partition), group=group, error=str(error))
         except BaseException:
             self._take_back(partitions, group, session_id, events)
@@ -140,7 +140,7 @@ class PartitionedEngine(AdminVerbs):
         return LeaseBatch(events, next_due_us, left_for_want_of_room=left)
 
     def _to_ask(self, partitions: list[Partition], group: str) -> list[Partition]:
-        """The partitions that may have something, beginning with another one each time; all when none is known to."""
+        """The partitions that may have something, beginning with another each time; all when none is known to."""
         turn = next(self._turns) % len(partitions)
         in_turn = partitions[turn:] + partitions[:turn]
         now_us = self.now_us()
@@ -155,7 +155,7 @@ class PartitionedEngine(AdminVerbs):
     def _take_back(
         self, partitions: list[Partition], group: str, session_id: str, events: Sequence[LeasedEvent]
     ) -> None:
-        """Nobody hears of these leases: each partition is to take back what it gave."""
+        """The session does not hear of these leases: its next lease takes them back from each partition."""
         for event in events:
             partition = partitions[event.fencing_token % len(partitions)]
             self._dues.unsure(partition, group)
@@ -197,7 +197,7 @@ class PartitionedEngine(AdminVerbs):
     # --- sessions ---------------------------------------------------------------------------------------------------
 
     async def join(self, topic: str, group: str, subscriber: SubscriberInfo) -> None:
-        """See ``Engine.join``. When it fails half way, the groups that were made stay."""
+        """See ``Engine.join``. If it fails part way, the groups that it made stay."""
         await self._routing.each(topic, lambda partition: self._engine.join(partition, group, subscriber))
 
     async def adopt(
@@ -225,7 +225,7 @@ class PartitionedEngine(AdminVerbs):
         verb: Callable[[Partition, Sequence[S]], Awaitable[list[T]]],
         session: tuple[str, str] | None = None,
     ) -> list[T]:
-        """Do something about leases, each where it is: the fencing token says so."""
+        """Apply a verb to leases, each in its own partition, which follows from its fencing token."""
 
         async def settle(partitions: list[Partition]) -> list[T]:
             if len(partitions) == 1:
@@ -248,7 +248,7 @@ def _fencing_token(lease: LeaseRef | NackRef) -> int:
 
 
 def _room(request: LeaseRequest, events: Sequence[LeasedEvent]) -> LeaseRequest:
-    """What is left of a request when these events have been leased."""
+    """The room that is left in a request after these events were leased."""
     if not events:
         return request
     size = sum(len(event.body) for event in events)

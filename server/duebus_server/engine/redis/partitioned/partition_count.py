@@ -1,14 +1,15 @@
-"""Over how many partitions each topic is spread, and how that number is changed.
+"""How many partitions each topic has, and how that number is changed.
 
-The keys of the topic itself hold the number; each partition holds whether it is open; every script asks before it does
-anything (``moved.lua``). So a replica may believe what it likes: it is corrected before it does harm. How a change
-goes, and what becomes of one that is broken off, stands in ``DATA_MODEL.md``.
+The topic's own keys hold the number, and each partition's keys hold whether it is open. Every script checks this first
+(``moved.lua``), so a replica that is wrong about the number is told so before anything has changed. ``DATA_MODEL.md``
+describes the steps of a change, and what happens when one breaks off.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from duebus_server.domain.clock import SECOND
@@ -44,8 +45,9 @@ MEND = "mend"
 LOCK = "partitions"
 LOCK_US = 60 * SECOND
 WORKS_US = 20 * SECOND
-"""So long after it got the lock a replica may change something: no command of it comes through when another has the
-lock, if the clocks of a cluster's nodes agree to half a minute.
+"""How long a replica may make changes after it got the lock. Scripts refuse later ones by their node's clock. So no
+command of this replica takes effect while another holds the lock, if the clocks of a cluster's nodes agree to half a
+minute.
 """
 
 _LATE, _HELD = b"late", b"held"
@@ -54,7 +56,7 @@ _LATE, _HELD = b"late", b"held"
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """From how many partitions to how many (0: the topic is being deleted), and until when this replica works on it."""
+    """From how many partitions to how many, 0 to delete the topic, and until when this replica may work on it."""
 
     topic: str
     before: int
@@ -68,10 +70,16 @@ class _Change:
 
 
 class Partitioning:
-    """What this replica believes, and changes.
+    """The partitions of topics, as far as this replica knows, and how their number is changed.
+
+    Args:
+        runner: runs scripts.
+        locks: of the bus; one replica at a time changes a number.
+        listing: the topics that are listed.
+        deleting: deletes single partitions.
 
     Raises, in all methods that run something:
-        DispatcherNotWorking: Redis is away, or refuses; or another replica changes a topic just now.
+        DispatcherNotWorking: Redis is away, or refuses; or another replica is changing a topic.
     """
 
     def __init__(self, runner: Runner, locks: Locks, topic_index: TopicIndex, deletions: Deletions) -> None:
@@ -82,12 +90,11 @@ class Partitioning:
         self._known: dict[str, list[Partition]] = {}  # of topics that have several
 
     def partitions(self, topic: str) -> list[Partition]:
-        """The partitions, as far as this replica knows."""
-        known = self._known.get(topic)
-        return [Partition(topic)] if known is None else known
+        """The partitions of a topic by number, as far as this replica knows."""
+        return self._known.get(topic) or _the_only_one(topic)
 
     async def refresh(self, topic: str) -> int:
-        """Ask how many partitions a topic has; finish a change that was broken off."""
+        """How many partitions a topic has, asked of Redis. Finishes a change that broke off."""
         text = await self._read(topic)
         if not text.isdigit():
             await self._under_lock(topic, "")
@@ -98,7 +105,7 @@ class Partitioning:
         return int(text)
 
     async def change(self, topic: str, count: int) -> None:
-        """Spread a topic over so many partitions.
+        """Give a topic this many partitions.
 
         Raises:
             InvalidArgument: it holds events; nothing was changed.
@@ -106,16 +113,16 @@ class Partitioning:
         await self._topic_index.before(topic)
         await self._under_lock(topic, count)
         await self.refresh(topic)
-        if len(self.partitions(topic)) != count:  # it has finished what another had begun
+        if len(self.partitions(topic)) != count:  # this finished a change that another replica had begun
             await self._under_lock(topic, count)
             await self.refresh(topic)
 
     async def mend(self, topic: str) -> None:
-        """Open partitions of a topic anew that have lost all they had, as a node of a cluster may."""
+        """Reopen partitions that have lost all their keys, as a node of a cluster may."""
         await self._under_lock(topic, MEND)
 
     async def delete(self, topic: str) -> int:
-        """Delete a topic that has several partitions; how many events it held."""
+        """Delete a topic of several partitions; how many events it held."""
         removed = await self._under_lock(topic, 0)
         self._believe(topic, 1)
         return removed
@@ -196,7 +203,7 @@ class Partitioning:
         await self._run(OPEN, partition, change.deadline_us, *own, groups=_names(groups))
 
     async def _close(self, change: _Change, partitions: Sequence[Partition]) -> bool:
-        """Close all partitions, or none: False when one of them holds events."""
+        """Close all partitions; if one of them holds events, none, and return False."""
         if change.before == 1:
             return True
         for partition in partitions:
@@ -240,15 +247,21 @@ class Partitioning:
     async def _run(
         self, script: Script, partition: Partition, deadline_us: int, *arguments: Any, groups: Sequence[str] = ()
     ) -> Any:
-        """Run a step of a change.
+        """Run one step of a change.
 
         Raises:
-            DispatcherNotWorking: the time for it has passed; the next to come on the topic finishes the change.
+            DispatcherNotWorking: the deadline has passed; the next verb on the topic finishes the change.
         """
         reply = await self._runner.run(script, partition, deadline_us, *arguments, groups=groups)
         if reply == _LATE:
             raise Moved(partition.topic)
         return reply
+
+
+@lru_cache(maxsize=10_000)
+def _the_only_one(topic: str) -> list[Partition]:
+    """The partitions of a topic that has one; kept, because the same object is found faster than an equal one."""
+    return partitions_of(topic, 1)
 
 
 def _names(groups: Sequence[Any]) -> list[str]:

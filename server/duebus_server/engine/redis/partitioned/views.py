@@ -1,4 +1,4 @@
-"""What is seen of several partitions, as one topic."""
+"""Merges what several partitions show into one topic."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def sum_of(topic: str, infos: Sequence[TopicInfo]) -> TopicInfo:
-    """A topic from what its partitions are."""
+    """A topic from what each of its partitions shows."""
     by_name: dict[str, list[GroupInfo]] = defaultdict(list)
     for info in infos:
         for group in info.groups:
@@ -40,7 +40,7 @@ def _group(parts: Sequence[GroupInfo]) -> GroupInfo:
 
 
 def _subscribers(parts: Sequence[GroupInfo]) -> list[SubscriberInfo]:
-    """Each session once, with what it holds of all partitions."""
+    """Each session once, with what it holds in all partitions together."""
     found: dict[str, SubscriberInfo] = {}
     for part in parts:
         for one in part.subscribers:
@@ -52,7 +52,7 @@ def _subscribers(parts: Sequence[GroupInfo]) -> list[SubscriberInfo]:
 
 
 def merged(query: EventQuery, pages: Sequence[tuple[list[Listed], bool]]) -> EventPage:
-    """A page of all partitions from a page of each: as far as each is known to have nothing in between."""
+    """One page from a page of each partition. It ends where a partition may have more events in between."""
 
     def comes_before(one: Listed, other: Listed) -> bool:
         return (one[:2] > other[:2]) if query.newest_first else (one[:2] < other[:2])

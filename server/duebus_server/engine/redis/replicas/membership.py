@@ -147,14 +147,14 @@ class Membership:
         own = (session.name, session.round, *named(session.leases()))
         if await self._runner.run(RECLAIM, session.partition, session.group, *own):
             self._notifications.due_now(session.partition, session.group)
-        session.unanswered &= ~Unanswered.LEASE
+        session.unanswered.discard(Unanswered.LEASE)
 
     def never_heard(self, partition: Partition, group: str, session_id: str, fencing_token: int) -> None:
         """A session will not hear of a lease that it was given: its next lease takes it back."""
         session = self._notifications.sessions.find(partition, group, session_id)
         if session is not None:
             session.let_go([fencing_token])
-            session.unanswered |= Unanswered.LEASE
+            session.unanswered.add(Unanswered.LEASE)
 
     async def wind_up(self, session: LocalSession) -> None:
         """Tell Redis whatever it does not know yet of a session's end. What fails is left for the next sweep."""

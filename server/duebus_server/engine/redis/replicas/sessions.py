@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from enum import Enum, Flag, auto
+from enum import Enum, auto
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -49,10 +49,9 @@ class Stage(Enum):
     """It is no longer among the sessions of this replica."""
 
 
-class Unanswered(Flag):
+class Unanswered(Enum):
     """Commands whose answer was lost, so that nobody here knows what they did, or will do when they arrive late."""
 
-    NONE = 0
     JOIN = auto()
     """Redis may count the session as a subscriber after it has left."""
     LEASE = auto()
@@ -79,7 +78,7 @@ class LocalSession:
     group: str
     consumer: str
     stage: Stage = Stage.UNTOLD
-    unanswered: Unanswered = Unanswered.NONE
+    unanswered: set[Unanswered] = field(default_factory=set)
     held: dict[int, str] = field(default_factory=dict)
     joined_us: int | None = None
     round: int = 0
@@ -123,15 +122,16 @@ class LocalSession:
     @contextmanager
     def awaiting(self, command: Unanswered) -> Iterator[None]:
         """While a command is under way: unless an answer comes, nobody knows what it did."""
-        before = self.unanswered & command
-        self.unanswered |= command
+        before = command in self.unanswered
+        self.unanswered.add(command)
         try:
             yield
         except DispatcherNotWorking as error:
-            if not is_lost(error.__cause__):
-                self.unanswered = self.unanswered & ~command | before
+            if not before and not is_lost(error.__cause__):
+                self.unanswered.discard(command)
             raise
-        self.unanswered = self.unanswered & ~command | before
+        if not before:
+            self.unanswered.discard(command)
 
 
 class LocalSessions:
