@@ -211,7 +211,7 @@ class Executor:
             self._settle(held, nack)
         if held.abandoned:
             self._slots.abandon()
-            _log.error("%s: a call that was given up goes on, on its thread; it keeps its slot", self._source)
+            _log.error("%s: an abandoned call runs on, on its thread; it keeps its slot until it returns", self._source)
         else:
             self._slots.give_back()
         if nack is not None:
@@ -228,7 +228,7 @@ class Executor:
             self._settler.settle(held, self._leases, nack)
 
     def _returned(self, held: Held) -> None:
-        """A call on a thread returned that was given up when its handler was cancelled."""
+        """A call on a thread has returned that was abandoned when its handler was cancelled."""
         held.abandoned -= 1
         if held.abandoned == 0 and held.running == 0:
             self._slots.recover()

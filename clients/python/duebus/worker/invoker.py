@@ -22,7 +22,7 @@ class Invoker:
     Args:
         threads: Where functions are called.
         max_execution: Seconds, for the message of a handler that was cancelled.
-        returned: Called when a call on a thread returns that was given up.
+        returned: Called when a call on a thread returns that was abandoned.
     """
 
     def __init__(self, threads: ThreadPool, max_execution: float, returned: Callable[[Held], None]) -> None:
@@ -32,7 +32,7 @@ class Invoker:
         self._traced = tracing.is_set_up()
 
     def note_tracing(self) -> None:
-        """Looks whether tracing was set up meanwhile: that takes too long to be done for each delivery."""
+        """Checks whether tracing has been set up: that takes too long to be done for each delivery."""
         self._traced = tracing.is_set_up()
 
     async def run(self, held: Held, registration: Registration) -> Failure | None:

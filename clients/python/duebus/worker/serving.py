@@ -19,8 +19,8 @@ from duebus.worker.watchdog import Watchdog
 
 __all__ = ["Serving"]
 
-# Seconds that a stop without waiting gives handlers to end after their cancellation, and then the releases to be sent.
-_LAST_WORDS = 1.0
+# Seconds that cancelled handlers have to end, and their releases to be sent, before a stop gives up.
+_END_TIMEOUT = 1.0
 
 _log = logging.getLogger("duebus.worker")
 
@@ -41,7 +41,7 @@ class Serving:
         self._outage = Outage("the server can be reached again")
         self._watchdog = Watchdog(settings.lease.total_seconds(), registry.all)
         self._open: dict[Source, SourceWorker] = {}
-        # Closed ones that finish what they started are among them.
+        # Those that were closed and still finish what they had started are among them.
         self._running: dict[asyncio.Task[None], SourceWorker] = {}
         self._stop = asyncio.Event()
         self._stop_now = asyncio.Event()
@@ -158,7 +158,7 @@ class Serving:
         await asyncio.gather(*self._running, return_exceptions=True)
         workers = list(self._running.values())
         try:
-            async with asyncio.timeout(_LAST_WORDS):
+            async with asyncio.timeout(_END_TIMEOUT):
                 await asyncio.gather(*(each.settled() for each in workers))
         except TimeoutError:
             left = sum(each.held for each in workers)

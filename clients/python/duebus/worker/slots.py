@@ -6,7 +6,7 @@ __all__ = ["Slots"]
 
 
 class Slots:
-    """Counts slots; a slot is abandoned while a call on a thread goes on that nobody waits for any more."""
+    """Counts slots. A slot is abandoned while a call on a thread runs on that nobody waits for any more."""
 
     def __init__(self, count: int) -> None:
         self._count = count
@@ -17,7 +17,7 @@ class Slots:
 
     @property
     def all_abandoned(self) -> bool:
-        """No delivery can be handled until one of the given up calls returns."""
+        """No delivery can be handled until one of the abandoned calls returns."""
         return self._abandoned >= self._count
 
     async def usable(self) -> None:
@@ -39,7 +39,7 @@ class Slots:
         self.free += 1
 
     def abandon(self) -> None:
-        """Its handling has ended, but a call on a thread goes on."""
+        """Its handling has ended, but a call on a thread runs on."""
         self._abandoned += 1
         self._note_usable()
 

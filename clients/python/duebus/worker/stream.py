@@ -77,10 +77,10 @@ class Stream:
         self._freshness.reset()
 
     async def quiet(self) -> None:
-        """Waits until no delivery is under way, the executor being paused.
+        """Waits until no delivery is under way. The executor has to be paused.
 
-        A delivery that arrives after the stream was closed can't be released: it would cost an attempt and the
-        disconnect grace. None can arrive once the window is full.
+        A delivery that arrives after the stream was closed can't be released any more: it would cost an attempt and the
+        disconnect grace. Once the window is full, none can arrive.
         """
         try:
             async with asyncio.timeout(_QUIET_AT_MOST):
@@ -153,16 +153,16 @@ class Stream:
         self.started.set()
 
     async def _until_usable(self) -> None:
-        """While calls that were given up take every slot, others can handle what waits here."""
+        """While abandoned calls take every slot, other workers should handle what waits here."""
         if self._executor.slots.all_abandoned:
-            _log.error("%s: calls that were given up take all slots; unsubscribed until one returns", self._source)
+            _log.error("%s: abandoned calls take all slots; unsubscribed until one of them returns", self._source)
             self._executor.release()
             await self._executor.slots.usable()
 
     def _pause_after_closing(self, frame: Closing) -> float:
-        # The backoff on top spreads the workers of a server that closes all streams at once.
+        # The backoff spreads the workers when a server closes all streams at once.
         pause = frame.reconnect_after.total_seconds() + self._backoff.next()
-        _log.info("%s: the server closes the stream (%s); next try in %.2f s", self._source, frame.reason, pause)
+        _log.info("%s: the server closes the stream (%s); opened again in %.2f s", self._source, frame.reason, pause)
         return pause
 
     def _pause_after(self, error: DueBusError) -> float:
