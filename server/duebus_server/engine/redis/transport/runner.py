@@ -149,7 +149,10 @@ class Runner:
     def _declared(
         self, script: Script, partition: Partition, arguments: Sequence[Any], groups: Iterable[str], keys: Sequence[str]
     ) -> list[str]:
-        """The keys that a script touches; one of them where Redis does not check, because naming all takes time."""
+        """The keys that a script touches; one of them where Redis does not check.
+
+        Naming all would cost a call with one event a twelfth more there, on the server and in Redis.
+        """
         if not self.connection.checks_keys:
             return [self.keys.topic(partition, "events")]
         named = set(groups)
