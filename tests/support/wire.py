@@ -167,6 +167,10 @@ class Stream:
             taken.extend(frame.deliveries.deliveries)
         return taken
 
+    async def more(self) -> None:
+        """Wait for a frame, for as long as it takes."""
+        self._unseen.put_nowait(await self._unseen.get())
+
     async def closing(self) -> event_bus_pb2.Closing:
         """The closing frame, and nothing but it; then the end of the stream with OK."""
         frame = await self.next_frame()

@@ -739,6 +739,7 @@ type Started struct {
 	Lease            *durationpb.Duration `protobuf:"bytes,4,opt,name=lease,proto3" json:"lease,omitempty"`
 	DisconnectGrace  *durationpb.Duration `protobuf:"bytes,5,opt,name=disconnect_grace,json=disconnectGrace,proto3" json:"disconnect_grace,omitempty"`
 	// Those of `held_lease_tokens` that are no longer held: a settle would fail, and the event may be elsewhere already.
+	// As many as fit into 3 MiB, some 40,000; Extend tells of the others.
 	LostLeaseTokens []string `protobuf:"bytes,6,rep,name=lost_lease_tokens,json=lostLeaseTokens,proto3" json:"lost_lease_tokens,omitempty"`
 	// The largest request that this server takes, in bytes. A client cuts its settles, extensions and held tokens to it.
 	// 0: a server that does not say; assume 4 MiB.

@@ -10,13 +10,16 @@ from duebus_server.delivery.frames import Closing, Deliveries, Frame
 from duebus_server.wire.names import CLOSING_TO_PB, ENGINE_TO_PB, FAILURE_TO_PB
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from duebus_server.bus.lifecycle import StoppedEngine
     from duebus_server.bus.settling import LeaseFailure
     from duebus_server.bus.subscribing import Subscription
     from duebus_server.domain.model import DispatchAnswer
     from duebus_server.wire.deliveries import DeliveryEncoder
+
+MAX_LOST_TOKEN_BYTES = 3 << 20
+"""In one frame, which gRPC clients take up to 4 MiB."""
 
 
 def dispatch_response(answer: DispatchAnswer) -> event_bus_pb2.DispatchResponse:
@@ -49,8 +52,18 @@ def started(subscription: Subscription, max_request_bytes: int) -> bytes:
     frame.started.lease.FromMicroseconds(options.lease_us)
     frame.started.disconnect_grace.FromMicroseconds(options.grace_us)
     frame.started.max_request_bytes = max_request_bytes
-    frame.started.lost_lease_tokens.extend(subscription.lost_lease_tokens)
+    frame.started.lost_lease_tokens.extend(_that_fit(subscription.lost_lease_tokens))
     return frame.SerializeToString()
+
+
+def _that_fit(tokens: Iterable[str]) -> Iterator[str]:
+    """As many tokens as one frame takes."""
+    size = 0
+    for token in tokens:
+        size += len(token) + 4  # its tag and length
+        if size > MAX_LOST_TOKEN_BYTES:
+            return
+        yield token
 
 
 def frame_responses(frame: Frame, encoder: DeliveryEncoder) -> Iterator[bytes]:

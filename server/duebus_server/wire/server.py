@@ -43,10 +43,10 @@ ADMIN = admin_pb2.DESCRIPTOR.services_by_name["EventBusAdmin"]
 SCALER = externalscaler_pb2.DESCRIPTOR.services_by_name["ExternalScaler"]
 
 MAX_MESSAGE_BYTES = 16 << 20
-"""Above the limit of a batch, so that an oversized one gets an error that names the field."""
+"""More than a batch may have, so that one that is too large gets an error that names the field."""
 
 UNARY_CALLS = 1_000
-"""At once on one connection, beside its streams; more wait in the client."""
+"""How many a connection may have at once, besides its streams. More wait in the client."""
 
 LOOKAHEAD_BYTES = 4 << 10
 METADATA_BYTES = 12 << 10
@@ -64,11 +64,11 @@ CONNECT_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one connection may ask of the server, and whom it shares its address with.
+    """What clients may ask of the server.
 
     Attributes:
         message_bytes: the largest request.
-        streams: of Subscribe that may be open; the door counts them.
+        streams: how many Subscribe streams may be open, which the authorizer counts.
         shares_port: other processes of the same server listen on the same address.
     """
 
@@ -79,7 +79,7 @@ class Limits:
     def options(self) -> tuple[tuple[str, int], ...]:
         """As gRPC takes them."""
         return (
-            # Off unless on purpose, or a second server on the same port would silently take half of the calls.
+            # By default gRPC lets a second server listen on the same port, which would silently take half of the calls.
             ("grpc.so_reuseport", int(self.shares_port)),
             ("grpc.max_receive_message_length", self.message_bytes),
             ("grpc.max_concurrent_streams", self.streams + UNARY_CALLS),
@@ -98,11 +98,14 @@ class Limits:
             ("grpc.experimental.tcp_max_read_chunk_size", 32 << 10),
             ("grpc.max_allowed_incoming_connections", CONNECTIONS),
             ("grpc.server_handshake_timeout_ms", 10_000),
-            # Find peers that vanished without closing their connection.
-            ("grpc.keepalive_time_ms", 30_000),
+            # Notice within 40 s when a peer has vanished without closing its connection.
+            ("grpc.keepalive_time_ms", 25_000),
             ("grpc.keepalive_timeout_ms", 10_000),
-            # Clients ping every 30 s by default; idle streams must survive that. Who pings more often than every 10 s
-            # is cut off after two warnings.
+            # Without these two a ping is waited for a minute, and the third without data in between is not sent.
+            ("grpc.http2.ping_timeout_ms", 10_000),
+            ("grpc.http2.max_pings_without_data", 0),
+            # Idle streams survive the pings of our clients. A client that pings more often than every 10 s is
+            # disconnected at the third such ping.
             ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
             ("grpc.http2.max_ping_strikes", 2),
             ("grpc.keepalive_permit_without_calls", 1),
@@ -229,7 +232,7 @@ def _add_port(server: grpc.aio.Server, listen: str, certificates: Reloading[Cert
 
 
 def refuse_if_taken(listen: str) -> None:
-    """Finds out before gRPC does, which would write a log line of its own beside ours.
+    """Check that an address is free. gRPC would check it too, but write a log line of its own.
 
     Raises:
         PortInUseError: the address is taken, or not ours.

@@ -140,6 +140,7 @@ pub struct Started {
     #[prost(message, optional, tag = "5")]
     pub disconnect_grace: ::core::option::Option<::prost_types::Duration>,
     /// Those of `held_lease_tokens` that are no longer held: a settle would fail, and the event may be elsewhere already.
+    /// As many as fit into 3 MiB, some 40,000; Extend tells of the others.
     #[prost(string, repeated, tag = "6")]
     pub lost_lease_tokens: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// The largest request that this server takes, in bytes. A client cuts its settles, extensions and held tokens to it.

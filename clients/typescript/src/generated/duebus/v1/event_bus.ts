@@ -153,7 +153,10 @@ export interface Started {
   disconnectGrace:
     | Duration
     | undefined;
-  /** Those of `held_lease_tokens` that are no longer held: a settle would fail, and the event may be elsewhere already. */
+  /**
+   * Those of `held_lease_tokens` that are no longer held: a settle would fail, and the event may be elsewhere already.
+   * As many as fit into 3 MiB, some 40,000; Extend tells of the others.
+   */
   lostLeaseTokens: string[];
   /**
    * The largest request that this server takes, in bytes. A client cuts its settles, extensions and held tokens to it.
