@@ -40,7 +40,7 @@ from duebus_server.security.jwts import make_jwts
 from duebus_server.security.reloading import Reloading
 from duebus_server.security.token_file import read_tokens
 from duebus_server.wire.admin import EventBusAdminServicer
-from duebus_server.wire.authorization import Door
+from duebus_server.wire.authorization import Authorizer
 from duebus_server.wire.event_bus import EventBusServicer
 from duebus_server.wire.grpc_server import ServerEndedError
 from duebus_server.wire.guard import Guard
@@ -97,7 +97,7 @@ class App:
         tokens = LeaseTokens(self._token_keys)
         self.lifecycle = Lifecycle(self._engines, clock, settings.sweep_interval, self._not_serving)
         self._access = make_access(settings)
-        door = Door(self._access, make_audit(settings), settings.max_streams_per_connection)
+        authorizer = Authorizer(self._access, make_audit(settings), settings.max_streams_per_connection)
         self._wire = WireServer(
             EventBusServicer(
                 Dispatching(self._engines),
@@ -110,7 +110,7 @@ class App:
             ),
             EventBusAdminServicer(Administering(self._engines), engines[0].name, clock.now_us),
             ScalerServicer(Scaling(self._engines)),
-            make_guard(door, self._metrics, self._tracing),
+            make_guard(authorizer, self._metrics, self._tracing),
             Limits(settings.max_message_size, settings.max_streams_per_connection, shares_port),
             make_certificates(settings),
         )
@@ -138,7 +138,7 @@ class App:
         if self._http is not None and self._settings.http_listen is not None:
             await self._http.start(self._settings.http_listen)
         port = await self._wire.start(self._settings.listen, self._settings.health_listen)
-        self._warn_of_open_doors()
+        self._warn_of_exposure()
         return f"{host}:{port}"
 
     async def stop(self) -> None:
@@ -197,8 +197,8 @@ class App:
                 return str(error)
         return None
 
-    def _warn_of_open_doors(self) -> None:
-        """Say loudly what others than this machine could do here."""
+    def _warn_of_exposure(self) -> None:
+        """Warn of what others than this machine can do here."""
         if self._settings.listen.startswith(LOOPBACK):
             return
         if self._access.is_open:
@@ -245,14 +245,14 @@ def make_metrics(settings: Settings, tracing: Tracing | None) -> Metrics | None:
     return Metrics(settings.metrics_topics, tracing.engine_called if tracing else None)
 
 
-def make_guard(door: Door, metrics: Metrics | None, tracing: Tracing | None) -> Guard:
+def make_guard(authorizer: Authorizer, metrics: Metrics | None, tracing: Tracing | None) -> Guard:
     """What every call goes through."""
     told: dict[str, Any] = {}
     if metrics is not None:
         told["record"] = metrics.rpc
     if tracing is not None:
         told["trace"] = tracing.call
-    return Guard(door, **told)
+    return Guard(authorizer, **told)
 
 
 def make_access(settings: Settings) -> Access:

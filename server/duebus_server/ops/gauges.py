@@ -1,4 +1,4 @@
-"""What the engines hold, as gauges; read when somebody scrapes, through the views that the admin service has too."""
+"""Gauges of what the engines hold, read at each scrape through the same views as the admin service's."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from duebus_server.ops.labels import Labels
 
 ANSWER_S = 2.0
-"""An engine that takes longer is not shown this time."""
+"""An engine that takes longer is left out of this scrape."""
 
 GROUP = ("engine", "topic", "group")
 
@@ -39,7 +39,7 @@ class GroupFigures:
     in_flight: int = 0
 
     def add(self, info: GroupInfo) -> None:
-        """One group more."""
+        """Add a group."""
         for state, count in info.counts.items():
             self.events[state] += count
         self.oldest_ready_age_s = max(self.oldest_ready_age_s, (info.oldest_ready_age_us or 0) / SECOND)
@@ -51,7 +51,7 @@ Figures = dict[tuple[str, str, str], GroupFigures]
 
 
 class Gauges:
-    """A collector of prometheus_client that shows what was gathered last.
+    """A collector of prometheus_client that returns what was gathered last.
 
     Args:
         labels: which topics and groups have metrics of their own.
@@ -65,7 +65,7 @@ class Gauges:
         self._up: dict[str, int] = {}
 
     async def gather(self, engines: Sequence[Engine]) -> None:
-        """Look at the engines, all of them at once."""
+        """Read all engines at once."""
         gathered = await asyncio.gather(*map(self._look, engines))
         self._up = {engine.name: int(topics is not None) for engine, topics in zip(engines, gathered, strict=True)}
         figures: Figures = defaultdict(GroupFigures)
@@ -76,7 +76,7 @@ class Gauges:
         self._figures = figures
 
     async def _look(self, engine: Engine) -> list[TopicInfo] | None:
-        """The topics of an engine; None when it does not answer."""
+        """The topics of an engine, None if it doesn't answer."""
         try:
             async with asyncio.timeout(ANSWER_S):
                 await engine.check()

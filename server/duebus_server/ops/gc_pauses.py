@@ -1,4 +1,4 @@
-"""Keeps the garbage collector from stopping the server for as long as the backlog is large.
+"""Keeps the garbage collector from pausing the server in proportion to its backlog.
 
 A full collection looks at every object, and a waiting event is several: half a second at a million of them, in which
 nothing is delivered. Events hold no reference cycles, so there is nothing to find among them. Objects that have lived
@@ -15,17 +15,17 @@ FULL = 2
 """The oldest generation, whose collection is a full one."""
 
 THAW_S = 3_600.0
-"""So often a full collection looks at everything, for cycles that became garbage after they had been set aside."""
+"""How often a full collection looks at everything, to find cycles that became garbage after they were set aside."""
 
 
 class PauseKeeper:
-    """A ``gc.callbacks`` entry; one for a process."""
+    """A ``gc.callbacks`` entry. A process needs one."""
 
     def __init__(self) -> None:
         self._thawed_s = time.monotonic()
 
     def install(self) -> None:
-        """Set aside all there is now, and after each full collection what has lived through it."""
+        """Set aside every object there is, and after each full collection those that survived it."""
         gc.collect()
         gc.freeze()
         gc.callbacks.append(self._collected)

@@ -1,4 +1,4 @@
-"""A histogram that takes whole batches: at a hundred thousand events a second, one call for each costs too much."""
+"""A histogram that takes batches. At a hundred thousand events a second, a call for each event costs too much."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 FEW = 8
-"""Up to so many moments are looked up in the buckets; of more, the buckets are looked up in the sorted moments."""
+"""Up to this many moments, each is looked up in the buckets. Above, the buckets are looked up in the sorted moments."""
 
 
 class BatchHistogram:
@@ -42,7 +42,7 @@ class BatchHistogram:
         series.total += value
 
     def observe_since(self, labels: tuple[str, ...], now_us: int, since_us: list[int]) -> None:
-        """The seconds from each moment to now, in microseconds since the Unix epoch; the list is sorted by this."""
+        """Observe the seconds from each moment to now, in microseconds since the Unix epoch. Sorts the list."""
         if len(since_us) <= FEW:
             for moment_us in since_us:
                 self.observe(labels, (now_us - moment_us) / SECOND)

@@ -34,9 +34,9 @@ class HttpPort:
     """Answers probes and scrapes.
 
     Args:
-        not_alive: why the process should be replaced; None when it is well.
-        not_ready: why the server is not ready for work; None when it is.
-        scrape: all metrics as text.
+        not_alive: returns why the process must be replaced, None if it need not be.
+        not_ready: returns why the server can't take work, None if it can.
+        scrape: returns all metrics as text.
     """
 
     def __init__(self, not_alive: Why, not_ready: Why, scrape: Callable[[], Awaitable[bytes]]) -> None:
@@ -76,7 +76,7 @@ class HttpPort:
         return bound
 
     async def stop(self) -> None:
-        """Answer no more; harmless when it is not started."""
+        """Stop serving. Does nothing if it hasn't started."""
         if self._server is not None and self._running is not None:
             self._server.should_exit = True
             await self._running
@@ -110,28 +110,28 @@ def _probed(reason: str | None) -> tuple[int, str, bytes]:
 
 
 class HeadersInTime(H11Protocol):
-    """HTTP/1.1 that closes a connection whose next request does not have its headers in time. Uvicorn would wait on."""
+    """HTTP/1.1 that closes a connection when a request's headers don't arrive in time, which uvicorn doesn't."""
 
     HEADERS_S = 10.0
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """The time begins."""
+        """Start the timer."""
         super().connection_made(transport)
         self._await_headers()
 
     def data_received(self, data: bytes) -> None:
-        """The headers are there, or those of the next request have begun."""
+        """Stop the timer if the headers are complete."""
         super().data_received(data)
         self._await_headers()
 
     def on_response_complete(self) -> None:
-        """The next request may come, or have begun already."""
+        """Start the timer for the next request."""
         super().on_response_complete()
         self._await_headers()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing is waited for any more."""
+        """Stop the timer."""
         super().connection_lost(exc)
         self._stop_waiting()
 
@@ -148,7 +148,7 @@ class HeadersInTime(H11Protocol):
 
 
 class _Server(uvicorn.Server):
-    """One that leaves the process's signals alone: they are for the drain."""
+    """Leaves the process's signals alone, which start a drain."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -160,5 +160,5 @@ def _family(host: str) -> socket.AddressFamily:
 
 
 def _why(error: OSError) -> str:
-    """The reason alone; Python adds to it what was attempted."""
+    """The reason without what Python adds to it."""
     return (os.strerror(error.errno) if error.errno else str(error)).lower()

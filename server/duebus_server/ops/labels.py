@@ -1,11 +1,11 @@
-"""Bounds for what metrics are labelled with: names are given by clients, and there may be any number of them."""
+"""Bounds the number of labels: topics and groups are named by clients, who may make up any number of names."""
 
 from __future__ import annotations
 
 OTHER = "other"
 
 GROUPS_OF_A_TOPIC = 50
-"""So many groups of a topic have metrics of their own."""
+"""How many groups of a topic have metrics of their own."""
 
 
 class Labels:

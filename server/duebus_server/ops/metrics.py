@@ -43,13 +43,13 @@ OF_TOPIC = ("engine", "topic")
 OF_GROUP = (*OF_TOPIC, "group")
 
 FRESH_S = 1.0
-"""Gauges that were read so recently are not read again."""
+"""How long gauges are kept before they are read again."""
 
 _WORD = re.compile(r"(?<!^)(?=[A-Z])")
 
 
 class Children(dict[tuple[str, ...], Counter]):
-    """A counter's children by engine, topic and perhaps group; to look them up anew would cost more than to count.
+    """A counter's children by engine, topic and perhaps group. Looking one up costs more than counting.
 
     Args:
         counter: whose children they are.
@@ -67,7 +67,7 @@ class Children(dict[tuple[str, ...], Counter]):
         engine, topic, *group = key
         shown = self._labels.group(topic, *group) if group else (self._labels.topic(topic),)
         child = self._counter.labels(engine, *shown, *self._more)
-        if OTHER not in shown:  # of the others there may be any number
+        if OTHER not in shown:  # there may be any number of others
             self[key] = child
         return child
 
@@ -82,7 +82,7 @@ class Metrics:
 
     def __init__(self, topics: int, on_engine_call: EngineCall | None = None) -> None:
         self._on_engine_call = on_engine_call
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # twice as many lines, which nobody reads
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # they would double the number of lines
         self._labels = Labels(topics)
         self._registry = CollectorRegistry()
         self._gauges = Gauges(self._labels, topics)
@@ -152,7 +152,7 @@ class Metrics:
     # --- the engines' recorder --------------------------------------------------------------------------------------
 
     def called(self, engine: EngineName, verb: str, seconds: float, batch: int) -> None:
-        """A verb took so long, on so many events."""
+        """A verb of an engine has ended: how long it took, and for how many events."""
         if self._on_engine_call is not None:
             self._on_engine_call(engine, verb, seconds, batch)
         self._durations.observe((engine, verb), seconds)
@@ -160,7 +160,7 @@ class Metrics:
             self._batches.observe((engine, verb), batch)
 
     def failed(self, engine: EngineName, error: DispatcherNotWorking) -> None:
-        """An engine does not work."""
+        """A verb of an engine has failed."""
         if engine is EngineName.REDIS and error.__cause__ is not None:
             self._redis_errors.labels(_kind(error.__cause__)).inc()
 

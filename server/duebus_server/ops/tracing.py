@@ -1,4 +1,4 @@
-"""Spans of the server, for those who set up OpenTelemetry: of each unary call, and of what engines do in it.
+"""OpenTelemetry spans for each unary call and the engine verbs in it, where OpenTelemetry is set up.
 
 They are children of the client's span where its call names one (``traceparent`` in the metadata). Streams have none:
 they last for days. What becomes of an event later is for the handler's span, which links to the producer's.
@@ -25,7 +25,7 @@ NANOS = 1_000_000_000
 
 
 class NoOpenTelemetryError(Exception):
-    """Spans are wanted, and what makes them is not installed. Its text is one line that says what to do."""
+    """OpenTelemetry is set up but not installed. Its text is one line that says what to do."""
 
 
 class Tracing:
@@ -59,7 +59,7 @@ class Tracing:
             yield
 
     def engine_called(self, engine: EngineName, verb: str, seconds: float, batch: int) -> None:
-        """A span for what an engine has just done, where a call asked for it; sweeps and the like have none."""
+        """Add a span for an engine verb that has just ended, if it is part of a call. Sweeps and the like get none."""
         if not self._trace.get_current_span().is_recording():
             return
         end = time.time_ns()
@@ -68,7 +68,7 @@ class Tracing:
         span.end(end)
 
     def stop(self) -> None:
-        """Send what is left."""
+        """Send the remaining spans."""
         self._provider.shutdown()
 
 

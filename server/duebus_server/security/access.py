@@ -1,4 +1,4 @@
-"""The door: who a call comes from, and what it may do."""
+"""Who a call comes from, and what it may do."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Caller:
     """Who a call comes from.
 
     Attributes:
-        names: its identity first; a certificate has several names, of which rules may mean any. Empty: anonymous.
+        names: the identity first. A certificate has several names, and rules may use any of them. Empty: anonymous.
     """
 
     names: tuple[str, ...]
@@ -31,12 +31,12 @@ class Caller:
 
     @property
     def identity(self) -> str:
-        """What logs call it; empty for anonymous ones."""
+        """The name in logs; empty for an anonymous caller."""
         return self.names[0] if self.names else ANONYMOUS
 
     @property
     def is_unlimited(self) -> bool:
-        """Whether no rules hold for it."""
+        """Whether no rules apply to it."""
         return self._acl is None
 
     def demand(self, verb: Verb, topic: str = ALL_TOPICS) -> None:
@@ -59,13 +59,13 @@ NOBODY = Caller(())
 
 
 class Access:
-    """Recognises callers by bearer tokens and certificates. Without either, everybody may do everything.
+    """Recognizes callers by bearer tokens and certificates. Without either, everybody may do everything.
 
     Args:
-        tokens: of the tokens file.
-        jwts: the check of JSON Web Tokens.
-        certificates: whether clients show certificates that the transport has checked.
-        acl: the rules; None: who is recognised may do everything.
+        tokens: those of the tokens file.
+        jwts: checks JSON Web Tokens.
+        certificates: whether clients must have a certificate, which TLS has checked.
+        acl: the rules. None: whoever is recognized may do everything.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Access:
 
     @property
     def is_open(self) -> bool:
-        """Whether nobody is asked who he is."""
+        """Whether callers need no credentials."""
         return not self.takes_tokens and not self._certificates
 
     @property
@@ -91,12 +91,12 @@ class Access:
         """Whether a bearer token can tell who calls."""
         return self._tokens is not None or self._jwts is not None
 
-    async def recognise(self, authorization: str | None, certificate_names: Callable[[], tuple[str, ...]]) -> Caller:
-        """Who calls: a bearer token tells, or else the certificate.
+    async def recognize(self, authorization: str | None, certificate_names: Callable[[], tuple[str, ...]]) -> Caller:
+        """Who calls, by the bearer token, or by the certificate if there is no token.
 
         Args:
             authorization: the header of that name, if there is one.
-            certificate_names: gives the names in the client's certificate; none if it showed none.
+            certificate_names: returns the names in the client's certificate, none if it has no certificate.
 
         Raises:
             Unauthenticated: there are no credentials, or they are not accepted.

@@ -1,4 +1,4 @@
-"""The ACL: which identity may do what on which topics. Whatever no rule allows is denied.
+"""The ACL: which identity may do what on which topics. What no rule allows is denied.
 
 A file of rules in TOML::
 
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     Matches = Callable[[str], object]
 
 ALL_TOPICS = "*"
-"""In a question: all topics together. No topic has this name, so only a rule for ``*`` allows it."""
+"""Stands for all topics together. No topic has this name, so only a rule for ``*`` allows it."""
 
 CACHED_ANSWERS = 10_000
 
 
 class Verb(StrEnum):
-    """What rules speak of."""
+    """What a rule allows."""
 
     DISPATCH = "dispatch"
     SUBSCRIBE = "subscribe"
@@ -42,7 +42,7 @@ class Verb(StrEnum):
     ADMIN = "admin"
     """Everything of the service EventBusAdmin."""
     STOP = "stop"
-    """Of the server; topics do not matter."""
+    """Stop the server. Topics don't matter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Acl:
     def __init__(self, rules: Iterable[Rule]) -> None:
         self._rules = [(_matcher(rule.identity), rule.verbs, _topics_matcher(rule.topics)) for rule in rules]
         self.allows = lru_cache(CACHED_ANSWERS)(self._allows)
-        """Whether one of the names may do this; ``topic`` is ``ALL_TOPICS`` for what concerns all of them."""
+        """Whether one of the names may do this. ``topic`` is ``ALL_TOPICS`` for an action on all topics."""
 
     def _allows(self, names: tuple[str, ...], verb: Verb, topic: str) -> bool:
         return any(
@@ -70,7 +70,7 @@ class Acl:
 
 
 def read_acl(path: Path) -> Acl:
-    """The rules of a file.
+    """Read the rules of a file.
 
     Raises:
         BadFileError: it can't be read, is no TOML, or a rule is broken.

@@ -1,4 +1,4 @@
-"""The audit log: who did what to the bus as its operator, and how it ended."""
+"""The audit log: what operators did to the bus, and how it ended."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class Audit(Protocol):
-        """Where an action is recorded."""
+        """Records an action."""
 
         def __call__(self, *, identity: str, verb: str, topic: str, outcome: str, peer: str) -> None:
-            """One action: the RPC's name, its topic ("" for none), OK or the reason it failed, the client's address."""
+            """Record an RPC: who called it, its topic (empty for none), OK or why it failed, the client's address."""
 
 
 log = structlog.get_logger()
 
 
 def audit_to_log(*, identity: str, verb: str, topic: str, outcome: str, peer: str) -> None:
-    """As lines of the ordinary log."""
+    """Record an action as a line of the ordinary log."""
     log.info("audit", logger="audit", identity=identity, verb=verb, topic=topic, outcome=outcome, peer=peer)
 
 
 def audit_to_file(path: Path) -> Audit:
-    """As JSON lines at the end of a file, which may be moved away at any time: the next line begins a new one.
+    """Record actions as JSON lines in a file. It may be moved away at any time; the next line begins a new file.
 
     Raises:
         BadFileError: it can't be written to.
@@ -51,7 +51,7 @@ def audit_to_file(path: Path) -> Audit:
 
 
 class _Handler(WatchedFileHandler):
-    """Says so in the log when a line could not be written; a full disk ends no call."""
+    """Logs a line that can't be written to the file. A full disk must not fail a call."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # the library's name
         """The action goes to the log instead."""

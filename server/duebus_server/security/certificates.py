@@ -1,4 +1,4 @@
-"""The server's certificate and whose certificates it takes, as files."""
+"""The files of the server's certificate, and of the authority whose client certificates it accepts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CertificateFiles:
-    """Where they are, in PEM. With ``client_ca``, clients must show a certificate that it has signed (mutual TLS)."""
+    """Paths of PEM files. With ``client_ca``, clients must have a certificate signed by it (mutual TLS)."""
 
     certificate: Path
     key: Path
@@ -26,13 +26,13 @@ class CertificateFiles:
 
     @property
     def paths(self) -> list[Path]:
-        """All of them."""
+        """All paths."""
         return [path for path in (self.certificate, self.key, self.client_ca) if path is not None]
 
 
 @dataclass(frozen=True, slots=True)
 class Certificates:
-    """What the files hold."""
+    """The contents of the files."""
 
     certificate: bytes
     key: bytes
@@ -40,7 +40,7 @@ class Certificates:
 
 
 def read_certificates(files: CertificateFiles) -> Certificates:
-    """What is in the files, if a server can be run with it.
+    """Read the files, and check that a server can use them.
 
     Raises:
         BadFileError: one can't be read or is no PEM, a certificate is out of its time, or the key is another's.
@@ -67,7 +67,7 @@ def _read(path: Path) -> bytes:
 
 
 def _check(path: Path, pem: bytes) -> x509.Certificate:
-    """The first certificate of a file, if all of it are in their time."""
+    """The first certificate of a file, if all in it are valid now."""
     try:
         found = x509.load_pem_x509_certificates(pem)
     except ValueError as error:

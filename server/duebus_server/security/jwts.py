@@ -21,24 +21,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
-"""Those with public keys. One with a shared secret, or none at all, is never accepted."""
+"""Algorithms with public keys. One with a shared secret, or none at all, is never accepted."""
 
 LEEWAY_S = 30
-"""By which the clocks of issuer and server may differ."""
+"""How far the clocks of issuer and server may differ."""
 
 REFRESH_S = 300.0
-"""Keys at a URL are fetched again after this..."""
+"""How often keys at a URL are fetched again..."""
 COOLDOWN_S = 10.0
-"""...and sooner when a token names a key that is not among them, but no more often than this."""
+"""...and how often at most when a token names an unknown key."""
 FETCH_TIMEOUT_S = 5.0
 MAX_WAITING = 100
-"""Calls that wait for keys at once; strangers can make up tokens. Others go by the keys that are at hand."""
+"""How many calls may wait for keys at once, since strangers can make up tokens. More use the keys already fetched."""
 
 CACHED_TOKENS = 10_000
-"""Of which the signature need not be checked again."""
+"""How many tokens whose signature was checked are remembered."""
 
 MAX_SUBJECT = 255
-"""Characters; identities stand in logs."""
+"""In characters, since identities are written to logs."""
 
 Keys = dict[str | None, PyJWK]
 """By key id; a set of one key without an id has it under None."""
@@ -47,7 +47,7 @@ log = structlog.get_logger()
 
 
 class JwtRefusedError(Exception):
-    """A token is not accepted. Its text says why, and nothing of the token."""
+    """A token isn't accepted. The message says why, and quotes nothing of the token."""
 
 
 class FileKeys:
@@ -62,7 +62,7 @@ class FileKeys:
 
 
 class UrlKeys:
-    """Keys at a URL, fetched by a thread when they are old, or when a token names one that is not there.
+    """Keys at a URL, fetched again when they are old or a token names an unknown one.
 
     Args:
         url: https, or http for tests.
@@ -78,7 +78,7 @@ class UrlKeys:
         self._waiting = 0
 
     async def find(self, key_id: str | None) -> Keys:
-        """The keys in force; those that were fetched before where the URL does not answer, or too many wait for it."""
+        """The current keys: the last ones fetched if the URL doesn't answer or too many calls wait for it."""
         if self._is_time(key_id) and self._waiting < MAX_WAITING:
             self._waiting += 1
             try:
@@ -102,7 +102,7 @@ class UrlKeys:
 
 
 class Jwts:
-    """Tells who a token speaks for.
+    """Tells whose a token is.
 
     Args:
         keys: where the keys are.
@@ -140,7 +140,7 @@ class Jwts:
         return str(subject)
 
     def _claims(self, token: str, key: PyJWK) -> dict[str, Any]:
-        """The claims, of a token that is valid now; its signature is checked once a key."""
+        """The claims of a token that is valid now. Its signature is checked once per key."""
         name = sha256(token.encode()).digest()
         known = self._checked.get(name)
         if known is not None and known[0] is key and time.time() < int(known[1]["exp"]) + LEEWAY_S:
@@ -161,7 +161,7 @@ class Jwts:
 
 
 def make_jwts(source: str, audience: str, issuer: str | None) -> Jwts:
-    """The check for keys at ``source``, a URL or a file.
+    """Make the check for the keys at ``source``, a URL or a file.
 
     Raises:
         BadFileError: the file can't be used.

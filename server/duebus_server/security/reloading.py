@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LOOK_S = 1.0
-"""Files are looked at no more often than this."""
+"""How often files are checked for changes, at most."""
 
 log = structlog.get_logger()
 
 
 class Reloading(Generic[T]):
-    """What some files say, as of a second ago.
+    """A value read from files, at most about a second old.
 
     A change that can't be used is logged once and leaves what was there before in force.
 
@@ -44,7 +44,7 @@ class Reloading(Generic[T]):
         self._value = read()
 
     def current(self) -> T:
-        """The value in force."""
+        """The current value."""
         now_s = time.monotonic()
         if now_s - self._looked_s >= self._look_s:
             self._looked_s = now_s
@@ -64,7 +64,7 @@ class Reloading(Generic[T]):
             log.info("changed file taken over", file=str(self._paths[0]))
 
     def _stat(self) -> list[tuple[int, int, int, int]]:
-        """What changes whenever a file does, also when it is replaced behind a symbolic link."""
+        """A value that changes with every file, even if one is replaced behind a symbolic link."""
         found = []
         for path in self._paths:
             try:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PREFIX = "duebus_"
-"""Of every token, so that one that got into the wrong place can be found."""
+"""The prefix of every token, so that a leaked one can be found."""
 
 SECRET_BYTES = 32
 
@@ -31,16 +31,16 @@ _TOO_OPEN = stat.S_IWGRP | stat.S_IROTH | stat.S_IWOTH
 _LINE_PARTS = 2
 
 Tokens = dict[str, str]
-"""From the digest of a token, in hexadecimal, to the identity of who has it."""
+"""Identities by the digests of their tokens, in hexadecimal."""
 
 
 def new_token() -> str:
-    """A token that nobody can guess."""
+    """Make a token that nobody can guess."""
     return PREFIX + secrets.token_urlsafe(SECRET_BYTES)
 
 
 def digest(token: str) -> str:
-    """What the file holds of a token, in hexadecimal.
+    """The digest of a token, in hexadecimal.
 
     A plain digest will do: a token has 256 random bits, which nobody can try out.
     """
@@ -53,12 +53,12 @@ def file_line(identity: str, token: str) -> str:
 
 
 def identity_of(tokens: Mapping[str, str], token: str) -> str | None:
-    """Who has a token, if it is one of these."""
+    """The identity of a token, None if it is unknown."""
     return tokens.get(digest(token))
 
 
 def read_tokens(path: Path) -> Tokens:
-    """The tokens of a file.
+    """Read the tokens of a file.
 
     Raises:
         BadFileError: it can't be read, others may read or change it, or a line is broken.
@@ -81,7 +81,7 @@ def read_tokens(path: Path) -> Tokens:
 
 
 def _add(tokens: Tokens, parts: list[str], path: Path, number: int) -> None:
-    """One line more; what it says is never repeated in an error, since it may be a token."""
+    """Read one line. Errors never quote it, since it may be a token."""
     if len(parts) != _LINE_PARTS:
         raise BadFileError(path, "is not of the form IDENTITY sha256:HEX", number)
     identity, written = parts

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 TOPICS_AT_ONCE = 100
-"""How many topics are encoded in one step of the event loop: some milliseconds."""
+"""How many topics are encoded in one step of the event loop, which takes a few milliseconds."""
 
 
 class EventBusAdminServicer:
@@ -75,7 +75,7 @@ class EventBusAdminServicer:
     async def GetEvent(  # noqa: N802
         self, request: admin_pb2.GetEventRequest, _context: Context
     ) -> admin_pb2.GetEventResponse:
-        """One event's story."""
+        """Everything known about an event."""
         limits.check_topic(request.topic)
         if not request.event_id:
             raise InvalidArgument("event_id", "an event id is required")
@@ -86,7 +86,7 @@ class EventBusAdminServicer:
     async def ConfigureTopic(  # noqa: N802
         self, request: admin_pb2.ConfigureTopicRequest, _context: Context
     ) -> admin_pb2.ConfigureTopicResponse:
-        """Other settings of a topic, or another retry policy of a group."""
+        """Change the settings of a topic or a group."""
         changes = decode.topic_changes(request)
         engine = self._engine(request.engine)
         config = await self._administering.configure(engine, request.topic, request.group, changes)
@@ -95,7 +95,7 @@ class EventBusAdminServicer:
     async def DeleteTopic(  # noqa: N802
         self, request: admin_pb2.DeleteTopicRequest, _context: Context
     ) -> admin_pb2.DeleteTopicResponse:
-        """A topic goes with everything."""
+        """Delete a topic and everything in it."""
         limits.check_topic(request.topic)
         removed = await self._administering.delete_topic(self._engine(request.engine), request.topic)
         return admin_pb2.DeleteTopicResponse(removed=removed)
@@ -103,7 +103,7 @@ class EventBusAdminServicer:
     async def DeleteGroup(  # noqa: N802
         self, request: admin_pb2.DeleteGroupRequest, _context: Context
     ) -> admin_pb2.DeleteGroupResponse:
-        """A group goes with its copies of the events."""
+        """Delete a group and its copies of the events."""
         decode.check_place(request)
         engine = self._engine(request.engine)
         removed = await self._administering.delete_group(engine, request.topic, request.group)
@@ -112,7 +112,7 @@ class EventBusAdminServicer:
     async def PauseGroup(  # noqa: N802
         self, request: admin_pb2.PauseGroupRequest, _context: Context
     ) -> admin_pb2.PauseGroupResponse:
-        """Nothing is delivered to a group."""
+        """Stop deliveries to a group."""
         decode.check_place(request)
         await self._administering.pause_group(self._engine(request.engine), request.topic, request.group)
         return admin_pb2.PauseGroupResponse()
@@ -120,7 +120,7 @@ class EventBusAdminServicer:
     async def ResumeGroup(  # noqa: N802
         self, request: admin_pb2.ResumeGroupRequest, _context: Context
     ) -> admin_pb2.ResumeGroupResponse:
-        """The end of a pause."""
+        """Resume deliveries to a group."""
         decode.check_place(request)
         await self._administering.resume_group(self._engine(request.engine), request.topic, request.group)
         return admin_pb2.ResumeGroupResponse()
@@ -128,7 +128,7 @@ class EventBusAdminServicer:
     async def CancelEvents(  # noqa: N802
         self, request: admin_pb2.CancelEventsRequest, _context: Context
     ) -> admin_pb2.CancelEventsResponse:
-        """Events are not wanted any more."""
+        """Remove events that aren't leased."""
         ids = decode.event_ids(request)
         engine = self._engine(request.engine)
         answer = await self._administering.cancel(engine, request.topic, ids, request.group or None)
@@ -141,7 +141,7 @@ class EventBusAdminServicer:
     async def RescheduleEvents(  # noqa: N802
         self, request: admin_pb2.RescheduleEventsRequest, _context: Context
     ) -> admin_pb2.RescheduleEventsResponse:
-        """Events are wanted at another time."""
+        """Change when events are due."""
         ids = decode.event_ids(request)
         due = decode.new_due_time(request, self._now_us())
         engine = self._engine(request.engine)
@@ -151,7 +151,7 @@ class EventBusAdminServicer:
     async def RedriveEvents(  # noqa: N802
         self, request: admin_pb2.RedriveEventsRequest, _context: Context
     ) -> admin_pb2.RedriveEventsResponse:
-        """Dead letters are tried again."""
+        """Retry dead letters."""
         chosen, rate = decode.dead_letter_filter(request), decode.rate(request)
         engine = self._engine(request.engine)
         redriven = await self._administering.redrive(engine, request.topic, request.group, chosen, rate)
@@ -160,7 +160,7 @@ class EventBusAdminServicer:
     async def PurgeEvents(  # noqa: N802
         self, request: admin_pb2.PurgeEventsRequest, _context: Context
     ) -> admin_pb2.PurgeEventsResponse:
-        """Dead letters are removed."""
+        """Remove dead letters."""
         chosen = decode.dead_letter_filter(request)
         engine = self._engine(request.engine)
         purged = await self._administering.purge(engine, request.topic, request.group, chosen)

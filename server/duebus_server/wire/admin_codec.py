@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 DEFAULT_PAGE = 100
 MAX_PAGE = 1_000
 MAX_PAGE_BYTES = 3 << 20
-"""Of event bodies and errors in one answer; gRPC clients refuse messages over 4 MiB unless told otherwise."""
+"""Event bodies and errors in one answer. gRPC clients refuse messages over 4 MiB by default."""
 
 
 def page_size(requested: int) -> int:
-    """How many to list; 0 is the default.
+    """The page size; 0 is the default.
 
     Raises:
         InvalidArgument: out of range.
@@ -59,7 +59,7 @@ def event_query(request: admin_pb2.ListEventsRequest) -> EventQuery:
 
 
 MAX_TOKEN_CHARACTERS = 4 << 10
-"""More than any page token has."""
+"""Longer than any page token."""
 
 
 def page_token(cursor: str | None, *request_key: object) -> str:

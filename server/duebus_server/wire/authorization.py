@@ -1,4 +1,4 @@
-"""What stands between a call and what it asks for: who calls, whether it may, how many streams it has open."""
+"""Who makes a call, whether they may, and how many streams their connection has open."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ EVENT_BUS_METHODS = {
     "/duebus.v1.EventBus/Extend": None,
     "/duebus.v1.EventBus/Stop": Verb.STOP,
 }
-"""What each needs; None: `subscribe` on the topics of its lease tokens, which only the bus can read."""
+"""The right that each needs. None: `subscribe` on the topics of the lease tokens, which only the bus can read."""
 
 SCALER = "/externalscaler."
 
@@ -41,18 +41,18 @@ RECORDED = (Verb.ADMIN, Verb.STOP)
 DEFAULT_MAX_STREAMS = 1_000
 
 CHECK_AGAIN_S = 5.0
-"""A stream ends so soon after its caller has lost the right to it."""
+"""How often an open stream's right is checked again."""
 
 _caller: ContextVar[Caller] = ContextVar("caller", default=NOBODY)
 
 
 def caller_of_the_call() -> Caller:
-    """Who makes the call under way."""
+    """Who makes the current call."""
     return _caller.get()
 
 
 def may_settle() -> Callable[[str], None] | None:
-    """Checks that the caller of the call under way may settle on a topic; None where everybody may.
+    """A check that the current caller may settle on a topic; None where everybody may.
 
     The check raises PermissionDenied.
     """
@@ -61,14 +61,14 @@ def may_settle() -> Callable[[str], None] | None:
 
 
 def verb_of(method: str) -> Verb | None:
-    """What a method needs. Whatever is not known here is for admins: a new method is never open by mistake."""
+    """The right that a method needs. One that isn't listed is for admins, so that no new one is open by mistake."""
     if method.startswith(SCALER):
         return Verb.SUBSCRIBE
     return EVENT_BUS_METHODS.get(method, Verb.ADMIN)
 
 
 def topic_of(request: Any) -> str:
-    """The topic that a request is about; "" for none."""
+    """The topic that a request is about; empty for none."""
     if hasattr(request, "scaledObjectRef"):
         request = request.scaledObjectRef
     if hasattr(request, "scalerMetadata"):
@@ -76,38 +76,38 @@ def topic_of(request: Any) -> str:
     return str(getattr(request, "topic", ""))
 
 
-class Door:
-    """Decides on every call; what it does not like it raises.
+class Authorizer:
+    """Authenticates and authorizes calls, and counts streams.
 
     Args:
-        access: recognises callers.
-        audit: where admin actions and stops are recorded.
-        max_streams: Subscribe streams that one connection may have open.
+        access: recognizes callers.
+        audit: records admin actions and stops.
+        max_streams: how many Subscribe streams a connection may have open.
     """
 
     def __init__(
         self, access: Access | None = None, audit: Audit = audit_to_log, max_streams: int = DEFAULT_MAX_STREAMS
     ) -> None:
         self._access = access or Access()
-        self._audit = audit
+        self._record = audit
         self._max_streams = max_streams
         self._streams: Counter[str] = Counter()
 
-    async def enter(self, context: Context) -> None:
-        """Find out who calls; known to ``caller_of_the_call`` from here on.
+    async def authenticate(self, context: Context) -> None:
+        """Find out who calls, for ``caller_of_the_call``.
 
         Raises:
-            Unauthenticated: nobody that is known here.
+            Unauthenticated: the credentials are missing or unknown.
         """
         if not self._access.is_open:
-            _caller.set(await self._recognise(context))
+            _caller.set(await self._recognize(context))
 
-    def permit(self, caller: Caller, method: str, request: Any) -> None:
-        """Return if the caller may have what it asks for.
+    def authorize(self, caller: Caller, method: str, request: Any) -> None:
+        """Return if the caller may make a request.
 
         Raises:
             PermissionDenied: it may not.
-            InvalidArgument: the topic breaks the rule for names; rules, errors and logs see only those that keep it.
+            InvalidArgument: the topic breaks the rule for names. Rules, errors and logs only see names that follow it.
         """
         verb = verb_of(method)
         if verb is not None and not caller.is_unlimited:
@@ -116,14 +116,14 @@ class Door:
                 limits.check_name("topic", topic)
             caller.demand(verb, topic or (ALL_TOPICS if verb is Verb.ADMIN else topic))
 
-    async def hold_open(
+    async def run_stream(
         self, method: str, request: Any, context: Context, run: Callable[[], Coroutine[Any, Any, None]]
     ) -> None:
         """Run a stream for as long as its caller has the right to it.
 
         Raises:
-            MaxStreamsReached: its connection has too many.
-            Unauthenticated, PermissionDenied: the caller has lost the right, as when a token was taken away.
+            MaxStreamsReached: the connection has too many.
+            Unauthenticated, PermissionDenied: the caller has lost the right, for example because a token was removed.
         """
         with self._counted(context.peer()):
             if self._access.is_open:
@@ -137,29 +137,29 @@ class Door:
                 watching.cancel()
                 running.cancel()
                 await asyncio.wait((running, watching))
-                _ = running.cancelled() or running.exception()  # seen, also when this call is being cancelled
+                _ = running.cancelled() or running.exception()  # retrieved even if this call is being cancelled
             if not watching.cancelled() and (refusal := watching.exception()) is not None:
                 raise refusal
             await running
 
-    def record(self, method: str, caller: Caller, topic: str, outcome: str, context: Context) -> None:
-        """Write down what an operator did, or tried to."""
+    def audit(self, method: str, caller: Caller, topic: str, outcome: str, context: Context) -> None:
+        """Record what an operator did or tried to do."""
         if verb_of(method) in RECORDED:
             name = method.rpartition("/")[2]
             named = topic if limits.is_name(topic) else ""  # anything else was refused, and is no topic
-            self._audit(identity=caller.identity, verb=name, topic=named, outcome=outcome, peer=context.peer())
+            self._record(identity=caller.identity, verb=name, topic=named, outcome=outcome, peer=context.peer())
 
-    async def _recognise(self, context: Context) -> Caller:
+    async def _recognize(self, context: Context) -> Caller:
         headers = [str(value) for key, value in context.invocation_metadata() or () if key == "authorization"]
         if len(headers) > 1:
-            raise Unauthenticated("there is more than one authorization header")  # a proxy may have checked the other
-        return await self._access.recognise(headers[0] if headers else None, partial(_names_of, context))
+            raise Unauthenticated("there is more than one authorization header")  # a proxy may have checked another
+        return await self._access.recognize(headers[0] if headers else None, partial(_names_of, context))
 
     async def _until_refused(self, method: str, request: Any, context: Context) -> None:
-        """Never returns; raises when the caller may not go on."""
+        """Run until the caller has lost its right, which it raises."""
         while True:
             await asyncio.sleep(CHECK_AGAIN_S)
-            self.permit(await self._recognise(context), method, request)
+            self.authorize(await self._recognize(context), method, request)
 
     @contextmanager
     def _counted(self, connection: str) -> Iterator[None]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 SMALL_EVENT_BYTES = limits.MAX_ATTRIBUTE_BYTES
-"""An event no larger than this as a whole has no part that is too large."""
+"""An event that isn't larger than this has no part that is too large."""
 
 
 def dispatch_command(
@@ -55,7 +55,7 @@ def dispatch_command(
 
 
 def _own_request_id(identity: str, request_id: str) -> str:
-    """Both are printable, so no other identity and request id give the same."""
+    """A request id that no other identity can have: both parts are printable, and the separator isn't."""
     return f"{identity}\n{request_id}" if identity and request_id else request_id
 
 

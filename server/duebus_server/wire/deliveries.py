@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from duebus_server.domain.model import LeasedEvent
 
 MAX_MESSAGE_BYTES = 4 << 20
-"""gRPC clients refuse larger ones unless told otherwise."""
+"""gRPC clients refuse larger ones by default."""
 
 HEADER_BYTES = 16
 """More than the keys and lengths that surround the deliveries of a message take."""

@@ -1,4 +1,4 @@
-"""What happens to every call, unary or stream: it is let in, parsed and permitted, and errors become statuses."""
+"""What every call goes through: authentication, parsing, authorization, and errors turned into statuses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 
 from duebus_server.domain.errors import DueBusError, InvalidArgument
 from duebus_server.security.access import NOBODY
-from duebus_server.wire.authorization import Door, caller_of_the_call, topic_of
+from duebus_server.wire.authorization import Authorizer, caller_of_the_call, topic_of
 from duebus_server.wire.status import internal_status, status_of
 from duebus_server.wire.unknown import refuse_unknown_fields
 
@@ -38,46 +38,49 @@ WITHOUT_CREDENTIALS = "/grpc.health."
 
 
 def _unrecorded(_method: str, _code: str) -> None:
-    """For those who do not count calls."""
+    """Counts nothing."""
 
 
 def _untraced(_method: str, _context: Context) -> AbstractContextManager[None]:
-    """For those who make no spans."""
+    """Makes no span."""
     return nullcontext()
 
 
 class Guard:
-    """Wraps every handler of our services; no other code sets a status.
+    """Wraps the handlers of our services. Nothing else sets a status.
 
     Args:
-        door: lets calls in.
-        record: told of every call that has ended: its method's path and the name of its status code.
-        trace: a context around every unary call, given its method's path and its context.
+        authorizer: decides who may call, and what they may do.
+        record: called when a call has ended, with its method's path and the name of its status code.
+        trace: makes the context that every unary call runs in, from its method's path and its context.
 
     Attributes:
-        idle: set while no call of our services is under way, its answer included.
+        idle: set while no call of our services is running, and every answer has been sent.
     """
 
     def __init__(
-        self, door: Door | None = None, record: Callable[[str, str], None] = _unrecorded, trace: Trace = _untraced
+        self,
+        authorizer: Authorizer | None = None,
+        record: Callable[[str, str], None] = _unrecorded,
+        trace: Trace = _untraced,
     ) -> None:
         self.idle = asyncio.Event()
         self.idle.set()
-        self._door = door or Door()
+        self._authorizer = authorizer or Authorizer()
         self._record = record
         self._trace = trace
         self._under_way = 0
 
     async def admit(self, method: str, context: Context) -> Status | None:
-        """Why a call can't come in, before its message is read; None: it is let in, and its caller known."""
+        """Authenticate a call before its message is read; the status that refuses it, None if it may go on."""
         if method.startswith(WITHOUT_CREDENTIALS):
             return None
         try:
-            await self._door.enter(context)
+            await self._authorizer.authenticate(context)
         except DueBusError as error:
             status = status_of(error)
             self._record(method, status[0].name)
-            self._door.record(method, NOBODY, "", error.reason, context)
+            self._authorizer.audit(method, NOBODY, "", error.reason, context)
             return status
         return None
 
@@ -87,12 +90,12 @@ class Guard:
         make = (
             grpc.unary_stream_rpc_method_handler if handler.response_streaming else grpc.unary_unary_rpc_method_handler
         )
-        # Parsed by the guard: what can't be parsed would otherwise be answered by gRPC, with the exception's text.
+        # The guard parses requests itself: gRPC would answer a broken one with the text of an exception.
         guarded = self._guard(behaviour, handler.request_deserializer, method, streams=handler.response_streaming)
         return make(guarded, None, handler.response_serializer)
 
     def _guard(self, behaviour: Any, parse: Any, method: str, *, streams: bool = False) -> Any:
-        """The behaviour with its errors as statuses; streams write to the context, so one guard serves both."""
+        """The behaviour with its errors as statuses. Streams write to the context, so this does for both kinds."""
 
         async def guarded(received: bytes, context: Context) -> Any:
             self._begins()
@@ -101,7 +104,7 @@ class Guard:
             try:
                 request = _parse(parse, received, method)
                 topic = topic_of(request)
-                self._door.permit(caller, method, request)
+                self._authorizer.authorize(caller, method, request)
                 result = await self._run(behaviour, request, context, method, streams=streams)
                 code = outcome = "OK"
             except Exception as error:  # noqa: BLE001  # the last place that can hide it from the client
@@ -111,7 +114,7 @@ class Guard:
                 return result
             finally:
                 self._record(method, code)
-                self._door.record(method, caller, topic, outcome, context)
+                self._authorizer.audit(method, caller, topic, outcome, context)
             return await context.abort(*status)
 
         return guarded
@@ -119,7 +122,7 @@ class Guard:
     async def _run(self, behaviour: Any, request: Any, context: Context, method: str, *, streams: bool) -> Any:
         run = partial(behaviour, request, context)
         if streams:
-            await self._door.hold_open(method, request, context, run)
+            await self._authorizer.run_stream(method, request, context, run)
             return None
         with self._trace(method, context):
             return await run()
@@ -135,7 +138,7 @@ class Guard:
 
 
 def parsed_stream(behaviour: Any, parse: Callable[[bytes], Any], serialize: Callable[[Any], bytes]) -> Handler:
-    """A handler of two streams, whose requests are refused when they can't be parsed."""
+    """A handler for streams in both directions that refuses requests it can't parse."""
 
     async def requests(context: Context) -> AsyncIterator[Any]:
         while isinstance(received := await context.read(), bytes):
@@ -152,10 +155,10 @@ def parsed_stream(behaviour: Any, parse: Callable[[bytes], Any], serialize: Call
 
 
 def _parse(parse: Any, received: bytes, method: str) -> Any:
-    """The request.
+    """Parse a request.
 
     Raises:
-        InvalidArgument: it is none, or has a field that this server does not know.
+        InvalidArgument: it can't be parsed, or has a field that this server doesn't know.
     """
     try:
         request = parse(received)
@@ -167,9 +170,9 @@ def _parse(parse: Any, received: bytes, method: str) -> Any:
 
 
 def _status_for(error: Exception, method: str) -> tuple[Status, str]:
-    """What a call that failed ends with, and the reason in one word."""
+    """The status of a call that failed, and the reason for the audit log."""
     if isinstance(error, grpc.aio.InternalError):
-        # A write failed: the client is gone, and nobody is left to be told. gRPC will cancel the call in a moment.
+        # A write failed: the client is gone. gRPC is about to cancel the call.
         raise asyncio.CancelledError from error
     if isinstance(error, grpc.aio.BaseError):
         raise error

@@ -28,12 +28,12 @@ MAX_TARGET = 1_000_000_000
 _WHOLE_NUMBER = re.compile(r"\d{1,10}", re.ASCII)
 
 LOOK_S = 1.0
-"""How often a stream looks whether there is work: no group has to have a session here, so nothing tells it."""
+"""How often a stream checks for work. A group need not have a session here, so no signal tells of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """What the metadata of a ScaledObject's trigger says.
+    """The metadata of a ScaledObject's trigger.
 
     Attributes:
         target: how many events one worker is meant to have.
@@ -46,7 +46,7 @@ class Trigger:
 
 
 def read_trigger(metadata: Mapping[str, str]) -> Trigger:
-    """The metadata, checked. Keys that are KEDA's own, such as ``scalerAddress``, are passed over.
+    """Check the metadata. Keys of KEDA's own, such as ``scalerAddress``, are ignored.
 
     Raises:
         NoTopicSpecified, InvalidArgument: a key is missing or wrong.
@@ -86,7 +86,7 @@ class ScalerServicer:
         return externalscaler_pb2.IsActiveResponse(result=await self._backlog(request) > 0)
 
     async def StreamIsActive(self, request: externalscaler_pb2.ScaledObjectRef, context: Context) -> None:  # noqa: N802
-        """Whether there is work, and again when that changes."""
+        """Whether there is work, now and whenever that changes."""
         told: bool | None = None
         while True:
             active = await self._backlog(request) > 0
@@ -98,7 +98,7 @@ class ScalerServicer:
     async def GetMetricSpec(  # noqa: N802
         self, request: externalscaler_pb2.ScaledObjectRef, _context: Context
     ) -> externalscaler_pb2.GetMetricSpecResponse:
-        """What to aim at."""
+        """The target of the metric."""
         target = read_trigger(request.scalerMetadata).target
         spec = externalscaler_pb2.MetricSpec(metricName=METRIC, targetSize=target, targetSizeFloat=target)
         return externalscaler_pb2.GetMetricSpecResponse(metricSpecs=[spec])

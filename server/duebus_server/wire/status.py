@@ -1,4 +1,4 @@
-"""One table from the errors of the domain to gRPC statuses, and the details each carries."""
+"""The one table from the domain's errors to gRPC statuses, and the details of each."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DETAILS_KEY = "grpc-status-details-bin"
 """Where clients look for google.rpc.Status (https://grpc.io/docs/guides/error/#richer-error-model)."""
 
 MAX_IDS_BYTES = 4 << 10
-"""Of event ids in an error. gRPC clients refuse trailers over 8 KiB, and then show another error in its place."""
+"""Event ids in an error. gRPC clients refuse trailers over 8 KiB, and report another error instead."""
 
 STATUS_CODES: dict[type[errors.DueBusError], grpc.StatusCode] = {
     errors.InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
@@ -49,13 +49,13 @@ Status = tuple[grpc.StatusCode, str, tuple[tuple[str, bytes], ...]]
 
 
 def status_of(error: errors.DueBusError) -> Status:
-    """The status that an error is told with."""
+    """The status of an error."""
     cause = error.cause if isinstance(error, errors.PartialDispatch) else error
     return _status(STATUS_CODES[type(cause)], str(error), _details(error))
 
 
 def internal_status(log_id: str) -> Status:
-    """What a client learns of an error nobody foresaw: where to find it in the log, and nothing else."""
+    """The status of an unexpected error: it carries the id of its log line, and nothing else."""
     info = rpc_details_pb2.ErrorInfo(reason="INTERNAL", domain=DOMAIN, metadata={"log_id": log_id})
     return _status(grpc.StatusCode.INTERNAL, f"internal error, see log id {log_id}", iter([info]))
 

@@ -19,7 +19,7 @@ MAX_NANOS = 999_999_999
 
 FIRST_SECOND = -62_135_596_800
 LAST_SECOND = 253_402_300_799
-"""Of the years 1 to 9999, which is what a Timestamp can say."""
+"""The years 1 to 9999, the range of a Timestamp."""
 
 
 def duration_us(field: str, duration: Duration) -> int:

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 def server_credentials(certificates: Reloading[Certificates]) -> grpc.ServerCredentials:
-    """Credentials that look for changed files before each handshake; open connections go on with what they have."""
+    """Credentials that check for changed files before each handshake. Open connections keep theirs."""
     in_use = certificates.current()
 
     def fetch() -> grpc.ServerCertificateConfiguration | None:
-        """Called by a thread of gRPC; None where nothing has changed."""
+        """Called by a thread of gRPC. None if nothing has changed."""
         nonlocal in_use
         newest = certificates.current()
         if newest is in_use:
@@ -26,7 +26,7 @@ def server_credentials(certificates: Reloading[Certificates]) -> grpc.ServerCred
 
     return grpc.dynamic_ssl_server_credentials(
         _configuration(in_use),
-        fetch,  # type: ignore[arg-type]  # the stubs forget the None of the documentation
+        fetch,  # type: ignore[arg-type]  # the stubs leave out the None that is documented
         require_client_authentication=in_use.client_ca is not None,
     )
 

@@ -1,4 +1,4 @@
-"""Refuses requests with fields this server does not know: a wish that is dropped in silence is worse than an error."""
+"""Refuses requests with fields that this server doesn't know. Ignoring a client's wish is worse than an error."""
 
 from __future__ import annotations
 
