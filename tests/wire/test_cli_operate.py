@@ -163,7 +163,7 @@ def test_events_are_cancelled_and_what_was_left_alone_is_named(cli: Cli, client:
         result = cli.run("cancel", topic, "later", "leased", "gone", "--yes")
 
     assert (result.status, result.out) == (1, f"cancelled 1 event of {topic}\n")
-    assert result.err == "duebus: left alone, for they are leased or dead: leased; not there: gone\n"
+    assert result.err == "duebus: skipped, because they are leased or dead: leased; not found: gone\n"
     assert in_state(client, topic, "scheduled") == set()
 
 

@@ -176,7 +176,7 @@ def test_ids_are_cancelled_a_thousand_at_a_time(bus: FakeBus, duebus: Command, c
         "leased_event_ids": ["e1"],
         "missing_event_ids": ["e2", "e3"],
     }
-    assert printed.err == "duebus: left alone, for they are leased or dead: e1; not there: e2, e3\n"
+    assert printed.err == "duebus: skipped, because they are leased or dead: e1; not found: e2, e3\n"
 
 
 def test_a_cancel_that_fails_half_way_says_what_is_done(bus: FakeBus, duebus: Command, capsys: Capture) -> None:
@@ -195,7 +195,7 @@ def test_of_many_ids_only_some_are_named(bus: FakeBus, duebus: Command, capsys: 
 
     assert duebus("cancel", "orders", *gone, "--yes") == 1
 
-    assert capsys.readouterr().err == "duebus: not there: e0, e1, e2, e3, e4 and 3 more\n"
+    assert capsys.readouterr().err == "duebus: not found: e0, e1, e2, e3, e4 and 3 more\n"
 
 
 def test_a_setting_that_the_bus_refuses_is_named_as_it_was_typed(

@@ -143,6 +143,10 @@ def test_every_link_leads_somewhere(document: Path) -> None:
         assert not anchor or anchor in anchors(file), target
 
 
+def test_the_readme_is_one_page() -> None:
+    assert len(README.read_text().split()) <= 1200
+
+
 def test_every_document_is_linked_from_the_readme() -> None:
     linked = {(ROOT / target).resolve() for target in links(README)}
     assert set(DOCUMENTS) - {README} <= linked

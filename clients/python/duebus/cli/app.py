@@ -39,7 +39,7 @@ COMMANDS = {
     "topics": Command("topics", "List topics and what waits in each group."),
     "topic": Command("topics", "Show a topic: settings, groups, subscribers."),
     "events": Command("events", "List a topic's events by state."),
-    "event": Command("event", "Tell the story of an event."),
+    "event": Command("event", "Show the history of an event."),
     "dead": Command("dead", "List a group's dead letters, make them ready again, or remove them."),
     "cancel": Command("waiting", "Remove events that are scheduled or ready."),
     "reschedule": Command("waiting", "Move the due time of events that are scheduled or ready, all of them or none."),

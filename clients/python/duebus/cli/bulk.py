@@ -1,4 +1,4 @@
-"""Many events: in batches, several of them on their way at once, with an exact account of what went in."""
+"""Dispatches many events, several batches at a time, and accounts exactly for what is stored."""
 
 import re
 from collections import deque
@@ -27,13 +27,13 @@ class Failure:
 
 @dataclass(slots=True)
 class Account:
-    """What became of the lines.
+    """What happened to the lines.
 
     Attributes:
         dispatched: How many events went in.
         duplicates: How many of them added nothing.
-        stored: The lines that went in.
-        doubtful: The lines of which nobody can say: the answer to their batch was lost.
+        stored: The lines that are in.
+        doubtful: The lines that may be in or not: the answer to their batch was lost.
         failure: What failed first; None when nothing did.
         interrupted: Ctrl-C ended it.
     """
@@ -47,7 +47,7 @@ class Account:
     _follows: bool = field(default=False, repr=False)
 
     def add_stored(self, batch: Batch, results: list[Dispatched]) -> None:
-        """A batch that went in. Batches are added in the order of their lines."""
+        """A batch that is stored. Batches are added in the order of their lines."""
         self.dispatched += len(results)
         self.duplicates += sum(each.duplicate for each in results)
         first = self.stored.pop()[0] if self._follows else batch[0].number
@@ -55,7 +55,7 @@ class Account:
         self._follows = True
 
     def add_failed(self, batch: Batch, error: DueBusError) -> None:
-        """A batch that did not go in, as far as anyone can say."""
+        """A batch that failed. It may be stored all the same."""
         self._follows = False
         if _is_doubtful(error):
             self.doubtful.append((batch[0].number, batch[-1].number))
@@ -63,7 +63,7 @@ class Account:
             self.failure = Failure(_failed_lines(batch, error), error)
 
     def add_bad_line(self, error: BadLineError) -> None:
-        """A line that no batch holds."""
+        """A line that is in no batch."""
         if self.failure is None:
             self.failure = Failure((error.number, error.number), error)
 
@@ -87,12 +87,12 @@ def dispatch_batches(
     send: Callable[[Batch], list[Dispatched]],
     on_stored: Callable[[list[Dispatched]], object],
 ) -> Account:
-    """Sends batches until they end or one fails; those on their way then are still waited for.
+    """Sends batches until there are no more or one fails, and waits for those under way.
 
     Args:
         batches: In the order of their lines.
         send: Dispatches one batch, all or nothing; called on several threads.
-        on_stored: Told of each batch that went in.
+        on_stored: Called with the result of each batch that is stored.
 
     Returns:
         The account; a second Ctrl-C raises KeyboardInterrupt instead.

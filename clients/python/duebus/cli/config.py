@@ -46,9 +46,7 @@ def config(
     dead_letter_retention: Annotated[
         timedelta | None, _duration("How long dead letters are kept; 0s is until purged.")
     ] = None,
-    partitions: Annotated[
-        int | None, _number("Over how many parts of the storage the events are spread.", least=1)
-    ] = None,
+    partitions: Annotated[int | None, _number("How many partitions the events are spread over.", least=1)] = None,
     engine: options.OneEngine = None,
 ) -> None:
     """Show or change the settings of a topic, or the retry policy of one of its groups.

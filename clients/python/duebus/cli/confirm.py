@@ -1,4 +1,4 @@
-"""Asking before something is done that can't be undone."""
+"""Asks before something that can't be undone."""
 
 import sys
 
@@ -11,7 +11,7 @@ def confirm(what: str) -> None:
     """Returns when the person at the terminal agrees.
 
     Args:
-        what: Is to be done, with how many it would concern: `purge 12 dead letters of order.created`.
+        what: What is to be done, and to how many: `purge 12 dead letters of order.created`.
 
     Raises:
         CommandFailed: they do not agree, or there is no terminal to ask on.

@@ -1,4 +1,4 @@
-"""What a command shows the server, and whom it trusts."""
+"""What a command presents to the server, and which authorities it trusts."""
 
 import os
 from dataclasses import dataclass, fields
@@ -33,7 +33,7 @@ class Credentials:
         return cls(**{name: None if path is None else Path(path) for name, path in found.items()}, token=token)
 
     def over(self, other: "Credentials") -> "Credentials":
-        """These, and where they say nothing those of `other`; a token file goes before a token of `other`."""
+        """These, completed by those of `other`; a token file takes precedence over a token of `other`."""
         chosen = {each.name: getattr(self, each.name) or getattr(other, each.name) for each in fields(self)}
         if self.token_file is not None:
             chosen["token"] = None

@@ -53,9 +53,7 @@ def dead(
     ] = None,
     rate: Annotated[
         float,
-        typer.Option(
-            "--rate", min=0, metavar="N", help="With --redrive: spread over time, so many events a second. 0: at once."
-        ),
+        typer.Option("--rate", min=0, metavar="N", help="With --redrive: how many events a second. 0: all at once."),
     ] = 0,
     limit: options.Limit = 50,
     newest: options.Newest = False,
@@ -64,7 +62,7 @@ def dead(
 ) -> None:
     """List a group's dead letters, make them ready again, or remove them.
 
-    The options that choose are combined with "and"; without any it is all of them.
+    Options that select are combined with "and"; without any, all dead letters are meant.
     --purge asks first, and so does --redrive unless the ids are given. When one of the ids is not a dead letter of the
     group, the others are dealt with and the status is 1.
     """

@@ -1,4 +1,4 @@
-"""The dead letters that a person chooses: found as the server would find them."""
+"""Selects dead letters, by the same rules as the server."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -20,7 +20,7 @@ _LOOKED_AT = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """Dead letters of a group: those that meet every condition.
+    """The dead letters of a group that meet every condition.
 
     Attributes:
         topic: The topic.
@@ -66,12 +66,12 @@ class Chosen:
         }
 
     def dead_now(self, client: Client) -> int:
-        """How many dead letters the group has, whether they are chosen or not."""
+        """How many dead letters the group has, selected or not."""
         groups = client.admin.get_topic(self.topic, engine=self.engine).groups
         return sum(each.dead for each in groups if each.group == self.group)
 
     def fits(self, event: EventInfo, now: datetime) -> bool:
-        """Whether a dead letter of the group meets the conditions but that of the ids."""
+        """Whether a dead letter of the group meets the conditions, apart from the ids."""
         [group] = event.groups
         long_enough = self.min_age is None or group.dead_at is None or now - group.dead_at >= self.min_age
         return long_enough and self.error in group.last_error
@@ -82,9 +82,9 @@ class Extent:
     """How many dead letters are chosen.
 
     Attributes:
-        count: So many at least.
-        among: Of so many dead letters that the group has.
-        is_exact: There are no more of them than `count`.
+        count: How many, at least.
+        among: How many dead letters the group has.
+        is_exact: Whether there are no more than `count`.
     """
 
     count: int
@@ -99,20 +99,20 @@ class Extent:
 
 
 def found(client: Client, chosen: Chosen, *, newest: bool = False, limit: int = _PAGE) -> Iterator[EventInfo]:
-    """Those that are there, the longest dead first, or the latest.
+    """The selected dead letters, the longest dead first, or the latest.
 
     Args:
         client: Not closed.
         chosen: Which.
         newest: The latest dead first.
-        limit: So many are going to be taken, as far as the caller knows.
+        limit: How many the caller expects to take.
     """
     now = datetime.now(UTC)
     return (each for each in _candidates(client, chosen, newest, limit) if chosen.fits(each, now))
 
 
 def extent_of(client: Client, chosen: Chosen) -> Extent:
-    """How many there are. To answer soon it looks at no more than 10,000 dead letters of the group."""
+    """How many there are. Looks at no more than 10,000 dead letters of the group, to answer soon."""
     dead = chosen.dead_now(client)
     if not chosen.is_some:
         return Extent(dead, dead)
@@ -137,7 +137,7 @@ def _candidates(client: Client, chosen: Chosen, newest: bool, limit: int) -> Ite
 
 
 def missing(client: Client, chosen: Chosen) -> list[str]:
-    """The ids that are chosen and are no dead letters of the group."""
+    """The selected ids that are not dead letters of the group."""
     there = {each.event_id for each in _by_id(client, chosen)}
     return [each for each in dict.fromkeys(chosen.event_ids) if each not in there]
 

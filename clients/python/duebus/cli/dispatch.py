@@ -33,7 +33,7 @@ def dispatch(
     ] = None,
     delay: options.Delay = None,
     at: options.At = None,
-    count: Annotated[int, typer.Option("--count", "-n", min=1, metavar="N", help="Dispatch it this often.")] = 1,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, metavar="N", help="Dispatch it this many times.")] = 1,
     event_id: Annotated[
         str,
         typer.Option(
@@ -55,7 +55,7 @@ def dispatch(
         typer.Option("--engine", metavar="ENGINE", help="Where to store it, local or redis; may be given twice."),
     ] = None,
     require_subscriber: Annotated[
-        bool, typer.Option("--require-subscriber", help="Fail unless somebody is subscribed to the topic.")
+        bool, typer.Option("--require-subscriber", help="Fail unless the topic has a subscriber.")
     ] = False,
 ) -> None:
     """Dispatch events, now or for later."""

@@ -1,4 +1,4 @@
-"""`duebus event`: the story of one event, for somebody who was not there."""
+"""`duebus event`: the history of one event."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ _OUTCOMES = {
 
 @connected
 def event(session: Session, topic: options.Topic, event_id: options.EventId, engine: options.OneEngine = None) -> None:
-    """Tell the story of an event.
+    """Show the history of an event.
 
     When it was dispatched and by whom, and for each group that is not done with it: where it stands, what happened to
     it there and when, and the errors of its attempts.
@@ -95,7 +95,7 @@ def _standing(group: EventGroupInfo) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """Something that has happened to the event, or is to come."""
+    """Something that has happened to the event, or is expected."""
 
     what: str
     at: datetime | None = None
@@ -105,7 +105,7 @@ class _Step:
 
 
 def _timeline(event: EventInfo, group: EventGroupInfo) -> Iterator[_Step]:
-    """What has happened in the group, in order, and what is to come."""
+    """What has happened in the group, in order, and what is expected next."""
     yield _Step("dispatched", event.dispatched_at)
     if group.history and group.history[0].attempt > 1:
         yield _Step("earlier attempts, of which no record is kept")
@@ -137,7 +137,7 @@ def _columns(event: EventInfo) -> tuple[str, ...]:
 
 
 def _rows(steps: Iterable[_Step]) -> Iterator[tuple[str, ...]]:
-    """The date stands where it is another one than in the line before."""
+    """The date is shown where it differs from the line before."""
     today = ""
     for each in steps:
         day, time = _day_and_time(each.at)

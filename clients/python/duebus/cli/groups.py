@@ -23,7 +23,7 @@ _NamedGroup = Annotated[str, typer.Argument(metavar="GROUP", help="The group of 
 
 
 def group_meant(client: Client, topic: str, given: str, engine: Engine | None) -> str:
-    """The group that is given, or else "default" where there is one, or else the topic's only one.
+    """The given group, or else "default" if there is one, or else the topic's only group.
 
     Raises:
         CommandFailed: none is given, and the topic has several, or none yet.
@@ -42,7 +42,7 @@ def group_meant(client: Client, topic: str, given: str, engine: Engine | None) -
 def pause(session: Session, topic: options.Topic, group: _Group = "", engine: options.OneEngine = None) -> None:
     """Deliver nothing to a group until it is resumed.
 
-    Its workers stay connected, its events go on waiting.
+    Its workers stay connected, and its events keep waiting.
     """
     with session.client() as client:
         group = group_meant(client, topic, group, engine)
@@ -74,7 +74,7 @@ def delete_group(
 ) -> None:
     """Remove a group and its copies of the events, dead ones included.
 
-    It asks first. Subscribing makes the group anew, for events dispatched from then on.
+    It asks first. Subscribing creates the group again, for events dispatched from then on.
     """
     with session.client() as client:
         if not yes:
@@ -93,7 +93,7 @@ def delete_topic(
 ) -> None:
     """Remove a topic with its groups, settings and events, dead ones included.
 
-    It asks first. Dispatching or subscribing to the topic makes it anew.
+    It asks first. Dispatching or subscribing to the topic creates it again.
     """
     with session.client() as client:
         if not yes:

@@ -14,7 +14,7 @@ from duebus.errors import NotFound
 def health(
     session: Session,
     service: Annotated[
-        str, typer.Option("--service", metavar="NAME", help="Of this service alone, such as duebus.v1.EventBus.")
+        str, typer.Option("--service", metavar="NAME", help="Ask about this service only, such as duebus.v1.EventBus.")
     ] = "",
 ) -> None:
     """Ask whether the server takes new work. The status is 0 if it does.

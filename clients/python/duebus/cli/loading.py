@@ -1,4 +1,4 @@
-"""Many events from a file, a pipe or one payload, with a progress bar and a closing account."""
+"""Dispatches many events from a file, a pipe or one payload, with a progress bar and a summary."""
 
 import os
 import sys
@@ -47,7 +47,7 @@ class Target:
         )
 
     def with_id(self) -> "Target":
-        """The same; where no id is given, with one that no other load has."""
+        """The same; if no id is given, with one that no other load has."""
         return replace(self, template=replace(self.template, id=self.template.id or f"load-{uuid4().hex[:12]}"))
 
 
@@ -67,7 +67,7 @@ def dispatch_copies(session: Session, target: Target, payload: bytes, count: int
 def dispatch_file(session: Session, target: Target, name: str) -> None:
     """Each line of a file; `-` is standard input.
 
-    A file is read to its end first: when a line is wrong, nothing is sent. The lines of a pipe go out as they come.
+    A file is read to its end first, and nothing is sent if a line is wrong. The lines of a pipe are sent as they come.
 
     Raises:
         CommandFailed: the file can't be read, or not everything went in; its text has the account.
@@ -147,7 +147,7 @@ def _failure(session: Session, account: Account, noun: str) -> str:
         reason = explain(error, session.server) if isinstance(error, DueBusError) else str(error)
         what = f"{noun}{_numbers([account.failure.lines])}: {reason}"
     stored = f": {noun}{_numbers(account.stored)}" if account.stored else ""
-    doubtful = f"; nobody can say of {noun}{_numbers(account.doubtful)}" if account.doubtful else ""
+    doubtful = f"; unknown for {noun}{_numbers(account.doubtful)}" if account.doubtful else ""
     return f"{what}; {format_count(account.dispatched, 'event') if stored else 'nothing'} went in{stored}{doubtful}"
 
 

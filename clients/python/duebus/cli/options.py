@@ -43,7 +43,7 @@ AnyGroup = Annotated[
 ]
 EventId = Annotated[str, typer.Argument(metavar="ID", help="The event's id.", show_default=False)]
 EventIds = Annotated[list[str], typer.Argument(metavar="ID...", help="The events' ids.", show_default=False)]
-Limit = Annotated[int, typer.Option("--limit", min=1, metavar="N", help="At most so many of each state.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, metavar="N", help="At most this many in each state.")]
 Newest = Annotated[
     bool, typer.Option("--newest", help="Latest first: by due time, lease expiry (leased) or death (dead).")
 ]

@@ -69,7 +69,7 @@ class Session:
             yield client
 
     def probe(self) -> None:
-        """Fails at once when nothing listens at `server`: a client would go on trying until its timeout.
+        """Fails at once if nothing listens at `server`; a client would retry until its timeout.
 
         Raises:
             CommandFailed: the connection was refused, or there is no such host.

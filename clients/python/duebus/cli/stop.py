@@ -31,14 +31,14 @@ def stop(
             "--drain-timeout",
             metavar="DURATION",
             parser=options.span_parser,
-            help="How long to wait for workers to settle what they hold. Default: as the server was told.",
+            help="How long to wait for workers to settle what they hold. Default: the server's --drain-timeout.",
         ),
     ] = None,
     yes: options.Yes = False,
 ) -> None:
     """Drain engines, or the whole server, and stop.
 
-    The server ends when no engine is left. It asks first when the local engine holds events, for they go with it.
+    The server ends when no engine is left. It asks first if the local engine holds events, because they would be lost.
     """
     with session.client() as client:
         held = "" if yes or (engine and Engine.LOCAL not in engine) else _held_by_local(client)
@@ -51,7 +51,7 @@ def stop(
 
 
 def _held_by_local(client: Client) -> str:
-    """What nobody has again once the engine is stopped, dead letters included; empty for nothing."""
+    """What is lost when the engine stops, dead letters included; empty for nothing."""
     try:
         topics = list(client.admin.list_topics(engine=Engine.LOCAL, page_size=1000))
     except NoDispatcherSpecified:

@@ -38,7 +38,7 @@ def subscribe(
         ),
     ] = False,
     count: Annotated[
-        int | None, typer.Option("--count", "-n", min=1, metavar="N", help="End after so many events.")
+        int | None, typer.Option("--count", "-n", min=1, metavar="N", help="End after this many events.")
     ] = None,
     engine: options.OneEngine = None,
 ) -> None:

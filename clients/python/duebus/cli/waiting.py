@@ -1,4 +1,4 @@
-"""`duebus cancel` and `duebus reschedule`: what can be done with events that wait."""
+"""`duebus cancel` and `duebus reschedule`."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
@@ -34,8 +34,8 @@ def cancel(
 ) -> None:
     """Remove events that are scheduled or ready.
 
-    It asks first when there are several. Events that are leased or dead are left alone; then, and when there is no such
-    event, the status is 1.
+    It asks first when there are several. Events that are leased or dead are skipped. The status is 1 if an event was
+    skipped or not found.
     """
     wanted = list(dict.fromkeys(event_ids))
     if len(wanted) > 1 and not yes:
@@ -72,9 +72,9 @@ def _cancelled(
 
 def _left(result: Cancelled) -> Iterator[str]:
     if result.leased_event_ids:
-        yield f"left alone, for they are leased or dead: {named(result.leased_event_ids)}"
+        yield f"skipped, because they are leased or dead: {named(result.leased_event_ids)}"
     if result.missing_event_ids:
-        yield f"not there: {named(result.missing_event_ids)}"
+        yield f"not found: {named(result.missing_event_ids)}"
 
 
 def named(event_ids: Sequence[str]) -> str:

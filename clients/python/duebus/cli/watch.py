@@ -43,7 +43,7 @@ _Row = tuple[str, GroupInfo | None]
 
 
 def watch_topics(session: Session, client: Client, engine: Engine | None) -> None:
-    """Shows the topics anew each second, until Ctrl-C or SIGTERM; the last table stays on the terminal.
+    """Shows the topics every second, until Ctrl-C or SIGTERM; the last table stays on the terminal.
 
     A server that goes away is waited for.
     """
