@@ -210,6 +210,17 @@ async def test_a_session_asks_only_where_something_may_be_due(
     assert [where.number for what, where in asked if what == "lease"] == [2]
 
 
+async def test_a_group_that_is_made_anew_is_asked_for_what_waited_in_every_partition(spread: TopicDriver) -> None:
+    """Found by the property machine: what was known of the partitions was of the group that had been deleted."""
+    await spread.join()
+    assert await spread.lease() == []
+    await spread.delete_group()
+    names = await dispatch_one_each(spread)
+    await spread.join()
+    await spread.dispatch(in_partition(0, "later"))
+    assert sorted(ids(await spread.lease())) == sorted([*names, in_partition(0, "later")])
+
+
 async def test_fencing_tokens_are_unique_in_all_partitions_and_grow_for_each_event(
     spread: TopicDriver,
 ) -> None:

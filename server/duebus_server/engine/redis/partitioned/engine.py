@@ -198,7 +198,11 @@ class PartitionedEngine(AdminVerbs):
 
     async def join(self, topic: str, group: str, subscriber: SubscriberInfo) -> None:
         """See ``Engine.join``. If it fails part way, the groups that it made stay."""
-        await self._routing.each(topic, lambda partition: self._engine.join(partition, group, subscriber))
+        await self._routing.each(topic, lambda partition: self._join_in(partition, group, subscriber))
+
+    async def _join_in(self, partition: Partition, group: str, subscriber: SubscriberInfo) -> None:
+        await self._engine.join(partition, group, subscriber)
+        self._dues.unsure(partition, group)  # a group that is made anew has what waited for the first one
 
     async def adopt(
         self, topic: str, group: str, session_id: str, leases: Sequence[LeaseRef], lease_us: int | None
