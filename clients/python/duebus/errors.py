@@ -269,6 +269,9 @@ _WORDS: Mapping[type[DueBusError], str] = {
 # What the messages of gRPC hold when TLS itself refuses the connection, which no second try cures.
 _REFUSED_BY_TLS = ("SSL routines", "Hostname Verification Check failed", "is not in peer certificate")
 
+# gRPC ends connections in a forked child, with a status that says nothing. A repeated call opens a new one.
+_CLOSED_ON_FORK = "Closed on fork"
+
 # How gRPC refuses a message that it would not even read; no status of its own tells it from a topic that is full.
 _TOO_LARGE = "message larger than max"
 
@@ -301,7 +304,7 @@ def _undetailed(code: grpc.StatusCode, message: str, retry_after: timedelta | No
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE in message:
         violation = FieldViolation("request", f"is larger than a message may be ({message})")
         return InvalidArgument(f"request: {violation.description}", code=code, field_violations=(violation,))
-    error_type = _BY_STATUS.get(code, DueBusError)
+    error_type = Unavailable if _CLOSED_ON_FORK in message else _BY_STATUS.get(code, DueBusError)
     if error_type is Unavailable and any(each in message for each in _REFUSED_BY_TLS):
         error_type = TlsHandshakeFailed
     return error_type(

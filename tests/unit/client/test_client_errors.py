@@ -96,6 +96,11 @@ def test_a_request_that_is_too_large_for_grpc_is_bad_input() -> None:
     assert "20971597 vs. 16777216" in str(error)
 
 
+def test_a_connection_that_ends_with_a_fork_can_be_tried_again() -> None:
+    error = from_rpc_error(rpc_error(Failure(C.UNKNOWN, "Stream removed (Closed on fork)")))
+    assert type(error) is errors.Unavailable
+
+
 def test_a_reason_newer_than_the_client_keeps_its_name_and_goes_by_its_status() -> None:
     error = from_rpc_error(rpc_error(Failure(C.NOT_FOUND, "gone", "SHARD_NOT_FOUND")))
 
