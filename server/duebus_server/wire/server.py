@@ -49,7 +49,7 @@ UNARY_CALLS = 1_000
 """How many a connection may have at once, besides its streams. More wait in the client."""
 
 LOOKAHEAD_BYTES = 4 << 10
-METADATA_BYTES = 12 << 10
+METADATA_BYTES = 10 << 10
 CONNECTIONS = 4_000
 
 ACCEPTED_AT_ONCE = {"Dispatch": 1_000, "Subscribe": 300, "Ack": 100, "Nack": 100, "Extend": 100}
@@ -149,7 +149,7 @@ class WireServer:
             self._server.register(service.full_name, _handlers(service, servicer, guard), ACCEPTED_AT_ONCE)
         names = [service.full_name for service, _ in services]
         self._health = Health(names)
-        self._server.register(health.SERVICE, self._health.handlers())
+        self._server.register(health.SERVICE, self._health.handlers(), {"Check": 100})
         self._server.register(reflection.SERVICE_NAME, _reflection([*names, health.SERVICE, reflection.SERVICE_NAME]))
 
     async def start(self, listen: str, health_listen: str | None = None) -> int:
