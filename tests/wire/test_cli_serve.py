@@ -37,6 +37,15 @@ def test_it_says_where_it_serves_and_a_signal_drains_it(number: int) -> None:
     assert (ended.status, ended.out) == (0, "")
 
 
+def test_a_server_whose_log_nobody_reads_anymore_drains_too() -> None:
+    with Cli().start(*ANY_PORT) as serving:
+        address_of(serving)
+        assert serving.process.stderr is not None
+        serving.process.stderr.close()
+        serving.process.terminate()
+        assert serving.process.wait(30) == 0
+
+
 def test_the_ready_line_may_be_json() -> None:
     with Cli().start(*ANY_PORT, "--json") as serving:
         ready = serving.record()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import re
 import sys
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import structlog
 
@@ -34,9 +35,22 @@ def configure_logs(log_format: Literal["json", "console"]) -> None:
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _StandardError())),
         cache_logger_on_first_use=True,
     )
+
+
+class _StandardError:
+    """Standard error for as long as someone reads it. After that the log goes nowhere, and the server goes on."""
+
+    def write(self, text: str) -> None:
+        try:
+            sys.stderr.write(text)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+    def flush(self) -> None:
+        """Standard error is flushed after each line by itself."""
 
 
 def escape_control(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
