@@ -336,3 +336,12 @@ def test_a_delivery_that_took_longer_than_the_quickest_is_late_by_the_difference
     assert freshness.until(aged(8, 5), lease) - now() == pytest.approx(-3, abs=0.5)
     freshness.reset()
     assert freshness.until(aged(8, 5), lease) - now() == pytest.approx(5, abs=0.5)
+
+
+def test_clocks_are_taken_to_agree_until_that_was_wrong() -> None:
+    message = event_bus_pb2.Delivery(lease_token="a")
+    message.lease_expires_at.FromSeconds(int(time.time()) - 60)
+    freshness, lease = Freshness(), timedelta(seconds=5)
+    assert freshness.until(Delivery(message), lease) - now() == pytest.approx(-60, abs=2)
+    freshness.misjudged()
+    assert freshness.until(Delivery(message), lease) - now() == pytest.approx(5, abs=2)

@@ -21,12 +21,18 @@ now: Callable[[], float] = partial(time.clock_gettime, _CLOCK)
 class Freshness:
     """Estimates until when the deliveries of one stream are leased, by the clock of this process.
 
-    The engine's clock may be any number of seconds apart. So a delivery counts as late by what its way here took longer
-    than that of the quickest one. A wrong estimate costs one extension that was not needed.
+    It and the engine's are taken to agree until that turns out to be wrong. Besides, a delivery counts as late by what
+    its way here took longer than that of the quickest one. A wrong estimate costs an extension that was not needed.
     """
 
     def __init__(self) -> None:
         self._least_age = math.inf
+        self._clocks_agree = True
+
+    def misjudged(self) -> None:
+        """A delivery that seemed to be late was not: the clocks are apart, or one was set."""
+        self._clocks_agree = False
+        self.reset()
 
     def reset(self) -> None:
         """Begins anew: what counted as late was not."""
@@ -39,4 +45,5 @@ class Freshness:
             return arrived + lease.total_seconds()
         age = arrived - expires
         self._least_age = min(self._least_age, age)
-        return arrived - (age - self._least_age) + lease.total_seconds()
+        until = arrived - (age - self._least_age) + lease.total_seconds()
+        return min(until, arrived + expires - time.time()) if self._clocks_agree else until

@@ -74,7 +74,7 @@ class Stream:
 
     def misjudged(self) -> None:
         """A delivery that seemed to be late was not: the engine's clock was set."""
-        self._freshness.reset()
+        self._freshness.misjudged()
 
     async def quiet(self) -> None:
         """Waits until no delivery is under way. The executor has to be paused.
