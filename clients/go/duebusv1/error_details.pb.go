@@ -55,7 +55,7 @@ const (
 	ErrorReason_ERROR_REASON_CONCURRENT_MODIFICATION ErrorReason = 9
 	// NOT_FOUND: no such topic, group or event; `metadata` names it.
 	ErrorReason_ERROR_REASON_NOT_FOUND ErrorReason = 10
-	// INTERNAL: an error nobody foresaw; `metadata.log_id` finds it in the server's log.
+	// INTERNAL: an unexpected error; `metadata.log_id` finds it in the server's log.
 	ErrorReason_ERROR_REASON_INTERNAL ErrorReason = 11
 	// UNIMPLEMENTED: this server's engine can't do that yet.
 	ErrorReason_ERROR_REASON_UNIMPLEMENTED ErrorReason = 12

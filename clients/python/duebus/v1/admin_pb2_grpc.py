@@ -129,7 +129,7 @@ class EventBusAdminServicer(object):
 
     def DeleteTopic(self, request, context):
         """Removes a topic, its settings, its groups and all its events, dead ones included. Its subscribers get `closing`;
-        settles of its leases fail with REASON_SETTLED. Dispatching or subscribing to it makes it anew.
+        settles of its leases fail with REASON_SETTLED. Dispatching or subscribing to it creates it again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -137,7 +137,7 @@ class EventBusAdminServicer(object):
 
     def DeleteGroup(self, request, context):
         """Removes a group and its copies of the events. Its subscribers get `closing`; settles of its leases fail with
-        REASON_SETTLED. Subscribing makes it anew, for events dispatched from then on.
+        REASON_SETTLED. Subscribing creates it again, for events dispatched from then on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -167,7 +167,7 @@ class EventBusAdminServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetEvent(self, request, context):
-        """The whole story of one event: its state in each group that is not done with it, attempts, errors and times.
+        """The history of one event: its state in each group that still holds it, its attempts, errors and times.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -181,26 +181,26 @@ class EventBusAdminServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def RescheduleEvents(self, request, context):
-        """Moves the due time of scheduled or ready events; all or none. Attempts are counted on. ABORTED
+        """Changes the due time of scheduled or ready events; all or none. The attempt count is kept. ABORTED
         (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event. In a topic with several
-        partitions all events are looked at before the first is moved; one that is leased in that very moment fails the call
-        after those in other partitions were moved.
+        partitions all events are checked before the first is moved. If one is leased in between, the call fails although
+        events in other partitions have been moved.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RedriveEvents(self, request, context):
-        """Makes dead letters ready again, with all their retries; their story so far is kept. What dies after the call began is
-        left alone. `max_queued` does not hold it up. Many are moved in several steps: a call that is broken off has moved
-        some of them, the longest dead first, and can be repeated.
+        """Makes dead letters ready again, with all their retries; their history is kept. Events that die after the call began
+        are left alone. `max_queued` does not apply. Many events are moved in several steps: a call that is cut off has
+        moved some of them, those that died first, and can be repeated.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PurgeEvents(self, request, context):
-        """Removes dead letters for good. In steps, as RedriveEvents.
+        """Removes dead letters for good, in steps like RedriveEvents.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

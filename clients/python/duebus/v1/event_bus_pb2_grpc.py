@@ -70,22 +70,23 @@ class EventBusServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def Dispatch(self, request, context):
-        """Stores 1 to 1000 events under one topic, all of them or none. Of a topic over several partitions (TopicConfig), this
-        and all that follows holds within each partition. An event belongs to one by its id if the caller chose it, else by
-        its request. The error of a call that failed after some partitions had stored their events has a PartialDispatch.
+        """Stores 1 to 1000 events under one topic, all of them or none. In a topic with several partitions (TopicConfig), this
+        and everything below holds within each partition. An event goes to a partition by its id if the caller chose one,
+        otherwise by its request. A call that fails after some partitions stored their events has a PartialDispatch in its
+        error.
 
         When the call has answered OK on the redis engine, each event is delivered to every group of the topic until it is
-        acked, dead or cancelled, whatever process dies; on the local engine the same holds for as long as the server
+        acked, dead or cancelled, whichever process dies; on the local engine the same holds for as long as the server
         process lives. A topic without a group keeps its events for the first group that subscribes.
 
         Repeating a call with the same `request_id` within the topic's dedupe window (10 minutes by default) returns the
         first answer and adds nothing, so a call that failed with UNAVAILABLE or DEADLINE_EXCEEDED can be repeated safely.
-        A repetition has as many events, with the same ids or without one; all else of them is not compared. A `request_id`
+        A repetition has as many events, with the same ids or without one; nothing else is compared. A `request_id`
         that was used for other events is INVALID_ARGUMENT, and nothing is stored.
 
         Errors: INVALID_ARGUMENT (NO_TOPIC_SPECIFIED, NO_EVENT_SPECIFIED, INVALID_ARGUMENT), FAILED_PRECONDITION
         (NO_DISPATCHER_SPECIFIED, NO_HANDLER_FOUND), RESOURCE_EXHAUSTED (MAX_QUEUED_EVENTS_REACHED),
-        UNAVAILABLE (DISPATCHER_NOT_WORKING). In every one of them nothing was stored, but for a PartialDispatch.
+        UNAVAILABLE (DISPATCHER_NOT_WORKING). Nothing was stored in any of these cases, except with a PartialDispatch.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -94,7 +95,7 @@ class EventBusServicer(object):
     def Subscribe(self, request, context):
         """Delivers the topic's due events to the caller, in batches, for as long as the stream stays open.
 
-        The first frame is always `started`: when it has come, the group exists and nothing dispatched afterwards is
+        The first frame is always `started`: once it arrives, the group exists and nothing dispatched afterwards is
         missed. Each delivery is a lease: settle it with Ack or Nack, on any replica, before `lease_expires_at`, or extend
         it. No more than `max_in_flight` events and `max_in_flight_bytes` are leased to the stream at once. When the
         stream breaks, its leases run out after `disconnect_grace`.
@@ -106,9 +107,9 @@ class EventBusServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Ack(self, request, context):
-        """Removes delivered events from their group: they are done.
+        """Removes delivered events from their group: they have been handled.
 
-        Tokens that can't be settled are reported in `failures` and change nothing; the others are carried out. Acking
+        Tokens that can't be settled are reported in `failures` and change nothing; the others take effect. Acking
         twice is harmless: the second time is reported as REASON_SETTLED.
 
         Errors: INVALID_ARGUMENT when there is no token or there are more than 10,000.
@@ -118,12 +119,12 @@ class EventBusServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Nack(self, request, context):
-        """Gives delivered events back: to be retried after a backoff or a delay, to the dead letters, or unhandled.
+        """Gives delivered events back: to be retried after a backoff or a delay, to become dead letters, or unhandled.
 
         Failures are reported one by one, as in Ack.
 
         Errors: INVALID_ARGUMENT when there is no nack, there are more than 10,000, or a field of one is out of range; then
-        none is carried out.
+        none takes effect.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -143,7 +144,7 @@ class EventBusServicer(object):
 
         At once: health turns to NOT_SERVING, Dispatch and Subscribe answer UNAVAILABLE, open streams get `closing` and
         end. Settles are still accepted until all leases are settled or `drain_timeout` has passed; the leases that remain
-        are then given back without counting an attempt. Answers when that is done.
+        are then given back without counting an attempt. The answer comes once that is done.
 
         Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED).
         """

@@ -19,15 +19,15 @@ pub struct DispatchRequest {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DispatchResponse {
-    /// One id an event, in request order, duplicates included.
+    /// One id per event, in request order, duplicates included.
     #[prost(string, repeated, tag = "1")]
     pub event_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// The ids of those that added nothing, because the topic holds an event of that id, or held it within its dedupe
+    /// The ids that added nothing, because the topic holds an event with that id, or held it within its dedupe
     /// window. An id that the server filled in is not remembered once its event is gone.
     #[prost(string, repeated, tag = "2")]
     pub duplicate_event_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
-/// What is dispatched. Stored and delivered as it was sent, byte for byte but for an `id` that was empty.
+/// What is dispatched. Stored and delivered byte for byte as it was sent, except that an empty `id` is filled in.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Event {
     /// At most 255 bytes of printable text; unique within the topic. Empty: the server fills in a UUIDv7.
@@ -84,7 +84,7 @@ pub struct SubscribeRequest {
     /// Unspecified: the server's default engine.
     #[prost(enumeration = "Engine", tag = "3")]
     pub engine: i32,
-    /// A name to be recognised by in the admin views, for example "billing-7f9c"; at most 255 bytes.
+    /// A name that identifies the subscriber in the admin views, for example "billing-7f9c"; at most 255 bytes.
     #[prost(string, tag = "4")]
     pub consumer: ::prost::alloc::string::String,
     /// How many events may be leased to this stream at once: 1 to 100,000; 0 means 64.
@@ -94,14 +94,14 @@ pub struct SubscribeRequest {
     /// An event that is larger is still delivered, alone.
     #[prost(uint64, tag = "6")]
     pub max_in_flight_bytes: u64,
-    /// For how long a delivery is leased: 100 ms to 12 h; unset means the topic's setting (30 s by default).
+    /// How long a delivery is leased: 100 ms to 12 h; unset means the topic's setting (30 s by default).
     #[prost(message, optional, tag = "7")]
     pub lease: ::core::option::Option<::prost_types::Duration>,
     /// When the stream breaks, its leases run out after this: 0 to 1 h; unset means the server's setting (1 s by default).
     #[prost(message, optional, tag = "8")]
     pub disconnect_grace: ::core::option::Option<::prost_types::Duration>,
     /// The leases that the worker still holds from a stream that broke; at most 100,000. They move to this stream and are
-    /// renewed; those that were lost meanwhile are named in `Started.lost_lease_tokens`.
+    /// renewed; those lost meanwhile are listed in `Started.lost_lease_tokens`.
     #[prost(string, repeated, tag = "9")]
     pub held_lease_tokens: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
@@ -139,16 +139,16 @@ pub struct Started {
     pub lease: ::core::option::Option<::prost_types::Duration>,
     #[prost(message, optional, tag = "5")]
     pub disconnect_grace: ::core::option::Option<::prost_types::Duration>,
-    /// Those of `held_lease_tokens` that are no longer held: a settle would fail, and the event may be elsewhere already.
-    /// As many as fit into 3 MiB, some 40,000; Extend tells of the others.
+    /// Those of `held_lease_tokens` that are no longer held: settling one fails, and its event may already be elsewhere.
+    /// At most as many as fit into 3 MiB, about 40,000; Extend reports the others.
     #[prost(string, repeated, tag = "6")]
     pub lost_lease_tokens: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// The largest request that this server takes, in bytes. A client cuts its settles, extensions and held tokens to it.
-    /// 0: a server that does not say; assume 4 MiB.
+    /// 0 means that the server does not say; assume 4 MiB.
     #[prost(uint64, tag = "8")]
     pub max_request_bytes: u64,
 }
-/// Events that are due, as many as there are and as fit the stream's window, 3 MiB at most in one frame.
+/// Events that are due, as many as fit the stream's window; at most 3 MiB and 500 events in one frame.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Deliveries {
     #[prost(message, repeated, tag = "1")]
@@ -169,7 +169,8 @@ pub struct Delivery {
     pub lease_token: ::prost::alloc::string::String,
     /// Grows with every lease of the event in this group: it is greater than the last one, and at least the engine's time
     /// in microseconds since 1970. So it grows across restarts, failovers and deletions of the topic too, unless the
-    /// engine's clock is set back. A write guarded by "only if greater" can't be undone by a holder whose lease has run out.
+    /// engine's clock is set back. A write guarded by "only if greater" can't be undone by a holder whose lease has
+    /// expired.
     #[prost(uint64, tag = "5")]
     pub fencing_token: u64,
     /// 1 the first time. A release is not counted.
@@ -188,7 +189,7 @@ pub struct Delivery {
     #[prost(string, tag = "10")]
     pub last_error: ::prost::alloc::string::String,
 }
-/// Sent when nothing else was for 10 seconds.
+/// Sent after 10 seconds without another frame.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Heartbeat {
     /// By the engine's clock.
@@ -226,9 +227,9 @@ pub mod closing {
         Unspecified = 0,
         /// The engine drains: subscribe elsewhere, or again later, with the leases still held.
         Draining = 1,
-        /// The group was deleted; subscribing would create it anew.
+        /// The group was deleted; subscribing would create it again.
         GroupDeleted = 2,
-        /// The topic was deleted; subscribing would create it anew.
+        /// The topic was deleted; subscribing would create it again.
         TopicDeleted = 3,
     }
     impl Reason {
@@ -264,7 +265,7 @@ pub struct AckRequest {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AckResponse {
-    /// Those that were not carried out, in request order. A token named twice fails the second time.
+    /// The tokens that did not take effect, in request order. A token named twice fails the second time.
     #[prost(message, repeated, tag = "1")]
     pub failures: ::prost::alloc::vec::Vec<LeaseFailure>,
 }
@@ -345,7 +346,7 @@ pub mod lease_failure {
     #[repr(i32)]
     pub enum Reason {
         Unspecified = 0,
-        /// The event is still there, but this lease is not its lease any more.
+        /// The event is still there, but this is no longer its lease.
         Expired = 1,
         /// The event is gone from the group: acked, dead or cancelled, or the group was deleted.
         Settled = 2,
@@ -403,7 +404,7 @@ pub struct StoppedEngine {
     /// Leases that were given back because they were not settled in time.
     #[prost(uint64, tag = "2")]
     pub released: u64,
-    /// Events the engine holds: on local they go with the process, on redis they stay.
+    /// Events that the engine holds: on local they are gone with the process, on redis they stay.
     #[prost(uint64, tag = "3")]
     pub queued: u64,
 }
@@ -520,22 +521,23 @@ pub mod event_bus_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Stores 1 to 1000 events under one topic, all of them or none. Of a topic over several partitions (TopicConfig), this
-        /// and all that follows holds within each partition. An event belongs to one by its id if the caller chose it, else by
-        /// its request. The error of a call that failed after some partitions had stored their events has a PartialDispatch.
+        /// Stores 1 to 1000 events under one topic, all of them or none. In a topic with several partitions (TopicConfig), this
+        /// and everything below holds within each partition. An event goes to a partition by its id if the caller chose one,
+        /// otherwise by its request. A call that fails after some partitions stored their events has a PartialDispatch in its
+        /// error.
         ///
         /// When the call has answered OK on the redis engine, each event is delivered to every group of the topic until it is
-        /// acked, dead or cancelled, whatever process dies; on the local engine the same holds for as long as the server
+        /// acked, dead or cancelled, whichever process dies; on the local engine the same holds for as long as the server
         /// process lives. A topic without a group keeps its events for the first group that subscribes.
         ///
         /// Repeating a call with the same `request_id` within the topic's dedupe window (10 minutes by default) returns the
         /// first answer and adds nothing, so a call that failed with UNAVAILABLE or DEADLINE_EXCEEDED can be repeated safely.
-        /// A repetition has as many events, with the same ids or without one; all else of them is not compared. A `request_id`
+        /// A repetition has as many events, with the same ids or without one; nothing else is compared. A `request_id`
         /// that was used for other events is INVALID_ARGUMENT, and nothing is stored.
         ///
         /// Errors: INVALID_ARGUMENT (NO_TOPIC_SPECIFIED, NO_EVENT_SPECIFIED, INVALID_ARGUMENT), FAILED_PRECONDITION
         /// (NO_DISPATCHER_SPECIFIED, NO_HANDLER_FOUND), RESOURCE_EXHAUSTED (MAX_QUEUED_EVENTS_REACHED),
-        /// UNAVAILABLE (DISPATCHER_NOT_WORKING). In every one of them nothing was stored, but for a PartialDispatch.
+        /// UNAVAILABLE (DISPATCHER_NOT_WORKING). Nothing was stored in any of these cases, except with a PartialDispatch.
         pub async fn dispatch(
             &mut self,
             request: impl tonic::IntoRequest<super::DispatchRequest>,
@@ -562,7 +564,7 @@ pub mod event_bus_client {
         }
         /// Delivers the topic's due events to the caller, in batches, for as long as the stream stays open.
         ///
-        /// The first frame is always `started`: when it has come, the group exists and nothing dispatched afterwards is
+        /// The first frame is always `started`: once it arrives, the group exists and nothing dispatched afterwards is
         /// missed. Each delivery is a lease: settle it with Ack or Nack, on any replica, before `lease_expires_at`, or extend
         /// it. No more than `max_in_flight` events and `max_in_flight_bytes` are leased to the stream at once. When the
         /// stream breaks, its leases run out after `disconnect_grace`.
@@ -592,9 +594,9 @@ pub mod event_bus_client {
                 .insert(GrpcMethod::new("duebus.v1.EventBus", "Subscribe"));
             self.inner.server_streaming(req, path, codec).await
         }
-        /// Removes delivered events from their group: they are done.
+        /// Removes delivered events from their group: they have been handled.
         ///
-        /// Tokens that can't be settled are reported in `failures` and change nothing; the others are carried out. Acking
+        /// Tokens that can't be settled are reported in `failures` and change nothing; the others take effect. Acking
         /// twice is harmless: the second time is reported as REASON_SETTLED.
         ///
         /// Errors: INVALID_ARGUMENT when there is no token or there are more than 10,000.
@@ -616,12 +618,12 @@ pub mod event_bus_client {
             req.extensions_mut().insert(GrpcMethod::new("duebus.v1.EventBus", "Ack"));
             self.inner.unary(req, path, codec).await
         }
-        /// Gives delivered events back: to be retried after a backoff or a delay, to the dead letters, or unhandled.
+        /// Gives delivered events back: to be retried after a backoff or a delay, to become dead letters, or unhandled.
         ///
         /// Failures are reported one by one, as in Ack.
         ///
         /// Errors: INVALID_ARGUMENT when there is no nack, there are more than 10,000, or a field of one is out of range; then
-        /// none is carried out.
+        /// none takes effect.
         pub async fn nack(
             &mut self,
             request: impl tonic::IntoRequest<super::NackRequest>,
@@ -667,7 +669,7 @@ pub mod event_bus_client {
         ///
         /// At once: health turns to NOT_SERVING, Dispatch and Subscribe answer UNAVAILABLE, open streams get `closing` and
         /// end. Settles are still accepted until all leases are settled or `drain_timeout` has passed; the leases that remain
-        /// are then given back without counting an attempt. Answers when that is done.
+        /// are then given back without counting an attempt. The answer comes once that is done.
         ///
         /// Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED).
         pub async fn stop(
@@ -704,22 +706,23 @@ pub mod event_bus_server {
     /// Generated trait containing gRPC methods that should be implemented for use with EventBusServer.
     #[async_trait]
     pub trait EventBus: std::marker::Send + std::marker::Sync + 'static {
-        /// Stores 1 to 1000 events under one topic, all of them or none. Of a topic over several partitions (TopicConfig), this
-        /// and all that follows holds within each partition. An event belongs to one by its id if the caller chose it, else by
-        /// its request. The error of a call that failed after some partitions had stored their events has a PartialDispatch.
+        /// Stores 1 to 1000 events under one topic, all of them or none. In a topic with several partitions (TopicConfig), this
+        /// and everything below holds within each partition. An event goes to a partition by its id if the caller chose one,
+        /// otherwise by its request. A call that fails after some partitions stored their events has a PartialDispatch in its
+        /// error.
         ///
         /// When the call has answered OK on the redis engine, each event is delivered to every group of the topic until it is
-        /// acked, dead or cancelled, whatever process dies; on the local engine the same holds for as long as the server
+        /// acked, dead or cancelled, whichever process dies; on the local engine the same holds for as long as the server
         /// process lives. A topic without a group keeps its events for the first group that subscribes.
         ///
         /// Repeating a call with the same `request_id` within the topic's dedupe window (10 minutes by default) returns the
         /// first answer and adds nothing, so a call that failed with UNAVAILABLE or DEADLINE_EXCEEDED can be repeated safely.
-        /// A repetition has as many events, with the same ids or without one; all else of them is not compared. A `request_id`
+        /// A repetition has as many events, with the same ids or without one; nothing else is compared. A `request_id`
         /// that was used for other events is INVALID_ARGUMENT, and nothing is stored.
         ///
         /// Errors: INVALID_ARGUMENT (NO_TOPIC_SPECIFIED, NO_EVENT_SPECIFIED, INVALID_ARGUMENT), FAILED_PRECONDITION
         /// (NO_DISPATCHER_SPECIFIED, NO_HANDLER_FOUND), RESOURCE_EXHAUSTED (MAX_QUEUED_EVENTS_REACHED),
-        /// UNAVAILABLE (DISPATCHER_NOT_WORKING). In every one of them nothing was stored, but for a PartialDispatch.
+        /// UNAVAILABLE (DISPATCHER_NOT_WORKING). Nothing was stored in any of these cases, except with a PartialDispatch.
         async fn dispatch(
             &self,
             request: tonic::Request<super::DispatchRequest>,
@@ -735,7 +738,7 @@ pub mod event_bus_server {
             + 'static;
         /// Delivers the topic's due events to the caller, in batches, for as long as the stream stays open.
         ///
-        /// The first frame is always `started`: when it has come, the group exists and nothing dispatched afterwards is
+        /// The first frame is always `started`: once it arrives, the group exists and nothing dispatched afterwards is
         /// missed. Each delivery is a lease: settle it with Ack or Nack, on any replica, before `lease_expires_at`, or extend
         /// it. No more than `max_in_flight` events and `max_in_flight_bytes` are leased to the stream at once. When the
         /// stream breaks, its leases run out after `disconnect_grace`.
@@ -745,9 +748,9 @@ pub mod event_bus_server {
             &self,
             request: tonic::Request<super::SubscribeRequest>,
         ) -> std::result::Result<tonic::Response<Self::SubscribeStream>, tonic::Status>;
-        /// Removes delivered events from their group: they are done.
+        /// Removes delivered events from their group: they have been handled.
         ///
-        /// Tokens that can't be settled are reported in `failures` and change nothing; the others are carried out. Acking
+        /// Tokens that can't be settled are reported in `failures` and change nothing; the others take effect. Acking
         /// twice is harmless: the second time is reported as REASON_SETTLED.
         ///
         /// Errors: INVALID_ARGUMENT when there is no token or there are more than 10,000.
@@ -755,12 +758,12 @@ pub mod event_bus_server {
             &self,
             request: tonic::Request<super::AckRequest>,
         ) -> std::result::Result<tonic::Response<super::AckResponse>, tonic::Status>;
-        /// Gives delivered events back: to be retried after a backoff or a delay, to the dead letters, or unhandled.
+        /// Gives delivered events back: to be retried after a backoff or a delay, to become dead letters, or unhandled.
         ///
         /// Failures are reported one by one, as in Ack.
         ///
         /// Errors: INVALID_ARGUMENT when there is no nack, there are more than 10,000, or a field of one is out of range; then
-        /// none is carried out.
+        /// none takes effect.
         async fn nack(
             &self,
             request: tonic::Request<super::NackRequest>,
@@ -776,7 +779,7 @@ pub mod event_bus_server {
         ///
         /// At once: health turns to NOT_SERVING, Dispatch and Subscribe answer UNAVAILABLE, open streams get `closing` and
         /// end. Settles are still accepted until all leases are settled or `drain_timeout` has passed; the leases that remain
-        /// are then given back without counting an attempt. Answers when that is done.
+        /// are then given back without counting an attempt. The answer comes once that is done.
         ///
         /// Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED).
         async fn stop(
@@ -1180,23 +1183,24 @@ pub struct RetryPolicy {
 pub struct TopicConfig {
     #[prost(message, optional, tag = "1")]
     pub retry_policy: ::core::option::Option<RetryPolicy>,
-    /// How long a delivery is leased where the subscriber does not say: 100 ms to 12 h. A stream that is open keeps the
-    /// lease that `started` told it.
+    /// How long a delivery is leased unless the subscriber says: 100 ms to 12 h. An open stream keeps the lease that
+    /// `started` announced.
     #[prost(message, optional, tag = "2")]
     pub lease: ::core::option::Option<::prost_types::Duration>,
     /// How many events may wait, be leased or be scheduled; dead letters do not count. 0 means unlimited; at most
-    /// 2^53. Where it holds more already, what it holds stays.
+    /// 2^53. A topic that already holds more keeps what it holds.
     #[prost(uint64, optional, tag = "3")]
     pub max_queued: ::core::option::Option<u64>,
     /// Dead letters are purged this long after they died; 0 means never.
     #[prost(message, optional, tag = "4")]
     pub dead_letter_retention: ::core::option::Option<::prost_types::Duration>,
-    /// For how long a request id and the id of an event that is gone are remembered: 0 to 7 days.
+    /// How long request ids, and ids of events that are gone, are remembered: 0 to 7 days.
     #[prost(message, optional, tag = "5")]
     pub dedupe_window: ::core::option::Option<::prost_types::Duration>,
-    /// Over how many parts of the storage the events are spread: 1 to 64, by default 1. Can be changed only while the topic
-    /// holds no events, and on the local engine not at all: INVALID_ARGUMENT otherwise. A change forgets request ids and ids of
-    /// events that are gone. Each part takes its share of `max_queued`, and hands out the longest due of its own first.
+    /// The number of partitions that the topic's events are spread over: 1 to 64, 1 by default. It can be changed only
+    /// while the topic holds no events, and not on the local engine: INVALID_ARGUMENT otherwise. A change forgets request
+    /// ids and the ids of events that are gone. Each partition takes its share of `max_queued` and delivers in its own
+    /// order.
     #[prost(uint32, optional, tag = "6")]
     pub partitions: ::core::option::Option<u32>,
 }
@@ -1506,7 +1510,7 @@ pub struct EventGroupInfo {
 /// One delivery of an event and how it ended.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Attempt {
-    /// The number it was delivered with. Counted anew from 1 after a redrive.
+    /// The number it was delivered with. Starts again at 1 after a redrive.
     #[prost(uint32, tag = "1")]
     pub attempt: u32,
     #[prost(message, optional, tag = "2")]
@@ -1883,7 +1887,7 @@ pub mod event_bus_admin_client {
             self.inner.unary(req, path, codec).await
         }
         /// Removes a topic, its settings, its groups and all its events, dead ones included. Its subscribers get `closing`;
-        /// settles of its leases fail with REASON_SETTLED. Dispatching or subscribing to it makes it anew.
+        /// settles of its leases fail with REASON_SETTLED. Dispatching or subscribing to it creates it again.
         pub async fn delete_topic(
             &mut self,
             request: impl tonic::IntoRequest<super::DeleteTopicRequest>,
@@ -1909,7 +1913,7 @@ pub mod event_bus_admin_client {
             self.inner.unary(req, path, codec).await
         }
         /// Removes a group and its copies of the events. Its subscribers get `closing`; settles of its leases fail with
-        /// REASON_SETTLED. Subscribing makes it anew, for events dispatched from then on.
+        /// REASON_SETTLED. Subscribing creates it again, for events dispatched from then on.
         pub async fn delete_group(
             &mut self,
             request: impl tonic::IntoRequest<super::DeleteGroupRequest>,
@@ -2011,7 +2015,7 @@ pub mod event_bus_admin_client {
                 .insert(GrpcMethod::new("duebus.v1.EventBusAdmin", "ListEvents"));
             self.inner.unary(req, path, codec).await
         }
-        /// The whole story of one event: its state in each group that is not done with it, attempts, errors and times.
+        /// The history of one event: its state in each group that still holds it, its attempts, errors and times.
         pub async fn get_event(
             &mut self,
             request: impl tonic::IntoRequest<super::GetEventRequest>,
@@ -2061,10 +2065,10 @@ pub mod event_bus_admin_client {
                 .insert(GrpcMethod::new("duebus.v1.EventBusAdmin", "CancelEvents"));
             self.inner.unary(req, path, codec).await
         }
-        /// Moves the due time of scheduled or ready events; all or none. Attempts are counted on. ABORTED
+        /// Changes the due time of scheduled or ready events; all or none. The attempt count is kept. ABORTED
         /// (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event. In a topic with several
-        /// partitions all events are looked at before the first is moved; one that is leased in that very moment fails the call
-        /// after those in other partitions were moved.
+        /// partitions all events are checked before the first is moved. If one is leased in between, the call fails although
+        /// events in other partitions have been moved.
         pub async fn reschedule_events(
             &mut self,
             request: impl tonic::IntoRequest<super::RescheduleEventsRequest>,
@@ -2089,9 +2093,9 @@ pub mod event_bus_admin_client {
                 .insert(GrpcMethod::new("duebus.v1.EventBusAdmin", "RescheduleEvents"));
             self.inner.unary(req, path, codec).await
         }
-        /// Makes dead letters ready again, with all their retries; their story so far is kept. What dies after the call began is
-        /// left alone. `max_queued` does not hold it up. Many are moved in several steps: a call that is broken off has moved
-        /// some of them, the longest dead first, and can be repeated.
+        /// Makes dead letters ready again, with all their retries; their history is kept. Events that die after the call began
+        /// are left alone. `max_queued` does not apply. Many events are moved in several steps: a call that is cut off has
+        /// moved some of them, those that died first, and can be repeated.
         pub async fn redrive_events(
             &mut self,
             request: impl tonic::IntoRequest<super::RedriveEventsRequest>,
@@ -2116,7 +2120,7 @@ pub mod event_bus_admin_client {
                 .insert(GrpcMethod::new("duebus.v1.EventBusAdmin", "RedriveEvents"));
             self.inner.unary(req, path, codec).await
         }
-        /// Removes dead letters for good. In steps, as RedriveEvents.
+        /// Removes dead letters for good, in steps like RedriveEvents.
         pub async fn purge_events(
             &mut self,
             request: impl tonic::IntoRequest<super::PurgeEventsRequest>,
@@ -2184,7 +2188,7 @@ pub mod event_bus_admin_server {
             tonic::Status,
         >;
         /// Removes a topic, its settings, its groups and all its events, dead ones included. Its subscribers get `closing`;
-        /// settles of its leases fail with REASON_SETTLED. Dispatching or subscribing to it makes it anew.
+        /// settles of its leases fail with REASON_SETTLED. Dispatching or subscribing to it creates it again.
         async fn delete_topic(
             &self,
             request: tonic::Request<super::DeleteTopicRequest>,
@@ -2193,7 +2197,7 @@ pub mod event_bus_admin_server {
             tonic::Status,
         >;
         /// Removes a group and its copies of the events. Its subscribers get `closing`; settles of its leases fail with
-        /// REASON_SETTLED. Subscribing makes it anew, for events dispatched from then on.
+        /// REASON_SETTLED. Subscribing creates it again, for events dispatched from then on.
         async fn delete_group(
             &self,
             request: tonic::Request<super::DeleteGroupRequest>,
@@ -2227,7 +2231,7 @@ pub mod event_bus_admin_server {
             tonic::Response<super::ListEventsResponse>,
             tonic::Status,
         >;
-        /// The whole story of one event: its state in each group that is not done with it, attempts, errors and times.
+        /// The history of one event: its state in each group that still holds it, its attempts, errors and times.
         async fn get_event(
             &self,
             request: tonic::Request<super::GetEventRequest>,
@@ -2243,10 +2247,10 @@ pub mod event_bus_admin_server {
             tonic::Response<super::CancelEventsResponse>,
             tonic::Status,
         >;
-        /// Moves the due time of scheduled or ready events; all or none. Attempts are counted on. ABORTED
+        /// Changes the due time of scheduled or ready events; all or none. The attempt count is kept. ABORTED
         /// (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event. In a topic with several
-        /// partitions all events are looked at before the first is moved; one that is leased in that very moment fails the call
-        /// after those in other partitions were moved.
+        /// partitions all events are checked before the first is moved. If one is leased in between, the call fails although
+        /// events in other partitions have been moved.
         async fn reschedule_events(
             &self,
             request: tonic::Request<super::RescheduleEventsRequest>,
@@ -2254,9 +2258,9 @@ pub mod event_bus_admin_server {
             tonic::Response<super::RescheduleEventsResponse>,
             tonic::Status,
         >;
-        /// Makes dead letters ready again, with all their retries; their story so far is kept. What dies after the call began is
-        /// left alone. `max_queued` does not hold it up. Many are moved in several steps: a call that is broken off has moved
-        /// some of them, the longest dead first, and can be repeated.
+        /// Makes dead letters ready again, with all their retries; their history is kept. Events that die after the call began
+        /// are left alone. `max_queued` does not apply. Many events are moved in several steps: a call that is cut off has
+        /// moved some of them, those that died first, and can be repeated.
         async fn redrive_events(
             &self,
             request: tonic::Request<super::RedriveEventsRequest>,
@@ -2264,7 +2268,7 @@ pub mod event_bus_admin_server {
             tonic::Response<super::RedriveEventsResponse>,
             tonic::Status,
         >;
-        /// Removes dead letters for good. In steps, as RedriveEvents.
+        /// Removes dead letters for good, in steps like RedriveEvents.
         async fn purge_events(
             &self,
             request: tonic::Request<super::PurgeEventsRequest>,
@@ -3013,7 +3017,7 @@ pub enum ErrorReason {
     ConcurrentModification = 9,
     /// NOT_FOUND: no such topic, group or event; `metadata` names it.
     NotFound = 10,
-    /// INTERNAL: an error nobody foresaw; `metadata.log_id` finds it in the server's log.
+    /// INTERNAL: an unexpected error; `metadata.log_id` finds it in the server's log.
     Internal = 11,
     /// UNIMPLEMENTED: this server's engine can't do that yet.
     Unimplemented = 12,

@@ -13,7 +13,7 @@ export const protobufPackage = "duebus.v1";
 export const protobufFileName = "duebus/v1/admin.proto";
 
 /**
- * EventBusAdmin: see what is stuck and why, and get it going again.
+ * EventBusAdmin: see which events are stuck and why, and get them moving again.
  *
  * Common to all calls:
  *   - `engine` unspecified means the server's default engine;
@@ -22,7 +22,7 @@ export const protobufFileName = "duebus/v1/admin.proto";
  *   - an unknown topic, group or event is NOT_FOUND, with its name in the details;
  *   - a page token is opaque, belongs to the request it came from, and is INVALID_ARGUMENT elsewhere;
  *   - UNAVAILABLE (DISPATCHER_NOT_WORKING) when the engine is stopped or its storage can't be reached;
- *   - a call that an engine can't do yet is UNIMPLEMENTED.
+ *   - a call that an engine does not support yet is UNIMPLEMENTED.
  */
 
 /** Where an event stands in one group. event_bus.proto draws how it moves from state to state. */
@@ -62,15 +62,15 @@ export interface TopicConfig {
     | RetryPolicy
     | undefined;
   /**
-   * How long a delivery is leased where the subscriber does not say: 100 ms to 12 h. A stream that is open keeps the
-   * lease that `started` told it.
+   * How long a delivery is leased unless the subscriber says: 100 ms to 12 h. An open stream keeps the lease that
+   * `started` announced.
    */
   lease:
     | Duration
     | undefined;
   /**
    * How many events may wait, be leased or be scheduled; dead letters do not count. 0 means unlimited; at most
-   * 2^53. Where it holds more already, what it holds stays.
+   * 2^53. A topic that already holds more keeps what it holds.
    */
   maxQueued?:
     | bigint
@@ -79,14 +79,15 @@ export interface TopicConfig {
   deadLetterRetention:
     | Duration
     | undefined;
-  /** For how long a request id and the id of an event that is gone are remembered: 0 to 7 days. */
+  /** How long request ids, and ids of events that are gone, are remembered: 0 to 7 days. */
   dedupeWindow:
     | Duration
     | undefined;
   /**
-   * Over how many parts of the storage the events are spread: 1 to 64, by default 1. Can be changed only while the topic
-   * holds no events, and on the local engine not at all: INVALID_ARGUMENT otherwise. A change forgets request ids and ids of
-   * events that are gone. Each part takes its share of `max_queued`, and hands out the longest due of its own first.
+   * The number of partitions that the topic's events are spread over: 1 to 64, 1 by default. It can be changed only
+   * while the topic holds no events, and not on the local engine: INVALID_ARGUMENT otherwise. A change forgets request
+   * ids and the ids of events that are gone. Each partition takes its share of `max_queued` and delivers in its own
+   * order.
    */
   partitions?: number | undefined;
 }
@@ -301,7 +302,7 @@ export interface EventGroupInfo {
 
 /** One delivery of an event and how it ended. */
 export interface Attempt {
-  /** The number it was delivered with. Counted anew from 1 after a redrive. */
+  /** The number it was delivered with. Starts again at 1 after a redrive. */
   attempt: number;
   startedAt:
     | Date
@@ -3583,7 +3584,7 @@ export const EventBusAdminService = {
   },
   /**
    * Removes a topic, its settings, its groups and all its events, dead ones included. Its subscribers get `closing`;
-   * settles of its leases fail with REASON_SETTLED. Dispatching or subscribing to it makes it anew.
+   * settles of its leases fail with REASON_SETTLED. Dispatching or subscribing to it creates it again.
    */
   deleteTopic: {
     path: "/duebus.v1.EventBusAdmin/DeleteTopic" as const,
@@ -3596,7 +3597,7 @@ export const EventBusAdminService = {
   },
   /**
    * Removes a group and its copies of the events. Its subscribers get `closing`; settles of its leases fail with
-   * REASON_SETTLED. Subscribing makes it anew, for events dispatched from then on.
+   * REASON_SETTLED. Subscribing creates it again, for events dispatched from then on.
    */
   deleteGroup: {
     path: "/duebus.v1.EventBusAdmin/DeleteGroup" as const,
@@ -3643,7 +3644,7 @@ export const EventBusAdminService = {
     responseSerialize: (value: ListEventsResponse): Buffer => Buffer.from(ListEventsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListEventsResponse => ListEventsResponse.decode(value),
   },
-  /** The whole story of one event: its state in each group that is not done with it, attempts, errors and times. */
+  /** The history of one event: its state in each group that still holds it, its attempts, errors and times. */
   getEvent: {
     path: "/duebus.v1.EventBusAdmin/GetEvent" as const,
     requestStream: false as const,
@@ -3665,10 +3666,10 @@ export const EventBusAdminService = {
     responseDeserialize: (value: Buffer): CancelEventsResponse => CancelEventsResponse.decode(value),
   },
   /**
-   * Moves the due time of scheduled or ready events; all or none. Attempts are counted on. ABORTED
+   * Changes the due time of scheduled or ready events; all or none. The attempt count is kept. ABORTED
    * (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event. In a topic with several
-   * partitions all events are looked at before the first is moved; one that is leased in that very moment fails the call
-   * after those in other partitions were moved.
+   * partitions all events are checked before the first is moved. If one is leased in between, the call fails although
+   * events in other partitions have been moved.
    */
   rescheduleEvents: {
     path: "/duebus.v1.EventBusAdmin/RescheduleEvents" as const,
@@ -3682,9 +3683,9 @@ export const EventBusAdminService = {
     responseDeserialize: (value: Buffer): RescheduleEventsResponse => RescheduleEventsResponse.decode(value),
   },
   /**
-   * Makes dead letters ready again, with all their retries; their story so far is kept. What dies after the call began is
-   * left alone. `max_queued` does not hold it up. Many are moved in several steps: a call that is broken off has moved
-   * some of them, the longest dead first, and can be repeated.
+   * Makes dead letters ready again, with all their retries; their history is kept. Events that die after the call began
+   * are left alone. `max_queued` does not apply. Many events are moved in several steps: a call that is cut off has
+   * moved some of them, those that died first, and can be repeated.
    */
   redriveEvents: {
     path: "/duebus.v1.EventBusAdmin/RedriveEvents" as const,
@@ -3696,7 +3697,7 @@ export const EventBusAdminService = {
       Buffer.from(RedriveEventsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RedriveEventsResponse => RedriveEventsResponse.decode(value),
   },
-  /** Removes dead letters for good. In steps, as RedriveEvents. */
+  /** Removes dead letters for good, in steps like RedriveEvents. */
   purgeEvents: {
     path: "/duebus.v1.EventBusAdmin/PurgeEvents" as const,
     requestStream: false as const,
@@ -3721,12 +3722,12 @@ export interface EventBusAdminServer extends UntypedServiceImplementation {
   configureTopic: handleUnaryCall<ConfigureTopicRequest, ConfigureTopicResponse>;
   /**
    * Removes a topic, its settings, its groups and all its events, dead ones included. Its subscribers get `closing`;
-   * settles of its leases fail with REASON_SETTLED. Dispatching or subscribing to it makes it anew.
+   * settles of its leases fail with REASON_SETTLED. Dispatching or subscribing to it creates it again.
    */
   deleteTopic: handleUnaryCall<DeleteTopicRequest, DeleteTopicResponse>;
   /**
    * Removes a group and its copies of the events. Its subscribers get `closing`; settles of its leases fail with
-   * REASON_SETTLED. Subscribing makes it anew, for events dispatched from then on.
+   * REASON_SETTLED. Subscribing creates it again, for events dispatched from then on.
    */
   deleteGroup: handleUnaryCall<DeleteGroupRequest, DeleteGroupResponse>;
   /**
@@ -3741,24 +3742,24 @@ export interface EventBusAdminServer extends UntypedServiceImplementation {
    * token is not one of this request's.
    */
   listEvents: handleUnaryCall<ListEventsRequest, ListEventsResponse>;
-  /** The whole story of one event: its state in each group that is not done with it, attempts, errors and times. */
+  /** The history of one event: its state in each group that still holds it, its attempts, errors and times. */
   getEvent: handleUnaryCall<GetEventRequest, GetEventResponse>;
   /** Removes scheduled or ready events. Copies of them that are leased or dead are left alone and reported. */
   cancelEvents: handleUnaryCall<CancelEventsRequest, CancelEventsResponse>;
   /**
-   * Moves the due time of scheduled or ready events; all or none. Attempts are counted on. ABORTED
+   * Changes the due time of scheduled or ready events; all or none. The attempt count is kept. ABORTED
    * (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event. In a topic with several
-   * partitions all events are looked at before the first is moved; one that is leased in that very moment fails the call
-   * after those in other partitions were moved.
+   * partitions all events are checked before the first is moved. If one is leased in between, the call fails although
+   * events in other partitions have been moved.
    */
   rescheduleEvents: handleUnaryCall<RescheduleEventsRequest, RescheduleEventsResponse>;
   /**
-   * Makes dead letters ready again, with all their retries; their story so far is kept. What dies after the call began is
-   * left alone. `max_queued` does not hold it up. Many are moved in several steps: a call that is broken off has moved
-   * some of them, the longest dead first, and can be repeated.
+   * Makes dead letters ready again, with all their retries; their history is kept. Events that die after the call began
+   * are left alone. `max_queued` does not apply. Many events are moved in several steps: a call that is cut off has
+   * moved some of them, those that died first, and can be repeated.
    */
   redriveEvents: handleUnaryCall<RedriveEventsRequest, RedriveEventsResponse>;
-  /** Removes dead letters for good. In steps, as RedriveEvents. */
+  /** Removes dead letters for good, in steps like RedriveEvents. */
   purgeEvents: handleUnaryCall<PurgeEventsRequest, PurgeEventsResponse>;
 }
 

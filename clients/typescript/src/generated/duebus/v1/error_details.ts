@@ -43,7 +43,7 @@ export enum ErrorReason {
   CONCURRENT_MODIFICATION = 9,
   /** NOT_FOUND - NOT_FOUND: no such topic, group or event; `metadata` names it. */
   NOT_FOUND = 10,
-  /** INTERNAL - INTERNAL: an error nobody foresaw; `metadata.log_id` finds it in the server's log. */
+  /** INTERNAL - INTERNAL: an unexpected error; `metadata.log_id` finds it in the server's log. */
   INTERNAL = 11,
   /** UNIMPLEMENTED - UNIMPLEMENTED: this server's engine can't do that yet. */
   UNIMPLEMENTED = 12,

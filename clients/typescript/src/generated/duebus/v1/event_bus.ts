@@ -24,10 +24,10 @@ export const protobufFileName = "duebus/v1/event_bus.proto";
  * Delivery is at least once: a handler may see an event again after a crash, a lost connection or an expired lease,
  * and should be idempotent. Within one group an event has at most one holder at a time.
  *
- * Common to all calls: unknown fields are refused with INVALID_ARGUMENT rather than ignored, so that a server that is
- * older than its client never drops a wish in silence. A server that asks for credentials answers UNAUTHENTICATED to a
- * call without them, and PERMISSION_DENIED to one that its rules do not allow; a call that names several topics, by
- * their lease tokens, needs all of them. Errors are described in error_details.proto.
+ * Common to all calls: unknown fields are refused with INVALID_ARGUMENT, so that a server older than its client never
+ * silently ignores what it was asked to do. A server that requires credentials answers UNAUTHENTICATED to a call without
+ * them, and PERMISSION_DENIED to one that its rules do not allow; a call that names several topics, by their lease
+ * tokens, needs permission for all of them. Errors are described in error_details.proto.
  */
 
 /** Where events wait. */
@@ -55,16 +55,16 @@ export interface DispatchRequest {
 }
 
 export interface DispatchResponse {
-  /** One id an event, in request order, duplicates included. */
+  /** One id per event, in request order, duplicates included. */
   eventIds: string[];
   /**
-   * The ids of those that added nothing, because the topic holds an event of that id, or held it within its dedupe
+   * The ids that added nothing, because the topic holds an event with that id, or held it within its dedupe
    * window. An id that the server filled in is not remembered once its event is gone.
    */
   duplicateEventIds: string[];
 }
 
-/** What is dispatched. Stored and delivered as it was sent, byte for byte but for an `id` that was empty. */
+/** What is dispatched. Stored and delivered byte for byte as it was sent, except that an empty `id` is filled in. */
 export interface Event {
   /** At most 255 bytes of printable text; unique within the topic. Empty: the server fills in a UUIDv7. */
   id: string;
@@ -109,7 +109,7 @@ export interface SubscribeRequest {
   group: string;
   /** Unspecified: the server's default engine. */
   engine: Engine;
-  /** A name to be recognised by in the admin views, for example "billing-7f9c"; at most 255 bytes. */
+  /** A name that identifies the subscriber in the admin views, for example "billing-7f9c"; at most 255 bytes. */
   consumer: string;
   /** How many events may be leased to this stream at once: 1 to 100,000; 0 means 64. */
   maxInFlight: number;
@@ -118,7 +118,7 @@ export interface SubscribeRequest {
    * An event that is larger is still delivered, alone.
    */
   maxInFlightBytes: bigint;
-  /** For how long a delivery is leased: 100 ms to 12 h; unset means the topic's setting (30 s by default). */
+  /** How long a delivery is leased: 100 ms to 12 h; unset means the topic's setting (30 s by default). */
   lease:
     | Duration
     | undefined;
@@ -128,7 +128,7 @@ export interface SubscribeRequest {
     | undefined;
   /**
    * The leases that the worker still holds from a stream that broke; at most 100,000. They move to this stream and are
-   * renewed; those that were lost meanwhile are named in `Started.lost_lease_tokens`.
+   * renewed; those lost meanwhile are listed in `Started.lost_lease_tokens`.
    */
   heldLeaseTokens: string[];
 }
@@ -154,18 +154,18 @@ export interface Started {
     | Duration
     | undefined;
   /**
-   * Those of `held_lease_tokens` that are no longer held: a settle would fail, and the event may be elsewhere already.
-   * As many as fit into 3 MiB, some 40,000; Extend tells of the others.
+   * Those of `held_lease_tokens` that are no longer held: settling one fails, and its event may already be elsewhere.
+   * At most as many as fit into 3 MiB, about 40,000; Extend reports the others.
    */
   lostLeaseTokens: string[];
   /**
    * The largest request that this server takes, in bytes. A client cuts its settles, extensions and held tokens to it.
-   * 0: a server that does not say; assume 4 MiB.
+   * 0 means that the server does not say; assume 4 MiB.
    */
   maxRequestBytes: bigint;
 }
 
-/** Events that are due, as many as there are and as fit the stream's window, 3 MiB at most in one frame. */
+/** Events that are due, as many as fit the stream's window; at most 3 MiB and 500 events in one frame. */
 export interface Deliveries {
   deliveries: Delivery[];
 }
@@ -181,7 +181,8 @@ export interface Delivery {
   /**
    * Grows with every lease of the event in this group: it is greater than the last one, and at least the engine's time
    * in microseconds since 1970. So it grows across restarts, failovers and deletions of the topic too, unless the
-   * engine's clock is set back. A write guarded by "only if greater" can't be undone by a holder whose lease has run out.
+   * engine's clock is set back. A write guarded by "only if greater" can't be undone by a holder whose lease has
+   * expired.
    */
   fencingToken: bigint;
   /** 1 the first time. A release is not counted. */
@@ -202,7 +203,7 @@ export interface Delivery {
   lastError: string;
 }
 
-/** Sent when nothing else was for 10 seconds. */
+/** Sent after 10 seconds without another frame. */
 export interface Heartbeat {
   /** By the engine's clock. */
   serverTime:
@@ -226,9 +227,9 @@ export enum Closing_Reason {
   UNSPECIFIED = 0,
   /** DRAINING - The engine drains: subscribe elsewhere, or again later, with the leases still held. */
   DRAINING = 1,
-  /** GROUP_DELETED - The group was deleted; subscribing would create it anew. */
+  /** GROUP_DELETED - The group was deleted; subscribing would create it again. */
   GROUP_DELETED = 2,
-  /** TOPIC_DELETED - The topic was deleted; subscribing would create it anew. */
+  /** TOPIC_DELETED - The topic was deleted; subscribing would create it again. */
   TOPIC_DELETED = 3,
   UNRECOGNIZED = -1,
 }
@@ -239,7 +240,7 @@ export interface AckRequest {
 }
 
 export interface AckResponse {
-  /** Those that were not carried out, in request order. A token named twice fails the second time. */
+  /** The tokens that did not take effect, in request order. A token named twice fails the second time. */
   failures: LeaseFailure[];
 }
 
@@ -291,7 +292,7 @@ export interface LeaseFailure {
 
 export enum LeaseFailure_Reason {
   UNSPECIFIED = 0,
-  /** EXPIRED - The event is still there, but this lease is not its lease any more. */
+  /** EXPIRED - The event is still there, but this is no longer its lease. */
   EXPIRED = 1,
   /** SETTLED - The event is gone from the group: acked, dead or cancelled, or the group was deleted. */
   SETTLED = 2,
@@ -318,7 +319,7 @@ export interface StoppedEngine {
   engine: Engine;
   /** Leases that were given back because they were not settled in time. */
   released: bigint;
-  /** Events the engine holds: on local they go with the process, on redis they stay. */
+  /** Events that the engine holds: on local they are gone with the process, on redis they stay. */
   queued: bigint;
 }
 
@@ -2324,22 +2325,23 @@ export const StoppedEngine: MessageFns<StoppedEngine> = {
 export type EventBusService = typeof EventBusService;
 export const EventBusService = {
   /**
-   * Stores 1 to 1000 events under one topic, all of them or none. Of a topic over several partitions (TopicConfig), this
-   * and all that follows holds within each partition. An event belongs to one by its id if the caller chose it, else by
-   * its request. The error of a call that failed after some partitions had stored their events has a PartialDispatch.
+   * Stores 1 to 1000 events under one topic, all of them or none. In a topic with several partitions (TopicConfig), this
+   * and everything below holds within each partition. An event goes to a partition by its id if the caller chose one,
+   * otherwise by its request. A call that fails after some partitions stored their events has a PartialDispatch in its
+   * error.
    *
    * When the call has answered OK on the redis engine, each event is delivered to every group of the topic until it is
-   * acked, dead or cancelled, whatever process dies; on the local engine the same holds for as long as the server
+   * acked, dead or cancelled, whichever process dies; on the local engine the same holds for as long as the server
    * process lives. A topic without a group keeps its events for the first group that subscribes.
    *
    * Repeating a call with the same `request_id` within the topic's dedupe window (10 minutes by default) returns the
    * first answer and adds nothing, so a call that failed with UNAVAILABLE or DEADLINE_EXCEEDED can be repeated safely.
-   * A repetition has as many events, with the same ids or without one; all else of them is not compared. A `request_id`
+   * A repetition has as many events, with the same ids or without one; nothing else is compared. A `request_id`
    * that was used for other events is INVALID_ARGUMENT, and nothing is stored.
    *
    * Errors: INVALID_ARGUMENT (NO_TOPIC_SPECIFIED, NO_EVENT_SPECIFIED, INVALID_ARGUMENT), FAILED_PRECONDITION
    * (NO_DISPATCHER_SPECIFIED, NO_HANDLER_FOUND), RESOURCE_EXHAUSTED (MAX_QUEUED_EVENTS_REACHED),
-   * UNAVAILABLE (DISPATCHER_NOT_WORKING). In every one of them nothing was stored, but for a PartialDispatch.
+   * UNAVAILABLE (DISPATCHER_NOT_WORKING). Nothing was stored in any of these cases, except with a PartialDispatch.
    */
   dispatch: {
     path: "/duebus.v1.EventBus/Dispatch" as const,
@@ -2353,7 +2355,7 @@ export const EventBusService = {
   /**
    * Delivers the topic's due events to the caller, in batches, for as long as the stream stays open.
    *
-   * The first frame is always `started`: when it has come, the group exists and nothing dispatched afterwards is
+   * The first frame is always `started`: once it arrives, the group exists and nothing dispatched afterwards is
    * missed. Each delivery is a lease: settle it with Ack or Nack, on any replica, before `lease_expires_at`, or extend
    * it. No more than `max_in_flight` events and `max_in_flight_bytes` are leased to the stream at once. When the
    * stream breaks, its leases run out after `disconnect_grace`.
@@ -2370,9 +2372,9 @@ export const EventBusService = {
     responseDeserialize: (value: Buffer): SubscribeResponse => SubscribeResponse.decode(value),
   },
   /**
-   * Removes delivered events from their group: they are done.
+   * Removes delivered events from their group: they have been handled.
    *
-   * Tokens that can't be settled are reported in `failures` and change nothing; the others are carried out. Acking
+   * Tokens that can't be settled are reported in `failures` and change nothing; the others take effect. Acking
    * twice is harmless: the second time is reported as REASON_SETTLED.
    *
    * Errors: INVALID_ARGUMENT when there is no token or there are more than 10,000.
@@ -2387,12 +2389,12 @@ export const EventBusService = {
     responseDeserialize: (value: Buffer): AckResponse => AckResponse.decode(value),
   },
   /**
-   * Gives delivered events back: to be retried after a backoff or a delay, to the dead letters, or unhandled.
+   * Gives delivered events back: to be retried after a backoff or a delay, to become dead letters, or unhandled.
    *
    * Failures are reported one by one, as in Ack.
    *
    * Errors: INVALID_ARGUMENT when there is no nack, there are more than 10,000, or a field of one is out of range; then
-   * none is carried out.
+   * none takes effect.
    */
   nack: {
     path: "/duebus.v1.EventBus/Nack" as const,
@@ -2422,7 +2424,7 @@ export const EventBusService = {
    *
    * At once: health turns to NOT_SERVING, Dispatch and Subscribe answer UNAVAILABLE, open streams get `closing` and
    * end. Settles are still accepted until all leases are settled or `drain_timeout` has passed; the leases that remain
-   * are then given back without counting an attempt. Answers when that is done.
+   * are then given back without counting an attempt. The answer comes once that is done.
    *
    * Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED).
    */
@@ -2439,28 +2441,29 @@ export const EventBusService = {
 
 export interface EventBusServer extends UntypedServiceImplementation {
   /**
-   * Stores 1 to 1000 events under one topic, all of them or none. Of a topic over several partitions (TopicConfig), this
-   * and all that follows holds within each partition. An event belongs to one by its id if the caller chose it, else by
-   * its request. The error of a call that failed after some partitions had stored their events has a PartialDispatch.
+   * Stores 1 to 1000 events under one topic, all of them or none. In a topic with several partitions (TopicConfig), this
+   * and everything below holds within each partition. An event goes to a partition by its id if the caller chose one,
+   * otherwise by its request. A call that fails after some partitions stored their events has a PartialDispatch in its
+   * error.
    *
    * When the call has answered OK on the redis engine, each event is delivered to every group of the topic until it is
-   * acked, dead or cancelled, whatever process dies; on the local engine the same holds for as long as the server
+   * acked, dead or cancelled, whichever process dies; on the local engine the same holds for as long as the server
    * process lives. A topic without a group keeps its events for the first group that subscribes.
    *
    * Repeating a call with the same `request_id` within the topic's dedupe window (10 minutes by default) returns the
    * first answer and adds nothing, so a call that failed with UNAVAILABLE or DEADLINE_EXCEEDED can be repeated safely.
-   * A repetition has as many events, with the same ids or without one; all else of them is not compared. A `request_id`
+   * A repetition has as many events, with the same ids or without one; nothing else is compared. A `request_id`
    * that was used for other events is INVALID_ARGUMENT, and nothing is stored.
    *
    * Errors: INVALID_ARGUMENT (NO_TOPIC_SPECIFIED, NO_EVENT_SPECIFIED, INVALID_ARGUMENT), FAILED_PRECONDITION
    * (NO_DISPATCHER_SPECIFIED, NO_HANDLER_FOUND), RESOURCE_EXHAUSTED (MAX_QUEUED_EVENTS_REACHED),
-   * UNAVAILABLE (DISPATCHER_NOT_WORKING). In every one of them nothing was stored, but for a PartialDispatch.
+   * UNAVAILABLE (DISPATCHER_NOT_WORKING). Nothing was stored in any of these cases, except with a PartialDispatch.
    */
   dispatch: handleUnaryCall<DispatchRequest, DispatchResponse>;
   /**
    * Delivers the topic's due events to the caller, in batches, for as long as the stream stays open.
    *
-   * The first frame is always `started`: when it has come, the group exists and nothing dispatched afterwards is
+   * The first frame is always `started`: once it arrives, the group exists and nothing dispatched afterwards is
    * missed. Each delivery is a lease: settle it with Ack or Nack, on any replica, before `lease_expires_at`, or extend
    * it. No more than `max_in_flight` events and `max_in_flight_bytes` are leased to the stream at once. When the
    * stream breaks, its leases run out after `disconnect_grace`.
@@ -2469,21 +2472,21 @@ export interface EventBusServer extends UntypedServiceImplementation {
    */
   subscribe: handleServerStreamingCall<SubscribeRequest, SubscribeResponse>;
   /**
-   * Removes delivered events from their group: they are done.
+   * Removes delivered events from their group: they have been handled.
    *
-   * Tokens that can't be settled are reported in `failures` and change nothing; the others are carried out. Acking
+   * Tokens that can't be settled are reported in `failures` and change nothing; the others take effect. Acking
    * twice is harmless: the second time is reported as REASON_SETTLED.
    *
    * Errors: INVALID_ARGUMENT when there is no token or there are more than 10,000.
    */
   ack: handleUnaryCall<AckRequest, AckResponse>;
   /**
-   * Gives delivered events back: to be retried after a backoff or a delay, to the dead letters, or unhandled.
+   * Gives delivered events back: to be retried after a backoff or a delay, to become dead letters, or unhandled.
    *
    * Failures are reported one by one, as in Ack.
    *
    * Errors: INVALID_ARGUMENT when there is no nack, there are more than 10,000, or a field of one is out of range; then
-   * none is carried out.
+   * none takes effect.
    */
   nack: handleUnaryCall<NackRequest, NackResponse>;
   /**
@@ -2497,7 +2500,7 @@ export interface EventBusServer extends UntypedServiceImplementation {
    *
    * At once: health turns to NOT_SERVING, Dispatch and Subscribe answer UNAVAILABLE, open streams get `closing` and
    * end. Settles are still accepted until all leases are settled or `drain_timeout` has passed; the leases that remain
-   * are then given back without counting an attempt. Answers when that is done.
+   * are then given back without counting an attempt. The answer comes once that is done.
    *
    * Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED).
    */
