@@ -29,7 +29,6 @@ VERBS: dict[str, Callable[[TopicDriver], Awaitable[object]]] = {
     "extend": lambda topic: topic.extend(SOME_LEASE),
     "shorten": lambda topic: topic.shorten(SECOND),
     "expire_leases": lambda topic: topic.engine.expire_leases(),
-    "next_due": lambda topic: topic.next_due(),
     "backlog": lambda topic: topic.engine.backlog(topic.name, DEFAULT_GROUP),
     "join": lambda topic: topic.join(),
     "adopt": lambda topic: topic.adopt(WORKER, SOME_LEASE),

@@ -46,6 +46,10 @@ class Harness(ABC):
     def unstarted(self) -> Engine:
         """Another engine of the same kind, not started, that shares nothing with this one."""
 
+    @abstractmethod
+    async def next_due(self, topic: str, group: str) -> int | None:
+        """When a group next has something to lease, as the engine has it stored."""
+
     def now_us(self) -> int:
         """The engine's clock."""
         return self.engine.now_us()
@@ -60,7 +64,13 @@ class LocalHarness(Harness):
 
     def __init__(self, config: TopicConfig) -> None:
         self.clock = ManualClock(START_US)
-        super().__init__(LocalEngine(self.clock, config), Recorder(patience_s=0))
+        self._local = LocalEngine(self.clock, config)
+        super().__init__(self._local, Recorder(patience_s=0))
+
+    async def next_due(self, topic: str, group: str) -> int | None:
+        """What the group says."""
+        members = self._local._topics.find_group(topic, group)
+        return members.next_due() if members else None
 
     async def advance(self, by_us: int) -> None:
         """Move the engine's clock forward."""

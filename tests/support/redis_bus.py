@@ -14,6 +14,7 @@ from duebus_server.engine.redis import PartitionedEngine, make_redis_engine
 from support.builders import unique_name
 from support.engines import START_US, Harness
 from support.recorder import Recorder
+from support.redis_engine import first_due
 from support.topics import TopicDriver
 
 if TYPE_CHECKING:
@@ -39,6 +40,10 @@ class Replica(Harness):
         """Move the clock of the whole bus forward; it must be frozen."""
         assert self.bus.now_us is not None
         self.bus.now_us += by_us
+
+    async def next_due(self, topic: str, group: str) -> int | None:
+        """What Redis holds."""
+        return await first_due(self.engine, topic, group)
 
     def unstarted(self) -> PartitionedEngine:
         """Another replica of the bus."""

@@ -30,6 +30,19 @@ def shared_redis() -> RedisServer:
     return server
 
 
+async def first_due(engine: PartitionedEngine, topic: str, group: str) -> int | None:
+    """The earliest due time or lease expiry of a group in any partition; None if there is none, or it is paused."""
+    runner = engine._engine._runner
+    times: list[int] = []
+    for partition in engine._routing.partitions(topic):
+        if await runner.connection.redis.hexists(runner.keys.topic(partition, f"group:{group}:group"), "paused"):
+            return None
+        for name in ("waiting", "leased"):
+            key = runner.keys.topic(partition, f"group:{group}:{name}")
+            times += [int(at) for _, at in await runner.connection.redis.zrange(key, 0, 0, withscores=True)]
+    return min(times, default=None)
+
+
 class RedisHarness(Harness):
     """An engine on a Redis whose scripts read the test's clock."""
 
@@ -43,6 +56,10 @@ class RedisHarness(Harness):
     async def advance(self, by_us: int) -> None:
         """Move the engine's clock forward."""
         self._now_us += by_us
+
+    async def next_due(self, topic: str, group: str) -> int | None:
+        """What Redis holds."""
+        return await first_due(self.engine, topic, group)
 
     def unstarted(self) -> PartitionedEngine:
         """Another engine of the same kind."""

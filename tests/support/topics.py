@@ -303,7 +303,7 @@ class TopicDriver:
 
     async def next_due(self, group: str = DEFAULT_GROUP) -> int | None:
         """When the group next has something to lease."""
-        return await self.engine.next_due(self.name, group)
+        return await self.harness.next_due(self.name, group)
 
     async def assert_held_until(self, expires_us: int, group: str = DEFAULT_GROUP) -> None:
         """Assert that the group's only event is leased until exactly that time."""

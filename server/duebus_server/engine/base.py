@@ -141,11 +141,6 @@ class Engine(Protocol):
         left. Also forget ids after the dedupe window, and purge dead letters after their retention.
         """
 
-    async def next_due(self, topic: str, group: str) -> int | None:
-        """When the group next has something to lease: the earliest due time or lease expiry, or None. None as well
-        while the group is paused.
-        """
-
     async def backlog(self, topic: str, group: str) -> int:
         """How many events of the group are ready."""
 

@@ -75,7 +75,6 @@ class InstrumentedEngine:
         self.check = self._timed("check", engine.check)
         self.shorten = self._timed("shorten", engine.shorten)
         self.expire_leases = self._timed("expire_leases", engine.expire_leases)
-        self.next_due = self._timed("next_due", engine.next_due)
         self.backlog = self._timed("backlog", engine.backlog)
         self.join = self._timed("join", engine.join)
         self.leave = self._timed("leave", engine.leave)

@@ -150,12 +150,6 @@ class LocalEngine:
             self._sweep(topic, self._working_now())
         await self._disposal.run()
 
-    async def next_due(self, topic: str, group: str) -> int | None:
-        """See ``Engine.next_due``."""
-        self._working_now()
-        members = self._topics.find_group(topic, group)
-        return members.next_due() if members else None
-
     async def backlog(self, topic: str, group: str) -> int:
         """See ``Engine.backlog``."""
         now_us = self._working_now()

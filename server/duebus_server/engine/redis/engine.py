@@ -51,9 +51,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-DISPATCH, LEASE, ACK, NACK, EXTEND, EXPIRE, NEXT_DUE = map(
-    Script, ("dispatch", "lease", "ack", "nack", "extend", "expire", "next_due")
-)
+DISPATCH, LEASE, ACK, NACK, EXTEND, EXPIRE = map(Script, ("dispatch", "lease", "ack", "nack", "extend", "expire"))
 
 MAX_LEASED_AT_ONCE = 1_000
 """In one call: a script holds Redis for as long as it runs."""
@@ -254,11 +252,6 @@ class RedisEngine(AdminVerbs):
                 await self.members.look_for_group(session)
         await self.retention.sweep()
         await self.deletions.finish()
-
-    async def next_due(self, partition: Partition, group: str) -> int | None:
-        """See ``Engine.next_due``."""
-        due = await self._runner.run(NEXT_DUE, partition, group)
-        return None if int(due) < 0 else int(due)
 
     async def backlog(self, partition: Partition, group: str) -> int:
         """See ``Engine.backlog``."""

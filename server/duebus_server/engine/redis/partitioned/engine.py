@@ -185,11 +185,6 @@ class PartitionedEngine(AdminVerbs):
         """See ``Engine.expire_leases``."""
         await self._engine.expire_leases()
 
-    async def next_due(self, topic: str, group: str) -> int | None:
-        """See ``Engine.next_due``."""
-        dues = await self._routing.each(topic, lambda partition: self._engine.next_due(partition, group))
-        return min((due for due in dues if due is not None), default=None)
-
     async def backlog(self, topic: str, group: str) -> int:
         """See ``Engine.backlog``."""
         return sum(await self._routing.each(topic, lambda partition: self._engine.backlog(partition, group)))
