@@ -87,15 +87,17 @@ class Thing:
     engine: Engine
     lease: timedelta
     at: datetime | None
+    age: timedelta | None = None
     parts: tuple["Thing", ...] = ()
 
 
-def test_a_record_has_moments_in_utc_and_lengths_of_time_in_seconds() -> None:
+def test_a_record_has_moments_in_utc_and_lengths_of_time_in_seconds_under_the_same_name_when_unknown() -> None:
     part = Thing(Engine.LOCAL, timedelta(milliseconds=1500), None)
-    whole = Thing(Engine.REDIS, timedelta(0), datetime(2027, 1, 1, tzinfo=UTC), (part,))
+    whole = Thing(Engine.REDIS, timedelta(0), datetime(2027, 1, 1, tzinfo=UTC), timedelta(minutes=1), (part,))
     assert json.loads(json.dumps(record_of(whole))) == {
         "engine": "redis",
         "lease_seconds": 0.0,
         "at": "2027-01-01T00:00:00Z",
-        "parts": [{"engine": "local", "lease_seconds": 1.5, "at": None, "parts": []}],
+        "age_seconds": 60.0,
+        "parts": [{"engine": "local", "lease_seconds": 1.5, "at": None, "age_seconds": None, "parts": []}],
     }

@@ -11,14 +11,16 @@ from duebus.cli.spans import format_moment_json
 
 Record = dict[str, Any]
 
+_SPANS = (timedelta, timedelta | None)
+
 
 def record_of(value: Any) -> Record:
     """A dataclass as JSON: moments in ISO 8601 and UTC, lengths of time as `NAME_seconds`."""
     record: Record = {}
     for each in fields(value):
         item = getattr(value, each.name)
-        if isinstance(item, timedelta):
-            record[f"{each.name}_seconds"] = item.total_seconds()
+        if each.type in _SPANS:
+            record[f"{each.name}_seconds"] = None if item is None else item.total_seconds()
         else:
             record[each.name] = _json(item)
     return record
