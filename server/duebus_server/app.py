@@ -59,10 +59,10 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 STOP_GRACE_S = 5.0
-"""After the drain: for the answers that are still on their way, that of Stop itself among them."""
+"""After the drain, how long answers may take that are still being sent, that of Stop itself among them."""
 
 GIVE_UP_S = 1.0
-"""A server that no call can reach takes this long at most to give its leases back."""
+"""How long a server that calls can no longer reach may take to release its leases."""
 
 READY_S = 0.8
 """An engine that takes longer to answer is not ready; probes wait a second by default."""
@@ -74,7 +74,7 @@ class App:
     """One server process: engines, use cases and the wire.
 
     Args:
-        settings: all but ``engine``, which is settled by ``engines``.
+        settings: all but ``engine``; ``engines`` is used instead.
         clock: drives all timers; tests pass one that they move.
         engines: not yet started; the first is the default.
         shares_port: other processes of the same server listen on the same address.
@@ -165,7 +165,7 @@ class App:
             await asyncio.to_thread(self._tracing.stop)
 
     async def _give_up(self) -> NoReturn:
-        """End a server that no call can reach any more, with its leases given back if that can be done at once."""
+        """End a server that calls can no longer reach; release its leases first if the engines answer in time."""
         log.error("the server no longer accepts calls, and ends")
         with suppress(TimeoutError):
             async with asyncio.timeout(GIVE_UP_S):
@@ -173,7 +173,7 @@ class App:
         raise ServerEndedError("the server stopped accepting calls; its log says why")
 
     async def close_http(self) -> None:
-        """Answer neither probes nor scrapes any more; harmless when it is not started."""
+        """Stop answering probes and scrapes; does nothing if HTTP was not started."""
         if self._http is not None:
             await self._http.stop()
 
@@ -198,7 +198,7 @@ class App:
         return None
 
     def _warn_of_exposure(self) -> None:
-        """Warn of what others than this machine can do here."""
+        """Warn when other machines can reach this server without credentials or without TLS."""
         if self._settings.listen.startswith(LOOPBACK):
             return
         if self._access.is_open:
@@ -239,7 +239,7 @@ async def serve(settings: Settings, announce: Callable[[str], None], *, shares_p
 
 
 def make_metrics(settings: Settings, tracing: Tracing | None) -> Metrics | None:
-    """What is counted and timed; None where nobody asks for it, so that it costs nothing."""
+    """The metrics; None where neither HTTP nor traces are on, so that counting costs nothing."""
     if settings.http_listen is None and tracing is None:
         return None
     return Metrics(settings.metrics_topics, tracing.engine_called if tracing else None)
@@ -287,7 +287,7 @@ def make_audit(settings: Settings) -> Audit:
 
 
 def make_certificates(settings: Settings) -> Reloading[Certificates] | None:
-    """What TLS is done with; None where it is off.
+    """The certificates for TLS; None where it is off.
 
     Raises:
         SettingsError: a file can't be used.
@@ -301,7 +301,7 @@ def make_certificates(settings: Settings) -> Reloading[Certificates] | None:
 
 @contextmanager
 def _naming(setting: str) -> Iterator[None]:
-    """Errors of files, as errors of the setting that names them."""
+    """Turn the error of a file into an error of the setting that names it."""
     try:
         yield
     except BadFileError as error:
