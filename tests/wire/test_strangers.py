@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 import pytest
+from duebus.keda import externalscaler_pb2, externalscaler_pb2_grpc
+from duebus.v1 import admin_pb2, event_bus_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.http2 import DATA, END_STREAM, RawConnection, frame, message, raw_connection, request_headers
 from support.wire import PATIENCE_S, connect, figure
@@ -26,6 +28,13 @@ MAX_MORE_MIB = 128
 
 DISPATCH, UNKNOWN = b"/duebus.v1.EventBus/Dispatch", b"/no.such.Service/Method"
 CHECK, WATCH = b"/grpc.health.v1.Health/Check", b"/grpc.health.v1.Health/Watch"
+
+SERVICES = (
+    event_bus_pb2.DESCRIPTOR.services_by_name["EventBus"],
+    admin_pb2.DESCRIPTOR.services_by_name["EventBusAdmin"],
+    externalscaler_pb2.DESCRIPTOR.services_by_name["ExternalScaler"],
+    health_pb2.DESCRIPTOR.services_by_name["Health"],
+)
 
 BOMB = gzip.compress(bytes(15 << 20), 9)
 GZIP = (b"grpc-encoding", b"gzip")
@@ -109,6 +118,18 @@ async def many_calls(address: str, path: bytes, *headers: tuple[bytes, bytes], b
     await each_connection(address, 20, attack)
 
 
+async def calls_of_all_methods(address: str) -> None:
+    """20,000 calls with long headers, of one method after the other."""
+    paths = [f"/{service.full_name}/{method.name}".encode() for service in SERVICES for method in service.methods] * 40
+
+    async def attack(connection: RawConnection) -> None:
+        for number, path in enumerate(paths[:1_000]):
+            if not await send(connection, request_headers(2 * number + 1, path, *LONG_HEADERS)):
+                return
+
+    await each_connection(address, 20, attack)
+
+
 async def connections(address: str) -> None:
     """As many connections as a process may have files."""
 
@@ -131,6 +152,7 @@ async def connections(address: str) -> None:
         pytest.param(lambda address: many_calls(address, CHECK, body=b"\0\0\0\0\1"), id="slow bodies"),
         pytest.param(lambda address: many_calls(address, WATCH, body=message(b"")), id="watchers"),
         pytest.param(lambda address: many_calls(address, UNKNOWN), id="unknown methods"),
+        pytest.param(calls_of_all_methods, id="long headers for all methods"),
         pytest.param(connections, id="connections"),
     ],
 )
@@ -171,3 +193,21 @@ async def test_a_thousand_calls_at_once_are_all_answered(server: ServerProcess, 
     async with connect(server.address) as wire:
         await wire.dispatch(topic, "first")
         await asyncio.gather(*(wire.dispatch(topic, f"event-{number}") for number in range(1_000)))
+
+
+async def test_the_settles_of_many_workers_at_once_are_all_answered(server: ServerProcess, topic: str) -> None:
+    async with connect(server.address) as wire:
+        await wire.dispatch(topic, "first")
+        for settle in (wire.ack, wire.extend):
+            await asyncio.gather(*(settle(f"token-{number}") for number in range(170)))
+
+
+async def test_calls_of_an_operator_and_of_a_scaler_at_once_are_all_answered(server: ServerProcess, topic: str) -> None:
+    async with connect(server.address) as wire:
+        await wire.dispatch(topic, "first")
+        await asyncio.gather(*(wire.topic(topic) for _ in range(36)))
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        scaler: Any = externalscaler_pb2_grpc.ExternalScalerStub(channel)  # type: ignore[no-untyped-call]  # generated
+        ref = externalscaler_pb2.ScaledObjectRef(scalerMetadata={"topic": topic, "group": "workers"})
+        await scaler.IsActive(ref)
+        await asyncio.gather(*(scaler.StreamIsActive(ref).read() for _ in range(36)))

@@ -52,9 +52,11 @@ LOOKAHEAD_BYTES = 4 << 10
 METADATA_BYTES = 10 << 10
 CONNECTIONS = 4_000
 
-ACCEPTED_AT_ONCE = {"Dispatch": 1_000, "Subscribe": 300, "Ack": 100, "Nack": 100, "Extend": 100}
-PENDING_CALLS = 20
-"""Together these bound the calls whose credentials have not been looked at yet, and leave room for a burst."""
+ACCEPTED_AT_ONCE = {"Dispatch": 1_000, "Subscribe": 300, "Ack": 150, "Nack": 50, "Extend": 150}
+PENDING_CALLS = 30
+"""Together these bound the calls whose credentials have not been looked at yet, and leave room for a burst. What comes
+beyond is answered CANCELLED.
+"""
 
 HEALTH_MESSAGE_BYTES = 4 << 10
 
