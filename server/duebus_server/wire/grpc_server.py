@@ -27,6 +27,8 @@ from grpc._cython.cygrpc import (
     get_working_loop,
 )
 
+from duebus_server.wire.status import unexpected
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from contextvars import Context as ContextVars
@@ -138,12 +140,19 @@ class _AioServer(AioServer):  # type: ignore[misc]  # has no types
     async def _accept(self, method: str, path: bytes) -> NoReturn:
         while True:
             call = await self._request_registered_call(path)
-            refusal = await self._admit(method, _ServicerContext(call, None, None, asyncio.get_running_loop()))
+            refusal = await self._refusal(method, call)
             if refusal is None:
                 self._admitted.put_nowait((method, call, copy_context()))
             else:
                 self._refuse(call, refusal)
             del call  # the next may be long in coming, and this one would be kept for as long
+
+    async def _refusal(self, method: str, call: Any) -> Status | None:
+        """The status that refuses a call, None if it may come in. An error of the check refuses this call alone."""
+        try:
+            return await self._admit(method, _ServicerContext(call, None, None, asyncio.get_running_loop()))
+        except Exception as error:  # noqa: BLE001  # it would end the loop, and with it the server
+            return unexpected(error, method)
 
     async def _start_admitted(self) -> NoReturn:
         """Start calls, a few in each turn of the event loop, so that those that come meanwhile are accepted in time."""

@@ -6,17 +6,15 @@ import asyncio
 from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import grpc
 import grpc.aio
-import structlog
 from google.protobuf.message import DecodeError
 
 from duebus_server.domain.errors import DueBusError, InvalidArgument
 from duebus_server.security.access import NOBODY
 from duebus_server.wire.authorization import Authorizer, caller_of_the_call, topic_of
-from duebus_server.wire.status import internal_status, status_of
+from duebus_server.wire.status import status_of, unexpected
 from duebus_server.wire.unknown import refuse_unknown_fields
 
 if TYPE_CHECKING:
@@ -28,9 +26,6 @@ if TYPE_CHECKING:
     Trace = Callable[[str, "Context"], AbstractContextManager[None]]
     Handler = grpc.RpcMethodHandler[Any, Any]
     Context = grpc.aio.ServicerContext[Any, Any]
-
-log = structlog.get_logger()
-
 
 OURS = "/duebus."
 WITHOUT_CREDENTIALS = "/grpc.health."
@@ -178,6 +173,4 @@ def _status_for(error: Exception, method: str) -> tuple[Status, str]:
         raise error
     if isinstance(error, DueBusError):
         return status_of(error), error.reason
-    log_id = uuid4().hex
-    log.error("unexpected error", method=method, log_id=log_id, exc_info=error)
-    return internal_status(log_id), "INTERNAL"
+    return unexpected(error, method), "INTERNAL"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import grpc
+import structlog
 from duebus.v1 import error_details_pb2
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2 as rpc_details_pb2
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from google.protobuf.message import Message
+
+log = structlog.get_logger()
 
 DOMAIN = "duebus"
 DETAILS_KEY = "grpc-status-details-bin"
@@ -58,6 +62,13 @@ def internal_status(log_id: str) -> Status:
     """The status of an unexpected error: it carries the id of its log line, and nothing else."""
     info = rpc_details_pb2.ErrorInfo(reason="INTERNAL", domain=DOMAIN, metadata={"log_id": log_id})
     return _status(grpc.StatusCode.INTERNAL, f"internal error, see log id {log_id}", iter([info]))
+
+
+def unexpected(error: Exception, method: str) -> Status:
+    """Log an unexpected error; the status of its call."""
+    log_id = uuid4().hex
+    log.error("unexpected error", method=method, log_id=log_id, exc_info=error)
+    return internal_status(log_id)
 
 
 def _status(code: grpc.StatusCode, message: str, details: Iterator[Message]) -> Status:

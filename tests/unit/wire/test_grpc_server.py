@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import grpc
 import grpc.aio
+import pytest
 from duebus_server.wire import grpc_server
 from duebus_server.wire.grpc_server import TESTED_VERSION, GrpcServer
 from grpc._cython.cygrpc import AioServer
 from support.app import own_app
 from support.http2 import raw_connection, request
 from support.wire import PATIENCE_S
-
-if TYPE_CHECKING:
-    import pytest
 
 
 def test_grpcio_is_a_version_that_wire_grpc_server_was_tested_with() -> None:
@@ -76,3 +73,30 @@ async def test_probes_are_told_that_no_calls_are_accepted(monkeypatch: pytest.Mo
             await connection.send(request(1, b"/\xff"))
             await asyncio.wait_for(own.app._wire.ended(), PATIENCE_S)
         assert await own.app._wire.not_listening() == "the server no longer accepts calls"
+
+
+async def test_an_unexpected_error_of_the_check_refuses_its_call_and_ends_nothing() -> None:
+    refusals = [RuntimeError("seen in the log only"), None]
+
+    async def admit(_method: str, _context: object) -> None:
+        error = refusals.pop(0)
+        if error is not None:
+            raise error
+
+    async def answer(_request: bytes, _context: object) -> bytes:
+        return b"answer"
+
+    server = GrpcServer((), admit)
+    server.register("test.Service", {"Method": grpc.unary_unary_rpc_method_handler(answer)})
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            call = channel.unary_unary("/test.Service/Method", None, None)
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call(b"", timeout=PATIENCE_S)
+            assert caught.value.code() is grpc.StatusCode.INTERNAL
+            assert await call(b"", timeout=PATIENCE_S) == b"answer"
+        assert not server.ended.is_set()
+    finally:
+        await server.stop(None)

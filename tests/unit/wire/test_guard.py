@@ -13,7 +13,7 @@ import pytest
 import structlog
 from duebus.v1 import event_bus_pb2
 from duebus_server.domain.errors import DispatcherNotWorking, NotFound
-from duebus_server.wire import guard as guards
+from duebus_server.wire import status
 from duebus_server.wire.grpc_server import GrpcServer
 from duebus_server.wire.guard import Guard
 from structlog.testing import LogCapture
@@ -75,7 +75,7 @@ def behaviour() -> Behaviour:
 def log(monkeypatch: pytest.MonkeyPatch) -> Log:
     """What the guard has logged."""
     capture = LogCapture()
-    monkeypatch.setattr(guards, "log", structlog.wrap_logger(None, processors=[capture]))
+    monkeypatch.setattr(status, "log", structlog.wrap_logger(None, processors=[capture]))
     return capture.entries
 
 
