@@ -163,10 +163,10 @@ class Settings(BaseSettings):
         SECOND // 2,
         ge=MIN_BACKOFF_US,
         le=MAX_BACKOFF_US,
-        description="The pause before the first retry. It doubles each time, and varies by 20 % at random.",
+        description="The backoff before the first retry. It doubles each time, and varies by 20 % at random.",
     )
     backoff_max: DurationUs = Field(
-        5 * MINUTE, ge=MIN_BACKOFF_US, le=MAX_BACKOFF_US, description="The longest pause before a retry."
+        5 * MINUTE, ge=MIN_BACKOFF_US, le=MAX_BACKOFF_US, description="The longest backoff."
     )
     lease: DurationUs = Field(
         30 * SECOND,

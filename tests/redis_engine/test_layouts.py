@@ -141,7 +141,7 @@ async def test_a_build_from_before_layouts_does_not_start_on_what_this_one_write
 
 async def test_a_layout_that_is_no_number_is_refused(bus: RedisBus) -> None:
     bus.raw.set(f"{bus.namespace}:layout", "newest")
-    assert "holds something else than the number of a layout" in await refusal(bus.make())
+    assert "holds something other than the number of a layout" in await refusal(bus.make())
 
 
 # --- what was released ------------------------------------------------------------------------------------------------

@@ -182,8 +182,8 @@ class AdminClient:
             group: Not empty: the retry policy is that of this group alone, and follows the topic's in what was never
                 set; the other settings must then be None.
             max_retries: How often an event is retried before it is dead, unless it says; 0 to 1,000,000.
-            backoff_initial: The pause before the first retry, 1 ms to 30 days; it doubles from then on.
-            backoff_max: The longest pause, 1 ms to 30 days, and not less than `backoff_initial`.
+            backoff_initial: The backoff before the first retry, 1 ms to 30 days; it doubles from then on.
+            backoff_max: The longest backoff, 1 ms to 30 days, and not less than `backoff_initial`.
             lease: How long a delivery is leased where the subscriber does not say, 100 ms to 12 h.
             max_queued: How many events may wait, be leased or be scheduled; 0 means unlimited.
             dead_letter_retention: Dead letters are purged this long after they died; 0 means never.

@@ -28,8 +28,8 @@ class RetryPolicy:
 
     Attributes:
         max_retries: How often it is retried before it is dead.
-        backoff_initial: The first pause; it doubles from then on, each ±20 % at random.
-        backoff_max: The longest pause.
+        backoff_initial: The backoff before the first retry; it doubles from then on, each ±20 % at random.
+        backoff_max: The longest backoff.
     """
 
     max_retries: int

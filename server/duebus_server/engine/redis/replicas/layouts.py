@@ -80,7 +80,7 @@ class Layouts:
         """Why this build can't read what is written; empty where it can."""
         key = self._runner.keys.layout
         if not found.isdigit():
-            return f"the key {key} holds something else than the number of a layout"
+            return f"the key {key} holds something other than the number of a layout"
         number = int(found)
         if number > self.newest:
             return f"{key} is {number}, and this build reads layouts up to {self.newest}: start a newer build"

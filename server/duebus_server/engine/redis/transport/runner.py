@@ -249,7 +249,9 @@ class Runner:
             stored: bytes = await redis.get(self.keys.secret)
         secret = stored.removeprefix(_SECRET_MARK)
         if len(secret) != SECRET_BYTES or secret == stored:
-            raise DispatcherNotWorking(f"engine redis: the key {self.keys.secret} holds something else than our secret")
+            raise DispatcherNotWorking(
+                f"engine redis: the key {self.keys.secret} holds something other than our secret"
+            )
         self._secret = secret
         return secret
 
