@@ -1,9 +1,11 @@
-"""Partitions as text, and which one something belongs to."""
+"""Partitions as text, which one something belongs to, and one answer from those of several."""
 
 from __future__ import annotations
 
 import pytest
+from duebus_server.domain.model import DispatchAnswer, DispatchRequest, NewEvent
 from duebus_server.engine.redis.partition import Partition, partition_number, partitions_of
+from duebus_server.engine.redis.partitioned.dispatch import Progress
 
 
 @pytest.mark.parametrize(
@@ -32,3 +34,17 @@ def test_every_text_belongs_to_one_partition_and_all_get_their_share() -> None:
     assert min(shares) > 50
     assert max(shares) < 200
     assert partition_number("order 1", 4) == 2, "as other replicas, and other versions, have it"
+
+
+@pytest.mark.parametrize(
+    ("duplicates", "expected"),
+    [([["a", "a"], ["b"]], ["a", "b", "a"]), ([["a"], ["b"]], ["b", "a"])],
+    ids=["all are known", "one of the same request is new"],
+)
+def test_duplicates_of_several_partitions_are_told_in_the_order_of_the_request(
+    duplicates: list[list[str]], expected: list[str]
+) -> None:
+    progress = Progress.of(DispatchRequest([NewEvent(each, b"") for each in "aba"]))
+    progress.heard([1], DispatchAnswer(["b"], duplicates[1]))
+    progress.heard([0, 2], DispatchAnswer(["a", "a"], duplicates[0]))
+    assert progress.outcome() == DispatchAnswer(["a", "b", "a"], expected)

@@ -6,7 +6,7 @@ leads every event to where it was the first time, and an id is unique although e
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -54,14 +54,14 @@ class Progress:
     Attributes:
         left: the places of the events that are not stored.
         stored: the ids of the others by their places.
-        duplicates: ids that added nothing.
+        duplicates: the ids that added nothing, by their places.
         errors: why parts have failed, by the places of their first events.
     """
 
     request: DispatchRequest
     left: list[int]
     stored: dict[int, str] = field(default_factory=dict)
-    duplicates: list[str] = field(default_factory=list)
+    duplicates: dict[int, str] = field(default_factory=dict)
     errors: dict[int, DueBusError] = field(default_factory=dict)
 
     @classmethod
@@ -101,15 +101,19 @@ class Progress:
             self.errors[places[0]] = outcome
             return
         self.stored.update(zip(places, outcome.event_ids, strict=True))
-        self.duplicates += outcome.duplicate_event_ids
+        unplaced = Counter(outcome.duplicate_event_ids)
+        # Of events of the same id only the first can be new.
+        for place, event_id in zip(reversed(places), reversed(outcome.event_ids), strict=True):
+            if unplaced[event_id] > 0:
+                unplaced[event_id] -= 1
+                self.duplicates[place] = event_id
         self.left = [place for place in self.left if place not in self.stored]
 
     def outcome(self) -> Outcome:
         """The answer to the whole request."""
         stored = [self.stored[place] for place in sorted(self.stored)]
         if not self.left:
-            order = {event_id: place for place, event_id in enumerate(stored)}
-            return DispatchAnswer(stored, sorted(self.duplicates, key=order.__getitem__))
+            return DispatchAnswer(stored, [self.duplicates[place] for place in sorted(self.duplicates)])
         lasting = {place: error for place, error in self.errors.items() if not isinstance(error, Moved)}
         first = min(lasting or self.errors)
         error = self.errors[first]
