@@ -105,9 +105,14 @@ def test_other_errors_are_reported_at_once(code: grpc.StatusCode) -> None:
         tries(Clock()).pause_after(rpc_error(Failure(code, retry_after=0.1)))
 
 
-def test_a_call_that_must_not_be_repeated_is_not() -> None:
-    with pytest.raises(errors.Unavailable):
-        tries(Clock(), repeatable=False).pause_after(rpc_error(LOST))
+def test_a_call_that_the_server_has_cancelled_is_tried_again() -> None:
+    assert tries(Clock()).pause_after(rpc_error(Failure(C.CANCELLED, "CANCELLED"))) > 0
+
+
+@pytest.mark.parametrize("failure", [LOST, Failure(C.CANCELLED, "CANCELLED")])
+def test_a_call_that_must_not_be_repeated_is_not(failure: Failure) -> None:
+    with pytest.raises(errors.DueBusError):
+        tries(Clock(), repeatable=False).pause_after(rpc_error(failure))
 
 
 def test_a_later_try_knows_that_it_is_one() -> None:

@@ -43,7 +43,8 @@ class Tries:
     """The tries of one call, within one deadline.
 
     An Unavailable is tried again after a backoff, or later when the server asks for it, unless the server's certificate
-    is not trusted. Everything else is reported at once.
+    is not trusted. So is a call that the server has cancelled, as it does with more calls at once than it takes.
+    Everything else is reported at once.
 
     Attributes:
         last: Why the latest try failed; None before one has.
@@ -84,7 +85,8 @@ class Tries:
         return pause
 
     def _next_pause(self, error: DueBusError) -> float | None:
-        if not (self._repeatable and isinstance(error, Unavailable)) or isinstance(error, TlsHandshakeFailed):
+        is_temporary = isinstance(error, Unavailable) or error.code is grpc.StatusCode.CANCELLED
+        if not (self._repeatable and is_temporary) or isinstance(error, TlsHandshakeFailed):
             return None
         asked_for = 0.0 if error.retry_after is None else error.retry_after.total_seconds()
         return max(self._backoff.next(), asked_for)
