@@ -70,9 +70,15 @@ class Membership:
         )
 
     async def rejoin(self, session: LocalSession) -> None:
-        """Tell Redis of a session, for the first time or anew."""
+        """Tell Redis of a session, for the first time or anew.
+
+        Raises:
+            NotFound: it has ended meanwhile, for example because its group was deleted.
+        """
         # First the note by which others find its leases, should this replica die in between.
         await self._notes.add([(session.partition, session.group)])
+        if session.is_over:
+            raise NotFound("session", session.session_id, topic=session.partition.topic, group=session.group)
         own = (session.name, session.session_id, session.consumer, session.round)
         session.stage = Stage.JOINING
         with session.awaiting(Unanswered.JOIN):
