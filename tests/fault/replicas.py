@@ -52,6 +52,11 @@ class Replicas:
         self._stream_numbers = count()
         self._own = first - 1
 
+    @property
+    def max_request_bytes(self) -> int:
+        """What every replica takes."""
+        return min(client.max_request_bytes for client in self._clients)
+
     def subscribe(self, topic: str, **options: Any) -> Subscription:
         """A stream to the next replica."""
         self._own = (self._own + 1) % len(self._clients)
