@@ -11,7 +11,7 @@ LANGUAGES = read_languages()
 OTHERS = [name for name in LANGUAGES if name != "python"]
 """Those whose tests pytest does not run by itself."""
 
-TIMEOUT_S = 600
+TIMEOUT_S = 1_200
 
 
 @pytest.mark.timeout(TIMEOUT_S + 60)

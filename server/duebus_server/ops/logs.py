@@ -61,6 +61,8 @@ def escape_control(_logger: WrappedLogger, _method: str, event: EventDict) -> Ev
 def _escaped(value: object) -> object:
     if value is None or isinstance(value, bool | int | float):
         return value
+    if isinstance(value, list | tuple):
+        return [_escaped(each) for each in value]
     return _escape(str(value))
 
 

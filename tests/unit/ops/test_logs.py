@@ -34,3 +34,10 @@ def test_so_are_those_of_a_traceback() -> None:
         logs._traceback(out, sys.exc_info())  # type: ignore[arg-type]  # there is one
     assert "ValueError" in out.getvalue()
     assert out.getvalue().replace("\n", "").isprintable()
+
+
+def test_a_list_stays_a_list_of_what_is_written_out() -> None:
+    event = escape_control(None, "info", {"event": "events are dead", "event_ids": ["failed", BAD]})
+
+    assert event["event_ids"][0] == "failed"
+    assert not any(ord(character) < 32 for character in event["event_ids"][1])
