@@ -94,7 +94,7 @@ func (EventState) EnumDescriptor() ([]byte, []int) {
 	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{0}
 }
 
-// By the time that the state is ordered by: due time (scheduled, ready), lease expiry (leased), death (dead).
+// By due time (scheduled, ready), lease expiry (leased) or time of death (dead).
 type ListEventsRequest_Order int32
 
 const (
@@ -208,7 +208,7 @@ func (Attempt_Outcome) EnumDescriptor() ([]byte, []int) {
 // What happens to an event that fails.
 type RetryPolicy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// How often it is retried before it is dead; 0 to 1,000,000.
+	// How many times an event is retried before it is dead; 0 to 1,000,000.
 	MaxRetries *uint32 `protobuf:"varint,1,opt,name=max_retries,json=maxRetries,proto3,oneof" json:"max_retries,omitempty"`
 	// The backoff doubles from `backoff_initial` to at most `backoff_max`, each ±20 % at random; 1 ms to 30 days.
 	// `backoff_max` may not be less than `backoff_initial`, whichever of them is set.
@@ -365,7 +365,7 @@ func (x *TopicConfig) GetPartitions() uint32 {
 	return 0
 }
 
-// Averages over the last minute, in events a second.
+// Averages over the last minute, in events per second.
 type Rates struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Dispatched    float64                `protobuf:"fixed64,1,opt,name=dispatched,proto3" json:"dispatched,omitempty"`
@@ -516,7 +516,7 @@ type GroupInfo struct {
 	Leased      uint64        `protobuf:"varint,5,opt,name=leased,proto3" json:"leased,omitempty"`
 	Dead        uint64        `protobuf:"varint,6,opt,name=dead,proto3" json:"dead,omitempty"`
 	Subscribers []*Subscriber `protobuf:"bytes,7,rep,name=subscribers,proto3" json:"subscribers,omitempty"`
-	// For how long the longest-waiting ready event has been due; unset when none is ready.
+	// How long ago the ready event that has waited longest became due; unset when none is ready.
 	OldestReadyAge *durationpb.Duration `protobuf:"bytes,8,opt,name=oldest_ready_age,json=oldestReadyAge,proto3" json:"oldest_ready_age,omitempty"`
 	Rates          *Rates               `protobuf:"bytes,9,opt,name=rates,proto3" json:"rates,omitempty"`
 	// In force for the group: the topic's, with what was changed for this group alone.
@@ -1767,9 +1767,9 @@ type EventGroupInfo struct {
 	// Empty while the topic has no group yet.
 	Group string     `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
 	State EventState `protobuf:"varint,2,opt,name=state,proto3,enum=duebus.v1.EventState" json:"state,omitempty"`
-	// How often it was delivered, since it was last redriven; releases are not counted.
+	// How many times it was delivered since it was last redriven; releases are not counted.
 	Attempts uint32 `protobuf:"varint,3,opt,name=attempts,proto3" json:"attempts,omitempty"`
-	// How often it may be retried in all.
+	// How many times it may be retried in all.
 	MaxRetries uint32 `protobuf:"varint,4,opt,name=max_retries,json=maxRetries,proto3" json:"max_retries,omitempty"`
 	// When it is, or was, due.
 	DeliverAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=deliver_at,json=deliverAt,proto3" json:"deliver_at,omitempty"`

@@ -53,9 +53,9 @@ type EventBusAdminClient interface {
 	ListTopics(ctx context.Context, in *ListTopicsRequest, opts ...grpc.CallOption) (*ListTopicsResponse, error)
 	// One topic: its settings, and for each group the counts, subscribers, age and rates.
 	GetTopic(ctx context.Context, in *GetTopicRequest, opts ...grpc.CallOption) (*GetTopicResponse, error)
-	// Changes a topic's settings, or a group's retry policy; creates the topic, but no group, if need be. In force on
-	// every replica within a second, for events dispatched from then on, and for each lease, retry and purge that is
-	// decided from then on. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
+	// Changes a topic's settings, or a group's retry policy; creates the topic if it does not exist, but never a group.
+	// In force on every replica within a second: for events dispatched from then on, and for each lease, retry and purge
+	// that is decided from then on. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
 	ConfigureTopic(ctx context.Context, in *ConfigureTopicRequest, opts ...grpc.CallOption) (*ConfigureTopicResponse, error)
 	// Removes a topic, its settings, its groups and all its events, dead ones included. Its subscribers get `closing`;
 	// settles of its leases fail with REASON_SETTLED. Dispatching or subscribing to it creates it again.
@@ -234,9 +234,9 @@ type EventBusAdminServer interface {
 	ListTopics(context.Context, *ListTopicsRequest) (*ListTopicsResponse, error)
 	// One topic: its settings, and for each group the counts, subscribers, age and rates.
 	GetTopic(context.Context, *GetTopicRequest) (*GetTopicResponse, error)
-	// Changes a topic's settings, or a group's retry policy; creates the topic, but no group, if need be. In force on
-	// every replica within a second, for events dispatched from then on, and for each lease, retry and purge that is
-	// decided from then on. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
+	// Changes a topic's settings, or a group's retry policy; creates the topic if it does not exist, but never a group.
+	// In force on every replica within a second: for events dispatched from then on, and for each lease, retry and purge
+	// that is decided from then on. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
 	ConfigureTopic(context.Context, *ConfigureTopicRequest) (*ConfigureTopicResponse, error)
 	// Removes a topic, its settings, its groups and all its events, dead ones included. Its subscribers get `closing`;
 	// settles of its leases fail with REASON_SETTLED. Dispatching or subscribing to it creates it again.

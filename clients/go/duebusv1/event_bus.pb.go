@@ -5,7 +5,11 @@
 //   SCHEDULED --due--> READY --lease--> LEASED --ack--> (removed)
 //                        ^                |--nack, retries left--> SCHEDULED (after a backoff)
 //                        |--release-------|--nack dead, or no retries left--> DEAD
-//                        |--lease expired-|
+//                        |--lease expired-|--lease expired, no retries left--> DEAD
+//                        |
+//                        `--redrive-- DEAD --purge--> (removed)
+//
+// An operator can also cancel or reschedule an event that is SCHEDULED or READY.
 //
 // Delivery is at least once: a handler may see an event again after a crash, a lost connection or an expired lease,
 // and should be idempotent. Within one group an event has at most one holder at a time.
@@ -154,7 +158,7 @@ const (
 	LeaseFailure_REASON_UNSPECIFIED LeaseFailure_Reason = 0
 	// The event is still there, but this is no longer its lease.
 	LeaseFailure_REASON_EXPIRED LeaseFailure_Reason = 1
-	// The event is gone from the group: acked, dead or cancelled, or the group was deleted.
+	// The event is gone from the group: acked, dead or cancelled, or its group or topic was deleted.
 	LeaseFailure_REASON_SETTLED LeaseFailure_Reason = 2
 	// Not a lease token of this bus.
 	LeaseFailure_REASON_MALFORMED LeaseFailure_Reason = 3
@@ -361,7 +365,7 @@ type Event struct {
 	//	*Event_Delay
 	//	*Event_DeliverAt
 	Due isEvent_Due `protobuf_oneof:"due"`
-	// How often it is retried before it is dead. Unset: as the topic's retry policy says (3 by default).
+	// How many times it is retried before it is dead. Unset: as the topic's retry policy says (3 by default).
 	MaxRetries *uint32 `protobuf:"varint,7,opt,name=max_retries,json=maxRetries,proto3,oneof" json:"max_retries,omitempty"`
 	// Reserved for ordered delivery. Must be empty until that exists: INVALID_ARGUMENT otherwise.
 	Key string `protobuf:"bytes,8,opt,name=key,proto3" json:"key,omitempty"`

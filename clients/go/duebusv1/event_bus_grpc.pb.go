@@ -5,7 +5,11 @@
 //   SCHEDULED --due--> READY --lease--> LEASED --ack--> (removed)
 //                        ^                |--nack, retries left--> SCHEDULED (after a backoff)
 //                        |--release-------|--nack dead, or no retries left--> DEAD
-//                        |--lease expired-|
+//                        |--lease expired-|--lease expired, no retries left--> DEAD
+//                        |
+//                        `--redrive-- DEAD --purge--> (removed)
+//
+// An operator can also cancel or reschedule an event that is SCHEDULED or READY.
 //
 // Delivery is at least once: a handler may see an event again after a crash, a lost connection or an expired lease,
 // and should be idempotent. Within one group an event has at most one holder at a time.
@@ -50,11 +54,12 @@ const (
 type EventBusClient interface {
 	// Stores 1 to 1000 events under one topic, all of them or none. In a topic with several partitions (TopicConfig), this
 	// and everything below holds within each partition. An event goes to a partition by its id if the caller chose one,
-	// otherwise by its request. A call that fails after some partitions stored their events has a PartialDispatch in its
-	// error.
+	// otherwise by its request. A call that fails after some partitions, or some of several engines, stored their events
+	// has a PartialDispatch in its error.
 	//
 	// When the call has answered OK on the redis engine, each event is delivered to every group of the topic until it is
-	// acked, dead or cancelled, whichever process dies; on the local engine the same holds for as long as the server
+	// acked, dead or cancelled, whichever DueBus process dies
+	// (ENGINE_REDIS says how durable Redis is); on the local engine the same holds for as long as the server
 	// process lives. A topic without a group keeps its events for the first group that subscribes.
 	//
 	// Repeating a call with the same `request_id` within the topic's dedupe window (10 minutes by default) returns the
@@ -73,25 +78,27 @@ type EventBusClient interface {
 	// it. No more than `max_in_flight` events and `max_in_flight_bytes` are leased to the stream at once. When the
 	// stream breaks, its leases run out after `disconnect_grace`.
 	//
-	// Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED), UNAVAILABLE (DISPATCHER_NOT_WORKING).
+	// Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED), RESOURCE_EXHAUSTED (MAX_STREAMS_REACHED),
+	// UNAVAILABLE (DISPATCHER_NOT_WORKING).
 	Subscribe(ctx context.Context, in *SubscribeRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SubscribeResponse], error)
 	// Removes delivered events from their group: they have been handled.
 	//
 	// Tokens that can't be settled are reported in `failures` and change nothing; the others take effect. Acking
 	// twice is harmless: the second time is reported as REASON_SETTLED.
 	//
-	// Errors: INVALID_ARGUMENT when there is no token or there are more than 10,000.
+	// Errors: INVALID_ARGUMENT when there is no token or there are more than 10,000; UNAVAILABLE (DISPATCHER_NOT_WORKING).
 	Ack(ctx context.Context, in *AckRequest, opts ...grpc.CallOption) (*AckResponse, error)
 	// Gives delivered events back: to be retried after a backoff or a delay, to become dead letters, or unhandled.
 	//
 	// Failures are reported one by one, as in Ack.
 	//
 	// Errors: INVALID_ARGUMENT when there is no nack, there are more than 10,000, or a field of one is out of range; then
-	// none takes effect.
+	// none takes effect; UNAVAILABLE (DISPATCHER_NOT_WORKING).
 	Nack(ctx context.Context, in *NackRequest, opts ...grpc.CallOption) (*NackResponse, error)
 	// Renews leases: they expire `lease` from now. Failures are reported one by one, as in Ack.
 	//
-	// Errors: INVALID_ARGUMENT when there is no token, there are more than 10,000, or `lease` is out of range.
+	// Errors: INVALID_ARGUMENT when there is no token, there are more than 10,000, or `lease` is out of range; UNAVAILABLE
+	// (DISPATCHER_NOT_WORKING).
 	Extend(ctx context.Context, in *ExtendRequest, opts ...grpc.CallOption) (*ExtendResponse, error)
 	// Drains engines and stops them; when none is left, the server process ends with status 0.
 	//
@@ -186,11 +193,12 @@ func (c *eventBusClient) Stop(ctx context.Context, in *StopRequest, opts ...grpc
 type EventBusServer interface {
 	// Stores 1 to 1000 events under one topic, all of them or none. In a topic with several partitions (TopicConfig), this
 	// and everything below holds within each partition. An event goes to a partition by its id if the caller chose one,
-	// otherwise by its request. A call that fails after some partitions stored their events has a PartialDispatch in its
-	// error.
+	// otherwise by its request. A call that fails after some partitions, or some of several engines, stored their events
+	// has a PartialDispatch in its error.
 	//
 	// When the call has answered OK on the redis engine, each event is delivered to every group of the topic until it is
-	// acked, dead or cancelled, whichever process dies; on the local engine the same holds for as long as the server
+	// acked, dead or cancelled, whichever DueBus process dies
+	// (ENGINE_REDIS says how durable Redis is); on the local engine the same holds for as long as the server
 	// process lives. A topic without a group keeps its events for the first group that subscribes.
 	//
 	// Repeating a call with the same `request_id` within the topic's dedupe window (10 minutes by default) returns the
@@ -209,25 +217,27 @@ type EventBusServer interface {
 	// it. No more than `max_in_flight` events and `max_in_flight_bytes` are leased to the stream at once. When the
 	// stream breaks, its leases run out after `disconnect_grace`.
 	//
-	// Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED), UNAVAILABLE (DISPATCHER_NOT_WORKING).
+	// Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED), RESOURCE_EXHAUSTED (MAX_STREAMS_REACHED),
+	// UNAVAILABLE (DISPATCHER_NOT_WORKING).
 	Subscribe(*SubscribeRequest, grpc.ServerStreamingServer[SubscribeResponse]) error
 	// Removes delivered events from their group: they have been handled.
 	//
 	// Tokens that can't be settled are reported in `failures` and change nothing; the others take effect. Acking
 	// twice is harmless: the second time is reported as REASON_SETTLED.
 	//
-	// Errors: INVALID_ARGUMENT when there is no token or there are more than 10,000.
+	// Errors: INVALID_ARGUMENT when there is no token or there are more than 10,000; UNAVAILABLE (DISPATCHER_NOT_WORKING).
 	Ack(context.Context, *AckRequest) (*AckResponse, error)
 	// Gives delivered events back: to be retried after a backoff or a delay, to become dead letters, or unhandled.
 	//
 	// Failures are reported one by one, as in Ack.
 	//
 	// Errors: INVALID_ARGUMENT when there is no nack, there are more than 10,000, or a field of one is out of range; then
-	// none takes effect.
+	// none takes effect; UNAVAILABLE (DISPATCHER_NOT_WORKING).
 	Nack(context.Context, *NackRequest) (*NackResponse, error)
 	// Renews leases: they expire `lease` from now. Failures are reported one by one, as in Ack.
 	//
-	// Errors: INVALID_ARGUMENT when there is no token, there are more than 10,000, or `lease` is out of range.
+	// Errors: INVALID_ARGUMENT when there is no token, there are more than 10,000, or `lease` is out of range; UNAVAILABLE
+	// (DISPATCHER_NOT_WORKING).
 	Extend(context.Context, *ExtendRequest) (*ExtendResponse, error)
 	// Drains engines and stops them; when none is left, the server process ends with status 0.
 	//

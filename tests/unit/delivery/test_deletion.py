@@ -96,7 +96,7 @@ async def test_a_drain_does_not_wait_for_what_was_deleted(bench: Bench) -> None:
     await bench.engine.delete_group(TOPIC, GROUP)
     await settle_down()
 
-    assert await bench.streams.drain(SECOND) == 0  # the clock stands still: it would wait for ever
+    assert await bench.streams.drain(SECOND) == 0  # the clock stands still: it would wait forever
     assert subscriber.ended
 
 

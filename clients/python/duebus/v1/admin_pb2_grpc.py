@@ -119,9 +119,9 @@ class EventBusAdminServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ConfigureTopic(self, request, context):
-        """Changes a topic's settings, or a group's retry policy; creates the topic, but no group, if need be. In force on
-        every replica within a second, for events dispatched from then on, and for each lease, retry and purge that is
-        decided from then on. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
+        """Changes a topic's settings, or a group's retry policy; creates the topic if it does not exist, but never a group.
+        In force on every replica within a second: for events dispatched from then on, and for each lease, retry and purge
+        that is decided from then on. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -72,11 +72,12 @@ class EventBusServicer(object):
     def Dispatch(self, request, context):
         """Stores 1 to 1000 events under one topic, all of them or none. In a topic with several partitions (TopicConfig), this
         and everything below holds within each partition. An event goes to a partition by its id if the caller chose one,
-        otherwise by its request. A call that fails after some partitions stored their events has a PartialDispatch in its
-        error.
+        otherwise by its request. A call that fails after some partitions, or some of several engines, stored their events
+        has a PartialDispatch in its error.
 
         When the call has answered OK on the redis engine, each event is delivered to every group of the topic until it is
-        acked, dead or cancelled, whichever process dies; on the local engine the same holds for as long as the server
+        acked, dead or cancelled, whichever DueBus process dies
+        (ENGINE_REDIS says how durable Redis is); on the local engine the same holds for as long as the server
         process lives. A topic without a group keeps its events for the first group that subscribes.
 
         Repeating a call with the same `request_id` within the topic's dedupe window (10 minutes by default) returns the
@@ -100,7 +101,8 @@ class EventBusServicer(object):
         it. No more than `max_in_flight` events and `max_in_flight_bytes` are leased to the stream at once. When the
         stream breaks, its leases run out after `disconnect_grace`.
 
-        Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED), UNAVAILABLE (DISPATCHER_NOT_WORKING).
+        Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED), RESOURCE_EXHAUSTED (MAX_STREAMS_REACHED),
+        UNAVAILABLE (DISPATCHER_NOT_WORKING).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -112,7 +114,7 @@ class EventBusServicer(object):
         Tokens that can't be settled are reported in `failures` and change nothing; the others take effect. Acking
         twice is harmless: the second time is reported as REASON_SETTLED.
 
-        Errors: INVALID_ARGUMENT when there is no token or there are more than 10,000.
+        Errors: INVALID_ARGUMENT when there is no token or there are more than 10,000; UNAVAILABLE (DISPATCHER_NOT_WORKING).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -124,7 +126,7 @@ class EventBusServicer(object):
         Failures are reported one by one, as in Ack.
 
         Errors: INVALID_ARGUMENT when there is no nack, there are more than 10,000, or a field of one is out of range; then
-        none takes effect.
+        none takes effect; UNAVAILABLE (DISPATCHER_NOT_WORKING).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -133,7 +135,8 @@ class EventBusServicer(object):
     def Extend(self, request, context):
         """Renews leases: they expire `lease` from now. Failures are reported one by one, as in Ack.
 
-        Errors: INVALID_ARGUMENT when there is no token, there are more than 10,000, or `lease` is out of range.
+        Errors: INVALID_ARGUMENT when there is no token, there are more than 10,000, or `lease` is out of range; UNAVAILABLE
+        (DISPATCHER_NOT_WORKING).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

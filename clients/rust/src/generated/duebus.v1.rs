@@ -45,7 +45,7 @@ pub struct Event {
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
-    /// How often it is retried before it is dead. Unset: as the topic's retry policy says (3 by default).
+    /// How many times it is retried before it is dead. Unset: as the topic's retry policy says (3 by default).
     #[prost(uint32, optional, tag = "7")]
     pub max_retries: ::core::option::Option<u32>,
     /// Reserved for ordered delivery. Must be empty until that exists: INVALID_ARGUMENT otherwise.
@@ -348,7 +348,7 @@ pub mod lease_failure {
         Unspecified = 0,
         /// The event is still there, but this is no longer its lease.
         Expired = 1,
-        /// The event is gone from the group: acked, dead or cancelled, or the group was deleted.
+        /// The event is gone from the group: acked, dead or cancelled, or its group or topic was deleted.
         Settled = 2,
         /// Not a lease token of this bus.
         Malformed = 3,
@@ -523,11 +523,12 @@ pub mod event_bus_client {
         }
         /// Stores 1 to 1000 events under one topic, all of them or none. In a topic with several partitions (TopicConfig), this
         /// and everything below holds within each partition. An event goes to a partition by its id if the caller chose one,
-        /// otherwise by its request. A call that fails after some partitions stored their events has a PartialDispatch in its
-        /// error.
+        /// otherwise by its request. A call that fails after some partitions, or some of several engines, stored their events
+        /// has a PartialDispatch in its error.
         ///
         /// When the call has answered OK on the redis engine, each event is delivered to every group of the topic until it is
-        /// acked, dead or cancelled, whichever process dies; on the local engine the same holds for as long as the server
+        /// acked, dead or cancelled, whichever DueBus process dies
+        /// (ENGINE_REDIS says how durable Redis is); on the local engine the same holds for as long as the server
         /// process lives. A topic without a group keeps its events for the first group that subscribes.
         ///
         /// Repeating a call with the same `request_id` within the topic's dedupe window (10 minutes by default) returns the
@@ -569,7 +570,8 @@ pub mod event_bus_client {
         /// it. No more than `max_in_flight` events and `max_in_flight_bytes` are leased to the stream at once. When the
         /// stream breaks, its leases run out after `disconnect_grace`.
         ///
-        /// Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED), UNAVAILABLE (DISPATCHER_NOT_WORKING).
+        /// Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED), RESOURCE_EXHAUSTED (MAX_STREAMS_REACHED),
+        /// UNAVAILABLE (DISPATCHER_NOT_WORKING).
         pub async fn subscribe(
             &mut self,
             request: impl tonic::IntoRequest<super::SubscribeRequest>,
@@ -599,7 +601,7 @@ pub mod event_bus_client {
         /// Tokens that can't be settled are reported in `failures` and change nothing; the others take effect. Acking
         /// twice is harmless: the second time is reported as REASON_SETTLED.
         ///
-        /// Errors: INVALID_ARGUMENT when there is no token or there are more than 10,000.
+        /// Errors: INVALID_ARGUMENT when there is no token or there are more than 10,000; UNAVAILABLE (DISPATCHER_NOT_WORKING).
         pub async fn ack(
             &mut self,
             request: impl tonic::IntoRequest<super::AckRequest>,
@@ -623,7 +625,7 @@ pub mod event_bus_client {
         /// Failures are reported one by one, as in Ack.
         ///
         /// Errors: INVALID_ARGUMENT when there is no nack, there are more than 10,000, or a field of one is out of range; then
-        /// none takes effect.
+        /// none takes effect; UNAVAILABLE (DISPATCHER_NOT_WORKING).
         pub async fn nack(
             &mut self,
             request: impl tonic::IntoRequest<super::NackRequest>,
@@ -644,7 +646,8 @@ pub mod event_bus_client {
         }
         /// Renews leases: they expire `lease` from now. Failures are reported one by one, as in Ack.
         ///
-        /// Errors: INVALID_ARGUMENT when there is no token, there are more than 10,000, or `lease` is out of range.
+        /// Errors: INVALID_ARGUMENT when there is no token, there are more than 10,000, or `lease` is out of range; UNAVAILABLE
+        /// (DISPATCHER_NOT_WORKING).
         pub async fn extend(
             &mut self,
             request: impl tonic::IntoRequest<super::ExtendRequest>,
@@ -708,11 +711,12 @@ pub mod event_bus_server {
     pub trait EventBus: std::marker::Send + std::marker::Sync + 'static {
         /// Stores 1 to 1000 events under one topic, all of them or none. In a topic with several partitions (TopicConfig), this
         /// and everything below holds within each partition. An event goes to a partition by its id if the caller chose one,
-        /// otherwise by its request. A call that fails after some partitions stored their events has a PartialDispatch in its
-        /// error.
+        /// otherwise by its request. A call that fails after some partitions, or some of several engines, stored their events
+        /// has a PartialDispatch in its error.
         ///
         /// When the call has answered OK on the redis engine, each event is delivered to every group of the topic until it is
-        /// acked, dead or cancelled, whichever process dies; on the local engine the same holds for as long as the server
+        /// acked, dead or cancelled, whichever DueBus process dies
+        /// (ENGINE_REDIS says how durable Redis is); on the local engine the same holds for as long as the server
         /// process lives. A topic without a group keeps its events for the first group that subscribes.
         ///
         /// Repeating a call with the same `request_id` within the topic's dedupe window (10 minutes by default) returns the
@@ -743,7 +747,8 @@ pub mod event_bus_server {
         /// it. No more than `max_in_flight` events and `max_in_flight_bytes` are leased to the stream at once. When the
         /// stream breaks, its leases run out after `disconnect_grace`.
         ///
-        /// Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED), UNAVAILABLE (DISPATCHER_NOT_WORKING).
+        /// Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED), RESOURCE_EXHAUSTED (MAX_STREAMS_REACHED),
+        /// UNAVAILABLE (DISPATCHER_NOT_WORKING).
         async fn subscribe(
             &self,
             request: tonic::Request<super::SubscribeRequest>,
@@ -753,7 +758,7 @@ pub mod event_bus_server {
         /// Tokens that can't be settled are reported in `failures` and change nothing; the others take effect. Acking
         /// twice is harmless: the second time is reported as REASON_SETTLED.
         ///
-        /// Errors: INVALID_ARGUMENT when there is no token or there are more than 10,000.
+        /// Errors: INVALID_ARGUMENT when there is no token or there are more than 10,000; UNAVAILABLE (DISPATCHER_NOT_WORKING).
         async fn ack(
             &self,
             request: tonic::Request<super::AckRequest>,
@@ -763,14 +768,15 @@ pub mod event_bus_server {
         /// Failures are reported one by one, as in Ack.
         ///
         /// Errors: INVALID_ARGUMENT when there is no nack, there are more than 10,000, or a field of one is out of range; then
-        /// none takes effect.
+        /// none takes effect; UNAVAILABLE (DISPATCHER_NOT_WORKING).
         async fn nack(
             &self,
             request: tonic::Request<super::NackRequest>,
         ) -> std::result::Result<tonic::Response<super::NackResponse>, tonic::Status>;
         /// Renews leases: they expire `lease` from now. Failures are reported one by one, as in Ack.
         ///
-        /// Errors: INVALID_ARGUMENT when there is no token, there are more than 10,000, or `lease` is out of range.
+        /// Errors: INVALID_ARGUMENT when there is no token, there are more than 10,000, or `lease` is out of range; UNAVAILABLE
+        /// (DISPATCHER_NOT_WORKING).
         async fn extend(
             &self,
             request: tonic::Request<super::ExtendRequest>,
@@ -1167,7 +1173,7 @@ pub mod event_bus_server {
 /// What happens to an event that fails.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RetryPolicy {
-    /// How often it is retried before it is dead; 0 to 1,000,000.
+    /// How many times an event is retried before it is dead; 0 to 1,000,000.
     #[prost(uint32, optional, tag = "1")]
     pub max_retries: ::core::option::Option<u32>,
     /// The backoff doubles from `backoff_initial` to at most `backoff_max`, each ±20 % at random; 1 ms to 30 days.
@@ -1204,7 +1210,7 @@ pub struct TopicConfig {
     #[prost(uint32, optional, tag = "6")]
     pub partitions: ::core::option::Option<u32>,
 }
-/// Averages over the last minute, in events a second.
+/// Averages over the last minute, in events per second.
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
 pub struct Rates {
     #[prost(double, tag = "1")]
@@ -1248,7 +1254,7 @@ pub struct GroupInfo {
     pub dead: u64,
     #[prost(message, repeated, tag = "7")]
     pub subscribers: ::prost::alloc::vec::Vec<Subscriber>,
-    /// For how long the longest-waiting ready event has been due; unset when none is ready.
+    /// How long ago the ready event that has waited longest became due; unset when none is ready.
     #[prost(message, optional, tag = "8")]
     pub oldest_ready_age: ::core::option::Option<::prost_types::Duration>,
     #[prost(message, optional, tag = "9")]
@@ -1395,7 +1401,7 @@ pub struct ListEventsRequest {
 }
 /// Nested message and enum types in `ListEventsRequest`.
 pub mod list_events_request {
-    /// By the time that the state is ordered by: due time (scheduled, ready), lease expiry (leased), death (dead).
+    /// By due time (scheduled, ready), lease expiry (leased) or time of death (dead).
     #[derive(
         Clone,
         Copy,
@@ -1483,10 +1489,10 @@ pub struct EventGroupInfo {
     pub group: ::prost::alloc::string::String,
     #[prost(enumeration = "EventState", tag = "2")]
     pub state: i32,
-    /// How often it was delivered, since it was last redriven; releases are not counted.
+    /// How many times it was delivered since it was last redriven; releases are not counted.
     #[prost(uint32, tag = "3")]
     pub attempts: u32,
-    /// How often it may be retried in all.
+    /// How many times it may be retried in all.
     #[prost(uint32, tag = "4")]
     pub max_retries: u32,
     /// When it is, or was, due.
@@ -1859,9 +1865,9 @@ pub mod event_bus_admin_client {
                 .insert(GrpcMethod::new("duebus.v1.EventBusAdmin", "GetTopic"));
             self.inner.unary(req, path, codec).await
         }
-        /// Changes a topic's settings, or a group's retry policy; creates the topic, but no group, if need be. In force on
-        /// every replica within a second, for events dispatched from then on, and for each lease, retry and purge that is
-        /// decided from then on. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
+        /// Changes a topic's settings, or a group's retry policy; creates the topic if it does not exist, but never a group.
+        /// In force on every replica within a second: for events dispatched from then on, and for each lease, retry and purge
+        /// that is decided from then on. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
         pub async fn configure_topic(
             &mut self,
             request: impl tonic::IntoRequest<super::ConfigureTopicRequest>,
@@ -2177,9 +2183,9 @@ pub mod event_bus_admin_server {
             tonic::Response<super::GetTopicResponse>,
             tonic::Status,
         >;
-        /// Changes a topic's settings, or a group's retry policy; creates the topic, but no group, if need be. In force on
-        /// every replica within a second, for events dispatched from then on, and for each lease, retry and purge that is
-        /// decided from then on. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
+        /// Changes a topic's settings, or a group's retry policy; creates the topic if it does not exist, but never a group.
+        /// In force on every replica within a second: for events dispatched from then on, and for each lease, retry and purge
+        /// that is decided from then on. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
         async fn configure_topic(
             &self,
             request: tonic::Request<super::ConfigureTopicRequest>,

@@ -41,7 +41,7 @@ export enum EventState {
 
 /** What happens to an event that fails. */
 export interface RetryPolicy {
-  /** How often it is retried before it is dead; 0 to 1,000,000. */
+  /** How many times an event is retried before it is dead; 0 to 1,000,000. */
   maxRetries?:
     | number
     | undefined;
@@ -92,7 +92,7 @@ export interface TopicConfig {
   partitions?: number | undefined;
 }
 
-/** Averages over the last minute, in events a second. */
+/** Averages over the last minute, in events per second. */
 export interface Rates {
   dispatched: number;
   delivered: number;
@@ -120,7 +120,7 @@ export interface GroupInfo {
   leased: bigint;
   dead: bigint;
   subscribers: Subscriber[];
-  /** For how long the longest-waiting ready event has been due; unset when none is ready. */
+  /** How long ago the ready event that has waited longest became due; unset when none is ready. */
   oldestReadyAge: Duration | undefined;
   rates:
     | Rates
@@ -236,7 +236,7 @@ export interface ListEventsRequest {
   order: ListEventsRequest_Order;
 }
 
-/** By the time that the state is ordered by: due time (scheduled, ready), lease expiry (leased), death (dead). */
+/** By due time (scheduled, ready), lease expiry (leased) or time of death (dead). */
 export enum ListEventsRequest_Order {
   /** UNSPECIFIED - The same as ORDER_OLDEST_FIRST. */
   UNSPECIFIED = 0,
@@ -279,9 +279,9 @@ export interface EventGroupInfo {
   /** Empty while the topic has no group yet. */
   group: string;
   state: EventState;
-  /** How often it was delivered, since it was last redriven; releases are not counted. */
+  /** How many times it was delivered since it was last redriven; releases are not counted. */
   attempts: number;
-  /** How often it may be retried in all. */
+  /** How many times it may be retried in all. */
   maxRetries: number;
   /** When it is, or was, due. */
   deliverAt:
@@ -3567,9 +3567,9 @@ export const EventBusAdminService = {
     responseDeserialize: (value: Buffer): GetTopicResponse => GetTopicResponse.decode(value),
   },
   /**
-   * Changes a topic's settings, or a group's retry policy; creates the topic, but no group, if need be. In force on
-   * every replica within a second, for events dispatched from then on, and for each lease, retry and purge that is
-   * decided from then on. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
+   * Changes a topic's settings, or a group's retry policy; creates the topic if it does not exist, but never a group.
+   * In force on every replica within a second: for events dispatched from then on, and for each lease, retry and purge
+   * that is decided from then on. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
    */
   configureTopic: {
     path: "/duebus.v1.EventBusAdmin/ConfigureTopic" as const,
@@ -3715,9 +3715,9 @@ export interface EventBusAdminServer extends UntypedServiceImplementation {
   /** One topic: its settings, and for each group the counts, subscribers, age and rates. */
   getTopic: handleUnaryCall<GetTopicRequest, GetTopicResponse>;
   /**
-   * Changes a topic's settings, or a group's retry policy; creates the topic, but no group, if need be. In force on
-   * every replica within a second, for events dispatched from then on, and for each lease, retry and purge that is
-   * decided from then on. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
+   * Changes a topic's settings, or a group's retry policy; creates the topic if it does not exist, but never a group.
+   * In force on every replica within a second: for events dispatched from then on, and for each lease, retry and purge
+   * that is decided from then on. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
    */
   configureTopic: handleUnaryCall<ConfigureTopicRequest, ConfigureTopicResponse>;
   /**

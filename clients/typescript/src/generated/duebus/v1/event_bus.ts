@@ -19,7 +19,11 @@ export const protobufFileName = "duebus/v1/event_bus.proto";
  *   SCHEDULED --due--> READY --lease--> LEASED --ack--> (removed)
  *                        ^                |--nack, retries left--> SCHEDULED (after a backoff)
  *                        |--release-------|--nack dead, or no retries left--> DEAD
- *                        |--lease expired-|
+ *                        |--lease expired-|--lease expired, no retries left--> DEAD
+ *                        |
+ *                        `--redrive-- DEAD --purge--> (removed)
+ *
+ * An operator can also cancel or reschedule an event that is SCHEDULED or READY.
  *
  * Delivery is at least once: a handler may see an event again after a crash, a lost connection or an expired lease,
  * and should be idempotent. Within one group an event has at most one holder at a time.
@@ -83,7 +87,7 @@ export interface Event {
     /** A moment in the past means at once; at most 10 years ahead. */
     { $case: "deliverAt"; deliverAt: Date }
     | undefined;
-  /** How often it is retried before it is dead. Unset: as the topic's retry policy says (3 by default). */
+  /** How many times it is retried before it is dead. Unset: as the topic's retry policy says (3 by default). */
   maxRetries?:
     | number
     | undefined;
@@ -294,7 +298,7 @@ export enum LeaseFailure_Reason {
   UNSPECIFIED = 0,
   /** EXPIRED - The event is still there, but this is no longer its lease. */
   EXPIRED = 1,
-  /** SETTLED - The event is gone from the group: acked, dead or cancelled, or the group was deleted. */
+  /** SETTLED - The event is gone from the group: acked, dead or cancelled, or its group or topic was deleted. */
   SETTLED = 2,
   /** MALFORMED - Not a lease token of this bus. */
   MALFORMED = 3,
@@ -2327,11 +2331,12 @@ export const EventBusService = {
   /**
    * Stores 1 to 1000 events under one topic, all of them or none. In a topic with several partitions (TopicConfig), this
    * and everything below holds within each partition. An event goes to a partition by its id if the caller chose one,
-   * otherwise by its request. A call that fails after some partitions stored their events has a PartialDispatch in its
-   * error.
+   * otherwise by its request. A call that fails after some partitions, or some of several engines, stored their events
+   * has a PartialDispatch in its error.
    *
    * When the call has answered OK on the redis engine, each event is delivered to every group of the topic until it is
-   * acked, dead or cancelled, whichever process dies; on the local engine the same holds for as long as the server
+   * acked, dead or cancelled, whichever DueBus process dies
+   * (ENGINE_REDIS says how durable Redis is); on the local engine the same holds for as long as the server
    * process lives. A topic without a group keeps its events for the first group that subscribes.
    *
    * Repeating a call with the same `request_id` within the topic's dedupe window (10 minutes by default) returns the
@@ -2360,7 +2365,8 @@ export const EventBusService = {
    * it. No more than `max_in_flight` events and `max_in_flight_bytes` are leased to the stream at once. When the
    * stream breaks, its leases run out after `disconnect_grace`.
    *
-   * Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED), UNAVAILABLE (DISPATCHER_NOT_WORKING).
+   * Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED), RESOURCE_EXHAUSTED (MAX_STREAMS_REACHED),
+   * UNAVAILABLE (DISPATCHER_NOT_WORKING).
    */
   subscribe: {
     path: "/duebus.v1.EventBus/Subscribe" as const,
@@ -2377,7 +2383,7 @@ export const EventBusService = {
    * Tokens that can't be settled are reported in `failures` and change nothing; the others take effect. Acking
    * twice is harmless: the second time is reported as REASON_SETTLED.
    *
-   * Errors: INVALID_ARGUMENT when there is no token or there are more than 10,000.
+   * Errors: INVALID_ARGUMENT when there is no token or there are more than 10,000; UNAVAILABLE (DISPATCHER_NOT_WORKING).
    */
   ack: {
     path: "/duebus.v1.EventBus/Ack" as const,
@@ -2394,7 +2400,7 @@ export const EventBusService = {
    * Failures are reported one by one, as in Ack.
    *
    * Errors: INVALID_ARGUMENT when there is no nack, there are more than 10,000, or a field of one is out of range; then
-   * none takes effect.
+   * none takes effect; UNAVAILABLE (DISPATCHER_NOT_WORKING).
    */
   nack: {
     path: "/duebus.v1.EventBus/Nack" as const,
@@ -2408,7 +2414,8 @@ export const EventBusService = {
   /**
    * Renews leases: they expire `lease` from now. Failures are reported one by one, as in Ack.
    *
-   * Errors: INVALID_ARGUMENT when there is no token, there are more than 10,000, or `lease` is out of range.
+   * Errors: INVALID_ARGUMENT when there is no token, there are more than 10,000, or `lease` is out of range; UNAVAILABLE
+   * (DISPATCHER_NOT_WORKING).
    */
   extend: {
     path: "/duebus.v1.EventBus/Extend" as const,
@@ -2443,11 +2450,12 @@ export interface EventBusServer extends UntypedServiceImplementation {
   /**
    * Stores 1 to 1000 events under one topic, all of them or none. In a topic with several partitions (TopicConfig), this
    * and everything below holds within each partition. An event goes to a partition by its id if the caller chose one,
-   * otherwise by its request. A call that fails after some partitions stored their events has a PartialDispatch in its
-   * error.
+   * otherwise by its request. A call that fails after some partitions, or some of several engines, stored their events
+   * has a PartialDispatch in its error.
    *
    * When the call has answered OK on the redis engine, each event is delivered to every group of the topic until it is
-   * acked, dead or cancelled, whichever process dies; on the local engine the same holds for as long as the server
+   * acked, dead or cancelled, whichever DueBus process dies
+   * (ENGINE_REDIS says how durable Redis is); on the local engine the same holds for as long as the server
    * process lives. A topic without a group keeps its events for the first group that subscribes.
    *
    * Repeating a call with the same `request_id` within the topic's dedupe window (10 minutes by default) returns the
@@ -2468,7 +2476,8 @@ export interface EventBusServer extends UntypedServiceImplementation {
    * it. No more than `max_in_flight` events and `max_in_flight_bytes` are leased to the stream at once. When the
    * stream breaks, its leases run out after `disconnect_grace`.
    *
-   * Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED), UNAVAILABLE (DISPATCHER_NOT_WORKING).
+   * Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED), RESOURCE_EXHAUSTED (MAX_STREAMS_REACHED),
+   * UNAVAILABLE (DISPATCHER_NOT_WORKING).
    */
   subscribe: handleServerStreamingCall<SubscribeRequest, SubscribeResponse>;
   /**
@@ -2477,7 +2486,7 @@ export interface EventBusServer extends UntypedServiceImplementation {
    * Tokens that can't be settled are reported in `failures` and change nothing; the others take effect. Acking
    * twice is harmless: the second time is reported as REASON_SETTLED.
    *
-   * Errors: INVALID_ARGUMENT when there is no token or there are more than 10,000.
+   * Errors: INVALID_ARGUMENT when there is no token or there are more than 10,000; UNAVAILABLE (DISPATCHER_NOT_WORKING).
    */
   ack: handleUnaryCall<AckRequest, AckResponse>;
   /**
@@ -2486,13 +2495,14 @@ export interface EventBusServer extends UntypedServiceImplementation {
    * Failures are reported one by one, as in Ack.
    *
    * Errors: INVALID_ARGUMENT when there is no nack, there are more than 10,000, or a field of one is out of range; then
-   * none takes effect.
+   * none takes effect; UNAVAILABLE (DISPATCHER_NOT_WORKING).
    */
   nack: handleUnaryCall<NackRequest, NackResponse>;
   /**
    * Renews leases: they expire `lease` from now. Failures are reported one by one, as in Ack.
    *
-   * Errors: INVALID_ARGUMENT when there is no token, there are more than 10,000, or `lease` is out of range.
+   * Errors: INVALID_ARGUMENT when there is no token, there are more than 10,000, or `lease` is out of range; UNAVAILABLE
+   * (DISPATCHER_NOT_WORKING).
    */
   extend: handleUnaryCall<ExtendRequest, ExtendResponse>;
   /**
