@@ -322,7 +322,7 @@ async def test_a_key_of_the_bus_that_is_another_applications_is_one_clear_error(
 
 async def test_a_secret_that_is_none_is_refused_at_the_start(bus: RedisBus) -> None:
     bus.raw.set(f"{bus.namespace}:secret", "hunter2" * 20)
-    with pytest.raises(DispatcherNotWorking, match=f"the key {bus.namespace}:secret holds something else"):
+    with pytest.raises(DispatcherNotWorking, match=f"the key {bus.namespace}:secret holds something other"):
         await bus.replica()
 
 
