@@ -18,7 +18,7 @@ import (
 
 const (
 	maxReceive = 16 << 20
-	// The server is pinged when nothing has come from it for so long, and has so long to answer.
+	// A server that has been silent for pingAfter is pinged, and must answer within pingTimeout.
 	pingAfter   = 25 * time.Second
 	pingTimeout = 10 * time.Second
 	// With several servers, all are connected and calls are spread over them: a stream whose server drains moves to

@@ -41,8 +41,7 @@ def serve(
         if error.setting in given:
             raise typer.BadParameter(error.reason, param_hint=f"'{_flag(error.setting)}'") from error
         raise CommandFailed(str(error), status=STATUS_MISUNDERSTOOD) from error
-    # Here, so that --help does without the rest of the server.
-    from duebus_server.__main__ import run  # noqa: PLC0415
+    from duebus_server.__main__ import run  # noqa: PLC0415  # loads the whole server, which --help does without
 
     with redirect_stdout(_ReadyAsJson(sys.stdout)) if as_json or ctx.obj.as_json else nullcontext():
         status = run(settings)
@@ -67,8 +66,8 @@ def _option(setting: str) -> inspect.Parameter:
     )
 
 
-# What typer reads.
-serve.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+# What typer reads: one parameter for each setting.
+serve.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # functions are typed without it
     [
         *list(inspect.signature(serve).parameters.values())[:-1],
         *map(_option, config.Settings.model_fields),

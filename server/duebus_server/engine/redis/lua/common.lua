@@ -41,8 +41,8 @@ end
 
 local now = clock()
 
--- For scripts that work off the backlog, so that a bus whose memory is full can be emptied: from here on Redis refuses no
--- command for want of memory, because the script has written. PERSIST is never refused, and changes nothing here.
+-- For scripts that work off the backlog, so that a bus whose memory is full can be emptied: once a script
+-- has written, Redis no longer refuses its commands when memory is full. PERSIST is never refused, and changes nothing.
 local function regardless_of_memory()
   redis.call('PERSIST', KEYS[1])
 end
