@@ -58,6 +58,34 @@ async def test_connections_to_a_node_that_was_demoted_are_left(start_redis: Call
             await replica.heard.until_due(topic.name, "default", lambda at_us: at_us > 0)
 
 
+async def test_connections_are_left_while_they_are_used_and_nobody_notices(
+    start_redis: Callable[..., RedisServer],
+) -> None:
+    async with redis_bus(start_redis().url) as bus:
+        replica, other = await bus.replica(), await bus.replica()
+        topic = replica.topic()
+        await topic.join()
+        connection = replica.engine._engine._runner.connection
+
+        async def demoted_again_and_again() -> None:
+            while True:
+                connection.redis._leave()
+                connection.on_demotion()
+                await asyncio.sleep(0)
+
+        demotions = asyncio.create_task(demoted_again_and_again())
+        for batch in range(20):
+            await asyncio.gather(*(topic.dispatch(f"event {batch}.{number}") for number in range(20)))
+        demotions.cancel()
+        await asyncio.wait([demotions])
+        assert demotions.cancelled()
+        assert len(await topic.lease_all()) == 400
+        # then the listener is connected, or will be
+        replica.heard.forget()
+        await other.topic(topic.name).dispatch("from the other")
+        await replica.heard.until_due(topic.name, "default", lambda at_us: at_us > 0)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

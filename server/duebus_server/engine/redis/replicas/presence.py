@@ -64,6 +64,8 @@ class Presence:
         self._stopping = False
         self._finds_dead_from_s = 0.0
         self._listener_outage = Outage()
+        self._connected: asyncio.Timeout | None = None
+        runner.connection.on_demotion = self._connect_again
 
     async def start(self) -> None:
         """Send the first heartbeat and listen. When this returns, nothing that is published is missed.
@@ -182,7 +184,7 @@ class Presence:
         while not self._stopping:
             client = self._runner.connection.listener()
             try:
-                async with client.pubsub() as pubsub:
+                async with client.pubsub() as pubsub, asyncio.timeout(None) as self._connected:
                     await pubsub.subscribe(*self._channels())
                     await self._hear(pubsub, listening)
             except (RedisError, OSError) as error:
@@ -190,10 +192,22 @@ class Presence:
                     listening.set_exception(error)
                     return
                 if self._listener_outage.begins():
-                    log.warning("the listener lost Redis", error=str(error))
+                    log.warning("the listener lost Redis", error=str(error) or "it is a replica by now")
+                await asyncio.sleep(RECONNECT_S)
+            except Exception:  # one that has ended hears nothing any more
+                log.exception("unexpected error")
                 await asyncio.sleep(RECONNECT_S)
             finally:
+                self._connected = None
                 await client.aclose()
+
+    def _connect_again(self) -> None:
+        """Leave a connection to a node that is a replica by now.
+
+        Only the task that listens may close it: in the middle of a read or a write the client can't stand that.
+        """
+        if self._connected is not None and not self._connected.expired():
+            self._connected.reschedule(asyncio.get_running_loop().time())
 
     def _channels(self) -> tuple[str, ...]:
         keys = self._runner.keys

@@ -19,6 +19,7 @@ from redis.asyncio import (
 )
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import SentinelManagedConnection, SentinelManagedSSLConnection
 from redis.backoff import NoBackoff
 from redis.connection import HiredisRespSerializer
 from redis.exceptions import ClusterError, MasterDownError, ReadOnlyError, RedisError, ResponseError
@@ -26,7 +27,7 @@ from redis.exceptions import ClusterError, MasterDownError, ReadOnlyError, Redis
 from duebus_server.engine.redis.transport.url import CLUSTER, SENTINEL, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
 CONNECT_TIMEOUT_S = 2.0
 ANSWER_TIMEOUT_S = 2.0
@@ -62,9 +63,15 @@ _TIMEOUTS: dict[str, Any] = {
 }
 
 
-class _PacksInC:
-    """Has hiredis write the commands, as the synchronous client does. The asynchronous one writes them in Python, which
-    takes twice as long: a tenth of what a batch of 1,000 acks costs the server. ``bench/redis_codec.py`` measures it.
+class _Connection:
+    """What our connections do otherwise than the client's.
+
+    Hiredis writes the commands, as it does for the synchronous client. The asynchronous one writes them in Python,
+    which takes twice as long: a tenth of what a batch of 1,000 acks costs the server. ``bench/redis_codec.py`` measures
+    it.
+
+    A connection that is marked while it is idle connects again when it is next used. The client looks at the mark only
+    when a connection is given back.
     """
 
     _serializer = HiredisRespSerializer()
@@ -74,16 +81,30 @@ class _PacksInC:
         packed: list[bytes] = self._serializer.pack(*args)
         return packed
 
+    async def connect(self) -> None:
+        """As the client does; called before each use."""
+        if self.should_reconnect():  # type: ignore[attr-defined]
+            await self.disconnect()  # type: ignore[attr-defined]
+        await super().connect()  # type: ignore[misc]
 
-class _Tcp(_PacksInC, TcpConnection):
+
+class _Tcp(_Connection, TcpConnection):
     pass
 
 
-class _Tls(_PacksInC, SSLConnection):
+class _Tls(_Connection, SSLConnection):
     pass
 
 
-class _Unix(_PacksInC, UnixDomainSocketConnection):
+class _Unix(_Connection, UnixDomainSocketConnection):
+    pass
+
+
+class _Managed(_Connection, SentinelManagedConnection):
+    pass
+
+
+class _ManagedTls(_Connection, SentinelManagedSSLConnection):
     pass
 
 
@@ -94,10 +115,10 @@ class _Server(Redis):
     writes. A refusal comes before a script has written anything, so the command is sent again over a new connection.
 
     Attributes:
-        also_leave: called each time it leaves its connections.
+        on_demotion: called each time it leaves its connections.
     """
 
-    also_leave: Callable[[], Awaitable[None]]
+    on_demotion: Callable[[], None]
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         """As the client does."""
@@ -109,16 +130,19 @@ class _Server(Redis):
             except ResponseError as error:
                 if not is_demoted(error) or loop.time() >= give_up_s:
                     raise
-            await self.leave()
-            await self.also_leave()
+            self._leave()
+            self.on_demotion()
             await asyncio.sleep(FAILOVER_PAUSE_S)
 
-    async def leave(self) -> None:
-        """Close all connections, those in use once they are idle again."""
-        if self.connection is not None:
-            await self.connection.disconnect()
-        await self.connection_pool.disconnect(inuse_connections=False)
-        await self.connection_pool.update_active_connections_for_reconnect()  # type: ignore[no-untyped-call]
+    def _leave(self) -> None:
+        """Have each connection connect again before its next use.
+
+        None is closed here: another call may just be taking it, and would then use what is half closed.
+        """
+        pool: Any = self.connection_pool
+        # The client's own way to mark connections leaves out those that are idle.
+        for connection in (*pool._get_free_connections(), *pool._get_in_use_connections()):  # noqa: SLF001
+            connection.mark_for_reconnect()
 
 
 def is_demoted(error: BaseException) -> bool:
@@ -204,7 +228,8 @@ class Connection:
         self.checks_keys = self.is_cluster
         """Whether Redis checks that a script declares the keys that it touches."""
         self.redis: Any = self._cluster() if self.is_cluster else self._client(self._options)
-        self._listener: Redis | None = None
+        self.on_demotion: Callable[[], None] = lambda: None
+        """Called when Redis turns out to be a replica: whoever listens has to connect again, too."""
 
     @property
     def is_cluster(self) -> bool:
@@ -221,13 +246,10 @@ class Connection:
         if self.is_cluster:
             node = self.redis.get_default_node()
             return Redis(host=node.host, port=int(node.port), ssl=self._target.tls, **options)
-        self._listener = self._client(options)
-        return self._listener
+        return self._client(options)
 
-    async def _leave_listener(self) -> None:
-        """The listener, too, is connected to a node that is not the primary any more; it connects again."""
-        if self._listener is not None:
-            await self._listener.connection_pool.disconnect()
+    def _demoted(self) -> None:
+        self.on_demotion()
 
     async def close(self) -> None:
         """Close all connections."""
@@ -245,7 +267,7 @@ class Connection:
             MAX_CONNECTIONS, timeout=None, connection_class=SINGLE[target.scheme], **place, **options
         )
         client: _Server = _Server.from_pool(pool)  # type: ignore[assignment]
-        client.also_leave = self._leave_listener
+        client.on_demotion = self._demoted
         return client
 
     def _behind_sentinels(self, options: dict[str, Any]) -> Redis:
@@ -254,8 +276,10 @@ class Connection:
         limits = {"socket_connect_timeout": SENTINEL_TIMEOUT_S, "socket_timeout": SENTINEL_TIMEOUT_S}
         sentinel_kwargs = {**_TIMEOUTS, **limits, **own, **target.sentinel_options, "ssl": target.tls}
         sentinel: Any = Sentinel(target.addresses, sentinel_kwargs=sentinel_kwargs)  # type: ignore[no-untyped-call]
-        client: _Server = sentinel.master_for(target.service, _Server, ssl=target.tls, **options)
-        client.also_leave = self._leave_listener
+        client: _Server = sentinel.master_for(
+            target.service, _Server, ssl=target.tls, connection_class=_ManagedTls if target.tls else _Managed, **options
+        )
+        client.on_demotion = self._demoted
         return client
 
     def _cluster(self) -> RedisCluster:
