@@ -25,6 +25,7 @@ async def test_a_paused_group_is_handed_nothing(joined: TopicDriver) -> None:
 
     batch = await joined.lease_batch()
     assert (list(batch.events), batch.next_due_us, batch.left_for_want_of_room) == ([], None, False)
+    assert batch.is_paused
     assert await joined.next_due() is None
     assert await joined.counts() == {EventState.READY: 2}
 
@@ -51,6 +52,18 @@ async def test_resumed_it_is_handed_what_waited(harness: Harness, joined: TopicD
 
     assert not (await joined.group()).paused
     assert ids(await joined.lease_all()) == ["a", "later", "b"]
+
+
+async def test_pausing_has_whoever_waits_look_and_find_that(harness: Harness, joined: TopicDriver) -> None:
+    assert not (await joined.lease_batch()).is_paused
+    harness.heard.forget()
+
+    await joined.pause()
+
+    await harness.heard.until_due(joined.name, DEFAULT_GROUP, lambda at_us: at_us <= harness.now_us())
+    assert (await joined.lease_batch()).is_paused
+    await joined.resume()
+    assert not (await joined.lease_batch()).is_paused
 
 
 async def test_resuming_tells_whoever_waits_at_once(harness: Harness, joined: TopicDriver) -> None:

@@ -166,8 +166,8 @@ async def test_a_sweep_finds_what_is_due_on_every_node(cluster_bus: RedisBus) ->
     assert [await replica.engine.backlog(topic.name, "default") for topic in topics] == [1] * 10
 
 
-async def test_sweeps_look_at_every_topic_in_turn(cluster_bus: RedisBus, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweeping, "TOPICS_AT_ONCE", 4)
+async def test_sweeps_look_at_every_idle_topic_in_turn(cluster_bus: RedisBus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweeping, "IDLE_AT_ONCE", 4)
     replica, other = await cluster_bus.replica(), await cluster_bus.replica()
     topics = [replica.topic() for _ in range(10)]
     for topic in topics:

@@ -86,6 +86,17 @@ async def test_connections_are_left_while_they_are_used_and_nobody_notices(
         await replica.heard.until_due(topic.name, "default", lambda at_us: at_us > 0)
 
 
+async def test_a_dispatch_that_waits_for_replicas_finds_a_demoted_node(start_redis: Callable[..., RedisServer]) -> None:
+    old, new = start_redis(), start_redis()
+    async with redis_bus(old.url) as bus:
+        replica = await bus.replica(min_replicas_ack=1)
+        topic = replica.topic()
+        await topic.join()
+        follow(old, new)
+        with pytest.raises(DispatcherNotWorking, match="this Redis is a replica"):
+            await topic.dispatch("event")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

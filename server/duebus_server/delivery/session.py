@@ -250,6 +250,7 @@ class Session:
         self._ended_early.clear()
         self._stage = Stage.LEASING
         batch = await self._engine.lease(options.topic, options.group, options.session_id, request)
+        self._waker.is_paused = batch.is_paused
         if batch.events:
             return self._take(batch, seen_changes)
         self._next_due_us, self._seen_changes = batch.next_due_us, seen_changes
@@ -295,11 +296,21 @@ class Session:
             return None
         # While the heartbeat is being sent, a turn would be lost on this session. It waits again afterwards.
         self._waker.stop_waiting(self.wake)
+        return Heartbeat(self._engine.now_us(), await self._count_backlog())
+
+    async def _count_backlog(self) -> int:
+        """The events that are ready; what was known last if the engine can't be reached.
+
+        A session that waits for something to become due need not ask: an idle stream costs the engine nothing.
+        """
+        if self._stage is Stage.WAITING and not self._waker.is_paused:
+            self._backlog = 0
+            return 0
         try:
             self._backlog = await self._engine.backlog(self.options.topic, self.options.group)
         except DispatcherNotWorking as error:
             log.warning("backlog unknown", session_id=self.options.session_id, error=str(error))
-        return Heartbeat(self._engine.now_us(), self._backlog)
+        return self._backlog
 
     def _arm_heartbeat(self) -> None:
         """One timer, set anew when it fires: to set it with every frame would cost more than the frame."""

@@ -27,6 +27,7 @@ class Waker:
 
     Attributes:
         changes: grows with every ``due`` and ``took``. A session that leased before a change has not seen all there is.
+        is_paused: whether the session that looked last found the group paused.
 
     Args:
         clock: for timers.
@@ -35,6 +36,7 @@ class Waker:
 
     def __init__(self, clock: Clock, engine_now_us: Callable[[], int]) -> None:
         self.changes = 0
+        self.is_paused = False
         self._clock = clock
         self._engine_now_us = engine_now_us
         # The queue, and beside it those that wait for another event than the one that is due at this time.

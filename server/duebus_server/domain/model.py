@@ -137,11 +137,13 @@ class LeaseBatch:
         events: leased to it, the longest due first.
         next_due_us: when there may be more, which may be now or earlier; None if nothing waits.
         left_for_want_of_room: an event is ready for which the request had no room.
+        is_paused: the group is, so that nothing was given, whatever is ready.
     """
 
     events: Sequence[LeasedEvent]
     next_due_us: int | None
     left_for_want_of_room: bool = False
+    is_paused: bool = False
 
 
 class LeaseRef(NamedTuple):

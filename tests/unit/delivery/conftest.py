@@ -46,6 +46,7 @@ class TestEngine(LocalEngine):
 
     Attributes:
         leases: counts the lease calls of each session.
+        backlogs_counted: how many times it was asked for a backlog.
         away: while it is set, it can't be reached.
         latency: so many turns of the loop pass before a verb is carried out, and again before its answer comes.
         broken_groups: in which nothing can be given back.
@@ -53,6 +54,7 @@ class TestEngine(LocalEngine):
 
     __test__ = False
     leases: Counter[str]
+    backlogs_counted = 0
     away = False
     latency = 0
     broken_groups: Sequence[str] = ()
@@ -78,6 +80,7 @@ class TestEngine(LocalEngine):
 
     async def backlog(self, topic: str, group: str) -> int:
         """As it is."""
+        self.backlogs_counted += 1
         async with self._reach():
             return await super().backlog(topic, group)
 

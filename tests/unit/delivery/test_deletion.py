@@ -117,6 +117,7 @@ async def test_a_paused_group_hears_nothing_but_heartbeats_until_it_is_resumed(b
 async def test_a_paused_group_asks_the_engine_for_nothing(bench: Bench) -> None:
     subscriber = await bench.subscribe()
     await bench.engine.pause_group(TOPIC, GROUP)
+    await bench.advance(SECOND)
     before = bench.lease_calls(subscriber)
 
     for nth in range(20):

@@ -11,6 +11,7 @@ from duebus_server.domain.model import DispatchRequest, LeaseRef
 from duebus_server.domain.states import EventState
 from support.builders import new_event
 from support.workers import settle_down
+from unit.delivery.conftest import GROUP, TOPIC
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -376,6 +377,23 @@ async def test_a_heartbeat_says_how_many_events_wait(bench: Bench) -> None:
     await bench.advance(10 * SECOND)
     (heartbeat,) = heartbeats(list(subscriber.frames))
     assert heartbeat.backlog == 2
+
+
+async def test_the_heartbeats_of_an_idle_stream_cost_the_engine_nothing(bench: Bench) -> None:
+    subscriber = await bench.subscribe()
+    await bench.dispatch(new_event("later", delay_us=3600 * SECOND))
+    for _ in range(3):
+        await bench.advance(11 * SECOND)
+    assert [beat.backlog for beat in heartbeats(list(subscriber.frames))] == [0] * 3
+    assert bench.engine.backlogs_counted == 0
+
+
+async def test_the_heartbeats_of_a_paused_group_say_how_many_events_wait(bench: Bench) -> None:
+    first, second = await bench.subscribe(), await bench.subscribe()
+    await bench.engine.pause_group(TOPIC, GROUP)
+    await bench.dispatch("a", "b")
+    await bench.advance(10 * SECOND + SECOND // 2)
+    assert [beat.backlog for beat in heartbeats([*first.frames, *second.frames])] == [2, 2]
 
 
 async def test_a_session_whose_heartbeat_is_still_on_its_way_leaves_events_to_others(bench: Bench) -> None:

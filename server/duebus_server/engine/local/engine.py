@@ -112,7 +112,7 @@ class LocalEngine:
         self._topics.announce_ended(members)
         self._topics.announce_deaths(topic, members)
         left = bool(members.indexes[EventState.READY]) and not members.paused
-        return LeaseBatch(leased, members.next_due(), left_for_want_of_room=left)
+        return LeaseBatch(leased, members.next_due(), left, members.paused)
 
     async def ack(self, topic: str, group: str, leases: Sequence[LeaseRef]) -> list[LeaseFailureReason | None]:
         """See ``Engine.ack``."""
@@ -271,6 +271,7 @@ class LocalEngine:
     async def pause_group(self, topic: str, group: str) -> None:
         """See ``Engine.pause_group``."""
         self._up_to_date_group(topic, group).paused = True
+        self._topics.announce_pause(topic, group, self._clock.now_us())
 
     async def resume_group(self, topic: str, group: str) -> None:
         """See ``Engine.resume_group``."""

@@ -153,6 +153,11 @@ class Topics:
         if due_us is not None and self.watcher is not None:
             self.watcher.due(topic, group.name, due_us)
 
+    def announce_pause(self, topic: str, group: str, now_us: int) -> None:
+        """Have a session look, which finds that its group is paused."""
+        if self.watcher is not None:
+            self.watcher.due(topic, group, now_us)
+
     def announce_ended(self, group: Group) -> None:
         """Tell the watcher which leases have ended."""
         ended, group.ended = group.ended, {}

@@ -53,6 +53,9 @@ log = structlog.get_logger()
 
 DISPATCH, LEASE, ACK, NACK, EXTEND, EXPIRE = map(Script, ("dispatch", "lease", "ack", "nack", "extend", "expire"))
 
+_LEFT, _PAUSED = 1, 2
+"""As in ``lease.lua``: something is left for want of room; the group is paused."""
+
 MAX_LEASED_AT_ONCE = 1_000
 """In one call: a script holds Redis for as long as it runs."""
 
@@ -186,7 +189,7 @@ class RedisEngine(AdminVerbs):
             next_due = now  # there may be room for more
         if events:
             self.notifications.expiries.expects(partition, group, int(expires))
-        return LeaseBatch(events, None if int(next_due) < 0 else int(next_due), left_for_want_of_room=left == 1)
+        return LeaseBatch(events, None if int(next_due) < 0 else int(next_due), left == _LEFT, left == _PAUSED)
 
     async def _make_dead(self, session: LocalSession, damaged: Sequence[NackRef]) -> None:
         """Make events that can't be read dead letters. If that fails, the session's next lease takes them back."""
@@ -256,8 +259,7 @@ class RedisEngine(AdminVerbs):
     async def backlog(self, partition: Partition, group: str) -> int:
         """See ``Engine.backlog``."""
         self.check_started()
-        known = self._sweeping.backlog(partition, group)
-        return await self.views.backlog(partition, group) if known is None else known
+        return await self.views.backlog(partition, group)
 
     # --- sessions ---------------------------------------------------------------------------------------------------
 

@@ -83,13 +83,14 @@ class AdminVerbs:
 
     async def pause_group(self, partition: Partition, group: str) -> None:
         """See ``Engine.pause_group``."""
-        now, missing = await self._runner.run(PAUSE, partition, group)
-        self.notifications.answered(now)
-        check_found(missing, partition, group)
+        await self._pause_or_resume(PAUSE, partition, group)
 
     async def resume_group(self, partition: Partition, group: str) -> None:
         """See ``Engine.resume_group``."""
-        now, missing, *due = await self._runner.run(RESUME, partition, group)
+        await self._pause_or_resume(RESUME, partition, group)
+
+    async def _pause_or_resume(self, script: Script, partition: Partition, group: str) -> None:
+        now, missing, *due = await self._runner.run(script, partition, group)
         self.notifications.answered(now)
         check_found(missing, partition, group)
         self.notifications.due(partition, group, due[0])

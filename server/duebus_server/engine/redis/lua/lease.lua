@@ -12,7 +12,7 @@
 --   13, 14 the server's lease and max_retries, where the topic has none of its own
 --   15     the session's round, which grows when the session gives up waiting for an answer: a command of an earlier
 --          round, which arrives that late, does nothing
--- returns  {now, next due or -1, something is left for want of room (0, 1), first fencing token (they go up by
+-- returns  {now, next due or -1, 1 if something is left for want of room, 2 if the group is paused, or else 0, first fencing token (they go up by
 --           the number of partitions), when the leases expire,
 --           {session, tokens, ...} of leases that have ended,
 --           {member, ...}, {blob, ...}, {deliver at, ...} (one where it is the same for all), and of those events that were
@@ -41,7 +41,7 @@ expire_leases(group, ARGV[14], EXPIRE_LIMIT, ended)
 local told = announce_ended(group, ended)
 local own = redis.call('HMGET', own_key, 'paused', 'wake_at', 'fence')
 if own[1] then
-  return { whole(now), -1, 0, 0, whole(expires), told, {}, {}, {}, {} }
+  return { whole(now), -1, 2, 0, whole(expires), told, {}, {}, {}, {} }
 end
 
 -- One event more than fits is asked for, to know whether something is left.

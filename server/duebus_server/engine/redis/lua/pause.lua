@@ -1,9 +1,9 @@
--- Pauses a group: nothing is leased from it until it is resumed.
+-- Pauses a group: nothing is leased from it until it is resumed. Its sessions look, and find that.
 --
 -- KEYS     topic, group
 -- ARGV     1..5 as in common.lua
 --   6      group
--- returns  {now, '' or what there is none of}
+-- returns  {now, '' or what there is none of, now}
 -- includes leases
 -- includes naming
 
@@ -12,5 +12,6 @@ local group, missing = find_group(ARGV[6])
 if not group then
   return { whole(now), missing }
 end
+wake(group, now)
 redis.call('HSET', group_key(group, 'group'), 'paused', '1')
-return { whole(now), '' }
+return { whole(now), '', whole(now) }

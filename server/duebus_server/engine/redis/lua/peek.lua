@@ -1,26 +1,25 @@
--- Tells which of many groups have something to lease now, how much is ready in each, and how many leases its sessions hold.
+-- Tells which of many groups have something to lease now, and how many leases their sessions hold.
 --
 -- KEYS     on a cluster, the keys of one topic and of its groups that are named
 -- ARGV     1..5 as in common.lua
 --   6...   prefix of a topic, group, number of sessions, session, ...; ...
--- returns  for each group: whether a lease can be had (0, 1; -2: there is no such group; -3: the partition is closed), how
---          many events are ready, leases of each session, ...; all -1 for a group with a key of the wrong type, which must
---          not hide the others
+-- returns  for each group: whether a lease can be had (0, 1; -2: there is no such group; -3: the partition is closed),
+--          leases of each session, ...; all -1 for a group with a key of the wrong type, which must not hide the others
 
 local found = {}
 local at = 6
 
 local function look(prefix, group, first, behind)
   local seen = {}
-  seen[2] = redis.call('ZCOUNT', group_key_of(prefix, group, 'waiting'), '-inf', whole(now))
+  local ready = redis.call('ZCOUNT', group_key_of(prefix, group, 'waiting'), '-inf', whole(now))
   local expired = redis.call('ZCOUNT', group_key_of(prefix, group, 'leased'), '-inf', whole(now))
-  local paused = redis.call('HEXISTS', group_key_of(prefix, group, 'group'), 'paused')
   if tonumber(redis.call('HGET', prefix .. 'config', 'partitions') or 1) ~= tonumber(string.match(prefix, '/(%d+)}:$') or 1) then
     seen[1] = -3
   elseif redis.call('SISMEMBER', prefix .. 'groups', group) == 0 then
     seen[1] = -2
   else
-    seen[1] = (seen[2] + expired > 0 and paused == 0) and 1 or 0
+    local leasable = ready + expired > 0 and redis.call('HEXISTS', group_key_of(prefix, group, 'group'), 'paused') == 0
+    seen[1] = leasable and 1 or 0
   end
   for i = first, behind - 1 do
     seen[#seen + 1] = tonumber(redis.call('HGET', group_key_of(prefix, group, 'in_flight'), ARGV[i]) or 0)
@@ -31,7 +30,7 @@ end
 while at <= #ARGV do
   local behind = at + 3 + tonumber(ARGV[at + 2])
   local fine, seen = pcall(look, ARGV[at], ARGV[at + 1], at + 3, behind)
-  for i = 1, behind - at - 1 do
+  for i = 1, behind - at - 2 do
     found[#found + 1] = fine and seen[i] or -1
   end
   at = behind

@@ -119,11 +119,12 @@ class PartitionedEngine(AdminVerbs):
     ) -> LeaseBatch:
         """Fill the request from the partitions that may have something, one after the other."""
         events: list[LeasedEvent] = []
-        is_full = False
+        is_full = is_paused = False
         try:
             for partition in self._to_ask(partitions, group):
                 batch = await self._lease_in(partition, group, session_id, _room(request, events))
                 events += batch.events
+                is_paused = is_paused or batch.is_paused
                 is_full = batch.left_for_want_of_room or 0 < request.max_events <= len(events)
                 if is_full:
                     break
@@ -137,7 +138,7 @@ class PartitionedEngine(AdminVerbs):
             raise
         next_due_us = self._dues.first(partitions, group, self.now_us())
         left = is_full and next_due_us is not None and next_due_us <= self.now_us()
-        return LeaseBatch(events, next_due_us, left_for_want_of_room=left)
+        return LeaseBatch(events, next_due_us, left, is_paused)
 
     def _to_ask(self, partitions: list[Partition], group: str) -> list[Partition]:
         """The partitions that may have something, beginning with another each time; all when none is known to."""

@@ -7,11 +7,10 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from duebus_server.domain.clock import SECOND
 from duebus_server.domain.errors import DispatcherNotWorking
 from duebus_server.engine.redis.codec.leases import named
 from duebus_server.engine.redis.replicas.sessions import Stage
@@ -28,23 +27,28 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
+
 PEEK, HELD = map(Script, ("peek", "held"))
 
 Group = tuple["Partition", str]
 """A group in a partition."""
 
-Holders = Mapping[Group, Sequence["LocalSession"]]
-"""The sessions of this replica that hold leases, by group."""
+Members = Mapping[Group, Sequence["LocalSession"]]
+"""The sessions of this replica, by group."""
 
-_FIGURES, _NO_GROUP, _CLOSED = 2, -2, -3
-"""How many figures `peek.lua` gives of a group beside one a session; that there is no such group; that it is in a
-partition that is closed."""
+_NO_GROUP, _CLOSED = -2, -3
+"""As in `peek.lua`: there is no such group; it is in a partition that is closed."""
 
-TOPICS_AT_ONCE, AT_THE_SAME_TIME = 50, 8
-"""How many topics of a cluster are looked at in a sweep, and how many of them together."""
+IDLE_AT_ONCE = 20
+"""How many groups without leases are looked at in a sweep. Nothing is expected there: only a cluster can lose the
+message that something is due, and only when the connection between two of its nodes breaks."""
 
-STALE_US = 3 * SECOND
-"""How long a count of ready events is used before they are counted again, in microseconds."""
+GROUPS_A_SCRIPT = 100
+"""How many groups one command looks at: it takes Redis about a millisecond."""
+
+PARTITIONS_AT_ONCE, AT_THE_SAME_TIME = 50, 8
+"""How many partitions of a cluster, each a command, are looked at in a sweep, and how many of them together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +68,32 @@ class Found:
     moved: list[Group]
 
 
+class Turns:
+    """Takes turns among things, of which the sweeps look at a few at a time.
+
+    Args:
+        at_once: how many at a time.
+    """
+
+    def __init__(self, at_once: int) -> None:
+        self._at_once = at_once
+        self._behind = 0
+
+    def next(self, things: Sequence[T]) -> Sequence[T]:
+        """Those whose turn it is; all of them when there are no more than a turn takes."""
+        if len(things) <= self._at_once:
+            return things
+        first = self._behind % len(things)
+        self._behind = first + self._at_once
+        return [*things[first:], *things[:first]][: self._at_once]
+
+
 class Sweeping:
     """What one replica looks for at every sweep."""
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
-        self._backlogs: dict[Group, tuple[int, int]] = {}
-        """How many events were ready, and when that was counted, in microseconds."""
-        self._turn = 0
+        self._busy, self._idle = Turns(PARTITIONS_AT_ONCE), Turns(IDLE_AT_ONCE)
 
     async def look(self, sessions: Iterable[LocalSession]) -> Found:
         """What there is to do in the groups of these sessions.
@@ -79,20 +101,18 @@ class Sweeping:
         Raises:
             DispatcherNotWorking: Redis is away, or refuses.
         """
-        by_group: dict[Group, list[LocalSession]] = {}
+        members: dict[Group, list[LocalSession]] = defaultdict(list)
         joined: dict[Group, list[LocalSession]] = defaultdict(list)
         for session in sessions:
             group = (session.partition, session.group)
-            holders = by_group.setdefault(group, [])
-            if session.held:
-                holders.append(session)
+            members[group].append(session)
             if session.stage is Stage.JOINED:
                 joined[group].append(session)
         found = Found([], [], [], [])
-        seen = await self._peek_all(by_group)
-        self._backlogs = {group: counted for group, counted in self._backlogs.items() if group in by_group}
-        for group, (leasable, ready, *held) in seen.items():
-            self._backlogs[group] = max(0, ready), self._runner.now_us()
+        holders = self._holders(members)
+        seen = await self._peek_all(holders)
+        self._runner.unanswered &= {partition for partition, _ in holders.keys() - seen.keys()}
+        for group, (leasable, *held) in seen.items():
             if leasable > 0:
                 found.leasable.append(group)
             elif leasable == _NO_GROUP:
@@ -100,7 +120,7 @@ class Sweeping:
             elif leasable == _CLOSED:
                 found.moved.append(group)
                 continue
-            found.unsure.extend(one for one, count in zip(by_group[group], held, strict=True) if count != len(one.held))
+            found.unsure.extend(one for one, count in zip(holders[group], held, strict=True) if count != len(one.held))
         return found
 
     async def lost(self, session: LocalSession) -> list[int]:
@@ -113,23 +133,33 @@ class Sweeping:
         results = await self._runner.run(HELD, session.partition, session.group, *named(leases))
         return [lease.fencing_token for lease, result in zip(leases, results, strict=True) if result < 0]
 
-    def backlog(self, partition: Partition, group: str) -> int | None:
-        """How many events were ready at the last look, unless that was too long ago."""
-        ready, counted_us = self._backlogs.get((partition, group), (0, 0))
-        return ready if self._runner.now_us() - counted_us <= STALE_US else None
+    def _holders(self, members: Members) -> Members:
+        """The groups to look at, with their sessions that hold leases.
 
-    async def _peek_all(self, holders: Holders) -> dict[Group, list[int]]:
-        """What ``peek.lua`` says of each group, in one command.
-
-        Of a cluster each command is for one topic, because the keys of others are in other slots; those whose turn it
-        is not are left out.
+        Those are all with leases or with a command whose answer was lost, and a few of the others in turn: what exists
+        and is idle costs nothing.
         """
-        runner = self._runner
-        if not holders:
-            return {}
-        if not runner.connection.checks_keys:
-            groups = list(holders)
-            return await self._peek([runner.keys.topic(groups[0][0], "events")], groups, holders)
+        holders = {group: [one for one in sessions if one.held] for group, sessions in members.items()}
+        idle = [group for group, holding in holders.items() if not holding and group[0] not in self._runner.unanswered]
+        left_out = set(idle).difference(self._idle.next(idle))
+        return {group: holding for group, holding in holders.items() if group not in left_out}
+
+    async def _peek_all(self, holders: Members) -> dict[Group, list[int]]:
+        """What ``peek.lua`` says of each group.
+
+        Of a cluster each command is for one partition, because the keys of others are in other slots; of those with
+        leases, some wait for the next sweep when there are many.
+        """
+        if self._runner.connection.checks_keys:
+            return await self._peek_each(holders)
+        seen: dict[Group, list[int]] = {}
+        groups = list(holders)
+        for first in range(0, len(groups), GROUPS_A_SCRIPT):
+            some = groups[first : first + GROUPS_A_SCRIPT]
+            seen |= await self._peek([self._runner.keys.topic(some[0][0], "events")], some, holders)
+        return seen
+
+    async def _peek_each(self, holders: Members) -> dict[Group, list[int]]:
         by_partition: dict[Partition, list[str]] = defaultdict(list)
         for partition, group in holders:
             by_partition[partition].append(group)
@@ -138,29 +168,22 @@ class Sweeping:
 
         async def peek_at(partition: Partition) -> None:
             groups = [(partition, group) for group in by_partition[partition]]
+            keys = self._runner.keys.of_topic(partition, by_partition[partition])
             async with limit:
                 try:
-                    seen.update(
-                        await self._peek(runner.keys.of_topic(partition, by_partition[partition]), groups, holders)
-                    )
+                    seen.update(await self._peek(keys, groups, holders))
                 except DispatcherNotWorking as error:
                     if is_lost(error.__cause__):
                         raise
                     log.warning("partition passed over", partition=str(partition), error=str(error))
 
-        await all_of(peek_at(partition) for partition in self._next(list(by_partition)))
+        await all_of(peek_at(partition) for partition in self._busy.next(list(by_partition)))
         return seen
 
-    def _next(self, partitions: list[Partition]) -> list[Partition]:
-        """The topics whose turn it is."""
-        first = self._turn % len(partitions)
-        self._turn += TOPICS_AT_ONCE
-        return [*partitions[first:], *partitions[:first]][:TOPICS_AT_ONCE]
-
-    async def _peek(self, keys: list[str], groups: list[Group], holders: Holders) -> dict[Group, list[int]]:
+    async def _peek(self, keys: list[str], groups: list[Group], holders: Members) -> dict[Group, list[int]]:
         flat: list[str | int] = []
         for partition, group in groups:
             names = [session.name for session in holders[partition, group]]
             flat += (self._runner.keys.topic_prefix(partition), group, len(names), *names)
         answer = iter(await self._runner.run_on(keys, PEEK, "", *flat))
-        return {group: list(islice(answer, _FIGURES + len(holders[group]))) for group in groups}
+        return {group: list(islice(answer, 1 + len(holders[group]))) for group in groups}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from redis.asyncio import (
     BlockingConnectionPool,
@@ -133,6 +133,12 @@ class _Server(Redis):
             self._leave()
             self.on_demotion()
             await asyncio.sleep(FAILOVER_PAUSE_S)
+
+    def client(self) -> Redis:
+        """As the client does: one that keeps a connection for itself."""
+        one: Any = super().client()
+        one.on_demotion = self.on_demotion
+        return cast("Redis", one)
 
     def _leave(self) -> None:
         """Have each connection connect again before its next use.

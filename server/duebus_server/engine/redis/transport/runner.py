@@ -11,7 +11,7 @@ from duebus_server.domain.clock import SECOND
 from duebus_server.domain.errors import DispatcherNotWorking, Moved
 from duebus_server.domain.model import DEFAULT_GROUP
 from duebus_server.engine.redis.transport.connection import ANSWER_TIMEOUT_S, server_facts
-from duebus_server.engine.redis.transport.errors import asking
+from duebus_server.engine.redis.transport.errors import asking, is_lost
 from duebus_server.engine.redis.transport.scripts import KeySet, Script
 from duebus_server.engine.redis.transport.server_clock import ServerClock
 
@@ -65,6 +65,8 @@ class Runner:
         min_replicas_ack: how many replicas of Redis have to have a dispatch before it is answered.
         is_working: the engine is started, and not stopped.
         unread: why this build can't read what the other replicas write; empty while it can.
+        unanswered: the partitions of commands whose answer was lost, so that nobody knows what has become due by them;
+            the next sweep looks, and empties it.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Runner:
         self.min_replicas_ack = min_replicas_ack
         self.is_working = False
         self.unread = ""
+        self.unanswered: set[Partition] = set()
         self._groups: dict[Partition, tuple[str, ...]] = {}
         self._secret = b""
 
@@ -133,17 +136,22 @@ class Runner:
         """
         if not also_stopped:
             self.check_working()
-        async with asking(partition.topic):
-            for _ in range(_CALLS):
-                declared = self._declared(script, partition, arguments, groups, keys)
-                reply = await script.run(
-                    redis or self.connection.redis, declared, (*self._common(partition), *arguments)
-                )
-                if not isinstance(reply, bytes) or not reply.startswith((_MOVED, _GROUPS)):
-                    return reply
-                if reply == _MOVED:
-                    raise Moved(partition.topic)
-                self._know_groups(partition, reply.split(b"\0")[1:])
+        try:
+            async with asking(partition.topic):
+                for _ in range(_CALLS):
+                    declared = self._declared(script, partition, arguments, groups, keys)
+                    reply = await script.run(
+                        redis or self.connection.redis, declared, (*self._common(partition), *arguments)
+                    )
+                    if not isinstance(reply, bytes) or not reply.startswith((_MOVED, _GROUPS)):
+                        return reply
+                    if reply == _MOVED:
+                        raise Moved(partition.topic)
+                    self._know_groups(partition, reply.split(b"\0")[1:])
+        except DispatcherNotWorking as error:
+            if is_lost(error.__cause__):
+                self.unanswered.add(partition)
+            raise
         raise self._not_working(partition.topic, "the groups of the topic change all the time")
 
     def _declared(

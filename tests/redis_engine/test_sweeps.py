@@ -1,0 +1,72 @@
+"""What a sweep costs, and that it finds what a lost answer has left behind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from duebus_server.domain.errors import DispatcherNotWorking
+from duebus_server.engine.redis.replicas.sweeping import IDLE_AT_ONCE
+from support.proxy import proxy_to
+from support.redis_bus import RedisBus, Replica, redis_bus
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from support.redis_server import RedisServer
+
+
+@pytest.fixture
+async def alone(start_redis: Callable[..., RedisServer]) -> AsyncIterator[RedisBus]:
+    """A bus whose Redis nobody else uses, so that its commands can be counted."""
+    async with redis_bus(start_redis().url) as bus:
+        yield bus
+
+
+def commands(bus: RedisBus) -> int:
+    """How many commands Redis has carried out, those inside scripts included."""
+    stats: dict[str, Any] = bus.raw.info("commandstats")
+    return sum(one["calls"] for one in stats.values())
+
+
+async def cost_of_a_sweep(bus: RedisBus, replica: Replica) -> float:
+    """The commands of one, as the mean of ten."""
+    before = commands(bus)
+    for _ in range(10):
+        await replica.engine.expire_leases()
+    return (commands(bus) - before) / 10
+
+
+async def test_an_idle_topic_costs_a_sweep_nothing(alone: RedisBus) -> None:
+    replica = await alone.replica()
+    costs = []
+    for _ in range(2):
+        for _ in range(50):
+            topic = replica.topic()
+            await topic.join()
+            assert await topic.lease() == []
+        costs.append(await cost_of_a_sweep(alone, replica))
+    assert costs[1] < costs[0] + 10
+    assert costs[1] < 150
+
+
+async def test_what_a_lost_answer_has_made_due_is_found_by_the_next_sweep(
+    start_redis: Callable[..., RedisServer],
+) -> None:
+    async with (
+        proxy_to(f"127.0.0.1:{start_redis().port}") as proxy,
+        redis_bus(f"redis://{proxy.address}") as bus,
+    ):
+        replica = await bus.replica()
+        topics = [replica.topic() for _ in range(3 * IDLE_AT_ONCE)]
+        for topic in topics:
+            await topic.join()
+            assert await topic.lease() == []
+        await topics[0].dispatch("leaves Redis knowing the script")
+        proxy.stall(requests=False)
+        with pytest.raises(DispatcherNotWorking, match="does not answer"):
+            await topics[-1].dispatch("stored, and nobody was told")
+        proxy.flow()
+        replica.heard.forget()
+        await replica.engine.expire_leases()
+        assert {told.topic for told in replica.heard.dues} == {topics[0].name, topics[-1].name}
