@@ -26,7 +26,7 @@ from duebus_server.domain.lease_token import LeaseTokens
 from duebus_server.domain.model import EngineName
 from duebus_server.engine.instrumented import InstrumentedEngine
 from duebus_server.engine.local import LocalEngine
-from duebus_server.engine.redis import Credentials, RedisUrlError, make_redis_engine
+from duebus_server.engine.redis import Credentials, PasswordFileError, RedisUrlError, make_redis_engine
 from duebus_server.ops.gc_pauses import PauseKeeper
 from duebus_server.ops.http import HttpPort
 from duebus_server.ops.metrics import Metrics
@@ -322,8 +322,17 @@ def make_engine(name: EngineName, settings: Settings, clock: Clock) -> Engine:
             settings.namespace,
             clock,
             settings.topic_config(name),
-            credentials=Credentials(settings.redis_username, settings.read_redis_password()),
+            credentials=redis_credentials(settings),
             min_replicas_ack=settings.min_replicas_ack,
         )
     except RedisUrlError as error:
         raise SettingsError("redis_url", str(error)) from error
+    except PasswordFileError as error:
+        raise SettingsError("redis_password_file", str(error)) from error
+
+
+def redis_credentials(settings: Settings) -> Credentials:
+    """Who the server is to Redis. The password itself counts more than the file."""
+    if settings.redis_password is not None:
+        return Credentials(settings.redis_username, settings.redis_password.get_secret_value())
+    return Credentials(settings.redis_username, password_file=settings.redis_password_file)

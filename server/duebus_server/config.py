@@ -130,7 +130,9 @@ class Settings(BaseSettings):
         description="Instead of the password in the URL. Others on the machine can see flags: prefer the environment "
         "or a file.",
     )
-    redis_password_file: File = Field(None, description="A file that holds the password and nothing else.")
+    redis_password_file: File = Field(
+        None, description="A file that holds the password and nothing else; read again for each new connection."
+    )
     min_replicas_ack: Number = Field(
         0, ge=0, le=100, description="A dispatch is answered once this many replicas of Redis have it too."
     )
@@ -302,21 +304,6 @@ class Settings(BaseSettings):
         """Flags, then environment, then file."""
         toml = _TomlSource(settings_cls, toml_file=_toml_path(init_settings, env_settings))
         return init_settings, env_settings, toml
-
-    def read_redis_password(self) -> str | None:
-        """The password, from wherever it was set; None where it was not.
-
-        Raises:
-            SettingsError: the file can't be read.
-        """
-        if self.redis_password is not None:
-            return self.redis_password.get_secret_value()
-        if self.redis_password_file is None:
-            return None
-        try:
-            return self.redis_password_file.read_text().strip()
-        except OSError as error:
-            raise SettingsError("redis_password_file", f"{error.strerror}: {error.filename}") from error
 
     def topic_config(self, engine: EngineName) -> TopicConfig:
         """The settings of a topic that has none of its own."""

@@ -7,10 +7,11 @@ import signal
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import pytest
 import redis
 from duebus.v1 import event_bus_pb2
-from duebus_server.domain.clock import HOUR
+from duebus_server.domain.clock import HOUR, SECOND
 from duebus_server.engine.redis.replicas import sweeping
 from structlog.testing import capture_logs
 from support.builders import new_events, unique_name
@@ -18,14 +19,17 @@ from support.commands import watched
 from support.redis_app import app_on, until_accepted
 from support.redis_bus import RedisBus, assert_works, until
 from support.redis_cluster import running_cluster, until_it_is_whole
+from support.server_process import assert_untroubled
+from support.start import CANNOT_SERVE, WRONG_SETTING, try_to_start
 from support.topics import ids
-from support.wire import figure
+from support.wire import connect, failure_of, figure
 from support.wire import ids as delivered
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
 
     from support.redis_server import RedisServer
+    from support.server_process import ServerProcess
 
 SETTLED = event_bus_pb2.LeaseFailure.REASON_SETTLED
 
@@ -182,9 +186,69 @@ async def test_sweeps_look_at_every_idle_topic_in_turn(cluster_bus: RedisBus, mo
     assert set.union(*found) == {topic.name for topic in topics}
 
 
-async def test_waiting_for_replicas_is_refused_with_a_cluster(cluster_bus: RedisBus) -> None:
-    with pytest.raises(ValueError, match="min_replicas_ack is not offered with a cluster"):
-        cluster_bus.make(min_replicas_ack=1)
+def test_waiting_for_replicas_is_refused_with_a_cluster() -> None:
+    status, out, err = try_to_start(
+        "--engine", "redis", "--redis-url", "redis+cluster://127.0.0.1:1", "--min-replicas-ack", "1"
+    )
+    assert (status, out) == (WRONG_SETTING, "")
+    assert err == "duebus: redis_url: min_replicas_ack is not offered with a cluster\n"
+
+
+# --- it is away as a whole, or is none ---
+
+
+async def all_refused(calls: Mapping[str, Callable[[], Awaitable[object]]]) -> set[str]:
+    """Assert that each call is to be repeated; why, in words."""
+    words = set()
+    for name, call in calls.items():
+        failure = await failure_of(call())
+        assert (failure.code, failure.reason) == (grpc.StatusCode.UNAVAILABLE, "DISPATCHER_NOT_WORKING"), name
+        assert failure.retry_after_us == SECOND, name
+        words.add(failure.message.removeprefix("engine redis: "))
+    return words
+
+
+async def test_calls_to_a_cluster_that_is_away_are_refused_as_those_to_a_single_redis_are(
+    start_server: Callable[..., ServerProcess],
+) -> None:
+    with running_cluster(3, 0, 2_000, "--appendonly", "yes") as nodes:
+        server = start_server("--engine", "redis", "--redis-url", f"redis+cluster://127.0.0.1:{nodes[0].port}")
+        topic = unique_name()
+        async with connect(server.address) as wire:
+            stream = await wire.subscribe(topic)
+            await wire.dispatch(topic, "held")
+            held = await stream.one()
+            calls = {
+                "Dispatch": lambda: wire.dispatch(topic, "refused"),
+                "Ack": lambda: wire.ack(held),
+                "Subscribe": lambda: wire.subscribe(unique_name()),
+                "GetTopic": lambda: wire.topic(topic),
+                "ListTopics": wire.topic_names,
+            }
+            # when a node is lost that has no replica, then they all are
+            nodes[2].kill()
+            with redis.Redis.from_url(nodes[0].url) as client:
+                await until(lambda: client.cluster("info")["cluster_state"] == "fail", "the others to stop", 20)
+            assert await all_refused(calls) <= {"the Redis cluster is down", "Redis can't be reached"}
+            for node in nodes[:2]:
+                node.kill()
+            for _ in range(3):  # also once the client has noticed that no node is left
+                assert await all_refused(calls) == {"Redis can't be reached"}
+            for node in nodes:
+                node.restart()
+            assert await until_accepted(wire.ack, held, patience_s=20) == []
+            await until_accepted(wire.dispatch, topic, "after")
+            assert delivered([await asyncio.wait_for(stream.one(), 10)]) == ["after"]
+        assert_untroubled(server.log.read_text())
+
+
+async def test_a_cluster_and_a_url_that_do_not_fit_are_one_line(cluster: list[RedisServer], bus: RedisBus) -> None:
+    for url, problem in (
+        (cluster[0].url, "this Redis is a cluster: its URL begins with redis+cluster://"),
+        (bus.url.replace("redis://", "redis+cluster://"), "this Redis is no cluster: its URL begins with redis://"),
+    ):
+        status, out, err = try_to_start("--engine", "redis", "--redis-url", url.removesuffix("/0"))
+        assert (status, out, err) == (CANNOT_SERVE, "", f"duebus: engine redis: {problem}\n")
 
 
 # --- a node is lost ---

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +13,7 @@ from duebus_server.engine.redis import Credentials
 from support.builders import new_event, new_events
 from support.redis_bus import RedisBus, Replica, redis_bus
 from support.redis_server import RedisServer
+from support.scripts import SOURCES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -20,19 +22,32 @@ if TYPE_CHECKING:
 
     Verb = Callable[[TopicDriver], Awaitable[object]]
 
-COMMANDS = [
-    "hset", "hdel", "hincrby", "zadd", "zrem", "zremrangebyrank", "zremrangebyscore", "rename", "renamenx", "sadd",
-    "srem", "publish", "unlink", "pexpire", "expire",
-]  # fmt: skip
-"""What the scripts write with."""
+COMMANDS = sorted(
+    {
+        name.lower()
+        for source in SOURCES.values()
+        for name in re.findall(r"(?:redis\.p?call|(?:read|write)_all)\('([A-Z]+)'", source)
+    }
+)
+"""What the scripts read and write with."""
 
 GROUPS = ("one", "other")
+
+
+async def adopt(topic: TopicDriver) -> None:
+    """A session takes the leases of another over."""
+    held = await topic.lease(group="one")
+    await topic.join("another session", "one")
+    await topic.adopt("another session", *held, group="one")
 
 
 VERBS: dict[str, Verb] = {
     "dispatch": lambda topic: topic.dispatch("new", new_event("newer"), request_id="request"),
     "join": lambda topic: topic.join("another session", "one"),
     "lease": lambda topic: topic.lease(group="one"),
+    "adopt": adopt,
+    "shorten": lambda topic: topic.shorten(0, group="one"),
+    "leave": lambda topic: topic.leave(group="one"),
     "expire": lambda topic: topic.engine.expire_leases(),
     "redrive": lambda topic: topic.redrive(group="one"),
     "reschedule": lambda topic: topic.reschedule("a9", delay_us=HOUR),

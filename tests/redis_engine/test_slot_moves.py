@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import subprocess
-from importlib.resources import files
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,22 +18,18 @@ from duebus_server.engine.redis.transport.scripts import Script
 from support.builders import new_events
 from support.redis_bus import RedisBus, Replica
 from support.redis_cluster import MovingSlot
+from support.scripts import SCRIPTS, SOURCES
 from support.wire import figure
 
 if TYPE_CHECKING:
     from support.redis_server import RedisServer
     from support.topics import TopicDriver
 
-LUA = files("duebus_server.engine.redis") / "lua"
-SOURCES = {path.name.removesuffix(".lua"): path.read_text() for path in LUA.iterdir()}
 OF_TOPICS = sorted(name for name, source in SOURCES.items() if "\n-- KEYS     topic" in source)
-INCLUDED = {"common", "moved", "every_group"} | {
-    name for source in SOURCES.values() for name in re.findall(r"^-- includes (\w+)$", source, re.MULTILINE)
-}
 
 
 def test_every_script_says_which_keys_it_touches() -> None:
-    for name in SOURCES.keys() - INCLUDED:
+    for name in SCRIPTS:
         assert re.search(r"^-- KEYS(\[1\] | {4}) \w", SOURCES[name], re.MULTILINE), name
 
 

@@ -10,6 +10,7 @@
     ├── NoDispatcherSpecified        the request names an engine this server does not run
     ├── NoHandlerFound               a subscriber was required, and the topic has none
     ├── DispatcherNotWorking         the engine is stopped, draining or out of reach
+    │   ├── UnusableStorage          the engine's storage refuses this server, or is not fit for it
     │   └── Moved                    the topic's partitions are being changed
     ├── DuplicateInitialized         an engine is started twice
     ├── MaxQueuedEventsReached       the topic is full
@@ -117,6 +118,13 @@ class DispatcherNotWorking(DueBusError):
     """The engine is stopped or draining, or its storage can't be reached."""
 
     reason = "DISPATCHER_NOT_WORKING"
+
+
+class UnusableStorage(DispatcherNotWorking):
+    """The engine's storage is there, and this server can't use it: wrong credentials, too old, another build's data.
+
+    That lasts until someone changes it, so a server does not start on such a storage.
+    """
 
 
 class Moved(DispatcherNotWorking):

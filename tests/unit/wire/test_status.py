@@ -26,6 +26,7 @@ TABLE = [
     (errors.NoDispatcherSpecified("no redis here"), Code.FAILED_PRECONDITION, "NO_DISPATCHER_SPECIFIED"),
     (errors.NoHandlerFound("nobody listens"), Code.FAILED_PRECONDITION, "NO_HANDLER_FOUND"),
     (errors.DispatcherNotWorking("draining"), Code.UNAVAILABLE, "DISPATCHER_NOT_WORKING"),
+    (errors.UnusableStorage("too old"), Code.UNAVAILABLE, "DISPATCHER_NOT_WORKING"),
     (errors.Moved("orders"), Code.UNAVAILABLE, "DISPATCHER_NOT_WORKING"),
     (errors.DuplicateInitialized("twice"), Code.ALREADY_EXISTS, "DUPLICATE_INITIALIZED"),
     (errors.MaxQueuedEventsReached("full"), Code.RESOURCE_EXHAUSTED, "MAX_QUEUED_EVENTS_REACHED"),

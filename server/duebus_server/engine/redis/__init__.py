@@ -11,7 +11,7 @@ from duebus_server.engine.redis.locks import Locks
 from duebus_server.engine.redis.partitioned.engine import PartitionedEngine
 from duebus_server.engine.redis.partitioned.partition_count import Partitioning
 from duebus_server.engine.redis.replicas.layouts import LAYOUT, Layouts
-from duebus_server.engine.redis.transport.connection import Connection, Credentials
+from duebus_server.engine.redis.transport.connection import Connection, Credentials, PasswordFileError
 from duebus_server.engine.redis.transport.runner import Runner
 from duebus_server.engine.redis.transport.url import RedisUrlError
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from duebus_server.domain.clock import Clock
     from duebus_server.domain.views import TopicConfig
 
-__all__ = ["Credentials", "PartitionedEngine", "RedisUrlError", "make_redis_engine"]
+__all__ = ["Credentials", "PartitionedEngine", "PasswordFileError", "RedisUrlError", "make_redis_engine"]
 
 
 def make_redis_engine(
@@ -48,7 +48,8 @@ def make_redis_engine(
         layout: the newest layout that it reads; another than this build's is for tests.
 
     Raises:
-        RedisUrlError: the URL names no Redis.
+        RedisUrlError: the URL names no Redis, or one that can't do what the other arguments ask for.
+        PasswordFileError: the file with the password can't be read.
     """
     connection = Connection(url, credentials)
     if min_replicas_ack and connection.is_cluster:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from duebus_server.domain.errors import DispatcherNotWorking
+from duebus_server.domain.errors import UnusableStorage
 from duebus_server.engine.redis.transport.errors import asking
 
 if TYPE_CHECKING:
@@ -49,14 +49,15 @@ class Layouts:
         """Refuse what another build has written and this one does not read.
 
         Raises:
-            DispatcherNotWorking: so it is; or Redis is away, or refuses.
+            UnusableStorage: so it is.
+            DispatcherNotWorking: Redis is away, or refuses.
         """
         keys, redis = self._runner.keys, self._runner.connection.redis
         async with asking(""):
             found = await redis.get(keys.layout)
             is_old = found is None and await redis.strlen(keys.secret) == OLD_SECRET_BYTES
         if is_old:
-            raise DispatcherNotWorking(
+            raise UnusableStorage(
                 f"engine redis: namespace {keys.namespace!r} was written by a build from before 0.1.0, which this one "
                 "does not read: let that build deliver what is left, or choose another --namespace"
             )
@@ -67,11 +68,11 @@ class Layouts:
         """Redis has told which layout is written.
 
         Raises:
-            DispatcherNotWorking: this build does not read it.
+            UnusableStorage: this build does not read it.
         """
         self._runner.unread = self._why_unread(found)
         if self._runner.unread:
-            raise DispatcherNotWorking(f"engine redis: {self._runner.unread}", metadata={"engine": "redis"})
+            raise UnusableStorage(f"engine redis: {self._runner.unread}", metadata={"engine": "redis"})
         if int(found) != self.written:
             self.written = int(found)
             log.info("layout of Redis", written=self.written, newest=self.newest)

@@ -19,15 +19,25 @@ from redis.asyncio import (
 )
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import SentinelManagedConnection, SentinelManagedSSLConnection
+from redis.asyncio.sentinel import MasterNotFoundError, SentinelManagedConnection, SentinelManagedSSLConnection
 from redis.backoff import NoBackoff
 from redis.connection import HiredisRespSerializer
-from redis.exceptions import ClusterError, MasterDownError, ReadOnlyError, RedisError, ResponseError
+from redis.credentials import CredentialProvider
+from redis.exceptions import (
+    ClusterError,
+    ConnectionError,  # noqa: A004  # the client's name for it
+    MasterDownError,
+    ReadOnlyError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+)
 
 from duebus_server.engine.redis.transport.url import CLUSTER, SENTINEL, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
 
 CONNECT_TIMEOUT_S = 2.0
 ANSWER_TIMEOUT_S = 2.0
@@ -156,8 +166,51 @@ def is_demoted(error: BaseException) -> bool:
     return isinstance(error, ReadOnlyError | MasterDownError) or "-READONLY " in str(error)
 
 
+class _SentinelClient(Redis):
+    """A client of one sentinel.
+
+    Attributes:
+        failure: the last error.
+    """
+
+    failure: RedisError | None = None
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        """As the client does."""
+        try:
+            return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+        except RedisError as error:
+            self.failure = error
+            raise
+
+
+class _Sentinels(Sentinel):
+    """Asks sentinels for the primary, and tells why none has named it. The client tells only the kinds of errors."""
+
+    def __init__(self, addresses: Iterable[tuple[str, int]], options: Mapping[str, Any]) -> None:
+        super().__init__([])  # type: ignore[no-untyped-call]
+        self._clients = [_SentinelClient(host=host, port=port, **options) for host, port in addresses]
+        self.sentinels = [*self._clients]
+
+    async def discover_master(self, service_name: str) -> Any:
+        """The address of the primary.
+
+        Raises:
+            MasterNotFoundError: no sentinel has named it; the text has their errors.
+        """
+        try:
+            return await super().discover_master(service_name)
+        except MasterNotFoundError as error:
+            failures = {f"{type(client.failure).__name__}: {client.failure}" for client in self._clients}
+            raise MasterNotFoundError("; ".join(failures)) from error
+
+
 class SlotMovingError(RedisError):
     """A slot of the cluster is being moved from one node to another, and that takes longer than a call can wait."""
+
+
+class ClusterUnusableError(ConnectionError):
+    """No node of a cluster could be used; its cause tells why. The client has an error that is no RedisError for it."""
 
 
 class _Cluster(RedisCluster):
@@ -185,6 +238,8 @@ class _Cluster(RedisCluster):
                     raise
                 if loop.time() >= give_up_s:
                     raise SlotMovingError("a slot of the cluster is being moved") from error
+            except RedisClusterException as error:
+                raise ClusterUnusableError(str(error)) from error
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, GREATEST_SLOT_PAUSE_S)
 
@@ -195,14 +250,57 @@ SINGLE: dict[str, type[TcpConnection | UnixDomainSocketConnection]] = {"redis": 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Who we are to Redis; None where the URL says."""
+    """Who we are to Redis; None where the URL says.
+
+    Attributes:
+        password_file: holds the password; read again for each connection, so that a rotated password needs no restart.
+    """
 
     username: str | None = None
     password: str | None = None
+    password_file: Path | None = None
 
-    def options(self) -> dict[str, str]:
-        """As the client takes them."""
-        return {name: value for name in ("username", "password") if (value := getattr(self, name)) is not None}
+    def options(self, in_url: Mapping[str, Any]) -> dict[str, Any]:
+        """As the client takes them, with what the URL has of them.
+
+        Raises:
+            PasswordFileError: the file can't be read.
+        """
+        username = self.username or in_url.get("username")
+        if self.password_file is not None:
+            from_file = _FromFile(username, self.password_file)
+            from_file.get_credentials()
+            return {"credential_provider": from_file}
+        password = self.password or in_url.get("password")
+        return {name: value for name, value in (("username", username), ("password", password)) if value is not None}
+
+
+class PasswordFileError(ConnectionError):
+    """The file with the password can't be read. Its text is one line that names it."""
+
+
+class _FromFile(CredentialProvider):
+    def __init__(self, username: str | None, path: Path) -> None:
+        self._username = username
+        self._path = path
+
+    def get_credentials(self) -> tuple[str] | tuple[str, str]:
+        """The password as the file has it now, with the user if there is one.
+
+        Raises:
+            PasswordFileError: it can't be read.
+        """
+        try:
+            password = self._path.read_text().strip()
+        except OSError as error:
+            raise PasswordFileError(f"{error.strerror}: {self._path}") from error
+        except UnicodeDecodeError as error:
+            raise PasswordFileError(f"is not text: {self._path}") from error
+        return (password,) if self._username is None else (self._username, password)
+
+    async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
+        """As ``get_credentials``: the file is small."""
+        return self.get_credentials()
 
 
 class Connection:
@@ -217,6 +315,7 @@ class Connection:
 
     Raises:
         RedisUrlError: the URL is none of these.
+        PasswordFileError: the file with the password can't be read.
     """
 
     def __init__(self, url: str, credentials: Credentials | None = None) -> None:
@@ -227,9 +326,9 @@ class Connection:
             # With RESP3 the client relies on maintenance notifications and no longer checks, before it uses a
             # connection, whether Redis has closed it: after a restart each connection would fail a call.
             "protocol": 2,
-            **self._target.options,
+            **{name: value for name, value in self._target.options.items() if name not in ("username", "password")},
             **({"socket_timeout": NODE_TIMEOUT_S} if self.is_cluster else {}),
-            **(credentials or Credentials()).options(),
+            **(credentials or Credentials()).options(self._target.options),
         }
         self.checks_keys = self.is_cluster
         """Whether Redis checks that a script declares the keys that it touches."""
@@ -281,8 +380,8 @@ class Connection:
         own = {name: value for name, value in target.options.items() if name.startswith("ssl_")}
         limits = {"socket_connect_timeout": SENTINEL_TIMEOUT_S, "socket_timeout": SENTINEL_TIMEOUT_S}
         sentinel_kwargs = {**_TIMEOUTS, **limits, **own, **target.sentinel_options, "ssl": target.tls}
-        sentinel: Any = Sentinel(target.addresses, sentinel_kwargs=sentinel_kwargs)  # type: ignore[no-untyped-call]
-        client: _Server = sentinel.master_for(
+        sentinels: Any = _Sentinels(target.addresses, sentinel_kwargs)
+        client: _Server = sentinels.master_for(
             target.service, _Server, ssl=target.tls, connection_class=_ManagedTls if target.tls else _Managed, **options
         )
         client.on_demotion = self._demoted
@@ -294,8 +393,23 @@ class Connection:
         return _Cluster(startup_nodes=nodes, ssl=self._target.tls, reinitialize_steps=0, **self._options)
 
 
-async def server_facts(redis: Any) -> tuple[tuple[int, ...], str]:
-    """The version, and the maxmemory policy where Redis tells it.
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """What a Redis tells of itself.
+
+    Attributes:
+        version: major and minor.
+        policy: the maxmemory policy; empty where Redis does not tell it.
+        is_cluster: whether it is a node of a cluster.
+    """
+
+    version: tuple[int, ...]
+    policy: str
+    is_cluster: bool
+
+
+async def server_facts(redis: Any) -> ServerFacts:
+    """What this Redis is.
 
     Raises:
         RedisError: as the client does.
@@ -303,4 +417,4 @@ async def server_facts(redis: Any) -> tuple[tuple[int, ...], str]:
     info = await redis.info()
     facts = info if "redis_version" in info else next(iter(info.values()))  # a cluster answers for each node
     version = tuple(int(part) for part in str(facts["redis_version"]).split(".")[:2])
-    return version, str(facts.get("maxmemory_policy", ""))
+    return ServerFacts(version, str(facts.get("maxmemory_policy", "")), facts.get("cluster_enabled") == 1)

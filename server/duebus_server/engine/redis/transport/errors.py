@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
+from redis.asyncio.sentinel import MasterNotFoundError
 from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
     ClusterDownError,
     ConnectionError,  # noqa: A004  # the client's name for it
+    InvalidResponse,
     MasterDownError,
     OutOfMemoryError,
     ReadOnlyError,
@@ -20,37 +23,60 @@ from redis.exceptions import (
 )
 
 from duebus_server.domain.clock import SECOND
-from duebus_server.domain.errors import DispatcherNotWorking
-from duebus_server.engine.redis.transport.connection import ANSWER_TIMEOUT_S, SlotMovingError
+from duebus_server.domain.errors import DispatcherNotWorking, UnusableStorage
+from duebus_server.engine.redis.transport.connection import (
+    ANSWER_TIMEOUT_S,
+    ClusterUnusableError,
+    PasswordFileError,
+    SlotMovingError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
 RETRY_AFTER_US = SECOND
 
-# The first that fits counts, so subclasses stand before their parents.
-_WHAT: tuple[tuple[type[BaseException], str], ...] = (
-    (AuthenticationError, "Redis refuses the credentials"),
-    (TimeoutError, "Redis does not answer"),
-    (asyncio.TimeoutError, "Redis does not answer"),
-    (BusyLoadingError, "Redis is loading its data"),
-    (ReadOnlyError, "this Redis is a replica, and the new primary is not reached yet"),
-    (MasterDownError, "this Redis is a replica without its primary"),
-    (ClusterDownError, "the Redis cluster is down"),
-    (SlotMovingError, "a slot of the Redis cluster is being moved"),
-    (ConnectionError, "Redis can't be reached"),
-    (OSError, "Redis can't be reached"),
-    (OutOfMemoryError, "Redis is out of memory"),
-)
+_PASSES, _LASTS = DispatcherNotWorking, UnusableStorage
+"""Whether a server that starts tries again, or ends."""
 
-_WRONG_TYPE = "WRONGTYPE"
-_CODES = {
-    "OOM ": "Redis is out of memory",
-    "READONLY ": "this Redis is a replica, and the new primary is not reached yet",
-    "MISCONF ": "Redis can't save its data to disk, and takes no writes until it can",
-    "NOREPLICAS ": "Redis has fewer replicas than its min-replicas-to-write asks for",
-}
-"""Errors for which the client has no class, or that a script passes on."""
+_REPLICA = "this Redis is a replica, and the new primary is not reached yet"
+_NO_MEMORY = "Redis is out of memory"
+
+# A class, what its text has in it, and what we say. The first that fits counts, so what is special stands in front.
+_WHAT: tuple[tuple[type[BaseException], str, str, type[DispatcherNotWorking]], ...] = (
+    (PasswordFileError, "(.+)", "the password file of Redis can't be read: {}", _PASSES),
+    (AuthenticationError, "", "Redis refuses the credentials", _LASTS),
+    # Sentinels are asked by the client, which keeps nothing but the texts of their errors.
+    (ConnectionError, r"certificate verify failed: (.+?)\.? \(_ssl", "the certificate of Redis is refused: {}", _LASTS),
+    (MasterNotFoundError, "Authentication", "the sentinels refuse the credentials", _LASTS),
+    (MasterNotFoundError, "", "no sentinel names the primary", _PASSES),
+    (TimeoutError, "", "Redis does not answer", _PASSES),
+    (asyncio.TimeoutError, "", "Redis does not answer", _PASSES),
+    (BusyLoadingError, "", "Redis is loading its data", _PASSES),
+    (ReadOnlyError, "", _REPLICA, _PASSES),
+    (ResponseError, "READONLY ", _REPLICA, _PASSES),
+    (MasterDownError, "", "this Redis is a replica without its primary", _PASSES),
+    (ClusterDownError, "", "the Redis cluster is down", _PASSES),
+    (ClusterUnusableError, "", "the Redis cluster is down", _PASSES),
+    (SlotMovingError, "", "a slot of the Redis cluster is being moved", _PASSES),
+    (ConnectionError, "", "Redis can't be reached", _PASSES),
+    (OSError, "", "Redis can't be reached", _PASSES),
+    (OutOfMemoryError, "", _NO_MEMORY, _PASSES),
+    (ResponseError, "OOM ", _NO_MEMORY, _PASSES),
+    (ResponseError, "MISCONF ", "Redis can't save its data to disk, and takes no writes until it can", _PASSES),
+    (ResponseError, "NOREPLICAS ", "Redis has fewer replicas than its min-replicas-to-write asks for", _PASSES),
+    (ResponseError, "run the '(.+)' command", "the user of Redis may not use the command '{}'", _LASTS),
+    (ResponseError, "access (one|at least one) of the keys", "the user of Redis needs ~NAMESPACE:*", _LASTS),
+    (ResponseError, "the channel|of the channels", "the user of Redis needs &NAMESPACE:*", _LASTS),
+    (ResponseError, "cluster support disabled", "this Redis is no cluster: its URL begins with redis://", _LASTS),
+    (
+        ResponseError,
+        "WRONGTYPE",
+        "a key has the wrong type: is another application writing under the same namespace?",
+        _LASTS,
+    ),
+    (InvalidResponse, "", "what answers is no Redis", _LASTS),
+)
 
 
 @contextmanager
@@ -85,7 +111,25 @@ def is_lost(error: BaseException | None) -> bool:
 
 def _not_working(error: BaseException, topic: str) -> DispatcherNotWorking:
     metadata = {"engine": "redis", **({"topic": topic} if topic else {})}
-    return DispatcherNotWorking(f"engine redis: {_describe(error)}", metadata=metadata, retry_after_us=RETRY_AFTER_US)
+    what, kind = _describe(_behind(error) if isinstance(error, ClusterUnusableError) else error)
+    return kind(f"engine redis: {what}", metadata=metadata, retry_after_us=RETRY_AFTER_US)
+
+
+def _describe(error: BaseException) -> tuple[str, type[DispatcherNotWorking]]:
+    """What has happened in words, and which error that is."""
+    text = str(error)
+    for kind, words, what, raised in _WHAT:
+        if isinstance(error, kind) and (found := re.search(words, text)) is not None:
+            return what.format(*found.groups()), raised
+    return f"Redis answers with an error: {text.splitlines()[0][:200] if text else type(error).__name__}", _PASSES
+
+
+def _behind(error: ClusterUnusableError) -> BaseException:
+    """What the client has met last when it looked for a node of the cluster."""
+    cause: BaseException | None = error.__cause__
+    while cause is not None and not isinstance(cause, RedisError | OSError):
+        cause = cause.__cause__ or cause.__context__
+    return cause or error
 
 
 def _is_closed_meanwhile(error: AttributeError) -> bool:
@@ -94,16 +138,3 @@ def _is_closed_meanwhile(error: AttributeError) -> bool:
     The client does not notice, and fails at an attribute that it has set to None.
     """
     return error.obj is None and error.name in ("writelines", "drain")
-
-
-def _describe(error: BaseException) -> str:
-    text = str(error)
-    for kind, what in _WHAT:
-        if isinstance(error, kind):
-            return what
-    if _WRONG_TYPE in text:
-        return "a key has the wrong type: is another application writing under the same namespace?"
-    for code, what in _CODES.items():
-        if isinstance(error, ResponseError) and code in text:
-            return what
-    return f"Redis answers with an error: {text.splitlines()[0][:200] if text else type(error).__name__}"

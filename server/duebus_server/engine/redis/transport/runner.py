@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from duebus_server.domain.clock import SECOND
-from duebus_server.domain.errors import DispatcherNotWorking, Moved
+from duebus_server.domain.errors import DispatcherNotWorking, Moved, UnusableStorage
 from duebus_server.domain.model import DEFAULT_GROUP
 from duebus_server.engine.redis.transport.connection import ANSWER_TIMEOUT_S, server_facts
 from duebus_server.engine.redis.transport.errors import asking, is_lost
@@ -224,16 +224,20 @@ class Runner:
         """Refuse a Redis that can't do the work; warn of one that loses events.
 
         Raises:
-            DispatcherNotWorking: Redis is away, or too old.
+            UnusableStorage: Redis is too old, or a node of a cluster where the URL names a single server.
+            DispatcherNotWorking: Redis is away, or refuses.
         """
-        redis = self.connection.redis
         async with asking(""):
-            version, policy = await server_facts(redis)
-        if version < MIN_VERSION:
-            found, needed = (".".join(map(str, parts)) for parts in (version, MIN_VERSION))
-            raise DispatcherNotWorking(f"engine redis: this Redis is {found}, at least {needed} is needed")
-        if policy not in KEEPING_POLICIES:
-            log.warning("Redis may drop events when its memory is full: set maxmemory-policy noeviction", policy=policy)
+            facts = await server_facts(self.connection.redis)
+        if facts.version < MIN_VERSION:
+            found, needed = (".".join(map(str, parts)) for parts in (facts.version, MIN_VERSION))
+            raise UnusableStorage(f"engine redis: this Redis is {found}, at least {needed} is needed")
+        if facts.is_cluster and not self.connection.is_cluster:
+            raise UnusableStorage("engine redis: this Redis is a cluster: its URL begins with redis+cluster://")
+        if facts.policy not in KEEPING_POLICIES:
+            log.warning(
+                "Redis may drop events when its memory is full: set maxmemory-policy noeviction", policy=facts.policy
+            )
 
     async def ping(self) -> None:
         """Return if Redis answers.
@@ -248,6 +252,7 @@ class Runner:
         """The secret of the bus, which its first replica makes.
 
         Raises:
+            UnusableStorage: the key holds something else.
             DispatcherNotWorking: Redis is away, or refuses.
         """
         async with asking(""):
@@ -257,9 +262,7 @@ class Runner:
             stored: bytes = await redis.get(self.keys.secret)
         secret = stored.removeprefix(_SECRET_MARK)
         if len(secret) != SECRET_BYTES or secret == stored:
-            raise DispatcherNotWorking(
-                f"engine redis: the key {self.keys.secret} holds something other than our secret"
-            )
+            raise UnusableStorage(f"engine redis: the key {self.keys.secret} holds something other than our secret")
         self._secret = secret
         return secret
 

@@ -15,7 +15,7 @@ from hashlib import sha1
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
 
 from duebus_server.engine.redis.keys import LUA_KEYS
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 _INCLUDES = re.compile(r"^-- includes (\w+)$", re.MULTILINE)
 _KEYS = re.compile(r"^-- KEYS {5}(.+)$", re.MULTILINE)
+_REFUSED, _LINE = "can't run this command or subcommand", re.compile(r"user_script: ?(\d+)")
+_COMMAND = re.compile(r"redis\.p?call\('([A-Z]+)'")
+_PASSED = re.compile(r"(?:write|read)_all\('([A-Z]+)'")
 _RUNS_ON_CLOSED = "\n-- runs on closed partitions too\n"
 
 
@@ -74,9 +77,24 @@ class Script:
             RedisError: as the client does.
         """
         try:
-            return await redis.evalsha(self._digest, len(keys), *keys, *arguments)
-        except NoScriptError:
-            return await redis.eval(self._source, len(keys), *keys, *arguments)
+            try:
+                return await redis.evalsha(self._digest, len(keys), *keys, *arguments)
+            except NoScriptError:
+                return await redis.eval(self._source, len(keys), *keys, *arguments)
+        except ResponseError as error:
+            command = self._refused_command(str(error))
+            if command is None:
+                raise
+            raise NoPermissionError(f"the user can't run the '{command}' command") from error
+
+    def _refused_command(self, text: str) -> str | None:
+        """The command that the user of Redis has no right to, if ``text`` says so and tells nothing but a line."""
+        line = _LINE.search(text) if _REFUSED in text else None
+        if line is None:
+            return None
+        named = _COMMAND.findall(self._source.splitlines()[int(line[1]) - 1])
+        # A line of ``write_all`` or ``read_all`` runs what these are called with.
+        return "' or '".join(sorted({name.lower() for name in named or _PASSED.findall(self._source)}))
 
 
 @cache

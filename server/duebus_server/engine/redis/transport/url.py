@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,6 +66,7 @@ def parse(url: str) -> Target:
     tls = parts.scheme == "rediss" or (parts.scheme in (SENTINEL, CLUSTER) and bool(files))
     if files and not tls:
         raise RedisUrlError(f"{next(iter(files))} is for rediss:// and for several servers")
+    _check_tls(files)
     own = {ours: query[name] for name, ours in _SENTINEL_CREDENTIALS.items() if query.get(name)}
     if own and parts.scheme != SENTINEL:
         raise RedisUrlError(f"credentials of sentinels are for {SENTINEL}://")
@@ -100,6 +102,25 @@ def _file(name: str, path: str) -> str:
     if not Path(path).is_file():
         raise RedisUrlError(f"{name}: no such file: {path}")
     return path
+
+
+def _check_tls(files: Mapping[str, str]) -> None:
+    """Read the files for TLS as the client will."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    authorities, certificate, key = (files.get(name) for name in _FILES)
+    if authorities is not None:
+        try:
+            context.load_verify_locations(cafile=authorities)
+        except (OSError, ValueError):
+            raise RedisUrlError(f"ssl_ca_certs: holds no certificate: {authorities}") from None
+    if certificate is None and key is not None:
+        raise RedisUrlError("ssl_keyfile: needs ssl_certfile")
+    if certificate is not None:
+        try:
+            context.load_cert_chain(certificate, key, password="")  # else it would ask for one on the terminal
+        except (OSError, ValueError):
+            held = f"{certificate} and {key}" if key else f"{certificate} alone"
+            raise RedisUrlError(f"ssl_certfile, ssl_keyfile: no certificate with its key: {held}") from None
 
 
 def _address(scheme: str, text: str) -> tuple[str, int]:
