@@ -1,8 +1,8 @@
 """Makes the sync client from the asyncio one.
 
-`python clients/python/generate_sync.py` writes the files of GENERATED, which nobody edits by hand. `--check` only says
-whether they are current, as a test does. What can't be translated is in `duebus._aio.transport` and
-`duebus._aio.dispatching`, and by hand in the modules of the same names in `duebus._sync`.
+`python clients/python/generate_sync.py` writes the files in GENERATED, which are never edited by hand. `--check` only
+reports whether they are current; a test runs it. What can't be translated is in `duebus._aio.transport` and
+`duebus._aio.dispatching`, and hand-written in the modules of the same names in `duebus._sync`.
 """
 
 import re
@@ -20,7 +20,7 @@ GENERATED = {
 
 HEADER = "# Made from {source} by generate_sync.py. Change that one.\n"
 
-# What the documentation says in other words, line by line.
+# Documentation that differs.
 WORDS = (
     ("The asyncio client.", "The client for programs without asyncio."),
     (", for asyncio.", ", for threads."),
@@ -30,15 +30,15 @@ WORDS = (
         "bus without asyncio. `duebus.aio.Client` is the same for asyncio.",
     ),
     ("Many tasks may call", "Many threads may call"),
-    ("    It may be made before an event loop runs, and belongs to the event loop of its first call.\n", ""),
-    ("Calls of `dispatch` that wait for one another share an RPC.", "Each call of `dispatch` is an RPC of its own."),
+    ("    It may be created before an event loop runs, and belongs to the event loop of its first call.\n", ""),
+    ("Calls of `dispatch` that wait for one another share an RPC.", "Each call of `dispatch` is a separate RPC."),
     (
-        "From many tasks, single events are then nearly as fast as batches. Each caller gets the result of its own.",
-        "Many events go fastest in batches, with `dispatch_many`.",
+        "From many tasks, single events are then nearly as fast as batches. Each caller gets its own result.",
+        "Batches, with `dispatch_many`, are the fastest way to send many events.",
     ),
-    ("Several tasks may iterate it", "Several threads may iterate it"),
+    ("Several tasks may iterate over it", "Several threads may iterate over it"),
     (
-        "Cancelling a task that waits for a delivery loses none.",
+        "Cancelling a task that waits for a delivery loses no delivery.",
         "`close`, from any thread or a signal handler, ends them all.",
     ),
     ("an async context manager", "a context manager"),
@@ -58,7 +58,7 @@ CODE = (
 
 
 def main(arguments: list[str]) -> int:
-    """Writes the files, or with `--check` compares them; the exit status."""
+    """Writes the files, or compares them with `--check`. Returns the exit status."""
     stale = [name for name, source in GENERATED.items() if (PACKAGE / name).read_text() != sync_of(source)]
     for name in stale:
         if arguments == ["--check"]:
@@ -79,7 +79,7 @@ def sync_of(source: str) -> str:
 
 
 def _in_form(text: str) -> str:
-    """As `make format` leaves it."""
+    """The text as `make format` formats it."""
     for command in (["check", "--select=I", "--fix-only"], ["format"]):
         ruff = [sys.executable, "-m", "ruff", *command, "--quiet", "--stdin-filename", str(PACKAGE / "client.py"), "-"]
         text = subprocess.run(ruff, input=text, check=True, capture_output=True, text=True).stdout

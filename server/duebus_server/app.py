@@ -59,10 +59,10 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 STOP_GRACE_S = 5.0
-"""After the drain, how long answers may take that are still being sent, that of Stop itself among them."""
+"""How long, after the drain, answers that are still being sent may take, including that of Stop itself."""
 
 GIVE_UP_S = 1.0
-"""How long a server that calls can no longer reach may take to release its leases."""
+"""How long a server that no longer accepts calls may take to release its leases."""
 
 READY_S = 0.8
 """An engine that takes longer to answer is not ready; probes wait a second by default."""
@@ -74,7 +74,7 @@ class App:
     """One server process: engines, use cases and the wire.
 
     Args:
-        settings: all but ``engine``; ``engines`` is used instead.
+        settings: the server's settings; ``engines`` replaces ``settings.engine``.
         clock: drives all timers; tests pass one that they move.
         engines: not yet started; the first is the default.
         shares_port: other processes of the same server listen on the same address.
@@ -119,7 +119,7 @@ class App:
             self._http = HttpPort(self._wire.not_listening, self._not_ready, self._metrics.scrape)
 
     def watcher(self, engine: EngineName) -> Watcher:
-        """What listens to an engine, for those who want to listen as well."""
+        """The watcher of an engine, for callers that wrap it."""
         return self._engines.get(engine).streams
 
     async def start(self) -> str:
@@ -147,10 +147,10 @@ class App:
         await self.wait_stopped()
 
     async def wait_stopped(self) -> None:
-        """Return when every engine has been stopped, by whomever, and the last answers are sent.
+        """Return when every engine has been stopped and the last answers are sent.
 
         Raises:
-            ServerEndedError: no more calls were accepted, although nobody had stopped the server.
+            ServerEndedError: the server stopped accepting calls without being told to.
         """
         ended = asyncio.create_task(self._wire.ended())
         stopped = asyncio.create_task(self.lifecycle.all_stopped.wait())
@@ -165,8 +165,8 @@ class App:
             await asyncio.to_thread(self._tracing.stop)
 
     async def _give_up(self) -> NoReturn:
-        """End a server that calls can no longer reach; release its leases first if the engines answer in time."""
-        log.error("the server no longer accepts calls, and ends")
+        """End a server that no longer accepts calls. Leases are released first if the engines answer in time."""
+        log.error("the server no longer accepts calls and shuts down")
         with suppress(TimeoutError):
             async with asyncio.timeout(GIVE_UP_S):
                 await self.lifecycle.stop([], 0)
@@ -181,7 +181,7 @@ class App:
         await self._wire.not_serving()
 
     async def _not_ready(self) -> str | None:
-        """Why no work should be sent here; None when all is well."""
+        """Why this server can't take work; None if it can."""
         if (reason := await self._wire.not_listening()) is not None:
             return reason
         for running in self._engines:
@@ -202,22 +202,22 @@ class App:
         if self._settings.listen.startswith(LOOPBACK):
             return
         if self._access.is_open:
-            log.warning("listening beyond this machine without credentials: anyone who can connect can use the bus")
+            log.warning("other machines can connect without credentials: anyone can use the bus")
         elif self._settings.tls_cert is None:
-            log.warning("listening beyond this machine without TLS: anyone on the way can read tokens and events")
+            log.warning("other machines can connect without TLS: anyone on the network path can read tokens and events")
 
 
 async def serve(settings: Settings, announce: Callable[[str], None], *, shares_port: bool = False) -> None:
     """Run a server until a Stop, SIGTERM or SIGINT has drained it.
 
     Args:
-        settings: all of them.
-        announce: called with the ready line once it serves.
+        settings: the server's settings.
+        announce: called with the ready line once the server accepts calls.
         shares_port: other processes of the same server listen on the same address.
 
     Raises:
         SettingsError, PortInUseError, HttpListenError, DispatcherNotWorking: it can't start.
-        ServerEndedError: it can't go on.
+        ServerEndedError: it stopped accepting calls without being told to.
     """
     clock = SystemClock()
     engines = [make_engine(name, settings, clock) for name in settings.engine]
@@ -239,14 +239,14 @@ async def serve(settings: Settings, announce: Callable[[str], None], *, shares_p
 
 
 def make_metrics(settings: Settings, tracing: Tracing | None) -> Metrics | None:
-    """The metrics; None where neither HTTP nor traces are on, so that counting costs nothing."""
+    """The metrics; None if neither HTTP nor tracing is on, so that nothing is counted for nobody."""
     if settings.http_listen is None and tracing is None:
         return None
     return Metrics(settings.metrics_topics, tracing.engine_called if tracing else None)
 
 
 def make_guard(authorizer: Authorizer, metrics: Metrics | None, tracing: Tracing | None) -> Guard:
-    """What every call goes through."""
+    """The guard that every call passes."""
     told: dict[str, Any] = {}
     if metrics is not None:
         told["record"] = metrics.rpc
@@ -256,7 +256,7 @@ def make_guard(authorizer: Authorizer, metrics: Metrics | None, tracing: Tracing
 
 
 def make_access(settings: Settings) -> Access:
-    """What recognises callers, as the settings say.
+    """How callers are identified, by the settings.
 
     Raises:
         SettingsError: a file that a setting names can't be used.
@@ -287,7 +287,7 @@ def make_audit(settings: Settings) -> Audit:
 
 
 def make_certificates(settings: Settings) -> Reloading[Certificates] | None:
-    """The certificates for TLS; None where it is off.
+    """The certificates for TLS; None if it is off.
 
     Raises:
         SettingsError: a file can't be used.
@@ -309,10 +309,10 @@ def _naming(setting: str) -> Iterator[None]:
 
 
 def make_engine(name: EngineName, settings: Settings, clock: Clock) -> Engine:
-    """An engine as the settings say, not yet started.
+    """An engine made from the settings, not yet started.
 
     Raises:
-        SettingsError: the settings ask for what this server does not have.
+        SettingsError: the settings name an engine or an option that this server does not have.
     """
     if name is EngineName.LOCAL:
         return LocalEngine(clock, settings.topic_config(name))

@@ -50,10 +50,10 @@ _PORT = re.compile(r"\d{1,5}", re.ASCII)
 
 
 class SettingsError(Exception):
-    """A setting is wrong. Its text is one line that names the setting.
+    """A setting is wrong. The text is one line that names the setting.
 
     Attributes:
-        setting: its name; empty where several do not fit together.
+        setting: its name; empty if several contradict each other.
         reason: what is wrong with it.
     """
 
@@ -99,67 +99,67 @@ Address = Annotated[str | None, Notation("HOST:PORT")]
 
 
 class _TomlSource(TomlConfigSettingsSource):
-    """The file, with numbers as text, as from the environment: a bare number is no duration there either."""
+    """The TOML file with its numbers as text, as from the environment: a bare number is not a duration."""
 
     def __call__(self) -> dict[str, Any]:
         return {name: str(each) if isinstance(each, int | float) else each for name, each in super().__call__().items()}
 
 
 class Settings(BaseSettings):
-    """Everything that can be set: the one list of settings, with their defaults, bounds and meanings.
+    """Every setting, with its default, bounds and meaning.
 
-    The names are those of the flags, with ``_`` for ``-``. The flags and ``docs/reference/settings.md`` are made from
-    it, the chart's schema is checked against it. Durations are in microseconds, sizes in bytes.
+    The flags and ``docs/reference/settings.md`` are generated from this class, and the chart's schema is checked
+    against it. A flag has ``-`` where the name has ``_``. Durations are in microseconds, sizes in bytes.
     """
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True)
 
     listen: Annotated[str, Notation("HOST:PORT")] = Field(
-        "127.0.0.1:50051", description="Where to listen. Port 0 picks a free one; the ready line says which."
+        "127.0.0.1:50051", description="Where to listen. Port 0 picks a free port; the ready line shows it."
     )
     engine: Annotated[
         tuple[EngineName, ...], NoDecode, BeforeValidator(_parse_list), Notation(" or ".join(EngineName), ",".join)
-    ] = Field((EngineName.LOCAL,), description="The engines to run, one flag each; the first is the default one.")
+    ] = Field((EngineName.LOCAL,), description="The engines to run, one flag each; the first is the default.")
     redis_url: Annotated[str, Notation("URL")] = Field(
         "redis://127.0.0.1:6379/0",
-        description="Where Redis is: redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://.",
+        description="The URL of Redis: redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://.",
     )
-    redis_username: Text = Field(None, description="Instead of the user name in the URL.")
+    redis_username: Text = Field(None, description="The user name, in place of the one in the URL.")
     redis_password: Annotated[SecretStr | None, Notation("TEXT")] = Field(
         None,
-        description="Instead of the password in the URL. Others on the machine can see flags: prefer the environment "
-        "or a file.",
+        description="The password, in place of the one in the URL. Other users of the machine can see flags: prefer "
+        "the environment or a file.",
     )
     redis_password_file: File = Field(
         None, description="A file that holds the password and nothing else; read again for each new connection."
     )
     min_replicas_ack: Number = Field(
-        0, ge=0, le=100, description="A dispatch is answered once this many replicas of Redis have it too."
+        0, ge=0, le=100, description="How many Redis replicas must have a dispatch before it is answered."
     )
     namespace: Annotated[str, Notation("NAME")] = Field(
         "duebus",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$",
-        description="The prefix of all keys in Redis. Servers with the same one share one bus.",
+        description="The prefix of all keys in Redis. Servers with the same namespace share one bus.",
     )
     processes: Number = Field(
         1,
         ge=1,
         le=64,
-        description="Server processes behind one address, for the engine redis. One that dies is started again. Each "
-        "has its own ports for --http-listen and --health-listen, counted up from the first.",
+        description="How many server processes share the address, for the engine redis. One that dies is restarted. "
+        "Each has its own ports for --http-listen and --health-listen, counted up from the first.",
     )
     max_queued: Number = Field(
         100_000,
         ge=0,
         le=MAX_QUEUED,
-        description="Events that a topic may hold, not counting dead letters. 0 is unlimited; so is redis unless this "
-        "is set.",
+        description="How many events a topic may hold, not counting dead letters. 0 is unlimited, which is the "
+        "default for redis.",
     )
     max_retries: Number = Field(
         3,
         ge=0,
         le=MAX_RETRIES,
-        description="How many times an event is retried before it is dead, unless the event says otherwise.",
+        description="How many times an event is retried before it is dead, unless the event sets its own number.",
     )
     backoff_initial: DurationUs = Field(
         SECOND // 2,
@@ -180,7 +180,7 @@ class Settings(BaseSettings):
         SECOND,
         ge=0,
         le=MAX_GRACE_US,
-        description="How long the leases of a broken stream last, unless the subscriber says otherwise.",
+        description="How long leases last after their stream breaks, unless the subscriber says otherwise.",
     )
     dedupe_window: DurationUs = Field(
         10 * MINUTE,
@@ -189,35 +189,35 @@ class Settings(BaseSettings):
         description="How long request ids, and the ids of events that are gone, are remembered.",
     )
     dead_letter_retention: DurationUs = Field(
-        0, ge=0, le=MAX_RETENTION_US, description="Dead letters are removed after this. 0s keeps them."
+        0, ge=0, le=MAX_RETENTION_US, description="How long dead letters are kept. 0s keeps them forever."
     )
     sweep_interval: DurationUs = Field(
         SECOND,
         ge=10 * MILLISECOND,
         le=MINUTE,
-        description="How often the safety net looks for expired leases. Deliveries do not wait for it.",
+        description="How often the server sweeps for expired leases, as a safety net. Deliveries do not wait for it.",
     )
     drain_timeout: DurationUs = Field(
         30 * SECOND,
         ge=0,
         le=MAX_DRAIN_US,
-        description="How long a stop waits for workers to settle what they hold.",
+        description="How long a stop waits for workers to settle their deliveries.",
     )
     tls_cert: File = Field(
         None,
-        description="The server's certificate in PEM, with the intermediate ones: serve TLS. Read again when changed.",
+        description="The server's certificate in PEM, with the intermediate ones. Turns on TLS. Reread when changed.",
     )
-    tls_key: File = Field(None, description="The key of that certificate.")
+    tls_key: File = Field(None, description="The private key of the certificate.")
     tls_client_ca: File = Field(
-        None, description="Mutual TLS: clients must show a certificate signed by one of these authorities."
+        None, description="Mutual TLS: clients must present a certificate signed by one of these authorities."
     )
     tokens_file: File = Field(
         None,
-        description="Who may connect: lines of IDENTITY sha256:HEX, as duebus token new writes them. Read again when "
-        "changed.",
+        description="Who may connect: lines of IDENTITY sha256:HEX, as duebus token new prints them. Reread when it "
+        "changes.",
     )
     jwks: Annotated[str | None, Notation("FILE or URL")] = Field(
-        None, description="The public keys of those who sign JSON Web Tokens."
+        None, description="The public keys that JSON Web Tokens are checked with."
     )
     jwt_issuer: Text = Field(None, description="The issuer that JSON Web Tokens must come from.")
     jwt_audience: Text = Field(
@@ -225,28 +225,28 @@ class Settings(BaseSettings):
     )
     acl_file: File = Field(
         None,
-        description="Rules in TOML: who may do what on which topics. What no rule allows is denied. Read again when "
-        "changed.",
+        description="Rules in TOML: who may do what on which topics. What no rule allows is denied. Reread when it "
+        "changes.",
     )
     audit_log: File = Field(
-        None, description="Where admin actions and stops are recorded. Without it they are in the log."
+        None, description="The file that records admin actions and stops. Without it they go to the log."
     )
     max_streams_per_connection: Number = Field(
         1_000, ge=1, le=100_000, description="How many subscriptions one connection may have open."
     )
     max_message_size: Size = Field(16 << 20, ge=64 << 10, le=1 << 30, description="The largest request.")
     health_listen: Address = Field(
-        None, description="Where the gRPC health service alone listens, without TLS, for probes."
+        None, description="Where to serve only the gRPC health service, without TLS, for probes."
     )
-    http_listen: Address = Field(None, description="Where /healthz, /readyz and /metrics are served over HTTP.")
+    http_listen: Address = Field(None, description="Where to serve /healthz, /readyz and /metrics over HTTP.")
     metrics_topics: Number = Field(
         200,
         ge=0,
         le=10_000,
-        description="How many topics have metrics of their own; the others are counted together as other.",
+        description="How many topics have their own metrics; the rest are counted together as other.",
     )
     log_format: Annotated[Literal["json", "console"], Notation("json or console")] = Field(
-        "console", description="How the log on standard error is written."
+        "console", description="The format of the log on standard error."
     )
     config: File = Field(None, description="A TOML file with any of these settings.")
 
@@ -266,15 +266,15 @@ class Settings(BaseSettings):
         if not engine:
             raise ValueError("at least one engine is required")
         if len(set(engine)) < len(engine):
-            raise ValueError("an engine is named twice")
+            raise ValueError("the same engine is named twice")
         return engine
 
     @model_validator(mode="after")
     def _settings_fit_together(self) -> Settings:
         if self.backoff_max < self.backoff_initial:
-            raise ValueError("backoff_max: is less than backoff_initial")
+            raise ValueError("backoff_max: must not be less than backoff_initial")
         if self.processes > 1 and EngineName.LOCAL in self.engine:
-            raise ValueError("processes: the local engine lives in one process")
+            raise ValueError("processes: the local engine runs in one process only")
         return self
 
     @model_validator(mode="after")
@@ -283,13 +283,13 @@ class Settings(BaseSettings):
             given, missing = ("tls_cert", "tls_key") if self.tls_cert else ("tls_key", "tls_cert")
             raise ValueError(f"{missing}: is required with {given}")
         if self.tls_client_ca and not self.tls_cert:
-            raise ValueError("tls_client_ca: needs tls_cert and tls_key")
+            raise ValueError("tls_client_ca: requires tls_cert and tls_key")
         if self.jwks and not self.jwt_audience:
-            raise ValueError("jwt_audience: is required with jwks, or tokens for other services would do")
+            raise ValueError("jwt_audience: is required with jwks; otherwise tokens for other services would pass")
         if (self.jwt_issuer or self.jwt_audience) and not self.jwks:
-            raise ValueError(f"{'jwt_issuer' if self.jwt_issuer else 'jwt_audience'}: needs jwks")
+            raise ValueError(f"{'jwt_issuer' if self.jwt_issuer else 'jwt_audience'}: requires jwks")
         if self.acl_file and not (self.tokens_file or self.jwks or self.tls_client_ca):
-            raise ValueError("acl_file: needs tokens_file, jwks or tls_client_ca, which tell who calls")
+            raise ValueError("acl_file: requires tokens_file, jwks or tls_client_ca, which identify callers")
         return self
 
     @classmethod
@@ -306,7 +306,7 @@ class Settings(BaseSettings):
         return init_settings, env_settings, toml
 
     def topic_config(self, engine: EngineName) -> TopicConfig:
-        """The settings of a topic that has none of its own."""
+        """The settings of a topic that was never configured."""
         return TopicConfig(
             RetryPolicy(self.max_retries, self.backoff_initial, self.backoff_max),
             lease_us=self.lease,
@@ -320,7 +320,7 @@ def load_settings(flags: dict[str, Any]) -> Settings:
     """The settings in force: ``flags`` (only those that were given) over the environment over the TOML file.
 
     Raises:
-        SettingsError: one is wrong, unknown, or the file can't be read.
+        SettingsError: one is wrong or unknown, or the file can't be read.
     """
     try:
         return Settings(**flags)
@@ -334,7 +334,7 @@ def _toml_path(init: PydanticBaseSettingsSource, env: PydanticBaseSettingsSource
     """The file that a flag or the environment names.
 
     Raises:
-        FileNotFoundError: there is none; a file that was asked for is never passed over in silence.
+        FileNotFoundError: it does not exist.
     """
     named = init().get("config") or env().get("config")
     if named and not Path(named).is_file():
@@ -343,7 +343,7 @@ def _toml_path(init: PydanticBaseSettingsSource, env: PydanticBaseSettingsSource
 
 
 def _raise_first(error: ValidationError) -> NoReturn:
-    """The first thing that is wrong, in one line."""
+    """Raise the first error, in one line."""
     first = error.errors(include_url=False)[0]
     setting = ".".join(str(part) for part in first["loc"][:1])
     if first["type"] == "extra_forbidden":
@@ -362,13 +362,13 @@ def notation(name: str) -> Notation:
 
 
 def default(name: str) -> str:
-    """What a setting is when nobody sets it, as people write it; empty for nothing."""
+    """The default of a setting, as people write it; empty if it has none."""
     value = Settings.model_fields[name].default
     return "" if value is None else notation(name).text(value)
 
 
 def allowed(name: str) -> str:
-    """What a setting may be: its bounds, or else the form of its value."""
+    """What a setting may be: its bounds, or else the placeholder of its value."""
     bounds = [each for each in Settings.model_fields[name].metadata if isinstance(each, Ge | Le)]
     text = notation(name).text
     return " to ".join(text(each.ge if isinstance(each, Ge) else each.le) for each in bounds) or notation(name).metavar

@@ -28,13 +28,13 @@ def launch(settings: Settings, announce: Callable[[str], None], *, shares_port: 
     """Serve until stopped.
 
     Args:
-        settings: all of them.
-        announce: called with the ready line once it serves.
+        settings: the server's settings.
+        announce: called with the ready line once the server accepts calls.
         shares_port: other processes of the same server listen on the same address.
 
     Returns:
-        The exit status: 0 after a drain, 1 when the server can't start or go on, 2 when a setting is wrong; then one
-        line on standard error says why.
+        The exit status: 0 after a drain; 1 if the server can't start or fails, and 2 if a setting is wrong, each with
+        one line on standard error.
     """
     configure_logs(settings.log_format)
     try:
@@ -47,6 +47,6 @@ def launch(settings: Settings, announce: Callable[[str], None], *, shares_port: 
 
 
 def complain(error: Exception, status: int) -> int:
-    """Say in one line on standard error what is wrong; the exit status."""
+    """Print what is wrong as one line on standard error. Returns the exit status."""
     print(f"duebus: {error}", file=sys.stderr)  # noqa: T201  # one clear line
     return status

@@ -1,7 +1,7 @@
-"""Several server processes on one address: started fresh, watched, and stopped together.
+"""Several server processes on one address: spawned, watched, and stopped together.
 
-The kernel spreads connections over them (SO_REUSEPORT). They share nothing but the address and their Redis, as
-replicas on several hosts would.
+The kernel spreads connections over them (SO_REUSEPORT). They share only the address and their Redis, as replicas on
+several hosts would.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ log = structlog.get_logger()
 _CONTEXT = multiprocessing.get_context("spawn")
 
 RESTART_S = 1.0
-"""A process that has ended is started again after this, and again, for as long as it takes: Redis may be away."""
+"""The pause before a process that has ended is restarted. Restarts never stop: Redis may come back."""
 
 STOPPED = (0, -signal.SIGTERM)
-"""How a process ends that was to stop: drained, or before it served at all."""
+"""The exit codes of a process that was told to stop: drained, or terminated before it served."""
 
 OWN_ADDRESSES = ("http_listen", "health_listen")
-"""Settings of ports on which a process is asked about itself: each process has its own, counted on from the first."""
+"""Settings of ports for probes and scrapes: each process has its own, counted up from the first."""
 
 
 def launch_several(settings: Settings, announce: Callable[[str], None]) -> int:
-    """Serve in ``settings.processes`` processes until they are stopped; as ``launch``."""
+    """Serve in ``settings.processes`` processes until they are stopped, as ``launch`` does in one."""
     configure_logs(settings.log_format)
     try:
         with reserved(settings.listen) as listen:
@@ -59,14 +59,14 @@ def launch_several(settings: Settings, announce: Callable[[str], None]) -> int:
 
 
 def _launch_one(settings: Settings, listen: str, number: int, ready: Connection) -> None:
-    """What a process runs."""
+    """The main function of a process."""
     threading.Thread(target=_drain_without_parent, daemon=True).start()
     own = {name: _counted_on(address, number) for name in OWN_ADDRESSES if (address := getattr(settings, name))}
     sys.exit(launch(settings.model_copy(update={"listen": listen, **own}), ready.send, shares_port=True))
 
 
 def _drain_without_parent() -> None:
-    """When the process that watches this one is killed, nobody is left to stop it."""
+    """Have the kernel end this process with its parent: if that is killed, nobody is left to stop it."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -84,14 +84,15 @@ class Processes:
 
     Args:
         count: how many.
-        target: what each runs, given its number from 0; it sends its ready line through the pipe once it serves.
+        target: the main function, given the process's number from 0. It sends its ready line through the pipe once it
+            serves.
     """
 
     def __init__(self, count: int, target: Target) -> None:
         self._count = count
         self._target = target
         self._running: dict[SpawnProcess, int] = {}
-        # When those that have ended are started again, by their numbers.
+        # When processes that have ended are restarted, by number.
         self._restarts: dict[int, float] = {}
         self._stopping = False
         self._status = 0
@@ -100,16 +101,16 @@ class Processes:
         """Serve until SIGTERM, SIGINT or a Stop has drained them.
 
         Args:
-            announce: called with the ready line when all of them serve.
+            announce: called with the ready line once all of them serve.
 
         Returns:
-            The exit status: 0 after a drain; that of the first process that failed otherwise.
+            The exit status: 0 after a drain, otherwise that of the first process that failed.
         """
         with self._signals():
             lines = [self._start(number) for number in range(self._count)]
             if all(lines):
                 announce(lines[0])
-            else:  # one has failed, and said why; the others would fail as well
+            else:  # it has logged why; the others would fail too
                 self.stop()
             while self._running or (self._restarts and not self._stopping):
                 wait([process.sentinel for process in self._running], RESTART_S if self._restarts else None)
@@ -118,7 +119,7 @@ class Processes:
         return self._status
 
     def stop(self) -> None:
-        """Drain them; nothing happens the second time, for one that has just drained would be killed by the signal."""
+        """Drain them, once: a second signal would kill a process that has just drained."""
         if self._stopping:
             return
         self._stopping = True
@@ -126,7 +127,7 @@ class Processes:
             process.terminate()
 
     def _start(self, number: int) -> str:
-        """Start one; its ready line, empty when it has failed instead, or when all are to stop."""
+        """Start one. Returns its ready line, empty if it failed or if all are to stop."""
         if self._stopping:
             return ""
         receiver, sender = _CONTEXT.Pipe(duplex=False)
@@ -134,30 +135,30 @@ class Processes:
         process.start()
         sender.close()
         self._running[process] = number
-        if self._stopping:  # since it was begun: ``stop`` did not know it yet
+        if self._stopping:  # ``stop`` ran before this process was registered
             process.terminate()
         with closing(receiver):
             try:
                 line: str = receiver.recv()
-            except EOFError:  # it has ended, and said why on standard error
+            except EOFError:  # it has ended and printed why on standard error
                 return ""
         return line
 
     def _look(self) -> None:
-        """What becomes of the others when some have ended."""
+        """Handle processes that have ended: stop the others, or restart them."""
         for process in [process for process in self._running if not process.is_alive()]:
             number = self._running.pop(process)
             if self._stopping or process.exitcode == 0:
-                # Drained, by a signal or by a Stop, which is meant for all; or all are stopped because one failed.
+                # Drained by a signal or a Stop, both of which are for all; or all are being stopped because one failed.
                 if process.exitcode not in STOPPED:
                     self._status = self._status or abs(process.exitcode or 0)
                 self.stop()
             else:
-                log.error("a server process ended and is started again", status=process.exitcode)
+                log.error("a server process ended and will be restarted", status=process.exitcode)
                 self._restarts[number] = time.monotonic() + RESTART_S
 
     def _start_again(self) -> None:
-        """Those whose time has come."""
+        """Restart the processes whose pause is over."""
         now_s = time.monotonic()
         for number in [number for number, at_s in self._restarts.items() if at_s <= now_s]:
             del self._restarts[number]
@@ -165,7 +166,7 @@ class Processes:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """SIGTERM and SIGINT drain."""
+        """Drain on SIGTERM and SIGINT."""
         before = {number: signal.signal(number, lambda *_: self.stop()) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             yield
@@ -182,7 +183,7 @@ def reserved(listen: str) -> Iterator[str]:
         HOST:PORT, with the port that is held.
 
     Raises:
-        PortInUseError: it can't be had.
+        PortInUseError: the address can't be bound.
     """
     refuse_if_taken(listen)
     host, _, port = listen.rpartition(":")

@@ -111,7 +111,7 @@ async def test_one_that_dies_while_redis_is_away_costs_no_other_and_comes_back_w
     before = children(server)
     redis.kill()
     os.kill(before[0], signal.SIGKILL)
-    await until(lambda: server.log.read_text().count("is started again") >= 2)
+    await until(lambda: server.log.read_text().count("will be restarted") >= 2)
     assert is_there(before[1])
     redis.restart()
     await until(lambda: len(children(server)) == 2)

@@ -322,7 +322,7 @@ async def test_a_change_that_is_broken_leaves_everything_as_it_was(
     server = start_server(*secured.token_flags())
     secured.tokens_file.write_text("oops\n")
     async with client(server.address, secured.tokens["shop"]) as shop:
-        await until_logged(server, "changed file not taken over", shop)
+        await until_logged(server, "changed file not used", shop)
         await shop.dispatch("order.created", 1)
     assert f"{secured.tokens_file}:1: is not of the form IDENTITY sha256:HEX" in server.log.read_text()
 
@@ -417,7 +417,7 @@ async def test_no_token_is_in_any_log(with_rules: ServerProcess, secured: Secure
                 assert token not in told
     secured.tokens_file.write_text(f"shop {wrong}\n")
     async with client(with_rules.address, secured.tokens["ops"]) as ops:
-        await until_logged(with_rules, "changed file not taken over", ops)
+        await until_logged(with_rules, "changed file not used", ops)
         await ops.stop()
     assert with_rules.wait() == 0
     logs = with_rules.log.read_text() + (secured.folder / "audit.jsonl").read_text()

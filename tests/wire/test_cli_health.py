@@ -43,7 +43,7 @@ async def test_a_server_that_drains_is_not_serving(start_server: Callable[..., S
         # then
         refused = await asyncio.to_thread(Cli(server.address).run, "health")
         assert refused.status == 1
-        assert refused.complaint == f"the server at {server.address} is not serving: it drains"
+        assert refused.complaint == f"the server at {server.address} is not serving: it is draining"
         await wire.ack(held)
 
 

@@ -201,7 +201,7 @@ def test_without_a_group_the_only_one_is_meant_and_several_are_named(cli: Cli, c
     with client.subscribe(topic, group="shipping") as subscription:
         subscription.started()
     for command in (["dead", topic], ["pause", topic], ["dead", topic, "--purge", "--yes"]):
-        assert cli.run(*command).complaint == f"topic {topic} has no group default, but billing, shipping: say which"
+        assert cli.run(*command).complaint == f"topic {topic} has no group default; choose one of: billing, shipping"
 
 
 @pytest.mark.parametrize("action", ["--redrive", "--purge"])

@@ -88,7 +88,7 @@ def test_a_file_that_is_not_there_is_named(server: ServerProcess, flag: str) -> 
 
 def test_a_certificate_without_its_key_is_refused(server: ServerProcess, secured: Secured) -> None:
     result = Cli(server.address).run("topics", "--tls-cert", str(secured.certificates.client))
-    assert result.complaint == "--tls-cert and --tls-key: one is of no use without the other"
+    assert result.complaint == "--tls-cert and --tls-key: each requires the other"
 
 
 # --- tokens -----------------------------------------------------------------------------------------------------------

@@ -106,7 +106,7 @@ def test_flags_go_before_the_environment_and_that_before_the_file(tmp_path: Path
     ("flags", "setting"),
     [
         (["--lease", "1ms"], "'--lease': must be from 100ms to 12h"),
-        (["--backoff-initial", "10m"], "backoff_max: is less than backoff_initial"),
+        (["--backoff-initial", "10m"], "backoff_max: must not be less than backoff_initial"),
         (["--listen", "nowhere"], "'--listen': 'nowhere' is not HOST:PORT"),
         (["--config", "nowhere.toml"], "'--config': no such file: nowhere.toml"),
         (["--namespace", "a b"], "'--namespace': "),

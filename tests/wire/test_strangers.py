@@ -179,7 +179,7 @@ async def test_slow_probes_keep_nobody_from_the_health(server: ServerProcess) ->
             answer = await health.Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE_S)
             assert answer.status == health_pb2.HealthCheckResponse.SERVING
         trailers = await asyncio.wait_for(connection.trailers(1), PATIENCE_S)
-        assert b"no request came within 1 s" in trailers
+        assert b"no request arrived within 1 s" in trailers
 
 
 async def test_compressed_requests_are_refused(wire: Wire, topic: str) -> None:

@@ -168,7 +168,7 @@ async def test_certificates_that_became_useless_leave_those_that_were(
     trusted = tls(secured.certificates.ca)
     secured.certificates.server.write_text("oops\n")
     async with asyncio.timeout(PATIENCE_S):
-        while "changed file not taken over" not in server.log.read_text():
+        while "changed file not used" not in server.log.read_text():
             async with client(server.address, credentials=trusted) as bus:
                 await bus.dispatch("order.created", 1)
     assert f"{secured.certificates.server}: has no certificate in PEM" in server.log.read_text()
@@ -202,12 +202,12 @@ async def test_the_health_port_needs_no_tls_and_has_nothing_but_health(
     [
         (("--tls-cert", "{server}"), "tls_key: is required with tls_cert"),
         (("--tls-key", "{server_key}"), "tls_cert: is required with tls_key"),
-        (("--tls-client-ca", "{ca}"), "tls_client_ca: needs tls_cert and tls_key"),
+        (("--tls-client-ca", "{ca}"), "tls_client_ca: requires tls_cert and tls_key"),
         (("--tls-cert", "{server}", "--tls-key", "{client_key}"), "TLS: {client_key}: is not the key of {server}"),
         (("--tls-cert", "nothing", "--tls-key", "{client_key}"), "TLS: nothing: no such file or directory"),
-        (("--acl-file", "{ca}"), "acl_file: needs tokens_file, jwks or tls_client_ca, which tell who calls"),
-        (("--jwks", "{ca}"), "jwt_audience: is required with jwks, or tokens for other services would do"),
-        (("--jwt-issuer", "me"), "jwt_issuer: needs jwks"),
+        (("--acl-file", "{ca}"), "acl_file: requires tokens_file, jwks or tls_client_ca, which identify callers"),
+        (("--jwks", "{ca}"), "jwt_audience: is required with jwks; otherwise tokens for other services would pass"),
+        (("--jwt-issuer", "me"), "jwt_issuer: requires jwks"),
         (("--jwks", "nothing", "--jwt-audience", "duebus"), "jwks: nothing: no such file or directory"),
         (("--tokens-file", "nothing"), "tokens_file: nothing: no such file or directory"),
         (("--audit-log", "nothing/audit"), "audit_log: nothing/audit: no such file or directory"),
@@ -251,9 +251,9 @@ def test_a_broken_tokens_file_stops_the_start_with_one_line(secured: Secured) ->
 @pytest.mark.parametrize(
     ("credentials", "encrypted", "warning"),
     [
-        (False, False, "without credentials: anyone who can connect can use the bus"),
-        (False, True, "without credentials: anyone who can connect can use the bus"),
-        (True, False, "without TLS: anyone on the way can read tokens and events"),
+        (False, False, "without credentials: anyone can use the bus"),
+        (False, True, "without credentials: anyone can use the bus"),
+        (True, False, "without TLS: anyone on the network path can read tokens and events"),
         (True, True, None),
     ],
 )
@@ -267,5 +267,5 @@ def test_a_server_says_loudly_what_others_could_do(
     flags = [*(secured.token_flags() if credentials else ()), *(secured.tls_flags() if encrypted else ())]
     server = start_server(*flags, listen="0.0.0.0:0")  # the point of it
     log = server.log.read_text()
-    assert ("listening beyond this machine" in log) is (warning is not None)
+    assert ("other machines can connect" in log) is (warning is not None)
     assert (warning or "") in log

@@ -45,7 +45,7 @@ def write_event(event: dict[str, Any]) -> NewEvent:
 
 
 def read_delivery(delivery: Delivery) -> dict[str, Any]:
-    """A delivery, all of it."""
+    """A delivery with all its fields."""
     return {
         "event_id": delivery.event_id,
         "data": base64.b64encode(delivery.data).decode(),
@@ -89,12 +89,12 @@ def read_frame(frame: Frame) -> tuple[str, dict[str, Any]]:
 
 
 def read_failures(failures: list[LeaseFailure]) -> dict[str, Any]:
-    """What a settle or an extension could not do."""
+    """The failures of a settle or an extension."""
     return {"failures": [{"lease_token": each.lease_token, "reason": each.reason} for each in failures]}
 
 
 def read_error(error: DueBusError) -> dict[str, Any]:
-    """An error, all of it."""
+    """An error with all its fields."""
     violations = [{"field": each.field, "description": each.description} for each in error.field_violations]
     return {
         "reason": error.reason,

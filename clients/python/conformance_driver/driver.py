@@ -24,7 +24,7 @@ _ADMIN_TIMEOUT_S = 30.0
 
 
 class Driver:
-    """The clients, subscriptions and workers that the runner has asked for, by name."""
+    """The clients, subscriptions and workers that the runner asked for, by name."""
 
     def __init__(self, lines: Lines) -> None:
         self._lines = lines
@@ -50,7 +50,7 @@ class Driver:
         }
 
     async def carry_out(self, command: Fields) -> None:
-        """Carries a command out and answers it, whatever comes of it."""
+        """Carries out a command and answers it, with its result or its error."""
         try:
             result = await self._commands[command["command"]](command)
         except DueBusError as error:
@@ -62,7 +62,7 @@ class Driver:
             self._lines.answer(command["id"], result)
 
     async def close(self) -> None:
-        """Ends all that is open."""
+        """Closes everything that is open."""
         await asyncio.gather(*(each.abort() for each in self._workers.values()))
         for reading in self._subscriptions.values():
             reading.cancel()
@@ -174,7 +174,7 @@ class Driver:
         except DueBusError as raised:
             error = read_error(raised)
         except asyncio.CancelledError:
-            pass  # the runner gives the stream up
+            pass  # the runner abandons the stream
         await subscription.close()
         self._lines.tell("ended", subscription=name, error=error)
 

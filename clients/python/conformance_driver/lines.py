@@ -11,18 +11,18 @@ _MAX_LINE_BYTES = 8 * 1024 * 1024
 
 
 class Lines:
-    """Both directions. Standard output belongs to it alone."""
+    """Both directions. Nothing else may write to standard output."""
 
     def __init__(self) -> None:
         self._reader = asyncio.StreamReader(limit=_MAX_LINE_BYTES)
 
     async def open(self) -> None:
-        """Begins to read."""
+        """Starts reading."""
         protocol = asyncio.StreamReaderProtocol(self._reader)
         await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, sys.stdin)
 
     async def next_command(self) -> dict[str, Any] | None:
-        """The next one; None at the end of the input."""
+        """The next command; None at the end of the input."""
         line = await self._reader.readline()
         return json.loads(line) if line else None
 

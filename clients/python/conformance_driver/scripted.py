@@ -1,4 +1,4 @@
-"""A worker whose handler ends as a script says."""
+"""A worker whose handler follows a script."""
 
 import asyncio
 import time
@@ -34,7 +34,7 @@ class ScriptedWorker:
         await self._run
 
     async def abort(self) -> None:
-        """Ends at once."""
+        """Stops at once."""
         self._worker.request_stop(now=True)
         await self._run
 
@@ -42,7 +42,7 @@ class ScriptedWorker:
         """Ends the handler that holds the event.
 
         Raises:
-            LookupError: none does.
+            LookupError: no handler holds it.
         """
         self._holding.pop(event_id).set_result(outcome)
 
@@ -57,7 +57,7 @@ class ScriptedWorker:
     async def _await_ready(self) -> None:
         try:
             await self._worker.ready()
-        except (DueBusError, RuntimeError):  # it has stopped, and says so there
+        except (DueBusError, RuntimeError):  # it has stopped, and the error is reported there
             return
         self._lines.tell("ready", worker=self._name)
 

@@ -1,11 +1,11 @@
 """DueBus: dispatch events, now or for later, to workers in any language.
 
 `Client` is for programs without asyncio, `duebus.aio.Client` for those with it; both have the same methods. `Worker`
-runs handlers. Errors are those of `duebus.errors`.
+runs handlers. `duebus.errors` has the errors.
 
-Fork: a `Client` goes on working in a forked child, and in its parent, if at the moment of the fork it has no
-subscription open and no thread is in a call. Everything else, `duebus.aio.Client` and `Worker` included, is to be made
-in the process that uses it, after the fork.
+Fork: a `Client` keeps working in the parent and in a forked child, provided that it has no open subscription and no
+thread is in a call at the moment of the fork. Create everything else, including `duebus.aio.Client` and `Worker`, in
+the process that uses it, after the fork.
 """
 
 from importlib import import_module
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    """Loads the client when a name of it is first used.
+    """Loads the client when one of its names is first used.
 
-    The server, the command line and the pytest plugin are parts of this package too, and start faster without it.
+    The server, the command line and the pytest plugin are also part of this package, and start faster without it.
     """
     if name == "__version__":
         version: str = import_module("importlib.metadata").version("duebus")

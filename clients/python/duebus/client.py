@@ -31,33 +31,33 @@ __all__ = ["AdminClient", "Client", "Subscription"]
 class Client:
     """A client of the bus without asyncio. `duebus.aio.Client` is the same for asyncio.
 
-    Use it as a context manager, or call `close`. Many threads may call its methods at a time.
+    Use it as a context manager, or call `close`. Many threads may call its methods at the same time.
 
-    A call that finds the server unavailable is repeated, with growing pauses, until it succeeds or its timeout is over.
-    That is safe: a dispatch carries a `request_id`, so that repeating it adds nothing, and a lease is settled once.
-    `stop` and `subscribe` are not repeated, nor are the calls of `admin` whose answer counts what they did. A server
-    whose certificate is not trusted is an error at once.
+    A call is retried with a growing backoff while the server is unavailable, until it succeeds or its timeout expires.
+    Retrying is safe: a dispatch has a `request_id`, so a retry adds nothing, and a lease is settled only once. `stop`
+    and `subscribe` are not retried, nor are calls of `admin` whose answer counts what they did. A server whose
+    certificate is not trusted is an error at once.
 
-    Each call of `dispatch` is an RPC of its own.
-    Many events go fastest in batches, with `dispatch_many`.
+    Each call of `dispatch` is a separate RPC.
+    Batches, with `dispatch_many`, are the fastest way to send many events.
 
-    Every method raises a subclass of `duebus.errors.DueBusError` when the call fails: those of the error table, and
-    Unavailable, DeadlineExceeded, Unauthenticated, PermissionDenied and ClientClosed. An argument that can't be
-    sent raises InvalidArgument, which is a ValueError too, or TypeError; both name the argument.
+    Every method raises a subclass of `duebus.errors.DueBusError` if the call fails: one of the error table, or
+    Unavailable, DeadlineExceeded, Unauthenticated, PermissionDenied or ClientClosed. An argument that can't be sent
+    raises InvalidArgument, which is also a ValueError, or TypeError; both name the argument.
 
     Args:
         target: The server, as `host:port` or any other name that gRPC resolves. Several servers, as
-            `host:port,host:port`, get the calls in turn; one that can't be reached is left out for 5 s.
-        timeout: How long a call may take with all its tries, unless the call says otherwise: a timedelta or
-            seconds. None: as long as it takes.
-        channel: A channel to use in place of a new one; it is not closed with the client. `target`, `credentials`
-            and `options` are then not used.
+            `host:port,host:port`, get the calls in turn; one that can't be reached is skipped for 5 s.
+        timeout: How long a call may take, including retries, unless the call sets its own timeout: a timedelta or
+            seconds. None: no limit.
+        channel: A channel to use instead of a new one. It is not closed with the client, and `target`, `credentials`
+            and `options` are ignored.
         credentials: For TLS, from `grpc.ssl_channel_credentials`. None: plaintext.
-        token: A bearer token, sent with each call; over plaintext anybody on the way can read it.
-        options: More channel options of gRPC, or others than the client's own.
-        clock: Seconds that never jump; for tests.
-        sleep: Waits for some seconds; for tests.
-        random: A number from 0 to 1; for tests.
+        token: A bearer token, sent with each call. Over plaintext, anyone on the network path can read it.
+        options: gRPC channel options that add to or override the client's own.
+        clock: Returns monotonic seconds; for tests.
+        sleep: Waits for a number of seconds; for tests.
+        random: Returns a number from 0 to 1; for tests.
     """
 
     def __init__(
@@ -80,12 +80,12 @@ class Client:
 
     @property
     def admin(self) -> AdminClient:
-        """What the bus holds."""
+        """The admin calls."""
         return self._admin
 
     @property
     def max_request_bytes(self) -> int:
-        """How large a request may be, as the server of the last subscription said; 4 MiB before there was one."""
+        """The largest request, from the server of the last subscription; 4 MiB before the first one."""
         return self._connection.max_request_bytes
 
     def __enter__(self) -> Self:
@@ -97,7 +97,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Ends subscriptions and calls under way, and disconnects. Closing twice is not an error."""
+        """Ends subscriptions and running calls, and disconnects. Closing twice is not an error."""
         self._connection.close()
 
     def dispatch(
@@ -105,7 +105,7 @@ class Client:
         topic: str,
         data: Any,
         *,
-        id: str = "",  # noqa: A002 - the event's field is called so
+        id: str = "",  # noqa: A002 - the event's field has this name
         delay: Span | None = None,
         at: datetime | None = None,
         attributes: Mapping[str, str] | None = None,
@@ -127,11 +127,11 @@ class Client:
             attributes: See NewEvent.
             content_type: See NewEvent.
             max_retries: See NewEvent.
-            engines: Where to store it; none: the server's default engine; several: in each.
-            request_id: Makes the dispatch safe to repeat by hand: within 10 minutes, the same one returns the first
-                answer and adds nothing. None: a new one.
-            require_subscriber: Fail with NoHandlerFound unless somebody is subscribed to the topic.
-            timeout: How long it may take with all its tries; None: the client's.
+            engines: The engines that store it; none: the server's default engine.
+            request_id: Makes the dispatch safe to repeat: within 10 minutes, the same id returns the first answer and
+                adds nothing. None: a new id.
+            require_subscriber: Fail with NoHandlerFound unless the topic has a subscriber.
+            timeout: How long it may take, including retries; None: the client's.
 
         Raises:
             InvalidArgument: an argument is missing, malformed or out of its range.
@@ -150,7 +150,7 @@ class Client:
             max_retries=max_retries,
         )
         kind = calls.dispatch_kind(topic, engines, require_subscriber)
-        if request_id:  # the caller's own: it names this event alone
+        if request_id:  # the caller's own id belongs to this event alone
             (answer,) = self._connection.run(calls.dispatch_together(kind, [event], request_id), timeout)
             return answer
         return self._dispatcher.run(kind, event, timeout)
@@ -165,7 +165,7 @@ class Client:
         require_subscriber: bool = False,
         timeout: Span | None = None,
     ) -> list[Dispatched]:
-        """Stores 1 to 1000 events, at most 4 MiB together: all or none. Otherwise as `dispatch`.
+        """Stores 1 to 1000 events, at most 4 MiB together, all or none. Otherwise as `dispatch`.
 
         Args:
             topic: As in `dispatch`.
@@ -176,7 +176,7 @@ class Client:
             timeout: As in `dispatch`.
 
         Returns:
-            What became of each event, in their order.
+            The result of each event, in order.
 
         Raises:
             NoEventSpecified: there are no events.
@@ -207,21 +207,20 @@ class Client:
         Args:
             topic: As in `dispatch`. It need not exist yet.
             group: The workers that share one copy of each event; empty means "default". A new group gets what is
-                dispatched from then on, the first group of a topic also what was dispatched before.
+                dispatched from then on; the first group of a topic also gets what was dispatched before.
             engine: None: the server's default engine.
-            consumer: A name to be recognised by in the admin views, at most 255 bytes.
+            consumer: A name for the subscriber in the admin views, at most 255 bytes.
             max_in_flight: How many events may be leased to the stream at once, 1 to 100,000; 0 means 64.
             max_in_flight_bytes: How many bytes of events may be leased to it at once, up to 1 GiB; 0 means 16 MiB.
-            lease: For how long a delivery is leased, 100 ms to 12 h; None: as the topic says (30 s by default).
-            disconnect_grace: When the stream breaks, its leases run out after this, 0 to 1 h; None: as the server
-                says (1 s by default).
-            held_lease_tokens: Leases still held from a stream that broke, at most 100,000: they move to this stream.
-                Those that were lost meanwhile are named in `Started.lost_lease_tokens`.
-            timeout: How long it may take until the stream has started; None: the client's. The stream itself has no
-                time limit.
+            lease: How long a delivery is leased, 100 ms to 12 h; None: the topic's setting (30 s by default).
+            disconnect_grace: How long leases last after the stream breaks, 0 to 1 h; None: the server's setting (1 s
+                by default).
+            held_lease_tokens: Leases still held from a broken stream, at most 100,000. They move to this stream;
+                `Started.lost_lease_tokens` names those that were lost.
+            timeout: How long the stream may take to start; None: the client's. The stream itself has no timeout.
 
         Returns:
-            A stream that is not open yet: entering it opens it and raises what can go wrong.
+            A stream that is not open yet. Entering it opens it and raises any error.
         """
         request = calls.subscribe_request(
             topic,
@@ -237,18 +236,18 @@ class Client:
         return Subscription(self._connection, request, self._connection.settings.seconds_or_default(timeout))
 
     def ack(self, *deliveries: LeaseRef | Iterable[LeaseRef], timeout: Span | None = None) -> list[LeaseFailure]:
-        """Removes delivered events from their group: they are done. Acking twice is harmless.
+        """Acks deliveries: their events are done, and removed from the group. Acking twice is harmless.
 
-        When the call is repeated because the first try's connection broke, a token that then turns out to be settled
-        counts as acked: most likely by that first try, and in any case the event is gone.
+        If the call is retried because its connection broke, a token that then turns out to be settled counts as acked:
+        probably by the first try, and in any case the event is gone.
 
         Args:
-            deliveries: Deliveries or their lease tokens, or iterables of them. What does not fit into one call takes
-                several.
-            timeout: How long each call may take with all its tries; None: the client's.
+            deliveries: Deliveries or their lease tokens, or iterables of them. Several calls are made if they do not
+                fit into one.
+            timeout: How long each call may take, including retries; None: the client's.
 
         Returns:
-            Those that were not acked, and why; the others are.
+            The leases that were not acked, and why.
         """
         return self._settle(calls.ack(deliveries, self.max_request_bytes), timeout)
 
@@ -262,7 +261,7 @@ class Client:
         release: bool = False,
         timeout: Span | None = None,
     ) -> list[LeaseFailure]:
-        """Gives a delivered event back: to be retried after the topic's backoff, unless an argument says otherwise.
+        """Gives a delivery back, to be retried after the topic's backoff unless an argument chooses otherwise.
 
         Args:
             delivery: The delivery or its lease token.
@@ -279,17 +278,17 @@ class Client:
         return self.nack_many((nack,), timeout=timeout)
 
     def nack_many(self, nacks: Iterable[Nack], *, timeout: Span | None = None) -> list[LeaseFailure]:
-        """Gives delivered events back, each in its own way.
+        """Gives deliveries back, each in its own way.
 
-        When the call is repeated because the first try's connection broke, a token that then turns out to be expired
-        or settled counts as given back: most likely by that first try, and in any case it is not this holder's.
+        If the call is retried because its connection broke, a token that then turns out to be expired or settled counts
+        as given back: probably by the first try, and in any case the lease is over.
 
         Args:
-            nacks: More than fit into one call take several.
+            nacks: Several calls are made if they do not fit into one.
             timeout: As in `ack`.
 
         Returns:
-            Those that were not given back, and why; the others are.
+            The leases that were not given back, and why.
         """
         return self._settle(calls.nack(nacks, self.max_request_bytes), timeout)
 
@@ -303,12 +302,12 @@ class Client:
         """Renews leases: they expire `lease` from now.
 
         Args:
-            deliveries: Deliveries or their lease tokens, or one of them. More than fit into one call take several.
-            lease: 100 ms to 12 h; None: as the topic says (30 s by default).
+            deliveries: One or several deliveries or lease tokens. Several calls are made if they do not fit into one.
+            lease: 100 ms to 12 h; None: the topic's setting (30 s by default).
             timeout: As in `ack`.
 
         Returns:
-            Those that were not renewed, and why; the others are.
+            The leases that were not renewed, and why.
         """
         return self._settle(calls.extend(deliveries, lease, self.max_request_bytes), timeout)
 
@@ -318,24 +317,24 @@ class Client:
     def stop(
         self, engines: Engines = (), drain_timeout: Span | None = None, *, timeout: Span | None = None
     ) -> list[StoppedEngine]:
-        """Drains engines and stops them; when none is left, the server ends.
+        """Drains engines and stops them. The server ends when none is left.
 
         Args:
-            engines: None: all that the server runs.
-            drain_timeout: How long to wait for leases to be settled, 0 to 1 h; None: as the server says.
-            timeout: How long the call may take; None: until it is done, whatever the client's timeout is.
+            engines: None: all engines of the server.
+            drain_timeout: How long to wait for leases to be settled, 0 to 1 h; None: the server's setting.
+            timeout: How long the call may take; None: no limit, even if the client has a timeout.
 
         Returns:
-            One for each engine that was stopped.
+            The engines that were stopped.
         """
         return self._connection.run(calls.stop(engines, drain_timeout), timeout)
 
     def is_serving(self, service: str = "", *, timeout: Span | None = None) -> bool:
-        """Asks the health service of gRPC whether the server takes new work; it is not tried again.
+        """Asks the gRPC health service whether the server accepts new work. The call is not retried.
 
         Args:
             service: One of the server's services, such as `duebus.v1.EventBus`; empty: the server as a whole.
-            timeout: How long the call may take; None: as long as the client's timeout says.
+            timeout: How long the call may take; None: the client's.
 
         Returns:
             False while the server drains.

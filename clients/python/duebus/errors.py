@@ -4,25 +4,25 @@ DueBusError
 ├── InvalidArgument (also a ValueError)  a field is missing, malformed, unknown or out of its range
 │   ├── NoTopicSpecified                 the topic is empty
 │   └── NoEventSpecified                 a dispatch without events
-├── NoDispatcherSpecified                the server does not run the engine that was asked for
+├── NoDispatcherSpecified                the server does not run the requested engine
 ├── NoHandlerFound                       `require_subscriber`, and nobody is subscribed
 ├── DuplicateInitialized                 an engine is started twice in one process
 ├── MaxQueuedEventsReached               the topic is full; nothing was stored
 ├── ConcurrentModification               an event was leased or changed meanwhile; nothing was changed
 ├── NotFound                             no such topic, group or event
 ├── Unimplemented                        the server can't do that yet
-├── InternalError                        an error of the server that nobody foresaw
+├── InternalError                        an unexpected error of the server
 ├── Unavailable                          the server can't be reached
 │   ├── DispatcherNotWorking             the engine is stopped or draining, or its storage can't be reached
 │   └── TlsHandshakeFailed               a certificate is not trusted, or one side does not speak TLS
 ├── DeadlineExceeded                     no answer within the timeout
-├── Unauthenticated                      the server wants credentials, or others than these
+├── Unauthenticated                      credentials are required, or these are not accepted
 ├── PermissionDenied                     these credentials do not allow that
-├── MaxStreamsReached                    the connection has as many subscriptions as it may
+├── MaxStreamsReached                    the connection has the most subscriptions that it may have
 └── ClientClosed                         the client or the subscription was closed
 """
 
-# The classes bear the names of the error table, which do not end in "Error".
+# The classes have the names of the error table, which do not end in "Error".
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -63,12 +63,12 @@ class DueBusError(Exception):
 
     Attributes:
         reason: The name in the error table, for example "MAX_QUEUED_EVENTS_REACHED".
-        message: What happened, for a person to read.
-        code: The gRPC status; None when the client found the error itself.
+        message: What happened, for people.
+        code: The gRPC status; None if the client itself found the error.
         metadata: What the error is about (topic, group, engine, ...).
         field_violations: The wrong fields; empty unless the input was bad.
-        retry_after: When it makes sense to repeat the call; None when the server did not say.
-        stored_engines: Of a dispatch that failed part way: the engines that hold the events of `stored_event_ids`.
+        retry_after: How long to wait before repeating the call; None if the server did not say.
+        stored_engines: If a dispatch failed partway: the engines that hold the events of `stored_event_ids`.
             Repeating the dispatch with the same `request_id` stores what is missing.
         stored_event_ids: The ids of the events that are stored, in request order.
     """
@@ -99,7 +99,7 @@ class DueBusError(Exception):
         self.stored_event_ids = stored_event_ids
 
     def __str__(self) -> str:
-        """One line: the message, and the wrong fields where it does not name them itself."""
+        """One line: the message, and the wrong fields that it does not name."""
         line = " ".join(self.message.split()) or self.reason
         unnamed = [v for v in self.field_violations if v.field not in line]
         if not unnamed:
@@ -114,7 +114,7 @@ class InvalidArgument(DueBusError, ValueError):
 
     @classmethod
     def of_field(cls, field: str, description: str) -> "InvalidArgument":
-        """The error of one wrong field that the client found itself."""
+        """The error of one wrong field that the client itself found."""
         return cls(f"{field}: {description}", field_violations=(FieldViolation(field, description),))
 
 
@@ -173,7 +173,7 @@ class Unimplemented(DueBusError):
 
 
 class InternalError(DueBusError):
-    """An error of the server that nobody foresaw; `metadata["log_id"]` finds it in the server's log."""
+    """An unexpected error of the server; `metadata["log_id"]` finds it in the server's log."""
 
     reason = "INTERNAL"
 
@@ -201,7 +201,7 @@ class DeadlineExceeded(DueBusError):
 
 
 class Unauthenticated(DueBusError):
-    """The server wants credentials, or others than these."""
+    """Credentials are required, or these are not accepted."""
 
     reason = "UNAUTHENTICATED"
 
@@ -245,8 +245,8 @@ _BY_REASON: Mapping[str, type[DueBusError]] = {
     )
 }
 
-# For errors without details: those of gRPC itself and of proxies. Statuses that would not tell which reason it was are
-# left out; their error is a plain DueBusError.
+# For errors without details, from gRPC itself or a proxy. Ambiguous statuses are left out: they become a plain
+# DueBusError.
 _BY_STATUS: Mapping[grpc.StatusCode, type[DueBusError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidArgument,
     grpc.StatusCode.NOT_FOUND: NotFound,
@@ -259,28 +259,28 @@ _BY_STATUS: Mapping[grpc.StatusCode, type[DueBusError]] = {
 }
 
 
-# What the messages of gRPC itself leave the reader to guess.
+# Explanations for gRPC's own messages.
 _WORDS: Mapping[type[DueBusError], str] = {
     Unavailable: "the server can't be reached",
     TlsHandshakeFailed: "the TLS handshake failed",
     DeadlineExceeded: "no answer in time",
 }
 
-# What the messages of gRPC hold when TLS itself refuses the connection, which no second try cures.
+# Parts of gRPC's messages when TLS refuses the connection, which no retry can cure.
 _REFUSED_BY_TLS = ("SSL routines", "Hostname Verification Check failed", "is not in peer certificate")
 
-# gRPC ends connections in a forked child, with a status that says nothing. A repeated call opens a new one.
+# gRPC ends connections in a forked child with a generic status. A retry opens a new one.
 _CLOSED_ON_FORK = "Closed on fork"
 
-# How gRPC refuses a message that it would not even read; no status of its own tells it from a topic that is full.
+# Part of gRPC's message when a request is too large to be read; its status is the same as that of a full topic.
 _TOO_LARGE = "message larger than max"
 
 
 def from_rpc_error(error: grpc.RpcError) -> DueBusError:
     """Translates an error of grpc or grpc.aio.
 
-    The reason in the status's details decides; without one, the status code does. The result is not raised and has no
-    cause: `raise from_rpc_error(error) from error`.
+    The reason in the status details decides; without one, the status code does. The result is returned, not raised:
+    `raise from_rpc_error(error) from error`.
     """
     code, message = error.code(), error.details() or ""
     details = read_status_details(error.trailing_metadata())
@@ -300,7 +300,7 @@ def from_rpc_error(error: grpc.RpcError) -> DueBusError:
 
 
 def _undetailed(code: grpc.StatusCode, message: str, retry_after: timedelta | None) -> DueBusError:
-    """An error of gRPC itself or of a proxy."""
+    """An error of gRPC itself or a proxy."""
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE in message:
         violation = FieldViolation("request", f"is larger than a message may be ({message})")
         return InvalidArgument(f"request: {violation.description}", code=code, field_violations=(violation,))

@@ -17,7 +17,7 @@ The fixture is `duebus`, a `Bus`:
 
         assert cancelled == [42]
 
-It is the real server, on the local engine and a free port of this machine; only its clock is not real.
+It is the real server, on the local engine and a free local port; only its clock is simulated.
 """
 
 from __future__ import annotations
@@ -49,25 +49,25 @@ R = TypeVar("R")
 
 MICROSECOND = timedelta(microseconds=1)
 ALL_TOPICS = 1_000_000
-# What a handler raises to fail, skip or give up on the test that it is part of.
+# Exceptions that a handler raises to fail or skip its test.
 VERDICTS = (AssertionError, pytest.fail.Exception, pytest.skip.Exception, pytest.xfail.Exception)
 
 
 @pytest.fixture
 def duebus() -> Iterator[Bus]:
-    """A bus of the test's own, empty at first, gone afterwards."""
+    """A new, empty bus for the test, gone afterwards."""
     with Bus() as running:
         yield running
 
 
 class Bus:
-    """A DueBus server on a thread of this process, with a clock that stands still until it is moved.
+    """A DueBus server on a thread of this process, with a clock that stands still until the test moves it.
 
-    Usable without pytest as a context manager. Its methods may be called from any thread but the server's.
+    Without pytest, use it as a context manager. Its methods may be called from any thread except the server's.
 
     Attributes:
         address: Where it listens, HOST:PORT, for clients and workers.
-        client: A `duebus.Client` that is connected to it.
+        client: A `duebus.Client` connected to it.
     """
 
     address: str
@@ -82,7 +82,7 @@ class Bus:
         """Start.
 
         Raises:
-            ModuleNotFoundError: the extra `testing`, which brings the server, is not installed; the message says so.
+            ModuleNotFoundError: the extra `testing`, which installs the server, is missing.
         """
         from duebus.client import Client  # noqa: PLC0415  # a plugin is imported by every pytest run
 
@@ -92,7 +92,7 @@ class Bus:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop; what is still in it is dropped."""
+        """Stop. Its events are dropped."""
         self.client.close()
         self._call(self._app.stop())
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -100,14 +100,14 @@ class Bus:
         self._loop.close()
 
     def now(self) -> datetime:
-        """What its clock says."""
+        """The time of its clock."""
         return datetime.fromtimestamp(self._clock.now_us() / 1e6, UTC)
 
     def advance(self, *, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0) -> None:
-        """Move its clock forward. Events become due, and leases that are held run out, as if the time had passed.
+        """Move its clock forward. Events become due and leases run out as if the time had passed.
 
-        Returns at once; `settle` waits until what has become due is handled. Where handlers may still be running, call
-        `settle` before as well, or their leases may run out.
+        Returns at once; `settle` waits until the due events are handled. If handlers may still be running, call
+        `settle` first too, or their leases may run out.
 
         Raises:
             ValueError: The sum is negative.
@@ -118,15 +118,15 @@ class Bus:
     def settle(self, timeout: float = 5.0) -> None:
         """Wait until no event is due or leased in any group that has a subscriber.
 
-        An event that failed and waits for its retry does not hold this up: move the clock for it.
+        An event that failed and waits for its retry is not waited for: move the clock to its due time.
 
         Args:
-            timeout: In real seconds.
+            timeout: How many real seconds to wait.
 
         Raises:
-            TimeoutError: It takes longer; the message says what is waited for.
-            AssertionError: An `assert` failed in a handler of a worker that is `running`; `pytest.fail`, `pytest.skip`
-                and `pytest.xfail` in a handler are raised here as well.
+            TimeoutError: It takes longer; the message names what is not settled.
+            AssertionError: An `assert` failed in a handler of a worker that is `running`. `pytest.fail`, `pytest.skip`
+                and `pytest.xfail` in a handler are raised here too.
         """
         self._call(self._settle(timeout))
         self._raise_verdict()
@@ -135,12 +135,12 @@ class Bus:
     def running(self, worker: Worker, timeout: float = 5.0) -> Iterator[None]:
         """Run a worker in the background, subscribed to all its topics before the block is entered.
 
-        An error that ends the worker is raised when the block is left, and so is a failed `assert` of a handler that no
-        `settle` has raised. On leaving it drains.
+        Leaving the block drains the worker. It raises an error that ended the worker, and a failed `assert` in a
+        handler that no `settle` has raised.
 
         Args:
-            worker: Its address is that of the bus.
-            timeout: To subscribe, in real seconds.
+            worker: A worker with the address of the bus.
+            timeout: How many real seconds it may take to subscribe.
 
         Raises:
             TimeoutError: The worker is not subscribed in time, perhaps because it connects to another address.
@@ -162,7 +162,7 @@ class Bus:
         self._raise_verdict()
 
     def _judge(self, error: BaseException) -> None:
-        """A handler has raised; on the worker's thread."""
+        """Called on the worker's thread when a handler has raised."""
         if isinstance(error, VERDICTS):
             self._verdicts.append(error)
             self._loop.call_soon_threadsafe(self._changed.set)
@@ -186,7 +186,7 @@ class Bus:
         from duebus_server.domain.model import EngineName  # noqa: PLC0415
         from duebus_server.engine.local import LocalEngine  # noqa: PLC0415
 
-        # The defaults, whatever the environment of the tests sets.
+        # The defaults, regardless of the tests' environment.
         settings = Settings.model_construct(listen="127.0.0.1:0", drain_timeout=0)
         self._changed = asyncio.Event()
         self._clock: ManualClock = ManualClock(time.time_ns() // 1_000)
@@ -202,7 +202,7 @@ class Bus:
         try:
             async with asyncio.timeout(timeout):
                 while not self._verdicts and await self._unsettled():
-                    # Nothing is missed between the look and this: neither gives up the loop.
+                    # No change is missed between the check and this: neither yields to the loop.
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
@@ -227,7 +227,7 @@ class Bus:
 
 
 class _Listener:
-    """Passes the engine's word on, and tells that something has changed."""
+    """Forwards the engine's reports, and signals that something has changed."""
 
     def __init__(self, inner: Watcher, changed: Callable[[], None]) -> None:
         self._inner = inner

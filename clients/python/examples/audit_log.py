@@ -1,4 +1,4 @@
-"""Async side work: a request is answered at once, and its audit entry is written by a worker afterwards.
+"""Side work: a request is answered at once, and a worker writes its audit entry afterwards.
 
     .venv/bin/duebus serve                                       in one shell
     .venv/bin/python clients/python/examples/audit_log.py        in another
@@ -19,7 +19,7 @@ unwritten: set[str] = set()
 
 
 def handle_request(bus: Client, user: str, action: str) -> None:
-    """What a web framework calls. It does not wait for the audit log, however slow or broken that is."""
+    """Handles a web request. It does not wait for the audit log, even if that is slow or broken."""
     began = time.perf_counter()
     dispatched = bus.dispatch("audit.entry", {"user": user, "action": action})
     unwritten.add(dispatched.event_id)
@@ -28,7 +28,7 @@ def handle_request(bus: Client, user: str, action: str) -> None:
 
 @worker.on("audit.entry", group="audit-log", concurrency=1)
 def write_entry(delivery: Delivery) -> None:
-    """A plain function runs on a thread, so it may block. It returns: acked. It raises: delivered again, later."""
+    """A plain function runs on a thread, so it may block. If it returns, the event is acked; if it raises, retried."""
     time.sleep(0.1)  # a slow database
     entry = delivery.json()
     # Delivery is at least once. With the event's id as the key, writing an entry twice does no harm.
@@ -44,5 +44,5 @@ if __name__ == "__main__":
         handle_request(bus, "ada", "signed in")
         handle_request(bus, "ada", "changed her address")
         handle_request(bus, "bob", "signed in")
-    # Nobody was listening yet. The events have waited.
+    # Nobody has subscribed yet. The events wait.
     worker.run()

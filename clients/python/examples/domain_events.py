@@ -1,4 +1,4 @@
-"""Decoupled domain events: the shop says what happened, and does not know who listens.
+"""Decoupled domain events: the shop reports what happened, and does not know who listens.
 
     .venv/bin/duebus serve                                          in one shell
     .venv/bin/python clients/python/examples/domain_events.py       in another
@@ -14,7 +14,7 @@ from duebus.aio import Client
 
 SERVER = os.environ.get("DUEBUS_SERVER", "127.0.0.1:50051")
 
-# Services of their own: each would be a process on some other machine, or several of them.
+# Separate services: each would be one or several processes on other machines.
 billing = Worker(group="billing")
 shipping = Worker(group="shipping")
 
@@ -42,7 +42,7 @@ async def main() -> None:
     async with Client(SERVER) as bus, asyncio.TaskGroup() as services:
         for service in (billing, shipping):
             services.create_task(service.serve(bus))
-            await service.ready()  # its group exists: it misses nothing from now on
+            await service.ready()  # its group exists now, so it misses nothing
         for order in ({"id": 7, "customer": "ada", "total": 129.0}, {"id": 8, "customer": "bob", "total": 8.5}):
             await bus.dispatch("order.placed", order)
             print(f"shop: order {order['id']} is placed")

@@ -1,9 +1,9 @@
-"""A delayed check: is the order paid half an hour after it was placed? If not, it is cancelled.
+"""A delayed check: an order that is not paid within half an hour is cancelled.
 
     .venv/bin/duebus serve                                          in one shell
     .venv/bin/python clients/python/examples/payment_check.py       in another
 
-An order has one second to be paid here; `payment_check.py 1800` gives it the half hour.
+Here an order must be paid within one second; `payment_check.py 1800` gives it half an hour.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ checked: set[str] = set()
 
 
 async def place_order(bus: Client, order: str) -> None:
-    """The check is dispatched with the order. No cron job, no table of timers: the event waits in the bus."""
+    """Dispatches the check with the order. There is no cron job and no table of timers: the event waits in the bus."""
     orders[order] = "unpaid"
     await bus.dispatch("order.payment-due", {"order": order}, delay=TIME_TO_PAY)
     print(f"{order}: placed, to be checked in {TIME_TO_PAY}")
@@ -31,7 +31,7 @@ async def place_order(bus: Client, order: str) -> None:
 
 @worker.on("order.payment-due", group="orders")
 async def check_payment(delivery: Delivery) -> None:
-    """Called when the event is due: never before, and hardly after."""
+    """Called when the event is due: never before, and at most a few milliseconds later."""
     late = (datetime.now(UTC) - delivery.deliver_at) / timedelta(milliseconds=1)
     order = delivery.json()["order"]
     if orders[order] == "unpaid":
@@ -43,7 +43,7 @@ async def check_payment(delivery: Delivery) -> None:
 
 
 async def main() -> None:
-    """Two orders; one of them is paid in time."""
+    """Places two orders, one of which is paid in time."""
     async with Client(SERVER) as bus:
         await place_order(bus, "order-1")
         orders["order-1"] = "paid"

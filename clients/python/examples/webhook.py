@@ -1,9 +1,9 @@
-"""Notifying downstream services: a webhook is repeated when its receiver is busy, and given up when it is gone.
+"""Webhooks to downstream services: retried while the receiver is busy, and given up if it is gone.
 
     .venv/bin/duebus serve                                    in one shell
     .venv/bin/python clients/python/examples/webhook.py       in another
 
-Its receivers: one is busy at first, one always, one is gone. To keep it short, events are retried once, not 3 times.
+One receiver is busy at first, one always, and one is gone. To keep it short, events are retried once, not 3 times.
 """
 
 import os
@@ -24,18 +24,18 @@ class Receiver(BaseHTTPRequestHandler):
     """The downstream services."""
 
     def do_POST(self) -> None:
-        """Gives the next answer of this path."""
+        """Sends the next answer of this path."""
         self.rfile.read(int(self.headers["Content-Length"]))
         self.send_response_only(ANSWERS[self.path].pop(0))
         self.send_header("Retry-After", "1")
         self.end_headers()
         if not any(ANSWERS.values()):
-            worker.request_stop()  # that was the last one; the handler that waits for it is still finished
+            worker.request_stop()  # the last one; its handler still finishes
 
 
 @worker.on("order.shipped", concurrency=1)
 def notify(delivery: Delivery) -> None:
-    """The id goes with the event, so that a receiver can tell when it sees one a second time."""
+    """Sends the event with its id, so that a receiver can recognize one that it has already seen."""
     url = urlsplit(delivery.attributes["url"])
     connection = HTTPConnection(url.netloc, timeout=10)
     connection.request("POST", url.path, delivery.data, {"Idempotency-Key": delivery.event_id})

@@ -1,4 +1,4 @@
-"""What operators do: look at topics, groups and events, change them, and redrive or purge dead letters."""
+"""The operators' use cases: inspect and change topics, groups and events; redrive and purge dead letters."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     StepVerb = Callable[[str, str, DeadLetterFilter, DeadLetterStep], Awaitable[DeadLetterProgress]]
 
 DEAD_LETTERS_AT_ONCE = 1_000
-"""How many dead letters one engine call looks at, so that it does not hold up others for long."""
+"""How many dead letters one engine call examines. Bounded, because other calls wait meanwhile."""
 
 log = structlog.get_logger()
 
 
 class Administering:
-    """Looks into engines and changes what is in them, while they drain too.
+    """Inspects engines and changes what they hold. Works during a drain too.
 
     Raises, in all methods:
         NoDispatcherSpecified: this server does not run the engine.
@@ -63,7 +63,7 @@ class Administering:
         return await self._engine(engine).list_events(topic, query)
 
     async def get_event(self, engine: EngineName | None, topic: str, event_id: str) -> EventInfo:
-        """The story of one event."""
+        """One event and its history."""
         return await self._engine(engine).get_event(topic, event_id)
 
     # --- topics and groups ------------------------------------------------------------------------------------------
@@ -72,7 +72,7 @@ class Administering:
         """Change a topic's settings, or the retry policy of a group if one is named.
 
         Returns:
-            The settings in force from then on.
+            The settings now in force.
 
         Raises:
             InvalidArgument: the settings contradict each other, or the engine can't have them.
@@ -116,7 +116,7 @@ class Administering:
     async def cancel(
         self, engine: EngineName | None, topic: str, event_ids: Sequence[str], group: str | None
     ) -> CancelAnswer:
-        """Remove events that wait, from one group, or with None from every group."""
+        """Remove scheduled and ready events, from one group or, with None, from every group."""
         target = self._engine(engine)
         answer = await target.cancel(topic, event_ids, group)
         log.info("events cancelled", engine=target.name, topic=topic, group=group, cancelled=answer.cancelled)
@@ -125,13 +125,13 @@ class Administering:
     async def reschedule(
         self, engine: EngineName | None, topic: str, event_ids: Sequence[str], group: str | None, due: NewDueTime
     ) -> int:
-        """Change the due time of events that wait, all or none, in one group, or with None in every group.
+        """Change the due time of scheduled and ready events, all or none, in one group or, with None, in every group.
 
         Returns:
             How many events were moved.
 
         Raises:
-            ConcurrentModification: one does not wait.
+            ConcurrentModification: one is leased or dead.
         """
         target = self._engine(engine)
         rescheduled = await target.reschedule(topic, event_ids, group, due)
@@ -141,9 +141,9 @@ class Administering:
     async def redrive(
         self, engine: EngineName | None, topic: str, group: str, chosen: DeadLetterFilter, rate: float
     ) -> int:
-        """Make dead letters wait again, at ``rate`` events a second (0: all at once).
+        """Make dead letters ready again, at ``rate`` events a second (0: all at once).
 
-        This takes many engine calls. If one fails, some events were moved already, those that died first.
+        This takes many engine calls. If one fails, the events that died first have been moved already.
 
         Returns:
             How many were moved.
@@ -169,7 +169,7 @@ class Administering:
 
 
 async def _in_steps(verb: StepVerb, topic: str, group: str, chosen: DeadLetterFilter, first: DeadLetterStep) -> int:
-    """Take one step after the other until none is left; other tasks run in between. Returns how many were moved."""
+    """Take steps until none is left; other tasks run in between. Returns how many were moved."""
     step: DeadLetterStep | None = first
     moved = 0
     while step is not None:

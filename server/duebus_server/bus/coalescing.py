@@ -1,6 +1,6 @@
-"""Batches that form by themselves: items that arrive during one call go into the next.
+"""Batches calls: items that arrive while a call is running go into the next one.
 
-No item waits for others: one that comes alone is carried out at once.
+No item waits for others: one that arrives alone is carried out at once.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ R = TypeVar("R")
 
 
 class Coalescer(Generic[K, I, R]):
-    """One call at a time for each key, and one next call for all items that arrived meanwhile.
+    """Runs one call at a time for each key. Items that arrive meanwhile share the next call.
 
     Args:
         carry_out: carries out a batch of one key, and returns one result for each item, in order. What it raises is
-            raised to everybody whose item is in the batch.
+            raised to every caller whose item is in the batch.
         weight: of an item.
         max_weight: of a batch; a heavier item goes alone.
     """
@@ -36,7 +36,7 @@ class Coalescer(Generic[K, I, R]):
         self._carry_out = carry_out
         self._weight = weight
         self._max_weight = max_weight
-        # Has the key of each call that is under way.
+        # Has the key of each call that is running.
         self._waiting: dict[K, deque[tuple[I, asyncio.Future[R]]]] = {}
         self._runs: set[asyncio.Task[None]] = set()
 
@@ -71,7 +71,7 @@ class Coalescer(Generic[K, I, R]):
         batch = self._next_batch(self._waiting[key])
         try:
             results = await self._carry_out(key, [item for item, _ in batch])
-        except BaseException as error:  # noqa: BLE001  # raised to everybody who waits
+        except BaseException as error:  # noqa: BLE001  # raised to every caller that waits
             for _, result in batch:
                 if not result.done():
                     result.set_exception(error)

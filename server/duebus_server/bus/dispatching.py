@@ -27,7 +27,7 @@ class DispatchCommand:
 
 
 MAX_EVENTS_AT_ONCE = 1_000
-"""How many events one engine call stores for several requests, so that it does not hold up others for long."""
+"""How many events one engine call stores for several requests. Bounded, because other calls wait meanwhile."""
 
 
 class Dispatching:
@@ -52,7 +52,7 @@ class Dispatching:
         request = command.request
         for one in running:
             if answers:
-                # The first engine may know the request, and the ids of its first time. The others use those ids too.
+                # The first engine may know the request, and then returns its first ids. The others use those too.
                 request = _with_ids(request, answers[0].event_ids)
             try:
                 answers.append(await self._dispatch_on(one, command.topic, request))

@@ -23,8 +23,8 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class StoppedEngine:
-    """An engine that was drained: how many leases were given back because they were not settled in time, and how many
-    events it still holds. A number is 0 if the engine's storage could not be asked.
+    """A drained engine: how many leases were released because they were not settled in time, and how many events it
+    still holds. A number is 0 if the engine's storage could not be reached.
     """
 
     engine: EngineName
@@ -33,10 +33,10 @@ class StoppedEngine:
 
 
 class Lifecycle:
-    """Starts the engines, drains them, and tells when the last one has stopped.
+    """Starts the engines, drains them, and signals when the last one has stopped.
 
     Args:
-        on_not_serving: called when the last engine begins to drain, so that no new work is sent here.
+        on_not_serving: called when the last engine begins to drain: no new work should be sent here.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Lifecycle:
         """Start every engine and its sweeps.
 
         Raises:
-            DuplicateInitialized: one is started already.
+            DuplicateInitialized: one is already started.
         """
         for running in self._engines:
             await running.engine.start()
@@ -68,10 +68,10 @@ class Lifecycle:
             await running.engine.stop()
 
     async def stop(self, names: Sequence[EngineName], drain_timeout_us: int) -> list[StoppedEngine]:
-        """Drain engines and stop them; all of them if none is named. Waits for an engine that is stopping already.
+        """Drain engines and stop them; all of them if none is named. Waits for an engine that is already stopping.
 
         Raises:
-            NoDispatcherSpecified: this server does not run one of them; then none is stopped.
+            NoDispatcherSpecified: this server does not run one of them; none is stopped.
         """
         chosen = [self._engines.get(name) for name in dict.fromkeys(names or self._engines.names())]
         for running in chosen:
@@ -81,7 +81,7 @@ class Lifecycle:
                 self._stops[running.engine.name] = asyncio.create_task(drain, name=f"drain {running.engine.name}")
         if all(running.status is not EngineStatus.SERVING for running in self._engines):
             await self._on_not_serving()
-        # Shielded: the drain goes on if the caller gives up.
+        # Shielded: the drain continues if the caller gives up.
         return [await asyncio.shield(self._stops[running.engine.name]) for running in chosen]
 
     async def _drain(self, running: RunningEngine, drain_timeout_us: int) -> StoppedEngine:
@@ -91,7 +91,7 @@ class Lifecycle:
         try:
             released = await running.streams.drain(drain_timeout_us)
             queued = await running.engine.queued()
-        except DispatcherNotWorking as error:  # stop although its storage is away
+        except DispatcherNotWorking as error:  # stop even if its storage can't be reached
             log.warning("drained without the engine's storage", engine=name, error=str(error))
         running.status = EngineStatus.STOPPED
         self._reapers[name].cancel()

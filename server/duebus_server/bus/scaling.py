@@ -23,7 +23,7 @@ class Scaling:
         self._engines = engines
 
     async def backlog(self, engine: EngineName | None, topic: str, group: str) -> int:
-        """The events of a group that are ready or leased; 0 where there is no such topic or group.
+        """The events of a group that are ready or leased; 0 if there is no such topic or group.
 
         A topic without groups keeps its events for the first group, so they count for this one.
 

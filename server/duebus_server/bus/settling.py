@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from duebus_server.engine.base import Engine
 
     Results = list[LeaseFailureReason | None]
-    # Carries a verb out on one group: (engine, topic, group, places in the request, leases) -> results.
+    # Carries out a verb on one group: (engine, topic, group, places in the request, leases) -> results.
     Verb = Callable[[Engine, str, str, list[int], list[LeaseRef]], Awaitable[Results]]
     # Raises PermissionDenied when the caller may not settle on a topic.
     Permit = Callable[[str], None]
@@ -44,17 +44,17 @@ class LeaseFailure:
 
 
 MAX_ACKS_AT_ONCE = 1_000
-"""How many acks of several requests one engine call carries out, so that it does not hold up others for long."""
+"""How many acks of several requests one engine call carries out. Bounded, because other calls wait meanwhile."""
 
 
 class Settling:
-    """Settles deliveries, whichever replica and engine they came from.
+    """Settles deliveries of any replica and engine.
 
     The tokens of a request are sorted by group, and each group is one engine call. Acks that arrive while others of the
-    group are carried out go into the next call together. An engine that drains still settles.
+    group are being carried out share the next call. An engine that drains still settles.
 
-    Each method takes ``permit``, which is called with the topic of every token before anything is done. What it raises
-    is raised to the caller. None permits everything.
+    Each method takes ``permit``, which is called with the topic of every token before anything is done. Its exceptions
+    reach the caller. None permits everything.
     """
 
     def __init__(self, engines: Engines, tokens: LeaseTokens) -> None:
@@ -73,7 +73,7 @@ class Settling:
         return await self._by_group(lease_tokens, carry_out, permit)
 
     async def _ack_together(self, place: tuple[EngineName, str, str], calls: list[list[LeaseRef]]) -> list[Results]:
-        """Carry out the acks of several calls in one. Returns the results of each call."""
+        """Carry out the acks of several calls in one engine call. Returns the results of each."""
         name, topic, group = place
         leases = [lease for call in calls for lease in call]
         results = iter(await self._engines.get(name).engine.ack(topic, group, leases))

@@ -26,10 +26,10 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class SubscribeCommand:
-    """What a subscriber asks for. A setting that is None is the topic's or the server's.
+    """A checked request to subscribe. A setting that is None follows the topic or the server.
 
     Attributes:
-        held_lease_tokens: leases of an earlier stream, which broke, that the worker still holds.
+        held_lease_tokens: leases of an earlier, broken stream that the worker still holds.
     """
 
     topic: str
@@ -45,7 +45,7 @@ class SubscribeCommand:
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """An open session, the maker of its lease tokens, and the tokens of leases that were lost."""
+    """An open session, the maker of its lease tokens, and the tokens of lost leases."""
 
     session: Session
     tokens: GroupTokens

@@ -1,4 +1,4 @@
-"""What a session sends down its stream."""
+"""The frames that a session sends down its stream."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Deliveries:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """Shows that the stream is alive, and how many events are ready in the group."""
+    """A heartbeat, with the number of events that are ready in the group."""
 
     server_time_us: int
     backlog: int
@@ -48,7 +48,7 @@ class Closing:
 Frame = Deliveries | Heartbeat | Closing
 
 RECONNECT_AFTER_US = SECOND
-"""How long a client is told to wait after the server closed its stream, so that another replica, or a restart, is
+"""How long a client is told to wait after the server closed its stream: time for another replica or a restart to be
 ready.
 """
 

@@ -1,4 +1,4 @@
-"""The safety net: ends expired leases at a fixed interval. Events become due without it."""
+"""The safety net: ends expired leases at a fixed interval. Events become due without its help."""
 
 from __future__ import annotations
 

@@ -42,28 +42,28 @@ if TYPE_CHECKING:
 HEARTBEAT_US = 10 * SECOND
 
 HEARTBEAT_TICK_US = SECOND // 2
-"""Heartbeats wait for the next full tick, so that those of many idle streams are sent together: waking up costs more
+"""Heartbeats wait for the next full tick, so that those of many idle streams go out together: waking up costs more
 than sending.
 """
 
 RETRY_US = SECOND // 2
-"""How long a session waits before it asks an engine again that could not be reached."""
+"""How long a session waits before it asks an unreachable engine again."""
 
 log = structlog.get_logger()
 
 
 class Stage(Enum):
-    """What a session is doing, or waiting for."""
+    """What a session is doing or waiting for."""
 
     JOINING = auto()
     LOOKING = auto()
     """Its next step is to lease."""
     LEASING = auto()
-    """A lease is under way: its answer may bring events."""
+    """A lease call is running: its answer may bring events."""
     WAITING = auto()
-    """It has taken all there was, and takes its turn in the waker's queue when more is due."""
+    """It leased everything that was due, and waits in the waker's queue for more."""
     TOO_LARGE = auto()
-    """The event that is due does not fit. It waits for leases to end, or for another event to be the first."""
+    """The event that is due does not fit. It waits for leases to end, or for another event to come first."""
     RETRYING = auto()
     FULL = auto()
     CLOSING = auto()
@@ -77,11 +77,11 @@ IDLE = (Stage.WAITING, Stage.TOO_LARGE, Stage.RETRYING, Stage.FULL)
 
 @dataclass(frozen=True, slots=True)
 class SessionOptions:
-    """What a subscriber asked for, with the defaults filled in.
+    """A subscriber's options, with the defaults filled in.
 
     Attributes:
         lease_us: how long each delivery is leased.
-        grace_us: how long leases last after the stream broke.
+        grace_us: how long leases last after the stream breaks.
     """
 
     session_id: str
@@ -95,7 +95,7 @@ class SessionOptions:
 class Session:
     """One open stream of one group.
 
-    Call ``join``, then ``frames`` until the stream ends, then ``end``, whatever happened in between.
+    Call ``join``, then ``frames`` until the stream ends, and always ``end``.
     """
 
     def __init__(self, engine: Engine, clock: Clock, options: SessionOptions, window: Window, waker: Waker) -> None:
@@ -109,24 +109,24 @@ class Session:
         self._stirred = asyncio.Event()
         self._sent_us = clock.now_us()
         self._backlog = 0
-        # What the last lease said: when more is due, and how many changes the waker had seen before it.
+        # From the last lease: when more is due, and how many changes the waker had seen before it.
         self._next_due_us: int | None = None
         self._seen_changes = 0
-        # Leases that ended before the answer that brings them.
+        # Leases that ended before the answer that delivers them.
         self._ended_early: set[int] = set()
         self._heartbeat: Timer | None = None
         self._retry: Timer | None = None
 
     @property
     def is_settled(self) -> bool:
-        """Whether it holds no lease, and no answer that may bring some is under way."""
+        """Whether it holds no lease and expects no answer that could bring one."""
         return not len(self.window) and self._stage not in (Stage.JOINING, Stage.LEASING)
 
     async def join(self, held: Sequence[LeaseRef]) -> list[LeaseRef]:
         """Subscribe, and take over the leases that the worker still holds.
 
         Returns:
-            Those that were lost.
+            The leases that were lost.
         """
         topic, group, session_id = self.options.topic, self.options.group, self.options.session_id
         info = SubscriberInfo(session_id, self.options.consumer, self._engine.now_us())
@@ -136,7 +136,7 @@ class Session:
         return lost
 
     async def frames(self) -> AsyncIterator[Frame]:
-        """What to send, for as long as the stream is open; the last one is Closing when the server ends it."""
+        """The frames to send while the stream is open. The last one is Closing if the server ends it."""
         self._arm_heartbeat()
         while self._closing is None:
             frame = await self._next_frame()
@@ -148,12 +148,12 @@ class Session:
         yield self._closing
 
     def close_soon(self, closing: Closing) -> None:
-        """End the stream with this frame, after what is being sent. Only the first call counts."""
+        """End the stream with this frame, after the one that is being sent. Only the first call counts."""
         self._closing = self._closing or closing
         self.wake()
 
     def leases_ended(self, fencing_tokens: Sequence[int]) -> None:
-        """The engine says that leases have ended: there may be room again."""
+        """Drop leases that have ended: there may be room again."""
         self.window.let_go(fencing_tokens)
         if self._stage in (Stage.JOINING, Stage.LEASING):
             self._ended_early.update(fencing_tokens)
@@ -161,7 +161,7 @@ class Session:
             self.wake()
 
     async def end(self) -> None:
-        """The stream is over. Unless the server closed it, the subscriber has vanished: its leases run out soon."""
+        """End the session. If the server did not close the stream, the subscriber is gone: its leases run out soon."""
         for timer in (self._heartbeat, self._retry):
             if timer is not None:
                 timer.cancel()
@@ -169,7 +169,7 @@ class Session:
             self._pass_turn_on()
         topic, group, session_id = self.options.topic, self.options.group, self.options.session_id
         try:
-            # It leaves first, so that no late command of it leases or adopts anything after its leases were shortened.
+            # It leaves first, so that no late command leases or adopts anything after its leases were shortened.
             await self._if_reachable(self._engine.leave(topic, group, session_id))
         finally:
             if self._closing is None:
@@ -177,10 +177,10 @@ class Session:
             self._stage = Stage.ENDED
 
     async def release(self) -> int:
-        """Give back what is still held, without counting an attempt.
+        """Release the leases that it still holds; the attempts do not count.
 
         Returns:
-            How many leases that were; 0 if the engine can't be reached.
+            How many leases it released; 0 if the engine can't be reached.
         """
         nacks = [NackRef(lease, NackAction.RELEASE) for lease in self.window.held()]
         try:
@@ -191,17 +191,17 @@ class Session:
         return results.count(None)
 
     def wake(self) -> None:
-        """There may be something to lease, room for it, or an end to it: look again."""
+        """Wake the session: there may be something to lease, or room, or the stream is to end."""
         if self._stage in IDLE:
             self._stage = Stage.LOOKING
         self._stirred.set()
 
     async def _adopt(self, held: Sequence[LeaseRef]) -> list[LeaseRef]:
-        """Take leases over; those that were lost, or have ended meanwhile."""
+        """Take over leases. Returns those that were lost or have ended meanwhile."""
         options = self.options
         try:
             adopted = await self._engine.adopt(options.topic, options.group, options.session_id, held, options.lease_us)
-        except NotFound:  # the group was just deleted; the first lease finds out as well
+        except NotFound:  # the group was just deleted; the first lease fails too
             return list(held)
         lost: list[LeaseRef] = []
         for lease, result in zip(held, adopted, strict=True):
@@ -212,7 +212,7 @@ class Session:
         return lost
 
     async def _next_frame(self) -> Frame | None:
-        """One step: a lease, or a wait until the session is woken or a heartbeat is due."""
+        """Take one step: lease, or wait until the session is woken or a heartbeat is due."""
         if self._stage is Stage.LOOKING:
             return await self._try_lease()
         self._join_queue()
@@ -224,8 +224,8 @@ class Session:
         return None
 
     async def _try_lease(self) -> Deliveries | None:
-        """Lease. An engine that can't be reached is asked again; a group that is gone ends the stream, also when the
-        engine's notice of that was lost.
+        """Lease. An unreachable engine is asked again. A group that is gone ends the stream, even if the engine's
+        notification was lost.
         """
         try:
             return await self._lease()
@@ -240,7 +240,7 @@ class Session:
         return None
 
     async def _lease(self) -> Deliveries | None:
-        """Take what is due and fits."""
+        """Lease what is due and fits."""
         if not self.window.has_room():
             self._stage = Stage.FULL
             return None
@@ -261,7 +261,7 @@ class Session:
         return None
 
     def _take(self, batch: LeaseBatch, seen_changes: int) -> Deliveries | None:
-        """Hold what was leased, and look for more unless that was all there is.
+        """Record the leased events, and look for more unless these were all.
 
         Args:
             batch: holds events.
@@ -280,21 +280,21 @@ class Session:
         return Deliveries(held) if held else None
 
     def _join_queue(self) -> None:
-        """Wait for a turn, in the stages in which the waker gives one; harmless when it waits already."""
+        """Join the waker's queue, in the stages that wait for it; harmless if already queued."""
         if self._stage is Stage.WAITING:
             self._waker.wait(self.wake, self._next_due_us, self._seen_changes)
         elif self._stage is Stage.TOO_LARGE and self._next_due_us is not None:
             self._waker.wait_for_another(self.wake, self._next_due_us, self._seen_changes)
 
     def _pass_turn_on(self) -> None:
-        """It may have been this session's turn: another can lease in its place."""
+        """Leave the waker's queue. If it was this session's turn, another one leases instead."""
         self._waker.stop_waiting(self.wake)
         self._waker.due(self._engine.now_us())
 
     async def _heartbeat_if_due(self) -> Heartbeat | None:
         if self._clock.now_us() < self._sent_us + HEARTBEAT_US:
             return None
-        # While the heartbeat is being sent, a turn would be lost on this session. It waits again afterwards.
+        # A turn that came while the heartbeat is being sent would be lost. It queues again afterwards.
         self._waker.stop_waiting(self.wake)
         return Heartbeat(self._engine.now_us(), await self._count_backlog())
 
@@ -313,7 +313,7 @@ class Session:
         return self._backlog
 
     def _arm_heartbeat(self) -> None:
-        """One timer, set anew when it fires: to set it with every frame would cost more than the frame."""
+        """One timer, restarted when it fires: restarting it with every frame would cost more than the frame."""
         next_us = max(self._sent_us + HEARTBEAT_US, self._clock.now_us() + SECOND)
         ticks = -(-next_us // HEARTBEAT_TICK_US)
         self._heartbeat = self._clock.call_at(ticks * HEARTBEAT_TICK_US, self._heartbeat_due)
@@ -323,7 +323,7 @@ class Session:
         self._arm_heartbeat()
 
     async def _if_reachable(self, call: Awaitable[None]) -> None:
-        """Tell the engine; one that can't be reached has noted it, and does it when it works again."""
+        """Tell the engine. An unreachable engine has noted it and does it once it works again."""
         try:
             await call
         except DispatcherNotWorking as error:

@@ -1,4 +1,4 @@
-"""All streams of one engine on this replica: opens them, passes on what the engine reports, drains them."""
+"""All streams of one engine on this replica: opens them, forwards the engine's reports, drains them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 
 class Streams:
-    """The open streams, and those that a drain has closed while their leases are still held.
+    """The open streams, and those closed by a drain whose leases are still held.
 
     The engine reports to it, as its watcher.
     """
@@ -51,7 +51,7 @@ class Streams:
         return session
 
     async def close(self, session: Session) -> None:
-        """The stream is over. During a drain, the session is kept until its leases are settled."""
+        """Close a session. During a drain it is kept until its leases are settled."""
         self._close_waker(session.options.topic, session.options.group)
         try:
             await session.end()
@@ -76,7 +76,7 @@ class Streams:
             self._check_settled()
 
     def died(self, topic: str, group: str, count: int, first_ids: Sequence[str]) -> None:
-        """See ``Watcher.died``. One log line a step, with ids by which an operator finds the events."""
+        """See ``Watcher.died``. One log line a step, with event ids for the operator."""
         log.warning(
             "events are dead", engine=self._engine.name, topic=topic, group=group, count=count, event_ids=first_ids
         )
@@ -91,13 +91,13 @@ class Streams:
     # --- drain ------------------------------------------------------------------------------------------------------
 
     async def drain(self, timeout_us: int) -> int:
-        """Close all streams, wait until their leases are settled, and give back those that are not settled in time.
+        """Close all streams, wait until their leases are settled, and release those that are not settled in time.
 
         Args:
             timeout_us: how long to wait, in microseconds.
 
         Returns:
-            How many leases were given back.
+            How many leases were released.
         """
         self._draining = True
         for session in self._sessions.values():
@@ -110,7 +110,7 @@ class Streams:
         return sum(await asyncio.gather(*[session.release() for session in self._sessions.values()]))
 
     def _check_settled(self) -> None:
-        """End the wait of a drain when no lease is held, and none is under way."""
+        """End the wait of a drain once no lease is held and no lease call is running."""
         if self._draining and all(session.is_settled for session in self._sessions.values()):
             self._settled.set()
 

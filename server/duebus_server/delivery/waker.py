@@ -14,24 +14,24 @@ if TYPE_CHECKING:
     Wake = Callable[[], None]
 
 LOOK_AGAIN_US = SECOND
-"""How long a session waits at most for another event than the one that does not fit: an event that is given back takes
-its old place, perhaps in front of that one and due at the same time, which no notification can tell.
+"""The longest wait of a session whose next event does not fit. An event that is given back takes its old place, which
+may be in front of that one at the same due time, and no notification shows that.
 """
 
 
 class Waker:
     """Sleeps until the next due time of one group, and then wakes the session that has waited longest.
 
-    One session is woken at a time. It leases what it has room for and says when more is due, which wakes the next one.
-    So an event wakes one session, and a burst wakes as many as it needs.
+    One session is woken at a time. It leases what it has room for and reports when more is due, which wakes the
+    next one. So an event wakes one session, and a burst wakes as many as it needs.
 
     Attributes:
-        changes: grows with every ``due`` and ``took``. A session that leased before a change has not seen all there is.
-        is_paused: whether the session that looked last found the group paused.
+        changes: grows with every ``due`` and ``took``. A session that leased before a change may have missed something.
+        is_paused: whether the last lease found the group paused.
 
     Args:
         clock: for timers.
-        engine_now_us: the engine's clock, in which due times are given; it may be another host's.
+        engine_now_us: the engine's clock, which due times refer to; it may be another host's.
     """
 
     def __init__(self, clock: Clock, engine_now_us: Callable[[], int]) -> None:
@@ -39,7 +39,7 @@ class Waker:
         self.is_paused = False
         self._clock = clock
         self._engine_now_us = engine_now_us
-        # The queue, and beside it those that wait for another event than the one that is due at this time.
+        # The queue, and the sessions for which the event that is due at this time is too large.
         self._waiting: dict[Wake, None] = {}
         self._waiting_for_another: dict[Wake, int] = {}
         self._due_us: int | None = None
@@ -53,18 +53,18 @@ class Waker:
         self._arm(at_us)
 
     def took(self, next_due_us: int | None) -> None:
-        """A session has leased something. What is due next is for those that wait, whatever they wait for."""
+        """A session has leased something. What is due next concerns all sessions that wait."""
         self.changes += 1
         self._requeue(lambda _: True)
         if next_due_us is not None:
             self._arm(next_due_us)
 
     def wait(self, wake: Wake, next_due_us: int | None, seen_changes: int) -> None:
-        """Join the queue: ``wake`` is called once, when something is due, and at once if something has changed.
+        """Join the queue. ``wake`` is called once: when something is due, or at once if something has changed.
 
         Args:
             wake: called on the event loop.
-            next_due_us: what the session was told when it last leased.
+            next_due_us: the next due time that the session's last lease returned.
             seen_changes: ``changes`` as it was before that lease.
         """
         if self.changes != seen_changes:
@@ -75,11 +75,11 @@ class Waker:
             self._arm(next_due_us)
 
     def wait_for_another(self, wake: Wake, too_large_us: int, seen_changes: int) -> None:
-        """Join the queue as soon as another event is the first one.
+        """Join the queue once another event may be the first one.
 
         Args:
             wake: as in ``wait``.
-            too_large_us: when the event was due that does not fit.
+            too_large_us: the due time of the event that does not fit.
             seen_changes: as in ``wait``.
         """
         if self.changes != seen_changes:
@@ -91,7 +91,7 @@ class Waker:
         self._arm(too_large_us)
 
     def stop_waiting(self, wake: Wake) -> None:
-        """Leave the queue; harmless when the session is not in it."""
+        """Leave the queue; harmless if the session is not in it."""
         self._waiting.pop(wake, None)
         self._waiting_for_another.pop(wake, None)
 
@@ -102,8 +102,8 @@ class Waker:
                 timer.cancel()
 
     def _requeue(self, concerns: Callable[[int], bool]) -> None:
-        """Put those that wait for another event into the queue, where the first event may not be the one that is too
-        large for them.
+        """Queue the sessions that wait for another event, if the first event may no longer be the one that is too large
+        for them.
         """
         for wake in [wake for wake, too_large_us in self._waiting_for_another.items() if concerns(too_large_us)]:
             del self._waiting_for_another[wake]
@@ -118,7 +118,7 @@ class Waker:
         if not self._waiting:
             return
         wait_us = at_us - self._engine_now_us()
-        # What is due now does not wait for a timer: one that stood still while the host was suspended is late.
+        # What is due now does not wait for a timer, which is late if the host was suspended.
         if wait_us > 0 and self._due_us is not None and self._due_us <= at_us:
             return
         if self._timer is not None:
@@ -130,7 +130,7 @@ class Waker:
             self._timer = self._clock.call_at(self._clock.now_us() + wait_us, self._fire)
 
     def _fire(self) -> None:
-        """Wake the one that has waited longest."""
+        """Wake the session that has waited longest."""
         self._due_us = self._timer = None
         if self._waiting:
             wake = next(iter(self._waiting))

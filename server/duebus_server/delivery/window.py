@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 MAX_FRAME_BYTES = 3 << 20
-"""By default, gRPC clients refuse messages over 4 MiB. The rest is for what surrounds the events."""
+"""By default, gRPC clients refuse messages over 4 MiB. The remainder is for what surrounds the events."""
 
 MAX_FRAME_EVENTS = 500
-"""Keeps a lease call short, and lets a part of a large window be leased while another is handled."""
+"""Keeps a lease call short, and allows a large window to be filled while part of it is handled."""
 
 
 class Window:
@@ -55,7 +55,7 @@ class Window:
             self.hold(event.fencing_token, event.event_id, len(event.body))
 
     def let_go(self, fencing_tokens: Iterable[int]) -> None:
-        """Drop leases that have ended; those that it does not hold are ignored."""
+        """Drop leases that have ended; unknown ones are ignored."""
         for fencing_token in fencing_tokens:
             held = self._held.pop(fencing_token, None)
             if held is not None:

@@ -1,4 +1,4 @@
-"""What operators ask for: new settings, new due times, dead letters to redrive or purge.
+"""Operators' requests: new settings, new due times, dead letters to redrive or purge.
 
 All times and durations are integer microseconds.
 """
@@ -30,16 +30,16 @@ class RetryPolicyChanges:
     backoff_max_us: int | None = None
 
     def over(self, policy: RetryPolicy) -> RetryPolicy:
-        """The policy with these changes, for reading. ``policy`` may have changed since they were accepted; if the
-        backoff now begins above its maximum, the maximum holds.
+        """The policy with these changes, without checks. ``policy`` may have changed since they were accepted; if the
+        initial backoff is now above the maximum, the maximum applies.
         """
         return replace(policy, **_those_set(self))
 
     def applied_to(self, policy: RetryPolicy) -> RetryPolicy:
-        """The policy with these changes, checked before they are accepted.
+        """The policy with these changes, checked.
 
         Raises:
-            InvalidArgument: the backoff's maximum would be less than where it starts.
+            InvalidArgument: the maximum backoff would be less than the initial one.
         """
         changed = self.over(policy)
         if self and changed.backoff_max_us < changed.backoff_initial_us:
@@ -71,11 +71,11 @@ class TopicChanges:
     partitions: int | None = None
 
     def over(self, config: TopicConfig) -> TopicConfig:
-        """The settings with these changes, for reading, as ``RetryPolicyChanges.over``."""
+        """The settings with these changes, without checks, as ``RetryPolicyChanges.over``."""
         return replace(config, **_those_set(self) | {"retry_policy": self.retry_policy.over(config.retry_policy)})
 
     def applied_to(self, config: TopicConfig) -> TopicConfig:
-        """The settings with these changes, checked before they are accepted.
+        """The settings with these changes, checked.
 
         Raises:
             InvalidArgument: as ``RetryPolicyChanges.applied_to``.
@@ -110,12 +110,12 @@ class NewDueTime:
 
 @dataclass(frozen=True, slots=True)
 class CancelAnswer:
-    """What a cancellation has done.
+    """The result of a cancellation.
 
     Attributes:
-        cancelled: how many events lost at least one copy that waited.
-        leased_event_ids: events of which a copy was leased or dead, and was left alone; in request order.
-        missing_event_ids: events that the topic, or the group that was named, does not hold; in request order.
+        cancelled: how many events lost at least one scheduled or ready copy.
+        leased_event_ids: events with a leased or dead copy, which was left alone; in request order.
+        missing_event_ids: events that the topic, or the named group, does not hold; in request order.
     """
 
     cancelled: int
@@ -131,7 +131,7 @@ class DeadLetterFilter:
     """Selects the dead letters of a group that meet every condition that is set.
 
     Attributes:
-        event_ids: only these; no condition if empty. An id of no dead letter of the group selects nothing.
+        event_ids: only these; empty means any. An id that is not a dead letter of the group selects nothing.
         error_contains: only those whose last error contains this text.
         min_age_us: only those that had been dead for at least this long when the first step began.
     """
@@ -148,12 +148,12 @@ class DeadLetterStep:
     The first step has only a limit and a rate. ``DeadLetterProgress.next_step`` makes the others.
 
     Attributes:
-        limit: how many dead letters to look at, at most.
+        limit: the most dead letters to examine.
         rate: redriven events become due at this rate, in events a second, from ``began_us`` on; 0 is all at once.
-        began_us: when the first step was made, by the engine's clock; None in the first step. What died later is left
-            alone: a redriven event that dies again meanwhile is not redriven twice.
-        moved: how many dead letters the steps before have moved.
-        cursor: where the step before ended; None at the beginning. Opaque.
+        began_us: when the first step was made, by the engine's clock; None in the first step. Events that died later
+            are left alone: a redriven event that dies again meanwhile is not redriven twice.
+        moved: how many dead letters the earlier steps moved.
+        cursor: where the previous step ended; None at the beginning. Opaque.
     """
 
     limit: int
@@ -163,7 +163,7 @@ class DeadLetterStep:
     cursor: str | None = None
 
     def due_us(self, place: int, began_us: int) -> int:
-        """When the event at this place (0 is the first) of those that the step moves is due, by the rate."""
+        """When the event at this place (0 is the first) among those that the step moves is due, by the rate."""
         if not self.rate:
             return began_us
         return began_us + int((self.moved + place) * SECOND / self.rate)
@@ -171,10 +171,10 @@ class DeadLetterStep:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterProgress:
-    """What a step has done.
+    """The result of a step.
 
     Attributes:
-        moved: how many dead letters the step has moved.
+        moved: how many dead letters the step moved.
         began_us: when the first step was made.
         cursor: where the next step begins; None when this was the last.
     """
@@ -184,7 +184,7 @@ class DeadLetterProgress:
     cursor: str | None
 
     def next_step(self, step: DeadLetterStep) -> DeadLetterStep | None:
-        """The step that follows ``step``, of which this is the progress; None after the last one."""
+        """The step after ``step``, which made this progress; None after the last one."""
         if self.cursor is None:
             return None
         return replace(step, began_us=self.began_us, moved=step.moved + self.moved, cursor=self.cursor)

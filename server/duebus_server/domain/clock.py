@@ -22,18 +22,18 @@ DAY = 24 * HOUR
 
 
 class Timer(Protocol):
-    """A callback that is to be called at a time."""
+    """A scheduled callback."""
 
     def cancel(self) -> None:
-        """Don't call the callback; harmless if it was called already."""
+        """Cancel the call; harmless if it was already made."""
 
 
 class Clock(Protocol):
-    """Tells the time, and calls back at a time. Passed to constructors, so that tests can set it."""
+    """Tells the time and runs callbacks at set times. Passed to constructors, so that tests can replace it."""
 
     def now_us(self) -> int:
-        """The time in microseconds since the Unix epoch, as the host's clock had it when this clock was made. Counts on
-        while the host is suspended, never goes back, and does not jump when the host's clock is set.
+        """The time in microseconds since the Unix epoch. Starts from the host's clock, keeps counting while the host is
+        suspended, never goes back, and does not jump when the host's clock is set.
         """
 
     def host_us(self) -> int:
@@ -56,7 +56,7 @@ async def sleep_until(clock: Clock, at_us: int) -> None:
 class SystemClock:
     """The host's time at construction, carried on by a clock that also counts while the host is suspended.
 
-    A delay or a lease therefore lasts as long as it says, whatever becomes of the host's clock meanwhile.
+    So a delay or a lease keeps its length even if the host's clock is set meanwhile.
     """
 
     def __init__(self) -> None:
@@ -83,7 +83,7 @@ def _since_boot_ns() -> int:
 
 
 _SINCE_BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-"""Linux has a monotonic clock that counts on through suspend, and one that does not. Elsewhere there is only one."""
+"""Linux has a monotonic clock that keeps counting during suspend, and one that does not. Others have only one."""
 
 
 class ManualClock:
@@ -103,27 +103,27 @@ class ManualClock:
         return self._now_us
 
     def host_us(self) -> int:
-        """The same, unless it was set to another time."""
+        """The same, unless a test set it to another time."""
         return self._now_us + self._host_ahead_us
 
     def set_host(self, by_us: int) -> None:
-        """Somebody sets the host's clock forward by ``by_us``, or back."""
+        """Set the host's clock forward by ``by_us``, or back."""
         self._host_ahead_us += by_us
 
     def sleep(self, for_us: int) -> None:
-        """The host is suspended: time passes, and timers stand still."""
+        """Suspend the host: time passes, and timers stand still."""
         self._timers = [(at_us + for_us, place, timer) for at_us, place, timer in self._timers]
         self._now_us += for_us
 
     def call_at(self, at_us: int, callback: Callable[[], None]) -> Timer:
-        """Call ``callback`` when the clock is moved to ``at_us`` or past it; from the next move on if it has passed."""
+        """Call ``callback`` when the clock is moved to ``at_us`` or past it; at the next move if it has passed."""
         timer = ManualTimer(callback)
         self._count += 1
         heapq.heappush(self._timers, (at_us, self._count, timer))
         return timer
 
     def advance(self, by_us: int) -> None:
-        """Move forward; what is due on the way is called at its own time, in order.
+        """Move forward. Callbacks that become due on the way run in order, each at its own time.
 
         Raises:
             ValueError: ``by_us`` is negative.
@@ -145,7 +145,7 @@ class ManualTimer:
         self._callback: Callable[[], None] | None = callback
 
     def cancel(self) -> None:
-        """Forget the callback."""
+        """Cancel the callback."""
         self._callback = None
 
     def run(self) -> None:

@@ -1,4 +1,4 @@
-"""Every error that the bus raises on purpose.
+"""Every error that the bus raises deliberately.
 
 ::
 
@@ -48,9 +48,9 @@ class DueBusError(Exception):
     """The root of the tree.
 
     Attributes:
-        reason: for programs; from the error table of the contract.
-        metadata: what the error is about (topic, group, engine, event id); sent as ``ErrorInfo.metadata``.
-        retry_after_us: after how many microseconds to repeat the call; None if that does not help.
+        reason: the reason from the error table of the contract, for programs.
+        metadata: the subject of the error (topic, group, engine, event id); sent as ``ErrorInfo.metadata``.
+        retry_after_us: how many microseconds to wait before repeating the call; None if repeating does not help.
     """
 
     reason: ClassVar[str]
@@ -73,7 +73,7 @@ class InvalidArgument(DueBusError):
         self.violation = FieldViolation(field, description)
 
     def within(self, path: str) -> InvalidArgument:
-        """The same error of a field in a part of the request, such as ``events[3]``."""
+        """The same error, for a field inside a part of the request such as ``events[3]``."""
         return InvalidArgument(f"{path}.{self.violation.field}", self.violation.description)
 
 
@@ -128,7 +128,7 @@ class UnusableStorage(DispatcherNotWorking):
 
 
 class Moved(DispatcherNotWorking):
-    """The topic is not, or not any more, spread over the partitions that the caller knows of; nothing was changed."""
+    """The topic has other partitions than the caller assumed; nothing was changed."""
 
     def __init__(self, topic: str) -> None:
         super().__init__(
@@ -170,7 +170,7 @@ class Unimplemented(DueBusError):
 
 
 class Unauthenticated(DueBusError):
-    """Credentials are missing, or are not accepted. The message contains nothing of them."""
+    """Credentials are missing or not accepted. The message never contains them."""
 
     reason = "UNAUTHENTICATED"
 
@@ -188,10 +188,10 @@ class MaxStreamsReached(DueBusError):
 
 
 class PartialDispatch(DueBusError):
-    """A dispatch failed part way: one of several engines, or of a topic's partitions, has not stored its events.
+    """A dispatch failed partway: one of several engines, or one of a topic's partitions, did not store its events.
 
     Attributes:
-        cause: why that one failed; its status is the status of the call.
+        cause: why it failed; its status is the status of the call.
         stored_engines: the engines that hold the events of ``event_ids``.
         event_ids: the ids of the events that are stored, in request order.
     """

@@ -1,8 +1,8 @@
-"""Ids for events that came without one: UUIDs of version 7 (RFC 9562, section 5.7).
+"""Ids for events that arrive without one: UUIDs of version 7 (RFC 9562, section 5.7).
 
 The events of one request get ids that sort in request order: the same millisecond, then the place in the request in
 ``rand_a``. ``rand_b`` is one number for the whole request, and it is made from the request id where there is one. So
-the ids of a request can be made again from its time and its id, and nobody need store them to answer a repetition.
+the ids of a request can be made again from its time and its id, and need not be stored to answer a repetition.
 Of ``rand_b`` the first ten bits are zero, so that an engine can keep an id in 14 bytes; the other 52 tell apart the
 requests of one millisecond.
 """
@@ -19,19 +19,19 @@ from duebus_server.domain.clock import MILLISECOND
 _VARIANT = 0b10 << 62
 _RANDOM_BITS = 52
 _PLACE = slice(15, 18)
-"""Where the place in the request stands in an id."""
+"""The position in an id of the place in the request."""
 _AFTER_TIME = 13
-"""Where the rest of an id begins, behind the time."""
+"""The position where the rest of an id begins, after the time."""
 _PLACES = tuple(f"{place:03x}" for place in range(1 << 12))
-"""Every place as it is written there."""
+"""Every place as an id contains it."""
 
 
 class EventIds:
     """The ids of one request.
 
     Args:
-        now_us: when the request came, in microseconds; the ids carry it in milliseconds.
-        request_id: as the caller gave it; empty: a random number takes its place.
+        now_us: when the request arrived, in microseconds; the ids contain it in milliseconds.
+        request_id: the caller's; empty: a random number takes its place.
     """
 
     __slots__ = ("_head", "_tail")
@@ -48,13 +48,13 @@ class EventIds:
 
 
 def made_at(time_ms: int, event_id: str) -> str:
-    """The id that ``EventIds`` gave an event when its request first came, from the id of a repetition."""
+    """The id that ``EventIds`` gave an event when its request first arrived, from the id of a repetition."""
     time = f"{time_ms:012x}"
     return f"{time[:8]}-{time[8:]}{event_id[_AFTER_TIME:]}"
 
 
 class IdRun(Sequence[str]):
-    """The ids that ``EventIds`` gave the first ``count`` places of a request, in the memory of one."""
+    """The ids that ``EventIds`` gave the first ``count`` places of a request, stored as one id."""
 
     __slots__ = ("_count", "_first")
 
@@ -76,7 +76,7 @@ class IdRun(Sequence[str]):
         return self._at(places) if isinstance(places, int) else [self._at(one) for one in places]
 
     def joined(self) -> str:
-        """All of them, a line each, made in one go."""
+        """All ids, one a line, made in one step."""
         head, tail = self._around()
         return head + f"{tail}\n{head}".join(_PLACES[: self._count]) + tail
 
@@ -89,7 +89,7 @@ class IdRun(Sequence[str]):
 
 
 def shortened(ids: Sequence[str]) -> Sequence[str]:
-    """The same ids, as a run where they are one, to be kept for long."""
+    """The same ids in less memory: as a run, if they are one."""
     run = IdRun(ids[0], len(ids))
     return run if run.joined() == "\n".join(ids) else ids
 

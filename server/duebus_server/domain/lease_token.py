@@ -2,8 +2,8 @@
 
 A token is a keyed BLAKE2b digest (RFC 7693) of 8 bytes in hexadecimal, followed by what it signs:
 ``engine/topic/group/fencing token in hexadecimal/event id``. It holds all that a replica needs to settle the delivery,
-so any replica can. The digest keeps clients from inventing tokens. A token is plain text and not base64, since one
-is made and read for each delivery.
+so any replica can. The digest keeps clients from forging tokens. A token is plain text and not base64, because one is
+made and read for each delivery.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 DIGEST_BYTES = 8
 DIGEST_CHARS = 2 * DIGEST_BYTES
 MAX_TOKEN_CHARS = 2_048
-"""Longer than a token of the longest topic, group and event id."""
+"""More than a token of the longest topic, group and event id needs."""
 
 _ENGINES = {str(name): name for name in EngineName}
 
@@ -112,7 +112,7 @@ class GroupTokens:
         self.group = group
         self._prefix = f"{engine}/{topic}/{group}/"
         # The digest of the key and the prefix. Each token's digest is continued from a copy of it.
-        prefix = self._prefix.encode(errors="surrogatepass")  # surrogates come from an invented token
+        prefix = self._prefix.encode(errors="surrogatepass")  # surrogates come from a forged token
         self._begun = blake2b(prefix, key=key, digest_size=DIGEST_BYTES)
 
     def mint(self, event_id: str, fencing_token: int) -> str:

@@ -1,4 +1,4 @@
-"""What the layers pass to each other. Times and durations are integer microseconds, sizes are bytes."""
+"""The data that the layers pass to each other. Times and durations are integer microseconds, sizes are bytes."""
 
 from __future__ import annotations
 
@@ -30,12 +30,11 @@ class NewEvent:
 
     Attributes:
         id: unique within the topic.
-        body: the rest of the event, encoded; engines store it and hand it out unread.
-        delay_us: due this long after it is stored; None when ``deliver_at_us`` says.
-        deliver_at_us: due at this time; without it and a delay, due at once.
+        body: the rest of the event, encoded; engines store and deliver it unread.
+        delay_us: due this long after it is stored; None if ``deliver_at_us`` is set.
+        deliver_at_us: due at this time. Without it and a delay, the event is due at once.
         max_retries: overrides the retry policy; None does not.
-        id_is_generated: the id was filled in by the server; such an id can't come twice, so it need not be
-            remembered once the event is gone.
+        id_is_generated: the server made the id; it can't come twice, so it is forgotten once the event is gone.
     """
 
     id: str
@@ -48,7 +47,7 @@ class NewEvent:
 
 @dataclass(slots=True)
 class DispatchRequest:
-    """Events for one topic, of which all are stored or none.
+    """Events for one topic, all of which are stored, or none.
 
     Attributes:
         request_id: makes the request safe to repeat; empty when the caller gave none.
@@ -62,9 +61,9 @@ class DispatchRequest:
     origin: str = ""
 
     def identity(self) -> int:
-        """A checksum of 32 bits that is the same for every repetition of a request: of the number of its events, and of
-        the ids that the caller chose. Nothing else is in it, because a repetition may differ in its encoding, and in
-        what the caller computes again, such as a delay.
+        """A 32-bit checksum that is the same for every repetition of a request: of the number of its events and the ids
+        that the caller chose. It covers nothing else, because a repetition may differ in its encoding and in values
+        that the caller computes again, such as a delay.
         """
         chosen = ("" if event.id_is_generated else event.id for event in self.events)
         return crc32("\n".join(chosen).encode())
@@ -86,8 +85,8 @@ class SubscriberInfo:
     """One open stream.
 
     Attributes:
-        session_id: identifies the stream among those of all replicas.
-        consumer: the name the subscriber gave itself; may be empty.
+        session_id: unique among the streams of all replicas.
+        consumer: the subscriber's own name; may be empty.
         connected_us: when the stream was opened.
         in_flight: how many deliveries it holds.
     """
@@ -103,8 +102,8 @@ class LeaseRequest:
     """How much one session can take, and for how long.
 
     Attributes:
-        max_events: how many events, at most.
-        max_bytes: how many bytes of event bodies, at most.
+        max_events: the most events.
+        max_bytes: the most bytes of event bodies.
         at_least_one: the first event may exceed ``max_bytes``.
         lease_us: how long each event is leased; None for the topic's lease.
     """
@@ -117,7 +116,7 @@ class LeaseRequest:
 
 @dataclass(slots=True)
 class LeasedEvent:
-    """An event as one session got it, under a lease."""
+    """An event leased to one session."""
 
     event_id: str
     body: bytes
@@ -131,13 +130,13 @@ class LeasedEvent:
 
 @dataclass(frozen=True, slots=True)
 class LeaseBatch:
-    """What a session was given.
+    """The events of one lease call.
 
     Attributes:
-        events: leased to it, the longest due first.
+        events: leased to the session, the longest due first.
         next_due_us: when there may be more, which may be now or earlier; None if nothing waits.
-        left_for_want_of_room: an event is ready for which the request had no room.
-        is_paused: the group is, so that nothing was given, whatever is ready.
+        left_for_want_of_room: an event is ready, and the request had no room for it.
+        is_paused: the group is paused, so nothing was leased.
     """
 
     events: Sequence[LeasedEvent]
@@ -147,7 +146,7 @@ class LeaseBatch:
 
 
 class LeaseRef(NamedTuple):
-    """Names one lease of a known topic and group: the event, and the fencing token the lease was given."""
+    """Names one lease of a known topic and group: the event and the lease's fencing token."""
 
     event_id: str
     fencing_token: int
@@ -165,10 +164,10 @@ class AdoptedLease:
 
 
 class LeaseFailureReason(StrEnum):
-    """Why a lease could not be settled or extended. Nothing was changed."""
+    """Why a lease was not settled or extended. Nothing was changed."""
 
     EXPIRED = "expired"
-    """The event is still there, but no longer under this lease."""
+    """The event is still in the group, but no longer under this lease."""
     SETTLED = "settled"
     """The event is gone from the group: acked, dead or cancelled, or the group was deleted."""
     MALFORMED = "malformed"

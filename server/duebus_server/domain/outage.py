@@ -4,17 +4,17 @@ from __future__ import annotations
 
 
 class Outage:
-    """Whether something that is tried again and again fails at the moment."""
+    """Whether something that is tried repeatedly is failing now."""
 
     def __init__(self) -> None:
         self._lasts = False
 
     def begins(self) -> bool:
-        """It has failed. Returns whether that is new."""
+        """Record a failure. Returns whether the outage is new."""
         before, self._lasts = self._lasts, True
         return not before
 
     def ends(self) -> bool:
-        """It has succeeded. Returns whether that is new."""
+        """Record a success. Returns whether an outage has ended."""
         before, self._lasts = self._lasts, False
         return before

@@ -24,7 +24,7 @@ from enum import StrEnum
 
 
 class EventState(StrEnum):
-    """Where an event stands in one group."""
+    """The state of an event in one group."""
 
     SCHEDULED = "scheduled"
     READY = "ready"

@@ -1,4 +1,4 @@
-"""What operators see of the bus: topics, groups and events.
+"""Topics, groups and events as operators see them.
 
 All times and durations are integer microseconds.
 """
@@ -24,10 +24,10 @@ class TopicConfig:
     """The settings of a topic.
 
     Attributes:
-        max_queued: how many events it may hold, without dead letters; 0 is unlimited.
-        dead_letter_retention_us: dead letters are purged this long after they died; 0 is never.
-        dedupe_window_us: for how long request ids, and ids of events that are gone, are remembered.
-        partitions: over how many parts of the storage its events are spread; 1 on the local engine.
+        max_queued: how many events it may hold, dead letters not counted; 0 is unlimited.
+        dead_letter_retention_us: how long dead letters are kept before they are purged; 0 is forever.
+        dedupe_window_us: how long request ids, and ids of events that are gone, are remembered.
+        partitions: how many partitions its events are spread over; 1 on the local engine.
     """
 
     retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
@@ -67,10 +67,10 @@ class GroupInfo:
 
 @dataclass(frozen=True, slots=True)
 class TopicInfo:
-    """A topic seen from outside. ``queued`` counts each event once, however many groups wait for it.
+    """A topic seen from outside. ``queued`` counts each event once, even if several groups hold it.
 
     Attributes:
-        problem: why the storage can't show the topic; then there is nothing else to see of it. Empty otherwise.
+        problem: why the storage can't show the topic, whose other fields are then empty. Empty otherwise.
     """
 
     topic: str
@@ -92,12 +92,12 @@ class AttemptOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One delivery of an event and how it ended.
+    """One delivery of an event, and how it ended.
 
     Attributes:
         ended_us: None while it is under way.
-        redriven_us: when the event, dead since this attempt, was made ready again; None otherwise. The attempts
-            after it are counted anew from 1.
+        redriven_us: when the event, dead since this attempt, was redriven; None otherwise. Later attempts are counted
+            from 1 again.
     """
 
     attempt: int
@@ -110,12 +110,12 @@ class Attempt:
 
 
 MAX_HISTORY = 20
-"""How many attempts of an event are kept for each group: the latest ones."""
+"""How many attempts of an event each group keeps: the latest ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class EventGroupInfo:
-    """Where an event stands in one group. Times that do not apply to its state are None."""
+    """The state of an event in one group. Times that do not apply to the state are None."""
 
     group: str
     state: EventState
@@ -131,7 +131,7 @@ class EventGroupInfo:
 
 @dataclass(frozen=True, slots=True)
 class EventInfo:
-    """An event and where it stands in the groups that are not done with it."""
+    """An event and its state in each group that is not done with it."""
 
     event_id: str
     body: bytes
@@ -153,9 +153,9 @@ class EventQuery:
     """Which events of a group to list.
 
     Attributes:
-        limit: how many events, at most.
-        max_bytes: how many bytes of bodies and last errors, at most, unless one event alone has more.
-        cursor: where the page begins, as the page before it says; None for the first page.
+        limit: the most events.
+        max_bytes: the most bytes of bodies and last errors, unless one event alone has more.
+        cursor: where the page begins, from the previous page; None for the first page.
         newest_first: descending order of due time, lease expiry or death, depending on the state.
     """
 

@@ -1,8 +1,8 @@
 """The contract that every engine keeps.
 
-An engine is a set of verbs of the domain, all of them on batches. Each verb moves events along arrows of
-``domain.states`` in one atomic step: a crash before or after it leaves every event in exactly one state, and there is
-no in-between. The suite ``tests/engine_contract`` is this page as tests, and every engine passes it unchanged.
+An engine is a set of domain verbs, all of them on batches. Each verb moves events along arrows of ``domain.states`` in
+one atomic step: a crash leaves every event in exactly one state. The suite ``tests/engine_contract`` tests this page,
+and every engine passes it unchanged.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ if TYPE_CHECKING:
 
 
 class Watcher(Protocol):
-    """Told what happens in an engine. Called on the event loop; must not block and must not raise."""
+    """Receives what happens in an engine. Called on the event loop; must not block or raise."""
 
     def due(self, topic: str, group: str, at_us: int) -> None:
         """The group has something to lease at ``at_us``, or now if that has passed. May be called too often, and may be
-        missed when a connection breaks, so nothing relies on it alone.
+        missed when a connection breaks, so nothing may rely on it alone.
         """
 
     def leases_ended(self, session_id: str, fencing_tokens: Sequence[int]) -> None:
@@ -52,22 +52,22 @@ class Watcher(Protocol):
         """Events of the group have become dead letters: nacked as such, out of retries, or unreadable.
 
         Each event is reported once, on the replica that made it a dead letter, with one call for all events of a step;
-        ``first_ids`` has at most ten of them. Missed if the storage's answer is lost.
+        ``first_ids`` has at most ten of them. Not reported if the storage's answer is lost.
         """
 
     def deleted(self, topic: str, group: str | None) -> None:
-        """The group was deleted, or with None the topic with all its groups. Its streams have to end.
+        """The group, or with None the topic with all its groups, was deleted. Its streams have to end.
 
         Called on every replica, after ``leases_ended`` for its leases. May be missed when a connection breaks; a
-        session then finds out at its next lease.
+        session then learns of it from its next lease.
         """
 
 
 class Engine(Protocol):
     """Stores events and decides who holds them.
 
-    Every verb raises DispatcherNotWorking when the engine is not started, is stopped, or its storage can't be reached.
-    Then nothing was changed; if only the answer was lost, the verb can be repeated safely.
+    Every verb raises DispatcherNotWorking if the engine is not started, is stopped, or its storage can't be reached.
+    Nothing was changed then, or only the answer was lost and the verb can be repeated safely.
     """
 
     name: EngineName
@@ -77,20 +77,20 @@ class Engine(Protocol):
         """The secret that lease tokens are signed with; the same on all replicas of one bus."""
 
     async def start(self) -> None:
-        """Be ready to work.
+        """Start the engine.
 
         Raises:
-            DuplicateInitialized: it is started already.
+            DuplicateInitialized: it is already started.
         """
 
     async def stop(self) -> None:
-        """Release connections and memory. Harmless if it is not started."""
+        """Stop the engine and release its connections and memory. Harmless if it is not started."""
 
     async def check(self) -> None:
-        """Return if the engine is started and its storage answers; raise DispatcherNotWorking otherwise."""
+        """Return if the engine is started and its storage answers; otherwise raise DispatcherNotWorking."""
 
     def watch(self, watcher: Watcher) -> None:
-        """Set the watcher. An engine has one; it is set before ``start``."""
+        """Set the engine's one watcher, before ``start``."""
 
     def now_us(self) -> int:
         """The engine's clock, by which delays and leases are measured, in microseconds since the Unix epoch."""
@@ -98,7 +98,7 @@ class Engine(Protocol):
     # --- the life of an event ---------------------------------------------------------------------------------------
 
     async def dispatch(self, topic: str, requests: Sequence[DispatchRequest]) -> list[DispatchAnswer | DueBusError]:
-        """Store the events of each request in every group of the topic, due when they say.
+        """Store the events of each request in every group of the topic.
 
         Each request is stored wholly or not at all; the answers are in request order. A ``request_id`` that was seen
         within the dedupe window returns its first answer, if the request has the same ``identity``; an event id that
@@ -106,8 +106,8 @@ class Engine(Protocol):
         first group that joins.
 
         Returns:
-            For each request its answer, or why nothing of it was stored: MaxQueuedEventsReached, NoHandlerFound;
-            RequestIdReused when its ``request_id`` was used for other events.
+            For each request its answer, or why nothing of it was stored: MaxQueuedEventsReached, NoHandlerFound, or
+            RequestIdReused if its ``request_id`` was used for other events.
         """
 
     async def lease(self, topic: str, group: str, session_id: str, request: LeaseRequest) -> LeaseBatch:
@@ -115,29 +115,29 @@ class Engine(Protocol):
 
         Never early by the engine's clock. Each lease gets a fencing token that is greater than the last one of the same
         event, and at least the engine's time in microseconds; so tokens grow across restarts and deletions, unless the
-        clock is set back. Expired leases of the group run out first, as in ``expire_leases``. A
-        group that is paused hands out nothing.
+        clock is set back. Expired leases of the group end first, as in ``expire_leases``. A paused group hands out
+        nothing.
 
         Raises:
             NotFound: the session has not joined the group, or the group or the topic was deleted.
         """
 
     async def ack(self, topic: str, group: str, leases: Sequence[LeaseRef]) -> list[LeaseFailureReason | None]:
-        """The events are done; the group no longer holds them. None for each that was carried out."""
+        """Remove events that are done from the group. Returns None for each, or why its lease was not settled."""
 
     async def nack(self, topic: str, group: str, nacks: Sequence[NackRef]) -> list[LeaseFailureReason | None]:
-        """Give events back: to be retried, dead or released. None for each that was carried out."""
+        """Give events back, to be retried, dead or released. Returns as ``ack``."""
 
     async def extend(
         self, topic: str, group: str, leases: Sequence[LeaseRef], lease_us: int | None
     ) -> list[LeaseFailureReason | None]:
-        """The leases expire ``lease_us`` from now (None: the topic's lease). None for each that was carried out."""
+        """Make leases expire ``lease_us`` from now (None: the topic's lease). Returns as ``ack``."""
 
     async def shorten(self, topic: str, group: str, session_id: str, grace_us: int) -> None:
-        """Every lease that the session still holds expires at the latest ``grace_us`` from now."""
+        """Make every lease that the session still holds expire at most ``grace_us`` from now."""
 
     async def expire_leases(self) -> None:
-        """The safety net: end expired leases in every group. Their events are ready again, or dead if no retries are
+        """End expired leases in every group, as a safety net. Their events are ready again, or dead if no retries are
         left. Also forget ids after the dedupe window, and purge dead letters after their retention.
         """
 
@@ -147,8 +147,8 @@ class Engine(Protocol):
     # --- sessions ---------------------------------------------------------------------------------------------------
 
     async def join(self, topic: str, group: str, subscriber: SubscriberInfo) -> None:
-        """A session subscribes; the group is created if it does not exist. The group gets every event that is
-        dispatched after this returns. The first group of a topic also gets what was dispatched before.
+        """Subscribe a session; the group is created if it does not exist. The group gets every event that is dispatched
+        after this returns. The first group of a topic also gets what was dispatched before.
         """
 
     async def adopt(
@@ -161,15 +161,15 @@ class Engine(Protocol):
         """
 
     async def leave(self, topic: str, group: str, session_id: str) -> None:
-        """The session leaves the group. Its leases stay until they are settled or expire.
+        """Take a session out of the group. Its leases stay until they are settled or expire.
 
         Harmless if the engine is stopped, since streams may end after it.
         """
 
-    # --- what there is ----------------------------------------------------------------------------------------------
+    # --- inspection -------------------------------------------------------------------------------------------------
 
     async def queued(self) -> int:
-        """How many events the engine holds, without dead letters."""
+        """How many events the engine holds, dead letters not counted."""
 
     async def config_of(self, topic: str) -> TopicConfig:
         """The settings in force for a topic, which need not exist."""
@@ -202,14 +202,14 @@ class Engine(Protocol):
     # --- administration: topics and groups --------------------------------------------------------------------------
 
     async def configure_topic(self, topic: str, changes: TopicChanges) -> TopicConfig:
-        """Change a topic's settings; the topic is created if it does not exist. What is None in ``changes`` stays as it
-        is, and what was never changed follows the defaults.
+        """Change a topic's settings; the topic is created if it does not exist. A setting that is None in ``changes``
+        stays as it is; one that was never changed follows the defaults.
 
-        Every replica applies the changes within a second, to events dispatched from then on, and to leases, retries and
-        purges of all events from then on. A session that asked for a lease of its own keeps it.
+        Within a second, every replica applies the changes to events that are dispatched, and to the leases, retries and
+        purges of all events. A session that asked for its own lease duration keeps it.
 
         Returns:
-            The settings in force.
+            The settings now in force.
 
         Raises:
             InvalidArgument: the settings contradict each other, or the engine can't have them; nothing was changed.
@@ -217,10 +217,10 @@ class Engine(Protocol):
         """
 
     async def configure_group(self, topic: str, group: str, changes: RetryPolicyChanges) -> TopicConfig:
-        """Change the retry policy of one group, as ``configure_topic`` does. What was never changed follows the topic.
+        """Change the retry policy of one group, as ``configure_topic`` does. Unchanged settings follow the topic.
 
         Returns:
-            The settings in force for the group.
+            The settings now in force for the group.
 
         Raises:
             NotFound: no such topic or group.
@@ -228,10 +228,10 @@ class Engine(Protocol):
         """
 
     async def delete_topic(self, topic: str) -> int:
-        """Remove a topic with its groups, events, settings, and the ids that it remembers. From then on it is unknown,
-        its leases are SETTLED, and its subscribers have been told. A dispatch or ``join`` creates it again.
+        """Remove a topic with its groups, events, settings and remembered ids. Afterwards it is unknown, its leases are
+        SETTLED, and its subscribers have been told. A dispatch or ``join`` creates it again.
 
-        However many events it holds, others are not held up for long: the memory is released in pieces.
+        Other calls never wait long for this, however many events it holds: the memory is released in pieces.
 
         Returns:
             How many events were removed, dead ones included.
@@ -252,15 +252,15 @@ class Engine(Protocol):
         """
 
     async def pause_group(self, topic: str, group: str) -> None:
-        """Lease nothing to the group until it is resumed. Its sessions and leases stay, and leases can be settled and
-        expire. What is dispatched waits. Harmless if it is paused already.
+        """Lease nothing to the group until it is resumed. Its sessions and leases stay; leases can be settled and still
+        expire. Dispatched events wait. Harmless if it is already paused.
 
         Raises:
             NotFound: no such topic or group.
         """
 
     async def resume_group(self, topic: str, group: str) -> None:
-        """End a pause, and tell the watcher what is due. Harmless if the group is not paused.
+        """End a pause, and report what is due to the watcher. Harmless if the group is not paused.
 
         Raises:
             NotFound: no such topic or group.
@@ -270,16 +270,16 @@ class Engine(Protocol):
     # Expired leases end first, as in `expire_leases`.
 
     async def cancel(self, topic: str, event_ids: Sequence[str], group: str | None) -> CancelAnswer:
-        """Remove the copies of these events that are scheduled or ready, in one group, or with None in every group, and
-        where no group has claimed them yet. Copies that are leased or dead stay. Each event is named once.
+        """Remove the scheduled and ready copies of these events, in one group or, with None, in every group and among
+        the unclaimed events. Leased and dead copies stay. Each event is named once.
 
         Raises:
             NotFound: no such topic or group.
         """
 
     async def reschedule(self, topic: str, event_ids: Sequence[str], group: str | None, due: NewDueTime) -> int:
-        """Change the due time of these events, all or none, in one group, or with None in every group that holds them,
-        and where no group has claimed them yet. Attempts stay counted. Each event is named once.
+        """Change the due time of these events, all or none, in one group or, with None, in every group that holds them
+        and among the unclaimed events. Attempts stay counted. Each event is named once.
 
         Returns:
             How many events were moved.
@@ -292,11 +292,11 @@ class Engine(Protocol):
     async def redrive(
         self, topic: str, group: str, chosen: DeadLetterFilter, step: DeadLetterStep
     ) -> DeadLetterProgress:
-        """One step: dead letters that the filter selects wait again, with all their retries; ``step.due_us`` says when
-        they are due. They keep their last error and their history.
+        """Redrive dead letters that the filter selects, in one step: they are due at ``step.due_us``, with all their
+        retries. They keep their last error and their history.
 
-        They count as queued again, even beyond ``max_queued``. An empty group means the default one, or the events
-        that no group has claimed, of which none are dead.
+        They count as queued again, even beyond ``max_queued``. An empty group means the default one, or the unclaimed
+        events, none of which are dead.
 
         Raises:
             NotFound: no such topic or group.
@@ -304,4 +304,4 @@ class Engine(Protocol):
         """
 
     async def purge(self, topic: str, group: str, chosen: DeadLetterFilter, step: DeadLetterStep) -> DeadLetterProgress:
-        """One step: dead letters that the filter selects are removed. As ``redrive`` otherwise."""
+        """Remove dead letters that the filter selects, in one step, as ``redrive`` does."""

@@ -1,4 +1,4 @@
-"""Any engine, with each of its calls counted and timed once, whatever the number of events in it."""
+"""Wraps an engine: counts and times each call once, however many events are in it."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 NO_BATCH = 0
-"""The size of a call that is not about a number of events."""
+"""The size of a call that has no number of events."""
 
 
 class EngineRecorder(Protocol):
-    """Where the figures go. Called on the event loop, once for each call of an engine; must not raise."""
+    """Receives the figures. Called on the event loop, once for each engine call; must not raise."""
 
     def called(self, engine: EngineName, verb: str, seconds: float, batch: int) -> None:
-        """How long a verb took, and on how many events; NO_BATCH where that has no meaning."""
+        """A verb ended: how long it took, and for how many events; NO_BATCH if it has no number of events."""
 
     def failed(self, engine: EngineName, error: DispatcherNotWorking) -> None:
-        """A verb failed because the engine does not work."""
+        """A verb failed because the engine is not working."""
 
     def dispatched(self, engine: EngineName, topic: str, count: int) -> None:
         """Events were stored."""
@@ -60,9 +60,9 @@ class EngineRecorder(Protocol):
 
 
 class InstrumentedEngine:
-    """Passes every call on to the engine inside it, and records it.
+    """Forwards every call to the wrapped engine, and records it.
 
-    The verbs on batches of events stand below; the others are only timed.
+    The verbs on batches are written out below; the others are only timed.
     """
 
     def __init__(self, engine: Engine, recorder: EngineRecorder) -> None:
@@ -119,7 +119,7 @@ class InstrumentedEngine:
         except DispatcherNotWorking as error:
             self._recorder.failed(self._engine.name, error)
             raise
-        # A lease that finds nothing is not recorded: there may be many, and they would hide the others.
+        # A lease that finds nothing is not recorded: there may be many, and they would drown out the others.
         if batch.events:
             self._recorder.called(self._engine.name, "lease", time.perf_counter() - begun, len(batch.events))
             self._recorder.delivered(self._engine.name, topic, group, batch, self._engine.now_us())
@@ -160,7 +160,7 @@ class InstrumentedEngine:
         return await self._record("reschedule", len(event_ids), self._engine.reschedule(topic, event_ids, group, due))
 
     def _timed(self, verb: str, call: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[None, None, T]]:
-        """A verb that is not about a number of events, timed."""
+        """Time a verb that has no number of events."""
 
         async def timed(*arguments: P.args, **named: P.kwargs) -> T:
             return await self._record(verb, NO_BATCH, call(*arguments, **named))
@@ -179,7 +179,7 @@ class InstrumentedEngine:
 
 
 class _InstrumentedWatcher:
-    """Passes every call on to the watcher inside it, and counts deaths: only the engine knows of all of them."""
+    """Forwards every call to the wrapped watcher, and counts deaths: only the engine knows all of them."""
 
     def __init__(self, watcher: Watcher, engine: EngineName, recorder: EngineRecorder) -> None:
         self._watcher = watcher

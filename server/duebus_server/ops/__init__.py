@@ -1,1 +1,1 @@
-"""How the process behaves and what operators read of it: logs, pauses of the garbage collector."""
+"""Operating the process: logs, metrics, traces, HTTP probes, and garbage-collector pauses."""

@@ -1,4 +1,4 @@
-"""Gauges of what the engines hold, read at each scrape through the same views as the admin service's."""
+"""Gauges of what the engines hold, read at each scrape through the views that the admin service uses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from duebus_server.ops.labels import Labels
 
 ANSWER_S = 2.0
-"""An engine that takes longer is left out of this scrape."""
+"""An engine that takes longer is left out of the scrape."""
 
 GROUP = ("engine", "topic", "group")
 
@@ -31,7 +31,7 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class GroupFigures:
-    """One group, or several that have no metrics of their own."""
+    """One group, or all groups without their own metrics."""
 
     events: dict[EventState, int] = field(default_factory=lambda: dict.fromkeys(EventState, 0))
     oldest_ready_age_s: float = 0.0
@@ -51,11 +51,11 @@ Figures = dict[tuple[str, str, str], GroupFigures]
 
 
 class Gauges:
-    """A collector of prometheus_client that returns what was gathered last.
+    """A collector for prometheus_client that returns what was gathered last.
 
     Args:
-        labels: which topics and groups have metrics of their own.
-        topics: at most so many topics of an engine are looked at.
+        labels: which topics and groups have their own metrics.
+        topics: the most topics of an engine that are read.
     """
 
     def __init__(self, labels: Labels, topics: int) -> None:
@@ -65,7 +65,7 @@ class Gauges:
         self._up: dict[str, int] = {}
 
     async def gather(self, engines: Sequence[Engine]) -> None:
-        """Read all engines at once."""
+        """Read all engines concurrently."""
         gathered = await asyncio.gather(*map(self._look, engines))
         self._up = {engine.name: int(topics is not None) for engine, topics in zip(engines, gathered, strict=True)}
         figures: Figures = defaultdict(GroupFigures)
@@ -76,13 +76,13 @@ class Gauges:
         self._figures = figures
 
     async def _look(self, engine: Engine) -> list[TopicInfo] | None:
-        """The topics of an engine, None if it doesn't answer."""
+        """The topics of an engine; None if it doesn't answer."""
         try:
             async with asyncio.timeout(ANSWER_S):
                 await engine.check()
                 return await engine.list_topics("", self._topics) if self._topics else []
         except (DueBusError, TimeoutError) as error:
-            log.warning("engine not measured", engine=engine.name, error=str(error) or "no answer in time")
+            log.warning("engine left out of the metrics", engine=engine.name, error=str(error) or "no answer in time")
             return None
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
@@ -102,7 +102,7 @@ class Gauges:
         yield events
         yield self._gauge(
             "duebus_oldest_ready_age_seconds",
-            "For how long the oldest ready event has been due; 0 when none is ready.",
+            "How long the oldest ready event has been due; 0 when none is ready.",
             lambda figures: figures.oldest_ready_age_s,
         )
         yield self._gauge(

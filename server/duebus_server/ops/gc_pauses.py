@@ -2,8 +2,8 @@
 
 A full collection looks at every object, and a waiting event is several: half a second at a million of them, in which
 nothing is delivered. Events hold no reference cycles, so there is nothing to find among them. Objects that have lived
-through a full collection are therefore set aside (``gc.freeze``): the next one looks only at what came since. They are
-still freed at once when nothing refers to them any more.
+through a full collection are therefore set aside (``gc.freeze``): the next one looks only at newer objects. They are
+still freed as soon as nothing refers to them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import gc
 import time
 
 FULL = 2
-"""The oldest generation, whose collection is a full one."""
+"""The oldest generation. Collecting it is a full collection."""
 
 THAW_S = 3_600.0
 """How often a full collection looks at everything, to find cycles that became garbage after they were set aside."""
@@ -25,13 +25,13 @@ class PauseKeeper:
         self._thawed_s = time.monotonic()
 
     def install(self) -> None:
-        """Set aside every object there is, and after each full collection those that survived it."""
+        """Set aside all present objects, and after each full collection those that survived it."""
         gc.collect()
         gc.freeze()
         gc.callbacks.append(self._collected)
 
     def uninstall(self) -> None:
-        """Leave the collector as it was."""
+        """Restore the collector."""
         gc.callbacks.remove(self._collected)
         gc.unfreeze()
 

@@ -1,4 +1,4 @@
-"""A histogram that takes batches. At a hundred thousand events a second, a call for each event costs too much."""
+"""A histogram that observes batches. At a hundred thousand events a second, a call for each event costs too much."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 FEW = 8
-"""Up to this many moments, each is looked up in the buckets. Above, the buckets are looked up in the sorted moments."""
+"""Up to this many moments, each is looked up in the buckets. For more, the buckets are, in the sorted moments."""
 
 
 class BatchHistogram:
-    """A histogram for one thread, as a collector of prometheus_client.
+    """A single-threaded histogram; a collector for prometheus_client.
 
     Args:
-        name: of the metric.
+        name: the metric's name.
         documentation: its help text.
         labels: the names of its labels.
-        bounds: the upper bounds of the buckets, rising, without infinity.
+        bounds: the upper bounds of the buckets, ascending, without infinity.
     """
 
     def __init__(self, name: str, documentation: str, labels: Sequence[str], bounds: Sequence[float]) -> None:
@@ -63,7 +63,7 @@ class BatchHistogram:
         yield self._family()
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
-        """What has been seen so far."""
+        """The observations so far."""
         family = self._family()
         names = [str(float(bound)) for bound in self._bounds] + ["+Inf"]
         for labels, series in self._series.items():

@@ -53,7 +53,7 @@ class HttpPort:
             The port.
 
         Raises:
-            HttpListenError: the address is taken, not ours, or no address.
+            HttpListenError: the address is taken, not local, or not an address.
         """
         host, _, port = listen.rpartition(":")
         try:
@@ -148,7 +148,7 @@ class HeadersInTime(H11Protocol):
 
 
 class _Server(uvicorn.Server):
-    """Leaves the process's signals alone, which start a drain."""
+    """Installs no signal handlers: the process's own ones start a drain."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -160,5 +160,5 @@ def _family(host: str) -> socket.AddressFamily:
 
 
 def _why(error: OSError) -> str:
-    """The reason without what Python adds to it."""
+    """The operating system's reason, without Python's prefix."""
     return (os.strerror(error.errno) if error.errno else str(error)).lower()

@@ -1,18 +1,18 @@
-"""Bounds the number of labels: topics and groups are named by clients, who may make up any number of names."""
+"""Bounds the number of labels: clients choose the names of topics and groups, and may make up any number of them."""
 
 from __future__ import annotations
 
 OTHER = "other"
 
 GROUPS_OF_A_TOPIC = 50
-"""How many groups of a topic have metrics of their own."""
+"""How many groups of a topic have their own metrics."""
 
 
 class Labels:
-    """Which topics and groups have metrics of their own: the first that came.
+    """Which topics and groups have their own metrics: the first ones seen.
 
     Args:
-        topics: how many topics; the others are ``other`` together.
+        topics: how many topics; the rest share the label ``other``.
     """
 
     def __init__(self, topics: int) -> None:

@@ -1,4 +1,4 @@
-"""Structured logs on standard error, one line for each decision; never payloads or tokens."""
+"""Structured logs on standard error, one line for each decision. They never contain payloads or tokens."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-"""What moves a terminal's cursor, begins a command to it, or turns the direction of the text."""
+"""Characters that move a terminal's cursor, begin a terminal command, or change the direction of text."""
 
 
 def configure_logs(log_format: Literal["json", "console"]) -> None:
-    """Write what is logged, info and above, as JSON lines or for people."""
+    """Write log lines of level info and above, as JSON or for people."""
     processors: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -41,7 +41,7 @@ def configure_logs(log_format: Literal["json", "console"]) -> None:
 
 
 class _StandardError:
-    """Standard error for as long as someone reads it. After that the log goes nowhere, and the server goes on."""
+    """Standard error while someone reads it. Afterwards log lines are dropped, and the server keeps running."""
 
     def write(self, text: str) -> None:
         try:
@@ -50,11 +50,11 @@ class _StandardError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
     def flush(self) -> None:
-        """Standard error is flushed after each line by itself."""
+        """Do nothing: standard error flushes after each line."""
 
 
 def escape_control(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Callers' text can't command a terminal: its control characters are written out, as in a string of Python."""
+    """Escape control characters as Python strings do, so that callers' text can't control a terminal."""
     return {name: value if name == "exc_info" else _escaped(value) for name, value in event.items()}
 
 
@@ -71,7 +71,7 @@ def _escape(text: str) -> str:
 
 
 def _traceback(out: TextIO, exc_info: ExcInfo) -> None:
-    """A plain traceback: the pretty ones print local variables, and with them payloads."""
+    """A plain traceback: the pretty ones print local variables, which may be payloads."""
     plain = io.StringIO()
     structlog.dev.plain_traceback(plain, exc_info)
     out.write("\n".join(map(_escape, plain.getvalue().splitlines())))

@@ -1,7 +1,7 @@
-"""The metrics of one server process, under the names of docs/observability.md.
+"""The metrics of one server process, as docs/observability.md lists them.
 
-Counters and histograms are of this process. The gauges are read from the engines when somebody scrapes, so on redis
-every server shows the same: what the whole bus holds.
+Counters and histograms cover this process. Gauges are read from the engines at each scrape, so on redis every server
+shows the same: what the whole bus holds.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ OF_TOPIC = ("engine", "topic")
 OF_GROUP = (*OF_TOPIC, "group")
 
 FRESH_S = 1.0
-"""How long gauges are kept before they are read again."""
+"""How long gauges are cached."""
 
 _WORD = re.compile(r"(?<!^)(?=[A-Z])")
 
@@ -52,9 +52,9 @@ class Children(dict[tuple[str, ...], Counter]):
     """A counter's children by engine, topic and perhaps group. Looking one up costs more than counting.
 
     Args:
-        counter: whose children they are.
-        labels: which topics and groups have labels of their own.
-        *more: labels that follow.
+        counter: the counter.
+        labels: which topics and groups have their own labels.
+        *more: further labels.
     """
 
     def __init__(self, counter: Counter, labels: Labels, *more: str) -> None:
@@ -67,17 +67,17 @@ class Children(dict[tuple[str, ...], Counter]):
         engine, topic, *group = key
         shown = self._labels.group(topic, *group) if group else (self._labels.topic(topic),)
         child = self._counter.labels(engine, *shown, *self._more)
-        if OTHER not in shown:  # there may be any number of others
+        if OTHER not in shown:  # the number of other topics is unbounded
             self[key] = child
         return child
 
 
 class Metrics:
-    """Everything that is counted. It is the engines' recorder.
+    """All metrics, and the engines' recorder.
 
     Args:
-        topics: so many topics have metrics of their own.
-        on_engine_call: told of each call too: engine, verb, seconds, events.
+        topics: how many topics have their own metrics.
+        on_engine_call: also called for each engine call: engine, verb, seconds, events.
     """
 
     def __init__(self, topics: int, on_engine_call: EngineCall | None = None) -> None:
@@ -105,7 +105,7 @@ class Metrics:
             return Children(counter(name, documentation, *OF_GROUP), self._labels)
 
         dispatched = counter("events_dispatched_total", "Events that were stored.", *OF_TOPIC)
-        nacked = counter("events_nacked_total", "Events that were given back.", *OF_GROUP, "action")
+        nacked = counter("events_nacked_total", "Events that were nacked or released.", *OF_GROUP, "action")
         self._dispatched = Children(dispatched, self._labels)
         self._delivered = of_group("events_delivered_total", "Events that were leased to a subscriber.")
         self._acked = of_group("events_acked_total", "Events that were acked.")
@@ -116,19 +116,19 @@ class Metrics:
 
     def _make_histograms(self) -> None:
         self._lateness = BatchHistogram(
-            "duebus_delivery_lateness_seconds", "From due to delivered.", ("engine",), LATENESS_S
+            "duebus_delivery_lateness_seconds", "Time from due to delivered.", ("engine",), LATENESS_S
         )
         self._latency = BatchHistogram(
             "duebus_dispatch_to_delivery_seconds",
-            "From dispatched to delivered the first time, the delay that was asked for included.",
+            "Time from dispatch to first delivery, including the requested delay.",
             ("engine",),
             LATENESS_S,
         )
         self._durations = BatchHistogram(
-            "duebus_engine_call_duration_seconds", "How long a call of the engine took.", ("engine", "verb"), CALL_S
+            "duebus_engine_call_duration_seconds", "Duration of an engine call.", ("engine", "verb"), CALL_S
         )
         self._batches = BatchHistogram(
-            "duebus_engine_batch_size", "Events in one call of the engine.", ("engine", "verb"), BATCH
+            "duebus_engine_batch_size", "Events in one engine call.", ("engine", "verb"), BATCH
         )
 
     def watch(self, engines: Sequence[Engine]) -> None:
@@ -143,7 +143,7 @@ class Metrics:
                 self._gathered_s = time.monotonic()
         return generate_latest(self._registry)
 
-    # --- what calls tell --------------------------------------------------------------------------------------------
+    # --- calls ------------------------------------------------------------------------------------------------------
 
     def rpc(self, method: str, code: str) -> None:
         """A call has ended; ``method`` is its path."""
@@ -152,7 +152,7 @@ class Metrics:
     # --- the engines' recorder --------------------------------------------------------------------------------------
 
     def called(self, engine: EngineName, verb: str, seconds: float, batch: int) -> None:
-        """A verb of an engine has ended: how long it took, and for how many events."""
+        """An engine's verb has ended: how long it took, and for how many events."""
         if self._on_engine_call is not None:
             self._on_engine_call(engine, verb, seconds, batch)
         self._durations.observe((engine, verb), seconds)
@@ -160,7 +160,7 @@ class Metrics:
             self._batches.observe((engine, verb), batch)
 
     def failed(self, engine: EngineName, error: DispatcherNotWorking) -> None:
-        """A verb of an engine has failed."""
+        """An engine's verb has failed."""
         if engine is EngineName.REDIS and error.__cause__ is not None:
             self._redis_errors.labels(_kind(error.__cause__)).inc()
 
@@ -189,5 +189,5 @@ class Metrics:
 
 
 def _kind(cause: BaseException) -> str:
-    """``connection``, ``timeout``, ``out_of_memory``: the class of the error, as a label."""
+    """The class of the error as a label, such as ``connection``, ``timeout`` or ``out_of_memory``."""
     return _WORD.sub("_", type(cause).__name__.removesuffix("Error")).lower()

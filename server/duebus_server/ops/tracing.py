@@ -1,7 +1,7 @@
-"""OpenTelemetry spans for each unary call and the engine verbs in it, where OpenTelemetry is set up.
+"""OpenTelemetry spans for each unary call and the engine verbs in it, if OpenTelemetry is set up.
 
-They are children of the client's span where its call names one (``traceparent`` in the metadata). Streams have none:
-they last for days. What becomes of an event later is for the handler's span, which links to the producer's.
+They are children of the client's span if the call names one (``traceparent`` in the metadata). Streams have none: they
+last for days. The handler's span, which links to the producer's, covers the rest of an event's life.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
     from duebus_server.domain.model import EngineName
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-"""OpenTelemetry's own settings: where spans go. More of them are read by its SDK."""
+"""OpenTelemetry's own settings for where spans go. Its SDK reads more of them."""
 
 SERVICE = "duebus"
 NANOS = 1_000_000_000
 
 
 class NoOpenTelemetryError(Exception):
-    """OpenTelemetry is set up but not installed. Its text is one line that says what to do."""
+    """OpenTelemetry is set up but not installed. The text is one line that tells what to do."""
 
 
 class Tracing:
-    """Makes spans and sends them.
+    """Makes and sends spans.
 
     Args:
-        provider: opentelemetry.sdk.trace.TracerProvider, or one of a test's own.
+        provider: opentelemetry.sdk.trace.TracerProvider, or a test's substitute.
     """
 
     def __init__(self, provider: Any) -> None:
@@ -59,7 +59,7 @@ class Tracing:
             yield
 
     def engine_called(self, engine: EngineName, verb: str, seconds: float, batch: int) -> None:
-        """Add a span for an engine verb that has just ended, if it is part of a call. Sweeps and the like get none."""
+        """Add a span for an engine verb that has just ended, if it is part of a call. Sweeps, for example, are not."""
         if not self._trace.get_current_span().is_recording():
             return
         end = time.time_ns()
@@ -73,7 +73,7 @@ class Tracing:
 
 
 def make_tracing(environment: Mapping[str, str]) -> Tracing | None:
-    """Spans as OpenTelemetry's environment variables say; None where they name no endpoint.
+    """Tracing set up from OpenTelemetry's environment variables; None if they name no endpoint.
 
     Raises:
         NoOpenTelemetryError: they do, and the extra ``otel`` is not installed.

@@ -23,7 +23,7 @@ class Caller:
     """Who a call comes from.
 
     Attributes:
-        names: the identity first. A certificate has several names, and rules may use any of them. Empty: anonymous.
+        names: the identity first. A certificate has several names, and rules may use any of them. Empty if anonymous.
     """
 
     names: tuple[str, ...]
@@ -36,7 +36,7 @@ class Caller:
 
     @property
     def is_unlimited(self) -> bool:
-        """Whether no rules apply to it."""
+        """Whether no rules apply to the caller."""
         return self._acl is None
 
     def demand(self, verb: Verb, topic: str = ALL_TOPICS) -> None:
@@ -55,17 +55,17 @@ class Caller:
 
 
 NOBODY = Caller(())
-"""An anonymous caller where everything is allowed."""
+"""An anonymous caller who may do everything."""
 
 
 class Access:
-    """Recognizes callers by bearer tokens and certificates. Without either, everybody may do everything.
+    """Identifies callers by bearer token or certificate. Without either, everybody may do everything.
 
     Args:
         tokens: those of the tokens file.
         jwts: checks JSON Web Tokens.
         certificates: whether clients must have a certificate, which TLS has checked.
-        acl: the rules. None: whoever is recognized may do everything.
+        acl: the rules. None: every identified caller may do everything.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Access:
         return self._tokens is not None or self._jwts is not None
 
     async def recognize(self, authorization: str | None, certificate_names: Callable[[], tuple[str, ...]]) -> Caller:
-        """Who calls, by the bearer token, or by the certificate if there is no token.
+        """Identify a caller by the bearer token, or by the certificate if there is no token.
 
         Args:
             authorization: the header of that name, if there is one.

@@ -40,7 +40,7 @@ class Verb(StrEnum):
     SUBSCRIBE = "subscribe"
     """Receive events and settle them."""
     ADMIN = "admin"
-    """Everything of the service EventBusAdmin."""
+    """Call everything in the service EventBusAdmin."""
     STOP = "stop"
     """Stop the server. Topics don't matter."""
 
@@ -73,7 +73,7 @@ def read_acl(path: Path) -> Acl:
     """Read the rules of a file.
 
     Raises:
-        BadFileError: it can't be read, is no TOML, or a rule is broken.
+        BadFileError: it can't be read, isn't TOML, or has a malformed rule.
     """
     try:
         content = tomllib.loads(path.read_text())
@@ -108,7 +108,7 @@ def _rule(rule: Any, path: Path, where: str) -> Rule:
 def _texts(rule: dict[str, Any], key: str, path: Path, where: str) -> Sequence[str]:
     texts = rule.get(key)
     if not isinstance(texts, list) or not texts or not all(isinstance(text, str) and text for text in texts):
-        raise BadFileError(path, f"{where}: {key}: a list of words is required")
+        raise BadFileError(path, f"{where}: {key}: a list of strings is required")
     return texts
 
 

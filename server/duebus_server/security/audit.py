@@ -1,4 +1,4 @@
-"""The audit log: what operators did to the bus, and how it ended."""
+"""The audit log: what operators did, and with what result."""
 
 from __future__ import annotations
 

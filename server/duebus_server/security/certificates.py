@@ -43,7 +43,7 @@ def read_certificates(files: CertificateFiles) -> Certificates:
     """Read the files, and check that a server can use them.
 
     Raises:
-        BadFileError: one can't be read or is no PEM, a certificate is out of its time, or the key is another's.
+        BadFileError: a file can't be read or isn't PEM, a certificate is not valid now, or the key doesn't match.
     """
     certificate, key = _read(files.certificate), _read(files.key)
     client_ca = _read(files.client_ca) if files.client_ca else None
@@ -67,7 +67,7 @@ def _read(path: Path) -> bytes:
 
 
 def _check(path: Path, pem: bytes) -> x509.Certificate:
-    """The first certificate of a file, if all in it are valid now."""
+    """The first certificate of a file, provided that all in it are valid now."""
     try:
         found = x509.load_pem_x509_certificates(pem)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""What is wrong with a file that security rests on."""
+"""Errors of the files that security depends on."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ if TYPE_CHECKING:
 
 
 class BadFileError(Exception):
-    """A file can't be used. Its text is one line that names the file, and the line in it where there is one."""
+    """A file can't be used. The text is one line that names the file, and the line number if there is one."""
 
     def __init__(self, path: Path, problem: str, line: int | None = None) -> None:
         super().__init__(f"{path}{'' if line is None else f':{line}'}: {problem}")
 
 
 def unreadable(path: Path, error: OSError) -> BadFileError:
-    """A file that the system does not let us read."""
+    """A file that the operating system can't read."""
     return BadFileError(path, (error.strerror or str(error)).lower())

@@ -24,7 +24,7 @@ ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES
 """Algorithms with public keys. One with a shared secret, or none at all, is never accepted."""
 
 LEEWAY_S = 30
-"""How far the clocks of issuer and server may differ."""
+"""How much the clocks of issuer and server may differ."""
 
 REFRESH_S = 300.0
 """How often keys at a URL are fetched again..."""
@@ -47,11 +47,11 @@ log = structlog.get_logger()
 
 
 class JwtRefusedError(Exception):
-    """A token isn't accepted. The message says why, and quotes nothing of the token."""
+    """A token isn't accepted. The message tells why without quoting the token."""
 
 
 class FileKeys:
-    """Keys in a file, read again when it changes."""
+    """Keys in a file, reread when it changes."""
 
     def __init__(self, path: Path) -> None:
         self._file = Reloading([path], lambda: _read_keys(path))
@@ -97,17 +97,17 @@ class UrlKeys:
         self._fetched_s = self._now_s()
         try:
             self._keys = _keys(await asyncio.to_thread(self._client.fetch_data))
-        except (jwt.PyJWTError, OSError, HTTPException, ValueError, RecursionError) as error:  # whatever stands there
-            log.warning("keys of tokens not fetched", error=str(error))
+        except (jwt.PyJWTError, OSError, HTTPException, ValueError, RecursionError) as error:  # any answer
+            log.warning("token keys could not be fetched", error=str(error))
 
 
 class Jwts:
-    """Tells whose a token is.
+    """Identifies the owner of a token.
 
     Args:
         keys: where the keys are.
         audience: the token must be meant for it.
-        issuer: the token must come from it; None: from anybody who has a key of the set.
+        issuer: the token must come from it; None accepts any issuer with a key in the set.
     """
 
     def __init__(self, keys: FileKeys | UrlKeys, audience: str, issuer: str | None) -> None:
@@ -120,7 +120,7 @@ class Jwts:
         """The subject of a token.
 
         Raises:
-            JwtRefusedError: it is none, not signed by a key of the set, expired, or meant for somebody else.
+            JwtRefusedError: it is malformed, not signed by a key of the set, expired, or for another audience.
         """
         try:
             key_id = jwt.get_unverified_header(token).get("kid")
@@ -161,7 +161,7 @@ class Jwts:
 
 
 def make_jwts(source: str, audience: str, issuer: str | None) -> Jwts:
-    """Make the check for the keys at ``source``, a URL or a file.
+    """Make a checker with the keys at ``source``, a URL or a file.
 
     Raises:
         BadFileError: the file can't be used.
@@ -180,10 +180,10 @@ def _read_keys(path: Path) -> Keys:
 
 
 def _keys(found: Any) -> Keys:
-    """The keys of a set.
+    """Parse a set of keys.
 
     Raises:
-        PyJWTError: it is none.
+        PyJWTError: it isn't one.
     """
     if not isinstance(found, dict):
         raise jwt.PyJWKSetError("not a JSON object")

@@ -1,4 +1,4 @@
-"""Files that are read again when they change, without a restart."""
+"""Files that are reread when they change, without a restart."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LOOK_S = 1.0
-"""How often files are checked for changes, at most."""
+"""The shortest interval between checks for changed files."""
 
 log = structlog.get_logger()
 
@@ -24,15 +24,15 @@ log = structlog.get_logger()
 class Reloading(Generic[T]):
     """A value read from files, at most about a second old.
 
-    A change that can't be used is logged once and leaves what was there before in force.
+    A change that can't be used is logged once, and the previous value stays in force.
 
     Args:
-        paths: the files; a change of any of them counts.
+        paths: the files; a change to any of them counts.
         read: makes a value of them; raises BadFileError.
-        look_s: how many seconds lie between two looks at the least.
+        look_s: the shortest time between two checks, in seconds.
 
     Raises:
-        BadFileError: the files can't be used, at the start.
+        BadFileError: the files can't be used when this is made.
     """
 
     def __init__(self, paths: Sequence[Path], read: Callable[[], T], look_s: float = LOOK_S) -> None:
@@ -59,9 +59,9 @@ class Reloading(Generic[T]):
             self._state = state
             self._value = self._read()
         except BadFileError as error:
-            log.error("changed file not taken over", error=str(error))  # noqa: TRY400  # the line says all
+            log.error("changed file not used", error=str(error))  # noqa: TRY400  # the line is complete without a traceback
         else:
-            log.info("changed file taken over", file=str(self._paths[0]))
+            log.info("changed file in use", file=str(self._paths[0]))
 
     def _stat(self) -> list[tuple[int, int, int, int]]:
         """A value that changes with every file, even if one is replaced behind a symbolic link."""

@@ -1,7 +1,7 @@
-"""The tokens file: who may connect, by bearer tokens of which it holds only the digests.
+"""The tokens file: who may connect with a bearer token. It holds only digests.
 
-One line a token: ``IDENTITY sha256:HEX``. Empty lines and those that begin with ``#`` are passed over. Several tokens
-may have one identity, so that a token can be replaced before the old one is taken away.
+One line a token: ``IDENTITY sha256:HEX``. Empty lines and lines that begin with ``#`` are ignored. An identity may have
+several tokens, so that a new one can be issued before the old one is removed.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def new_token() -> str:
 def digest(token: str) -> str:
     """The digest of a token, in hexadecimal.
 
-    A plain digest will do: a token has 256 random bits, which nobody can try out.
+    A plain digest is enough: a token has 256 random bits, too many to guess.
     """
     return sha256(token.encode()).hexdigest()
 
@@ -53,7 +53,7 @@ def file_line(identity: str, token: str) -> str:
 
 
 def identity_of(tokens: Mapping[str, str], token: str) -> str | None:
-    """The identity of a token, None if it is unknown."""
+    """The identity of a token; None if it is unknown."""
     return tokens.get(digest(token))
 
 
@@ -61,7 +61,7 @@ def read_tokens(path: Path) -> Tokens:
     """Read the tokens of a file.
 
     Raises:
-        BadFileError: it can't be read, others may read or change it, or a line is broken.
+        BadFileError: it can't be read, others may read or change it, or a line is malformed.
     """
     try:
         mode = path.stat().st_mode
@@ -91,4 +91,4 @@ def _add(tokens: Tokens, parts: list[str], path: Path, number: int) -> None:
     if match is None:
         raise BadFileError(path, "the digest is not sha256: and 64 hexadecimal digits", number)
     if tokens.setdefault(match[1], identity) != identity:
-        raise BadFileError(path, "the token is there already, for another identity", number)
+        raise BadFileError(path, "the token already belongs to another identity", number)

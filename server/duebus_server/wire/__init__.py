@@ -1,1 +1,1 @@
-"""The only place that knows gRPC and protobuf: decode, call a use case, encode."""
+"""The only package that knows gRPC and protobuf: it decodes, calls a use case, and encodes."""

@@ -29,7 +29,7 @@ TOPICS_AT_ONCE = 100
 
 
 class EventBusAdminServicer:
-    """duebus.v1.EventBusAdmin. Guarantees and errors stand in ``admin.proto``."""
+    """duebus.v1.EventBusAdmin. ``admin.proto`` documents guarantees and errors."""
 
     def __init__(self, administering: Administering, default_engine: EngineName, now_us: Callable[[], int]) -> None:
         self._administering = administering

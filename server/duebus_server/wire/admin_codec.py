@@ -1,4 +1,4 @@
-"""The admin requests and answers: decode and encode."""
+"""Decodes admin requests and encodes their answers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 DEFAULT_PAGE = 100
 MAX_PAGE = 1_000
 MAX_PAGE_BYTES = 3 << 20
-"""Event bodies and errors in one answer. gRPC clients refuse messages over 4 MiB by default."""
+"""The most bytes of event bodies and errors in one answer. gRPC clients refuse messages over 4 MiB by default."""
 
 
 def page_size(requested: int) -> int:
@@ -59,7 +59,7 @@ def event_query(request: admin_pb2.ListEventsRequest) -> EventQuery:
 
 
 MAX_TOKEN_CHARACTERS = 4 << 10
-"""Longer than any page token."""
+"""More than any page token needs."""
 
 
 def page_token(cursor: str | None, *request_key: object) -> str:
@@ -116,7 +116,7 @@ def topic_config(config: TopicConfig) -> admin_pb2.TopicConfig:
 
 
 def event_info(info: EventInfo, topic: str) -> admin_pb2.EventInfo:
-    """An event and where it stands in each group."""
+    """An event and its state in each group."""
     event = event_bus_pb2.Event(id=info.event_id)
     event.MergeFromString(info.body)
     return admin_pb2.EventInfo(

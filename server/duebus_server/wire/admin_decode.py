@@ -33,7 +33,7 @@ def check_place(request: Any) -> None:
 
 
 def topic_changes(request: admin_pb2.ConfigureTopicRequest) -> TopicChanges:
-    """The settings that are set. With a group those of its retry policy alone may be."""
+    """The settings to change. For a group, only those of its retry policy are allowed."""
     check_place(request)
     config = request.config
     if request.group:
@@ -49,7 +49,7 @@ def topic_changes(request: admin_pb2.ConfigureTopicRequest) -> TopicChanges:
 
 
 def event_ids(request: admin_pb2.CancelEventsRequest | admin_pb2.RescheduleEventsRequest) -> list[str]:
-    """The events that are named, each once."""
+    """The named events, each once."""
     check_place(request)
     if not request.event_ids:
         raise InvalidArgument("event_ids", "at least one event id is required")
@@ -57,7 +57,7 @@ def event_ids(request: admin_pb2.CancelEventsRequest | admin_pb2.RescheduleEvent
 
 
 def new_due_time(request: admin_pb2.RescheduleEventsRequest, now_us: int) -> NewDueTime:
-    """When the events are to be due. ``now_us`` judges what is absurdly far ahead."""
+    """The new due time. ``now_us`` is used to refuse one that is absurdly far ahead."""
     due = request.WhichOneof("due")
     if due is None:
         raise InvalidArgument("due", "delay or deliver_at is required")
@@ -70,7 +70,7 @@ def new_due_time(request: admin_pb2.RescheduleEventsRequest, now_us: int) -> New
 
 
 def dead_letter_filter(request: admin_pb2.RedriveEventsRequest | admin_pb2.PurgeEventsRequest) -> DeadLetterFilter:
-    """Which dead letters are meant; without conditions all are."""
+    """Which dead letters to select; all without conditions."""
     check_place(request)
     chosen = request.filter
     limits.check_length("filter.error_contains", len(chosen.error_contains.encode()), limits.MAX_ERROR_BYTES)
@@ -84,7 +84,7 @@ def dead_letter_filter(request: admin_pb2.RedriveEventsRequest | admin_pb2.Purge
 def rate(request: admin_pb2.RedriveEventsRequest) -> float:
     """Events a second; 0 is all at once."""
     per_second = request.rate
-    if per_second and not limits.MIN_RATE <= per_second <= limits.MAX_RATE:  # NaN as well
+    if per_second and not limits.MIN_RATE <= per_second <= limits.MAX_RATE:  # NaN too
         raise InvalidArgument(
             "rate",
             f"is {per_second:,.15g}, must be 0 or from {limits.MIN_RATE:g} to {limits.MAX_RATE:,g} events a second",

@@ -1,4 +1,4 @@
-"""Who makes a call, whether they may, and how many streams their connection has open."""
+"""Who makes a call, whether it is allowed, and how many streams the connection has open."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ EVENT_BUS_METHODS = {
     "/duebus.v1.EventBus/Extend": None,
     "/duebus.v1.EventBus/Stop": Verb.STOP,
 }
-"""The right that each needs. None: `subscribe` on the topics of the lease tokens, which only the bus can read."""
+"""The right that each needs. None: `subscribe` on the topics of its lease tokens, which only the bus can read."""
 
 SCALER = "/externalscaler."
 
@@ -52,7 +52,7 @@ def caller_of_the_call() -> Caller:
 
 
 def may_settle() -> Callable[[str], None] | None:
-    """A check that the current caller may settle on a topic; None where everybody may.
+    """A check that the current caller may settle on a topic; None if everybody may.
 
     The check raises PermissionDenied.
     """
@@ -61,7 +61,7 @@ def may_settle() -> Callable[[str], None] | None:
 
 
 def verb_of(method: str) -> Verb | None:
-    """The right that a method needs. One that isn't listed is for admins, so that no new one is open by mistake."""
+    """The right that a method needs. An unlisted method is for admins, so that a new one is not open by mistake."""
     if method.startswith(SCALER):
         return Verb.SUBSCRIBE
     return EVENT_BUS_METHODS.get(method, Verb.ADMIN)
@@ -80,7 +80,7 @@ class Authorizer:
     """Authenticates and authorizes calls, and counts streams.
 
     Args:
-        access: recognizes callers.
+        access: identifies callers.
         audit: records admin actions and stops.
         max_streams: how many Subscribe streams a connection may have open.
     """
@@ -94,7 +94,7 @@ class Authorizer:
         self._streams: Counter[str] = Counter()
 
     async def authenticate(self, context: Context) -> None:
-        """Find out who calls, for ``caller_of_the_call``.
+        """Identify the caller, for ``caller_of_the_call``.
 
         Raises:
             Unauthenticated: the credentials are missing or unknown.
@@ -103,11 +103,11 @@ class Authorizer:
             _caller.set(await self._recognize(context))
 
     def authorize(self, caller: Caller, method: str, request: Any) -> None:
-        """Return if the caller may make a request.
+        """Return if the caller may make this request.
 
         Raises:
             PermissionDenied: it may not.
-            InvalidArgument: the topic breaks the rule for names. Rules, errors and logs only see names that follow it.
+            InvalidArgument: the topic is not a valid name. Rules, errors and logs only ever see valid names.
         """
         verb = verb_of(method)
         if verb is not None and not caller.is_unlimited:
@@ -123,7 +123,7 @@ class Authorizer:
 
         Raises:
             MaxStreamsReached: the connection has too many.
-            Unauthenticated, PermissionDenied: the caller has lost the right, for example because a token was removed.
+            Unauthenticated, PermissionDenied: the caller lost the right, for example because a token was removed.
         """
         with self._counted(context.peer()):
             if self._access.is_open:
@@ -156,7 +156,7 @@ class Authorizer:
         return await self._access.recognize(headers[0] if headers else None, partial(_names_of, context))
 
     async def _until_refused(self, method: str, request: Any, context: Context) -> None:
-        """Run until the caller has lost its right, which it raises."""
+        """Run until the caller has lost its right, and raise that error."""
         while True:
             await asyncio.sleep(CHECK_AGAIN_S)
             self.authorize(await self._recognize(context), method, request)
@@ -165,7 +165,7 @@ class Authorizer:
     def _counted(self, connection: str) -> Iterator[None]:
         if self._streams[connection] >= self._max_streams:
             raise MaxStreamsReached(
-                f"the connection has {self._max_streams} streams, which is as many as it may",
+                f"the connection already has the maximum of {self._max_streams} streams",
                 metadata={"max_streams_per_connection": str(self._max_streams)},
             )
         self._streams[connection] += 1

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 SMALL_EVENT_BYTES = limits.MAX_ATTRIBUTE_BYTES
-"""An event that isn't larger than this has no part that is too large."""
+"""An event up to this size can't have a part that is too large."""
 
 
 def dispatch_command(
@@ -29,10 +29,10 @@ def dispatch_command(
     """A Dispatch.
 
     Args:
-        request: as it came.
+        request: the message.
         origin: the caller's address.
-        now_us: microseconds since the epoch, which judge what is absurdly far ahead.
-        identity: who calls; empty where nobody has to say. Each identity has request ids of its own.
+        now_us: microseconds since the epoch, used to refuse due times that are absurdly far ahead.
+        identity: who calls; empty for anonymous callers. Each identity has its own request ids.
 
     Raises:
         NoTopicSpecified, NoEventSpecified, InvalidArgument: a field is wrong.
@@ -98,7 +98,7 @@ def lease_tokens(request: event_bus_pb2.AckRequest | event_bus_pb2.ExtendRequest
 
 
 def lease_us(request: event_bus_pb2.SubscribeRequest | event_bus_pb2.ExtendRequest) -> int | None:
-    """The lease that is asked for, or None.
+    """The requested lease, or None.
 
     Raises:
         InvalidArgument: it is out of range.
@@ -163,7 +163,7 @@ def _new_events(events: Iterable[event_bus_pb2.Event], ids: EventIds, now_us: in
 
 
 def _new_event(event: event_bus_pb2.Event, ids: EventIds, place: int, now_us: int) -> NewEvent:
-    """An event, with the id that it brings or else the one of its place. Errors name its own fields."""
+    """An event with its own id, or else the generated id of its place. Errors name the event's fields."""
     chosen = event.id
     if chosen:
         limits.check_text("id", chosen)
@@ -193,7 +193,7 @@ def _check_reserved(event: event_bus_pb2.Event) -> None:
 
 
 def _check_sizes(event: event_bus_pb2.Event, size: int) -> None:
-    """Each part within its limit; ``size`` is that of the whole."""
+    """Check that each part is within its limit; ``size`` is that of the whole event."""
     if event.content_type:
         limits.check_text("content_type", event.content_type)
     attributes = event.attributes

@@ -1,8 +1,8 @@
-"""Deliveries as bytes of the wire, put together from parts that are encoded already.
+"""Deliveries as encoded bytes, put together from parts that are already encoded.
 
-The fields of a message are written one behind the other, so messages that are joined are one message with the fields
-of all (https://protobuf.dev/programming-guides/encoding/#last-one-wins). A delivery is therefore joined from what it
-shares with others, encoded once, and what is its own: the event's id, its body as it was stored, the tokens.
+The fields of a message are encoded one after the other, so concatenated messages are one message with the fields of
+all (https://protobuf.dev/programming-guides/encoding/#last-one-wins). A delivery is therefore concatenated from what it
+shares with others, encoded once, and its own parts: the event's id, its body as stored, the tokens.
 That takes half the time of a ``Delivery`` for each, as ``tests/bench/delivery_encoding.py`` shows, and every event that
 the bus delivers goes through here.
 """
@@ -26,11 +26,11 @@ MAX_MESSAGE_BYTES = 4 << 20
 """gRPC clients refuse larger ones by default."""
 
 HEADER_BYTES = 16
-"""More than the keys and lengths that surround the deliveries of a message take."""
+"""More than the keys and lengths around the deliveries of a message take."""
 
 
 def _key(number: int, wire_type: int) -> bytes:
-    """What a field begins with; one byte for the first fifteen."""
+    """The key of a field: one byte for the first fifteen fields."""
     return bytes((number << 3 | wire_type,))
 
 
@@ -58,7 +58,7 @@ class DeliveryEncoder:
         self._place = _DELIVERY(topic=tokens.topic, group=tokens.group).SerializeToString()
 
     def responses(self, events: Sequence[LeasedEvent]) -> Iterator[bytes]:
-        """Encoded ``SubscribeResponse``: one, or several where one would be too large."""
+        """Encoded ``SubscribeResponse`` messages: one, or several if one would be too large."""
         parts: list[bytes] = []
         size = HEADER_BYTES
         for delivery in self._deliveries(events):
@@ -74,7 +74,7 @@ class DeliveryEncoder:
     def _deliveries(self, events: Sequence[LeasedEvent]) -> Iterator[bytes]:
         shared, rest = None, b""
         for event in events:
-            # Events that were dispatched together and are leased together differ in none of these.
+            # These are the same for events that were dispatched together and are leased together.
             facts = (
                 event.attempt,
                 event.deliver_at_us,
@@ -107,7 +107,7 @@ class DeliveryEncoder:
 
 
 def varint(number: int) -> bytes:
-    """A number, not negative, in groups of seven bits: https://protobuf.dev/programming-guides/encoding/#varints."""
+    """A non-negative number in groups of seven bits: https://protobuf.dev/programming-guides/encoding/#varints."""
     return _varint(number) if number < _CACHED else bytes((number & 0x7F | 0x80,)) + _varint(number >> 7)
 
 

@@ -1,4 +1,4 @@
-"""What the bus answers, as messages of the wire."""
+"""Encodes the answers of the bus."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from duebus_server.wire.deliveries import DeliveryEncoder
 
 MAX_LOST_TOKEN_BYTES = 3 << 20
-"""In one frame, which gRPC clients take up to 4 MiB."""
+"""In one frame: gRPC clients accept up to 4 MiB by default."""
 
 
 def dispatch_response(answer: DispatchAnswer) -> event_bus_pb2.DispatchResponse:
@@ -57,7 +57,7 @@ def started(subscription: Subscription, max_request_bytes: int) -> bytes:
 
 
 def _that_fit(tokens: Iterable[str]) -> Iterator[str]:
-    """As many tokens as one frame takes."""
+    """As many tokens as fit into one frame."""
     size = 0
     for token in tokens:
         size += len(token) + 4  # its tag and length
@@ -67,7 +67,7 @@ def _that_fit(tokens: Iterable[str]) -> Iterator[str]:
 
 
 def frame_responses(frame: Frame, encoder: DeliveryEncoder) -> Iterator[bytes]:
-    """A later frame of a stream as encoded ``SubscribeResponse``: one, or several where one would be too large."""
+    """A later frame of a stream as one encoded ``SubscribeResponse``, or several if one would be too large."""
     if isinstance(frame, Deliveries):
         yield from encoder.responses(frame.events)
         return

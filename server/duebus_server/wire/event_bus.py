@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class EventBusServicer:
-    """duebus.v1.EventBus. Guarantees and errors stand in ``event_bus.proto``."""
+    """duebus.v1.EventBus. ``event_bus.proto`` documents guarantees and errors."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class EventBusServicer:
     async def Subscribe(self, request: event_bus_pb2.SubscribeRequest, context: Context) -> None:  # noqa: N802
         """Deliver events for as long as the stream is open.
 
-        Writes rather than yields: a cancelled call is then cancelled in here, and the session ends at once.
+        Writes rather than yields: cancelling the call then cancels this coroutine, and the session ends at once.
         """
         async with self._subscribing.subscribe(decode.subscribe_command(request)) as subscription:
             await context.write(encode.started(subscription, self._max_request_bytes))
@@ -74,7 +74,7 @@ class EventBusServicer:
     async def Nack(  # noqa: N802
         self, request: event_bus_pb2.NackRequest, _context: Context
     ) -> event_bus_pb2.NackResponse:
-        """Settle: not done."""
+        """Settle deliveries as not done."""
         failures = await self._settling.nack(decode.nack_commands(request), may_settle())
         return event_bus_pb2.NackResponse(failures=encode.lease_failures(failures))
 

@@ -1,4 +1,4 @@
-"""What every call goes through: authentication, parsing, authorization, and errors turned into statuses."""
+"""The guard that every call passes: authentication, parsing, authorization, and errors turned into statuses."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 OURS = "/duebus."
 WITHOUT_CREDENTIALS = "/grpc.health."
-"""Probes have none."""
+"""Methods for probes, which have no credentials."""
 
 
 def _unrecorded(_method: str, _code: str) -> None:
@@ -37,7 +37,7 @@ def _unrecorded(_method: str, _code: str) -> None:
 
 
 def _untraced(_method: str, _context: Context) -> AbstractContextManager[None]:
-    """Makes no span."""
+    """The context of a call that makes no span."""
     return nullcontext()
 
 
@@ -67,7 +67,7 @@ class Guard:
         self._under_way = 0
 
     async def admit(self, method: str, context: Context) -> Status | None:
-        """Authenticate a call before its message is read; the status that refuses it, None if it may go on."""
+        """Authenticate a call before its message is read. Returns the status that refuses it, or None."""
         if method.startswith(WITHOUT_CREDENTIALS):
             return None
         try:
@@ -85,12 +85,12 @@ class Guard:
         make = (
             grpc.unary_stream_rpc_method_handler if handler.response_streaming else grpc.unary_unary_rpc_method_handler
         )
-        # The guard parses requests itself: gRPC would answer a broken one with the text of an exception.
+        # The guard parses requests itself: gRPC would answer a malformed one with the text of an exception.
         guarded = self._guard(behaviour, handler.request_deserializer, method, streams=handler.response_streaming)
         return make(guarded, None, handler.response_serializer)
 
     def _guard(self, behaviour: Any, parse: Any, method: str, *, streams: bool = False) -> Any:
-        """The behaviour with its errors as statuses. Streams write to the context, so this does for both kinds."""
+        """The behaviour, with its errors as statuses. Streams write to the context, so this serves both kinds."""
 
         async def guarded(received: bytes, context: Context) -> Any:
             self._begins()
@@ -102,7 +102,7 @@ class Guard:
                 self._authorizer.authorize(caller, method, request)
                 result = await self._run(behaviour, request, context, method, streams=streams)
                 code = outcome = "OK"
-            except Exception as error:  # noqa: BLE001  # the last place that can hide it from the client
+            except Exception as error:  # noqa: BLE001  # nothing above hides it from the client
                 status, outcome = _status_for(error, method)
                 code = status[0].name
             else:

@@ -1,4 +1,4 @@
-"""The standard health service, for probes that have no credentials: what strangers can make it hold is bounded."""
+"""The standard health service. Probes have no credentials, so what any caller can make it hold is bounded."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 SERVICE: str = health.SERVICE_NAME
 
 MAX_READS = 4
-"""Requests that are read at once. Each may be as large as any request of the server."""
+"""How many requests are read at once. Each may be as large as any request to the server."""
 
 READ_S = 1.0
-"""A request is a few bytes; one that takes longer is given up."""
+"""How long a request of a few bytes may take to arrive before it is given up."""
 
 MAX_WATCHERS = 200
 
@@ -32,7 +32,7 @@ class Health:
     """grpc.health.v1.Health. All services of the server have the same status.
 
     Args:
-        services: their names, in full.
+        services: their full names.
     """
 
     def __init__(self, services: Iterable[str]) -> None:
@@ -43,13 +43,13 @@ class Health:
         self._watchers = 0
 
     async def set(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
-        """The status from now on."""
+        """Set the status."""
         async with self._changed:
             self._status = status
             self._changed.notify_all()
 
     def handlers(self) -> Handlers:
-        """By the names of the methods. Each reads its request itself."""
+        """The handlers by method name. Each reads its request itself."""
         serialize = health_pb2.HealthCheckResponse.SerializeToString
         return {
             "Check": grpc.stream_unary_rpc_method_handler(self._check, None, serialize),
@@ -70,7 +70,7 @@ class Health:
 
     async def _watch(self, _requests: object, context: Context) -> None:
         if self._watchers >= MAX_WATCHERS:
-            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{MAX_WATCHERS} calls watch the health already")
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{MAX_WATCHERS} calls already watch the health")
         self._watchers += 1
         try:
             known = await self._service(context) in self._services
@@ -92,8 +92,8 @@ class Health:
     async def _service(self, context: Context) -> str:
         """The service that a request asks about.
 
-        While too many requests are read, it is taken to ask about the server as a whole: nobody who sends slowly keeps
-        others from their answer.
+        While too many requests are being read, this one is not read, and the answer is about the server as a whole:
+        slow senders can't keep others from an answer.
         """
         if self._reads >= MAX_READS:
             return str(health.OVERALL_HEALTH)
@@ -103,7 +103,7 @@ class Health:
                 received = await context.read()
             return str(health_pb2.HealthCheckRequest.FromString(received or b"").service)
         except TimeoutError:
-            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"no request came within {READ_S:g} s")
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"no request arrived within {READ_S:g} s")
         except DecodeError:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "request: is not a message of this method")
         finally:

@@ -1,4 +1,4 @@
-"""The enums of the proto and the words of the domain, side by side."""
+"""Maps the enums of the proto to those of the domain."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ MAX_TARGET = 1_000_000_000
 _WHOLE_NUMBER = re.compile(r"\d{1,10}", re.ASCII)
 
 LOOK_S = 1.0
-"""How often a stream checks for work. A group need not have a session here, so no signal tells of it."""
+"""How often a stream checks for work. No signal would do: the group may have no session on this server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Trigger:
     """The metadata of a ScaledObject's trigger.
 
     Attributes:
-        target: how many events one worker is meant to have.
+        target: how many events one worker should have.
     """
 
     topic: str
@@ -46,7 +46,7 @@ class Trigger:
 
 
 def read_trigger(metadata: Mapping[str, str]) -> Trigger:
-    """Check the metadata. Keys of KEDA's own, such as ``scalerAddress``, are ignored.
+    """Check the metadata. KEDA's own keys, such as ``scalerAddress``, are ignored.
 
     Raises:
         NoTopicSpecified, InvalidArgument: a key is missing or wrong.
@@ -74,7 +74,7 @@ def _target(written: str) -> int:
 
 
 class ScalerServicer:
-    """externalscaler.ExternalScaler. What it promises stands in ``externalscaler.proto``."""
+    """externalscaler.ExternalScaler. ``externalscaler.proto`` documents its guarantees."""
 
     def __init__(self, scaling: Scaling) -> None:
         self._scaling = scaling

@@ -43,10 +43,10 @@ ADMIN = admin_pb2.DESCRIPTOR.services_by_name["EventBusAdmin"]
 SCALER = externalscaler_pb2.DESCRIPTOR.services_by_name["ExternalScaler"]
 
 MAX_MESSAGE_BYTES = 16 << 20
-"""More than a batch may have, so that one that is too large gets an error that names the field."""
+"""More than a batch may have, so that a batch that is too large gets an error that names the field."""
 
 UNARY_CALLS = 1_000
-"""How many a connection may have at once, besides its streams. More wait in the client."""
+"""How many calls a connection may have at once, besides its streams. More wait in the client."""
 
 LOOKAHEAD_BYTES = 4 << 10
 METADATA_BYTES = 10 << 10
@@ -54,19 +54,19 @@ CONNECTIONS = 4_000
 
 ACCEPTED_AT_ONCE = {"Dispatch": 1_000, "Subscribe": 300, "Ack": 150, "Nack": 50, "Extend": 150}
 PENDING_CALLS = 30
-"""Together these bound the calls whose credentials have not been looked at yet, and leave room for a burst. What comes
-beyond is answered CANCELLED.
+"""Together these bound the calls whose credentials have not been checked yet, with room for a burst. Calls beyond that
+are answered CANCELLED.
 """
 
 HEALTH_MESSAGE_BYTES = 4 << 10
 
 CONNECT_S = 0.5
-"""A listener on the same machine that can't be reached for this long is down; probes wait a second by default."""
+"""A local listener that can't be reached for this long is down. Probes wait a second by default."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What clients may ask of the server.
+    """Limits on what clients may ask for.
 
     Attributes:
         message_bytes: the largest request.
@@ -87,7 +87,7 @@ class Limits:
             ("grpc.max_concurrent_streams", self.streams + UNARY_CALLS),
             # A compressed request of a few bytes could become as large as ``message_bytes``.
             ("grpc.compression_enabled_algorithms_bitset", 1),
-            # What a client may send of a message before the server begins to read it.
+            # How much of a message a client may send before the server begins to read it.
             ("grpc.http2.lookahead_bytes", LOOKAHEAD_BYTES),
             ("grpc.http2.bdp_probe", 0),
             # Calls of each method that may wait to be accepted.
@@ -95,15 +95,15 @@ class Limits:
             ("grpc.server.max_pending_requests_hard_limit", PENDING_CALLS),
             ("grpc.max_metadata_size", METADATA_BYTES),
             ("grpc.absolute_max_metadata_size", METADATA_BYTES),
-            # The most that is read from a connection at once.
+            # The most bytes read from a connection at once.
             ("grpc.experimental.tcp_read_chunk_size", 8 << 10),
             ("grpc.experimental.tcp_max_read_chunk_size", 32 << 10),
             ("grpc.max_allowed_incoming_connections", CONNECTIONS),
             ("grpc.server_handshake_timeout_ms", 10_000),
-            # Notice within 40 s when a peer has vanished without closing its connection.
+            # Notice within 40 s that a peer has vanished without closing its connection.
             ("grpc.keepalive_time_ms", 25_000),
             ("grpc.keepalive_timeout_ms", 10_000),
-            # Without these two a ping is waited for a minute, and the third without data in between is not sent.
+            # Without these two, gRPC waits a minute for a ping, and does not send a third one without data between.
             ("grpc.http2.ping_timeout_ms", 10_000),
             ("grpc.http2.max_pings_without_data", 0),
             # Idle streams survive the pings of our clients. A client that pings more often than every 10 s is
@@ -115,7 +115,7 @@ class Limits:
 
 
 class PortInUseError(Exception):
-    """The address can't be listened on. Its text is one line that names it."""
+    """The address can't be listened on. The text is one line that names it."""
 
 
 class WireServer:
@@ -125,8 +125,8 @@ class WireServer:
         event_bus: duebus.v1.EventBus.
         admin: duebus.v1.EventBusAdmin.
         scaler: externalscaler.ExternalScaler.
-        guard: what every call goes through.
-        limits: of a connection.
+        guard: checks every call.
+        limits: the limits of a connection.
         certificates: for TLS; None: plaintext.
     """
 
@@ -165,7 +165,7 @@ class WireServer:
             The port of all services.
 
         Raises:
-            PortInUseError: an address is taken, not ours, or no address.
+            PortInUseError: an address is taken, not local, or not an address.
         """
         if not self._shares_port:
             refuse_if_taken(listen)
@@ -183,7 +183,7 @@ class WireServer:
         return port
 
     async def ended(self) -> None:
-        """Return when calls are no longer accepted although nobody stopped the server. Else it never returns."""
+        """Return if the server stops accepting calls without being told to. Otherwise it never returns."""
         servers = [server for server in (self._server, self._health_server) if server is not None]
         waits = [asyncio.create_task(server.ended.wait()) for server in servers]
         try:
@@ -193,7 +193,7 @@ class WireServer:
                 wait.cancel()
 
     async def not_listening(self) -> str | None:
-        """Why no call can come in; None when calls can, and before ``start`` and from ``stop`` on."""
+        """Why no calls can arrive; None if they can, before ``start``, and after ``stop``."""
         if self._listening is None:
             return None
         if self._server.ended.is_set():
@@ -208,11 +208,11 @@ class WireServer:
         return None
 
     async def not_serving(self) -> None:
-        """Say in the health service that no new work is taken. Calls are still answered."""
+        """Report NOT_SERVING in the health service. Calls are still answered."""
         await self._health.set(health_pb2.HealthCheckResponse.NOT_SERVING)
 
     async def stop(self, grace_s: float) -> None:
-        """Take no more calls, and give those under way ``grace_s`` seconds; who only watches the health gets none."""
+        """Accept no more calls, and give running ones ``grace_s`` seconds, except those that only watch the health."""
         self._listening = None
         stopping = asyncio.create_task(self._server.stop(grace_s))
         idle = asyncio.create_task(self._guard.idle.wait())
@@ -237,14 +237,14 @@ def refuse_if_taken(listen: str) -> None:
     """Check that an address is free. gRPC would check it too, but write a log line of its own.
 
     Raises:
-        PortInUseError: the address is taken, or not ours.
+        PortInUseError: the address is taken or not local.
     """
     host, _, port = listen.rpartition(":")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         socket.create_server((host.strip("[]"), int(port)), family=family).close()
     except socket.gaierror:
-        return  # a name that gRPC may know how to resolve
+        return  # a name that gRPC may be able to resolve
     except OSError as error:
         taken = error.errno == errno.EADDRINUSE
         why = "is another server running there?" if taken else str(error.strerror).lower()
@@ -254,7 +254,7 @@ def refuse_if_taken(listen: str) -> None:
 def _handlers(service: Any, servicer: object, guard: Guard) -> Handlers:
     """A guarded handler for every method of a service descriptor.
 
-    Not the generated ones: the frames of a stream are encoded already.
+    Not the generated handlers, because the frames of a stream are already encoded.
     """
     return {
         method.name: guard.wrap(f"/{service.full_name}/{method.name}", _handler(method, servicer))
@@ -263,7 +263,7 @@ def _handlers(service: Any, servicer: object, guard: Guard) -> Handlers:
 
 
 def _reflection(services: Sequence[str]) -> Handlers:
-    """The handlers of gRPC's reflection, which tells of these services."""
+    """The handlers of gRPC's reflection, which describes these services."""
     servicer = reflection.aio.ReflectionServicer(services)  # type: ignore[attr-defined]  # not in the stubs
     handler = parsed_stream(
         servicer.ServerReflectionInfo,
@@ -280,6 +280,6 @@ def _handler(method: Any, servicer: object) -> grpc.RpcMethodHandler[Any, Any]:
 
 
 def _serialize(message: Any) -> bytes:
-    """A response; a frame of a stream comes encoded."""
+    """Serialize a response; a frame of a stream is already encoded."""
     serialized: bytes = message if isinstance(message, bytes) else message.SerializeToString()
     return serialized

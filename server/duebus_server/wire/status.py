@@ -27,7 +27,7 @@ DETAILS_KEY = "grpc-status-details-bin"
 """Where clients look for google.rpc.Status (https://grpc.io/docs/guides/error/#richer-error-model)."""
 
 MAX_IDS_BYTES = 4 << 10
-"""Event ids in an error. gRPC clients refuse trailers over 8 KiB, and report another error instead."""
+"""The most event ids in an error. gRPC clients refuse trailers over 8 KiB, and report another error instead."""
 
 STATUS_CODES: dict[type[errors.DueBusError], grpc.StatusCode] = {
     errors.InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
@@ -60,13 +60,13 @@ def status_of(error: errors.DueBusError) -> Status:
 
 
 def internal_status(log_id: str) -> Status:
-    """The status of an unexpected error: it carries the id of its log line, and nothing else."""
+    """The status of an unexpected error: it contains only the id of its log line."""
     info = rpc_details_pb2.ErrorInfo(reason="INTERNAL", domain=DOMAIN, metadata={"log_id": log_id})
     return _status(grpc.StatusCode.INTERNAL, f"internal error, see log id {log_id}", iter([info]))
 
 
 def unexpected(error: Exception, method: str) -> Status:
-    """Log an unexpected error; the status of its call."""
+    """Log an unexpected error. Returns the status of its call."""
     log_id = uuid4().hex
     log.error("unexpected error", method=method, log_id=log_id, exc_info=error)
     return internal_status(log_id)

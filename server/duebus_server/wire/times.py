@@ -19,7 +19,7 @@ MAX_NANOS = 999_999_999
 
 FIRST_SECOND = -62_135_596_800
 LAST_SECOND = 253_402_300_799
-"""The years 1 to 9999, the range of a Timestamp."""
+"""The range of a Timestamp: the years 1 to 9999."""
 
 
 def duration_us(field: str, duration: Duration) -> int:
@@ -34,7 +34,7 @@ def duration_us(field: str, duration: Duration) -> int:
 
 
 def optional_duration_us(message: Message, field: str, path: str | None = None) -> int | None:
-    """A duration field in microseconds, or None when it is unset. ``path`` is where it stands in the request."""
+    """A duration field in microseconds, or None if it is unset. ``path`` is its path in the request."""
     return duration_us(path or field, getattr(message, field)) if message.HasField(field) else None
 
 
@@ -47,12 +47,12 @@ def timestamp_us(field: str, timestamp: Timestamp) -> int:
     if not 0 <= timestamp.nanos <= MAX_NANOS:
         raise InvalidArgument(field, "is not a valid timestamp: nanos must be from 0 to 999,999,999")
     if not FIRST_SECOND <= timestamp.seconds <= LAST_SECOND:
-        raise InvalidArgument(field, "is not a valid timestamp: must be of the years 1 to 9999")
+        raise InvalidArgument(field, "is not a valid timestamp: must be in the years 1 to 9999")
     return timestamp.seconds * SECOND - (-timestamp.nanos // NANOS)
 
 
 def seconds_and_nanos(us: int) -> dict[str, int]:
-    """Microseconds, not negative, as the fields of a Duration or Timestamp.
+    """Non-negative microseconds as the fields of a Duration or Timestamp.
 
     A dict, which sets a message field faster than a message does.
     """

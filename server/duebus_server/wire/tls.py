@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 def server_credentials(certificates: Reloading[Certificates]) -> grpc.ServerCredentials:
-    """Credentials that check for changed files before each handshake. Open connections keep theirs."""
+    """Credentials that check for changed files before each handshake. Open connections are not affected."""
     in_use = certificates.current()
 
     def fetch() -> grpc.ServerCertificateConfiguration | None:
-        """Called by a thread of gRPC. None if nothing has changed."""
+        """Called on a gRPC thread. None if nothing has changed."""
         nonlocal in_use
         newest = certificates.current()
         if newest is in_use:
@@ -26,7 +26,7 @@ def server_credentials(certificates: Reloading[Certificates]) -> grpc.ServerCred
 
     return grpc.dynamic_ssl_server_credentials(
         _configuration(in_use),
-        fetch,  # type: ignore[arg-type]  # the stubs leave out the None that is documented
+        fetch,  # type: ignore[arg-type]  # the stubs omit the documented None
         require_client_authentication=in_use.client_ca is not None,
     )
 

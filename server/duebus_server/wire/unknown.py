@@ -1,4 +1,4 @@
-"""Refuses requests with fields that this server doesn't know. Ignoring a client's wish is worse than an error."""
+"""Refuses requests with fields that this server doesn't know. An error beats silently ignoring what a client asked."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def refuse_unknown_fields(request: Message) -> None:
     """Raise InvalidArgument, naming the first unknown field, if there is one.
 
-    Comparing sizes before and after dropping unknown fields costs two passes in C, whatever the number of events;
+    Comparing sizes before and after dropping unknown fields costs two passes in C, however many events there are;
     only a request that is refused is searched field by field.
     """
     received = request.SerializeToString()

@@ -63,7 +63,7 @@ def test_a_moment_may_have_an_offset_or_be_local_time() -> None:
 
 @pytest.mark.parametrize("text", ["", "tomorrow", "2027-13-01", "1700000000"])
 def test_a_moment_that_is_none_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=f"'{text}' is not a moment"):
+    with pytest.raises(ValueError, match=f"'{text}' is not a time"):
         parse_moment(text)
 
 

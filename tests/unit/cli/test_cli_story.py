@@ -89,7 +89,7 @@ def test_an_event_that_failed_three_times_was_redriven_and_waits(
         "12:00:20.000 12:00:21.500 1.5s attempt 3: failed, became a dead letter w-1 no\\ncard",
         "2026-11-24 13:00:00.000 redriven, with all its retries",
         "13:00:00.000 13:00:01.500 1.5s attempt 1: failed, to be retried w-1 busy",
-        "13:00:02.000 to be due",
+        "13:00:02.000 becomes due",
     ]
 
 
@@ -143,6 +143,6 @@ def test_a_story_whose_beginning_is_not_kept_says_so(
     assert duebus("event", "orders", "o-42") == 0
 
     lines = timeline(capsys.readouterr().out)
-    assert lines[1] == "earlier attempts, of which no record is kept"
+    assert lines[1] == "earlier attempts, no longer recorded"
     assert lines[2] == "12:00:06.000 12:00:07.500 1.5s attempt 6: released, not counted w-1"
     assert lines[4] == "ready, waits for a subscriber"

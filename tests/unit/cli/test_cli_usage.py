@@ -23,7 +23,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     [
         (["dispatch", "t", "x", "--delay", "5"], "'--delay': '5' is not a duration"),
         (["dispatch", "t", "x", "--delay", "-5s"], "'--delay': '-5s' is not a duration"),
-        (["dispatch", "t", "x", "--at", "soon"], "'--at': 'soon' is not a moment"),
+        (["dispatch", "t", "x", "--at", "soon"], "'--at': 'soon' is not a time"),
         (["dispatch", "t", "x", "--delay", "1s", "--at", "2030-01-01"], "--delay: can't be given together with --at"),
         (["dispatch", "t", "x", "--count", "0"], "'--count'"),
         (["dispatch", "t", "x", "--attribute", "novalue"], "'novalue' is not NAME=VALUE"),
@@ -49,7 +49,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         (["dead", "t", "--redrive", "--rate", "-1"], "'--rate'"),
         (["dead", "t", "--min-age", "old"], "'--min-age': 'old' is not a duration"),
         (["cancel", "t"], "Missing argument 'ID...'"),
-        (["reschedule", "t", "a"], "--delay: say when: --delay or --at"),
+        (["reschedule", "t", "a"], "--delay: give the new time: --delay or --at"),
         (["reschedule", "t", "a", "--delay", "1s", "--at", "2030-01-01"], "--delay: can't be given together with --at"),
         (["config", "t", "--group", "g", "--max-queued", "1"], "--max-queued: is a setting of the whole topic"),
         (["config", "t", "--lease", "30"], "'--lease': '30' is not a duration"),

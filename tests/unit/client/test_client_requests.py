@@ -119,7 +119,7 @@ def test_values_of_pythons_own_types_are_sent_as_json_that_others_can_read(data:
 
 @pytest.mark.parametrize("content_type", ["text/plain", "text/csv; charset=utf-8", "application/json", "a/b+json"])
 def test_bytes_that_are_not_the_text_they_are_said_to_be_are_refused(content_type: str) -> None:
-    with pytest.raises(errors.InvalidArgument, match=r"^data: is not utf-8, as '.*' promises"):
+    with pytest.raises(errors.InvalidArgument, match=r"^data: is not utf-8, the charset of '.*'"):
         encode_event(NewEvent(data=b"\xff", content_type=content_type))
 
 

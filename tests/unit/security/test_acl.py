@@ -86,10 +86,10 @@ def test_a_file_without_rules_denies_everything(tmp_path: Path) -> None:
         ("rule = 1", "has rule, where only [[rule]] tables are known"),
         ("rule = [1]", "rule 1: is not a [[rule]] table"),
         ('[[rule]]\nverbs = ["stop"]', "rule 1: identity: a pattern is required"),
-        ('[[rule]]\nidentity = "a"\ntopics = ["*"]', "rule 1: verbs: a list of words is required"),
+        ('[[rule]]\nidentity = "a"\ntopics = ["*"]', "rule 1: verbs: a list of strings is required"),
         ('[[rule]]\nidentity = "a"\nverbs = ["delete"]\ntopics = ["*"]', "rule 1: verbs: 'delete' is none of "),
-        ('[[rule]]\nidentity = "a"\nverbs = ["stop", "admin"]', "rule 1: topics: a list of words is required"),
-        ('[[rule]]\nidentity = "a"\nverbs = ["admin"]\ntopics = [""]', "rule 1: topics: a list of words is required"),
+        ('[[rule]]\nidentity = "a"\nverbs = ["stop", "admin"]', "rule 1: topics: a list of strings is required"),
+        ('[[rule]]\nidentity = "a"\nverbs = ["admin"]\ntopics = [""]', "rule 1: topics: a list of strings is required"),
         (RULES + "\ngroups = ['a']", "rule 4: has groups, which is none of identity, verbs, topics"),
     ],
 )

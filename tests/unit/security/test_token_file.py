@@ -47,7 +47,7 @@ def test_no_two_new_tokens_are_alike_and_none_is_in_its_line() -> None:
         (f"billing sha256:{digest(TOKEN)[:-1]}", "the digest is not sha256: and 64 hexadecimal digits"),
         (f"bil*ling sha256:{digest(TOKEN)}", "the identity must match "),
         (f"{LINE} {TOKEN}", "is not of the form IDENTITY sha256:HEX"),
-        (f"audit sha256:{digest(TOKEN)}", "the token is there already, for another identity"),
+        (f"audit sha256:{digest(TOKEN)}", "the token already belongs to another identity"),
     ],
 )
 def test_a_broken_line_is_named_by_its_number_and_not_repeated(tmp_path: Path, line: str, problem: str) -> None:

@@ -84,8 +84,8 @@ def two_arguments(_: Delivery, __: object) -> None: ...
     [
         ({"topic": 7}, "topic: expected a str, got int"),
         ({"handler": "handler"}, "handler: 'handler' can't be called"),
-        ({"handler": no_argument}, "handler: no_argument is called with the delivery as its only argument"),
-        ({"handler": two_arguments}, "handler: two_arguments is called with the delivery as its only argument"),
+        ({"handler": no_argument}, "handler: no_argument must accept the delivery as its only argument"),
+        ({"handler": two_arguments}, "handler: two_arguments must accept the delivery as its only argument"),
     ],
 )
 async def test_what_no_delivery_could_be_passed_to_is_refused_where_it_is_registered(
@@ -137,7 +137,7 @@ async def test_the_same_handler_stands_once_on_a_topic_and_group(bus: FakeBus) -
     worker.add("orders", handler)
     worker.add("orders", handler, group="billing")
     worker.add("payments", handler)
-    with pytest.raises(InvalidArgument, match="is registered for orders/default already"):
+    with pytest.raises(InvalidArgument, match="is already registered for orders/default"):
         worker.add("orders", handler, group="default")
 
 

@@ -59,7 +59,7 @@ async def test_a_worker_whose_server_is_away_says_so_once_for_all_its_topics(
         pass
     (line,) = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
     assert line.endswith(
-        "/default: no stream, and the worker tries on: the server can't be reached: connection refused"
+        "/default: the stream could not be opened and will be retried: the server can't be reached: connection refused"
     )
     assert caplog.text.count("the server can be reached again after") == 1
 
@@ -75,7 +75,7 @@ async def test_leases_that_could_not_be_extended_come_with_the_reason(
         await bus.extensions.next()  # is never answered
         (await bus.extensions.next()).fail(AWAY)
         await bus.extensions.next()
-    assert "orders/default: 1 leases could not be extended and are tried again: no answer within 3 s" in caplog.text
+    assert "orders/default: 1 leases could not be extended and will be retried: no answer within 3 s" in caplog.text
     assert caplog.text.count("could not be extended") == 1
 
 
@@ -136,7 +136,7 @@ async def test_a_handler_that_blocks_the_loop_for_longer_than_the_lease_is_named
     async with serving(worker):
         (await bus.stream()).deliver(delivery())
         await bus.acks.next()
-        while "turns again" not in caplog.text:  # noqa: ASYNC110 - the watchdog's thread says so
+        while "is running again" not in caplog.text:  # noqa: ASYNC110 - logged by the watchdog's thread
             await asyncio.sleep(0)
     assert f"the handler {name} has blocked the event loop for 0.1 s, at " in caplog.text
 

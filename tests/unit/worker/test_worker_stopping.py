@@ -315,7 +315,7 @@ async def test_a_handler_that_will_not_end_is_left_to_its_lease_within_a_second(
         await task
         assert asyncio.get_running_loop().time() == pytest.approx(1)
         free.set()
-    assert "stopped with 1 leases left to run out" in caplog.text
+    assert "stopped with 1 unsettled leases" in caplog.text
     assert not bus.nacks.made
 
 
@@ -357,7 +357,7 @@ async def test_a_worker_may_serve_again_but_not_twice_at_once(bus: FakeBus) -> N
     worker.add("orders", handler)
     for _ in range(2):
         async with serving(worker):
-            with pytest.raises(RuntimeError, match="serving already"):
+            with pytest.raises(RuntimeError, match="already serving"):
                 await worker.serve()
             (await bus.stream()).deliver(delivery())
             handler.returns(await handler.begins())

@@ -1,4 +1,4 @@
-"""What the bus holds, and how it is changed, for asyncio."""
+"""Inspects and administers the bus, for asyncio."""
 
 from collections.abc import AsyncIterator, Iterable
 from datetime import datetime
@@ -23,11 +23,11 @@ from duebus._core.fields import Span
 class AdminClient:
     """The admin calls of a client: `client.admin`.
 
-    `engine` is None for the server's default engine, `group` empty for "default". Every method raises NotFound for
-    a topic, group or event that the engine does not have, and otherwise what all calls raise.
+    An `engine` of None is the server's default engine, an empty `group` is "default". Every method raises NotFound for
+    a topic, group or event that the engine does not have, besides the errors of every call.
 
-    Calls that look, `configure_topic`, `pause_group` and `resume_group` are repeated when the server is unavailable.
-    The others are not: a second answer would not say what the first try did.
+    Calls that only read, `configure_topic`, `pause_group` and `resume_group` are retried if the server is unavailable.
+    The others are not, because the answer to a retry would not tell what the first try did.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -39,7 +39,7 @@ class AdminClient:
         """All topics by name, fetched page by page.
 
         Args:
-            engine: Whose topics.
+            engine: The engine.
             page_size: How many to fetch at a time, 1 to 1000; 0 means 100.
             timeout: How long fetching one page may take; None: the client's.
         """
@@ -63,9 +63,9 @@ class AdminClient:
         """One page of the topics by name.
 
         Args:
-            engine: Whose topics.
+            engine: The engine.
             page_size: 1 to 1000; 0 means 100.
-            page_token: `next_page_token` of the page before; empty for the first.
+            page_token: `next_page_token` of the previous page; empty for the first.
             timeout: How long it may take; None: the client's.
         """
         call = admin_calls.list_topics(engine=engine, page_size=page_size, page_token=page_token)
@@ -92,10 +92,10 @@ class AdminClient:
 
         Args:
             topic: The topic.
-            state: In which state; the order is by due time (scheduled, ready), lease expiry (leased), death (dead).
-            group: The group; while the topic has none yet, empty means the events that wait for the first one.
-            engine: Which engine holds them.
-            newest_first: Latest time first, in place of earliest.
+            state: The state. The order is by due time (scheduled, ready), lease expiry (leased) or death (dead).
+            group: The group. While the topic has none, empty means the events that wait for the first one.
+            engine: The engine that holds them.
+            newest_first: Latest first instead of earliest first.
             page_size: How many to fetch at a time, 1 to 1000; 0 means 100.
             timeout: How long fetching one page may take; None: the client's.
         """
@@ -136,7 +136,7 @@ class AdminClient:
             engine: As in `list_events`.
             newest_first: As in `list_events`.
             page_size: 1 to 1000; 0 means 100.
-            page_token: `next_page_token` of the page before, with the same arguments; empty for the first.
+            page_token: `next_page_token` of the previous page, with the same arguments; empty for the first.
             timeout: How long it may take; None: the client's.
         """
         call = admin_calls.list_events(
@@ -172,32 +172,33 @@ class AdminClient:
         engine: Engine | str | None = None,
         timeout: Span | None = None,
     ) -> TopicConfig:
-        """Changes settings of a topic, or the retry policy of a group; None keeps one. Creates the topic if need be.
+        """Changes settings of a topic, or the retry policy of a group. None keeps a setting. Creates a missing topic.
 
-        In force on every replica within a second, for events dispatched from then on, and for each lease, retry and
-        purge that is decided from then on. Lengths of time are timedeltas or seconds.
+        Within a second, the changes apply on every replica to events that are dispatched, and to every lease, retry and
+        purge. Durations are timedeltas or seconds.
 
         Args:
             topic: The topic.
-            group: Not empty: the retry policy is that of this group alone, and follows the topic's in what was never
-                set; the other settings must then be None.
-            max_retries: How often an event is retried before it is dead, unless it says; 0 to 1,000,000.
-            backoff_initial: The backoff before the first retry, 1 ms to 30 days; it doubles from then on.
+            group: If not empty, the retry policy is changed for this group alone. What was never set for it follows the
+                topic. The other settings must then be None.
+            max_retries: How many times an event is retried before it is dead, unless it sets its own number; 0 to
+                1,000,000.
+            backoff_initial: The backoff before the first retry, 1 ms to 30 days. It doubles with each retry.
             backoff_max: The longest backoff, 1 ms to 30 days, and not less than `backoff_initial`.
-            lease: How long a delivery is leased where the subscriber does not say, 100 ms to 12 h.
-            max_queued: How many events may wait, be leased or be scheduled; 0 means unlimited.
-            dead_letter_retention: Dead letters are purged this long after they died; 0 means never.
-            dedupe_window: For how long a request id and the id of an event that is gone are remembered, 0 to 7 days.
-            partitions: Over how many parts of the storage the events are spread, 1 to 64. Can be changed only while the
-                topic holds no events, and on the local engine not at all.
-            engine: Which engine holds it.
-            timeout: How long it may take with all its tries; None: the client's.
+            lease: How long a delivery is leased unless the subscriber sets its own lease, 100 ms to 12 h.
+            max_queued: How many events may be scheduled, ready or leased; 0 means unlimited.
+            dead_letter_retention: How long dead letters are kept before they are purged; 0 means forever.
+            dedupe_window: How long request ids, and the ids of events that are gone, are remembered, 0 to 7 days.
+            partitions: How many partitions the events are spread over, 1 to 64. It can be changed only while the topic
+                holds no events, and not on the local engine.
+            engine: The engine that holds it.
+            timeout: How long it may take, including retries; None: the client's.
 
         Returns:
             The settings now in force, for the group if one was named.
 
         Raises:
-            InvalidArgument: a setting is out of range or contradicts another, and is named; nothing was changed.
+            InvalidArgument: a setting is out of range or contradicts another; nothing was changed.
             NotFound: there is no such group.
         """
         call = admin_calls.configure_topic(
@@ -218,11 +219,11 @@ class AdminClient:
     async def delete_topic(
         self, topic: str, *, engine: Engine | str | None = None, timeout: Span | None = None
     ) -> Removed:
-        """Removes a topic, its groups and all its events, dead ones included. Its subscriptions end.
+        """Removes a topic, its groups and all its events, including dead ones. Its subscriptions end.
 
         Args:
-            topic: The topic; dispatching to it makes it anew.
-            engine: Which engine holds it.
+            topic: The topic; dispatching to it creates it again.
+            engine: The engine that holds it.
             timeout: How long it may take; None: as long as it takes.
         """
         return await self._connection.run(admin_calls.delete_topic(topic, engine=engine), timeout)
@@ -230,12 +231,12 @@ class AdminClient:
     async def delete_group(
         self, topic: str, group: str, *, engine: Engine | str | None = None, timeout: Span | None = None
     ) -> Removed:
-        """Removes a group and its copies of the events, dead ones included. Its subscriptions end.
+        """Removes a group and its copies of the events, including dead ones. Its subscriptions end.
 
         Args:
             topic: The topic.
-            group: The group; subscribing to it makes it anew.
-            engine: Which engine holds it.
+            group: The group; subscribing to it creates it again.
+            engine: The engine that holds it.
             timeout: How long it may take; None: as long as it takes.
         """
         return await self._connection.run(admin_calls.delete_group(topic, group, engine=engine), timeout)
@@ -245,13 +246,13 @@ class AdminClient:
     ) -> None:
         """Delivers nothing to a group until it is resumed.
 
-        Subscribers stay connected, events go on waiting, leases stay. Pausing twice is not an error.
+        Subscribers stay connected, events keep waiting, and leases stay. Pausing twice is not an error.
 
         Args:
             topic: The topic.
             group: The group.
-            engine: Which engine holds it.
-            timeout: How long it may take with all its tries; None: the client's.
+            engine: The engine that holds it.
+            timeout: How long it may take, including retries; None: the client's.
         """
         await self._connection.run(admin_calls.pause_group(topic, group, engine=engine), timeout)
 
@@ -263,8 +264,8 @@ class AdminClient:
         Args:
             topic: The topic.
             group: The group.
-            engine: Which engine holds it.
-            timeout: How long it may take with all its tries; None: the client's.
+            engine: The engine that holds it.
+            timeout: How long it may take, including retries; None: the client's.
         """
         await self._connection.run(admin_calls.resume_group(topic, group, engine=engine), timeout)
 
@@ -277,13 +278,13 @@ class AdminClient:
         engine: Engine | str | None = None,
         timeout: Span | None = None,
     ) -> Cancelled:
-        """Removes scheduled or ready events. Copies of them that are leased or dead are left alone and reported.
+        """Removes scheduled and ready events. Leased and dead copies are left alone and reported.
 
         Args:
             topic: The topic.
             event_ids: 1 to 1000.
-            group: In which group; empty: in every group.
-            engine: Which engine holds them.
+            group: The group; empty: every group.
+            engine: The engine that holds them.
             timeout: How long it may take; None: the client's.
         """
         return await self._connection.run(admin_calls.cancel(topic, event_ids, group=group, engine=engine), timeout)
@@ -299,17 +300,17 @@ class AdminClient:
         engine: Engine | str | None = None,
         timeout: Span | None = None,
     ) -> Rescheduled:
-        """Moves the due time of scheduled or ready events; all or none. One of `delay` and `at` is required.
+        """Moves the due time of scheduled or ready events, all or none. One of `delay` and `at` is required.
 
-        Attempts are counted on.
+        Attempts keep counting.
 
         Args:
             topic: The topic.
             event_ids: 1 to 1000.
-            delay: When they are due, from the moment the server stores it: a timedelta or seconds, 0 to 10 years.
-            at: When they are due, as an aware datetime at most 10 years ahead; one in the past means at once.
-            group: In which group; empty: in every group.
-            engine: Which engine holds them.
+            delay: How long from now they are due, by the server's clock: a timedelta or seconds, 0 to 10 years.
+            at: When they are due, as an aware datetime at most 10 years ahead; a past time means now.
+            group: The group; empty: every group.
+            engine: The engine that holds them.
             timeout: How long it may take; None: the client's.
 
         Raises:
@@ -330,20 +331,20 @@ class AdminClient:
         engine: Engine | str | None = None,
         timeout: Span | None = None,
     ) -> Redriven:
-        """Makes dead letters ready again, with all their retries: those that fit every condition, or else all.
+        """Makes dead letters ready again, with all their retries: those that meet every condition, or all without one.
 
-        What dies during the call is left dead. Many are moved in several steps: a call that is broken off has moved
-        some of them, the longest dead first, and can be made again.
+        Events that die during the call stay dead. Many are moved in several steps, the longest dead first: an
+        interrupted call has moved some of them, and can be repeated.
 
         Args:
             topic: The topic.
             group: The group.
-            event_ids: Only these, at most 1000; None: any. An empty list is refused: it may have been meant as none.
+            event_ids: Only these, at most 1000; None: any. An empty list is refused, because it may be a mistake.
             error_contains: Only those whose last error contains this text, of at most 4 KiB.
             min_age: Only those that have been dead for at least this long: a timedelta or seconds, 0 to 10 years.
-            rate: Spread over time, so many events a second, 0.001 to 1,000,000; 0 means all at once. The call does not
-                wait for it: what is not due yet is scheduled.
-            engine: Which engine holds them.
+            rate: Events a second, 0.001 to 1,000,000; 0 means all at once. The call does not wait: events that are not
+                due yet are scheduled.
+            engine: The engine that holds them.
             timeout: How long it may take; None: as long as it takes.
         """
         call = admin_calls.redrive(
@@ -368,7 +369,7 @@ class AdminClient:
         engine: Engine | str | None = None,
         timeout: Span | None = None,
     ) -> Purged:
-        """Removes dead letters for good: those that fit every condition, or else all. In steps, as `redrive`.
+        """Removes dead letters for good: those that meet every condition, or all without one. In steps, as `redrive`.
 
         Args:
             topic: The topic.
@@ -376,7 +377,7 @@ class AdminClient:
             event_ids: As in `redrive`.
             error_contains: As in `redrive`.
             min_age: As in `redrive`.
-            engine: Which engine holds them.
+            engine: The engine that holds them.
             timeout: How long it may take; None: as long as it takes.
         """
         call = admin_calls.purge(

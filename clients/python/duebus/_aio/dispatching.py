@@ -1,8 +1,8 @@
-"""Dispatches of single events. Those that come while a call is under way share the next one.
+"""Dispatches single events. Those that arrive while a call is running share the next one.
 
-A lone dispatch is sent at once, on its own. What comes for the same topic while its call is under way goes into the
-next call, which is stored all or none. If that is refused for what may be the fault of one event, each is sent by
-itself, so that no caller gets the error of another's event.
+A lone dispatch is sent at once. Events for the same topic that arrive while its call is running go into the next call,
+which stores all or none of them. If that call is refused for a reason that may lie in one event, each event is sent
+alone, so that no caller gets the error of another's event.
 """
 
 import asyncio
@@ -22,17 +22,17 @@ from duebus.v1 import event_bus_pb2
 
 __all__ = ["Dispatcher"]
 
-# What the server takes in one call is 1000 events and 4 MiB; a quarter is left for what surrounds the events.
+# The server accepts 1000 events and 4 MiB in one call; a quarter is left for what surrounds the events.
 _MAX_EVENTS = 1_000
 _MAX_BYTES = 3 << 20
 
-# An error of these kinds may be the fault of one event of several.
+# Errors that may lie in one of several events.
 _FAULT_OF_ONE = (InvalidArgument, MaxQueuedEventsReached)
 
 
 @dataclass(slots=True, eq=False)
 class _Lane:
-    """The dispatches that may share a call: one call at a time, and what waits for the next."""
+    """The dispatches that may share calls: one call at a time, and those that wait for the next."""
 
     kind: DispatchKind
     tries: Tries
@@ -41,10 +41,10 @@ class _Lane:
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    """A dispatch that waits for its turn, or for its answer.
+    """A dispatch that waits for its turn or its answer.
 
     Attributes:
-        deadline: Until when, by the loop's clock; infinite for as long as it takes.
+        deadline: When it gives up, by the loop's clock; infinite for never.
     """
 
     event: event_bus_pb2.Event
@@ -64,7 +64,7 @@ class _Waiting:
             self.result.set_exception(error)
 
     def expire(self) -> None:
-        """There was no answer in time. Why the call under way has none says more than that."""
+        """There was no answer in time. The failure of the running call, if there is one, tells more."""
         self.fail(self.lane.tries.last or DeadlineExceeded(f"no answer within {self.timeout:g} s"))
 
 
@@ -73,13 +73,13 @@ class Dispatcher:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        # A lane is here while a call of it is under way.
+        # A lane is here while one of its calls is running.
         self._lanes: dict[DispatchKind, _Lane] = {}
         self._runs: set[asyncio.Task[None]] = set()
         self._deadlines = Deadlines[_Waiting](_Waiting.expire)
 
     async def run(self, kind: DispatchKind, event: event_bus_pb2.Event, timeout: Span | None) -> Dispatched:
-        """Dispatches an event, on its own or with others.
+        """Dispatches an event, alone or with others.
 
         Raises:
             DueBusError: it failed.
@@ -112,7 +112,7 @@ class Dispatcher:
             self._deadlines.remove(waiting)
 
     def _send_waiting(self, lane: _Lane) -> None:
-        """After the first call: what has come meanwhile."""
+        """Sends, after the first call, the dispatches that arrived meanwhile."""
         if not lane.waiting:
             del self._lanes[lane.kind]
             return
@@ -123,7 +123,7 @@ class Dispatcher:
     async def _run(self, lane: _Lane) -> None:
         while batch := _next_batch(lane.waiting):
             await self._send(lane, batch)
-            # Those who have their answers now may dispatch again at once: they share the next call.
+            # Callers that just got their answers may dispatch again at once: they share the next call.
             await asyncio.sleep(0)
         del self._lanes[lane.kind]
 
@@ -135,7 +135,7 @@ class Dispatcher:
             answers = await self._connection.carry_out(call, lane.tries)
         except _FAULT_OF_ONE:
             await asyncio.gather(*(self._send_alone(waiting) for waiting in batch))
-        except BaseException as error:  # noqa: BLE001 - whoever waits has to hear of it
+        except BaseException as error:  # noqa: BLE001 - the callers that wait must get it
             for waiting in batch:
                 waiting.fail(error)
         else:
@@ -153,7 +153,7 @@ class Dispatcher:
 
 
 def _next_batch(waiting: deque[_Waiting]) -> list[_Waiting]:
-    """As many as one call may carry; without those whose callers have given up."""
+    """As many as fit into one call, without those whose callers have given up."""
     batch: list[_Waiting] = []
     size = 0
     while waiting and len(batch) < _MAX_EVENTS:
@@ -167,6 +167,6 @@ def _next_batch(waiting: deque[_Waiting]) -> list[_Waiting]:
 
 
 def _longest(batch: Sequence[_Waiting]) -> float | None:
-    """Seconds until the last of their deadlines; the others end their wait by themselves."""
+    """Seconds until the last of their deadlines; the others stop waiting on their own."""
     left = max(waiting.deadline for waiting in batch) - asyncio.get_running_loop().time()
     return None if left == math.inf else max(1e-3, left)

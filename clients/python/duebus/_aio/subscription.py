@@ -29,14 +29,14 @@ class Subscription:
     """One stream of deliveries: an async context manager, and an async iterator over its deliveries.
 
     Entering it opens the stream and waits until it has started: the group exists, and nothing dispatched from then on
-    is missed. It is one stream and does not reconnect: iterating it ends when the server ends the stream (`closing`
-    tells why), and raises when the connection breaks. `duebus.Worker` is what runs forever.
+    is missed. It is one stream and does not reconnect: iteration ends when the server ends the stream (`closing` tells
+    why), and raises when the connection breaks. `duebus.Worker` reconnects and runs forever.
 
-    Several tasks may iterate it; each delivery goes to one of them.
-    Cancelling a task that waits for a delivery loses none.
+    Several tasks may iterate over it; each delivery goes to one of them.
+    Cancelling a task that waits for a delivery loses no delivery.
 
-    Leaving it closes the stream and releases the deliveries that came but were not handed out; those that were handed
-    out can still be settled, within the disconnect grace.
+    Leaving it closes the stream and releases the deliveries that were not handed out. Those that were handed out can
+    still be settled, within the disconnect grace.
     """
 
     def __init__(self, connection: Connection, request: event_bus_pb2.SubscribeRequest, timeout: float | None) -> None:
@@ -77,13 +77,13 @@ class Subscription:
         return self._closing
 
     async def started(self) -> Started:
-        """The first frame: the session's id and the limits in force."""
+        """The first frame, with the session's id and the limits in force."""
         if self._started is None:
             raise RuntimeError("enter the subscription first: async with client.subscribe(...) as subscription")
         return self._started
 
     async def frames(self) -> AsyncIterator[Frame]:
-        """The frames as the server sends them, `Started` first. Use either this or the deliveries one by one.
+        """The frames as the server sends them, `Started` first. Use either this or the deliveries.
 
         Raises:
             DueBusError: the stream broke.
@@ -133,7 +133,7 @@ class Subscription:
         return self._closed or self._connection.closed
 
     async def close(self) -> None:
-        """Ends the stream and whoever iterates it. Closing twice is not an error."""
+        """Ends the stream and every iteration over it. Closing twice is not an error."""
         if self._closed or self._reader is None:
             return
         self._closed = True

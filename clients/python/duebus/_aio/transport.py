@@ -1,6 +1,6 @@
-"""What the asyncio client does in a way of its own. `duebus._sync.transport` has the same names for threads.
+"""The parts of the client that differ for asyncio. `duebus._sync.transport` has the same names for threads.
 
-Everything else of the two clients is written once: `generate_sync.py` makes the sync one from the asyncio one.
+Everything else is written once: `generate_sync.py` makes the sync client from the asyncio one.
 """
 
 import asyncio
@@ -19,12 +19,12 @@ Sleep = Callable[[float], Awaitable[None]]
 Channel = grpc.aio.Channel
 Stream = grpc.aio.UnaryStreamCall[event_bus_pb2.SubscribeRequest, event_bus_pb2.SubscribeResponse]
 
-# Guards what calls change. In one thread nothing has to.
+# Guards state that calls change. A single thread needs no guard.
 Lock = nullcontext[None]
-# Held by whoever waits for the next frame of a stream.
+# Held while waiting for the next frame of a stream.
 Turn = asyncio.Lock
 
-# Frames that wait for whoever iterates, beyond what grpc holds itself.
+# Frames that wait for an iterator, beyond those that grpc holds itself.
 READ_AHEAD = 16
 
 
@@ -36,12 +36,12 @@ def open_channel(target: str, settings: Settings) -> Channel:
 
 
 async def close_channel(channel: Channel) -> None:
-    """Ends what is under way on it."""
+    """Cancels the running calls."""
     await channel.close(None)
 
 
 def current_owner() -> object:
-    """What a client belongs to from its first call on."""
+    """The event loop that a client belongs to from its first call."""
     return asyncio.get_running_loop()
 
 
@@ -57,7 +57,7 @@ async def invoke(rpc: Callable[..., Any], request: object, *, is_closed: Callabl
     except asyncio.CancelledError:
         task = asyncio.current_task()
         if is_closed() and task is not None and not task.cancelling():
-            # Nobody cancelled the caller: grpc says so when the channel is closed under a call.
+            # Nobody cancelled the caller: grpc reports a cancellation when the channel is closed during a call.
             raise ClientClosed("the client was closed during the call") from None
         raise
     except grpc.aio.UsageError as error:
@@ -67,7 +67,7 @@ async def invoke(rpc: Callable[..., Any], request: object, *, is_closed: Callabl
 class FrameReader:
     """Reads the frames of one stream.
 
-    A task of its own reads: grpc ends the whole stream when a task that reads it is cancelled.
+    A separate task reads: grpc ends the whole stream if a task that reads it is cancelled.
 
     Args:
         is_closed: Whether the subscription was closed: the stream then ends without an error.
@@ -82,7 +82,7 @@ class FrameReader:
         self._error: DueBusError | None = None
 
     async def next(self, timeout: float | None = None) -> event_bus_pb2.SubscribeResponse | None:
-        """The next frame; None after the last. A wait that is cancelled loses none.
+        """The next frame; None after the last. Cancelling the wait loses no frame.
 
         Args:
             timeout: Seconds; None: as long as it takes.
@@ -103,9 +103,9 @@ class FrameReader:
         return frame
 
     async def close(self) -> list[event_bus_pb2.SubscribeResponse]:
-        """Ends the stream. Returns the frames that nobody has seen."""
+        """Ends the stream. Returns the frames that were not read."""
         self._stream.cancel()
-        unseen = self._take_all()  # that makes room for a frame that is being read now
+        unseen = self._take_all()  # makes room for a frame that is being read now
         if self._task is not None:
             await asyncio.wait((self._task,))
             unseen += self._take_all()
@@ -117,7 +117,7 @@ class FrameReader:
             while isinstance(response := await self._stream.read(), event_bus_pb2.SubscribeResponse):
                 await self._frames.put(response)
         except asyncio.CancelledError:
-            # By grpc when the channel was closed, or by whoever ends the loop.
+            # By grpc because the channel was closed, or by the end of the loop.
             end = ClientClosed("the channel was closed under the subscription")
             raise
         except grpc.RpcError as error:
@@ -128,7 +128,7 @@ class FrameReader:
 
     def _end(self, error: DueBusError | None) -> None:
         self._ended, self._error = True, error
-        if self._frames.empty():  # only then may somebody be waiting
+        if self._frames.empty():  # only then can a caller be waiting
             self._frames.put_nowait(None)
 
     def _take_all(self) -> list[event_bus_pb2.SubscribeResponse]:

@@ -1,1 +1,1 @@
-"""What the sync and the asyncio client share: everything that does no I/O. Private; import from `duebus` instead."""
+"""What the sync and the asyncio client share: everything without I/O. Private; import from `duebus` instead."""

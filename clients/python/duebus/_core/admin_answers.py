@@ -1,4 +1,4 @@
-"""The answers of the service EventBusAdmin as the caller gets them."""
+"""Converts the answers of the service EventBusAdmin."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -66,7 +66,7 @@ def _read_policy(message: admin_pb2.RetryPolicy) -> RetryPolicy:
 
 
 def read_cancelled(message: admin_pb2.CancelEventsResponse) -> Cancelled:
-    """What became of the events that were to be cancelled."""
+    """The result of a cancellation."""
     return Cancelled(message.cancelled, tuple(message.leased_event_ids), tuple(message.missing_event_ids))
 
 
@@ -100,7 +100,7 @@ def _read_subscriber(message: admin_pb2.Subscriber) -> Subscriber:
 
 
 def read_event(message: admin_pb2.EventInfo) -> EventInfo:
-    """An event and where it stands."""
+    """An event and its state in each group."""
     event = message.event
     return EventInfo(
         event_id=event.id,

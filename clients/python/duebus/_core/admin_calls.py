@@ -1,7 +1,7 @@
-"""The calls to the service EventBusAdmin: from the caller's arguments to a request.
+"""The calls to the service EventBusAdmin: makes requests from the caller's arguments.
 
-Those whose answer says what they did are not repeatable: when the answer to the first try is lost, a second one would
-find its work done and say that it did nothing.
+Calls whose answer counts what they did are not repeatable: if the answer to the first try is lost, a second try would
+find the work done and report that it did nothing.
 """
 
 from collections.abc import Iterable
@@ -85,7 +85,7 @@ def list_events(
 
 
 def get_event(topic: str, event_id: str, *, engine: Engine | str | None) -> Call[admin_pb2.GetEventResponse, EventInfo]:
-    """The whole story of one event."""
+    """One event and its history."""
     request = admin_pb2.GetEventRequest(
         engine=fields.engine("engine", engine),
         topic=fields.text("topic", topic),
@@ -128,7 +128,7 @@ def configure_topic(
 
 
 def _set_durations(message: Any, **values: Span | None) -> None:
-    """Those that are not None, in the fields of these names."""
+    """The values that are not None, in the fields of these names."""
     for name, value in values.items():
         if value is not None:
             getattr(message, name).CopyFrom(fields.duration(name, value))
@@ -195,7 +195,7 @@ def redrive(
     rate: float,
     engine: Engine | str | None,
 ) -> Call[admin_pb2.RedriveEventsResponse, Redriven]:
-    """The dead letters that fit all conditions."""
+    """The dead letters that meet all conditions."""
     request = admin_pb2.RedriveEventsRequest(
         **_group(topic, group, engine),
         filter=_filter(event_ids, error_contains, min_age),
@@ -213,7 +213,7 @@ def purge(
     min_age: Span | None,
     engine: Engine | str | None,
 ) -> Call[admin_pb2.PurgeEventsResponse, Purged]:
-    """The dead letters that fit all conditions."""
+    """The dead letters that meet all conditions."""
     request = admin_pb2.PurgeEventsRequest(
         **_group(topic, group, engine), filter=_filter(event_ids, error_contains, min_age)
     )
@@ -221,7 +221,7 @@ def purge(
 
 
 def _group(topic: str, group: str, engine: Engine | str | None) -> dict[str, Any]:
-    """The fields that most requests begin with."""
+    """The fields that most requests have in common."""
     return {
         "engine": fields.engine("engine", engine),
         "topic": fields.text("topic", topic),
@@ -242,7 +242,7 @@ def _filter(
     if event_ids is not None:
         chosen.event_ids.extend(_event_ids(event_ids))
         if not chosen.event_ids:
-            # On the wire no ids stand for all; a caller who found none does not mean that.
-            raise InvalidArgument.of_field("event_ids", "is empty; None chooses all")
+            # In the request, no ids means all; a caller with an empty list does not mean that.
+            raise InvalidArgument.of_field("event_ids", "is empty; pass None to select all")
     _set_durations(chosen, min_age=min_age)
     return chosen

@@ -1,4 +1,4 @@
-"""What the calls of EventBusAdmin take and return."""
+"""The arguments and results of the calls of EventBusAdmin."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -24,11 +24,11 @@ class Page(Generic[_T]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """What happens to an event that fails.
+    """How failed events are retried.
 
     Attributes:
-        max_retries: How often it is retried before it is dead.
-        backoff_initial: The backoff before the first retry; it doubles from then on, each ±20 % at random.
+        max_retries: How many times an event is retried before it is dead.
+        backoff_initial: The backoff before the first retry. It doubles with each retry, and varies by ±20 % at random.
         backoff_max: The longest backoff.
     """
 
@@ -42,12 +42,12 @@ class TopicConfig:
     """The settings of a topic.
 
     Attributes:
-        retry_policy: What happens to an event that fails.
-        lease: How long a delivery is leased where the subscriber does not say.
-        max_queued: How many events may wait, be leased or be scheduled; 0 means unlimited.
-        dead_letter_retention: Dead letters are purged this long after they died; 0 means never.
-        dedupe_window: For how long a request id and the id of an event that is gone are remembered.
-        partitions: Over how many parts of the storage the events are spread.
+        retry_policy: How failed events are retried.
+        lease: How long a delivery is leased unless the subscriber sets its own lease.
+        max_queued: How many events may be scheduled, ready or leased; 0 means unlimited.
+        dead_letter_retention: How long dead letters are kept before they are purged; 0 means forever.
+        dedupe_window: How long request ids, and the ids of events that are gone, are remembered.
+        partitions: How many partitions the events are spread over.
     """
 
     retry_policy: RetryPolicy
@@ -74,8 +74,8 @@ class Subscriber:
 
     Attributes:
         session_id: As in `Started`.
-        consumer: As the subscriber named itself; may be empty.
-        in_flight: Deliveries it holds.
+        consumer: The subscriber's own name; may be empty.
+        in_flight: How many deliveries it holds.
         connected_at: In UTC.
     """
 
@@ -92,14 +92,14 @@ class GroupInfo:
     Attributes:
         group: Empty for the events of a topic that has no group yet.
         paused: Nothing is delivered until it is resumed.
-        scheduled: Its events that wait for their time.
-        ready: Its events that are due.
-        leased: Its events that are with a subscriber.
-        dead: Its dead letters.
+        scheduled: How many events wait for their due time.
+        ready: How many events are due.
+        leased: How many events subscribers hold.
+        dead: How many dead letters it has.
         subscribers: Its open streams.
-        oldest_ready_age: For how long the longest-waiting ready event has been due; None when none is ready.
+        oldest_ready_age: How long the oldest ready event has been due; None if none is ready.
         rates: Averages over the last minute.
-        retry_policy: In force for the group: the topic's, with what was changed for this group alone.
+        retry_policy: The one in force: the topic's, with the changes of this group.
     """
 
     group: str
@@ -120,11 +120,11 @@ class TopicInfo:
 
     Attributes:
         topic: Its name.
-        engine: None for one that this client is too old to know.
+        engine: None if this client is too old to know it.
         config: Its settings.
-        queued: Events it holds, each counted once however many groups wait for it; dead letters not counted.
+        queued: How many events it holds, each counted once even if several groups hold it; dead letters not counted.
         groups: Its groups.
-        problem: In a list, why the server can't show the topic; the rest is not known then. Empty otherwise.
+        problem: In a list, why the server can't show the topic, whose other fields are then unknown. Empty otherwise.
     """
 
     topic: str
@@ -140,13 +140,13 @@ class Attempt:
     """One delivery of an event and how it ended.
 
     Attributes:
-        attempt: The number it was delivered with; counted anew from 1 after a redrive.
+        attempt: Its number, counted from 1 again after a redrive.
         started_at: In UTC.
-        ended_at: In UTC; None while it is under way.
-        consumer: Who had it; may be empty.
+        ended_at: In UTC; None while it lasts.
+        consumer: The subscriber's own name; may be empty.
         outcome: How it ended.
         error: Why it failed; may be empty.
-        redriven_at: When the event, dead since this attempt, was redriven, in UTC; None where it was not.
+        redriven_at: When the event, dead since this attempt, was redriven, in UTC; None if it was not.
     """
 
     attempt: int
@@ -160,17 +160,17 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventGroupInfo:
-    """Where an event stands in one group.
+    """The state of an event in one group.
 
     Attributes:
         group: Empty while the topic has no group yet.
-        state: Where it stands.
-        attempts: How often it was delivered, since it was last redriven; releases are not counted.
-        max_retries: How often it may be retried in all.
+        state: Its state.
+        attempts: How many times it was delivered since it was last redriven; releases are not counted.
+        max_retries: How many times it may be retried in all.
         deliver_at: When it is, or was, due, in UTC.
-        last_error: Of the last attempt that failed.
+        last_error: The error of the last failed attempt.
         lease_expires_at: In UTC; None unless it is leased.
-        consumer: Who has it; empty unless it is leased.
+        consumer: The subscriber that holds it; empty unless it is leased.
         dead_at: In UTC; None unless it is dead.
         history: From `get_event`: the last 20 attempts, oldest first.
     """
@@ -189,7 +189,7 @@ class EventGroupInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventInfo:
-    """An event and where it stands.
+    """An event and its state in each group.
 
     Attributes:
         event_id: Its id, unique within the topic.
@@ -197,10 +197,10 @@ class EventInfo:
         data: The payload, byte for byte as it was dispatched.
         content_type: The media type of `data`.
         attributes: The metadata it was dispatched with.
-        max_retries: As it was dispatched; None when it went by the topic's policy.
+        max_retries: As dispatched; None if it follows the topic's policy.
         dispatched_at: In UTC.
-        dispatched_by: From `get_event`: the address or identity it came from, where the server knows it.
-        groups: From `list_events` the group asked for; from `get_event` each that is not done with it.
+        dispatched_by: From `get_event`: the address or identity it came from, if the server knows it.
+        groups: From `list_events`, the requested group; from `get_event`, each group that is not done with it.
     """
 
     event_id: str
@@ -224,10 +224,10 @@ class EventInfo:
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """A topic or a group that is gone.
+    """The result of deleting a topic or group.
 
     Attributes:
-        removed: How many events went with it, dead letters included.
+        removed: How many events were removed with it, including dead letters.
     """
 
     removed: int
@@ -235,13 +235,13 @@ class Removed:
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """What became of the events that were to be cancelled.
+    """The result of a cancellation.
 
     Attributes:
-        cancelled: Events of which at least one copy was removed.
-        leased_event_ids: Those of which a copy was leased or dead, and was left alone; copies in other groups may have
-            been removed.
-        missing_event_ids: Those that the topic, or the group that was named, does not hold.
+        cancelled: How many events lost at least one copy.
+        leased_event_ids: Events with a leased or dead copy, which was left alone. Copies in other groups may have been
+            removed.
+        missing_event_ids: Events that the topic, or the named group, does not hold.
     """
 
     cancelled: int
@@ -251,10 +251,10 @@ class Cancelled:
 
 @dataclass(frozen=True, slots=True)
 class Rescheduled:
-    """Events that have another due time.
+    """The result of rescheduling.
 
     Attributes:
-        rescheduled: How many.
+        rescheduled: How many events have a new due time.
     """
 
     rescheduled: int
@@ -262,10 +262,10 @@ class Rescheduled:
 
 @dataclass(frozen=True, slots=True)
 class Redriven:
-    """Dead letters that are on their way again.
+    """The result of a redrive.
 
     Attributes:
-        redriven: How many.
+        redriven: How many dead letters were made ready again.
     """
 
     redriven: int
@@ -273,10 +273,10 @@ class Redriven:
 
 @dataclass(frozen=True, slots=True)
 class Purged:
-    """Dead letters that are gone for good.
+    """The result of a purge.
 
     Attributes:
-        purged: How many.
+        purged: How many dead letters were removed.
     """
 
     purged: int

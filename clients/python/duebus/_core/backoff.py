@@ -1,4 +1,4 @@
-"""Growing pauses between tries."""
+"""Exponential backoff."""
 
 import random as random_numbers
 from collections.abc import Callable
@@ -16,8 +16,8 @@ _JITTER = 0.2
 class Backoff:
     """Pauses in seconds that double from 0.1 to at most 1, each ±20 % at random.
 
-    The jitter keeps the clients of a server that restarts from coming back all at one moment. With the second that the
-    channel needs at most, they are back within two seconds or so of the server.
+    The jitter keeps the clients of a restarted server from coming back all at once. The channel takes at most another
+    second, so they are back about two seconds after the server.
     """
 
     def __init__(self, random: Random = random_numbers.random) -> None:

@@ -1,27 +1,27 @@
-"""How much goes into one request."""
+"""Splits items into requests."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 __all__ = ["DEFAULT_REQUEST_BYTES", "MAX_LEASES", "batches"]
 
-# The most that the server takes in one Ack, Nack or Extend.
+# The most tokens that the server accepts in one Ack, Nack or Extend.
 MAX_LEASES = 10_000
-# Of a server that does not say how large a request may be.
+# For a server that does not announce its largest request.
 DEFAULT_REQUEST_BYTES = 4 << 20
-# What a request holds besides: its other fields, and the headers of gRPC.
+# Room for the other fields of a request and gRPC's headers.
 _REST_BYTES = 1_024
 
 _T = TypeVar("_T")
 
 
 def batches(items: Iterable[_T], size_of: Callable[[_T], int], request_bytes: int) -> Iterator[list[_T]]:
-    """The items in their order, as many at a time as fit into a request, and at least one.
+    """The items in order, in batches of as many as fit into a request, but at least one.
 
     Args:
-        items: What goes into a repeated field.
-        size_of: The bytes of an item in the request.
-        request_bytes: How large a request may be.
+        items: The items of a repeated field.
+        size_of: The bytes that an item takes in the request.
+        request_bytes: The largest request.
     """
     batch: list[_T] = []
     room = request_bytes - _REST_BYTES

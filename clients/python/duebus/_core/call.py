@@ -1,4 +1,4 @@
-"""A call to the server as data: what is sent, how the answer is read, whether it may be repeated."""
+"""A call to the server as data: its request, how the answer is read, and whether it may be retried."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,10 +27,10 @@ class Call(Generic[ResponseT, ResultT]):
 
     Attributes:
         method: The RPC.
-        request: What is sent, the same on each try.
-        read: From the answer, and whether an earlier try failed, to the caller's result.
-        repeatable: A second try can't do harm, so that UNAVAILABLE is retried.
-        waits: It answers when something is done that takes its time: the client's default timeout does not apply.
+        request: The request, the same on each try.
+        read: Makes the caller's result from the answer and whether an earlier try failed.
+        repeatable: A retry does no harm, so UNAVAILABLE is retried.
+        waits: It answers only once something slow is done, so the client's default timeout does not apply.
     """
 
     method: Method[ResponseT]
@@ -41,7 +41,7 @@ class Call(Generic[ResponseT, ResultT]):
 
 
 def serialize(request: Message) -> bytes:
-    """What grpc sends of a request."""
+    """Serializes a request for grpc."""
     return request.SerializeToString()
 
 

@@ -1,4 +1,4 @@
-"""The calls to the service EventBus: from the caller's arguments to a request, from an answer to the result."""
+"""The calls to the service EventBus: makes requests from the caller's arguments, and results from answers."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -37,8 +37,8 @@ _STOP = Method("/duebus.v1.EventBus/Stop", event_bus_pb2.StopResponse)
 _CHECK = Method("/grpc.health.v1.Health/Check", Int32Value)
 _SERVING = 1
 
-# What a repeated settle answers when its first try was carried out, and only the answer was lost: a lease token settles
-# once. Either way the event is no longer this holder's, and nothing is left for the caller to do.
+# The failures that a retried settle gets if its first try succeeded and only the answer was lost: a lease token settles
+# once. Either way the lease is over, and nothing is left for the caller to do.
 _DONE_BY_LOST_ACK = frozenset({LeaseFailureReason.SETTLED})
 _DONE_BY_LOST_NACK = frozenset({LeaseFailureReason.SETTLED, LeaseFailureReason.EXPIRED})
 _NOTHING_DONE: frozenset[LeaseFailureReason] = frozenset()
@@ -55,14 +55,14 @@ def dispatch_many(
     request_id: str | None,
     require_subscriber: bool,
 ) -> Call[event_bus_pb2.DispatchResponse, list[Dispatched]]:
-    """All of the events or none."""
+    """Stores all of the events or none."""
     request = _dispatch_request(topic, engines, request_id, require_subscriber)
     add_events(request, events)
     return Call(_DISPATCH, request, lambda response, _: _read_dispatched(response))
 
 
 class DispatchKind(NamedTuple):
-    """What dispatches have in common that may share a call."""
+    """The arguments that dispatches must have in common to share a call."""
 
     topic: str
     engines: tuple[event_bus_pb2.Engine, ...]
@@ -70,14 +70,14 @@ class DispatchKind(NamedTuple):
 
 
 def dispatch_kind(topic: str, engines: Engines, require_subscriber: bool) -> DispatchKind:
-    """Of a dispatch with these arguments."""
+    """The kind of a dispatch with these arguments."""
     return DispatchKind(fields.text("topic", topic), tuple(fields.engines("engines", engines)), require_subscriber)
 
 
 def dispatch_together(
     kind: DispatchKind, events: Sequence[event_bus_pb2.Event], request_id: str | None = None
 ) -> Call[event_bus_pb2.DispatchResponse, list[Dispatched]]:
-    """One call for the events of dispatches of one kind."""
+    """One call for the events of several dispatches of one kind."""
     request = event_bus_pb2.DispatchRequest(
         topic=kind.topic,
         events=events,
@@ -89,14 +89,14 @@ def dispatch_together(
 
 
 def _request_id(given: str | None) -> str:
-    """What makes a dispatch repeatable; None, or nothing: a new one."""
+    """The id that makes a dispatch repeatable; a new one if none is given."""
     return fields.text("request_id", given) if given else str(uuid4())
 
 
 def _dispatch_request(
     topic: str, engines: Engines, request_id: str | None, require_subscriber: bool
 ) -> event_bus_pb2.DispatchRequest:
-    """Without its events."""
+    """The request without its events."""
     return event_bus_pb2.DispatchRequest(
         topic=fields.text("topic", topic),
         engines=fields.engines("engines", engines),
@@ -130,7 +130,7 @@ def subscribe_request(
     disconnect_grace: Span | None,
     held_lease_tokens: Iterable[LeaseRef],
 ) -> event_bus_pb2.SubscribeRequest:
-    """What opens a subscription's stream."""
+    """The request that opens a subscription's stream."""
     request = event_bus_pb2.SubscribeRequest(
         topic=fields.text("topic", topic),
         group=fields.text("group", group),
@@ -150,14 +150,14 @@ def subscribe_request(
 def ack(
     deliveries: Iterable[LeaseRef | Iterable[LeaseRef]], request_bytes: int = DEFAULT_REQUEST_BYTES
 ) -> Iterator[LeaseCall]:
-    """As many calls as it takes; none for no deliveries."""
+    """As many calls as are needed; none if there are no deliveries."""
     tokens = lease_tokens("deliveries", _flatten(deliveries))
     for batch in batches(tokens, _token_size, request_bytes):
         yield Call(_ACK, event_bus_pb2.AckRequest(lease_tokens=batch), _read_failures_of_ack)
 
 
 def nack(nacks: Iterable[Nack], request_bytes: int = DEFAULT_REQUEST_BYTES) -> Iterator[LeaseCall]:
-    """As many calls as it takes; none for no nacks."""
+    """As many calls as are needed; none if there are no nacks."""
     messages = [_encode_nack(each, f"nacks[{index}].") for index, each in enumerate(nacks)]
     for batch in batches(messages, _nack_size, request_bytes):
         yield Call(_NACK, event_bus_pb2.NackRequest(nacks=batch), _read_failures_of_nack)
@@ -166,7 +166,7 @@ def nack(nacks: Iterable[Nack], request_bytes: int = DEFAULT_REQUEST_BYTES) -> I
 def extend(
     deliveries: Iterable[LeaseRef] | LeaseRef, lease: Span | None, request_bytes: int = DEFAULT_REQUEST_BYTES
 ) -> Iterator[LeaseCall]:
-    """As many calls as it takes; none for no deliveries."""
+    """As many calls as are needed; none if there are no deliveries."""
     length = None if lease is None else fields.duration("lease", lease)
     tokens = lease_tokens("deliveries", _flatten([deliveries]))
     for batch in batches(tokens, _token_size, request_bytes):
@@ -175,7 +175,7 @@ def extend(
 
 
 def stop(engines: Engines, drain_timeout: Span | None) -> Call[Any, list[StoppedEngine]]:
-    """Not repeatable: once the server has stopped, there is nobody left to answer."""
+    """Not repeatable: once the server has stopped, nothing is left to answer."""
     request = event_bus_pb2.StopRequest(engines=fields.engines("engines", engines))
     if drain_timeout is not None:
         request.drain_timeout.CopyFrom(fields.duration("drain_timeout", drain_timeout))
@@ -187,7 +187,7 @@ def _read_stopped(response: event_bus_pb2.StopResponse) -> list[StoppedEngine]:
 
 
 def is_serving(service: str) -> Call[Int32Value, bool]:
-    """Whether the server takes new work."""
+    """Asks whether the server accepts new work."""
     request = StringValue(value=fields.text("service", service) if service else "")
     return Call(_CHECK, request, lambda response, _: response.value == _SERVING, repeatable=False)
 
@@ -197,7 +197,7 @@ def lease_tokens(field: str, leases: Iterable[LeaseRef]) -> list[str]:
     given = list(leases)
     tokens = [each.lease_token if isinstance(each, Delivery) else each for each in given]
     try:
-        "".join(tokens).encode()  # all at once: they are text, and can be sent
+        "".join(tokens).encode()  # one check for all: they are text, and can be sent
     except (TypeError, UnicodeEncodeError):
         return [_lease_token(f"{field}[{index}]", each) for index, each in enumerate(given)]
     return tokens

@@ -1,4 +1,4 @@
-"""A delivery: one hand-over of an event, under a lease."""
+"""A delivery: an event leased to this subscriber."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -8,13 +8,13 @@ from duebus.v1 import event_bus_pb2
 
 
 class Delivery:
-    """One hand-over of an event to this subscriber, under a lease. Immutable; equal when the lease is the same.
+    """An event leased to this subscriber. Immutable; equal if the lease is the same.
 
-    Settle it with `ack` or `nack` before `lease_expires_at`, or extend the lease. It may be the second time that the
-    event is handed over: handlers should be idempotent.
+    Settle it with `ack` or `nack` before `lease_expires_at`, or extend the lease. An event may be delivered more than
+    once, so handlers should be idempotent.
     """
 
-    # Fields are read from the message when they are asked for: most handlers ask for few of them.
+    # Fields are read from the message on access: most handlers use few of them.
     __slots__ = ("_message",)
     _message: event_bus_pb2.Delivery
 
@@ -38,7 +38,7 @@ class Delivery:
 
     @property
     def attributes(self) -> dict[str, str]:
-        """A copy of the metadata it was dispatched with."""
+        """A copy of the event's metadata."""
         return dict(self._message.event.attributes)
 
     @property
@@ -53,12 +53,12 @@ class Delivery:
 
     @property
     def lease_token(self) -> str:
-        """Settles this delivery, on any replica. Opaque."""
+        """The token that settles this delivery, on any replica. Opaque."""
         return self._message.lease_token
 
     @property
     def fencing_token(self) -> int:
-        """Grows with every lease of the event in this group.
+        """A number that grows with every lease of the event in this group.
 
         A write guarded by "only if greater" can't be undone by a holder whose lease has run out.
         """
@@ -66,18 +66,18 @@ class Delivery:
 
     @property
     def attempt(self) -> int:
-        """1 the first time. A release is not counted."""
+        """The number of the attempt, from 1. A release is not counted."""
         return self._message.attempt
 
     @property
     def max_retries(self) -> int | None:
-        """How many times it may be retried, as it was dispatched; None: as the retry policy in force says."""
+        """How many times it may be retried, as dispatched; None: by the retry policy in force."""
         event = self._message.event
         return event.max_retries if event.HasField("max_retries") else None
 
     @property
     def deliver_at(self) -> datetime:
-        """When it was due, in UTC; after a retry, when the retry was due."""
+        """When it was due, in UTC; for a retry, when the retry was due."""
         return self._message.deliver_at.ToDatetime(UTC)
 
     @property
@@ -92,26 +92,26 @@ class Delivery:
 
     @property
     def _expires_at(self) -> float:
-        """`lease_expires_at` in seconds since the Unix epoch; 0 where the server did not tell."""
+        """`lease_expires_at` in seconds since the Unix epoch; 0 if the server did not send it."""
         stamp = self._message.lease_expires_at
         return stamp.seconds + stamp.nanos / 1e9
 
     @property
     def last_error(self) -> str:
-        """Why the previous attempt failed; empty the first time."""
+        """Why the previous attempt failed; empty on the first attempt."""
         return self._message.last_error
 
     def text(self) -> str:
-        """The payload as text, by the charset of its media type or else UTF-8.
+        """The payload as text, decoded by the charset of its media type, or else UTF-8.
 
         Raises:
-            UnicodeDecodeError: the payload is not of that charset.
+            UnicodeDecodeError: the payload is not in that charset.
             LookupError: Python does not know the charset.
         """
         return decode_text(self.data, self.content_type)
 
     def json(self) -> Any:
-        """The payload as JSON, whatever its media type says.
+        """The payload as JSON, regardless of its media type.
 
         Raises:
             json.JSONDecodeError: the payload is not JSON.

@@ -1,4 +1,4 @@
-"""The enums of the wire as string enums, and the tables between the two."""
+"""The protobuf enums as string enums, and the tables that map them."""
 
 from enum import StrEnum
 
@@ -6,7 +6,7 @@ from duebus.v1 import admin_pb2, event_bus_pb2
 
 
 class Engine(StrEnum):
-    """Where events wait. Everything that takes an engine also takes its name as a string."""
+    """Where events wait. An engine can always be given by its name as a string."""
 
     LOCAL = "local"
     """In the memory of one server process. Not durable."""
@@ -15,10 +15,10 @@ class Engine(StrEnum):
 
 
 class LeaseFailureReason(StrEnum):
-    """Why a lease token could not be settled or extended."""
+    """Why a lease token was not settled or extended."""
 
     EXPIRED = "expired"
-    """The event is still there, but this lease is not its lease any more."""
+    """The event is still in the group, but no longer under this lease."""
     SETTLED = "settled"
     """The event is gone from the group: acked, dead or cancelled."""
     MALFORMED = "malformed"
@@ -33,26 +33,26 @@ class ClosingReason(StrEnum):
     """Why the server ends a subscription."""
 
     DRAINING = "draining"
-    """The engine drains: subscribe again, there or elsewhere, with the leases still held."""
+    """The engine is draining: subscribe again, there or elsewhere, with the leases still held."""
     GROUP_DELETED = "group_deleted"
-    """The group was deleted; subscribing would create it anew."""
+    """The group was deleted; subscribing would create it again."""
     TOPIC_DELETED = "topic_deleted"
-    """The topic was deleted; subscribing would create it anew."""
+    """The topic was deleted; subscribing would create it again."""
     UNKNOWN = "unknown"
     """A reason this client is too old to know."""
 
 
 class EventState(StrEnum):
-    """Where an event stands in one group."""
+    """The state of an event in one group."""
 
     SCHEDULED = "scheduled"
     """Waits for its due time, or for the end of a retry's backoff."""
     READY = "ready"
-    """Due, waits for a subscriber with room."""
+    """Due, and waits for a subscriber with room."""
     LEASED = "leased"
-    """With a subscriber."""
+    """Held by a subscriber."""
     DEAD = "dead"
-    """Used up its retries or was nacked as dead; kept until it is redriven or purged."""
+    """Out of retries, or nacked as dead; kept until it is redriven or purged."""
     UNKNOWN = "unknown"
     """A state this client is too old to know."""
 
@@ -108,25 +108,25 @@ _ATTEMPT_OUTCOMES = {
 
 
 def engine_from_wire(engine: event_bus_pb2.Engine) -> Engine | None:
-    """None for an engine that is unspecified, or that this client is too old to know."""
+    """The engine; None if it is unspecified, or this client is too old to know it."""
     return _ENGINES.get(engine)
 
 
 def event_state_from_wire(state: admin_pb2.EventState) -> EventState:
-    """UNKNOWN for a state that this client is too old to know."""
+    """The state; UNKNOWN if this client is too old to know it."""
     return _EVENT_STATES.get(state, EventState.UNKNOWN)
 
 
 def lease_failure_reason_from_wire(reason: event_bus_pb2.LeaseFailure.Reason) -> LeaseFailureReason:
-    """UNKNOWN for a reason that this client is too old to know."""
+    """The reason; UNKNOWN if this client is too old to know it."""
     return _LEASE_FAILURE_REASONS.get(reason, LeaseFailureReason.UNKNOWN)
 
 
 def closing_reason_from_wire(reason: event_bus_pb2.Closing.Reason) -> ClosingReason:
-    """UNKNOWN for a reason that this client is too old to know."""
+    """The reason; UNKNOWN if this client is too old to know it."""
     return _CLOSING_REASONS.get(reason, ClosingReason.UNKNOWN)
 
 
 def attempt_outcome_from_wire(outcome: admin_pb2.Attempt.Outcome) -> AttemptOutcome:
-    """UNKNOWN for an outcome that this client is too old to know."""
+    """The outcome; UNKNOWN if this client is too old to know it."""
     return _ATTEMPT_OUTCOMES.get(outcome, AttemptOutcome.UNKNOWN)

@@ -1,4 +1,4 @@
-"""From a NewEvent, or its fields, to the event on the wire."""
+"""Encodes events for dispatch."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -27,7 +27,7 @@ def add_events(request: event_bus_pb2.DispatchRequest, events: Iterable[NewEvent
         try:
             _put_event(request.events.add(), event, span)
         except (TypeError, InvalidArgument):
-            # Once more, to name the event: making up the names of all takes as long as encoding them.
+            # Encode it again to name the event in the error: naming all of them would take as long as encoding them.
             _put_event(event_bus_pb2.Event(), event, span, f"events[{index}].")
             raise
 
@@ -54,7 +54,7 @@ def _put_event(
 def encode_fields(
     data: Any,
     *,
-    id: str = "",  # noqa: A002 - the event's field is called so
+    id: str = "",  # noqa: A002 - the event's field has this name
     delay: Span | None = None,
     at: datetime | None = None,
     attributes: Mapping[str, str] | None = None,
@@ -64,19 +64,19 @@ def encode_fields(
     path: str = "",
     message: event_bus_pb2.Event | None = None,
 ) -> event_bus_pb2.Event:
-    """The fields of a NewEvent as they are sent.
+    """Encodes the fields of a NewEvent.
 
     Args:
-        data: See NewEvent, as for the others.
+        data: See NewEvent.
         id: See NewEvent.
         delay: See NewEvent.
         at: See NewEvent.
         attributes: See NewEvent.
         content_type: See NewEvent.
         max_retries: See NewEvent.
-        span: What names the span that the event is dispatched in; None: the current one.
-        path: Goes before the names of the fields in errors, for example `events[3].`.
-        message: An empty one, to be filled in and returned; None: a new one.
+        span: The attributes that name the span of the dispatch; None: the current span.
+        path: A prefix for the field names in errors, for example `events[3].`.
+        message: An empty message to fill in and return; None: a new one.
 
     Raises:
         TypeError: a field has the wrong type.
@@ -87,7 +87,7 @@ def encode_fields(
     if content_type is not None:
         fields.text(f"{path}content_type", content_type)
     message.data, message.content_type = encode_payload(data, content_type, f"{path}data")
-    if id != "":  # not its truth: a None is refused
+    if id != "":  # no truth test: a None is refused
         message.id = fields.text(f"{path}id", id)
     if attributes is not None or span:
         _put_attributes(message, fields.attributes(f"{path}attributes", attributes), span)
@@ -99,7 +99,7 @@ def encode_fields(
 
 
 def _put_attributes(message: event_bus_pb2.Event, attributes: Mapping[str, str], span: Mapping[str, str]) -> None:
-    """With the span, unless they name one themselves."""
+    """The attributes with the span added, unless they already name one."""
     message.attributes.update(attributes)
     if "traceparent" not in attributes:
         message.attributes.update(span)

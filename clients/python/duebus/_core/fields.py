@@ -1,5 +1,5 @@
-"""From Python's values to those of the wire. What is refused here would be lost or garbled on the way; whether a value
-is in its range is for the server to judge.
+"""Converts Python values to protobuf values. Only values that can't be sent as they are get refused here; the server
+checks ranges.
 """
 
 import math
@@ -20,7 +20,7 @@ Span = timedelta | float
 
 _UINT32_MAX = 2**32 - 1
 _UINT64_MAX = 2**64 - 1
-# What waits for longer than this overflows somewhere below, in grpc or in the C library.
+# Longer waits overflow in grpc or the C library.
 _LONGEST_WAIT = timedelta(days=3650)
 
 _ENGINES_BY_NAME: dict[str, event_bus_pb2.Engine] = {engine.value: wire for engine, wire in ENGINE_TO_WIRE.items()}
@@ -45,12 +45,12 @@ def text(field: str, value: object) -> str:
 
 
 def uint32(field: str, value: int) -> int:
-    """The value itself, if it fits 32 bits."""
+    """The value itself, if it fits into 32 bits."""
     return _whole_number(field, value, _UINT32_MAX)
 
 
 def uint64(field: str, value: int) -> int:
-    """The value itself, if it fits 64 bits."""
+    """The value itself, if it fits into 64 bits."""
     return _whole_number(field, value, _UINT64_MAX)
 
 
@@ -74,7 +74,7 @@ def number(field: str, value: float) -> float:
 
 
 def attributes(field: str, value: Mapping[str, str] | None) -> dict[str, str]:
-    """A copy whose names and values are known to be text."""
+    """A copy whose names and values are checked to be text."""
     if value is None:
         return {}
     if not isinstance(value, Mapping):
@@ -83,7 +83,7 @@ def attributes(field: str, value: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def duration(field: str, value: Span) -> Duration:
-    """To the microsecond.
+    """The value as a protobuf message, to the microsecond.
 
     Raises:
         TypeError: the value is neither a timedelta nor a number.
@@ -121,12 +121,11 @@ def _timedelta(field: str, value: Span) -> timedelta:
 
 
 def timestamp(field: str, value: datetime) -> Timestamp:
-    """To the microsecond.
+    """The value as a protobuf message, to the microsecond.
 
     Raises:
         TypeError: the value is not a datetime.
-        InvalidArgument: it has no time zone, so that nobody can say which moment it means, or is outside the years 1
-            to 9999 in UTC.
+        InvalidArgument: it has no time zone, so the time is ambiguous, or it is outside the years 1 to 9999 in UTC.
     """
     if not isinstance(value, datetime):
         raise TypeError(f"{field}: expected a datetime, got {type(value).__name__}")
@@ -142,7 +141,7 @@ def timestamp(field: str, value: datetime) -> Timestamp:
 
 
 def engine(field: str, value: Engine | str | None) -> event_bus_pb2.Engine:
-    """None is the server's default engine.
+    """The engine's enum value. None is the server's default engine.
 
     Raises:
         InvalidArgument: there is no engine of that name.
@@ -155,14 +154,14 @@ def engine(field: str, value: Engine | str | None) -> event_bus_pb2.Engine:
 
 
 def engines(field: str, values: Iterable[Engine | str] | Engine | str) -> list[event_bus_pb2.Engine]:
-    """A single engine stands for a list of one."""
+    """The engines' enum values. A single engine counts as a list of one."""
     if isinstance(values, str):
         return [engine(field, values)]
     return [engine(f"{field}[{index}]", value) for index, value in enumerate(values)]
 
 
 def event_state(field: str, value: EventState | str) -> admin_pb2.EventState:
-    """As the wire has it.
+    """The state's enum value.
 
     Raises:
         InvalidArgument: there is no state of that name.

@@ -18,13 +18,13 @@ class Started:
 
     Attributes:
         session_id: Identifies the stream in the admin views and the server's logs.
-        max_in_flight: How many events may be leased to the stream at once.
-        max_in_flight_bytes: How many bytes of events may be leased to the stream at once.
-        lease: For how long a delivery is leased.
-        disconnect_grace: When the stream breaks, its leases run out after this.
-        max_request_bytes: How large a request to the server may be.
-        lost_lease_tokens: Those of `held_lease_tokens` that are no longer held: a settle would fail, and the event may
-            be elsewhere already.
+        max_in_flight: The most events leased to the stream at once.
+        max_in_flight_bytes: The most bytes of events leased to the stream at once.
+        lease: How long a delivery is leased.
+        disconnect_grace: How long leases last after the stream breaks.
+        max_request_bytes: The largest request to the server.
+        lost_lease_tokens: The `held_lease_tokens` that are no longer held. Settling one would fail, and its event may
+            already be elsewhere.
     """
 
     session_id: str
@@ -38,7 +38,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Deliveries:
-    """Events that are due, as many as there were and as fitted the stream's window."""
+    """Due events, as many as there were and fitted into the stream's window."""
 
     deliveries: list[Delivery]
 
@@ -51,11 +51,11 @@ class Deliveries:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """Sent when nothing else was for 10 seconds.
+    """Sent when nothing else was sent for 10 seconds.
 
     Attributes:
-        server_time: By the engine's clock, in UTC.
-        backlog: How many events of the group are ready and not leased.
+        server_time: The time by the engine's clock, in UTC.
+        backlog: How many events of the group are ready.
     """
 
     server_time: datetime
@@ -64,26 +64,25 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """The last frame of a stream that the server ends. The leases stay in force: settle what is being handled.
+    """The last frame of a stream that the server ends. The leases stay in force: settle the events being handled.
 
     Attributes:
-        reason: Why it ends.
-        reconnect_after: Wait this long before subscribing again.
+        reason: Why the stream ends.
+        reconnect_after: How long to wait before subscribing again.
     """
 
     reason: ClosingReason
     reconnect_after: timedelta
 
 
-# Deliveries that nobody saw are given back within this many seconds or not at all: by then they are lost to the
-# disconnect grace anyway.
+# How many seconds releasing unseen deliveries may take. After that the disconnect grace has ended their leases anyway.
 RELEASE_TIMEOUT = 1.0
 
 Frame = Started | Deliveries | Heartbeat | Closing
 
 
 def read_frame(response: event_bus_pb2.SubscribeResponse) -> Frame | None:
-    """None for a kind of frame that this client is too old to know."""
+    """The frame; None if this client is too old to know its kind."""
     match response.WhichOneof("frame"):
         case "deliveries":
             return Deliveries([Delivery(each) for each in response.deliveries.deliveries])
@@ -132,10 +131,10 @@ def expect_started(frame: Frame | None) -> Started:
 
 
 def not_started_in_time(target: str, timeout: float | None) -> DeadlineExceeded:
-    """The error of a server that took the subscription and then did not say `started`."""
+    """The error of a server that accepted the subscription and then did not start it."""
     return DeadlineExceeded(f"{target} did not start the subscription within {timeout} s")
 
 
 def release(deliveries: Iterable[Delivery]) -> list[Nack]:
-    """Gives back deliveries that were not handed out, so that they do not wait for the disconnect grace."""
+    """Releases deliveries that were not handed out, so that they do not wait for the disconnect grace."""
     return [Nack(delivery=each, release=True) for each in deliveries]

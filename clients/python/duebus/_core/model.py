@@ -1,4 +1,4 @@
-"""What callers pass in and get back, apart from deliveries."""
+"""The arguments and results of calls, except deliveries."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from duebus._core.enums import Engine, LeaseFailureReason
 from duebus._core.fields import Span
 
 LeaseRef = Delivery | str
-"""What names a lease: the delivery it came with, or its lease token."""
+"""Names a lease: its delivery or its lease token."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,19 +19,19 @@ class NewEvent:
 
     Attributes:
         data: The payload, at most 1 MiB. Bytes are sent as they are, a str in UTF-8 (or in the charset that
-            `content_type` names), anything else as JSON: what `json.dumps` takes, and within it datetime, date and time
-            as ISO 8601, UUID and Decimal as text, an Enum as its value, a dataclass as an object of its fields, and a
-            model of pydantic as its `model_dump(mode="json")`.
+            `content_type` names), and anything else as JSON: the types of `json.dumps`, and also datetime, date and
+            time as ISO 8601, UUID and Decimal as text, an Enum as its value, a dataclass as an object of its fields,
+            and a pydantic model as its `model_dump(mode="json")`.
         id: Unique within the topic: an event whose id the topic holds, or held within its dedupe window, adds nothing.
-            Empty: the server fills one in.
-        delay: How long after the server has stored it the event is due: a timedelta or seconds, 0 to 10 years.
-        at: When it is due, as an aware datetime; a moment in the past means now. Not together with `delay`.
+            Empty: the server makes one.
+        delay: How long after the server stored it the event is due: a timedelta or seconds, 0 to 10 years.
+        at: When it is due, as an aware datetime; a past time means now. Not together with `delay`.
         attributes: Metadata for handlers, at most 64 KiB.
         content_type: The media type of `data`. None: application/octet-stream for bytes, text/plain; charset=utf-8 for
-            str, application/json for the rest. Bytes that are said to be text or JSON have to be in its charset, by
-            default UTF-8.
-        max_retries: How many times it is retried before it is dead. None: as the topic's retry policy says. A handler
-            of `Worker` may lower it.
+            str, application/json for the rest. Bytes declared as text or JSON must be in its charset, by default
+            UTF-8.
+        max_retries: How many times it is retried before it is dead. None: by the topic's retry policy. A handler of
+            `Worker` may lower it.
     """
 
     data: Any
@@ -45,12 +45,12 @@ class NewEvent:
 
 @dataclass(frozen=True, slots=True)
 class Dispatched:
-    """What became of one dispatched event.
+    """The result of dispatching one event.
 
     Attributes:
-        event_id: Its id, the one that was passed in or the one that the server filled in.
-        duplicate: True when it added nothing, because the topic holds an event of that id or held it within its dedupe
-            window.
+        event_id: Its id, from the caller or made by the server.
+        duplicate: True if it added nothing, because the topic holds an event with that id, or held one within its
+            dedupe window.
     """
 
     event_id: str
@@ -59,14 +59,14 @@ class Dispatched:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nack:
-    """One delivery to give back. At most one of `delay`, `dead_letter` and `release`; none: the topic's backoff.
+    """One delivery to give back. At most one of `delay`, `dead_letter` and `release`; without one, the topic's backoff.
 
     Attributes:
         delivery: The delivery or its lease token.
-        error: Why; kept as the event's last error, cut to 4 KiB.
-        delay: It is retried after this; dead when no retries are left. A timedelta or seconds, 0 to 10 years.
-        dead_letter: To the dead letters at once.
-        release: Ready again at once, and the attempt is not counted.
+        error: The reason, kept as the event's last error and cut to 4 KiB.
+        delay: When to retry it, if retries are left: a timedelta or seconds, 0 to 10 years.
+        dead_letter: Make it a dead letter at once.
+        release: Make it ready again at once, without counting the attempt.
     """
 
     delivery: LeaseRef
@@ -78,7 +78,7 @@ class Nack:
 
 @dataclass(frozen=True, slots=True)
 class LeaseFailure:
-    """A lease that could not be settled or extended. Nothing was changed by it."""
+    """A lease that was not settled or extended. Nothing was changed."""
 
     lease_token: str
     reason: LeaseFailureReason
@@ -89,9 +89,9 @@ class StoppedEngine:
     """An engine that was stopped.
 
     Attributes:
-        engine: Which; None for one that this client is too old to know.
-        released: Leases that were given back because they were not settled in time.
-        queued: Events it holds: on local they go with the process, on redis they stay.
+        engine: The engine; None if this client is too old to know it.
+        released: How many leases were released because they were not settled in time.
+        queued: How many events it holds. On local they are lost with the process, on redis they stay.
     """
 
     engine: Engine | None

@@ -1,4 +1,4 @@
-"""Payloads: from Python values to the bytes that are dispatched, and back."""
+"""Encodes Python values as payloads, and decodes them."""
 
 import dataclasses
 import json
@@ -19,17 +19,17 @@ _BYTES = bytes | bytearray | memoryview
 
 
 def encode_payload(data: object, content_type: str | None, field: str) -> tuple[bytes, str]:
-    """The bytes to dispatch, and their media type.
+    """Encodes a payload. Returns the bytes and their media type.
 
     Args:
         data: See `NewEvent.data`.
-        content_type: As the caller says; None: by the type of `data`.
+        content_type: The caller's media type; None: by the type of `data`.
         field: The name of `data` in errors.
 
     Raises:
-        TypeError: `data` is not bytes, str or made of what can be written as JSON.
-        InvalidArgument: it holds what JSON can't express (NaN, infinity, a cycle, a lone surrogate), or is not in the
-            charset of its media type.
+        TypeError: `data` is neither bytes, nor str, nor made of types that JSON can express.
+        InvalidArgument: it contains a value that JSON can't express (NaN, infinity, a cycle, a lone surrogate), or is
+            not in the charset of its media type.
     """
     if content_type is not None:
         return _encode_as(data, content_type, field), content_type
@@ -53,7 +53,7 @@ def _encode_as(data: object, content_type: str, field: str) -> bytes:
 
 
 def _charset(content_type: str) -> str | None:
-    """Of text and JSON, by default UTF-8; None: the payload need not be text."""
+    """The charset of text and JSON, by default UTF-8; None if the payload need not be text."""
     if not content_type:
         return None  # a message without a content type would be text
     header = Message()
@@ -67,8 +67,8 @@ def _check_text(data: bytes, charset: str, content_type: str, field: str) -> Non
     try:
         data.decode(charset)
     except UnicodeDecodeError as error:
-        raise InvalidArgument.of_field(field, f"is not {charset}, as {content_type!r} promises: {error}") from error
-    except LookupError:  # a charset that Python does not know
+        raise InvalidArgument.of_field(field, f"is not {charset}, the charset of {content_type!r}: {error}") from error
+    except LookupError:  # a charset unknown to Python
         return
 
 
@@ -90,7 +90,7 @@ def _encode_json(data: object, field: str) -> bytes:
 
 
 def _for_json(value: Any) -> object:
-    """What stands in JSON for a value of a type that the json module does not know."""
+    """The JSON value for a type that the json module does not support."""
     if isinstance(value, datetime | date | time):
         return value.isoformat()
     if isinstance(value, UUID | Decimal):
@@ -99,16 +99,16 @@ def _for_json(value: Any) -> object:
         return value.value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
-    if callable(dump := getattr(value, "model_dump", None)) and not isinstance(value, type):  # a model of pydantic
+    if callable(dump := getattr(value, "model_dump", None)) and not isinstance(value, type):  # a pydantic model
         return dump(mode="json")
     raise TypeError(f"{type(value).__name__} can't be written as JSON")
 
 
 def decode_text(data: bytes, content_type: str) -> str:
-    """The payload as text, by the charset of its media type or else UTF-8.
+    """The payload as text, decoded by the charset of its media type, or else UTF-8.
 
     Raises:
-        UnicodeDecodeError: the bytes are not of that charset.
+        UnicodeDecodeError: the bytes are not in that charset.
         LookupError: Python does not know the charset.
     """
     header = Message()
@@ -117,7 +117,7 @@ def decode_text(data: bytes, content_type: str) -> str:
 
 
 def decode_json(data: bytes) -> Any:
-    """The payload as JSON, whatever its media type says.
+    """The payload as JSON, regardless of its media type.
 
     Raises:
         json.JSONDecodeError: it is not JSON.

@@ -1,4 +1,4 @@
-"""When a call is tried again, and which error is the one to report."""
+"""Decides when a call is retried, and which error is reported."""
 
 from collections.abc import Callable
 
@@ -20,10 +20,10 @@ from duebus.errors import (
 )
 
 Clock = Callable[[], float]
-"""Seconds since some fixed moment; never jumps."""
+"""A monotonic clock, in seconds."""
 
 
-# The same call fails in the same way whenever it is made.
+# Errors that repeating the same call can't cure.
 _PERMANENT = (
     ClientClosed,
     InvalidArgument,
@@ -35,19 +35,19 @@ _PERMANENT = (
 
 
 def is_permanent(error: DueBusError) -> bool:
-    """Whether the same call would fail in the same way however often it is made: a worker stops with the error."""
+    """Whether no retry can cure this error: a worker stops with it."""
     return isinstance(error, _PERMANENT)
 
 
 class Tries:
     """The tries of one call, within one deadline.
 
-    An Unavailable is tried again after a backoff, or later when the server asks for it, unless the server's certificate
-    is not trusted. So is a call that the server has cancelled, as it does with more calls at once than it takes.
+    Unavailable is retried after a backoff, or later if the server asks for it, unless the server's certificate is not
+    trusted. A call that the server cancelled is retried too: it cancels calls if there are too many at once.
     Everything else is reported at once.
 
     Attributes:
-        last: Why the latest try failed; None before one has.
+        last: Why the latest try failed; None if none has.
     """
 
     def __init__(self, *, repeatable: bool, timeout: float | None, clock: Clock, random: Random) -> None:
@@ -59,7 +59,7 @@ class Tries:
 
     @property
     def retried(self) -> bool:
-        """True when a try has failed before this one."""
+        """True if an earlier try failed."""
         return self.last is not None
 
     def remaining(self) -> float | None:
@@ -70,8 +70,8 @@ class Tries:
         """How many seconds to wait before the next try.
 
         Raises:
-            DueBusError: there is to be none. When the deadline cut a try short, the failure of the try before, which
-                says what is wrong, rather than DeadlineExceeded, which does not.
+            DueBusError: there is no next try. If the deadline cut a try short, this is the failure of the try before,
+                which tells more than DeadlineExceeded.
         """
         error = from_rpc_error(failure)
         if isinstance(error, DeadlineExceeded) and self.last is not None:

@@ -1,4 +1,4 @@
-"""The channels of a client: one to each server, used in turn."""
+"""The channels of a client: one for each server, used in turn."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
@@ -8,18 +8,18 @@ from duebus._core.retry import Clock
 
 __all__ = ["Servers"]
 
-# Seconds for which a server that could not be reached gets no call, as long as there are others.
+# How many seconds a server that could not be reached is skipped, as long as there are others.
 _LEFT_OUT = 5.0
 
 _ChannelT = TypeVar("_ChannelT", bound=Any)
 
 
 class Servers(Generic[_ChannelT]):
-    """Says which server gets the next call: each in turn, those last that could not be reached a moment ago.
+    """Chooses the server of the next call: each in turn, recently unreachable ones last.
 
     Args:
-        targets: At least one; each a server, as `host:port` or any other name that gRPC resolves.
-        open_channel: Opens a channel to a target. It is called when the target gets its first call.
+        targets: At least one server, as `host:port` or any other name that gRPC resolves.
+        open_channel: Opens a channel to a target. It is called for the target's first call.
     """
 
     def __init__(self, targets: Sequence[str], open_channel: Callable[[str], _ChannelT], clock: Clock) -> None:
@@ -33,7 +33,7 @@ class Servers(Generic[_ChannelT]):
 
     @property
     def channels(self) -> list[_ChannelT]:
-        """Those that were opened."""
+        """The open channels."""
         return list(self._channels.values())
 
     def take_turn(self) -> int:
@@ -47,11 +47,11 @@ class Servers(Generic[_ChannelT]):
         return server
 
     def leave_out(self, server: int) -> None:
-        """It could not be reached."""
+        """Record that a server could not be reached."""
         self._left_out_until[server] = self._clock() + _LEFT_OUT
 
     def rpc(self, server: int, method: Method[Any]) -> Callable[..., Any]:
-        """What calls a method of that server."""
+        """The callable for a method of that server."""
         key = (server, method.path)
         rpc = self._rpcs.get(key)
         if rpc is None:

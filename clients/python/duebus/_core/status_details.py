@@ -27,7 +27,7 @@ class FieldViolation:
 
 @dataclass(slots=True)
 class StatusDetails:
-    """What the details say; see DueBusError for the meaning."""
+    """The typed details; DueBusError documents the fields."""
 
     reason: str = ""
     metadata: dict[str, str] = field(default_factory=dict)
@@ -38,7 +38,7 @@ class StatusDetails:
 
 
 def read_status_details(trailing_metadata: Iterable[Any] | None) -> StatusDetails:
-    """Details that are missing or can't be read are left empty: they must not hide the error itself."""
+    """Reads the details. Missing or unreadable ones are left empty: they must not hide the error itself."""
     details = StatusDetails()
     for key, value in trailing_metadata or ():
         if key == _KEY and isinstance(value, bytes):

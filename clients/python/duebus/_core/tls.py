@@ -10,12 +10,12 @@ __all__ = ["tls"]
 def tls(
     ca: str | Path | None = None, *, cert: str | Path | None = None, key: str | Path | None = None
 ) -> grpc.ChannelCredentials:
-    """What `Client(credentials=...)` takes, from files in PEM.
+    """Makes credentials for `Client(credentials=...)` from PEM files.
 
-    They are read once: a client that outlives its certificate is to be made anew.
+    The files are read once: create a new client when a certificate is renewed.
 
     Args:
-        ca: The authorities to trust; None: those that gRPC trusts by itself.
+        ca: The authorities to trust; None: gRPC's default ones.
         cert: The client's own certificate, for a server that asks for one, with `key`.
         key: The key of that certificate.
 
@@ -24,7 +24,7 @@ def tls(
         ValueError: One of `cert` and `key` is missing.
     """
     if (cert is None) != (key is None):
-        raise ValueError("cert and key: one is of no use without the other")
+        raise ValueError("cert and key: each requires the other")
     return grpc.ssl_channel_credentials(
         *(None if file is None else Path(file).read_bytes() for file in (ca, key, cert))
     )

@@ -1,7 +1,7 @@
-"""Traces that go on from the producer through delay and retries into the handler, where OpenTelemetry is installed.
+"""Traces an event from the producer, through delay and retries, to the handler, if OpenTelemetry is installed.
 
 An event carries the producer's span in its attributes `traceparent` and `tracestate` (https://www.w3.org/TR/trace-context/).
-The handler has a trace of its own that links to it: one span from dispatch to handler would last as long as the delay.
+The handler has its own trace that links to it: a single trace would last as long as the delay.
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,7 +26,7 @@ _NAME = "duebus"
 
 
 def current_span() -> dict[str, str]:
-    """What names the current span, as attributes of an event or metadata of a call; empty if there is none."""
+    """The attributes or metadata that name the current span; empty if there is none."""
     headers: dict[str, str] = {}
     if AVAILABLE and trace.get_current_span().get_span_context().is_valid:
         _PROPAGATOR.inject(headers)
@@ -40,13 +40,13 @@ def with_current_span(metadata: tuple[tuple[str, str], ...]) -> tuple[tuple[str,
 
 
 def is_set_up() -> bool:
-    """Whether spans go anywhere."""
+    """Whether spans are recorded."""
     return AVAILABLE and not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
 
 
 @contextmanager
 def handling(delivery: Delivery, handler: str) -> Iterator[None]:
-    """A span for one call of a handler, linked to the producer's, where tracing is set up."""
+    """A span for one call of a handler, linked to the producer's, if tracing is set up."""
     attributes: dict[str, Any] = {
         "messaging.system": _NAME,
         "messaging.operation.type": "process",
@@ -67,6 +67,6 @@ def handling(delivery: Delivery, handler: str) -> Iterator[None]:
 
 
 def _links(attributes: Mapping[str, str]) -> list[Any]:
-    """To the span that dispatched the event; none where the attributes name none."""
+    """Links to the span that dispatched the event; none if the attributes name no span."""
     span = trace.get_current_span(_PROPAGATOR.extract(attributes, Context())).get_span_context()
     return [trace.Link(span)] if span.is_valid else []

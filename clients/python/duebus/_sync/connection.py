@@ -1,5 +1,5 @@
 # Made from _aio/connection.py by generate_sync.py. Change that one.
-"""Runs the calls of a sync client, with their retries, and opens its streams."""
+"""Runs the calls of a sync client, including retries, and opens its streams."""
 
 from functools import partial
 from typing import Any
@@ -21,7 +21,7 @@ from duebus.v1 import event_bus_pb2
 
 
 class Connection:
-    """The channels of one client. They are opened by its first calls."""
+    """The channels of one client. Its first calls open them."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Connection:
         self._owner: object = None
         self._streams: WeakSet[Stream] = WeakSet()
         self._closed = False
-        # How large a request may be, as the server of the last stream says.
+        # The largest request, from the server of the last stream.
         self.max_request_bytes = DEFAULT_REQUEST_BYTES
         self._servers: Servers[Channel] = (
             Servers(settings.targets, partial(open_channel, settings=settings), clock)
@@ -51,7 +51,7 @@ class Connection:
 
     @property
     def settings(self) -> Settings:
-        """What the client was made with."""
+        """The client's settings."""
         return self._settings
 
     @property
@@ -60,7 +60,7 @@ class Connection:
         return self._closed
 
     def run(self, call: Call[ResponseT, ResultT], timeout: Span | None = None) -> ResultT:
-        """Carries a call out, with as many tries as its deadline allows.
+        """Carries out a call, with as many tries as its deadline allows.
 
         Raises:
             DueBusError: it failed.
@@ -68,7 +68,7 @@ class Connection:
         return self.carry_out(call, self.tries(call, timeout))
 
     def tries(self, call: Call[Any, Any], timeout: Span | None) -> Tries:
-        """The tries of a call that begins now."""
+        """The tries of a call that starts now."""
         return Tries(
             repeatable=call.repeatable,
             timeout=self._settings.seconds_for(call, timeout),
@@ -77,7 +77,7 @@ class Connection:
         )
 
     def carry_out(self, call: Call[ResponseT, ResultT], tries: Tries) -> ResultT:
-        """Carries a call out, with these tries.
+        """Carries out a call, with these tries.
 
         Raises:
             DueBusError: it failed.
@@ -107,7 +107,7 @@ class Connection:
         return response
 
     def open_stream(self, request: event_bus_pb2.SubscribeRequest) -> Stream:
-        """Opens the stream of a subscription; never times out by itself."""
+        """Opens the stream of a subscription. The stream itself has no timeout."""
         with self._lock:
             self._refuse_if_closed()
             rpc = self._servers.rpc(self._servers.take_turn(), SUBSCRIBE)
@@ -128,7 +128,7 @@ class Connection:
         return self._closed
 
     def close(self) -> None:
-        """Ends what is under way and closes its own channels. Closing twice is not an error."""
+        """Ends running calls and closes the client's own channels. Closing twice is not an error."""
         with self._lock:
             self._closed = True
             streams, channels = list(self._streams), self._servers.channels

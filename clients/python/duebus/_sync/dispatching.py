@@ -1,4 +1,4 @@
-"""Dispatches of single events, each in a call of its own."""
+"""Dispatches single events, each in its own call."""
 
 from duebus._core.calls import DispatchKind, dispatch_together
 from duebus._core.fields import Span

@@ -1,4 +1,4 @@
-"""What the sync client does in a way of its own; see `duebus._aio.transport`."""
+"""The parts of the client that differ for threads; see `duebus._aio.transport`."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -14,12 +14,12 @@ from duebus.v1 import event_bus_pb2
 Sleep = Callable[[float], None]
 Channel = grpc.Channel
 Stream = Any
-"""What grpc returns is an iterator with `cancel`; its stubs do not say so."""
+"""The iterator with `cancel` that grpc returns; its stubs lack it."""
 
-# Guards what calls change.
+# Guards state that calls change.
 Lock = threading.RLock
-# Held by whoever waits for the next frame of a stream. Reentrant, so that a signal handler can close what its own
-# thread is reading.
+# Held while waiting for the next frame of a stream. Reentrant, so that a signal handler can close the stream that its
+# own thread is reading.
 Turn = threading.RLock
 
 
@@ -31,7 +31,7 @@ def open_channel(target: str, settings: Settings) -> Channel:
 
 
 def close_channel(channel: Channel) -> None:
-    """Ends what is under way on it."""
+    """Cancels the running calls."""
     channel.close()
 
 
@@ -54,7 +54,7 @@ def invoke(rpc: Callable[..., Any], request: object, *, is_closed: Callable[[], 
             raise ClientClosed("the client was closed during the call") from error
         raise
     except ValueError as error:
-        # So grpc refuses a channel that is closed.
+        # How grpc refuses a closed channel.
         raise ClientClosed("the channel is closed") from error
 
 
@@ -112,6 +112,6 @@ class FrameReader:
             timer.cancel()
 
     def close(self) -> list[event_bus_pb2.SubscribeResponse]:
-        """Ends the stream. Whoever reads it has seen all frames that came."""
+        """Ends the stream. Every frame that arrived has been read."""
         self._stream.cancel()
         return []

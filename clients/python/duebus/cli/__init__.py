@@ -10,16 +10,16 @@ _EXTRA = {"typer", "rich"}
 
 
 def main() -> None:
-    """Runs the command that the arguments name and ends the process.
+    """Runs the command in the arguments and ends the process.
 
-    The status is 0 when the command did what it was asked, 1 when it failed, 2 when it was not understood, and as a
-    shell would have it after a Ctrl-C (130) or a closed pipe (141). A failure is one line on standard error.
+    The status is 0 if the command succeeded, 1 if it failed, 2 if the arguments were wrong, and, as in a shell, 130
+    after Ctrl-C and 141 after a closed pipe. A failure is one line on standard error.
     """
-    # Standard error is for what the command says itself; gRPC would report each connection there that a server ends. It
-    # reads this once, when it is loaded.
+    # Standard error is for the command's own messages; gRPC would report every connection that a server ends. It reads
+    # this once, when it is loaded.
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     try:
-        from duebus.cli.app import run  # noqa: PLC0415  # what the extra brings
+        from duebus.cli.app import run  # noqa: PLC0415  # installed by the extra
     except ModuleNotFoundError as error:
         if error.name not in _EXTRA:
             raise

@@ -1,4 +1,4 @@
-"""The commands, and the options that may stand before them."""
+"""The commands, and the options that may precede them."""
 
 import sys
 from collections.abc import Iterator, Mapping
@@ -20,11 +20,11 @@ _PLAIN: dict[str, Any] = {"pretty_exceptions_enable": False, "rich_markup_mode":
 
 
 class Command(NamedTuple):
-    """Where a command is, and the first line of its docstring: `duebus --help` loads none of them.
+    """The module and summary of a command. `duebus --help` loads none of the modules.
 
     Attributes:
-        module: Of `duebus.cli`; it has a function, or a group of them, with the command's name.
-        summary: What it does.
+        module: A module of `duebus.cli` that has a function, or a group of them, with the command's name.
+        summary: The first line of the command's docstring.
     """
 
     module: str
@@ -36,26 +36,26 @@ COMMANDS = {
     "dispatch": Command("dispatch", "Dispatch events, now or for later."),
     "subscribe": Command("subscribe", "Print events as they become due."),
     "worker": Command("worker", "Run the handlers of a Worker."),
-    "topics": Command("topics", "List topics and what waits in each group."),
+    "topics": Command("topics", "List topics and the events in each group."),
     "topic": Command("topics", "Show a topic: settings, groups, subscribers."),
     "events": Command("events", "List a topic's events by state."),
     "event": Command("event", "Show the history of an event."),
     "dead": Command("dead", "List a group's dead letters, make them ready again, or remove them."),
-    "cancel": Command("waiting", "Remove events that are scheduled or ready."),
-    "reschedule": Command("waiting", "Move the due time of events that are scheduled or ready, all of them or none."),
+    "cancel": Command("waiting", "Remove scheduled or ready events."),
+    "reschedule": Command("waiting", "Move the due time of scheduled or ready events, all of them or none."),
     "pause": Command("groups", "Deliver nothing to a group until it is resumed."),
     "resume": Command("groups", "End the pause of a group."),
     "config": Command("config", "Show or change the settings of a topic, or the retry policy of one of its groups."),
-    "delete-group": Command("groups", "Remove a group and its copies of the events, dead ones included."),
-    "delete-topic": Command("groups", "Remove a topic with its groups, settings and events, dead ones included."),
-    "health": Command("health", "Ask whether the server takes new work. The status is 0 if it does."),
+    "delete-group": Command("groups", "Remove a group and its copies of the events, including dead ones."),
+    "delete-topic": Command("groups", "Remove a topic with its groups, settings and events, including dead ones."),
+    "health": Command("health", "Check whether the server accepts new work. The status is 0 if it does."),
     "stop": Command("stop", "Drain engines, or the whole server, and stop."),
-    "token": Command("token", "Make bearer tokens for a server."),
+    "token": Command("token", "Create bearer tokens for a server."),
 }
 
 
 class _LoadedWhenUsed(Mapping[str, Any]):
-    """The commands as typer has them, by name; each is loaded when it is run, or when its own help is asked for."""
+    """The typer commands by name; each is loaded when it runs or its help is shown."""
 
     def __getitem__(self, name: str) -> Any:
         module = import_module(f"duebus.cli.{COMMANDS[name].module}")
@@ -81,7 +81,7 @@ class _Group(TyperGroup):
         self.commands = cast("Any", _LoadedWhenUsed())
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002  # typer's signature
-        """The list of them in the help."""
+        """Writes the list of commands in the help."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, each.summary) for name, each in COMMANDS.items()])
 
@@ -128,7 +128,7 @@ def root(
 
 
 def run() -> int:
-    """Runs the command that the arguments name; the status for the process."""
+    """Runs the command in the arguments. Returns the exit status."""
     try:
         status = app(prog_name="duebus", standalone_mode=False)
         sys.stdout.flush()
@@ -145,7 +145,7 @@ def run() -> int:
 
 
 def _misunderstanding(error: typer.TyperException) -> str:
-    # "Value error": how pydantic, which typer parses with, introduces a message.
+    # "Value error" is pydantic's prefix of a message; typer parses with it.
     message = error.format_message().replace("Value error, ", "")
     context = getattr(error, "ctx", None)
     return f"{message} (see '{context.command_path} --help')" if context else message

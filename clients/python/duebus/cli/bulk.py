@@ -1,4 +1,4 @@
-"""Dispatches many events, several batches at a time, and accounts exactly for what is stored."""
+"""Dispatches many events, several batches at a time, and reports exactly what was stored."""
 
 import re
 from collections import deque
@@ -19,7 +19,7 @@ LineRange = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The lines that failed first, and why."""
+    """The lines of the first failure, and why they failed."""
 
     lines: LineRange
     error: DueBusError | BadLineError
@@ -27,15 +27,15 @@ class Failure:
 
 @dataclass(slots=True)
 class Account:
-    """What happened to the lines.
+    """The result of dispatching the lines.
 
     Attributes:
-        dispatched: How many events went in.
+        dispatched: How many events were accepted.
         duplicates: How many of them added nothing.
-        stored: The lines that are in.
-        doubtful: The lines that may be in or not: the answer to their batch was lost.
-        failure: What failed first; None when nothing did.
-        interrupted: Ctrl-C ended it.
+        stored: The lines that are stored.
+        doubtful: The lines that may be stored or not: the answer to their batch was lost.
+        failure: The first failure; None if nothing failed.
+        interrupted: Whether Ctrl-C ended it.
     """
 
     dispatched: int = 0
@@ -47,7 +47,7 @@ class Account:
     _follows: bool = field(default=False, repr=False)
 
     def add_stored(self, batch: Batch, results: list[Dispatched]) -> None:
-        """A batch that is stored. Batches are added in the order of their lines."""
+        """Add a stored batch. Batches are added in the order of their lines."""
         self.dispatched += len(results)
         self.duplicates += sum(each.duplicate for each in results)
         first = self.stored.pop()[0] if self._follows else batch[0].number
@@ -55,7 +55,7 @@ class Account:
         self._follows = True
 
     def add_failed(self, batch: Batch, error: DueBusError) -> None:
-        """A batch that failed. It may be stored all the same."""
+        """Add a failed batch. It may be stored nevertheless."""
         self._follows = False
         if _is_doubtful(error):
             self.doubtful.append((batch[0].number, batch[-1].number))
@@ -63,7 +63,7 @@ class Account:
             self.failure = Failure(_failed_lines(batch, error), error)
 
     def add_bad_line(self, error: BadLineError) -> None:
-        """A line that is in no batch."""
+        """Add a line that is in no batch."""
         if self.failure is None:
             self.failure = Failure((error.number, error.number), error)
 
@@ -87,7 +87,7 @@ def dispatch_batches(
     send: Callable[[Batch], list[Dispatched]],
     on_stored: Callable[[list[Dispatched]], object],
 ) -> Account:
-    """Sends batches until there are no more or one fails, and waits for those under way.
+    """Sends batches until there are no more or one fails, and waits for those that are being sent.
 
     Args:
         batches: In the order of their lines.
@@ -104,7 +104,7 @@ def dispatch_batches(
     def settle_oldest() -> None:
         batch, sent = waiting[0]
         error = sent.exception()
-        # Only now: a Ctrl-C that ends the wait must not take the batch out of the account.
+        # Only now: a Ctrl-C that ends the wait must not lose the batch.
         waiting.popleft()
         if isinstance(error, DueBusError):
             account.add_failed(batch, error)

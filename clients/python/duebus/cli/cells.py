@@ -1,4 +1,4 @@
-"""Groups of topics as cells of a table."""
+"""Formats groups of topics as table cells."""
 
 from collections.abc import Iterable, Iterator
 
@@ -12,7 +12,7 @@ RATE_COLUMNS = ("DISPATCHED/S", "DELIVERED/S", "ACKED/S", "NACKED/S")
 
 
 def with_names(topics: Iterable[TopicInfo]) -> Iterator[tuple[str, GroupInfo | None]]:
-    """Each group and its topic's name; None for a topic that has neither groups nor events. None of what is damaged."""
+    """Each group with its topic's name; None for a topic without groups or events. Damaged topics are left out."""
     for each in topics:
         if not each.problem:
             for group in each.groups or (None,):
@@ -25,7 +25,7 @@ def problem_lines(topics: Iterable[TopicInfo]) -> list[str]:
 
 
 def group_name(group: GroupInfo) -> str:
-    """Also of the events that no group has claimed."""
+    """The name of a group, or a placeholder for unclaimed events."""
     return group.group or NO_GROUP
 
 

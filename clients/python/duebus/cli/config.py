@@ -37,22 +37,22 @@ def config(
         str, typer.Option("--group", "-g", metavar="NAME", help="The retry policy of this group alone.")
     ] = "",
     *,
-    max_retries: Annotated[int | None, _number("Retries of an event before it is dead.")] = None,
+    max_retries: Annotated[int | None, _number("How many times an event is retried before it is dead.")] = None,
     backoff_initial: Annotated[timedelta | None, _duration("The backoff before the first retry.")] = None,
     backoff_max: Annotated[timedelta | None, _duration("The longest backoff.")] = None,
     lease: Annotated[timedelta | None, _duration("How long a delivery is leased.")] = None,
-    max_queued: Annotated[int | None, _number("Events the topic may hold; 0 is unlimited.")] = None,
-    dedupe_window: Annotated[timedelta | None, _duration("How long ids are remembered.")] = None,
+    max_queued: Annotated[int | None, _number("How many events the topic may hold; 0 is unlimited.")] = None,
+    dedupe_window: Annotated[timedelta | None, _duration("How long ids are remembered to detect duplicates.")] = None,
     dead_letter_retention: Annotated[
-        timedelta | None, _duration("How long dead letters are kept; 0s is until purged.")
+        timedelta | None, _duration("How long dead letters are kept; 0s is forever.")
     ] = None,
     partitions: Annotated[int | None, _number("How many partitions the events are spread over.", least=1)] = None,
     engine: options.OneEngine = None,
 ) -> None:
     """Show or change the settings of a topic, or the retry policy of one of its groups.
 
-    Changes hold on every server within a second. What was never changed follows the server's settings, and in a group
-    the topic's.
+    Changes apply on every server within a second. Settings that were never changed follow the server's, and those of a
+    group follow the topic's.
     """
     changes: dict[str, Any] = {
         "max_retries": max_retries,

@@ -8,13 +8,13 @@ _AGREED = ("y", "yes")
 
 
 def confirm(what: str) -> None:
-    """Returns when the person at the terminal agrees.
+    """Returns if the user at the terminal agrees.
 
     Args:
-        what: What is to be done, and to how many: `purge 12 dead letters of order.created`.
+        what: The action and its extent: `purge 12 dead letters of order.created`.
 
     Raises:
-        CommandFailed: they do not agree, or there is no terminal to ask on.
+        CommandFailed: the user does not agree, or there is no terminal to ask on.
     """
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise CommandFailed(

@@ -1,4 +1,4 @@
-"""What a command presents to the server, and which authorities it trusts."""
+"""The credentials of a command, and the authorities that it trusts."""
 
 import os
 from dataclasses import dataclass, fields
@@ -12,7 +12,7 @@ __all__ = ["Credentials"]
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What the user said about TLS and tokens; None where they said nothing."""
+    """The options for TLS and tokens; None for those that were not given."""
 
     tls_ca: Path | None = None
     tls_cert: Path | None = None
@@ -22,9 +22,9 @@ class Credentials:
 
     @classmethod
     def from_environment(cls) -> Self:
-        """DUEBUS_TLS_CA, DUEBUS_TLS_CERT, DUEBUS_TLS_KEY, DUEBUS_TOKEN_FILE and DUEBUS_TOKEN; empty is unset.
+        """Reads DUEBUS_TLS_CA, DUEBUS_TLS_CERT, DUEBUS_TLS_KEY, DUEBUS_TOKEN_FILE and DUEBUS_TOKEN; empty is unset.
 
-        Without DUEBUS_TLS_CA the certificate is left alone: in the environment of a server it is the server's.
+        Without DUEBUS_TLS_CA the certificate is ignored: in a server's environment it is the server's.
         """
         found = {each.name: os.environ.get(f"DUEBUS_{each.name.upper()}") or None for each in fields(cls)}
         token = found.pop("token")
@@ -58,5 +58,5 @@ class Credentials:
         except OSError as error:
             raise CommandFailed(f"{error.filename}: {(error.strerror or str(error)).lower()}") from error
         except ValueError as error:
-            raise CommandFailed("--tls-cert and --tls-key: one is of no use without the other") from error
+            raise CommandFailed("--tls-cert and --tls-key: each requires the other") from error
         return found

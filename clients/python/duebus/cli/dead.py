@@ -49,11 +49,11 @@ def dead(
         ),
     ] = None,
     event_id: Annotated[
-        list[str] | None, typer.Option("--id", metavar="ID", help="Only this one; may be given several times.")
+        list[str] | None, typer.Option("--id", metavar="ID", help="Only the event of this id; may be repeated.")
     ] = None,
     rate: Annotated[
         float,
-        typer.Option("--rate", min=0, metavar="N", help="With --redrive: how many events a second. 0: all at once."),
+        typer.Option("--rate", min=0, metavar="N", help="With --redrive: events a second. 0: all at once."),
     ] = 0,
     limit: options.Limit = 50,
     newest: options.Newest = False,
@@ -62,16 +62,16 @@ def dead(
 ) -> None:
     """List a group's dead letters, make them ready again, or remove them.
 
-    Options that select are combined with "and"; without any, all dead letters are meant.
-    --purge asks first, and so does --redrive unless the ids are given. When one of the ids is not a dead letter of the
-    group, the others are dealt with and the status is 1.
+    Only dead letters that match all the given options are selected; without any, all are.
+    --purge asks first, and so does --redrive unless the ids are given. If one of the ids is not a dead letter of the
+    group, the others are processed and the status is 1.
     """
     if redrive and purge:
         raise typer.BadParameter("can't be given together with --purge", param_hint="--redrive")
     if rate and not redrive:
         raise typer.BadParameter("is for --redrive", param_hint="--rate")
     if error == "" or "" in (event_id or ()):
-        # A variable of a script that is not set chooses nothing, and not everything.
+        # An unset variable in a script must not select everything.
         raise typer.BadParameter("is empty", param_hint="--error" if error == "" else "--id")
     with session.client() as client:
         group = group_meant(client, topic, group, engine)
@@ -133,7 +133,7 @@ def _purge(session: Session, client: Client, chosen: Chosen, *, yes: bool) -> No
 
 
 def _agreed(client: Client, action: str, chosen: Chosen, *, yes: bool) -> int | None:
-    """How many it concerns, where that is known; a person has agreed to it."""
+    """Asks for confirmation unless --yes is given. Returns how many dead letters were shown, if they were counted."""
     if yes:
         return None if chosen.is_some else chosen.dead_now(client)
     extent = extent_of(client, chosen)

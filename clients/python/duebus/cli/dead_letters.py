@@ -1,4 +1,4 @@
-"""Selects dead letters, by the same rules as the server."""
+"""Selects dead letters by the same rules as the server."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -40,12 +40,12 @@ class Chosen:
 
     @property
     def where(self) -> str:
-        """For a person."""
+        """As text for people."""
         return f"{self.topic} in group {self.group}"
 
     @property
     def place(self) -> dict[str, Any]:
-        """For a program."""
+        """As data for programs."""
         return {"topic": self.topic, "group": self.group}
 
     @property
@@ -79,12 +79,12 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """How many dead letters are chosen.
+    """How many dead letters are selected.
 
     Attributes:
-        count: How many, at least.
+        count: The least number selected.
         among: How many dead letters the group has.
-        is_exact: Whether there are no more than `count`.
+        is_exact: Whether exactly `count` are selected.
     """
 
     count: int
@@ -102,8 +102,8 @@ def found(client: Client, chosen: Chosen, *, newest: bool = False, limit: int = 
     """The selected dead letters, the longest dead first, or the latest.
 
     Args:
-        client: Not closed.
-        chosen: Which.
+        client: An open client.
+        chosen: What to select.
         newest: The latest dead first.
         limit: How many the caller expects to take.
     """
@@ -112,7 +112,7 @@ def found(client: Client, chosen: Chosen, *, newest: bool = False, limit: int = 
 
 
 def extent_of(client: Client, chosen: Chosen) -> Extent:
-    """How many there are. Looks at no more than 10,000 dead letters of the group, to answer soon."""
+    """Counts them. It examines at most 10,000 dead letters of the group, to answer quickly."""
     dead = chosen.dead_now(client)
     if not chosen.is_some:
         return Extent(dead, dead)

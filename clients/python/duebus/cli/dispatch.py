@@ -24,7 +24,7 @@ def dispatch(
     session: Session,
     topic: options.Topic,
     data: Annotated[
-        str | None, typer.Argument(metavar="DATA", help="The payload: JSON, or else text.", show_default=False)
+        str | None, typer.Argument(metavar="DATA", help="The payload, as JSON or text.", show_default=False)
     ] = None,
     *,
     file: Annotated[
@@ -39,7 +39,7 @@ def dispatch(
         typer.Option(
             "--id",
             metavar="ID",
-            help="The event's id: adds nothing if the topic has it already. "
+            help="The event's id. Adds nothing if the topic already has it. "
             "With --file or --count the events are ID-1, ID-2 and so on.",
         ),
     ] = "",
@@ -48,11 +48,11 @@ def dispatch(
         str | None, typer.Option("--content-type", metavar="TYPE", help="The payload's media type.")
     ] = None,
     max_retries: Annotated[
-        int | None, typer.Option("--max-retries", min=0, metavar="N", help="Retries before it is dead.")
+        int | None, typer.Option("--max-retries", min=0, metavar="N", help="How many retries it has before it is dead.")
     ] = None,
     engine: Annotated[
         list[Engine] | None,
-        typer.Option("--engine", metavar="ENGINE", help="Where to store it, local or redis; may be given twice."),
+        typer.Option("--engine", metavar="ENGINE", help="The engine to store it, local or redis; may be repeated."),
     ] = None,
     require_subscriber: Annotated[
         bool, typer.Option("--require-subscriber", help="Fail unless the topic has a subscriber.")
@@ -96,7 +96,7 @@ def _dispatch_one(session: Session, target: Target, event: NewEvent) -> None:
         [result] = target.send(client, [event])
     session.out.record({"topic": target.topic, "event_id": result.event_id, "duplicate": result.duplicate})
     if result.duplicate:
-        session.out.line(f"{target.topic} has or had {result.event_id} already; nothing was added")
+        session.out.line(f"{target.topic} already has or had {result.event_id}; nothing was added")
     else:
         session.out.line(f"dispatched {result.event_id} to {target.topic}{_due(event)}")
 

@@ -13,7 +13,7 @@ from duebus.cli.records import event_record
 from duebus.cli.session import Session, connected
 from duebus.cli.spans import format_ago, format_count, format_moment, format_span
 
-_WHY_DONE = "acked, cancelled or purged there, or dispatched before the group was made"
+_WHY_DONE = "acked, cancelled or purged there, or dispatched before the group existed"
 _FOLDED = ("WHAT", "CONSUMER", "ERROR")
 _OUTCOMES = {
     AttemptOutcome.UNDER_WAY: "under way",
@@ -28,8 +28,8 @@ _OUTCOMES = {
 def event(session: Session, topic: options.Topic, event_id: options.EventId, engine: options.OneEngine = None) -> None:
     """Show the history of an event.
 
-    When it was dispatched and by whom, and for each group that is not done with it: where it stands, what happened to
-    it there and when, and the errors of its attempts.
+    Shows when it was dispatched and by whom. For each group that is not done with it, shows its state, what happened to
+    it and when, and the errors of its attempts.
     """
     with session.client() as client:
         found = client.admin.get_event(topic, event_id, engine=engine)
@@ -95,7 +95,7 @@ def _standing(group: EventGroupInfo) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """Something that has happened to the event, or is expected."""
+    """Something that happened to the event, or is expected to happen."""
 
     what: str
     at: datetime | None = None
@@ -105,10 +105,10 @@ class _Step:
 
 
 def _timeline(event: EventInfo, group: EventGroupInfo) -> Iterator[_Step]:
-    """What has happened in the group, in order, and what is expected next."""
+    """What happened in the group, in order, and what is expected next."""
     yield _Step("dispatched", event.dispatched_at)
     if group.history and group.history[0].attempt > 1:
-        yield _Step("earlier attempts, of which no record is kept")
+        yield _Step("earlier attempts, no longer recorded")
     for attempt in group.history:
         outcome = _OUTCOMES.get(attempt.outcome, "ended")
         what = f"attempt {attempt.attempt}: {outcome}"
@@ -121,7 +121,7 @@ def _timeline(event: EventInfo, group: EventGroupInfo) -> Iterator[_Step]:
 def _what_is_next(group: EventGroupInfo) -> Iterator[_Step]:
     match group.state:
         case EventState.SCHEDULED:
-            yield _Step("to be due", group.deliver_at)
+            yield _Step("becomes due", group.deliver_at)
         case EventState.READY:
             yield _Step("ready, waits for a subscriber")
         case EventState.LEASED:
@@ -131,13 +131,13 @@ def _what_is_next(group: EventGroupInfo) -> Iterator[_Step]:
 
 
 def _columns(event: EventInfo) -> tuple[str, ...]:
-    """Local times, with the offset that the event was dispatched at."""
+    """A note on local times, with the offset at dispatch."""
     offset = "" if event.dispatched_at is None else f" ({format_moment(event.dispatched_at)[-len('+00:00') :]})"
     return (f"FROM{offset}", "UNTIL", "TOOK", *_FOLDED)
 
 
 def _rows(steps: Iterable[_Step]) -> Iterator[tuple[str, ...]]:
-    """The date is shown where it differs from the line before."""
+    """The time, with the date if it differs from the previous line's."""
     today = ""
     for each in steps:
         day, time = _day_and_time(each.at)

@@ -1,4 +1,4 @@
-"""What a person reads when a call fails: one line that says what to do about it."""
+"""Explains failed calls to the user, in one line that tells what to do."""
 
 import re
 from collections.abc import Iterator
@@ -9,13 +9,13 @@ from duebus.errors import DeadlineExceeded, DispatcherNotWorking, DueBusError, I
 
 __all__ = ["explain", "explained", "unreachable"]
 
-# The place of a field in its request; who typed it knows it by the option or the line.
+# The path of a field in its request; the user knows the option or the line instead.
 _PLACE = re.compile(r"\b(?:events\[\d+\]|config(?:\.retry_policy)?|filter)\.")
 
 
 @contextmanager
 def explained(server: str) -> Iterator[None]:
-    """Turns an error of the client into a CommandFailed that says what to do about it."""
+    """Turns an error of the client into a CommandFailed that tells what to do."""
     try:
         yield
     except DueBusError as error:

@@ -1,4 +1,4 @@
-"""How a command ends that fails."""
+"""The error that ends a command."""
 
 STATUS_FAILED = 1
 STATUS_MISUNDERSTOOD = 2
@@ -6,10 +6,10 @@ STATUS_INTERRUPTED = 130
 
 
 class CommandFailed(Exception):
-    """Ends the command with a line on standard error, which is its text.
+    """Ends the command with its text as a line on standard error.
 
     Attributes:
-        status: What the process ends with.
+        status: The exit status.
     """
 
     def __init__(self, message: str, *, status: int = STATUS_FAILED) -> None:

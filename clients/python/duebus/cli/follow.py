@@ -1,4 +1,4 @@
-"""Follows a topic through any number of streams, and settles what it has shown."""
+"""Follows a topic across any number of streams, and settles what it has shown."""
 
 import asyncio
 import random
@@ -14,11 +14,11 @@ from duebus.aio import Client, Subscription
 from duebus.errors import DeadlineExceeded, DueBusError, Unavailable
 
 _WINDOW = 64
-# What a stream may hold at most; with `keep` nothing is settled before the end.
+# The most events that a stream may hold; with `keep` nothing is settled before the end.
 _WINDOW_KEEPING = 100_000
 _BYTES_KEEPING = 256 * 1024 * 1024
 _LEASE = timedelta(seconds=30)
-# A broken connection is for the stream to notice and to resume; what could not be settled meanwhile is settled then.
+# The stream notices and resumes a broken connection; what could not be settled meanwhile is settled then.
 _SETTLE_TIMEOUT = timedelta(seconds=2)
 _BACKOFF_INITIAL = 0.1
 _BACKOFF_MAX = 2.0
@@ -33,19 +33,19 @@ class TopicGone(DueBusError):
 class Follower:
     """Shows the deliveries of a group, one after the other.
 
-    An event is acked once it was shown, and not before. It ends when `count` events were shown, or when it is
-    cancelled; what it holds then is settled before it returns.
+    An event is acked once it has been shown. It ends when `count` events have been shown or when it is cancelled, and
+    settles what it holds before it returns.
 
     Args:
-        client: Not closed.
+        client: An open client.
         topic: The topic.
         group: The group.
         engine: None: the server's default engine.
         consumer: Its name in the admin views.
-        show: Called with each delivery and when it came. When it raises, the run ends and the delivery is released.
-        note: Told in a line when the connection is lost, and when it is there.
-        keep: Hold what was shown under its lease to the end, and release it then.
-        count: How many to show; None: no end.
+        show: Called with each delivery and when it arrived. If it raises, the run ends and the delivery is released.
+        note: Called with a line when the connection is lost or established.
+        keep: Keep the leases of shown events to the end, and release them then.
+        count: How many to show; None: no limit.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Follower:
         self._keep = keep
         self._left = count
         self._window = _window(keep, count)
-        # In the order they were shown.
+        # In the order in which they were shown.
         self._shown: dict[str, Delivery] = {}
         self._unseen: list[Delivery] = []
         self._subscribed_once = False
@@ -81,7 +81,7 @@ class Follower:
         """Follows until the count is reached.
 
         Raises:
-            DueBusError: the topic could not be followed in the first place, or something that no retry heals.
+            DueBusError: the topic could not be followed at all, or no retry can cure the error.
         """
         extending = asyncio.create_task(self._extend())
         try:
@@ -157,12 +157,12 @@ class Follower:
                 self._left -= 1
 
     async def _ack_shown(self) -> None:
-        """Not the last window of a count: the server would lease others in exchange, for nobody to see."""
+        """Acks, except in the last window of a count: the server would lease further events that nobody sees."""
         tokens = list(self._shown)
         if self._left is not None:
             tokens = tokens[: max(0, self._left + len(tokens) - self._window)]
         if tokens and not self._keep:
-            with suppress(Unavailable, DeadlineExceeded):  # they stay held, and are acked with the next ones
+            with suppress(Unavailable, DeadlineExceeded):  # they stay held and are acked with the next ones
                 await self._client.ack(tokens, timeout=_SETTLE_TIMEOUT)
                 self._forget(tokens)
 
@@ -174,7 +174,7 @@ class Follower:
         while True:
             await asyncio.sleep(_LEASE.total_seconds() / 3)
             if self._shown:
-                with suppress(DueBusError):  # the next time will do; what is lost is delivered again
+                with suppress(DueBusError):  # retried next time; lost leases are delivered again
                     await self._client.extend(list(self._shown), _LEASE)
 
     async def _settle_rest(self) -> None:
@@ -191,8 +191,8 @@ class Follower:
 def _window(keep: bool, count: int | None) -> int:
     """How many events may be leased at once.
 
-    Acking lets the server lease others, so the last window of a count is acked after the stream was closed. A tenth of
-    the count keeps that small.
+    Acking lets the server lease further events, so the last window of a count is acked after the stream is closed. A
+    tenth of the count keeps that window small.
     """
     if count is None:
         return _WINDOW_KEEPING if keep else _WINDOW

@@ -34,7 +34,7 @@ def group_meant(client: Client, topic: str, given: str, engine: Engine | None) -
     if not groups:
         raise CommandFailed(f"topic {topic} has no groups yet")
     if len(groups) > 1 and _DEFAULT not in groups:
-        raise CommandFailed(f"topic {topic} has no group {_DEFAULT}, but {', '.join(groups)}: say which")
+        raise CommandFailed(f"topic {topic} has no group {_DEFAULT}; choose one of: {', '.join(groups)}")
     return _DEFAULT if _DEFAULT in groups else groups[0]
 
 
@@ -42,7 +42,7 @@ def group_meant(client: Client, topic: str, given: str, engine: Engine | None) -
 def pause(session: Session, topic: options.Topic, group: _Group = "", engine: options.OneEngine = None) -> None:
     """Deliver nothing to a group until it is resumed.
 
-    Its workers stay connected, and its events keep waiting.
+    Its workers stay connected, and its events wait.
     """
     with session.client() as client:
         group = group_meant(client, topic, group, engine)
@@ -55,7 +55,7 @@ def pause(session: Session, topic: options.Topic, group: _Group = "", engine: op
 def resume(session: Session, topic: options.Topic, group: _Group = "", engine: options.OneEngine = None) -> None:
     """End the pause of a group.
 
-    What became due meanwhile is delivered.
+    Events that became due meanwhile are delivered.
     """
     with session.client() as client:
         group = group_meant(client, topic, group, engine)
@@ -72,9 +72,9 @@ def delete_group(
     engine: options.OneEngine = None,
     yes: options.Yes = False,
 ) -> None:
-    """Remove a group and its copies of the events, dead ones included.
+    """Remove a group and its copies of the events, including dead ones.
 
-    It asks first. Subscribing creates the group again, for events dispatched from then on.
+    Asks first. Subscribing creates the group again, for events dispatched from then on.
     """
     with session.client() as client:
         if not yes:
@@ -91,9 +91,9 @@ def delete_group(
 def delete_topic(
     session: Session, topic: options.Topic, engine: options.OneEngine = None, yes: options.Yes = False
 ) -> None:
-    """Remove a topic with its groups, settings and events, dead ones included.
+    """Remove a topic with its groups, settings and events, including dead ones.
 
-    It asks first. Dispatching or subscribing to the topic creates it again.
+    Asks first. Dispatching or subscribing to the topic creates it again.
     """
     with session.client() as client:
         if not yes:
@@ -113,7 +113,7 @@ def _content(group: GroupInfo) -> str:
 
 
 def _contents(topic: TopicInfo) -> str:
-    """Events are counted once; a dead letter in each group that has it."""
+    """Counts an event once, and a dead letter in each group that has it."""
     groups = [each for each in topic.groups if each.group]
     dead = sum(each.dead for each in groups)
     subscribers = sum(len(each.subscribers) for each in groups)

@@ -14,17 +14,17 @@ from duebus.errors import NotFound
 def health(
     session: Session,
     service: Annotated[
-        str, typer.Option("--service", metavar="NAME", help="Ask about this service only, such as duebus.v1.EventBus.")
+        str, typer.Option("--service", metavar="NAME", help="Check only this service, such as duebus.v1.EventBus.")
     ] = "",
 ) -> None:
-    """Ask whether the server takes new work. The status is 0 if it does.
+    """Check whether the server accepts new work. The status is 0 if it does.
 
-    A server that drains, or can't be reached, is a failure: this is what a health check of a container calls.
+    The command fails if the server is draining or can't be reached. It is meant for container health checks.
     """
     with session.client() as client:
         serving = _is_serving(session, client, service)
     if not serving:
-        raise CommandFailed(f"the server at {session.server} is not serving: it drains")
+        raise CommandFailed(f"the server at {session.server} is not serving: it is draining")
     session.out.record({"serving": True})
     session.out.line(f"the server at {session.server} is serving")
 

@@ -1,4 +1,4 @@
-"""Files of JSON payloads, one a line, cut into batches."""
+"""Reads files of JSON payloads, one a line, in batches."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -9,7 +9,7 @@ BATCH_EVENTS = 500
 # Far below the 4 MiB that a dispatch may hold, with room for one more event of the largest size.
 _BATCH_BYTES = 2 * 1024 * 1024
 _CHUNK_BYTES = 1024 * 1024
-# No line of an event that the server takes is longer.
+# The longest line of an event that the server accepts.
 _LINE_BYTES = 4 * 1024 * 1024
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -26,7 +26,7 @@ Batch = list[Line]
 
 
 class BadLineError(Exception):
-    """A line that is not a payload; those before it have been handed out."""
+    """A line is not a payload; those before it were returned."""
 
     def __init__(self, number: int, reason: str) -> None:
         super().__init__(reason)
@@ -34,13 +34,13 @@ class BadLineError(Exception):
 
 
 def read_batches(stream: BinaryIO, on_bytes: Callable[[int], object]) -> Iterator[Batch]:
-    """The payloads of a file or a pipe; empty lines are passed over.
+    """The payloads of a file or a pipe, in batches; empty lines are skipped.
 
-    None waits for more than the stream has just now: what comes slowly through a pipe goes out as it comes.
+    A batch never waits for more input: what arrives slowly through a pipe is sent as it arrives.
 
     Args:
-        stream: Buffered.
-        on_bytes: Told how many bytes were read, each time.
+        stream: A buffered stream.
+        on_bytes: Called with the number of bytes of each read.
 
     Raises:
         BadLineError: a line is not JSON.
@@ -85,9 +85,9 @@ def _payloads(lines: Iterable[bytes], number: int) -> Iterator[Line]:
 
 
 def why_not_json(payload: bytes) -> str | None:
-    """What keeps the payload from being JSON in UTF-8; None when it is."""
+    """Why the payload is not JSON in UTF-8; None if it is."""
     try:
-        json.loads(payload.decode(), parse_constant=_refuse, parse_int=str)  # no limit on the digits
+        json.loads(payload.decode(), parse_constant=_refuse, parse_int=str)  # numbers of any length
     except json.JSONDecodeError as error:
         return f"{error.msg} at column {error.colno}"
     except UnicodeDecodeError as error:

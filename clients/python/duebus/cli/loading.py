@@ -26,7 +26,7 @@ from duebus.errors import DueBusError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """Where events go, and what they have in common."""
+    """The topic and the options that the events have in common."""
 
     topic: str
     template: NewEvent
@@ -34,25 +34,25 @@ class Target:
     require_subscriber: bool
 
     def send(self, client: Client, events: list[NewEvent]) -> list[Dispatched]:
-        """All of the events or none."""
+        """Dispatches all of the events or none."""
         return client.dispatch_many(
             self.topic, events, engines=self.engines, require_subscriber=self.require_subscriber
         )
 
     def send_lines(self, client: Client, lines: Batch) -> list[Dispatched]:
-        """All of the lines or none. Each has its number in its id, so that sending it again adds nothing."""
+        """Dispatches all of the lines or none. Each has its number in its id, so that sending it again adds nothing."""
         template = self.template
         return self.send(
             client, [replace(template, data=line.payload, id=f"{template.id}-{line.number}") for line in lines]
         )
 
     def with_id(self) -> "Target":
-        """The same; if no id is given, with one that no other load has."""
+        """The same target, with a new unique id if none was given."""
         return replace(self, template=replace(self.template, id=self.template.id or f"load-{uuid4().hex[:12]}"))
 
 
 def dispatch_copies(session: Session, target: Target, payload: bytes, count: int) -> None:
-    """The same payload several times."""
+    """Dispatches the same payload several times."""
     target = target.with_id()
     numbers = range(1, count + 1)
     batches = (
@@ -65,12 +65,12 @@ def dispatch_copies(session: Session, target: Target, payload: bytes, count: int
 
 
 def dispatch_file(session: Session, target: Target, name: str) -> None:
-    """Each line of a file; `-` is standard input.
+    """Dispatches each line of a file; `-` is standard input.
 
-    A file is read to its end first, and nothing is sent if a line is wrong. The lines of a pipe are sent as they come.
+    A file is read completely first, and nothing is sent if a line is wrong. Lines of a pipe are sent as they arrive.
 
     Raises:
-        CommandFailed: the file can't be read, or not everything went in; its text has the account.
+        CommandFailed: the file can't be read, or not everything was stored; its text tells how much was.
     """
     target = target.with_id()
     try:
@@ -103,7 +103,7 @@ def _opened(name: str) -> Iterator[BinaryIO]:
 
 
 def _size(stream: BinaryIO) -> int | None:
-    """In bytes; None for a pipe."""
+    """The size in bytes; None for a pipe."""
     return os.fstat(stream.fileno()).st_size or None
 
 
@@ -152,7 +152,7 @@ def _failure(session: Session, account: Account, noun: str) -> str:
 
 
 def _numbers(ranges: list[LineRange]) -> str:
-    """After a noun: ` 7`, `s 1 to 1000 and 1501 to 2000`."""
+    """The numbers after a noun: ` 7`, `s 1 to 1000 and 1501 to 2000`."""
     texts = [f"{first}" if first == last else f"{first} to {last}" for first, last in ranges]
     plural = len(ranges) > 1 or ranges[0][0] != ranges[0][1]
     return f"{'s' if plural else ''} {' and '.join(texts)}"

@@ -1,4 +1,4 @@
-"""The options that several commands share, and how their text becomes a value."""
+"""The options that several commands share, and their parsers."""
 
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -43,9 +43,9 @@ AnyGroup = Annotated[
 ]
 EventId = Annotated[str, typer.Argument(metavar="ID", help="The event's id.", show_default=False)]
 EventIds = Annotated[list[str], typer.Argument(metavar="ID...", help="The events' ids.", show_default=False)]
-Limit = Annotated[int, typer.Option("--limit", min=1, metavar="N", help="At most this many in each state.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, metavar="N", help="The most events in each state.")]
 Newest = Annotated[
-    bool, typer.Option("--newest", help="Latest first: by due time, lease expiry (leased) or death (dead).")
+    bool, typer.Option("--newest", help="Latest first, by due time, lease expiry (leased) or time of death (dead).")
 ]
 OneEngine = Annotated[
     Engine | None,
@@ -63,7 +63,7 @@ At = Annotated[
         "--at",
         metavar="TIME",
         parser=option_parser(parse_moment),
-        help="Deliver it at this moment, in ISO 8601; without an offset it is local time.",
+        help="Deliver it at this time, in ISO 8601; local without an offset.",
     ),
 ]
 Attributes = Annotated[

@@ -1,4 +1,4 @@
-"""What goes to standard output: tables for a person, plain columns for a pipe, JSON for a program."""
+"""Writes standard output: tables for people, plain columns for pipes, JSON for programs."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from duebus.cli.terminal import TerminalConsole
 
 _GAP = "  "
-# Characters, so that there is something to see of a column on a narrow terminal.
+# The least width of a column on a narrow terminal, in characters.
 _CUT_AT_LEAST = 20
 _FOLDED_AT_LEAST = 30
-# How the calls begin that a worker adds to the error of a handler.
+# How the traceback begins that a worker adds to a handler's error.
 _CALL = '\n  File "'
 
 
 class PipeClosedError(Exception):
-    """Nobody reads standard output any more. Not an OSError, of which Rich and Typer make a status of their own."""
+    """Nobody reads standard output anymore. Not an OSError, which Rich and Typer turn into their own exit status."""
 
 
 class Output:
-    """Standard output. Every method writes through at once, so that whoever reads a pipe sees it.
+    """Standard output. Every method flushes, so that the reader of a pipe sees its output at once.
 
     Attributes:
-        as_json: JSON is asked for; the methods for people then print nothing.
+        as_json: Whether JSON was requested; the methods for people then print nothing.
     """
 
     def __init__(self, *, as_json: bool = False) -> None:
@@ -40,18 +40,18 @@ class Output:
 
     @cached_property
     def console(self) -> TerminalConsole:
-        """Standard output as a terminal."""
-        from duebus.cli.terminal import TerminalConsole  # noqa: PLC0415  # Rich, which one line or JSON does without
+        """Standard output as a Rich console."""
+        from duebus.cli.terminal import TerminalConsole  # noqa: PLC0415  # Rich, which a line or JSON does not need
 
         return TerminalConsole()
 
     def record(self, record: dict[str, Any]) -> None:
-        """One JSON object on a line of its own, if JSON is asked for."""
+        """Prints a JSON object on its own line, if JSON was requested."""
         if self.as_json:
             self._write(json.dumps(record, ensure_ascii=False, separators=(", ", ": ")))
 
     def line(self, *parts: str | Text) -> None:
-        """One line for a person; on a terminal a Text keeps its style."""
+        """Prints a line for people; on a terminal, a Text keeps its style."""
         if self.as_json:
             return
         if any(not isinstance(part, str) for part in parts) and self.console.is_terminal:
@@ -62,15 +62,15 @@ class Output:
     def table(
         self, columns: Sequence[str], rows: Sequence[Sequence[str]], *, cut: str = "", folded: Sequence[str] = ()
     ) -> None:
-        """A table for a person; in a pipe aligned columns.
+        """Prints a table for people; in a pipe, aligned columns.
 
         Args:
             columns: The headings.
             rows: The cells.
-            cut: The column whose cells are cut where the width does not suffice, so that each row stays one line. In a
+            cut: The column whose cells are truncated if the line is too narrow, so that each row stays one line. In a
                 pipe the width is that of the terminal at its other end, or 80.
-            folded: The columns that on a terminal take several lines where the width does not suffice. The others stay
-                whole, so that ids can be copied.
+            folded: The columns that wrap on a terminal that is too narrow. The others stay whole, so that ids can be
+                copied.
         """
         if self.as_json:
             return
@@ -78,7 +78,7 @@ class Output:
 
         rows = _cut(columns, rows, cut, folded, self.console.width)
         if self.console.is_terminal:
-            # Where all that can be folded is, a line that is still too long is for the terminal to wrap.
+            # If a line is still too long after folding, the terminal wraps it.
             self.console.print(rich_table(columns, rows, folded), crop=False)
         else:
             self._write("\n".join(_plain_lines([columns, *rows])))
@@ -100,7 +100,7 @@ def _plain_lines(rows: Sequence[Sequence[str]]) -> list[str]:
 def _cut(
     columns: Sequence[str], rows: Sequence[Sequence[str]], cut: str, folded: Sequence[str], width: int
 ) -> Sequence[Sequence[str]]:
-    """The rows, with the cells of the column `cut` no longer than what the others leave of the width."""
+    """The rows, with the cells of the column `cut` truncated to the width that the others leave."""
     if cut not in columns:
         return rows
     place = columns.index(cut)
@@ -124,23 +124,23 @@ def _shortened(cell: str, most: int) -> str:
 
 
 def clean(text: str) -> str:
-    """On one line and harmless to a terminal: what does not print is escaped."""
+    """The text on one line, with unprintable characters escaped, so that it can't control a terminal."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def headline(error: str) -> str:
-    """An event's error on one line, without the calls that led to it."""
+    """An event's error on one line, without its traceback."""
     return clean(error.partition(_CALL)[0])
 
 
 def calls(error: str) -> list[str]:
-    """The calls that led to an event's error, as lines; empty where it does not tell."""
+    """The traceback of an event's error, as lines; empty if it has none."""
     _, call, rest = error.partition(_CALL)
     return [clean(line) for line in (call + rest).splitlines()[1:]]
 
 
 def payload_text(data: bytes, content_type: str) -> str:
-    """A payload for a person to read, on one line."""
+    """A payload for people, on one line."""
     try:
         return clean(data.decode())
     except UnicodeDecodeError:
@@ -148,7 +148,7 @@ def payload_text(data: bytes, content_type: str) -> str:
 
 
 def payload_json(data: bytes, content_type: str) -> dict[str, Any]:
-    """A payload for a program: `data` as the JSON value or the text that it is, otherwise `data_base64`."""
+    """A payload for programs: `data` if it is JSON or text, otherwise `data_base64`."""
     try:
         text = data.decode()
     except UnicodeDecodeError:
@@ -168,10 +168,10 @@ def _refuse(constant: str) -> NoReturn:
 
 
 def silence() -> None:
-    """After a broken pipe: nothing more is written, not even at the interpreter's exit."""
+    """Discards further output after a broken pipe, even at the interpreter's exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def note(text: str) -> None:
-    """A line for a person on standard error, beside the output."""
+    """Prints a line for people on standard error."""
     print(clean(text), file=sys.stderr, flush=True)  # noqa: T201

@@ -1,4 +1,4 @@
-"""A progress bar on standard error, when that is a terminal."""
+"""A progress bar on standard error, if that is a terminal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _T = TypeVar("_T")
 
 
 class LoadProgress:
-    """How far a load has come: in bytes read when the size of the file is known, in events otherwise."""
+    """The progress of a load: in bytes read if the file's size is known, otherwise in events."""
 
     def __init__(self, bar: Progress, task: TaskID, *, in_bytes: bool) -> None:
         self._bar = bar
@@ -29,26 +29,26 @@ class LoadProgress:
         self._events = 0
 
     def on_bytes(self, count: int) -> None:
-        """So many more bytes were read."""
+        """Add bytes that were read."""
         if self._in_bytes:
             self._bar.advance(self._task, count)
 
     def on_stored(self, results: Sized) -> None:
-        """So many more events went in."""
+        """Add events that were stored."""
         self._events += len(results)
         self._bar.update(self._task, events=self._events, advance=0 if self._in_bytes else len(results))
 
 
 @contextmanager
 def load_progress(title: str, *, size: int | None = None, events: int | None = None) -> Iterator[LoadProgress]:
-    """A bar up to `size` bytes or `events` events; without either it only counts. It is gone at the end."""
+    """A bar up to `size` bytes or `events` events; without either it only counts. It vanishes at the end."""
     with _bar() as bar:
         task = bar.add_task(title, total=size or events, events=0)
         yield LoadProgress(bar, task, in_bytes=size is not None)
 
 
 def looked_at(title: str, items: Iterable[_T]) -> Iterator[_T]:
-    """The items themselves; it is shown how many of them have been looked at."""
+    """Yields the items, and shows how many have been examined."""
     with _bar() as bar:
         task = bar.add_task(title, total=None, events=0)
         for count, each in enumerate(items, 1):
@@ -59,12 +59,12 @@ def looked_at(title: str, items: Iterable[_T]) -> Iterator[_T]:
 
 @contextmanager
 def moving(title: str, total: int | None, left: Callable[[], int]) -> Iterator[None]:
-    """Shows how many events have gone from a state, while the server moves them in one call.
+    """Shows how many events have left a state, while the server moves them in one call.
 
     Args:
-        title: What is being done.
-        total: How many are to go; None: nobody knows.
-        left: Asks how many are left in the state; called now and then, on another thread too, if the bar is seen.
+        title: The action.
+        total: How many events will leave; None if unknown.
+        left: Returns how many are left in the state. Called now and then, also on another thread, if the bar is shown.
     """
     with _bar() as bar:
         if bar.disable:
@@ -83,7 +83,7 @@ def moving(title: str, total: int | None, left: Callable[[], int]) -> Iterator[N
 
 def _look(bar: Progress, task: TaskID, left: Callable[[], int], before: int, done: threading.Event) -> None:
     while not done.wait(_LOOKS_EVERY_S):
-        with suppress(DueBusError):  # the call itself will say what is wrong
+        with suppress(DueBusError):  # the call itself will report the error
             gone = max(0, before - left())
             bar.update(task, events=gone, completed=gone)
 

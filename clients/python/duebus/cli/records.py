@@ -1,4 +1,4 @@
-"""What the client answers, as JSON."""
+"""The client's results as JSON."""
 
 from dataclasses import fields, is_dataclass
 from datetime import datetime, timedelta
@@ -15,7 +15,7 @@ _SPANS = (timedelta, timedelta | None)
 
 
 def record_of(value: Any) -> Record:
-    """A dataclass as JSON: moments in ISO 8601 and UTC, lengths of time as `NAME_seconds`."""
+    """A dataclass as JSON: times in ISO 8601 and UTC, durations as `NAME_seconds`."""
     record: Record = {}
     for each in fields(value):
         item = getattr(value, each.name)
@@ -35,14 +35,14 @@ def _json(value: Any) -> Any:
 
 
 def event_record(event: EventInfo) -> Record:
-    """An event and where it stands."""
+    """An event and its state in each group."""
     record = record_of(event)
     del record["data"]
     return record | payload_json(event.data, event.content_type)
 
 
 def delivery_record(delivery: Delivery, received_at: datetime) -> Record:
-    """A delivery, and when it came."""
+    """A delivery, and when it arrived."""
     return {
         "event_id": delivery.event_id,
         "topic": delivery.topic,

@@ -24,15 +24,15 @@ _READY = re.compile(r"duebus ready on (\S+) engines=(\S+)")
 
 def serve(
     ctx: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the line that says it is ready as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the ready line as JSON.")] = False,
     **flags: Any,
 ) -> None:
     """Run a server.
 
-    It goes on until SIGTERM, Ctrl-C or a stop drains it. What is not given comes from the environment
-    (DUEBUS_LISTEN and so on), then from the file, then from the defaults.
+    It runs until SIGTERM, Ctrl-C or a stop drains it. Settings without a flag come from the environment (DUEBUS_LISTEN
+    and so on), then from the file, then from the defaults.
 
-    It prints one line when it serves: "duebus ready on HOST:PORT engines=...".
+    It prints one line once it serves: "duebus ready on HOST:PORT engines=...".
     """
     given = {name: value for name, value in flags.items() if value not in (None, [])}
     try:
@@ -41,7 +41,7 @@ def serve(
         if error.setting in given:
             raise typer.BadParameter(error.reason, param_hint=f"'{_flag(error.setting)}'") from error
         raise CommandFailed(str(error), status=STATUS_MISUNDERSTOOD) from error
-    from duebus_server.__main__ import run  # noqa: PLC0415  # loads the whole server, which --help does without
+    from duebus_server.__main__ import run  # noqa: PLC0415  # loads the whole server, which --help does not need
 
     with redirect_stdout(_ReadyAsJson(sys.stdout)) if as_json or ctx.obj.as_json else nullcontext():
         status = run(settings)
@@ -53,7 +53,7 @@ def _flag(setting: str) -> str:
 
 
 def _option(setting: str) -> inspect.Parameter:
-    """The flag of a setting: its text as it is, for the server's settings to read."""
+    """The flag of a setting. Its text is passed on to the server's settings."""
     field, default = config.Settings.model_fields[setting], config.default(setting)
     said = f"{field.description} Default: {default}." if default else field.description
     metavar = config.notation(setting).metavar.replace(" or ", "|")
@@ -66,7 +66,7 @@ def _option(setting: str) -> inspect.Parameter:
     )
 
 
-# What typer reads: one parameter for each setting.
+# The signature that typer reads: one parameter for each setting.
 serve.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # functions are typed without it
     [
         *list(inspect.signature(serve).parameters.values())[:-1],
@@ -76,7 +76,7 @@ serve.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # functi
 
 
 class _ReadyAsJson(TextIOBase):
-    """Standard output, with the line that says the server is ready as JSON."""
+    """Standard output that prints the ready line as JSON."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

@@ -1,4 +1,4 @@
-"""Which server a command talks to, and how: options that stand before the command's name or after it."""
+"""The server a command talks to, and how: options before or after the command's name."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Globals:
-    """The options that stand before the command's name; None where they do not."""
+    """The options before the command's name; None for those that are missing."""
 
     server: str | None = None
     timeout: timedelta | None = None
@@ -25,7 +25,7 @@ class Globals:
 
 
 def option_parser(parse: Callable[[str], _T]) -> Callable[[str], _T]:
-    """Typer names the option, and keeps the reason only of a BadParameter."""
+    """Raises BadParameter, the only error whose reason typer keeps; typer adds the option's name."""
 
     def parsed(text: str) -> _T:
         try:
@@ -79,11 +79,11 @@ def _file(name: str, help_text: str) -> Any:
 
 TlsCa = Annotated[
     Path | None,
-    _file("--tls-ca", "Talk TLS, and trust the authorities in this file. DUEBUS_TLS_CA and so on say it too."),
+    _file("--tls-ca", "Use TLS, and trust the authorities in this file. Also DUEBUS_TLS_CA and so on."),
 ]
-TlsCert = Annotated[Path | None, _file("--tls-cert", "Show the server this certificate.")]
+TlsCert = Annotated[Path | None, _file("--tls-cert", "The client's certificate.")]
 TlsKey = Annotated[Path | None, _file("--tls-key", "The key of that certificate.")]
 TokenFile = Annotated[
-    Path | None, _file("--token-file", "A file with a bearer token; or put the token itself into DUEBUS_TOKEN.")
+    Path | None, _file("--token-file", "A file with a bearer token. DUEBUS_TOKEN has the token itself.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]

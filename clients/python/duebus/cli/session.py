@@ -1,4 +1,4 @@
-"""What every command that talks to a server is given."""
+"""The session of a command that talks to a server."""
 
 import functools
 import inspect
@@ -28,10 +28,10 @@ _P = ParamSpec("_P")
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Where a command's calls and its output go.
+    """The server and the output of a command.
 
     Attributes:
-        given: What the user said about the server and the timeout.
+        given: The options for the server and the timeout.
         out: Standard output.
     """
 
@@ -50,7 +50,7 @@ class Session:
 
     @property
     def security(self) -> dict[str, Any]:
-        """The arguments of a client that are about TLS and tokens.
+        """The client arguments for TLS and tokens.
 
         Raises:
             CommandFailed: a file can't be read.
@@ -59,7 +59,7 @@ class Session:
 
     @contextmanager
     def client(self) -> Iterator[Client]:
-        """A client for calls to the server; their errors become a CommandFailed.
+        """A client for the server. Its errors become a CommandFailed.
 
         Raises:
             CommandFailed: nothing listens at `server`, or a call failed.
@@ -82,7 +82,7 @@ class Session:
 
 
 def connected(command: Callable[Concatenate[Session, _P], None]) -> Callable[..., None]:
-    """Gives a command --server, --json and so on, which arrive as its first argument, a Session."""
+    """Adds --server, --json and so on to a command, which receives them as a Session in its first argument."""
 
     @functools.wraps(command)
     def run(
@@ -103,7 +103,7 @@ def connected(command: Callable[Concatenate[Session, _P], None]) -> Callable[...
         command(Session(given, Output(as_json=json or before.as_json)), *args, **kwargs)
 
     own = list(inspect.signature(command).parameters.values())[1:]
-    run.__signature__ = inspect.Signature([*own, *_SHARED])  # type: ignore[attr-defined] # what typer reads
+    run.__signature__ = inspect.Signature([*own, *_SHARED])  # type: ignore[attr-defined] # typer reads it
     return run
 
 

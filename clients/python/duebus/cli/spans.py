@@ -1,4 +1,4 @@
-"""Lengths and moments of time, and numbers of things, as people write and read them."""
+"""Durations, times and counts as people write and read them."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -26,7 +26,7 @@ def parse_span(text: str) -> timedelta:
 
 
 def parse_moment(text: str) -> datetime:
-    """A moment in ISO 8601; without an offset it is local time.
+    """A time in ISO 8601; local without an offset.
 
     Raises:
         ValueError: it is not one.
@@ -34,7 +34,7 @@ def parse_moment(text: str) -> datetime:
     try:
         return datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError, OSError):
-        raise ValueError(f"{text!r} is not a moment: write it as 2027-01-31T09:00:00+01:00") from None
+        raise ValueError(f"{text!r} is not a time such as 2027-01-31T09:00:00+01:00") from None
 
 
 def format_span(span: timedelta) -> str:
@@ -63,17 +63,17 @@ def _in_two_units(seconds: int) -> str:
 
 
 def format_moment(moment: datetime) -> str:
-    """For a person: local time with its offset, to the millisecond."""
+    """A time for people: local, with its offset, to the millisecond."""
     return moment.astimezone().isoformat(sep=" ", timespec="milliseconds")
 
 
 def format_moment_json(moment: datetime) -> str:
-    """For a program: UTC, in full."""
+    """A time for programs: UTC, in full."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def format_ago(moment: datetime) -> str:
-    """How far from now: `in 5m`, `3m 12s ago`."""
+    """A time relative to now: `in 5m`, `3m 12s ago`."""
     ahead = moment - datetime.now(UTC)
     return f"in {format_span(ahead)}" if ahead.total_seconds() > 0 else f"{format_span(-ahead)} ago"
 

@@ -31,14 +31,14 @@ def stop(
             "--drain-timeout",
             metavar="DURATION",
             parser=options.span_parser,
-            help="How long to wait for workers to settle what they hold. Default: the server's --drain-timeout.",
+            help="How long to wait for workers to settle their deliveries. Default: the server's --drain-timeout.",
         ),
     ] = None,
     yes: options.Yes = False,
 ) -> None:
     """Drain engines, or the whole server, and stop.
 
-    The server ends when no engine is left. It asks first if the local engine holds events, because they would be lost.
+    The server ends when no engine is left. Asks first if the local engine holds events, because they would be lost.
     """
     with session.client() as client:
         held = "" if yes or (engine and Engine.LOCAL not in engine) else _held_by_local(client)
@@ -51,17 +51,17 @@ def stop(
 
 
 def _held_by_local(client: Client) -> str:
-    """What is lost when the engine stops, dead letters included; empty for nothing."""
+    """The events that are lost with the engine, including dead letters; empty if there are none."""
     try:
         topics = list(client.admin.list_topics(engine=Engine.LOCAL, page_size=1000))
     except NoDispatcherSpecified:
         return ""
-    except PermissionDenied:  # who may stop a server need not be allowed to look into it
+    except PermissionDenied:  # the right to stop a server does not include the right to inspect it
         return "all events"
     count = sum(each.queued + sum(group.dead for group in each.groups) for each in topics)
     return format_count(count, "event") if count else ""
 
 
 def _account(stopped: StoppedEngine) -> str:
-    fate = "went with it" if stopped.engine is Engine.LOCAL else "stay in it"
-    return f"{stopped.released} unsettled given back, {stopped.queued} queued {fate}"
+    fate = "lost with it" if stopped.engine is Engine.LOCAL else "stay in it"
+    return f"{stopped.released} unsettled released, {stopped.queued} queued {fate}"

@@ -33,20 +33,20 @@ def subscribe(
         bool,
         typer.Option(
             "--no-ack",
-            help="Look without consuming: the events are held, kept from the group's other workers, until this ends, "
-            "and then given back as if nobody had seen them.",
+            help="Look without consuming: the events are held until this ends, which keeps them from the group's other "
+            "workers, and then released.",
         ),
     ] = False,
     count: Annotated[
-        int | None, typer.Option("--count", "-n", min=1, metavar="N", help="End after this many events.")
+        int | None, typer.Option("--count", "-n", min=1, metavar="N", help="Stop after this many events.")
     ] = None,
     engine: options.OneEngine = None,
 ) -> None:
     """Print events as they become due.
 
-    Each is acked once it is printed. It goes on until Ctrl-C; a lost connection is resumed by itself.
+    Each is acked once it is printed. It runs until Ctrl-C, and reconnects if the connection is lost.
 
-    Without a group of your own you share the events of the group "default" with its other workers.
+    Without --group you share the events of the group "default" with its other workers.
     """
     session.probe()
     with explained(session.server):
@@ -77,7 +77,7 @@ async def _subscribe(
 
 @contextmanager
 def _ends_on_signals(task: asyncio.Task[None]) -> Iterator[None]:
-    """The first signal ends the task in order, a second one the process."""
+    """The first signal ends the task cleanly, a second one the process."""
     loop = asyncio.get_running_loop()
 
     def end() -> None:

@@ -14,18 +14,18 @@ __all__ = ["TerminalConsole", "rich_table"]
 
 
 class TerminalConsole(Console):
-    """Rich's console, that leaves a closed pipe to the caller and takes no markup from the data it prints."""
+    """A Rich console that leaves a closed pipe to the caller and interprets no markup in the data."""
 
     def __init__(self, *, stderr: bool = False) -> None:
         super().__init__(stderr=stderr, highlight=False, markup=False, emoji=False)
 
     def on_broken_pipe(self) -> NoReturn:
-        """Rich would end the process with status 1."""
+        """Raises; Rich would end the process with status 1."""
         raise PipeClosedError
 
 
 def rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]], folded: Sequence[str] = ()) -> Table:
-    """A table as a terminal shows it; see `Output.table`."""
+    """A table for a terminal; see `Output.table`."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for place, (column, width) in enumerate(zip(columns, column_widths([columns, *rows]), strict=True)):
         whole = column not in folded
@@ -33,7 +33,7 @@ def rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]], folded: Se
             column,
             overflow="fold",
             no_wrap=whole,
-            # Half a number would be a wrong one.
+            # A truncated number would be wrong.
             min_width=width if whole else None,
             justify=_justify(rows, place),
         )

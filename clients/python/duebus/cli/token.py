@@ -12,7 +12,7 @@ from duebus.cli.output import Output
 from duebus.cli.server_options import Globals
 
 token = typer.Typer(
-    help="Make bearer tokens for a server.",
+    help="Create bearer tokens for a server.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -22,27 +22,27 @@ token = typer.Typer(
 
 @token.callback()
 def _root() -> None:
-    """Make bearer tokens for a server."""
+    """Create bearer tokens for a server."""
 
 
 @token.command()
 def new(
     ctx: typer.Context,
     identity: Annotated[
-        str, typer.Argument(metavar="IDENTITY", help="Who is to have the token, as rules and logs call it.")
+        str, typer.Argument(metavar="IDENTITY", help="The owner of the token, as named in rules and logs.")
     ],
     *,
     tokens_file: Annotated[
         Path | None,
-        typer.Option("--tokens-file", metavar="FILE", help="Add the line to this file, and print the token alone."),
+        typer.Option("--tokens-file", metavar="FILE", help="Append the line to this file, and print only the token."),
     ] = None,
     json: server_options.Json = False,
 ) -> None:
-    """Make a token and the line for the server's --tokens-file.
+    """Create a token and the line for the server's --tokens-file.
 
-    The token is shown this once: the file has only its digest, from which nobody can tell the token.
+    The token is shown only once: the file has its digest, from which the token can't be recovered.
     """
-    # Here, so that the client does without the server's code.
+    # Imported here, so that the client does not need the server's code.
     from duebus_server.security.token_file import IDENTITY, IDENTITY_RULE, file_line, new_token  # noqa: PLC0415
 
     if not IDENTITY.fullmatch(identity):
@@ -61,10 +61,10 @@ def new(
 
 
 def _append(file: Path, line: str) -> None:
-    """One line more; a new file is for its owner alone."""
+    """Appends a line; only the owner may read a new file."""
     try:
         descriptor = os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
-        with open(descriptor, "r+", encoding="utf-8") as opened:  # noqa: PTH123 - of a descriptor
+        with open(descriptor, "r+", encoding="utf-8") as opened:  # noqa: PTH123 - a descriptor
             text = opened.read()
             opened.write(f"{'' if not text or text.endswith(chr(10)) else chr(10)}{line}\n")
     except OSError as error:

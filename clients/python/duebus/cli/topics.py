@@ -27,11 +27,11 @@ from duebus.cli.watch import watch_topics
 def topics(
     session: Session,
     watch: Annotated[
-        bool, typer.Option("--watch", "-w", help="A live table, until Ctrl-C. Without a terminal it is printed once.")
+        bool, typer.Option("--watch", "-w", help="Update the table until Ctrl-C. Without a terminal, print it once.")
     ] = False,
     engine: options.OneEngine = None,
 ) -> None:
-    """List topics and what waits in each group."""
+    """List topics and the events in each group."""
     with session.client() as client:
         if watch and session.out.console.is_terminal and not session.out.as_json:
             watch_topics(session, client, engine)

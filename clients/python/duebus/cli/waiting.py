@@ -18,7 +18,7 @@ from duebus.cli.spans import format_count, format_moment, format_span
 from duebus.client import Client
 from duebus.errors import DueBusError
 
-# The most that the server takes in one call.
+# The most events that the server accepts in one call.
 _BATCH = 1000
 _NAMED_AT_MOST = 5
 
@@ -32,10 +32,10 @@ def cancel(
     engine: options.OneEngine = None,
     yes: options.Yes = False,
 ) -> None:
-    """Remove events that are scheduled or ready.
+    """Remove scheduled or ready events.
 
-    It asks first when there are several. Events that are leased or dead are skipped. The status is 1 if an event was
-    skipped or not found.
+    Asks first if there are several. Leased and dead events are skipped. The status is 1 if an event was skipped or not
+    found.
     """
     wanted = list(dict.fromkeys(event_ids))
     if len(wanted) > 1 and not yes:
@@ -78,7 +78,7 @@ def _left(result: Cancelled) -> Iterator[str]:
 
 
 def named(event_ids: Sequence[str]) -> str:
-    """The first of them, and how many more there are."""
+    """The first ones, and how many more there are."""
     more = len(event_ids) - _NAMED_AT_MOST
     return ", ".join(event_ids[:_NAMED_AT_MOST]) + (f" and {more:,} more" if more > 0 else "")
 
@@ -98,14 +98,14 @@ def reschedule(
     group: options.AnyGroup = "",
     engine: options.OneEngine = None,
 ) -> None:
-    """Move the due time of events that are scheduled or ready, all of them or none.
+    """Move the due time of scheduled or ready events, all of them or none.
 
-    With --delay 0s they are due now. It fails when one of them is leased or dead.
+    With --delay 0s they are due now. The command fails if one of them is leased or dead.
     """
     if delay is not None and at is not None:
         raise typer.BadParameter("can't be given together with --at", param_hint="--delay")
     if delay is None and at is None:
-        raise typer.BadParameter("say when: --delay or --at", param_hint="--delay")
+        raise typer.BadParameter("give the new time: --delay or --at", param_hint="--delay")
     with session.client() as client:
         result = client.admin.reschedule(topic, event_ids, delay=delay, at=at, group=group, engine=engine)
     session.out.record({"topic": topic, **record_of(result)})

@@ -31,25 +31,25 @@ from duebus.client import Client
 from duebus.errors import DeadlineExceeded, Unavailable
 
 _EVERY_S = 1.0
-# A server that does not answer is said to be silent soon; the next look is another try.
+# Short, so that a silent server is reported soon; the next refresh is another try.
 _TIMEOUT = timedelta(seconds=2)
 _ANY_WIDTH = 10_000
-# The one above it and the one below.
+# The line above it and the one below.
 _LINES_BESIDE_TABLE = 2
-# At most, as a rule: a name that is folded takes several.
+# The usual most: a folded name takes several lines.
 _LINES_OF_A_ROW = 4
 
 _Row = tuple[str, GroupInfo | None]
 
 
 def watch_topics(session: Session, client: Client, engine: Engine | None) -> None:
-    """Shows the topics every second, until Ctrl-C or SIGTERM; the last table stays on the terminal.
+    """Shows the topics every second, until Ctrl-C or SIGTERM. The last table stays on the terminal.
 
-    A server that goes away is waited for.
+    If the server goes away, it waits for it to come back.
     """
     console = session.out.console
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    # The first look may fail as any command does.
+    # The first read fails as any command does.
     view = View(session.server, _look(client, engine, session.timeout))
     with suppress(KeyboardInterrupt), Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
@@ -68,13 +68,13 @@ def _look(client: Client, engine: Engine | None, timeout: timedelta) -> list[Top
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What was seen of a server.
+    """The last state of a server that was read.
 
     Attributes:
         server: HOST:PORT.
-        topics: As they were last seen.
-        at: When that was.
-        trouble: Why they could not be looked at since then; empty: nothing did.
+        topics: Its topics.
+        at: When they were read.
+        trouble: Why they could not be read since then; empty if there was no trouble.
     """
 
     server: str
@@ -87,7 +87,7 @@ class View:
 
         Args:
             console: The terminal; rates are left out where it is too narrow for them.
-            whole: Also the rows that do not fit its height.
+            whole: Include the rows that do not fit into its height.
         """
         rows = list(with_names(self.topics))
         damaged = [Text(line, style="red", no_wrap=True) for line in problem_lines(self.topics)]
@@ -107,7 +107,7 @@ class View:
 
 
 def _how_many_fit(console: Console, rows: Sequence[_Row], lines_above: int) -> int:
-    """So many that they and the lines beside them are no higher than the terminal; one at the least."""
+    """How many rows fit on the terminal beside the other lines; at least one."""
     fit = min(len(rows), console.height)
     while fit > 1:
         lines = len(console.render_lines(_table(console, rows[:fit])))

@@ -25,14 +25,14 @@ def worker(
     session: Session,
     target: Annotated[
         str,
-        typer.Argument(metavar="MODULE:ATTRIBUTE", help="Where the Worker is, for example shop.billing:worker."),
+        typer.Argument(metavar="MODULE:ATTRIBUTE", help="The Worker, for example shop.billing:worker."),
     ],
 ) -> None:
     """Run the handlers of a Worker.
 
-    It goes on until SIGTERM or Ctrl-C drains it.
-    Modules are found in the current directory too. It waits for its server for as long as it takes. --server and
-    DUEBUS_SERVER go before the server that the Worker names.
+    It runs until SIGTERM or Ctrl-C drains it.
+    Modules are also found in the current directory. It waits for its server without a limit. --server and
+    DUEBUS_SERVER override the server that the Worker names.
     """
     found = load_worker(target)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
@@ -44,7 +44,7 @@ def load_worker(target: str) -> Worker:
     """The Worker that `module:attribute` names.
 
     Raises:
-        CommandFailed: there is none; what the module itself raises is its cause.
+        CommandFailed: there is none. An exception of the module itself is its cause.
     """
     module_name, _, attribute = target.partition(":")
     if not module_name or not attribute:
@@ -62,7 +62,7 @@ def load_worker(target: str) -> Worker:
 
 
 def _why(error: Exception) -> str:
-    """With the line of the module where it happened: there is no traceback to read it from."""
+    """The error with its line in the module, because no traceback is printed."""
     traceback = error.__traceback__
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next

@@ -1,6 +1,6 @@
 """Cancels handlers that run for too long.
 
-A timer for each delivery is the naive way. It costs 2 to 3 us of CPU an event more (`python -m bench.naive`).
+A timer for each delivery would be simpler, but takes 2 to 3 us more CPU an event (`python -m bench.naive`).
 """
 
 import asyncio
@@ -11,10 +11,10 @@ __all__ = ["Deadlines"]
 
 
 class Deadlines:
-    """One timer for all deliveries of a subscription. Each may run for equally long, so they are due in order.
+    """One timer for all deliveries of a subscription. All have the same time limit, so their deadlines are in order.
 
     Args:
-        allowance: Seconds from the start of a delivery's handlers to their cancellation.
+        allowance: How many seconds a delivery's handlers may run before they are cancelled.
     """
 
     def __init__(self, allowance: float) -> None:
@@ -24,18 +24,18 @@ class Deadlines:
         self._timer: asyncio.TimerHandle | None = None
 
     def watch(self, held: Held) -> None:
-        """Its handlers have just been started."""
+        """Record that a delivery's handlers have started."""
         deadline = self._loop.time() + self._allowance
         self._deadlines[held] = deadline
         if self._timer is None:
             self._timer = self._loop.call_at(deadline, self._cancel_overdue)
 
     def forget(self, held: Held) -> None:
-        """Its handlers have ended."""
+        """Record that a delivery's handlers have ended."""
         self._deadlines.pop(held, None)
 
     def close(self) -> None:
-        """Ends the timer."""
+        """Stops the timer."""
         if self._timer is not None:
             self._timer.cancel()
 

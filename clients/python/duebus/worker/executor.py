@@ -1,4 +1,4 @@
-"""Runs the handlers of one subscription's deliveries and says what becomes of each."""
+"""Runs the handlers of one subscription's deliveries, and decides how each is settled."""
 
 import asyncio
 import logging
@@ -27,11 +27,11 @@ _log = logging.getLogger("duebus.worker")
 
 
 class Executor:
-    """Handles at most `concurrency` deliveries at once; the others wait in the order they came.
+    """Handles at most `concurrency` deliveries at once; the others wait in order of arrival.
 
     Args:
         on_failure: See `Worker.serve`.
-        doubt: Asks for the leases to be extended now, and for `check_doubtful` then.
+        doubt: Asks for the leases to be extended now, and then for `check_doubtful`.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Executor:
         self._runners = Runners(self._startable, self._start_next)
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Held] = deque()
-        # Not to be started before the server has said that they are still leased.
+        # Deliveries that must not start until the server has confirmed their leases.
         self._doubtful: deque[Held] = deque()
         self._running: set[Held] = set()
         self._finished = asyncio.Event()
@@ -70,27 +70,27 @@ class Executor:
 
     @property
     def slots(self) -> Slots:
-        """What bounds the deliveries handled at once."""
+        """The slots, which limit how many deliveries are handled at once."""
         return self._slots
 
     def resize(self, concurrency: int) -> None:
-        """From now on handles so many at once."""
+        """Sets how many deliveries are handled at once."""
         self._slots.resize(concurrency)
         self._runners.go()
 
     def accept(self, deliveries: Iterable[Delivery], fresh_until: float = math.inf) -> None:
-        """Takes deliveries that came; starts what there are slots for.
+        """Accepts deliveries, and starts as many as there are slots for.
 
         Args:
-            deliveries: In the order they came.
-            fresh_until: Until when they are leased, by the clock of `freshness`.
+            deliveries: The deliveries, in order of arrival.
+            fresh_until: When their leases end, by the clock of `freshness`.
         """
         self._invoker.note_tracing()
         self._waiting.extend([self._leases.add(each, fresh_until) for each in deliveries])
         self._runners.go()
 
     def check_doubtful(self) -> bool:
-        """The leases were extended: what is still leased may be started. False: nothing was."""
+        """Starts the deliveries that are still leased after an extension. False if there were none."""
         still_leased = [held for held in self._doubtful if held.stage is Stage.WAITING]
         self._doubtful.clear()
         self._waiting.extendleft(reversed(still_leased))
@@ -99,34 +99,34 @@ class Executor:
 
     @property
     def unsettled(self) -> int:
-        """Deliveries that wait, run, or are kept back: those that fill the server's window for sure."""
+        """How many deliveries wait, run, or are held back: those that certainly fill the server's window."""
         return len(self._waiting) + len(self._doubtful) + len(self._running) + len(self._kept_back)
 
     def pause(self) -> None:
-        """Starts nothing any more, and settles nothing until `release`: each settle makes the server send more."""
+        """Stops starting deliveries, and settles nothing until `release`: each settle makes the server send more."""
         self._paused = self._keeps_back = True
 
     def release(self) -> None:
-        """Gives back what has not been started, without counting an attempt, and settles what has ended since."""
+        """Releases the deliveries that were not started, and settles those that have ended since."""
         self._keeps_back = False
         self._release_waiting()
         while self._kept_back:
             self._settle(*self._kept_back.popleft())
 
     def cancel_all(self) -> None:
-        """Cancels all handlers that have not ended; their events are given back without counting an attempt."""
+        """Cancels all handlers that have not ended, and releases their events."""
         self._release_waiting()
         for held in list(self._running):
             held.cancel(Cause.STOPPED)
 
     async def finished(self) -> None:
-        """Waits until no handler runs and none is about to."""
+        """Waits until no handler is running or about to run."""
         while self._running or self._startable() > 0:
             self._finished.clear()
             await self._finished.wait()
 
     def close(self) -> None:
-        """Handlers are not cancelled for running too long any more."""
+        """Stops cancelling handlers that run too long."""
         self._deadlines.close()
 
     def _release_waiting(self) -> None:
@@ -137,19 +137,19 @@ class Executor:
                     self._settle(held, _release(held))
 
     def _startable(self) -> int:
-        """How many deliveries could be started now."""
-        # When the last handler was removed, what waits is about to be released.
+        """How many deliveries could start now."""
+        # If the last handler was removed, the waiting deliveries are about to be released.
         if self._paused or not self._handlers():
             return 0
         return min(len(self._waiting), self._slots.free)
 
     def _start_next(self, runner: asyncio.Task[Any]) -> Coroutine[Any, Any, None] | None:
-        """The handling of the next delivery that has one handler; those with several get tasks of their own."""
+        """The handling of the next delivery with one handler; those with several get their own tasks."""
         while self._waiting and self._slots.free > 0 and not self._paused and (handlers := self._handlers()):
             held = self._waiting.popleft()
             if held.stage is not Stage.WAITING:  # its lease was lost
                 continue
-            if held.fresh_until < now():  # others may have the event: this worker was suspended, or its loop blocked
+            if held.fresh_until < now():  # another worker may have the event: this one was suspended or blocked
                 self._doubtful.append(held)
                 self._doubt()
                 continue
@@ -161,12 +161,12 @@ class Executor:
         return None
 
     def _start_several(self, held: Held, handlers: Sequence[Registration]) -> None:
-        """Those that have not seen the event, or had failed it."""
+        """The handlers that have not seen the event or have failed it."""
         done = self._succeeded_handlers.recall(held.delivery)
         held.succeeded = tuple(done)
         if todo := [each for each in handlers if each not in done]:
             tasks: list[asyncio.Task[None]] = []
-            # Before there are tasks: a task factory may be eager, so that they run as they are made.
+            # Set before the tasks are created: with an eager task factory they run at once.
             self._begin(held, tasks, running=len(todo))
             for each in todo:
                 task = self._loop.create_task(self._handle_as_well(held, each))
@@ -189,7 +189,7 @@ class Executor:
         self._end(held)
 
     async def _handle_as_well(self, held: Held, registration: Registration) -> None:
-        """With other handlers of the same delivery; the last to end says what becomes of it."""
+        """Runs one of several handlers of a delivery. The last one to end settles it."""
         if (failure := await self._invoker.run(held, registration)) is not None:
             held.failures += (failure,)
         else:
@@ -197,7 +197,7 @@ class Executor:
         held.running -= 1
         if held.running == 0:
             self._end(held)
-            # Not from in here: where tasks run as they are made, each delivery would be handled inside the one before.
+            # Not directly: with eager tasks, each delivery would be handled inside the previous one.
             self._loop.call_soon(self._runners.go)
 
     def _end(self, held: Held) -> None:
@@ -211,7 +211,7 @@ class Executor:
             self._settle(held, nack)
         if held.abandoned:
             self._slots.abandon()
-            _log.error("%s: an abandoned call runs on, on its thread; it keeps its slot until it returns", self._source)
+            _log.error("%s: an abandoned call still runs on its thread, in its slot, until it returns", self._source)
         else:
             self._slots.give_back()
         if nack is not None:
@@ -228,14 +228,14 @@ class Executor:
             self._settler.settle(held, self._leases, nack)
 
     def _returned(self, held: Held) -> None:
-        """A call on a thread has returned that was abandoned when its handler was cancelled."""
+        """An abandoned call on a thread, whose handler was cancelled, has returned."""
         held.abandoned -= 1
         if held.abandoned == 0 and held.running == 0:
             self._slots.recover()
             self._runners.go()
 
     def _nack(self, held: Held) -> Nack | None:
-        """How the event is nacked; None: it is acked."""
+        """The nack of the event; None to ack it."""
         if held.cause is Cause.STOPPED:
             return _release(held)
         if not held.failures:
@@ -247,12 +247,12 @@ class Executor:
         return nack
 
     def _tell_failures(self, held: Held) -> None:
-        """Before the nack: who waits for the nack then knows why."""
+        """Reports before the nack, so that whoever waits for the nack knows the reason."""
         for failure in held.failures:
             if failure.error is not None:
                 try:
                     self._on_failure(failure.error)
-                except Exception:  # noqa: BLE001 - a report that fails must not cost the settle
+                except Exception:  # noqa: BLE001 - a failing report must not prevent the settle
                     _log.exception("%s: on_failure raised", self._source)
 
     def _report(self, held: Held, nack: Nack) -> None:
@@ -263,7 +263,7 @@ class Executor:
 
 
 def _fate(held: Held, nack: Nack) -> str:
-    """What becomes of the event. How often it is retried by the topic's policy is known to the server alone."""
+    """What happens to the event, for the log. Only the server knows how many retries the topic's policy allows."""
     if nack.release:
         return "is released"
     max_retries = held.delivery.max_retries

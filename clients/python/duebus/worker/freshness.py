@@ -10,19 +10,19 @@ from duebus._core.delivery import Delivery
 
 __all__ = ["Freshness", "now"]
 
-# It counts on while the machine sleeps, which the loop's clock does not.
+# It keeps counting while the machine sleeps; the loop's clock does not.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 now: Callable[[], float] = partial(time.clock_gettime, _CLOCK)
-"""Seconds since some fixed moment. Asked for each event, so there is no Python in between."""
+"""A monotonic clock, in seconds. It is read for each event, so it is called directly."""
 
 
 class Freshness:
-    """Estimates until when the deliveries of one stream are leased, by the clock of this process.
+    """Estimates when the leases of one stream end, by the clock of this process.
 
-    It and the engine's are taken to agree until that turns out to be wrong. Besides, a delivery counts as late by what
-    its way here took longer than that of the quickest one. A wrong estimate costs an extension that was not needed.
+    The clocks of process and engine are assumed to agree until that turns out to be wrong. A delivery also counts as
+    late by how much longer it took to arrive than the fastest one. A wrong estimate only costs a needless extension.
     """
 
     def __init__(self) -> None:
@@ -30,16 +30,16 @@ class Freshness:
         self._clocks_agree = True
 
     def misjudged(self) -> None:
-        """A delivery that seemed to be late was not: the clocks are apart, or one was set."""
+        """A delivery that seemed late was not: the clocks differ, or one was set."""
         self._clocks_agree = False
         self.reset()
 
     def reset(self) -> None:
-        """Begins anew: what counted as late was not."""
+        """Starts over: a delivery that counted as late was not."""
         self._least_age = math.inf
 
     def until(self, delivery: Delivery, lease: timedelta) -> float:
-        """Until when it is leased, unless the lease is extended."""
+        """When the lease ends unless it is extended."""
         arrived = now()
         if not (expires := delivery._expires_at):  # noqa: SLF001 - for this module alone
             return arrived + lease.total_seconds()

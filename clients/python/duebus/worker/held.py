@@ -23,18 +23,18 @@ __all__ = ["Cause", "Held", "HeldLeases", "Stage"]
 
 
 class Stage(enum.Enum):
-    """Where a delivery stands in this worker."""
+    """The stage of a delivery in this worker."""
 
     WAITING = enum.auto()
     """Its handlers have not been started."""
     RUNNING = enum.auto()
     CANCELLED = enum.auto()
-    """Its handlers were cancelled and have not all ended. Its lease is not extended any more, so that a handler that
-    will not end does not hold the event forever."""
+    """Its handlers were cancelled and have not all ended. Its lease is no longer extended, so that a handler that does
+    not end can't hold the event forever."""
     SETTLING = enum.auto()
-    """To be acked, nacked or released; the server has not confirmed it yet."""
+    """Being acked, nacked or released; the server has not confirmed it yet."""
     GONE = enum.auto()
-    """Settled, or the lease was lost. Nothing may be settled for it."""
+    """Settled, or its lease was lost. It must not be settled."""
 
 
 class Cause(enum.Enum):
@@ -43,9 +43,9 @@ class Cause(enum.Enum):
     TIMEOUT = enum.auto()
     """They ran for longer than `max_execution`."""
     STOPPED = enum.auto()
-    """The worker stops and does not wait any longer."""
+    """The worker is stopping and no longer waits."""
     LOST = enum.auto()
-    """The lease was lost: somebody else may have the event."""
+    """The lease was lost: another worker may have the event."""
 
 
 class Held:
@@ -66,21 +66,21 @@ class Held:
 
     def __init__(self, delivery: Delivery, fresh_until: float = math.inf) -> None:
         self.delivery = delivery
-        # By the clock of `freshness`; later than that, the lease may have run out.
+        # When the lease may run out, by the clock of `freshness`.
         self.fresh_until = fresh_until
         self.token = delivery.lease_token
         self.stage = Stage.WAITING
         self.cause: Cause | None = None
-        # Empty tuples where most deliveries put nothing: each list would be one more object for the garbage collector.
+        # Empty tuples, because most deliveries need none of these: lists would be more work for the garbage collector.
         self.tasks: Sequence[asyncio.Task[None]] = ()
-        # Handlers that have not ended, and calls on threads that go on though their handler was cancelled.
+        # Handlers that have not ended, and calls on threads that outlive their cancelled handler.
         self.running = 0
         self.abandoned = 0
         self.succeeded: tuple[Registration, ...] = ()
         self.failures: tuple[Failure, ...] = ()
 
     def cancel(self, cause: Cause) -> None:
-        """Cancels the handlers that have not ended; nothing happens when it is not running, or the second time."""
+        """Cancels the handlers that have not ended. Does nothing if it is not running, or the second time."""
         if self.stage is not Stage.RUNNING:
             return
         self.stage, self.cause = Stage.CANCELLED, cause
@@ -90,13 +90,13 @@ class Held:
 
 
 def _has_begun(task: asyncio.Task[None]) -> bool:
-    """A task that is cancelled before its first step never runs, and nobody hears of its end."""
+    """A task that is cancelled before its first step never runs, and never reports its end."""
     coroutine = task.get_coro()
     return not inspect.iscoroutine(coroutine) or inspect.getcoroutinestate(coroutine) != inspect.CORO_CREATED
 
 
 class HeldLeases:
-    """The deliveries of one subscription by lease token, in the order they came."""
+    """The deliveries of one subscription by lease token, in order of arrival."""
 
     def __init__(self) -> None:
         self._held: dict[str, Held] = {}
@@ -106,23 +106,23 @@ class HeldLeases:
         return len(self._held)
 
     def add(self, delivery: Delivery, fresh_until: float = math.inf) -> Held:
-        """A new delivery, WAITING."""
+        """Adds a new delivery, WAITING."""
         held = Held(delivery, fresh_until)
         self._held[held.token] = held
         return held
 
     def discard(self, held: Held) -> None:
-        """The lease is over: settled, or given up."""
+        """Removes a delivery: its lease was settled or given up."""
         held.stage = Stage.GONE
         self._held.pop(held.token, None)
         if not self._held:
             self._empty.set()
 
     def lose(self, tokens: Iterable[str]) -> int:
-        """The server says these leases are lost: cancels their handlers.
+        """Cancels the handlers of leases that the server reports as lost.
 
         Returns:
-            How many were not being settled already: a settle that overtook the question is no loss.
+            How many were really lost: a lease that was already being settled does not count.
         """
         lost = [self._held[token] for token in tokens if token in self._held]
         unsettled = sum(held.stage is not Stage.SETTLING for held in lost)
@@ -132,17 +132,17 @@ class HeldLeases:
         return unsettled
 
     def renew(self, tokens: Iterable[str], fresh_until: float) -> None:
-        """The server has extended these leases."""
+        """Records that the server has extended these leases."""
         for token in tokens:
             if (held := self._held.get(token)) is not None:
                 held.fresh_until = fresh_until
 
     def tokens(self) -> list[str]:
-        """All leases held, settled but not yet confirmed ones included."""
+        """All leases held, including settled ones that are not confirmed yet."""
         return list(self._held)
 
     def extendable(self) -> list[str]:
-        """The leases to keep alive: all but those whose handlers were cancelled."""
+        """The leases to extend: all except those whose handlers were cancelled."""
         return [token for token, held in self._held.items() if held.stage is not Stage.CANCELLED]
 
     async def emptied(self) -> None:

@@ -21,8 +21,8 @@ class Invoker:
 
     Args:
         threads: Where functions are called.
-        max_execution: Seconds, for the message of a handler that was cancelled.
-        returned: Called when a call on a thread returns that was abandoned.
+        max_execution: The time limit in seconds, for the message of a cancelled handler.
+        returned: Called when an abandoned call on a thread returns.
     """
 
     def __init__(self, threads: ThreadPool, max_execution: float, returned: Callable[[Held], None]) -> None:
@@ -32,14 +32,14 @@ class Invoker:
         self._traced = tracing.is_set_up()
 
     def note_tracing(self) -> None:
-        """Checks whether tracing has been set up: that takes too long to be done for each delivery."""
+        """Checks whether tracing is set up, which takes too long to do for each delivery."""
         self._traced = tracing.is_set_up()
 
     async def run(self, held: Held, registration: Registration) -> Failure | None:
-        """None when the handler returned. What a cancelled handler does in the end does not count.
+        """Calls a handler. Returns its failure, or None if it returned; the outcome of a cancelled handler is ignored.
 
-        Whatever a handler raises is its failure and ends in a settle: a panic of an extension, `gevent.Timeout` and
-        `pytest.fail` are BaseExceptions and no Exceptions.
+        Everything that a handler raises is a failure and ends in a settle, including a panic of an extension,
+        `gevent.Timeout` and `pytest.fail`, which are BaseExceptions but not Exceptions.
         """
         failure = None
         try:
@@ -63,7 +63,7 @@ class Invoker:
                 result = await self._call_on_thread(held, registration)
             else:
                 result = registration.handler(held.delivery)
-            # A plain function may return a coroutine, for example one that wraps a coroutine function.
+            # A plain function may return a coroutine, for example if it wraps a coroutine function.
             if inspect.isawaitable(result):
                 await result
 
@@ -83,7 +83,7 @@ class Invoker:
 
 
 def _is_being_closed(held: Held) -> bool:
-    """The coroutine is thrown away with its loop; a handler that raises GeneratorExit itself does so in its task."""
+    """Whether the coroutine is being discarded with its loop, rather than its handler raising GeneratorExit itself."""
     try:
         return asyncio.current_task() not in held.tasks
     except RuntimeError:  # no loop is running

@@ -1,4 +1,4 @@
-"""Extends the leases of one subscription while its deliveries are handled, wait, or are being settled."""
+"""Extends the leases of one subscription while its deliveries wait, are handled, or are being settled."""
 
 import asyncio
 import logging
@@ -17,7 +17,7 @@ from duebus.worker.registry import Source
 
 __all__ = ["LeaseKeeper"]
 
-# Seconds between extensions: at most, after one that failed, and at least, whatever the lease and the grace are.
+# Seconds between extensions: the longest after a failure, and the shortest, regardless of lease and grace.
 _RETRY = 1.0
 _SHORTEST = 0.02
 
@@ -34,11 +34,11 @@ class ExtendingClient(Protocol):
 class LeaseKeeper:
     """Renews the leases every third of a lease.
 
-    While no stream is open it renews them every third of the disconnect grace: the server lets the leases of a stream
-    that broke run out after that.
+    While no stream is open it renews them every third of the disconnect grace, after which the leases of a broken
+    stream run out.
 
     Args:
-        lease: Until a stream says which one is in force.
+        lease: The lease to assume until a stream reports the one in force.
         extended: Called after each extension.
     """
 
@@ -63,7 +63,7 @@ class LeaseKeeper:
         self._outage = Outage(f"{source}: leases can be extended again")
 
     def attached(self, lease: timedelta, disconnect_grace: timedelta) -> None:
-        """A stream is open, and the server has renewed the leases that it was told of."""
+        """A stream has opened, and the server has renewed the leases that were named to it."""
         self._lease, self._grace = lease, disconnect_grace
         self._attached = True
 
@@ -73,7 +73,7 @@ class LeaseKeeper:
         self._woken.set()
 
     def extend_now(self) -> None:
-        """Some leases may have run out: the server is asked at once."""
+        """Extends at once, because some leases may have run out."""
         self._asked = True
         self._woken.set()
 
@@ -81,14 +81,14 @@ class LeaseKeeper:
         """Extends until it is cancelled.
 
         Raises:
-            DueBusError: One that no retry can cure.
+            DueBusError: An error that no retry can cure.
         """
         while True:
             await self._wait()
             await self._extend_all()
 
     async def _wait(self) -> None:
-        """For a third of the lease, or until it is asked to extend now. A stream that ends shortens the wait."""
+        """Waits a third of the lease, or until asked to extend now. The end of the stream shortens the wait."""
         while not self._asked:
             self._woken.clear()
             try:
@@ -112,7 +112,7 @@ class LeaseKeeper:
     async def _extend(self, tokens: Sequence[str]) -> None:
         began = now()
         try:
-            # An answer that comes later than this is of no use.
+            # A later answer is useless.
             async with asyncio.timeout(self._lease.total_seconds()):
                 failures = await self._client.extend(tokens, self._lease)
         except DueBusError as error:
@@ -129,10 +129,10 @@ class LeaseKeeper:
 
     def _note_failure(self, count: int, why: str) -> None:
         self._failed = True
-        self._outage.failed("%s: %d leases could not be extended and are tried again: %s", self._source, count, why)
+        self._outage.failed("%s: %d leases could not be extended and will be retried: %s", self._source, count, why)
 
     def _drop(self, failures: Sequence[LeaseFailure]) -> None:
-        """Lost leases; those of a stopped engine may yet be named on another replica."""
+        """Handles lost leases. Those of a stopped engine may still be valid on another replica."""
         tokens = [each.lease_token for each in failures if each.reason is not LeaseFailureReason.ENGINE_STOPPED]
         if lost := self._leases.lose(tokens):
             _log.warning("%s: %d leases were lost; their handlers are cancelled", self._source, lost)

@@ -1,4 +1,4 @@
-"""Log lines about what fails again and again."""
+"""Logs outages: operations that fail repeatedly."""
 
 import logging
 import time
@@ -13,10 +13,10 @@ _log = logging.getLogger("duebus.worker")
 
 
 class Outage:
-    """Logs a failure when it begins, once a minute while it lasts, and when it is over.
+    """Logs an outage when it begins, once a minute while it lasts, and when it is over.
 
     Args:
-        over: What the last line says; the length of the outage follows.
+        over: The text of the last line, before the length of the outage.
     """
 
     def __init__(self, over: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -26,7 +26,7 @@ class Outage:
         self._said_at = 0.0
 
     def failed(self, message: str, *arguments: object) -> None:
-        """It failed, for the first time or again."""
+        """Record a failure, the first or a later one."""
         now = self._clock()
         if self._began is None:
             self._began = now

@@ -1,4 +1,4 @@
-"""How a handler decides what becomes of its event, and how the failures of several handlers become one nack."""
+"""The exceptions by which a handler decides about its event, and the nack for the failures of several handlers."""
 
 import traceback
 from collections.abc import Sequence
@@ -24,13 +24,13 @@ __all__ = [
 
 MAX_ERROR_BYTES = 4096
 _MAX_DELAY = timedelta(days=3650)
-# Of a traceback the innermost calls, without the worker's own.
+# How many of the innermost calls of a traceback are kept, without the worker's own.
 _MAX_CALLS = 3
 _HERE = str(Path(__file__).parent)
 
 
 class RetryAfter(Exception):
-    """Raised by a handler: the event is to be delivered again after `delay`, or dead when no retries are left.
+    """Raised by a handler to retry the event after `delay`; it is dead if no retries are left.
 
     Args:
         delay: A timedelta or seconds, 0 to 10 years.
@@ -49,7 +49,7 @@ class RetryAfter(Exception):
 
 
 class DeadLetter(Exception):
-    """Raised by a handler: retrying is of no use, the event goes to the dead letters at once.
+    """Raised by a handler to make the event a dead letter at once, because retrying is useless.
 
     Args:
         reason: Becomes the event's last error.
@@ -61,7 +61,7 @@ class DeadLetter(Exception):
 
 
 class Release(Exception):
-    """Raised by a handler: the event is given back unhandled, ready again at once, and the attempt is not counted.
+    """Raised by a handler to release the event: it is ready again at once, and the attempt is not counted.
 
     Args:
         reason: For the log of this worker.
@@ -81,11 +81,11 @@ class Failure:
 
     Attributes:
         registration: The handler.
-        message: Why, in one line.
-        delay: When the handler wants its event again; None: after the topic's backoff.
-        dead: The event goes to the dead letters.
-        release: The event is given back.
-        error: What the handler raised, unless it is the handler's decision about the event.
+        message: The reason, in one line.
+        delay: When to retry the event; None: after the topic's backoff.
+        dead: The event becomes a dead letter.
+        release: The event is released.
+        error: The handler's exception, unless it is one of the three above.
     """
 
     registration: Registration
@@ -97,31 +97,31 @@ class Failure:
 
 
 def failure_of(registration: Registration, error: BaseException, attempt: int) -> Failure:
-    """What a handler's exception means for the event, given how often it has been delivered."""
+    """What a handler's exception means for the event, given the number of its attempt."""
     release = isinstance(error, Release)
     dead = isinstance(error, DeadLetter) or (not release and _used_up(registration, attempt))
-    # A subclass may have forgotten to call our __init__.
+    # A subclass may not call our __init__.
     delay = getattr(error, "delay", None) if isinstance(error, RetryAfter) else None
     unexpected = None if isinstance(error, _DECISIONS) else error
     return Failure(registration, describe(error), delay, dead, release, unexpected)
 
 
 def timed_out(registration: Registration, max_execution: float, attempt: int) -> Failure:
-    """A handler was cancelled because it ran for too long."""
+    """The failure of a handler that was cancelled because it ran too long."""
     message = f"cancelled: the handler ran for longer than {max_execution:g} s"
     return Failure(registration, message, dead=_used_up(registration, attempt))
 
 
 def nack_of(token: str, failures: Sequence[Failure], *, several: bool) -> Nack:
-    """The one nack of an event that handlers failed. Its error ends with where each of them failed.
+    """The nack of an event that one or more handlers failed. Its error ends with the traceback of each.
 
-    The event is released when all failures ask for that, dead when one does, and otherwise retried after the longest
-    delay that one asked for.
+    The event is released if all failures ask for that, dead if one does, and otherwise retried after the longest
+    requested delay.
 
     Args:
         token: The lease token.
         failures: At least one.
-        several: The event has several handlers, so the error has to name those that failed.
+        several: Whether the event has several handlers, so that the error must name those that failed.
     """
     if all(failure.release for failure in failures):
         return Nack(delivery=token, release=True)
@@ -133,9 +133,9 @@ def nack_of(token: str, failures: Sequence[Failure], *, several: bool) -> Nack:
 
 
 def describe(error: BaseException) -> str:
-    """An exception in one line: its type and message; of RetryAfter, DeadLetter and Release the message alone.
+    """An exception in one line: its type and message, or only the message for RetryAfter, DeadLetter and Release.
 
-    Of a group, those that are in it follow.
+    For an exception group, its members follow.
     """
     try:
         message = " ".join(str(error).split())
@@ -149,7 +149,7 @@ def describe(error: BaseException) -> str:
 
 
 def cut(text: str) -> str:
-    """The text in at most 4 KiB of UTF-8."""
+    """The text, cut to 4 KiB of UTF-8."""
     return text.encode(errors="replace")[:MAX_ERROR_BYTES].decode(errors="ignore")
 
 
@@ -163,10 +163,10 @@ def _combined(failures: Sequence[Failure], *, several: bool) -> str:
 
 
 def _last_calls(error: BaseException | None) -> list[str]:
-    """Where it was raised: a line for each call, and one for its code."""
+    """The traceback: two lines for each call, its place and its code."""
     if error is None:
         return []
-    # Two more than are shown: those of the worker come first.
+    # Two more than are shown, because the worker's own come first.
     calls = traceback.extract_tb(error.__traceback__, limit=-_MAX_CALLS - 2)
     own = [call for call in calls if not call.filename.startswith(_HERE)][-_MAX_CALLS:]
     return [f'  File "{call.filename}", line {call.lineno}, in {call.name}\n    {call.line}' for call in own]

@@ -18,11 +18,11 @@ DEFAULT_GROUP = "default"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 
 Handler = Callable[[Delivery], Awaitable[object] | object]
-"""What `Worker.on` decorates: a coroutine function, or a function that is called on a thread."""
+"""A function that `Worker.on` decorates: a coroutine function, or a function that is called on a thread."""
 
 
 class Source(NamedTuple):
-    """Where one subscription takes its deliveries from."""
+    """The topic and group of a subscription."""
 
     topic: str
     group: str
@@ -38,10 +38,10 @@ class Registration:
     Attributes:
         source: The topic and the group.
         handler: The function, unchanged.
-        concurrency: Deliveries of the subscription handled at once; None: the worker's.
-        max_retries: After how many retries a failing event is dead; None: as the event or the retry policy says.
+        concurrency: How many deliveries of the subscription are handled at once; None: the worker's setting.
+        max_retries: How many times a failing event is retried; None: by the event or the retry policy.
         name: The function's name, for logs and for the event's last error.
-        blocking: It is not a coroutine function and is called on a thread.
+        blocking: Whether it is called on a thread, because it is not a coroutine function.
     """
 
     source: Source
@@ -53,10 +53,10 @@ class Registration:
     _registry: "Registry" = field(repr=False)
 
     def remove(self) -> None:
-        """Removes the handler; events that it is handling are finished. A second call does nothing. Thread-safe.
+        """Removes the handler; it finishes the events that it is handling. A second call does nothing. Thread-safe.
 
-        When it was the last one of its topic and group, the subscription is closed, and its deliveries that were not
-        started are released without counting an attempt.
+        If it was the last one of its topic and group, the subscription is closed, and deliveries that were not started
+        are released.
         """
         self._registry.remove(self)
 
@@ -76,7 +76,7 @@ class Registry:
 
         Raises:
             TypeError: An argument has the wrong type, or the handler can't take a delivery.
-            InvalidArgument: A name or a number is out of range, or the handler is registered already.
+            InvalidArgument: A name or a number is out of range, or the handler is already registered.
         """
         source = Source(_checked_name("topic", topic), _checked_name("group", group or DEFAULT_GROUP))
         _check(handler, concurrency, max_retries)
@@ -85,13 +85,13 @@ class Registry:
         with self._lock:
             standing = self.handlers(source)
             if any(other.handler == handler for other in standing):
-                raise InvalidArgument.of_field("handler", f"{registration.name} is registered for {source} already")
+                raise InvalidArgument.of_field("handler", f"{registration.name} is already registered for {source}")
             self._registrations[source] = (*standing, registration)
         self._changed()
         return registration
 
     def remove(self, registration: Registration) -> None:
-        """Removes a handler; does nothing when it is not registered any more."""
+        """Removes a handler; does nothing if it is not registered."""
         source = registration.source
         with self._lock:
             left = tuple(other for other in self.handlers(source) if other is not registration)
@@ -101,16 +101,16 @@ class Registry:
         self._changed()
 
     def handlers(self, source: Source) -> tuple[Registration, ...]:
-        """Those of one source, in the order they were added."""
+        """The registrations of one source, in the order in which they were added."""
         return self._registrations.get(source, ())
 
     def sources(self) -> tuple[Source, ...]:
-        """Those that have a handler."""
+        """The sources that have a handler."""
         with self._lock:
             return tuple(self._registrations)
 
     def all(self) -> list[Registration]:
-        """Those of every source."""
+        """The registrations of every source."""
         with self._lock:
             return [one for registrations in self._registrations.values() for one in registrations]
 
@@ -133,7 +133,7 @@ def _check(handler: Handler, concurrency: int | None, max_retries: int | None) -
     if not callable(handler):
         raise TypeError(f"handler: {handler!r} can't be called")
     if not _takes_a_delivery(handler):
-        raise TypeError(f"handler: {_name_of(handler)} is called with the delivery as its only argument")
+        raise TypeError(f"handler: {_name_of(handler)} must accept the delivery as its only argument")
     if concurrency is not None and not 1 <= concurrency <= MAX_CONCURRENCY:
         raise InvalidArgument.of_field("concurrency", f"must be 1 to {MAX_CONCURRENCY}, not {concurrency}")
     if max_retries is not None and max_retries < 0:
@@ -145,7 +145,7 @@ def _takes_a_delivery(handler: Handler) -> bool:
         inspect.signature(handler).bind(None)
     except TypeError:
         return False
-    except ValueError:  # some functions written in C do not tell their signature
+    except ValueError:  # some functions written in C have no signature
         return True
     return True
 

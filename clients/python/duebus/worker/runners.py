@@ -1,7 +1,7 @@
 """Tasks that run several handlers one after the other.
 
-A task for each delivery is the naive way. It costs 10.6 us of CPU an event rather than 4.4 where handlers do not
-suspend, and 14.7 rather than 11.4 where they do once (`python -m bench.naive` measures it).
+A task for each delivery would be simpler, but takes 10.6 us of CPU an event instead of 4.4 if handlers do not suspend,
+and 14.7 instead of 11.4 if they suspend once (`python -m bench.naive` measures both).
 
 One task, the runner, calls the handlers of the deliveries that wait, one after the other, as long as they do not
 suspend. When one does, other runners take over what still waits, and this one ends with that handler:
@@ -9,11 +9,11 @@ suspend. When one does, other runners take over what still waits, and this one e
 runner   |handler|handler|handler......suspended......handler|
 others                                 |handler|handler|
 
-So a handler that suspends has its task for itself from then on: a timer that cancels it late hits no other handler. The
-same holds for a handler that sets a context variable or cancels its own task: the runner ends with it.
+So a handler that suspends has its task to itself from then on: a timer that cancels it late hits no other handler. The
+runner also ends with a handler that sets a context variable or cancels its own task.
 
-A handler that does none of that may still keep its task and cancel it after it has returned, which hits whichever
-handler runs in it then. The worker's documentation forbids that.
+Any other handler could still keep its task and cancel it after it has returned, which would hit the handler that runs
+in it then. The worker's documentation forbids that.
 """
 
 import asyncio
@@ -23,20 +23,20 @@ from typing import Any, cast
 
 __all__ = ["Runners"]
 
-# Seconds of handlers that do not suspend, until the loop gets its turn for all else: acks, extensions, other streams.
+# How many seconds handlers may run without suspending before the loop gets a turn for acks, extensions, other streams.
 _LONGEST_TURN = 0.001
-# About as many handlers as begin in that time if they all suspend; more runners would find the turn over.
+# About as many handlers as start in that time if they all suspend; more runners would find the turn over.
 _MOST_AT_ONCE = 32
 _UNSET = object()
 
 
 class Runners:
-    """Starts as many runners as find something to do.
+    """Starts as many runners as there is work for.
 
     Args:
-        startable: How many handlings could be started now; may be negative.
-        start_next: Starts the next one, to be awaited by the runner whose task it is given; None: nothing may be
-            started now. It may not suspend, and what it returns may not raise.
+        startable: Returns how many deliveries could be started now; may be negative.
+        start_next: Starts the next one in the given task of a runner, which awaits the result; None if nothing may
+            start now. It must not suspend, and its result must not raise.
     """
 
     def __init__(
@@ -47,14 +47,14 @@ class Runners:
         self._startable = startable
         self._start_next = start_next
         self._loop = asyncio.get_running_loop()
-        # Every handler begins with these variables, whatever those before it have set.
+        # Every handler starts with these variables, regardless of what earlier handlers have set.
         self._context = contextvars.copy_context()
         self._variables = tuple(self._context.items())
-        # A turn is what happens between two looks of the loop at its other work. Runners that begin in it share it.
+        # A turn is the time between two turns of the loop's other work. Runners that start in it share it.
         self._turn = 0
         self._turn_is_on = False
         self._turn_is_long_at = 0.0
-        # Runners that were made and have not begun, those of this turn that found something to do, and how many may be
+        # Runners that were created and have not started, those of this turn that found work, and how many may be
         # made at once: as many as were of use in the last turn, or twice as many if all ended with their handlers.
         self._coming = 0
         self._busy = 0
@@ -63,10 +63,10 @@ class Runners:
         self._left_off = False
 
     def go(self) -> None:
-        """Something may have become startable."""
+        """Starts runners if deliveries may have become startable."""
         for _ in range(min(self._startable(), self._at_once) - self._coming):
             self._coming += 1
-            # Not its argument `context`, which not every task factory takes.
+            # Not with the argument `context`, which not every task factory accepts.
             self._context.copy().run(self._loop.create_task, self._run())
 
     async def _run(self) -> None:
@@ -84,7 +84,7 @@ class Runners:
             if self._is_long():
                 self._left_off = True
                 return
-            if not self._is_as_new(task):  # ends as one whose handler is suspended: others take over
+            if not self._is_as_new(task):  # ends like one whose handler is suspended: others take over
                 return
             handling = self._start_next(task)
 
@@ -92,12 +92,12 @@ class Runners:
         return self._loop.time() >= self._turn_is_long_at
 
     def _is_as_new(self, task: asyncio.Task[Any]) -> bool:
-        """The handler has left nothing behind that the next one could notice."""
-        # Up to Python 3.12, a task that was cancelled and uncancelled at once is cancelled nevertheless as it suspends.
+        """Whether the handler has left nothing behind that the next one could notice."""
+        # Up to Python 3.12, a task that was cancelled and uncancelled at once is still cancelled when it suspends.
         return not (task.cancelling() or getattr(task, "_must_cancel", False)) and self._is_context_as_new()
 
     def _is_context_as_new(self) -> bool:
-        # Not `==`: it takes a variable for unchanged that was set to an equal value, a fresh {} for example.
+        # Not `==`, which would miss a variable that was set to an equal value, for example a new {}.
         context = contextvars.copy_context()
         if len(context) != len(self._variables):
             return False
@@ -114,7 +114,7 @@ class Runners:
         return self._turn
 
     def _end_turn(self) -> None:
-        """Every runner of the turn has ended, or its handler is suspended."""
+        """Whether every runner of the turn has ended or its handler is suspended."""
         self._turn += 1
         self._turn_is_on = False
         more = self._startable() > 0 and not self._left_off

@@ -19,14 +19,14 @@ from duebus.worker.watchdog import Watchdog
 
 __all__ = ["Serving"]
 
-# Seconds that cancelled handlers have to end, and their releases to be sent, before a stop gives up.
+# How many seconds cancelled handlers and their releases may take before a stop gives up.
 _END_TIMEOUT = 1.0
 
 _log = logging.getLogger("duebus.worker")
 
 
 class Serving:
-    """Keeps one worker for each source that has handlers, and stops them all together."""
+    """Runs one source worker for each source that has handlers, and stops them all together."""
 
     def __init__(
         self, registry: Registry, settings: Settings, client: Client, on_failure: Callable[[BaseException], None]
@@ -41,7 +41,7 @@ class Serving:
         self._outage = Outage("the server can be reached again")
         self._watchdog = Watchdog(settings.lease.total_seconds(), registry.all)
         self._open: dict[Source, SourceWorker] = {}
-        # Those that were closed and still finish what they had started are among them.
+        # Includes closed ones that are still finishing what they started.
         self._running: dict[asyncio.Task[None], SourceWorker] = {}
         self._stop = asyncio.Event()
         self._stop_now = asyncio.Event()
@@ -53,7 +53,7 @@ class Serving:
         self._call_soon(self._reconcile)
 
     def request_stop(self, *, now: bool) -> None:
-        """Drains, or cancels what runs. Thread-safe."""
+        """Drains, or cancels the running handlers. Thread-safe."""
         self._call_soon(self._stop_now.set if now else self._stop.set)
 
     async def ready(self) -> None:
@@ -72,7 +72,7 @@ class Serving:
         """Serves until it is stopped.
 
         Raises:
-            DueBusError: One that no retry can cure; what could be finished has been.
+            DueBusError: An error that no retry can cure; what could be finished has been.
         """
         settling = asyncio.create_task(self._settle())
         self._reconcile()
@@ -103,7 +103,7 @@ class Serving:
         self._stop.set()
 
     def _handler_failed(self, error: BaseException) -> None:
-        """Ctrl-C that hit a handler drains the worker, as one that hit the loop does."""
+        """Drains the worker after a Ctrl-C that hit a handler, as after one that hit the loop."""
         if isinstance(error, KeyboardInterrupt):
             self._fail(error)
         self._on_failure(error)
@@ -113,7 +113,7 @@ class Serving:
             self._loop.call_soon_threadsafe(call)
 
     def _reconcile(self) -> None:
-        """Makes the open sources those that have handlers."""
+        """Opens and closes source workers to match the sources that have handlers."""
         if self._stop.is_set() or self._stop_now.is_set():
             return
         wanted = set(self._registry.sources())
@@ -142,7 +142,7 @@ class Serving:
     async def _attend(self, worker: SourceWorker) -> None:
         try:
             await worker.run()
-        except Exception as error:  # noqa: BLE001 - raised by `run`, where the caller sees it
+        except Exception as error:  # noqa: BLE001 - raised by `run`, for the caller
             self._fail(error)
 
     async def _drain(self) -> None:
@@ -152,7 +152,7 @@ class Serving:
             await asyncio.wait(self._running, timeout=self._settings.drain_timeout)
 
     async def _end(self) -> None:
-        """Cancels what has not ended and releases it as far as that can be done in a moment."""
+        """Cancels what has not ended, and releases as much as possible in a short time."""
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
@@ -162,6 +162,6 @@ class Serving:
                 await asyncio.gather(*(each.settled() for each in workers))
         except TimeoutError:
             left = sum(each.held for each in workers)
-            _log.warning("stopped with %d leases left to run out; their events are delivered again", left)
+            _log.warning("stopped with %d unsettled leases; their events are delivered again when these run out", left)
         self._threads.close()
         self._watchdog.close()

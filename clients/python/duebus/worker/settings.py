@@ -1,4 +1,4 @@
-"""What a worker was made with."""
+"""A worker's settings."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -7,13 +7,13 @@ from duebus._core.enums import Engine
 
 __all__ = ["MAX_IN_FLIGHT", "Settings"]
 
-# What the server allows one stream.
+# The server's limits for one stream.
 MAX_IN_FLIGHT = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """See `Worker` for the meaning; lengths of time are in seconds where they are not timedeltas."""
+    """The settings of a `Worker`. Durations that are not timedeltas are in seconds."""
 
     group: str
     engine: Engine | str | None
@@ -26,6 +26,6 @@ class Settings:
     drain_timeout: float
 
     def max_in_flight(self, concurrency: int) -> int:
-        """The window of a subscription: what is handled and what waits to be."""
+        """The window of a subscription: the deliveries that are handled and those that wait."""
         prefetch = concurrency if self.prefetch is None else self.prefetch
         return min(MAX_IN_FLIGHT, concurrency + prefetch)

@@ -1,7 +1,7 @@
 """Sends acks and nacks in batches.
 
-What is settled while no call is under way is sent at once; what is settled during a call goes into the next one. What
-could not be sent is tried again for as long as its lease is held.
+A settle is sent at once if no call is running; settles during a call go into the next one. A settle that could not be
+sent is retried for as long as its lease is held.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from duebus.worker.tasks import until_first_ends
 
 __all__ = ["Settler"]
 
-# Bytes that a lease token, and a nack with its error of 4 KiB, take at most in a request.
+# The most bytes that a lease token, and a nack with its error of 4 KiB, take in a request.
 ACK_BYTES = 256
 NACK_BYTES = 5_120
 
@@ -34,7 +34,7 @@ class SettlingClient(Protocol):
 
     @property
     def max_request_bytes(self) -> int:
-        """How large a request may be."""
+        """The largest request."""
 
     async def ack(self, deliveries: Sequence[str]) -> list[LeaseFailure]:
         """Acks by lease token."""
@@ -44,7 +44,7 @@ class SettlingClient(Protocol):
 
 
 Settlement: TypeAlias = tuple[Held, HeldLeases, Nack | None]
-"""A delivery to settle, and the leases it is among; no nack: ack. A plain tuple, because there is one an event."""
+"""A delivery to settle and the leases it belongs to; no nack means ack. A plain tuple, because each event has one."""
 
 
 class Settler:
@@ -56,13 +56,13 @@ class Settler:
         self._nacks = _Lane("nacks", self._send_nacks, lambda: client.max_request_bytes // NACK_BYTES)
 
     def settle(self, held: Held, leases: HeldLeases, nack: Nack | None = None) -> None:
-        """Acks a delivery, or sends its nack."""
+        """Acks or nacks a delivery."""
         held.stage = Stage.SETTLING
         lane = self._acks if nack is None else self._nacks
         lane.put((held, leases, nack))
 
     def retry_now(self) -> None:
-        """The server can be reached again: what waits for the next try is sent now."""
+        """Sends now what waits for the next try, because the server can be reached again."""
         self._acks.retry_now()
         self._nacks.retry_now()
 
@@ -70,7 +70,7 @@ class Settler:
         """Sends until it is cancelled.
 
         Raises:
-            DueBusError: One that no retry can cure; what was to be settled is left to the expiry of its lease.
+            DueBusError: An error that no retry can cure; the leases that were not settled run out.
         """
         await until_first_ends(self._acks.run(), self._nacks.run())
 
@@ -122,14 +122,14 @@ class _Lane:
         return [each for each in batch if each[0].stage is Stage.SETTLING]
 
     async def _deliver(self, batch: list[Settlement]) -> bool:
-        """False when some of it is to be tried again."""
+        """Sends a batch. False if some of it must be retried."""
         self._retry.clear()
         try:
             failures = await self._send(batch)
         except DueBusError as error:
             if is_permanent(error):
                 raise
-            self._outage.failed("%d %s could not be sent and are tried again: %s", len(batch), self._name, error)
+            self._outage.failed("%d %s could not be sent and will be retried: %s", len(batch), self._name, error)
             self._put_back(batch)
             return False
         return self._conclude(batch, failures)
@@ -165,8 +165,8 @@ class _Lane:
 
 _MEANING = {
     LeaseFailureReason.EXPIRED: "the lease had run out; the event is delivered again",
-    LeaseFailureReason.SETTLED: "the event is settled already, or cancelled",
+    LeaseFailureReason.SETTLED: "the event is already settled, or was cancelled",
     LeaseFailureReason.MALFORMED: "the server does not know these leases",
-    LeaseFailureReason.ENGINE_STOPPED: "the engine is stopped; they wait for the next try",
+    LeaseFailureReason.ENGINE_STOPPED: "the engine is stopped; they will be retried",
     LeaseFailureReason.UNKNOWN: "for a reason this client is too old to know",
 }

@@ -6,7 +6,7 @@ __all__ = ["Slots"]
 
 
 class Slots:
-    """Counts slots. A slot is abandoned while a call on a thread runs on that nobody waits for any more."""
+    """Counts slots. A slot is abandoned while its call still runs on a thread and nobody waits for it anymore."""
 
     def __init__(self, count: int) -> None:
         self._count = count
@@ -17,34 +17,34 @@ class Slots:
 
     @property
     def all_abandoned(self) -> bool:
-        """No delivery can be handled until one of the abandoned calls returns."""
+        """Whether no delivery can be handled until an abandoned call returns."""
         return self._abandoned >= self._count
 
     async def usable(self) -> None:
-        """Waits until not all slots are abandoned."""
+        """Waits until a slot is not abandoned."""
         await self._usable.wait()
 
     def resize(self, count: int) -> None:
-        """From now on there are so many; what is being handled is finished."""
+        """Sets the number of slots; deliveries in progress are finished."""
         self.free += count - self._count
         self._count = count
         self._note_usable()
 
     def take(self) -> None:
-        """A delivery is handled now."""
+        """Takes a slot for a delivery."""
         self.free -= 1
 
     def give_back(self) -> None:
-        """Its handling has ended."""
+        """Frees the slot of a handled delivery."""
         self.free += 1
 
     def abandon(self) -> None:
-        """Its handling has ended, but a call on a thread runs on."""
+        """Marks the slot of a handled delivery whose call still runs on a thread."""
         self._abandoned += 1
         self._note_usable()
 
     def recover(self) -> None:
-        """That call has returned."""
+        """Frees the slot of an abandoned call that has returned."""
         self._abandoned -= 1
         self._note_usable()
         self.give_back()

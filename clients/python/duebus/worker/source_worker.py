@@ -1,4 +1,4 @@
-"""The handlers of one topic and group at work."""
+"""Runs the handlers of one topic and group."""
 
 import asyncio
 import logging
@@ -24,11 +24,11 @@ _log = logging.getLogger("duebus.worker")
 
 
 class SourceWorker:
-    """A stream, the executor it feeds, and the keeper of their leases: from the first handler to the last settle.
+    """A stream, the executor that it feeds, and the keeper of their leases, from the first handler to the last settle.
 
     Args:
-        handlers: Those that stand on the source now.
-        failed: Told of an error that no retry can cure, as soon as the stream has it.
+        handlers: Returns the handlers that are registered now.
+        failed: Called with an error that no retry can cure, as soon as the stream has it.
         on_failure: See `Worker.serve`.
         outage: See `Stream`.
     """
@@ -81,22 +81,22 @@ class SourceWorker:
         return len(self._leases)
 
     async def started(self) -> None:
-        """Waits until a stream was opened for the first time."""
+        """Waits until the first stream is open."""
         await self._stream.started.wait()
 
     def handlers_changed(self) -> None:
-        """A handler was added or removed, not the last."""
+        """A handler was added, or one that is not the last was removed."""
         self._executor.resize(self._concurrency())
 
     def close(self) -> None:
-        """Makes `run` finish what was started, release what was not, and return when all is settled."""
+        """Makes `run` finish what was started, release the rest, and return when all is settled."""
         self._close_wanted.set()
 
     async def run(self) -> None:
-        """Handles events until it is closed. When it is cancelled, handlers are cancelled and their events released.
+        """Handles events until it is closed. If it is cancelled, handlers are cancelled and their events released.
 
         Raises:
-            DueBusError: The leases can't be extended and never will.
+            DueBusError: The leases can't be extended, and no retry can cure that.
         """
         try:
             await until_first_ends(self._live(), self._keeper.run())
@@ -147,6 +147,6 @@ class SourceWorker:
             max_in_flight=settings.max_in_flight(self._concurrency()),
             max_in_flight_bytes=settings.max_in_flight_bytes,
             lease=settings.lease,
-            # Those that do not fit are extended and settled all the same, without a stream.
+            # The leases that do not fit are still extended and settled, without a stream.
             held_lease_tokens=held_lease_tokens[: self._client.max_request_bytes // ACK_BYTES],
         )

@@ -1,4 +1,4 @@
-"""The stream of one subscription, which is opened again whenever it ends."""
+"""The stream of one subscription, which is reopened whenever it ends."""
 
 import asyncio
 import logging
@@ -20,8 +20,8 @@ from duebus.worker.settler import Settler
 
 __all__ = ["Stream"]
 
-# Seconds. A frame that was under way when the handlers were paused arrives within the first; the other ends the wait
-# for a server that sends on and on.
+# Seconds. A frame that was on its way when the executor was paused arrives within the first; the second ends the wait
+# for a server that never stops sending.
 _QUIET = 0.05
 _QUIET_AT_MOST = 1.0
 
@@ -29,11 +29,11 @@ _log = logging.getLogger("duebus.worker")
 
 
 class Stream:
-    """Reads deliveries into the executor and tells the lease keeper how the leases stand.
+    """Reads deliveries into the executor, and reports the state of the leases to the lease keeper.
 
     Args:
         open_stream: Opens one stream, naming the leases still held.
-        outage: Of all streams of the worker: when the server is away, they all break.
+        outage: The outage that all streams of the worker share: without the server, they all break.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Stream:
         self._settler = settler
         self._backoff = Backoff()
         self._outage = outage
-        # Deliveries that the open stream may hold; 0 while none is open.
+        # How many deliveries the open stream may hold; 0 while none is open.
         self._window = 0
         self._freshness = Freshness()
         self._lease = timedelta(0)
@@ -66,20 +66,20 @@ class Stream:
         """Reads until it is cancelled.
 
         Raises:
-            DueBusError: One that no retry can cure.
+            DueBusError: An error that no retry can cure.
         """
         while True:
             await self._until_usable()
             await asyncio.sleep(await self._read_one_stream())
 
     def misjudged(self) -> None:
-        """A delivery that seemed to be late was not: the engine's clock was set."""
+        """A delivery that seemed late was not: the engine's clock was set."""
         self._freshness.misjudged()
 
     async def quiet(self) -> None:
-        """Waits until no delivery is under way. The executor has to be paused.
+        """Waits until no delivery is on its way. The executor must be paused.
 
-        A delivery that arrives after the stream was closed can't be released any more: it would cost an attempt and the
+        A delivery that arrives after the stream was closed can't be released: it would cost an attempt and the
         disconnect grace. Once the window is full, none can arrive.
         """
         try:
@@ -99,7 +99,7 @@ class Stream:
         return True
 
     async def _read_one_stream(self) -> float:
-        """Reads until the stream ends; returns after how many seconds to open the next."""
+        """Reads until the stream ends. Returns how many seconds to wait before opening the next one."""
         try:
             return await self._read()
         except DueBusError as error:
@@ -153,21 +153,21 @@ class Stream:
         self.started.set()
 
     async def _until_usable(self) -> None:
-        """While abandoned calls take every slot, other workers should handle what waits here."""
+        """Unsubscribes while abandoned calls take every slot, so that other workers handle the events."""
         if self._executor.slots.all_abandoned:
             _log.error("%s: abandoned calls take all slots; unsubscribed until one of them returns", self._source)
             self._executor.release()
             await self._executor.slots.usable()
 
     def _pause_after_closing(self, frame: Closing) -> float:
-        # The backoff spreads the workers when a server closes all streams at once.
+        # The backoff spreads the workers if a server closes all streams at once.
         pause = frame.reconnect_after.total_seconds() + self._backoff.next()
-        _log.info("%s: the server closes the stream (%s); opened again in %.2f s", self._source, frame.reason, pause)
+        _log.info("%s: the server closed the stream (%s); reconnecting in %.2f s", self._source, frame.reason, pause)
         return pause
 
     def _pause_after(self, error: DueBusError) -> float:
         pause = self._backoff.next()
         if error.retry_after is not None:
             pause += error.retry_after.total_seconds()
-        self._outage.failed("%s: no stream, and the worker tries on: %s", self._source, error)
+        self._outage.failed("%s: the stream could not be opened and will be retried: %s", self._source, error)
         return pause

@@ -1,4 +1,4 @@
-"""Which of several handlers have succeeded with an event that others failed."""
+"""Remembers which of several handlers have succeeded with an event that others failed."""
 
 from collections.abc import Iterable
 
@@ -9,9 +9,9 @@ __all__ = ["SucceededHandlers"]
 
 
 class SucceededHandlers:
-    """Remembers in this process, for the last `most` events that some of several handlers failed.
+    """Remembers the last `most` such events, in this process.
 
-    A first attempt never finds anything: an event that was redriven, or a new one of the same id, is handled in full.
+    A first attempt never finds anything: a redriven event, or a new one with the same id, is handled by all handlers.
     """
 
     def __init__(self, most: int = 10_000) -> None:
@@ -19,13 +19,13 @@ class SucceededHandlers:
         self._succeeded: dict[str, frozenset[Registration]] = {}
 
     def remember(self, delivery: Delivery, succeeded: Iterable[Registration]) -> None:
-        """These handlers need not see the event again."""
+        """Records that these handlers have succeeded with the event."""
         self._succeeded[delivery.event_id] = frozenset(succeeded)
         if len(self._succeeded) > self._most:
             del self._succeeded[next(iter(self._succeeded))]
 
     def recall(self, delivery: Delivery) -> frozenset[Registration]:
-        """The handlers that have succeeded in an earlier attempt; forgets them."""
+        """Returns and forgets the handlers that succeeded in an earlier attempt."""
         if not self._succeeded:
             return frozenset()
         succeeded = self._succeeded.pop(delivery.event_id, frozenset())

@@ -1,4 +1,4 @@
-"""Tasks that belong together."""
+"""Runs tasks that end together."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -8,7 +8,7 @@ __all__ = ["until_first_ends"]
 
 
 async def until_first_ends(*coroutines: Coroutine[Any, Any, object]) -> None:
-    """Runs them at once until one returns or fails; then cancels the others and waits for their end.
+    """Runs coroutines concurrently until one returns or fails, then cancels the others and waits for them to end.
 
     Unlike `asyncio.TaskGroup` it raises the error itself, not a group of one.
     """

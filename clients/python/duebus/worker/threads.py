@@ -19,18 +19,18 @@ class Job:
         self.call = call
         self.future = future
         self.outcome: tuple[object, BaseException | None] = (None, None)
-        # Called in the loop when the call returns after its owner has cancelled `future`.
+        # Called in the loop if the call returns after its owner has cancelled `future`.
         self.on_abandoned_return: Callable[[], None] | None = None
 
     def execute(self) -> None:
-        """Calls, on the thread, and keeps what came of it."""
+        """Makes the call, on the thread, and keeps the outcome."""
         try:
             self.outcome = (self.call(), None)
-        except BaseException as error:  # noqa: BLE001 - handed to the owner, who decides
+        except BaseException as error:  # noqa: BLE001 - passed to the owner, who decides
             self.outcome = (None, error)
 
     def report(self) -> None:
-        """Hands the outcome to the owner, in the loop."""
+        """Passes the outcome to the owner, in the loop."""
         if not self.future.done():
             self.future.set_result(self.outcome)
         elif self.on_abandoned_return is not None:
@@ -38,10 +38,10 @@ class Job:
 
 
 class ThreadPool:
-    """Daemon threads, as many as there were calls at once; whoever starts calls bounds them.
+    """Daemon threads, as many as there were calls at once. The caller limits how many calls run.
 
-    The pool of `concurrent.futures` would join its threads when the interpreter exits, so that one handler that
-    hangs kept a drained worker's process alive forever. Calls that end together wake the loop once.
+    The pool of `concurrent.futures` joins its threads when the interpreter exits, so a single hanging handler would
+    keep a drained worker's process alive forever. Calls that end together wake the loop once.
     """
 
     def __init__(self, name: str):
@@ -54,7 +54,7 @@ class ThreadPool:
         self._woken = False
 
     def start(self, call: Callable[[], object]) -> Job:
-        """Starts a call on a thread of its own at once."""
+        """Starts a call on its own thread at once."""
         job = Job(call, self._loop.create_future())
         self._busy += 1
         if self._busy > self._threads:
@@ -63,7 +63,7 @@ class ThreadPool:
         return job
 
     def close(self) -> None:
-        """Lets the threads end when their calls have."""
+        """Ends the threads once their calls have returned."""
         for _ in range(self._threads):
             self._jobs.put(None)
 
@@ -80,11 +80,11 @@ class ThreadPool:
             self._wake()
 
     def _wake(self) -> None:
-        # The flag is cleared before the jobs are collected: whoever still sees it set is collected by that wake-up.
+        # The flag is cleared before the jobs are collected: a job that still sees it set is collected by this wake-up.
         if self._woken:
             return
         self._woken = True
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to hear of it
+        with contextlib.suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._collect)
 
     def _collect(self) -> None:

@@ -1,4 +1,4 @@
-"""Says which handler blocks the event loop."""
+"""Reports the handler that blocks the event loop."""
 
 import asyncio
 import functools
@@ -15,18 +15,18 @@ from duebus.worker.registry import Registration
 
 __all__ = ["Watchdog"]
 
-# Seconds that a loop has to turn after its process was suspended: this thread was as well, and knows no better.
+# How many seconds a loop has to turn after its process was suspended, which this thread can't notice.
 _THAW = 0.1
 
 _log = logging.getLogger("duebus.worker")
 
 
 class Watchdog:
-    """Looks from a thread of its own whether the loop still turns. A loop that is blocked can't say so itself.
+    """Checks from its own thread whether the loop still turns: a blocked loop can't report that itself.
 
     Args:
         limit: Seconds; a loop that is blocked for longer can't extend its leases in time.
-        registrations: The handlers that may be to blame.
+        registrations: Returns the handlers that may block it.
     """
 
     def __init__(self, limit: float, registrations: Callable[[], Iterable[Registration]]) -> None:
@@ -39,7 +39,7 @@ class Watchdog:
         threading.Thread(target=self._watch, name="duebus-worker-watchdog", daemon=True).start()
 
     def close(self) -> None:
-        """Ends the thread."""
+        """Stops the thread."""
         self._ended.set()
         self._turned.set()
 
@@ -55,10 +55,10 @@ class Watchdog:
                 self._report()
                 self._turned.wait()
                 if not self._ended.is_set():
-                    _log.warning("the event loop turns again after %.1f s", time.monotonic() - began)
+                    _log.warning("the event loop is running again after %.1f s", time.monotonic() - began)
 
     def _report(self) -> None:
-        frame = sys._current_frames().get(self._loop_thread)  # noqa: SLF001 - the only way to see another thread's calls
+        frame = sys._current_frames().get(self._loop_thread)  # noqa: SLF001 - the only way to another thread's stack
         if frame is None:
             return
         _log.error(
@@ -71,7 +71,7 @@ class Watchdog:
         )
 
     def _culprit(self, innermost: FrameType) -> str:
-        """The handler that is among the calls, or the innermost call."""
+        """The handler in the stack, or the innermost call."""
         names = {code: each.name for each in self._registrations() if (code := _code_of(each)) is not None}
         frame: FrameType | None = innermost
         while frame is not None:
@@ -82,7 +82,7 @@ class Watchdog:
 
 
 def _code_of(registration: Registration) -> CodeType | None:
-    """Of the function that was written, beneath its decorators."""
+    """The code of a function without its decorators."""
     function: Any = registration.handler
     while isinstance(function, functools.partial):
         function = function.func

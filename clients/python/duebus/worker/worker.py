@@ -33,7 +33,7 @@ class Worker:
 
         worker.run()
 
-    A coroutine function runs in the event loop, any other function on a thread. What becomes of the event:
+    A coroutine function runs in the event loop, any other function on a thread. The handler decides about the event:
 
     - the handler returns: acked;
     - it raises: nacked with the exception's type and message, retried after the topic's backoff;
@@ -45,7 +45,7 @@ class Worker:
     - it runs for longer than `max_execution`: cancelled, and nacked as by an exception. A function on a thread can't
       be cancelled: its result is discarded, and it keeps its thread and its place among `concurrency` until it
       returns. While all places are taken in this way, the worker unsubscribes, so that others get the events;
-    - its lease is lost, because the server says so: cancelled, and nothing is settled.
+    - its lease is lost: cancelled, and nothing is settled.
 
     Several handlers on one topic and group share one subscription. Each event goes to all of them at once and is acked
     when all have succeeded. If some fail, it is nacked once, when all have ended, with their messages combined. It is
@@ -63,29 +63,29 @@ class Worker:
     opened again, forever, with the leases still held. An error that no retry can cure (a bad argument, no permission,
     an engine that the server does not run) stops the worker and is raised by `run` and `serve`.
 
-    What a handler raises that is no `Exception`, such as a panic of an extension, counts as a failed attempt like any
-    other. KeyboardInterrupt does as well, and drains the worker.
+    An exception that is not an `Exception`, such as a panic of an extension, is a failed attempt too. KeyboardInterrupt
+    also drains the worker.
 
     Handlers may be added and removed at any time, from any thread.
 
     Args:
-        target: The server, as for `aio.Client`. Not used when there is a `client`.
-        group: The group of handlers that name none; empty means "default".
-        engine: Where the events wait; None: the server's default engine.
-        consumer: A name to be recognised by in the admin views; empty: the host's name and the process id.
-        concurrency: Events that each subscription handles at once. Where handlers name numbers of their own, the
-            smallest of them holds for the subscription.
-        prefetch: Events that wait in the worker beyond those, so that none has to be fetched when a handler ends; None:
-            as many as `concurrency`. With slow handlers and several workers, 0 spreads the events best.
-        max_in_flight_bytes: Bytes of events that one subscription holds at once, up to 1 GiB; 0: 16 MiB.
-        lease: How soon an event is with another worker when this one dies without its connection breaking, 100 ms to
-            12 h: a timedelta or seconds.
+        target: The server, as for `aio.Client`. Not used with a `client`.
+        group: The group of handlers that do not name one; empty means "default".
+        engine: The engine that holds the events; None: the server's default engine.
+        consumer: The worker's name in the admin views; empty: the host's name and the process id.
+        concurrency: How many events each subscription handles at once. If its handlers set their own numbers, the
+            smallest applies.
+        prefetch: How many more events wait in the worker, so that the next one is there when a handler ends; None: as
+            many as `concurrency`. With slow handlers and several workers, 0 spreads the events best.
+        max_in_flight_bytes: The most bytes of events that one subscription holds at once, up to 1 GiB; 0: 16 MiB.
+        lease: How soon another worker gets an event if this one dies without its connection breaking, 100 ms to 12 h:
+            a timedelta or seconds.
         max_execution: How long a handler may run: a timedelta or seconds.
         drain_timeout: How long a stop waits for running handlers: a timedelta or seconds.
-        client: Used instead of a new one; it is not closed.
+        client: A client to use instead of a new one; it is not closed.
 
     Raises:
-        InvalidArgument: A number or a length of time is out of range.
+        InvalidArgument: A number or a duration is out of range.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class Worker:
     def on(
         self, topic: str, *, group: str | None = None, concurrency: int | None = None, max_retries: int | None = None
     ) -> Callable[[_H], _H]:
-        """Registers the decorated function, which stays as it is. The arguments and errors are those of `add`."""
+        """Registers the decorated function and returns it unchanged. Arguments and errors are those of `add`."""
         if callable(topic):
             raise TypeError('topic: expected a str, got a function; write @worker.on("order.created")')
 
@@ -142,23 +142,23 @@ class Worker:
         concurrency: int | None = None,
         max_retries: int | None = None,
     ) -> Registration:
-        """Registers a handler for a topic; a worker that is running subscribes at once. Thread-safe.
+        """Registers a handler for a topic; a running worker subscribes at once. Thread-safe.
 
         Args:
             topic: `[A-Za-z0-9][A-Za-z0-9._-]{0,254}`.
-            handler: A coroutine function or a function that takes a `Delivery`; what it returns is ignored.
+            handler: A coroutine function or a function that takes a `Delivery`; its result is ignored.
             group: None: the worker's.
-            concurrency: Events that the subscription handles at once; None: the worker's.
-            max_retries: A failing event is dead after so many retries. The event's own `max_retries`, or else the retry
-                policy in force, applies as well: the smaller number wins. None: that one alone.
+            concurrency: How many events the subscription handles at once; None: the worker's setting.
+            max_retries: How many times a failing event is retried. The event's own `max_retries`, or else the retry
+                policy in force, also applies: the smaller number wins. None: only the latter.
 
         Returns:
-            What removes the handler again.
+            The registration, which can remove the handler.
 
         Raises:
             TypeError: An argument has the wrong type, or the handler can't be called with one argument.
-            InvalidArgument: An argument is malformed or out of range, or the handler is registered for this topic and
-                group already.
+            InvalidArgument: An argument is malformed or out of range, or the handler is already registered for this
+                topic and group.
         """
         group = self._settings.group if group is None else group
         return self._registry.add(topic, group, handler, concurrency=concurrency, max_retries=max_retries)
@@ -176,15 +176,15 @@ class Worker:
             registration.remove()
 
     def run(self) -> None:
-        """Serves in an event loop of its own until SIGTERM or SIGINT, or `request_stop` from another thread.
+        """Serves in a new event loop until SIGTERM or SIGINT, or `request_stop` from another thread.
 
         The first signal drains: running handlers are finished and their events settled, for at most `drain_timeout`;
         deliveries that were not started are released without counting an attempt. A second one cancels the
         handlers, and releases their events too. In a thread other than the main one, signals are not handled.
 
         Raises:
-            DueBusError: One that no retry can cure.
-            RuntimeError: The worker has no handlers, is serving already, or an event loop runs in this thread: use
+            DueBusError: An error that no retry can cure.
+            RuntimeError: The worker has no handlers, is already serving, or an event loop runs in this thread; use
                 `serve` there.
         """
         asyncio.run(self._run())
@@ -192,19 +192,19 @@ class Worker:
     async def serve(
         self, client: Client | None = None, *, on_failure: Callable[[BaseException], None] | None = None
     ) -> None:
-        """Serves until `stop` or `request_stop`; when it is cancelled, handlers are cancelled and events released.
+        """Serves until `stop` or `request_stop`. If it is cancelled, handlers are cancelled and events released.
 
         Args:
-            client: Used for this run; it is not closed. None: the worker's.
-            on_failure: Called in the loop with each exception that a handler raises, but for `RetryAfter`, `DeadLetter`
+            client: A client to use for this run; it is not closed. None: the worker's.
+            on_failure: Called in the loop with each exception that a handler raises, except `RetryAfter`, `DeadLetter`
                 and `Release`; for tests and error reports.
 
         Raises:
-            DueBusError: One that no retry can cure.
-            RuntimeError: The worker has no handlers, or is serving already.
+            DueBusError: An error that no retry can cure.
+            RuntimeError: The worker has no handlers, or is already serving.
         """
         if self._serving is not None:
-            raise RuntimeError("the worker is serving already")
+            raise RuntimeError("the worker is already serving")
         if not self._registry.sources():
             self._announce()
             raise RuntimeError("the worker has no handlers: register one with on() or add() before it serves")
@@ -218,7 +218,7 @@ class Worker:
                 self._serving = None
 
     async def ready(self) -> None:
-        """Waits until the worker serves and has subscribed forevery handler: what is dispatched now is handled.
+        """Waits until the worker has subscribed for every handler: events dispatched from now on are handled.
 
         Raises:
             DueBusError: The worker stops because of an error.
@@ -233,9 +233,9 @@ class Worker:
         await self._serving.ready()
 
     async def stop(self) -> None:
-        """Drains as `run` does on a signal, and returns when `serve` is about to. Not for handlers: it waits for them.
+        """Drains as `run` does on a signal, and returns just before `serve` does. Not for handlers, which it waits for.
 
-        Nothing happens when the worker is not serving.
+        Does nothing if the worker is not serving.
         """
         if (serving := self._serving) is not None:
             serving.request_stop(now=False)
@@ -244,7 +244,7 @@ class Worker:
     def request_stop(self, *, now: bool = False) -> None:
         """Begins to drain, or with `now` cancels the running handlers, and returns at once. Thread-safe.
 
-        Nothing happens when the worker is not serving.
+        Does nothing if the worker is not serving.
         """
         if (serving := self._serving) is not None:
             serving.request_stop(now=now)
@@ -265,7 +265,7 @@ class Worker:
 
 
 def _ignore(_: BaseException) -> None:
-    """Failures are logged anyway."""
+    """Ignores failures, which are logged anyway."""
 
 
 def _between(field: str, value: int, least: int, most: int) -> int:

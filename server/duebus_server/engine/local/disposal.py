@@ -1,4 +1,4 @@
-"""Releases the memory of what was deleted in pieces: a million events at once would hold up everything else."""
+"""Releases deleted memory in pieces: a million events at once would block everything else."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ if TYPE_CHECKING:
 
 
 class Disposal:
-    """Work that is done in pieces of some milliseconds."""
+    """Work that is done in pieces of a few milliseconds."""
 
     def __init__(self) -> None:
         self._work: deque[Iterator[None]] = deque()
 
     def add(self, pieces: Iterator[None]) -> None:
-        """Add work, of which each step of the iterator does one piece."""
+        """Add work. Each step of the iterator does one piece."""
         self._work.append(pieces)
 
     async def run(self) -> None:
-        """Return when all work is done; other tasks run between the pieces. Several calls may run at once, and what a
-        cancelled one leaves is done by the next.
+        """Return when all work is done; other tasks run between the pieces. Several calls may run at once; the next one
+        does what a cancelled one left.
         """
         while self._work:
             if next(self._work[0], self) is self:

@@ -1,8 +1,8 @@
-"""Items ordered by time, of which any can be removed.
+"""Items ordered by time; any item can be removed.
 
 This is a list of short sorted blocks. It does what a heap does in which each item knows its place, but faster, because
 ``bisect`` and ``list.insert`` run in C; ``tests/bench/due_index.py`` measures both. Neighbours are added and removed
-together, and pages of a listing can begin anywhere. The layout is that of ``sortedcontainers.SortedKeyList``, reduced
+together, and a page of a listing can begin anywhere. The layout is that of ``sortedcontainers.SortedKeyList``, reduced
 to what the engine uses.
 """
 
@@ -66,7 +66,7 @@ class DueIndex(Generic[T]):
             self._items.append([item])
             lasts.append(key)
             return
-        if key > lasts[-1]:  # usual: what is due now is due after all before it
+        if key > lasts[-1]:  # the usual case: what is due now comes last
             place = len(lasts) - 1
             self._keys[place].append(key)
             self._items[place].append(item)

@@ -46,10 +46,10 @@ if TYPE_CHECKING:
 
 
 class LocalEngine:
-    """Events in the memory of this process; ``engine.base.Engine`` says what each verb guarantees.
+    """Events in the memory of this process. ``engine.base.Engine`` documents the guarantees of each verb.
 
-    Not durable: its events end with the process. It can't be shared by processes, and does not work in a fork of the
-    process that started it.
+    Not durable: its events are lost when the process ends. It can't be shared by processes, and does not work in a fork
+    of the process that started it.
     """
 
     name = EngineName.LOCAL
@@ -64,13 +64,13 @@ class LocalEngine:
 
     @property
     def lease_token_key(self) -> bytes:
-        """Made anew with the engine: tokens of an earlier process are foreign."""
+        """New with each engine: tokens of an earlier process are not accepted."""
         return self._key
 
     async def start(self) -> None:
         """See ``Engine.start``."""
         if self._pid is not None:
-            raise DuplicateInitialized("engine local is started already", metadata={"engine": self.name})
+            raise DuplicateInitialized("engine local is already started", metadata={"engine": self.name})
         self._pid = os.getpid()
 
     async def stop(self) -> None:
@@ -87,7 +87,7 @@ class LocalEngine:
         self._topics.watcher = watcher
 
     def now_us(self) -> int:
-        """The clock that came in by constructor."""
+        """The clock given to the constructor."""
         return self._clock.now_us()
 
     # --- the life of an event ---------------------------------------------------------------------------------------
@@ -144,7 +144,7 @@ class LocalEngine:
                 members.shorten(session_id, now_us + grace_us)
 
     async def expire_leases(self) -> None:
-        """See ``Engine.expire_leases``. One step a topic; other tasks run between some of them."""
+        """See ``Engine.expire_leases``. One step a topic; other tasks may run in between."""
         self._working_now()
         async for topic in self._topics.in_turns([topic.name for topic in self._topics]):
             self._sweep(topic, self._working_now())
@@ -188,7 +188,7 @@ class LocalEngine:
         if members:
             members.sessions.pop(session_id, None)
 
-    # --- what there is ----------------------------------------------------------------------------------------------
+    # --- inspection -------------------------------------------------------------------------------------------------
 
     async def queued(self) -> int:
         """See ``Engine.queued``."""
@@ -202,7 +202,7 @@ class LocalEngine:
         return known.config if known else self._defaults
 
     async def list_topics(self, after: str, limit: int) -> list[TopicInfo]:
-        """See ``Engine.list_topics``. Other tasks run between some of them."""
+        """See ``Engine.list_topics``. Other tasks may run in between."""
         found: list[TopicInfo] = []
         while names := self._topics.names(after, limit - len(found)):
             after = names[-1]
@@ -246,7 +246,7 @@ class LocalEngine:
         return replace(self._topics.known(topic).config, retry_policy=members.retry_policy)
 
     async def delete_topic(self, topic: str) -> int:
-        """See ``Engine.delete_topic``. The memory is given back before it returns, in pieces."""
+        """See ``Engine.delete_topic``. The memory is released in pieces before it returns."""
         now_us = self._working_now()
         known = self._topics.up_to_date(topic, now_us)
         removed = known.stored
@@ -257,7 +257,7 @@ class LocalEngine:
         return removed
 
     async def delete_group(self, topic: str, group: str) -> int:
-        """See ``Engine.delete_group``. The memory is given back before it returns, in pieces."""
+        """See ``Engine.delete_group``. The memory is released in pieces before it returns."""
         now_us = self._working_now()
         members = self._up_to_date_group(topic, group)
         known = self._topics.known(topic)
@@ -309,10 +309,10 @@ class LocalEngine:
         now_us = self._working_now()
         return operations.purge(self._topics.up_to_date(topic, now_us), group, chosen, step, now_us)
 
-    # --- the pieces -------------------------------------------------------------------------------------------------
+    # --- helpers ----------------------------------------------------------------------------------------------------
 
     def _working_now(self) -> int:
-        """The time, if the engine works.
+        """The time, if the engine is working.
 
         Raises:
             DispatcherNotWorking: it is not started, or this is a fork of the process that started it.
@@ -324,7 +324,7 @@ class LocalEngine:
         return now_us
 
     def _lease_us(self, topic: str, asked_us: int | None) -> int:
-        """How long a lease lasts: as asked, or as the topic says."""
+        """How long a lease lasts: as requested, or the topic's setting."""
         return self._topics.known(topic).config.lease_us if asked_us is None else asked_us
 
     def _sweep(self, topic: Topic, now_us: int) -> None:
@@ -337,7 +337,7 @@ class LocalEngine:
             self._topics.remove(topic)
 
     def _up_to_date_group(self, topic: str, group: str) -> Group:
-        """A group, after what is due in its topic has become READY.
+        """A group, after everything due in its topic has become READY.
 
         Raises:
             NotFound: there is no such topic or group.
@@ -347,7 +347,7 @@ class LocalEngine:
 
     @contextmanager
     def _settling(self, topic: str, group: str) -> Iterator[Group | None]:
-        """The group, if there is one. Afterwards the watcher is told what has changed in it."""
+        """The group, if there is one. Afterwards its changes are reported to the watcher."""
         members = self._topics.find_group(topic, group)
         yield members
         if members:

@@ -33,38 +33,38 @@ if TYPE_CHECKING:
     from duebus_server.engine.local.host_time import HostTime
 
 PROMOTE_LIMIT = 1_000
-"""How many events become ready, or lose an expired lease, in one step, at most. It keeps the step short."""
+"""The most events that become ready, or lose an expired lease, in one step. It keeps the step short."""
 
 LEASE_EXPIRED = "the lease expired before the delivery was settled"
 
 
 class Holder(Protocol):
-    """What a group needs of its topic, which counts in how many groups an event is still wanted."""
+    """What a group needs of its topic, which counts how many groups still hold each event."""
 
     @property
     def config(self) -> TopicConfig:
-        """The settings of the topic that are in force."""
+        """The topic's settings in force."""
 
     def no_longer_waiting(self, event: StoredEvent) -> None:
-        """In one more group the event is dead or gone."""
+        """The event is dead or gone in one more group."""
 
     def waiting_again(self, event: StoredEvent) -> None:
-        """In one more group the event is not dead any more."""
+        """The event is no longer dead in one more group."""
 
     def let_go(self, events: Iterable[StoredEvent], now_us: int, *, were_dead: bool = False) -> None:
-        """One more group is done with these events, all of which were dead in it, or none."""
+        """One more group is done with these events; either all or none of them were dead in it."""
 
 
 class Group:
     """The events of one group by state.
 
     Attributes:
-        held: what each session holds: session id -> fencing token -> entry. A session that has left may still hold
+        held: the leases of each session: session id -> fencing token -> entry. A session that has left may still hold
             leases.
-        ended: leases that have ended, and were not announced yet: session id -> fencing tokens.
-        died: ids of events that have become dead letters, and were not announced yet.
-        indexes: the events of each state, in order; of SCHEDULED ones, those that are due by the engine's clock.
-        by_host_clock: those that are SCHEDULED for a time of the host's clock.
+        ended: ended leases that were not reported yet: session id -> fencing tokens.
+        died: ids of new dead letters that were not reported yet.
+        indexes: the events of each state, in order; SCHEDULED ones only if their due time is by the engine's clock.
+        by_host_clock: the events that are SCHEDULED by the host's clock.
         policy_changes: how its retry policy differs from the topic's; None if it does not.
     """
 
@@ -95,7 +95,7 @@ class Group:
     # --- into the group ---------------------------------------------------------------------------------------------
 
     def put(self, stored: Sequence[StoredEvent], events: Sequence[NewEvent], now_us: int) -> None:
-        """Dispatched events arrive: SCHEDULED, or READY when they are due. ``events`` says when each of them is."""
+        """Add dispatched events: SCHEDULED, or READY if they are due. ``events`` has the due time of each."""
         ready: list[Entry] = []
         for event, new in zip(stored, events, strict=True):
             if new.deliver_at_us is not None and new.deliver_at_us > self._host.now_us:
@@ -125,7 +125,7 @@ class Group:
             self._expire(entry, now_us)
 
     def next_due(self) -> int | None:
-        """When there is next something to lease: the time of a ready or scheduled event, or of a lease that expires."""
+        """When there is next something to lease: the due time of an event, or the expiry of a lease."""
         if self.paused:
             return None
         times = [
@@ -163,12 +163,12 @@ class Group:
     # --- lease ------------------------------------------------------------------------------------------------------
 
     def lease(self, session: SubscriberInfo, request: LeaseRequest, lease_us: int, now_us: int) -> list[LeasedEvent]:
-        """READY -> LEASED for as many events as the session has room for, the longest due first."""
+        """READY -> LEASED for as many events as fit, the longest due first."""
         if self.paused:
             return []
         entries = self.indexes[EventState.READY].take_first(self._fitting(request))
         expires_us = now_us + lease_us
-        # Together, not one by one: they are neighbours in both indexes.
+        # All in one call: they are neighbours in both indexes.
         self.indexes[EventState.LEASED].add_all(expires_us, _seqs(entries), entries)
         tokens = self._host.fencing_tokens(len(entries))
         leased = [
@@ -179,7 +179,7 @@ class Group:
         return leased
 
     def _fitting(self, request: LeaseRequest) -> int:
-        """For how many of the ready events a session has room."""
+        """How many of the ready events fit."""
         count = 0
         bytes_left = request.max_bytes
         to_come = self._next_scheduled()
@@ -225,7 +225,7 @@ class Group:
         return results
 
     def nack(self, nacks: Sequence[NackRef], now_us: int) -> list[LeaseFailureReason | None]:
-        """LEASED -> SCHEDULED, READY or DEAD, as each nack says."""
+        """LEASED -> SCHEDULED, READY or DEAD, by the action of each nack."""
         results = [self._nack_one(nack, now_us) for nack in nacks]
         self.nacked.mark(results.count(None), now_us)
         return results
@@ -249,13 +249,13 @@ class Group:
         return len(entry.event.body)
 
     def shorten(self, session_id: str, expires_us: int) -> None:
-        """Make the leases of this session expire at the latest at ``expires_us``."""
+        """Make the leases of this session expire at ``expires_us`` or earlier."""
         for entry in self.held.get(session_id, {}).values():
             if entry.at_us > expires_us:
                 self._move(entry, EventState.LEASED, expires_us)
 
     def _ack_one(self, ref: LeaseRef, now_us: int, done: list[Entry]) -> LeaseFailureReason | None:
-        """Remove an entry, except from the index, from which all that are done are removed together."""
+        """Remove an entry, except from the index: ``ack`` removes all of its entries there in one call."""
         entry = self._held(ref, now_us)
         if not isinstance(entry, Entry):
             return entry
@@ -301,7 +301,7 @@ class Group:
     # --- dead letters -----------------------------------------------------------------------------------------------
 
     def purge_dead(self, died_before_us: int, now_us: int) -> None:
-        """DEAD -> removed for events that died before then, up to PROMOTE_LIMIT."""
+        """DEAD -> removed for events that died before ``died_before_us``, up to PROMOTE_LIMIT."""
         for entry in _first_until(self.indexes[EventState.DEAD], died_before_us):
             self.remove(entry, now_us)
 
@@ -315,7 +315,7 @@ class Group:
     # --- operators --------------------------------------------------------------------------------------------------
 
     def reschedule(self, entry: Entry, due: NewDueTime, now_us: int) -> None:
-        """Move an event that waits to SCHEDULED, or to READY if it is due."""
+        """Move a scheduled or ready event to SCHEDULED, or to READY if it is due."""
         if due.deliver_at_us is None or due.deliver_at_us <= self._host.now_us:
             self.delay(entry, now_us + (due.delay_us or 0), now_us)
             return
@@ -336,7 +336,7 @@ class Group:
         self._holder.let_go((entry.event,), now_us, were_dead=entry.state is EventState.DEAD)
 
     def dissolve(self, now_us: int) -> Iterator[None]:
-        """Remove everything, one piece a step, from a group that was deleted. It must not be used any more."""
+        """Remove everything from a deleted group, one piece a step. It must not be used afterwards."""
         for state, index in [*self.indexes.items(), (EventState.SCHEDULED, self.by_host_clock)]:
             while block := index.pop_block():
                 for entry in block:
@@ -346,10 +346,10 @@ class Group:
                 yield
         self.entries, self.held = {}, {}  # a dict does not shrink
 
-    # --- the pieces -------------------------------------------------------------------------------------------------
+    # --- helpers ----------------------------------------------------------------------------------------------------
 
     def _held(self, ref: LeaseRef, now_us: int) -> Entry | LeaseFailureReason:
-        """The entry that this lease holds, or why it holds none."""
+        """The entry that this lease holds, or why it does not hold one."""
         entry = self.entries.get(ref.event_id)
         if entry is None or entry.state is EventState.DEAD:
             return LeaseFailureReason.SETTLED
@@ -384,7 +384,7 @@ class Group:
         self._holder.no_longer_waiting(entry.event)
 
     def _make_ready_again(self, entry: Entry, now_us: int) -> None:
-        """To READY, at its old position. A due time of the host's clock may be ahead of the engine's clock."""
+        """Move an entry to READY, at its old position. A due time by the host's clock may be ahead of the engine's."""
         self._move(entry, EventState.READY, min(entry.deliver_at_us, now_us))
 
     def _move(self, entry: Entry, state: EventState, at_us: int) -> None:
@@ -399,7 +399,7 @@ class Group:
 
 
 def _first_until(index: DueIndex[Entry], until_us: int) -> list[Entry]:
-    """The entries whose time has come, up to PROMOTE_LIMIT."""
+    """The entries whose time has passed, up to PROMOTE_LIMIT."""
     found: list[Entry] = []
     for at_us, _, entry in index.ascending():
         if at_us > until_us or len(found) == PROMOTE_LIMIT:

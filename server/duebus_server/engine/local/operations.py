@@ -1,4 +1,4 @@
-"""What operators do to the events of a topic: cancel, reschedule, redrive, purge. Each is one synchronous step."""
+"""Operations on the events of a topic: cancel, reschedule, redrive, purge. Each is one synchronous step."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WAITING = (EventState.SCHEDULED, EventState.READY)
 
 
 def cancel(topic: Topic, event_ids: Sequence[str], group: str | None, now_us: int) -> CancelAnswer:
-    """Remove the copies that wait; see ``Engine.cancel``."""
+    """Remove scheduled and ready copies; see ``Engine.cancel``."""
     groups = _groups(topic, group)
     cancelled = 0
     left_alone: list[str] = []
@@ -53,7 +53,7 @@ def reschedule(topic: Topic, event_ids: Sequence[str], group: str | None, due: N
 def redrive(
     topic: Topic, group: str, chosen: DeadLetterFilter, step: DeadLetterStep, now_us: int
 ) -> DeadLetterProgress:
-    """Make some dead letters wait again; see ``Engine.redrive``."""
+    """Redrive some dead letters; see ``Engine.redrive``."""
     holder = find_group(topic, group)
     found = _find(holder, chosen, step, now_us)
     for place, entry in enumerate(found.entries):
@@ -62,7 +62,7 @@ def redrive(
 
 
 def purge(topic: Topic, group: str, chosen: DeadLetterFilter, step: DeadLetterStep, now_us: int) -> DeadLetterProgress:
-    """Remove some dead letters; see ``Engine.purge``."""
+    """Purge some dead letters; see ``Engine.purge``."""
     holder = find_group(topic, group)
     found = _find(holder, chosen, step, now_us)
     for entry in found.entries:
@@ -74,7 +74,7 @@ def purge(topic: Topic, group: str, chosen: DeadLetterFilter, step: DeadLetterSt
 
 
 def _groups(topic: Topic, group: str | None) -> Sequence[Group]:
-    """The groups that a call is about: one, or all."""
+    """The groups of a call: one, or all."""
     return topic.all_groups() if group is None else [find_group(topic, group)]
 
 
@@ -83,11 +83,11 @@ def _copies(groups: Sequence[Group], event_id: str) -> Copies:
 
 
 def _waiting_copies(topic: Topic, groups: Sequence[Group], event_id: str) -> Copies:
-    """The copies of an event, all of which wait.
+    """The copies of an event, all scheduled or ready.
 
     Raises:
         NotFound: there are none.
-        ConcurrentModification: one does not wait.
+        ConcurrentModification: one is leased or dead.
     """
     copies = _copies(groups, event_id)
     if not copies:
@@ -105,7 +105,7 @@ def _waiting_copies(topic: Topic, groups: Sequence[Group], event_id: str) -> Cop
 
 
 class _Found(NamedTuple):
-    """The dead letters that one step has selected, and where the next step begins."""
+    """The dead letters that a step selected, and where the next step begins."""
 
     entries: list[Entry]
     began_us: int
@@ -116,7 +116,7 @@ class _Found(NamedTuple):
 
 
 def _find(group: Group, chosen: DeadLetterFilter, step: DeadLetterStep, now_us: int) -> _Found:
-    """Look at up to ``step.limit`` dead letters: those that are named, or else in the order in which they died."""
+    """Select from up to ``step.limit`` dead letters: the named ones, or else in the order in which they died."""
     began_us = now_us if step.began_us is None else step.began_us
     until_us = began_us - chosen.min_age_us
     looked_at = islice(
@@ -131,7 +131,7 @@ def _find(group: Group, chosen: DeadLetterFilter, step: DeadLetterStep, now_us: 
 
 
 def _in_order(group: Group, step: DeadLetterStep, until_us: int) -> Iterator[tuple[str, Entry]]:
-    """The dead letters that died until then, in that order, each with the cursor after it."""
+    """The dead letters that died by ``until_us``, in that order, each with the cursor after it."""
     after = _numbers(step.cursor, 2)
     for at_us, seq, entry in group.indexes[EventState.DEAD].ascending((after[0], after[1]) if after else None):
         if at_us > until_us:
@@ -151,11 +151,11 @@ def _numbers(cursor: str | None, count: int) -> tuple[int, ...]:
     """The numbers in a cursor; none at the beginning.
 
     Raises:
-        InvalidArgument: it is not one of ours.
+        InvalidArgument: it is not a cursor of this engine.
     """
     if cursor is None:
         return ()
     parts = cursor.split(".")
     if len(parts) != count or not all(part.isdecimal() for part in parts):
-        raise InvalidArgument("cursor", "is not one that an earlier step has given")
+        raise InvalidArgument("cursor", "is not a cursor that an earlier step returned")
     return tuple(map(int, parts))

@@ -1,4 +1,4 @@
-"""What the local engine keeps in memory for each event."""
+"""The local engine's records of events in memory."""
 
 from __future__ import annotations
 
@@ -70,6 +70,6 @@ class Entry:
         del history[:-MAX_HISTORY]
 
     def note_redrive(self, now_us: int) -> None:
-        """Add to the history that the event is redriven."""
+        """Record in the history that the event is redriven."""
         if self.history:
             self.history[-1] = replace(self.history[-1], redriven_us=now_us)

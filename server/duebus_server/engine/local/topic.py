@@ -1,4 +1,4 @@
-"""One topic: its events, each stored once, its groups, and the ids that it remembers against duplicates."""
+"""One topic: its events, each stored once, its groups, and the ids that it remembers to detect duplicates."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ RETRY_WHEN_FULL_US = SECOND
 """How long a caller is told to wait when the topic is full."""
 
 FORGET_AT_ONCE = 1_000
-"""How many remembered ids of a deleted topic are dropped in one step, which keeps the step short."""
+"""How many remembered ids of a deleted topic are dropped in one step. It keeps the step short."""
 
 
 class Topic:
     """The events of one topic.
 
     Attributes:
-        stored: how many events the topic holds, each until the last group is done with it.
+        stored: how many events the topic holds. Each is held until the last group is done with it.
         groups: by name.
         unclaimed: holds the events of a topic without groups; the first group takes them over.
         config: the settings in force.
@@ -52,7 +52,7 @@ class Topic:
         self.groups: dict[str, Group] = {}
         self.unclaimed: Group | None = None
         self.queued = 0
-        # Groups that were deleted, until the ids that they held are among the recent ones.
+        # Deleted groups, until their event ids are among the recent ones.
         self._leaving: list[Group] = []
         self._next_seq = next_seq
         self._recent_ids: RecentMemory[None] = RecentMemory()
@@ -70,7 +70,7 @@ class Topic:
     # --- groups -----------------------------------------------------------------------------------------------------
 
     def group(self, name: str, now_us: int) -> Group:
-        """The group of this name, which is created if need be. The first one takes over the unclaimed events."""
+        """The group of this name, created if it does not exist. The first one takes over the unclaimed events."""
         group = self.groups.get(name)
         if group is None:
             group, self.unclaimed = self.unclaimed or Group(name, self, self._host, now_us), None
@@ -166,19 +166,19 @@ class Topic:
     # --- what groups report -------------------------------------------------------------------------------------------
 
     def no_longer_waiting(self, event: StoredEvent) -> None:
-        """In one more group the event is dead or gone. After the last group, it no longer counts as queued."""
+        """The event is dead or gone in one more group. After the last one, it no longer counts as queued."""
         event.waiting -= 1
         if not event.waiting:
             self.queued -= 1
 
     def waiting_again(self, event: StoredEvent) -> None:
-        """In one more group the event is no longer dead. With the first group, it counts as queued."""
+        """The event is no longer dead in one more group. With the first one, it counts as queued again."""
         if not event.waiting:
             self.queued += 1
         event.waiting += 1
 
     def let_go(self, events: Iterable[StoredEvent], now_us: int, *, were_dead: bool = False) -> None:
-        """One more group is done with these events, all dead in it, or none. After the last, they are gone."""
+        """One more group is done with these events, all or none of them dead in it. After the last, they are gone."""
         for event in events:
             if not were_dead:
                 self.no_longer_waiting(event)
@@ -192,7 +192,7 @@ class Topic:
     # --- housekeeping -----------------------------------------------------------------------------------------------
 
     def all_groups(self) -> list[Group]:
-        """The groups, and first the events that no group has claimed."""
+        """The unclaimed events, then the groups."""
         unclaimed = [self.unclaimed] if self.unclaimed is not None else []
         return unclaimed + list(self.groups.values())
 
@@ -205,7 +205,7 @@ class Topic:
         self._answers.forget_before(now_us)
 
     def dissolve(self, now_us: int) -> Iterator[None]:
-        """Release everything, one piece a step, of a topic that was deleted. It must not be used any more."""
+        """Release everything of a deleted topic, one piece a step. It must not be used afterwards."""
         self.deleted = True
         for group in self.all_groups():
             yield from group.dissolve(now_us)
@@ -215,7 +215,7 @@ class Topic:
             yield
 
     def is_empty(self) -> bool:
-        """Whether it has no events and remembers no ids, so that a sweep has nothing to do."""
+        """Whether it has no events and remembers no ids: a sweep has nothing to do."""
         return not (self.stored or self._recent_ids or self._answers)
 
     def is_idle(self) -> bool:

@@ -1,4 +1,4 @@
-"""The topics of the local engine by name, and what its watcher is told of them."""
+"""The topics of the local engine by name, and the reports to its watcher."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from duebus_server.engine.local.group import Group
 
 DEATHS_NAMED = 10
-"""How many ids the watcher is told of events that died in one step, beside their number."""
+"""How many ids of events that died in one step are reported, besides their number."""
 
 TOPICS_AT_ONCE = 100
 """How many topics are looked at in one step of the event loop: a few milliseconds at most."""
@@ -30,11 +30,11 @@ class Topics:
     """The topics of one engine.
 
     Attributes:
-        host: the host's clock, as the verb under way has read it.
-        watcher: who is told what happens; None until there is one.
+        host: the host's clock, as the current verb read it.
+        watcher: receives what happens; None until it is set.
 
     Args:
-        defaults: the settings of a topic where nothing else was set.
+        defaults: the settings of topics that were not configured.
     """
 
     def __init__(self, defaults: TopicConfig) -> None:
@@ -64,7 +64,7 @@ class Topics:
         return topic
 
     def obtain(self, name: str, now_us: int) -> Topic:
-        """The topic of this name, which is made if need be."""
+        """The topic of this name, created if it does not exist."""
         topic = self._topics.get(name)
         if topic is None:
             topic = Topic(name, self._defaults, lambda: next(self._seq), self.host, now_us)
@@ -73,7 +73,7 @@ class Topics:
         return topic
 
     def up_to_date(self, name: str, now_us: int) -> Topic:
-        """A topic to look at, in which what is due is READY.
+        """A topic to inspect, in which everything due is READY.
 
         Raises:
             NotFound: there is none of this name.
@@ -113,12 +113,12 @@ class Topics:
         return members, session
 
     def remove(self, topic: Topic) -> None:
-        """Take a topic out. Its events are let go by ``Topic.dissolve``."""
+        """Take a topic out. ``Topic.dissolve`` releases its events."""
         del self._topics[topic.name]
         del self._names[bisect_right(self._names, topic.name) - 1]
 
     def clear(self) -> None:
-        """Forget all of them."""
+        """Remove all topics."""
         self._topics.clear()
         self._names.clear()
 
@@ -128,7 +128,7 @@ class Topics:
         return self._names[start : start + limit]
 
     async def in_turns(self, names: Sequence[str]) -> AsyncIterator[Topic]:
-        """The topics of these names that are there when their turn comes; other tasks run in between."""
+        """The topics of these names that still exist at their turn; other tasks run in between."""
         for place, name in enumerate(names, start=1):
             topic = self._topics.get(name)
             if topic is not None:
@@ -139,14 +139,14 @@ class Topics:
     # --- announcements ----------------------------------------------------------------------------------------------
 
     def announce_all(self, topic: Topic) -> None:
-        """Tell the watcher about every group of a topic."""
+        """Report every group of a topic to the watcher."""
         for group in topic.all_groups():
             self.announce(topic.name, group)
 
     def announce(self, topic: str, group: Group) -> None:
-        """Tell the watcher which leases have ended, what has died, and when there is something to lease."""
+        """Report which leases have ended, what has died, and when there is something to lease."""
         if not group.name:
-            return  # events that no group has claimed are due to nobody
+            return  # unclaimed events are due to nobody
         self.announce_ended(group)
         self.announce_deaths(topic, group)
         due_us = group.next_due()
@@ -159,20 +159,20 @@ class Topics:
             self.watcher.due(topic, group, now_us)
 
     def announce_ended(self, group: Group) -> None:
-        """Tell the watcher which leases have ended."""
+        """Report which leases have ended."""
         ended, group.ended = group.ended, {}
         if self.watcher is not None:
             for session_id, fencing_tokens in ended.items():
                 self.watcher.leases_ended(session_id, fencing_tokens)
 
     def announce_deaths(self, topic: str, group: Group) -> None:
-        """Tell the watcher what has died."""
+        """Report what has died."""
         died, group.died = group.died, []
         if died and self.watcher is not None:
             self.watcher.died(topic, group.name, len(died), list(islice(died, DEATHS_NAMED)))
 
     def announce_deleted(self, topic: str, group: str | None, gone: Sequence[Group]) -> None:
-        """Tell the watcher which leases have ended with these groups, and that they are gone; None is the topic."""
+        """Report that these groups are gone, and their leases with them; None is the topic."""
         for members in gone:
             self.announce_ended(members)
             members.ended = {session_id: list(held) for session_id, held in members.held.items()}

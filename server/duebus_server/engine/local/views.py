@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def topic_info(topic: Topic, now_us: int) -> TopicInfo:
-    """A topic with its groups. Events that no group has claimed are a group without a name."""
+    """A topic with its groups. Unclaimed events are shown as a group without a name."""
     groups = [group_info(group, now_us) for group in topic.all_groups()]
     return TopicInfo(topic.name, topic.config, topic.queued, groups)
 
@@ -98,7 +98,7 @@ def event_info(topic: Topic, event_id: str) -> EventInfo:
 
 
 def find_group(topic: Topic, name: str) -> Group:
-    """The group that a call about events names; an empty name is the default group, or the unclaimed events.
+    """The group that a call names; an empty name is the default group, or the unclaimed events.
 
     Raises:
         NotFound: there is none.

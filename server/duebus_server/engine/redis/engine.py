@@ -104,7 +104,7 @@ class RedisEngine(AdminVerbs):
     async def start(self) -> None:
         """Be ready to work."""
         if self._runner.is_working:
-            raise DuplicateInitialized("engine redis is started already", metadata={"engine": self.name})
+            raise DuplicateInitialized("engine redis is already started", metadata={"engine": self.name})
         try:
             await self._runner.check_server()
             await self._layouts.check()

@@ -70,4 +70,4 @@ def _read_cursor(cursor: str | None) -> tuple[str, bytes]:
 
 
 def _foreign() -> InvalidArgument:
-    return InvalidArgument("cursor", "is not one that an earlier step has given")
+    return InvalidArgument("cursor", "is not a cursor that an earlier step returned")

@@ -239,7 +239,7 @@ def _read_cursor(cursor: str | None, partitions: int) -> tuple[int, str | None]:
         return 0, None
     number, mark, own = cursor.partition(_BEHIND_NUMBER)
     if not mark or not number.isdecimal() or int(number) >= partitions:
-        raise InvalidArgument("cursor", "is not one that an earlier step has given")
+        raise InvalidArgument("cursor", "is not a cursor that an earlier step returned")
     return int(number), own or None
 
 
