@@ -150,5 +150,25 @@ async def test_the_backlog_is_what_is_ready_and_not_leased(harness: Harness, joi
     assert await joined.engine.backlog(joined.name, DEFAULT_GROUP) == 4
 
 
+async def test_work_is_what_is_leased_or_ready(harness: Harness, joined: TopicDriver) -> None:
+    name = joined.name
+    assert await joined.engine.work([(name, DEFAULT_GROUP), (name, "")]) == [0, 0]
+    await joined.dispatch("a", "b", "c", new_event(delay_us=MINUTE))
+    await joined.lease(max_events=1, lease_us=HOUR)
+    assert await joined.engine.work([(name, DEFAULT_GROUP), (name, "")]) == [3, 0]
+
+    await harness.advance(MINUTE)
+    assert await joined.engine.work([(name, DEFAULT_GROUP)]) == [4]
+
+    await joined.pause()
+    assert await joined.engine.work([(name, DEFAULT_GROUP)]) == [1], "what is leased is being handled"
+
+
+async def test_what_waits_for_the_first_group_is_work(topic: TopicDriver) -> None:
+    await topic.dispatch("a", "b", new_event(delay_us=MINUTE))
+    groups = [(topic.name, ""), (topic.name, DEFAULT_GROUP), ("nobody.knows", "")]
+    assert await topic.engine.work(groups) == [2, 0, 0]
+
+
 async def test_where_there_is_no_group_there_is_no_backlog(topic: TopicDriver) -> None:
     assert await topic.engine.backlog(topic.name, DEFAULT_GROUP) == 0

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from duebus_server.domain.errors import NotFound
+from duebus_server.bus.coalescing import Coalescer
 from duebus_server.domain.model import DEFAULT_GROUP
-from duebus_server.domain.states import EventState
 
 if TYPE_CHECKING:
     from duebus_server.bus.engines import Engines
     from duebus_server.domain.model import EngineName
 
-WORK = (EventState.READY, EventState.LEASED)
-"""Leased events count too. Otherwise an autoscaler would stop the workers that handle the last events."""
+GROUPS_AT_ONCE = 1_000
+"""In one call of an engine."""
 
 
 class Scaling:
-    """Counts the events of a group that are due and not settled."""
+    """Counts the events of groups that need a worker.
+
+    Leased events count too. Otherwise an autoscaler would stop the workers that handle the last events.
+    """
 
     def __init__(self, engines: Engines) -> None:
         self._engines = engines
+        self._counting: Coalescer[EngineName, tuple[str, str], int] = Coalescer(
+            self._count, weight=lambda _: 1, max_weight=GROUPS_AT_ONCE
+        )
 
     async def backlog(self, engine: EngineName | None, topic: str, group: str) -> int:
-        """The events of a group that are ready or leased; 0 if there is no such topic or group.
+        """The events of a group that are leased, or ready unless it is paused; 0 if there is no such topic or group.
 
         A topic without groups keeps its events for the first group, so they count for this one.
 
@@ -31,9 +36,12 @@ class Scaling:
             NoDispatcherSpecified: this server does not run the engine.
             DispatcherNotWorking: it is stopped, or its storage can't be reached.
         """
-        try:
-            info = await self._engines.get(engine).engine.get_topic(topic)
-        except NotFound:
-            return 0
-        wanted = group or DEFAULT_GROUP
-        return sum(one.counts[state] for one in info.groups if one.group in (wanted, "") for state in WORK)
+        running = self._engines.get(engine)
+        return await self._counting.submit(running.engine.name, (topic, group or DEFAULT_GROUP))
+
+    async def _count(self, engine: EngineName, groups: list[tuple[str, str]]) -> list[int]:
+        unclaimed = [(topic, "") for topic, _ in groups]
+        counts = await self._engines.get(engine).engine.work([*groups, *unclaimed])
+        return [
+            claimed + waiting for claimed, waiting in zip(counts[: len(groups)], counts[len(groups) :], strict=True)
+        ]

@@ -144,6 +144,11 @@ class Engine(Protocol):
     async def backlog(self, topic: str, group: str) -> int:
         """How many events of the group are ready."""
 
+    async def work(self, groups: Sequence[tuple[str, str]]) -> list[int]:
+        """How many events of each group, given as topic and group, need a worker: those that are leased, and those that
+        are ready unless it is paused. An empty group is what waits for the first group. 0 where there is no such group.
+        """
+
     # --- sessions ---------------------------------------------------------------------------------------------------
 
     async def join(self, topic: str, group: str, subscriber: SubscriberInfo) -> None:

@@ -76,6 +76,7 @@ class InstrumentedEngine:
         self.shorten = self._timed("shorten", engine.shorten)
         self.expire_leases = self._timed("expire_leases", engine.expire_leases)
         self.backlog = self._timed("backlog", engine.backlog)
+        self.work = self._timed("work", engine.work)
         self.join = self._timed("join", engine.join)
         self.leave = self._timed("leave", engine.leave)
         self.queued = self._timed("queued", engine.queued)

@@ -28,7 +28,9 @@ MAX_TARGET = 1_000_000_000
 _WHOLE_NUMBER = re.compile(r"\d{1,10}", re.ASCII)
 
 LOOK_S = 1.0
-"""How often a stream checks for work. No signal would do: the group may have no session on this server."""
+"""How often a stream checks for work. No signal would do: the group may have no session on this server. All streams
+check at the same moment, so that the engine is asked once.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +89,15 @@ class ScalerServicer:
 
     async def StreamIsActive(self, request: externalscaler_pb2.ScaledObjectRef, context: Context) -> None:  # noqa: N802
         """Whether there is work, now and whenever that changes."""
+        trigger = read_trigger(request.scalerMetadata)
+        now_s = asyncio.get_running_loop().time
         told: bool | None = None
         while True:
-            active = await self._backlog(request) > 0
+            active = await self._work(trigger) > 0
             if active is not told:
                 told = active
                 await context.write(externalscaler_pb2.IsActiveResponse(result=active))
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(LOOK_S - now_s() % LOOK_S)
 
     async def GetMetricSpec(  # noqa: N802
         self, request: externalscaler_pb2.ScaledObjectRef, _context: Context
@@ -113,5 +117,7 @@ class ScalerServicer:
         return externalscaler_pb2.GetMetricsResponse(metricValues=[value])
 
     async def _backlog(self, request: externalscaler_pb2.ScaledObjectRef) -> int:
-        trigger = read_trigger(request.scalerMetadata)
+        return await self._work(read_trigger(request.scalerMetadata))
+
+    async def _work(self, trigger: Trigger) -> int:
         return await self._scaling.backlog(trigger.engine, trigger.topic, trigger.group)

@@ -160,6 +160,11 @@ class LocalEngine:
         self._topics.announce(topic, members)
         return len(members.indexes[EventState.READY])
 
+    async def work(self, groups: Sequence[tuple[str, str]]) -> list[int]:
+        """See ``Engine.work``."""
+        now_us = self._working_now()
+        return [self._topics.work(topic, group, now_us) for topic, group in groups]
+
     # --- sessions ---------------------------------------------------------------------------------------------------
 
     async def join(self, topic: str, group: str, subscriber: SubscriberInfo) -> None:

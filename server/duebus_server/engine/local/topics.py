@@ -8,6 +8,7 @@ from itertools import count, islice
 from typing import TYPE_CHECKING
 
 from duebus_server.domain.errors import NotFound
+from duebus_server.domain.states import EventState
 from duebus_server.engine.local.host_time import HostTime
 from duebus_server.engine.local.topic import Topic
 
@@ -88,6 +89,17 @@ class Topics:
         """A group of a topic."""
         found = self._topics.get(topic)
         return found.groups.get(group) if found else None
+
+    def work(self, topic: str, group: str, now_us: int) -> int:
+        """How many events of a group need a worker; an empty name is what waits for the first group."""
+        found = self._topics.get(topic)
+        members = None if found is None else found.groups.get(group) if group else found.unclaimed
+        if members is None:
+            return 0
+        members.promote(now_us)
+        self.announce(topic, members)
+        ready = 0 if members.paused else len(members.indexes[EventState.READY])
+        return ready + len(members.indexes[EventState.LEASED])
 
     def known_group(self, topic: str, group: str) -> Group:
         """A group of a topic.

@@ -261,6 +261,11 @@ class RedisEngine(AdminVerbs):
         self.check_started()
         return await self.views.backlog(partition, group)
 
+    async def work(self, groups: Sequence[tuple[Partition, str]]) -> list[int | None]:
+        """See ``Engine.work``; None where the partition is closed."""
+        self.check_started()
+        return await self.views.work(groups)
+
     # --- sessions ---------------------------------------------------------------------------------------------------
 
     async def join(self, partition: Partition, group: str, subscriber: SubscriberInfo) -> None:

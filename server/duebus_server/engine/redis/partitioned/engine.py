@@ -190,6 +190,22 @@ class PartitionedEngine(AdminVerbs):
         """See ``Engine.backlog``."""
         return sum(await self._routing.each(topic, lambda partition: self._engine.backlog(partition, group)))
 
+    async def work(self, groups: Sequence[tuple[str, str]]) -> list[int]:
+        """See ``Engine.work``."""
+        parts = [[(partition, group) for partition in self._routing.partitions(topic)] for topic, group in groups]
+        counts = iter(await self._engine.work([part for one in parts for part in one]))
+        found = [[next(counts) for _ in one] for one in parts]
+        return [
+            await self._work_of(topic, group) if None in numbers else sum(number or 0 for number in numbers)
+            for (topic, group), numbers in zip(groups, found, strict=True)
+        ]
+
+    async def _work_of(self, topic: str, group: str) -> int:
+        """Of a topic that has other partitions than this replica knew of."""
+        await self._routing.refresh(topic)
+        counts = await self._engine.work([(partition, group) for partition in self._routing.partitions(topic)])
+        return sum(number or 0 for number in counts)
+
     # --- sessions ---------------------------------------------------------------------------------------------------
 
     async def join(self, topic: str, group: str, subscriber: SubscriberInfo) -> None:
