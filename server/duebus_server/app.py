@@ -232,9 +232,12 @@ async def serve(settings: Settings, announce: Callable[[str], None], *, shares_p
         await app.close_http()
         await app.lifecycle.abandon()
         raise
-    PauseKeeper().install()
+    pauses = PauseKeeper()
+    pauses.install()
+    looking = asyncio.create_task(pauses.run(), name="garbage collection")
     announce(f"duebus ready on {address} engines={','.join(settings.engine)}")
     await app.wait_stopped()
+    looking.cancel()
     await asyncio.gather(*stops)
 
 

@@ -4,11 +4,17 @@ A full collection looks at every object, and a waiting event is several: half a 
 nothing is delivered. Events hold no reference cycles, so there is nothing to find among them. Objects that have lived
 through a full collection are therefore set aside (``gc.freeze``): the next one looks only at newer objects. They are
 still freed as soon as nothing refers to them.
+
+Calls that were under way then are set aside, too, and some of them become cycles. They are small, but each keeps a
+whole arena of Python's allocator (1 MiB) in use after the events around it are gone. So when most of the memory has
+been released, everything is looked at: by then that is little.
 """
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import sys
 import time
 
 FULL = 2
@@ -17,23 +23,49 @@ FULL = 2
 THAW_S = 3_600.0
 """How often a full collection looks at everything, to find cycles that became garbage after they were set aside."""
 
+LOOK_S = 10.0
+"""How often it is looked whether memory was released."""
+
+RELEASED = 0.5
+"""The share of the most blocks that has to be released before everything is looked at."""
+
+FEW_BLOCKS = 200_000
+"""How many blocks more than at the start may be in use then. Looking at more would be a pause."""
+
 
 class PauseKeeper:
     """A ``gc.callbacks`` entry. A process needs one."""
 
     def __init__(self) -> None:
         self._thawed_s = time.monotonic()
+        self._most_blocks = self._first_blocks = 0
 
     def install(self) -> None:
         """Set aside all present objects, and after each full collection those that survived it."""
         gc.collect()
         gc.freeze()
+        self._first_blocks = sys.getallocatedblocks()
         gc.callbacks.append(self._collected)
 
     def uninstall(self) -> None:
         """Restore the collector."""
         gc.callbacks.remove(self._collected)
         gc.unfreeze()
+
+    async def run(self) -> None:
+        """Look at everything whenever most of the memory has been released, until it is cancelled."""
+        while True:
+            self.look()
+            await asyncio.sleep(LOOK_S)
+
+    def look(self) -> None:
+        """Look at everything if most of the memory has been released since the last time."""
+        blocks = sys.getallocatedblocks()
+        self._most_blocks = max(blocks, self._most_blocks)
+        if blocks <= min(self._first_blocks + FEW_BLOCKS, self._most_blocks * (1 - RELEASED)):
+            gc.unfreeze()
+            gc.collect()
+            self._most_blocks = sys.getallocatedblocks()
 
     def _collected(self, phase: str, info: dict[str, int]) -> None:
         if info["generation"] != FULL:

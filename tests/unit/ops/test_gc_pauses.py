@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import weakref
 from typing import TYPE_CHECKING
 
@@ -68,4 +69,23 @@ def test_now_and_then_a_collection_looks_at_everything(keeper: PauseKeeper, monk
 
     monkeypatch.setattr(gc_pauses, "THAW_S", 0.0)
     gc.collect()
+    assert gone() is None
+
+
+def test_when_most_of_the_memory_is_released_everything_is_looked_at(keeper: PauseKeeper) -> None:
+    events = [bytes(200) for _ in range(sys.getallocatedblocks() * 2)]
+    node = Node()
+    gone = weakref.ref(node)
+    gc.collect()
+    del node
+    keeper.look()
+    gc.collect()
+    assert gone() is not None, "it was set aside"
+
+    del events[len(events) // 2 :]
+    keeper.look()
+    assert gone() is not None, "too much is left"
+
+    events.clear()
+    keeper.look()
     assert gone() is None
