@@ -149,6 +149,7 @@ async def test_max_retries_of_what_was_dispatched_before(joined: TopicDriver) ->
 
 async def test_max_retries_of_leases_that_run_out(harness: Harness, joined: TopicDriver) -> None:
     await joined.dispatch("event")
+    await joined.let_run_out()
     await joined.lease_one(lease_us=SECOND)
     await joined.configure(max_retries=0)
 

@@ -30,6 +30,7 @@ VERBS: dict[str, Callable[[TopicDriver], Awaitable[object]]] = {
     "shorten": lambda topic: topic.shorten(SECOND),
     "expire_leases": lambda topic: topic.engine.expire_leases(),
     "backlog": lambda topic: topic.engine.backlog(topic.name, DEFAULT_GROUP),
+    "work": lambda topic: topic.engine.work([(topic.name, DEFAULT_GROUP)]),
     "join": lambda topic: topic.join(),
     "adopt": lambda topic: topic.adopt(WORKER, SOME_LEASE),
     "check": lambda topic: topic.engine.check(),

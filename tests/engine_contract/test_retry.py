@@ -96,19 +96,22 @@ async def test_no_retries_left_is_dead_whatever_delay_was_asked_for(joined: Topi
     assert (where.state, where.last_error) == (EventState.DEAD, "the end")
 
 
-async def test_a_lease_that_runs_out_is_a_failed_attempt(harness: Harness, joined: TopicDriver) -> None:
+async def test_two_leases_may_run_out_before_one_that_does_is_a_failed_attempt(
+    harness: Harness, joined: TopicDriver
+) -> None:
     await joined.dispatch(new_event("event", max_retries=1))
 
-    await joined.lease_one(lease_us=SECOND)
-    await harness.advance(SECOND)
-    second = await joined.lease_one(lease_us=SECOND)
-    assert second.attempt == 2
-    assert "lease expired" in second.last_error
+    await joined.let_run_out()
+    third = await joined.lease_one(lease_us=SECOND)
+    assert third.attempt == 3
+    assert "lease expired" in third.last_error
 
+    await harness.advance(SECOND)
+    await joined.lease_one(lease_us=SECOND)
     await harness.advance(SECOND)
     assert await joined.lease() == []
     where = await joined.look("event")
-    assert (where.state, where.attempts) == (EventState.DEAD, 2)
+    assert (where.state, where.attempts, where.free_attempts) == (EventState.DEAD, 4, 2)
     assert "lease expired" in where.last_error
     assert await joined.queued() == 0
 
@@ -116,13 +119,24 @@ async def test_a_lease_that_runs_out_is_a_failed_attempt(harness: Harness, joine
 async def test_nacks_and_expiries_use_up_the_same_retries(harness: Harness, joined: TopicDriver) -> None:
     await joined.dispatch(new_event("event", max_retries=2))
 
+    await joined.let_run_out()
     await joined.nack(await joined.lease_one(), delay_us=0)
-    await joined.lease_one(lease_us=SECOND)
-    await harness.advance(SECOND)
+    await joined.let_run_out(1)
     await joined.nack(await joined.lease_one(), error="last")
 
     where = await joined.look("event")
-    assert (where.state, where.attempts, where.last_error) == (EventState.DEAD, 3, "last")
+    assert (where.state, where.attempts, where.last_error) == (EventState.DEAD, 5, "last")
+
+
+async def test_the_backoff_grows_with_failures_alone(harness: Harness, joined: TopicDriver) -> None:
+    await joined.dispatch("event")
+    await joined.let_run_out()
+    nacked_us = harness.now_us()
+
+    await joined.nack(await joined.lease_one())
+
+    due_us = (await joined.look("event")).deliver_at_us
+    assert due_us <= nacked_us + SECOND / 2 * (1 + JITTER) + harness.grain_us
 
 
 async def test_each_group_counts_for_itself(topic: TopicDriver) -> None:

@@ -126,6 +126,7 @@ async def test_an_arrow_leads_where_the_drawing_says(joined: TopicDriver, arrow:
 
 async def test_a_lease_that_ends_without_retries_left_leads_to_the_dead_letters(joined: TopicDriver) -> None:
     await joined.dispatch(new_event(EVENT, max_retries=0))
+    await joined.let_run_out()
     await joined.lease_one(lease_us=SECOND)
 
     await joined.harness.advance(SECOND)

@@ -53,7 +53,7 @@ async def test_the_whole_story(harness: Harness, topic: TopicDriver) -> None:
     """Released, nacked, expired, and dead in the end: each with its times, its consumer and its reason."""
     await topic.join("one", consumer="first")
     await topic.join("two", consumer="second")
-    await topic.dispatch(new_event("event", max_retries=2))
+    await topic.dispatch(new_event("event", max_retries=1))
     start_us = harness.now_us()
 
     async def at(second: int) -> None:

@@ -130,7 +130,9 @@ async def test_every_state_is_counted_and_listed_alike(harness: Harness, joined:
 
 
 async def test_counts_are_as_of_now_whether_or_not_anybody_swept(harness: Harness, joined: TopicDriver) -> None:
-    await joined.dispatch(new_event(delay_us=SECOND), "leased", new_event("dies", max_retries=0))
+    await joined.dispatch(new_event("dies", max_retries=0))
+    await joined.let_run_out()
+    await joined.dispatch(new_event(delay_us=SECOND), "leased")
     await joined.lease(lease_us=SECOND)
 
     await harness.advance(SECOND)

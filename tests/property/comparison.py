@@ -51,10 +51,10 @@ class Comparison:
 
     # --- who waits ----------------------------------------------------------------------------------------------------
 
-    def batch_said(self, group: str, next_due_us: int | None) -> None:
-        """Whoever leased knows when to come again, and forgets what it knew."""
+    def batch_said(self, group: str, *dues_us: int | None) -> None:
+        """Whoever leased knows when to come again, or when another session has to, and forgets what it knew."""
         self._harness.heard.dues = [due for due in self._harness.heard.dues if due.group != group]
-        self.told_us[group] = math.inf if next_due_us is None else next_due_us
+        self.told_us[group] = min((due_us for due_us in dues_us if due_us is not None), default=math.inf)
 
     async def wakeups(self) -> None:
         """Nothing becomes due that nobody was told of."""
@@ -148,7 +148,8 @@ class Comparison:
 
     def _event(self, info: EventGroupInfo, entry: ModelEntry) -> None:
         assert info.state is entry.state
-        assert (info.attempts, info.max_retries) == (entry.attempt, entry.max_retries)
+        assert (info.attempts, info.free_attempts) == (entry.attempt, entry.free_attempts)
+        assert info.max_retries == entry.max_retries
         self.check_error(info.last_error, entry)
         leased = entry.state is EventState.LEASED
         outcomes = entry.history + [AttemptOutcome.UNDER_WAY] * leased

@@ -232,17 +232,21 @@ class EngineMachine(RuleBasedStateMachine):
         lease_us = CONFIG.lease_us if request.lease_us is None else request.lease_us
         for entry, leased in zip(expected, batch.events, strict=True):
             assert leased.fencing_token > entry.fencing_token
-            self.model.lease(entry, session_id, leased.fencing_token, lease_us)
+            self.model.lease(entry, session_id, leased.fencing_token, lease_us, stalled=request.stalled)
             self.check_leased(entry, leased)
             self.given.append(ref(leased))
-        left = bool(group.in_state(EventState.READY)) and not group.paused
+        takes_suspect = request.with_suspect and not any(entry.is_suspect for entry in expected)
+        left = bool(group.open_to(replace(request, with_suspect=takes_suspect))) and not group.paused
         # Over several partitions, the next ones have not been asked when there is no more room.
         assert batch.left_for_want_of_room == left or (self.model.partitions > 1 and not left)
-        self.comparison.batch_said(name, batch.next_due_us)
+        if not left and self.model.partitions == 1:
+            assert batch.next_due_us is None or batch.next_due_us > self.harness.now_us()
+        assert batch.suspect_due_us is None or not takes_suspect
+        self.comparison.batch_said(name, batch.next_due_us, batch.suspect_due_us)
 
     def check_leased(self, entry: ModelEntry, leased: LeasedEvent) -> None:
         assert leased.body == entry.event.body
-        assert leased.attempt == entry.attempt
+        assert (leased.attempt, leased.is_suspect) == (entry.attempt, entry.is_suspect)
         assert leased.deliver_at_us == entry.order_us <= self.harness.now_us()
         assert self.comparison.is_at(leased.lease_expires_us, entry.at_us)
         self.comparison.check_error(leased.last_error, entry)
@@ -318,7 +322,7 @@ class EngineMachine(RuleBasedStateMachine):
         results = self.run(self.topic.extend(*refs, lease_us=lease_us, group=group))
         for _, entry, place in self.judged(group, refs, results):
             assert results[place] is None
-            entry.at_us = self.model.now_us + (CONFIG.lease_us if lease_us is None else lease_us)
+            self.model.extend(entry, CONFIG.lease_us if lease_us is None else lease_us)
 
     @precondition(lambda self: self.model.can_hold())
     @rule(data=st.data(), lease_us=lease_times, wait=waits)
@@ -334,7 +338,7 @@ class EngineMachine(RuleBasedStateMachine):
             return
         results = self.run(adoption)
         for _, entry, place in self.judged(group, refs, results):
-            assert results[place] == AdoptedLease(refs[place].fencing_token, len(entry.event.body))
+            assert results[place] == AdoptedLease(refs[place].fencing_token, len(entry.event.body), entry.is_suspect)
             self.model.adopt(entry, session_id, CONFIG.lease_us if lease_us is None else lease_us)
 
     @precondition(lambda self: self.model.can_hold())
@@ -349,7 +353,7 @@ class EngineMachine(RuleBasedStateMachine):
         nacked_us = self.harness.now_us()
         assert await self.topic.nack(lease, error="boom", group=name) == [None]
         await self.comparison.wakeups()
-        backoff_us = min(POLICY.backoff_max_us, POLICY.backoff_initial_us << (entry.attempt - 1))
+        backoff_us = min(POLICY.backoff_max_us, POLICY.backoff_initial_us << (entry.attempt - entry.free_attempts - 1))
         self.model.nack(entry, NackAction.RETRY, backoff_us, "boom")
         if entry.state is EventState.SCHEDULED:
             entry.order_us = (await self.topic.look(entry.event.id, name)).deliver_at_us

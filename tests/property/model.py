@@ -42,6 +42,8 @@ class ModelEntry:
         due_us: when it was due, whatever has become of it.
         order_us: the same as the engine reports it, which tells apart what a running clock does; UNKNOWN until asked.
         died_unseen: it is dead because its last lease ran out, which an engine need not notice at once.
+        free_attempts: the attempts that used up no retry, because their lease ran out.
+        stalled: its lease was given to a session that was stalled.
     """
 
     event: NewEvent
@@ -57,7 +59,19 @@ class ModelEntry:
     fencing_token: int = 0
     last_error: str = ""
     died_unseen: bool = False
+    free_attempts: int = 0
+    stalled: bool = False
     history: list[AttemptOutcome] = field(default_factory=list)
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether two leases have run out."""
+        return self.free_attempts >= 2
+
+    @property
+    def has_failed_for_good(self) -> bool:
+        """Whether the attempt that fails now was the last one."""
+        return self.attempt - self.free_attempts > self.max_retries
 
     def move(self, transition: Transition) -> None:
         """Follow an arrow; there has to be one, and it has to lead to a state."""
@@ -87,13 +101,20 @@ class ModelGroup:
         """Those that have joined, and those that have left but still hold something."""
         return sorted(self.sessions | {entry.session_id for entry in self.in_state(EventState.LEASED)})
 
+    def open_to(self, request: LeaseRequest) -> list[ModelEntry]:
+        """The ready events that a lease may hand out: one suspect or none, and all that are none."""
+        ready = self.in_state(EventState.READY)
+        suspects = [entry for entry in ready if entry.is_suspect]
+        left_out = suspects[1:] if request.with_suspect else suspects
+        return [entry for entry in ready if entry not in left_out]
+
     def batch(self, request: LeaseRequest) -> list[ModelEntry]:
         """What a lease should hand out."""
         if self.paused:
             return []
         found: list[ModelEntry] = []
         size = 0
-        for entry in self.in_state(EventState.READY)[: request.max_events]:
+        for entry in self.open_to(request)[: request.max_events]:
             size += len(entry.event.body)
             if size > request.max_bytes and (found or not request.at_least_one):
                 break
@@ -105,11 +126,18 @@ class ModelGroup:
         there, until nothing is left or something has no room.
         """
         taken = [self.entries[event_id] for event_id in event_ids]
+        suspects = [entry for entry in taken if entry.is_suspect]
+        assert len(suspects) <= request.with_suspect
         first = []
         for partition, ready in self._ready_by_partition().items():
             own = [entry for entry in taken if entry.partition == partition]
-            assert own == ready[: len(own)]
-            first += ready[len(own) : len(own) + 1]
+            own_suspects = [entry for entry in ready if entry.is_suspect]
+            left_out = [entry for entry in own_suspects if entry not in own_suspects[:1]]
+            if not request.with_suspect or (suspects and suspects[0].partition != partition):
+                left_out = own_suspects
+            could_have = [entry for entry in ready if entry not in left_out]
+            assert own == could_have[: len(own)]
+            first += could_have[len(own) : len(own) + 1]
         order = [partition for partition, _ in groupby(entry.partition for entry in taken)]
         assert len(order) == len(set(order))
         size = sum(len(entry.event.body) for entry in taken)
@@ -233,8 +261,13 @@ class Model:
         if entry.state is EventState.SCHEDULED:
             entry.move(Transition.DUE)
         elif entry.state is EventState.LEASED:
-            entry.died_unseen = entry.attempt > entry.max_retries
-            self._fail(entry, EXPIRED, Transition.EXPIRE, AttemptOutcome.EXPIRED)
+            if entry.stalled or not entry.is_suspect:
+                entry.free_attempts += 1
+                self._end(entry, Transition.EXPIRE, AttemptOutcome.EXPIRED)
+                entry.last_error = EXPIRED
+            else:
+                entry.died_unseen = entry.has_failed_for_good
+                self._fail(entry, EXPIRED, Transition.EXPIRE, AttemptOutcome.EXPIRED)
 
     # --- in -----------------------------------------------------------------------------------------------------------
 
@@ -314,12 +347,18 @@ class Model:
             self.groups[name] = ModelGroup() if self.groups else self.unclaimed
         self.groups[name].sessions.add(session_id)
 
-    def lease(self, entry: ModelEntry, session_id: str, fencing_token: int, lease_us: int) -> None:
+    def lease(self, entry: ModelEntry, session_id: str, fencing_token: int, lease_us: int, *, stalled: bool) -> None:
         """The engine has handed the event to a session."""
         entry.move(Transition.LEASE)
         entry.attempt += 1
         entry.session_id = session_id
         entry.fencing_token = fencing_token
+        entry.stalled = stalled
+        entry.at_us = self.now_us + lease_us
+
+    def extend(self, entry: ModelEntry, lease_us: int) -> None:
+        """Its holder has given a sign."""
+        entry.stalled = False
         entry.at_us = self.now_us + lease_us
 
     def leave(self, name: str, session_id: str) -> None:
@@ -339,7 +378,7 @@ class Model:
         if entry.session_id != session_id:
             self.ended[entry.session_id].add(entry.fencing_token)
         entry.session_id = session_id
-        entry.at_us = self.now_us + lease_us
+        self.extend(entry, lease_us)
 
     # --- out ----------------------------------------------------------------------------------------------------------
 
@@ -384,7 +423,7 @@ class Model:
     def redrive(self, entry: ModelEntry, at_us: int) -> None:
         """What is dead waits again, with all its retries."""
         entry.move(Transition.REDRIVE)
-        entry.attempt = 0
+        entry.attempt = entry.free_attempts = 0
         self.due_at(entry, at_us)
 
     def delete_group(self, name: str) -> None:
@@ -406,7 +445,7 @@ class Model:
         self._answers.clear()
 
     def _fail(self, entry: ModelEntry, error: str, transition: Transition, outcome: AttemptOutcome) -> None:
-        if entry.attempt > entry.max_retries:
+        if entry.has_failed_for_good:
             transition, outcome = Transition.DIE, AttemptOutcome.DEAD
         self._end(entry, transition, outcome)
         entry.last_error = error

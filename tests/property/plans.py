@@ -95,6 +95,8 @@ lease_requests = st.builds(
     max_bytes=st.sampled_from([PLENTY, PLENTY, PLENTY, 0, 15, 60]),
     at_least_one=st.booleans(),
     lease_us=lease_times,
+    with_suspect=st.sampled_from([True, True, False]),
+    stalled=st.sampled_from([False, False, False, True]),
 )
 graces = st.sampled_from([0, 1, 2, 20]).map(TICK.__mul__)
 nack_plans = st.tuples(st.sampled_from(NackAction), st.sampled_from([0, 1, 3]).map(TICK.__mul__))

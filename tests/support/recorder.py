@@ -18,8 +18,8 @@ class Due(NamedTuple):
     at_us: int
 
 
-class Deaths(NamedTuple):
-    """So many events of the group became dead letters in one step."""
+class Step(NamedTuple):
+    """So many events of the group became dead letters, or suspects, in one step."""
 
     topic: str
     group: str
@@ -36,7 +36,10 @@ class Recorder:
     Attributes:
         dues: all that was told since ``forget``, in order.
         ended: for each session the fencing tokens of the leases that have ended, in order.
+        ran_out: of those, the ones that have run out.
+        extended: the sessions whose leases were extended, in order.
         deaths: the events that became dead letters, in order, an entry a step.
+        suspects: the events that became suspects, in the same way.
         deletions: the topics and groups that were deleted, in order; None in place of a group is the whole topic.
     """
 
@@ -45,7 +48,10 @@ class Recorder:
         self.dues: list[Due] = []
         self.ended: dict[str, list[int]] = defaultdict(list)
         self.deletions: list[tuple[str, str | None]] = []
-        self.deaths: list[Deaths] = []
+        self.deaths: list[Step] = []
+        self.suspects: list[Step] = []
+        self.ran_out: dict[str, list[int]] = defaultdict(list)
+        self.extended: list[str] = []
         self._told = asyncio.Event()
 
     def due(self, topic: str, group: str, at_us: int) -> None:
@@ -58,9 +64,24 @@ class Recorder:
         self.ended[session_id].extend(fencing_tokens)
         self._told.set()
 
+    def leases_ran_out(self, session_id: str, fencing_tokens: Sequence[int]) -> None:
+        """Called by the engine."""
+        self.ran_out[session_id].extend(fencing_tokens)
+        self.leases_ended(session_id, fencing_tokens)
+
+    def leases_extended(self, session_id: str) -> None:
+        """Called by the engine."""
+        self.extended.append(session_id)
+        self._told.set()
+
+    def suspected(self, topic: str, group: str, count: int, first_ids: Sequence[str]) -> None:
+        """Called by the engine."""
+        self.suspects.append(Step(topic, group, count, tuple(first_ids)))
+        self._told.set()
+
     def died(self, topic: str, group: str, count: int, first_ids: Sequence[str]) -> None:
         """Called by the engine."""
-        self.deaths.append(Deaths(topic, group, count, tuple(first_ids)))
+        self.deaths.append(Step(topic, group, count, tuple(first_ids)))
         self._told.set()
 
     def deleted(self, topic: str, group: str | None) -> None:
@@ -72,6 +93,9 @@ class Recorder:
         """Forget what was recorded."""
         self.dues.clear()
         self.ended.clear()
+        self.ran_out.clear()
+        self.extended.clear()
+        self.suspects.clear()
         self.deletions.clear()
         self.deaths.clear()
 

@@ -13,6 +13,7 @@ from duebus_server.domain.administration import (
     RetryPolicyChanges,
     TopicChanges,
 )
+from duebus_server.domain.clock import SECOND
 from duebus_server.domain.errors import DueBusError, NotFound
 from duebus_server.domain.event_ids import EventIds
 from duebus_server.domain.model import (
@@ -30,6 +31,7 @@ from duebus_server.domain.model import (
     NewEvent,
     SubscriberInfo,
 )
+from duebus_server.domain.retry import FREE_EXPIRIES
 from duebus_server.domain.states import EventState
 from duebus_server.domain.views import EventGroupInfo, EventInfo, EventPage, EventQuery, GroupInfo, TopicConfig
 
@@ -126,9 +128,11 @@ class TopicDriver:
         max_bytes: int = PLENTY,
         at_least_one: bool = True,
         lease_us: int | None = None,
+        with_suspect: bool = True,
+        stalled: bool = False,
     ) -> LeaseBatch:
         """What is due now and fits."""
-        request = LeaseRequest(max_events, max_bytes, at_least_one, lease_us)
+        request = LeaseRequest(max_events, max_bytes, at_least_one, lease_us, with_suspect, stalled)
         return await self.engine.lease(self.name, group, session, request)
 
     async def lease(
@@ -155,6 +159,12 @@ class TopicDriver:
         found = {event.event_id: event for event in await self.lease(lease_us=lease_us)}
         assert found.keys() == set(event_ids)
         return [found[event_id] for event_id in event_ids]
+
+    async def let_run_out(self, times: int = FREE_EXPIRIES, session: str = WORKER) -> None:
+        """Lease what is due for a second, and let it run out; so many times, by default until it is a suspect."""
+        for _ in range(times):
+            await self.lease(session, lease_us=SECOND)
+            await self.harness.advance(SECOND)
 
     async def lease_all(self, session: str = WORKER, group: str = DEFAULT_GROUP) -> list[LeasedEvent]:
         """Lease batches until nothing more is due, however large the engine makes them."""

@@ -1781,7 +1781,10 @@ type EventGroupInfo struct {
 	// Once it is dead.
 	DeadAt *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=dead_at,json=deadAt,proto3" json:"dead_at,omitempty"`
 	// In GetEvent: the last 20 attempts, oldest first.
-	History       []*Attempt `protobuf:"bytes,10,rep,name=history,proto3" json:"history,omitempty"`
+	History []*Attempt `protobuf:"bytes,10,rep,name=history,proto3" json:"history,omitempty"`
+	// How many of `attempts` used up no retry, because their lease ran out. From 2 on the event is a suspect: a stream holds
+	// one suspect at a time.
+	FreeAttempts  uint32 `protobuf:"varint,12,opt,name=free_attempts,json=freeAttempts,proto3" json:"free_attempts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1884,6 +1887,13 @@ func (x *EventGroupInfo) GetHistory() []*Attempt {
 		return x.History
 	}
 	return nil
+}
+
+func (x *EventGroupInfo) GetFreeAttempts() uint32 {
+	if x != nil {
+		return x.FreeAttempts
+	}
+	return 0
 }
 
 // One delivery of an event and how it ended.
@@ -2702,7 +2712,7 @@ const file_duebus_v1_admin_proto_rawDesc = "" +
 	"\x05topic\x18\x02 \x01(\tR\x05topic\x12?\n" +
 	"\rdispatched_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\fdispatchedAt\x121\n" +
 	"\x06groups\x18\x04 \x03(\v2\x19.duebus.v1.EventGroupInfoR\x06groups\x12#\n" +
-	"\rdispatched_by\x18\x05 \x01(\tR\fdispatchedBy\"\xaf\x03\n" +
+	"\rdispatched_by\x18\x05 \x01(\tR\fdispatchedBy\"\xd4\x03\n" +
 	"\x0eEventGroupInfo\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12+\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x15.duebus.v1.EventStateR\x05state\x12\x1a\n" +
@@ -2717,7 +2727,8 @@ const file_duebus_v1_admin_proto_rawDesc = "" +
 	"\bconsumer\x18\b \x01(\tR\bconsumer\x123\n" +
 	"\adead_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x06deadAt\x12,\n" +
 	"\ahistory\x18\n" +
-	" \x03(\v2\x12.duebus.v1.AttemptR\ahistory\"\xaf\x03\n" +
+	" \x03(\v2\x12.duebus.v1.AttemptR\ahistory\x12#\n" +
+	"\rfree_attempts\x18\f \x01(\rR\ffreeAttempts\"\xaf\x03\n" +
 	"\aAttempt\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\rR\aattempt\x129\n" +
 	"\n" +

@@ -11,6 +11,11 @@
 //
 // An operator can also cancel or reschedule an event that is SCHEDULED or READY.
 //
+// A lease runs out because its holder was killed, lost its connection, or stands still, which says little about the event.
+// So the first two leases of an event that run out use up no retry. After them the event is a suspect: a stream holds one
+// suspect at a time, and from then on a lease that runs out uses up a retry. So an event that kills every subscriber ends
+// up DEAD, and takes no other along.
+//
 // Delivery is at least once: a handler may see an event again after a crash, a lost connection or an expired lease,
 // and should be idempotent. Within one group an event has at most one holder at a time.
 //
@@ -365,7 +370,8 @@ type Event struct {
 	//	*Event_Delay
 	//	*Event_DeliverAt
 	Due isEvent_Due `protobuf_oneof:"due"`
-	// How many times it is retried before it is dead. Unset: as the topic's retry policy says (3 by default).
+	// How many times it is retried before it is dead; the first two leases that run out use up none, so 0 does not mean
+	// "at most once". Unset: as the topic's retry policy says (3 by default).
 	MaxRetries *uint32 `protobuf:"varint,7,opt,name=max_retries,json=maxRetries,proto3,oneof" json:"max_retries,omitempty"`
 	// Reserved for ordered delivery. Must be empty until that exists: INVALID_ARGUMENT otherwise.
 	Key string `protobuf:"bytes,8,opt,name=key,proto3" json:"key,omitempty"`
@@ -890,7 +896,7 @@ type Delivery struct {
 	// engine's clock is set back. A write guarded by "only if greater" can't be undone by a holder whose lease has
 	// expired.
 	FencingToken uint64 `protobuf:"varint,5,opt,name=fencing_token,json=fencingToken,proto3" json:"fencing_token,omitempty"`
-	// 1 the first time. A release is not counted.
+	// 1 the first time. A release is not counted; an attempt that used up no retry is.
 	Attempt uint32 `protobuf:"varint,6,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	// When it was due; after a retry, when the retry was due.
 	DeliverAt *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=deliver_at,json=deliverAt,proto3" json:"deliver_at,omitempty"`

@@ -11,6 +11,11 @@
 //
 // An operator can also cancel or reschedule an event that is SCHEDULED or READY.
 //
+// A lease runs out because its holder was killed, lost its connection, or stands still, which says little about the event.
+// So the first two leases of an event that run out use up no retry. After them the event is a suspect: a stream holds one
+// suspect at a time, and from then on a lease that runs out uses up a retry. So an event that kills every subscriber ends
+// up DEAD, and takes no other along.
+//
 // Delivery is at least once: a handler may see an event again after a crash, a lost connection or an expired lease,
 // and should be idempotent. Within one group an event has at most one holder at a time.
 //
@@ -77,6 +82,9 @@ type EventBusClient interface {
 	// missed. Each delivery is a lease: settle it with Ack or Nack, on any replica, before `lease_expires_at`, or extend
 	// it. No more than `max_in_flight` events and `max_in_flight_bytes` are leased to the stream at once. When the
 	// stream breaks, its leases run out after `disconnect_grace`.
+	//
+	// A stream whose leases run out while it lasts gets one event at a time, until it settles or extends a lease of its own.
+	// Leases that it lets run out meanwhile use up no retry.
 	//
 	// Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED), RESOURCE_EXHAUSTED (MAX_STREAMS_REACHED),
 	// UNAVAILABLE (DISPATCHER_NOT_WORKING).
@@ -216,6 +224,9 @@ type EventBusServer interface {
 	// missed. Each delivery is a lease: settle it with Ack or Nack, on any replica, before `lease_expires_at`, or extend
 	// it. No more than `max_in_flight` events and `max_in_flight_bytes` are leased to the stream at once. When the
 	// stream breaks, its leases run out after `disconnect_grace`.
+	//
+	// A stream whose leases run out while it lasts gets one event at a time, until it settles or extends a lease of its own.
+	// Leases that it lets run out meanwhile use up no retry.
 	//
 	// Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED), RESOURCE_EXHAUSTED (MAX_STREAMS_REACHED),
 	// UNAVAILABLE (DISPATCHER_NOT_WORKING).

@@ -241,9 +241,19 @@ class _Listener:
         self._inner.leases_ended(session_id, fencing_tokens)
         self._changed()
 
+    def leases_ran_out(self, session_id: str, fencing_tokens: Sequence[int]) -> None:
+        self._inner.leases_ran_out(session_id, fencing_tokens)
+        self._changed()
+
+    def leases_extended(self, session_id: str) -> None:
+        self._inner.leases_extended(session_id)
+
     def died(self, topic: str, group: str, count: int, first_ids: Sequence[str]) -> None:
         self._inner.died(topic, group, count, first_ids)
         self._changed()
+
+    def suspected(self, topic: str, group: str, count: int, first_ids: Sequence[str]) -> None:
+        self._inner.suspected(topic, group, count, first_ids)
 
     def deleted(self, topic: str, group: str | None) -> None:
         self._inner.deleted(topic, group)

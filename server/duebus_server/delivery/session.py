@@ -153,11 +153,29 @@ class Session:
         self.wake()
 
     def leases_ended(self, fencing_tokens: Sequence[int]) -> None:
-        """Drop leases that have ended: there may be room again."""
-        self.window.let_go(fencing_tokens)
-        if self._stage in (Stage.JOINING, Stage.LEASING):
-            self._ended_early.update(fencing_tokens)
-        elif self._stage is not Stage.WAITING:
+        """Drop leases that were settled: there may be room again."""
+        self.window.stalled = False
+        self._let_go(fencing_tokens)
+
+    def leases_ran_out(self, fencing_tokens: Sequence[int]) -> None:
+        """Drop leases that have run out. The worker may stand still, and take in events that others could handle, so it
+        gets one event at a time until it settles or extends a lease.
+        """
+        if self._let_go(fencing_tokens) and not self.window.stalled:
+            self.window.stalled = True
+            log.warning(
+                "leases ran out, so the stream gets one event at a time until it settles or extends something",
+                topic=self.options.topic,
+                group=self.options.group,
+                consumer=self.options.consumer,
+                session_id=self.options.session_id,
+                count=len(fencing_tokens),
+            )
+
+    def leases_extended(self) -> None:
+        """The worker has extended leases, so it does not stand still."""
+        if self.window.stalled:
+            self.window.stalled = False
             self.wake()
 
     async def end(self) -> None:
@@ -190,6 +208,16 @@ class Session:
             return 0
         return results.count(None)
 
+    def _let_go(self, fencing_tokens: Sequence[int]) -> int:
+        """Drop leases from the window, and look for more where there is room again. Returns how many it held."""
+        had_suspect = self.window.has_suspect()
+        count = self.window.let_go(fencing_tokens)
+        if self._stage in (Stage.JOINING, Stage.LEASING):
+            self._ended_early.update(fencing_tokens)
+        elif self._stage is not Stage.WAITING or (had_suspect and not self.window.has_suspect()):
+            self.wake()
+        return count
+
     def wake(self) -> None:
         """Wake the session: there may be something to lease, or room, or the stream is to end."""
         if self._stage in IDLE:
@@ -206,7 +234,7 @@ class Session:
         lost: list[LeaseRef] = []
         for lease, result in zip(held, adopted, strict=True):
             if isinstance(result, AdoptedLease) and lease.fencing_token not in self._ended_early:
-                self.window.hold(lease.fencing_token, lease.event_id, result.size)
+                self.window.hold(lease.fencing_token, lease.event_id, result.size, is_suspect=result.is_suspect)
             else:
                 lost.append(lease)
         return lost
@@ -251,24 +279,40 @@ class Session:
         self._stage = Stage.LEASING
         batch = await self._engine.lease(options.topic, options.group, options.session_id, request)
         self._waker.is_paused = batch.is_paused
+        others_due_us = self._others_due(batch)
         if batch.events:
-            return self._take(batch, seen_changes)
-        self._next_due_us, self._seen_changes = batch.next_due_us, seen_changes
-        if not batch.left_for_want_of_room or batch.next_due_us is None:
-            self._stage = Stage.WAITING
+            frame = self._take(batch, others_due_us, seen_changes)
         else:
-            self._stage = Stage.LOOKING if self._ended_early else Stage.TOO_LARGE
-        return None
+            frame = None
+            self._next_due_us, self._seen_changes = others_due_us, seen_changes
+            if not batch.left_for_want_of_room or batch.next_due_us is None:
+                self._stage = Stage.WAITING
+            else:
+                self._stage = Stage.LOOKING if self._ended_early else Stage.TOO_LARGE
+        if not (request.with_suspect or self.window.has_suspect()):
+            self._stage = Stage.LOOKING  # the suspect's lease has ended meanwhile, so another may follow
+        return frame
 
-    def _take(self, batch: LeaseBatch, seen_changes: int) -> Deliveries | None:
+    def _others_due(self, batch: LeaseBatch) -> int | None:
+        """When the group next has something to lease, for any session. A suspect that is due, which this session can't
+        take, is offered to another session now, and doesn't count.
+        """
+        times = [batch.next_due_us, batch.suspect_due_us]
+        if batch.suspect_due_us is not None and batch.suspect_due_us <= self._engine.now_us():
+            self._waker.suspect_is_left()
+            times.pop()
+        return min((at_us for at_us in times if at_us is not None), default=None)
+
+    def _take(self, batch: LeaseBatch, others_due_us: int | None, seen_changes: int) -> Deliveries | None:
         """Record the leased events, and look for more unless these were all.
 
         Args:
             batch: holds events.
+            others_due_us: when there is more for those that wait.
             seen_changes: how many changes the waker had seen before the lease.
         """
         has_changed = self._waker.changes != seen_changes
-        self._waker.took(batch.next_due_us)
+        self._waker.took(others_due_us)
         held = [event for event in batch.events if event.fencing_token not in self._ended_early]
         self.window.hold_all(held)
         is_more_due = batch.next_due_us is not None and batch.next_due_us <= self._engine.now_us()
@@ -276,13 +320,14 @@ class Session:
             self._stage = Stage.LOOKING
         else:
             self._stage = Stage.WAITING
-            self._next_due_us, self._seen_changes = batch.next_due_us, self._waker.changes
+            self._next_due_us, self._seen_changes = others_due_us, self._waker.changes
         return Deliveries(held) if held else None
 
     def _join_queue(self) -> None:
         """Join the waker's queue, in the stages that wait for it; harmless if already queued."""
         if self._stage is Stage.WAITING:
-            self._waker.wait(self.wake, self._next_due_us, self._seen_changes)
+            takes_suspects = not self.window.has_suspect()
+            self._waker.wait(self.wake, self._next_due_us, self._seen_changes, takes_suspects=takes_suspects)
         elif self._stage is Stage.TOO_LARGE and self._next_due_us is not None:
             self._waker.wait_for_another(self.wake, self._next_due_us, self._seen_changes)
 
@@ -303,7 +348,7 @@ class Session:
 
         A session that waits for something to become due need not ask: an idle stream costs the engine nothing.
         """
-        if self._stage is Stage.WAITING and not self._waker.is_paused:
+        if self._stage is Stage.WAITING and not (self._waker.is_paused or self.window.has_suspect()):
             self._backlog = 0
             return 0
         try:

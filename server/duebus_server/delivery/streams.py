@@ -75,10 +75,34 @@ class Streams:
             session.leases_ended(fencing_tokens)
             self._check_settled()
 
+    def leases_ran_out(self, session_id: str, fencing_tokens: Sequence[int]) -> None:
+        """See ``Watcher.leases_ran_out``."""
+        session = self._sessions.get(session_id)
+        if session is not None:
+            session.leases_ran_out(fencing_tokens)
+            self._check_settled()
+
+    def leases_extended(self, session_id: str) -> None:
+        """See ``Watcher.leases_extended``."""
+        session = self._sessions.get(session_id)
+        if session is not None:
+            session.leases_extended()
+
     def died(self, topic: str, group: str, count: int, first_ids: Sequence[str]) -> None:
         """See ``Watcher.died``. One log line a step, with event ids for the operator."""
         log.warning(
             "events are dead", engine=self._engine.name, topic=topic, group=group, count=count, event_ids=first_ids
+        )
+
+    def suspected(self, topic: str, group: str, count: int, first_ids: Sequence[str]) -> None:
+        """See ``Watcher.suspected``. One log line a step, as of those that die."""
+        log.warning(
+            "events are suspects: their leases ran out twice, so a stream gets one of them at a time",
+            engine=self._engine.name,
+            topic=topic,
+            group=group,
+            count=count,
+            event_ids=first_ids,
         )
 
     def deleted(self, topic: str, group: str | None) -> None:

@@ -39,8 +39,9 @@ class Waker:
         self.is_paused = False
         self._clock = clock
         self._engine_now_us = engine_now_us
-        # The queue, and the sessions for which the event that is due at this time is too large.
-        self._waiting: dict[Wake, None] = {}
+        # The queue, with whether each takes suspects; and the sessions for which the event that is due at this time
+        # is too large.
+        self._waiting: dict[Wake, bool] = {}
         self._waiting_for_another: dict[Wake, int] = {}
         self._due_us: int | None = None
         self._timer: Timer | None = None
@@ -59,18 +60,26 @@ class Waker:
         if next_due_us is not None:
             self._arm(next_due_us)
 
-    def wait(self, wake: Wake, next_due_us: int | None, seen_changes: int) -> None:
+    def suspect_is_left(self) -> None:
+        """A suspect is due that the session which looked can't take: wake the first session that can."""
+        wake = next((wake for wake, takes_suspects in self._waiting.items() if takes_suspects), None)
+        if wake is not None:
+            del self._waiting[wake]
+            wake()
+
+    def wait(self, wake: Wake, next_due_us: int | None, seen_changes: int, *, takes_suspects: bool = True) -> None:
         """Join the queue. ``wake`` is called once: when something is due, or at once if something has changed.
 
         Args:
             wake: called on the event loop.
             next_due_us: the next due time that the session's last lease returned.
             seen_changes: ``changes`` as it was before that lease.
+            takes_suspects: whether the session holds no suspect.
         """
         if self.changes != seen_changes:
             wake()
             return
-        self._waiting[wake] = None
+        self._waiting[wake] = takes_suspects
         if next_due_us is not None:
             self._arm(next_due_us)
 
@@ -107,7 +116,7 @@ class Waker:
         """
         for wake in [wake for wake, too_large_us in self._waiting_for_another.items() if concerns(too_large_us)]:
             del self._waiting_for_another[wake]
-            self._waiting[wake] = None
+            self._waiting[wake] = True
 
     def _look_again(self) -> None:
         self._look_again_timer = None

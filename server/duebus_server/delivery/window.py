@@ -17,49 +17,71 @@ MAX_FRAME_EVENTS = 500
 
 
 class Window:
-    """At most ``max_events`` leases and ``max_bytes`` of event bodies at once.
+    """At most ``max_events`` leases and ``max_bytes`` of event bodies at once, one of them of a suspect.
 
     An event larger than ``max_bytes`` still fits, alone.
+
+    Attributes:
+        stalled: leases have run out, and nothing was settled or extended since. Then one event fits at a time.
     """
 
     def __init__(self, max_events: int, max_bytes: int) -> None:
         self.max_events = max_events
         self.max_bytes = max_bytes
+        self.stalled = False
         self._bytes = 0
         self._held: dict[int, tuple[str, int]] = {}
+        self._suspects: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._held)
 
     def has_room(self) -> bool:
         """Whether anything more fits at all."""
-        return not self._held or (len(self._held) < self.max_events and self._bytes < self.max_bytes)
+        if not self._held:
+            return True
+        return not self.stalled and len(self._held) < self.max_events and self._bytes < self.max_bytes
+
+    def has_suspect(self) -> bool:
+        """Whether an event that it holds is a suspect."""
+        return bool(self._suspects)
 
     def request(self, lease_us: int | None) -> LeaseRequest:
         """A lease of what fits into the window and into one frame."""
         return LeaseRequest(
-            max_events=min(self.max_events - len(self._held), MAX_FRAME_EVENTS),
+            max_events=1 if self.stalled else min(self.max_events - len(self._held), MAX_FRAME_EVENTS),
             max_bytes=min(self.max_bytes - self._bytes, MAX_FRAME_BYTES),
             at_least_one=not self._held,
             lease_us=lease_us,
+            with_suspect=not self._suspects,
+            stalled=self.stalled,
         )
 
-    def hold(self, fencing_token: int, event_id: str, size: int) -> None:
+    def hold(self, fencing_token: int, event_id: str, size: int, *, is_suspect: bool = False) -> None:
         """Add a lease."""
         self._held[fencing_token] = (event_id, size)
         self._bytes += size
+        if is_suspect:
+            self._suspects.add(fencing_token)
 
     def hold_all(self, events: Sequence[LeasedEvent]) -> None:
         """Add the leases of these events."""
         for event in events:
-            self.hold(event.fencing_token, event.event_id, len(event.body))
+            self.hold(event.fencing_token, event.event_id, len(event.body), is_suspect=event.is_suspect)
 
-    def let_go(self, fencing_tokens: Iterable[int]) -> None:
-        """Drop leases that have ended; unknown ones are ignored."""
+    def let_go(self, fencing_tokens: Iterable[int]) -> int:
+        """Drop leases that have ended; unknown ones are ignored.
+
+        Returns:
+            How many were known.
+        """
+        before = len(self._held)
         for fencing_token in fencing_tokens:
             held = self._held.pop(fencing_token, None)
             if held is not None:
                 self._bytes -= held[1]
+        self._suspects.difference_update(fencing_tokens)
+        return before - len(self._held)
 
     def held(self) -> list[LeaseRef]:
         """The leases it holds."""

@@ -106,17 +106,26 @@ class LeaseRequest:
         max_bytes: the most bytes of event bodies.
         at_least_one: the first event may exceed ``max_bytes``.
         lease_us: how long each event is leased; None for the topic's lease.
+        with_suspect: one of the events may be a suspect; otherwise none.
+        stalled: leases of the session have run out, and it has settled and extended nothing since. If those given now
+            run out as well, that uses up no retry, unless one of them is extended or adopted.
     """
 
     max_events: int
     max_bytes: int
     at_least_one: bool = True
     lease_us: int | None = None
+    with_suspect: bool = True
+    stalled: bool = False
 
 
 @dataclass(slots=True)
 class LeasedEvent:
-    """An event leased to one session."""
+    """An event leased to one session.
+
+    Attributes:
+        is_suspect: the event is a suspect, so the session gets no other suspect while it holds it.
+    """
 
     event_id: str
     body: bytes
@@ -126,6 +135,7 @@ class LeasedEvent:
     dispatched_us: int
     lease_expires_us: int
     last_error: str
+    is_suspect: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +147,15 @@ class LeaseBatch:
         next_due_us: when there may be more, which may be now or earlier; None if nothing waits.
         left_for_want_of_room: an event is ready, and the request had no room for it.
         is_paused: the group is paused, so nothing was leased.
+        suspect_due_us: for a session that has a suspect, or wants none: when the first suspect that waits is due. Once
+            due, it counts neither for ``next_due_us`` nor for ``left_for_want_of_room``. None otherwise.
     """
 
     events: Sequence[LeasedEvent]
     next_due_us: int | None
     left_for_want_of_room: bool = False
     is_paused: bool = False
+    suspect_due_us: int | None = None
 
 
 class LeaseRef(NamedTuple):
@@ -154,10 +167,11 @@ class LeaseRef(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class AdoptedLease:
-    """A lease that was moved to another session, and the size of its event's body."""
+    """A lease that was moved to another session, the size of its event's body, and whether that is a suspect."""
 
     fencing_token: int
     size: int
+    is_suspect: bool = False
 
 
 # --- settle -----------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""When a failed event is tried again."""
+"""When a failed event is tried again, and how often."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from duebus_server.domain.clock import MINUTE, SECOND
 
 JITTER = 0.2
 """Each backoff varies by this share at random, so that events that failed together do not return together."""
+
+FREE_EXPIRIES = 2
+"""How many leases of an event may run out before another that does uses up a retry. Their holders are gone or stand
+still; that says little about the event, which may have been one of many. From then on the event is a suspect.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +30,12 @@ class RetryPolicy:
     backoff_initial_us: int = SECOND // 2
     backoff_max_us: int = 5 * MINUTE
 
-    def backoff_us(self, attempt: int) -> int:
-        """How long to wait after attempt number ``attempt`` (1 is the first) has failed, in microseconds.
+    def backoff_us(self, failures: int) -> int:
+        """How long to wait after an event has failed for the ``failures``th time, in microseconds.
 
-        Exponential backoff, ``min(max, initial * 2**(attempt - 1))``, times a random factor of 0.8 to 1.2.
+        Exponential backoff, ``min(max, initial * 2**(failures - 1))``, times a random factor of 0.8 to 1.2.
         """
-        doublings = min(attempt - 1, 62)  # enough to exceed any maximum
+        doublings = min(failures - 1, 62)  # enough to exceed any maximum
         backoff = min(self.backoff_max_us, self.backoff_initial_us << doublings)
         return round(backoff * jitter())
 

@@ -115,7 +115,11 @@ MAX_HISTORY = 20
 
 @dataclass(frozen=True, slots=True)
 class EventGroupInfo:
-    """The state of an event in one group. Times that do not apply to the state are None."""
+    """The state of an event in one group. Times that do not apply to the state are None.
+
+    Attributes:
+        free_attempts: how many of the attempts used up no retry, because their lease ran out.
+    """
 
     group: str
     state: EventState
@@ -127,6 +131,7 @@ class EventGroupInfo:
     consumer: str = ""
     dead_us: int | None = None
     history: Sequence[Attempt] = ()
+    free_attempts: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,13 @@ class Watcher(Protocol):
         """
 
     def leases_ended(self, session_id: str, fencing_tokens: Sequence[int]) -> None:
-        """The session no longer holds these leases: settled, expired, deleted, or moved to another session."""
+        """The session no longer holds these leases: settled, deleted, or moved to another session."""
+
+    def leases_ran_out(self, session_id: str, fencing_tokens: Sequence[int]) -> None:
+        """The session no longer holds these leases: it has let them run out."""
+
+    def leases_extended(self, session_id: str) -> None:
+        """Leases of the session were extended."""
 
     def died(self, topic: str, group: str, count: int, first_ids: Sequence[str]) -> None:
         """Events of the group have become dead letters: nacked as such, out of retries, or unreadable.
@@ -54,6 +60,9 @@ class Watcher(Protocol):
         Each event is reported once, on the replica that made it a dead letter, with one call for all events of a step;
         ``first_ids`` has at most ten of them. Not reported if the storage's answer is lost.
         """
+
+    def suspected(self, topic: str, group: str, count: int, first_ids: Sequence[str]) -> None:
+        """Events of the group have become suspects. Told as ``died`` is."""
 
     def deleted(self, topic: str, group: str | None) -> None:
         """The group, or with None the topic with all its groups, was deleted. Its streams have to end.
@@ -118,6 +127,9 @@ class Engine(Protocol):
         clock is set back. Expired leases of the group end first, as in ``expire_leases``. A paused group hands out
         nothing.
 
+        At most one of the events is a suspect, and none unless the request is ``with_suspect``. Suspects that are left
+        hold up nobody.
+
         Raises:
             NotFound: the session has not joined the group, or the group or the topic was deleted.
         """
@@ -138,7 +150,10 @@ class Engine(Protocol):
 
     async def expire_leases(self) -> None:
         """End expired leases in every group, as a safety net. Their events are ready again, or dead if no retries are
-        left. Also forget ids after the dedupe window, and purge dead letters after their retention.
+        left. The first ``FREE_EXPIRIES`` expired leases of an event use up no retry; then it is a suspect. A lease that
+        was given to a stalled session uses up none either.
+
+        Also forget ids after the dedupe window, and purge dead letters after their retention.
         """
 
     async def backlog(self, topic: str, group: str) -> int:
@@ -298,7 +313,7 @@ class Engine(Protocol):
         self, topic: str, group: str, chosen: DeadLetterFilter, step: DeadLetterStep
     ) -> DeadLetterProgress:
         """Redrive dead letters that the filter selects, in one step: they are due at ``step.due_us``, with all their
-        retries. They keep their last error and their history.
+        retries, and are no suspects. They keep their last error and their history.
 
         They count as queued again, even beyond ``max_queued``. An empty group means the default one, or the unclaimed
         events, none of which are dead.

@@ -58,6 +58,9 @@ class EngineRecorder(Protocol):
     def died(self, engine: EngineName, topic: str, group: str, count: int) -> None:
         """Events became dead letters."""
 
+    def suspected(self, engine: EngineName, topic: str, group: str, count: int) -> None:
+        """Events became suspects."""
+
 
 class InstrumentedEngine:
     """Forwards every call to the wrapped engine, and records it.
@@ -180,7 +183,7 @@ class InstrumentedEngine:
 
 
 class _InstrumentedWatcher:
-    """Forwards every call to the wrapped watcher, and counts deaths: only the engine knows all of them."""
+    """Forwards every call to the wrapped watcher, and counts deaths and suspects: only the engine knows all of them."""
 
     def __init__(self, watcher: Watcher, engine: EngineName, recorder: EngineRecorder) -> None:
         self._watcher = watcher
@@ -188,9 +191,16 @@ class _InstrumentedWatcher:
         self._recorder = recorder
         self.due = watcher.due
         self.leases_ended = watcher.leases_ended
+        self.leases_ran_out = watcher.leases_ran_out
+        self.leases_extended = watcher.leases_extended
         self.deleted = watcher.deleted
 
     def died(self, topic: str, group: str, count: int, first_ids: Sequence[str]) -> None:
         """See ``Watcher.died``."""
         self._recorder.died(self._engine, topic, group, count)
         self._watcher.died(topic, group, count, first_ids)
+
+    def suspected(self, topic: str, group: str, count: int, first_ids: Sequence[str]) -> None:
+        """See ``Watcher.suspected``."""
+        self._recorder.suspected(self._engine, topic, group, count)
+        self._watcher.suspected(topic, group, count, first_ids)

@@ -111,6 +111,7 @@ class Metrics:
         self._acked = of_group("events_acked_total", "Events that were acked.")
         self._nacked = {action: Children(nacked, self._labels, action) for action in NackAction}
         self._dead = of_group("events_dead_total", "Events that became dead letters.")
+        self._suspects = of_group("events_suspected_total", "Events that became suspects: leases ran out twice.")
         self._redis_errors = counter("redis_errors_total", "Calls that failed because of Redis.", "kind")
         self._rpcs = counter("rpcs_total", "Calls that have ended; streams when they end.", "method", "code")
 
@@ -186,6 +187,10 @@ class Metrics:
     def died(self, engine: EngineName, topic: str, group: str, count: int) -> None:
         """Events became dead letters."""
         self._dead[engine, topic, group].inc(count)
+
+    def suspected(self, engine: EngineName, topic: str, group: str, count: int) -> None:
+        """Events became suspects."""
+        self._suspects[engine, topic, group].inc(count)
 
 
 def _kind(cause: BaseException) -> str:

@@ -189,6 +189,7 @@ def _event_group_info(info: EventGroupInfo) -> admin_pb2.EventGroupInfo:
         consumer=info.consumer,
         dead_at=None if info.dead_us is None else seconds_and_nanos(info.dead_us),
         history=[_attempt(attempt) for attempt in info.history],
+        free_attempts=info.free_attempts,
     )
 
 

@@ -108,7 +108,8 @@ def test_each_group_has_a_timeline_of_its_own(
     dead = admin_pb2.EventGroupInfo(
         group="mail",
         state=admin_pb2.EVENT_STATE_DEAD,
-        attempts=1,
+        attempts=3,
+        free_attempts=2,
         dead_at=at(32),
         history=[attempt(1, 2, admin_pb2.Attempt.OUTCOME_EXPIRED)],
     )
@@ -125,7 +126,8 @@ def test_each_group_has_a_timeline_of_its_own(
         "12:00:40.000 the lease runs out, unless it is settled or extended",
     ]
     assert mail.startswith("mail: dead since 2026-11-23 12:00:32.000+00:00 (")
-    assert timeline(mail)[1:] == [
+    assert "; 3 attempts (2 used up no retry), 0 retries allowed\n" in mail
+    assert timeline(mail)[-2:] == [
         "12:00:02.000 12:00:03.500 1.5s attempt 1: its lease ran out w-1",
         "12:00:32.000 became a dead letter",
     ]

@@ -14,7 +14,10 @@ from support.workers import settle_down
 from unit.delivery.conftest import GROUP, TOPIC
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from duebus_server.domain.model import LeaseRef
+    from duebus_server.engine.local.records import Entry
     from unit.delivery.conftest import Bench, Subscriber
 
 STEPS = 120
@@ -38,6 +41,7 @@ class Story:
         steps = {
             self._dispatch: 6,
             self._settle: 6,
+            self._extend: 2,
             self._advance: 4,
             self._subscribe: 2,
             self._vanish: 1,
@@ -60,18 +64,30 @@ class Story:
         return True
 
     def forgotten(self, *, thorough: bool = False) -> str | None:
-        """The event at the head of the queue, if a session that reads has room for it."""
-        record = self.bench.engine._topics.find_group(TOPIC, GROUP)
-        first = record.indexes[EventState.READY].first() if record else None
-        if first is None:
-            return None
-        event = first[1].event
+        """The first event that a session that reads may take, if it has room for it."""
         for subscriber in self._open:
-            if subscriber in self._stuck or (not thorough and self._may_take_a_second(subscriber, first[0])):
+            entry = None if subscriber in self._stuck else self._first_for(subscriber)
+            if entry is None or (not thorough and self._may_take_a_second(subscriber, entry.at_us)):
                 continue
-            if self._has_room(subscriber, len(event.body)):
-                return event.id
+            if self._has_room(subscriber, len(entry.event.body)):
+                return entry.event.id
         return None
+
+    def _first_for(self, subscriber: Subscriber) -> Entry | None:
+        """The first event that waits; but for a session with a suspect, the first that is none."""
+        group = self.bench.engine._topics.find_group(TOPIC, GROUP)
+        if group is None:
+            return None
+        indexes = [group.indexes[EventState.READY]]
+        if not any(entry.is_suspect for entry in self._entries_of(subscriber)):
+            indexes.append(group.suspects)
+        firsts = [first[1] for index in indexes if (first := index.first()) is not None]
+        return min(firsts, key=lambda entry: (entry.at_us, entry.event.seq), default=None)
+
+    def _entries_of(self, subscriber: Subscriber) -> Collection[Entry]:
+        """What the engine says that the session holds, which may differ from what the session believes."""
+        by_session = self.bench.engine._topics.known_group(TOPIC, GROUP).held
+        return by_session.get(subscriber.session.options.session_id, {}).values()
 
     def _may_take_a_second(self, subscriber: Subscriber, due_us: int) -> bool:
         """An event given back came in before a large one that was due at the same time."""
@@ -79,12 +95,11 @@ class Story:
         return session._waker._waiting_for_another.get(session.wake) == due_us
 
     def _has_room(self, subscriber: Subscriber, size: int) -> bool:
-        """Judged by what the engine says that the session holds, not by what the session believes."""
         window = subscriber.session.window
-        by_session = self.bench.engine._topics.known_group(TOPIC, GROUP).held
-        entries = by_session.get(subscriber.session.options.session_id, {}).values()
-        held = [len(entry.event.body) for entry in entries]
-        return not held or (len(held) < window.max_events and sum(held) + size <= window.max_bytes)
+        held = [len(entry.event.body) for entry in self._entries_of(subscriber)]
+        if window.stalled or not held:
+            return not held
+        return len(held) < window.max_events and sum(held) + size <= window.max_bytes
 
     async def _dispatch(self) -> None:
         number = self._random.choice((1, 1, 1, 2, 5, 20))
@@ -135,6 +150,13 @@ class Story:
         else:
             kind = NackAction.RELEASE if action == "release" else NackAction.RETRY
             await self.bench.engine.nack(TOPIC, GROUP, [NackRef(lease, kind, SECOND // 2) for lease in chosen])
+        await self.bench.advance(0)
+
+    async def _extend(self) -> None:
+        leases = self._held()
+        chosen = self._random.sample(leases, min(len(leases), self._random.choice((1, 3, 50))))
+        self.told.append(f"extend {len(chosen)}")
+        await self.bench.engine.extend(TOPIC, GROUP, chosen, self._random.choice((SECOND, 30 * SECOND)))
         await self.bench.advance(0)
 
     async def _advance(self) -> None:

@@ -15,10 +15,10 @@ from support.recorder import Recorder
 from support.topics import TopicDriver
 
 
-async def dead(metrics: Metrics) -> dict[tuple[str, str, str], float]:
-    """The counter of dead events in a scrape, by engine, topic and group."""
+async def dead(metrics: Metrics, name: str = "dead") -> dict[tuple[str, str, str], float]:
+    """The counter of dead events in a scrape, or of events of another kind, by engine, topic and group."""
     families = text_string_to_metric_families((await metrics.scrape()).decode())
-    samples = [each for family in families for each in family.samples if each.name == "duebus_events_dead_total"]
+    samples = [each for family in families for each in family.samples if each.name == f"duebus_events_{name}_total"]
     return {(each.labels["engine"], each.labels["topic"], each.labels["group"]): each.value for each in samples}
 
 
@@ -46,8 +46,10 @@ async def test_whatever_an_engine_tells_to_have_died_is_counted_and_passed_on() 
         await engine.start()
         topic = TopicDriver(harness, engine)
         await topic.join()
-        await topic.dispatch(*(new_event(name, max_retries=0) for name in ("thrown", "failed", "slow", "done")))
-        thrown, failed, _slow, done = await topic.lease(lease_us=SECOND)
+        await topic.dispatch(new_event("slow", max_retries=0))
+        await topic.let_run_out()
+        await topic.dispatch(*(new_event(name, max_retries=0) for name in ("thrown", "failed", "done")))
+        _slow, thrown, failed, done = await topic.lease(lease_us=SECOND)
         await topic.dead_letter(thrown)
         await topic.nack(failed)
         await topic.ack(done)
@@ -57,3 +59,5 @@ async def test_whatever_an_engine_tells_to_have_died_is_counted_and_passed_on() 
         await engine.stop()
     assert [death.first_ids for death in heard.deaths] == [("thrown",), ("failed",), ("slow",)]
     assert await dead(metrics) == {("local", topic.name, DEFAULT_GROUP): 3}
+    assert [suspects.first_ids for suspects in heard.suspects] == [("slow",)]
+    assert await dead(metrics, "suspected") == {("local", topic.name, DEFAULT_GROUP): 1}

@@ -127,6 +127,7 @@ def _read_event_group(message: admin_pb2.EventGroupInfo) -> EventGroupInfo:
         consumer=message.consumer,
         dead_at=_moment(message, "dead_at"),
         history=tuple(_read_attempt(each) for each in message.history),
+        free_attempts=message.free_attempts,
     )
 
 

@@ -173,6 +173,8 @@ class EventGroupInfo:
         consumer: The subscriber that holds it; empty unless it is leased.
         dead_at: In UTC; None unless it is dead.
         history: From `get_event`: the last 20 attempts, oldest first.
+        free_attempts: How many of the attempts used up no retry, because their lease ran out. From 2 on the event is a
+            suspect, of which a stream holds one at a time.
     """
 
     group: str
@@ -185,6 +187,7 @@ class EventGroupInfo:
     consumer: str
     dead_at: datetime | None
     history: tuple[Attempt, ...]
+    free_attempts: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -79,7 +79,8 @@ def _and_ago(moment: datetime) -> str:
 
 def _standing(group: EventGroupInfo) -> str:
     since = " since it was redriven" if any(each.redriven_at for each in group.history) else ""
-    tries = f"{format_count(group.attempts, 'attempt')}{since}, {group.max_retries} retries allowed"
+    free = f" ({group.free_attempts} used up no retry)" if group.free_attempts else ""
+    tries = f"{format_count(group.attempts, 'attempt')}{since}{free}, {group.max_retries} retries allowed"
     match group.state:
         case EventState.LEASED if group.lease_expires_at is not None:
             holder = clean(group.consumer) or "a subscriber"

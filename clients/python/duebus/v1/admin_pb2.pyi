@@ -288,7 +288,7 @@ class EventInfo(_message.Message):
     def __init__(self, event: _Optional[_Union[_event_bus_pb2.Event, _Mapping]] = ..., topic: _Optional[str] = ..., dispatched_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., groups: _Optional[_Iterable[_Union[EventGroupInfo, _Mapping]]] = ..., dispatched_by: _Optional[str] = ...) -> None: ...
 
 class EventGroupInfo(_message.Message):
-    __slots__ = ("group", "state", "attempts", "max_retries", "deliver_at", "last_error", "lease_expires_at", "consumer", "dead_at", "history")
+    __slots__ = ("group", "state", "attempts", "max_retries", "deliver_at", "last_error", "lease_expires_at", "consumer", "dead_at", "history", "free_attempts")
     GROUP_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
@@ -299,6 +299,7 @@ class EventGroupInfo(_message.Message):
     CONSUMER_FIELD_NUMBER: _ClassVar[int]
     DEAD_AT_FIELD_NUMBER: _ClassVar[int]
     HISTORY_FIELD_NUMBER: _ClassVar[int]
+    FREE_ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     group: str
     state: EventState
     attempts: int
@@ -309,7 +310,8 @@ class EventGroupInfo(_message.Message):
     consumer: str
     dead_at: _timestamp_pb2.Timestamp
     history: _containers.RepeatedCompositeFieldContainer[Attempt]
-    def __init__(self, group: _Optional[str] = ..., state: _Optional[_Union[EventState, str]] = ..., attempts: _Optional[int] = ..., max_retries: _Optional[int] = ..., deliver_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_error: _Optional[str] = ..., lease_expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., consumer: _Optional[str] = ..., dead_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., history: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ...) -> None: ...
+    free_attempts: int
+    def __init__(self, group: _Optional[str] = ..., state: _Optional[_Union[EventState, str]] = ..., attempts: _Optional[int] = ..., max_retries: _Optional[int] = ..., deliver_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_error: _Optional[str] = ..., lease_expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., consumer: _Optional[str] = ..., dead_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., history: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., free_attempts: _Optional[int] = ...) -> None: ...
 
 class Attempt(_message.Message):
     __slots__ = ("attempt", "started_at", "ended_at", "consumer", "outcome", "error", "redriven_at")

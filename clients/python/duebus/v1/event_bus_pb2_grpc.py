@@ -101,6 +101,9 @@ class EventBusServicer(object):
         it. No more than `max_in_flight` events and `max_in_flight_bytes` are leased to the stream at once. When the
         stream breaks, its leases run out after `disconnect_grace`.
 
+        A stream whose leases run out while it lasts gets one event at a time, until it settles or extends a lease of its own.
+        Leases that it lets run out meanwhile use up no retry.
+
         Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED), RESOURCE_EXHAUSTED (MAX_STREAMS_REACHED),
         UNAVAILABLE (DISPATCHER_NOT_WORKING).
         """

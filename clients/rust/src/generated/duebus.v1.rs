@@ -45,7 +45,8 @@ pub struct Event {
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
-    /// How many times it is retried before it is dead. Unset: as the topic's retry policy says (3 by default).
+    /// How many times it is retried before it is dead; the first two leases that run out use up none, so 0 does not mean
+    /// "at most once". Unset: as the topic's retry policy says (3 by default).
     #[prost(uint32, optional, tag = "7")]
     pub max_retries: ::core::option::Option<u32>,
     /// Reserved for ordered delivery. Must be empty until that exists: INVALID_ARGUMENT otherwise.
@@ -173,7 +174,7 @@ pub struct Delivery {
     /// expired.
     #[prost(uint64, tag = "5")]
     pub fencing_token: u64,
-    /// 1 the first time. A release is not counted.
+    /// 1 the first time. A release is not counted; an attempt that used up no retry is.
     #[prost(uint32, tag = "6")]
     pub attempt: u32,
     /// When it was due; after a retry, when the retry was due.
@@ -570,6 +571,9 @@ pub mod event_bus_client {
         /// it. No more than `max_in_flight` events and `max_in_flight_bytes` are leased to the stream at once. When the
         /// stream breaks, its leases run out after `disconnect_grace`.
         ///
+        /// A stream whose leases run out while it lasts gets one event at a time, until it settles or extends a lease of its own.
+        /// Leases that it lets run out meanwhile use up no retry.
+        ///
         /// Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED), RESOURCE_EXHAUSTED (MAX_STREAMS_REACHED),
         /// UNAVAILABLE (DISPATCHER_NOT_WORKING).
         pub async fn subscribe(
@@ -746,6 +750,9 @@ pub mod event_bus_server {
         /// missed. Each delivery is a lease: settle it with Ack or Nack, on any replica, before `lease_expires_at`, or extend
         /// it. No more than `max_in_flight` events and `max_in_flight_bytes` are leased to the stream at once. When the
         /// stream breaks, its leases run out after `disconnect_grace`.
+        ///
+        /// A stream whose leases run out while it lasts gets one event at a time, until it settles or extends a lease of its own.
+        /// Leases that it lets run out meanwhile use up no retry.
         ///
         /// Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED), RESOURCE_EXHAUSTED (MAX_STREAMS_REACHED),
         /// UNAVAILABLE (DISPATCHER_NOT_WORKING).
@@ -1512,6 +1519,10 @@ pub struct EventGroupInfo {
     /// In GetEvent: the last 20 attempts, oldest first.
     #[prost(message, repeated, tag = "10")]
     pub history: ::prost::alloc::vec::Vec<Attempt>,
+    /// How many of `attempts` used up no retry, because their lease ran out. From 2 on the event is a suspect: a stream holds
+    /// one suspect at a time.
+    #[prost(uint32, tag = "12")]
+    pub free_attempts: u32,
 }
 /// One delivery of an event and how it ended.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -108,11 +108,9 @@ class LocalEngine:
         now_us = self._working_now()
         members, session = self._topics.joined(topic, group, session_id)
         members.promote(now_us)
-        leased = members.lease(session, request, self._lease_us(topic, request.lease_us), now_us)
-        self._topics.announce_ended(members)
-        self._topics.announce_deaths(topic, members)
-        left = bool(members.indexes[EventState.READY]) and not members.paused
-        return LeaseBatch(leased, members.next_due(), left, members.paused)
+        batch = members.lease(session, request, self._lease_us(topic, request.lease_us), now_us)
+        self._topics.announce_past(topic, members)
+        return batch
 
     async def ack(self, topic: str, group: str, leases: Sequence[LeaseRef]) -> list[LeaseFailureReason | None]:
         """See ``Engine.ack``."""
@@ -158,7 +156,7 @@ class LocalEngine:
             return 0
         members.promote(now_us)
         self._topics.announce(topic, members)
-        return len(members.indexes[EventState.READY])
+        return members.count(EventState.READY)
 
     async def work(self, groups: Sequence[tuple[str, str]]) -> list[int]:
         """See ``Engine.work``."""
@@ -180,10 +178,7 @@ class LocalEngine:
         now_us = self._working_now()
         members, session = self._topics.joined(topic, group, session_id)
         expires_us = now_us + self._lease_us(topic, lease_us)
-        results: list[AdoptedLease | LeaseFailureReason] = []
-        for ref in leases:
-            size = members.adopt(ref, session, expires_us, now_us)
-            results.append(AdoptedLease(ref.fencing_token, size) if isinstance(size, int) else size)
+        results = [members.adopt(ref, session, expires_us, now_us) for ref in leases]
         self._topics.announce(topic, members)
         return results
 

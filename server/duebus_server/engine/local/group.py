@@ -6,9 +6,13 @@ half-done move.
 
 from __future__ import annotations
 
+from heapq import merge
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 from duebus_server.domain.model import (
+    AdoptedLease,
+    LeaseBatch,
     LeasedEvent,
     LeaseFailureReason,
     LeaseRef,
@@ -38,6 +42,25 @@ PROMOTE_LIMIT = 1_000
 LEASE_EXPIRED = "the lease expired before the delivery was settled"
 
 
+class Unannounced:
+    """What has happened in a group, until the watcher is told.
+
+    Attributes:
+        ended: leases that were settled, deleted or moved: session id -> fencing tokens.
+        ran_out: leases that ran out: session id -> fencing tokens.
+        extended: ids of sessions whose leases were extended.
+        died: ids of events that became dead letters.
+        suspected: ids of events that became suspects.
+    """
+
+    def __init__(self) -> None:
+        self.ended: dict[str, list[int]] = {}
+        self.ran_out: dict[str, list[int]] = {}
+        self.extended: set[str] = set()
+        self.died: list[str] = []
+        self.suspected: list[str] = []
+
+
 class Holder(Protocol):
     """What a group needs of its topic, which counts how many groups still hold each event."""
 
@@ -61,10 +84,11 @@ class Group:
     Attributes:
         held: the leases of each session: session id -> fencing token -> entry. A session that has left may still hold
             leases.
-        ended: ended leases that were not reported yet: session id -> fencing tokens.
-        died: ids of new dead letters that were not reported yet.
-        indexes: the events of each state, in order; SCHEDULED ones only if their due time is by the engine's clock.
+        unannounced: what was not reported to the watcher yet.
+        indexes: the events of each state, in order; SCHEDULED ones only if their due time is by the engine's clock,
+            READY ones only if they are no suspects.
         by_host_clock: the events that are SCHEDULED by the host's clock.
+        suspects: the READY events that are suspects. They have an index of their own because a lease takes at most one.
         policy_changes: how its retry policy differs from the topic's; None if it does not.
     """
 
@@ -75,10 +99,10 @@ class Group:
         self.entries: dict[str, Entry] = {}
         self.indexes: dict[EventState, DueIndex[Entry]] = {state: DueIndex() for state in EventState}
         self.by_host_clock: DueIndex[Entry] = DueIndex()
+        self.suspects: DueIndex[Entry] = DueIndex()
         self.sessions: dict[str, SubscriberInfo] = {}
         self.held: dict[str, dict[int, Entry]] = {}
-        self.ended: dict[str, list[int]] = {}
-        self.died: list[str] = []
+        self.unannounced = Unannounced()
         self.dispatched = RateMeter(now_us)
         self.delivered = RateMeter(now_us)
         self.acked = RateMeter(now_us)
@@ -124,8 +148,12 @@ class Group:
         for entry in _first_until(self.indexes[EventState.LEASED], now_us):
             self._expire(entry, now_us)
 
-    def next_due(self) -> int | None:
-        """When there is next something to lease: the due time of an event, or the expiry of a lease."""
+    def next_due(self, *, with_suspects: bool = True) -> int | None:
+        """When there is next something to lease: the due time of an event, or the expiry of a lease.
+
+        Args:
+            with_suspects: for a session that may take a suspect.
+        """
         if self.paused:
             return None
         times = [
@@ -135,11 +163,18 @@ class Group:
         ]
         if (first := self.by_host_clock.first()) is not None:
             times.append(first[0] - self._host.ahead_us)
+        if with_suspects and (first := self.suspects.first()) is not None:
+            times.append(first[0])
         return min(times, default=None)
 
-    def scheduled(self) -> int:
-        """How many events are SCHEDULED."""
-        return len(self.indexes[EventState.SCHEDULED]) + len(self.by_host_clock)
+    def indexes_of(self, state: EventState) -> list[DueIndex[Entry]]:
+        """All indexes with events of a state."""
+        aside = {EventState.SCHEDULED: [self.by_host_clock], EventState.READY: [self.suspects]}
+        return [self.indexes[state], *aside.get(state, ())]
+
+    def count(self, state: EventState) -> int:
+        """How many events are in a state."""
+        return sum(map(len, self.indexes_of(state)))
 
     def _next_scheduled(self) -> tuple[int, int] | None:
         """Due time, by the engine's clock, and ``seq`` of the SCHEDULED event that becomes READY next."""
@@ -151,42 +186,79 @@ class Group:
         return min(keys, default=None)
 
     def _expire(self, entry: Entry, now_us: int) -> None:
-        lease = self._end_lease(entry)
+        lease = self._end_lease(entry, ran_out=True)
         entry.last_error = LEASE_EXPIRED
-        if entry.attempt > self.max_retries(entry):
+        was_suspect = entry.is_suspect
+        if lease.stalled or not was_suspect:
+            entry.free_attempts += 1
+        elif entry.failures > self.max_retries(entry):
             entry.record(lease, AttemptOutcome.DEAD, LEASE_EXPIRED, now_us)
             self._die(entry, now_us)
-        else:
-            entry.record(lease, AttemptOutcome.EXPIRED, LEASE_EXPIRED, now_us)
-            self._make_ready_again(entry, now_us)
+            return
+        entry.record(lease, AttemptOutcome.EXPIRED, LEASE_EXPIRED, now_us)
+        self._make_ready_again(entry, now_us)
+        if entry.is_suspect and not was_suspect:
+            self.unannounced.suspected.append(entry.event.id)
 
     # --- lease ------------------------------------------------------------------------------------------------------
 
-    def lease(self, session: SubscriberInfo, request: LeaseRequest, lease_us: int, now_us: int) -> list[LeasedEvent]:
+    def lease(self, session: SubscriberInfo, request: LeaseRequest, lease_us: int, now_us: int) -> LeaseBatch:
         """READY -> LEASED for as many events as fit, the longest due first."""
         if self.paused:
-            return []
-        entries = self.indexes[EventState.READY].take_first(self._fitting(request))
-        expires_us = now_us + lease_us
+            return LeaseBatch([], None, is_paused=True)
+        entries, suspect = self._take(request)
+        leased = self._lease_all(entries, session, request, now_us + lease_us, now_us)
+        if suspect is not None:
+            leased[entries.index(suspect)].is_suspect = True
+        takes_suspect = request.with_suspect and suspect is None
+        left = bool(self.indexes[EventState.READY] or (takes_suspect and self.suspects))
+        first = None if takes_suspect else self.suspects.first()
+        suspect_due_us = None if first is None else first[0]
+        return LeaseBatch(leased, self.next_due(with_suspects=takes_suspect), left, suspect_due_us=suspect_due_us)
+
+    def _lease_all(
+        self, entries: Sequence[Entry], session: SubscriberInfo, request: LeaseRequest, expires_us: int, now_us: int
+    ) -> list[LeasedEvent]:
         # All in one call: they are neighbours in both indexes.
         self.indexes[EventState.LEASED].add_all(expires_us, _seqs(entries), entries)
         tokens = self._host.fencing_tokens(len(entries))
         leased = [
-            self._lease_one(entry, session, token, expires_us, now_us)
+            self._lease_one(
+                entry, Lease(session.session_id, session.consumer, token, now_us, request.stalled), expires_us
+            )
             for entry, token in zip(entries, tokens, strict=True)
         ]
         self.delivered.mark(len(leased), now_us)
         return leased
 
-    def _fitting(self, request: LeaseRequest) -> int:
-        """How many of the ready events fit."""
+    def _take(self, request: LeaseRequest) -> tuple[list[Entry], Entry | None]:
+        """Remove the first READY events that fit from their indexes.
+
+        Returns:
+            The events in order, and the one of them that is a suspect.
+        """
+        ready = self.indexes[EventState.READY]
+        first = self.suspects.first() if request.with_suspect else None
+        if first is None:
+            return ready.take_first(self._fitting(ready, request)), None
+        suspect = first[1]
+        ordered = list(islice(merge(ready, (suspect,), key=_place), request.max_events))
+        taken = ordered[: self._fitting(ordered, request)]
+        if suspect not in taken:
+            return ready.take_first(len(taken)), None
+        self.suspects.take_first(1)
+        ready.take_first(len(taken) - 1)
+        return taken, suspect
+
+    def _fitting(self, ready: Iterable[Entry], request: LeaseRequest) -> int:
+        """How many of these events fit."""
         count = 0
         bytes_left = request.max_bytes
         to_come = self._next_scheduled()
-        for entry in self.indexes[EventState.READY]:
+        for entry in ready:
             if count == request.max_events:
                 break
-            if to_come is not None and (entry.at_us, entry.event.seq) > to_come:
+            if to_come is not None and _place(entry) > to_come:
                 break  # due before this one, but not yet moved by `promote`
             bytes_left -= len(entry.event.body)
             if bytes_left < 0 and (count or not request.at_least_one):
@@ -194,18 +266,16 @@ class Group:
             count += 1
         return count
 
-    def _lease_one(
-        self, entry: Entry, session: SubscriberInfo, fencing_token: int, expires_us: int, now_us: int
-    ) -> LeasedEvent:
+    def _lease_one(self, entry: Entry, lease: Lease, expires_us: int) -> LeasedEvent:
         event = entry.event
         entry.attempt += 1
         entry.state = EventState.LEASED
         entry.at_us = expires_us
-        self._begin_lease(entry, Lease(session.session_id, session.consumer, fencing_token, now_us))
+        self._begin_lease(entry, lease)
         return LeasedEvent(
             event.id,
             event.body,
-            fencing_token,
+            lease.fencing_token,
             entry.attempt,
             entry.deliver_at_us,
             event.dispatched_us,
@@ -234,8 +304,10 @@ class Group:
         """Make leases expire at ``expires_us``."""
         return [self._extend_one(ref, expires_us, now_us) for ref in leases]
 
-    def adopt(self, ref: LeaseRef, session: SubscriberInfo, expires_us: int, now_us: int) -> LeaseFailureReason | int:
-        """Move a lease to ``session`` and renew it. Returns the size of the event's body, or why it was not moved."""
+    def adopt(
+        self, ref: LeaseRef, session: SubscriberInfo, expires_us: int, now_us: int
+    ) -> AdoptedLease | LeaseFailureReason:
+        """Move a lease to ``session`` and renew it, or tell why it was not moved."""
         entry = self._held(ref, now_us)
         if not isinstance(entry, Entry):
             return entry
@@ -245,8 +317,8 @@ class Group:
             self._end_lease(entry)
             moved = Lease(session.session_id, session.consumer, lease.fencing_token, lease.started_us)
             self._begin_lease(entry, moved)
-        self._move(entry, EventState.LEASED, expires_us)
-        return len(entry.event.body)
+        self._renew(entry, expires_us)
+        return AdoptedLease(ref.fencing_token, len(entry.event.body), entry.is_suspect)
 
     def shorten(self, session_id: str, expires_us: int) -> None:
         """Make the leases of this session expire at ``expires_us`` or earlier."""
@@ -271,7 +343,7 @@ class Group:
         lease = self._end_lease(entry)
         if nack.action is NackAction.RELEASE:
             self._release(entry, lease, now_us)
-        elif nack.action is NackAction.DEAD_LETTER or entry.attempt > self.max_retries(entry):
+        elif nack.action is NackAction.DEAD_LETTER or entry.failures > self.max_retries(entry):
             entry.last_error = nack.error
             entry.record(lease, AttemptOutcome.DEAD, nack.error, now_us)
             self._die(entry, now_us)
@@ -285,7 +357,8 @@ class Group:
         entry = self._held(ref, now_us)
         if not isinstance(entry, Entry):
             return entry
-        self._move(entry, EventState.LEASED, expires_us)
+        lease = self._renew(entry, expires_us)
+        self.unannounced.extended.add(lease.session_id)
         return None
 
     def _release(self, entry: Entry, lease: Lease, now_us: int) -> None:
@@ -294,7 +367,7 @@ class Group:
         self._make_ready_again(entry, now_us)
 
     def _retry(self, entry: Entry, delay_us: int | None, now_us: int) -> None:
-        wait_us = self.retry_policy.backoff_us(entry.attempt) if delay_us is None else delay_us
+        wait_us = self.retry_policy.backoff_us(entry.failures) if delay_us is None else delay_us
         entry.deliver_at_us = now_us + wait_us
         self._move(entry, EventState.SCHEDULED, entry.deliver_at_us)
 
@@ -307,7 +380,7 @@ class Group:
 
     def redrive(self, entry: Entry, due_us: int, now_us: int) -> None:
         """DEAD -> READY, or SCHEDULED if it is due later, with all its retries and its history."""
-        entry.attempt = 0
+        entry.attempt = entry.free_attempts = 0
         entry.note_redrive(now_us)
         self.delay(entry, due_us, now_us)
         self._holder.waiting_again(entry.event)
@@ -337,7 +410,7 @@ class Group:
 
     def dissolve(self, now_us: int) -> Iterator[None]:
         """Remove everything from a deleted group, one piece a step. It must not be used afterwards."""
-        for state, index in [*self.indexes.items(), (EventState.SCHEDULED, self.by_host_clock)]:
+        for state, index in [(one, index) for one in EventState for index in self.indexes_of(one)]:
             while block := index.pop_block():
                 for entry in block:
                     del self.entries[entry.event.id]
@@ -367,11 +440,20 @@ class Group:
         entry.lease = lease
         self.held.setdefault(lease.session_id, {})[lease.fencing_token] = entry
 
-    def _end_lease(self, entry: Entry) -> Lease:
+    def _renew(self, entry: Entry, expires_us: int) -> Lease:
+        """Whoever holds it is there: the lease lasts until then, and is as one of a session that is not stalled."""
+        lease = entry.lease
+        assert lease is not None  # noqa: S101  # the entry is LEASED
+        lease.stalled = False
+        self._move(entry, EventState.LEASED, expires_us)
+        return lease
+
+    def _end_lease(self, entry: Entry, *, ran_out: bool = False) -> Lease:
         lease = entry.lease
         assert lease is not None  # noqa: S101  # the entry is LEASED
         entry.lease = None
-        self.ended.setdefault(lease.session_id, []).append(lease.fencing_token)
+        ended = self.unannounced.ran_out if ran_out else self.unannounced.ended
+        ended.setdefault(lease.session_id, []).append(lease.fencing_token)
         held = self.held[lease.session_id]
         del held[lease.fencing_token]
         if not held:
@@ -380,7 +462,7 @@ class Group:
 
     def _die(self, entry: Entry, now_us: int) -> None:
         self._move(entry, EventState.DEAD, now_us)
-        self.died.append(entry.event.id)
+        self.unannounced.died.append(entry.event.id)
         self._holder.no_longer_waiting(entry.event)
 
     def _make_ready_again(self, entry: Entry, now_us: int) -> None:
@@ -392,10 +474,12 @@ class Group:
         self._index_of(entry).remove(entry.at_us, seq)
         entry.state, entry.by_host_clock = state, False
         entry.at_us = at_us
-        self.indexes[state].add(at_us, seq, entry)
+        self._index_of(entry).add(at_us, seq, entry)
 
     def _index_of(self, entry: Entry) -> DueIndex[Entry]:
-        return self.by_host_clock if entry.by_host_clock else self.indexes[entry.state]
+        if entry.by_host_clock:
+            return self.by_host_clock
+        return self.suspects if entry.state is EventState.READY and entry.is_suspect else self.indexes[entry.state]
 
 
 def _first_until(index: DueIndex[Entry], until_us: int) -> list[Entry]:
@@ -406,6 +490,11 @@ def _first_until(index: DueIndex[Entry], until_us: int) -> list[Entry]:
             break
         found.append(entry)
     return found
+
+
+def _place(entry: Entry) -> tuple[int, int]:
+    """Its position in its index."""
+    return entry.at_us, entry.event.seq
 
 
 def _seqs(entries: Sequence[Entry]) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from duebus_server.domain.retry import FREE_EXPIRIES
 from duebus_server.domain.views import MAX_HISTORY, Attempt, AttemptOutcome
 
 if TYPE_CHECKING:
@@ -34,12 +35,17 @@ class StoredEvent:
 
 @dataclass(slots=True)
 class Lease:
-    """Who holds an event, and since when. It expires at the entry's ``at_us``."""
+    """Who holds an event, and since when. It expires at the entry's ``at_us``.
+
+    Attributes:
+        stalled: see ``LeaseRequest.stalled``.
+    """
 
     session_id: str
     consumer: str
     fencing_token: int
     started_us: int
+    stalled: bool = False
 
 
 @dataclass(slots=True)
@@ -50,6 +56,7 @@ class Entry:
         at_us: its position in the index of its state: due time, lease expiry, or time of death.
         by_host_clock: whether it is SCHEDULED for a time of the host's clock.
         attempt: how many deliveries count, including the one under way.
+        free_attempts: how many of those use up no retry, because their lease ran out.
         history: the attempts that have ended, oldest first; None before the first one.
     """
 
@@ -62,6 +69,17 @@ class Entry:
     lease: Lease | None = None
     history: list[Attempt] | None = None
     by_host_clock: bool = False
+    free_attempts: int = 0
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether so many leases have run out that the next uses up a retry. No session takes two such events."""
+        return self.free_attempts >= FREE_EXPIRIES
+
+    @property
+    def failures(self) -> int:
+        """How many attempts use up a retry, including the one under way."""
+        return self.attempt - self.free_attempts
 
     def record(self, lease: Lease, outcome: AttemptOutcome, error: str, now_us: int) -> None:
         """Add the attempt that ends now to the history."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right, insort
-from itertools import count, islice
+from itertools import count
 from typing import TYPE_CHECKING
 
 from duebus_server.domain.errors import NotFound
 from duebus_server.domain.states import EventState
+from duebus_server.engine.local.group import Unannounced
 from duebus_server.engine.local.host_time import HostTime
 from duebus_server.engine.local.topic import Topic
 
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from duebus_server.engine.base import Watcher
     from duebus_server.engine.local.group import Group
 
-DEATHS_NAMED = 10
-"""How many ids of events that died in one step are reported, besides their number."""
+IDS_NAMED = 10
+"""How many ids of events that died, or became suspects, in one step are reported, besides their number."""
 
 TOPICS_AT_ONCE = 100
 """How many topics are looked at in one step of the event loop: a few milliseconds at most."""
@@ -98,7 +99,7 @@ class Topics:
             return 0
         members.promote(now_us)
         self.announce(topic, members)
-        ready = 0 if members.paused else len(members.indexes[EventState.READY])
+        ready = 0 if members.paused else members.count(EventState.READY)
         return ready + len(members.indexes[EventState.LEASED])
 
     def known_group(self, topic: str, group: str) -> Group:
@@ -159,8 +160,7 @@ class Topics:
         """Report which leases have ended, what has died, and when there is something to lease."""
         if not group.name:
             return  # unclaimed events are due to nobody
-        self.announce_ended(group)
-        self.announce_deaths(topic, group)
+        self.announce_past(topic, group)
         due_us = group.next_due()
         if due_us is not None and self.watcher is not None:
             self.watcher.due(topic, group.name, due_us)
@@ -170,24 +170,26 @@ class Topics:
         if self.watcher is not None:
             self.watcher.due(topic, group, now_us)
 
-    def announce_ended(self, group: Group) -> None:
-        """Report which leases have ended."""
-        ended, group.ended = group.ended, {}
-        if self.watcher is not None:
-            for session_id, fencing_tokens in ended.items():
-                self.watcher.leases_ended(session_id, fencing_tokens)
-
-    def announce_deaths(self, topic: str, group: Group) -> None:
-        """Report what has died."""
-        died, group.died = group.died, []
-        if died and self.watcher is not None:
-            self.watcher.died(topic, group.name, len(died), list(islice(died, DEATHS_NAMED)))
+    def announce_past(self, topic: str, group: Group) -> None:
+        """Report which leases have ended or were extended, what has died, and what has become a suspect."""
+        told, group.unannounced = group.unannounced, Unannounced()
+        if self.watcher is None:
+            return
+        for session_id, fencing_tokens in told.ran_out.items():
+            self.watcher.leases_ran_out(session_id, fencing_tokens)
+        for session_id, fencing_tokens in told.ended.items():
+            self.watcher.leases_ended(session_id, fencing_tokens)
+        for session_id in told.extended:
+            self.watcher.leases_extended(session_id)
+        for event_ids, tell in ((told.died, self.watcher.died), (told.suspected, self.watcher.suspected)):
+            if event_ids:
+                tell(topic, group.name, len(event_ids), event_ids[:IDS_NAMED])
 
     def announce_deleted(self, topic: str, group: str | None, gone: Sequence[Group]) -> None:
         """Report that these groups are gone, and their leases with them; None is the topic."""
         for members in gone:
-            self.announce_ended(members)
-            members.ended = {session_id: list(held) for session_id, held in members.held.items()}
-            self.announce_ended(members)
+            self.announce_past(topic, members)
+            members.unannounced.ended = {session_id: list(held) for session_id, held in members.held.items()}
+            self.announce_past(topic, members)
         if self.watcher is not None:
             self.watcher.deleted(topic, group)

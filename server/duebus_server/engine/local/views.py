@@ -38,13 +38,14 @@ def topic_info(topic: Topic, now_us: int) -> TopicInfo:
 
 def group_info(group: Group, now_us: int) -> GroupInfo:
     """Counts, subscribers, age and rates; O(subscribers)."""
-    oldest = group.indexes[EventState.READY].first()
+    first = [index.first() for index in group.indexes_of(EventState.READY)]
+    oldest = min((found[0] for found in first if found is not None), default=None)
     return GroupInfo(
         group.name,
         group.paused,
-        {state: len(index) for state, index in group.indexes.items()} | {EventState.SCHEDULED: group.scheduled()},
+        {state: group.count(state) for state in EventState},
         [replace(session, in_flight=len(group.held.get(name, ()))) for name, session in group.sessions.items()],
-        max(0, now_us - oldest[0]) if oldest else None,
+        None if oldest is None else max(0, now_us - oldest),
         Rates(
             group.dispatched.per_second(now_us),
             group.delivered.per_second(now_us),
@@ -71,17 +72,11 @@ def event_page(topic: Topic, query: EventQuery) -> EventPage:
 
 
 def _ascending(group: Group, state: EventState, after: tuple[int, int] | None) -> Iterable[tuple[int, int, Entry]]:
-    found = group.indexes[state].ascending(after)
-    if state is not EventState.SCHEDULED:
-        return found
-    return merge(found, group.by_host_clock.ascending(after), key=_place)
+    return merge(*[index.ascending(after) for index in group.indexes_of(state)], key=_place)
 
 
 def _descending(group: Group, state: EventState, before: tuple[int, int] | None) -> Iterable[tuple[int, int, Entry]]:
-    found = group.indexes[state].descending(before)
-    if state is not EventState.SCHEDULED:
-        return found
-    return merge(found, group.by_host_clock.descending(before), key=_place, reverse=True)
+    return merge(*[index.descending(before) for index in group.indexes_of(state)], key=_place, reverse=True)
 
 
 def _place(listed: tuple[int, int, Entry]) -> tuple[int, int]:
@@ -142,6 +137,7 @@ def _entry_info(group: Group, entry: Entry, history: Sequence[Attempt] = ()) -> 
         consumer=entry.lease.consumer if entry.lease else "",
         dead_us=entry.at_us if entry.state is EventState.DEAD else None,
         history=history,
+        free_attempts=entry.free_attempts,
     )
 
 

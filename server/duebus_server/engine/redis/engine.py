@@ -174,22 +174,23 @@ class RedisEngine(AdminVerbs):
             await self.members.reclaim(session)
         with session.awaiting(Unanswered.LEASE):
             own = (session.name, session.consumer)
-            reply = await self._runner.run(LEASE, partition, group, *own, *self._ask(request), session.round)
+            which = (int(request.with_suspect), int(request.stalled))
+            reply = await self._runner.run(LEASE, partition, group, *own, *self._ask(request), session.round, *which)
         if is_unknown(reply):
             await self.members.not_joined(session, *reply)
             return LeaseBatch((), self.now_us())
-        now, next_due, left, first_fence, expires, ended, members, blobs, dues, again = reply
+        now, next_due, left, first_fence, expires, ended, members, blobs, dues, again, suspect, suspect_due = reply
         self.notifications.answered(now, ended)
         stride = partition.count
         fences = range(first_fence, first_fence + stride * len(blobs), stride)
-        events, damaged = leasing.leased_events(members, blobs, dues, again, fences, int(expires))
+        events, damaged = leasing.leased_events(members, blobs, dues, again, fences, int(expires), suspect)
         session.held.update([(event.fencing_token, event.event_id) for event in events])
         if damaged:
             await self._make_dead(session, damaged)
             next_due = now  # there may be room for more
         if events:
             self.notifications.expiries.expects(partition, group, int(expires))
-        return LeaseBatch(events, None if int(next_due) < 0 else int(next_due), left == _LEFT, left == _PAUSED)
+        return LeaseBatch(events, _time(next_due), left == _LEFT, left == _PAUSED, _time(suspect_due))
 
     async def _make_dead(self, session: LocalSession, damaged: Sequence[NackRef]) -> None:
         """Make events that can't be read dead letters. If that fails, the session's next lease takes them back."""
@@ -343,7 +344,7 @@ class RedisEngine(AdminVerbs):
         now, ended, next_expiry, due = await self._runner.run(EXPIRE, partition, group, self._max_retries)
         self.notifications.answered(now, ended)
         self.notifications.due(partition, group, due)
-        self.notifications.expiries.looked(partition, group, None if int(next_expiry) < 0 else int(next_expiry))
+        self.notifications.expiries.looked(partition, group, _time(next_expiry))
 
     @contextmanager
     def _bad_group(self, partition: Partition, group: str) -> Iterator[None]:
@@ -354,3 +355,8 @@ class RedisEngine(AdminVerbs):
             if is_lost(error.__cause__):
                 raise
             log.warning("group passed over", partition=str(partition), group=group, error=str(error))
+
+
+def _time(answer: bytes | int) -> int | None:
+    """A time as the scripts answer it; -1 is never."""
+    return None if int(answer) < 0 else int(answer)

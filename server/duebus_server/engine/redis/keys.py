@@ -18,10 +18,10 @@ TOPIC_KEYS = (
 )  # fmt: skip
 """Every key of a topic itself."""
 
-GROUP_KEYS = ("waiting", "leased", "dead", "records", "sessions", "in_flight", "group", "rates")
+GROUP_KEYS = ("waiting", "suspects", "leased", "dead", "records", "sessions", "in_flight", "group", "rates")
 """Every key of a group."""
 
-ASIDE_KEYS = ("waiting", "leased", "dead")
+ASIDE_KEYS = ("waiting", "suspects", "leased", "dead")
 """What is put aside of a group that is deleted."""
 
 # The same functions for the scripts. A script is given the topic's prefix as ARGV[1] and builds the rest.

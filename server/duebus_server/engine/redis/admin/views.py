@@ -186,6 +186,7 @@ def _where(
     stored: StoredBlob | None,
     at_us: int,
     attempts: int,
+    free_attempts: int,
     deliver_at: bytes,
     last_error: bytes,
     consumer: bytes,
@@ -203,6 +204,7 @@ def _where(
         consumer=consumer.decode(),
         dead_us=at_us if state is EventState.DEAD else None,
         history=list(_attempts(history))[-MAX_HISTORY:],
+        free_attempts=free_attempts,
     )
 
 

@@ -71,6 +71,7 @@ def leased_events(
     again: Sequence[Any],
     fences: range,
     expires_us: int,
+    suspect: int,
 ) -> tuple[list[LeasedEvent], list[NackRef]]:
     """The events of a lease, in the order in which they are due.
 
@@ -81,6 +82,7 @@ def leased_events(
         again: place among them, attempt, last error, ... of those that were leased before.
         fences: the fencing token of each.
         expires_us: when the leases run out.
+        suspect: the place of the one that is a suspect; -1 if none is.
 
     Returns:
         Those that can be handed out, and how to give the damaged ones back.
@@ -104,4 +106,6 @@ def leased_events(
             continue
         attempt, last_error = attempts.get(fence, _FIRST)
         events.append(LeasedEvent(event_id, body, fence, attempt, due_us, dispatched_us, expires_us, last_error))
+    for event in events if suspect >= 0 else ():
+        event.is_suspect = event.fencing_token == fences[suspect]
     return events, damaged

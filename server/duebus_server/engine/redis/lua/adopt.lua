@@ -10,7 +10,7 @@
 --   11     fencing tokens of leases, 8 bytes each
 --   12...  their packed ids
 -- returns  {now, {session, tokens, ...} of leases that have ended, {result, ...}, next due or -1, when the leases expire};
---          a result is the size of the event's body, or as in common.lua; or {now, whether there is such a group (0, 1)}
+--          a result is the size of the event's body, or as in common.lua; places of those that are suspects, from 0}; or {now, whether there is such a group (0, 1)}
 --          when the session has not joined, or has left
 -- includes leases
 
@@ -21,7 +21,7 @@ if redis.call('HEXISTS', group_key(group, 'sessions'), session) == 0 then
 end
 local ids, records, members, results = find_held(group, 11)
 local expires = whole(now + (tonumber(ARGV[9]) or setting('lease', ARGV[10])))
-local ended, changed, leased = {}, {}, {}
+local ended, changed, leased, suspects = {}, {}, {}, {}
 local moved = 0
 for i = 1, #ids do
   local record = records[i]
@@ -31,6 +31,10 @@ for i = 1, #ids do
       end_lease(ended, record)
       record[FENCE], record[SESSION], record[CONSUMER] = fence, session, ARGV[8]
       moved = moved + 1
+    end
+    record[STALLED] = 0
+    if is_suspect(record) then
+      suspects[#suspects + 1] = i - 1
     end
     changed[#changed + 1] = ids[i]
     changed[#changed + 1] = cmsgpack.pack(record)
@@ -46,4 +50,4 @@ if #leased > 0 then
   wake(group, next_due(group))
   redis.call('HINCRBY', group_key(group, 'in_flight'), session, moved)
 end
-return { whole(now), announce_ended(group, ended), results, answer_time(next_due(group)), expires }
+return { whole(now), announce_ended(group, ended), results, answer_time(next_due(group)), expires, suspects }

@@ -12,4 +12,5 @@ local group = ARGV[6]
 local ended = {}
 expire_leases(group, ARGV[7], 1000, ended)
 local ready = redis.call('ZCOUNT', group_key(group, 'waiting'), '-inf', whole(now))
+  + redis.call('ZCOUNT', group_key(group, 'suspects'), '-inf', whole(now))
 return { whole(now), announce_ended(group, ended), ready }

@@ -21,9 +21,9 @@ local window = setting('dedupe_window', ARGV[9])
 local told = bring_up_to_date(groups, ARGV[8])
 
 local cancelled, left_alone, unknown = 0, {}, {}
-local waiting, is_chosen = {}, {} -- by group: {ids, members}; by id
+local waiting, is_chosen = {}, {} -- by group: {ids, members by sorted set}; by id
 for _, group in ipairs(groups) do
-  waiting[group] = { {}, {} }
+  waiting[group] = { {}, new_queue() }
 end
 
 local function find(place, id)
@@ -33,10 +33,10 @@ local function find(place, id)
   local waits, stays = false, false
   for _, group in ipairs(groups) do
     local name, member = find_copy(group, id, is_whole and place_of(blob) or '')
-    if name == 'waiting' then
+    if WAITS[name] then
       waits = true
       table.insert(waiting[group][1], id)
-      table.insert(waiting[group][2], member)
+      table.insert(waiting[group][2][name], member)
     elseif name then
       stays = true
     end
@@ -58,7 +58,8 @@ local gone, chosen = {}, {}
 for _, group in ipairs(groups) do
   local ids, members = waiting[group][1], waiting[group][2]
   write_all('HDEL', group_key(group, 'records'), ids)
-  write_all('ZREM', group_key(group, 'waiting'), members)
+  write_all('ZREM', group_key(group, 'waiting'), members.waiting)
+  write_all('ZREM', group_key(group, 'suspects'), members.suspects)
   let_go(ids, false, gone)
 end
 for _, id in ipairs(gone) do

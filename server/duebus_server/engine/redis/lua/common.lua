@@ -22,6 +22,9 @@ local DONE, EXPIRED, SETTLED = 0, -1, -2
 -- needs; see `read_lease`.
 local FENCE, PLACE, CHOSEN, IS_DEAD, SESSION, CONSUMER = 1, 2, 3, 4, 5, 6
 local STARTED, ATTEMPT, MAX_RETRIES, LAST_ERROR, HISTORY, DELIVER_AT = 7, 8, 9, 10, 11, 12
+-- How many attempts use up no retry, because their lease ran out; and whether the lease was given to a session that was
+-- stalled (0, 1), see LeaseRequest.
+local FREE, STALLED = 13, 14
 
 -- How an attempt ended; see AttemptOutcome.
 local NACKED, DEAD, RELEASED, LEASE_EXPIRED = 1, 2, 3, 4

@@ -1,7 +1,7 @@
 -- Shared by the scripts that delete groups and topics. Needs common.lua.
 
 -- The sorted sets of a group. Each of its copies of events is in one of them.
-local SETS = { 'waiting', 'leased', 'dead' }
+local SETS = { 'waiting', 'suspects', 'leased', 'dead' }
 
 -- Every key that a group may have.
 local function keys_of(group)

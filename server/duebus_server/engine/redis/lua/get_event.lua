@@ -5,7 +5,8 @@
 --   6      packed id
 --   7      the server's max_retries, for leases that have run out
 -- returns  {now, {session, tokens, ...} of leases that have ended, '' or what there is none of, blob, {group, ...}}, a group:
---          {name, its max_retries, state, score, attempt, deliver at, last error, consumer, history}, history: {attempt,
+--          {name, its max_retries, state, score, attempt, free attempts, deliver at, last error, consumer, history},
+--          history: {attempt,
 --          started, ended (-1 while under way), consumer, outcome, error, redriven (-1: it was not), ...}
 -- includes leases
 -- includes naming
@@ -41,13 +42,14 @@ local function info(group, blob)
   end
   record = record or blank_record()
   local state, deliver_at = name, whole(record[DELIVER_AT])
-  if name == 'waiting' then
+  if WAITS[name] then
     state, deliver_at = tonumber(score) > now and 'scheduled' or 'ready', score
   end
   local consumer = state == 'leased' and record[CONSUMER] or ''
   local max_retries = group_setting(group, 'max_retries', ARGV[7])
   return {
-    group, max_retries, state, score, record[ATTEMPT], deliver_at, record[LAST_ERROR], consumer, story(record, state),
+    group, max_retries, state, score, record[ATTEMPT], record[FREE], deliver_at, record[LAST_ERROR], consumer,
+    story(record, state),
   }
 end
 

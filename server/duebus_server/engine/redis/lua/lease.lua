@@ -12,13 +12,18 @@
 --   13, 14 the server's lease and max_retries, where the topic has none of its own
 --   15     the session's round, which grows when the session gives up waiting for an answer: a command of an earlier
 --          round, which arrives that late, does nothing
--- returns  {now, next due or -1, 1 if something is left for want of room, 2 if the group is paused, or else 0, first fencing token (they go up by
---           the number of partitions), when the leases expire,
+--   16     whether one of the events may be a suspect (0, 1)
+--   17     whether the session is stalled (0, 1), see LeaseRequest
+-- returns  {now, next due or -1, 1 if something is left for want of room, 2 if the group is paused, or else 0, first fencing token
+--           (they go up by the number of partitions), when the leases expire,
 --           {session, tokens, ...} of leases that have ended,
 --           {member, ...}, {blob, ...}, {deliver at, ...} (one where it is the same for all), and of those events that were
---           leased before {place among them all, from 0; attempt, last error, ...}};
+--           leased before {place among them all, from 0; attempt, last error, ...},
+--           the place of the one that is a suspect or -1, when the first suspect that waits is due, of a session that takes
+--           none or no other; or -1};
 --           or {now, whether there is such a group (0, 1)} when the session has not joined, or has given this up
 -- includes leases
+-- includes ranks
 
 local EXPIRE_LIMIT = 1000
 local CORRUPT = 'the stored event is missing or corrupt'
@@ -26,7 +31,9 @@ local CORRUPT = 'the stored event is missing or corrupt'
 regardless_of_memory()
 local group, session, consumer = ARGV[6], ARGV[7], ARGV[8]
 local max_events, bytes_left, at_least_one = tonumber(ARGV[9]), tonumber(ARGV[10]), ARGV[11] == '1'
+local takes_suspect, stalled = ARGV[16] == '1', tonumber(ARGV[17])
 local waiting_key, records_key = group_key(group, 'waiting'), group_key(group, 'records')
+local suspects_key = group_key(group, 'suspects')
 local own_key = group_key(group, 'group')
 
 local joined = redis.call('HGET', group_key(group, 'sessions'), session)
@@ -41,15 +48,11 @@ expire_leases(group, ARGV[14], EXPIRE_LIMIT, ended)
 local told = announce_ended(group, ended)
 local own = redis.call('HMGET', own_key, 'paused', 'wake_at', 'fence')
 if own[1] then
-  return { whole(now), -1, 2, 0, whole(expires), told, {}, {}, {}, {} }
+  return { whole(now), -1, 2, 0, whole(expires), told, {}, {}, {}, {}, -1, -1 }
 end
 
 -- One event more than fits is asked for, to know whether something is left.
 local members = redis.call('ZRANGEBYSCORE', waiting_key, '-inf', whole(now), 'LIMIT', 0, max_events + 1)
-local ids = {}
-for i = 1, #members do
-  ids[i] = id_of(members[i])
-end
 
 -- The scores of these members, which stand in their order. Most are alike, as those of one dispatch are, and Redis takes
 -- longer to write a score than to do anything else with a member: what is between two that are alike is not asked for.
@@ -71,6 +74,31 @@ local function scores_of()
   return scores
 end
 local scores = scores_of()
+
+-- Puts a suspect among them, where it stands by its due time. Returns its place.
+local function insert_suspect(member, score)
+  local at = 1
+  while members[at] do
+    local due = tonumber(scores[at])
+    if due > tonumber(score) or (due == tonumber(score) and precedes(member, members[at])) then
+      break
+    end
+    at = at + 1
+  end
+  table.insert(members, at, member)
+  table.insert(scores, at, score)
+  return at
+end
+local first_suspect = redis.call('ZRANGE', suspects_key, 0, 0, 'WITHSCORES')
+local suspect_at = 0 -- where the suspect stands that the session may take
+if takes_suspect and first_suspect[2] and tonumber(first_suspect[2]) <= now then
+  suspect_at = insert_suspect(unpack(first_suspect))
+end
+
+local ids = {}
+for i = 1, #members do
+  ids[i] = id_of(members[i])
+end
 
 -- Blobs are read a few at a time, because those that don't fit must not be read.
 local CHUNK = 32
@@ -100,14 +128,14 @@ local function first_record(fence, member, score, blob)
     middles[flags] = not has_flag(blob, OWN_MAX_RETRIES) and middle or nil
   end
   if score ~= score_packed then
-    score_packed, due_packed = score, cmsgpack.pack(tonumber(score))
+    score_packed, due_packed = score, cmsgpack.pack(tonumber(score), 0, stalled)
   end
-  return struct.pack('>c2I8c1c4c0c0', '\156\207', fence, '\164', member, middle, due_packed)
+  return struct.pack('>c2I8c1c4c0c0', '\158\207', fence, '\164', member, middle, due_packed)
 end
 
 -- Whether the group has the event under another member, so that this one is a stray.
 local function is_stray(blob, id)
-  for _, name in ipairs({ 'waiting', 'leased', 'dead' }) do
+  for _, name in ipairs({ 'waiting', 'suspects', 'leased', 'dead' }) do
     if redis.call('ZSCORE', group_key(group, name), place_of(blob) .. id) then
       return true
     end
@@ -116,9 +144,9 @@ local function is_stray(blob, id)
 end
 
 -- READY -> DEAD: an event that can't be read does not hold up the others.
-local function bury(member, id, blob)
+local function bury(member, id, blob, key)
   if #blob >= HEADER_SIZE and is_stray(blob, id) then
-    redis.call('ZREM', waiting_key, member)
+    redis.call('ZREM', key, member)
     return
   end
   local before = read_record(redis.call('HGET', records_key, id))
@@ -130,10 +158,10 @@ local function bury(member, id, blob)
   end
   redis.call('HSET', records_key, id, cmsgpack.pack(record))
   redis.call('ZADD', group_key(group, 'dead'), whole(now), member)
-  redis.call('ZREM', waiting_key, member)
+  redis.call('ZREM', key, member)
   if not before or before[IS_DEAD] == 0 then
     change_waiting({ id }, -1)
-    note_deaths({ id })
+    note_changed('dead', { id })
   end
 end
 
@@ -155,7 +183,7 @@ end
 local function begin_again(record, score, blob)
   record[ATTEMPT] = record[ATTEMPT] + 1
   record[SESSION], record[CONSUMER], record[STARTED] = session, consumer, now
-  record[DELIVER_AT], record[PLACE] = tonumber(score), place_of(blob)
+  record[DELIVER_AT], record[PLACE], record[STALLED] = tonumber(score), place_of(blob), stalled
   return record
 end
 
@@ -163,10 +191,11 @@ end
 local taken, taken_ids, blobs_told, dues, leased, again = {}, {}, {}, {}, {}, {}
 local expiry = whole(expires)
 local count, left, buried = 0, 0, 0
+local suspect_place = -1 -- of the suspect among what is taken, from 0
 for i = 1, #members do
   local id, member, blob = ids[i], members[i], blob_of(i)
   if #blob < HEADER_SIZE or not is_at_its_place(member, blob) then
-    bury(member, id, blob)
+    bury(member, id, blob, i == suspect_at and suspects_key or waiting_key)
     buried = buried + 1
   else
     bytes_left = bytes_left - body_size(blob)
@@ -175,6 +204,9 @@ for i = 1, #members do
       break
     end
     count = count + 1
+    if i == suspect_at then
+      suspect_place = count - 1
+    end
     taken[count], taken_ids[count], blobs_told[count], dues[count] = member, id, blob, scores[i]
     leased[2 * count - 1], leased[2 * count] = expiry, member
     local record = raws[i] and read_record(raws[i])
@@ -201,16 +233,34 @@ if count > 0 then
   write_all('HSET', records_key, packed)
   write_all('ZADD', group_key(group, 'leased'), leased)
   redis.call('HINCRBY', group_key(group, 'in_flight'), session, count)
-  redis.call('ZREMRANGEBYRANK', waiting_key, 0, count - 1) -- what is in front of them was buried
+  local others = count
+  if suspect_place >= 0 then
+    redis.call('ZREM', suspects_key, taken[suspect_place + 1])
+    others = count - 1
+  end
+  if others > 0 then
+    redis.call('ZREMRANGEBYRANK', waiting_key, 0, others - 1) -- what is in front of them was buried
+  end
   mark(group, 'delivered', count)
   dues = dues[1] == dues[count] and { dues[1] } or dues -- they are in order
 end
 
-local due_next = first_due(group)
--- The sessions of this replica know of `due_next` now; others may be waiting for longer, see `wake`.
-if due_next > tonumber(own[2] or 0) then
-  redis.call('HSET', own_key, 'wake_at', whole(due_next))
+local due_next, suspect_due = first_due(group), tonumber(first_suspect[2] or NEVER)
+if suspect_at > 0 then
+  suspect_due = first_score(group, 'suspects')
 end
-tell_deaths(group, told)
+if takes_suspect and suspect_place < 0 then
+  due_next, suspect_due = math.min(due_next, suspect_due), NEVER
+end
+-- The sessions of this replica know of `next_look` now; others may be waiting for longer, see `wake`. A suspect that is left is
+-- not waited for: those that can take it are told now.
+local next_look = suspect_due > now and math.min(due_next, suspect_due) or due_next
+if next_look > tonumber(own[2] or 0) then
+  redis.call('HSET', own_key, 'wake_at', whole(next_look))
+end
+tell_changed(group, told)
 local answered_due = buried > 0 and whole(now) or answer_time(due_next)
-return { whole(now), answered_due, left, first_fence, expiry, told, taken, blobs_told, dues, told_again }
+return {
+  whole(now), answered_due, left, first_fence, expiry, told, taken, blobs_told, dues, told_again,
+  suspect_place, answer_time(suspect_due),
+}

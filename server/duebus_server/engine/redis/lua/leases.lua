@@ -5,14 +5,14 @@ local ROUND = 4
 
 -- The record of an event that was never leased.
 local function blank_record()
-  return { 0, '', 0, 0, '', '', 0, 0, 0, '', 0, 0 }
+  return { 0, '', 0, 0, '', '', 0, 0, 0, '', 0, 0, 0, 0 }
 end
 
 -- Raises an error for bytes that are no record, because its fields are used as the numbers and texts that they have to be.
 local function parse_record(raw)
   local record = cmsgpack.unpack(raw)
   local _ = record[ATTEMPT] + record[FENCE] + record[STARTED] + record[DELIVER_AT] + record[CHOSEN]
-  _ = record[MAX_RETRIES] + record[IS_DEAD]
+  _ = record[MAX_RETRIES] + record[IS_DEAD] + record[FREE] + record[STALLED]
   _ = record[SESSION] .. record[CONSUMER] .. record[PLACE] .. record[LAST_ERROR]
   return record
 end
@@ -29,12 +29,12 @@ local function packed_fence(fence)
 end
 
 -- Whether a record holds this lease: its place, CHOSEN and session; else nil, and behind three of them whether it is dead.
--- Scripts have written what is in front of it as an array of 12, a number of 8 bytes, a text of 4, two numbers below 128, and
+-- Scripts have written what is in front of it as an array of 14, a number of 8 bytes, a text of 4, two numbers below 128, and
 -- a text shorter than 32: that can be read without the rest, which costs a tenth. What looks different is read as a whole.
 local function read_lease(raw, fence)
   if #raw > 18 then
     local front, found, mark, place, chosen, is_dead, size = struct.unpack('>c2c8c1c4BBB', raw)
-    if front == '\156\207' and found == fence and mark == '\164' and is_dead == 0 and size >= 160 and size < 192 then
+    if front == '\158\207' and found == fence and mark == '\164' and is_dead == 0 and size >= 160 and size < 192 then
       return place, chosen, string.sub(raw, 19, size - 142)
     end
   end
@@ -72,50 +72,57 @@ local function note_end(ended, session, fence)
   fences[#fences + 1] = fence
 end
 
-local function end_lease(ended, record)
-  note_end(ended, record[SESSION], packed_fence(record[FENCE]))
+-- In front of a session, in what is told of leases that have run out.
+local RAN_OUT = '-'
+
+local function end_lease(ended, record, how)
+  note_end(ended, (how or '') .. record[SESSION], packed_fence(record[FENCE]))
   record[FENCE] = 0
 end
 
--- Events of the current group that have become dead letters, until the caller is told.
-local deaths = {}
-local DEATHS_NAMED = 10
+-- Events of the current group that have become dead letters, and suspects, until the caller is told.
+local changed_events = { dead = {}, suspect = {} }
+local IDS_NAMED = 10
 
-local function note_deaths(ids)
+local function note_changed(what, ids)
+  local noted = changed_events[what]
   for i = 1, #ids do
-    deaths[#deaths + 1] = ids[i]
+    noted[#noted + 1] = ids[i]
   end
 end
 
--- Adds to what the caller is told, in place of a session and its tokens: '', {topic, group, how many died, the first of them}.
--- No other replica is told.
-local function tell_deaths(group, told)
-  if #deaths > 0 then
-    told[#told + 1] = ''
-    told[#told + 1] = { TOPIC, group, #deaths, unpack(deaths, 1, math.min(#deaths, DEATHS_NAMED)) }
-    deaths = {}
+-- Adds to what the caller is told, in place of a session and its tokens: '', {'dead' or 'suspect', topic, group, how many
+-- events, the first of them}. No other replica is told.
+local function tell_changed(group, told)
+  for what, ids in pairs(changed_events) do
+    if #ids > 0 then
+      told[#told + 1] = ''
+      told[#told + 1] = { what, TOPIC, group, #ids, unpack(ids, 1, math.min(#ids, IDS_NAMED)) }
+      changed_events[what] = {}
+    end
   end
 end
 
 -- Tells other replicas which leases of their sessions have ended. Returns those of the caller's sessions: {session, tokens,
--- ...}, and which events have become dead letters.
+-- ...}, and which events have become dead letters or suspects. No tokens: leases of the session were extended.
 local function announce_ended(group, ended)
   local told = {}
   local in_flight = group_key(group, 'in_flight')
-  for session, fences in pairs(ended) do
-    if redis.call('HINCRBY', in_flight, session, -#fences) <= 0 then
+  for name, fences in pairs(ended) do
+    local how, replica = string.match(name, '^(%-?)([^/]*)')
+    local session = how == '' and name or string.sub(name, 2)
+    if #fences > 0 and redis.call('HINCRBY', in_flight, session, -#fences) <= 0 then
       redis.call('HDEL', in_flight, session)
     end
     local tokens = table.concat(fences)
-    local replica = string.match(session, '^[^/]*')
     if replica == REPLICA then
-      told[#told + 1] = session
+      told[#told + 1] = name
       told[#told + 1] = tokens
     else
-      redis.call('PUBLISH', replica_channel(replica), session .. '\0' .. tokens)
+      redis.call('PUBLISH', replica_channel(replica), name .. '\0' .. tokens)
     end
   end
-  tell_deaths(group, told)
+  tell_changed(group, told)
   return told
 end
 
@@ -211,6 +218,49 @@ local function allowed_retries(record, policy_max)
   return policy_max
 end
 
+-- How many attempts at an event use up a retry, including the one under way.
+local function failures(record)
+  return record[ATTEMPT] - record[FREE]
+end
+
+-- As FREE_EXPIRIES in domain/retry.py.
+local FREE_EXPIRIES = 2
+
+-- Whether so many leases of an event have run out that another uses up a retry, and that a session gets one such event.
+local function is_suspect(record)
+  return record[FREE] >= FREE_EXPIRIES
+end
+
+-- Events on their way into the sets in which they wait.
+local function new_queue()
+  return { waiting = {}, suspects = {} }
+end
+
+local function enqueue(queue, record, due, member)
+  local scored = queue[is_suspect(record) and 'suspects' or 'waiting']
+  scored[#scored + 1] = whole(due)
+  scored[#scored + 1] = member
+end
+
+local function write_queue(group, queue)
+  write_all('ZADD', group_key(group, 'waiting'), queue.waiting)
+  write_all('ZADD', group_key(group, 'suspects'), queue.suspects)
+end
+
+-- An attempt ends because its lease has run out. Returns whether no retries are left, and whether the event has become a suspect.
+local function run_out(record, policy_max)
+  record[LAST_ERROR] = EXPIRY_ERROR
+  local was_suspect = is_suspect(record)
+  if record[STALLED] == 1 or not was_suspect then
+    record[FREE] = record[FREE] + 1
+  elseif failures(record) > allowed_retries(record, policy_max) then
+    record[IS_DEAD] = 1
+  end
+  local is_dead = record[IS_DEAD] == 1
+  remember(record, is_dead and DEAD or LEASE_EXPIRED, EXPIRY_ERROR)
+  return is_dead, is_suspect(record) and not was_suspect
+end
+
 -- LEASED -> READY, or DEAD when no retries are left, for up to `limit` leases of a group that have run out.
 -- `max_retries` is the server's default.
 local function expire_leases(group, max_retries, limit, ended)
@@ -220,7 +270,8 @@ local function expire_leases(group, max_retries, limit, ended)
   if #members == 0 then
     return
   end
-  local ids, back, dead, died, changed, lost = {}, {}, {}, {}, {}, {}
+  redis.call('ZCARD', group_key(group, 'suspects'))
+  local ids, back, dead, died, suspected, changed, lost = {}, new_queue(), {}, {}, {}, {}, {}
   for i = 1, #members do
     ids[i] = id_of(members[i])
   end
@@ -228,47 +279,45 @@ local function expire_leases(group, max_retries, limit, ended)
   local raws = read_all('HMGET', group_key(group, 'records'), ids)
   for i = 1, #members do
     local record = read_record(raws[i]) or blank_record()
-    record[LAST_ERROR] = EXPIRY_ERROR
     if record[PLACE] == '' then -- its story is lost; the event is as one that was never leased
       lost[#lost + 1] = ids[i]
-      back[#back + 1] = whole(now)
-      back[#back + 1] = members[i]
-    elseif record[ATTEMPT] > allowed_retries(record, policy_max) then
-      remember(record, DEAD, EXPIRY_ERROR)
-      record[IS_DEAD] = 1
-      dead[#dead + 1] = whole(now)
-      dead[#dead + 1] = members[i]
-      died[#died + 1] = ids[i]
+      enqueue(back, record, now, members[i])
     else
-      remember(record, LEASE_EXPIRED, EXPIRY_ERROR)
-      back[#back + 1] = whole(record[DELIVER_AT])
-      back[#back + 1] = members[i]
-    end
-    if record[PLACE] ~= '' then
-      end_lease(ended, record)
+      local is_dead, is_new_suspect = run_out(record, policy_max)
+      if is_dead then
+        dead[#dead + 1] = whole(now)
+        dead[#dead + 1] = members[i]
+        died[#died + 1] = ids[i]
+      else
+        enqueue(back, record, record[DELIVER_AT], members[i])
+      end
+      if is_new_suspect then
+        suspected[#suspected + 1] = ids[i]
+      end
+      end_lease(ended, record, RAN_OUT)
       changed[#changed + 1] = ids[i]
       changed[#changed + 1] = cmsgpack.pack(record)
     end
   end
   write_all('HSET', group_key(group, 'records'), changed)
   write_all('HDEL', group_key(group, 'records'), lost)
-  write_all('ZADD', group_key(group, 'waiting'), back)
+  write_queue(group, back)
   write_all('ZADD', group_key(group, 'dead'), dead)
   change_waiting(died, -1)
-  note_deaths(died)
+  note_changed('dead', died)
+  note_changed('suspect', suspected)
   write_all('ZREM', leased, members)
 end
 
--- When the first event that waits is due or the first lease runs out, paused or not; or NEVER.
+-- The first score in a sorted set of the group, or NEVER.
+local function first_score(group, name)
+  local first = redis.call('ZRANGE', group_key(group, name), 0, 0, 'WITHSCORES')
+  return first[2] and tonumber(first[2]) or NEVER
+end
+
+-- When the first event that waits and is no suspect is due, or the first lease runs out, paused or not; or NEVER.
 local function first_due(group)
-  local due = NEVER
-  for _, name in ipairs({ 'waiting', 'leased' }) do
-    local first = redis.call('ZRANGE', group_key(group, name), 0, 0, 'WITHSCORES')
-    if first[2] then
-      due = math.min(due, tonumber(first[2]))
-    end
-  end
-  return due
+  return math.min(first_score(group, 'waiting'), first_score(group, 'leased'))
 end
 
 -- When the group next has something to lease; NEVER while it is paused.
@@ -276,7 +325,7 @@ local function next_due(group)
   if redis.call('HEXISTS', group_key(group, 'group'), 'paused') == 1 then
     return NEVER
   end
-  return first_due(group)
+  return math.min(first_due(group), first_score(group, 'suspects'))
 end
 
 -- Whether the group holds an event that it has not leased yet.

@@ -11,7 +11,7 @@
 --   12     and its last member
 --   13     the server's max_retries, for leases that have run out
 -- returns  {now, {session, tokens, ...} of leases that have ended, '' or what there is none of, group, its max_retries,
---          more (0, 1), {event, ...}}, an event: {member, score, blob, attempt, deliver at, last error, consumer}
+--          more (0, 1), {event, ...}}, an event: {member, score, blob, attempt, free attempts, deliver at, last error, consumer}
 -- includes leases
 -- includes naming
 -- includes ranks
@@ -24,40 +24,60 @@ end
 local state, newest_first = ARGV[7], ARGV[8] == '1'
 local limit, bytes_left = tonumber(ARGV[9]), tonumber(ARGV[10])
 local is_waiting = state == 'scheduled' or state == 'ready'
-local key = group_key(group, is_waiting and 'waiting' or state)
 
 local told = bring_up_to_date({ group }, ARGV[13])
 
--- The state's part of the set, as ranks: low, and behind the last.
-local low, high = 0, redis.call('ZCARD', key)
-if is_waiting then
-  local ready = redis.call('ZCOUNT', key, '-inf', whole(now))
+-- The state's part of a set, as ranks: the first, and the one behind the last.
+local function ranks_of(key)
+  local low, high = 0, redis.call('ZCARD', key)
   if state == 'ready' then
-    high = ready
-  else
-    low = ready
+    high = redis.call('ZCOUNT', key, '-inf', whole(now))
+  elseif state == 'scheduled' then
+    low = redis.call('ZCOUNT', key, '-inf', whole(now))
   end
+  return low, high
 end
 
-if ARGV[11] ~= '' then
-  if newest_first then
+-- What of a set comes on this page, if no other set has any of it: {{member, score}, ...}, in ascending order.
+local function part_of(name)
+  local key = group_key(group, name)
+  local low, high = ranks_of(key)
+  if ARGV[11] ~= '' and newest_first then
     high = math.min(high, rank_of(key, ARGV[11], ARGV[12]))
-  else
+  elseif ARGV[11] ~= '' then
     low = math.max(low, rank_behind(key, ARGV[11], ARGV[12]))
   end
+  if newest_first then
+    low = math.max(low, high - limit - 1)
+  else
+    high = math.min(high, low + limit + 1)
+  end
+  local flat, found = high > low and redis.call('ZRANGE', key, low, high - 1, 'WITHSCORES') or {}, {}
+  for i = 1, #flat, 2 do
+    found[#found + 1] = { flat[i], flat[i + 1] }
+  end
+  return found
 end
 
-local found = {}
-if newest_first then
-  found = high > low and redis.call('ZRANGE', key, math.max(low, high - limit - 1), high - 1, 'WITHSCORES') or {}
-else
-  found = high > low and redis.call('ZRANGE', key, low, math.min(high - 1, low + limit), 'WITHSCORES') or {}
+local function comes_first(one, other)
+  local score, other_score = tonumber(one[2]), tonumber(other[2])
+  if score == other_score then
+    return precedes(one[1], other[1])
+  end
+  return score < other_score
+end
+
+local found = part_of(is_waiting and 'waiting' or state)
+if is_waiting then
+  for _, suspect in ipairs(part_of('suspects')) do
+    found[#found + 1] = suspect
+  end
+  table.sort(found, comes_first)
 end
 
 local page, more = {}, 0
-for i = 1, #found / 2 do
-  local at = newest_first and #found - 2 * i + 1 or 2 * i - 1
-  local member, score = found[at], found[at + 1]
+for i = 1, #found do
+  local member, score = unpack(found[newest_first and #found - i + 1 or i])
   local blob = redis.call('HGET', topic_key('events'), id_of(member)) or ''
   bytes_left = bytes_left - (#blob >= HEADER_SIZE and body_size(blob) or 0)
   if i > limit or (i > 1 and bytes_left < 0) then
@@ -68,6 +88,6 @@ for i = 1, #found / 2 do
   local record = read_record(raw) or blank_record()
   local deliver_at = is_waiting and score or whole(record[DELIVER_AT])
   local consumer = state == 'leased' and record[CONSUMER] or ''
-  page[i] = { member, score, blob, record[ATTEMPT], deliver_at, record[LAST_ERROR], consumer }
+  page[i] = { member, score, blob, record[ATTEMPT], record[FREE], deliver_at, record[LAST_ERROR], consumer }
 end
 return { whole(now), told, '', group, group_setting(group, 'max_retries', ARGV[13]), more, page }

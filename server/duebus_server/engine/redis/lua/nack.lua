@@ -18,12 +18,13 @@ local policy_max = group_setting(group, 'max_retries', ARGV[7])
 local backoff_first = group_setting(group, 'backoff_initial', ARGV[8])
 local backoff_max = group_setting(group, 'backoff_max', ARGV[9])
 
--- As RetryPolicy.backoff_us: doubles with each attempt.
-local function backoff(attempt, jitter)
-  return math.floor(math.min(backoff_max, backoff_first * 2 ^ math.min(attempt - 1, 62)) * jitter + 0.5)
+-- As RetryPolicy.backoff_us: doubles with each failure.
+local function backoff(record, jitter)
+  return math.floor(math.min(backoff_max, backoff_first * 2 ^ math.min(failures(record) - 1, 62)) * jitter + 0.5)
 end
 
-local ended, changed, waiting, dead, died, leased = {}, {}, {}, {}, {}, {}
+redis.call('ZCARD', group_key(group, 'suspects'))
+local ended, changed, waiting, dead, died, leased = {}, {}, new_queue(), {}, {}, {}
 local soonest = NEVER
 for i = 1, #ids do
   local record = records[i]
@@ -36,21 +37,20 @@ for i = 1, #ids do
     if action == 'release' then
       remember(record, RELEASED, '')
       record[ATTEMPT] = record[ATTEMPT] - 1
-    elseif action == 'dead' or record[ATTEMPT] > allowed_retries(record, policy_max) then
+    elseif action == 'dead' or failures(record) > allowed_retries(record, policy_max) then
       remember(record, DEAD, problem)
       record[LAST_ERROR], record[IS_DEAD] = problem, 1
     else
       remember(record, NACKED, problem)
       record[LAST_ERROR] = problem
-      record[DELIVER_AT] = now + (delay == '' and backoff(record[ATTEMPT], jitter) or tonumber(delay))
+      record[DELIVER_AT] = now + (delay == '' and backoff(record, jitter) or tonumber(delay))
     end
     if record[IS_DEAD] == 1 then
       died[#died + 1] = ids[i]
-    end
-    local target = record[IS_DEAD] == 1 and dead or waiting
-    target[#target + 1] = whole(record[IS_DEAD] == 1 and now or record[DELIVER_AT])
-    target[#target + 1] = members[i]
-    if target == waiting then
+      dead[#dead + 1] = whole(now)
+      dead[#dead + 1] = members[i]
+    else
+      enqueue(waiting, record, record[DELIVER_AT], members[i])
       soonest = math.min(soonest, record[DELIVER_AT])
     end
     end_lease(ended, record)
@@ -60,10 +60,10 @@ for i = 1, #ids do
 end
 if #leased > 0 then
   write_all('HSET', group_key(group, 'records'), changed)
-  write_all('ZADD', group_key(group, 'waiting'), waiting)
+  write_queue(group, waiting)
   write_all('ZADD', group_key(group, 'dead'), dead)
   change_waiting(died, -1)
-  note_deaths(died)
+  note_changed('dead', died)
   write_all('ZREM', group_key(group, 'leased'), leased)
   mark(group, 'nacked', #leased)
   wake(group, soonest)

@@ -62,12 +62,15 @@ local function bring_up_to_date(groups, max_retries)
   return told
 end
 
+-- The sorted sets of events that are SCHEDULED or READY.
+local WAITS = { waiting = true, suspects = true }
+
 -- Where a group has an event: the name of its sorted set, and the member; nil where it does not hold it. `place` is the
 -- event's own, from its blob; that of a damaged event is known from its record alone.
 local function find_copy(group, id, place)
   local record = read_record(redis.call('HGET', group_key(group, 'records'), id))
   local member = (record and record[PLACE] ~= '' and record[PLACE] or place) .. id
-  for _, name in ipairs({ 'waiting', 'leased', 'dead' }) do
+  for _, name in ipairs({ 'waiting', 'suspects', 'leased', 'dead' }) do
     local score = redis.call('ZSCORE', group_key(group, name), member)
     if score then
       return name, member, score, record

@@ -12,6 +12,7 @@ local at = 6
 local function look(prefix, group, first, behind)
   local seen = {}
   local ready = redis.call('ZCOUNT', group_key_of(prefix, group, 'waiting'), '-inf', whole(now))
+    + redis.call('ZCOUNT', group_key_of(prefix, group, 'suspects'), '-inf', whole(now))
   local expired = redis.call('ZCOUNT', group_key_of(prefix, group, 'leased'), '-inf', whole(now))
   if tonumber(redis.call('HGET', prefix .. 'config', 'partitions') or 1) ~= tonumber(string.match(prefix, '/(%d+)}:$') or 1) then
     seen[1] = -3

@@ -12,6 +12,7 @@
 regardless_of_memory()
 local group, session = ARGV[6], ARGV[7]
 check_keys(group)
+redis.call('ZCARD', group_key(group, 'suspects'))
 local known = {}
 for at = 1, #ARGV[9], 8 do
   known[string.sub(ARGV[9], at, at + 7)] = true
@@ -23,7 +24,7 @@ if joined then
   redis.call('HSET', group_key(group, 'sessions'), session, cmsgpack.pack(info))
 end
 local leased_key, records_key = group_key(group, 'leased'), group_key(group, 'records')
-local back, changed, members = {}, {}, {}
+local back, changed, members = new_queue(), {}, {}
 local all = redis.call('ZRANGE', leased_key, 0, -1)
 local ids = {}
 for i = 1, #all do
@@ -35,15 +36,14 @@ for i = 1, #all do
   if record and record[SESSION] == session and not known[packed_fence(record[FENCE])] then
     record[ATTEMPT], record[FENCE] = record[ATTEMPT] - 1, 0
     members[#members + 1] = all[i]
-    back[#back + 1] = whole(record[DELIVER_AT])
-    back[#back + 1] = all[i]
+    enqueue(back, record, record[DELIVER_AT], all[i])
     changed[#changed + 1] = ids[i]
     changed[#changed + 1] = cmsgpack.pack(record)
   end
 end
 if #members > 0 then
   write_all('HSET', records_key, changed)
-  write_all('ZADD', group_key(group, 'waiting'), back)
+  write_queue(group, back)
   redis.call('HINCRBY', group_key(group, 'in_flight'), session, -#members)
   write_all('ZREM', leased_key, members)
   wake(group, next_due(group))

@@ -38,7 +38,7 @@ for i, letter in ipairs(letters) do
     if #history > 0 then
       history[#history][REDRIVEN] = now
     end
-    record[ATTEMPT], record[FENCE], record[IS_DEAD], record[DELIVER_AT] = 0, 0, 0, due
+    record[ATTEMPT], record[FREE], record[FENCE], record[IS_DEAD], record[DELIVER_AT] = 0, 0, 0, 0, due
     changed[#changed + 1] = id
     changed[#changed + 1] = cmsgpack.pack(record)
   else

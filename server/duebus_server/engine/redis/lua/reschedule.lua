@@ -21,7 +21,7 @@ end
 local told = bring_up_to_date(groups, ARGV[8])
 local due = ARGV[9] ~= '' and due_at(ARGV[9])
 
-local moves = {} -- by group: due, member, ...
+local moves = {} -- by group, by sorted set: due, member, ...
 local unknown = {}
 for i = 10, #ARGV do
   local id = ARGV[i]
@@ -30,13 +30,13 @@ for i = 10, #ARGV do
   local held = false
   for _, group in ipairs(groups) do
     local name, member = find_copy(group, id, own_place)
-    if name == 'leased' or name == 'dead' then
+    if name and not WAITS[name] then
       return { whole(now), told, 'busy', i - 10, group, name }
     elseif name then
       held = true
-      moves[group] = moves[group] or {}
-      table.insert(moves[group], whole(due or now))
-      table.insert(moves[group], member)
+      moves[group] = moves[group] or new_queue()
+      table.insert(moves[group][name], whole(due or now))
+      table.insert(moves[group][name], member)
     end
   end
   if not held then
@@ -51,8 +51,8 @@ if not due then
   return { whole(now), told, '', {} }
 end
 local dues = {}
-for group, scored in pairs(moves) do
-  write_all('ZADD', group_key(group, 'waiting'), scored)
+for group, queue in pairs(moves) do
+  write_queue(group, queue)
   wake(group, due)
   dues[#dues + 1] = group
   dues[#dues + 1] = answer_time(next_due(group))

@@ -50,17 +50,19 @@ local function rates(group)
 end
 
 local function info(group)
-  local waiting = group_key(group, 'waiting')
-  local ready = redis.call('ZCOUNT', waiting, '-inf', whole(now))
-  local first = redis.call('ZRANGE', waiting, 0, 0, 'WITHSCORES')
+  local ready, waiting = 0, 0
+  for name in pairs(WAITS) do
+    ready = ready + redis.call('ZCOUNT', group_key(group, name), '-inf', whole(now))
+    waiting = waiting + redis.call('ZCARD', group_key(group, name))
+  end
   return {
     group,
     redis.call('HGET', group_key(group, 'group'), 'paused') and 1 or 0,
-    redis.call('ZCARD', waiting) - ready,
+    waiting - ready,
     ready,
     redis.call('ZCARD', group_key(group, 'leased')),
     redis.call('ZCARD', group_key(group, 'dead')),
-    ready > 0 and first[2] or -1,
+    ready > 0 and whole(math.min(first_score(group, 'waiting'), first_score(group, 'suspects'))) or -1,
     subscribers(group),
     rates(group),
     own_policy(group),

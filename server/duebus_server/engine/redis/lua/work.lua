@@ -9,6 +9,7 @@
 local function count(prefix, group)
   local number = redis.call('ZCARD', group_key_of(prefix, group, 'leased'))
   local ready = redis.call('ZCOUNT', group_key_of(prefix, group, 'waiting'), '-inf', whole(now))
+    + redis.call('ZCOUNT', group_key_of(prefix, group, 'suspects'), '-inf', whole(now))
   if ready > 0 and redis.call('HEXISTS', group_key_of(prefix, group, 'group'), 'paused') == 0 then
     number = number + ready
   end

@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from duebus_server.domain.model import LeaseBatch
     from duebus_server.engine.base import Watcher
     from duebus_server.engine.redis.partition import Partition
 
@@ -19,15 +20,21 @@ class Dues:
 
     def __init__(self) -> None:
         self._next: dict[tuple[Partition, str], float] = {}
+        # When the first suspect is due where the last to look took none, or no other; `_next` is without it.
+        self._suspects: dict[tuple[Partition, str], float] = {}
 
-    def may_be_due(self, partition: Partition, group: str, now_us: int) -> bool:
-        """Whether it is worth asking a partition for events of a group."""
-        return self._next.get((partition, group), now_us) <= now_us
+    def may_be_due(self, partition: Partition, group: str, now_us: int, *, with_suspect: bool) -> bool:
+        """Whether it is worth asking a partition for events of a group, among them a suspect or not."""
+        suspect = self._suspects.get((partition, group), _NEVER) if with_suspect else _NEVER
+        return min(self._next.get((partition, group), now_us), suspect) <= now_us
 
     def first(self, partitions: Sequence[Partition], group: str, now_us: int) -> int | None:
         """When the first of these partitions has something, in microseconds; None for never."""
-        first = min(self._next.get((partition, group), now_us) for partition in partitions)
-        return None if first == _NEVER else int(first)
+        return _first(self._next.get((partition, group), now_us) for partition in partitions)
+
+    def first_suspect(self, partitions: Sequence[Partition], group: str) -> int | None:
+        """When the first suspect is due for those who may take one, in microseconds; None for never."""
+        return _first(self._suspects.get((partition, group), _NEVER) for partition in partitions)
 
     def told(self, partition: Partition, group: str, at_us: int) -> None:
         """Something is due at ``at_us``."""
@@ -46,6 +53,10 @@ class Dues:
             if look.is_done:
                 if look.next_due_us is not None:
                     self.told(partition, group, look.next_due_us)
+                if look.suspect_due_us is None:
+                    self._suspects.pop((partition, group), None)
+                else:
+                    self._suspects[partition, group] = look.suspect_due_us
             else:
                 self.unsure(partition, group)
 
@@ -54,21 +65,28 @@ class Dues:
         self._next.pop((partition, group), None)
 
 
+def _first(times: Iterable[float]) -> int | None:
+    first = min(times)
+    return None if first == _NEVER else int(first)
+
+
 class Look:
     """One lease from one partition.
 
     Attributes:
         is_done: it has been answered.
         next_due_us: when it said that there may be more.
+        suspect_due_us: as in ``LeaseBatch``.
     """
 
     def __init__(self) -> None:
         self.is_done = False
         self.next_due_us: int | None = None
+        self.suspect_due_us: int | None = None
 
-    def found(self, next_due_us: int | None) -> None:
+    def found(self, batch: LeaseBatch) -> None:
         """The lease was answered."""
-        self.is_done, self.next_due_us = True, next_due_us
+        self.is_done, self.next_due_us, self.suspect_due_us = True, batch.next_due_us, batch.suspect_due_us
 
 
 class Outward:
@@ -92,9 +110,21 @@ class Outward:
         """Fencing tokens are unique over all partitions."""
         self._watcher.leases_ended(session_id, fencing_tokens)
 
+    def leases_ran_out(self, session_id: str, fencing_tokens: Sequence[int]) -> None:
+        """As ``leases_ended``."""
+        self._watcher.leases_ran_out(session_id, fencing_tokens)
+
+    def leases_extended(self, session_id: str) -> None:
+        """Told by each partition."""
+        self._watcher.leases_extended(session_id)
+
     def died(self, partition: Partition, group: str, count: int, first_ids: Sequence[str]) -> None:
         """Events died in one partition; each partition tells its own."""
         self._watcher.died(partition.topic, group, count, first_ids)
+
+    def suspected(self, partition: Partition, group: str, count: int, first_ids: Sequence[str]) -> None:
+        """As ``died``."""
+        self._watcher.suspected(partition.topic, group, count, first_ids)
 
     def deleted(self, partition: Partition, group: str | None) -> None:
         """Told once for a group: when the first partition has lost it. The topic itself tells when it is deleted."""

@@ -121,7 +121,7 @@ class PartitionedEngine(AdminVerbs):
         events: list[LeasedEvent] = []
         is_full = is_paused = False
         try:
-            for partition in self._to_ask(partitions, group):
+            for partition in self._to_ask(partitions, group, with_suspect=request.with_suspect):
                 batch = await self._lease_in(partition, group, session_id, _room(request, events))
                 events += batch.events
                 is_paused = is_paused or batch.is_paused
@@ -136,21 +136,31 @@ class PartitionedEngine(AdminVerbs):
         except BaseException:
             self._take_back(partitions, group, session_id, events)
             raise
-        next_due_us = self._dues.first(partitions, group, self.now_us())
+        takes_suspect = _room(request, events).with_suspect
+        next_due_us = self._next_due(partitions, group, takes_suspect=takes_suspect)
         left = is_full and next_due_us is not None and next_due_us <= self.now_us()
-        return LeaseBatch(events, next_due_us, left, is_paused)
+        suspect_due_us = None if takes_suspect else self._dues.first_suspect(partitions, group)
+        return LeaseBatch(events, next_due_us, left, is_paused, suspect_due_us)
 
-    def _to_ask(self, partitions: list[Partition], group: str) -> list[Partition]:
+    def _next_due(self, partitions: list[Partition], group: str, *, takes_suspect: bool) -> int | None:
+        """When the first of the partitions has something for a session."""
+        times = [self._dues.first(partitions, group, self.now_us())]
+        if takes_suspect:
+            times.append(self._dues.first_suspect(partitions, group))
+        return min((at_us for at_us in times if at_us is not None), default=None)
+
+    def _to_ask(self, partitions: list[Partition], group: str, *, with_suspect: bool) -> list[Partition]:
         """The partitions that may have something, beginning with another each time; all when none is known to."""
         turn = next(self._turns) % len(partitions)
         in_turn = partitions[turn:] + partitions[:turn]
         now_us = self.now_us()
-        return [one for one in in_turn if self._dues.may_be_due(one, group, now_us)] or in_turn
+        may_be_due = self._dues.may_be_due
+        return [one for one in in_turn if may_be_due(one, group, now_us, with_suspect=with_suspect)] or in_turn
 
     async def _lease_in(self, partition: Partition, group: str, session_id: str, request: LeaseRequest) -> LeaseBatch:
         with self._dues.looking(partition, group) as look:
             batch = await self._engine.lease(partition, group, session_id, request)
-            look.found(batch.next_due_us)
+            look.found(batch)
         return batch
 
     def _take_back(
@@ -268,5 +278,10 @@ def _room(request: LeaseRequest, events: Sequence[LeasedEvent]) -> LeaseRequest:
     if not events:
         return request
     size = sum(len(event.body) for event in events)
-    left = (request.max_events - len(events), request.max_bytes - size)
-    return replace(request, max_events=left[0], max_bytes=left[1], at_least_one=False)
+    return replace(
+        request,
+        max_events=request.max_events - len(events),
+        max_bytes=request.max_bytes - size,
+        at_least_one=False,
+        with_suspect=request.with_suspect and not any(event.is_suspect for event in events),
+    )

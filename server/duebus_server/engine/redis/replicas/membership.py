@@ -134,17 +134,17 @@ class Membership:
             reply = await self._runner.run(ADOPT, partition, group, *own)
         if is_unknown(reply):
             raise NotFound("session", session.session_id, topic=partition.topic, group=group)
-        now, ended, results, due, expires = reply
+        now, ended, results, due, expires, suspects = reply
         self._notifications.answered(now, ended)
         self._notifications.due(partition, group, due)
         self._notifications.expiries.expects(partition, group, int(expires))
         adopted: list[AdoptedLease | LeaseFailureReason] = []
-        for lease, result in zip(leases, results, strict=True):
+        for place, (lease, result) in enumerate(zip(leases, results, strict=True)):
             if result < 0:
                 session.let_go([lease.fencing_token])
                 adopted.append(FAILURES[result])
             else:
-                adopted.append(AdoptedLease(lease.fencing_token, result))
+                adopted.append(AdoptedLease(lease.fencing_token, result, is_suspect=place in suspects))
         return adopted
 
     async def reclaim(self, session: LocalSession) -> None:

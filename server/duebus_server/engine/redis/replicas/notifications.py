@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from duebus_server.engine.redis.transport.runner import Runner
 
 
+RAN_OUT = "-"
+"""As in ``leases.lua``: in front of the name of a session whose leases have run out."""
+
+
 class PartitionWatcher(Protocol):
     """As ``engine.base.Watcher``, of partitions."""
 
@@ -24,8 +28,17 @@ class PartitionWatcher(Protocol):
     def leases_ended(self, session_id: str, fencing_tokens: Sequence[int]) -> None:
         """The session no longer holds these leases."""
 
+    def leases_ran_out(self, session_id: str, fencing_tokens: Sequence[int]) -> None:
+        """Nor these, which it has let run out."""
+
+    def leases_extended(self, session_id: str) -> None:
+        """Leases of the session were extended."""
+
     def died(self, partition: Partition, group: str, count: int, first_ids: Sequence[str]) -> None:
         """So many events of the group have become dead letters."""
+
+    def suspected(self, partition: Partition, group: str, count: int, first_ids: Sequence[str]) -> None:
+        """So many events of the group have become suspects."""
 
     def deleted(self, partition: Partition, group: str | None) -> None:
         """The group, or with None the whole partition, is gone."""
@@ -52,12 +65,12 @@ class Notifications:
         Args:
             now: the time by Redis's clock, in microseconds.
             ended: session, fencing tokens, ... of leases of this replica's sessions that have ended by it; in place of
-                a session b"", and then the events that it made dead letters, see ``leases.lua``.
+                a session b"", and then the events that it made dead letters or suspects, see ``leases.lua``.
         """
         self._runner.observe(now)
         for session, tokens in zip(ended[::2], ended[1::2], strict=True):
             if session == b"":
-                self._died(*tokens)
+                self._changed(*tokens)
                 continue
             self.ended(session.decode(), unpack_fences(tokens))
 
@@ -71,15 +84,27 @@ class Notifications:
         self.due(partition, group, self._runner.now_us())
 
     def ended(self, session: str, fencing_tokens: Sequence[int]) -> None:
-        """Leases of a session have ended, which may be one of this replica."""
-        local = self.sessions.ended(session, fencing_tokens)
-        if local is not None and self.watcher is not None:
-            self.watcher.leases_ended(local.session_id, fencing_tokens)
+        """Leases of a session have ended, which may be one of this replica.
 
-    def _died(self, name: bytes, group: bytes, count: int, *packed_ids: bytes) -> None:
+        Args:
+            session: its name; with RAN_OUT in front if the leases have run out.
+            fencing_tokens: of the leases; none if leases of the session were extended.
+        """
+        local = self.sessions.ended(session.removeprefix(RAN_OUT), fencing_tokens)
+        if local is None or self.watcher is None:
+            return
+        if session.startswith(RAN_OUT):
+            self.watcher.leases_ran_out(local.session_id, fencing_tokens)
+        elif fencing_tokens:
+            self.watcher.leases_ended(local.session_id, fencing_tokens)
+        else:
+            self.watcher.leases_extended(local.session_id)
+
+    def _changed(self, what: bytes, name: bytes, group: bytes, count: int, *packed_ids: bytes) -> None:
+        """Events have become dead letters, or suspects."""
         if self.watcher is not None:
-            first_ids = [unpack_id(packed) for packed in packed_ids]
-            self.watcher.died(Partition.read(name.decode()), group.decode(), count, first_ids)
+            tell = self.watcher.died if what == b"dead" else self.watcher.suspected
+            tell(Partition.read(name.decode()), group.decode(), count, [unpack_id(packed) for packed in packed_ids])
 
     def deleted(self, partition: Partition, group: str | None, at_us: int) -> None:
         """A group, or with None a topic, was deleted at that time. Sessions that have joined it since then stay."""

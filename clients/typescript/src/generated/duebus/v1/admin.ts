@@ -298,6 +298,11 @@ export interface EventGroupInfo {
     | undefined;
   /** In GetEvent: the last 20 attempts, oldest first. */
   history: Attempt[];
+  /**
+   * How many of `attempts` used up no retry, because their lease ran out. From 2 on the event is a suspect: a stream holds
+   * one suspect at a time.
+   */
+  freeAttempts: number;
 }
 
 /** One delivery of an event and how it ended. */
@@ -2490,6 +2495,7 @@ function createBaseEventGroupInfo(): EventGroupInfo {
     consumer: "",
     deadAt: undefined,
     history: [],
+    freeAttempts: 0,
   };
 }
 
@@ -2524,6 +2530,9 @@ export const EventGroupInfo: MessageFns<EventGroupInfo> = {
     }
     for (const v of message.history) {
       Attempt.encode(v!, writer.uint32(82).fork()).join();
+    }
+    if (message.freeAttempts !== 0) {
+      writer.uint32(96).uint32(message.freeAttempts);
     }
     return writer;
   },
@@ -2621,6 +2630,14 @@ export const EventGroupInfo: MessageFns<EventGroupInfo> = {
             message.history.push(Attempt.decode(reader, reader.uint32()));
             continue;
           }
+          case 12: {
+            if (tag !== 96) {
+              break;
+            }
+
+            message.freeAttempts = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2648,6 +2665,7 @@ export const EventGroupInfo: MessageFns<EventGroupInfo> = {
     message.consumer = object.consumer ?? "";
     message.deadAt = object.deadAt ?? undefined;
     message.history = object.history?.map((e) => Attempt.fromPartial(e)) || [];
+    message.freeAttempts = object.freeAttempts ?? 0;
     return message;
   },
 };

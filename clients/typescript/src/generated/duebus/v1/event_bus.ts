@@ -25,6 +25,11 @@ export const protobufFileName = "duebus/v1/event_bus.proto";
  *
  * An operator can also cancel or reschedule an event that is SCHEDULED or READY.
  *
+ * A lease runs out because its holder was killed, lost its connection, or stands still, which says little about the event.
+ * So the first two leases of an event that run out use up no retry. After them the event is a suspect: a stream holds one
+ * suspect at a time, and from then on a lease that runs out uses up a retry. So an event that kills every subscriber ends
+ * up DEAD, and takes no other along.
+ *
  * Delivery is at least once: a handler may see an event again after a crash, a lost connection or an expired lease,
  * and should be idempotent. Within one group an event has at most one holder at a time.
  *
@@ -87,7 +92,10 @@ export interface Event {
     /** A moment in the past means at once; at most 10 years ahead. */
     { $case: "deliverAt"; deliverAt: Date }
     | undefined;
-  /** How many times it is retried before it is dead. Unset: as the topic's retry policy says (3 by default). */
+  /**
+   * How many times it is retried before it is dead; the first two leases that run out use up none, so 0 does not mean
+   * "at most once". Unset: as the topic's retry policy says (3 by default).
+   */
   maxRetries?:
     | number
     | undefined;
@@ -189,7 +197,7 @@ export interface Delivery {
    * expired.
    */
   fencingToken: bigint;
-  /** 1 the first time. A release is not counted. */
+  /** 1 the first time. A release is not counted; an attempt that used up no retry is. */
   attempt: number;
   /** When it was due; after a retry, when the retry was due. */
   deliverAt:
@@ -2365,6 +2373,9 @@ export const EventBusService = {
    * it. No more than `max_in_flight` events and `max_in_flight_bytes` are leased to the stream at once. When the
    * stream breaks, its leases run out after `disconnect_grace`.
    *
+   * A stream whose leases run out while it lasts gets one event at a time, until it settles or extends a lease of its own.
+   * Leases that it lets run out meanwhile use up no retry.
+   *
    * Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED), RESOURCE_EXHAUSTED (MAX_STREAMS_REACHED),
    * UNAVAILABLE (DISPATCHER_NOT_WORKING).
    */
@@ -2475,6 +2486,9 @@ export interface EventBusServer extends UntypedServiceImplementation {
    * missed. Each delivery is a lease: settle it with Ack or Nack, on any replica, before `lease_expires_at`, or extend
    * it. No more than `max_in_flight` events and `max_in_flight_bytes` are leased to the stream at once. When the
    * stream breaks, its leases run out after `disconnect_grace`.
+   *
+   * A stream whose leases run out while it lasts gets one event at a time, until it settles or extends a lease of its own.
+   * Leases that it lets run out meanwhile use up no retry.
    *
    * Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED), RESOURCE_EXHAUSTED (MAX_STREAMS_REACHED),
    * UNAVAILABLE (DISPATCHER_NOT_WORKING).

@@ -1,0 +1,356 @@
+"""Twice, a lease that runs out says little about an event; then it is a suspect, and a session gets one at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from duebus_server.domain.clock import HOUR, MINUTE, SECOND
+from duebus_server.domain.model import DEFAULT_GROUP, AdoptedLease
+from duebus_server.domain.states import EventState
+from support.builders import new_event
+from support.recorder import Step
+from support.topics import ids
+
+if TYPE_CHECKING:
+    from support.engines import Harness
+    from support.topics import TopicDriver
+
+NAMES = ("first", "second", "third")
+
+
+@pytest.fixture
+async def suspects(joined: TopicDriver) -> TopicDriver:
+    """A topic in which three events are suspects: their workers were killed twice."""
+    await joined.dispatch(*NAMES)
+    await joined.let_run_out()
+    return joined
+
+
+# --- how events become suspects, and cease to be ----------------------------------------------------------------------
+
+
+async def test_what_is_told_when_events_become_suspects(harness: Harness, joined: TopicDriver) -> None:
+    await joined.dispatch("event")
+
+    await joined.let_run_out(1)
+    await harness.engine.expire_leases()
+    assert harness.heard.suspects == []
+
+    await joined.let_run_out(2)
+    await harness.engine.expire_leases()
+    assert harness.heard.suspects == [Step(joined.name, DEFAULT_GROUP, 1, ("event",))]
+
+
+async def test_it_does_not_matter_whose_leases_ran_out(harness: Harness, joined: TopicDriver) -> None:
+    """A stream that broke, one that stands still, and any session of the group: each counts."""
+    await joined.join("other")
+    await joined.dispatch("event")
+
+    await joined.lease_one(lease_us=HOUR)
+    await joined.shorten(0)
+    await joined.leave()
+    await joined.let_run_out(1, "other")
+
+    assert (await joined.lease_one("other")).is_suspect
+
+
+async def test_each_group_has_suspects_of_its_own(topic: TopicDriver) -> None:
+    await topic.join("one", "left")
+    await topic.join("two", "right")
+    await topic.dispatch("event")
+    for _ in range(2):
+        await topic.lease_one("one", "left", lease_us=SECOND)
+        await topic.harness.advance(SECOND)
+
+    assert (await topic.lease_one("one", "left")).is_suspect
+    assert not (await topic.lease_one("two", "right")).is_suspect
+
+
+async def test_a_suspect_that_is_nacked_or_released_is_one_still(harness: Harness, joined: TopicDriver) -> None:
+    await joined.dispatch("event")
+    await joined.let_run_out()
+
+    await joined.release(await joined.lease_one())
+    again = await joined.lease_one()
+    assert (again.attempt, again.is_suspect) == (3, True)
+    await joined.nack(again, delay_us=SECOND)
+    await harness.advance(SECOND)
+
+    last = await joined.lease_one()
+    assert (last.attempt, last.is_suspect) == (4, True)
+
+
+async def test_a_redriven_event_is_no_suspect_and_has_all_its_retries(harness: Harness, joined: TopicDriver) -> None:
+    await joined.dispatch(new_event("event", max_retries=0))
+    await joined.let_run_out(3)
+    assert await joined.state("event") is EventState.DEAD
+
+    await joined.redrive()
+
+    await joined.let_run_out()
+    again = await joined.lease_one()
+    assert (again.attempt, again.is_suspect) == (3, True)
+
+
+# --- one at a time ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_lease_takes_one_suspect_and_the_rest_flows_on(harness: Harness, suspects: TopicDriver) -> None:
+    await suspects.dispatch("fine", "good")
+
+    batch = await suspects.lease_batch()
+
+    assert len([event for event in batch.events if event.is_suspect]) == 1
+    assert {event.event_id for event in batch.events if not event.is_suspect} == {"fine", "good"}
+    assert not batch.left_for_want_of_room
+    assert batch.next_due_us is not None
+    assert batch.next_due_us > harness.now_us(), "the next lease that runs out, and not the suspects that are left"
+    assert batch.suspect_due_us is not None
+    assert batch.suspect_due_us <= harness.now_us()
+
+
+async def test_a_session_with_a_suspect_gets_no_other(harness: Harness, suspects: TopicDriver) -> None:
+    await suspects.dispatch("fine")
+
+    batch = await suspects.lease_batch(with_suspect=False)
+
+    assert ids(batch.events) == ["fine"]
+    assert not batch.left_for_want_of_room
+    assert batch.suspect_due_us is not None
+    assert batch.suspect_due_us <= harness.now_us()
+    empty = await suspects.lease_batch(with_suspect=False)
+    assert list(empty.events) == []
+    assert not empty.left_for_want_of_room
+    assert empty.next_due_us is not None
+    assert empty.next_due_us > harness.now_us()
+
+
+async def test_other_sessions_get_the_others(suspects: TopicDriver) -> None:
+    for session in ("other", "third"):
+        await suspects.join(session)
+
+    found = [event for session in ("worker-1", "other", "third") for event in await suspects.lease(session)]
+
+    assert sorted(ids(found)) == sorted(NAMES)
+    assert (await suspects.lease_batch()).suspect_due_us is None
+
+
+async def test_one_after_the_other_until_all_are_done(suspects: TopicDriver) -> None:
+    done = []
+    for _ in NAMES:
+        event = await suspects.lease_one()
+        done += [event.event_id]
+        assert await suspects.ack(event) == [None]
+
+    assert sorted(done) == sorted(NAMES)
+    assert await suspects.queued() == 0
+
+
+async def test_when_a_suspect_is_due_is_told_to_all_sessions(harness: Harness, joined: TopicDriver) -> None:
+    await joined.dispatch("event")
+    await joined.let_run_out()
+    await joined.nack(await joined.lease_one(), delay_us=MINUTE)
+    due_us = harness.now_us() + MINUTE
+
+    able = await joined.lease_batch()
+    unable = await joined.lease_batch(with_suspect=False)
+
+    assert able.suspect_due_us is None
+    assert harness.near(due_us)(able.next_due_us)
+    told = [at_us for at_us in (unable.next_due_us, unable.suspect_due_us) if at_us is not None]
+    assert harness.near(due_us)(min(told))
+
+
+@pytest.mark.within_a_partition("§3.4: order holds within each")
+async def test_a_suspect_stands_where_it_stood(harness: Harness, joined: TopicDriver) -> None:
+    """It neither starves behind others, nor goes in front of those that were due before it."""
+    await joined.join("busy")
+    await joined.dispatch("before")
+    before = await joined.lease_one("busy", lease_us=HOUR)
+    await harness.advance(harness.grain_us)
+    await joined.dispatch("suspect")
+    await joined.let_run_out()
+    await joined.dispatch("after", "later")
+    await joined.release(before)
+
+    assert ids(await joined.lease()) == ["before", "suspect", "after", "later"]
+
+
+@pytest.mark.within_a_partition("§3.4: order holds within each")
+async def test_where_there_is_no_room_the_suspect_waits_its_turn(harness: Harness, joined: TopicDriver) -> None:
+    await joined.join("busy")
+    await joined.dispatch("before")
+    before = await joined.lease_one("busy", lease_us=HOUR)
+    await harness.advance(harness.grain_us)
+    await joined.dispatch("suspect")
+    await joined.let_run_out()
+    await joined.release(before)
+
+    batch = await joined.lease_batch(max_events=1)
+
+    assert ids(batch.events) == ["before"]
+    assert batch.left_for_want_of_room
+    assert batch.next_due_us is not None
+    assert batch.next_due_us <= harness.now_us()
+    assert ids(await joined.lease(max_events=1)) == ["suspect"]
+
+
+async def test_a_suspect_larger_than_the_window_fits_alone(joined: TopicDriver) -> None:
+    await joined.dispatch(new_event("large", body=b"x" * 100))
+    await joined.let_run_out()
+
+    none = await joined.lease_batch(max_bytes=50, at_least_one=False)
+    alone = await joined.lease_batch(max_bytes=50)
+
+    assert (list(none.events), none.left_for_want_of_room) == ([], True)
+    assert ids(alone.events) == ["large"]
+
+
+async def test_a_paused_group_hands_out_no_suspect(suspects: TopicDriver) -> None:
+    await suspects.pause()
+    assert await suspects.lease() == []
+
+    await suspects.resume()
+    assert len(await suspects.lease()) == 1
+
+
+async def test_whoever_adopts_a_suspect_is_told(suspects: TopicDriver) -> None:
+    await suspects.join("new")
+    await suspects.dispatch("fine")
+    leases = await suspects.lease()
+
+    adopted = await suspects.adopt("new", *leases)
+
+    assert [one.is_suspect for one in adopted if isinstance(one, AdoptedLease)] == [one.is_suspect for one in leases]
+
+
+# --- what operators do ------------------------------------------------------------------------------------------------
+
+
+async def test_suspects_are_counted_and_listed_among_the_others(harness: Harness, suspects: TopicDriver) -> None:
+    await suspects.dispatch("fine")
+
+    assert await suspects.counts() == {EventState.READY: 4}
+    assert await suspects.engine.backlog(suspects.name, DEFAULT_GROUP) == 4
+    assert await suspects.engine.work([(suspects.name, DEFAULT_GROUP)]) == [4]
+    age_us = (await suspects.group()).oldest_ready_age_us
+    assert age_us is not None
+    assert age_us >= 2 * SECOND
+    for newest_first in (False, True):
+        listed, cursor = [], None
+        while True:
+            page = await suspects.page(EventState.READY, 1, cursor, newest_first=newest_first)
+            listed += ids(page.events)
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+        assert sorted(listed) == sorted([*NAMES, "fine"])
+        assert listed[0 if newest_first else -1] == "fine"
+    where = await suspects.look("first")
+    assert (where.state, where.attempts, where.free_attempts) == (EventState.READY, 2, 2)
+
+
+async def test_suspects_are_rescheduled_and_cancelled(harness: Harness, suspects: TopicDriver) -> None:
+    await suspects.reschedule("first", "second", delay_us=MINUTE)
+    assert await suspects.counts() == {EventState.SCHEDULED: 2, EventState.READY: 1}
+    assert sorted(ids((await suspects.page(EventState.SCHEDULED, 10)).events)) == ["first", "second"]
+
+    assert (await suspects.cancel("first", "third")).cancelled == 2
+    await harness.advance(MINUTE)
+
+    assert (await suspects.lease_one()).is_suspect
+    assert await suspects.counts() == {EventState.LEASED: 1}
+
+
+async def test_suspects_go_with_their_group_and_with_their_topic(suspects: TopicDriver) -> None:
+    assert await suspects.delete_group() == 3
+    assert await suspects.queued() == 0
+
+    await suspects.join()
+    await suspects.dispatch("again")
+    await suspects.let_run_out()
+    assert await suspects.delete() == 1
+    assert await suspects.engine.queued() == 0
+
+
+# --- sessions that stand still ----------------------------------------------------------------------------------------
+
+
+async def test_a_session_is_told_whether_its_leases_ran_out_or_were_settled(
+    harness: Harness, joined: TopicDriver
+) -> None:
+    await joined.dispatch("slow", "done")
+    slow, done = await joined.lease_each("slow", "done", lease_us=SECOND)
+
+    await joined.ack(done)
+    await harness.heard.until_ended("worker-1", done.fencing_token)
+    assert harness.heard.ran_out["worker-1"] == []
+
+    await harness.advance(SECOND)
+    await harness.engine.expire_leases()
+    await harness.heard.until_ended("worker-1", slow.fencing_token)
+    assert harness.heard.ran_out["worker-1"] == [slow.fencing_token]
+
+
+async def test_a_session_is_told_that_its_leases_were_extended(joined: TopicDriver) -> None:
+    await joined.dispatch("event")
+    lease = await joined.lease_one()
+
+    await joined.extend(lease)
+
+    heard = joined.harness.heard
+    await heard.until(lambda: heard.extended == ["worker-1"], "that a lease was extended")
+
+
+async def test_what_a_stalled_session_lets_run_out_uses_up_no_retry(harness: Harness, joined: TopicDriver) -> None:
+    """However long a worker stands still, no event dies of it that no handler has seen."""
+    await joined.dispatch(new_event("event", max_retries=0))
+
+    for _ in range(10):
+        await joined.lease_batch(lease_us=SECOND, stalled=True)
+        await harness.advance(SECOND)
+
+    event = await joined.lease_one(lease_us=SECOND)
+    assert (event.attempt, event.is_suspect) == (11, True)
+    await harness.advance(SECOND)
+    assert await joined.state("event") is EventState.DEAD
+
+
+@pytest.mark.parametrize("sign", ["extend", "adopt", "adopt by another"])
+async def test_a_session_that_gives_a_sign_is_no_longer_stalled(
+    harness: Harness, joined: TopicDriver, sign: str
+) -> None:
+    await joined.dispatch(new_event("event", max_retries=0))
+    await joined.let_run_out()
+    (event,) = (await joined.lease_batch(lease_us=MINUTE, stalled=True)).events
+
+    if sign == "extend":
+        await joined.extend(event, lease_us=SECOND)
+    elif sign == "adopt":
+        await joined.adopt("worker-1", event, lease_us=SECOND)
+    else:
+        await joined.join("other")
+        await joined.adopt("other", event, lease_us=SECOND)
+    await harness.advance(SECOND)
+
+    assert await joined.state("event") is EventState.DEAD
+
+
+async def test_a_nack_of_a_stalled_session_uses_up_a_retry(joined: TopicDriver) -> None:
+    await joined.dispatch(new_event("event", max_retries=0))
+    (event,) = (await joined.lease_batch(stalled=True)).events
+
+    await joined.nack(event, error="boom")
+
+    assert await joined.state("event") is EventState.DEAD
+
+
+async def test_a_new_event_is_stalled_for_one_lease_only(harness: Harness, joined: TopicDriver) -> None:
+    await joined.dispatch(new_event("event", max_retries=0))
+    await joined.lease_batch(lease_us=SECOND, stalled=True)
+    await harness.advance(SECOND)
+
+    await joined.let_run_out(2)
+
+    assert await joined.state("event") is EventState.DEAD

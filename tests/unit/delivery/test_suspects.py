@@ -1,0 +1,205 @@
+"""A stream whose leases run out gets one event at a time; one that holds a suspect gets no other suspect."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from duebus_server.domain.clock import HOUR, MINUTE, SECOND
+from duebus_server.domain.model import NackAction, NackRef
+from duebus_server.domain.states import EventState
+from support.builders import new_event
+from unit.delivery.conftest import GROUP, TOPIC
+
+if TYPE_CHECKING:
+    from unit.delivery.conftest import Bench, Subscriber
+
+INNOCENTS = [f"innocent {number:02}" for number in range(20)]
+
+
+async def kill_two_workers(bench: Bench, *event_ids: str) -> None:
+    """Make suspects of events: two workers hold them, and vanish."""
+    await bench.dispatch(*event_ids)
+    for _ in range(2):
+        worker = await bench.subscribe()
+        assert len(worker.ids) == len(event_ids)
+        await worker.vanish()
+        await bench.advance(SECOND)
+        await bench.engine.expire_leases()
+
+
+async def ack(bench: Bench, subscriber: Subscriber, event_id: str) -> None:
+    """Ack the last delivery of an event."""
+    await bench.ack(next(lease for lease in reversed(subscriber.leases) if lease.event_id == event_id))
+
+
+async def time_passes(bench: Bench, by_us: int) -> None:
+    """With a sweep at its end."""
+    await bench.advance(by_us)
+    await bench.engine.expire_leases()
+    await bench.advance(0)
+
+
+# --- stalled streams --------------------------------------------------------------------------------------------------
+
+
+async def test_a_stream_that_stands_still_gets_one_event_at_a_time(bench: Bench) -> None:
+    frozen = await bench.subscribe(max_events=8, lease_us=SECOND)
+    await bench.dispatch(*INNOCENTS)
+    assert len(frozen.ids) == 8
+
+    for nth in range(1, 11):
+        await time_passes(bench, SECOND)
+        assert len(frozen.ids) == 8 + nth, "one more each second, and never eight"
+
+    group = await bench.group()
+    assert group.counts[EventState.DEAD] == 0
+    assert (await bench.engine.get_event(TOPIC, INNOCENTS[0])).groups[0].attempts == 11
+
+
+@pytest.mark.parametrize("sign", ["ack", "nack", "release", "extend"])
+async def test_a_stream_that_settles_or_extends_something_gets_all_it_has_room_for(bench: Bench, sign: str) -> None:
+    worker = await bench.subscribe(max_events=8, lease_us=SECOND)
+    await bench.dispatch(*INNOCENTS)
+    await time_passes(bench, SECOND)
+    assert len(worker.ids) == 8 + 1
+
+    lease = worker.leases[-1]
+    if sign == "ack":
+        await bench.ack(lease)
+    elif sign == "extend":
+        await bench.engine.extend(TOPIC, GROUP, [lease], HOUR)
+    else:
+        action = NackAction.RETRY if sign == "nack" else NackAction.RELEASE
+        await bench.nack(NackRef(lease, action, delay_us=HOUR))
+    await bench.advance(0)
+
+    assert len(worker.session.window) == 8
+
+
+async def test_a_stream_that_still_holds_leases_gets_nothing_until_it_settles_one(bench: Bench) -> None:
+    worker = await bench.subscribe(max_events=2, lease_us=SECOND)
+    await bench.dispatch("kept", "lost", "next")
+    kept = worker.leases[0]
+    await bench.engine.extend(TOPIC, GROUP, [kept], HOUR)
+
+    await time_passes(bench, SECOND)
+    assert worker.ids == ["kept", "lost"]
+
+    await bench.ack(kept)
+    assert worker.ids == ["kept", "lost", "lost", "next"]
+
+
+async def test_another_stream_is_not_held_up_by_one_that_stands_still(bench: Bench) -> None:
+    frozen = await bench.subscribe(max_events=8, lease_us=30 * SECOND)
+    await bench.dispatch(*INNOCENTS[:8])
+    healthy = await bench.subscribe(max_events=64)
+    await time_passes(bench, 30 * SECOND)
+
+    await bench.dispatch(*INNOCENTS[8:])
+
+    assert len(frozen.session.window) == 1
+    assert len(healthy.session.window) == 19
+
+
+# --- suspects ---------------------------------------------------------------------------------------------------------
+
+
+async def test_of_two_suspects_a_stream_holds_one_and_the_rest_flows_on(bench: Bench) -> None:
+    await kill_two_workers(bench, "suspect 1", "suspect 2")
+    await bench.dispatch(*INNOCENTS[:10])
+
+    worker = await bench.subscribe(max_events=64)
+    await bench.dispatch(*INNOCENTS[10:])
+
+    assert worker.ids == ["suspect 1", *INNOCENTS]
+    asked = bench.lease_calls(worker)
+    for _ in range(10):
+        await bench.advance(SECOND)
+    assert bench.lease_calls(worker) <= asked + 1, "it looks with its heartbeat, and not again and again"
+
+    await ack(bench, worker, "suspect 1")
+    assert worker.ids[-1] == "suspect 2"
+
+
+async def test_a_suspect_goes_to_a_stream_that_has_none(bench: Bench) -> None:
+    """Whichever is woken for it: one that has a suspect passes the turn on."""
+    await kill_two_workers(bench, "suspect 1", "suspect 2", "suspect 3")
+    workers = [await bench.subscribe() for _ in range(2)]
+    held = sorted(event_id for worker in workers for event_id in worker.ids)
+    assert held == ["suspect 1", "suspect 2"]
+
+    late = await bench.subscribe()
+
+    assert late.ids == ["suspect 3"]
+
+
+async def test_a_suspect_that_comes_back_finds_the_stream_that_has_none(bench: Bench) -> None:
+    await kill_two_workers(bench, "suspect 1", "suspect 2")
+    workers = [await bench.subscribe() for _ in range(2)]
+    assert [worker.ids for worker in workers] == [["suspect 1"], ["suspect 2"]]
+    await bench.nack(NackRef(workers[1].leases[0], delay_us=MINUTE))
+    busy, idle = workers
+
+    await bench.dispatch("innocent")  # whoever is first in line takes it, and is last from then on
+    await bench.advance(MINUTE)
+
+    assert idle.ids.count("suspect 2") == 2
+    assert "suspect 2" not in busy.ids
+    for worker in workers:
+        asked = bench.lease_calls(worker)
+        await bench.advance(5 * SECOND)
+        assert bench.lease_calls(worker) <= asked + 1
+
+
+async def test_a_suspect_that_ends_while_the_stream_looks_for_more(bench: Bench) -> None:
+    await kill_two_workers(bench, "suspect 1", "suspect 2")
+    worker = await bench.subscribe()
+    bench.engine.latency = 10
+
+    await bench.engine.dispatch(TOPIC, [])
+    wake = bench.dispatch("innocent")
+    await bench.engine.ack(TOPIC, GROUP, worker.leases[:1])
+    await wake
+    for _ in range(5):
+        await bench.advance(0)
+
+    assert sorted(worker.ids) == ["innocent", "suspect 1", "suspect 2"]
+
+
+async def test_a_worker_that_reconnects_keeps_its_suspect_and_gets_no_other(bench: Bench) -> None:
+    await kill_two_workers(bench, "suspect 1", "suspect 2")
+    worker = await bench.subscribe()
+    (lease,) = worker.leases
+    await worker.vanish()
+
+    again = await bench.subscribe(held=[lease])
+
+    assert (again.lost, again.ids) == ([], [])
+    await bench.ack(lease)
+    assert again.ids == ["suspect 2"]
+
+
+async def test_a_stream_with_a_suspect_tells_of_those_that_wait(bench: Bench) -> None:
+    await kill_two_workers(bench, "suspect 1", "suspect 2")
+    worker = await bench.subscribe()
+
+    await bench.advance(11 * SECOND)
+
+    assert [frame.backlog for frame in worker.frames if hasattr(frame, "backlog")] == [1]
+
+
+async def test_a_poison_event_takes_no_neighbour_along(bench: Bench) -> None:
+    """Each worker that gets it is killed, and a supervisor starts another, until it is dead: it alone."""
+    await bench.dispatch(new_event("poison", max_retries=3), *INNOCENTS)
+    killed = 0
+    while "poison" in (worker := await bench.subscribe(max_events=16)).ids:
+        killed += 1
+        await worker.vanish()
+        await time_passes(bench, SECOND)
+
+    assert killed == 6, "two that don't count, the first attempt that does, and three retries"
+    while worker.session.window.held():
+        await bench.ack(*worker.session.window.held())
+    assert sorted(worker.ids) == INNOCENTS
+    assert {state: count for state, count in (await bench.group()).counts.items() if count} == {EventState.DEAD: 1}
