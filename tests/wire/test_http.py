@@ -59,7 +59,16 @@ async def test_it_lives_and_is_ready_and_knows_no_more(start_server: Callable[..
     assert await get(server, "/readyz") == (200, "ok\n")
     assert (await get(server, "/"))[0] == 404
     assert await asyncio.to_thread(ask, url_of(server) + "/healthz", "HEAD") == (200, "")
-    assert (await asyncio.to_thread(ask, url_of(server) + "/healthz", "POST"))[0] == 405
+
+
+async def test_other_methods_are_told_which_are_allowed(start_server: Callable[..., ServerProcess]) -> None:
+    server = start_server(*HTTP)
+    for path in ("/healthz", "/metrics", "/elsewhere"):
+        request = urllib.request.Request(url_of(server) + path, method="POST")  # noqa: S310
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            await asyncio.to_thread(urllib.request.urlopen, request)
+        with caught.value as answer:
+            assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")
 
 
 async def test_while_it_drains_it_is_not_ready_and_says_why(start_server: Callable[..., ServerProcess]) -> None:

@@ -85,11 +85,11 @@ class HttpPort:
         """The ASGI application."""
         if scope["type"] != "http":
             return
-        if scope["method"] not in ("GET", "HEAD"):
-            status, content_type, body = 405, TEXT, b"only GET\n"
-        else:
-            status, content_type, body = await self._answer(scope["path"])
+        allowed = scope["method"] in ("GET", "HEAD")
+        status, content_type, body = await self._answer(scope["path"]) if allowed else (405, TEXT, b"only GET\n")
         headers = [(b"content-type", content_type.encode()), (b"content-length", str(len(body)).encode())]
+        if not allowed:
+            headers.append((b"allow", b"GET, HEAD"))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
