@@ -83,16 +83,20 @@ class Guard:
         """A handler of our services, guarded."""
         behaviour = handler.unary_stream if handler.response_streaming else handler.unary_unary
         make = (
-            grpc.unary_stream_rpc_method_handler if handler.response_streaming else grpc.unary_unary_rpc_method_handler
+            grpc.stream_stream_rpc_method_handler
+            if handler.response_streaming
+            else grpc.stream_unary_rpc_method_handler
         )
-        # The guard parses requests itself: gRPC would answer a malformed one with the text of an exception.
+        # The guard reads and parses requests itself: gRPC would answer a malformed one with the text of an exception,
+        # and a call without a message with nothing.
         guarded = self._guard(behaviour, handler.request_deserializer, method, streams=handler.response_streaming)
         return make(guarded, None, handler.response_serializer)
 
     def _guard(self, behaviour: Any, parse: Any, method: str, *, streams: bool = False) -> Any:
         """The behaviour, with its errors as statuses. Streams write to the context, so this serves both kinds."""
 
-        async def guarded(received: bytes, context: Context) -> Any:
+        async def guarded(_requests: object, context: Context) -> Any:
+            received = await context.read()
             self._begins()
             context.add_done_callback(self._ended)  # type: ignore[arg-type]  # the stubs ask for a class of their own
             caller, topic, code, outcome = caller_of_the_call(), "", "CANCELLED", "CANCELLED"
@@ -149,12 +153,14 @@ def parsed_stream(behaviour: Any, parse: Callable[[bytes], Any], serialize: Call
     return grpc.stream_stream_rpc_method_handler(parsed, None, serialize)
 
 
-def _parse(parse: Any, received: bytes, method: str) -> Any:
+def _parse(parse: Any, received: object, method: str) -> Any:
     """Parse a request.
 
     Raises:
-        InvalidArgument: it can't be parsed, or has a field that this server doesn't know.
+        InvalidArgument: there is none, it can't be parsed, or it has a field that this server doesn't know.
     """
+    if not isinstance(received, bytes):
+        raise InvalidArgument("request", "is missing: the call ended without a message")
     try:
         request = parse(received)
     except DecodeError:

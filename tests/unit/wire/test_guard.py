@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
-from unittest.mock import Mock
+from unittest.mock import AsyncMock, Mock
 
 import grpc
 import grpc.aio
@@ -172,6 +172,16 @@ async def test_bytes_that_are_no_request_are_bad_input(behaviour: Behaviour, log
     assert (behaviour.calls, log) == (0, [])
 
 
+async def test_a_call_without_a_message_is_bad_input(behaviour: Behaviour, log: Log) -> None:
+    async with serving(behaviour) as wire:
+        channel: Any = wire.channel
+        for method in ("Dispatch", "Subscribe"):
+            call = channel.stream_stream(f"/duebus.v1.EventBus/{method}")(iter(()))
+            failure = await failure_of(call.read())
+            assert (failure.code, failure.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ["request"])
+    assert (behaviour.calls, log) == (0, [])
+
+
 async def test_unknown_fields_are_refused_before_anything_is_done(behaviour: Behaviour) -> None:
     async with serving(behaviour) as wire:
         failure = await failure_of(wire.raw("EventBus/Dispatch")(DISPATCH.SerializeToString() + b"\xa8\x06\x01"))
@@ -233,8 +243,9 @@ async def test_a_call_whose_client_is_gone_ends_as_cancelled(error: BaseExceptio
     async def behaviour(_request: Any, _context: Any) -> None:
         raise error
 
+    context = Mock(read=AsyncMock(return_value=b""))
     with pytest.raises(asyncio.CancelledError):
-        await Guard()._guard(behaviour, event_bus_pb2.SubscribeRequest.FromString, "Subscribe")(b"", Mock())
+        await Guard()._guard(behaviour, event_bus_pb2.SubscribeRequest.FromString, "Subscribe")(None, context)
 
 
 @asynccontextmanager
