@@ -106,7 +106,12 @@ parity: install redis ## The same, and write clients/FEATURE_PARITY.md
 chaos: install redis ## Kill, pause and cut off servers, workers and Redis under load (MINUTES=10, SEED= to repeat a course)
 	@CHAOS_MINUTES=$(MINUTES) CHAOS_SEED=$(SEED) CHAOS_SERVERS=3 $(BIN)/pytest tests/fault -s $(ARGS)
 
+.PHONY: fuzz
+fuzz: install redis ## Send random requests to a server (REQUESTS=100000, MINUTES=10, SEED= to repeat a run)
+	@FUZZ_REQUESTS=$(REQUESTS) FUZZ_MINUTES=$(MINUTES) FUZZ_SEED=$(SEED) $(BIN)/pytest tests/fuzz -s $(ARGS)
+
 MINUTES := 10
+REQUESTS := 100000
 SEED := $(shell date +%s)
 
 .PHONY: bench

@@ -171,6 +171,7 @@ class Messages:
             case field.CPPTYPE_FLOAT | field.CPPTYPE_DOUBLE:
                 return self._random.choice(JUNK_FLOATS)
             case field.CPPTYPE_ENUM:
+                assert field.enum_type is not None
                 declared = [each.number for each in field.enum_type.values]
                 return self._random.choice((-1, 99, 2**31 - 1)) if self._is_wild() else self._random.choice(declared)
             case _:
