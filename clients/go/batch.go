@@ -6,23 +6,23 @@ import (
 )
 
 const (
-	// maxLeases is the most that the server takes in one Ack, Nack or Extend.
+	// maxLeases is the most that the server accepts in one Ack, Nack or Extend.
 	maxLeases = 10_000
-	// maxRequestBytes is how large a request may be until a server has said how much it takes: gRPC's own default.
+	// maxRequestBytes is the largest request until a server has announced its limit: gRPC's default.
 	maxRequestBytes = 4 << 20
-	// Of a request of lease tokens or nacks, in bytes: its other fields, and what an item has besides its text.
+	// In a request of lease tokens or nacks, the bytes of its other fields, and those of an item besides its text.
 	otherFields = 4 << 10
 	itemFields  = 32
 )
 
-// limitRequests notes how large a request the server takes; 0: it does not say.
+// limitRequests notes the largest request that the server accepts; 0 if it does not say.
 func (c *Client) limitRequests(bytes uint64) {
 	if bytes > 0 {
 		c.requestBytes.Store(int64(min(bytes, math.MaxInt32)))
 	}
 }
 
-// fitting counts the items, from the first on, that fit into one request: at least one of them.
+// fitting returns how many of the first items fit into one request: at least one.
 func fitting[T any](c *Client, items []T, size func(T) int) int {
 	left := int(c.requestBytes.Load()) - otherFields
 	for i, item := range items {
@@ -33,7 +33,7 @@ func fitting[T any](c *Client, items []T, size func(T) int) int {
 	return len(items)
 }
 
-// batches cuts items into parts that fit into one request each.
+// batches splits items into parts that fit into one request each.
 func batches[T any](c *Client, items []T, size func(T) int) iter.Seq[[]T] {
 	return func(yield func([]T) bool) {
 		for len(items) > 0 {

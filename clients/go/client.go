@@ -12,18 +12,18 @@ import (
 )
 
 // Client is a client of the bus. It connects on the first call and reconnects automatically. Its methods may be called
-// by many goroutines at a time.
+// by many goroutines at once.
 //
-// A call that finds the server unavailable is repeated, with growing pauses, until it succeeds or its deadline passes:
-// a dispatch carries a request id, so that repeating it adds nothing, and a lease is settled only once. Stop and the
-// calls of EventBus and Admin are not repeated. Every error is an *Error.
+// A call is retried with a growing backoff while the server is unavailable, until it succeeds or its deadline passes:
+// a dispatch has a request id, so a retry adds nothing, and a lease is settled only once. Stop and the
+// calls of EventBus and Admin are not retried. Every error is an *Error.
 type Client struct {
 	conn    *grpc.ClientConn
 	bus     duebusv1.EventBusClient
 	timeout time.Duration
 	logger  *slog.Logger
 	closed  atomic.Bool
-	// requestBytes is how large a request of lease tokens or nacks may be; a subscription learns it from the server.
+	// requestBytes is the largest request of lease tokens or nacks; a subscription learns it from the server.
 	requestBytes atomic.Int64
 }
 
@@ -31,7 +31,7 @@ type Client struct {
 // that gRPC resolves. Several servers are replicas that share one Redis; calls are spread over those that answer. It
 // does not connect yet.
 //
-// Errors: ErrInvalidArgument when the target or an option can't be used.
+// Errors: ErrInvalidArgument if the target or an option can't be used.
 func NewClient(target string, options ...ClientOption) (*Client, error) {
 	settings := clientSettings{timeout: 30 * time.Second, logger: slog.Default()}
 	for _, option := range options {
@@ -62,21 +62,21 @@ func (c *Client) Close() error {
 // EventBus returns the generated stubs, on the same connection and with the same credentials.
 func (c *Client) EventBus() duebusv1.EventBusClient { return c.bus }
 
-// Admin returns the generated stubs of an operator's view of the bus.
+// Admin returns the generated stubs of the admin calls.
 func (c *Client) Admin() duebusv1.EventBusAdminClient { return duebusv1.NewEventBusAdminClient(c.conn) }
 
 // StoppedEngine is an engine that Stop has stopped.
 type StoppedEngine struct {
 	Engine Engine
-	// Released counts the leases that were given back because they were not settled in time.
+	// Released counts the leases that were released because they were not settled in time.
 	Released uint64
-	// Queued counts the events that the engine holds: on Local they go with the process, on Redis they stay.
+	// Queued counts the events that the engine holds: on Local they are lost with the process, on Redis they stay.
 	Queued uint64
 }
 
-// Stop drains engines and stops them, all if none is named; when none is left, the server process ends. It answers when
-// that is done, and waits for that until the context ends. It is not repeated, because a server that has stopped can't
-// answer again.
+// Stop drains engines and stops them, all if none is named; when none is left, the server process ends. It returns when
+// that is done or the context ends. It is not retried, because a server that has stopped can't
+// answer.
 //
 // drainTimeout is how long to wait for leases to be settled, 0 to 1 h; nil: the server's setting.
 func (c *Client) Stop(ctx context.Context, drainTimeout *time.Duration, engines ...Engine) ([]StoppedEngine, error) {

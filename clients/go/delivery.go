@@ -7,7 +7,7 @@ import (
 	"github.com/duebus/duebus/clients/go/duebusv1"
 )
 
-// Delivery is one hand-over of an event to this worker, under a lease. The same event may be delivered more than once.
+// Delivery is an event leased to this worker. The same event may be delivered more than once.
 type Delivery struct {
 	EventID     string
 	Data        []byte
@@ -20,19 +20,19 @@ type Delivery struct {
 	// FencingToken grows with every lease of the event: a write guarded by "only if greater" can't be undone by a
 	// holder whose lease has run out.
 	FencingToken uint64
-	// Attempt is 1 the first time. A release is not counted.
+	// Attempt is the number of the attempt, from 1. A release is not counted.
 	Attempt uint32
-	// DeliverAt is when the event was due; after a retry, when the retry was due.
+	// DeliverAt is when the event was due; for a retry, when the retry was due.
 	DeliverAt time.Time
 	// DispatchedAt is when the engine stored the event, by the engine's clock.
 	DispatchedAt time.Time
 	// LeaseExpiresAt is by the engine's clock; a worker extends leases while handlers run.
 	LeaseExpiresAt time.Time
-	// LastError says why the previous attempt failed; empty the first time.
+	// LastError is why the previous attempt failed; empty on the first attempt.
 	LastError string
 }
 
-// JSON decodes the payload, whatever its media type says.
+// JSON decodes the payload, regardless of its media type.
 func (d *Delivery) JSON(into any) error { return json.Unmarshal(d.Data, into) }
 
 // NewDelivery reads a delivery of the generated stubs.

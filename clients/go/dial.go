@@ -31,7 +31,7 @@ func dial(target string, settings clientSettings) (*grpc.ClientConn, error) {
 		grpc.WithUserAgent("duebus-go"),
 		grpc.WithDefaultServiceConfig(serviceConfig),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxReceive)),
-		// Retries are the client's own: they keep the request id and know which errors a second try can cure.
+		// The client retries itself: it keeps the request id and knows which errors a retry can cure.
 		grpc.WithDisableRetry(),
 		// A connection that died silently is noticed within 40 s, even while nothing is called.
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{

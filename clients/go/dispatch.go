@@ -11,20 +11,20 @@ import (
 // Dispatched is an event that the bus has stored.
 type Dispatched struct {
 	EventID string
-	// Duplicate: the topic holds an event of that id, or held it within its dedupe window; this one added nothing.
+	// Duplicate: it added nothing, because the topic holds an event with that id or held one within its dedupe window.
 	Duplicate bool
 }
 
-// DispatchOption sets up one dispatch.
+// DispatchOption is an option of one dispatch.
 type DispatchOption func(*duebusv1.DispatchRequest)
 
-// OnEngines says where to store the events; several: in each.
+// OnEngines sets the engines that store the events.
 func OnEngines(engines ...Engine) DispatchOption {
 	return func(r *duebusv1.DispatchRequest) { r.Engines = engines }
 }
 
 // WithRequestID lets the caller repeat a dispatch safely: within the dedupe window the same id, of at most 255 bytes,
-// returns the first answer and adds nothing. Otherwise each dispatch has an id of its own, for the client's own tries.
+// returns the first answer and adds nothing. Otherwise each dispatch gets its own id, for the client's retries.
 func WithRequestID(id string) DispatchOption {
 	return func(r *duebusv1.DispatchRequest) { r.RequestId = id }
 }
@@ -49,7 +49,7 @@ func (c *Client) Dispatch(
 }
 
 // DispatchMany stores 1 to 1000 events, of at most 4 MiB together: all of them or none. It returns one Dispatched for
-// each event, in their order. The errors are those of Dispatch.
+// each event, in order. The errors are those of Dispatch.
 func (c *Client) DispatchMany(
 	ctx context.Context, topic string, events []Event, options ...DispatchOption,
 ) ([]Dispatched, error) {

@@ -10,7 +10,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Reason says why a call failed, the same in every language. It is what errors.Is compares:
+// Reason is why a call failed, the same in every language. errors.Is compares it:
 //
 //	if errors.Is(err, duebus.ErrMaxQueuedEventsReached) { ... }
 type Reason string
@@ -18,16 +18,16 @@ type Reason string
 // Error makes a Reason a target of errors.Is.
 func (r Reason) Error() string { return string(r) }
 
-// The reasons that a server names. ErrNoTopicSpecified and ErrNoEventSpecified are ErrInvalidArgument too, and
-// ErrDispatcherNotWorking is ErrUnavailable too.
+// The reasons that a server names. ErrNoTopicSpecified and ErrNoEventSpecified are also ErrInvalidArgument, and
+// ErrDispatcherNotWorking is also ErrUnavailable.
 const (
 	// ErrInvalidArgument: a field is missing, malformed, unknown or out of its range; Error.FieldViolations names it.
 	ErrInvalidArgument Reason = "INVALID_ARGUMENT"
 	// ErrNoTopicSpecified: the topic is empty.
 	ErrNoTopicSpecified Reason = "NO_TOPIC_SPECIFIED"
-	// ErrNoEventSpecified: a dispatch without events.
+	// ErrNoEventSpecified: the dispatch has no events.
 	ErrNoEventSpecified Reason = "NO_EVENT_SPECIFIED"
-	// ErrNoDispatcherSpecified: the server does not run the engine that was asked for.
+	// ErrNoDispatcherSpecified: the server does not run the requested engine.
 	ErrNoDispatcherSpecified Reason = "NO_DISPATCHER_SPECIFIED"
 	// ErrNoHandlerFound: RequireSubscriber, and the topic has no live subscriber on any replica.
 	ErrNoHandlerFound Reason = "NO_HANDLER_FOUND"
@@ -49,7 +49,7 @@ const (
 	ErrUnimplemented Reason = "UNIMPLEMENTED"
 )
 
-// The reasons that the client finds itself, or that gRPC and proxies name by status alone.
+// The reasons of the client itself, and of gRPC and proxies, which have only a status.
 const (
 	// ErrUnavailable: the server can't be reached. The call may or may not have taken effect.
 	ErrUnavailable Reason = "UNAVAILABLE"
@@ -57,7 +57,7 @@ const (
 	ErrDeadlineExceeded Reason = "DEADLINE_EXCEEDED"
 	// ErrCancelled: the caller's context was cancelled. The call may or may not have taken effect.
 	ErrCancelled Reason = "CANCELLED"
-	// ErrUnauthenticated: the server wants credentials, or others than these.
+	// ErrUnauthenticated: credentials are required, or these are not accepted.
 	ErrUnauthenticated Reason = "UNAUTHENTICATED"
 	// ErrPermissionDenied: these credentials do not allow that.
 	ErrPermissionDenied Reason = "PERMISSION_DENIED"
@@ -86,17 +86,17 @@ type FieldViolation struct {
 // Client.Admin included, return it; errors.As finds it, and errors.Is compares its reason.
 type Error struct {
 	Reason Reason
-	// Message is for a person to read.
+	// Message is for people.
 	Message string
-	// Code is the gRPC status; OK when the client found the error itself.
+	// Code is the gRPC status; OK if the client itself found the error.
 	Code codes.Code
-	// Metadata names what the error is about: topic, group, engine, ...
+	// Metadata names the subject of the error: topic, group, engine, ...
 	Metadata map[string]string
-	// FieldViolations are the wrong fields; none unless the input was bad.
+	// FieldViolations are the wrong fields; empty unless the input was bad.
 	FieldViolations []FieldViolation
-	// RetryAfter is when it makes sense to repeat the call; 0 when the server did not say.
+	// RetryAfter is how long to wait before repeating the call; 0 if the server did not say.
 	RetryAfter time.Duration
-	// StoredEngines are, of a dispatch to several engines that failed part way, those that hold the events. Repeating
+	// StoredEngines are, if a dispatch to several engines failed partway, the ones that hold the events. Repeating
 	// the dispatch with the same RequestID is safe.
 	StoredEngines []Engine
 	// StoredEventIDs are the ids under which StoredEngines hold the events, in request order.
@@ -105,7 +105,7 @@ type Error struct {
 	cause error
 }
 
-// Error is one line: the reason, the message, and the wrong fields where the message does not name them.
+// Error is one line: the reason, the message, and the wrong fields that the message does not name.
 func (e *Error) Error() string {
 	line := "duebus: " + string(e.Reason)
 	if message := strings.Join(strings.Fields(e.Message), " "); message != "" {
@@ -119,7 +119,7 @@ func (e *Error) Error() string {
 	return line
 }
 
-// Is reports whether target is the error's Reason, or the wider one that its reason belongs to.
+// Is reports whether target is the error's Reason, or the wider reason that it belongs to.
 func (e *Error) Is(target error) bool {
 	reason, ok := target.(Reason)
 	return ok && (reason == e.Reason || reason == e.Reason.parent())
@@ -128,7 +128,7 @@ func (e *Error) Is(target error) bool {
 // Unwrap returns the context's error when the context ended the call.
 func (e *Error) Unwrap() error { return e.cause }
 
-// GRPCStatus lets status.FromError and status.Code read the error as the status that it came from.
+// GRPCStatus lets status.FromError and status.Code read the original status.
 func (e *Error) GRPCStatus() *status.Status {
 	if e.Code == codes.OK {
 		return status.New(codes.Unknown, e.Error())
@@ -136,7 +136,7 @@ func (e *Error) GRPCStatus() *status.Status {
 	return status.New(e.Code, e.Message)
 }
 
-// invalidField is the error of one wrong field that the client found itself.
+// invalidField is the error of one wrong field that the client itself found.
 func invalidField(field, description string) error {
 	return &Error{
 		Reason:          ErrInvalidArgument,
@@ -145,7 +145,7 @@ func invalidField(field, description string) error {
 	}
 }
 
-// heals is false when repeating the call can't help: a worker ends with such an error.
+// heals is false if repeating the call can't help: a worker ends with such an error.
 func heals(err error) bool {
 	for _, hopeless := range [...]Reason{
 		ErrClientClosed, ErrInvalidArgument, ErrNoDispatcherSpecified,

@@ -16,7 +16,7 @@ import (
 type Engine = duebusv1.Engine
 
 const (
-	// DefaultEngine is the first that the server runs.
+	// DefaultEngine is the server's first engine.
 	DefaultEngine = duebusv1.Engine_ENGINE_UNSPECIFIED
 	// Local is the memory of one server process; not durable.
 	Local = duebusv1.Engine_ENGINE_LOCAL
@@ -24,10 +24,10 @@ const (
 	Redis = duebusv1.Engine_ENGINE_REDIS
 )
 
-// Event is an event to dispatch. The server chooses what has its zero value.
+// Event is an event to dispatch. The server chooses the fields with their zero value.
 type Event struct {
 	// ID is unique within the topic, at most 255 bytes of printable text. An event whose id the topic holds, or held
-	// within its dedupe window, adds nothing. Empty: the server fills in a UUIDv7.
+	// within its dedupe window, adds nothing. Empty: the server makes a UUIDv7.
 	ID string
 	// Data is the payload, at most 1 MiB, opaque to the bus.
 	Data []byte
@@ -37,15 +37,15 @@ type Event struct {
 	Attributes map[string]string
 	// Delay is how long after it was stored the event is due, up to 10 years.
 	Delay time.Duration
-	// DeliverAt is when the event is due, in place of Delay; in the past: at once.
+	// DeliverAt is when the event is due, instead of Delay; a past time means now.
 	DeliverAt time.Time
-	// MaxRetries is how many times the event is retried before it is dead; nil: as the topic's retry policy says.
+	// MaxRetries is how many times the event is retried before it is dead; nil: by the topic's retry policy.
 	MaxRetries *uint32
 }
 
 // JSON makes an event of anything that encoding/json can encode.
 //
-// Errors: ErrInvalidArgument when it can't.
+// Errors: ErrInvalidArgument if it can't.
 func JSON(payload any) (Event, error) {
 	data, err := json.Marshal(payload)
 	if err != nil {
@@ -54,7 +54,7 @@ func JSON(payload any) (Event, error) {
 	return Event{Data: data, ContentType: "application/json"}, nil
 }
 
-// encode makes the event on the wire; path goes before the names of its fields in errors, for example "events[3].".
+// encode makes the protobuf event; path is a prefix for its field names in errors, for example "events[3].".
 func (e Event) encode(path string) (*duebusv1.Event, error) {
 	if err := e.checkText(path); err != nil {
 		return nil, err
@@ -85,7 +85,7 @@ func (e Event) checkText(path string) error {
 	return nil
 }
 
-// checkText finds text that protobuf can't carry, in pairs of a field's name and its value.
+// checkText finds text that protobuf can't encode, in pairs of a field's name and its value.
 func checkText(pairs ...string) error {
 	for i := 0; i < len(pairs); i += 2 {
 		if !utf8.ValidString(pairs[i+1]) {

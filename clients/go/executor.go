@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// lastWords is how long a cancelled handler may take to return before its event is settled without it.
-const lastWords = time.Second
+// cancelGrace is how long a cancelled handler may take to return before its event is settled without it.
+const cancelGrace = time.Second
 
 // executor runs the handler of one subscription's deliveries, a limited number at a time; the others wait in order of
 // arrival.
@@ -20,7 +20,7 @@ type executor struct {
 	leases       *leases
 	settler      *settler
 	logger       *slog.Logger
-	base         context.Context // of the handlers: ends with nothing
+	base         context.Context // the handlers' context, which nothing ends
 
 	mu      sync.Mutex
 	queue   []*lease
@@ -30,7 +30,7 @@ type executor struct {
 	paused  bool          // no handler is started
 	stuck   func()        // called when all slots are lost
 	doubt   func()        // called when the lease of the next delivery may have run out
-	change  chan struct{} // a handler has ended, or was left behind
+	change  chan struct{} // closed when a handler has ended or was abandoned
 	useable chan struct{} // closed while not all slots are lost
 }
 
@@ -44,7 +44,7 @@ func newExecutor(base context.Context, settings *workerSettings, handler Handler
 	}
 }
 
-// accept takes deliveries that came and starts what there are slots for.
+// accept takes deliveries and starts as many as there are slots for.
 func (e *executor) accept(deliveries []*Delivery) {
 	e.mu.Lock()
 	for _, delivery := range deliveries {
@@ -61,7 +61,7 @@ func (e *executor) pause() {
 	e.paused = true
 }
 
-// release gives back what was not started, without counting an attempt.
+// release releases the deliveries that were not started.
 func (e *executor) release() {
 	e.mu.Lock()
 	queue := e.queue
@@ -74,8 +74,8 @@ func (e *executor) release() {
 	}
 }
 
-// startWaiting starts what there are slots for. It stops at a delivery whose lease may have run out: it is called again
-// when the server has said whether it has.
+// startWaiting starts as many deliveries as there are slots for. It stops at a delivery whose lease may have run out,
+// and is called again when the server has answered.
 func (e *executor) startWaiting() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -99,7 +99,7 @@ func (e *executor) startLocked(l *lease) {
 	}
 	e.taken++
 	// The context ends first, so that nothing waits for a handler that ignores it.
-	forget := context.AfterFunc(ctx, func() { time.AfterFunc(lastWords, func() { e.leaveBehind(l) }) })
+	forget := context.AfterFunc(ctx, func() { time.AfterFunc(cancelGrace, func() { e.leaveBehind(l) }) })
 	deadline := time.AfterFunc(e.maxExecution, func() { e.leases.cancel(l, ErrMaxExecution) })
 	go invoke(ctx, e.handler, l.delivery, func(err error) {
 		deadline.Stop()
@@ -127,7 +127,7 @@ func (e *executor) ended(l *lease, err error) {
 	e.startWaiting()
 }
 
-// leaveBehind settles an event whose cancelled handler doesn't return.
+// leaveBehind settles the event of a cancelled handler that doesn't return, and abandons the handler.
 func (e *executor) leaveBehind(l *lease) {
 	e.mu.Lock()
 	if l.leftBehind {
@@ -150,7 +150,7 @@ func (e *executor) leaveBehind(l *lease) {
 	}
 }
 
-// settle acks, nacks or releases an event, by how its handler ended or why it was cancelled.
+// settle acks, nacks or releases an event, depending on how its handler ended or why it was cancelled.
 func (e *executor) settle(l *lease, err error) {
 	cause, ok := e.leases.settle(l)
 	if !ok {
@@ -188,7 +188,7 @@ func (e *executor) report(l *lease, err error, nack Nack) {
 	}
 }
 
-// finished waits until all handlers have ended, except those left behind; false when ctx ends first.
+// finished waits until all handlers have ended, except abandoned ones; false if ctx ends first.
 func (e *executor) finished(ctx context.Context) bool {
 	for !e.idle() {
 		select {
@@ -213,7 +213,7 @@ func (e *executor) usable() <-chan struct{} {
 	return e.useable
 }
 
-// whenStuck sets what is called when all slots are lost, and reports whether they are now.
+// whenStuck sets a function to call when all slots are lost, and reports whether they are now.
 func (e *executor) whenStuck(stuck func()) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -221,7 +221,7 @@ func (e *executor) whenStuck(stuck func()) bool {
 	return e.lost >= e.slots
 }
 
-// about names a delivery; its topic and group are the logger's.
+// about names a delivery in the log; the logger adds its topic and group.
 func about(l *lease) []any {
 	return []any{"event", l.delivery.EventID, "attempt", l.delivery.Attempt}
 }

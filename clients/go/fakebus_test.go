@@ -22,10 +22,10 @@ import (
 	"github.com/duebus/duebus/clients/go/duebusv1"
 )
 
-// patience bounds each wait for something that has to come.
-const patience = 10 * time.Second
+// waitTimeout is the timeout of each wait for something that must come.
+const waitTimeout = 10 * time.Second
 
-// fakeBus is a server whose answers the test decides. What it is asked comes out of its channels.
+// fakeBus is a server whose answers the test sets. Its channels deliver the requests.
 type fakeBus struct {
 	duebusv1.UnimplementedEventBusServer
 	address    string
@@ -156,7 +156,7 @@ func (b *fakeBus) Subscribe(
 // deliver sends one frame with an event for each id; their lease tokens are "lease-ID".
 func (s *fakeStream) deliver(ids ...string) { s.deliverUntil(time.Now().Add(30*time.Second), ids...) }
 
-// deliverUntil sends a frame of deliveries whose leases run out at that moment, by the engine's clock.
+// deliverUntil sends a frame of deliveries whose leases run out at the given time, by the engine's clock.
 func (s *fakeStream) deliverUntil(expires time.Time, ids ...string) {
 	frame := &duebusv1.Deliveries{}
 	for _, id := range ids {
@@ -179,7 +179,7 @@ func dispatched(ids ...string) *duebusv1.DispatchResponse {
 	return &duebusv1.DispatchResponse{EventIds: ids}
 }
 
-// refusal is an error as the server makes it.
+// refusal is an error in the server's form.
 func refusal(code codes.Code, reason string, details ...protoadapt.MessageV1) error {
 	info := &errdetails.ErrorInfo{Domain: "duebus", Reason: reason, Metadata: map[string]string{"topic": "t"}}
 	refused, err := status.New(code, "refused").WithDetails(append([]protoadapt.MessageV1{info}, details...)...)
@@ -216,19 +216,19 @@ func newClient(t *testing.T, target string, options ...duebus.ClientOption) *due
 	return client
 }
 
-// next is what comes out of a channel; the test fails when nothing does.
+// next receives from a channel; the test fails if nothing arrives.
 func next[T any](t *testing.T, from <-chan T) T {
 	t.Helper()
 	select {
 	case value := <-from:
 		return value
-	case <-time.After(patience):
-		t.Fatalf("no %T came within %v", *new(T), patience)
+	case <-time.After(waitTimeout):
+		t.Fatalf("no %T came within %v", *new(T), waitTimeout)
 		panic("unreachable")
 	}
 }
 
-// no fails the test when something has come.
+// no fails the test if something has arrived.
 func no[T any](t *testing.T, from <-chan T) {
 	t.Helper()
 	select {

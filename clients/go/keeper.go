@@ -8,21 +8,21 @@ import (
 	"time"
 )
 
-// The shortest pause between extensions, and the longest after one that failed, whatever the lease and the grace are.
+// The shortest pause between extensions, and the longest after a failure, regardless of lease and grace.
 const (
 	shortestPeriod = 20 * time.Millisecond
 	retryPeriod    = time.Second
 )
 
 // keeper extends the leases of one subscription while its deliveries are handled, wait, or are being settled: every
-// third of a lease. While no stream is open, every third of the disconnect grace, because the server lets the leases of
-// a broken stream run out after the grace.
+// third of a lease. While no stream is open, every third of the disconnect grace, after which the leases of a broken
+// stream run out.
 type keeper struct {
 	client *Client
 	leases *leases
 	logger *slog.Logger
-	change chan struct{} // the stream has begun or ended
-	urgent chan struct{} // some leases are to be extended now
+	change chan struct{} // signals that the stream has begun or ended
+	urgent chan struct{} // signals that some leases must be extended now
 	// confirmed is called when leases were extended.
 	confirmed func()
 	outage    outage
@@ -40,7 +40,7 @@ func newKeeper(client *Client, held *leases, settings *workerSettings, confirmed
 	}
 }
 
-// attach says that a stream is open: the server has renewed the leases that the stream named.
+// attach notes that a stream is open: the server has renewed the leases that it named.
 func (k *keeper) attach(lease, grace time.Duration) {
 	k.mu.Lock()
 	k.lease, k.grace, k.attached = lease, grace, true
@@ -48,7 +48,7 @@ func (k *keeper) attach(lease, grace time.Duration) {
 	signal(k.change)
 }
 
-// detach says that the stream has ended.
+// detach notes that the stream has ended.
 func (k *keeper) detach() {
 	k.mu.Lock()
 	k.attached = false
@@ -56,10 +56,10 @@ func (k *keeper) detach() {
 	signal(k.change)
 }
 
-// extendNow has all leases extended without waiting for the end of the period.
+// extendNow extends all leases without waiting for the end of the period.
 func (k *keeper) extendNow() { signal(k.urgent) }
 
-// run extends until the context ends. It returns an error that does not heal.
+// run extends until the context ends. It returns an error that no retry can cure.
 func (k *keeper) run(ctx context.Context) error {
 	for {
 		timer := time.NewTimer(k.period())
@@ -126,7 +126,7 @@ func (k *keeper) extendAll(ctx context.Context) error {
 	return nil
 }
 
-// extended are those of the tokens that did not fail.
+// extended returns the tokens that did not fail.
 func extended(tokens []string, failures []LeaseFailure) []string {
 	failed := make(map[string]bool, len(failures))
 	for _, each := range failures {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// stage is where a delivery stands in this worker.
+// stage is the stage of a delivery in this worker.
 //
 //	waiting --start--> running --handler has ended--> settling --settled--> gone
 //	   |                  |--cancelled--> cancelled ------^
@@ -18,12 +18,12 @@ const (
 	// waiting: its handler has not been started.
 	waiting stage = iota
 	running
-	// cancelled: its handler was cancelled and has not ended. Its lease is not extended any more, so that a handler
+	// cancelled: its handler was cancelled and has not ended. Its lease is no longer extended, so that a handler
 	// that doesn't end can't hold the event forever.
 	cancelled
-	// settling: to be acked, nacked or released; the server has not confirmed it yet.
+	// settling: being acked, nacked or released; the server has not confirmed it yet.
 	settling
-	// gone: settled, or the lease was lost. Nothing may be settled for it.
+	// gone: settled, or the lease was lost. It must not be settled.
 	gone
 )
 
@@ -41,7 +41,7 @@ type lease struct {
 	tried bool
 	// expires is when the lease runs out, by this host's clock, unless it has been extended meanwhile.
 	expires time.Time
-	// lead is how far this host's clock was ahead of the engine's when the delivery came, if it took no time to come.
+	// lead is how far this host's clock was ahead of the engine's when the delivery arrived, if it arrived instantly.
 	lead time.Duration
 }
 
@@ -49,15 +49,15 @@ func (l *lease) token() string { return l.delivery.LeaseToken }
 
 // leases are those that one subscription holds, by lease token.
 //
-// They know when a lease may have run out while its delivery was on the way or waited here: the process or the host was
-// frozen, the network stood still. Such a delivery is not started before the server has confirmed its lease. The engine's
-// clock need not agree with this host's: ahead is how far this one is ahead of it, at most. It starts at 0; a delivery
+// They know when a lease may have run out while its delivery was on its way or waited here, because the process, the
+// host or the network was frozen. Such a delivery is not started until the server has confirmed its lease. The engine's
+// clock need not agree with this host's: ahead is the most by which this one is ahead of it. It starts at 0; a delivery
 // that comes in less time lowers it, and one whose lease the server confirms although it seemed to have run out raises it.
 type leases struct {
 	mu     sync.Mutex
 	held   map[string]*lease
 	empty  chan struct{} // closed while none is held
-	length time.Duration // of a lease, as the stream says
+	length time.Duration // how long a lease lasts, from the stream
 	ahead  time.Duration
 }
 
@@ -67,14 +67,14 @@ func newLeases(length time.Duration) *leases {
 	return &leases{held: map[string]*lease{}, empty: empty, length: length}
 }
 
-// lasts sets how long the leases of deliveries to come last.
+// lasts sets how long the leases of future deliveries last.
 func (s *leases) lasts(length time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.length = length
 }
 
-// add takes a delivery that came now, waiting.
+// add adds a delivery that has just arrived, waiting.
 func (s *leases) add(delivery *Delivery) *lease {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -91,14 +91,14 @@ func (s *leases) add(delivery *Delivery) *lease {
 // wallClock also counts the time that the host is suspended, which the monotonic clock of time.Now leaves out.
 func wallClock() time.Time { return time.Now().Round(0) }
 
-// mayHavePassed says of a delivery that waits that its lease has run out, unless the server says otherwise.
+// mayHavePassed reports whether the lease of a waiting delivery has run out, unless the server confirms it.
 func (s *leases) mayHavePassed(l *lease) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return l.stage == waiting && wallClock().After(l.expires)
 }
 
-// confirm says that the server has extended these leases: they last so long from the moment when it was asked.
+// confirm notes that the server has extended these leases: they last their whole length from the time of the request.
 func (s *leases) confirm(tokens []string, asked time.Time, length time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -123,7 +123,7 @@ func (s *leases) start(l *lease) bool {
 	return true
 }
 
-// cancel cancels a handler that runs; nothing happens the second time.
+// cancel cancels a running handler; a second call does nothing.
 func (s *leases) cancel(l *lease, cause error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -149,7 +149,7 @@ func (s *leases) settle(l *lease) (cause error, ok bool) {
 	return l.cause, true
 }
 
-// unsettled are those of a batch whose lease was not lost while they waited to be sent.
+// unsettled returns the settlements of a batch whose lease was not lost while they waited.
 func (s *leases) unsettled(batch []settlement) []settlement {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -184,7 +184,7 @@ func (s *leases) discardLocked(token string) {
 }
 
 // lose ends leases that the server reports lost, and cancels their handlers. It doesn't count those being settled:
-// there the settle overtook the question.
+// there their settle was faster than the question.
 func (s *leases) lose(tokens []string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -203,7 +203,7 @@ func (s *leases) lose(tokens []string) int {
 	return lost
 }
 
-// cancelAll cancels all handlers that run.
+// cancelAll cancels all running handlers.
 func (s *leases) cancelAll(cause error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -212,10 +212,10 @@ func (s *leases) cancelAll(cause error) {
 	}
 }
 
-// tokens names all leases that are held, those that are being settled included.
+// tokens names all leases held, including those that are being settled.
 func (s *leases) tokens() []string { return s.tokensWhere(func(*lease) bool { return true }) }
 
-// extendable names the leases to be extended.
+// extendable names the leases to extend.
 func (s *leases) extendable() []string {
 	return s.tokensWhere(func(l *lease) bool { return l.stage != cancelled })
 }

@@ -8,7 +8,7 @@ import (
 	"google.golang.org/grpc"
 )
 
-// ClientOption sets up a Client.
+// ClientOption is an option of a Client.
 type ClientOption func(*clientSettings)
 
 type clientSettings struct {
@@ -19,7 +19,7 @@ type clientSettings struct {
 	dial    []grpc.DialOption
 }
 
-// WithTimeout sets how long a call may take, including retries, whose context has no deadline: 30 s by default.
+// WithTimeout sets how long a call without a deadline in its context may take, including retries: 30 s by default.
 func WithTimeout(timeout time.Duration) ClientOption {
 	return func(s *clientSettings) { s.timeout = timeout }
 }
@@ -29,7 +29,7 @@ func WithTLS(config *tls.Config) ClientOption {
 	return func(s *clientSettings) { s.tls = config }
 }
 
-// WithToken sends a bearer token with each call. Over plaintext, anyone on the path can read it.
+// WithToken sends a bearer token with each call. Over plaintext, anyone on the network path can read it.
 func WithToken(token string) ClientOption {
 	return func(s *clientSettings) { s.token = token }
 }
@@ -39,12 +39,12 @@ func WithLogger(logger *slog.Logger) ClientOption {
 	return func(s *clientSettings) { s.logger = logger }
 }
 
-// WithDialOptions adds options of gRPC, after the client's own.
+// WithDialOptions adds gRPC options, after the client's own.
 func WithDialOptions(options ...grpc.DialOption) ClientOption {
 	return func(s *clientSettings) { s.dial = append(s.dial, options...) }
 }
 
-// WorkerOption sets up a Worker, or one of its handlers.
+// WorkerOption is an option of a Worker, or of one of its handlers.
 type WorkerOption func(*workerSettings)
 
 type workerSettings struct {
@@ -66,7 +66,7 @@ func WithGroup(group string) WorkerOption {
 	return func(s *workerSettings) { s.group = group }
 }
 
-// WithEngine says where the events wait; the server's default engine otherwise.
+// WithEngine sets the engine that holds the events; the server's default engine otherwise.
 func WithEngine(engine Engine) WorkerOption {
 	return func(s *workerSettings) { s.engine = engine }
 }

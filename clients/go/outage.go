@@ -5,13 +5,12 @@ import (
 	"time"
 )
 
-// outage picks the level of the log lines while a server is away: a warning at first and then once a minute; the others are
-// for debugging.
+// outage picks the level of log lines during an outage: a warning first and then once a minute, otherwise debug.
 type outage struct {
 	warned time.Time
 }
 
-// level is that of the line about the next failure.
+// level is the level of the next failure's line.
 func (o *outage) level() slog.Level {
 	if time.Since(o.warned) < time.Minute {
 		return slog.LevelDebug
@@ -20,5 +19,5 @@ func (o *outage) level() slog.Level {
 	return slog.LevelWarn
 }
 
-// over says that the server has answered.
+// over notes that the server has answered.
 func (o *outage) over() { o.warned = time.Time{} }

@@ -10,16 +10,16 @@ import (
 	"unicode/utf8"
 )
 
-// maxErrorBytes is what the bus keeps of an error.
+// maxErrorBytes is how much of an error the bus keeps.
 const maxErrorBytes = 4096
 
 // Handler handles one delivery. What happens to the event:
 //
 //   - it returns nil: acked;
 //   - it returns an error or panics: nacked with the message, retried after the topic's backoff;
-//   - it returns RetryAfter, DeadLetter or ErrRelease, wrapped or not: as they say;
-//   - its context ends, because it ran for too long (ErrMaxExecution) or the worker stops and does not wait any longer
-//     (ErrStopped): nacked, or released. What it returns then does not count. A handler that has not returned a second
+//   - it returns RetryAfter, DeadLetter or ErrRelease, wrapped or not: what they ask for;
+//   - its context ends, because it ran for too long (ErrMaxExecution) or the worker stops and no longer waits
+//     (ErrStopped): nacked, or released. Its result is then ignored. A handler that has not returned a second
 //     later is abandoned: it keeps its slot until it returns;
 //   - its context ends because the lease was lost (ErrLeaseLost): nothing is settled, because another worker may have
 //     the event.
@@ -33,14 +33,14 @@ type sentinel string
 func (s sentinel) Error() string { return string(s) }
 
 const (
-	// ErrRelease is returned by a handler to give the event back unhandled: it is ready again at once, and the attempt
+	// ErrRelease is returned by a handler to release the event: it is ready again at once, and the attempt
 	// is not counted.
 	ErrRelease = sentinel("duebus: the event is released")
 	// ErrMaxExecution is the cause of a handler's context that ran for too long.
 	ErrMaxExecution = sentinel("duebus: the handler ran for too long")
-	// ErrStopped is the cause of a handler's context when the worker stops and does not wait any longer.
+	// ErrStopped is the cause of a handler's context when the worker stops and no longer waits.
 	ErrStopped = sentinel("duebus: the worker stops")
-	// ErrLeaseLost is the cause of a handler's context when the server says that the lease is lost.
+	// ErrLeaseLost is the cause of a handler's context whose lease is lost.
 	ErrLeaseLost = sentinel("duebus: the lease was lost")
 )
 
@@ -50,13 +50,13 @@ type RetryAfterError struct {
 	Err   error
 }
 
-// RetryAfter is returned by a handler to have the event delivered again after delay, 0 to 10 years, or dead when no
-// retries are left. The message of err becomes the event's last error; nil is allowed.
+// RetryAfter is returned by a handler to retry the event after delay, 0 to 10 years; it is dead if no retries are
+// left. The message of err becomes the event's last error; nil is allowed.
 func RetryAfter(delay time.Duration, err error) error {
 	return &RetryAfterError{Delay: min(max(delay, 0), maxDelay), Err: err}
 }
 
-// maxDelay is the longest that the bus takes: 10 years.
+// maxDelay is the longest delay that the bus accepts: 10 years.
 const maxDelay = 3650 * 24 * time.Hour
 
 func (e *RetryAfterError) Error() string {
@@ -73,7 +73,7 @@ type DeadLetterError struct {
 	Err error
 }
 
-// DeadLetter is returned by a handler when a retry can't help: the event goes to the dead letters at once. The message
+// DeadLetter is returned by a handler to make the event a dead letter at once, if a retry can't help. The message
 // of err becomes the event's last error; nil is allowed.
 func DeadLetter(err error) error { return &DeadLetterError{Err: err} }
 
@@ -86,7 +86,7 @@ func (e *DeadLetterError) Error() string {
 
 func (e *DeadLetterError) Unwrap() error { return e.Err }
 
-// panicError is a handler that panicked.
+// panicError is the error of a handler that panicked.
 type panicError struct {
 	value any
 	stack []byte
@@ -94,10 +94,10 @@ type panicError struct {
 
 func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
 
-// errGoexit is a handler that ended its goroutine.
+// errGoexit is the error of a handler that ended its goroutine.
 const errGoexit = sentinel("the handler called runtime.Goexit")
 
-// invoke calls the handler and then done with what it said, even when it panics or ends its goroutine.
+// invoke calls the handler and then done with its result, even if it panics or ends its goroutine.
 func invoke(ctx context.Context, handler Handler, delivery *Delivery, done func(error)) {
 	var err error = errGoexit
 	defer func() {
@@ -109,8 +109,8 @@ func invoke(ctx context.Context, handler Handler, delivery *Delivery, done func(
 	err = handler(ctx, delivery)
 }
 
-// nackOf is what a handler's error means for its event. An error whose own methods panic is a failure of the handler
-// like any other.
+// nackOf decides what a handler's error means for its event. An error whose own methods panic is like any other
+// failure.
 func nackOf(token string, err error) (nack Nack) {
 	defer func() {
 		if recover() != nil {

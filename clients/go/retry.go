@@ -39,8 +39,8 @@ func repeated[Request, Response any](
 	}
 }
 
-// telling picks the error to report. When the deadline passed during an attempt, that is the error of the attempt
-// before, which says what is wrong.
+// telling picks the error to report. If the deadline passed during an attempt, that is the error of the attempt
+// before, which tells more.
 func telling(ctx context.Context, err, last error) error {
 	var typed *Error
 	over := ctx.Err()
@@ -54,7 +54,7 @@ func telling(ctx context.Context, err, last error) error {
 	return err
 }
 
-// sleep returns false when the context ends first, or would end before.
+// sleep returns false if the context ends or would end first.
 func sleep(ctx context.Context, pause time.Duration) bool {
 	if deadline, limited := ctx.Deadline(); limited && time.Until(deadline) < pause {
 		return false
@@ -82,8 +82,8 @@ func retryAfter(err error) time.Duration {
 	return 0
 }
 
-// backoff gives pauses that double from initial to most, each cut at random by up to half: the jitter keeps clients
-// from reconnecting all at once when a server restarts.
+// backoff returns pauses that double from initial to most, each shortened at random by up to half: the jitter keeps
+// clients from reconnecting all at once when a server restarts.
 type backoff struct {
 	initial, most time.Duration
 	doublings     uint

@@ -12,11 +12,11 @@ import (
 	"github.com/duebus/duebus/clients/go/duebusv1"
 )
 
-// LeaseFailureReason says why a lease could not be settled or extended.
+// LeaseFailureReason is why a lease was not settled or extended.
 type LeaseFailureReason = duebusv1.LeaseFailure_Reason
 
 const (
-	// LeaseExpired: the event is still there, but this lease is not its lease any more.
+	// LeaseExpired: the event is still in the group, but no longer under this lease.
 	LeaseExpired = duebusv1.LeaseFailure_REASON_EXPIRED
 	// LeaseSettled: the event is gone from the group: acked, dead or cancelled.
 	LeaseSettled = duebusv1.LeaseFailure_REASON_SETTLED
@@ -26,28 +26,28 @@ const (
 	LeaseEngineStopped = duebusv1.LeaseFailure_REASON_ENGINE_STOPPED
 )
 
-// LeaseFailure is a lease that could not be settled or extended. Nothing was changed by it.
+// LeaseFailure is a lease that was not settled or extended. Nothing was changed.
 type LeaseFailure struct {
 	LeaseToken string
 	Reason     LeaseFailureReason
 }
 
-// Nack gives one delivery back. At most one of Delay, DeadLetter and Release may be set; with none, the event is retried
-// after the topic's backoff, or dead when no retries are left.
+// Nack gives one delivery back. At most one of Delay, DeadLetter and Release may be set; without one, the event is
+// retried after the topic's backoff, or dead if no retries are left.
 type Nack struct {
 	LeaseToken string
 	// Error becomes the event's last error, cut to 4 KiB.
 	Error string
-	// Delay retries after that time, up to 10 years.
+	// Delay is when to retry it, up to 10 years.
 	Delay *time.Duration
-	// DeadLetter gives the event up at once.
+	// DeadLetter makes the event a dead letter at once.
 	DeadLetter bool
 	// Release makes the event ready again at once, without counting the attempt.
 	Release bool
 }
 
-// Ack removes delivered events from their group. It returns those that could not be settled; the others are. A Worker
-// does that automatically: Ack, Nack and Extend are for programs that read the stream of EventBus().Subscribe.
+// Ack acks deliveries. It returns the leases that could not be settled. A Worker does that automatically:
+// Ack, Nack and Extend are for programs that read the stream of EventBus().Subscribe.
 func (c *Client) Ack(ctx context.Context, leaseTokens ...string) ([]LeaseFailure, error) {
 	if err := checkTokens(leaseTokens); err != nil {
 		return nil, err
@@ -63,7 +63,7 @@ func (c *Client) Ack(ctx context.Context, leaseTokens ...string) ([]LeaseFailure
 	return failures, nil
 }
 
-// Nack gives delivered events back. It returns those that could not be settled; the others are.
+// Nack gives deliveries back. It returns the leases that could not be settled.
 func (c *Client) Nack(ctx context.Context, nacks ...Nack) ([]LeaseFailure, error) {
 	encoded, err := encodeNacks(nacks)
 	if err != nil {
@@ -80,8 +80,8 @@ func (c *Client) Nack(ctx context.Context, nacks ...Nack) ([]LeaseFailure, error
 	return failures, nil
 }
 
-// Extend renews leases: they expire lease from now, 100 ms to 12 h; 0: as the topic's setting says. It returns those
-// that could not be extended; the others are.
+// Extend renews leases: they expire lease from now, 100 ms to 12 h; 0: the topic's setting. It returns the
+// leases that could not be extended.
 func (c *Client) Extend(ctx context.Context, lease time.Duration, leaseTokens ...string) ([]LeaseFailure, error) {
 	if err := checkTokens(leaseTokens); err != nil {
 		return nil, err
@@ -148,8 +148,8 @@ func (n Nack) encode(path string) (*duebusv1.Nack, error) {
 	return message, nil
 }
 
-// appendFailures leaves out what a repeated settle answers when its first attempt took effect and only the answer was
-// lost: the event is no longer this holder's, and nothing is left for the caller to do.
+// appendFailures leaves out the failures of a retried settle whose first attempt may have taken effect: the lease is
+// over, and nothing is left for the caller to do.
 func appendFailures(
 	failures []LeaseFailure, answered []*duebusv1.LeaseFailure, again bool, doneByLostTry ...LeaseFailureReason,
 ) []LeaseFailure {

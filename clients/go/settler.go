@@ -44,13 +44,13 @@ func (s *settler) resume() {
 	s.nacks.hold(false)
 }
 
-// retryNow says that the server can be reached again: what waits for the next try is sent now.
+// retryNow sends what waits for the next try, because the server can be reached again.
 func (s *settler) retryNow() {
 	signal(s.acks.again)
 	signal(s.nacks.again)
 }
 
-// run sends until the context ends. It returns an error that does not heal.
+// run sends until the context ends. It returns an error that no retry can cure.
 func (s *settler) run(ctx context.Context) error {
 	return untilFirst(ctx, s.acks.run, s.nacks.run)
 }
@@ -115,7 +115,7 @@ func (l *lane) run(ctx context.Context) error {
 	}
 }
 
-// take returns the next batch, without those whose lease was lost meanwhile; none when there is nothing to send.
+// take returns the next batch, without those whose lease was lost meanwhile; none if there is nothing to send.
 func (l *lane) take() []settlement {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -130,7 +130,7 @@ func (l *lane) take() []settlement {
 	return nil
 }
 
-// deliver returns false when some of the batch is to be tried again.
+// deliver returns false when some of the batch must be retried.
 func (l *lane) deliver(ctx context.Context, batch []settlement) (bool, error) {
 	drained(l.again)
 	failures, err := l.send(ctx, batch)
@@ -195,7 +195,7 @@ func (l *lane) pause(ctx context.Context) {
 	}
 }
 
-// ackOnce makes one attempt; the lane repeats it.
+// ackOnce makes one attempt; the lane retries it.
 func (c *Client) ackOnce(ctx context.Context, batch []settlement) ([]*duebusv1.LeaseFailure, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
@@ -207,7 +207,7 @@ func (c *Client) ackOnce(ctx context.Context, batch []settlement) ([]*duebusv1.L
 	return response.GetFailures(), c.closedOr(err)
 }
 
-// nackOnce makes one attempt; the lane repeats it.
+// nackOnce makes one attempt; the lane retries it.
 func (c *Client) nackOnce(ctx context.Context, batch []settlement) ([]*duebusv1.LeaseFailure, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()

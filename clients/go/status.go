@@ -88,7 +88,7 @@ func (e *Error) read(detail any) {
 	}
 }
 
-// readCode finds the reason of an error without details: one of gRPC itself or of a proxy.
+// readCode finds the reason of an error without details, from gRPC itself or a proxy.
 func (e *Error) readCode() {
 	switch e.Code {
 	case codes.ResourceExhausted:

@@ -56,13 +56,13 @@ func newSubscription(base context.Context, client *Client, entry *entry) *subscr
 }
 
 // run handles events until stop ends, and then drains: it finishes running handlers, for at most the drain timeout, and
-// gives back the rest. It returns an error that no retry heals.
+// releases the rest. It returns an error that no retry can cure.
 func (s *subscription) run(stop context.Context) error {
 	working, end := context.WithCancel(context.WithoutCancel(stop))
 	stop, stopNow := context.WithCancel(stop)
 	helpers := make(chan error, 1)
 	go func() {
-		defer stopNow() // without them, reading is of no use
+		defer stopNow() // without them, reading is useless
 		defer end()
 		helpers <- untilFirst(working, s.settler.run, s.keeper.run)
 	}()
@@ -81,7 +81,7 @@ func (s *subscription) finish(working context.Context) {
 		return
 	}
 	s.leases.cancelAll(ErrStopped)
-	if !s.settled(context.WithoutCancel(working), 2*lastWords) {
+	if !s.settled(context.WithoutCancel(working), 2*cancelGrace) {
 		left := len(s.leases.tokens())
 		s.logger.Warn("stopped with unsettled leases; their events will be delivered again", "count", left)
 	}
@@ -240,7 +240,7 @@ func (s *subscription) onStarted(frame *duebusv1.Started) {
 	lost := s.leases.lose(frame.LostLeaseTokens)
 	kept := len(s.leases.tokens())
 	if kept > len(s.held) {
-		s.keeper.extendNow() // the server lets those run out that the stream did not name
+		s.keeper.extendNow() // leases that the stream did not name run out
 	}
 	s.logger.Info("subscribed", "session", frame.SessionId, "leases_kept", kept, "leases_lost", lost)
 	s.client.limitRequests(frame.MaxRequestBytes)

@@ -16,8 +16,8 @@ import (
 //	worker.Handle("order.created", bill)
 //	err := worker.Run(ctx)
 //
-// Leases are extended while handlers run. Acks and nacks go in batches. A stream that breaks is reopened, as often as
-// it takes, with the leases still held.
+// Leases are extended while handlers run. Acks and nacks go in batches. A broken stream is always reopened, with the
+// leases still held.
 type Worker struct {
 	client   *Client
 	defaults []WorkerOption
@@ -33,12 +33,12 @@ type entry struct {
 	settings *workerSettings
 }
 
-// NewWorker makes a worker; the options hold for its handlers that do not say otherwise.
+// NewWorker makes a worker. The options apply to its handlers unless their own options differ.
 func NewWorker(client *Client, options ...WorkerOption) *Worker {
 	return &Worker{client: client, defaults: options, ready: make(chan struct{})}
 }
 
-// Handle puts a handler on a topic, before Run. Each handler has a subscription of its own, in the group that its
+// Handle registers a handler for a topic, before Run. Each handler has a subscription of its own, in the group that its
 // options name.
 func (w *Worker) Handle(topic string, handler Handler, options ...WorkerOption) {
 	settings := defaultSettings()
@@ -49,19 +49,20 @@ func (w *Worker) Handle(topic string, handler Handler, options ...WorkerOption) 
 }
 
 // Ready is closed when the worker has subscribed for every handler: events dispatched from then on are handled. It is
-// also closed when Run ends before that; Run's error says why.
+// also closed if Run ends before that, with an error that tells why.
 func (w *Worker) Ready() <-chan struct{} { return w.ready }
 
 // Run handles events until ctx ends. Then it drains and returns nil: running handlers are finished and their events
-// settled, for at most the drain timeout; after that their contexts end and the events are released. Deliveries that
-// were not started are released without counting an attempt.
+// settled, for at most the drain timeout; then their contexts end and the events are released. Deliveries that were not
+// started are released.
 //
-// Handlers get the values of ctx, but not its end. A worker runs once.
+// Handlers get the values of ctx, but not its cancellation. A worker runs once.
 //
-// Errors: ErrInvalidArgument for a bad option, and those that no retry heals, after a drain: a topic or a group that the
-// server refuses, ErrNoDispatcherSpecified, ErrUnauthenticated, ErrPermissionDenied, ErrUnimplemented, ErrClientClosed.
+// Errors: ErrInvalidArgument for a bad option, and those that no retry can cure, after a drain: a topic or a group that
+// the server refuses, ErrNoDispatcherSpecified, ErrUnauthenticated, ErrPermissionDenied, ErrUnimplemented,
+// ErrClientClosed.
 func (w *Worker) Run(ctx context.Context) error {
-	err := error(invalidField("worker", "runs already, or has run"))
+	err := error(invalidField("worker", "is already running, or has run"))
 	w.run.Do(func() {
 		ready := sync.OnceFunc(func() { close(w.ready) })
 		defer ready()
@@ -129,7 +130,7 @@ func (e *entry) check() error {
 	return checkText("topic", e.topic, "group", s.group, "consumer", s.consumer)
 }
 
-// untilFirst runs all until their context ends or one has failed, waits for the others, and returns the first error.
+// untilFirst runs all until their context ends or one fails, waits for the others, and returns the first error.
 func untilFirst(ctx context.Context, runs ...func(context.Context) error) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, run := range runs {

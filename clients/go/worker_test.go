@@ -24,7 +24,7 @@ import (
 	"github.com/duebus/duebus/clients/go/duebusv1"
 )
 
-// running is a worker at work.
+// running is a running worker.
 type running struct {
 	worker *duebus.Worker
 	stop   context.CancelFunc
@@ -46,7 +46,7 @@ func work(t *testing.T, target string, handler duebus.Handler, options ...duebus
 // acking handles everything at once.
 func acking(context.Context, *duebus.Delivery) error { return nil }
 
-// holding is a handler that says what it got and waits for the test, or for the end of its context.
+// holding is a handler that reports its delivery and waits for the test, or for the end of its context.
 type holding struct {
 	begun     chan string
 	finish    chan error
@@ -64,7 +64,7 @@ func (h *holding) handle(ctx context.Context, delivery *duebus.Delivery) error {
 		return err
 	case <-ctx.Done():
 		h.cancelled <- context.Cause(ctx)
-		return nil // what it says now does not count
+		return nil // its result no longer counts
 	}
 }
 
@@ -551,7 +551,7 @@ func TestAnotherReplicaTakesOver(t *testing.T) {
 	case stream = <-one.streams:
 	case stream = <-other.streams:
 		used, left = other, one
-	case <-time.After(patience):
+	case <-time.After(waitTimeout):
 		t.Fatal("not subscribed")
 	}
 	stream.deliver("a")

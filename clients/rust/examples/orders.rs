@@ -28,7 +28,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         [] => demonstrate(&bus).await,
-        ["place", id] => place(&bus, id.parse().map_err(|_| format!("{id:?} is no number of an order"))?).await,
+        ["place", id] => place(&bus, id.parse().map_err(|_| format!("{id:?} is not the number of an order"))?).await,
         ["work"] => {
             let (handled, _) = unbounded_channel();
             let interrupted = async { drop(tokio::signal::ctrl_c().await) };
@@ -38,7 +38,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// What the order service does. The id makes it safe to place the same order again.
+/// Places an order. The id makes it safe to place the same order twice.
 async fn place(bus: &Client, id: u64) -> Result<(), Box<dyn Error>> {
     let event = Event::json(&Order { id })?.id(format!("order-{id}"));
     let placed = bus.dispatch("order.created", event).await?;
@@ -58,7 +58,7 @@ fn workers(bus: &Client, handled: UnboundedSender<()>) -> Worker {
 }
 
 async fn bill(delivery: Delivery, handled: UnboundedSender<()>) -> Result<(), Failure> {
-    // An order that can't be read would not be better the next time.
+    // A retry can't help if the order can't be read.
     let order: Order = delivery.json().map_err(Failure::dead_letter)?;
     if order.id % 2 == 1 && delivery.attempt == 1 {
         return Err(Failure::retry_after(Duration::from_millis(100), "the card is busy"));

@@ -19,10 +19,10 @@ pub(crate) type Bus = EventBusClient<Connection>;
 
 /// The largest answer that is read, in bytes.
 const MAX_RECEIVE: usize = 16 << 20;
-/// How large a request of lease tokens or nacks may be, in bytes, until a server has said how much it takes: gRPC's default.
+/// The largest request of lease tokens or nacks, in bytes, until a server announces its limit: gRPC's default.
 const MAX_REQUEST: usize = 4 << 20;
 
-/// How a [`Client`] connects.
+/// The options of a [`Client`].
 #[derive(Debug, Clone)]
 pub struct ClientOptions {
     /// Sent as a bearer token with each call.
@@ -53,17 +53,17 @@ pub struct Client {
 /// An engine that [`Client::stop`] has stopped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoppedEngine {
-    /// Which one.
+    /// The engine.
     pub engine: Engine,
-    /// Leases that were given back because they were not settled in time.
+    /// How many leases were released because they were not settled in time.
     pub released: u64,
-    /// Events that the engine holds: on local they go with the process, on redis they stay.
+    /// How many events the engine holds: on local they are lost with the process, on redis they stay.
     pub queued: u64,
 }
 
 impl Client {
     /// A client of the server at `target`, `host:port`; several separated by commas are replicas that share one Redis.
-    /// It does not connect yet, but has to be made within a tokio runtime.
+    /// It does not connect yet, but must be created within a tokio runtime.
     ///
     /// # Errors
     /// [`Reason::InvalidArgument`](crate::Reason::InvalidArgument) when the target or an option can't be used.
@@ -78,24 +78,24 @@ impl Client {
         Ok(Self { bus, connection, timeout: options.timeout, closed, target: target.into(), max_request_bytes })
     }
 
-    /// How large a request of lease tokens or nacks may be.
+    /// The largest request of lease tokens or nacks.
     pub(crate) fn max_request_bytes(&self) -> usize {
         self.max_request_bytes.load(Ordering::Relaxed)
     }
 
-    /// Notes how large a request the server takes; 0: it does not say.
+    /// Notes the largest request that the server accepts; 0 if it does not say.
     pub(crate) fn limit_requests(&self, bytes: u64) {
         if bytes > 0 {
             self.max_request_bytes.store(usize::try_from(bytes).unwrap_or(usize::MAX), Ordering::Relaxed);
         }
     }
 
-    /// The error of a call; of a connection that failed it names the target.
+    /// The error of a call; it names the target if the connection failed.
     pub(crate) fn error(&self, status: Status) -> Error {
         Error::from(status).at(&self.target)
     }
 
-    /// The same client, whose calls may take so long with all their tries.
+    /// The same client with another timeout for calls, including retries.
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
         Self { timeout, ..self.clone() }
@@ -113,14 +113,14 @@ impl Client {
         self.bus.clone()
     }
 
-    /// The generated stubs of an operator's view of the bus.
+    /// The generated stubs of the admin calls.
     #[must_use]
     pub fn admin(&self) -> EventBusAdminClient<Connection> {
         EventBusAdminClient::new(self.connection.clone()).max_decoding_message_size(MAX_RECEIVE)
     }
 
     /// Opens one stream of deliveries, which is not resumed: a [`Worker`](crate::Worker) does that. It has started when
-    /// its first frame has come.
+    /// its first frame has arrived.
     ///
     /// # Errors
     /// Those of the server, and [`Reason::Unavailable`](crate::Reason::Unavailable).
@@ -131,8 +131,8 @@ impl Client {
         Ok(Subscription::new(frames, self.clone()))
     }
 
-    /// Drains engines and stops them, all if none is named; when none is left, the server process ends. It answers when
-    /// that is done. It is not repeated, because a server that has stopped can't answer again.
+    /// Drains engines and stops them, all if none is named; when none is left, the server process ends. It returns when
+    /// that is done. It is not retried, because a server that has stopped can't answer.
     ///
     /// `drain_timeout` is how long to wait for leases to be settled, up to 1 h; `None`: the server's setting.
     ///

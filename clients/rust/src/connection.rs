@@ -10,18 +10,18 @@ use tonic::{Request, Status};
 use crate::client::ClientOptions;
 use crate::error::Error;
 
-/// What the generated stubs call through: the channel, with the client's credentials.
+/// The channel of the generated stubs, with the client's credentials.
 pub type Connection = InterceptedService<Channel, Credentials>;
 
-/// Puts the client's token on each call, and refuses calls of a client that is closed.
+/// Adds the client's token to each call, and refuses calls of a closed client.
 #[derive(Debug, Clone)]
 pub struct Credentials {
     authorization: Option<MetadataValue<Ascii>>,
     closed: CancellationToken,
 }
 
-/// Marks the status of a call that a closed client refused: of a status that comes from an interceptor, a stub keeps the
-/// metadata, not the source.
+/// Marks the status of a call that a closed client refused: a stub keeps the metadata of an interceptor's status, not
+/// its source.
 pub(crate) const CLOSED: &str = "duebus-client-closed";
 
 impl Interceptor for Credentials {

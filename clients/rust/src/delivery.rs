@@ -3,7 +3,7 @@ use std::time::SystemTime;
 
 use crate::proto;
 
-/// One hand-over of an event to one subscriber, under a lease.
+/// An event leased to this subscriber.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
     /// The id of the event.
@@ -12,34 +12,34 @@ pub struct Delivery {
     pub data: Vec<u8>,
     /// The media type of `data`.
     pub content_type: String,
-    /// As they were dispatched.
+    /// The attributes that it was dispatched with.
     pub attributes: HashMap<String, String>,
     /// The topic it was dispatched to.
     pub topic: String,
     /// The group it is delivered in.
     pub group: String,
-    /// Settles this delivery. Opaque.
+    /// The token that settles this delivery. Opaque.
     pub lease_token: String,
     /// Grows with every lease of the event: a write guarded by "only if greater" can't be undone by a holder whose
     /// lease has run out.
     pub fencing_token: u64,
-    /// 1 the first time. A release is not counted.
+    /// The number of the attempt, from 1. A release is not counted.
     pub attempt: u32,
-    /// When it was due; after a retry, when the retry was due.
+    /// When it was due; for a retry, when the retry was due.
     pub deliver_at: SystemTime,
     /// When the engine stored it, by the engine's clock.
     pub dispatched_at: SystemTime,
-    /// By the engine's clock.
+    /// When the lease runs out, by the engine's clock.
     pub lease_expires_at: SystemTime,
-    /// Why the previous attempt failed; empty the first time.
+    /// Why the previous attempt failed; empty on the first attempt.
     pub last_error: String,
 }
 
 impl Delivery {
-    /// The payload, read as JSON.
+    /// The payload, decoded from JSON.
     ///
     /// # Errors
-    /// When it is not what `T` expects.
+    /// If it can't be decoded as `T`.
     #[cfg(feature = "json")]
     pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_slice(&self.data)

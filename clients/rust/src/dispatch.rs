@@ -5,13 +5,13 @@ use crate::error::{Error, Reason};
 use crate::event::Event;
 use crate::proto::{DispatchRequest, DispatchResponse, Engine};
 
-/// How events are dispatched.
+/// The options of a dispatch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DispatchOptions {
-    /// Where to store the events; several: in each. None: the server's default engine.
+    /// The engines that store the events. None: the server's default engine.
     pub engines: Vec<Engine>,
     /// Lets the caller repeat a dispatch safely: within the dedupe window the same id, of at most 255 bytes, returns
-    /// the first answer and adds nothing. None: the client gives each dispatch an id of its own, for its own tries.
+    /// the first answer and adds nothing. None: the client gives each dispatch its own id, for its retries.
     pub request_id: Option<String>,
     /// Fail with [`Reason::NoHandlerFound`] unless a subscriber of the topic is connected to some replica.
     pub require_subscriber: bool,
@@ -22,7 +22,7 @@ pub struct DispatchOptions {
 pub struct Dispatched {
     /// Its id.
     pub event_id: String,
-    /// The topic holds an event of that id, or held it within its dedupe window; this one added nothing.
+    /// It added nothing, because the topic holds an event with that id, or held one within its dedupe window.
     pub duplicate: bool,
 }
 
@@ -51,7 +51,7 @@ impl Client {
     }
 
     /// Stores 1 to 1000 events, of at most 4 MiB together: all of them or none. Returns one [`Dispatched`] for each, in
-    /// their order.
+    /// order.
     ///
     /// # Errors
     /// Those of [`Client::dispatch`], and [`Reason::NoEventSpecified`], [`Reason::NoDispatcherSpecified`],

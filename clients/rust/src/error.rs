@@ -13,9 +13,9 @@ pub enum Reason {
     InvalidArgument,
     /// The topic is empty.
     NoTopicSpecified,
-    /// A dispatch without events.
+    /// The dispatch has no events.
     NoEventSpecified,
-    /// The server does not run the engine that was asked for.
+    /// The server does not run the requested engine.
     NoDispatcherSpecified,
     /// `require_subscriber` is set, and the topic has no live subscriber on any replica.
     NoHandlerFound,
@@ -37,7 +37,7 @@ pub enum Reason {
     Unavailable,
     /// No answer in time. The call may or may not have taken effect.
     DeadlineExceeded,
-    /// The server wants credentials, or others than these.
+    /// Credentials are required, or these are not accepted.
     Unauthenticated,
     /// These credentials do not allow that.
     PermissionDenied,
@@ -45,7 +45,7 @@ pub enum Reason {
     MaxStreamsReached,
     /// The client was closed, before the call or during it.
     ClientClosed,
-    /// A reason that this version does not know, by its name on the wire.
+    /// A reason that this client is too old to know, by its name in the protocol.
     Other(String),
 }
 
@@ -71,7 +71,7 @@ const NAMES: [(Reason, &str); 18] = [
 ];
 
 impl Reason {
-    /// The name on the wire, for example `MAX_QUEUED_EVENTS_REACHED`.
+    /// The name in the protocol, for example `MAX_QUEUED_EVENTS_REACHED`.
     #[must_use]
     pub fn name(&self) -> &str {
         if let Self::Other(name) = self {
@@ -85,7 +85,7 @@ impl Reason {
         known.map_or_else(|| Self::Other(name.to_owned()), |(reason, _)| reason.clone())
     }
 
-    /// Whether the same call may succeed later: the server was away, stopped or draining.
+    /// Whether the same call may succeed later: the server was unreachable, stopped or draining.
     #[must_use]
     pub fn is_unavailable(&self) -> bool {
         matches!(self, Self::Unavailable | Self::DispatcherNotWorking)
@@ -97,7 +97,7 @@ impl Reason {
         matches!(self, Self::InvalidArgument | Self::NoTopicSpecified | Self::NoEventSpecified)
     }
 
-    /// False when repeating the call can't help: a worker ends with such an error.
+    /// False if repeating the call can't help: a worker ends with such an error.
     pub(crate) fn heals(&self) -> bool {
         !self.is_invalid_argument()
             && !matches!(
@@ -126,9 +126,9 @@ pub struct FieldViolation {
     pub description: String,
 }
 
-/// The error of a call that failed. That of a generated stub, a [`tonic::Status`], turns into one by `?` or `into`.
+/// The error of a failed call. A generated stub's [`tonic::Status`] turns into one by `?` or `into`.
 ///
-/// Its source, where the connection failed, is what gRPC, TLS or the operating system says.
+/// If the connection failed, its source is the error of gRPC, TLS or the operating system.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error(transparent)]
 pub struct Error(pub(crate) Box<Parts>);
@@ -149,7 +149,7 @@ pub(crate) struct Parts {
 }
 
 impl fmt::Display for Parts {
-    /// One line: the reason, the message, and the wrong fields where the message does not name them.
+    /// One line: the reason, the message, and the wrong fields that the message does not name.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}", self.reason)?;
         if !self.message.is_empty() {
@@ -203,38 +203,38 @@ impl Error {
         &self.0.reason
     }
 
-    /// For a person to read.
+    /// For people.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.0.message
     }
 
-    /// The gRPC status; [`tonic::Code::Ok`] when the client found the error itself.
+    /// The gRPC status; [`tonic::Code::Ok`] if the client itself found the error.
     #[must_use]
     pub fn code(&self) -> tonic::Code {
         self.0.code
     }
 
-    /// What the error is about: topic, group, engine, ...
+    /// The subject of the error: topic, group, engine, ...
     #[must_use]
     pub fn metadata(&self) -> &HashMap<String, String> {
         &self.0.metadata
     }
 
-    /// The wrong fields; none unless the input was bad.
+    /// The wrong fields; empty unless the input was bad.
     #[must_use]
     pub fn field_violations(&self) -> &[FieldViolation] {
         &self.0.field_violations
     }
 
-    /// When it makes sense to repeat the call, if the server said so.
+    /// How long to wait before repeating the call, if the server said so.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
     }
 
-    /// Of a dispatch to several engines that failed part way: the engines that hold the events. Repeating the dispatch
-    /// with the same request id is safe.
+    /// If a dispatch to several engines failed partway: the engines that hold the events. Repeating the dispatch with
+    /// the same request id is safe.
     #[must_use]
     pub fn stored_engines(&self) -> &[Engine] {
         &self.0.stored_engines

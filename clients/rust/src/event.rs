@@ -7,17 +7,17 @@ use crate::settle::to_proto;
 /// When an event is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Due {
-    /// So long after it was stored, up to 10 years.
+    /// This long after it was stored, up to 10 years.
     After(Duration),
-    /// At a moment, at most 10 years ahead; one in the past means at once.
+    /// At this time, at most 10 years ahead; a past time means now.
     At(SystemTime),
 }
 
-/// What is dispatched.
+/// An event to dispatch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Event {
     /// At most 255 bytes, unique within the topic: an id that the topic holds, or held within its dedupe window, adds
-    /// nothing. Empty: the server fills in a UUIDv7.
+    /// nothing. Empty: the server makes a UUIDv7.
     pub id: String,
     /// The payload, at most 1 MiB, opaque to the bus.
     pub data: Vec<u8>,
@@ -25,9 +25,9 @@ pub struct Event {
     pub content_type: String,
     /// For handlers, at most 64 KiB of names and values together.
     pub attributes: HashMap<String, String>,
-    /// None: at once.
+    /// When the event is due; none: at once.
     pub due: Option<Due>,
-    /// How many times the event is retried before it is dead; none: as the topic's retry policy says.
+    /// How many times the event is retried before it is dead; none: by the topic's retry policy.
     pub max_retries: Option<u32>,
 }
 
@@ -55,13 +55,13 @@ impl Event {
         Self { id: id.into(), ..self }
     }
 
-    /// Due so long after it was stored.
+    /// Due this long after it was stored.
     #[must_use]
     pub fn after(self, delay: Duration) -> Self {
         Self { due: Some(Due::After(delay)), ..self }
     }
 
-    /// Due at a moment.
+    /// Due at this time.
     #[must_use]
     pub fn at(self, moment: SystemTime) -> Self {
         Self { due: Some(Due::At(moment)), ..self }

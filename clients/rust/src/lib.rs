@@ -28,7 +28,7 @@ pub use subscription::Subscription;
 pub use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 pub use worker::{Failure, Worker, WorkerOptions};
 
-/// The generated messages and stubs. `make generate` renews them.
+/// The generated messages and stubs. `make generate` regenerates them.
 #[allow(missing_docs, rustdoc::all, clippy::all, clippy::pedantic)]
 pub mod proto {
     include!("generated/duebus.v1.rs");

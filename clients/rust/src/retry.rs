@@ -6,14 +6,14 @@ use tonic::{Request, Response, Status};
 use crate::client::{Bus, Client};
 use crate::error::{Error, Reason};
 
-/// What a repeated call answered, and whether it took more than one try.
+/// The answer of a retried call, and whether it took more than one try.
 pub(crate) struct Answer<R> {
     pub(crate) response: R,
     pub(crate) again: bool,
 }
 
 impl Client {
-    /// Makes a call with as many tries as the client's timeout allows. What is unavailable is retried; everything else
+    /// Makes a call with as many tries as the client's timeout allows. Unavailability is retried; everything else
     /// is reported at once.
     pub(crate) async fn repeated<Q, R, F>(
         &self,
@@ -30,7 +30,7 @@ impl Client {
         loop {
             match self.once(deadline, request.clone(), &call).await {
                 Ok(response) => return Ok(Answer { response, again: last.is_some() }),
-                // The error of the attempt before says what is wrong.
+                // The error of the attempt before tells more.
                 Err(error) if *error.reason() == Reason::DeadlineExceeded => return Err(last.unwrap_or(error)),
                 Err(error) if !error.reason().is_unavailable() => return Err(error),
                 Err(error) => {
@@ -66,7 +66,7 @@ impl Client {
         }
     }
 
-    /// Waits, but not longer than until the client is closed.
+    /// Waits, until the client is closed at most.
     pub(crate) async fn unless_closed<T>(&self, wait: impl Future<Output = T>) -> Result<T, Error> {
         tokio::select! {
             biased;
@@ -76,7 +76,7 @@ impl Client {
     }
 }
 
-/// Pauses that double from `initial` to `most`, each cut at random by up to half: the jitter keeps clients from
+/// Pauses that double from `initial` to `most`, each shortened at random by up to half: the jitter keeps clients from
 /// reconnecting all at once when a server restarts.
 #[derive(Debug)]
 pub(crate) struct Backoff {

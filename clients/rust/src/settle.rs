@@ -5,31 +5,31 @@ use crate::error::Error;
 use crate::proto::lease_failure::Reason;
 use crate::proto::{self, AckRequest, ExtendRequest, NackRequest, nack};
 
-/// Of a request of lease tokens or nacks, in bytes: its other fields, and what an item has besides its text.
+/// In a request of lease tokens or nacks, the bytes of its other fields, and those of an item besides its text.
 const OTHER_FIELDS: usize = 4 << 10;
 const ITEM_FIELDS: usize = 32;
 
-/// The most that the server takes in one Ack, Nack or Extend.
+/// The most leases that the server accepts in one Ack, Nack or Extend.
 pub(crate) const MAX_LEASES: usize = 10_000;
 
-/// A lease that could not be settled or extended. Nothing was changed by it.
+/// A lease that was not settled or extended. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeaseFailure {
-    /// Which one.
+    /// The lease token.
     pub lease_token: String,
-    /// Why.
+    /// The reason.
     pub reason: Reason,
 }
 
 /// What happens to an event that is given back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Action {
-    /// Retried after the topic's backoff, or dead when no retries are left.
+    /// Retried after the topic's backoff, or dead if no retries are left.
     #[default]
     Retry,
-    /// Retried after that time, up to 10 years, or dead when no retries are left.
+    /// Retried after this delay, up to 10 years, or dead if no retries are left.
     RetryAfter(Duration),
-    /// To the dead letters at once.
+    /// Make it a dead letter at once.
     DeadLetter,
     /// Ready again at once, without counting the attempt.
     Release,
@@ -47,7 +47,7 @@ pub struct Nack {
 }
 
 impl Nack {
-    /// The bytes of its texts.
+    /// The size of its texts in bytes.
     pub(crate) fn size(&self) -> usize {
         self.lease_token.len() + self.error.len()
     }
@@ -64,12 +64,12 @@ impl Nack {
 }
 
 impl Client {
-    /// Removes delivered events from their group. Returns those that could not be settled; the others are. A worker does
-    /// that by itself: `ack`, `nack` and `extend` are for programs that read [`Client::subscribe`].
+    /// Acks deliveries. Returns the leases that could not be settled. A worker does this automatically: `ack`, `nack`
+    /// and `extend` are for programs that read [`Client::subscribe`].
     ///
     /// # Errors
     /// [`Reason::InvalidArgument`](crate::Reason::InvalidArgument),
-    /// [`Reason::Unavailable`](crate::Reason::Unavailable). Of more than 10,000 tokens some may be settled then.
+    /// [`Reason::Unavailable`](crate::Reason::Unavailable). Some of more than 10,000 tokens may be settled then.
     pub async fn ack(&self, lease_tokens: Vec<String>) -> Result<Vec<LeaseFailure>, Error> {
         let mut failures = Vec::new();
         for batch in batches(&lease_tokens, self.max_request_bytes(), String::len) {
@@ -80,7 +80,7 @@ impl Client {
         Ok(failures)
     }
 
-    /// Gives delivered events back. Returns those that could not be settled; the others are.
+    /// Gives deliveries back. Returns the leases that could not be settled.
     ///
     /// # Errors
     /// Those of [`Client::ack`].
@@ -94,8 +94,8 @@ impl Client {
         Ok(failures)
     }
 
-    /// Renews leases: they expire `lease` from now, 100 ms to 12 h; `None`: as the topic's setting says. Returns those
-    /// that could not be extended; the others are.
+    /// Renews leases: they expire `lease` from now, 100 ms to 12 h; `None`: the topic's setting. Returns the
+    /// leases that could not be extended.
     ///
     /// # Errors
     /// Those of [`Client::ack`].
@@ -110,8 +110,8 @@ impl Client {
     }
 }
 
-/// Cuts items into parts that fit into one request each: one at least, so that the server can refuse it when there is
-/// nothing in it.
+/// Splits items into parts that fit into one request each: at least one part, so that the server can refuse an empty
+/// request.
 fn batches<T>(items: &[T], max_bytes: usize, size: impl Fn(&T) -> usize) -> Vec<&[T]> {
     let mut batches = Vec::new();
     let mut rest = items;
@@ -123,7 +123,7 @@ fn batches<T>(items: &[T], max_bytes: usize, size: impl Fn(&T) -> usize) -> Vec<
     batches
 }
 
-/// Counts the items, from the first on, that fit into one request: at least one of them.
+/// How many of the first items fit into one request: at least one.
 pub(crate) fn fitting<'a, T: 'a>(
     items: impl IntoIterator<Item = &'a T, IntoIter: ExactSizeIterator>,
     max_bytes: usize,
@@ -139,8 +139,8 @@ pub(crate) fn fitting<'a, T: 'a>(
     fits.count().max(1).min(count)
 }
 
-/// Leaves out what a repeated settle answers when its first attempt took effect and only the answer was lost: the event
-/// is no longer this holder's, and nothing is left for the caller to do.
+/// Leaves out the failures of a retried settle whose first attempt may have taken effect: the lease is over, and
+/// nothing is left for the caller to do.
 fn read(failures: Vec<proto::LeaseFailure>, again: bool, done_by_lost_try: &[Reason]) -> Vec<LeaseFailure> {
     failures
         .into_iter()
@@ -149,13 +149,13 @@ fn read(failures: Vec<proto::LeaseFailure>, again: bool, done_by_lost_try: &[Rea
         .collect()
 }
 
-/// Cut to what protobuf can say; the server refuses that as out of range.
+/// Cut to the range of protobuf; the server refuses that as out of range.
 pub(crate) fn to_proto(length: Duration) -> prost_types::Duration {
     let longest = prost_types::Duration { seconds: 315_576_000_000, nanos: 0 };
     prost_types::Duration::try_from(length).ok().filter(|each| each.seconds < longest.seconds).unwrap_or(longest)
 }
 
-/// A negative length is none.
+/// None if the duration is negative.
 pub(crate) fn to_std(length: prost_types::Duration) -> Duration {
     length.try_into().unwrap_or_default()
 }

@@ -64,7 +64,7 @@ fn read_info(error: &mut Error, info: pb::ErrorInfo) {
 
 /// Finds the reason of an error without details: one of the connection, of gRPC itself or of a proxy.
 fn read_code(error: &mut Error, status: &Status) {
-    // The connection failed, whatever the code: a server's status has no source.
+    // The connection failed, regardless of the code: a server's status has no source.
     let broken = status.source().is_some() && !matches!(status.code(), Code::DeadlineExceeded | Code::OutOfRange);
     error.0.reason = match status.code() {
         _ if broken => {
@@ -81,7 +81,7 @@ fn read_code(error: &mut Error, status: &Status) {
     };
 }
 
-/// What the connection failed with, down to the operating system's or TLS's word for it.
+/// Why the connection failed, including the message of TLS or the operating system.
 fn connection_failure(status: &Status) -> String {
     let mut parts = vec![status.message().to_owned()];
     let mut source = status.source();

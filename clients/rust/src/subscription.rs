@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::proto::SubscribeResponse;
 use crate::proto::subscribe_response::Frame;
 
-/// The frames of one stream, from [`Client::subscribe`](crate::Client::subscribe). Dropping it gives the stream up.
+/// The frames of one stream, from [`Client::subscribe`](crate::Client::subscribe). Dropping it ends the stream.
 #[derive(Debug)]
 pub struct Subscription {
     frames: Streaming<SubscribeResponse>,

@@ -7,7 +7,7 @@ import { DriverError, engines, eventOf, nackOf, optional, readError, readFailure
 
 type Command = (fields: Fields) => Fields | Promise<Fields>;
 
-/** The clients, subscriptions and workers that the runner has asked for, by name. */
+/** The clients, subscriptions and workers that the runner asked for, by name. */
 export class Driver {
   readonly #clients = new Map<string, Client>();
   readonly #subscriptions = new Map<string, { subscription: Subscription; reading: Promise<void> }>();
@@ -33,7 +33,7 @@ export class Driver {
     "worker.stop": (fields) => this.#stopWorker(fields),
   };
 
-  /** Carries a command out and answers it, whatever comes of it. */
+  /** Carries out a command and answers it, with its result or its error. */
   async carryOut(fields: Fields): Promise<void> {
     try {
       const name = required<string>(fields, "command");
@@ -47,7 +47,7 @@ export class Driver {
     }
   }
 
-  /** Ends all that is open. */
+  /** Closes everything that is open. */
   async close(): Promise<void> {
     for (const { subscription } of this.#subscriptions.values()) {
       subscription.close();
@@ -110,7 +110,7 @@ export class Driver {
       heldLeaseTokens: optional(fields, "held_lease_tokens"),
       timeoutMs: optional(fields, "timeout_ms"),
     });
-    // The answer comes before the frames that follow.
+    // The answer must come before the frames.
     const reading = new Promise<void>((resolve) => setImmediate(() => resolve(read(name, subscription))));
     this.#subscriptions.set(name, { subscription, reading });
     return readStarted(subscription);

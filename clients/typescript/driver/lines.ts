@@ -1,6 +1,6 @@
 import { createInterface } from "node:readline";
 
-/** A line of the protocol, or a part of it. What is read is checked by whoever uses it. */
+/** A line of the protocol, or a part of it. Its readers check it. */
 export type Fields = Record<string, unknown>;
 
 /** Writes a line to standard output. */

@@ -3,7 +3,7 @@
 import { Driver } from "./driver.js";
 import { lines } from "./lines.js";
 
-/** What is waited for at the end of input. */
+/** How long to wait at the end of input. */
 const EXIT_WITHIN_MS = 4000;
 
 const driver = new Driver();

@@ -17,7 +17,7 @@ const logger = {
   error: toStandardError,
 };
 
-/** A worker of the SDK whose handler ends as a script says. */
+/** A worker of the SDK whose handler follows a script. */
 export class ScriptedWorker {
   readonly #name: string;
   readonly #script: Outcome[];
@@ -61,7 +61,7 @@ export class ScriptedWorker {
   }
 
   async #runAndTell(): Promise<void> {
-    // The answer to the command comes before what the worker tells.
+    // The answer to the command must come before the worker's reports.
     await Promise.resolve();
     const error = await this.#worker.run(this.#stop.signal).then(() => null, readError);
     tell("stopped", { worker: this.#name, error });
@@ -73,7 +73,7 @@ export class ScriptedWorker {
     }
   }
 
-  /** No async function: what it throws at once is not a rejected promise. */
+  /** Not an async function, so that it can throw synchronously. */
   #handle(delivery: Delivery, { signal }: HandlerContext): Promise<void> | undefined {
     const outcome = this.#script[Math.min(delivery.attempt, this.#script.length) - 1] ?? { do: "ack" };
     const held = outcome.do === "hold" ? this.#hold(delivery, signal) : undefined;
@@ -117,7 +117,7 @@ function end({ do: how, message = "", delay_ms = 0 }: Outcome): Promise<never> |
         },
       };
     default:
-      // The worst that can be thrown: no error, and it has neither a name nor a stack.
+      // The worst that can be thrown: not an error, with neither a name nor a stack.
       throw Object.assign(Object.create(null), { toString: () => message });
   }
 }

@@ -2,7 +2,7 @@ import type { Frame, Subscription } from "duebus";
 import { type Fields, tell } from "./lines.js";
 import { readDelivery, readError } from "./values.js";
 
-/** What a stream started with. */
+/** The first frame of a stream. */
 export function readStarted({ started }: Subscription): Fields {
   return {
     session_id: started.sessionId,
@@ -14,7 +14,7 @@ export function readStarted({ started }: Subscription): Fields {
   };
 }
 
-/** Tells what a stream brings, until it ends. */
+/** Reports the frames of a stream until it ends. */
 export async function read(name: string, subscription: Subscription): Promise<void> {
   let error: Fields | null = null;
   try {

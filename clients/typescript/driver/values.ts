@@ -4,7 +4,7 @@ import type { Fields } from "./lines.js";
 /** A command that the driver does not know, or whose arguments it can't read. */
 export class DriverError extends Error {}
 
-/** A field of a command; `null` is the same as none. */
+/** A field of a command; `null` is the same as absent. */
 export function optional<T>(fields: Fields, name: string): T | undefined {
   return (fields[name] ?? undefined) as T | undefined;
 }
@@ -45,7 +45,7 @@ export function nackOf(fields: Fields): Nack {
   };
 }
 
-/** A delivery, all of it. */
+/** A delivery with all its fields. */
 export function readDelivery(delivery: Delivery): Fields {
   return {
     event_id: delivery.eventId,
@@ -68,7 +68,7 @@ export function readFailures(failures: readonly LeaseFailure[]): Fields {
   return { failures: failures.map(({ leaseToken, reason }) => ({ lease_token: leaseToken, reason })) };
 }
 
-/** An error, all of it. */
+/** An error with all its fields. */
 export function readError(error: unknown): Fields {
   if (!(error instanceof DueBusError)) {
     return { reason: "DRIVER_ERROR", message: String(error) };

@@ -12,7 +12,7 @@ interface Order {
   id: number;
 }
 
-/** What the order service does. The id makes it safe to place the same order again. */
+/** Places an order. The id makes it safe to place the same order twice. */
 async function place(bus: Client, id: number): Promise<void> {
   const order: Order = { id };
   const { duplicate } = await bus.dispatch("order.created", { id: `order-${id}`, json: order });
@@ -24,7 +24,7 @@ function workers(bus: Client, handled: () => void): Worker {
   const work = (done: string) => (delivery: { json<T>(): T }) => {
     const { id } = delivery.json<Order>();
     if (!Number.isInteger(id)) {
-      throw new DeadLetter(`${id} is no number of an order`);
+      throw new DeadLetter(`${id} is not the number of an order`);
     }
     console.log(`order ${id} is ${done}`);
     handled();

@@ -21,41 +21,41 @@ import { type Stubs, stubs } from "./stubs.js";
 import { type SubscribeOptions, type Subscription, subscribe } from "./subscription.js";
 import { durationToWire, type Engine, engineFromWire, enginesToWire, timerMs } from "./values.js";
 
-/** What a client is made with. */
+/** The settings of a client. */
 export interface ClientOptions {
   /** TLS; `{}` trusts the system's authorities. Without it, connections are plaintext. */
   tls?: TlsOptions | undefined;
-  /** A bearer token, sent with each call. Over plaintext, anyone on the path can read it. */
+  /** A bearer token, sent with each call. Over plaintext, anyone on the network path can read it. */
   token?: string | undefined;
-  /** How long a call may take, including retries, that does not say otherwise; 30 s by default. */
+  /** How long a call may take, including retries, unless it sets its own timeout; 30 s by default. */
   timeoutMs?: number | undefined;
 }
 
 /** An engine that `Client.stop` has stopped. */
 export interface StoppedEngine {
   engine: Engine;
-  /** Leases that were given back because they were not settled in time. */
+  /** How many leases were released because they were not settled in time. */
   released: number;
-  /** Events the engine holds: on `local` they go with the process, on `redis` they stay. */
+  /** How many events the engine holds: on `local` they are lost with the process, on `redis` they stay. */
   queued: number;
 }
 
 /**
  * A client of the bus. It connects on the first call and reconnects automatically.
  *
- * A call that finds the server unavailable is repeated, with growing pauses, until it succeeds or its deadline passes:
- * a dispatch carries a request id, so that repeating it adds nothing, and a lease is settled only once. `stop`,
- * `subscribe` and the calls of `admin` are not repeated. Every failed call rejects with a `DueBusError`.
+ * A call is retried with a growing backoff while the server is unavailable, until it succeeds or its deadline passes:
+ * a dispatch has a request id, so a retry adds nothing, and a lease is settled only once. `stop`,
+ * `subscribe` and the calls of `admin` are not retried. Every failed call rejects with a `DueBusError`.
  */
 export class Client implements AsyncDisposable {
   /**
-   * The calls of an operator's view of the bus; their messages are in `duebus/v1`. A request needs only the fields that
+   * The admin calls; their messages are in `duebus/v1`. A request needs only the fields that
    * matter: `bus.admin.getTopic({ topic: "order.created" })`.
    */
   readonly admin: Stubs<typeof messages.EventBusAdminService>;
   /** @internal */
   readonly connection: Connection;
-  /** How long a call may take that does not say otherwise. */
+  /** The default timeout of calls. */
   readonly timeoutMs: number;
 
   /**
@@ -90,7 +90,7 @@ export class Client implements AsyncDisposable {
   /**
    * Stores 1 to 1000 events, of at most 4 MiB together: all of them or none.
    *
-   * @returns one answer for each event, in their order.
+   * @returns one result for each event, in order.
    */
   async dispatchMany(topic: string, events: readonly NewEvent[], options: DispatchOptions = {}): Promise<Dispatched[]> {
     const request = dispatchRequest(topic, events, options);
@@ -133,7 +133,7 @@ export class Client implements AsyncDisposable {
   }
 
   /**
-   * Renews leases: they expire `leaseMs` from now, 100 ms to 12 h; undefined: as the topic's setting says.
+   * Renews leases: they expire `leaseMs` from now, 100 ms to 12 h; undefined: the topic's setting.
    *
    * @returns those that could not be extended; the others are.
    */
@@ -148,8 +148,8 @@ export class Client implements AsyncDisposable {
   }
 
   /**
-   * Drains engines and stops them, all if none is named; when none is left, the server process ends. It answers when
-   * that is done, however long that takes. It is not repeated, because a server that has stopped can't answer again.
+   * Drains engines and stops them, all if none is named; when none is left, the server process ends. It resolves when
+   * that is done, however long that takes. It is not retried, because a server that has stopped can't answer.
    *
    * @param options.drainTimeoutMs how long to wait for leases to be settled, 0 to 1 h; the server's setting otherwise.
    */

@@ -17,16 +17,16 @@ import { fromServiceError } from "./status.js";
 export interface TlsOptions {
   /** The authorities to trust. */
   ca?: string | Uint8Array;
-  /** What the client shows of itself, where the server asks for it: a certificate chain and its private key. */
+  /** The client's certificate chain and its private key, if the server asks for them. */
   cert?: string | Uint8Array;
   key?: string | Uint8Array;
-  /** The name that the server's certificate has to have, where it is not the host of the target. */
+  /** The name that the server's certificate must have, if it is not the host of the target. */
   serverName?: string;
 }
 
 /** How long one try of a call may take, and what ends it. */
 export interface TryOptions {
-  /** `Infinity`: as long as it takes. */
+  /** `Infinity`: no limit. */
   timeoutMs: number;
   signal?: AbortSignal | undefined;
 }
@@ -35,7 +35,7 @@ interface Cancellable {
   cancel(): void;
 }
 
-/** How large a request may be where the server does not say: gRPC's own default. */
+/** The largest request if the server does not announce one: gRPC's default. */
 export const DEFAULT_MAX_REQUEST_BYTES = 4 << 20;
 
 const CHANNEL_OPTIONS = {
@@ -45,9 +45,9 @@ const CHANNEL_OPTIONS = {
   "grpc.keepalive_timeout_ms": 10_000,
   "grpc.keepalive_permit_without_calls": 1,
   "grpc.max_receive_message_length": 16 * 1024 * 1024,
-  // What is too large is the server's to say: it names the field.
+  // The server refuses what is too large, and names the field.
   "grpc.max_send_message_length": -1,
-  // Retries are the client's own: they keep the request id and know which errors a second try can cure.
+  // The client retries itself: it keeps the request id and knows which errors a retry can cure.
   "grpc.enable_retries": 0,
   // Avoid stacking the connection's backoff on top of the pauses between calls and streams. By default it grows to two
   // minutes.
@@ -56,7 +56,7 @@ const CHANNEL_OPTIONS = {
   // With several servers, all are connected and calls are spread over them: a stream whose server drains moves to
   // another.
   "grpc.service_config": JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
-  // A client that is closed takes its connections with it.
+  // Closing a client closes its connections.
   "grpc.use_local_subchannel_pool": 1,
 };
 
@@ -65,7 +65,7 @@ export class Connection {
   readonly #client: Client;
   readonly #metadata = new Metadata();
   readonly #open = new Set<Cancellable>();
-  /** How large a request of lease tokens or nacks may be; a worker learns it from the server. */
+  /** The largest request of lease tokens or nacks; a worker learns it from the server. */
   maxRequestBytes = DEFAULT_MAX_REQUEST_BYTES;
   #closed = false;
 
@@ -163,7 +163,7 @@ export class Connection {
     const cancel = (): void => call.cancel();
     this.#open.add(call);
     if (signal !== undefined) {
-      // Many calls may share a signal. Node.js would warn of a leak that is none.
+      // Many calls may share a signal, which Node.js would report as a leak.
       setMaxListeners(0, signal);
       signal.addEventListener("abort", cancel, { once: true });
     }

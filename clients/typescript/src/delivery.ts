@@ -1,6 +1,6 @@
 import type { Delivery as WireDelivery } from "./generated/duebus/v1/event_bus.js";
 
-/** One hand-over of an event, under a lease. The same event may be delivered more than once. */
+/** An event leased to this subscriber. The same event may be delivered more than once. */
 export class Delivery {
   readonly eventId: string;
   readonly data: Uint8Array;
@@ -8,22 +8,22 @@ export class Delivery {
   readonly attributes: Readonly<Record<string, string>>;
   readonly topic: string;
   readonly group: string;
-  /** Settles this delivery, on any replica. Opaque. */
+  /** The token that settles this delivery, on any replica. Opaque. */
   readonly leaseToken: string;
   /**
    * Grows with every lease of the event: a write guarded by "only if greater" can't be undone by a holder whose lease
    * has run out.
    */
   readonly fencingToken: bigint;
-  /** 1 the first time. A release is not counted. */
+  /** The number of the attempt, from 1. A release is not counted. */
   readonly attempt: number;
-  /** When the event was due; after a retry, when the retry was due. */
+  /** When the event was due; for a retry, when the retry was due. */
   readonly deliverAt: Date;
   /** When the engine stored the event, by the engine's clock. */
   readonly dispatchedAt: Date;
   /** By the engine's clock; a worker extends leases while handlers run. */
   readonly leaseExpiresAt: Date;
-  /** Why the previous attempt failed; empty the first time. */
+  /** Why the previous attempt failed; empty on the first attempt. */
   readonly lastError: string;
 
   constructor(wire: WireDelivery) {
@@ -48,9 +48,9 @@ export class Delivery {
   }
 
   /**
-   * The payload decoded from JSON, whatever its media type says.
+   * The payload decoded from JSON, regardless of its media type.
    *
-   * @throws SyntaxError when it is none.
+   * @throws SyntaxError if it is not JSON.
    */
   json<T = unknown>(): T {
     return JSON.parse(this.text()) as T;

@@ -5,13 +5,13 @@ import type { DispatchRequest, DispatchResponse } from "./generated/duebus/v1/ev
 import type { CallOptions } from "./retry.js";
 import { type Engine, enginesToWire, text } from "./values.js";
 
-/** What a dispatch takes besides its events. */
+/** The options of a dispatch. */
 export interface DispatchOptions extends CallOptions {
-  /** Where to store the events; several: in each. The server's default engine otherwise. */
+  /** The engines that store the events; the server's default engine otherwise. */
   engines?: readonly Engine[] | undefined;
   /**
    * Lets the caller repeat a dispatch safely: within the dedupe window the same id, of at most 255 bytes, returns the
-   * first answer and adds nothing. Otherwise each dispatch has an id of its own, for the client's own tries.
+   * first answer and adds nothing. Otherwise each dispatch gets its own id, for the client's retries.
    */
   requestId?: string | undefined;
   /** Fail with `NO_HANDLER_FOUND` unless a subscriber of the topic is connected to some replica. */
@@ -21,7 +21,7 @@ export interface DispatchOptions extends CallOptions {
 /** An event that the bus has stored. */
 export interface Dispatched {
   eventId: string;
-  /** The topic holds an event of that id, or held it within its dedupe window; this one added nothing. */
+  /** It added nothing, because the topic holds an event with that id, or held one within its dedupe window. */
   duplicate: boolean;
 }
 
@@ -35,7 +35,7 @@ export function dispatchRequest(topic: string, events: readonly NewEvent[], opti
   };
 }
 
-/** One answer for each event, in their order. */
+/** One result for each event, in order. */
 export function readDispatched(response: DispatchResponse, events: number): Dispatched[] {
   if (response.eventIds.length !== events) {
     const message = `the server answered ${response.eventIds.length} event ids for ${events} events`;

@@ -4,13 +4,13 @@ import type { Engine } from "./values.js";
 /**
  * Why a call failed, the same in every language. A server that is newer than this client may name others.
  *
- * Those that a server names: see `proto/duebus/v1/error_details.proto`. Those that the client finds itself, or that gRPC
- * and proxies name by status alone:
+ * `proto/duebus/v1/error_details.proto` documents the reasons that a server names. Those of the client itself, and of
+ * gRPC and proxies, which have only a status:
  *
  * - `UNAVAILABLE`: the server can't be reached. The call may or may not have taken effect.
  * - `DEADLINE_EXCEEDED`: no answer in time. The call may or may not have taken effect.
  * - `CANCELLED`: the caller's signal ended the call. It may or may not have taken effect.
- * - `UNAUTHENTICATED`: the server wants credentials, or others than these.
+ * - `UNAUTHENTICATED`: credentials are required, or these are not accepted.
  * - `PERMISSION_DENIED`: these credentials do not allow that.
  * - `CLIENT_CLOSED`: the client was closed, before the call or during it.
  */
@@ -49,7 +49,7 @@ export interface FieldViolation {
   description: string;
 }
 
-/** What a `DueBusError` carries besides its reason and message. */
+/** The details of a `DueBusError` besides its reason and message. */
 export interface ErrorDetails {
   code?: status | undefined;
   metadata?: Record<string, string> | undefined;
@@ -70,16 +70,16 @@ export interface ErrorDetails {
 export class DueBusError extends Error {
   override readonly name = "DueBusError";
   readonly reason: Reason;
-  /** The gRPC status; undefined when the client found the error itself. */
+  /** The gRPC status; undefined if the client itself found the error. */
   readonly code: status | undefined;
-  /** What the error is about: topic, group, engine, ... */
+  /** The subject of the error: topic, group, engine, ... */
   readonly metadata: Readonly<Record<string, string>>;
-  /** The wrong fields; none unless the input was bad. */
+  /** The wrong fields; empty unless the input was bad. */
   readonly fieldViolations: readonly FieldViolation[];
-  /** When it makes sense to repeat the call; undefined when the server did not say. */
+  /** How long to wait before repeating the call; undefined if the server did not say. */
   readonly retryAfterMs: number | undefined;
   /**
-   * Of a dispatch to several engines that failed part way: those that hold the events. Repeating the dispatch with the
+   * If a dispatch to several engines failed partway: the ones that hold the events. Repeating the dispatch with the
    * same `requestId` is safe.
    */
   readonly storedEngines: readonly Engine[];
@@ -106,7 +106,7 @@ export class DueBusError extends Error {
   }
 }
 
-/** The message in one line, and the wrong fields where it does not name them. */
+/** The message in one line, and the wrong fields that it does not name. */
 function oneLine(message: string, violations: readonly FieldViolation[]): string {
   const line = message.split(/\s+/).filter(Boolean).join(" ");
   const unnamed = violations.filter((each) => !line.includes(each.field));
@@ -116,7 +116,7 @@ function oneLine(message: string, violations: readonly FieldViolation[]): string
   return `${line} (${unnamed.map((each) => `${each.field}: ${each.description}`).join("; ")})`;
 }
 
-/** The error of one wrong field that the client found itself. */
+/** The error of one wrong field that the client itself found. */
 export function invalid(field: string, description: string, cause?: unknown): DueBusError {
   const details = { fieldViolations: [{ field, description }], cause };
   return new DueBusError("INVALID_ARGUMENT", `${field}: ${description}`, details);
@@ -131,7 +131,7 @@ const HOPELESS: readonly Reason[] = [
   "UNIMPLEMENTED",
 ];
 
-/** False when repeating the call can't help: a worker ends with such an error. */
+/** False if repeating the call can't help: a worker ends with such an error. */
 export function heals(error: unknown): error is DueBusError {
   return error instanceof DueBusError && !HOPELESS.some((reason) => error.is(reason));
 }

@@ -6,12 +6,12 @@ import { durationToWire, integer, text } from "./values.js";
 export interface NewEvent {
   /**
    * Unique within the topic, at most 255 bytes of printable text. An event whose id the topic holds, or held within its
-   * dedupe window, adds nothing. Left out: the server fills in a UUIDv7.
+   * dedupe window, adds nothing. Left out: the server makes a UUIDv7.
    */
   id?: string | undefined;
   /** The payload, at most 1 MiB, opaque to the bus; text is sent as UTF-8. */
   data?: Uint8Array | string | undefined;
-  /** In place of `data`: a value to be sent as JSON, with the content type `application/json`. */
+  /** Instead of `data`: a value to send as JSON, with the content type `application/json`. */
   json?: unknown;
   /** The media type of `data`, at most 255 bytes. */
   contentType?: string | undefined;
@@ -19,18 +19,18 @@ export interface NewEvent {
   attributes?: Readonly<Record<string, string>> | undefined;
   /** How long after it was stored the event is due, up to 10 years. */
   delayMs?: number | undefined;
-  /** When the event is due, in place of `delayMs`; in the past: at once. */
+  /** When the event is due, instead of `delayMs`; a past time means now. */
   deliverAt?: Date | undefined;
-  /** How many times the event is retried before it is dead; left out: as the topic's retry policy says. */
+  /** How many times the event is retried before it is dead; left out: by the topic's retry policy. */
   maxRetries?: number | undefined;
 }
 
 const MAX_UINT32 = 2 ** 32 - 1;
 
 /**
- * The event on the wire.
+ * The event as a protobuf message.
  *
- * @param path goes before the names of its fields in errors, for example `events[3].`
+ * @param path is a prefix for its field names in errors, for example `events[3].`
  */
 export function eventToWire(event: NewEvent, path: string): WireEvent {
   const { maxRetries } = event;
@@ -97,8 +97,8 @@ function due(event: NewEvent, path: string): WireEvent["due"] {
   }
   const moment = event.deliverAt.getTime();
   if (Number.isNaN(moment)) {
-    throw invalid(`${path}deliver_at`, "is no moment");
+    throw invalid(`${path}deliver_at`, "is not a valid time");
   }
-  // Anything in the past means at once; a moment before 1970 would only be harder to say.
+  // Anything in the past means at once; a time before 1970 would only be harder to express.
   return { $case: "deliverAt", deliverAt: new Date(Math.max(0, moment)) };
 }

@@ -3,9 +3,9 @@ import type { MethodDefinition } from "@grpc/grpc-js";
 import type { Connection, TryOptions } from "./connection.js";
 import { DueBusError } from "./errors.js";
 
-/** What a call takes besides its arguments. */
+/** The options of a call. */
 export interface CallOptions {
-  /** How long the call may take, including retries; the client's timeout by default. `Infinity`: as long as it takes. */
+  /** How long the call may take, including retries; the client's timeout by default. `Infinity`: no limit. */
   timeoutMs?: number | undefined;
   /** Ends the call, which rejects with `CANCELLED`. */
   signal?: AbortSignal | undefined;
@@ -47,8 +47,8 @@ export function reconnectBackoff(): Backoff {
 
 /**
  * Makes a call with as many attempts as its deadline allows, and reports whether there was more than one. `UNAVAILABLE`
- * is retried; everything else is reported at once. When the deadline passes during an attempt, the error is that of the
- * attempt before, which says what is wrong.
+ * is retried; everything else is reported at once. If the deadline passes during an attempt, the error is that of the
+ * attempt before, which tells more.
  */
 export async function repeated<Request, Response>(
   connection: Connection,
@@ -75,7 +75,7 @@ export async function repeated<Request, Response>(
   }
 }
 
-/** The error of a try that another may cure; throws the one to report otherwise. */
+/** The error of a try that a retry may cure; otherwise throws the error to report. */
 function repeatable(error: unknown, last: DueBusError | undefined): DueBusError {
   if (error instanceof DueBusError && error.is("UNAVAILABLE")) {
     return error;

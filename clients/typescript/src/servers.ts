@@ -2,11 +2,11 @@ import { experimental } from "@grpc/grpc-js";
 import { invalid } from "./errors.js";
 
 const SCHEME = "duebus-servers";
-/** Of a target with commas that gRPC itself reads. */
+/** Matches targets with commas that gRPC itself parses. */
 const NAMED_SCHEME = /^(dns|ipv4|ipv6|unix):/;
 
 /**
- * What gRPC is to resolve: a target as it stands, or of several servers with commas between their list.
+ * What gRPC resolves: the target itself, or the list of several servers separated by commas.
  *
  * @throws DueBusError `INVALID_ARGUMENT` when an address is not `host:port`.
  */
@@ -32,7 +32,7 @@ function hostPort(address: string): { host: string; port: number } {
   return { host: parsed.host, port: parsed.port };
 }
 
-/** Servers that are listed by address. The system resolves their hosts when it connects. */
+/** Servers that are listed by address. The system resolves their hosts on connecting. */
 class ServerList implements experimental.Resolver {
   readonly #endpoints: experimental.Endpoint[];
   readonly #listener: experimental.ResolverListener;

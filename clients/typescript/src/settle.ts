@@ -3,35 +3,35 @@ import type { LeaseFailure as WireFailure, Nack as WireNack } from "./generated/
 import { LeaseFailure_Reason as WireReason } from "./generated/duebus/v1/event_bus.js";
 import { durationToWire, text } from "./values.js";
 
-/** The most that the server takes in one call. */
+/** The most leases that the server accepts in one call. */
 const MAX_LEASES = 10_000;
-/** Of a request of lease tokens or nacks, in bytes: its other fields, and what an item has besides its text. */
+/** In a request of lease tokens or nacks, the bytes of its other fields, and those of an item besides its text. */
 const OTHER_FIELDS = 4 << 10;
 const ITEM_FIELDS = 32;
 
 /**
- * Why a lease could not be settled or extended. `expired`: the event is still there, but this lease is not its lease any
+ * Why a lease was not settled or extended. `expired`: the event is still there, but this lease is not its lease any
  * more. `settled`: the event is gone: acked, dead or cancelled. `malformed`: not a lease token of this bus.
  * `engine_stopped`: the engine is stopped, or this server does not run it. `unknown`: this client is too old to know.
  */
 export type LeaseFailureReason = "expired" | "settled" | "malformed" | "engine_stopped" | "unknown";
 
-/** A lease that could not be settled or extended. Nothing was changed by it. */
+/** A lease that was not settled or extended. Nothing was changed. */
 export interface LeaseFailure {
   leaseToken: string;
   reason: LeaseFailureReason;
 }
 
-/** Gives one delivery back. Of `delayMs`, `deadLetter` and `release` one at most; none: the topic's backoff. */
+/** Gives one delivery back. At most one of `delayMs`, `deadLetter` and `release`; without one, the topic's backoff. */
 export interface Nack {
   leaseToken: string;
-  /** Why; kept as the event's last error, cut to 4 KiB. */
+  /** The reason, kept as the event's last error and cut to 4 KiB. */
   error?: string | undefined;
-  /** Retried after this, 0 to 10 years; dead when no retries are left. */
+  /** When to retry it, 0 to 10 years, if retries are left. */
   delayMs?: number | undefined;
-  /** To the dead letters at once. */
+  /** Make it a dead letter at once. */
   deadLetter?: boolean | undefined;
-  /** Ready again at once, and the attempt is not counted. */
+  /** Make it ready again at once, without counting the attempt. */
   release?: boolean | undefined;
 }
 
@@ -42,14 +42,14 @@ const REASONS = new Map<WireReason, LeaseFailureReason>([
   [WireReason.ENGINE_STOPPED, "engine_stopped"],
 ]);
 
-/** What a repeated settle answers when its first attempt took effect and only the answer was lost. */
+/** The failures of a retried settle whose first attempt may have taken effect. */
 export const DONE_BY_LOST_ACK: readonly LeaseFailureReason[] = ["settled"];
 export const DONE_BY_LOST_NACK: readonly LeaseFailureReason[] = ["settled", "expired"];
 
 /**
  * The failures of an answer.
  *
- * @param done are left out: the event is no longer this holder's, and nothing is left for the caller to do.
+ * @param done failures to leave out: the lease is over, and nothing is left for the caller to do.
  */
 export function readFailures(
   answered: readonly WireFailure[],
@@ -94,9 +94,9 @@ export function nackSize({ leaseToken, error = "" }: { leaseToken: string; error
 }
 
 /**
- * How many of the items, from the first on, fit into one request: at least one of them.
+ * How many of the first items fit into one request: at least one.
  *
- * @param most how many the server takes, whatever their size.
+ * @param most the most that the server accepts, regardless of their size.
  */
 export function fitting<T>(
   items: readonly T[],
@@ -112,7 +112,7 @@ export function fitting<T>(
   return tooMany < 0 ? Math.min(items.length, most) : Math.max(tooMany, 1);
 }
 
-/** In parts that fit into one request each. */
+/** Splits items into parts that fit into one request each. */
 export function* batches<T>(items: readonly T[], maxBytes: number, size: (item: T) => number): Generator<T[]> {
   for (let rest = items; rest.length > 0; ) {
     const count = fitting(rest, maxBytes, size);

@@ -45,7 +45,7 @@ export function fromServiceError(error: ServiceError): DueBusError {
   return new DueBusError(status[error.code] ?? "UNKNOWN", inWords(error), found);
 }
 
-/** Details that are missing or can't be read are left out: they must not hide the error itself. */
+/** Reads the details. Missing or unreadable ones are left out: they must not hide the error itself. */
 function readDetails(error: ServiceError): Read {
   const read: Read = {};
   for (const value of error.metadata?.get(DETAILS_KEY) ?? []) {
@@ -58,7 +58,7 @@ function readDetails(error: ServiceError): Read {
   return read;
 }
 
-/** The message, with what gRPC's own leave the reader to guess. */
+/** The message, with an explanation of gRPC's own ones. */
 function inWords(error: ServiceError): string {
   switch (error.code) {
     case status.UNAVAILABLE:

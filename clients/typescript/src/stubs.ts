@@ -5,7 +5,7 @@ import type { CallOptions } from "./retry.js";
 
 type Service = Readonly<Record<string, MethodDefinition<never, unknown>>>;
 
-/** What makes a whole message of the fields that a caller names. */
+/** Makes a message from the fields that a caller names. */
 interface Message {
   fromPartial(fields: object): never;
 }

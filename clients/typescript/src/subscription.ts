@@ -14,7 +14,7 @@ import { durationFromWire, durationToWire, type Engine, engineToWire, integer, M
 export interface SubscribeOptions {
   /** The workers that share one copy of each event; "default" otherwise. */
   group?: string | undefined;
-  /** Where the events wait; the server's default engine otherwise. */
+  /** The engine that holds the events; the server's default engine otherwise. */
   engine?: Engine | undefined;
   /** A name that identifies the worker in the admin views, at most 255 bytes. */
   consumer?: string | undefined;
@@ -22,11 +22,11 @@ export interface SubscribeOptions {
   maxInFlight?: number | undefined;
   /** How many bytes of events may be leased to the stream at once, up to 1 GiB; 16 MiB otherwise. */
   maxInFlightBytes?: number | undefined;
-  /** For how long a delivery is leased, 100 ms to 12 h; the topic's setting otherwise. */
+  /** How long a delivery is leased, 100 ms to 12 h; the topic's setting otherwise. */
   leaseMs?: number | undefined;
-  /** When the stream breaks, its leases run out after this, 0 to 1 h; the server's setting otherwise. */
+  /** How long leases last after the stream breaks, 0 to 1 h; the server's setting otherwise. */
   disconnectGraceMs?: number | undefined;
-  /** The leases that are still held from a stream that broke: they move to this one. */
+  /** Leases still held from a broken stream; they move to this one. */
   heldLeaseTokens?: readonly string[] | undefined;
   /** How long the stream may take to start; the client's timeout otherwise. */
   timeoutMs?: number | undefined;
@@ -42,15 +42,15 @@ export interface Started {
   maxInFlightBytes: number;
   leaseMs: number;
   disconnectGraceMs: number;
-  /** The largest request that the server takes, in bytes; 0: it does not say. */
+  /** The largest request that the server accepts, in bytes; 0 if it does not say. */
   maxRequestBytes: number;
-  /** Those of `heldLeaseTokens` that are no longer held. */
+  /** The `heldLeaseTokens` that are no longer held. */
   lostLeaseTokens: string[];
 }
 
 /**
- * What a stream brings. `deliveries`: events that are due. `heartbeat`: nothing else was sent for 10 s; `backlog` events
- * of the group are ready and not leased. `closing`: the server ends the stream; the leases stay in force.
+ * A frame of a stream. `deliveries`: events that are due. `heartbeat`: nothing else was sent for 10 s; `backlog` events
+ * of the group are ready. `closing`: the server ends the stream; the leases stay in force.
  */
 export type Frame =
   | { kind: "deliveries"; deliveries: Delivery[] }
@@ -58,7 +58,7 @@ export type Frame =
   | {
       kind: "closing";
       reason: "draining" | "group_deleted" | "topic_deleted" | "unknown";
-      /** Wait this long before subscribing again. */
+      /** How long to wait before subscribing again. */
       reconnectAfterMs: number;
     };
 
@@ -179,7 +179,7 @@ function readStarted(started: WireStarted): Started {
   };
 }
 
-/** Undefined for a kind of frame that this client is too old to know. */
+/** The frame; undefined if this client is too old to know its kind. */
 function readFrame({ frame }: SubscribeResponse): Frame | undefined {
   switch (frame?.$case) {
     case "deliveries":

@@ -2,7 +2,7 @@
 export * from "./generated/duebus/v1/admin.js";
 export { ErrorReason, PartialDispatch } from "./generated/duebus/v1/error_details.js";
 export * from "./generated/duebus/v1/event_bus.js";
-// Both files have these; they are the same.
+// Both files have the same ones.
 export { type DeepPartial, type MessageFns, protobufPackage } from "./generated/duebus/v1/event_bus.js";
-// It would name one of the files alone.
+// It names only one of the files.
 export const protobufFileName = "duebus/v1";

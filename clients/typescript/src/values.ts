@@ -10,7 +10,7 @@ const ENGINES: Readonly<Record<Engine, WireEngine>> = { local: WireEngine.LOCAL,
 /** The longest that a timer of Node.js takes, in ms: 24.8 days. */
 export const MAX_TIMER_MS = 2 ** 31 - 1;
 
-/** The engine on the wire; undefined: the server's default engine. */
+/** The engine's enum value; undefined: the server's default engine. */
 export function engineToWire(field: string, engine: Engine | undefined): WireEngine {
   if (engine === undefined) {
     return WireEngine.UNSPECIFIED;
@@ -21,29 +21,29 @@ export function engineToWire(field: string, engine: Engine | undefined): WireEng
   return ENGINES[engine];
 }
 
-/** The engines on the wire; the paths of wrong ones are `engines[0]` and so on. */
+/** The engines' enum values; the paths of wrong ones are `engines[0]` and so on. */
 export function enginesToWire(engines: readonly Engine[] | undefined): WireEngine[] {
   return (engines ?? []).map((engine, index) => engineToWire(`engines[${index}]`, engine));
 }
 
-/** None for an engine that this client is too old to know. */
+/** The engine; undefined if this client is too old to know it. */
 export function engineFromWire(engine: WireEngine): Engine[] {
   return (Object.keys(ENGINES) as Engine[]).filter((name) => ENGINES[name] === engine);
 }
 
-/** A length of time on the wire; undefined stays undefined. */
+/** A duration as a protobuf message; undefined stays undefined. */
 export function durationToWire(field: string, ms: number | undefined): Duration | undefined {
   if (ms === undefined) {
     return undefined;
   }
   if (!Number.isFinite(ms)) {
-    throw invalid(field, `is no length of time: ${ms}`);
+    throw invalid(field, `is not a duration: ${ms}`);
   }
   const nanos = BigInt(Math.round(ms * 1e6));
   return { seconds: nanos / 1_000_000_000n, nanos: Number(nanos % 1_000_000_000n) };
 }
 
-/** A length of time in ms; 0 for none. */
+/** A duration in ms; 0 for none. */
 export function durationFromWire(duration: Duration | undefined): number {
   return duration === undefined ? 0 : Number(duration.seconds) * 1000 + duration.nanos / 1e6;
 }
@@ -54,10 +54,10 @@ export function text(field: string, value: string | undefined): string {
     return "";
   }
   if (typeof value !== "string") {
-    throw invalid(field, `is no text but ${typeof value}`);
+    throw invalid(field, `is not text but ${typeof value}`);
   }
   if (!value.isWellFormed()) {
-    throw invalid(field, "is not valid Unicode: half of a surrogate pair stands alone");
+    throw invalid(field, "is not valid Unicode: it has a lone surrogate");
   }
   return value;
 }
@@ -70,7 +70,7 @@ export function integer(field: string, value: number, least: number, most: numbe
   return value;
 }
 
-/** A length of time in ms, for a timer of this process. */
+/** A duration in ms, for a timer of this process. */
 export function timerMs(field: string, value: number, least: number): number {
   if (!(value >= least && value <= MAX_TIMER_MS)) {
     throw invalid(field, `must be ${least} to ${MAX_TIMER_MS} ms, not ${value}`);

@@ -37,7 +37,7 @@ async function failing(call: Promise<unknown>, reason: Reason): Promise<DueBusEr
   return error;
 }
 
-test("an event is sent as it was given", async () => {
+test("an event is sent as given", async () => {
   const event: NewEvent = { id: "a", json: { id: 42 }, attributes: { k: "v" }, delayMs: 1500.5, maxRetries: 0 };
 
   const dispatched = await connect().dispatch("t", event, { engines: ["redis"], requireSubscriber: true });
@@ -51,7 +51,7 @@ test("an event is sent as it was given", async () => {
   assert.deepEqual([request?.engines, request?.requireSubscriber], [[2], true]);
 });
 
-test("bad input is refused with the name of the field, and nothing is sent", async () => {
+test("bad input is refused with the field's name, and nothing is sent", async () => {
   const client = connect();
   const circular: Record<string, unknown> = {};
   circular.self = circular;
@@ -82,7 +82,7 @@ test("bad input is refused with the name of the field, and nothing is sent", asy
   assert.deepEqual([bus.dispatches, bus.nacks], [[], []]);
 });
 
-test("a client is not made with a target or an option that can't be used", () => {
+test("a target or an option that can't be used is refused", () => {
   const field = (name: string) => (error: unknown) =>
     error instanceof DueBusError && error.fieldViolations[0]?.field === name;
   for (const target of ["", "a:1,b", "a:1,:2", "a:1,b:x"]) {
@@ -93,7 +93,7 @@ test("a client is not made with a target or an option that can't be used", () =>
   assert.throws(() => new Client("a:1", { tls: { cert: "no pem", key: "no pem" } }), field("tls"));
 });
 
-test("a dispatch is repeated with the same request id while the server is unavailable", async () => {
+test("a dispatch is retried with the same request id while the server is unavailable", async () => {
   bus.failures.push(failure(status.UNAVAILABLE, "DISPATCHER_NOT_WORKING"), failure(status.UNAVAILABLE, ""));
 
   await connect().dispatch("t", { id: "a" });
@@ -104,7 +104,7 @@ test("a dispatch is repeated with the same request id while the server is unavai
   assert.notEqual(ids[0], "");
 });
 
-test("what no second try can cure is reported at once, with its details", async () => {
+test("an error that no retry can cure is reported at once, with its details", async () => {
   bus.failures.push(failure(status.RESOURCE_EXHAUSTED, "MAX_QUEUED_EVENTS_REACHED", "full"));
 
   const error = await failing(connect().dispatch("t", {}), "MAX_QUEUED_EVENTS_REACHED");
@@ -113,7 +113,7 @@ test("what no second try can cure is reported at once, with its details", async 
   assert.deepEqual([error.message, error.code, error.metadata], ["full", status.RESOURCE_EXHAUSTED, { topic: "t" }]);
 });
 
-test("a narrower reason is its wider one too", async () => {
+test("a narrower reason is also its wider one", async () => {
   bus.failures.push(failure(status.INVALID_ARGUMENT, "NO_TOPIC_SPECIFIED"));
   const error = await failing(connect().dispatch("", {}), "NO_TOPIC_SPECIFIED");
   assert.deepEqual([error.is("INVALID_ARGUMENT"), error.is("UNAVAILABLE")], [true, false]);
@@ -128,14 +128,14 @@ test("an ack whose first answer was lost is an ack", async () => {
   assert.deepEqual(await connect().ack(["a", "b"]), [{ leaseToken: "b", reason: "expired" }]);
 });
 
-test("a server that is away is UNAVAILABLE within the timeout", async () => {
+test("an unreachable server is UNAVAILABLE within the timeout", async () => {
   bus.stop();
   const begin = performance.now();
   await failing(connect().dispatch("t", {}, { timeoutMs: 300 }), "UNAVAILABLE");
   assert(performance.now() - begin < 2000);
 });
 
-test("a server that takes connections and says nothing is an error within the timeout", async () => {
+test("a server that accepts connections and never answers is an error within the timeout", async () => {
   const sockets: Socket[] = [];
   const silent: Server = createServer((socket) => sockets.push(socket)).listen(0, "127.0.0.1");
   await once(silent, "listening");
@@ -151,7 +151,7 @@ test("a server that takes connections and says nothing is an error within the ti
   silent.close();
 });
 
-test("a signal ends a call, and one that has aborted keeps it from being made", async () => {
+test("a signal ends a call, and an aborted one prevents it", async () => {
   bus.acksHeld = true;
   const end = new AbortController();
   const call = connect().ack(["a"], { signal: end.signal });
@@ -163,7 +163,7 @@ test("a signal ends a call, and one that has aborted keeps it from being made", 
   assert.equal(bus.acks.length, 1);
 });
 
-test("closing ends calls and streams under way, and those that come after", async () => {
+test("closing ends running calls and streams, and refuses later ones", async () => {
   bus.acksHeld = true;
   const client = connect();
   const subscription = await client.subscribe("t");
@@ -178,7 +178,7 @@ test("closing ends calls and streams under way, and those that come after", asyn
   await failing(client.subscribe("t"), "CLIENT_CLOSED");
 });
 
-test("the token goes with each call", async () => {
+test("the token is sent with each call", async () => {
   await connect(bus.target, { token: "secret" }).dispatch("t", {});
   assert.deepEqual(bus.tokens, ["Bearer secret"]);
 });
@@ -205,7 +205,7 @@ test("many calls at once leave nothing behind", async () => {
   assert.deepEqual(warnings, []);
 });
 
-test("of several servers one that is away costs nothing", async () => {
+test("an unreachable one of several servers costs nothing", async () => {
   const other = await new FakeBus().start();
   const client = connect(`${bus.target}, ${other.target}`);
   await client.dispatch("t", { id: "first" });

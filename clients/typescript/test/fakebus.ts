@@ -34,10 +34,10 @@ import { Changes } from "../src/worker/changes.js";
 
 type Stream = ServerWritableStream<SubscribeRequest, SubscribeResponse>;
 
-/** What has not come by then will not come. */
-const PATIENCE_MS = 10_000;
+/** The timeout of each wait for something that must come. */
+const WAIT_TIMEOUT_MS = 10_000;
 
-/** A gRPC error as a server of the bus makes it. */
+/** A gRPC error in the server's form. */
 export function failure(code: status, reason: string, message = "as the test wants it"): ServiceError {
   const info = ErrorInfo.encode({ reason, domain: "duebus", metadata: { topic: "t" } }).finish();
   const details = [{ typeUrl: "type.googleapis.com/google.rpc.ErrorInfo", value: Buffer.from(info) }];
@@ -46,7 +46,7 @@ export function failure(code: status, reason: string, message = "as the test wan
   return Object.assign(new Error(message), { code, details: message, metadata });
 }
 
-/** A server without a bus behind it: it records what it is asked for, and answers as a test says. */
+/** A server without a bus: it records requests, and answers as a test sets. */
 export class FakeBus {
   readonly dispatches: DispatchRequest[] = [];
   readonly subscribes: SubscribeRequest[] = [];
@@ -60,13 +60,13 @@ export class FakeBus {
   readonly failures: ServiceError[] = [];
   /** What the next settle or extension answers. */
   leaseFailures: LeaseFailure[] = [];
-  /** Lease tokens that can't be extended any more. */
+  /** Lease tokens that can no longer be extended. */
   readonly expired = new Set<string>();
   leaseMs = 30_000;
   graceMs = 1_000;
   lost: string[] = [];
   maxRequestBytes = 0n;
-  /** Keeps the answers to acks back. */
+  /** Holds back the answers to acks. */
   acksHeld = false;
   readonly #changes = new Changes();
   readonly #server = new Server();
@@ -116,14 +116,14 @@ export class FakeBus {
     this.#server.forceShutdown();
   }
 
-  /** Waits until the condition holds; it is looked at whenever the server is asked for something. */
+  /** Waits until the condition holds; it is checked at every request. */
   async until(what: string, holds: () => boolean): Promise<void> {
-    if (!(await this.#changes.until(holds, PATIENCE_MS))) {
+    if (!(await this.#changes.until(holds, WAIT_TIMEOUT_MS))) {
       throw new Error(`not in time: ${what}`);
     }
   }
 
-  /** Says that something has changed that a test waits for. */
+  /** Wakes tests that wait for a change. */
   notify(): void {
     this.#changes.notify();
   }
@@ -133,7 +133,7 @@ export class FakeBus {
     this.deliverUntil(Date.now() + 30_000, ...ids);
   }
 
-  /** Sends deliveries whose leases run out at that moment, by the engine's clock. */
+  /** Sends deliveries whose leases run out at the given time, by the engine's clock. */
   deliverUntil(expiresAt: number, ...ids: string[]): void {
     const rest = { attempt: 1, topic: "t", leaseExpiresAt: new Date(expiresAt) };
     const deliveries = ids.map((id) =>
@@ -157,7 +157,7 @@ export class FakeBus {
     this.streams.at(-1)?.emit("error", failure(status.UNAVAILABLE, "DISPATCHER_NOT_WORKING"));
   }
 
-  /** Lets the answers go that were kept back. */
+  /** Sends the answers that were held back. */
   releaseAcks(): void {
     this.acksHeld = false;
     this.#changes.notify();

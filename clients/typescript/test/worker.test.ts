@@ -34,7 +34,7 @@ async function start(handler: Handler, options: WorkerOptions = {}): Promise<Wor
   return worker;
 }
 
-/** The nack of an event, once it has come. */
+/** The nack of an event, once it has arrived. */
 async function nackOf(id: string): Promise<object> {
   const find = () => bus.nacks.flat().find(({ leaseToken }) => leaseToken === `lease-${id}`);
   await bus.until(`a nack of ${id}`, () => find() !== undefined);
@@ -47,7 +47,7 @@ function acked(...ids: string[]): Promise<void> {
   return bus.until(`acks of ${ids}`, done);
 }
 
-/** A handler that holds its events until it is told to let go. */
+/** A handler that holds its events until it is released. */
 function holding(): { handler: Handler; begun: string[]; signals: AbortSignal[]; letGo: () => void } {
   let letGo = (): void => {};
   const free = new Promise<void>((resolve) => {
@@ -64,7 +64,7 @@ function holding(): { handler: Handler; begun: string[]; signals: AbortSignal[];
   return { handler, begun, signals, letGo };
 }
 
-test("an event is settled even when its error can't be looked at, or the logger fails", async () => {
+test("an event is settled even if its error can't be inspected or the logger fails", async () => {
   const fail = (): never => {
     throw new Error("not here");
   };
@@ -91,7 +91,7 @@ test("a delivery whose lease has run out is not started", async () => {
   assert.deepEqual(bus.nacks, []);
 });
 
-test("settles, extensions and held tokens fit into what the server takes", async () => {
+test("settles, extensions and held tokens fit into the largest request", async () => {
   const limit = 64 << 10;
   bus.maxRequestBytes = BigInt(limit);
   bus.leaseMs = 150;
@@ -125,7 +125,7 @@ test("an outage is logged once", async () => {
   assert.deepEqual(warnings, ["the stream broke"]);
 });
 
-test("clocks that differ keep nothing from being started", async () => {
+test("clocks that differ do not keep deliveries from starting", async () => {
   await start(() => undefined);
   const engine = Date.now() - 3_600_000; // this host's clock is an hour ahead
   for (const id of ["a", "b", "c"]) {
@@ -135,7 +135,7 @@ test("clocks that differ keep nothing from being started", async () => {
   assert.equal(bus.extended.length, 1);
 });
 
-test("an ack that comes a few microtasks after the answer to the one before is sent", async () => {
+test("an ack a few microtasks after the previous answer is sent", async () => {
   for (let microtasks = 0; microtasks <= 20; microtasks++) {
     const changes = new Changes();
     const leases = new Leases(changes);
@@ -165,7 +165,7 @@ test("an ack that comes a few microtasks after the answer to the one before is s
   }
 });
 
-test("what handlers throw decides what becomes of the event", async () => {
+test("what a handler throws decides what happens to the event", async () => {
   const ends: Record<string, () => unknown> = {
     returns: () => 42,
     error: () => Promise.reject(new TypeError("no paper")),
@@ -188,7 +188,7 @@ test("what handlers throw decides what becomes of the event", async () => {
   assert.deepEqual(await nackOf("back"), { error: "", action: { $case: "release", release: true } });
 });
 
-test("anything that is thrown is a nack, even what can't be printed", async () => {
+test("anything thrown is a nack, even if it can't be printed", async () => {
   const unprintable = Object.assign(new Error(), {
     toString: () => {
       throw new Error("again");
@@ -222,7 +222,7 @@ test("a delay that is out of range is an error of the handler", () => {
   }
 });
 
-test("acks that collect during a call go into the next", async () => {
+test("acks that accumulate during a call go into the next one", async () => {
   await start(() => {});
   bus.acksHeld = true;
   bus.deliver("a", "b");
@@ -238,7 +238,7 @@ test("acks that collect during a call go into the next", async () => {
   ]);
 });
 
-test("no more handlers run at once than wanted, and the others wait", async () => {
+test("no more handlers run at once than allowed; the others wait", async () => {
   const { handler, begun, letGo } = holding();
   await start(handler, { maxInFlight: 4, concurrency: 2 });
   assert.equal(bus.subscribes[0]?.maxInFlight, 4);
@@ -250,11 +250,11 @@ test("no more handlers run at once than wanted, and the others wait", async () =
   assert.deepEqual(begun, ["a", "b", "c", "d"]);
 });
 
-test("a settle that fails is tried again until it succeeds", async () => {
+test("a settle that fails is retried until it succeeds", async () => {
   await start(() => {});
   bus.failures.push(failure(status.UNAVAILABLE, ""));
   bus.deliver("a");
-  await bus.until("a second try", () => bus.acks.length === 2);
+  await bus.until("a retry", () => bus.acks.length === 2);
   assert.deepEqual(bus.acks, [["lease-a"], ["lease-a"]]);
 });
 
@@ -293,7 +293,7 @@ test("a handler that runs for too long is cancelled and its event nacked", async
   assert.deepEqual(await nackOf("a"), { error, action: undefined });
 });
 
-test("a handler that ignores its cancellation costs its place, and the worker unsubscribes until it ends", async () => {
+test("a handler that ignores its cancellation keeps its slot, and the worker unsubscribes until it ends", async () => {
   const { handler, letGo } = holding();
   await start(handler, { maxExecutionMs: 50, maxInFlight: 1 });
   bus.deliver("a");
@@ -304,7 +304,7 @@ test("a handler that ignores its cancellation costs its place, and the worker un
   await bus.until("a new stream", () => bus.streams.length === 2);
 });
 
-test("a stream that breaks is resumed with the leases still held, and those that are lost are given up", async () => {
+test("a broken stream is resumed with the leases still held, and lost ones are dropped", async () => {
   const { handler, begun, signals, letGo } = holding();
   await start(handler);
   bus.deliver("a", "b");
@@ -334,7 +334,7 @@ test("while no stream is open, leases are extended within the grace", async () =
   await acked("a");
 });
 
-test("a server that closes says when to come back", async () => {
+test("a closing server tells when to reconnect", async () => {
   await start(() => {});
   const begin = performance.now();
   bus.closeStream(300);
@@ -343,7 +343,7 @@ test("a server that closes says when to come back", async () => {
   assert(passed >= 300, `came back after ${passed} ms`);
 });
 
-test("a stop finishes what has begun, and releases the rest", async () => {
+test("a stop finishes running handlers, and releases the rest", async () => {
   const { handler, begun, letGo } = holding();
   const worker = await start(handler, { maxInFlight: 3, concurrency: 1 });
   bus.deliver("a", "b", "c");
@@ -376,7 +376,7 @@ test("a signal that aborts stops the worker", async () => {
   await assert.rejects(worker.run(), DueBusError);
 });
 
-test("an error that no retry heals ends the worker with it", async () => {
+test("an error that no retry can cure ends the worker", async () => {
   bus.failures.push(failure(status.UNAVAILABLE, ""), failure(status.UNAUTHENTICATED, "UNAUTHENTICATED"));
   const worker = new Worker(client, { logger: quiet }).handle("t", () => {});
   const run = worker.run();
@@ -386,7 +386,7 @@ test("an error that no retry heals ends the worker with it", async () => {
   assert.equal(bus.subscribes.length, 2);
 });
 
-test("a settle that no retry heals ends the worker with it", async () => {
+test("a failed settle that no retry can cure ends the worker", async () => {
   await start(() => {});
   bus.failures.push(failure(status.PERMISSION_DENIED, "PERMISSION_DENIED"));
   bus.deliver("a");
@@ -395,7 +395,7 @@ test("a settle that no retry heals ends the worker with it", async () => {
   await assert.rejects(run, (error) => error instanceof DueBusError && error.is("PERMISSION_DENIED"));
 });
 
-test("a client that is closed ends its worker", async () => {
+test("closing the client ends its worker", async () => {
   await start(() => {});
   client.close();
   const run = workers[0]?.run;
@@ -403,7 +403,7 @@ test("a client that is closed ends its worker", async () => {
   await assert.rejects(run, (error) => error instanceof DueBusError && error.is("CLIENT_CLOSED"));
 });
 
-test("options that can't work are refused with their name", () => {
+test("unusable options are refused by name", () => {
   const cases: [WorkerOptions, string][] = [
     [{ maxInFlight: 0 }, "max_in_flight"],
     [{ maxInFlight: 2, concurrency: 3 }, "concurrency"],

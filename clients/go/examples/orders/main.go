@@ -50,14 +50,14 @@ func run(ctx context.Context, arguments []string) error {
 	case arguments[0] == "place" && len(arguments) == 2:
 		id, err := strconv.Atoi(arguments[1])
 		if err != nil {
-			return fmt.Errorf("%q is no number of an order", arguments[1])
+			return fmt.Errorf("%q is not the number of an order", arguments[1])
 		}
 		return place(ctx, bus, id)
 	}
 	return errors.New("usage: orders [work | place NUMBER]")
 }
 
-// place is what the order service does. The id makes it safe to place the same order again.
+// place places an order. The id makes it safe to place the same order twice.
 func place(ctx context.Context, bus *duebus.Client, id int) error {
 	event, err := duebus.JSON(order{id})
 	if err != nil {
@@ -78,7 +78,7 @@ func workers(bus *duebus.Client, handled func()) *duebus.Worker {
 	worker.Handle("order.created", func(_ context.Context, d *duebus.Delivery) error {
 		var placed order
 		if err := d.JSON(&placed); err != nil {
-			return duebus.DeadLetter(err) // it would not be better the next time
+			return duebus.DeadLetter(err) // a retry can't help
 		}
 		if placed.ID%2 == 1 && d.Attempt == 1 {
 			return duebus.RetryAfter(100*time.Millisecond, errors.New("the card is busy"))

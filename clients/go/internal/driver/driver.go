@@ -15,7 +15,7 @@ import (
 	duebus "github.com/duebus/duebus/clients/go"
 )
 
-// driver carries out commands, each on a goroutine of its own.
+// driver carries out commands, each on its own goroutine.
 type driver struct {
 	out    *output
 	logger *slog.Logger
@@ -57,7 +57,7 @@ func (c command) read(into any) error {
 	return nil
 }
 
-// handlers are the commands by name. Those that name something new are carried out in the order they come.
+// handlers are the commands by name. Those that name something new are carried out in order of arrival.
 func (d *driver) handlers(name string) (handle func(context.Context, command) (any, error), inOrder bool) {
 	switch name {
 	case "hello":
@@ -122,7 +122,7 @@ func (d *driver) receive(line []byte) {
 	d.busy.Go(carryOut)
 }
 
-// close ends what is open.
+// close closes everything that is open.
 func (d *driver) close() {
 	d.end()
 	d.mu.Lock()
@@ -142,7 +142,7 @@ func (d *driver) client(name string) (*duebus.Client, error) {
 	return named(d, d.clients, name)
 }
 
-// named finds what the runner has given a name.
+// named finds what the runner has named.
 func named[T any](d *driver, things map[string]T, name string) (T, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -15,7 +15,7 @@ import (
 	duebus "github.com/duebus/duebus/clients/go"
 )
 
-// exitWithin bounds what is waited for at the end of input.
+// exitWithin is how long to wait at the end of input.
 const exitWithin = 4 * time.Second
 
 func main() {

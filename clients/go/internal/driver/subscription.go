@@ -62,7 +62,7 @@ func (d *driver) subscribe(ctx context.Context, c command) (any, error) {
 	d.mu.Unlock()
 	started := frame.GetStarted()
 	lost := append([]string{}, started.LostLeaseTokens...)
-	// The answer comes before the frames that follow.
+	// The answer must come before the frames.
 	d.out.write(answer{ID: c.ID, Result: map[string]any{
 		"session_id": started.SessionId, "max_in_flight": started.MaxInFlight,
 		"max_in_flight_bytes": started.MaxInFlightBytes, "lease_ms": started.Lease.AsDuration().Milliseconds(),

@@ -128,7 +128,7 @@ func (w *scriptedWorker) handle(ctx context.Context, delivery *duebus.Delivery) 
 	return next.end()
 }
 
-// outcome is the script's for this attempt; the last one holds for all after it.
+// outcome is the script's for this attempt; the last one applies to all later attempts.
 func (w *scriptedWorker) outcome(attempt uint32) outcome {
 	if len(w.script) == 0 {
 		return outcome{Do: "ack"}

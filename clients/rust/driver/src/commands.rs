@@ -13,7 +13,7 @@ use crate::subscription::OpenSubscription;
 use crate::worker::ScriptedWorker;
 use crate::{admin, subscription, worker};
 
-/// Things that the runner has given a name.
+/// Things that the runner has named.
 pub struct Named<T>(Mutex<HashMap<String, T>>);
 
 impl<T> Default for Named<T> {
@@ -37,7 +37,7 @@ impl<T: Clone> Named<T> {
     }
 }
 
-/// Carries out commands, each in a task of its own.
+/// Carries out commands, each in its own task.
 #[derive(Default)]
 pub struct Driver {
     pub clients: Named<Client>,
@@ -57,7 +57,7 @@ impl Driver {
                 return answer(id.unwrap_or_default(), Err(Failed::Driver(error.to_string())));
             }
         };
-        // Those that name something new are carried out in the order they come.
+        // Those that name something new are carried out in order of arrival.
         let in_order = matches!(command.command.as_str(), "connect" | "worker.start");
         let driver = Arc::clone(&self);
         let carried_out = self.tasks.spawn(async move {
@@ -94,7 +94,7 @@ impl Driver {
         }
     }
 
-    /// The client that a command names, whose calls may take as long as the command says.
+    /// The client that a command names, with the command's timeout.
     pub fn client(&self, command: &Command) -> Result<Client, Failed> {
         let client = self.clients.get(&command.client)?;
         Ok(millis(command.timeout_ms).map_or(client.clone(), |timeout| client.with_timeout(timeout)))
@@ -108,7 +108,7 @@ impl Driver {
         Ok(json!({}))
     }
 
-    /// Ends what is open.
+    /// Closes everything that is open.
     pub async fn close(&self) {
         self.end.cancel();
         for worker in self.workers.all() {

@@ -1,4 +1,4 @@
-//! What the protocol's objects are in the SDK's types.
+//! Converts the protocol's objects to the SDK's types.
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::output::{Failed, enum_name};
 
-/// What all commands may name; a field that a command does not have is none.
+/// The fields of all commands; those that a command does not have are none.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 pub struct Command {
@@ -51,7 +51,7 @@ pub struct Command {
 #[derive(Deserialize)]
 pub struct Tls {
     pub ca: String,
-    /// The client's own certificate and its key; absent, it shows none.
+    /// The client's certificate and its key, if it has one.
     pub cert: Option<String>,
     pub key: Option<String>,
 }

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use commands::Driver;
 
-/// Bounds what is waited for at the end of input.
+/// How long to wait at the end of input.
 const EXIT_WITHIN: Duration = Duration::from_secs(4);
 
 #[tokio::main]
@@ -31,6 +31,6 @@ async fn main() {
         Arc::clone(&driver).receive(&line).await;
     }
     let _ = timeout(EXIT_WITHIN, driver.close()).await;
-    // The thread that reads the input can't be ended otherwise.
+    // The thread that reads the input can only be ended this way.
     std::process::exit(0);
 }

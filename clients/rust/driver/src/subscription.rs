@@ -44,7 +44,7 @@ pub async fn subscribe(driver: &Arc<Driver>, command: Command) -> Result<Option<
     };
     let opened = OpenSubscription { given_up: driver.end.child_token(), ended: CancellationToken::new() };
     driver.subscriptions.put(&name, opened.clone());
-    // The answer comes before the frames that follow.
+    // The answer must come before the frames.
     let length =
         |each: Option<prost_types::Duration>| each.map_or(0, |d| d.seconds * 1000 + i64::from(d.nanos) / 1_000_000);
     answer(

@@ -17,7 +17,7 @@ pub struct ScriptedWorker {
     script: Vec<Outcome>,
     stopping: CancellationToken,
     stopped: CancellationToken,
-    /// What ends handlers that hold, by event id.
+    /// Ends handlers that hold, by event id.
     holds: Mutex<HashMap<String, oneshot::Sender<Outcome>>>,
 }
 
@@ -56,7 +56,7 @@ fn options(command: &Command) -> Result<WorkerOptions, Failed> {
     })
 }
 
-/// Says so when a handler that holds is cancelled, that is dropped.
+/// Reports when a handler that holds is cancelled, that is, dropped.
 struct SayCancelled<'a>(Option<(&'a str, &'a Delivery)>);
 
 impl Drop for SayCancelled<'_> {
@@ -99,7 +99,7 @@ impl ScriptedWorker {
         }
     }
 
-    /// The script's outcome for this attempt; the last one holds for all after it.
+    /// The script's outcome for this attempt; the last one applies to all later attempts.
     fn outcome(&self, attempt: u32) -> Option<Outcome> {
         let index = (attempt as usize).saturating_sub(1);
         self.script.get(index).or(self.script.last()).cloned()

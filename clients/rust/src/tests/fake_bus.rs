@@ -17,12 +17,12 @@ use crate::proto::*;
 use crate::settle::to_proto;
 use crate::{Client, ClientOptions};
 
-/// Bounds each wait for something that has to come.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The timeout of each wait for something that must come.
+const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
 
 type Frames = UnboundedSender<Result<SubscribeResponse, Status>>;
 
-/// What a client asked the fake bus, in the order it came.
+/// The requests to the fake bus, in order of arrival.
 pub struct FakeBus {
     pub address: SocketAddr,
     pub answers: Arc<Answers>,
@@ -33,7 +33,7 @@ pub struct FakeBus {
     pub streams: UnboundedReceiver<FakeStream>,
 }
 
-/// What the fake bus answers next; when there is nothing left, all is well.
+/// The next answers of the fake bus; after them, every call succeeds.
 #[derive(Default)]
 pub struct Answers {
     pub dispatch: Mutex<VecDeque<Result<DispatchResponse, Status>>>,
@@ -42,7 +42,7 @@ pub struct Answers {
     pub subscribe: Mutex<VecDeque<Status>>,
     /// The lease that a started stream names.
     pub lease: Mutex<Option<Duration>>,
-    /// How large a request a started stream says that the server takes.
+    /// The largest request that a started stream announces.
     pub max_request_bytes: Mutex<u64>,
 }
 
@@ -61,7 +61,7 @@ impl FakeStream {
         self.deliver_until(SystemTime::now() + Duration::from_secs(30), ids);
     }
 
-    /// Delivers events whose leases run out at that moment, by the engine's clock.
+    /// Delivers events whose leases run out at the given time, by the engine's clock.
     pub fn deliver_until(&self, expires: SystemTime, ids: &[&str]) {
         let deliveries = ids.iter().map(|id| Delivery {
             event: Some(Event { id: (*id).to_owned(), data: b"{\"id\":42}".to_vec(), ..Event::default() }),
@@ -111,14 +111,14 @@ impl FakeBus {
     }
 }
 
-/// Waits for what has to come.
+/// Waits for something that must come.
 pub async fn next<T>(from: &mut UnboundedReceiver<T>) -> T {
-    timeout(PATIENCE, from.recv()).await.expect("nothing came").expect("the other side is gone")
+    timeout(WAIT_TIMEOUT, from.recv()).await.expect("nothing came").expect("the other side is gone")
 }
 
-/// Waits for what has to end.
+/// Waits for something that must end.
 pub async fn soon<T>(what: impl Future<Output = T>) -> T {
-    timeout(PATIENCE, what).await.expect("it did not end")
+    timeout(WAIT_TIMEOUT, what).await.expect("it did not end")
 }
 
 /// A status with the details that the server attaches.

@@ -1,4 +1,4 @@
-//! The client against a server whose answers the test decides.
+//! The client against a server whose answers the test sets.
 
 mod calls;
 mod fake_bus;

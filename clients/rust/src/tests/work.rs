@@ -13,7 +13,7 @@ use crate::proto::subscribe_response::Frame;
 use crate::proto::{AckResponse, Closing, ExtendResponse, LeaseFailure, lease_failure};
 use crate::{ClientOptions, Delivery, Error, Failure, Reason, Worker, WorkerOptions};
 
-/// A worker at work; dropping `stop` stops it.
+/// A running worker; dropping `stop` stops it.
 struct Working {
     stop: oneshot::Sender<()>,
     ended: JoinHandle<Result<(), Error>>,
@@ -37,7 +37,7 @@ impl Working {
     }
 }
 
-/// Says when it is dropped before its end.
+/// Reports if it is dropped before its end.
 struct Dropped(String, UnboundedSender<String>);
 
 impl Drop for Dropped {
@@ -46,7 +46,7 @@ impl Drop for Dropped {
     }
 }
 
-/// Handlers that say that they have begun, and that they have ended or were cancelled; they end when the gate lets them.
+/// Handlers that report their start and their end or cancellation; they end when the gate opens.
 fn holding() -> (
     impl Fn(Delivery) -> Holding + Send + Sync + 'static,
     UnboundedReceiver<String>,

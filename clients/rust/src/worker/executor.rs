@@ -17,12 +17,12 @@ use crate::delivery::Delivery;
 use crate::settle::{Action, Nack};
 
 /// How long a cancelled handler may take to end before its event is settled without it.
-pub(crate) const LAST_WORDS: Duration = Duration::from_secs(1);
+pub(crate) const CANCEL_GRACE: Duration = Duration::from_secs(1);
 
 type Handling = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
 pub(crate) type Handler = Arc<dyn Fn(Delivery) -> Handling + Send + Sync>;
 
-/// The places of handlers that run at once.
+/// The slots of handlers that run at once.
 #[derive(Debug, Clone, Copy, Default)]
 struct Places {
     taken: usize,
@@ -33,7 +33,7 @@ struct Places {
 #[derive(Default)]
 struct Waiting {
     queue: VecDeque<Delivery>,
-    /// Nothing is started any more.
+    /// Nothing more is started.
     paused: bool,
 }
 
@@ -48,7 +48,7 @@ pub(crate) struct Executor {
     places: watch::Sender<Places>,
 }
 
-/// What is left of a delivery when its handler has it.
+/// The rest of a delivery while its handler has it.
 struct Running {
     lease_token: String,
     event_id: String,
@@ -71,7 +71,7 @@ impl Executor {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes deliveries that came and starts what there are places for.
+    /// Takes deliveries and starts as many as there are slots for.
     pub(crate) fn accept(self: &Arc<Self>, deliveries: impl Iterator<Item = Delivery>) {
         for delivery in deliveries {
             self.leases.add(&delivery);
@@ -85,7 +85,7 @@ impl Executor {
         self.waiting().paused = true;
     }
 
-    /// Gives back what was not started, without counting an attempt.
+    /// Releases the deliveries that were not started.
     pub(crate) fn release(&self) {
         let queue = std::mem::take(&mut self.waiting().queue);
         for delivery in queue {
@@ -95,7 +95,7 @@ impl Executor {
         }
     }
 
-    /// Waits until all handlers have ended, except those left behind; false when that takes longer.
+    /// Waits until all handlers have ended, except abandoned ones; false if that takes longer.
     pub(crate) async fn finished_within(&self, time: Duration) -> bool {
         timeout(time, self.places.subscribe().wait_for(|places| places.taken == places.lost)).await.is_ok()
     }
@@ -104,15 +104,15 @@ impl Executor {
         self.places.borrow().lost >= self.slots
     }
 
-    /// Waits until handlers that were left behind take all places, or not all of them any more.
+    /// Waits until abandoned handlers take all slots, or no longer do.
     pub(crate) async fn until_stuck(&self, stuck: bool) {
         let mut places = self.places.subscribe();
         // The sender is `self`, so it can't be gone.
         let _ = places.wait_for(|places| (places.lost >= self.slots) == stuck).await;
     }
 
-    /// Starts what there are places for. It stops at a delivery whose lease may have run out: it is called again when the
-    /// server has said whether it has.
+    /// Starts as many deliveries as there are slots for. It stops at a delivery whose lease may have run out, and is
+    /// called again when the server has answered.
     pub(crate) fn start_waiting(self: &Arc<Self>) {
         let mut waiting = self.waiting();
         while !waiting.paused
@@ -143,7 +143,7 @@ impl Executor {
         })
     }
 
-    /// Returns false when the lease was lost before.
+    /// Returns false if the lease was lost before.
     fn start(self: &Arc<Self>, delivery: Delivery) -> bool {
         let Some(cancelled) = self.leases.start(&delivery.lease_token) else {
             return false;
@@ -161,7 +161,7 @@ impl Executor {
         true
     }
 
-    /// Runs the handler to its end, and settles the event. Returns whether the handler was left behind.
+    /// Runs the handler to its end, and settles the event. Returns whether the handler was abandoned.
     async fn handle(&self, delivery: Delivery, cancelled: CancellationToken) -> bool {
         let running = Running {
             lease_token: delivery.lease_token.clone(),
@@ -181,7 +181,7 @@ impl Executor {
             () = sleep(self.max_execution) => self.leases.cancel(&running.lease_token, Cause::MaxExecution),
         }
         task.abort();
-        let left_behind = timeout(LAST_WORDS, &mut task).await.is_err();
+        let left_behind = timeout(CANCEL_GRACE, &mut task).await.is_err();
         if left_behind {
             let Running { event_id, attempt, .. } = &running;
             tracing::error!(event_id, attempt, "a cancelled handler has not ended; it keeps its slot until it does");
@@ -189,7 +189,7 @@ impl Executor {
         }
         self.settle(&running, Ok(()));
         if left_behind {
-            let _ = task.await; // what it says now does not count
+            let _ = task.await; // its result no longer counts
         }
         left_behind
     }

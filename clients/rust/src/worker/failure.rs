@@ -3,15 +3,15 @@ use std::time::Duration;
 
 use crate::settle::{Action, Nack};
 
-/// What the bus keeps of an error, in bytes.
+/// How much of an error the bus keeps, in bytes.
 const MAX_ERROR: usize = 4096;
-/// The longest delay that the bus takes: 10 years.
+/// The longest delay that the bus accepts: 10 years.
 const MAX_DELAY: Duration = Duration::from_secs(3650 * 24 * 3600);
 
 type Cause = Box<dyn Error + Send + Sync>;
 
-/// Why a handler did not handle an event, and what happens to the event. Every error turns into one by `?`: the event
-/// is retried after the topic's backoff.
+/// Why a handler failed, and what happens to the event. Every error turns into one by `?`: the event is retried after
+/// the topic's backoff.
 #[derive(Debug)]
 pub struct Failure {
     action: Action,
@@ -19,23 +19,23 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Retried after the topic's backoff, or dead when no retries are left.
+    /// The event is retried after the topic's backoff, or dead if no retries are left.
     pub fn new(cause: impl Into<Cause>) -> Self {
         Self { action: Action::Retry, cause: Some(cause.into()) }
     }
 
-    /// Delivered again after `delay`, up to 10 years, or dead when no retries are left. The message of `cause` becomes
-    /// the event's last error.
+    /// The event is retried after `delay`, up to 10 years, or dead if no retries are left. The message of `cause`
+    /// becomes the event's last error.
     pub fn retry_after(delay: Duration, cause: impl Into<Cause>) -> Self {
         Self { action: Action::RetryAfter(delay.min(MAX_DELAY)), cause: Some(cause.into()) }
     }
 
-    /// A retry can't help: the event goes to the dead letters at once.
+    /// A retry can't help: the event is a dead letter at once.
     pub fn dead_letter(cause: impl Into<Cause>) -> Self {
         Self { action: Action::DeadLetter, cause: Some(cause.into()) }
     }
 
-    /// Not handled: ready again at once, and the attempt is not counted.
+    /// The event is released: ready again at once, and the attempt is not counted.
     #[must_use]
     pub fn release() -> Self {
         Self { action: Action::Release, cause: None }

@@ -11,7 +11,7 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::proto::lease_failure::Reason;
 
-/// The shortest pause between extensions, and the longest after one that failed, whatever the lease and the grace are.
+/// The shortest pause between extensions, and the longest after a failure, regardless of lease and grace.
 const SHORTEST: Duration = Duration::from_millis(20);
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -23,8 +23,8 @@ struct Terms {
 }
 
 /// Extends the leases of one subscription while its deliveries are handled, wait, or are being settled: every third of
-/// a lease. While no stream is open, every third of the disconnect grace, because the server lets the leases of a
-/// broken stream run out after the grace.
+/// a lease. While no stream is open, every third of the disconnect grace, after which the leases of a broken
+/// stream run out.
 #[derive(Debug)]
 pub(crate) struct Keeper {
     client: Client,
@@ -37,17 +37,17 @@ impl Keeper {
         Self { client, leases, terms: watch::Sender::new(Terms { lease, grace: lease, attached: false }) }
     }
 
-    /// A stream is open: the server has renewed the leases that the stream named.
+    /// Notes that a stream is open: the server has renewed the leases that it named.
     pub(crate) fn attach(&self, lease: Duration, grace: Duration) {
         self.terms.send_replace(Terms { lease, grace, attached: true });
     }
 
-    /// The stream has ended.
+    /// Notes that the stream has ended.
     pub(crate) fn detach(&self) {
         self.terms.send_modify(|terms| terms.attached = false);
     }
 
-    /// Extends until it is dropped, or until an error that does not heal. `confirmed` is called when leases were extended.
+    /// Extends until it is dropped, or until an error that no retry can cure. `confirmed` is called after extensions.
     pub(crate) async fn run(&self, confirmed: impl Fn()) -> Error {
         let mut changes = self.terms.subscribe();
         let mut failed = false;

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::delivery::Delivery;
 
-/// Where a delivery stands in this worker. One that is settled, or whose lease was lost, is not held any more.
+/// The stage of a delivery in this worker. One that is settled, or whose lease was lost, is not held any more.
 ///
 /// ```text
 /// Waiting --start--> Running --handler has ended--> Settling --settled--> (gone)
@@ -20,7 +20,7 @@ enum Stage {
     /// Its handler has not been started.
     Waiting,
     Running,
-    /// Its handler was cancelled and has not ended. Its lease is not extended any more, so that a handler that doesn't
+    /// Its handler was cancelled and has not ended. Its lease is no longer extended, so that a handler that doesn't
     /// end can't hold the event forever.
     Cancelled,
     /// To be acked, nacked or released; the server has not confirmed it yet.
@@ -43,7 +43,7 @@ struct Lease {
     tried: bool,
     /// When the lease runs out, in µs by this host's clock, unless it has been extended meanwhile.
     expires_us: i64,
-    /// How many µs this host's clock was ahead of the engine's when the delivery came, if it took no time to come.
+    /// How many µs this host's clock was ahead of the engine's when the delivery arrived, if it arrived instantly.
     lead_us: i64,
 }
 
@@ -60,22 +60,22 @@ impl Lease {
 /// Estimates when leases run out by this host's clock, which need not agree with the engine's.
 #[derive(Debug)]
 struct Clock {
-    /// How long the leases of deliveries to come last.
+    /// How long the leases of future deliveries last.
     length_us: i64,
-    /// How far this host's clock is ahead of the engine's, at most. It starts at 0; a delivery that comes in less time
-    /// lowers it, and one whose lease the server confirms although it seemed to have run out raises it.
+    /// The most by which this host's clock is ahead of the engine's. It starts at 0. A delivery that arrives in less
+    /// time lowers it; one whose lease the server confirms although it seemed to have run out raises it.
     ahead_us: i64,
 }
 
 /// The leases that one subscription holds, by lease token.
 ///
-/// They know when a lease may have run out while its delivery was on the way or waited here: the process or the host was
-/// frozen, the network stood still. Such a delivery is not started before the server has confirmed its lease.
+/// They know when a lease may have run out while its delivery was on its way or waited here, because the process, the
+/// host or the network was frozen. Such a delivery is not started until the server has confirmed its lease.
 #[derive(Debug)]
 pub(crate) struct Leases {
     held: watch::Sender<HashMap<String, Lease>>,
     clock: Mutex<Clock>,
-    /// All leases are to be extended now.
+    /// Signals that all leases must be extended now.
     pub(crate) doubted: Notify,
 }
 
@@ -89,12 +89,12 @@ impl Leases {
         self.clock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sets how long the leases of deliveries to come last.
+    /// Sets how long the leases of future deliveries last.
     pub(crate) fn last(&self, length: Duration) {
         self.clock().length_us = as_us(length);
     }
 
-    /// Takes a delivery that came now, waiting.
+    /// Adds a delivery that has just arrived, waiting.
     pub(crate) fn add(&self, delivery: &Delivery) {
         let engine_us = unix_us(delivery.lease_expires_at);
         let mut clock = self.clock();
@@ -111,13 +111,13 @@ impl Leases {
         self.held.send_modify(|held| drop(held.insert(delivery.lease_token.clone(), lease)));
     }
 
-    /// Says of a delivery that waits that its lease has run out, unless the server says otherwise.
+    /// Whether the lease of a waiting delivery has run out, unless the server confirms it.
     pub(crate) fn may_have_passed(&self, token: &str) -> bool {
         let now_us = unix_us(SystemTime::now());
         self.held.borrow().get(token).is_some_and(|lease| lease.stage == Stage::Waiting && now_us > lease.expires_us)
     }
 
-    /// Says that the server has extended these leases: they last so long from the moment when it was asked.
+    /// Notes that the server has extended these leases: they last their whole length from the time of the request.
     pub(crate) fn confirm<'a>(&self, tokens: impl Iterator<Item = &'a String>, asked: SystemTime, length: Duration) {
         let expires_us = unix_us(asked) + as_us(length);
         let mut clock = self.clock();
@@ -131,7 +131,7 @@ impl Leases {
         }
     }
 
-    /// Returns what cancels the handler; none when the lease was lost or released before its handler began.
+    /// Returns the signal that cancels the handler; none if the lease was lost or released before its handler began.
     pub(crate) fn start(&self, token: &str) -> Option<CancellationToken> {
         self.change(token, |lease| {
             let waiting = lease.stage == Stage::Waiting;
@@ -142,18 +142,18 @@ impl Leases {
         })?
     }
 
-    /// Cancels a handler that runs.
+    /// Cancels a running handler.
     pub(crate) fn cancel(&self, token: &str, cause: Cause) {
         self.change(token, |lease| lease.cancel(cause));
     }
 
-    /// Cancels all handlers that run.
+    /// Cancels all running handlers.
     pub(crate) fn cancel_all(&self, cause: Cause) {
         self.held.send_modify(|held| held.values_mut().for_each(|lease| lease.cancel(cause)));
     }
 
-    /// Marks a lease as being settled. Returns why its handler was cancelled, if it was; none when the lease is gone or
-    /// is being settled already.
+    /// Marks a lease as being settled. Returns why its handler was cancelled, if it was; none if the lease is gone or
+    /// already being settled.
     pub(crate) fn settle(&self, token: &str) -> Option<Option<Cause>> {
         self.change(token, |lease| {
             let first = lease.stage != Stage::Settling;
@@ -166,7 +166,7 @@ impl Leases {
         let mut result = None;
         self.held.send_if_modified(|held| {
             result = held.get_mut(token).map(change);
-            false // nobody waits for a change of a stage
+            false // nothing waits for a change of stage
         });
         result
     }
@@ -177,7 +177,7 @@ impl Leases {
     }
 
     /// Ends leases that the server reports lost, and cancels their handlers. Doesn't count those being settled: there
-    /// the settle overtook the question.
+    /// their settle was faster than the question.
     pub(crate) fn lose<'a>(&self, tokens: impl Iterator<Item = &'a str>) -> usize {
         let mut lost = 0;
         self.held.send_modify(|held| {
@@ -189,7 +189,7 @@ impl Leases {
         lost
     }
 
-    /// Notes that a settle was sent whose answer did not come.
+    /// Notes that a settle was sent and its answer was lost.
     pub(crate) fn note_try(&self, token: &str) {
         self.change(token, |lease| lease.tried = true);
     }
@@ -202,18 +202,18 @@ impl Leases {
         self.held.borrow().contains_key(token)
     }
 
-    /// All leases, those that are being settled included.
+    /// All leases, including those that are being settled.
     pub(crate) fn tokens(&self) -> Vec<String> {
         self.held.borrow().keys().cloned().collect()
     }
 
-    /// The leases to be extended.
+    /// The leases to extend.
     pub(crate) fn extendable(&self) -> Vec<String> {
         let held = self.held.borrow();
         held.iter().filter(|(_, lease)| lease.stage != Stage::Cancelled).map(|(token, _)| token.clone()).collect()
     }
 
-    /// Waits until none is held; false when that takes longer.
+    /// Waits until none is held; false if that takes longer.
     pub(crate) async fn none_within(&self, time: Duration) -> bool {
         tokio::time::timeout(time, self.held.subscribe().wait_for(HashMap::is_empty)).await.is_ok()
     }
@@ -223,7 +223,7 @@ fn as_us(length: Duration) -> i64 {
     i64::try_from(length.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// By the host's clock, which also counts the time that the host is suspended.
+/// The time by the host's clock, which keeps counting while the host is suspended.
 fn unix_us(moment: SystemTime) -> i64 {
     moment.duration_since(SystemTime::UNIX_EPOCH).map_or(0, as_us)
 }

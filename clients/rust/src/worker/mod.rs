@@ -26,8 +26,8 @@ use stream::Stream;
 
 /// Runs handlers on the events of topics until it is stopped.
 ///
-/// Leases are extended while handlers run. Acks and nacks go in batches. A stream that breaks is reopened, as often as
-/// it takes, with the leases still held.
+/// Leases are extended while handlers run. Acks and nacks go in batches. A broken stream is always reopened, with the
+/// leases still held.
 pub struct Worker {
     client: Client,
     entries: Vec<Entry>,
@@ -47,17 +47,17 @@ impl Worker {
         Self { client: client.clone(), entries: Vec::new(), ready: watch::Sender::new(0) }
     }
 
-    /// Puts a handler on a topic; each handler has a subscription of its own, in the group that its options name.
+    /// Registers a handler for a topic; each handler has its own subscription, in the group that its options name.
     ///
     /// What happens to the event when the handler
     /// - returns `Ok`: acked;
     /// - returns an error or panics: nacked with the message, retried after the topic's backoff;
-    /// - returns [`Failure::retry_after`], [`Failure::dead_letter`] or [`Failure::release`]: as they say.
+    /// - returns [`Failure::retry_after`], [`Failure::dead_letter`] or [`Failure::release`]: what they ask for.
     ///
     /// A handler is cancelled, that is its future is dropped, when it has run for `max_execution` (the event is
-    /// nacked), when the worker stops and does not wait any longer (it is released), and when the lease is lost
-    /// (another worker may have the event). A handler that does not give way within a second, because it blocks its
-    /// thread, keeps its place among those that run at once until it does; use `spawn_blocking` in it.
+    /// nacked), when the worker stops and no longer waits (it is released), and when the lease is lost
+    /// (another worker may have the event). A handler that does not yield within a second, because it blocks its
+    /// thread, keeps its slot until it does; use `spawn_blocking` in it.
     #[must_use]
     pub fn handle<H, F>(mut self, topic: &str, options: WorkerOptions, handler: H) -> Self
     where
@@ -69,8 +69,8 @@ impl Worker {
         self
     }
 
-    /// Waits until the worker has subscribed for every handler: events dispatched from then on are handled. False when
-    /// the worker ended before; the error of [`Worker::run`] says why.
+    /// Waits until the worker has subscribed for every handler: events dispatched from then on are handled. False if
+    /// the worker ended before that; the error of [`Worker::run`] tells why.
     pub fn ready(&self) -> impl Future<Output = bool> + Send + 'static {
         let (count, mut ready) = (self.entries.len(), self.ready.subscribe());
         async move { ready.wait_for(|started| *started >= count).await.is_ok() }
@@ -81,8 +81,8 @@ impl Worker {
     /// started are released without counting an attempt. Dropping the future cancels the handlers and settles nothing.
     ///
     /// # Errors
-    /// [`Reason::InvalidArgument`] for a bad option, and those that no retry heals, after a drain: a topic or a group
-    /// that the server refuses, [`Reason::NoDispatcherSpecified`], [`Reason::Unauthenticated`],
+    /// [`Reason::InvalidArgument`] for a bad option, and those that no retry can cure, after a drain: a topic or a
+    /// group that the server refuses, [`Reason::NoDispatcherSpecified`], [`Reason::Unauthenticated`],
     /// [`Reason::PermissionDenied`], [`Reason::Unimplemented`], [`Reason::ClientClosed`].
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Error> {
         if self.entries.is_empty() {
@@ -99,7 +99,7 @@ impl Worker {
         }
         tokio::select! {
             () = stop => stopping.cancel(),
-            // The first subscription that ends, ends the others.
+            // The first subscription that ends also ends the others.
             () = stopping.cancelled() => {}
         }
         first_error(runs).await

@@ -18,9 +18,9 @@ pub struct WorkerOptions {
     pub max_in_flight_bytes: u64,
     /// How many handlers run at once; none: as many as `max_in_flight`.
     pub concurrency: Option<u32>,
-    /// For how long a delivery is leased, 100 ms to 12 h; 30 s by default. Renewed while it is handled.
+    /// How long a delivery is leased, 100 ms to 12 h; 30 s by default. Renewed while it is handled.
     pub lease: Duration,
-    /// When the stream breaks, its leases run out after this; none: as the server says.
+    /// How long leases last after the stream breaks; none: as the server says.
     pub disconnect_grace: Option<Duration>,
     /// A handler that runs for longer is cancelled and its event nacked; 50 s by default.
     pub max_execution: Duration,

@@ -53,13 +53,13 @@ impl Settler {
         self.nacks.hold(false);
     }
 
-    /// The server can be reached again: what waits for the next try is sent now.
+    /// Sends now what waits for the next try, because the server can be reached again.
     pub(crate) fn retry_now(&self) {
         self.acks.again.notify_waiters();
         self.nacks.again.notify_waiters();
     }
 
-    /// Sends until it is dropped, or until an error that does not heal.
+    /// Sends until it is dropped, or until an error that no retry can cure.
     pub(crate) async fn run(&self) -> Error {
         tokio::select! {
             error = self.acks.run() => error,
@@ -129,7 +129,7 @@ impl Lane {
         }
     }
 
-    /// The next batch, without those whose lease was lost meanwhile; none when there is nothing to send.
+    /// The next batch, without those whose lease was lost meanwhile; none if there is nothing to send.
     fn take(&self) -> Option<Vec<Nack>> {
         let mut pending = self.pending();
         if pending.held {
@@ -141,7 +141,7 @@ impl Lane {
         (!batch.is_empty()).then_some(batch)
     }
 
-    /// Returns false when some of the batch is to be tried again.
+    /// Returns false when some of the batch must be retried.
     async fn deliver(&self, batch: Vec<Nack>) -> Result<bool, Error> {
         match self.send(&batch).await {
             Ok(failures) => Ok(self.conclude(batch, &failures)),

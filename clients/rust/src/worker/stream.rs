@@ -7,7 +7,7 @@ use tokio_stream::StreamExt;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::executor::{Executor, Handler, LAST_WORDS};
+use super::executor::{CANCEL_GRACE, Executor, Handler};
 use super::keeper::Keeper;
 use super::leases::{Cause, Leases};
 use super::options::WorkerOptions;
@@ -80,7 +80,7 @@ impl Stream {
     }
 
     /// Handles events until `stop`, and then drains: it finishes running handlers, for at most the drain timeout, and
-    /// gives back the rest. Ends with an error that no retry heals; then, too, it has cancelled `stop`.
+    /// gives back the rest. Ends with an error that no retry can cure; then, too, it has cancelled `stop`.
     pub(crate) async fn run(self, stop: CancellationToken) -> Result<(), Error> {
         let group = if self.options.group.is_empty() { "default" } else { &self.options.group };
         let span = tracing::info_span!("worker", topic = self.topic, group);
@@ -125,7 +125,7 @@ impl Stream {
             return;
         }
         self.leases.cancel_all(Cause::Stopped);
-        if !self.settled(2 * LAST_WORDS).await {
+        if !self.settled(2 * CANCEL_GRACE).await {
             let count = self.leases.tokens().len();
             tracing::warn!(count, "stopped with unsettled leases; their events will be delivered again");
         }
@@ -160,7 +160,7 @@ impl Stream {
         Ok(())
     }
 
-    /// While abandoned handlers take every place, other workers can handle what waits here.
+    /// While abandoned handlers take every slot, other workers can handle what waits here.
     async fn until_usable(&self, stop: &CancellationToken) {
         if self.executor.is_stuck() {
             tracing::error!("cancelled handlers occupy every slot; unsubscribed until one ends");

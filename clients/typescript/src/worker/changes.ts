@@ -5,7 +5,7 @@ interface Waiting {
   done: (held: boolean) => void;
 }
 
-/** Lets the parts of a worker wait for conditions. Whatever changes a condition calls `notify`. */
+/** Lets the parts of a worker wait for conditions. Code that changes a condition calls `notify`. */
 export class Changes {
   readonly #waiting = new Set<Waiting>();
 
@@ -17,7 +17,7 @@ export class Changes {
     }
   }
 
-  /** Waits until the condition holds; false when `ms` pass first. */
+  /** Waits until the condition holds; false if `ms` pass first. */
   until(holds: () => boolean, ms = MAX_TIMER_MS): Promise<boolean> {
     if (holds()) {
       return Promise.resolve(true);

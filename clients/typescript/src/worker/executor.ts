@@ -8,13 +8,13 @@ import { nackOf, Release } from "./outcome.js";
 import type { Settler } from "./settler.js";
 
 /** How long a cancelled handler may take to end before its event is settled without it. */
-export const LAST_WORDS_MS = 1000;
+export const CANCEL_GRACE_MS = 1000;
 
-/** What a handler gets besides the delivery. */
+/** The context of a handler. */
 export interface HandlerContext {
   /**
-   * Aborts when the handler ran for too long, when the worker stops and does not wait any longer, or when the lease was
-   * lost; its `reason` says which. Pass it on to whatever the handler awaits.
+   * Aborts when the handler ran for too long, when the worker stops and no longer waits, or when the lease was
+   * lost; its `reason` says which. Pass it on to everything that the handler awaits.
    */
   signal: AbortSignal;
 }
@@ -24,9 +24,9 @@ export interface HandlerContext {
  *
  * - it returns, or its promise resolves: acked;
  * - it throws, or its promise rejects: nacked with the message, retried after the topic's backoff;
- * - it throws a `RetryAfter`, `DeadLetter` or `Release`: as they say;
- * - its signal aborts because it ran for too long or the worker stops: nacked, or released. What it does then does not
- *   count. A handler that has not ended a second later is abandoned: it keeps its slot until it ends;
+ * - it throws a `RetryAfter`, `DeadLetter` or `Release`: what they ask for;
+ * - its signal aborts because it ran for too long or the worker stops: nacked, or released. Its result is then
+ *   ignored. A handler that has not ended a second later is abandoned: it keeps its slot until it ends;
  * - its signal aborts because the lease was lost: nothing is settled, because another worker may have the event.
  *
  * A handler that blocks the event loop keeps leases from being extended: run long computations on a worker thread.
@@ -36,7 +36,7 @@ export type Handler = (delivery: Delivery, context: HandlerContext) => unknown;
 /** How a handler ended. */
 type Outcome = { ok: true } | { ok: false; error: unknown };
 
-/** What an executor works with. */
+/** The parts that an executor works with. */
 export interface ExecutorParts {
   handler: Handler;
   concurrency: number;
@@ -46,7 +46,7 @@ export interface ExecutorParts {
   settler: Settler;
   changes: Changes;
   logger: Logger;
-  /** Told that the lease of the next delivery may have run out: `startWaiting` is to be called when that is known. */
+  /** Called when the lease of the next delivery may have run out; call `startWaiting` when that is known. */
   doubt: () => void;
 }
 
@@ -64,17 +64,17 @@ export class Executor {
     this.#parts = parts;
   }
 
-  /** All handlers have ended, except those left behind. */
+  /** Whether all handlers have ended, except abandoned ones. */
   get idle(): boolean {
     return this.#running === 0;
   }
 
-  /** Handlers that were left behind take all places. */
+  /** Abandoned handlers take all slots. */
   get stuck(): boolean {
     return this.#leftBehind >= this.#parts.concurrency;
   }
 
-  /** Takes deliveries that came and starts what there are places for. */
+  /** Takes deliveries and starts as many as there are slots for. */
   accept(deliveries: readonly Delivery[]): void {
     this.arrivals += 1;
     for (const each of deliveries) {
@@ -91,7 +91,7 @@ export class Executor {
     this.#paused = true;
   }
 
-  /** Gives back what was not started, without counting an attempt. */
+  /** Releases the deliveries that were not started. */
   release(): void {
     for (const lease of this.#queue.splice(0)) {
       if (lease.stage === "waiting") {
@@ -100,7 +100,7 @@ export class Executor {
     }
   }
 
-  /** Starts what there are places for, up to a delivery whose lease may have run out. */
+  /** Starts as many deliveries as there are slots for, up to a delivery whose lease may have run out. */
   startWaiting(): void {
     while (!this.#paused && this.#running + this.#leftBehind < this.#parts.concurrency) {
       const lease = this.#queue[0];
@@ -122,14 +122,14 @@ export class Executor {
     lease.stage = "running";
     this.#running += 1;
     const deadline = setTimeout(() => lease.cancel("max_execution"), this.#parts.maxExecutionMs);
-    let lastWords: NodeJS.Timeout | undefined;
+    let grace: NodeJS.Timeout | undefined;
     const onCancel = (): void => {
-      lastWords = setTimeout(() => this.#leaveBehind(lease), LAST_WORDS_MS);
+      grace = setTimeout(() => this.#leaveBehind(lease), CANCEL_GRACE_MS);
     };
     lease.signal.addEventListener("abort", onCancel, { once: true });
     this.#invoke(lease).then((outcome) => {
       clearTimeout(deadline);
-      clearTimeout(lastWords);
+      clearTimeout(grace);
       lease.signal.removeEventListener("abort", onCancel);
       this.#ended(lease, outcome);
     });
@@ -180,7 +180,7 @@ export class Executor {
     try {
       this.#report(lease, error, nack);
     } catch {
-      // A logger may fail, above all with what a handler has thrown. The event is settled all the same.
+      // A logger may fail, above all on what a handler has thrown. The event is settled nevertheless.
     }
   }
 

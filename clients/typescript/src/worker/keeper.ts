@@ -6,20 +6,20 @@ import type { LeaseClock } from "./clock.js";
 import type { Leases } from "./leases.js";
 import { Outage } from "./outage.js";
 
-/** The shortest pause between extensions in ms, and the longest after a failure, whatever the lease and the grace are. */
+/** The shortest pause between extensions in ms, and the longest after a failure, regardless of lease and grace. */
 const SHORTEST_MS = 20;
 const RETRY_MS = 1000;
 
-/** What a keeper works with. */
+/** The parts that a keeper works with. */
 export interface KeeperParts {
   client: Client;
   leases: Leases;
   clock: LeaseClock;
   logger: Logger;
   leaseMs: number;
-  /** Told that leases were extended. */
+  /** Called when leases were extended. */
   confirmed: () => void;
-  /** Told of an error that does not heal. */
+  /** Called with an error that no retry can cure. */
   fail: (error: unknown) => void;
   /** Ends the extending. */
   signal: AbortSignal;
@@ -27,8 +27,8 @@ export interface KeeperParts {
 
 /**
  * Extends the leases of one subscription while its deliveries are handled, wait, or are being settled: every third of a
- * lease. While no stream is open, every third of the disconnect grace, because the server lets the leases of a broken
- * stream run out after the grace.
+ * lease. While no stream is open, every third of the disconnect grace, after which the leases of a broken stream
+ * run out.
  */
 export class Keeper {
   readonly #parts: KeeperParts;
@@ -48,7 +48,7 @@ export class Keeper {
     parts.signal.addEventListener("abort", () => clearTimeout(this.#timer), { once: true });
   }
 
-  /** A stream is open: the server has renewed the leases that the stream named. */
+  /** Notes that a stream is open: the server has renewed the leases that it named. */
   attach(leaseMs: number, graceMs: number): void {
     this.#leaseMs = leaseMs;
     this.#graceMs = graceMs;
@@ -56,7 +56,7 @@ export class Keeper {
     this.#schedule();
   }
 
-  /** The stream has ended. */
+  /** Notes that the stream has ended. */
   detach(): void {
     this.#attached = false;
     this.#schedule();

@@ -2,7 +2,7 @@ import type { Delivery } from "../delivery.js";
 import type { Changes } from "./changes.js";
 
 /**
- * Where a delivery stands in this worker.
+ * The stage of a delivery in this worker.
  *
  * ```
  * waiting --start--> running --handler has ended--> settling --settled--> gone
@@ -11,8 +11,8 @@ import type { Changes } from "./changes.js";
  * from every stage: --lease lost--> gone
  * ```
  *
- * A lease that is `cancelled` is not extended any more, so that a handler that doesn't end can't hold the event
- * forever. For one that is `gone` nothing may be settled.
+ * A lease that is `cancelled` is no longer extended, so that a handler that doesn't end can't hold the event
+ * forever. One that is `gone` must not be settled.
  */
 export type Stage = "waiting" | "running" | "cancelled" | "settling" | "gone";
 
@@ -31,13 +31,13 @@ export class Lease {
   readonly #abort = new AbortController();
   stage: Stage = "waiting";
   cause: Cause | undefined;
-  /** The handler did not end when it was cancelled; it keeps its place until it does. */
+  /** The handler did not end when it was cancelled; it keeps its slot until it does. */
   leftBehind = false;
   /** A settle was sent, and its outcome is unknown. */
   tried = false;
   /** When the lease runs out, in ms by this host's clock, unless it has been extended meanwhile. */
   expiresAt = Number.POSITIVE_INFINITY;
-  /** How many ms this host's clock was ahead of the engine's when the delivery came, if it took no time to come. */
+  /** How many ms this host's clock was ahead of the engine's when the delivery arrived, if it arrived instantly. */
   leadMs = 0;
 
   constructor(delivery: Delivery) {
@@ -53,7 +53,7 @@ export class Lease {
     return this.#abort.signal;
   }
 
-  /** Cancels the handler; nothing happens when it does not run, or the second time. */
+  /** Cancels the handler. Does nothing if it is not running, or the second time. */
   cancel(cause: Cause): void {
     if (this.stage === "running") {
       this.stage = "cancelled";
@@ -62,7 +62,7 @@ export class Lease {
     }
   }
 
-  /** What a log line names it by; topic and group are the logger's. */
+  /** Names it in the log; the logger adds topic and group. */
   about(): { event: string; attempt: number } {
     return { event: this.delivery.eventId, attempt: this.delivery.attempt };
   }
@@ -81,14 +81,14 @@ export class Leases {
     return this.#held.size;
   }
 
-  /** Takes a new delivery, waiting. */
+  /** Adds a new delivery, waiting. */
   add(delivery: Delivery): Lease {
     const lease = new Lease(delivery);
     this.#held.set(lease.token, lease);
     return lease;
   }
 
-  /** Those of the tokens whose lease is held. */
+  /** The tokens whose lease is held. */
   find(tokens: readonly string[]): Lease[] {
     return tokens.map((token) => this.#held.get(token)).filter((lease) => lease !== undefined);
   }
@@ -101,9 +101,9 @@ export class Leases {
   }
 
   /**
-   * Ends leases that the server says are lost, and cancels their handlers.
+   * Ends leases that the server reports as lost, and cancels their handlers.
    *
-   * @returns how many, without those being settled: there the settle overtook the question.
+   * @returns how many, without those being settled: there their settle was faster than the question.
    */
   lose(tokens: readonly string[]): number {
     const lost = this.find(tokens);
@@ -115,19 +115,19 @@ export class Leases {
     return unsettled;
   }
 
-  /** Cancels all handlers that run. */
+  /** Cancels all running handlers. */
   cancelAll(cause: Cause): void {
     for (const lease of [...this.#held.values()]) {
       lease.cancel(cause);
     }
   }
 
-  /** All leases that are held, those that are being settled included. */
+  /** All leases held, including those that are being settled. */
   tokens(): string[] {
     return [...this.#held.keys()];
   }
 
-  /** The leases to keep alive. */
+  /** The leases to extend. */
   extendable(): string[] {
     return [...this.#held.values()].filter((lease) => lease.stage !== "cancelled").map((lease) => lease.token);
   }

@@ -1,13 +1,12 @@
 const INTERVAL_MS = 60_000;
 
 /**
- * Picks the level of the log lines while a server is away: a warning at first and then once a minute; the others are for
- * debugging.
+ * Picks the level of log lines during an outage: a warning first and then once a minute, otherwise debug.
  */
 export class Outage {
   #warnedAt = Number.NEGATIVE_INFINITY;
 
-  /** The level of the line about the next failure. */
+  /** The level of the next failure's line. */
   level(): "warn" | "debug" {
     if (performance.now() - this.#warnedAt < INTERVAL_MS) {
       return "debug";
@@ -16,7 +15,7 @@ export class Outage {
     return "warn";
   }
 
-  /** The server has answered. */
+  /** Notes that the server has answered. */
   over(): void {
     this.#warnedAt = Number.NEGATIVE_INFINITY;
   }

@@ -1,12 +1,12 @@
 import { invalid } from "../errors.js";
 import type { Nack } from "../settle.js";
 
-/** What the bus keeps of an error. */
+/** How much of an error the bus keeps. */
 const MAX_ERROR_BYTES = 4096;
 const UNPRINTABLE = "an error that can't be printed";
 const MAX_DELAY_MS = 3650 * 24 * 3_600_000;
 
-/** Thrown by a handler: the event is to be delivered again after a delay, or is dead when no retries are left. */
+/** Thrown by a handler to retry the event after a delay; it is dead if no retries are left. */
 export class RetryAfter extends Error {
   override readonly name = "RetryAfter";
   readonly delayMs: number;
@@ -25,13 +25,13 @@ export class RetryAfter extends Error {
   }
 }
 
-/** Thrown by a handler when a retry can't help: the event goes to the dead letters at once. */
+/** Thrown by a handler to make the event a dead letter at once, if a retry can't help. */
 export class DeadLetter extends Error {
   override readonly name = "DeadLetter";
 }
 
 /**
- * Thrown by a handler: the event is given back unhandled. It is ready again at once, and the attempt is not counted.
+ * Thrown by a handler to release the event: it is ready again at once, and the attempt is not counted.
  */
 export class Release extends Error {
   override readonly name = "Release";
@@ -69,7 +69,7 @@ function inWords(error: unknown): string {
   return String(error);
 }
 
-/** The text in at most 4 KiB of UTF-8. */
+/** The text, cut to 4 KiB of UTF-8. */
 function cut(text: string): string {
   const { read } = new TextEncoder().encodeInto(text, new Uint8Array(MAX_ERROR_BYTES));
   return text.slice(0, read).toWellFormed();

@@ -2,11 +2,11 @@ import { hostname } from "node:os";
 import type { Logger } from "../logger.js";
 import { type Engine, integer, timerMs } from "../values.js";
 
-/** What a worker is made with; what one of its handlers is put on a topic with holds for that one. */
+/** The settings of a worker; the options of a handler override them. */
 export interface WorkerOptions {
   /** The workers that share one copy of each event; "default" otherwise. */
   group?: string | undefined;
-  /** Where the events wait; the server's default engine otherwise. */
+  /** The engine that holds the events; the server's default engine otherwise. */
   engine?: Engine | undefined;
   /** A name that identifies the worker in the admin views; the host's name and the process id otherwise. */
   consumer?: string | undefined;
@@ -34,7 +34,7 @@ export interface WorkerOptions {
   logger?: Logger | undefined;
 }
 
-/** Options that were checked. */
+/** Checked options. */
 export interface WorkerSettings extends WorkerOptions {
   consumer: string;
   maxInFlight: number;

@@ -9,13 +9,13 @@ import type { Changes } from "./changes.js";
 import type { Lease, Leases } from "./leases.js";
 import { Outage } from "./outage.js";
 
-/** What a settler works with. */
+/** The parts that a settler works with. */
 export interface SettlerParts {
   client: Client;
   leases: Leases;
   changes: Changes;
   logger: Logger;
-  /** Told of an error that does not heal. */
+  /** Called with an error that no retry can cure. */
   fail: (error: unknown) => void;
   /** Ends open calls. */
   signal: AbortSignal;
@@ -46,7 +46,7 @@ export class Settler {
     const limits = { timeoutMs, signal: parts.signal };
     const tokens = (batch: readonly Settlement[]): string[] => batch.map(({ lease }) => lease.token);
     const nacks = (batch: readonly Settlement[]): Nack[] => batch.flatMap(({ nack }) => nack ?? []);
-    // One attempt each: the lanes repeat them.
+    // One attempt each: the lanes retry them.
     this.#acks = new Lane("ack", parts, async (batch) =>
       connection.unary(EventBusService.ack, { leaseTokens: tokens(batch) }, limits),
     );
@@ -76,7 +76,7 @@ export class Settler {
     this.#nacks.hold(false);
   }
 
-  /** The server can be reached again: what waits for the next try is sent now. */
+  /** Sends now what waits for the next try, because the server can be reached again. */
   retryNow(): void {
     this.#acks.retryNow();
     this.#nacks.retryNow();
@@ -139,7 +139,7 @@ class Lane {
     }
   }
 
-  /** The next batch, without those whose lease was lost meanwhile; none when there is nothing to send. */
+  /** The next batch, without those whose lease was lost meanwhile; none if there is nothing to send. */
   #take(): Settlement[] {
     while (this.#pending.length > 0 && !this.#held && !this.#parts.signal.aborted) {
       const count = fitting(this.#pending, this.#parts.client.connection.maxRequestBytes, sizeOf);
@@ -151,7 +151,7 @@ class Lane {
     return [];
   }
 
-  /** False when some of the batch is to be tried again. */
+  /** False when some of the batch must be retried. */
   async #deliver(batch: Settlement[]): Promise<boolean> {
     try {
       const { failures } = await this.#send(batch);

@@ -7,7 +7,7 @@ import { fitting } from "../settle.js";
 import type { Frame, Started } from "../subscription.js";
 import type { Changes } from "./changes.js";
 import { LeaseClock } from "./clock.js";
-import { Executor, type Handler, LAST_WORDS_MS } from "./executor.js";
+import { CANCEL_GRACE_MS, Executor, type Handler } from "./executor.js";
 import { Keeper } from "./keeper.js";
 import { Leases } from "./leases.js";
 import { Outage } from "./outage.js";
@@ -44,7 +44,7 @@ export class Source {
   readonly #outage = new Outage();
   #stopping = false;
   #failure: unknown;
-  /** A stream was open. */
+  /** Whether a stream was ever open. */
   started = false;
 
   constructor(client: Client, topic: string, handler: Handler, settings: WorkerSettings, changes: Changes) {
@@ -81,7 +81,7 @@ export class Source {
    * Handles events until it is stopped, and then drains: it finishes running handlers, for at most the drain timeout,
    * and gives back the rest.
    *
-   * @throws DueBusError one that no retry heals.
+   * @throws DueBusError an error that no retry can cure.
    */
   async run(): Promise<void> {
     try {
@@ -112,7 +112,7 @@ export class Source {
       return;
     }
     this.#leases.cancelAll("stopped");
-    if (!(await this.#settled(2 * LAST_WORDS_MS))) {
+    if (!(await this.#settled(2 * CANCEL_GRACE_MS))) {
       const count = this.#leases.size;
       this.#logger.warn("stopped with unsettled leases; their events will be delivered again", { count });
     }
@@ -134,7 +134,7 @@ export class Source {
     }
   }
 
-  /** While abandoned handlers take every place, other workers can handle what waits here. */
+  /** While abandoned handlers take every slot, other workers can handle what waits here. */
   async #untilUsable(): Promise<void> {
     this.#logger.error("cancelled handlers occupy every slot; unsubscribed until one ends", {});
     this.#executor.release();
@@ -168,7 +168,7 @@ export class Source {
     const subscription = await this.#client.subscribe(this.#topic, options);
     this.#onStarted(subscription.started);
     if (heldLeaseTokens.length < tokens.length) {
-      this.#keeper.extendNow(); // the server lets those run out that the stream did not name
+      this.#keeper.extendNow(); // leases that the stream did not name run out
     }
     for await (const frame of subscription) {
       if (frame.kind === "deliveries") {
@@ -180,7 +180,7 @@ export class Source {
     return this.#pauses.next();
   }
 
-  /** Closes a stream when the worker stops, or when there is nobody left to handle what it brings. */
+  /** Closes a stream when the worker stops, or when no slot is left to handle its events. */
   async #closeInTime(reading: { ended: boolean }, closing: AbortController): Promise<void> {
     await this.#changes.until(() => reading.ended || this.#stopping || this.#executor.stuck);
     if (this.#stopping && !reading.ended) {

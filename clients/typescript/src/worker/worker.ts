@@ -22,8 +22,8 @@ interface Entry {
  * await worker.run();
  * ```
  *
- * Leases are extended while handlers run. Acks and nacks go in batches. A stream that breaks is reopened, as often as
- * it takes, with the leases still held.
+ * Leases are extended while handlers run. Acks and nacks go in batches. A broken stream is always reopened,
+ * with the leases still held.
  */
 export class Worker {
   readonly #client: Client;
@@ -34,24 +34,24 @@ export class Worker {
   #stopping = false;
   #ended = false;
 
-  /** @param options hold for the handlers that do not say otherwise. */
+  /** @param options apply to handlers unless their own options differ. */
   constructor(client: Client, options: WorkerOptions = {}) {
     this.#client = client;
     this.#defaults = options;
   }
 
   /**
-   * Puts a handler on a topic, before `run`. Each handler has a subscription of its own, in the group that its options
+   * Registers a handler for a topic, before `run`. Each handler has its own subscription, in the group that its options
    * name.
    *
    * @throws DueBusError `INVALID_ARGUMENT` when an argument can't be used.
    */
   handle(topic: string, handler: Handler, options: WorkerOptions = {}): this {
     if (typeof handler !== "function") {
-      throw invalid("handler", "is no function");
+      throw invalid("handler", "is not a function");
     }
     if (this.#sources !== undefined) {
-      throw invalid("worker", "runs already, or has run");
+      throw invalid("worker", "is already running, or has run");
     }
     const settings = checked({ ...this.#defaults, ...options });
     this.#entries.push({ topic: text("topic", topic), handler, settings });
@@ -61,14 +61,14 @@ export class Worker {
   /**
    * Handles events until the signal aborts or `stop` is called. Then it drains: running handlers are finished and their
    * events settled, for at most the drain timeout; after that their signals abort and the events are released.
-   * Deliveries that were not started are released without counting an attempt. A worker runs once.
+   * Deliveries that were not started are released. A worker runs once.
    *
-   * @throws DueBusError one that no retry heals, after a drain: a topic or a group that the server refuses,
+   * @throws DueBusError an error that no retry can cure, after a drain: a topic or a group that the server refuses,
    *   `NO_DISPATCHER_SPECIFIED`, `UNAUTHENTICATED`, `PERMISSION_DENIED`, `UNIMPLEMENTED`, `CLIENT_CLOSED`.
    */
   async run(signal?: AbortSignal): Promise<void> {
     if (this.#sources !== undefined) {
-      throw invalid("worker", "runs already, or has run");
+      throw invalid("worker", "is already running, or has run");
     }
     if (this.#entries.length === 0) {
       throw invalid("worker", "has no handler");
@@ -90,7 +90,7 @@ export class Worker {
   /**
    * Waits until the worker has subscribed for every handler: events dispatched from now on are handled.
    *
-   * @returns false when the worker ended before.
+   * @returns false if the worker ended before that.
    */
   async ready(): Promise<boolean> {
     const started = (): boolean => this.#sources?.every((each) => each.started) ?? false;
@@ -113,7 +113,7 @@ export class Worker {
     }
   }
 
-  /** The end of one ends all; the error is that of the first that failed. */
+  /** The end of one subscription ends all, with the error of the first that failed. */
   async #runAll(): Promise<void> {
     this.#sources = this.#entries.map(
       ({ topic, handler, settings }) => new Source(this.#client, topic, handler, settings, this.#changes),

@@ -31,10 +31,10 @@ import io.grpc.MethodDescriptor;
 import java.time.Duration;
 
 /**
- * An operator's view of the bus: looks at topics, events and dead letters, and intervenes. {@code admin.proto} describes
+ * The admin calls: they inspect and change topics, events and dead letters. {@code admin.proto} describes
  * the calls.
  *
- * <p>Each call is made once and throws {@link DueBusException}; a call about something that is not there has NOT_FOUND.
+ * <p>Each call is made once and throws {@link DueBusException}; a call about something unknown fails with NOT_FOUND.
  */
 public final class Admin {
     private final Connection connection;
@@ -45,7 +45,7 @@ public final class Admin {
         this.timeout = timeout;
     }
 
-    /** The same calls, each of which may take so long. */
+    /** The same calls with another timeout. */
     public Admin withTimeout(Duration timeout) {
         return new Admin(connection, Checks.positive("timeout", timeout));
     }

@@ -4,8 +4,8 @@ import java.time.Duration;
 import java.util.concurrent.ThreadLocalRandom;
 
 /**
- * Pauses that double from the first to the longest, each cut at random by up to half: the jitter keeps clients from
- * reconnecting all at once when a server restarts. Its owner sees to it that one thread at a time uses it.
+ * Pauses that double from the first to the longest, each shortened at random by up to half: the jitter keeps clients
+ * from reconnecting all at once when a server restarts. The owner lets one thread at a time use it.
  */
 final class Backoff {
     private final long firstMs;
@@ -37,7 +37,7 @@ final class Backoff {
         return Duration.ofMillis(ThreadLocalRandom.current().nextLong(pause / 2, pause + 1));
     }
 
-    /** The last try succeeded. */
+    /** Starts over after a try that succeeded. */
     void reset() {
         nextMs = firstMs;
     }

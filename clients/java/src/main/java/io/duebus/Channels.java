@@ -8,7 +8,7 @@ import io.grpc.Metadata;
 import io.grpc.stub.MetadataUtils;
 import java.util.concurrent.TimeUnit;
 
-/** Opens channels that suit the bus. */
+/** Opens channels with options that suit the bus. */
 final class Channels {
     private static final int MAX_RECEIVED_BYTES = 16 << 20;
 
@@ -21,7 +21,7 @@ final class Channels {
     static ManagedChannel open(String target, ChannelCredentials credentials, String token) {
         String resolvable = ServerList.target(target);
         try {
-            // Retries are the client's own: they keep the request id and know which errors a second try can cure. A
+            // The client retries itself: it keeps the request id and knows which errors a retry can cure. A
             // connection that died silently is noticed within 40 s, even while nothing is called. With several servers,
             // all are connected and calls are spread over them: a stream whose server drains moves to another.
             var builder = Grpc.newChannelBuilder(resolvable, credentials)

@@ -3,7 +3,7 @@ package io.duebus;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 
-/** Finds arguments that can't be sent. All else is for the server to judge. */
+/** Finds arguments that can't be sent. The server checks everything else. */
 final class Checks {
     private Checks() {}
 

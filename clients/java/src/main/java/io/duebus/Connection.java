@@ -42,12 +42,12 @@ final class Connection {
         return timeout;
     }
 
-    /** How large a request of lease tokens or nacks may be: gRPC's default, until a server has said how much it takes. */
+    /** The largest request of lease tokens or nacks: gRPC's default, until a server announces its limit. */
     int maxRequestBytes() {
         return maxRequestBytes;
     }
 
-    /** Notes how large a request the server takes; 0: it does not say. */
+    /** Notes the largest request that the server accepts; 0 if it does not say. */
     void limitRequests(long bytes) {
         if (bytes > 0) {
             maxRequestBytes = (int) Math.min(bytes, Integer.MAX_VALUE);
@@ -67,7 +67,7 @@ final class Connection {
         return begin(method, request, options);
     }
 
-    /** As {@link #once}, for as long as it takes. */
+    /** As {@link #once}, without a time limit. */
     <Q, R> CompletableFuture<R> unlimited(MethodDescriptor<Q, R> method, Q request) {
         return begin(method, request, CallOptions.DEFAULT);
     }
@@ -119,13 +119,13 @@ final class Connection {
         timer.schedule(task, pause.toMillis(), TimeUnit.MILLISECONDS);
     }
 
-    /** By default a channel waits up to two minutes; the pauses between calls and streams suffice. */
+    /** Cuts the channel's own backoff of up to two minutes: the pauses between calls and streams suffice. */
     void connectBefore(Duration pause) {
         long before = Math.max(0, pause.minus(HEAD_START).toMillis());
         timer.schedule(channel::resetConnectBackoff, before, TimeUnit.MILLISECONDS);
     }
 
-    /** The error of a call. If the client is closed, it says so, whatever broke. */
+    /** The error of a call; CLIENT_CLOSED if the client is closed. */
     DueBusException typed(Throwable error) {
         return closed ? closedError() : DueBusException.of(error);
     }
@@ -134,7 +134,7 @@ final class Connection {
         return new DueBusException(Reason.CLIENT_CLOSED, "the client is closed");
     }
 
-    /** Waits for a call; an interrupt gives it up. */
+    /** Waits for a call; an interrupt cancels it. */
     static <T> T await(CompletableFuture<T> call) {
         try {
             return call.get();

@@ -1,6 +1,6 @@
 package io.duebus;
 
-/** Thrown by a handler when a retry can't help: the event goes to the dead letters at once. */
+/** Thrown by a handler to make the event a dead letter at once, if a retry can't help. */
 public final class DeadLetter extends Exception {
     private static final long serialVersionUID = 1;
 

@@ -3,7 +3,7 @@ package io.duebus;
 import java.time.Instant;
 import java.util.Map;
 
-/** One hand-over of an event to this worker, under a lease. The same event may be delivered more than once. */
+/** An event leased to this worker. The same event may be delivered more than once. */
 public final class Delivery {
     private final io.duebus.v1.Delivery message;
 
@@ -46,7 +46,7 @@ public final class Delivery {
         return message.getGroup();
     }
 
-    /** Settles this delivery, on any replica. Opaque. */
+    /** The token that settles this delivery, on any replica. Opaque. */
     public String leaseToken() {
         return message.getLeaseToken();
     }
@@ -59,12 +59,12 @@ public final class Delivery {
         return message.getFencingToken();
     }
 
-    /** 1 the first time. A release is not counted. */
+    /** The number of the attempt, from 1. A release is not counted. */
     public int attempt() {
         return message.getAttempt();
     }
 
-    /** When the event was due; after a retry, when the retry was due. */
+    /** When the event was due; for a retry, when the retry was due. */
     public Instant deliverAt() {
         return Times.read(message.getDeliverAt());
     }
@@ -74,12 +74,12 @@ public final class Delivery {
         return Times.read(message.getDispatchedAt());
     }
 
-    /** By the engine's clock, as it was when the event came; a worker extends leases while handlers run. */
+    /** By the engine's clock, as it was when the event arrived; a worker extends leases while handlers run. */
     public Instant leaseExpiresAt() {
         return Times.read(message.getLeaseExpiresAt());
     }
 
-    /** Why the previous attempt failed; empty the first time. */
+    /** Why the previous attempt failed; empty on the first attempt. */
     public String lastError() {
         return message.getLastError();
     }

@@ -6,7 +6,7 @@ import java.time.Duration;
 import java.util.List;
 import java.util.UUID;
 
-/** How to dispatch: {@code DispatchOptions.none().requestId("order-42")}. Each method returns a copy that has more. */
+/** How to dispatch: {@code DispatchOptions.none().requestId("order-42")}. Each method returns an extended copy. */
 public final class DispatchOptions {
     private static final DispatchOptions NONE = new DispatchOptions(List.of(), "", false, null);
 
@@ -26,14 +26,14 @@ public final class DispatchOptions {
         return NONE;
     }
 
-    /** Where to store the events; several: in each; none: the server's default engine. */
+    /** The engines that store the events; none: the server's default engine. */
     public DispatchOptions engines(Engine... engines) {
         return new DispatchOptions(List.of(engines), requestId, requireSubscriber, timeout);
     }
 
     /**
      * Lets the caller repeat the dispatch safely: within the dedupe window the same id, of at most 255 bytes, returns
-     * the first answer and adds nothing. Otherwise each dispatch has an id of its own, for the client's own tries.
+     * the first answer and adds nothing. Otherwise each dispatch gets its own id, for the client's retries.
      */
     public DispatchOptions requestId(String requestId) {
         return new DispatchOptions(engines, Checks.text("request_id", requestId), requireSubscriber, timeout);
@@ -44,7 +44,7 @@ public final class DispatchOptions {
         return new DispatchOptions(engines, requestId, true, timeout);
     }
 
-    /** How long the dispatch may take including retries; otherwise as the client says. */
+    /** How long the dispatch may take, including retries; the client's timeout otherwise. */
     public DispatchOptions timeout(Duration timeout) {
         return new DispatchOptions(engines, requestId, requireSubscriber, Checks.positive("timeout", timeout));
     }

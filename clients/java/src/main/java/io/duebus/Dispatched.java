@@ -9,7 +9,7 @@ import java.util.List;
  * An event that the bus has stored.
  *
  * @param eventId its id
- * @param duplicate the topic holds an event of that id, or held it within its dedupe window; this one added nothing
+ * @param duplicate it added nothing, because the topic holds an event with that id or held one within its dedupe window
  */
 public record Dispatched(String eventId, boolean duplicate) {
 

@@ -19,14 +19,14 @@ import java.util.concurrent.CompletableFuture;
 
 /**
  * A client of the bus. It connects on the first call and reconnects automatically. Its methods may be called by many
- * threads at a time.
+ * threads at once.
  *
- * <p>A call that finds the server unavailable is repeated, with growing pauses, until it succeeds or its deadline
- * passes: a dispatch carries a request id, so that repeating it adds nothing, and a lease is settled only once. {@link
+ * <p>A call is retried with a growing backoff while the server is unavailable, until it succeeds or its deadline
+ * passes: a dispatch has a request id, so a retry adds nothing, and a lease is settled only once. {@link
  * #stop} and the calls of {@link #eventBus} and {@link #admin} are not repeated.
  *
  * <p>Every method that waits throws {@link DueBusException}. Its twin whose name ends in Async returns at once, and its
- * future completes with that exception. Interrupting a thread that waits gives the call up, with CANCELLED.
+ * future completes with that exception. Interrupting a thread that waits cancels the call.
  */
 public final class DueBus implements AutoCloseable {
     private final Connection connection;
@@ -37,14 +37,14 @@ public final class DueBus implements AutoCloseable {
         this.settles = new Settles(connection);
     }
 
-    /** A client with the defaults: plaintext, no token, 30 s for a call. See {@link #builder}. */
+    /** A client with the defaults: plaintext, no token, a timeout of 30 s. See {@link #builder}. */
     public static DueBus connect(String target) {
         return builder(target).build();
     }
 
     /**
-     * Begins a client of the server at a target: {@code host:port}, several of them separated by commas, or any other
-     * name that gRPC resolves. Several servers are replicas that share one Redis; calls are spread over those that
+     * Starts building a client of the server at a target: {@code host:port}, several of them separated by commas, or any
+     * other name that gRPC resolves. Several servers are replicas that share one Redis; calls are spread over those that
      * answer.
      */
     public static Builder builder(String target) {
@@ -115,7 +115,7 @@ public final class DueBus implements AutoCloseable {
      * Removes delivered events from their group: they are done. A {@link Worker} does that automatically: this, {@link
      * #nack} and {@link #extend} are for programs that read the stream of {@link #eventBus} themselves.
      *
-     * @return those that were not acked, and why; the others are
+     * @return the leases that were not acked, and why
      */
     public List<LeaseFailure> ack(Collection<String> leaseTokens) {
         return Connection.await(settles.ack(leaseTokens));
@@ -126,7 +126,7 @@ public final class DueBus implements AutoCloseable {
         return settles.ack(leaseTokens);
     }
 
-    /** Gives delivered events back, each in its own way. Returns those that were not given back, and why. */
+    /** Gives delivered events back, each in its own way. Returns the leases that were not given back, and why. */
     public List<LeaseFailure> nack(Collection<Nack> nacks) {
         return Connection.await(settles.nack(nacks));
     }
@@ -137,9 +137,9 @@ public final class DueBus implements AutoCloseable {
     }
 
     /**
-     * Renews leases. Returns those that were not renewed, and why.
+     * Renews leases. Returns the leases that were not renewed, and why.
      *
-     * @param lease they expire so long from now, 100 ms to 12 h; null: as the topic's setting says
+     * @param lease how long from now they expire, 100 ms to 12 h; null: the topic's setting
      */
     public List<LeaseFailure> extend(Collection<String> leaseTokens, Duration lease) {
         return Connection.await(settles.extend(leaseTokens, lease));
@@ -151,8 +151,8 @@ public final class DueBus implements AutoCloseable {
     }
 
     /**
-     * Drains engines and stops them, all if none is named; when none is left, the server process ends. It answers when
-     * that is done, however long it takes. It is not repeated, because a server that has stopped can't answer again.
+     * Drains engines and stops them, all if none is named; when none is left, the server process ends. It returns when
+     * that is done, however long it takes. It is not retried, because a server that has stopped can't answer.
      *
      * @param drainTimeout how long to wait for leases to be settled, 0 to 1 h; null: the server's setting
      */
@@ -177,7 +177,7 @@ public final class DueBus implements AutoCloseable {
         return EventBusGrpc.newStub(connection.channel());
     }
 
-    /** An operator's view of the bus. A call may take as long as one of this client. */
+    /** The admin calls, with this client's timeout. */
     public Admin admin() {
         return new Admin(connection, connection.timeout());
     }
@@ -195,7 +195,7 @@ public final class DueBus implements AutoCloseable {
         connection.close();
     }
 
-    /** Sets up a client. */
+    /** Builds a client. */
     public static final class Builder {
         private final String target;
         private Duration timeout = Duration.ofSeconds(30);
@@ -228,7 +228,7 @@ public final class DueBus implements AutoCloseable {
             return this;
         }
 
-        /** A bearer token, sent with each call. Over plaintext, anyone on the path can read it. */
+        /** A bearer token, sent with each call. Over plaintext, anyone on the network path can read it. */
         public Builder token(String token) {
             this.token = token;
             return this;

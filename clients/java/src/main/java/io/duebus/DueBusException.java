@@ -19,7 +19,7 @@ public final class DueBusException extends RuntimeException {
 
     private final Failure failure;
 
-    /** What is known of a failed call; {@code text} and {@code retryAfter} may be null. */
+    /** The details of a failed call; {@code text} and {@code retryAfter} may be null. */
     record Failure(
             String reason,
             Status.Code code,
@@ -45,7 +45,7 @@ public final class DueBusException extends RuntimeException {
         this(Failure.of(reason, text), null);
     }
 
-    /** The error of one wrong field that the client found itself. */
+    /** The error of one wrong field that the client itself found. */
     static DueBusException invalid(String field, String description) {
         var violation = new FieldViolation(field, description);
         return new DueBusException(
@@ -73,7 +73,7 @@ public final class DueBusException extends RuntimeException {
         return new DueBusException(Failure.of(Reason.INTERNAL, "the client failed: " + thrown), thrown);
     }
 
-    /** What is serialised goes without gRPC's exceptions as the cause: they can't be. */
+    /** Serialised without its cause: gRPC's exceptions can't be serialised. */
     private Object writeReplace() {
         var copy = new DueBusException(failure, getCause() instanceof DueBusException typed ? typed : null);
         copy.setStackTrace(getStackTrace());
@@ -90,46 +90,46 @@ public final class DueBusException extends RuntimeException {
         return Reason.named(failure.reason());
     }
 
-    /** The name of the reason, one that this version does not know included. */
+    /** The name of the reason, even if this version does not know it. */
     public String reasonName() {
         return failure.reason();
     }
 
     /**
      * True when the error has this reason or one that belongs to it: an error of NO_TOPIC_SPECIFIED or
-     * NO_EVENT_SPECIFIED is INVALID_ARGUMENT too, one of DISPATCHER_NOT_WORKING is UNAVAILABLE too.
+     * NO_EVENT_SPECIFIED is also INVALID_ARGUMENT, one of DISPATCHER_NOT_WORKING is also UNAVAILABLE.
      */
     public boolean is(Reason reason) {
         return reason().belongsTo(reason);
     }
 
-    /** The gRPC status; OK when the client found the error itself. */
+    /** The gRPC status; OK if the client itself found the error. */
     public Status.Code code() {
         return failure.code();
     }
 
-    /** For a person to read, without the reason; {@link #getMessage} is one line with both. */
+    /** For people, without the reason; {@link #getMessage} is one line with both. */
     public String text() {
         return failure.text() == null ? "" : failure.text();
     }
 
-    /** What the error is about: topic, group, engine, ... */
+    /** The subject of the error: topic, group, engine, ... */
     public Map<String, String> metadata() {
         return failure.metadata();
     }
 
-    /** The wrong fields; none unless the input was bad. */
+    /** The wrong fields; empty unless the input was bad. */
     public List<FieldViolation> fieldViolations() {
         return failure.fieldViolations();
     }
 
-    /** When it makes sense to repeat the call, if the server says so. */
+    /** How long to wait before repeating the call, if the server said so. */
     public Optional<Duration> retryAfter() {
         return Optional.ofNullable(failure.retryAfter());
     }
 
     /**
-     * Of a dispatch to several engines that failed part way: those that hold the events. Repeating it with the same
+     * If a dispatch to several engines failed partway: the ones that hold the events. Repeating it with the same
      * request id is safe.
      */
     public List<Engine> storedEngines() {
@@ -141,7 +141,7 @@ public final class DueBusException extends RuntimeException {
         return failure.storedEventIds();
     }
 
-    /** False when repeating the call can't help: a worker ends with such an error. */
+    /** False if repeating the call can't help: a worker ends with such an error. */
     boolean heals() {
         return switch (reason()) {
             case INVALID_ARGUMENT, NO_TOPIC_SPECIFIED, NO_EVENT_SPECIFIED, NO_DISPATCHER_SPECIFIED, UNIMPLEMENTED,

@@ -19,17 +19,17 @@ public final class Event {
         this.message = message;
     }
 
-    /** An event of nothing but a payload, of at most 1 MiB, opaque to the bus. */
+    /** An event with only a payload, of at most 1 MiB, opaque to the bus. */
     public static Event of(byte[] data) {
         return builder(data).build();
     }
 
-    /** Begins an event with this payload. */
+    /** Starts building an event with this payload. */
     public static Builder builder(byte[] data) {
         return new Builder(data);
     }
 
-    /** Begins an event whose payload is this JSON text, made by the JSON library of your choice. */
+    /** Starts building an event whose payload is this JSON text, made by the JSON library of your choice. */
     public static Builder json(String json) {
         return builder(json.getBytes(StandardCharsets.UTF_8)).contentType("application/json");
     }
@@ -37,7 +37,7 @@ public final class Event {
     /**
      * The event as it is sent.
      *
-     * @param path goes before the names of fields in errors, for example {@code events[3].}
+     * @param path is a prefix for field names in errors, for example {@code events[3].}
      */
     io.duebus.v1.Event encode(String path) {
         Checks.text(path + "id", message.getId());
@@ -49,7 +49,7 @@ public final class Event {
         return message;
     }
 
-    /** Collects what an event has. */
+    /** Builds an event. */
     public static final class Builder {
         private final io.duebus.v1.Event.Builder message = io.duebus.v1.Event.newBuilder();
 
@@ -59,7 +59,7 @@ public final class Event {
 
         /**
          * Unique within the topic, at most 255 bytes of printable text. An event whose id the topic holds, or held
-         * within its dedupe window, adds nothing. Not set: the server fills in a UUIDv7.
+         * within its dedupe window, adds nothing. Not set: the server makes a UUIDv7.
          */
         public Builder id(String id) {
             message.setId(id);
@@ -84,19 +84,19 @@ public final class Event {
             return this;
         }
 
-        /** How long after it was stored the event is due, up to 10 years. Takes the place of {@link #deliverAt}. */
+        /** How long after it was stored the event is due, up to 10 years. Replaces {@link #deliverAt}. */
         public Builder delay(Duration delay) {
             message.setDelay(Times.proto(delay));
             return this;
         }
 
-        /** When the event is due; in the past: at once. Takes the place of {@link #delay}. */
+        /** When the event is due; a past time means now. Replaces {@link #delay}. */
         public Builder deliverAt(Instant moment) {
             message.setDeliverAt(Times.proto(moment));
             return this;
         }
 
-        /** How many times the event is retried before it is dead; not set: as the topic's retry policy says. */
+        /** How many times the event is retried before it is dead; not set: by the topic's retry policy. */
         public Builder maxRetries(int retries) {
             message.setMaxRetries(retries);
             return this;

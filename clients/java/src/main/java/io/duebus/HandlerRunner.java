@@ -15,7 +15,7 @@ import java.util.concurrent.TimeUnit;
  */
 final class HandlerRunner {
     /** How long a cancelled handler may take to end before its event is settled without it. */
-    static final Duration LAST_WORDS = Duration.ofSeconds(1);
+    static final Duration CANCEL_GRACE = Duration.ofSeconds(1);
 
     private final Handler handler;
     private final WorkerSettings settings;
@@ -28,11 +28,11 @@ final class HandlerRunner {
     private final Runnable onDoubt;
     private final Deque<Lease> waiting = new ArrayDeque<>();
     private int taken;
-    private int lost; // of those taken, by handlers that were left behind
+    private int lost; // of the taken ones, by abandoned handlers
     private boolean paused;
 
     /**
-     * @param onStuck is run when handlers that were left behind take all slots, and when they no longer do
+     * @param onStuck is run when abandoned handlers take all slots, and when they no longer do
      * @param onDoubt is run when the lease of the next delivery may have run out
      */
     HandlerRunner(
@@ -66,7 +66,7 @@ final class HandlerRunner {
         return clock;
     }
 
-    /** Takes deliveries that came; starts what there are slots for. */
+    /** Takes deliveries and starts as many as there are slots for. */
     void accept(List<io.duebus.v1.Delivery> deliveries) {
         for (var each : deliveries) {
             Lease lease = leases.add(Delivery.of(each));
@@ -81,7 +81,7 @@ final class HandlerRunner {
         paused = true;
     }
 
-    /** Gives back what was not started, without counting an attempt. */
+    /** Releases the deliveries that were not started. */
     void release() {
         while (!waiting.isEmpty()) {
             Lease lease = waiting.poll();
@@ -91,17 +91,17 @@ final class HandlerRunner {
         }
     }
 
-    /** All handlers have ended, except those left behind. */
+    /** Whether all handlers have ended, except abandoned ones. */
     boolean isIdle() {
         return taken == lost;
     }
 
-    /** Handlers that were left behind take all slots. */
+    /** Abandoned handlers take all slots. */
     boolean isStuck() {
         return lost >= settings.concurrency();
     }
 
-    /** Starts what there are slots for, up to a delivery whose lease may have run out. */
+    /** Starts as many deliveries as there are slots for, up to a delivery whose lease may have run out. */
     void startWaiting() {
         while (!waiting.isEmpty() && taken < settings.concurrency() && !paused) {
             if (waiting.peek().mayHavePassed()) {
@@ -120,13 +120,13 @@ final class HandlerRunner {
         taken++;
         try {
             pool.execute(() -> ended(lease, begin(lease) ? invoke(lease) : null));
-        } catch (OutOfMemoryError error) { // no thread is to be had
+        } catch (OutOfMemoryError error) { // no thread could be started
             shared.log(Level.ERROR, error, "%s: the handler can't be started", lease);
             finish(lease, error);
         }
     }
 
-    /** False when the handler was cancelled before it began. */
+    /** False if the handler was cancelled before it began. */
     private boolean begin(Lease lease) {
         synchronized (shared.monitor()) {
             lease.thread = Thread.currentThread();
@@ -140,7 +140,7 @@ final class HandlerRunner {
         try {
             handler.handle(lease.delivery);
             return null;
-        } catch (Throwable thrown) { // an Error too is the handler's failure and not the worker's
+        } catch (Throwable thrown) { // an Error, too, is the handler's failure, not the worker's
             return thrown;
         } finally {
             deadline.cancel(false);
@@ -150,7 +150,7 @@ final class HandlerRunner {
     private void ended(Lease lease, Throwable thrown) {
         synchronized (shared.monitor()) {
             lease.thread = null;
-            Thread.interrupted(); // what was for this handler is not for the next one on the thread
+            Thread.interrupted(); // an interrupt of this handler must not hit the next one on the thread
             finish(lease, thrown);
             startWaiting();
         }
@@ -174,7 +174,7 @@ final class HandlerRunner {
     }
 
     private void cancelled(Lease lease) {
-        shared.timer().schedule(() -> leaveBehind(lease), LAST_WORDS.toMillis(), TimeUnit.MILLISECONDS);
+        shared.timer().schedule(() -> leaveBehind(lease), CANCEL_GRACE.toMillis(), TimeUnit.MILLISECONDS);
     }
 
     /** Settles an event whose cancelled handler doesn't end. */

@@ -12,8 +12,8 @@ import java.util.concurrent.TimeUnit;
 
 /**
  * Extends the leases of one subscription while its deliveries are handled, wait, or are being settled: every third of a
- * lease. While no stream is open, every third of the disconnect grace, because the server lets the leases of a broken
- * stream run out after the grace.
+ * lease. While no stream is open, every third of the disconnect grace, after which the leases of a broken stream
+ * run out.
  */
 final class Keeper {
     private static final Duration SHORTEST = Duration.ofMillis(20);
@@ -42,7 +42,7 @@ final class Keeper {
         this.grace = lease;
     }
 
-    /** A stream is open: the server has renewed the leases that the stream named. */
+    /** Notes that a stream is open: the server has renewed the leases that it named. */
     void attach(Duration lease, Duration grace) {
         this.lease = lease;
         this.grace = grace;
@@ -50,7 +50,7 @@ final class Keeper {
         schedule();
     }
 
-    /** The stream has ended. */
+    /** Notes that the stream has ended. */
     void detach() {
         attached = false;
         schedule();

@@ -37,7 +37,7 @@ final class Lane {
     private boolean busy;
     private boolean held;
 
-    /** An error that no retry heals: nothing is sent any more. */
+    /** An error that no retry can cure: nothing more is sent. */
     private boolean broken;
 
     private ScheduledFuture<?> pause;
@@ -65,7 +65,7 @@ final class Lane {
         pump();
     }
 
-    /** The server can be reached again: what waits for the next try is sent now. */
+    /** Sends now what waits for the next try, because the server can be reached again. */
     void retryNow() {
         if (pause != null) {
             pause.cancel(false);
@@ -96,7 +96,7 @@ final class Lane {
         });
     }
 
-    /** The next batch, without those whose lease was lost meanwhile; empty when there is nothing to send. */
+    /** The next batch, without those whose lease was lost meanwhile; empty if there is nothing to send. */
     private List<Settle> take() {
         pending.removeIf(each -> each.lease().stage != Lease.Stage.SETTLING);
         int count = Settles.fitting(pending, connection.maxRequestBytes(), Settle::size);
@@ -117,7 +117,7 @@ final class Lane {
                 stopped.add(each);
                 continue;
             }
-            if (reason != null && !each.lease().tried) { // otherwise most likely that try has settled it
+            if (reason != null && !each.lease().tried) { // otherwise that try has probably settled it
                 shared.warn("%s: the %s had no effect: %s", each.lease(), kind, reason);
             }
             leases.discard(each.lease());

@@ -19,13 +19,13 @@ final class Lease {
         WAITING,
         RUNNING,
         /**
-         * Its handler was cancelled and has not ended. Its lease is not extended any more, so that a handler that
+         * Its handler was cancelled and has not ended. Its lease is no longer extended, so that a handler that
          * doesn't end can't hold the event forever.
          */
         CANCELLED,
-        /** To be acked, nacked or released; the server has not confirmed it yet. */
+        /** Being acked, nacked or released; the server has not confirmed it yet. */
         SETTLING,
-        /** Settled, or the lease was lost. Nothing may be settled for it. */
+        /** Settled, or the lease was lost. It must not be settled. */
         GONE
     }
 
@@ -42,7 +42,7 @@ final class Lease {
     /** Null: it was not cancelled. */
     Cause cause;
 
-    /** That the handler runs on; null before and after. */
+    /** The handler's thread; null before and after. */
     Thread thread;
 
     /** The handler did not end when it was cancelled; it keeps its slot. */
@@ -53,7 +53,7 @@ final class Lease {
     /** When the lease runs out, by this host's clock, unless it has been extended meanwhile. */
     Instant expires = Instant.MAX;
 
-    /** How far this host's clock was ahead of the engine's when the delivery came, if it took no time to come. */
+    /** How far this host's clock was ahead of the engine's when the delivery arrived, if it arrived instantly. */
     Duration lead = Duration.ZERO;
 
     /** A settle was sent, and its outcome is unknown. */
@@ -63,7 +63,7 @@ final class Lease {
         this.delivery = delivery;
     }
 
-    /** Its handler has not been started, and the lease has run out unless the server says otherwise. */
+    /** Whether its handler has not started and its lease has run out, unless the server confirms it. */
     boolean mayHavePassed() {
         return stage == Stage.WAITING && Instant.now().isAfter(expires);
     }

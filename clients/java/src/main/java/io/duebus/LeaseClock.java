@@ -5,9 +5,9 @@ import java.time.Instant;
 import java.util.Collection;
 
 /**
- * Knows when a lease may have run out while its delivery was on the way or waited here: the process or the host was frozen,
- * a garbage collection took long, the network stood still. Such a delivery is not started before the server has confirmed
- * its lease. Its callers hold the monitor of the subscription.
+ * Knows when a lease may have run out while its delivery was on its way or waited here, because the process, the host
+ * or the network was frozen, or a garbage collection took long. Such a delivery is not started until the server has
+ * confirmed its lease. Its callers hold the monitor of the subscription.
  *
  * <p>The engine's clock need not agree with this host's. How far this one is ahead of it, at most, starts at 0; a delivery
  * that comes in less time lowers it, and one whose lease the server confirms although it seemed to have run out raises it.
@@ -20,12 +20,12 @@ final class LeaseClock {
         this.length = length;
     }
 
-    /** Sets how long the leases of deliveries to come last. */
+    /** Sets how long the leases of future deliveries last. */
     void lasts(Duration length) {
         this.length = length;
     }
 
-    /** Notes when the lease of a delivery runs out that has just come. */
+    /** Notes when the lease of a delivery that has just arrived runs out. */
     void arrived(Lease lease) {
         Instant expires = lease.delivery.leaseExpiresAt();
         lease.lead = Duration.between(expires, Instant.now()).plus(length);
@@ -33,7 +33,7 @@ final class LeaseClock {
         lease.expires = expires.plus(ahead);
     }
 
-    /** Says that the server has extended these leases: they last so long from the moment when it was asked. */
+    /** Notes that the server has extended these leases: they last their whole length from the time of the request. */
     void confirm(Collection<Lease> leases, Instant asked, Duration length) {
         for (Lease lease : leases) {
             lease.expires = asked.plus(length);

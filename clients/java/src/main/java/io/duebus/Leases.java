@@ -15,7 +15,7 @@ final class Leases {
     private final Consumer<Lease> onCancel;
     private final Map<String, Lease> held = new LinkedHashMap<>();
 
-    /** @param onCancel is told of each handler that was cancelled */
+    /** @param onCancel is called with each cancelled handler */
     Leases(Object monitor, Consumer<Lease> onCancel) {
         this.monitor = monitor;
         this.onCancel = onCancel;
@@ -35,7 +35,7 @@ final class Leases {
         return held.size();
     }
 
-    /** Interrupts a handler that runs; nothing happens the second time. */
+    /** Interrupts a running handler; a second call does nothing. */
     void cancel(Lease lease, Lease.Cause cause) {
         if (lease.stage != Lease.Stage.RUNNING) {
             return;
@@ -52,7 +52,7 @@ final class Leases {
         List.copyOf(held.values()).forEach(each -> cancel(each, cause));
     }
 
-    /** Marks a lease as being settled; false when it is gone or is being settled already. */
+    /** Marks a lease as being settled; false if it is gone or already being settled. */
     boolean settle(Lease lease) {
         if (lease.stage == Lease.Stage.SETTLING || lease.stage == Lease.Stage.GONE) {
             return false;
@@ -70,7 +70,7 @@ final class Leases {
 
     /**
      * Ends leases that the server reports lost, and cancels their handlers. Doesn't count those being settled: there
-     * the settle overtook the question.
+     * their settle was faster than the question.
      */
     int lose(Collection<String> tokens) {
         int lost = 0;
@@ -82,17 +82,17 @@ final class Leases {
         return lost;
     }
 
-    /** Those of the tokens whose lease is held. */
+    /** The tokens whose lease is held. */
     List<Lease> find(Collection<String> tokens) {
         return tokens.stream().map(held::get).filter(Objects::nonNull).toList();
     }
 
-    /** Names all, those that are being settled included. */
+    /** Names all, including those that are being settled. */
     List<String> tokens() {
         return tokens(each -> true);
     }
 
-    /** Names those to be extended. */
+    /** Names the leases to extend. */
     List<String> extendable() {
         return tokens(each -> each.stage != Lease.Stage.CANCELLED);
     }

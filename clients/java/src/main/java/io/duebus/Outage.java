@@ -4,8 +4,8 @@ import java.lang.System.Logger.Level;
 import java.time.Duration;
 
 /**
- * Picks the level of the log lines while a server is away: a warning at first and then once a minute; the others are for
- * debugging. Its owner sees to it that one thread at a time uses it.
+ * Picks the level of log lines during an outage: a warning first and then once a minute, otherwise debug. The owner
+ * lets one thread at a time use it.
  */
 final class Outage {
     private static final long INTERVAL = Duration.ofMinutes(1).toNanos();
@@ -13,7 +13,7 @@ final class Outage {
     private boolean warned;
     private long warnedAt;
 
-    /** The level of the line about the next failure. */
+    /** The level of the next failure's line. */
     Level level() {
         long now = System.nanoTime();
         if (warned && now - warnedAt < INTERVAL) {
@@ -24,7 +24,7 @@ final class Outage {
         return Level.WARNING;
     }
 
-    /** Says that the server has answered. */
+    /** Notes that the server has answered. */
     void over() {
         warned = false;
     }

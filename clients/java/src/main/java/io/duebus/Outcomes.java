@@ -6,9 +6,9 @@ import java.nio.CharBuffer;
 import java.nio.charset.CodingErrorAction;
 import java.nio.charset.StandardCharsets;
 
-/** What the end of a handler means for its event. */
+/** Decides what the end of a handler means for its event. */
 final class Outcomes {
-    /** What the bus keeps of an error. */
+    /** How much of an error the bus keeps. */
     private static final int MAX_ERROR_BYTES = 4096;
 
     private Outcomes() {}
@@ -35,12 +35,12 @@ final class Outcomes {
         return Nack.newBuilder().setLeaseToken(leaseToken).setError(why).build();
     }
 
-    /** True of what a handler throws on purpose. */
+    /** Whether a handler threw this deliberately. */
     static boolean isDeliberate(Throwable thrown) {
         return thrown instanceof RetryAfter || thrown instanceof DeadLetter || thrown instanceof Release;
     }
 
-    /** The text of what was thrown, in at most 4 KiB of UTF-8. One whose text can't be had is still a failure. */
+    /** The text of what was thrown, cut to 4 KiB of UTF-8. One without a readable text is still a failure. */
     private static String text(Throwable thrown) {
         try {
             String text = isDeliberate(thrown) ? thrown.getMessage() : thrown.toString();

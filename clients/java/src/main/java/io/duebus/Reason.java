@@ -8,9 +8,9 @@ public enum Reason {
     INVALID_ARGUMENT(null),
     /** The topic is empty. */
     NO_TOPIC_SPECIFIED(INVALID_ARGUMENT),
-    /** A dispatch without events. */
+    /** The dispatch has no events. */
     NO_EVENT_SPECIFIED(INVALID_ARGUMENT),
-    /** The server does not run the engine that was asked for. */
+    /** The server does not run the requested engine. */
     NO_DISPATCHER_SPECIFIED(null),
     /** {@link DispatchOptions#requireSubscriber}, and the topic has no live subscriber on any replica. */
     NO_HANDLER_FOUND(null),
@@ -36,13 +36,13 @@ public enum Reason {
     DEADLINE_EXCEEDED(null),
     /** The caller was interrupted, or gave the call up. It may or may not have taken effect. */
     CANCELLED(null),
-    /** The server wants credentials, or others than these. */
+    /** Credentials are required, or these are not accepted. */
     UNAUTHENTICATED(null),
     /** These credentials do not allow that. */
     PERMISSION_DENIED(null),
     /** The client was closed, before the call or during it. */
     CLIENT_CLOSED(null),
-    /** One that this version of the client does not know; {@link DueBusException#reasonName} has its name. */
+    /** A reason that this client is too old to know; {@link DueBusException#reasonName} has its name. */
     OTHER(null);
 
     private final Reason wider;

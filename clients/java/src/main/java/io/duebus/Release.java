@@ -1,6 +1,6 @@
 package io.duebus;
 
-/** Thrown by a handler to give the event back unhandled: it is ready again at once, and the attempt is not counted. */
+/** Thrown by a handler to release the event: it is ready again at once, and the attempt is not counted. */
 public final class Release extends Exception {
     private static final long serialVersionUID = 1;
 

@@ -36,7 +36,7 @@ final class RepeatedCall<Q, R, T> {
         });
     }
 
-    /** Its cancellation ends the tries. */
+    /** Cancelling it ends the tries. */
     CompletableFuture<T> result() {
         return result;
     }
@@ -69,7 +69,7 @@ final class RepeatedCall<Q, R, T> {
 
     private void failed(DueBusException error) {
         if (!error.is(Reason.UNAVAILABLE)) {
-            // When the deadline passed during an attempt, the error of the one before says what is wrong.
+            // If the deadline passed during an attempt, the error of the attempt before tells more.
             boolean late = error.is(Reason.DEADLINE_EXCEEDED) && last != null;
             result.completeExceptionally(late ? last : error);
             return;

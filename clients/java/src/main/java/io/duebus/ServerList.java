@@ -110,7 +110,7 @@ final class ServerList extends NameResolverProvider {
             listener.onResult(ResolutionResult.newBuilder().setAddressesOrError(StatusOr.fromValue(addresses)).build());
         }
 
-        /** Each server has a certificate of its own name. */
+        /** Each server has a certificate for its own name. */
         private static EquivalentAddressGroup address(String server) {
             URI uri = parse(server);
             String host = uri.getHost().replaceAll("[\\[\\]]", "");

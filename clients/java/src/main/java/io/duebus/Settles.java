@@ -22,10 +22,10 @@ import java.util.function.ToIntFunction;
 
 /** Ack, Nack and Extend, by as many calls as the leases need. */
 final class Settles {
-    /** The most that the server takes in one call. */
+    /** The most leases that the server accepts in one call. */
     static final int MAX_LEASES = 10_000;
 
-    /** Of a request of lease tokens or nacks, in bytes: its other fields, and what an item has besides its text. */
+    /** In a request of lease tokens or nacks, the bytes of its other fields, and those of an item besides its text. */
     private static final int OTHER_FIELDS = 4 << 10;
 
     private static final int ITEM_FIELDS = 32;
@@ -68,8 +68,8 @@ final class Settles {
     /**
      * How leases are settled in one way.
      *
-     * @param doneByLostTry what a repeated call answers when its first attempt took effect and only the answer was lost:
-     *     the event is no longer this holder's, and nothing is left for the caller to do
+     * @param doneByLostTry the failures of a retried call whose first attempt may have taken effect: the lease is over,
+     *     and nothing is left for the caller to do
      */
     private record Call<Q, R>(
             MethodDescriptor<Q, R> method,
@@ -93,7 +93,7 @@ final class Settles {
         return failures;
     }
 
-    /** Counts the items, from the first on, that fit into one request: at least one of them. */
+    /** How many of the first items fit into one request: at least one. */
     static <L> int fitting(Iterable<L> items, int maxBytes, ToIntFunction<L> size) {
         int left = maxBytes - OTHER_FIELDS;
         int count = 0;
@@ -107,7 +107,7 @@ final class Settles {
         return count;
     }
 
-    /** Cuts items into parts that fit into one request each. */
+    /** Splits items into parts that fit into one request each. */
     static <L> List<List<L>> batches(List<L> items, int maxBytes, ToIntFunction<L> size) {
         var batches = new ArrayList<List<L>>();
         for (int from = 0; from < items.size(); ) {

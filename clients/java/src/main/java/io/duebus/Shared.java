@@ -4,12 +4,12 @@ import java.util.concurrent.ScheduledExecutorService;
 import java.util.function.Consumer;
 
 /**
- * What the parts of one subscription have in common.
+ * What the parts of one subscription share.
  *
  * @param name the topic and the group, for the log
  * @param monitor guards the leases, the slots and the settles
  * @param timer of the worker
- * @param failed is told of an error that no retry heals
+ * @param failed is called with an error that no retry can cure
  */
 record Shared(String name, Object monitor, ScheduledExecutorService timer, Consumer<DueBusException> failed) {
     private static final System.Logger LOG = System.getLogger("io.duebus.worker");
@@ -26,7 +26,7 @@ record Shared(String name, Object monitor, ScheduledExecutorService timer, Consu
         log(System.Logger.Level.WARNING, null, format, arguments);
     }
 
-    /** Logs a failure while a server is away. */
+    /** Logs a failure during an outage. */
     void log(Outage outage, String format, Object... arguments) {
         log(outage.level(), null, format, arguments);
     }
@@ -35,7 +35,7 @@ record Shared(String name, Object monitor, ScheduledExecutorService timer, Consu
         try {
             LOG.log(level, name + ": " + format.formatted(arguments), thrown);
         } catch (Throwable ignored) {
-            return; // a logger that fails, perhaps on what a handler has thrown, must not stop the caller
+            return; // a failing logger must not stop the caller
         }
     }
 }

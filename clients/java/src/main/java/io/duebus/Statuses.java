@@ -49,7 +49,7 @@ final class Statuses {
                 List.copyOf(partial.getEventIdsList()));
     }
 
-    /** gRPC's own errors say in the cause what happened: a refused connection, a certificate that is not trusted. */
+    /** The causes of gRPC's own errors tell what happened: a refused connection, an untrusted certificate. */
     private static String text(Status status) {
         String text = status.getDescription() == null ? "" : status.getDescription();
         Throwable cause = status.getCause();

@@ -12,7 +12,7 @@ import java.util.concurrent.BlockingQueue;
 /** One stream, whose frames arrive in a queue, then its end. The server's window bounds the queue. */
 final class SubscribeStream {
     /**
-     * What comes out of the queue: a frame, or the end of the stream, with its error or without.
+     * An item of the queue: a frame, or the end of the stream with or without an error.
      *
      * @param from null: it only wakes the reader
      */

@@ -59,12 +59,12 @@ final class Subscription {
         this.keeper = new Keeper(connection, shared, runner, settings.lease());
     }
 
-    /** Completes when a stream was open for the first time. */
+    /** Completes when the first stream is open. */
     CompletableFuture<Void> started() {
         return started;
     }
 
-    /** Completes when the subscription has drained, with the error that ended it, if one did. */
+    /** Completes when the subscription has drained, with the error that ended it, if any. */
     CompletableFuture<Void> ended() {
         return ended;
     }
@@ -83,7 +83,7 @@ final class Subscription {
         arrivals.add(Arrival.WAKE);
     }
 
-    /** The lease of the next delivery may have run out: the server is asked. */
+    /** Asks the server, because the lease of the next delivery may have run out. */
     private void doubt() {
         keeper.extendNow();
     }
@@ -102,7 +102,7 @@ final class Subscription {
     void run() {
         try {
             read();
-        } catch (Throwable thrown) { // the worker must be told, whatever it is
+        } catch (Throwable thrown) { // the worker must learn of anything thrown
             fail(DueBusException.of(thrown));
         }
         try {
@@ -146,7 +146,7 @@ final class Subscription {
         connection.connectBefore(length);
         long end = System.nanoTime() + length.toNanos();
         while (!stopping && arrivals.poll(end - System.nanoTime(), TimeUnit.NANOSECONDS) != null) {
-            continue; // of the stream that has ended, or a call to look again
+            continue; // from the stream that has ended, or a wake-up
         }
     }
 
@@ -198,8 +198,8 @@ final class Subscription {
     }
 
     /**
-     * Waits until no delivery is in flight, and gives back what was not started. A delivery that arrives after the
-     * stream is closed can't be given back: it costs an attempt and the disconnect grace.
+     * Waits until no delivery is in flight, and releases what was not started. A delivery that arrives after the stream
+     * is closed can't be released: it costs an attempt and the disconnect grace.
      */
     private void drain(SubscribeStream stream) throws InterruptedException {
         synchronized (monitor) {
@@ -241,7 +241,7 @@ final class Subscription {
         runner.clock().lasts(Times.read(frame.getLease()));
         keeper.attach(Times.read(frame.getLease()), Times.read(frame.getDisconnectGrace()));
         if (kept > named) {
-            keeper.extendNow(); // the server lets those run out that the stream did not name
+            keeper.extendNow(); // leases that the stream did not name run out
         }
         runner.settler().retryNow();
         pauses.reset();
@@ -272,8 +272,8 @@ final class Subscription {
             runner.release();
             if (!awaitSettled(settings.drainTimeout(), true)) {
                 runner.leases().cancelAll(Lease.Cause.STOPPED);
-                // Twice: the handlers' last words, and their settles.
-                if (!awaitSettled(HandlerRunner.LAST_WORDS.multipliedBy(2), false)) {
+                // Twice: once for the handlers, and once for their settles.
+                if (!awaitSettled(HandlerRunner.CANCEL_GRACE.multipliedBy(2), false)) {
                     int left = runner.leases().size();
                     shared.warn("stopped with %d unsettled leases; their events will be delivered again", left);
                 }
@@ -282,7 +282,7 @@ final class Subscription {
         }
     }
 
-    /** False when the time is over, or, if that counts, when nothing can be settled any more. */
+    /** False if the time is over or, if that counts, nothing more can be settled. */
     private boolean awaitSettled(Duration atMost, boolean unlessFailed) throws InterruptedException {
         long end = System.nanoTime() + Times.nanos(atMost);
         while (!(runner.isIdle() && runner.leases().isEmpty())) {

@@ -19,7 +19,7 @@ final class Threads {
         return timer;
     }
 
-    /** As many threads as there are tasks at once; whoever starts tasks bounds them. */
+    /** As many threads as there are tasks at once; the callers limit their number. */
     static ExecutorService pool(String name) {
         return new ThreadPoolExecutor(
                 0, Integer.MAX_VALUE, 30, TimeUnit.SECONDS, new SynchronousQueue<>(), named(name + "-"));

@@ -4,9 +4,9 @@ import com.google.protobuf.Duration;
 import com.google.protobuf.Timestamp;
 import java.time.Instant;
 
-/** Java's times and protobuf's. */
+/** Converts between Java's times and protobuf's. */
 final class Times {
-    /** What fits into a long of nanoseconds, with room to add. */
+    /** The longest time that fits into a long of nanoseconds, with room for sums. */
     private static final java.time.Duration LONGEST = java.time.Duration.ofDays(100 * 365);
 
     private Times() {}

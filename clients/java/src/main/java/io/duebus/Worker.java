@@ -21,10 +21,10 @@ import java.util.concurrent.atomic.AtomicReference;
  * }
  * }</pre>
  *
- * <p>Each handler has a subscription of its own. Leases are extended while handlers run. Acks and nacks go in batches.
- * A stream that breaks is reopened, as often as it takes, with the leases still held. An error that no retry heals (a
- * bad argument, no permission, an engine that the server does not run) ends the worker, after a drain. Its threads are
- * daemons: they keep no process alive, {@link #run} does.
+ * <p>Each handler has its own subscription. Leases are extended while handlers run. Acks and nacks go in batches.
+ * A broken stream is always reopened, with the leases still held. An error that no retry can cure (a bad argument, no
+ * permission, an engine that the server does not run) ends the worker, after a drain. Its threads are daemons: only
+ * {@link #run} keeps the process alive.
  */
 public final class Worker implements AutoCloseable {
     /** A handler on a topic. */
@@ -45,13 +45,13 @@ public final class Worker implements AutoCloseable {
         ready = allOf(subscriptions.stream().map(Subscription::started).toList());
     }
 
-    /** Begins a worker of this client. */
+    /** Starts building a worker of this client. */
     public static Builder builder(DueBus bus) {
         return new Builder(bus);
     }
 
     /**
-     * Begins to handle events, and returns at once.
+     * Starts handling events, and returns at once.
      *
      * @throws IllegalStateException it has been started before
      */
@@ -67,7 +67,7 @@ public final class Worker implements AutoCloseable {
         return this;
     }
 
-    /** When one subscription has ended, the others do. */
+    /** Ends the other subscriptions when one has ended. */
     private void onEnd(Throwable error) {
         if (error != null) {
             failure.compareAndSet(null, DueBusException.of(error));
@@ -103,7 +103,7 @@ public final class Worker implements AutoCloseable {
      * for example by a hook that runs when the process is terminated, or because of an error. Interrupting the thread
      * drains the worker.
      *
-     * @throws DueBusException one that no retry heals
+     * @throws DueBusException an error that no retry can cure
      */
     public void run() {
         start();
@@ -120,7 +120,7 @@ public final class Worker implements AutoCloseable {
     /**
      * Begins to drain, and returns at once: running handlers are finished and their events settled, for at most the
      * drain timeout; after that they are interrupted, and their events released. Deliveries that were not started are
-     * released without counting an attempt.
+     * released.
      *
      * @return {@link #ended}
      */
@@ -132,7 +132,7 @@ public final class Worker implements AutoCloseable {
         return ended();
     }
 
-    /** As {@link #stop}, and waits until that is done. Not for handlers: it waits for them. */
+    /** As {@link #stop}, and waits until that is done. Not for handlers, which it waits for. */
     @Override
     public void close() {
         stop().exceptionally(error -> null).join();
@@ -142,7 +142,7 @@ public final class Worker implements AutoCloseable {
         return CompletableFuture.allOf(futures.toArray(CompletableFuture[]::new));
     }
 
-    /** Sets up a worker. */
+    /** Builds a worker. */
     public static final class Builder {
         private static final Duration SHORTEST_LEASE = Duration.ofMillis(100);
         private static final Duration LONGEST_LEASE = Duration.ofHours(12);
@@ -165,12 +165,12 @@ public final class Worker implements AutoCloseable {
             this.bus = bus;
         }
 
-        /** Puts a handler on a topic, in the worker's group. */
+        /** Registers a handler for a topic, in the worker's group. */
         public Builder handle(String topic, Handler handler) {
             return handle(topic, null, handler);
         }
 
-        /** Puts a handler on a topic, in a group of its own; null: the worker's. */
+        /** Registers a handler for a topic, in its own group; null: the worker's. */
         public Builder handle(String topic, String group, Handler handler) {
             registrations.add(new Registration(topic, group, handler));
             return this;
@@ -182,7 +182,7 @@ public final class Worker implements AutoCloseable {
             return this;
         }
 
-        /** Where the events wait; the server's default engine otherwise. */
+        /** The engine that holds the events; the server's default engine otherwise. */
         public Builder engine(Engine engine) {
             this.engine = engine;
             return this;
@@ -224,7 +224,7 @@ public final class Worker implements AutoCloseable {
             return this;
         }
 
-        /** How soon events go to another worker when the connection breaks: 0 to 1 h; as the server says, 1 s. */
+        /** How soon events go to another worker when the connection breaks: 0 to 1 h; the server's setting by default. */
         public Builder disconnectGrace(Duration grace) {
             this.disconnectGrace = grace;
             return this;

@@ -5,7 +5,7 @@ import io.duebus.v1.SubscribeRequest;
 import java.time.Duration;
 import java.util.List;
 
-/** How a worker subscribes and handles. The grace may be null: as the server says. */
+/** How a worker subscribes and handles. The grace may be null: the server's setting. */
 record WorkerSettings(
         Engine engine,
         String consumer,

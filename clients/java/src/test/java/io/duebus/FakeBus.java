@@ -41,10 +41,10 @@ import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Function;
 
-/** A server whose answers the test decides. What it is asked comes out of its queues. */
+/** A server whose answers the test sets. Its queues hold the requests. */
 final class FakeBus extends EventBusGrpc.EventBusImplBase implements AutoCloseable {
-    /** Bounds each wait for something that has to come. */
-    static final Duration PATIENCE = Duration.ofSeconds(10);
+    /** The timeout of each wait for something that must come. */
+    static final Duration WAIT_TIMEOUT = Duration.ofSeconds(10);
 
     final BlockingQueue<DispatchRequest> dispatches = new LinkedBlockingQueue<>();
     final BlockingQueue<AckRequest> acks = new LinkedBlockingQueue<>();
@@ -80,9 +80,9 @@ final class FakeBus extends EventBusGrpc.EventBusImplBase implements AutoCloseab
     }
 
     static <T> T next(BlockingQueue<T> queue) throws InterruptedException {
-        T next = queue.poll(PATIENCE.toMillis(), TimeUnit.MILLISECONDS);
+        T next = queue.poll(WAIT_TIMEOUT.toMillis(), TimeUnit.MILLISECONDS);
         if (next == null) {
-            throw new AssertionError("nothing came within " + PATIENCE);
+            throw new AssertionError("nothing came within " + WAIT_TIMEOUT);
         }
         return next;
     }

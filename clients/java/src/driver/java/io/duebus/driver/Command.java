@@ -12,7 +12,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 
-/** A JSON object of the runner. What is absent or null is the type's nothing. */
+/** A JSON object of the runner. Absent and null fields have the empty value of their type. */
 record Command(JsonObject json) {
     long id() {
         return has("id") ? json.get("id").getAsLong() : 0;

@@ -30,9 +30,9 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 
-/** Carries out commands, each on a thread of its own. */
+/** Carries out commands, each on its own thread. */
 final class Driver {
-    /** What carries a command out; its result is null when it has answered by itself. */
+    /** Carries out a command; its result is null if it has already answered. */
     private interface Action {
         Object carryOut(Command command) throws Throwable;
     }
@@ -64,7 +64,7 @@ final class Driver {
     void receive(String line) {
         var command = new Command(JsonParser.parseString(line).getAsJsonObject());
         switch (command.text("command")) {
-            // Those that name something new are carried out in the order they come.
+            // Those that name something new are carried out in order of arrival.
             case "hello" -> carryOut(command, each -> Map.of("language", "java", "protocol", 1));
             case "connect" -> carryOut(command, this::connect);
             case "worker.start" -> carryOut(command, this::startWorker);
@@ -89,7 +89,7 @@ final class Driver {
         }
     }
 
-    /** Ends what is open. */
+    /** Closes everything that is open. */
     void close() {
         workers.values().forEach(ScriptedWorker::stop);
         workers.values().forEach(ScriptedWorker::await);

@@ -12,7 +12,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 
-/** The client's values as they are written. */
+/** Writes the client's values. */
 final class Lines {
     private Lines() {}
 

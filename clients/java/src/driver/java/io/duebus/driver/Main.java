@@ -10,7 +10,7 @@ import java.nio.charset.StandardCharsets;
  * tests/conformance/PROTOCOL.md.
  */
 public final class Main {
-    /** How long the end of input waits for what is open. */
+    /** How long to wait at the end of input. */
     private static final long EXIT_WITHIN_MS = 4000;
 
     private Main() {}

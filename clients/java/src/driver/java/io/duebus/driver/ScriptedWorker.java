@@ -95,7 +95,7 @@ final class ScriptedWorker {
         end(held == null ? outcome : await(delivery, held));
     }
 
-    /** The script's for this attempt; the last one holds for all after it. */
+    /** The script's for this attempt; the last one applies to all later attempts. */
     private Command outcome(int attempt) {
         return script.get(Math.min(attempt, script.size()) - 1);
     }

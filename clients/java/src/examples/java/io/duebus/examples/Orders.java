@@ -51,7 +51,7 @@ public final class Orders {
         System.exit(1);
     }
 
-    /** What the order service does. The id makes it safe to place the same order again. */
+    /** Places an order. The id makes it safe to place the same order twice. */
     private static void place(DueBus bus, long id) {
         var event = Event.json("{\"id\": %d}".formatted(id)).id("order-" + id).build();
         var placed = bus.dispatch(TOPIC, event);
@@ -76,7 +76,7 @@ public final class Orders {
     private static void bill(Delivery delivery) throws DeadLetter, RetryAfter {
         Matcher order = ORDER.matcher(delivery.text());
         if (!order.matches()) {
-            throw new DeadLetter("not an order: " + delivery.text()); // it would not be better the next time
+            throw new DeadLetter("not an order: " + delivery.text()); // a retry can't help
         }
         long id = Long.parseLong(order.group(1));
         if (id % 2 == 1 && delivery.attempt() == 1) {
