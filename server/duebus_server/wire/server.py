@@ -48,7 +48,11 @@ MAX_MESSAGE_BYTES = 16 << 20
 UNARY_CALLS = 1_000
 """How many calls a connection may have at once, besides its streams. More wait in the client."""
 
-LOOKAHEAD_BYTES = 4 << 10
+LOOKAHEAD_BYTES = 32 << 10
+"""How much of a message a client may send before the server begins to read it, credentials unchecked. The rest costs a
+round trip: with 4 KiB, dispatches that share calls took an eighth more core time in the server and in the client.
+"""
+
 METADATA_BYTES = 10 << 10
 CONNECTIONS = 4_000
 
@@ -87,7 +91,6 @@ class Limits:
             ("grpc.max_concurrent_streams", self.streams + UNARY_CALLS),
             # A compressed request of a few bytes could become as large as ``message_bytes``.
             ("grpc.compression_enabled_algorithms_bitset", 1),
-            # How much of a message a client may send before the server begins to read it.
             ("grpc.http2.lookahead_bytes", LOOKAHEAD_BYTES),
             ("grpc.http2.bdp_probe", 0),
             # Calls of each method that may wait to be accepted.
