@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
@@ -31,7 +30,6 @@ from duebus_server.wire.status import unexpected
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
-    from contextvars import Context as ContextVars
 
     from grpc.aio import Server
 
@@ -50,7 +48,6 @@ TESTED_VERSION = "1.85."
 UNIMPLEMENTED: Status = (grpc.StatusCode.UNIMPLEMENTED, "there is no such method", ())
 
 ACCEPTED_AT_ONCE = 8
-STARTED_AT_ONCE = 16
 
 MAX_REFUSALS = 100
 """Refused calls that wait for their answer at once. Others that are refused meanwhile are reset."""
@@ -110,8 +107,6 @@ class _AioServer(AioServer):  # type: ignore[misc]  # has no types
         self._accepted_at_once: dict[str, int] = {}
         self._resolver = _MethodResolver([], self._handlers)
         self._calls: set[asyncio.Task[None]] = set()
-        self._admitted: asyncio.Queue[tuple[str, Any, ContextVars]] = asyncio.Queue()
-        self._started = 0
         self._refusals = 0
 
     def register(self, method: str, handler: grpc.RpcMethodHandler[Any, Any], accepted_at_once: int) -> None:
@@ -122,11 +117,9 @@ class _AioServer(AioServer):  # type: ignore[misc]  # has no types
 
     async def _server_main_loop(self, started: asyncio.Future[bool]) -> None:
         """Runs until the server is stopped; it waits for the tasks of ``_make_request_call_future``."""
-        starting = asyncio.create_task(self._start_admitted())
         try:
             await super()._server_main_loop(started)
         finally:
-            starting.cancel()
             if self.is_running():
                 self._ended.set()
 
@@ -142,7 +135,7 @@ class _AioServer(AioServer):  # type: ignore[misc]  # has no types
             call = await self._request_registered_call(path)
             refusal = await self._refusal(method, call)
             if refusal is None:
-                self._admitted.put_nowait((method, call, copy_context()))
+                self._start(self._handling(method, call))
             else:
                 self._refuse(call, refusal)
             del call  # the next may be long in coming, and this one would be kept for as long
@@ -154,24 +147,18 @@ class _AioServer(AioServer):  # type: ignore[misc]  # has no types
         except Exception as error:  # noqa: BLE001  # it would end the loop, and with it the server
             return unexpected(error, method)
 
-    async def _start_admitted(self) -> NoReturn:
-        """Start calls, a few in each turn of the event loop, so that those that come meanwhile are accepted in time."""
+    def _handling(self, method: str, call: Any) -> Any:
+        """What runs a call, and cancels it when its client does. It has the caller that the check has found."""
         loop = asyncio.get_running_loop()
-        while True:
-            method, call, context = await self._admitted.get()
-            handled = _handle_rpc(method, self._resolver, (), call, loop, False)  # has no keywords
-            self._start(_schedule_rpc_coro(handled, call, loop, method), context)
-            del handled, call, context
-            self._started += 1
-            if self._started % STARTED_AT_ONCE == 0:
-                await asyncio.sleep(0)
+        handled = _handle_rpc(method, self._resolver, (), call, loop, False)  # has no keywords
+        return _schedule_rpc_coro(handled, call, loop, method)
 
     async def _refuse_all(self) -> NoReturn:
         while True:
             self._refuse(await self._request_call(), UNIMPLEMENTED)
 
-    def _start(self, run: Any, context: ContextVars | None = None) -> None:
-        task = asyncio.create_task(run, context=context)
+    def _start(self, run: Any) -> None:
+        task = asyncio.get_running_loop().create_task(run)
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
 
