@@ -55,7 +55,8 @@ class DeliveryEncoder:
 
     def __init__(self, tokens: GroupTokens) -> None:
         self._mint = tokens.mint
-        self._place = _DELIVERY(topic=tokens.topic, group=tokens.group).SerializeToString()
+        # What stands between an event and the length of its lease token.
+        self._place = _DELIVERY(topic=tokens.topic, group=tokens.group).SerializeToString() + _LEASE_TOKEN
 
     def responses(self, events: Sequence[LeasedEvent]) -> Iterator[bytes]:
         """Encoded ``SubscribeResponse`` messages: one, or several if one would be too large."""
@@ -85,18 +86,16 @@ class DeliveryEncoder:
             if facts != shared:
                 shared, rest = facts, _encode_facts(event)
             event_id, body = event.event_id.encode(), event.body
-            id_length = varint(len(event_id))
+            id_front = _id_front(len(event_id))
             token = self._mint(event.event_id, event.fencing_token).encode()
             yield b"".join(
                 (
                     _EVENT,
-                    varint(len(_ID) + len(id_length) + len(event_id) + len(body)),
-                    _ID,
-                    id_length,
+                    varint(len(id_front) + len(event_id) + len(body)),
+                    id_front,
                     event_id,
                     body,
                     self._place,
-                    _LEASE_TOKEN,
                     varint(len(token)),
                     token,
                     _FENCING_TOKEN,
@@ -108,16 +107,25 @@ class DeliveryEncoder:
 
 def varint(number: int) -> bytes:
     """A non-negative number in groups of seven bits: https://protobuf.dev/programming-guides/encoding/#varints."""
-    return _varint(number) if number < _CACHED else bytes((number & 0x7F | 0x80,)) + _varint(number >> 7)
+    return _varint(number) if number < _CACHED else _MORE[number & 0x7F] + _varint(number >> 7)
 
 
 _CACHED = 1 << 14
 """Most lengths are smaller, and neighbouring fencing tokens differ in their last seven bits."""
 
+_MORE = tuple(bytes((bits | 0x80,)) for bits in range(0x80))
+"""Seven bits that others follow."""
+
 
 @lru_cache(maxsize=_CACHED)
 def _varint(number: int) -> bytes:
-    return bytes((number,)) if number < 0x80 else bytes((number & 0x7F | 0x80,)) + _varint(number >> 7)  # noqa: PLR2004
+    return bytes((number,)) if number < 0x80 else _MORE[number & 0x7F] + _varint(number >> 7)  # noqa: PLR2004
+
+
+@lru_cache(maxsize=256)
+def _id_front(length: int) -> bytes:
+    """What stands before an event's id of this length."""
+    return _ID + varint(length)
 
 
 def _encode_facts(event: LeasedEvent) -> bytes:
