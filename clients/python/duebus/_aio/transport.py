@@ -93,10 +93,13 @@ class FrameReader:
         """
         if self._task is None:
             self._task = asyncio.create_task(self._read_all())
-        frame = None
-        if not (self._ended and self._frames.empty()):
-            async with asyncio.timeout(timeout):
-                frame = await self._frames.get()
+        if timeout is None:  # as of every frame but the first
+            return await self._take()
+        async with asyncio.timeout(timeout):
+            return await self._take()
+
+    async def _take(self) -> event_bus_pb2.SubscribeResponse | None:
+        frame = None if self._ended and self._frames.empty() else await self._frames.get()
         if frame is None and self._error is not None:
             error, self._error = self._error, None
             raise error

@@ -1,6 +1,6 @@
 """Splits items into requests."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 __all__ = ["DEFAULT_REQUEST_BYTES", "MAX_LEASES", "batches"]
@@ -15,22 +15,18 @@ _REST_BYTES = 1_024
 _T = TypeVar("_T")
 
 
-def batches(items: Iterable[_T], size_of: Callable[[_T], int], request_bytes: int) -> Iterator[list[_T]]:
-    """The items in order, in batches of as many as fit into a request, but at least one.
+def batches(items: Sequence[_T], size_of: Callable[[Sequence[_T]], int], request_bytes: int) -> Iterator[Sequence[_T]]:
+    """The items in order, in batches of about as many as fit into a request, but at least one.
 
     Args:
         items: The items of a repeated field.
-        size_of: The bytes that an item takes in the request.
+        size_of: The bytes that items take in the request. It gets all of them first, because they nearly always fit.
         request_bytes: The largest request.
     """
-    batch: list[_T] = []
     room = request_bytes - _REST_BYTES
-    for item in items:
-        size = size_of(item)
-        if batch and (len(batch) == MAX_LEASES or size > room):
-            yield batch
-            batch, room = [], request_bytes - _REST_BYTES
-        batch.append(item)
-        room -= size
-    if batch:
+    start = 0
+    while batch := items[start : start + MAX_LEASES]:
+        while (size := size_of(batch)) > room and len(batch) > 1:
+            batch = batch[: max(1, len(batch) * room // size)]
         yield batch
+        start += len(batch)

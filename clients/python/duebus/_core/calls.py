@@ -2,8 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from os import urandom
 from typing import Any, NamedTuple
-from uuid import uuid4
 
 from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 
@@ -90,7 +90,7 @@ def dispatch_together(
 
 def _request_id(given: str | None) -> str:
     """The id that makes a dispatch repeatable; a new one if none is given."""
-    return fields.text("request_id", given) if given else str(uuid4())
+    return fields.text("request_id", given) if given else urandom(16).hex()
 
 
 def _dispatch_request(
@@ -152,14 +152,14 @@ def ack(
 ) -> Iterator[LeaseCall]:
     """As many calls as are needed; none if there are no deliveries."""
     tokens = lease_tokens("deliveries", _flatten(deliveries))
-    for batch in batches(tokens, _token_size, request_bytes):
+    for batch in batches(tokens, _size_of_tokens, request_bytes):
         yield Call(_ACK, event_bus_pb2.AckRequest(lease_tokens=batch), _read_failures_of_ack)
 
 
 def nack(nacks: Iterable[Nack], request_bytes: int = DEFAULT_REQUEST_BYTES) -> Iterator[LeaseCall]:
     """As many calls as are needed; none if there are no nacks."""
     messages = [_encode_nack(each, f"nacks[{index}].") for index, each in enumerate(nacks)]
-    for batch in batches(messages, _nack_size, request_bytes):
+    for batch in batches(messages, _size_of_nacks, request_bytes):
         yield Call(_NACK, event_bus_pb2.NackRequest(nacks=batch), _read_failures_of_nack)
 
 
@@ -169,7 +169,7 @@ def extend(
     """As many calls as are needed; none if there are no deliveries."""
     length = None if lease is None else fields.duration("lease", lease)
     tokens = lease_tokens("deliveries", _flatten([deliveries]))
-    for batch in batches(tokens, _token_size, request_bytes):
+    for batch in batches(tokens, _size_of_tokens, request_bytes):
         request = event_bus_pb2.ExtendRequest(lease_tokens=batch, lease=length)
         yield Call(_EXTEND, request, _read_failures)
 
@@ -219,12 +219,12 @@ def _flatten(leases: Iterable[LeaseRef | Iterable[LeaseRef]]) -> Iterator[LeaseR
             yield from each
 
 
-def _token_size(token: str) -> int:
-    return len(token.encode()) + _FIELD_BYTES
+def _size_of_tokens(tokens: Sequence[str]) -> int:
+    return len("".join(tokens).encode()) + _FIELD_BYTES * len(tokens)
 
 
-def _nack_size(message: event_bus_pb2.Nack) -> int:
-    return message.ByteSize() + _FIELD_BYTES
+def _size_of_nacks(messages: Sequence[event_bus_pb2.Nack]) -> int:
+    return sum(message.ByteSize() + _FIELD_BYTES for message in messages)
 
 
 def _encode_nack(nack: Nack, path: str) -> event_bus_pb2.Nack:

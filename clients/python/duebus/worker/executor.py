@@ -206,8 +206,8 @@ class Executor:
         self._deadlines.forget(held)
         nack = None
         if held.stage is not Stage.GONE:
-            nack = self._nack(held)
-            self._tell_failures(held)
+            if (nack := self._nack(held)) is not None:
+                self._tell_failures(held)
             self._settle(held, nack)
         if held.abandoned:
             self._slots.abandon()
