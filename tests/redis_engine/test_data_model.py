@@ -258,7 +258,7 @@ async def test_nothing_of_a_topic_that_is_deleted_remains(
     await topic.ack(held["acked"], held["without a group"], group="one")
     await topic.dead_letter(held["dead"], group="one")
     with monkeypatch.context() as patched:
-        patched.setattr(topic.engine._engine.deletions, "_dispose", AsyncMock())  # type: ignore[attr-defined]
+        patched.setattr(topic.engine._engine.deletions, "dispose", AsyncMock())  # type: ignore[attr-defined]
         await topic.delete_group("gone")
     stored = {key.partition("}:")[2] for key in bus.stored_keys() - before}
     names = ["waiting", "leased", "dead", "records", "sessions", "in_flight", "group"]

@@ -313,7 +313,7 @@ async def test_another_replica_lets_go_of_what_a_deletion_has_left(
     await here.join("elsewhere", "other")
     for first in (0, 750):
         await here.dispatch(*(f"e{first + number:04}" for number in range(750)))
-    monkeypatch.setattr(here.engine._engine.deletions, "_dispose", AsyncMock())  # type: ignore[attr-defined]
+    monkeypatch.setattr(here.engine._engine.deletions, "dispose", AsyncMock())  # type: ignore[attr-defined]
     assert await here.delete_group() == 1_500
     monkeypatch.undo()
 

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import random
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from unittest.mock import AsyncMock
+from zlib import crc32
 
 import pytest
-from duebus_server.domain.clock import HOUR, MINUTE
+from duebus_server.domain.clock import HOUR, MILLISECOND, MINUTE, SystemClock
 from duebus_server.domain.errors import (
     ConcurrentModification,
     DispatcherNotWorking,
     InvalidArgument,
     MaxQueuedEventsReached,
+    Moved,
     NotFound,
     PartialDispatch,
     RequestIdReused,
 )
-from duebus_server.domain.model import DEFAULT_GROUP, DispatchRequest, EngineName
+from duebus_server.domain.model import DEFAULT_GROUP, DispatchAnswer, DispatchRequest, EngineName
+from duebus_server.engine.redis.locks import Locks
 from duebus_server.engine.redis.partition import Partition, partition_number, partitions_of
-from support.builders import new_event, new_events
+from duebus_server.engine.redis.partitioned import partition_count
+from support.builders import new_event, new_events, unique_name
+from support.checked_keys import check_keys_of, undeclared_keys
 from support.topics import ids
 
 if TYPE_CHECKING:
@@ -43,9 +51,9 @@ def in_partition(number: int, prefix: str = "id") -> str:
     return next(name for name in (f"{prefix}-{nth}" for nth in range(1_000)) if partition_number(name, COUNT) == number)
 
 
-async def dispatch_one_each(topic: TopicDriver) -> list[str]:
+async def dispatch_one_each(topic: TopicDriver, prefix: str = "id") -> list[str]:
     """An event in each partition, in a request of its own."""
-    names = [in_partition(number) for number in range(COUNT)]
+    names = [in_partition(number, prefix) for number in range(COUNT)]
     for name in names:
         await topic.dispatch(name)
     return names
@@ -133,6 +141,21 @@ async def test_a_dispatch_that_fails_part_way_lists_what_is_stored_and_a_repetit
     assert done.event_ids == [*names, failed.event_ids[2]]
     assert done.duplicate_event_ids == []
     assert held_in(bus, spread) == [1] * COUNT
+
+
+async def test_a_dispatch_that_meets_a_change_part_way_lists_what_is_stored(bus: RedisBus, spread: TopicDriver) -> None:
+    """Given a partition that is closed, and another replica that is at work on that."""
+    lock = await Locks((await bus.replica()).engine._engine._runner).acquire(f"partitions:{spread.name}", MINUTE)
+    assert lock is not None
+    bus.raw.hset(bus.key(partitions_of(spread.name, COUNT)[1], "config"), "partitions", f"{COUNT}/{0:016x}")
+    names = [in_partition(number) for number in (1, 0, 3)]
+    whole, part = await spread.engine.dispatch(
+        spread.name, [DispatchRequest([new_event(in_partition(2))]), DispatchRequest([*map(new_event, names)])]
+    )
+    assert isinstance(whole, DispatchAnswer)
+    assert isinstance(part, PartialDispatch)
+    assert isinstance(part.cause, Moved)
+    assert list(part.event_ids) == names[1:]
 
 
 async def test_where_no_partition_has_stored_anything_the_error_is_its_own(topic: TopicDriver) -> None:
@@ -255,7 +278,6 @@ async def test_nothing_of_a_deleted_topic_remains_and_every_replica_hears(bus: R
     await other.heard.until(lambda: bool(other.heard.deletions), "the deletion")
     assert other.heard.deletions == [(spread.name, None)]
     assert of(spread, bus.stored_keys()) == set()
-    assert bus.raw.smembers(f"{bus.namespace}:partitions") == set()
     with pytest.raises(NotFound):
         await other.topic(spread.name).lease("other")
     await other.topic(spread.name).dispatch("event")
@@ -282,7 +304,7 @@ async def test_a_topic_is_deleted_with_what_is_left_of_a_deleted_group(
     await spread.join(group="stays")
     await dispatch_one_each(spread)
     with monkeypatch.context() as patch:
-        patch.setattr(replica.engine._engine.deletions, "_dispose", AsyncMock())
+        patch.setattr(replica.engine._engine.deletions, "dispose", AsyncMock())
         await spread.delete_group()
     assert any(":deleted:" in key for key in of(spread, bus.stored_keys()))
     assert await spread.delete() == COUNT
@@ -435,6 +457,108 @@ async def test_a_change_that_nobody_told_of_is_found_by_the_sweep(bus: RedisBus,
     assert [due.topic for due in deaf.heard.dues] == [topic.name]
 
 
+def skew_clocks(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis as the replica sees it: partitions on nodes whose clocks are an hour behind, right, or an hour ahead."""
+    runner = replica.engine._engine._runner
+    common = runner._common
+
+    def on_its_node(partition: Partition | None) -> tuple[str, ...]:
+        prefix, _, *rest = common(partition)
+        node = crc32(str(partition).encode()) % 3 - 1
+        return prefix, str(SystemClock().now_us() + node * HOUR), *rest
+
+    monkeypatch.setattr(runner, "_common", on_its_node)
+
+
+async def test_the_clocks_of_the_nodes_need_not_agree_for_a_change(
+    bus: RedisBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session asks every partition after it has joined, whatever the clocks say of what is due there."""
+    replica, other = await bus.replica(), await bus.replica()
+    for one in (replica, other):
+        skew_clocks(one, monkeypatch)
+    for _ in range(4):  # names on other nodes
+        topic = replica.topic()
+        there = other.topic(topic.name)
+        tokens = [0]
+        for count in (COUNT, 2, 1, 3, COUNT):
+            assert (await topic.configure(partitions=count)).partitions == count
+            name = unique_name()
+            await topic.dispatch(name)
+            await there.join()
+            (held,) = await there.lease()
+            assert held.event_id == name
+            assert held.fencing_token > tokens[-1]
+            tokens.append(held.fencing_token)
+            await there.ack(held)
+        await dispatch_one_each(topic)
+        assert await topic.delete() == COUNT
+        await other.heard.until(lambda: (topic.name, None) in other.heard.deletions, "the deletion")  # noqa: B023
+        with pytest.raises(NotFound):
+            await there.lease()
+        assert of(topic, bus.stored_keys()) == set()
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_dispatches_during_changes_that_replicas_begin_and_break_off_are_delivered(
+    bus: RedisBus, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """All replicas declare their keys, and leave a change to another one for a moment only."""
+    monkeypatch.setattr(partition_count, "LOCK_US", 5 * MILLISECOND)
+    rng = random.Random(seed)
+    replicas = [await bus.replica() for _ in range(4)]
+    for replica in replicas:
+        check_keys_of(replica.engine)
+    name = unique_name()
+    *dispatching, changing = (replica.topic(name) for replica in replicas)
+    answered: list[str] = []
+    done: list[str] = []
+    counts: set[int] = set()
+
+    async def work(driver: TopicDriver) -> None:
+        for _ in range(rng.randrange(30)):
+            await asyncio.sleep(0)  # begins at another step of the change each time
+        answer = await until_accepted(driver.try_dispatch, *(unique_name() for _ in range(rng.randrange(1, 6))))
+        if isinstance(answer, DispatchAnswer | PartialDispatch):
+            answered.extend(answer.event_ids)
+
+    async def change() -> None:
+        count, step = rng.choice((1, 2, 3, COUNT)), rng.randrange(60)
+        with suppress(InvalidArgument, DispatcherNotWorking):
+            await break_off(replicas[-1], partial(changing.configure, partitions=count), step, monkeypatch)
+        counts.add((await changing.engine.config_of(name)).partitions)
+
+    for driver in dispatching:
+        await driver.join()
+    for _ in range(30):
+        await asyncio.gather(change(), *map(work, dispatching))
+        for driver in dispatching:
+            held = await until_accepted(driver.lease_all)
+            done += ids(held)
+            await until_accepted(driver.ack, *held)
+    assert len(counts) > 1, "changes are made meanwhile"
+    assert sorted(done) == sorted(answered)
+    assert await partitions_with(bus, changing, "events") == set()
+    assert await undeclared_keys(replicas[-1].engine) == set()
+
+
+async def until_accepted(verb: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
+    """Repeat a call while the partitions are being changed, which takes less than a second."""
+    for _ in range(100):
+        with suppress(Moved):
+            return await verb(*arguments)
+        await asyncio.sleep(0.01)  # a retry, as a client does it
+    raise AssertionError("the partitions are being changed all the time")
+
+
+async def test_settings_that_come_during_a_change_reach_every_partition(bus: RedisBus, topic: TopicDriver) -> None:
+    bus.raw.hset(bus.key(topic.name, "config"), "partitions", f"1>{COUNT}/{0:016x}")
+    assert (await topic.configure(max_queued=COUNT)).partitions == COUNT
+    await dispatch_one_each(topic)
+    for number in range(COUNT):
+        assert isinstance(await topic.try_dispatch(in_partition(number, "more")), MaxQueuedEventsReached)
+
+
 # --- a change is broken off ---
 
 
@@ -464,6 +588,14 @@ async def break_off(
     return False
 
 
+async def partitions_with(bus: RedisBus, topic: TopicDriver, *names: str) -> set[str]:
+    """The partitions that have one of these keys, as Redis knows them, less those that the topic has."""
+    (await topic.engine.get_topic(topic.name))  # finishes what has broken off
+    count = (await topic.engine.config_of(topic.name)).partitions
+    found = {key[1:].partition("}")[0] for key in of(topic, bus.stored_keys()) if key.rpartition(":")[2] in names}
+    return found - set(map(str, partitions_of(topic.name, count)))
+
+
 @pytest.mark.parametrize("before", [1, 2, 4])
 @pytest.mark.parametrize("after", [1, 3, 4])
 async def test_a_change_that_is_broken_off_is_finished_by_whoever_comes_next(
@@ -481,9 +613,89 @@ async def test_a_change_that_is_broken_off_is_finished_by_whoever_comes_next(
         assert sorted(ids(held)) == sorted(names), f"broken off before step {step}"
         (group,) = (await topic.engine.get_topic(topic.name)).groups
         assert [(one.session_id, one.in_flight) for one in group.subscribers] == [("session", COUNT)]
+        assert await partitions_with(bus, topic, "events", "groups", "sessions", "group") == set()
         if not is_broken:
             break
     assert not is_broken
+
+
+@pytest.mark.parametrize("number", range(COUNT))
+async def test_a_change_that_is_broken_off_and_can_not_be_made_fails_no_dispatch(
+    bus: RedisBus, replica: Replica, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Whoever finishes the change finds an event in one of the partitions, and opens the others again."""
+    other = await bus.replica()
+    for step in range(40):
+        topic = replica.topic()
+        there = other.topic(topic.name)
+        await topic.configure(partitions=COUNT)
+        await there.join()
+        await topic.dispatch(in_partition(number, "first"))
+        try:
+            is_broken = await break_off(replica, lambda topic=topic: topic.configure(partitions=2), step, monkeypatch)  # type: ignore[misc]
+        except InvalidArgument:
+            is_broken = False
+        names = await dispatch_one_each(there)
+        held = await there.lease_all()
+        assert sorted(ids(held)) == sorted([in_partition(number, "first"), *names]), f"broken off before step {step}"
+        assert (await topic.engine.config_of(topic.name)).partitions == COUNT
+        if not is_broken:
+            break
+    assert not is_broken
+
+
+@pytest.mark.parametrize(
+    ("before", "mine", "others"), [(4, 2, 3), (4, 1, 2), (1, 4, 4), (2, 4, 1), (4, 2, 0), (2, 0, 4)]
+)
+async def test_a_replica_that_was_suspended_in_a_change_does_no_harm_to_what_another_has_made_of_it(
+    bus: RedisBus, replica: Replica, monkeypatch: pytest.MonkeyPatch, before: int, mine: int, others: int
+) -> None:
+    """The lock has expired meanwhile, and the topic holds events when the replica goes on. 0 deletes the topic."""
+    other, stale = await bus.replica(), await bus.replica()
+    run = replica.engine._engine._runner.run
+    for step in range(1 if mine == 0 else 0, 40):  # a deletion that has not begun deletes what it finds
+        topic = replica.topic()
+        there, elsewhere = other.topic(topic.name), stale.topic(topic.name)
+        await topic.configure(partitions=before, dedupe_window_us=0)
+        await elsewhere.join()
+        is_suspended, goes_on = asyncio.Event(), asyncio.Event()
+        steps = [*[None] * step, (is_suspended, goes_on)]
+
+        async def suspends(script: Any, name: Partition, *arguments: Any, steps: Any = steps, **more: Any) -> Any:
+            now = steps.pop(0) if steps else None
+            if now is not None:
+                now[0].set()
+                await now[1].wait()
+            return await run(script, name, *arguments, **more)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(replica.engine._engine._runner, "run", suspends)
+            changing = asyncio.create_task(change_once(topic, mine))
+            waiting = asyncio.create_task(is_suspended.wait())
+            await asyncio.wait([changing, waiting], return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
+            bus.raw.delete(f"{bus.namespace}:{{lock:partitions:{topic.name}}}")
+            with suppress(NotFound):
+                await (there.configure(partitions=others) if others else there.delete())
+            await elsewhere.join()
+            names = await dispatch_one_each(there, "there") + await dispatch_one_each(elsewhere, "elsewhere")
+            goes_on.set()
+            await changing
+        for driver in (topic, there, elsewhere):
+            names += await dispatch_one_each(driver, unique_name())
+        held = await elsewhere.lease_all()
+        assert sorted(ids(held)) == sorted(names), f"suspended before step {step}"
+        assert await partitions_with(bus, topic, "events") == set()
+        if not is_suspended.is_set():
+            break
+    assert not is_suspended.is_set()
+
+
+async def change_once(topic: TopicDriver, count: int) -> None:
+    """Another number of partitions, or the deletion, unless another replica is faster or the topic holds events."""
+    partitioning = topic.engine._partitioning  # type: ignore[attr-defined]
+    with suppress(InvalidArgument, DispatcherNotWorking):
+        await (partitioning.change(topic.name, count) if count else partitioning.delete(topic.name))
 
 
 @pytest.mark.parametrize("before", [2, 4])
@@ -513,13 +725,15 @@ async def test_while_a_change_is_under_way_elsewhere_a_dispatch_is_to_be_repeate
 ) -> None:
     other = await bus.replica()
     locks = other.engine._engine._presence._locks
-    lock = await locks.acquire("partitions", MINUTE)
+    lock = await locks.acquire(f"partitions:{spread.name}", MINUTE)
     assert lock is not None
-    bus.raw.hset(bus.key(spread.name, "config"), "partitions", f"{COUNT}>2")
+    bus.raw.hset(bus.key(spread.name, "config"), "partitions", f"{COUNT}>2/{0:016x}")
     fresh = (await bus.replica()).topic(spread.name)
     with pytest.raises(DispatcherNotWorking, match="being changed") as raised:
         await fresh.dispatch("event")
     assert raised.value.retry_after_us
+    other_topic = fresh.harness.topic()  # type: ignore[attr-defined]
+    assert (await other_topic.configure(partitions=2)).partitions == 2, "the lock is of one topic"
     await locks.release(lock)
     await fresh.dispatch("event")
     assert (await replica.engine.config_of(spread.name)).partitions == 2

@@ -97,11 +97,6 @@ class Keys:
         return f"{self.namespace}:retention"
 
     @property
-    def partitions(self) -> str:
-        """The partitions of topics that have several."""
-        return f"{self.namespace}:partitions"
-
-    @property
     def layout(self) -> str:
         """The number of the layout that is written."""
         return f"{self.namespace}:layout"

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
 
 from duebus_server.domain.clock import SECOND
-from duebus_server.domain.errors import DispatcherNotWorking, Moved
+from duebus_server.domain.errors import DispatcherNotWorking
 from duebus_server.engine.redis.admin.not_found import check_found
 from duebus_server.engine.redis.partition import Partition
 from duebus_server.engine.redis.transport.errors import asking, is_lost
@@ -51,25 +50,21 @@ class Deletions:
     async def topic(self, topic: str) -> int:
         """See ``Engine.delete_topic``; the topic has one partition."""
         partition = Partition(topic)
-        removed = await self.partition(partition)
-        self._notifications.deleted(partition, None, self._runner.now_us())
-        await self._retention.after_deletion(topic)
-        await self._topic_index.after_deletion(topic)
-        return removed
-
-    async def partition(self, partition: Partition) -> int:
-        """Delete a partition; how many events it held.
-
-        Raises:
-            NotFound: it does not hold anything.
-        """
         while True:
             now, missing, *removed = await self._runner.run(DELETE_TOPIC, partition)
             self._notifications.answered(now)
             if missing != _BUSY:
-                check_found(missing, partition)
-                return int(removed[0])
-            await self._dispose(partition)
+                break
+            await self.dispose(partition)
+        check_found(missing, partition)
+        await self.topic_is_gone(topic, int(now))
+        return int(removed[0])
+
+    async def topic_is_gone(self, topic: str, at_us: int) -> None:
+        """A topic was deleted at that time, by the clock of its own node."""
+        self._notifications.deleted(Partition(topic), None, at_us)
+        await self._retention.after_deletion(topic)
+        await self._topic_index.after_deletion(topic)
 
     async def group(self, partition: Partition, group: str) -> int:
         """See ``Engine.delete_group``."""
@@ -82,7 +77,7 @@ class Deletions:
         if not missing:
             self._notifications.deleted(partition, group, int(now))
         try:
-            await self._dispose(partition)
+            await self.dispose(partition)
         except DispatcherNotWorking as error:  # the group is gone nevertheless
             log.warning(
                 "a later sweep disposes of a deleted group", partition=str(partition), group=group, error=str(error)
@@ -100,20 +95,20 @@ class Deletions:
         self._next_look_us = now_us + LOOK_EVERY_US
         for partition in (Partition.read(name.decode(errors="replace")) for name in names):
             try:
-                await self._dispose(partition)
+                await self.dispose(partition)
             except DispatcherNotWorking as error:
                 if is_lost(error.__cause__):
                     raise
                 log.warning("partition passed over", partition=str(partition), error=str(error))
 
-    async def _dispose(self, partition: Partition) -> None:
+    async def dispose(self, partition: Partition) -> None:
+        """Release the events of the groups that were deleted in a partition."""
         keys, redis = self._runner.keys, self._runner.connection.redis
         async with asking(partition.topic):
             deletions = await redis.smembers(keys.topic(partition, "deleted"))
-        with suppress(Moved):  # a closed partition holds no events, and none that were put aside
-            for deletion in (name.decode(errors="replace") for name in deletions):
-                own = (self._retention.dedupe_window_us, deletion)
-                while await self._runner.run(DISPOSE, partition, *own, keys=keys.aside(partition, deletion)):
-                    pass
+        for deletion in (name.decode(errors="replace") for name in deletions):
+            own = (self._retention.dedupe_window_us, deletion)
+            while await self._runner.run(DISPOSE, partition, *own, keys=keys.aside(partition, deletion)):
+                pass
         async with asking(partition.topic):
             await redis.srem(keys.deleting, str(partition))

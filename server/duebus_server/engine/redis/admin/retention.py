@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
 
 from duebus_server.domain.clock import MINUTE
 from duebus_server.domain.errors import DispatcherNotWorking, Moved
-from duebus_server.engine.redis.partition import Partition
+from duebus_server.engine.redis.partition import Partition, partitions_of
 from duebus_server.engine.redis.transport.errors import asking, is_lost
 from duebus_server.engine.redis.transport.scripts import Script
 
@@ -88,9 +89,10 @@ class Retention:
             await self._begin_round(now_us)
         for partition in [partition for partition, at_us in self._next_us.items() if at_us <= now_us]:
             del self._next_us[partition]
-            next_us = await self._expire(partition)
-            if next_us >= 0:
-                self._next_us.setdefault(partition, next_us)  # a change that was told meanwhile stands
+            try:
+                await self._look_into(partition)
+            except Moved:
+                await self._look_into_all(partition)
 
     async def _begin_round(self, now_us: int) -> None:
         """All topics are to be looked at."""
@@ -98,30 +100,42 @@ class Retention:
         retention_us = self._defaults.dead_letter_retention_us
         self._next_round_us = now_us + retention_us if retention_us else None
         try:
-            self._next_us = dict.fromkeys(await self._partitions(), 0)
+            self._next_us = dict.fromkeys(map(Partition, await self._topics()), 0)
         except BaseException:
             self._next_round_us = 0
             raise
 
-    async def _partitions(self) -> Iterable[Partition]:
+    async def _topics(self) -> Iterable[str]:
         """Those that may have a retention."""
-        partitions = await self._topic_index.partitions()
         if self._defaults.dead_letter_retention_us:
-            return [*map(Partition, await self._topic_index.names()), *partitions]
+            return await self._topic_index.names()
         async with asking(""):
             names = await self._runner.connection.redis.smembers(self._runner.keys.retention)
-        return [*(Partition(name.decode(errors="replace")) for name in names), *partitions]
+        return [name.decode(errors="replace") for name in names]
 
-    async def _expire(self, partition: Partition) -> int:
-        """When there may be more, in microseconds; -1 for never."""
+    async def _look_into_all(self, closed: Partition) -> None:
+        """A topic does not have this partition: look into those that it has, if it was taken for one that has one."""
+        count = await self._topic_index.partition_count(closed.topic) if closed.count == 1 else None
+        with suppress(Moved):  # once it has other partitions, all topics are looked at again
+            for partition in partitions_of(closed.topic, count or 0):
+                await self._look_into(partition)
+
+    async def _look_into(self, partition: Partition) -> None:
+        """Remove what has outlived its retention in a partition, and note when there may be more.
+
+        Raises:
+            Moved: the topic does not have this partition.
+        """
         config = self._defaults
         own = (config.dead_letter_retention_us, config.dedupe_window_us)
         try:
-            return int(await self._runner.run(EXPIRE_DEAD_LETTERS, partition, *own))
+            next_us = int(await self._runner.run(EXPIRE_DEAD_LETTERS, partition, *own))
         except Moved:
-            return -1
+            raise
         except DispatcherNotWorking as error:
             if is_lost(error.__cause__):
                 raise
             log.warning("partition passed over", partition=str(partition), error=str(error))
-            return self._runner.now_us() + RETRY_US
+            next_us = self._runner.now_us() + RETRY_US
+        if next_us >= 0:
+            self._next_us.setdefault(partition, next_us)  # a change that was told meanwhile stands

@@ -72,17 +72,18 @@ class TopicIndex:
         Raises:
             DispatcherNotWorking: Redis is away, or refuses.
         """
-        return await self._members(self._runner.keys.topics)
+        async with asking(""):
+            names = await self._runner.connection.redis.smembers(self._runner.keys.topics)
+        return [name.decode(errors="replace") for name in names]
 
-    async def partitions(self) -> list[Partition]:
-        """The partitions of all topics that have several; some that are no more may be among them.
+    async def partition_count(self, topic: str) -> int | None:
+        """How many partitions a topic has; None while that is being changed.
 
         Raises:
             DispatcherNotWorking: Redis is away, or refuses.
         """
-        return [Partition.read(name) for name in await self._members(self._runner.keys.partitions)]
-
-    async def _members(self, key: str) -> list[str]:
-        async with asking(""):
-            names = await self._runner.connection.redis.smembers(key)
-        return [name.decode(errors="replace") for name in names]
+        async with asking(topic):
+            text = await self._runner.connection.redis.hget(
+                self._runner.keys.topic(Partition(topic), "config"), "partitions"
+            )
+        return 1 if text is None else int(text) if text.isdigit() else None

@@ -36,8 +36,12 @@ def pairs_of(flat: Sequence[bytes]) -> dict[bytes, bytes]:
 
 
 def topic_changes(stored: Mapping[bytes, bytes]) -> TopicChanges:
-    """What Redis holds of a topic, or of a group's policy; values that are none of ours are passed over, as in Lua."""
-    found = {name.decode(): int(value) for name, value in stored.items() if value.isdigit()}
+    """What Redis holds of a topic, or of a group's policy; values that are none of ours are passed over, as in Lua.
+
+    While the number of partitions is being changed, the one that the topic has stands in front of a ``>``.
+    """
+    numbers = {name.decode(): value.partition(b">")[0] for name, value in stored.items()}
+    found = {name: int(value) for name, value in numbers.items() if value.isdigit()}
     policy = {field: found.get(name) for name, field in _POLICY.items()}
     own = {field: found.get(name) for name, field in _TOPIC.items()}
     return TopicChanges(RetryPolicyChanges(**policy), **own)

@@ -12,10 +12,14 @@
 -- includes leases
 -- includes naming
 
-regardless_of_memory()
 local group = ARGV[6]
 local config_key, policy_key = topic_key('config'), nil
-redis.call('HLEN', config_key)
+-- A topic's settings stand still while its partitions are changed, because they are copied.
+local open = tonumber(redis.call('HGET', config_key, 'partitions') or 1)
+if not open or PARTS > 1 and open ~= PARTS then
+  return 'moved'
+end
+regardless_of_memory()
 if group ~= '' then
   local found, missing = find_group(group)
   if not found then

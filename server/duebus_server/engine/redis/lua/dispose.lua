@@ -5,6 +5,7 @@
 --   6      the server's dedupe window, microseconds
 --   7      the name of the deletion
 -- returns  whether something is left (0, 1)
+-- runs on closed partitions too
 -- includes leases
 -- includes deleting
 

@@ -1,15 +1,20 @@
--- Removes all that is left of a closed partition.
+-- Removes all that is left of a partition, unless another change has taken it over meanwhile.
 --
 -- KEYS     topic, every group
 -- ARGV     1..6 as in partitions.lua
--- returns  'late' or ''
+--   7      whether the topic is being deleted, so that its subscribers are to be told (0, 1)
+-- returns  {now, how many events it held}
 -- runs on closed partitions too
 -- includes deleting
 -- includes partitions
 
-if is_late() then
-  return LATE
+if read_partitions() ~= CLOSED then
+  return { whole(now), 0 }
 end
+local removed = redis.call('HLEN', topic_key('events'))
 clear()
 redis.call('UNLINK', topic_key('config'))
-return ''
+if ARGV[7] == '1' then
+  tell_change('deleted', '')
+end
+return { whole(now), removed }

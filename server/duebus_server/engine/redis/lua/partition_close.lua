@@ -1,17 +1,18 @@
 -- Closes a partition: it takes nothing any more, and its subscribers join elsewhere.
 --
--- KEYS     topic, every group
+-- KEYS     topic
 -- ARGV     1..6 as in partitions.lua
--- returns  'late'; 'held' when it holds events; or ''
+--   7      whether also when it holds events, because it is to be deleted (0, 1)
+-- returns  'held' when it holds events, and stays as it is; or ''
 -- runs on closed partitions too
 -- includes deleting
 -- includes partitions
 
-if is_late() then
-  return LATE
-end
-if holds_events() then
+if ARGV[7] ~= '1' and holds_events() then
   return HELD
 end
-write_partitions('1')
+if read_partitions() then -- where there is nothing, nothing can be opened
+  regardless_of_memory()
+  write_partitions(CLOSED)
+end
 return ''

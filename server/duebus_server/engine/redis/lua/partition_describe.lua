@@ -5,7 +5,7 @@
 -- returns  {settings: {name, value, ...}, {group, {name, value, ...}, ...}}
 -- runs on closed partitions too
 
-local KEPT = { 'paused', 'max_retries', 'backoff_initial', 'backoff_max' }
+local KEPT = { 'paused', 'max_retries', 'backoff_initial', 'backoff_max', 'fence' }
 
 local described = {}
 for _, group in ipairs(ALL_GROUPS) do

@@ -1,30 +1,36 @@
--- Shared by the scripts that change over how many partitions a topic is spread. Needs common.lua and deleting.lua.
+-- Shared by the scripts that change a topic's number of partitions. Needs common.lua and deleting.lua.
 --
 -- All of them take, behind 1..5 as in common.lua:
---   6      until when this may be done, microseconds: the caller holds the lock of the change for so long
+--   6      the id of the change, which no other attempt has
 --
--- `partitions` in the topic's `config` is absent for one partition, 'N', or 'N>M' while it is being changed to M, 0 for a
--- topic that is being deleted. In that of a partition it is 'N' while that is open.
+-- `partitions` in a topic's `config` is absent for one partition; 'N'; 'N>M/ID' while change ID is to make it M, 0 for a topic
+-- that is to be deleted; 'N>>M/ID' once that is decided. In the `config` of a partition it is 'N' while that is open, and 'N/ID'
+-- while it is closed and belongs to change ID. See DATA_MODEL.md.
 
-local LATE, HELD = 'late', 'held'
+local CHANGE = ARGV[6]
+local HELD, REPLACED = 'held', 'replaced'
+local TO_BE_DECIDED, DECIDED = '>', '>>'
+local OPEN, CLOSED = tostring(PARTS), PARTS .. '/' .. CHANGE
 
-local function is_late()
-  return now > tonumber(ARGV[6])
-end
-
--- How many partitions the topic has, and how many it is to have.
+-- nil where it is absent.
 local function read_partitions()
-  local text = redis.call('HGET', topic_key('config'), 'partitions') or '1'
-  local count, wanted = string.match(text, '^(%d+)>?(%d*)$')
-  return tonumber(count or 1), tonumber(wanted)
+  return redis.call('HGET', topic_key('config'), 'partitions') or nil
 end
 
 local function write_partitions(text)
-  if text == '1' then
-    redis.call('HDEL', topic_key('config'), 'partitions')
-  else
-    redis.call('HSET', topic_key('config'), 'partitions', text)
-  end
+  redis.call('HSET', topic_key('config'), 'partitions', text)
+end
+
+-- How many partitions the topic has; while a change is under way, also whether that is decided, how many it is to have, and
+-- the id.
+local function read_change()
+  local text = read_partitions() or '1'
+  local count, mark, wanted, id = string.match(text, '^(%d+)(>+)(%d+)/(%x+)$')
+  return tonumber(count or text) or 1, mark == DECIDED, tonumber(wanted), id
+end
+
+local function write_change(count, mark, wanted)
+  write_partitions(count .. mark .. wanted .. '/' .. CHANGE)
 end
 
 local function holds_events()
@@ -33,8 +39,7 @@ end
 
 -- Removes all that was kept here but the settings.
 local function clear()
-  local groups = { '', unpack(ALL_GROUPS) }
-  for _, group in ipairs(groups) do
+  for _, group in ipairs({ '', unpack(ALL_GROUPS) }) do
     redis.call('UNLINK', unpack(keys_of(group)))
   end
   for _, name in ipairs(topic_key_names()) do
@@ -44,8 +49,8 @@ local function clear()
   end
 end
 
--- What the groups of a topic have beside events, as described by partition_describe.lua: for each group its name, how many
--- names and values follow, and those.
+-- What the groups of a topic have beside events, as partition_describe.lua tells it: for each group its name, how many names
+-- and values follow, and those.
 local function take_over(first)
   local at = first
   while at <= #ARGV do

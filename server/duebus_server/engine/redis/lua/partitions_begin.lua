@@ -1,24 +1,32 @@
--- Begins to change a topic's number of partitions, or to delete a topic that has several: the topic is closed.
+-- Begins to change a topic's number of partitions, or to delete a topic of several: the topic is closed. A change that
+-- another replica has begun is taken over, and can no longer be decided by that one; one that is decided is to be completed.
 --
--- KEYS     topic, every group
+-- KEYS     topic
 -- ARGV     1..6 as in partitions.lua
---   7      the number it is to have; 0: it is to be deleted; any other text: only to go on with what has begun
--- returns  'late'; 'held' when it holds events; or {how many it has, how many it is to have}, which is what an earlier change
---          wanted where that was not finished
+--   7      the number it is to have; 0 to delete it; 'mend' to reopen its partitions; '' only to go on with what has begun
+-- returns  nothing where nothing is to be done; 'held' when it holds events, and stays as it is; 'moved' when it is to be
+--          deleted and has one partition; or {how many it has, how many it is to have, id of the change, whether that is
+--          decided (0, 1)}; the number and the id are those of an earlier change where that was not finished
 -- runs on closed partitions too
 -- includes deleting
 -- includes partitions
 
-local count, unfinished = read_partitions()
+local MEND = 'mend'
+
+local count, is_decided, unfinished, id = read_change()
+if is_decided then
+  return { count, unfinished, id, 1 }
+end
 local wanted = unfinished or tonumber(ARGV[7]) or count
-if is_late() then
-  return LATE
+if not unfinished and wanted == count and (ARGV[7] ~= MEND or count == 1) then
+  return false
+end
+if count == 1 and wanted == 0 then
+  return 'moved'
+end
+if count == 1 and holds_events() then
+  return HELD
 end
 regardless_of_memory()
-if wanted ~= count then
-  if count == 1 and holds_events() then
-    return HELD
-  end
-  write_partitions(count .. '>' .. wanted)
-end
-return { count, wanted }
+write_change(count, TO_BE_DECIDED, wanted)
+return { count, wanted, CHANGE, 0 }

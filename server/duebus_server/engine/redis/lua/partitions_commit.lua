@@ -1,26 +1,22 @@
--- Gives a topic another number of partitions, or opens it again with the number it had.
+-- Decides a change: it can be completed, and no longer be taken over.
 --
 -- KEYS     topic, every group
 -- ARGV     1..6 as in partitions.lua
---   7      the number
---   8...   as `take_over` in partitions.lua reads it, where that number is 1; nothing where the topic goes on as it was
--- returns  'late' or ''
+--   7      the number that the topic is to have; 0: none, it is deleted
+--   8...   as `take_over` in partitions.lua reads it, where that number is 1 and was another
+-- returns  'replaced' when another replica has taken over, and then nothing has changed; or ''
 -- runs on closed partitions too
 -- includes deleting
 -- includes partitions
 
-if is_late() then
-  return LATE
+local count, is_decided, _, id = read_change()
+if is_decided or id ~= CHANGE then
+  return REPLACED
 end
 regardless_of_memory()
-local count = read_partitions()
-local is_changed = tonumber(ARGV[7]) ~= count
-if is_changed then
+if tonumber(ARGV[7]) ~= count then
   clear()
-end
-if is_changed and #ARGV > 7 then
   take_over(8)
 end
-write_partitions(ARGV[7])
-tell_change('moved', '')
+write_change(count, DECIDED, ARGV[7])
 return ''

@@ -97,9 +97,8 @@ class AdminVerbs:
         if changes.partitions is not None:
             changes.applied_to(await self.config_of(topic))
             await self._routing.change(topic, changes.partitions)
-            self._engine.retention.anything_may_have_changed()
         rest = replace(changes, partitions=None)
-        config = await self._engine.configure_topic(Partition(topic), rest)
+        config = await self._routing.routed(topic, lambda _: self._engine.configure_topic(Partition(topic), rest))
         if config.partitions > 1 and rest:
             await self._routing.refresh(topic)
             await self._routing.each(topic, lambda partition: self._engine.configure_topic(partition, rest))
@@ -117,17 +116,13 @@ class AdminVerbs:
     async def delete_topic(self, topic: str) -> int:
         """See ``Engine.delete_topic``. Partition by partition; what is dispatched meanwhile may be deleted too."""
         self._engine.check_started()
-        return await self._routing.routed(topic, lambda partitions: self._delete(topic, partitions))
 
-    async def _delete(self, topic: str, partitions: list[Partition]) -> int:
-        if len(partitions) == 1:
-            return await self._engine.delete_topic(partitions[0])
-        removed = await self._partitioning.delete(topic)
-        for partition in [*partitions, Partition(topic)]:
-            self._engine.notifications.deleted(partition, None, self._engine.now_us())
-        await self._engine.retention.after_deletion(topic)
-        await self._engine.topic_index.after_deletion(topic)
-        return removed
+        async def delete(partitions: list[Partition]) -> int:
+            if len(partitions) == 1:
+                return await self._engine.delete_topic(partitions[0])
+            return await self._partitioning.delete(topic)
+
+        return await self._routing.routed(topic, delete)
 
     async def delete_group(self, topic: str, group: str) -> int:
         """See ``Engine.delete_group``."""

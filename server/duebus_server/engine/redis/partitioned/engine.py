@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from duebus_server.domain.errors import DueBusError, Moved
+from duebus_server.domain.errors import DispatcherNotWorking, DueBusError, Moved
 from duebus_server.domain.model import EngineName, LeaseBatch, LeaseRef, NackRef
 from duebus_server.engine.redis.partitioned.admin import AdminVerbs
 from duebus_server.engine.redis.partitioned.dispatch import Progress, dispatch_in
@@ -54,7 +54,7 @@ class PartitionedEngine(AdminVerbs):
     name = EngineName.REDIS
 
     def __init__(self, engine: RedisEngine, partitioning: Partitioning, defaults: TopicConfig) -> None:
-        routing = Routing(engine, partitioning)
+        routing = Routing(engine, partitioning, self._join_in)
         super().__init__(engine, partitioning, routing, Topics(engine.topic_index, defaults, self.get_topic))
         self._dues = Dues()
         self._turns = count()
@@ -101,7 +101,10 @@ class PartitionedEngine(AdminVerbs):
             await dispatch_in(partitions, [one for one in progress if one.is_to_go_on], self._engine.dispatch)
             if not any(one.is_to_go_on for one in progress):
                 break
-            await self._routing.follow(topic, partitions)
+            try:
+                await self._routing.follow(topic, partitions)
+            except DispatcherNotWorking:  # each request says by itself how far it came
+                break
         return [one.outcome() for one in progress]
 
     async def lease(self, topic: str, group: str, session_id: str, request: LeaseRequest) -> LeaseBatch:

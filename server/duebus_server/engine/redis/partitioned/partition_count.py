@@ -1,72 +1,93 @@
 """How many partitions each topic has, and how that number is changed.
 
 The topic's own keys hold the number, and each partition's keys hold whether it is open. Every script checks this first
-(``moved.lua``), so a replica that is wrong about the number is told so before anything has changed. ``DATA_MODEL.md``
-describes the steps of a change, and what happens when one breaks off.
+(``moved.lua``), so a replica that is wrong about the number is told so before anything has changed. Each attempt to
+change the number has an id of its own, and all of its steps are compare-and-set on that id. ``DATA_MODEL.md`` describes
+the steps, and why it does not matter when one comes late or the replica dies in between.
 """
 
 from __future__ import annotations
 
-from contextlib import suppress
-from dataclasses import dataclass
+import secrets
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from duebus_server.domain.clock import SECOND
-from duebus_server.domain.errors import InvalidArgument, Moved, NotFound
+from duebus_server.domain.errors import InvalidArgument, Moved
+from duebus_server.engine.redis.codec.settings import pairs_of
 from duebus_server.engine.redis.partition import Partition, partitions_of
+from duebus_server.engine.redis.tasks import all_of
 from duebus_server.engine.redis.transport.errors import asking
 from duebus_server.engine.redis.transport.scripts import Script
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from duebus_server.engine.redis.admin.deletion import Deletions
-    from duebus_server.engine.redis.admin.topic_index import TopicIndex
+    from duebus_server.engine.redis.engine import RedisEngine
     from duebus_server.engine.redis.locks import Locks
     from duebus_server.engine.redis.transport.runner import Runner
 
-BEGIN, CLOSE, DESCRIBE, OPEN, CLEAR, COMMIT, DELETE = map(
+BEGIN, CLOSE, DESCRIBE, PREPARE, COMMIT, OPEN, CLEAR, END = map(
     Script,
     (
         "partitions_begin",
         "partition_close",
         "partition_describe",
+        "partition_prepare",
+        "partitions_commit",
         "partition_open",
         "partition_clear",
-        "partitions_commit",
-        "partitions_delete",
+        "partitions_end",
     ),
 )
 
-MEND = "mend"
-"""In place of the number of partitions that a topic is to have."""
+MEND, GO_ON = "mend", ""
+"""In place of a number of partitions: reopen those that the topic has; finish what another replica has begun."""
 
-LOCK = "partitions"
-LOCK_US = 60 * SECOND
-WORKS_US = 20 * SECOND
-"""How long a replica may make changes after it got the lock. Scripts refuse later ones by their node's clock. So no
-command of this replica takes effect while another holds the lock, if the clocks of a cluster's nodes agree to half a
-minute.
-"""
+LOCK_US = 5 * SECOND
+"""How long others leave a change to the replica that has begun it. Then they finish it, whether or not it has died."""
 
-_LATE, _HELD = b"late", b"held"
+_HELD, _REPLACED = b"held", b"replaced"
 """As in ``partitions.lua``."""
+
+_Groups = dict[bytes, dict[bytes, bytes]]
+"""What each group of a topic has beside events, as far as its partitions have it in common."""
+
+_FENCE = b"fence"
+"""The last fencing token of a group in a partition."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """From how many partitions to how many, 0 to delete the topic, and until when this replica may work on it."""
+    """A change of a topic.
+
+    Attributes:
+        before: how many partitions the topic has.
+        after: how many it is to have; 0 to delete it.
+        change_id: no other attempt has it.
+    """
 
     topic: str
     before: int
     after: int
-    deadline_us: int
+    change_id: str
 
     @property
     def whole(self) -> Partition:
         """The topic itself: its keys hold how many partitions it has."""
         return Partition(self.topic)
+
+    @property
+    def old(self) -> list[Partition]:
+        """The partitions to be removed. A topic that has one has no keys for it but its own."""
+        return partitions_of(self.topic, self.before) if self.before not in (1, self.after) else []
+
+    @property
+    def new(self) -> list[Partition]:
+        """The partitions to be opened."""
+        return partitions_of(self.topic, self.after) if self.after > 1 else []
 
 
 class Partitioning:
@@ -74,35 +95,40 @@ class Partitioning:
 
     Args:
         runner: runs scripts.
-        locks: of the bus; one replica at a time changes a number.
-        listing: the topics that are listed.
-        deleting: deletes single partitions.
+        locks: of the bus. That of a topic saves replicas from taking a change over from each other; nothing else
+            depends on it.
+        engine: told what was deleted.
 
     Raises, in all methods that run something:
-        DispatcherNotWorking: Redis is away, or refuses; or another replica is changing a topic.
+        DispatcherNotWorking: Redis is away, or refuses; or another replica is changing the topic.
     """
 
-    def __init__(self, runner: Runner, locks: Locks, topic_index: TopicIndex, deletions: Deletions) -> None:
+    def __init__(self, runner: Runner, locks: Locks, engine: RedisEngine) -> None:
         self._runner = runner
         self._locks = locks
-        self._topic_index = topic_index
-        self._deletions = deletions
+        self._engine = engine
         self._known: dict[str, list[Partition]] = {}  # of topics that have several
 
     def partitions(self, topic: str) -> list[Partition]:
         """The partitions of a topic by number, as far as this replica knows."""
         return self._known.get(topic) or _the_only_one(topic)
 
-    async def refresh(self, topic: str) -> int:
-        """How many partitions a topic has, asked of Redis. Finishes a change that broke off."""
-        text = await self._read(topic)
-        if not text.isdigit():
-            await self._under_lock(topic, "")
-            text = await self._read(topic)
-        if not text.isdigit():
+    def know(self, topic: str, partitions: list[Partition]) -> None:
+        """Take note of a topic's partitions."""
+        if len(partitions) == 1:
+            self._known.pop(topic, None)
+        else:
+            self._known[topic] = partitions
+
+    async def read(self, topic: str) -> list[Partition]:
+        """The partitions of a topic, asked of Redis. Finishes a change that broke off."""
+        count = await self._engine.topic_index.partition_count(topic)
+        if count is None:
+            await self._under_lock(topic, GO_ON)
+            count = await self._engine.topic_index.partition_count(topic)
+        if count is None:
             raise Moved(topic)
-        self._believe(topic, int(text))
-        return int(text)
+        return partitions_of(topic, count)
 
     async def change(self, topic: str, count: int) -> None:
         """Give a topic this many partitions.
@@ -110,21 +136,21 @@ class Partitioning:
         Raises:
             InvalidArgument: it holds events; nothing was changed.
         """
-        await self._topic_index.before(topic)
+        await self._engine.topic_index.before(topic)
         await self._under_lock(topic, count)
-        await self.refresh(topic)
-        if len(self.partitions(topic)) != count:  # this finished a change that another replica had begun
+        if len(await self.read(topic)) != count:  # this finished a change that another replica had begun
             await self._under_lock(topic, count)
-            await self.refresh(topic)
 
     async def mend(self, topic: str) -> None:
-        """Reopen partitions that have lost all their keys, as a node of a cluster may."""
+        """Reopen partitions that are closed, or have lost all their keys, as a node of a cluster may."""
         await self._under_lock(topic, MEND)
 
     async def delete(self, topic: str) -> int:
         """Delete a topic of several partitions; how many events it held."""
         removed = await self._under_lock(topic, 0)
-        self._believe(topic, 1)
+        if removed is None:  # this finished a change that another replica had begun
+            raise Moved(topic)
+        self.know(topic, partitions_of(topic, 1))
         return removed
 
     async def has_group(self, partition: Partition, group: str) -> bool:
@@ -134,128 +160,89 @@ class Partitioning:
                 await self._runner.connection.redis.sismember(self._runner.keys.topic(partition, "groups"), group)
             )
 
-    def _believe(self, topic: str, count: int) -> None:
-        if count == 1:
-            self._known.pop(topic, None)
-        else:
-            self._known[topic] = partitions_of(topic, count)
-
-    async def _read(self, topic: str) -> str:
-        async with asking(topic):
-            text = await self._runner.connection.redis.hget(
-                self._runner.keys.topic(Partition(topic), "config"), "partitions"
-            )
-        return (text or b"1").decode(errors="replace")
-
-    async def _under_lock(self, topic: str, wanted: int | str) -> int:
-        deadline_us = self._runner.now_us() + WORKS_US
-        lock = await self._locks.acquire(LOCK, LOCK_US)
+    async def _under_lock(self, topic: str, wanted: int | str) -> int | None:
+        lock = await self._locks.acquire(f"partitions:{topic}", LOCK_US)
         if lock is None:
             raise Moved(topic)
         try:
-            return await self._carry_out(topic, wanted, deadline_us)
+            return await self._carry_out(topic, wanted)
         finally:
             await self._locks.release(lock)
 
-    async def _carry_out(self, topic: str, wanted: int | str, deadline_us: int) -> int:
-        reply = await self._run(BEGIN, Partition(topic), deadline_us, wanted)
-        if reply == _HELD:
-            raise _holds_events()
-        before, after = reply
-        change = _Change(topic, before, after, deadline_us)
-        if change.after == 0:
-            return await self._delete(change)
-        if change.after != change.before:
-            await self._spread(change)
-        elif wanted == MEND and change.before > 1:
-            await self._mend(change)
-        return 0
+    async def _carry_out(self, topic: str, wanted: int | str) -> int | None:
+        """Carry out a change: the wanted one, or one that another replica has begun.
 
-    async def _mend(self, change: _Change) -> None:
-        partitions = partitions_of(change.topic, change.before)
-        settings, groups = await self._describe(change, partitions)
-        for partition in partitions:
-            config = self._runner.keys.topic(partition, "config")
-            async with asking(change.topic):
-                is_open = await self._runner.connection.redis.hexists(config, "partitions")
-            if not is_open:
-                await self._open(change, partition, settings, groups)
-
-    async def _spread(self, change: _Change) -> None:
-        before, after = partitions_of(change.topic, change.before), partitions_of(change.topic, change.after)
-        if not await self._close(change, before):
-            raise _holds_events()
-        settings, groups = await self._describe(change, before)
-        if change.after > 1:
-            await self._runner.add(self._runner.keys.partitions, change.topic, *map(str, after))
-            for partition in after:
-                await self._open(change, partition, settings, groups)
-            await self._run(COMMIT, change.whole, change.deadline_us, change.after)
-        else:
-            own = (1, *groups)
-            await self._run(COMMIT, change.whole, change.deadline_us, *own, groups=_names(groups))
-        await self._clear(change, before)
-
-    async def _open(
-        self, change: _Change, partition: Partition, settings: Sequence[Any], groups: Sequence[Any]
-    ) -> None:
-        own = (len(settings), *settings, *groups)
-        await self._run(OPEN, partition, change.deadline_us, *own, groups=_names(groups))
-
-    async def _close(self, change: _Change, partitions: Sequence[Partition]) -> bool:
-        """Close all partitions; if one of them holds events, none, and return False."""
-        if change.before == 1:
-            return True
-        for partition in partitions:
-            if await self._run(CLOSE, partition, change.deadline_us) == _HELD:
-                for closed in partitions:
-                    await self._run(OPEN, closed, change.deadline_us)
-                await self._run(COMMIT, change.whole, change.deadline_us, change.before)
-                return False
-        return True
-
-    async def _describe(self, change: _Change, partitions: Sequence[Partition]) -> tuple[list[Any], list[Any]]:
-        """What the partitions have in common: settings and groups."""
-        told = [await self._runner.run(DESCRIBE, partition) for partition in partitions]
-        settings, groups = max(told, key=lambda one: len(one[1]))
-        if change.before > 1:
-            settings, _ = await self._runner.run(DESCRIBE, change.whole)
-        flat: list[Any] = []
-        for name, own in zip(groups[::2], groups[1::2], strict=True):
-            flat += (name, len(own), *own)
-        return settings, flat
-
-    async def _clear(self, change: _Change, partitions: Sequence[Partition]) -> None:
-        """Remove what is left of partitions that are closed for good."""
-        if change.before == 1:
-            return
-        for partition in partitions:
-            await self._run(CLEAR, partition, change.deadline_us)
-        async with asking(change.topic):
-            await self._runner.connection.redis.srem(self._runner.keys.partitions, *map(str, partitions))
-
-    async def _delete(self, change: _Change) -> int:
-        removed = 0
-        partitions = partitions_of(change.topic, change.before)
-        for partition in partitions:
-            with suppress(Moved, NotFound):  # gone already
-                removed += await self._deletions.partition(partition)
-        await self._clear(change, partitions)
-        await self._run(DELETE, change.whole, change.deadline_us)
-        return removed
-
-    async def _run(
-        self, script: Script, partition: Partition, deadline_us: int, *arguments: Any, groups: Sequence[str] = ()
-    ) -> Any:
-        """Run one step of a change.
+        Returns:
+            How many events were deleted; None where the topic was not.
 
         Raises:
-            DispatcherNotWorking: the deadline has passed; the next verb on the topic finishes the change.
+            InvalidArgument: the topic holds events; nothing was changed.
         """
-        reply = await self._runner.run(script, partition, deadline_us, *arguments, groups=groups)
-        if reply == _LATE:
-            raise Moved(partition.topic)
-        return reply
+        reply = await self._runner.run(BEGIN, Partition(topic), secrets.token_hex(8), wanted)
+        if reply == _HELD:
+            raise _holds_events()
+        if reply is None:
+            return None
+        before, after, change_id, is_decided = reply
+        change = wish = _Change(topic, before, after, change_id.decode())
+        if not is_decided:
+            change = await self._decide(wish)
+        removed = await self._complete(change)
+        if change.after != wish.after == wanted:
+            raise _holds_events()
+        return None if change.after else removed
+
+    async def _decide(self, change: _Change) -> _Change:
+        """Close the old partitions and prepare the new ones. Returns what was decided, which is to reopen the old ones
+        if they hold events.
+
+        Raises:
+            Moved: another replica has taken over.
+        """
+        if _HELD in await self._each(CLOSE, change, change.old, int(change.after == 0)):
+            change = replace(change, after=change.before)
+        settings, groups = await self._describe(change)
+        names = [name.decode(errors="replace") for name in groups]
+        given = _flat(groups)
+        await self._each(PREPARE, change, change.new, len(settings), *settings, *given, groups=names)
+        own = (change.change_id, change.after, *(given if change.after == 1 else ()))
+        if await self._runner.run(COMMIT, change.whole, *own, groups=names) == _REPLACED:
+            raise Moved(change.topic)
+        return change
+
+    async def _describe(self, change: _Change) -> tuple[list[bytes], _Groups]:
+        """The settings of the topic, and its groups."""
+        settings, _ = await self._runner.run(DESCRIBE, change.whole)
+        old = partitions_of(change.topic, change.before)
+        told = await all_of([self._runner.run(DESCRIBE, partition) for partition in old])
+        return settings, _merged([dict(zip(flat[::2], map(pairs_of, flat[1::2]), strict=True)) for _, flat in told])
+
+    async def _complete(self, change: _Change) -> int:
+        """Open the new partitions and remove the old ones; how many events these held. Any replica can do it again."""
+        await self._each(OPEN, change, change.new)
+        is_deleted = change.after == 0
+        if is_deleted:
+            await all_of([self._engine.deletions.dispose(partition) for partition in change.old])
+        cleared = await self._each(CLEAR, change, change.old, int(is_deleted))
+        at_us = int(await self._runner.run(END, change.whole, change.change_id))
+        if is_deleted:
+            for partition, (now, _) in zip(change.old, cleared, strict=True):
+                self._engine.notifications.deleted(partition, None, int(now))
+            await self._engine.deletions.topic_is_gone(change.topic, at_us)
+        self._engine.retention.anything_may_have_changed()
+        return sum(removed for _, removed in cleared)
+
+    async def _each(
+        self,
+        script: Script,
+        change: _Change,
+        partitions: Sequence[Partition],
+        *own: Any,
+        groups: Sequence[str] = (),
+    ) -> list[Any]:
+        """Take a step in each partition, and wait for all of them."""
+        arguments = (change.change_id, *own)
+        return await all_of([self._runner.run(script, one, *arguments, groups=groups) for one in partitions])
 
 
 @lru_cache(maxsize=10_000)
@@ -264,13 +251,22 @@ def _the_only_one(topic: str) -> list[Partition]:
     return partitions_of(topic, 1)
 
 
-def _names(groups: Sequence[Any]) -> list[str]:
-    """Of groups as ``_describe`` returns them."""
-    names, at = [], 0
-    while at < len(groups):
-        names.append(groups[at].decode(errors="replace"))
-        at += 2 + groups[at + 1]
-    return names
+def _merged(partitions: Sequence[_Groups]) -> _Groups:
+    """The groups of a topic, from those of its partitions, of which some may have lost theirs."""
+    groups = max(partitions, key=len)
+    for name, own in groups.items():
+        fences = [there[name][_FENCE] for there in partitions if _FENCE in there.get(name, {})]
+        if fences:
+            own[_FENCE] = max(fences, key=int)  # the tokens of an event grow, also on a node whose clock is behind
+    return groups
+
+
+def _flat(groups: _Groups) -> list[bytes | int]:
+    """As ``take_over`` in ``partitions.lua`` reads it."""
+    flat: list[bytes | int] = []
+    for name, own in groups.items():
+        flat += (name, 2 * len(own), *chain.from_iterable(own.items()))
+    return flat
 
 
 def _holds_events() -> InvalidArgument:

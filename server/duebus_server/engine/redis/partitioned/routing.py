@@ -27,13 +27,20 @@ class Routing:
     """Finds the partitions of topics.
 
     Args:
-        engine: joins the partitions to which sessions follow their topic.
+        engine: knows the sessions of this replica.
         partitioning: knows how many partitions each topic has.
+        join: subscribes sessions to the partitions to which they follow their topic.
     """
 
-    def __init__(self, engine: RedisEngine, partitioning: Partitioning) -> None:
+    def __init__(
+        self,
+        engine: RedisEngine,
+        partitioning: Partitioning,
+        join: Callable[[Partition, str, SubscriberInfo], Awaitable[None]],
+    ) -> None:
         self._engine = engine
         self._partitioning = partitioning
+        self._join = join
         self._following = Lock()
 
     def partitions(self, topic: str) -> list[Partition]:
@@ -72,10 +79,9 @@ class Routing:
         return await self.routed(topic, in_each)
 
     async def refresh(self, topic: str) -> None:
-        """Ask Redis how many partitions a topic has, and take its sessions there."""
-        partitions = self._partitioning.partitions(topic)
-        if await self._partitioning.refresh(topic) != len(partitions):
-            await self.follow(topic, partitions)
+        """Ask Redis which partitions a topic has, and take its sessions there."""
+        async with self._following:
+            await self._catch_up(topic)
 
     async def change(self, topic: str, count: int) -> None:
         """Give a topic another number of partitions.
@@ -85,7 +91,7 @@ class Routing:
         """
         async with self._following:
             await self._partitioning.change(topic, count)
-            await self._take_sessions_along(topic)
+            await self._catch_up(topic)
 
     async def follow(self, topic: str, partitions: list[Partition], session: tuple[str, str] | None = None) -> None:
         """A topic has not these partitions: find out which it has, and take its sessions there.
@@ -94,10 +100,10 @@ class Routing:
             NotFound: the group of ``session`` was deleted.
         """
         async with self._following:
-            is_news = self._partitioning.partitions(topic) != partitions
-            if not is_news and await self._partitioning.refresh(topic) == len(partitions) > 1:
+            if self._partitioning.partitions(topic) != partitions:  # found out meanwhile
+                await self._take_sessions_along(topic, self._partitioning.partitions(topic))
+            elif await self._catch_up(topic) == partitions and len(partitions) > 1:
                 await self._partitioning.mend(topic)
-            await self._take_sessions_along(topic)
         there = self._partitioning.partitions(topic)
         if (
             session is not None
@@ -112,14 +118,20 @@ class Routing:
             async with self._following:
                 pass
 
-    async def _take_sessions_along(self, topic: str) -> None:
+    async def _catch_up(self, topic: str) -> list[Partition]:
+        """The partitions of a topic, asked of Redis. They are used when its sessions are there, and not before."""
+        there = await self._partitioning.read(topic)
+        await self._take_sessions_along(topic, there)
+        self._partitioning.know(topic, there)
+        return there
+
+    async def _take_sessions_along(self, topic: str, there: Sequence[Partition]) -> None:
         """Sessions leave the partitions that a topic no longer has, and join those that it has."""
-        there: Sequence[Partition] = self._partitioning.partitions(topic)
         for old in self._engine.notifications.sessions.elsewhere(topic, there):
             if not old.is_over and not await self._is_deleted(old, there[0]):
                 subscriber = SubscriberInfo(old.session_id, old.consumer, self._engine.now_us())
                 for partition in there:
-                    await self._engine.join(partition, old.group, subscriber)
+                    await self._join(partition, old.group, subscriber)
             self._engine.notifications.sessions.forget(old)
 
     async def _is_deleted(self, old: LocalSession, first: Partition) -> bool:
