@@ -1,4 +1,4 @@
-"""The whole bus as processes: one Redis that writes all to disk, servers on it, workers and producers."""
+"""The whole bus as processes: Redis, which writes everything to disk, servers on it, workers and producers."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Self
 from duebus import Client
 from duebus.errors import DueBusError
 from fault.journal import Journal, now_us
-from fault.links import Links
 from fault.processes import Place, Program
 from fault.worker import TOPIC
-from support.redis_server import RedisServer
 from support.server_process import ServerProcess
 
 if TYPE_CHECKING:
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from duebus import TopicInfo
+    from fault.storage import Storage
 
 LEASES_S = {"billing": 30.0, "audit": 6.0}
 """The groups. A lease of 30 s may be lost only with its holder; one of 6 s runs out while a worker is paused."""
@@ -45,15 +44,17 @@ class Bus:
         directory: for journals and logs.
         seed: of what the producers dispatch.
         servers: how many.
+        storage: what the servers keep events in; not yet running.
         partitions: how many the topic has.
     """
 
-    def __init__(self, directory: Path, seed: str, servers: int, partitions: int) -> None:
+    def __init__(self, directory: Path, seed: str, servers: int, storage: Storage, partitions: int) -> None:
         self.directory = directory
         self.journal = Journal(directory / "conductor.jsonl")
         self._seed = seed
         self._count = servers
-        self._partitions = partitions
+        self.storage = storage
+        self.partitions = partitions
         self._stack = ExitStack()
         self.servers: list[ServerProcess] = []
         self.workers: list[Place] = []
@@ -62,12 +63,10 @@ class Bus:
     def __enter__(self) -> Self:
         with self._stack:
             self._stack.callback(self._close_processes)
-            self.redis = RedisServer("--appendonly", "yes", "--appendfsync", "always")
-            self._stack.callback(self.redis.close)
-            self.links = self._stack.enter_context(Links(f"127.0.0.1:{self.redis.port}", self._count))
+            self._stack.enter_context(self.storage)
             self.servers += [self._start_server(number, "127.0.0.1:0") for number in range(self._count)]
             with Client(self.servers[0].address) as client:
-                client.admin.configure_topic(TOPIC, partitions=self._partitions)
+                client.admin.configure_topic(TOPIC, partitions=self.partitions)
             self._start_workers()
             self._start_producers()
             self._stack = self._stack.pop_all()
@@ -145,7 +144,7 @@ class Bus:
 
     def _start_server(self, number: int, listen: str) -> ServerProcess:
         log = self.directory / f"server-{number}.log"
-        return ServerProcess(log, *SERVER_FLAGS, "--redis-url", self.links.url(number), listen=listen)
+        return ServerProcess(log, *SERVER_FLAGS, "--redis-url", self.storage.url(number), listen=listen)
 
     def _start_workers(self) -> None:
         addresses = [server.address for server in self.servers]

@@ -2,12 +2,27 @@
 
 - lost: an accepted event was neither acked nor is it still there;
 - early: an event was leased, or came, before it was due;
-- two holders: a lease was used after the event had been given to another, or a fencing token was given twice;
+- two holders: a lease was used after the event had been given to another, a fencing token was given twice, or an event
+  was given to another although its handler, which gave it back, had not ended;
 - undead: an event was delivered after it was acked, or made a dead letter;
 - unexplained: an event was delivered again though nothing had happened to the lease before;
 - stored twice: one event of a producer under two ids;
 - unknown: an event was delivered that nobody dispatched;
 - late: an event waited for long, though all worked.
+
+Two handlers may have the same event of a group at the same time when the earlier one has lost its lease, and then what
+it does with that lease must be refused. A lease is lost only when
+
+- it ran out: the later lease was granted, by Redis's clock, after the expiry that the worker was told and after every
+  extension that was answered;
+- the worker was killed before the later delivery came;
+- the worker's stream ended after the earlier delivery came, and at most 2 s (``CLOSE``) after the later one did, since
+  a worker may learn of it later than the server;
+- a server that the worker's stream was on was killed or drained, or could not reach Redis for 2 s (``OUT_OF_TOUCH``)
+  while Redis was there, and that ended at most 5 s (``AFTERMATH``) before the earlier delivery came.
+
+Anything else that has an event delivered again is "unexplained". So a paused worker, and Redis being away, cost no
+lease that has not run out.
 """
 
 from __future__ import annotations
@@ -17,7 +32,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from fault.explanations import SECOND, Explanations, is_final
+from fault.explanations import GIVEN_BACK, SECOND, Explanations, is_final
 from fault.history import ACK, DONE, UNKNOWN
 from fault.intervals import merged, overlap
 
@@ -45,12 +60,14 @@ class Report:
 
     Attributes:
         duplicates: how often an event was delivered again, by cause.
+        two_at_once: how often two handlers had the same event at the same time, by the cause that allowed it.
         slowest: the longest time from the end of a lease or its holder to the next delivery, by cause; microseconds.
         slowest_calm: the longest time from due to first delivered while there was no outage; microseconds.
     """
 
     violations: list[Violation] = field(default_factory=list)
     duplicates: Counter[str] = field(default_factory=Counter)
+    two_at_once: Counter[str] = field(default_factory=Counter)
     slowest: Counter[str] = field(default_factory=Counter)
     slowest_calm: int = 0
 
@@ -144,7 +161,17 @@ class _Checker:
             self._violation("unexplained", chain)
         else:
             self._report.duplicates[cause.name] += 1
+            self._check_handlers(before, again, chain, cause)
             self._check_wait(chain, again, cause)
+
+    def _check_handlers(self, before: Delivery, again: Delivery, chain: list[Delivery], cause: Cause) -> None:
+        """Whether the earlier handler had ended, and if not, whether it may go on."""
+        ended = self._history.handlers_ended.get((before.group, before.fence))
+        if ended is None or ended <= again.came:
+            return
+        self._report.two_at_once[cause.name] += 1
+        if cause.name == GIVEN_BACK:
+            self._violation("two holders", chain)
 
     def _check_wait(self, chain: list[Delivery], delivery: Delivery, cause: Cause | None) -> None:
         """From when it could have been delivered, outages left out."""

@@ -33,6 +33,10 @@ CLOSE = 2 * SECOND
 """A worker may hear of the end of its stream so much later than the server."""
 
 
+GIVEN_BACK = "given back"
+"""The cause that leaves nobody with the event."""
+
+
 class Cause(NamedTuple):
     """Why a lease ended before its event was delivered again, and since when the event was free or its holder gone."""
 

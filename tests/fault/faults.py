@@ -7,13 +7,17 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from duebus_server.engine.redis.partition import partitions_of
 from fault.journal import now_us
+from fault.storage import Cluster, OneRedis
+from fault.worker import TOPIC
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from random import Random
 
     from fault.bus import Bus
+    from fault.links import Links
 
     Fault = Callable[[Bus, Random], None]
 
@@ -70,65 +74,88 @@ def kill_producer(bus: Bus, random: Random) -> None:
 
 def kill_redis(bus: Bus, random: Random) -> None:
     """SIGKILL; it comes back with what it had on disk."""
+    node = random.choice(bus.storage.nodes)
     with bus.outage("kill", "redis"):
-        bus.redis.kill()
+        node.kill()
         time.sleep(random.choice((0.0, 1.0, 4.0)))
-        bus.redis.restart()
+        bus.storage.restart(node)
 
 
 def pause_redis(bus: Bus, random: Random) -> None:
     """Stopped, for shorter or longer than a replica may be silent."""
-    with bus.outage("pause", "redis"), bus.paused(bus.redis.process):
+    with bus.outage("pause", "redis"), bus.paused(random.choice(bus.storage.nodes).process):
         time.sleep(random.choice((0.3, 1.5, 4.0)) * random.uniform(0.8, 1.2))
+
+
+def move_slot(bus: Bus, random: Random) -> None:
+    """A partition moves to another node of the cluster, key by key."""
+    assert isinstance(bus.storage, Cluster)
+    partition = random.choice(list(partitions_of(TOPIC, bus.partitions)))
+    slot = bus.storage.moving_slot(f"{{{partition}}}")
+    with bus.outage("move", "redis"):
+        slot.begin()
+        for key in slot.unmoved():
+            slot.move(key)
+            time.sleep(random.uniform(0.0, 0.1))
+        slot.end()
 
 
 def cut_link(bus: Bus, random: Random) -> None:
     """The connections of a server to Redis are reset, several times."""
     number = random.randrange(len(bus.servers))
+    links = _links(bus)
     with bus.outage("cut", f"link:{number}"):
         for _ in range(random.randint(1, 5)):
-            bus.links.cut(number)
+            links.cut(number)
             time.sleep(random.uniform(0.0, 0.2))
 
 
 def stall_link(bus: Bus, random: Random) -> None:
     """Nothing comes through between a server and Redis, nor back; then everything does, or the connections are cut."""
     number = random.randrange(len(bus.servers))
+    links = _links(bus)
     with bus.outage("stall", f"link:{number}"):
-        bus.links.stall(number)
+        links.stall(number)
         time.sleep(random.choice((0.5, 1.5, 6.0)) * random.uniform(0.8, 1.2))
         if random.random() < 0.5:
-            bus.links.cut(number)
-        bus.links.flow(number)
+            links.cut(number)
+        links.flow(number)
 
 
 def delay_link(bus: Bus, random: Random) -> None:
     """A server is far away from Redis."""
     number = random.randrange(len(bus.servers))
+    links = _links(bus)
     with bus.outage("delay", f"link:{number}"):
-        bus.links.delay(number, random.uniform(0.01, 0.1))
+        links.delay(number, random.uniform(0.01, 0.1))
         time.sleep(random.uniform(1.0, 4.0))
-        bus.links.delay(number, 0)
+        links.delay(number, 0)
 
 
-ALONE: tuple[Fault, ...] = (kill_redis, pause_redis)
-OTHERS: tuple[Fault, ...] = (
+def _links(bus: Bus) -> Links:
+    assert isinstance(bus.storage, OneRedis)
+    return bus.storage.links
+
+
+ANYWHERE: tuple[Fault, ...] = (
+    kill_redis,
+    pause_redis,
     kill_server,
     drain_server,
     pause_server,
     kill_worker,
     pause_worker,
     kill_producer,
-    cut_link,
-    stall_link,
-    delay_link,
 )
+WITH_LINKS: tuple[Fault, ...] = (cut_link, stall_link, delay_link)
+ON_CLUSTER: tuple[Fault, ...] = (move_slot,)
 
 
-def course(random: Random) -> Iterator[Fault]:
+def course(bus: Bus, random: Random) -> Iterator[Fault]:
     """All faults again and again, each time in another order; ends never."""
+    more = ON_CLUSTER if isinstance(bus.storage, Cluster) else WITH_LINKS
     while True:
-        faults = [*ALONE, *OTHERS]
+        faults = [*ANYWHERE, *more]
         random.shuffle(faults)
         yield from faults
 
@@ -136,7 +163,7 @@ def course(random: Random) -> Iterator[Fault]:
 def run_faults(bus: Bus, random: Random, until: float) -> None:
     """One fault after the other, with little rest, until ``time.monotonic()`` is that."""
     with host_watched(bus):
-        for fault in course(random):
+        for fault in course(bus, random):
             if time.monotonic() > until:
                 return
             fault(bus, random)

@@ -120,7 +120,11 @@ class Left:
 
 @dataclass(slots=True)
 class History:
-    """All of it."""
+    """All of it.
+
+    Attributes:
+        handlers_ended: when each handler ended, by group and fencing token. A killed worker's did not.
+    """
 
     groups: list[str] = field(default_factory=list)
     dispatched: list[Dispatched] = field(default_factory=list)
@@ -129,7 +133,7 @@ class History:
     streams: list[Stream] = field(default_factory=list)
     outages: list[Outage] = field(default_factory=list)
     left: list[Left] = field(default_factory=list)
-    handled: int = 0
+    handlers_ended: dict[tuple[str, int], int] = field(default_factory=dict)
 
 
 def read_history(directory: Path) -> History:
@@ -180,7 +184,7 @@ def read_worker(worker: str, lines: Iterable[Line], history: History) -> None:
                 for settle in calls[line["call"]]:
                     settle.outcome = line["failed"].get(str(settle.fence), DONE)
             case "handled":
-                history.handled += 1
+                history.handlers_ended[group, line["fence"]] = line["at"]
     history.streams += streams.values()
     history.settles += [settle for settles in calls.values() for settle in settles]
 

@@ -12,17 +12,19 @@ from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
-import redis
 from duebus_server.engine.redis.partition import Partition, partitions_of
 from fault.bus import DRAIN_TIMEOUT_S, LEASES_S, Bus
 from fault.checker import check
+from fault.explanations import GIVEN_BACK
 from fault.faults import run_faults
 from fault.history import read_history
+from fault.storage import Cluster, OneRedis
 from fault.worker import TOPIC
 from support.wire import figure
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import Any
 
     from fault.checker import Report
     from fault.history import History
@@ -35,16 +37,18 @@ SERVERS = int(os.environ.get("CHAOS_SERVERS", "2"))
 
 
 @pytest.mark.timeout(MINUTES * 60 + 2 * DRAIN_TIMEOUT_S + 120)
-@pytest.mark.parametrize("partitions", [1, 4])
-def test_no_accepted_event_is_lost_early_or_with_two_holders(tmp_path: Path, partitions: int) -> None:
-    course = f"seed {SEED} (CHAOS_SEED), {MINUTES:g} minutes, {SERVERS} servers, {partitions} partitions"
+@pytest.mark.parametrize(("kind", "partitions"), [("redis", 1), ("cluster", 4)])
+def test_no_accepted_event_is_lost_early_or_with_two_holders(tmp_path: Path, kind: str, partitions: int) -> None:
+    course = f"seed {SEED} (CHAOS_SEED), {MINUTES:g} minutes, {SERVERS} servers, {partitions} partitions on {kind}"
     figure(f"{course}, journals in {tmp_path}")
-    with Bus(tmp_path, SEED, SERVERS, partitions) as bus:
+    storage = Cluster() if kind == "cluster" else OneRedis(SERVERS)
+    with Bus(tmp_path, SEED, SERVERS, storage, partitions) as bus:
         run_faults(bus, Random(SEED), time.monotonic() + MINUTES * 60)
         bus.finish()
         left_in_redis: Counter[str] = Counter()
-        for partition in partitions_of(TOPIC, partitions):
-            left_in_redis.update(remains(bus.redis.url, partition))
+        with storage.open_client() as client:
+            for partition in partitions_of(TOPIC, partitions):
+                left_in_redis.update(remains(client, partition))
         logs = bus.logs_of_servers()
     history = read_history(tmp_path)
     report = check(history)
@@ -56,17 +60,16 @@ def test_no_accepted_event_is_lost_early_or_with_two_holders(tmp_path: Path, par
     assert left_in_redis == Counter(events=dead_events(history))
 
 
-def remains(url: str, partition: Partition) -> Counter[str]:
+def remains(client: Any, partition: Partition) -> Counter[str]:
     """What Redis still holds of a partition when all workers have left."""
     prefix = f"duebus:{{{partition}}}:"
-    with redis.Redis.from_url(url) as client:
-        found = Counter(events=client.hlen(f"{prefix}events"))
-        for group in LEASES_S:
-            of_group = f"{prefix}group:{group}:"
-            found.update({f"{group} {name}": client.zcard(of_group + name) for name in ("waiting", "leased")})
-            found.update({f"{group} {name}": client.hlen(of_group + name) for name in ("in_flight", "sessions")})
-            # A dead letter has a record.
-            found[f"{group} records"] = client.hlen(of_group + "records") - client.zcard(of_group + "dead")
+    found = Counter(events=client.hlen(f"{prefix}events"))
+    for group in LEASES_S:
+        of_group = f"{prefix}group:{group}:"
+        found.update({f"{group} {name}": client.zcard(of_group + name) for name in ("waiting", "leased")})
+        found.update({f"{group} {name}": client.hlen(of_group + name) for name in ("in_flight", "sessions")})
+        # A dead letter has a record.
+        found[f"{group} records"] = client.hlen(of_group + "records") - client.zcard(of_group + "dead")
     return found
 
 
@@ -80,11 +83,12 @@ def print_figures(history: History, report: Report) -> None:
     accepted = sum(event.event_id is not None for event in history.dispatched)
     faults = Counter(f"{one.what} {one.target.split(':')[0]}" for one in history.outages)
     figure(f"events: {accepted} accepted of {len(history.dispatched)}, {len(history.left)} copies left (dead letters)")
-    figure(f"deliveries: {len(history.deliveries)}, {history.handled} handled to the end")
+    figure(f"deliveries: {len(history.deliveries)}, {len(history.handlers_ended)} handlers ended")
     figure(f"faults: {sum(faults.values())} ({_listed(faults)})")
-    asked_for = report.duplicates.pop("given back", 0)
+    asked_for = report.duplicates.pop(GIVEN_BACK, 0)
     figure(f"delivered again as asked for: {asked_for}")
     figure(f"duplicates, after a lease that was lost: {sum(report.duplicates.values())} ({_listed(report.duplicates)})")
+    figure(f"two handlers at once, after a lease that was lost: {_listed(report.two_at_once) or 'never'}")
     slowest = ", ".join(f"{cause} {us / 1e6:.2f} s" for cause, us in report.slowest.most_common())
     figure(f"slowest redelivery, outages and retry delays included: {slowest}")
     figure(f"slowest delivery of a due event while all worked: {report.slowest_calm / 1e6:.3f} s")

@@ -53,6 +53,10 @@ class Story:
         self.history.settles.append(Settle(GROUP, verb, fence, us(at), outcome, **more))
         return self
 
+    def handled(self, at: float, fence: int) -> Story:
+        self.history.handlers_ended[GROUP, fence] = us(at)
+        return self
+
     def outage(self, what: str, target: str, began: float, ended: float) -> Story:
         self.history.outages.append(Outage(what, target, us(began), us(ended)))
         return self
@@ -177,6 +181,18 @@ def test_one_fencing_token_for_two_deliveries() -> None:
 def test_an_ack_of_a_lease_that_was_lost() -> None:
     story = twice().outage("kill", "server:0", 2, 2).settled(4.1, ACK, 1)
     assert kinds(story) == {"two holders", "undead"}
+
+
+def test_a_handler_that_goes_on_after_its_lease_is_lost_is_counted() -> None:
+    report = twice(31.0).handled(32, 1).check()
+    assert report.violations == []
+    assert report.two_at_once == {"expired": 1}
+
+
+def test_an_event_that_is_given_back_while_its_handler_goes_on() -> None:
+    given_back = twice().settled(2, NACK, 1)
+    assert kinds(given_back.handled(1.9, 1)) == set()
+    assert kinds(given_back.handled(4.1, 1)) == {"two holders"}
 
 
 # --- undead ---------------------------------------------------------------------------------------------------------
@@ -304,6 +320,7 @@ def test_journals_are_read(tmp_path: Path) -> None:
     worker.write("call", at=40, call=0, verb=EXTEND, leases=[{"fence": 7, "lease": 100}])
     worker.write("answer", at=41, call=0, failed={7: "EXPIRED"})
     worker.write("call", at=50, call=1, verb=ACK, leases=[{"fence": 7}])
+    worker.write("handled", at=55, fence=7)
     worker.write("stream_end", at=60, stream=0)
     conductor = Journal(tmp_path / "conductor.jsonl")
     conductor.write("groups", groups=[GROUP])
@@ -321,6 +338,7 @@ def test_journals_are_read(tmp_path: Path) -> None:
         streams=[Stream(name, "1", 21, 60)],
         outages=[Outage("kill", "redis", 1, 2)],
         left=[Left(GROUP, "id", "dead")],
+        handlers_ended={(GROUP, 7): 55},
     )
 
 

@@ -28,14 +28,15 @@ def running_cluster(masters: int, replicas: int, node_timeout_ms: int, *more: st
     try:
         shape = ["--cluster-replicas", str(replicas), "--cluster-yes"]
         subprocess.run([*create, *shape], check=True, capture_output=True)
-        _wait_until_it_is_whole(nodes)
+        wait_until_it_is_whole(nodes)
         yield nodes
     finally:
         for node in nodes:
             node.close()
 
 
-def _wait_until_it_is_whole(nodes: list[RedisServer]) -> None:
+def wait_until_it_is_whole(nodes: list[RedisServer]) -> None:
+    """Return when every node says that the cluster works; blocks."""
     deadline = time.monotonic() + START_TIMEOUT_S
     for node in nodes:
         with redis.Redis.from_url(node.url) as client:
