@@ -161,9 +161,12 @@ async def test_a_pause_through_one_server_holds_on_another_and_its_end_wakes_it(
 
 async def test_a_group_that_is_paused_wakes_nobody_until_it_is_resumed(here: TopicDriver, there: TopicDriver) -> None:
     await there.lease("session there")
-    await here.pause()
     told = [here.harness.heard, there.harness.heard]
     for recorder in told:
+        recorder.forget()
+    await here.pause()
+    for recorder in told:  # pausing has them look
+        await recorder.until_due(here.name, DEFAULT_GROUP, lambda _: True)
         recorder.forget()
 
     await here.dispatch("event")

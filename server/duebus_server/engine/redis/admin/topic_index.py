@@ -1,4 +1,4 @@
-"""The set of topics: those that hold events, or that were subscribed to or configured."""
+"""The topics that are listed: those that hold events, or that were subscribed to or configured."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from duebus_server.engine.redis.partition import Partition
 from duebus_server.engine.redis.transport.errors import asking
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from duebus_server.engine.redis.transport.runner import Runner
 
 log = structlog.get_logger()
@@ -20,7 +22,7 @@ WHAT_A_TOPIC_HAS = ("events", "recent", "groups", "config")
 
 
 class TopicIndex:
-    """The bus's set of topics.
+    """The bus's topics, by name.
 
     On a cluster it is on another node than the topics, so both can't change in one step. A topic is listed before
     anything can be in it, and listed again when a script finds that it was new.
@@ -57,7 +59,7 @@ class TopicIndex:
         self._known.discard(topic)
         keys, redis = self._runner.keys, self._runner.connection.redis
         async with asking(topic):
-            await redis.srem(keys.topics, topic)
+            await redis.zrem(keys.topics, topic)
             made_anew = await redis.exists(*(keys.topic(Partition(topic), name) for name in WHAT_A_TOPIC_HAS))
         if made_anew:
             await self._runner.list_topic(topic)
@@ -73,8 +75,19 @@ class TopicIndex:
             DispatcherNotWorking: Redis is away, or refuses.
         """
         async with asking(""):
-            names = await self._runner.connection.redis.smembers(self._runner.keys.topics)
-        return [name.decode(errors="replace") for name in names]
+            return _decoded(await self._runner.connection.redis.zrange(self._runner.keys.topics, 0, -1))
+
+    async def page(self, after: str, limit: int) -> list[str]:
+        """The first topics by name that come after ``after``.
+
+        Raises:
+            DispatcherNotWorking: Redis is away, or refuses.
+        """
+        first = f"({after}" if after else "-"
+        async with asking(""):
+            return _decoded(
+                await self._runner.connection.redis.zrangebylex(self._runner.keys.topics, first, "+", 0, limit)
+            )
 
     async def partition_count(self, topic: str) -> int | None:
         """How many partitions a topic has; None while that is being changed.
@@ -87,3 +100,7 @@ class TopicIndex:
                 self._runner.keys.topic(Partition(topic), "config"), "partitions"
             )
         return 1 if text is None else int(text) if text.isdigit() else None
+
+
+def _decoded(names: Iterable[bytes]) -> list[str]:
+    return [name.decode(errors="replace") for name in names]

@@ -283,7 +283,10 @@ local function expire_leases(group, max_retries, limit, ended)
       lost[#lost + 1] = ids[i]
       enqueue(back, record, now, members[i])
     else
-      local is_dead, is_new_suspect = run_out(record, policy_max)
+      local is_dead, is_new_suspect = record[IS_DEAD] == 1, false
+      if record[FENCE] ~= 0 then -- or else an earlier step has counted it, and then lacked a right
+        is_dead, is_new_suspect = run_out(record, policy_max)
+      end
       if is_dead then
         dead[#dead + 1] = whole(now)
         dead[#dead + 1] = members[i]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from duebus_server.domain.errors import DispatcherNotWorking, NotFound
 from duebus_server.domain.views import TopicInfo
+from duebus_server.engine.redis.tasks import all_of
 from duebus_server.engine.redis.transport.errors import is_lost
 
 if TYPE_CHECKING:
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
     from duebus_server.domain.views import TopicConfig
     from duebus_server.engine.redis.admin.topic_index import TopicIndex
+
+AT_ONCE = 16
+"""How many topics are looked at together: others' calls go on in between."""
 
 
 class Topics:
@@ -42,14 +46,13 @@ class Topics:
     async def list(self, after: str, limit: int) -> list[TopicInfo]:
         """Up to ``limit`` topics by name; a damaged one says so, and does not hide the others."""
         found: list[TopicInfo] = []
-        for topic in sorted(name for name in await self._topic_index.names() if name > after):
-            if len(found) == limit:
-                break
-            info = await self._look_at(topic)
-            if info is None:
-                await self._topic_index.after_deletion(topic)
-            else:
-                found.append(info)
+        while len(found) < limit and (names := await self._topic_index.page(after, min(limit - len(found), AT_ONCE))):
+            after = names[-1]
+            for topic, info in zip(names, await all_of(map(self._look_at, names)), strict=True):
+                if info is None:
+                    await self._topic_index.after_deletion(topic)
+                else:
+                    found.append(info)
         return found
 
     async def _look_at(self, topic: str) -> TopicInfo | None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-ADD = Script("add")
+ADD, LIST_TOPIC = map(Script, ("add", "list_topic"))
 
 _MOVED = b"moved"
 """As in ``moved.lua``."""
@@ -291,4 +291,4 @@ class Runner:
         Raises:
             DispatcherNotWorking: Redis is away, or refuses.
         """
-        await self.add(self.keys.topics, topic, topic)
+        await self.run_on([self.keys.topics], LIST_TOPIC, topic, topic)
