@@ -31,6 +31,8 @@ from property.comparison import Comparison
 from property.model import Model, ModelEntry, Partial
 from property.plans import (
     CONFIG,
+    LOOK,
+    LOOK_GRACE_US,
     POLICY,
     TICK,
     EventPlan,
@@ -108,6 +110,12 @@ class EngineMachine(RuleBasedStateMachine):
         self.jump(how)
         if sweep:
             self.run(self.topic.engine.expire_leases())
+            for group in self.model.sweep():
+                self.hears_deleted(group)
+
+    def hears_deleted(self, group: str | None) -> None:
+        gone, heard = (self.topic.name, group), self.harness.heard
+        self.run(heard.until(lambda: gone in heard.deletions, f"{gone} deleted"))
 
     # --- in -----------------------------------------------------------------------------------------------------------
 
@@ -181,14 +189,15 @@ class EngineMachine(RuleBasedStateMachine):
         self.run(self.join(member) if joins else self.leave(member))
 
     async def join(self, member: Member) -> None:
-        await self.topic.join(member.session_id, member.group)
+        ephemeral = member.group == LOOK
+        await self.topic.join(member.session_id, member.group, ephemeral_us=LOOK_GRACE_US if ephemeral else None)
         if member.group not in self.model.groups:
             self.comparison.batch_said(member.group, await self.topic.next_due(member.group))
-        self.model.join(member.group, member.session_id)
+        self.model.join(member.group, member.session_id, ephemeral=ephemeral)
 
     async def leave(self, member: Member) -> None:
         await self.topic.leave(member.session_id, member.group)
-        self.model.leave(member.group, member.session_id)
+        self.model.leave(member.group, member.session_id, LOOK_GRACE_US)
 
     @precondition(lambda self: self.model.can_hold())
     @rule(data=st.data(), grace_us=graces, wait=waits)

@@ -83,10 +83,17 @@ class ModelEntry:
 class ModelGroup:
     """The events of one group."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, ephemeral: bool = False) -> None:
         self.entries: dict[str, ModelEntry] = {}
         self.sessions: set[str] = set()
         self.paused = False
+        self.ephemeral = ephemeral
+        self.kept_until_us = 0
+
+    def is_over(self, now_us: int) -> bool:
+        """Whether the next sweep removes it."""
+        is_left = not self.sessions and not self.in_state(EventState.LEASED)
+        return self.ephemeral and is_left and self.kept_until_us <= now_us
 
     def in_state(self, state: EventState) -> list[ModelEntry]:
         """The entries in a state, in the order in which they are due."""
@@ -198,9 +205,13 @@ class Model:
 
     # --- what there is ------------------------------------------------------------------------------------------------
 
+    def has_lasting_group(self) -> bool:
+        """Whether what is dispatched waits for no other group."""
+        return not all(group.ephemeral for group in self.groups.values())
+
     def places(self) -> dict[str, ModelGroup]:
-        """The groups by name, and without one the events that none has claimed."""
-        return self.groups or {"": self.unclaimed}
+        """The groups by name, and without one the events that no lasting one has claimed."""
+        return self.groups if self.has_lasting_group() else {"": self.unclaimed} | self.groups
 
     def holding(self, event_id: str) -> Iterator[tuple[str, ModelEntry]]:
         """The groups that hold an event, and where it stands there."""
@@ -213,11 +224,13 @@ class Model:
         return {event_id for group in self.places().values() for event_id in group.entries}
 
     def queued(self, partition: int | None = None) -> int:
-        """The events that are not dead wherever they are held: all, or those in one partition."""
+        """The events that some lasting group holds, not dead, or that wait for one: all, or those in one partition."""
+        places = self.places()
         return sum(
             any(
                 entry.state is not EventState.DEAD and partition in (None, entry.partition)
-                for _, entry in self.holding(event_id)
+                for name, entry in self.holding(event_id)
+                if not places[name].ephemeral
             )
             for event_id in self.event_ids()
         )
@@ -254,6 +267,7 @@ class Model:
         waiting = (EventState.SCHEDULED, EventState.LEASED)
         entries = [entry for group in self.places().values() for entry in group.entries.values()]
         times = [entry.at_us for entry in entries if entry.state in waiting]
+        times += [group.kept_until_us for group in self.groups.values() if not group.sessions]
         times += [*self._gone.values(), *(until_us for until_us, _, _ in self._answers.values())]
         return min((at_us for at_us in times if at_us > self.now_us), default=None)
 
@@ -341,10 +355,11 @@ class Model:
 
     # --- sessions -----------------------------------------------------------------------------------------------------
 
-    def join(self, name: str, session_id: str) -> None:
-        """The first group takes what waited for it."""
+    def join(self, name: str, session_id: str, *, ephemeral: bool) -> None:
+        """The first lasting group takes what waited for it."""
         if name not in self.groups:
-            self.groups[name] = ModelGroup() if self.groups else self.unclaimed
+            is_first = not ephemeral and not self.has_lasting_group()
+            self.groups[name] = self.unclaimed if is_first else ModelGroup(ephemeral=ephemeral)
         self.groups[name].sessions.add(session_id)
 
     def lease(self, entry: ModelEntry, session_id: str, fencing_token: int, lease_us: int, *, stalled: bool) -> None:
@@ -361,10 +376,19 @@ class Model:
         entry.stalled = False
         entry.at_us = self.now_us + lease_us
 
-    def leave(self, name: str, session_id: str) -> None:
+    def leave(self, name: str, session_id: str, ephemeral_us: int) -> None:
         """The session is gone; what it holds it still holds."""
-        if name in self.groups:
-            self.groups[name].sessions.discard(session_id)
+        group = self.groups.get(name)
+        if group and session_id in group.sessions:
+            group.sessions.discard(session_id)
+            group.kept_until_us = self.now_us + ephemeral_us
+
+    def sweep(self) -> list[str]:
+        """Ephemeral groups go; which."""
+        over = [name for name, group in self.groups.items() if group.is_over(self.now_us)]
+        for name in over:
+            self.delete_group(name)
+        return over
 
     def shorten(self, name: str, session_id: str, grace_us: int) -> None:
         """What the session holds runs out soon."""
@@ -431,7 +455,7 @@ class Model:
         group = self.groups.pop(name)
         for entry in group.in_state(EventState.LEASED):
             self.ended[entry.session_id].add(entry.fencing_token)
-        if not self.groups:
+        if not group.ephemeral and not self.has_lasting_group():
             self.unclaimed = ModelGroup()
         for entry in list(group.entries.values()):
             self.remove(group, entry)

@@ -55,10 +55,6 @@ class OperatedMachine(EngineMachine):
         self.model.delete()
         self.run(self.topic.spread())
 
-    def hears_deleted(self, group: str | None) -> None:
-        gone, heard = (self.topic.name, group), self.harness.heard
-        self.run(heard.until(lambda: gone in heard.deletions, f"{gone} deleted"))
-
     def jump_and_look(self, wait: Jump) -> None:
         """Time goes on, and the engine has noticed what has run out."""
         self.jump(wait)

@@ -42,7 +42,10 @@ class Member(NamedTuple):
     session_id: str
 
 
-members = st.sampled_from([Member(group, f"{session} of {group}") for group in ("g1", "g2") for session in "xyz"])
+LOOK, LOOK_GRACE_US = "look", 2 * TICK
+"""The group that is ephemeral, and how long it is kept for its sessions."""
+
+members = st.sampled_from([Member(group, f"{session} of {group}") for group in ("g1", "g2", LOOK) for session in "xyz"])
 
 
 class RequestPlan(NamedTuple):

@@ -201,7 +201,8 @@ class FakeBus:
         self._streams.put_nowait(stream)
         request, lost = stream.request, self.lost
         self.lost = ()
-        return Started("session", request["max_in_flight"], 1 << 24, request["lease"], self._grace(), lost)
+        group = request["group"] or "named-by-the-server"
+        return Started("session", request["max_in_flight"], 1 << 24, request["lease"], self._grace(), lost, group=group)
 
     def take_greeting(self) -> tuple[Delivery, ...]:
         """For the stream that opens."""

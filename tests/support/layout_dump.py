@@ -35,6 +35,7 @@ PLAIN, SPREAD = "plain", "spread"
 """The topics: one with a partition, and one with two."""
 
 GROUPS = ("one", "other")
+EPHEMERAL = "looks"
 UNCLAIMED = "unclaimed"
 """A topic that has no group yet."""
 
@@ -55,6 +56,7 @@ async def fill(replica: Replica) -> None:
     await topic.configure(max_retries=5, dead_letter_retention_us=HOUR)
     for group in GROUPS:
         await topic.join(group=group, consumer="a worker")
+    await topic.join(group=EPHEMERAL, consumer="a worker", ephemeral_us=HOUR)
     await topic.configure_group("other", max_retries=1)
     names = ("acked", "dead", "leased", "nacked", "ready")
     made = event("0190c2a0-7b7e-7000-8000-0123456789ab", id_is_generated=True)
@@ -65,6 +67,7 @@ async def fill(replica: Replica) -> None:
     await topic.ack(held["acked"], group="one")
     await topic.dead_letter(held["dead"], group="one")
     await topic.nack(held["nacked"], delay_us=HOUR, error="a reason", group="one")
+    await topic.leave(group=EPHEMERAL)
     await topic.pause("other")
 
 

@@ -103,13 +103,16 @@ class TopicDriver:
 
     # --- sessions -----------------------------------------------------------------------------------------------------
 
-    async def join(self, session: str = WORKER, group: str = DEFAULT_GROUP, consumer: str = "") -> None:
+    async def join(
+        self, session: str = WORKER, group: str = DEFAULT_GROUP, consumer: str = "", *, ephemeral_us: int | None = None
+    ) -> None:
         """A session subscribes."""
-        await self.engine.join(self.name, group, SubscriberInfo(session, consumer, self.harness.now_us()))
+        info = SubscriberInfo(session, consumer, self.harness.now_us(), ephemeral_us=ephemeral_us)
+        await self.engine.join(self.name, group, info)
 
-    async def leave(self, session: str = WORKER, group: str = DEFAULT_GROUP) -> None:
+    async def leave(self, session: str = WORKER, group: str = DEFAULT_GROUP, *, returns_in_us: int = 0) -> None:
         """A session leaves."""
-        await self.engine.leave(self.name, group, session)
+        await self.engine.leave(self.name, group, session, returns_in_us)
 
     async def adopt(
         self, session: str, *leases: LeasedEvent | LeaseRef, lease_us: int | None = None, group: str = DEFAULT_GROUP

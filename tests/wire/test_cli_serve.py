@@ -58,7 +58,7 @@ def test_stop_drains_the_server_and_tells_what_was_left() -> None:
     with Cli().start(*ANY_PORT) as serving:
         cli = Cli(address_of(serving))
         cli.ok("dispatch", topic, "1", "--count", "3")
-        with cli.start("subscribe", topic, "--no-ack", "--count", "2", "--json") as holder:
+        with cli.start("subscribe", topic, "--group", "default", "--no-ack", "--count", "2", "--json") as holder:
             for _ in range(2):
                 holder.line()
 

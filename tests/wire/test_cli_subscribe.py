@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -38,7 +39,7 @@ def attempts(cli: Cli, topic: str) -> list[int]:
 
 
 def test_an_event_is_shown_when_it_is_due_and_how_late_it_was(cli: Cli, topic: str) -> None:
-    with cli.start("subscribe", topic, "--json", "--count", "1") as subscriber:
+    with cli.start("subscribe", topic, "--group", "default", "--json", "--count", "1") as subscriber:
         subscriber.wait_for("subscribed to")
         sent = cli.ok("dispatch", topic, '{"id": 42}', "--delay", "1s", "-a", "k=v", "--json").record
 
@@ -51,10 +52,47 @@ def test_an_event_is_shown_when_it_is_due_and_how_late_it_was(cli: Cli, topic: s
     assert group_of(cli, topic)["leased"] == 0
 
 
+def test_without_a_group_it_only_looks(cli: Cli, topic: str) -> None:
+    """Given an event that waits for the first group."""
+    cli.ok("dispatch", topic, '"before"')
+    with cli.start("subscribe", topic, "--json") as looker, cli.start("subscribe", topic, "--json") as other:
+        for each in (looker, other):
+            each.wait_for("subscribed to")
+        cli.ok("dispatch", topic, '"after"')
+
+        assert looker.record()["data"] == other.record()["data"] == "after"
+
+        waiting, *looking = cli.ok("topic", topic, "--json").record["groups"]
+        assert (waiting["group"], waiting["ready"], waiting["ephemeral"]) == ("", 2, False)
+        assert [each["ephemeral"] for each in looking] == [True, True]
+        assert "(ephemeral)" in cli.ok("topic", topic).out
+        assert looker.end().status == other.end().status == 0
+    assert until_one_group(cli, topic)["ready"] == 2, "nothing is left of a look"
+
+
+def until_one_group(cli: Cli, topic: str) -> dict[str, Any]:
+    """What is left when the ephemeral groups are gone, which takes the grace and a sweep."""
+    give_up = time.monotonic() + 10
+    while len(groups := cli.ok("topic", topic, "--json").record["groups"]) != 1:
+        assert time.monotonic() < give_up, groups
+    found: dict[str, Any] = groups[0]
+    return found
+
+
+def test_a_group_that_a_look_has_is_no_name_for_a_worker(cli: Cli, topic: str) -> None:
+    with cli.start("subscribe", topic, "--json") as looker:
+        looker.wait_for("subscribed to")
+        name = group_of(cli, topic)["group"]
+
+        assert "is ephemeral" in cli.run("subscribe", topic, "--group", name).complaint
+
+        assert looker.end().status == 0
+
+
 def test_a_person_reads_the_payload_the_lateness_and_the_id(cli: Cli, topic: str) -> None:
     cli.ok("dispatch", topic, '{"id": 42}\x1b[2J', "--id", "o-42", "-a", "k=v")
 
-    out = cli.ok("subscribe", topic, "--count", "1").out
+    out = cli.ok("subscribe", topic, "--group", "default", "--count", "1").out
 
     (line,) = out.splitlines()
     for part in ('{"id": 42}\\x1b[2J', " late", "o-42", "k=v"):
@@ -63,7 +101,7 @@ def test_a_person_reads_the_payload_the_lateness_and_the_id(cli: Cli, topic: str
 
 def test_ctrl_c_and_sigterm_end_it_with_status_0_and_everything_acked(cli: Cli, topic: str) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
-        with cli.start("subscribe", topic, "--json") as subscriber:
+        with cli.start("subscribe", topic, "--group", "default", "--json") as subscriber:
             subscriber.wait_for("subscribed to")
             cli.ok("dispatch", topic, "1")
             subscriber.line()
@@ -79,7 +117,7 @@ def test_ctrl_c_and_sigterm_end_it_with_status_0_and_everything_acked(cli: Cli, 
 def test_a_count_takes_exactly_so_many_and_leaves_the_others_untouched(cli: Cli, topic: str, count: int) -> None:
     cli.ok("dispatch", topic, "1", "--count", "200")
 
-    shown = cli.ok("subscribe", topic, "--json", "--count", str(count)).records
+    shown = cli.ok("subscribe", topic, "--group", "default", "--json", "--count", str(count)).records
 
     assert len({each["event_id"] for each in shown}) == count
     left = attempts(cli, topic)
@@ -91,7 +129,7 @@ def test_a_count_takes_exactly_so_many_and_leaves_the_others_untouched(cli: Cli,
 
 def test_a_look_without_ack_leaves_everything_as_it_was(cli: Cli, topic: str) -> None:
     cli.ok("dispatch", topic, "1", "--count", "100")
-    with cli.start("subscribe", topic, "--no-ack", "--json") as subscriber:
+    with cli.start("subscribe", topic, "--group", "default", "--no-ack", "--json") as subscriber:
         seen = {subscriber.record()["event_id"] for _ in range(100)}
         assert len(seen) == 100
         assert group_of(cli, topic)["leased"] == 100  # nobody else gets them meanwhile
@@ -105,7 +143,7 @@ def test_a_look_without_ack_leaves_everything_as_it_was(cli: Cli, topic: str) ->
 
 def test_what_a_closed_pipe_did_not_take_is_given_back(cli: Cli, topic: str) -> None:
     cli.ok("dispatch", topic, "1", "--count", "50")
-    with cli.start("subscribe", topic, "--json") as subscriber:
+    with cli.start("subscribe", topic, "--group", "default", "--json") as subscriber:
         subscriber.wait_for("subscribed to")
         for _ in range(50):
             subscriber.line()
@@ -139,7 +177,7 @@ def test_groups_get_an_event_each_and_two_in_one_group_share(cli: Cli, topic: st
 def test_it_resumes_when_the_server_is_back(start_server: Callable[..., ServerProcess], topic: str) -> None:
     server = start_server()
     cli = Cli(server.address)
-    with cli.start("subscribe", topic, "--json") as subscriber:
+    with cli.start("subscribe", topic, "--group", "default", "--json") as subscriber:
         subscriber.wait_for("subscribed to")
         server.kill()
         subscriber.wait_for("the connection is lost")
@@ -154,9 +192,9 @@ def test_it_resumes_when_the_server_is_back(start_server: Callable[..., ServerPr
 
 def test_a_subscriber_that_is_killed_loses_nothing(cli: Cli, topic: str) -> None:
     cli.ok("dispatch", topic, "1", "--count", "64")
-    with cli.start("subscribe", topic, "--no-ack", "--json") as victim:
+    with cli.start("subscribe", topic, "--group", "default", "--no-ack", "--json") as victim:
         held = {victim.record()["event_id"] for _ in range(64)}
-        with cli.start("subscribe", topic, "--json", "--count", "64") as heir:
+        with cli.start("subscribe", topic, "--group", "default", "--json", "--count", "64") as heir:
             heir.wait_for("subscribed to")
             assert victim.end(signal.SIGKILL).status == -signal.SIGKILL
 
@@ -172,4 +210,4 @@ def test_bad_names_are_one_line(cli: Cli, topic: str) -> None:
 def test_a_subscription_that_has_shown_enough_speaks_of_no_lost_connection(server: ServerProcess, topic: str) -> None:
     cli = Cli(server.address)
     cli.ok("dispatch", topic, "1")
-    assert "lost" not in cli.ok("subscribe", topic, "--count", "1").err
+    assert "lost" not in cli.ok("subscribe", topic, "--group", "default", "--count", "1").err

@@ -3,7 +3,7 @@
 // Common to all calls:
 //   - `engine` unspecified means the server's default engine;
 //   - an empty `group` means "default", unless the field says otherwise; where a call is about events, and the topic has
-//     no group yet, it means the events that wait for the first one;
+//     no lasting group yet, it means the events that wait for the first one;
 //   - an unknown topic, group or event is NOT_FOUND, with its name in the details;
 //   - a page token is opaque, belongs to the request it came from, and is INVALID_ARGUMENT elsewhere;
 //   - UNAVAILABLE (DISPATCHER_NOT_WORKING) when the engine is stopped or its storage can't be reached;
@@ -277,8 +277,8 @@ type TopicConfig struct {
 	// How long a delivery is leased unless the subscriber says: 100 ms to 12 h. An open stream keeps the lease that
 	// `started` announced.
 	Lease *durationpb.Duration `protobuf:"bytes,2,opt,name=lease,proto3" json:"lease,omitempty"`
-	// How many events may wait, be leased or be scheduled; dead letters do not count. 0 means unlimited; at most
-	// 2^53. A topic that already holds more keeps what it holds.
+	// How many events may wait, be leased or be scheduled; dead letters, and what only ephemeral groups hold, do not
+	// count. 0 means unlimited; at most 2^53. A topic that already holds more keeps what it holds.
 	MaxQueued *uint64 `protobuf:"varint,3,opt,name=max_queued,json=maxQueued,proto3,oneof" json:"max_queued,omitempty"`
 	// Dead letters are purged this long after they died; 0 means never.
 	DeadLetterRetention *durationpb.Duration `protobuf:"bytes,4,opt,name=dead_letter_retention,json=deadLetterRetention,proto3" json:"dead_letter_retention,omitempty"`
@@ -507,7 +507,7 @@ func (x *Subscriber) GetConnectedAt() *timestamppb.Timestamp {
 
 type GroupInfo struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Empty for the events of a topic that has no group yet.
+	// Empty for the events that wait for the topic's first lasting group.
 	Group  string `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
 	Paused bool   `protobuf:"varint,2,opt,name=paused,proto3" json:"paused,omitempty"`
 	// Events of the group by state.
@@ -520,7 +520,9 @@ type GroupInfo struct {
 	OldestReadyAge *durationpb.Duration `protobuf:"bytes,8,opt,name=oldest_ready_age,json=oldestReadyAge,proto3" json:"oldest_ready_age,omitempty"`
 	Rates          *Rates               `protobuf:"bytes,9,opt,name=rates,proto3" json:"rates,omitempty"`
 	// In force for the group: the topic's, with what was changed for this group alone.
-	RetryPolicy   *RetryPolicy `protobuf:"bytes,10,opt,name=retry_policy,json=retryPolicy,proto3" json:"retry_policy,omitempty"`
+	RetryPolicy *RetryPolicy `protobuf:"bytes,10,opt,name=retry_policy,json=retryPolicy,proto3" json:"retry_policy,omitempty"`
+	// It goes with its last subscriber, see `SubscribeRequest.ephemeral`. Otherwise it lasts until it is deleted.
+	Ephemeral     bool `protobuf:"varint,17,opt,name=ephemeral,proto3" json:"ephemeral,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -625,12 +627,20 @@ func (x *GroupInfo) GetRetryPolicy() *RetryPolicy {
 	return nil
 }
 
+func (x *GroupInfo) GetEphemeral() bool {
+	if x != nil {
+		return x.Ephemeral
+	}
+	return false
+}
+
 type TopicInfo struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Topic  string                 `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
 	Engine Engine                 `protobuf:"varint,2,opt,name=engine,proto3,enum=duebus.v1.Engine" json:"engine,omitempty"`
 	Config *TopicConfig           `protobuf:"bytes,3,opt,name=config,proto3" json:"config,omitempty"`
-	// Events the topic holds, each counted once however many groups wait for it; dead letters not counted.
+	// Events the topic holds, each counted once however many groups wait for it; dead letters, and what only ephemeral
+	// groups hold, are not counted.
 	Queued uint64       `protobuf:"varint,4,opt,name=queued,proto3" json:"queued,omitempty"`
 	Groups []*GroupInfo `protobuf:"bytes,5,rep,name=groups,proto3" json:"groups,omitempty"`
 	// In ListTopics: why the topic can't be shown, such as keys of another application in its place; then `queued` and
@@ -2624,7 +2634,7 @@ const file_duebus_v1_admin_proto_rawDesc = "" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12\x1a\n" +
 	"\bconsumer\x18\x02 \x01(\tR\bconsumer\x12\x1b\n" +
 	"\tin_flight\x18\x03 \x01(\rR\binFlight\x12=\n" +
-	"\fconnected_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\vconnectedAt\"\xfa\x02\n" +
+	"\fconnected_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\vconnectedAt\"\x98\x03\n" +
 	"\tGroupInfo\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x16\n" +
 	"\x06paused\x18\x02 \x01(\bR\x06paused\x12\x1c\n" +
@@ -2636,7 +2646,8 @@ const file_duebus_v1_admin_proto_rawDesc = "" +
 	"\x10oldest_ready_age\x18\b \x01(\v2\x19.google.protobuf.DurationR\x0eoldestReadyAge\x12&\n" +
 	"\x05rates\x18\t \x01(\v2\x10.duebus.v1.RatesR\x05rates\x129\n" +
 	"\fretry_policy\x18\n" +
-	" \x01(\v2\x16.duebus.v1.RetryPolicyR\vretryPolicy\"\xdc\x01\n" +
+	" \x01(\v2\x16.duebus.v1.RetryPolicyR\vretryPolicy\x12\x1c\n" +
+	"\tephemeral\x18\x11 \x01(\bR\tephemeral\"\xdc\x01\n" +
 	"\tTopicInfo\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12)\n" +
 	"\x06engine\x18\x02 \x01(\x0e2\x11.duebus.v1.EngineR\x06engine\x12.\n" +

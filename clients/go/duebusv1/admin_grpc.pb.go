@@ -3,7 +3,7 @@
 // Common to all calls:
 //   - `engine` unspecified means the server's default engine;
 //   - an empty `group` means "default", unless the field says otherwise; where a call is about events, and the topic has
-//     no group yet, it means the events that wait for the first one;
+//     no lasting group yet, it means the events that wait for the first one;
 //   - an unknown topic, group or event is NOT_FOUND, with its name in the details;
 //   - a page token is opaque, belongs to the request it came from, and is INVALID_ARGUMENT elsewhere;
 //   - UNAVAILABLE (DISPATCHER_NOT_WORKING) when the engine is stopped or its storage can't be reached;

@@ -507,9 +507,10 @@ type SubscribeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Required, as in DispatchRequest. The topic need not exist yet.
 	Topic string `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
-	// The workers that share one copy of each event; `[A-Za-z0-9][A-Za-z0-9._-]{0,254}`. Empty means "default".
-	// A new group is created and lasts until it is deleted: it gets what is dispatched from then on, and the first
-	// group of a topic also what was dispatched before.
+	// The workers that share one copy of each event; `[A-Za-z0-9][A-Za-z0-9._-]{0,254}`. Empty means "default", or with
+	// `ephemeral` a new name that nobody can guess: `Started.group` tells it.
+	// A new group is created and gets what is dispatched from then on. The first lasting group of a topic also gets what
+	// was dispatched before.
 	Group string `protobuf:"bytes,2,opt,name=group,proto3" json:"group,omitempty"`
 	// Unspecified: the server's default engine.
 	Engine Engine `protobuf:"varint,3,opt,name=engine,proto3,enum=duebus.v1.Engine" json:"engine,omitempty"`
@@ -527,8 +528,19 @@ type SubscribeRequest struct {
 	// The leases that the worker still holds from a stream that broke; at most 100,000. They move to this stream and are
 	// renewed; those lost meanwhile are listed in `Started.lost_lease_tokens`.
 	HeldLeaseTokens []string `protobuf:"bytes,9,rep,name=held_lease_tokens,json=heldLeaseTokens,proto3" json:"held_lease_tokens,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// The group goes with its last stream: it is removed `disconnect_grace` after it, with its events, leases and dead
+	// letters. A worker that reconnects before, to any replica, keeps the group and its leases; it names the group. A
+	// stream that the server ends leaves `Closing.reconnect_after` as well, and after a restart of the server a worker
+	// has 5 seconds from the moment it listens. While a lease lasts, the group stays.
+	//
+	// An ephemeral group gets what is dispatched while it exists, never what waits for the first lasting group of its
+	// topic. It counts for `DispatchRequest.require_subscriber` but not for `TopicConfig.max_queued`, so what it holds is
+	// not bounded: a subscriber that stays connected has to keep up.
+	//
+	// INVALID_ARGUMENT when the group exists and lasts, and without it when the group is ephemeral.
+	Ephemeral     bool `protobuf:"varint,10,opt,name=ephemeral,proto3" json:"ephemeral,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SubscribeRequest) Reset() {
@@ -622,6 +634,13 @@ func (x *SubscribeRequest) GetHeldLeaseTokens() []string {
 		return x.HeldLeaseTokens
 	}
 	return nil
+}
+
+func (x *SubscribeRequest) GetEphemeral() bool {
+	if x != nil {
+		return x.Ephemeral
+	}
+	return false
 }
 
 type SubscribeResponse struct {
@@ -751,6 +770,9 @@ type Started struct {
 	// Those of `held_lease_tokens` that are no longer held: settling one fails, and its event may already be elsewhere.
 	// At most as many as fit into 3 MiB, about 40,000; Extend reports the others.
 	LostLeaseTokens []string `protobuf:"bytes,6,rep,name=lost_lease_tokens,json=lostLeaseTokens,proto3" json:"lost_lease_tokens,omitempty"`
+	// The group of the stream: "default", or the name that the server made, where the request named none. A worker that
+	// reconnects names it.
+	Group string `protobuf:"bytes,7,opt,name=group,proto3" json:"group,omitempty"`
 	// The largest request that this server takes, in bytes. A client cuts its settles, extensions and held tokens to it.
 	// 0 means that the server does not say; assume 4 MiB.
 	MaxRequestBytes uint64 `protobuf:"varint,8,opt,name=max_request_bytes,json=maxRequestBytes,proto3" json:"max_request_bytes,omitempty"`
@@ -828,6 +850,13 @@ func (x *Started) GetLostLeaseTokens() []string {
 		return x.LostLeaseTokens
 	}
 	return nil
+}
+
+func (x *Started) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
 }
 
 func (x *Started) GetMaxRequestBytes() uint64 {
@@ -1765,7 +1794,7 @@ const file_duebus_v1_event_bus_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\x05\n" +
 	"\x03dueB\x0e\n" +
-	"\f_max_retries\"\xfb\x02\n" +
+	"\f_max_retries\"\x99\x03\n" +
 	"\x10SubscribeRequest\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x14\n" +
 	"\x05group\x18\x02 \x01(\tR\x05group\x12)\n" +
@@ -1775,7 +1804,9 @@ const file_duebus_v1_event_bus_proto_rawDesc = "" +
 	"\x13max_in_flight_bytes\x18\x06 \x01(\x04R\x10maxInFlightBytes\x12/\n" +
 	"\x05lease\x18\a \x01(\v2\x19.google.protobuf.DurationR\x05lease\x12D\n" +
 	"\x10disconnect_grace\x18\b \x01(\v2\x19.google.protobuf.DurationR\x0fdisconnectGrace\x12*\n" +
-	"\x11held_lease_tokens\x18\t \x03(\tR\x0fheldLeaseTokens\"\xeb\x01\n" +
+	"\x11held_lease_tokens\x18\t \x03(\tR\x0fheldLeaseTokens\x12\x1c\n" +
+	"\tephemeral\x18\n" +
+	" \x01(\bR\tephemeral\"\xeb\x01\n" +
 	"\x11SubscribeResponse\x12.\n" +
 	"\astarted\x18\x01 \x01(\v2\x12.duebus.v1.StartedH\x00R\astarted\x127\n" +
 	"\n" +
@@ -1783,7 +1814,7 @@ const file_duebus_v1_event_bus_proto_rawDesc = "" +
 	"deliveries\x124\n" +
 	"\theartbeat\x18\x03 \x01(\v2\x14.duebus.v1.HeartbeatH\x00R\theartbeat\x12.\n" +
 	"\aclosing\x18\x04 \x01(\v2\x12.duebus.v1.ClosingH\x00R\aclosingB\a\n" +
-	"\x05frame\"\xca\x02\n" +
+	"\x05frame\"\xe0\x02\n" +
 	"\aStarted\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12\"\n" +
@@ -1791,7 +1822,8 @@ const file_duebus_v1_event_bus_proto_rawDesc = "" +
 	"\x13max_in_flight_bytes\x18\x03 \x01(\x04R\x10maxInFlightBytes\x12/\n" +
 	"\x05lease\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x05lease\x12D\n" +
 	"\x10disconnect_grace\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x0fdisconnectGrace\x12*\n" +
-	"\x11lost_lease_tokens\x18\x06 \x03(\tR\x0flostLeaseTokens\x12*\n" +
+	"\x11lost_lease_tokens\x18\x06 \x03(\tR\x0flostLeaseTokens\x12\x14\n" +
+	"\x05group\x18\a \x01(\tR\x05group\x12*\n" +
 	"\x11max_request_bytes\x18\b \x01(\x04R\x0fmaxRequestBytes\"A\n" +
 	"\n" +
 	"Deliveries\x123\n" +

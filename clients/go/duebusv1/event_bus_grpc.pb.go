@@ -65,7 +65,7 @@ type EventBusClient interface {
 	// When the call has answered OK on the redis engine, each event is delivered to every group of the topic until it is
 	// acked, dead or cancelled, whichever DueBus process dies
 	// (ENGINE_REDIS says how durable Redis is); on the local engine the same holds for as long as the server
-	// process lives. A topic without a group keeps its events for the first group that subscribes.
+	// process lives. A topic without a lasting group keeps its events for the first one.
 	//
 	// Repeating a call with the same `request_id` within the topic's dedupe window (10 minutes by default) returns the
 	// first answer and adds nothing, so a call that failed with UNAVAILABLE or DEADLINE_EXCEEDED can be repeated safely.
@@ -86,8 +86,11 @@ type EventBusClient interface {
 	// A stream whose leases run out while it lasts gets one event at a time, until it settles or extends a lease of its own.
 	// Leases that it lets run out meanwhile use up no retry.
 	//
-	// Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED), RESOURCE_EXHAUSTED (MAX_STREAMS_REACHED),
-	// UNAVAILABLE (DISPATCHER_NOT_WORKING).
+	// A group lasts until it is deleted, or is `ephemeral`: what every instance must hear, or somebody only looks at.
+	//
+	// Errors: INVALID_ARGUMENT, also when the group exists and `ephemeral` is not what it was created with;
+	// FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED), RESOURCE_EXHAUSTED (MAX_STREAMS_REACHED), UNAVAILABLE
+	// (DISPATCHER_NOT_WORKING).
 	Subscribe(ctx context.Context, in *SubscribeRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SubscribeResponse], error)
 	// Removes delivered events from their group: they have been handled.
 	//
@@ -207,7 +210,7 @@ type EventBusServer interface {
 	// When the call has answered OK on the redis engine, each event is delivered to every group of the topic until it is
 	// acked, dead or cancelled, whichever DueBus process dies
 	// (ENGINE_REDIS says how durable Redis is); on the local engine the same holds for as long as the server
-	// process lives. A topic without a group keeps its events for the first group that subscribes.
+	// process lives. A topic without a lasting group keeps its events for the first one.
 	//
 	// Repeating a call with the same `request_id` within the topic's dedupe window (10 minutes by default) returns the
 	// first answer and adds nothing, so a call that failed with UNAVAILABLE or DEADLINE_EXCEEDED can be repeated safely.
@@ -228,8 +231,11 @@ type EventBusServer interface {
 	// A stream whose leases run out while it lasts gets one event at a time, until it settles or extends a lease of its own.
 	// Leases that it lets run out meanwhile use up no retry.
 	//
-	// Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED), RESOURCE_EXHAUSTED (MAX_STREAMS_REACHED),
-	// UNAVAILABLE (DISPATCHER_NOT_WORKING).
+	// A group lasts until it is deleted, or is `ephemeral`: what every instance must hear, or somebody only looks at.
+	//
+	// Errors: INVALID_ARGUMENT, also when the group exists and `ephemeral` is not what it was created with;
+	// FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED), RESOURCE_EXHAUSTED (MAX_STREAMS_REACHED), UNAVAILABLE
+	// (DISPATCHER_NOT_WORKING).
 	Subscribe(*SubscribeRequest, grpc.ServerStreamingServer[SubscribeResponse]) error
 	// Removes delivered events from their group: they have been handled.
 	//

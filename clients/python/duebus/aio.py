@@ -201,14 +201,16 @@ class Client:
         lease: Span | None = None,
         disconnect_grace: Span | None = None,
         held_lease_tokens: Iterable[LeaseRef] = (),
+        ephemeral: bool = False,
         timeout: Span | None = None,
     ) -> Subscription:
         """One stream of the topic's due events: `async with client.subscribe(topic) as subscription`.
 
         Args:
             topic: As in `dispatch`. It need not exist yet.
-            group: The workers that share one copy of each event; empty means "default". A new group gets what is
-                dispatched from then on; the first group of a topic also gets what was dispatched before.
+            group: The workers that share one copy of each event; empty means "default", or with `ephemeral` a new name,
+                which `Started.group` tells. A new group gets what is dispatched from then on; the first lasting group
+                of a topic also gets what was dispatched before.
             engine: None: the server's default engine.
             consumer: A name for the subscriber in the admin views, at most 255 bytes.
             max_in_flight: How many events may be leased to the stream at once, 1 to 100,000; 0 means 64.
@@ -218,6 +220,9 @@ class Client:
                 by default).
             held_lease_tokens: Leases still held from a broken stream, at most 100,000. They move to this stream;
                 `Started.lost_lease_tokens` names those that were lost.
+            ephemeral: Whether the group goes with its last stream, after `disconnect_grace`, instead of lasting until
+                it is deleted. It gets only what is dispatched while it exists: for events that every instance must
+                hear, and to look at a topic.
             timeout: How long the stream may take to start; None: the client's. The stream itself has no timeout.
 
         Returns:
@@ -233,6 +238,7 @@ class Client:
             lease=lease,
             disconnect_grace=disconnect_grace,
             held_lease_tokens=held_lease_tokens,
+            ephemeral=ephemeral,
         )
         return Subscription(self._connection, request, self._connection.settings.seconds_or_default(timeout))
 

@@ -11,6 +11,7 @@ import structlog
 
 from duebus_server.delivery.session import SessionOptions
 from duebus_server.delivery.window import Window
+from duebus_server.domain.group_names import new_ephemeral_group
 from duebus_server.domain.model import DEFAULT_GROUP
 
 if TYPE_CHECKING:
@@ -29,7 +30,9 @@ class SubscribeCommand:
     """A checked request to subscribe. A setting that is None follows the topic or the server.
 
     Attributes:
+        group: empty for the default group, or for an ephemeral one that the server names.
         held_lease_tokens: leases of an earlier, broken stream that the worker still holds.
+        ephemeral: whether the group goes with its last stream.
     """
 
     topic: str
@@ -41,6 +44,7 @@ class SubscribeCommand:
     lease_us: int | None
     grace_us: int | None
     held_lease_tokens: Sequence[str]
+    ephemeral: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,7 @@ class Subscribing:
         Raises:
             NoDispatcherSpecified: this server does not run the engine.
             DispatcherNotWorking: it is draining or stopped.
+            InvalidArgument: the group lasts, and an ephemeral one is asked for, or the other way round.
         """
         running = self._engines.serving(command.engine)
         options = await self._options(command, running)
@@ -88,10 +93,11 @@ class Subscribing:
         return SessionOptions(
             session_id=uuid4().hex,
             topic=command.topic,
-            group=command.group or DEFAULT_GROUP,
+            group=command.group or (new_ephemeral_group() if command.ephemeral else DEFAULT_GROUP),
             consumer=command.consumer,
             lease_us=lease_us,
             grace_us=self._default_grace_us if command.grace_us is None else command.grace_us,
+            ephemeral=command.ephemeral,
         )
 
     async def _join(self, session: Session, running: RunningEngine, command: SubscribeCommand) -> list[str]:

@@ -81,7 +81,8 @@ class SessionOptions:
 
     Attributes:
         lease_us: how long each delivery is leased.
-        grace_us: how long leases last after the stream breaks.
+        grace_us: how long leases last after the stream breaks, and an ephemeral group after its last stream.
+        ephemeral: whether the group goes with its last stream.
     """
 
     session_id: str
@@ -90,6 +91,7 @@ class SessionOptions:
     consumer: str
     lease_us: int
     grace_us: int
+    ephemeral: bool = False
 
 
 class Session:
@@ -129,7 +131,8 @@ class Session:
             The leases that were lost.
         """
         topic, group, session_id = self.options.topic, self.options.group, self.options.session_id
-        info = SubscriberInfo(session_id, self.options.consumer, self._engine.now_us())
+        ephemeral_us = self.options.grace_us if self.options.ephemeral else None
+        info = SubscriberInfo(session_id, self.options.consumer, self._engine.now_us(), ephemeral_us=ephemeral_us)
         await self._engine.join(topic, group, info)
         lost = await self._adopt(held) if held else []
         self._stage = Stage.LOOKING
@@ -188,7 +191,8 @@ class Session:
         topic, group, session_id = self.options.topic, self.options.group, self.options.session_id
         try:
             # It leaves first, so that no late command leases or adopts anything after its leases were shortened.
-            await self._if_reachable(self._engine.leave(topic, group, session_id))
+            returns_in_us = self._closing.reconnect_after_us if self._closing else 0
+            await self._if_reachable(self._engine.leave(topic, group, session_id, returns_in_us))
         finally:
             if self._closing is None:
                 await self._if_reachable(self._engine.shorten(topic, group, session_id, self.options.grace_us))

@@ -77,6 +77,15 @@ class InvalidArgument(DueBusError):
         return InvalidArgument(f"{path}.{self.violation.field}", self.violation.description)
 
 
+def group_of_other_kind(group: str, *, is_ephemeral: bool) -> InvalidArgument:
+    """A Subscribe wants a lasting group, and the one of this name is ephemeral, or the other way round."""
+    if is_ephemeral:
+        return InvalidArgument(
+            "ephemeral", f"has to be set: group {group!r} is ephemeral, and goes with its subscribers"
+        )
+    return InvalidArgument("ephemeral", f"can't be set: group {group!r} exists and lasts until it is deleted")
+
+
 class NoTopicSpecified(InvalidArgument):
     """The topic is empty."""
 

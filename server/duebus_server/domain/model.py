@@ -89,12 +89,15 @@ class SubscriberInfo:
         consumer: the subscriber's own name; may be empty.
         connected_us: when the stream was opened.
         in_flight: how many deliveries it holds.
+        ephemeral_us: None if its group lasts until it is deleted. Otherwise the group is ephemeral, and is kept this
+            long after the stream has ended, so that the subscriber can come back.
     """
 
     session_id: str
     consumer: str
     connected_us: int
     in_flight: int = 0
+    ephemeral_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

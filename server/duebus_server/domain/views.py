@@ -54,6 +54,7 @@ class GroupInfo:
 
     Attributes:
         retry_policy: the one in force: the topic's, with the changes of this group.
+        ephemeral: whether it goes with its last subscriber.
     """
 
     group: str
@@ -63,6 +64,7 @@ class GroupInfo:
     oldest_ready_age_us: int | None
     rates: Rates
     retry_policy: RetryPolicy
+    ephemeral: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,8 +111,9 @@ class Engine(Protocol):
 
         Each request is stored wholly or not at all; the answers are in request order. A ``request_id`` that was seen
         within the dedupe window returns its first answer, if the request has the same ``identity``; an event id that
-        the topic holds or held within it adds nothing and is reported. A topic without groups keeps the events for the
-        first group that joins.
+        the topic holds or held within it adds nothing and is reported. A topic without a lasting group keeps the events
+        for the first one, beside the copies of its ephemeral groups. An event counts for ``max_queued`` while it waits
+        in a lasting group, or for the first one.
 
         Returns:
             For each request its answer, or why nothing of it was stored: MaxQueuedEventsReached, NoHandlerFound, or
@@ -153,7 +154,8 @@ class Engine(Protocol):
         left. The first ``FREE_EXPIRIES`` expired leases of an event use up no retry; then it is a suspect. A lease that
         was given to a stalled session uses up none either.
 
-        Also forget ids after the dedupe window, and purge dead letters after their retention.
+        Also forget ids after the dedupe window, purge dead letters after their retention, and remove ephemeral groups
+        that nobody has come back to; see ``leave``.
         """
 
     async def backlog(self, topic: str, group: str) -> int:
@@ -168,7 +170,12 @@ class Engine(Protocol):
 
     async def join(self, topic: str, group: str, subscriber: SubscriberInfo) -> None:
         """Subscribe a session; the group is created if it does not exist. The group gets every event that is dispatched
-        after this returns. The first group of a topic also gets what was dispatched before.
+        after this returns. The first lasting group of a topic also gets what was dispatched before; an ephemeral group
+        never does.
+
+        Raises:
+            InvalidArgument: the group lasts and the session asks for an ephemeral one, or the other way round. Nothing
+                was changed.
         """
 
     async def adopt(
@@ -180,10 +187,19 @@ class Engine(Protocol):
             NotFound: the session has not joined the group, or the group was deleted.
         """
 
-    async def leave(self, topic: str, group: str, session_id: str) -> None:
+    async def leave(self, topic: str, group: str, session_id: str, returns_in_us: int = 0) -> None:
         """Take a session out of the group. Its leases stay until they are settled or expire.
 
+        An ephemeral group without sessions is removed by a sweep, as by ``delete_group``, once every session that left
+        has been away for its ``ephemeral_us`` and no lease lasts. A session that joins before keeps it.
+
         Harmless if the engine is stopped, since streams may end after it.
+
+        Args:
+            topic: the topic.
+            group: the group.
+            session_id: the session.
+            returns_in_us: the subscriber was told to come back after this; its ``ephemeral_us`` begins then.
         """
 
     # --- inspection -------------------------------------------------------------------------------------------------

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from duebus_server.domain.group_names import is_new_each_time
+
 OTHER = "other"
+
+EPHEMERAL = "ephemeral"
+"""Stands for all ephemeral groups of a topic that the server has named: their names never come again."""
 
 GROUPS_OF_A_TOPIC = 50
 """How many groups of a topic have their own metrics."""
@@ -32,6 +37,8 @@ class Labels:
         """The labels of a topic and its group."""
         if self.topic(topic) == OTHER:
             return OTHER, OTHER
+        if is_new_each_time(group):
+            return topic, EPHEMERAL
         groups = self._groups[topic]
         if group in groups:
             return topic, group

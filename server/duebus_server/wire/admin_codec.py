@@ -165,6 +165,7 @@ def _group_info(info: GroupInfo) -> admin_pb2.GroupInfo:
             nacked=info.rates.nacked,
         ),
         retry_policy=_retry_policy(info.retry_policy),
+        ephemeral=info.ephemeral,
     )
 
 

@@ -84,6 +84,7 @@ def subscribe_command(request: event_bus_pb2.SubscribeRequest) -> SubscribeComma
         lease_us(request),
         _optional_duration(request, "disconnect_grace", 0, limits.MAX_GRACE_US),
         request.held_lease_tokens,
+        request.ephemeral,
     )
 
 

@@ -52,6 +52,7 @@ def started(subscription: Subscription, max_request_bytes: int) -> bytes:
     frame.started.lease.FromMicroseconds(options.lease_us)
     frame.started.disconnect_grace.FromMicroseconds(options.grace_us)
     frame.started.max_request_bytes = max_request_bytes
+    frame.started.group = options.group
     frame.started.lost_lease_tokens.extend(_that_fit(subscription.lost_lease_tokens))
     return frame.SerializeToString()
 

@@ -524,6 +524,7 @@ def subscribe_request(**arguments: Any) -> event_bus_pb2.SubscribeRequest:
         "lease": None,
         "disconnect_grace": None,
         "held_lease_tokens": (),
+        "ephemeral": False,
     }
     return calls.subscribe_request("orders", **(defaults | arguments))
 
@@ -542,6 +543,7 @@ def test_a_subscription_sends_what_it_names() -> None:
         lease=1.5,
         disconnect_grace=timedelta(),
         held_lease_tokens=["a", delivery("b")],
+        ephemeral=True,
     )
 
     assert (request.group, request.engine, request.consumer) == ("audit", event_bus_pb2.ENGINE_LOCAL, "me")
@@ -549,6 +551,7 @@ def test_a_subscription_sends_what_it_names() -> None:
     assert request.lease.ToTimedelta() == timedelta(seconds=1.5)
     assert request.HasField("disconnect_grace")
     assert request.held_lease_tokens == ["a", "b"]
+    assert request.ephemeral
 
 
 @pytest.mark.parametrize("number", [-1, 2**64])

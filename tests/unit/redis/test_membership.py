@@ -7,6 +7,7 @@ from unittest.mock import AsyncMock, Mock
 
 import pytest
 from duebus_server.domain.errors import NotFound
+from duebus_server.domain.model import SubscriberInfo
 from duebus_server.engine.redis.partition import Partition
 from duebus_server.engine.redis.replicas.membership import Membership
 from duebus_server.engine.redis.replicas.notifications import Notifications
@@ -24,7 +25,7 @@ ORDERS = Partition("orders")
     ("stage", "end"),
     [
         (Stage.GONE, lambda notifications, session: notifications.sessions.forget(session)),
-        (Stage.LEAVING, lambda _notifications, session: session.stream_over()),
+        (Stage.LEAVING, lambda _notifications, session: session.stream_over(0)),
     ],
 )
 async def test_a_session_that_ends_while_it_is_noted_does_not_join_redis(
@@ -32,9 +33,9 @@ async def test_a_session_that_ends_while_it_is_noted_does_not_join_redis(
 ) -> None:
     runner = Mock(run=AsyncMock(return_value=(b"1", 0)), replica="replica")
     notifications = Notifications(runner)
-    session = notifications.sessions.add(ORDERS, "workers", "session", "consumer")
+    session = notifications.sessions.add(ORDERS, "workers", SubscriberInfo("session", "consumer", 0))
     notes = Mock(add=AsyncMock(side_effect=lambda _groups: end(notifications, session)))
-    members = Membership(runner, notes, notifications, Mock())
+    members = Membership(runner, notes, notifications, Mock(), Mock())
     with pytest.raises(NotFound):
         await members.rejoin(session)
     assert session.stage is stage

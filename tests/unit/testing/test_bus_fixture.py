@@ -32,6 +32,25 @@ def test_an_event_for_later_comes_when_the_clock_is_moved(duebus: Bus) -> None:
         assert handled == [42]
 
 
+def test_two_workers_with_ephemeral_groups_both_hear_it(duebus: Bus) -> None:
+    heard: list[str] = []
+
+    def listener(name: str) -> Worker:
+        worker = Worker(duebus.address)
+        worker.add("price.changed", lambda _: heard.append(name), ephemeral=True)
+        return worker
+
+    with duebus.running(listener("one")), duebus.running(listener("other")):
+        duebus.client.dispatch("price.changed", {"item": 7})
+        duebus.settle()
+
+    assert sorted(heard) == ["one", "other"]
+    duebus.advance(seconds=1)
+    duebus.settle()
+    (waiting,) = duebus.client.admin.get_topic("price.changed").groups
+    assert (waiting.group, waiting.ready) == ("", 1)
+
+
 def test_moving_the_clock_by_half_an_hour_takes_no_time(duebus: Bus) -> None:
     began = time.monotonic()
     worker, handled = collecting_worker(duebus)

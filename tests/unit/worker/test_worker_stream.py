@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from duebus._core.enums import ClosingReason
@@ -55,7 +55,41 @@ async def test_it_asks_for_what_the_worker_was_made_with(bus: FakeBus) -> None:
             "max_in_flight_bytes": 1 << 20,
             "lease": timedelta(seconds=5),
             "held_lease_tokens": [],
+            "ephemeral": False,
         }
+
+
+async def test_an_ephemeral_group_is_named_by_the_server_and_by_the_worker_when_it_reconnects(bus: FakeBus) -> None:
+    worker = worker_on(bus, group="billing")
+    worker.add("orders", HandlerByHand(), ephemeral=True)
+    async with serving(worker):
+        first = await bus.stream()
+        first.break_off(BROKEN)
+        again = await bus.stream()
+    assert [(each.request["group"], each.request["ephemeral"]) for each in (first, again)] == [
+        ("", True),
+        ("named-by-the-server", True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("of_worker", "of_handler", "group", "ephemeral"),
+    [
+        ({"ephemeral": True}, {}, "", True),
+        ({"group": "screens", "ephemeral": True}, {}, "screens", True),
+        ({"group": "screens", "ephemeral": True}, {"ephemeral": False}, "default", False),
+        ({"group": "billing"}, {"group": "screens", "ephemeral": True}, "screens", True),
+        ({"group": "billing"}, {"ephemeral": False}, "billing", False),
+    ],
+)
+async def test_which_group_a_handler_has(
+    bus: FakeBus, of_worker: dict[str, Any], of_handler: dict[str, Any], group: str, ephemeral: bool
+) -> None:
+    worker = worker_on(bus, **of_worker)
+    worker.add("orders", HandlerByHand(), **of_handler)
+    async with serving(worker):
+        request = (await bus.stream()).request
+    assert (request["group"], request["ephemeral"]) == (group, ephemeral)
 
 
 @pytest.mark.parametrize(("prefetch", "window"), [(None, 6), (0, 3), (100, 103), (100_000, 100_000)])

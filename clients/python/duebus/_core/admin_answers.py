@@ -87,6 +87,7 @@ def _read_group(message: admin_pb2.GroupInfo) -> GroupInfo:
             nacked=message.rates.nacked,
         ),
         retry_policy=_read_policy(message.retry_policy),
+        ephemeral=message.ephemeral,
     )
 
 

@@ -90,7 +90,7 @@ class GroupInfo:
     """One group of a topic.
 
     Attributes:
-        group: Empty for the events of a topic that has no group yet.
+        group: Empty for the events that wait for the topic's first lasting group.
         paused: Nothing is delivered until it is resumed.
         scheduled: How many events wait for their due time.
         ready: How many events are due.
@@ -100,6 +100,7 @@ class GroupInfo:
         oldest_ready_age: How long the oldest ready event has been due; None if none is ready.
         rates: Averages over the last minute.
         retry_policy: The one in force: the topic's, with the changes of this group.
+        ephemeral: Whether it goes with its last subscriber.
     """
 
     group: str
@@ -112,6 +113,7 @@ class GroupInfo:
     oldest_ready_age: timedelta | None
     rates: Rates
     retry_policy: RetryPolicy
+    ephemeral: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

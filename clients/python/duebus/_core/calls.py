@@ -129,6 +129,7 @@ def subscribe_request(
     lease: Span | None,
     disconnect_grace: Span | None,
     held_lease_tokens: Iterable[LeaseRef],
+    ephemeral: bool,
 ) -> event_bus_pb2.SubscribeRequest:
     """The request that opens a subscription's stream."""
     request = event_bus_pb2.SubscribeRequest(
@@ -139,6 +140,7 @@ def subscribe_request(
         max_in_flight=fields.uint32("max_in_flight", max_in_flight),
         max_in_flight_bytes=fields.uint64("max_in_flight_bytes", max_in_flight_bytes),
         held_lease_tokens=lease_tokens("held_lease_tokens", held_lease_tokens),
+        ephemeral=ephemeral,
     )
     if lease is not None:
         request.lease.CopyFrom(fields.duration("lease", lease))

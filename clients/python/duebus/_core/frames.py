@@ -25,6 +25,7 @@ class Started:
         max_request_bytes: The largest request to the server.
         lost_lease_tokens: The `held_lease_tokens` that are no longer held. Settling one would fail, and its event may
             already be elsewhere.
+        group: The group of the stream, whether the request or the server named it. A worker that reconnects names it.
     """
 
     session_id: str
@@ -34,6 +35,7 @@ class Started:
     disconnect_grace: timedelta
     lost_lease_tokens: tuple[str, ...]
     max_request_bytes: int = DEFAULT_REQUEST_BYTES
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,7 @@ def _read_started(message: event_bus_pb2.Started) -> Started:
         disconnect_grace=message.disconnect_grace.ToTimedelta(),
         lost_lease_tokens=tuple(message.lost_lease_tokens),
         max_request_bytes=message.max_request_bytes or DEFAULT_REQUEST_BYTES,
+        group=message.group,
     )
 
 

@@ -34,7 +34,7 @@ def group_cells(group: GroupInfo | None) -> tuple[str, ...]:
     if group is None:
         return (NO_GROUP, "0", "0", "0", "0", "0", "")
     return (
-        group_name(group) + (" (paused)" if group.paused else ""),
+        group_name(group) + (" (ephemeral)" if group.ephemeral else "") + (" (paused)" if group.paused else ""),
         *map(str, (group.scheduled, group.ready, group.leased, group.dead, len(group.subscribers))),
         "" if group.oldest_ready_age is None else format_span(group.oldest_ready_age),
     )

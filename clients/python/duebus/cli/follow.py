@@ -39,7 +39,7 @@ class Follower:
     Args:
         client: An open client.
         topic: The topic.
-        group: The group.
+        group: The group; empty: an ephemeral one of its own, which gets what is dispatched from now on.
         engine: None: the server's default engine.
         consumer: Its name in the admin views.
         show: Called with each delivery and when it arrived. If it raises, the run ends and the delivery is released.
@@ -63,6 +63,7 @@ class Follower:
     ) -> None:
         self._client = client
         self._topic = topic
+        self._ephemeral = not group
         self._group = group
         self._engine = engine
         self._consumer = consumer
@@ -107,7 +108,7 @@ class Follower:
 
     def _pause_after_end(self, closing: Closing | None) -> float:
         if closing is not None and closing.reason in (ClosingReason.GROUP_DELETED, ClosingReason.TOPIC_DELETED):
-            raise TopicGone(f"{closing.reason.replace('_', ' ')}: {self._topic}, group {self._group or 'default'}")
+            raise TopicGone(f"{closing.reason.replace('_', ' ')}: {self._topic}, group {self._group}")
         asked_for = closing.reconnect_after.total_seconds() if closing else 0.0
         return max(asked_for, self._pause_after_break())
 
@@ -129,6 +130,7 @@ class Follower:
             max_in_flight_bytes=_BYTES_KEEPING if self._keep else 0,
             lease=_LEASE,
             held_lease_tokens=list(self._shown),
+            ephemeral=self._ephemeral,
         )
         async with subscription:
             yield subscription
@@ -139,7 +141,9 @@ class Follower:
                 case Started():
                     self._subscribed_once, self._backoff = True, _BACKOFF_INITIAL
                     self._forget(frame.lost_lease_tokens)
-                    self._note(f"subscribed to {self._topic} in group {self._group or 'default'}; Ctrl-C ends")
+                    self._group = frame.group or self._group
+                    what = "what is dispatched from now on" if self._ephemeral else f"group {self._group}"
+                    self._note(f"subscribed to {self._topic}, {what}; Ctrl-C ends")
                 case Deliveries():
                     self._take(frame.deliveries)
             if self._left == 0:

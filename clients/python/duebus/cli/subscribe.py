@@ -28,13 +28,23 @@ from duebus.cli.spans import format_span
 def subscribe(
     session: Session,
     topic: options.Topic,
-    group: options.Group = "",
+    group: Annotated[
+        str,
+        typer.Option(
+            "--group",
+            "-g",
+            metavar="NAME",
+            help="Take the events of this group, shared with its workers. Default: only look, which takes nothing from "
+            "anybody.",
+            show_default=False,
+        ),
+    ] = "",
     no_ack: Annotated[
         bool,
         typer.Option(
             "--no-ack",
-            help="Look without consuming: the events are held until this ends, which keeps them from the group's other "
-            "workers, and then released.",
+            help="With --group: the events are held until this ends, which keeps them from the group's other workers, "
+            "and then released.",
         ),
     ] = False,
     count: Annotated[
@@ -44,9 +54,10 @@ def subscribe(
 ) -> None:
     """Print events as they become due.
 
-    Each is acked once it is printed. It runs until Ctrl-C, and reconnects if the connection is lost.
+    It shows what is dispatched from now on, without taking anything from any worker. With --group it is a worker of
+    that group, which lasts: each event is acked once it is printed.
 
-    Without --group you share the events of the group "default" with its other workers.
+    It runs until Ctrl-C, and reconnects if the connection is lost.
     """
     session.probe()
     with explained(session.server):

@@ -76,7 +76,7 @@ class Subscriber(_message.Message):
     def __init__(self, session_id: _Optional[str] = ..., consumer: _Optional[str] = ..., in_flight: _Optional[int] = ..., connected_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class GroupInfo(_message.Message):
-    __slots__ = ("group", "paused", "scheduled", "ready", "leased", "dead", "subscribers", "oldest_ready_age", "rates", "retry_policy")
+    __slots__ = ("group", "paused", "scheduled", "ready", "leased", "dead", "subscribers", "oldest_ready_age", "rates", "retry_policy", "ephemeral")
     GROUP_FIELD_NUMBER: _ClassVar[int]
     PAUSED_FIELD_NUMBER: _ClassVar[int]
     SCHEDULED_FIELD_NUMBER: _ClassVar[int]
@@ -87,6 +87,7 @@ class GroupInfo(_message.Message):
     OLDEST_READY_AGE_FIELD_NUMBER: _ClassVar[int]
     RATES_FIELD_NUMBER: _ClassVar[int]
     RETRY_POLICY_FIELD_NUMBER: _ClassVar[int]
+    EPHEMERAL_FIELD_NUMBER: _ClassVar[int]
     group: str
     paused: bool
     scheduled: int
@@ -97,7 +98,8 @@ class GroupInfo(_message.Message):
     oldest_ready_age: _duration_pb2.Duration
     rates: Rates
     retry_policy: RetryPolicy
-    def __init__(self, group: _Optional[str] = ..., paused: bool = ..., scheduled: _Optional[int] = ..., ready: _Optional[int] = ..., leased: _Optional[int] = ..., dead: _Optional[int] = ..., subscribers: _Optional[_Iterable[_Union[Subscriber, _Mapping]]] = ..., oldest_ready_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., rates: _Optional[_Union[Rates, _Mapping]] = ..., retry_policy: _Optional[_Union[RetryPolicy, _Mapping]] = ...) -> None: ...
+    ephemeral: bool
+    def __init__(self, group: _Optional[str] = ..., paused: bool = ..., scheduled: _Optional[int] = ..., ready: _Optional[int] = ..., leased: _Optional[int] = ..., dead: _Optional[int] = ..., subscribers: _Optional[_Iterable[_Union[Subscriber, _Mapping]]] = ..., oldest_ready_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., rates: _Optional[_Union[Rates, _Mapping]] = ..., retry_policy: _Optional[_Union[RetryPolicy, _Mapping]] = ..., ephemeral: bool = ...) -> None: ...
 
 class TopicInfo(_message.Message):
     __slots__ = ("topic", "engine", "config", "queued", "groups", "problem")

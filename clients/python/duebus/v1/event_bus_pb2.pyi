@@ -72,7 +72,7 @@ class Event(_message.Message):
     def __init__(self, id: _Optional[str] = ..., data: _Optional[bytes] = ..., content_type: _Optional[str] = ..., attributes: _Optional[_Mapping[str, str]] = ..., delay: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., deliver_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., max_retries: _Optional[int] = ..., key: _Optional[str] = ..., priority: _Optional[int] = ...) -> None: ...
 
 class SubscribeRequest(_message.Message):
-    __slots__ = ("topic", "group", "engine", "consumer", "max_in_flight", "max_in_flight_bytes", "lease", "disconnect_grace", "held_lease_tokens")
+    __slots__ = ("topic", "group", "engine", "consumer", "max_in_flight", "max_in_flight_bytes", "lease", "disconnect_grace", "held_lease_tokens", "ephemeral")
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     GROUP_FIELD_NUMBER: _ClassVar[int]
     ENGINE_FIELD_NUMBER: _ClassVar[int]
@@ -82,6 +82,7 @@ class SubscribeRequest(_message.Message):
     LEASE_FIELD_NUMBER: _ClassVar[int]
     DISCONNECT_GRACE_FIELD_NUMBER: _ClassVar[int]
     HELD_LEASE_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    EPHEMERAL_FIELD_NUMBER: _ClassVar[int]
     topic: str
     group: str
     engine: Engine
@@ -91,7 +92,8 @@ class SubscribeRequest(_message.Message):
     lease: _duration_pb2.Duration
     disconnect_grace: _duration_pb2.Duration
     held_lease_tokens: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, topic: _Optional[str] = ..., group: _Optional[str] = ..., engine: _Optional[_Union[Engine, str]] = ..., consumer: _Optional[str] = ..., max_in_flight: _Optional[int] = ..., max_in_flight_bytes: _Optional[int] = ..., lease: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., disconnect_grace: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., held_lease_tokens: _Optional[_Iterable[str]] = ...) -> None: ...
+    ephemeral: bool
+    def __init__(self, topic: _Optional[str] = ..., group: _Optional[str] = ..., engine: _Optional[_Union[Engine, str]] = ..., consumer: _Optional[str] = ..., max_in_flight: _Optional[int] = ..., max_in_flight_bytes: _Optional[int] = ..., lease: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., disconnect_grace: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., held_lease_tokens: _Optional[_Iterable[str]] = ..., ephemeral: bool = ...) -> None: ...
 
 class SubscribeResponse(_message.Message):
     __slots__ = ("started", "deliveries", "heartbeat", "closing")
@@ -106,13 +108,14 @@ class SubscribeResponse(_message.Message):
     def __init__(self, started: _Optional[_Union[Started, _Mapping]] = ..., deliveries: _Optional[_Union[Deliveries, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., closing: _Optional[_Union[Closing, _Mapping]] = ...) -> None: ...
 
 class Started(_message.Message):
-    __slots__ = ("session_id", "max_in_flight", "max_in_flight_bytes", "lease", "disconnect_grace", "lost_lease_tokens", "max_request_bytes")
+    __slots__ = ("session_id", "max_in_flight", "max_in_flight_bytes", "lease", "disconnect_grace", "lost_lease_tokens", "group", "max_request_bytes")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     MAX_IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
     MAX_IN_FLIGHT_BYTES_FIELD_NUMBER: _ClassVar[int]
     LEASE_FIELD_NUMBER: _ClassVar[int]
     DISCONNECT_GRACE_FIELD_NUMBER: _ClassVar[int]
     LOST_LEASE_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
     MAX_REQUEST_BYTES_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     max_in_flight: int
@@ -120,8 +123,9 @@ class Started(_message.Message):
     lease: _duration_pb2.Duration
     disconnect_grace: _duration_pb2.Duration
     lost_lease_tokens: _containers.RepeatedScalarFieldContainer[str]
+    group: str
     max_request_bytes: int
-    def __init__(self, session_id: _Optional[str] = ..., max_in_flight: _Optional[int] = ..., max_in_flight_bytes: _Optional[int] = ..., lease: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., disconnect_grace: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., lost_lease_tokens: _Optional[_Iterable[str]] = ..., max_request_bytes: _Optional[int] = ...) -> None: ...
+    def __init__(self, session_id: _Optional[str] = ..., max_in_flight: _Optional[int] = ..., max_in_flight_bytes: _Optional[int] = ..., lease: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., disconnect_grace: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., lost_lease_tokens: _Optional[_Iterable[str]] = ..., group: _Optional[str] = ..., max_request_bytes: _Optional[int] = ...) -> None: ...
 
 class Deliveries(_message.Message):
     __slots__ = ("deliveries",)

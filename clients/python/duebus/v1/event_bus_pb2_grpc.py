@@ -78,7 +78,7 @@ class EventBusServicer(object):
         When the call has answered OK on the redis engine, each event is delivered to every group of the topic until it is
         acked, dead or cancelled, whichever DueBus process dies
         (ENGINE_REDIS says how durable Redis is); on the local engine the same holds for as long as the server
-        process lives. A topic without a group keeps its events for the first group that subscribes.
+        process lives. A topic without a lasting group keeps its events for the first one.
 
         Repeating a call with the same `request_id` within the topic's dedupe window (10 minutes by default) returns the
         first answer and adds nothing, so a call that failed with UNAVAILABLE or DEADLINE_EXCEEDED can be repeated safely.
@@ -104,8 +104,11 @@ class EventBusServicer(object):
         A stream whose leases run out while it lasts gets one event at a time, until it settles or extends a lease of its own.
         Leases that it lets run out meanwhile use up no retry.
 
-        Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED), RESOURCE_EXHAUSTED (MAX_STREAMS_REACHED),
-        UNAVAILABLE (DISPATCHER_NOT_WORKING).
+        A group lasts until it is deleted, or is `ephemeral`: what every instance must hear, or somebody only looks at.
+
+        Errors: INVALID_ARGUMENT, also when the group exists and `ephemeral` is not what it was created with;
+        FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED), RESOURCE_EXHAUSTED (MAX_STREAMS_REACHED), UNAVAILABLE
+        (DISPATCHER_NOT_WORKING).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -22,13 +22,14 @@ Handler = Callable[[Delivery], Awaitable[object] | object]
 
 
 class Source(NamedTuple):
-    """The topic and group of a subscription."""
+    """The topic and group of a subscription. An ephemeral group that the server names is empty."""
 
     topic: str
     group: str
+    ephemeral: bool = False
 
     def __str__(self) -> str:
-        return f"{self.topic}/{self.group}"
+        return f"{self.topic}/{self.group or 'ephemeral'}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,15 +71,23 @@ class Registry:
         self._registrations: dict[Source, tuple[Registration, ...]] = {}
 
     def add(
-        self, topic: str, group: str, handler: Handler, *, concurrency: int | None, max_retries: int | None
+        self,
+        topic: str,
+        group: str,
+        handler: Handler,
+        *,
+        concurrency: int | None,
+        max_retries: int | None,
+        ephemeral: bool = False,
     ) -> Registration:
-        """Registers a handler for a topic and group.
+        """Registers a handler for a topic and group; the group is "default" if it is empty and lasts.
 
         Raises:
             TypeError: An argument has the wrong type, or the handler can't take a delivery.
             InvalidArgument: A name or a number is out of range, or the handler is already registered.
         """
-        source = Source(_checked_name("topic", topic), _checked_name("group", group or DEFAULT_GROUP))
+        group = group or ("" if ephemeral else DEFAULT_GROUP)
+        source = Source(_checked_name("topic", topic), _checked_name("group", group) if group else "", ephemeral)
         _check(handler, concurrency, max_retries)
         name, blocking = _name_of(handler), not _is_coroutine_function(handler)
         registration = Registration(source, handler, concurrency, max_retries, name, blocking, self)

@@ -16,6 +16,7 @@ class Settings:
     """The settings of a `Worker`. Durations that are not timedeltas are in seconds."""
 
     group: str
+    ephemeral: bool
     engine: Engine | str | None
     consumer: str
     concurrency: int

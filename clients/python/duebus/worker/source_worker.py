@@ -141,7 +141,8 @@ class SourceWorker:
         settings = self._settings
         return self._client.subscribe(
             self._source.topic,
-            group=self._source.group,
+            group=self._stream.group,
+            ephemeral=self._source.ephemeral,
             engine=settings.engine,
             consumer=settings.consumer,
             max_in_flight=settings.max_in_flight(self._concurrency()),

@@ -34,6 +34,9 @@ class Stream:
     Args:
         open_stream: Opens one stream, naming the leases still held.
         outage: The outage that all streams of the worker share: without the server, they all break.
+
+    Attributes:
+        group: The source's group, or the name that the server gave it.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class Stream:
         settler: Settler,
         outage: Outage,
     ) -> None:
+        self.group = source.group
         self._source = source
         self._open_stream = open_stream
         self._leases = leases
@@ -134,6 +138,7 @@ class Stream:
             self._on_started(frame)
 
     def _on_started(self, frame: Started) -> None:
+        self.group = frame.group or self.group
         lost = self._leases.lose(frame.lost_lease_tokens)
         _log.info(
             "%s: subscribed, session %s; %d leases kept, %d lost",

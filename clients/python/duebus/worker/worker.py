@@ -70,7 +70,9 @@ class Worker:
 
     Args:
         target: The server, as for `aio.Client`. Not used with a `client`.
-        group: The group of handlers that do not name one; empty means "default".
+        group: The group of handlers that do not name one; empty means "default", or with `ephemeral` a name that
+            the server makes.
+        ephemeral: Whether the groups of handlers that do not say are ephemeral, see `add`.
         engine: The engine that holds the events; None: the server's default engine.
         consumer: The worker's name in the admin views; empty: the host's name and the process id.
         concurrency: How many events each subscription handles at once. If its handlers set their own numbers, the
@@ -93,6 +95,7 @@ class Worker:
         target: str = DEFAULT_TARGET,
         *,
         group: str = "",
+        ephemeral: bool = False,
         engine: Engine | str | None = None,
         consumer: str = "",
         concurrency: int = 64,
@@ -107,6 +110,7 @@ class Worker:
         self._client = client
         self._settings = Settings(
             group=group,
+            ephemeral=ephemeral,
             engine=engine,
             consumer=consumer or f"{socket.gethostname()}-{os.getpid()}",
             concurrency=_between("concurrency", concurrency, 1, MAX_CONCURRENCY),
@@ -121,14 +125,20 @@ class Worker:
         self._begins: list[asyncio.Future[None]] = []
 
     def on(
-        self, topic: str, *, group: str | None = None, concurrency: int | None = None, max_retries: int | None = None
+        self,
+        topic: str,
+        *,
+        group: str | None = None,
+        ephemeral: bool | None = None,
+        concurrency: int | None = None,
+        max_retries: int | None = None,
     ) -> Callable[[_H], _H]:
         """Registers the decorated function and returns it unchanged. Arguments and errors are those of `add`."""
         if callable(topic):
             raise TypeError('topic: expected a str, got a function; write @worker.on("order.created")')
 
         def register(handler: _H) -> _H:
-            self.add(topic, handler, group=group, concurrency=concurrency, max_retries=max_retries)
+            self.add(topic, handler, group=group, ephemeral=ephemeral, concurrency=concurrency, max_retries=max_retries)
             return handler
 
         return register
@@ -139,6 +149,7 @@ class Worker:
         handler: Handler,
         *,
         group: str | None = None,
+        ephemeral: bool | None = None,
         concurrency: int | None = None,
         max_retries: int | None = None,
     ) -> Registration:
@@ -147,7 +158,10 @@ class Worker:
         Args:
             topic: `[A-Za-z0-9][A-Za-z0-9._-]{0,254}`.
             handler: A coroutine function or a function that takes a `Delivery`; its result is ignored.
-            group: None: the worker's.
+            group: None: the worker's, unless one of the two lasts and the other is ephemeral.
+            ephemeral: Whether the group goes with its last subscriber, and gets only what is dispatched while it
+                exists. If it has no name, it belongs to this process alone, so every instance of a program gets every
+                event. None: the worker's setting.
             concurrency: How many events the subscription handles at once; None: the worker's setting.
             max_retries: How many times a failing event is retried. The event's own `max_retries`, or else the retry
                 policy in force, also applies: the smaller number wins. None: only the latter.
@@ -160,8 +174,12 @@ class Worker:
             InvalidArgument: An argument is malformed or out of range, or the handler is already registered for this
                 topic and group.
         """
-        group = self._settings.group if group is None else group
-        return self._registry.add(topic, group, handler, concurrency=concurrency, max_retries=max_retries)
+        ephemeral = self._settings.ephemeral if ephemeral is None else ephemeral
+        if group is None:
+            group = self._settings.group if ephemeral == self._settings.ephemeral else ""
+        return self._registry.add(
+            topic, group, handler, concurrency=concurrency, max_retries=max_retries, ephemeral=ephemeral
+        )
 
     def remove(self, topic: str, handler: Handler) -> None:
         """Removes a handler from a topic, in every group; see `Registration.remove`. Thread-safe.

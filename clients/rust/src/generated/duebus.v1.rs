@@ -77,9 +77,10 @@ pub struct SubscribeRequest {
     /// Required, as in DispatchRequest. The topic need not exist yet.
     #[prost(string, tag = "1")]
     pub topic: ::prost::alloc::string::String,
-    /// The workers that share one copy of each event; `[A-Za-z0-9][A-Za-z0-9._-]{0,254}`. Empty means "default".
-    /// A new group is created and lasts until it is deleted: it gets what is dispatched from then on, and the first
-    /// group of a topic also what was dispatched before.
+    /// The workers that share one copy of each event; `[A-Za-z0-9][A-Za-z0-9._-]{0,254}`. Empty means "default", or with
+    /// `ephemeral` a new name that nobody can guess: `Started.group` tells it.
+    /// A new group is created and gets what is dispatched from then on. The first lasting group of a topic also gets what
+    /// was dispatched before.
     #[prost(string, tag = "2")]
     pub group: ::prost::alloc::string::String,
     /// Unspecified: the server's default engine.
@@ -105,6 +106,18 @@ pub struct SubscribeRequest {
     /// renewed; those lost meanwhile are listed in `Started.lost_lease_tokens`.
     #[prost(string, repeated, tag = "9")]
     pub held_lease_tokens: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The group goes with its last stream: it is removed `disconnect_grace` after it, with its events, leases and dead
+    /// letters. A worker that reconnects before, to any replica, keeps the group and its leases; it names the group. A
+    /// stream that the server ends leaves `Closing.reconnect_after` as well, and after a restart of the server a worker
+    /// has 5 seconds from the moment it listens. While a lease lasts, the group stays.
+    ///
+    /// An ephemeral group gets what is dispatched while it exists, never what waits for the first lasting group of its
+    /// topic. It counts for `DispatchRequest.require_subscriber` but not for `TopicConfig.max_queued`, so what it holds is
+    /// not bounded: a subscriber that stays connected has to keep up.
+    ///
+    /// INVALID_ARGUMENT when the group exists and lasts, and without it when the group is ephemeral.
+    #[prost(bool, tag = "10")]
+    pub ephemeral: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SubscribeResponse {
@@ -144,6 +157,10 @@ pub struct Started {
     /// At most as many as fit into 3 MiB, about 40,000; Extend reports the others.
     #[prost(string, repeated, tag = "6")]
     pub lost_lease_tokens: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The group of the stream: "default", or the name that the server made, where the request named none. A worker that
+    /// reconnects names it.
+    #[prost(string, tag = "7")]
+    pub group: ::prost::alloc::string::String,
     /// The largest request that this server takes, in bytes. A client cuts its settles, extensions and held tokens to it.
     /// 0 means that the server does not say; assume 4 MiB.
     #[prost(uint64, tag = "8")]
@@ -530,7 +547,7 @@ pub mod event_bus_client {
         /// When the call has answered OK on the redis engine, each event is delivered to every group of the topic until it is
         /// acked, dead or cancelled, whichever DueBus process dies
         /// (ENGINE_REDIS says how durable Redis is); on the local engine the same holds for as long as the server
-        /// process lives. A topic without a group keeps its events for the first group that subscribes.
+        /// process lives. A topic without a lasting group keeps its events for the first one.
         ///
         /// Repeating a call with the same `request_id` within the topic's dedupe window (10 minutes by default) returns the
         /// first answer and adds nothing, so a call that failed with UNAVAILABLE or DEADLINE_EXCEEDED can be repeated safely.
@@ -574,8 +591,11 @@ pub mod event_bus_client {
         /// A stream whose leases run out while it lasts gets one event at a time, until it settles or extends a lease of its own.
         /// Leases that it lets run out meanwhile use up no retry.
         ///
-        /// Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED), RESOURCE_EXHAUSTED (MAX_STREAMS_REACHED),
-        /// UNAVAILABLE (DISPATCHER_NOT_WORKING).
+        /// A group lasts until it is deleted, or is `ephemeral`: what every instance must hear, or somebody only looks at.
+        ///
+        /// Errors: INVALID_ARGUMENT, also when the group exists and `ephemeral` is not what it was created with;
+        /// FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED), RESOURCE_EXHAUSTED (MAX_STREAMS_REACHED), UNAVAILABLE
+        /// (DISPATCHER_NOT_WORKING).
         pub async fn subscribe(
             &mut self,
             request: impl tonic::IntoRequest<super::SubscribeRequest>,
@@ -721,7 +741,7 @@ pub mod event_bus_server {
         /// When the call has answered OK on the redis engine, each event is delivered to every group of the topic until it is
         /// acked, dead or cancelled, whichever DueBus process dies
         /// (ENGINE_REDIS says how durable Redis is); on the local engine the same holds for as long as the server
-        /// process lives. A topic without a group keeps its events for the first group that subscribes.
+        /// process lives. A topic without a lasting group keeps its events for the first one.
         ///
         /// Repeating a call with the same `request_id` within the topic's dedupe window (10 minutes by default) returns the
         /// first answer and adds nothing, so a call that failed with UNAVAILABLE or DEADLINE_EXCEEDED can be repeated safely.
@@ -754,8 +774,11 @@ pub mod event_bus_server {
         /// A stream whose leases run out while it lasts gets one event at a time, until it settles or extends a lease of its own.
         /// Leases that it lets run out meanwhile use up no retry.
         ///
-        /// Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED), RESOURCE_EXHAUSTED (MAX_STREAMS_REACHED),
-        /// UNAVAILABLE (DISPATCHER_NOT_WORKING).
+        /// A group lasts until it is deleted, or is `ephemeral`: what every instance must hear, or somebody only looks at.
+        ///
+        /// Errors: INVALID_ARGUMENT, also when the group exists and `ephemeral` is not what it was created with;
+        /// FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED), RESOURCE_EXHAUSTED (MAX_STREAMS_REACHED), UNAVAILABLE
+        /// (DISPATCHER_NOT_WORKING).
         async fn subscribe(
             &self,
             request: tonic::Request<super::SubscribeRequest>,
@@ -1200,8 +1223,8 @@ pub struct TopicConfig {
     /// `started` announced.
     #[prost(message, optional, tag = "2")]
     pub lease: ::core::option::Option<::prost_types::Duration>,
-    /// How many events may wait, be leased or be scheduled; dead letters do not count. 0 means unlimited; at most
-    /// 2^53. A topic that already holds more keeps what it holds.
+    /// How many events may wait, be leased or be scheduled; dead letters, and what only ephemeral groups hold, do not
+    /// count. 0 means unlimited; at most 2^53. A topic that already holds more keeps what it holds.
     #[prost(uint64, optional, tag = "3")]
     pub max_queued: ::core::option::Option<u64>,
     /// Dead letters are purged this long after they died; 0 means never.
@@ -1245,7 +1268,7 @@ pub struct Subscriber {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GroupInfo {
-    /// Empty for the events of a topic that has no group yet.
+    /// Empty for the events that wait for the topic's first lasting group.
     #[prost(string, tag = "1")]
     pub group: ::prost::alloc::string::String,
     #[prost(bool, tag = "2")]
@@ -1269,6 +1292,9 @@ pub struct GroupInfo {
     /// In force for the group: the topic's, with what was changed for this group alone.
     #[prost(message, optional, tag = "10")]
     pub retry_policy: ::core::option::Option<RetryPolicy>,
+    /// It goes with its last subscriber, see `SubscribeRequest.ephemeral`. Otherwise it lasts until it is deleted.
+    #[prost(bool, tag = "17")]
+    pub ephemeral: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TopicInfo {
@@ -1278,7 +1304,8 @@ pub struct TopicInfo {
     pub engine: i32,
     #[prost(message, optional, tag = "3")]
     pub config: ::core::option::Option<TopicConfig>,
-    /// Events the topic holds, each counted once however many groups wait for it; dead letters not counted.
+    /// Events the topic holds, each counted once however many groups wait for it; dead letters, and what only ephemeral
+    /// groups hold, are not counted.
     #[prost(uint64, tag = "4")]
     pub queued: u64,
     #[prost(message, repeated, tag = "5")]

@@ -8,7 +8,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from duebus_server.domain.errors import DispatcherNotWorking, DueBusError, DuplicateInitialized, InvalidArgument
+from duebus_server.domain.errors import (
+    DispatcherNotWorking,
+    DueBusError,
+    DuplicateInitialized,
+    InvalidArgument,
+    group_of_other_kind,
+)
 from duebus_server.domain.model import (
     AdoptedLease,
     DispatchAnswer,
@@ -59,6 +65,8 @@ class LocalEngine:
         self._defaults = defaults
         self._topics = Topics(defaults)
         self._disposal = Disposal()
+        # Ephemeral groups that had no session when the last one left: topic and name.
+        self._abandoned: set[tuple[str, str]] = set()
         self._key = secrets.token_bytes(32)
         self._pid: int | None = None
 
@@ -77,6 +85,7 @@ class LocalEngine:
         """Forget everything."""
         self._pid = None
         self._topics.clear()
+        self._abandoned.clear()
 
     async def check(self) -> None:
         """See ``Engine.check``."""
@@ -146,6 +155,7 @@ class LocalEngine:
         self._working_now()
         async for topic in self._topics.in_turns([topic.name for topic in self._topics]):
             self._sweep(topic, self._working_now())
+        self._remove_abandoned(self._working_now())
         await self._disposal.run()
 
     async def backlog(self, topic: str, group: str) -> int:
@@ -168,7 +178,10 @@ class LocalEngine:
     async def join(self, topic: str, group: str, subscriber: SubscriberInfo) -> None:
         """See ``Engine.join``."""
         now_us = self._working_now()
-        members = self._topics.obtain(topic, now_us).group(group, now_us)
+        ephemeral = subscriber.ephemeral_us is not None
+        members = self._topics.obtain(topic, now_us).group(group, now_us, ephemeral=ephemeral)
+        if members.ephemeral != ephemeral:
+            raise group_of_other_kind(group, is_ephemeral=members.ephemeral)
         members.sessions[subscriber.session_id] = subscriber
 
     async def adopt(
@@ -182,11 +195,11 @@ class LocalEngine:
         self._topics.announce(topic, members)
         return results
 
-    async def leave(self, topic: str, group: str, session_id: str) -> None:
+    async def leave(self, topic: str, group: str, session_id: str, returns_in_us: int = 0) -> None:
         """See ``Engine.leave``."""
         members = self._topics.find_group(topic, group)
-        if members:
-            members.sessions.pop(session_id, None)
+        if members and members.leave(session_id, returns_in_us, self._clock.now_us()):
+            self._abandoned.add((topic, group))
 
     # --- inspection -------------------------------------------------------------------------------------------------
 
@@ -260,11 +273,8 @@ class LocalEngine:
         """See ``Engine.delete_group``. The memory is released in pieces before it returns."""
         now_us = self._working_now()
         members = self._up_to_date_group(topic, group)
-        known = self._topics.known(topic)
-        known.remove_group(group)
         removed = len(members.entries)
-        self._topics.announce_deleted(topic, group, [members])
-        self._disposal.add(known.dissolve_group(members, now_us))
+        self._remove_group(self._topics.known(topic), members, now_us)
         await self._disposal.run()
         return removed
 
@@ -335,6 +345,22 @@ class LocalEngine:
             topic.forget(now_us)
         if topic.is_idle():
             self._topics.remove(topic)
+
+    def _remove_group(self, topic: Topic, members: Group, now_us: int) -> None:
+        """Take a group out; the disposal releases its events."""
+        topic.remove_group(members.name)
+        self._topics.announce_deleted(topic.name, members.name, [members])
+        self._disposal.add(topic.dissolve_group(members, now_us))
+
+    def _remove_abandoned(self, now_us: int) -> None:
+        """Remove the ephemeral groups whose time has come, and pass over those that have sessions again."""
+        for place in list(self._abandoned):
+            members = self._topics.find_group(*place)
+            if members is not None and members.is_over(now_us):
+                self._remove_group(self._topics.known(place[0]), members, now_us)
+            elif members is not None and members.ephemeral and not members.sessions:
+                continue
+            self._abandoned.discard(place)
 
     def _up_to_date_group(self, topic: str, group: str) -> Group:
         """A group, after everything due in its topic has become READY.

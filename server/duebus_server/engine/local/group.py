@@ -69,13 +69,19 @@ class Holder(Protocol):
         """The topic's settings in force."""
 
     def no_longer_waiting(self, event: StoredEvent) -> None:
-        """The event is dead or gone in one more group."""
+        """The event is dead or gone in one more lasting group."""
 
     def waiting_again(self, event: StoredEvent) -> None:
-        """The event is no longer dead in one more group."""
+        """The event is no longer dead in one more lasting group."""
 
-    def let_go(self, events: Iterable[StoredEvent], now_us: int, *, were_dead: bool = False) -> None:
-        """One more group is done with these events; either all or none of them were dead in it."""
+    def let_go(self, events: Iterable[StoredEvent], now_us: int, *, waited: bool) -> None:
+        """One more group is done with these events.
+
+        Args:
+            events: either all or none of them were dead in the group.
+            now_us: the time, in microseconds.
+            waited: the group lasts, and they were not dead in it.
+        """
 
 
 class Group:
@@ -90,10 +96,12 @@ class Group:
         by_host_clock: the events that are SCHEDULED by the host's clock.
         suspects: the READY events that are suspects. They have an index of their own because a lease takes at most one.
         policy_changes: how its retry policy differs from the topic's; None if it does not.
+        ephemeral: whether it goes with its last session.
     """
 
-    def __init__(self, name: str, holder: Holder, host: HostTime, now_us: int) -> None:
+    def __init__(self, name: str, holder: Holder, host: HostTime, now_us: int, *, ephemeral: bool = False) -> None:
         self.name = name
+        self.ephemeral = ephemeral
         self.paused = False
         self.policy_changes: RetryPolicyChanges | None = None
         self.entries: dict[str, Entry] = {}
@@ -109,12 +117,29 @@ class Group:
         self.nacked = RateMeter(now_us)
         self._holder = holder
         self._host = host
+        self._kept_until_us = 0
 
     @property
     def retry_policy(self) -> RetryPolicy:
         """The retry policy in force."""
         policy = self._holder.config.retry_policy
         return policy if self.policy_changes is None else self.policy_changes.over(policy)
+
+    # --- sessions ---------------------------------------------------------------------------------------------------
+
+    def leave(self, session_id: str, returns_in_us: int, now_us: int) -> bool:
+        """A session leaves; see ``Engine.leave``. Returns whether the group is ephemeral, and has no session left."""
+        session = self.sessions.pop(session_id, None)
+        if session is not None and session.ephemeral_us is not None:
+            self._kept_until_us = max(self._kept_until_us, now_us + returns_in_us + session.ephemeral_us)
+        return self.ephemeral and not self.sessions
+
+    def is_over(self, now_us: int) -> bool:
+        """Whether the group is ephemeral and can be removed."""
+        if not self.ephemeral or self.sessions or now_us < self._kept_until_us:
+            return False
+        last = next(iter(self.indexes[EventState.LEASED].descending()), None)
+        return last is None or last[0] <= now_us
 
     # --- into the group ---------------------------------------------------------------------------------------------
 
@@ -290,7 +315,7 @@ class Group:
         done: list[Entry] = []
         results = [self._ack_one(ref, now_us, done) for ref in leases]
         self.indexes[EventState.LEASED].remove_all([entry.at_us for entry in done], _seqs(done))
-        self._holder.let_go([entry.event for entry in done], now_us)
+        self._holder.let_go([entry.event for entry in done], now_us, waited=not self.ephemeral)
         self.acked.mark(len(done), now_us)
         return results
 
@@ -383,7 +408,8 @@ class Group:
         entry.attempt = entry.free_attempts = 0
         entry.note_redrive(now_us)
         self.delay(entry, due_us, now_us)
-        self._holder.waiting_again(entry.event)
+        if not self.ephemeral:
+            self._holder.waiting_again(entry.event)
 
     # --- operators --------------------------------------------------------------------------------------------------
 
@@ -406,7 +432,7 @@ class Group:
         """Any state but LEASED -> removed."""
         self._index_of(entry).remove(entry.at_us, entry.event.seq)
         del self.entries[entry.event.id]
-        self._holder.let_go((entry.event,), now_us, were_dead=entry.state is EventState.DEAD)
+        self._holder.let_go((entry.event,), now_us, waited=self._waits(entry.state))
 
     def dissolve(self, now_us: int) -> Iterator[None]:
         """Remove everything from a deleted group, one piece a step. It must not be used afterwards."""
@@ -415,7 +441,7 @@ class Group:
                 for entry in block:
                     del self.entries[entry.event.id]
                 events = [entry.event for entry in block]
-                self._holder.let_go(events, now_us, were_dead=state is EventState.DEAD)
+                self._holder.let_go(events, now_us, waited=self._waits(state))
                 yield
         self.entries, self.held = {}, {}  # a dict does not shrink
 
@@ -430,6 +456,10 @@ class Group:
         if lease is None or lease.fencing_token != ref.fencing_token or entry.at_us <= now_us:
             return LeaseFailureReason.EXPIRED
         return entry
+
+    def _waits(self, state: EventState) -> bool:
+        """Whether an event in this state counts as queued because of this group."""
+        return not (self.ephemeral or state is EventState.DEAD)
 
     def max_retries(self, entry: Entry) -> int:
         """How many times an event may be retried: by its own setting, or else by the group's policy."""
@@ -463,7 +493,8 @@ class Group:
     def _die(self, entry: Entry, now_us: int) -> None:
         self._move(entry, EventState.DEAD, now_us)
         self.unannounced.died.append(entry.event.id)
-        self._holder.no_longer_waiting(entry.event)
+        if not self.ephemeral:
+            self._holder.no_longer_waiting(entry.event)
 
     def _make_ready_again(self, entry: Entry, now_us: int) -> None:
         """Move an entry to READY, at its old position. A due time by the host's clock may be ahead of the engine's."""

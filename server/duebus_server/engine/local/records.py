@@ -19,7 +19,8 @@ class StoredEvent:
     Attributes:
         seq: grows with every event of the engine; orders events of equal times.
         holders: how many groups are not done with it. The event goes with the last one.
-        waiting: in how many of them it is not dead. While there is one, the event counts as queued.
+        waiting: in how many of them that are not ephemeral it is not dead. While there is one, the event counts as
+            queued.
     """
 
     id: str

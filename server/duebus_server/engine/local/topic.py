@@ -32,9 +32,9 @@ class Topic:
     Attributes:
         stored: how many events the topic holds. Each is held until the last group is done with it.
         groups: by name.
-        unclaimed: holds the events of a topic without groups; the first group takes them over.
+        unclaimed: holds the events of a topic without lasting groups; the first one takes them over.
         config: the settings in force.
-        queued: how many events are not dead in every group that holds them.
+        queued: how many events wait in a lasting group, or for the first one; dead letters do not.
         deleted: whether the topic was deleted, and its memory is being released.
 
     Args:
@@ -52,6 +52,7 @@ class Topic:
         self.groups: dict[str, Group] = {}
         self.unclaimed: Group | None = None
         self.queued = 0
+        self._lasting = 0
         # Deleted groups, until their event ids are among the recent ones.
         self._leaving: list[Group] = []
         self._next_seq = next_seq
@@ -69,26 +70,32 @@ class Topic:
 
     # --- groups -----------------------------------------------------------------------------------------------------
 
-    def group(self, name: str, now_us: int) -> Group:
-        """The group of this name, created if it does not exist. The first one takes over the unclaimed events."""
+    def group(self, name: str, now_us: int, *, ephemeral: bool = False) -> Group:
+        """The group of this name, created if it does not exist. The first lasting one takes over unclaimed events."""
         group = self.groups.get(name)
-        if group is None:
+        if group is not None:
+            return group
+        if ephemeral:
+            group = Group(name, self, self._host, now_us, ephemeral=True)
+        else:
             group, self.unclaimed = self.unclaimed or Group(name, self, self._host, now_us), None
             group.name = name
-            self.groups[name] = group
+            self._lasting += 1
+        self.groups[name] = group
         return group
 
     def receivers(self) -> Iterable[Group]:
         """The groups that get dispatched events."""
-        if self.groups:
+        if self._lasting:
             return self.groups.values()
         if self.unclaimed is None:
             self.unclaimed = Group("", self, self._host, self._created_us)
-        return (self.unclaimed,)
+        return (self.unclaimed, *self.groups.values())
 
     def remove_group(self, name: str) -> Group:
         """Remove a group. ``dissolve_group`` then releases its events."""
         group = self.groups.pop(name)
+        self._lasting -= not group.ephemeral
         self._leaving.append(group)
         return group
 
@@ -137,6 +144,7 @@ class Topic:
 
     def _store(self, events: Sequence[NewEvent], origin: str, now_us: int) -> None:
         receivers = list(self.receivers())
+        waiting = self._lasting or 1
         stored = [
             StoredEvent(
                 new.id,
@@ -147,7 +155,7 @@ class Topic:
                 new.id_is_generated,
                 origin,
                 holders=len(receivers),
-                waiting=len(receivers),
+                waiting=waiting,
             )
             for new in events
         ]
@@ -166,21 +174,21 @@ class Topic:
     # --- what groups report -------------------------------------------------------------------------------------------
 
     def no_longer_waiting(self, event: StoredEvent) -> None:
-        """The event is dead or gone in one more group. After the last one, it no longer counts as queued."""
+        """The event is dead or gone in one more lasting group. After the last one, it no longer counts as queued."""
         event.waiting -= 1
         if not event.waiting:
             self.queued -= 1
 
     def waiting_again(self, event: StoredEvent) -> None:
-        """The event is no longer dead in one more group. With the first one, it counts as queued again."""
+        """The event is no longer dead in one more lasting group. With the first one, it counts as queued again."""
         if not event.waiting:
             self.queued += 1
         event.waiting += 1
 
-    def let_go(self, events: Iterable[StoredEvent], now_us: int, *, were_dead: bool = False) -> None:
-        """One more group is done with these events, all or none of them dead in it. After the last, they are gone."""
+    def let_go(self, events: Iterable[StoredEvent], now_us: int, *, waited: bool) -> None:
+        """One more group is done with these events. After the last, they are gone."""
         for event in events:
-            if not were_dead:
+            if waited:
                 self.no_longer_waiting(event)
             event.holders -= 1
             if event.holders:

@@ -53,6 +53,7 @@ def group_info(group: Group, now_us: int) -> GroupInfo:
             group.nacked.per_second(now_us),
         ),
         group.retry_policy,
+        group.ephemeral,
     )
 
 

@@ -27,6 +27,7 @@ from duebus_server.engine.redis.admin.verbs import AdminVerbs
 from duebus_server.engine.redis.admin.views import Views
 from duebus_server.engine.redis.codec import dispatch as dispatching
 from duebus_server.engine.redis.codec import leases as leasing
+from duebus_server.engine.redis.replicas.ephemeral_groups import EphemeralGroups
 from duebus_server.engine.redis.replicas.group_notes import GroupNotes
 from duebus_server.engine.redis.replicas.membership import Membership, is_unknown
 from duebus_server.engine.redis.replicas.notifications import Notifications
@@ -76,6 +77,7 @@ class RedisEngine(AdminVerbs):
         views: what there is.
         retention: of dead letters.
         deletions: of groups and topics.
+        ephemeral: ephemeral groups that have lost their last session.
     """
 
     name = EngineName.REDIS
@@ -87,13 +89,14 @@ class RedisEngine(AdminVerbs):
         self.notifications = Notifications(runner)
         self.topic_index = TopicIndex(runner)
         notes = GroupNotes(runner)
-        self.members = Membership(runner, notes, self.notifications, self.topic_index)
         self.views = Views(runner, self.topic_index, defaults, self.notifications.answered)
         self.retention = Retention(runner, self.topic_index, defaults)
         self._sweeping = Sweeping(runner)
         self.deletions = Deletions(runner, self.notifications, self.topic_index, self.retention)
+        self.ephemeral = EphemeralGroups(runner, self.deletions)
+        self.members = Membership(runner, notes, self.notifications, self.topic_index, self.ephemeral)
         reactions = Reactions(runner, self.notifications, self.topic_index, self.retention, self.members, notes)
-        self._presence = Presence(runner, locks, layouts, reactions)
+        self._presence = Presence(runner, locks, layouts, reactions, self.ephemeral)
         self._secret = b""
 
     @property
@@ -255,6 +258,7 @@ class RedisEngine(AdminVerbs):
             with self._bad_group(session.partition, session.group):
                 await self.members.look_for_group(session)
         await self.retention.sweep()
+        await self.ephemeral.remove()
         await self.deletions.finish()
 
     async def backlog(self, partition: Partition, group: str) -> int:
@@ -283,12 +287,12 @@ class RedisEngine(AdminVerbs):
         session = self.members.of(partition, group, session_id)
         return await self.members.adopt(session, leases, self._lease(lease_us))
 
-    async def leave(self, partition: Partition, group: str, session_id: str) -> None:
+    async def leave(self, partition: Partition, group: str, session_id: str, returns_in_us: int) -> None:
         """See ``Engine.leave``."""
         session = self.notifications.sessions.find(partition, group, session_id)
         if session is None:
             return
-        session.stream_over()
+        session.stream_over(returns_in_us)
         if self._runner.is_working:
             await self.members.wind_up(session)
 

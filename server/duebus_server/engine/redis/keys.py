@@ -92,6 +92,11 @@ class Keys:
         return f"{self.namespace}:deleting"
 
     @property
+    def ephemeral(self) -> str:
+        """Ephemeral groups that may have no session left, by when to look whether they can be removed."""
+        return f"{self.namespace}:ephemeral"
+
+    @property
     def retention(self) -> str:
         """Topics with a dead-letter retention of their own."""
         return f"{self.namespace}:retention"

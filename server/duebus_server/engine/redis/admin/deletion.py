@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -26,6 +26,9 @@ DELETE_GROUP, DELETE_TOPIC, DISPOSE = map(Script, ("delete_group", "delete_topic
 
 _BUSY = b"busy"
 """As in ``delete_topic.lua``: copies of deleted groups are put aside."""
+
+_KEPT = b"kept"
+"""As in ``delete_group.lua``: the group is not removed yet, or not at all."""
 
 LOOK_EVERY_US = 10 * SECOND
 """How often a replica looks for deletions that others have left unfinished, in microseconds."""
@@ -68,11 +71,34 @@ class Deletions:
 
     async def group(self, partition: Partition, group: str) -> int:
         """See ``Engine.delete_group``."""
+        missing, copies = await self._delete_group(partition, group, by_sweep=False)
+        check_found(missing, partition, group)
+        return int(copies[0])
+
+    async def ephemeral_group(self, partition: Partition, group: str) -> int | None:
+        """Delete an ephemeral group if its time has come.
+
+        Returns:
+            When to look again; None if it is deleted, or stays because a session is there.
+
+        Raises:
+            NotFound: there is no such group.
+        """
+        missing, rest = await self._delete_group(partition, group, by_sweep=True)
+        if missing == _KEPT:
+            return int(rest[0]) if int(rest[0]) >= 0 else None
+        check_found(missing, partition, group)
+        log.info("ephemeral group removed", partition=str(partition), group=group, events=rest[0])
+        return None
+
+    async def _delete_group(self, partition: Partition, group: str, *, by_sweep: bool) -> tuple[bytes, list[Any]]:
+        """Run ``delete_group.lua``, and release what it has put aside. Returns its answer without the time."""
         # Noted first, so that another replica finds what is left if this one dies.
         await self._runner.add(self._runner.keys.deleting, partition.topic, str(partition))
         deletion = secrets.token_hex(8)
         aside = self._runner.keys.aside(partition, deletion)
-        now, missing, *copies = await self._runner.run(DELETE_GROUP, partition, group, deletion, keys=aside)
+        own = (group, deletion, int(by_sweep))
+        now, missing, *rest = await self._runner.run(DELETE_GROUP, partition, *own, keys=aside)
         self._notifications.answered(now)
         if not missing:
             self._notifications.deleted(partition, group, int(now))
@@ -82,8 +108,7 @@ class Deletions:
             log.warning(
                 "a later sweep disposes of a deleted group", partition=str(partition), group=group, error=str(error)
             )
-        check_found(missing, partition, group)
-        return int(copies[0])
+        return missing, rest
 
     async def finish(self) -> None:
         """Release the events of deleted groups, whichever replica deleted them."""
@@ -108,7 +133,8 @@ class Deletions:
             deletions = await redis.smembers(keys.topic(partition, "deleted"))
         for deletion in (name.decode(errors="replace") for name in deletions):
             own = (self._retention.dedupe_window_us, deletion)
-            while await self._runner.run(DISPOSE, partition, *own, keys=keys.aside(partition, deletion)):
+            aside = keys.aside(partition, deletion.partition("/")[0])
+            while await self._runner.run(DISPOSE, partition, *own, keys=aside):
                 pass
         async with asking(partition.topic):
             await redis.srem(keys.deleting, str(partition))

@@ -226,7 +226,7 @@ def _group_info(
     policy: RetryPolicy,
     now_us: int,
     name: bytes,
-    paused: int,
+    flags: Sequence[int],
     scheduled: int,
     ready: int,
     leased: int,
@@ -236,15 +236,17 @@ def _group_info(
     rates: Sequence[bytes],
     own_policy: list[bytes],
 ) -> GroupInfo:
+    paused, ephemeral = map(bool, flags)
     oldest_us = int(float(ready_since))
     return GroupInfo(
         name.decode(),
-        bool(paused),
+        paused,
         dict(zip(_STATES, (scheduled, ready, leased, dead), strict=True)),
         list(_subscribers(subscribers)),
         max(0, now_us - oldest_us) if oldest_us >= 0 else None,
         Rates(*(float(rate) for rate in rates)),
         settings.topic_changes(settings.pairs_of(own_policy)).retry_policy.over(policy),
+        ephemeral,
     )
 
 

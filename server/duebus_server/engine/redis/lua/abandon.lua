@@ -4,8 +4,9 @@
 -- ARGV     1..5 as in common.lua
 --   6      group
 --   7      the dead replica
--- returns  how many leases those were
+-- returns  until when an ephemeral group without sessions is kept, or -1
 -- includes leases
+-- includes leaving
 
 regardless_of_memory()
 local group, dead = ARGV[6], ARGV[7] .. '/'
@@ -29,13 +30,14 @@ for i = 1, #all do
   end
 end
 write_all('ZADD', group_key(group, 'leased'), leased)
-local sessions_key = group_key(group, 'sessions')
-for _, session in ipairs(redis.call('HKEYS', sessions_key)) do
+local sessions = {}
+for _, session in ipairs(redis.call('HKEYS', group_key(group, 'sessions'))) do
   if is_its(session) then
-    redis.call('HDEL', sessions_key, session)
+    sessions[#sessions + 1] = session
   end
 end
+local kept_until = remove_sessions(group, sessions, 0)
 if #leased > 0 then
   wake(group, now)
 end
-return #leased / 2
+return kept_until

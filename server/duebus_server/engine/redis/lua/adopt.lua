@@ -17,7 +17,7 @@
 regardless_of_memory()
 local group, session = ARGV[6], ARGV[7]
 if redis.call('HEXISTS', group_key(group, 'sessions'), session) == 0 then
-  return { whole(now), redis.call('SISMEMBER', topic_key('groups'), group) }
+  return { whole(now), redis.call('HEXISTS', topic_key('groups'), group) }
 end
 local ids, records, members, results = find_held(group, 11)
 local expires = whole(now + (tonumber(ARGV[9]) or setting('lease', ARGV[10])))

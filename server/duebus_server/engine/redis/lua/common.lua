@@ -15,6 +15,9 @@ local PART, PARTS = string.match(TOPIC, '/(%d+)/(%d+)$')
 PART, PARTS = tonumber(PART or 0), tonumber(PARTS or 1)
 local NEVER = 9e15
 
+-- What the topic's hash `groups` says of each group. An ephemeral one goes with its last session.
+local LASTING, EPHEMERAL = '', 'ephemeral'
+
 -- Results of settling one lease. Sizes of adopted events are 0 or more.
 local DONE, EXPIRED, SETTLED = 0, -1, -2
 
@@ -111,6 +114,11 @@ end
 -- A setting of a group's retry policy: its own, or else the topic's.
 local function group_setting(group, name, default)
   return number_or(redis.call('HGET', group_key(group, 'group'), name), setting(name, default))
+end
+
+-- With pcall, because scripts ask in the middle of their writes: a key of the wrong type has to stop them before.
+local function is_ephemeral(group)
+  return redis.pcall('HGET', topic_key('groups'), group) == EPHEMERAL
 end
 
 -- The settings of a group's own retry policy: {name, value, ...}

@@ -89,7 +89,7 @@ local function remove_dead(group, letters, window)
   local gone, chosen = {}, {}
   write_all('HDEL', group_key(group, 'records'), ids)
   write_all('ZREM', group_key(group, 'dead'), members)
-  let_go(ids, true, gone)
+  let_go(ids, false, gone)
   for _, id in ipairs(gone) do
     if is_chosen[id] then
       chosen[#chosen + 1] = id

@@ -1,11 +1,14 @@
 -- Deletes a group: from now on nothing can be leased from it or settled in it. Its copies of events are put aside for
--- dispose.lua.
+-- dispose.lua. A sweep deletes it only if it is ephemeral and its time has come: no session is there, those that have left
+-- have been away for long enough, and no lease lasts.
 --
 -- KEYS     topic, group, and where its events are put aside
 -- ARGV     1..5 as in common.lua
 --   6      group
 --   7      a name for this deletion, which no other has
--- returns  {now, '' or what there is none of, how many copies it had}
+--   8      whether a sweep does it (0, 1)
+-- returns  {now, '' or what there is none of, how many copies it had}; or for a sweep {now, 'kept', when to look again, or -1
+--          if a session is there or the group lasts}
 -- includes leases
 -- includes naming
 -- includes deleting
@@ -18,9 +21,19 @@ end
 check_keys(group)
 redis.call('SCARD', topic_key('deleted'))
 
+if ARGV[8] == '1' then
+  if not is_ephemeral(group) or redis.call('HLEN', group_key(group, 'sessions')) > 0 then
+    return { whole(now), 'kept', -1 }
+  end
+  local kept_until = tonumber(redis.call('HGET', group_key(group, 'group'), 'kept_until') or 0)
+  if kept_until > now or redis.call('ZCOUNT', group_key(group, 'leased'), '(' .. whole(now), '+inf') > 0 then
+    return { whole(now), 'kept', whole(math.max(now, kept_until)) } -- a lease may end before it runs out
+  end
+end
+
 -- Noted first, so that dispose.lua finds what is put aside.
 local copies = 0
-redis.call('SADD', topic_key('deleted'), ARGV[7])
+redis.call('SADD', topic_key('deleted'), ARGV[7] .. (is_ephemeral(group) and WAS_EPHEMERAL or ''))
 for _, name in ipairs(SETS) do
   local count = redis.call('ZCARD', group_key(group, name))
   if count > 0 then
@@ -29,7 +42,7 @@ for _, name in ipairs(SETS) do
   end
 end
 
-redis.call('SREM', topic_key('groups'), group)
+redis.call('HDEL', topic_key('groups'), group)
 redis.call('UNLINK', unpack(keys_of(group)))
 tell_change('deleted', group)
 return { whole(now), '', copies }

@@ -3,6 +3,14 @@
 -- The sorted sets of a group. Each of its copies of events is in one of them.
 local SETS = { 'waiting', 'suspects', 'leased', 'dead' }
 
+-- What `deleted` says of a deletion: its name, and behind it whether the group was ephemeral.
+local WAS_EPHEMERAL = '/' .. EPHEMERAL
+
+local function read_deletion(noted)
+  local name, mark = string.match(noted, '^([^/]*)(.*)$')
+  return name, mark == WAS_EPHEMERAL
+end
+
 -- Every key that a group may have.
 local function keys_of(group)
   local keys = {}

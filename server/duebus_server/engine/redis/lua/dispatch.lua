@@ -24,7 +24,9 @@ local max_queued, window = math.ceil(number_or(own[1], ARGV[6]) / PARTS), number
 local events_key = topic_key('events')
 local requests_key, earlier_requests_key = topic_key('requests'), topic_key('requests:earlier')
 local groups = ALL_GROUPS
-local receivers = #groups > 0 and groups or { '' }
+-- Without a lasting group, the events are also kept for the first one.
+local receivers = LASTING_GROUPS > 0 and groups or { '', unpack(groups) }
+local waiting_in = math.max(1, LASTING_GROUPS)
 
 local at = 9 -- the argument that is read next
 
@@ -117,7 +119,7 @@ local function store(ids, due_times, blobs)
     waiting[2 * i - 1], waiting[2 * i] = score, place .. id
   end
   if #receivers > 1 then
-    local held_by_all = cmsgpack.pack({ #receivers, #receivers })
+    local held_by_all = cmsgpack.pack({ #receivers, waiting_in })
     for i, id in ipairs(ids) do
       refs[2 * i - 1], refs[2 * i] = id, held_by_all
     end

@@ -3,7 +3,7 @@
 -- KEYS     topic, and the keys put aside
 -- ARGV     1..5 as in common.lua
 --   6      the server's dedupe window, microseconds
---   7      the name of the deletion
+--   7      the name of the deletion, as it stands in `deleted`
 -- returns  whether something is left (0, 1)
 -- runs on closed partitions too
 -- includes leases
@@ -17,6 +17,7 @@ local window = setting('dedupe_window', ARGV[6])
 for _, name in ipairs({ 'events', 'refs', 'meta' }) do
   redis.call('HLEN', topic_key(name))
 end
+local deletion, was_ephemeral = read_deletion(ARGV[7])
 local left, bytes = LIMIT, 0
 local gone, chosen = {}, {}
 
@@ -30,7 +31,7 @@ local function is_chosen(id)
   return #blob >= HEADER_SIZE and has_flag(blob, CHOSEN_ID)
 end
 
-local function let_go_of(key, were_dead)
+local function let_go_of(key, waited)
   while left > 0 do
     local members = redis.call('ZRANGE', key, 0, math.min(left, AT_ONCE) - 1)
     if #members == 0 then
@@ -41,7 +42,7 @@ local function let_go_of(key, were_dead)
       ids[i] = id_of(member)
     end
     redis.call('ZREM', key, unpack(members)) -- before `let_go`: an event must not be let go of twice
-    let_go(ids, were_dead, freed)
+    let_go(ids, waited, freed)
     for _, id in ipairs(freed) do
       gone[#gone + 1] = id
       if is_chosen(id) then
@@ -54,8 +55,8 @@ end
 
 local keys = {}
 for i, name in ipairs(SETS) do
-  keys[i] = aside_key(ARGV[7], name)
-  let_go_of(keys[i], name == 'dead')
+  keys[i] = aside_key(deletion, name)
+  let_go_of(keys[i], not was_ephemeral and name ~= 'dead')
 end
 write_all('HDEL', topic_key('events'), gone)
 remember_ids(chosen, window)

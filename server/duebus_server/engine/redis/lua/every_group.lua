@@ -1,9 +1,16 @@
 -- The loader puts this into scripts whose keys are those of "every group", behind moved.lua.
 --
--- Such a script touches the keys of every group of the topic. Where keys have to be declared (KEYS has more than one), the
+-- Such a script touches the keys of every group of the topic. `ALL_GROUPS` has their names. Where keys have to be declared (KEYS has more than one), the
 -- caller names those of the groups that it knows of. Should the topic have another one, the script answers with the names
 -- of all groups before it has written anything, and is called again.
-local ALL_GROUPS = redis.call('SMEMBERS', topic_key('groups'))
+local ALL_GROUPS, LASTING_GROUPS = {}, 0
+local kinds = redis.call('HGETALL', topic_key('groups'))
+for i = 1, #kinds, 2 do
+  ALL_GROUPS[#ALL_GROUPS + 1] = kinds[i]
+  if kinds[i + 1] == LASTING then
+    LASTING_GROUPS = LASTING_GROUPS + 1
+  end
+end
 if #KEYS > 1 then
   local declared = {}
   for first = TOPIC_KEY_COUNT + 1, #KEYS, GROUP_KEY_COUNT do

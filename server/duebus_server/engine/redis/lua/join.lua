@@ -1,4 +1,4 @@
--- Subscribes a session to a group. The group is made if need be, and the topic's first group takes over what waits.
+-- Subscribes a session to a group. The group is made if need be, and the topic's first lasting group takes over what waits.
 --
 -- KEYS     topic, group, unclaimed
 -- ARGV     1..5 as in common.lua
@@ -7,17 +7,25 @@
 --   8      session id, as others see it
 --   9      consumer
 --   10     the session's round, see lease.lua
--- returns  {now, whether it is the topic's first group (0, 1)}
+--   11     '' for a lasting group; for an ephemeral one, how long it is kept after the session has gone, microseconds
+-- returns  {now, whether it is the topic's first group (0, 1)}; or {now, 'kind', whether the group is ephemeral (0, 1)} when the
+--          session wants one of the other kind
 
 regardless_of_memory()
 local group, session = ARGV[6], ARGV[7]
+local kind = ARGV[11] == '' and LASTING or EPHEMERAL
 check_keys(group)
 local groups_key = topic_key('groups')
-local first = redis.call('SCARD', groups_key) == 0
-redis.call('HSET', group_key(group, 'sessions'), session, cmsgpack.pack({ ARGV[8], ARGV[9], now, tonumber(ARGV[10]) }))
-redis.call('SADD', groups_key, group)
+local found = redis.call('HGET', groups_key, group)
+if found and found ~= kind then
+  return { whole(now), 'kind', found == EPHEMERAL and 1 or 0 }
+end
+local first = redis.call('HLEN', groups_key) == 0
+local info = { ARGV[8], ARGV[9], now, tonumber(ARGV[10]), tonumber(ARGV[11]) }
+redis.call('HSET', group_key(group, 'sessions'), session, cmsgpack.pack(info))
+redis.call('HSET', groups_key, group, kind)
 -- Not only by the first: should Redis have refused this then, a later session of a group that has nothing makes up for it.
-if redis.call('EXISTS', group_key('', 'waiting')) == 1 then
+if kind == LASTING and redis.call('EXISTS', group_key('', 'waiting')) == 1 then
   redis.call('RENAMENX', group_key('', 'waiting'), group_key(group, 'waiting'))
 end
 return { whole(now), first and 1 or 0 }

@@ -39,7 +39,7 @@ local own_key = group_key(group, 'group')
 local joined = redis.call('HGET', group_key(group, 'sessions'), session)
 local info = unpack_fields(joined, ROUND)
 if not info or info[ROUND] > tonumber(ARGV[15]) then
-  return { whole(now), redis.call('SISMEMBER', topic_key('groups'), group) }
+  return { whole(now), redis.call('HEXISTS', topic_key('groups'), group) }
 end
 local expires = now + (tonumber(ARGV[12]) or setting('lease', ARGV[13]))
 
@@ -160,7 +160,7 @@ local function bury(member, id, blob, key)
   redis.call('ZADD', group_key(group, 'dead'), whole(now), member)
   redis.call('ZREM', key, member)
   if not before or before[IS_DEAD] == 0 then
-    change_waiting({ id }, -1)
+    change_waiting(group, { id }, -1)
     note_changed('dead', { id })
   end
 end

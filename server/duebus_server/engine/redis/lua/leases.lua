@@ -126,8 +126,8 @@ local function announce_ended(group, ended)
   return told
 end
 
--- `refs` has an entry only for events that were stored in several groups: how many hold it, and in how many it is not dead.
--- An event that is dead wherever it is held does not count as queued: `meta` says how many those are.
+-- `refs` has an entry only for events that were stored in several groups: how many hold it, and in how many of those that
+-- last it is not dead. An event that waits in no lasting group does not count as queued: `meta` says how many those are.
 local function count_dead(more)
   if more ~= 0 then
     redis.call('HINCRBY', topic_key('meta'), 'dead', more)
@@ -138,8 +138,11 @@ local function is_stored(id)
   return redis.call('HEXISTS', topic_key('events'), id) == 1
 end
 
--- Notes that in one more group these events are dead (`change` is -1), or wait again (1).
-local function change_waiting(ids, change)
+-- Notes that in this group too these events are dead (`change` is -1), or wait again (1).
+local function change_waiting(group, ids, change)
+  if #ids == 0 or is_ephemeral(group) then
+    return
+  end
   local raws = read_all('HMGET', topic_key('refs'), ids)
   local kept, dead = {}, 0
   for i, id in ipairs(ids) do
@@ -158,23 +161,25 @@ local function change_waiting(ids, change)
   count_dead(dead)
 end
 
--- Notes that one more group no longer holds these events. `gone` collects those that no group holds.
-local function let_go(ids, were_dead, gone)
+-- Notes that one more group no longer holds these events; `waited`: it lasts, and they were not dead in it. `gone` collects
+-- those that no group holds.
+local function let_go(ids, waited, gone)
+  local less = waited and 1 or 0
   local raws = read_all('HMGET', topic_key('refs'), ids)
   local kept, dropped, dead = {}, {}, 0
   for i, id in ipairs(ids) do
-    local refs = unpack_fields(raws[i], 2) or { 1, were_dead and 0 or 1 }
-    local waited = refs[2]
+    local refs = unpack_fields(raws[i], 2) or { 1, less }
+    local waiting_in = refs[2]
     refs[1] = refs[1] - 1
-    refs[2] = waited - (were_dead and 0 or 1)
+    refs[2] = waiting_in - less
     if refs[1] > 0 then
       kept[#kept + 1] = id
       kept[#kept + 1] = cmsgpack.pack(refs)
-      dead = dead + (waited > 0 and refs[2] == 0 and 1 or 0)
+      dead = dead + (waiting_in > 0 and refs[2] == 0 and 1 or 0)
     else
       gone[#gone + 1] = id
       dropped[#dropped + 1] = id
-      if waited == 0 and is_stored(id) then
+      if waiting_in == 0 and is_stored(id) then
         dead = dead - 1
       end
     end
@@ -306,7 +311,7 @@ local function expire_leases(group, max_retries, limit, ended)
   write_all('HDEL', group_key(group, 'records'), lost)
   write_queue(group, back)
   write_all('ZADD', group_key(group, 'dead'), dead)
-  change_waiting(died, -1)
+  change_waiting(group, died, -1)
   note_changed('dead', died)
   note_changed('suspect', suspected)
   write_all('ZREM', leased, members)

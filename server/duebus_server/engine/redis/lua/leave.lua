@@ -4,7 +4,10 @@
 -- ARGV     1..5 as in common.lua
 --   6      group
 --   7      session
--- returns  now
+--   8      after which time the subscriber was told to come back, microseconds
+-- returns  until when an ephemeral group without sessions is kept, or -1
+-- includes leases
+-- includes leaving
 
-redis.call('HDEL', group_key(ARGV[6], 'sessions'), ARGV[7])
-return whole(now)
+regardless_of_memory()
+return remove_sessions(ARGV[6], { ARGV[7] }, tonumber(ARGV[8]))

@@ -62,7 +62,7 @@ if #leased > 0 then
   write_all('HSET', group_key(group, 'records'), changed)
   write_queue(group, waiting)
   write_all('ZADD', group_key(group, 'dead'), dead)
-  change_waiting(died, -1)
+  change_waiting(group, died, -1)
   note_changed('dead', died)
   write_all('ZREM', group_key(group, 'leased'), leased)
   mark(group, 'nacked', #leased)

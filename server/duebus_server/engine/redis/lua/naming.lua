@@ -8,15 +8,23 @@ local function topic_exists()
   return redis.call('EXISTS', topic_key('events'), topic_key('recent'), topic_key('groups'), topic_key('config')) > 0
 end
 
--- The group of this name, or nil and what there is none of. '' is the default group, or, while the topic has no group, what
--- waits for the first one.
+local function has_lasting_group()
+  for _, kind in ipairs(redis.call('HVALS', topic_key('groups'))) do
+    if kind == LASTING then
+      return true
+    end
+  end
+  return false
+end
+
+-- The group of this name, or nil and what there is none of. '' is the default group, or, while the topic has no lasting
+-- group, what waits for the first one.
 local function find_group(name)
-  local groups_key = topic_key('groups')
   local meant = name
-  if name == '' and redis.call('SCARD', groups_key) > 0 then
+  if name == '' and has_lasting_group() then
     meant = DEFAULT_GROUP
   end
-  if meant ~= '' and redis.call('SISMEMBER', groups_key, meant) == 1 then
+  if meant ~= '' and redis.call('HEXISTS', topic_key('groups'), meant) == 1 then
     return meant
   end
   if not topic_exists() then
@@ -28,8 +36,8 @@ local function find_group(name)
   return nil, NO_GROUP
 end
 
--- Of a topic with groups of these names: all of them in order, or, while it has none, what waits for the first one as a group
--- without a name; or only the one called `name`. Or nil and what there is none of.
+-- Of a topic with groups of these names: all of them in order, and before them, while none lasts, what waits for the first
+-- one that does, as a group without a name; or only the one called `name`. Or nil and what there is none of.
 local function find_groups(names, all, name)
   if not all then
     local group, missing = find_group(name)
@@ -39,8 +47,8 @@ local function find_groups(names, all, name)
     return nil, NO_TOPIC
   end
   table.sort(names)
-  if #names == 0 and redis.call('EXISTS', group_key('', 'waiting')) == 1 then
-    return { '' }
+  if redis.call('EXISTS', group_key('', 'waiting')) == 1 and not has_lasting_group() then
+    return { '', unpack(names) }
   end
   return names
 end

@@ -2,7 +2,7 @@
 --
 -- KEYS     topic, every group
 -- ARGV     1..5 as in common.lua
--- returns  {settings: {name, value, ...}, {group, {name, value, ...}, ...}}
+-- returns  {settings: {name, value, ...}, {group, kind, {name, value, ...}, ...}}
 -- runs on closed partitions too
 
 local KEPT = { 'paused', 'max_retries', 'backoff_initial', 'backoff_max', 'fence' }
@@ -18,6 +18,7 @@ for _, group in ipairs(ALL_GROUPS) do
     end
   end
   described[#described + 1] = group
+  described[#described + 1] = is_ephemeral(group) and EPHEMERAL or LASTING
   described[#described + 1] = kept
 end
 return { redis.call('HGETALL', topic_key('config')), described }

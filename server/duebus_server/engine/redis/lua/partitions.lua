@@ -49,16 +49,16 @@ local function clear()
   end
 end
 
--- What the groups of a topic have beside events, as partition_describe.lua tells it: for each group its name, how many names
--- and values follow, and those.
+-- What the groups of a topic have beside events, as partition_describe.lua tells it: for each group its name, its kind, how
+-- many names and values follow, and those.
 local function take_over(first)
   local at = first
   while at <= #ARGV do
-    local group, count = ARGV[at], tonumber(ARGV[at + 1])
-    redis.call('SADD', topic_key('groups'), group)
+    local group, kind, count = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
+    redis.call('HSET', topic_key('groups'), group, kind)
     if count > 0 then
-      redis.call('HSET', group_key(group, 'group'), unpack(ARGV, at + 2, at + 1 + count))
+      redis.call('HSET', group_key(group, 'group'), unpack(ARGV, at + 3, at + 2 + count))
     end
-    at = at + 2 + count
+    at = at + 3 + count
   end
 end

@@ -16,7 +16,7 @@ local function look(prefix, group, first, behind)
   local expired = redis.call('ZCOUNT', group_key_of(prefix, group, 'leased'), '-inf', whole(now))
   if tonumber(redis.call('HGET', prefix .. 'config', 'partitions') or 1) ~= tonumber(string.match(prefix, '/(%d+)}:$') or 1) then
     seen[1] = -3
-  elseif redis.call('SISMEMBER', prefix .. 'groups', group) == 0 then
+  elseif redis.call('HEXISTS', prefix .. 'groups', group) == 0 then
     seen[1] = -2
   else
     local leasable = ready + expired > 0 and redis.call('HEXISTS', group_key_of(prefix, group, 'group'), 'paused') == 0

@@ -49,6 +49,6 @@ write_all('HSET', group_key(group, 'records'), changed)
 write_all('HDEL', group_key(group, 'records'), lost)
 write_all('ZADD', group_key(group, 'waiting'), waiting)
 write_all('ZREM', group_key(group, 'dead'), members)
-change_waiting(ids, 1)
+change_waiting(group, ids, 1)
 wake(group, soonest)
 return { whole(now), told, '', #letters, whole(began), more, last[1], last[2], group, answer_time(next_due(group)) }

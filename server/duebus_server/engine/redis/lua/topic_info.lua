@@ -4,7 +4,7 @@
 -- ARGV     1..5 as in common.lua
 --   6      the server's max_retries, for leases that have run out
 -- returns  {now, {session, tokens, ...} of leases that have ended, '' or what there is none of, queued, settings, {group, ...}},
---          settings: {name, value, ...} of those that differ from the server's; a group: {name, paused (0, 1), scheduled,
+--          settings: {name, value, ...} of those that differ from the server's; a group: {name, {paused, ephemeral (0, 1)}, scheduled,
 --          ready, leased, dead, time since which the first has been ready or -1,
 --          {session id, consumer, connected at, in flight, ...},
 --          {dispatched, delivered, acked, nacked, each in events a second over the last minute},
@@ -57,7 +57,7 @@ local function info(group)
   end
   return {
     group,
-    redis.call('HGET', group_key(group, 'group'), 'paused') and 1 or 0,
+    { redis.call('HGET', group_key(group, 'group'), 'paused') and 1 or 0, is_ephemeral(group) and 1 or 0 },
     waiting - ready,
     ready,
     redis.call('ZCARD', group_key(group, 'leased')),

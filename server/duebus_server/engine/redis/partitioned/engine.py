@@ -240,10 +240,12 @@ class PartitionedEngine(AdminVerbs):
             session=(group, session_id),
         )
 
-    async def leave(self, topic: str, group: str, session_id: str) -> None:
+    async def leave(self, topic: str, group: str, session_id: str, returns_in_us: int = 0) -> None:
         """See ``Engine.leave``."""
         await self._routing.settled()
-        await self._routing.each(topic, lambda partition: self._engine.leave(partition, group, session_id))
+        await self._routing.each(
+            topic, lambda partition: self._engine.leave(partition, group, session_id, returns_in_us)
+        )
 
     # --- the pieces -------------------------------------------------------------------------------------------------
 

@@ -58,6 +58,9 @@ _Groups = dict[bytes, dict[bytes, bytes]]
 _FENCE = b"fence"
 """The last fencing token of a group in a partition."""
 
+_KIND = b"kind"
+"""Whether a group lasts (empty) or is ephemeral, among what it has."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Change:
@@ -157,7 +160,7 @@ class Partitioning:
         """Whether a partition has a group."""
         async with asking(partition.topic):
             return bool(
-                await self._runner.connection.redis.sismember(self._runner.keys.topic(partition, "groups"), group)
+                await self._runner.connection.redis.hexists(self._runner.keys.topic(partition, "groups"), group)
             )
 
     async def _under_lock(self, topic: str, wanted: int | str) -> int | None:
@@ -204,6 +207,9 @@ class Partitioning:
         settings, groups = await self._describe(change)
         names = [name.decode(errors="replace") for name in groups]
         given = _flat(groups)
+        ephemeral = [name.decode(errors="replace") for name, own in groups.items() if own[_KIND]]
+        new = partitions_of(change.topic, change.after) if change.after else []
+        await self._engine.ephemeral.look_later((partition, name) for partition in new for name in ephemeral)
         await self._each(PREPARE, change, change.new, len(settings), *settings, *given, groups=names)
         own = (change.change_id, change.after, *(given if change.after == 1 else ()))
         if await self._runner.run(COMMIT, change.whole, *own, groups=names) == _REPLACED:
@@ -215,7 +221,7 @@ class Partitioning:
         settings, _ = await self._runner.run(DESCRIBE, change.whole)
         old = partitions_of(change.topic, change.before)
         told = await all_of([self._runner.run(DESCRIBE, partition) for partition in old])
-        return settings, _merged([dict(zip(flat[::2], map(pairs_of, flat[1::2]), strict=True)) for _, flat in told])
+        return settings, _merged([_read_groups(flat) for _, flat in told])
 
     async def _complete(self, change: _Change) -> int:
         """Open the new partitions and remove the old ones; how many events these held. Any replica can do it again."""
@@ -251,6 +257,12 @@ def _the_only_one(topic: str) -> list[Partition]:
     return partitions_of(topic, 1)
 
 
+def _read_groups(flat: Sequence[Any]) -> _Groups:
+    """As ``partition_describe.lua`` tells them."""
+    groups = zip(flat[::3], flat[1::3], flat[2::3], strict=True)
+    return {name: {_KIND: kind, **pairs_of(own)} for name, kind, own in groups}
+
+
 def _merged(partitions: Sequence[_Groups]) -> _Groups:
     """The groups of a topic, from those of its partitions, of which some may have lost theirs."""
     groups = max(partitions, key=len)
@@ -265,7 +277,8 @@ def _flat(groups: _Groups) -> list[bytes | int]:
     """As ``take_over`` in ``partitions.lua`` reads it."""
     flat: list[bytes | int] = []
     for name, own in groups.items():
-        flat += (name, 2 * len(own), *chain.from_iterable(own.items()))
+        kept = {field: value for field, value in own.items() if field != _KIND}
+        flat += (name, own[_KIND], 2 * len(kept), *chain.from_iterable(kept.items()))
     return flat
 
 

@@ -129,7 +129,9 @@ class Routing:
         """Sessions leave the partitions that a topic no longer has, and join those that it has."""
         for old in self._engine.notifications.sessions.elsewhere(topic, there):
             if not old.is_over and not await self._is_deleted(old, there[0]):
-                subscriber = SubscriberInfo(old.session_id, old.consumer, self._engine.now_us())
+                subscriber = SubscriberInfo(
+                    old.session_id, old.consumer, self._engine.now_us(), ephemeral_us=old.ephemeral_us
+                )
                 for partition in there:
                     await self._join(partition, old.group, subscriber)
             self._engine.notifications.sessions.forget(old)

@@ -22,7 +22,8 @@ def sum_of(topic: str, infos: Sequence[TopicInfo]) -> TopicInfo:
     for info in infos:
         for group in info.groups:
             by_name[group.group].append(group)
-    groups = [_group(by_name[name]) for name in sorted(by_name) if name or len(by_name) == 1]
+    has_lasting = any(name and not parts[0].ephemeral for name, parts in by_name.items())
+    groups = [_group(by_name[name]) for name in sorted(by_name) if name or not has_lasting]
     return TopicInfo(topic, infos[0].config, sum(info.queued for info in infos), groups)
 
 

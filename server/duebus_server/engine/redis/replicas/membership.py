@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from duebus_server.domain.errors import DispatcherNotWorking, Moved, NotFound
+from duebus_server.domain.errors import DispatcherNotWorking, InvalidArgument, Moved, NotFound, group_of_other_kind
 from duebus_server.domain.model import AdoptedLease, LeaseFailureReason, LeaseRef, SubscriberInfo
 from duebus_server.engine.redis.codec.leases import FAILURES, named
 from duebus_server.engine.redis.replicas.sessions import Stage, Unanswered
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from duebus_server.engine.redis.admin.topic_index import TopicIndex
     from duebus_server.engine.redis.partition import Partition
+    from duebus_server.engine.redis.replicas.ephemeral_groups import EphemeralGroups
     from duebus_server.engine.redis.replicas.group_notes import GroupNotes
     from duebus_server.engine.redis.replicas.notifications import Notifications
     from duebus_server.engine.redis.replicas.sessions import LocalSession
@@ -45,9 +46,15 @@ class Membership:
     """
 
     def __init__(
-        self, runner: Runner, notes: GroupNotes, notifications: Notifications, topic_index: TopicIndex
+        self,
+        runner: Runner,
+        notes: GroupNotes,
+        notifications: Notifications,
+        topic_index: TopicIndex,
+        ephemeral: EphemeralGroups,
     ) -> None:
         self._runner = runner
+        self._ephemeral = ephemeral
         self._notes = notes
         self._notifications = notifications
         self._topic_index = topic_index
@@ -65,26 +72,33 @@ class Membership:
 
     async def join(self, partition: Partition, group: str, subscriber: SubscriberInfo) -> None:
         """See ``Engine.join``."""
-        await self.rejoin(
-            self._notifications.sessions.add(partition, group, subscriber.session_id, subscriber.consumer)
-        )
+        session = self._notifications.sessions.add(partition, group, subscriber)
+        try:
+            await self.rejoin(session)
+        except InvalidArgument:
+            self._notifications.sessions.forget(session)
+            raise
 
     async def rejoin(self, session: LocalSession) -> None:
         """Tell Redis of a session, for the first time or anew.
 
         Raises:
             NotFound: it has ended meanwhile, for example because its group was deleted.
+            InvalidArgument: the group lasts, and it wants an ephemeral one, or the other way round.
         """
         # First the note by which others find its leases, should this replica die in between.
         await self._notes.add([(session.partition, session.group)])
         if session.is_over:
             raise NotFound("session", session.session_id, topic=session.partition.topic, group=session.group)
-        own = (session.name, session.session_id, session.consumer, session.round)
+        ephemeral_us = "" if session.ephemeral_us is None else session.ephemeral_us
+        own = (session.name, session.session_id, session.consumer, session.round, ephemeral_us)
         session.stage = Stage.JOINING
         with session.awaiting(Unanswered.JOIN):
-            now, is_first = await self._runner.run(JOIN, session.partition, session.group, *own)
-        session.joined(int(now))
+            now, is_first, *other_kind = await self._runner.run(JOIN, session.partition, session.group, *own)
         self._notifications.answered(now)
+        if other_kind:
+            raise group_of_other_kind(session.group, is_ephemeral=bool(other_kind[0]))
+        session.joined(int(now))
         if is_first:
             await self._topic_index.is_new(session.partition.topic)
 
@@ -198,12 +212,17 @@ class Membership:
         return noted and session.joined_us is not None
 
     async def _leave(self, session: LocalSession) -> None:
-        await self._runner.run(LEAVE, session.partition, session.group, session.name)
+        place = (session.partition, session.group)
+        kept_until = await self._runner.run(LEAVE, *place, session.name, session.returns_in_us)
+        if int(kept_until) >= 0:
+            await self._ephemeral.look_at([place], int(kept_until))
         session.left_s = session.left_s or monotonic()
         if Unanswered.JOIN in session.unanswered and monotonic() - session.left_s < LATE_S:
             return  # the next sweep sends it again
         if session.stage is Stage.LEAVING:
             session.stage = Stage.LEFT
+        if session.ephemeral_us is not None:
+            await self._notes.drop(*place, lambda: self._notifications.sessions.is_any_open_in(*place))
 
     async def _shorten(self, session: LocalSession, grace_us: int) -> None:
         partition, group = session.partition, session.group

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from redis.asyncio.client import PubSub
 
     from duebus_server.engine.redis.locks import Locks
+    from duebus_server.engine.redis.replicas.ephemeral_groups import EphemeralGroups
     from duebus_server.engine.redis.replicas.layouts import Layouts
     from duebus_server.engine.redis.replicas.reactions import Reactions
     from duebus_server.engine.redis.transport.runner import Runner
@@ -53,10 +54,14 @@ class Presence:
         locks: decide which replica takes over from one that has died.
         layouts: which one is written, and which this replica reads.
         reactions: told what the others publish.
+        ephemeral: ephemeral groups that have lost their last session.
     """
 
-    def __init__(self, runner: Runner, locks: Locks, layouts: Layouts, reactions: Reactions) -> None:
+    def __init__(
+        self, runner: Runner, locks: Locks, layouts: Layouts, reactions: Reactions, ephemeral: EphemeralGroups
+    ) -> None:
         self._runner = runner
+        self._ephemeral = ephemeral
         self._layouts = layouts
         self._locks = locks
         self._reactions = reactions
@@ -75,6 +80,7 @@ class Presence:
         """
         self._stopping = False
         await self._beat()
+        await self._ephemeral.started()
         listening: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._tasks = [
             asyncio.create_task(self._live(), name="replica heartbeat"),
@@ -164,7 +170,9 @@ class Presence:
         ]
         for partition, group in groups:
             try:
-                await self._runner.run(ABANDON, partition, group, replica, also_stopped=True)
+                kept_until = await self._runner.run(ABANDON, partition, group, replica, also_stopped=True)
+                if int(kept_until) >= 0:
+                    await self._ephemeral.look_at([(partition, group)], int(kept_until))
             except Moved:
                 continue  # a partition that is closed holds no event, and knows no session
             except DispatcherNotWorking as error:

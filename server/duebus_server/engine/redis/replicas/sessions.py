@@ -30,6 +30,7 @@ from duebus_server.engine.redis.transport.errors import is_lost
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
+    from duebus_server.domain.model import SubscriberInfo
     from duebus_server.engine.redis.partition import Partition
 
 
@@ -70,6 +71,8 @@ class LocalSession:
             earlier round that arrives late does nothing.
         grace_us: its leases still have to be shortened to this; None when they don't.
         left_s: when Redis first confirmed that it has left, by the monotonic clock.
+        ephemeral_us: as in ``SubscriberInfo``.
+        returns_in_us: after which time its subscriber was told to come back.
     """
 
     name: str
@@ -84,6 +87,8 @@ class LocalSession:
     round: int = 0
     grace_us: int | None = None
     left_s: float | None = None
+    ephemeral_us: int | None = None
+    returns_in_us: int = 0
 
     @property
     def is_over(self) -> bool:
@@ -109,14 +114,14 @@ class LocalSession:
         if not self.is_over:
             self.stage, self.joined_us = Stage.UNTOLD, None
 
-    def stream_over(self) -> None:
+    def stream_over(self, returns_in_us: int) -> None:
         """Redis has to be told that the session has left."""
         if not self.is_over:
-            self.stage = Stage.LEAVING
+            self.stage, self.returns_in_us = Stage.LEAVING, returns_in_us
 
-    def subscribe_again(self, consumer: str) -> None:
+    def subscribe_again(self, subscriber: SubscriberInfo) -> None:
         """The session joins, perhaps once more under the same id; it keeps the leases that it held before."""
-        self.consumer = consumer
+        self.consumer, self.ephemeral_us = subscriber.consumer, subscriber.ephemeral_us
         self.stage, self.joined_us, self.grace_us, self.left_s = Stage.UNTOLD, None, None, None
 
     @contextmanager
@@ -150,14 +155,15 @@ class LocalSessions:
         """The session of this id in a group."""
         return self._by_place.get((partition, group, session_id))
 
-    def add(self, partition: Partition, group: str, session_id: str, consumer: str) -> LocalSession:
+    def add(self, partition: Partition, group: str, subscriber: SubscriberInfo) -> LocalSession:
         """A session that joins, with what it held when it was here before."""
+        session_id = subscriber.session_id
         session = self.find(partition, group, session_id)
         if session is None:
             name = f"{self._replica}/{next(self._numbers)}"
-            session = LocalSession(name, session_id, partition, group, consumer)
+            session = LocalSession(name, session_id, partition, group, subscriber.consumer)
             self._by_place[partition, group, session_id] = self._by_name[name] = session
-        session.subscribe_again(consumer)
+        session.subscribe_again(subscriber)
         return session
 
     def ended(self, name: str, fencing_tokens: Iterable[int]) -> LocalSession | None:
@@ -171,6 +177,10 @@ class LocalSessions:
     def in_group(self, partition: Partition, group: str | None) -> list[LocalSession]:
         """The sessions in a group, or with None in any group of a topic."""
         return [session for session in self if session.partition == partition and group in (None, session.group)]
+
+    def is_any_open_in(self, partition: Partition, group: str) -> bool:
+        """Whether a session is in this group, or has not left it yet."""
+        return any(session.stage not in (Stage.LEFT, Stage.GONE) for session in self.in_group(partition, group))
 
     def elsewhere(self, topic: str, there: Collection[Partition]) -> list[LocalSession]:
         """The sessions in partitions of a topic that are not among these."""

@@ -18,7 +18,7 @@ export const protobufFileName = "duebus/v1/admin.proto";
  * Common to all calls:
  *   - `engine` unspecified means the server's default engine;
  *   - an empty `group` means "default", unless the field says otherwise; where a call is about events, and the topic has
- *     no group yet, it means the events that wait for the first one;
+ *     no lasting group yet, it means the events that wait for the first one;
  *   - an unknown topic, group or event is NOT_FOUND, with its name in the details;
  *   - a page token is opaque, belongs to the request it came from, and is INVALID_ARGUMENT elsewhere;
  *   - UNAVAILABLE (DISPATCHER_NOT_WORKING) when the engine is stopped or its storage can't be reached;
@@ -69,8 +69,8 @@ export interface TopicConfig {
     | Duration
     | undefined;
   /**
-   * How many events may wait, be leased or be scheduled; dead letters do not count. 0 means unlimited; at most
-   * 2^53. A topic that already holds more keeps what it holds.
+   * How many events may wait, be leased or be scheduled; dead letters, and what only ephemeral groups hold, do not
+   * count. 0 means unlimited; at most 2^53. A topic that already holds more keeps what it holds.
    */
   maxQueued?:
     | bigint
@@ -111,7 +111,7 @@ export interface Subscriber {
 }
 
 export interface GroupInfo {
-  /** Empty for the events of a topic that has no group yet. */
+  /** Empty for the events that wait for the topic's first lasting group. */
   group: string;
   paused: boolean;
   /** Events of the group by state. */
@@ -126,7 +126,11 @@ export interface GroupInfo {
     | Rates
     | undefined;
   /** In force for the group: the topic's, with what was changed for this group alone. */
-  retryPolicy: RetryPolicy | undefined;
+  retryPolicy:
+    | RetryPolicy
+    | undefined;
+  /** It goes with its last subscriber, see `SubscribeRequest.ephemeral`. Otherwise it lasts until it is deleted. */
+  ephemeral: boolean;
 }
 
 export interface TopicInfo {
@@ -135,7 +139,10 @@ export interface TopicInfo {
   config:
     | TopicConfig
     | undefined;
-  /** Events the topic holds, each counted once however many groups wait for it; dead letters not counted. */
+  /**
+   * Events the topic holds, each counted once however many groups wait for it; dead letters, and what only ephemeral
+   * groups hold, are not counted.
+   */
   queued: bigint;
   groups: GroupInfo[];
   /**
@@ -826,6 +833,7 @@ function createBaseGroupInfo(): GroupInfo {
     oldestReadyAge: undefined,
     rates: undefined,
     retryPolicy: undefined,
+    ephemeral: false,
   };
 }
 
@@ -872,6 +880,9 @@ export const GroupInfo: MessageFns<GroupInfo> = {
     }
     if (message.retryPolicy !== undefined) {
       RetryPolicy.encode(message.retryPolicy, writer.uint32(82).fork()).join();
+    }
+    if (message.ephemeral !== false) {
+      writer.uint32(136).bool(message.ephemeral);
     }
     return writer;
   },
@@ -969,6 +980,14 @@ export const GroupInfo: MessageFns<GroupInfo> = {
             message.retryPolicy = RetryPolicy.decode(reader, reader.uint32());
             continue;
           }
+          case 17: {
+            if (tag !== 136) {
+              break;
+            }
+
+            message.ephemeral = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1000,6 +1019,7 @@ export const GroupInfo: MessageFns<GroupInfo> = {
     message.retryPolicy = (object.retryPolicy !== undefined && object.retryPolicy !== null)
       ? RetryPolicy.fromPartial(object.retryPolicy)
       : undefined;
+    message.ephemeral = object.ephemeral ?? false;
     return message;
   },
 };

@@ -114,9 +114,10 @@ export interface SubscribeRequest {
   /** Required, as in DispatchRequest. The topic need not exist yet. */
   topic: string;
   /**
-   * The workers that share one copy of each event; `[A-Za-z0-9][A-Za-z0-9._-]{0,254}`. Empty means "default".
-   * A new group is created and lasts until it is deleted: it gets what is dispatched from then on, and the first
-   * group of a topic also what was dispatched before.
+   * The workers that share one copy of each event; `[A-Za-z0-9][A-Za-z0-9._-]{0,254}`. Empty means "default", or with
+   * `ephemeral` a new name that nobody can guess: `Started.group` tells it.
+   * A new group is created and gets what is dispatched from then on. The first lasting group of a topic also gets what
+   * was dispatched before.
    */
   group: string;
   /** Unspecified: the server's default engine. */
@@ -143,6 +144,19 @@ export interface SubscribeRequest {
    * renewed; those lost meanwhile are listed in `Started.lost_lease_tokens`.
    */
   heldLeaseTokens: string[];
+  /**
+   * The group goes with its last stream: it is removed `disconnect_grace` after it, with its events, leases and dead
+   * letters. A worker that reconnects before, to any replica, keeps the group and its leases; it names the group. A
+   * stream that the server ends leaves `Closing.reconnect_after` as well, and after a restart of the server a worker
+   * has 5 seconds from the moment it listens. While a lease lasts, the group stays.
+   *
+   * An ephemeral group gets what is dispatched while it exists, never what waits for the first lasting group of its
+   * topic. It counts for `DispatchRequest.require_subscriber` but not for `TopicConfig.max_queued`, so what it holds is
+   * not bounded: a subscriber that stays connected has to keep up.
+   *
+   * INVALID_ARGUMENT when the group exists and lasts, and without it when the group is ephemeral.
+   */
+  ephemeral: boolean;
 }
 
 export interface SubscribeResponse {
@@ -170,6 +184,11 @@ export interface Started {
    * At most as many as fit into 3 MiB, about 40,000; Extend reports the others.
    */
   lostLeaseTokens: string[];
+  /**
+   * The group of the stream: "default", or the name that the server made, where the request named none. A worker that
+   * reconnects names it.
+   */
+  group: string;
   /**
    * The largest request that this server takes, in bytes. A client cuts its settles, extensions and held tokens to it.
    * 0 means that the server does not say; assume 4 MiB.
@@ -782,6 +801,7 @@ function createBaseSubscribeRequest(): SubscribeRequest {
     lease: undefined,
     disconnectGrace: undefined,
     heldLeaseTokens: [],
+    ephemeral: false,
   };
 }
 
@@ -816,6 +836,9 @@ export const SubscribeRequest: MessageFns<SubscribeRequest> = {
     }
     for (const v of message.heldLeaseTokens) {
       writer.uint32(74).string(v!);
+    }
+    if (message.ephemeral !== false) {
+      writer.uint32(80).bool(message.ephemeral);
     }
     return writer;
   },
@@ -905,6 +928,14 @@ export const SubscribeRequest: MessageFns<SubscribeRequest> = {
             message.heldLeaseTokens.push(reader.string());
             continue;
           }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.ephemeral = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -937,6 +968,7 @@ export const SubscribeRequest: MessageFns<SubscribeRequest> = {
       ? Duration.fromPartial(object.disconnectGrace)
       : undefined;
     message.heldLeaseTokens = object.heldLeaseTokens?.map((e) => e) || [];
+    message.ephemeral = object.ephemeral ?? false;
     return message;
   },
 };
@@ -1064,6 +1096,7 @@ function createBaseStarted(): Started {
     lease: undefined,
     disconnectGrace: undefined,
     lostLeaseTokens: [],
+    group: "",
     maxRequestBytes: 0n,
   };
 }
@@ -1090,6 +1123,9 @@ export const Started: MessageFns<Started> = {
     }
     for (const v of message.lostLeaseTokens) {
       writer.uint32(50).string(v!);
+    }
+    if (message.group !== "") {
+      writer.uint32(58).string(message.group);
     }
     if (message.maxRequestBytes !== 0n) {
       if (BigInt.asUintN(64, message.maxRequestBytes) !== message.maxRequestBytes) {
@@ -1161,6 +1197,14 @@ export const Started: MessageFns<Started> = {
             message.lostLeaseTokens.push(reader.string());
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.group = reader.string();
+            continue;
+          }
           case 8: {
             if (tag !== 64) {
               break;
@@ -1198,6 +1242,7 @@ export const Started: MessageFns<Started> = {
       ? Duration.fromPartial(object.disconnectGrace)
       : undefined;
     message.lostLeaseTokens = object.lostLeaseTokens?.map((e) => e) || [];
+    message.group = object.group ?? "";
     message.maxRequestBytes = (object.maxRequestBytes !== undefined && object.maxRequestBytes !== null)
       ? BigInt(object.maxRequestBytes)
       : 0n;
@@ -2345,7 +2390,7 @@ export const EventBusService = {
    * When the call has answered OK on the redis engine, each event is delivered to every group of the topic until it is
    * acked, dead or cancelled, whichever DueBus process dies
    * (ENGINE_REDIS says how durable Redis is); on the local engine the same holds for as long as the server
-   * process lives. A topic without a group keeps its events for the first group that subscribes.
+   * process lives. A topic without a lasting group keeps its events for the first one.
    *
    * Repeating a call with the same `request_id` within the topic's dedupe window (10 minutes by default) returns the
    * first answer and adds nothing, so a call that failed with UNAVAILABLE or DEADLINE_EXCEEDED can be repeated safely.
@@ -2376,8 +2421,11 @@ export const EventBusService = {
    * A stream whose leases run out while it lasts gets one event at a time, until it settles or extends a lease of its own.
    * Leases that it lets run out meanwhile use up no retry.
    *
-   * Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED), RESOURCE_EXHAUSTED (MAX_STREAMS_REACHED),
-   * UNAVAILABLE (DISPATCHER_NOT_WORKING).
+   * A group lasts until it is deleted, or is `ephemeral`: what every instance must hear, or somebody only looks at.
+   *
+   * Errors: INVALID_ARGUMENT, also when the group exists and `ephemeral` is not what it was created with;
+   * FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED), RESOURCE_EXHAUSTED (MAX_STREAMS_REACHED), UNAVAILABLE
+   * (DISPATCHER_NOT_WORKING).
    */
   subscribe: {
     path: "/duebus.v1.EventBus/Subscribe" as const,
@@ -2467,7 +2515,7 @@ export interface EventBusServer extends UntypedServiceImplementation {
    * When the call has answered OK on the redis engine, each event is delivered to every group of the topic until it is
    * acked, dead or cancelled, whichever DueBus process dies
    * (ENGINE_REDIS says how durable Redis is); on the local engine the same holds for as long as the server
-   * process lives. A topic without a group keeps its events for the first group that subscribes.
+   * process lives. A topic without a lasting group keeps its events for the first one.
    *
    * Repeating a call with the same `request_id` within the topic's dedupe window (10 minutes by default) returns the
    * first answer and adds nothing, so a call that failed with UNAVAILABLE or DEADLINE_EXCEEDED can be repeated safely.
@@ -2490,8 +2538,11 @@ export interface EventBusServer extends UntypedServiceImplementation {
    * A stream whose leases run out while it lasts gets one event at a time, until it settles or extends a lease of its own.
    * Leases that it lets run out meanwhile use up no retry.
    *
-   * Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED), RESOURCE_EXHAUSTED (MAX_STREAMS_REACHED),
-   * UNAVAILABLE (DISPATCHER_NOT_WORKING).
+   * A group lasts until it is deleted, or is `ephemeral`: what every instance must hear, or somebody only looks at.
+   *
+   * Errors: INVALID_ARGUMENT, also when the group exists and `ephemeral` is not what it was created with;
+   * FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED), RESOURCE_EXHAUSTED (MAX_STREAMS_REACHED), UNAVAILABLE
+   * (DISPATCHER_NOT_WORKING).
    */
   subscribe: handleServerStreamingCall<SubscribeRequest, SubscribeResponse>;
   /**

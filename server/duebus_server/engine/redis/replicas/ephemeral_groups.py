@@ -1,0 +1,106 @@
+"""Ephemeral groups whose last session has left: noted in Redis, so that any replica removes them in time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from duebus_server.domain.clock import SECOND
+from duebus_server.domain.errors import DispatcherNotWorking, Moved, NotFound
+from duebus_server.engine.redis.partition import Partition
+from duebus_server.engine.redis.transport.errors import asking, is_lost
+from duebus_server.engine.redis.transport.scripts import Script
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from duebus_server.engine.redis.admin.deletion import Deletions
+    from duebus_server.engine.redis.transport.runner import Runner
+
+log = structlog.get_logger()
+
+DUE, NOTE = map(Script, ("ephemeral_due", "note_ephemeral"))
+
+LOOK_EVERY_US = 5 * SECOND
+"""How often a replica looks for groups that others have noted, in microseconds."""
+
+AT_ONCE = 100
+"""How many groups one sweep looks at, so that it does not hold up others for long."""
+
+RETURN_US = 5 * SECOND
+"""How long sessions have to come to their groups after a start of the server, or to other partitions of their topic; in
+microseconds."""
+
+
+class EphemeralGroups:
+    """Removes ephemeral groups.
+
+    Args:
+        runner: runs scripts.
+        deletions: deletes groups.
+
+    Raises, in all methods:
+        DispatcherNotWorking: Redis is away, or refuses.
+    """
+
+    def __init__(self, runner: Runner, deletions: Deletions) -> None:
+        self._runner = runner
+        self._deletions = deletions
+        self._next_look_us = 0
+
+    async def started(self) -> None:
+        """Perhaps no server was there until now: subscribers get the time to come back to one."""
+        await self._due(0, RETURN_US)
+
+    async def look_at(self, groups: Iterable[tuple[Partition, str]], at_us: int) -> None:
+        """Have a sweep look at groups, at this time or soon after it."""
+        self._next_look_us = min(self._next_look_us, at_us)
+        for partition, group in groups:
+            await self._note(f"{partition}/{group}", at_us)
+
+    async def look_later(self, groups: Iterable[tuple[Partition, str]]) -> None:
+        """Have a sweep look at groups, once their sessions have had the time to come to them."""
+        await self.look_at(groups, self._runner.now_us() + RETURN_US)
+
+    async def remove(self) -> None:
+        """Remove the groups whose time has come. Those that other replicas have noted are found every five seconds."""
+        if self._runner.now_us() < self._next_look_us:
+            return
+        due, following = await self._due(AT_ONCE, 0)
+        now_us = self._runner.now_us()
+        is_all = len(due) < 2 * AT_ONCE  # a name and a time each
+        self._next_look_us = min([now_us + LOOK_EVERY_US, *map(int, following[1:])]) if is_all else now_us
+        for member, score in zip(due[::2], due[1::2], strict=True):
+            name = member.decode(errors="replace")
+            partition, _, group = name.rpartition("/")
+            again_us = await self._look(Partition.read(partition), group)
+            if again_us is None:
+                await self._note(name, "", int(score))
+            else:
+                self._next_look_us = min(self._next_look_us, again_us)
+                await self._note(name, again_us)
+
+    async def _look(self, partition: Partition, group: str) -> int | None:
+        """Remove a group if its time has come. Returns when to look again; None if there is no need to."""
+        again_us = self._runner.now_us() + LOOK_EVERY_US
+        try:
+            return await self._deletions.ephemeral_group(partition, group)
+        except NotFound:
+            return None
+        except Moved:  # the partition is closed; it is opened again if the topic turns out to hold events
+            async with asking(partition.topic):
+                groups = self._runner.keys.topic(partition, "groups")
+                return again_us if await self._runner.connection.redis.hexists(groups, group) else None
+        except DispatcherNotWorking as error:
+            if is_lost(error.__cause__):
+                raise
+            log.warning("group passed over", partition=str(partition), group=group, error=str(error))
+            return again_us
+
+    async def _due(self, limit: int, put_off_us: int) -> tuple[list[bytes], list[bytes]]:
+        due, following = await self._runner.run_on([self._runner.keys.ephemeral], DUE, "", limit, put_off_us)
+        return due, following
+
+    async def _note(self, name: str, at_us: int | str, known_us: int = 0) -> None:
+        await self._runner.run_on([self._runner.keys.ephemeral], NOTE, "", name, at_us, known_us)

@@ -1,0 +1,398 @@
+"""Ephemeral groups: what they get, what they count for, and when they go."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from duebus_server.domain.clock import HOUR, MINUTE, SECOND
+from duebus_server.domain.errors import InvalidArgument, NoHandlerFound, NotFound
+from duebus_server.domain.model import DispatchAnswer, LeaseFailureReason
+from duebus_server.domain.states import EventState
+from support.builders import new_events
+from support.topics import ids, ref
+
+if TYPE_CHECKING:
+    from support.topics import TopicDriver
+
+LOOK = "look"
+GRACE = 2 * SECOND
+ONE_PARTITION = "its events all belong to one partition"
+
+
+async def look(topic: TopicDriver, session: str = "looker", group: str = LOOK, grace_us: int = GRACE) -> None:
+    """A session subscribes to an ephemeral group."""
+    await topic.join(session, group, ephemeral_us=grace_us)
+
+
+async def pass_time(topic: TopicDriver, us: int) -> None:
+    """Time passes, and a sweep comes."""
+    await topic.harness.advance(us)
+    await topic.engine.expire_leases()
+
+
+async def groups(topic: TopicDriver) -> list[str]:
+    try:
+        return sorted(info.group for info in (await topic.engine.get_topic(topic.name)).groups)
+    except NotFound:
+        return []
+
+
+# --- what it gets -----------------------------------------------------------------------------------------------------
+
+
+async def test_it_gets_what_is_dispatched_while_it_exists(joined: TopicDriver) -> None:
+    await joined.dispatch("before")
+
+    await look(joined)
+    await joined.dispatch("after")
+
+    assert ids(await joined.lease_all("looker", LOOK)) == ["after"]
+    assert sorted(ids(await joined.lease_all())) == ["after", "before"]
+
+
+async def test_what_waits_for_the_first_group_goes_on_waiting(topic: TopicDriver) -> None:
+    """Given an event that waits for the first group, one ephemeral group, and a second event."""
+    await topic.dispatch("before")
+    await look(topic)
+    await topic.dispatch("meanwhile")
+
+    assert ids(await topic.lease_all("looker", LOOK)) == ["meanwhile"]
+    assert await topic.counts("") == {EventState.READY: 2}
+    await topic.join()
+
+    assert sorted(ids(await topic.lease_all())) == ["before", "meanwhile"]
+    assert await groups(topic) == ["default", LOOK]
+
+
+async def test_with_a_lasting_group_nothing_waits_for_the_first(joined: TopicDriver) -> None:
+    await look(joined)
+
+    await joined.dispatch("event")
+
+    assert await groups(joined) == ["default", LOOK]
+    assert ids(await joined.lease_all()) == ids(await joined.lease_all("looker", LOOK)) == ["event"]
+
+
+async def test_when_the_lasting_group_is_deleted_events_wait_for_the_next(joined: TopicDriver) -> None:
+    await look(joined)
+    await joined.dispatch("before")
+    await joined.delete_group()
+
+    await joined.dispatch("after")
+    await joined.join()
+
+    assert ids(await joined.lease_all()) == ["after"]
+    assert sorted(ids(await joined.lease_all("looker", LOOK))) == ["after", "before"]
+
+
+async def test_every_ephemeral_group_gets_its_own_copy(joined: TopicDriver) -> None:
+    for name in ("a", "b", "c"):
+        await look(joined, name, name)
+
+    await joined.dispatch("event")
+
+    for name in ("a", "b", "c"):
+        event = await joined.lease_one(name, name)
+        assert event.event_id == "event"
+        assert await joined.ack(event, group=name) == [None]
+    assert await joined.state("event") is EventState.READY
+
+
+async def test_it_counts_as_a_subscriber(topic: TopicDriver) -> None:
+    await look(topic)
+
+    assert isinstance(await topic.try_dispatch("event", require_subscriber=True), DispatchAnswer)
+    await topic.leave("looker", LOOK)
+    assert isinstance(await topic.try_dispatch("other", require_subscriber=True), NoHandlerFound)
+
+
+async def test_calls_about_the_waiting_events_still_reach_them(topic: TopicDriver) -> None:
+    await look(topic)
+    await topic.dispatch("event", "other")
+
+    page = await topic.page(EventState.READY, 10, group="")
+    assert sorted(ids(page.events)) == ["event", "other"]
+    assert (await topic.cancel("event", group="")).cancelled == 1
+
+    assert await topic.counts("") == {EventState.READY: 1}
+    assert await topic.counts(LOOK) == {EventState.READY: 2}
+
+
+# --- what it counts for -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.within_a_partition(ONE_PARTITION)
+@pytest.mark.topic_config(max_queued=2)
+async def test_what_only_it_holds_does_not_fill_the_topic(joined: TopicDriver) -> None:
+    await look(joined)
+
+    for first in range(0, 10, 2):
+        await joined.dispatch(f"event-{first}", f"event-{first + 1}")
+        await joined.ack(*await joined.lease())
+
+    assert await joined.queued() == 0
+    assert await joined.counts(LOOK) == {EventState.READY: 10}
+    assert await joined.engine.queued() == 0
+
+
+@pytest.mark.parametrize("has_lasting", [True, False])
+async def test_queued_is_what_waits_elsewhere_whatever_it_does(topic: TopicDriver, has_lasting: bool) -> None:
+    """Given six events of which the ephemeral group acks, buries, redrives, cancels and purges some."""
+    await look(topic)
+    if has_lasting:
+        await topic.join()
+    await topic.dispatch(*(f"event-{number}" for number in range(6)))
+    held = {lease.event_id: lease for lease in await topic.lease_all("looker", LOOK)}
+
+    await topic.ack(held["event-0"], group=LOOK)
+    await topic.dead_letter(held["event-1"], held["event-2"], group=LOOK)
+    await topic.release(held["event-3"], held["event-4"], group=LOOK)
+    assert await topic.queued() == 6
+    assert (await topic.redrive(group=LOOK)).moved == 2
+    assert (await topic.cancel("event-1", "event-3", group=LOOK)).cancelled == 2
+    await topic.dead_letter(*await topic.lease_all("looker", LOOK), group=LOOK)
+    assert (await topic.purge(group=LOOK)).moved == 2
+    assert await topic.queued() == 6
+
+    await topic.leave("looker", LOOK)
+    await pass_time(topic, MINUTE)
+    assert await topic.queued() == 6
+    if not has_lasting:
+        await topic.join()
+    assert len(await topic.lease_all()) == 6
+
+
+async def test_dead_letters_of_the_lasting_group_do_not_count_although_it_holds_them(joined: TopicDriver) -> None:
+    await look(joined)
+    await joined.dispatch("dead", "done", "waits")
+    held = {lease.event_id: lease for lease in await joined.lease_all()}
+
+    await joined.dead_letter(held["dead"])
+    await joined.ack(held["done"])
+    assert await joined.queued() == 1
+    await joined.redrive()
+    assert await joined.queued() == 2
+    await joined.dead_letter(*await joined.lease_all())
+    assert await joined.queued() == 1
+
+    await joined.ack(*await joined.lease_all("looker", LOOK), group=LOOK)
+    assert await joined.queued() == 1
+    await joined.purge()
+    assert await joined.queued() == 1
+    await joined.ack(held["waits"])
+    assert await joined.queued() == 0
+
+
+async def test_an_event_that_only_it_holds_is_not_stored_again(joined: TopicDriver) -> None:
+    await look(joined)
+    await joined.dispatch("event")
+    await joined.ack(await joined.lease_one())
+
+    assert (await joined.dispatch("event")).duplicate_event_ids == ["event"]
+
+
+# --- when it goes -----------------------------------------------------------------------------------------------------
+
+
+async def test_it_goes_with_its_last_session_after_the_grace(joined: TopicDriver) -> None:
+    """Given a group with events that wait, are leased and are dead."""
+    await look(joined)
+    await joined.dispatch(*new_events(40))
+    await joined.lease("looker", LOOK, max_events=20, lease_us=GRACE)
+    await joined.dead_letter(*await joined.lease("looker", LOOK, max_events=10), group=LOOK)
+
+    await joined.leave("looker", LOOK)
+    await pass_time(joined, GRACE - joined.harness.grain_us)
+    assert LOOK in await groups(joined)
+    await pass_time(joined, joined.harness.grain_us)
+
+    assert await groups(joined) == ["default"]
+    assert await joined.queued() == 40
+    assert len(await joined.lease_all()) == 40
+
+
+async def test_what_only_it_held_goes_with_it(joined: TopicDriver) -> None:
+    await look(joined)
+    await joined.dispatch("event", "buried")
+    await joined.ack(*await joined.lease_all())
+    held = {lease.event_id: lease for lease in await joined.lease_all("looker", LOOK)}
+    await joined.dead_letter(held["buried"], group=LOOK)
+    await joined.release(held["event"], group=LOOK)
+
+    await joined.leave("looker", LOOK)
+    await pass_time(joined, GRACE)
+
+    for event_id in held:
+        with pytest.raises(NotFound):
+            await joined.engine.get_event(joined.name, event_id)
+    assert await joined.ack(held["event"], group=LOOK) == [LeaseFailureReason.SETTLED]
+    assert await joined.queued() == 0
+    assert (await joined.dispatch("event")).duplicate_event_ids == ["event"], "the id is remembered"
+
+
+@pytest.mark.one_partition("a topic that has several (§3.4) was configured so, and is there before anything is in it")
+async def test_nothing_is_left_of_a_topic_that_somebody_only_looked_at(topic: TopicDriver) -> None:
+    await look(topic)
+    await topic.leave("looker", LOOK)
+
+    await pass_time(topic, GRACE)
+    await pass_time(topic, SECOND)
+
+    assert await topic.engine.list_topics("", 10) == []
+
+
+async def test_it_stays_while_one_of_its_sessions_is_there(topic: TopicDriver) -> None:
+    await look(topic, "one")
+    await look(topic, "two")
+
+    await topic.leave("one", LOOK)
+    await pass_time(topic, HOUR)
+    await topic.dispatch("event")
+    assert ids(await topic.lease_all("two", LOOK)) == ["event"]
+
+    await topic.leave("two", LOOK)
+    await pass_time(topic, HOUR)
+    assert LOOK not in await groups(topic)
+
+
+async def test_who_comes_back_in_time_keeps_the_group_and_its_leases(topic: TopicDriver) -> None:
+    await look(topic)
+    await topic.dispatch("held", "waits")
+    leases = {lease.event_id: lease for lease in await topic.lease("looker", LOOK, lease_us=HOUR)}
+    held = leases["held"]
+    await topic.release(leases["waits"], group=LOOK)
+
+    await topic.leave("looker", LOOK)
+    await topic.shorten(GRACE, "looker", LOOK)
+    await pass_time(topic, GRACE - SECOND)
+    await look(topic, "again")
+    (adopted,) = await topic.adopt("again", held, lease_us=HOUR, group=LOOK)
+    await pass_time(topic, MINUTE)
+
+    assert not isinstance(adopted, LeaseFailureReason)
+    assert await topic.ack(held, group=LOOK) == [None]
+    assert ids(await topic.lease_all("again", LOOK)) == ["waits"]
+    await topic.leave("again", LOOK)
+    await pass_time(topic, MINUTE)
+    assert LOOK not in await groups(topic)
+
+
+async def test_the_longest_grace_of_those_that_left_decides(topic: TopicDriver) -> None:
+    await look(topic, "patient", grace_us=MINUTE)
+    await look(topic, "quick", grace_us=SECOND)
+
+    await topic.leave("patient", LOOK)
+    await topic.leave("quick", LOOK)
+    await pass_time(topic, MINUTE - SECOND)
+    assert LOOK in await groups(topic)
+    await pass_time(topic, SECOND)
+
+    assert LOOK not in await groups(topic)
+
+
+async def test_who_was_told_to_come_back_later_has_the_time(topic: TopicDriver) -> None:
+    await look(topic)
+
+    await topic.leave("looker", LOOK, returns_in_us=MINUTE)
+    await pass_time(topic, MINUTE + GRACE - SECOND)
+    assert LOOK in await groups(topic)
+    await pass_time(topic, SECOND)
+
+    assert LOOK not in await groups(topic)
+
+
+async def test_it_stays_while_a_lease_lasts(topic: TopicDriver) -> None:
+    """Given a worker whose stream the server has closed, and who still works on an event."""
+    await look(topic)
+    await topic.dispatch("event")
+    held = await topic.lease_one("looker", LOOK, lease_us=MINUTE)
+    await topic.leave("looker", LOOK)
+
+    await pass_time(topic, MINUTE - SECOND)
+    assert await topic.extend(held, lease_us=MINUTE, group=LOOK) == [None]
+    await pass_time(topic, MINUTE - SECOND)
+    assert await topic.ack(held, group=LOOK) == [None]
+    await pass_time(topic, MINUTE)
+
+    assert LOOK not in await groups(topic)
+
+
+async def test_an_operator_deletes_it_at_once(joined: TopicDriver) -> None:
+    await look(joined)
+    await joined.dispatch("event")
+    held = await joined.lease_one("looker", LOOK)
+    await joined.ack(await joined.lease_one())
+
+    assert await joined.delete_group(LOOK) == 1
+
+    assert await joined.ack(ref(held), group=LOOK) == [LeaseFailureReason.SETTLED]
+    assert await joined.queued() == 0
+    await pass_time(joined, MINUTE)
+    assert await groups(joined) == ["default"]
+
+
+async def test_it_may_be_paused(topic: TopicDriver) -> None:
+    await look(topic)
+    await topic.dispatch("event")
+    await topic.pause(LOOK)
+    assert await topic.lease("looker", LOOK) == []
+
+    await topic.leave("looker", LOOK)
+    await pass_time(topic, GRACE)
+
+    assert LOOK not in await groups(topic)
+
+
+# --- of which kind a group is -----------------------------------------------------------------------------------------
+
+
+async def test_the_kind_is_shown(joined: TopicDriver) -> None:
+    await look(joined)
+
+    assert (await joined.group(LOOK)).ephemeral
+    assert not (await joined.group()).ephemeral
+    assert [one.session_id for one in (await joined.group(LOOK)).subscribers] == ["looker"]
+
+
+async def test_a_group_that_lasts_can_not_be_joined_as_an_ephemeral_one(joined: TopicDriver) -> None:
+    with pytest.raises(InvalidArgument) as raised:
+        await look(joined, group="default")
+
+    assert raised.value.violation.field == "ephemeral"
+    assert "lasts" in raised.value.violation.description
+    assert len((await joined.group()).subscribers) == 1
+    await joined.leave("looker", "default")
+    await joined.leave()
+    await pass_time(joined, HOUR)
+    assert await groups(joined) == ["default"]
+
+
+async def test_an_ephemeral_group_can_not_be_joined_as_one_that_lasts(topic: TopicDriver) -> None:
+    await look(topic)
+
+    with pytest.raises(InvalidArgument) as raised:
+        await topic.join("worker", LOOK)
+
+    assert raised.value.violation.field == "ephemeral"
+    assert "is ephemeral" in raised.value.violation.description
+    assert len((await topic.group(LOOK)).subscribers) == 1
+    await topic.leave("worker", LOOK)
+    await topic.leave("looker", LOOK)
+    await pass_time(topic, GRACE)
+    assert LOOK not in await groups(topic)
+
+
+async def test_when_it_is_gone_its_name_is_free(topic: TopicDriver) -> None:
+    await look(topic)
+    await topic.dispatch("event")
+    await topic.leave("looker", LOOK)
+    await pass_time(topic, GRACE)
+
+    await topic.join("worker", LOOK)
+    await topic.leave("worker", LOOK)
+    await pass_time(topic, HOUR)
+
+    assert await groups(topic) == [LOOK]
+    assert not (await topic.group(LOOK)).ephemeral
+    assert await topic.counts(LOOK) == {EventState.READY: 1}, "it was the first lasting group"
