@@ -13,7 +13,7 @@ import structlog
 
 from duebus_server.bus.administering import Administering
 from duebus_server.bus.dispatching import Dispatching
-from duebus_server.bus.engines import Engines, EngineStatus, RunningEngine
+from duebus_server.bus.engines import Engines, RunningEngine
 from duebus_server.bus.lifecycle import Lifecycle
 from duebus_server.bus.scaling import Scaling
 from duebus_server.bus.settling import Settling
@@ -95,7 +95,9 @@ class App:
         self._engines = Engines(RunningEngine(engine, Streams(engine, clock)) for engine in engines)
         self._token_keys: dict[EngineName, bytes] = {}
         tokens = LeaseTokens(self._token_keys)
-        self.lifecycle = Lifecycle(self._engines, clock, settings.sweep_interval, self._not_serving)
+        self.lifecycle = Lifecycle(
+            self._engines, clock, settings.sweep_interval, self._engine_started, self._not_serving
+        )
         self._access = make_access(settings)
         authorizer = Authorizer(self._access, make_audit(settings), settings.max_streams_per_connection)
         self._wire = WireServer(
@@ -114,6 +116,7 @@ class App:
             Limits(settings.max_message_size, settings.max_streams_per_connection, shares_port),
             make_certificates(settings),
         )
+        self._starting: asyncio.Task[None] | None = None
         self._http = None
         if self._metrics is not None:
             self._http = HttpPort(self._wire.not_listening, self._not_ready, self._metrics.scrape)
@@ -122,24 +125,45 @@ class App:
         """The watcher of an engine, for callers that wrap it."""
         return self._engines.get(engine).streams
 
-    async def start(self) -> str:
-        """Start the engines and serve.
+    async def start(self, announce: Callable[[str], None] | None = None) -> str:
+        """Start the engines and listen. An engine whose storage is away is started as soon as that is there.
+
+        Args:
+            announce: called with HOST:PORT once all engines serve.
 
         Returns:
             HOST:PORT, with the port that is in use.
 
         Raises:
             PortInUseError, HttpListenError: an address can't be listened on.
-            DispatcherNotWorking: an engine can't be reached, or is not fit to be used.
+            UnusableStorage: the storage of an engine refuses this server, or is not fit for it.
         """
         await self.lifecycle.start()
-        self._token_keys.update({running.engine.name: running.engine.lease_token_key for running in self._engines})
         host = self._settings.listen.rpartition(":")[0]
         if self._http is not None and self._settings.http_listen is not None:
             await self._http.start(self._settings.http_listen)
         port = await self._wire.start(self._settings.listen, self._settings.health_listen)
         self._warn_of_exposure()
-        return f"{host}:{port}"
+        address = f"{host}:{port}"
+        self._starting = asyncio.create_task(self._serve(address, announce), name="start")
+        if self.lifecycle.is_started:
+            await self._starting
+        return address
+
+    async def _serve(self, address: str, announce: Callable[[str], None] | None) -> None:
+        """Say that new work is taken, once all engines serve.
+
+        Raises:
+            UnusableStorage: as ``start``.
+        """
+        await self.lifecycle.wait_started()
+        if self.lifecycle.is_started:
+            await self._wire.serving()
+            if announce is not None:
+                announce(address)
+
+    def _engine_started(self, engine: Engine) -> None:
+        self._token_keys[engine.name] = engine.lease_token_key
 
     async def stop(self) -> None:
         """Drain all engines and end."""
@@ -150,19 +174,34 @@ class App:
         """Return when every engine has been stopped and the last answers are sent.
 
         Raises:
+            UnusableStorage: an engine could not start: its storage came, and can't be used.
             ServerEndedError: the server stopped accepting calls without being told to.
         """
         ended = asyncio.create_task(self._wire.ended())
         stopped = asyncio.create_task(self.lifecycle.all_stopped.wait())
-        await asyncio.wait((ended, stopped), return_when=asyncio.FIRST_COMPLETED)
+        failed = await self._start_failure((ended, stopped))
         ended.cancel()
-        if not stopped.done():
+        if failed is not None:
+            await self.lifecycle.stop([], 0)
+        elif not stopped.done():
             stopped.cancel()
             await self._give_up()
         await self._wire.stop(STOP_GRACE_S)
         await self.close_http()
         if self._tracing is not None:
             await asyncio.to_thread(self._tracing.stop)
+        if failed is not None:
+            raise failed
+
+    async def _start_failure(self, ends: Sequence[asyncio.Task[Any]]) -> BaseException | None:
+        """Return when one of ``ends`` is done, or what an engine's start has raised before."""
+        starting = self._starting
+        if starting is not None:
+            await asyncio.wait((*ends, starting), return_when=asyncio.FIRST_COMPLETED)
+            if starting.done() and (failed := starting.exception()) is not None:
+                return failed
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        return None
 
     async def _give_up(self) -> NoReturn:
         """End a server that no longer accepts calls. Leases are released first if the engines answer in time."""
@@ -186,8 +225,8 @@ class App:
             return reason
         for running in self._engines:
             name = running.engine.name
-            if running.status is not EngineStatus.SERVING:
-                return f"engine {name} is {running.status}"
+            if (why := running.not_serving()) is not None:
+                return why
             try:
                 async with asyncio.timeout(READY_S):
                     await running.engine.check()
@@ -216,7 +255,7 @@ async def serve(settings: Settings, announce: Callable[[str], None], *, shares_p
         shares_port: other processes of the same server listen on the same address.
 
     Raises:
-        SettingsError, PortInUseError, HttpListenError, DispatcherNotWorking: it can't start.
+        SettingsError, PortInUseError, HttpListenError, UnusableStorage: it can't start.
         ServerEndedError: it stopped accepting calls without being told to.
     """
     clock = SystemClock()
@@ -226,18 +265,23 @@ async def serve(settings: Settings, announce: Callable[[str], None], *, shares_p
     stops: set[asyncio.Task[None]] = set()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: stops.add(asyncio.create_task(app.stop())))
+    pauses = PauseKeeper()
+    looking: set[asyncio.Task[None]] = set()
+
+    def ready(address: str) -> None:
+        pauses.install()
+        looking.add(asyncio.create_task(pauses.run(), name="garbage collection"))
+        announce(f"duebus ready on {address} engines={','.join(settings.engine)}")
+
     try:
-        address = await app.start()
+        await app.start(ready)
     except BaseException:
         await app.close_http()
         await app.lifecycle.abandon()
         raise
-    pauses = PauseKeeper()
-    pauses.install()
-    looking = asyncio.create_task(pauses.run(), name="garbage collection")
-    announce(f"duebus ready on {address} engines={','.join(settings.engine)}")
     await app.wait_stopped()
-    looking.cancel()
+    for task in looking:
+        task.cancel()
     await asyncio.gather(*stops)
 
 

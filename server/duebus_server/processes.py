@@ -13,7 +13,7 @@ import socket
 import sys
 import threading
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
@@ -92,6 +92,10 @@ class Processes:
         self._count = count
         self._target = target
         self._running: dict[SpawnProcess, int] = {}
+        # The pipes of those that do not serve yet, with their numbers.
+        self._starting: dict[Connection, int] = {}
+        # The numbers of those that have served; all of them once the server is ready.
+        self._ready: set[int] = set()
         # When processes that have ended are restarted, by number.
         self._restarts: dict[int, float] = {}
         self._stopping = False
@@ -101,19 +105,18 @@ class Processes:
         """Serve until SIGTERM, SIGINT or a Stop has drained them.
 
         Args:
-            announce: called with the ready line once all of them serve.
+            announce: called with the ready line once all of them have served.
 
         Returns:
             The exit status: 0 after a drain, otherwise that of the first process that failed.
         """
         with self._signals():
-            lines = [self._start(number) for number in range(self._count)]
-            if all(lines):
-                announce(lines[0])
-            else:  # it has logged why; the others would fail too
-                self.stop()
+            for number in range(self._count):
+                self._start(number)
             while self._running or (self._restarts and not self._stopping):
-                wait([process.sentinel for process in self._running], RESTART_S if self._restarts else None)
+                sentinels = [process.sentinel for process in self._running]
+                wait([*sentinels, *self._starting], RESTART_S if self._restarts else None)
+                self._hear(announce)
                 self._look()
                 self._start_again()
         return self._status
@@ -126,35 +129,45 @@ class Processes:
         for process in self._running:
             process.terminate()
 
-    def _start(self, number: int) -> str:
-        """Start one. Returns its ready line, empty if it failed or if all are to stop."""
+    def _start(self, number: int) -> None:
+        """Start one, unless all are to stop."""
         if self._stopping:
-            return ""
+            return
         receiver, sender = _CONTEXT.Pipe(duplex=False)
         process = _CONTEXT.Process(target=self._target, args=(number, sender))
         process.start()
         sender.close()
         self._running[process] = number
+        self._starting[receiver] = number
         if self._stopping:  # ``stop`` ran before this process was registered
             process.terminate()
-        with closing(receiver):
-            try:
+
+    def _hear(self, announce: Callable[[str], None]) -> None:
+        """Take the ready lines that have come; the last one is announced."""
+        for receiver in [receiver for receiver in self._starting if receiver.poll()]:
+            number = self._starting.pop(receiver)
+            with closing(receiver), suppress(EOFError):  # it has ended, and said why on standard error
                 line: str = receiver.recv()
-            except EOFError:  # it has ended and printed why on standard error
-                return ""
-        return line
+                was_ready = self._all_ready
+                self._ready.add(number)
+                if self._all_ready and not was_ready:
+                    announce(line)
+
+    @property
+    def _all_ready(self) -> bool:
+        return len(self._ready) == self._count
 
     def _look(self) -> None:
         """Handle processes that have ended: stop the others, or restart them."""
         for process in [process for process in self._running if not process.is_alive()]:
-            number = self._running.pop(process)
-            if self._stopping or process.exitcode == 0:
-                # Drained by a signal or a Stop, both of which are for all; or all are being stopped because one failed.
-                if process.exitcode not in STOPPED:
-                    self._status = self._status or abs(process.exitcode or 0)
+            number, status = self._running.pop(process), process.exitcode or 0
+            # Drained by a signal or a Stop, both of which are for all; or unable to start, as the others would be.
+            if self._stopping or status == 0 or (status > 0 and not self._all_ready):
+                if status not in STOPPED:
+                    self._status = self._status or abs(status)
                 self.stop()
             else:
-                log.error("a server process ended and will be restarted", status=process.exitcode)
+                log.error("a server process ended and will be restarted", status=status)
                 self._restarts[number] = time.monotonic() + RESTART_S
 
     def _start_again(self) -> None:

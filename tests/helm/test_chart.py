@@ -184,10 +184,17 @@ def test_a_pod_waits_for_its_removal_from_the_services_before_it_drains(kubernet
 
 def test_probes_speak_plaintext_and_ask_the_health_port_when_there_is_tls() -> None:
     plain, secured = (pods(render(values))[0]["containers"][0] for values in (REDIS, SECURED))
-    assert plain["readinessProbe"]["grpc"] == plain["startupProbe"]["grpc"] == {"port": 50051}
-    assert secured["readinessProbe"]["grpc"] == secured["startupProbe"]["grpc"] == {"port": 50052}
+    assert (plain["readinessProbe"]["grpc"], secured["readinessProbe"]["grpc"]) == ({"port": 50051}, {"port": 50052})
     assert {port["containerPort"] for port in secured["ports"]} >= {50051, 50052}
     assert 'health_listen = "0.0.0.0:50052"' in config_of("secured")
+
+
+def test_no_probe_restarts_a_server_that_waits_for_redis() -> None:
+    without_http = {**REDIS, "http": {"enabled": False}}
+    plain, bare = (pods(render(values))[0]["containers"][0] for values in (REDIS, without_http))
+    for probe in ("startupProbe", "livenessProbe"):
+        assert plain[probe]["httpGet"] == {"path": "/healthz", "port": 9090}
+        assert bare[probe]["tcpSocket"] == {"port": 50051}
 
 
 # --- what goes together -----------------------------------------------------------------------------------------------

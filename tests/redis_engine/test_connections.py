@@ -183,11 +183,6 @@ def test_files_that_are_no_certificates_are_named(tmp_path: Path, scheme: str, q
     assert str(caught.value) == problem.format(**files)
 
 
-def test_redis_absent_at_the_start_is_one_line() -> None:
-    status, out, err = try_to_start("--engine", "redis", "--redis-url", "redis://127.0.0.1:1/0")
-    assert (status, out, err) == (CANNOT_SERVE, "", "duebus: engine redis: Redis can't be reached\n")
-
-
 async def test_something_that_is_no_redis(start_server: Callable[..., ServerProcess]) -> None:
     async with redis_bus(f"redis://{start_server().address}/0") as bus:
         with pytest.raises(DispatcherNotWorking, match=r"engine redis: "):

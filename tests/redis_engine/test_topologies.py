@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import subprocess
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +17,7 @@ from support.documents import ROOT
 from support.redis_app import app_on, until_accepted
 from support.redis_bus import RedisBus, assert_works, redis_bus, until
 from support.redis_server import RedisServer, free_port
+from support.sentinel import sentinel_of
 from support.tls import Certificates, make_certificates
 from support.wire import figure
 
@@ -96,30 +95,6 @@ async def test_why_a_certificate_is_refused_is_told(
 
 # --- sentinels ---
 
-SENTINEL = """
-port {port}
-bind 127.0.0.1
-dir {folder}
-sentinel monitor bus 127.0.0.1 {master} 1
-sentinel down-after-milliseconds bus 500
-sentinel failover-timeout bus 3000
-"""
-
-
-@contextmanager
-def sentinel_of(folder: Path, master: RedisServer, *lines: str) -> Iterator[int]:
-    """A sentinel that watches a master during the block; its port."""
-    port = free_port()
-    config = folder / "sentinel.conf"
-    config.write_text(SENTINEL.format(port=port, folder=folder, master=master.port) + "\n".join(lines))
-    with (folder / "sentinel.log").open("wb") as log:
-        process = subprocess.Popen(["redis-server", str(config), "--sentinel"], stdout=log, stderr=log, process_group=0)
-    try:
-        yield port
-    finally:
-        process.kill()
-        process.wait()
-
 
 @pytest.fixture
 def sentinel(tmp_path: Path, start_redis: Callable[..., RedisServer]) -> Iterator[tuple[RedisServer, RedisServer, int]]:
@@ -127,7 +102,7 @@ def sentinel(tmp_path: Path, start_redis: Callable[..., RedisServer]) -> Iterato
     options = ("--repl-diskless-sync-delay", "0", "--appendonly", "yes")
     master = start_redis(*options)
     replica = start_redis(*options, "--replicaof", "127.0.0.1", str(master.port))
-    with sentinel_of(tmp_path, master) as port:
+    with sentinel_of(tmp_path, master.port) as port:
         yield master, replica, port
 
 
@@ -173,7 +148,7 @@ async def test_the_documented_rights_are_enough_for_sentinels(
     master = start_redis()
     found = re.search(r"^- the sentinels themselves: `(.+)`$", (ROOT / "docs/redis.md").read_text(), re.MULTILINE)
     assert found is not None
-    with sentinel_of(tmp_path, master, f"user duebus on >sesame -@all {found[1]}") as port:
+    with sentinel_of(tmp_path, master.port, f"user duebus on >sesame -@all {found[1]}") as port:
         await until(lambda: ask_sentinel(port)["port"] == master.port, "the sentinel")
         bus = RedisBus(master.url)
         bus.url = f"redis+sentinel://127.0.0.1:{port}/bus/0?sentinel_username=duebus&sentinel_password=sesame"
@@ -190,7 +165,7 @@ async def test_sentinels_and_servers_have_passwords_of_their_own(
 ) -> None:
     master = start_redis("--requirepass", "of the server", password="of the server")
     lines = ('sentinel auth-pass bus "of the server"', "requirepass sesame")
-    with sentinel_of(tmp_path, master, *lines) as port:
+    with sentinel_of(tmp_path, master.port, *lines) as port:
         await until(lambda: ask_sentinel(port, "sesame")["port"] == master.port, "the sentinel")
         url = f"redis+sentinel://:of%20the%20server@127.0.0.1:1,{hanging},127.0.0.1:{port}/bus/0"
         bus = RedisBus(master.url)

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 READY = re.compile(r"duebus ready on (\S+) engines=(\S+)")
-END_TIMEOUT_S = 20
+END_TIMEOUT_S = 60
 
 TROUBLE = re.compile(r"unexpected error|Traceback|never retrieved|was destroyed|never awaited|raised by servicer")
 """What no server may log, whatever its clients do."""
@@ -25,6 +25,11 @@ def assert_untroubled(log: str) -> None:
 class ServerProcess:
     """A running server.
 
+    Args:
+        log: the file that its standard error goes to.
+        flags: of the command line.
+        is_ready: it can serve at once, so its ready line is waited for; else ``wait_ready`` does that.
+
     Attributes:
         address: HOST:PORT, as its ready line says.
         engines: the engines it runs, the default first.
@@ -38,6 +43,7 @@ class ServerProcess:
         listen: str = "127.0.0.1:0",
         env: dict[str, str] | None = None,
         module: str = "duebus_server",
+        is_ready: bool = True,
     ) -> None:
         command = [sys.executable, "-m", module, "--listen", listen, *flags]
         self.log = log
@@ -50,12 +56,17 @@ class ServerProcess:
                 env={**os.environ, **(env or {})},
                 process_group=0,  # Ctrl-C is for pytest, whose fixtures end it
             )
+        if is_ready:
+            self.wait_ready()
+
+    def wait_ready(self) -> None:
+        """Wait for its ready line."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         ready = READY.fullmatch(line.strip())
         if ready is None:
             self.kill()
-            raise AssertionError(f"the server did not start: {line!r}, {log.read_text()}")
+            raise AssertionError(f"the server did not start: {line!r}, {self.log.read_text()}")
         self.address = ready[1]
         self.engines = ready[2].split(",")
 

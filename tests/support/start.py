@@ -15,7 +15,7 @@ def try_to_start(*flags: str, **environment: str) -> tuple[int, str, str]:
         [sys.executable, "-m", "duebus_server", "--listen", "127.0.0.1:0", *flags],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
         env={**os.environ, **environment},
     )

@@ -77,9 +77,11 @@ volumeMounts:
 
 {{- define "duebus.probes" -}}
 {{- $health := dict "grpc" (dict "port" (include "duebus.healthPort" . | int)) -}}
-{{- $alive := ternary (dict "httpGet" (dict "path" "/healthz" "port" (int .Values.http.port))) $health .Values.http.enabled }}
+{{- /* Not the health service: it says NOT_SERVING while Redis is away, for which no server need be restarted. */ -}}
+{{- $tcp := dict "tcpSocket" (dict "port" (include "duebus.healthPort" . | int)) -}}
+{{- $alive := ternary (dict "httpGet" (dict "path" "/healthz" "port" (int .Values.http.port))) $tcp .Values.http.enabled }}
 startupProbe:
-  {{- merge (dict) $health .Values.startupProbe | toYaml | nindent 2 }}
+  {{- merge (dict) $alive .Values.startupProbe | toYaml | nindent 2 }}
 readinessProbe:
   {{- merge (dict) $health .Values.readinessProbe | toYaml | nindent 2 }}
 livenessProbe:

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from duebus_server.bus.engines import EngineStatus
 from duebus_server.domain.administration import DeadLetterStep
-from duebus_server.domain.errors import DispatcherNotWorking
 from duebus_server.domain.model import DEFAULT_GROUP
 
 if TYPE_CHECKING:
@@ -41,7 +39,7 @@ class Administering:
 
     Raises, in all methods:
         NoDispatcherSpecified: this server does not run the engine.
-        DispatcherNotWorking: it is stopped.
+        DispatcherNotWorking: it is starting or stopped.
         NotFound: no such topic, group or event.
     """
 
@@ -162,10 +160,7 @@ class Administering:
         return purged
 
     def _engine(self, name: EngineName | None) -> Engine:
-        running = self._engines.get(name)
-        if running.status is EngineStatus.STOPPED:
-            raise DispatcherNotWorking(f"engine {running.engine.name} is stopped")
-        return running.engine
+        return self._engines.in_use(name).engine
 
 
 async def _in_steps(verb: StepVerb, topic: str, group: str, chosen: DeadLetterFilter, first: DeadLetterStep) -> int:

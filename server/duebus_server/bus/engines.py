@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from duebus_server.domain.model import EngineName
     from duebus_server.engine.base import Engine
 
-RETRY_WHEN_DRAINING_US = SECOND
+RETRY_AFTER_US = SECOND
 
 
 class EngineStatus(StrEnum):
-    """What an engine accepts."""
+    """What an engine accepts: STARTING -> SERVING -> DRAINING -> STOPPED. One that is starting can be drained too."""
 
+    STARTING = "starting"
+    """Nothing yet: its storage is away."""
     SERVING = "serving"
     """Everything."""
     DRAINING = "draining"
@@ -32,11 +34,24 @@ class EngineStatus(StrEnum):
 
 @dataclass(slots=True)
 class RunningEngine:
-    """An engine, its streams, and what it accepts."""
+    """An engine, its streams, and what it accepts.
+
+    Attributes:
+        problem: why it could not start at the last try, in one line.
+    """
 
     engine: Engine
     streams: Streams
-    status: EngineStatus = EngineStatus.SERVING
+    status: EngineStatus = EngineStatus.STARTING
+    problem: str = ""
+
+    def not_serving(self) -> str | None:
+        """Why it accepts no new work; None if it does."""
+        if self.status is EngineStatus.SERVING:
+            return None
+        if self.status is EngineStatus.STARTING and self.problem:
+            return self.problem
+        return f"engine {self.engine.name} is {self.status}"
 
 
 class Engines:
@@ -84,16 +99,34 @@ class Engines:
 
         Raises:
             NoDispatcherSpecified: this server does not run it.
-            DispatcherNotWorking: it is draining or stopped.
+            DispatcherNotWorking: it is starting, draining or stopped.
         """
         running = self.get(name)
-        if running.status is not EngineStatus.SERVING:
-            raise DispatcherNotWorking(
-                f"engine {running.engine.name} is {running.status}",
-                metadata={"engine": running.engine.name},
-                retry_after_us=RETRY_WHEN_DRAINING_US,
-            )
+        if (why := running.not_serving()) is not None:
+            raise _not_working(running, why)
         return running
+
+    def in_use(self, name: EngineName | None) -> RunningEngine:
+        """The engine of this name, if it can be asked, also while it drains; None is the default.
+
+        Raises:
+            NoDispatcherSpecified: this server does not run it.
+            DispatcherNotWorking: it is starting or stopped.
+        """
+        running = self.get(name)
+        if running.status is EngineStatus.DRAINING:
+            return running
+        return self.serving(name)
+
+    def check_started(self) -> None:
+        """Go on if every engine has started.
+
+        Raises:
+            DispatcherNotWorking: one has not.
+        """
+        for running in self:
+            if running.status is EngineStatus.STARTING:
+                raise _not_working(running, running.not_serving() or "")
 
     def all_serving(self, names: Sequence[EngineName]) -> list[RunningEngine]:
         """The engines of these names, each once; the default engine if none is named.
@@ -102,3 +135,7 @@ class Engines:
             NoDispatcherSpecified, DispatcherNotWorking: as ``serving``.
         """
         return [self.serving(name) for name in dict.fromkeys(names or (None,))]
+
+
+def _not_working(running: RunningEngine, why: str) -> DispatcherNotWorking:
+    return DispatcherNotWorking(why, metadata={"engine": running.engine.name}, retry_after_us=RETRY_AFTER_US)

@@ -10,13 +10,15 @@ import structlog
 
 from duebus_server.bus.engines import Engines, EngineStatus, RunningEngine
 from duebus_server.delivery.reaper import reap
-from duebus_server.domain.errors import DispatcherNotWorking
+from duebus_server.domain.clock import MINUTE, SECOND, sleep_until
+from duebus_server.domain.errors import DispatcherNotWorking, UnusableStorage
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from duebus_server.domain.clock import Clock
     from duebus_server.domain.model import EngineName
+    from duebus_server.engine.base import Engine
 
 log = structlog.get_logger()
 
@@ -32,38 +34,110 @@ class StoppedEngine:
     queued: int
 
 
+FIRST_RETRY_US, GREATEST_RETRY_US = SECOND // 10, SECOND
+"""The pause before an engine whose storage is away is started again; it doubles."""
+
+LOG_EVERY_US = MINUTE
+
+
 class Lifecycle:
     """Starts the engines, drains them, and signals when the last one has stopped.
 
     Args:
+        on_started: called with each engine that has started.
         on_not_serving: called when the last engine begins to drain: no new work should be sent here.
     """
 
     def __init__(
-        self, engines: Engines, clock: Clock, sweep_interval_us: int, on_not_serving: Callable[[], Awaitable[None]]
+        self,
+        engines: Engines,
+        clock: Clock,
+        sweep_interval_us: int,
+        on_started: Callable[[Engine], None],
+        on_not_serving: Callable[[], Awaitable[None]],
     ) -> None:
         self._engines = engines
         self._clock = clock
         self._sweep_interval_us = sweep_interval_us
+        self._on_started = on_started
         self._on_not_serving = on_not_serving
+        self._starts: dict[EngineName, asyncio.Task[None]] = {}
         self._stops: dict[EngineName, asyncio.Task[StoppedEngine]] = {}
         self._reapers: dict[EngineName, asyncio.Task[None]] = {}
         self.all_stopped = asyncio.Event()
         """Set when the last engine has stopped, and the process can end."""
 
     async def start(self) -> None:
-        """Start every engine and its sweeps.
+        """Start every engine and its sweeps. One whose storage is away is started as soon as that is there.
 
         Raises:
             DuplicateInitialized: one is already started.
+            UnusableStorage: the storage of one refuses this server, or is not fit for it.
         """
         for running in self._engines:
-            await running.engine.start()
-            sweep = reap(running.engine, self._clock, self._sweep_interval_us)
-            self._reapers[running.engine.name] = asyncio.create_task(sweep, name=f"reap {running.engine.name}")
+            try:
+                await self._start(running)
+            except UnusableStorage:
+                raise
+            except DispatcherNotWorking as error:
+                running.problem = str(error)
+                starting = self._start_later(running)
+                self._starts[running.engine.name] = asyncio.create_task(starting, name=f"start {running.engine.name}")
+
+    @property
+    def is_started(self) -> bool:
+        """Whether no engine is starting any more, and one serves."""
+        statuses = {running.status for running in self._engines}
+        return EngineStatus.SERVING in statuses and EngineStatus.STARTING not in statuses
+
+    async def wait_started(self) -> None:
+        """Return when every engine has started, or is to be stopped before.
+
+        Raises:
+            UnusableStorage: as ``start``.
+        """
+        if self._starts:
+            await asyncio.wait(self._starts.values(), return_when=asyncio.FIRST_EXCEPTION)
+            for starting in self._starts.values():
+                if starting.done() and not starting.cancelled():
+                    starting.result()
+
+    async def _start(self, running: RunningEngine) -> None:
+        await running.engine.start()
+        if running.status is not EngineStatus.STARTING:  # to be stopped meanwhile
+            return
+        self._on_started(running.engine)
+        running.status = EngineStatus.SERVING
+        name = running.engine.name
+        sweep = reap(running.engine, self._clock, self._sweep_interval_us)
+        self._reapers[name] = asyncio.create_task(sweep, name=f"reap {name}")
+
+    async def _start_later(self, running: RunningEngine) -> None:
+        """Try again until the storage is there.
+
+        Raises:
+            UnusableStorage: it is, and can't be used.
+        """
+        pause_us, log_us = FIRST_RETRY_US, self._clock.now_us()
+        while running.status is EngineStatus.STARTING:
+            if self._clock.now_us() >= log_us:
+                log.warning("an engine waits for its storage", engine=running.engine.name, error=running.problem)
+                log_us += LOG_EVERY_US
+            await sleep_until(self._clock, self._clock.now_us() + pause_us)
+            pause_us = min(2 * pause_us, GREATEST_RETRY_US)
+            try:
+                await self._start(running)
+            except UnusableStorage:
+                raise
+            except DispatcherNotWorking as error:
+                running.problem = str(error)
+            else:
+                log.info("the storage of an engine is there", engine=running.engine.name)
 
     async def abandon(self) -> None:
         """Stop the engines without a drain, after a start that failed."""
+        for starting in self._starts.values():
+            starting.cancel()
         for running in self._engines:
             await running.engine.stop()
 
@@ -84,8 +158,16 @@ class Lifecycle:
         # Shielded: the drain continues if the caller gives up.
         return [await asyncio.shield(self._stops[running.engine.name]) for running in chosen]
 
+    async def _end_start(self, running: RunningEngine) -> None:
+        """Start an engine no longer that waits for its storage."""
+        starting = self._starts.get(running.engine.name)
+        if starting is not None:
+            starting.cancel()
+            await asyncio.wait((starting,))
+
     async def _drain(self, running: RunningEngine, drain_timeout_us: int) -> StoppedEngine:
         name = running.engine.name
+        await self._end_start(running)
         log.info("draining", engine=name)
         released = queued = 0
         try:
@@ -94,7 +176,8 @@ class Lifecycle:
         except DispatcherNotWorking as error:  # stop even if its storage can't be reached
             log.warning("drained without the engine's storage", engine=name, error=str(error))
         running.status = EngineStatus.STOPPED
-        self._reapers[name].cancel()
+        if name in self._reapers:
+            self._reapers[name].cancel()
         await running.engine.stop()
         log.info("stopped", engine=name, released=released, queued=queued)
         if all(one.status is EngineStatus.STOPPED for one in self._engines):

@@ -34,14 +34,14 @@ class Scaling:
 
         Raises:
             NoDispatcherSpecified: this server does not run the engine.
-            DispatcherNotWorking: it is stopped, or its storage can't be reached.
+            DispatcherNotWorking: it is starting or stopped, or its storage can't be reached.
         """
-        running = self._engines.get(engine)
+        running = self._engines.in_use(engine)
         return await self._counting.submit(running.engine.name, (topic, group or DEFAULT_GROUP))
 
     async def _count(self, engine: EngineName, groups: list[tuple[str, str]]) -> list[int]:
         unclaimed = [(topic, "") for topic, _ in groups]
-        counts = await self._engines.get(engine).engine.work([*groups, *unclaimed])
+        counts = await self._engines.in_use(engine).engine.work([*groups, *unclaimed])
         return [
             claimed + waiting for claimed, waiting in zip(counts[: len(groups)], counts[len(groups) :], strict=True)
         ]

@@ -109,6 +109,8 @@ class Settling:
     async def _by_group(self, lease_tokens: Sequence[str], verb: Verb, permit: Permit | None) -> list[LeaseFailure]:
         results: Results = [None] * len(lease_tokens)
         groups, malformed = self._tokens.read_all(lease_tokens)
+        if malformed:  # the tokens of an engine that has not started can't be read yet
+            self._engines.check_started()
         for place in malformed:
             results[place] = LeaseFailureReason.MALFORMED
         if permit is not None:

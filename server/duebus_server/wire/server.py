@@ -158,7 +158,7 @@ class WireServer:
         self._server.register(reflection.SERVICE_NAME, _reflection([*names, health.SERVICE, reflection.SERVICE_NAME]))
 
     async def start(self, listen: str, health_listen: str | None = None) -> int:
-        """Listen on HOST:PORT and serve; port 0 picks a free one.
+        """Listen on HOST:PORT; port 0 picks a free one. The health service says NOT_SERVING until ``serving``.
 
         Args:
             listen: for all services.
@@ -181,7 +181,6 @@ class WireServer:
             await self._health_server.start()
             log.info("health on", address=f"{health_listen.rpartition(':')[0]}:{health_port}")
         await self._server.start()
-        await self._health.set(health_pb2.HealthCheckResponse.SERVING)
         self._listening = f"{listen.rpartition(':')[0]}:{port}"
         return port
 
@@ -209,6 +208,10 @@ class WireServer:
             return f"nothing listens on {self._listening}"
         writer.close()
         return None
+
+    async def serving(self) -> None:
+        """Say in the health service that new work is taken."""
+        await self._health.set(health_pb2.HealthCheckResponse.SERVING)
 
     async def not_serving(self) -> None:
         """Report NOT_SERVING in the health service. Calls are still answered."""

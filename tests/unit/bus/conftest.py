@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from duebus_server.domain.errors import DueBusError
     from duebus_server.domain.model import DispatchAnswer, LeasedEvent
+    from duebus_server.engine.base import Engine
 
 LOCAL, REDIS = EngineName.LOCAL, EngineName.REDIS
 TOPIC, GROUP = "orders", "billing"
@@ -51,12 +52,16 @@ class Bus:
         self.other = OtherEngine(self.clock, TopicConfig())
         self.running = [RunningEngine(each, Streams(each, self.clock)) for each in (self.local, self.other)]
         self.engines = Engines(self.running)
-        self.tokens = LeaseTokens({each.name: each.lease_token_key for each in (self.local, self.other)})
+        self.token_keys: dict[EngineName, bytes] = {}
+        self.tokens = LeaseTokens(self.token_keys)
         self.dispatching = Dispatching(self.engines)
         self.settling = Settling(self.engines, self.tokens)
         self.subscribing = Subscribing(self.engines, self.tokens, SECOND)
         self.not_serving = 0
-        self.lifecycle = Lifecycle(self.engines, self.clock, SECOND, self._not_serving)
+        self.lifecycle = Lifecycle(self.engines, self.clock, SECOND, self._started, self._not_serving)
+
+    def _started(self, engine: Engine) -> None:
+        self.token_keys[engine.name] = engine.lease_token_key
 
     async def _not_serving(self) -> None:
         self.not_serving += 1

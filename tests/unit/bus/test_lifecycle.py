@@ -6,10 +6,20 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
-from duebus_server.bus.engines import Engines, EngineStatus
-from duebus_server.bus.lifecycle import StoppedEngine
-from duebus_server.domain.clock import SECOND
-from duebus_server.domain.errors import DispatcherNotWorking, DuplicateInitialized, NoDispatcherSpecified
+from duebus_server.bus.engines import Engines, EngineStatus, RunningEngine
+from duebus_server.bus.lifecycle import Lifecycle, StoppedEngine
+from duebus_server.delivery.streams import Streams
+from duebus_server.domain.clock import SECOND, ManualClock
+from duebus_server.domain.errors import (
+    DispatcherNotWorking,
+    DuplicateInitialized,
+    NoDispatcherSpecified,
+    UnusableStorage,
+)
+from duebus_server.domain.views import TopicConfig
+from duebus_server.engine.local import LocalEngine
+from structlog.testing import capture_logs
+from support.engines import START_US
 from support.workers import settle_down
 from unit.bus.conftest import LOCAL, REDIS, command
 
@@ -107,3 +117,93 @@ async def test_the_safety_net_goes_on_while_draining_and_ends_with_the_engine(bu
         assert [each.released for each in await stopping] == [0], "the lease ran out meanwhile"
     await settle_down()
     assert bus.lifecycle._reapers[LOCAL].cancelled()
+
+
+class Away(LocalEngine):
+    """An engine whose storage is away until the test says otherwise.
+
+    Attributes:
+        problem: what its start raises.
+        tries: how many times it was started.
+    """
+
+    problem: DispatcherNotWorking | None = DispatcherNotWorking("the disk is away")
+    tries = 0
+
+    async def start(self) -> None:
+        """As the storage allows."""
+        self.tries += 1
+        if self.problem is not None:
+            raise self.problem
+        await super().start()
+
+
+class Waiting:
+    """A lifecycle of such an engine."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock(START_US)
+        self.engine = Away(self.clock, TopicConfig())
+        self.running = RunningEngine(self.engine, Streams(self.engine, self.clock))
+        self.lifecycle = Lifecycle(Engines([self.running]), self.clock, SECOND, lambda _: None, self._not_serving)
+
+    async def _not_serving(self) -> None:
+        pass
+
+    async def advance(self, seconds: float) -> None:
+        """Move the clock in small steps."""
+        for _ in range(round(10 * seconds)):
+            self.clock.advance(SECOND // 10)
+            await settle_down()
+
+
+async def test_an_engine_whose_storage_is_away_is_started_again_and_logged_once_a_minute() -> None:
+    waiting = Waiting()
+    with capture_logs() as logs:
+        await waiting.lifecycle.start()
+        await waiting.advance(150)
+        assert waiting.running.status is EngineStatus.STARTING
+        assert waiting.running.not_serving() == "the disk is away"
+        assert 150 <= waiting.engine.tries <= 155, "once a second, and a little sooner at first"
+        waiting.engine.problem = None
+        await waiting.advance(1)
+        await waiting.lifecycle.wait_started()
+    assert waiting.lifecycle.is_started
+    assert [line["event"] for line in logs] == [
+        *3 * ["an engine waits for its storage"],
+        "the storage of an engine is there",
+    ]
+    await waiting.lifecycle.stop([], 0)
+
+
+async def test_an_engine_whose_storage_turns_out_not_to_be_fit_is_not_started_again() -> None:
+    waiting = Waiting()
+    await waiting.lifecycle.start()
+    waiting.engine.problem = UnusableStorage("the disk is of another machine")
+    await waiting.advance(1)
+    tries = waiting.engine.tries
+    with pytest.raises(UnusableStorage):
+        await waiting.lifecycle.wait_started()
+    await waiting.advance(5)
+    assert waiting.engine.tries == tries
+    await waiting.lifecycle.stop([], 0)
+    assert waiting.lifecycle.all_stopped.is_set()
+
+
+async def test_an_engine_that_waits_for_its_storage_can_be_stopped() -> None:
+    waiting = Waiting()
+    await waiting.lifecycle.start()
+    await waiting.lifecycle.stop([], 0)
+    await waiting.lifecycle.wait_started()
+    assert not waiting.lifecycle.is_started
+    assert waiting.running.status is EngineStatus.STOPPED
+
+
+async def test_a_lease_token_is_not_malformed_because_its_engine_has_not_started(bus: Bus) -> None:
+    await bus.dispatch("a", engines=[REDIS])
+    (leased,) = await bus.lease(bus.other)
+    token = bus.token(bus.other, leased)
+    del bus.token_keys[REDIS]
+    bus.running[1].status = EngineStatus.STARTING
+    with pytest.raises(DispatcherNotWorking):
+        await bus.settling.ack([token])
