@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import redis
+from support.forking import Forked
 from support.redis_cluster import running_cluster
 from support.redis_server import RedisServer
 from support.server_process import ServerProcess
@@ -52,6 +53,7 @@ class Role:
         arguments: handed to it as JSON.
         env: for the process; by default this one's, with the tests on Python's path.
         log: what its standard error is added to; by default it goes where this process's goes.
+        popen: what starts the process.
     """
 
     def __init__(
@@ -60,9 +62,10 @@ class Role:
         arguments: dict[str, Any],
         env: dict[str, str] | None = None,
         log: Path | None = None,
+        popen: type[subprocess.Popen[Any]] = subprocess.Popen,
     ) -> None:
         with ExitStack() as stack:
-            self.process = subprocess.Popen(
+            self.process: subprocess.Popen[str] = popen(
                 [*command, json.dumps(arguments)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -174,7 +177,7 @@ class Stage:
 
     def plain_role(self, name: str, **arguments: Any) -> Role:
         """A role with no other arguments than these, set up to begin."""
-        role = Role([sys.executable, "-m", f"bench.roles.{name}"], arguments)
+        role = Role([sys.executable, "-m", f"bench.roles.{name}"], arguments, popen=Forked)
         self._stack.callback(role.close)
         role.wait_ready()
         return role

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from support.forking import Forked
+
+if TYPE_CHECKING:
+    import subprocess
 
 END_TIMEOUT_S = 40
 TESTS = Path(__file__).parents[1]
@@ -64,7 +69,7 @@ class Place:
     def _start(self) -> subprocess.Popen[bytes]:
         journal = self._directory / f"{self.name}.jsonl"
         with (self._directory / f"{self.name}.log").open("wb") as log:
-            return subprocess.Popen(
+            return Forked(
                 [sys.executable, "-m", self._program.module, str(journal), *self._program.arguments],
                 stdout=log,
                 stderr=log,

@@ -10,11 +10,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from support.forking import Forked
+
 if TYPE_CHECKING:
     from types import TracebackType
 
 COMMAND = Path(sys.executable).parent / "duebus"
-PATIENCE_S = 30
+PATIENCE_S = 60
 """How long a command may take to end."""
 
 
@@ -114,16 +116,23 @@ class Cli:
     Args:
         address: HOST:PORT of the server; None leaves the command its default.
         directory: the working directory.
+        popen: ``subprocess.Popen`` where the start of the interpreter is under test.
     """
 
-    def __init__(self, address: str | None = None, directory: Path | None = None) -> None:
+    def __init__(
+        self,
+        address: str | None = None,
+        directory: Path | None = None,
+        popen: type[subprocess.Popen[Any]] = Forked,
+    ) -> None:
         self._env = environment(**({} if address is None else {"DUEBUS_SERVER": address}))
         self._directory = directory
+        self._popen = popen
 
     def start(self, *arguments: str, **env: str) -> Running:
         """Starts a command."""
         return Running(
-            subprocess.Popen(
+            self._popen(
                 [str(COMMAND), *arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

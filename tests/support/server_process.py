@@ -9,8 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from support.forking import Forked
+
 READY = re.compile(r"duebus ready on (\S+) engines=(\S+)")
 END_TIMEOUT_S = 60
+SERVER = "duebus_server"
 
 TROUBLE = re.compile(r"unexpected error|Traceback|never retrieved|was destroyed|never awaited|raised by servicer")
 """What no server may log, whatever its clients do."""
@@ -42,13 +45,15 @@ class ServerProcess:
         *flags: str,
         listen: str = "127.0.0.1:0",
         env: dict[str, str] | None = None,
-        module: str = "duebus_server",
+        module: str = SERVER,
         is_ready: bool = True,
     ) -> None:
         command = [sys.executable, "-m", module, "--listen", listen, *flags]
+        # Several processes are started by a parent, as it was started itself.
+        popen = subprocess.Popen if module != SERVER or "--processes" in flags else Forked
         self.log = log
         with log.open("ab") as stderr:
-            self.process = subprocess.Popen(
+            self.process: subprocess.Popen[str] = popen(
                 command,
                 stdout=subprocess.PIPE,
                 stderr=stderr,

@@ -6,12 +6,12 @@ import os
 import re
 import select
 import signal
-import subprocess
 import termios
 import time
 from typing import TYPE_CHECKING, Self
 
 from support.cli import COMMAND, PATIENCE_S, environment
+from support.forking import Forked
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -35,7 +35,7 @@ class Terminal:
     def __init__(self, address: str, *arguments: str, columns: int = 160, lines: int = 24) -> None:
         self._ours, theirs = os.openpty()
         termios.tcsetwinsize(theirs, (lines, columns))
-        self.process = subprocess.Popen(
+        self.process = Forked(
             [str(COMMAND), *arguments],
             stdin=theirs,
             stdout=theirs,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import socket
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from support.start import CANNOT_SERVE, WRONG_SETTING, try_to_start
 from support.wire import connect, ids
 
 if TYPE_CHECKING:
@@ -16,21 +14,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from support.server_process import ServerProcess
-
-CANNOT_SERVE, WRONG_SETTING = 1, 2
-
-
-def try_to_start(*flags: str, **environment: str) -> tuple[int, str, str]:
-    """A server that has to fail: its exit status, standard output and standard error."""
-    done = subprocess.run(
-        [sys.executable, "-m", "duebus_server", "--listen", "127.0.0.1:0", *flags],
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=False,
-        env={**os.environ, **environment},
-    )
-    return done.returncode, done.stdout, done.stderr
 
 
 async def test_it_says_where_it_listens_and_what_it_runs(start_server: Callable[..., ServerProcess]) -> None:
