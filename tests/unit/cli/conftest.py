@@ -1,8 +1,17 @@
+import gc
 from collections.abc import Callable, Iterator
 
 import pytest
 from duebus.cli import main
 from unit.client.fake_bus import FakeBus
+
+
+@pytest.fixture(autouse=True)
+def collector() -> Iterator[None]:
+    """The garbage collector of this process as it was: a command that ends leaves it to the end of its process."""
+    yield
+    gc.unfreeze()
+    gc.enable()
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """What the command line does not understand: status 2 and one line that names the option."""
 
+import gc
 import inspect
 import sys
 from typing import Any
@@ -78,6 +79,13 @@ def test_the_command_alone_explains_itself(monkeypatch: pytest.MonkeyPatch, caps
     out = capsys.readouterr().out
     for command in ("serve", "dispatch", "topics", "event", "dead", "cancel", "pause", "delete-topic", "stop"):
         assert f"\n  {command} " in out
+
+
+def test_garbage_is_collected_from_the_moment_that_a_command_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    run(monkeypatch, "--version")
+    assert not gc.isenabled()
+    run(monkeypatch, "worker", "nowhere:worker")
+    assert gc.isenabled()
 
 
 def test_it_says_its_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

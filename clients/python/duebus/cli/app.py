@@ -1,5 +1,6 @@
 """The commands, and the options that may precede them."""
 
+import gc
 import sys
 from collections.abc import Iterator, Mapping
 from importlib import import_module
@@ -59,6 +60,8 @@ class _LoadedWhenUsed(Mapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         module = import_module(f"duebus.cli.{COMMANDS[name].module}")
+        gc.freeze()
+        gc.enable()
         found = getattr(module, name.replace("-", "_"))
         if not isinstance(found, typer.Typer):
             alone = typer.Typer(**_PLAIN, add_completion=False, context_settings=_SETTINGS)
