@@ -232,7 +232,7 @@ if count > 0 then
   end
   write_all('HSET', records_key, packed)
   write_all('ZADD', group_key(group, 'leased'), leased)
-  redis.call('HINCRBY', group_key(group, 'in_flight'), session, count)
+  add_in_flight(group, session, count)
   local others = count
   if suspect_place >= 0 then
     redis.call('ZREM', suspects_key, taken[suspect_place + 1])
