@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING, Any, cast
 
 from redis.asyncio import (
@@ -332,6 +333,7 @@ class Connection:
         }
         self.checks_keys = self.is_cluster
         """Whether Redis checks that a script declares the keys that it touches."""
+        self._turns = count()
         self.redis: Any = self._cluster() if self.is_cluster else self._client(self._options)
         self.on_demotion: Callable[[], None] = lambda: None
         """Called when Redis turns out to be a replica: whoever listens has to connect again, too."""
@@ -349,7 +351,10 @@ class Connection:
             "health_check_interval": 0,  # whoever listens sees to it
         }
         if self.is_cluster:
-            node = self.redis.get_default_node()
+            nodes = (
+                self.redis.get_nodes()
+            )  # another each time: the last one may be lost, which no call need have noticed
+            node = nodes[next(self._turns) % len(nodes)]
             return Redis(host=node.host, port=int(node.port), ssl=self._target.tls, **options)
         return self._client(options)
 
