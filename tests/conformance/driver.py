@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 from conformance.languages import ROOT
 
-PATIENCE_S = 15.0
+PATIENCE_S = 30.0
 """An answer or event that has not come by then will not come."""
 
-EXIT_TIMEOUT_S = 10.0
-PING_TIMEOUT_S = 5.0
+EXIT_TIMEOUT_S = 60.0
+PING_TIMEOUT_S = 30.0
 
 Fields = dict[str, Any]
 

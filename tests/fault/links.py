@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from types import TracebackType
 
-PATIENCE_S = 10
+PATIENCE_S = 30
 
 
 class Links:

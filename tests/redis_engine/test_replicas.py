@@ -145,7 +145,7 @@ async def test_a_replica_that_was_paused_past_its_lapse_finds_its_way_back(start
         assert (info.ready, info.leased) == (0, 0), "its three sessions are known again"
         await there.dispatch(topic, "after")
         frames = [asyncio.create_task(stream.next_frame()) for stream in streams]
-        finished, waiting = await asyncio.wait(frames, timeout=1, return_when=asyncio.FIRST_COMPLETED)
+        finished, waiting = await asyncio.wait(frames, timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
         for task in waiting:
             task.cancel()
         assert [ids(of(task.result())) for task in finished] == [["after"]]

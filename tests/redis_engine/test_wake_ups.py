@@ -11,15 +11,15 @@ from support.builders import unique_name
 from support.commands import watched
 from support.redis_app import app_on
 from support.redis_bus import RedisBus, redis_bus
-from support.wire import Wire, event, figure, ids
+from support.wire import PATIENCE_S, Wire, event, figure, ids
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from support.redis_server import RedisServer
 
-SOON_S = 0.2
-"""Sooner than any sweep of these tests; on a machine that is not busy it is a few milliseconds."""
+SOON_S = 5.0
+"""Far sooner than a sweep of `pair`; on a machine that is not busy it is a few milliseconds."""
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ async def test_each_of_several_sessions_of_a_replica_is_woken(pair: tuple[Wire, 
         waiting = [asyncio.create_task(stream.next_frame()) for stream in streams]
         began_us = now_us()
         await here.dispatch(topic, f"e{number}")
-        done, pending = await asyncio.wait(waiting, timeout=5, return_when=asyncio.FIRST_COMPLETED)
+        done, pending = await asyncio.wait(waiting, timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
         took_us = now_us() - began_us
         for task in pending:
             task.cancel()

@@ -26,6 +26,7 @@ class Proxy:
     def __init__(self, target: str, tls: ssl.SSLContext | None = None) -> None:
         self.aim(target)
         self._tls = tls
+        self._connections: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._swallowed: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
@@ -42,7 +43,7 @@ class Proxy:
 
     async def start(self) -> None:
         """Listens on a free port of the loopback."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._tls)
         host, port = self._server.sockets[0].getsockname()
         self.address = f"{host}:{port}"
 
@@ -75,7 +76,9 @@ class Proxy:
         """Ends it."""
         assert self._server is not None
         self._server.close()
-        self.flow()
+        for connection in self._connections:
+            connection.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
         self.cut()
         await self._server.wait_closed()
 
@@ -83,10 +86,16 @@ class Proxy:
         """Where a new connection goes."""
         return self._host, self._port
 
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """A task of ours: asyncio's own would print that it was cancelled."""
+        connection = asyncio.create_task(self._serve(reader, writer))
+        self._connections.add(connection)
+        connection.add_done_callback(self._connections.discard)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             onward_reader, onward_writer = await asyncio.open_connection(*self._choose())
-        except OSError:  # the target is away, and so is this connection
+        except (OSError, asyncio.CancelledError):  # the target is away, or the proxy ends; so does this connection
             writer.transport.abort()
             return
         writers = {writer, onward_writer}

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from duebus_server.domain.clock import Clock
     from duebus_server.engine.redis.partition import Partition
 
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 """How long a test waits for something."""
 
 

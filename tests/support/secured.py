@@ -14,7 +14,7 @@ from support.tls import Certificates, make_certificates
 if TYPE_CHECKING:
     from pathlib import Path
 
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from google.rpc import status_pb2
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Sequence
 
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 """How long a test waits for something."""
 
 US = 1_000_000

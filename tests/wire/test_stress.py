@@ -109,7 +109,7 @@ async def test_workers_that_come_and_go_under_load_lose_nothing(server: ServerPr
 
         for first in range(0, total, 500):
             await wire.dispatch(topic, *[event(f"e{first + place}", max_retries=1_000) for place in range(500)])
-        await asyncio.wait_for(asyncio.gather(*(come_and_go(patience) for patience in (1, 2, 3, 5, 8))), 30)
+        await asyncio.wait_for(asyncio.gather(*(come_and_go(patience) for patience in (1, 2, 3, 5, 8))), 100)
         assert set(acked.values()) == {1}, "an ack that was carried out is the last word"
         group = await wire.group(topic)
         assert (group.ready, group.leased, group.scheduled, group.dead) == (0, 0, 0, 0)
