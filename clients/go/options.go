@@ -49,6 +49,7 @@ type WorkerOption func(*workerSettings)
 
 type workerSettings struct {
 	group            string
+	ephemeral        bool
 	engine           Engine
 	consumer         string
 	maxInFlight      int
@@ -64,6 +65,12 @@ type workerSettings struct {
 // WithGroup names the workers that share one copy of each event; "default" otherwise.
 func WithGroup(group string) WorkerOption {
 	return func(s *workerSettings) { s.group = group }
+}
+
+// WithEphemeral makes the group go with its last worker, and get only what is dispatched while it exists. Without a
+// name, the group belongs to this worker alone, so every instance of a program gets every event.
+func WithEphemeral() WorkerOption {
+	return func(s *workerSettings) { s.ephemeral = true }
 }
 
 // WithEngine sets the engine that holds the events; the server's default engine otherwise.

@@ -42,7 +42,7 @@ type subscription struct {
 
 func newSubscription(base context.Context, client *Client, entry *entry) *subscription {
 	settings := *entry.settings
-	settings.logger = client.logger.With("topic", entry.topic, "group", cmp.Or(settings.group, "default"))
+	settings.logger = client.logger.With("topic", entry.topic, "group", groupName(&settings))
 	held := newLeases(settings.lease)
 	settles := newSettler(client, held, settings.logger)
 	handlers := newExecutor(base, &settings, entry.handler, held, settles)
@@ -53,6 +53,14 @@ func newSubscription(base context.Context, client *Client, entry *entry) *subscr
 		settler: settles, executor: handlers, keeper: extends, pauses: reconnectBackoff(),
 		arrival: make(chan struct{}, 1), started: make(chan struct{}),
 	}
+}
+
+// groupName is the group in logs.
+func groupName(settings *workerSettings) string {
+	if settings.group == "" && settings.ephemeral {
+		return "ephemeral"
+	}
+	return cmp.Or(settings.group, "default")
 }
 
 // run handles events until stop ends, and then drains: it finishes running handlers, for at most the drain timeout, and
@@ -219,6 +227,7 @@ func (s *subscription) request() *duebusv1.SubscribeRequest {
 		Lease:            durationpb.New(settings.lease),
 		DisconnectGrace:  durationOrNil(settings.disconnectGrace),
 		HeldLeaseTokens:  s.held,
+		Ephemeral:        settings.ephemeral,
 	}
 }
 
@@ -237,6 +246,7 @@ func (s *subscription) take(frame *duebusv1.SubscribeResponse) {
 }
 
 func (s *subscription) onStarted(frame *duebusv1.Started) {
+	s.settings.group = cmp.Or(frame.Group, s.settings.group) // the server has named an ephemeral group that had no name
 	lost := s.leases.lose(frame.LostLeaseTokens)
 	kept := len(s.leases.tokens())
 	if kept > len(s.held) {

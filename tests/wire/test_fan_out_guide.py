@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import shlex
+import time
 from typing import TYPE_CHECKING
 
 from duebus import Client
 from support.cli import Cli
-from support.documents import ROOT, transcripts
+from support.documents import ROOT, blocks, section, transcripts
 from wire.test_operating_guide import general
+from wire.test_readme import start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from duebus.client import Subscription
     from support.server_process import ServerProcess
@@ -46,6 +49,27 @@ def test_what_the_guide_shows_is_what_happens(start_server: Callable[..., Server
         next(guide)  # it is redriven in one of them
         assert handled(client, mailer, 1) == ["order-13"]
         assert list(guide) == []
+
+
+def test_every_instance_of_the_program_hears_it(start_server: Callable[..., ServerProcess], tmp_path: Path) -> None:
+    (program,) = blocks(section(GUIDE, "Every instance must hear it"), "python")
+    server = start_server()
+    with start(program, server, tmp_path / "one.py") as one, start(program, server, tmp_path / "other.py") as other:
+        with Client(server.address, timeout=10) as client:
+            until_subscribed(client, "price.changed", 2)
+            client.dispatch("price.changed", {"item": "hat"})
+        assert one.line() == other.line() == "hat is no longer cached"
+        assert one.end().status == other.end().status == 0
+
+
+def until_subscribed(client: Client, topic: str, count: int) -> None:
+    """Wait until that many ephemeral groups have a subscriber."""
+    give_up = time.monotonic() + 30
+    while time.monotonic() < give_up:
+        topics = [each for each in client.admin.list_topics() if each.topic == topic]
+        if sum(bool(group.subscribers) and group.ephemeral for each in topics for group in each.groups) == count:
+            return
+    raise AssertionError(f"{count} subscribers of {topic} have not come")
 
 
 def handled(client: Client, subscription: Subscription, count: int) -> list[str]:

@@ -72,6 +72,7 @@ def read_started(started: Started) -> dict[str, Any]:
         "lease_ms": started.lease // _MILLISECOND,
         "disconnect_grace_ms": started.disconnect_grace // _MILLISECOND,
         "lost_lease_tokens": list(started.lost_lease_tokens),
+        "group": started.group,
     }
 
 

@@ -151,6 +151,7 @@ class Driver:
             lease=span_of(command.get("lease_ms")),
             disconnect_grace=span_of(command.get("disconnect_grace_ms")),
             held_lease_tokens=command.get("held_lease_tokens") or (),
+            ephemeral=command.get("ephemeral") or False,
             timeout=span_of(command.get("timeout_ms")),
         )
         await subscription.__aenter__()

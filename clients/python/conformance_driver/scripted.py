@@ -81,6 +81,7 @@ class ScriptedWorker:
 def _worker(client: Client, command: dict[str, Any]) -> Worker:
     wanted = {
         "group": command.get("group"),
+        "ephemeral": command.get("ephemeral"),
         "engine": command.get("engine"),
         "consumer": command.get("consumer"),
         "concurrency": command.get("max_in_flight"),

@@ -101,6 +101,7 @@ export class Driver {
     const name = required<string>(fields, "subscription");
     const subscription = await this.#client(fields).subscribe(required(fields, "topic"), {
       group: optional(fields, "group"),
+      ephemeral: optional(fields, "ephemeral"),
       engine: optional(fields, "engine"),
       consumer: optional(fields, "consumer"),
       maxInFlight: optional(fields, "max_in_flight"),

@@ -31,6 +31,7 @@ export class ScriptedWorker {
     this.#script = required(command, "script");
     this.#worker = new Worker(client, {
       group: optional(command, "group"),
+      ephemeral: optional(command, "ephemeral"),
       engine: optional(command, "engine"),
       consumer: optional(command, "consumer"),
       maxInFlight: optional(command, "max_in_flight"),

@@ -11,6 +11,7 @@ export function readStarted({ started }: Subscription): Fields {
     lease_ms: started.leaseMs,
     disconnect_grace_ms: started.disconnectGraceMs,
     lost_lease_tokens: started.lostLeaseTokens,
+    group: started.group,
   };
 }
 

@@ -12,8 +12,10 @@ import { durationFromWire, durationToWire, type Engine, engineToWire, integer, M
 
 /** The options of one stream. The server chooses what is left out. */
 export interface SubscribeOptions {
-  /** The workers that share one copy of each event; "default" otherwise. */
+  /** The workers that share one copy of each event; otherwise "default", or with `ephemeral` a name of the server's. */
   group?: string | undefined;
+  /** The group goes with its last stream, and gets only what is dispatched while it exists. */
+  ephemeral?: boolean | undefined;
   /** The engine that holds the events; the server's default engine otherwise. */
   engine?: Engine | undefined;
   /** A name that identifies the worker in the admin views, at most 255 bytes. */
@@ -38,6 +40,8 @@ export interface SubscribeOptions {
 export interface Started {
   /** Identifies the stream in the admin views and the server's logs. */
   sessionId: string;
+  /** The group of the stream, whether the options or the server named it. */
+  group: string;
   maxInFlight: number;
   maxInFlightBytes: number;
   leaseMs: number;
@@ -153,6 +157,7 @@ function subscribeRequest(topic: string, options: SubscribeOptions): SubscribeRe
     lease: durationToWire("lease", options.leaseMs),
     disconnectGrace: durationToWire("disconnect_grace", options.disconnectGraceMs),
     heldLeaseTokens: [...(options.heldLeaseTokens ?? [])],
+    ephemeral: options.ephemeral ?? false,
   };
 }
 
@@ -170,6 +175,7 @@ function expectStarted(response: SubscribeResponse | undefined): Started {
 function readStarted(started: WireStarted): Started {
   return {
     sessionId: started.sessionId,
+    group: started.group,
     maxInFlight: started.maxInFlight,
     maxInFlightBytes: Number(started.maxInFlightBytes),
     leaseMs: durationFromWire(started.lease),

@@ -26,6 +26,7 @@ type subscribeArguments struct {
 	LeaseMs           *millis  `json:"lease_ms"`
 	DisconnectGraceMs *millis  `json:"disconnect_grace_ms"`
 	HeldLeaseTokens   []string `json:"held_lease_tokens"`
+	Ephemeral         bool     `json:"ephemeral"`
 }
 
 func (a subscribeArguments) request() (*duebusv1.SubscribeRequest, error) {
@@ -34,6 +35,7 @@ func (a subscribeArguments) request() (*duebusv1.SubscribeRequest, error) {
 		Topic: a.Topic, Group: a.Group, Engine: engine, Consumer: a.Consumer, MaxInFlight: a.MaxInFlight,
 		MaxInFlightBytes: a.MaxInFlightBytes, Lease: protoDuration(a.LeaseMs),
 		DisconnectGrace: protoDuration(a.DisconnectGraceMs), HeldLeaseTokens: a.HeldLeaseTokens,
+		Ephemeral: a.Ephemeral,
 	}, err
 }
 
@@ -67,6 +69,7 @@ func (d *driver) subscribe(ctx context.Context, c command) (any, error) {
 		"session_id": started.SessionId, "max_in_flight": started.MaxInFlight,
 		"max_in_flight_bytes": started.MaxInFlightBytes, "lease_ms": started.Lease.AsDuration().Milliseconds(),
 		"disconnect_grace_ms": started.DisconnectGrace.AsDuration().Milliseconds(), "lost_lease_tokens": lost,
+		"group": started.Group,
 	}})
 	d.busy.Go(func() { d.read(ctx, c.Subscription, opened, stream) })
 	return nil, nil

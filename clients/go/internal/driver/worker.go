@@ -32,6 +32,7 @@ type scriptedWorker struct {
 type workerArguments struct {
 	Topic          string    `json:"topic"`
 	Group          string    `json:"group"`
+	Ephemeral      bool      `json:"ephemeral"`
 	Engine         string    `json:"engine"`
 	Consumer       string    `json:"consumer"`
 	MaxInFlight    *int      `json:"max_in_flight"`
@@ -44,6 +45,9 @@ type workerArguments struct {
 func (a workerArguments) options() ([]duebus.WorkerOption, error) {
 	engine, err := engineOf(a.Engine)
 	options := []duebus.WorkerOption{duebus.WithGroup(a.Group), duebus.WithEngine(engine)}
+	if a.Ephemeral {
+		options = append(options, duebus.WithEphemeral())
+	}
 	if a.Consumer != "" {
 		options = append(options, duebus.WithConsumer(a.Consumer))
 	}

@@ -33,6 +33,7 @@ pub struct Command {
     pub nacks: Option<Vec<NackLine>>,
     pub lease_ms: Option<u64>,
     pub group: Option<String>,
+    pub ephemeral: Option<bool>,
     pub engine: Option<String>,
     pub consumer: Option<String>,
     pub max_in_flight: Option<u32>,

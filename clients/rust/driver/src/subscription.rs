@@ -53,6 +53,7 @@ pub async fn subscribe(driver: &Arc<Driver>, command: Command) -> Result<Option<
             "session_id": started.session_id, "max_in_flight": started.max_in_flight,
             "max_in_flight_bytes": started.max_in_flight_bytes, "lease_ms": length(started.lease),
             "disconnect_grace_ms": length(started.disconnect_grace), "lost_lease_tokens": started.lost_lease_tokens,
+            "group": started.group,
         })),
     );
     driver.tasks.spawn(read(name, opened, frames));
@@ -71,6 +72,7 @@ fn request(command: Command) -> Result<SubscribeRequest, Failed> {
         lease: length(command.lease_ms),
         disconnect_grace: length(command.disconnect_grace_ms),
         held_lease_tokens: command.held_lease_tokens.unwrap_or_default(),
+        ephemeral: command.ephemeral.unwrap_or_default(),
     })
 }
 

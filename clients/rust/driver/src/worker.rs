@@ -46,6 +46,7 @@ fn options(command: &Command) -> Result<WorkerOptions, Failed> {
     let default = WorkerOptions::default();
     Ok(WorkerOptions {
         group: command.group.clone().unwrap_or_default(),
+        ephemeral: command.ephemeral.unwrap_or_default(),
         engine: engine(command.engine.as_deref())?,
         consumer: command.consumer.clone().unwrap_or(default.consumer),
         max_in_flight: command.max_in_flight.unwrap_or(default.max_in_flight),

@@ -8,6 +8,9 @@ use crate::proto::Engine;
 pub struct WorkerOptions {
     /// The workers that share one copy of each event; empty means "default".
     pub group: String,
+    /// The group goes with its last worker, and gets only what is dispatched while it exists. Without a name, it belongs
+    /// to this worker alone, so every instance of a program gets every event.
+    pub ephemeral: bool,
     /// Unspecified: the server's default engine.
     pub engine: Engine,
     /// A name that identifies the worker in the admin views; the host and the process by default.
@@ -32,6 +35,7 @@ impl Default for WorkerOptions {
     fn default() -> Self {
         Self {
             group: String::new(),
+            ephemeral: false,
             engine: Engine::Unspecified,
             consumer: consumer(),
             max_in_flight: 64,

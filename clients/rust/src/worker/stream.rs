@@ -46,6 +46,8 @@ struct Progress {
     pauses: Backoff,
     outage: Outage,
     subscribed: bool,
+    /// The group; once the server has named it, that name.
+    group: String,
 }
 
 /// Cancels the handlers of a worker whose future is dropped.
@@ -82,7 +84,8 @@ impl Stream {
     /// Handles events until `stop`, and then drains: it finishes running handlers, for at most the drain timeout, and
     /// gives back the rest. Ends with an error that no retry can cure; then, too, it has cancelled `stop`.
     pub(crate) async fn run(self, stop: CancellationToken) -> Result<(), Error> {
-        let group = if self.options.group.is_empty() { "default" } else { &self.options.group };
+        let unnamed = if self.options.ephemeral { "ephemeral" } else { "default" };
+        let group = if self.options.group.is_empty() { unnamed } else { &self.options.group };
         let span = tracing::info_span!("worker", topic = self.topic, group);
         let _cancelled = CancelOnDrop(Arc::clone(&self.leases), Arc::clone(&self.executor));
         async {
@@ -137,7 +140,12 @@ impl Stream {
 
     /// Reads streams until `stop`. Deliveries that were not started are then released.
     async fn read(&self, stop: &CancellationToken) -> Result<(), Error> {
-        let mut progress = Progress { pauses: Backoff::of_reconnects(), outage: Outage::default(), subscribed: false };
+        let mut progress = Progress {
+            pauses: Backoff::of_reconnects(),
+            outage: Outage::default(),
+            subscribed: false,
+            group: self.options.group.clone(),
+        };
         let result = self.read_on(stop, &mut progress).await;
         self.executor.pause();
         self.executor.release();
@@ -171,7 +179,8 @@ impl Stream {
 
     /// Reads a stream until it ends; returns how long to wait before the next.
     async fn read_one(&self, stop: &CancellationToken, progress: &mut Progress) -> Result<Duration, Error> {
-        let Some(opened) = stop.run_until_cancelled(timeout(self.client.timeout, self.open())).await else {
+        let opening = timeout(self.client.timeout, self.open(&progress.group));
+        let Some(opened) = stop.run_until_cancelled(opening).await else {
             return Ok(Duration::ZERO);
         };
         let late = |_| Error::new(Reason::DeadlineExceeded, "the server did not start the subscription in time");
@@ -196,8 +205,8 @@ impl Stream {
     }
 
     /// Opens a stream and waits for its first frame; none when the server ends it before.
-    async fn open(&self) -> Result<Option<(Subscription, Started)>, Error> {
-        let (request, all_named) = self.request();
+    async fn open(&self, group: &str) -> Result<Option<(Subscription, Started)>, Error> {
+        let (request, all_named) = self.request(group);
         let mut frames = self.client.subscribe(request).await?;
         while let Some(frame) = frames.next().await {
             if let Frame::Started(started) = frame? {
@@ -211,7 +220,7 @@ impl Stream {
     }
 
     /// Names the leases that are held: all, if so many fit into the request, which is the second value.
-    fn request(&self) -> (SubscribeRequest, bool) {
+    fn request(&self, group: &str) -> (SubscribeRequest, bool) {
         let options = &self.options;
         let mut held = self.leases.tokens();
         let named = fitting(&held, self.client.max_request_bytes(), String::len);
@@ -219,7 +228,7 @@ impl Stream {
         held.truncate(named);
         let request = SubscribeRequest {
             topic: self.topic.clone(),
-            group: options.group.clone(),
+            group: group.to_owned(),
             engine: options.engine.into(),
             consumer: options.consumer.clone(),
             max_in_flight: options.max_in_flight,
@@ -227,11 +236,15 @@ impl Stream {
             lease: Some(to_proto(options.lease)),
             disconnect_grace: options.disconnect_grace.map(to_proto),
             held_lease_tokens: held,
+            ephemeral: options.ephemeral,
         };
         (request, all_named)
     }
 
     fn on_started(&self, frame: &Started, progress: &mut Progress) {
+        if !frame.group.is_empty() {
+            progress.group.clone_from(&frame.group);
+        }
         let leases_lost = self.leases.lose(frame.lost_lease_tokens.iter().map(String::as_str));
         let leases_kept = self.leases.tokens().len();
         tracing::info!(session = frame.session_id, leases_kept, leases_lost, "subscribed");

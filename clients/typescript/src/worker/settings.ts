@@ -6,6 +6,11 @@ import { type Engine, integer, timerMs } from "../values.js";
 export interface WorkerOptions {
   /** The workers that share one copy of each event; "default" otherwise. */
   group?: string | undefined;
+  /**
+   * The group goes with its last worker, and gets only what is dispatched while it exists. Without a name, it belongs to
+   * this worker alone, so every instance of a program gets every event.
+   */
+  ephemeral?: boolean | undefined;
   /** The engine that holds the events; the server's default engine otherwise. */
   engine?: Engine | undefined;
   /** A name that identifies the worker in the admin views; the host's name and the process id otherwise. */

@@ -42,13 +42,14 @@ export class Source {
   readonly #working = new AbortController();
   readonly #pauses = reconnectBackoff();
   readonly #outage = new Outage();
+  #group: string | undefined;
   #stopping = false;
   #failure: unknown;
   /** Whether a stream was ever open. */
   started = false;
 
   constructor(client: Client, topic: string, handler: Handler, settings: WorkerSettings, changes: Changes) {
-    const common = { topic, group: settings.group || "default" };
+    const common = { topic, group: settings.group || (settings.ephemeral ? "ephemeral" : "default") };
     const logger = withDetails(settings.logger ?? defaultLogger, common);
     const leases = new Leases(changes);
     const clock = new LeaseClock(settings.leaseMs);
@@ -57,6 +58,7 @@ export class Source {
     this.#client = client;
     this.#topic = topic;
     this.#settings = settings;
+    this.#group = settings.group;
     this.#changes = changes;
     this.#logger = logger;
     this.#leases = leases;
@@ -159,12 +161,12 @@ export class Source {
   }
 
   async #readFrames(signal: AbortSignal): Promise<number> {
-    const { group, engine, consumer, maxInFlight, maxInFlightBytes, leaseMs, disconnectGraceMs } = this.#settings;
+    const { ephemeral, engine, consumer, maxInFlight, maxInFlightBytes, leaseMs, disconnectGraceMs } = this.#settings;
     const limits = { maxInFlight, maxInFlightBytes, leaseMs, disconnectGraceMs };
     const tokens = this.#leases.tokens();
     const { maxRequestBytes } = this.#client.connection;
     const heldLeaseTokens = tokens.slice(0, fitting(tokens, maxRequestBytes, Buffer.byteLength, tokens.length));
-    const options = { group, engine, consumer, ...limits, heldLeaseTokens, signal };
+    const options = { group: this.#group, ephemeral, engine, consumer, ...limits, heldLeaseTokens, signal };
     const subscription = await this.#client.subscribe(this.#topic, options);
     this.#onStarted(subscription.started);
     if (heldLeaseTokens.length < tokens.length) {
@@ -205,6 +207,7 @@ export class Source {
   }
 
   #onStarted(started: Started): void {
+    this.#group = started.group || this.#group; // the server has named an ephemeral group that had no name
     const lost = this.#leases.lose(started.lostLeaseTokens);
     this.#logger.info("subscribed", { session: started.sessionId, kept: this.#leases.size, lost });
     this.#client.connection.maxRequestBytes = started.maxRequestBytes || DEFAULT_MAX_REQUEST_BYTES;

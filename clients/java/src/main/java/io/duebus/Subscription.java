@@ -27,7 +27,7 @@ final class Subscription {
     private final Connection connection;
     private final WorkerSettings settings;
     private final String topic;
-    private final String group;
+    private String group; // the server names an ephemeral one that has no name
     private final Object monitor = new Object();
     private final Shared shared;
     private final HandlerRunner runner;
@@ -53,7 +53,8 @@ final class Subscription {
         this.settings = settings;
         this.topic = registration.topic();
         this.group = registration.group();
-        String name = topic + "/" + (group.isEmpty() ? "default" : group);
+        String unnamed = settings.ephemeral() ? "ephemeral" : "default";
+        String name = topic + "/" + (group.isEmpty() ? unnamed : group);
         this.shared = new Shared(name, monitor, timer, this::fail);
         this.runner = new HandlerRunner(registration.handler(), settings, pool, shared, connection, this::wake, this::doubt);
         this.keeper = new Keeper(connection, shared, runner, settings.lease());
@@ -234,6 +235,9 @@ final class Subscription {
     }
 
     private void onStarted(Started frame) {
+        if (!frame.getGroup().isEmpty()) {
+            group = frame.getGroup();
+        }
         int lost = runner.leases().lose(frame.getLostLeaseTokensList());
         int kept = runner.leases().size();
         shared.info("subscribed as %s, leases kept: %d, lost: %d", frame.getSessionId(), kept, lost);

@@ -151,6 +151,7 @@ public final class Worker implements AutoCloseable {
         private final DueBus bus;
         private final List<Registration> registrations = new ArrayList<>();
         private String group = "";
+        private boolean ephemeral;
         private Engine engine = Engine.ENGINE_UNSPECIFIED;
         private String consumer = host() + "-" + ProcessHandle.current().pid();
         private int maxInFlight = 64;
@@ -179,6 +180,15 @@ public final class Worker implements AutoCloseable {
         /** Names the workers that share one copy of each event; "default" otherwise. */
         public Builder group(String group) {
             this.group = Checks.text("group", group);
+            return this;
+        }
+
+        /**
+         * The groups go with their last worker, and get only what is dispatched while they exist. One without a name
+         * belongs to this worker alone, so every instance of a program gets every event.
+         */
+        public Builder ephemeral(boolean ephemeral) {
+            this.ephemeral = ephemeral;
             return this;
         }
 
@@ -252,6 +262,7 @@ public final class Worker implements AutoCloseable {
                 throw DueBusException.invalid("worker", "has no handler");
             }
             var settings = new WorkerSettings(
+                    ephemeral,
                     engine,
                     consumer,
                     maxInFlight,

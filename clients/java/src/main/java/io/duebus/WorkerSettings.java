@@ -7,6 +7,7 @@ import java.util.List;
 
 /** How a worker subscribes and handles. The grace may be null: the server's setting. */
 record WorkerSettings(
+        boolean ephemeral,
         Engine engine,
         String consumer,
         int maxInFlight,
@@ -21,6 +22,7 @@ record WorkerSettings(
         var request = SubscribeRequest.newBuilder()
                 .setTopic(topic)
                 .setGroup(group)
+                .setEphemeral(ephemeral)
                 .setEngine(engine)
                 .setConsumer(consumer)
                 .setMaxInFlight(maxInFlight)

@@ -49,7 +49,8 @@ final class RawSubscription implements ClientResponseObserver<SubscribeRequest, 
                 .setGroup(command.text("group"))
                 .setEngine(command.engine("engine"))
                 .setConsumer(command.text("consumer"))
-                .addAllHeldLeaseTokens(command.texts("held_lease_tokens"));
+                .addAllHeldLeaseTokens(command.texts("held_lease_tokens"))
+                .setEphemeral(command.flag("ephemeral"));
         if (command.has("max_in_flight")) {
             request.setMaxInFlight(command.number("max_in_flight").intValue());
         }
@@ -107,6 +108,7 @@ final class RawSubscription implements ClientResponseObserver<SubscribeRequest, 
         result.put("lease_ms", Lines.millis(frame.getLease()));
         result.put("disconnect_grace_ms", Lines.millis(frame.getDisconnectGrace()));
         result.put("lost_lease_tokens", frame.getLostLeaseTokensList());
+        result.put("group", frame.getGroup());
         answered = true;
         output.answer(command.id(), result);
         begun.countDown();

@@ -48,6 +48,7 @@ final class ScriptedWorker {
     private Worker build() {
         var builder = Worker.builder(bus)
                 .group(command.text("group"))
+                .ephemeral(command.flag("ephemeral"))
                 .engine(command.engine("engine"))
                 .handle(command.text("topic"), this::handle);
         if (command.has("consumer")) {
