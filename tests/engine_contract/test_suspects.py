@@ -196,6 +196,17 @@ async def test_where_there_is_no_room_the_suspect_waits_its_turn(harness: Harnes
     assert ids(await joined.lease(max_events=1)) == ["suspect"]
 
 
+@pytest.mark.within_a_partition("§3.4: order holds within each")
+async def test_a_suspect_that_is_taken_alone_leaves_the_others_where_they_are(joined: TopicDriver) -> None:
+    await joined.dispatch("suspect")
+    await joined.let_run_out()
+    await joined.dispatch("after", "later")
+
+    assert ids(await joined.lease(max_events=1)) == ["suspect"]
+
+    assert ids(await joined.lease()) == ["after", "later"]
+
+
 async def test_a_suspect_larger_than_the_window_fits_alone(joined: TopicDriver) -> None:
     await joined.dispatch(new_event("large", body=b"x" * 100))
     await joined.let_run_out()

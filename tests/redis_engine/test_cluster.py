@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -12,6 +12,7 @@ import pytest
 import redis
 from duebus.v1 import event_bus_pb2
 from duebus_server.domain.clock import HOUR, SECOND
+from duebus_server.domain.errors import DispatcherNotWorking
 from duebus_server.engine.redis.replicas import sweeping
 from structlog.testing import capture_logs
 from support.builders import new_events, unique_name
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from support.redis_server import RedisServer
     from support.server_process import ServerProcess
+    from support.topics import TopicDriver
 
 SETTLED = event_bus_pb2.LeaseFailure.REASON_SETTLED
 
@@ -317,3 +319,88 @@ async def lose_a_node(bus: RedisBus, nodes: list[RedisServer], how: signal.Signa
             assert delivered([await asyncio.wait_for(stream.one(), 10)]) == ["after"]
         figure(f"a node of a cluster {how.name}: acked after {acked_s:.1f} s, all after {loop.time() - began:.1f} s")
         lost.process.send_signal(signal.SIGCONT)
+
+
+async def until_dispatched(topic: TopicDriver, event_id: str) -> None:
+    """Repeat a dispatch, as the clients do."""
+    async with asyncio.timeout(30):
+        while True:
+            with suppress(DispatcherNotWorking):
+                await topic.dispatch(event_id)
+                return
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("how", ["asked", "killed"])
+async def test_calls_and_the_listener_are_back_within_two_seconds_of_a_new_primary(
+    with_replicas: list[RedisServer], how: str
+) -> None:
+    nodes = with_replicas
+    await until_it_is_whole(nodes)
+    bus = RedisBus(nodes[0].url)
+    bus.url = "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in nodes)
+    here, there = await bus.replica(), await bus.replica()
+    # given a topic on the primary on which the other server listens
+    client = there.engine._engine._runner.connection.redis
+    old = next(node for node in nodes if node.port == listened_on(nodes, bus))
+    topic = here.topic()
+    while client.get_node_from_key(bus.key(topic.name, "events")).port != old.port:
+        topic = here.topic()
+    worker = there.topic(topic.name)
+    await worker.join()
+    assert await worker.lease() == []
+    await until(lambda: is_replicated(old), "the replica")
+    new = next(node for node in nodes if role(node).get("master_port") == old.port)
+    # when it is replaced
+    if how == "asked":
+        with redis.Redis.from_url(new.url) as asked:
+            asked.execute_command("CLUSTER FAILOVER")
+    else:
+        await asyncio.to_thread(old.kill)
+    await until(lambda: role(new)["role"] == "master", "the failover", 30)
+    # then a dispatch goes through, and the other server hears of it
+    loop = asyncio.get_running_loop()
+    began_s = loop.time()
+    await until_dispatched(topic, "after")
+    through_s = loop.time() - began_s
+    if not there.heard.dues:
+        await there.heard.until_due(topic.name, "default", lambda at_us: at_us > 0)
+    heard_s = loop.time() - began_s
+    figure(f"a new primary of a cluster ({how}): calls after {through_s:.2f} s, the listener after {heard_s:.2f} s")
+    assert max(through_s, heard_s) < 2
+    await bus.close()
+
+
+async def test_a_listener_leaves_a_node_that_is_lost_although_no_call_goes_there() -> None:
+    with running_cluster(3, 0, 5_000) as nodes:
+        bus = RedisBus(nodes[0].url)
+        bus.url = "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in nodes)
+        # given a bus whose heartbeats and whose topic are not on the node on which it listens
+        while True:
+            replica = await bus.replica()
+            client, topic = replica.engine._engine._runner.connection.redis, replica.topic()
+            lost = next(node for node in nodes if node.port == listened_on(nodes, bus))
+            used = {
+                client.get_node_from_key(key).port for key in (bus.key(topic.name, "events"), f"{bus.namespace}:layout")
+            }
+            if lost.port not in used:
+                break
+            await replica.engine.stop()
+            bus.namespace = unique_name("bus")
+        await topic.join()
+        assert await topic.lease() == []
+        # when that node is lost
+        replica.heard.forget()
+        await asyncio.to_thread(lost.kill)
+        # then it listens on another at once, and looks again
+        await replica.heard.until_due(topic.name, "default", lambda _: True)
+        await bus.close()
+
+
+def listened_on(nodes: list[RedisServer], bus: RedisBus) -> int:
+    """The port of a primary on which a server of the bus listens."""
+    for node in nodes:
+        with redis.Redis.from_url(node.url) as client:
+            if client.client_list(_type="pubsub") and role(node)["role"] == "master":
+                return node.port
+    raise AssertionError("nobody listens on a primary")

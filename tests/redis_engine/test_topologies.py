@@ -14,6 +14,7 @@ from duebus_server.domain.views import TopicConfig
 from duebus_server.engine.redis import make_redis_engine
 from support.builders import unique_name
 from support.documents import ROOT
+from support.proxy import proxy_to
 from support.redis_app import app_on, until_accepted
 from support.redis_bus import RedisBus, assert_works, redis_bus, until
 from support.redis_server import RedisServer, free_port
@@ -174,5 +175,20 @@ async def test_sentinels_and_servers_have_passwords_of_their_own(
             await assert_works(bus)
             bus.url = url
             assert await refusal(url) == "engine redis: the sentinels refuse the credentials"
+        finally:
+            await bus.close()
+
+
+async def test_sentinels_that_hang_or_are_slow_are_no_reason_to_fail(
+    sentinel: tuple[RedisServer, RedisServer, int], hanging: str
+) -> None:
+    master, _, port = sentinel
+    await until(lambda: ask_sentinel(port)["port"] == master.port, "the sentinel")
+    async with proxy_to(f"127.0.0.1:{port}") as slow:
+        slow.delay_s = 0.1
+        bus = RedisBus(master.url)
+        bus.url = f"redis+sentinel://{hanging},{hanging},{hanging},{hanging},{slow.address}/bus/0"
+        try:
+            await assert_works(bus)
         finally:
             await bus.close()

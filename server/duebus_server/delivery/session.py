@@ -164,7 +164,7 @@ class Session:
         """Drop leases that have run out. The worker may stand still, and take in events that others could handle, so it
         gets one event at a time until it settles or extends a lease.
         """
-        if self._let_go(fencing_tokens) and not self.window.stalled:
+        if self._let_go(fencing_tokens) and not self.window.stalled and self._closing is None:
             self.window.stalled = True
             log.warning(
                 "leases ran out, so the stream gets one event at a time until it settles or extends something",

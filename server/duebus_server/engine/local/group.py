@@ -60,6 +60,10 @@ class Unannounced:
         self.died: list[str] = []
         self.suspected: list[str] = []
 
+    def is_empty(self) -> bool:
+        """Whether there is nothing to report."""
+        return not (self.ended or self.ran_out or self.extended or self.died or self.suspected)
+
 
 class Holder(Protocol):
     """What a group needs of its topic, which counts how many groups still hold each event."""

@@ -172,7 +172,10 @@ class Topics:
 
     def announce_past(self, topic: str, group: Group) -> None:
         """Report which leases have ended or were extended, what has died, and what has become a suspect."""
-        told, group.unannounced = group.unannounced, Unannounced()
+        told = group.unannounced
+        if told.is_empty():
+            return
+        group.unannounced = Unannounced()
         if self.watcher is None:
             return
         for session_id, fencing_tokens in told.ran_out.items():

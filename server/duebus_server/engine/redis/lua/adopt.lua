@@ -48,6 +48,6 @@ if #leased > 0 then
   write_all('HSET', group_key(group, 'records'), changed)
   write_all('ZADD', group_key(group, 'leased'), leased)
   wake(group, next_due(group))
-  redis.call('HINCRBY', group_key(group, 'in_flight'), session, moved)
+  add_in_flight(group, session, moved)
 end
 return { whole(now), announce_ended(group, ended), results, answer_time(next_due(group)), expires, suspects }

@@ -25,7 +25,10 @@ local info = { ARGV[8], ARGV[9], now, tonumber(ARGV[10]), tonumber(ARGV[11]) }
 redis.call('HSET', group_key(group, 'sessions'), session, cmsgpack.pack(info))
 redis.call('HSET', groups_key, group, kind)
 -- Not only by the first: should Redis have refused this then, a later session of a group that has nothing makes up for it.
-if kind == LASTING and redis.call('EXISTS', group_key('', 'waiting')) == 1 then
-  redis.call('RENAMENX', group_key('', 'waiting'), group_key(group, 'waiting'))
+local unclaimed, own = group_key('', 'waiting'), group_key(group, 'waiting')
+if kind == LASTING and redis.call('EXISTS', unclaimed) == 1 and redis.call('RENAMENX', unclaimed, own) == 0 and first then
+  -- The group is not new: the topic's groups were lost, and this was dispatched before one was made again.
+  redis.call('ZUNIONSTORE', own, 2, own, unclaimed)
+  redis.call('UNLINK', unclaimed)
 end
 return { whole(now), first and 1 or 0 }

@@ -23,7 +23,6 @@
 --           none or no other; or -1};
 --           or {now, whether there is such a group (0, 1)} when the session has not joined, or has given this up
 -- includes leases
--- includes ranks
 
 local EXPIRE_LIMIT = 1000
 local CORRUPT = 'the stored event is missing or corrupt'
@@ -75,12 +74,13 @@ local function scores_of()
 end
 local scores = scores_of()
 
--- Puts a suspect among them, where it stands by its due time. Returns its place.
+-- Puts a suspect among them, where it stands by its due time and its place. Returns its index.
 local function insert_suspect(member, score)
+  local due, place = tonumber(score), struct.unpack('>I4', member)
   local at = 1
   while members[at] do
-    local due = tonumber(scores[at])
-    if due > tonumber(score) or (due == tonumber(score) and precedes(member, members[at])) then
+    local other = tonumber(scores[at])
+    if other > due or (other == due and struct.unpack('>I4', members[at]) > place) then
       break
     end
     at = at + 1
@@ -232,7 +232,7 @@ if count > 0 then
   end
   write_all('HSET', records_key, packed)
   write_all('ZADD', group_key(group, 'leased'), leased)
-  redis.call('HINCRBY', group_key(group, 'in_flight'), session, count)
+  add_in_flight(group, session, count)
   local others = count
   if suspect_place >= 0 then
     redis.call('ZREM', suspects_key, taken[suspect_place + 1])

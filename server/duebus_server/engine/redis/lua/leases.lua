@@ -103,17 +103,21 @@ local function tell_changed(group, told)
   end
 end
 
+-- Adds to the number of leases that a session holds. A session that holds none has no field.
+local function add_in_flight(group, session, count)
+  if count ~= 0 and redis.call('HINCRBY', group_key(group, 'in_flight'), session, count) <= 0 then
+    redis.call('HDEL', group_key(group, 'in_flight'), session)
+  end
+end
+
 -- Tells other replicas which leases of their sessions have ended. Returns those of the caller's sessions: {session, tokens,
 -- ...}, and which events have become dead letters or suspects. No tokens: leases of the session were extended.
 local function announce_ended(group, ended)
   local told = {}
-  local in_flight = group_key(group, 'in_flight')
   for name, fences in pairs(ended) do
     local how, replica = string.match(name, '^(%-?)([^/]*)')
     local session = how == '' and name or string.sub(name, 2)
-    if #fences > 0 and redis.call('HINCRBY', in_flight, session, -#fences) <= 0 then
-      redis.call('HDEL', in_flight, session)
-    end
+    add_in_flight(group, session, -#fences)
     local tokens = table.concat(fences)
     if replica == REPLICA then
       told[#told + 1] = name

@@ -44,7 +44,7 @@ end
 if #members > 0 then
   write_all('HSET', records_key, changed)
   write_queue(group, back)
-  redis.call('HINCRBY', group_key(group, 'in_flight'), session, -#members)
+  add_in_flight(group, session, -#members)
   write_all('ZREM', leased_key, members)
   wake(group, next_due(group))
 end

@@ -11,7 +11,7 @@ from duebus_server.domain.errors import DispatcherNotWorking, InvalidArgument, M
 from duebus_server.domain.model import AdoptedLease, LeaseFailureReason, LeaseRef, SubscriberInfo
 from duebus_server.engine.redis.codec.leases import FAILURES, named
 from duebus_server.engine.redis.replicas.sessions import Stage, Unanswered
-from duebus_server.engine.redis.transport.errors import is_lost
+from duebus_server.engine.redis.transport.errors import asking, is_lost
 from duebus_server.engine.redis.transport.scripts import Script
 
 if TYPE_CHECKING:
@@ -206,10 +206,17 @@ class Membership:
         this replica for dead; then its sessions there are to join anew.
         """
         partition, group = session.partition, session.group
-        noted = await self._notes.has(partition, group)
-        if not noted:
+        deleted = await self._notes.has(partition, group) and not await self._is_registered(session)
+        if not deleted:
+            log.warning("Redis has lost a group; its sessions join again", partition=str(partition), group=group)
             self.join_anew(self._notifications.sessions.in_group(partition, group))
-        return noted and session.joined_us is not None
+        return deleted and session.joined_us is not None
+
+    async def _is_registered(self, session: LocalSession) -> bool:
+        """Whether Redis knows a session of a group that it does not know: a deletion leaves neither."""
+        key = self._runner.keys.topic(session.partition, f"group:{session.group}:sessions")
+        async with asking(session.partition.topic):
+            return bool(await self._runner.connection.redis.hexists(key, session.name))
 
     async def _leave(self, session: LocalSession) -> None:
         place = (session.partition, session.group)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING, Any, cast
 
 from redis.asyncio import (
@@ -36,7 +37,7 @@ from redis.exceptions import (
 from duebus_server.engine.redis.transport.url import CLUSTER, SENTINEL, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 CONNECT_TIMEOUT_S = 2.0
@@ -61,8 +62,8 @@ FAILOVER_TIMEOUT_S, FAILOVER_PAUSE_S = 1.0, 0.05
 FIRST_SLOT_PAUSE_S, GREATEST_SLOT_PAUSE_S = 0.002, 0.05
 """Between two tries of such a command. After MOVED, the second one reaches the right node."""
 
-SENTINEL_TIMEOUT_S = 0.5
-"""How long a sentinel may take to connect and to answer: it does so at once or not at all."""
+SENTINEL_TIMEOUT_S = 1.5
+"""How long a sentinel may take to connect, and to answer: less than a call has. All are asked at the same time."""
 
 _TIMEOUTS: dict[str, Any] = {
     "socket_connect_timeout": CONNECT_TIMEOUT_S,
@@ -166,31 +167,11 @@ def is_demoted(error: BaseException) -> bool:
     return isinstance(error, ReadOnlyError | MasterDownError) or "-READONLY " in str(error)
 
 
-class _SentinelClient(Redis):
-    """A client of one sentinel.
-
-    Attributes:
-        failure: the last error.
-    """
-
-    failure: RedisError | None = None
-
-    async def execute_command(self, *args: Any, **options: Any) -> Any:
-        """As the client does."""
-        try:
-            return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
-        except RedisError as error:
-            self.failure = error
-            raise
-
-
 class _Sentinels(Sentinel):
-    """Asks sentinels for the primary, and tells why none has named it. The client tells only the kinds of errors."""
+    """Asks all sentinels for the primary at the same time, so that those that hang cost nothing.
 
-    def __init__(self, addresses: Iterable[tuple[str, int]], options: Mapping[str, Any]) -> None:
-        super().__init__([])  # type: ignore[no-untyped-call]
-        self._clients = [_SentinelClient(host=host, port=port, **options) for host, port in addresses]
-        self.sentinels = [*self._clients]
+    The client asks one after the other, and tells only the kinds of their errors.
+    """
 
     async def discover_master(self, service_name: str) -> Any:
         """The address of the primary.
@@ -198,11 +179,25 @@ class _Sentinels(Sentinel):
         Raises:
             MasterNotFoundError: no sentinel has named it; the text has their errors.
         """
+        asked = [asyncio.create_task(self._ask(client, service_name)) for client in self.sentinels]
+        failures = set()
         try:
-            return await super().discover_master(service_name)
-        except MasterNotFoundError as error:
-            failures = {f"{type(client.failure).__name__}: {client.failure}" for client in self._clients}
-            raise MasterNotFoundError("; ".join(failures)) from error
+            for answer in asyncio.as_completed(asked):
+                try:
+                    return await answer
+                except RedisError as error:
+                    failures.add(f"{type(error).__name__}: {error}")
+        finally:
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+        raise MasterNotFoundError("; ".join(failures))
+
+    async def _ask(self, client: Any, service_name: str) -> tuple[str, int]:
+        state = (await client.sentinel_masters()).get(service_name)
+        if state is None or not self.check_master_state(state, service_name):
+            raise MasterNotFoundError("a sentinel knows no primary that is up")
+        return state["ip"], state["port"]
 
 
 class SlotMovingError(RedisError):
@@ -332,6 +327,7 @@ class Connection:
         }
         self.checks_keys = self.is_cluster
         """Whether Redis checks that a script declares the keys that it touches."""
+        self._turns = count()
         self.redis: Any = self._cluster() if self.is_cluster else self._client(self._options)
         self.on_demotion: Callable[[], None] = lambda: None
         """Called when Redis turns out to be a replica: whoever listens has to connect again, too."""
@@ -349,7 +345,10 @@ class Connection:
             "health_check_interval": 0,  # whoever listens sees to it
         }
         if self.is_cluster:
-            node = self.redis.get_default_node()
+            nodes = (
+                self.redis.get_nodes()
+            )  # another each time: the last one may be lost, which no call need have noticed
+            node = nodes[next(self._turns) % len(nodes)]
             return Redis(host=node.host, port=int(node.port), ssl=self._target.tls, **options)
         return self._client(options)
 
@@ -380,7 +379,7 @@ class Connection:
         own = {name: value for name, value in target.options.items() if name.startswith("ssl_")}
         limits = {"socket_connect_timeout": SENTINEL_TIMEOUT_S, "socket_timeout": SENTINEL_TIMEOUT_S}
         sentinel_kwargs = {**_TIMEOUTS, **limits, **own, **target.sentinel_options, "ssl": target.tls}
-        sentinels: Any = _Sentinels(target.addresses, sentinel_kwargs)
+        sentinels: Any = _Sentinels(target.addresses, sentinel_kwargs=sentinel_kwargs)  # type: ignore[no-untyped-call]
         client: _Server = sentinels.master_for(
             target.service, _Server, ssl=target.tls, connection_class=_ManagedTls if target.tls else _Managed, **options
         )

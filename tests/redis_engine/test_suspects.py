@@ -1,0 +1,109 @@
+"""Suspects and stalled streams where a session, its worker's calls and its end are on different replicas."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from duebus_server.domain.clock import SECOND
+from support.builders import unique_name
+from support.redis_app import app_on
+from support.wire import duration, event, ids, tokens
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from support.redis_bus import RedisBus
+    from support.topics import TopicDriver
+    from support.wire import Wire
+
+
+@pytest.fixture
+async def here(frozen_bus: RedisBus) -> TopicDriver:
+    """A topic through one replica, with a session."""
+    driver = (await frozen_bus.replica()).topic()
+    await driver.join("session here")
+    return driver
+
+
+@pytest.fixture
+async def there(frozen_bus: RedisBus, here: TopicDriver) -> TopicDriver:
+    """The same through another one, with another session."""
+    driver = (await frozen_bus.replica()).topic(here.name)
+    await driver.join("session there")
+    return driver
+
+
+@pytest.fixture
+async def pair(bus: RedisBus) -> AsyncIterator[tuple[Wire, Wire]]:
+    """Two servers of one bus."""
+    async with app_on(bus) as one, app_on(bus) as other:
+        yield one, other
+
+
+async def test_a_session_hears_that_another_replica_extended_its_lease(here: TopicDriver, there: TopicDriver) -> None:
+    await here.dispatch("event")
+    lease = await here.lease_one("session here")
+
+    await there.extend(lease)
+
+    heard = here.harness.heard
+    await heard.until(lambda: heard.extended == ["session here"], "that its lease was extended")
+    assert there.harness.heard.extended == []
+
+
+async def test_a_session_hears_that_another_replica_found_its_lease_run_out(
+    here: TopicDriver, there: TopicDriver
+) -> None:
+    await here.dispatch("event")
+    lease = await here.lease_one("session here", lease_us=SECOND)
+    await here.harness.advance(SECOND)
+
+    await there.lease("session there")
+
+    heard = here.harness.heard
+    await heard.until(lambda: heard.ran_out["session here"] == [lease.fencing_token], "that its lease ran out")
+
+
+async def test_a_suspect_comes_back_to_the_server_whose_worker_can_take_it(pair: tuple[Wire, Wire]) -> None:
+    here, there = pair
+    topic = unique_name()
+    await here.dispatch(topic, "suspect 1", "suspect 2")
+    for _ in range(2):
+        doomed = await here.subscribe(topic, disconnect_grace=0)
+        await doomed.take(2)
+        await doomed.cancel()
+        await here.until_subscribers(topic, 0)
+    one, other = await here.subscribe(topic), await there.subscribe(topic)
+    first, second = await one.one(), await other.one()
+    assert {first.event.id, second.event.id} == {"suspect 1", "suspect 2"}
+
+    await here.nack(second, delay=duration(0.3))
+
+    again = await other.one()
+    assert again.event.id == second.event.id
+    await there.dispatch(topic, event("innocent"))
+    assert await here.ack(first, again) == []
+
+
+async def test_a_worker_that_moves_to_another_server_keeps_its_suspect_and_gets_no_other(
+    pair: tuple[Wire, Wire],
+) -> None:
+    here, there = pair
+    topic = unique_name()
+    await here.dispatch(topic, "suspect 1", "suspect 2")
+    for _ in range(2):
+        doomed = await here.subscribe(topic, disconnect_grace=0)
+        await doomed.take(2)
+        await doomed.cancel()
+        await here.until_subscribers(topic, 0)
+    old = await here.subscribe(topic, disconnect_grace=30)
+    held = await old.take(1)
+    await old.cancel()
+
+    new = await there.subscribe(topic, held_lease_tokens=tokens(held))
+    await there.dispatch(topic, "innocent 1", "innocent 2")
+
+    assert ids(await new.take(2)) == ["innocent 1", "innocent 2"]
+    assert await here.ack(*held) == []
+    assert (await new.one()).event.id == "suspect 2"
