@@ -1,0 +1,94 @@
+"""Redis's clock is moved by an hour while servers run: what docs/redis.md says of it.
+
+The scripts get the moved time where they would ask for TIME; the servers know of it only what answers tell them. (No
+Redis that is linked with jemalloc starts under libfaketime.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from duebus_server.domain.clock import HOUR, SystemClock
+from duebus_server.domain.views import TopicConfig
+from duebus_server.engine.redis import PartitionedEngine, make_redis_engine
+from duebus_server.engine.redis.transport.runner import Runner
+from structlog.testing import capture_logs
+from support.builders import unique_name
+from support.redis_app import app_on
+from support.redis_bus import RedisBus
+from support.redis_engine import shared_redis
+from support.wire import event, ids
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from duebus_server.domain.clock import Clock
+
+SOON_S = 10
+"""Within which everything has to be as before."""
+
+
+class MovedBus(RedisBus):
+    """A bus whose Redis has a clock that the test moves.
+
+    Attributes:
+        ahead_us: how far, in microseconds.
+    """
+
+    ahead_us = 0
+
+    def make(self, clock: Clock | None = None, config: TopicConfig | None = None, **options: Any) -> PartitionedEngine:
+        """An engine of this bus, not started."""
+        own, settings = clock or SystemClock(), config or TopicConfig()
+        return make_redis_engine(self.url, self.namespace, own, settings, frozen_now=self.redis_now_us, **options)
+
+    def redis_now_us(self) -> int:
+        """What Redis would say."""
+        return time.time_ns() // 1_000 + self.ahead_us
+
+
+@pytest.fixture
+async def moved_bus(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MovedBus]:
+    """A bus whose servers know Redis's clock from its answers alone."""
+    monkeypatch.setattr(Runner, "now_us", lambda runner: runner._clock.now_us())
+    bus = MovedBus(shared_redis().url)
+    yield bus
+    await bus.close()
+
+
+@pytest.mark.parametrize("ahead_us", [HOUR, -HOUR], ids=["forward", "back"])
+async def test_events_flow_when_the_clock_of_redis_was_moved(moved_bus: MovedBus, ahead_us: int) -> None:
+    is_forward = ahead_us > 0
+    with capture_logs() as logs:
+        async with app_on(moved_bus) as here, app_on(moved_bus) as there:
+            topic = unique_name()
+            stream = await there.subscribe(topic, max_in_flight=10, lease=30)
+            await here.dispatch(topic, "held", event("in 50 minutes", delay=3_000), event("in 3 hours", delay=10_800))
+            held = await stream.one()
+            # when the clock is moved by an hour
+            moved_bus.ahead_us = ahead_us
+            # then new events are delivered at once, and delayed ones after their delay
+            async with asyncio.timeout(SOON_S):
+                await here.dispatch(topic, "new", event("in a moment", delay=0.5))
+                seen = await stream.take(4 if is_forward else 2)
+            if is_forward:
+                # what was due within the hour comes now, and leases run out: what is held is delivered again
+                assert sorted(ids(seen)) == ["held", "in 50 minutes", "in a moment", "new"]
+                assert [failure.lease_token for failure in await there.ack(held, *seen)] == [held.lease_token]
+            else:
+                # what was scheduled waits an hour longer, and leases last
+                assert sorted(ids(seen)) == ["in a moment", "new"]
+                assert await there.extend(held) == []
+                assert await there.ack(held, *seen) == []
+            # and events go on to be handed out once each, under tokens that grow
+            async with asyncio.timeout(SOON_S):
+                await here.dispatch(topic, "last")
+                last = await stream.one()
+            assert last.event.id == "last"
+            assert last.fencing_token > held.fencing_token
+            assert await there.ack(last) == []
+            assert (await here.topic(topic)).queued == (1 if is_forward else 2)
+    assert "unexpected error" not in {line["event"] for line in logs}
