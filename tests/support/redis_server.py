@@ -13,7 +13,7 @@ from pathlib import Path
 
 import redis
 
-START_TIMEOUT_S = 20
+START_TIMEOUT_S = 60
 
 
 class RedisServer:
