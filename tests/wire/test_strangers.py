@@ -130,6 +130,17 @@ async def calls_of_all_methods(address: str) -> None:
     await each_connection(address, 20, attack)
 
 
+async def wrong_messages(address: str, path: bytes) -> None:
+    """50 whole requests of 15 MiB, one after the other, that can't be parsed."""
+    options = (("grpc.max_send_message_length", -1),)
+    async with grpc.aio.insecure_channel(address, options=options) as channel:
+        call: Any = channel.unary_unary(path.decode())  # type: ignore[call-arg]  # bytes need no serializers
+        for _ in range(50):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call(b"\xff" * (15 << 20), timeout=PATIENCE_S)
+            assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
 async def connections(address: str) -> None:
     """As many connections as a process may have files."""
 
@@ -147,6 +158,7 @@ async def connections(address: str) -> None:
         pytest.param(lambda address: large_messages(address, DISPATCH), id="large messages"),
         pytest.param(lambda address: large_messages(address, CHECK), id="large messages for the health"),
         pytest.param(lambda address: large_messages(address, UNKNOWN), id="large messages for nothing"),
+        pytest.param(lambda address: wrong_messages(address, CHECK), id="wrong messages for the health"),
         pytest.param(lambda address: many_calls(address, DISPATCH), id="calls"),
         pytest.param(lambda address: many_calls(address, DISPATCH, *LONG_HEADERS), id="long headers"),
         pytest.param(lambda address: many_calls(address, CHECK, body=b"\0\0\0\0\1"), id="slow bodies"),
@@ -167,6 +179,15 @@ async def test_strangers_cost_little_memory(
     async with grpc.aio.insecure_channel(guarded.address) as channel:
         answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE_S)
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+async def test_wrong_requests_of_callers_are_not_kept(start_server: Callable[..., ServerProcess]) -> None:
+    server = start_server()
+    before = memory_mib(server, "VmRSS")
+    await wrong_messages(server.address, DISPATCH)
+    more = memory_mib(server, "VmHWM") - before
+    figure(f"{more} MiB more")
+    assert more <= MAX_MORE_MIB
 
 
 async def test_slow_probes_keep_nobody_from_the_health(server: ServerProcess) -> None:

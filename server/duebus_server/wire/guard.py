@@ -96,27 +96,37 @@ class Guard:
         """The behaviour, with its errors as statuses. Streams write to the context, so this serves both kinds."""
 
         async def guarded(_requests: object, context: Context) -> Any:
-            received = await context.read()
-            self._begins()
-            context.add_done_callback(self._ended)  # type: ignore[arg-type]  # the stubs ask for a class of their own
-            caller, topic, code, outcome = caller_of_the_call(), "", "CANCELLED", "CANCELLED"
-            try:
-                request = _parse(parse, received, method)
-                topic = topic_of(request)
-                self._authorizer.authorize(caller, method, request)
-                result = await self._run(behaviour, request, context, method, streams=streams)
-                code = outcome = "OK"
-            except Exception as error:  # noqa: BLE001  # nothing above hides it from the client
-                status, outcome = _status_for(error, method)
-                code = status[0].name
-            else:
-                return result
-            finally:
-                self._record(method, code)
-                self._authorizer.audit(method, caller, topic, outcome, context)
-            return await context.abort(*status)
+            response, status = await self._answer(behaviour, parse, method, context, streams=streams)
+            # An abort raises an error that refers to this frame and to the call, which refers to the error: only the
+            # garbage collector ends that. So nothing large may be in this frame.
+            return response if status is None else await context.abort(*status)
 
         return guarded
+
+    async def _answer(
+        self, behaviour: Any, parse: Any, method: str, context: Context, *, streams: bool
+    ) -> tuple[Any, Status | None]:
+        """The response of a call, or else the status that it fails with."""
+        received = await context.read()
+        self._begins()
+        context.add_done_callback(self._ended)  # type: ignore[arg-type]  # the stubs ask for a class of their own
+        caller, topic, code, outcome = caller_of_the_call(), "", "CANCELLED", "CANCELLED"
+        try:
+            request = _parse(parse, received, method)
+            del received
+            topic = topic_of(request)
+            self._authorizer.authorize(caller, method, request)
+            response = await self._run(behaviour, request, context, method, streams=streams)
+            code = outcome = "OK"
+        except Exception as error:  # noqa: BLE001  # nothing above hides it from the client
+            status, outcome = _status_for(error, method)
+            code = status[0].name
+            return None, status
+        else:
+            return response, None
+        finally:
+            self._record(method, code)
+            self._authorizer.audit(method, caller, topic, outcome, context)
 
     async def _run(self, behaviour: Any, request: Any, context: Context, method: str, *, streams: bool) -> Any:
         run = partial(behaviour, request, context)
@@ -142,9 +152,15 @@ def parsed_stream(behaviour: Any, parse: Callable[[bytes], Any], serialize: Call
     async def requests(context: Context) -> AsyncIterator[Any]:
         while isinstance(received := await context.read(), bytes):
             try:
-                yield parse(received)
+                request = parse(received)
             except DecodeError:
-                await context.abort(*status_of(InvalidArgument("request", "is not a message of this method")))
+                break
+            finally:
+                del received  # an abort would keep it
+            yield request
+        else:
+            return
+        await context.abort(*status_of(InvalidArgument("request", "is not a message of this method")))
 
     async def parsed(_requests: object, context: Context) -> AsyncIterator[Any]:
         async for response in behaviour(requests(context), context):

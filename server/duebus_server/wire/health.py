@@ -99,13 +99,25 @@ class Health:
             return str(health.OVERALL_HEALTH)
         self._reads += 1
         try:
-            async with asyncio.timeout(READ_S):
-                received = await context.read()
-            return str(health_pb2.HealthCheckRequest.FromString(received or b"").service)
-        except TimeoutError:
-            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"no request arrived within {READ_S:g} s")
-        except DecodeError:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "request: is not a message of this method")
+            found = await _requested(context)
         finally:
             self._reads -= 1
+        if isinstance(found, str):
+            return found
+        await context.abort(*found)
         raise AssertionError("an abort raises")
+
+
+async def _requested(context: Context) -> str | tuple[grpc.StatusCode, str]:
+    """The service that a request asks about, or why there is none.
+
+    It aborts nothing: the error of an abort would keep the request, which may be large, until garbage is collected.
+    """
+    try:
+        async with asyncio.timeout(READ_S):
+            received = await context.read()
+        return str(health_pb2.HealthCheckRequest.FromString(received or b"").service)
+    except TimeoutError:
+        return grpc.StatusCode.DEADLINE_EXCEEDED, f"no request arrived within {READ_S:g} s"
+    except DecodeError:
+        return grpc.StatusCode.INVALID_ARGUMENT, "request: is not a message of this method"
