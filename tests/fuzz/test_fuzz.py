@@ -40,7 +40,8 @@ WARM_UP = 2_000
 """Requests after which the server has in memory what it needs for its work."""
 
 MAX_MORE_MIB = 128
-MORE_FILES = 20
+MORE_FILES = 80
+"""Most are connections to Redis, of which the server keeps up to 64."""
 MORE_TASKS = 10
 
 RULES = """

@@ -26,6 +26,7 @@ from grpc._cython.cygrpc import (
     get_working_loop,
 )
 
+from duebus_server.wire.call_end import abort
 from duebus_server.wire.status import unexpected
 
 if TYPE_CHECKING:
@@ -172,6 +173,6 @@ class _AioServer(AioServer):  # type: ignore[misc]  # has no types
         context = _ServicerContext(call, None, None, asyncio.get_running_loop())
         try:
             with suppress(grpc.aio.BaseError):  # the abort's own, or the client is gone
-                await context.abort(*status)
+                await abort(context, status)
         finally:
             self._refusals -= 1

@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 from duebus_server.domain.errors import DueBusError, InvalidArgument
 from duebus_server.security.access import NOBODY
 from duebus_server.wire.authorization import Authorizer, caller_of_the_call, topic_of
+from duebus_server.wire.call_end import abort, when_ended
 from duebus_server.wire.status import status_of, unexpected
 from duebus_server.wire.unknown import refuse_unknown_fields
 
@@ -97,9 +98,7 @@ class Guard:
 
         async def guarded(_requests: object, context: Context) -> Any:
             response, status = await self._answer(behaviour, parse, method, context, streams=streams)
-            # An abort raises an error that refers to this frame and to the call, which refers to the error: only the
-            # garbage collector ends that. So nothing large may be in this frame.
-            return response if status is None else await context.abort(*status)
+            return response if status is None else await abort(context, status)
 
         return guarded
 
@@ -109,7 +108,7 @@ class Guard:
         """The response of a call, or else the status that it fails with."""
         received = await context.read()
         self._begins()
-        context.add_done_callback(self._ended)  # type: ignore[arg-type]  # the stubs ask for a class of their own
+        when_ended(self._ended)
         caller, topic, code, outcome = caller_of_the_call(), "", "CANCELLED", "CANCELLED"
         try:
             request = _parse(parse, received, method)
@@ -140,7 +139,7 @@ class Guard:
         self._under_way += 1
         self.idle.clear()
 
-    def _ended(self, _context: Context) -> None:
+    def _ended(self, _task: object) -> None:
         self._under_way -= 1
         if not self._under_way:
             self.idle.set()
@@ -155,12 +154,10 @@ def parsed_stream(behaviour: Any, parse: Callable[[bytes], Any], serialize: Call
                 request = parse(received)
             except DecodeError:
                 break
-            finally:
-                del received  # an abort would keep it
             yield request
         else:
             return
-        await context.abort(*status_of(InvalidArgument("request", "is not a message of this method")))
+        await abort(context, status_of(InvalidArgument("request", "is not a message of this method")))
 
     async def parsed(_requests: object, context: Context) -> AsyncIterator[Any]:
         async for response in behaviour(requests(context), context):

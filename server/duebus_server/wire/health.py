@@ -10,10 +10,13 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2
 
+from duebus_server.wire.call_end import abort
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from duebus_server.wire.grpc_server import Handlers
+    from duebus_server.wire.status import Status
 
     Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -61,7 +64,7 @@ class Health:
 
     async def _check(self, _requests: object, context: Context) -> health_pb2.HealthCheckResponse:
         if await self._service(context) not in self._services:
-            await context.abort(grpc.StatusCode.NOT_FOUND, "there is no such service")
+            await abort(context, (grpc.StatusCode.NOT_FOUND, "there is no such service", ()))
         return health_pb2.HealthCheckResponse(status=self._status)
 
     async def _list(self, _requests: object, _context: Context) -> health_pb2.HealthListResponse:
@@ -70,7 +73,8 @@ class Health:
 
     async def _watch(self, _requests: object, context: Context) -> None:
         if self._watchers >= MAX_WATCHERS:
-            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{MAX_WATCHERS} calls already watch the health")
+            text = f"{MAX_WATCHERS} calls already watch the health"
+            await abort(context, (grpc.StatusCode.RESOURCE_EXHAUSTED, text, ()))
         self._watchers += 1
         try:
             known = await self._service(context) in self._services
@@ -102,22 +106,16 @@ class Health:
             found = await _requested(context)
         finally:
             self._reads -= 1
-        if isinstance(found, str):
-            return found
-        await context.abort(*found)
-        raise AssertionError("an abort raises")
+        return found if isinstance(found, str) else await abort(context, found)
 
 
-async def _requested(context: Context) -> str | tuple[grpc.StatusCode, str]:
-    """The service that a request asks about, or why there is none.
-
-    It aborts nothing: the error of an abort would keep the request, which may be large, until garbage is collected.
-    """
+async def _requested(context: Context) -> str | Status:
+    """The service that a request asks about, or the status for one that can't be read."""
     try:
         async with asyncio.timeout(READ_S):
             received = await context.read()
         return str(health_pb2.HealthCheckRequest.FromString(received or b"").service)
     except TimeoutError:
-        return grpc.StatusCode.DEADLINE_EXCEEDED, f"no request arrived within {READ_S:g} s"
+        return grpc.StatusCode.DEADLINE_EXCEEDED, f"no request arrived within {READ_S:g} s", ()
     except DecodeError:
-        return grpc.StatusCode.INVALID_ARGUMENT, "request: is not a message of this method"
+        return grpc.StatusCode.INVALID_ARGUMENT, "request: is not a message of this method", ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from unittest.mock import AsyncMock, Mock
@@ -218,6 +219,23 @@ async def test_a_client_that_refuses_a_frame_is_no_error(behaviour: Behaviour, l
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         await asyncio.wait_for(behaviour.ended.wait(), PATIENCE_S)
     assert log == []
+
+
+async def test_calls_leave_nothing_to_the_garbage_collector(behaviour: Behaviour) -> None:
+    def calls() -> int:
+        return sum(type(each).__name__ in ("RPCState", "AbortError") for each in gc.get_objects())
+
+    async with serving(behaviour) as wire:
+        await wire.bus.Dispatch(DISPATCH)  # from then on, each method has calls that wait to be accepted
+        gc.collect()
+        gc.disable()
+        try:
+            before = calls()
+            await asyncio.gather(*(wire.bus.Dispatch(DISPATCH) for _ in range(50)))
+            await asyncio.gather(*(failure_of(wire.raw("EventBus/Dispatch")(b"\xff")) for _ in range(50)))
+            assert calls() - before < 20
+        finally:
+            gc.enable()
 
 
 async def test_it_knows_whether_a_call_is_under_way(behaviour: Behaviour) -> None:
