@@ -27,6 +27,7 @@ from duebus_server.domain.model import EngineName
 from duebus_server.engine.instrumented import InstrumentedEngine
 from duebus_server.engine.local import LocalEngine
 from duebus_server.engine.redis import Credentials, PasswordFileError, RedisUrlError, make_redis_engine
+from duebus_server.ops.allocator import bound_heap
 from duebus_server.ops.gc_pauses import PauseKeeper
 from duebus_server.ops.http import HttpPort
 from duebus_server.ops.metrics import Metrics
@@ -258,6 +259,7 @@ async def serve(settings: Settings, announce: Callable[[str], None], *, shares_p
         SettingsError, PortInUseError, HttpListenError, UnusableStorage: it can't start.
         ServerEndedError: it stopped accepting calls without being told to.
     """
+    bound_heap()
     clock = SystemClock()
     engines = [make_engine(name, settings, clock) for name in settings.engine]
     app = App(settings, clock, engines, shares_port=shares_port)

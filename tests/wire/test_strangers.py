@@ -19,7 +19,7 @@ from support.http2 import DATA, END_STREAM, RawConnection, frame, message, raw_c
 from support.wire import PATIENCE_S, connect, figure
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from support.server_process import ServerProcess
     from support.wire import Wire
@@ -35,6 +35,8 @@ SERVICES = (
     externalscaler_pb2.DESCRIPTOR.services_by_name["ExternalScaler"],
     health_pb2.DESCRIPTOR.services_by_name["Health"],
 )
+
+PATHS = [f"/{service.full_name}/{method.name}".encode() for service in SERVICES for method in service.methods]
 
 BOMB = gzip.compress(bytes(15 << 20), 9)
 GZIP = (b"grpc-encoding", b"gzip")
@@ -118,12 +120,27 @@ async def many_calls(address: str, path: bytes, *headers: tuple[bytes, bytes], b
     await each_connection(address, 20, attack)
 
 
-async def calls_of_all_methods(address: str) -> None:
-    """20,000 calls with long headers, of one method after the other."""
-    paths = [f"/{service.full_name}/{method.name}".encode() for service in SERVICES for method in service.methods] * 40
+async def bodies(address: str, paths: Sequence[bytes], calls: int, size: int) -> None:
+    """So many calls on each of 40 connections, with bodies that fit into the window of a stream."""
+    body = message(bytes(size))
 
     async def attack(connection: RawConnection) -> None:
-        for number, path in enumerate(paths[:1_000]):
+        for number in range(calls):
+            stream = 2 * number + 1
+            if not await send(
+                connection, request_headers(stream, paths[number % len(paths)]), *in_frames(stream, body)
+            ):
+                return
+
+    await each_connection(address, 40, attack)
+
+
+async def calls_of_all_methods(address: str) -> None:
+    """20,000 calls with long headers, of one method after the other."""
+
+    async def attack(connection: RawConnection) -> None:
+        for number in range(1_000):
+            path = PATHS[number % len(PATHS)]
             if not await send(connection, request_headers(2 * number + 1, path, *LONG_HEADERS)):
                 return
 
@@ -164,6 +181,9 @@ async def connections(address: str) -> None:
         pytest.param(lambda address: many_calls(address, CHECK, body=b"\0\0\0\0\1"), id="slow bodies"),
         pytest.param(lambda address: many_calls(address, WATCH, body=message(b"")), id="watchers"),
         pytest.param(lambda address: many_calls(address, UNKNOWN), id="unknown methods"),
+        pytest.param(lambda address: bodies(address, [DISPATCH], 1_800, 16_000), id="bodies"),
+        pytest.param(lambda address: bodies(address, [DISPATCH], 600, 60_000), id="large bodies"),
+        pytest.param(lambda address: bodies(address, PATHS, 600, 60_000), id="large bodies for all methods"),
         pytest.param(calls_of_all_methods, id="long headers for all methods"),
         pytest.param(connections, id="connections"),
     ],
@@ -219,8 +239,8 @@ async def test_a_thousand_calls_at_once_are_all_answered(server: ServerProcess, 
 async def test_the_settles_of_many_workers_at_once_are_all_answered(server: ServerProcess, topic: str) -> None:
     async with connect(server.address) as wire:
         await wire.dispatch(topic, "first")
-        for settle in (wire.ack, wire.extend):
-            await asyncio.gather(*(settle(f"token-{number}") for number in range(170)))
+        for settle in (wire.ack, wire.nack, wire.extend):
+            await asyncio.gather(*(settle(f"token-{number}") for number in range(200)))
 
 
 async def test_calls_of_an_operator_and_of_a_scaler_at_once_are_all_answered(server: ServerProcess, topic: str) -> None:

@@ -56,7 +56,7 @@ round trip: with 4 KiB, dispatches that share calls took an eighth more core tim
 METADATA_BYTES = 10 << 10
 CONNECTIONS = 4_000
 
-ACCEPTED_AT_ONCE = {"Dispatch": 1_000, "Subscribe": 300, "Ack": 150, "Nack": 50, "Extend": 150}
+ACCEPTED_AT_ONCE = {"Dispatch": 1_000, "Subscribe": 300, "Ack": 170, "Nack": 170, "Extend": 170}
 PENDING_CALLS = 30
 """Together these bound the calls whose credentials have not been checked yet, with room for a burst. Calls beyond that
 are answered CANCELLED.
