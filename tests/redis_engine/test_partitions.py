@@ -691,6 +691,48 @@ async def test_a_replica_that_was_suspended_in_a_change_does_no_harm_to_what_ano
     assert not is_suspended.is_set()
 
 
+@pytest.mark.parametrize(
+    "late",
+    [
+        "partition_close",
+        "partition_prepare",
+        "partitions_commit",
+        "partition_open",
+        "partition_clear",
+        "partitions_end",
+    ],
+)
+async def test_steps_of_a_change_that_come_late_do_no_harm_to_the_next_ones(
+    bus: RedisBus, replica: Replica, monkeypatch: pytest.MonkeyPatch, late: str
+) -> None:
+    """Given a replica that believes in the change, which another one has undone meanwhile."""
+    other, stale = await bus.replica(), await bus.replica()
+    topic = replica.topic()
+    there, elsewhere = other.topic(topic.name), stale.topic(topic.name)
+    await topic.configure(partitions=2)
+    run, steps = replica.engine._engine._runner.run, []
+
+    async def noting(script: Any, name: Partition, *arguments: Any, **more: Any) -> Any:
+        if script.name == late:
+            steps.append(partial(run, script, name, *arguments, **more))
+        return await run(script, name, *arguments, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(replica.engine._engine._runner, "run", noting)
+        await topic.configure(partitions=COUNT)
+    await elsewhere.join()
+    await there.configure(partitions=2)
+    names = await dispatch_one_each(there, "before")
+
+    for step in steps:
+        await step()
+
+    names += await dispatch_one_each(elsewhere, "after") + await dispatch_one_each(there, "at last")
+    assert sorted(ids(await elsewhere.lease_all())) == sorted(names)
+    assert await partitions_with(bus, topic, "events") == set()
+    assert steps
+
+
 async def change_once(topic: TopicDriver, count: int) -> None:
     """Another number of partitions, or the deletion, unless another replica is faster or the topic holds events."""
     partitioning = topic.engine._partitioning  # type: ignore[attr-defined]
