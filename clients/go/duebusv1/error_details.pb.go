@@ -141,7 +141,8 @@ func (ErrorReason) EnumDescriptor() ([]byte, []int) {
 // `request_id` stores what is missing and adds nothing else.
 type PartialDispatch struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The engines that hold the events of `event_ids`, durably as far as the engine is durable.
+	// The engines that hold events of `event_ids`, durably as far as the engine is durable. Each holds all of them, except
+	// that the last of several may hold only some: those of the partitions that did not fail.
 	StoredEngines []Engine `protobuf:"varint,1,rep,packed,name=stored_engines,json=storedEngines,proto3,enum=duebus.v1.Engine" json:"stored_engines,omitempty"`
 	// The ids of the events that are stored, in request order. None when they are too many for the trailers of a call,
 	// over 4 KiB together: repeat the request to learn them.

@@ -68,8 +68,9 @@ class DueBusError(Exception):
         metadata: What the error is about (topic, group, engine, ...).
         field_violations: The wrong fields; empty unless the input was bad.
         retry_after: How long to wait before repeating the call; None if the server did not say.
-        stored_engines: If a dispatch failed partway: the engines that hold the events of `stored_event_ids`.
-            Repeating the dispatch with the same `request_id` stores what is missing.
+        stored_engines: If a dispatch failed partway: the engines that hold events of `stored_event_ids`. Each holds
+            all of them, except that the last of several may hold only some. Repeating the dispatch with the same
+            `request_id` stores what is missing.
         stored_event_ids: The ids of the events that are stored, in request order.
     """
 

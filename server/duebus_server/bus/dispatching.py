@@ -60,8 +60,7 @@ class Dispatching:
                 if not answers:
                     raise
                 stored = [done.engine.name for done in running[: len(answers)]]
-                cause = error.cause if isinstance(error, PartialDispatch) else error
-                raise PartialDispatch(cause, stored, answers[0].event_ids) from error
+                raise _partial(error, stored, answers[0].event_ids) from error
         return _merge(answers)
 
     async def _dispatch_on(self, running: RunningEngine, topic: str, request: DispatchRequest) -> DispatchAnswer:
@@ -77,6 +76,13 @@ class Dispatching:
     ) -> list[DispatchAnswer | DueBusError]:
         name, topic = place
         return await self._engines.get(name).engine.dispatch(topic, requests)
+
+
+def _partial(error: DueBusError, stored: Sequence[EngineName], event_ids: Sequence[str]) -> PartialDispatch:
+    """The error of an engine after others have stored the events; it may have stored some of them."""
+    if isinstance(error, PartialDispatch):
+        return PartialDispatch(error.cause, [*stored, *error.stored_engines], event_ids)
+    return PartialDispatch(error, stored, event_ids)
 
 
 def _with_ids(request: DispatchRequest, event_ids: Sequence[str]) -> DispatchRequest:

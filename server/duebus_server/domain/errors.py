@@ -201,7 +201,8 @@ class PartialDispatch(DueBusError):
 
     Attributes:
         cause: why it failed; its status is the status of the call.
-        stored_engines: the engines that hold the events of ``event_ids``.
+        stored_engines: the engines that hold events of ``event_ids``: all of them, except that the last of several may
+            hold only some.
         event_ids: the ids of the events that are stored, in request order.
     """
 

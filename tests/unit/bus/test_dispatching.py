@@ -70,6 +70,15 @@ async def test_a_failure_of_a_later_engine_says_which_ones_hold_the_events(bus: 
     assert (await bus.local.queued(), await bus.other.queued()) == (2, 2), "repeating it is safe"
 
 
+async def test_an_engine_that_has_stored_some_of_the_events_is_among_those_that_hold_them(bus: Bus) -> None:
+    """Given a topic of several partitions, of which one has failed."""
+    bus.other.failure = PartialDispatch(FULL, [REDIS], ["b"])
+    with pytest.raises(PartialDispatch) as caught:
+        await bus.dispatch("a", "b", engines=[LOCAL, REDIS], request_id="r-1")
+    error = caught.value
+    assert (error.cause, error.stored_engines, error.event_ids) == (FULL, (LOCAL, REDIS), ("a", "b"))
+
+
 async def test_a_repeated_request_stores_its_events_under_the_ids_of_the_first_time_on_every_engine(bus: Bus) -> None:
     def request(now_us: int) -> DispatchRequest:
         event_id = EventIds(now_us, "r-1").at(0)

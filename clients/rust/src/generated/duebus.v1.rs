@@ -3028,7 +3028,8 @@ pub mod event_bus_admin_server {
 /// `request_id` stores what is missing and adds nothing else.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PartialDispatch {
-    /// The engines that hold the events of `event_ids`, durably as far as the engine is durable.
+    /// The engines that hold events of `event_ids`, durably as far as the engine is durable. Each holds all of them, except
+    /// that the last of several may hold only some: those of the partitions that did not fail.
     #[prost(enumeration = "Engine", repeated, tag = "1")]
     pub stored_engines: ::prost::alloc::vec::Vec<i32>,
     /// The ids of the events that are stored, in request order. None when they are too many for the trailers of a call,

@@ -68,7 +68,10 @@ export enum ErrorReason {
  * `request_id` stores what is missing and adds nothing else.
  */
 export interface PartialDispatch {
-  /** The engines that hold the events of `event_ids`, durably as far as the engine is durable. */
+  /**
+   * The engines that hold events of `event_ids`, durably as far as the engine is durable. Each holds all of them, except
+   * that the last of several may hold only some: those of the partitions that did not fail.
+   */
   storedEngines: Engine[];
   /**
    * The ids of the events that are stored, in request order. None when they are too many for the trailers of a call,
