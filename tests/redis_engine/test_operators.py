@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unittest.mock import AsyncMock
 
 import pytest
@@ -22,6 +22,7 @@ from support.wire import Wire, figure
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from duebus_server.engine.redis.transport.scripts import Script
     from support.redis_server import RedisServer
 
 SETTLED = LeaseFailureReason.SETTLED
@@ -250,6 +251,34 @@ async def test_word_of_a_deletion_is_lost_and_the_session_leases(own_bus: RedisB
     with pytest.raises(NotFound):
         await there.adopt("session there", held)
     assert not own_bus.raw.exists(own_bus.key(here.name, "groups")), "nothing of that has made the group anew"
+
+
+@pytest.mark.parametrize("partitions", [1, 4])
+async def test_a_session_that_joins_anew_does_not_make_a_group_again_that_was_just_deleted(
+    own_bus: RedisBus, monkeypatch: pytest.MonkeyPatch, partitions: int
+) -> None:
+    """It joins because the others have taken its replica for dead, or because its topic has other partitions."""
+    here = (await own_bus.replica()).topic()
+    there = (await own_bus.replica()).topic(here.name)
+    await there.join("session there")
+    if partitions > 1:
+        await here.configure(partitions=partitions)
+    else:
+        own_bus.raw.delete(own_bus.key(here.name, f"group:{DEFAULT_GROUP}:sessions"))
+    runner = there.engine._engine._runner  # type: ignore[attr-defined]
+    run, is_first = runner.run, iter([True])
+
+    async def meets_a_deletion(script: Script, *arguments: Any, **more: Any) -> Any:
+        if script.name == "join" and next(is_first, False):
+            await here.delete_group()
+        return await run(script, *arguments, **more)
+
+    monkeypatch.setattr(runner, "run", meets_a_deletion)
+    with pytest.raises(NotFound, match="no group"):
+        await there.lease("session there")
+
+    assert set(there.harness.heard.deletions) == {(there.name, DEFAULT_GROUP)}
+    assert [key for key in own_bus.stored_keys() if here.name in key and key.endswith(":groups")] == []
 
 
 @pytest.mark.parametrize("sweeps", [True, False])

@@ -273,11 +273,13 @@ class RedisEngine(AdminVerbs):
 
     # --- sessions ---------------------------------------------------------------------------------------------------
 
-    async def join(self, partition: Partition, group: str, subscriber: SubscriberInfo) -> None:
-        """See ``Engine.join``."""
+    async def join(
+        self, partition: Partition, group: str, subscriber: SubscriberInfo, *, existing: bool = False
+    ) -> bool:
+        """See ``Engine.join``; with ``existing``, and returning, as ``Membership.rejoin`` does."""
         self.check_started()
         await self.topic_index.before(partition.topic)
-        await self.members.join(partition, group, subscriber)
+        return await self.members.join(partition, group, subscriber, existing=existing)
 
     async def adopt(
         self, partition: Partition, group: str, session_id: str, leases: Sequence[LeaseRef], lease_us: int | None

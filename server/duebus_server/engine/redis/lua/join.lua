@@ -1,4 +1,4 @@
--- Subscribes a session to a group. The group is made if need be, and the topic's first lasting group takes over what waits.
+-- Subscribes a session to a group. The group is made if it may be, and the topic's first lasting group takes over what waits.
 --
 -- KEYS     topic, group, unclaimed
 -- ARGV     1..5 as in common.lua
@@ -8,18 +8,22 @@
 --   9      consumer
 --   10     the session's round, see lease.lua
 --   11     '' for a lasting group; for an ephemeral one, how long it is kept after the session has gone, microseconds
--- returns  {now, whether it is the topic's first group (0, 1)}; or {now, 'kind', whether the group is ephemeral (0, 1)} when the
---          session wants one of the other kind
+--   12     whether only a group that is there will do (0, 1)
+-- returns  {now, whether it is the topic's first group (0, 1)}; {now, 'kind', whether the group is ephemeral (0, 1)} when the
+--          session wants one of the other kind; or {now, 'none'} when it is not there, and was not to be made
 
-regardless_of_memory()
 local group, session = ARGV[6], ARGV[7]
 local kind = ARGV[11] == '' and LASTING or EPHEMERAL
 check_keys(group)
 local groups_key = topic_key('groups')
 local found = redis.call('HGET', groups_key, group)
+if not found and ARGV[12] == '1' then
+  return { whole(now), 'none' }
+end
 if found and found ~= kind then
   return { whole(now), 'kind', found == EPHEMERAL and 1 or 0 }
 end
+regardless_of_memory()
 local first = redis.call('HLEN', groups_key) == 0
 local info = { ARGV[8], ARGV[9], now, tonumber(ARGV[10]), tonumber(ARGV[11]) }
 redis.call('HSET', group_key(group, 'sessions'), session, cmsgpack.pack(info))

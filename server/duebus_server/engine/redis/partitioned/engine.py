@@ -225,9 +225,12 @@ class PartitionedEngine(AdminVerbs):
         """See ``Engine.join``. If it fails part way, the groups that it made stay."""
         await self._routing.each(topic, lambda partition: self._join_in(partition, group, subscriber))
 
-    async def _join_in(self, partition: Partition, group: str, subscriber: SubscriberInfo) -> None:
-        await self._engine.join(partition, group, subscriber)
+    async def _join_in(
+        self, partition: Partition, group: str, subscriber: SubscriberInfo, *, existing: bool = False
+    ) -> bool:
+        has_joined = await self._engine.join(partition, group, subscriber, existing=existing)
         self._dues.unsure(partition, group)  # a group that is made anew has what waited for the first one
+        return has_joined
 
     async def adopt(
         self, topic: str, group: str, session_id: str, leases: Sequence[LeaseRef], lease_us: int | None

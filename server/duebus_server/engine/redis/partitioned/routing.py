@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asyncio import Lock
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from duebus_server.domain.errors import Moved, NotFound
 from duebus_server.domain.model import SubscriberInfo
@@ -18,6 +18,16 @@ if TYPE_CHECKING:
     from duebus_server.engine.redis.replicas.sessions import LocalSession
 
 T = TypeVar("T")
+
+
+class Join(Protocol):
+    """Subscribes a session to a partition, as ``RedisEngine.join`` does."""
+
+    async def __call__(
+        self, partition: Partition, group: str, subscriber: SubscriberInfo, *, existing: bool = False
+    ) -> bool:
+        """Return whether it has joined."""
+
 
 ATTEMPTS = 3
 """How many times a verb is tried when the topic's number of partitions has changed."""
@@ -36,7 +46,7 @@ class Routing:
         self,
         engine: RedisEngine,
         partitioning: Partitioning,
-        join: Callable[[Partition, str, SubscriberInfo], Awaitable[None]],
+        join: Join,
     ) -> None:
         self._engine = engine
         self._partitioning = partitioning
@@ -128,17 +138,21 @@ class Routing:
     async def _take_sessions_along(self, topic: str, there: Sequence[Partition]) -> None:
         """Sessions leave the partitions that a topic no longer has, and join those that it has."""
         for old in self._engine.notifications.sessions.elsewhere(topic, there):
-            if not old.is_over and not await self._is_deleted(old, there[0]):
-                subscriber = SubscriberInfo(
-                    old.session_id, old.consumer, self._engine.now_us(), ephemeral_us=old.ephemeral_us
-                )
-                for partition in there:
-                    await self._join(partition, old.group, subscriber)
+            if not old.is_over and not await self._join_all(old, there):
+                at_us = old.joined_us or self._engine.now_us()
+                self._engine.notifications.deleted(Partition(topic), old.group, at_us)
             self._engine.notifications.sessions.forget(old)
 
-    async def _is_deleted(self, old: LocalSession, first: Partition) -> bool:
-        """Whether the group of a session was deleted, and this replica has not heard of it."""
-        if await self._partitioning.has_group(first, old.group) or not await self._engine.members.was_deleted(old):
+    async def _join_all(self, old: LocalSession, there: Sequence[Partition]) -> bool:
+        """Whether a session has joined these partitions; False when its group was deleted, of which this replica may
+        not have heard.
+        """
+        has_group = await self._partitioning.has_group(there[0], old.group)
+        if not has_group and await self._engine.members.was_deleted(old):
             return False
-        self._engine.notifications.deleted(Partition(old.partition.topic), old.group, self._engine.now_us())
+        now_us = self._engine.now_us()
+        subscriber = SubscriberInfo(old.session_id, old.consumer, now_us, ephemeral_us=old.ephemeral_us)
+        for partition in there:
+            if not await self._join(partition, old.group, subscriber, existing=has_group):
+                return False
         return True

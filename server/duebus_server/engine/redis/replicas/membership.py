@@ -33,6 +33,10 @@ LATE_S = 10.0
 """How long an abandoned command may still reach Redis after a later one was answered."""
 
 
+_NO_GROUP = b"none"
+"""As in ``join.lua``."""
+
+
 def is_unknown(reply: Sequence[Any]) -> bool:
     """Whether a script has answered that the session has not joined: with the time, and whether there is its group."""
     return len(reply) == len(("now", "has group"))
@@ -70,17 +74,27 @@ class Membership:
             raise NotFound("session", session_id, topic=partition.topic, group=group)
         return session
 
-    async def join(self, partition: Partition, group: str, subscriber: SubscriberInfo) -> None:
-        """See ``Engine.join``."""
+    async def join(self, partition: Partition, group: str, subscriber: SubscriberInfo, *, existing: bool) -> bool:
+        """See ``Engine.join``; with ``existing``, and returning, as ``rejoin`` does."""
         session = self._notifications.sessions.add(partition, group, subscriber)
         try:
-            await self.rejoin(session)
+            has_joined = await self.rejoin(session, existing=existing)
         except InvalidArgument:
             self._notifications.sessions.forget(session)
             raise
+        if not has_joined:
+            self._notifications.sessions.forget(session)
+        return has_joined
 
-    async def rejoin(self, session: LocalSession) -> None:
+    async def rejoin(self, session: LocalSession, *, existing: bool = False) -> bool:
         """Tell Redis of a session, for the first time or anew.
+
+        Args:
+            session: which one.
+            existing: do not make its group.
+
+        Returns:
+            Whether it has joined; False where its group is not there and was not to be made.
 
         Raises:
             NotFound: it has ended meanwhile, for example because its group was deleted.
@@ -91,16 +105,19 @@ class Membership:
         if session.is_over:
             raise NotFound("session", session.session_id, topic=session.partition.topic, group=session.group)
         ephemeral_us = "" if session.ephemeral_us is None else session.ephemeral_us
-        own = (session.name, session.session_id, session.consumer, session.round, ephemeral_us)
+        own = (session.name, session.session_id, session.consumer, session.round, ephemeral_us, int(existing))
         session.stage = Stage.JOINING
         with session.awaiting(Unanswered.JOIN):
             now, is_first, *other_kind = await self._runner.run(JOIN, session.partition, session.group, *own)
         self._notifications.answered(now)
+        if is_first == _NO_GROUP:
+            return False
         if other_kind:
             raise group_of_other_kind(session.group, is_ephemeral=bool(other_kind[0]))
         session.joined(int(now))
         if is_first:
             await self._topic_index.is_new(session.partition.topic)
+        return True
 
     async def not_joined(self, session: LocalSession, now: bytes, has_group: int) -> None:
         """Redis does not know a session, as it has just answered: it joins anew, unless its group was deleted.
@@ -113,7 +130,8 @@ class Membership:
             self._notifications.deleted(session.partition, session.group, int(now))
             raise NotFound("group", session.group, topic=session.partition.topic)
         # Taken for dead by the others, or Redis has lost it; this session is not, so it subscribes anew.
-        await self.rejoin(session)
+        if not await self.rejoin(session, existing=has_group == 1):
+            await self.not_joined(session, now, has_group=0)
 
     async def look_for_group(self, session: LocalSession) -> None:
         """Redis does not know the group of a session: word that it was deleted has been lost, or the group itself."""
