@@ -11,7 +11,7 @@ from unittest.mock import AsyncMock
 from zlib import crc32
 
 import pytest
-from duebus_server.domain.clock import HOUR, MILLISECOND, MINUTE, SystemClock
+from duebus_server.domain.clock import HOUR, MINUTE, SystemClock
 from duebus_server.domain.errors import (
     ConcurrentModification,
     DispatcherNotWorking,
@@ -25,7 +25,6 @@ from duebus_server.domain.errors import (
 from duebus_server.domain.model import DEFAULT_GROUP, DispatchAnswer, DispatchRequest, EngineName
 from duebus_server.engine.redis.locks import Locks
 from duebus_server.engine.redis.partition import Partition, partition_number, partitions_of
-from duebus_server.engine.redis.partitioned import partition_count
 from support.builders import new_event, new_events, unique_name
 from support.checked_keys import check_keys_of, undeclared_keys
 from support.topics import ids
@@ -503,8 +502,7 @@ async def test_the_clocks_of_the_nodes_need_not_agree_for_a_change(
 async def test_dispatches_during_changes_that_replicas_begin_and_break_off_are_delivered(
     bus: RedisBus, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    """All replicas declare their keys, and leave a change to another one for a moment only."""
-    monkeypatch.setattr(partition_count, "LOCK_US", 5 * MILLISECOND)
+    """They come while a change is under way, at another step of it each time. All replicas declare their keys."""
     rng = random.Random(seed)
     replicas = [await bus.replica() for _ in range(4)]
     for replica in replicas:
@@ -515,9 +513,13 @@ async def test_dispatches_during_changes_that_replicas_begin_and_break_off_are_d
     done: list[str] = []
     counts: set[int] = set()
 
+    has_begun = asyncio.Event()
+    set_when_a_change_begins(has_begun, replicas[-1], monkeypatch)
+
     async def work(driver: TopicDriver) -> None:
+        await has_begun.wait()
         for _ in range(rng.randrange(30)):
-            await asyncio.sleep(0)  # begins at another step of the change each time
+            await asyncio.sleep(0)
         answer = await until_accepted(driver.try_dispatch, *(unique_name() for _ in range(rng.randrange(1, 6))))
         if isinstance(answer, DispatchAnswer | PartialDispatch):
             answered.extend(answer.event_ids)
@@ -526,11 +528,13 @@ async def test_dispatches_during_changes_that_replicas_begin_and_break_off_are_d
         count, step = rng.choice((1, 2, 3, COUNT)), rng.randrange(60)
         with suppress(InvalidArgument, DispatcherNotWorking):
             await break_off(replicas[-1], partial(changing.configure, partitions=count), step, monkeypatch)
+        has_begun.set()
         counts.add((await changing.engine.config_of(name)).partitions)
 
     for driver in dispatching:
         await driver.join()
     for _ in range(30):
+        has_begun.clear()
         await asyncio.gather(change(), *map(work, dispatching))
         for driver in dispatching:
             held = await until_accepted(driver.lease_all)
@@ -542,13 +546,26 @@ async def test_dispatches_during_changes_that_replicas_begin_and_break_off_are_d
     assert await undeclared_keys(replicas[-1].engine) == set()
 
 
+def set_when_a_change_begins(event: asyncio.Event, replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through this replica."""
+    run = replica.engine._engine._runner.run
+
+    async def noting(script: Any, *arguments: Any, **more: Any) -> Any:
+        answer = await run(script, *arguments, **more)
+        if script.name == "partitions_begin":
+            event.set()
+        return answer
+
+    monkeypatch.setattr(replica.engine._engine._runner, "run", noting)
+
+
 async def until_accepted(verb: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
-    """Repeat a call while the partitions are being changed, which takes less than a second."""
-    for _ in range(100):
-        with suppress(Moved):
-            return await verb(*arguments)
-        await asyncio.sleep(0.01)  # a retry, as a client does it
-    raise AssertionError("the partitions are being changed all the time")
+    """Repeat a call while the partitions are being changed."""
+    async with asyncio.timeout(30):
+        while True:
+            with suppress(Moved):
+                return await verb(*arguments)
+            await asyncio.sleep(0.01)  # a retry, as a client does it
 
 
 async def test_settings_that_come_during_a_change_reach_every_partition(bus: RedisBus, topic: TopicDriver) -> None:
