@@ -13,7 +13,8 @@ import (
 type call[Request, Response any] func(context.Context, *Request, ...grpc.CallOption) (*Response, error)
 
 // repeated makes a call with as many attempts as its deadline allows, and reports whether there was more than one.
-// ErrUnavailable is retried; everything else is reported at once.
+// ErrUnavailable is retried, and so is a call that the server has cancelled, as it does when there are too many at once;
+// everything else is reported at once.
 func repeated[Request, Response any](
 	ctx context.Context, c *Client, invoke call[Request, Response], request *Request,
 ) (response *Response, again bool, err error) {
@@ -29,7 +30,7 @@ func repeated[Request, Response any](
 		if err == nil {
 			return response, last != nil, nil
 		}
-		if err = c.closedOr(err); !errors.Is(err, ErrUnavailable) {
+		if err = c.closedOr(err); !retryable(ctx, err) {
 			return nil, last != nil, telling(ctx, err, last)
 		}
 		last = err
@@ -37,6 +38,10 @@ func repeated[Request, Response any](
 			return nil, true, telling(ctx, err, last)
 		}
 	}
+}
+
+func retryable(ctx context.Context, err error) bool {
+	return errors.Is(err, ErrUnavailable) || errors.Is(err, ErrCancelled) && ctx.Err() == nil
 }
 
 // telling picks the error to report. If the deadline passed during an attempt, that is the error of the attempt

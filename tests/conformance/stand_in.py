@@ -1,9 +1,10 @@
-"""A server that answers every call with one status: for what the real one can't be brought to say."""
+"""A server that answers calls, all or the first few, with one status: for what the real one can't be made to say."""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import grpc
@@ -19,6 +20,7 @@ class Answer:
 
     Attributes:
         status: the name of a gRPC status.
+        times: how many calls it says this to; the others succeed, with an empty response. None: to all.
         reason: of the ErrorInfo; "": there are no details at all, as with an error of a proxy.
     """
 
@@ -30,6 +32,7 @@ class Answer:
     retry_after_ms: int | None = None
     stored_engines: tuple[str, ...] = ()
     stored_event_ids: tuple[str, ...] = ()
+    times: int | None = None
 
     def trailers(self) -> tuple[tuple[str, bytes], ...]:
         """The details, as they travel."""
@@ -64,6 +67,7 @@ class StandIn(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in t
 
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
+        self._calls = count(1)
         self._server = grpc.server(ThreadPoolExecutor(4), handlers=[self])
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         self._server.start()
@@ -80,6 +84,8 @@ class StandIn(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in t
 
     def _speak(self, _: bytes, context: grpc.ServicerContext) -> bytes:
         answer = self._answer
+        if answer.times is not None and next(self._calls) > answer.times:
+            return b""
         context.set_trailing_metadata(answer.trailers())
         context.abort(grpc.StatusCode[answer.status], answer.message)
         raise AssertionError("abort raises")

@@ -305,6 +305,15 @@ def test_an_event_that_waits_for_the_lease_of_a_dead_worker() -> None:
     assert kinds(twice(20.0).outage("kill", "worker:one", 2, 2.1)) == {"late"}
 
 
+def test_an_event_that_was_lost_twice_waits_for_its_turn() -> None:
+    story = twice(20.0).stream(0, 2.0, "one").outage("kill", "worker:one", 2, 2)
+    assert kinds(story) == {"late"}
+    twice_lost = Story().stream(0, None, "one").stream(0, None, "two", "1").stream(0, None, "three")
+    twice_lost.delivered(1, 1, "one").delivered(2, 2, "two").delivered(40, 3, "three").settled(41, ACK, 3)
+    twice_lost.outage("kill", "worker:one", 1.5, 1.5).outage("kill", "worker:two", 2.5, 2.5)
+    assert kinds(twice_lost) == set()
+
+
 # --- journals -------------------------------------------------------------------------------------------------------
 
 

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 use crate::client::{Bus, Client};
 use crate::error::{Error, Reason};
@@ -13,8 +13,9 @@ pub(crate) struct Answer<R> {
 }
 
 impl Client {
-    /// Makes a call with as many tries as the client's timeout allows. Unavailability is retried; everything else
-    /// is reported at once.
+    /// Makes a call with as many tries as the client's timeout allows. Unavailability is retried, and so is a
+    /// call that the server has cancelled, as it does when there are too many at once; everything else is reported at
+    /// once.
     pub(crate) async fn repeated<Q, R, F>(
         &self,
         request: Q,
@@ -32,7 +33,7 @@ impl Client {
                 Ok(response) => return Ok(Answer { response, again: last.is_some() }),
                 // The error of the attempt before tells more.
                 Err(error) if *error.reason() == Reason::DeadlineExceeded => return Err(last.unwrap_or(error)),
-                Err(error) if !error.reason().is_unavailable() => return Err(error),
+                Err(error) if !error.reason().is_unavailable() && error.code() != Code::Cancelled => return Err(error),
                 Err(error) => {
                     let pause = pauses.next().max(error.retry_after().unwrap_or_default());
                     if Instant::now() + pause >= deadline {

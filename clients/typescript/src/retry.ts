@@ -47,7 +47,8 @@ export function reconnectBackoff(): Backoff {
 
 /**
  * Makes a call with as many attempts as its deadline allows, and reports whether there was more than one. `UNAVAILABLE`
- * is retried; everything else is reported at once. If the deadline passes during an attempt, the error is that of the
+ * is retried, and so is a call that the server has cancelled, as it does when there are too many at once; everything
+ * else is reported at once. If the deadline passes during an attempt, the error is that of the
  * attempt before, which tells more.
  */
 export async function repeated<Request, Response>(
@@ -65,7 +66,7 @@ export async function repeated<Request, Response>(
       const response = await connection.unary(method, request, { ...options, timeoutMs });
       return { response, again: last !== undefined };
     } catch (error) {
-      last = repeatable(error, last);
+      last = repeatable(error, last, options.signal);
     }
     const pause = Math.max(pauses.next(), last.retryAfterMs ?? 0);
     if (performance.now() + pause >= end) {
@@ -76,8 +77,9 @@ export async function repeated<Request, Response>(
 }
 
 /** The error of a try that a retry may cure; otherwise throws the error to report. */
-function repeatable(error: unknown, last: DueBusError | undefined): DueBusError {
-  if (error instanceof DueBusError && error.is("UNAVAILABLE")) {
+function repeatable(error: unknown, last: DueBusError | undefined, signal: AbortSignal | undefined): DueBusError {
+  const cancelledByServer = (each: DueBusError) => each.is("CANCELLED") && signal?.aborted !== true;
+  if (error instanceof DueBusError && (error.is("UNAVAILABLE") || cancelledByServer(error))) {
     return error;
   }
   throw error instanceof DueBusError && error.is("DEADLINE_EXCEEDED") && last !== undefined ? last : error;

@@ -98,8 +98,8 @@ final class Connection {
     }
 
     /**
-     * Makes a call with as many attempts as its deadline allows. UNAVAILABLE is retried; everything else is reported at
-     * once.
+     * Makes a call with as many attempts as its deadline allows. UNAVAILABLE is retried, and so is a call that
+     * the server has cancelled, as it does when there are too many at once; everything else is reported at once.
      *
      * @param limit of all attempts together; null: the client's
      * @param read makes the result of the response and of whether there was more than one try

@@ -68,7 +68,8 @@ final class RepeatedCall<Q, R, T> {
     }
 
     private void failed(DueBusException error) {
-        if (!error.is(Reason.UNAVAILABLE)) {
+        // A call that this side cancels has no result to complete any more.
+        if (!error.is(Reason.UNAVAILABLE) && !error.is(Reason.CANCELLED)) {
             // If the deadline passed during an attempt, the error of the attempt before tells more.
             boolean late = error.is(Reason.DEADLINE_EXCEEDED) && last != null;
             result.completeExceptionally(late ? last : error);
