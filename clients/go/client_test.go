@@ -26,7 +26,7 @@ import (
 	"github.com/duebus/duebus/clients/go/duebusv1"
 )
 
-func TestADispatchIsSentAsItWasMade(t *testing.T) {
+func TestADispatchIsSentAsGiven(t *testing.T) {
 	bus := newFakeBus(t)
 	client := newClient(t, bus.address)
 
@@ -63,7 +63,7 @@ func TestADispatchAtATimeIsSentWithThatTime(t *testing.T) {
 	}
 }
 
-func TestADispatchIsRepeatedWithItsRequestIDWhileTheServerIsUnavailable(t *testing.T) {
+func TestADispatchIsRetriedWithItsRequestIDWhileTheServerIsUnavailable(t *testing.T) {
 	bus := newFakeBus(t)
 	later := &errdetails.RetryInfo{RetryDelay: durationpb.New(500 * time.Millisecond)}
 	bus.dispatch = failingFirst(dispatched("a"),
@@ -86,7 +86,7 @@ func TestADispatchIsRepeatedWithItsRequestIDWhileTheServerIsUnavailable(t *testi
 	}
 }
 
-func TestWhatNoRetryHealsIsReportedAtOnceWithItsDetails(t *testing.T) {
+func TestErrorsThatNoRetryCanCureAreReportedAtOnceWithDetails(t *testing.T) {
 	bus := newFakeBus(t)
 	bus.dispatch = failingFirst(dispatched("a"), refusal(codes.InvalidArgument, "INVALID_ARGUMENT",
 		&errdetails.BadRequest{FieldViolations: []*errdetails.BadRequest_FieldViolation{
@@ -114,7 +114,7 @@ func TestWhatNoRetryHealsIsReportedAtOnceWithItsDetails(t *testing.T) {
 	no(t, bus.dispatches)
 }
 
-func TestAFullTopicSaysWhenToComeBack(t *testing.T) {
+func TestAFullTopicHasARetryDelay(t *testing.T) {
 	bus := newFakeBus(t)
 	later := &errdetails.RetryInfo{RetryDelay: durationpb.New(3 * time.Second)}
 	bus.dispatch = failingFirst(dispatched("a"), refusal(codes.ResourceExhausted, "MAX_QUEUED_EVENTS_REACHED", later))
@@ -125,7 +125,7 @@ func TestAFullTopicSaysWhenToComeBack(t *testing.T) {
 	}
 }
 
-func TestADispatchThatFailedPartWaySaysWhereTheEventsAre(t *testing.T) {
+func TestADispatchThatFailedPartwayNamesTheStoredEvents(t *testing.T) {
 	bus := newFakeBus(t)
 	partial := &duebusv1.PartialDispatch{StoredEngines: []duebusv1.Engine{duebus.Local}, EventIds: []string{"a"}}
 	bus.dispatch = failingFirst(dispatched("a"),
@@ -138,7 +138,7 @@ func TestADispatchThatFailedPartWaySaysWhereTheEventsAre(t *testing.T) {
 	}
 }
 
-func TestReasonsBelongToWiderOnes(t *testing.T) {
+func TestReasonsMatchTheirWiderOnes(t *testing.T) {
 	for _, each := range []struct{ reason, wider, not duebus.Reason }{
 		{duebus.ErrNoTopicSpecified, duebus.ErrInvalidArgument, duebus.ErrNoEventSpecified},
 		{duebus.ErrNoEventSpecified, duebus.ErrInvalidArgument, duebus.ErrNoTopicSpecified},
@@ -172,7 +172,7 @@ func TestErrorsWithoutDetailsHaveTheReasonOfTheirStatus(t *testing.T) {
 	}
 }
 
-func TestARequestThatIsTooLargeIsBadInput(t *testing.T) {
+func TestATooLargeRequestIsBadInput(t *testing.T) {
 	bus := newFakeBus(t, grpc.MaxRecvMsgSize(1000))
 	_, err := newClient(t, bus.address).Dispatch(t.Context(), "t", duebus.Event{Data: make([]byte, 2000)})
 	var typed *duebus.Error
@@ -203,7 +203,7 @@ func TestBadInputIsNamedBeforeItIsSent(t *testing.T) {
 	no(t, bus.dispatches)
 }
 
-func TestClientsThatCanNotBeMadeSayWhy(t *testing.T) {
+func TestUnusableTargetsAndOptionsAreRefused(t *testing.T) {
 	for name, err := range map[string]error{
 		"target":  errorOfNewClient(""),
 		"list":    errorOfNewClient("a:1,b"),
@@ -250,7 +250,7 @@ func unusedAddress(t *testing.T) string {
 	return listener.Addr().String()
 }
 
-func TestAServerThatIsAwayIsUnavailableWhenTheTimeIsOver(t *testing.T) {
+func TestAnUnreachableServerIsUnavailableAfterTheTimeout(t *testing.T) {
 	client := newClient(t, unusedAddress(t), duebus.WithTimeout(300*time.Millisecond))
 	_, err := client.Dispatch(t.Context(), "t", duebus.Event{})
 	if !errors.Is(err, duebus.ErrUnavailable) {
@@ -265,7 +265,7 @@ func TestAServerThatIsAwayIsUnavailableWhenTheTimeIsOver(t *testing.T) {
 	}
 }
 
-func TestAServerThatDoesNotAnswerIsADeadlineExceeded(t *testing.T) {
+func TestAServerThatDoesNotAnswerIsDeadlineExceeded(t *testing.T) {
 	bus := newFakeBus(t)
 	release := make(chan struct{})
 	t.Cleanup(func() { close(release) })
@@ -278,7 +278,7 @@ func TestAServerThatDoesNotAnswerIsADeadlineExceeded(t *testing.T) {
 	}
 }
 
-func TestAClosedClientSaysSo(t *testing.T) {
+func TestCallsOfAClosedClientFail(t *testing.T) {
 	bus := newFakeBus(t)
 	release := make(chan struct{})
 	t.Cleanup(func() { close(release) })
@@ -301,7 +301,7 @@ func TestAClosedClientSaysSo(t *testing.T) {
 	}
 }
 
-func TestTheTokenGoesWithEachCall(t *testing.T) {
+func TestTheTokenIsSentWithEachCall(t *testing.T) {
 	bus := newFakeBus(t)
 	if _, err := newClient(t, bus.address, duebus.WithToken("secret")).Dispatch(t.Context(), "t", duebus.Event{}); err != nil {
 		t.Fatal(err)
@@ -335,7 +335,7 @@ func certificate(t *testing.T) (tls.Certificate, *x509.CertPool) {
 	return tls.Certificate{Certificate: [][]byte{raw}, PrivateKey: key}, authorities
 }
 
-func TestTLSAndItsMismatches(t *testing.T) {
+func TestTLSAndMismatches(t *testing.T) {
 	own, authorities := certificate(t)
 	secure := newFakeBus(t, grpc.Creds(credentials.NewServerTLSFromCert(&own)))
 	plain := newFakeBus(t)
@@ -382,7 +382,7 @@ func TestManySettlesGoInSeveralCalls(t *testing.T) {
 	no(t, bus.acks)
 }
 
-func TestSettlesSayWhatTheyCouldNotSettle(t *testing.T) {
+func TestSettlesReturnWhatTheyCouldNotSettle(t *testing.T) {
 	bus := newFakeBus(t)
 	client := newClient(t, bus.address)
 	settled := &duebusv1.AckResponse{Failures: []*duebusv1.LeaseFailure{
@@ -402,7 +402,7 @@ func TestSettlesSayWhatTheyCouldNotSettle(t *testing.T) {
 	}
 }
 
-func TestNacksAndExtendsAreSentAsTheyWereMade(t *testing.T) {
+func TestNacksAndExtendsAreSentAsGiven(t *testing.T) {
 	bus := newFakeBus(t)
 	client := newClient(t, bus.address)
 	_, err := client.Nack(t.Context(), duebus.Nack{LeaseToken: "a", Error: "no"},

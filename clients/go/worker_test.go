@@ -106,7 +106,7 @@ type incomparableError struct{}
 func (incomparableError) Error() string { return "no" }
 func (incomparableError) Is(error) bool { panic("no comparison") }
 
-func TestWhatAHandlerSaysBecomesOfItsEvent(t *testing.T) {
+func TestAHandlerDecidesAboutItsEvent(t *testing.T) {
 	cause := errors.New("the card is busy")
 	for name, each := range map[string]struct {
 		handler duebus.Handler
@@ -168,7 +168,7 @@ func TestWhatAHandlerSaysBecomesOfItsEvent(t *testing.T) {
 	}
 }
 
-func TestSoManyHandlersRunAtOnce(t *testing.T) {
+func TestConcurrencyLimitsRunningHandlers(t *testing.T) {
 	bus := newFakeBus(t)
 	holding := newHolding()
 	work(t, bus.address, holding.handle, duebus.WithMaxInFlight(4), duebus.WithConcurrency(2))
@@ -185,7 +185,7 @@ func TestSoManyHandlersRunAtOnce(t *testing.T) {
 	next(t, holding.begun)
 }
 
-func TestAcksThatCollectDuringACallGoIntoTheNext(t *testing.T) {
+func TestAcksThatAccumulateDuringACallGoIntoTheNext(t *testing.T) {
 	bus := newFakeBus(t)
 	release := make(chan struct{})
 	bus.ack = func() (*duebusv1.AckResponse, error) { <-release; return &duebusv1.AckResponse{}, nil }
@@ -217,7 +217,7 @@ func TestAcksThatCollectDuringACallGoIntoTheNext(t *testing.T) {
 	}
 }
 
-func TestSettlesExtensionsAndHeldTokensFitIntoWhatTheServerTakes(t *testing.T) {
+func TestSettlesExtensionsAndHeldTokensFitIntoTheLargestRequest(t *testing.T) {
 	bus := newFakeBus(t)
 	bus.started.MaxRequestBytes = 64 << 10
 	bus.started.Lease = durationpb.New(150 * time.Millisecond)
@@ -256,7 +256,7 @@ func TestSettlesExtensionsAndHeldTokensFitIntoWhatTheServerTakes(t *testing.T) {
 	}
 }
 
-func TestSettlesAreRepeatedUntilTheyAreCarriedOut(t *testing.T) {
+func TestSettlesAreRetriedUntilTheySucceed(t *testing.T) {
 	bus := newFakeBus(t)
 	stopped := &duebusv1.AckResponse{Failures: []*duebusv1.LeaseFailure{
 		{LeaseToken: "lease-a", Reason: duebus.LeaseEngineStopped},
@@ -360,7 +360,7 @@ func TestADeliveryThatWaitedUntilItsLeaseRanOutIsNotStarted(t *testing.T) {
 	}
 }
 
-func TestClocksThatDifferKeepNothingFromBeingStarted(t *testing.T) {
+func TestDifferingClocksDoNotKeepDeliveriesFromStarting(t *testing.T) {
 	bus := newFakeBus(t)
 	w := work(t, bus.address, acking)
 	stream := next(t, bus.streams)
@@ -378,7 +378,7 @@ func TestClocksThatDifferKeepNothingFromBeingStarted(t *testing.T) {
 	}
 }
 
-func TestReadyEndsWhenTheWorkerCanNotSubscribe(t *testing.T) {
+func TestReadyEndsIfTheWorkerCanNotSubscribe(t *testing.T) {
 	bus := newFakeBus(t)
 	bus.started = nil
 	w := work(t, bus.address, acking)
@@ -389,7 +389,7 @@ func TestReadyEndsWhenTheWorkerCanNotSubscribe(t *testing.T) {
 	}
 }
 
-func TestAHandlerThatRunsForTooLongIsCancelledAndItsEventNacked(t *testing.T) {
+func TestAHandlerThatRunsTooLongIsCancelledAndItsEventNacked(t *testing.T) {
 	bus := newFakeBus(t)
 	holding := newHolding()
 	work(t, bus.address, holding.handle, duebus.WithMaxExecution(50*time.Millisecond))
@@ -404,7 +404,7 @@ func TestAHandlerThatRunsForTooLongIsCancelledAndItsEventNacked(t *testing.T) {
 	no(t, bus.acks)
 }
 
-func TestHandlersThatIgnoreTheirCancellationDoNotHoldTheirEvents(t *testing.T) {
+func TestHandlersThatIgnoreCancellationDoNotHoldTheirEvents(t *testing.T) {
 	bus := newFakeBus(t)
 	begun, release := make(chan string, 10), make(chan struct{})
 	w := work(t, bus.address, func(_ context.Context, d *duebus.Delivery) error {
@@ -442,7 +442,7 @@ func TestHandlersThatIgnoreTheirCancellationDoNotHoldTheirEvents(t *testing.T) {
 	}
 }
 
-func TestAStreamThatBreaksIsResumedWithTheLeasesStillHeld(t *testing.T) {
+func TestABrokenStreamIsResumedWithTheLeasesStillHeld(t *testing.T) {
 	bus := newFakeBus(t)
 	holding := newHolding()
 	work(t, bus.address, holding.handle)
@@ -479,7 +479,7 @@ func TestWhileNoStreamIsOpenLeasesAreExtendedWithinTheGrace(t *testing.T) {
 	next(t, bus.extends)
 }
 
-func TestAStreamThatTheServerClosesIsOpenedAgainWhenTheServerSaysSo(t *testing.T) {
+func TestAClosedStreamIsReopenedAfterTheServersDelay(t *testing.T) {
 	bus := newFakeBus(t)
 	work(t, bus.address, acking)
 	stream := next(t, bus.streams)
@@ -529,7 +529,7 @@ func (b *lockedBuffer) String() string {
 	return b.buffer.String()
 }
 
-func TestAnErrorThatHealsIsNoEnd(t *testing.T) {
+func TestATemporaryErrorDoesNotEndTheWorker(t *testing.T) {
 	bus := newFakeBus(t)
 	work(t, bus.address, acking)
 	later := &errdetails.RetryInfo{RetryDelay: durationpb.New(200 * time.Millisecond)}
@@ -564,7 +564,7 @@ func TestAnotherReplicaTakesOver(t *testing.T) {
 	next(t, left.acks)
 }
 
-func TestAServerThatDoesNotStartTheStreamIsTriedAgain(t *testing.T) {
+func TestAStreamThatDoesNotStartIsRetried(t *testing.T) {
 	bus := newFakeBus(t)
 	bus.started = nil
 	worker := duebus.NewWorker(newClient(t, bus.address, duebus.WithTimeout(50*time.Millisecond)))
@@ -581,7 +581,7 @@ func TestAServerThatDoesNotStartTheStreamIsTriedAgain(t *testing.T) {
 	}
 }
 
-func TestAStopFinishesWhatHasBegunAndReleasesTheRest(t *testing.T) {
+func TestAStopFinishesRunningHandlersAndReleasesTheRest(t *testing.T) {
 	bus := newFakeBus(t)
 	holding := newHolding()
 	w := work(t, bus.address, holding.handle, duebus.WithConcurrency(1))
@@ -605,7 +605,7 @@ func TestAStopFinishesWhatHasBegunAndReleasesTheRest(t *testing.T) {
 	no(t, holding.begun)
 }
 
-func TestAStopReleasesAFrameThatWasUnderWay(t *testing.T) {
+func TestAStopReleasesAFrameInFlight(t *testing.T) {
 	bus := newFakeBus(t)
 	holding := newHolding()
 	w := work(t, bus.address, holding.handle)
@@ -622,7 +622,7 @@ func TestAStopReleasesAFrameThatWasUnderWay(t *testing.T) {
 	no(t, holding.begun)
 }
 
-func TestAStopWaitsNoLongerThanItsTimeout(t *testing.T) {
+func TestAStopWaitsAtMostItsTimeout(t *testing.T) {
 	bus := newFakeBus(t)
 	holding := newHolding()
 	w := work(t, bus.address, holding.handle, duebus.WithDrainTimeout(50*time.Millisecond))
@@ -640,7 +640,7 @@ func TestAStopWaitsNoLongerThanItsTimeout(t *testing.T) {
 	}
 }
 
-func TestAWorkerStopsWhileTheServerIsAway(t *testing.T) {
+func TestAWorkerStopsWhileTheServerIsUnreachable(t *testing.T) {
 	w := work(t, unusedAddress(t), acking)
 	w.stop()
 	if err := next(t, w.ended); err != nil {
@@ -648,7 +648,7 @@ func TestAWorkerStopsWhileTheServerIsAway(t *testing.T) {
 	}
 }
 
-func TestAnErrorThatNoRetryHealsEndsTheWorker(t *testing.T) {
+func TestAnErrorThatNoRetryCanCureEndsTheWorker(t *testing.T) {
 	for name, refused := range map[duebus.Reason]error{
 		duebus.ErrUnauthenticated:       status.Error(codes.Unauthenticated, "who are you?"),
 		duebus.ErrNoDispatcherSpecified: refusal(codes.FailedPrecondition, "NO_DISPATCHER_SPECIFIED"),
@@ -669,7 +669,7 @@ func TestAnErrorThatNoRetryHealsEndsTheWorker(t *testing.T) {
 	}
 }
 
-func TestASettleThatIsRefusedForGoodEndsTheWorker(t *testing.T) {
+func TestAPermanentlyRefusedSettleEndsTheWorker(t *testing.T) {
 	bus := newFakeBus(t)
 	bus.ack = func() (*duebusv1.AckResponse, error) { return nil, status.Error(codes.PermissionDenied, "no") }
 	w := work(t, bus.address, acking)
@@ -679,7 +679,7 @@ func TestASettleThatIsRefusedForGoodEndsTheWorker(t *testing.T) {
 	}
 }
 
-func TestAClosedClientEndsItsWorkers(t *testing.T) {
+func TestClosingAClientEndsItsWorkers(t *testing.T) {
 	bus := newFakeBus(t)
 	client := newClient(t, bus.address)
 	worker := duebus.NewWorker(client)
@@ -693,7 +693,7 @@ func TestAClosedClientEndsItsWorkers(t *testing.T) {
 	}
 }
 
-func TestOneHandlerThatCanNotSubscribeEndsAllOfTheWorker(t *testing.T) {
+func TestOneFailedSubscriptionEndsTheWorker(t *testing.T) {
 	bus := newFakeBus(t)
 	worker := duebus.NewWorker(newClient(t, bus.address), duebus.WithGroup("billing"))
 	worker.Handle("order.created", acking)
@@ -713,7 +713,7 @@ func TestOneHandlerThatCanNotSubscribeEndsAllOfTheWorker(t *testing.T) {
 	}
 }
 
-func TestWorkersThatCanNotRunSayWhy(t *testing.T) {
+func TestUnusableWorkersAreRefused(t *testing.T) {
 	client := newClient(t, unusedAddress(t))
 	for field, option := range map[string]duebus.WorkerOption{
 		"max_in_flight": duebus.WithMaxInFlight(0),
@@ -738,7 +738,7 @@ func TestWorkersThatCanNotRunSayWhy(t *testing.T) {
 	}
 }
 
-func TestAWorkerWhoseContextHasADeadlineWaitsBetweenItsTries(t *testing.T) {
+func TestAWorkerWithADeadlineWaitsBetweenTries(t *testing.T) {
 	bus := newFakeBus(t)
 	worker := duebus.NewWorker(newClient(t, bus.address))
 	worker.Handle("order.created", acking)

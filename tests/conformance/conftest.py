@@ -1,4 +1,4 @@
-"""The driver of each language, the servers of each engine, and what came of the cases."""
+"""The driver of each language, the servers of each engine, and the results of the cases."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SUITE = read_suite()
 
 @pytest.fixture(scope="session")
 def results() -> Results:
-    """What comes of them."""
+    """The results."""
     return Results(LANGUAGES, SUITE.cases)
 
 

@@ -1,4 +1,4 @@
-"""A driver at work: a process of its own, commands and answers as PROTOCOL.md says."""
+"""A running driver: a process that speaks the protocol of PROTOCOL.md."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ class Driver:
 
     @property
     def page(self) -> int:
-        """How much it has logged so far, in bytes."""
+        """The size of its log, in bytes."""
         return self.log.stat().st_size
 
     def last_words(self, since: int = 0, most: int = 60) -> str:

@@ -24,7 +24,7 @@ class Drivers:
         self._driver: Driver | None = None
 
     def get(self, language: Language) -> Driver:
-        """The language's driver, built and started where need be."""
+        """The language's driver, built and started if it is not running."""
         with self._lock:
             if self._driver is None or self._language != language.name:
                 self._close()
@@ -32,7 +32,7 @@ class Drivers:
             return self._driver
 
     def discard(self, driver: Driver) -> None:
-        """Something went wrong; if the driver does not answer any more, the next case gets a new one."""
+        """Called after a failure: if the driver no longer answers, the next case gets a new one."""
         with self._lock:
             if self._driver is driver and not driver.works:
                 driver.kill()

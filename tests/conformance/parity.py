@@ -26,7 +26,7 @@ The cases of the [conformance suite](../tests/conformance/cases.yaml), each on e
 """
 
 Cells = dict[tuple[str, str], str]
-"""What stands in the table, by language and case: "yes", "no", or nothing while it was not run."""
+"""The cells of the table, by language and case: "yes", "no", or nothing while it was not run."""
 
 
 class Results:

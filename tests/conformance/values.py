@@ -169,7 +169,7 @@ def _event_ids(count: int) -> list[str]:
 
 @_tag("any")
 def _any(_: object) -> Check:
-    """Something, whatever it is."""
+    """Any value."""
     return Check("anything", lambda actual, _: actual not in (None, "", [], {}))
 
 

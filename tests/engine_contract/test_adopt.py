@@ -52,7 +52,7 @@ async def test_an_adopted_lease_settles_as_before(pair: TopicDriver) -> None:
 
 
 async def test_the_session_that_lost_a_lease_does_not_shorten_it(harness: Harness, pair: TopicDriver) -> None:
-    """A worker reconnects before its broken stream is noticed: the old session's end does not touch its leases."""
+    """A worker reconnects before its broken stream is noticed: the end of the old one does not affect its leases."""
     start_us = harness.now_us()
     lease = await pair.lease_one("old", lease_us=HOUR)
     await pair.adopt("new", lease, lease_us=HOUR)

@@ -1,4 +1,4 @@
-"""Events that wait can be cancelled; those that are leased or dead are left alone."""
+"""Scheduled and ready events can be cancelled; leased and dead ones are left alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def lists(answer: CancelAnswer) -> tuple[int, list[str], list[str]]:
-    """An answer in a form that can be compared, whatever sequences the engine uses."""
+    """An answer in comparable form, regardless of the engine's sequence types."""
     return answer.cancelled, list(answer.leased_event_ids), list(answer.missing_event_ids)
 
 

@@ -1,4 +1,4 @@
-"""A topic's settings, and a group's retry policy: in force for what is decided from then on."""
+"""A topic's settings and a group's retry policy apply to all later decisions."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ async def test_settings_outlive_events_and_groups(joined: TopicDriver) -> None:
     assert (await joined.engine.config_of(joined.name)).max_queued == 5
 
 
-# --- each does what it says -------------------------------------------------------------------------------------------
+# --- each setting's effect --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.within_a_partition("§3.4: max_queued holds within each")
@@ -184,7 +184,7 @@ async def test_dedupe_window(harness: Harness, joined: TopicDriver) -> None:
 # --- a group's own policy ---------------------------------------------------------------------------------------------
 
 
-async def test_a_group_has_a_retry_policy_of_its_own(topic: TopicDriver) -> None:
+async def test_a_group_has_its_own_retry_policy(topic: TopicDriver) -> None:
     await topic.join(group="patient")
     await topic.join(group="hasty")
     await topic.configure(max_retries=5)

@@ -1,4 +1,4 @@
-"""Dead letters can be redriven and purged: all, or those that a filter chooses, in bounded steps."""
+"""Dead letters can be redriven and purged: all, or those that a filter selects, in bounded steps."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ async def test_whoever_waits_is_told(harness: Harness, joined: TopicDriver) -> N
     await harness.heard.until_due(joined.name, DEFAULT_GROUP, lambda at_us: at_us <= harness.now_us(), "due now")
 
 
-async def test_the_story_goes_on(harness: Harness, joined: TopicDriver) -> None:
+async def test_the_history_continues(harness: Harness, joined: TopicDriver) -> None:
     await joined.join(consumer="worker")
     await joined.bury("event", error="first")
     await harness.advance(MINUTE)

@@ -1,4 +1,4 @@
-"""A request that is repeated adds nothing; an event id that the topic holds, or held lately, adds nothing."""
+"""A repeated request adds nothing; nor does an event id that the topic holds or recently held."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ async def test_a_request_id_that_is_used_twice_in_one_call_is_refused_the_second
 
 
 async def test_a_repeated_request_may_say_the_rest_in_other_words(topic: TopicDriver) -> None:
-    """Bodies and due times are not compared: a caller that repeats may count the delay anew, or trace it as another."""
+    """Bodies and due times are not compared: a retry may have another delay or trace."""
     first = await topic.dispatch(new_event(body=b"one", delay_us=MINUTE), request_id="r1")
 
     again = await topic.dispatch(new_event(body=b"other", delay_us=SECOND, max_retries=1), request_id="r1")
@@ -309,7 +309,7 @@ async def test_an_id_is_of_its_topic(harness: Harness, topic: TopicDriver) -> No
 
 @pytest.mark.topic_config(dedupe_window_us=WINDOW_US)
 async def test_remembering_keeps_a_topic_and_forgetting_lets_it_go(harness: Harness, topic: TopicDriver) -> None:
-    """A topic that nobody subscribed to and that holds nothing is not listed for ever."""
+    """A topic that nobody subscribed to and that holds nothing is not listed forever."""
     await topic.dispatch(new_event("a", delay_us=HOUR), request_id="r1")
     await harness.advance(2 * WINDOW_US)
     await harness.engine.expire_leases()

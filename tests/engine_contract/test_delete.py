@@ -1,4 +1,4 @@
-"""Groups and topics can be deleted: what they held is gone, and whoever listened to them is told."""
+"""Groups and topics can be deleted: their events are gone, and their subscribers are told."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ async def test_without_a_group_a_topic_keeps_events_for_the_next_one(joined: Top
     assert ids(await joined.lease("next", "next")) == ["after"]
 
 
-async def test_a_group_that_is_made_anew_is_another_one(joined: TopicDriver) -> None:
+async def test_a_recreated_group_is_a_new_one(joined: TopicDriver) -> None:
     """Paused, with a policy of its own, with events: nothing of that comes back, and no token holds in it."""
     await joined.dispatch("before")
     await joined.lease_one()
@@ -112,7 +112,7 @@ async def test_a_topic_goes_with_everything(harness: Harness, joined: TopicDrive
             await joined.lease(group=group)
 
 
-async def test_a_dispatch_makes_it_anew_without_memories(joined: TopicDriver) -> None:
+async def test_a_dispatch_recreates_it_without_remembered_ids(joined: TopicDriver) -> None:
     await joined.configure(max_queued=1)
     await joined.dispatch("event", request_id="request")
     await joined.delete()
@@ -159,7 +159,7 @@ async def test_its_leases_are_settled(joined: TopicDriver, what: str) -> None:
 
 
 @either
-async def test_a_lease_of_what_was_deleted_holds_nothing_in_what_was_made_anew(joined: TopicDriver, what: str) -> None:
+async def test_a_lease_from_before_a_deletion_holds_nothing_afterwards(joined: TopicDriver, what: str) -> None:
     """The same event in a group of the same name: only the fencing token tells the leases apart."""
     await joined.configure(dedupe_window_us=0)
     await joined.dispatch("event")
@@ -179,7 +179,7 @@ async def test_a_lease_of_what_was_deleted_holds_nothing_in_what_was_made_anew(j
 async def test_a_group_that_comes_back_to_a_topic_long_idle_gives_out_greater_tokens(
     harness: Harness, joined: TopicDriver
 ) -> None:
-    """Found by the random courses: the topic was forgotten, and with it what its groups had given out."""
+    """Found by the property suite: with the topic, its last fencing tokens were forgotten."""
     await joined.dispatch(new_event())
     old = await joined.lease_one()
     await joined.delete_group()

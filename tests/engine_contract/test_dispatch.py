@@ -1,4 +1,4 @@
-"""Events go in: all of a request or none, due when they say, in every group of the topic."""
+"""Dispatch stores all events of a request or none, at their due times, in every group of the topic."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ async def test_each_request_of_a_call_stands_for_itself(topic: TopicDriver) -> N
     assert ids(await topic.lease()) == ["a", "b", "f"]
 
 
-async def test_a_subscriber_is_required_and_there_is_none(topic: TopicDriver) -> None:
+async def test_a_required_subscriber_is_missing(topic: TopicDriver) -> None:
     answer = await topic.try_dispatch("unwanted", require_subscriber=True)
 
     assert isinstance(answer, NoHandlerFound)

@@ -1,4 +1,4 @@
-"""The story of docs/fan-out.md: two groups of a topic, one of them patient, and paused for an hour."""
+"""The story of docs/fan-out.md: two groups of a topic, one with many retries and paused for an hour."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.within_a_partition("§3.4: order holds within each")
-async def test_two_groups_with_policies_of_their_own_one_paused_for_an_hour(
-    harness: Harness, topic: TopicDriver
-) -> None:
+async def test_two_groups_with_their_own_policies_one_paused_for_an_hour(harness: Harness, topic: TopicDriver) -> None:
     await topic.join("mailer-1", "mailer")
     await topic.join("ledger-1", "ledger")
     await topic.configure_group("mailer", max_retries=1, backoff_initial_us=SECOND, backoff_max_us=SECOND)

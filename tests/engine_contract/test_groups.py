@@ -1,4 +1,4 @@
-"""Each group of a topic gets its own copy of each event, and lives it by itself."""
+"""Each group of a topic gets its own copy of each event, independent of the others."""
 
 from __future__ import annotations
 

@@ -243,7 +243,7 @@ async def test_a_sweep_of_nothing_is_harmless(harness: Harness) -> None:
     await harness.engine.expire_leases()
 
 
-async def test_leasing_ends_leases_by_itself(harness: Harness, pair: TopicDriver) -> None:
+async def test_leasing_also_ends_expired_leases(harness: Harness, pair: TopicDriver) -> None:
     """The sweep is a safety net: an event whose holder vanished goes to the next who asks."""
     await pair.lease_one("old", lease_us=SECOND)
 

@@ -1,4 +1,4 @@
-"""Due events go out: never early, the longest due first, each to one holder, as many as fit."""
+"""Leasing due events: never early, the longest due first, each to one holder, as many as fit."""
 
 from __future__ import annotations
 
@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.within_a_partition("§3.4: order holds within each")
-async def test_the_longest_due_comes_first_in_whatever_order_events_were_dispatched(
-    harness: Harness, joined: TopicDriver
-) -> None:
+async def test_the_longest_due_comes_first_in_any_order_of_dispatch(harness: Harness, joined: TopicDriver) -> None:
     delays = {"third": 30, "first": 10, "fourth": 40, "second": 20}
     await joined.dispatch(*(new_event(name, delay_us=delay * SECOND) for name, delay in delays.items()))
 
@@ -183,9 +181,7 @@ async def test_a_fencing_token_is_at_least_the_engines_time(harness: Harness, jo
         await harness.advance(MINUTE)
 
 
-async def test_fencing_tokens_go_on_growing_when_the_group_was_empty_for_long(
-    harness: Harness, joined: TopicDriver
-) -> None:
+async def test_fencing_tokens_keep_growing_after_the_group_was_empty(harness: Harness, joined: TopicDriver) -> None:
     await joined.dispatch("a")
     first = await joined.lease_one()
     await joined.ack(first)

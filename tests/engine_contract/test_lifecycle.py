@@ -1,4 +1,4 @@
-"""An engine works between ``start`` and ``stop``, and says so before and after."""
+"""An engine works between ``start`` and ``stop``, and raises before and after."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ async def test_a_session_that_ends_after_the_stop_leaves_without_harm(harness: H
     await TopicDriver(harness, harness.unstarted()).leave()
 
 
-async def test_starting_twice_is_refused_and_the_engine_goes_on_working(joined: TopicDriver) -> None:
+async def test_starting_twice_is_refused_and_the_engine_keeps_working(joined: TopicDriver) -> None:
     await joined.dispatch("event")
 
     with pytest.raises(DuplicateInitialized):

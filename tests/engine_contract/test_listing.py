@@ -105,7 +105,7 @@ async def test_a_page_holds_no_more_bytes_than_asked_for_but_always_one_event(jo
 
 @pytest.mark.within_a_partition("§3.4: order holds within each")
 @pytest.mark.parametrize("newest_first", [False, True])
-async def test_a_cursor_goes_on_though_the_event_it_stands_at_is_gone(joined: TopicDriver, newest_first: bool) -> None:
+async def test_a_cursor_continues_after_its_event_is_gone(joined: TopicDriver, newest_first: bool) -> None:
     await joined.dispatch("a", "b", "c", "d", "e")
     first = await joined.page(EventState.READY, 2, newest_first=newest_first)
     await joined.ack(*await joined.lease())

@@ -1,4 +1,4 @@
-"""No poll: the engine says when there is next something to lease."""
+"""The engine reports when there is next something to lease, so that nothing needs to poll."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 async def told(topic: TopicDriver) -> int | None:
-    """What ``next_due`` says, which is what the next batch would say that leases nothing."""
+    """The ``next_due`` that a batch without events would have."""
     asked = await topic.next_due()
     batch = await topic.lease_batch(max_events=0)
     assert batch.events == []

@@ -1,4 +1,4 @@
-"""A group that is paused is handed nothing, and loses nothing."""
+"""A paused group gets nothing and loses nothing."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ async def test_resuming_tells_whoever_waits_at_once(harness: Harness, joined: To
     await harness.heard.until_due(joined.name, DEFAULT_GROUP, lambda at_us: at_us <= harness.now_us(), "due now")
 
 
-async def test_what_is_held_is_settled_all_the_same(joined: TopicDriver) -> None:
+async def test_held_events_can_still_be_settled(joined: TopicDriver) -> None:
     await joined.dispatch("acked", "nacked", "extended")
     acked, nacked, extended = await joined.lease()
 
@@ -88,7 +88,7 @@ async def test_what_is_held_is_settled_all_the_same(joined: TopicDriver) -> None
     assert await joined.counts() == {EventState.READY: 1, EventState.LEASED: 1}
 
 
-async def test_leases_run_out_all_the_same(harness: Harness, joined: TopicDriver) -> None:
+async def test_leases_still_run_out(harness: Harness, joined: TopicDriver) -> None:
     await joined.dispatch("event")
     await joined.lease_one(lease_us=SECOND)
 
@@ -100,7 +100,7 @@ async def test_leases_run_out_all_the_same(harness: Harness, joined: TopicDriver
     assert await joined.lease() == []
 
 
-async def test_other_groups_go_on(topic: TopicDriver) -> None:
+async def test_other_groups_are_not_affected(topic: TopicDriver) -> None:
     await topic.join("one", "left")
     await topic.join("two", "right")
     await topic.pause("left")

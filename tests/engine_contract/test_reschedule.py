@@ -1,4 +1,4 @@
-"""Events that wait can be wanted at another time: all of a request, or none."""
+"""Scheduled and ready events can be rescheduled: all of a request, or none."""
 
 from __future__ import annotations
 

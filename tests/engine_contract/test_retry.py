@@ -1,4 +1,4 @@
-"""A failed event is tried again, after a while that grows, until its retries are used up."""
+"""A failed event is retried after a growing backoff, until its retries are used up."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 async def fail_until_dead(topic: TopicDriver, event_id: str) -> int:
-    """Nack the event each time it is delivered; how many deliveries it took."""
+    """Nack every delivery of the event. Returns how many there were."""
     deliveries = 0
     while await topic.state(event_id) is not EventState.DEAD:
         await topic.harness.advance(HOUR)
@@ -60,7 +60,7 @@ async def test_the_time_of_dispatch_stays(harness: Harness, joined: TopicDriver)
     assert (await joined.lease_one()).dispatched_us == first.dispatched_us
 
 
-# --- how often --------------------------------------------------------------------------------------------------------
+# --- count ------------------------------------------------------------------------------------------------------------
 
 
 async def test_the_default_is_three_retries(joined: TopicDriver) -> None:
@@ -80,14 +80,14 @@ async def test_the_topic_says_how_many_retries(joined: TopicDriver) -> None:
 
 
 @pytest.mark.parametrize("max_retries", [0, 1, 5])
-async def test_an_event_has_retries_of_its_own(joined: TopicDriver, max_retries: int) -> None:
+async def test_an_event_has_its_own_retries(joined: TopicDriver, max_retries: int) -> None:
     await joined.dispatch(new_event("event", max_retries=max_retries))
 
     assert await fail_until_dead(joined, "event") == max_retries + 1
     assert (await joined.look("event")).max_retries == max_retries
 
 
-async def test_no_retries_left_is_dead_whatever_delay_was_asked_for(joined: TopicDriver) -> None:
+async def test_without_retries_left_it_is_dead_despite_a_delay(joined: TopicDriver) -> None:
     await joined.dispatch(new_event("event", max_retries=0))
 
     await joined.nack(await joined.lease_one(), delay_us=MINUTE, error="the end")

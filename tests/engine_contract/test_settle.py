@@ -1,4 +1,4 @@
-"""Ack, nack, release: only the holder settles, and whoever is not is told so and changes nothing."""
+"""Ack, nack, release: only the holder settles; for others it fails and changes nothing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def settle(topic: TopicDriver, verb: str, *leases: LeasedEvent | LeaseRef)
     return failures
 
 
-# --- what becomes of the event ----------------------------------------------------------------------------------------
+# --- effects on the event ---------------------------------------------------------------------------------------------
 
 
 async def test_an_acked_event_is_gone(harness: Harness, joined: TopicDriver) -> None:
@@ -55,7 +55,7 @@ async def test_a_released_event_is_ready_at_once_and_the_attempt_is_not_counted(
     assert again.last_error == ""
 
 
-async def test_releasing_for_ever_does_not_use_up_the_retries(joined: TopicDriver) -> None:
+async def test_endless_releases_do_not_use_up_the_retries(joined: TopicDriver) -> None:
     await joined.dispatch(new_event("event", max_retries=0))
 
     for _ in range(5):
@@ -176,7 +176,9 @@ async def test_a_lease_of_an_event_that_is_not_leased_settles_nothing(joined: To
 
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("end", ["ack", "dead_letter"])
-async def test_the_lease_of_an_event_that_is_done_or_dead_says_so(joined: TopicDriver, verb: str, end: str) -> None:
+async def test_the_lease_of_a_done_or_dead_event_is_reported_as_settled(
+    joined: TopicDriver, verb: str, end: str
+) -> None:
     await joined.dispatch("event")
     lease = await joined.lease_one()
     await settle(joined, end, lease)

@@ -1,4 +1,4 @@
-"""The whole story of one event."""
+"""The history of one event."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ async def test_of_a_long_story_the_end_is_kept(joined: TopicDriver) -> None:
     assert history[-2].error == "failure 30"
 
 
-async def test_each_group_has_a_story_of_its_own(topic: TopicDriver) -> None:
+async def test_each_group_has_its_own_history(topic: TopicDriver) -> None:
     await topic.join("one", "left")
     await topic.join("two", "right")
     await topic.dispatch("event")

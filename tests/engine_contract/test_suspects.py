@@ -1,4 +1,4 @@
-"""Twice, a lease that runs out says little about an event; then it is a suspect, and a session gets one at a time."""
+"""An event whose lease ran out twice is a suspect, and a session gets one suspect at a time."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def test_it_does_not_matter_whose_leases_ran_out(harness: Harness, joined:
     assert (await joined.lease_one("other")).is_suspect
 
 
-async def test_each_group_has_suspects_of_its_own(topic: TopicDriver) -> None:
+async def test_each_group_has_its_own_suspects(topic: TopicDriver) -> None:
     await topic.join("one", "left")
     await topic.join("two", "right")
     await topic.dispatch("event")

@@ -1,4 +1,4 @@
-"""Topics and groups from outside: what there is, how much, and who listens."""
+"""Topics and groups as operators see them: names, counts and subscribers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The watcher hears whenever a group has something to lease sooner than was known, and whose leases have ended."""
+"""The watcher is told when a group has something to lease sooner than known, and whose leases have ended."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ async def test_an_event_that_is_nacked(harness: Harness, joined: TopicDriver) ->
 
 
 async def test_a_lease_that_is_shortened(harness: Harness, joined: TopicDriver) -> None:
-    """The subscriber vanished: whoever waits knows when its events come back, a second later, not a lease later."""
+    """The subscriber vanished: those that wait know when its events come back, after a second and not a lease."""
     await joined.dispatch("event")
     await joined.lease_one(lease_us=HOUR)
     ear, start_us = Ear(joined), harness.now_us()
@@ -161,7 +161,7 @@ async def test_a_settled_lease_has_ended(joined: TopicDriver, verb: str) -> None
     await joined.harness.heard.until_ended("worker-1", a.fencing_token, b.fencing_token)
 
 
-async def test_each_session_hears_of_its_own(topic: TopicDriver) -> None:
+async def test_each_session_is_told_of_its_own_leases(topic: TopicDriver) -> None:
     """Any replica settles any delivery: the session whose window it was in hears of it."""
     await topic.join("one")
     await topic.join("two")
@@ -177,9 +177,7 @@ async def test_each_session_hears_of_its_own(topic: TopicDriver) -> None:
     assert dict(heard.ended) == {"one": [one.fencing_token], "two": [two.fencing_token]}
 
 
-async def test_a_lease_that_ran_out_has_ended_when_the_event_is_leased_anew(
-    harness: Harness, topic: TopicDriver
-) -> None:
+async def test_an_expired_lease_has_ended_when_the_event_is_leased_again(harness: Harness, topic: TopicDriver) -> None:
     await topic.join("one")
     await topic.join("two")
     await topic.dispatch("event")
@@ -253,8 +251,8 @@ async def test_a_settle_that_fails_ends_nothing(harness: Harness, joined: TopicD
 # --- deaths -----------------------------------------------------------------------------------------------------------
 
 
-async def test_every_death_is_told_once_whatever_it_died_of(harness: Harness, joined: TopicDriver) -> None:
-    """One step is told in one word; what is retried or given back is not in it."""
+async def test_every_death_of_any_cause_is_reported_once(harness: Harness, joined: TopicDriver) -> None:
+    """One step is one report; retried and released events are not in it."""
     names = ("thrown", "failed", "again", "slow")
     await joined.dispatch(new_event("slow", max_retries=0))
     await joined.let_run_out()
@@ -293,7 +291,7 @@ async def test_many_deaths_of_one_step_are_counted_and_ten_are_named(joined: Top
 
 
 @pytest.mark.parametrize("verb", ["lease", "backlog", "get_topic"])
-async def test_a_death_is_told_by_whatever_verb_finds_that_the_lease_ran_out(
+async def test_any_verb_that_ends_an_expired_lease_reports_the_death(
     harness: Harness, joined: TopicDriver, verb: str
 ) -> None:
     await joined.dispatch(new_event("event", max_retries=0))

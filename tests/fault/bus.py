@@ -91,7 +91,7 @@ class Bus:
             self.journal.write("outage", what=what, target=target, began=began, ended=now_us())
 
     def restart_server(self, number: int) -> None:
-        """A server that has ended comes back, under its address."""
+        """Restart a server that has ended, on its address."""
         address = self.servers[number].address
         self.servers[number].close()
         self.servers[number] = self._start_server(number, address)
@@ -99,7 +99,7 @@ class Bus:
     @staticmethod
     @contextmanager
     def paused(process: Popen[Any]) -> Iterator[None]:
-        """The process stands still during the block."""
+        """Suspend the process during the block."""
         process.send_signal(signal.SIGSTOP)
         try:
             yield
@@ -133,7 +133,7 @@ class Bus:
         while _waiting(info := client.admin.get_topic(TOPIC)):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"not all was handled: {info}")
-            time.sleep(0.1)  # what other processes do is nothing that a test can wait on
+            time.sleep(0.1)  # other processes send no signal that a test could wait on
 
     def _note_left(self, client: Client, group: str) -> None:
         for state in ("scheduled", "ready", "leased", "dead"):

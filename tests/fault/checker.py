@@ -1,4 +1,4 @@
-"""Reads a history and says what must not have happened in it.
+"""Reads a history and reports what must not have happened.
 
 - lost: an accepted event was neither acked nor is it still there;
 - early: an event was leased, or came, before it was due;
@@ -47,11 +47,11 @@ LOST_BY_SUSPECTS = 2
 """Deliveries that an event lost when it is a suspect, of which a stream holds one at a time."""
 
 CALM = SECOND
-"""So long after an outage all works again."""
+"""How long after an outage everything works again."""
 
 
 class Violation(NamedTuple):
-    """What must not have happened, and the story of the event."""
+    """A violation, and the history of the event."""
 
     kind: str
     story: str
@@ -59,7 +59,7 @@ class Violation(NamedTuple):
 
 @dataclass
 class Report:
-    """What the checker found.
+    """The checker's findings.
 
     Attributes:
         duplicates: how often an event was delivered again, by cause.

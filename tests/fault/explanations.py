@@ -1,4 +1,4 @@
-"""Why an event was delivered again: how the lease before was lost, or given back."""
+"""Explains why an event was delivered again: how its previous lease was lost or released."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def is_final(settle: Settle) -> bool:
 def _out_of_touch(outages: list[Outage], server: str) -> Iterator[Interval]:
     """When a server was killed, or could not reach Redis for long though Redis was there.
 
-    While Redis is away, all replicas are silent, and none is to be taken for dead by that.
+    While Redis is unreachable, all replicas are silent, and none may be taken for dead because of that.
     """
     own = {f"server:{server}", f"link:{server}", "host"}
     silent = [one for one in outages if (one.target in own or one.target == "redis") and one.what != "delay"]

@@ -1,4 +1,4 @@
-"""The faults, and a course of them from a seed: the same seed, the same course."""
+"""The faults, and their sequence from a seed: the same seed gives the same sequence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each process of a fault test writes down: JSON lines, written out before what they tell of goes on.
+"""The journal of each process of a fault test: JSON lines, flushed before the process continues.
 
 A line that a killed process did not finish is the last of its file, and is passed over.
 """

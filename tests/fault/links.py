@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from types import TracebackType
 
-PATIENCE_S = 30
+TIMEOUT_S = 30
 
 
 class Links:
@@ -36,7 +36,7 @@ class Links:
             self._run(proxy.close())
         self._run(_cancel_others())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(PATIENCE_S)
+        self._thread.join(TIMEOUT_S)
         self._loop.close()
 
     def url(self, number: int) -> str:
@@ -66,7 +66,7 @@ class Links:
         self._run(act())
 
     def _run(self, coroutine: Coroutine[object, object, None]) -> None:
-        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(PATIENCE_S)
+        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(TIMEOUT_S)
 
 
 async def _cancel_others() -> None:

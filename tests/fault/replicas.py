@@ -1,4 +1,4 @@
-"""A client of all replicas, for a worker: each stream goes to the next one, settles to any; all is written down."""
+"""A worker's client of all replicas: streams go to each in turn, settles to any; everything is recorded."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class CallRecorder(grpc.aio.UnaryUnaryClientInterceptor):  # type: ignore[type-a
         verb, leases = self._leases(details.method, request)
         self._journal.write("call", call=number, verb=verb, leases=leases)
         call = await continuation(details, request)
-        response = await call  # raises what the call failed with: then nobody knows what became of it
+        response = await call  # raises the call's error: its effect is then unknown
         failed = {
             self.fences[failure.lease_token]: lease_failure_reason_from_wire(failure.reason).name
             for failure in response.failures

@@ -1,4 +1,4 @@
-"""The checker finds what must not have happened, and nothing in a history in which all was well."""
+"""The checker finds every violation, and nothing in a correct history."""
 
 from __future__ import annotations
 

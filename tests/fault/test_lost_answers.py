@@ -1,4 +1,4 @@
-"""What Redis did and nobody heard of: answers and words that were lost on the way."""
+"""Lost answers and notifications: Redis did something that nobody was told."""
 
 from __future__ import annotations
 
@@ -215,7 +215,7 @@ async def test_an_adopt_whose_answer_is_lost_costs_no_lease(
     )
 
 
-async def test_a_session_that_redis_has_lost_adopts_all_the_same(bus: RedisBus, far: Replica) -> None:
+async def test_a_session_that_redis_has_lost_can_still_adopt(bus: RedisBus, far: Replica) -> None:
     topic = await subscribed(far)
     await topic.dispatch("event")
     event = await topic.lease_one(WORKER)
@@ -284,7 +284,7 @@ async def test_events_that_were_leased_beside_a_damaged_one_arrive_when_it_cant_
 async def test_a_broken_group_does_not_keep_the_sessions_of_others_from_leaving(
     bus: RedisBus, link: Proxy, far: Replica
 ) -> None:
-    # given two sessions that leave while Redis is away, and a group in which one of them can't leave
+    # given two sessions that leave while Redis is unreachable, and a group in which one of them can't leave
     topics = [await subscribed(far) for _ in range(2)]
     link.aim("127.0.0.1:9")
     link.cut()

@@ -146,7 +146,7 @@ async def work(address: str, seen: Seen, stack: AsyncExitStack) -> Worker:
 
 
 @pytest.mark.timeout(240)
-async def test_nothing_is_lost_or_handled_twice_and_deliveries_go_on(redis: RedisServer, tmp_path: Path) -> None:
+async def test_nothing_is_lost_or_handled_twice_and_deliveries_continue(redis: RedisServer, tmp_path: Path) -> None:
     seen = Seen()
     async with AsyncExitStack() as stack:
         cluster = Cluster(redis, tmp_path, stack)

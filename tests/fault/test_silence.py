@@ -1,4 +1,4 @@
-"""Redis stands still for longer than a replica may be silent, and nobody's call fails."""
+"""Redis hangs for longer than a replica may be silent, and no call fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes schemas/ anew: what Kubernetes and the operators say of the kinds that the chart renders.
+"""Makes schemas/: the schemas of Kubernetes and the operators for the kinds that the chart renders.
 
 `make helm-schemas` runs it. The sources are Go modules, which carry the OpenAPI document of their version and their
 custom resource definitions. What is kept is what the kinds need, without descriptions.
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def module(name: str) -> Path:
-    """The folder of a Go module, which is downloaded if need be."""
+    """The folder of a Go module, which is downloaded if it is missing."""
     asked = subprocess.run(["go", "mod", "download", "-json", name], check=True, capture_output=True, cwd="/")
     return Path(json.loads(asked.stdout)["Dir"])
 

@@ -1,4 +1,4 @@
-"""What the chart promises, and what it refuses."""
+"""The chart's guarantees, and the values that it refuses."""
 
 from __future__ import annotations
 
@@ -241,7 +241,7 @@ def test_the_notes_tell_the_next_two_commands_and_warn_of_what_is_open(tmp_path:
 
 
 def notes_of(values: Values, folder: Path) -> str:
-    """What helm prints after an installation; `helm template` leaves it out, so it stands in an object for once."""
+    """What helm prints after an installation; `helm template` leaves it out, so the test puts it into an object."""
     chart = folder / "duebus"
     shutil.copytree(CHART, chart, dirs_exist_ok=True)
     notes = indent((CHART / "templates" / "NOTES.txt").read_text(), "  ", lambda _: True)

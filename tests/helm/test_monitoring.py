@@ -91,7 +91,7 @@ def test_every_metric_is_on_the_dashboard() -> None:
     assert {name for name in METRICS if name not in asked} == set()
 
 
-def test_panels_lie_beside_each_other_and_have_numbers_of_their_own() -> None:
+def test_panels_do_not_overlap_and_have_unique_ids() -> None:
     panels = DASHBOARD["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
     taken: set[tuple[int, int]] = set()

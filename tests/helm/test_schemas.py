@@ -1,4 +1,4 @@
-"""What the chart renders is what Kubernetes and the operators take."""
+"""Kubernetes and the operators accept what the chart renders."""
 
 from __future__ import annotations
 

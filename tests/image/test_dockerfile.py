@@ -1,4 +1,4 @@
-"""What the image promises, as far as the Dockerfile says it."""
+"""The image's guarantees, as far as the Dockerfile shows them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wheel in empty environments: each extra does its job, and what needs one that is missing says so."""
+"""The wheel in empty environments: each extra does its job, and a missing one is named."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def install(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[.
 
 
 def uv(*arguments: str) -> str:
-    """Runs uv to its end; what it printed."""
+    """Runs uv to its end. Returns its output."""
     ended = subprocess.run([UV, *arguments], capture_output=True, text=True, check=False, cwd="/")
     assert ended.returncode == 0, ended.stderr
     return ended.stdout

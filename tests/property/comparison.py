@@ -1,4 +1,4 @@
-"""An engine's topic beside its model: everything that can be seen from outside has to be the same."""
+"""Compares an engine's topic with its model: everything visible from outside must be the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an engine should do, in the plainest terms: events in groups, moved along the arrows of ``domain.states``.
+"""A model of an engine: events in groups, moved along the arrows of ``domain.states``.
 
 Times are nominal: microseconds since the machine began, by the machine's own count. On an engine whose clock runs while
 a test does, they are the engine's up to a grain; see ``support.engines.Harness``.
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from duebus_server.domain.views import TopicConfig
 
 EXPIRED = "lease expired"
-"""Stands for whatever an engine says of a lease that ran out."""
+"""Stands for any reason that an engine gives for an expired lease."""
 
 UNKNOWN = -1
 
@@ -39,7 +39,7 @@ class ModelEntry:
 
     Attributes:
         at_us: when it is due, or when its lease runs out.
-        due_us: when it was due, whatever has become of it.
+        due_us: when it was due, in any state.
         order_us: the same as the engine reports it, which tells apart what a running clock does; UNKNOWN until asked.
         died_unseen: it is dead because its last lease ran out, which an engine need not notice at once.
         free_attempts: the attempts that used up no retry, because their lease ran out.

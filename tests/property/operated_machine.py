@@ -1,4 +1,4 @@
-"""The machine with operators at work: they pause, delete, cancel, reschedule, redrive and purge."""
+"""The machine with operators, who pause, delete, cancel, reschedule, redrive and purge."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is particular to the redis engine: on real redis-servers, with several replicas where it matters."""
+"""Tests that only concern the redis engine: on real redis-servers, with several replicas if needed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def start_redis() -> Iterator[Callable[..., RedisServer]]:
-    """Starts redis-servers of the test's own: ``start_redis("--maxmemory", "4mb")``. They end with the test."""
+    """Starts redis-servers for the test: ``start_redis("--maxmemory", "4mb")``. They end with the test."""
     started: list[RedisServer] = []
 
     def start(*options: str, **settings: Any) -> RedisServer:
@@ -80,7 +80,7 @@ def topic(replica: Replica) -> TopicDriver:
 
 @pytest.fixture
 def hanging() -> Iterator[str]:
-    """The address of something that takes connections and says nothing."""
+    """The address of a listener that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield f"127.0.0.1:{listener.getsockname()[1]}"
 

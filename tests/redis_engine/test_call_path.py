@@ -1,4 +1,4 @@
-"""How far it is from a verb of the engine to the client of Redis."""
+"""The number of calls between a verb of the engine and the Redis client."""
 
 from __future__ import annotations
 

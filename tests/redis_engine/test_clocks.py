@@ -1,4 +1,4 @@
-"""Redis's clock decides, whatever the clocks of the hosts say."""
+"""Redis's clock decides, regardless of the hosts' clocks."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def test_a_host_whose_clock_is_off_delivers_neither_early_nor_late(bus: Re
 async def test_fencing_tokens_are_at_least_the_time_and_grow_although_the_last_one_is_lost(
     bus: RedisBus, topic: TopicDriver, partitions: int
 ) -> None:
-    """Given a failover to a node that had not heard of the last lease."""
+    """Given a failover to a node that did not receive the last lease."""
     await topic.configure(partitions=partitions)
     await topic.join()
     await topic.dispatch(*(f"event {number}" for number in range(8)))
@@ -71,7 +71,7 @@ async def test_fencing_tokens_are_at_least_the_time_and_grow_although_the_last_o
             assert bus.raw.hdel(key, "fence") == 1
 
 
-async def test_fencing_tokens_go_on_growing_when_the_clock_is_set_back(bus: RedisBus, topic: TopicDriver) -> None:
+async def test_fencing_tokens_keep_growing_when_the_clock_is_set_back(bus: RedisBus, topic: TopicDriver) -> None:
     await topic.join()
     ahead = redis_now_us(bus) + HOUR
     bus.raw.hset(bus.key(topic.name, f"group:{DEFAULT_GROUP}:group"), "fence", ahead)

@@ -1,4 +1,4 @@
-"""Redis as a cluster: topics on several nodes, and what becomes of them when one is lost."""
+"""Redis as a cluster: topics on several nodes, and the loss of a node."""
 
 from __future__ import annotations
 

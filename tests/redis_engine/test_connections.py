@@ -1,4 +1,4 @@
-"""Where Redis is: every form of URL, credentials that are never told, and starts that fail in one line."""
+"""Connecting to Redis: every form of URL, credentials that never leak, and starts that fail with one line."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def damage(bus: RedisBus, topic: TopicDriver, event_id: str, blob: bytes | None)
     "blob", [None, *RUBBISH], ids=lambda blob: "missing" if blob is None else f"{len(blob)} of {blob[:1]!r}"
 )
 @pytest.mark.parametrize("groups", [1, 2])
-async def test_a_damaged_event_is_a_dead_letter_and_the_others_go_on(
+async def test_a_damaged_event_is_a_dead_letter_and_the_others_are_delivered(
     bus: RedisBus, joined: TopicDriver, blob: bytes | None, groups: int
 ) -> None:
     names = ["default", "other"][:groups]
@@ -173,7 +173,7 @@ OWN_KEYS = [
 
 
 async def problem_of(call: Awaitable[Any]) -> DispatcherNotWorking | None:
-    """What the engine says, where it does not do it."""
+    """The engine's error, if it refuses."""
     try:
         await call
     except DispatcherNotWorking as error:

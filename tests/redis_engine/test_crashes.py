@@ -1,4 +1,4 @@
-"""Redis dies in the midst of a script, or together with a server and its worker."""
+"""Redis dies in the middle of a script, or together with a server and its worker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A failover behind an address that stays the same: connections to the old primary stay open, and are left."""
+"""A failover behind an unchanged address: connections to the old primary stay open, and are abandoned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Builds of several layouts on one Redis: side by side, forward and back, and what none of them can read."""
+"""Builds with different layouts on one Redis: side by side, upgrades and rollbacks, and unreadable layouts."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ async def test_a_layout_that_is_no_number_is_refused(bus: RedisBus) -> None:
 
 async def test_what_this_build_writes_is_the_layout_of_its_number(start_redis: Callable[..., RedisServer]) -> None:
     """Where this fails, what is stored has changed: read ``Layouts`` in DATA_MODEL.md, and before the first release,
-    write the dump anew."""
+    write a new dump."""
     assert await layout_dump.dump_of_this_build(start_redis().url) == layout_dump.read(LAYOUT)
 
 

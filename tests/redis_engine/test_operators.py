@@ -1,4 +1,4 @@
-"""What operators do through one replica holds on all of them, at once and whatever is lost on the way."""
+"""Operators' changes through one replica apply to all of them at once, even if messages are lost."""
 
 from __future__ import annotations
 
@@ -313,9 +313,7 @@ async def test_a_session_that_joins_after_a_deletion_outlives_late_word_of_it(he
     assert ids(await here.lease("new session")) == ["event"]
 
 
-async def test_a_topic_that_is_made_anew_by_a_replica_that_knew_it_is_listed(
-    here: TopicDriver, there: TopicDriver
-) -> None:
+async def test_a_topic_recreated_by_a_replica_that_knew_it_is_listed(here: TopicDriver, there: TopicDriver) -> None:
     await there.dispatch("before")
     await here.delete()
 
@@ -338,7 +336,7 @@ async def test_a_topic_that_was_empty_for_a_while_is_listed_again(replica: Repli
     assert [info.topic for info in await here.engine.list_topics("", 10)] == [here.name]
 
 
-async def test_another_replica_lets_go_of_what_a_deletion_has_left(
+async def test_another_replica_releases_what_a_deletion_has_left(
     bus: RedisBus, here: TopicDriver, there: TopicDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Given a replica that dies when the group is gone, and its copies of events are not."""

@@ -1,4 +1,4 @@
-"""Redis goes away and comes back, forgets its scripts, or all it knew; answers that are lost on their way."""
+"""Redis becomes unreachable, loses its scripts or all its data; answers are lost."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def restart(server: RedisServer) -> None:
     await asyncio.to_thread(server.restart)
 
 
-async def test_calls_fail_fast_streams_stay_open_and_all_goes_on(
+async def test_calls_fail_fast_streams_stay_open_and_everything_recovers(
     durable: RedisServer, start_server: Callable[..., ServerProcess]
 ) -> None:
     server = start_server("--engine", "redis", "--redis-url", durable.url)
@@ -152,7 +152,7 @@ async def test_a_redis_that_has_forgotten_all_is_told_again(bus: RedisBus, topic
     await until(lambda: {noted, "secret"} <= bus.stored_keys(), "the replica to say again what it has")
     assert bus.raw.get(f"{bus.namespace}:secret") == b"duebus:" + secret
     assert secret == other.engine.lease_token_key
-    assert await topic.lease() == [], "subscribes anew"
+    assert await topic.lease() == [], "subscribes again"
     await topic.dispatch("new")
     assert ids(await topic.lease()) == ["new"]
     assert [info.topic for info in await other.engine.list_topics("", 10)] == [topic.name]
@@ -201,7 +201,9 @@ async def test_an_outage_is_logged_once_and_so_is_its_end(
     assert sorted(line["event"] for line in logs) == sorted(2 * said)
 
 
-async def test_a_redis_that_hangs_fails_calls_fast_and_all_goes_on(start_redis: Callable[..., RedisServer]) -> None:
+async def test_a_hanging_redis_fails_calls_fast_and_everything_recovers(
+    start_redis: Callable[..., RedisServer],
+) -> None:
     server = start_redis()
     async with redis_bus(server.url) as bus:
         topic = (await bus.replica()).topic()
@@ -247,7 +249,7 @@ async def test_a_silent_connection_is_found_to_be_dead(
         server.process.send_signal(signal.SIGCONT)
         await until(
             lambda: {client["id"] for client in bus.raw.client_list(_type="pubsub")} - before != set(),
-            "the listener to connect anew",
+            "the listener to reconnect",
         )
 
 

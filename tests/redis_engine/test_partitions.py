@@ -79,7 +79,7 @@ async def test_a_topic_with_one_partition_has_the_keys_it_always_had(bus: RedisB
     assert not bus.raw.exists(bus.key(topic.name, "config"))
 
 
-async def test_events_without_an_id_of_their_own_stay_together_and_requests_go_to_all_partitions(
+async def test_events_without_ids_stay_together_and_requests_go_to_all_partitions(
     bus: RedisBus, spread: TopicDriver
 ) -> None:
     await spread.join()
@@ -232,7 +232,7 @@ async def test_a_session_asks_only_where_something_may_be_due(
     assert [where.number for what, where in asked if what == "lease"] == [2]
 
 
-async def test_a_group_that_is_made_anew_is_asked_for_what_waited_in_every_partition(spread: TopicDriver) -> None:
+async def test_a_recreated_group_is_asked_for_waiting_events_in_every_partition(spread: TopicDriver) -> None:
     """Found by the property machine: what was known of the partitions was of the group that had been deleted."""
     await spread.join()
     assert await spread.lease() == []
@@ -799,7 +799,7 @@ async def test_while_a_change_is_under_way_elsewhere_a_dispatch_is_to_be_repeate
     assert (await replica.engine.get_topic(spread.name)).queued == 1
 
 
-async def test_a_partition_that_lost_all_it_had_is_opened_anew(bus: RedisBus, spread: TopicDriver) -> None:
+async def test_a_partition_that_lost_everything_is_reopened(bus: RedisBus, spread: TopicDriver) -> None:
     await spread.join()
     lost = partitions_of(spread.name, COUNT)[1]
     for key in bus.raw.keys(f"{bus.namespace}:{{{lost}}}:*"):
@@ -832,7 +832,7 @@ async def test_a_lease_that_nobody_heard_of_is_taken_back_from_every_partition(
     assert {lease.attempt for lease in held} == {1}
 
 
-async def test_one_partition_that_fails_is_the_affair_of_its_own_requests(bus: RedisBus, spread: TopicDriver) -> None:
+async def test_a_failing_partition_affects_only_its_own_requests(bus: RedisBus, spread: TopicDriver) -> None:
     bad = partitions_of(spread.name, COUNT)[1]
     bus.raw.set(bus.key(bad, "events"), "not ours")
     requests = [DispatchRequest([new_event(in_partition(number))]) for number in range(COUNT)]

@@ -1,4 +1,4 @@
-"""Several server processes behind one address: found as one, stopped as one, and mended when one dies."""
+"""Several server processes behind one address: reached as one, stopped as one, and restarted when one dies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Replicas that die, are paused, or come back, as processes of their own."""
+"""Replicas that die, are paused, or come back, as separate processes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ with Client(address) as client, client.subscribe(topic, max_in_flight=count, con
 
 @contextmanager
 def doomed_worker(address: str, topic: str) -> Iterator[subprocess.Popen[str]]:
-    """A worker in a process of its own that holds events until it is killed; it prints which."""
+    """A worker process that holds events until it is killed, and prints their ids."""
     command = [sys.executable, "-c", WORKER, address, topic, str(LEASES)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:

@@ -1,4 +1,4 @@
-"""A command that Redis refuses in the middle of a script: no answered event is lost, and none is stored by half."""
+"""Redis refuses a command in the middle of a script: no answered event is lost, and none is half stored."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ GROUPS = ("one", "other")
 
 
 async def adopt(topic: TopicDriver) -> None:
-    """A session takes the leases of another over."""
+    """A session takes over the leases of another."""
     held = await topic.lease(group="one")
     await topic.join("another session", "one")
     await topic.adopt("another session", *held, group="one")
@@ -105,7 +105,7 @@ async def try_without(bus: RedisBus, command: str, verb: Awaitable[object]) -> b
 
 
 async def found(replica: Replica, topic: TopicDriver, group: str) -> set[str]:
-    """What can be had of a group in the end."""
+    """The events that can still be leased from a group."""
     await topic.join(group=group)
     await replica.advance(2 * HOUR)
     await topic.redrive(group=group)

@@ -1,4 +1,4 @@
-"""The rights of the user of Redis: what is documented is enough for every verb, and one that is missing is named."""
+"""The rights of the Redis user: the documented ones suffice for every verb, and a missing one is named."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
 
 async def use_every_verb(here: Replica, there: Replica) -> None:
-    """Whatever a server does in Redis."""
+    """Everything that a server does in Redis."""
     topic = here.topic()
     await topic.dispatch(*new_events(5), "chosen", request_id="request")
     await topic.join()
@@ -145,7 +145,7 @@ async def restricted(start_redis: Callable[..., RedisServer]) -> AsyncIterator[R
 
 
 async def refusal(bus: RedisBus, rule: str, call: Callable[[], Awaitable[object]]) -> str:
-    """What a call says when the user has lost a right."""
+    """The error of a call when the user has lost a right."""
     bus.raw.execute_command("ACL SETUSER", USER, *rule.split())
     with pytest.raises(UnusableStorage) as caught:
         await call()

@@ -89,7 +89,7 @@ async def test_when_redis_is_away_the_error_says_who_holds_the_events_and_a_repe
         assert stream.come() == []
 
 
-async def test_one_engine_stops_and_the_other_goes_on(both: Wire) -> None:
+async def test_one_engine_stops_and_the_other_keeps_working(both: Wire) -> None:
     topic = unique_name()
     await both.dispatch(topic, "kept", engines=[REDIS])
     (stopped,) = await both.stop(engines=[REDIS])

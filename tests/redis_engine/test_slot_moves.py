@@ -1,4 +1,4 @@
-"""A slot of a cluster on its way to another node: no step is taken on half of a topic's keys, and none is lost."""
+"""A cluster slot that is moving to another node: no step runs on half of a topic's keys, and none is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a sweep costs, and that it finds what a lost answer has left behind."""
+"""The cost of a sweep, and that it finds what a lost answer has left behind."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 @pytest.fixture
 def tls_url(start_redis: Callable[..., RedisServer], certificates: Certificates) -> str:
-    """A Redis that talks TLS, and to those alone that have a certificate of the authority."""
+    """A Redis that requires TLS and a certificate of the authority."""
     port = free_port()
     files = ("--tls-cert-file", certificates.server, "--tls-key-file", certificates.server_key)
     start_redis("--tls-port", str(port), *map(str, files), "--tls-ca-cert-file", str(certificates.ca))
@@ -161,7 +161,7 @@ async def test_the_documented_rights_are_enough_for_sentinels(
             await bus.close()
 
 
-async def test_sentinels_and_servers_have_passwords_of_their_own(
+async def test_sentinels_and_servers_have_different_passwords(
     tmp_path: Path, start_redis: Callable[..., RedisServer], hanging: str
 ) -> None:
     master = start_redis("--requirepass", "of the server", password="of the server")

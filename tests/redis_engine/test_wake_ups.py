@@ -1,4 +1,4 @@
-"""Word between replicas: what one does, the others hear; what they don't hear costs a sweep at most."""
+"""Notifications between replicas; a lost one costs one sweep interval at most."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ async def test_a_stream_that_breaks_on_one_replica_costs_another_a_second(pair: 
     assert 0.2 * SECOND < now_us() - began_us < 0.3 * SECOND + SOON_S * SECOND
 
 
-# --- lost word ---
+# --- lost notifications ---
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ async def test_lost_word_costs_a_sweep_at_most(own_bus: RedisBus) -> None:
         assert took_us < 0.3 * SECOND + SOON_S * SECOND
 
 
-async def test_lost_word_of_an_ack_does_not_cost_the_room_for_ever(own_bus: RedisBus) -> None:
+async def test_a_lost_notification_of_an_ack_does_not_cost_the_room_forever(own_bus: RedisBus) -> None:
     async with app_on(own_bus, sweep_interval="60s") as here, app_on(own_bus, sweep_interval="300ms") as there:
         topic = unique_name()
         stream = await there.subscribe(topic, max_in_flight=2)

@@ -1,1 +1,1 @@
-"""What several suites share: engines to drive, events to dispatch, a watcher that remembers."""
+"""Code that several suites share."""

@@ -1,4 +1,4 @@
-"""An engine as a test drives it: started, watched, with a clock that the test moves."""
+"""Engines for tests: started, watched, with a clock that the test moves."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def request(stream: int, path: bytes) -> bytes:
 
 
 class RawConnection:
-    """A connection that says what it likes.
+    """A connection that sends arbitrary frames.
 
     Attributes:
         reader, writer: of the socket.

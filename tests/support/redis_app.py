@@ -34,7 +34,7 @@ async def app_on(bus: RedisBus, clock: Clock | None = None, **settings: str) -> 
 
 
 async def until_accepted(call: Callable[..., Awaitable[Any]], *arguments: Any, patience_s: float = 10) -> Any:
-    """Repeat a call, as the clients do, for as long as Redis is away; what it returns."""
+    """Repeat a call, as the clients do, while Redis is unreachable. Returns its result."""
     async with asyncio.timeout(patience_s):
         while True:
             with suppress(grpc.aio.AioRpcError):

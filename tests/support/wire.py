@@ -74,7 +74,7 @@ class Failure:
     @classmethod
     def of(cls, error: grpc.aio.AioRpcError) -> Failure:
         """What the error says; asserts that the status in the details is that of the call."""
-        trailers: dict[str, Any] = dict(error.trailing_metadata())  # type: ignore[arg-type]  # pairs, whatever the stubs say
+        trailers: dict[str, Any] = dict(error.trailing_metadata())  # type: ignore[arg-type]  # pairs, despite the stubs
         raw = trailers.get("grpc-status-details-bin")
         assert isinstance(raw, bytes), f"no details: {error!r}"
         status = status_pb2.Status.FromString(raw)

@@ -25,7 +25,7 @@ def worker_on(bus: FakeBus, **settings: Any) -> Worker:
 
 @asynccontextmanager
 async def serving(worker: Worker) -> AsyncIterator[asyncio.Task[None]]:
-    """Runs the worker during the block, which begins when all is subscribed; stops it afterwards if need be."""
+    """Runs the worker during the block, which begins once it has subscribed; stops it afterwards."""
     task = asyncio.create_task(worker.serve())
     try:
         await worker.ready()

@@ -1,4 +1,4 @@
-"""How the suite is shared out to workers, and what it prints."""
+"""How the suite is distributed to workers, and what it prints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The processes of one server: none is forgotten when they are to stop."""
+"""The processes of one server: a stop reaches all of them."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def start_server(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
-    """Starts servers of the test's own: ``start_server("--lease", "1s")``. They end with the test."""
+    """Starts servers for the test: ``start_server("--lease", "1s")``. They end with the test."""
     started: list[ServerProcess] = []
 
     def start(*flags: str, **settings: object) -> ServerProcess:
@@ -35,7 +35,7 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """One server that tests share, each with topics of its own. Leave it running."""
+    """One server that tests share, each with its own topics. Leave it running."""
     shared = ServerProcess(tmp_path_factory.mktemp("server") / "server.log")
     yield shared
     shared.close()
@@ -43,7 +43,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 
 @pytest.fixture(autouse=True)
 def untroubled(request: pytest.FixtureRequest) -> Iterator[None]:
-    """The shared server is alive after each test, and logged no error that it did not foresee."""
+    """After each test, the shared server is alive and has logged no unexpected error."""
     if "server" not in request.fixturenames:
         yield
         return
@@ -56,7 +56,7 @@ def untroubled(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture
 async def wire(server: ServerProcess) -> AsyncIterator[Wire]:
-    """A client of the shared server, with a connection of its own."""
+    """A client of the shared server, with its own connection."""
     async with connect(server.address) as connected:
         yield connected
 

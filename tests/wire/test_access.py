@@ -1,4 +1,4 @@
-"""Tokens and rules on a real server: who comes in, what they may do, and what is written down of it."""
+"""Tokens and rules on a real server: who is accepted, what they may do, and what is recorded."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ async def test_health_is_open_and_reflection_is_not(with_rules: ServerProcess, s
         assert (await health.Check(health_pb2.HealthCheckRequest())).status == health_pb2.HealthCheckResponse.SERVING
         reflection: Any = reflection_pb2_grpc.ServerReflectionStub(wire.channel)
         asked = [reflection_pb2.ServerReflectionRequest(list_services="")]
-        refused = reflection.ServerReflectionInfo()  # asks nothing: a request on its way could fail before the answer
+        refused = reflection.ServerReflectionInfo()  # sends no request: one on its way could fail before the answer
         assert await refused.code() is grpc.StatusCode.UNAUTHENTICATED
         header = (("authorization", f"Bearer {secured.tokens['shop']}"),)
         answer = await reflection.ServerReflectionInfo(iter(asked), metadata=header).read()
@@ -222,7 +222,7 @@ async def test_two_authorization_headers_are_one_too_many(with_rules: ServerProc
     assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
-async def test_a_method_by_another_name_is_none(with_rules: ServerProcess, secured: Secured) -> None:
+async def test_a_misspelled_method_does_not_exist(with_rules: ServerProcess, secured: Secured) -> None:
     paths = (
         "/duebus.v1.EventBus//Dispatch",
         "/duebus.v1.EventBus/Dispatch/",
@@ -328,13 +328,13 @@ async def test_a_change_that_is_broken_leaves_everything_as_it_was(
 
 
 async def until_logged(server: ServerProcess, words: str, bus: Client) -> None:
-    """Call until the server has looked at its files and said so."""
+    """Call until the server has checked its files and logged the result."""
     async with asyncio.timeout(PATIENCE_S):
         while words not in server.log.read_text():
             await bus.dispatch("order.created", 1)
 
 
-# --- what is written down ---------------------------------------------------------------------------------------------
+# --- what is recorded -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("identity", ["shop", "ops"])
@@ -400,7 +400,7 @@ async def test_without_a_file_actions_are_in_the_log(
 
 
 async def words_of(call: Any) -> str:
-    """All that a call's error says; nothing when it goes well."""
+    """The text of a call's error; empty if it succeeds."""
     try:
         await call
     except DueBusError as error:

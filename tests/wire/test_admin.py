@@ -1,4 +1,4 @@
-"""What operators see over a real socket: topics, groups and events, page by page."""
+"""Topics, groups and events as operators see them over a real socket, page by page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bad input: an error that names the field, nothing stored, and a server that goes on."""
+"""Bad input: an error that names the field, nothing stored, and a server that keeps running."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ def calls() -> list[Any]:
 
 
 async def refused(wire: Wire, method: str, request: Any) -> Failure:
-    """How the call fails; a stream may fail with its first frame only."""
+    """The call's failure; a stream may fail only at its first frame."""
     if method == "Subscribe":
         return await failure_of(wire.open(request).next_frame())
     stub = wire.bus if hasattr(wire.bus, method) else wire.admin

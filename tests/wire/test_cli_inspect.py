@@ -38,7 +38,7 @@ def cells(out: str, first: str) -> list[str]:
     return line.split()
 
 
-def test_a_server_without_topics_says_so(start_server: Callable[..., ServerProcess]) -> None:
+def test_a_server_without_topics_is_reported(start_server: Callable[..., ServerProcess]) -> None:
     cli = Cli(start_server().address)
     assert cli.ok("topics").out == "there are no topics yet\n"
     assert cli.ok("topics", "--json").out == ""

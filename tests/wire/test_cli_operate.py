@@ -1,4 +1,4 @@
-"""The commands that change something, with a real server: what they say is what has happened."""
+"""The commands that change something, with a real server: their output matches what happened."""
 
 from __future__ import annotations
 
@@ -259,7 +259,7 @@ def test_settings_are_shown_and_changed(cli: Cli, client: Client, topic: str) ->
     assert (changed["dead_letter_retention_seconds"], changed["dedupe_window_seconds"]) == (604800, 0)
 
 
-def test_a_group_has_a_retry_policy_of_its_own(cli: Cli, client: Client, topic: str) -> None:
+def test_a_group_has_its_own_retry_policy(cli: Cli, client: Client, topic: str) -> None:
     with client.subscribe(topic, group="mail"):
         own = {"SETTING": "VALUE", "max-retries": "9", "backoff-initial": "500ms", "backoff-max": "5m"}
         assert settings(cli, topic, "--group", "mail", "--max-retries", "9") == own

@@ -1,4 +1,4 @@
-"""The command line on a secured server, and what it says when it may not come in."""
+"""The command line on a secured server, with and without permission."""
 
 from __future__ import annotations
 

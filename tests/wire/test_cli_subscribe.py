@@ -34,7 +34,7 @@ def group_of(cli: Cli, topic: str) -> dict[str, Any]:
 
 
 def attempts(cli: Cli, topic: str) -> list[int]:
-    """How often each event that is left was delivered."""
+    """How many times each remaining event was delivered."""
     return [event["groups"][0]["attempts"] for event in cli.ok("events", topic, "--json").records]
 
 

@@ -130,7 +130,7 @@ def test_without_a_terminal_the_live_table_is_printed_once(server: ServerProcess
 # --- what others print ------------------------------------------------------------------------------------------------
 
 
-def test_grpc_prints_nothing_of_its_own_unless_it_is_asked_to(server: ServerProcess) -> None:
+def test_grpc_prints_nothing_unless_asked_to(server: ServerProcess) -> None:
     cli = Cli(server.address, popen=Popen)  # gRPC reads what it is to print when it is loaded
     assert cli.ok("topics").err == ""
     assert "channel" in cli.run("topics", GRPC_VERBOSITY="DEBUG", GRPC_TRACE="channel").err

@@ -1,4 +1,4 @@
-"""Stop and SIGTERM: no new work, settles until the end, the rest given back, and the process gone."""
+"""Stop and SIGTERM: no new work, settles until the end, the rest released, and the process ended."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LOCAL: Any = "ENGINE_LOCAL"
 
 
 async def health(wire: Wire, service: str = "") -> str:
-    """What the health service says."""
+    """The answer of the health service."""
     stub: Any = health_pb2_grpc.HealthStub(wire.channel)
     answer = await stub.Check(health_pb2.HealthCheckRequest(service=service))
     return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))

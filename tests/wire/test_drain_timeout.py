@@ -1,4 +1,4 @@
-"""What becomes of leases between the beginning and the end of a drain, by a clock that the test moves."""
+"""Leases between the beginning and the end of a drain, by a clock that the test moves."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DRAINING = event_bus_pb2.Closing.REASON_DRAINING
 
 
 async def draining(app: OwnApp, wire: Wire, stream: Stream, timeout_s: float) -> asyncio.Task[Any]:
-    """A Stop that is under way."""
+    """A running Stop."""
     stopping = asyncio.ensure_future(wire.stop(drain_timeout=duration(timeout_s)))
     assert (await stream.closing()).reason == DRAINING
     await settle_down()
@@ -80,7 +80,7 @@ async def test_an_event_that_becomes_due_during_the_drain_stays_where_it_is(topi
         assert ids(stream.frames[0].deliveries.deliveries) == ["a"]
 
 
-async def test_an_engine_that_is_stopped_says_so_to_late_settles(topic: str) -> None:
+async def test_late_settles_are_told_that_the_engine_is_stopped(topic: str) -> None:
     """Between the end of the drain and that of the process."""
     async with own_app() as (app, wire):
         stream = await wire.subscribe(topic)

@@ -1,4 +1,4 @@
-"""The error table as clients meet it, on unary calls and on streams. Bad input has a page of its own."""
+"""The error table on unary calls and streams. ``test_bad_input.py`` covers bad input."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ async def test_a_subscriber_that_has_gone_does_not_count(wire: Wire, topic: str)
 # --- a full topic -----------------------------------------------------------------------------------------------------
 
 
-async def test_a_full_topic_says_so_and_when_to_come_again(
+async def test_a_full_topic_is_an_error_with_a_retry_delay(
     start_server: Callable[..., ServerProcess], topic: str
 ) -> None:
     async with connect(start_server("--max-queued", "3").address) as wire:

@@ -1,4 +1,4 @@
-"""The examples do what they say, as a newcomer would run them: a program, a server, and what is printed."""
+"""The examples, run as a newcomer would: a program, a server, and the output."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_the_example_webhook(server: ServerProcess) -> None:
 
 
 def run(example: str, server: ServerProcess, *arguments: str) -> list[str]:
-    """The lines that it prints; it has ended by itself, with status 0."""
+    """The lines that it prints until it ends with status 0."""
     ended = subprocess.run(
         [sys.executable, EXAMPLES / f"{example}.py", *arguments],
         env={**os.environ, "DUEBUS_SERVER": server.address},

@@ -1,4 +1,4 @@
-"""docs/fan-out.md: its commands print what it shows, while the two groups live the story that it tells."""
+"""docs/fan-out.md: its commands print what it shows, while two groups act out its story."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def until_subscribed(client: Client, topic: str, count: int) -> None:
 
 
 def handled(client: Client, subscription: Subscription, count: int) -> list[str]:
-    """Takes and acks so many events; their ids in order."""
+    """Receives and acks events. Returns their ids in order."""
     ids: list[str] = []
     for _ in range(count):
         delivery = next(subscription)

@@ -1,4 +1,4 @@
-"""Groups: each gets every event once, whoever of it is there."""
+"""Groups: each gets every event once, whichever of its subscribers are connected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A connection that takes bytes and passes none on: its worker is taken for gone within 40 s."""
+"""A connection that accepts bytes and forwards none: its worker counts as gone within 40 s."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ async def test_the_metrics_count_what_was_done(start_server: Callable[..., Serve
         assert found["duebus_rpcs_total", "OK", "duebus.v1.EventBus/Dispatch"] == 3
 
 
-async def test_deaths_are_counted_and_logged_whatever_the_events_died_of(
+async def test_deaths_of_any_cause_are_counted_and_logged(
     start_server: Callable[..., ServerProcess],
 ) -> None:
     server = start_server(*HTTP, "--max-retries", "0")
@@ -164,7 +164,7 @@ STATES = ("scheduled", "ready", "leased", "dead")
 
 
 async def test_a_queue_that_is_stuck_is_explained(start_server: Callable[..., ServerProcess]) -> None:
-    """As docs/observability.md walks through it: there is work, it gets older, and nobody takes it."""
+    """The example of docs/observability.md: there is work, it gets older, and nobody takes it."""
     server = start_server(*HTTP)
     async with connect(server.address) as wire:
         await (await wire.subscribe("orders")).cancel()

@@ -1,4 +1,4 @@
-"""Lease tokens: only the bus makes them, each settles one lease, and nobody can change one."""
+"""Lease tokens: only the bus makes them, each settles one lease, and none can be altered."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_=+/ 
 
 
 async def assert_malformed(wire: Wire, tokens: list[str]) -> None:
-    """No verb takes any of them."""
+    """No verb accepts any of them."""
     for failures in (await wire.ack(*tokens), await wire.nack(*tokens, dead_letter=True), await wire.extend(*tokens)):
         taken = set(tokens) - {failure.lease_token for failure in failures}
         assert not taken
@@ -68,7 +68,7 @@ async def test_a_token_that_is_made_up_is_malformed(wire: Wire, token: str) -> N
 
 
 async def test_a_token_whose_lease_was_rewritten_is_malformed(wire: Wire, topic: str) -> None:
-    """Whoever holds a token can read it, but not make another from it."""
+    """A token can be read, but not turned into another one."""
     stream = await wire.subscribe(topic)
     await wire.dispatch(topic, "a", "b")
     a, b = await stream.take(2)
@@ -111,7 +111,7 @@ async def test_forged_tokens_do_not_move_leases(wire: Wire, topic: str) -> None:
 
 
 async def test_a_token_is_of_its_group(wire: Wire, topic: str) -> None:
-    """A lease of one group can't be brought along to another."""
+    """A lease of one group can't be moved to another."""
     stream = await wire.subscribe(topic, group="billing")
     await wire.dispatch(topic, "a")
     delivery = await stream.one()

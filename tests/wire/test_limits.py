@@ -1,4 +1,4 @@
-"""What one connection may ask of the server, so that the others have their share."""
+"""The limits of one connection, which leave the others their share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`make run`, as a newcomer or a supervisor has it."""
+"""`make run`, as newcomers and supervisors run it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A request whose path is not UTF-8: it does no harm, and a server that it does end is replaced."""
+"""A request whose path is not UTF-8 does no harm; a server that it does end is replaced."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ UNIMPLEMENTED = b"there is no such method"
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_it_is_unimplemented_and_the_server_goes_on(server: ServerProcess, topic: str, path: bytes) -> None:
+async def test_it_is_unimplemented_and_the_server_keeps_running(server: ServerProcess, topic: str, path: bytes) -> None:
     async with raw_connection(server.address) as connection:
         for stream in (1, 3, 5):
             await connection.send(request(stream, path))
@@ -37,7 +37,7 @@ async def test_it_is_unimplemented_and_the_server_goes_on(server: ServerProcess,
         await wire.dispatch(topic, "a")
 
 
-async def test_the_health_port_goes_on_as_well(start_server: Callable[..., ServerProcess]) -> None:
+async def test_the_health_port_keeps_working_too(start_server: Callable[..., ServerProcess]) -> None:
     server = start_server("--health-listen", "127.0.0.1:0")
     health = server.logged(r"health on .*address=(\S+)")
     async with raw_connection(health) as connection:
@@ -56,7 +56,7 @@ async def test_many_at_once_keep_nobody_waiting(server: ServerProcess, topic: st
             await connection.ends(1_000)
 
 
-async def test_a_server_that_accepts_no_more_calls_says_so_and_exits(tmp_path: Path) -> None:
+async def test_a_server_that_accepts_no_more_calls_reports_that_and_exits(tmp_path: Path) -> None:
     server = mortal_server(tmp_path / "log")
     try:
         async with connect(server.address) as wire:

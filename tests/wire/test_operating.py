@@ -1,4 +1,4 @@
-"""What operators do, over a real socket: settings, pauses, deletions, and events that are stuck."""
+"""Operators' calls over a real socket: settings, pauses, deletions, and stuck events."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HOUR_S = 3_600
 
 
 async def dead(wire: Wire, topic: str, *names: str, error: str = "boom") -> None:
-    """Dispatch events and have them die, in this order. A stream of the default group is open."""
+    """Dispatch events and make them dead letters, in this order. A stream of the default group is open."""
     stream = await wire.subscribe(topic, max_in_flight=1)
     for name in names:
         await wire.dispatch(topic, name)
@@ -61,7 +61,7 @@ async def test_a_full_topic_is_given_more_room(wire: Wire, topic: str) -> None:
     await wire.dispatch(topic, "b")
 
 
-async def test_a_group_has_a_retry_policy_of_its_own(wire: Wire, topic: str) -> None:
+async def test_a_group_has_its_own_retry_policy(wire: Wire, topic: str) -> None:
     hasty, patient = await wire.subscribe(topic, group="hasty"), await wire.subscribe(topic, group="patient")
     config = admin_pb2.TopicConfig(retry_policy=admin_pb2.RetryPolicy(max_retries=0))
     request = admin_pb2.ConfigureTopicRequest(topic=topic, group="hasty", config=config)
@@ -77,7 +77,7 @@ async def test_a_group_has_a_retry_policy_of_its_own(wire: Wire, topic: str) -> 
 
 
 async def test_an_open_stream_keeps_the_lease_it_was_told(wire: Wire, topic: str) -> None:
-    """A worker extends by what it was told: a shorter lease in between would run out under its hands."""
+    """A worker extends by the lease in its Started frame: a shorter one in between would run out."""
     old = await wire.subscribe(topic, max_in_flight=1)
     config = admin_pb2.TopicConfig(lease=duration(HOUR_S))
     await wire.admin.ConfigureTopic(admin_pb2.ConfigureTopicRequest(topic=topic, config=config))
@@ -158,7 +158,7 @@ async def test_subscribers_of_a_deleted_topic_are_told_in_every_group(wire: Wire
     assert ids([await bystander.one()]) == ["still there"]
 
 
-async def test_a_deleted_topic_is_made_anew(wire: Wire, topic: str) -> None:
+async def test_a_deleted_topic_is_created_again(wire: Wire, topic: str) -> None:
     await wire.dispatch(topic, "a", request_id="r")
     await wire.admin.DeleteTopic(admin_pb2.DeleteTopicRequest(topic=topic))
 
@@ -227,7 +227,7 @@ async def test_a_scheduled_event_is_delivered_at_once(wire: Wire, topic: str) ->
 # --- dead letters -----------------------------------------------------------------------------------------------------
 
 
-async def test_dead_letters_are_redriven_and_their_story_goes_on(wire: Wire, topic: str) -> None:
+async def test_dead_letters_are_redriven_and_keep_their_history(wire: Wire, topic: str) -> None:
     await dead(wire, topic, "a", error="no such customer")
 
     answer = await wire.admin.RedriveEvents(admin_pb2.RedriveEventsRequest(topic=topic))

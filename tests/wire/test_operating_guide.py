@@ -1,4 +1,4 @@
-"""docs/operating.md: each command that it shows prints what it shows, one after the other, on a bus in that state."""
+"""docs/operating.md: its commands, run in order on a bus in that state, print what it shows."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_the_program_of_the_guide(start_server: Callable[..., ServerProcess], tm
 
 
 def a_bad_morning(client: Client, backoff: float = 0.001) -> None:
-    """What the guide begins with: some orders could not be billed, one waits, and nobody bills any more."""
+    """The guide's initial state: some orders could not be billed, one waits, and no worker is running."""
     client.admin.configure_topic("order.created", max_retries=2, backoff_initial=backoff, backoff_max=60)
     with (
         client.subscribe("order.created", group="billing", consumer="billing-2c51") as billing,
@@ -83,7 +83,7 @@ def bill(client: Client, billing: Subscription, number: int) -> None:
 
 
 def general(printed: str) -> str:
-    """What is printed, without what is different each time."""
+    """The output, without the parts that differ each time."""
     printed = re.sub(r"\b[0-9a-f]{32}\b", "SESSION", printed)
     printed = re.sub(r"(\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d\.\d{3}([+-]\d\d:\d\d)?", "TIME", printed)
     printed = re.sub(r"FROM \(.*?\)", "FROM", printed)

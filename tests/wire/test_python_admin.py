@@ -1,4 +1,4 @@
-"""`client.admin` of both clients against a real server: what they say is what has happened."""
+"""`client.admin` of both clients against a real server: results match what happened."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Python clients against a real server: what they promise that takes both sides to keep."""
+"""The Python clients against a real server: guarantees that need both sides."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_what_a_dead_letter_died_of_can_be_read(client: Client, topic: str) -> N
     assert client.admin.get_topic(topic).groups[0].dead == 1
 
 
-async def test_deliveries_that_nobody_saw_go_on_uncounted(server: ServerProcess, topic: str) -> None:
+async def test_unseen_deliveries_are_released_uncounted(server: ServerProcess, topic: str) -> None:
     async with duebus.aio.Client(server.address, timeout=10) as client:
         await client.dispatch_many(topic, range(10))
         async with client.subscribe(topic, disconnect_grace=60) as subscription:
@@ -117,7 +117,7 @@ def test_a_dispatch_outlives_a_server_that_crashes_and_comes_back(
         assert client.admin.get_topic(topic).queued == 1
 
 
-def test_a_server_that_stops_says_so_to_its_subscribers(start_server: Callable[..., ServerProcess], topic: str) -> None:
+def test_a_stopping_server_tells_its_subscribers(start_server: Callable[..., ServerProcess], topic: str) -> None:
     server = start_server()
     with Client(server.address, timeout=10) as client, client.subscribe(topic) as subscription:
         client.dispatch(topic, "x", delay=60)
@@ -197,7 +197,7 @@ def test_a_full_topic_says_when_to_come_back(start_server: Callable[..., ServerP
     assert raised.value.retry_after > timedelta()
 
 
-# Of the 40 s that are promised, 30 go by before the client asks whether the connection lives. Here it asks at once.
+# Of the guaranteed 40 s, the client waits 30 before it sends a ping. Here it pings at once.
 ASKS_SOON = (("grpc.keepalive_time_ms", 1_000),)
 ANSWER_IN_TIME_S = 10.0
 

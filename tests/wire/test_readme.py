@@ -1,4 +1,4 @@
-"""What the documents show is what happens: their programs and commands run against a real server."""
+"""The programs and commands of the documents, run against a real server."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PATIENCE_S = 60
 
 @pytest.fixture
 def own(start_server: Callable[..., ServerProcess]) -> ServerProcess:
-    """A server of the test's own: the documents name their topics themselves."""
+    """A server for this test alone, because the documents name their topics."""
     return start_server()
 
 
@@ -96,14 +96,14 @@ def test_what_an_error_carries(own: ServerProcess, tmp_path: Path) -> None:
 
 
 def arguments(shown: Transcript) -> list[str]:
-    """Those of a `duebus` command."""
+    """The arguments of a `duebus` command."""
     program, *rest = shlex.split(shown.command)
     assert program == ".venv/bin/duebus"
     return rest
 
 
 def general(printed: str) -> str:
-    """What is printed, without what is different each time."""
+    """The output, without the parts that differ each time."""
     printed = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "ID", printed)
     printed = re.sub(r"\d\d:\d\d:\d\d\.\d{3}", "TIME", printed)
     printed = re.sub(r"[\d.]+m?s (late|ago)", r"N \1", printed)
@@ -120,7 +120,7 @@ def start(program: str, server: ServerProcess, file: Path) -> Running:
 
 
 def python(program: str, server: ServerProcess, file: Path) -> str:
-    """Runs a program to its end; what it printed."""
+    """Runs a program to its end. Returns its output."""
     with start(program, server, file) as running:
         result = running.result()
     assert result.status == 0, result.err

@@ -1,4 +1,4 @@
-"""What a log may not tell: payloads and lease tokens, whatever happens."""
+"""Logs never contain payloads or lease tokens."""
 
 from __future__ import annotations
 

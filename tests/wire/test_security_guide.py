@@ -1,4 +1,4 @@
-"""docs/security.md, typed line by line: at its end there is a secured server."""
+"""docs/security.md, followed line by line, ends with a secured server."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ADDRESS = "127.0.0.1:50051"
 
 
 class Shell:
-    """A shell in which the guide is typed, in a folder of its own, with a port of its own."""
+    """A shell for the guide's commands, with its own folder and port."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -30,7 +30,7 @@ class Shell:
         self._env = environment(DUEBUS_SERVER=self._address)
 
     def type(self, command: str) -> str:
-        """Runs a command to its end; what it printed."""
+        """Runs a command to its end. Returns its output."""
         if command.startswith("export "):
             self._exports.append(command)
             return ""
@@ -47,7 +47,7 @@ class Shell:
         return done.stdout
 
     def start(self, command: str) -> subprocess.Popen[str]:
-        """A command that goes on."""
+        """Starts a command that keeps running."""
         return subprocess.Popen(
             ["bash", "-c", f"exec {self._own(command)}"],
             cwd=self._folder,
@@ -72,7 +72,7 @@ def shell(tmp_path: Path) -> Shell:
 
 @pytest.fixture
 def guided(shell: Shell) -> Iterator[subprocess.Popen[str]]:
-    """The one of the guide, after all that comes before it there."""
+    """The guide's server, after all the earlier steps."""
     for heading in ("Certificates", "Tokens"):
         for shown in transcripts(section(GUIDE, heading)):
             shell.type(shown.command)
@@ -101,7 +101,7 @@ def test_what_the_guide_says_is_what_happens(shell: Shell) -> None:
 
 
 def general(printed: str) -> str:
-    """What is printed, without what is different each time."""
+    """The output, without the parts that differ each time."""
     printed = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "ID", printed)
     printed = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+\+00:00", "TIME", printed)
     printed = re.sub(r"127\.0\.0\.1:\d+", "PEER", printed)

@@ -1,4 +1,4 @@
-"""Starting: one line when it serves, one line when it can't."""
+"""Starting: one line once the server is ready, or one line why it can't start."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def test_it_says_where_it_listens_and_what_it_runs(start_server: Callable[
         assert await wire.topic_names() == []
 
 
-async def test_a_port_in_use_is_one_line_and_the_first_server_goes_on(server: ServerProcess, topic: str) -> None:
+async def test_a_port_in_use_is_one_line_and_the_first_server_keeps_running(server: ServerProcess, topic: str) -> None:
     status, out, err = try_to_start("--listen", server.address)
     assert (status, out) == (CANNOT_SERVE, "")
     assert err.startswith(f"duebus: cannot listen on {server.address}: ")

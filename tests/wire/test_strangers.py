@@ -1,4 +1,4 @@
-"""What somebody without credentials can make a server hold: little, and never the place of those who have them."""
+"""Callers without credentials can use only little of a server, and never crowd out callers with credentials."""
 
 from __future__ import annotations
 
@@ -74,11 +74,11 @@ async def send(connection: RawConnection, *frames: bytes) -> bool:
 
 
 async def each_connection(address: str, count: int, attack: Callable[[RawConnection], Awaitable[Any]]) -> None:
-    """Attack over so many connections at once, and hold them for a moment."""
+    """Attack over several connections at once, and hold them for a moment."""
     async with AsyncExitStack() as stack:
         connections = [await stack.enter_async_context(raw_connection(address)) for _ in range(count)]
         await asyncio.gather(*map(attack, connections))
-        await asyncio.sleep(1)  # what was sent has its effect in the server, which tells nobody
+        await asyncio.sleep(1)  # what was sent takes effect in the server without a signal
 
 
 async def bombs(address: str, path: bytes) -> None:

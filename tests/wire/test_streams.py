@@ -1,4 +1,4 @@
-"""Streams that come, are idle, and go in every way: nothing of them stays."""
+"""Streams that open, idle and end in every way leave nothing behind."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ async def test_streams_that_are_cancelled_in_the_middle_of_a_flood_leave_nothing
 async def test_a_client_that_does_not_read_holds_no_more_than_its_window_and_nobody_up(
     wire: Wire, server: ServerProcess, topic: str
 ) -> None:
-    """What does not fit the buffers on the way stays with the server."""
+    """Frames that do not fit into the buffers in between stay in the server."""
     for _ in range(4):
         await wire.dispatch(topic, *[event(data=b"x" * 100_000) for _ in range(35)])
     async with connect(server.address) as lazy:

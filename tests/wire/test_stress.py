@@ -1,4 +1,4 @@
-"""Many workers and producers at once: every event once, none lost, nobody starved."""
+"""Many workers and producers at once: every event once, none lost, no worker starved."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BATCH = 200
 
 
 class Tally:
-    """What all workers together have got."""
+    """The deliveries of all workers together."""
 
     def __init__(self, expected: int) -> None:
         self.delivered: Counter[str] = Counter()
@@ -32,21 +32,21 @@ class Tally:
         self._left = expected
 
     def saw(self, session: str, deliveries: list[event_bus_pb2.Delivery]) -> None:
-        """A worker got these."""
+        """Record deliveries of a worker."""
         self.delivered.update(ids(deliveries))
         self.by_session[session] += len(deliveries)
         self.fences.update(delivery.fencing_token for delivery in deliveries)
         self.attempts.update(delivery.attempt for delivery in deliveries)
 
     def acked(self, count: int) -> None:
-        """A worker is done with so many."""
+        """Record how many events a worker has finished."""
         self._left -= count
         if not self._left:
             self.all_acked.set()
 
 
 async def work(wire: Wire, stream: Stream, tally: Tally) -> None:
-    """Ack all that comes."""
+    """Ack every delivery."""
     while True:
         deliveries = [await stream.one(), *stream.come()]
         tally.saw(stream.started.session_id, deliveries)
@@ -86,7 +86,7 @@ async def test_twenty_workers_and_five_producers(server: ServerProcess, topic: s
 
 
 async def test_workers_that_come_and_go_under_load_lose_nothing(server: ServerProcess, topic: str) -> None:
-    """Every worker vanishes again and again, holding events; each event is acked by somebody in the end."""
+    """Every worker vanishes repeatedly while holding events; each event is finally acked."""
     total, acked = 2_000, Counter[str]()
     async with connect(server.address) as wire:
         done = asyncio.Event()

@@ -1,4 +1,4 @@
-"""Worker processes that are killed by an event, or stand still: no other event dies of it."""
+"""Worker processes that are killed by an event, or hang: no other event dies because of it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ worker.run()
 
 @pytest.fixture
 def start_worker(topic: str) -> Iterator[Callable[[ServerProcess, int], subprocess.Popen[str]]]:
-    """Starts workers of the topic in processes of their own. They end with the test."""
+    """Starts workers of the topic as separate processes. They end with the test."""
     started: list[subprocess.Popen[str]] = []
 
     def start(server: ServerProcess, concurrency: int) -> subprocess.Popen[str]:

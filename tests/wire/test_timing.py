@@ -1,4 +1,4 @@
-"""When events come: never early, and hardly late."""
+"""When events arrive: never early, and at most a few milliseconds late."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from support.wire import Stream, Wire
 
 LATE_MS = 500
-"""Far more than it takes, for machines that are busy with other things; the tests tell what it took."""
+"""Far more than needed, for busy machines; the tests report the actual lateness."""
 
 
 def now_ms() -> float:
-    """The test's clock: as the server's, it is one that nobody sets."""
+    """The test's clock, which like the server's is never set."""
     return time.monotonic() * 1_000
 
 
@@ -70,7 +70,7 @@ async def test_an_event_without_a_delay_comes_at_once(wire: Wire, topic: str) ->
     assert middle(took_ms) < LATE_MS
 
 
-async def test_delayed_events_are_never_early_and_hardly_late(wire: Wire, topic: str) -> None:
+async def test_delayed_events_are_never_early_and_not_late(wire: Wire, topic: str) -> None:
     arrivals = Arrivals(await wire.subscribe(topic))
     delays_ms = [300, 7, 150, 33, 33, 1, 80, 220, 33, 500]
     await arrivals.dispatch(wire, topic, delays_ms)

@@ -1,4 +1,4 @@
-"""TLS on a real server: mutual, renewed without a restart, and refused at the start when it can't work."""
+"""TLS on a real server: mutual TLS, renewal without a restart, and refusal of unusable files at the start."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from support.tls import Certificates
 
 SOON_S = 2.0
-"""How long a client tries that is to fail."""
+"""How long a client tries before it fails."""
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ async def test_a_token_goes_before_the_certificate(
             await bus.dispatch("order.created", 1)
 
 
-async def test_certificates_are_renewed_without_a_restart_and_open_connections_go_on(
+async def test_certificates_are_renewed_without_a_restart_and_open_connections_stay(
     start_server: Callable[..., ServerProcess], secured: Secured, tmp_path: Path
 ) -> None:
     server = start_server(*secured.tls_flags(mutual=True))
@@ -147,7 +147,7 @@ async def test_certificates_are_renewed_without_a_restart_and_open_connections_g
 
 
 def replace(old: Certificates, new: Certificates) -> None:
-    """As a program does it that renews certificates: one file after the other."""
+    """Replace one file after the other, as certificate renewal does."""
     for name in ("server", "server_key", "ca"):
         shutil.copy(getattr(new, name), getattr(old, name))
 
@@ -245,7 +245,7 @@ def test_a_broken_tokens_file_stops_the_start_with_one_line(secured: Secured) ->
     assert err == f"duebus: tokens_file: {file}: has mode 0644: others could read or change it; try chmod 600\n"
 
 
-# --- beyond this machine ----------------------------------------------------------------------------------------------
+# --- other machines ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

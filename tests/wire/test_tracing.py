@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def spans(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
-    """What this process traces, clients and workers."""
+    """The spans of this process's clients and workers."""
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -61,7 +61,7 @@ async def handled_once_retried(
     return producer.get_span_context(), seen
 
 
-async def test_each_attempt_is_a_span_of_its_own_that_links_to_the_producer(
+async def test_each_attempt_is_a_separate_span_that_links_to_the_producer(
     server: ServerProcess, topic: str, spans: InMemorySpanExporter
 ) -> None:
     producer, in_handlers = await handled_once_retried(server, topic)
@@ -115,7 +115,7 @@ async def test_without_tracing_events_carry_nothing_of_it(server: ServerProcess,
 
 
 class Collector:
-    """Takes spans over OTLP, as a server sends them."""
+    """Receives the spans that a server sends over OTLP."""
 
     def __init__(self) -> None:
         self.spans: list[Any] = []

@@ -1,4 +1,4 @@
-"""Workers that vanish, and workers that come back: a second is lost, never an event."""
+"""Workers that vanish or come back: this costs a second, but never an event."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ with Client(address) as client, client.subscribe(topic, max_in_flight=count, con
 
 
 class Doomed:
-    """A worker in a process of its own, with the real client; it holds events until it is killed."""
+    """A worker process with the real client, which holds events until it is killed."""
 
     def __init__(self, address: str, topic: str, count: int) -> None:
         command = [sys.executable, "-c", WORKER, address, topic, str(count)]

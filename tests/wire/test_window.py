@@ -1,4 +1,4 @@
-"""The window: a slow worker is never flooded, however many events wait and whoever else reads."""
+"""The window: a slow worker never gets more than fits, however many events wait."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ BURST = 5_000
 
 
 def size_without_id(event: event_bus_pb2.Event) -> int:
-    """What an event counts for in a window."""
+    """How many bytes of a window an event takes."""
     return event.ByteSize() - event_bus_pb2.Event(id=event.id).ByteSize()
 
 
 @dataclass
 class Watched:
-    """A subscriber that acks in its own rhythm, and knows how much it was ever given at once."""
+    """A subscriber that acks at its own pace, and records the most that it held at once."""
 
     wire: Wire
     stream: Stream
@@ -32,7 +32,7 @@ class Watched:
     seen: int = 0
 
     async def work(self, done: asyncio.Event, settled: set[str], total: int) -> None:
-        """Hold what comes, ack half of it, look what has come meanwhile, until all are settled."""
+        """Hold the deliveries, ack half of them, read new ones, until all are settled."""
         held: list[event_bus_pb2.Delivery] = []
         while not done.is_set():
             held += self.stream.come() if held else await self._wait(done)
@@ -123,7 +123,7 @@ async def test_a_worker_that_does_not_settle_gets_no_more(wire: Wire, topic: str
     assert len(slow.frames) == 1
 
 
-async def test_room_is_made_by_whatever_ends_a_lease(wire: Wire, topic: str) -> None:
+async def test_every_end_of_a_lease_makes_room(wire: Wire, topic: str) -> None:
     stream = await wire.subscribe(topic, max_in_flight=1, lease=0.2)
     await wire.dispatch(topic, "acked", "nacked", "dead", "expired", "last")
     await wire.ack(await stream.one())

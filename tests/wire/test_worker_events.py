@@ -1,4 +1,4 @@
-"""A worker and a real server: what becomes of events."""
+"""A worker and a real server: how events are settled."""
 
 from __future__ import annotations
 

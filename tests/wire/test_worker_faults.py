@@ -45,7 +45,7 @@ print("drained", flush=True)
 
 @asynccontextmanager
 async def worker_process(target: str, topic: str, *, hangs: bool = False) -> AsyncIterator[Process]:
-    """A worker in a process of its own; its handler ends when it reads a line."""
+    """A worker process whose handler ends when it reads a line."""
     source = WORKER.format(target=target, topic=topic, hangs=hangs)
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", source, stdin=PIPE, stdout=PIPE)
     try:

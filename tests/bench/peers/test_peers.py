@@ -77,9 +77,7 @@ def test_a_peer_that_can_not_be_installed_is_a_line_and_with_strict_a_failure(
 
 
 @pytest.mark.parametrize("error", [RoleError("it ended"), IncompleteError("9 of 10")])
-def test_a_peer_that_fails_is_left_out_of_that_scenario_and_the_others_go_on(
-    error: Exception, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failing_peer_is_left_out_of_that_scenario_only(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
     def drained(peer: Peer, _: Size) -> Figures:

@@ -1,4 +1,4 @@
-"""Use cases on two engines: the local one, and another heap that stands where Redis would."""
+"""Use cases on two engines: the local one, and a second in-memory engine in place of Redis."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ TOPIC, GROUP = "orders", "billing"
 
 
 class OtherEngine(LocalEngine):
-    """An engine of another name, which fails when the test says so."""
+    """An engine with another name, which fails when the test tells it to."""
 
     name = REDIS
     failure: DueBusError | None = None
 
     async def dispatch(self, topic: str, requests: Sequence[DispatchRequest]) -> list[DispatchAnswer | DueBusError]:
-        """Fails, or does as it should."""
+        """Fails if told to."""
         if self.failure is not None:
             return [self.failure for _ in requests]
         return await super().dispatch(topic, requests)
@@ -77,7 +77,7 @@ class Bus:
         return list((await engine.lease(TOPIC, group, "worker", LeaseRequest(100, 1 << 30))).events)
 
     def token(self, engine: LocalEngine, leased: LeasedEvent, group: str = GROUP) -> str:
-        """The lease token as a client has it."""
+        """The lease token that a client gets."""
         return self.tokens.of_group(engine.name, TOPIC, group).mint(leased.event_id, leased.fencing_token)
 
 

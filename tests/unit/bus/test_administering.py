@@ -1,4 +1,4 @@
-"""Looking into engines and changing them: while they serve and while they drain, not after."""
+"""Inspecting and changing engines: possible while they serve and drain, but not afterwards."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ async def test_an_engine_that_does_not_run_here_can_not_be_looked_into(bus: Bus)
 
 
 async def bury(bus: Bus, count: int) -> None:
-    """So many dead letters in GROUP."""
+    """Makes dead letters in GROUP."""
     for part in range(0, count, DEAD_LETTERS_AT_ONCE):
         await bus.dispatch(*(f"event {nth}" for nth in range(part, min(count, part + DEAD_LETTERS_AT_ONCE))))
     while leased := await bus.lease(bus.local):
@@ -111,10 +111,10 @@ async def test_many_dead_letters_are_moved_in_bounded_steps(bus: Bus, monkeypatc
     assert last.groups[0].deliver_at_us == bus.clock.now_us() + 200 * SECOND
 
 
-async def test_what_dies_again_while_it_is_redriven_ends_the_call_all_the_same(
+async def test_events_that_die_again_while_redriven_do_not_prolong_the_call(
     bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The call is bounded by when it began: a handler that always fails would keep it busy for ever."""
+    """The call ignores events that die after it began: otherwise a failing handler would keep it busy forever."""
     await bury(bus, DEAD_LETTERS_AT_ONCE + 1)
     redrive = bus.local.redrive
 

@@ -1,4 +1,4 @@
-"""Batches that form by themselves."""
+"""Coalescing of calls into batches."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from duebus_server.bus.coalescing import Coalescer
 
 
 class Work:
-    """Carries batches out when it is told to, and remembers them."""
+    """Carries out batches when the test tells it to, and records them."""
 
     def __init__(self) -> None:
         self.batches: list[tuple[str, list[int]]] = []
@@ -32,7 +32,7 @@ class Work:
 
 
 async def settle() -> None:
-    """Let everything run that can."""
+    """Let all runnable tasks run."""
     for _ in range(10):
         await asyncio.sleep(0)
 

@@ -43,7 +43,7 @@ async def test_a_server_can_not_be_started_twice(bus: Bus) -> None:
     assert statuses(bus) == [EngineStatus.SERVING] * 2
 
 
-async def test_one_of_two_engines_is_stopped_and_the_other_goes_on(bus: Bus) -> None:
+async def test_one_of_two_engines_is_stopped_and_the_other_keeps_working(bus: Bus) -> None:
     await bus.dispatch("a", engines=[LOCAL, REDIS])
     assert await bus.lifecycle.stop([LOCAL], SECOND) == [StoppedEngine(LOCAL, released=0, queued=1)]
     assert statuses(bus) == [EngineStatus.STOPPED, EngineStatus.SERVING]
@@ -106,7 +106,7 @@ async def test_stops_at_once_are_one_drain_and_get_one_answer(bus: Bus) -> None:
         assert await stops[1] == await stops[2] == [StoppedEngine(LOCAL, released=1, queued=1)]
 
 
-async def test_the_safety_net_goes_on_while_draining_and_ends_with_the_engine(bus: Bus) -> None:
+async def test_sweeps_continue_while_draining_and_end_with_the_engine(bus: Bus) -> None:
     await bus.dispatch("a")
     async with bus.subscribing.subscribe(command(lease_us=2 * SECOND)) as subscription:
         assert await anext(subscription.session.frames())

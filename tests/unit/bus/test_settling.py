@@ -71,7 +71,7 @@ async def test_an_extended_lease_is_the_topics_lease_unless_the_caller_says(bus:
     assert expiries == [bus.clock.now_us() + 30_000_000, bus.clock.now_us() + 500_000]
 
 
-async def test_while_an_engine_drains_it_settles_and_when_it_is_stopped_it_says_so(bus: Bus) -> None:
+async def test_a_draining_engine_settles_and_a_stopped_one_reports_that(bus: Bus) -> None:
     await bus.dispatch("a", "b")
     a, b = [bus.token(bus.local, leased) for leased in await bus.lease(bus.local)]
     bus.running[0].status = EngineStatus.DRAINING
@@ -84,7 +84,7 @@ async def test_while_an_engine_drains_it_settles_and_when_it_is_stopped_it_says_
 
 
 async def test_a_lease_of_an_engine_that_does_not_run_here_is_not_settled(bus: Bus) -> None:
-    """A replica that runs one engine less knows the key, but not the engine."""
+    """A replica without one of the engines knows its key, but not the engine."""
     await bus.dispatch("a", engines=[REDIS])
     (leased,) = await bus.lease(bus.other)
     token = bus.token(bus.other, leased)

@@ -1,4 +1,4 @@
-"""Subscribe: a session for as long as the stream lasts, on the engine that was asked for."""
+"""Subscribe: a session for as long as the stream lasts, on the requested engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the operator's commands ask of the bus, and what they do not."""
+"""The requests that the operator's commands send, and those they do not."""
 
 import json
 from collections.abc import Callable
@@ -142,7 +142,7 @@ def test_where_nothing_is_concerned_nobody_is_asked(bus: FakeBus, duebus: Comman
     assert capsys.readouterr().out == "purged 0 dead letters of orders in group default\n"
 
 
-# --- what is asked of the bus -----------------------------------------------------------------------------------------
+# --- requests ---------------------------------------------------------------------------------------------------------
 
 
 def test_the_conditions_of_a_redrive_reach_the_bus(bus: FakeBus, duebus: Command, capsys: Capture) -> None:
@@ -245,7 +245,7 @@ def test_a_list_of_dead_letters_ends_at_its_limit(bus: FakeBus, duebus: Command,
     assert [line.split()[0] for line in lines] == ["ID", "a", "b", "and"]
 
 
-# --- what is damaged --------------------------------------------------------------------------------------------------
+# --- damaged topics ---------------------------------------------------------------------------------------------------
 
 
 def test_a_topic_that_cannot_be_shown_does_not_hide_the_others(bus: FakeBus, duebus: Command, capsys: Capture) -> None:

@@ -1,4 +1,4 @@
-"""The account of a load: exactly what went in, and what failed."""
+"""The result of a load: exactly what was stored, and what failed."""
 
 import threading
 from collections.abc import Iterator
@@ -11,12 +11,12 @@ from duebus.errors import DeadlineExceeded, DispatcherNotWorking, DueBusError, I
 
 
 def batches(count: int, size: int = 10) -> list[Batch]:
-    """Lines from 1, so many a batch."""
+    """Batches of lines, numbered from 1."""
     return [[Line(start * size + each, b"1") for each in range(1, size + 1)] for start in range(count)]
 
 
 class Server:
-    """Takes batches, but for those of the first lines that `errors` names."""
+    """Accepts batches, except those that begin with a line named in `errors`."""
 
     def __init__(self, errors: dict[int, Exception] | None = None) -> None:
         self.errors = errors or {}
@@ -118,7 +118,7 @@ def test_after_ctrl_c_the_account_is_still_exact() -> None:
 
 
 def test_several_batches_are_on_their_way_at_once() -> None:
-    # The server answers none of the first before two are there: one at a time would never end.
+    # The server answers only once two batches have arrived: sending one at a time would never end.
     both = threading.Barrier(2, timeout=10)
 
     def send(batch: Batch) -> list[Dispatched]:

@@ -1,4 +1,4 @@
-"""What moves on a terminal while a long command works."""
+"""Progress bars on a terminal."""
 
 import threading
 
@@ -21,7 +21,7 @@ def test_what_the_server_has_moved_is_seen_meanwhile(capsys: pytest.CaptureFixtu
             return next(answers)
         except StopIteration:
             looked.set()
-            raise Unavailable("gone") from None  # that is for the call itself to report
+            raise Unavailable("gone") from None  # the call itself reports that
 
     with progress.moving("redriving orders", 100, left):
         assert looked.wait(10)

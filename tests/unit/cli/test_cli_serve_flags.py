@@ -1,4 +1,4 @@
-"""The flags of `duebus serve` are the server's settings: nothing is said twice."""
+"""The flags of `duebus serve` are generated from the server's settings."""
 
 from typing import Any
 

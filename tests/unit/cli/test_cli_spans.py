@@ -1,4 +1,4 @@
-"""Durations and moments as people write and read them."""
+"""Durations and times as people write and read them."""
 
 from datetime import UTC, datetime, timedelta
 

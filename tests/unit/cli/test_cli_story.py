@@ -1,4 +1,4 @@
-"""`duebus event`: the timeline of an event, for somebody who was not there."""
+"""`duebus event`: the timeline of an event."""
 
 import re
 import time
@@ -52,7 +52,7 @@ def topic(*groups: str) -> admin_pb2.GetTopicResponse:
 
 
 def timeline(out: str) -> list[str]:
-    """What it says happened, and when."""
+    """The times and descriptions of the timeline."""
     lines = out.partition("FROM (+00:00)")[2].partition("\n\n")[0].splitlines()[1:]
     return [re.sub(r" +", " ", line).strip() for line in lines]
 
@@ -93,7 +93,7 @@ def test_an_event_that_failed_three_times_was_redriven_and_waits(
     ]
 
 
-def test_each_group_has_a_timeline_of_its_own(
+def test_each_group_has_its_own_timeline(
     bus: FakeBus, duebus: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     leased = admin_pb2.EventGroupInfo(
@@ -134,7 +134,7 @@ def test_each_group_has_a_timeline_of_its_own(
     assert "\n\nno longer in group audit: acked, " in mail
 
 
-def test_a_story_whose_beginning_is_not_kept_says_so(
+def test_a_history_without_its_beginning_is_marked(
     bus: FakeBus, duebus: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     history = [attempt(number, number, admin_pb2.Attempt.OUTCOME_RELEASED) for number in (6, 7)]

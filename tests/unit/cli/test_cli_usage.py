@@ -1,4 +1,4 @@
-"""What the command line does not understand: status 2 and one line that names the option."""
+"""Wrong arguments: status 2 and one line that names the option."""
 
 import gc
 import inspect
@@ -12,7 +12,7 @@ from duebus.cli.app import COMMANDS, app
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """The status that the process would end with."""
+    """The exit status."""
     monkeypatch.setattr(sys, "argv", ["duebus", *arguments])
     with pytest.raises(SystemExit) as ended:
         main()

@@ -1,4 +1,4 @@
-"""The live table: what fits the terminal, and what it says when the server is silent."""
+"""The live table: what fits on the terminal, and what it shows when the server does not answer."""
 
 import io
 from dataclasses import replace

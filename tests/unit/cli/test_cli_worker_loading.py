@@ -1,4 +1,4 @@
-"""`duebus worker module:attribute` finds its Worker, or says in one line why not."""
+"""`duebus worker module:attribute` finds its Worker, or reports in one line why not."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A server that answers what a test tells it to, over a real socket. What the bus really does is tested elsewhere."""
+"""A server on a real socket whose answers the test sets. Other tests cover what the bus really does."""
 
 import queue
 import threading
@@ -29,7 +29,7 @@ _END = object()
 
 
 def deliveries(*event_ids: str) -> event_bus_pb2.SubscribeResponse:
-    """A frame with one delivery an id; the lease token is `lease-of-` and the id."""
+    """A frame with one delivery for each id; the lease token is `lease-of-` and the id."""
     return event_bus_pb2.SubscribeResponse(
         deliveries=event_bus_pb2.Deliveries(
             deliveries=[
@@ -44,7 +44,7 @@ def deliveries(*event_ids: str) -> event_bus_pb2.SubscribeResponse:
 
 @dataclass(frozen=True)
 class Failure:
-    """A failed call, with the details that the contract wants."""
+    """A failed call, with the details of the contract."""
 
     code: grpc.StatusCode
     message: str = ""
@@ -85,7 +85,7 @@ Answer = Message | Failure | Callable[[Any, grpc.ServicerContext], Message]
 
 
 class Stream:
-    """One open Subscribe call, as the server sees it."""
+    """One open Subscribe call, on the server's side."""
 
     def __init__(self, context: grpc.ServicerContext) -> None:
         self.ended = threading.Event()

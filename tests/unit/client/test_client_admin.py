@@ -1,4 +1,4 @@
-"""The admin calls of the client: what is asked, page by page, and what the answers become."""
+"""The client's admin calls that read: requests, pages, and results."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

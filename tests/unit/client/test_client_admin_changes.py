@@ -1,4 +1,4 @@
-"""The admin calls that change something: what is sent, what the answers become, what is not sent twice."""
+"""The client's admin calls that change something: requests, results, and retries."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -194,7 +194,7 @@ def test_a_condition_of_a_wrong_type_is_named(field: str, arguments: dict[str, A
         client.admin.redrive("orders", **arguments)
 
 
-# --- what is tried again ----------------------------------------------------------------------------------------------
+# --- retries ----------------------------------------------------------------------------------------------------------
 
 
 def test_what_may_be_done_twice_is_tried_again(bus: FakeBus) -> None:

@@ -1,4 +1,4 @@
-"""The asyncio client over a real socket, against a server that does what the test says."""
+"""The asyncio client over a real socket, against a server whose answers the test sets."""
 
 import asyncio
 import threading
@@ -35,7 +35,7 @@ async def stream_of(bus: FakeBus) -> Stream:
 # --- calls
 
 
-def test_a_client_that_is_used_in_another_event_loop_says_so(bus: FakeBus) -> None:
+def test_a_client_in_another_event_loop_is_refused(bus: FakeBus) -> None:
     client = Client(bus.target, timeout=10)
     with asyncio.Runner() as first:
         first.run(client.dispatch("orders", "x"))
@@ -79,7 +79,7 @@ async def test_a_server_that_was_restarted_is_found_again(bus: FakeBus, client: 
         reborn.stop()
 
 
-async def test_when_nobody_is_there_the_error_says_so_when_the_time_is_up() -> None:
+async def test_an_unreachable_server_is_reported_after_the_timeout() -> None:
     async with Client("127.0.0.1:1", timeout=0.5) as client:
         with pytest.raises(errors.Unavailable, match=r"can't be reached: .*127\.0\.0\.1:1"):
             await client.dispatch("orders", "x")
@@ -322,7 +322,7 @@ async def test_deliveries_that_nobody_saw_are_released(bus: FakeBus, client: Cli
 
 
 async def arrived(subscription: Subscription, frames: int) -> None:
-    """So many frames wait to be iterated."""
+    """How many frames wait to be read."""
     async with asyncio.timeout(10):
         while subscription._reader is None or subscription._reader._frames.qsize() < frames:  # noqa: ASYNC110 - nobody tells of that
             await asyncio.sleep(0)

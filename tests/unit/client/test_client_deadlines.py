@@ -16,7 +16,7 @@ class Waiting:
 
 
 def expired_at(*deadlines: float, leaves_at: float = math.inf, leaver: int = 0) -> list[tuple[float, float]]:
-    """Who was told that it has waited for too long, and when; one may leave before."""
+    """Records which items expired, and when; an item may be removed before."""
     told: list[tuple[float, float]] = []
 
     async def wait() -> None:
@@ -34,7 +34,7 @@ def expired_at(*deadlines: float, leaves_at: float = math.inf, leaver: int = 0) 
     return told
 
 
-def test_each_is_told_at_its_own_deadline_whatever_the_order_they_came_in() -> None:
+def test_each_expires_at_its_own_deadline_in_any_order_of_arrival() -> None:
     assert expired_at(5, 2, 9, 2) == [(2, 2), (2, 2), (5, 5), (9, 9)]
 
 

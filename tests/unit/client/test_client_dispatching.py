@@ -1,4 +1,4 @@
-"""Single dispatches that wait for one another share a call, and nobody answers for another's event."""
+"""Single dispatches that wait for one another share a call, and each gets only its own result."""
 
 import asyncio
 import threading
@@ -19,7 +19,7 @@ PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
 
 
 class HeldCall:
-    """The bus holds the first dispatch until the test lets it go."""
+    """The bus holds the first dispatch until the test releases it."""
 
     def __init__(self, bus: FakeBus) -> None:
         self._came = threading.Event()
@@ -52,14 +52,14 @@ def held(bus: FakeBus) -> Iterator[HeldCall]:
 
 
 async def waiting(client: Client, *event_ids: str, **arguments: Any) -> list[asyncio.Task[Dispatched]]:
-    """Dispatches that have come to wait behind the first."""
+    """Starts dispatches that wait behind the first."""
     tasks = [asyncio.create_task(client.dispatch("orders", each, id=each, **arguments)) for each in event_ids]
     await asyncio.sleep(0)
     return tasks
 
 
 async def behind_a_call(client: Client, held: HeldCall, *event_ids: str) -> list[asyncio.Task[Dispatched]]:
-    """The first is under way; the others wait."""
+    """Starts a first dispatch, and others that wait for it."""
     first = await waiting(client, event_ids[0])
     await held.came()
     return first + await waiting(client, *event_ids[1:])

@@ -1,4 +1,4 @@
-"""What failed calls become."""
+"""The exceptions of failed calls."""
 
 import pickle
 from datetime import timedelta

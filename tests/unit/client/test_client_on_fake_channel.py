@@ -1,4 +1,4 @@
-"""The sync client on grpc's fake channel, with a fake clock: what is sent, when it is sent again, what comes out."""
+"""The sync client on grpc's fake channel, with a fake clock: requests, retries and results."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class Bench:
-    """A client on a fake channel, whose calls run in a thread of their own while the test plays the server."""
+    """A client on a fake channel, whose calls run on their own thread while the test plays the server."""
 
     def __init__(self, threads: ThreadPoolExecutor, **arguments: Any) -> None:
         self.time = grpc_testing.strict_fake_time(1000.0)
@@ -193,7 +193,7 @@ def test_a_token_goes_with_each_call(threads: ThreadPoolExecutor) -> None:
     assert metadata["authorization"] == "Bearer s3cret"
 
 
-def test_a_closed_client_says_so(bench: Bench) -> None:
+def test_calls_of_a_closed_client_fail(bench: Bench) -> None:
     bench.client.close()
     bench.client.close()
 

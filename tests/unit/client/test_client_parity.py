@@ -1,4 +1,4 @@
-"""The sync client is what is made from the asyncio one, and reads as if it had been written."""
+"""The sync client is what is generated from the asyncio one, and its documentation fits."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ def test_the_sync_client_is_current() -> None:
 
 
 @pytest.mark.parametrize("of_sync", [duebus.Client, duebus.client.AdminClient, Subscription])
-def test_its_documentation_has_no_word_of_asyncio(of_sync: type) -> None:
+def test_its_documentation_does_not_mention_asyncio(of_sync: type) -> None:
     documented = [of_sync, *(each for name, each in vars(of_sync).items() if not name.startswith("_"))]
     words = " ".join(each.__doc__ or "" for each in documented)
     for word in ("async ", "await", "task", "event loop"):

@@ -1,4 +1,4 @@
-"""From a caller's arguments to what is sent, and from an answer to what the caller gets."""
+"""Requests made from a caller's arguments, and results made from answers."""
 
 import math
 from collections.abc import Iterable
@@ -177,7 +177,7 @@ def test_text_is_read_by_its_charset(content_type: str, data: bytes) -> None:
     assert delivery("t", data=data, content_type=content_type).text() == "grüße"
 
 
-def test_json_is_read_whatever_the_media_type() -> None:
+def test_json_is_read_with_any_media_type() -> None:
     assert delivery("t", data=b'{"id":42}', content_type="text/plain").json() == {"id": 42}
 
 
@@ -332,7 +332,7 @@ def test_the_wrong_one_of_many_events_is_named() -> None:
 # --- dispatching
 
 
-def test_every_dispatch_carries_a_request_id_of_its_own() -> None:
+def test_every_dispatch_has_its_own_request_id() -> None:
     first, second = dispatch_request().request_id, dispatch_request().request_id
 
     assert first

@@ -1,4 +1,4 @@
-"""When a call is tried again, and which error is reported in the end."""
+"""When a call is retried, and which error is reported."""
 
 from itertools import pairwise
 
@@ -89,7 +89,7 @@ def test_a_first_try_that_takes_too_long_is_reported_as_that() -> None:
         tries(Clock()).pause_after(rpc_error(TOO_LATE))
 
 
-def test_without_a_deadline_it_goes_on() -> None:
+def test_without_a_deadline_it_never_gives_up() -> None:
     clock = Clock()
     each = tries(clock, timeout=None)
 

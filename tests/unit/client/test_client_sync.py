@@ -60,7 +60,7 @@ def test_a_server_that_was_restarted_is_found_again(bus: FakeBus, threads: Threa
             reborn.stop()
 
 
-def test_when_nobody_is_there_the_error_says_so_when_the_time_is_up() -> None:
+def test_an_unreachable_server_is_reported_after_the_timeout() -> None:
     with (
         Client("127.0.0.1:1", timeout=0.5) as client,
         pytest.raises(errors.Unavailable, match=r"can't be reached: .*127\.0\.0\.1:1"),

@@ -1,4 +1,4 @@
-"""A driver that does wrong fails its case, and holds nothing up."""
+"""A misbehaving driver fails its case, and does not block others."""
 
 from __future__ import annotations
 

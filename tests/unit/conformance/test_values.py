@@ -1,4 +1,4 @@
-"""What the conformance suite takes for the expected answer, and what it does not."""
+"""Which answers the conformance suite accepts as the expected one."""
 
 from __future__ import annotations
 

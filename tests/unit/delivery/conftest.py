@@ -1,4 +1,4 @@
-"""Sessions on the real local engine, with a clock that the test moves and streams that it reads, or does not."""
+"""Sessions on the real local engine, with a clock that the test moves and streams that it may stop reading."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ PLENTY = 1 << 30
 
 
 class TestEngine(LocalEngine):
-    """The local engine, as a test wants it.
+    """The local engine, with faults that a test sets.
 
     Attributes:
         leases: counts the lease calls of each session.
@@ -60,7 +60,7 @@ class TestEngine(LocalEngine):
     broken_groups: Sequence[str] = ()
 
     async def lease(self, topic: str, group: str, session_id: str, request: LeaseRequest) -> LeaseBatch:
-        """As it is."""
+        """See ``LocalEngine``."""
         self.leases[session_id] += 1
         async with self._reach():
             return await super().lease(topic, group, session_id, request)
@@ -68,24 +68,24 @@ class TestEngine(LocalEngine):
     async def adopt(
         self, topic: str, group: str, session_id: str, leases: Sequence[LeaseRef], lease_us: int | None
     ) -> list[AdoptedLease | LeaseFailureReason]:
-        """As it is."""
+        """See ``LocalEngine``."""
         async with self._reach():
             return await super().adopt(topic, group, session_id, leases, lease_us)
 
     async def nack(self, topic: str, group: str, nacks: Sequence[NackRef]) -> list[LeaseFailureReason | None]:
-        """As it is."""
+        """See ``LocalEngine``."""
         if group in self.broken_groups:
             raise DispatcherNotWorking("a key has the wrong type")
         return await super().nack(topic, group, nacks)
 
     async def backlog(self, topic: str, group: str) -> int:
-        """As it is."""
+        """See ``LocalEngine``."""
         self.backlogs_counted += 1
         async with self._reach():
             return await super().backlog(topic, group)
 
     async def shorten(self, topic: str, group: str, session_id: str, grace_us: int) -> None:
-        """As it is."""
+        """See ``LocalEngine``."""
         async with self._reach():
             await super().shorten(topic, group, session_id, grace_us)
 
@@ -101,7 +101,7 @@ class TestEngine(LocalEngine):
 
 
 class Subscriber:
-    """One stream: it reads frames as they come, unless it is told to stop reading.
+    """One stream. It reads frames as they arrive, unless told to stop reading.
 
     Attributes:
         frames: what it was sent.
@@ -118,21 +118,21 @@ class Subscriber:
         self._stream: asyncio.Task[None] | None = None
 
     async def start(self, held: Sequence[LeaseRef] = ()) -> None:
-        """Subscribe, and take what is there."""
+        """Subscribe, and read the frames."""
         self.lost = await self.session.join(held)
         self._stream = asyncio.create_task(self._serve())
         await settle_down()
 
     def stop_reading(self) -> None:
-        """The next frame stays on its way, as it does with a reader whose buffers are full."""
+        """Stop reading, like a reader whose buffers are full."""
         self._reads.clear()
 
     def go_on_reading(self) -> None:
-        """Take the frames again."""
+        """Resume reading."""
         self._reads.set()
 
     async def vanish(self) -> None:
-        """The stream breaks."""
+        """Break the stream."""
         assert self._stream is not None
         self._stream.cancel()
         with suppress(asyncio.CancelledError):
@@ -145,12 +145,12 @@ class Subscriber:
 
     @property
     def ids(self) -> list[str]:
-        """The ids of all events it was handed, in order."""
+        """The ids of all events that it received, in order."""
         return [event.event_id for frame in self.frames if isinstance(frame, Deliveries) for event in frame.events]
 
     @property
     def leases(self) -> list[LeaseRef]:
-        """All leases it was handed, in order."""
+        """All leases that it received, in order."""
         deliveries = [frame for frame in self.frames if isinstance(frame, Deliveries)]
         return [LeaseRef(event.event_id, event.fencing_token) for frame in deliveries for event in frame.events]
 
@@ -193,7 +193,7 @@ class Bench:
         return subscriber
 
     async def dispatch(self, *events: NewEvent | str) -> None:
-        """Store events, and let the sessions do what they do about it."""
+        """Store events, and let the sessions react."""
         made = [new_event(event) if isinstance(event, str) else event for event in events]
         await self.engine.dispatch(TOPIC, [DispatchRequest(made)])
         await settle_down()
@@ -218,11 +218,11 @@ class Bench:
         return next(info for info in (await self.engine.get_topic(TOPIC)).groups if info.group == GROUP)
 
     def lease_calls(self, subscriber: Subscriber) -> int:
-        """How often the session has asked the engine."""
+        """How many lease calls the session has made."""
         return self.engine.leases[subscriber.session.options.session_id]
 
     async def close(self) -> None:
-        """End what is open."""
+        """Close everything that is open."""
         for subscriber in self._opened:
             await subscriber.vanish()
         await self.engine.stop()

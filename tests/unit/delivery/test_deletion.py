@@ -1,4 +1,4 @@
-"""Streams of what was deleted end, whether the engine's word comes, comes late, or is lost."""
+"""Streams of deleted groups and topics end, even if the engine's notification is late or lost."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def closings(*subscribers: Subscriber) -> list[list[Closing]]:
     return [[frame for frame in each.frames if isinstance(frame, Closing)] for each in subscribers]
 
 
-async def test_the_streams_of_a_deleted_group_end_and_others_go_on(bench: Bench) -> None:
+async def test_the_streams_of_a_deleted_group_end_and_others_continue(bench: Bench) -> None:
     first, second, other = await bench.subscribe(), await bench.subscribe(), await bench.subscribe(group="other")
 
     await bench.engine.delete_group(TOPIC, GROUP)

@@ -1,4 +1,4 @@
-"""Sessions of all kinds come and go at random; whenever all is quiet, no event waits that a session has room for."""
+"""Sessions of all kinds come and go at random. Whenever all is quiet, no event waits for which a session has room."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Story:
         await step()
 
     async def is_quiet(self) -> bool:
-        """Let everybody finish; or, with an engine that is slow, go on in the middle of it now and then."""
+        """Let all tasks finish; with a slow engine, sometimes continue before they have."""
         if self.bench.engine.latency and self._random.random() < 0.6:
             return False
         asked, quiet_for = -1, 0
@@ -85,12 +85,12 @@ class Story:
         return min(firsts, key=lambda entry: (entry.at_us, entry.event.seq), default=None)
 
     def _entries_of(self, subscriber: Subscriber) -> Collection[Entry]:
-        """What the engine says that the session holds, which may differ from what the session believes."""
+        """The session's leases in the engine, which may differ from what the session believes."""
         by_session = self.bench.engine._topics.known_group(TOPIC, GROUP).held
         return by_session.get(subscriber.session.options.session_id, {}).values()
 
     def _may_take_a_second(self, subscriber: Subscriber, due_us: int) -> bool:
-        """An event given back came in before a large one that was due at the same time."""
+        """An event that was given back comes before a large one with the same due time."""
         session = subscriber.session
         return session._waker._waiting_for_another.get(session.wake) == due_us
 
@@ -127,7 +127,7 @@ class Story:
             await self.bench.advance(0)
 
     async def _stall(self) -> None:
-        """One stops reading: what it is sent next stays on its way."""
+        """A session's reader stops reading: the next frame is not taken."""
         if self._open and not self._stuck:
             self._stuck = [self._random.choice(self._open)]
             self.told.append(f"stall {self._stuck[0].session.options.session_id}")
@@ -160,7 +160,7 @@ class Story:
         await self.bench.advance(0)
 
     async def _advance(self) -> None:
-        """Time passes in steps no longer than the sweep's, and ends with a sweep."""
+        """Let time pass in steps no longer than the sweep interval, and end with a sweep."""
         for _ in range(self._random.choice((1, 1, 3, 12))):
             await self.bench.advance(self._random.randrange(SECOND))
         await self.bench.engine.expire_leases()
@@ -174,7 +174,7 @@ class Story:
 @pytest.mark.parametrize("latency", [0, 3, 30])
 @pytest.mark.parametrize("seed", range(15))
 async def test_no_event_waits_that_a_session_has_room_for(bench: Bench, seed: int, latency: int) -> None:
-    """With an engine that answers at once, and with one whose answers are overtaken by what happens meanwhile."""
+    """With an engine that answers at once, and with one whose answers arrive after later changes."""
     story = Story(bench, seed)
     await bench.dispatch(new_event(body=b"x"))
     bench.engine.latency = latency

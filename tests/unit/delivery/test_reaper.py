@@ -1,4 +1,4 @@
-"""The reaper: the safety net, at its interval, whatever happens."""
+"""The reaper sweeps at its interval, even after failures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class FailingEngine(LocalEngine):
-    """Its sweeps fail as the test says."""
+    """An engine whose sweeps fail when the test tells them to."""
 
     sweeps = 0
     error: Exception | None = None

@@ -1,4 +1,4 @@
-"""A session: what its window allows, as soon as it is due, and no question asked for nothing."""
+"""A session leases what its window allows as soon as it is due, without needless calls."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 async def until_turn(happened: Callable[[], bool], what: str) -> None:
-    """Let the loop go on until something has happened; the engine's answers take a number of turns."""
+    """Run the loop until something has happened; the engine's answers take several turns."""
     for _ in range(1_000):
         if happened():
             return
@@ -139,7 +139,7 @@ async def test_a_session_without_room_for_the_next_event_leaves_it_to_another(be
 
 
 async def test_a_session_with_room_for_a_small_event_gets_it_when_another_took_the_large_one(bench: Bench) -> None:
-    """It must not wait until it has settled what it holds: that may take hours, and the event is due now."""
+    """It must not wait until its leases are settled: that may take hours, and the event is due now."""
     tight = await bench.subscribe(max_bytes=100)
     await bench.dispatch(new_event("held", body=b"x" * 60))
     await bench.dispatch(new_event("large", body=b"x" * 80))  # tight has no room for it...
@@ -171,7 +171,7 @@ async def test_a_session_with_room_for_a_small_event_gets_it_when_it_comes_back_
 async def test_a_small_event_that_takes_its_old_place_before_a_large_one_of_the_same_time_waits_a_second_at_most(
     bench: Bench,
 ) -> None:
-    """Events of one request are due at one time: that the small one is first again, no word of the engine tells."""
+    """Events of one request are due at one time: the engine does not report that the small one is first again."""
     sizes = {"small": 30, "held": 60, "large": 80}
     await bench.dispatch(*[new_event(name, body=b"x" * size) for name, size in sizes.items()])
     other = await bench.subscribe(max_events=1, grace_us=0)
@@ -240,11 +240,11 @@ async def test_a_broken_stream_costs_the_grace_not_the_lease(bench: Bench) -> No
 
 
 async def test_a_session_that_is_woken_and_ends_passes_its_turn_on(bench: Bench) -> None:
-    """Given a session that is woken for an event; when its stream breaks before it has asked, the next one gets it."""
+    """Given a session that is woken for an event, if its stream breaks before it leases, the next one gets it."""
     first, second = await bench.subscribe(), await bench.subscribe()
     await bench.engine.dispatch("orders", [DispatchRequest([new_event("a")])])
     assert first.session._stirred.is_set(), "it is woken, but has not run yet"
-    bench.engine._topics.watcher = None  # an engine need not tell twice
+    bench.engine._topics.watcher = None  # an engine need not report twice
     await first.vanish()
     await settle_down()
     assert (first.ids, second.ids) == ([], ["a"])
@@ -273,7 +273,7 @@ async def test_leases_named_by_a_new_session_move_to_it(bench: Bench) -> None:
 
 
 async def test_a_lease_that_is_settled_while_a_new_session_takes_it_over_leaves_room(bench: Bench) -> None:
-    """The answer to the ack may overtake that to the adoption: the session would hold the lease until it ends."""
+    """The answer to the ack may overtake that to the adoption; the session would then hold the lease until it ends."""
     old = await bench.subscribe(max_events=1)
     await bench.dispatch("a")
     bench.engine.latency = 30
@@ -300,7 +300,7 @@ async def test_a_lease_that_ends_while_the_session_asks_for_a_large_event_makes_
     await until_turn(lambda: bench.lease_calls(subscriber) > calls, "the lease")
     for _ in range(40):  # the engine has answered that the event is too large, and the answer is on its way
         await asyncio.sleep(0)
-    monkeypatch.setattr(bench.streams, "due", lambda *_: None)  # an engine need not tell twice
+    monkeypatch.setattr(bench.streams, "due", lambda *_: None)  # an engine need not report twice
     await bench.engine.ack("orders", "billing", subscriber.leases)
     await until_turn(lambda: subscriber.ids == ["small", "large"], "the large event")
 
@@ -321,11 +321,11 @@ async def test_a_session_leaves_before_its_leases_are_shortened(bench: Bench, mo
 
 
 async def test_a_session_that_the_server_closes_passes_its_turn_on_at_once(bench: Bench) -> None:
-    """Given a session that is woken for an event and closed; its reader may take the last frame late, or never."""
+    """Given a session that is woken for an event and then closed, its reader may take the last frame late or never."""
     first, second = await bench.subscribe(), await bench.subscribe()
     first.stop_reading()
     await bench.engine.dispatch("orders", [DispatchRequest([new_event("a")])])
-    bench.engine._topics.watcher = None  # an engine need not tell twice
+    bench.engine._topics.watcher = None  # an engine need not report twice
     first.session.close_soon(DRAINING)
     await settle_down()
     assert (first.ended, second.ids) == (False, ["a"])
@@ -418,7 +418,7 @@ async def test_a_session_that_ended_has_no_timer_left(bench: Bench) -> None:
     assert not [timer for _, _, timer in bench.clock._timers if timer._callback is not None]
 
 
-# --- an engine that is out of reach for a while -----------------------------------------------------------------------
+# --- an engine that is unreachable for a while ------------------------------------------------------------------------
 
 
 async def test_a_stream_outlives_an_engine_that_is_out_of_reach(bench: Bench) -> None:
@@ -447,7 +447,7 @@ async def test_an_engine_that_is_out_of_reach_is_asked_twice_a_second_however_of
     assert bench.lease_calls(subscriber) - before <= 4
 
 
-async def test_heartbeats_go_on_while_the_engine_is_out_of_reach(bench: Bench) -> None:
+async def test_heartbeats_continue_while_the_engine_is_unreachable(bench: Bench) -> None:
     subscriber = await bench.subscribe(max_events=1)
     await bench.dispatch("a", "b", "c")
     await bench.advance(10 * SECOND)

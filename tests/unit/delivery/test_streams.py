@@ -1,4 +1,4 @@
-"""All sessions of an engine: opened, told of what ended, drained; nothing is left behind."""
+"""All sessions of an engine: opened, notified, drained, and removed."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ DRAINING = Closing(ClosingReason.DRAINING, SECOND)
 
 
 async def draining(bench: Bench, timeout_us: int = 30 * SECOND) -> asyncio.Task[int]:
-    """A drain that is under way."""
+    """A running drain."""
     drain = asyncio.create_task(bench.streams.drain(timeout_us))
     await settle_down()
     return drain
 
 
 def closed(subscriber: Subscriber) -> bool:
-    """The stream got its closing frame as the last one, and is over."""
+    """The stream's last frame was Closing, and it is over."""
     return subscriber.frames[-1:] == [DRAINING] and subscriber.ended
 
 
@@ -152,7 +152,7 @@ async def test_a_stream_that_is_opened_while_draining_is_closed_with_its_first_f
     assert late.ended
 
 
-async def test_a_worker_that_goes_on_after_the_closing_frame_keeps_its_leases_until_the_drain_ends(
+async def test_a_worker_that_continues_after_the_closing_frame_keeps_its_leases_until_the_drain_ends(
     bench: Bench,
 ) -> None:
     """Ending a stream after `closing` is what the worker should do: its leases are not cut to the grace."""
@@ -166,7 +166,7 @@ async def test_a_worker_that_goes_on_after_the_closing_frame_keeps_its_leases_un
 
 
 async def test_a_drain_waits_for_a_lease_that_is_under_way(bench: Bench) -> None:
-    """Its events would reach the worker after the drain is over: nobody could settle them, nor give them back."""
+    """Its events would reach the worker after the drain: nobody could settle or release them."""
     subscriber = await bench.subscribe()
     bench.engine.latency = 50
     await bench.engine.dispatch("orders", [DispatchRequest([new_event("a")])])

@@ -86,7 +86,7 @@ def pattern_of(name: str) -> str:
 
 
 def is_in_range(name: str, value: str) -> bool:
-    """Whether a setting takes a value, as far as its own range goes."""
+    """Whether a value is within a setting's own range."""
     try:
         load_settings({name: value})
     except SettingsError as error:
@@ -153,7 +153,7 @@ def test_every_document_is_linked_from_the_readme() -> None:
 
 
 def command(name: str) -> Any:
-    """As the command line finds it."""
+    """The command as the command line finds it."""
     group: Any = typer.main.get_command(app)
     return group.get_command(None, name)
 

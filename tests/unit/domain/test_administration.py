@@ -1,4 +1,4 @@
-"""What operators ask for: changes that add up, steps that follow each other."""
+"""Operators' requests: changes that are merged, and steps that follow each other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Time as the bus sees it."""
+"""The bus's clocks."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_an_adjustment_of_the_hosts_time_makes_it_neither_jump_nor_stand_still(
     assert before_us <= after_us < before_us + MINUTE
 
 
-def test_the_system_clock_goes_on_with_the_one_that_counts_through_suspend(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_system_clock_keeps_counting_through_suspend(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time_ns", lambda: START_US * 1_000)
     since_boot_ns = {time.CLOCK_BOOTTIME: 5_000_000_000}
     monkeypatch.setattr(time, "clock_gettime_ns", lambda clock_id: since_boot_ns[clock_id])

@@ -1,4 +1,4 @@
-"""The tree of errors, held against its drawing and the contract's table."""
+"""The tree of errors matches its drawing and the contract's table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ids for events that came without one."""
+"""Ids for events that arrive without one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lease tokens: made by the bus, read by any replica, and by nobody else."""
+"""Lease tokens: made by the bus, and accepted by any of its replicas only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the bus accepts, and how it says no."""
+"""What the bus accepts, and the errors for everything else."""
 
 from __future__ import annotations
 

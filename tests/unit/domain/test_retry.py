@@ -1,4 +1,4 @@
-"""When a failed event is tried again."""
+"""When a failed event is retried."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of states, held against the drawing above it."""
+"""The table of states matches the drawing above it."""
 
 from __future__ import annotations
 

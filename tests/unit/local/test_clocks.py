@@ -1,4 +1,4 @@
-"""What is due by which clock, when the host's clock is set and when the host is suspended."""
+"""Due times by each clock, when the host's clock is set and when the host is suspended."""
 
 from __future__ import annotations
 

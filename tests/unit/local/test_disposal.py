@@ -1,4 +1,4 @@
-"""What is deleted is given back in pieces: others have their turn in between, and nothing is forgotten."""
+"""Deleted memory is released in pieces: other tasks run in between, and nothing is left."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 TOPIC, GROUP = "orders", "billing"
 EVENTS = 20_000
 ORIGIN = "the tests of disposal"
-"""Tells the events of these tests from what other tests of the process hold."""
+"""Distinguishes the events of these tests from those of other tests."""
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ async def engine() -> AsyncIterator[LocalEngine]:
 
 
 async def turns_during(deleting: asyncio.Future[int]) -> int:
-    """How often others have their turn until it is done."""
+    """How many turns other tasks get until it is done."""
     turns = 0
     while not deleting.done():
         await asyncio.sleep(0)

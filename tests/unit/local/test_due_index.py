@@ -1,4 +1,4 @@
-"""The index by time, against a sorted list."""
+"""The index by time, compared with a sorted list."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_it_does_what_a_sorted_list_does(monkeypatch: pytest.MonkeyPatch, block_
 @settings(max_examples=20)
 @given(order=st.permutations(range(60)))
 def test_thousands_go_in_and_out_in_any_order(order: list[int]) -> None:
-    """Sixty runs of a hundred keys, put in and taken out in any order: more than one block of the real size."""
+    """Sixty runs of a hundred keys, added and removed in any order: more than one block of the real size."""
     index: DueIndex[int] = DueIndex()
     for run in order:
         for nth in range(100):
@@ -125,7 +125,7 @@ def test_thousands_go_in_and_out_in_any_order(order: list[int]) -> None:
 
 
 def test_items_are_never_compared() -> None:
-    """Events have no order of their own; the time and the sequence number decide."""
+    """Events themselves have no order; the time and the sequence number decide."""
     index: DueIndex[object] = DueIndex()
     items = [object() for _ in range(3_000)]
     for seq, item in enumerate(items):

@@ -26,7 +26,7 @@ async def test_a_fork_of_the_process_that_started_it_is_refused(monkeypatch: pyt
     assert await engine.queued() == 1
 
 
-def test_every_engine_has_a_key_of_its_own() -> None:
+def test_every_engine_has_its_own_key() -> None:
     """So a lease token of an earlier process is foreign to this one."""
     keys = {LocalEngine(ManualClock(0), TopicConfig()).lease_token_key for _ in range(3)}
 

@@ -1,4 +1,4 @@
-"""What the local engine keeps of events that are done."""
+"""The memory that the local engine keeps for events that are done."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ START_US = 1_767_225_600_000_000
 
 @pytest.fixture
 def meter() -> RateMeter:
-    """A meter that has been there for long."""
+    """A meter that is older than a minute."""
     meter = RateMeter(START_US - 10 * MINUTE)
     assert meter.per_second(START_US) == 0
     return meter

@@ -1,4 +1,4 @@
-"""A memory that forgets."""
+"""Values that are remembered for a while."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The list of topics: a page costs what is on it, and holds up nobody."""
+"""The list of topics: the cost of a page depends on its length, and it blocks nobody."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def test_a_long_page_lets_others_have_their_turns(engine: LocalEngine) -> 
 
 
 async def test_a_topic_that_is_deleted_while_a_page_is_made_makes_the_page_no_shorter(engine: LocalEngine) -> None:
-    """A page that is not full would say that it is the last one."""
+    """A page that is not full would count as the last one."""
     listing = asyncio.create_task(engine.list_topics("", TOPICS - 10))
     await asyncio.sleep(0)
     await asyncio.gather(*[engine.delete_topic(name) for name in NAMES[-20:-15]])

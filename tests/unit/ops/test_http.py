@@ -1,4 +1,4 @@
-"""The HTTP port on its own."""
+"""The HTTP port, without a server behind it."""
 
 from __future__ import annotations
 

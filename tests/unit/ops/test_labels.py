@@ -1,11 +1,11 @@
-"""However many names clients make up, metrics have a bounded number of labels."""
+"""Metrics have a bounded number of labels, however many names clients make up."""
 
 from __future__ import annotations
 
 from duebus_server.ops.labels import GROUPS_OF_A_TOPIC, OTHER, Labels
 
 
-def test_the_first_topics_have_labels_of_their_own_and_the_others_share_one() -> None:
+def test_the_first_topics_have_their_own_labels_and_the_others_share_one() -> None:
     labels = Labels(2)
     assert [labels.topic(topic) for topic in ("a", "b", "c", "d", "a")] == ["a", "b", OTHER, OTHER, "a"]
     assert labels.group("c", "billing") == (OTHER, OTHER)

@@ -1,4 +1,4 @@
-"""What callers send can't command the terminal of whoever reads the log."""
+"""Callers' text can't control the terminal of a reader of the log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is counted of deaths: all of them, under their group, once, and only what the engine says."""
+"""Deaths are counted as the engine reports them: all of them, once, under their group."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ async def test_deaths_add_up_under_their_group() -> None:
 
 @pytest.mark.parametrize("action", NackAction)
 async def test_a_nack_alone_is_no_death(action: NackAction) -> None:
-    """The engine says what died of it; a worker's word is not counted a second time."""
+    """The engine reports what died; the worker's nack is not counted again."""
     metrics = Metrics(topics=10)
     metrics.nacked(EngineName.LOCAL, "orders", "billing", action, 1)
     assert await dead(metrics) == {}
 
 
-async def test_whatever_an_engine_tells_to_have_died_is_counted_and_passed_on() -> None:
+async def test_deaths_that_an_engine_reports_are_counted_and_passed_on() -> None:
     metrics, heard = Metrics(topics=10), Recorder(patience_s=0)
     async with local(TopicConfig()) as harness:
         engine = InstrumentedEngine(harness.unstarted(), metrics)

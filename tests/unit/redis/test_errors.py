@@ -1,4 +1,4 @@
-"""What Redis's client raises, in the domain's words."""
+"""Errors of Redis's client as errors of the domain."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from redis.asyncio import Connection
 
 
 async def test_a_connection_that_another_call_closes_is_a_lost_one() -> None:
-    """The client of a cluster closes all connections to a node when one fails, those under way included."""
+    """The cluster client closes all connections to a node when one fails, even those in use."""
     closed = Connection(port=1)
 
     with pytest.raises(DispatcherNotWorking, match="Redis can't be reached") as caught:

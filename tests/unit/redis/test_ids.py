@@ -1,4 +1,4 @@
-"""How ids look in Redis: small, and as they were when they come back."""
+"""Ids in Redis: packed, and unchanged when unpacked."""
 
 from __future__ import annotations
 

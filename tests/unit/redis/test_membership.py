@@ -1,4 +1,4 @@
-"""What becomes of sessions in the moments between two answers of Redis."""
+"""Sessions whose state changes between two answers of Redis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How events look in Redis: small, and as they were when they come back."""
+"""Events in Redis: packed, and unchanged when unpacked."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from duebus_server.engine.redis.codec.packing import CorruptEventError, StoredBl
 
 NOW_US = 1_795_470_958_203_782
 IN_FRONT = NOW_US.to_bytes(8) + bytes(4)
-"""What the script puts before a blob."""
+"""The bytes that the script puts before a blob."""
 
 HEADER_SIZE = 17
 

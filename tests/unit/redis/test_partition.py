@@ -1,4 +1,4 @@
-"""Partitions as text, which one something belongs to, and one answer from those of several."""
+"""Partitions as text, the choice of a partition, and merged answers of several."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def test_actions_are_lines_after_those_that_are_there(tmp_path: Path) -> None:
     }
 
 
-def test_a_file_that_was_moved_away_is_begun_anew(tmp_path: Path) -> None:
+def test_a_file_that_was_moved_away_is_created_again(tmp_path: Path) -> None:
     file, moved = tmp_path / "audit.jsonl", tmp_path / "audit.jsonl.1"
     audit = audit_to_file(file)
     record(audit, "GetTopic")
@@ -53,7 +53,7 @@ def test_a_file_that_can_not_be_written_to_is_refused(tmp_path: Path) -> None:
         audit_to_file(tmp_path / "nowhere" / "audit.jsonl")
 
 
-def test_a_name_makes_no_line_of_its_own(tmp_path: Path) -> None:
+def test_a_name_can_not_forge_a_line(tmp_path: Path) -> None:
     file = tmp_path / "audit.jsonl"
     names = ("a\nb", "a\u2028b", "a\x85b", "a\x1b[2Jb")
     for name in names:

@@ -1,4 +1,4 @@
-"""JSON Web Tokens: only those that a key of the set has signed, for us, and for now."""
+"""JSON Web Tokens: accepted only if signed by a key of the set, meant for us, and valid now."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def token(
     begins_in_s: int | None = None,
     **claims: Any,
 ) -> str:
-    """A token that is good from now on, unless an argument says otherwise; None leaves a claim out."""
+    """A token that is valid unless an argument changes that; None leaves out a claim."""
     now_s = int(time.time())
     times = {"exp": now_s + ends_in_s, "nbf": None if begins_in_s is None else now_s + begins_in_s}
     all_claims = {"sub": "billing", "aud": "duebus", "iss": "issuer", **times, **claims}

@@ -25,7 +25,7 @@ class Numbers:
         self.reloading = Reloading([self.file], self.read, AT_ONCE)
 
     def write(self, text: str) -> None:
-        """As programs that write with care do it."""
+        """Replace a file atomically."""
         new = self.file.with_suffix(".new")
         new.write_text(text)
         new.replace(self.file)
@@ -77,7 +77,7 @@ def test_a_file_that_is_gone_for_a_moment_leaves_what_was(numbers: Numbers) -> N
 
 
 def test_a_link_that_points_elsewhere_is_a_change(tmp_path: Path) -> None:
-    """So Kubernetes changes the files of a secret."""
+    """Kubernetes changes the files of a secret like this."""
     numbers = Numbers(tmp_path)
     (tmp_path / "other").write_text("7")
     link = tmp_path / "link"

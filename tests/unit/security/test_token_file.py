@@ -1,4 +1,4 @@
-"""The tokens file: what it holds, and what is wrong with it in one line that has no token in it."""
+"""The tokens file: its content, and its errors in one line without the token."""
 
 from __future__ import annotations
 

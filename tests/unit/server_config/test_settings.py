@@ -1,4 +1,4 @@
-"""The server's settings: where they come from, in which order, and what is refused in which words."""
+"""The server's settings: their sources, the order of these, and the errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What requests mean, where it is not plain. What is refused stands in ``tests/wire/test_bad_input.py``."""
+"""Decoding of requests. ``tests/wire/test_bad_input.py`` has what is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Frames that any gRPC client takes, whatever is in them."""
+"""Frames fit into what any gRPC client accepts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from support.wire import event, ids
 TOKENS = LeaseTokens({EngineName.LOCAL: b"key"}).of_group(EngineName.LOCAL, "orders", "billing")
 
 CLIENT_LIMIT = 4 << 20
-"""What a gRPC client takes unless it is told otherwise (GRPC_DEFAULT_MAX_RECV_MESSAGE_LENGTH)."""
+"""What a gRPC client accepts by default (GRPC_DEFAULT_MAX_RECV_MESSAGE_LENGTH)."""
 
 
 def leased(number: int, data: bytes = b"", last_error: str = "") -> LeasedEvent:

@@ -1,4 +1,4 @@
-"""What is private in grpcio, and the fault in it that makes us use that."""
+"""The private parts of grpcio that the server uses, and the bug that requires it."""
 
 from __future__ import annotations
 

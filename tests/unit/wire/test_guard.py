@@ -1,4 +1,4 @@
-"""What every call goes through, on a tiny server: nothing that goes wrong inside reaches a client but its log id."""
+"""The guard on a tiny server: of an internal error, only the log id reaches a client."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 SECRET = "payload-nobody-may-see"
 FRAME_BYTES = 8 << 20
-"""More than fits the buffers on the way: writes wait for the reader."""
+"""More than fits into the buffers in between: writes wait for the reader."""
 
 DISPATCH = event_bus_pb2.DispatchRequest(topic="orders", events=[event_bus_pb2.Event(data=SECRET.encode())])
 SUBSCRIBE = event_bus_pb2.SubscribeRequest(topic="orders")
@@ -108,7 +108,7 @@ async def serving(behaviour: Behaviour, guard: Guard | None = None) -> AsyncIter
 
 
 async def failure_of_stream(wire: Wire, request: Any = SUBSCRIBE) -> Failure:
-    """How a stream ends, whatever it sends before."""
+    """How a stream ends, after any frames."""
 
     async def read() -> None:
         async for _ in wire.bus.Subscribe(request):

@@ -1,4 +1,4 @@
-"""Page tokens: opaque, bound to their request, and bad input where they are anything else."""
+"""Page tokens: opaque and bound to their request; everything else is bad input."""
 
 from __future__ import annotations
 

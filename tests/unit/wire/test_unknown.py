@@ -1,4 +1,4 @@
-"""Fields this server does not know are found wherever they stand, and named by their path."""
+"""Unknown fields are found anywhere in a request, and named by their path."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FIELD_12 = b"\x60\x01"
 
 
 def length_delimited(number: int, content: bytes) -> bytes:
-    """A message, string or bytes field on the wire."""
+    """An encoded message, string or bytes field."""
     assert len(content) < 128
     return bytes([number << 3 | 2, len(content)]) + content
 

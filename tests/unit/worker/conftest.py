@@ -1,4 +1,4 @@
-"""Workers on a fake bus, in a loop whose clock jumps."""
+"""Workers on a fake bus, in an event loop with virtual time."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ async def test_a_decorator_without_parentheses_is_refused_where_it_is_written(bu
         async def bill(_: Delivery) -> None: ...
 
 
-async def test_a_worker_without_handlers_says_so_instead_of_serving(bus: FakeBus) -> None:
+async def test_a_worker_without_handlers_refuses_to_serve(bus: FakeBus) -> None:
     worker = worker_on(bus)
     ready = asyncio.create_task(worker.ready())
     await asyncio.sleep(0)

@@ -127,7 +127,7 @@ async def test_a_waiting_delivery_whose_lease_is_lost_is_not_released(bus: FakeB
         handler.returns(running)
 
 
-async def test_handlers_that_ended_in_time_are_not_watched_any_more() -> None:
+async def test_handlers_that_ended_in_time_are_no_longer_watched() -> None:
     deadlines = Deadlines(allowance=5)
     ended, running = Held(delivery()), Held(delivery())
     for each in (ended, running):
@@ -244,7 +244,7 @@ async def test_a_cancelled_handler_cleans_up_before_the_nack_and_its_lease_is_no
         assert not bus.extensions.made
 
 
-async def test_a_handler_that_ignores_its_cancellation_is_nacked_all_the_same(bus: FakeBus) -> None:
+async def test_a_handler_that_ignores_its_cancellation_is_still_nacked(bus: FakeBus) -> None:
     worker = worker_on(bus, max_execution=5)
 
     @worker.on("orders")

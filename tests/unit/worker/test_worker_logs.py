@@ -1,4 +1,4 @@
-"""What the log of a worker says while something fails again and again."""
+"""A worker's log during outages."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_an_outage_is_one_line_then_one_a_minute_and_one_when_it_is_over(caplog:
     assert caplog.messages == ["failed: again"]
 
 
-async def test_a_worker_whose_server_is_away_says_so_once_for_all_its_topics(
+async def test_an_unreachable_server_is_logged_once_for_all_topics(
     bus: FakeBus, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)

@@ -1,4 +1,4 @@
-"""What becomes of an event when its handler returns, raises, or says so."""
+"""How an event is settled when its handler returns, raises, or decides."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Panic(BaseException):
-    """As a panic of Rust that comes through PyO3, `gevent.Timeout`, or `pytest.fail`."""
+    """Like a Rust panic through PyO3, `gevent.Timeout`, or `pytest.fail`."""
 
 
 class UnprintableError(Exception):
@@ -132,7 +132,7 @@ async def test_dead_letter_nacks_as_dead_with_its_reason(bus: FakeBus) -> None:
 
 
 @pytest.mark.parametrize("max_retries", [None, 0])
-async def test_release_gives_the_event_back_whatever_retries_are_left(bus: FakeBus, max_retries: int | None) -> None:
+async def test_release_does_not_depend_on_the_retries_left(bus: FakeBus, max_retries: int | None) -> None:
     nack = await nack_after(bus, Release("not my shard"), max_retries=max_retries)
     assert (nack.release, nack.dead_letter, nack.delay, nack.error) == (True, False, None, "")
 
@@ -164,7 +164,7 @@ NOT_EXCEPTIONS = [
 
 @pytest.mark.parametrize("error", NOT_EXCEPTIONS, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("late", [False, True], ids=["at once", "suspended"])
-async def test_whatever_a_handler_raises_ends_in_a_nack_and_the_worker_goes_on(
+async def test_anything_a_handler_raises_ends_in_a_nack_and_the_worker_keeps_running(
     bus: FakeBus, error: BaseException, *, late: bool
 ) -> None:
     worker = worker_on(bus, concurrency=1)
@@ -187,7 +187,7 @@ async def test_whatever_a_handler_raises_ends_in_a_nack_and_the_worker_goes_on(
 
 
 @pytest.mark.parametrize("error", NOT_EXCEPTIONS, ids=lambda error: type(error).__name__)
-async def test_whatever_one_of_several_handlers_raises_ends_in_one_nack(bus: FakeBus, error: BaseException) -> None:
+async def test_anything_one_of_several_handlers_raises_ends_in_one_nack(bus: FakeBus, error: BaseException) -> None:
     worker = worker_on(bus, concurrency=1)
 
     @worker.on("orders")

@@ -1,4 +1,4 @@
-"""Handlers that share a task, one after the other, notice nothing of one another, and the loop goes on beside them."""
+"""Handlers that share a task one after the other do not affect each other, and do not block the loop."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ tenant: ContextVar[Any] = ContextVar("tenant")
 
 
 async def acked(bus: FakeBus, how_many: int) -> list[str]:
-    """So many leases that are acked next."""
+    """The next acked leases."""
     tokens: list[str] = []
     while len(tokens) < how_many:
         tokens += (await bus.acks.next()).tokens
@@ -259,7 +259,7 @@ async def test_a_cancel_that_comes_after_the_end_of_a_handler_hits_no_other(bus:
 
     @worker.on("orders")
     async def bill(each: Delivery) -> None:
-        # Whoever sets such a timer should end it with the handler; not everybody does.
+        # Such a timer should be cancelled with the handler, but this one is not.
         asyncio.get_running_loop().call_later(5, task_of_handler().cancel)
         await asyncio.sleep(3)
         ended.append(each)
@@ -347,7 +347,7 @@ async def test_the_loop_gets_its_turn_between_handlers_that_compute(bus: FakeBus
         (await bus.stream()).deliver(*deliveries(suspends_first + 60))
         await acked(bus, suspends_first + 60)
         counting.cancel()
-    # A turn is to last a millisecond; the handler that exceeds it is the last.
+    # A turn lasts a millisecond; the handler that exceeds it is its last.
     assert max(at.count(turn) for turn in at) == 3
 
 

@@ -1,4 +1,4 @@
-"""How acks and nacks are sent: batches, failures, tries."""
+"""How acks and nacks are sent: batches, failures, retries."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ async def test_tries_grow_apart_to_a_second_and_none_is_the_last(bus: FakeBus) -
         await settle_down()
 
 
-async def test_tries_begin_anew_after_one_that_succeeded(bus: FakeBus) -> None:
+async def test_the_backoff_starts_over_after_a_success(bus: FakeBus) -> None:
     worker = acking(bus)
     async with serving(worker):
         stream = await bus.stream()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def two_handlers(worker: Worker, first_error: Exception | None, second_error: Exception | None) -> list[str]:
-    """Puts two handlers on, and returns the names of those that run, in order."""
+    """Registers two handlers, and returns the names of those that run, in order."""
     ran = []
 
     async def first(_: Delivery) -> None:
@@ -38,7 +38,7 @@ def two_handlers(worker: Worker, first_error: Exception | None, second_error: Ex
 
 
 async def nack_of(bus: FakeBus, first_error: Exception | None, second_error: Exception | None) -> Nack:
-    """How an event is nacked that two handlers take in these ways."""
+    """How an event is nacked whose two handlers end in these ways."""
     worker = worker_on(bus)
     two_handlers(worker, first_error, second_error)
     async with serving(worker):
@@ -143,7 +143,7 @@ async def test_the_longest_delay_that_one_asked_for_holds(bus: FakeBus) -> None:
     assert (await nack_of(bus, ValueError(), RetryAfter(20))).delay == timedelta(seconds=20)
 
 
-async def test_it_is_dead_when_one_of_them_says_so(bus: FakeBus) -> None:
+async def test_it_is_dead_if_one_of_them_asks_for_that(bus: FakeBus) -> None:
     nack = await nack_of(bus, RetryAfter(10), DeadLetter("never"))
     assert nack.dead_letter
     assert nack.delay is None
@@ -160,7 +160,7 @@ async def test_those_that_succeeded_are_not_run_again_when_the_event_is_retried(
     assert ran == ["first", "second", "second", "second"]
 
 
-async def test_all_are_run_again_when_the_event_starts_anew(bus: FakeBus) -> None:
+async def test_all_are_run_again_after_a_redrive(bus: FakeBus) -> None:
     worker = worker_on(bus)
     ran = two_handlers(worker, None, ValueError("no"))
     async with serving(worker):

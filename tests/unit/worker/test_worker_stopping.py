@@ -1,4 +1,4 @@
-"""Draining, stopping at once, and what is left."""
+"""Draining and stopping at once."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def released(bus: FakeBus) -> list[str]:
 
 
 def executor_of(handler: HandlerByHand, leases: HeldLeases, settler: Settler) -> Executor:
-    """One that no stream feeds, with two slots."""
+    """An executor without a stream, with two slots."""
     registration = Registry(lambda: None).add("orders", "", handler, concurrency=None, max_retries=None)
     return Executor(
         registration.source,

@@ -1,4 +1,4 @@
-"""The stream: what it asks for, how it is resumed, what ends it."""
+"""The stream: its request, how it is resumed, and what ends it."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ async def test_a_stream_that_simply_ends_is_resumed_too(bus: FakeBus) -> None:
         assert 0.05 <= (await bus.stream()).opened_at <= 0.12
 
 
-async def test_tries_grow_apart_to_a_second_go_on_for_ever_and_begin_anew_after_a_start(bus: FakeBus) -> None:
+async def test_the_backoff_grows_to_a_second_never_ends_and_starts_over_after_a_stream(bus: FakeBus) -> None:
     worker = worker_on(bus)
     worker.add("orders", HandlerByHand())
     async with serving(worker):
@@ -243,7 +243,7 @@ async def test_a_closing_stream_is_resumed_when_the_server_says(bus: FakeBus) ->
 
 
 @pytest.mark.parametrize("reason", list(ClosingReason))
-async def test_whatever_the_reason_is(bus: FakeBus, reason: ClosingReason) -> None:
+async def test_for_any_reason(bus: FakeBus, reason: ClosingReason) -> None:
     worker = worker_on(bus)
     worker.add("orders", HandlerByHand())
     async with serving(worker):

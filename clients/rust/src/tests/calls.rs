@@ -8,7 +8,7 @@ use crate::proto::{DispatchResponse, PartialDispatch};
 use crate::{Client, ClientOptions, DispatchOptions, Engine, Event, Reason};
 
 #[tokio::test]
-async fn a_dispatch_that_is_unavailable_is_repeated_with_the_same_request_id() {
+async fn an_unavailable_dispatch_is_retried_with_the_same_request_id() {
     let mut bus = FakeBus::start().await;
     bus.answers.dispatch.lock().unwrap().push_back(Err(Status::unavailable("away")));
     let client = bus.client(ClientOptions { token: Some("secret".to_owned()), ..ClientOptions::default() });
@@ -21,7 +21,7 @@ async fn a_dispatch_that_is_unavailable_is_repeated_with_the_same_request_id() {
 }
 
 #[tokio::test]
-async fn of_two_events_with_one_id_the_first_is_the_one_that_was_stored() {
+async fn of_two_events_with_one_id_the_first_is_stored() {
     let bus = FakeBus::start().await;
     let ids = |ids: &[&str]| ids.iter().map(|&id| id.to_owned()).collect();
     let answer = DispatchResponse { event_ids: ids(&["a", "b", "a"]), duplicate_event_ids: ids(&["a"]) };
@@ -33,7 +33,7 @@ async fn of_two_events_with_one_id_the_first_is_the_one_that_was_stored() {
 }
 
 #[tokio::test]
-async fn an_error_has_all_that_the_server_says() {
+async fn an_error_has_all_details_of_the_server() {
     let bus = FakeBus::start().await;
     let violation = pb::bad_request::FieldViolation {
         field: "events[0].id".into(),
@@ -78,7 +78,7 @@ fn an_error_without_details_has_the_reason_of_its_code() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_away_is_unavailable_when_the_time_is_over() {
+async fn an_unreachable_server_is_unavailable_after_the_timeout() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     drop(listener);
@@ -93,7 +93,7 @@ async fn a_server_that_is_away_is_unavailable_when_the_time_is_over() {
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_answer_is_a_deadline_exceeded() {
+async fn a_server_that_does_not_answer_is_deadline_exceeded() {
     // It accepts connections and says nothing.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let options = ClientOptions { timeout: Duration::from_millis(200), ..ClientOptions::default() };
@@ -103,7 +103,7 @@ async fn a_server_that_does_not_answer_is_a_deadline_exceeded() {
 }
 
 #[tokio::test]
-async fn calls_of_a_closed_client_fail_and_so_do_those_under_way() {
+async fn calls_of_a_closed_client_fail_even_running_ones() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let client = Client::new(&listener.local_addr().unwrap().to_string(), ClientOptions::default()).unwrap();
     let waiting = tokio::spawn({
@@ -119,7 +119,7 @@ async fn calls_of_a_closed_client_fail_and_so_do_those_under_way() {
 }
 
 #[tokio::test]
-async fn what_can_not_be_used_to_connect_is_named() {
+async fn unusable_targets_and_options_are_named() {
     let token = Some("no\nline".to_owned());
     for (target, options, field) in [
         ("", ClientOptions::default(), "target"),
@@ -134,7 +134,7 @@ async fn what_can_not_be_used_to_connect_is_named() {
 }
 
 #[tokio::test]
-async fn of_several_servers_one_that_answers_is_used() {
+async fn one_of_several_servers_that_answers_is_used() {
     let bus = FakeBus::start().await;
     let away = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let client = Client::new(&format!("{away}, {}", bus.address), ClientOptions::default()).unwrap();

@@ -132,7 +132,7 @@ async fn a_delivery_whose_lease_has_run_out_is_not_started() {
 }
 
 #[tokio::test]
-async fn settles_extensions_and_held_tokens_fit_into_what_the_server_takes() {
+async fn settles_extensions_and_held_tokens_fit_into_the_largest_request() {
     const LIMIT: usize = 64 << 10;
     let mut bus = FakeBus::start().await;
     *bus.answers.max_request_bytes.lock().unwrap() = LIMIT as u64;
@@ -170,7 +170,7 @@ async fn settles_extensions_and_held_tokens_fit_into_what_the_server_takes() {
 }
 
 #[tokio::test]
-async fn clocks_that_differ_keep_nothing_from_being_started() {
+async fn differing_clocks_do_not_keep_deliveries_from_starting() {
     let mut bus = FakeBus::start().await;
     let _working = work(&bus, options(), async |_| Ok(()));
     let stream = next(&mut bus.streams).await;
@@ -184,7 +184,7 @@ async fn clocks_that_differ_keep_nothing_from_being_started() {
 }
 
 #[tokio::test]
-async fn ready_ends_when_the_worker_can_not_subscribe() {
+async fn ready_ends_if_the_worker_can_not_subscribe() {
     let bus = FakeBus::start().await;
     let refused = refusal(Code::PermissionDenied, "PERMISSION_DENIED", vec![]);
     bus.answers.subscribe.lock().unwrap().push_back(refused);
@@ -196,7 +196,7 @@ async fn ready_ends_when_the_worker_can_not_subscribe() {
 }
 
 #[tokio::test]
-async fn what_a_handler_says_becomes_of_its_event() {
+async fn a_handler_decides_about_its_event() {
     let mut bus = FakeBus::start().await;
     let handler = async |delivery: Delivery| match delivery.event_id.as_str() {
         "error" => Err(std::io::Error::other("the card is busy"))?,
@@ -230,7 +230,7 @@ async fn what_a_handler_says_becomes_of_its_event() {
 }
 
 #[tokio::test]
-async fn so_many_handlers_run_at_once() {
+async fn concurrency_limits_running_handlers() {
     let mut bus = FakeBus::start().await;
     let (handler, mut begun, _ended, gate) = holding();
     let _working = work(&bus, WorkerOptions { concurrency: Some(2), ..options() }, handler);
@@ -244,7 +244,7 @@ async fn so_many_handlers_run_at_once() {
 }
 
 #[tokio::test]
-async fn settles_are_repeated_until_they_are_carried_out() {
+async fn settles_are_retried_until_they_succeed() {
     let mut bus = FakeBus::start().await;
     let reason = lease_failure::Reason::EngineStopped.into();
     let stopped = AckResponse { failures: vec![LeaseFailure { lease_token: "lease-a".to_owned(), reason }] };
@@ -291,7 +291,7 @@ async fn a_handler_whose_lease_is_lost_is_cancelled_and_settles_nothing() {
 }
 
 #[tokio::test]
-async fn a_handler_that_runs_for_too_long_is_cancelled_and_its_event_nacked() {
+async fn a_handler_that_runs_too_long_is_cancelled_and_its_event_nacked() {
     let mut bus = FakeBus::start().await;
     let (handler, _begun, mut ended, _gate) = holding();
     let max_execution = Duration::from_millis(50);
@@ -304,7 +304,7 @@ async fn a_handler_that_runs_for_too_long_is_cancelled_and_its_event_nacked() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
-async fn a_handler_that_blocks_its_thread_keeps_its_place_and_its_event_is_settled() {
+async fn a_handler_that_blocks_its_thread_keeps_its_slot_and_its_event_is_settled() {
     let mut bus = FakeBus::start().await;
     let (unblock, blocked) = std::sync::mpsc::channel::<()>();
     let blocked = Arc::new(std::sync::Mutex::new(blocked));
@@ -331,7 +331,7 @@ async fn a_handler_that_blocks_its_thread_keeps_its_place_and_its_event_is_settl
 }
 
 #[tokio::test]
-async fn a_stream_that_breaks_is_resumed_with_the_leases_still_held() {
+async fn a_broken_stream_is_resumed_with_the_leases_still_held() {
     let mut bus = FakeBus::start().await;
     let (handler, mut begun, _ended, gate) = holding();
     let _working = work(&bus, options(), handler);
@@ -347,7 +347,7 @@ async fn a_stream_that_breaks_is_resumed_with_the_leases_still_held() {
 }
 
 #[tokio::test]
-async fn a_closing_frame_says_how_long_to_wait() {
+async fn a_closing_frame_sets_the_reconnect_delay() {
     let mut bus = FakeBus::start().await;
     let _working = work(&bus, options(), async |_| Ok(()));
     let stream = next(&mut bus.streams).await;
@@ -359,7 +359,7 @@ async fn a_closing_frame_says_how_long_to_wait() {
 }
 
 #[tokio::test]
-async fn an_error_that_no_retry_heals_ends_the_worker() {
+async fn an_error_that_no_retry_can_cure_ends_the_worker() {
     let bus = FakeBus::start().await;
     let refused = refusal(Code::InvalidArgument, "INVALID_ARGUMENT", Vec::new());
     bus.answers.subscribe.lock().unwrap().push_back(refused);
@@ -369,7 +369,7 @@ async fn an_error_that_no_retry_heals_ends_the_worker() {
 }
 
 #[tokio::test]
-async fn a_worker_that_stops_finishes_what_has_begun_and_releases_the_rest() {
+async fn a_stopping_worker_finishes_running_handlers_and_releases_the_rest() {
     let mut bus = FakeBus::start().await;
     let (handler, mut begun, _ended, gate) = holding();
     let working = work(&bus, WorkerOptions { concurrency: Some(1), ..options() }, handler);

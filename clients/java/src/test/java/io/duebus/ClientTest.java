@@ -55,7 +55,7 @@ class ClientTest {
     }
 
     @Test
-    void aDispatchIsSentAsItWasMade() throws Exception {
+    void aDispatchIsSentAsGiven() throws Exception {
         var event = Event.json("{}").id("a").attribute("k", "v").delay(Duration.ofMillis(1500)).maxRetries(0).build();
         var options = DispatchOptions.none().engines(Engine.ENGINE_LOCAL).requestId("r").requireSubscriber();
 
@@ -75,7 +75,7 @@ class ClientTest {
     }
 
     @Test
-    void aMomentAndANegativeDelayAreSentAsTheyAre() throws Exception {
+    void timesAndNegativeDelaysAreSentAsGiven() throws Exception {
         var moment = Instant.ofEpochSecond(1_800_000_000, 5);
         var events = List.of(
                 Event.builder(new byte[0]).deliverAt(moment).build(),
@@ -90,7 +90,7 @@ class ClientTest {
     }
 
     @Test
-    void aDispatchIsRepeatedWithItsRequestIdWhileTheServerIsUnavailable() throws Exception {
+    void aDispatchIsRetriedWithItsRequestIdWhileTheServerIsUnavailable() throws Exception {
         var tries = new AtomicInteger();
         server.onDispatch = request -> {
             if (tries.incrementAndGet() < 3) {
@@ -110,7 +110,7 @@ class ClientTest {
     }
 
     @Test
-    void whatNoRetryHealsIsReportedAtOnceWithItsDetails() {
+    void errorsThatNoRetryCanCureAreReportedAtOnceWithDetails() {
         var wrong = BadRequest.FieldViolation.newBuilder().setField("events[0].id").setDescription("is bad");
         server.onDispatch = request -> {
             throw FakeBus.error(
@@ -131,7 +131,7 @@ class ClientTest {
     }
 
     @Test
-    void aFullTopicSaysWhenToComeBackAndWhereTheEventsAre() {
+    void aFullTopicHasARetryDelayAndTheStoredEvents() {
         var later = com.google.protobuf.Duration.newBuilder().setNanos(70_000_000);
         server.onDispatch = request -> {
             throw FakeBus.error(
@@ -152,7 +152,7 @@ class ClientTest {
     }
 
     @Test
-    void aRequestThatIsTooLargeIsBadInput() {
+    void aTooLargeRequestIsBadInput() {
         server.onDispatch = request -> {
             throw Status.RESOURCE_EXHAUSTED.withDescription("message larger than max (5 vs. 4)").asRuntimeException();
         };
@@ -199,7 +199,7 @@ class ClientTest {
     }
 
     @Test
-    void clientsThatCanNotBeMadeSayWhy() {
+    void unusableTargetsAndOptionsAreRefused() {
         for (String target : List.of("", "a:1,b", "a:1,[b")) {
             var error = assertThrows(DueBusException.class, () -> DueBus.connect(target));
             assertEquals("target", error.fieldViolations().get(0).field());
@@ -212,7 +212,7 @@ class ClientTest {
     }
 
     @Test
-    void duplicatesAreTheLaterOnesOfTheSameId() {
+    void ofEqualIdsTheLaterOnesAreDuplicates() {
         server.onDispatch = request -> DispatchResponse.newBuilder()
                 .addAllEventIds(List.of("a", "b", "a"))
                 .addDuplicateEventIds("a")
@@ -232,7 +232,7 @@ class ClientTest {
     }
 
     @Test
-    void aServerThatIsAwayIsUnavailableWhenTheTimeIsOver() {
+    void anUnreachableServerIsUnavailableAfterTheTimeout() {
         server.close();
         var options = DispatchOptions.none().timeout(Duration.ofMillis(400));
 
@@ -242,7 +242,7 @@ class ClientTest {
     }
 
     @Test
-    void aServerThatDoesNotAnswerIsADeadlineExceeded() throws Exception {
+    void aServerThatDoesNotAnswerIsDeadlineExceeded() throws Exception {
         var never = new CompletableFuture<Void>();
         server.onDispatch = FakeBus.once(never, DispatchResponse.getDefaultInstance());
         var options = DispatchOptions.none().timeout(Duration.ofMillis(200));
@@ -254,7 +254,7 @@ class ClientTest {
     }
 
     @Test
-    void aServerThatComesLateIsFoundSoon() throws Exception {
+    void aServerThatStartsLateIsFoundSoon() throws Exception {
         int port;
         try (var socket = new ServerSocket(0)) {
             port = socket.getLocalPort();
@@ -273,7 +273,7 @@ class ClientTest {
     }
 
     @Test
-    void aClosedClientSaysSoAndEndsCallsThatWaitForTheirNextTry() throws Exception {
+    void closingAClientEndsCallsThatWaitForARetry() throws Exception {
         server.onDispatch = request -> {
             throw FakeBus.error(Status.Code.UNAVAILABLE, Reason.DISPATCHER_NOT_WORKING);
         };
@@ -288,7 +288,7 @@ class ClientTest {
     }
 
     @Test
-    void anInterruptGivesTheCallUp() throws Exception {
+    void anInterruptCancelsTheCall() throws Exception {
         var never = new CompletableFuture<Void>();
         server.onDispatch = FakeBus.once(never, DispatchResponse.getDefaultInstance());
         Thread.currentThread().interrupt();
@@ -301,7 +301,7 @@ class ClientTest {
     }
 
     @Test
-    void theTokenGoesWithEachCall() throws Exception {
+    void theTokenIsSentWithEachCall() throws Exception {
         try (var withToken = DueBus.builder(server.address()).token("secret").build()) {
             withToken.dispatch("t", EVENT);
             assertEquals("Bearer secret", FakeBus.next(server.tokens));
@@ -373,7 +373,7 @@ class ClientTest {
     }
 
     @Test
-    void aRepeatedAckOfWhatTheFirstTrySettledIsNoFailure() {
+    void aRetriedAckThatTheFirstTrySettledSucceeds() {
         var tries = new AtomicInteger();
         server.onAck = request -> {
             if (tries.incrementAndGet() == 1) {

@@ -102,7 +102,7 @@ class WorkerTest {
     }
 
     @Test
-    void whatAHandlerThrowsBecomesOfItsEvent() throws Exception {
+    void whatAHandlerThrowsDecidesAboutItsEvent() throws Exception {
         var thrown = new LinkedBlockingQueue<Throwable>();
         start(delivery -> {
             Throwable next = thrown.take();
@@ -169,7 +169,7 @@ class WorkerTest {
     }
 
     @Test
-    void settlesExtensionsAndHeldTokensFitIntoWhatTheServerTakes() throws Exception {
+    void settlesExtensionsAndHeldTokensFitIntoTheLargestRequest() throws Exception {
         int limit = 64 << 10;
         server.onSubscribe = request -> Started.newBuilder().setMaxRequestBytes(limit);
         start(
@@ -208,7 +208,7 @@ class WorkerTest {
     }
 
     @Test
-    void clocksThatDifferKeepNothingFromBeingStarted() throws Exception {
+    void differingClocksDoNotKeepDeliveriesFromStarting() throws Exception {
         start(delivery -> {});
         var stream = FakeBus.next(server.streams);
         var engine = Instant.now().minus(Duration.ofHours(1)); // this host's clock is an hour ahead
@@ -220,7 +220,7 @@ class WorkerTest {
     }
 
     @Test
-    void aHandlerThatRunsOutOfStackOrCanNotBeLoggedKeepsNoSlot() throws Exception {
+    void aHandlerThatOverflowsTheStackOrCanNotBeLoggedFreesItsSlot() throws Exception {
         start(
                 delivery -> {
                     if (delivery.eventId().equals("deep")) {
@@ -251,7 +251,7 @@ class WorkerTest {
     }
 
     @Test
-    void whatCanNotBePrintedIsStillAFailure() throws Exception {
+    void anUnprintableErrorIsStillAFailure() throws Exception {
         start(delivery -> {
             throw new IllegalStateException() {
                 @Override
@@ -278,7 +278,7 @@ class WorkerTest {
     }
 
     @Test
-    void soManyHandlersRunAtOnce() throws Exception {
+    void concurrencyLimitsRunningHandlers() throws Exception {
         var running = new AtomicInteger();
         var most = new AtomicInteger();
         start(
@@ -297,7 +297,7 @@ class WorkerTest {
     }
 
     @Test
-    void acksThatCollectDuringACallGoIntoTheNext() throws Exception {
+    void acksThatAccumulateDuringACallGoIntoTheNext() throws Exception {
         var allowed = new CompletableFuture<Void>();
         server.onAck = FakeBus.once(allowed, AckResponse.getDefaultInstance());
         var worker = start(delivery -> {});
@@ -319,7 +319,7 @@ class WorkerTest {
     }
 
     @Test
-    void settlesAreRepeatedUntilTheyAreCarriedOut() throws Exception {
+    void settlesAreRetriedUntilTheySucceed() throws Exception {
         var tries = new AtomicInteger();
         server.onAck = request -> switch (tries.incrementAndGet()) {
             case 1 -> throw Status.UNAVAILABLE.asRuntimeException();
@@ -378,7 +378,7 @@ class WorkerTest {
     }
 
     @Test
-    void aHandlerThatRunsForTooLongIsInterruptedAndItsEventNacked() throws Exception {
+    void aHandlerThatRunsTooLongIsInterruptedAndItsEventNacked() throws Exception {
         start(this::hold, builder -> builder.maxExecution(Duration.ofMillis(50)));
         FakeBus.next(server.streams).deliver("a");
 
@@ -388,7 +388,7 @@ class WorkerTest {
     }
 
     @Test
-    void anInterruptIsForOneHandlerAlone() throws Exception {
+    void anInterruptHitsOnlyItsHandler() throws Exception {
         var seen = new LinkedBlockingQueue<Boolean>();
         start(
                 delivery -> {
@@ -412,7 +412,7 @@ class WorkerTest {
     }
 
     @Test
-    void handlersThatIgnoreTheirInterruptionDoNotHoldTheirEvents() throws Exception {
+    void handlersThatIgnoreInterruptionDoNotHoldTheirEvents() throws Exception {
         start(
                 delivery -> {
                     while (finish.getCount() > 0) {
@@ -439,7 +439,7 @@ class WorkerTest {
     }
 
     @Test
-    void aStreamThatBreaksIsResumedWithTheLeasesStillHeld() throws Exception {
+    void aBrokenStreamIsResumedWithTheLeasesStillHeld() throws Exception {
         server.onSubscribe = request -> Started.newBuilder().addAllLostLeaseTokens(
                 request.getHeldLeaseTokensList().stream().filter("lease of b"::equals).toList());
         var interrupted = new LinkedBlockingQueue<String>();
@@ -478,7 +478,7 @@ class WorkerTest {
     }
 
     @Test
-    void aStreamThatTheServerClosesIsOpenedAgainWhenTheServerSaysSo() throws Exception {
+    void aClosedStreamIsReopenedAfterTheServersDelay() throws Exception {
         start(delivery -> {});
         var stream = FakeBus.next(server.streams);
         long closed = System.nanoTime();
@@ -493,7 +493,7 @@ class WorkerTest {
     }
 
     @Test
-    void anErrorThatHealsIsNoEnd() throws Exception {
+    void aTemporaryErrorDoesNotEndTheWorker() throws Exception {
         var tries = new AtomicInteger();
         server.onSubscribe = request -> {
             if (tries.incrementAndGet() == 1) {
@@ -506,7 +506,7 @@ class WorkerTest {
     }
 
     @Test
-    void anErrorThatNoRetryHealsEndsTheWorker() {
+    void anErrorThatNoRetryCanCureEndsTheWorker() {
         server.onSubscribe = request -> {
             throw FakeBus.error(Status.Code.FAILED_PRECONDITION, Reason.NO_DISPATCHER_SPECIFIED);
         };
@@ -517,7 +517,7 @@ class WorkerTest {
     }
 
     @Test
-    void aSettleThatIsRefusedForGoodEndsTheWorker() throws Exception {
+    void aPermanentlyRefusedSettleEndsTheWorker() throws Exception {
         server.onAck = request -> {
             throw Status.PERMISSION_DENIED.asRuntimeException();
         };
@@ -528,7 +528,7 @@ class WorkerTest {
     }
 
     @Test
-    void oneHandlerThatCanNotSubscribeEndsAllOfTheWorker() {
+    void oneFailedSubscriptionEndsTheWorker() {
         server.onSubscribe = request -> {
             if (request.getTopic().equals("bad")) {
                 throw FakeBus.error(Status.Code.INVALID_ARGUMENT, Reason.INVALID_ARGUMENT);
@@ -541,7 +541,7 @@ class WorkerTest {
     }
 
     @Test
-    void aClosedClientEndsItsWorkers() throws Exception {
+    void closingAClientEndsItsWorkers() throws Exception {
         var worker = start(delivery -> {});
         FakeBus.next(server.streams);
         bus.close();
@@ -550,7 +550,7 @@ class WorkerTest {
     }
 
     @Test
-    void aStopFinishesWhatHasBegunAndReleasesTheRest() throws Exception {
+    void aStopFinishesRunningHandlersAndReleasesTheRest() throws Exception {
         var worker = start(this::hold, builder -> builder.concurrency(1));
         var stream = FakeBus.next(server.streams);
         stream.deliver("a", "b");
@@ -568,7 +568,7 @@ class WorkerTest {
     }
 
     @Test
-    void aStopWaitsNoLongerThanItsTimeout() throws Exception {
+    void aStopWaitsAtMostItsTimeout() throws Exception {
         var worker = start(this::hold, builder -> builder.drainTimeout(Duration.ofMillis(100)));
         FakeBus.next(server.streams).deliver("a");
         FakeBus.next(handled);
@@ -578,13 +578,13 @@ class WorkerTest {
     }
 
     @Test
-    void aWorkerStopsWhileTheServerIsAway() throws Exception {
+    void aWorkerStopsWhileTheServerIsUnreachable() throws Exception {
         server.close();
         start(delivery -> {}).stop().get(10, TimeUnit.SECONDS);
     }
 
     @Test
-    void runEndsWithTheErrorOrWhenItIsInterrupted() throws Exception {
+    void runEndsOnAnErrorOrAnInterrupt() throws Exception {
         var worker = Worker.builder(bus).handle("t", delivery -> {}).build();
         var thread = new Thread(worker::run);
         thread.start();
@@ -602,7 +602,7 @@ class WorkerTest {
     }
 
     @Test
-    void workersThatCanNotRunSayWhy() {
+    void unusableWorkersAreRefused() {
         var builder = Worker.builder(bus);
         assertEquals("worker", fieldOf(builder::build));
         assertEquals("max_in_flight", fieldOf(() -> builder.maxInFlight(0)));
