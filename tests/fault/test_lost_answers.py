@@ -312,7 +312,7 @@ async def test_a_session_that_redis_lost_before_the_answer_to_its_join_came_join
     await until(lambda: bool(bus.raw.hlen(sessions) == 2), "both sessions")
     # when Redis loses the group, this replica is told so, and only then the answer comes
     bus.raw.delete(sessions, bus.key(topic.name, "groups"))
-    far.engine._engine.members.join_anew(far.engine._engine.notifications.sessions)
+    far.engine._engine.members.require_rejoin(far.engine._engine.notifications.sessions)
     link.flow()
     await joining
     # then the session does not take its group for deleted, but joins again

@@ -128,20 +128,20 @@ async def test_a_unix_socket(start_redis: Callable[..., RedisServer], tmp_path: 
         ("http://127.0.0.1:1", "scheme 'http' is none of redis, rediss, unix, redis+sentinel, redis+cluster"),
         ("127.0.0.1:6379", "scheme '' is none of redis, rediss, unix, redis+sentinel, redis+cluster"),
         ("", "scheme '' is none of redis, rediss, unix, redis+sentinel, redis+cluster"),
-        ("redis://127.0.0.1:port/0", "the port is no number from 1 to 65535"),
-        ("redis://:sec/ret@127.0.0.1:6379/0", "the database is no number"),
-        ("redis://:sec#ret@127.0.0.1:99999/0", "the port is no number from 1 to 65535"),
-        ("redis://127.0.0.1:99999/0", "the port is no number from 1 to 65535"),
-        ("redis://127.0.0.1:6379/first", "the database is no number"),
-        ("redis://127.0.0.1:6379/0?db=first", "the database is no number"),
+        ("redis://127.0.0.1:port/0", "the port is not a number from 1 to 65535"),
+        ("redis://:sec/ret@127.0.0.1:6379/0", "the database is not a number"),
+        ("redis://:sec#ret@127.0.0.1:99999/0", "the port is not a number from 1 to 65535"),
+        ("redis://127.0.0.1:99999/0", "the port is not a number from 1 to 65535"),
+        ("redis://127.0.0.1:6379/first", "the database is not a number"),
+        ("redis://127.0.0.1:6379/0?db=first", "the database is not a number"),
         ("redis://127.0.0.1:6379/0?colour=red", "no such option: colour"),
         ("redis+cluster://127.0.0.1:6379/?colour=red", "no such option: colour"),
         ("redis+sentinel://127.0.0.1:6379/service?colour=red", "no such option: colour"),
         ("redis+sentinel://127.0.0.1:6379", "sentinels are named as redis+sentinel://HOST:PORT,HOST:PORT/SERVICE[/DB]"),
         ("redis+sentinel://:secret@127.0.0.1/service", "'127.0.0.1' is not HOST:PORT"),
-        ("redis+sentinel://127.0.0.1:1/service/first", "the database is no number"),
+        ("redis+sentinel://127.0.0.1:1/service/first", "the database is not a number"),
         ("redis://127.0.0.1:1/0?sentinel_password=secret", "credentials of sentinels are for redis+sentinel://"),
-        ("redis+cluster://127.0.0.1:port", "the port is no number from 1 to 65535"),
+        ("redis+cluster://127.0.0.1:port", "the port is not a number from 1 to 65535"),
     ],
 )
 def test_a_url_that_names_no_redis(url: str, problem: str) -> None:
@@ -152,7 +152,7 @@ def test_a_url_that_names_no_redis(url: str, problem: str) -> None:
 
 def test_a_wrong_url_is_one_line_at_the_start() -> None:
     status, out, err = try_to_start("--engine", "redis", "--redis-url", "redis://:sec/ret@127.0.0.1/0")
-    assert (status, out, err) == (WRONG_SETTING, "", "duebus: redis_url: the database is no number\n")
+    assert (status, out, err) == (WRONG_SETTING, "", "duebus: redis_url: the database is not a number\n")
 
 
 def test_certificates_that_are_missing_are_named(tmp_path: Path) -> None:

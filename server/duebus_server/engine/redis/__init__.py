@@ -35,17 +35,17 @@ def make_redis_engine(
     frozen_now: Callable[[], int] | None = None,
     layout: int = LAYOUT,
 ) -> PartitionedEngine:
-    """An engine of a replica with a name of its own, not yet started.
+    """An engine of a new replica, not yet started.
 
     Args:
         url: where Redis is; see ``connection.Connection``.
         namespace: the prefix of all keys; replicas with the same one on the same Redis are one bus.
-        clock: times the distance between two answers of Redis; never decides when an event is due.
+        clock: measures the time between two answers of Redis; it never decides when an event is due.
         defaults: the settings of topics.
         credentials: instead of those in the URL.
-        min_replicas_ack: a dispatch is answered when so many replicas of Redis have it too.
+        min_replicas_ack: how many replicas of Redis must have a dispatch before it is answered.
         frozen_now: a test's clock instead of Redis's TIME, in microseconds.
-        layout: the newest layout that it reads; another than this build's is for tests.
+        layout: the newest layout that it reads; for tests of other layouts.
 
     Raises:
         RedisUrlError: the URL names no Redis, or one that can't do what the other arguments ask for.

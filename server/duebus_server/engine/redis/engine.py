@@ -58,7 +58,7 @@ _LEFT, _PAUSED = 1, 2
 """As in ``lease.lua``: something is left for want of room; the group is paused."""
 
 MAX_LEASED_AT_ONCE = 1_000
-"""In one call: a script holds Redis for as long as it runs."""
+"""The most in one call, because a script blocks Redis while it runs."""
 
 
 class RedisEngine(AdminVerbs):
@@ -66,17 +66,17 @@ class RedisEngine(AdminVerbs):
 
     Args:
         runner: runs scripts; its connection is closed by ``stop``.
-        locks: of the bus.
-        layouts: which one is written, and which this replica reads.
+        locks: the locks of the bus.
+        layouts: the layouts that are written and read.
         defaults: the settings of topics.
 
     Attributes:
-        notifications: what is told to the watcher.
-        topic_index: the topics that are listed.
+        notifications: reports to the watcher.
+        topic_index: the listed topics.
         members: the sessions of this replica.
-        views: what there is.
-        retention: of dead letters.
-        deletions: of groups and topics.
+        views: reads for operators.
+        retention: removes old dead letters.
+        deletions: deletes groups and topics.
         ephemeral: ephemeral groups that have lost their last session.
     """
 
@@ -105,7 +105,7 @@ class RedisEngine(AdminVerbs):
         return self._secret
 
     async def start(self) -> None:
-        """Be ready to work."""
+        """Start the engine."""
         if self._runner.is_working:
             raise DuplicateInitialized("engine redis is already started", metadata={"engine": self.name})
         try:
@@ -120,7 +120,7 @@ class RedisEngine(AdminVerbs):
         self._runner.is_working = True
 
     async def stop(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         if self._runner.is_working:
             self._runner.is_working = False
             await self._presence.stop()
@@ -132,11 +132,11 @@ class RedisEngine(AdminVerbs):
         await self._runner.ping()
 
     def watch(self, watcher: PartitionWatcher) -> None:
-        """Tell ``watcher`` from now on."""
+        """Set the watcher."""
         self.notifications.watcher = watcher
 
     def now_us(self) -> int:
-        """Redis's clock, as far as its answers tell."""
+        """Redis's clock, estimated from its answers."""
         return self._runner.now_us()
 
     # --- the life of an event ---------------------------------------------------------------------------------------
@@ -201,7 +201,7 @@ class RedisEngine(AdminVerbs):
         session.unanswered.add(Unanswered.LEASE)
         try:
             await self.nack(session.partition, session.group, damaged)
-        except DispatcherNotWorking as error:  # what was leased with them still has to reach the session
+        except DispatcherNotWorking as error:  # the session must still get what was leased with them
             log.warning(
                 "damaged events are leased still",
                 partition=str(session.partition),
@@ -242,7 +242,7 @@ class RedisEngine(AdminVerbs):
             await self.members.wind_up(session)
 
     async def expire_leases(self) -> None:
-        """See ``Engine.expire_leases``. Looks only into groups in which a lease that it knows of may have run out."""
+        """See ``Engine.expire_leases``. Checks only groups in which a known lease may have run out."""
         self.check_started()
         await self.members.wind_up_all()
         for partition, group in self.notifications.expiries.due(self.now_us()):
@@ -298,7 +298,7 @@ class RedisEngine(AdminVerbs):
         if self._runner.is_working:
             await self.members.wind_up(session)
 
-    # --- what there is ----------------------------------------------------------------------------------------------
+    # --- inspection -------------------------------------------------------------------------------------------------
 
     async def config_of(self, topic: str) -> TopicConfig:
         """See ``Engine.config_of``."""
@@ -320,14 +320,14 @@ class RedisEngine(AdminVerbs):
         self.check_started()
         return await self.views.get_event(partition, event_id)
 
-    # --- the pieces -------------------------------------------------------------------------------------------------
+    # --- helpers ----------------------------------------------------------------------------------------------------
 
     def check_started(self) -> None:
         """As ``Runner.check_working``."""
         self._runner.check_working()
 
     def _lease(self, asked_us: int | None) -> tuple[int | str, int]:
-        """What was asked for, '' for the topic's lease, and the server's; as the scripts take it."""
+        """The requested lease ('' for the topic's) and the server's, as arguments of the scripts."""
         return "" if asked_us is None else asked_us, self._defaults.lease_us
 
     def _ask(self, request: LeaseRequest) -> tuple[int | str, ...]:
@@ -340,7 +340,7 @@ class RedisEngine(AdminVerbs):
         )
 
     def _settled(self, partition: Partition, group: str, reply: Sequence[Any]) -> list[LeaseFailureReason | None]:
-        """What a script that settles has answered, once the watcher has been told; empty where all went well."""
+        """The answer of a settling script, after reports to the watcher; empty if all succeeded."""
         now, ended, results, due = reply
         self.notifications.answered(now, ended)
         self.notifications.due(partition, group, due)
@@ -354,7 +354,7 @@ class RedisEngine(AdminVerbs):
 
     @contextmanager
     def _bad_group(self, partition: Partition, group: str) -> Iterator[None]:
-        """A group that Redis can't work on is no reason to pass over the others; a Redis that is away is."""
+        """Skips a group that Redis can't work on, but raises if Redis can't be reached."""
         try:
             yield
         except DispatcherNotWorking as error:

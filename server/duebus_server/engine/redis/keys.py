@@ -1,7 +1,7 @@
-"""The only place in which a key or a channel is built. What each key holds stands in ``DATA_MODEL.md``.
+"""The only place where keys and channels are built. ``DATA_MODEL.md`` describes each key.
 
 All keys of a topic, or of one of its partitions, share a hash tag, so they are in one slot of a cluster and one script
-can touch all of them.
+can use all of them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ GROUP_KEYS = ("waiting", "suspects", "leased", "dead", "records", "sessions", "i
 """Every key of a group."""
 
 ASIDE_KEYS = ("waiting", "suspects", "leased", "dead")
-"""What is put aside of a group that is deleted."""
+"""The keys put aside when a group is deleted."""
 
 # The same functions for the scripts. A script is given the topic's prefix as ARGV[1] and builds the rest.
 LUA_KEYS = f"""
@@ -70,7 +70,7 @@ class Keys:
     """The keys and channels of one bus.
 
     Args:
-        namespace: what all of them begin with.
+        namespace: the prefix of all of them.
     """
 
     def __init__(self, namespace: str) -> None:
@@ -78,7 +78,7 @@ class Keys:
 
     @property
     def secret(self) -> str:
-        """What proves lease tokens genuine."""
+        """The secret that lease tokens are signed with."""
         return f"{self.namespace}:secret"
 
     @property
@@ -88,7 +88,7 @@ class Keys:
 
     @property
     def deleting(self) -> str:
-        """Topics in which events of deleted groups may be left."""
+        """Topics that may still have events of deleted groups."""
         return f"{self.namespace}:deleting"
 
     @property
@@ -98,7 +98,7 @@ class Keys:
 
     @property
     def retention(self) -> str:
-        """Topics with a dead-letter retention of their own."""
+        """Topics with their own dead-letter retention."""
         return f"{self.namespace}:retention"
 
     @property
@@ -108,7 +108,7 @@ class Keys:
 
     @property
     def replicas(self) -> str:
-        """The replicas that are alive, by when the others take them for dead; in the slot of ``layout``."""
+        """The living replicas, by when the others consider them dead; in the slot of ``layout``."""
         return f"{self.namespace}:{{{self.layout}}}:replicas"
 
     @property
@@ -126,20 +126,20 @@ class Keys:
 
     @property
     def wake_channel(self) -> str:
-        """Tells every replica that a group has something due sooner than it will look."""
+        """Announces to every replica that a group has something due sooner than expected."""
         return f"{self.namespace}:wake"
 
     @property
     def changes_channel(self) -> str:
-        """Tells every replica of deletions and of changed settings."""
+        """Announces deletions and changed settings to every replica."""
         return f"{self.namespace}:changes"
 
     def replica_channel(self, replica: str) -> str:
-        """Tells one replica which leases of its sessions have ended."""
+        """Announces to one replica which leases of its sessions have ended."""
         return f"{self.namespace}:replica:{replica}"
 
     def topic_prefix(self, partition: Partition) -> str:
-        """What the keys of a topic begin with."""
+        """The prefix of a topic's keys."""
         return f"{self.namespace}:{{{partition}}}:"
 
     def topic(self, partition: Partition, name: str) -> str:
@@ -155,6 +155,6 @@ class Keys:
         return keys
 
     def aside(self, partition: Partition, deletion: str) -> list[str]:
-        """Where the events of a deleted group wait to be let go of."""
+        """Where the events of a deleted group wait to be released."""
         prefix = self.topic_prefix(partition)
         return [f"{prefix}deleted:{deletion}:{name}" for name in ASIDE_KEYS]

@@ -2,7 +2,7 @@
 
 A lock is a key that expires, holding a value that only its holder knows
 (https://redis.io/docs/latest/develop/use/patterns/distributed-locks/, on one Redis). A holder that was paused past the
-expiry does not know that it has lost the lock, so what is done under one has to be safe to do twice.
+expiry does not know that it has lost the lock, so work done under a lock must be safe to do twice.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ LOCK_ACQUIRE, LOCK_RELEASE = map(Script, ("lock_acquire", "lock_release"))
 
 @dataclass(frozen=True, slots=True)
 class HeldLock:
-    """A lock as its holder knows it.
+    """A held lock.
 
     Attributes:
-        token: known to the holder alone.
+        token: known only to the holder.
     """
 
     name: str
@@ -43,12 +43,12 @@ class Locks:
         self._runner = runner
 
     async def acquire(self, name: str, expiry_us: int) -> HeldLock | None:
-        """Take the lock for ``expiry_us`` microseconds; None when another holds it."""
+        """Take the lock for ``expiry_us`` microseconds; None if another replica holds it."""
         lock = HeldLock(name, secrets.token_hex(16))
         key = self._runner.keys.lock(name)
         taken = await self._runner.run_on([key], LOCK_ACQUIRE, "", lock.token, expiry_us // MILLISECOND)
         return lock if taken else None
 
     async def release(self, lock: HeldLock) -> bool:
-        """Give it back; False when it was lost meanwhile, and then whoever holds it now keeps it."""
+        """Release it. False if it was lost meanwhile; its new holder then keeps it."""
         return bool(await self._runner.run_on([self._runner.keys.lock(lock.name)], LOCK_RELEASE, "", lock.token))

@@ -1,4 +1,4 @@
-"""A partition of a topic: what one script works on."""
+"""A partition of a topic, which is what one script works on."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from zlib import crc32
 
 _OF_SEVERAL = re.compile(r"([^/]+)/(\d+)/(\d+)", re.ASCII)
-"""No topic's name has a slash."""
+"""The separator; topic names have no slash."""
 
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """One of a topic's partitions; of a topic that has one, the topic itself.
+    """One of a topic's partitions; for a topic with only one, the topic itself.
 
-    As text it is what Redis knows it by: ``TOPIC``, or ``TOPIC/NUMBER/COUNT`` where there are several. The count keeps
-    what was written for one number of partitions apart from what is written for another.
+    As text it is its name in Redis: ``TOPIC``, or ``TOPIC/NUMBER/COUNT`` if there are several. The count separates what
+    was written for one number of partitions from what is written for another.
 
     Attributes:
         topic: its topic's name.
-        number: which one it is, from 0.
-        count: how many the topic has with it.
+        number: its number, from 0.
+        count: how many partitions the topic has.
     """
 
     topic: str
@@ -32,7 +32,7 @@ class Partition:
 
     @classmethod
     def read(cls, name: str) -> Partition:
-        """A partition from what Redis knows it by; any other text is taken for the name of a topic."""
+        """A partition from its name in Redis; any other text counts as the name of a topic."""
         found = _OF_SEVERAL.fullmatch(name)
         return cls(name) if found is None else cls(found[1], int(found[2]), int(found[3]))
 
@@ -43,5 +43,5 @@ def partitions_of(topic: str, count: int) -> list[Partition]:
 
 
 def partition_number(text: str, count: int) -> int:
-    """Which of ``count`` partitions something belongs to by its hash; the same on every replica."""
+    """The number of the partition, of ``count``, that something belongs to by its hash; the same on every replica."""
     return crc32(text.encode()) % count

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 def arguments(
     group: str, chosen: DeadLetterFilter, step: DeadLetterStep, max_retries: int, own: tuple[Any, Any]
 ) -> list[Any]:
-    """A step as ``dead_letters.lua`` reads it; ``own`` is what the script takes beyond it.
+    """A step as arguments of ``dead_letters.lua``; ``own`` are the calling script's further arguments.
 
     Raises:
-        InvalidArgument: the cursor is none of ours.
+        InvalidArgument: the cursor is not one of this engine.
     """
     score, member = ("", b"") if chosen.event_ids else _read_cursor(step.cursor)
     began = "" if step.began_us is None else step.began_us
@@ -30,7 +30,7 @@ def arguments(
 
 
 def progress(chosen: DeadLetterFilter, step: DeadLetterStep, answer: Sequence[Any]) -> DeadLetterProgress:
-    """What the script has done: moved, began, more, and score and member of the last dead letter it looked at."""
+    """The script's progress: moved, began, more, and score and member of the last dead letter that it examined."""
     moved, began, more, score, member = answer
     if chosen.event_ids:
         behind = _start(step.cursor) + step.limit
@@ -41,7 +41,7 @@ def progress(chosen: DeadLetterFilter, step: DeadLetterStep, answer: Sequence[An
 
 
 def _named(chosen: DeadLetterFilter, step: DeadLetterStep) -> Sequence[str]:
-    """Of the events that the filter names, those whose turn it is."""
+    """The events of the filter that belong to this step."""
     if not chosen.event_ids:
         return ()
     start = _start(step.cursor)
@@ -49,7 +49,7 @@ def _named(chosen: DeadLetterFilter, step: DeadLetterStep) -> Sequence[str]:
 
 
 def _start(cursor: str | None) -> int:
-    """Where among the named events a step begins."""
+    """The position among the filter's events where the step begins."""
     if cursor is not None and not cursor.isdecimal():
         raise _foreign()
     return int(cursor or 0)

@@ -31,7 +31,7 @@ _KEPT = b"kept"
 """As in ``delete_group.lua``: the group is not removed yet, or not at all."""
 
 LOOK_EVERY_US = 10 * SECOND
-"""How often a replica looks for deletions that others have left unfinished, in microseconds."""
+"""How often a replica looks for unfinished deletions of others, in microseconds."""
 
 
 class Deletions:
@@ -93,7 +93,7 @@ class Deletions:
 
     async def _delete_group(self, partition: Partition, group: str, *, by_sweep: bool) -> tuple[bytes, list[Any]]:
         """Run ``delete_group.lua``, and release what it has put aside. Returns its answer without the time."""
-        # Noted first, so that another replica finds what is left if this one dies.
+        # Noted first, so that another replica finishes the deletion if this one dies.
         await self._runner.add(self._runner.keys.deleting, partition.topic, str(partition))
         deletion = secrets.token_hex(8)
         aside = self._runner.keys.aside(partition, deletion)
@@ -104,7 +104,7 @@ class Deletions:
             self._notifications.deleted(partition, group, int(now))
         try:
             await self.dispose(partition)
-        except DispatcherNotWorking as error:  # the group is gone nevertheless
+        except DispatcherNotWorking as error:  # the group is gone anyway
             log.warning(
                 "a later sweep disposes of a deleted group", partition=str(partition), group=group, error=str(error)
             )

@@ -1,4 +1,4 @@
-"""What the scripts of operators answer when there is nothing of the name that a request has; see ``naming.lua``."""
+"""Turns the admin scripts' answers about missing things into NotFound; see ``naming.lua``."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 def check_found(missing: bytes, partition: Partition, group: str | None = None, event_ids: Sequence[str] = ()) -> None:
-    """Go on if nothing is missing.
+    """Return if nothing is missing.
 
     Args:
-        missing: what there is none of, as the script answered.
-        partition: where the script has looked.
+        missing: what is missing, from the script's answer.
+        partition: the partition that the script ran on.
         group: as the request named it.
-        event_ids: the first is the event that there is not.
+        event_ids: the first is the missing event.
 
     Raises:
         NotFound: there is no such topic, group or event.

@@ -26,13 +26,13 @@ log = structlog.get_logger()
 EXPIRE_DEAD_LETTERS = Script("expire_dead_letters")
 
 RETRY_US = MINUTE
-"""When a topic that Redis can't work on is looked at again."""
+"""When a topic that Redis can't work on is tried again."""
 
 
 class Retention:
     """Knows when each topic next has dead letters to remove, so that a sweep does not ask all topics.
 
-    A topic whose settings change is looked at again, and so are all topics when a notification may have been lost.
+    A topic is checked again when its settings change, and all topics are when a notification may have been lost.
     """
 
     def __init__(self, runner: Runner, topic_index: TopicIndex, defaults: TopicConfig) -> None:
@@ -44,11 +44,11 @@ class Retention:
 
     @property
     def dedupe_window_us(self) -> int:
-        """How long ids of events that are gone are remembered, where the topic does not say."""
+        """The dedupe window of topics that do not set their own."""
         return self._defaults.dedupe_window_us
 
     async def before(self, topic: str, changes: TopicChanges) -> None:
-        """Note a topic that may get a retention of its own, so that every replica finds it when it starts.
+        """Note a topic that may get its own retention, so that every replica finds it when it starts.
 
         Raises:
             DispatcherNotWorking: Redis is away, or refuses.
@@ -57,12 +57,12 @@ class Retention:
             await self._runner.add(self._runner.keys.retention, topic, topic)
 
     async def after(self, partition: Partition, changes: TopicChanges) -> None:
-        """Note it again: the note may have gone with the topic, if that was deleted meanwhile. Raises as ``before``."""
+        """Note it again, in case the note was deleted with the topic meanwhile. Raises as ``before``."""
         await self.before(partition.topic, changes)
         self.changed(partition)
 
     async def after_deletion(self, topic: str) -> None:
-        """The topic is gone.
+        """Forget a topic that is gone.
 
         Raises:
             DispatcherNotWorking: Redis is away, or refuses.
@@ -95,8 +95,8 @@ class Retention:
                 await self._look_into_all(partition)
 
     async def _begin_round(self, now_us: int) -> None:
-        """All topics are to be looked at."""
-        # What dies in a topic that comes from now on does not outlive its retention before the next one.
+        """Check all topics again."""
+        # Dead letters of a topic created from now on do not outlive their retention before the next check.
         retention_us = self._defaults.dead_letter_retention_us
         self._next_round_us = now_us + retention_us if retention_us else None
         try:
@@ -106,7 +106,7 @@ class Retention:
             raise
 
     async def _topics(self) -> Iterable[str]:
-        """Those that may have a retention."""
+        """The topics that may have a retention."""
         if self._defaults.dead_letter_retention_us:
             return await self._topic_index.names()
         async with asking(""):
@@ -138,4 +138,4 @@ class Retention:
             log.warning("partition passed over", partition=str(partition), error=str(error))
             next_us = self._runner.now_us() + RETRY_US
         if next_us >= 0:
-            self._next_us.setdefault(partition, next_us)  # a change that was told meanwhile stands
+            self._next_us.setdefault(partition, next_us)  # a change that was reported meanwhile takes precedence

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 WHAT_A_TOPIC_HAS = ("events", "recent", "groups", "config")
-"""A topic that has none of these keys is not there; the same as in ``naming.lua``."""
+"""A topic without any of these keys does not exist; the same as in ``naming.lua``."""
 
 
 class TopicIndex:
@@ -43,7 +43,7 @@ class TopicIndex:
             self._known.add(topic)
 
     async def is_new(self, topic: str) -> None:
-        """List a topic again that had nothing until now: it may have been deleted since it was listed."""
+        """List a new topic again: it may have been deleted since it was listed."""
         try:
             await self._runner.list_topic(topic)
         except DispatcherNotWorking as error:
@@ -51,7 +51,7 @@ class TopicIndex:
             self._known.discard(topic)
 
     async def after_deletion(self, topic: str) -> None:
-        """Take a deleted topic from the list, unless it was made anew meanwhile.
+        """Remove a deleted topic from the list, unless it was created again meanwhile.
 
         Raises:
             DispatcherNotWorking: Redis is away, or refuses.
@@ -60,8 +60,8 @@ class TopicIndex:
         keys, redis = self._runner.keys, self._runner.connection.redis
         async with asking(topic):
             await redis.zrem(keys.topics, topic)
-            made_anew = await redis.exists(*(keys.topic(Partition(topic), name) for name in WHAT_A_TOPIC_HAS))
-        if made_anew:
+            recreated = await redis.exists(*(keys.topic(Partition(topic), name) for name in WHAT_A_TOPIC_HAS))
+        if recreated:
             await self._runner.list_topic(topic)
 
     def forget(self) -> None:
@@ -69,7 +69,7 @@ class TopicIndex:
         self._known.clear()
 
     async def names(self) -> list[str]:
-        """All topics that are listed.
+        """All listed topics.
 
         Raises:
             DispatcherNotWorking: Redis is away, or refuses.

@@ -37,7 +37,7 @@ CONFIGURE, PAUSE, RESUME, CANCEL, RESCHEDULE, REDRIVE, PURGE = map(
 )
 
 _BUSY, _NO_EVENT = b"busy", b"event"
-"""As in ``reschedule.lua``: a copy does not wait; some events are not there."""
+"""As in ``reschedule.lua``: a copy is leased or dead; some events do not exist."""
 
 
 class AdminVerbs:
@@ -74,11 +74,11 @@ class AdminVerbs:
         return replace(config, retry_policy=policy)
 
     async def delete_topic(self, partition: Partition) -> int:
-        """See ``Engine.delete_topic``. Redis gives the memory back on a thread of its own."""
+        """See ``Engine.delete_topic``. Redis releases the memory on a separate thread."""
         return await self.deletions.topic(partition.topic)
 
     async def delete_group(self, partition: Partition, group: str) -> int:
-        """See ``Engine.delete_group``. It is gone in one step; its events are let go of in several."""
+        """See ``Engine.delete_group``. It is removed in one step; its events are released in several."""
         return await self.deletions.group(partition, group)
 
     async def pause_group(self, partition: Partition, group: str) -> None:
@@ -122,14 +122,14 @@ class AdminVerbs:
     async def try_to_reschedule(
         self, partition: Partition, event_ids: Sequence[str], group: str | None, due: NewDueTime | None
     ) -> Sequence[str]:
-        """Reschedule events if all are there and wait; without a due time, only look whether they do.
+        """Reschedule events if all are scheduled or ready; without a due time, only check that.
 
         Returns:
-            Those that are not there. If there are any, none was moved.
+            The missing events. If there are any, none was moved.
 
         Raises:
             NotFound: no such topic or group.
-            ConcurrentModification: one of them does not wait.
+            ConcurrentModification: one of them is leased or dead.
         """
         when = "" if due is None else f"d{due.delay_us}" if due.delay_us is not None else f"a{due.deliver_at_us or 0}"
         own = (self._max_retries, when)
@@ -191,7 +191,7 @@ class AdminVerbs:
         step: DeadLetterStep,
         own: tuple[Any, Any],
     ) -> tuple[DeadLetterProgress, list[Any]]:
-        """One step through the dead letters, and what the script answers beyond it."""
+        """One step through the dead letters, and the rest of the script's answer."""
         arguments = dead_letters.arguments(group, chosen, step, self._max_retries, own)
         now, ended, missing, *rest = await self._runner.run(script, partition, *arguments)
         self.notifications.answered(now, ended)
@@ -200,7 +200,7 @@ class AdminVerbs:
 
 
 def _where(group: str | None) -> tuple[int, str]:
-    """In every group, or in one; as the scripts take it."""
+    """Every group or one, as arguments of the scripts."""
     return (1, "") if group is None else (0, group)
 
 

@@ -1,4 +1,4 @@
-"""What the redis engine shows of itself: topics, groups and events from outside."""
+"""Topics, groups and events of the redis engine, as operators see them."""
 
 from __future__ import annotations
 
@@ -64,15 +64,15 @@ class Listed(NamedTuple):
     event: EventInfo
 
     def cursor(self) -> str:
-        """Where a page begins that comes after this event."""
+        """The cursor of a page that begins after this event."""
         return f"{self.score}.{urlsafe_b64encode(self.member).decode()}"
 
 
 class Views:
-    """Reads of one bus. Leases that have run out are ended by a look, so that what is seen is as of now.
+    """Reads of one bus. Reading ends expired leases first, so that the result is up to date.
 
     Args:
-        answered: told what time it was by Redis, and which leases have ended.
+        answered: called with Redis's time, and the leases that have ended.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class Views:
 
         Raises:
             NotFound: no such topic or group.
-            InvalidArgument: the cursor is not one of ours.
+            InvalidArgument: the cursor is not one of this engine.
         """
         score, member = _read_cursor(query.cursor)
         own = (query.state, int(query.newest_first), query.limit, query.max_bytes, score, member, self._max_retries)
@@ -140,7 +140,7 @@ class Views:
         return [_listed(group.decode(), max_retries, query.state, *entry) for entry in entries], bool(more)
 
     async def get_event(self, partition: Partition, event_id: str) -> EventInfo:
-        """One event's story."""
+        """One event and its history."""
         packed_id = pack_id(event_id)
         blob, groups = await self._look(GET_EVENT, partition, packed_id, self._max_retries, event_id=event_id)
         stored = _stored(packed_id, blob)
@@ -215,7 +215,7 @@ def _event_info(event_id: str, stored: StoredBlob | None, groups: Sequence[Event
 
 
 def _stored(packed_id: bytes, blob: bytes) -> StoredBlob | None:
-    """What is stored, or None where it is corrupt: it is still listed, so that it can be found and purged."""
+    """The stored event, or None if it is corrupt: it is still listed, so that it can be found and purged."""
     try:
         return StoredBlob(packed_id, blob)
     except CorruptEventError:
@@ -264,7 +264,7 @@ def _attempts(flat: Sequence[Any]) -> Iterator[Attempt]:
 
 
 def _time(at: bytes) -> int | None:
-    """A time as the scripts return it; -1 is none."""
+    """A time from a script; -1 is none."""
     return int(at) if int(at) >= 0 else None
 
 

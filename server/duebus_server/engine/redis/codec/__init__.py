@@ -1,1 +1,1 @@
-"""How the domain looks in Redis: events, leases, ids and settings as arguments and answers of scripts."""
+"""Encodes events, leases, ids and settings for the scripts, and decodes their answers."""

@@ -24,7 +24,7 @@ RETRY_WHEN_FULL_US = SECOND
 
 
 def arguments(request: DispatchRequest) -> list[Any]:
-    """A request as ``dispatch.lua`` reads it."""
+    """A request as arguments of ``dispatch.lua``."""
     events = request.events
     pieces = pack_events(events, pack_ids([event.id for event in events]), request.origin)
     return [
@@ -48,7 +48,7 @@ def _marks(events: Sequence[NewEvent]) -> str:
 
 
 def _dues(events: Sequence[NewEvent]) -> str:
-    """When events are due; once where it is the same for all of them."""
+    """The due times; only one if it is the same for all events."""
     times = [(event.delay_us, event.deliver_at_us) for event in events]
     if times.count(times[0]) == len(times):
         times = times[:1]
@@ -56,7 +56,7 @@ def _dues(events: Sequence[NewEvent]) -> str:
 
 
 def outcome(partition: Partition, request: DispatchRequest, answer: Sequence[int]) -> DispatchAnswer | DueBusError:
-    """What ``dispatch.lua`` answered for a request."""
+    """Reads the answer of ``dispatch.lua`` for a request."""
     status, *rest = answer
     topic = partition.topic
     if status == _FULL:
@@ -82,6 +82,6 @@ def _first_ids(request: DispatchRequest, generated_at_ms: int) -> list[str]:
 
 
 def _generated_at_ms(events: Sequence[NewEvent]) -> int:
-    """The time that the generated ids of a request carry: the first 48 bits of a UUIDv7. 0 when none was generated."""
+    """The time in the generated ids of a request: the first 48 bits of a UUIDv7. 0 if none was generated."""
     first = next((event.id for event in events if event.id_is_generated), None)
     return int(first[:8] + first[9:13], 16) if first else 0

@@ -1,9 +1,9 @@
-"""How ids look in Redis; the layout stands in ``DATA_MODEL.md``.
+"""Packs ids for Redis; ``DATA_MODEL.md`` describes the layout.
 
 An id that the bus made takes 14 bytes instead of 36, so it fits, with what Redis adds, into the 16 bytes that the
 allocator gives out. Batches of such ids are packed and unpacked by column: their texts, one below the other, are a
-table. For 100 ids that takes a quarter of the time that one by one takes, for 1,000 a sixth, and saves a sixth of what
-a dispatch costs the server. ``bench/redis_codec.py`` measures it.
+table. For 100 ids that takes a quarter of the time of packing one by one, for 1,000 a sixth, and saves a sixth of the
+server's cost of a dispatch. ``bench/redis_codec.py`` measures it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MADE_SIZE = 14
 _TEXT_SIZE = 36
 _MADE_FORM = b"........-....-7...-800.-............"
 _MADE_DIGITS = tuple(at for at, sign in enumerate(_MADE_FORM) if sign == ord("."))
-"""Where the digits stand that are packed."""
+"""The positions of the packed digits."""
 _MADE_FIXED = tuple((at, _MADE_FORM[at : at + 1]) for at in range(_TEXT_SIZE) if at not in _MADE_DIGITS)
 _HEX = b"0123456789abcdef"
 _FEW = 24
@@ -33,7 +33,7 @@ _UUID_MARK = b"\0"
 _FIRST_PRINTABLE = 0x20
 """Ids that clients choose are printable; packed UUIDs begin with a smaller byte."""
 _MADE_FIRST = bytes(range(1, _FIRST_PRINTABLE))
-"""What ids that the bus made begin with."""
+"""The first byte of ids that the bus made."""
 
 
 def pack_id(event_id: str) -> bytes:
@@ -46,7 +46,7 @@ def pack_id(event_id: str) -> bytes:
 
 
 def pack_ids(event_ids: Sequence[str]) -> list[bytes]:
-    """As ``pack_id`` for each; a batch of ids that the bus made costs a tenth of that."""
+    """``pack_id`` for each, at a tenth of the cost for a batch of ids that the bus made."""
     if len(event_ids) > _FEW:
         packed = _pack_made(event_ids)
         if packed is not None:
@@ -55,7 +55,7 @@ def pack_ids(event_ids: Sequence[str]) -> list[bytes]:
 
 
 def _pack_made(event_ids: Sequence[str]) -> list[bytes] | None:
-    """Ids that the bus made; None where one is none of those."""
+    """Ids that the bus made; None if one is not."""
     count = len(event_ids)
     text = "".join(event_ids).encode()
     if {len(text), *map(len, event_ids)} != {_TEXT_SIZE * count, _TEXT_SIZE}:
@@ -74,7 +74,7 @@ def _pack_made(event_ids: Sequence[str]) -> list[bytes] | None:
 
 
 def unpack_ids(packed_ids: Sequence[bytes]) -> list[str]:
-    """As ``unpack_id`` for each, and as cheap as ``pack_ids``."""
+    """``unpack_id`` for each, as cheaply as ``pack_ids``."""
     if len(packed_ids) > _FEW:
         event_ids = _unpack_made(packed_ids)
         if event_ids is not None:
@@ -83,7 +83,7 @@ def unpack_ids(packed_ids: Sequence[bytes]) -> list[str]:
 
 
 def _unpack_made(packed_ids: Sequence[bytes]) -> list[str] | None:
-    """Ids that the bus made; None where one is none of those."""
+    """Ids that the bus made; None if one is not."""
     count = len(packed_ids)
     packed = b"".join(packed_ids)
     if {*map(len, packed_ids)} != {_MADE_SIZE} or packed[::_MADE_SIZE].translate(None, _MADE_FIRST):
@@ -97,11 +97,11 @@ def _unpack_made(packed_ids: Sequence[bytes]) -> list[str] | None:
 
 
 def unpack_id(packed: bytes) -> str:
-    """An id as the bus knows it."""
+    """An id as text."""
     if packed[:1] == _UUID_MARK:
         text = packed[1:].hex()
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
     if len(packed) == _MADE_SIZE and packed[0] < _FIRST_PRINTABLE:
         text = packed.hex()
         return f"{text[:8]}-{text[8:12]}-7{text[12:15]}-800{text[15]}-{text[16:]}"
-    return packed.decode(errors="backslashreplace")  # no id of ours needs it
+    return packed.decode(errors="backslashreplace")  # no valid id needs it

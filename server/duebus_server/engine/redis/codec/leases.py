@@ -19,7 +19,7 @@ FAILURES = {-1: LeaseFailureReason.EXPIRED, -2: LeaseFailureReason.SETTLED}
 """As in ``common.lua``."""
 
 CORRUPT = "the stored event is missing or corrupt"
-"""As in ``lease.lua``: why an event that can't be read is dead."""
+"""As in ``lease.lua``: why an unreadable event is dead."""
 
 _FENCE_BYTES = 8
 _PLACE_BYTES = 4
@@ -29,15 +29,15 @@ _FIRST = (1, "")
 
 
 def pack_fences(fencing_tokens: Sequence[int]) -> bytes:
-    """Fencing tokens as the scripts take them."""
+    """Encodes fencing tokens for the scripts."""
     return struct.pack(f">{len(fencing_tokens)}Q", *fencing_tokens)
 
 
 def unpack_fences(packed: bytes) -> tuple[int, ...]:
-    """Fencing tokens as the scripts tell them.
+    """Decodes fencing tokens of the scripts.
 
     Raises:
-        ValueError: these are none.
+        ValueError: they are malformed.
     """
     count, rest = divmod(len(packed), _FENCE_BYTES)
     if rest:
@@ -46,7 +46,7 @@ def unpack_fences(packed: bytes) -> tuple[int, ...]:
 
 
 def named(leases: Sequence[LeaseRef]) -> list[bytes]:
-    """Leases as the scripts take them: their fencing tokens in one piece, packed id, ..."""
+    """Leases as arguments of the scripts: their fencing tokens in one piece, packed id, ..."""
     return [pack_fences([fence for _, fence in leases]), *pack_ids([event_id for event_id, _ in leases])]
 
 
@@ -76,16 +76,16 @@ def leased_events(
     """The events of a lease, in the order in which they are due.
 
     Args:
-        members: of the sorted sets.
-        blobs: of each.
-        dues: when each was due; one where that is the same for all.
+        members: their members in the sorted sets.
+        blobs: their blobs.
+        dues: their due times; one if it is the same for all.
         again: place among them, attempt, last error, ... of those that were leased before.
-        fences: the fencing token of each.
+        fences: their fencing tokens.
         expires_us: when the leases run out.
         suspect: the place of the one that is a suspect; -1 if none is.
 
     Returns:
-        Those that can be handed out, and how to give the damaged ones back.
+        The readable events, and the nacks of the damaged ones.
     """
     packed_ids = [member[_PLACE_BYTES:] for member in members]
     dues_us = [int(due) for due in dues]

@@ -1,4 +1,4 @@
-"""How events look in Redis; the layouts stand in ``DATA_MODEL.md``.
+"""Packs events for Redis; ``DATA_MODEL.md`` describes the layouts.
 
 All is packed, because a million waiting events pay for every byte. What is usual goes a short way: an origin is packed
 once, and a body behind an address is cut out without looking at the parts. That halves the time that packing takes, and
@@ -27,7 +27,7 @@ _FRONT = struct.Struct(">IBI")
 """Of an event on its way to the script: the size of what follows; flags; CRC-32."""
 _SIZE_BYTES = 4
 _PIECE_BYTES = 16 << 10
-"""A piece is full with so much: for an argument over 32 KiB Redis keeps a buffer of that size for a while."""
+"""The size of a full piece: for an argument over 32 KiB, Redis keeps a buffer of that size for a while."""
 _LENGTHS = tuple(bytes((length,)) for length in range(0x100))
 """The length of a packed id, in one byte."""
 
@@ -39,7 +39,7 @@ _ADDRESS = struct.Struct(">4sH")
 _FLAG_CHOSEN = 1
 """The client chose the id, so it is remembered for the dedupe window."""
 _FLAG_MAX_RETRIES = 4
-"""The event has a max_retries of its own."""
+"""The event has its own max_retries."""
 _FLAG_ADDRESS = 8
 """The origin is an IPv4 address and a port; otherwise it is its length in one byte, and its text."""
 
@@ -54,7 +54,7 @@ _ADDRESS_TEXT = re.compile(r"ipv4:(\d{1,3}(?:\.\d{1,3}){3}):(\d{1,5})", re.ASCII
 
 
 class CorruptEventError(ValueError):
-    """Stored bytes that this engine did not write."""
+    """The stored bytes were not written by this engine."""
 
 
 def pack_events(events: Sequence[NewEvent], packed_ids: Sequence[bytes], origin: str) -> list[bytes]:
@@ -83,7 +83,7 @@ def read_event(packed_id: bytes, blob: bytes) -> tuple[int, bytes]:
     """When a stored event was dispatched, in microseconds, and its body.
 
     Raises:
-        CorruptEventError: the bytes are not of this layout.
+        CorruptEventError: the bytes do not have this layout.
     """
     dispatched_us, flags, content = _checked(packed_id, blob)
     if flags & _USUAL_MASK == _USUAL:
@@ -95,7 +95,7 @@ def _checked(packed_id: bytes, blob: bytes) -> tuple[int, int, bytes]:
     """Time of dispatch, flags, and what follows the header.
 
     Raises:
-        CorruptEventError: the bytes are not of this layout.
+        CorruptEventError: the bytes do not have this layout.
     """
     if len(blob) <= _HEADER.size:
         raise CorruptEventError("the stored event is corrupt")
@@ -107,10 +107,10 @@ def _checked(packed_id: bytes, blob: bytes) -> tuple[int, int, bytes]:
 
 
 class StoredBlob:
-    """What is stored of an event.
+    """A stored event.
 
     Raises:
-        CorruptEventError: the bytes are not of this layout.
+        CorruptEventError: the bytes do not have this layout.
     """
 
     __slots__ = ("_blob", "_flags", "_origin", "_start", "dispatched_us", "max_retries")
@@ -148,7 +148,7 @@ def _pack_origin(origin: str) -> tuple[int, bytes]:
     address = _ADDRESS_TEXT.fullmatch(origin)
     if address:
         host, port = address.groups()
-        # Only what comes back as it was: no leading zeros, no numbers that are too large.
+        # Only addresses that are unchanged when unpacked: no leading zeros, no numbers that are too large.
         if int(port) <= _GREATEST_PORT and _ADDRESS_FORM.format(_canonical(host), int(port)) == origin:
             return _FLAG_ADDRESS, _ADDRESS.pack(inet_aton(host), int(port))
     who = origin.encode()[:_MAX_ORIGIN]
@@ -156,7 +156,7 @@ def _pack_origin(origin: str) -> tuple[int, bytes]:
 
 
 def _canonical(host: str) -> str:
-    """The address as ``inet_ntoa`` writes it; empty when it is none."""
+    """The address in the form of ``inet_ntoa``; empty if it is not one."""
     try:
         return inet_ntoa(inet_aton(host))
     except OSError:

@@ -1,4 +1,4 @@
-"""The settings of topics and the retry policies of groups, as Redis holds them: name, value, ... of what differs."""
+"""The settings of topics and the retry policies of groups in Redis: name, value, ... of those that differ."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TOPIC = {
     "dedupe_window": "dedupe_window_us",
     "partitions": "partitions",
 }
-"""What a setting is called in Redis and in Lua, and in the domain. Numbers; durations are microseconds."""
+"""The name of each setting in Redis and Lua, and in the domain. All are numbers; durations are microseconds."""
 
 
 def topic_pairs(changes: TopicChanges) -> list[str | int]:

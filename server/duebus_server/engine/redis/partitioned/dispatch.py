@@ -1,4 +1,4 @@
-"""Dispatches to a topic of several partitions: which event belongs where, and what becomes of a request as a whole.
+"""Dispatches to a topic with several partitions: where each event belongs, and the result of the whole request.
 
 An event belongs to a partition by its own id if the client chose one, else by its request. So a repetition of a request
 leads every event to where it was the first time, and an id is unique although each partition knows only its own.

@@ -65,11 +65,11 @@ class PartitionedEngine(AdminVerbs):
         return self._engine.lease_token_key
 
     async def start(self) -> None:
-        """Be ready to work."""
+        """Start the engine."""
         await self._engine.start()
 
     async def stop(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         await self._engine.stop()
 
     async def check(self) -> None:
@@ -81,7 +81,7 @@ class PartitionedEngine(AdminVerbs):
         self._engine.watch(Outward(watcher, self._dues))
 
     def now_us(self) -> int:
-        """Redis's clock, as far as its answers tell."""
+        """Redis's clock, estimated from its answers."""
         return self._engine.now_us()
 
     # --- the life of an event ---------------------------------------------------------------------------------------
@@ -134,7 +134,7 @@ class PartitionedEngine(AdminVerbs):
         except DueBusError as error:
             if not events:
                 raise
-            # What was leased so far has to reach the session all the same.
+            # The session must still get what was leased so far.
             log.warning("a partition was passed over", partition=str(partition), group=group, error=str(error))
         except BaseException:
             self._take_back(partitions, group, session_id, events)
@@ -250,7 +250,7 @@ class PartitionedEngine(AdminVerbs):
             topic, lambda partition: self._engine.leave(partition, group, session_id, returns_in_us)
         )
 
-    # --- the pieces -------------------------------------------------------------------------------------------------
+    # --- helpers ----------------------------------------------------------------------------------------------------
 
     async def _settle_in(
         self,

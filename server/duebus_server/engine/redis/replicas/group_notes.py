@@ -1,4 +1,4 @@
-"""The groups in which this replica has sessions, noted in Redis: by that the others find their leases if it dies."""
+"""The groups in which this replica has sessions, noted in Redis so that others find its leases if it dies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sessions of this replica in their groups: they join, take leases over, leave, and then owe Redis nothing."""
+"""The sessions of this replica in their groups: they join, take over leases, and leave."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class Membership:
         return True
 
     async def not_joined(self, session: LocalSession, now: bytes, has_group: int) -> None:
-        """Redis does not know a session, as it has just answered: it joins anew, unless its group was deleted.
+        """Have a session join again that Redis has just reported as unknown, unless its group was deleted.
 
         Raises:
             NotFound: it was.
@@ -134,15 +134,15 @@ class Membership:
             await self.not_joined(session, now, has_group=0)
 
     async def look_for_group(self, session: LocalSession) -> None:
-        """Redis does not know the group of a session: word that it was deleted has been lost, or the group itself."""
+        """Redis does not know the group of a session: either its deletion was not announced, or Redis has lost it."""
         if session.joined_us is not None and await self.was_deleted(session):
             self._notifications.deleted(session.partition, session.group, session.joined_us)
         else:
             self._notifications.due_now(session.partition, session.group)
 
     @staticmethod
-    def join_anew(sessions: Iterable[LocalSession]) -> None:
-        """Redis is to be told of these sessions again, before they lease."""
+    def require_rejoin(sessions: Iterable[LocalSession]) -> None:
+        """Have Redis told of these sessions again before they lease."""
         for session in sessions:
             session.forgotten()
 
@@ -180,7 +180,7 @@ class Membership:
         return adopted
 
     async def reclaim(self, session: LocalSession) -> None:
-        """Take back what Redis gave the session in an answer that was lost."""
+        """Take back leases that Redis gave the session in a lost answer."""
         session.round += 1
         own = (session.name, session.round, *named(session.leases()))
         if await self._runner.run(RECLAIM, session.partition, session.group, *own):
@@ -188,14 +188,14 @@ class Membership:
         session.unanswered.discard(Unanswered.LEASE)
 
     def never_heard(self, partition: Partition, group: str, session_id: str, fencing_token: int) -> None:
-        """A session will not hear of a lease that it was given: its next lease takes it back."""
+        """Note that a session will not learn of a lease: its next lease call takes it back."""
         session = self._notifications.sessions.find(partition, group, session_id)
         if session is not None:
             session.let_go([fencing_token])
             session.unanswered.add(Unanswered.LEASE)
 
     async def wind_up(self, session: LocalSession) -> None:
-        """Tell Redis whatever it does not know yet of a session's end. What fails is left for the next sweep."""
+        """Tell Redis everything that it does not know yet of a session's end. Failures are left for the next sweep."""
         if session.stage is Stage.LEAVING:
             await self._leave(session)  # first: from then on, no late LEASE or ADOPT gives the session anything
         if Unanswered.LEASE in session.unanswered:
@@ -210,7 +210,7 @@ class Membership:
         for session in [session for session in self._notifications.sessions if session.is_over]:
             try:
                 await self.wind_up(session)
-            except Moved:  # a partition that is closed holds no event, and lets go of its sessions
+            except Moved:  # a closed partition holds no event, and drops its sessions
                 self._notifications.sessions.forget(session)
             except DispatcherNotWorking as error:
                 if is_lost(error.__cause__):
@@ -221,13 +221,13 @@ class Membership:
 
     async def was_deleted(self, session: LocalSession) -> bool:
         """Whether the group of a session, which Redis does not have, was deleted. Else Redis has lost it, or has taken
-        this replica for dead; then its sessions there are to join anew.
+        this replica for dead; then its sessions there must join again.
         """
         partition, group = session.partition, session.group
         deleted = await self._notes.has(partition, group) and not await self._is_registered(session)
         if not deleted:
             log.warning("Redis has lost a group; its sessions join again", partition=str(partition), group=group)
-            self.join_anew(self._notifications.sessions.in_group(partition, group))
+            self.require_rejoin(self._notifications.sessions.in_group(partition, group))
         return deleted and session.joined_us is not None
 
     async def _is_registered(self, session: LocalSession) -> bool:

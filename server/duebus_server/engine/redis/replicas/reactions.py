@@ -1,4 +1,4 @@
-"""What this replica does about what it hears from the others."""
+"""Reactions of this replica to the others' announcements."""
 
 from __future__ import annotations
 
@@ -78,13 +78,13 @@ class Reactions:
             self._notifications.due_now(partition, group)
 
     async def came_back(self) -> None:
-        """Redis does not know this replica, or no longer: it is told again whatever it has to know.
+        """Tell Redis everything again, because it does not know this replica.
 
         Raises:
             DispatcherNotWorking: Redis is away, or refuses.
         """
         self._topic_index.forget()
-        self._members.join_anew(self._notifications.sessions)
+        self._members.require_rejoin(self._notifications.sessions)
         await self._runner.keep_secret()
         await self._notes.add(self._notifications.sessions.groups())
         self.look_again()

@@ -1,4 +1,4 @@
-"""Reads the URL that says where Redis is."""
+"""Parses the URL of Redis."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SENTINEL_FORM = "sentinels are named as redis+sentinel://HOST:PORT,HOST:PORT/SE
 
 
 class RedisUrlError(ValueError):
-    """The URL names no Redis. Its text says what is wrong with it, without the credentials."""
+    """The URL is not one of Redis. The text tells what is wrong with it, without the credentials."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +48,15 @@ class Target:
 
 
 def parse(url: str) -> Target:
-    """What a URL says.
+    """Parse a URL.
 
     Raises:
-        RedisUrlError: it names no Redis.
+        RedisUrlError: it is not a URL of Redis.
     """
     try:
         parts = urlsplit(url)
     except ValueError:
-        raise RedisUrlError("it is no URL") from None
+        raise RedisUrlError("it is not a URL") from None
     if parts.scheme not in SCHEMES:
         raise RedisUrlError(f"scheme {parts.scheme!r} is none of {', '.join(SCHEMES)}")
     userinfo, _, hosts = parts.netloc.rpartition("@")
@@ -72,7 +72,7 @@ def parse(url: str) -> Target:
         raise RedisUrlError(f"credentials of sentinels are for {SENTINEL}://")
     number = query.get("db", database)
     if not number.isdecimal():
-        raise RedisUrlError("the database is no number")
+        raise RedisUrlError("the database is not a number")
     options = {**_userinfo(userinfo), **files, **({"db": int(number)} if parts.scheme != CLUSTER else {})}
     addresses = [] if parts.scheme == "unix" else [_address(parts.scheme, host) for host in hosts.split(",")]
     return Target(parts.scheme, addresses, unquote(parts.path), service, options, own, tls)
@@ -130,7 +130,7 @@ def _address(scheme: str, text: str) -> tuple[str, int]:
     if not colon:
         host, port = text, str(DEFAULT_PORT)
     if not port.isdecimal() or not 0 < int(port) < 1 << 16:
-        raise RedisUrlError("the port is no number from 1 to 65535")
+        raise RedisUrlError("the port is not a number from 1 to 65535")
     return host.strip("[]") or "localhost", int(port)
 
 
