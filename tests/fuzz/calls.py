@@ -121,7 +121,8 @@ class Calls:
             self._details = str(error.details())
             if self._details == SENT_TOO_LATE:
                 return "SENT_TOO_LATE"
-            unanswered = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and deadline_s == CALL_S
+            # The server's own answer, to a request that is slow to arrive, has other details.
+            unanswered = self._details == "Deadline Exceeded" and deadline_s == CALL_S
             return "UNANSWERED" if unanswered else error.code().name
         except asyncio.CancelledError:
             if not call.cancelled():
