@@ -41,7 +41,8 @@ func repeated[Request, Response any](
 }
 
 func retryable(ctx context.Context, err error) bool {
-	return errors.Is(err, ErrUnavailable) || errors.Is(err, ErrCancelled) && ctx.Err() == nil
+	byServer := ctx.Err() == nil && !errors.Is(err, ErrClientClosed)
+	return errors.Is(err, ErrUnavailable) || errors.Is(err, ErrCancelled) && byServer
 }
 
 // telling picks the error to report. If the deadline passed during an attempt, that is the error of the attempt
