@@ -320,6 +320,14 @@ async fn a_handler_that_blocks_its_thread_keeps_its_slot_and_its_event_is_settle
     let max_execution = Duration::from_millis(50);
     let _working = work(&bus, WorkerOptions { max_execution, concurrency: Some(1), ..options() }, handler);
     let stream = next(&mut bus.streams).await;
+    // The blocked thread may be the one that watches tokio's timers. Another does that once it has something to run.
+    let runtime = tokio::runtime::Handle::current();
+    std::thread::spawn(move || {
+        for _ in 0..500 {
+            runtime.spawn(async {});
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
     stream.deliver(&["blocks", "waits"]);
     let nacked = [next(&mut bus.nacks).await, next(&mut bus.nacks).await].map(|mut each| each.nacks.remove(0));
     assert!(nacked[0].error.contains("longer than"));

@@ -57,7 +57,7 @@ impl Worker {
     /// A handler is cancelled, that is its future is dropped, when it has run for `max_execution` (the event is
     /// nacked), when the worker stops and no longer waits (it is released), and when the lease is lost
     /// (another worker may have the event). A handler that does not yield within a second, because it blocks its
-    /// thread, keeps its slot until it does; use `spawn_blocking` in it.
+    /// thread, keeps its slot until it does, and may hold up tokio's timers; use `spawn_blocking` in it.
     #[must_use]
     pub fn handle<H, F>(mut self, topic: &str, options: WorkerOptions, handler: H) -> Self
     where
