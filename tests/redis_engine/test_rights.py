@@ -69,6 +69,7 @@ async def use_every_verb(here: Replica, there: Replica) -> None:
     await topic.dispatch(*new_events(5), "chosen", request_id="request")
     await topic.join()
     await topic.join("session", "other")
+    await topic.join("looks", "ephemeral", ephemeral_us=1)
     held = await topic.lease(max_events=6)
     assert await topic.extend(held[0]) == [None]
     assert await topic.ack(held[0]) == [None]
@@ -79,6 +80,7 @@ async def use_every_verb(here: Replica, there: Replica) -> None:
     await taker.adopt("another", held[4])
     await topic.shorten(0)
     await topic.leave()
+    await topic.leave("looks", "ephemeral")
     for replica in (here, there):
         await replica.engine.expire_leases()
     await topic.configure(dead_letter_retention_us=HOUR)
@@ -88,6 +90,7 @@ async def use_every_verb(here: Replica, there: Replica) -> None:
     await topic.page(EventState.READY, 10)
     await topic.engine.list_topics("", 10)
     await topic.engine.backlog(topic.name, "default")
+    await topic.engine.work([(topic.name, "default")])
     assert await topic.engine.queued() > 0
     await topic.reschedule("chosen", delay_us=HOUR)
     assert (await topic.redrive()).moved == 2

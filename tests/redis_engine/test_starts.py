@@ -91,12 +91,22 @@ def has_no_slots(_folder: Path) -> Iterator[tuple[str, Callable[[], None]]]:
     server.close()
 
 
+def is_down(sentinel: Any) -> bool:
+    """Whether the sentinel has found the primary down."""
+    try:
+        return bool(sentinel.sentinel_master("bus")["is_sdown"])
+    except redis.ConnectionError:  # it starts
+        return False
+
+
 @contextmanager
 def has_no_primary(folder: Path) -> Iterator[tuple[str, Callable[[], None]]]:
     """A sentinel that finds the primary down."""
     master = RedisServer()
     master.kill()
-    with sentinel_of(folder, master.port) as port:
+    with sentinel_of(folder, master.port) as port, redis.Redis(port=port) as sentinel:
+        while not is_down(sentinel):
+            time.sleep(0.01)  # nothing signals it
         yield f"redis+sentinel://127.0.0.1:{port}/bus", master.restart
     master.close()
 

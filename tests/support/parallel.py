@@ -43,8 +43,8 @@ def unit_of(nodeid: str) -> str:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are processors, because many tests wait."""
-    return len(os.sched_getaffinity(0)) + 1
+    """Two more than there are processors, because many tests wait."""
+    return len(os.sched_getaffinity(0)) + 2
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduler:

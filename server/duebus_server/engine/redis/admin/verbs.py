@@ -83,14 +83,15 @@ class AdminVerbs:
 
     async def pause_group(self, partition: Partition, group: str) -> None:
         """See ``Engine.pause_group``."""
-        await self._pause_or_resume(PAUSE, partition, group)
+        self._announce(partition, group, await self._runner.run(PAUSE, partition, group))
 
     async def resume_group(self, partition: Partition, group: str) -> None:
         """See ``Engine.resume_group``."""
-        await self._pause_or_resume(RESUME, partition, group)
+        self._announce(partition, group, await self._runner.run(RESUME, partition, group))
 
-    async def _pause_or_resume(self, script: Script, partition: Partition, group: str) -> None:
-        now, missing, *due = await self._runner.run(script, partition, group)
+    def _announce(self, partition: Partition, group: str, reply: list[Any]) -> None:
+        """Tell whoever waits that the group is paused, or no longer."""
+        now, missing, *due = reply
         self.notifications.answered(now)
         check_found(missing, partition, group)
         self.notifications.due(partition, group, due[0])
