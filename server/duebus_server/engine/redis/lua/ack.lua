@@ -1,4 +1,4 @@
--- LEASED -> removed. The event itself goes with the last group that held it.
+-- LEASED -> removed. The event itself is removed with the last group that held it.
 --
 -- KEYS     topic, group
 -- ARGV     1..5 as in common.lua
@@ -6,8 +6,8 @@
 --   7      the server's dedupe window, microseconds
 --   8      fencing tokens of leases, 8 bytes each
 --   9...   their packed ids
--- returns  {now, {session, tokens, ...} of leases that have ended, {result, ...}, -1}, a result a lease: see common.lua; none
---          where all are DONE
+-- returns  {now, {session, tokens, ...} of leases that have ended, {result, ...}, -1}, one result
+--          per lease, see common.lua; empty if all are DONE
 -- includes leases
 
 regardless_of_memory()
@@ -15,7 +15,7 @@ local group = ARGV[6]
 local ids, fences, raws = read_named(group, 8, 1)
 local window = setting('dedupe_window', ARGV[7])
 
--- `asked` has the numbers of those that are the lease of their event; for these the other arrays are filled.
+-- `asked` has the numbers of the leases that are still in their event's record; the other arrays are filled for these.
 local asked, held, members, chosen, sessions, results = {}, {}, {}, {}, {}, {}
 for i = 1, #ids do
   if not raws[i] then
@@ -43,7 +43,7 @@ for _, i in ipairs(asked) do
   end
 end
 if #done > 0 then
-  -- In this order, so that an event is still leased, or only left behind, should Redis refuse one of the writes.
+  -- In this order, so that an event is still leased, or merely left behind, if Redis refuses one of the writes.
   write_all('HDEL', group_key(group, 'records'), done)
   write_all('ZREM', group_key(group, 'leased'), leased)
   if redis.call('EXISTS', topic_key('refs')) == 0 then

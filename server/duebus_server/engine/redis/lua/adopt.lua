@@ -9,9 +9,9 @@
 --   10     the server's lease, where the topic has none of its own
 --   11     fencing tokens of leases, 8 bytes each
 --   12...  their packed ids
--- returns  {now, {session, tokens, ...} of leases that have ended, {result, ...}, next due or -1, when the leases expire};
---          a result is the size of the event's body, or as in common.lua; places of those that are suspects, from 0}; or {now, whether there is such a group (0, 1)}
---          when the session has not joined, or has left
+-- returns  {now, {session, tokens, ...} of leases that have ended, {result, ...}, next due or -1, when the leases
+--          expire, {place of each suspect, from 0, ...}}, a result is the size of the event's body, or as in
+--          common.lua; or {now, whether there is such a group (0, 1)} if the session has not joined, or has left
 -- includes leases
 
 regardless_of_memory()

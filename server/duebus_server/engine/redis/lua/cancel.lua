@@ -7,8 +7,8 @@
 --   8      the server's max_retries, for leases that have run out
 --   9      the server's dedupe window, microseconds
 --   10...  packed ids
--- returns  {now, {session, tokens, ...} of leases that have ended, '' or what there is none of, how many events lost a copy,
---          {those of which a copy stays}, {those that no group holds}}, places of ids in the request, from 0
+-- returns  {now, {session, tokens, ...} of leases that have ended, '' or what is missing, how many events lost a copy,
+--          {event of which a copy stays, ...}, {event that no group holds, ...}}, as places in the request, from 0
 -- includes leases
 -- includes naming
 

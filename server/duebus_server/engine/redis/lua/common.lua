@@ -1,4 +1,4 @@
--- Shared by every script. The loader puts it first, behind the key functions of keys.py.
+-- Shared by every script. The loader puts it first, after the key functions of keys.py.
 --
 -- ARGV[1..5], the same in every script:
 --   1 prefix     what the topic's keys begin with, hash tag included
@@ -7,22 +7,22 @@
 --   4 namespace  for channels
 --   5 replica    the caller's id
 --
--- When the memory is full, Redis refuses commands that could need some (ZADD, HSET, ...), but only as the first write of
--- a script, so a refusal always comes before anything has changed. See `regardless_of_memory`.
+-- When memory is full, Redis refuses commands that may need more (ZADD, HSET, ...), but only as the first write of a
+-- script, so a refusal always comes before anything has changed. See `regardless_of_memory`.
 
 local TOPIC, REPLICA = ARGV[3], ARGV[5]
 local PART, PARTS = string.match(TOPIC, '/(%d+)/(%d+)$')
 PART, PARTS = tonumber(PART or 0), tonumber(PARTS or 1)
 local NEVER = 9e15
 
--- What the topic's hash `groups` says of each group. An ephemeral one goes with its last session.
+-- The values in the topic's hash `groups`. An ephemeral group is removed with its last session.
 local LASTING, EPHEMERAL = '', 'ephemeral'
 
 -- Results of settling one lease. Sizes of adopted events are 0 or more.
 local DONE, EXPIRED, SETTLED = 0, -1, -2
 
--- Fields of a record: what a group knows of an event that was leased at least once. The first ones are those that a settle
--- needs; see `read_lease`.
+-- Fields of a record: what a group knows about an event that was leased at least once. Those that a settle needs come
+-- first; see `read_lease`.
 local FENCE, PLACE, CHOSEN, IS_DEAD, SESSION, CONSUMER = 1, 2, 3, 4, 5, 6
 local STARTED, ATTEMPT, MAX_RETRIES, LAST_ERROR, HISTORY, DELIVER_AT = 7, 8, 9, 10, 11, 12
 -- How many attempts use up no retry, because their lease ran out; and whether the lease was given to a session that was
@@ -34,7 +34,7 @@ local NACKED, DEAD, RELEASED, LEASE_EXPIRED = 1, 2, 3, 4
 local EXPIRY_ERROR = 'the lease expired before the delivery was settled'
 local MAX_HISTORY = 20
 
--- How many arguments one call takes at most, because Lua's stack is bounded.
+-- The most arguments in one call, because Lua's stack is bounded.
 local STEP = 4000
 
 local function clock()
@@ -99,8 +99,8 @@ local function check_keys(group)
   end
 end
 
--- A topic's settings are in its hash `config`, as far as they differ from the server's; a group's own retry policy is in its
--- hash `group`. Scripts read them in the step in which they decide, so a change holds at once and everywhere.
+-- A topic's hash `config` has the settings that differ from the server's; a group's hash `group` has its own retry
+-- policy. Scripts read them in the step that uses them, so a change takes effect at once and everywhere.
 local function number_or(value, default)
   local number = tonumber(value or '')
   return number and number >= 0 and number < NEVER and number or tonumber(default)
@@ -116,7 +116,7 @@ local function group_setting(group, name, default)
   return number_or(redis.call('HGET', group_key(group, 'group'), name), setting(name, default))
 end
 
--- With pcall, because scripts ask in the middle of their writes: a key of the wrong type has to stop them before.
+-- With pcall, because scripts call this between their writes: a key of the wrong type must stop them earlier, not here.
 local function is_ephemeral(group)
   return redis.pcall('HGET', topic_key('groups'), group) == EPHEMERAL
 end
@@ -135,7 +135,7 @@ local function own_policy(group)
   return own
 end
 
--- The due time that a caller means by 'd<microseconds>' after now, or by 'a<microseconds>', a time that may have passed.
+-- The due time of 'd<microseconds>', counted from now, or of 'a<microseconds>', a time that may have passed.
 local function due_at(text)
   local time = tonumber(string.sub(text, 2))
   return string.sub(text, 1, 1) == 'd' and now + time or math.max(now, time)
@@ -146,7 +146,8 @@ local function id_of(member)
   return string.sub(member, 5)
 end
 
--- The parts of a blob, see DATA_MODEL.md: time, place, flags and checksum are the header, max_retries and the origin follow.
+-- The parts of a blob, see DATA_MODEL.md: time, place, flags and checksum are the header; max_retries and the origin
+-- follow.
 local HEADER_SIZE = 17
 local CHOSEN_ID, OWN_MAX_RETRIES, ADDRESS = 1, 4, 8
 local MAX_RETRIES_SIZE, ADDRESS_SIZE = 4, 6
@@ -159,7 +160,7 @@ local function has_flag(blob, flag)
   return bit.band(string.byte(blob, 13), flag) > 0
 end
 
--- For a damaged blob this is wrong, but no error: the replica that gets the event finds out by the checksum.
+-- For a damaged blob the result is wrong, but not an error: the replica that gets the event notices by the checksum.
 local function max_retries_of(blob)
   if has_flag(blob, OWN_MAX_RETRIES) and #blob >= HEADER_SIZE + MAX_RETRIES_SIZE then
     return (struct.unpack('>I4', blob, HEADER_SIZE + 1))
@@ -167,8 +168,8 @@ local function max_retries_of(blob)
   return -1
 end
 
--- Rates are counted in buckets of this width: fields `bucket:kind` of the group's hash `rates`. The last BUCKETS count, and
--- the hash expires when nothing was counted for longer.
+-- Rates are counted in buckets of this width: fields `bucket:kind` of the group's hash `rates`. The last BUCKETS count,
+-- and the hash expires when nothing was counted for longer.
 local BUCKET_US, BUCKETS, RATES_LAST_S = 10000000, 6, 80
 
 local function bucket_of(field)
@@ -186,7 +187,7 @@ local function drop_old_buckets(key, current)
   redis.call('EXPIRE', key, RATES_LAST_S)
 end
 
--- Counts `count` more of a kind in the bucket of now. Only a figure, so an error in it fails nothing else.
+-- Counts `count` more of a kind in the current bucket. It is only a statistic, so an error in it fails nothing else.
 local function mark(group, kind, count)
   local key, current = group_key(group, 'rates'), math.floor(now / BUCKET_US)
   local counted = redis.pcall('HINCRBY', key, whole(current) .. ':' .. kind, count)
@@ -195,7 +196,7 @@ local function mark(group, kind, count)
   end
 end
 
--- Tells the other replicas that the group has something at `due`, unless all of them look before that by themselves
+-- Tells the other replicas that the group has something at `due`, unless all of them look by themselves before then
 -- (`wake_at` says when), or the group is paused. Returns false while the group is paused.
 local function wake(group, due)
   local key = group_key(group, 'group')

@@ -3,9 +3,9 @@
 -- KEYS     topic, group
 -- ARGV     1..5 as in common.lua
 --   6      group; '' for the topic
---   7, 8   the server's first and greatest backoff, where neither the group nor the topic has its own
+--   7, 8   the server's first and greatest backoff, if neither the group nor the topic has its own
 --   9...   setting, value, ...
--- returns  {now, '' or what there is none of, refused (0; 1: the backoffs would contradict each other, and nothing was
+-- returns  {now, '' or what is missing, refused (0; 1: the backoffs would contradict each other, and nothing was
 --          changed), settings of the topic, settings of the group}, settings: {name, value, ...} of those that differ
 --          from the server's
 -- runs on closed partitions too
@@ -14,7 +14,7 @@
 
 local group = ARGV[6]
 local config_key, policy_key = topic_key('config'), nil
--- A topic's settings stand still while its partitions are changed, because they are copied.
+-- A topic's settings can't change while its partitions do, because they are being copied.
 local open = tonumber(redis.call('HGET', config_key, 'partitions') or 1)
 if not open or PARTS > 1 and open ~= PARTS then
   return 'moved'

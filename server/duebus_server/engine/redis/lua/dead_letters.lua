@@ -1,21 +1,22 @@
--- Shared by the scripts that redrive and purge: finds the dead letters of one step. Needs leases.lua, naming.lua, ranks.lua.
+-- Shared by the scripts that redrive and purge: finds the dead letters of one step. Needs leases.lua, naming.lua and
+-- ranks.lua.
 --
--- ARGV of both, behind 1..5 as in common.lua:
+-- ARGV of both, after 1..5 as in common.lua:
 --   6      group
 --   7      how many dead letters to look at, at most
 --   8      when the first step was made; '' in the first one
 --   9      only those that had been dead for this long then, microseconds
 --   10     only those whose last error contains this text
---   11, 12 begin behind the dead letter of this score and member; '' for the first step
+--   11, 12 begin after the dead letter of this score and member; '' for the first step
 --   13     the server's max_retries, for leases that have run out
 --   14, 15 the script's own
---   16...  only these packed ids; none: from the longest dead on
+--   16...  only these packed ids; if there are none, all, the longest dead first
 
 -- How many records are read at a time, and after how many bytes a step ends early.
 local READ_AT_ONCE, MAX_READ_BYTES = 100, 4000000
 
 -- What one step has found; `chosen`: {id, member, score, record or nil}, `last`: {score, member} of the last one it has
--- looked at, and `more`: whether there is something behind it.
+-- looked at, and `more`: whether there is something after it.
 local function step_through(group, began)
   local dead_key = group_key(group, 'dead')
   local latest = began - tonumber(ARGV[9])
@@ -50,7 +51,7 @@ local function step_through(group, began)
         local at = first + 2 * (i - 1)
         local raw = raws[i] or ''
         bytes = bytes + #raw
-        if ARGV[10] == '' or string.find(raw, ARGV[10], 1, true) then -- what is not in the whole is in no field of it
+        if ARGV[10] == '' or string.find(raw, ARGV[10], 1, true) then -- not in the whole, so in none of its fields
           look_at(id, found[at], found[at + 1], read_record(raw))
         end
         last = { found[at + 1], found[at] }

@@ -1,14 +1,14 @@
 -- Deletes a group: from now on nothing can be leased from it or settled in it. Its copies of events are put aside for
--- dispose.lua. A sweep deletes it only if it is ephemeral and its time has come: no session is there, those that have left
--- have been away for long enough, and no lease lasts.
+-- dispose.lua. A sweep deletes it only if it is ephemeral and its time has come: it has no session, those that have
+-- left have been away for long enough, and no lease is left.
 --
 -- KEYS     topic, group, and where its events are put aside
 -- ARGV     1..5 as in common.lua
 --   6      group
---   7      a name for this deletion, which no other has
+--   7      a unique name for this deletion
 --   8      whether a sweep does it (0, 1)
--- returns  {now, '' or what there is none of, how many copies it had}; or for a sweep {now, 'kept', when to look again, or -1
---          if a session is there or the group lasts}
+-- returns  {now, '' or what is missing, how many copies it had}; or for a sweep {now, 'kept', when to look again, or
+--          -1 if it has a session or is lasting}
 -- includes leases
 -- includes naming
 -- includes deleting

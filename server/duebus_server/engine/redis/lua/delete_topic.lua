@@ -1,9 +1,9 @@
--- Removes a topic with all its keys. Redis gives back their memory on a thread of its own.
+-- Removes a topic with all its keys. Redis frees their memory in a separate thread.
 --
 -- KEYS     topic, every group
 -- ARGV     1..5 as in common.lua
--- returns  {now, '' or what there is none of, how many events it held}; or {now, 'busy'} while copies of deleted groups
---          are put aside: dispose.lua has to let go of them first
+-- returns  {now, '' or what is missing, how many events it held}; or {now, 'busy'} while copies of deleted groups
+--          are put aside: dispose.lua has to release them first
 -- includes leases
 -- includes naming
 -- includes deleting
@@ -31,7 +31,7 @@ end
 for _, group in ipairs(groups) do
   unlink(keys_of(group))
 end
-unlink(keys_of('')) -- the figures of a time when the topic had no group
+unlink(keys_of('')) -- the rates of a time when the topic had no group
 for _, name in ipairs(topic_key_names()) do
   unlink({ topic_key(name) })
 end

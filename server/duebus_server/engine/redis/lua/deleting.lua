@@ -3,7 +3,7 @@
 -- The sorted sets of a group. Each of its copies of events is in one of them.
 local SETS = { 'waiting', 'suspects', 'leased', 'dead' }
 
--- What `deleted` says of a deletion: its name, and behind it whether the group was ephemeral.
+-- What `deleted` holds of a deletion: its name, and after it this mark if the group was ephemeral.
 local WAS_EPHEMERAL = '/' .. EPHEMERAL
 
 local function read_deletion(noted)

@@ -1,20 +1,20 @@
--- -> SCHEDULED or READY: stores the events of requests in every group of the topic, each request as a whole or not at all.
+-- -> SCHEDULED or READY: stores the events of requests in every group of the topic, each request wholly or not at all.
 --
 -- KEYS     topic, every group
 -- ARGV     1..5 as in common.lua
---   6, 7   the server's max_queued (0 for unlimited) and dedupe window (microseconds), where the topic has none of its own
+--   6, 7   the server's max_queued (0 for unlimited) and dedupe window (microseconds), if the topic has none of its own
 --   8      how many requests; then for each:
 --            request id ('' for none), its identity (a number), require_subscriber (0, 1), time of its generated
 --            ids (ms), number of events, number of pieces;
---            which ids the client chose, a character an event ('0' or '1'), '' for none;
---            due: 'd<microseconds>' after now or 'a<microseconds>' at, of all events, or of each with blanks between;
---            pieces, in each some events: the length of the packed id (1 byte), the packed id, the length of the blob (4
---            bytes, big endian), the blob (see DATA_MODEL.md) without the time of dispatch and the place; ...
--- returns  {now, the soonest due of what was stored or -1, {group that is not paused, ...}, {answer, ...}, whether the topic
---            may have been unlisted (0, 1)}, an answer a request:
+--            which ids the client chose, one character per event ('0' or '1'), '' for none;
+--            due: 'd<microseconds>' from now or 'a<microseconds>', one for all events, or one each with blanks between;
+--            pieces, with some events in each: the length of the packed id (1 byte), the packed id, the length of the
+--            blob (4 bytes, big endian), the blob (see DATA_MODEL.md) without the time of dispatch and the place; ...
+-- returns  {now, the soonest due of what was stored or -1, {group that is not paused, ...}, {answer, ...}, whether the
+--            topic may have been unlisted (0, 1)}, one answer per request:
 --            {status, time of the generated ids, places of duplicates...}, places from 0; status: 0 stored,
---            1 stored before (a repetition), 2 full, 3 no subscriber, 4 the request id was used for other events; with 2
---            the number queued and max_queued follow
+--            1 stored before (a repetition), 2 full, 3 no subscriber, 4 the request id was used for other events; after
+--            2, the number queued and max_queued follow
 
 local STORED, REPEATED, FULL, NO_SUBSCRIBER, REUSED = 0, 1, 2, 3, 4
 
@@ -63,8 +63,8 @@ local function is_known(id)
   return until_us and tonumber(until_us) > now
 end
 
--- Ids that clients chose can come twice. Those that the server made are made from the request, so they are new, unless the
--- same request comes again when its answer is forgotten: then the first of them tells. Returns the fresh events as arrays of
+-- Ids that clients chose can come twice. Ids that the server made follow from the request, so they are new unless the
+-- request is repeated after its answer was forgotten; the first of them shows that. Returns the new events as arrays of
 -- ids, due times and blobs, and the places of the others.
 local function read_events(count)
   local marks, dues = take(), read_dues(take())
@@ -96,7 +96,7 @@ end
 redis.call('HLEN', requests_key)
 redis.call('HLEN', earlier_requests_key)
 
--- With groups it is listed for certain.
+-- A topic with groups is certainly listed.
 local was_empty = #groups == 0 and redis.call('EXISTS', events_key) == 0
 local soonest, awake = NEVER, {}
 local function store(ids, due_times, blobs)
@@ -104,7 +104,7 @@ local function store(ids, due_times, blobs)
   local first_due = NEVER
   local dispatched = struct.pack('>I8', now)
   local last_due, score = nil, nil
-  -- Changes nothing. A right to ZADD that is missing is found here, before the events are stored.
+  -- Changes nothing. If the user has no right to ZADD, it fails here, before the events are stored.
   redis.call('ZADD', group_key(receivers[1], 'waiting'), 'XX', 0, '')
   -- Events that are due together keep the order in which they were dispatched.
   local first_place = redis.call('HINCRBY', topic_key('meta'), 'places', #ids) - #ids
@@ -136,12 +136,12 @@ local function store(ids, due_times, blobs)
   soonest = math.min(soonest, first_due)
 end
 
--- What requests were answered stands in two hashes: when all that is in the earlier one is forgotten, the other takes its
--- place. So the memory is bounded, is given back at one stroke, and goes with the topic. A hash lasts for a while after its
--- last answer is forgotten, so that where requests go on it is unlinked, which does not hold up Redis.
+-- The answers to requests are kept in two hashes: when everything in the earlier one is forgotten, the other takes its
+-- place. So the memory is bounded, is freed all at once, and goes with the topic. A hash expires a while after its last
+-- answer is forgotten, so that on a busy topic it is unlinked first, which does not block Redis.
 local SLACK_MS = 1000
 
--- What a request of this id was answered, and its identity; nil when that is not remembered.
+-- The answer to an earlier request of this id, and that request's identity; nil if it is not remembered.
 local function known_answer(request_id)
   if request_id == '' then
     return nil

@@ -1,9 +1,9 @@
--- Releases events of a group that was deleted: one step. Events that no other group holds are removed.
+-- Releases events of a deleted group, in one step of several. Events that no other group holds are removed.
 --
 -- KEYS     topic, and the keys put aside
 -- ARGV     1..5 as in common.lua
 --   6      the server's dedupe window, microseconds
---   7      the name of the deletion, as it stands in `deleted`
+--   7      the name of the deletion, as in `deleted`
 -- returns  whether something is left (0, 1)
 -- runs on closed partitions too
 -- includes leases
@@ -21,7 +21,7 @@ local deletion, was_ephemeral = read_deletion(ARGV[7])
 local left, bytes = LIMIT, 0
 local gone, chosen = {}, {}
 
--- Only for a packed id, which may be one that the server made, is the event read.
+-- Reads the event only for a packed UUID, which the server may have made.
 local function is_chosen(id)
   if (string.byte(id) or 32) >= 32 then
     return true
@@ -41,7 +41,7 @@ local function let_go_of(key, waited)
     for i, member in ipairs(members) do
       ids[i] = id_of(member)
     end
-    redis.call('ZREM', key, unpack(members)) -- before `let_go`: an event must not be let go of twice
+    redis.call('ZREM', key, unpack(members)) -- before `let_go`: an event must not be released twice
     let_go(ids, waited, freed)
     for _, id in ipairs(freed) do
       gone[#gone + 1] = id

@@ -1,10 +1,10 @@
--- Tells which ephemeral groups to look at now.
+-- Returns the ephemeral groups to check now.
 --
 -- KEYS[1]  the notes
 -- ARGV     1..5 as in common.lua
 --   6      how many, at most
---   7      first put off those that are due until this time from now, microseconds
--- returns  {{partition and group, time of the note, ...}, {partition and group, time of the note} of the one that is due next}
+--   7      first put off those due earlier than this long from now, until then; microseconds
+-- returns  {{partition and group, time of the note, ...}, {partition and group, time of the note} of the one due next}
 -- runs on closed partitions too
 
 local earliest = now + tonumber(ARGV[7])

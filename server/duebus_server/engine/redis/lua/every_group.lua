@@ -1,8 +1,8 @@
--- The loader puts this into scripts whose keys are those of "every group", behind moved.lua.
+-- The loader puts this after moved.lua, in scripts whose keys are those of "every group".
 --
--- Such a script touches the keys of every group of the topic. `ALL_GROUPS` has their names. Where keys have to be declared (KEYS has more than one), the
--- caller names those of the groups that it knows of. Should the topic have another one, the script answers with the names
--- of all groups before it has written anything, and is called again.
+-- Such a script touches the keys of every group of the topic. `ALL_GROUPS` has their names. Where keys have to be
+-- declared (KEYS has more than one), the caller declares those of the groups that it knows. If the topic has others,
+-- the script answers with the names of all groups before it writes anything, and is called again.
 local ALL_GROUPS, LASTING_GROUPS = {}, 0
 local kinds = redis.call('HGETALL', topic_key('groups'))
 for i = 1, #kinds, 2 do

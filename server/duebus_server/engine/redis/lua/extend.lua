@@ -7,8 +7,8 @@
 --   8      the server's lease, where the topic has none of its own
 --   9      fencing tokens of leases, 8 bytes each
 --   10...  their packed ids
--- returns  {now, {session, '', ...} of sessions whose leases were extended, {result, ...}, next due or -1}, a result a lease:
---          see common.lua
+-- returns  {now, {session, '', ...} of sessions whose leases were extended, {result, ...}, next due or -1}, one result
+--          per lease, see common.lua
 -- includes leases
 
 regardless_of_memory()

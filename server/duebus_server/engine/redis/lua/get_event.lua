@@ -4,10 +4,10 @@
 -- ARGV     1..5 as in common.lua
 --   6      packed id
 --   7      the server's max_retries, for leases that have run out
--- returns  {now, {session, tokens, ...} of leases that have ended, '' or what there is none of, blob, {group, ...}}, a group:
+-- returns  {now, {session, tokens, ...} of leases that have ended, '' or what is missing, blob, {group, ...}}, a group:
 --          {name, its max_retries, state, score, attempt, free attempts, deliver at, last error, consumer, history},
---          history: {attempt,
---          started, ended (-1 while under way), consumer, outcome, error, redriven (-1: it was not), ...}
+--          history: {attempt, started, ended (-1 while under way), consumer, outcome, error, redriven (-1: it was not),
+--          ...}
 -- includes leases
 -- includes naming
 

@@ -1,4 +1,4 @@
--- Says that a replica is alive and which layouts it reads, and asks which replicas have not been heard of in time.
+-- Records that a replica is alive and which layouts it reads, and finds the replicas that are overdue.
 --
 -- KEYS[1]  the replicas; score: when the others take them for dead
 -- KEYS[2]  the newest layout that each of them reads
@@ -6,10 +6,10 @@
 -- ARGV     1..5 as in common.lua
 --   6      for how long it counts as alive, microseconds
 --   7, 8   the oldest and the newest layout that it reads
---   9      the layout to write where Redis has none
--- returns  {whether it was heard of in time itself: KNOWN, UNKNOWN (never, or taken for dead) or LATE (nobody has noticed),
---           {dead replica, ...}, the layout that is written now}; where the replica does not read that one it does not
---           count as alive
+--   9      the layout to write if Redis has none
+-- returns  {whether this replica was on time: KNOWN, UNKNOWN (never seen, or taken for dead) or LATE (nobody has
+--           noticed), {dead replica, ...}, the layout that is written now}; a replica that does not read that layout
+--           does not count as alive
 
 local KNOWN, UNKNOWN, LATE = 0, 1, 2
 

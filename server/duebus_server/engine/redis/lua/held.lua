@@ -1,11 +1,11 @@
--- Tells which leases are still held.
+-- Checks which leases are still held.
 --
 -- KEYS     topic, group
 -- ARGV     1..5 as in common.lua
 --   6      group
 --   7      fencing tokens of leases, 8 bytes each
 --   8...   their packed ids
--- returns  {result, ...}, a result a lease: see common.lua
+-- returns  {result, ...}, one per lease, see common.lua
 -- includes leases
 
 local _, _, _, results = find_held(ARGV[6], 7)

@@ -5,23 +5,23 @@
 --   6      group
 --   7      session
 --   8      consumer
---   9      how many events at most
---   10     how many bytes of bodies at most
+--   9      how many events, at most
+--   10     how many bytes of bodies, at most
 --   11     whether the first is leased even if it is larger (0, 1)
 --   12     lease, microseconds; '' for the topic's
---   13, 14 the server's lease and max_retries, where the topic has none of its own
---   15     the session's round, which grows when the session gives up waiting for an answer: a command of an earlier
---          round, which arrives that late, does nothing
+--   13, 14 the server's lease and max_retries, if the topic has none of its own
+--   15     the session's round, which grows when the session gives up waiting for an answer: a late command of an
+--          earlier round does nothing
 --   16     whether one of the events may be a suspect (0, 1)
 --   17     whether the session is stalled (0, 1), see LeaseRequest
--- returns  {now, next due or -1, 1 if something is left for want of room, 2 if the group is paused, or else 0, first fencing token
---           (they go up by the number of partitions), when the leases expire,
+-- returns  {now, next due or -1, 1 if something is left for lack of room, 2 if the group is paused, otherwise 0,
+--           first fencing token (they go up by the number of partitions), when the leases expire,
 --           {session, tokens, ...} of leases that have ended,
---           {member, ...}, {blob, ...}, {deliver at, ...} (one where it is the same for all), and of those events that were
---           leased before {place among them all, from 0; attempt, last error, ...},
---           the place of the one that is a suspect or -1, when the first suspect that waits is due, of a session that takes
---           none or no other; or -1};
---           or {now, whether there is such a group (0, 1)} when the session has not joined, or has given this up
+--           {member, ...}, {blob, ...}, {deliver at, ...} (only one if it is the same for all),
+--           {place among them all, from 0; attempt, last error, ...} of the events that were leased before,
+--           the place of the one that is a suspect or -1,
+--           when the first waiting suspect is due, if the session takes none or no other, or -1};
+--           or {now, whether there is such a group (0, 1)} if the session has not joined, or has given this up
 -- includes leases
 
 local EXPIRE_LIMIT = 1000
@@ -53,8 +53,8 @@ end
 -- One event more than fits is asked for, to know whether something is left.
 local members = redis.call('ZRANGEBYSCORE', waiting_key, '-inf', whole(now), 'LIMIT', 0, max_events + 1)
 
--- The scores of these members, which stand in their order. Most are alike, as those of one dispatch are, and Redis takes
--- longer to write a score than to do anything else with a member: what is between two that are alike is not asked for.
+-- The scores of these members, in their order. Most are equal, as in one dispatch, and writing a score takes Redis
+-- longer than anything else about a member, so the scores between two equal ones are not asked for.
 local STRIDE = 32
 local function scores_of()
   local corners, scores = {}, {}
@@ -74,7 +74,7 @@ local function scores_of()
 end
 local scores = scores_of()
 
--- Puts a suspect among them, where it stands by its due time and its place. Returns its index.
+-- Inserts a suspect among them, by its due time and its place. Returns its index.
 local function insert_suspect(member, score)
   local due, place = tonumber(score), struct.unpack('>I4', member)
   local at = 1
@@ -90,7 +90,7 @@ local function insert_suspect(member, score)
   return at
 end
 local first_suspect = redis.call('ZRANGE', suspects_key, 0, 0, 'WITHSCORES')
-local suspect_at = 0 -- where the suspect stands that the session may take
+local suspect_at = 0 -- the index of the suspect that the session may take
 if takes_suspect and first_suspect[2] and tonumber(first_suspect[2]) <= now then
   suspect_at = insert_suspect(unpack(first_suspect))
 end
@@ -115,9 +115,9 @@ end
 
 local raws = read_all('HMGET', records_key, ids)
 
--- Records of events that are leased for the first time differ in the fencing token, the place, and when they were due: what is
--- between those is packed once for all that have the same flags and no max_retries of their own. These are the bytes that
--- `cmsgpack.pack` makes of the whole.
+-- Records of events that are leased for the first time differ only in the fencing token, the place and the due time.
+-- What lies between those is packed once for all events with the same flags and no max_retries of their own. The result
+-- is the same bytes that `cmsgpack.pack` makes of the whole record.
 local middles, score_packed, due_packed = {}, nil, nil
 local function first_record(fence, member, score, blob)
   local flags = string.byte(blob, 13)
@@ -154,7 +154,7 @@ local function bury(member, id, blob, key)
   record[PLACE], record[IS_DEAD], record[STARTED], record[LAST_ERROR] = string.sub(member, 1, 4), 1, now, CORRUPT
   remember(record, DEAD, CORRUPT)
   if redis.call('HEXISTS', topic_key('events'), id) == 0 then
-    redis.call('HSET', topic_key('events'), id, '') -- so that it can be found and purged as any other
+    redis.call('HSET', topic_key('events'), id, '') -- so that it can be found and purged like any other
   end
   redis.call('HSET', records_key, id, cmsgpack.pack(record))
   redis.call('ZADD', group_key(group, 'dead'), whole(now), member)
@@ -165,9 +165,9 @@ local function bury(member, id, blob, key)
   end
 end
 
--- The first fencing token of this step: greater than the group's last one, and at least the time in microseconds. So tokens
--- also grow after a restart, a failover or a deletion that has lost the last one. The others follow at a distance of the
--- number of partitions: so a token modulo that number is its partition's, and no two partitions give out the same.
+-- The first fencing token of this step: greater than the group's last one, and at least the time in microseconds. So
+-- tokens keep growing after a restart, a failover or a deletion that has lost the last one. The others follow in steps
+-- of the number of partitions: a token modulo that number is its partition, and no two partitions issue the same one.
 local function first_token(last)
   local first = math.max((tonumber(last or 0) or 0) + 1, now)
   return first + (PART - first) % PARTS
@@ -187,7 +187,7 @@ local function begin_again(record, score, blob)
   return record
 end
 
--- What is taken, one entry an event; in `again` the records of those that were leased before.
+-- What is taken, one entry per event; `again` has the records of those that were leased before.
 local taken, taken_ids, blobs_told, dues, leased, again = {}, {}, {}, {}, {}, {}
 local expiry = whole(expires)
 local count, left, buried = 0, 0, 0
@@ -239,7 +239,7 @@ if count > 0 then
     others = count - 1
   end
   if others > 0 then
-    redis.call('ZREMRANGEBYRANK', waiting_key, 0, others - 1) -- what is in front of them was buried
+    redis.call('ZREMRANGEBYRANK', waiting_key, 0, others - 1) -- what came before them was buried
   end
   mark(group, 'delivered', count)
   dues = dues[1] == dues[count] and { dues[1] } or dues -- they are in order
@@ -252,8 +252,8 @@ end
 if takes_suspect and suspect_place < 0 then
   due_next, suspect_due = math.min(due_next, suspect_due), NEVER
 end
--- The sessions of this replica know of `next_look` now; others may be waiting for longer, see `wake`. A suspect that is left is
--- not waited for: those that can take it are told now.
+-- The sessions of this replica now know `next_look`; others may be waiting for longer, see `wake`. Nobody waits for a
+-- suspect that is left: the sessions that can take it are told now.
 local next_look = suspect_due > now and math.min(due_next, suspect_due) or due_next
 if next_look > tonumber(own[2] or 0) then
   redis.call('HSET', own_key, 'wake_at', whole(next_look))

@@ -1,6 +1,6 @@
 -- Shared by the scripts that end leases. Needs common.lua.
 
--- A field of what is stored of a session: commands to lease of an earlier round do nothing, see lease.lua.
+-- A field of a stored session. Lease commands of an earlier round do nothing, see lease.lua.
 local ROUND = 4
 
 -- The record of an event that was never leased.
@@ -8,7 +8,7 @@ local function blank_record()
   return { 0, '', 0, 0, '', '', 0, 0, 0, '', 0, 0, 0, 0 }
 end
 
--- Raises an error for bytes that are no record, because its fields are used as the numbers and texts that they have to be.
+-- Raises an error for bytes that are not a record, because its fields are used as numbers and texts without checks.
 local function parse_record(raw)
   local record = cmsgpack.unpack(raw)
   local _ = record[ATTEMPT] + record[FENCE] + record[STARTED] + record[DELIVER_AT] + record[CHOSEN]
@@ -17,7 +17,7 @@ local function parse_record(raw)
   return record
 end
 
--- A record, or nil for bytes that are none.
+-- A record, or nil for bytes that are not one.
 local function read_record(raw)
   local fine, record = pcall(parse_record, raw)
   return fine and record or nil
@@ -28,9 +28,10 @@ local function packed_fence(fence)
   return struct.pack('>I8', fence)
 end
 
--- Whether a record holds this lease: its place, CHOSEN and session; else nil, and behind three of them whether it is dead.
--- Scripts have written what is in front of it as an array of 14, a number of 8 bytes, a text of 4, two numbers below 128, and
--- a text shorter than 32: that can be read without the rest, which costs a tenth. What looks different is read as a whole.
+-- The place, CHOSEN and session of a record that holds this lease; otherwise three nils, and whether the record is
+-- dead. Scripts write the front of a record as an array of 14, a number of 8 bytes, a text of 4, two numbers below 128,
+-- and a text shorter than 32. That can be read without the rest, at a tenth of the cost. Anything else is read as a
+-- whole.
 local function read_lease(raw, fence)
   if #raw > 18 then
     local front, found, mark, place, chosen, is_dead, size = struct.unpack('>c2c8c1c4BBB', raw)
@@ -45,8 +46,8 @@ local function read_lease(raw, fence)
   return record[PLACE], record[CHOSEN], record[SESSION]
 end
 
--- A field of an attempt in a record's history, behind its number, start, end, consumer, outcome and error: when the event,
--- which was dead after it, was redriven.
+-- A field of an attempt in a record's history, after its number, start, end, consumer, outcome and error: when the
+-- event, which was dead after this attempt, was redriven.
 local REDRIVEN = 7
 
 -- Adds the attempt that ends now to a record's history.
@@ -72,7 +73,7 @@ local function note_end(ended, session, fence)
   fences[#fences + 1] = fence
 end
 
--- In front of a session, in what is told of leases that have run out.
+-- Precedes the session in reports of leases that have run out.
 local RAN_OUT = '-'
 
 local function end_lease(ended, record, how)
@@ -91,8 +92,8 @@ local function note_changed(what, ids)
   end
 end
 
--- Adds to what the caller is told, in place of a session and its tokens: '', {'dead' or 'suspect', topic, group, how many
--- events, the first of them}. No other replica is told.
+-- Adds to the report to the caller, in place of a session and its tokens: '', {'dead' or 'suspect', topic, group, how
+-- many events, the first of them}. Other replicas are not told.
 local function tell_changed(group, told)
   for what, ids in pairs(changed_events) do
     if #ids > 0 then
@@ -110,8 +111,9 @@ local function add_in_flight(group, session, count)
   end
 end
 
--- Tells other replicas which leases of their sessions have ended. Returns those of the caller's sessions: {session, tokens,
--- ...}, and which events have become dead letters or suspects. No tokens: leases of the session were extended.
+-- Tells other replicas which leases of their sessions have ended. Returns those of the caller's sessions: {session,
+-- tokens, ...}, and which events have become dead letters or suspects. Empty tokens: leases of the session were
+-- extended.
 local function announce_ended(group, ended)
   local told = {}
   for name, fences in pairs(ended) do
@@ -130,8 +132,9 @@ local function announce_ended(group, ended)
   return told
 end
 
--- `refs` has an entry only for events that were stored in several groups: how many hold it, and in how many of those that
--- last it is not dead. An event that waits in no lasting group does not count as queued: `meta` says how many those are.
+-- `refs` has an entry only for events that were stored in several groups: how many hold it, and in how many lasting
+-- ones it is not dead. An event that waits in no lasting group does not count as queued: `meta` has the number of
+-- those.
 local function count_dead(more)
   if more ~= 0 then
     redis.call('HINCRBY', topic_key('meta'), 'dead', more)
@@ -165,8 +168,8 @@ local function change_waiting(group, ids, change)
   count_dead(dead)
 end
 
--- Notes that one more group no longer holds these events; `waited`: it lasts, and they were not dead in it. `gone` collects
--- those that no group holds.
+-- Notes that one more group no longer holds these events; `waited`: it is a lasting group, and they were not dead in
+-- it. `gone` collects those that no group holds any more.
 local function let_go(ids, waited, gone)
   local less = waited and 1 or 0
   local raws = read_all('HMGET', topic_key('refs'), ids)
@@ -235,7 +238,8 @@ end
 -- As FREE_EXPIRIES in domain/retry.py.
 local FREE_EXPIRIES = 2
 
--- Whether so many leases of an event have run out that another uses up a retry, and that a session gets one such event.
+-- Whether so many leases of an event have run out that the next expiry uses up a retry. A session gets only one such
+-- event at a time.
 local function is_suspect(record)
   return record[FREE] >= FREE_EXPIRIES
 end
@@ -256,7 +260,8 @@ local function write_queue(group, queue)
   write_all('ZADD', group_key(group, 'suspects'), queue.suspects)
 end
 
--- An attempt ends because its lease has run out. Returns whether no retries are left, and whether the event has become a suspect.
+-- An attempt ends because its lease has run out. Returns whether no retries are left, and whether the event has become
+-- a suspect.
 local function run_out(record, policy_max)
   record[LAST_ERROR] = EXPIRY_ERROR
   local was_suspect = is_suspect(record)
@@ -288,12 +293,12 @@ local function expire_leases(group, max_retries, limit, ended)
   local raws = read_all('HMGET', group_key(group, 'records'), ids)
   for i = 1, #members do
     local record = read_record(raws[i]) or blank_record()
-    if record[PLACE] == '' then -- its story is lost; the event is as one that was never leased
+    if record[PLACE] == '' then -- its history is lost; the event counts as never leased
       lost[#lost + 1] = ids[i]
       enqueue(back, record, now, members[i])
     else
       local is_dead, is_new_suspect = record[IS_DEAD] == 1, false
-      if record[FENCE] ~= 0 then -- or else an earlier step has counted it, and then lacked a right
+      if record[FENCE] ~= 0 then -- otherwise an earlier step has counted it, and then lacked a right
         is_dead, is_new_suspect = run_out(record, policy_max)
       end
       if is_dead then
@@ -353,7 +358,7 @@ local function none_has_expired(group)
   return first[2] and tonumber(first[2]) > now
 end
 
--- Of the records numbered in `asked`, whose lease is the one that was named: marks those as not held that have run out.
+-- Marks leases that have run out as not held, among those numbered in `asked`, whose records have the named lease.
 local function drop_expired(group, asked, members, records, results)
   if none_has_expired(group) then
     return
@@ -370,8 +375,8 @@ local function drop_expired(group, asked, members, records, results)
   end
 end
 
--- Of leases that callers name: ARGV[first] has their fencing tokens, 8 bytes each; then come their packed ids, one in
--- `stride` arguments. Returns arrays: ids, tokens, and records as they are stored.
+-- Reads the leases that a caller names: ARGV[first] has their fencing tokens, 8 bytes each; then come their packed ids,
+-- one in every `stride` arguments. Returns arrays: ids, tokens, and records as they are stored.
 local function read_named(group, first, stride)
   check_keys(group)
   local tokens = ARGV[first]
@@ -384,8 +389,8 @@ local function read_named(group, first, stride)
 end
 
 -- Finds which of the leases that `read_named` reads are held now.
--- Returns arrays, one entry a lease: ids, records (false unless held), members, results (DONE where held). A lease that
--- is named twice has one record, so that the second time finds what the first has done to it.
+-- Returns arrays, one entry per lease: ids, records (false unless held), members, results (DONE where held). A lease
+-- that is named twice has one record, so the second entry sees what the first has done to it.
 local function find_held(group, first, stride)
   local members, results, records, seen = {}, {}, {}, {}
   local ids, fences, raws = read_named(group, first, stride or 1)

@@ -1,9 +1,9 @@
 -- Shared by the scripts that remove sessions. Needs leases.lua.
 
--- A field of what is stored of a session: how long its ephemeral group is kept after it has gone.
+-- A field of a stored session: how long its ephemeral group is kept after it has gone.
 local KEPT_US = 5
 
--- Removes sessions from a group. Returns until when the group is kept if it is ephemeral and has no session left, or -1.
+-- Removes sessions from a group. Returns until when the group is kept if it is ephemeral without sessions, or -1.
 local function remove_sessions(group, sessions, returns_in)
   local key, sessions_key = group_key(group, 'group'), group_key(group, 'sessions')
   local kept_until = -1

@@ -5,13 +5,14 @@
 --   6      group
 --   7      state: 'scheduled', 'ready', 'leased', 'dead'
 --   8      newest first (0, 1)
---   9      how many events at most
---   10     how many bytes of bodies at most, but always one event
---   11     where the page before ended: its last score, '' for the first page
+--   9      how many events, at most
+--   10     how many bytes of bodies, at most, but always one event
+--   11     where the previous page ended: its last score, '' for the first page
 --   12     and its last member
 --   13     the server's max_retries, for leases that have run out
--- returns  {now, {session, tokens, ...} of leases that have ended, '' or what there is none of, group, its max_retries,
---          more (0, 1), {event, ...}}, an event: {member, score, blob, attempt, free attempts, deliver at, last error, consumer}
+-- returns  {now, {session, tokens, ...} of leases that have ended, '' or what is missing, group, its max_retries,
+--          more (0, 1), {event, ...}}, an event: {member, score, blob, attempt, free attempts, deliver at, last error,
+--          consumer}
 -- includes leases
 -- includes naming
 -- includes ranks
@@ -27,7 +28,7 @@ local is_waiting = state == 'scheduled' or state == 'ready'
 
 local told = bring_up_to_date({ group }, ARGV[13])
 
--- The state's part of a set, as ranks: the first, and the one behind the last.
+-- The state's part of a set, as ranks: the first, and the one after the last.
 local function ranks_of(key)
   local low, high = 0, redis.call('ZCARD', key)
   if state == 'ready' then
@@ -38,7 +39,7 @@ local function ranks_of(key)
   return low, high
 end
 
--- What of a set comes on this page, if no other set has any of it: {{member, score}, ...}, in ascending order.
+-- What this page takes from a set, if it takes nothing from another: {{member, score}, ...}, in ascending order.
 local function part_of(name)
   local key = group_key(group, name)
   local low, high = ranks_of(key)

@@ -1,4 +1,4 @@
--- Puts a topic among those that are listed, in order of their names; also when the memory is full.
+-- Adds a topic to the list of topics, which is in order of their names, even when memory is full.
 --
 -- KEYS[1]  the sorted set of topics; all scores are 0
 -- ARGV     1..5 as in common.lua

@@ -4,7 +4,7 @@
 -- ARGV     1..5 as in common.lua
 --   6      token of the holder
 --   7      expiry, milliseconds
--- returns  1, or 0 when another holds the lock
+-- returns  1, or 0 if another replica holds the lock
 
 if redis.call('EXISTS', KEYS[1]) == 1 then
   return 0

@@ -5,9 +5,10 @@
 --   6      group
 --   7..9   the server's retry policy: max_retries, first backoff, greatest backoff (microseconds)
 --   10     fencing tokens, 8 bytes each
---   11...  packed id, action ('retry', 'dead', 'release'), delay in microseconds ('' for the backoff), jitter (a factor for
---          the backoff), error; ...
--- returns  {now, {session, tokens, ...} of leases that have ended, {result, ...}, next due or -1}, a result a lease: see common.lua
+--   11...  packed id, action ('retry', 'dead', 'release'), delay in microseconds ('' for the backoff), jitter (a factor
+--          for the backoff), error; ...
+-- returns  {now, {session, tokens, ...} of leases that have ended, {result, ...}, next due or -1}, one result per
+--          lease, see common.lua
 -- includes leases
 
 local STRIDE = 5

@@ -1,6 +1,6 @@
 -- Shared by the scripts of admin verbs: what the names in a request mean. Needs leases.lua.
 
--- What does not exist, as these scripts answer it.
+-- What is missing, as these scripts answer it.
 local NO_TOPIC, NO_GROUP, NO_EVENT = 'topic', 'group', 'event'
 local DEFAULT_GROUP = 'default'
 
@@ -17,7 +17,7 @@ local function has_lasting_group()
   return false
 end
 
--- The group of this name, or nil and what there is none of. '' is the default group, or, while the topic has no lasting
+-- The group of this name, or nil and what is missing. '' is the default group, or, while the topic has no lasting
 -- group, what waits for the first one.
 local function find_group(name)
   local meant = name
@@ -36,8 +36,8 @@ local function find_group(name)
   return nil, NO_GROUP
 end
 
--- Of a topic with groups of these names: all of them in order, and before them, while none lasts, what waits for the first
--- one that does, as a group without a name; or only the one called `name`. Or nil and what there is none of.
+-- The groups of a topic, given all of their names: all of them in order, or only the one called `name`. While none is
+-- lasting, the group without a name comes first, with what waits for the first lasting one. Or nil and what is missing.
 local function find_groups(names, all, name)
   if not all then
     local group, missing = find_group(name)
@@ -73,8 +73,8 @@ end
 -- The sorted sets of events that are SCHEDULED or READY.
 local WAITS = { waiting = true, suspects = true }
 
--- Where a group has an event: the name of its sorted set, and the member; nil where it does not hold it. `place` is the
--- event's own, from its blob; that of a damaged event is known from its record alone.
+-- Where a group has an event: the name of its sorted set, and the member; nil if it does not hold it. `place` is the
+-- event's own, from its blob; that of a damaged event is known only from its record.
 local function find_copy(group, id, place)
   local record = read_record(redis.call('HGET', group_key(group, 'records'), id))
   local member = (record and record[PLACE] ~= '' and record[PLACE] or place) .. id

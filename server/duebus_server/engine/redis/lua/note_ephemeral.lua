@@ -1,10 +1,10 @@
--- Notes when to look whether an ephemeral group can be removed, or that there is no need to.
+-- Notes when to check whether an ephemeral group can be removed, or drops the note.
 --
 -- KEYS[1]  the notes
 -- ARGV     1..5 as in common.lua
 --   6      partition and group
---   7      when to look, microseconds; '' to drop the note
---   8      drop it only if it has this time: another was made meanwhile
+--   7      when to check, microseconds; '' to drop the note
+--   8      drop it only if it has this time: otherwise it was renewed meanwhile
 -- returns  nothing
 -- runs on closed partitions too
 

@@ -2,7 +2,7 @@
 --
 -- KEYS     topic, every group
 -- ARGV     1..6 as in partitions.lua
---   7      whether the topic is being deleted, so that its subscribers are to be told (0, 1)
+--   7      whether the topic is being deleted, so that its subscribers must be told (0, 1)
 -- returns  {now, how many events it held}
 -- runs on closed partitions too
 -- includes deleting

@@ -1,9 +1,9 @@
--- Closes a partition: it takes nothing any more, and its subscribers join elsewhere.
+-- Closes a partition: it accepts nothing any more, and its subscribers join elsewhere.
 --
 -- KEYS     topic
 -- ARGV     1..6 as in partitions.lua
---   7      whether also when it holds events, because it is to be deleted (0, 1)
--- returns  'held' when it holds events, and stays as it is; or ''
+--   7      whether to close it even if it holds events, because it is to be deleted (0, 1)
+-- returns  'held' if it holds events, and stays as it is; or ''
 -- runs on closed partitions too
 -- includes deleting
 -- includes partitions
@@ -11,7 +11,7 @@
 if ARGV[7] ~= '1' and holds_events() then
   return HELD
 end
-if read_partitions() then -- where there is nothing, nothing can be opened
+if read_partitions() then -- without keys, it can't be opened anyway
   regardless_of_memory()
   write_partitions(CLOSED)
 end

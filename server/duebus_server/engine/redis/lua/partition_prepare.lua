@@ -1,5 +1,5 @@
--- Makes a partition that is not open ready to be opened, empty and with the topic's settings and groups. One that is open, or
--- that this change has closed, stays as it is.
+-- Prepares a partition to be opened: empty, with the topic's settings and groups. One that is open, or that this change
+-- has closed, stays as it is.
 --
 -- KEYS     topic, every group
 -- ARGV     1..6 as in partitions.lua

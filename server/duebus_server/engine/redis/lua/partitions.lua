@@ -1,18 +1,18 @@
 -- Shared by the scripts that change a topic's number of partitions. Needs common.lua and deleting.lua.
 --
--- All of them take, behind 1..5 as in common.lua:
---   6      the id of the change, which no other attempt has
+-- All of them take, after 1..5 as in common.lua:
+--   6      the id of the change, unique to this attempt
 --
--- `partitions` in a topic's `config` is absent for one partition; 'N'; 'N>M/ID' while change ID is to make it M, 0 for a topic
--- that is to be deleted; 'N>>M/ID' once that is decided. In the `config` of a partition it is 'N' while that is open, and 'N/ID'
--- while it is closed and belongs to change ID. See DATA_MODEL.md.
+-- `partitions` in a topic's `config` is absent for one partition, or 'N'; 'N>M/ID' while change ID is to make it M,
+-- with 0 for a topic that is to be deleted; 'N>>M/ID' once that is decided. In a partition's `config` it is 'N' while
+-- the partition is open, and 'N/ID' while it is closed and belongs to change ID. See DATA_MODEL.md.
 
 local CHANGE = ARGV[6]
 local HELD, REPLACED = 'held', 'replaced'
 local TO_BE_DECIDED, DECIDED = '>', '>>'
 local OPEN, CLOSED = tostring(PARTS), PARTS .. '/' .. CHANGE
 
--- nil where it is absent.
+-- nil if it is absent.
 local function read_partitions()
   return redis.call('HGET', topic_key('config'), 'partitions') or nil
 end
@@ -21,8 +21,8 @@ local function write_partitions(text)
   redis.call('HSET', topic_key('config'), 'partitions', text)
 end
 
--- How many partitions the topic has; while a change is under way, also whether that is decided, how many it is to have, and
--- the id.
+-- How many partitions the topic has; while a change is under way, also whether it is decided, how many partitions the
+-- topic is to have, and the id.
 local function read_change()
   local text = read_partitions() or '1'
   local count, mark, wanted, id = string.match(text, '^(%d+)(>+)(%d+)/(%x+)$')
@@ -37,7 +37,7 @@ local function holds_events()
   return redis.call('EXISTS', topic_key('events'), topic_key('deleted')) > 0
 end
 
--- Removes all that was kept here but the settings.
+-- Removes everything here except the settings.
 local function clear()
   for _, group in ipairs({ '', unpack(ALL_GROUPS) }) do
     redis.call('UNLINK', unpack(keys_of(group)))
@@ -49,8 +49,8 @@ local function clear()
   end
 end
 
--- What the groups of a topic have beside events, as partition_describe.lua tells it: for each group its name, its kind, how
--- many names and values follow, and those.
+-- Stores what the groups of a topic have besides events, as partition_describe.lua returns it: for each group its name,
+-- its kind, how many names and values follow, and those.
 local function take_over(first)
   local at = first
   while at <= #ARGV do

@@ -1,12 +1,12 @@
 -- Begins to change a topic's number of partitions, or to delete a topic of several: the topic is closed. A change that
--- another replica has begun is taken over, and can no longer be decided by that one; one that is decided is to be completed.
+-- another replica has begun is taken over, and that replica can no longer decide it. A decided one is to be completed.
 --
 -- KEYS     topic
 -- ARGV     1..6 as in partitions.lua
---   7      the number it is to have; 0 to delete it; 'mend' to reopen its partitions; '' only to go on with what has begun
--- returns  nothing where nothing is to be done; 'held' when it holds events, and stays as it is; 'moved' when it is to be
---          deleted and has one partition; or {how many it has, how many it is to have, id of the change, whether that is
---          decided (0, 1)}; the number and the id are those of an earlier change where that was not finished
+--   7      the number it is to have; 0 to delete it; 'mend' to reopen its partitions; '' to go on with what has begun
+-- returns  nothing if there is nothing to do; 'held' if it holds events, and stays as it is; 'moved' if it is to be
+--          deleted and has one partition; or {how many it has, how many it is to have, id of the change, whether it is
+--          decided (0, 1)}; the number and the id are those of an earlier change if that was not finished
 -- runs on closed partitions too
 -- includes deleting
 -- includes partitions

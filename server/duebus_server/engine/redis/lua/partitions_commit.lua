@@ -3,8 +3,8 @@
 -- KEYS     topic, every group
 -- ARGV     1..6 as in partitions.lua
 --   7      the number that the topic is to have; 0: none, it is deleted
---   8...   as `take_over` in partitions.lua reads it, where that number is 1 and was another
--- returns  'replaced' when another replica has taken over, and then nothing has changed; or ''
+--   8...   as `take_over` in partitions.lua reads it, if that number is 1 and was another
+-- returns  'replaced' if another replica has taken over, and nothing was changed; or ''
 -- runs on closed partitions too
 -- includes deleting
 -- includes partitions

@@ -1,9 +1,9 @@
--- Pauses a group: nothing is leased from it until it is resumed. Its sessions look, and find that.
+-- Pauses a group: nothing is leased from it until it is resumed. Its sessions look, and find it paused.
 --
 -- KEYS     topic, group
 -- ARGV     1..5 as in common.lua
 --   6      group
--- returns  {now, '' or what there is none of, now}
+-- returns  {now, '' or what is missing, now}
 -- includes leases
 -- includes naming
 

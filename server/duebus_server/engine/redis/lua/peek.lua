@@ -1,9 +1,9 @@
--- Tells which of many groups have something to lease now, and how many leases their sessions hold.
+-- Checks which of many groups have something to lease now, and how many leases their sessions hold.
 --
 -- KEYS     on a cluster, the keys of one topic and of its groups that are named
 -- ARGV     1..5 as in common.lua
 --   6...   prefix of a topic, group, number of sessions, session, ...; ...
--- returns  for each group: whether a lease can be had (0, 1; -2: there is no such group; -3: the partition is closed),
+-- returns  for each group: whether it has something (0, 1; -2: there is no such group; -3: the partition is closed),
 --          leases of each session, ...; all -1 for a group with a key of the wrong type, which must not hide the others
 
 local found = {}

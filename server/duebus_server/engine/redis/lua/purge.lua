@@ -4,8 +4,8 @@
 -- ARGV     1..13 and 16... as in dead_letters.lua
 --   14     the server's dedupe window, microseconds
 --   15     not used
--- returns  {now, {session, tokens, ...} of leases that have ended, '' or what there is none of, removed, when the first step
---          was made, more (0, 1), score and member of the last that was looked at}
+-- returns  {now, {session, tokens, ...} of leases that have ended, '' or what is missing, removed, when the first
+--          step was made, more (0, 1), score and member of the last that was looked at}
 -- includes leases
 -- includes naming
 -- includes ranks

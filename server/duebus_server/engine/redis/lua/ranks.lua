@@ -25,7 +25,7 @@ local function rank_of(key, score, member)
   return first
 end
 
--- The rank of the first member behind (score, member), which may have gone meanwhile.
+-- The rank of the first member after (score, member), which may have gone meanwhile.
 local function rank_behind(key, score, member)
   local rank = rank_of(key, score, member)
   return redis.call('ZRANGE', key, rank, rank)[1] == member and rank + 1 or rank

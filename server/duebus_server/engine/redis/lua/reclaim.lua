@@ -1,11 +1,11 @@
--- LEASED -> READY, for leases whose answer never reached the session: it names those that it knows of.
+-- LEASED -> READY, for leases whose answer never reached the session, which names those that it knows.
 --
 -- KEYS     topic, group
 -- ARGV     1..5 as in common.lua
 --   6      group
 --   7      session
 --   8      the session's round from now on, see lease.lua
---   9      fencing tokens of the leases it knows of, 8 bytes each
+--   9      fencing tokens of the leases it knows, 8 bytes each
 -- returns  how many were taken back
 -- includes leases
 

@@ -1,10 +1,10 @@
--- DEAD -> READY, or SCHEDULED where a rate spreads them over time: one step, with all retries again.
+-- DEAD -> READY, or SCHEDULED if a rate spreads them over time: one step. They get all their retries again.
 --
 -- KEYS     topic, group
 -- ARGV     1..13 and 16... as in dead_letters.lua
 --   14     rate, in events a second; 0: all at once
---   15     how many the steps before have moved
--- returns  {now, {session, tokens, ...} of leases that have ended, '' or what there is none of, moved, when the first step
+--   15     how many the earlier steps have moved
+-- returns  {now, {session, tokens, ...} of leases that have ended, '' or what is missing, moved, when the first step
 --          was made, more (0, 1), score and member of the last that was looked at, group, next due or -1}
 -- includes leases
 -- includes naming
@@ -42,7 +42,7 @@ for i, letter in ipairs(letters) do
     changed[#changed + 1] = id
     changed[#changed + 1] = cmsgpack.pack(record)
   else
-    lost[#lost + 1] = id -- its story is lost; the event is as one that was never leased
+    lost[#lost + 1] = id -- its history is lost; the event counts as never leased
   end
 end
 write_all('HSET', group_key(group, 'records'), changed)

@@ -5,11 +5,11 @@
 --   6      in every group (0, 1)
 --   7      or in this one
 --   8      the server's max_retries, for leases that have run out
---   9      due: 'd<microseconds>' after now or 'a<microseconds>' at; '' only to look whether it can be done
+--   9      due: 'd<microseconds>' from now or 'a<microseconds>'; '' only to check whether it is possible
 --   10...  packed ids
--- returns  {now, {session, tokens, ...} of leases that have ended, '' or what there is none of, {group, next due or -1, ...}};
---          where no group holds some of the events, their places in the request (from 0) follow; 'busy' in place of what
---          there is none of, and the place, a group and a state, where a copy does not wait
+-- returns  {now, {session, tokens, ...} of leases that have ended, '' or what is missing, {group, next due or -1,
+--          ...}}; if no group holds some of the events, their places in the request (from 0) follow; if a copy does not
+--          wait, 'busy' replaces what is missing, followed by the place, a group and a state
 -- includes leases
 -- includes naming
 

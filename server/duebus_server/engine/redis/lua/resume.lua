@@ -3,7 +3,7 @@
 -- KEYS     topic, group
 -- ARGV     1..5 as in common.lua
 --   6      group
--- returns  {now, '' or what there is none of, next due or -1}
+-- returns  {now, '' or what is missing, next due or -1}
 -- includes leases
 -- includes naming
 

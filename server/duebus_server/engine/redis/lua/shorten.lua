@@ -1,10 +1,10 @@
--- Shortens leases: those named that the session still holds run out within a grace.
+-- Shortens leases: the named ones that the session still holds run out within a grace period.
 --
 -- KEYS     topic, group
 -- ARGV     1..5 as in common.lua
 --   6      group
 --   7      session
---   8      grace, microseconds
+--   8      grace period, microseconds
 --   9      fencing tokens of leases, 8 bytes each
 --   10...  their packed ids
 -- returns  {now, next due or -1}

@@ -3,9 +3,9 @@
 -- KEYS     topic, every group
 -- ARGV     1..5 as in common.lua
 --   6      the server's max_retries, for leases that have run out
--- returns  {now, {session, tokens, ...} of leases that have ended, '' or what there is none of, queued, settings, {group, ...}},
---          settings: {name, value, ...} of those that differ from the server's; a group: {name, {paused, ephemeral (0, 1)}, scheduled,
---          ready, leased, dead, time since which the first has been ready or -1,
+-- returns  {now, {session, tokens, ...} of leases that have ended, '' or what is missing, queued, settings, {group,
+--          ...}}, settings: {name, value, ...} of those that differ from the server's; a group: {name,
+--          {paused, ephemeral (0, 1)}, scheduled, ready, leased, dead, since when the first has been ready or -1,
 --          {session id, consumer, connected at, in flight, ...},
 --          {dispatched, delivered, acked, nacked, each in events a second over the last minute},
 --          {name, value, ...} of its own retry policy}

@@ -3,8 +3,8 @@
 -- KEYS     on a cluster, the keys of one topic and of its groups that are named
 -- ARGV     1..5 as in common.lua
 --   6...   prefix of a topic, group ('' for what waits for the first one); ...
--- returns  for each group how many are leased, or ready while the group is not paused; -1 where the partition is closed,
---          0 for a group with a key of the wrong type, which must not hide the others
+-- returns  for each group how many are leased, or ready while the group is not paused; -1 where the partition is
+--          closed, 0 for a group with a key of the wrong type, which must not hide the others
 
 local function count(prefix, group)
   local number = redis.call('ZCARD', group_key_of(prefix, group, 'leased'))
