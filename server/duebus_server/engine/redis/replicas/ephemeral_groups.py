@@ -1,4 +1,4 @@
-"""Ephemeral groups whose last session has left: noted in Redis, so that any replica removes them in time."""
+"""Removes ephemeral groups whose last session has left. They are noted in Redis, so any replica can do it."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ log = structlog.get_logger()
 DUE, NOTE = map(Script, ("ephemeral_due", "note_ephemeral"))
 
 LOOK_EVERY_US = 5 * SECOND
-"""How often a replica looks for groups that others have noted, in microseconds."""
+"""How often a replica checks for groups that others have noted, in microseconds."""
 
 AT_ONCE = 100
-"""How many groups one sweep looks at, so that it does not hold up others for long."""
+"""The most groups that one sweep checks, so that it does not hold up other work for long."""
 
 RETURN_US = 5 * SECOND
-"""How long sessions have to come to their groups after a start of the server, or to other partitions of their topic; in
+"""How long sessions have to rejoin their groups after the server starts or their topic's partition count changes, in
 microseconds."""
 
 
@@ -41,7 +41,7 @@ class EphemeralGroups:
         deletions: deletes groups.
 
     Raises, in all methods:
-        DispatcherNotWorking: Redis is away, or refuses.
+        DispatcherNotWorking: Redis can't be reached or refuses the command.
     """
 
     def __init__(self, runner: Runner, deletions: Deletions) -> None:
@@ -50,26 +50,26 @@ class EphemeralGroups:
         self._next_look_us = 0
 
     async def started(self) -> None:
-        """Perhaps no server was there until now: subscribers get the time to come back to one."""
+        """Give subscribers time to come back, because this may be the first server after an outage."""
         await self._due(0, RETURN_US)
 
     async def look_at(self, groups: Iterable[tuple[Partition, str]], at_us: int) -> None:
-        """Have a sweep look at groups, at this time or soon after it."""
+        """Have a sweep check groups, at this time or soon after."""
         self._next_look_us = min(self._next_look_us, at_us)
         for partition, group in groups:
             await self._note(f"{partition}/{group}", at_us)
 
     async def look_later(self, groups: Iterable[tuple[Partition, str]]) -> None:
-        """Have a sweep look at groups, once their sessions have had the time to come to them."""
+        """Have a sweep check groups once their sessions have had time to rejoin."""
         await self.look_at(groups, self._runner.now_us() + RETURN_US)
 
     async def remove(self) -> None:
-        """Remove the groups whose time has come. Those that other replicas have noted are found every five seconds."""
+        """Remove the groups whose time has come. Other replicas' notes are read every five seconds."""
         if self._runner.now_us() < self._next_look_us:
             return
         due, following = await self._due(AT_ONCE, 0)
         now_us = self._runner.now_us()
-        is_all = len(due) < 2 * AT_ONCE  # a name and a time each
+        is_all = len(due) < 2 * AT_ONCE  # a name and a time for each
         self._next_look_us = min([now_us + LOOK_EVERY_US, *map(int, following[1:])]) if is_all else now_us
         for member, score in zip(due[::2], due[1::2], strict=True):
             name = member.decode(errors="replace")
@@ -82,7 +82,7 @@ class EphemeralGroups:
                 await self._note(name, again_us)
 
     async def _look(self, partition: Partition, group: str) -> int | None:
-        """Remove a group if its time has come. Returns when to look again; None if there is no need to."""
+        """Remove a group if its time has come. Returns when to check again, or None if that is not needed."""
         again_us = self._runner.now_us() + LOOK_EVERY_US
         try:
             return await self._deletions.ephemeral_group(partition, group)
@@ -95,7 +95,7 @@ class EphemeralGroups:
         except DispatcherNotWorking as error:
             if is_lost(error.__cause__):
                 raise
-            log.warning("group passed over", partition=str(partition), group=group, error=str(error))
+            log.warning("group skipped", partition=str(partition), group=group, error=str(error))
             return again_us
 
     async def _due(self, limit: int, put_off_us: int) -> tuple[list[bytes], list[bytes]]:

@@ -20,12 +20,12 @@ class GroupNotes:
     """The notes of one replica.
 
     Raises, in all methods:
-        DispatcherNotWorking: Redis is away, or refuses.
+        DispatcherNotWorking: Redis can't be reached or refuses the command.
     """
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
-        self._changing = asyncio.Lock()  # so that a note that is dropped and one that is made arrive in this order
+        self._changing = asyncio.Lock()  # so that a drop and an add reach Redis in this order
 
     async def add(self, groups: Iterable[tuple[Partition, str]]) -> None:
         """Note groups before a session joins them."""
@@ -36,7 +36,7 @@ class GroupNotes:
                 await self._runner.add(key, "", *names[first : first + NOTES_AT_ONCE])
 
     async def drop(self, partition: Partition, group: str, still_needed: Callable[[], bool]) -> None:
-        """Drop the note of an ephemeral group, of which there may be any number over time."""
+        """Drop the note of an ephemeral group. Otherwise the notes of past groups would pile up."""
         key = self._runner.keys.replica_groups(self._runner.replica)
         async with self._changing:
             if not still_needed():

@@ -1,9 +1,10 @@
-"""Which layout of keys and values a bus is written in, and how one build takes over from another.
+"""The layout of keys and values that a bus is written in, and how one build takes over from another.
 
-``NS:layout`` is the number of the layout that is written. A build reads its own and the one before it. While a replica
-that does not read the newest is alive, all write the one before; the heartbeat of the last one to read it moves the bus
-on, in one step with the look at who is alive (``heartbeat.lua``). So two builds run side by side during a rolling
-update, and until then one can roll back. ``DATA_MODEL.md`` has the rule for whoever changes a layout.
+``NS:layout`` is the number of the layout that is written. A build reads its own layout and the one before it. While any
+live replica can't read the newest layout, all replicas write the one before. The first heartbeat that finds every live
+replica able to read the newest layout switches the bus to it, in the same atomic step (``heartbeat.lua``). So two
+builds run side by side during a rolling update, and until it is complete one can roll back. ``DATA_MODEL.md`` has the
+rules for changing a layout.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 LAYOUT = 1
-"""The layout that this build brings. Raised by whoever changes what is stored."""
+"""The newest layout of this build. Raise it when you change what is stored."""
 
 OLD_SECRET_BYTES = 32
-"""The size of the secret that builds from before layouts had numbers left behind."""
+"""The size of the secret that builds from before layouts had numbers left in Redis."""
 
 
 class Layouts:
@@ -36,7 +37,7 @@ class Layouts:
 
     Attributes:
         oldest: the number of the oldest layout that it reads.
-        written: the number of the layout that is written now; 0 until Redis has told.
+        written: the number of the layout that is written now; 0 until it is read from Redis.
     """
 
     def __init__(self, runner: Runner, newest: int = LAYOUT) -> None:
@@ -46,11 +47,11 @@ class Layouts:
         self.written = 0
 
     async def check(self) -> None:
-        """Refuse what another build has written and this one does not read.
+        """Refuse a layout that this build does not read.
 
         Raises:
-            UnusableStorage: so it is.
-            DispatcherNotWorking: Redis is away, or refuses.
+            UnusableStorage: this build does not read the layout.
+            DispatcherNotWorking: Redis can't be reached or refuses the command.
         """
         keys, redis = self._runner.keys, self._runner.connection.redis
         async with asking(""):
@@ -65,7 +66,7 @@ class Layouts:
             self.heard(found)
 
     def heard(self, found: bytes) -> None:
-        """Redis has told which layout is written.
+        """Take note of the layout that is written.
 
         Raises:
             UnusableStorage: this build does not read it.
@@ -78,7 +79,7 @@ class Layouts:
             log.info("layout of Redis", written=self.written, newest=self.newest)
 
     def _why_unread(self, found: bytes) -> str:
-        """Why this build can't read what is written; empty where it can."""
+        """Why this build can't read what is written; empty if it can."""
         key = self._runner.keys.layout
         if not found.isdigit():
             return f"the key {key} holds something other than the number of a layout"
@@ -93,5 +94,5 @@ class Layouts:
         return ""
 
     def announcement(self) -> tuple[int, int, int]:
-        """For ``heartbeat.lua``: the oldest and the newest that it reads, and which to write where there is none."""
+        """For ``heartbeat.lua``: the oldest and newest layout that it reads, and the one to write if Redis has none."""
         return self.oldest, self.newest, self.written or self.newest

@@ -38,7 +38,7 @@ _NO_GROUP = b"none"
 
 
 def is_unknown(reply: Sequence[Any]) -> bool:
-    """Whether a script has answered that the session has not joined: with the time, and whether there is its group."""
+    """Whether a script has answered that the session has not joined: the time, and whether its group exists."""
     return len(reply) == len(("now", "has group"))
 
 
@@ -75,7 +75,7 @@ class Membership:
         return session
 
     async def join(self, partition: Partition, group: str, subscriber: SubscriberInfo, *, existing: bool) -> bool:
-        """See ``Engine.join``; with ``existing``, and returning, as ``rejoin`` does."""
+        """See ``Engine.join``; ``existing`` and the result are as in ``rejoin``."""
         session = self._notifications.sessions.add(partition, group, subscriber)
         try:
             has_joined = await self.rejoin(session, existing=existing)
@@ -87,20 +87,20 @@ class Membership:
         return has_joined
 
     async def rejoin(self, session: LocalSession, *, existing: bool = False) -> bool:
-        """Tell Redis of a session, for the first time or anew.
+        """Register a session in Redis, for the first time or again.
 
         Args:
             session: which one.
-            existing: do not make its group.
+            existing: do not create its group.
 
         Returns:
-            Whether it has joined; False where its group is not there and was not to be made.
+            Whether it has joined; False if its group does not exist and was not to be created.
 
         Raises:
             NotFound: it has ended meanwhile, for example because its group was deleted.
-            InvalidArgument: the group lasts, and it wants an ephemeral one, or the other way round.
+            InvalidArgument: the group is lasting and the session wants an ephemeral one, or the other way round.
         """
-        # First the note by which others find its leases, should this replica die in between.
+        # The note comes first: others find the session's leases by it if this replica dies in between.
         await self._notes.add([(session.partition, session.group)])
         if session.is_over:
             raise NotFound("session", session.session_id, topic=session.partition.topic, group=session.group)
@@ -120,21 +120,21 @@ class Membership:
         return True
 
     async def not_joined(self, session: LocalSession, now: bytes, has_group: int) -> None:
-        """Have a session join again that Redis has just reported as unknown, unless its group was deleted.
+        """Rejoin a session that Redis has just reported as unknown, unless its group was deleted.
 
         Raises:
-            NotFound: it was.
+            NotFound: the group was deleted.
         """
         self._notifications.answered(now)
         if not has_group and await self.was_deleted(session):
             self._notifications.deleted(session.partition, session.group, int(now))
             raise NotFound("group", session.group, topic=session.partition.topic)
-        # Taken for dead by the others, or Redis has lost it; this session is not, so it subscribes anew.
+        # Redis has lost the session, or the others took this replica for dead. It is alive, so it subscribes again.
         if not await self.rejoin(session, existing=has_group == 1):
             await self.not_joined(session, now, has_group=0)
 
     async def look_for_group(self, session: LocalSession) -> None:
-        """Redis does not know the group of a session: either its deletion was not announced, or Redis has lost it."""
+        """Handle a session whose group Redis does not know: its deletion was missed, or Redis has lost the group."""
         if session.joined_us is not None and await self.was_deleted(session):
             self._notifications.deleted(session.partition, session.group, session.joined_us)
         else:
@@ -142,7 +142,7 @@ class Membership:
 
     @staticmethod
     def require_rejoin(sessions: Iterable[LocalSession]) -> None:
-        """Have Redis told of these sessions again before they lease."""
+        """Make these sessions join again before they lease."""
         for session in sessions:
             session.forgotten()
 
@@ -152,11 +152,11 @@ class Membership:
         """See ``Engine.adopt``.
 
         Args:
-            session: which has joined.
-            leases: those that it holds from now on.
-            lease_us: how long they last, as the scripts take it.
+            session: a session that has joined.
+            leases: the leases that it takes over.
+            lease_us: how long they last, as arguments of the script.
         """
-        # Should the answer be lost, the session's end has to reach them.
+        # Recorded first: if the answer is lost, the end of the session must still shorten them.
         session.held.update((lease.fencing_token, lease.event_id) for lease in leases)
         partition, group = session.partition, session.group
         own = (session.name, session.consumer, *lease_us, *named(leases))
@@ -180,7 +180,7 @@ class Membership:
         return adopted
 
     async def reclaim(self, session: LocalSession) -> None:
-        """Take back leases that Redis gave the session in a lost answer."""
+        """Take back the leases that Redis granted in an answer that was lost."""
         session.round += 1
         own = (session.name, session.round, *named(session.leases()))
         if await self._runner.run(RECLAIM, session.partition, session.group, *own):
@@ -195,9 +195,9 @@ class Membership:
             session.unanswered.add(Unanswered.LEASE)
 
     async def wind_up(self, session: LocalSession) -> None:
-        """Tell Redis everything that it does not know yet of a session's end. Failures are left for the next sweep."""
+        """Tell Redis what it does not know yet about a session's end. Failures are left to the next sweep."""
         if session.stage is Stage.LEAVING:
-            await self._leave(session)  # first: from then on, no late LEASE or ADOPT gives the session anything
+            await self._leave(session)  # first: after it, a late LEASE or ADOPT has no effect
         if Unanswered.LEASE in session.unanswered:
             await self.reclaim(session)
         if session.grace_us is not None:
@@ -206,11 +206,11 @@ class Membership:
         self._notifications.sessions.forget_if_done(session)
 
     async def wind_up_all(self) -> None:
-        """Tell Redis what it does not know yet of the sessions that are over."""
+        """Tell Redis what it does not know yet about the sessions that are over."""
         for session in [session for session in self._notifications.sessions if session.is_over]:
             try:
                 await self.wind_up(session)
-            except Moved:  # a closed partition holds no event, and drops its sessions
+            except Moved:  # a closed partition holds no events, and drops its sessions
                 self._notifications.sessions.forget(session)
             except DispatcherNotWorking as error:
                 if is_lost(error.__cause__):
@@ -220,8 +220,8 @@ class Membership:
                 )
 
     async def was_deleted(self, session: LocalSession) -> bool:
-        """Whether the group of a session, which Redis does not have, was deleted. Else Redis has lost it, or has taken
-        this replica for dead; then its sessions there must join again.
+        """Whether a session's group that Redis does not have was deleted. If not, Redis has lost it or this replica was
+        taken for dead, and the group's sessions must join again.
         """
         partition, group = session.partition, session.group
         deleted = await self._notes.has(partition, group) and not await self._is_registered(session)
@@ -231,7 +231,7 @@ class Membership:
         return deleted and session.joined_us is not None
 
     async def _is_registered(self, session: LocalSession) -> bool:
-        """Whether Redis knows a session of a group that it does not know: a deletion leaves neither."""
+        """Whether Redis still has the session although the group is missing. A deletion removes both."""
         key = self._runner.keys.topic(session.partition, f"group:{session.group}:sessions")
         async with asking(session.partition.topic):
             return bool(await self._runner.connection.redis.hexists(key, session.name))

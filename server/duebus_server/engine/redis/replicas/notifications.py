@@ -1,4 +1,4 @@
-"""Passes on what Redis's answers and the other replicas tell: to the sessions of this replica and to its watcher."""
+"""Passes on what Redis answers and other replicas announce, to this replica's sessions and its watcher."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 RAN_OUT = "-"
-"""As in ``leases.lua``: in front of the name of a session whose leases have run out."""
+"""As in ``leases.lua``: precedes the name of a session whose leases have run out."""
 
 
 class PartitionWatcher(Protocol):
-    """As ``engine.base.Watcher``, of partitions."""
+    """As ``engine.base.Watcher``, for partitions."""
 
     def due(self, partition: Partition, group: str, at_us: int) -> None:
         """The group has something to lease."""
@@ -29,28 +29,28 @@ class PartitionWatcher(Protocol):
         """The session no longer holds these leases."""
 
     def leases_ran_out(self, session_id: str, fencing_tokens: Sequence[int]) -> None:
-        """Nor these, which it has let run out."""
+        """The session has let these leases run out."""
 
     def leases_extended(self, session_id: str) -> None:
         """Leases of the session were extended."""
 
     def died(self, partition: Partition, group: str, count: int, first_ids: Sequence[str]) -> None:
-        """So many events of the group have become dead letters."""
+        """``count`` events of the group have become dead letters."""
 
     def suspected(self, partition: Partition, group: str, count: int, first_ids: Sequence[str]) -> None:
-        """So many events of the group have become suspects."""
+        """``count`` events of the group have become suspects."""
 
     def deleted(self, partition: Partition, group: str | None) -> None:
-        """The group, or with None the whole partition, is gone."""
+        """The group is gone, or with None the whole partition."""
 
 
 class Notifications:
-    """What this replica is told of due events, of leases that have ended, and of deletions.
+    """Handles reports of due events, ended leases and deletions.
 
     Attributes:
-        sessions: those of this replica.
-        expiries: when the leases that this replica knows of run out.
-        watcher: the bus, which is told; None until there is one.
+        sessions: the sessions of this replica.
+        expiries: when the leases that this replica knows run out.
+        watcher: receives the reports; None until it is set.
     """
 
     def __init__(self, runner: Runner) -> None:
@@ -60,12 +60,12 @@ class Notifications:
         self.watcher: PartitionWatcher | None = None
 
     def answered(self, now: bytes, ended: Sequence[Any] = ()) -> None:
-        """A script has answered.
+        """Take note of a script's answer.
 
         Args:
             now: the time by Redis's clock, in microseconds.
-            ended: session, fencing tokens, ... of leases of this replica's sessions that have ended by it; in place of
-                a session b"", and then the events that it made dead letters or suspects, see ``leases.lua``.
+            ended: session, fencing tokens, ... of this replica's leases that the script ended. If the session is b"",
+                the events that it made dead letters or suspects follow; see ``leases.lua``.
         """
         self._runner.observe(now)
         for session, tokens in zip(ended[::2], ended[1::2], strict=True):
@@ -84,11 +84,11 @@ class Notifications:
         self.due(partition, group, self._runner.now_us())
 
     def ended(self, session: str, fencing_tokens: Sequence[int]) -> None:
-        """Leases of a session have ended, which may be one of this replica.
+        """Leases of a session have ended. It may belong to another replica.
 
         Args:
-            session: its name; with RAN_OUT in front if the leases have run out.
-            fencing_tokens: of the leases; none if leases of the session were extended.
+            session: its name, after RAN_OUT if the leases have run out.
+            fencing_tokens: the leases' tokens; empty if leases of the session were extended.
         """
         local = self.sessions.ended(session.removeprefix(RAN_OUT), fencing_tokens)
         if local is None or self.watcher is None:
@@ -101,13 +101,13 @@ class Notifications:
             self.watcher.leases_extended(local.session_id)
 
     def _changed(self, what: bytes, name: bytes, group: bytes, count: int, *packed_ids: bytes) -> None:
-        """Events have become dead letters, or suspects."""
+        """Events have become dead letters or suspects."""
         if self.watcher is not None:
             tell = self.watcher.died if what == b"dead" else self.watcher.suspected
             tell(Partition.read(name.decode()), group.decode(), count, [unpack_id(packed) for packed in packed_ids])
 
     def deleted(self, partition: Partition, group: str | None, at_us: int) -> None:
-        """A group, or with None a topic, was deleted at that time. Sessions that have joined it since then stay."""
+        """A group, or with None a topic, was deleted at ``at_us``. Sessions that have joined since then stay."""
         sessions = self.sessions.in_group(partition, group)
         over = [session for session in sessions if session.joined_us is not None and session.joined_us <= at_us]
         for session in over:

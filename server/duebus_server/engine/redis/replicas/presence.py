@@ -1,4 +1,4 @@
-"""What replicas know of each other: heartbeats, notifications, and who takes over from a replica that has died."""
+"""What replicas know about each other: heartbeats, notifications, and who takes over from a dead replica."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ TAKEOVER_US = 10 * SECOND
 RECONNECT_S = 0.2
 
 SILENCE_S = 5.0
-"""How long the listener hears nothing before it asks whether Redis is still there."""
+"""How long the listener waits for a message before it pings Redis."""
 
 
 class Presence:
@@ -52,7 +52,7 @@ class Presence:
     Args:
         runner: runs scripts.
         locks: decide which replica takes over from one that has died.
-        layouts: which one is written, and which this replica reads.
+        layouts: the layout that is written, and those that this replica reads.
         reactions: told what the others publish.
         ephemeral: ephemeral groups that have lost their last session.
     """
@@ -73,10 +73,10 @@ class Presence:
         runner.connection.on_demotion = self._connect_again
 
     async def start(self) -> None:
-        """Send the first heartbeat and listen. When this returns, nothing that is published is missed.
+        """Send the first heartbeat and listen. Once this has returned, no published message is missed.
 
         Raises:
-            DispatcherNotWorking: Redis is away, or refuses.
+            DispatcherNotWorking: Redis can't be reached or refuses the command.
         """
         self._stopping = False
         await self._beat()
@@ -95,14 +95,14 @@ class Presence:
         try:
             await self._end_sessions_of(self._runner.replica)
         except DispatcherNotWorking as error:
-            log.warning("sessions could not be ended; the other replicas will in three seconds", error=str(error))
+            log.warning("sessions could not be ended; the other replicas end them in three seconds", error=str(error))
 
     async def abandon(self) -> None:
-        """End what ``start`` has begun, after it has failed."""
+        """End what a failed ``start`` has begun."""
         await self._end_tasks()
 
     async def _end_tasks(self) -> None:
-        # The client may turn a cancellation that comes with an answer into something else: the flag is sure.
+        # The client may replace a cancellation that arrives with an answer by another error; the flag is reliable.
         self._stopping = True
         for task in self._tasks:
             task.cancel()
@@ -120,7 +120,7 @@ class Presence:
                 if outage.begins():
                     log.warning("heartbeats fail", error=str(error))
                 self._finds_dead_from_s = monotonic() + LAPSE_US / SECOND
-            except Exception:  # a heartbeat that fails must not be the last
+            except Exception:  # a failed heartbeat must not be the last one
                 log.exception("unexpected error")
             else:
                 if outage.ends():
@@ -136,8 +136,8 @@ class Presence:
         if heard == _UNKNOWN:
             # The first heartbeat; or the others have taken this replica for dead; or Redis has lost its data.
             await self._reactions.came_back()
-        # A replica that could not reach Redis for a while can't tell which others are dead: perhaps they could not
-        # reach it either.
+        # A replica that could not reach Redis for a while can't tell which others are dead: they may not have
+        # reached it either.
         if monotonic() < self._finds_dead_from_s:
             return
         for name in dead:
@@ -158,7 +158,7 @@ class Presence:
         """End the sessions of a replica and let their leases run out; then forget it. Can be repeated.
 
         Returns:
-            The groups in which it had any.
+            The groups in which it had sessions.
         """
         keys = self._runner.keys
         redis = self._runner.connection.redis
@@ -174,11 +174,11 @@ class Presence:
                 if int(kept_until) >= 0:
                     await self._ephemeral.look_at([(partition, group)], int(kept_until))
             except Moved:
-                continue  # a partition that is closed holds no event, and knows no session
+                continue  # a closed partition holds no events and knows no sessions
             except DispatcherNotWorking as error:
                 if is_lost(error.__cause__):
                     raise
-                log.warning("group passed over", partition=str(partition), group=group, error=str(error))
+                log.warning("group skipped", partition=str(partition), group=group, error=str(error))
         async with asking(""):
             await redis.delete(keys.replica_groups(replica))
             await redis.zrem(keys.replicas, replica)
@@ -188,7 +188,7 @@ class Presence:
     # --- what the others publish -------------------------------------------------------------------------------------
 
     async def _listen(self, listening: asyncio.Future[None]) -> None:
-        """Listen until the replica stops. After each new connection look again, as messages may have been lost."""
+        """Listen until the replica stops. After each reconnection, look again, because messages may have been lost."""
         while not self._stopping:
             client = self._runner.connection.listener()
             try:
@@ -200,9 +200,9 @@ class Presence:
                     listening.set_exception(error)
                     return
                 if self._listener_outage.begins():
-                    log.warning("the listener lost Redis", error=str(error) or "it is a replica by now")
+                    log.warning("the listener lost Redis", error=str(error) or "it is a replica now")
                 await asyncio.sleep(RECONNECT_S)
-            except Exception:  # one that has ended hears nothing any more
+            except Exception:  # the listener must not end: nothing else hears the messages
                 log.exception("unexpected error")
                 await asyncio.sleep(RECONNECT_S)
             finally:
@@ -210,9 +210,9 @@ class Presence:
                 await client.aclose()
 
     def _connect_again(self) -> None:
-        """Leave a connection to a node that is a replica by now.
+        """Drop a connection to a node that has become a replica.
 
-        Only the task that listens may close it: in the middle of a read or a write the client can't stand that.
+        Only the listening task may close it: the client can't handle a close in the middle of a read or a write.
         """
         if self._connected is not None and not self._connected.expired():
             self._connected.reschedule(asyncio.get_running_loop().time())
@@ -225,7 +225,7 @@ class Presence:
         """Pass on what is published.
 
         Raises:
-            ConnectionError: Redis says nothing at all, although it was asked to.
+            ConnectionError: Redis has not even answered a ping.
         """
         asked = False
         while not self._stopping:
@@ -256,11 +256,11 @@ class Presence:
         """Pass on a message of another replica.
 
         Raises:
-            ValueError: no replica of ours sent it.
+            ValueError: it is not a message of a replica.
         """
         if channel == self._runner.keys.wake_channel:
             replica, name, group, at_us = data.split(b"\0")
-            if replica.decode() != self._runner.replica:  # this one knows from the answer what it did itself
+            if replica.decode() != self._runner.replica:  # this one knows its own changes from the answer
                 self._reactions.due(Partition.read(name.decode()), group.decode(), int(at_us))
         elif channel == self._runner.keys.changes_channel:
             replica, what, name, group, at_us = data.split(b"\0")

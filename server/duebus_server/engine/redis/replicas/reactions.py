@@ -1,4 +1,4 @@
-"""Reactions of this replica to the others' announcements."""
+"""How this replica reacts to the others' announcements."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 
 class Reactions:
-    """Passes on what the other replicas say to those of this one whom it concerns.
+    """Passes the other replicas' announcements on to the parts of this replica that they concern.
 
     Args:
-        runner: puts the secret back.
-        notifications: told what is due, has ended and was deleted.
-        topic_index: forgets which topics are listed, when Redis may have lost them.
-        retention: looks again at topics whose retention may have changed.
-        members: the sessions join again, when Redis has lost them.
-        notes: made again, when Redis has lost them.
+        runner: restores the secret.
+        notifications: reports what is due, has ended or was deleted.
+        topic_index: forgets which topics are listed when Redis may have lost them.
+        retention: checks topics again whose retention may have changed.
+        members: has sessions join again that Redis has lost.
+        notes: notes groups again that Redis has lost.
     """
 
     def __init__(
@@ -53,15 +53,15 @@ class Reactions:
         self._notifications.ended(session, fencing_tokens)
 
     def deleted(self, partition: Partition, group: str | None, at_us: int) -> None:
-        """A group, or with None a topic, was deleted at that time."""
+        """A group, or with None a topic, was deleted at ``at_us``."""
         self._notifications.deleted(partition, group, at_us)
 
     def configured(self, partition: Partition) -> None:
-        """A topic has other settings."""
+        """The settings of a topic have changed."""
         self._retention.changed(partition)
 
     def moved(self, topic: str) -> None:
-        """A topic has another number of partitions: its sessions find out when they look."""
+        """The partition count of a topic has changed. Its sessions find out when they next look."""
         self._retention.anything_may_have_changed()
         for partition, group in self._notifications.sessions.groups():
             if partition.topic == topic:
@@ -72,16 +72,16 @@ class Reactions:
         self._notifications.due_now(partition, group)
 
     def look_again(self) -> None:
-        """Messages may have been lost: every group with sessions here looks for itself, in each of its partitions."""
+        """Messages may have been lost: every group with sessions here looks again, in each of its partitions."""
         self._retention.anything_may_have_changed()
         for partition, group in self._notifications.sessions.groups():
             self._notifications.due_now(partition, group)
 
     async def came_back(self) -> None:
-        """Tell Redis everything again, because it does not know this replica.
+        """Register everything again, because Redis does not know this replica.
 
         Raises:
-            DispatcherNotWorking: Redis is away, or refuses.
+            DispatcherNotWorking: Redis can't be reached or refuses the command.
         """
         self._topic_index.forget()
         self._members.require_rejoin(self._notifications.sessions)

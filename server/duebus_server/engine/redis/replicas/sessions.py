@@ -1,4 +1,4 @@
-"""What this replica knows of its own sessions: their stages, their leases, and when the first of a group runs out.
+"""This replica's sessions: their stages, their leases, and when the first lease of each group runs out.
 
 ::
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class Stage(Enum):
-    """What Redis has been told of a session."""
+    """What Redis has been told about a session."""
 
     UNTOLD = auto()
     """It has to join, for the first time or again, before it leases."""
@@ -51,12 +51,12 @@ class Stage(Enum):
 
 
 class Unanswered(Enum):
-    """Commands whose answer was lost, so that nobody here knows what they did, or will do when they arrive late."""
+    """Commands whose answer was lost. Their effect is unknown, and they may still arrive late."""
 
     JOIN = auto()
     """Redis may count the session as a subscriber after it has left."""
     LEASE = auto()
-    """Redis may have given the session leases that nobody knows of."""
+    """Redis may have granted the session leases that it does not know."""
 
 
 @dataclass(slots=True)
@@ -64,15 +64,15 @@ class LocalSession:
     """A session of this replica.
 
     Attributes:
-        name: among the sessions of all replicas: the replica, a slash, a number.
+        name: unique among all replicas: the replica, a slash, a number.
         held: the event ids of its leases by fencing token.
         joined_us: when it joined, by Redis's clock; None until Redis has answered.
-        round: goes into every command to lease. It grows when unknown leases are taken back, so that a command of an
-            earlier round that arrives late does nothing.
-        grace_us: its leases still have to be shortened to this; None when they don't.
+        round: part of every lease command. It grows when unknown leases are taken back, so that a late command of an
+            earlier round does nothing.
+        grace_us: the grace that its leases still have to be shortened to; None if there is nothing to shorten.
         left_s: when Redis first confirmed that it has left, by the monotonic clock.
         ephemeral_us: as in ``SubscriberInfo``.
-        returns_in_us: after which time its subscriber was told to come back.
+        returns_in_us: how long its subscriber was told to wait before it comes back.
     """
 
     name: str
@@ -100,12 +100,12 @@ class LocalSession:
         return [LeaseRef(event_id, fencing_token) for fencing_token, event_id in self.held.items()]
 
     def let_go(self, fencing_tokens: Iterable[int]) -> None:
-        """Leases have ended; those that it does not hold are ignored."""
+        """Drop leases that have ended; unknown ones are ignored."""
         for fencing_token in fencing_tokens:
             self.held.pop(fencing_token, None)
 
     def joined(self, at_us: int) -> None:
-        """Redis has answered JOIN. If Redis has lost the session since, or the stream is over, that changes nothing."""
+        """Redis has answered JOIN. Ignored if Redis has lost the session since, or the stream is over."""
         if self.stage is Stage.JOINING:
             self.stage, self.joined_us = Stage.JOINED, at_us
 
@@ -115,18 +115,18 @@ class LocalSession:
             self.stage, self.joined_us = Stage.UNTOLD, None
 
     def stream_over(self, returns_in_us: int) -> None:
-        """Redis has to be told that the session has left."""
+        """The stream is over, so Redis has to be told that the session has left."""
         if not self.is_over:
             self.stage, self.returns_in_us = Stage.LEAVING, returns_in_us
 
     def subscribe_again(self, subscriber: SubscriberInfo) -> None:
-        """The session joins, perhaps once more under the same id; it keeps the leases that it held before."""
+        """The session joins, perhaps again under the same id. It keeps the leases that it held before."""
         self.consumer, self.ephemeral_us = subscriber.consumer, subscriber.ephemeral_us
         self.stage, self.joined_us, self.grace_us, self.left_s = Stage.UNTOLD, None, None, None
 
     @contextmanager
     def awaiting(self, command: Unanswered) -> Iterator[None]:
-        """While a command is under way: unless an answer comes, nobody knows what it did."""
+        """Wraps a command. If its answer is lost, it stays among the unanswered ones."""
         before = command in self.unanswered
         self.unanswered.add(command)
         try:
@@ -156,7 +156,7 @@ class LocalSessions:
         return self._by_place.get((partition, group, session_id))
 
     def add(self, partition: Partition, group: str, subscriber: SubscriberInfo) -> LocalSession:
-        """A session that joins, with what it held when it was here before."""
+        """The session that joins. One that was here before keeps the leases that it held."""
         session_id = subscriber.session_id
         session = self.find(partition, group, session_id)
         if session is None:
@@ -167,7 +167,7 @@ class LocalSessions:
         return session
 
     def ended(self, name: str, fencing_tokens: Iterable[int]) -> LocalSession | None:
-        """Leases of a session have ended; the session, if it is one of this replica."""
+        """Leases of a session have ended. Returns the session if it belongs to this replica."""
         session = self._by_name.get(name)
         if session is not None:
             session.let_go(fencing_tokens)
@@ -179,15 +179,15 @@ class LocalSessions:
         return [session for session in self if session.partition == partition and group in (None, session.group)]
 
     def is_any_open_in(self, partition: Partition, group: str) -> bool:
-        """Whether a session is in this group, or has not left it yet."""
+        """Whether any session of this group has not left yet."""
         return any(session.stage not in (Stage.LEFT, Stage.GONE) for session in self.in_group(partition, group))
 
     def elsewhere(self, topic: str, there: Collection[Partition]) -> list[LocalSession]:
-        """The sessions in partitions of a topic that are not among these."""
+        """The sessions of a topic in partitions other than these."""
         return [session for session in self if session.partition.topic == topic and session.partition not in there]
 
     def forget(self, session: LocalSession) -> None:
-        """The session is over, with all that it held and owed."""
+        """Drop a session, with its leases and everything that Redis has not been told yet."""
         session.stage = Stage.GONE
         self._by_name.pop(session.name, None)
         self._by_place.pop((session.partition, session.group, session.session_id), None)
@@ -197,7 +197,7 @@ class LocalSessions:
         return {(session.partition, session.group) for session in self if not session.is_over}
 
     def forget_if_done(self, session: LocalSession) -> None:
-        """Forget a session that has left, unless it holds leases, or may hold some."""
+        """Forget a session that has left, unless it holds leases or may hold some."""
         if session.stage is Stage.LEFT and not session.held and Unanswered.LEASE not in session.unanswered:
             self.forget(session)
 
@@ -209,7 +209,7 @@ class Expiries:
         self._next: dict[tuple[Partition, str], int] = {}
 
     def expects(self, partition: Partition, group: str, at_us: int) -> None:
-        """A lease was given that runs out then."""
+        """A lease was granted that runs out at ``at_us``."""
         known = self._next.get((partition, group))
         if known is None or at_us < known:
             self._next[partition, group] = at_us
@@ -220,11 +220,11 @@ class Expiries:
             del self._next[known]
 
     def due(self, now_us: int) -> list[tuple[Partition, str]]:
-        """The groups to look into."""
+        """The groups in which a lease may have run out."""
         return [group for group, at_us in self._next.items() if at_us <= now_us]
 
     def looked(self, partition: Partition, group: str, next_us: int | None) -> None:
-        """What a look has found: the next expiry, or None when nothing is leased."""
+        """A group was checked: the next expiry, or None if nothing is leased."""
         if next_us is None:
             self._next.pop((partition, group), None)
         else:

@@ -1,4 +1,4 @@
-"""Finds what notifications should have told, in case one was lost."""
+"""Finds what notifications should have reported, in case one was lost."""
 
 from __future__ import annotations
 
@@ -38,28 +38,28 @@ Members = Mapping[Group, Sequence["LocalSession"]]
 """The sessions of this replica, by group."""
 
 _NO_GROUP, _CLOSED = -2, -3
-"""As in `peek.lua`: there is no such group; it is in a partition that is closed."""
+"""As in ``peek.lua``: there is no such group; its partition is closed."""
 
 IDLE_AT_ONCE = 20
-"""How many groups without leases are looked at in a sweep. Nothing is expected there: only a cluster can lose the
-message that something is due, and only when the connection between two of its nodes breaks."""
+"""How many groups without leases a sweep checks. Nothing is expected there: only a cluster can lose the message that
+something is due, and only when the connection between two of its nodes breaks."""
 
 GROUPS_A_SCRIPT = 100
-"""How many groups one command looks at: it takes Redis about a millisecond."""
+"""How many groups one command checks. That takes Redis about a millisecond."""
 
 PARTITIONS_AT_ONCE, AT_THE_SAME_TIME = 50, 8
-"""How many partitions of a cluster, each a command, are looked at in a sweep, and how many of them together."""
+"""How many partitions a sweep checks on a cluster, with one command each, and how many of them at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a look has found.
+    """What a sweep has found.
 
     Attributes:
         leasable: groups that have something to lease now.
-        unsure: sessions that hold another number of leases than they know of: they may not have been told of an end.
-        astray: sessions whose group is not there (any more), although Redis was told of them before the look.
-        moved: groups in which nothing is to be had any more, because the topic has other partitions.
+        unsure: sessions that know another number of leases than Redis does: they may have missed the end of one.
+        astray: sessions that had joined before the check, but whose group does not exist.
+        moved: groups in closed partitions: the topic's partition count has changed.
     """
 
     leasable: list[Group]
@@ -69,7 +69,7 @@ class Found:
 
 
 class Turns:
-    """Takes turns among things, of which the sweeps look at a few at a time.
+    """Takes turns among things of which a sweep checks only a few.
 
     Args:
         at_once: how many at a time.
@@ -80,7 +80,7 @@ class Turns:
         self._behind = 0
 
     def next(self, things: Sequence[T]) -> Sequence[T]:
-        """Those whose turn it is; all of them when there are no more than a turn takes."""
+        """Those whose turn it is; all of them if they fit into one turn."""
         if len(things) <= self._at_once:
             return things
         first = self._behind % len(things)
@@ -89,17 +89,17 @@ class Turns:
 
 
 class Sweeping:
-    """What one replica looks for at every sweep."""
+    """What one replica checks in every sweep."""
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
         self._busy, self._idle = Turns(PARTITIONS_AT_ONCE), Turns(IDLE_AT_ONCE)
 
     async def look(self, sessions: Iterable[LocalSession]) -> Found:
-        """What there is to do in the groups of these sessions.
+        """Check the groups of these sessions.
 
         Raises:
-            DispatcherNotWorking: Redis is away, or refuses.
+            DispatcherNotWorking: Redis can't be reached or refuses the command.
         """
         members: dict[Group, list[LocalSession]] = defaultdict(list)
         joined: dict[Group, list[LocalSession]] = defaultdict(list)
@@ -124,20 +124,20 @@ class Sweeping:
         return found
 
     async def lost(self, session: LocalSession) -> list[int]:
-        """Fencing tokens of leases that a session believes to hold, and does not.
+        """Fencing tokens of the leases that a session believes it holds but does not.
 
         Raises:
-            DispatcherNotWorking: Redis is away, or refuses.
+            DispatcherNotWorking: Redis can't be reached or refuses the command.
         """
         leases = session.leases()
         results = await self._runner.run(HELD, session.partition, session.group, *named(leases))
         return [lease.fencing_token for lease, result in zip(leases, results, strict=True) if result < 0]
 
     def _holders(self, members: Members) -> Members:
-        """The groups to look at, with their sessions that hold leases.
+        """The groups to check, with their sessions that hold leases.
 
-        Those are all with leases or with a command whose answer was lost, and a few of the others in turn: what exists
-        and is idle costs nothing.
+        These are all groups with leases or in a partition with an unanswered command, and a few of the others in turn,
+        so that idle groups cost almost nothing.
         """
         holders = {group: [one for one in sessions if one.held] for group, sessions in members.items()}
         idle = [group for group, holding in holders.items() if not holding and group[0] not in self._runner.unanswered]
@@ -145,10 +145,10 @@ class Sweeping:
         return {group: holding for group, holding in holders.items() if group not in left_out}
 
     async def _peek_all(self, holders: Members) -> dict[Group, list[int]]:
-        """What ``peek.lua`` says of each group.
+        """What ``peek.lua`` reports for each group.
 
-        Of a cluster each command is for one partition, because the keys of others are in other slots; of those with
-        leases, some wait for the next sweep when there are many.
+        On a cluster each command covers one partition, because other partitions' keys are in other slots. If there are
+        many partitions, some wait for the next sweep.
         """
         if self._runner.connection.checks_keys:
             return await self._peek_each(holders)
@@ -175,7 +175,7 @@ class Sweeping:
                 except DispatcherNotWorking as error:
                     if is_lost(error.__cause__):
                         raise
-                    log.warning("partition passed over", partition=str(partition), error=str(error))
+                    log.warning("partition skipped", partition=str(partition), error=str(error))
 
         await all_of(peek_at(partition) for partition in self._busy.next(list(by_partition)))
         return seen
