@@ -45,22 +45,22 @@ ANSWER_TIMEOUT_S = 2.0
 """How long a call waits for an answer before it fails; longer than any script takes."""
 
 MAX_CONNECTIONS = 64
-"""How many calls are under way at once. Others wait for a connection, within the time that they have for an answer."""
+"""How many calls run at once. Others wait for a connection, and that counts towards their answer's time limit."""
 
 PING_S = 5
-"""How long a connection is idle before it is tested when it is used again."""
+"""How long a connection may be idle before its next use tests it first."""
 
 NODE_TIMEOUT_S = 1.0
-"""How long a node of a cluster may take to answer: if one hangs, another is asked within the time of the same call."""
+"""How long a node of a cluster may take to answer: if one hangs, the same call still has time to ask another."""
 
 SLOT_TIMEOUT_S = 1.5
 """How long a command waits for a slot that is being moved: less than a call has for its answer."""
 
 FAILOVER_TIMEOUT_S, FAILOVER_PAUSE_S = 1.0, 0.05
-"""How long a command that a replica refuses is sent again, and the pause before each time."""
+"""How long a command that a replica refuses is retried, and the pause before each retry."""
 
 FIRST_SLOT_PAUSE_S, GREATEST_SLOT_PAUSE_S = 0.002, 0.05
-"""Between two tries of such a command. After MOVED, the second one reaches the right node."""
+"""The pauses between tries of a command that waits for a slot. After MOVED, the second try reaches the right node."""
 
 SENTINEL_TIMEOUT_S = 1.5
 """How long a sentinel may take to connect, and to answer: less than a call has. All are asked at the same time."""
@@ -75,14 +75,14 @@ _TIMEOUTS: dict[str, Any] = {
 
 
 class _Connection:
-    """What our connections do otherwise than the client's.
+    """How our connections differ from the client's.
 
     Hiredis writes the commands, as it does for the synchronous client. The asynchronous one writes them in Python,
     which takes twice as long: a tenth of what a batch of 1,000 acks costs the server. ``bench/redis_codec.py`` measures
     it.
 
-    A connection that is marked while it is idle connects again when it is next used. The client looks at the mark only
-    when a connection is given back.
+    A connection that is marked for reconnection while idle reconnects before its next use. The client checks the mark
+    only when a connection returns to the pool.
     """
 
     _serializer = HiredisRespSerializer()
@@ -120,13 +120,13 @@ class _ManagedTls(_Connection, SentinelManagedSSLConnection):
 
 
 class _Server(Redis):
-    """A client of one server that leaves connections to a node that is not the primary any more.
+    """A client of one server that drops connections to a node that is no longer the primary.
 
     After a failover behind an address that stays the same, connections to the old primary stay open, and it refuses all
     writes. A refusal comes before a script has written anything, so the command is sent again over a new connection.
 
     Attributes:
-        on_demotion: called each time it leaves its connections.
+        on_demotion: called each time it drops its connections.
     """
 
     on_demotion: Callable[[], None]
@@ -146,15 +146,15 @@ class _Server(Redis):
             await asyncio.sleep(FAILOVER_PAUSE_S)
 
     def client(self) -> Redis:
-        """As the client does: one that keeps a connection for itself."""
+        """As the client does: returns one that keeps a connection for itself."""
         one: Any = super().client()
         one.on_demotion = self.on_demotion
         return cast("Redis", one)
 
     def _leave(self) -> None:
-        """Have each connection connect again before its next use.
+        """Make each connection reconnect before its next use.
 
-        None is closed here: another call may just be taking it, and would then use what is half closed.
+        None is closed here: another call may be taking it right now, and would use a half-closed connection.
         """
         pool: Any = self.connection_pool
         # The client's own way to mark connections leaves out those that are idle.
@@ -163,21 +163,21 @@ class _Server(Redis):
 
 
 def is_demoted(error: BaseException) -> bool:
-    """Whether a node refuses a command because it is a replica; Redis 6.2 puts that behind other text for a script."""
+    """Whether a node refuses a command because it is a replica. For a script, Redis 6.2 puts other text before that."""
     return isinstance(error, ReadOnlyError | MasterDownError) or "-READONLY " in str(error)
 
 
 class _Sentinels(Sentinel):
     """Asks all sentinels for the primary at the same time, so that those that hang cost nothing.
 
-    The client asks one after the other, and tells only the kinds of their errors.
+    The client asks one after the other, and reports only the types of their errors.
     """
 
     async def discover_master(self, service_name: str) -> Any:
         """The address of the primary.
 
         Raises:
-            MasterNotFoundError: no sentinel has named it; the text has their errors.
+            MasterNotFoundError: no sentinel named it; the text lists their errors.
         """
         asked = [asyncio.create_task(self._ask(client, service_name)) for client in self.sentinels]
         failures = set()
@@ -205,20 +205,20 @@ class SlotMovingError(RedisError):
 
 
 class ClusterUnusableError(ConnectionError):
-    """No node of a cluster could be used; its cause tells why. The client has an error that is no RedisError for it."""
+    """No node of a cluster could be used; its cause says why. The client's own error for this is not a RedisError."""
 
 
 class _Cluster(RedisCluster):
     """A client of a cluster that waits while a slot is being moved.
 
-    Of the keys of a command some may be on each of two nodes then. Redis refuses the command as a whole (TRYAGAIN), or
-    names the other node (ASK), which would refuse it too. The client's own way is to ask that node, over a connection
-    that may be another than the one that said ASKING.
+    Meanwhile a command's keys may be split between two nodes. Redis refuses the whole command (TRYAGAIN), or names the
+    other node (ASK), which would refuse it too. The client would ask that node, possibly over another connection than
+    the one on which it sent ASKING.
     """
 
     RedisClusterRequestTTL = 1
-    """One try, after which the client raises a bare ClusterError where a node has answered MOVED, ASK or TRYAGAIN; of
-    MOVED it has taken note then."""
+    """One try. After MOVED, ASK or TRYAGAIN the client raises a bare ClusterError; by then it has noted where MOVED
+    points."""
 
     async def execute_command(self, *args: Any, **kwargs: Any) -> Any:
         """As the client does."""
@@ -245,7 +245,7 @@ SINGLE: dict[str, type[TcpConnection | UnixDomainSocketConnection]] = {"redis": 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Who we are to Redis; None where the URL says.
+    """The credentials for Redis; None where the URL decides.
 
     Attributes:
         password_file: holds the password; read again for each connection, so that a rotated password needs no restart.
@@ -256,7 +256,7 @@ class Credentials:
     password_file: Path | None = None
 
     def options(self, in_url: Mapping[str, Any]) -> dict[str, Any]:
-        """As the client takes them, with what the URL has of them.
+        """The client's options, completed with what the URL has.
 
         Raises:
             PasswordFileError: the file can't be read.
@@ -280,7 +280,7 @@ class _FromFile(CredentialProvider):
         self._path = path
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
-        """The password as the file has it now, with the user if there is one.
+        """The password that is in the file now, with the user if there is one.
 
         Raises:
             PasswordFileError: it can't be read.
@@ -303,10 +303,10 @@ class Connection:
 
     Args:
         url: ``redis://``, ``rediss://`` (TLS: ``?ssl_ca_certs=FILE&ssl_certfile=FILE&ssl_keyfile=FILE``), ``unix://``,
-            ``redis+sentinel://HOST:PORT,HOST:PORT/SERVICE`` (``?sentinel_username=...&sentinel_password=...`` where the
-            sentinels have their own), ``redis+cluster://HOST:PORT,HOST:PORT``; the last two with TLS where one of its
-            files is named.
-        credentials: instead of those in the URL.
+            ``redis+sentinel://HOST:PORT,HOST:PORT/SERVICE`` (``?sentinel_username=...&sentinel_password=...`` if the
+            sentinels have their own), ``redis+cluster://HOST:PORT,HOST:PORT``. The last two use TLS if a TLS file is
+            named.
+        credentials: take precedence over those in the URL.
 
     Raises:
         RedisUrlError: the URL is none of these.
@@ -330,7 +330,7 @@ class Connection:
         self._turns = count()
         self.redis: Any = self._cluster() if self.is_cluster else self._client(self._options)
         self.on_demotion: Callable[[], None] = lambda: None
-        """Called when Redis turns out to be a replica: whoever listens has to connect again, too."""
+        """Called when Redis turns out to be a replica: the listener has to reconnect too."""
 
     @property
     def is_cluster(self) -> bool:
@@ -342,12 +342,12 @@ class Connection:
         options = {
             **self._options,
             "socket_timeout": self._options["socket_timeout"] or ANSWER_TIMEOUT_S,
-            "health_check_interval": 0,  # whoever listens sees to it
+            "health_check_interval": 0,  # the listener sends its own pings
         }
         if self.is_cluster:
             nodes = (
                 self.redis.get_nodes()
-            )  # another each time: the last one may be lost, which no call need have noticed
+            )  # another one each time: the last one may be down without any call having noticed
             node = nodes[next(self._turns) % len(nodes)]
             return Redis(host=node.host, port=int(node.port), ssl=self._target.tls, **options)
         return self._client(options)
@@ -388,17 +388,17 @@ class Connection:
 
     def _cluster(self) -> RedisCluster:
         nodes = [ClusterNode(host, port) for host, port in self._target.addresses]
-        # Not to be read again as a whole whenever a few slots have moved: that closes connections under other calls.
+        # Don't reload the whole cluster whenever a few slots have moved: that closes connections that other calls use.
         return _Cluster(startup_nodes=nodes, ssl=self._target.tls, reinitialize_steps=0, **self._options)
 
 
 @dataclass(frozen=True, slots=True)
 class ServerFacts:
-    """What a Redis tells of itself.
+    """What a Redis reports about itself.
 
     Attributes:
         version: major and minor.
-        policy: the maxmemory policy; empty where Redis does not tell it.
+        policy: the maxmemory policy; empty if Redis does not report it.
         is_cluster: whether it is a node of a cluster.
     """
 
@@ -408,7 +408,7 @@ class ServerFacts:
 
 
 async def server_facts(redis: Any) -> ServerFacts:
-    """What this Redis is.
+    """Ask a Redis about itself.
 
     Raises:
         RedisError: as the client does.

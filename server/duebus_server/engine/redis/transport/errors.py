@@ -37,16 +37,16 @@ if TYPE_CHECKING:
 RETRY_AFTER_US = SECOND
 
 _PASSES, _LASTS = DispatcherNotWorking, UnusableStorage
-"""Whether a server that starts tries again, or ends."""
+"""Whether a starting server tries again, or exits."""
 
 _REPLICA = "this Redis is a replica, and the new primary is not reached yet"
 _NO_MEMORY = "Redis is out of memory"
 
-# A class, what its text has in it, and what we say. The first that fits counts, so what is special stands in front.
+# The class, a pattern in its text, our text and our class. The first match counts, so specific rows come first.
 _WHAT: tuple[tuple[type[BaseException], str, str, type[DispatcherNotWorking]], ...] = (
     (PasswordFileError, "(.+)", "the password file of Redis can't be read: {}", _PASSES),
     (AuthenticationError, "", "Redis refuses the credentials", _LASTS),
-    # Sentinels are asked by the client, which keeps nothing but the texts of their errors.
+    # The client asks the sentinels, and keeps only the texts of their errors.
     (ConnectionError, r"certificate verify failed: (.+?)\.? \(_ssl", "the certificate of Redis is refused: {}", _LASTS),
     (MasterNotFoundError, "Authentication", "the sentinels refuse the credentials", _LASTS),
     (MasterNotFoundError, "", "no sentinel names the primary", _PASSES),
@@ -116,7 +116,7 @@ def _not_working(error: BaseException, topic: str) -> DispatcherNotWorking:
 
 
 def _describe(error: BaseException) -> tuple[str, type[DispatcherNotWorking]]:
-    """What has happened in words, and which error that is."""
+    """What has happened, in words, and the error to raise for it."""
     text = str(error)
     for kind, words, what, raised in _WHAT:
         if isinstance(error, kind) and (found := re.search(words, text)) is not None:
@@ -125,7 +125,7 @@ def _describe(error: BaseException) -> tuple[str, type[DispatcherNotWorking]]:
 
 
 def _behind(error: ClusterUnusableError) -> BaseException:
-    """What the client has met last when it looked for a node of the cluster."""
+    """The last error that the client met when it looked for a node of the cluster."""
     cause: BaseException | None = error.__cause__
     while cause is not None and not isinstance(cause, RedisError | OSError):
         cause = cause.__cause__ or cause.__context__

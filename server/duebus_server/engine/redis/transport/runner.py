@@ -35,21 +35,21 @@ _GROUPS = b"groups"
 """As in ``every_group.lua``: the topic has other groups; their names follow."""
 
 _CALLS = 10
-"""How many times a script is called whose topic has other groups each time."""
+"""How many times a script is called while its topic's groups keep changing."""
 
 _TOPICS_KNOWN = 10_000
-"""Of how many topics a replica remembers the groups."""
+"""For how many topics a replica remembers the groups."""
 
 SECRET_BYTES = 32
 _SECRET_MARK = b"duebus:"
-"""In front of the secret in Redis. Builds from before layouts had numbers take 32 bytes for a secret, and start with
-nothing else."""
+"""Precedes the secret in Redis. Builds from before layouts had numbers expect a secret of exactly 32 bytes, so they
+refuse to start."""
 
 MIN_VERSION = (6, 2)
-"""ZMSCORE and ZADD's LT."""
+"""The first version with ZMSCORE and ZADD's LT."""
 
 KEEPING_POLICIES = ("noeviction", "volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl", "")
-"""The maxmemory policies that never drop a key without an expiry; empty where Redis does not tell its policy."""
+"""The maxmemory policies that never drop a key without an expiry; empty if Redis does not report its policy."""
 
 REPLICATION_TIMEOUT_MS = 1_000
 """How long to wait for replicas of Redis; shorter than the client waits for an answer."""
@@ -62,11 +62,11 @@ class Runner:
         frozen_now: a test's clock instead of Redis's TIME, in microseconds.
 
     Attributes:
-        min_replicas_ack: how many replicas of Redis have to have a dispatch before it is answered.
-        is_working: the engine is started, and not stopped.
+        min_replicas_ack: how many replicas of Redis must have a dispatch before it is answered.
+        is_working: whether the engine is started and not stopped.
         unread: why this build can't read what the other replicas write; empty while it can.
-        unanswered: the partitions of commands whose answer was lost, so that nobody knows what has become due by them;
-            the next sweep looks, and empties it.
+        unanswered: the partitions of commands whose answer was lost. Something may have become due there; the next
+            sweep checks them, and empties this.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Runner:
         self._secret = b""
 
     def check_working(self) -> None:
-        """Go on if the engine works.
+        """Return if the engine works.
 
         Raises:
             DispatcherNotWorking: it is not started, or is stopped, or can't read what the other replicas write.
@@ -102,11 +102,11 @@ class Runner:
             raise DispatcherNotWorking(f"engine redis: {self.unread}", metadata={"engine": "redis"})
 
     def now_us(self) -> int:
-        """Redis's clock, as far as its answers tell."""
+        """Redis's clock, estimated from its answers."""
         return self._frozen_now() if self._frozen_now else self._clock.now_us()
 
     def observe(self, now: bytes) -> None:
-        """Take note of the time that an answer has told, in microseconds."""
+        """Take note of the time in an answer, in microseconds."""
         self._clock.observe(int(now))
 
     async def run(
@@ -124,14 +124,14 @@ class Runner:
         Args:
             script: which one.
             partition: whose keys it touches.
-            *arguments: its own, behind those that every script takes.
-            groups: whose keys it touches beside those of the groups that its header names.
-            keys: what it touches beside those.
+            *arguments: its own, after those that every script takes.
+            groups: whose keys it touches, besides those of the groups that its header names.
+            keys: further keys that it touches.
             redis: the connection to run it on; None for any.
-            also_stopped: also while the engine is being stopped.
+            also_stopped: run it even while the engine is being stopped.
 
         Raises:
-            DispatcherNotWorking: the engine does not work; Redis is away, or refuses.
+            DispatcherNotWorking: the engine does not work; Redis can't be reached or refuses the command.
             Moved: this is not a partition of the topic.
         """
         if not also_stopped:
@@ -152,14 +152,14 @@ class Runner:
             if is_lost(error.__cause__):
                 self.unanswered.add(partition)
             raise
-        raise self._not_working(partition.topic, "the groups of the topic change all the time")
+        raise self._not_working(partition.topic, "the groups of the topic keep changing")
 
     def _declared(
         self, script: Script, partition: Partition, arguments: Sequence[Any], groups: Iterable[str], keys: Sequence[str]
     ) -> list[str]:
-        """The keys that a script touches; one of them where Redis does not check.
+        """The keys that a script touches, or just one of them where Redis does not check.
 
-        Naming all would cost a call with one event a twelfth more there, on the server and in Redis.
+        Declaring all would cost a call with one event a twelfth more there, on the server and in Redis.
         """
         if not self.connection.checks_keys:
             return [self.keys.topic(partition, "events")]
@@ -179,7 +179,7 @@ class Runner:
         self._groups[partition] = tuple(name.decode(errors="replace") for name in names)
 
     def _common(self, partition: Partition | None) -> tuple[str, ...]:
-        """What every script takes; None for one that touches no partition's keys."""
+        """The arguments that every script takes; None is for a script that touches no partition's keys."""
         now = str(self._frozen_now()) if self._frozen_now else ""
         prefix, name = ("", "") if partition is None else (self.keys.topic_prefix(partition), str(partition))
         return prefix, now, name, self.keys.namespace, self.replica
@@ -187,13 +187,13 @@ class Runner:
     async def run_replicated(
         self, script: Script, partition: Partition, *arguments: Any
     ) -> tuple[Any, DispatcherNotWorking | None]:
-        """Run a script on a partition, and wait until as many replicas as the settings ask for have what it wrote.
+        """Run a script on a partition, and wait until ``min_replicas_ack`` replicas of Redis have what it wrote.
 
         Returns:
             What the script answered, and what to raise when too few replicas have it.
 
         Raises:
-            DispatcherNotWorking: Redis is away, or refuses.
+            DispatcherNotWorking: Redis can't be reached or refuses the command.
         """
         wanted = self.min_replicas_ack
         timeout_s = ANSWER_TIMEOUT_S + REPLICATION_TIMEOUT_MS / 1_000
@@ -210,7 +210,7 @@ class Runner:
         """Run a script that touches these keys and no others; ``topic`` is for errors, and may be empty.
 
         Raises:
-            DispatcherNotWorking: Redis is away, or refuses.
+            DispatcherNotWorking: Redis can't be reached or refuses the command.
         """
         async with asking(topic):
             return await script.run(self.connection.redis, keys, (*self._common(None), *arguments))
@@ -225,7 +225,7 @@ class Runner:
 
         Raises:
             UnusableStorage: Redis is too old, or a node of a cluster where the URL names a single server.
-            DispatcherNotWorking: Redis is away, or refuses.
+            DispatcherNotWorking: Redis can't be reached or refuses the command.
         """
         async with asking(""):
             facts = await server_facts(self.connection.redis)
@@ -243,7 +243,7 @@ class Runner:
         """Return if Redis answers.
 
         Raises:
-            DispatcherNotWorking: Redis is away, or refuses.
+            DispatcherNotWorking: Redis can't be reached or refuses the command.
         """
         async with asking(""):
             await self.connection.redis.ping()
@@ -253,7 +253,7 @@ class Runner:
 
         Raises:
             UnusableStorage: the key holds something else.
-            DispatcherNotWorking: Redis is away, or refuses.
+            DispatcherNotWorking: Redis can't be reached or refuses the command.
         """
         async with asking(""):
             redis = self.connection.redis
@@ -267,28 +267,28 @@ class Runner:
         return secret
 
     async def keep_secret(self) -> None:
-        """Put the secret back if Redis has lost it: there are tokens that were made with it.
+        """Restore the secret if Redis has lost it: tokens that were signed with it are still in use.
 
         Raises:
-            DispatcherNotWorking: Redis is away, or refuses.
+            DispatcherNotWorking: Redis can't be reached or refuses the command.
         """
         async with asking(""):
             if not await self.connection.redis.exists(self.keys.secret):
                 await self.connection.redis.set(self.keys.secret, _SECRET_MARK + self._secret, nx=True)
 
     async def add(self, key: str, topic: str, *members: str) -> None:
-        """Note members in a set, also when the memory is full; ``topic`` is for errors, and may be empty.
+        """Add members to a set, even when memory is full; ``topic`` is for errors, and may be empty.
 
         Raises:
-            DispatcherNotWorking: Redis is away, or refuses.
+            DispatcherNotWorking: Redis can't be reached or refuses the command.
         """
         if members:
             await self.run_on([key], ADD, topic, *members)
 
     async def list_topic(self, topic: str) -> None:
-        """Put a topic among those that are listed.
+        """Add a topic to the list of topics.
 
         Raises:
-            DispatcherNotWorking: Redis is away, or refuses.
+            DispatcherNotWorking: Redis can't be reached or refuses the command.
         """
         await self.run_on([self.keys.topics], LIST_TOPIC, topic, topic)

@@ -1,8 +1,8 @@
 """Loads the Lua scripts and runs them.
 
-A script is one transition. The loader puts in front of each what it shares with others: the key functions of
+A script is one transition. The loader puts before each one what it shares with others: the key functions of
 ``keys.py``, ``common.lua``, ``moved.lua`` (unless it has the line ``-- runs on closed partitions too``),
-``every_group.lua`` (where its keys are those of every group), and the files that it names in lines
+``every_group.lua`` (if its keys are those of every group), and the files that it names in lines
 ``-- includes NAME``.
 """
 
@@ -33,23 +33,23 @@ _RUNS_ON_CLOSED = "\n-- runs on closed partitions too\n"
 
 
 class KeySet(StrEnum):
-    """Keys that a script touches, as its header names them behind ``-- KEYS``."""
+    """Keys that a script touches, as its header names them after ``-- KEYS``."""
 
     TOPIC = "topic"
     """All of the topic itself."""
     GROUP = "group"
     """All of the group that its first own argument names."""
     UNCLAIMED = "unclaimed"
-    """All of the group without a name, which has the events of a topic that has no group yet."""
+    """All of the group without a name, which holds the events of a topic that has no group yet."""
     EVERY_GROUP = "every group"
     """All of every group of the topic, and of the group without a name."""
 
 
 class Script:
-    """A Lua script, run by its digest; sent whole when Redis does not know it (any more).
+    """A Lua script, run by its digest, and sent as a whole if Redis does not have it.
 
     Attributes:
-        key_sets: the keys that it touches beside those that the caller names.
+        key_sets: the keys that it touches, besides those that the caller names.
     """
 
     def __init__(self, name: str) -> None:
@@ -70,8 +70,8 @@ class Script:
     async def run(self, redis: Redis, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         """Run it on the node that has ``keys``.
 
-        A script that Redis has forgotten (restart, failover, SCRIPT FLUSH) is sent again; nothing has run then, so
-        that is safe.
+        A script that Redis has forgotten (restart, failover, SCRIPT FLUSH) is sent again. That is safe, because nothing
+        has run.
 
         Raises:
             RedisError: as the client does.
@@ -88,12 +88,12 @@ class Script:
             raise NoPermissionError(f"the user can't run the '{command}' command") from error
 
     def _refused_command(self, text: str) -> str | None:
-        """The command that the user of Redis has no right to, if ``text`` says so and tells nothing but a line."""
+        """The command that the user of Redis may not run, if ``text`` reports that with only a line number."""
         line = _LINE.search(text) if _REFUSED in text else None
         if line is None:
             return None
         named = _COMMAND.findall(self._source.splitlines()[int(line[1]) - 1])
-        # A line of ``write_all`` or ``read_all`` runs what these are called with.
+        # A line of ``write_all`` or ``read_all`` runs the command that it is called with.
         return "' or '".join(sorted({name.lower() for name in named or _PASSED.findall(self._source)}))
 
 

@@ -1,4 +1,4 @@
-"""What Redis's clock says, between two answers of it."""
+"""Redis's clock, estimated between its answers."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ if TYPE_CHECKING:
     from duebus_server.domain.clock import Clock
 
 DRIFT_US_PER_S = 100
-"""Two clocks of ordinary hosts drift apart by less than this, in microseconds a second."""
+"""The clocks of two ordinary hosts drift apart by less than this, in microseconds a second."""
 
 
 class ServerClock:
-    """Redis's TIME, as far as its answers tell.
+    """Redis's TIME, estimated from its answers.
 
-    An answer is older than its arrival, so each one shows an offset that is too small by its delay; the largest one
-    is the nearest to the truth. A reading is therefore never ahead of Redis by more than the drift, and nothing that
-    is timed by it comes much too early; scripts judge by TIME itself, so nothing is ever *delivered* early.
+    An answer is older than its arrival, so each one gives an offset that is too small by its delay, and the largest
+    offset is the most accurate. A reading is therefore never ahead of Redis by more than the drift, so a timer fires
+    only slightly early, if at all. Scripts use TIME itself, so nothing is ever *delivered* early.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -31,7 +31,7 @@ class ServerClock:
         return self._clock.now_us() + (self._offset_us or 0)
 
     def observe(self, redis_now_us: int) -> None:
-        """An answer has come that was given at ``redis_now_us``."""
+        """An answer has arrived that Redis gave at ``redis_now_us``."""
         here_us = self._clock.now_us()
         sample = redis_now_us - here_us
         if self._offset_us is None or abs(sample - self._offset_us) > SECOND:  # first answer, or another Redis

@@ -21,7 +21,7 @@ _SENTINEL_FORM = "sentinels are named as redis+sentinel://HOST:PORT,HOST:PORT/SE
 
 
 class RedisUrlError(ValueError):
-    """The URL is not one of Redis. The text tells what is wrong with it, without the credentials."""
+    """The URL does not name a Redis. The text says what is wrong with it, without the credentials."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,8 @@ class Target:
     Attributes:
         scheme: one of SCHEMES.
         addresses: hosts and ports; none for a socket.
-        path: of a socket.
-        service: what the sentinels call it.
+        path: the path of a socket.
+        service: the sentinels' name for the primary.
         options: database, credentials and TLS, as the client takes them.
         sentinel_options: the credentials that the sentinels themselves want, as the client takes them.
         tls: whether connections are encrypted.
@@ -117,7 +117,7 @@ def _check_tls(files: Mapping[str, str]) -> None:
         raise RedisUrlError("ssl_keyfile: needs ssl_certfile")
     if certificate is not None:
         try:
-            context.load_cert_chain(certificate, key, password="")  # else it would ask for one on the terminal
+            context.load_cert_chain(certificate, key, password="")  # without one, it would ask on the terminal
         except (OSError, ValueError):
             held = f"{certificate} and {key}" if key else f"{certificate} alone"
             raise RedisUrlError(f"ssl_certfile, ssl_keyfile: no certificate with its key: {held}") from None
