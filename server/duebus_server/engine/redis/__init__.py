@@ -1,4 +1,4 @@
-"""The redis engine: events in Redis, durable as far as that Redis is, shared by any number of replicas."""
+"""The redis engine: events in Redis, as durable as that Redis is, shared by any number of replicas."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ def make_redis_engine(
     frozen_now: Callable[[], int] | None = None,
     layout: int = LAYOUT,
 ) -> PartitionedEngine:
-    """An engine of a new replica, not yet started.
+    """The engine of a new replica, not yet started.
 
     Args:
         url: where Redis is; see ``connection.Connection``.
         namespace: the prefix of all keys; replicas with the same one on the same Redis are one bus.
         clock: measures the time between two answers of Redis; it never decides when an event is due.
         defaults: the settings of topics.
-        credentials: instead of those in the URL.
+        credentials: take precedence over those in the URL.
         min_replicas_ack: how many replicas of Redis must have a dispatch before it is answered.
         frozen_now: a test's clock instead of Redis's TIME, in microseconds.
         layout: the newest layout that it reads; for tests of other layouts.
 
     Raises:
-        RedisUrlError: the URL names no Redis, or one that can't do what the other arguments ask for.
+        RedisUrlError: the URL does not name a Redis, or names one that can't do what the other arguments require.
         PasswordFileError: the file with the password can't be read.
     """
     connection = Connection(url, credentials)

@@ -55,10 +55,10 @@ log = structlog.get_logger()
 DISPATCH, LEASE, ACK, NACK, EXTEND, EXPIRE = map(Script, ("dispatch", "lease", "ack", "nack", "extend", "expire"))
 
 _LEFT, _PAUSED = 1, 2
-"""As in ``lease.lua``: something is left for want of room; the group is paused."""
+"""As in ``lease.lua``: something is left for lack of room; the group is paused."""
 
 MAX_LEASED_AT_ONCE = 1_000
-"""The most in one call, because a script blocks Redis while it runs."""
+"""The most events in one call, because a script blocks Redis while it runs."""
 
 
 class RedisEngine(AdminVerbs):
@@ -196,14 +196,14 @@ class RedisEngine(AdminVerbs):
         return LeaseBatch(events, _time(next_due), left == _LEFT, left == _PAUSED, _time(suspect_due))
 
     async def _make_dead(self, session: LocalSession, damaged: Sequence[NackRef]) -> None:
-        """Make events that can't be read dead letters. If that fails, the session's next lease takes them back."""
+        """Turn unreadable events into dead letters. If that fails, the session's next lease takes them back."""
         log.error("damaged events are dead", partition=str(session.partition), group=session.group, count=len(damaged))
         session.unanswered.add(Unanswered.LEASE)
         try:
             await self.nack(session.partition, session.group, damaged)
         except DispatcherNotWorking as error:  # the session must still get what was leased with them
             log.warning(
-                "damaged events are leased still",
+                "damaged events are still leased",
                 partition=str(session.partition),
                 group=session.group,
                 error=str(error),
@@ -276,7 +276,7 @@ class RedisEngine(AdminVerbs):
     async def join(
         self, partition: Partition, group: str, subscriber: SubscriberInfo, *, existing: bool = False
     ) -> bool:
-        """See ``Engine.join``; with ``existing``, and returning, as ``Membership.rejoin`` does."""
+        """See ``Engine.join``; ``existing`` and the result are as in ``Membership.rejoin``."""
         self.check_started()
         await self.topic_index.before(partition.topic)
         return await self.members.join(partition, group, subscriber, existing=existing)
@@ -311,7 +311,7 @@ class RedisEngine(AdminVerbs):
         return await self.views.get_topic(partition)
 
     async def list_with_places(self, partition: Partition, query: EventQuery) -> tuple[list[Listed], bool]:
-        """A page of events as in ``Engine.list_events``, with what orders them, and whether there are more."""
+        """A page of events as in ``Engine.list_events``, with their sort keys, and whether there are more."""
         self.check_started()
         return await self.views.list_with_places(partition, query)
 
@@ -340,7 +340,7 @@ class RedisEngine(AdminVerbs):
         )
 
     def _settled(self, partition: Partition, group: str, reply: Sequence[Any]) -> list[LeaseFailureReason | None]:
-        """The answer of a settling script, after reports to the watcher; empty if all succeeded."""
+        """Report a settling script's answer to the watcher. Returns its results; empty if all succeeded."""
         now, ended, results, due = reply
         self.notifications.answered(now, ended)
         self.notifications.due(partition, group, due)
@@ -360,9 +360,9 @@ class RedisEngine(AdminVerbs):
         except DispatcherNotWorking as error:
             if is_lost(error.__cause__):
                 raise
-            log.warning("group passed over", partition=str(partition), group=group, error=str(error))
+            log.warning("group skipped", partition=str(partition), group=group, error=str(error))
 
 
 def _time(answer: bytes | int) -> int | None:
-    """A time as the scripts answer it; -1 is never."""
+    """A time in a script's answer; -1 means never."""
     return None if int(answer) < 0 else int(answer)

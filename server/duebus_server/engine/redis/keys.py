@@ -24,7 +24,7 @@ GROUP_KEYS = ("waiting", "suspects", "leased", "dead", "records", "sessions", "i
 ASIDE_KEYS = ("waiting", "suspects", "leased", "dead")
 """The keys put aside when a group is deleted."""
 
-# The same functions for the scripts. A script is given the topic's prefix as ARGV[1] and builds the rest.
+# The same functions for the scripts. A script gets the topic's prefix as ARGV[1] and builds the rest.
 LUA_KEYS = f"""
 local TOPIC_KEY_COUNT, GROUP_KEY_COUNT = {len(TOPIC_KEYS)}, {len(GROUP_KEYS)}
 
@@ -93,7 +93,7 @@ class Keys:
 
     @property
     def ephemeral(self) -> str:
-        """Ephemeral groups that may have no session left, by when to look whether they can be removed."""
+        """Ephemeral groups that may have no session left, by when to check whether they can be removed."""
         return f"{self.namespace}:ephemeral"
 
     @property
@@ -147,7 +147,7 @@ class Keys:
         return f"{self.topic_prefix(partition)}{name}"
 
     def of_topic(self, partition: Partition, groups: Iterable[str] = ()) -> list[str]:
-        """Every key of a topic, and every key of these groups of it, in the order of ``KEYS`` in the scripts."""
+        """Every key of a topic and of these groups of it, in the order of ``KEYS`` in the scripts."""
         prefix = self.topic_prefix(partition)
         keys = [prefix + name for name in TOPIC_KEYS]
         for group in groups:

@@ -36,7 +36,7 @@ class Locks:
     """The locks of one bus.
 
     Raises, in all methods:
-        DispatcherNotWorking: Redis is away, or refuses.
+        DispatcherNotWorking: Redis can't be reached or refuses the command.
     """
 
     def __init__(self, runner: Runner) -> None:

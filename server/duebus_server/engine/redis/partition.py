@@ -1,4 +1,4 @@
-"""A partition of a topic, which is what one script works on."""
+"""A partition of a topic: the unit that one script works on."""
 
 from __future__ import annotations
 
@@ -43,5 +43,5 @@ def partitions_of(topic: str, count: int) -> list[Partition]:
 
 
 def partition_number(text: str, count: int) -> int:
-    """The number of the partition, of ``count``, that something belongs to by its hash; the same on every replica."""
+    """The number of the partition, out of ``count``, that a text belongs to by its hash; the same on every replica."""
     return crc32(text.encode()) % count

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 async def all_of(tasks: Iterable[Awaitable[T]]) -> list[T]:
-    """What all of them return, when all are done; the first error if there was one."""
+    """Wait for all of them. Returns their results, or raises the first error."""
     under_way = [ensure_future(task) for task in tasks]
     await gather(*under_way, return_exceptions=True)
     return [task.result() for task in under_way]

@@ -38,7 +38,7 @@ class Deletions:
     """Deletions through one replica.
 
     Raises, in all methods:
-        DispatcherNotWorking: Redis is away, or refuses.
+        DispatcherNotWorking: Redis can't be reached or refuses the command.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Deletions:
         """Delete an ephemeral group if its time has come.
 
         Returns:
-            When to look again; None if it is deleted, or stays because a session is there.
+            When to check again; None if it was deleted, or stays because it has a session.
 
         Raises:
             NotFound: there is no such group.
@@ -124,7 +124,7 @@ class Deletions:
             except DispatcherNotWorking as error:
                 if is_lost(error.__cause__):
                     raise
-                log.warning("partition passed over", partition=str(partition), error=str(error))
+                log.warning("partition skipped", partition=str(partition), error=str(error))
 
     async def dispose(self, partition: Partition) -> None:
         """Release the events of the groups that were deleted in a partition."""

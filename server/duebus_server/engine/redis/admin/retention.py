@@ -26,7 +26,7 @@ log = structlog.get_logger()
 EXPIRE_DEAD_LETTERS = Script("expire_dead_letters")
 
 RETRY_US = MINUTE
-"""When a topic that Redis can't work on is tried again."""
+"""How long until a topic that Redis can't work on is tried again."""
 
 
 class Retention:
@@ -51,7 +51,7 @@ class Retention:
         """Note a topic that may get its own retention, so that every replica finds it when it starts.
 
         Raises:
-            DispatcherNotWorking: Redis is away, or refuses.
+            DispatcherNotWorking: Redis can't be reached or refuses the command.
         """
         if changes.dead_letter_retention_us:
             await self._runner.add(self._runner.keys.retention, topic, topic)
@@ -65,7 +65,7 @@ class Retention:
         """Forget a topic that is gone.
 
         Raises:
-            DispatcherNotWorking: Redis is away, or refuses.
+            DispatcherNotWorking: Redis can't be reached or refuses the command.
         """
         async with asking(topic):
             await self._runner.connection.redis.srem(self._runner.keys.retention, topic)
@@ -82,7 +82,7 @@ class Retention:
         """Remove what has outlived its retention.
 
         Raises:
-            DispatcherNotWorking: Redis is away.
+            DispatcherNotWorking: Redis can't be reached.
         """
         now_us = self._runner.now_us()
         if self._next_round_us is not None and now_us >= self._next_round_us:
@@ -114,9 +114,9 @@ class Retention:
         return [name.decode(errors="replace") for name in names]
 
     async def _look_into_all(self, closed: Partition) -> None:
-        """A topic does not have this partition: look into those that it has, if it was taken for one that has one."""
+        """A topic does not have this partition: check those that it has, if it was assumed to have only one."""
         count = await self._topic_index.partition_count(closed.topic) if closed.count == 1 else None
-        with suppress(Moved):  # once it has other partitions, all topics are looked at again
+        with suppress(Moved):  # if its partitions change again, all topics are checked anyway
             for partition in partitions_of(closed.topic, count or 0):
                 await self._look_into(partition)
 
@@ -135,7 +135,7 @@ class Retention:
         except DispatcherNotWorking as error:
             if is_lost(error.__cause__):
                 raise
-            log.warning("partition passed over", partition=str(partition), error=str(error))
+            log.warning("partition skipped", partition=str(partition), error=str(error))
             next_us = self._runner.now_us() + RETRY_US
         if next_us >= 0:
             self._next_us.setdefault(partition, next_us)  # a change that was reported meanwhile takes precedence

@@ -24,8 +24,8 @@ WHAT_A_TOPIC_HAS = ("events", "recent", "groups", "config")
 class TopicIndex:
     """The bus's topics, by name.
 
-    On a cluster it is on another node than the topics, so both can't change in one step. A topic is listed before
-    anything can be in it, and listed again when a script finds that it was new.
+    On a cluster the list and a topic may be on different nodes, so they can't change in one step. A topic is listed
+    before anything can be in it, and listed again when a script finds that it was new.
     """
 
     def __init__(self, runner: Runner) -> None:
@@ -36,7 +36,7 @@ class TopicIndex:
         """List a topic before something is stored in it.
 
         Raises:
-            DispatcherNotWorking: Redis is away, or refuses.
+            DispatcherNotWorking: Redis can't be reached or refuses the command.
         """
         if topic not in self._known:
             await self._runner.list_topic(topic)
@@ -54,7 +54,7 @@ class TopicIndex:
         """Remove a deleted topic from the list, unless it was created again meanwhile.
 
         Raises:
-            DispatcherNotWorking: Redis is away, or refuses.
+            DispatcherNotWorking: Redis can't be reached or refuses the command.
         """
         self._known.discard(topic)
         keys, redis = self._runner.keys, self._runner.connection.redis
@@ -72,7 +72,7 @@ class TopicIndex:
         """All listed topics.
 
         Raises:
-            DispatcherNotWorking: Redis is away, or refuses.
+            DispatcherNotWorking: Redis can't be reached or refuses the command.
         """
         async with asking(""):
             return _decoded(await self._runner.connection.redis.zrange(self._runner.keys.topics, 0, -1))
@@ -81,7 +81,7 @@ class TopicIndex:
         """The first topics by name that come after ``after``.
 
         Raises:
-            DispatcherNotWorking: Redis is away, or refuses.
+            DispatcherNotWorking: Redis can't be reached or refuses the command.
         """
         first = f"({after}" if after else "-"
         async with asking(""):
@@ -93,7 +93,7 @@ class TopicIndex:
         """How many partitions a topic has; None while that is being changed.
 
         Raises:
-            DispatcherNotWorking: Redis is away, or refuses.
+            DispatcherNotWorking: Redis can't be reached or refuses the command.
         """
         async with asking(topic):
             text = await self._runner.connection.redis.hget(

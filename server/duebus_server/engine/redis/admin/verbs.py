@@ -58,7 +58,7 @@ class AdminVerbs:
         refused, stored, _ = await self._configure(partition, "", settings.topic_pairs(changes))
         config = settings.topic_changes(settings.pairs_of(stored)).over(self._defaults)
         if refused:
-            changes.applied_to(config)  # says which of them is wrong
+            changes.applied_to(config)  # raises, and names the one that is wrong
         elif changes:
             await self.topic_index.is_new(partition.topic)
             await self.retention.after(partition, changes)

@@ -41,7 +41,7 @@ TOPIC_INFO, LIST_EVENTS, GET_EVENT, BACKLOG, WORK = map(
 )
 
 GROUPS_A_SCRIPT = 500
-"""How many groups one command counts the work of: it takes Redis about a millisecond."""
+"""For how many groups one command counts the work. That takes Redis about a millisecond."""
 
 
 _STATES = (EventState.SCHEDULED, EventState.READY, EventState.LEASED, EventState.DEAD)
@@ -57,7 +57,7 @@ _ATTEMPT_FIELDS = 7
 
 
 class Listed(NamedTuple):
-    """An event in a list, and what orders it there."""
+    """An event in a list, with its sort key."""
 
     score: int
     member: bytes
@@ -126,7 +126,7 @@ class Views:
         )
 
     async def list_with_places(self, partition: Partition, query: EventQuery) -> tuple[list[Listed], bool]:
-        """A page of events with what orders them, and whether there are more.
+        """A page of events with their sort keys, and whether there are more.
 
         Raises:
             NotFound: no such topic or group.

@@ -41,7 +41,7 @@ def arguments(request: DispatchRequest) -> list[Any]:
 
 
 def _marks(events: Sequence[NewEvent]) -> str:
-    """Whether the client chose the id, a character for each event; empty where it chose none."""
+    """Whether the client chose the id, one character for each event; empty if it chose none."""
     if all(event.id_is_generated for event in events):
         return ""
     return "".join("0" if event.id_is_generated else "1" for event in events)

@@ -1,9 +1,9 @@
 """Packs ids for Redis; ``DATA_MODEL.md`` describes the layout.
 
-An id that the bus made takes 14 bytes instead of 36, so it fits, with what Redis adds, into the 16 bytes that the
-allocator gives out. Batches of such ids are packed and unpacked by column: their texts, one below the other, are a
-table. For 100 ids that takes a quarter of the time of packing one by one, for 1,000 a sixth, and saves a sixth of the
-server's cost of a dispatch. ``bench/redis_codec.py`` measures it.
+An id that the bus made takes 14 bytes instead of 36, so with Redis's overhead it fits into an allocation of 16 bytes.
+Batches of such ids are packed and unpacked by column: their texts form a table with one row per id. For 100 ids that
+takes a quarter of the time of packing one by one, for 1,000 a sixth, and it saves a sixth of the server's cost of a
+dispatch. ``bench/redis_codec.py`` measures it.
 """
 
 from __future__ import annotations

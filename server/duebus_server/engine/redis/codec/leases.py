@@ -23,9 +23,9 @@ CORRUPT = "the stored event is missing or corrupt"
 
 _FENCE_BYTES = 8
 _PLACE_BYTES = 4
-"""In front of the packed id, in a member of a sorted set."""
+"""The size of the place before the packed id, in a member of a sorted set."""
 _FIRST = (1, "")
-"""The first attempt, and that there is no last error."""
+"""The first attempt, and no last error."""
 
 
 def pack_fences(fencing_tokens: Sequence[int]) -> bytes:

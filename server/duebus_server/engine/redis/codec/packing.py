@@ -1,8 +1,8 @@
 """Packs events for Redis; ``DATA_MODEL.md`` describes the layouts.
 
-All is packed, because a million waiting events pay for every byte. What is usual goes a short way: an origin is packed
-once, and a body behind an address is cut out without looking at the parts. That halves the time that packing takes, and
-saves a third of that of reading. ``bench/redis_codec.py`` measures it.
+Everything is packed, because with a million waiting events every byte counts. The usual case is fast: an origin is
+packed once for all its events, and a body after an address is sliced without parsing the rest. That halves the time of
+packing, and saves a third of the time of reading. ``bench/redis_codec.py`` measures it.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from duebus_server.domain.model import NewEvent
 
 _HEADER = struct.Struct(">QIBI")
-"""The time of dispatch and the place in the order of dispatch, which the script puts in front; flags; CRC-32, begun
-with the flags, of the packed id and what follows: max_retries where a flag says so, the origin, the body."""
+"""The time of dispatch and the place in the order of dispatch, which the script adds; flags; CRC-32, seeded with the
+flags, of the packed id and what follows: max_retries if a flag says so, the origin, the body."""
 
 _FRONT = struct.Struct(">IBI")
-"""Of an event on its way to the script: the size of what follows; flags; CRC-32."""
+"""The header of an event on its way to the script: the size of what follows; flags; CRC-32."""
 _SIZE_BYTES = 4
 _PIECE_BYTES = 16 << 10
 """The size of a full piece: for an argument over 32 KiB, Redis keeps a buffer of that size for a while."""
@@ -41,10 +41,10 @@ _FLAG_CHOSEN = 1
 _FLAG_MAX_RETRIES = 4
 """The event has its own max_retries."""
 _FLAG_ADDRESS = 8
-"""The origin is an IPv4 address and a port; otherwise it is its length in one byte, and its text."""
+"""The origin is an IPv4 address and a port; otherwise it is stored as its length in one byte, and its text."""
 
 _USUAL = _FLAG_ADDRESS
-"""Of almost every event: its body is all that follows the address."""
+"""The flags of almost every event: its body is all that follows the address."""
 _USUAL_MASK = _FLAG_ADDRESS | _FLAG_MAX_RETRIES
 
 _MAX_ORIGIN = 64
@@ -144,7 +144,7 @@ class StoredBlob:
 
 @lru_cache(maxsize=256)
 def _pack_origin(origin: str) -> tuple[int, bytes]:
-    """Flag and bytes."""
+    """The origin's flag and bytes."""
     address = _ADDRESS_TEXT.fullmatch(origin)
     if address:
         host, port = address.groups()

@@ -36,9 +36,9 @@ def pairs_of(flat: Sequence[bytes]) -> dict[bytes, bytes]:
 
 
 def topic_changes(stored: Mapping[bytes, bytes]) -> TopicChanges:
-    """What Redis holds of a topic, or of a group's policy; values that are none of ours are passed over, as in Lua.
+    """The settings of a topic, or of a group's policy, as Redis holds them. Invalid values are ignored, as in Lua.
 
-    While the number of partitions is being changed, the one that the topic has stands in front of a ``>``.
+    While the number of partitions is being changed, the current one comes before a ``>``.
     """
     numbers = {name.decode(): value.partition(b">")[0] for name, value in stored.items()}
     found = {name: int(value) for name, value in numbers.items() if value.isdigit()}

@@ -33,17 +33,17 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _BEHIND_NUMBER = "~"
-"""In the cursor of a step: separates the number of the partition from the cursor within it."""
+"""Separates the number of the partition from the cursor within it, in the cursor of a step."""
 
 
 class AdminVerbs:
-    """Looks at topics, groups and events, and changes them; ``engine.base.Engine`` says what each verb guarantees.
+    """Inspects and changes topics, groups and events; ``engine.base.Engine`` says what each verb guarantees.
 
     Args:
         engine: carries out the verbs on topics of one partition, and on single partitions.
         partitioning: deletes topics of several partitions.
         routing: finds the partitions of topics.
-        topics: what there is of all topics.
+        topics: lists all topics.
     """
 
     def __init__(self, engine: RedisEngine, partitioning: Partitioning, routing: Routing, topics: Topics) -> None:
@@ -92,7 +92,7 @@ class AdminVerbs:
     # --- topics and groups ------------------------------------------------------------------------------------------
 
     async def configure_topic(self, topic: str, changes: TopicChanges) -> TopicConfig:
-        """See ``Engine.configure_topic``. If it fails part way, some partitions have the changes: repeat it."""
+        """See ``Engine.configure_topic``. If it fails part way, some partitions have the changes; repeat it."""
         self._engine.check_started()
         if changes.partitions is not None:
             changes.applied_to(await self.config_of(topic))
@@ -159,7 +159,7 @@ class AdminVerbs:
         )
 
     async def reschedule(self, topic: str, event_ids: Sequence[str], group: str | None, due: NewDueTime) -> int:
-        """See ``Engine.reschedule``. All partitions are looked at before the first is changed. An event that is leased
+        """See ``Engine.reschedule``. All partitions are checked before the first is changed. An event that is leased
         in between fails the call, after the events of earlier partitions were moved.
         """
         return await self._routing.routed(
@@ -239,10 +239,10 @@ def _read_cursor(cursor: str | None, partitions: int) -> tuple[int, str | None]:
 
 
 def _one_of(found: Sequence[T | NotFound]) -> T:
-    """What one of the partitions has found.
+    """The result of a partition that found something.
 
     Raises:
-        NotFound: none of them has found anything.
+        NotFound: none of them found anything.
     """
     for one in found:
         if not isinstance(one, NotFound):

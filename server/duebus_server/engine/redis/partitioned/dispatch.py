@@ -1,7 +1,7 @@
 """Dispatches to a topic with several partitions: where each event belongs, and the result of the whole request.
 
-An event belongs to a partition by its own id if the client chose one, else by its request. So a repetition of a request
-leads every event to where it was the first time, and an id is unique although each partition knows only its own.
+An event's partition follows from its own id if the client chose one, else from its request. So a repeated request sends
+every event to the same partition as before, and ids are unique although each partition knows only its own.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def belongs_to(request: DispatchRequest, event: NewEvent) -> str:
-    """What an event's partition is the hash of. A key, once events have one, comes before all of this."""
+    """The text whose hash gives an event's partition. If events ever get keys, a key takes precedence."""
     if not event.id_is_generated:
         return event.id
     return request.request_id or request.events[0].id
@@ -37,7 +37,7 @@ class Part(DispatchRequest):
     """The events of a request that belong to one partition.
 
     Attributes:
-        whole_identity: of the whole request, so that another request under the same id is noticed.
+        whole_identity: that of the whole request, so that another request under the same id is noticed.
     """
 
     whole_identity: int = 0
@@ -49,10 +49,10 @@ class Part(DispatchRequest):
 
 @dataclass(slots=True)
 class Progress:
-    """How far a request has come.
+    """The progress of a request.
 
     Attributes:
-        left: the places of the events that are not stored.
+        left: the places of the events that are not stored yet.
         stored: the ids of the others by their places.
         duplicates: the ids that added nothing, by their places.
         errors: why parts have failed, by the places of their first events.
@@ -66,16 +66,16 @@ class Progress:
 
     @classmethod
     def of(cls, request: DispatchRequest) -> Progress:
-        """Of a request that is to be carried out."""
+        """The progress of a request that has not begun."""
         return cls(request, list(range(len(request.events))))
 
     @property
     def is_to_go_on(self) -> bool:
-        """Whether events are left, and nothing but a change of the partitions was in the way."""
+        """Whether events are left, and only a change of the partitions has stopped them."""
         return bool(self.left) and all(isinstance(error, Moved) for error in self.errors.values())
 
     def parts(self, count: int) -> list[tuple[int, list[int]]]:
-        """What is left by partition, of which there are ``count``: number and places."""
+        """What is left for each of ``count`` partitions: its number, and the events' places."""
         places: dict[int, list[int]] = defaultdict(list)
         for place in self.left:
             event = self.request.events[place]
@@ -96,7 +96,7 @@ class Progress:
         )
 
     def heard(self, places: list[int], outcome: Outcome) -> None:
-        """What a partition has answered for the events at these places."""
+        """Take note of a partition's answer for the events at these places."""
         if isinstance(outcome, DueBusError):
             self.errors[places[0]] = outcome
             return
@@ -121,7 +121,7 @@ class Progress:
 
 
 async def dispatch_in(partitions: Sequence[Partition], requests: Sequence[Progress], dispatch: Dispatch) -> None:
-    """Send what is left of the requests to these partitions, each of which gets all of its parts in one step."""
+    """Send what is left of the requests to these partitions. Each gets all of its parts in one step."""
     by_number: dict[int, list[tuple[Progress, list[int]]]] = defaultdict(list)
     for request in requests:
         request.errors.clear()

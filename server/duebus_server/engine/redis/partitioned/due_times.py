@@ -16,15 +16,15 @@ _NEVER = float("inf")
 
 
 class Dues:
-    """What this replica knows of groups in partitions. Where it knows nothing, something may be due."""
+    """What this replica knows about groups in partitions. Where it knows nothing, something may be due."""
 
     def __init__(self) -> None:
         self._next: dict[tuple[Partition, str], float] = {}
-        # When the first suspect is due where the last to look took none, or no other; `_next` is without it.
+        # When the first suspect is due, where the last session to look could not take it; `_next` leaves it out.
         self._suspects: dict[tuple[Partition, str], float] = {}
 
     def may_be_due(self, partition: Partition, group: str, now_us: int, *, with_suspect: bool) -> bool:
-        """Whether it is worth asking a partition for events of a group, among them a suspect or not."""
+        """Whether it is worth asking a partition for events of a group, with or without a suspect."""
         suspect = self._suspects.get((partition, group), _NEVER) if with_suspect else _NEVER
         return min(self._next.get((partition, group), now_us), suspect) <= now_us
 
@@ -33,7 +33,7 @@ class Dues:
         return _first(self._next.get((partition, group), now_us) for partition in partitions)
 
     def first_suspect(self, partitions: Sequence[Partition], group: str) -> int | None:
-        """When the first suspect is due for those who may take one, in microseconds; None for never."""
+        """When the first suspect is due, for a session that may take one, in microseconds; None for never."""
         return _first(self._suspects.get((partition, group), _NEVER) for partition in partitions)
 
     def told(self, partition: Partition, group: str, at_us: int) -> None:
@@ -44,7 +44,7 @@ class Dues:
 
     @contextmanager
     def looking(self, partition: Partition, group: str) -> Iterator[Look]:
-        """During the block a session leases from a partition; what is told meanwhile counts too."""
+        """A session leases from a partition during the block. What is reported meanwhile counts too."""
         self._next[partition, group] = _NEVER
         look = Look()
         try:
@@ -75,7 +75,7 @@ class Look:
 
     Attributes:
         is_done: it has been answered.
-        next_due_us: when it said that there may be more.
+        next_due_us: when there may be more, according to the answer.
         suspect_due_us: as in ``LeaseBatch``.
     """
 
@@ -90,11 +90,11 @@ class Look:
 
 
 class Outward:
-    """Hears of partitions, and tells a watcher of their topics.
+    """Receives reports about partitions, and passes them on to a watcher as reports about topics.
 
     Args:
-        watcher: told of topics.
-        dues: told of partitions.
+        watcher: receives the reports about topics.
+        dues: receives the due times of partitions.
     """
 
     def __init__(self, watcher: Watcher, dues: Dues) -> None:
@@ -115,11 +115,11 @@ class Outward:
         self._watcher.leases_ran_out(session_id, fencing_tokens)
 
     def leases_extended(self, session_id: str) -> None:
-        """Told by each partition."""
+        """Reported by each partition."""
         self._watcher.leases_extended(session_id)
 
     def died(self, partition: Partition, group: str, count: int, first_ids: Sequence[str]) -> None:
-        """Events died in one partition; each partition tells its own."""
+        """Events died in one partition; each partition reports its own."""
         self._watcher.died(partition.topic, group, count, first_ids)
 
     def suspected(self, partition: Partition, group: str, count: int, first_ids: Sequence[str]) -> None:
@@ -127,6 +127,6 @@ class Outward:
         self._watcher.suspected(partition.topic, group, count, first_ids)
 
     def deleted(self, partition: Partition, group: str | None) -> None:
-        """Told once for a group: when the first partition has lost it. The topic itself tells when it is deleted."""
+        """Reported once for a group, when the first partition has lost it. A deleted topic is reported as a whole."""
         if partition.count == 1 or (group is not None and partition.number == 0):
             self._watcher.deleted(partition.topic, group)

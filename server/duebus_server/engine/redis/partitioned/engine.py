@@ -77,7 +77,7 @@ class PartitionedEngine(AdminVerbs):
         await self._engine.check()
 
     def watch(self, watcher: Watcher) -> None:
-        """Tell ``watcher`` of topics, not of their partitions."""
+        """Report to ``watcher`` about topics, not about their partitions."""
         self._engine.watch(Outward(watcher, self._dues))
 
     def now_us(self) -> int:
@@ -103,12 +103,12 @@ class PartitionedEngine(AdminVerbs):
                 break
             try:
                 await self._routing.follow(topic, partitions)
-            except DispatcherNotWorking:  # each request says by itself how far it came
+            except DispatcherNotWorking:  # each request's own answer says how far it came
                 break
         return [one.outcome() for one in progress]
 
     async def lease(self, topic: str, group: str, session_id: str, request: LeaseRequest) -> LeaseBatch:
-        """See ``Engine.lease``. Longest due first within a partition; each lease begins at another."""
+        """See ``Engine.lease``. Longest due first within a partition; each lease begins at a different one."""
 
         async def lease(partitions: list[Partition]) -> LeaseBatch:
             if len(partitions) == 1:
@@ -135,7 +135,7 @@ class PartitionedEngine(AdminVerbs):
             if not events:
                 raise
             # The session must still get what was leased so far.
-            log.warning("a partition was passed over", partition=str(partition), group=group, error=str(error))
+            log.warning("partition skipped", partition=str(partition), group=group, error=str(error))
         except BaseException:
             self._take_back(partitions, group, session_id, events)
             raise
@@ -169,7 +169,7 @@ class PartitionedEngine(AdminVerbs):
     def _take_back(
         self, partitions: list[Partition], group: str, session_id: str, events: Sequence[LeasedEvent]
     ) -> None:
-        """The session does not hear of these leases: its next lease takes them back from each partition."""
+        """The session will not learn of these leases. Its next lease takes them back from each partition."""
         for event in events:
             partition = partitions[event.fencing_token % len(partitions)]
             self._dues.unsure(partition, group)
@@ -214,7 +214,7 @@ class PartitionedEngine(AdminVerbs):
         ]
 
     async def _work_of(self, topic: str, group: str) -> int:
-        """Of a topic that has other partitions than this replica knew of."""
+        """As ``work``, for a topic that has other partitions than this replica knew."""
         await self._routing.refresh(topic)
         counts = await self._engine.work([(partition, group) for partition in self._routing.partitions(topic)])
         return sum(number or 0 for number in counts)
@@ -222,14 +222,14 @@ class PartitionedEngine(AdminVerbs):
     # --- sessions ---------------------------------------------------------------------------------------------------
 
     async def join(self, topic: str, group: str, subscriber: SubscriberInfo) -> None:
-        """See ``Engine.join``. If it fails part way, the groups that it made stay."""
+        """See ``Engine.join``. If it fails part way, the groups that it created stay."""
         await self._routing.each(topic, lambda partition: self._join_in(partition, group, subscriber))
 
     async def _join_in(
         self, partition: Partition, group: str, subscriber: SubscriberInfo, *, existing: bool = False
     ) -> bool:
         has_joined = await self._engine.join(partition, group, subscriber, existing=existing)
-        self._dues.unsure(partition, group)  # a group that is made anew has what waited for the first one
+        self._dues.unsure(partition, group)  # a new group may have what waited for the first one
         return has_joined
 
     async def adopt(

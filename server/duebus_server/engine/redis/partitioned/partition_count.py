@@ -47,19 +47,19 @@ MEND, GO_ON = "mend", ""
 """In place of a number of partitions: reopen those that the topic has; finish what another replica has begun."""
 
 LOCK_US = 5 * SECOND
-"""How long others leave a change to the replica that has begun it. Then they finish it, whether or not it has died."""
+"""How long others leave a change to the replica that began it. Then they finish it, whether or not that one is dead."""
 
 _HELD, _REPLACED = b"held", b"replaced"
 """As in ``partitions.lua``."""
 
 _Groups = dict[bytes, dict[bytes, bytes]]
-"""What each group of a topic has beside events, as far as its partitions have it in common."""
+"""What each group of a topic has besides events, as far as all partitions share it."""
 
 _FENCE = b"fence"
 """The last fencing token of a group in a partition."""
 
 _KIND = b"kind"
-"""Whether a group lasts (empty) or is ephemeral, among what it has."""
+"""Whether a group is lasting (empty) or ephemeral."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class _Change:
     Attributes:
         before: how many partitions the topic has.
         after: how many it is to have; 0 to delete it.
-        change_id: no other attempt has it.
+        change_id: unique to this attempt.
     """
 
     topic: str
@@ -79,12 +79,12 @@ class _Change:
 
     @property
     def whole(self) -> Partition:
-        """The topic itself: its keys hold how many partitions it has."""
+        """The topic itself, whose keys hold its number of partitions."""
         return Partition(self.topic)
 
     @property
     def old(self) -> list[Partition]:
-        """The partitions to be removed. A topic that has one has no keys for it but its own."""
+        """The partitions to be removed. A topic with one partition has only its own keys."""
         return partitions_of(self.topic, self.before) if self.before not in (1, self.after) else []
 
     @property
@@ -94,16 +94,16 @@ class _Change:
 
 
 class Partitioning:
-    """The partitions of topics, as far as this replica knows, and how their number is changed.
+    """Knows the partitions of topics, as far as this replica does, and changes their number.
 
     Args:
         runner: runs scripts.
-        locks: of the bus. That of a topic saves replicas from taking a change over from each other; nothing else
-            depends on it.
+        locks: the locks of the bus. A topic's lock keeps replicas from taking a change over from each other; nothing
+            else depends on it.
         engine: told what was deleted.
 
     Raises, in all methods that run something:
-        DispatcherNotWorking: Redis is away, or refuses; or another replica is changing the topic.
+        DispatcherNotWorking: Redis can't be reached or refuses the command; or another replica is changing the topic.
     """
 
     def __init__(self, runner: Runner, locks: Locks, engine: RedisEngine) -> None:
@@ -124,7 +124,7 @@ class Partitioning:
             self._known[topic] = partitions
 
     async def read(self, topic: str) -> list[Partition]:
-        """The partitions of a topic, asked of Redis. Finishes a change that broke off."""
+        """The partitions of a topic, read from Redis. Finishes a change that was interrupted."""
         count = await self._engine.topic_index.partition_count(topic)
         if count is None:
             await self._under_lock(topic, GO_ON)
@@ -149,7 +149,7 @@ class Partitioning:
         await self._under_lock(topic, MEND)
 
     async def delete(self, topic: str) -> int:
-        """Delete a topic of several partitions; how many events it held."""
+        """Delete a topic of several partitions. Returns how many events it held."""
         removed = await self._under_lock(topic, 0)
         if removed is None:  # this finished a change that another replica had begun
             raise Moved(topic)
@@ -176,7 +176,7 @@ class Partitioning:
         """Carry out a change: the wanted one, or one that another replica has begun.
 
         Returns:
-            How many events were deleted; None where the topic was not.
+            How many events were deleted; None if the topic was not deleted.
 
         Raises:
             InvalidArgument: the topic holds events; nothing was changed.
@@ -224,7 +224,7 @@ class Partitioning:
         return settings, _merged([_read_groups(flat) for _, flat in told])
 
     async def _complete(self, change: _Change) -> int:
-        """Open the new partitions and remove the old ones; how many events these held. Any replica can do it again."""
+        """Open the new partitions and remove the old ones. Returns how many events these held. Can be repeated."""
         await self._each(OPEN, change, change.new)
         is_deleted = change.after == 0
         if is_deleted:
@@ -253,28 +253,28 @@ class Partitioning:
 
 @lru_cache(maxsize=10_000)
 def _the_only_one(topic: str) -> list[Partition]:
-    """The partitions of a topic that has one; kept, because the same object is found faster than an equal one."""
+    """The only partition of a topic. Cached, because the same object is found faster than an equal one."""
     return partitions_of(topic, 1)
 
 
 def _read_groups(flat: Sequence[Any]) -> _Groups:
-    """As ``partition_describe.lua`` tells them."""
+    """The groups in an answer of ``partition_describe.lua``."""
     groups = zip(flat[::3], flat[1::3], flat[2::3], strict=True)
     return {name: {_KIND: kind, **pairs_of(own)} for name, kind, own in groups}
 
 
 def _merged(partitions: Sequence[_Groups]) -> _Groups:
-    """The groups of a topic, from those of its partitions, of which some may have lost theirs."""
+    """The groups of a topic, merged from its partitions, some of which may have lost theirs."""
     groups = max(partitions, key=len)
     for name, own in groups.items():
         fences = [there[name][_FENCE] for there in partitions if _FENCE in there.get(name, {})]
         if fences:
-            own[_FENCE] = max(fences, key=int)  # the tokens of an event grow, also on a node whose clock is behind
+            own[_FENCE] = max(fences, key=int)  # so that an event's tokens grow even on a node whose clock is behind
     return groups
 
 
 def _flat(groups: _Groups) -> list[bytes | int]:
-    """As ``take_over`` in ``partitions.lua`` reads it."""
+    """As ``take_over`` in ``partitions.lua`` reads them."""
     flat: list[bytes | int] = []
     for name, own in groups.items():
         kept = {field: value for field, value in own.items() if field != _KIND}

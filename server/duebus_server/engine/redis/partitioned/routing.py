@@ -1,4 +1,4 @@
-"""Turns a verb on a topic into verbs on its partitions, and goes on when their number has changed meanwhile."""
+"""Turns a verb on a topic into verbs on its partitions, and retries it when their number has changed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Routing:
     Args:
         engine: knows the sessions of this replica.
         partitioning: knows how many partitions each topic has.
-        join: subscribes sessions to the partitions to which they follow their topic.
+        join: subscribes sessions to the new partitions of their topic.
     """
 
     def __init__(
@@ -63,12 +63,12 @@ class Routing:
         verb: Callable[[list[Partition]], Awaitable[T]],
         session: tuple[str, str] | None = None,
     ) -> T:
-        """Do something on the partitions of a topic.
+        """Run a verb on the partitions of a topic.
 
         Args:
-            topic: whose partitions.
-            verb: what to do; it is done again when the topic turns out to have other partitions.
-            session: group and session id for which it is done.
+            topic: the topic.
+            verb: retried when the topic turns out to have other partitions.
+            session: group and id of the session that it is for, if any.
         """
         for _ in range(ATTEMPTS):
             partitions = self._partitioning.partitions(topic)
@@ -79,7 +79,7 @@ class Routing:
         raise Moved(topic)
 
     async def each(self, topic: str, verb: Callable[[Partition], Awaitable[T]]) -> list[T]:
-        """Do the same in each partition."""
+        """Run a verb on each partition."""
 
         async def in_each(partitions: list[Partition]) -> list[T]:
             if len(partitions) == 1:
@@ -89,7 +89,7 @@ class Routing:
         return await self.routed(topic, in_each)
 
     async def refresh(self, topic: str) -> None:
-        """Ask Redis which partitions a topic has, and take its sessions there."""
+        """Ask Redis which partitions a topic has, and move its sessions there."""
         async with self._following:
             await self._catch_up(topic)
 
@@ -104,7 +104,7 @@ class Routing:
             await self._catch_up(topic)
 
     async def follow(self, topic: str, partitions: list[Partition], session: tuple[str, str] | None = None) -> None:
-        """A topic has not these partitions: find out which it has, and take its sessions there.
+        """A topic no longer has these partitions: find out which it has, and move its sessions there.
 
         Raises:
             NotFound: the group of ``session`` was deleted.
@@ -123,13 +123,13 @@ class Routing:
             raise NotFound("group", session[0], topic=topic)
 
     async def settled(self) -> None:
-        """Return when no session is on its way to other partitions."""
+        """Return when no session is being moved to other partitions."""
         if self._following.locked():
             async with self._following:
                 pass
 
     async def _catch_up(self, topic: str) -> list[Partition]:
-        """The partitions of a topic, asked of Redis. They are used when its sessions are there, and not before."""
+        """The partitions of a topic, read from Redis. They are used only once its sessions are there."""
         there = await self._partitioning.read(topic)
         await self._take_sessions_along(topic, there)
         self._partitioning.know(topic, there)
@@ -144,8 +144,8 @@ class Routing:
             self._engine.notifications.sessions.forget(old)
 
     async def _join_all(self, old: LocalSession, there: Sequence[Partition]) -> bool:
-        """Whether a session has joined these partitions; False when its group was deleted, of which this replica may
-        not have heard.
+        """Join a session to these partitions. Returns False if its group was deleted, which this replica may have
+        missed.
         """
         has_group = await self._partitioning.has_group(there[0], old.group)
         if not has_group and await self._engine.members.was_deleted(old):

@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from duebus_server.engine.redis.admin.topic_index import TopicIndex
 
 AT_ONCE = 16
-"""How many topics are looked at together: others' calls go on in between."""
+"""How many topics are read at the same time. Other calls go on in between."""
 
 
 class Topics:
-    """What there is of all topics.
+    """Lists and counts across all topics.
 
     Args:
         topic_index: knows their names.
         defaults: the settings of topics.
-        get_topic: looks at one, and raises NotFound where there is none.
+        get_topic: reads one, and raises NotFound if there is none.
 
     Raises, in all methods:
-        DispatcherNotWorking: Redis is away.
+        DispatcherNotWorking: Redis can't be reached.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Topics:
         return sum(info.queued for info in infos if info is not None)
 
     async def list(self, after: str, limit: int) -> list[TopicInfo]:
-        """Up to ``limit`` topics by name; a damaged one says so, and does not hide the others."""
+        """Up to ``limit`` topics by name; a damaged one is shown as such, and does not hide the others."""
         found: list[TopicInfo] = []
         while len(found) < limit and (names := await self._topic_index.page(after, min(limit - len(found), AT_ONCE))):
             after = names[-1]
@@ -56,7 +56,7 @@ class Topics:
         return found
 
     async def _look_at(self, topic: str) -> TopicInfo | None:
-        """A topic, or None when it is not there."""
+        """A topic, or None if it does not exist."""
         try:
             return await self._get_topic(topic)
         except NotFound:

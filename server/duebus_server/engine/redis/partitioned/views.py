@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def sum_of(topic: str, infos: Sequence[TopicInfo]) -> TopicInfo:
-    """A topic from what each of its partitions shows."""
+    """A topic, from what each of its partitions shows."""
     by_name: dict[str, list[GroupInfo]] = defaultdict(list)
     for info in infos:
         for group in info.groups:
@@ -53,7 +53,7 @@ def _subscribers(parts: Sequence[GroupInfo]) -> list[SubscriberInfo]:
 
 
 def merged(query: EventQuery, pages: Sequence[tuple[list[Listed], bool]]) -> EventPage:
-    """One page from a page of each partition. It ends where a partition may have more events in between."""
+    """One page, merged from a page of each partition. It ends where a partition may have more events in between."""
 
     def comes_before(one: Listed, other: Listed) -> bool:
         return (one[:2] > other[:2]) if query.newest_first else (one[:2] < other[:2])
