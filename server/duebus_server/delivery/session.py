@@ -161,8 +161,8 @@ class Session:
         self._let_go(fencing_tokens)
 
     def leases_ran_out(self, fencing_tokens: Sequence[int]) -> None:
-        """Drop leases that have run out. The worker may stand still, and take in events that others could handle, so it
-        gets one event at a time until it settles or extends a lease.
+        """Drop leases that have run out. The worker may be stalled and hold events that others could handle, so it gets
+        one event at a time until it settles or extends a lease.
         """
         if self._let_go(fencing_tokens) and not self.window.stalled and self._closing is None:
             self.window.stalled = True
@@ -176,7 +176,7 @@ class Session:
             )
 
     def leases_extended(self) -> None:
-        """The worker has extended leases, so it does not stand still."""
+        """The worker has extended leases, so it is not stalled."""
         if self.window.stalled:
             self.window.stalled = False
             self.wake()
@@ -208,7 +208,7 @@ class Session:
         try:
             results = await self._engine.nack(self.options.topic, self.options.group, nacks) if nacks else []
         except DispatcherNotWorking as error:
-            log.warning("leases not given back", session_id=self.options.session_id, error=str(error))
+            log.warning("leases not released", session_id=self.options.session_id, error=str(error))
             return 0
         return results.count(None)
 
@@ -348,7 +348,7 @@ class Session:
         return Heartbeat(self._engine.now_us(), await self._count_backlog())
 
     async def _count_backlog(self) -> int:
-        """The events that are ready; what was known last if the engine can't be reached.
+        """The events that are ready, or the last known number if the engine can't be reached.
 
         A session that waits for something to become due need not ask: an idle stream costs the engine nothing.
         """

@@ -95,7 +95,7 @@ class Streams:
         )
 
     def suspected(self, topic: str, group: str, count: int, first_ids: Sequence[str]) -> None:
-        """See ``Watcher.suspected``. One log line a step, as of those that die."""
+        """See ``Watcher.suspected``. One log line a step, as in ``died``."""
         log.warning(
             "events are suspects: their leases ran out twice, so a stream gets one of them at a time",
             engine=self._engine.name,

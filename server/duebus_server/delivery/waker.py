@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     Wake = Callable[[], None]
 
 LOOK_AGAIN_US = SECOND
-"""The longest wait of a session whose next event does not fit. An event that is given back takes its old place, which
-may be in front of that one at the same due time, and no notification shows that.
+"""The longest wait of a session whose next event does not fit. A released event returns to its old place, which
+may be before that one at the same due time, and no notification shows that.
 """
 
 

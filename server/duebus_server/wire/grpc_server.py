@@ -1,11 +1,11 @@
-"""A gRPC server that no request ends, and that looks at a caller's credentials before it reads a message.
+"""A gRPC server that no request can bring down, and that checks a caller's credentials before it reads a message.
 
 The server of grpc.aio accepts calls in one loop. When a method isn't registered by name, the loop decodes the call's
 path. A path that isn't UTF-8 raises there, and the port closes for good. Here every method is registered and has a loop
-of its own, which asks whether the call may come in before anything else is done for it. A call of any other method is
-refused without a look at its path.
+of its own, which checks whether to admit a call before it does anything else. A call of any other method is refused
+without looking at its path.
 
-The only module that uses private names of grpcio. They are those of ``TESTED_VERSION``.
+This is the only module that uses private names of grpcio. They are those of ``TESTED_VERSION``.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ UNIMPLEMENTED: Status = (grpc.StatusCode.UNIMPLEMENTED, "there is no such method
 ACCEPTED_AT_ONCE = 8
 
 MAX_REFUSALS = 100
-"""Refused calls that wait for their answer at once. Others that are refused meanwhile are reset."""
+"""How many refused calls wait for their answer at once. Further ones are reset."""
 
 
 class ServerEndedError(Exception):
@@ -59,7 +59,7 @@ class ServerEndedError(Exception):
 
 
 async def admit_everyone(_method: str, _context: Context) -> None:
-    """For a server without credentials."""
+    """Admits every call, for a server without credentials."""
 
 
 class GrpcServer(Server):
@@ -67,8 +67,8 @@ class GrpcServer(Server):
 
     Args:
         options: gRPC's channel arguments.
-        admit: given the path of a registered method and a call's context, tells the status that refuses the call; None
-            lets it in. It must not read the call's message.
+        admit: takes the path of a registered method and a call's context, and returns the status that refuses the
+            call, or None to admit it. It must not read the call's message.
 
     Attributes:
         ended: set when the server has stopped accepting calls without being told to.
@@ -88,8 +88,8 @@ class GrpcServer(Server):
         Args:
             service: its full name.
             handlers: by the names of the methods.
-            accepted_at_once: calls of a method that are accepted in one turn of the event loop, by the method's name;
-                ``ACCEPTED_AT_ONCE`` where it isn't named. More wait in gRPC, and from
+            accepted_at_once: how many calls of a method are accepted in one turn of the event loop, by the method's
+                name; ``ACCEPTED_AT_ONCE`` if it isn't named. More wait in gRPC, and from
                 "grpc.server.max_pending_requests" on are cancelled.
         """
         at_once = accepted_at_once or {}
@@ -101,7 +101,7 @@ class _AioServer(AioServer):  # type: ignore[misc]  # has no types
     """The server beneath grpc.aio's."""
 
     def prepare(self, admit: Admit, ended: asyncio.Event) -> None:
-        """What the constructor has no arguments for."""
+        """Set what the constructor has no arguments for."""
         self._admit = admit
         self._ended = ended
         self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
@@ -125,7 +125,7 @@ class _AioServer(AioServer):  # type: ignore[misc]  # has no types
                 self._ended.set()
 
     def _make_request_call_future(self, path: bytes | None) -> asyncio.Task[object]:
-        """A task for the calls of one registered method; None: for those of all others."""
+        """A task for the calls of one registered method, or with None for those of all others."""
         return asyncio.create_task(self._refuse_all() if path is None else self._accept_all(path.decode(), path))
 
     async def _accept_all(self, method: str, path: bytes) -> None:
@@ -139,17 +139,17 @@ class _AioServer(AioServer):  # type: ignore[misc]  # has no types
                 self._start(self._handling(method, call))
             else:
                 self._refuse(call, refusal)
-            del call  # the next may be long in coming, and this one would be kept for as long
+            del call  # otherwise it would be kept until the next call arrives
 
     async def _refusal(self, method: str, call: Any) -> Status | None:
-        """The status that refuses a call, None if it may come in. An error of the check refuses this call alone."""
+        """The status that refuses a call, or None to admit it. An error in the check refuses only this call."""
         try:
             return await self._admit(method, _ServicerContext(call, None, None, asyncio.get_running_loop()))
         except Exception as error:  # noqa: BLE001  # it would end the loop, and with it the server
             return unexpected(error, method)
 
     def _handling(self, method: str, call: Any) -> Any:
-        """What runs a call, and cancels it when its client does. It has the caller that the check has found."""
+        """The task that runs a call, cancelled when its client cancels. It has the caller that the check has found."""
         loop = asyncio.get_running_loop()
         handled = _handle_rpc(method, self._resolver, (), call, loop, False)  # has no keywords
         return _schedule_rpc_coro(handled, call, loop, method)

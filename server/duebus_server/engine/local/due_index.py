@@ -1,6 +1,6 @@
 """Items ordered by time; any item can be removed.
 
-This is a list of short sorted blocks. It does what a heap does in which each item knows its place, but faster, because
+This is a list of short sorted blocks. It does the job of a heap in which each item knows its index, but faster, because
 ``bisect`` and ``list.insert`` run in C; ``tests/bench/due_index.py`` measures both. Neighbours are added and removed
 together, and a page of a listing can begin anywhere. The layout is that of ``sortedcontainers.SortedKeyList``, reduced
 to what the engine uses.

@@ -475,7 +475,7 @@ class Group:
         self.held.setdefault(lease.session_id, {})[lease.fencing_token] = entry
 
     def _renew(self, entry: Entry, expires_us: int) -> Lease:
-        """Whoever holds it is there: the lease lasts until then, and is as one of a session that is not stalled."""
+        """Renew a lease. Its holder is alive, so the lease no longer counts as one of a stalled session."""
         lease = entry.lease
         assert lease is not None  # noqa: S101  # the entry is LEASED
         lease.stalled = False

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from duebus_server.engine.local.group import Group
 
 IDS_NAMED = 10
-"""How many ids of events that died, or became suspects, in one step are reported, besides their number."""
+"""How many ids are reported, besides their number, of the events that died or became suspects in one step."""
 
 TOPICS_AT_ONCE = 100
-"""How many topics are looked at in one step of the event loop: a few milliseconds at most."""
+"""How many topics are checked in one step of the event loop. That takes a few milliseconds at most."""
 
 
 class Topics:
@@ -92,7 +92,7 @@ class Topics:
         return found.groups.get(group) if found else None
 
     def work(self, topic: str, group: str, now_us: int) -> int:
-        """How many events of a group need a worker; an empty name is what waits for the first group."""
+        """How many events of a group need a worker; an empty name means what waits for the first group."""
         found = self._topics.get(topic)
         members = None if found is None else found.groups.get(group) if group else found.unclaimed
         if members is None:
@@ -166,7 +166,7 @@ class Topics:
             self.watcher.due(topic, group.name, due_us)
 
     def announce_pause(self, topic: str, group: str, now_us: int) -> None:
-        """Have a session look, which finds that its group is paused."""
+        """Wake a session, which then finds its group paused."""
         if self.watcher is not None:
             self.watcher.due(topic, group, now_us)
 
