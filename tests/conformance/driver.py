@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 from conformance.languages import ROOT
 
-PATIENCE_S = 30.0
+SIGNAL_TIMEOUT_S = 30.0
 """An answer or event that has not come by then will not come."""
 
 EXIT_TIMEOUT_S = 60.0
@@ -91,11 +91,11 @@ class Driver:
             TimeoutError: it was not answered.
             DriverGone: the process has ended.
         """
-        return self.send(command, **fields).result(PATIENCE_S)
+        return self.send(command, **fields).result(SIGNAL_TIMEOUT_S)
 
     # --- events -------------------------------------------------------------------------------------------------------
 
-    def next_event(self, kind: str, name: str, patience_s: float = PATIENCE_S) -> Fields:
+    def next_event(self, kind: str, name: str, timeout_s: float = SIGNAL_TIMEOUT_S) -> Fields:
         """The next event of a kind, of a worker or subscription.
 
         Raises:
@@ -104,13 +104,13 @@ class Driver:
         """
         with self._change:
             events = self._events[kind, name]
-            self._change.wait_for(lambda: events or self._gone, patience_s)
+            self._change.wait_for(lambda: events or self._gone, timeout_s)
             if events:
                 return events.popleft()
         if self._gone:
             raise DriverGone(self.last_words())
         came = {f"{each} of {of}": len(left) for (each, of), left in self._events.items() if left}
-        raise TimeoutError(f"no {kind!r} of {name} within {patience_s:g} s; not yet taken: {came}")
+        raise TimeoutError(f"no {kind!r} of {name} within {timeout_s:g} s; not yet taken: {came}")
 
     def events_of(self, name: str) -> list[Fields]:
         """What was told of a worker or subscription, and not taken; takes it."""

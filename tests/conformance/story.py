@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import grpc
-from conformance.driver import PATIENCE_S, CallFailed, Driver
+from conformance.driver import SIGNAL_TIMEOUT_S, CallFailed, Driver
 from conformance.servers import other_than
 from conformance.steps import COMMANDS, EVENTS, WORKER_EVENTS, Step
 from conformance.values import Mismatch, fill_in, match
@@ -145,9 +145,9 @@ class Story:
 
     def _conclude(self, answer: Future[Fields], step: Step) -> None:
         try:
-            result = answer.result(PATIENCE_S)
+            result = answer.result(SIGNAL_TIMEOUT_S)
         except TimeoutError:
-            raise TimeoutError(f"no answer within {PATIENCE_S:g} s") from None
+            raise TimeoutError(f"no answer within {SIGNAL_TIMEOUT_S:g} s") from None
         except CallFailed as failure:
             if step.fails is None:
                 raise
@@ -176,7 +176,7 @@ class Story:
         """Nothing of the kind has come that was not expected; it is for an earlier step to show that it would have."""
         kind = expected["kind"]
         try:
-            event = self._driver.next_event(kind, self._of(kind, expected), patience_s=0)
+            event = self._driver.next_event(kind, self._of(kind, expected), timeout_s=0)
         except TimeoutError:
             return
         raise Mismatch(kind, "none", event)
@@ -235,7 +235,7 @@ class Story:
 
     def _look(self, method: str, **fields: Any) -> Fields:
         request = getattr(admin_pb2, f"{method}Request")(**fields)
-        return _as_fields(getattr(self._server.admin, method)(request, timeout=PATIENCE_S, wait_for_ready=True))
+        return _as_fields(getattr(self._server.admin, method)(request, timeout=SIGNAL_TIMEOUT_S, wait_for_ready=True))
 
     # --- the surroundings ---------------------------------------------------------------------------------------------
 
@@ -297,7 +297,7 @@ def _without_names(expected: Fields) -> Fields:
 
 def _until_it_holds(look: Callable[[], None]) -> None:
     """What another process does is nothing that can be waited on: it is looked at again and again."""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + SIGNAL_TIMEOUT_S
     while True:
         try:
             look()

@@ -36,7 +36,7 @@ PAUSE_S = 0.005
 WORK_S = 0.02
 """That a handler takes."""
 LONGEST_GAP_S = 1.0
-PATIENCE_S = 30.0
+SIGNAL_TIMEOUT_S = 30.0
 
 
 @dataclass
@@ -68,7 +68,7 @@ class Seen:
 
     async def all_handled(self) -> None:
         """Wait until everything that was dispatched is handled; for when no more comes."""
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(SIGNAL_TIMEOUT_S):
             while not self.dispatched.issubset(self.handled):
                 self._one_more.clear()
                 await self._one_more.wait()

@@ -23,7 +23,7 @@ from fuzz.raw_http2 import RawHttp2
 from support.redis_server import RedisServer
 from support.secured import client
 from support.server_process import ServerProcess, assert_untroubled
-from support.wire import PATIENCE_S, figure
+from support.wire import SIGNAL_TIMEOUT_S, figure
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -96,7 +96,7 @@ class Target:
         """The tasks of its event loop."""
         before = self.server.log.stat().st_size
         self.server.process.send_signal(signal.SIGUSR1)
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + SIGNAL_TIMEOUT_S
         while not (found := re.search(rb"tasks=(\d+)\n", self.server.log.read_bytes()[before:])):
             assert time.monotonic() < deadline, "the server does not count its tasks"
             await asyncio.sleep(0.01)  # nothing tells when another process has written
@@ -104,7 +104,7 @@ class Target:
 
     def probe(self) -> int:
         """The status of /readyz."""
-        with urllib.request.urlopen(f"http://{self._http}/readyz", timeout=PATIENCE_S) as answer:
+        with urllib.request.urlopen(f"http://{self._http}/readyz", timeout=SIGNAL_TIMEOUT_S) as answer:
             return int(answer.status)
 
 
@@ -187,7 +187,7 @@ async def assert_it_serves(target: Target) -> None:
         for engine in target.server.engines:
             sent = await bus.dispatch("afterwards", b"all is well", engines=[engine])
             async with bus.subscribe("afterwards", engine=engine) as deliveries:
-                received = await asyncio.wait_for(anext(deliveries), PATIENCE_S)
+                received = await asyncio.wait_for(anext(deliveries), SIGNAL_TIMEOUT_S)
                 assert received.event_id == sent.event_id
                 assert await bus.ack(received) == []
             await bus.admin.delete_topic("afterwards", engine=engine)
@@ -200,7 +200,7 @@ async def until_at_most(measure: Callable[[], Awaitable[int]], most: int, what: 
         AssertionError: it does not come to that.
     """
     found = await measure()
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + SIGNAL_TIMEOUT_S
     while found > most:
         assert time.monotonic() < deadline, f"{found} {what}, and {most} would be well"
         await asyncio.sleep(0.1)  # nothing tells when another process has less

@@ -238,7 +238,7 @@ async def test_calls_to_a_cluster_that_is_away_are_refused_as_those_to_a_single_
                 assert await all_refused(calls) == {"Redis can't be reached"}
             for node in nodes:
                 node.restart()
-            assert await until_accepted(wire.ack, held, patience_s=20) == []
+            assert await until_accepted(wire.ack, held, timeout_s=20) == []
             await until_accepted(wire.dispatch, topic, "after")
             assert delivered([await asyncio.wait_for(stream.one(), 10)]) == ["after"]
         assert_untroubled(server.log.read_text())
@@ -310,12 +310,12 @@ async def lose_a_node(bus: RedisBus, nodes: list[RedisServer], how: signal.Signa
         loop = asyncio.get_running_loop()
         began = loop.time()
         lost.process.send_signal(how)
-        failures = await until_accepted(here.ack, *held, patience_s=30)
+        failures = await until_accepted(here.ack, *held, timeout_s=30)
         # A try that failed for the lost node may have settled what is on the others, or there just before its end.
         assert {failure.reason for failure in failures} <= {SETTLED}, "no lease was lost"
         acked_s = loop.time() - began
         for name, stream in streams.items():
-            await until_accepted(here.dispatch, name, "after", patience_s=10)
+            await until_accepted(here.dispatch, name, "after", timeout_s=10)
             assert delivered([await asyncio.wait_for(stream.one(), 10)]) == ["after"]
         figure(f"a node of a cluster {how.name}: acked after {acked_s:.1f} s, all after {loop.time() - began:.1f} s")
         lost.process.send_signal(signal.SIGCONT)

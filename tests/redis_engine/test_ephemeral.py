@@ -14,7 +14,7 @@ from duebus_server.engine.redis.replicas.ephemeral_groups import RETURN_US
 from support.builders import unique_name
 from support.redis_bus import Replica, redis_bus
 from support.redis_engine import shared_redis
-from support.wire import PATIENCE_S, connect, figure
+from support.wire import SIGNAL_TIMEOUT_S, connect, figure
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -234,7 +234,7 @@ async def test_when_a_server_is_killed_the_others_remove_its_ephemeral_groups(
         moved = await there.subscribe(topic, group="moves", ephemeral=True, held_lease_tokens=[held.lease_token])
         assert moved.started.lost_lease_tokens == []
         while "lost" in {group.group for group in (await there.topic(topic)).groups}:
-            assert time.monotonic() - killed < PATIENCE_S
+            assert time.monotonic() - killed < SIGNAL_TIMEOUT_S
         figure(f"the ephemeral group of a killed server was gone after {time.monotonic() - killed:.1f} s")
         assert {group.group for group in (await there.topic(topic)).groups} == {"", "moves"}
         assert await there.ack(held) == []

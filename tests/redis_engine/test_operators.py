@@ -15,7 +15,7 @@ from duebus_server.domain.states import EventState
 from duebus_server.engine.redis.partition import Partition
 from support.builders import new_event, unique_name
 from support.redis_app import app_on
-from support.redis_bus import PATIENCE_S, RedisBus, Replica, redis_bus
+from support.redis_bus import SIGNAL_TIMEOUT_S, RedisBus, Replica, redis_bus
 from support.topics import TopicDriver, ids
 from support.wire import Wire, figure
 
@@ -104,7 +104,7 @@ async def test_a_retention_that_one_replica_was_told_is_kept_by_another(here: To
 
     await here.configure(dead_letter_retention_us=1)
 
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(SIGNAL_TIMEOUT_S):
         while await there.counts():
             await sweep()
 
@@ -214,7 +214,7 @@ async def test_a_sweep_finds_the_deletion_that_nobody_told_of(
     unheard = asyncio.Event()
     monkeypatch.setattr(there.engine._engine._presence._reactions, "deleted", lambda *_: unheard.set())  # type: ignore[attr-defined]
     await here.delete_group()
-    await asyncio.wait_for(unheard.wait(), PATIENCE_S)
+    await asyncio.wait_for(unheard.wait(), SIGNAL_TIMEOUT_S)
     assert there.harness.heard.deletions == []
 
     await there.engine.expire_leases()

@@ -15,7 +15,7 @@ import pytest
 from support.builders import unique_name
 from support.redis_engine import shared_redis
 from support.server_process import ServerProcess
-from support.wire import PATIENCE_S, connect, event, figure, ids, tokens
+from support.wire import SIGNAL_TIMEOUT_S, connect, event, figure, ids, tokens
 from support.workers import group_when
 
 if TYPE_CHECKING:
@@ -132,7 +132,9 @@ async def test_a_replica_that_was_paused_past_its_lapse_finds_its_way_back(start
         done = set(ids(taken))
         while len(done) < 6:
             frames = [asyncio.create_task(stream.next_frame()) for stream in (*streams, idle)]
-            finished, waiting = await asyncio.wait(frames, timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
+            finished, waiting = await asyncio.wait(
+                frames, timeout=SIGNAL_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED
+            )
             for task in waiting:
                 task.cancel()
             assert finished, f"only {sorted(done)} came"
@@ -145,7 +147,7 @@ async def test_a_replica_that_was_paused_past_its_lapse_finds_its_way_back(start
         assert (info.ready, info.leased) == (0, 0), "its three sessions are known again"
         await there.dispatch(topic, "after")
         frames = [asyncio.create_task(stream.next_frame()) for stream in streams]
-        finished, waiting = await asyncio.wait(frames, timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
+        finished, waiting = await asyncio.wait(frames, timeout=SIGNAL_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
         for task in waiting:
             task.cancel()
         assert [ids(of(task.result())) for task in finished] == [["after"]]

@@ -11,7 +11,7 @@ from support.builders import unique_name
 from support.commands import watched
 from support.redis_app import app_on
 from support.redis_bus import RedisBus, redis_bus
-from support.wire import PATIENCE_S, Wire, event, figure, ids
+from support.wire import SIGNAL_TIMEOUT_S, Wire, event, figure, ids
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -74,7 +74,7 @@ async def test_each_of_several_sessions_of_a_replica_is_woken(pair: tuple[Wire, 
         waiting = [asyncio.create_task(stream.next_frame()) for stream in streams]
         began_us = now_us()
         await here.dispatch(topic, f"e{number}")
-        done, pending = await asyncio.wait(waiting, timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
+        done, pending = await asyncio.wait(waiting, timeout=SIGNAL_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
         took_us = now_us() - began_us
         for task in pending:
             task.cancel()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 COMMAND = Path(sys.executable).parent / "duebus"
-PATIENCE_S = 60
+SIGNAL_TIMEOUT_S = 60
 """How long a command may take to end."""
 
 
@@ -106,7 +106,7 @@ class Running:
 
     def result(self) -> Result:
         """Waits for its end; the result has the output that was not read yet."""
-        out, err = self.process.communicate(timeout=PATIENCE_S)
+        out, err = self.process.communicate(timeout=SIGNAL_TIMEOUT_S)
         return Result(self.process.returncode, out, err)
 
 
@@ -147,7 +147,7 @@ class Cli:
     def run(self, *arguments: str, stdin: str = "", **env: str) -> Result:
         """Runs a command to its end."""
         with self.start(*arguments, **env) as running:
-            out, err = running.process.communicate(stdin, timeout=PATIENCE_S)
+            out, err = running.process.communicate(stdin, timeout=SIGNAL_TIMEOUT_S)
             return Result(running.process.returncode, out, err)
 
     def ok(self, *arguments: str, stdin: str = "", **env: str) -> Result:

@@ -65,7 +65,7 @@ class LocalHarness(Harness):
     def __init__(self, config: TopicConfig) -> None:
         self.clock = ManualClock(START_US)
         self._local = LocalEngine(self.clock, config)
-        super().__init__(self._local, Recorder(patience_s=0))
+        super().__init__(self._local, Recorder(timeout_s=0))
 
     async def next_due(self, topic: str, group: str) -> int | None:
         """What the group says."""

@@ -31,7 +31,7 @@ class Recorder:
     """Implements ``engine.base.Watcher``.
 
     Args:
-        patience_s: an engine that has not told by then will not tell; 0 for one that tells before its verbs return.
+        timeout_s: an engine that has not told by then will not tell; 0 for one that tells before its verbs return.
 
     Attributes:
         dues: all that was told since ``forget``, in order.
@@ -43,8 +43,8 @@ class Recorder:
         deletions: the topics and groups that were deleted, in order; None in place of a group is the whole topic.
     """
 
-    def __init__(self, patience_s: float) -> None:
-        self._patience_s = patience_s
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
         self.dues: list[Due] = []
         self.ended: dict[str, list[int]] = defaultdict(list)
         self.deletions: list[tuple[str, str | None]] = []
@@ -106,7 +106,7 @@ class Recorder:
             AssertionError: it did not; the message says ``what`` was expected, and what was told.
         """
         try:
-            async with asyncio.timeout(self._patience_s):
+            async with asyncio.timeout(self._timeout_s):
                 while not happened():
                     self._told.clear()
                     await self._told.wait()

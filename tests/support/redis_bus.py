@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from duebus_server.domain.clock import Clock
     from duebus_server.engine.redis.partition import Partition
 
-PATIENCE_S = 30.0
+SIGNAL_TIMEOUT_S = 30.0
 """How long a test waits for something."""
 
 
@@ -34,7 +34,7 @@ class Replica(Harness):
 
     def __init__(self, bus: RedisBus, engine: PartitionedEngine) -> None:
         self.bus = bus
-        super().__init__(engine, Recorder(patience_s=PATIENCE_S))
+        super().__init__(engine, Recorder(timeout_s=SIGNAL_TIMEOUT_S))
 
     async def advance(self, by_us: int) -> None:
         """Move the clock of the whole bus forward; it must be frozen."""
@@ -136,18 +136,18 @@ async def redis_bus(url: str, config: TopicConfig | None = None, *, frozen: bool
         await bus.close()
 
 
-async def until(happened: Callable[[], bool], what: str, patience_s: float = PATIENCE_S) -> None:
+async def until(happened: Callable[[], bool], what: str, timeout_s: float = SIGNAL_TIMEOUT_S) -> None:
     """Poll until something has happened that nothing signals, such as the expiry of a key.
 
     Raises:
         AssertionError: it does not come to that.
     """
     try:
-        async with asyncio.timeout(patience_s):
+        async with asyncio.timeout(timeout_s):
             while not happened():  # noqa: ASYNC110  # nothing signals it
                 await asyncio.sleep(0.01)
     except TimeoutError:
-        raise AssertionError(f"waited {patience_s} s in vain for {what}") from None
+        raise AssertionError(f"waited {timeout_s} s in vain for {what}") from None
 
 
 async def assert_works(bus: RedisBus) -> None:

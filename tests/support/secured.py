@@ -14,7 +14,7 @@ from support.tls import Certificates, make_certificates
 if TYPE_CHECKING:
     from pathlib import Path
 
-PATIENCE_S = 30.0
+SIGNAL_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def make_secured(folder: Path, *identities: str) -> Secured:
 def client(address: str, token: str | None = None, **options: Any) -> Client:
     """A client on a connection of its own that gives up soon."""
     own = (("grpc.use_local_subchannel_pool", 1),)
-    return Client(address, token=token, timeout=options.pop("timeout", PATIENCE_S), options=own, **options)
+    return Client(address, token=token, timeout=options.pop("timeout", SIGNAL_TIMEOUT_S), options=own, **options)
 
 
 def tls_client(address: str, certificates: Certificates, *, mutual: bool = False, **options: Any) -> Client:

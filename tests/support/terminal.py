@@ -10,7 +10,7 @@ import termios
 import time
 from typing import TYPE_CHECKING, Self
 
-from support.cli import COMMAND, PATIENCE_S, environment
+from support.cli import COMMAND, SIGNAL_TIMEOUT_S, environment
 from support.forking import Forked
 
 if TYPE_CHECKING:
@@ -54,12 +54,12 @@ class Terminal:
     ) -> None:
         if self.process.poll() is None:
             self.process.kill()
-        self.process.wait(PATIENCE_S)
+        self.process.wait(SIGNAL_TIMEOUT_S)
         os.close(self._ours)
 
     def wait_for(self, text: str) -> str:
         """Waits until the text is shown; returns what was shown before it since the last call."""
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + SIGNAL_TIMEOUT_S
         while text not in self.seen:
             assert self._read(deadline), f"{text!r} never came, but {self.seen!r}"
         before, _, self.seen = self.seen.partition(text)
@@ -75,10 +75,10 @@ class Terminal:
 
     def end(self) -> int:
         """Waits for the command's end; its exit status. ``seen`` is then the rest."""
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + SIGNAL_TIMEOUT_S
         while self._read(deadline):
             pass
-        return self.process.wait(PATIENCE_S)
+        return self.process.wait(SIGNAL_TIMEOUT_S)
 
     def _read(self, deadline: float) -> bool:
         """Reads more output; False at its end, or when the deadline has passed."""

@@ -18,7 +18,7 @@ from google.rpc import status_pb2
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Sequence
 
-PATIENCE_S = 30.0
+SIGNAL_TIMEOUT_S = 30.0
 """How long a test waits for something."""
 
 US = 1_000_000
@@ -99,7 +99,7 @@ class Failure:
 async def failure_of(call: Awaitable[Any]) -> Failure:
     """The failure of a call that must fail."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await asyncio.wait_for(call, PATIENCE_S)
+        await asyncio.wait_for(call, SIGNAL_TIMEOUT_S)
     return Failure.of(caught.value)
 
 
@@ -135,7 +135,7 @@ class Stream:
         Raises:
             grpc.aio.AioRpcError: it ended with another status.
         """
-        frame = await asyncio.wait_for(self._unseen.get(), PATIENCE_S)
+        frame = await asyncio.wait_for(self._unseen.get(), SIGNAL_TIMEOUT_S)
         if isinstance(frame, Exception):
             raise frame
         if frame is not None:
@@ -285,7 +285,7 @@ class Wire:
         Raises:
             TimeoutError: it does not come to that.
         """
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(SIGNAL_TIMEOUT_S):
             while len((await self.group(topic, group)).subscribers) != count:
                 pass  # each look is a round trip
 

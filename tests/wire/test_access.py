@@ -21,7 +21,7 @@ from duebus.v1 import admin_pb2, event_bus_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from jwt.algorithms import ECAlgorithm
-from support.secured import PATIENCE_S, Secured, client, make_secured
+from support.secured import SIGNAL_TIMEOUT_S, Secured, client, make_secured
 from support.wire import connect
 
 if TYPE_CHECKING:
@@ -297,7 +297,7 @@ async def test_a_token_that_is_taken_away_ends_its_streams_and_its_calls(
         async with shop.subscribe("order.created") as subscription:
             secured.write_tokens("billing")
             with pytest.raises(Unauthenticated):
-                await asyncio.wait_for(anext(aiter(subscription)), PATIENCE_S)
+                await asyncio.wait_for(anext(aiter(subscription)), SIGNAL_TIMEOUT_S)
         with pytest.raises(Unauthenticated):
             await shop.dispatch("order.created", 1)
     async with client(server.address, secured.tokens["billing"]) as billing:
@@ -313,7 +313,7 @@ async def test_a_rule_that_is_taken_away_ends_the_streams_it_allowed(
     ):
         secured.acl_flags(RULES.replace('identity = "billing"', 'identity = "nobody"'))
         with pytest.raises(PermissionDenied):
-            await asyncio.wait_for(anext(aiter(subscription)), PATIENCE_S)
+            await asyncio.wait_for(anext(aiter(subscription)), SIGNAL_TIMEOUT_S)
 
 
 async def test_a_change_that_is_broken_leaves_everything_as_it_was(
@@ -329,7 +329,7 @@ async def test_a_change_that_is_broken_leaves_everything_as_it_was(
 
 async def until_logged(server: ServerProcess, words: str, bus: Client) -> None:
     """Call until the server has checked its files and logged the result."""
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(SIGNAL_TIMEOUT_S):
         while words not in server.log.read_text():
             await bus.dispatch("order.created", 1)
 

@@ -12,7 +12,7 @@ import grpc.aio
 import pytest
 from duebus.v1 import event_bus_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from support.wire import PATIENCE_S, connect, duration, failure_of, figure, us
+from support.wire import SIGNAL_TIMEOUT_S, connect, duration, failure_of, figure, us
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +68,7 @@ async def test_a_server_that_holds_no_lease_ends_at_once_with_status_0(
         took_s = time.monotonic() - begun
         figure(f"ended after {took_s:.2f} s")
         assert took_s < 4
-        await asyncio.wait_for(stopping, PATIENCE_S)
+        await asyncio.wait_for(stopping, SIGNAL_TIMEOUT_S)
 
 
 @pytest.mark.parametrize("way", [stop_by_rpc, stop_by_sigterm])
@@ -101,7 +101,7 @@ async def test_while_draining_settles_are_taken_and_nothing_new_is(
         assert server.process.poll() is None
         assert await wire.ack(extended) == []
         assert await exit_status(server) == 0
-        await asyncio.wait_for(stopping, PATIENCE_S)
+        await asyncio.wait_for(stopping, SIGNAL_TIMEOUT_S)
 
 
 async def test_stop_answers_what_was_given_back_and_what_is_left(
@@ -163,7 +163,7 @@ async def test_stops_and_signals_at_once_are_one_drain(start_server: Callable[..
         server.process.send_signal(signal.SIGTERM)
         assert not any(stop.done() for stop in stops)
         assert await wire.ack(delivery) == []
-        answers = await asyncio.wait_for(asyncio.gather(*stops), PATIENCE_S)
+        answers = await asyncio.wait_for(asyncio.gather(*stops), SIGNAL_TIMEOUT_S)
         assert [(stopped.released, stopped.queued) for (stopped,) in answers] == [(0, 0)] * 3
     assert await exit_status(server) == 0
     assert server.log.read_text().count("draining") == 1
@@ -214,7 +214,7 @@ async def test_who_watches_the_health_hears_of_the_drain_at_once_and_does_not_ke
         await wire.dispatch(topic, "a")
         delivery = await stream.one()
         server.process.send_signal(signal.SIGTERM)
-        change = await asyncio.wait_for(watch.read(), PATIENCE_S)
+        change = await asyncio.wait_for(watch.read(), SIGNAL_TIMEOUT_S)
         assert change.status == health_pb2.HealthCheckResponse.NOT_SERVING
         begun = time.monotonic()
         assert await wire.ack(delivery) == []

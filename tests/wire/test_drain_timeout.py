@@ -9,7 +9,7 @@ import grpc
 from duebus.v1 import event_bus_pb2
 from duebus_server.domain.clock import SECOND
 from support.app import own_app
-from support.wire import PATIENCE_S, duration, failure_of, ids
+from support.wire import SIGNAL_TIMEOUT_S, duration, failure_of, ids
 from support.workers import settle_down
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ async def test_what_is_given_back_at_the_end_counts_no_attempt(topic: str, monke
         await app.advance(30 * SECOND - 1)
         assert not stopping.done()
         await app.advance(1)
-        ((stopped,),) = await asyncio.wait_for(asyncio.gather(stopping), PATIENCE_S)
+        ((stopped,),) = await asyncio.wait_for(asyncio.gather(stopping), SIGNAL_TIMEOUT_S)
         assert (stopped.released, stopped.queued) == (1, 1)
         assert seen == [("ready", 1, "boom", ["nacked", "released"])]
 
@@ -61,7 +61,7 @@ async def test_a_lease_that_runs_out_during_the_drain_is_not_waited_for(topic: s
         stopping = await draining(app, wire, stream, 60)
         for _ in range(7):
             await app.advance(SECOND)
-        ((stopped,),) = await asyncio.wait_for(asyncio.gather(stopping), PATIENCE_S)
+        ((stopped,),) = await asyncio.wait_for(asyncio.gather(stopping), SIGNAL_TIMEOUT_S)
         assert (stopped.released, stopped.queued) == (0, 1)
 
 
@@ -75,7 +75,7 @@ async def test_an_event_that_becomes_due_during_the_drain_stays_where_it_is(topi
         group = await wire.group(topic)
         assert (group.ready, group.leased) == (1, 1)
         await wire.ack(delivery)
-        ((stopped,),) = await asyncio.wait_for(asyncio.gather(stopping), PATIENCE_S)
+        ((stopped,),) = await asyncio.wait_for(asyncio.gather(stopping), SIGNAL_TIMEOUT_S)
         assert (stopped.released, stopped.queued) == (0, 1)
         assert ids(stream.frames[0].deliveries.deliveries) == ["a"]
 
@@ -89,7 +89,7 @@ async def test_late_settles_are_told_that_the_engine_is_stopped(topic: str) -> N
         stopping = await draining(app, wire, stream, 10)
         await wire.ack(a)
         await app.advance(10 * SECOND)
-        await asyncio.wait_for(stopping, PATIENCE_S)
+        await asyncio.wait_for(stopping, SIGNAL_TIMEOUT_S)
         for failures in (await wire.ack(a, b), await wire.nack(b), await wire.extend(b)):
             assert {each.reason for each in failures} == {event_bus_pb2.LeaseFailure.REASON_ENGINE_STOPPED}
         failure = await failure_of(wire.topic(topic))
@@ -108,5 +108,5 @@ async def test_a_worker_that_vanishes_during_the_drain_is_waited_for_until_the_t
         await app.advance(9 * SECOND)
         assert not stopping.done()
         await app.advance(SECOND)
-        ((stopped,),) = await asyncio.wait_for(asyncio.gather(stopping), PATIENCE_S)
+        ((stopped,),) = await asyncio.wait_for(asyncio.gather(stopping), SIGNAL_TIMEOUT_S)
         assert (stopped.released, stopped.queued) == (1, 1)

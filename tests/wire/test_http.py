@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from support.redis_server import RedisServer
 from support.secured import client
 from support.start import CANNOT_SERVE, try_to_start
-from support.wire import PATIENCE_S, connect, duration
+from support.wire import SIGNAL_TIMEOUT_S, connect, duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,7 +32,7 @@ def url_of(server: ServerProcess) -> str:
 def ask(url: str, method: str = "GET") -> tuple[int, str]:
     """The status and the body."""
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=PATIENCE_S) as answer:  # noqa: S310
+        with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=SIGNAL_TIMEOUT_S) as answer:  # noqa: S310
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -102,7 +102,7 @@ async def test_without_redis_it_is_not_ready_and_the_metrics_tell(
     redis.kill()
     assert await get(server, "/readyz") == (503, "engine redis: Redis can't be reached\n")
     assert await get(server, "/healthz") == (200, "ok\n")
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(SIGNAL_TIMEOUT_S):
         while (samples := await scrape(server))["duebus_engine_up", "redis"] == 1:
             pass  # what was found out within the last second is shown again
     assert samples["duebus_redis_errors_total", "connection"] >= 1
@@ -155,7 +155,7 @@ async def test_deaths_of_any_cause_are_counted_and_logged(
             stream = await wire.subscribe("orders", group="billing", disconnect_grace=0.05)
             await stream.one()
         await stream.cancel()
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(SIGNAL_TIMEOUT_S):
             while (await scrape(server))["duebus_events_dead_total", "local", "billing", "orders"] < 2:
                 pass  # until the lease has run out
     dead = [line for line in server.log.read_text().splitlines() if "events are dead" in line]
@@ -199,7 +199,7 @@ async def test_what_failed_is_counted_by_its_status(start_server: Callable[..., 
         with pytest.raises(Exception, match="a topic is required"):
             await wire.dispatch("", "a")
         await stream.cancel()
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(SIGNAL_TIMEOUT_S):
             while ("duebus_rpcs_total", "CANCELLED", "duebus.v1.EventBus/Subscribe") not in await scrape(server):
                 pass  # the server hears of it a little later
         found = await scrape(server)

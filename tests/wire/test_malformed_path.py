@@ -13,7 +13,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.http2 import raw_connection, request
 from support.server_process import mortal_server
-from support.wire import PATIENCE_S, connect
+from support.wire import SIGNAL_TIMEOUT_S, connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,7 @@ async def test_it_is_unimplemented_and_the_server_keeps_running(server: ServerPr
     async with raw_connection(server.address) as connection:
         for stream in (1, 3, 5):
             await connection.send(request(stream, path))
-            trailers = await asyncio.wait_for(connection.trailers(stream), PATIENCE_S)
+            trailers = await asyncio.wait_for(connection.trailers(stream), SIGNAL_TIMEOUT_S)
             assert UNIMPLEMENTED in trailers
     async with connect(server.address) as wire:
         await wire.dispatch(topic, "a")
@@ -42,17 +42,19 @@ async def test_the_health_port_keeps_working_too(start_server: Callable[..., Ser
     health = server.logged(r"health on .*address=(\S+)")
     async with raw_connection(health) as connection:
         await connection.send(request(1, PATHS[0]))
-        assert UNIMPLEMENTED in await asyncio.wait_for(connection.trailers(1), PATIENCE_S)
+        assert UNIMPLEMENTED in await asyncio.wait_for(connection.trailers(1), SIGNAL_TIMEOUT_S)
     async with grpc.aio.insecure_channel(health) as channel:
-        answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE_S)
+        answer = await health_pb2_grpc.HealthStub(channel).Check(
+            health_pb2.HealthCheckRequest(), timeout=SIGNAL_TIMEOUT_S
+        )
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
 async def test_many_at_once_keep_nobody_waiting(server: ServerProcess, topic: str) -> None:
     async with raw_connection(server.address) as connection, connect(server.address) as wire:
         await connection.send(*(request(stream, PATHS[0]) for stream in range(1, 2001, 2)))
-        await asyncio.wait_for(wire.dispatch(topic, "a"), PATIENCE_S)
-        async with asyncio.timeout(PATIENCE_S):
+        await asyncio.wait_for(wire.dispatch(topic, "a"), SIGNAL_TIMEOUT_S)
+        async with asyncio.timeout(SIGNAL_TIMEOUT_S):
             await connection.ends(1_000)
 
 

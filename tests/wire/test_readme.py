@@ -24,7 +24,7 @@ ADDRESS = "127.0.0.1:50051"
 PYTHON = ROOT / "docs" / "python.md"
 WORKER, DISPATCH = blocks(section(README, "A worker"), "python")
 (WITH_ASYNCIO,) = blocks(section(PYTHON, "Clients"), "python")
-PATIENCE_S = 60
+SIGNAL_TIMEOUT_S = 60
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_the_test_with_a_clock_that_is_moved(tmp_path: Path) -> None:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=PATIENCE_S,
+        timeout=SIGNAL_TIMEOUT_S,
         check=False,
     )
     assert ended.returncode == 0, ended.stdout

@@ -9,7 +9,7 @@ import grpc
 import pytest
 from duebus.keda import externalscaler_pb2, externalscaler_pb2_grpc
 from support.secured import make_secured
-from support.wire import PATIENCE_S, Failure, connect, event, failure_of
+from support.wire import SIGNAL_TIMEOUT_S, Failure, connect, event, failure_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,12 +82,12 @@ async def test_the_target_is_what_the_trigger_says(wire: Wire, topic: str) -> No
 async def test_a_stream_tells_at_once_and_when_it_changes(wire: Wire, topic: str) -> None:
     call = scaler(wire).StreamIsActive(scaled(topic=topic))
     answers = aiter(call)
-    assert not (await asyncio.wait_for(anext(answers), PATIENCE_S)).result
+    assert not (await asyncio.wait_for(anext(answers), SIGNAL_TIMEOUT_S)).result
     await wire.dispatch(topic, "a")
-    assert (await asyncio.wait_for(anext(answers), PATIENCE_S)).result
+    assert (await asyncio.wait_for(anext(answers), SIGNAL_TIMEOUT_S)).result
     stream = await wire.subscribe(topic)
     await wire.ack(await stream.one())
-    assert not (await asyncio.wait_for(anext(answers), PATIENCE_S)).result
+    assert not (await asyncio.wait_for(anext(answers), SIGNAL_TIMEOUT_S)).result
     call.cancel()
 
 

@@ -10,7 +10,7 @@ import pytest
 from support.cli import COMMAND, environment
 from support.documents import ROOT, blocks, section, transcripts
 from support.redis_server import free_port
-from support.wire import PATIENCE_S
+from support.wire import SIGNAL_TIMEOUT_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,7 +84,7 @@ def guided(shell: Shell) -> Iterator[subprocess.Popen[str]]:
     assert process.stdout.readline().startswith("duebus ready on ")
     yield process
     process.terminate()
-    process.wait(PATIENCE_S)
+    process.wait(SIGNAL_TIMEOUT_S)
     process.stdout.close()
 
 

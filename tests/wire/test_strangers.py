@@ -16,7 +16,7 @@ from duebus.keda import externalscaler_pb2, externalscaler_pb2_grpc
 from duebus.v1 import admin_pb2, event_bus_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.http2 import DATA, END_STREAM, RawConnection, frame, message, raw_connection, request_headers
-from support.wire import PATIENCE_S, connect, figure
+from support.wire import SIGNAL_TIMEOUT_S, connect, figure
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -154,7 +154,7 @@ async def wrong_messages(address: str, path: bytes) -> None:
         call: Any = channel.unary_unary(path.decode())  # type: ignore[call-arg]  # bytes need no serializers
         for _ in range(50):
             with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await call(b"\xff" * (15 << 20), timeout=PATIENCE_S)
+                await call(b"\xff" * (15 << 20), timeout=SIGNAL_TIMEOUT_S)
             assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
@@ -197,7 +197,9 @@ async def test_strangers_cost_little_memory(
     figure(f"{request.node.callspec.id}: {more} MiB more")
     assert more <= MAX_MORE_MIB
     async with grpc.aio.insecure_channel(guarded.address) as channel:
-        answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE_S)
+        answer = await health_pb2_grpc.HealthStub(channel).Check(
+            health_pb2.HealthCheckRequest(), timeout=SIGNAL_TIMEOUT_S
+        )
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
@@ -214,12 +216,12 @@ async def test_slow_probes_keep_nobody_from_the_health(server: ServerProcess) ->
     async with raw_connection(server.address) as connection:
         for stream in range(1, 21, 2):
             await connection.send(request_headers(stream, CHECK), frame(DATA, 0, stream, b"\0\0\0\0\1"))
-        await asyncio.wait_for(connection.trailers(19), PATIENCE_S)  # one that is answered without being read
+        await asyncio.wait_for(connection.trailers(19), SIGNAL_TIMEOUT_S)  # one that is answered without being read
         async with grpc.aio.insecure_channel(server.address) as channel:
             health: Any = health_pb2_grpc.HealthStub(channel)
-            answer = await health.Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE_S)
+            answer = await health.Check(health_pb2.HealthCheckRequest(), timeout=SIGNAL_TIMEOUT_S)
             assert answer.status == health_pb2.HealthCheckResponse.SERVING
-        trailers = await asyncio.wait_for(connection.trailers(1), PATIENCE_S)
+        trailers = await asyncio.wait_for(connection.trailers(1), SIGNAL_TIMEOUT_S)
         assert b"no request arrived within 1 s" in trailers
 
 

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from support.wire import PATIENCE_S, connect, event, figure, ids
+from support.wire import SIGNAL_TIMEOUT_S, connect, event, figure, ids
 
 if TYPE_CHECKING:
     from duebus.v1 import event_bus_pb2
@@ -69,7 +69,7 @@ async def test_twenty_workers_and_five_producers(server: ServerProcess, topic: s
         begun = time.monotonic()
         workers = [asyncio.create_task(work(consumer, stream, tally)) for stream in streams]
         await asyncio.gather(*(produce(producer, topic, number) for number in range(PRODUCERS)))
-        await asyncio.wait_for(tally.all_acked.wait(), 3 * PATIENCE_S)
+        await asyncio.wait_for(tally.all_acked.wait(), 3 * SIGNAL_TIMEOUT_S)
         took_s = time.monotonic() - begun
         for worker in workers:
             worker.cancel()

@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from support.wire import PATIENCE_S, connect, event
+from support.wire import SIGNAL_TIMEOUT_S, connect, event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,7 +48,7 @@ def start_worker(topic: str) -> Iterator[Callable[[ServerProcess, int], subproce
     yield start
     for process in started:
         process.kill()
-        process.wait(PATIENCE_S)
+        process.wait(SIGNAL_TIMEOUT_S)
         assert process.stdout is not None
         process.stdout.close()
 

@@ -15,7 +15,7 @@ from duebus.aio import Client
 from duebus.errors import PermissionDenied, TlsHandshakeFailed, Unavailable
 from duebus.keda import externalscaler_pb2, externalscaler_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from support.secured import PATIENCE_S, Secured, client, make_secured, tls_client
+from support.secured import SIGNAL_TIMEOUT_S, Secured, client, make_secured, tls_client
 from support.start import WRONG_SETTING, try_to_start
 from support.tls import make_certificates
 from support.wire import connect
@@ -67,7 +67,7 @@ async def test_what_no_second_try_cures_is_said_at_once(
         Client(plaintext.address, credentials=trusted),
     )
     for bus in clients:
-        async with bus, asyncio.timeout(PATIENCE_S):
+        async with bus, asyncio.timeout(SIGNAL_TIMEOUT_S):
             with pytest.raises(TlsHandshakeFailed):
                 await bus.dispatch("order.created", 1)
 
@@ -101,7 +101,7 @@ async def scaler_answers(address: str, credentials: grpc.ChannelCredentials) -> 
     async with grpc.aio.secure_channel(address, credentials, options=own) as channel:
         scaler: Any = externalscaler_pb2_grpc.ExternalScalerStub(channel)  # type: ignore[no-untyped-call]  # generated
         asked = externalscaler_pb2.ScaledObjectRef(scalerMetadata={"topic": "order.created"})
-        call = scaler.IsActive(asked, timeout=PATIENCE_S)
+        call = scaler.IsActive(asked, timeout=SIGNAL_TIMEOUT_S)
         return str((await call.code()).name)
 
 
@@ -140,7 +140,7 @@ async def test_certificates_are_renewed_without_a_restart_and_open_connections_s
     async with tls_client(server.address, secured.certificates, mutual=True) as old:
         await old.dispatch("order.created", 1)
         replace(secured.certificates, new)
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(SIGNAL_TIMEOUT_S):
             while not await connects(server.address, new):
                 pass  # the server looks at its files once a second
         await old.dispatch("order.created", 2)
@@ -167,7 +167,7 @@ async def test_certificates_that_became_useless_leave_those_that_were(
     server = start_server(*secured.tls_flags())
     trusted = tls(secured.certificates.ca)
     secured.certificates.server.write_text("oops\n")
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(SIGNAL_TIMEOUT_S):
         while "changed file not used" not in server.log.read_text():
             async with client(server.address, credentials=trusted) as bus:
                 await bus.dispatch("order.created", 1)

@@ -15,7 +15,7 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_serv
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from support.wire import PATIENCE_S
+from support.wire import SIGNAL_TIMEOUT_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,7 +55,7 @@ async def handled_once_retried(
         await worker.ready()
         with trace.get_tracer("test").start_as_current_span("place order") as producer:
             await bus.dispatch(topic, 1, delay=0.05, attributes=attributes)
-        await asyncio.wait_for(done.wait(), PATIENCE_S)
+        await asyncio.wait_for(done.wait(), SIGNAL_TIMEOUT_S)
         await worker.stop()
         await serving
     return producer.get_span_context(), seen

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from duebus.v1 import event_bus_pb2
-from support.wire import PATIENCE_S, duration, event, figure, ids, tokens
+from support.wire import SIGNAL_TIMEOUT_S, duration, event, figure, ids, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +44,7 @@ class Doomed:
     def kill(self) -> None:
         """SIGKILL."""
         self.process.kill()
-        self.process.wait(PATIENCE_S)
+        self.process.wait(SIGNAL_TIMEOUT_S)
         assert self.process.stdout is not None
         self.process.stdout.close()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from duebus import DeadLetter, RetryAfter, Worker, aio
 from duebus.errors import NoDispatcherSpecified
-from support.wire import PATIENCE_S, connect
+from support.wire import SIGNAL_TIMEOUT_S, connect
 from support.workers import group_when, serving, until_done
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ async def until_dead(wire: Wire, topic: str) -> None:
 
 async def soon(awaitable: Awaitable[object]) -> None:
     """Waits for something that has to happen."""
-    await asyncio.wait_for(awaitable, PATIENCE_S)
+    await asyncio.wait_for(awaitable, SIGNAL_TIMEOUT_S)
 
 
 async def test_events_are_handled_once_each_and_gone(
@@ -179,7 +179,7 @@ async def test_a_handler_that_runs_for_too_long_is_cancelled_and_retried(
     async def hang_once(delivery: Delivery) -> None:
         errors.append(delivery.last_error)
         if delivery.attempt == 1:
-            await asyncio.sleep(PATIENCE_S)
+            await asyncio.sleep(SIGNAL_TIMEOUT_S)
 
     async with serving(worker):
         await client.dispatch(topic, "order")
@@ -226,4 +226,4 @@ async def test_an_engine_that_the_server_does_not_run_stops_the_worker(server: S
     async def handle(_: Delivery) -> None: ...
 
     with pytest.raises(NoDispatcherSpecified):
-        await asyncio.wait_for(worker.serve(), PATIENCE_S)
+        await asyncio.wait_for(worker.serve(), SIGNAL_TIMEOUT_S)

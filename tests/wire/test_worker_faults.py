@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from duebus import Worker, aio
 from support.proxy import proxy_to
-from support.wire import PATIENCE_S, connect
+from support.wire import SIGNAL_TIMEOUT_S, connect
 from support.workers import HandlerByHand, group_when, serving, until_done
 
 if TYPE_CHECKING:
@@ -59,12 +59,12 @@ async def worker_process(target: str, topic: str, *, hangs: bool = False) -> Asy
 async def line(process: Process) -> str:
     """The next line that it prints."""
     assert process.stdout is not None
-    return (await asyncio.wait_for(process.stdout.readline(), PATIENCE_S)).decode().strip()
+    return (await asyncio.wait_for(process.stdout.readline(), SIGNAL_TIMEOUT_S)).decode().strip()
 
 
 async def begins(handler: HandlerByHand) -> Delivery:
     """The next delivery that the handler is called with."""
-    return await asyncio.wait_for(handler.begins(), PATIENCE_S)
+    return await asyncio.wait_for(handler.begins(), SIGNAL_TIMEOUT_S)
 
 
 async def new_subscriber(wire: Wire, topic: str, old: str) -> admin_pb2.Subscriber:
@@ -95,7 +95,7 @@ async def test_a_signal_drains_what_runs_is_acked_and_the_rest_is_with_others_at
         assert process.stdin is not None
         process.stdin.write(b"\n")
         assert [await line(process), await line(process)] == ["ended 0", "drained"]
-        assert await asyncio.wait_for(process.wait(), PATIENCE_S) == 0
+        assert await asyncio.wait_for(process.wait(), SIGNAL_TIMEOUT_S) == 0
         group = await wire.group(topic)
         assert (group.leased, group.ready, group.scheduled, group.dead) == (4, 0, 0, 0)
 
@@ -115,7 +115,7 @@ async def test_a_stop_in_the_middle_of_a_flood_costs_no_event_an_attempt(
         for start in range(0, 3000, 1000):
             await client.dispatch_many(topic, range(start, start + 1000))
         first.add(topic, handle)
-        await asyncio.wait_for(first.serve(), PATIENCE_S)
+        await asyncio.wait_for(first.serve(), SIGNAL_TIMEOUT_S)
         assert 500 <= len(handled) < 3000
         group = await wire.group(topic)
         assert (group.leased, group.ready) == (0, 3000 - len(handled))
@@ -141,7 +141,7 @@ async def test_a_second_signal_ends_a_worker_whose_handler_hangs_and_its_event_i
         process.send_signal(signal.SIGTERM)
         hanging = await other.one()
         assert (hanging.event.data, hanging.attempt) == (b"0", 1)
-        assert await asyncio.wait_for(process.wait(), PATIENCE_S) == 0
+        assert await asyncio.wait_for(process.wait(), SIGNAL_TIMEOUT_S) == 0
 
 
 async def test_a_worker_that_is_killed_loses_nothing(server: ServerProcess, wire: Wire, topic: str) -> None:
@@ -193,7 +193,7 @@ async def test_a_server_that_was_killed_and_started_again_is_worked_for_as_befor
         handler.returns(late)
         restarted = start_server(listen=server.address)
         assert restarted.address == server.address
-        await client.dispatch(topic, "after", timeout=PATIENCE_S)
+        await client.dispatch(topic, "after", timeout=SIGNAL_TIMEOUT_S)
         after = await begins(handler)
         assert after.text() == "after"
         assert handler.cancelled == [lost]
@@ -221,7 +221,7 @@ async def test_a_server_that_drains_is_left_and_found_again(
         assert stopped.released == 0
         assert await asyncio.to_thread(server.wait) == 0
         start_server(listen=server.address)
-        await client.dispatch(topic, "after", timeout=PATIENCE_S)
+        await client.dispatch(topic, "after", timeout=SIGNAL_TIMEOUT_S)
         after = await begins(handler)
         assert after.text() == "after"
         handler.returns(after)

@@ -82,7 +82,7 @@ def test_deliveries_of_a_frame_come_one_by_one_and_what_is_left_can_be_seen(star
     assert driver.next_event("handling", "w") == {"event_id": "c", "at_ms": 5}
     assert driver.events_of("s") == [{"event_id": "b"}]
     with pytest.raises(TimeoutError, match="no 'delivery' of s"):
-        driver.next_event("delivery", "s", patience_s=0)
+        driver.next_event("delivery", "s", timeout_s=0)
 
 
 def test_a_driver_that_crashes_fails_who_waits_with_its_last_words(start: Callable[[str], Driver]) -> None:

@@ -39,7 +39,7 @@ async def test_a_nack_alone_is_no_death(action: NackAction) -> None:
 
 
 async def test_deaths_that_an_engine_reports_are_counted_and_passed_on() -> None:
-    metrics, heard = Metrics(topics=10), Recorder(patience_s=0)
+    metrics, heard = Metrics(topics=10), Recorder(timeout_s=0)
     async with local(TopicConfig()) as harness:
         engine = InstrumentedEngine(harness.unstarted(), metrics)
         engine.watch(heard)

@@ -12,7 +12,7 @@ from duebus_server.wire.grpc_server import TESTED_VERSION, GrpcServer
 from grpc._cython.cygrpc import AioServer
 from support.app import own_app
 from support.http2 import raw_connection, request
-from support.wire import PATIENCE_S
+from support.wire import SIGNAL_TIMEOUT_S
 
 
 def test_grpcio_is_a_version_that_wire_grpc_server_was_tested_with() -> None:
@@ -54,7 +54,7 @@ async def test_it_tells_when_it_has_ended_and_not_when_it_was_stopped(monkeypatc
     await ended.start()
     async with raw_connection(f"127.0.0.1:{port}") as connection:
         await connection.send(request(1, b"/\xff"))
-        await asyncio.wait_for(ended.ended.wait(), PATIENCE_S)
+        await asyncio.wait_for(ended.ended.wait(), SIGNAL_TIMEOUT_S)
     await ended.stop(None)
 
 
@@ -71,7 +71,7 @@ async def test_probes_are_told_that_no_calls_are_accepted(monkeypatch: pytest.Mo
     async with own_app() as (own, _wire):
         async with raw_connection(own.address) as connection:
             await connection.send(request(1, b"/\xff"))
-            await asyncio.wait_for(own.app._wire.ended(), PATIENCE_S)
+            await asyncio.wait_for(own.app._wire.ended(), SIGNAL_TIMEOUT_S)
         assert await own.app._wire.not_listening() == "the server no longer accepts calls"
 
 
@@ -94,9 +94,9 @@ async def test_an_unexpected_error_of_the_check_refuses_its_call_and_ends_nothin
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             call = channel.unary_unary("/test.Service/Method", None, None)
             with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await call(b"", timeout=PATIENCE_S)
+                await call(b"", timeout=SIGNAL_TIMEOUT_S)
             assert caught.value.code() is grpc.StatusCode.INTERNAL
-            assert await call(b"", timeout=PATIENCE_S) == b"answer"
+            assert await call(b"", timeout=SIGNAL_TIMEOUT_S) == b"answer"
         assert not server.ended.is_set()
     finally:
         await server.stop(None)

@@ -18,7 +18,7 @@ from duebus_server.wire import status
 from duebus_server.wire.grpc_server import GrpcServer
 from duebus_server.wire.guard import Guard
 from structlog.testing import LogCapture
-from support.wire import PATIENCE_S, Failure, Wire, connect, failure_of
+from support.wire import SIGNAL_TIMEOUT_S, Failure, Wire, connect, failure_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, MutableMapping
@@ -206,7 +206,7 @@ async def test_a_client_that_cancels_while_it_is_written_to_is_no_error(behaviou
             call = patient.bus.Subscribe(SUBSCRIBE)
             await call.read()
             call.cancel()
-            await asyncio.wait_for(behaviour.ended.wait(), PATIENCE_S)
+            await asyncio.wait_for(behaviour.ended.wait(), SIGNAL_TIMEOUT_S)
     assert len(behaviour.ends) == 20
     assert log == []
 
@@ -217,7 +217,7 @@ async def test_a_client_that_refuses_a_frame_is_no_error(behaviour: Behaviour, l
             async for _ in picky.bus.Subscribe(SUBSCRIBE):
                 pass
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        await asyncio.wait_for(behaviour.ended.wait(), PATIENCE_S)
+        await asyncio.wait_for(behaviour.ended.wait(), SIGNAL_TIMEOUT_S)
     assert log == []
 
 
@@ -248,10 +248,10 @@ async def test_it_knows_whether_a_call_is_under_way(behaviour: Behaviour) -> Non
         assert (await wire.bus.Dispatch(DISPATCH)).event_ids == ["orders"]
         assert not guard.idle.is_set()
         call.cancel()
-        await asyncio.wait_for(guard.idle.wait(), PATIENCE_S)
+        await asyncio.wait_for(guard.idle.wait(), SIGNAL_TIMEOUT_S)
         behaviour.error = KeyError("fails")
         await failure_of(wire.bus.Dispatch(DISPATCH))
-        await asyncio.wait_for(guard.idle.wait(), PATIENCE_S)
+        await asyncio.wait_for(guard.idle.wait(), SIGNAL_TIMEOUT_S)
 
 
 @pytest.mark.parametrize("error", [asyncio.CancelledError(), grpc.aio.InternalError("a write failed")])
