@@ -1,4 +1,4 @@
-{{- /* Combinations that can't work. Each is refused with one line; what one value alone may be is in values.schema.json. */ -}}
+{{- /* Combinations that can't work; each is refused with one line. values.schema.json checks single values. */ -}}
 
 {{- define "duebus.checks" -}}
 {{- $checks := list

@@ -1,4 +1,4 @@
-{{- /* The server's TOML file. Secrets are not in it, only where they are mounted. */ -}}
+{{- /* The server's TOML file. It has the paths of mounted secrets, never the secrets themselves. */ -}}
 {{- define "duebus.config" -}}
 # Made by the chart from the values; DUEBUS_* of the environment goes before it.
 engine = {{ .Values.engines | toRawJson }}

@@ -1,10 +1,10 @@
-{{- /* Names and labels. All that depends on the release's name is made here. */ -}}
+{{- /* Names and labels. Everything that depends on the release's name is defined here. */ -}}
 
 {{- define "duebus.name" -}}
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 
-{{- /* 52 characters leave room for the longest suffix, and for what a StatefulSet adds to the names of its pods. */ -}}
+{{- /* 52 characters leave room for the longest suffix, and for what a StatefulSet appends to pod names. */ -}}
 {{- define "duebus.fullname" -}}
 {{- $name := include "duebus.name" . -}}
 {{- $full := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
@@ -23,7 +23,7 @@
 {{ include "duebus.fullname" . }}.{{ .Release.Namespace }}.svc:{{ .Values.service.port }}
 {{- end -}}
 
-{{- /* Given a list of the root and a component. What selects pods never changes within a release. */ -}}
+{{- /* Given a list of the root and a component. Selectors of pods never change within a release. */ -}}
 {{- define "duebus.selector" -}}
 {{- $root := first . -}}
 app.kubernetes.io/name: {{ include "duebus.name" $root }}
@@ -31,7 +31,7 @@ app.kubernetes.io/instance: {{ $root.Release.Name }}
 app.kubernetes.io/component: {{ last . }}
 {{- end -}}
 
-{{- /* Of pods: without the chart's version, so that a new chart alone restarts nothing. */ -}}
+{{- /* Labels of pods, without the chart's version, so that a new chart alone restarts nothing. */ -}}
 {{- define "duebus.podLabels" -}}
 {{ include "duebus.selector" . }}
 app.kubernetes.io/part-of: duebus
@@ -52,7 +52,7 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- end }}
 {{- end -}}
 
-{{- /* Given a list of the root and annotations of the object's own; nothing if there are none. Indented for metadata. */ -}}
+{{- /* Given a list of the root and the object's own annotations; empty if there are none. Indented for metadata. */ -}}
 {{- define "duebus.annotations" -}}
 {{- with merge (dict) (last .) (first .).Values.commonAnnotations }}
   annotations:
@@ -60,7 +60,7 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- end }}
 {{- end -}}
 
-{{- /* Given a list of the root, a suffix of the name and a component. */ -}}
+{{- /* Given a list of the root, a name suffix and a component. */ -}}
 {{- define "duebus.metadata" -}}
 {{- $root := index . 0 -}}
 name: {{ include "duebus.fullname" $root }}{{ index . 1 }}

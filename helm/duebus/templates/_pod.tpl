@@ -16,7 +16,7 @@ metadata:
 spec:
   serviceAccountName: {{ include "duebus.serviceAccount" . }}
   automountServiceAccountToken: false
-  # Or the environment would have a DUEBUS_PORT and more of the Service, in the names of the server's settings.
+  # Kubernetes would set DUEBUS_PORT and others for the Service, which look like settings of the server.
   enableServiceLinks: false
   terminationGracePeriodSeconds: {{ include "duebus.grace" . }}
   securityContext:
@@ -43,7 +43,7 @@ imagePullPolicy: {{ .Values.image.pullPolicy }}
 args:
   - serve
   - --config=/etc/duebus/config/duebus.toml
-  # A flag, since the image sets DUEBUS_LISTEN, which goes before the file.
+  # A flag, because the image sets DUEBUS_LISTEN, which overrides the file.
   - --listen={{ .Values.listenHost }}:50051
   {{- with .Values.extraArgs }}
   {{- tpl (toYaml .) $ | nindent 2 }}
@@ -77,7 +77,7 @@ volumeMounts:
 
 {{- define "duebus.probes" -}}
 {{- $health := dict "grpc" (dict "port" (include "duebus.healthPort" . | int)) -}}
-{{- /* Not the health service: it says NOT_SERVING while Redis is away, for which no server need be restarted. */ -}}
+{{- /* Not the health service, which is NOT_SERVING while Redis is away: restarting the server would not help. */ -}}
 {{- $tcp := dict "tcpSocket" (dict "port" (include "duebus.healthPort" . | int)) -}}
 {{- $alive := ternary (dict "httpGet" (dict "path" "/healthz" "port" (int .Values.http.port))) $tcp .Values.http.enabled }}
 startupProbe:
@@ -118,7 +118,7 @@ envFrom:
 {{- end }}
 {{- end -}}
 
-{{- /* Where the pods go; indented for the spec of a pod. */ -}}
+{{- /* Scheduling; indented for the spec of a pod. */ -}}
 {{- define "duebus.scheduling" -}}
 {{- $spread := .Values.topologySpreadConstraints -}}
 {{- if and (not $spread) .Values.topologySpread.enabled (not (include "duebus.local" .)) -}}
@@ -135,7 +135,7 @@ envFrom:
 {{- end }}
 {{- end -}}
 
-{{- /* The pods of a rollout are spread among themselves: matchLabelKeys. */ -}}
+{{- /* matchLabelKeys: the pods of each rollout are spread separately. */ -}}
 {{- define "duebus.spread" -}}
 {{- range list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
 - topologyKey: {{ . }}

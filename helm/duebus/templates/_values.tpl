@@ -1,4 +1,4 @@
-{{- /* What follows from values: one place for each thing that several templates need. */ -}}
+{{- /* Values derived from other values and used by several templates. */ -}}
 
 {{- define "duebus.local" -}}{{- if has "local" .Values.engines }}yes{{ end -}}{{- end -}}
 {{- define "duebus.onRedis" -}}{{- if has "redis" .Values.engines }}yes{{ end -}}{{- end -}}
@@ -8,7 +8,7 @@
 {{- ternary $default .Values.replicaCount (kindIs "invalid" .Values.replicaCount) | int -}}
 {{- end -}}
 
-{{- /* Given a list of the root and an image of the values; the digest decides, the tag is there to be read. */ -}}
+{{- /* Given a list of the root and an image of the values. The digest selects the image; the tag is informational. */ -}}
 {{- define "duebus.image" -}}
 {{- $root := first . -}}
 {{- $image := last . -}}
@@ -33,7 +33,7 @@
 {{- mulf $number $size | ceil | int64 -}}
 {{- end -}}
 
-{{- /* The drain, what comes before it, and ten seconds: five for the last answers, five to spare. */ -}}
+{{- /* preStop, the drain, and ten seconds: five for the last answers and five as a margin. */ -}}
 {{- define "duebus.neededGrace" -}}
 {{- $drain := include "duebus.seconds" .Values.settings.drainTimeout | int -}}
 {{- add .Values.preStopSleepSeconds $drain 10 -}}

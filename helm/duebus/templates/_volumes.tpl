@@ -1,6 +1,6 @@
 {{- /*
-What is mounted where: a list of {name, path, secret or configMap, items}. Whole folders, no subPath: files are renewed
-within the running pod, and the server takes up new certificates and tokens.
+The mounts: a list of {name, path, secret or configMap, items}. Whole folders, no subPath, so that files are renewed in
+the running pod and the server reads new certificates and tokens.
 */ -}}
 {{- define "duebus.sources" -}}
 {{- $sources := list (dict "name" "config" "configMap" (include "duebus.fullname" .)) -}}
@@ -31,7 +31,7 @@ within the running pod, and the server takes up new certificates and tokens.
 {{- toYaml $sources -}}
 {{- end -}}
 
-{{- /* Files of the group alone: the server refuses tokens that everyone may read. */ -}}
+{{- /* Readable by owner and group only: the server refuses tokens that everyone may read. */ -}}
 {{- define "duebus.volumes" -}}
 {{- range include "duebus.sources" . | fromYamlArray }}
 - name: {{ .name }}
