@@ -2,7 +2,7 @@
 
     .venv/bin/python -m bench --rounds 3 --only end-to-end drain
 
-Prints medians with the least and the greatest value, and writes ``bench.json``, ``latency.svg`` and ``backlog.svg``.
+Prints the median, minimum and maximum, and writes ``bench.json``, ``latency.svg`` and ``backlog.svg``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ console = Console()
 
 
 def measure(names: list[str], engines: list[str], rounds: int, size: Size) -> list[Series]:
-    """Rounds over all scenarios and engines, so that a slow spell of the machine hits all alike."""
+    """Rounds over all scenarios and engines, so that a slow spell of the machine affects all of them."""
     all_series = {(name, engine): Series(name, engine) for name in names for engine in engines}
     for number in range(rounds):
         for (name, engine), series in all_series.items():
@@ -44,7 +44,7 @@ def over_backlog(engines: list[str], size: Size) -> dict[str, dict[int, float]]:
 
 
 def write_tables(document: Path, measured: list[Series]) -> None:
-    """Put what is wanted and reached, and all figures, between the markers of a document."""
+    """Put the targets, the results and all figures between the markers of a document."""
     facts = ", ".join(f"{name} {value}" for name, value in report.machine().items())
     fill(document, "targets", f"Measured on: {facts}.\n\n{markdown(targets.rows(measured))}")
     fill(document, "figures", markdown(report.rows(measured)))

@@ -1,9 +1,9 @@
-"""Deliveries joined from encoded parts beside deliveries that protobuf encodes. Run it, it is no test:
+"""Compares deliveries joined from encoded parts with deliveries encoded by protobuf. Run it; it is not a test:
 
     PYTHONPATH=tests .venv/bin/python -m bench.delivery_encoding
 
-Prints core microseconds an event: the best of several rounds, in which the two take turns. That both write the same is
-checked in `tests/unit/wire/test_encode.py`.
+Prints CPU microseconds an event: the best of several rounds, in which the two take turns.
+`tests/unit/wire/test_encode.py` checks that both write the same bytes.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def leased(count: int) -> list[LeasedEvent]:
 
 
 def by_protobuf(events: list[LeasedEvent]) -> bytes:
-    """The frame as a message is built from messages."""
+    """The frame, built as a message from messages."""
     response = event_bus_pb2.SubscribeResponse()
     for leased_event in events:
         event = event_bus_pb2.Event.FromString(leased_event.body)
@@ -66,7 +66,7 @@ def joined(events: list[LeasedEvent]) -> bytes:
 
 
 def microseconds(encode: Callable[[list[LeasedEvent]], bytes], events: list[LeasedEvent]) -> float:
-    """Of core, an event."""
+    """CPU microseconds an event."""
     begun_ns = time.process_time_ns()
     encode(events)
     return (time.process_time_ns() - begun_ns) / 1_000 / len(events)

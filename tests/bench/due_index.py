@@ -1,4 +1,4 @@
-"""DueIndex beside a binary heap in plain Python in which each item knows its place. Run it, it is no test:
+"""Compares DueIndex with a binary heap in plain Python in which each item knows its place. Run it; it is not a test:
 
     .venv/bin/python tests/bench/due_index.py --sizes 1000 100000 --runs 5
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 Key = tuple[int, int]
 
 OPERATIONS = 10_000
-"""So many of each operation are timed, or as many as there are items."""
+"""How many of each operation are timed, unless there are fewer items."""
 
 
 class Index(Protocol):
-    """What is compared: keys are (time, sequence number)."""
+    """The interface of both; keys are (time, sequence number)."""
 
     def push(self, key: Key) -> None:
         """Put a key in."""
@@ -66,7 +66,7 @@ class SortedBlocks:
 
 
 class IndexedHeap:
-    """A binary heap of [time, sequence number, place]; ``_nodes`` finds a node, and the node knows where it stands."""
+    """A binary heap of [time, sequence number, place]; ``_nodes`` finds a node, and the node knows its place."""
 
     def __init__(self, keys: Iterable[Key]) -> None:
         # What is sorted is a heap.
@@ -130,7 +130,7 @@ CONTENDERS: dict[str, Callable[[Iterable[Key]], Index]] = {"DueIndex": SortedBlo
 
 
 class Workload:
-    """The same for both: what is there, what comes, and what goes."""
+    """The workload, the same for both: initial, added and removed items."""
 
     def __init__(self, size: int, seed: int) -> None:
         rng = random.Random(seed)
@@ -142,7 +142,7 @@ class Workload:
         self.cancelled = rng.sample(self.there + self.scheduled, count)
 
     def run(self, index: Index) -> tuple[dict[str, float], list[Key]]:
-        """Nanoseconds each operation took, and what was popped, which has to be the same for both."""
+        """Nanoseconds of each operation, and the popped items, which must be the same for both."""
         popped: list[Key] = []
         took = {
             "push, due at random": _time(index.push, self.scheduled),

@@ -2,7 +2,7 @@
 
     PYTHONPATH=tests .venv/bin/python -m bench.growth --rounds 3
 
-Prints medians. What follows from them for larger systems stands in docs/scaling.md.
+Prints medians. docs/scaling.md extrapolates from them to larger systems.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ console = Console()
 
 @dataclass(frozen=True)
 class Load:
-    """What goes through the bus: on each topic one producer, and one worker for each group.
+    """The load on the bus: each topic has one producer, and one worker for each group.
 
     Attributes:
-        processes: of the server.
-        nodes: of Redis.
-        partitions: of each topic.
-        events: in all, to all topics together.
+        processes: the processes of the server.
+        nodes: the nodes of Redis.
+        partitions: the partitions of each topic.
+        events: the total number, to all topics.
     """
 
     name: str
@@ -53,13 +53,13 @@ class Load:
 
 
 FIGURES = ("events_per_s", "deliveries_per_s", "server_us", "redis_us")
-"""Of a load; core microseconds are for each event that was dispatched."""
+"""The results of a load; CPU microseconds are per dispatched event."""
 
 Rows = dict[tuple[str, Load], list[dict[str, float]]]
 
 
 def loads(events: int) -> Iterator[Load]:
-    """All that is measured; one thing is varied at a time."""
+    """All loads; one thing is varied at a time."""
     for processes in (1, 2, 4):
         yield Load(f"{processes} processes, 4 topics", processes=processes, topics=4, events=events)
     for nodes in (1, 3):
@@ -132,7 +132,7 @@ def main() -> None:
 
 
 def fits(engine: str, load: Load) -> bool:
-    """The local engine lives in one process, and has neither nodes nor partitions."""
+    """Whether the engine can run the load: local has one process, and neither nodes nor partitions."""
     return engine == "redis" or load.processes == load.nodes == load.partitions == 1
 
 

@@ -15,7 +15,7 @@ NOTHING = "-"
 
 
 def cell(values: Sequence[float]) -> str:
-    """The median, and in brackets the least and the greatest."""
+    """The median, with the minimum and maximum in brackets."""
     if not values:
         return NOTHING
     middle = readable(statistics.median(values))
@@ -23,7 +23,7 @@ def cell(values: Sequence[float]) -> str:
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:
-    """A table of a header and its rows; where the header begins with nothing, all columns but the first are figures."""
+    """A table of a header and rows. If the header's first cell is empty, all other columns are figures."""
     header, *rest = rows
     numbers = header[0] == ""
     rule = ["---", *["---:" if numbers else "---" for _ in header[1:]]]

@@ -1,8 +1,8 @@
-"""The simple ways of what the Python client does in a faster way, and what each costs more.
+"""Measures the Python client's optimisations against the simple ways of doing the same.
 
     PYTHONPATH=tests python -m bench.naive
 
-Each twin passes for the original in a worker. `tests/unit/worker/test_worker_naive.py` compares the two.
+Each simple twin can replace the original in a worker. `tests/unit/worker/test_worker_naive.py` compares the two.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ ROUNDS = 7
 
 
 class TaskForEach:
-    """In place of `Runners`: a task for each delivery."""
+    """Replaces `Runners`: a task for each delivery."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class TaskForEach:
 
 
 class TimerForEach:
-    """In place of `Deadlines`: a timer for each delivery."""
+    """Replaces `Deadlines`: a timer for each delivery."""
 
     def __init__(self, allowance: float) -> None:
         self._allowance = allowance
@@ -88,12 +88,12 @@ TWINS: dict[str, tuple[str, type, type]] = {
     "runners": ("Runners", Runners, TaskForEach),
     "deadlines": ("Deadlines", Deadlines, TimerForEach),
 }
-"""What each is called where it is used, the original, and its twin."""
+"""The name of each where it is used, the original, and its twin."""
 
 
 @contextmanager
 def using(name: str, kind: type) -> Iterator[None]:
-    """Executors that are made in the block have this one."""
+    """Executors that are made in the block use this class."""
     with patch.object(executor, TWINS[name][0], kind):
         yield
 
@@ -113,7 +113,7 @@ class AtOnce:
 
 
 async def handle(handler: Callable[[Delivery], Coroutine[Any, Any, None]], events: int = EVENTS) -> float:
-    """Handles so many events in an executor of 1,000 slots; the CPU seconds it took."""
+    """Handles events in an executor of 1,000 slots. Returns the CPU seconds it took."""
     leases, settler = HeldLeases(), Settler(AtOnce())
     registration = Registry(lambda: None).add("orders", "", handler, concurrency=None, max_retries=None)
     made = executor.Executor(
@@ -150,7 +150,7 @@ async def suspends(delivery: Delivery) -> None:
 
 
 def measure(name: str, handler: Callable[[Delivery], Coroutine[Any, Any, None]]) -> tuple[float, float]:
-    """Microseconds of CPU an event: of the original, and of its twin; medians of rounds in alternation."""
+    """CPU microseconds an event for the original and its twin: medians of alternating rounds."""
     _, original, twin = TWINS[name]
     took: dict[type, list[float]] = {original: [], twin: []}
     for _ in range(ROUNDS):
@@ -188,7 +188,7 @@ async def wait_with_own_timer(waits: list[Wait], _: DispatchDeadlines[Wait]) -> 
 
 
 async def answer_all(wait: Callable[[list[Wait], DispatchDeadlines[Wait]], Coroutine[Any, Any, None]]) -> float:
-    """Waits and answers, FRAME at a time; microseconds of CPU each."""
+    """Waits and answers, FRAME at a time. Returns CPU microseconds each."""
     deadlines = DispatchDeadlines[Wait](lambda _: None)
     began = time.process_time()
     for _ in range(EVENTS // FRAME):

@@ -1,7 +1,7 @@
-"""What the redis engine's codec gains by not doing things the plain way. Each figure is beside that of a plain twin.
+"""Measures the optimisations of the redis engine's codec against plain twins.
 
-``PYTHONPATH=tests .venv/bin/python -m bench.redis_codec`` prints core microseconds an event, or an argument of a
-command: the best of many rounds, in which the two take turns. It fails where a twin is as fast. ``tests/unit/redis``
+``PYTHONPATH=tests .venv/bin/python -m bench.redis_codec`` prints CPU microseconds an event, or an argument of a
+command: the best of many rounds, in which the two take turns. It fails if a twin is as fast. ``tests/unit/redis``
 runs it too.
 """
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 EVENTS = 200
 ORIGIN = "ipv4:127.0.0.1:50000"
 MIN_GAIN = 1.1
-"""What is not faster by this much than its twin is not worth its lines."""
+"""How much faster than its twin an optimisation must be to be worth its lines."""
 
 
 # --- the twins ------------------------------------------------------------------------------------------------------
@@ -64,7 +64,7 @@ def read_event_plainly(packed_id: bytes, blob: bytes) -> tuple[int, bytes]:
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """One thing that is done in two ways, in core microseconds."""
+    """One operation done in two ways, in CPU microseconds."""
 
     what: str
     plain_us: float
@@ -72,7 +72,7 @@ class Gain:
 
     @property
     def factor(self) -> float:
-        """How much faster ours is."""
+        """How many times as fast ours is."""
         return self.plain_us / self.ours_us
 
 
@@ -103,14 +103,14 @@ def gains(rounds: int) -> list[Gain]:
 
 
 def _stored(events: Sequence[NewEvent], packed: Sequence[bytes]) -> list[bytes]:
-    """Blobs as Redis holds them: a time and a place in front of what was packed."""
+    """Blobs as Redis holds them: a time and a place before the packed bytes."""
     front = struct.pack(">QI", 1_767_225_600_000_000, 1)
     pieces = [pack_event_plainly(*one, ORIGIN) for one in zip(events, packed, strict=True)]
     return [front + piece[1 + piece[0] + 4 :] for piece in pieces]
 
 
 def _measure(plain: Callable[[], object], ours: Callable[[], object], rounds: int) -> tuple[float, float]:
-    """Microseconds an event: the best of so many rounds of each."""
+    """Microseconds an event: the best of the rounds of each."""
     best = [float("inf"), float("inf")]
     for _ in range(rounds):
         for at, way in enumerate((plain, ours)):
@@ -121,7 +121,7 @@ def _measure(plain: Callable[[], object], ours: Callable[[], object], rounds: in
 
 
 def main() -> Any:
-    """Print the table; 1 where something does not pay."""
+    """Print the table. Returns 1 if an optimisation does not pay."""
     found = gains(rounds=200)
     for gain in found:
         times = f"{gain.plain_us:6.3f} us plainly, {gain.ours_us:6.3f} us"

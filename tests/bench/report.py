@@ -1,4 +1,4 @@
-"""What was measured: a table for the terminal, a JSON file, and plots."""
+"""Reports the results: a table for the terminal, a JSON file, and plots."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PACKAGES = ("grpcio", "protobuf", "redis", "hiredis")
 
 @dataclass
 class Series:
-    """The figures of one scenario on one engine, a value a round."""
+    """The figures of one scenario on one engine, with a value for each round."""
 
     scenario: str
     engine: str
@@ -53,7 +53,7 @@ def machine() -> dict[str, str]:
 
 
 def rows(all_series: Iterable[Series]) -> list[list[str]]:
-    """A header, and a row a figure: the median of the rounds, and the least and the greatest."""
+    """A header, and a row for each figure: the median, minimum and maximum of the rounds."""
     made = [["scenario", "engine", "figure", "median", "min", "max"]]
     for series in all_series:
         for name, values in series.values.items():
@@ -72,7 +72,7 @@ def table(all_series: Iterable[Series]) -> Table:
 
 
 def readable(value: float) -> str:
-    """Three digits at least, and no more than are worth reading."""
+    """At least three digits, and no more than are meaningful."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"  # three digits
 
 
@@ -83,7 +83,7 @@ def write_json(path: Path, all_series: Sequence[Series]) -> None:
 
 
 def plot_latency(path: Path, all_series: Sequence[Series]) -> None:
-    """The middle and the last percent of the timed scenarios, side by side."""
+    """The median and the 99th percentile of the timed scenarios, side by side."""
     timed = [one for one in all_series if "p99_ms" in one.values]
     if not timed:
         return
@@ -99,7 +99,7 @@ def plot_latency(path: Path, all_series: Sequence[Series]) -> None:
 
 
 def plot_backlog(path: Path, points: dict[str, dict[int, float]]) -> None:
-    """Throughput over the number of events that wait in the same topic, a line an engine."""
+    """Throughput over the number of events that wait in the same topic, with a line for each engine."""
     if not points:
         return
     figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")

@@ -1,7 +1,7 @@
-"""What is measured. Each scenario sets up a stage of its own, checks that all came through, and returns figures.
+"""The scenarios. Each sets up its own stage, checks that all events came through, and returns figures.
 
 A figure's name ends with its unit: ``per_s`` (events or calls a second), ``ms``, ``bytes``, ``share`` (of a core, or of
-a limit), ``us`` (core microseconds for an event).
+a limit), ``us`` (CPU microseconds an event).
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def check_complete(result: Mapping[str, Any], events: int) -> None:
     """Every event was handled, once.
 
     Raises:
-        IncompleteError: not so.
+        IncompleteError: one was lost or handled twice.
     """
     if (result["handled"], result["distinct"]) != (events, events):
         raise IncompleteError(f"{result['handled']} deliveries of {result['distinct']} events, expected {events}")
@@ -84,7 +84,7 @@ def end_to_end(engine: str, size: Size, waiting: int = 0) -> Figures:
 
 
 def raw_redis(engine: str, size: Size) -> Figures:
-    """The limit of end-to-end: redis-py on both sides of the same sorted sets, no service in between."""
+    """The limit of end-to-end: redis-py on both sides of the same sorted sets, without a service."""
     with Stage(engine) as stage:
         if stage.redis is None:
             return {}
@@ -101,7 +101,7 @@ def drain(engine: str, size: Size, waiting: int = 0) -> Figures:
     """A full backlog, then one worker."""
     with Stage(engine) as stage:
         fill(stage, waiting)
-        # A topic without groups keeps its events for the first one; the worker's is made before, as in daily life.
+        # A topic without groups keeps its events for the first one. Usually the group exists before, as here.
         run(stage, "worker", events=1, companion="producer")
         produce(stage, size.backlog)
         worker = stage.role("worker", topic=TOPIC, events=size.backlog, concurrency=1_000)
@@ -122,7 +122,7 @@ def single_dispatch(engine: str, size: Size) -> Figures:
 def unary(engine: str, size: Size) -> Figures:
     """Plain unary RPCs, 64 in flight: Dispatch of one event, and the same bytes to a bare echo server.
 
-    Beside it, what the echo server does with batches: events a second in calls, and down a stream.
+    Also the echo server with batches: events a second in calls, and down a stream.
     """
     with Stage(engine) as stage:
         bus = call(stage, stage.server.address, calls=size.calls)
@@ -181,7 +181,7 @@ def latency(engine: str, size: Size, waiting: int = 0) -> Figures:
 
 
 def lateness(engine: str, size: Size, waiting: int = 0) -> Figures:
-    """Events due one after the other: how late the handler is entered after the due time."""
+    """Events due one after the other: how long after the due time the handler starts."""
     with Stage(engine) as stage:
         fill(stage, waiting)
         worker = stage.role("worker", topic=TOPIC, events=size.delayed, concurrency=64, measure="lateness")
@@ -193,7 +193,7 @@ def lateness(engine: str, size: Size, waiting: int = 0) -> Figures:
 
 
 def memory(engine: str, size: Size) -> Figures:
-    """What a scheduled event of 200 bytes takes in all, with one group; it says nothing of its media type."""
+    """The memory of a scheduled event of 200 bytes with one group and no media type."""
     with Stage(engine) as stage:
         run(stage, "worker", events=1, companion="producer")
         before = stage.stored_bytes()
@@ -202,7 +202,7 @@ def memory(engine: str, size: Size) -> Figures:
 
 
 def idle(engine: str, size: Size) -> Figures:
-    """Subscriptions on which nothing happens: the server's core time, and its memory for each."""
+    """Subscriptions on which nothing happens: the server's CPU time, and its memory for each."""
     with Stage(engine) as stage:
         before = stage.rss_bytes()
         subscribers = stage.role("subscribers", subscriptions=size.subscriptions)
@@ -218,7 +218,7 @@ def idle(engine: str, size: Size) -> Figures:
 
 
 def slow_worker(engine: str, size: Size) -> Figures:
-    """A worker whose handlers take a second each, with a backlog: what it holds at once, and the server's memory."""
+    """A worker whose handlers take a second each, with a backlog: how many it holds, and the server's memory."""
     with Stage(engine) as stage:
         produce(stage, size.backlog // 2)
         worker = stage.role("worker", topic=TOPIC, events=size.slow, concurrency=64, handler_s=1.0)
@@ -256,21 +256,21 @@ SCENARIOS: dict[str, Callable[[str, Size], Figures]] = {
 
 
 def fill(stage: Stage, waiting: int) -> None:
-    """Schedule so many events for later than the run lasts, with the group in place that is to get them."""
+    """Schedule events for after the run, for a group that exists already."""
     if waiting:
         run(stage, "worker", events=1, companion="producer")
         produce(stage, waiting, batch=1_000, delay_s=HOUR_S, spread_s=HOUR_S)
 
 
 def produce(stage: Stage, events: int, **arguments: Any) -> dict[str, Any]:
-    """Dispatch so many events; what the role returned."""
+    """Dispatch events. Returns the role's result."""
     producer = stage.role("producer", topic=TOPIC, events=events, payload=PAYLOAD_BYTES, **arguments)
     producer.go()
     return producer.result()
 
 
 def run(stage: Stage, name: str, *, events: int, companion: str) -> None:
-    """A worker and a producer of a few events: afterwards the group exists."""
+    """Run a worker and a producer of a few events, so that the group exists."""
     worker = stage.role(name, topic=TOPIC, events=events, concurrency=1)
     other = stage.role(companion, topic=TOPIC, events=events)
     for role in (worker, other):
@@ -280,7 +280,7 @@ def run(stage: Stage, name: str, *, events: int, companion: str) -> None:
 
 
 def call(stage: Stage, target: str, **arguments: Any) -> float:
-    """Unary calls; how many a second."""
+    """Make unary calls. Returns how many a second."""
     caller = stage.plain_role("caller", target=target, topic=TOPIC, engine=stage.engine, **arguments)
     caller.go()
     result = caller.result()
@@ -288,7 +288,7 @@ def call(stage: Stage, target: str, **arguments: Any) -> float:
 
 
 def percentiles(values_ms: list[float]) -> Figures:
-    """The middle, the last percent, and the worst."""
+    """The median, the 99th percentile, and the maximum."""
     ordered = sorted(values_ms)
     return {
         "p50_ms": ordered[len(ordered) // 2],

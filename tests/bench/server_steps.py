@@ -1,6 +1,6 @@
-"""What a server with the local engine does for each event, step by step and without sockets: where its time goes.
+"""Times what a server with the local engine does for each event, step by step and without sockets.
 
-``PYTHONPATH=tests .venv/bin/python -m bench.server_steps`` prints core microseconds an event, the best of several
+``PYTHONPATH=tests .venv/bin/python -m bench.server_steps`` prints CPU microseconds an event, the best of several
 rounds: the others had to share the machine.
 """
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 TOPIC = "bench"
 BATCH = MAX_FRAME_EVENTS
-"""So many events are dispatched in a round; they go out in one frame and are acked in one call."""
+"""How many events a round dispatches; they are delivered in one frame and acked in one call."""
 ROUNDS = 40
 
 
@@ -45,7 +45,7 @@ class Steps:
         self._taken: dict[str, list[float]] = defaultdict(list)
 
     def note(self, name: str, begun_ns: int, events: int) -> None:
-        """A step that began then, and has just ended."""
+        """Record a step that began then and has just ended."""
         self._taken[name].append((time.perf_counter_ns() - begun_ns) / 1_000 / events)
 
     def __iter__(self) -> Iterator[tuple[str, float]]:

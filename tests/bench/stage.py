@@ -1,4 +1,4 @@
-"""The processes of a scenario: Redis, servers and roles, each on its own."""
+"""The separate processes of a scenario: Redis, servers and roles."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ NODE_TIMEOUT_MS = 5_000
 
 
 def cpu_s_of(pid: int) -> float:
-    """What a process and its children, those that have ended included, have used of a core, in seconds."""
+    """The CPU time of a process and its children, including those that have ended, in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return sum(map(int, fields[11:15])) / TICKS + sum(cpu_s_of(int(child)) for child in children)
 
 
 def rss_bytes_of(pid: int) -> int:
-    """The memory of a process that is resident, in bytes."""
+    """The resident memory of a process, in bytes."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
@@ -49,10 +49,10 @@ class Role:
     """A role's process: the command that plays it, and its arguments.
 
     Args:
-        command: a program that keeps to the protocol of ``roles/role.py``.
+        command: a program that follows the protocol of ``roles/role.py``.
         arguments: handed to it as JSON.
         env: for the process; by default this one's, with the tests on Python's path.
-        log: what its standard error is added to; by default it goes where this process's goes.
+        log: the file that its standard error is appended to; by default this process's.
         popen: what starts the process.
     """
 
@@ -93,7 +93,7 @@ class Role:
         self.process.stdin.flush()
 
     def result(self) -> dict[str, Any]:
-        """Wait for its end, and what it returned.
+        """Wait for its end. Returns its result.
 
         Raises:
             RoleError: it ended without a result, or took too long.
@@ -106,7 +106,7 @@ class Role:
         return result
 
     def _line(self) -> str:
-        """The next line of its output; none when it has ended, or when it was ended for the time it took."""
+        """The next line of its output; empty if it has ended, or was ended because it took too long."""
         assert self.process.stdout is not None
         limit = threading.Timer(ROLE_TIMEOUT_S, self.process.kill)
         limit.start()
@@ -116,7 +116,7 @@ class Role:
             limit.cancel()
 
     def close(self) -> None:
-        """Make sure that it is gone."""
+        """Kill it unless it has ended."""
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
@@ -135,7 +135,7 @@ class Stage:
     Args:
         engine: which one.
         *flags: of the server.
-        nodes: of Redis; a cluster when there are several.
+        nodes: how many nodes Redis has; several form a cluster.
     """
 
     def __init__(self, engine: str, *flags: str, nodes: int = 1) -> None:
@@ -157,7 +157,7 @@ class Stage:
         return self._nodes[0] if self._nodes else None
 
     def _start_redis(self, nodes: int) -> str:
-        """Start so many nodes; the URL for servers."""
+        """Start the nodes. Returns the URL for servers."""
         if nodes > 1:
             self._nodes = self._stack.enter_context(running_cluster(nodes, 0, NODE_TIMEOUT_MS, *DURABLE))
             return f"redis+cluster://127.0.0.1:{self._nodes[0].port}"
@@ -172,29 +172,29 @@ class Stage:
         self._stack.close()
 
     def role(self, name: str, **arguments: Any) -> Role:
-        """A role that talks to the server, set up to begin."""
+        """A role that talks to the server, ready to begin."""
         return self.plain_role(name, target=self.server.address, engine=self.engine, **arguments)
 
     def plain_role(self, name: str, **arguments: Any) -> Role:
-        """A role with no other arguments than these, set up to begin."""
+        """A role with only these arguments, ready to begin."""
         role = Role([sys.executable, "-m", f"bench.roles.{name}"], arguments, popen=Forked)
         self._stack.callback(role.close)
         role.wait_ready()
         return role
 
     def cpu_s(self) -> dict[str, float]:
-        """Core seconds so far, of the server and of Redis, all processes of each together."""
+        """The CPU seconds so far of the server and of Redis, each summed over its processes."""
         used = {"server": cpu_s_of(self.server.process.pid)}
         if self._nodes:
             used["redis"] = sum(cpu_s_of(node.process.pid) for node in self._nodes)
         return used
 
     def rss_bytes(self) -> int:
-        """The server's memory that is resident."""
+        """The server's resident memory."""
         return rss_bytes_of(self.server.process.pid)
 
     def stored_bytes(self) -> int:
-        """What the engine's events take: Redis's own figure, or the server's memory for the local engine."""
+        """The memory of the engine's events: Redis's own figure, or the server's memory for the local engine."""
         if self.redis is None:
             return self.rss_bytes()
         with redis.Redis.from_url(self.redis.url) as client:

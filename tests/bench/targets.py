@@ -1,4 +1,4 @@
-"""What DueBus wants to reach on two cores with all processes on that machine, beside what was measured."""
+"""The targets of DueBus on two cores, with all processes on that machine, and the measured results."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ REDIS, LOCAL = "redis", "local"
 
 @dataclass(frozen=True)
 class Target:
-    """A figure of a scenario, and what it is to be on each engine.
+    """A figure of a scenario, and its target on each engine.
 
     Attributes:
-        most: whether it is to be no more than that, rather than no less.
+        most: whether the target is a maximum rather than a minimum.
     """
 
     title: str
@@ -64,11 +64,11 @@ RATIOS = (
         )
     ),
 )
-"""What is compared with what: of the same run, so that the machine's mood falls out."""
+"""The ratios: both figures are from the same run, so that the machine's state cancels out."""
 
 
 def rows(all_series: Iterable[Series]) -> list[list[str]]:
-    """A header and a row for each target and each ratio: what is wanted, and what was reached."""
+    """A header and a row for each target and each ratio: the target, and the result."""
     figures = {(one.scenario, one.engine, name): values for one in all_series for name, values in one.values.items()}
     made = [["", "redis: wanted", "redis: reached", "local: wanted", "local: reached"]]
     for target in TARGETS:

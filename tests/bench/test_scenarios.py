@@ -1,4 +1,4 @@
-"""The benchmarks still run, and everything comes through; how fast is not for a test to say."""
+"""The benchmarks run, and all events come through. The tests do not check speed."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fault.storage import Storage
 
 LEASES_S = {"billing": 30.0, "audit": 6.0}
-"""The groups. A lease of 30 s may be lost only with its holder; one of 6 s runs out while a worker is paused."""
+"""The groups. A lease of 30 s may be lost only with its holder. A lease of 6 s runs out while a worker is paused."""
 
 WORKERS_OF_A_GROUP = 2
 PRODUCERS = 2
@@ -38,14 +38,14 @@ DRAIN_TIMEOUT_S = 90
 
 
 class Bus:
-    """All of it, running. A context manager: afterwards nothing is left running.
+    """The whole bus, running. A context manager that leaves nothing running.
 
     Args:
         directory: for journals and logs.
-        seed: of what the producers dispatch.
-        servers: how many.
-        storage: what the servers keep events in; not yet running.
-        partitions: how many the topic has.
+        seed: decides what the producers dispatch.
+        servers: how many servers run.
+        storage: where the servers keep events; not yet running.
+        partitions: how many partitions the topic has.
     """
 
     def __init__(self, directory: Path, seed: str, servers: int, storage: Storage, partitions: int) -> None:
@@ -83,7 +83,7 @@ class Bus:
 
     @contextmanager
     def outage(self, what: str, target: str) -> Iterator[None]:
-        """Notes that something does not work during the block."""
+        """Record an outage during the block."""
         began = now_us()
         try:
             yield
@@ -109,10 +109,10 @@ class Bus:
     # --- the end ----------------------------------------------------------------------------------------------------
 
     def finish(self) -> None:
-        """No more is dispatched; what was is handled; the workers end; what is left is noted.
+        """Stop dispatching, handle what was dispatched, end the workers, and record what is left.
 
         Raises:
-            TimeoutError: the workers do not get through.
+            TimeoutError: the workers do not finish.
         """
         for producer in self.producers:
             assert producer.terminate() == 0, producer.name
@@ -125,7 +125,7 @@ class Bus:
         self.journal.write("groups", groups=list(LEASES_S))
 
     def logs_of_servers(self) -> str:
-        """All that they logged."""
+        """Everything that the servers logged."""
         return "".join(path.read_text() for path in self.directory.glob("server-*.log"))
 
     def _until_drained(self, client: Client) -> None:
@@ -133,7 +133,7 @@ class Bus:
         while _waiting(info := client.admin.get_topic(TOPIC)):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"not all was handled: {info}")
-            time.sleep(0.1)  # other processes send no signal that a test could wait on
+            time.sleep(0.1)  # other processes send the test no signal
 
     def _note_left(self, client: Client, group: str) -> None:
         for state in ("scheduled", "ready", "leased", "dead"):

@@ -1,28 +1,29 @@
 """Reads a history and reports what must not have happened.
 
-- lost: an accepted event was neither acked nor is it still there;
-- early: an event was leased, or came, before it was due;
-- two holders: a lease was used after the event had been given to another, a fencing token was given twice, or an event
-  was given to another although its handler, which gave it back, had not ended;
+- lost: an accepted event was not acked, and is no longer there;
+- early: an event was leased or delivered before it was due;
+- two holders: a lease was used after the event had been given to another worker, a fencing token was given twice, or an
+  event was given to another worker although its handler, which gave it back, had not ended;
 - undead: an event was delivered after it was acked, or made a dead letter;
-- unexplained: an event was delivered again though nothing had happened to the lease before;
+- unexplained: an event was delivered again although nothing had happened to its previous lease;
 - stored twice: one event of a producer under two ids;
 - unknown: an event was delivered that nobody dispatched;
-- late: an event waited for long, though all worked. One that was lost twice may be a suspect, which waits for its turn.
+- late: an event waited for long although everything worked. An event whose delivery was lost twice may be a suspect,
+  which waits for its turn.
 
-Two handlers may have the same event of a group at the same time when the earlier one has lost its lease, and then what
-it does with that lease must be refused. A lease is lost only when
+Two handlers may have the same event of a group at the same time if the earlier one has lost its lease. Whatever it then
+does with that lease must be refused. A lease is lost only if
 
 - it ran out: the later lease was granted, by Redis's clock, after the expiry that the worker was told and after every
   extension that was answered;
-- the worker was killed before the later delivery came;
-- the worker's stream ended after the earlier delivery came, and at most 2 s (``CLOSE``) after the later one did, since
-  a worker may learn of it later than the server;
+- the worker was killed before the later delivery arrived;
+- the worker's stream ended after the earlier delivery arrived, and at most 2 s (``CLOSE``) after the later one, because
+  a worker may notice the end later than the server;
 - a server that the worker's stream was on was killed or drained, or could not reach Redis for 2 s (``OUT_OF_TOUCH``)
-  while Redis was there, and that ended at most 5 s (``AFTERMATH``) before the earlier delivery came.
+  while Redis was up, and this ended at most 5 s (``AFTERMATH``) before the earlier delivery arrived.
 
-Anything else that has an event delivered again is "unexplained". So a paused worker, and Redis being away, cost no
-lease that has not run out.
+Any other repeated delivery is "unexplained". So a paused worker or an outage of Redis costs only leases that have run
+out.
 """
 
 from __future__ import annotations
@@ -41,10 +42,10 @@ if TYPE_CHECKING:
     from fault.history import Delivery, Dispatched, History, Settle
 
 LATE = 15 * SECOND
-"""Half a lease of 30 s: to wait for a lease to run out is late, for a grace or a dead replica's lapse it is not."""
+"""Half a lease of 30 s: waiting for a lease to run out is late, for a grace or a dead replica's lapse it is not."""
 
 LOST_BY_SUSPECTS = 2
-"""Deliveries that an event lost when it is a suspect, of which a stream holds one at a time."""
+"""How many lost deliveries make an event a suspect, of which a stream holds one at a time."""
 
 CALM = SECOND
 """How long after an outage everything works again."""
@@ -75,12 +76,12 @@ class Report:
     slowest_calm: int = 0
 
     def kinds(self) -> set[str]:
-        """The kinds of violations there are."""
+        """The kinds of violations found."""
         return {violation.kind for violation in self.violations}
 
 
 def check(history: History) -> Report:
-    """Checks all of it."""
+    """Checks a whole history."""
     return _Checker(history).run()
 
 
@@ -92,7 +93,7 @@ class _Checker:
         self._chains: dict[tuple[str, str], list[Delivery]] = defaultdict(list)
         for delivery in sorted(history.deliveries, key=lambda one: one.fence):
             self._chains[delivery.group, delivery.event_id].append(delivery)
-        # Producers may die or wait without an event being late by that.
+        # A producer that dies or waits makes no event late.
         disturbing = [one for one in history.outages if not one.target.startswith("producer:")]
         self._outages = merged((one.began, one.ended) for one in disturbing)
 
@@ -111,7 +112,7 @@ class _Checker:
                 self._check_kept(event, event.event_id)
         return self._report
 
-    # --- of all -----------------------------------------------------------------------------------------------------
+    # --- all events ---------------------------------------------------------------------------------------------------
 
     def _check_fences(self) -> None:
         """A fencing token is given once."""
@@ -141,7 +142,7 @@ class _Checker:
         acks = (one for one in self._explanations.settles(delivery) if one.verb == ACK)
         return any(one.outcome in (DONE, UNKNOWN) for one in acks)
 
-    # --- of one event in one group ----------------------------------------------------------------------------------
+    # --- one event in one group ----------------------------------------------------------------------------------
 
     def _check_chain(self, event: Dispatched, chain: list[Delivery]) -> None:
         for delivery in chain:
@@ -172,7 +173,7 @@ class _Checker:
         return cause
 
     def _check_handlers(self, before: Delivery, again: Delivery, chain: list[Delivery], cause: Cause) -> None:
-        """Whether the earlier handler had ended, and if not, whether it may go on."""
+        """Whether the earlier handler had ended, or may go on."""
         ended = self._history.handlers_ended.get((before.group, before.fence))
         if ended is None or ended <= again.came:
             return
@@ -183,7 +184,7 @@ class _Checker:
     def _check_wait(
         self, chain: list[Delivery], delivery: Delivery, cause: Cause | None, *, may_wait: bool = False
     ) -> None:
-        """From when it could have been delivered, outages left out."""
+        """When it could have been delivered, ignoring outages."""
         since = delivery.due if cause is None else max(delivery.due, cause.since)
         waited, report = delivery.came - since, self._report
         disturbed = overlap(self._outages, since, delivery.came)
@@ -200,6 +201,6 @@ class _Checker:
 
 
 def _asked_for(settles: list[Settle], again: Delivery) -> int:
-    """When the nack that went through, as its error tells, wants it at the earliest; it may have had several tries."""
+    """The earliest time that the successful nack asked for, found by its error: a nack may have had several tries."""
     through = [one for one in settles if one.delay is not None and one.error and one.error == again.last_error]
     return min((one.began + (one.delay or 0) for one in through), default=0)

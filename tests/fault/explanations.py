@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 SECOND = 1_000_000
 
 OUT_OF_TOUCH = 2 * SECOND
-"""A replica that could not say that it lives for this long may be taken for dead (after 3 s, but what it says half a
-second apart may have been due just then). A shorter outage of a replica or of Redis must not cost a lease."""
+"""A replica that could send no heartbeat for this long may be taken for dead. (The limit is 3 s, but a heartbeat, sent
+every half second, may just have been due.) A shorter outage of a replica or of Redis must not cost a lease."""
 
 GAP = SECOND * 3 // 2
-"""Outages this close to each other count as one: in between there may have been no time to say that it lives."""
+"""Outages this close to each other count as one: there may have been no time for a heartbeat in between."""
 
 AFTERMATH = 5 * SECOND
-"""For so long after an outage, leases may still be lost to what was begun in it."""
+"""How long after an outage leases may still be lost to what began during it."""
 
 ENDS = ("kill", "drain")
-"""After these a server's sessions are no more, however soon it is back."""
+"""After these, a server's sessions are gone, however soon it is back."""
 
 CLOSE = 2 * SECOND
-"""A worker may hear of the end of its stream so much later than the server."""
+"""How much later than the server a worker may notice the end of its stream."""
 
 
 GIVEN_BACK = "given back"
@@ -38,7 +38,7 @@ GIVEN_BACK = "given back"
 
 
 class Cause(NamedTuple):
-    """Why a lease ended before its event was delivered again, and since when the event was free or its holder gone."""
+    """Why a lease ended before its event was delivered again, and when the event became free or its holder was gone."""
 
     name: str
     since: int
@@ -61,11 +61,11 @@ class Explanations:
         self._out_of_touch = {server: list(_out_of_touch(history.outages, server)) for server in servers}
 
     def settles(self, delivery: Delivery) -> list[Settle]:
-        """What was tried with the lease of a delivery."""
+        """The calls that used the lease of a delivery."""
         return self._settles.get((delivery.group, delivery.fence), [])
 
     def cause(self, before: Delivery, again: Delivery) -> Cause | None:
-        """How the lease of `before` came to its end; None: nothing explains that."""
+        """How the lease of `before` ended; None if nothing explains it."""
         for find in (self._given_back, self._expired, self._worker_died, self._stream_ended, self._replica_lost):
             since = find(before, again)
             if since is not None:
@@ -77,7 +77,7 @@ class Explanations:
         return min((one.began for one in nacks if one.began <= again.came), default=None)
 
     def _expired(self, before: Delivery, again: Delivery) -> int | None:
-        """The lease was not extended in time, as far as anybody knows that it was."""
+        """The lease was not extended in time, as far as is known."""
         extensions = [one for one in self.settles(before) if one.verb == EXTEND and one.outcome == DONE]
         expires = max([before.expires, *(one.began + one.lease for one in extensions)])
         return expires if again.granted >= expires else None
@@ -91,7 +91,7 @@ class Explanations:
         return max((end for end in ends if before.came <= end <= again.came + CLOSE), default=None)
 
     def _replica_lost(self, before: Delivery, again: Delivery) -> int | None:
-        """A server of the worker could not say that it lives."""
+        """A server of the worker could send no heartbeats."""
         servers = {
             stream.server
             for stream in self._streams[before.worker]
@@ -103,14 +103,14 @@ class Explanations:
 
 
 def is_final(settle: Settle) -> bool:
-    """Whether the event is done with it: nobody may get it afterwards."""
+    """Whether this ends the event: nobody may get it afterwards."""
     return settle.outcome == DONE and (settle.verb == ACK or settle.final)
 
 
 def _out_of_touch(outages: list[Outage], server: str) -> Iterator[Interval]:
-    """When a server was killed, or could not reach Redis for long though Redis was there.
+    """When a server was killed, or could not reach Redis for long although Redis was up.
 
-    While Redis is unreachable, all replicas are silent, and none may be taken for dead because of that.
+    While Redis is unreachable, all replicas are silent, and none may be taken for dead for that.
     """
     own = {f"server:{server}", f"link:{server}", "host"}
     silent = [one for one in outages if (one.target in own or one.target == "redis") and one.what != "delay"]

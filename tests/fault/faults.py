@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     Fault = Callable[[Bus, Random], None]
 
 STALL_S = 0.7
-"""The host took the processors away from all of us for so long."""
+"""The host took the processors away from every process for this long."""
 
 
 def kill_server(bus: Bus, random: Random) -> None:
-    """SIGKILL; it comes back under its address."""
+    """SIGKILL; it comes back at its address."""
     number = random.randrange(len(bus.servers))
     with bus.outage("kill", f"server:{number}"):
         bus.servers[number].kill()
@@ -43,7 +43,7 @@ def drain_server(bus: Bus, random: Random) -> None:
 
 
 def pause_server(bus: Bus, random: Random) -> None:
-    """Stopped, for shorter or longer than the others take to think it dead."""
+    """Stopped, for shorter or longer than the others take to consider it dead."""
     number = random.randrange(len(bus.servers))
     with bus.outage("pause", f"server:{number}"), bus.paused(bus.servers[number].process):
         time.sleep(random.choice((0.5, 1.5, 5.0)) * random.uniform(0.8, 1.2))
@@ -111,7 +111,7 @@ def cut_link(bus: Bus, random: Random) -> None:
 
 
 def stall_link(bus: Bus, random: Random) -> None:
-    """Nothing comes through between a server and Redis, nor back; then everything does, or the connections are cut."""
+    """Nothing passes between a server and Redis. Then everything does, or the connections are cut."""
     number = random.randrange(len(bus.servers))
     links = _links(bus)
     with bus.outage("stall", f"link:{number}"):
@@ -152,7 +152,7 @@ ON_CLUSTER: tuple[Fault, ...] = (move_slot,)
 
 
 def course(bus: Bus, random: Random) -> Iterator[Fault]:
-    """All faults again and again, each time in another order; ends never."""
+    """All faults repeatedly, each time in another order; never ends."""
     more = ON_CLUSTER if isinstance(bus.storage, Cluster) else WITH_LINKS
     while True:
         faults = [*ANYWHERE, *more]
@@ -161,7 +161,7 @@ def course(bus: Bus, random: Random) -> Iterator[Fault]:
 
 
 def run_faults(bus: Bus, random: Random, until: float) -> None:
-    """One fault after the other, with little rest, until ``time.monotonic()`` is that."""
+    """One fault after the other, with short pauses, until ``time.monotonic()`` reaches this time."""
     with host_watched(bus):
         for fault in course(bus, random):
             if time.monotonic() > until:
@@ -172,7 +172,7 @@ def run_faults(bus: Bus, random: Random, until: float) -> None:
 
 @contextmanager
 def host_watched(bus: Bus) -> Iterator[None]:
-    """Notes as outages the times at which nothing on this host got a processor."""
+    """Records as outages the times at which no process on this host got a processor."""
     ended = threading.Event()
 
     def watch() -> None:

@@ -1,4 +1,4 @@
-"""What happened in a fault test, put together from the journals of its processes. All times are in microseconds."""
+"""The history of a fault test, assembled from the journals of its processes. All times are in microseconds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fault.journal import Line
 
 DONE, UNKNOWN = "done", "unknown"
-"""How a settle went, beside the reasons of lease failures: carried out for sure; nobody knows."""
+"""The outcome of a settle, besides the reasons of lease failures: certainly carried out, or unknown."""
 
 ACK, NACK, EXTEND = "ack", "nack", "extend"
 
@@ -25,7 +25,7 @@ class Dispatched:
     """An event as its producer knows it.
 
     Attributes:
-        key: in its payload; the producer's own.
+        key: the producer's own key, in the payload.
         began: when the first call that carried it began.
         event_id: what Dispatch answered; None: the event was not accepted, or the answer was lost.
     """
@@ -38,14 +38,14 @@ class Dispatched:
 
 @dataclass(slots=True)
 class Delivery:
-    """One hand-over, as the worker got it.
+    """One delivery, as the worker got it.
 
     Attributes:
         worker: the process; a new one has a new name.
         granted: when the engine gave the lease, by Redis's clock.
-        came: when the worker had it.
+        came: when it reached the worker.
         expires: when the lease runs out, unless it is extended.
-        due: as the engine says.
+        due: its due time, as the engine reports it.
     """
 
     group: str
@@ -67,10 +67,10 @@ class Settle:
 
     Attributes:
         outcome: DONE, UNKNOWN, or the reason of the failure.
-        lease: for how long it was extended.
-        error: of a nack.
-        delay: that a nack asked for; None: the backoff.
-        final: the nack was to make a dead letter of the event.
+        lease: how long it was extended for.
+        error: the error of a nack.
+        delay: the delay of a nack; None: the backoff.
+        final: whether the nack was to make the event a dead letter.
     """
 
     group: str
@@ -96,7 +96,7 @@ class Stream:
 
 @dataclass(slots=True)
 class Outage:
-    """A process or a link did not work, or not well, for a time.
+    """A time in which a process or a link did not work, or not well.
 
     Attributes:
         what: the fault.
@@ -120,7 +120,7 @@ class Left:
 
 @dataclass(slots=True)
 class History:
-    """All of it.
+    """The whole history.
 
     Attributes:
         handlers_ended: when each handler ended, by group and fencing token. A killed worker's did not.

@@ -1,4 +1,4 @@
-"""Times in which something did not work, as intervals (began, ended) in microseconds."""
+"""Intervals (began, ended) in microseconds in which something did not work."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Interval = tuple[int, int]
 
 
 def merged(intervals: Iterable[Interval], gap: int = 0) -> list[Interval]:
-    """In order, without overlaps; those with a shorter gap between them are one."""
+    """Sorts them and merges those that overlap or have a shorter gap between them."""
     found: list[Interval] = []
     for began, ended in sorted(intervals):
         if found and began - found[-1][1] <= gap:

@@ -1,6 +1,6 @@
 """The journal of each process of a fault test: JSON lines, flushed before the process continues.
 
-A line that a killed process did not finish is the last of its file, and is passed over.
+A killed process may leave an unfinished last line, which is skipped.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ class Journal:
     """The history of one process.
 
     Args:
-        path: of its file; lines are added.
+        path: its file; lines are appended.
     """
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def write(self, kind: str, *, at: int | None = None, **fields: Any) -> None:
-        """A line. When this returns, the kill of the process does not lose it."""
+        """Write a line. Once this returns, killing the process does not lose it."""
         line = {"kind": kind, "at": now_us() if at is None else at, **fields}
         os.write(self._file, json.dumps(line).encode() + b"\n")
 
     def close(self) -> None:
-        """Nothing more is written."""
+        """Close the file."""
         os.close(self._file)
 
 

@@ -1,4 +1,4 @@
-"""The connections between servers and Redis, each through a proxy; the proxies run on a thread of their own."""
+"""The connections between servers and Redis, each through a proxy; the proxies run on a separate thread."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Links:
         self._loop.close()
 
     def url(self, number: int) -> str:
-        """Of Redis, through one of them."""
+        """The URL of Redis through one of them."""
         return f"redis://{self._proxies[number].address}/0"
 
     def cut(self, number: int) -> None:
@@ -56,7 +56,7 @@ class Links:
         self._do(self._proxies[number].flow)
 
     def delay(self, number: int, delay_s: float) -> None:
-        """Passes everything on so much later."""
+        """Delays everything by this long."""
         self._do(lambda: setattr(self._proxies[number], "delay_s", delay_s))
 
     def _do(self, action: Callable[[], object]) -> None:

@@ -1,4 +1,4 @@
-"""Producers and workers as processes of their own: each is ended, paused and replaced by its process id."""
+"""Producers and workers as separate processes, each ended, paused and replaced by its process id."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ TESTS = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Program:
-    """What runs in a place, again and again.
+    """The program of a place, run repeatedly.
 
     Attributes:
-        name: of the place; the processes in it are numbered, and so are their journals.
-        arguments: behind the journal's path.
+        name: the name of the place. Its processes and their journals are numbered.
+        arguments: the arguments after the journal's path.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Program:
 
 
 class Place:
-    """One process after the other, each with a journal of its own."""
+    """One process after the other, each with its own journal."""
 
     def __init__(self, directory: Path, program: Program) -> None:
         self._directory = directory
@@ -43,7 +43,7 @@ class Place:
 
     @property
     def name(self) -> str:
-        """Of the process that runs now, and of its journal."""
+        """The name of the running process and of its journal."""
         return f"{self._program.name}-{self._number}"
 
     def kill(self) -> None:
@@ -52,7 +52,7 @@ class Place:
         self.process.wait(END_TIMEOUT_S)
 
     def replace(self) -> None:
-        """A new process in place of one that was killed."""
+        """Start a new process in place of one that was killed."""
         self._number += 1
         self.process = self._start()
 
@@ -62,7 +62,7 @@ class Place:
         return self.process.wait(END_TIMEOUT_S)
 
     def close(self) -> None:
-        """Make sure that it is gone."""
+        """Kill it unless it has ended."""
         if self.process.poll() is None:
             self.kill()
 

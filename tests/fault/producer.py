@@ -44,7 +44,7 @@ class Producer:
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
-        """After the request that is under way."""
+        """End after the current request."""
         self._stopping.set()
 
     async def run(self) -> None:
@@ -83,7 +83,7 @@ class Producer:
 async def main(path: str, seed: str, *addresses: str) -> None:
     """Dispatches until SIGTERM."""
     clients = [open_client(address) for address in addresses]
-    name = Path(path).stem  # each process has another, and so keys and requests of its own
+    name = Path(path).stem  # each process has its own, and so its own keys and requests
     producer = Producer(name, Journal(Path(path)), Random(f"{seed}-{name}"), clients)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, producer.stop)
     await producer.run()

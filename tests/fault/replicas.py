@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 CALL_TIMEOUT_S = 5.0
 OWN_REPLICA = 0.7
-"""How often a settle goes to the replica that the stream is with."""
+"""The share of settles that go to the replica of the stream."""
 
 
 def open_client(address: str, *interceptors: Any) -> Client:
@@ -40,8 +40,8 @@ class Replicas:
     """Has the methods of `aio.Client` that a worker calls.
 
     Args:
-        addresses: of all replicas; a server that comes back has the address that it had.
-        first: the number of the one that the first stream goes to.
+        addresses: of all replicas; a server that comes back keeps its address.
+        first: the number of the replica of the first stream.
     """
 
     def __init__(self, addresses: list[str], first: int, journal: Journal, random: Random) -> None:
@@ -54,14 +54,14 @@ class Replicas:
 
     @property
     def max_request_bytes(self) -> int:
-        """What every replica takes."""
+        """The largest request that every replica accepts."""
         return min(client.max_request_bytes for client in self._clients)
 
     def subscribe(self, topic: str, **options: Any) -> Subscription:
         """A stream to the next replica."""
         self._own = (self._own + 1) % len(self._clients)
         stream = _Opened(self._journal, self._recorder, next(self._stream_numbers), str(self._own))
-        # What Client.subscribe makes, of the class that writes down.
+        # As Client.subscribe does, with the recording class.
         plain = self._clients[self._own].subscribe(topic, **options)
         return RecordedSubscription(plain, stream)
 
@@ -83,7 +83,7 @@ class Replicas:
 
 
 class CallRecorder(grpc.aio.UnaryUnaryClientInterceptor):  # type: ignore[type-arg]  # generic in the stubs only
-    """Writes down every try of a settle: before it is made, and what was answered."""
+    """Records every try of a settle before it is made, and its answer."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
@@ -164,7 +164,7 @@ class _Opened:
 
 
 class RecordedSubscription(Subscription):
-    """A stream whose begin, frames and end are written down before the worker sees them."""
+    """A stream whose start, frames and end are recorded before the worker sees them."""
 
     def __init__(self, plain: Subscription, opened: _Opened) -> None:
         super().__init__(plain._connection, plain._request, plain._timeout)

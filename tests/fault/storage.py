@@ -1,4 +1,4 @@
-"""What the servers of a fault test keep their events in: one Redis behind links that can fail, or a cluster."""
+"""The storage of the servers in a fault test: one Redis behind links that can fail, or a cluster."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Storage(Protocol):
     """Redis, running. A context manager.
 
     Attributes:
-        nodes: all redis-servers of it. What one of them has answered is on its disk.
+        nodes: all its redis-servers. Whatever one of them has answered is on its disk.
     """
 
     nodes: list[RedisServer]
@@ -34,15 +34,15 @@ class Storage(Protocol):
     ) -> None: ...
 
     def url(self, server: int, /) -> str:
-        """For one of the servers, by its number."""
+        """The URL for one of the servers, by its number."""
         ...
 
     def restart(self, node: RedisServer) -> None:
-        """Start a node again that was killed, and wait until all of it works."""
+        """Restart a node that was killed, and wait until the whole storage works."""
         ...
 
     def open_client(self) -> Any:
-        """A client for looking into it."""
+        """A client for inspecting it."""
         ...
 
 
@@ -50,7 +50,7 @@ class OneRedis:
     """One redis-server.
 
     Args:
-        servers: how many there will be; each has a link of its own.
+        servers: how many there will be; each has its own link.
 
     Attributes:
         links: between each server and Redis.
@@ -80,7 +80,7 @@ class OneRedis:
         return self.links.url(server)
 
     def restart(self, node: RedisServer) -> None:
-        """It answers when this returns."""
+        """It answers once this returns."""
         node.restart()
 
     def open_client(self) -> Any:
@@ -89,7 +89,7 @@ class OneRedis:
 
 
 class Cluster:
-    """Three masters, each with a part of the slots. They have no replicas, which would lose what was just answered."""
+    """Three masters that share the slots, without replicas: a failover would lose what was just answered."""
 
     def __init__(self) -> None:
         self._running = running_cluster(MASTERS, 0, NODE_TIMEOUT_MS, *ON_DISK)
@@ -105,11 +105,11 @@ class Cluster:
         self._running.__exit__(exc_type, exc, traceback)
 
     def url(self, _server: int) -> str:
-        """Any node tells of the others."""
+        """Any node names the others."""
         return "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
 
     def restart(self, node: RedisServer) -> None:
-        """The others take a moment to see that it is back."""
+        """The others take a moment to notice that it is back."""
         node.restart()
         wait_until_it_is_whole(self.nodes)
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 MINUTES = float(os.environ.get("CHAOS_MINUTES", "0.5"))
 SEED = os.environ.get("CHAOS_SEED", "1")
 LEAST_EVENTS = 500
-"""A run with fewer shows nothing."""
+"""A run with fewer proves nothing."""
 SERVERS = int(os.environ.get("CHAOS_SERVERS", "2"))
 
 
@@ -61,7 +61,7 @@ def test_no_accepted_event_is_lost_early_or_with_two_holders(tmp_path: Path, kin
 
 
 def remains(client: Any, partition: Partition) -> Counter[str]:
-    """What Redis still holds of a partition when all workers have left."""
+    """What Redis still holds of a partition after all workers have left."""
     prefix = f"duebus:{{{partition}}}:"
     found = Counter(events=client.hlen(f"{prefix}events"))
     for group in LEASES_S:
@@ -74,12 +74,12 @@ def remains(client: Any, partition: Partition) -> Counter[str]:
 
 
 def dead_events(history: History) -> int:
-    """Those that are dead in some group."""
+    """The events that are dead in some group."""
     return len({left.event_id for left in history.left if left.state == "dead"})
 
 
 def print_figures(history: History, report: Report) -> None:
-    """What was done, and what came of it."""
+    """The faults and their effects."""
     accepted = sum(event.event_id is not None for event in history.dispatched)
     faults = Counter(f"{one.what} {one.target.split(':')[0]}" for one in history.outages)
     figure(f"events: {accepted} accepted of {len(history.dispatched)}, {len(history.left)} copies left (dead letters)")

@@ -34,7 +34,7 @@ LEASE = 30 * SECOND
 
 
 class Story:
-    """A history in which one event is accepted at second 0; everything else is told. Times are in seconds."""
+    """A history in which one event is accepted at second 0; the test adds the rest. Times are in seconds."""
 
     def __init__(self, delay: float = 0.0) -> None:
         self.history = History(groups=[GROUP])

@@ -1,4 +1,4 @@
-"""Lost answers and notifications: Redis did something that nobody was told."""
+"""Lost answers and notifications: Redis did something, and nobody was told."""
 
 from __future__ import annotations
 
@@ -79,14 +79,14 @@ def due(bus: RedisBus, topic: TopicDriver) -> int:
 
 
 async def sweep(replica: Replica) -> None:
-    """As at every interval; the first one may meet a connection that was cut."""
+    """Sweep as at every interval; the first one may meet a connection that was cut."""
     with suppress(DispatcherNotWorking):
         await replica.engine.expire_leases()
     await replica.engine.expire_leases()
 
 
 async def subscribed(replica: Replica) -> TopicDriver:
-    """A topic with a session, on a Redis that knows the scripts: each is one command and one answer from then on."""
+    """A topic with a session, on a Redis that knows the scripts: from now on each is one command and one answer."""
     topic = replica.topic()
     await topic.join(WORKER)
     await topic.dispatch("first")
@@ -120,7 +120,7 @@ async def test_a_stream_that_breaks_while_it_leases_costs_no_lease(
 async def test_a_command_to_lease_that_comes_through_late_does_nothing(
     bus: RedisBus, far: Replica, near: Replica
 ) -> None:
-    # given a command to lease that was given up, and what it may have leased taken back
+    # given a lease command that was abandoned, and whose possible leases were taken back
     topic = await subscribed(far)
     await topic.dispatch("event")
     session = far.engine._engine.notifications.sessions.find(Partition(topic.name), DEFAULT_GROUP, WORKER)
@@ -129,9 +129,9 @@ async def test_a_command_to_lease_that_comes_through_late_does_nothing(
     session.unanswered.add(Unanswered.LEASE)
     event = await topic.lease_one(WORKER)
     assert await topic.nack(event, action=NackAction.RELEASE) == [None]
-    # when the command reaches Redis after all, for whose answer nobody waits
+    # when the command reaches Redis after all, and nobody waits for its answer
     await near.engine._engine._runner.run(LEASE, Partition(topic.name), DEFAULT_GROUP, *command)
-    # then the event is nobody's, and the next to ask has it
+    # then the event is free, and the next session that asks gets it
     assert leased(bus, topic) == 0
     assert (await topic.lease_one(WORKER)).event_id == "event"
 

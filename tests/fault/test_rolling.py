@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 TOPIC = "orders"
 SERVERS = 2
 ROUNDS = 2
-"""So often each server is replaced."""
+"""How many times each server is replaced."""
 WORKERS = 4
 PRODUCERS = 2
 PAUSE_S = 0.005
-"""Between two requests of a producer."""
+"""The pause between two requests of a producer."""
 WORK_S = 0.02
-"""That a handler takes."""
+"""How long a handler takes."""
 LONGEST_GAP_S = 1.0
 SIGNAL_TIMEOUT_S = 30.0
 
@@ -44,10 +44,10 @@ class Seen:
     """What the clients saw.
 
     Attributes:
-        dispatched: ids that were answered.
+        dispatched: the ids in answers.
         failures: of dispatches, after all tries.
-        handled: how often each event was.
-        arrivals: when deliveries came, in seconds.
+        handled: how many times each event was handled.
+        arrivals: when deliveries arrived, in seconds.
         latest_s: the longest time from due to delivered.
     """
 
@@ -67,7 +67,7 @@ class Seen:
         self._one_more.set()
 
     async def all_handled(self) -> None:
-        """Wait until everything that was dispatched is handled; for when no more comes."""
+        """Wait until everything that was dispatched is handled. Call it when nothing more is dispatched."""
         async with asyncio.timeout(SIGNAL_TIMEOUT_S):
             while not self.dispatched.issubset(self.handled):
                 self._one_more.clear()
@@ -75,7 +75,7 @@ class Seen:
 
     @property
     def longest_gap_s(self) -> float:
-        """In which nothing was delivered, though there was something all the time."""
+        """The longest time in which nothing was delivered, although events were waiting."""
         return max(after - before for before, after in pairwise(self.arrivals))
 
 
@@ -103,7 +103,7 @@ class Cluster:
         return server
 
     async def replace(self, place: int) -> None:
-        """One of them by a new one."""
+        """Replace one of them by a new one."""
         old = self.servers[place]
         self.servers[place] = new = await asyncio.to_thread(self._start)
         self.front.replace(old.address, new.address)
@@ -111,7 +111,7 @@ class Cluster:
 
 
 async def produce(bus: Client, seen: Seen, ended: asyncio.Event) -> None:
-    """Dispatch until told to end, now and for a little later."""
+    """Dispatch events, due now and a little later, until told to end."""
     for number in count():
         if ended.is_set():
             return
@@ -126,7 +126,7 @@ async def produce(bus: Client, seen: Seen, ended: asyncio.Event) -> None:
 
 
 def client_of(address: str) -> Client:
-    """On a connection of its own."""
+    """A client with its own connection."""
     return Client(address, options=(("grpc.use_local_subchannel_pool", 1),))
 
 
@@ -174,6 +174,6 @@ async def test_nothing_is_lost_or_handled_twice_and_deliveries_continue(redis: R
 
 
 def print_figures(seen: Seen) -> None:
-    """What came of it."""
+    """The results."""
     figure(f"{len(seen.dispatched)} events through {ROUNDS * SERVERS} replacements of {SERVERS} servers")
     figure(f"longest gap in delivery {seen.longest_gap_s:.3f} s, latest delivery {seen.latest_s:.3f} s after due")

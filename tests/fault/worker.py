@@ -1,7 +1,7 @@
 """A worker process: `python -m fault.worker JOURNAL GROUP LEASE_S SEED FIRST ADDRESS...`; ends on SIGTERM.
 
-What a handler does, its event says: `ok`, `slow`, `long` (the lease has to be extended), `again` (once, after a time it
-asks for), `fails` (once), `release` (once in each worker), `dead`.
+The event tells the handler what to do: `ok`, `slow`, `long` (the lease must be extended), `again` (once, after a
+delay), `fails` (once), `release` (once in each worker), `dead`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ AGAIN_S = 0.4
 
 
 async def handle(delivery: Delivery, journal: Journal, released: set[str]) -> None:
-    """One event; its end is written down however it ends."""
+    """Handles one event, and records its end in any case."""
     journal.write("handle", fence=delivery.fencing_token)
     try:
         await do(delivery, released)
@@ -39,7 +39,7 @@ async def handle(delivery: Delivery, journal: Journal, released: set[str]) -> No
 
 
 async def do(delivery: Delivery, released: set[str]) -> None:
-    """What the event says."""
+    """Does what the event says."""
     what = delivery.json()["do"]
     if what == "slow":
         await asyncio.sleep(SLOW_S)

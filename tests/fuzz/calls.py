@@ -31,20 +31,20 @@ SERVICES = (
 )
 METHODS = tuple(method for service in SERVICES for method in service.methods)
 WEIGHTS = {"Dispatch": 6.0, "Subscribe": 2.0, "DeleteTopic": 0.3, "DeleteGroup": 0.3}
-"""More calls of what makes events and hands them out, less of what removes them all."""
+"""More calls that make and deliver events, fewer that remove them all."""
 
 CALL_S = 20.0
 """The deadline of a call that is not broken off."""
 
 HANG_S = 40.0
-"""A call that lasts longer has hung: even its deadline did not end it."""
+"""A call that takes longer hangs: even its deadline did not end it."""
 
 STREAM_S = 0.05
 """How long a stream is read."""
 
 FRAMES = 5
 SENT_TOO_LATE = "Internal error from Core"
-"""What gRPC's client says when the server has ended a call before all of its requests were sent."""
+"""The message of gRPC's client if the server ends a call before all of its requests were sent."""
 
 CREDENTIALS = 0.9
 """The share of calls that have the right token."""
@@ -56,15 +56,15 @@ class Calls:
     """Makes one call after the other.
 
     Args:
-        address: of the server.
-        token: that lets callers in.
+        address: the server's address.
+        token: a valid token.
         random: decides everything.
-        methods: that are called.
+        methods: the methods to call.
 
     Attributes:
-        statuses: how many calls ended so, by the status's name, or "UNANSWERED", "HANG", "BROKEN_OFF" (by this
+        statuses: how many calls ended with each status, by its name, or "UNANSWERED", "HANG", "BROKEN_OFF" (by this
             side), "SENT_TOO_LATE" (the server had ended the call before all of it was sent).
-        faults: what must not have happened, in words.
+        faults: what must not happen but did, in words.
     """
 
     def __init__(self, address: str, token: str, random: Random, methods: Sequence[MethodDescriptor] = METHODS) -> None:
@@ -73,7 +73,7 @@ class Calls:
         self._methods = methods
         self._weights = [WEIGHTS.get(method.name, 1.0) for method in methods]
         self._messages = Messages(random)
-        # The stubs do not know that bytes go as they are.
+        # The stubs' types do not know that bytes are sent unchanged.
         self._channel: Any = grpc.aio.insecure_channel(
             address, options=(("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1))
         )
@@ -133,7 +133,7 @@ class Calls:
         return "BROKEN_OFF" if breaking_off else "OK"
 
     async def _read(self, call: Any, method: MethodDescriptor) -> None:
-        """A unary call to its end, the first frames of a stream. Such a stream ends when this side has enough."""
+        """Runs a unary call to its end, or reads the first frames of a stream and then cancels it."""
         answer_type: Any = message_factory.GetMessageClass(method.output_type)
         seconds = STREAM_S if method.server_streaming else None
         with suppress(TimeoutError):

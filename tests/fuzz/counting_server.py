@@ -1,4 +1,4 @@
-"""``python -m fuzz.counting_server``: a server that writes how many tasks it has to its log on SIGUSR1."""
+"""``python -m fuzz.counting_server``: a server that logs its number of tasks on SIGUSR1."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random requests for any method, from its descriptor: some could be meant, some have wrong values, some are broken."""
+"""Random requests for any method, from its descriptor: some are plausible, some have wrong values, some are broken."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ STRINGS: dict[str, tuple[str, ...]] = {
     "engine": ("local", "redis"),
     "metricName": ("backlog",),
 }
-"""Values that could be meant, by the names of fields and of KEDA's metadata."""
+"""Plausible values, by the names of fields and of KEDA's metadata."""
 
 SAME = {
     "lease_tokens": "lease_token",
@@ -64,7 +64,7 @@ JUNK_STRINGS = (
     "x" * 70_000,
 )
 KNOWN = 200
-"""Values of each name that are remembered from answers."""
+"""How many values of each name are remembered from answers."""
 
 JUNK_NUMBERS = (0, 1, 2**31 - 1, 2**31, 2**32 - 1, 2**53 + 1, 2**63 - 1, 2**63, 2**64 - 1, -1, -(2**31), -(2**63))
 JUNK_FLOATS = (0.0, -1.0, 1e308, 5e-324, float("inf"), float("nan"))
@@ -76,7 +76,7 @@ LARGE = 10_000
 """Bytes of a message that is not repeated."""
 
 WILDNESS = (0.0, 0.0, 0.02, 0.1, 0.5)
-"""The share of values that are wrong, one of these for each message."""
+"""The share of wrong values; each message uses one of these."""
 
 BROKEN = 0.1
 """The share of messages whose bytes are damaged."""
@@ -85,7 +85,7 @@ DEEPEST = 4
 
 
 class Messages:
-    """Makes requests, and remembers from answers what others may name: lease tokens, event ids, page tokens.
+    """Makes requests, and remembers lease tokens, event ids and page tokens from answers for later requests.
 
     Args:
         random: decides everything.
@@ -103,7 +103,7 @@ class Messages:
         return self._damage(encoded) if self._random.random() < BROKEN else encoded
 
     def learn(self, answer: Message) -> None:
-        """Remember what an answer names."""
+        """Remember the values in an answer."""
         for field, value in answer.ListFields():
             values = list(islice(value, 20)) if field.is_repeated else [value]
             if field.message_type is not None and not field.message_type.GetOptions().map_entry:
@@ -112,7 +112,7 @@ class Messages:
             elif (name := SAME.get(field.name, field.name)) in ("lease_token", "event_id", "page_token"):
                 self._known.setdefault(name, deque(maxlen=KNOWN)).extend(values)
 
-    # --- what could be meant ----------------------------------------------------------------------------------------
+    # --- plausible values ----------------------------------------------------------------------------------------
 
     def _message(self, descriptor: Any, depth: int) -> Message:
         message = message_factory.GetMessageClass(descriptor)()
@@ -197,7 +197,7 @@ class Messages:
     def _bytes(self) -> bytes:
         return self._random.randbytes(self._random.choice(JUNK_SIZES) if self._is_wild() else 20)
 
-    # --- what could not ---------------------------------------------------------------------------------------------
+    # --- wrong values ---------------------------------------------------------------------------------------------
 
     def _is_wild(self) -> bool:
         return self._random.random() < self._wildness
@@ -213,9 +213,9 @@ class Messages:
         match self._random.randrange(6):
             case 0:  # cut off
                 return encoded[:at]
-            case 1:  # some bytes are others
+            case 1:  # some bytes are changed
                 return encoded[:at] + self._random.randbytes(4) + encoded[at + 4 :]
-            case 2:  # all of it is something else
+            case 2:  # all bytes are random
                 return self._random.randbytes(self._random.randrange(200))
             case 3:  # a field that nobody knows
                 return encoded + b"\xa8\x06\x01"

@@ -32,7 +32,7 @@ MANY = 100
 """Requests of one connection."""
 
 SEND_S = 2.0
-"""The server may stop reading what it has had enough of."""
+"""The server may stop reading at any time."""
 
 LOOK_S = 0.05
 """How long the answers are read."""
@@ -42,8 +42,8 @@ class RawHttp2:
     """Attacks over one connection after the other.
 
     Args:
-        address: of the server.
-        token: that lets callers in.
+        address: the server's address.
+        token: a valid token.
         random: decides everything.
     """
 
@@ -92,7 +92,7 @@ class RawHttp2:
     # --- attacks ----------------------------------------------------------------------------------------------------
 
     def requests(self) -> list[bytes]:
-        """Requests of all methods, whole ones: what the others are mixed with."""
+        """Whole requests of all methods, which are mixed with the attacks."""
         frames = []
         for number in range(self._random.randrange(1, MANY)):
             method = self._random.choice(METHODS)
@@ -102,7 +102,7 @@ class RawHttp2:
         return frames
 
     def bad_bodies(self) -> list[bytes]:
-        """Messages whose length or flag lies, none, and several."""
+        """Messages with a wrong length or flag, no message, and several messages."""
         bodies = (
             b"",
             b"\0",
@@ -123,13 +123,13 @@ class RawHttp2:
         ]
 
     def bad_paths(self) -> list[bytes]:
-        """Paths that are none, and methods that there are not."""
+        """Invalid paths, and methods that do not exist."""
         paths = (b"", b"/", b"*", b"//", b"\xff\xfe", b"\0", b"/duebus.v1.EventBus/", b"/a/b?c#d", b"/" + b"x" * 120)
         made = (self._random.choice((*paths, self._random.randbytes(20))) for _ in range(MANY))
         return [self._headers(2 * number + 1, path) for number, path in enumerate(made)]
 
     def bad_headers(self) -> list[bytes]:
-        """Headers that gRPC gives a meaning, with values that have none; other methods and content types."""
+        """gRPC's headers with invalid values; other methods and content types."""
         others = (
             (b"grpc-timeout", self._random.choice((b"", b"0n", b"99999999H", b"-1S", b"1x", b"999999999999S"))),
             (b"grpc-encoding", self._random.choice((b"gzip", b"deflate", b"identity", b"xyz", b""))),
@@ -160,13 +160,13 @@ class RawHttp2:
         return [self._headers(stream, self._path(), *many) for stream in range(1, MANY, 2)]
 
     def continuations(self) -> list[bytes]:
-        """Headers in pieces without end, or in none."""
+        """Headers in endless pieces, or in empty ones."""
         piece = self._random.choice((b"", b"\0\x01a\x01b", b"\0\x01a\x7f", b"\x80"))
         first = frame(HEADERS, self._random.choice((0, END_STREAM)), 1, piece)
         return [first, *(frame(CONTINUATION, 0, 1, piece * self._random.choice((1, 1_000))) for _ in range(MANY))]
 
     def resets(self) -> list[bytes]:
-        """Requests that are taken back at once."""
+        """Requests that are cancelled at once."""
         path, error = self._path(), self._random.randrange(20).to_bytes(4, "big")
         return [
             part
@@ -179,7 +179,7 @@ class RawHttp2:
         ]
 
     def settings(self) -> list[bytes]:
-        """Changes of settings, without end or with values that are not allowed."""
+        """Endless changes of settings, or ones with invalid values."""
         values = (0, 1, 2**14, 2**24, 2**31 - 1, 2**31, 2**32 - 1)
         return [
             frame(SETTINGS, self._random.choice((0, 0, 0, 1)), 0, self._setting(values) * self._random.randrange(4))
@@ -187,11 +187,11 @@ class RawHttp2:
         ]
 
     def pings(self) -> list[bytes]:
-        """Pings without end."""
+        """Endless pings."""
         return [frame(PING, 0, 0, bytes(8))] * (20 * MANY)
 
     def windows(self) -> list[bytes]:
-        """Windows that are too small or too large, for streams that there may be."""
+        """Windows that are too small or too large, for streams that may exist."""
         sizes = (0, 1, 2**31 - 1, 2**32 - 1)
         opening = [frame(SETTINGS, 0, 0, b"\0\4" + self._random.choice(sizes[:3]).to_bytes(4, "big"))]
         calls = self.requests()

@@ -34,10 +34,10 @@ MINUTES = float(os.environ.get("FUZZ_MINUTES", "2"))
 
 CALLERS, RAW_CALLERS = 24, 4
 RAW_SHARE = 0.3
-"""Of all requests."""
+"""The share of requests that are made by hand."""
 
 WARM_UP = 2_000
-"""Requests after which the server has in memory what it needs for its work."""
+"""How many requests fill the server's caches before its memory is measured."""
 
 MAX_MORE_MIB = 128
 MORE_FILES = 80
@@ -84,7 +84,7 @@ class Target:
         self._http = self.server.logged(r"http on .*address=(\S+)")
 
     def memory_mib(self) -> int:
-        """What it holds."""
+        """Its resident memory."""
         status = Path(f"/proc/{self.server.process.pid}/status").read_text()
         return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) >> 10  # type: ignore[index]  # every process has it
 
@@ -99,7 +99,7 @@ class Target:
         deadline = time.monotonic() + SIGNAL_TIMEOUT_S
         while not (found := re.search(rb"tasks=(\d+)\n", self.server.log.read_bytes()[before:])):
             assert time.monotonic() < deadline, "the server does not count its tasks"
-            await asyncio.sleep(0.01)  # nothing tells when another process has written
+            await asyncio.sleep(0.01)  # another process sends no signal
         return int(found[1])
 
     def probe(self) -> int:
@@ -118,7 +118,7 @@ def target(tmp_path: Path) -> Iterator[Target]:
 
 
 class Size(NamedTuple):
-    """How much a server takes."""
+    """The memory, descriptors and tasks of a server."""
 
     memory_mib: int
     files: int
@@ -129,9 +129,9 @@ class Run:
     """Attacks a server from several sides at once; the seed decides what each side does.
 
     Attributes:
-        statuses: how many calls ended so.
+        statuses: how many calls ended with each status.
         raw: how many requests were made by hand.
-        faults: what must not have happened.
+        faults: what must not happen but did.
     """
 
     def __init__(self, target: Target, seed: str) -> None:
@@ -147,7 +147,7 @@ class Run:
         return self.raw + self.statuses.total()
 
     async def attack(self, requests: int, until: float) -> None:
-        """Make so many requests, or fewer when ``time.monotonic()`` is that before."""
+        """Make this many requests, or fewer if ``time.monotonic()`` reaches the deadline first."""
         raw = round(requests * RAW_SHARE)
         await asyncio.gather(
             *(self._call(number, (requests - raw) // CALLERS, until) for number in range(CALLERS)),
@@ -173,7 +173,7 @@ class Run:
 
 
 async def delete_all_topics(target: Target) -> None:
-    """So that the server holds nothing that was asked for."""
+    """Delete all topics, so that the server holds nothing."""
     async with client(target.address, target.tokens["fuzz"]) as bus:
         for engine in target.server.engines:
             for topic in [info.topic async for info in bus.admin.list_topics(engine=engine)]:
@@ -194,16 +194,16 @@ async def assert_it_serves(target: Target) -> None:
 
 
 async def until_at_most(measure: Callable[[], Awaitable[int]], most: int, what: str) -> int:
-    """Wait until a measurement is small enough; the last one. Connections and tasks end a moment after their calls.
+    """Wait until a measurement is small enough, and return it. Connections and tasks end a moment after their calls.
 
     Raises:
-        AssertionError: it does not come to that.
+        AssertionError: it never is.
     """
     found = await measure()
     deadline = time.monotonic() + SIGNAL_TIMEOUT_S
     while found > most:
         assert time.monotonic() < deadline, f"{found} {what}, and {most} would be well"
-        await asyncio.sleep(0.1)  # nothing tells when another process has less
+        await asyncio.sleep(0.1)  # another process sends no signal
         found = await measure()
     return found
 

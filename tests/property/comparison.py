@@ -1,4 +1,4 @@
-"""Compares an engine's topic with its model: everything visible from outside must be the same."""
+"""Compares an engine's topic with its model: everything that is visible from outside must match."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 class Comparison:
-    """Checks that the engine agrees with the model; each check raises AssertionError where it does not.
+    """Checks that the engine agrees with the model; each check raises AssertionError if it does not.
 
     Attributes:
-        told_us: for each group the earliest time at which whoever waits would look for something to lease, from what
-            the last batch and the watcher said.
+        told_us: for each group, the earliest time at which a waiting session would lease, from the last batch and
+            the watcher's reports.
     """
 
     def __init__(self, topic: TopicDriver, model: Model) -> None:
@@ -32,15 +32,15 @@ class Comparison:
         self._start_us = topic.harness.now_us()
 
     def is_at(self, engine_us: int | None, model_us: int) -> bool:
-        """Whether a time of the engine is that of the model."""
+        """Whether a time of the engine matches one of the model."""
         return self._harness.near(self._start_us + model_us)(engine_us)
 
     def to_engine(self, model_us: int) -> int:
-        """A time of the model by the engine's clock."""
+        """Converts a time of the model to the engine's clock."""
         return self._start_us + model_us
 
     async def everything(self) -> None:
-        """All checks. Wake-ups first: to look at a topic may wake up by itself."""
+        """Runs all checks. Wake-ups come first, because inspecting a topic may wake sessions."""
         await self.wakeups()
         await self._next_due()
         await self._learn()
@@ -52,12 +52,12 @@ class Comparison:
     # --- who waits ----------------------------------------------------------------------------------------------------
 
     def batch_said(self, group: str, *dues_us: int | None) -> None:
-        """Whoever leased knows when to come again, or when another session has to, and forgets what it knew."""
+        """The session that leased knows when it or another session must try again; older reports are forgotten."""
         self._harness.heard.dues = [due for due in self._harness.heard.dues if due.group != group]
         self.told_us[group] = min((due_us for due_us in dues_us if due_us is not None), default=math.inf)
 
     async def wakeups(self) -> None:
-        """Nothing becomes due that nobody was told of."""
+        """Nothing becomes due without a report."""
         for group in self._model.groups:
             due_us = await self._topic.next_due(group)
             if due_us is not None:
@@ -79,12 +79,12 @@ class Comparison:
             else:
                 waiting = group.in_state(EventState.SCHEDULED) + group.in_state(EventState.LEASED)
                 expected_us = min((entry.at_us for entry in waiting), default=None)
-                # A lease that ran out for the last time is due until somebody looks.
+                # A lease that ran out for the last time stays due until the engine checks it.
                 died = any(entry.died_unseen for entry in group.entries.values())
                 assert died or (due_us is None if expected_us is None else self.is_at(due_us, expected_us))
 
     async def _ended(self) -> None:
-        """Each session hears of what it no longer holds, and of nothing that it holds."""
+        """Each session is told of the leases that it lost, and of no others."""
         ended, heard = self._model.ended, self._harness.heard.ended
         for session_id, tokens in ended.items():
             await self._harness.heard.until_ended(session_id, *tokens)
@@ -94,7 +94,7 @@ class Comparison:
         ended.clear()
 
     async def _learn(self) -> None:
-        """Note the due time that the engine reports for what was dispatched or given back, if it is the right one."""
+        """Record the due time that the engine reports for a dispatched or returned event, if it is right."""
         for name, group in self._model.places().items():
             for entry in group.entries.values():
                 if entry.order_us == UNKNOWN:
@@ -158,7 +158,7 @@ class Comparison:
         assert info.deliver_at_us == entry.order_us
 
     async def _lists(self, name: str, group: ModelGroup) -> None:
-        """In each state exactly the events that are in it: none is in two."""
+        """Each state lists exactly its events, and no event is in two states."""
         for state in EventState:
             expected = [entry.event.id for entry in group.in_state(state)]
             listed = [event.event_id for event in (await self._topic.page(state, 1_000, group=name)).events]

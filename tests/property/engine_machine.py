@@ -1,7 +1,7 @@
 """Any engine, driven at random through its verbs, against the model.
 
-After every step: no event is lost, none is in two states, none is early, each has one holder, fencing tokens grow,
-attempts and counts are right, and whoever has to be told has been told.
+After every step: no event is lost, early or in two states, each has one holder, fencing tokens grow, attempts and
+counts are right, and every session and waiter was told what it must know.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class EngineMachine(RuleBasedStateMachine):
     def a_request_is_repeated(self, data: st.DataObject, wait: Jump) -> None:
         plan = data.draw(st.sampled_from(self.named[-5:]), label="request")
         self.jump(wait)
-        self.the_engine_agrees_with_the_model()  # so that it has noticed what is dead, and what there is room for
+        self.the_engine_agrees_with_the_model()  # so that the engine has noticed dead events and free room
         self.dispatch([plan] * data.draw(st.integers(1, 2), label="times"))
 
     @precondition(lambda self: self.named)
@@ -177,7 +177,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     @initialize(waiting=st.lists(plans, max_size=2), first=st.lists(members, max_size=3))
     def some_have_joined(self, waiting: list[EventPlan], first: list[Member]) -> None:
-        """And the first of them found events that had been waiting for it, perhaps."""
+        """Subscribe. The first group may find events that were waiting for it."""
         if waiting:
             self.dispatch([RequestPlan(waiting, "", require_subscriber=False)])
             self.the_engine_agrees_with_the_model()
@@ -209,7 +209,7 @@ class EngineMachine(RuleBasedStateMachine):
         self.model.shorten(member.group, member.session_id, grace_us)
 
     def draw_member(self, data: st.DataObject) -> Member:
-        """Most often a session that has joined or holds something."""
+        """Usually a session that has joined or holds something."""
         known = [Member(name, one) for name, group in self.model.groups.items() for one in group.known_sessions()]
         if known and data.draw(st.sampled_from([True, True, True, False]), label="known"):
             return data.draw(st.sampled_from(known), label="member")
@@ -263,18 +263,18 @@ class EngineMachine(RuleBasedStateMachine):
     # --- leases: those that are held, and those that are stale, foreign or made up ------------------------------------
 
     def hold_something(self) -> list[str]:
-        """The groups in which leases are held; where none is, a session takes some first."""
+        """The groups with leases; if there are none, a session takes some first."""
         if not self.model.places_with(EventState.LEASED):
             name = self.model.can_hold()[0]
             self.run(self.lease(name, min(self.model.groups[name].sessions), LeaseRequest(3, PLENTY)))
         return self.model.places_with(EventState.LEASED)
 
     def draw_leases(self, data: st.DataObject) -> tuple[str, list[LeaseRef]]:
-        """A group, most often one in which something is held, and leases to settle there."""
+        """A group, usually one with leases, and leases to settle there."""
         name = data.draw(st.sampled_from(self.hold_something() * 4 + [*self.model.groups, "unknown"]), label="group")
         group = self.model.groups.get(name)
         held = [LeaseRef(one.event.id, one.fencing_token) for one in group.in_state(EventState.LEASED)] if group else []
-        # A token tells which partition it is of.
+        # A token names its partition.
         made_up = [LeaseRef(one.event_id, one.fencing_token + self.model.partitions) for one in held[:2]]
         candidates = held * 3 + self.given[-4:] + made_up + [LeaseRef("never", 1)]
         return name, data.draw(st.lists(st.sampled_from(candidates), min_size=1, max_size=4), label="leases")
@@ -282,9 +282,9 @@ class EngineMachine(RuleBasedStateMachine):
     def judged(
         self, name: str, refs: Sequence[LeaseRef], results: Sequence[LeaseFailureReason | AdoptedLease | None]
     ) -> Iterator[tuple[ModelGroup, ModelEntry, int]]:
-        """The entries whose lease holds, one by one, with their place; of the others, that the engine says so.
+        """Yields the entries whose lease is valid, with their place. Checks that the engine reports the others.
 
-        The reason may be the one before the call: another lease in it may have settled the event meanwhile.
+        The reason may be that from before the call, because another lease in it may have settled the event.
         """
         before = [self.model.judge(name, lease) for lease in refs]
         for place, (lease, result) in enumerate(zip(refs, results, strict=True)):

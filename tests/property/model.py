@@ -1,7 +1,7 @@
 """A model of an engine: events in groups, moved along the arrows of ``domain.states``.
 
-Times are nominal: microseconds since the machine began, by the machine's own count. On an engine whose clock runs while
-a test does, they are the engine's up to a grain; see ``support.engines.Harness``.
+Times are nominal: microseconds since the machine began, by its own count. If the engine's clock runs during a test,
+they match the engine's up to a grain; see ``support.engines.Harness``.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class ModelEntry:
     Attributes:
         at_us: when it is due, or when its lease runs out.
         due_us: when it was due, in any state.
-        order_us: the same as the engine reports it, which tells apart what a running clock does; UNKNOWN until asked.
-        died_unseen: it is dead because its last lease ran out, which an engine need not notice at once.
+        order_us: the same as reported by the engine, which orders events on a running clock; UNKNOWN until asked.
+        died_unseen: whether it is dead because its last lease ran out, which an engine need not notice at once.
         free_attempts: the attempts that used up no retry, because their lease ran out.
-        stalled: its lease was given to a session that was stalled.
+        stalled: whether its lease was given to a stalled session.
     """
 
     event: NewEvent
@@ -74,7 +74,7 @@ class ModelEntry:
         return self.attempt - self.free_attempts > self.max_retries
 
     def move(self, transition: Transition) -> None:
-        """Follow an arrow; there has to be one, and it has to lead to a state."""
+        """Follow an arrow, which must exist and lead to a state."""
         target = TRANSITIONS[self.state, transition]
         assert target is not None
         self.state = target
@@ -101,15 +101,15 @@ class ModelGroup:
         return sorted(found, key=lambda entry: (entry.order_us, entry.seq))
 
     def held_by(self, session_id: str) -> list[ModelEntry]:
-        """What a session holds."""
+        """The entries that a session holds."""
         return [entry for entry in self.in_state(EventState.LEASED) if entry.session_id == session_id]
 
     def known_sessions(self) -> list[str]:
-        """Those that have joined, and those that have left but still hold something."""
+        """The sessions that have joined, or have left but still hold something."""
         return sorted(self.sessions | {entry.session_id for entry in self.in_state(EventState.LEASED)})
 
     def open_to(self, request: LeaseRequest) -> list[ModelEntry]:
-        """The ready events that a lease may hand out: one suspect or none, and all that are none."""
+        """The ready events that a lease may hand out: at most one suspect, and all others."""
         ready = self.in_state(EventState.READY)
         suspects = [entry for entry in ready if entry.is_suspect]
         left_out = suspects[1:] if request.with_suspect else suspects
@@ -129,8 +129,8 @@ class ModelGroup:
         return found
 
     def accept(self, request: LeaseRequest, event_ids: list[str]) -> list[ModelEntry]:
-        """What a lease from several partitions has handed out, if that can be: from one after the other what is first
-        there, until nothing is left or something has no room.
+        """What a lease from several partitions has handed out, if that is possible: the first events of each partition
+        in turn, until none is left or one has no room.
         """
         taken = [self.entries[event_id] for event_id in event_ids]
         suspects = [entry for entry in taken if entry.is_suspect]
@@ -178,7 +178,7 @@ class ModelGroup:
 
 @dataclass(frozen=True)
 class Partial:
-    """Of a request whose events belong to several partitions, some were refused."""
+    """Some events of a request to several partitions were refused."""
 
     cause: type[DueBusError]
     event_ids: list[str]
@@ -206,7 +206,7 @@ class Model:
     # --- what there is ------------------------------------------------------------------------------------------------
 
     def has_lasting_group(self) -> bool:
-        """Whether what is dispatched waits for no other group."""
+        """Whether it has a group that is not ephemeral: without one, new events wait for it."""
         return not all(group.ephemeral for group in self.groups.values())
 
     def places(self) -> dict[str, ModelGroup]:
@@ -214,7 +214,7 @@ class Model:
         return self.groups if self.has_lasting_group() else {"": self.unclaimed} | self.groups
 
     def holding(self, event_id: str) -> Iterator[tuple[str, ModelEntry]]:
-        """The groups that hold an event, and where it stands there."""
+        """The groups that hold an event, and its entry there."""
         for name, group in self.places().items():
             if event_id in group.entries:
                 yield name, group.entries[event_id]
@@ -286,7 +286,7 @@ class Model:
     # --- in -----------------------------------------------------------------------------------------------------------
 
     def dispatch(self, request: DispatchRequest) -> DispatchAnswer | type[DueBusError] | Partial:
-        """The answer, or the error there should be."""
+        """The expected answer or error."""
         ids: dict[int, str] = {}
         duplicates: list[str] = []
         refused: dict[int, type[DueBusError]] = {}
@@ -372,33 +372,33 @@ class Model:
         entry.at_us = self.now_us + lease_us
 
     def extend(self, entry: ModelEntry, lease_us: int) -> None:
-        """Its holder has given a sign."""
+        """Its holder has extended the lease."""
         entry.stalled = False
         entry.at_us = self.now_us + lease_us
 
     def leave(self, name: str, session_id: str, ephemeral_us: int) -> None:
-        """The session is gone; what it holds it still holds."""
+        """The session is gone, but keeps its leases."""
         group = self.groups.get(name)
         if group and session_id in group.sessions:
             group.sessions.discard(session_id)
             group.kept_until_us = self.now_us + ephemeral_us
 
     def sweep(self) -> list[str]:
-        """Ephemeral groups go; which."""
+        """Removes ephemeral groups. Returns which."""
         over = [name for name, group in self.groups.items() if group.is_over(self.now_us)]
         for name in over:
             self.delete_group(name)
         return over
 
     def shorten(self, name: str, session_id: str, grace_us: int) -> None:
-        """What the session holds runs out soon."""
+        """The session's leases run out soon."""
         if name in self.groups:
             for entry in self.groups[name].held_by(session_id):
                 entry.at_us = min(entry.at_us, self.now_us + grace_us)
             self.pass_time(0)
 
     def adopt(self, entry: ModelEntry, session_id: str, lease_us: int) -> None:
-        """Another session holds it from now on."""
+        """Another session takes it over."""
         if entry.session_id != session_id:
             self.ended[entry.session_id].add(entry.fencing_token)
         entry.session_id = session_id
@@ -413,7 +413,7 @@ class Model:
         self.remove(group, entry)
 
     def remove(self, group: ModelGroup, entry: ModelEntry) -> None:
-        """The group holds it no more; its id is remembered once no group does."""
+        """The group no longer holds it; its id is remembered once no group does."""
         del group.entries[entry.event.id]
         if entry.event.id not in self.event_ids() and not entry.event.id_is_generated:
             self._gone[entry.event.id] = self.now_us + self.config.dedupe_window_us
@@ -437,7 +437,7 @@ class Model:
     # --- operators ----------------------------------------------------------------------------------------------------
 
     def due_at(self, entry: ModelEntry, at_us: int) -> None:
-        """What is scheduled or ready is due at another time."""
+        """A scheduled or ready event gets a new due time."""
         entry.move(Transition.RESCHEDULE)
         entry.at_us = entry.due_us = at_us
         entry.order_us = UNKNOWN
@@ -445,13 +445,13 @@ class Model:
             entry.move(Transition.DUE)
 
     def redrive(self, entry: ModelEntry, at_us: int) -> None:
-        """What is dead waits again, with all its retries."""
+        """A dead event waits again, with all its retries."""
         entry.move(Transition.REDRIVE)
         entry.attempt = entry.free_attempts = 0
         self.due_at(entry, at_us)
 
     def delete_group(self, name: str) -> None:
-        """The group goes with what it holds."""
+        """The group is removed with its events."""
         group = self.groups.pop(name)
         for entry in group.in_state(EventState.LEASED):
             self.ended[entry.session_id].add(entry.fencing_token)
@@ -461,7 +461,7 @@ class Model:
             self.remove(group, entry)
 
     def delete(self) -> None:
-        """Everything goes, what is remembered included."""
+        """Everything is removed, including remembered ids."""
         for name in list(self.groups):
             self.delete_group(name)
         self.unclaimed = ModelGroup()

@@ -1,4 +1,4 @@
-"""The machine with operators, who pause, delete, cancel, reschedule, redrive and purge."""
+"""The machine with operators that pause, delete, cancel, reschedule, redrive and purge."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ class OperatedMachine(EngineMachine):
         self.run(self.topic.spread())
 
     def jump_and_look(self, wait: Jump) -> None:
-        """Time goes on, and the engine has noticed what has run out."""
+        """Time advances, and the engine notices what has run out."""
         self.jump(wait)
         self.the_engine_agrees_with_the_model()
 
     # --- events that wait ---------------------------------------------------------------------------------------------
 
     def draw_copies(self, data: st.DataObject) -> tuple[list[str], str | None, dict[str, Copies]]:
-        """Events, a group or all of them, and the copies that are meant."""
+        """Events, a group or all groups, and the selected copies."""
         group = data.draw(st.sampled_from([None, None, *sorted(self.model.groups)]), label="group")
         known = st.sampled_from([*sorted(self.model.event_ids()) * 3, "never"])
         event_ids = data.draw(st.lists(known, min_size=1, max_size=3, unique=True), label="events")
@@ -141,7 +141,7 @@ class OperatedMachine(EngineMachine):
         return name, DeadLetterFilter(list(dict.fromkeys(event_ids)), plan.error)
 
     async def chosen_in_order(self, name: str, chosen: DeadLetterFilter) -> list[ModelEntry]:
-        """The entries that the filter means, in the order in which the engine should move them."""
+        """The entries that the filter selects, in the order in which the engine should move them."""
         listed = [info.event_id for info in (await self.topic.page(EventState.DEAD, 1_000, group=name)).events]
         ordered = [event_id for event_id in chosen.event_ids if event_id in listed] if chosen.event_ids else listed
         entries = [self.model.groups[name].entries[event_id] for event_id in ordered]
@@ -149,7 +149,7 @@ class OperatedMachine(EngineMachine):
         return [entry for entry in entries if chosen.error_contains in entry.last_error]
 
     async def in_steps(self, name: str, chosen: DeadLetterFilter, first: DeadLetterStep, *, redrive: bool) -> int:
-        """Step after step; how many were moved in all."""
+        """Runs all steps. Returns how many entries were moved."""
         verb = self.topic.redrive if redrive else self.topic.purge
         step: DeadLetterStep | None = first
         moved = 0

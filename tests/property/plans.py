@@ -14,14 +14,14 @@ from support.builders import new_event
 from support.topics import PLENTY, with_ids
 
 TICK = 10 * SECOND
-"""All delays, leases and jumps are whole ticks, but for the jumps to a grain before something happens."""
+"""All delays, leases and jumps are whole ticks, except the jumps to a grain before something happens."""
 
 POLICY = RetryPolicy(max_retries=2, backoff_initial_us=100 * TICK, backoff_max_us=150 * TICK)
 CONFIG = TopicConfig(retry_policy=POLICY, lease_us=12 * TICK, max_queued=9, dedupe_window_us=20 * TICK)
 
 
 class EventPlan(NamedTuple):
-    """An event to dispatch: due so long from now, given as a delay or as a time."""
+    """An event to dispatch. Its due time is given as a delay or as a time."""
 
     event_id: str | None
     size: int
@@ -58,8 +58,7 @@ class RequestPlan(NamedTuple):
     def build(self, now_us: int, clock_us: int, number: int) -> DispatchRequest:
         """The request, with times of the model, and with ids as the bus gives them at ``clock_us``.
 
-        Where it has no id of its own, its ``number`` stands for what is random in those, so that a course can be
-        repeated.
+        If it has no id, ``number`` replaces the random part of generated ids, so that a run can be repeated.
         """
         events = [plan.build(now_us) for plan in self.events]
         with_ids(events, clock_us, self.request_id or f"number {number}")
@@ -67,7 +66,7 @@ class RequestPlan(NamedTuple):
 
 
 class Jump(StrEnum):
-    """How far time goes on: by a tick, until something happens by itself, or until the grain before that."""
+    """How far time advances: by a tick, until something happens by itself, or to a grain before that."""
 
     STAY = "stay"
     TICK = "tick"

@@ -9,10 +9,10 @@ from property.operated_machine import OperatedMachine
 from support.harnesses import ENGINES, opener
 
 COST = {"redis": 7, "spread": 14}
-"""How much longer a step takes where the engine is asked over a socket; it gets fewer examples in the same time."""
+"""How much longer a step takes on an engine behind a socket, which gets fewer examples in the same time."""
 
 
-@pytest.mark.timeout(1_800)  # what the longest search takes
+@pytest.mark.timeout(1_800)  # the longest search takes this long
 @pytest.mark.parametrize("engine", ENGINES)
 def test_an_engine_does_what_the_model_does(engine: str) -> None:
     class Machine(OperatedMachine):

@@ -1,7 +1,7 @@
-"""Redis's clock is moved by an hour while servers run: what docs/redis.md says of it.
+"""Redis's clock is moved by an hour while servers run, as docs/redis.md describes.
 
-The scripts get the moved time where they would ask for TIME; the servers know of it only what answers tell them. (No
-Redis that is linked with jemalloc starts under libfaketime.)
+The scripts get the moved time instead of TIME; the servers learn of it only from answers. (A Redis that is linked with
+jemalloc does not start under libfaketime.)
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from duebus_server.domain.clock import Clock
 
 SOON_S = 10
-"""Within which everything has to be as before."""
+"""How soon everything must be as before."""
 
 
 class MovedBus(RedisBus):
     """A bus whose Redis has a clock that the test moves.
 
     Attributes:
-        ahead_us: how far, in microseconds.
+        ahead_us: how far the clock is ahead, in microseconds.
     """
 
     ahead_us = 0
@@ -46,13 +46,13 @@ class MovedBus(RedisBus):
         return make_redis_engine(self.url, self.namespace, own, settings, frozen_now=self.redis_now_us, **options)
 
     def redis_now_us(self) -> int:
-        """What Redis would say."""
+        """The time that Redis would report."""
         return time.time_ns() // 1_000 + self.ahead_us
 
 
 @pytest.fixture
 async def moved_bus(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MovedBus]:
-    """A bus whose servers know Redis's clock from its answers alone."""
+    """A bus whose servers know Redis's clock only from its answers."""
     monkeypatch.setattr(Runner, "now_us", lambda runner: runner._clock.now_us())
     bus = MovedBus(shared_redis().url)
     yield bus
@@ -75,7 +75,7 @@ async def test_events_flow_when_the_clock_of_redis_was_moved(moved_bus: MovedBus
                 await here.dispatch(topic, "new", event("in a moment", delay=0.5))
                 seen = await stream.take(4 if is_forward else 2)
             if is_forward:
-                # what was due within the hour comes now, and leases run out: what is held is delivered again
+                # what was due within the hour is delivered now, and leases run out: held events are delivered again
                 assert sorted(ids(seen)) == ["held", "in 50 minutes", "in a moment", "new"]
                 assert [failure.lease_token for failure in await there.ack(held, *seen)] == [held.lease_token]
             else:
@@ -83,7 +83,7 @@ async def test_events_flow_when_the_clock_of_redis_was_moved(moved_bus: MovedBus
                 assert sorted(ids(seen)) == ["in a moment", "new"]
                 assert await there.extend(held) == []
                 assert await there.ack(held, *seen) == []
-            # and events go on to be handed out once each, under tokens that grow
+            # and each event is still delivered once, under growing tokens
             async with asyncio.timeout(SOON_S):
                 await here.dispatch(topic, "last")
                 last = await stream.one()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class SkewedClock:
-    """The clock of a host that is off."""
+    """A host's clock that is wrong."""
 
     def __init__(self, skew_us: int) -> None:
         self._skew_us = skew_us

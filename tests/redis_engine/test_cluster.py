@@ -196,11 +196,11 @@ def test_waiting_for_replicas_is_refused_with_a_cluster() -> None:
     assert err == "duebus: redis_url: min_replicas_ack is not offered with a cluster\n"
 
 
-# --- it is away as a whole, or is none ---
+# --- it is away as a whole, or is no cluster ---
 
 
 async def all_refused(calls: Mapping[str, Callable[[], Awaitable[object]]]) -> set[str]:
-    """Assert that each call is to be repeated; why, in words."""
+    """Assert that each call should be repeated. Returns the reason as text."""
     words = set()
     for name, call in calls.items():
         failure = await failure_of(call())
@@ -258,7 +258,7 @@ async def test_a_cluster_and_a_url_that_do_not_fit_are_one_line(cluster: list[Re
 
 @pytest.fixture
 def with_replicas() -> Iterator[list[RedisServer]]:
-    """Three masters, each with a replica that stands in for it."""
+    """Three masters, each with a replica that can replace it."""
     with running_cluster(3, 1, 1_000) as nodes:
         yield nodes
 
@@ -279,7 +279,7 @@ def holder_of(nodes: list[RedisServer], key: str) -> RedisServer:
 
 
 def is_replicated(master: RedisServer) -> bool:
-    """Whether its replica has all that was written."""
+    """Whether its replica has received every write."""
     state = role(master)
     return bool(state["connected_slaves"]) and state["slave0"]["offset"] == state["master_repl_offset"]
 
@@ -311,7 +311,7 @@ async def lose_a_node(bus: RedisBus, nodes: list[RedisServer], how: signal.Signa
         began = loop.time()
         lost.process.send_signal(how)
         failures = await until_accepted(here.ack, *held, timeout_s=30)
-        # A try that failed for the lost node may have settled what is on the others, or there just before its end.
+        # A try that failed because of the lost node may have settled events on the others, or on it before it died.
         assert {failure.reason for failure in failures} <= {SETTLED}, "no lease was lost"
         acked_s = loop.time() - began
         for name, stream in streams.items():
@@ -392,7 +392,7 @@ async def test_a_listener_leaves_a_node_that_is_lost_although_no_call_goes_there
         # when that node is lost
         replica.heard.forget()
         await asyncio.to_thread(lost.kill)
-        # then it listens on another at once, and looks again
+        # then it listens on another at once, and checks for events again
         await replica.heard.until_due(topic.name, "default", lambda _: True)
         await bus.close()
 

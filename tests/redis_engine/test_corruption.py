@@ -1,4 +1,4 @@
-"""Rubbish under our keys: a clear error or a dead letter with the reason; no loop, no loss, the other events go on."""
+"""Rubbish under our keys: a clear error or a dead letter with the reason; no loop, and no other event is lost."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ async def test_a_damaged_event_is_a_dead_letter_and_the_others_are_delivered(
 async def test_a_bit_that_flips_anywhere_is_noticed(bus: RedisBus, joined: TopicDriver) -> None:
     key = bus.key(joined.name, "events")
     await joined.dispatch(new_event("fine", body=b"body"))
-    behind_the_time = 8  # of dispatch, which only the event's story shows
+    behind_the_time = 8  # the time of dispatch, which only the event's history shows
     places = range(behind_the_time, len(bus.raw.hget(key, "fine")))
     for at in places:
         await joined.dispatch(new_event(f"e{at:03}", body=b"body"))
@@ -252,7 +252,7 @@ async def test_what_operators_do_to_keys_of_another_application_is_a_clear_error
         try:
             error = await problem_of(call())
         except (NotFound, ConcurrentModification):
-            continue  # what is missing hides what is wrong
+            continue  # a missing key hides a wrong one
         if error is not None:
             errors[verb] = error
             assert bus.contents(joined.name) == before, f"{verb} has changed something by half"

@@ -24,7 +24,7 @@ CRASHES = 12
 MANY = 1_000
 LEASES = 64
 WITHIN_S = 8.0
-"""The lapse of a replica, of which the other can judge when it has reached Redis again for as long; and the restart."""
+"""The lapse of a replica, which the other can judge only after reaching Redis for as long, and the restart."""
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ def without_rates(keys: set[str]) -> set[str]:
 
 
 def stored_bytes(bus: RedisBus) -> int:
-    """What the keys take, to the last element. Buffers of connections and scripts, which come and go, are not in it."""
+    """The memory of the keys, counting every element. Buffers of connections and scripts, which vary, are excluded."""
     return sum(bus.raw.memory_usage(f"{bus.namespace}:{key}", samples=0) for key in bus.stored_keys())
 
 
@@ -153,7 +153,7 @@ async def test_memory_returns_to_where_it_was() -> None:
             def used() -> int:
                 return int(bus.raw.info("memory")["used_memory"])
 
-            await work()  # what stays is there now: scripts, connections, the topic
+            await work()  # from here on, scripts, connections and the topic exist
             before = used()
             await work()
             after = used()
@@ -166,7 +166,7 @@ async def test_memory_returns_to_where_it_was() -> None:
 async def test_a_scheduled_event_of_200_bytes_costs_little_more() -> None:
     # The allocator rounds up what holds an event's bytes to 256, as it does for a payload of 180 to 210.
     server = RedisServer()
-    count = 16_000  # nearly as many as the hash tables have places for, as at a million
+    count = 16_000  # nearly fills the hash tables, as a million events do
     try:
         async with redis_bus(server.url) as bus:
             topic = (await bus.replica()).topic()

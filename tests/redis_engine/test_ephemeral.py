@@ -1,4 +1,4 @@
-"""Ephemeral groups whose replicas die, come back or were never told, and what stays of them in Redis."""
+"""Ephemeral groups whose replicas die, come back or were never told, and what they leave in Redis."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def look(topic: TopicDriver, session: str = "looker") -> None:
 
 
 def notes(bus: RedisBus) -> dict[bytes, float]:
-    """The groups that are noted for a look, with its time."""
+    """The groups that are noted for a check, with its time."""
     return dict(bus.raw.zrange(f"{bus.namespace}:ephemeral", 0, -1, withscores=True))
 
 
@@ -126,7 +126,7 @@ async def test_a_replica_that_dies_before_it_has_noted_the_group_leaves_no_orpha
 
 
 async def test_after_a_start_subscribers_have_five_seconds_to_come_back(frozen: RedisBus) -> None:
-    """Given the only replica, which ends, and a long time after that another one, to which one of two comes back."""
+    """Given the only replica, which ends. Long after, another one starts, and one of two sessions comes back to it."""
     first = await frozen.replica()
     topic, other = first.topic(), first.topic()
     for each in (topic, other):
@@ -219,7 +219,7 @@ async def test_a_change_of_partitions_that_is_refused_forgets_no_group(frozen: R
 async def test_when_a_server_is_killed_the_others_remove_its_ephemeral_groups(
     start_server: Callable[..., ServerProcess],
 ) -> None:
-    """Given a worker of each server; when one server is killed, its workers come to the other, or do not."""
+    """Given a worker of each server; when one server is killed, its workers move to the other, or do not."""
     flags = ("--engine", "redis", "--redis-url", shared_redis().url, "--namespace", unique_name("bus"))
     doomed, other = start_server(*flags), start_server(*flags)
     topic = unique_name()

@@ -1,4 +1,4 @@
-"""A failover behind an unchanged address: connections to the old primary stay open, and are abandoned."""
+"""A failover behind an unchanged address: connections to the old primary stay open and are abandoned."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ async def refusal(engine: PartitionedEngine) -> str:
 
 @pytest.fixture(autouse=True)
 def lively(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hearts beat fast."""
+    """Fast heartbeats."""
     monkeypatch.setattr(presence, "BEAT_US", 20_000)
 
 
@@ -134,7 +134,7 @@ async def test_what_a_build_from_before_layouts_wrote_is_refused(bus: RedisBus) 
 
 
 async def test_a_build_from_before_layouts_does_not_start_on_what_this_one_writes(bus: RedisBus) -> None:
-    """Such a build takes no secret that is not of 32 bytes."""
+    """Such a build refuses a secret that does not have 32 bytes."""
     await bus.replica()
     assert len(bus.raw.get(f"{bus.namespace}:secret")) != 32
 
@@ -148,8 +148,8 @@ async def test_a_layout_that_is_no_number_is_refused(bus: RedisBus) -> None:
 
 
 async def test_what_this_build_writes_is_the_layout_of_its_number(start_redis: Callable[..., RedisServer]) -> None:
-    """Where this fails, what is stored has changed: read ``Layouts`` in DATA_MODEL.md, and before the first release,
-    write a new dump."""
+    """If this fails, the stored data has changed: read ``Layouts`` in DATA_MODEL.md. Before the first release, write a
+    new dump."""
     assert await layout_dump.dump_of_this_build(start_redis().url) == layout_dump.read(LAYOUT)
 
 

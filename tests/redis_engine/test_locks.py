@@ -28,13 +28,13 @@ async def locks_on(bus: RedisBus) -> Locks:
 
 @pytest.fixture
 async def locks(bus: RedisBus) -> Locks:
-    """Of one replica."""
+    """The locks of one replica."""
     return await locks_on(bus)
 
 
 @pytest.fixture
 async def others(bus: RedisBus, locks: Locks) -> Locks:
-    """Of another replica of the same bus."""
+    """The locks of another replica of the same bus."""
     return await locks_on(bus)
 
 

@@ -1,4 +1,4 @@
-"""One key is lost, by an evicting policy or an operator's DEL: new events flow all the same, in every group."""
+"""One key is lost, by an evicting policy or an operator's DEL: new events still reach every group."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def test_events_flow_after_a_key_was_lost(frozen_bus: RedisBus, name: str)
     held = await topic.lease(group="other", max_events=2)
     # when a key is lost
     frozen_bus.raw.delete(key_of(frozen_bus, replica, topic, name))
-    # and servers sweep, and sessions ask for more
+    # and servers sweep, and sessions lease more
     for one in (replica, other):
         await one.engine.expire_leases()
     for group in GROUPS:

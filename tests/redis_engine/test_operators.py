@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SETTLED = LeaseFailureReason.SETTLED
 SOON_S = 5.0
-"""Far sooner than a sweep; on a machine that is not busy it is a few milliseconds."""
+"""Far sooner than a sweep; on an idle machine it takes a few milliseconds."""
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ async def here(replica: Replica) -> TopicDriver:
 
 @pytest.fixture
 async def there(bus: RedisBus, here: TopicDriver) -> TopicDriver:
-    """The same through another one, with a subscriber of its own."""
+    """The same topic through another one, with its own subscriber."""
     driver = (await bus.replica()).topic(here.name)
     await driver.join("session there")
     return driver
@@ -166,7 +166,7 @@ async def test_a_group_that_is_paused_wakes_nobody_until_it_is_resumed(here: Top
     for recorder in told:
         recorder.forget()
     await here.pause()
-    for recorder in told:  # pausing has them look
+    for recorder in told:  # pausing makes them check
         await recorder.until_due(here.name, DEFAULT_GROUP, lambda _: True)
         recorder.forget()
 
@@ -257,7 +257,7 @@ async def test_word_of_a_deletion_is_lost_and_the_session_leases(own_bus: RedisB
 async def test_a_session_that_joins_anew_does_not_make_a_group_again_that_was_just_deleted(
     own_bus: RedisBus, monkeypatch: pytest.MonkeyPatch, partitions: int
 ) -> None:
-    """It joins because the others have taken its replica for dead, or because its topic has other partitions."""
+    """It joins because the others took its replica for dead, or because its topic's partitions changed."""
     here = (await own_bus.replica()).topic()
     there = (await own_bus.replica()).topic(here.name)
     await there.join("session there")

@@ -1,4 +1,4 @@
-"""Redis's memory is full: dispatches are refused whole, and everything that makes room goes on."""
+"""Redis's memory is full: dispatches are refused as a whole, and everything that makes room works."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def small_bus(start_redis: Callable[..., RedisServer]) -> AsyncIterator[RedisBus]:
-    """A bus on a Redis of the test's own, that may be filled up."""
+    """A bus on the test's own Redis, which may be filled up."""
     async with redis_bus(start_redis().url) as opened:
         yield opened
 
 
 @pytest.fixture
 async def crowded(small_bus: RedisBus) -> TopicDriver:
-    """A topic of two groups with 20 events, of which each group holds five; one more byte is too much for Redis."""
+    """A topic of two groups with 20 events, of which each group holds five; Redis has no room for another byte."""
     topic = (await small_bus.replica()).topic()
     for group in ("default", "other"):
         await topic.join(group=group)
@@ -39,7 +39,7 @@ async def crowded(small_bus: RedisBus) -> TopicDriver:
 
 
 def fill_up(bus: RedisBus) -> None:
-    """From now on Redis refuses what needs memory."""
+    """From now on, Redis refuses commands that need memory."""
     bus.raw.config_set("maxmemory", 1)
 
 

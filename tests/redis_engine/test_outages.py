@@ -171,7 +171,7 @@ async def test_an_outage_makes_no_replica_take_another_for_dead(
             await topic.join()
             await topic.dispatch("event")
             held.append(await topic.lease_one())
-        await asyncio.sleep(0.7)  # until all of them judge
+        await asyncio.sleep(0.7)  # until all of them may judge others
         await kill(durable)
         await asyncio.sleep(0.8)  # longer than the lapse
         await restart(durable)
@@ -258,7 +258,7 @@ async def test_a_silent_connection_is_found_to_be_dead(
 
 @contextmanager
 def lost_answers(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> Iterator[asyncio.Event]:
-    """During the block a replica's scripts run, and their answers don't come; the event says that one has run."""
+    """During the block a replica's scripts run, and their answers are lost. The event is set when one has run."""
     own, ran = replica.engine._engine._runner, asyncio.Event()
     run = own.run
 
@@ -292,7 +292,7 @@ async def test_a_lease_call_that_ends_with_its_stream_keeps_nothing(
 
 
 def online(bus: RedisBus) -> int:
-    """How many replicas of Redis get what is written."""
+    """How many replicas of Redis receive writes."""
     replication = bus.raw.info("replication")
     return sum(replication[f"slave{each}"]["state"] == "online" for each in range(replication["connected_slaves"]))
 

@@ -1,4 +1,4 @@
-"""Topics over several partitions: how their number is changed, and who finds out when."""
+"""Topics with several partitions: how their number is changed, and when replicas find out."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ COUNT = 4
 
 @pytest.fixture
 async def spread(topic: TopicDriver) -> TopicDriver:
-    """A topic over four partitions."""
+    """A topic with four partitions."""
     await topic.configure(partitions=COUNT)
     return topic
 
 
 def in_partition(number: int, prefix: str = "id") -> str:
-    """An id, of an event or a request, that belongs to this one of four partitions."""
+    """An id of an event or a request that belongs to this one of four partitions."""
     return next(name for name in (f"{prefix}-{nth}" for nth in range(1_000)) if partition_number(name, COUNT) == number)
 
 
 async def dispatch_one_each(topic: TopicDriver, prefix: str = "id") -> list[str]:
-    """An event in each partition, in a request of its own."""
+    """An event in each partition, each in its own request."""
     names = [in_partition(number, prefix) for number in range(COUNT)]
     for name in names:
         await topic.dispatch(name)
@@ -68,7 +68,7 @@ def of(topic: TopicDriver, keys: set[str]) -> set[str]:
     return {key for key in keys if key.startswith("{" + topic.name)}
 
 
-# --- what is where ---
+# --- where events are ---
 
 
 async def test_a_topic_with_one_partition_has_the_keys_it_always_had(bus: RedisBus, topic: TopicDriver) -> None:
@@ -143,7 +143,7 @@ async def test_a_dispatch_that_fails_part_way_lists_what_is_stored_and_a_repetit
 
 
 async def test_a_dispatch_that_meets_a_change_part_way_lists_what_is_stored(bus: RedisBus, spread: TopicDriver) -> None:
-    """Given a partition that is closed, and another replica that is at work on that."""
+    """Given a closed partition, and another replica that is changing it."""
     lock = await Locks((await bus.replica()).engine._engine._runner).acquire(f"partitions:{spread.name}", MINUTE)
     assert lock is not None
     bus.raw.hset(bus.key(partitions_of(spread.name, COUNT)[1], "config"), "partitions", f"{COUNT}/{0:016x}")
@@ -183,7 +183,7 @@ async def test_a_reused_request_id_is_noticed_where_the_requests_have_a_partitio
 async def test_a_dispatch_that_meets_a_change_of_the_number_stores_each_event_once(
     bus: RedisBus, spread: TopicDriver, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
-    """Given that what one partition has stored is done before the others are found closed."""
+    """Given events of one partition that are acked before the others are found closed."""
     other = (await bus.replica()).topic(spread.name)
     await other.join()
     runner = spread.engine._engine._runner  # type: ignore[attr-defined]
@@ -233,7 +233,7 @@ async def test_a_session_asks_only_where_something_may_be_due(
 
 
 async def test_a_recreated_group_is_asked_for_waiting_events_in_every_partition(spread: TopicDriver) -> None:
-    """Found by the property machine: what was known of the partitions was of the group that had been deleted."""
+    """Found by the property machine: the cached state of the partitions was that of a deleted group."""
     await spread.join()
     assert await spread.lease() == []
     await spread.delete_group()
@@ -313,7 +313,7 @@ async def test_a_topic_is_deleted_with_what_is_left_of_a_deleted_group(
 async def test_a_deletion_through_a_replica_that_knew_no_partitions_leaves_no_note(
     bus: RedisBus, topic: TopicDriver
 ) -> None:
-    """Given a replica that takes the topic for one partition until it is corrected, as after a start."""
+    """Given a replica that believes the topic has one partition until it is corrected, as after a start."""
     await topic.configure(partitions=COUNT)
     await topic.join()
     there = (await bus.replica()).topic(topic.name)
@@ -472,7 +472,7 @@ def skew_clocks(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_the_clocks_of_the_nodes_need_not_agree_for_a_change(
     bus: RedisBus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A session asks every partition after it has joined, whatever the clocks say of what is due there."""
+    """A session asks every partition after it has joined, regardless of the clocks' due times."""
     replica, other = await bus.replica(), await bus.replica()
     for one in (replica, other):
         skew_clocks(one, monkeypatch)
@@ -502,7 +502,7 @@ async def test_the_clocks_of_the_nodes_need_not_agree_for_a_change(
 async def test_dispatches_during_changes_that_replicas_begin_and_break_off_are_delivered(
     bus: RedisBus, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    """They come while a change is under way, at another step of it each time. All replicas declare their keys."""
+    """They come during a change, at a different step of it each time. All replicas declare their keys."""
     rng = random.Random(seed)
     replicas = [await bus.replica() for _ in range(4)]
     for replica in replicas:
@@ -576,7 +576,7 @@ async def test_settings_that_come_during_a_change_reach_every_partition(bus: Red
         assert isinstance(await topic.try_dispatch(in_partition(number, "more")), MaxQueuedEventsReached)
 
 
-# --- a change is broken off ---
+# --- a change is interrupted ---
 
 
 class Broken(Exception):
@@ -607,7 +607,7 @@ async def break_off(
 
 async def partitions_with(bus: RedisBus, topic: TopicDriver, *names: str) -> set[str]:
     """The partitions that have one of these keys, as Redis knows them, less those that the topic has."""
-    (await topic.engine.get_topic(topic.name))  # finishes what has broken off
+    (await topic.engine.get_topic(topic.name))  # finishes the interrupted change
     count = (await topic.engine.config_of(topic.name)).partitions
     found = {key[1:].partition("}")[0] for key in of(topic, bus.stored_keys()) if key.rpartition(":")[2] in names}
     return found - set(map(str, partitions_of(topic.name, count)))
@@ -722,7 +722,7 @@ async def test_a_replica_that_was_suspended_in_a_change_does_no_harm_to_what_ano
 async def test_steps_of_a_change_that_come_late_do_no_harm_to_the_next_ones(
     bus: RedisBus, replica: Replica, monkeypatch: pytest.MonkeyPatch, late: str
 ) -> None:
-    """Given a replica that believes in the change, which another one has undone meanwhile."""
+    """Given a replica that continues a change that another one has undone meanwhile."""
     other, stale = await bus.replica(), await bus.replica()
     topic = replica.topic()
     there, elsewhere = other.topic(topic.name), stale.topic(topic.name)

@@ -38,7 +38,7 @@ def serve(tmp_path: Path, bus: RedisBus) -> Iterator[Callable[..., ServerProcess
     yield start
     for server in started:
         server.close()
-        if "UnicodeDecodeError" not in (log := server.log.read_text()):  # which is what a mortal server ends with
+        if "UnicodeDecodeError" not in (log := server.log.read_text()):  # it ends a mortal server
             assert_untroubled(log)
 
 
@@ -55,14 +55,14 @@ def is_there(pid: int) -> bool:
 
 
 async def until(seen: Callable[[], bool]) -> None:
-    """Wait for what other processes do; nothing but the list of processes tells of it."""
+    """Wait for other processes; only the list of processes shows what they do."""
     async with asyncio.timeout(60):
         while not seen():  # noqa: ASYNC110  # the kernel sends no event
             await asyncio.sleep(0.01)
 
 
 async def dispatch_over_new_connections(server: ServerProcess, topic: str, count: int) -> None:
-    """Each over a connection of its own: the kernel spreads them over the processes."""
+    """Each over its own connection: the kernel spreads them over the processes."""
     for number in range(count):
         async with Client(server.address) as client:
             await client.dispatch(topic, number)

@@ -29,7 +29,7 @@ COMMANDS = sorted(
         for name in re.findall(r"(?:redis\.p?call|(?:read|write)_all)\('([A-Z]+)'", source)
     }
 )
-"""What the scripts read and write with."""
+"""The commands of the scripts."""
 
 GROUPS = ("one", "other")
 
@@ -52,14 +52,14 @@ VERBS: dict[str, Verb] = {
     "redrive": lambda topic: topic.redrive(group="one"),
     "reschedule": lambda topic: topic.reschedule("a9", delay_us=HOUR),
 }
-"""After which every event is still to be found in each group."""
+"""Verbs after which every event must still be in each group."""
 
 ENDING: dict[str, Verb] = {
     "cancel": lambda topic: topic.cancel("a0", "a1"),
     "purge": lambda topic: topic.purge(group="one"),
     "delete_group": lambda topic: topic.delete_group("one"),
 }
-"""Those that end events in the first group."""
+"""Verbs that end events in the first group."""
 
 
 @pytest.fixture(scope="module")

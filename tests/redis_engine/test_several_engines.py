@@ -22,7 +22,7 @@ LOCAL, REDIS = event_bus_pb2.ENGINE_LOCAL, event_bus_pb2.ENGINE_REDIS
 
 @pytest.fixture
 def own_redis(start_redis: Callable[..., RedisServer]) -> RedisServer:
-    """A Redis of the test's own, that loses nothing."""
+    """The test's own Redis, which loses nothing."""
     return start_redis("--appendonly", "yes", "--appendfsync", "always")
 
 

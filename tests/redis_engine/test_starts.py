@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 WAITS, IS_THERE = "an engine waits for its storage", "the storage of an engine is there"
 
 
-# --- how Redis can be away; each yields its URL and what makes it come ---
+# --- how Redis can be away; each yields its URL and a function that brings it back ---
 
 
 @contextmanager
@@ -48,7 +48,7 @@ def refused(_folder: Path) -> Iterator[tuple[str, Callable[[], None]]]:
 
 @contextmanager
 def hangs(_folder: Path) -> Iterator[tuple[str, Callable[[], None]]]:
-    """Something takes connections and says nothing; Redis follows on its port."""
+    """Something accepts connections and never answers; Redis follows on its port."""
     listener = socket.create_server(("127.0.0.1", free_port()))
     port = listener.getsockname()[1]
     started: list[RedisServer] = []
@@ -65,7 +65,7 @@ def hangs(_folder: Path) -> Iterator[tuple[str, Callable[[], None]]]:
 
 @contextmanager
 def loads(_folder: Path) -> Iterator[tuple[str, Callable[[], None]]]:
-    """Redis loads its data, which takes minutes unless it is told to hurry."""
+    """Redis is loading its data, which takes minutes unless the delay is removed."""
     server = RedisServer("--appendonly", "yes")
     with redis.Redis.from_url(server.url) as client:
         client.mset({f"key {number}": 2_000 * "x" for number in range(5_000)})
@@ -118,7 +118,7 @@ ABSENCES: dict[str, tuple[Callable[[Path], AbstractContextManager[tuple[str, Cal
     "cluster": (has_no_slots, "the Redis cluster is down"),
     "sentinel": (has_no_primary, "no sentinel names the primary"),
 }
-"""With what is said meanwhile."""
+"""Each with the reason that is reported meanwhile."""
 
 
 # --- the server ---
@@ -129,7 +129,7 @@ def flags(url: str, port: int) -> tuple[str, ...]:
 
 
 def ask(port: int, path: str) -> tuple[int, str]:
-    """What the HTTP port answers."""
+    """The answer of the HTTP port."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=10) as answer:
             return answer.status, answer.read().decode().strip()
@@ -138,14 +138,14 @@ def ask(port: int, path: str) -> tuple[int, str]:
 
 
 async def health(wire: Wire) -> str:
-    """What the health service of gRPC says."""
+    """The status of the gRPC health service."""
     stub: Any = health_pb2_grpc.HealthStub(wire.channel)
     answer = await stub.Check(health_pb2.HealthCheckRequest())
     return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
 
 
 def logged(server: ServerProcess, words: str) -> int:
-    """How many times a server has said something."""
+    """How many times a server has logged something."""
     return server.log.read_text().count(words)
 
 
@@ -159,7 +159,7 @@ async def test_a_server_serves_when_redis_is_there(
         # when a server starts without Redis
         server = start_server(*flags(url, http), listen=listen, is_ready=False)
         await until(lambda: logged(server, WAITS) == 1, "the server to wait", 60)
-        # then it listens, and says that it can't work yet, and why
+        # then it listens, and reports that it can't work yet, and why
         async with connect(listen) as wire:
             topic = unique_name()
             assert await health(wire) == "NOT_SERVING"
@@ -228,7 +228,7 @@ async def test_a_redis_that_comes_and_is_not_fit_ends_the_server(
     await until(lambda: logged(server, WAITS) == 1, "the server to wait", 60)
     # when it comes
     redis_server.restart()
-    # then one line says why the server ends
+    # then one line tells why the server ends
     assert await asyncio.to_thread(server.wait) == CANNOT_SERVE
     assert server.log.read_text().splitlines()[-1] == f"duebus: engine redis: {problem}"
     redis_server.close()

@@ -1,4 +1,4 @@
-"""The cost of a sweep, and that it finds what a lost answer has left behind."""
+"""The cost of a sweep, and that it finds what a lost answer left behind."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def alone(start_redis: Callable[..., RedisServer]) -> AsyncIterator[RedisBus]:
-    """A bus whose Redis nobody else uses, so that its commands can be counted."""
+    """A bus with its own Redis, so that its commands can be counted."""
     async with redis_bus(start_redis().url) as bus:
         yield bus
 
@@ -30,7 +30,7 @@ def commands(bus: RedisBus) -> int:
 
 
 async def cost_of_a_sweep(bus: RedisBus, replica: Replica) -> float:
-    """The commands of one, as the mean of ten."""
+    """The commands of one sweep: the mean of ten."""
     before = commands(bus)
     for _ in range(10):
         await replica.engine.expire_leases()

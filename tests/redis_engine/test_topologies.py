@@ -63,7 +63,7 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 
 async def refusal(url: str) -> str:
-    """What a start says that fails for good."""
+    """The message of a start that fails for good."""
     with pytest.raises(UnusableStorage) as caught:
         await make_redis_engine(url, unique_name(), SystemClock(), TopicConfig()).start()
     return str(caught.value)

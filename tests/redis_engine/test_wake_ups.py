@@ -1,4 +1,4 @@
-"""Notifications between replicas; a lost one costs one sweep interval at most."""
+"""Notifications between replicas; a lost one costs at most one sweep interval."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from support.redis_server import RedisServer
 
 SOON_S = 5.0
-"""Far sooner than a sweep of `pair`; on a machine that is not busy it is a few milliseconds."""
+"""Far sooner than a sweep of `pair`; on an idle machine it takes a few milliseconds."""
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ async def test_a_due_time_wakes_another_replica(pair: tuple[Wire, Wire]) -> None
 
 
 async def test_each_of_several_sessions_of_a_replica_is_woken(pair: tuple[Wire, Wire]) -> None:
-    """The first takes an event and has no room for more; the second has to hear of the next one."""
+    """The first takes an event and has no room for more; the second must be told of the next one."""
     here, there = pair
     topic = unique_name()
     streams = [await there.subscribe(topic, max_in_flight=1) for _ in range(3)]
@@ -139,7 +139,7 @@ async def test_lost_word_costs_a_sweep_at_most(own_bus: RedisBus) -> None:
         await here.dispatch(topic, "unheard")
         assert ids([await stream.one()]) == ["unheard"]
         took_us = now_us() - began_us
-        figure(f"lost word of an event cost {took_us / 1000} ms, with a sweep every 300 ms")
+        figure(f"a lost notification cost {took_us / 1000} ms, with a sweep every 300 ms")
         assert took_us < 0.3 * SECOND + SOON_S * SECOND
 
 
@@ -162,7 +162,7 @@ async def test_a_listener_that_is_cut_off_hears_again(own_bus: RedisBus) -> None
         stream = await there.subscribe(topic)
         assert own_bus.raw.client_kill_filter(_type="pubsub") == 2
         await here.dispatch(topic, "unheard")
-        assert ids([await stream.one()]) == ["unheard"], "it looks when it listens again"
+        assert ids([await stream.one()]) == ["unheard"], "it checks when it listens again"
         await here.dispatch(topic, "heard")
         assert ids([await stream.one()]) == ["heard"]
 

@@ -28,8 +28,8 @@ class OwnApp:
     """A server of the test's own.
 
     Attributes:
-        clock: what all its timers go by.
-        engine: what it holds.
+        clock: drives all its timers.
+        engine: its engine.
     """
 
     def __init__(self, **settings: str) -> None:

@@ -24,7 +24,7 @@ def new_event(
     deliver_at_us: int | None = None,
     max_retries: int | None = None,
 ) -> NewEvent:
-    """An event with its own body; without an id it gets one like the server's."""
+    """An event with its own body; without an id it gets one as the server would make it."""
     number = next(_numbers)
     chosen = event_id or EventIds(0, "").at(number % 4096)
     return NewEvent(

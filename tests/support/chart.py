@@ -22,7 +22,7 @@ CHART = ROOT / "helm" / "duebus"
 HELM = ROOT / ".tools" / "bin" / "helm"
 MATRIX = ROOT / "tests" / "helm" / "matrix.yaml"
 KUBERNETES = ("1.35", "1.36", "1.37")
-"""The three newest minor versions: what is rendered is validated against each."""
+"""The three newest minor versions. The rendered chart is validated against each."""
 
 BUILD_TIMEOUT_S = 900
 """Helm is built once, with Go."""
@@ -34,7 +34,7 @@ Object = dict[str, Any]
 
 
 class RenderError(Exception):
-    """Helm refuses the values; its text is Helm's."""
+    """Helm refuses the values; the text is Helm's."""
 
 
 class _Loader(yaml.CSafeLoader):
@@ -61,7 +61,7 @@ def require_helm() -> None:
 
 
 def run_helm(*arguments: str | Path, stdin: str = "") -> str:
-    """What helm prints.
+    """The output of helm.
 
     Raises:
         RenderError: it fails.
@@ -135,7 +135,7 @@ def compared_with(case: str) -> str:
 
 
 def overlaid(base: Values, over: Values) -> Values:
-    """Maps are merged, everything else is replaced, as Helm does it."""
+    """Maps are merged and everything else is replaced, as in Helm."""
     merged = copy.deepcopy(base)
     for key, value in over.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)

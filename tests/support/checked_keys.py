@@ -1,4 +1,4 @@
-"""A Redis that notes which keys scripts touch without having declared them, as a cluster would not allow."""
+"""A Redis that records the keys that scripts touch without declaring them, which a cluster would refuse."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ local redis = {
 
 
 class CheckedRedis:
-    """A client whose scripts run with CHECK in front of them; all else goes to the client that it wraps."""
+    """A client whose scripts run with CHECK in front of them. Everything else goes to the wrapped client."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
@@ -65,7 +65,7 @@ class CheckedRedis:
 
 
 def check_keys_of(engine: PartitionedEngine) -> None:
-    """Have an engine declare keys as on a cluster, and each of its scripts note what it touches beside those."""
+    """Make an engine declare keys as on a cluster, and each of its scripts record the undeclared keys it touches."""
     connection = engine._engine._runner.connection
     connection.checks_keys = True
     connection.redis = CheckedRedis(connection.redis)

@@ -21,7 +21,7 @@ SIGNAL_TIMEOUT_S = 60
 
 
 def environment(**more: str) -> dict[str, str]:
-    """The tests' environment, without what would change the command's behaviour, and with unbuffered output."""
+    """The tests' environment, without variables that change the command's behaviour, and with unbuffered output."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith(("DUEBUS_", "COLUMNS", "LINES"))}
     return {**plain, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1", **more}
 

@@ -1,4 +1,4 @@
-"""Counts the commands that reach Redis while a test does something."""
+"""Counts the commands that reach Redis during a block."""
 
 from __future__ import annotations
 

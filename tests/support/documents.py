@@ -1,4 +1,4 @@
-"""The documents, in pieces that a test can compare with the code."""
+"""Splits the documents into parts that tests compare with the code."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def transcripts(text: str) -> list[Transcript]:
 
 
 def table(text: str) -> list[list[str]]:
-    """The rows of the first table, each a list of its cells, without the two rows of the heading."""
+    """The rows of the first table, each a list of its cells, without the heading."""
     lines = dropwhile(lambda line: not line.startswith("|"), text.splitlines())
     rows = [line.strip("|").split("|") for line in takewhile(lambda line: line.startswith("|"), lines)]
     return [[cell.strip() for cell in row] for row in rows[2:]]
 
 
 def links(document: Path) -> list[str]:
-    """The targets of its links, without those on other sites."""
+    """The targets of its links, except those on other sites."""
     return [target for target in _LINK.findall(document.read_text()) if "://" not in target]
 
 

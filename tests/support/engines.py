@@ -25,10 +25,10 @@ class Harness(ABC):
     """A started engine that no other test uses.
 
     Attributes:
-        heard: what the engine told its watcher.
-        grain_us: two moments have to be this far apart for a test to tell them from each other, in microseconds. 1 on
-            a clock that stands still between two ``advance``; where it runs, more than a test lasts.
-        partitions: over how many the topics of tests are spread.
+        heard: what the engine reported to its watcher.
+        grain_us: how far apart two times must be for a test to tell them apart, in microseconds: 1 on a clock that
+            stands still between two ``advance``, and more than a test lasts on a running clock.
+        partitions: how many partitions the topics of tests have.
     """
 
     grain_us: int = 1
@@ -44,11 +44,11 @@ class Harness(ABC):
 
     @abstractmethod
     def unstarted(self) -> Engine:
-        """Another engine of the same kind, not started, that shares nothing with this one."""
+        """Another engine of the same kind, not started, with its own data."""
 
     @abstractmethod
     async def next_due(self, topic: str, group: str) -> int | None:
-        """When a group next has something to lease, as the engine has it stored."""
+        """When a group next has something to lease, as stored by the engine."""
 
     def now_us(self) -> int:
         """The engine's clock."""
@@ -68,7 +68,7 @@ class LocalHarness(Harness):
         super().__init__(self._local, Recorder(timeout_s=0))
 
     async def next_due(self, topic: str, group: str) -> int | None:
-        """What the group says."""
+        """When the group next has something to lease, from the group itself."""
         members = self._local._topics.find_group(topic, group)
         return members.next_due() if members else None
 

@@ -1,4 +1,4 @@
-"""A bus in memory for the worker: it has the methods of `aio.Client` that a worker calls, and is driven by hand."""
+"""A bus in memory for the worker: it has the methods of `aio.Client` that a worker calls, and the test drives it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def delivery(
     group: str = "default",
     max_retries: int | None = None,
 ) -> Delivery:
-    """A delivery with a lease of its own."""
+    """A delivery with its own lease."""
     number = next(_numbers)
     event = event_bus_pb2.Event(id=event_id or f"event-{number}", data=b"secret payload", max_retries=max_retries)
     return Delivery(
@@ -85,7 +85,7 @@ class Call:
 
 
 class Calls:
-    """The calls of one method. They are answered with OK at once, unless the test does it by hand."""
+    """The calls of one method. They are answered with OK at once, unless the test answers them."""
 
     def __init__(self) -> None:
         self.by_hand = False
@@ -161,10 +161,10 @@ class FakeBus:
     """Streams to send deliveries on, and the settles and extensions that come back.
 
     Attributes:
-        refusals: Errors for the next streams to be opened, one each; empty: they are accepted.
-        greeting: Deliveries that the next stream sends by itself.
+        refusals: Errors for the next streams that are opened, one each. Empty: streams are accepted.
+        greeting: Deliveries that the next stream sends when it opens.
         lost: Lease tokens that the next stream reports as lost.
-        disconnect_grace: In seconds, as the server says when a stream starts.
+        disconnect_grace: The grace that the server announces when a stream starts, in seconds.
     """
 
     def __init__(self) -> None:
@@ -194,7 +194,7 @@ class FakeBus:
         return self._streams.qsize()
 
     def admit(self, stream: FakeStream) -> Started:
-        """What new streams begin with."""
+        """The first frame of new streams."""
         if self.refusals:
             self.refused.append(stream)
             raise self.refusals.pop(0)

@@ -1,7 +1,7 @@
-"""Python programs in processes of their own that start within milliseconds.
+"""Runs Python programs in separate processes that start within milliseconds.
 
-Importing gRPC and the server takes a second of a processor, and the suite starts a thousand processes. So one process
-imports all that once, and forks itself for each program. Programs whose start is under test run by themselves.
+Importing gRPC and the server takes a second of CPU, and the suite starts a thousand processes. So one process imports
+them once and forks itself for each program. Programs whose start is under test are started normally.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 MODULES = ("duebus_server.launch", "duebus_server.processes", "duebus._api", "duebus.cli.terminal", "rich.progress")
-"""With the modules of the commands, nearly all that is imported. None starts a thread, which a fork would lose."""
+"""The modules of the commands import nearly everything else. None starts a thread, which a fork would lose."""
 
 TESTS = Path(__file__).parents[1]
 NUMBER_BYTES = 4
@@ -62,7 +62,7 @@ class Forked(subprocess.Popen[Any]):
         return status
 
     def _end(self, timeout_s: float | None) -> int | None:
-        """Waits so long for the program's end; its exit status as Popen has it, None when it still runs."""
+        """Waits for the program to end. Returns its exit status as Popen does, or None if it is still running."""
         if self.returncode is None and select.select([self._status], [], [], timeout_s)[0]:
             with self._reading:
                 if self.returncode is None:
@@ -104,13 +104,13 @@ class Forker:
         self._socket, theirs = socket.socketpair()
         self._lock = threading.Lock()
         command = [sys.executable, "-P", "-m", __name__, str(theirs.fileno())]
-        # The command line asks gRPC to report errors alone, which gRPC reads once.
+        # As the command line does: gRPC reads this once, when it is loaded.
         env = {**os.environ, "PYTHONPATH": str(TESTS), "GRPC_VERBOSITY": "ERROR"}
         with theirs:
             self._process = subprocess.Popen(command, env=env, pass_fds=[theirs.fileno()], process_group=0)
 
     def start(self, program: Program, streams: list[int]) -> int:
-        """Starts it with these standard streams; what its process id is read from, and its exit status later."""
+        """Starts it with these standard streams. The returned pipe yields its process id, and later its exit status."""
         status, theirs = os.pipe()
         request = json.dumps(program).encode()
         try:
@@ -140,7 +140,7 @@ def serve(tests: socket.socket) -> Program | None:
     """Forks until the tests end.
 
     Returns:
-        In a forked process the program that it is to run; None at the end.
+        In a forked process, the program to run; None at the end.
     """
     ended, end = os.pipe()
     os.set_blocking(end, False)
@@ -189,7 +189,7 @@ def _report_ends(statuses: dict[int, int]) -> None:
 
 
 def _become(program: Program, streams: list[int]) -> None:
-    """What Popen and the start of Python would do."""
+    """Does what Popen and the start of Python would do."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if program.new_session:
@@ -212,7 +212,7 @@ def _output(number: int, errors: str) -> io.TextIOWrapper:
 
 
 def main() -> None:
-    """The process that forks, and what it forks."""
+    """The process that forks, and its children."""
     sys.path.remove(str(TESTS))
     commands = import_module("duebus.cli.app").COMMANDS.values()
     for each in (*MODULES, *{f"duebus.cli.{command.module}" for command in commands}):

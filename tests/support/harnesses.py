@@ -19,14 +19,14 @@ OpenHarness = Callable[[TopicConfig], AbstractAsyncContextManager[Harness]]
 PARTITIONS = 4
 
 ENGINES: dict[str, OpenHarness] = {"local": local, "redis": redis, "spread": partial(redis, partitions=PARTITIONS)}
-"""How to open a harness on each engine, whose topics have the given settings. "spread" is redis with partitions."""
+"""Opens a harness on each engine, whose topics have the given settings. "spread" is redis with partitions."""
 
 PROGRAMS = {"redis": "redis-server", "spread": "redis-server"}
 """The program that an engine needs on this machine."""
 
 
 def opener(engine: str) -> OpenHarness:
-    """How to open a harness on this engine. If its program is missing, the test is skipped, or fails in CI."""
+    """The opener of a harness on this engine. If its program is missing, the test is skipped, or fails in CI."""
     program = PROGRAMS.get(engine)
     if program is not None and shutil.which(program) is None and not os.environ.get("CI"):
         pytest.skip(f"{program} is missing: 'make redis' installs it")

@@ -56,7 +56,7 @@ class RawConnection:
         self.writer = writer
 
     async def send(self, *frames: bytes) -> None:
-        """Write frames, as fast as they are taken."""
+        """Write frames as fast as the server reads them."""
         self.writer.write(b"".join(frames))
         await self.writer.drain()
 
@@ -74,7 +74,7 @@ class RawConnection:
                 return payload
 
     async def ends(self, count: int) -> None:
-        """Wait until so many streams have ended, with an answer or without."""
+        """Wait until this many streams have ended, answered or not."""
         ended: set[int] = set()
         while len(ended) < count:
             kind, flags, number, _payload = await self.frame()
@@ -84,7 +84,7 @@ class RawConnection:
 
 @asynccontextmanager
 async def raw_connection(address: str) -> AsyncIterator[RawConnection]:
-    """A connection that has begun as HTTP/2 does."""
+    """A connection after the HTTP/2 handshake."""
     host, _, port = address.rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     connection = RawConnection(reader, writer)
@@ -98,5 +98,5 @@ async def raw_connection(address: str) -> AsyncIterator[RawConnection]:
 
 
 def _text(text: bytes) -> bytes:
-    """A name or a value of less than 127 bytes, as HPACK writes it."""
+    """A name or value shorter than 127 bytes, encoded by HPACK."""
     return bytes([len(text)]) + text

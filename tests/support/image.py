@@ -1,4 +1,4 @@
-"""The Dockerfile, read, and its build stage carried out without Docker."""
+"""Parses the Dockerfile and runs its build stage without Docker."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def stages() -> list[list[Step]]:
 
 
 def values(steps: list[Step], instruction: str) -> list[str]:
-    """What the steps of a kind say."""
+    """The arguments of the steps of a kind."""
     return [step.value for step in steps if step.instruction == instruction]
 
 
@@ -48,7 +48,7 @@ IMAGE_USER = int(values(stages()[-1], "USER")[0].partition(":")[0])
 
 
 def build(root: Path) -> None:
-    """Carry out the build stage, with `root` for the root of the image and this Python for the image's."""
+    """Run the build stage, with `root` as the root of the image and this Python in place of the image's."""
     environment = dict(os.environ)
     python = _python(root)
     place = root
@@ -67,7 +67,7 @@ def build(root: Path) -> None:
 
 
 def _python(root: Path) -> Path:
-    """This Python; a copy of it where other users can't reach it, such as in the home of root."""
+    """This Python, or a copy if other users can't reach it, for example because it is in root's home."""
     base = Path(sys.base_prefix)
     if all(folder.stat().st_mode & stat.S_IXOTH for folder in (base, *base.parents)):
         return Path(sys._base_executable)  # type: ignore[attr-defined]  # what venv goes by

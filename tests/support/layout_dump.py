@@ -1,7 +1,7 @@
-"""What the redis engine stores, as a file: one JSON object a key. Kept for each layout that was released.
+"""Dumps what the redis engine stores, one JSON object a key. A dump of each released layout is kept.
 
-``PYTHONPATH=tests .venv/bin/python -m support.layout_dump`` writes that of this build. Names and times are the same in
-every dump; what is random (the secret, the name of the replica, that of a deletion) is left out or replaced.
+``PYTHONPATH=tests .venv/bin/python -m support.layout_dump`` writes the dump of this build. Names and times are the
+same in every dump. Random values (the secret, the names of the replica and of a deletion) are left out or replaced.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parents[1] / "redis_engine" / "layouts"
 NAMESPACE = "dumped"
 REPLICA = "00000000"
-"""In place of the name of the replica, which is as long."""
+"""Replaces the name of the replica, with the same length."""
 
 PLAIN, SPREAD = "plain", "spread"
-"""The topics: one with a partition, and one with two."""
+"""The topics: one with one partition, one with two."""
 
 GROUPS = ("one", "other")
 EPHEMERAL = "looks"
@@ -41,12 +41,12 @@ UNCLAIMED = "unclaimed"
 
 
 def event(event_id: str, **fields: Any) -> NewEvent:
-    """An event with a body as in every dump."""
+    """An event with the same body in every dump."""
     return replace(new_event(event_id, body=b"\x12\x04data"), **fields)
 
 
 async def fill(replica: Replica) -> None:
-    """Store something of everything."""
+    """Store data of every kind."""
     spread = replica.topic(SPREAD)
     await spread.configure(partitions=2)
     await spread.join(group="one", consumer="a worker")
@@ -72,7 +72,7 @@ async def fill(replica: Replica) -> None:
 
 
 def dump(bus: RedisBus, replica: str) -> list[dict[str, Any]]:
-    """Everything of a bus but its secret, with ``replica`` replaced."""
+    """All keys of a bus except its secret, with ``replica`` replaced."""
 
     def text(value: Any) -> Any:
         if isinstance(value, bytes):

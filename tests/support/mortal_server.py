@@ -1,4 +1,4 @@
-"""``python -m support.mortal_server``: a server that one malformed path ends, as it ends grpcio's own."""
+"""``python -m support.mortal_server``: a server that one malformed path kills, as it does with plain grpcio."""
 
 from __future__ import annotations
 

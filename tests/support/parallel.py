@@ -1,4 +1,4 @@
-"""A pytest plugin: how the suite is shared out to the workers of pytest-xdist, and what it prints meanwhile."""
+"""A pytest plugin: distributes the suite over the workers of pytest-xdist, and prints its progress."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ ALONE_FILES = {
 }
 
 LANGUAGE = re.compile(r"tests/conformance/.*\[(\w+)")
-"""The tests of a client's language have it as their first parameter."""
+"""The first parameter of the tests of a client's language."""
 
 
 def unit_of(nodeid: str) -> str:
-    """What a test belongs to that runs on one worker, one test after the other: usually its file.
+    """The unit of a test, which runs on one worker, one test after the other: usually its file.
 
     The tests of a language share its builds and results, and those of the chart share what helm rendered.
     """
@@ -48,7 +48,7 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduler:
-    """Whatever ``--dist`` says."""
+    """Regardless of ``--dist``."""
     config.option.loadscopereorder = False  # items are in order
     return Scheduler(config, log)
 
@@ -66,7 +66,7 @@ def _rank(unit: str) -> int:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Lines of progress, unless ``-v`` has a line for each test."""
+    """Lines of progress, unless ``-v`` prints a line for each test."""
     options = session.config.option
     terminal = session.config.pluginmanager.getplugin("terminalreporter")
     if options.dist != "no" and options.verbose <= 0 and terminal is not None:
@@ -75,7 +75,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_report_to_serializable() -> Generator[None, Any, Any]:
-    """What a test printed may hold lone surrogates, which pytest-xdist can't send."""
+    """A test's output may contain lone surrogates, which pytest-xdist can't send."""
     return _sendable((yield))
 
 
@@ -125,7 +125,7 @@ class Progress:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_report_teststatus(self) -> Generator[None, tuple[str, str, str], tuple[str, str, str]]:
-        """A test counts as usual, but prints no dot or letter."""
+        """Counts a test as usual, without printing a dot or letter."""
         category, *_ = yield
         return category, "", ""
 

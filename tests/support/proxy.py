@@ -16,11 +16,11 @@ class Proxy:
 
     Args:
         target: HOST:PORT.
-        tls: Clients have to speak TLS; the target is spoken to in plaintext all the same.
+        tls: Clients must use TLS; the proxy still talks to the target in plaintext.
 
     Attributes:
         address: HOST:PORT on which it listens.
-        delay_s: each piece is passed on after so many seconds.
+        delay_s: how long each piece is delayed, in seconds.
     """
 
     def __init__(self, target: str, tls: ssl.SSLContext | None = None) -> None:
@@ -61,9 +61,9 @@ class Proxy:
             self._requests.clear()
 
     def swallow(self) -> None:
-        """Drops every byte on the connections that there are, and tells nobody; new ones are served.
+        """Silently drops every byte on the existing connections; new ones work.
 
-        A firewall that has forgotten them does that, or a host that is gone.
+        A firewall that has forgotten them behaves like this, or a host that is gone.
         """
         self._swallowed |= self._writers
 
@@ -73,7 +73,7 @@ class Proxy:
         self._answers.set()
 
     async def close(self) -> None:
-        """Ends it."""
+        """Stops the proxy."""
         assert self._server is not None
         self._server.close()
         for connection in self._connections:
@@ -87,7 +87,7 @@ class Proxy:
         return self._host, self._port
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """A task of ours: asyncio's own would print that it was cancelled."""
+        """Our own task: asyncio's would print that it was cancelled."""
         connection = asyncio.create_task(self._serve(reader, writer))
         self._connections.add(connection)
         connection.add_done_callback(self._connections.discard)

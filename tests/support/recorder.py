@@ -19,7 +19,7 @@ class Due(NamedTuple):
 
 
 class Step(NamedTuple):
-    """So many events of the group became dead letters, or suspects, in one step."""
+    """Events of the group that became dead letters, or suspects, in one step."""
 
     topic: str
     group: str
@@ -31,16 +31,16 @@ class Recorder:
     """Implements ``engine.base.Watcher``.
 
     Args:
-        timeout_s: an engine that has not told by then will not tell; 0 for one that tells before its verbs return.
+        timeout_s: how long to wait for a report; 0 for an engine that reports before its verbs return.
 
     Attributes:
-        dues: all that was told since ``forget``, in order.
-        ended: for each session the fencing tokens of the leases that have ended, in order.
-        ran_out: of those, the ones that have run out.
+        dues: all due times reported since ``forget``, in order.
+        ended: for each session, the fencing tokens of the leases that have ended, in order.
+        ran_out: the ones of these that ran out.
         extended: the sessions whose leases were extended, in order.
-        deaths: the events that became dead letters, in order, an entry a step.
+        deaths: the events that became dead letters, in order, one entry a step.
         suspects: the events that became suspects, in the same way.
-        deletions: the topics and groups that were deleted, in order; None in place of a group is the whole topic.
+        deletions: the topics and groups that were deleted, in order; a group of None means the whole topic.
     """
 
     def __init__(self, timeout_s: float) -> None:
@@ -103,7 +103,7 @@ class Recorder:
         """Return when ``happened`` is true of what was recorded.
 
         Raises:
-            AssertionError: it did not; the message says ``what`` was expected, and what was told.
+            AssertionError: it did not in time; the message has ``what`` was expected and what was reported.
         """
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -115,13 +115,13 @@ class Recorder:
             raise AssertionError(f"the watcher was not told {what}; it was told {told}") from None
 
     async def until_due(self, topic: str, group: str, near: Callable[[int], bool], what: str = "what is due") -> None:
-        """Return when the watcher has been told of this group, at a time that is ``near``."""
+        """Return when a due time that is ``near`` was reported for this group."""
         await self.until(
             lambda: any(due.topic == topic and due.group == group and near(due.at_us) for due in self.dues), what
         )
 
     async def until_ended(self, session_id: str, *fencing_tokens: int) -> None:
-        """Return when the session has been told the end of these leases."""
+        """Return when the end of these leases was reported to the session."""
         await self.until(
             lambda: set(fencing_tokens) <= set(self.ended[session_id]), f"{session_id} that {fencing_tokens} ended"
         )

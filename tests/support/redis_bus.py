@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from duebus_server.engine.redis.partition import Partition
 
 SIGNAL_TIMEOUT_S = 30.0
-"""How long a test waits for something."""
+"""How long a test waits for a signal."""
 
 
 class Replica(Harness):
@@ -57,17 +57,17 @@ class Replica(Harness):
 
     @property
     def name(self) -> str:
-        """What the replica is called among the others."""
+        """The replica's name among the others."""
         return self.engine._engine._runner.replica
 
 
 class RedisBus:
-    """A namespace of its own on a Redis.
+    """A separate namespace on a Redis.
 
     Attributes:
-        raw: a client that reads and writes what it likes.
-        make_options: what every replica is made with.
-        now_us: the bus's clock where it is frozen; None where Redis's TIME counts.
+        raw: a client that may read and write anything.
+        make_options: the options of every replica.
+        now_us: the bus's clock if it is frozen; None if Redis's TIME is used.
     """
 
     def __init__(self, url: str, config: TopicConfig | None = None, *, frozen: bool = False) -> None:
@@ -102,7 +102,7 @@ class RedisBus:
         return {key.decode()[start:] for key in self.raw.scan_iter(f"{self.namespace}:*", count=1000)}
 
     def contents(self, topic: str) -> dict[str, Any]:
-        """All that is stored of a topic, by key; without the figures, which move."""
+        """Everything stored of a topic, by key, except the figures, which change."""
         keys = {key for key in self.stored_keys() if key.startswith(f"{{{topic}}}:") and not key.endswith(":rates")}
         return {key: self._value(f"{self.namespace}:{key}") for key in keys}
 
@@ -137,21 +137,21 @@ async def redis_bus(url: str, config: TopicConfig | None = None, *, frozen: bool
 
 
 async def until(happened: Callable[[], bool], what: str, timeout_s: float = SIGNAL_TIMEOUT_S) -> None:
-    """Poll until something has happened that nothing signals, such as the expiry of a key.
+    """Poll for something that sends no signal, such as the expiry of a key.
 
     Raises:
-        AssertionError: it does not come to that.
+        AssertionError: it did not happen in time.
     """
     try:
         async with asyncio.timeout(timeout_s):
             while not happened():  # noqa: ASYNC110  # nothing signals it
                 await asyncio.sleep(0.01)
     except TimeoutError:
-        raise AssertionError(f"waited {timeout_s} s in vain for {what}") from None
+        raise AssertionError(f"waited {timeout_s} s for {what}") from None
 
 
 async def assert_works(bus: RedisBus) -> None:
-    """A replica does all that needs a connection: scripts, plain commands, and word from another."""
+    """A replica does everything that needs a connection: scripts, plain commands, and notifications from another."""
     one, other = await bus.replica(), await bus.replica()
     topic = one.topic()
     await topic.join()

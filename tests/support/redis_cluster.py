@@ -1,4 +1,4 @@
-"""A real cluster of redis-servers of the tests' own."""
+"""A real cluster of the tests' own redis-servers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ START_TIMEOUT_S = 30
 
 @contextmanager
 def running_cluster(masters: int, replicas: int, node_timeout_ms: int, *more: str) -> Iterator[list[RedisServer]]:
-    """The nodes of a cluster during the block; each master has so many replicas. ``more`` are options of the nodes."""
+    """The nodes of a cluster during the block; each master has ``replicas``. ``more`` are options of the nodes."""
     options = ("--cluster-enabled", "yes", "--cluster-node-timeout", str(node_timeout_ms), *more)
     nodes = [RedisServer(*options, port=free_port(below=22_768)) for _ in range(masters * (1 + replicas))]
     create = ["redis-cli", "--cluster", "create", *(f"127.0.0.1:{node.port}" for node in nodes)]
@@ -36,7 +36,7 @@ def running_cluster(masters: int, replicas: int, node_timeout_ms: int, *more: st
 
 
 def wait_until_it_is_whole(nodes: list[RedisServer]) -> None:
-    """Return when every node says that the cluster works; blocks."""
+    """Return when every node reports that the cluster works; blocks."""
     deadline = time.monotonic() + START_TIMEOUT_S
     for node in nodes:
         with redis.Redis.from_url(node.url) as client:
@@ -47,14 +47,14 @@ def wait_until_it_is_whole(nodes: list[RedisServer]) -> None:
 
 
 async def until_it_is_whole(nodes: list[RedisServer]) -> None:
-    """Return when every node says that the cluster works."""
+    """Return when every node reports that the cluster works."""
     for node in nodes:
         with redis.Redis.from_url(node.url) as client:
             await until(lambda client=client: client.cluster("info")["cluster_state"] == "ok", "the cluster", 30)  # type: ignore[misc]
 
 
 class MovingSlot:
-    """A slot of a cluster on its way from one node to another, key by key.
+    """A slot of a cluster that is moved from one node to another, key by key.
 
     Args:
         nodes: of the cluster.
@@ -70,12 +70,12 @@ class MovingSlot:
         self._address = ("127.0.0.1", nodes[self._target].port)
 
     def begin(self) -> None:
-        """Tell both nodes."""
+        """Announce the move to both nodes."""
         self._setslot(self._target, "IMPORTING", self._ids[self._source])
         self._setslot(self._source, "MIGRATING", self._ids[self._target])
 
     def unmoved(self) -> list[bytes]:
-        """What has not been moved yet."""
+        """The keys that have not been moved yet."""
         found: list[bytes] = self._clients[self._source].execute_command("CLUSTER GETKEYSINSLOT", self._slot, 1000)
         return sorted(found)
 
@@ -84,7 +84,7 @@ class MovingSlot:
         self._clients[self._source].execute_command("MIGRATE", *self._address, key, 0, 5000)
 
     def end(self) -> None:
-        """Move what is left, and tell all nodes."""
+        """Move the remaining keys, and announce it to all nodes."""
         for key in self.unmoved():
             self.move(key)
         for at in (self._target, self._source, *range(len(self._clients))):

@@ -1,4 +1,4 @@
-"""The redis engine as a test drives it: on a real redis-server, with a clock that the test moves."""
+"""The redis engine for tests: on a real redis-server, with a clock that the test moves."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @cache
 def shared_redis() -> RedisServer:
-    """One redis-server for all tests that leave it running, each with a namespace of its own."""
+    """One redis-server for all tests that leave it running, each with its own namespace."""
     server = RedisServer()
     atexit.register(server.close)
     return server
@@ -72,7 +72,7 @@ class RedisHarness(Harness):
 
 @asynccontextmanager
 async def redis(config: TopicConfig, partitions: int = 1) -> AsyncIterator[Harness]:
-    """A redis engine, whose topics have so many partitions. With several, its scripts have to declare their keys."""
+    """A redis engine whose topics have this many partitions. With several, its scripts must declare their keys."""
     harness = RedisHarness(config)
     harness.partitions = partitions
     if partitions > 1:

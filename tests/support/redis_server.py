@@ -41,7 +41,7 @@ class RedisServer:
                 [*command, "--save", "", *self._options],
                 stdout=log,
                 stderr=log,
-                process_group=0,  # Ctrl-C is for pytest, whose fixtures end it
+                process_group=0,  # Ctrl-C is for pytest, whose fixtures stop the server
             )
         self._wait_until_it_answers(process)
         return process
@@ -77,9 +77,9 @@ class RedisServer:
 
 
 def free_port(below: int = 32_768) -> int:
-    """A free port of the loopback, below a limit.
+    """A free port of the loopback interface, below a limit.
 
-    The default limit is where Linux's ephemeral ports begin, so that the system gives the port to nobody else.
+    The default limit is where Linux's ephemeral ports begin, so that the system gives it to no other process.
     """
     while True:
         port = random.randrange(10_000, below)

@@ -1,4 +1,4 @@
-"""The tables of docs/reference that are made from the code: `make reference` writes them, the tests compare them."""
+"""The generated tables of docs/reference: `make reference` writes them, and the tests compare them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TABLE = re.compile(r"(?:^\|.*\n)+", re.MULTILINE)
 
 
 class Reason(NamedTuple):
-    """One of the contract, as proto/duebus/v1/error_details.proto describes it."""
+    """A reason of the contract, as described in proto/duebus/v1/error_details.proto."""
 
     name: str
     status: str
@@ -25,7 +25,7 @@ class Reason(NamedTuple):
 
 
 def reasons() -> list[Reason]:
-    """All of them, in the order of the contract."""
+    """All reasons, in the order of the contract."""
     proto = (ROOT / "proto/duebus/v1/error_details.proto").read_text()
     found = []
     for comment, name in _REASON.findall(proto):
@@ -46,7 +46,7 @@ def python_error(reason: str) -> type[errors.DueBusError]:
 
 
 def settings_table() -> str:
-    """Made from the server's settings."""
+    """The table of the server's settings."""
     rows = [
         [f"`--{name.replace('_', '-')}`", f"`DUEBUS_{name.upper()}`", _code(default(name)), _code(allowed(name)), said]
         for name, field in Settings.model_fields.items()
@@ -56,7 +56,7 @@ def settings_table() -> str:
 
 
 def errors_table() -> str:
-    """Made from the contract."""
+    """The table of the contract's errors."""
     rows = [[f"`{each.name}`", each.status, f"`{python_error(each.name).__name__}`", each.when] for each in reasons()]
     return _table(["reason", "gRPC status", "Python", "when"], rows)
 
@@ -75,14 +75,14 @@ PAGES = {REFERENCE / "settings.md": settings_table, REFERENCE / "errors.md": err
 
 
 def first_table(text: str) -> str:
-    """Of a page."""
+    """The first table of a page."""
     found = _TABLE.search(text)
     assert found is not None
     return found[0]
 
 
 def main() -> None:
-    """Renews the tables."""
+    """Writes the tables."""
     for page, made in PAGES.items():
         text = page.read_text()
         page.write_text(text.replace(first_table(text), made()))

@@ -1,4 +1,4 @@
-"""The Lua scripts as they stand in their files."""
+"""The Lua scripts, read from their files."""
 
 from __future__ import annotations
 
@@ -11,4 +11,4 @@ INCLUDED = {"common", "moved", "every_group"} | {
     name for source in SOURCES.values() for name in re.findall(r"^-- includes (\w+)$", source, re.MULTILINE)
 }
 SCRIPTS = SOURCES.keys() - INCLUDED
-"""Those that are run; the others are put in front of them."""
+"""The scripts that are run; the others are included by them."""

@@ -22,7 +22,7 @@ class Secured:
     """The files of a secured server.
 
     Attributes:
-        tokens: by identity.
+        tokens: the tokens by identity.
     """
 
     folder: Path
@@ -36,11 +36,11 @@ class Secured:
 
     @property
     def acl_file(self) -> Path:
-        """The rules, where there are any."""
+        """The rules, if there are any."""
         return self.folder / "acl.toml"
 
     def write_tokens(self, *identities: str) -> None:
-        """Allow only these from now on."""
+        """Replace the accepted tokens."""
         lines = [file_line(identity, self.tokens[identity]) for identity in identities]
         self.tokens_file.write_text("\n".join(lines) + "\n")
         self.tokens_file.chmod(0o600)
@@ -69,12 +69,12 @@ def make_secured(folder: Path, *identities: str) -> Secured:
 
 
 def client(address: str, token: str | None = None, **options: Any) -> Client:
-    """A client on a connection of its own that gives up soon."""
+    """A client with its own connection and a short timeout."""
     own = (("grpc.use_local_subchannel_pool", 1),)
     return Client(address, token=token, timeout=options.pop("timeout", SIGNAL_TIMEOUT_S), options=own, **options)
 
 
 def tls_client(address: str, certificates: Certificates, *, mutual: bool = False, **options: Any) -> Client:
-    """A client that talks TLS and, if mutual, shows a certificate."""
+    """A client that uses TLS and, if mutual, presents a certificate."""
     own = {"cert": certificates.client, "key": certificates.client_key} if mutual else {}
     return client(address, credentials=tls(certificates.ca, **own), **options)

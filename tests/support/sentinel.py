@@ -1,4 +1,4 @@
-"""A real sentinel of the tests' own."""
+"""A real sentinel for tests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ sentinel failover-timeout bus 3000
 
 @contextmanager
 def sentinel_of(folder: Path, master_port: int, *lines: str) -> Iterator[int]:
-    """A sentinel that watches the master at a port during the block; its own port."""
+    """Runs a sentinel that watches the master at a port during the block. Yields the sentinel's port."""
     port = free_port()
     config = folder / "sentinel.conf"
     config.write_text(SENTINEL.format(port=port, folder=folder, master=master_port) + "\n".join(lines))

@@ -1,4 +1,4 @@
-"""A real server in a process of its own, on a free port, ended by its process id."""
+"""A real server in a separate process, on a free port, ended by its process id."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ServerProcess:
     Args:
         log: the file that its standard error goes to.
         flags: of the command line.
-        is_ready: it can serve at once, so its ready line is waited for; else ``wait_ready`` does that.
+        is_ready: wait for the ready line; otherwise ``wait_ready`` does that.
 
     Attributes:
         address: HOST:PORT, as its ready line says.
@@ -49,7 +49,7 @@ class ServerProcess:
         is_ready: bool = True,
     ) -> None:
         command = [sys.executable, "-m", module, "--listen", listen, *flags]
-        # Several processes are started by a parent, as it was started itself.
+        # With several processes, a parent starts the others as it was started itself.
         popen = subprocess.Popen if module != SERVER or "--processes" in flags else Forked
         self.log = log
         with log.open("ab") as stderr:
@@ -59,7 +59,7 @@ class ServerProcess:
                 stderr=stderr,
                 text=True,
                 env={**os.environ, **(env or {})},
-                process_group=0,  # Ctrl-C is for pytest, whose fixtures end it
+                process_group=0,  # Ctrl-C is for pytest, whose fixtures stop the server
             )
         if is_ready:
             self.wait_ready()
@@ -104,6 +104,6 @@ class ServerProcess:
 
 
 def mortal_server(log: Path, *flags: str) -> ServerProcess:
-    """A server that a malformed path ends; ``support.mortal_server`` tells how."""
+    """A server that a malformed path kills; see ``support.mortal_server``."""
     tests = Path(__file__).parents[1]
     return ServerProcess(log, *flags, module="support.mortal_server", env={"PYTHONPATH": str(tests)})

@@ -1,4 +1,4 @@
-"""The command on a pseudo-terminal: what it shows, and what is typed."""
+"""Runs the command on a pseudo-terminal, with its output and keyboard."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Terminal:
     Args:
         address: HOST:PORT of the server.
         arguments: of the command.
-        columns: how wide the terminal is.
-        lines: how high.
+        columns: the width of the terminal.
+        lines: its height.
 
     Attributes:
-        seen: all that was shown since ``wait_for`` returned, without colours and cursor movements.
+        seen: everything shown since ``wait_for`` returned, without colours and cursor movements.
     """
 
     def __init__(self, address: str, *arguments: str, columns: int = 160, lines: int = 24) -> None:
@@ -74,7 +74,7 @@ class Terminal:
         self.process.send_signal(signal.SIGINT)
 
     def end(self) -> int:
-        """Waits for the command's end; its exit status. ``seen`` is then the rest."""
+        """Waits for the command's end; its exit status. ``seen`` then has the rest."""
         deadline = time.monotonic() + SIGNAL_TIMEOUT_S
         while self._read(deadline):
             pass
@@ -85,7 +85,7 @@ class Terminal:
         ready, _, _ = select.select([self._ours], [], [], max(0.0, deadline - time.monotonic()))
         try:
             data = os.read(self._ours, 65536) if ready else b""
-        except OSError:  # so Linux says that the other end is closed
+        except OSError:  # Linux's error for a closed other end
             data = b""
         self.seen += _ESCAPES.sub("", data.decode(errors="replace")).replace("\r\n", "\n")
         return bool(data)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Certificates:
-    """Files: an authority, and what it signed for a server on the loopback and for a client."""
+    """Files: an authority, and the certificates it signed for a server on the loopback interface and for a client."""
 
     ca: Path
     server: Path
@@ -22,7 +22,7 @@ class Certificates:
 
 
 def make_certificates(folder: Path, days: int = 1, authority: str = "an authority") -> Certificates:
-    """An authority and two certificates, valid for ``days``; negative: expired."""
+    """An authority and two certificates, valid for ``days``; a negative number makes them expired."""
     ca, ca_key = folder / "ca.pem", folder / "ca.key"
     new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
     _openssl("req", "-x509", *new_key, "-keyout", ca_key, "-out", ca, "-subj", f"/CN={authority}", "-days", "1")

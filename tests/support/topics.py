@@ -1,4 +1,4 @@
-"""One topic of an engine with short verbs, so that tests read as stories."""
+"""One topic of an engine, with short verbs so that tests read as stories."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def ids(events: Sequence[LeasedEvent] | Sequence[EventInfo]) -> list[str]:
 
 
 def with_ids(events: list[NewEvent], now_us: int, request_id: str) -> list[NewEvent]:
-    """The events, with the ids that the bus gives to those of a request which came without one."""
+    """The events; those without an id get one, as the bus gives them."""
     made = EventIds(now_us, request_id)
     for place, event in enumerate(events):
         if event.id_is_generated:
@@ -78,7 +78,7 @@ class TopicDriver:
         self.engine = engine or harness.engine
 
     async def spread(self) -> None:
-        """The topic gets the partitions that the harness wants for its topics."""
+        """Give the topic the harness's number of partitions."""
         if self.harness.partitions > 1:
             await self.configure(partitions=self.harness.partitions)
 
@@ -134,7 +134,7 @@ class TopicDriver:
         with_suspect: bool = True,
         stalled: bool = False,
     ) -> LeaseBatch:
-        """What is due now and fits."""
+        """Lease what is due now and fits."""
         request = LeaseRequest(max_events, max_bytes, at_least_one, lease_us, with_suspect, stalled)
         return await self.engine.lease(self.name, group, session, request)
 
@@ -158,13 +158,13 @@ class TopicDriver:
         return event
 
     async def lease_each(self, *event_ids: str, lease_us: int | None = None) -> list[LeasedEvent]:
-        """The events of these ids, which are all that is due now, in this order, whatever theirs is."""
+        """Lease the events of these ids, which must be all that is due; returned in this order."""
         found = {event.event_id: event for event in await self.lease(lease_us=lease_us)}
         assert found.keys() == set(event_ids)
         return [found[event_id] for event_id in event_ids]
 
     async def let_run_out(self, times: int = FREE_EXPIRIES, session: str = WORKER) -> None:
-        """Lease what is due for a second, and let it run out; so many times, by default until it is a suspect."""
+        """Lease what is due for a second and let it run out, repeatedly; by default until it is a suspect."""
         for _ in range(times):
             await self.lease(session, lease_us=SECOND)
             await self.harness.advance(SECOND)
@@ -185,7 +185,7 @@ class TopicDriver:
         return await self.engine.extend(self.name, group, [ref(lease) for lease in leases], lease_us)
 
     async def shorten(self, grace_us: int, session: str = WORKER, group: str = DEFAULT_GROUP) -> None:
-        """A session's leases run out soon."""
+        """Let a session's leases run out soon."""
         await self.engine.shorten(self.name, group, session, grace_us)
 
     # --- settle -------------------------------------------------------------------------------------------------------
@@ -219,12 +219,12 @@ class TopicDriver:
     # --- operate ------------------------------------------------------------------------------------------------------
 
     async def configure(self, **changes: int) -> TopicConfig:
-        """Other settings of the topic: fields of TopicChanges and of RetryPolicyChanges, in one list."""
+        """Change settings of the topic: fields of TopicChanges and of RetryPolicyChanges, mixed."""
         policy = {name: changes.pop(name) for name in RetryPolicyChanges.__slots__ if name in changes}
         return await self.engine.configure_topic(self.name, TopicChanges(RetryPolicyChanges(**policy), **changes))
 
     async def configure_group(self, group: str = DEFAULT_GROUP, /, **changes: int) -> TopicConfig:
-        """Another retry policy of a group."""
+        """Change the retry policy of a group."""
         return await self.engine.configure_group(self.name, group, RetryPolicyChanges(**changes))
 
     async def delete(self) -> int:
@@ -266,7 +266,7 @@ class TopicDriver:
         return await self.engine.purge(self.name, group, chosen or DeadLetterFilter(), step or DeadLetterStep(1_000))
 
     async def bury(self, *event_ids: str, error: str = "", group: str = DEFAULT_GROUP) -> None:
-        """Dispatch events and have them die, in this order, and at different times. The session WORKER has joined."""
+        """Dispatch events and make them dead letters, in order, at different times. The session WORKER has joined."""
         for event_id in event_ids:
             await self.dispatch(event_id)
             await self.dead_letter(await self.lease_one(group=group), error=error, group=group)
@@ -280,7 +280,7 @@ class TopicDriver:
         return next(info for info in topic.groups if info.group == group)
 
     async def counts(self, group: str = DEFAULT_GROUP) -> dict[EventState, int]:
-        """How many events are in each state, where there are any."""
+        """How many events are in each state that has any."""
         return {state: count for state, count in (await self.group(group)).counts.items() if count}
 
     async def queued(self) -> int:
@@ -288,7 +288,7 @@ class TopicDriver:
         return (await self.engine.get_topic(self.name)).queued
 
     async def look(self, event_id: str, group: str = DEFAULT_GROUP) -> EventGroupInfo:
-        """Where an event stands in a group."""
+        """The state of an event in a group."""
         event = await self.engine.get_event(self.name, event_id)
         return next(info for info in event.groups if info.group == group)
 
@@ -319,7 +319,7 @@ class TopicDriver:
         return await self.harness.next_due(self.name, group)
 
     async def assert_held_until(self, expires_us: int, group: str = DEFAULT_GROUP) -> None:
-        """Assert that the group's only event is leased until exactly that time."""
+        """Assert that the group's only event is leased until exactly this time."""
         harness = self.harness
         await harness.advance(expires_us - harness.now_us() - harness.grain_us)
         assert await self.counts(group) == {EventState.LEASED: 1}

@@ -11,14 +11,14 @@ _LONGEST = 4 * 3600.0
 class _JumpingSelector(selectors.DefaultSelector):
     """Where a selector would sleep until the next timer, this one moves the clock there.
 
-    A test that waits in vain does not hang: it fails when four hours have passed.
+    A test that waits forever does not hang: it fails when four hours have passed.
     """
 
     now = 0.0
     _limit = _LONGEST
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is None:  # no timer is left: only a signal or another thread can go on
+        if timeout is None:  # no timer is left: only a signal or another thread can wake the loop
             return super().select(None)
         ready = super().select(0)
         if not ready:
@@ -41,5 +41,5 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         return self._jumping.now
 
     def compute(self, seconds: float) -> None:
-        """Makes time pass without giving up the loop, as code does that computes."""
+        """Makes time pass without yielding to the loop, as a computation does."""
         self._jumping.now += seconds

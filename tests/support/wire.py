@@ -1,4 +1,4 @@
-"""The wire as any client sees it: generated stubs, the frames of a stream, and what an error carries."""
+"""The wire as any client sees it: generated stubs, the frames of a stream, and the details of an error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Sequence
 
 SIGNAL_TIMEOUT_S = 30.0
-"""How long a test waits for something."""
+"""How long a test waits for a signal."""
 
 US = 1_000_000
 
@@ -73,7 +73,7 @@ class Failure:
 
     @classmethod
     def of(cls, error: grpc.aio.AioRpcError) -> Failure:
-        """What the error says; asserts that the status in the details is that of the call."""
+        """Reads the error. Asserts that the status in its details is that of the call."""
         trailers: dict[str, Any] = dict(error.trailing_metadata())  # type: ignore[arg-type]  # pairs, despite the stubs
         raw = trailers.get("grpc-status-details-bin")
         assert isinstance(raw, bytes), f"no details: {error!r}"
@@ -104,7 +104,7 @@ async def failure_of(call: Awaitable[Any]) -> Failure:
 
 
 class Stream:
-    """One Subscribe, read as fast as it comes.
+    """One Subscribe, read as fast as frames arrive.
 
     Attributes:
         started: the first frame.
@@ -172,7 +172,7 @@ class Stream:
         self._unseen.put_nowait(await self._unseen.get())
 
     async def closing(self) -> event_bus_pb2.Closing:
-        """The closing frame, and nothing but it; then the end of the stream with OK."""
+        """Wait for the closing frame, with nothing before it, and then the end of the stream with OK."""
         frame = await self.next_frame()
         assert frame is not None, "the stream has ended"
         assert frame.WhichOneof("frame") == "closing", frame
@@ -196,11 +196,11 @@ class Stream:
 
 
 class Wire:
-    """The services of one server on a channel of its own."""
+    """The services of one server on a separate channel."""
 
     def __init__(self, address: str, **options: Any) -> None:
         self.address = address
-        # Channels share connections unless told not to; here each is a client of its own.
+        # Channels share connections by default; here each is a separate client.
         own = [
             ("grpc.use_local_subchannel_pool", 1),
             *((key.replace("__", "."), each) for key, each in options.items()),
@@ -211,7 +211,7 @@ class Wire:
         self._streams: list[Stream] = []
 
     def raw(self, method: str) -> Any:
-        """A method, such as ``EventBus/Dispatch``, that takes and gives bytes."""
+        """A method, such as ``EventBus/Dispatch``, that takes and returns bytes."""
         return self.channel.unary_unary(f"/duebus.v1.{method}", None, None)
 
     def raw_stream(self, method: str) -> Any:
@@ -219,7 +219,7 @@ class Wire:
         return self.channel.unary_stream(f"/duebus.v1.{method}", None, None)
 
     async def close(self) -> None:
-        """Cancel what is open."""
+        """Cancel the open streams."""
         for stream in self._streams:
             await stream.cancel()
         await self.channel.close(None)
@@ -283,11 +283,11 @@ class Wire:
         """Wait until the group has ``count`` subscribers; the server learns of a stream's end a moment later.
 
         Raises:
-            TimeoutError: it does not come to that.
+            TimeoutError: it never has.
         """
         async with asyncio.timeout(SIGNAL_TIMEOUT_S):
             while len((await self.group(topic, group)).subscribers) != count:
-                pass  # each look is a round trip
+                pass  # each check is a round trip
 
     async def find_event(self, topic: str, event_id: str) -> admin_pb2.EventInfo:
         """One event from outside."""
@@ -309,7 +309,7 @@ class Wire:
 
 @asynccontextmanager
 async def connect(address: str, **options: Any) -> AsyncIterator[Wire]:
-    """A client with a connection of its own; channel options as ``grpc__name=value``."""
+    """A client with its own connection; channel options as ``grpc__name=value``."""
     wire = Wire(address, **options)
     try:
         yield wire

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def worker_on(bus: FakeBus, **settings: Any) -> Worker:
-    """A worker of that bus."""
+    """A worker on this bus."""
     return Worker(client=bus.client, **settings)
 
 
@@ -37,7 +37,7 @@ async def serving(worker: Worker) -> AsyncIterator[asyncio.Task[None]]:
 
 
 class HandlerByHand:
-    """A coroutine handler that the test sees called, and whose runs it ends.
+    """A coroutine handler whose calls the test sees, and ends.
 
     Attributes:
         begun: The deliveries that it was called with, in order.
@@ -66,18 +66,18 @@ class HandlerByHand:
         return await self._unseen.get()
 
     def returns(self, delivery: Delivery) -> None:
-        """Ends a run well."""
+        """Ends a run with success."""
         self._ends[delivery].set_result(None)
 
     def raises(self, delivery: Delivery, error: Exception) -> None:
-        """Ends a run badly."""
+        """Ends a run with an error."""
         self._ends[delivery].set_exception(error)
 
 
 async def group_when(wire: Wire, topic: str, reached: Callable[[admin_pb2.GroupInfo], bool]) -> admin_pb2.GroupInfo:
-    """The default group of a topic as soon as it is as expected.
+    """Waits until the default group of a topic is as expected, and returns it.
 
-    It is asked for again and again: what another process does is nothing that a test can wait on.
+    It polls, because another process sends the test no signal.
     """
     async with asyncio.timeout(10):
         while True:
@@ -88,11 +88,11 @@ async def group_when(wire: Wire, topic: str, reached: Callable[[admin_pb2.GroupI
 
 
 async def until_done(wire: Wire, topic: str) -> None:
-    """Waits until no event of the topic is left, dead or alive."""
+    """Waits until the topic has no event left, dead or alive."""
     await group_when(wire, topic, lambda group: not (group.scheduled or group.ready or group.leased or group.dead))
 
 
 async def settle_down() -> None:
-    """Lets every task go on until it waits for something outside the loop. Moves no clock."""
+    """Runs every task until it waits for something outside the loop. Moves no clock."""
     for _ in range(20):
         await asyncio.sleep(0)

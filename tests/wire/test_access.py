@@ -119,7 +119,7 @@ async def test_health_is_open_and_reflection_is_not(with_rules: ServerProcess, s
         assert (await health.Check(health_pb2.HealthCheckRequest())).status == health_pb2.HealthCheckResponse.SERVING
         reflection: Any = reflection_pb2_grpc.ServerReflectionStub(wire.channel)
         asked = [reflection_pb2.ServerReflectionRequest(list_services="")]
-        refused = reflection.ServerReflectionInfo()  # sends no request: one on its way could fail before the answer
+        refused = reflection.ServerReflectionInfo()  # sends no request: one in flight could fail before the answer
         assert await refused.code() is grpc.StatusCode.UNAUTHENTICATED
         header = (("authorization", f"Bearer {secured.tokens['shop']}"),)
         answer = await reflection.ServerReflectionInfo(iter(asked), metadata=header).read()

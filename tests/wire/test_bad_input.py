@@ -1,4 +1,4 @@
-"""Bad input: an error that names the field, nothing stored, and a server that keeps running."""
+"""Bad input: the error names the field, nothing is stored, and the server keeps running."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ CALLS: list[tuple[str, str, Any]] = [
 
 
 def calls() -> list[Any]:
-    """The calls, each under a name of its own."""
+    """The calls, each under its own name."""
     seen: dict[str, int] = {}
     named: list[Any] = []
     for method, field, request in CALLS:

@@ -31,7 +31,7 @@ def topic() -> str:
 
 
 def events(cli: Cli, topic: str) -> list[dict[str, Any]]:
-    """What the topic holds, with everything there is to know about it."""
+    """The topic's events, with all their details."""
     result = cli.ok("events", topic, "--json", "--limit", "5000")
     found: list[dict[str, Any]] = result.records
     return found

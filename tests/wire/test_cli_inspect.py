@@ -33,7 +33,7 @@ def topic() -> str:
 
 
 def cells(out: str, first: str) -> list[str]:
-    """The columns of the line that begins so."""
+    """The columns of the line with this beginning."""
     (line,) = (line for line in out.splitlines() if line.startswith(first))
     return line.split()
 

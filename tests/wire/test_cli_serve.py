@@ -20,7 +20,7 @@ ANY_PORT = ("serve", "--listen", "127.0.0.1:0")
 
 
 def address_of(serving: Running) -> str:
-    """From the line that says it is ready."""
+    """The address in its ready line."""
     ready = re.fullmatch(r"duebus ready on (127\.0\.0\.1:\d+) engines=local", serving.line())
     assert ready is not None
     return ready[1]

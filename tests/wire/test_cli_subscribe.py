@@ -71,7 +71,7 @@ def test_without_a_group_it_only_looks(cli: Cli, topic: str) -> None:
 
 
 def until_one_group(cli: Cli, topic: str) -> dict[str, Any]:
-    """What is left when the ephemeral groups are gone, which takes the grace and a sweep."""
+    """The groups that are left once the ephemeral ones are gone, after the grace and a sweep."""
     give_up = time.monotonic() + 10
     while len(groups := cli.ok("topic", topic, "--json").record["groups"]) != 1:
         assert time.monotonic() < give_up, groups

@@ -25,7 +25,7 @@ def client(server: ServerProcess) -> Iterator[Client]:
 
 @pytest.fixture
 def topic(client: Client) -> str:
-    """One with three dead letters."""
+    """A topic with three dead letters."""
     name = unique_name()
     with client.subscribe(name) as subscription:
         client.dispatch_many(name, [1, 2, 3])
@@ -131,8 +131,8 @@ def test_without_a_terminal_the_live_table_is_printed_once(server: ServerProcess
 
 
 def test_grpc_prints_nothing_unless_asked_to(server: ServerProcess) -> None:
-    cli = Cli(server.address, popen=Popen)  # gRPC reads what it is to print when it is loaded
+    cli = Cli(server.address, popen=Popen)  # gRPC reads its log level when it is loaded
     assert cli.ok("topics").err == ""
     assert "channel" in cli.run("topics", GRPC_VERBOSITY="DEBUG", GRPC_TRACE="channel").err
-    # What gRPC prints of ended connections is of this level: it obeys what the command sets.
+    # gRPC logs ended connections at this level, which the command suppresses.
     assert "channel" not in cli.run("topics", GRPC_TRACE="channel").err

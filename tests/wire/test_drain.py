@@ -93,7 +93,7 @@ async def test_while_draining_settles_are_taken_and_nothing_new_is(
         for failure in refused:
             assert (failure.code, failure.reason) == (grpc.StatusCode.UNAVAILABLE, "DISPATCHER_NOT_WORKING")
             assert (failure.metadata, failure.retry_after_us) == ({"engine": "local"}, 1_000_000)
-        assert (await wire.topic(topic)).queued == 3, "what is there can be looked at"
+        assert (await wire.topic(topic)).queued == 3, "the engine can still be inspected"
 
         assert await wire.ack(acked) == []
         assert await wire.extend(extended, lease=duration(60)) == []

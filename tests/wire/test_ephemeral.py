@@ -1,4 +1,4 @@
-"""Ephemeral groups over the wire, on both engines: their names, who comes back, and what becomes of them."""
+"""Ephemeral groups over the wire, on both engines: their names, returning workers, and their removal."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def group_names(wire: Wire, topic: str) -> list[str]:
 async def until_gone(wire: Wire, topic: str, group: str) -> None:
     """Wait until a group is no longer there."""
     while group in await group_names(wire, topic):
-        pass  # each look is a round trip
+        pass  # each check is a round trip
 
 
 async def test_every_subscriber_without_a_name_has_a_group_of_its_own(wire: Wire) -> None:

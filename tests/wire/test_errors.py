@@ -81,7 +81,7 @@ async def test_a_dispatch_that_requires_a_subscriber_stores_nothing_without_one(
 
 
 async def test_a_subscriber_that_has_gone_does_not_count(wire: Wire, topic: str) -> None:
-    """The group is there still, but nobody listens."""
+    """The group still exists, but has no subscriber."""
     stream = await wire.subscribe(topic)
     await wire.dispatch(topic, "a", require_subscriber=True)
     await stream.cancel()

@@ -84,7 +84,7 @@ def test_the_example_webhook(server: ServerProcess) -> None:
 
 
 def run(example: str, server: ServerProcess, *arguments: str) -> list[str]:
-    """The lines that it prints until it ends with status 0."""
+    """Its output lines. It must end with status 0."""
     ended = subprocess.run(
         [sys.executable, EXAMPLES / f"{example}.py", *arguments],
         env={**os.environ, "DUEBUS_SERVER": server.address},
@@ -103,7 +103,7 @@ def without_milliseconds(line: str) -> str:
 
 
 def counts(server: ServerProcess, topic: str, group: str) -> str:
-    """What an example has left behind in its group."""
+    """What an example left in its group."""
     with Client(server.address) as client:
         found: GroupInfo = next(one for one in client.admin.get_topic(topic).groups if one.group == group)
     return f"{found.scheduled + found.ready} waiting, {found.leased} leased, {found.dead} dead"

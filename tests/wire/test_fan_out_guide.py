@@ -40,7 +40,7 @@ def test_what_the_guide_shows_is_what_happens(start_server: Callable[..., Server
         next(guide)  # the ledger's backlog
         next(guide)  # the end of the pause
         assert handled(client, ledger, 12) == [f"order-{number}" for number in range(1, 13)]
-        next(guide)  # nothing waits any more
+        next(guide)  # nothing waits anymore
         client.dispatch(TOPIC, {"id": 13}, id="order-13")
         for _ in range(2):
             client.nack(next(mailer), error="no such address")

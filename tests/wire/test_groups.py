@@ -72,7 +72,7 @@ async def test_topics_do_not_share(wire: Wire, topic: str) -> None:
 
 
 async def test_when_started_has_come_nothing_is_missed(wire: Wire, topic: str) -> None:
-    """Not even what another client dispatches the moment after."""
+    """Not even an event that another client dispatches a moment later."""
     for number in range(20):
         group = f"group-{number}"
         stream = await wire.subscribe(topic, group=group)

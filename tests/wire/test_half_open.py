@@ -17,12 +17,12 @@ NOTICED_S = 40.0
 
 
 async def test_what_its_worker_held_is_delivered_to_another(server: ServerProcess) -> None:
-    """At once, and when heartbeats were exchanged before. Both at a time, because all they do is wait."""
+    """At once, and after heartbeats were exchanged. Both run together, because they only wait."""
     await asyncio.gather(*(is_delivered_to_another(server, idle_s) for idle_s in (0.0, 12.0)))
 
 
 async def is_delivered_to_another(server: ServerProcess, idle_s: float) -> None:
-    """The connection stalls after so many seconds."""
+    """The connection stalls after this many seconds."""
     topic, proxy = unique_name(), Proxy(server.address)
     await proxy.start()
     try:

@@ -1,4 +1,4 @@
-"""The HTTP port: probes, and metrics that agree with what was done."""
+"""The HTTP port: probes, and metrics that match the calls."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Samples = dict[tuple[str, ...], float]
 
 
 def url_of(server: ServerProcess) -> str:
-    """Where its HTTP port is."""
+    """The address of its HTTP port."""
     return "http://" + server.logged(r"http on .*address=(\S+)")
 
 
@@ -43,7 +43,7 @@ async def get(server: ServerProcess, path: str) -> tuple[int, str]:
 
 
 async def scrape(server: ServerProcess) -> Samples:
-    """Samples by their name and the values of their labels, in the order of the labels' names."""
+    """Samples by name and label values, in the order of the label names."""
     status, body = await get(server, "/metrics")
     assert status == 200
     return {
@@ -104,7 +104,7 @@ async def test_without_redis_it_is_not_ready_and_the_metrics_tell(
     assert await get(server, "/healthz") == (200, "ok\n")
     async with asyncio.timeout(SIGNAL_TIMEOUT_S):
         while (samples := await scrape(server))["duebus_engine_up", "redis"] == 1:
-            pass  # what was found out within the last second is shown again
+            pass  # a result from the last second is shown again
     assert samples["duebus_redis_errors_total", "connection"] >= 1
     redis.restart()
     assert await get(server, "/readyz") == (200, "ok\n")
@@ -169,7 +169,7 @@ STATES = ("scheduled", "ready", "leased", "dead")
 
 
 async def test_a_queue_that_is_stuck_is_explained(start_server: Callable[..., ServerProcess]) -> None:
-    """The example of docs/observability.md: there is work, it gets older, and nobody takes it."""
+    """The example of docs/observability.md: events wait, get older, and nobody handles them."""
     server = start_server(*HTTP)
     async with connect(server.address) as wire:
         await (await wire.subscribe("orders")).cancel()
@@ -201,7 +201,7 @@ async def test_what_failed_is_counted_by_its_status(start_server: Callable[..., 
         await stream.cancel()
         async with asyncio.timeout(SIGNAL_TIMEOUT_S):
             while ("duebus_rpcs_total", "CANCELLED", "duebus.v1.EventBus/Subscribe") not in await scrape(server):
-                pass  # the server hears of it a little later
+                pass  # the server notices it a little later
         found = await scrape(server)
         assert found["duebus_rpcs_total", "INVALID_ARGUMENT", "duebus.v1.EventBus/Dispatch"] == 1
 

@@ -1,4 +1,4 @@
-"""The limits of one connection, which leave the others their share."""
+"""The limits of one connection, which protect the others."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def test_a_connection_with_too_many_streams_is_told_and_others_are_not_con
 
 
 async def until_there_is_room(open_stream: Callable[..., object], topic: str) -> None:
-    """The server hears of the end of a stream a little later."""
+    """The server notices the end of a stream a little later."""
     async with asyncio.timeout(10):
         while True:
             stream = open_stream(event_bus_pb2.SubscribeRequest(topic=topic))

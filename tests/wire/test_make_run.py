@@ -24,12 +24,12 @@ def running() -> Iterator[Running]:
     made = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment(), cwd=ROOT)
     with Running(made) as each:
         yield each
-        made.terminate()  # a kill of make would leave the server behind
+        made.terminate()  # killing make would leave the server running
         each.result()
 
 
 def next_line_like(running: Running, pattern: str) -> re.Match[str]:
-    """The first line of its output that matches; an installation may say something before."""
+    """The first line of its output that matches; an installation may print lines before it."""
     while line := running.line():
         if found := re.fullmatch(pattern, line):
             return found

@@ -1,4 +1,4 @@
-"""A request whose path is not UTF-8 does no harm; a server that it does end is replaced."""
+"""A request whose path is not UTF-8 does no harm; a server that it kills is replaced."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def test_a_server_that_accepts_no_more_calls_reports_that_and_exits(tmp_pa
     server = mortal_server(tmp_path / "log")
     try:
         async with connect(server.address) as wire:
-            await wire.subscribe("orders")  # an open stream does not keep the process
+            await wire.subscribe("orders")  # an open stream does not keep the process alive
             await wire.dispatch("orders", "a")
             async with raw_connection(server.address) as connection:
                 await connection.send(request(1, PATHS[0]))

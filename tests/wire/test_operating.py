@@ -77,7 +77,7 @@ async def test_a_group_has_its_own_retry_policy(wire: Wire, topic: str) -> None:
 
 
 async def test_an_open_stream_keeps_the_lease_it_was_told(wire: Wire, topic: str) -> None:
-    """A worker extends by the lease in its Started frame: a shorter one in between would run out."""
+    """A worker extends by the lease in its Started frame: a shorter lease in between would run out."""
     old = await wire.subscribe(topic, max_in_flight=1)
     config = admin_pb2.TopicConfig(lease=duration(HOUR_S))
     await wire.admin.ConfigureTopic(admin_pb2.ConfigureTopicRequest(topic=topic, config=config))
@@ -289,7 +289,7 @@ async def test_dead_letters_are_purged(wire: Wire, topic: str) -> None:
     assert (await failure_of(wire.find_event(topic, "a"))).code is grpc.StatusCode.NOT_FOUND
 
 
-# --- what is not there ------------------------------------------------------------------------------------------------
+# --- missing topics and groups ----------------------------------------------------------------------------------------
 
 DUE: dict[str, Any] = {"event_ids": ["a"], "delay": duration(1)}
 CALLS: list[tuple[str, dict[str, Any], bool]] = [

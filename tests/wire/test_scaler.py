@@ -25,7 +25,7 @@ def scaler(wire: Wire) -> Any:
 
 
 def scaled(**metadata: str) -> externalscaler_pb2.ScaledObjectRef:
-    """A ScaledObject with such a trigger, as KEDA sends it."""
+    """A ScaledObject with this trigger, as KEDA sends it."""
     all_of_it = {"scalerAddress": "duebus:50051", **metadata}
     return externalscaler_pb2.ScaledObjectRef(name="workers", namespace="shop", scalerMetadata=all_of_it)
 

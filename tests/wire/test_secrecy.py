@@ -19,9 +19,9 @@ EVENT_ID = "order-4711"
 
 
 async def live(wire: Wire, topic: str) -> list[str]:
-    """The whole life of events, good and bad, with the marker wherever a client may put content; the lease tokens.
+    """Runs events through every outcome, with the marker wherever a client may put content. Returns the lease tokens.
 
-    But for the event's id: it is what a line in the log is found by.
+    The event's id has no marker, because log lines are found by it.
     """
     marked = event(EVENT_ID, MARKER.encode(), attributes={MARKER: MARKER}, content_type=MARKER)
     stream = await wire.subscribe(topic, held_lease_tokens=[MARKER])

@@ -1,4 +1,4 @@
-"""Callers without credentials can use only little of a server, and never crowd out callers with credentials."""
+"""Callers without credentials can use little of a server, and never crowd out callers with credentials."""
 
 from __future__ import annotations
 
@@ -53,20 +53,20 @@ def guarded(start_server: Callable[..., ServerProcess], tmp_path: Path) -> Serve
 
 
 def memory_mib(server: ServerProcess, kind: str) -> int:
-    """``VmRSS``: what it holds; ``VmHWM``: the most it ever held."""
+    """``VmRSS``: its resident memory; ``VmHWM``: the peak."""
     status = Path(f"/proc/{server.process.pid}/status").read_text()
     return int(re.search(rf"{kind}:\s+(\d+)", status)[1]) >> 10  # type: ignore[index]  # every process has them
 
 
 def in_frames(stream: int, body: bytes, *, last: bool = True) -> Iterator[bytes]:
-    """A body in frames as large as HTTP/2 allows."""
+    """A body in the largest frames that HTTP/2 allows."""
     for start in range(0, len(body), 16 << 10):
         ends = last and start + (16 << 10) >= len(body)
         yield frame(DATA, END_STREAM if ends else 0, stream, body[start : start + (16 << 10)])
 
 
 async def send(connection: RawConnection, *frames: bytes) -> bool:
-    """Whether the server took it."""
+    """Whether the server read it."""
     with suppress(OSError, TimeoutError):
         await asyncio.wait_for(connection.send(*frames), 2)
         return True
@@ -78,11 +78,11 @@ async def each_connection(address: str, count: int, attack: Callable[[RawConnect
     async with AsyncExitStack() as stack:
         connections = [await stack.enter_async_context(raw_connection(address)) for _ in range(count)]
         await asyncio.gather(*map(attack, connections))
-        await asyncio.sleep(1)  # what was sent takes effect in the server without a signal
+        await asyncio.sleep(1)  # the server sends no signal when the data takes effect
 
 
 async def bombs(address: str, path: bytes) -> None:
-    """200 requests of 15 KiB that are 15 MiB when they are inflated."""
+    """200 requests of 15 KiB that inflate to 15 MiB."""
 
     async def attack(connection: RawConnection) -> None:
         for stream in range(1, 401, 2):
@@ -93,7 +93,7 @@ async def bombs(address: str, path: bytes) -> None:
 
 
 async def large_messages(address: str, path: bytes) -> None:
-    """1,000 requests that claim 15 MiB, and send as much of it as is taken."""
+    """1,000 requests that announce 15 MiB, and send as much as the server reads."""
 
     async def attack(connection: RawConnection) -> None:
         body = b"\0" + (15 << 20).to_bytes(4, "big") + bytes(60_000)
@@ -121,7 +121,7 @@ async def many_calls(address: str, path: bytes, *headers: tuple[bytes, bytes], b
 
 
 async def bodies(address: str, paths: Sequence[bytes], calls: int, size: int) -> None:
-    """So many calls on each of 40 connections, with bodies that fit into the window of a stream."""
+    """Many calls on each of 40 connections, with bodies that fit into the window of a stream."""
     body = message(bytes(size))
 
     async def attack(connection: RawConnection) -> None:

@@ -1,4 +1,4 @@
-"""Many workers and producers at once: every event once, none lost, no worker starved."""
+"""Many workers and producers at once: every event is delivered once, and no worker starves."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def work(wire: Wire, stream: Stream, tally: Tally) -> None:
 
 
 async def produce(wire: Wire, topic: str, number: int) -> None:
-    """A share of the events, some of them for a little later."""
+    """A share of the events, some of them due a little later."""
     share = range(number * EVENTS // PRODUCERS, (number + 1) * EVENTS // PRODUCERS)
     for first in share[::BATCH]:
         batch = [event(f"e{place}", b"x" * 200, delay=place % 7 / 100) for place in range(first, first + BATCH)]

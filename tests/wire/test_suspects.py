@@ -54,7 +54,7 @@ def start_worker(topic: str) -> Iterator[Callable[[ServerProcess, int], subproce
 
 
 async def handled(wire: Wire, topic: str) -> admin_pb2.GroupInfo:
-    """The group, as soon as nothing waits and nothing is under way."""
+    """The group, once nothing waits and nothing is leased."""
     async with asyncio.timeout(60):
         while True:
             group = await wire.group(topic)
@@ -63,14 +63,14 @@ async def handled(wire: Wire, topic: str) -> admin_pb2.GroupInfo:
 
 
 async def delivered(wire: Wire, topic: str, event_id: str, times: int) -> None:
-    """Return when an event was delivered so many times."""
+    """Return when an event was delivered this many times."""
     async with asyncio.timeout(30):
         while (await wire.find_event(topic, event_id)).groups[0].attempts < times:
-            pass  # each look is a round trip
+            pass  # each check is a round trip
 
 
 async def make_group(wire: Wire, topic: str) -> None:
-    """There is a group, before a worker subscribes."""
+    """Create the group before a worker subscribes."""
     await (await wire.subscribe(topic)).cancel()
     await wire.until_subscribers(topic, 0)
 

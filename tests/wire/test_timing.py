@@ -19,15 +19,15 @@ LATE_MS = 500
 
 
 def now_ms() -> float:
-    """The test's clock, which like the server's is never set."""
+    """The test's clock. Like the server's, it is never set."""
     return time.monotonic() * 1_000
 
 
 class Arrivals:
-    """How late delayed events came.
+    """How late delayed events arrived.
 
-    No event may come before its delay is over, counted from before it was sent. How late it is counts from when the
-    server had answered.
+    No event may arrive before its delay is over, counted from before it was sent. Its lateness counts from the
+    server's answer.
     """
 
     def __init__(self, stream: Stream) -> None:
@@ -123,7 +123,7 @@ async def test_a_retry_is_as_punctual(wire: Wire, topic: str) -> None:
 async def test_an_expired_lease_comes_to_a_waiting_worker_without_a_sweep(
     start_server: Callable[..., ServerProcess], topic: str
 ) -> None:
-    """The sweep is a minute away; what a worker waits for is there when the lease runs out.
+    """The sweep is a minute away; a waiting worker gets the event when the lease runs out.
 
     With the usual sweep the holder, whose window is then empty again, might be the first to take the event back.
     """

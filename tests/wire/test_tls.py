@@ -96,7 +96,7 @@ async def test_with_mutual_tls_the_scaler_needs_a_certificate_too(
 
 
 async def scaler_answers(address: str, credentials: grpc.ChannelCredentials) -> str:
-    """The status of a call of KEDA's, on a connection of its own."""
+    """The status of a call by KEDA, on its own connection."""
     own = (("grpc.use_local_subchannel_pool", 1),)
     async with grpc.aio.secure_channel(address, credentials, options=own) as channel:
         scaler: Any = externalscaler_pb2_grpc.ExternalScalerStub(channel)  # type: ignore[no-untyped-call]  # generated

@@ -37,7 +37,7 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
 async def handled_once_retried(
     server: ServerProcess, topic: str, attributes: dict[str, str] | None = None
 ) -> tuple[trace.SpanContext, list[trace.SpanContext]]:
-    """An event is dispatched within a span, later, and retried; that span, and those that were current in handlers."""
+    """Dispatches a delayed event within a span and retries it. Returns that span and the current spans in handlers."""
     seen: list[trace.SpanContext] = []
     done = asyncio.Event()
     async with Client(server.address) as bus:
@@ -126,7 +126,7 @@ class Collector:
         self._server.start()
 
     def Export(self, request: Any, _context: Any) -> Any:  # noqa: N802  # the name on the wire
-        """Spans have come."""
+        """Receives spans."""
         for resource in request.resource_spans:
             for scope in resource.scope_spans:
                 self.spans += scope.spans

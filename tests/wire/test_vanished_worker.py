@@ -73,7 +73,7 @@ async def test_all_that_a_killed_worker_held_is_with_another_within_a_second_and
     figure(f"64 events of a killed worker were with another after {took_s:.3f} s")
     assert sorted(ids(again)) == sorted(names)
     assert {delivery.attempt for delivery in again} == {2}
-    assert 0.9 < took_s < 2.5, "the grace is a second; on a machine that is not busy, it is done within 1.5 s"
+    assert 0.9 < took_s < 2.5, "the grace is a second; on an idle machine it takes less than 1.5 s"
     assert await wire.ack(*again) == []
     assert (await wire.topic(topic)).queued == 0
 
@@ -120,7 +120,7 @@ async def test_a_worker_that_comes_back_keeps_its_leases(wire: Wire, topic: str)
     new = await wire.subscribe(topic, held_lease_tokens=tokens(held), max_in_flight=4)
     assert list(new.started.lost_lease_tokens) == [held[3].lease_token], "that one was acked"
 
-    # The grace of the old stream passes: a lease of the same length begins and ends meanwhile.
+    # Wait for the grace of the old stream: a lease of the same length begins and ends meanwhile.
     await wire.dispatch(f"{topic}.clock", event("tick", delay=0.4))
     await (await wire.subscribe(f"{topic}.clock")).one()
     assert (await wire.group(topic)).leased == 3
@@ -131,7 +131,7 @@ async def test_a_worker_that_comes_back_keeps_its_leases(wire: Wire, topic: str)
 
 
 async def test_a_worker_may_come_back_before_its_old_stream_has_ended(wire: Wire, topic: str) -> None:
-    """A connection that is cut at one end only: the server still believes in the old stream."""
+    """A connection that is cut only at one end: the server still considers the old stream open."""
     old = await wire.subscribe(topic, disconnect_grace=0, consumer="worker-1", max_in_flight=3)
     await wire.dispatch(topic, "a", "b", "c")
     held = await old.take(3)
@@ -169,7 +169,7 @@ async def test_what_was_lost_meanwhile_is_named(wire: Wire, topic: str) -> None:
     assert failure.reason == event_bus_pb2.LeaseFailure.REASON_EXPIRED
 
     new = await wire.subscribe(topic, held_lease_tokens=[*tokens([lost, kept]), "made up"], max_in_flight=1)
-    assert list(new.started.lost_lease_tokens) == ["made up", *tokens([lost, kept])], "none was the old one's any more"
+    assert list(new.started.lost_lease_tokens) == ["made up", *tokens([lost, kept])], "none was the old one's anymore"
     assert ids(await new.take(1)) == [kept.event.id]
     assert await wire.ack(taken) == []
 

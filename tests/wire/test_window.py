@@ -17,13 +17,13 @@ BURST = 5_000
 
 
 def size_without_id(event: event_bus_pb2.Event) -> int:
-    """How many bytes of a window an event takes."""
+    """How many bytes of a window an event occupies."""
     return event.ByteSize() - event_bus_pb2.Event(id=event.id).ByteSize()
 
 
 @dataclass
 class Watched:
-    """A subscriber that acks at its own pace, and records the most that it held at once."""
+    """A subscriber that acks at its own pace, and records how many it held at most."""
 
     wire: Wire
     stream: Stream
@@ -107,7 +107,7 @@ async def test_a_burst_for_several_workers_keeps_all_their_windows(wire: Wire, t
     for (events, size), each in zip(windows, watched, strict=True):
         assert each.most_events <= events
         assert each.most_bytes <= (size or 16 << 20)
-        assert each.seen > 0, "everybody gets a share"
+        assert each.seen > 0, "every subscriber gets a share"
     assert sum(each.seen for each in watched) == BURST
 
 

@@ -36,7 +36,7 @@ async def until_dead(wire: Wire, topic: str) -> None:
 
 
 async def soon(awaitable: Awaitable[object]) -> None:
-    """Waits for something that has to happen."""
+    """Waits for something that must happen."""
     await asyncio.wait_for(awaitable, SIGNAL_TIMEOUT_S)
 
 

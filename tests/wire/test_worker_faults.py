@@ -68,7 +68,7 @@ async def begins(handler: HandlerByHand) -> Delivery:
 
 
 async def new_subscriber(wire: Wire, topic: str, old: str) -> admin_pb2.Subscriber:
-    """The only subscriber of a topic, as soon as its session is not the old one any more."""
+    """The only subscriber of a topic, once its session is a new one."""
     group = await group_when(
         wire, topic, lambda group: [each.session_id for each in group.subscribers] not in ([], [old])
     )
@@ -90,7 +90,7 @@ async def test_a_signal_drains_what_runs_is_acked_and_the_rest_is_with_others_at
         assert sorted(each.event.data for each in released) == [b"1", b"2", b"3", b"4"]
         assert {each.attempt for each in released} == {1}
 
-        # Longer than the grace of the stream that the worker has closed: it keeps the lease of what runs.
+        # Longer than the grace of the stream that the worker closed: it keeps the leases of running handlers.
         await asyncio.sleep(1.1)
         assert process.stdin is not None
         process.stdin.write(b"\n")
@@ -167,7 +167,7 @@ async def test_a_cut_connection_is_resumed_and_the_leases_are_kept(
                 old = (await wire.group(topic)).subscribers[0].session_id
                 assert proxy.cut() == 1
                 assert (await new_subscriber(wire, topic, old)).in_flight == 4
-            # Longer than the grace of the streams that broke: it has no hold on the leases any more.
+            # Longer than the grace of the broken streams, which no longer limits the leases.
             await asyncio.sleep(1.1)
             await client.dispatch(topic, 4)
             for each in running:

@@ -1,1 +1,1 @@
-"""The peers of DueBus, measured beside it: each with its best API and settings that keep what was accepted."""
+"""The peers of DueBus: each is measured with its best API, and settings that keep accepted events."""

@@ -2,7 +2,7 @@
 
     .venv/bin/python -m bench.peers --rounds 3 --peers bullmq jetstream --markdown docs/benchmarks.md
 
-Installs what it can, says in a line what it can't, prints the settings, medians with the least and the greatest value,
+Installs the peers it can and names the others, prints the settings and the median, minimum and maximum of each figure,
 and writes ``peers.json`` and ``peers.md``.
 """
 
@@ -38,7 +38,7 @@ console = Console()
 
 @dataclass(frozen=True)
 class Run:
-    """What is measured, and how often."""
+    """The size of a run."""
 
     scenarios: list[str]
     engines: list[str]
@@ -52,15 +52,15 @@ class Run:
         return [*self.engines, *self.peers]
 
     def titles(self) -> dict[str, str]:
-        """What the tables call each."""
+        """The titles in the tables."""
         return {name: ENGINES[name] for name in self.engines} | {peer.name: peer.title for peer in self.peers}
 
 
 def measure(run: Run) -> tuple[list[Series], dict[str, str]]:
-    """Rounds over all scenarios, each with everyone in turn, so that a slow spell of the machine hits all alike.
+    """Rounds over all scenarios, each with everyone in turn, so that a slow spell of the machine affects all of them.
 
     Returns:
-        The figures, and by title what failed; a peer that fails once is left out of that scenario from then on.
+        The figures, and the failures by title. A peer that fails once is left out of that scenario from then on.
     """
     all_series: dict[tuple[str, str], Series] = {}
     failed: dict[str, str] = {}
@@ -103,7 +103,7 @@ def _figures(scenario: str, subject: str | Peer, size: Size) -> Figures:
 
 
 def installed_of(peers: Iterable[Peer]) -> tuple[list[Peer], dict[str, str]]:
-    """Install each; those that are there, and by title why the others are not."""
+    """Install each. Returns the installed peers, and by title why the others are missing."""
     there, missing = [], {}
     for peer in peers:
         console.print(f"installing {peer.title}", style="dim")
@@ -118,7 +118,7 @@ def installed_of(peers: Iterable[Peer]) -> tuple[list[Peer], dict[str, str]]:
 
 
 def events_of(peer: Peer, size: Size) -> str:
-    """How many events a peer was given, end to end and to drain."""
+    """How many events a peer gets, end to end and to drain."""
     return f"{share_of(size.events, peer):,}; {share_of(size.backlog, peer):,}"
 
 

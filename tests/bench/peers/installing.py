@@ -1,6 +1,6 @@
 """Installs the peers: each Python peer in a venv of its own, npm's and Go's below ``build/``, Debian's on the system.
 
-What is there in the pinned version is left as it is, so that a second run needs no network.
+Anything already installed in the pinned version is left alone, so that a second run needs no network.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class MissingError(Exception):
 
 
 def install(peer: Peer) -> None:
-    """Make sure that all of a peer is there.
+    """Make sure that a peer is installed.
 
     Raises:
         MissingError: it can't be installed here.
@@ -74,7 +74,7 @@ def _npm(name: str) -> None:
 
 
 def _go(peer: Peer) -> None:
-    """The build cache of Go knows what has changed."""
+    """Go's build cache rebuilds only what has changed."""
     binaries = BUILD / "bin"
     binaries.mkdir(parents=True, exist_ok=True)
     for module in peer.go:
@@ -84,7 +84,7 @@ def _go(peer: Peer) -> None:
 
 
 def _debian(packages: dict[str, str]) -> None:
-    """Without starting the services that the packages bring: runlevel 1 is that of maintenance."""
+    """Installs packages without starting their services: runlevel 1 is for maintenance."""
     wanted = [package for package, program in packages.items() if not Path(program).exists()]
     if not wanted:
         return

@@ -8,4 +8,4 @@ HERE = Path(__file__).parent
 PROGRAMS = HERE / "programs"
 PINS = HERE / "pins"
 BUILD = Path(__file__).parents[3] / "build" / "peers"
-"""Nothing is installed elsewhere, but for the packages of Debian."""
+"""Nothing is installed elsewhere, except Debian packages."""

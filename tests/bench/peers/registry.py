@@ -16,7 +16,7 @@ GO_VERSION = re.compile(r"^(?:require |\t)(\S+) (v\S+)$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Peer:
-    """One peer: what it needs, and the settings it is measured with; `peers.toml` tells of each field."""
+    """One peer: what it needs, and the settings it is measured with; `peers.toml` explains the fields."""
 
     name: str
     title: str
@@ -51,7 +51,7 @@ class Peer:
         return {}
 
     def versions(self) -> dict[str, str]:
-        """What the tables show: the pinned versions, and those of the packages that Debian has installed."""
+        """The versions that the tables show: the pinned ones, and those of installed Debian packages."""
         pins = self.pins()
         shown = {name.rpartition("/")[2]: pins[name].lstrip("v") for name in self.shows}
         installed = dict(one.split("@") for one in map(_short, self.go))

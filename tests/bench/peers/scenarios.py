@@ -1,6 +1,6 @@
 """The scenarios of ``bench.scenarios`` that a peer has, measured in the same way and with the same figures.
 
-A peer's clock stops when the last handler has been entered; that of DueBus when its last ack is confirmed.
+For a peer, the clock stops when the last handler starts; for DueBus, when the last ack is confirmed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LOGS = BUILD / "logs"
 
 
 class PeerStage:
-    """The peer's broker, and the sides of its program."""
+    """The peer's broker, and the roles of its program."""
 
     def __init__(self, peer: Peer) -> None:
         self.peer = peer
@@ -38,7 +38,7 @@ class PeerStage:
         self._stack.close()
 
     def role(self, side: str, **arguments: Any) -> Role:
-        """A side of the program, set up to begin; it logs into a file of the peer's."""
+        """A side of the program, ready to begin; it logs to the peer's file."""
         LOGS.mkdir(parents=True, exist_ok=True)
         given = {"side": side, "address": self._address, "payload": PAYLOAD_BYTES, **arguments}
         env = {**role_env(), "PEER_MODULES": str(BUILD / self.peer.name)}
@@ -48,13 +48,13 @@ class PeerStage:
         return role
 
     def produce(self, events: int, **arguments: Any) -> dict[str, Any]:
-        """Send so many events; what the role returned."""
+        """Send events. Returns the role's result."""
         producer = self.role("producer", events=events, **arguments)
         producer.go()
         return producer.result()
 
     def handle(self, events: int, concurrency: int, measure: str = "", **produced: Any) -> tuple[dict[str, Any], ...]:
-        """A producer and a worker that begin together; what each returned."""
+        """A producer and a worker that begin together. Returns both results."""
         worker = self.role("worker", events=events, concurrency=concurrency, measure=measure)
         producer = self.role("producer", events=events, **produced)
         worker.go()
@@ -82,7 +82,7 @@ def drain(peer: Peer, size: Size) -> Figures:
         worker.go()
         worked = worker.result()
         check_complete(worked, events)
-        # A worker that subscribes before it is told to begin may have begun before.
+        # A worker that subscribes before the signal to begin may already have begun.
         return {"events_per_s": events / (worked["ended_s"] - min(began_s, worked["began_s"]))}
 
 
@@ -121,5 +121,5 @@ SCENARIOS: dict[str, tuple[Callable[[str, Size], Figures], Callable[[Peer, Size]
 
 
 def share_of(events: int, peer: Peer) -> int:
-    """As many of these as the peer is given."""
+    """The peer's share of these."""
     return max(1, round(events * peer.share))

@@ -1,4 +1,4 @@
-"""The brokers that the peers need: each in a process and on a port of its own, with data that go when it ends."""
+"""The brokers that the peers need: each in its own process and on its own port, with data removed at the end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 START_TIMEOUT_S = 60
 END_TIMEOUT_S = 20
 RABBITMQ = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
-"""The script of Debian's package itself; the one on the PATH changes the user and writes below /var."""
+"""The script inside Debian's package: the one on the PATH changes the user and writes below /var."""
 
 
 class BrokerError(Exception):
@@ -65,7 +65,7 @@ def nats() -> Iterator[str]:
 
 @contextmanager
 def rabbitmq() -> Iterator[str]:
-    """RabbitMQ as a node of its own with an epmd of its own, both of which end with it; its URL."""
+    """RabbitMQ as a separate node with its own epmd; both end with the stack. Returns its URL."""
     with ExitStack() as stack:
         data, port, epmd_port = _directory(stack), free_port(), free_port()
         env = _rabbitmq_env(data, port, epmd_port)

@@ -29,7 +29,7 @@ COLUMNS = {
 
 
 def results(all_series: Iterable[Series], titles: dict[str, str]) -> list[list[str]]:
-    """A header and a row for each title; a cell is the median, with the least and the greatest of several rounds."""
+    """A header and a row for each title; a cell is the median, with the minimum and maximum of several rounds."""
     figures = {(one.engine, one.scenario): one.values for one in all_series}
     rows = [["", *COLUMNS]]
     for name, title in titles.items():
@@ -48,7 +48,7 @@ def settings(peers: Iterable[Peer], events: dict[str, str]) -> list[list[str]]:
 
 
 def document(results_rows: list[list[str]], settings_rows: list[list[str]], left_out: dict[str, str]) -> str:
-    """All that a run has to say."""
+    """The document of a run."""
     facts = ", ".join(f"{name} {value}" for name, value in machine().items())
     parts = [f"Measured on: {facts}.", markdown(results_rows), markdown(settings_rows)]
     if left_out:

@@ -1,4 +1,4 @@
-"""The registry holds together, what is installed runs, the tables say what was measured; none needs a network."""
+"""The registry is consistent, installed peers run, and the tables show what was measured. No test needs a network."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_a_document_without_a_place_for_the_tables_is_left_as_it_is(tmp_path: Pa
 
 
 def program_file(peer: Peer) -> Path:
-    """Where a peer's program is written."""
+    """The source of a peer's program."""
     last = peer.program()[-1]
     if peer.go_build:
         return PROGRAMS / peer.name / "main.go"
@@ -128,5 +128,5 @@ def program_file(peer: Peer) -> Path:
 
 
 def run(command: list[str]) -> subprocess.CompletedProcess[str]:
-    """What became of a command, with the tests on Python's path."""
+    """Runs a command with the tests on Python's path. Returns its result."""
     return subprocess.run(command, env=role_env(), capture_output=True, text=True, timeout=60, check=False)

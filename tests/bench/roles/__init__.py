@@ -1,1 +1,1 @@
-"""The programs of a scenario, each a process of its own, as users' programs are."""
+"""The programs of a scenario, each in a separate process, as users' programs are."""

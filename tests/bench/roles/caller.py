@@ -1,4 +1,4 @@
-"""Calls one unary method with the same bytes, over and over or at a pace: what gRPC can do, what the server adds."""
+"""Calls one unary method with the same bytes, repeatedly or at a pace: what gRPC can do, and what the server adds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DISPATCH = "/duebus.v1.EventBus/Dispatch"
 ECHO = "/bench.Echo/Unary"
 ECHO_STREAM = "/bench.Echo/Stream"
 COUNT_BYTES = 4
-"""In front of what the stream gives back: how often it does."""
+"""A prefix that tells the stream how many times to answer."""
 
 
 def request(topic: str, events: int, payload: int, engine: str) -> bytes:
@@ -26,7 +26,7 @@ def request(topic: str, events: int, payload: int, engine: str) -> bytes:
 
 
 def as_it_is(message: bytes) -> bytes:
-    """For gRPC: neither written nor read."""
+    """No serialization: gRPC passes the bytes through."""
     return message
 
 
@@ -42,12 +42,12 @@ async def call(
     per_second: float = 0,
     streamed: int = 0,
 ) -> dict[str, Any]:
-    """So many calls with ``batch`` events of ``payload`` bytes each.
+    """Make calls with ``batch`` events of ``payload`` bytes each.
 
     Args:
-        in_flight: so many at a time...
-        per_second: ...or, unless 0, so many a second, one by one.
-        streamed: unless 0, each call is answered by so many messages, and the calls follow one another.
+        in_flight: how many calls run at a time...
+        per_second: ...or, unless 0, how many are made a second, one by one.
+        streamed: unless 0, how many messages answer each call; the calls follow one another.
 
     Returns:
         ``measured``: milliseconds from each call to its answer, of calls at a pace.

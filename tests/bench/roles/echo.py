@@ -1,4 +1,4 @@
-"""A bare gRPC server that gives back what it gets: the limit of any service in Python behind gRPC."""
+"""A bare gRPC server that echoes its input: the limit of any gRPC service in Python."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ async def unary(request: bytes, _context: Any) -> bytes:
 
 
 async def stream(request: bytes, _context: Any) -> AsyncIterator[bytes]:
-    """The same bytes, as often as the first four of them say."""
+    """The same bytes, repeated as the first four of them say."""
     for _ in range(int.from_bytes(request[:4])):
         yield request
 

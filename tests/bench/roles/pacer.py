@@ -13,7 +13,7 @@ from duebus.aio import Client
 async def pace(
     target: str, topic: str, events: int, engine: str, per_second: float, payload: int = 200
 ) -> dict[str, Any]:
-    """So many events of ``payload`` bytes, ``per_second`` a second."""
+    """Dispatch events of ``payload`` bytes, ``per_second`` a second."""
     rest = bytes(payload - SENT_AT.size)
     async with Client(target) as client:
         await begin()

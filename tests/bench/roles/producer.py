@@ -23,19 +23,19 @@ async def produce(
     spread_s: float = 0,
     content_type: str | None = None,
 ) -> dict[str, Any]:
-    """So many events.
+    """Dispatch events.
 
     Args:
         target: the server.
-        topic: where to.
+        topic: the topic.
         events: how many.
         engine: which engine.
-        batch: so many in a call; with 1, each is acknowledged to its caller by itself.
+        batch: how many events a call has; with 1, each is acknowledged to its own caller.
         payload: the size of each, in bytes.
-        coroutines: so many callers, each with one call under way.
-        delay_s: due so many seconds later...
-        spread_s: ...and up to so many more, evenly.
-        content_type: the media type; None: what the client gives bytes.
+        coroutines: how many callers there are, each with one call at a time.
+        delay_s: the events are due this many seconds later...
+        spread_s: ...and up to this many more, evenly spread.
+        content_type: the media type; None: the client's default for bytes.
     """
     data = os.urandom(payload)
     async with Client(target) as client:

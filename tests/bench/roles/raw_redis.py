@@ -1,4 +1,4 @@
-"""The same work on the same sorted sets by redis-py alone, no service in between: what Redis and Python can do."""
+"""The same work on the same sorted sets with redis-py alone and no service: what Redis and Python can do."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def consume(client: redis.asyncio.Redis, events: int, batch: int) -> None:
 
 
 async def work(url: str, side: str, events: int, batch: int, payload: int = 200) -> dict[str, Any]:
-    """One side, ``producer`` or ``consumer``, of so many events in batches."""
+    """Run one side, ``producer`` or ``consumer``, in batches."""
     client = redis.asyncio.Redis.from_url(url, protocol=2)
     await client.ping()
     await begin()

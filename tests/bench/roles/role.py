@@ -1,4 +1,4 @@
-"""What all roles share: arguments in, a signal to begin, one line of results out.
+"""The protocol of all roles: arguments in, a signal to begin, one line of results out.
 
 A role prints ``ready`` when it is set up, begins when a line comes in, and prints its result as one line of JSON.
 """
@@ -24,19 +24,19 @@ def now_s() -> float:
 
 
 def cpu_s() -> float:
-    """What this process has used of a core, in seconds."""
+    """The CPU time that this process has used, in seconds."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
 
 
 async def begin() -> None:
-    """Say that everything is set up, and wait for the word to begin."""
+    """Report that everything is set up, and wait for the signal to begin."""
     print("ready", flush=True)  # noqa: T201  # the protocol
     await asyncio.to_thread(sys.stdin.readline)
 
 
 def play(role: Callable[..., Awaitable[dict[str, Any]]]) -> None:
-    """Run a role with the arguments of its command line, and print what it returns and the core time it took."""
+    """Run a role with the arguments of its command line, and print its result and the CPU time it took."""
     arguments = json.loads(sys.argv[1])
     result = asyncio.run(_timed(role, arguments))
     print(json.dumps(result), flush=True)  # noqa: T201  # the protocol

@@ -11,7 +11,7 @@ from duebus.aio import Client
 
 
 async def hold(target: str, engine: str, subscriptions: int, connections: int = 10) -> dict[str, Any]:
-    """Open so many, each on a topic of its own, over so many connections; close them when a second line comes in."""
+    """Open subscriptions, each on its own topic, over several connections. Close them when a second line comes in."""
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(Client(target)) for _ in range(connections)]
         await begin()

@@ -1,4 +1,4 @@
-"""Handles events with a handler that does nothing but note what is measured, until it has seen so many."""
+"""Handles a number of events with a handler that only records what is measured."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from duebus import Delivery
 
 SENT_AT = struct.Struct(">d")
-"""What a payload begins with whose way is timed: ``now_s()`` when its dispatch was called."""
+"""The prefix of a timed payload: ``now_s()`` when its dispatch was called."""
 
 
 def since_dispatch_ms(delivery: Delivery) -> float:
@@ -25,7 +25,7 @@ def since_dispatch_ms(delivery: Delivery) -> float:
 
 
 def lateness_ms(delivery: Delivery) -> float:
-    """How long after its due time the handler was entered, in milliseconds; negative would be early."""
+    """How long after its due time the handler started, in milliseconds; negative if early."""
     return (time.time() - delivery.deliver_at.timestamp()) * 1_000
 
 
@@ -42,21 +42,21 @@ async def work(
     measure: str = "",
     handler_s: float = 0,
 ) -> dict[str, Any]:
-    """Handle so many events, and drain.
+    """Handle the events, and drain.
 
     Args:
         target: the server.
-        topic: where from.
+        topic: the topic.
         events: how many are to come.
         engine: which engine.
         concurrency: deliveries handled at once.
-        group: whose copy.
-        measure: what to note of each delivery: ``latency``, ``lateness`` or nothing.
+        group: the group.
+        measure: what to record of each delivery: ``latency``, ``lateness`` or nothing.
         handler_s: how long each handler takes.
 
     Returns:
-        ``ended_s``: when the last ack was confirmed. ``handled``: how many deliveries came. ``distinct``: of how many
-        events. ``at_once``: the most handlers that ran together. ``measured``: milliseconds, one a delivery.
+        ``ended_s``: when the last ack was confirmed. ``handled``: how many deliveries arrived. ``distinct``: of how
+        many events. ``at_once``: the most handlers at a time. ``measured``: milliseconds for each delivery.
     """
     worker = Worker(target, engine=engine, concurrency=concurrency, group=group)
     done = asyncio.Event()

@@ -1,1 +1,1 @@
-"""One program a peer, which produces, paces or works, in the venv that the registry made for it."""
+"""One program for each peer, which produces, paces or works, in the peer's own venv."""

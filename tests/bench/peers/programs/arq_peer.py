@@ -1,4 +1,4 @@
-"""arq: asyncio, jobs in a sorted set of Redis, looked for every 10 ms (its default is 500)."""
+"""arq: asyncio, jobs in a sorted set of Redis, polled every 10 ms (the default is 500)."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ POLL_S = 0.01
 
 
 class Sender:
-    """Jobs one by one, those of a batch together under way; there is no bulk."""
+    """Sends jobs one by one, a batch of them concurrently; there is no bulk call."""
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
 
     async def many(self, bodies: Sequence[str]) -> None:
-        """All under way at once."""
+        """Sends all concurrently."""
         await asyncio.gather(*(self.one(text) for text in bodies))
 
     async def one(self, text: str, delay_s: float = 0) -> None:

@@ -1,4 +1,4 @@
-"""beanstalkd over its own text protocol: commands in bulk by pipelining, which no library of it does.
+"""beanstalkd over its own text protocol: commands are pipelined, which no client library does.
 
 The commands are those of beanstalkd's ``protocol.txt``: ``put``, ``reserve``, ``reserve-with-timeout`` and ``delete``.
 """
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 TIME_TO_RUN_S = 60
 RESERVE = 500
-"""So many reserves go out at once."""
+"""How many reserves are sent at once."""
 
 
 class Connection:
@@ -34,7 +34,7 @@ class Connection:
         return cls(*await asyncio.open_connection(host, int(port)))
 
     async def put(self, bodies: Sequence[str], delay_s: int = 0) -> None:
-        """All in one write, then their replies."""
+        """Sends all in one write, then reads their replies."""
         for text in bodies:
             data = text.encode()
             self._writer.write(b"put 0 %d %d %d\r\n%s\r\n" % (delay_s, TIME_TO_RUN_S, len(data), data))
@@ -43,7 +43,7 @@ class Connection:
             await self._expect(b"INSERTED")
 
     def settle_and_ask(self, ids: Sequence[bytes], count: int) -> None:
-        """Delete these, and ask for jobs: wait for one, and take up to so many in all of those that are there."""
+        """Delete these jobs and reserve others: wait for one, and take up to a window of those that are ready."""
         deletes = b"".join(b"delete %s\r\n" % one for one in ids)
         self._writer.write(deletes + b"reserve\r\n" + b"reserve-with-timeout 0\r\n" * (count - 1))
 
@@ -52,12 +52,12 @@ class Connection:
         self._writer.write(b"".join(b"delete %s\r\n" % one for one in ids))
 
     async def settled(self, count: int) -> None:
-        """The replies to so many deletes."""
+        """Reads the replies to deletes."""
         for _ in range(count):
             await self._expect(b"DELETED")
 
     async def reserved(self) -> tuple[bytes, str] | None:
-        """The reply to one reserve: id and body, or None where there was no job."""
+        """Reads the reply to one reserve: id and body, or None if there was no job."""
         answer = (await self._reader.readline()).split()
         if answer == [b"TIMED_OUT"]:
             return None
@@ -72,7 +72,7 @@ class Connection:
 
 
 class Sender:
-    """One connection for batches, and one for each caller that waits for a reply of its own."""
+    """One connection for batches, and one for each caller that waits for its own reply."""
 
     def __init__(self, address: str, first: Connection) -> None:
         self._address = address
@@ -100,7 +100,7 @@ async def open_sender(address: str) -> Sender:
 
 
 async def work(address: str, concurrency: int, tally: Tally) -> None:
-    """One connection: what was handled is deleted in the same write that asks for more."""
+    """One connection: handled jobs are deleted in the same write that reserves more."""
     connection = await Connection.open(address)
     window = min(concurrency, RESERVE)
     await begin()

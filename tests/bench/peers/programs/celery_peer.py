@@ -13,7 +13,7 @@ QUEUE = "bench"
 
 
 def open_app(address: str) -> celery.Celery:
-    """Results are of no use here; a task is acked late, so a worker's death loses none."""
+    """Results are not needed. Tasks are acked late, so that the death of a worker loses none."""
     app = celery.Celery("bench", broker=address, set_as_current=True)
     app.conf.update(
         task_ignore_result=True,
@@ -29,10 +29,10 @@ def open_app(address: str) -> celery.Celery:
 
 
 async def open_sender(address: str) -> ThreadedSender:
-    """`apply_async` is all there is, for many as for one."""
+    """There is only `apply_async`, for many as for one."""
 
     def handle(text: str) -> None:
-        """What is sent has a name, and runs elsewhere."""
+        """Only the name is sent; the worker runs its own function."""
 
     task = open_app(address).task(name="bench")(handle)
     return ThreadedSender(lambda text, delay_s: task.apply_async((text,), countdown=delay_s or None))

@@ -19,11 +19,11 @@ def open_broker(address: str) -> RedisBroker:
 
 
 async def open_sender(address: str) -> ThreadedSender:
-    """`send_with_options` is all there is, for many as for one."""
+    """There is only `send_with_options`, for many as for one."""
     open_broker(address)
 
     def handle(text: str) -> None:
-        """What is sent has a name, and runs elsewhere."""
+        """Only the name is sent; the worker runs its own function."""
 
     actor = dramatiq.actor(handle, actor_name="bench", queue_name=QUEUE)
     return ThreadedSender(

@@ -19,7 +19,7 @@ STREAM, READY, LATER = "BENCH", "bench.ready", "bench.later"
 
 
 async def open_stream(address: str) -> tuple[Any, Any]:
-    """A connection, and the stream: messages go when they are acked."""
+    """Connects and creates the stream, whose messages are removed when they are acked."""
     connection = await nats.connect(address, pending_size=64 * 1024 * 1024)
     jetstream = connection.jetstream(publish_async_max_pending=4_000)
     await jetstream.add_stream(
@@ -33,7 +33,7 @@ async def open_stream(address: str) -> tuple[Any, Any]:
 
 
 class Sender:
-    """Messages with an acknowledgement of the stream each; those of a batch together under way."""
+    """Sends messages and awaits the stream's acknowledgement of each, a batch of them concurrently."""
 
     def __init__(self, jetstream: Any) -> None:
         self._jetstream = jetstream
@@ -43,7 +43,7 @@ class Sender:
         await asyncio.gather(*[await self._jetstream.publish_async(READY, text.encode()) for text in bodies])
 
     async def one(self, text: str, delay_s: float = 0) -> None:
-        """Returns when the stream has it; later ones by a schedule with one time, each under a subject of its own."""
+        """Returns when the stream has it. Delayed ones use a schedule with one time, each under its own subject."""
         if delay_s:
             due = (datetime.now(UTC) + timedelta(seconds=delay_s)).isoformat().replace("+00:00", "Z")
             headers = {"Nats-Schedule": f"@at {due}", "Nats-Schedule-Target": READY}

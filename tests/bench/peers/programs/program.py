@@ -1,7 +1,7 @@
-"""What the peers' programs in Python share. Their sides, arguments and results are those of the roles of DueBus.
+"""Code shared by the peers' programs in Python. Their sides, arguments and results are those of the roles of DueBus.
 
-A body is text of the asked size that begins with a number of 20 characters: the place of the event, or a time. So every
-language reads it, and peers that carry JSON carry it as it is.
+A body is text of the asked size that begins with a number of 20 characters: the place of the event, or a time. Every
+language can read it, and peers that use JSON carry it unchanged.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 HEAD = 20
-"""So many characters of a body are its number."""
+"""How many characters of a body are its number."""
 
 Result = dict[str, Any]
 
 
 def body(number: float, payload: int) -> str:
-    """A number, filled up to so many bytes."""
+    """A number, padded to the size of a body."""
     return f"{number:020.9f}".ljust(payload, "x")
 
 
@@ -35,17 +35,17 @@ class Sender(Protocol):
     """How a peer's client sends. Each call returns when the broker has accepted."""
 
     async def many(self, bodies: Sequence[str]) -> None:
-        """Send these by the best way there is for many."""
+        """Send these in the fastest way for many."""
 
     async def one(self, text: str, delay_s: float = 0) -> None:
-        """Send one, due so many seconds later."""
+        """Send one, due after a delay in seconds."""
 
 
 class ThreadedSender:
     """A sender made of a client that blocks: one thread for many, and as many as there are callers for single ones.
 
     Args:
-        send: sends a body, due so many seconds later.
+        send: sends a body, due after a delay in seconds.
     """
 
     def __init__(self, send: Callable[[str, float], object]) -> None:
@@ -53,7 +53,7 @@ class ThreadedSender:
         self._threads = ThreadPoolExecutor(64)
 
     async def many(self, bodies: Sequence[str]) -> None:
-        """One after the other; such clients have no bulk."""
+        """One after the other: these clients have no bulk call."""
         for text in bodies:
             self._send(text, 0)
 
@@ -62,7 +62,7 @@ class ThreadedSender:
         await asyncio.get_running_loop().run_in_executor(self._threads, self._send, text, delay_s)
 
     def spread(self, bodies: Sequence[str], threads: int) -> None:
-        """From so many threads, each with one call under way, without an event loop in between."""
+        """From several threads, each with one call at a time, without an event loop in between."""
         shared = iter(bodies)
         lock = threading.Lock()
 
@@ -83,7 +83,7 @@ class Tally:
 
     Args:
         events: how many are to come.
-        measure: what to note of each: ``latency``, ``lateness`` or nothing.
+        measure: what to record of each: ``latency``, ``lateness`` or nothing.
 
     Attributes:
         done: set when all have come; for an event loop, see `wait`.
@@ -102,7 +102,7 @@ class Tally:
         self._measured: list[float] = []
 
     def handle(self, text: str) -> None:
-        """Count one delivery; from any thread."""
+        """Count one delivery. Thread-safe."""
         head = text[:HEAD]
         with self._lock:
             if self._clock is not None:
@@ -124,7 +124,7 @@ class Tally:
         await self._all_came.wait()
 
     def result(self) -> Result:
-        """As the worker of DueBus tells it; ``began_s`` and ``ended_s`` are the first and the last handler's."""
+        """As the worker of DueBus reports it; ``began_s`` and ``ended_s`` are the first and the last handler's."""
         return {
             "began_s": self._first_s,
             "ended_s": self._last_s,
@@ -177,7 +177,7 @@ async def _pace(sender: Sender, events: int, payload: int, per_second: float) ->
 
 
 async def _spread(sender: Sender, events: int, payload: int, given: dict[str, Any]) -> None:
-    """From 16 callers, so that also slow clients have sent all before the first is due."""
+    """From 16 callers, so that even slow clients have sent all events before the first is due."""
     left = iter(range(events))
 
     async def caller() -> None:
@@ -189,7 +189,7 @@ async def _spread(sender: Sender, events: int, payload: int, given: dict[str, An
 
 
 def play(open_sender: Callable[[str], Awaitable[Sender]], work: Callable[[str, int, Tally], Awaitable[None]]) -> None:
-    """Take the side that the command line says, and print the result.
+    """Run the side that the command line names, and print the result.
 
     Args:
         open_sender: from the broker's address to a connected sender.
@@ -201,7 +201,7 @@ def play(open_sender: Callable[[str], Awaitable[Sender]], work: Callable[[str, i
 
 
 async def _take_side(given: dict[str, Any], open_sender: Any, work: Any) -> None:
-    """Ends the process itself: with some of the libraries, the loop would wait for ever for a read of theirs."""
+    """Ends the process directly: with some libraries, the loop would wait forever for one of their reads."""
     if given["side"] == "producer":
         result = await produce(await open_sender(given["address"]), given)
     else:

@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 QUEUE = "bench"
 ACK_EVERY = 100
-"""One ack settles so many, or all that came when no more are waiting."""
+"""How many messages one ack settles; fewer when no more are waiting."""
 
 
 class Sender:
-    """Messages one by one, each awaited until it is confirmed; those of a batch together under way."""
+    """Sends messages one by one and awaits their confirmation, a batch of them concurrently."""
 
     def __init__(self, exchange: Any) -> None:
         self._exchange = exchange
 
     async def many(self, bodies: Sequence[str]) -> None:
-        """All under way at once."""
+        """Sends all concurrently."""
         await asyncio.gather(*(self.one(text) for text in bodies))
 
     async def one(self, text: str, delay_s: float = 0) -> None:
@@ -43,7 +43,7 @@ async def open_sender(address: str) -> Sender:
 
 
 async def work(address: str, concurrency: int, tally: Tally) -> None:
-    """One consumer, with so many unacked at once."""
+    """One consumer, with at most this many unacked messages."""
     connection = await aio_pika.connect(address)
     channel = await connection.channel()
     await channel.set_qos(prefetch_count=concurrency)
@@ -69,7 +69,7 @@ class Settling:
         self._count = 0
 
     async def add(self, message: Any) -> None:
-        """This one is handled, and so are all before it."""
+        """Record that this message and all before it are handled."""
         self._newest = message
         self._count += 1
         if self._count >= ACK_EVERY:
@@ -78,7 +78,7 @@ class Settling:
             asyncio.get_running_loop().call_later(0.001, lambda: asyncio.ensure_future(self.flush()))
 
     async def flush(self) -> None:
-        """Ack what came."""
+        """Ack the handled messages."""
         newest, self._newest, self._count = self._newest, None, 0
         if newest is not None:
             await newest.ack(multiple=True)

@@ -17,13 +17,13 @@ QUEUE = "bench"
 
 
 class Sender:
-    """Tasks one by one, those of a batch together under way; there is no bulk."""
+    """Sends tasks one by one, a batch of them concurrently; there is no bulk call."""
 
     def __init__(self, task: Any) -> None:
         self._task = task
 
     async def many(self, bodies: Sequence[str]) -> None:
-        """All under way at once."""
+        """Sends all concurrently."""
         await asyncio.gather(*(self.one(text) for text in bodies))
 
     async def one(self, text: str, delay_s: float = 0) -> None:
@@ -39,7 +39,7 @@ async def open_sender(address: str) -> Sender:
     await broker.startup()
 
     async def bench(text: str) -> None:
-        """What is sent has a name, and runs elsewhere."""
+        """Only the name is sent; the worker runs its own function."""
 
     return Sender(broker.task(task_name="bench")(bench))
 
