@@ -43,7 +43,7 @@ class Arrivals:
         self._stored_ms = now_ms()
 
     async def take(self, count: int) -> None:
-        """The next so many events."""
+        """The next ``count`` events."""
         for _ in range(count):
             delivery = await self._stream.one()
             arrived_ms = now_ms()

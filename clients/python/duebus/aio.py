@@ -209,7 +209,7 @@ class Client:
         Args:
             topic: As in `dispatch`. It need not exist yet.
             group: The workers that share one copy of each event; empty means "default", or with `ephemeral` a new name,
-                which `Started.group` tells. A new group gets what is dispatched from then on; the first lasting group
+                reported in `Started.group`. A new group gets what is dispatched from then on; the first lasting group
                 of a topic also gets what was dispatched before.
             engine: None: the server's default engine.
             consumer: A name for the subscriber in the admin views, at most 255 bytes.

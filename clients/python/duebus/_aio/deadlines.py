@@ -1,6 +1,7 @@
 """One timer for many deadlines.
 
-A timer for each waiting dispatch would be simpler, but takes 13 us of CPU a wait, not 8 (`python -m bench.naive`).
+A timer for each waiting dispatch would be simpler, but takes 13 us of CPU a wait instead of 8 (see
+`python -m bench.naive`).
 """
 
 import asyncio

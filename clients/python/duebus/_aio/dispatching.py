@@ -54,12 +54,12 @@ class _Waiting:
     result: asyncio.Future[Dispatched]
 
     def answer(self, answer: Dispatched) -> None:
-        """Unless the caller has given up."""
+        """Gives the caller the answer, unless it has given up."""
         if not self.result.done():
             self.result.set_result(answer)
 
     def fail(self, error: BaseException) -> None:
-        """Unless the caller has given up."""
+        """Gives the caller the error, unless it has given up."""
         if not self.result.done():
             self.result.set_exception(error)
 

@@ -19,8 +19,8 @@ def main() -> None:
     # Standard error is for the command's own messages; gRPC would report every connection that a server ends. It reads
     # this once, when it is loaded.
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-    # What is loaded is not garbage. Searching it, while more is loaded and when the process ends, takes a sixth of a
-    # short command's CPU time. Once the command is loaded, `duebus.cli.app` enables the collector.
+    # Loaded modules are not garbage. Searching them for it, during loading and at the end of the process, takes a sixth
+    # of a short command's CPU time. Once the command is loaded, `duebus.cli.app` enables the collector.
     gc.disable()
     try:
         from duebus.cli.app import run  # noqa: PLC0415  # installed by the extra

@@ -72,7 +72,7 @@ class Worker:
         target: The server, as for `aio.Client`. Not used with a `client`.
         group: The group of handlers that do not name one; empty means "default", or with `ephemeral` a name that
             the server makes.
-        ephemeral: Whether the groups of handlers that do not say are ephemeral, see `add`.
+        ephemeral: The default of `ephemeral` in `add`.
         engine: The engine that holds the events; None: the server's default engine.
         consumer: The worker's name in the admin views; empty: the host's name and the process id.
         concurrency: How many events each subscription handles at once. If its handlers set their own numbers, the

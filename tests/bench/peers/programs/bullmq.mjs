@@ -1,8 +1,8 @@
-// BullMQ: addBulk for many, add for one; a worker whose jobs leave Redis when they are done.
+// BullMQ: addBulk for many, add for one; a worker whose jobs are removed from Redis when they are done.
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 
-// The modules are where the registry installed them, not above this file.
+// The modules are where the registry installed them, not in a folder above this file.
 const { Queue, Worker } = createRequire(process.env.PEER_MODULES + "/")("bullmq");
 
 const HEAD = 20;
@@ -13,7 +13,7 @@ const address = new URL(given.address);
 const connection = { host: address.hostname, port: Number(address.port), maxRetriesPerRequest: null };
 const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 
-// The clock that all processes of this machine share, in seconds.
+// A clock that all processes of this machine share, in seconds.
 const nowS = () => Number(process.hrtime.bigint()) / 1e9;
 const sleep = (seconds) => new Promise((resolve) => setTimeout(resolve, Math.max(0, seconds) * 1e3));
 const wallS = () => (performance.timeOrigin + performance.now()) / 1e3;

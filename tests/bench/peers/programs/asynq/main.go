@@ -1,4 +1,4 @@
-// asynq: Enqueue for many as for one, from as many goroutines as are asked for; a server that drops tasks when done.
+// asynq: Enqueue from any number of goroutines, for many as for one; a server that drops tasks when they are done.
 package main
 
 import (
@@ -22,9 +22,9 @@ import (
 const (
 	head = 20
 	kind = "bench"
-	// There is no bulk: a batch is sent from so many goroutines.
+	// There is no bulk call: several goroutines send a batch.
 	producers = 64
-	// asynq looks for tasks at intervals; its defaults are 1 s for tasks and 5 s for delayed ones.
+	// asynq polls for tasks at intervals; its defaults are 1 s for tasks and 5 s for delayed ones.
 	interval = 10 * time.Millisecond
 )
 
@@ -49,7 +49,7 @@ type result struct {
 	Measured []float64 `json:"measured"`
 }
 
-// nowS is the clock that all processes of this machine share, in seconds.
+// nowS is a clock that all processes of this machine share, in seconds.
 func nowS() float64 {
 	var now unix.Timespec
 	must(unix.ClockGettime(unix.CLOCK_MONOTONIC, &now))
