@@ -171,7 +171,7 @@ class Wait:
 
 
 async def wait_with_shared_timer(waits: list[Wait], deadlines: DispatchDeadlines[Wait]) -> None:
-    """As `Dispatcher` waits."""
+    """Waits as `Dispatcher` does."""
     wait = Wait(waits)
     deadlines.add(wait)
     try:

@@ -42,7 +42,7 @@ class Series:
 
 
 def machine() -> dict[str, str]:
-    """Where and with what this was measured."""
+    """The machine and the versions that were measured."""
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "cores": str(os.cpu_count()),

@@ -16,7 +16,7 @@ TIMEOUT_S = 30
 
 
 class Links:
-    """As many proxies to one target as there are servers. A context manager."""
+    """A proxy to one target for each server. A context manager."""
 
     def __init__(self, target: str, count: int) -> None:
         self._proxies = [Proxy(target) for _ in range(count)]

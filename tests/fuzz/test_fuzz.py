@@ -181,7 +181,7 @@ async def delete_all_topics(target: Target) -> None:
 
 
 async def assert_it_serves(target: Target) -> None:
-    """Assert that an event gets through, on each engine, and that the probe says so."""
+    """Assert that an event gets through, on each engine, and that the probe reports it."""
     assert await asyncio.to_thread(target.probe) == 200
     async with client(target.address, target.tokens["fuzz"]) as bus:
         for engine in target.server.engines:

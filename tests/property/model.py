@@ -116,7 +116,7 @@ class ModelGroup:
         return [entry for entry in ready if entry not in left_out]
 
     def batch(self, request: LeaseRequest) -> list[ModelEntry]:
-        """What a lease should hand out."""
+        """The entries that a lease should hand out."""
         if self.paused:
             return []
         found: list[ModelEntry] = []
@@ -255,7 +255,7 @@ class Model:
     # --- time ---------------------------------------------------------------------------------------------------------
 
     def pass_time(self, by_us: int) -> None:
-        """What is due becomes ready, leases run out."""
+        """Due events become ready, and leases run out."""
         self.now_us += by_us
         for group in self.places().values():
             for entry in group.entries.values():

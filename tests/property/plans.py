@@ -1,4 +1,4 @@
-"""What the machine draws: settings in whole ticks, events, leases."""
+"""The values that the machine draws: settings in whole ticks, events, leases."""
 
 from __future__ import annotations
 

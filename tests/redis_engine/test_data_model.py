@@ -1,4 +1,4 @@
-"""What is stored, how much of it, and that nothing stays behind."""
+"""What is stored, how much memory it takes, and that nothing is left behind."""
 
 from __future__ import annotations
 

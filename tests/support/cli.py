@@ -1,4 +1,4 @@
-"""The installed command, run in a process of its own."""
+"""The installed command, run in a separate process."""
 
 from __future__ import annotations
 

@@ -150,7 +150,7 @@ class FakeStream:
         self.closed.set()
 
     async def frames(self) -> AsyncIterator[Frame]:
-        """What was sent, until the stream ends."""
+        """The frames that were sent, until the stream ends."""
         while (frame := await self._frames.get()) is not None:
             if isinstance(frame, Exception):
                 raise frame

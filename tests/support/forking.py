@@ -31,7 +31,7 @@ NUMBER_BYTES = 4
 
 
 class Forked(subprocess.Popen[Any]):
-    """As ``subprocess.Popen``, of a program in Python: ``[sys.executable, "-m", module, ...]`` or ``[script, ...]``."""
+    """Like ``subprocess.Popen``, for a Python program: ``[sys.executable, "-m", module, ...]`` or ``[script, ...]``."""
 
     def _execute_child(self, args: list[Any], *others: Any) -> None:
         _, _, _, _, directory, env, _, _, _, *pipes, _, _, _, _, _, new_session, process_group = others
@@ -71,7 +71,7 @@ class Forked(subprocess.Popen[Any]):
 
 
 class Program(NamedTuple):
-    """What a forked process becomes.
+    """The program that a forked process runs.
 
     Attributes:
         arguments: as ``Forked`` has them.

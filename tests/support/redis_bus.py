@@ -42,7 +42,7 @@ class Replica(Harness):
         self.bus.now_us += by_us
 
     async def next_due(self, topic: str, group: str) -> int | None:
-        """What Redis holds."""
+        """When the group next has something to lease, from Redis."""
         return await first_due(self.engine, topic, group)
 
     def unstarted(self) -> PartitionedEngine:

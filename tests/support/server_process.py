@@ -16,7 +16,7 @@ END_TIMEOUT_S = 60
 SERVER = "duebus_server"
 
 TROUBLE = re.compile(r"unexpected error|Traceback|never retrieved|was destroyed|never awaited|raised by servicer")
-"""What no server may log."""
+"""Text that no server may log."""
 
 
 def assert_untroubled(log: str) -> None:

@@ -9,7 +9,7 @@ _LONGEST = 4 * 3600.0
 
 
 class _JumpingSelector(selectors.DefaultSelector):
-    """Where a selector would sleep until the next timer, this one moves the clock there.
+    """A selector that moves the clock to the next timer instead of sleeping until then.
 
     A test that waits forever does not hang: it fails when four hours have passed.
     """

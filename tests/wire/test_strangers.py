@@ -159,7 +159,7 @@ async def wrong_messages(address: str, path: bytes) -> None:
 
 
 async def connections(address: str) -> None:
-    """As many connections as a process may have files."""
+    """As many connections as a process may have open files."""
 
     async def attack(_connection: RawConnection) -> None:
         pass

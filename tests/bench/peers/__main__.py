@@ -132,7 +132,7 @@ def shown(rows: Sequence[Sequence[str]]) -> Table:
 
 
 def arguments() -> argparse.Namespace:
-    """Of the command line."""
+    """The arguments of the command line."""
     names = list(load())
     parser = argparse.ArgumentParser("bench.peers", description="Measure DueBus and its peers on this machine.")
     parser.add_argument("--rounds", type=int, default=3, help="of the throughputs")

@@ -1,4 +1,4 @@
-"""Installs the peers: each Python peer in a venv of its own, npm's and Go's below ``build/``, Debian's on the system.
+"""Installs the peers: each Python peer in its own venv, npm's and Go's below ``build/``, Debian's on the system.
 
 Anything already installed in the pinned version is left alone, so that a second run needs no network.
 """

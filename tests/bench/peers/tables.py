@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from bench.report import Series
 
 PLACE = "peers"
-"""Of the tables in a document."""
+"""The marker of the tables in a document."""
 
 COLUMNS = {
     "end to end, events/s": ("end-to-end", "events_per_s"),

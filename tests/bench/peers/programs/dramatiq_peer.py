@@ -12,7 +12,7 @@ QUEUE = "bench"
 
 
 def open_broker(address: str) -> RedisBroker:
-    """With retries, as DueBus has them, and no other middleware."""
+    """Has retries, like DueBus, and no other middleware."""
     broker = RedisBroker(url=address, middleware=[Retries()])
     dramatiq.set_broker(broker)
     return broker

@@ -79,7 +79,7 @@ class ThreadedSender:
 
 
 class Tally:
-    """What a worker's handler counts.
+    """Counts the deliveries of a worker's handler.
 
     Args:
         events: how many are to come.
