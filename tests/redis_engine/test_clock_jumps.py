@@ -73,16 +73,19 @@ async def test_events_flow_when_the_clock_of_redis_was_moved(moved_bus: MovedBus
             # then new events are delivered at once, and delayed ones after their delay
             async with asyncio.timeout(SOON_S):
                 await here.dispatch(topic, "new", event("in a moment", delay=0.5))
-                seen = await stream.take(4 if is_forward else 2)
+                seen = []
+                for _ in range(4 if is_forward else 2):  # a stream whose lease ran out gets one event at a time
+                    seen.append(await stream.one())
+                    assert await there.ack(seen[-1]) == []
             if is_forward:
                 # what was due within the hour is delivered now, and leases run out: held events are delivered again
                 assert sorted(ids(seen)) == ["held", "in 50 minutes", "in a moment", "new"]
-                assert [failure.lease_token for failure in await there.ack(held, *seen)] == [held.lease_token]
+                assert [failure.lease_token for failure in await there.ack(held)] == [held.lease_token]
             else:
                 # what was scheduled waits an hour longer, and leases last
                 assert sorted(ids(seen)) == ["in a moment", "new"]
                 assert await there.extend(held) == []
-                assert await there.ack(held, *seen) == []
+                assert await there.ack(held) == []
             # and each event is still delivered once, under growing tokens
             async with asyncio.timeout(SOON_S):
                 await here.dispatch(topic, "last")
