@@ -123,4 +123,6 @@ async def test_no_event_dies_while_its_worker_stands_still(
 
         assert (await handled(wire, topic)).dead == 0
         assert worker.stdout is not None
-        assert {await asyncio.to_thread(worker.stdout.readline) for _ in names} == {f"{name}\n" for name in names}
+        missing = {f"{name}\n" for name in names}
+        while missing:  # one may be handled twice, if its lease ran out as the worker went on
+            missing.discard(await asyncio.to_thread(worker.stdout.readline))
