@@ -7,16 +7,16 @@
 --   6      for how long it counts as alive, microseconds
 --   7, 8   the oldest and the newest layout that it reads
 --   9      the layout to write if Redis has none
--- returns  {whether this replica was on time: KNOWN, UNKNOWN (never seen, or taken for dead) or LATE (nobody has
---           noticed), {dead replica, ...}, the layout that is written now}; a replica that does not read that layout
---           does not count as alive
+-- returns  {whether this replica was on time: KNOWN, UNKNOWN (never seen, or taken for dead) or LATE (more than half of
+--           that time has passed since its last heartbeat), {dead replica, ...}, the layout that is written now}; a
+--           replica that does not read that layout does not count as alive
 
 local KNOWN, UNKNOWN, LATE = 0, 1, 2
 
 local layout = redis.call('GET', KEYS[3])
 local number = tonumber(layout or ARGV[9])
 local before = redis.call('ZSCORE', KEYS[1], REPLICA)
-local heard = not before and UNKNOWN or tonumber(before) <= now and LATE or KNOWN
+local heard = not before and UNKNOWN or tonumber(before) - now <= tonumber(ARGV[6]) / 2 and LATE or KNOWN
 if not number or number < tonumber(ARGV[7]) or number > tonumber(ARGV[8]) then
   return { heard, {}, layout }
 end

@@ -136,8 +136,8 @@ class Presence:
         if heard == _UNKNOWN:
             # The first heartbeat; or the others have taken this replica for dead; or Redis has lost its data.
             await self._reactions.came_back()
-        # A replica that could not reach Redis for a while can't tell which others are dead: they may not have
-        # reached it either.
+        # A replica whose own heartbeats stopped for a while can't tell which others are dead: theirs may have stopped
+        # for the same reason, such as a Redis that hung.
         if monotonic() < self._finds_dead_from_s:
             return
         for name in dead:
