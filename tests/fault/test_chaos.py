@@ -61,13 +61,15 @@ def test_no_accepted_event_is_lost_early_or_with_two_holders(tmp_path: Path, kin
 
 
 def remains(client: Any, partition: Partition) -> Counter[str]:
-    """What Redis still holds of a partition after all workers have left."""
+    """What Redis still holds of a partition after all workers have left; fields of sessions with their values."""
     prefix = f"duebus:{{{partition}}}:"
     found = Counter(events=client.hlen(f"{prefix}events"))
     for group in LEASES_S:
         of_group = f"{prefix}group:{group}:"
-        found.update({f"{group} {name}": client.zcard(of_group + name) for name in ("waiting", "leased")})
-        found.update({f"{group} {name}": client.hlen(of_group + name) for name in ("in_flight", "sessions")})
+        found.update({f"{group} {name}": client.zcard(of_group + name) for name in ("waiting", "suspects", "leased")})
+        for name in ("in_flight", "sessions"):
+            fields = client.hgetall(of_group + name)
+            found.update(f"{name} of {group} in {partition}: {key!r}={value!r}" for key, value in fields.items())
         # A dead letter has a record.
         found[f"{group} records"] = client.hlen(of_group + "records") - client.zcard(of_group + "dead")
     return found
