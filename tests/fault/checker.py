@@ -8,8 +8,9 @@
 - unexplained: an event was delivered again although nothing had happened to its previous lease;
 - stored twice: one event of a producer under two ids;
 - unknown: an event was delivered that nobody dispatched;
-- late: an event waited for long although everything worked. An event whose delivery was lost twice may be a suspect,
-  which waits for its turn.
+- late: an event waited for long although everything worked. Only a suspect may, because a stream holds one suspect at
+  a time. An event is a suspect once two of its leases have run out; its attempts tell how many have, because a release
+  is not counted and a nack is known.
 
 Two handlers may have the same event of a group at the same time if the earlier one has lost its lease. Whatever it then
 does with that lease must be refused. A lease is lost only if
@@ -34,7 +35,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from fault.explanations import GIVEN_BACK, SECOND, Explanations, is_final
-from fault.history import ACK, DONE, UNKNOWN
+from fault.history import ACK, DONE, NACK, UNKNOWN
 from fault.intervals import merged, overlap
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ if TYPE_CHECKING:
 LATE = 15 * SECOND
 """Half a lease of 30 s: waiting for a lease to run out is late, for a grace or a dead replica's lapse it is not."""
 
-LOST_BY_SUSPECTS = 2
-"""How many lost deliveries make an event a suspect, of which a stream holds one at a time."""
+RAN_OUT_BY_SUSPECTS = 2
+"""How many leases that ran out make an event a suspect."""
 
 CALM = SECOND
 """How long after an outage everything works again."""
@@ -148,13 +149,21 @@ class _Checker:
         for delivery in chain:
             if delivery.granted < delivery.due or min(delivery.granted, delivery.came) < event.began + event.delay:
                 self._violation("early", chain, f"{event}")
-        self._check_wait(chain, chain[0], None)
-        lost = 0
+        ran_out = chain[0].attempt - 1
+        self._check_wait(chain, chain[0], None, is_suspect=ran_out >= RAN_OUT_BY_SUSPECTS)
         for before, again in pairwise(chain):
             cause = self._check_redelivery(before, again, chain)
-            lost += cause is not None and cause.name != GIVEN_BACK
+            ran_out += self._ran_out(before, again)
             if cause is not None:
-                self._check_wait(chain, again, cause, may_wait=lost >= LOST_BY_SUSPECTS)
+                self._check_wait(chain, again, cause, is_suspect=ran_out >= RAN_OUT_BY_SUSPECTS)
+
+    def _ran_out(self, before: Delivery, again: Delivery) -> int:
+        """How many leases ran out in between, with those of deliveries that reached no worker."""
+        nacks = [one for one in self._explanations.settles(before) if one.verb == NACK and not one.release]
+        was_nacked = any(
+            one.outcome == DONE or (one.outcome == UNKNOWN and one.error == again.last_error) for one in nacks
+        )
+        return max(0, again.attempt - before.attempt - was_nacked)
 
     def _check_redelivery(self, before: Delivery, again: Delivery, chain: list[Delivery]) -> Cause | None:
         settles = self._explanations.settles(before)
@@ -181,9 +190,7 @@ class _Checker:
         if cause.name == GIVEN_BACK:
             self._violation("two holders", chain)
 
-    def _check_wait(
-        self, chain: list[Delivery], delivery: Delivery, cause: Cause | None, *, may_wait: bool = False
-    ) -> None:
+    def _check_wait(self, chain: list[Delivery], delivery: Delivery, cause: Cause | None, *, is_suspect: bool) -> None:
         """When it could have been delivered, ignoring outages."""
         since = delivery.due if cause is None else max(delivery.due, cause.since)
         waited, report = delivery.came - since, self._report
@@ -192,7 +199,7 @@ class _Checker:
             report.slowest[cause.name] = max(report.slowest[cause.name], waited)
         elif not disturbed and not overlap(self._outages, since - CALM, since):
             report.slowest_calm = max(report.slowest_calm, waited)
-        if waited - disturbed > LATE and not may_wait:
+        if waited - disturbed > LATE and not is_suspect:
             self._violation("late", chain, f"waited {waited / SECOND:.1f} s")
 
     def _violation(self, kind: str, chain: list[Delivery], note: str = "") -> None:

@@ -71,6 +71,7 @@ class Settle:
         error: the error of a nack.
         delay: the delay of a nack; None: the backoff.
         final: whether the nack was to make the event a dead letter.
+        release: whether the nack was a release, which does not count the attempt.
     """
 
     group: str
@@ -82,6 +83,7 @@ class Settle:
     error: str = ""
     delay: int | None = None
     final: bool = False
+    release: bool = False
 
 
 @dataclass(slots=True)

@@ -114,8 +114,8 @@ class CallRecorder(grpc.aio.UnaryUnaryClientInterceptor):  # type: ignore[type-a
 
     def _nack(self, nack: Any) -> dict[str, Any]:
         delay = nack.delay.ToMicroseconds() if nack.HasField("delay") else None
-        fence = self.fences[nack.lease_token]
-        return {"fence": fence, "error": nack.error, "delay": delay, "final": nack.dead_letter}
+        how = {"delay": delay, "final": nack.dead_letter, "release": nack.release}
+        return {"fence": self.fences[nack.lease_token], "error": nack.error, **how}
 
 
 class _Opened:

@@ -305,13 +305,30 @@ def test_an_event_that_waits_for_the_lease_of_a_dead_worker() -> None:
     assert kinds(twice(20.0).outage("kill", "worker:one", 2, 2.1)) == {"late"}
 
 
-def test_an_event_that_was_lost_twice_waits_for_its_turn() -> None:
-    story = twice(20.0).stream(0, 2.0, "one").outage("kill", "worker:one", 2, 2)
-    assert kinds(story) == {"late"}
-    twice_lost = Story().stream(0, None, "one").stream(0, None, "two", "1").stream(0, None, "three")
-    twice_lost.delivered(1, 1, "one").delivered(2, 2, "two").delivered(40, 3, "three").settled(41, ACK, 3)
-    twice_lost.outage("kill", "worker:one", 1.5, 1.5).outage("kill", "worker:two", 2.5, 2.5)
-    assert kinds(twice_lost) == set()
+def thrice(*attempts: int) -> Story:
+    """Delivered at second 1, 2 and 20 with these attempts; the first two workers were killed."""
+    story = Story().stream(0, None, "one").stream(0, None, "two", "1").stream(0, None, "three")
+    story.outage("kill", "worker:one", 1.5, 1.5).outage("kill", "worker:two", 2.5, 2.5)
+    for at, fence, worker, attempt in zip((1, 2, 20), (1, 2, 3), ("one", "two", "three"), attempts, strict=True):
+        story.delivered(at, fence, worker, attempt=attempt)
+    return story.settled(21, ACK, 3)
+
+
+@pytest.mark.parametrize("attempts", [(1, 2, 3), (1, 1, 3), (3, 3, 3)])
+def test_a_suspect_waits_for_its_turn(attempts: tuple[int, int, int]) -> None:
+    """The attempts that no worker has seen were leases too."""
+    assert kinds(thrice(*attempts)) == set()
+
+
+@pytest.mark.parametrize("attempts", [(1, 1, 1), (1, 2, 2), (2, 2, 2)])
+def test_an_event_of_which_fewer_than_two_leases_ran_out_is_no_suspect(attempts: tuple[int, int, int]) -> None:
+    assert kinds(thrice(*attempts)) == {"late"}
+
+
+def test_attempts_that_were_nacked_make_no_suspect() -> None:
+    assert kinds(thrice(1, 2, 3).settled(2.4, NACK, 2)) == {"late"}
+    assert kinds(thrice(1, 2, 3).settled(2.4, NACK, 2, UNKNOWN, error="the lease expired")) == set()
+    assert kinds(thrice(1, 2, 4).settled(2.4, NACK, 2, release=True)) == set()
 
 
 # --- journals -------------------------------------------------------------------------------------------------------
