@@ -1,4 +1,4 @@
-"""``python -m duebus_server``: run a server. ``duebus serve`` comes here too."""
+"""``python -m duebus_server``: run a server. ``duebus serve`` calls this too."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from duebus_server.processes import launch_several
 
 
 def run(settings: Settings) -> int:
-    """Serve until stopped; the exit status, as of ``launch``."""
+    """Serve until stopped. Returns the exit status; see ``launch``."""
     return launch_several(settings, _announce) if settings.processes > 1 else launch(settings, _announce)
 
 

@@ -127,7 +127,7 @@ class App:
         return self._engines.get(engine).streams
 
     async def start(self, announce: Callable[[str], None] | None = None) -> str:
-        """Start the engines and listen. An engine whose storage is away is started as soon as that is there.
+        """Start the engines and listen. An engine whose storage is not available starts as soon as it is.
 
         Args:
             announce: called with HOST:PORT once all engines serve.
@@ -152,7 +152,7 @@ class App:
         return address
 
     async def _serve(self, address: str, announce: Callable[[str], None] | None) -> None:
-        """Say that new work is taken, once all engines serve.
+        """Report that new work is accepted, once all engines serve.
 
         Raises:
             UnusableStorage: as ``start``.
@@ -175,7 +175,7 @@ class App:
         """Return when every engine has been stopped and the last answers are sent.
 
         Raises:
-            UnusableStorage: an engine could not start: its storage came, and can't be used.
+            UnusableStorage: an engine could not start: its storage became available, but can't be used.
             ServerEndedError: the server stopped accepting calls without being told to.
         """
         ended = asyncio.create_task(self._wire.ended())
@@ -195,7 +195,7 @@ class App:
             raise failed
 
     async def _start_failure(self, ends: Sequence[asyncio.Task[Any]]) -> BaseException | None:
-        """Return when one of ``ends`` is done, or what an engine's start has raised before."""
+        """Return when one of ``ends`` is done. If the start of an engine fails first, raise its error."""
         starting = self._starting
         if starting is not None:
             await asyncio.wait((*ends, starting), return_when=asyncio.FIRST_COMPLETED)
@@ -288,7 +288,7 @@ async def serve(settings: Settings, announce: Callable[[str], None], *, shares_p
 
 
 def make_metrics(settings: Settings, tracing: Tracing | None) -> Metrics | None:
-    """The metrics; None if neither HTTP nor tracing is on, so that nothing is counted for nobody."""
+    """The metrics; None if neither HTTP nor tracing is on, because nobody would read them."""
     if settings.http_listen is None and tracing is None:
         return None
     return Metrics(settings.metrics_topics, tracing.engine_called if tracing else None)
@@ -381,7 +381,7 @@ def make_engine(name: EngineName, settings: Settings, clock: Clock) -> Engine:
 
 
 def redis_credentials(settings: Settings) -> Credentials:
-    """Who the server is to Redis. The password itself counts more than the file."""
+    """The server's credentials for Redis. A password takes precedence over a password file."""
     if settings.redis_password is not None:
         return Credentials(settings.redis_username, settings.redis_password.get_secret_value())
     return Credentials(settings.redis_username, password_file=settings.redis_password_file)

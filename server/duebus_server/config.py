@@ -67,7 +67,7 @@ class Notation(NamedTuple):
     """How people write a setting.
 
     Attributes:
-        metavar: What stands for its value in the help.
+        metavar: The placeholder for its value in the help.
         text: A value as text.
     """
 

@@ -233,11 +233,11 @@ def test_the_notes_tell_the_next_two_commands_and_warn_of_what_is_open(tmp_path:
     notes = notes_of(REDIS, tmp_path)
     assert f"helm test {RELEASE} --namespace {NAMESPACE}" in notes
     assert f"kubectl --namespace {NAMESPACE} port-forward service/{RELEASE}-duebus 50051:50051" in notes
-    assert "WARNING: whoever can connect can use the bus" in notes
+    assert "WARNING: anyone who can connect can use the bus" in notes
     assert "WARNING" not in notes_of(SECURED, tmp_path)
     assert "WARNING: the engine local keeps events in the memory" in notes_of(values_of("local"), tmp_path)
     assert "WARNING: the bundled Redis is for trials" in notes_of(values_of("bundled-redis"), tmp_path)
-    assert "WARNING: tokens go over the network in plaintext" in notes_of(values_of("acl-file"), tmp_path)
+    assert "WARNING: tokens are sent over the network in plaintext" in notes_of(values_of("acl-file"), tmp_path)
 
 
 def notes_of(values: Values, folder: Path) -> str:

@@ -12,60 +12,63 @@ REDIS = values_of("redis")
 SECURED = values_of("secured")
 
 REFUSED: dict[str, tuple[Values, str]] = {
-    "nowhere": ({}, "redis.url: say where Redis is"),
-    "two local": ({"engines": ["local"], "replicaCount": 2}, "replicaCount: the engine local lives in one pod"),
+    "no redis": ({}, "redis.url: is required"),
+    "two local": ({"engines": ["local"], "replicaCount": 2}, "replicaCount: the engine local runs in a single pod"),
     "two of both": ({**REDIS, "engines": ["redis", "local"], "replicaCount": 2}, "replicaCount: the engine local"),
     "scaled local": ({"engines": ["local"], "autoscaling": {"enabled": True}}, "autoscaling.enabled: the engine local"),
-    "redis twice": (overlaid(REDIS, values_of("bundled-redis")), "redis.bundled.enabled: there is a URL of another"),
+    "redis twice": (
+        overlaid(REDIS, values_of("bundled-redis")),
+        "redis.bundled.enabled: a URL of another Redis is also set",
+    ),
     "bundled for local": (
         {"engines": ["local"], "redis": {"bundled": {"enabled": True}}},
-        "redis.bundled.enabled: engines",
+        "redis.bundled.enabled: engines does not include redis",
     ),
     "password in the open": (
         {"redis": {"url": "redis://duebus:secret@redis:6379/0"}},
-        "redis.url: has a password, which everybody could read in the ConfigMap",
+        "redis.url: has a password, which would be readable in the ConfigMap",
     ),
-    "url twice": (overlaid(values_of("redis-url-secret"), REDIS), "redis.url: it is also in redis.existingSecret"),
-    "url of no secret": ({"redis": {"existingSecret": {"urlKey": "url"}}}, "redis.url: say where Redis is"),
+    "url twice": (overlaid(values_of("redis-url-secret"), REDIS), "redis.url: is also set in redis.existingSecret"),
+    "url key without a secret": ({"redis": {"existingSecret": {"urlKey": "url"}}}, "redis.url: is required"),
     "bundled with TLS": (
         overlaid(values_of("bundled-redis"), {"redis": {"tls": {"existingSecret": "a"}}}),
         "redis.tls.existingSecret: the bundled Redis has no TLS",
     ),
     "TLS for a plain url": (
         overlaid(REDIS, {"redis": {"tls": {"existingSecret": "a"}}}),
-        "redis.tls.existingSecret: redis.url is not one with TLS",
+        "redis.tls.existingSecret: redis.url does not use TLS",
     ),
-    "certificate of no secret": (
+    "certificate without a secret": (
         overlaid(REDIS, {"redis": {"tls": {"clientCertificate": True}}}),
-        "redis.tls.existingSecret: clientCertificate needs the Secret",
+        "redis.tls.existingSecret: is required with clientCertificate",
     ),
     "TLS without a certificate": (
         overlaid(REDIS, {"tls": {"enabled": True}}),
-        "tls.existingSecret: TLS needs a Secret",
+        "tls.existingSecret: is required for TLS",
     ),
     "a certificate without TLS": (
         overlaid(REDIS, {"tls": {"existingSecret": "a"}}),
-        "tls.enabled: there are certificates",
+        "tls.enabled: certificates are set",
     ),
     "client CA without TLS": (
         overlaid(REDIS, {"tls": {"clientCA": {"existingSecret": "a"}}}),
-        "tls.enabled: there are certificates",
+        "tls.enabled: certificates are set",
     ),
     "keys twice": (
         overlaid(values_of("jwt-url"), {"auth": {"jwt": {"existingConfigMap": "a"}}}),
-        "auth.jwt.jwksUrl: there is a ConfigMap",
+        "auth.jwt.jwksUrl: a ConfigMap with keys is also set",
     ),
-    "keys for everyone": (
+    "keys without an audience": (
         overlaid(REDIS, {"auth": {"jwt": {"existingConfigMap": "a"}}}),
         "auth.jwt.audience: is required with keys",
     ),
-    "issuer without keys": (overlaid(REDIS, {"auth": {"jwt": {"issuer": "a"}}}), "auth.jwt.jwksUrl: without keys"),
+    "issuer without keys": (overlaid(REDIS, {"auth": {"jwt": {"issuer": "a"}}}), "auth.jwt.jwksUrl: is required"),
     "rules twice": (
         overlaid(SECURED, {"auth": {"acl": {"existingConfigMap": "a"}}}),
-        "auth.acl.rules: there is a ConfigMap",
+        "auth.acl.rules: a ConfigMap with rules is also set",
     ),
-    "rules for nobody": (overlaid(REDIS, {"auth": {"acl": {"rules": "a"}}}), "auth.acl: without tokens"),
-    "fewest over most": (
+    "rules without identities": (overlaid(REDIS, {"auth": {"acl": {"rules": "a"}}}), "auth.acl: requires tokens"),
+    "minimum over maximum": (
         overlaid(REDIS, {"autoscaling": {"enabled": True, "minReplicas": 9}}),
         "autoscaling.minReplicas: is more than maxReplicas",
     ),
@@ -83,27 +86,27 @@ REFUSED: dict[str, tuple[Values, str]] = {
     ),
     "KEDA without a certificate": (
         overlaid(values_of("keda-options"), {"keda": {"tls": {"clientCertificate": False}}}),
-        "keda.tls: the server wants client certificates",
+        "keda.tls: the server requires client certificates",
     ),
     "KEDA without an identity": (
         overlaid(values_of("keda"), {"auth": {"tokens": {"existingSecret": "a"}}}),
-        "keda.scaledObjects: KEDA shows certificates and no tokens",
+        "keda.scaledObjects: KEDA can't send tokens",
     ),
     "metrics without a port": (
         overlaid(values_of("service-monitor"), {"http": {"enabled": False}}),
-        "metrics.serviceMonitor.enabled: metrics need the HTTP port",
+        "metrics.serviceMonitor.enabled: requires the HTTP port",
     ),
     "an unknown alert": (
         overlaid(REDIS, {"metrics": {"prometheusRule": {"disabledAlerts": ["DueBusTypo"]}}}),
         "metrics.prometheusRule.disabledAlerts: there is no alert DueBusTypo",
     ),
-    "a route from nowhere": (
+    "a route without a gateway": (
         overlaid(REDIS, {"grpcRoute": {"enabled": True}}),
-        "grpcRoute.parentRefs: name the Gateway",
+        "grpcRoute.parentRefs: a Gateway is required",
     ),
-    "an ingress for nobody": (overlaid(REDIS, {"ingress": {"enabled": True}}), "ingress.hosts: name at least one host"),
-    "a node port of no node": (overlaid(REDIS, {"service": {"nodePort": 30000}}), "service.type: nodePort"),
-    "a port twice": (overlaid(REDIS, {"http": {"port": 50051}}), "http.port: 50051 is the port of the bus"),
+    "an ingress without hosts": (overlaid(REDIS, {"ingress": {"enabled": True}}), "ingress.hosts: at least one host"),
+    "a node port of a cluster IP": (overlaid(REDIS, {"service": {"nodePort": 30000}}), "service.type: nodePort"),
+    "a port twice": (overlaid(REDIS, {"http": {"port": 50051}}), "http.port: 50051 is taken by the gRPC port"),
     # what values.schema.json says
     "an unknown value": (overlaid(REDIS, {"replicas": 3}), "additional properties 'replicas' not allowed"),
     "an unknown value below": (overlaid(REDIS, {"tls": {"secret": "a"}}), "additional properties 'secret' not allowed"),

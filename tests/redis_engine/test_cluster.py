@@ -193,7 +193,7 @@ def test_waiting_for_replicas_is_refused_with_a_cluster() -> None:
         "--engine", "redis", "--redis-url", "redis+cluster://127.0.0.1:1", "--min-replicas-ack", "1"
     )
     assert (status, out) == (WRONG_SETTING, "")
-    assert err == "duebus: redis_url: min_replicas_ack is not offered with a cluster\n"
+    assert err == "duebus: redis_url: min_replicas_ack is not supported on a cluster\n"
 
 
 # --- it is away as a whole, or is no cluster ---
@@ -246,8 +246,8 @@ async def test_calls_to_a_cluster_that_is_away_are_refused_as_those_to_a_single_
 
 async def test_a_cluster_and_a_url_that_do_not_fit_are_one_line(cluster: list[RedisServer], bus: RedisBus) -> None:
     for url, problem in (
-        (cluster[0].url, "this Redis is a cluster: its URL begins with redis+cluster://"),
-        (bus.url.replace("redis://", "redis+cluster://"), "this Redis is no cluster: its URL begins with redis://"),
+        (cluster[0].url, "this Redis is a cluster: use a redis+cluster:// URL"),
+        (bus.url.replace("redis://", "redis+cluster://"), "this Redis is not a cluster: use a redis:// URL"),
     ):
         status, out, err = try_to_start("--engine", "redis", "--redis-url", url.removesuffix("/0"))
         assert (status, out, err) == (CANNOT_SERVE, "", f"duebus: engine redis: {problem}\n")

@@ -125,9 +125,9 @@ async def test_a_unix_socket(start_redis: Callable[..., RedisServer], tmp_path: 
 @pytest.mark.parametrize(
     ("url", "problem"),
     [
-        ("http://127.0.0.1:1", "scheme 'http' is none of redis, rediss, unix, redis+sentinel, redis+cluster"),
-        ("127.0.0.1:6379", "scheme '' is none of redis, rediss, unix, redis+sentinel, redis+cluster"),
-        ("", "scheme '' is none of redis, rediss, unix, redis+sentinel, redis+cluster"),
+        ("http://127.0.0.1:1", "scheme 'http' is not one of redis, rediss, unix, redis+sentinel, redis+cluster"),
+        ("127.0.0.1:6379", "scheme '' is not one of redis, rediss, unix, redis+sentinel, redis+cluster"),
+        ("", "scheme '' is not one of redis, rediss, unix, redis+sentinel, redis+cluster"),
         ("redis://127.0.0.1:port/0", "the port is not a number from 1 to 65535"),
         ("redis://:sec/ret@127.0.0.1:6379/0", "the database is not a number"),
         ("redis://:sec#ret@127.0.0.1:99999/0", "the port is not a number from 1 to 65535"),
@@ -137,10 +137,13 @@ async def test_a_unix_socket(start_redis: Callable[..., RedisServer], tmp_path: 
         ("redis://127.0.0.1:6379/0?colour=red", "no such option: colour"),
         ("redis+cluster://127.0.0.1:6379/?colour=red", "no such option: colour"),
         ("redis+sentinel://127.0.0.1:6379/service?colour=red", "no such option: colour"),
-        ("redis+sentinel://127.0.0.1:6379", "sentinels are named as redis+sentinel://HOST:PORT,HOST:PORT/SERVICE[/DB]"),
+        (
+            "redis+sentinel://127.0.0.1:6379",
+            "the URL of sentinels is redis+sentinel://HOST:PORT,HOST:PORT/SERVICE[/DB]",
+        ),
         ("redis+sentinel://:secret@127.0.0.1/service", "'127.0.0.1' is not HOST:PORT"),
         ("redis+sentinel://127.0.0.1:1/service/first", "the database is not a number"),
-        ("redis://127.0.0.1:1/0?sentinel_password=secret", "credentials of sentinels are for redis+sentinel://"),
+        ("redis://127.0.0.1:1/0?sentinel_password=secret", "sentinel credentials are only for redis+sentinel://"),
         ("redis+cluster://127.0.0.1:port", "the port is not a number from 1 to 65535"),
     ],
 )
@@ -166,10 +169,10 @@ def test_certificates_that_are_missing_are_named(tmp_path: Path) -> None:
         ("ssl_ca_certs={none}", "ssl_ca_certs: holds no certificate: {none}"),
         ("ssl_ca_certs={key}", "ssl_ca_certs: holds no certificate: {key}"),
         ("ssl_keyfile={key}", "ssl_keyfile: needs ssl_certfile"),
-        ("ssl_certfile={none}", "ssl_certfile, ssl_keyfile: no certificate with its key: {none} alone"),
+        ("ssl_certfile={none}", "ssl_certfile, ssl_keyfile: not a certificate and its key: {none} alone"),
         (
             "ssl_certfile={ca}&ssl_keyfile={key}",
-            "ssl_certfile, ssl_keyfile: no certificate with its key: {ca} and {key}",
+            "ssl_certfile, ssl_keyfile: not a certificate and its key: {ca} and {key}",
         ),
     ],
 )

@@ -111,10 +111,10 @@ async def test_one_that_dies_while_redis_is_away_costs_no_other_and_comes_back_w
     before = children(server)
     redis.kill()
     os.kill(before[0], signal.SIGKILL)
-    await until(lambda: server.log.read_text().count("an engine waits for its storage") == 1)
+    await until(lambda: server.log.read_text().count("an engine is waiting for its storage") == 1)
     assert is_there(before[1])
     redis.restart()
-    await until(lambda: server.log.read_text().count("the storage of an engine is there") == 1)
+    await until(lambda: server.log.read_text().count("the storage of an engine is available") == 1)
     assert server.log.read_text().count("will be restarted") == 1
     await dispatch_over_new_connections(server, topic, 10)
     assert server.terminate() == 0
@@ -147,7 +147,7 @@ def test_a_redis_that_refuses_one_ends_all_of_them(bus: RedisBus) -> None:
     url = bus.url.replace("redis://", "redis+cluster://").removesuffix("/0")
     status, out, err = try_to_start("--engine", "redis", "--redis-url", url, "--processes", "2")
     assert (status, out) == (CANNOT_SERVE, "")
-    assert "duebus: engine redis: this Redis is no cluster" in err
+    assert "duebus: engine redis: this Redis is not a cluster" in err
     assert "Traceback" not in err
 
 
@@ -157,7 +157,7 @@ async def test_they_are_ready_when_the_last_one_is(
     port, topic = free_port(), unique_name()
     flags = ("--engine", "redis", "--redis-url", f"redis://127.0.0.1:{port}/0", "--processes", "2")
     server = start_server(*flags, is_ready=False)
-    await until(lambda: server.log.read_text().count("an engine waits for its storage") == 2)
+    await until(lambda: server.log.read_text().count("an engine is waiting for its storage") == 2)
     start_redis(port=port)
     await asyncio.to_thread(server.wait_ready)
     await dispatch_over_new_connections(server, topic, 10)

@@ -159,42 +159,40 @@ async def refusal(bus: RedisBus, rule: str, call: Callable[[], Awaitable[object]
 @pytest.mark.parametrize(
     ("rule", "named"),
     [
-        ("-zadd", "may not use the command 'zadd'"),
-        ("-hset", "may not use the command 'hset' or 'zadd'"),
-        ("-hmget", "may not use the command 'hmget'"),
-        ("-evalsha -eval", "may not use the command 'evalsha'"),
+        ("-zadd", "may not run the command 'zadd'"),
+        ("-hset", "may not run the command 'hset' or 'zadd'"),
+        ("-hmget", "may not run the command 'hmget'"),
+        ("-evalsha -eval", "may not run the command 'evalsha'"),
         ("resetkeys", "needs ~NAMESPACE:*"),
     ],
 )
 async def test_a_right_that_a_script_misses_is_named(restricted: RedisBus, rule: str, named: str) -> None:
     topic = (await restricted.replica()).topic()
     await topic.join()
-    assert (
-        await refusal(restricted, rule, lambda: topic.dispatch("event")) == f"engine redis: the user of Redis {named}"
-    )
+    assert await refusal(restricted, rule, lambda: topic.dispatch("event")) == f"engine redis: the Redis user {named}"
     await topic.dispatch("event")
 
 
 @pytest.mark.parametrize(
     ("rule", "named"),
     [
-        ("-info", "may not use the command 'info'"),
+        ("-info", "may not run the command 'info'"),
         ("resetchannels", "needs &NAMESPACE:*"),
-        ("-subscribe", "may not use the command 'subscribe'"),
+        ("-subscribe", "may not run the command 'subscribe'"),
         ("resetkeys", "needs ~NAMESPACE:*"),
     ],
 )
 async def test_a_right_that_a_start_misses_is_named(restricted: RedisBus, rule: str, named: str) -> None:
-    assert await refusal(restricted, rule, restricted.replica) == f"engine redis: the user of Redis {named}"
+    assert await refusal(restricted, rule, restricted.replica) == f"engine redis: the Redis user {named}"
 
 
 async def test_a_right_that_is_missing_in_a_cluster_is_named(cluster_bus: RedisBus, cluster: list[RedisServer]) -> None:
     await until_it_is_whole(cluster)
     cluster_bus.make_options["credentials"] = Credentials(USER, "secret")
     for rules, named in (
-        ("~* &* +@all -cluster", "may not use the command 'cluster|slots'"),
-        ("~* &* +@all -command", "may not use the command 'command'"),
+        ("~* &* +@all -cluster", "may not run the command 'cluster|slots'"),
+        ("~* &* +@all -command", "may not run the command 'command'"),
     ):
         with user_on(cluster, cluster_bus.namespace, rules), pytest.raises(UnusableStorage) as caught:
             await cluster_bus.replica()
-        assert str(caught.value) == f"engine redis: the user of Redis {named}"
+        assert str(caught.value) == f"engine redis: the Redis user {named}"

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from support.wire import Wire
 
-WAITS, IS_THERE = "an engine waits for its storage", "the storage of an engine is there"
+WAITS, IS_THERE = "an engine is waiting for its storage", "the storage of an engine is available"
 
 
 # --- how Redis can be away; each yields its URL and a function that brings it back ---
@@ -205,7 +205,7 @@ async def test_a_name_that_is_not_known_yet_is_waited_for_and_a_stop_ends_that(
     [
         (("--requirepass", "secret"), "", "Redis refuses the credentials"),
         ((), "99", "duebus:layout is 99, and this build reads layouts up to 1: start a newer build"),
-        (("--cluster-enabled", "yes"), "", "this Redis is a cluster: its URL begins with redis+cluster://"),
+        (("--cluster-enabled", "yes"), "", "this Redis is a cluster: use a redis+cluster:// URL"),
     ],
     ids=["password", "layout", "cluster"],
 )

@@ -11,10 +11,10 @@
 {{- define "duebus.checkEngines" -}}
 {{- if include "duebus.local" . -}}
 {{- if gt (include "duebus.replicas" . | int) 1 }}
-replicaCount: the engine local lives in one pod, so there is one replica; for more, use engines: [redis]
+replicaCount: the engine local runs in a single pod; for more replicas, use engines: [redis]
 {{- end }}
 {{- if .Values.autoscaling.enabled }}
-autoscaling.enabled: the engine local lives in one pod and can't be scaled; use engines: [redis]
+autoscaling.enabled: the engine local runs in a single pod and can't be scaled; use engines: [redis]
 {{- end }}
 {{- end -}}
 {{- end -}}
@@ -24,57 +24,57 @@ autoscaling.enabled: the engine local lives in one pod and can't be scaled; use 
 {{- $fromSecret := and $redis.existingSecret.name $redis.existingSecret.urlKey -}}
 {{- if include "duebus.onRedis" . -}}
 {{- if not (or $redis.url $fromSecret $redis.bundled.enabled) }}
-redis.url: say where Redis is, here or in redis.existingSecret with a urlKey; redis.bundled.enabled runs one for trials
+redis.url: is required, here or in redis.existingSecret with a urlKey; redis.bundled.enabled runs a Redis for trials
 {{- end }}
 {{- if and $redis.bundled.enabled (or $redis.url $fromSecret) }}
-redis.bundled.enabled: there is a URL of another Redis; take one of the two
+redis.bundled.enabled: a URL of another Redis is also set; use only one of the two
 {{- end }}
 {{- if regexMatch "://[^/@]*:[^/@]+@" ($redis.url | default "") }}
-redis.url: has a password, which everybody could read in the ConfigMap; put the URL into a Secret, as redis.existingSecret with a urlKey
+redis.url: has a password, which would be readable in the ConfigMap; put the URL into a Secret, as redis.existingSecret with a urlKey
 {{- end }}
 {{- if and $redis.url $fromSecret }}
-redis.url: it is also in redis.existingSecret; take one of the two
+redis.url: is also set in redis.existingSecret; use only one of the two
 {{- end }}
 {{- if and $redis.bundled.enabled $redis.tls.existingSecret }}
 redis.tls.existingSecret: the bundled Redis has no TLS
 {{- end }}
 {{- if and $redis.tls.existingSecret $redis.url (not (regexMatch "^redis(s|\\+sentinel|\\+cluster)://" (tpl $redis.url .))) }}
-redis.tls.existingSecret: redis.url is not one with TLS, such as rediss://HOST:6379/0
+redis.tls.existingSecret: redis.url does not use TLS; use rediss://HOST:6379/0, for example
 {{- end }}
 {{- else if $redis.bundled.enabled }}
-redis.bundled.enabled: engines has no redis
+redis.bundled.enabled: engines does not include redis
 {{- end }}
 {{- if and $redis.existingSecret.urlKey (not $redis.existingSecret.name) }}
-redis.existingSecret.name: urlKey needs the name of the Secret
+redis.existingSecret.name: is required with urlKey
 {{- end }}
 {{- if and $redis.tls.clientCertificate (not $redis.tls.existingSecret) }}
-redis.tls.existingSecret: clientCertificate needs the Secret that has it
+redis.tls.existingSecret: is required with clientCertificate
 {{- end }}
 {{- end -}}
 
 {{- define "duebus.checkSecurity" -}}
 {{- if and .Values.tls.enabled (not .Values.tls.existingSecret) }}
-tls.existingSecret: TLS needs a Secret with tls.crt and tls.key
+tls.existingSecret: is required for TLS: a Secret with tls.crt and tls.key
 {{- end }}
 {{- if and (not .Values.tls.enabled) (or .Values.tls.existingSecret .Values.tls.clientCA.existingSecret) }}
-tls.enabled: there are certificates, but TLS is off
+tls.enabled: certificates are set, but TLS is off
 {{- end }}
 {{- with .Values.auth -}}
 {{- if and .jwt.jwksUrl .jwt.existingConfigMap }}
-auth.jwt.jwksUrl: there is a ConfigMap with keys as well; take one of the two
+auth.jwt.jwksUrl: a ConfigMap with keys is also set; use only one of the two
 {{- end }}
 {{- if and (or .jwt.jwksUrl .jwt.existingConfigMap) (not .jwt.audience) }}
-auth.jwt.audience: is required with keys, or tokens for other services would do
+auth.jwt.audience: is required with keys; otherwise tokens for other services would pass
 {{- end }}
 {{- if and (or .jwt.issuer .jwt.audience) (not (or .jwt.jwksUrl .jwt.existingConfigMap)) }}
-auth.jwt.jwksUrl: without keys no JWT can be checked
+auth.jwt.jwksUrl: is required with issuer or audience: without keys, no JWT can be checked
 {{- end }}
 {{- if and .acl.rules .acl.existingConfigMap }}
-auth.acl.rules: there is a ConfigMap with rules as well; take one of the two
+auth.acl.rules: a ConfigMap with rules is also set; use only one of the two
 {{- end }}
 {{- end -}}
 {{- if and (include "duebus.acl" .) (not (include "duebus.identified" .)) }}
-auth.acl: without tokens, JWTs or client certificates nobody has an identity, and everything would be denied
+auth.acl: requires tokens, JWTs or client certificates; otherwise no caller has an identity, and everything is denied
 {{- end }}
 {{- end -}}
 
@@ -92,14 +92,14 @@ terminationGracePeriodSeconds: the drain needs {{ include "duebus.neededGrace" .
 {{- end }}
 {{- $tls := .Values.keda.tls -}}
 {{- if and .Values.keda.scaledObjects .Values.tls.clientCA.existingSecret (not (and $tls.existingSecret $tls.clientCertificate)) }}
-keda.tls: the server wants client certificates, so KEDA needs one: existingSecret and clientCertificate
+keda.tls: the server requires client certificates, so KEDA needs one: set existingSecret and clientCertificate
 {{- end }}
 {{- $byHeader := or .Values.auth.tokens.existingSecret (include "duebus.jwt" .) -}}
 {{- if and .Values.keda.scaledObjects $byHeader (not .Values.tls.clientCA.existingSecret) }}
-keda.scaledObjects: KEDA shows certificates and no tokens; the server has to take them: tls.clientCA
+keda.scaledObjects: KEDA can't send tokens, only certificates, so the server must accept them: set tls.clientCA
 {{- end }}
 {{- if and $tls.clientCertificate (not $tls.existingSecret) }}
-keda.tls.existingSecret: clientCertificate needs the Secret that has it
+keda.tls.existingSecret: is required with clientCertificate
 {{- end }}
 {{- end -}}
 
@@ -107,29 +107,29 @@ keda.tls.existingSecret: clientCertificate needs the Secret that has it
 {{- $wanted := dict "serviceMonitor" .Values.metrics.serviceMonitor.enabled "prometheusRule" .Values.metrics.prometheusRule.enabled -}}
 {{- range $name, $enabled := $wanted -}}
 {{- if and $enabled (not $.Values.http.enabled) }}
-metrics.{{ $name }}.enabled: metrics need the HTTP port: http.enabled
+metrics.{{ $name }}.enabled: requires the HTTP port: set http.enabled
 {{- end }}
 {{- end -}}
 {{- $known := list -}}
 {{- range (.Files.Get "files/alerts.yaml" | fromYaml).groups }}{{ range .rules }}{{ $known = append $known .alert }}{{ end }}{{ end -}}
 {{- range .Values.metrics.prometheusRule.disabledAlerts -}}
 {{- if not (has . $known) }}
-metrics.prometheusRule.disabledAlerts: there is no alert {{ . }}; there are {{ join ", " $known }}
+metrics.prometheusRule.disabledAlerts: there is no alert {{ . }}; the alerts are {{ join ", " $known }}
 {{- end }}
 {{- end -}}
 {{- end -}}
 
 {{- define "duebus.checkRoutes" -}}
 {{- if and .Values.grpcRoute.enabled (not .Values.grpcRoute.parentRefs) }}
-grpcRoute.parentRefs: name the Gateway
+grpcRoute.parentRefs: a Gateway is required
 {{- end }}
 {{- if and .Values.ingress.enabled (not .Values.ingress.hosts) }}
-ingress.hosts: name at least one host
+ingress.hosts: at least one host is required
 {{- end }}
 {{- if and (eq .Values.service.type "ClusterIP") (or .Values.service.nodePort .Values.service.loadBalancerClass .Values.service.loadBalancerSourceRanges .Values.service.externalTrafficPolicy) }}
 service.type: nodePort, externalTrafficPolicy and loadBalancer* need NodePort or LoadBalancer
 {{- end }}
 {{- if and (eq (int .Values.http.port) 50051) .Values.http.enabled }}
-http.port: 50051 is the port of the bus
+http.port: 50051 is taken by the gRPC port
 {{- end }}
 {{- end -}}

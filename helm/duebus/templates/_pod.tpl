@@ -77,7 +77,7 @@ volumeMounts:
 
 {{- define "duebus.probes" -}}
 {{- $health := dict "grpc" (dict "port" (include "duebus.healthPort" . | int)) -}}
-{{- /* Not the health service, which is NOT_SERVING while Redis is away: restarting the server would not help. */ -}}
+{{- /* Not the health service, which is NOT_SERVING while Redis is unavailable: restarting the server would not help. */ -}}
 {{- $tcp := dict "tcpSocket" (dict "port" (include "duebus.healthPort" . | int)) -}}
 {{- $alive := ternary (dict "httpGet" (dict "path" "/healthz" "port" (int .Values.http.port))) $tcp .Values.http.enabled }}
 startupProbe:

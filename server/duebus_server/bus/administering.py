@@ -46,7 +46,7 @@ class Administering:
     def __init__(self, engines: Engines) -> None:
         self._engines = engines
 
-    # --- see --------------------------------------------------------------------------------------------------------
+    # --- view --------------------------------------------------------------------------------------------------------
 
     async def list_topics(self, engine: EngineName | None, after: str, limit: int) -> Sequence[TopicInfo]:
         """Up to ``limit`` topics whose names come after ``after``, by name."""

@@ -23,8 +23,8 @@ class Coalescer(Generic[K, I, R]):
     Args:
         carry_out: carries out a batch of one key, and returns one result for each item, in order. What it raises is
             raised to every caller whose item is in the batch.
-        weight: of an item.
-        max_weight: of a batch; a heavier item goes alone.
+        weight: returns the weight of an item.
+        max_weight: the limit of a batch; an item that exceeds it goes alone.
     """
 
     def __init__(

@@ -23,7 +23,7 @@ class EngineStatus(StrEnum):
     """What an engine accepts: STARTING -> SERVING -> DRAINING -> STOPPED. One that is starting can be drained too."""
 
     STARTING = "starting"
-    """Nothing yet: its storage is away."""
+    """Nothing yet: its storage is not available."""
     SERVING = "serving"
     """Everything."""
     DRAINING = "draining"
@@ -119,7 +119,7 @@ class Engines:
         return self.serving(name)
 
     def check_started(self) -> None:
-        """Go on if every engine has started.
+        """Return if every engine has started.
 
         Raises:
             DispatcherNotWorking: one has not.

@@ -35,7 +35,7 @@ class StoppedEngine:
 
 
 FIRST_RETRY_US, GREATEST_RETRY_US = SECOND // 10, SECOND
-"""The pause before an engine whose storage is away is started again; it doubles."""
+"""The pause before an engine whose storage is not available is started again; it doubles."""
 
 LOG_EVERY_US = MINUTE
 
@@ -68,7 +68,7 @@ class Lifecycle:
         """Set when the last engine has stopped, and the process can end."""
 
     async def start(self) -> None:
-        """Start every engine and its sweeps. One whose storage is away is started as soon as that is there.
+        """Start every engine and its sweeps. An engine whose storage is not available starts as soon as it is.
 
         Raises:
             DuplicateInitialized: one is already started.
@@ -86,12 +86,12 @@ class Lifecycle:
 
     @property
     def is_started(self) -> bool:
-        """Whether no engine is starting any more, and one serves."""
+        """Whether no engine is still starting, and at least one serves."""
         statuses = {running.status for running in self._engines}
         return EngineStatus.SERVING in statuses and EngineStatus.STARTING not in statuses
 
     async def wait_started(self) -> None:
-        """Return when every engine has started, or is to be stopped before.
+        """Return when every engine has started, or is to be stopped instead.
 
         Raises:
             UnusableStorage: as ``start``.
@@ -113,7 +113,7 @@ class Lifecycle:
         self._reapers[name] = asyncio.create_task(sweep, name=f"reap {name}")
 
     async def _start_later(self, running: RunningEngine) -> None:
-        """Try again until the storage is there.
+        """Try again until the storage is available.
 
         Raises:
             UnusableStorage: it is, and can't be used.
@@ -121,7 +121,7 @@ class Lifecycle:
         pause_us, log_us = FIRST_RETRY_US, self._clock.now_us()
         while running.status is EngineStatus.STARTING:
             if self._clock.now_us() >= log_us:
-                log.warning("an engine waits for its storage", engine=running.engine.name, error=running.problem)
+                log.warning("an engine is waiting for its storage", engine=running.engine.name, error=running.problem)
                 log_us += LOG_EVERY_US
             await sleep_until(self._clock, self._clock.now_us() + pause_us)
             pause_us = min(2 * pause_us, GREATEST_RETRY_US)
@@ -132,7 +132,7 @@ class Lifecycle:
             except DispatcherNotWorking as error:
                 running.problem = str(error)
             else:
-                log.info("the storage of an engine is there", engine=running.engine.name)
+                log.info("the storage of an engine is available", engine=running.engine.name)
 
     async def abandon(self) -> None:
         """Stop the engines without a drain, after a start that failed."""
@@ -159,7 +159,7 @@ class Lifecycle:
         return [await asyncio.shield(self._stops[running.engine.name]) for running in chosen]
 
     async def _end_start(self, running: RunningEngine) -> None:
-        """Start an engine no longer that waits for its storage."""
+        """Stop trying to start an engine that waits for its storage."""
         starting = self._starts.get(running.engine.name)
         if starting is not None:
             starting.cancel()
@@ -174,7 +174,7 @@ class Lifecycle:
             released = await running.streams.drain(drain_timeout_us)
             queued = await running.engine.queued()
         except DispatcherNotWorking as error:  # stop even if its storage can't be reached
-            log.warning("drained without the engine's storage", engine=name, error=str(error))
+            log.warning("drained while the engine's storage was unreachable", engine=name, error=str(error))
         running.status = EngineStatus.STOPPED
         if name in self._reapers:
             self._reapers[name].cancel()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from duebus_server.domain.model import EngineName
 
 GROUPS_AT_ONCE = 1_000
-"""In one call of an engine."""
+"""How many groups one engine call covers."""
 
 
 class Scaling:

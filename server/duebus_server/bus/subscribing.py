@@ -71,7 +71,7 @@ class Subscribing:
         Raises:
             NoDispatcherSpecified: this server does not run the engine.
             DispatcherNotWorking: it is draining or stopped.
-            InvalidArgument: the group lasts, and an ephemeral one is asked for, or the other way round.
+            InvalidArgument: the group is lasting and an ephemeral one was requested, or the other way round.
         """
         running = self._engines.serving(command.engine)
         options = await self._options(command, running)

@@ -18,7 +18,7 @@
     ├── NotFound                     no such topic, group or event
     ├── Unimplemented                this engine can't do that yet
     ├── Unauthenticated              credentials are required, or these are not accepted
-    ├── PermissionDenied             no rule allows the caller that
+    ├── PermissionDenied             no rule allows the caller to do that
     ├── MaxStreamsReached            the connection has as many streams as it may
     └── PartialDispatch              some of the events of a dispatch are stored, and others are not
 
@@ -130,9 +130,9 @@ class DispatcherNotWorking(DueBusError):
 
 
 class UnusableStorage(DispatcherNotWorking):
-    """The engine's storage is there, and this server can't use it: wrong credentials, too old, another build's data.
+    """The engine's storage answers, but this server can't use it: wrong credentials, too old, another build's data.
 
-    That lasts until someone changes it, so a server does not start on such a storage.
+    Waiting does not help, so a server exits instead of trying again.
     """
 
 

@@ -1,4 +1,4 @@
-"""Log an outage once when it begins and once when it ends, however often something is tried in between."""
+"""Log an outage once when it begins and once when it ends, no matter how often something is tried in between."""
 
 from __future__ import annotations
 

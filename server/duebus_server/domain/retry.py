@@ -11,8 +11,8 @@ JITTER = 0.2
 """Each backoff varies by this share at random, so that events that failed together do not return together."""
 
 FREE_EXPIRIES = 2
-"""How many leases of an event may run out before another that does uses up a retry. Their holders are gone or stand
-still; that says little about the event, which may have been one of many. From then on the event is a suspect.
+"""How many leases of an event may run out without using up a retry. Their workers died or stalled, which says little
+about the event: it may have been one of many. After that, the event is a suspect.
 """
 
 

@@ -62,7 +62,7 @@ class Watcher(Protocol):
         """
 
     def suspected(self, topic: str, group: str, count: int, first_ids: Sequence[str]) -> None:
-        """Events of the group have become suspects. Told as ``died`` is."""
+        """Events of the group have become suspects. Reported as ``died`` is."""
 
     def deleted(self, topic: str, group: str | None) -> None:
         """The group, or with None the topic with all its groups, was deleted. Its streams have to end.
@@ -129,7 +129,7 @@ class Engine(Protocol):
         nothing.
 
         At most one of the events is a suspect, and none unless the request is ``with_suspect``. Suspects that are left
-        hold up nobody.
+        hold up no other events.
 
         Raises:
             NotFound: the session has not joined the group, or the group or the topic was deleted.

@@ -1,8 +1,8 @@
 """Bounds what the C allocator keeps of the memory that requests needed for a moment.
 
-glibc gives each thread a heap of its own, gRPC has many threads, and a heap keeps what is free in its middle. An attack
-whose calls hold 60 MiB at most made the process 290 MiB large; with one heap, it is 120 MiB. Requests of 1 MB take a
-fifth of a millisecond more for that; small ones take as long as before.
+glibc gives each thread its own heap, gRPC has many threads, and a heap keeps free memory that is not at its end. An
+attack whose calls held at most 60 MiB grew the process to 290 MiB; with one heap, it grows to 120 MiB. In return,
+requests of 1 MB take a fifth of a millisecond longer; small ones do not.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ still freed as soon as nothing refers to them.
 
 Calls that were under way then are set aside, too, and some of them become cycles. They are small, but each keeps a
 whole arena of Python's allocator (1 MiB) in use after the events around it are gone. So when most of the memory has
-been released, everything is looked at: by then that is little.
+been released, everything is examined: by then, little is left.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ FULL = 2
 """The oldest generation. Collecting it is a full collection."""
 
 THAW_S = 3_600.0
-"""How often a full collection looks at everything, to find cycles that became garbage after they were set aside."""
+"""How often a full collection examines everything, to find cycles that became garbage after they were set aside."""
 
 LOOK_S = 10.0
-"""How often it is looked whether memory was released."""
+"""How often to check whether memory was released."""
 
 RELEASED = 0.5
-"""The share of the most blocks that has to be released before everything is looked at."""
+"""The share of the highest number of blocks that must be released before everything is examined."""
 
 FEW_BLOCKS = 200_000
-"""How many blocks more than at the start may be in use then. Looking at more would be a pause."""
+"""How many more blocks than at the start may be in use then. Examining more would be a noticeable pause."""
 
 
 class PauseKeeper:
@@ -53,13 +53,13 @@ class PauseKeeper:
         gc.unfreeze()
 
     async def run(self) -> None:
-        """Look at everything whenever most of the memory has been released, until it is cancelled."""
+        """Examine everything whenever most of the memory has been released, until it is cancelled."""
         while True:
             self.look()
             await asyncio.sleep(LOOK_S)
 
     def look(self) -> None:
-        """Look at everything if most of the memory has been released since the last time."""
+        """Examine everything if most of the memory has been released since the last time."""
         blocks = sys.getallocatedblocks()
         self._most_blocks = max(blocks, self._most_blocks)
         if blocks <= min(self._first_blocks + FEW_BLOCKS, self._most_blocks * (1 - RELEASED)):

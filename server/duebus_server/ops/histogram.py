@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 FEW = 8
-"""Up to this many moments, each is looked up in the buckets. For more, the buckets are, in the sorted moments."""
+"""Up to this many moments, each is looked up among the buckets; beyond that, each bucket among the sorted moments."""
 
 
 class BatchHistogram:

@@ -7,7 +7,7 @@ from duebus_server.domain.group_names import is_new_each_time
 OTHER = "other"
 
 EPHEMERAL = "ephemeral"
-"""Stands for all ephemeral groups of a topic that the server has named: their names never come again."""
+"""The label of all ephemeral groups of a topic that the server has named: those names are never used again."""
 
 GROUPS_OF_A_TOPIC = 50
 """How many groups of a topic have their own metrics."""

@@ -83,7 +83,7 @@ def read_acl(path: Path) -> Acl:
         raise BadFileError(path, f"is not TOML: {error}") from error
     rules = content.pop("rule", [])
     if content or not isinstance(rules, list):
-        raise BadFileError(path, f"has {next(iter(content), 'rule')}, where only [[rule]] tables are known")
+        raise BadFileError(path, f"has {next(iter(content), 'rule')}, but only [[rule]] tables are allowed")
     return Acl([_rule(rule, path, f"rule {place}") for place, rule in enumerate(rules, start=1)])
 
 
@@ -92,14 +92,14 @@ def _rule(rule: Any, path: Path, where: str) -> Rule:
         raise BadFileError(path, f"{where}: is not a [[rule]] table")
     unknown = sorted(set(rule) - {"identity", "verbs", "topics"})
     if unknown:
-        raise BadFileError(path, f"{where}: has {unknown[0]}, which is none of identity, verbs, topics")
+        raise BadFileError(path, f"{where}: has {unknown[0]}, but only identity, verbs and topics are allowed")
     identity = rule.get("identity")
     if not isinstance(identity, str) or not identity:
         raise BadFileError(path, f"{where}: identity: a pattern is required")
     verbs = _texts(rule, "verbs", path, where)
     wrong = [verb for verb in verbs if verb not in set(Verb)]
     if wrong:
-        raise BadFileError(path, f"{where}: verbs: {wrong[0]!r} is none of {', '.join(Verb)}")
+        raise BadFileError(path, f"{where}: verbs: {wrong[0]!r} is not one of {', '.join(Verb)}")
     only_stops = set(verbs) == {Verb.STOP}
     topics = [] if only_stops and "topics" not in rule else _texts(rule, "topics", path, where)
     return Rule(identity, frozenset(map(Verb, verbs)), tuple(topics))

@@ -29,7 +29,7 @@ LEEWAY_S = 30
 REFRESH_S = 300.0
 """How often keys at a URL are fetched again..."""
 COOLDOWN_S = 10.0
-"""...and how often at most when a token names an unknown key."""
+"""...and at most this often when a token names an unknown key."""
 FETCH_TIMEOUT_S = 5.0
 MAX_WAITING = 100
 """How many calls may wait for keys at once, since strangers can make up tokens. More use the keys already fetched."""

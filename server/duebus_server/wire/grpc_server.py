@@ -164,7 +164,7 @@ class _AioServer(AioServer):  # type: ignore[misc]  # has no types
         task.add_done_callback(self._calls.discard)
 
     def _refuse(self, call: Any, status: Status) -> None:
-        """Answer a call with a status, or reset it when many answers wait: that is what letting go of a call does."""
+        """Answer a call with a status, or, when many answers wait, reset it by dropping it."""
         if self._refusals < MAX_REFUSALS:
             self._refusals += 1
             self._start(self._answer(call, status))

@@ -62,7 +62,7 @@ def read_trigger(metadata: Mapping[str, str]) -> Trigger:
 
 def _engine(written: str) -> EngineName | None:
     if written not in ("", *EngineName):
-        raise InvalidArgument("engine", f"is none of {', '.join(EngineName)}")
+        raise InvalidArgument("engine", f"is not one of {', '.join(EngineName)}")
     return EngineName(written) if written else None
 
 

@@ -170,8 +170,8 @@ async def test_an_engine_whose_storage_is_away_is_started_again_and_logged_once_
         await waiting.lifecycle.wait_started()
     assert waiting.lifecycle.is_started
     assert [line["event"] for line in logs] == [
-        *3 * ["an engine waits for its storage"],
-        "the storage of an engine is there",
+        *3 * ["an engine is waiting for its storage"],
+        "the storage of an engine is available",
     ]
     await waiting.lifecycle.stop([], 0)
 

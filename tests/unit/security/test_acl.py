@@ -82,15 +82,15 @@ def test_a_file_without_rules_denies_everything(tmp_path: Path) -> None:
     ("rules", "problem"),
     [
         ("[[rule]", "is not TOML: "),
-        ("default = 'allow'", "has default, where only [[rule]] tables are known"),
-        ("rule = 1", "has rule, where only [[rule]] tables are known"),
+        ("default = 'allow'", "has default, but only [[rule]] tables are allowed"),
+        ("rule = 1", "has rule, but only [[rule]] tables are allowed"),
         ("rule = [1]", "rule 1: is not a [[rule]] table"),
         ('[[rule]]\nverbs = ["stop"]', "rule 1: identity: a pattern is required"),
         ('[[rule]]\nidentity = "a"\ntopics = ["*"]', "rule 1: verbs: a list of strings is required"),
-        ('[[rule]]\nidentity = "a"\nverbs = ["delete"]\ntopics = ["*"]', "rule 1: verbs: 'delete' is none of "),
+        ('[[rule]]\nidentity = "a"\nverbs = ["delete"]\ntopics = ["*"]', "rule 1: verbs: 'delete' is not one of "),
         ('[[rule]]\nidentity = "a"\nverbs = ["stop", "admin"]', "rule 1: topics: a list of strings is required"),
         ('[[rule]]\nidentity = "a"\nverbs = ["admin"]\ntopics = [""]', "rule 1: topics: a list of strings is required"),
-        (RULES + "\ngroups = ['a']", "rule 4: has groups, which is none of identity, verbs, topics"),
+        (RULES + "\ngroups = ['a']", "rule 4: has groups, but only identity, verbs and topics are allowed"),
     ],
 )
 def test_a_broken_rule_is_named(tmp_path: Path, rules: str, problem: str) -> None:

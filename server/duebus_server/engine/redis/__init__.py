@@ -53,7 +53,7 @@ def make_redis_engine(
     """
     connection = Connection(url, credentials)
     if min_replicas_ack and connection.is_cluster:
-        raise RedisUrlError("min_replicas_ack is not offered with a cluster")
+        raise RedisUrlError("min_replicas_ack is not supported on a cluster")
     runner = Runner(connection, Keys(namespace), secrets.token_hex(4), clock, frozen_now, min_replicas_ack)
     locks = Locks(runner)
     engine = RedisEngine(runner, locks, Layouts(runner, layout), defaults)

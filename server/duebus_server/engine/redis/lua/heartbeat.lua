@@ -1,13 +1,13 @@
 -- Records that a replica is alive and which layouts it reads, and finds the replicas that are overdue.
 --
--- KEYS[1]  the replicas; score: when the others take them for dead
+-- KEYS[1]  the replicas; score: when the others consider them dead
 -- KEYS[2]  the newest layout that each of them reads
 -- KEYS[3]  the number of the layout that is written
 -- ARGV     1..5 as in common.lua
 --   6      for how long it counts as alive, microseconds
 --   7, 8   the oldest and the newest layout that it reads
 --   9      the layout to write if Redis has none
--- returns  {whether this replica was on time: KNOWN, UNKNOWN (never seen, or taken for dead) or LATE (more than half of
+-- returns  {whether this replica was on time: KNOWN, UNKNOWN (never seen, or considered dead) or LATE (more than half of
 --           that time has passed since its last heartbeat), {dead replica, ...}, the layout that is written now}; a
 --           replica that does not read that layout does not count as alive
 

@@ -43,7 +43,7 @@ BEGIN, CLOSE, DESCRIBE, PREPARE, COMMIT, OPEN, CLEAR, END = map(
     ),
 )
 
-MEND, GO_ON = "mend", ""
+REOPEN, FINISH = "reopen", ""
 """In place of a number of partitions: reopen those that the topic has; finish what another replica has begun."""
 
 LOCK_US = 5 * SECOND
@@ -127,7 +127,7 @@ class Partitioning:
         """The partitions of a topic, read from Redis. Finishes a change that was interrupted."""
         count = await self._engine.topic_index.partition_count(topic)
         if count is None:
-            await self._under_lock(topic, GO_ON)
+            await self._under_lock(topic, FINISH)
             count = await self._engine.topic_index.partition_count(topic)
         if count is None:
             raise Moved(topic)
@@ -144,9 +144,9 @@ class Partitioning:
         if len(await self.read(topic)) != count:  # this finished a change that another replica had begun
             await self._under_lock(topic, count)
 
-    async def mend(self, topic: str) -> None:
+    async def reopen(self, topic: str) -> None:
         """Reopen partitions that are closed, or have lost all their keys, as a node of a cluster may."""
-        await self._under_lock(topic, MEND)
+        await self._under_lock(topic, REOPEN)
 
     async def delete(self, topic: str) -> int:
         """Delete a topic of several partitions. Returns how many events it held."""

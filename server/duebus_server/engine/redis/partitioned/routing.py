@@ -113,7 +113,7 @@ class Routing:
             if self._partitioning.partitions(topic) != partitions:  # found out meanwhile
                 await self._take_sessions_along(topic, self._partitioning.partitions(topic))
             elif await self._catch_up(topic) == partitions and len(partitions) > 1:
-                await self._partitioning.mend(topic)
+                await self._partitioning.reopen(topic)
         there = self._partitioning.partitions(topic)
         if (
             session is not None

@@ -35,7 +35,7 @@ _KNOWN, _UNKNOWN = 0, 1
 
 BEAT_US = SECOND // 2
 LAPSE_US = 3 * SECOND
-"""How long after its last heartbeat a replica is taken for dead, in microseconds."""
+"""How long after its last heartbeat a replica is considered dead, in microseconds."""
 
 TAKEOVER_US = 10 * SECOND
 """How long one replica has to take over from a dead one before another tries, in microseconds."""
@@ -90,7 +90,7 @@ class Presence:
             await listening
 
     async def stop(self) -> None:
-        """End the sessions of this replica, so that the others need not wait until it is taken for dead."""
+        """End the sessions of this replica, so that the others need not wait until they consider it dead."""
         await self._end_tasks()
         try:
             await self._end_sessions_of(self._runner.replica)
@@ -134,7 +134,7 @@ class Presence:
         if heard != _KNOWN:
             self._finds_dead_from_s = monotonic() + LAPSE_US / SECOND
         if heard == _UNKNOWN:
-            # The first heartbeat; or the others have taken this replica for dead; or Redis has lost its data.
+            # The first heartbeat; or the others consider this replica dead; or Redis has lost its data.
             await self._reactions.came_back()
         # A replica whose own heartbeats stopped for a while can't tell which others are dead: theirs may have stopped
         # for the same reason, such as a Redis that hung.

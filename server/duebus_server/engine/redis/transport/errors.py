@@ -39,7 +39,7 @@ RETRY_AFTER_US = SECOND
 _PASSES, _LASTS = DispatcherNotWorking, UnusableStorage
 """Whether a starting server tries again, or exits."""
 
-_REPLICA = "this Redis is a replica, and the new primary is not reached yet"
+_REPLICA = "this Redis is a replica, and the new primary can't be reached yet"
 _NO_MEMORY = "Redis is out of memory"
 
 # The class, a pattern in its text, our text and our class. The first match counts, so specific rows come first.
@@ -63,19 +63,19 @@ _WHAT: tuple[tuple[type[BaseException], str, str, type[DispatcherNotWorking]], .
     (OSError, "", "Redis can't be reached", _PASSES),
     (OutOfMemoryError, "", _NO_MEMORY, _PASSES),
     (ResponseError, "OOM ", _NO_MEMORY, _PASSES),
-    (ResponseError, "MISCONF ", "Redis can't save its data to disk, and takes no writes until it can", _PASSES),
+    (ResponseError, "MISCONF ", "Redis can't save its data to disk, and accepts no writes until it can", _PASSES),
     (ResponseError, "NOREPLICAS ", "Redis has fewer replicas than its min-replicas-to-write asks for", _PASSES),
-    (ResponseError, "run the '(.+)' command", "the user of Redis may not use the command '{}'", _LASTS),
-    (ResponseError, "access (one|at least one) of the keys", "the user of Redis needs ~NAMESPACE:*", _LASTS),
-    (ResponseError, "the channel|of the channels", "the user of Redis needs &NAMESPACE:*", _LASTS),
-    (ResponseError, "cluster support disabled", "this Redis is no cluster: its URL begins with redis://", _LASTS),
+    (ResponseError, "run the '(.+)' command", "the Redis user may not run the command '{}'", _LASTS),
+    (ResponseError, "access (one|at least one) of the keys", "the Redis user needs ~NAMESPACE:*", _LASTS),
+    (ResponseError, "the channel|of the channels", "the Redis user needs &NAMESPACE:*", _LASTS),
+    (ResponseError, "cluster support disabled", "this Redis is not a cluster: use a redis:// URL", _LASTS),
     (
         ResponseError,
         "WRONGTYPE",
         "a key has the wrong type: is another application writing under the same namespace?",
         _LASTS,
     ),
-    (InvalidResponse, "", "what answers is no Redis", _LASTS),
+    (InvalidResponse, "", "the server that answers is not Redis", _LASTS),
 )
 
 

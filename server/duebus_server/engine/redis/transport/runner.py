@@ -233,7 +233,7 @@ class Runner:
             found, needed = (".".join(map(str, parts)) for parts in (facts.version, MIN_VERSION))
             raise UnusableStorage(f"engine redis: this Redis is {found}, at least {needed} is needed")
         if facts.is_cluster and not self.connection.is_cluster:
-            raise UnusableStorage("engine redis: this Redis is a cluster: its URL begins with redis+cluster://")
+            raise UnusableStorage("engine redis: this Redis is a cluster: use a redis+cluster:// URL")
         if facts.policy not in KEEPING_POLICIES:
             log.warning(
                 "Redis may drop events when its memory is full: set maxmemory-policy noeviction", policy=facts.policy

@@ -17,7 +17,7 @@ DEFAULT_PORT = 6379
 
 _FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 _SENTINEL_CREDENTIALS = {"sentinel_username": "username", "sentinel_password": "password"}
-_SENTINEL_FORM = "sentinels are named as redis+sentinel://HOST:PORT,HOST:PORT/SERVICE[/DB]"
+_SENTINEL_FORM = "the URL of sentinels is redis+sentinel://HOST:PORT,HOST:PORT/SERVICE[/DB]"
 
 
 class RedisUrlError(ValueError):
@@ -56,20 +56,20 @@ def parse(url: str) -> Target:
     try:
         parts = urlsplit(url)
     except ValueError:
-        raise RedisUrlError("it is not a URL") from None
+        raise RedisUrlError("not a URL") from None
     if parts.scheme not in SCHEMES:
-        raise RedisUrlError(f"scheme {parts.scheme!r} is none of {', '.join(SCHEMES)}")
+        raise RedisUrlError(f"scheme {parts.scheme!r} is not one of {', '.join(SCHEMES)}")
     userinfo, _, hosts = parts.netloc.rpartition("@")
     service, database = _path(parts)
     query = _query(parts.query)
     files = {name: _file(name, query[name]) for name in _FILES if name in query}
     tls = parts.scheme == "rediss" or (parts.scheme in (SENTINEL, CLUSTER) and bool(files))
     if files and not tls:
-        raise RedisUrlError(f"{next(iter(files))} is for rediss:// and for several servers")
+        raise RedisUrlError(f"{next(iter(files))} is only for rediss://, sentinels and clusters")
     _check_tls(files)
     own = {ours: query[name] for name, ours in _SENTINEL_CREDENTIALS.items() if query.get(name)}
     if own and parts.scheme != SENTINEL:
-        raise RedisUrlError(f"credentials of sentinels are for {SENTINEL}://")
+        raise RedisUrlError(f"sentinel credentials are only for {SENTINEL}://")
     number = query.get("db", database)
     if not number.isdecimal():
         raise RedisUrlError("the database is not a number")
@@ -120,7 +120,7 @@ def _check_tls(files: Mapping[str, str]) -> None:
             context.load_cert_chain(certificate, key, password="")  # without one, it would ask on the terminal
         except (OSError, ValueError):
             held = f"{certificate} and {key}" if key else f"{certificate} alone"
-            raise RedisUrlError(f"ssl_certfile, ssl_keyfile: no certificate with its key: {held}") from None
+            raise RedisUrlError(f"ssl_certfile, ssl_keyfile: not a certificate and its key: {held}") from None
 
 
 def _address(scheme: str, text: str) -> tuple[str, int]:
