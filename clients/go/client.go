@@ -18,11 +18,12 @@ import (
 // a dispatch has a request id, so a retry adds nothing, and a lease is settled only once. Stop and the
 // calls of EventBus and Admin are not retried. Every error is an *Error.
 type Client struct {
-	conn    *grpc.ClientConn
-	bus     duebusv1.EventBusClient
-	timeout time.Duration
-	logger  *slog.Logger
-	closed  atomic.Bool
+	conn       *grpc.ClientConn
+	bus        duebusv1.EventBusClient
+	timeout    time.Duration
+	logger     *slog.Logger
+	dispatcher *dispatcher
+	closed     atomic.Bool
 	// requestBytes is the largest request of lease tokens or nacks; a subscription learns it from the server.
 	requestBytes atomic.Int64
 }
@@ -47,6 +48,7 @@ func NewClient(target string, options ...ClientOption) (*Client, error) {
 	}
 	client.requestBytes.Store(maxRequestBytes)
 	client.conn, client.bus = conn, duebusv1.NewEventBusClient(conn)
+	client.dispatcher = newDispatcher(client)
 	return client, nil
 }
 

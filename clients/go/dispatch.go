@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"fmt"
 
+	"google.golang.org/grpc/metadata"
+
 	"github.com/duebus/duebus/clients/go/duebusv1"
 )
 
@@ -36,12 +38,22 @@ func RequireSubscriber() DispatchOption {
 
 // Dispatch stores an event, to be delivered to each group of the topic, now or when it is due.
 //
+// Calls for one topic that are made while another is running share the next request to the server. One with
+// WithRequestID, with several engines, or with gRPC metadata in its context has a request of its own.
+//
 // Errors: ErrInvalidArgument, ErrNoDispatcherSpecified, ErrNoHandlerFound, ErrMaxQueuedEventsReached, ErrUnavailable,
 // ErrDeadlineExceeded.
 func (c *Client) Dispatch(
 	ctx context.Context, topic string, event Event, options ...DispatchOption,
 ) (Dispatched, error) {
-	dispatched, err := c.DispatchMany(ctx, topic, []Event{event}, options...)
+	request, err := newDispatchRequest(topic, []Event{event}, options)
+	if err != nil {
+		return Dispatched{}, err
+	}
+	if _, own := metadata.FromOutgoingContext(ctx); !own && request.RequestId == "" && len(request.Engines) <= 1 {
+		return c.dispatcher.dispatch(ctx, request)
+	}
+	dispatched, err := c.dispatch(ctx, request, nil)
 	if err != nil {
 		return Dispatched{}, err
 	}
@@ -53,12 +65,17 @@ func (c *Client) Dispatch(
 func (c *Client) DispatchMany(
 	ctx context.Context, topic string, events []Event, options ...DispatchOption,
 ) ([]Dispatched, error) {
+	request, err := newDispatchRequest(topic, events, options)
+	if err != nil {
+		return nil, err
+	}
+	return c.dispatch(ctx, request, nil)
+}
+
+func newDispatchRequest(topic string, events []Event, options []DispatchOption) (*duebusv1.DispatchRequest, error) {
 	request := &duebusv1.DispatchRequest{Topic: topic, Events: make([]*duebusv1.Event, len(events))}
 	for _, option := range options {
 		option(request)
-	}
-	if request.RequestId == "" {
-		request.RequestId = rand.Text()
 	}
 	if err := checkText("topic", topic, "request_id", request.RequestId); err != nil {
 		return nil, err
@@ -70,11 +87,21 @@ func (c *Client) DispatchMany(
 		}
 		request.Events[i] = encoded
 	}
-	response, _, err := repeated(ctx, c, c.bus.Dispatch, request)
+	return request, nil
+}
+
+// dispatch makes the call, and tells note, unless it is nil, about each try that fails and is repeated.
+func (c *Client) dispatch(
+	ctx context.Context, request *duebusv1.DispatchRequest, note func(Error),
+) ([]Dispatched, error) {
+	if request.RequestId == "" {
+		request.RequestId = rand.Text()
+	}
+	response, _, err := repeatedNoting(ctx, c, c.bus.Dispatch, request, note)
 	if err != nil {
 		return nil, err
 	}
-	return readDispatched(response, len(events))
+	return readDispatched(response, len(request.Events))
 }
 
 func readDispatched(response *duebusv1.DispatchResponse, events int) ([]Dispatched, error) {

@@ -38,7 +38,8 @@ type fakeBus struct {
 	streams    chan *fakeStream
 
 	mu       sync.Mutex
-	dispatch func() (*duebusv1.DispatchResponse, error)
+	held     chan struct{}                              // nil, or what the first dispatch waits for
+	dispatch func() (*duebusv1.DispatchResponse, error) // nil: all events are stored
 	ack      func() (*duebusv1.AckResponse, error)
 	nack     func() (*duebusv1.NackResponse, error)
 	extend   func(*duebusv1.ExtendRequest) (*duebusv1.ExtendResponse, error)
@@ -96,9 +97,16 @@ func (b *fakeBus) Dispatch(ctx context.Context, r *duebusv1.DispatchRequest) (*d
 	b.dispatches <- r
 	b.tokens <- metadata.ValueFromIncomingContext(ctx, "authorization")
 	b.mu.Lock()
-	answer := b.dispatch
+	answer, held := b.dispatch, b.held
+	b.held = nil
 	b.mu.Unlock()
-	return answer()
+	if held != nil {
+		<-held
+	}
+	if answer != nil {
+		return answer()
+	}
+	return stored(r), nil
 }
 
 func (b *fakeBus) Ack(_ context.Context, r *duebusv1.AckRequest) (*duebusv1.AckResponse, error) {
@@ -177,6 +185,15 @@ func (s *fakeStream) close(reconnectAfter time.Duration) {
 
 func dispatched(ids ...string) *duebusv1.DispatchResponse {
 	return &duebusv1.DispatchResponse{EventIds: ids}
+}
+
+// stored is the answer to a request whose events have ids and are all stored.
+func stored(request *duebusv1.DispatchRequest) *duebusv1.DispatchResponse {
+	response := &duebusv1.DispatchResponse{}
+	for _, event := range request.Events {
+		response.EventIds = append(response.EventIds, event.Id)
+	}
+	return response
 }
 
 // refusal is an error in the server's form.

@@ -18,11 +18,15 @@ type call[Request, Response any] func(context.Context, *Request, ...grpc.CallOpt
 func repeated[Request, Response any](
 	ctx context.Context, c *Client, invoke call[Request, Response], request *Request,
 ) (response *Response, again bool, err error) {
-	if _, limited := ctx.Deadline(); !limited {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, c.timeout)
-		defer cancel()
-	}
+	return repeatedNoting(ctx, c, invoke, request, nil)
+}
+
+// repeatedNoting is repeated, and tells note, unless it is nil, about each try that fails and is repeated.
+func repeatedNoting[Request, Response any](
+	ctx context.Context, c *Client, invoke call[Request, Response], request *Request, note func(Error),
+) (response *Response, again bool, err error) {
+	ctx, cancel := c.withDeadline(ctx)
+	defer cancel()
 	pauses := backoff{initial: 100 * time.Millisecond, most: 2 * time.Second}
 	var last error
 	for {
@@ -34,10 +38,21 @@ func repeated[Request, Response any](
 			return nil, last != nil, telling(ctx, err, last)
 		}
 		last = err
+		if typed := (*Error)(nil); note != nil && errors.As(err, &typed) {
+			note(*typed)
+		}
 		if !sleep(ctx, max(pauses.next(), retryAfter(err))) {
 			return nil, true, telling(ctx, err, last)
 		}
 	}
+}
+
+// withDeadline gives the client's timeout to a context without a deadline.
+func (c *Client) withDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, limited := ctx.Deadline(); limited {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, c.timeout)
 }
 
 func retryable(ctx context.Context, err error) bool {

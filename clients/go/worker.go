@@ -49,7 +49,7 @@ func (w *Worker) Handle(topic string, handler Handler, options ...WorkerOption) 
 }
 
 // Ready is closed when the worker has subscribed for every handler: events dispatched from then on are handled. It is
-// also closed if Run ends before that, with an error that tells why.
+// also closed when Run begins to end before that, because of an error or because its context ended.
 func (w *Worker) Ready() <-chan struct{} { return w.ready }
 
 // Run handles events until ctx ends. Then it drains and returns nil: running handlers are finished and their events
@@ -87,24 +87,22 @@ func (w *Worker) runOnce(ctx context.Context, ready func()) error {
 		return invalidField("worker", "has no handler")
 	}
 	announce := func(ctx context.Context) error {
-		if allStarted(ctx, subscriptions) {
-			ready()
-		}
+		awaitStarted(ctx, subscriptions)
+		ready()
 		return nil
 	}
 	return untilFirst(ctx, append(runs, announce)...)
 }
 
-// allStarted waits until each subscription was open once; false when the context ends first.
-func allStarted(ctx context.Context, subscriptions []*subscription) bool {
+// awaitStarted returns when each subscription was open once, or the context ends.
+func awaitStarted(ctx context.Context, subscriptions []*subscription) {
 	for _, each := range subscriptions {
 		select {
 		case <-each.started:
 		case <-ctx.Done():
-			return false
+			return
 		}
 	}
-	return true
 }
 
 func (e *entry) check() error {

@@ -389,6 +389,30 @@ func TestReadyEndsIfTheWorkerCanNotSubscribe(t *testing.T) {
 	}
 }
 
+func TestReadyEndsWhenRunFailsWhileAHandlerStillRuns(t *testing.T) {
+	bus := newFakeBus(t)
+	holding := newHolding()
+	worker := duebus.NewWorker(newClient(t, bus.address), duebus.WithDrainTimeout(time.Hour))
+	worker.Handle("order.created", holding.handle)
+	bus.started = nil
+	worker.Handle("order.paid", acking)
+	ended := make(chan error, 1)
+	go func() { ended <- worker.Run(t.Context()) }()
+	streams := map[string]*fakeStream{}
+	for range 2 {
+		stream := next(t, bus.streams)
+		streams[stream.request.Topic] = stream
+	}
+	streams["order.created"].deliver("a")
+	next(t, holding.begun)
+	streams["order.paid"].end <- refusal(codes.PermissionDenied, "PERMISSION_DENIED")
+	next(t, worker.Ready())
+	holding.finish <- nil
+	if err := next(t, ended); !errors.Is(err, duebus.ErrPermissionDenied) {
+		t.Error(err)
+	}
+}
+
 func TestAHandlerThatRunsTooLongIsCancelledAndItsEventNacked(t *testing.T) {
 	bus := newFakeBus(t)
 	holding := newHolding()
