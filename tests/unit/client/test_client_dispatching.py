@@ -9,7 +9,7 @@ import grpc
 import pytest
 from duebus import Dispatched, errors
 from duebus.aio import Client
-from duebus.v1 import event_bus_pb2
+from duebus.v1 import error_details_pb2, event_bus_pb2
 from google.protobuf.message import Message
 from unit.client.fake_bus import LOST, Failure, FakeBus
 
@@ -132,6 +132,17 @@ async def test_a_topic_that_has_room_for_some_takes_some(bus: FakeBus, client: C
     results = await asyncio.gather(*tasks, return_exceptions=True)
 
     assert sorted(type(each).__name__ for each in results[1:]) == ["Dispatched", "MaxQueuedEventsReached"]
+
+
+async def test_a_call_that_failed_partway_is_not_sent_again(bus: FakeBus, client: Client, held: HeldCall) -> None:
+    partial = error_details_pb2.PartialDispatch(stored_engines=[event_bus_pb2.ENGINE_REDIS], event_ids=["b"])
+    bus.answer("Dispatch", Failure(EXHAUSTED, reason="MAX_QUEUED_EVENTS_REACHED", more=(partial,)))
+    tasks = await behind_a_call(client, held, "a", "b", "c")
+    held.go()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert [type(each) for each in results[1:]] == [errors.MaxQueuedEventsReached] * 2
+    assert sent(bus) == [["a"], ["b", "c"]]
 
 
 async def test_an_error_that_is_nobodys_fault_reaches_all(bus: FakeBus, client: Client, held: HeldCall) -> None:

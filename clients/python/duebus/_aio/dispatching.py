@@ -2,7 +2,8 @@
 
 A lone dispatch is sent at once. Events for the same topic that arrive while its call is running go into the next call,
 which stores all or none of them. If that call is refused for a reason that may lie in one event, each event is sent
-alone, so that no caller gets the error of another's event.
+alone, so that no caller gets the error of another's event. If some of its events were stored, every caller gets the
+error: an event without an id that is sent again could be stored twice.
 """
 
 import asyncio
@@ -133,9 +134,10 @@ class Dispatcher:
         lane.tries = self._connection.tries(call, _longest(batch))
         try:
             answers = await self._connection.carry_out(call, lane.tries)
-        except _FAULT_OF_ONE:
-            await asyncio.gather(*(self._send_alone(waiting) for waiting in batch))
         except BaseException as error:  # noqa: BLE001 - the callers that wait must get it
+            if isinstance(error, _FAULT_OF_ONE) and not error.stored_engines:
+                await asyncio.gather(*(self._send_alone(waiting) for waiting in batch))
+                return
             for waiting in batch:
                 waiting.fail(error)
         else:
