@@ -2,8 +2,8 @@
 //
 // Common to all calls:
 //   - `engine` unspecified means the server's default engine;
-//   - an empty `group` means "default", unless the field says otherwise; where a call is about events, and the topic has
-//     no lasting group yet, it means the events that wait for the first one;
+//   - an empty `group` means "default", unless the field says otherwise; in a call about events, it means the events
+//     that wait for the first lasting group, if the topic has none yet;
 //   - an unknown topic, group or event is NOT_FOUND, with its name in the details;
 //   - a page token is opaque, belongs to the request it came from, and is INVALID_ARGUMENT elsewhere;
 //   - UNAVAILABLE (DISPATCHER_NOT_WORKING) when the engine is stopped or its storage can't be reached;
@@ -41,9 +41,9 @@ const (
 	EventState_EVENT_STATE_UNSPECIFIED EventState = 0
 	// Waits for its due time, or for the end of a retry's backoff.
 	EventState_EVENT_STATE_SCHEDULED EventState = 1
-	// Due, waits for a subscriber with room.
+	// Due, and waits for a subscriber with room.
 	EventState_EVENT_STATE_READY EventState = 2
-	// With a subscriber.
+	// Held by a subscriber.
 	EventState_EVENT_STATE_LEASED EventState = 3
 	// Used up its retries or was nacked as dead; kept until it is redriven or purged.
 	EventState_EVENT_STATE_DEAD EventState = 4
@@ -269,13 +269,13 @@ func (x *RetryPolicy) GetBackoffMax() *durationpb.Duration {
 	return nil
 }
 
-// The settings of a topic. In an answer all are set; in ConfigureTopic those that are unset keep their value. What was
-// never set follows the server's settings.
+// The settings of a topic. In an answer all are set; in ConfigureTopic, unset ones keep their value. Settings that were
+// never changed follow the server's.
 type TopicConfig struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	RetryPolicy *RetryPolicy           `protobuf:"bytes,1,opt,name=retry_policy,json=retryPolicy,proto3" json:"retry_policy,omitempty"`
-	// How long a delivery is leased unless the subscriber says: 100 ms to 12 h. An open stream keeps the lease that
-	// `started` announced.
+	// How long a delivery is leased unless the subscriber sets its own lease: 100 ms to 12 h. An open stream keeps the
+	// lease that `started` announced.
 	Lease *durationpb.Duration `protobuf:"bytes,2,opt,name=lease,proto3" json:"lease,omitempty"`
 	// How many events may wait, be leased or be scheduled; dead letters, and what only ephemeral groups hold, do not
 	// count. 0 means unlimited; at most 2^53. A topic that already holds more keeps what it holds.
@@ -519,9 +519,10 @@ type GroupInfo struct {
 	// How long ago the ready event that has waited longest became due; unset when none is ready.
 	OldestReadyAge *durationpb.Duration `protobuf:"bytes,8,opt,name=oldest_ready_age,json=oldestReadyAge,proto3" json:"oldest_ready_age,omitempty"`
 	Rates          *Rates               `protobuf:"bytes,9,opt,name=rates,proto3" json:"rates,omitempty"`
-	// In force for the group: the topic's, with what was changed for this group alone.
+	// The policy in force: the topic's, with the changes of this group.
 	RetryPolicy *RetryPolicy `protobuf:"bytes,10,opt,name=retry_policy,json=retryPolicy,proto3" json:"retry_policy,omitempty"`
-	// It goes with its last subscriber, see `SubscribeRequest.ephemeral`. Otherwise it lasts until it is deleted.
+	// Removed after its last subscriber leaves; see `SubscribeRequest.ephemeral`. Other groups last until they are
+	// deleted.
 	Ephemeral     bool `protobuf:"varint,17,opt,name=ephemeral,proto3" json:"ephemeral,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -643,8 +644,8 @@ type TopicInfo struct {
 	// groups hold, are not counted.
 	Queued uint64       `protobuf:"varint,4,opt,name=queued,proto3" json:"queued,omitempty"`
 	Groups []*GroupInfo `protobuf:"bytes,5,rep,name=groups,proto3" json:"groups,omitempty"`
-	// In ListTopics: why the topic can't be shown, such as keys of another application in its place; then `queued` and
-	// `groups` are not known. It does not hide the other topics. GetTopic fails instead.
+	// In ListTopics: why the topic can't be shown, for example because another application uses its keys. `queued` and
+	// `groups` are then unknown. The other topics are still listed. GetTopic fails instead.
 	Problem       string `protobuf:"bytes,6,opt,name=problem,proto3" json:"problem,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -937,8 +938,8 @@ type ConfigureTopicRequest struct {
 	Engine Engine                 `protobuf:"varint,1,opt,name=engine,proto3,enum=duebus.v1.Engine" json:"engine,omitempty"`
 	Topic  string                 `protobuf:"bytes,2,opt,name=topic,proto3" json:"topic,omitempty"`
 	Config *TopicConfig           `protobuf:"bytes,3,opt,name=config,proto3" json:"config,omitempty"`
-	// Set: the retry policy is that of this group alone, and what is unset in it follows the topic's; the other settings
-	// must then be unset. Empty: the settings are the topic's. NOT_FOUND when there is no such group.
+	// If set, only the retry policy of this group is changed: what is unset in it follows the topic's, and the other
+	// settings must be unset. If empty, the topic's settings are changed. NOT_FOUND when there is no such group.
 	Group         string `protobuf:"bytes,4,opt,name=group,proto3" json:"group,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1101,7 +1102,7 @@ func (x *DeleteTopicRequest) GetTopic() string {
 
 type DeleteTopicResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// How many events went with it.
+	// How many events were removed.
 	Removed       uint64 `protobuf:"varint,1,opt,name=removed,proto3" json:"removed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1783,7 +1784,7 @@ type EventGroupInfo struct {
 	MaxRetries uint32 `protobuf:"varint,4,opt,name=max_retries,json=maxRetries,proto3" json:"max_retries,omitempty"`
 	// When it is, or was, due.
 	DeliverAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=deliver_at,json=deliverAt,proto3" json:"deliver_at,omitempty"`
-	// Of the last attempt that failed.
+	// The error of the last failed attempt.
 	LastError string `protobuf:"bytes,6,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
 	// While it is leased.
 	LeaseExpiresAt *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=lease_expires_at,json=leaseExpiresAt,proto3" json:"lease_expires_at,omitempty"`
@@ -1792,8 +1793,8 @@ type EventGroupInfo struct {
 	DeadAt *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=dead_at,json=deadAt,proto3" json:"dead_at,omitempty"`
 	// In GetEvent: the last 20 attempts, oldest first.
 	History []*Attempt `protobuf:"bytes,10,rep,name=history,proto3" json:"history,omitempty"`
-	// How many of `attempts` used up no retry, because their lease ran out. From 2 on the event is a suspect: a stream holds
-	// one suspect at a time.
+	// How many of `attempts` used up no retry, because their lease ran out. From 2 on the event is a suspect: a stream
+	// holds one suspect at a time.
 	FreeAttempts  uint32 `protobuf:"varint,12,opt,name=free_attempts,json=freeAttempts,proto3" json:"free_attempts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1917,7 +1918,7 @@ type Attempt struct {
 	Consumer string                 `protobuf:"bytes,4,opt,name=consumer,proto3" json:"consumer,omitempty"`
 	Outcome  Attempt_Outcome        `protobuf:"varint,5,opt,name=outcome,proto3,enum=duebus.v1.Attempt_Outcome" json:"outcome,omitempty"`
 	Error    string                 `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`
-	// When the event, dead since this attempt, was redriven; unset where it was not.
+	// When the event, dead since this attempt, was redriven; unset if it was not.
 	RedrivenAt    *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=redriven_at,json=redrivenAt,proto3" json:"redriven_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2299,10 +2300,10 @@ func (x *RescheduleEventsResponse) GetRescheduled() uint64 {
 	return 0
 }
 
-// Chooses dead letters; conditions are combined with "and". No condition chooses all.
+// Selects the dead letters that meet every condition; without conditions, all of them.
 type DeadLetterFilter struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// At most 1000. One that is no dead letter of the group chooses nothing.
+	// At most 1000. An id that is not a dead letter of the group selects nothing.
 	EventIds []string `protobuf:"bytes,1,rep,name=event_ids,json=eventIds,proto3" json:"event_ids,omitempty"`
 	// Those whose last error contains this text, of at most 4 KiB.
 	ErrorContains string `protobuf:"bytes,2,opt,name=error_contains,json=errorContains,proto3" json:"error_contains,omitempty"`
@@ -2369,8 +2370,8 @@ type RedriveEventsRequest struct {
 	Topic  string                 `protobuf:"bytes,2,opt,name=topic,proto3" json:"topic,omitempty"`
 	Group  string                 `protobuf:"bytes,3,opt,name=group,proto3" json:"group,omitempty"`
 	Filter *DeadLetterFilter      `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
-	// Spread over time, from when the call begins: events a second, 0.001 to 1,000,000; 0 means all at once. The call
-	// does not wait for it: what is not due yet is scheduled.
+	// How many events become due per second, from the start of the call: 0.001 to 1,000,000; 0 means all at once. The
+	// call does not wait: events that are not due yet are scheduled.
 	Rate          float64 `protobuf:"fixed64,5,opt,name=rate,proto3" json:"rate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -2,8 +2,8 @@
 //
 // Common to all calls:
 //   - `engine` unspecified means the server's default engine;
-//   - an empty `group` means "default", unless the field says otherwise; where a call is about events, and the topic has
-//     no lasting group yet, it means the events that wait for the first one;
+//   - an empty `group` means "default", unless the field says otherwise; in a call about events, it means the events
+//     that wait for the first lasting group, if the topic has none yet;
 //   - an unknown topic, group or event is NOT_FOUND, with its name in the details;
 //   - a page token is opaque, belongs to the request it came from, and is INVALID_ARGUMENT elsewhere;
 //   - UNAVAILABLE (DISPATCHER_NOT_WORKING) when the engine is stopped or its storage can't be reached;
@@ -49,13 +49,13 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 type EventBusAdminClient interface {
-	// The topics of an engine by name, with their groups and counts. One that is damaged has a `problem` instead.
+	// The topics of an engine by name, with their groups and counts. A damaged topic has a `problem` instead.
 	ListTopics(ctx context.Context, in *ListTopicsRequest, opts ...grpc.CallOption) (*ListTopicsResponse, error)
 	// One topic: its settings, and for each group the counts, subscribers, age and rates.
 	GetTopic(ctx context.Context, in *GetTopicRequest, opts ...grpc.CallOption) (*GetTopicResponse, error)
 	// Changes a topic's settings, or a group's retry policy; creates the topic if it does not exist, but never a group.
-	// In force on every replica within a second: for events dispatched from then on, and for each lease, retry and purge
-	// that is decided from then on. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
+	// Within a second, every replica applies the changes to events that are dispatched, and to every lease, retry and
+	// purge. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
 	ConfigureTopic(ctx context.Context, in *ConfigureTopicRequest, opts ...grpc.CallOption) (*ConfigureTopicResponse, error)
 	// Removes a topic, its settings, its groups and all its events, dead ones included. Its subscribers get `closing`;
 	// settles of its leases fail with REASON_SETTLED. Dispatching or subscribing to it creates it again.
@@ -63,8 +63,8 @@ type EventBusAdminClient interface {
 	// Removes a group and its copies of the events. Its subscribers get `closing`; settles of its leases fail with
 	// REASON_SETTLED. Subscribing creates it again, for events dispatched from then on.
 	DeleteGroup(ctx context.Context, in *DeleteGroupRequest, opts ...grpc.CallOption) (*DeleteGroupResponse, error)
-	// Delivers nothing to a group until it is resumed; subscribers stay connected, events go on waiting, leases stay.
-	// Pausing a group that is paused is not an error.
+	// Delivers nothing to a group until it is resumed. Subscribers stay connected, events keep waiting, and leases stay
+	// valid. Pausing a group that is paused is not an error.
 	PauseGroup(ctx context.Context, in *PauseGroupRequest, opts ...grpc.CallOption) (*PauseGroupResponse, error)
 	// Ends a pause; what became due meanwhile is delivered. Resuming a group that is not paused is not an error.
 	ResumeGroup(ctx context.Context, in *ResumeGroupRequest, opts ...grpc.CallOption) (*ResumeGroupResponse, error)
@@ -76,13 +76,13 @@ type EventBusAdminClient interface {
 	// Removes scheduled or ready events. Copies of them that are leased or dead are left alone and reported.
 	CancelEvents(ctx context.Context, in *CancelEventsRequest, opts ...grpc.CallOption) (*CancelEventsResponse, error)
 	// Changes the due time of scheduled or ready events; all or none. The attempt count is kept. ABORTED
-	// (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event. In a topic with several
-	// partitions all events are checked before the first is moved. If one is leased in between, the call fails although
-	// events in other partitions have been moved.
+	// (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event. In a topic with
+	// several partitions, all events are checked before the first is changed. If one is leased in between, the call fails
+	// although events in other partitions may have been changed.
 	RescheduleEvents(ctx context.Context, in *RescheduleEventsRequest, opts ...grpc.CallOption) (*RescheduleEventsResponse, error)
 	// Makes dead letters ready again, with all their retries; their history is kept. Events that die after the call began
-	// are left alone. `max_queued` does not apply. Many events are moved in several steps: a call that is cut off has
-	// moved some of them, those that died first, and can be repeated.
+	// are left alone. `max_queued` does not apply. Many events are redriven in several steps: a call that is interrupted
+	// has redriven those that died first, and can be repeated.
 	RedriveEvents(ctx context.Context, in *RedriveEventsRequest, opts ...grpc.CallOption) (*RedriveEventsResponse, error)
 	// Removes dead letters for good, in steps like RedriveEvents.
 	PurgeEvents(ctx context.Context, in *PurgeEventsRequest, opts ...grpc.CallOption) (*PurgeEventsResponse, error)
@@ -230,13 +230,13 @@ func (c *eventBusAdminClient) PurgeEvents(ctx context.Context, in *PurgeEventsRe
 // All implementations must embed UnimplementedEventBusAdminServer
 // for forward compatibility.
 type EventBusAdminServer interface {
-	// The topics of an engine by name, with their groups and counts. One that is damaged has a `problem` instead.
+	// The topics of an engine by name, with their groups and counts. A damaged topic has a `problem` instead.
 	ListTopics(context.Context, *ListTopicsRequest) (*ListTopicsResponse, error)
 	// One topic: its settings, and for each group the counts, subscribers, age and rates.
 	GetTopic(context.Context, *GetTopicRequest) (*GetTopicResponse, error)
 	// Changes a topic's settings, or a group's retry policy; creates the topic if it does not exist, but never a group.
-	// In force on every replica within a second: for events dispatched from then on, and for each lease, retry and purge
-	// that is decided from then on. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
+	// Within a second, every replica applies the changes to events that are dispatched, and to every lease, retry and
+	// purge. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
 	ConfigureTopic(context.Context, *ConfigureTopicRequest) (*ConfigureTopicResponse, error)
 	// Removes a topic, its settings, its groups and all its events, dead ones included. Its subscribers get `closing`;
 	// settles of its leases fail with REASON_SETTLED. Dispatching or subscribing to it creates it again.
@@ -244,8 +244,8 @@ type EventBusAdminServer interface {
 	// Removes a group and its copies of the events. Its subscribers get `closing`; settles of its leases fail with
 	// REASON_SETTLED. Subscribing creates it again, for events dispatched from then on.
 	DeleteGroup(context.Context, *DeleteGroupRequest) (*DeleteGroupResponse, error)
-	// Delivers nothing to a group until it is resumed; subscribers stay connected, events go on waiting, leases stay.
-	// Pausing a group that is paused is not an error.
+	// Delivers nothing to a group until it is resumed. Subscribers stay connected, events keep waiting, and leases stay
+	// valid. Pausing a group that is paused is not an error.
 	PauseGroup(context.Context, *PauseGroupRequest) (*PauseGroupResponse, error)
 	// Ends a pause; what became due meanwhile is delivered. Resuming a group that is not paused is not an error.
 	ResumeGroup(context.Context, *ResumeGroupRequest) (*ResumeGroupResponse, error)
@@ -257,13 +257,13 @@ type EventBusAdminServer interface {
 	// Removes scheduled or ready events. Copies of them that are leased or dead are left alone and reported.
 	CancelEvents(context.Context, *CancelEventsRequest) (*CancelEventsResponse, error)
 	// Changes the due time of scheduled or ready events; all or none. The attempt count is kept. ABORTED
-	// (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event. In a topic with several
-	// partitions all events are checked before the first is moved. If one is leased in between, the call fails although
-	// events in other partitions have been moved.
+	// (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event. In a topic with
+	// several partitions, all events are checked before the first is changed. If one is leased in between, the call fails
+	// although events in other partitions may have been changed.
 	RescheduleEvents(context.Context, *RescheduleEventsRequest) (*RescheduleEventsResponse, error)
 	// Makes dead letters ready again, with all their retries; their history is kept. Events that die after the call began
-	// are left alone. `max_queued` does not apply. Many events are moved in several steps: a call that is cut off has
-	// moved some of them, those that died first, and can be repeated.
+	// are left alone. `max_queued` does not apply. Many events are redriven in several steps: a call that is interrupted
+	// has redriven those that died first, and can be repeated.
 	RedriveEvents(context.Context, *RedriveEventsRequest) (*RedriveEventsResponse, error)
 	// Removes dead letters for good, in steps like RedriveEvents.
 	PurgeEvents(context.Context, *PurgeEventsRequest) (*PurgeEventsResponse, error)

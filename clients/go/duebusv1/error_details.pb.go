@@ -59,7 +59,7 @@ const (
 	ErrorReason_ERROR_REASON_INTERNAL ErrorReason = 11
 	// UNIMPLEMENTED: this server's engine can't do that yet.
 	ErrorReason_ERROR_REASON_UNIMPLEMENTED ErrorReason = 12
-	// UNAUTHENTICATED: the server wants credentials, and none came, or it does not accept these.
+	// UNAUTHENTICATED: credentials are required, or these are not accepted.
 	ErrorReason_ERROR_REASON_UNAUTHENTICATED ErrorReason = 13
 	// PERMISSION_DENIED: no rule allows the caller to do that; `metadata` has its `identity`, the `verb` (dispatch,
 	// subscribe, admin, stop) and, where it is about one, the `topic`. Nothing was changed.
@@ -136,16 +136,16 @@ func (ErrorReason) EnumDescriptor() ([]byte, []int) {
 	return file_duebus_v1_error_details_proto_rawDescGZIP(), []int{0}
 }
 
-// Attached to the error of a Dispatch that failed part way: one of several engines failed after others had stored the
+// Attached to the error of a Dispatch that failed partway: one of several engines failed after others had stored the
 // events, or one of the partitions of the topic after others had stored theirs. Repeating the call with the same
 // `request_id` stores what is missing and adds nothing else.
 type PartialDispatch struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The engines that hold events of `event_ids`, durably as far as the engine is durable. Each holds all of them, except
-	// that the last of several may hold only some: those of the partitions that did not fail.
+	// The engines that hold events of `event_ids`, durably as far as the engine is durable. Each holds all of them,
+	// except that the last of several may hold only some: those of the partitions that did not fail.
 	StoredEngines []Engine `protobuf:"varint,1,rep,packed,name=stored_engines,json=storedEngines,proto3,enum=duebus.v1.Engine" json:"stored_engines,omitempty"`
-	// The ids of the events that are stored, in request order. None when they are too many for the trailers of a call,
-	// over 4 KiB together: repeat the request to learn them.
+	// The ids of the events that are stored, in request order. Empty if they exceed 4 KiB together, which is too much for
+	// the trailers of a call: repeat the request to learn them.
 	EventIds      []string `protobuf:"bytes,2,rep,name=event_ids,json=eventIds,proto3" json:"event_ids,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -105,7 +105,7 @@ class EventBusAdminServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def ListTopics(self, request, context):
-        """The topics of an engine by name, with their groups and counts. One that is damaged has a `problem` instead.
+        """The topics of an engine by name, with their groups and counts. A damaged topic has a `problem` instead.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -120,8 +120,8 @@ class EventBusAdminServicer(object):
 
     def ConfigureTopic(self, request, context):
         """Changes a topic's settings, or a group's retry policy; creates the topic if it does not exist, but never a group.
-        In force on every replica within a second: for events dispatched from then on, and for each lease, retry and purge
-        that is decided from then on. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
+        Within a second, every replica applies the changes to events that are dispatched, and to every lease, retry and
+        purge. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -144,8 +144,8 @@ class EventBusAdminServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def PauseGroup(self, request, context):
-        """Delivers nothing to a group until it is resumed; subscribers stay connected, events go on waiting, leases stay.
-        Pausing a group that is paused is not an error.
+        """Delivers nothing to a group until it is resumed. Subscribers stay connected, events keep waiting, and leases stay
+        valid. Pausing a group that is paused is not an error.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -182,9 +182,9 @@ class EventBusAdminServicer(object):
 
     def RescheduleEvents(self, request, context):
         """Changes the due time of scheduled or ready events; all or none. The attempt count is kept. ABORTED
-        (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event. In a topic with several
-        partitions all events are checked before the first is moved. If one is leased in between, the call fails although
-        events in other partitions have been moved.
+        (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event. In a topic with
+        several partitions, all events are checked before the first is changed. If one is leased in between, the call fails
+        although events in other partitions may have been changed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -192,8 +192,8 @@ class EventBusAdminServicer(object):
 
     def RedriveEvents(self, request, context):
         """Makes dead letters ready again, with all their retries; their history is kept. Events that die after the call began
-        are left alone. `max_queued` does not apply. Many events are moved in several steps: a call that is cut off has
-        moved some of them, those that died first, and can be repeated.
+        are left alone. `max_queued` does not apply. Many events are redriven in several steps: a call that is interrupted
+        has redriven those that died first, and can be repeated.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

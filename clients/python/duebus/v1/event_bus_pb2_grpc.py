@@ -70,15 +70,15 @@ class EventBusServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def Dispatch(self, request, context):
-        """Stores 1 to 1000 events under one topic, all of them or none. In a topic with several partitions (TopicConfig), this
-        and everything below holds within each partition. An event goes to a partition by its id if the caller chose one,
-        otherwise by its request. A call that fails after some partitions, or some of several engines, stored their events
-        has a PartialDispatch in its error.
+        """Stores 1 to 1000 events under one topic, all of them or none. In a topic with several partitions (TopicConfig),
+        this and everything below holds within each partition. An event goes to a partition by its id if the caller chose
+        one, otherwise by its request. A call that fails after some partitions, or some of several engines, stored their
+        events has a PartialDispatch in its error.
 
-        When the call has answered OK on the redis engine, each event is delivered to every group of the topic until it is
-        acked, dead or cancelled, whichever DueBus process dies
-        (ENGINE_REDIS says how durable Redis is); on the local engine the same holds for as long as the server
-        process lives. A topic without a lasting group keeps its events for the first one.
+        Once the call has answered OK on the redis engine, each event is delivered to every group of the topic until it is
+        acked, dead or cancelled, whichever DueBus process dies (ENGINE_REDIS says how durable Redis is). On the local
+        engine the same holds for as long as the server process lives. A topic without a lasting group keeps its events for
+        the first one.
 
         Repeating a call with the same `request_id` within the topic's dedupe window (10 minutes by default) returns the
         first answer and adds nothing, so a call that failed with UNAVAILABLE or DEADLINE_EXCEEDED can be repeated safely.
@@ -101,14 +101,14 @@ class EventBusServicer(object):
         it. No more than `max_in_flight` events and `max_in_flight_bytes` are leased to the stream at once. When the
         stream breaks, its leases run out after `disconnect_grace`.
 
-        A stream whose leases run out while it lasts gets one event at a time, until it settles or extends a lease of its own.
-        Leases that it lets run out meanwhile use up no retry.
+        A stream whose leases run out while it is open gets one event at a time, until it settles or extends a lease.
+        Leases that run out in the meantime use up no retry.
 
-        A group lasts until it is deleted, or is `ephemeral`: what every instance must hear, or somebody only looks at.
+        A group lasts until it is deleted, unless it is `ephemeral`: for events that every instance must hear, or to look
+        at a topic.
 
-        Errors: INVALID_ARGUMENT, also when the group exists and `ephemeral` is not what it was created with;
-        FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED), RESOURCE_EXHAUSTED (MAX_STREAMS_REACHED), UNAVAILABLE
-        (DISPATCHER_NOT_WORKING).
+        Errors: INVALID_ARGUMENT, also if the group exists and was created with another `ephemeral`; FAILED_PRECONDITION
+        (NO_DISPATCHER_SPECIFIED), RESOURCE_EXHAUSTED (MAX_STREAMS_REACHED), UNAVAILABLE (DISPATCHER_NOT_WORKING).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -120,7 +120,8 @@ class EventBusServicer(object):
         Tokens that can't be settled are reported in `failures` and change nothing; the others take effect. Acking
         twice is harmless: the second time is reported as REASON_SETTLED.
 
-        Errors: INVALID_ARGUMENT when there is no token or there are more than 10,000; UNAVAILABLE (DISPATCHER_NOT_WORKING).
+        Errors: INVALID_ARGUMENT when there is no token or there are more than 10,000; UNAVAILABLE
+        (DISPATCHER_NOT_WORKING).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -141,8 +142,8 @@ class EventBusServicer(object):
     def Extend(self, request, context):
         """Renews leases: they expire `lease` from now. Failures are reported one by one, as in Ack.
 
-        Errors: INVALID_ARGUMENT when there is no token, there are more than 10,000, or `lease` is out of range; UNAVAILABLE
-        (DISPATCHER_NOT_WORKING).
+        Errors: INVALID_ARGUMENT when there is no token, there are more than 10,000, or `lease` is out of range;
+        UNAVAILABLE (DISPATCHER_NOT_WORKING).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -78,7 +78,7 @@ pub struct SubscribeRequest {
     #[prost(string, tag = "1")]
     pub topic: ::prost::alloc::string::String,
     /// The workers that share one copy of each event; `[A-Za-z0-9][A-Za-z0-9._-]{0,254}`. Empty means "default", or with
-    /// `ephemeral` a new name that nobody can guess: `Started.group` tells it.
+    /// `ephemeral` a new name that nobody can guess, which `Started.group` reports.
     /// A new group is created and gets what is dispatched from then on. The first lasting group of a topic also gets what
     /// was dispatched before.
     #[prost(string, tag = "2")]
@@ -106,16 +106,16 @@ pub struct SubscribeRequest {
     /// renewed; those lost meanwhile are listed in `Started.lost_lease_tokens`.
     #[prost(string, repeated, tag = "9")]
     pub held_lease_tokens: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// The group goes with its last stream: it is removed `disconnect_grace` after it, with its events, leases and dead
-    /// letters. A worker that reconnects before, to any replica, keeps the group and its leases; it names the group. A
-    /// stream that the server ends leaves `Closing.reconnect_after` as well, and after a restart of the server a worker
-    /// has 5 seconds from the moment it listens. While a lease lasts, the group stays.
+    /// The group is removed `disconnect_grace` after its last stream has ended, with its events, leases and dead letters.
+    /// A worker that reconnects before that, to any replica, and names the group, keeps the group and its leases. If the
+    /// server ended the stream, `Closing.reconnect_after` is added to that time. After a restart of the server, workers
+    /// have 5 seconds from the moment it listens. The group is not removed while one of its leases lasts.
     ///
     /// An ephemeral group gets what is dispatched while it exists, never what waits for the first lasting group of its
-    /// topic. It counts for `DispatchRequest.require_subscriber` but not for `TopicConfig.max_queued`, so what it holds is
-    /// not bounded: a subscriber that stays connected has to keep up.
+    /// topic. It counts for `DispatchRequest.require_subscriber` but not towards `TopicConfig.max_queued`, so what it
+    /// holds is not bounded: a subscriber that stays connected has to keep up.
     ///
-    /// INVALID_ARGUMENT when the group exists and lasts, and without it when the group is ephemeral.
+    /// INVALID_ARGUMENT if it is true and the group is a lasting one, or false and the group is ephemeral.
     #[prost(bool, tag = "10")]
     pub ephemeral: bool,
 }
@@ -161,8 +161,8 @@ pub struct Started {
     /// reconnects names it.
     #[prost(string, tag = "7")]
     pub group: ::prost::alloc::string::String,
-    /// The largest request that this server takes, in bytes. A client cuts its settles, extensions and held tokens to it.
-    /// 0 means that the server does not say; assume 4 MiB.
+    /// The largest request that this server accepts, in bytes. A client splits its settles and extensions, and limits its
+    /// held tokens, accordingly. 0 means that the server does not say; assume 4 MiB.
     #[prost(uint64, tag = "8")]
     pub max_request_bytes: u64,
 }
@@ -287,7 +287,8 @@ pub struct AckResponse {
     #[prost(message, repeated, tag = "1")]
     pub failures: ::prost::alloc::vec::Vec<LeaseFailure>,
 }
-/// Gives one delivery back. Without an action: it is retried after the topic's backoff, or dead when no retries are left.
+/// Gives one delivery back. Without an action: it is retried after the topic's backoff, or dead when no retries are
+/// left.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Nack {
     #[prost(string, tag = "1")]
@@ -340,7 +341,7 @@ pub struct ExtendResponse {
     #[prost(message, repeated, tag = "1")]
     pub failures: ::prost::alloc::vec::Vec<LeaseFailure>,
 }
-/// A lease token that could not be settled or extended. Nothing was changed by it.
+/// A lease token that could not be settled or extended. Nothing was changed.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LeaseFailure {
     #[prost(string, tag = "1")]
@@ -422,7 +423,7 @@ pub struct StoppedEngine {
     /// Leases that were given back because they were not settled in time.
     #[prost(uint64, tag = "2")]
     pub released: u64,
-    /// Events that the engine holds: on local they are gone with the process, on redis they stay.
+    /// Events that the engine holds: on local they are lost with the process, on redis they stay.
     #[prost(uint64, tag = "3")]
     pub queued: u64,
 }
@@ -539,15 +540,15 @@ pub mod event_bus_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Stores 1 to 1000 events under one topic, all of them or none. In a topic with several partitions (TopicConfig), this
-        /// and everything below holds within each partition. An event goes to a partition by its id if the caller chose one,
-        /// otherwise by its request. A call that fails after some partitions, or some of several engines, stored their events
-        /// has a PartialDispatch in its error.
+        /// Stores 1 to 1000 events under one topic, all of them or none. In a topic with several partitions (TopicConfig),
+        /// this and everything below holds within each partition. An event goes to a partition by its id if the caller chose
+        /// one, otherwise by its request. A call that fails after some partitions, or some of several engines, stored their
+        /// events has a PartialDispatch in its error.
         ///
-        /// When the call has answered OK on the redis engine, each event is delivered to every group of the topic until it is
-        /// acked, dead or cancelled, whichever DueBus process dies
-        /// (ENGINE_REDIS says how durable Redis is); on the local engine the same holds for as long as the server
-        /// process lives. A topic without a lasting group keeps its events for the first one.
+        /// Once the call has answered OK on the redis engine, each event is delivered to every group of the topic until it is
+        /// acked, dead or cancelled, whichever DueBus process dies (ENGINE_REDIS says how durable Redis is). On the local
+        /// engine the same holds for as long as the server process lives. A topic without a lasting group keeps its events for
+        /// the first one.
         ///
         /// Repeating a call with the same `request_id` within the topic's dedupe window (10 minutes by default) returns the
         /// first answer and adds nothing, so a call that failed with UNAVAILABLE or DEADLINE_EXCEEDED can be repeated safely.
@@ -588,14 +589,14 @@ pub mod event_bus_client {
         /// it. No more than `max_in_flight` events and `max_in_flight_bytes` are leased to the stream at once. When the
         /// stream breaks, its leases run out after `disconnect_grace`.
         ///
-        /// A stream whose leases run out while it lasts gets one event at a time, until it settles or extends a lease of its own.
-        /// Leases that it lets run out meanwhile use up no retry.
+        /// A stream whose leases run out while it is open gets one event at a time, until it settles or extends a lease.
+        /// Leases that run out in the meantime use up no retry.
         ///
-        /// A group lasts until it is deleted, or is `ephemeral`: what every instance must hear, or somebody only looks at.
+        /// A group lasts until it is deleted, unless it is `ephemeral`: for events that every instance must hear, or to look
+        /// at a topic.
         ///
-        /// Errors: INVALID_ARGUMENT, also when the group exists and `ephemeral` is not what it was created with;
-        /// FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED), RESOURCE_EXHAUSTED (MAX_STREAMS_REACHED), UNAVAILABLE
-        /// (DISPATCHER_NOT_WORKING).
+        /// Errors: INVALID_ARGUMENT, also if the group exists and was created with another `ephemeral`; FAILED_PRECONDITION
+        /// (NO_DISPATCHER_SPECIFIED), RESOURCE_EXHAUSTED (MAX_STREAMS_REACHED), UNAVAILABLE (DISPATCHER_NOT_WORKING).
         pub async fn subscribe(
             &mut self,
             request: impl tonic::IntoRequest<super::SubscribeRequest>,
@@ -625,7 +626,8 @@ pub mod event_bus_client {
         /// Tokens that can't be settled are reported in `failures` and change nothing; the others take effect. Acking
         /// twice is harmless: the second time is reported as REASON_SETTLED.
         ///
-        /// Errors: INVALID_ARGUMENT when there is no token or there are more than 10,000; UNAVAILABLE (DISPATCHER_NOT_WORKING).
+        /// Errors: INVALID_ARGUMENT when there is no token or there are more than 10,000; UNAVAILABLE
+        /// (DISPATCHER_NOT_WORKING).
         pub async fn ack(
             &mut self,
             request: impl tonic::IntoRequest<super::AckRequest>,
@@ -670,8 +672,8 @@ pub mod event_bus_client {
         }
         /// Renews leases: they expire `lease` from now. Failures are reported one by one, as in Ack.
         ///
-        /// Errors: INVALID_ARGUMENT when there is no token, there are more than 10,000, or `lease` is out of range; UNAVAILABLE
-        /// (DISPATCHER_NOT_WORKING).
+        /// Errors: INVALID_ARGUMENT when there is no token, there are more than 10,000, or `lease` is out of range;
+        /// UNAVAILABLE (DISPATCHER_NOT_WORKING).
         pub async fn extend(
             &mut self,
             request: impl tonic::IntoRequest<super::ExtendRequest>,
@@ -733,15 +735,15 @@ pub mod event_bus_server {
     /// Generated trait containing gRPC methods that should be implemented for use with EventBusServer.
     #[async_trait]
     pub trait EventBus: std::marker::Send + std::marker::Sync + 'static {
-        /// Stores 1 to 1000 events under one topic, all of them or none. In a topic with several partitions (TopicConfig), this
-        /// and everything below holds within each partition. An event goes to a partition by its id if the caller chose one,
-        /// otherwise by its request. A call that fails after some partitions, or some of several engines, stored their events
-        /// has a PartialDispatch in its error.
+        /// Stores 1 to 1000 events under one topic, all of them or none. In a topic with several partitions (TopicConfig),
+        /// this and everything below holds within each partition. An event goes to a partition by its id if the caller chose
+        /// one, otherwise by its request. A call that fails after some partitions, or some of several engines, stored their
+        /// events has a PartialDispatch in its error.
         ///
-        /// When the call has answered OK on the redis engine, each event is delivered to every group of the topic until it is
-        /// acked, dead or cancelled, whichever DueBus process dies
-        /// (ENGINE_REDIS says how durable Redis is); on the local engine the same holds for as long as the server
-        /// process lives. A topic without a lasting group keeps its events for the first one.
+        /// Once the call has answered OK on the redis engine, each event is delivered to every group of the topic until it is
+        /// acked, dead or cancelled, whichever DueBus process dies (ENGINE_REDIS says how durable Redis is). On the local
+        /// engine the same holds for as long as the server process lives. A topic without a lasting group keeps its events for
+        /// the first one.
         ///
         /// Repeating a call with the same `request_id` within the topic's dedupe window (10 minutes by default) returns the
         /// first answer and adds nothing, so a call that failed with UNAVAILABLE or DEADLINE_EXCEEDED can be repeated safely.
@@ -771,14 +773,14 @@ pub mod event_bus_server {
         /// it. No more than `max_in_flight` events and `max_in_flight_bytes` are leased to the stream at once. When the
         /// stream breaks, its leases run out after `disconnect_grace`.
         ///
-        /// A stream whose leases run out while it lasts gets one event at a time, until it settles or extends a lease of its own.
-        /// Leases that it lets run out meanwhile use up no retry.
+        /// A stream whose leases run out while it is open gets one event at a time, until it settles or extends a lease.
+        /// Leases that run out in the meantime use up no retry.
         ///
-        /// A group lasts until it is deleted, or is `ephemeral`: what every instance must hear, or somebody only looks at.
+        /// A group lasts until it is deleted, unless it is `ephemeral`: for events that every instance must hear, or to look
+        /// at a topic.
         ///
-        /// Errors: INVALID_ARGUMENT, also when the group exists and `ephemeral` is not what it was created with;
-        /// FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED), RESOURCE_EXHAUSTED (MAX_STREAMS_REACHED), UNAVAILABLE
-        /// (DISPATCHER_NOT_WORKING).
+        /// Errors: INVALID_ARGUMENT, also if the group exists and was created with another `ephemeral`; FAILED_PRECONDITION
+        /// (NO_DISPATCHER_SPECIFIED), RESOURCE_EXHAUSTED (MAX_STREAMS_REACHED), UNAVAILABLE (DISPATCHER_NOT_WORKING).
         async fn subscribe(
             &self,
             request: tonic::Request<super::SubscribeRequest>,
@@ -788,7 +790,8 @@ pub mod event_bus_server {
         /// Tokens that can't be settled are reported in `failures` and change nothing; the others take effect. Acking
         /// twice is harmless: the second time is reported as REASON_SETTLED.
         ///
-        /// Errors: INVALID_ARGUMENT when there is no token or there are more than 10,000; UNAVAILABLE (DISPATCHER_NOT_WORKING).
+        /// Errors: INVALID_ARGUMENT when there is no token or there are more than 10,000; UNAVAILABLE
+        /// (DISPATCHER_NOT_WORKING).
         async fn ack(
             &self,
             request: tonic::Request<super::AckRequest>,
@@ -805,8 +808,8 @@ pub mod event_bus_server {
         ) -> std::result::Result<tonic::Response<super::NackResponse>, tonic::Status>;
         /// Renews leases: they expire `lease` from now. Failures are reported one by one, as in Ack.
         ///
-        /// Errors: INVALID_ARGUMENT when there is no token, there are more than 10,000, or `lease` is out of range; UNAVAILABLE
-        /// (DISPATCHER_NOT_WORKING).
+        /// Errors: INVALID_ARGUMENT when there is no token, there are more than 10,000, or `lease` is out of range;
+        /// UNAVAILABLE (DISPATCHER_NOT_WORKING).
         async fn extend(
             &self,
             request: tonic::Request<super::ExtendRequest>,
@@ -1213,14 +1216,14 @@ pub struct RetryPolicy {
     #[prost(message, optional, tag = "3")]
     pub backoff_max: ::core::option::Option<::prost_types::Duration>,
 }
-/// The settings of a topic. In an answer all are set; in ConfigureTopic those that are unset keep their value. What was
-/// never set follows the server's settings.
+/// The settings of a topic. In an answer all are set; in ConfigureTopic, unset ones keep their value. Settings that were
+/// never changed follow the server's.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TopicConfig {
     #[prost(message, optional, tag = "1")]
     pub retry_policy: ::core::option::Option<RetryPolicy>,
-    /// How long a delivery is leased unless the subscriber says: 100 ms to 12 h. An open stream keeps the lease that
-    /// `started` announced.
+    /// How long a delivery is leased unless the subscriber sets its own lease: 100 ms to 12 h. An open stream keeps the
+    /// lease that `started` announced.
     #[prost(message, optional, tag = "2")]
     pub lease: ::core::option::Option<::prost_types::Duration>,
     /// How many events may wait, be leased or be scheduled; dead letters, and what only ephemeral groups hold, do not
@@ -1289,10 +1292,11 @@ pub struct GroupInfo {
     pub oldest_ready_age: ::core::option::Option<::prost_types::Duration>,
     #[prost(message, optional, tag = "9")]
     pub rates: ::core::option::Option<Rates>,
-    /// In force for the group: the topic's, with what was changed for this group alone.
+    /// The policy in force: the topic's, with the changes of this group.
     #[prost(message, optional, tag = "10")]
     pub retry_policy: ::core::option::Option<RetryPolicy>,
-    /// It goes with its last subscriber, see `SubscribeRequest.ephemeral`. Otherwise it lasts until it is deleted.
+    /// Removed after its last subscriber leaves; see `SubscribeRequest.ephemeral`. Other groups last until they are
+    /// deleted.
     #[prost(bool, tag = "17")]
     pub ephemeral: bool,
 }
@@ -1310,8 +1314,8 @@ pub struct TopicInfo {
     pub queued: u64,
     #[prost(message, repeated, tag = "5")]
     pub groups: ::prost::alloc::vec::Vec<GroupInfo>,
-    /// In ListTopics: why the topic can't be shown, such as keys of another application in its place; then `queued` and
-    /// `groups` are not known. It does not hide the other topics. GetTopic fails instead.
+    /// In ListTopics: why the topic can't be shown, for example because another application uses its keys. `queued` and
+    /// `groups` are then unknown. The other topics are still listed. GetTopic fails instead.
     #[prost(string, tag = "6")]
     pub problem: ::prost::alloc::string::String,
 }
@@ -1353,8 +1357,8 @@ pub struct ConfigureTopicRequest {
     pub topic: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "3")]
     pub config: ::core::option::Option<TopicConfig>,
-    /// Set: the retry policy is that of this group alone, and what is unset in it follows the topic's; the other settings
-    /// must then be unset. Empty: the settings are the topic's. NOT_FOUND when there is no such group.
+    /// If set, only the retry policy of this group is changed: what is unset in it follows the topic's, and the other
+    /// settings must be unset. If empty, the topic's settings are changed. NOT_FOUND when there is no such group.
     #[prost(string, tag = "4")]
     pub group: ::prost::alloc::string::String,
 }
@@ -1373,7 +1377,7 @@ pub struct DeleteTopicRequest {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeleteTopicResponse {
-    /// How many events went with it.
+    /// How many events were removed.
     #[prost(uint64, tag = "1")]
     pub removed: u64,
 }
@@ -1532,7 +1536,7 @@ pub struct EventGroupInfo {
     /// When it is, or was, due.
     #[prost(message, optional, tag = "5")]
     pub deliver_at: ::core::option::Option<::prost_types::Timestamp>,
-    /// Of the last attempt that failed.
+    /// The error of the last failed attempt.
     #[prost(string, tag = "6")]
     pub last_error: ::prost::alloc::string::String,
     /// While it is leased.
@@ -1546,8 +1550,8 @@ pub struct EventGroupInfo {
     /// In GetEvent: the last 20 attempts, oldest first.
     #[prost(message, repeated, tag = "10")]
     pub history: ::prost::alloc::vec::Vec<Attempt>,
-    /// How many of `attempts` used up no retry, because their lease ran out. From 2 on the event is a suspect: a stream holds
-    /// one suspect at a time.
+    /// How many of `attempts` used up no retry, because their lease ran out. From 2 on the event is a suspect: a stream
+    /// holds one suspect at a time.
     #[prost(uint32, tag = "12")]
     pub free_attempts: u32,
 }
@@ -1568,7 +1572,7 @@ pub struct Attempt {
     pub outcome: i32,
     #[prost(string, tag = "6")]
     pub error: ::prost::alloc::string::String,
-    /// When the event, dead since this attempt, was redriven; unset where it was not.
+    /// When the event, dead since this attempt, was redriven; unset if it was not.
     #[prost(message, optional, tag = "7")]
     pub redriven_at: ::core::option::Option<::prost_types::Timestamp>,
 }
@@ -1684,10 +1688,10 @@ pub struct RescheduleEventsResponse {
     #[prost(uint64, tag = "1")]
     pub rescheduled: u64,
 }
-/// Chooses dead letters; conditions are combined with "and". No condition chooses all.
+/// Selects the dead letters that meet every condition; without conditions, all of them.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeadLetterFilter {
-    /// At most 1000. One that is no dead letter of the group chooses nothing.
+    /// At most 1000. An id that is not a dead letter of the group selects nothing.
     #[prost(string, repeated, tag = "1")]
     pub event_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// Those whose last error contains this text, of at most 4 KiB.
@@ -1707,8 +1711,8 @@ pub struct RedriveEventsRequest {
     pub group: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "4")]
     pub filter: ::core::option::Option<DeadLetterFilter>,
-    /// Spread over time, from when the call begins: events a second, 0.001 to 1,000,000; 0 means all at once. The call
-    /// does not wait for it: what is not due yet is scheduled.
+    /// How many events become due per second, from the start of the call: 0.001 to 1,000,000; 0 means all at once. The
+    /// call does not wait: events that are not due yet are scheduled.
     #[prost(double, tag = "5")]
     pub rate: f64,
 }
@@ -1740,9 +1744,9 @@ pub enum EventState {
     Unspecified = 0,
     /// Waits for its due time, or for the end of a retry's backoff.
     Scheduled = 1,
-    /// Due, waits for a subscriber with room.
+    /// Due, and waits for a subscriber with room.
     Ready = 2,
-    /// With a subscriber.
+    /// Held by a subscriber.
     Leased = 3,
     /// Used up its retries or was nacked as dead; kept until it is redriven or purged.
     Dead = 4,
@@ -1853,7 +1857,7 @@ pub mod event_bus_admin_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// The topics of an engine by name, with their groups and counts. One that is damaged has a `problem` instead.
+        /// The topics of an engine by name, with their groups and counts. A damaged topic has a `problem` instead.
         pub async fn list_topics(
             &mut self,
             request: impl tonic::IntoRequest<super::ListTopicsRequest>,
@@ -1904,8 +1908,8 @@ pub mod event_bus_admin_client {
             self.inner.unary(req, path, codec).await
         }
         /// Changes a topic's settings, or a group's retry policy; creates the topic if it does not exist, but never a group.
-        /// In force on every replica within a second: for events dispatched from then on, and for each lease, retry and purge
-        /// that is decided from then on. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
+        /// Within a second, every replica applies the changes to events that are dispatched, and to every lease, retry and
+        /// purge. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
         pub async fn configure_topic(
             &mut self,
             request: impl tonic::IntoRequest<super::ConfigureTopicRequest>,
@@ -1982,8 +1986,8 @@ pub mod event_bus_admin_client {
                 .insert(GrpcMethod::new("duebus.v1.EventBusAdmin", "DeleteGroup"));
             self.inner.unary(req, path, codec).await
         }
-        /// Delivers nothing to a group until it is resumed; subscribers stay connected, events go on waiting, leases stay.
-        /// Pausing a group that is paused is not an error.
+        /// Delivers nothing to a group until it is resumed. Subscribers stay connected, events keep waiting, and leases stay
+        /// valid. Pausing a group that is paused is not an error.
         pub async fn pause_group(
             &mut self,
             request: impl tonic::IntoRequest<super::PauseGroupRequest>,
@@ -2110,9 +2114,9 @@ pub mod event_bus_admin_client {
             self.inner.unary(req, path, codec).await
         }
         /// Changes the due time of scheduled or ready events; all or none. The attempt count is kept. ABORTED
-        /// (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event. In a topic with several
-        /// partitions all events are checked before the first is moved. If one is leased in between, the call fails although
-        /// events in other partitions have been moved.
+        /// (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event. In a topic with
+        /// several partitions, all events are checked before the first is changed. If one is leased in between, the call fails
+        /// although events in other partitions may have been changed.
         pub async fn reschedule_events(
             &mut self,
             request: impl tonic::IntoRequest<super::RescheduleEventsRequest>,
@@ -2138,8 +2142,8 @@ pub mod event_bus_admin_client {
             self.inner.unary(req, path, codec).await
         }
         /// Makes dead letters ready again, with all their retries; their history is kept. Events that die after the call began
-        /// are left alone. `max_queued` does not apply. Many events are moved in several steps: a call that is cut off has
-        /// moved some of them, those that died first, and can be repeated.
+        /// are left alone. `max_queued` does not apply. Many events are redriven in several steps: a call that is interrupted
+        /// has redriven those that died first, and can be repeated.
         pub async fn redrive_events(
             &mut self,
             request: impl tonic::IntoRequest<super::RedriveEventsRequest>,
@@ -2205,7 +2209,7 @@ pub mod event_bus_admin_server {
     /// Generated trait containing gRPC methods that should be implemented for use with EventBusAdminServer.
     #[async_trait]
     pub trait EventBusAdmin: std::marker::Send + std::marker::Sync + 'static {
-        /// The topics of an engine by name, with their groups and counts. One that is damaged has a `problem` instead.
+        /// The topics of an engine by name, with their groups and counts. A damaged topic has a `problem` instead.
         async fn list_topics(
             &self,
             request: tonic::Request<super::ListTopicsRequest>,
@@ -2222,8 +2226,8 @@ pub mod event_bus_admin_server {
             tonic::Status,
         >;
         /// Changes a topic's settings, or a group's retry policy; creates the topic if it does not exist, but never a group.
-        /// In force on every replica within a second: for events dispatched from then on, and for each lease, retry and purge
-        /// that is decided from then on. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
+        /// Within a second, every replica applies the changes to events that are dispatched, and to every lease, retry and
+        /// purge. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
         async fn configure_topic(
             &self,
             request: tonic::Request<super::ConfigureTopicRequest>,
@@ -2249,8 +2253,8 @@ pub mod event_bus_admin_server {
             tonic::Response<super::DeleteGroupResponse>,
             tonic::Status,
         >;
-        /// Delivers nothing to a group until it is resumed; subscribers stay connected, events go on waiting, leases stay.
-        /// Pausing a group that is paused is not an error.
+        /// Delivers nothing to a group until it is resumed. Subscribers stay connected, events keep waiting, and leases stay
+        /// valid. Pausing a group that is paused is not an error.
         async fn pause_group(
             &self,
             request: tonic::Request<super::PauseGroupRequest>,
@@ -2292,9 +2296,9 @@ pub mod event_bus_admin_server {
             tonic::Status,
         >;
         /// Changes the due time of scheduled or ready events; all or none. The attempt count is kept. ABORTED
-        /// (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event. In a topic with several
-        /// partitions all events are checked before the first is moved. If one is leased in between, the call fails although
-        /// events in other partitions have been moved.
+        /// (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event. In a topic with
+        /// several partitions, all events are checked before the first is changed. If one is leased in between, the call fails
+        /// although events in other partitions may have been changed.
         async fn reschedule_events(
             &self,
             request: tonic::Request<super::RescheduleEventsRequest>,
@@ -2303,8 +2307,8 @@ pub mod event_bus_admin_server {
             tonic::Status,
         >;
         /// Makes dead letters ready again, with all their retries; their history is kept. Events that die after the call began
-        /// are left alone. `max_queued` does not apply. Many events are moved in several steps: a call that is cut off has
-        /// moved some of them, those that died first, and can be repeated.
+        /// are left alone. `max_queued` does not apply. Many events are redriven in several steps: a call that is interrupted
+        /// has redriven those that died first, and can be repeated.
         async fn redrive_events(
             &self,
             request: tonic::Request<super::RedriveEventsRequest>,
@@ -3023,17 +3027,17 @@ pub mod event_bus_admin_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
-/// Attached to the error of a Dispatch that failed part way: one of several engines failed after others had stored the
+/// Attached to the error of a Dispatch that failed partway: one of several engines failed after others had stored the
 /// events, or one of the partitions of the topic after others had stored theirs. Repeating the call with the same
 /// `request_id` stores what is missing and adds nothing else.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PartialDispatch {
-    /// The engines that hold events of `event_ids`, durably as far as the engine is durable. Each holds all of them, except
-    /// that the last of several may hold only some: those of the partitions that did not fail.
+    /// The engines that hold events of `event_ids`, durably as far as the engine is durable. Each holds all of them,
+    /// except that the last of several may hold only some: those of the partitions that did not fail.
     #[prost(enumeration = "Engine", repeated, tag = "1")]
     pub stored_engines: ::prost::alloc::vec::Vec<i32>,
-    /// The ids of the events that are stored, in request order. None when they are too many for the trailers of a call,
-    /// over 4 KiB together: repeat the request to learn them.
+    /// The ids of the events that are stored, in request order. Empty if they exceed 4 KiB together, which is too much for
+    /// the trailers of a call: repeat the request to learn them.
     #[prost(string, repeated, tag = "2")]
     pub event_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
@@ -3066,7 +3070,7 @@ pub enum ErrorReason {
     Internal = 11,
     /// UNIMPLEMENTED: this server's engine can't do that yet.
     Unimplemented = 12,
-    /// UNAUTHENTICATED: the server wants credentials, and none came, or it does not accept these.
+    /// UNAUTHENTICATED: credentials are required, or these are not accepted.
     Unauthenticated = 13,
     /// PERMISSION_DENIED: no rule allows the caller to do that; `metadata` has its `identity`, the `verb` (dispatch,
     /// subscribe, admin, stop) and, where it is about one, the `topic`. Nothing was changed.

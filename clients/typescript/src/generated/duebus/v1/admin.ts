@@ -17,8 +17,8 @@ export const protobufFileName = "duebus/v1/admin.proto";
  *
  * Common to all calls:
  *   - `engine` unspecified means the server's default engine;
- *   - an empty `group` means "default", unless the field says otherwise; where a call is about events, and the topic has
- *     no lasting group yet, it means the events that wait for the first one;
+ *   - an empty `group` means "default", unless the field says otherwise; in a call about events, it means the events
+ *     that wait for the first lasting group, if the topic has none yet;
  *   - an unknown topic, group or event is NOT_FOUND, with its name in the details;
  *   - a page token is opaque, belongs to the request it came from, and is INVALID_ARGUMENT elsewhere;
  *   - UNAVAILABLE (DISPATCHER_NOT_WORKING) when the engine is stopped or its storage can't be reached;
@@ -30,9 +30,9 @@ export enum EventState {
   UNSPECIFIED = 0,
   /** SCHEDULED - Waits for its due time, or for the end of a retry's backoff. */
   SCHEDULED = 1,
-  /** READY - Due, waits for a subscriber with room. */
+  /** READY - Due, and waits for a subscriber with room. */
   READY = 2,
-  /** LEASED - With a subscriber. */
+  /** LEASED - Held by a subscriber. */
   LEASED = 3,
   /** DEAD - Used up its retries or was nacked as dead; kept until it is redriven or purged. */
   DEAD = 4,
@@ -54,16 +54,16 @@ export interface RetryPolicy {
 }
 
 /**
- * The settings of a topic. In an answer all are set; in ConfigureTopic those that are unset keep their value. What was
- * never set follows the server's settings.
+ * The settings of a topic. In an answer all are set; in ConfigureTopic, unset ones keep their value. Settings that were
+ * never changed follow the server's.
  */
 export interface TopicConfig {
   retryPolicy:
     | RetryPolicy
     | undefined;
   /**
-   * How long a delivery is leased unless the subscriber says: 100 ms to 12 h. An open stream keeps the lease that
-   * `started` announced.
+   * How long a delivery is leased unless the subscriber sets its own lease: 100 ms to 12 h. An open stream keeps the
+   * lease that `started` announced.
    */
   lease:
     | Duration
@@ -125,11 +125,14 @@ export interface GroupInfo {
   rates:
     | Rates
     | undefined;
-  /** In force for the group: the topic's, with what was changed for this group alone. */
+  /** The policy in force: the topic's, with the changes of this group. */
   retryPolicy:
     | RetryPolicy
     | undefined;
-  /** It goes with its last subscriber, see `SubscribeRequest.ephemeral`. Otherwise it lasts until it is deleted. */
+  /**
+   * Removed after its last subscriber leaves; see `SubscribeRequest.ephemeral`. Other groups last until they are
+   * deleted.
+   */
   ephemeral: boolean;
 }
 
@@ -146,8 +149,8 @@ export interface TopicInfo {
   queued: bigint;
   groups: GroupInfo[];
   /**
-   * In ListTopics: why the topic can't be shown, such as keys of another application in its place; then `queued` and
-   * `groups` are not known. It does not hide the other topics. GetTopic fails instead.
+   * In ListTopics: why the topic can't be shown, for example because another application uses its keys. `queued` and
+   * `groups` are then unknown. The other topics are still listed. GetTopic fails instead.
    */
   problem: string;
 }
@@ -181,8 +184,8 @@ export interface ConfigureTopicRequest {
     | TopicConfig
     | undefined;
   /**
-   * Set: the retry policy is that of this group alone, and what is unset in it follows the topic's; the other settings
-   * must then be unset. Empty: the settings are the topic's. NOT_FOUND when there is no such group.
+   * If set, only the retry policy of this group is changed: what is unset in it follows the topic's, and the other
+   * settings must be unset. If empty, the topic's settings are changed. NOT_FOUND when there is no such group.
    */
   group: string;
 }
@@ -198,7 +201,7 @@ export interface DeleteTopicRequest {
 }
 
 export interface DeleteTopicResponse {
-  /** How many events went with it. */
+  /** How many events were removed. */
   removed: bigint;
 }
 
@@ -294,7 +297,7 @@ export interface EventGroupInfo {
   deliverAt:
     | Date
     | undefined;
-  /** Of the last attempt that failed. */
+  /** The error of the last failed attempt. */
   lastError: string;
   /** While it is leased. */
   leaseExpiresAt: Date | undefined;
@@ -306,8 +309,8 @@ export interface EventGroupInfo {
   /** In GetEvent: the last 20 attempts, oldest first. */
   history: Attempt[];
   /**
-   * How many of `attempts` used up no retry, because their lease ran out. From 2 on the event is a suspect: a stream holds
-   * one suspect at a time.
+   * How many of `attempts` used up no retry, because their lease ran out. From 2 on the event is a suspect: a stream
+   * holds one suspect at a time.
    */
   freeAttempts: number;
 }
@@ -324,7 +327,7 @@ export interface Attempt {
   consumer: string;
   outcome: Attempt_Outcome;
   error: string;
-  /** When the event, dead since this attempt, was redriven; unset where it was not. */
+  /** When the event, dead since this attempt, was redriven; unset if it was not. */
   redrivenAt: Date | undefined;
 }
 
@@ -382,9 +385,9 @@ export interface RescheduleEventsResponse {
   rescheduled: bigint;
 }
 
-/** Chooses dead letters; conditions are combined with "and". No condition chooses all. */
+/** Selects the dead letters that meet every condition; without conditions, all of them. */
 export interface DeadLetterFilter {
-  /** At most 1000. One that is no dead letter of the group chooses nothing. */
+  /** At most 1000. An id that is not a dead letter of the group selects nothing. */
   eventIds: string[];
   /** Those whose last error contains this text, of at most 4 KiB. */
   errorContains: string;
@@ -400,8 +403,8 @@ export interface RedriveEventsRequest {
     | DeadLetterFilter
     | undefined;
   /**
-   * Spread over time, from when the call begins: events a second, 0.001 to 1,000,000; 0 means all at once. The call
-   * does not wait for it: what is not due yet is scheduled.
+   * How many events become due per second, from the start of the call: 0.001 to 1,000,000; 0 means all at once. The
+   * call does not wait: events that are not due yet are scheduled.
    */
   rate: number;
 }
@@ -3584,7 +3587,7 @@ export const PurgeEventsResponse: MessageFns<PurgeEventsResponse> = {
 
 export type EventBusAdminService = typeof EventBusAdminService;
 export const EventBusAdminService = {
-  /** The topics of an engine by name, with their groups and counts. One that is damaged has a `problem` instead. */
+  /** The topics of an engine by name, with their groups and counts. A damaged topic has a `problem` instead. */
   listTopics: {
     path: "/duebus.v1.EventBusAdmin/ListTopics" as const,
     requestStream: false as const,
@@ -3606,8 +3609,8 @@ export const EventBusAdminService = {
   },
   /**
    * Changes a topic's settings, or a group's retry policy; creates the topic if it does not exist, but never a group.
-   * In force on every replica within a second: for events dispatched from then on, and for each lease, retry and purge
-   * that is decided from then on. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
+   * Within a second, every replica applies the changes to events that are dispatched, and to every lease, retry and
+   * purge. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
    */
   configureTopic: {
     path: "/duebus.v1.EventBusAdmin/ConfigureTopic" as const,
@@ -3647,8 +3650,8 @@ export const EventBusAdminService = {
     responseDeserialize: (value: Buffer): DeleteGroupResponse => DeleteGroupResponse.decode(value),
   },
   /**
-   * Delivers nothing to a group until it is resumed; subscribers stay connected, events go on waiting, leases stay.
-   * Pausing a group that is paused is not an error.
+   * Delivers nothing to a group until it is resumed. Subscribers stay connected, events keep waiting, and leases stay
+   * valid. Pausing a group that is paused is not an error.
    */
   pauseGroup: {
     path: "/duebus.v1.EventBusAdmin/PauseGroup" as const,
@@ -3705,9 +3708,9 @@ export const EventBusAdminService = {
   },
   /**
    * Changes the due time of scheduled or ready events; all or none. The attempt count is kept. ABORTED
-   * (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event. In a topic with several
-   * partitions all events are checked before the first is moved. If one is leased in between, the call fails although
-   * events in other partitions have been moved.
+   * (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event. In a topic with
+   * several partitions, all events are checked before the first is changed. If one is leased in between, the call fails
+   * although events in other partitions may have been changed.
    */
   rescheduleEvents: {
     path: "/duebus.v1.EventBusAdmin/RescheduleEvents" as const,
@@ -3722,8 +3725,8 @@ export const EventBusAdminService = {
   },
   /**
    * Makes dead letters ready again, with all their retries; their history is kept. Events that die after the call began
-   * are left alone. `max_queued` does not apply. Many events are moved in several steps: a call that is cut off has
-   * moved some of them, those that died first, and can be repeated.
+   * are left alone. `max_queued` does not apply. Many events are redriven in several steps: a call that is interrupted
+   * has redriven those that died first, and can be repeated.
    */
   redriveEvents: {
     path: "/duebus.v1.EventBusAdmin/RedriveEvents" as const,
@@ -3748,14 +3751,14 @@ export const EventBusAdminService = {
 } as const;
 
 export interface EventBusAdminServer extends UntypedServiceImplementation {
-  /** The topics of an engine by name, with their groups and counts. One that is damaged has a `problem` instead. */
+  /** The topics of an engine by name, with their groups and counts. A damaged topic has a `problem` instead. */
   listTopics: handleUnaryCall<ListTopicsRequest, ListTopicsResponse>;
   /** One topic: its settings, and for each group the counts, subscribers, age and rates. */
   getTopic: handleUnaryCall<GetTopicRequest, GetTopicResponse>;
   /**
    * Changes a topic's settings, or a group's retry policy; creates the topic if it does not exist, but never a group.
-   * In force on every replica within a second: for events dispatched from then on, and for each lease, retry and purge
-   * that is decided from then on. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
+   * Within a second, every replica applies the changes to events that are dispatched, and to every lease, retry and
+   * purge. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
    */
   configureTopic: handleUnaryCall<ConfigureTopicRequest, ConfigureTopicResponse>;
   /**
@@ -3769,8 +3772,8 @@ export interface EventBusAdminServer extends UntypedServiceImplementation {
    */
   deleteGroup: handleUnaryCall<DeleteGroupRequest, DeleteGroupResponse>;
   /**
-   * Delivers nothing to a group until it is resumed; subscribers stay connected, events go on waiting, leases stay.
-   * Pausing a group that is paused is not an error.
+   * Delivers nothing to a group until it is resumed. Subscribers stay connected, events keep waiting, and leases stay
+   * valid. Pausing a group that is paused is not an error.
    */
   pauseGroup: handleUnaryCall<PauseGroupRequest, PauseGroupResponse>;
   /** Ends a pause; what became due meanwhile is delivered. Resuming a group that is not paused is not an error. */
@@ -3786,15 +3789,15 @@ export interface EventBusAdminServer extends UntypedServiceImplementation {
   cancelEvents: handleUnaryCall<CancelEventsRequest, CancelEventsResponse>;
   /**
    * Changes the due time of scheduled or ready events; all or none. The attempt count is kept. ABORTED
-   * (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event. In a topic with several
-   * partitions all events are checked before the first is moved. If one is leased in between, the call fails although
-   * events in other partitions have been moved.
+   * (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event. In a topic with
+   * several partitions, all events are checked before the first is changed. If one is leased in between, the call fails
+   * although events in other partitions may have been changed.
    */
   rescheduleEvents: handleUnaryCall<RescheduleEventsRequest, RescheduleEventsResponse>;
   /**
    * Makes dead letters ready again, with all their retries; their history is kept. Events that die after the call began
-   * are left alone. `max_queued` does not apply. Many events are moved in several steps: a call that is cut off has
-   * moved some of them, those that died first, and can be repeated.
+   * are left alone. `max_queued` does not apply. Many events are redriven in several steps: a call that is interrupted
+   * has redriven those that died first, and can be repeated.
    */
   redriveEvents: handleUnaryCall<RedriveEventsRequest, RedriveEventsResponse>;
   /** Removes dead letters for good, in steps like RedriveEvents. */

@@ -47,7 +47,7 @@ export enum ErrorReason {
   INTERNAL = 11,
   /** UNIMPLEMENTED - UNIMPLEMENTED: this server's engine can't do that yet. */
   UNIMPLEMENTED = 12,
-  /** UNAUTHENTICATED - UNAUTHENTICATED: the server wants credentials, and none came, or it does not accept these. */
+  /** UNAUTHENTICATED - UNAUTHENTICATED: credentials are required, or these are not accepted. */
   UNAUTHENTICATED = 13,
   /**
    * PERMISSION_DENIED - PERMISSION_DENIED: no rule allows the caller to do that; `metadata` has its `identity`, the `verb` (dispatch,
@@ -63,19 +63,19 @@ export enum ErrorReason {
 }
 
 /**
- * Attached to the error of a Dispatch that failed part way: one of several engines failed after others had stored the
+ * Attached to the error of a Dispatch that failed partway: one of several engines failed after others had stored the
  * events, or one of the partitions of the topic after others had stored theirs. Repeating the call with the same
  * `request_id` stores what is missing and adds nothing else.
  */
 export interface PartialDispatch {
   /**
-   * The engines that hold events of `event_ids`, durably as far as the engine is durable. Each holds all of them, except
-   * that the last of several may hold only some: those of the partitions that did not fail.
+   * The engines that hold events of `event_ids`, durably as far as the engine is durable. Each holds all of them,
+   * except that the last of several may hold only some: those of the partitions that did not fail.
    */
   storedEngines: Engine[];
   /**
-   * The ids of the events that are stored, in request order. None when they are too many for the trailers of a call,
-   * over 4 KiB together: repeat the request to learn them.
+   * The ids of the events that are stored, in request order. Empty if they exceed 4 KiB together, which is too much for
+   * the trailers of a call: repeat the request to learn them.
    */
   eventIds: string[];
 }

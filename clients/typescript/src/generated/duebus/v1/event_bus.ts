@@ -25,18 +25,18 @@ export const protobufFileName = "duebus/v1/event_bus.proto";
  *
  * An operator can also cancel or reschedule an event that is SCHEDULED or READY.
  *
- * A lease runs out because its holder was killed, lost its connection, or stands still, which says little about the event.
- * So the first two leases of an event that run out use up no retry. After them the event is a suspect: a stream holds one
- * suspect at a time, and from then on a lease that runs out uses up a retry. So an event that kills every subscriber ends
- * up DEAD, and takes no other along.
+ * A lease runs out because its subscriber was killed, lost its connection, or stalled, which says little about the
+ * event. So the first two leases of an event that run out use up no retry. After that the event is a suspect: a stream
+ * holds one suspect at a time, and every further lease that runs out uses up a retry. So an event that kills every
+ * subscriber becomes DEAD, and no other event dies with it.
  *
  * Delivery is at least once: a handler may see an event again after a crash, a lost connection or an expired lease,
  * and should be idempotent. Within one group an event has at most one holder at a time.
  *
  * Common to all calls: unknown fields are refused with INVALID_ARGUMENT, so that a server older than its client never
- * silently ignores what it was asked to do. A server that requires credentials answers UNAUTHENTICATED to a call without
- * them, and PERMISSION_DENIED to one that its rules do not allow; a call that names several topics, by their lease
- * tokens, needs permission for all of them. Errors are described in error_details.proto.
+ * silently ignores what it was asked to do. A server that requires credentials answers UNAUTHENTICATED to a call
+ * without them, and PERMISSION_DENIED to one that its rules do not allow; a call that names several topics, by their
+ * lease tokens, needs permission for all of them. Errors are described in error_details.proto.
  */
 
 /** Where events wait. */
@@ -115,7 +115,7 @@ export interface SubscribeRequest {
   topic: string;
   /**
    * The workers that share one copy of each event; `[A-Za-z0-9][A-Za-z0-9._-]{0,254}`. Empty means "default", or with
-   * `ephemeral` a new name that nobody can guess: `Started.group` tells it.
+   * `ephemeral` a new name that nobody can guess, which `Started.group` reports.
    * A new group is created and gets what is dispatched from then on. The first lasting group of a topic also gets what
    * was dispatched before.
    */
@@ -145,16 +145,16 @@ export interface SubscribeRequest {
    */
   heldLeaseTokens: string[];
   /**
-   * The group goes with its last stream: it is removed `disconnect_grace` after it, with its events, leases and dead
-   * letters. A worker that reconnects before, to any replica, keeps the group and its leases; it names the group. A
-   * stream that the server ends leaves `Closing.reconnect_after` as well, and after a restart of the server a worker
-   * has 5 seconds from the moment it listens. While a lease lasts, the group stays.
+   * The group is removed `disconnect_grace` after its last stream has ended, with its events, leases and dead letters.
+   * A worker that reconnects before that, to any replica, and names the group, keeps the group and its leases. If the
+   * server ended the stream, `Closing.reconnect_after` is added to that time. After a restart of the server, workers
+   * have 5 seconds from the moment it listens. The group is not removed while one of its leases lasts.
    *
    * An ephemeral group gets what is dispatched while it exists, never what waits for the first lasting group of its
-   * topic. It counts for `DispatchRequest.require_subscriber` but not for `TopicConfig.max_queued`, so what it holds is
-   * not bounded: a subscriber that stays connected has to keep up.
+   * topic. It counts for `DispatchRequest.require_subscriber` but not towards `TopicConfig.max_queued`, so what it
+   * holds is not bounded: a subscriber that stays connected has to keep up.
    *
-   * INVALID_ARGUMENT when the group exists and lasts, and without it when the group is ephemeral.
+   * INVALID_ARGUMENT if it is true and the group is a lasting one, or false and the group is ephemeral.
    */
   ephemeral: boolean;
 }
@@ -190,8 +190,8 @@ export interface Started {
    */
   group: string;
   /**
-   * The largest request that this server takes, in bytes. A client cuts its settles, extensions and held tokens to it.
-   * 0 means that the server does not say; assume 4 MiB.
+   * The largest request that this server accepts, in bytes. A client splits its settles and extensions, and limits its
+   * held tokens, accordingly. 0 means that the server does not say; assume 4 MiB.
    */
   maxRequestBytes: bigint;
 }
@@ -275,7 +275,10 @@ export interface AckResponse {
   failures: LeaseFailure[];
 }
 
-/** Gives one delivery back. Without an action: it is retried after the topic's backoff, or dead when no retries are left. */
+/**
+ * Gives one delivery back. Without an action: it is retried after the topic's backoff, or dead when no retries are
+ * left.
+ */
 export interface Nack {
   leaseToken: string;
   /** Why; kept as the event's last error, cut to 4 KiB. */
@@ -315,7 +318,7 @@ export interface ExtendResponse {
   failures: LeaseFailure[];
 }
 
-/** A lease token that could not be settled or extended. Nothing was changed by it. */
+/** A lease token that could not be settled or extended. Nothing was changed. */
 export interface LeaseFailure {
   leaseToken: string;
   reason: LeaseFailure_Reason;
@@ -350,7 +353,7 @@ export interface StoppedEngine {
   engine: Engine;
   /** Leases that were given back because they were not settled in time. */
   released: bigint;
-  /** Events that the engine holds: on local they are gone with the process, on redis they stay. */
+  /** Events that the engine holds: on local they are lost with the process, on redis they stay. */
   queued: bigint;
 }
 
@@ -2382,15 +2385,15 @@ export const StoppedEngine: MessageFns<StoppedEngine> = {
 export type EventBusService = typeof EventBusService;
 export const EventBusService = {
   /**
-   * Stores 1 to 1000 events under one topic, all of them or none. In a topic with several partitions (TopicConfig), this
-   * and everything below holds within each partition. An event goes to a partition by its id if the caller chose one,
-   * otherwise by its request. A call that fails after some partitions, or some of several engines, stored their events
-   * has a PartialDispatch in its error.
+   * Stores 1 to 1000 events under one topic, all of them or none. In a topic with several partitions (TopicConfig),
+   * this and everything below holds within each partition. An event goes to a partition by its id if the caller chose
+   * one, otherwise by its request. A call that fails after some partitions, or some of several engines, stored their
+   * events has a PartialDispatch in its error.
    *
-   * When the call has answered OK on the redis engine, each event is delivered to every group of the topic until it is
-   * acked, dead or cancelled, whichever DueBus process dies
-   * (ENGINE_REDIS says how durable Redis is); on the local engine the same holds for as long as the server
-   * process lives. A topic without a lasting group keeps its events for the first one.
+   * Once the call has answered OK on the redis engine, each event is delivered to every group of the topic until it is
+   * acked, dead or cancelled, whichever DueBus process dies (ENGINE_REDIS says how durable Redis is). On the local
+   * engine the same holds for as long as the server process lives. A topic without a lasting group keeps its events for
+   * the first one.
    *
    * Repeating a call with the same `request_id` within the topic's dedupe window (10 minutes by default) returns the
    * first answer and adds nothing, so a call that failed with UNAVAILABLE or DEADLINE_EXCEEDED can be repeated safely.
@@ -2418,14 +2421,14 @@ export const EventBusService = {
    * it. No more than `max_in_flight` events and `max_in_flight_bytes` are leased to the stream at once. When the
    * stream breaks, its leases run out after `disconnect_grace`.
    *
-   * A stream whose leases run out while it lasts gets one event at a time, until it settles or extends a lease of its own.
-   * Leases that it lets run out meanwhile use up no retry.
+   * A stream whose leases run out while it is open gets one event at a time, until it settles or extends a lease.
+   * Leases that run out in the meantime use up no retry.
    *
-   * A group lasts until it is deleted, or is `ephemeral`: what every instance must hear, or somebody only looks at.
+   * A group lasts until it is deleted, unless it is `ephemeral`: for events that every instance must hear, or to look
+   * at a topic.
    *
-   * Errors: INVALID_ARGUMENT, also when the group exists and `ephemeral` is not what it was created with;
-   * FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED), RESOURCE_EXHAUSTED (MAX_STREAMS_REACHED), UNAVAILABLE
-   * (DISPATCHER_NOT_WORKING).
+   * Errors: INVALID_ARGUMENT, also if the group exists and was created with another `ephemeral`; FAILED_PRECONDITION
+   * (NO_DISPATCHER_SPECIFIED), RESOURCE_EXHAUSTED (MAX_STREAMS_REACHED), UNAVAILABLE (DISPATCHER_NOT_WORKING).
    */
   subscribe: {
     path: "/duebus.v1.EventBus/Subscribe" as const,
@@ -2442,7 +2445,8 @@ export const EventBusService = {
    * Tokens that can't be settled are reported in `failures` and change nothing; the others take effect. Acking
    * twice is harmless: the second time is reported as REASON_SETTLED.
    *
-   * Errors: INVALID_ARGUMENT when there is no token or there are more than 10,000; UNAVAILABLE (DISPATCHER_NOT_WORKING).
+   * Errors: INVALID_ARGUMENT when there is no token or there are more than 10,000; UNAVAILABLE
+   * (DISPATCHER_NOT_WORKING).
    */
   ack: {
     path: "/duebus.v1.EventBus/Ack" as const,
@@ -2473,8 +2477,8 @@ export const EventBusService = {
   /**
    * Renews leases: they expire `lease` from now. Failures are reported one by one, as in Ack.
    *
-   * Errors: INVALID_ARGUMENT when there is no token, there are more than 10,000, or `lease` is out of range; UNAVAILABLE
-   * (DISPATCHER_NOT_WORKING).
+   * Errors: INVALID_ARGUMENT when there is no token, there are more than 10,000, or `lease` is out of range;
+   * UNAVAILABLE (DISPATCHER_NOT_WORKING).
    */
   extend: {
     path: "/duebus.v1.EventBus/Extend" as const,
@@ -2507,15 +2511,15 @@ export const EventBusService = {
 
 export interface EventBusServer extends UntypedServiceImplementation {
   /**
-   * Stores 1 to 1000 events under one topic, all of them or none. In a topic with several partitions (TopicConfig), this
-   * and everything below holds within each partition. An event goes to a partition by its id if the caller chose one,
-   * otherwise by its request. A call that fails after some partitions, or some of several engines, stored their events
-   * has a PartialDispatch in its error.
+   * Stores 1 to 1000 events under one topic, all of them or none. In a topic with several partitions (TopicConfig),
+   * this and everything below holds within each partition. An event goes to a partition by its id if the caller chose
+   * one, otherwise by its request. A call that fails after some partitions, or some of several engines, stored their
+   * events has a PartialDispatch in its error.
    *
-   * When the call has answered OK on the redis engine, each event is delivered to every group of the topic until it is
-   * acked, dead or cancelled, whichever DueBus process dies
-   * (ENGINE_REDIS says how durable Redis is); on the local engine the same holds for as long as the server
-   * process lives. A topic without a lasting group keeps its events for the first one.
+   * Once the call has answered OK on the redis engine, each event is delivered to every group of the topic until it is
+   * acked, dead or cancelled, whichever DueBus process dies (ENGINE_REDIS says how durable Redis is). On the local
+   * engine the same holds for as long as the server process lives. A topic without a lasting group keeps its events for
+   * the first one.
    *
    * Repeating a call with the same `request_id` within the topic's dedupe window (10 minutes by default) returns the
    * first answer and adds nothing, so a call that failed with UNAVAILABLE or DEADLINE_EXCEEDED can be repeated safely.
@@ -2535,14 +2539,14 @@ export interface EventBusServer extends UntypedServiceImplementation {
    * it. No more than `max_in_flight` events and `max_in_flight_bytes` are leased to the stream at once. When the
    * stream breaks, its leases run out after `disconnect_grace`.
    *
-   * A stream whose leases run out while it lasts gets one event at a time, until it settles or extends a lease of its own.
-   * Leases that it lets run out meanwhile use up no retry.
+   * A stream whose leases run out while it is open gets one event at a time, until it settles or extends a lease.
+   * Leases that run out in the meantime use up no retry.
    *
-   * A group lasts until it is deleted, or is `ephemeral`: what every instance must hear, or somebody only looks at.
+   * A group lasts until it is deleted, unless it is `ephemeral`: for events that every instance must hear, or to look
+   * at a topic.
    *
-   * Errors: INVALID_ARGUMENT, also when the group exists and `ephemeral` is not what it was created with;
-   * FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED), RESOURCE_EXHAUSTED (MAX_STREAMS_REACHED), UNAVAILABLE
-   * (DISPATCHER_NOT_WORKING).
+   * Errors: INVALID_ARGUMENT, also if the group exists and was created with another `ephemeral`; FAILED_PRECONDITION
+   * (NO_DISPATCHER_SPECIFIED), RESOURCE_EXHAUSTED (MAX_STREAMS_REACHED), UNAVAILABLE (DISPATCHER_NOT_WORKING).
    */
   subscribe: handleServerStreamingCall<SubscribeRequest, SubscribeResponse>;
   /**
@@ -2551,7 +2555,8 @@ export interface EventBusServer extends UntypedServiceImplementation {
    * Tokens that can't be settled are reported in `failures` and change nothing; the others take effect. Acking
    * twice is harmless: the second time is reported as REASON_SETTLED.
    *
-   * Errors: INVALID_ARGUMENT when there is no token or there are more than 10,000; UNAVAILABLE (DISPATCHER_NOT_WORKING).
+   * Errors: INVALID_ARGUMENT when there is no token or there are more than 10,000; UNAVAILABLE
+   * (DISPATCHER_NOT_WORKING).
    */
   ack: handleUnaryCall<AckRequest, AckResponse>;
   /**
@@ -2566,8 +2571,8 @@ export interface EventBusServer extends UntypedServiceImplementation {
   /**
    * Renews leases: they expire `lease` from now. Failures are reported one by one, as in Ack.
    *
-   * Errors: INVALID_ARGUMENT when there is no token, there are more than 10,000, or `lease` is out of range; UNAVAILABLE
-   * (DISPATCHER_NOT_WORKING).
+   * Errors: INVALID_ARGUMENT when there is no token, there are more than 10,000, or `lease` is out of range;
+   * UNAVAILABLE (DISPATCHER_NOT_WORKING).
    */
   extend: handleUnaryCall<ExtendRequest, ExtendResponse>;
   /**
