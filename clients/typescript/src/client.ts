@@ -1,6 +1,7 @@
 import type { MethodDefinition } from "@grpc/grpc-js";
 import { Connection, type TlsOptions } from "./connection.js";
 import { type Dispatched, type DispatchOptions, dispatchRequest, readDispatched } from "./dispatch.js";
+import { Dispatcher } from "./dispatcher.js";
 import { invalid } from "./errors.js";
 import type { NewEvent } from "./event.js";
 import * as messages from "./generated/duebus/v1/admin.js";
@@ -57,6 +58,7 @@ export class Client implements AsyncDisposable {
   readonly connection: Connection;
   /** The default timeout of calls. */
   readonly timeoutMs: number;
+  readonly #dispatcher: Dispatcher;
 
   /**
    * @param target the server: `host:port`, several of them separated by commas, or any other name that gRPC resolves.
@@ -66,6 +68,7 @@ export class Client implements AsyncDisposable {
   constructor(target: string, options: ClientOptions = {}) {
     this.timeoutMs = timerMs("timeout", options.timeoutMs ?? 30_000, 1);
     this.connection = new Connection(target, options.tls, options.token);
+    this.#dispatcher = new Dispatcher(this.connection);
     this.admin = stubs(messages.EventBusAdminService, messages, this.connection, this.timeoutMs);
   }
 
@@ -81,10 +84,19 @@ export class Client implements AsyncDisposable {
     this.close();
   }
 
-  /** Stores an event, to be delivered to each group of the topic, now or when it is due. */
+  /**
+   * Stores an event, to be delivered to each group of the topic, now or when it is due.
+   *
+   * Calls for one topic that are made while another is running share the next request to the server. One with a
+   * `requestId`, or for several engines, has a request of its own.
+   */
   async dispatch(topic: string, event: NewEvent, options: DispatchOptions = {}): Promise<Dispatched> {
-    const [dispatched] = await this.dispatchMany(topic, [event], options);
-    return dispatched as Dispatched;
+    if (options.requestId || (options.engines?.length ?? 0) > 1) {
+      const [dispatched] = await this.dispatchMany(topic, [event], options);
+      return dispatched as Dispatched;
+    }
+    const request = dispatchRequest(topic, [event], options);
+    return this.#dispatcher.run(request, { signal: options.signal, timeoutMs: this.#limit(options) });
   }
 
   /**

@@ -209,6 +209,6 @@ function clientClosed(cause?: unknown): DueBusError {
   return new DueBusError("CLIENT_CLOSED", "the client is closed", { cause });
 }
 
-function cancelled(signal: AbortSignal): DueBusError {
+export function cancelled(signal: AbortSignal): DueBusError {
   return new DueBusError("CANCELLED", `the call was ended: ${String(signal.reason)}`, { cause: signal.reason });
 }

@@ -45,6 +45,12 @@ export function reconnectBackoff(): Backoff {
   return new Backoff(100, 1000);
 }
 
+/** The limits of a call, over all its tries. */
+export interface RepeatOptions extends TryOptions {
+  /** Is told why a try failed that is repeated. */
+  onFailure?: (failure: DueBusError) => void;
+}
+
 /**
  * Makes a call with as many attempts as its deadline allows, and reports whether there was more than one. `UNAVAILABLE`
  * is retried, and so is a call that the server has cancelled, as it does when there are too many at once; everything
@@ -55,7 +61,7 @@ export async function repeated<Request, Response>(
   connection: Connection,
   method: MethodDefinition<Request, Response>,
   request: Request,
-  options: TryOptions,
+  options: RepeatOptions,
 ): Promise<{ response: Response; again: boolean }> {
   const end = performance.now() + options.timeoutMs;
   const pauses = new Backoff(100, 2000);
@@ -72,6 +78,7 @@ export async function repeated<Request, Response>(
     if (performance.now() + pause >= end) {
       throw last;
     }
+    options.onFailure?.(last);
     await pauseFor(pause, options.signal);
   }
 }

@@ -205,6 +205,95 @@ test("many calls at once leave nothing behind", async () => {
   assert.deepEqual(warnings, []);
 });
 
+/** A client with a dispatch, of the event "first", that the bus holds. */
+async function behindACall(): Promise<{ client: Client; first: Promise<unknown> }> {
+  bus.dispatchesHeld = true;
+  const client = connect();
+  const first = client.dispatch("t", { id: "first" });
+  await bus.until("a dispatch", () => bus.dispatches.length === 1);
+  return { client, first };
+}
+
+const sent = (): string[][] => bus.dispatches.map(({ events }) => events.map(({ id }) => id));
+
+test("single dispatches that arrive during a call share the next one", async () => {
+  const { client, first } = await behindACall();
+  const others = ["a", "b", "c"].map((id) => client.dispatch("t", { id }));
+  bus.releaseDispatches();
+  assert.deepEqual(
+    await Promise.all([first, ...others]),
+    ["first", "a", "b", "c"].map((eventId) => ({ eventId, duplicate: false })),
+  );
+  assert.deepEqual(sent(), [["first"], ["a", "b", "c"]]);
+});
+
+test("a dispatch that is aborted while it waits is not sent", async () => {
+  const { client, first } = await behindACall();
+  const end = new AbortController();
+  const hasty = client.dispatch("t", { id: "a" }, { signal: end.signal });
+  const patient = client.dispatch("t", { id: "b" }, { signal: new AbortController().signal });
+  end.abort(new Error("enough"));
+  assert.match(String((await failing(hasty, "CANCELLED")).cause), /enough/);
+  await failing(client.dispatch("t", { id: "c" }, { signal: end.signal }), "CANCELLED");
+  bus.releaseDispatches();
+  await Promise.all([first, patient]);
+  assert.deepEqual(sent(), [["first"], ["b"]]);
+});
+
+test("a first dispatch that is aborted does not hold up the others", async () => {
+  bus.dispatchesHeld = true;
+  const client = connect();
+  const end = new AbortController();
+  const first = client.dispatch("t", { id: "first" }, { signal: end.signal });
+  await bus.until("a dispatch", () => bus.dispatches.length === 1);
+  const second = client.dispatch("t", { id: "second" });
+  end.abort();
+  await failing(first, "CANCELLED");
+  await bus.until("the second dispatch", () => bus.dispatches.length === 2);
+  bus.releaseDispatches();
+  assert.deepEqual(await second, { eventId: "second", duplicate: false });
+});
+
+test("a shared call is repeated as it was", async () => {
+  const { client, first } = await behindACall();
+  const others = ["a", "b"].map((id) => client.dispatch("t", { id }));
+  bus.releaseDispatches();
+  await first;
+  bus.failures.push(failure(status.UNAVAILABLE, "DISPATCHER_NOT_WORKING"));
+  await Promise.all(others);
+  assert.deepEqual(sent(), [["first"], ["a", "b"], ["a", "b"]]);
+  assert.deepEqual(bus.dispatches[1], bus.dispatches[2]);
+});
+
+test("large events go in several shared calls", async () => {
+  const { client, first } = await behindACall();
+  const data = new Uint8Array(1 << 20);
+  const others = ["0", "1", "2", "3"].map((id) => client.dispatch("t", { id, data }));
+  bus.releaseDispatches();
+  await Promise.all([first, ...others]);
+  assert.deepEqual(sent(), [["first"], ["0", "1"], ["2", "3"]]);
+});
+
+test("while the server is away every dispatch is told why", async () => {
+  bus.stop();
+  const client = connect(bus.target, { timeoutMs: 500 });
+  const calls = Array.from({ length: 5 }, () => failing(client.dispatch("t", {}), "UNAVAILABLE"));
+  for (const error of await Promise.all(calls)) {
+    assert(error.message.includes(bus.target), error.message);
+  }
+});
+
+test("a dispatch a few microtasks after the last answer is sent", async () => {
+  const client = connect();
+  for (let microtasks = 0; microtasks <= 20; microtasks++) {
+    await client.dispatch("t", {});
+    for (let count = 0; count < microtasks; count++) {
+      await null;
+    }
+    await client.dispatch("t", {});
+  }
+});
+
 test("an unreachable one of several servers costs nothing", async () => {
   const other = await new FakeBus().start();
   const client = connect(`${bus.target}, ${other.target}`);

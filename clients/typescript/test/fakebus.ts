@@ -68,6 +68,11 @@ export class FakeBus {
   maxRequestBytes = 0n;
   /** Holds back the answers to acks. */
   acksHeld = false;
+  /** Streams of this topic do not start before `refuse` ends them with an error. */
+  refusedTopic = "";
+  /** Holds back the answers to dispatches. */
+  dispatchesHeld = false;
+  #refused: Stream | undefined;
   readonly #changes = new Changes();
   readonly #server = new Server();
   #port = 0;
@@ -113,6 +118,7 @@ export class FakeBus {
 
   stop(): void {
     this.releaseAcks();
+    this.releaseDispatches();
     this.#server.forceShutdown();
   }
 
@@ -163,8 +169,25 @@ export class FakeBus {
     this.#changes.notify();
   }
 
+  /** Ends the stream of the refused topic. */
+  async refuse(): Promise<void> {
+    await this.until("a stream of the refused topic", () => this.#refused !== undefined);
+    this.#refused?.emit("error", failure(status.PERMISSION_DENIED, "PERMISSION_DENIED"));
+  }
+
+  /** Sends the answers to dispatches that were held back. */
+  releaseDispatches(): void {
+    this.dispatchesHeld = false;
+    this.#changes.notify();
+  }
+
   #subscribe(stream: Stream): void {
     this.subscribes.push(stream.request);
+    if (stream.request.topic === this.refusedTopic) {
+      this.#refused = stream;
+      this.#changes.notify();
+      return;
+    }
     const error = this.failures.shift();
     if (error !== undefined) {
       stream.emit("error", error);
@@ -206,6 +229,9 @@ export class FakeBus {
       this.#changes.notify();
       if ((record as unknown) === this.acks) {
         await this.#changes.until(() => !this.acksHeld);
+      }
+      if ((record as unknown) === this.dispatches) {
+        await this.#changes.until(() => !this.dispatchesHeld);
       }
       const error = this.failures.shift();
       callback(error ?? null, error === undefined ? respond(call.request) : undefined);

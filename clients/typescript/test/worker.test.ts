@@ -386,6 +386,30 @@ test("an error that no retry can cure ends the worker", async () => {
   assert.equal(bus.subscribes.length, 2);
 });
 
+test("ready ends when run fails while a handler still runs", async () => {
+  const { handler, begun, letGo } = holding();
+  const worker = new Worker(client, { logger: quiet, drainTimeoutMs: 3_600_000 }).handle("t", handler);
+  worker.handle("refused", handler);
+  bus.refusedTopic = "refused";
+  const run = worker.run();
+  run.catch(() => {});
+  await bus.until("a stream", () => bus.streams.length === 1);
+  bus.deliver("a");
+  await bus.until("a handler", () => begun.length === 1);
+  await bus.refuse();
+  assert.equal(await worker.ready(), false);
+  letGo();
+  await assert.rejects(run, (error) => error instanceof DueBusError && error.is("PERMISSION_DENIED"));
+});
+
+test("ready ends when run fails because there is no handler", async () => {
+  const worker = new Worker(client);
+  const run = worker.run();
+  const ready = worker.ready();
+  await assert.rejects(run, /has no handler/);
+  assert.equal(await ready, false);
+});
+
 test("a failed settle that no retry can cure ends the worker", async () => {
   await start(() => {});
   bus.failures.push(failure(status.PERMISSION_DENIED, "PERMISSION_DENIED"));

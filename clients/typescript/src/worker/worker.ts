@@ -70,16 +70,16 @@ export class Worker {
     if (this.#sources !== undefined) {
       throw invalid("worker", "is already running, or has run");
     }
-    if (this.#entries.length === 0) {
-      throw invalid("worker", "has no handler");
-    }
+    this.#sources = this.#entries.map(
+      ({ topic, handler, settings }) => new Source(this.#client, topic, handler, settings, this.#changes),
+    );
     const stop = (): void => this.#stop();
     signal?.addEventListener("abort", stop, { once: true });
-    if (signal?.aborted) {
+    if (signal?.aborted || this.#stopping) {
       stop();
     }
     try {
-      await this.#runAll();
+      await this.#runAll(this.#sources);
     } finally {
       signal?.removeEventListener("abort", stop);
       this.#ended = true;
@@ -90,12 +90,11 @@ export class Worker {
   /**
    * Waits until the worker has subscribed for every handler: events dispatched from now on are handled.
    *
-   * @returns false if the worker ended before that.
+   * @returns false if the worker was stopped or failed before that.
    */
   async ready(): Promise<boolean> {
-    const started = (): boolean => this.#sources?.every((each) => each.started) ?? false;
-    await this.#changes.until(() => this.#ended || started());
-    return started();
+    await this.#changes.until(() => this.#stopping || this.#ended || this.#started());
+    return this.#started();
   }
 
   /** Drains as `run` does when its signal aborts, and waits until it has. Not for handlers: it waits for them. */
@@ -111,22 +110,25 @@ export class Worker {
     for (const each of this.#sources ?? []) {
       each.stop();
     }
+    this.#changes.notify();
+  }
+
+  #started(): boolean {
+    const sources = this.#sources ?? [];
+    return sources.length > 0 && sources.every((each) => each.started);
   }
 
   /** The end of one subscription ends all, with the error of the first that failed. */
-  async #runAll(): Promise<void> {
-    this.#sources = this.#entries.map(
-      ({ topic, handler, settings }) => new Source(this.#client, topic, handler, settings, this.#changes),
-    );
-    if (this.#stopping) {
-      this.#stop();
+  async #runAll(sources: readonly Source[]): Promise<void> {
+    if (sources.length === 0) {
+      throw invalid("worker", "has no handler");
     }
     const failures: unknown[] = [];
     const failed = (error: unknown): void => {
       failures.push(error);
       this.#stop();
     };
-    await Promise.all(this.#sources.map((each) => each.run().catch(failed)));
+    await Promise.all(sources.map((each) => each.run().catch(failed)));
     if (failures.length > 0) {
       throw failures[0];
     }
