@@ -1,4 +1,4 @@
-"""One key is lost, by an evicting policy or an operator's DEL: new events still reach every group."""
+"""One key is lost, by an evicting policy or an operator's DEL: new events reach every group, and no event vanishes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from support.builders import new_event, new_events
 from support.topics import ids
 
 if TYPE_CHECKING:
+    from duebus_server.domain.model import LeasedEvent
     from support.redis_bus import RedisBus, Replica
     from support.topics import TopicDriver
 
@@ -124,3 +125,169 @@ async def test_a_session_without_leases_has_no_count_of_them(frozen_bus: RedisBu
     await topic.leave()
     await replica.engine.expire_leases()
     assert frozen_bus.raw.hgetall(counts) == {}
+
+
+# --- the events that were there ---
+
+
+DUE_IS_LOST = "Redis has lost when this event is due, and whether this group has settled it"
+RESTORED = "Redis had lost where events were; they are restored, or dead if their due time is lost"
+ALL = ("suspect", "leased", "nacked", "dead", "ready", "later")
+MEANS = {
+    "waiting": {"ready": EventState.DEAD, "later": EventState.DEAD},
+    "suspects": {},
+    "leased": {},
+    "dead": {},
+}
+"""The keys that say where events are, and what can't be restored without one of them."""
+
+
+async def one_of_each(topic: TopicDriver) -> LeasedEvent:
+    """An event in each state; the one that is leased."""
+    await topic.join()
+    await topic.dispatch("leased", "nacked", "dead")
+    held, nacked, dead = await topic.lease_each("leased", "nacked", "dead")
+    await topic.nack(nacked, delay_us=HOUR)
+    await topic.dead_letter(dead, error="boom")
+    await topic.dispatch("suspect")
+    await topic.let_run_out()
+    await topic.engine.expire_leases()
+    await topic.dispatch("ready", new_event("later", delay_us=HOUR))
+    return held
+
+
+async def states(topic: TopicDriver, group: str = "default") -> dict[str, EventState | None]:
+    return {name: await topic.state(name, group) for name in ALL}
+
+
+@pytest.mark.parametrize("name", GROUP_KEYS)
+async def test_no_event_vanishes_with_a_key_of_its_group(frozen_bus: RedisBus, name: str) -> None:
+    replica = await frozen_bus.replica()
+    topic = replica.topic()
+    held = await one_of_each(topic)
+    before = await states(topic)
+    assert None not in before.values()
+
+    frozen_bus.raw.delete(key_of(frozen_bus, replica, topic, f"group:default:{name}"))
+    with capture_logs() as logs:
+        await replica.engine.expire_leases()
+
+    assert (RESTORED in {line["event"] for line in logs}) == (name in MEANS)
+    lost = MEANS.get(name, {})
+    if name != "records":  # of events without a record, only the place is known
+        assert await states(topic) == {**before, **lost}
+        assert {(await topic.look(event)).last_error for event in lost} <= {DUE_IS_LOST}
+        assert (await topic.look("dead")).last_error == "boom"
+        assert await topic.ack(held) == [None]
+    await replica.advance(2 * HOUR)
+    await replica.engine.expire_leases()
+    await topic.redrive()
+    found = [event for _ in range(3) for event in await topic.lease_all()]
+    assert sorted(ids(found)) == sorted(event for event in ALL if event != "leased" or name == "records")
+    await topic.ack(*found)
+    assert await topic.queued() == 0
+
+
+async def test_leases_begin_anew_when_their_expiry_is_lost(frozen_bus: RedisBus) -> None:
+    replica = await frozen_bus.replica()
+    topic = replica.topic()
+    await one_of_each(topic)
+    frozen_bus.raw.delete(key_of(frozen_bus, replica, topic, "group:default:leased"))
+
+    await replica.engine.expire_leases()
+
+    (expiry,) = [expires for _, expires in stored(frozen_bus, topic, "leased")]
+    assert expiry == replica.now_us() + (await topic.engine.config_of(topic.name)).lease_us
+    assert [info.in_flight for info in (await topic.group()).subscribers] == [1]
+
+
+async def test_a_session_gets_its_room_back_when_the_records_of_its_leases_are_lost(frozen_bus: RedisBus) -> None:
+    replica = await frozen_bus.replica()
+    topic = replica.topic()
+    await topic.join()
+    await topic.dispatch("event")
+    held = await topic.lease_one()
+    frozen_bus.raw.delete(key_of(frozen_bus, replica, topic, "group:default:records"))
+    await replica.advance(HOUR)
+    await replica.engine.expire_leases()
+    await topic.cancel("event")
+
+    for _ in range(2):
+        await replica.engine.expire_leases()
+
+    assert replica.heard.ended["worker-1"] == [held.fencing_token]
+    assert not frozen_bus.raw.exists(frozen_bus.key(topic.name, "group:default:in_flight"))
+
+
+def stored(bus: RedisBus, topic: TopicDriver, name: str, group: str = "default") -> list[tuple[bytes, float]]:
+    return list(bus.raw.zrange(bus.key(topic.name, f"group:{group}:{name}"), 0, -1, withscores=True))
+
+
+async def test_what_one_of_two_groups_has_lost_is_found_when_the_other_has_settled_it(frozen_bus: RedisBus) -> None:
+    """While the other group holds as many events as were lost, their number tells nothing."""
+    replica = await frozen_bus.replica()
+    topic = replica.topic()
+    for group in GROUPS:
+        await topic.join(group=group)
+    await topic.dispatch("a", "b", new_event("later", delay_us=HOUR))
+    frozen_bus.raw.delete(key_of(frozen_bus, replica, topic, "group:one:waiting"))
+    await replica.engine.expire_leases()
+    assert await topic.counts("one") == {}
+
+    await topic.ack(*await topic.lease(group="other", max_events=1), group="other")
+    await replica.engine.expire_leases()
+
+    # "a" may have been settled by either group; the others can only have been lost by this one
+    assert await topic.counts("one") == {EventState.DEAD: 3}
+    assert await topic.counts("other") == {EventState.READY: 1, EventState.SCHEDULED: 1, EventState.DEAD: 1}
+    assert {(await topic.look(event, "one")).last_error for event in ("a", "b", "later")} == {DUE_IS_LOST}
+    assert await topic.queued() == 2
+    for group in GROUPS:
+        await topic.purge(group=group)
+    assert await topic.queued() == 2
+    await replica.advance(HOUR)
+    await topic.ack(*await topic.lease_all(group="other"), group="other")
+    assert await topic.queued() == 0
+    assert not frozen_bus.raw.exists(frozen_bus.key(topic.name, "events"), frozen_bus.key(topic.name, "refs"))
+
+
+async def test_many_lost_events_are_found_in_several_sweeps(frozen_bus: RedisBus) -> None:
+    replica = await frozen_bus.replica()
+    topic = replica.topic()
+    await topic.join()
+    for _ in range(10):
+        await topic.dispatch(*new_events(1_000))
+    frozen_bus.raw.delete(key_of(frozen_bus, replica, topic, "group:default:waiting"))
+
+    sweeps = 0
+    while await topic.counts() != {EventState.DEAD: 10_000}:
+        await replica.engine.expire_leases()
+        sweeps += 1
+
+    assert sweeps == 2
+
+
+async def test_a_topic_that_has_lost_nothing_is_not_searched_in_every_sweep(
+    frozen_bus: RedisBus,
+) -> None:
+    """One group is slower than the other, so there are more events than the one holds."""
+    replica = await frozen_bus.replica()
+    topic = replica.topic()
+    for group in GROUPS:
+        await topic.join(group=group)
+    await topic.dispatch(*new_events(10))
+    await topic.ack(*await topic.lease(group="one"), group="one")
+    frozen_bus.raw.config_resetstat()
+    for _ in range(3):
+        await replica.engine.expire_leases()
+    assert "cmdstat_hscan" not in frozen_bus.raw.info("commandstats")
+
+
+async def test_the_number_of_queued_events_recovers_from_a_lost_count_of_dead_ones(frozen_bus: RedisBus) -> None:
+    topic = (await frozen_bus.replica()).topic()
+    await topic.join()
+    await topic.dispatch("dead", "other")
+    await topic.dead_letter(*await topic.lease(max_events=1))
+    frozen_bus.raw.delete(frozen_bus.key(topic.name, "meta"))
+    await topic.purge()
+    assert await topic.queued() == 1

@@ -33,6 +33,7 @@ from duebus_server.engine.redis.replicas.membership import Membership, is_unknow
 from duebus_server.engine.redis.replicas.notifications import Notifications
 from duebus_server.engine.redis.replicas.presence import Presence
 from duebus_server.engine.redis.replicas.reactions import Reactions
+from duebus_server.engine.redis.replicas.restoration import Restoration
 from duebus_server.engine.redis.replicas.sessions import Stage, Unanswered
 from duebus_server.engine.redis.replicas.sweeping import Sweeping
 from duebus_server.engine.redis.transport.errors import is_lost
@@ -92,6 +93,7 @@ class RedisEngine(AdminVerbs):
         self.views = Views(runner, self.topic_index, defaults, self.notifications.answered)
         self.retention = Retention(runner, self.topic_index, defaults)
         self._sweeping = Sweeping(runner)
+        self._restoration = Restoration(runner, self.notifications, defaults.lease_us)
         self.deletions = Deletions(runner, self.notifications, self.topic_index, self.retention)
         self.ephemeral = EphemeralGroups(runner, self.deletions)
         self.members = Membership(runner, notes, self.notifications, self.topic_index, self.ephemeral)
@@ -257,6 +259,9 @@ class RedisEngine(AdminVerbs):
         for session in found.astray:
             with self._bad_group(session.partition, session.group):
                 await self.members.look_for_group(session)
+        for partition in self._restoration.next(found.doubtful):
+            with self._bad_group(partition, ""):
+                await self._restoration.check(partition)
         await self.retention.sweep()
         await self.ephemeral.remove()
         await self.deletions.finish()

@@ -134,10 +134,10 @@ end
 
 -- `refs` has an entry only for events that were stored in several groups: how many hold it, and in how many lasting
 -- ones it is not dead. An event that waits in no lasting group does not count as queued: `meta` has the number of
--- those.
+-- those. It can get below 0 only if Redis has lost `meta`.
 local function count_dead(more)
-  if more ~= 0 then
-    redis.call('HINCRBY', topic_key('meta'), 'dead', more)
+  if more ~= 0 and redis.call('HINCRBY', topic_key('meta'), 'dead', more) < 0 then
+    redis.call('HDEL', topic_key('meta'), 'dead')
   end
 end
 

@@ -1,10 +1,13 @@
--- Checks which of many groups have something to lease now, and how many leases their sessions hold.
+-- Checks which of many groups have something to lease now, how many leases their sessions hold, and whether Redis may
+-- have lost one of their keys.
 --
 -- KEYS     on a cluster, the keys of one topic and of its groups that are named
 -- ARGV     1..5 as in common.lua
 --   6...   prefix of a topic, group, number of sessions, session, ...; ...
 -- returns  for each group: whether it has something (0, 1; -2: there is no such group; -3: the partition is closed),
---          leases of each session, ...; all -1 for a group with a key of the wrong type, which must not hide the others
+--          whether restore.lua has to check its topic (0, 1), leases of each session, ...; all -1 for a group with a key
+--          of the wrong type, which must not hide the others
+-- includes copies
 
 local found = {}
 local at = 6
@@ -22,6 +25,11 @@ local function look(prefix, group, first, behind)
     local leasable = ready + expired > 0 and redis.call('HEXISTS', group_key_of(prefix, group, 'group'), 'paused') == 0
     seen[1] = leasable and 1 or 0
   end
+  -- Fewer copies than events are normal only in a topic with several groups. Where there is neither an event nor a
+  -- session with leases, nothing was lost.
+  local events = redis.call('HLEN', prefix .. 'events')
+  local copies = (events > 0 or first < behind) and copies_in(prefix, group)
+  seen[2] = copies and (copies < events or not adds_up(prefix, group, copies)) and 1 or 0
   for i = first, behind - 1 do
     seen[#seen + 1] = tonumber(redis.call('HGET', group_key_of(prefix, group, 'in_flight'), ARGV[i]) or 0)
   end
@@ -31,7 +39,7 @@ end
 while at <= #ARGV do
   local behind = at + 3 + tonumber(ARGV[at + 2])
   local fine, seen = pcall(look, ARGV[at], ARGV[at + 1], at + 3, behind)
-  for i = 1, behind - at - 2 do
+  for i = 1, behind - at - 1 do
     found[#found + 1] = fine and seen[i] or -1
   end
   at = behind

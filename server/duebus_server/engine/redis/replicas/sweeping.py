@@ -60,12 +60,14 @@ class Found:
         unsure: sessions that know another number of leases than Redis does: they may have missed the end of one.
         astray: sessions that had joined before the check, but whose group does not exist.
         moved: groups in closed partitions: the topic's partition count has changed.
+        doubtful: partitions of which Redis may have lost a key.
     """
 
     leasable: list[Group]
     unsure: list[LocalSession]
     astray: list[LocalSession]
     moved: list[Group]
+    doubtful: set[Partition]
 
 
 class Turns:
@@ -108,11 +110,13 @@ class Sweeping:
             members[group].append(session)
             if session.stage is Stage.JOINED:
                 joined[group].append(session)
-        found = Found([], [], [], [])
+        found = Found([], [], [], [], set())
         holders = self._holders(members)
         seen = await self._peek_all(holders)
         self._runner.unanswered &= {partition for partition, _ in holders.keys() - seen.keys()}
-        for group, (leasable, *held) in seen.items():
+        for group, (leasable, is_doubtful, *held) in seen.items():
+            if is_doubtful > 0:
+                found.doubtful.add(group[0])
             if leasable > 0:
                 found.leasable.append(group)
             elif leasable == _NO_GROUP:
@@ -186,4 +190,4 @@ class Sweeping:
             names = [session.name for session in holders[partition, group]]
             flat += (self._runner.keys.topic_prefix(partition), group, len(names), *names)
         answer = iter(await self._runner.run_on(keys, PEEK, "", *flat))
-        return {group: list(islice(answer, 1 + len(holders[group]))) for group in groups}
+        return {group: list(islice(answer, 2 + len(holders[group]))) for group in groups}

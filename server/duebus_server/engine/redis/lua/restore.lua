@@ -1,0 +1,146 @@
+-- Finds events that are in no set of a group that holds them, because Redis has lost a key, a few in each step. An event
+-- with a record becomes again what its record says; its lease begins anew. Where nothing says when an event is due, it
+-- becomes a dead letter, in every group that may have held it.
+--
+-- KEYS     topic, every group
+-- ARGV     1..5 as in common.lua
+--   6      the server's lease, where the topic has none of its own, microseconds
+--   7      the cursor that the step before has returned; 0 begins
+-- returns  {now, {'', dead letters, ...} as in leases.lua, the next cursor (0 at the end, '' if nothing is lost), how
+--          many events wait again, how many are leased again, {group in which something has changed, ...}}
+-- includes leases
+-- includes naming
+-- includes copies
+
+local LOOKS = 400 -- events times groups in one step
+local LOST = 'Redis has lost when this event is due, and whether this group has settled it'
+
+local groups = find_groups(ALL_GROUPS, true, '') or {}
+
+local function is_all_there()
+  local copies, fine = 0, true
+  for _, group in ipairs(groups) do
+    check_keys(group)
+    local own = copies_in(ARGV[1], group)
+    fine = fine and adds_up(ARGV[1], group, own)
+    copies = copies + own
+  end
+  return fine and copies >= redis.call('HLEN', topic_key('events'))
+end
+
+-- Copies of deleted groups are in none of these sets until they are released.
+local is_deleting = redis.call('EXISTS', topic_key('deleted')) == 1
+if #groups == 0 or is_deleting or (ARGV[7] == '0' and is_all_there()) then
+  return { whole(now), {}, '', 0, 0, {} }
+end
+
+regardless_of_memory()
+local expires = whole(now + setting('lease', ARGV[6]))
+local again, changed, told = { waiting = 0, leased = 0 }, {}, {}
+local died = {} -- by group
+
+local function put_back(group, id, record, place)
+  local member = (record[PLACE] ~= '' and record[PLACE] or place) .. id
+  if record[IS_DEAD] == 1 then
+    redis.call('ZADD', group_key(group, 'dead'), whole(now), member)
+  elseif record[FENCE] ~= 0 then
+    redis.call('ZADD', group_key(group, 'leased'), expires, member)
+    again.leased = again.leased + 1
+  else
+    local queue = new_queue()
+    enqueue(queue, record, record[DELIVER_AT], member)
+    write_queue(group, queue)
+    again.waiting = again.waiting + 1
+  end
+  changed[group] = true
+end
+
+local function bury(group, id, blob)
+  local record = blank_record()
+  record[PLACE], record[CHOSEN], record[IS_DEAD] = place_of(blob), has_flag(blob, CHOSEN_ID) and 1 or 0, 1
+  record[STARTED], record[MAX_RETRIES], record[LAST_ERROR] = now, max_retries_of(blob), LOST
+  remember(record, DEAD, LOST)
+  redis.call('HSET', group_key(group, 'records'), id, cmsgpack.pack(record))
+  redis.call('ZADD', group_key(group, 'dead'), whole(now), place_of(blob) .. id)
+  died[group] = died[group] or {}
+  table.insert(died[group], id)
+  changed[group] = true
+end
+
+-- Dead letters for `lost` copies, of which each was in one of these groups.
+local function bury_in(candidates, id, blob, refs, lost)
+  for _, group in ipairs(candidates) do
+    bury(group, id, blob)
+  end
+  local holders, waits_in = refs[1] - lost + #candidates, math.max(0, refs[2] - lost)
+  if holders > 1 then
+    redis.call('HSET', topic_key('refs'), id, cmsgpack.pack({ holders, waits_in }))
+  end
+  count_dead(refs[2] > 0 and waits_in == 0 and 1 or 0)
+end
+
+local function look_at(id, blob)
+  local refs = unpack_fields(redis.call('HGET', topic_key('refs'), id), 2) or { 1, 1 }
+  local lost, without = refs[1], {}
+  for _, group in ipairs(groups) do
+    if find_copy(group, id, place_of(blob)) then
+      lost = lost - 1
+    else
+      without[#without + 1] = group
+    end
+  end
+  local candidates = {}
+  for _, group in ipairs(without) do
+    local record = lost > 0 and read_record(redis.call('HGET', group_key(group, 'records'), id))
+    if record then -- only a group that holds the event has one
+      put_back(group, id, record, place_of(blob))
+      lost = lost - 1
+    elseif group ~= '' and not is_ephemeral(group) then
+      candidates[#candidates + 1] = group
+    end
+  end
+  if lost > 0 and #candidates > 0 then
+    bury_in(candidates, id, blob, refs, lost)
+  end
+end
+
+-- What the sessions of a group hold, from its records.
+local function count_leases(group)
+  local members, ids, held = redis.call('ZRANGE', group_key(group, 'leased'), 0, -1), {}, {}
+  for i = 1, #members do
+    ids[i] = id_of(members[i])
+  end
+  local raws = read_all('HMGET', group_key(group, 'records'), ids)
+  for i = 1, #ids do
+    local record = read_record(raws[i])
+    if record then
+      held[record[SESSION]] = (held[record[SESSION]] or 0) + 1
+    end
+  end
+  redis.call('DEL', group_key(group, 'in_flight'))
+  for session, count in pairs(held) do
+    add_in_flight(group, session, count)
+  end
+end
+
+local step = redis.call('HSCAN', topic_key('events'), ARGV[7], 'COUNT', math.max(1, math.floor(LOOKS / #groups)))
+for i = 1, #step[2], 2 do
+  if #step[2][i + 1] >= HEADER_SIZE then -- a damaged event that is leased becomes a dead letter there
+    look_at(step[2][i], step[2][i + 1])
+  end
+end
+local names = {}
+for group in pairs(changed) do
+  names[#names + 1] = group
+  note_changed('dead', died[group] or {})
+  tell_changed(group, told)
+  wake(group, now)
+end
+if step[1] == '0' then
+  for _, group in ipairs(groups) do
+    if not adds_up(ARGV[1], group, copies_in(ARGV[1], group)) then
+      count_leases(group)
+    end
+  end
+end
+return { whole(now), told, step[1], again.waiting, again.leased, names }
