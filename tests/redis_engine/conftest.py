@@ -6,6 +6,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import redis
 from support.redis_bus import RedisBus, Replica, redis_bus
 from support.redis_cluster import running_cluster, until_it_is_whole
 from support.redis_engine import shared_redis
@@ -85,10 +86,18 @@ def hanging() -> Iterator[str]:
         yield f"127.0.0.1:{listener.getsockname()[1]}"
 
 
+NODE_TIMEOUT_MS = 60_000
+"""After how long the nodes of the shared cluster would take one that does not answer for lost. None is lost in a test,
+but on a busy machine one may not get a processor for seconds, and then the others refuse every command."""
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[list[RedisServer]]:
-    """Three masters that share the slots."""
-    with running_cluster(3, 0, 2_000) as nodes:
+    """Three masters that share the slots. A test must not end or pause one."""
+    with running_cluster(3, 0, 2_000) as nodes:  # they become a cluster sooner than with the long timeout
+        for node in nodes:
+            with redis.Redis.from_url(node.url) as client:
+                client.config_set("cluster-node-timeout", NODE_TIMEOUT_MS)
         yield nodes
 
 
