@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from duebus_server.domain.model import LeaseBatch, LeasedEvent
+
 
 class Due(NamedTuple):
     """The group has something to lease at that time."""
@@ -35,6 +37,7 @@ class Recorder:
 
     Attributes:
         dues: all due times reported since ``forget``, in order.
+        batches: for each session, what dispatches have told it of its reservations, in order.
         ended: for each session, the fencing tokens of the leases that have ended, in order.
         ran_out: the ones of these that ran out.
         extended: the sessions whose leases were extended, in order.
@@ -46,6 +49,7 @@ class Recorder:
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         self.dues: list[Due] = []
+        self.batches: dict[str, list[LeaseBatch]] = defaultdict(list)
         self.ended: dict[str, list[int]] = defaultdict(list)
         self.deletions: list[tuple[str, str | None]] = []
         self.deaths: list[Step] = []
@@ -58,6 +62,15 @@ class Recorder:
         """Called by the engine."""
         self.dues.append(Due(topic, group, at_us))
         self._told.set()
+
+    def leased(self, _topic: str, _group: str, session_id: str, batch: LeaseBatch) -> None:
+        """Called by the engine."""
+        self.batches[session_id].append(batch)
+        self._told.set()
+
+    def handed_over(self, session_id: str) -> list[LeasedEvent]:
+        """The events that dispatches have handed over to a session, in order."""
+        return [event for batch in self.batches[session_id] for event in batch.events]
 
     def leases_ended(self, session_id: str, fencing_tokens: Sequence[int]) -> None:
         """Called by the engine."""
@@ -92,6 +105,7 @@ class Recorder:
     def forget(self) -> None:
         """Forget what was recorded."""
         self.dues.clear()
+        self.batches.clear()
         self.ended.clear()
         self.ran_out.clear()
         self.extended.clear()

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from duebus_server.app import App
     from duebus_server.domain.clock import ManualClock
+    from duebus_server.domain.model import LeaseBatch
     from duebus_server.engine.base import Watcher
     from duebus_server.engine.local import LocalEngine
 
@@ -235,6 +236,10 @@ class _Listener:
 
     def due(self, topic: str, group: str, at_us: int) -> None:
         self._inner.due(topic, group, at_us)
+        self._changed()
+
+    def leased(self, topic: str, group: str, session_id: str, batch: LeaseBatch) -> None:
+        self._inner.leased(topic, group, session_id, batch)
         self._changed()
 
     def leases_ended(self, session_id: str, fencing_tokens: Sequence[int]) -> None:

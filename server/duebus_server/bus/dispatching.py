@@ -75,7 +75,7 @@ class Dispatching:
         self, place: tuple[EngineName, str], requests: list[DispatchRequest]
     ) -> list[DispatchAnswer | DueBusError]:
         name, topic = place
-        return await self._engines.get(name).engine.dispatch(topic, requests)
+        return await self._engines.get(name).streams.dispatch(topic, requests)
 
 
 def _partial(error: DueBusError, stored: Sequence[EngineName], event_ids: Sequence[str]) -> PartialDispatch:

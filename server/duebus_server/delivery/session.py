@@ -1,4 +1,5 @@
-"""One stream: it leases what its window has room for, and waits to be woken when there is nothing.
+"""One stream: it leases what its window has room for, and waits to be woken when there is nothing. While it waits, a
+dispatch may reserve its room and hand events over to it.
 
 ::
 
@@ -7,13 +8,17 @@
     JOINING --joined--> LOOKING --has room-----------------------------> LEASING
                         | ^  ^                                           | | |
                         | |  +-- more is due ------------- WAITING <-----+ | |  took all there was
+                        | |  |                              |  ^           | |
+                        | |  |        a dispatch reserves its |  | got all    | |
+                        | |  |                    room       v  | there was  | |
+                        | |  +-- there may be more ------- RESERVED        | |
                         | +----- it is gone, or room ----- TOO_LARGE <-----+ |  what is due does not fit
                         | +----- half a second later ----- RETRYING <--------+  the engine can't be reached
                         | +----- leases ended ------------ FULL
                         +--no room-------------------------^
 
-    between two steps: --close_soon--> CLOSING
-    from every stage:  --end--> ENDED
+    between two steps: --close_soon--> CLOSING, once no room is reserved
+    from every stage:  --end--> ENDED, once no room is reserved
 """
 
 from __future__ import annotations
@@ -28,7 +33,7 @@ import structlog
 from duebus_server.delivery.frames import GROUP_DELETED, TOPIC_DELETED, Closing, Deliveries, Frame, Heartbeat
 from duebus_server.domain.clock import SECOND
 from duebus_server.domain.errors import DispatcherNotWorking, NotFound
-from duebus_server.domain.model import AdoptedLease, LeaseRef, NackAction, NackRef, SubscriberInfo
+from duebus_server.domain.model import AdoptedLease, LeaseRef, NackAction, NackRef, Reservation, SubscriberInfo
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Sequence
@@ -36,7 +41,7 @@ if TYPE_CHECKING:
     from duebus_server.delivery.waker import Waker
     from duebus_server.delivery.window import Window
     from duebus_server.domain.clock import Clock, Timer
-    from duebus_server.domain.model import LeaseBatch
+    from duebus_server.domain.model import LeaseBatch, LeasedEvent, LeaseRequest
     from duebus_server.engine.base import Engine
 
 HEARTBEAT_US = 10 * SECOND
@@ -61,7 +66,9 @@ class Stage(Enum):
     LEASING = auto()
     """A lease call is running: its answer may bring events."""
     WAITING = auto()
-    """It leased everything that was due, and waits in the waker's queue for more."""
+    """It leased everything that was due. When that is sent, it waits in the waker's queue for more."""
+    RESERVED = auto()
+    """A dispatch that may hand events over to it is running. Until it ends, the session does not lease or leave."""
     TOO_LARGE = auto()
     """The event that is due does not fit. It waits for leases to end, or for another event to come first."""
     RETRYING = auto()
@@ -73,6 +80,9 @@ class Stage(Enum):
 
 IDLE = (Stage.WAITING, Stage.TOO_LARGE, Stage.RETRYING, Stage.FULL)
 """The stages in which a session sends nothing but heartbeats until it is woken."""
+
+UNANSWERED = (Stage.JOINING, Stage.LEASING, Stage.RESERVED)
+"""The stages in which an answer that brings leases may be under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +121,16 @@ class Session:
         self._stirred = asyncio.Event()
         self._sent_us = clock.now_us()
         self._backlog = 0
-        # From the last lease: when more is due, and how many changes the waker had seen before it.
+        # What was handed over to it and was not sent yet.
+        self._unsent: list[LeasedEvent] = []
+        # Of the last lease or reservation: when more is due; how many of the waker's changes are known; whether it may
+        # take a suspect; whether to look for more; whether a reservation was used; leases that ended before the answer
+        # that delivers them.
         self._next_due_us: int | None = None
         self._seen_changes = 0
-        # Leases that ended before the answer that delivers them.
+        self._asked_for_suspect = True
+        self._must_look = False
+        self._was_told = False
         self._ended_early: set[int] = set()
         self._heartbeat: Timer | None = None
         self._retry: Timer | None = None
@@ -122,7 +138,7 @@ class Session:
     @property
     def is_settled(self) -> bool:
         """Whether it holds no lease and expects no answer that could bring one."""
-        return not len(self.window) and self._stage not in (Stage.JOINING, Stage.LEASING)
+        return not len(self.window) and self._stage not in UNANSWERED
 
     async def join(self, held: Sequence[LeaseRef]) -> list[LeaseRef]:
         """Subscribe, and take over the leases that the worker still holds.
@@ -141,7 +157,7 @@ class Session:
     async def frames(self) -> AsyncIterator[Frame]:
         """The frames to send while the stream is open. The last one is Closing if the server ends it."""
         self._arm_heartbeat()
-        while self._closing is None:
+        while self._closing is None or self._stage is Stage.RESERVED or self._unsent:
             frame = await self._next_frame()
             if frame is not None:
                 self._sent_us = self._clock.now_us()
@@ -149,6 +165,29 @@ class Session:
         self._stage = Stage.CLOSING
         self._pass_turn_on()
         yield self._closing
+
+    def reserve(self) -> Reservation | None:
+        """Reserve its room for a dispatch, if it waits and has room. ``end_reservation`` must follow.
+
+        Returns:
+            The room; None if a dispatch can't have it.
+        """
+        if self._stage is not Stage.WAITING or self._closing is not None or not self.window.has_room():
+            return None
+        self._was_told = False
+        return Reservation(self.options.group, self.options.session_id, self._ask(Stage.RESERVED))
+
+    def leased(self, batch: LeaseBatch) -> None:
+        """The dispatch that has reserved its room has leased these events to it, or none."""
+        self._was_told = True
+        self._unsent += self._take(batch)
+        self._stirred.set()
+
+    def end_reservation(self) -> None:
+        """The dispatch has ended. If nothing was told, the next lease takes back what it may have leased."""
+        is_more_due = self._next_due_us is not None and self._next_due_us <= self._engine.now_us()
+        self._go_on(Stage.WAITING, look=is_more_due or not self._was_told)
+        self._stirred.set()
 
     def close_soon(self, closing: Closing) -> None:
         """End the stream with this frame, after the one that is being sent. Only the first call counts."""
@@ -186,6 +225,9 @@ class Session:
         for timer in (self._heartbeat, self._retry):
             if timer is not None:
                 timer.cancel()
+        while self._stage is Stage.RESERVED:
+            self._stirred.clear()
+            await self._stirred.wait()
         if self._stage is not Stage.CLOSING:
             self._pass_turn_on()
         topic, group, session_id = self.options.topic, self.options.group, self.options.session_id
@@ -193,6 +235,7 @@ class Session:
             # It leaves first, so that no late command leases or adopts anything after its leases were shortened.
             returns_in_us = self._closing.reconnect_after_us if self._closing else 0
             await self._if_reachable(self._engine.leave(topic, group, session_id, returns_in_us))
+            await self._release_unsent()
         finally:
             if self._closing is None:
                 await self._if_reachable(self._engine.shorten(topic, group, session_id, self.options.grace_us))
@@ -204,7 +247,10 @@ class Session:
         Returns:
             How many leases it released; 0 if the engine can't be reached.
         """
-        nacks = [NackRef(lease, NackAction.RELEASE) for lease in self.window.held()]
+        return await self._release(self.window.held())
+
+    async def _release(self, leases: Sequence[LeaseRef]) -> int:
+        nacks = [NackRef(lease, NackAction.RELEASE) for lease in leases]
         try:
             results = await self._engine.nack(self.options.topic, self.options.group, nacks) if nacks else []
         except DispatcherNotWorking as error:
@@ -216,7 +262,7 @@ class Session:
         """Drop leases from the window, and look for more where there is room again. Returns how many it held."""
         had_suspect = self.window.has_suspect()
         count = self.window.let_go(fencing_tokens)
-        if self._stage in (Stage.JOINING, Stage.LEASING):
+        if self._stage in UNANSWERED:
             self._ended_early.update(fencing_tokens)
         elif self._stage is not Stage.WAITING or (had_suspect and not self.window.has_suspect()):
             self.wake()
@@ -226,6 +272,7 @@ class Session:
         """Wake the session: there may be something to lease, or room, or the stream is to end."""
         if self._stage in IDLE:
             self._stage = Stage.LOOKING
+            self._waker.stop_waiting(self)
         self._stirred.set()
 
     async def _adopt(self, held: Sequence[LeaseRef]) -> list[LeaseRef]:
@@ -244,15 +291,18 @@ class Session:
         return lost
 
     async def _next_frame(self) -> Frame | None:
-        """Take one step: lease, or wait until the session is woken or a heartbeat is due."""
+        """Take one step: send what was handed over, lease, or wait until the session is woken or a heartbeat is due."""
+        if self._unsent:
+            unsent, self._unsent = self._unsent, []
+            held = [event for event in unsent if self.window.holds(event.fencing_token)]
+            return Deliveries(held) if held else None
         if self._stage is Stage.LOOKING:
             return await self._try_lease()
         self._join_queue()
         await self._stirred.wait()
         self._stirred.clear()
-        if self._stage in IDLE:
+        if self._stage in IDLE and not self._unsent:
             return await self._heartbeat_if_due()
-        self._waker.stop_waiting(self.wake)
         return None
 
     async def _try_lease(self) -> Deliveries | None:
@@ -277,25 +327,54 @@ class Session:
             self._stage = Stage.FULL
             return None
         options = self.options
-        seen_changes = self._waker.changes
-        request = self.window.request(options.lease_us)
-        self._ended_early.clear()
-        self._stage = Stage.LEASING
+        request = self._ask(Stage.LEASING)
         batch = await self._engine.lease(options.topic, options.group, options.session_id, request)
+        held = self._take(batch)
+        is_too_large = not batch.events and batch.left_for_want_of_room and batch.next_due_us is not None
+        self._go_on(Stage.TOO_LARGE if is_too_large else Stage.WAITING, look=is_too_large and bool(self._ended_early))
+        return Deliveries(held) if held else None
+
+    def _ask(self, stage: Stage) -> LeaseRequest:
+        """Begin a lease or a reservation: take note of what is known before it. Returns what there is room for."""
+        request = self.window.request(self.options.lease_us)
+        self._ended_early.clear()
+        self._next_due_us, self._seen_changes = None, self._waker.changes
+        self._asked_for_suspect = request.with_suspect
+        self._must_look = False
+        self._stage = stage
+        return request
+
+    def _take(self, batch: LeaseBatch) -> list[LeasedEvent]:
+        """Take note of an answer. Returns the events that it has brought, without those whose leases have ended."""
         self._waker.is_paused = batch.is_paused
         others_due_us = self._others_due(batch)
-        if batch.events:
-            frame = self._take(batch, others_due_us, seen_changes)
-        else:
-            frame = None
-            self._next_due_us, self._seen_changes = others_due_us, seen_changes
-            if not batch.left_for_want_of_room or batch.next_due_us is None:
-                self._stage = Stage.WAITING
-            else:
-                self._stage = Stage.LOOKING if self._ended_early else Stage.TOO_LARGE
-        if not (request.with_suspect or self.window.has_suspect()):
-            self._stage = Stage.LOOKING  # the suspect's lease has ended meanwhile, so another may follow
-        return frame
+        self._next_due_us = _first(self._next_due_us, others_due_us)
+        if not batch.events:
+            return []
+        is_more_due = batch.next_due_us is not None and batch.next_due_us <= self._engine.now_us()
+        has_changed = self._waker.changes != self._seen_changes
+        self._must_look = self._must_look or is_more_due or has_changed or batch.left_for_want_of_room
+        self._waker.took(others_due_us)
+        self._seen_changes = self._waker.changes
+        held = [event for event in batch.events if event.fencing_token not in self._ended_early]
+        self.window.hold_all(held)
+        return held
+
+    def _go_on(self, wait: Stage, *, look: bool) -> None:
+        """Enter the next stage after a lease or a reservation.
+
+        Args:
+            wait: the stage to wait in, if there is nothing more to lease.
+            look: look for more in any case.
+        """
+        # A suspect's lease has ended meanwhile, so another one may follow.
+        may_take_suspect = not (self._asked_for_suspect or self.window.has_suspect())
+        if look or self._must_look or may_take_suspect or not self.window.has_room():
+            self._stage = Stage.LOOKING
+            return
+        self._stage = wait
+        if wait is Stage.WAITING:
+            self._waker.sends(self)
 
     def _others_due(self, batch: LeaseBatch) -> int | None:
         """When the group next has something to lease, for any session. A suspect that is due, which this session can't
@@ -305,47 +384,38 @@ class Session:
         if batch.suspect_due_us is not None and batch.suspect_due_us <= self._engine.now_us():
             self._waker.suspect_is_left()
             times.pop()
-        return min((at_us for at_us in times if at_us is not None), default=None)
-
-    def _take(self, batch: LeaseBatch, others_due_us: int | None, seen_changes: int) -> Deliveries | None:
-        """Record the leased events, and look for more unless these were all.
-
-        Args:
-            batch: holds events.
-            others_due_us: when there is more for those that wait.
-            seen_changes: how many changes the waker had seen before the lease.
-        """
-        has_changed = self._waker.changes != seen_changes
-        self._waker.took(others_due_us)
-        held = [event for event in batch.events if event.fencing_token not in self._ended_early]
-        self.window.hold_all(held)
-        is_more_due = batch.next_due_us is not None and batch.next_due_us <= self._engine.now_us()
-        if has_changed or is_more_due or batch.left_for_want_of_room or not self.window.has_room():
-            self._stage = Stage.LOOKING
-        else:
-            self._stage = Stage.WAITING
-            self._next_due_us, self._seen_changes = others_due_us, self._waker.changes
-        return Deliveries(held) if held else None
+        return _first(*times)
 
     def _join_queue(self) -> None:
         """Join the waker's queue, in the stages that wait for it; harmless if already queued."""
         if self._stage is Stage.WAITING:
             takes_suspects = not self.window.has_suspect()
-            self._waker.wait(self.wake, self._next_due_us, self._seen_changes, takes_suspects=takes_suspects)
+            self._waker.wait(self, self._next_due_us, self._seen_changes, takes_suspects=takes_suspects)
         elif self._stage is Stage.TOO_LARGE and self._next_due_us is not None:
-            self._waker.wait_for_another(self.wake, self._next_due_us, self._seen_changes)
+            self._waker.wait_for_another(self, self._next_due_us, self._seen_changes)
 
     def _pass_turn_on(self) -> None:
         """Leave the waker's queue. If it was this session's turn, another one leases instead."""
-        self._waker.stop_waiting(self.wake)
+        self._waker.stop_waiting(self)
         self._waker.due(self._engine.now_us())
 
     async def _heartbeat_if_due(self) -> Heartbeat | None:
         if self._clock.now_us() < self._sent_us + HEARTBEAT_US:
             return None
         # A turn that came while the heartbeat is being sent would be lost. It queues again afterwards.
-        self._waker.stop_waiting(self.wake)
+        self._waker.stop_waiting(self)
         return Heartbeat(self._engine.now_us(), await self._count_backlog())
+
+    async def _release_unsent(self) -> None:
+        """Release what was handed over to it and never sent; the attempts do not count."""
+        unsent, self._unsent = self._unsent, []
+        await self._release(
+            [
+                LeaseRef(event.event_id, event.fencing_token)
+                for event in unsent
+                if self.window.holds(event.fencing_token)
+            ]
+        )
 
     async def _count_backlog(self) -> int:
         """The events that are ready, or the last known number if the engine can't be reached.
@@ -377,3 +447,8 @@ class Session:
             await call
         except DispatcherNotWorking as error:
             log.warning("session ended without the engine", session_id=self.options.session_id, error=str(error))
+
+
+def _first(*times_us: int | None) -> int | None:
+    """The first of these times; None is never."""
+    return min((at_us for at_us in times_us if at_us is not None), default=None)

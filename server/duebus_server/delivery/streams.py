@@ -1,4 +1,6 @@
-"""All streams of one engine on this replica: opens them, forwards the engine's reports, drains them."""
+"""All streams of one engine on this replica: opens them, reserves their room for dispatches, forwards the engine's
+reports, drains them.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
     from duebus_server.delivery.window import Window
     from duebus_server.domain.clock import Clock
+    from duebus_server.domain.errors import DueBusError
+    from duebus_server.domain.model import DispatchAnswer, DispatchRequest, LeaseBatch, Reservation
     from duebus_server.engine.base import Engine
 
 log = structlog.get_logger()
@@ -31,7 +35,8 @@ class Streams:
         self._engine = engine
         self._clock = clock
         self._sessions: dict[str, Session] = {}
-        self._wakers: dict[tuple[str, str], Waker] = {}
+        # By topic and group.
+        self._wakers: dict[str, dict[str, Waker]] = {}
         self._open_in: dict[tuple[str, str], int] = {}
         self._draining = False
         self._settled = asyncio.Event()
@@ -40,10 +45,10 @@ class Streams:
     def open(self, options: SessionOptions, window: Window) -> Session:
         """Open a session. Whoever opens one must close it."""
         group = (options.topic, options.group)
-        waker = self._wakers.get(group)
-        if waker is None:
-            waker = self._wakers[group] = Waker(self._clock, self._engine.now_us)
-        session = Session(self._engine, self._clock, options, window, waker)
+        wakers = self._wakers.setdefault(options.topic, {})
+        if options.group not in wakers:
+            wakers[options.group] = Waker(self._clock, self._engine.now_us)
+        session = Session(self._engine, self._clock, options, window, wakers[options.group])
         self._sessions[options.session_id] = session
         self._open_in[group] = self._open_in.get(group, 0) + 1
         if self._draining:
@@ -60,13 +65,42 @@ class Streams:
                 del self._sessions[session.options.session_id]
             self._check_settled()
 
+    # --- hand-over --------------------------------------------------------------------------------------------------
+
+    async def dispatch(self, topic: str, requests: Sequence[DispatchRequest]) -> list[DispatchAnswer | DueBusError]:
+        """Dispatch events. One waiting session of each group, if there is one, reserves its room, so that the engine
+        may hand events over to it in the same step. Returns and raises as ``Engine.dispatch``.
+        """
+        reservations = self._reserve(topic, requests)
+        try:
+            return await self._engine.dispatch(topic, requests, reservations)
+        finally:
+            for reservation in reservations:
+                session = self._sessions.get(reservation.session_id)
+                if session is not None:
+                    session.end_reservation()
+
+    def _reserve(self, topic: str, requests: Sequence[DispatchRequest]) -> list[Reservation]:
+        """Room for what is due at once; none if nothing is."""
+        wakers = self._wakers.get(topic)
+        if wakers is None or not any(event.is_due_at_once for request in requests for event in request.events):
+            return []
+        found = [waker.reserve() for waker in wakers.values()]
+        return [reservation for reservation in found if reservation is not None]
+
     # --- the engine's watcher ---------------------------------------------------------------------------------------
 
     def due(self, topic: str, group: str, at_us: int) -> None:
         """See ``Watcher.due``."""
-        waker = self._wakers.get((topic, group))
+        waker = self._wakers.get(topic, {}).get(group)
         if waker is not None:
             waker.due(at_us)
+
+    def leased(self, topic: str, group: str, session_id: str, batch: LeaseBatch) -> None:  # noqa: ARG002  # for others
+        """See ``Watcher.leased``."""
+        session = self._sessions.get(session_id)
+        if session is not None:
+            session.leased(batch)
 
     def leases_ended(self, session_id: str, fencing_tokens: Sequence[int]) -> None:
         """See ``Watcher.leases_ended``."""
@@ -143,4 +177,6 @@ class Streams:
         self._open_in[topic, group] -= 1
         if not self._open_in[topic, group]:
             del self._open_in[topic, group]
-            self._wakers.pop((topic, group)).close()
+            self._wakers[topic].pop(group).close()
+            if not self._wakers[topic]:
+                del self._wakers[topic]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from duebus_server.domain.clock import SECOND
 
@@ -10,8 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from duebus_server.domain.clock import Clock, Timer
-
-    Wake = Callable[[], None]
+    from duebus_server.domain.model import Reservation
 
 LOOK_AGAIN_US = SECOND
 """The longest wait of a session whose next event does not fit. A released event returns to its old place, which
@@ -19,11 +18,23 @@ may be before that one at the same due time, and no notification shows that.
 """
 
 
+class Waiter(Protocol):
+    """A session, for its waker."""
+
+    def wake(self) -> None:
+        """Something is due, or something has changed. Called on the event loop."""
+
+    def reserve(self) -> Reservation | None:
+        """Reserve its room for a dispatch, unless it has none or has something else to do."""
+
+
 class Waker:
     """Sleeps until the next due time of one group, and then wakes the session that has waited longest.
 
     One session is woken at a time. It leases what it has room for and reports when more is due, which wakes the
     next one. So an event wakes one session, and a burst wakes as many as it needs.
+
+    A dispatch wakes nobody for what it hands over: it reserves the room of a session instead.
 
     Attributes:
         changes: grows with every ``due`` and ``took``. A session that leased before a change may have missed something.
@@ -39,10 +50,11 @@ class Waker:
         self.is_paused = False
         self._clock = clock
         self._engine_now_us = engine_now_us
-        # The queue, with whether each takes suspects; and the sessions for which the event that is due at this time
-        # is too large.
-        self._waiting: dict[Wake, bool] = {}
-        self._waiting_for_another: dict[Wake, int] = {}
+        # The queue, with whether each takes suspects; the sessions for which the event that is due at this time is too
+        # large; and those that will join the queue when they have sent what they have leased.
+        self._waiting: dict[Waiter, bool] = {}
+        self._waiting_for_another: dict[Waiter, int] = {}
+        self._sending: dict[Waiter, None] = {}
         self._due_us: int | None = None
         self._timer: Timer | None = None
         self._look_again_timer: Timer | None = None
@@ -62,47 +74,67 @@ class Waker:
 
     def suspect_is_left(self) -> None:
         """A suspect is due that the session which looked can't take: wake the first session that can."""
-        wake = next((wake for wake, takes_suspects in self._waiting.items() if takes_suspects), None)
-        if wake is not None:
-            del self._waiting[wake]
-            wake()
+        waiter = next((waiter for waiter, takes_suspects in self._waiting.items() if takes_suspects), None)
+        if waiter is not None:
+            del self._waiting[waiter]
+            waiter.wake()
 
-    def wait(self, wake: Wake, next_due_us: int | None, seen_changes: int, *, takes_suspects: bool = True) -> None:
-        """Join the queue. ``wake`` is called once: when something is due, or at once if something has changed.
+    def reserve(self) -> Reservation | None:
+        """Reserve the room of one session that has leased everything that was due, and take it out of the queue.
+
+        It is the first in the queue that has room. If there is none, it is one that is still sending: the window bounds
+        what a slow reader gets.
+        """
+        for queue in (self._waiting, self._sending):
+            for waiter in queue:
+                reservation = waiter.reserve()
+                if reservation is not None:
+                    self.stop_waiting(waiter)
+                    return reservation
+        return None
+
+    def sends(self, waiter: Waiter) -> None:
+        """A session has leased everything that was due. It joins the queue when it has sent that."""
+        self._sending[waiter] = None
+
+    def wait(self, waiter: Waiter, next_due_us: int | None, seen_changes: int, *, takes_suspects: bool = True) -> None:
+        """Join the queue. The session is woken once: when something is due, or at once if something has changed.
 
         Args:
-            wake: called on the event loop.
+            waiter: the session.
             next_due_us: the next due time that the session's last lease returned.
             seen_changes: ``changes`` as it was before that lease.
             takes_suspects: whether the session holds no suspect.
         """
+        self._sending.pop(waiter, None)
         if self.changes != seen_changes:
-            wake()
+            waiter.wake()
             return
-        self._waiting[wake] = takes_suspects
+        self._waiting[waiter] = takes_suspects
         if next_due_us is not None:
             self._arm(next_due_us)
 
-    def wait_for_another(self, wake: Wake, too_large_us: int, seen_changes: int) -> None:
+    def wait_for_another(self, waiter: Waiter, too_large_us: int, seen_changes: int) -> None:
         """Join the queue once another event may be the first one.
 
         Args:
-            wake: as in ``wait``.
+            waiter: as in ``wait``.
             too_large_us: the due time of the event that does not fit.
             seen_changes: as in ``wait``.
         """
         if self.changes != seen_changes:
-            wake()
+            waiter.wake()
             return
-        self._waiting_for_another[wake] = too_large_us
+        self._waiting_for_another[waiter] = too_large_us
         if self._look_again_timer is None:
             self._look_again_timer = self._clock.call_at(self._clock.now_us() + LOOK_AGAIN_US, self._look_again)
         self._arm(too_large_us)
 
-    def stop_waiting(self, wake: Wake) -> None:
+    def stop_waiting(self, waiter: Waiter) -> None:
         """Leave the queue; harmless if the session is not in it."""
-        self._waiting.pop(wake, None)
-        self._waiting_for_another.pop(wake, None)
+        self._waiting.pop(waiter, None)
+        self._waiting_for_another.pop(waiter, None)
+        self._sending.pop(waiter, None)
 
     def close(self) -> None:
         """Cancel the timers."""
@@ -114,9 +146,9 @@ class Waker:
         """Queue the sessions that wait for another event, if the first event may no longer be the one that is too large
         for them.
         """
-        for wake in [wake for wake, too_large_us in self._waiting_for_another.items() if concerns(too_large_us)]:
-            del self._waiting_for_another[wake]
-            self._waiting[wake] = True
+        for waiter in [waiter for waiter, too_large_us in self._waiting_for_another.items() if concerns(too_large_us)]:
+            del self._waiting_for_another[waiter]
+            self._waiting[waiter] = True
 
     def _look_again(self) -> None:
         self._look_again_timer = None
@@ -142,6 +174,6 @@ class Waker:
         """Wake the session that has waited longest."""
         self._due_us = self._timer = None
         if self._waiting:
-            wake = next(iter(self._waiting))
-            del self._waiting[wake]
-            wake()
+            waiter = next(iter(self._waiting))
+            del self._waiting[waiter]
+            waiter.wake()

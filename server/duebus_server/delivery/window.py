@@ -83,6 +83,10 @@ class Window:
         self._suspects.difference_update(fencing_tokens)
         return before - len(self._held)
 
+    def holds(self, fencing_token: int) -> bool:
+        """Whether it holds this lease."""
+        return fencing_token in self._held
+
     def held(self) -> list[LeaseRef]:
         """The leases it holds."""
         return [LeaseRef(event_id, fencing_token) for fencing_token, (event_id, _) in self._held.items()]

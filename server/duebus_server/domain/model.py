@@ -44,6 +44,11 @@ class NewEvent:
     max_retries: int | None = None
     id_is_generated: bool = False
 
+    @property
+    def is_due_at_once(self) -> bool:
+        """Whether it has no due time of its own, so that it is due when it is stored."""
+        return not self.delay_us and self.deliver_at_us is None
+
 
 @dataclass(slots=True)
 class DispatchRequest:
@@ -122,6 +127,21 @@ class LeaseRequest:
     stalled: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """Room of a session that a dispatch may fill with the events that it stores.
+
+    Attributes:
+        group: the session's group.
+        session_id: the session.
+        request: what it can take.
+    """
+
+    group: str
+    session_id: str
+    request: LeaseRequest
+
+
 @dataclass(slots=True)
 class LeasedEvent:
     """An event leased to one session.
@@ -143,7 +163,7 @@ class LeasedEvent:
 
 @dataclass(frozen=True, slots=True)
 class LeaseBatch:
-    """The events of one lease call.
+    """The events of one lease call, or those that a dispatch has handed over.
 
     Attributes:
         events: leased to the session, the longest due first.

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         LeaseRef,
         LeaseRequest,
         NackRef,
+        Reservation,
         SubscriberInfo,
     )
     from duebus_server.domain.views import EventInfo, EventPage, EventQuery, TopicConfig, TopicInfo
@@ -43,6 +44,13 @@ class Watcher(Protocol):
     def due(self, topic: str, group: str, at_us: int) -> None:
         """The group has something to lease at ``at_us``, or now if that has passed. May be called too often, and may be
         missed when a connection breaks, so nothing may rely on it alone.
+        """
+
+    def leased(self, topic: str, group: str, session_id: str, batch: LeaseBatch) -> None:
+        """A dispatch has used a session's reservation: it has leased these events to the session, or none.
+
+        Called before the dispatch returns, once for each reservation, and where a topic has several partitions, once
+        for each of them that stored something. It takes the place of ``due`` for what the dispatch has stored.
         """
 
     def leases_ended(self, session_id: str, fencing_tokens: Sequence[int]) -> None:
@@ -106,7 +114,9 @@ class Engine(Protocol):
 
     # --- the life of an event ---------------------------------------------------------------------------------------
 
-    async def dispatch(self, topic: str, requests: Sequence[DispatchRequest]) -> list[DispatchAnswer | DueBusError]:
+    async def dispatch(
+        self, topic: str, requests: Sequence[DispatchRequest], reservations: Sequence[Reservation] = ()
+    ) -> list[DispatchAnswer | DueBusError]:
         """Store the events of each request in every group of the topic.
 
         Each request is stored wholly or not at all; the answers are in request order. A ``request_id`` that was seen
@@ -114,6 +124,17 @@ class Engine(Protocol):
         the topic holds or held within it adds nothing and is reported. A topic without a lasting group keeps the events
         for the first one, beside the copies of its ephemeral groups. An event counts for ``max_queued`` while it waits
         in a lasting group, or for the first one.
+
+        Events that are due at once are handed over where a session has reserved room: stored and leased to it in one
+        step, as by ``lease``, in the order of the requests, until one does not fit. The group hands over nothing while
+        it is paused, or while something older is due that the session may take. ``Watcher.leased`` tells what was
+        leased. If the call fails or is cancelled, the session's next lease takes back what it was not told.
+
+        Args:
+            topic: the topic.
+            requests: what to store.
+            reservations: room of sessions that have joined, at most one for each group; of others it is ignored. The
+                session must not lease or leave before the call ends.
 
         Returns:
             For each request its answer, or why nothing of it was stored: MaxQueuedEventsReached, NoHandlerFound, or

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         LeaseRef,
         LeaseRequest,
         NackRef,
+        Reservation,
     )
     from duebus_server.engine.base import Engine, Watcher
 
@@ -104,12 +105,14 @@ class InstrumentedEngine:
 
     def watch(self, watcher: Watcher) -> None:
         """See ``Engine.watch``."""
-        self._engine.watch(_InstrumentedWatcher(watcher, self.name, self._recorder))
+        self._engine.watch(_InstrumentedWatcher(watcher, self._engine, self._recorder))
 
-    async def dispatch(self, topic: str, requests: Sequence[DispatchRequest]) -> list[DispatchAnswer | DueBusError]:
+    async def dispatch(
+        self, topic: str, requests: Sequence[DispatchRequest], reservations: Sequence[Reservation] = ()
+    ) -> list[DispatchAnswer | DueBusError]:
         """See ``Engine.dispatch``."""
         size = sum([len(request.events) for request in requests])
-        answers = await self._record("dispatch", size, self._engine.dispatch(topic, requests))
+        answers = await self._record("dispatch", size, self._engine.dispatch(topic, requests, reservations))
         done = [answer for answer in answers if isinstance(answer, DispatchAnswer)]
         stored = sum([len(answer.event_ids) - len(answer.duplicate_event_ids) for answer in done])
         self._recorder.dispatched(self._engine.name, topic, stored)
@@ -183,9 +186,11 @@ class InstrumentedEngine:
 
 
 class _InstrumentedWatcher:
-    """Forwards every call to the wrapped watcher, and counts deaths and suspects: only the engine knows all of them."""
+    """Forwards every call to the wrapped watcher, and counts what only the engine knows: what a dispatch has handed
+    over, deaths and suspects.
+    """
 
-    def __init__(self, watcher: Watcher, engine: EngineName, recorder: EngineRecorder) -> None:
+    def __init__(self, watcher: Watcher, engine: Engine, recorder: EngineRecorder) -> None:
         self._watcher = watcher
         self._engine = engine
         self._recorder = recorder
@@ -195,12 +200,18 @@ class _InstrumentedWatcher:
         self.leases_extended = watcher.leases_extended
         self.deleted = watcher.deleted
 
+    def leased(self, topic: str, group: str, session_id: str, batch: LeaseBatch) -> None:
+        """See ``Watcher.leased``."""
+        if batch.events:
+            self._recorder.delivered(self._engine.name, topic, group, batch, self._engine.now_us())
+        self._watcher.leased(topic, group, session_id, batch)
+
     def died(self, topic: str, group: str, count: int, first_ids: Sequence[str]) -> None:
         """See ``Watcher.died``."""
-        self._recorder.died(self._engine, topic, group, count)
+        self._recorder.died(self._engine.name, topic, group, count)
         self._watcher.died(topic, group, count, first_ids)
 
     def suspected(self, topic: str, group: str, count: int, first_ids: Sequence[str]) -> None:
         """See ``Watcher.suspected``."""
-        self._recorder.suspected(self._engine, topic, group, count)
+        self._recorder.suspected(self._engine.name, topic, group, count)
         self._watcher.suspected(topic, group, count, first_ids)

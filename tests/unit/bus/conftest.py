@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from duebus_server.domain.errors import DueBusError
-    from duebus_server.domain.model import DispatchAnswer, LeasedEvent
+    from duebus_server.domain.model import DispatchAnswer, LeasedEvent, Reservation
     from duebus_server.engine.base import Engine
 
 LOCAL, REDIS = EngineName.LOCAL, EngineName.REDIS
@@ -36,11 +36,13 @@ class OtherEngine(LocalEngine):
     name = REDIS
     failure: DueBusError | None = None
 
-    async def dispatch(self, topic: str, requests: Sequence[DispatchRequest]) -> list[DispatchAnswer | DueBusError]:
+    async def dispatch(
+        self, topic: str, requests: Sequence[DispatchRequest], reservations: Sequence[Reservation] = ()
+    ) -> list[DispatchAnswer | DueBusError]:
         """Fails if told to."""
         if self.failure is not None:
             return [self.failure for _ in requests]
-        return await super().dispatch(topic, requests)
+        return await super().dispatch(topic, requests, reservations)
 
 
 class Bus:

@@ -7,6 +7,7 @@ from collections import Counter
 from contextlib import asynccontextmanager, suppress
 from itertools import count
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 import pytest
 from duebus_server.delivery.frames import Deliveries, Frame
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from duebus_server.delivery.session import Session
-    from duebus_server.domain.model import NewEvent
+    from duebus_server.domain.errors import DueBusError
+    from duebus_server.domain.model import DispatchAnswer, NewEvent, Reservation
 
 TOPIC = "orders"
 GROUP = "billing"
@@ -64,6 +66,24 @@ class TestEngine(LocalEngine):
         self.leases[session_id] += 1
         async with self._reach():
             return await super().lease(topic, group, session_id, request)
+
+    async def dispatch(
+        self, topic: str, requests: Sequence[DispatchRequest], reservations: Sequence[Reservation] = ()
+    ) -> list[DispatchAnswer | DueBusError]:
+        """See ``LocalEngine``. What it has handed over is told with its answer."""
+        told: list[tuple[str, str, str, LeaseBatch]] = []
+        watcher = self._topics.watcher
+        assert isinstance(watcher, Streams)
+        async with self._reach():
+            with patch.object(watcher, "leased", lambda *what: told.append(what)):
+                answers = await super().dispatch(topic, requests, reservations)
+        for what in told:
+            watcher.leased(*what)
+        return answers
+
+    async def dispatch_elsewhere(self, request: DispatchRequest) -> None:
+        """Dispatch without latency, even while this replica can't reach the engine."""
+        await super().dispatch(TOPIC, [request])
 
     async def adopt(
         self, topic: str, group: str, session_id: str, leases: Sequence[LeaseRef], lease_us: int | None
@@ -193,9 +213,13 @@ class Bench:
         return subscriber
 
     async def dispatch(self, *events: NewEvent | str) -> None:
-        """Store events, and let the sessions react."""
-        made = [new_event(event) if isinstance(event, str) else event for event in events]
-        await self.engine.dispatch(TOPIC, [DispatchRequest(made)])
+        """Store events, and let the sessions react. A session that waits gets them handed over."""
+        await self.streams.dispatch(TOPIC, [request_of(events)])
+        await settle_down()
+
+    async def dispatch_elsewhere(self, *events: NewEvent | str) -> None:
+        """Store events as another replica does, and let the sessions react: they have to lease them."""
+        await self.engine.dispatch_elsewhere(request_of(events))
         await settle_down()
 
     async def ack(self, *leases: LeaseRef) -> None:
@@ -226,6 +250,11 @@ class Bench:
         for subscriber in self._opened:
             await subscriber.vanish()
         await self.engine.stop()
+
+
+def request_of(events: Sequence[NewEvent | str]) -> DispatchRequest:
+    """A request with these events."""
+    return DispatchRequest([new_event(event) if isinstance(event, str) else event for event in events])
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from typing import TYPE_CHECKING
 
@@ -11,12 +12,12 @@ from duebus_server.domain.model import NackAction, NackRef
 from duebus_server.domain.states import EventState
 from support.builders import new_event
 from support.workers import settle_down
-from unit.delivery.conftest import GROUP, TOPIC
+from unit.delivery.conftest import GROUP, TOPIC, request_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from duebus_server.domain.model import LeaseRef
+    from duebus_server.domain.model import LeaseRef, NewEvent
     from duebus_server.engine.local.records import Entry
     from unit.delivery.conftest import Bench, Subscriber
 
@@ -35,11 +36,13 @@ class Story:
         self._random = random.Random(seed)
         self._open: list[Subscriber] = []
         self._stuck: list[Subscriber] = []
+        self._dispatches: set[asyncio.Task[object]] = set()
 
     async def step(self) -> None:
         """Something happens."""
         steps = {
             self._dispatch: 6,
+            self._dispatch_elsewhere: 3,
             self._settle: 6,
             self._extend: 2,
             self._advance: 4,
@@ -59,7 +62,7 @@ class Story:
         while quiet_for < 2 * self.bench.engine.latency + 1:
             await settle_down()
             now_asked = self.bench.engine.leases.total()
-            quiet_for = quiet_for + TURNS if now_asked == asked else 0
+            quiet_for = quiet_for + TURNS if now_asked == asked and not self._dispatches else 0
             asked = now_asked
         return True
 
@@ -73,14 +76,22 @@ class Story:
                 return entry.event.id
         return None
 
+    def at_odds(self) -> str | None:
+        """The first session whose window differs from its leases in the engine."""
+        for subscriber in self._open:
+            held = {entry.lease.fencing_token for entry in self._entries_of(subscriber) if entry.lease}
+            if held != {lease.fencing_token for lease in subscriber.session.window.held()}:
+                return subscriber.session.options.session_id
+        return None
+
     def _first_for(self, subscriber: Subscriber) -> Entry | None:
         """The first event that waits; but for a session with a suspect, the first that is none."""
         group = self.bench.engine._topics.find_group(TOPIC, GROUP)
         if group is None:
             return None
-        indexes = [group.indexes[EventState.READY]]
+        indexes = [group.indexes.by_state[EventState.READY]]
         if not any(entry.is_suspect for entry in self._entries_of(subscriber)):
-            indexes.append(group.suspects)
+            indexes.append(group.indexes.suspects)
         firsts = [first[1] for index in indexes if (first := index.first()) is not None]
         return min(firsts, key=lambda entry: (entry.at_us, entry.event.seq), default=None)
 
@@ -92,7 +103,7 @@ class Story:
     def _may_take_a_second(self, subscriber: Subscriber, due_us: int) -> bool:
         """An event that was given back comes before a large one with the same due time."""
         session = subscriber.session
-        return session._waker._waiting_for_another.get(session.wake) == due_us
+        return session._waker._waiting_for_another.get(session) == due_us
 
     def _has_room(self, subscriber: Subscriber, size: int) -> bool:
         window = subscriber.session.window
@@ -102,13 +113,21 @@ class Story:
         return len(held) < window.max_events and sum(held) + size <= window.max_bytes
 
     async def _dispatch(self) -> None:
+        """With a slow engine, other steps follow before it is answered."""
+        task = asyncio.create_task(self.bench.streams.dispatch(TOPIC, [request_of(self._events("dispatch"))]))
+        self._dispatches.add(task)
+        task.add_done_callback(self._dispatches.discard)
+        await settle_down()
+
+    async def _dispatch_elsewhere(self) -> None:
+        await self.bench.dispatch_elsewhere(*self._events("dispatch elsewhere"))
+
+    def _events(self, what: str) -> list[NewEvent]:
         number = self._random.choice((1, 1, 1, 2, 5, 20))
         delay_us = self._random.choice((None, None, None, 1, SECOND // 3, 2 * SECOND))
         sizes = [self._random.choice((1, 10, 30, 60, 90, 150)) for _ in range(number)]
-        self.told.append(f"dispatch {sizes} in {delay_us}")
-        await self.bench.dispatch(
-            *[new_event(body=b"x" * size, delay_us=delay_us, max_retries=1_000) for size in sizes]
-        )
+        self.told.append(f"{what} {sizes} in {delay_us}")
+        return [new_event(body=b"x" * size, delay_us=delay_us, max_retries=1_000) for size in sizes]
 
     async def _subscribe(self) -> None:
         if len(self._open) > 6:
@@ -183,6 +202,8 @@ async def test_no_event_waits_that_a_session_has_room_for(bench: Bench, seed: in
         if await story.is_quiet():
             forgotten = story.forgotten()
             assert forgotten is None, "\n".join([*story.told, f"{forgotten} was forgotten"])
+            at_odds = story.at_odds()
+            assert at_odds is None, "\n".join([*story.told, f"{at_odds} is wrong about its leases"])
     for by_us in (0, SECOND):
         await bench.advance(by_us)
         while not await story.is_quiet():

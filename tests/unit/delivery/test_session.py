@@ -58,7 +58,7 @@ async def test_a_sooner_event_does_not_lose_the_later_one(bench: Bench) -> None:
 async def test_one_event_asks_the_engine_of_one_session(bench: Bench) -> None:
     waiting = [await bench.subscribe() for _ in range(5)]
     before = [bench.lease_calls(each) for each in waiting]
-    await bench.dispatch("a")
+    await bench.dispatch_elsewhere("a")
     asked = [bench.lease_calls(each) - was for each, was in zip(waiting, before, strict=True)]
     assert waiting[0].ids == ["a"]
     assert asked == [1, 0, 0, 0, 0], "the answer said that there is no other"
@@ -70,7 +70,7 @@ async def test_a_settle_asks_for_nothing_where_there_was_room_for_all(bench: Ben
     before = bench.lease_calls(subscriber)
     await bench.ack(*subscriber.leases)
     assert bench.lease_calls(subscriber) == before
-    await bench.dispatch("c")
+    await bench.dispatch_elsewhere("c")
     assert subscriber.ids == ["a", "b", "c"]
     assert bench.lease_calls(subscriber) == before + 1
 
@@ -295,7 +295,7 @@ async def test_a_lease_that_ends_while_the_session_asks_for_a_large_event_makes_
     subscriber = await bench.subscribe(max_bytes=100)
     await bench.dispatch(new_event("small", body=b"x" * 60))
     bench.engine.latency = 30
-    await bench.engine.dispatch("orders", [DispatchRequest([new_event("large", body=b"x" * 80)])])
+    await bench.engine.dispatch_elsewhere(DispatchRequest([new_event("large", body=b"x" * 80)]))
     calls = bench.lease_calls(subscriber)
     await until_turn(lambda: bench.lease_calls(subscriber) > calls, "the lease")
     for _ in range(40):  # the engine has answered that the event is too large, and the answer is on its way
@@ -424,7 +424,7 @@ async def test_a_session_that_ended_has_no_timer_left(bench: Bench) -> None:
 async def test_a_stream_outlives_an_engine_that_is_out_of_reach(bench: Bench) -> None:
     subscriber = await bench.subscribe()
     bench.engine.away = True
-    await bench.dispatch("a")
+    await bench.dispatch_elsewhere("a")
     await bench.advance(5 * SECOND)
     assert (subscriber.ids, subscriber.ended) == ([], False)
     bench.engine.away = False
@@ -438,7 +438,7 @@ async def test_an_engine_that_is_out_of_reach_is_asked_twice_a_second_however_of
     subscriber = await bench.subscribe()
     bench.engine.away = True
     for _ in range(20):
-        await bench.dispatch("a")
+        await bench.dispatch_elsewhere("a")
         subscriber.session.wake()
         await bench.advance(SECOND // 100)
     before = bench.lease_calls(subscriber)
@@ -459,7 +459,7 @@ async def test_heartbeats_continue_while_the_engine_is_unreachable(bench: Bench)
 async def test_a_stream_that_ends_while_the_engine_is_out_of_reach_leaves_nothing_behind(bench: Bench) -> None:
     subscriber = await bench.subscribe()
     bench.engine.away = True
-    await bench.dispatch("a")
+    await bench.dispatch_elsewhere("a")
     await subscriber.vanish()
     assert (bench.streams._sessions, bench.streams._wakers) == ({}, {})
     await bench.advance(10 * SECOND)

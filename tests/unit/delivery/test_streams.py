@@ -49,7 +49,7 @@ async def test_groups_wake_each_their_own(bench: Bench) -> None:
     await one.vanish()
     await bench.dispatch("b")
     assert other.ids == ["a", "b"]
-    assert list(bench.streams._wakers) == [("orders", "other")]
+    assert list(bench.streams._wakers["orders"]) == ["other"]
 
 
 async def test_word_of_groups_and_sessions_that_are_gone_is_passed_over(bench: Bench) -> None:

@@ -167,7 +167,7 @@ async def test_a_suspect_that_ends_while_the_stream_looks_for_more(bench: Bench)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bench.engine, "lease", ends_meanwhile)
-        await bench.dispatch("innocent")
+        await bench.dispatch_elsewhere("innocent")
 
     assert sorted(worker.ids) == ["innocent", "suspect 1", "suspect 2"]
 

@@ -7,10 +7,28 @@ from typing import TYPE_CHECKING
 import pytest
 from duebus_server.delivery.waker import Waker
 from duebus_server.domain.clock import SECOND, ManualClock
+from duebus_server.domain.model import LeaseRequest, Reservation
 from support.engines import START_US
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+class Waiter:
+    """A session that only writes down when it is woken.
+
+    Args:
+        wake: called when it is.
+        has_room: whether a dispatch can reserve its room.
+    """
+
+    def __init__(self, name: str, wake: Callable[[], None], *, has_room: bool = True) -> None:
+        self.wake = wake
+        self._reservation = Reservation("billing", name, LeaseRequest(1, 1)) if has_room else None
+
+    def reserve(self) -> Reservation | None:
+        """Reserve its room."""
+        return self._reservation
 
 
 class Line:
@@ -20,19 +38,24 @@ class Line:
         self.clock = ManualClock(START_US)
         self.waker = Waker(self.clock, lambda: self.clock.now_us() + engine_ahead_us)
         self.woken: list[tuple[str, int]] = []
-        self._wakes: dict[str, Callable[[], None]] = {}
+        self._waiters: dict[str, Waiter] = {}
 
-    def wake_of(self, name: str) -> Callable[[], None]:
-        """The one callback of this session."""
-        return self._wakes.setdefault(name, lambda: self.woken.append((name, self.clock.now_us() - START_US)))
+    def waiter(self, name: str, *, has_room: bool = True) -> Waiter:
+        """The session of this name."""
+        if name not in self._waiters:
+            self._waiters[name] = Waiter(name, lambda: self._was_woken(name), has_room=has_room)
+        return self._waiters[name]
+
+    def _was_woken(self, name: str) -> None:
+        self.woken.append((name, self.clock.now_us() - START_US))
 
     def wait(self, name: str, next_due_us: int | None = None) -> None:
         """The session has leased, seen nothing, and waits."""
-        self.waker.wait(self.wake_of(name), next_due_us, self.waker.changes)
+        self.waker.wait(self.waiter(name), next_due_us, self.waker.changes)
 
     def wait_for_another(self, name: str, too_large_us: int) -> None:
         """The session has leased, and had no room for what is due first."""
-        self.waker.wait_for_another(self.wake_of(name), too_large_us, self.waker.changes)
+        self.waker.wait_for_another(self.waiter(name), too_large_us, self.waker.changes)
 
     def due(self, after_us: int = 0) -> None:
         """The engine's word."""
@@ -116,7 +139,7 @@ def test_an_alarm_set_when_one_lines_up_rings_without_any_news(line: Line) -> No
 def test_news_between_a_lease_and_lining_up_is_not_lost(line: Line) -> None:
     seen = line.waker.changes  # the session asks the engine, which has nothing yet...
     line.due()  # ...and before the answer is there, an event comes while nobody is in line
-    line.waker.wait(line.wake_of("a"), None, seen)
+    line.waker.wait(line.waiter("a"), None, seen)
     assert line.woken == [("a", 0)]
 
 
@@ -129,8 +152,8 @@ def test_news_is_seen_once(line: Line) -> None:
 def test_a_session_that_steps_out_is_passed_over(line: Line) -> None:
     line.wait("a")
     line.wait("b")
-    line.waker.stop_waiting(line.wake_of("a"))
-    line.waker.stop_waiting(line.wake_of("never in line"))
+    line.waker.stop_waiting(line.waiter("a"))
+    line.waker.stop_waiting(line.waiter("never in line"))
     line.due()
     assert line.woken == [("b", 0)]
 
@@ -215,13 +238,13 @@ def test_what_is_due_before_the_large_event_is_worth_a_look(line: Line) -> None:
 def test_news_between_a_lease_and_waiting_for_another_is_not_lost(line: Line) -> None:
     seen = line.waker.changes
     line.waker.took(None)  # another session has taken the large event meanwhile
-    line.waker.wait_for_another(line.wake_of("a"), START_US, seen)
+    line.waker.wait_for_another(line.waiter("a"), START_US, seen)
     assert [name for name, _ in line.woken] == ["a"]
 
 
 def test_one_that_sat_out_and_steps_out_is_passed_over(line: Line) -> None:
     line.wait_for_another("a", START_US)
-    line.waker.stop_waiting(line.wake_of("a"))
+    line.waker.stop_waiting(line.waiter("a"))
     line.waker.took(START_US)
     line.due()
     assert line.woken == []

@@ -25,11 +25,13 @@ from duebus_server.domain.model import (
     LeaseRef,
     LeaseRequest,
     NackRef,
+    Reservation,
     SubscriberInfo,
 )
 from duebus_server.domain.states import EventState
 from duebus_server.engine.local import operations, views
 from duebus_server.engine.local.disposal import Disposal
+from duebus_server.engine.local.hand_over import HandOver
 from duebus_server.engine.local.topics import Topics
 
 if TYPE_CHECKING:
@@ -101,13 +103,20 @@ class LocalEngine:
 
     # --- the life of an event ---------------------------------------------------------------------------------------
 
-    async def dispatch(self, topic: str, requests: Sequence[DispatchRequest]) -> list[DispatchAnswer | DueBusError]:
+    async def dispatch(
+        self, topic: str, requests: Sequence[DispatchRequest], reservations: Sequence[Reservation] = ()
+    ) -> list[DispatchAnswer | DueBusError]:
         """See ``Engine.dispatch``."""
         now_us = self._working_now()
         known = self._topics.obtain(topic, now_us)
-        answers = [known.dispatch(request, now_us) for request in requests]
+        hand_overs = self._hand_overs(known, reservations, now_us)
+        answers = [known.dispatch(request, now_us, hand_overs) for request in requests]
         for members in known.groups.values():
-            self._topics.announce(topic, members)
+            hand_over = hand_overs.get(members.name)
+            if hand_over is None:
+                self._topics.announce(topic, members)
+            else:
+                self._topics.announce_leased(topic, members, hand_over.session_id, hand_over.batch())
         if known.is_idle():
             self._topics.remove(known)
         return answers
@@ -166,7 +175,7 @@ class LocalEngine:
             return 0
         members.promote(now_us)
         self._topics.announce(topic, members)
-        return members.count(EventState.READY)
+        return members.indexes.count(EventState.READY)
 
     async def work(self, groups: Sequence[tuple[str, str]]) -> list[int]:
         """See ``Engine.work``."""
@@ -336,6 +345,18 @@ class LocalEngine:
     def _lease_us(self, topic: str, asked_us: int | None) -> int:
         """How long a lease lasts: as requested, or the topic's setting."""
         return self._topics.known(topic).config.lease_us if asked_us is None else asked_us
+
+    def _hand_overs(self, topic: Topic, reservations: Sequence[Reservation], now_us: int) -> dict[str, HandOver]:
+        """The hand-overs of a dispatch by group; none for a session that has not joined."""
+        found: dict[str, HandOver] = {}
+        for reservation in reservations:
+            members = topic.groups.get(reservation.group)
+            session = members.sessions.get(reservation.session_id) if members else None
+            if members is not None and session is not None:
+                members.promote(now_us)
+                lease_us = self._lease_us(topic.name, reservation.request.lease_us)
+                found[members.name] = HandOver(members, session, reservation.request, lease_us, now_us)
+        return found
 
     def _sweep(self, topic: Topic, now_us: int) -> None:
         if not topic.is_empty():

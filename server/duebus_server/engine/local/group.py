@@ -6,8 +6,6 @@ half-done move.
 
 from __future__ import annotations
 
-from heapq import merge
-from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 from duebus_server.domain.model import (
@@ -23,7 +21,7 @@ from duebus_server.domain.model import (
 )
 from duebus_server.domain.states import EventState
 from duebus_server.domain.views import AttemptOutcome
-from duebus_server.engine.local.due_index import DueIndex
+from duebus_server.engine.local.indexes import StateIndexes
 from duebus_server.engine.local.meter import RateMeter
 from duebus_server.engine.local.records import Entry, Lease, StoredEvent
 
@@ -34,6 +32,8 @@ if TYPE_CHECKING:
     from duebus_server.domain.model import NewEvent
     from duebus_server.domain.retry import RetryPolicy
     from duebus_server.domain.views import TopicConfig
+    from duebus_server.engine.local.due_index import DueIndex
+    from duebus_server.engine.local.hand_over import HandOver
     from duebus_server.engine.local.host_time import HostTime
 
 PROMOTE_LIMIT = 1_000
@@ -95,10 +95,7 @@ class Group:
         held: the leases of each session: session id -> fencing token -> entry. A session that has left may still hold
             leases.
         unannounced: what was not reported to the watcher yet.
-        indexes: the events of each state, in order; SCHEDULED ones only if their due time is by the engine's clock,
-            READY ones only if they are no suspects.
-        by_host_clock: the events that are SCHEDULED by the host's clock.
-        suspects: the READY events that are suspects. They have an index of their own because a lease takes at most one.
+        indexes: the events of each state, in order.
         policy_changes: how its retry policy differs from the topic's; None if it does not.
         ephemeral: whether it goes with its last session.
     """
@@ -109,9 +106,7 @@ class Group:
         self.paused = False
         self.policy_changes: RetryPolicyChanges | None = None
         self.entries: dict[str, Entry] = {}
-        self.indexes: dict[EventState, DueIndex[Entry]] = {state: DueIndex() for state in EventState}
-        self.by_host_clock: DueIndex[Entry] = DueIndex()
-        self.suspects: DueIndex[Entry] = DueIndex()
+        self.indexes = StateIndexes(host)
         self.sessions: dict[str, SubscriberInfo] = {}
         self.held: dict[str, dict[int, Entry]] = {}
         self.unannounced = Unannounced()
@@ -142,77 +137,55 @@ class Group:
         """Whether the group is ephemeral and can be removed."""
         if not self.ephemeral or self.sessions or now_us < self._kept_until_us:
             return False
-        last = next(iter(self.indexes[EventState.LEASED].descending()), None)
+        last = next(iter(self.indexes.by_state[EventState.LEASED].descending()), None)
         return last is None or last[0] <= now_us
 
     # --- into the group ---------------------------------------------------------------------------------------------
 
-    def put(self, stored: Sequence[StoredEvent], events: Sequence[NewEvent], now_us: int) -> None:
-        """Add dispatched events: SCHEDULED, or READY if they are due. ``events`` has the due time of each."""
+    def put(
+        self, stored: Sequence[StoredEvent], events: Sequence[NewEvent], now_us: int, hand_over: HandOver | None = None
+    ) -> None:
+        """Add dispatched events: SCHEDULED, or READY if they are due, or LEASED if they are handed over.
+
+        Args:
+            stored: the events.
+            events: has the due time of each.
+            now_us: the time, in microseconds.
+            hand_over: leases those that are due to a session, as far as they fit.
+        """
         ready: list[Entry] = []
         for event, new in zip(stored, events, strict=True):
             if new.deliver_at_us is not None and new.deliver_at_us > self._host.now_us:
                 at_us = new.deliver_at_us
                 entry = Entry(event, EventState.SCHEDULED, at_us, at_us, by_host_clock=True)
-                self.by_host_clock.add(at_us, event.seq, entry)
+                self.indexes.add(entry)
             elif new.delay_us:
                 at_us = now_us + new.delay_us
                 entry = Entry(event, EventState.SCHEDULED, at_us, at_us)
-                self.indexes[EventState.SCHEDULED].add(at_us, event.seq, entry)
+                self.indexes.add(entry)
             else:
                 entry = Entry(event, EventState.READY, now_us, now_us)
                 ready.append(entry)
             self.entries[event.id] = entry
-        self.indexes[EventState.READY].add_all(now_us, _seqs(ready), ready)
+        if hand_over is not None:
+            del ready[: hand_over.take(ready)]
+        self.indexes.add_all(EventState.READY, now_us, ready)
         self.dispatched.mark(len(events), now_us)
 
     # --- time passes ------------------------------------------------------------------------------------------------
 
     def promote(self, now_us: int) -> None:
         """Move what is due, up to PROMOTE_LIMIT of each: SCHEDULED -> READY, and expired leases -> READY or DEAD."""
-        for entry in _first_until(self.indexes[EventState.SCHEDULED], now_us):
-            self._move(entry, EventState.READY, entry.at_us)
-        for entry in _first_until(self.by_host_clock, self._host.now_us):
-            self._move(entry, EventState.READY, entry.at_us - self._host.ahead_us)
-        for entry in _first_until(self.indexes[EventState.LEASED], now_us):
+        for entry in _first_until(self.indexes.by_state[EventState.SCHEDULED], now_us):
+            self.indexes.move(entry, EventState.READY, entry.at_us)
+        for entry in _first_until(self.indexes.by_host_clock, self._host.now_us):
+            self.indexes.move(entry, EventState.READY, entry.at_us - self._host.ahead_us)
+        for entry in _first_until(self.indexes.by_state[EventState.LEASED], now_us):
             self._expire(entry, now_us)
 
     def next_due(self, *, with_suspects: bool = True) -> int | None:
-        """When there is next something to lease: the due time of an event, or the expiry of a lease.
-
-        Args:
-            with_suspects: for a session that may take a suspect.
-        """
-        if self.paused:
-            return None
-        times = [
-            first[0]
-            for state in (EventState.READY, EventState.SCHEDULED, EventState.LEASED)
-            if (first := self.indexes[state].first()) is not None
-        ]
-        if (first := self.by_host_clock.first()) is not None:
-            times.append(first[0] - self._host.ahead_us)
-        if with_suspects and (first := self.suspects.first()) is not None:
-            times.append(first[0])
-        return min(times, default=None)
-
-    def indexes_of(self, state: EventState) -> list[DueIndex[Entry]]:
-        """All indexes with events of a state."""
-        aside = {EventState.SCHEDULED: [self.by_host_clock], EventState.READY: [self.suspects]}
-        return [self.indexes[state], *aside.get(state, ())]
-
-    def count(self, state: EventState) -> int:
-        """How many events are in a state."""
-        return sum(map(len, self.indexes_of(state)))
-
-    def _next_scheduled(self) -> tuple[int, int] | None:
-        """Due time, by the engine's clock, and ``seq`` of the SCHEDULED event that becomes READY next."""
-        keys: list[tuple[int, int]] = []
-        if (first := self.indexes[EventState.SCHEDULED].first()) is not None:
-            keys.append((first[0], first[1].event.seq))
-        if (first := self.by_host_clock.first()) is not None:
-            keys.append((first[0] - self._host.ahead_us, first[1].event.seq))
-        return min(keys, default=None)
+        """As ``StateIndexes.next_due``; None while the group is paused."""
+        return None if self.paused else self.indexes.next_due(with_suspects=with_suspects)
 
     def _expire(self, entry: Entry, now_us: int) -> None:
         lease = self._end_lease(entry, ran_out=True)
@@ -234,22 +207,32 @@ class Group:
     def lease(self, session: SubscriberInfo, request: LeaseRequest, lease_us: int, now_us: int) -> LeaseBatch:
         """READY -> LEASED for as many events as fit, the longest due first."""
         if self.paused:
-            return LeaseBatch([], None, is_paused=True)
-        entries, suspect = self._take(request)
-        leased = self._lease_all(entries, session, request, now_us + lease_us, now_us)
+            return self.batch([], with_suspects=request.with_suspect)
+        entries, suspect = self.indexes.take(request)
+        leased = self.lease_all(entries, session, request, now_us + lease_us, now_us)
         if suspect is not None:
             leased[entries.index(suspect)].is_suspect = True
-        takes_suspect = request.with_suspect and suspect is None
-        left = bool(self.indexes[EventState.READY] or (takes_suspect and self.suspects))
-        first = None if takes_suspect else self.suspects.first()
-        suspect_due_us = None if first is None else first[0]
-        return LeaseBatch(leased, self.next_due(with_suspects=takes_suspect), left, suspect_due_us=suspect_due_us)
+        return self.batch(leased, with_suspects=request.with_suspect and suspect is None)
 
-    def _lease_all(
+    def batch(self, leased: Sequence[LeasedEvent], *, with_suspects: bool) -> LeaseBatch:
+        """What a session is told of its leases, and of what is left for it.
+
+        Args:
+            leased: the events.
+            with_suspects: the session may take a suspect.
+        """
+        if self.paused:
+            return LeaseBatch(leased, None, is_paused=True)
+        left = self.indexes.has_ready(with_suspects=with_suspects)
+        first = None if with_suspects else self.indexes.suspects.first()
+        suspect_due_us = None if first is None else first[0]
+        return LeaseBatch(leased, self.next_due(with_suspects=with_suspects), left, suspect_due_us=suspect_due_us)
+
+    def lease_all(
         self, entries: Sequence[Entry], session: SubscriberInfo, request: LeaseRequest, expires_us: int, now_us: int
     ) -> list[LeasedEvent]:
-        # All in one call: they are neighbours in both indexes.
-        self.indexes[EventState.LEASED].add_all(expires_us, _seqs(entries), entries)
+        """READY -> LEASED for events that are in no index, or no longer."""
+        self.indexes.add_all(EventState.LEASED, expires_us, entries)
         tokens = self._host.fencing_tokens(len(entries))
         leased = [
             self._lease_one(
@@ -259,41 +242,6 @@ class Group:
         ]
         self.delivered.mark(len(leased), now_us)
         return leased
-
-    def _take(self, request: LeaseRequest) -> tuple[list[Entry], Entry | None]:
-        """Remove the first READY events that fit from their indexes.
-
-        Returns:
-            The events in order, and the one of them that is a suspect.
-        """
-        ready = self.indexes[EventState.READY]
-        first = self.suspects.first() if request.with_suspect else None
-        if first is None:
-            return ready.take_first(self._fitting(ready, request)), None
-        suspect = first[1]
-        ordered = list(islice(merge(ready, (suspect,), key=_place), request.max_events))
-        taken = ordered[: self._fitting(ordered, request)]
-        if suspect not in taken:
-            return ready.take_first(len(taken)), None
-        self.suspects.take_first(1)
-        ready.take_first(len(taken) - 1)
-        return taken, suspect
-
-    def _fitting(self, ready: Iterable[Entry], request: LeaseRequest) -> int:
-        """How many of these events fit."""
-        count = 0
-        bytes_left = request.max_bytes
-        to_come = self._next_scheduled()
-        for entry in ready:
-            if count == request.max_events:
-                break
-            if to_come is not None and _place(entry) > to_come:
-                break  # due before this one, but not yet moved by `promote`
-            bytes_left -= len(entry.event.body)
-            if bytes_left < 0 and (count or not request.at_least_one):
-                break
-            count += 1
-        return count
 
     def _lease_one(self, entry: Entry, lease: Lease, expires_us: int) -> LeasedEvent:
         event = entry.event
@@ -318,7 +266,7 @@ class Group:
         """LEASED -> removed."""
         done: list[Entry] = []
         results = [self._ack_one(ref, now_us, done) for ref in leases]
-        self.indexes[EventState.LEASED].remove_all([entry.at_us for entry in done], _seqs(done))
+        self.indexes.remove_leased(done)
         self._holder.let_go([entry.event for entry in done], now_us, waited=not self.ephemeral)
         self.acked.mark(len(done), now_us)
         return results
@@ -353,7 +301,7 @@ class Group:
         """Make the leases of this session expire at ``expires_us`` or earlier."""
         for entry in self.held.get(session_id, {}).values():
             if entry.at_us > expires_us:
-                self._move(entry, EventState.LEASED, expires_us)
+                self.indexes.move(entry, EventState.LEASED, expires_us)
 
     def _ack_one(self, ref: LeaseRef, now_us: int, done: list[Entry]) -> LeaseFailureReason | None:
         """Remove an entry, except from the index: ``ack`` removes all of its entries there in one call."""
@@ -398,13 +346,13 @@ class Group:
     def _retry(self, entry: Entry, delay_us: int | None, now_us: int) -> None:
         wait_us = self.retry_policy.backoff_us(entry.failures) if delay_us is None else delay_us
         entry.deliver_at_us = now_us + wait_us
-        self._move(entry, EventState.SCHEDULED, entry.deliver_at_us)
+        self.indexes.move(entry, EventState.SCHEDULED, entry.deliver_at_us)
 
     # --- dead letters -----------------------------------------------------------------------------------------------
 
     def purge_dead(self, died_before_us: int, now_us: int) -> None:
         """DEAD -> removed for events that died before ``died_before_us``, up to PROMOTE_LIMIT."""
-        for entry in _first_until(self.indexes[EventState.DEAD], died_before_us):
+        for entry in _first_until(self.indexes.by_state[EventState.DEAD], died_before_us):
             self.remove(entry, now_us)
 
     def redrive(self, entry: Entry, due_us: int, now_us: int) -> None:
@@ -422,25 +370,23 @@ class Group:
         if due.deliver_at_us is None or due.deliver_at_us <= self._host.now_us:
             self.delay(entry, now_us + (due.delay_us or 0), now_us)
             return
-        self._index_of(entry).remove(entry.at_us, entry.event.seq)
-        entry.state, entry.by_host_clock = EventState.SCHEDULED, True
-        entry.at_us = entry.deliver_at_us = due.deliver_at_us
-        self.by_host_clock.add(entry.at_us, entry.event.seq, entry)
+        entry.deliver_at_us = due.deliver_at_us
+        self.indexes.move(entry, EventState.SCHEDULED, due.deliver_at_us, by_host_clock=True)
 
     def delay(self, entry: Entry, due_us: int, now_us: int) -> None:
         """Move an event to SCHEDULED, or to READY if it is due, by the engine's clock."""
         entry.deliver_at_us = due_us
-        self._move(entry, EventState.SCHEDULED if due_us > now_us else EventState.READY, due_us)
+        self.indexes.move(entry, EventState.SCHEDULED if due_us > now_us else EventState.READY, due_us)
 
     def remove(self, entry: Entry, now_us: int) -> None:
         """Any state but LEASED -> removed."""
-        self._index_of(entry).remove(entry.at_us, entry.event.seq)
+        self.indexes.remove(entry)
         del self.entries[entry.event.id]
         self._holder.let_go((entry.event,), now_us, waited=self._waits(entry.state))
 
     def dissolve(self, now_us: int) -> Iterator[None]:
         """Remove everything from a deleted group, one piece a step. It must not be used afterwards."""
-        for state, index in [(one, index) for one in EventState for index in self.indexes_of(one)]:
+        for state, index in [(one, index) for one in EventState for index in self.indexes.all_of(one)]:
             while block := index.pop_block():
                 for entry in block:
                     del self.entries[entry.event.id]
@@ -479,7 +425,7 @@ class Group:
         lease = entry.lease
         assert lease is not None  # noqa: S101  # the entry is LEASED
         lease.stalled = False
-        self._move(entry, EventState.LEASED, expires_us)
+        self.indexes.move(entry, EventState.LEASED, expires_us)
         return lease
 
     def _end_lease(self, entry: Entry, *, ran_out: bool = False) -> Lease:
@@ -495,26 +441,14 @@ class Group:
         return lease
 
     def _die(self, entry: Entry, now_us: int) -> None:
-        self._move(entry, EventState.DEAD, now_us)
+        self.indexes.move(entry, EventState.DEAD, now_us)
         self.unannounced.died.append(entry.event.id)
         if not self.ephemeral:
             self._holder.no_longer_waiting(entry.event)
 
     def _make_ready_again(self, entry: Entry, now_us: int) -> None:
         """Move an entry to READY, at its old position. A due time by the host's clock may be ahead of the engine's."""
-        self._move(entry, EventState.READY, min(entry.deliver_at_us, now_us))
-
-    def _move(self, entry: Entry, state: EventState, at_us: int) -> None:
-        seq = entry.event.seq
-        self._index_of(entry).remove(entry.at_us, seq)
-        entry.state, entry.by_host_clock = state, False
-        entry.at_us = at_us
-        self._index_of(entry).add(at_us, seq, entry)
-
-    def _index_of(self, entry: Entry) -> DueIndex[Entry]:
-        if entry.by_host_clock:
-            return self.by_host_clock
-        return self.suspects if entry.state is EventState.READY and entry.is_suspect else self.indexes[entry.state]
+        self.indexes.move(entry, EventState.READY, min(entry.deliver_at_us, now_us))
 
 
 def _first_until(index: DueIndex[Entry], until_us: int) -> list[Entry]:
@@ -525,12 +459,3 @@ def _first_until(index: DueIndex[Entry], until_us: int) -> list[Entry]:
             break
         found.append(entry)
     return found
-
-
-def _place(entry: Entry) -> tuple[int, int]:
-    """Its position in its index."""
-    return entry.at_us, entry.event.seq
-
-
-def _seqs(entries: Sequence[Entry]) -> list[int]:
-    return [entry.event.seq for entry in entries]

@@ -133,7 +133,7 @@ def _find(group: Group, chosen: DeadLetterFilter, step: DeadLetterStep, now_us: 
 def _in_order(group: Group, step: DeadLetterStep, until_us: int) -> Iterator[tuple[str, Entry]]:
     """The dead letters that died by ``until_us``, in that order, each with the cursor after it."""
     after = _numbers(step.cursor, 2)
-    for at_us, seq, entry in group.indexes[EventState.DEAD].ascending((after[0], after[1]) if after else None):
+    for at_us, seq, entry in group.indexes.by_state[EventState.DEAD].ascending((after[0], after[1]) if after else None):
         if at_us > until_us:
             return
         yield f"{at_us}.{seq}", entry

@@ -14,9 +14,10 @@ from duebus_server.engine.local.recent import RecentMemory
 from duebus_server.engine.local.records import StoredEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from duebus_server.domain.views import TopicConfig
+    from duebus_server.engine.local.hand_over import HandOver
     from duebus_server.engine.local.host_time import HostTime
 
 RETRY_WHEN_FULL_US = SECOND
@@ -110,8 +111,16 @@ class Topic:
 
     # --- dispatch ---------------------------------------------------------------------------------------------------
 
-    def dispatch(self, request: DispatchRequest, now_us: int) -> DispatchAnswer | DueBusError:
-        """Store the events of a request in every group, all or none; see ``Engine.dispatch``."""
+    def dispatch(
+        self, request: DispatchRequest, now_us: int, hand_overs: Mapping[str, HandOver]
+    ) -> DispatchAnswer | DueBusError:
+        """Store the events of a request in every group, all or none; see ``Engine.dispatch``.
+
+        Args:
+            request: the request.
+            now_us: the time, in microseconds.
+            hand_overs: of groups in which a session has reserved room, by name.
+        """
         known = self._answers.get(request.request_id, now_us)
         if known is not None:
             identity, answer = known
@@ -121,7 +130,7 @@ class Topic:
         fresh, duplicates = self._without_duplicates(request.events, now_us)
         if fresh and self.config.max_queued and self.queued + len(fresh) > self.config.max_queued:
             return self._full()
-        self._store(fresh, request.origin, now_us)
+        self._store(fresh, request.origin, now_us, hand_overs)
         answer = DispatchAnswer([event.id for event in request.events], duplicates)
         if request.request_id:
             kept = DispatchAnswer(shortened(answer.event_ids), duplicates)
@@ -142,7 +151,7 @@ class Topic:
                 fresh[event.id] = event
         return list(fresh.values()), duplicates
 
-    def _store(self, events: Sequence[NewEvent], origin: str, now_us: int) -> None:
+    def _store(self, events: Sequence[NewEvent], origin: str, now_us: int, hand_overs: Mapping[str, HandOver]) -> None:
         receivers = list(self.receivers())
         waiting = self._lasting or 1
         stored = [
@@ -162,7 +171,7 @@ class Topic:
         self.stored += len(events)
         self.queued += len(events)
         for group in receivers:
-            group.put(stored, events, now_us)
+            group.put(stored, events, now_us, hand_overs.get(group.name))
 
     def _full(self) -> MaxQueuedEventsReached:
         return MaxQueuedEventsReached(

@@ -16,7 +16,7 @@ from duebus_server.engine.local.topic import Topic
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
-    from duebus_server.domain.model import SubscriberInfo
+    from duebus_server.domain.model import LeaseBatch, SubscriberInfo
     from duebus_server.domain.views import TopicConfig
     from duebus_server.engine.base import Watcher
     from duebus_server.engine.local.group import Group
@@ -99,8 +99,8 @@ class Topics:
             return 0
         members.promote(now_us)
         self.announce(topic, members)
-        ready = 0 if members.paused else members.count(EventState.READY)
-        return ready + len(members.indexes[EventState.LEASED])
+        ready = 0 if members.paused else members.indexes.count(EventState.READY)
+        return ready + members.indexes.count(EventState.LEASED)
 
     def known_group(self, topic: str, group: str) -> Group:
         """A group of a topic.
@@ -164,6 +164,12 @@ class Topics:
         due_us = group.next_due()
         if due_us is not None and self.watcher is not None:
             self.watcher.due(topic, group.name, due_us)
+
+    def announce_leased(self, topic: str, group: Group, session_id: str, batch: LeaseBatch) -> None:
+        """Report what a dispatch has handed over to a session, and what its step has ended before."""
+        self.announce_past(topic, group)
+        if self.watcher is not None:
+            self.watcher.leased(topic, group.name, session_id, batch)
 
     def announce_pause(self, topic: str, group: str, now_us: int) -> None:
         """Wake a session, which then finds its group paused."""

@@ -38,12 +38,12 @@ def topic_info(topic: Topic, now_us: int) -> TopicInfo:
 
 def group_info(group: Group, now_us: int) -> GroupInfo:
     """Counts, subscribers, age and rates; O(subscribers)."""
-    first = [index.first() for index in group.indexes_of(EventState.READY)]
+    first = [index.first() for index in group.indexes.all_of(EventState.READY)]
     oldest = min((found[0] for found in first if found is not None), default=None)
     return GroupInfo(
         group.name,
         group.paused,
-        {state: group.count(state) for state in EventState},
+        {state: group.indexes.count(state) for state in EventState},
         [replace(session, in_flight=len(group.held.get(name, ()))) for name, session in group.sessions.items()],
         None if oldest is None else max(0, now_us - oldest),
         Rates(
@@ -73,11 +73,11 @@ def event_page(topic: Topic, query: EventQuery) -> EventPage:
 
 
 def _ascending(group: Group, state: EventState, after: tuple[int, int] | None) -> Iterable[tuple[int, int, Entry]]:
-    return merge(*[index.ascending(after) for index in group.indexes_of(state)], key=_place)
+    return merge(*[index.ascending(after) for index in group.indexes.all_of(state)], key=_place)
 
 
 def _descending(group: Group, state: EventState, before: tuple[int, int] | None) -> Iterable[tuple[int, int, Entry]]:
-    return merge(*[index.descending(before) for index in group.indexes_of(state)], key=_place, reverse=True)
+    return merge(*[index.descending(before) for index in group.indexes.all_of(state)], key=_place, reverse=True)
 
 
 def _place(listed: tuple[int, int, Entry]) -> tuple[int, int]:

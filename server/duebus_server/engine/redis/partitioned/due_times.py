@@ -106,6 +106,12 @@ class Outward:
         self._dues.told(partition, group, at_us)
         self._watcher.due(partition.topic, group, at_us)
 
+    def leased(self, partition: Partition, group: str, session_id: str, batch: LeaseBatch) -> None:
+        """Reported by each partition that has stored something."""
+        if batch.next_due_us is not None:
+            self._dues.told(partition, group, batch.next_due_us)
+        self._watcher.leased(partition.topic, group, session_id, batch)
+
     def leases_ended(self, session_id: str, fencing_tokens: Sequence[int]) -> None:
         """Fencing tokens are unique over all partitions."""
         self._watcher.leases_ended(session_id, fencing_tokens)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         LeasedEvent,
         LeaseFailureReason,
         LeaseRequest,
+        Reservation,
         SubscriberInfo,
     )
     from duebus_server.domain.views import TopicConfig
@@ -86,7 +87,12 @@ class PartitionedEngine(AdminVerbs):
 
     # --- the life of an event ---------------------------------------------------------------------------------------
 
-    async def dispatch(self, topic: str, requests: Sequence[DispatchRequest]) -> list[DispatchAnswer | DueBusError]:
+    async def dispatch(
+        self,
+        topic: str,
+        requests: Sequence[DispatchRequest],
+        reservations: Sequence[Reservation] = (),  # noqa: ARG002
+    ) -> list[DispatchAnswer | DueBusError]:
         """See ``Engine.dispatch``. Each partition's part of a request is one step; see ``dispatch.py``."""
         partitions = self._routing.partitions(topic)
         if len(partitions) == 1:

@@ -1,0 +1,73 @@
+"""Hand-over: a dispatch leases what is due at once to a session that has reserved room for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from duebus_server.engine.local.indexes import Room
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from duebus_server.domain.model import LeaseBatch, LeasedEvent, LeaseRequest, SubscriberInfo
+    from duebus_server.engine.local.group import Group
+    from duebus_server.engine.local.records import Entry
+
+
+class HandOver:
+    """What the requests of one dispatch hand over to one session.
+
+    Args:
+        group: the session's group, in which everything due is READY.
+        session: has reserved the room.
+        request: the room.
+        lease_us: how long the leases last.
+        now_us: the time, in microseconds.
+    """
+
+    def __init__(
+        self, group: Group, session: SubscriberInfo, request: LeaseRequest, lease_us: int, now_us: int
+    ) -> None:
+        self._group = group
+        self._session = session
+        self._request = request
+        self._lease_us = lease_us
+        self._now_us = now_us
+        self._room = Room(request)
+        self._leased: list[LeasedEvent] = []
+        self._is_open = not group.paused and not group.indexes.has_ready(with_suspects=request.with_suspect)
+
+    def take(self, ready: Sequence[Entry]) -> int:
+        """READY -> LEASED for the first of these new events.
+
+        Returns:
+            How many.
+        """
+        count = self._fitting(ready)
+        if count:
+            self._leased += self._group.lease_all(
+                ready[:count], self._session, self._request, self._now_us + self._lease_us, self._now_us
+            )
+        return count
+
+    def _fitting(self, ready: Sequence[Entry]) -> int:
+        """How many of these new events may be handed over, from the first on.
+
+        Nothing else decides this. An event is leased in its turn: so none is handed over if the group is paused, or if
+        an older one is READY, or a new one before it did not fit.
+        """
+        if not self._is_open:
+            return 0
+        count = self._room.take(ready)
+        self._is_open = not self._room.is_used_up
+        return count
+
+    @property
+    def session_id(self) -> str:
+        """The session's id."""
+        return self._session.session_id
+
+    def batch(self) -> LeaseBatch:
+        """What the session is told."""
+        with_suspects = self._request.with_suspect
+        return self._group.batch(self._leased, with_suspects=with_suspects)

@@ -1,0 +1,178 @@
+"""The events of one group in order: by state, and by time within a state."""
+
+from __future__ import annotations
+
+from heapq import merge
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from duebus_server.domain.states import EventState
+from duebus_server.engine.local.due_index import DueIndex
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from duebus_server.domain.model import LeaseRequest
+    from duebus_server.engine.local.host_time import HostTime
+    from duebus_server.engine.local.records import Entry
+
+Place = tuple[int, int]
+"""The position of an event in its index: its time there, and its ``seq``."""
+
+
+class Room:
+    """What is left of the room of a lease request.
+
+    Attributes:
+        is_used_up: an event did not fit, so none that comes after it is taken either.
+    """
+
+    __slots__ = ("_at_least_one", "_bytes", "_events", "is_used_up")
+
+    def __init__(self, request: LeaseRequest) -> None:
+        self._events = request.max_events
+        self._bytes = request.max_bytes
+        self._at_least_one = request.at_least_one
+        self.is_used_up = False
+
+    def take(self, entries: Iterable[Entry], before: Place | None = None) -> int:
+        """How many of these events fit, from the first on; that much room is gone.
+
+        Args:
+            entries: in the order in which they are leased.
+            before: an event that comes later than this place is not taken.
+        """
+        events, bytes_left, count = self._events, self._bytes, 0
+        for entry in entries:
+            bytes_left -= len(entry.event.body)
+            if (
+                count == events
+                or (bytes_left < 0 and not self._at_least_one)
+                or (before is not None and place_of(entry) > before)
+            ):
+                self.is_used_up = True
+                bytes_left += len(entry.event.body)
+                break
+            self._at_least_one = False
+            count += 1
+        self._events, self._bytes = events - count, bytes_left
+        return count
+
+
+class StateIndexes:
+    """One index for each state, and two more where one state needs them.
+
+    Attributes:
+        by_state: SCHEDULED events only if their due time is by the engine's clock, READY ones only if they are no
+            suspects.
+        by_host_clock: the events that are SCHEDULED by the host's clock.
+        suspects: the READY events that are suspects. They have an index of their own because a lease takes at most one.
+
+    Args:
+        host: the host's clock.
+    """
+
+    __slots__ = ("_host", "by_host_clock", "by_state", "suspects")
+
+    def __init__(self, host: HostTime) -> None:
+        self.by_state: dict[EventState, DueIndex[Entry]] = {state: DueIndex() for state in EventState}
+        self.by_host_clock: DueIndex[Entry] = DueIndex()
+        self.suspects: DueIndex[Entry] = DueIndex()
+        self._host = host
+
+    def all_of(self, state: EventState) -> list[DueIndex[Entry]]:
+        """All indexes with events of a state."""
+        aside = {EventState.SCHEDULED: [self.by_host_clock], EventState.READY: [self.suspects]}
+        return [self.by_state[state], *aside.get(state, ())]
+
+    def count(self, state: EventState) -> int:
+        """How many events are in a state."""
+        return sum(map(len, self.all_of(state)))
+
+    def add(self, entry: Entry) -> None:
+        """Add an event, by its state and its time."""
+        self._index_of(entry).add(entry.at_us, entry.event.seq, entry)
+
+    def add_all(self, state: EventState, at_us: int, entries: Sequence[Entry]) -> None:
+        """Add events of the same state and time, none of which is a suspect, in one call: they are neighbours."""
+        self.by_state[state].add_all(at_us, _seqs(entries), entries)
+
+    def remove(self, entry: Entry) -> None:
+        """Remove an event."""
+        self._index_of(entry).remove(entry.at_us, entry.event.seq)
+
+    def remove_leased(self, entries: Sequence[Entry]) -> None:
+        """Remove LEASED events, neighbours together."""
+        self.by_state[EventState.LEASED].remove_all([entry.at_us for entry in entries], _seqs(entries))
+
+    def move(self, entry: Entry, state: EventState, at_us: int, *, by_host_clock: bool = False) -> None:
+        """Move an event to another state and time."""
+        self.remove(entry)
+        entry.state, entry.at_us, entry.by_host_clock = state, at_us, by_host_clock
+        self.add(entry)
+
+    def take(self, request: LeaseRequest) -> tuple[list[Entry], Entry | None]:
+        """Remove the first READY events that fit.
+
+        Returns:
+            The events in order, and the one of them that is a suspect.
+        """
+        room, before = Room(request), self._next_scheduled()
+        ready = self.by_state[EventState.READY]
+        first = self.suspects.first() if request.with_suspect else None
+        if first is None:
+            return ready.take_first(room.take(ready, before)), None
+        suspect = first[1]
+        ordered = list(islice(merge(ready, (suspect,), key=place_of), request.max_events))
+        taken = ordered[: room.take(ordered, before)]
+        if suspect not in taken:
+            return ready.take_first(len(taken)), None
+        self.suspects.take_first(1)
+        ready.take_first(len(taken) - 1)
+        return taken, suspect
+
+    def has_ready(self, *, with_suspects: bool) -> bool:
+        """Whether a session that may take a suspect, or may not, finds a READY event."""
+        return bool(self.by_state[EventState.READY] or (with_suspects and self.suspects))
+
+    def next_due(self, *, with_suspects: bool) -> int | None:
+        """When there is next something to lease: the due time of an event, or the expiry of a lease.
+
+        Args:
+            with_suspects: for a session that may take a suspect.
+        """
+        times = [
+            first[0]
+            for state in (EventState.READY, EventState.SCHEDULED, EventState.LEASED)
+            if (first := self.by_state[state].first()) is not None
+        ]
+        if (first := self.by_host_clock.first()) is not None:
+            times.append(first[0] - self._host.ahead_us)
+        if with_suspects and (first := self.suspects.first()) is not None:
+            times.append(first[0])
+        return min(times, default=None)
+
+    def _next_scheduled(self) -> Place | None:
+        """The place, by the engine's clock, of the SCHEDULED event that becomes READY next. It may be due already, if
+        more was due than one step moves.
+        """
+        places: list[Place] = []
+        if (first := self.by_state[EventState.SCHEDULED].first()) is not None:
+            places.append((first[0], first[1].event.seq))
+        if (first := self.by_host_clock.first()) is not None:
+            places.append((first[0] - self._host.ahead_us, first[1].event.seq))
+        return min(places, default=None)
+
+    def _index_of(self, entry: Entry) -> DueIndex[Entry]:
+        if entry.by_host_clock:
+            return self.by_host_clock
+        return self.suspects if entry.state is EventState.READY and entry.is_suspect else self.by_state[entry.state]
+
+
+def place_of(entry: Entry) -> Place:
+    """Its position in its index."""
+    return entry.at_us, entry.event.seq
+
+
+def _seqs(entries: Sequence[Entry]) -> list[int]:
+    return [entry.event.seq for entry in entries]
