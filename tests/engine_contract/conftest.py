@@ -1,9 +1,9 @@
-"""Every test of this folder runs on every engine.
+"""Every test in this folder runs on every engine.
 
-``@pytest.mark.topic_config(...)`` gives the topics of a test other settings than the defaults. Two markers are for
-topics over several partitions: ``within_a_partition(why)``, whose events all belong to the same one, because what the
-test asserts is promised within each; and ``one_partition(why)``, which is left out, because no topic over several
-promises it.
+``@pytest.mark.topic_config(...)`` sets the topics' settings where they differ from the defaults. Two markers are for
+topics with several partitions. With ``within_a_partition(why)``, all events belong to the same partition, because the
+test asserts what is promised within each. A test with ``one_partition(why)`` is skipped, because such topics do not
+promise what it asserts.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "topic_config(**settings): the fields of TopicConfig that differ from its defaults"
     )
     config.addinivalue_line("markers", "within_a_partition(why): a promise that holds within each partition")
-    config.addinivalue_line("markers", "one_partition(why): a promise of topics with one partition alone")
+    config.addinivalue_line("markers", "one_partition(why): a promise of topics with a single partition only")
 
 
 @pytest.fixture
 def together(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Whether the events of a topic over several partitions all belong to the same one, as the marker asks for."""
+    """Whether all events of a topic with several partitions belong to the same one, as the marker requests."""
     if request.node.get_closest_marker("within_a_partition") is None:
         return False
     monkeypatch.setattr(dispatch, "partition_number", lambda _, count: count - 1)
@@ -43,13 +43,13 @@ def together(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture(params=ENGINES)
 async def harness(request: pytest.FixtureRequest, together: bool) -> AsyncIterator[Harness]:
-    """A started engine with a clock to move."""
+    """A started engine whose clock the test moves."""
     marker = request.node.get_closest_marker("topic_config")
     config = replace(TopicConfig(), **marker.kwargs) if marker else TopicConfig()
     of_one = request.node.get_closest_marker("one_partition")
-    if of_one is not None and request.param == "spread":
-        pytest.skip(f"over several partitions this is otherwise: {of_one.args[0]}")
-    if together and request.param == "spread":
+    if of_one is not None and request.param == "partitioned":
+        pytest.skip(f"not promised over several partitions: {of_one.args[0]}")
+    if together and request.param == "partitioned":
         config = replace(config, max_queued=config.max_queued * PARTITIONS)  # each partition takes its share
     async with opener(request.param)(config) as opened:
         yield opened
@@ -57,22 +57,22 @@ async def harness(request: pytest.FixtureRequest, together: bool) -> AsyncIterat
 
 @pytest.fixture
 async def topic(harness: Harness) -> TopicDriver:
-    """A topic of the engine that has nothing in it yet."""
+    """An empty topic of the engine."""
     topic = TopicDriver(harness)
-    await topic.spread()
+    await topic.set_partitions()
     return topic
 
 
 @pytest.fixture
 async def joined(topic: TopicDriver) -> TopicDriver:
-    """A topic to whose default group one worker has subscribed."""
+    """A topic with one worker subscribed to its default group."""
     await topic.join()
     return topic
 
 
 @pytest.fixture
 async def pair(topic: TopicDriver) -> TopicDriver:
-    """A topic with one group, to which the sessions "old" and "new" have subscribed, and an event that is ready."""
+    """A topic with a ready event and one group, to which the sessions "old" and "new" have subscribed."""
     await topic.join("old", consumer="old worker")
     await topic.join("new", consumer="new worker")
     await topic.dispatch(new_event("event", body=b"twelve bytes"))

@@ -34,7 +34,7 @@ async def test_a_lease_moves_to_another_session_and_is_renewed(harness: Harness,
 
 
 @pytest.mark.topic_config(lease_us=9 * SECOND)
-async def test_adopting_without_a_time_is_as_the_topic_says(harness: Harness, pair: TopicDriver) -> None:
+async def test_adopting_without_a_duration_uses_the_topics_lease(harness: Harness, pair: TopicDriver) -> None:
     start_us = harness.now_us()
     lease = await pair.lease_one("old", lease_us=HOUR)
 
@@ -43,7 +43,7 @@ async def test_adopting_without_a_time_is_as_the_topic_says(harness: Harness, pa
     await pair.assert_held_until(start_us + 9 * SECOND)
 
 
-async def test_an_adopted_lease_settles_as_before(pair: TopicDriver) -> None:
+async def test_an_adopted_lease_can_be_settled(pair: TopicDriver) -> None:
     lease = await pair.lease_one("old")
 
     await pair.adopt("new", lease)
@@ -52,7 +52,7 @@ async def test_an_adopted_lease_settles_as_before(pair: TopicDriver) -> None:
 
 
 async def test_the_session_that_lost_a_lease_does_not_shorten_it(harness: Harness, pair: TopicDriver) -> None:
-    """A worker reconnects before its broken stream is noticed: the end of the old one does not affect its leases."""
+    """A worker reconnects before its broken stream is noticed: the end of the old stream does not affect its leases."""
     start_us = harness.now_us()
     lease = await pair.lease_one("old", lease_us=HOUR)
     await pair.adopt("new", lease, lease_us=HOUR)
@@ -96,7 +96,7 @@ async def test_a_worker_that_reconnects_too_late_has_lost_them(harness: Harness,
     assert await pair.counts() == {EventState.READY: 1}
 
 
-async def test_a_lease_that_went_to_somebody_else_is_not_adopted(harness: Harness, pair: TopicDriver) -> None:
+async def test_a_lease_that_another_session_got_is_not_adopted(harness: Harness, pair: TopicDriver) -> None:
     await pair.join("third")
     stale = await pair.lease_one("old", lease_us=SECOND)
     await harness.advance(SECOND)
@@ -118,7 +118,7 @@ async def test_the_same_lease_twice_in_one_call_is_adopted_once(pair: TopicDrive
     assert pair.harness.heard.ended["new"] == []
 
 
-async def test_a_lease_moves_on_and_on(harness: Harness, pair: TopicDriver) -> None:
+async def test_a_lease_can_be_adopted_repeatedly(harness: Harness, pair: TopicDriver) -> None:
     lease = await pair.lease_one("old", lease_us=MINUTE)
 
     for session in ("new", "old", "new"):
@@ -138,7 +138,7 @@ async def test_the_next_token_is_greater_than_that_of_an_adopted_lease(pair: Top
     assert (await pair.lease_one("old")).fencing_token > lease.fencing_token
 
 
-async def test_only_a_session_that_has_joined_adopts(pair: TopicDriver) -> None:
+async def test_only_a_session_that_has_joined_can_adopt(pair: TopicDriver) -> None:
     lease = await pair.lease_one("old", lease_us=HOUR)
 
     with pytest.raises(NotFound):
@@ -149,7 +149,7 @@ async def test_only_a_session_that_has_joined_adopts(pair: TopicDriver) -> None:
     assert await pair.ack(lease) == [None]
 
 
-async def test_a_session_that_has_left_adopts_nothing(harness: Harness, pair: TopicDriver) -> None:
+async def test_a_session_that_has_left_can_not_adopt(harness: Harness, pair: TopicDriver) -> None:
     start_us = harness.now_us()
     lease = await pair.lease_one("old", lease_us=MINUTE)
     await pair.leave("new")

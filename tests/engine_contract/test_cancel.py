@@ -36,7 +36,7 @@ async def test_scheduled_and_ready_events_are_removed(harness: Harness, joined: 
         await joined.engine.get_event(joined.name, "ready")
 
 
-async def test_an_event_that_waits_for_its_retry(harness: Harness, joined: TopicDriver) -> None:
+async def test_an_event_in_its_backoff_can_be_cancelled(harness: Harness, joined: TopicDriver) -> None:
     await joined.dispatch("event")
     await joined.nack(await joined.lease_one(), delay_us=SECOND)
 
@@ -47,7 +47,7 @@ async def test_an_event_that_waits_for_its_retry(harness: Harness, joined: Topic
     assert await joined.queued() == 0
 
 
-async def test_leased_and_dead_ones_are_left_alone_and_missing_ones_reported(joined: TopicDriver) -> None:
+async def test_leased_and_dead_events_are_left_alone_and_missing_ones_are_reported(joined: TopicDriver) -> None:
     await joined.bury("dead")
     await joined.dispatch("leased")
     lease = await joined.lease_one()
@@ -60,7 +60,7 @@ async def test_leased_and_dead_ones_are_left_alone_and_missing_ones_reported(joi
     assert await joined.ack(lease) == [None]
 
 
-async def test_an_event_whose_lease_has_run_out_waits(harness: Harness, joined: TopicDriver) -> None:
+async def test_an_event_whose_lease_has_run_out_can_be_cancelled(harness: Harness, joined: TopicDriver) -> None:
     await joined.dispatch("event")
     await joined.lease_one(lease_us=SECOND)
     await harness.advance(SECOND)
@@ -68,7 +68,7 @@ async def test_an_event_whose_lease_has_run_out_waits(harness: Harness, joined: 
     assert lists(await joined.cancel("event")) == (1, [], [])
 
 
-async def test_in_every_group_or_in_one(topic: TopicDriver) -> None:
+async def test_cancelling_in_every_group_or_in_one(topic: TopicDriver) -> None:
     await topic.join("one", "left")
     await topic.join("two", "right")
     await topic.dispatch("everywhere", "on the left")
@@ -81,7 +81,7 @@ async def test_in_every_group_or_in_one(topic: TopicDriver) -> None:
     assert lists(await topic.cancel("on the left", group="left")) == (0, [], ["on the left"])
 
 
-async def test_a_copy_that_waits_is_removed_although_another_is_leased(topic: TopicDriver) -> None:
+async def test_a_waiting_copy_is_removed_although_another_is_leased(topic: TopicDriver) -> None:
     await topic.join("one", "left")
     await topic.join("two", "right")
     await topic.dispatch("event")
@@ -94,7 +94,7 @@ async def test_a_copy_that_waits_is_removed_although_another_is_leased(topic: To
     assert await topic.queued() == 0
 
 
-async def test_where_no_group_has_claimed_the_events_yet(topic: TopicDriver) -> None:
+async def test_unclaimed_events_can_be_cancelled(topic: TopicDriver) -> None:
     await topic.dispatch("a", "b")
 
     assert lists(await topic.cancel("a")) == (1, [], [])
@@ -103,14 +103,14 @@ async def test_where_no_group_has_claimed_the_events_yet(topic: TopicDriver) -> 
     assert ids(await topic.lease()) == ["b"]
 
 
-async def test_what_was_cancelled_is_remembered_as_what_was_acked_is(joined: TopicDriver) -> None:
+async def test_a_cancelled_id_is_remembered_like_an_acked_one(joined: TopicDriver) -> None:
     await joined.dispatch("event")
     await joined.cancel("event")
 
     assert list((await joined.dispatch("event")).duplicate_event_ids) == ["event"]
 
 
-async def test_there_is_room_for_others_again(joined: TopicDriver) -> None:
+async def test_cancelling_makes_room(joined: TopicDriver) -> None:
     await joined.configure(max_queued=1)
     await joined.dispatch("event")
 
@@ -119,8 +119,8 @@ async def test_there_is_room_for_others_again(joined: TopicDriver) -> None:
     await joined.dispatch("another")
 
 
-@pytest.mark.one_partition("a topic that has several (§3.4) was configured so, and is there before anything is in it")
-async def test_an_unknown_topic_or_group(topic: TopicDriver) -> None:
+@pytest.mark.one_partition("§3.4: a topic with several partitions exists before anything is in it")
+async def test_an_unknown_topic_or_group_is_not_found(topic: TopicDriver) -> None:
     with pytest.raises(NotFound) as raised:
         await topic.cancel("event")
     assert raised.value.metadata["topic"] == topic.name

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 async def backoff_us(topic: TopicDriver, group: str = "default") -> int:
-    """How long the next event that fails in the group has to wait; the session WORKER has joined it."""
+    """The backoff of the next event that fails in the group, which the session WORKER has joined."""
     await topic.dispatch(new_event("fails"))
     lease = await topic.lease_one(group=group)
     start_us = topic.harness.now_us()
@@ -27,14 +27,14 @@ async def backoff_us(topic: TopicDriver, group: str = "default") -> int:
 
 
 def around(topic: TopicDriver, expected_us: int, backoff: int) -> bool:
-    """Whether a backoff is the expected one, give or take what is random in it."""
+    """Whether a backoff is the expected one, within its random variation."""
     return expected_us * (1 - JITTER) <= backoff <= expected_us * (1 + JITTER) + topic.harness.grain_us
 
 
 # --- what is in force -------------------------------------------------------------------------------------------------
 
 
-async def test_what_is_not_set_keeps_its_value(topic: TopicDriver) -> None:
+async def test_a_setting_that_is_not_given_keeps_its_value(topic: TopicDriver) -> None:
     first = await topic.configure(max_retries=7, lease_us=MINUTE)
     second = await topic.configure(backoff_max_us=HOUR, max_queued=9)
 
@@ -47,7 +47,7 @@ async def test_what_is_not_set_keeps_its_value(topic: TopicDriver) -> None:
     assert await topic.engine.config_of(topic.name) == expected
 
 
-async def test_every_setting(topic: TopicDriver) -> None:
+async def test_every_setting_can_be_changed(topic: TopicDriver) -> None:
     config = await topic.configure(
         max_retries=0,
         backoff_initial_us=SECOND,
@@ -62,7 +62,7 @@ async def test_every_setting(topic: TopicDriver) -> None:
     assert config == TopicConfig(policy, MINUTE, 0, HOUR, 0, topic.harness.partitions)
 
 
-async def test_a_topic_that_is_configured_exists(topic: TopicDriver) -> None:
+async def test_configuring_creates_the_topic(topic: TopicDriver) -> None:
     await topic.configure(max_queued=5)
     await topic.engine.expire_leases()
 
@@ -71,7 +71,7 @@ async def test_a_topic_that_is_configured_exists(topic: TopicDriver) -> None:
     assert (info.config.max_queued, info.queued, list(info.groups)) == (5, 0, [])
 
 
-async def test_other_topics_keep_theirs(topic: TopicDriver) -> None:
+async def test_other_topics_keep_their_settings(topic: TopicDriver) -> None:
     await topic.configure(max_queued=5)
 
     assert (await topic.engine.config_of("another")).max_queued == 0
@@ -89,8 +89,8 @@ async def test_settings_outlive_events_and_groups(joined: TopicDriver) -> None:
 # --- each setting's effect --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.within_a_partition("§3.4: max_queued holds within each")
-async def test_max_queued(joined: TopicDriver) -> None:
+@pytest.mark.within_a_partition("§3.4: max_queued holds within each partition")
+async def test_max_queued_limits_dispatches(joined: TopicDriver) -> None:
     await joined.configure(max_queued=2 * joined.harness.partitions)
     await joined.dispatch("a", "b")
     assert isinstance(await joined.try_dispatch("c"), MaxQueuedEventsReached)
@@ -101,7 +101,7 @@ async def test_max_queued(joined: TopicDriver) -> None:
     await joined.dispatch("d", "e", "f")
 
 
-async def test_a_topic_that_holds_more_than_it_may_still_knows_what_it_has(joined: TopicDriver) -> None:
+async def test_a_topic_above_its_new_limit_still_detects_duplicates(joined: TopicDriver) -> None:
     await joined.dispatch("a", "b")
     await joined.configure(max_queued=1)
 
@@ -109,7 +109,7 @@ async def test_a_topic_that_holds_more_than_it_may_still_knows_what_it_has(joine
     assert isinstance(await joined.try_dispatch("c"), MaxQueuedEventsReached)
 
 
-async def test_lease(harness: Harness, joined: TopicDriver) -> None:
+async def test_lease_sets_the_duration_of_leases(harness: Harness, joined: TopicDriver) -> None:
     await joined.dispatch("event")
     await joined.configure(lease_us=2 * MINUTE)
     start_us = harness.now_us()
@@ -123,7 +123,7 @@ async def test_lease(harness: Harness, joined: TopicDriver) -> None:
     assert harness.near(start_us + 3 * MINUTE)((await joined.look("event")).lease_expires_us)
 
 
-async def test_backoff_of_what_was_dispatched_before(joined: TopicDriver) -> None:
+async def test_backoff_applies_to_events_dispatched_before(joined: TopicDriver) -> None:
     await joined.dispatch("before")
     lease = await joined.lease_one()
     start_us = joined.harness.now_us()
@@ -135,7 +135,7 @@ async def test_backoff_of_what_was_dispatched_before(joined: TopicDriver) -> Non
     assert around(joined, HOUR, waits_us)
 
 
-async def test_max_retries_of_what_was_dispatched_before(joined: TopicDriver) -> None:
+async def test_max_retries_apply_to_events_dispatched_before(joined: TopicDriver) -> None:
     await joined.dispatch("before", new_event("its own", max_retries=5))
     before, its_own = await joined.lease()
 
@@ -147,7 +147,7 @@ async def test_max_retries_of_what_was_dispatched_before(joined: TopicDriver) ->
     assert (await joined.look("before")).max_retries == 0
 
 
-async def test_max_retries_of_leases_that_run_out(harness: Harness, joined: TopicDriver) -> None:
+async def test_max_retries_apply_to_leases_that_run_out(harness: Harness, joined: TopicDriver) -> None:
     await joined.dispatch("event")
     await joined.let_run_out()
     await joined.lease_one(lease_us=SECOND)
@@ -158,7 +158,7 @@ async def test_max_retries_of_leases_that_run_out(harness: Harness, joined: Topi
     assert await joined.counts() == {EventState.DEAD: 1}
 
 
-async def test_dead_letter_retention(harness: Harness, joined: TopicDriver) -> None:
+async def test_dead_letter_retention_purges(harness: Harness, joined: TopicDriver) -> None:
     await joined.bury("old")
     await harness.advance(MINUTE)
     await joined.bury("new")
@@ -170,7 +170,7 @@ async def test_dead_letter_retention(harness: Harness, joined: TopicDriver) -> N
     assert await joined.state("new") is EventState.DEAD
 
 
-async def test_dedupe_window(harness: Harness, joined: TopicDriver) -> None:
+async def test_dedupe_window_limits_how_long_ids_are_remembered(harness: Harness, joined: TopicDriver) -> None:
     await joined.configure(dedupe_window_us=HOUR)
     await joined.dispatch("event")
     await joined.ack(await joined.lease_one())
@@ -206,7 +206,7 @@ async def test_a_group_has_its_own_retry_policy(topic: TopicDriver) -> None:
     )
 
 
-async def test_what_a_group_does_not_set_follows_the_topic(joined: TopicDriver) -> None:
+async def test_settings_that_a_group_does_not_have_follow_the_topic(joined: TopicDriver) -> None:
     await joined.configure_group(max_retries=9)
 
     await joined.configure(backoff_initial_us=HOUR, backoff_max_us=2 * HOUR)
@@ -216,7 +216,7 @@ async def test_what_a_group_does_not_set_follows_the_topic(joined: TopicDriver) 
     assert around(joined, HOUR, await backoff_us(joined))
 
 
-async def test_a_group_keeps_what_was_set_before(joined: TopicDriver) -> None:
+async def test_a_group_keeps_its_earlier_settings(joined: TopicDriver) -> None:
     await joined.configure_group(max_retries=9)
 
     config = await joined.configure_group(backoff_initial_us=SECOND)
@@ -224,7 +224,7 @@ async def test_a_group_keeps_what_was_set_before(joined: TopicDriver) -> None:
     assert config.retry_policy == RetryPolicy(9, SECOND)
 
 
-async def test_where_a_group_and_its_topic_no_longer_agree_the_maximum_holds(joined: TopicDriver) -> None:
+async def test_the_maximum_backoff_applies_when_group_and_topic_contradict_each_other(joined: TopicDriver) -> None:
     await joined.configure_group(backoff_initial_us=MINUTE)
 
     await joined.configure(backoff_initial_us=SECOND, backoff_max_us=SECOND)
@@ -235,7 +235,7 @@ async def test_where_a_group_and_its_topic_no_longer_agree_the_maximum_holds(joi
 # --- refused ----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_backoff_whose_maximum_is_less_than_where_it_starts(joined: TopicDriver) -> None:
+async def test_a_maximum_backoff_below_the_initial_one_is_refused(joined: TopicDriver) -> None:
     before = await joined.engine.config_of(joined.name)
 
     for changes, field in (
@@ -252,8 +252,8 @@ async def test_a_backoff_whose_maximum_is_less_than_where_it_starts(joined: Topi
     assert (await joined.group()).retry_policy == before.retry_policy
 
 
-@pytest.mark.one_partition("a topic that has several (§3.4) was configured so, and is there before anything is in it")
-async def test_what_is_refused_makes_no_topic(topic: TopicDriver) -> None:
+@pytest.mark.one_partition("§3.4: a topic with several partitions exists before anything is in it")
+async def test_a_refused_change_creates_no_topic(topic: TopicDriver) -> None:
     with pytest.raises(InvalidArgument):
         await topic.configure(max_queued=1, backoff_initial_us=HOUR)
 
@@ -261,7 +261,7 @@ async def test_what_is_refused_makes_no_topic(topic: TopicDriver) -> None:
         await topic.engine.get_topic(topic.name)
 
 
-async def test_an_unknown_topic_or_group(topic: TopicDriver) -> None:
+async def test_an_unknown_topic_or_group_is_not_found(topic: TopicDriver) -> None:
     with pytest.raises(NotFound) as raised:
         await topic.configure_group(max_retries=1)
     assert raised.value.metadata["topic"] == topic.name

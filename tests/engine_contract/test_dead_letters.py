@@ -36,7 +36,7 @@ async def dead(topic: TopicDriver, group: str = DEFAULT_GROUP) -> list[str]:
 
 
 async def all_steps(topic: TopicDriver, verb: str, chosen: DeadLetterFilter, step: DeadLetterStep) -> list[int]:
-    """Step after step, to the end; how many each has moved."""
+    """Run all steps. Returns how many dead letters each has moved."""
     moved: list[int] = []
     next_step: DeadLetterStep | None = step
     while next_step is not None:
@@ -66,8 +66,8 @@ async def test_a_redriven_event_is_ready_with_all_its_retries(joined: TopicDrive
     assert await joined.counts() == {EventState.DEAD: 1}
 
 
-@pytest.mark.within_a_partition("§3.4: max_queued holds within each")
-async def test_it_counts_as_queued_again_also_beyond_what_may_be_queued(joined: TopicDriver) -> None:
+@pytest.mark.within_a_partition("§3.4: max_queued holds within each partition")
+async def test_a_redriven_event_counts_as_queued_even_beyond_max_queued(joined: TopicDriver) -> None:
     await joined.configure(max_queued=1)
     await joined.bury("a", "b")
     assert await joined.queued() == 0
@@ -92,7 +92,7 @@ async def test_an_event_that_waits_in_another_group_counts_once(topic: TopicDriv
     assert await topic.queued() == 1
 
 
-async def test_whoever_waits_is_told(harness: Harness, joined: TopicDriver) -> None:
+async def test_waiting_sessions_are_told(harness: Harness, joined: TopicDriver) -> None:
     await joined.bury("event")
     harness.heard.forget()
 
@@ -101,7 +101,7 @@ async def test_whoever_waits_is_told(harness: Harness, joined: TopicDriver) -> N
     await harness.heard.until_due(joined.name, DEFAULT_GROUP, lambda at_us: at_us <= harness.now_us(), "due now")
 
 
-async def test_the_history_continues(harness: Harness, joined: TopicDriver) -> None:
+async def test_a_redrive_keeps_the_history(harness: Harness, joined: TopicDriver) -> None:
     await joined.join(consumer="worker")
     await joined.bury("event", error="first")
     await harness.advance(MINUTE)
@@ -120,7 +120,7 @@ async def test_the_history_continues(harness: Harness, joined: TopicDriver) -> N
     assert (where.attempts, where.last_error) == (1, "second")
 
 
-async def test_while_it_waits_again_it_shows_what_it_died_of(joined: TopicDriver) -> None:
+async def test_a_redriven_event_shows_its_last_error(joined: TopicDriver) -> None:
     await joined.bury("event", error="why")
 
     await joined.redrive()
@@ -129,8 +129,8 @@ async def test_while_it_waits_again_it_shows_what_it_died_of(joined: TopicDriver
     assert (where.state, where.attempts, where.last_error, where.dead_us) == (EventState.READY, 0, "why", None)
 
 
-@pytest.mark.within_a_partition("§3.4: order holds within each")
-async def test_at_a_rate(harness: Harness, joined: TopicDriver) -> None:
+@pytest.mark.within_a_partition("§3.4: order holds within each partition")
+async def test_redriving_at_a_rate(harness: Harness, joined: TopicDriver) -> None:
     await joined.bury("a", "b", "c", "d", "e")
     start_us = harness.now_us()
 
@@ -145,7 +145,7 @@ async def test_at_a_rate(harness: Harness, joined: TopicDriver) -> None:
     assert ids(await joined.lease_all()) == ["b", "c"]
 
 
-async def test_at_a_rate_over_several_steps(harness: Harness, joined: TopicDriver) -> None:
+async def test_redriving_at_a_rate_in_several_steps(harness: Harness, joined: TopicDriver) -> None:
     await joined.bury("a", "b", "c")
     start_us = harness.now_us()
     first = DeadLetterStep(2, rate=1)
@@ -159,7 +159,7 @@ async def test_at_a_rate_over_several_steps(harness: Harness, joined: TopicDrive
     assert harness.near(start_us + 2 * SECOND)((await joined.look("c")).deliver_at_us)
 
 
-async def test_what_dies_meanwhile_is_not_redriven_again(harness: Harness, joined: TopicDriver) -> None:
+async def test_events_that_die_meanwhile_are_not_redriven_again(harness: Harness, joined: TopicDriver) -> None:
     await joined.bury("a", "b", "c")
     first = DeadLetterStep(2)
     progress = await joined.redrive(step=first)
@@ -189,7 +189,7 @@ async def test_purged_events_are_gone(joined: TopicDriver) -> None:
     assert list((await joined.dispatch("a")).duplicate_event_ids) == ["a"]
 
 
-async def test_the_copies_of_other_groups_stay(topic: TopicDriver) -> None:
+async def test_copies_in_other_groups_stay(topic: TopicDriver) -> None:
     await topic.join()
     await topic.join("other", "other")
     await topic.bury("event")
@@ -204,7 +204,7 @@ async def test_the_copies_of_other_groups_stay(topic: TopicDriver) -> None:
 
 
 @both
-async def test_nothing_is_dead(joined: TopicDriver, verb: str) -> None:
+async def test_a_step_without_dead_letters(joined: TopicDriver, verb: str) -> None:
     await joined.dispatch("ready", new_event("scheduled", delay_us=MINUTE))
 
     progress = await VERBS[verb](joined)()
@@ -214,7 +214,7 @@ async def test_nothing_is_dead(joined: TopicDriver, verb: str) -> None:
 
 
 @both
-async def test_those_that_are_named(joined: TopicDriver, verb: str) -> None:
+async def test_selecting_by_ids(joined: TopicDriver, verb: str) -> None:
     await joined.bury("a", "b", "c")
     await joined.dispatch("ready")
 
@@ -225,7 +225,7 @@ async def test_those_that_are_named(joined: TopicDriver, verb: str) -> None:
 
 
 @both
-async def test_those_with_an_error(joined: TopicDriver, verb: str) -> None:
+async def test_selecting_by_error(joined: TopicDriver, verb: str) -> None:
     await joined.bury("a", error="connection refused: [db-1]")
     await joined.bury("b", error="no such customer")
     await joined.bury("c", error="CONNECTION refused: [db-1]")
@@ -237,7 +237,7 @@ async def test_those_with_an_error(joined: TopicDriver, verb: str) -> None:
 
 
 @both
-async def test_those_that_have_been_dead_for_long(harness: Harness, joined: TopicDriver, verb: str) -> None:
+async def test_selecting_by_age(harness: Harness, joined: TopicDriver, verb: str) -> None:
     await joined.bury("old")
     await harness.advance(HOUR)
     await joined.bury("new")
@@ -263,7 +263,7 @@ async def test_conditions_are_combined(harness: Harness, joined: TopicDriver, ve
 
 
 @both
-async def test_in_steps_each_dead_letter_is_looked_at_once(joined: TopicDriver, verb: str) -> None:
+async def test_steps_examine_each_dead_letter_once(joined: TopicDriver, verb: str) -> None:
     for nth in range(7):
         await joined.bury(f"event {nth}", error="even" if nth % 2 == 0 else "odd")
 
@@ -275,7 +275,7 @@ async def test_in_steps_each_dead_letter_is_looked_at_once(joined: TopicDriver, 
 
 
 @both
-async def test_those_that_are_named_in_steps(joined: TopicDriver, verb: str) -> None:
+async def test_selecting_by_ids_in_steps(joined: TopicDriver, verb: str) -> None:
     await joined.bury("a", "b", "c", "d")
 
     moved = await all_steps(joined, verb, DeadLetterFilter(["d", "c", "none", "a"]), DeadLetterStep(2))
@@ -285,7 +285,7 @@ async def test_those_that_are_named_in_steps(joined: TopicDriver, verb: str) -> 
 
 
 @both
-async def test_many_that_died_at_the_same_time(joined: TopicDriver, verb: str) -> None:
+async def test_many_dead_letters_of_the_same_time(joined: TopicDriver, verb: str) -> None:
     await joined.dispatch(*(f"event {nth}" for nth in range(25)))
     await joined.dead_letter(*await joined.lease())
 
@@ -296,7 +296,7 @@ async def test_many_that_died_at_the_same_time(joined: TopicDriver, verb: str) -
 
 
 @both
-async def test_steps_of_one_pass_over_what_the_filter_leaves(joined: TopicDriver, verb: str) -> None:
+async def test_steps_pass_over_what_the_filter_excludes(joined: TopicDriver, verb: str) -> None:
     await joined.dispatch(*(f"event {nth}" for nth in range(5)))
     first, *others = await joined.lease()
     await joined.dead_letter(*others, error="other")
@@ -317,7 +317,7 @@ async def test_steps_of_one_pass_over_what_the_filter_leaves(joined: TopicDriver
 
 
 @both
-async def test_only_in_the_group_that_is_meant(topic: TopicDriver, verb: str) -> None:
+async def test_only_the_named_group_is_affected(topic: TopicDriver, verb: str) -> None:
     await topic.join()
     await topic.join(group="other")
     await topic.dispatch("event")
@@ -331,14 +331,14 @@ async def test_only_in_the_group_that_is_meant(topic: TopicDriver, verb: str) ->
 
 
 @both
-async def test_events_that_no_group_has_claimed_are_not_dead(topic: TopicDriver, verb: str) -> None:
+async def test_unclaimed_events_are_not_dead(topic: TopicDriver, verb: str) -> None:
     await topic.dispatch("event")
 
     assert (await VERBS[verb](topic)(group="")).moved == 0
 
 
 @both
-async def test_an_unknown_topic_or_group(topic: TopicDriver, verb: str) -> None:
+async def test_an_unknown_topic_or_group_is_not_found(topic: TopicDriver, verb: str) -> None:
     with pytest.raises(NotFound) as raised:
         await VERBS[verb](topic)()
     assert raised.value.metadata["topic"] == topic.name
@@ -351,7 +351,7 @@ async def test_an_unknown_topic_or_group(topic: TopicDriver, verb: str) -> None:
 
 @both
 @pytest.mark.parametrize("cursor", ["nonsense", "1.2.3", "-1", "", "1.x"])
-async def test_a_cursor_that_no_step_has_given(joined: TopicDriver, verb: str, cursor: str) -> None:
+async def test_an_unknown_cursor_is_refused(joined: TopicDriver, verb: str, cursor: str) -> None:
     await joined.bury("event")
 
     with pytest.raises(InvalidArgument):

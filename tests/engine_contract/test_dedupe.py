@@ -31,7 +31,7 @@ async def test_a_repeated_request_gets_the_first_answer_and_adds_nothing(joined:
     assert ids(await joined.lease()) == list(first.event_ids)
 
 
-async def test_the_first_answer_names_its_duplicates_again(topic: TopicDriver) -> None:
+async def test_a_repeated_request_gets_the_duplicates_of_the_first_answer(topic: TopicDriver) -> None:
     await topic.dispatch("a")
     await topic.dispatch("a", "b", request_id="r1")
 
@@ -41,7 +41,7 @@ async def test_the_first_answer_names_its_duplicates_again(topic: TopicDriver) -
     assert list(again.duplicate_event_ids) == ["a"]
 
 
-async def test_a_request_is_repeated_within_one_call(topic: TopicDriver) -> None:
+async def test_a_request_can_be_repeated_within_one_call(topic: TopicDriver) -> None:
     requests = [DispatchRequest(with_ids([new_event()], topic.harness.now_us(), "r1"), "r1") for _ in range(2)]
 
     first, again = await topic.engine.dispatch(topic.name, requests)
@@ -52,7 +52,7 @@ async def test_a_request_is_repeated_within_one_call(topic: TopicDriver) -> None
     assert await topic.queued() == 1
 
 
-async def test_a_request_is_remembered_when_its_events_are_gone(joined: TopicDriver) -> None:
+async def test_a_request_is_remembered_after_its_events_are_gone(joined: TopicDriver) -> None:
     first = await joined.dispatch(new_event(), request_id="r1")
     await joined.ack(*await joined.lease())
 
@@ -63,7 +63,7 @@ async def test_a_request_is_remembered_when_its_events_are_gone(joined: TopicDri
 
 
 @pytest.mark.topic_config(dedupe_window_us=WINDOW_US)
-async def test_a_request_is_remembered_for_the_window(harness: Harness, topic: TopicDriver) -> None:
+async def test_a_request_is_remembered_for_the_dedupe_window(harness: Harness, topic: TopicDriver) -> None:
     first = await topic.dispatch(new_event(), request_id="r1")
 
     await harness.advance(WINDOW_US - harness.grain_us)
@@ -77,14 +77,14 @@ async def test_a_request_is_remembered_for_the_window(harness: Harness, topic: T
     assert await topic.queued() == 2
 
 
-async def test_requests_without_an_id_are_never_the_same(topic: TopicDriver) -> None:
+async def test_requests_without_an_id_are_always_different(topic: TopicDriver) -> None:
     await topic.dispatch(new_event())
     await topic.dispatch(new_event())
 
     assert await topic.queued() == 2
 
 
-async def test_a_request_id_is_of_its_topic(harness: Harness, topic: TopicDriver) -> None:
+async def test_request_ids_are_separate_in_each_topic(harness: Harness, topic: TopicDriver) -> None:
     other = TopicDriver(harness)
 
     await topic.dispatch(new_event(), request_id="r1")
@@ -93,15 +93,13 @@ async def test_a_request_id_is_of_its_topic(harness: Harness, topic: TopicDriver
     assert await harness.engine.queued() == 2
 
 
-@pytest.mark.within_a_partition("§3.4: a request id holds within each")
+@pytest.mark.within_a_partition("§3.4: a request id holds within each partition")
 @pytest.mark.parametrize(
     "other",
     [["a", None, "b", None], ["a", None], ["b", None, "a"], ["a", "b", None], ["a", "x", "b"], ["a", None, "B"], ["x"]],
     ids=lambda other: f"{other}",
 )
-async def test_a_request_id_that_was_used_for_other_events_is_refused(
-    joined: TopicDriver, other: list[str | None]
-) -> None:
+async def test_a_request_id_reused_for_other_events_is_refused(joined: TopicDriver, other: list[str | None]) -> None:
     first = await joined.dispatch("a", new_event(), "b", request_id="r1")
 
     answer = await joined.try_dispatch(*(new_event(each) for each in other), request_id="r1")
@@ -113,7 +111,7 @@ async def test_a_request_id_that_was_used_for_other_events_is_refused(
     assert await joined.dispatch("a", new_event(), "b", request_id="r1") == first
 
 
-async def test_a_request_id_that_is_used_twice_in_one_call_is_refused_the_second_time(topic: TopicDriver) -> None:
+async def test_a_request_id_used_twice_in_one_call_is_refused_the_second_time(topic: TopicDriver) -> None:
     def request(*events: NewEvent) -> DispatchRequest:
         return DispatchRequest(with_ids(list(events), topic.harness.now_us(), "r1"), "r1")
 
@@ -127,7 +125,7 @@ async def test_a_request_id_that_is_used_twice_in_one_call_is_refused_the_second
     assert await topic.queued() == 1
 
 
-async def test_a_repeated_request_may_say_the_rest_in_other_words(topic: TopicDriver) -> None:
+async def test_a_repeated_request_may_differ_in_bodies_and_due_times(topic: TopicDriver) -> None:
     """Bodies and due times are not compared: a retry may have another delay or trace."""
     first = await topic.dispatch(new_event(body=b"one", delay_us=MINUTE), request_id="r1")
 
@@ -136,7 +134,7 @@ async def test_a_repeated_request_may_say_the_rest_in_other_words(topic: TopicDr
     assert list(again.event_ids) == list(first.event_ids)
 
 
-@pytest.mark.within_a_partition("§3.4: max_queued holds within each")
+@pytest.mark.within_a_partition("§3.4: max_queued holds within each partition")
 @pytest.mark.topic_config(max_queued=1)
 async def test_a_refused_request_is_not_remembered(joined: TopicDriver) -> None:
     await joined.dispatch("a")
@@ -148,7 +146,7 @@ async def test_a_refused_request_is_not_remembered(joined: TopicDriver) -> None:
     assert ids(await joined.lease()) == ["b"]
 
 
-async def test_a_repeated_request_gets_its_answer_though_the_subscribers_have_left(topic: TopicDriver) -> None:
+async def test_a_repeated_request_is_answered_after_the_subscribers_have_left(topic: TopicDriver) -> None:
     await topic.join()
     first = await topic.try_dispatch("a", request_id="r1", require_subscriber=True)
     await topic.leave()
@@ -162,7 +160,7 @@ async def test_a_repeated_request_gets_its_answer_though_the_subscribers_have_le
 
 
 @pytest.mark.topic_config(max_queued=1)
-async def test_a_repeated_request_gets_its_answer_though_the_topic_is_full(topic: TopicDriver) -> None:
+async def test_a_repeated_request_is_answered_although_the_topic_is_full(topic: TopicDriver) -> None:
     await topic.dispatch("a", request_id="r1")
 
     again = await topic.dispatch("a", request_id="r1")
@@ -212,7 +210,7 @@ async def dead(topic: TopicDriver) -> None:
 
 @pytest.mark.topic_config(dedupe_window_us=SECOND)
 @pytest.mark.parametrize("given", [scheduled, ready, leased, dead])
-async def test_an_id_that_the_topic_holds_adds_nothing_however_long_it_holds_it(
+async def test_an_id_adds_nothing_for_as_long_as_the_topic_holds_it(
     harness: Harness, joined: TopicDriver, given: object
 ) -> None:
     assert callable(given)
@@ -260,7 +258,7 @@ async def test_an_id_is_remembered_for_the_window_after_the_event_is_gone(
 
 
 @pytest.mark.topic_config(dedupe_window_us=0)
-async def test_a_request_that_is_forgotten_and_gets_the_same_ids_again_adds_nothing(joined: TopicDriver) -> None:
+async def test_a_forgotten_request_that_gets_the_same_ids_adds_nothing(joined: TopicDriver) -> None:
     """The ids are made from the millisecond and the request id."""
     now_us = joined.harness.now_us()
     first, again = (DispatchRequest(with_ids([new_event(), new_event()], now_us, "r1"), "r1") for _ in range(2))
@@ -278,7 +276,7 @@ async def test_a_request_that_is_forgotten_and_gets_the_same_ids_again_adds_noth
 
 
 @pytest.mark.topic_config(dedupe_window_us=0)
-async def test_without_a_window_an_id_is_free_as_soon_as_the_event_is_gone(joined: TopicDriver) -> None:
+async def test_without_a_dedupe_window_an_id_can_be_reused_once_the_event_is_gone(joined: TopicDriver) -> None:
     await joined.dispatch("a", request_id="r1")
     await joined.ack(await joined.lease_one())
 
@@ -288,7 +286,7 @@ async def test_without_a_window_an_id_is_free_as_soon_as_the_event_is_gone(joine
     assert ids(await joined.lease()) == ["a"]
 
 
-async def test_an_id_that_the_server_filled_in_is_not_remembered(joined: TopicDriver) -> None:
+async def test_a_generated_id_is_not_remembered(joined: TopicDriver) -> None:
     event = new_event()
     await joined.dispatch(event)
     await joined.ack(await joined.lease_one())
@@ -298,7 +296,7 @@ async def test_an_id_that_the_server_filled_in_is_not_remembered(joined: TopicDr
     assert list(answer.duplicate_event_ids) == []
 
 
-async def test_an_id_is_of_its_topic(harness: Harness, topic: TopicDriver) -> None:
+async def test_event_ids_are_separate_in_each_topic(harness: Harness, topic: TopicDriver) -> None:
     other = TopicDriver(harness)
 
     await topic.dispatch("a")
@@ -308,7 +306,7 @@ async def test_an_id_is_of_its_topic(harness: Harness, topic: TopicDriver) -> No
 
 
 @pytest.mark.topic_config(dedupe_window_us=WINDOW_US)
-async def test_remembering_keeps_a_topic_and_forgetting_lets_it_go(harness: Harness, topic: TopicDriver) -> None:
+async def test_a_topic_exists_for_as_long_as_it_remembers_ids(harness: Harness, topic: TopicDriver) -> None:
     """A topic that nobody subscribed to and that holds nothing is not listed forever."""
     await topic.dispatch(new_event("a", delay_us=HOUR), request_id="r1")
     await harness.advance(2 * WINDOW_US)

@@ -31,7 +31,7 @@ async def one_in_each_state(topic: TopicDriver, group: str = DEFAULT_GROUP) -> N
 # --- a group ----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_group_goes_with_its_copies(topic: TopicDriver) -> None:
+async def test_deleting_a_group_removes_its_copies(topic: TopicDriver) -> None:
     await topic.join("one", "left")
     await topic.join(group="right")
     await one_in_each_state(topic, "right")
@@ -57,14 +57,14 @@ async def test_events_that_no_other_group_holds_are_gone(joined: TopicDriver) ->
             await joined.engine.get_event(joined.name, event_id)
 
 
-async def test_their_ids_are_remembered_as_of_those_that_were_acked(joined: TopicDriver) -> None:
+async def test_ids_of_deleted_events_are_remembered_like_acked_ones(joined: TopicDriver) -> None:
     await joined.dispatch("event")
     await joined.delete_group()
 
     assert list((await joined.dispatch("event")).duplicate_event_ids) == ["event"]
 
 
-async def test_without_a_group_a_topic_keeps_events_for_the_next_one(joined: TopicDriver) -> None:
+async def test_events_after_the_deletion_of_the_last_group_wait_for_the_next_one(joined: TopicDriver) -> None:
     await joined.dispatch("before")
     await joined.delete_group()
 
@@ -74,8 +74,8 @@ async def test_without_a_group_a_topic_keeps_events_for_the_next_one(joined: Top
     assert ids(await joined.lease("next", "next")) == ["after"]
 
 
-async def test_a_recreated_group_is_a_new_one(joined: TopicDriver) -> None:
-    """Paused, with a policy of its own, with events: nothing of that comes back, and no token holds in it."""
+async def test_a_recreated_group_starts_empty(joined: TopicDriver) -> None:
+    """The old group was paused, and had its own policy and events. None of that returns, and its tokens are invalid."""
     await joined.dispatch("before")
     await joined.lease_one()
     await joined.configure_group(max_retries=7)
@@ -94,7 +94,7 @@ async def test_a_recreated_group_is_a_new_one(joined: TopicDriver) -> None:
 # --- a topic ----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_topic_goes_with_everything(harness: Harness, joined: TopicDriver) -> None:
+async def test_deleting_a_topic_removes_everything(harness: Harness, joined: TopicDriver) -> None:
     other = TopicDriver(harness)
     await other.dispatch("event")
     await joined.join("two", "another")
@@ -112,7 +112,7 @@ async def test_a_topic_goes_with_everything(harness: Harness, joined: TopicDrive
             await joined.lease(group=group)
 
 
-async def test_a_dispatch_recreates_it_without_remembered_ids(joined: TopicDriver) -> None:
+async def test_a_dispatch_recreates_the_topic_without_remembered_ids(joined: TopicDriver) -> None:
     await joined.configure(max_queued=1)
     await joined.dispatch("event", request_id="request")
     await joined.delete()
@@ -125,7 +125,7 @@ async def test_a_dispatch_recreates_it_without_remembered_ids(joined: TopicDrive
     assert ids(await joined.lease("first", "first")) == ["event", "another"]
 
 
-async def test_a_topic_that_no_group_has_joined(topic: TopicDriver) -> None:
+async def test_a_topic_without_groups_can_be_deleted(topic: TopicDriver) -> None:
     await topic.dispatch("a", "b")
 
     assert await topic.delete() == 2
@@ -144,7 +144,7 @@ either = pytest.mark.parametrize("what", DELETE)
 
 
 @either
-async def test_its_leases_are_settled(joined: TopicDriver, what: str) -> None:
+async def test_leases_of_deleted_events_are_settled(joined: TopicDriver, what: str) -> None:
     await joined.dispatch("event")
     lease = await joined.lease_one()
 
@@ -159,7 +159,7 @@ async def test_its_leases_are_settled(joined: TopicDriver, what: str) -> None:
 
 
 @either
-async def test_a_lease_from_before_a_deletion_holds_nothing_afterwards(joined: TopicDriver, what: str) -> None:
+async def test_a_lease_from_before_a_deletion_is_invalid_afterwards(joined: TopicDriver, what: str) -> None:
     """The same event in a group of the same name: only the fencing token tells the leases apart."""
     await joined.configure(dedupe_window_us=0)
     await joined.dispatch("event")
@@ -176,10 +176,10 @@ async def test_a_lease_from_before_a_deletion_holds_nothing_afterwards(joined: T
     assert await joined.ack(new) == [None]
 
 
-async def test_a_group_that_comes_back_to_a_topic_long_idle_gives_out_greater_tokens(
+async def test_fencing_tokens_grow_across_the_deletion_of_a_group_of_an_idle_topic(
     harness: Harness, joined: TopicDriver
 ) -> None:
-    """Found by the property suite: with the topic, its last fencing tokens were forgotten."""
+    """Found by the property suite: the last fencing tokens were forgotten with the topic."""
     await joined.dispatch(new_event())
     old = await joined.lease_one()
     await joined.delete_group()
@@ -194,7 +194,7 @@ async def test_a_group_that_comes_back_to_a_topic_long_idle_gives_out_greater_to
 
 
 @either
-async def test_whoever_listened_is_told(harness: Harness, joined: TopicDriver, what: str) -> None:
+async def test_subscribers_are_told(harness: Harness, joined: TopicDriver, what: str) -> None:
     await joined.dispatch("event")
     lease = await joined.lease_one()
     harness.heard.forget()
@@ -207,7 +207,7 @@ async def test_whoever_listened_is_told(harness: Harness, joined: TopicDriver, w
 
 
 @either
-async def test_a_session_that_ends_afterwards_does_no_harm(joined: TopicDriver, what: str) -> None:
+async def test_a_session_may_end_after_the_deletion(joined: TopicDriver, what: str) -> None:
     await DELETE[what](joined)
     await joined.shorten(0)
     await joined.leave()
@@ -220,7 +220,7 @@ async def test_a_session_that_ends_afterwards_does_no_harm(joined: TopicDriver, 
 
 
 @either
-async def test_many_events(joined: TopicDriver, what: str) -> None:
+async def test_deleting_many_events(joined: TopicDriver, what: str) -> None:
     for _ in range(5):
         await joined.dispatch(*(new_event(delay_us=MINUTE) for _ in range(1_000)))
     await joined.dispatch("ready")
@@ -234,8 +234,8 @@ async def test_many_events(joined: TopicDriver, what: str) -> None:
     assert await joined.queued() == 1
 
 
-@pytest.mark.one_partition("a topic that has several (§3.4) was configured so, and is there before anything is in it")
-async def test_an_unknown_topic_or_group(topic: TopicDriver) -> None:
+@pytest.mark.one_partition("§3.4: a topic with several partitions exists before anything is in it")
+async def test_an_unknown_topic_or_group_is_not_found(topic: TopicDriver) -> None:
     for delete in DELETE.values():
         with pytest.raises(NotFound) as raised:
             await delete(topic)

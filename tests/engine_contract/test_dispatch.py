@@ -32,14 +32,14 @@ async def test_an_event_is_delivered_as_it_was_dispatched(harness: Harness, join
     assert harness.near(dispatched_us + 23 * SECOND)(event.lease_expires_us)
 
 
-async def test_the_answer_names_the_events_in_request_order(topic: TopicDriver) -> None:
+async def test_the_answer_has_the_ids_in_request_order(topic: TopicDriver) -> None:
     answer = await topic.dispatch("c", "a", "b")
 
     assert list(answer.event_ids) == ["c", "a", "b"]
     assert list(answer.duplicate_event_ids) == []
 
 
-async def test_an_empty_body_is_a_body(joined: TopicDriver) -> None:
+async def test_an_empty_body_is_delivered(joined: TopicDriver) -> None:
     await joined.dispatch(new_event("empty", body=b""))
 
     assert (await joined.lease_one()).body == b""
@@ -48,7 +48,7 @@ async def test_an_empty_body_is_a_body(joined: TopicDriver) -> None:
 # --- due --------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_delay_counts_from_the_moment_of_storing(harness: Harness, joined: TopicDriver) -> None:
+async def test_a_delay_counts_from_when_the_event_is_stored(harness: Harness, joined: TopicDriver) -> None:
     stored_us = harness.now_us()
     await joined.dispatch(new_event("late", delay_us=30 * MINUTE))
 
@@ -60,7 +60,7 @@ async def test_a_delay_counts_from_the_moment_of_storing(harness: Harness, joine
     assert harness.near(stored_us + 30 * MINUTE)(event.deliver_at_us)
 
 
-async def test_a_time_to_deliver_at_is_kept_to_the_microsecond(harness: Harness, joined: TopicDriver) -> None:
+async def test_deliver_at_is_kept_to_the_microsecond(harness: Harness, joined: TopicDriver) -> None:
     deliver_at_us = harness.now_us() + HOUR + 1
     await joined.dispatch(new_event("at", deliver_at_us=deliver_at_us))
 
@@ -71,7 +71,7 @@ async def test_a_time_to_deliver_at_is_kept_to_the_microsecond(harness: Harness,
     assert (await joined.lease_one()).deliver_at_us == deliver_at_us
 
 
-async def test_each_event_of_a_request_is_due_at_its_own_time(harness: Harness, joined: TopicDriver) -> None:
+async def test_each_event_of_a_request_has_its_own_due_time(harness: Harness, joined: TopicDriver) -> None:
     now_us = harness.now_us()
     await joined.dispatch(
         new_event("delayed", delay_us=MINUTE),
@@ -95,20 +95,20 @@ async def test_each_event_of_a_request_is_due_at_its_own_time(harness: Harness, 
 
 
 @pytest.mark.parametrize("past_us", [1, HOUR])
-async def test_a_time_in_the_past_means_at_once(harness: Harness, joined: TopicDriver, past_us: int) -> None:
+async def test_a_due_time_in_the_past_means_now(harness: Harness, joined: TopicDriver, past_us: int) -> None:
     now_us = harness.now_us()
     await joined.dispatch(new_event("past", deliver_at_us=now_us - past_us))
 
     assert harness.near(now_us)((await joined.lease_one()).deliver_at_us)
 
 
-async def test_no_delay_is_due_at_once(joined: TopicDriver) -> None:
+async def test_a_zero_delay_means_now(joined: TopicDriver) -> None:
     await joined.dispatch(new_event("now", delay_us=0))
 
     assert (await joined.lease_one()).event_id == "now"
 
 
-async def test_ten_years_are_not_too_far(harness: Harness, joined: TopicDriver) -> None:
+async def test_a_delay_of_ten_years_is_accepted(harness: Harness, joined: TopicDriver) -> None:
     ten_years_us = 10 * 365 * 24 * HOUR
     await joined.dispatch(new_event("patient", delay_us=ten_years_us))
 
@@ -122,10 +122,10 @@ async def test_ten_years_are_not_too_far(harness: Harness, joined: TopicDriver) 
 # --- requests ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.within_a_partition("§3.4: max_queued holds within each")
+@pytest.mark.within_a_partition("§3.4: max_queued holds within each partition")
 @pytest.mark.topic_config(max_queued=3)
-async def test_each_request_of_a_call_stands_for_itself(topic: TopicDriver) -> None:
-    """Given room for three, the request for two more than fit is refused, those before and after it are stored."""
+async def test_each_request_of_a_call_is_stored_or_refused_on_its_own(topic: TopicDriver) -> None:
+    """Given room for three events, a request that does not fit is refused; those before and after it are stored."""
     requests = [
         DispatchRequest([new_event("a"), new_event("b")]),
         DispatchRequest([new_event("c"), new_event("d"), new_event("e")]),
@@ -143,7 +143,7 @@ async def test_each_request_of_a_call_stands_for_itself(topic: TopicDriver) -> N
     assert ids(await topic.lease()) == ["a", "b", "f"]
 
 
-async def test_a_required_subscriber_is_missing(topic: TopicDriver) -> None:
+async def test_a_dispatch_that_requires_a_subscriber_fails_without_one(topic: TopicDriver) -> None:
     answer = await topic.try_dispatch("unwanted", require_subscriber=True)
 
     assert isinstance(answer, NoHandlerFound)
@@ -152,7 +152,7 @@ async def test_a_required_subscriber_is_missing(topic: TopicDriver) -> None:
     assert await topic.lease() == []
 
 
-async def test_a_required_subscriber_may_be_of_any_group(topic: TopicDriver) -> None:
+async def test_a_required_subscriber_may_be_in_any_group(topic: TopicDriver) -> None:
     await topic.join("auditor", "audit")
 
     answer = await topic.try_dispatch("wanted", require_subscriber=True)
@@ -160,7 +160,7 @@ async def test_a_required_subscriber_may_be_of_any_group(topic: TopicDriver) -> 
     assert isinstance(answer, DispatchAnswer)
 
 
-async def test_a_group_whose_subscribers_have_left_is_no_subscriber(topic: TopicDriver) -> None:
+async def test_a_group_without_sessions_is_not_a_subscriber(topic: TopicDriver) -> None:
     await topic.join("one")
     await topic.join("two")
     await topic.leave("one")
@@ -172,8 +172,8 @@ async def test_a_group_whose_subscribers_have_left_is_no_subscriber(topic: Topic
     assert await topic.counts() == {EventState.READY: 1}
 
 
-@pytest.mark.one_partition("a topic that has several (§3.4) was configured so, and is there before anything is in it")
-async def test_a_refused_dispatch_leaves_no_topic_behind(topic: TopicDriver) -> None:
+@pytest.mark.one_partition("§3.4: a topic with several partitions exists before anything is in it")
+async def test_a_refused_dispatch_creates_no_topic(topic: TopicDriver) -> None:
     await topic.try_dispatch("unwanted", require_subscriber=True)
 
     with pytest.raises(NotFound):
@@ -184,7 +184,7 @@ async def test_a_refused_dispatch_leaves_no_topic_behind(topic: TopicDriver) -> 
 # --- the limit --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.within_a_partition("§3.4: max_queued holds within each")
+@pytest.mark.within_a_partition("§3.4: max_queued holds within each partition")
 @pytest.mark.topic_config(max_queued=4)
 async def test_over_the_limit_nothing_of_a_request_is_stored(joined: TopicDriver) -> None:
     await joined.dispatch("a", "b")
@@ -199,9 +199,9 @@ async def test_over_the_limit_nothing_of_a_request_is_stored(joined: TopicDriver
     assert ids(await joined.lease()) == ["a", "b"]
 
 
-@pytest.mark.within_a_partition("§3.4: max_queued holds within each")
+@pytest.mark.within_a_partition("§3.4: max_queued holds within each partition")
 @pytest.mark.topic_config(max_queued=4)
-async def test_the_limit_itself_fits(topic: TopicDriver) -> None:
+async def test_a_topic_can_be_filled_to_its_limit(topic: TopicDriver) -> None:
     await topic.dispatch("a", "b")
     await topic.dispatch("c", "d")
 
@@ -209,9 +209,9 @@ async def test_the_limit_itself_fits(topic: TopicDriver) -> None:
     assert isinstance(await topic.try_dispatch("e"), MaxQueuedEventsReached)
 
 
-@pytest.mark.within_a_partition("§3.4: max_queued holds within each")
+@pytest.mark.within_a_partition("§3.4: max_queued holds within each partition")
 @pytest.mark.topic_config(max_queued=2)
-async def test_duplicates_need_no_room(topic: TopicDriver) -> None:
+async def test_duplicates_do_not_count_towards_the_limit(topic: TopicDriver) -> None:
     await topic.dispatch("a")
 
     answer = await topic.dispatch("a", "b", "b", "a")
@@ -221,9 +221,9 @@ async def test_duplicates_need_no_room(topic: TopicDriver) -> None:
     assert await topic.queued() == 2
 
 
-@pytest.mark.within_a_partition("§3.4: max_queued holds within each")
+@pytest.mark.within_a_partition("§3.4: max_queued holds within each partition")
 @pytest.mark.topic_config(max_queued=3)
-async def test_what_is_scheduled_ready_or_leased_counts_and_what_is_dead_or_done_does_not(joined: TopicDriver) -> None:
+async def test_scheduled_ready_and_leased_events_count_towards_the_limit(joined: TopicDriver) -> None:
     await joined.dispatch("leased", "dead", "done")
     leased, dead, done = await joined.lease()
     assert isinstance(await joined.try_dispatch("x"), MaxQueuedEventsReached)
@@ -241,10 +241,10 @@ async def test_what_is_scheduled_ready_or_leased_counts_and_what_is_dead_or_done
     assert await joined.queued() == 2
 
 
-@pytest.mark.within_a_partition("§3.4: max_queued holds within each")
+@pytest.mark.within_a_partition("§3.4: max_queued holds within each partition")
 @pytest.mark.topic_config(max_queued=2)
-async def test_each_event_counts_once_however_many_groups_wait_for_it(topic: TopicDriver) -> None:
-    """Given two groups, an event makes room when neither waits for it any more."""
+async def test_an_event_counts_once_regardless_of_the_number_of_groups(topic: TopicDriver) -> None:
+    """Given two groups, an event makes room once neither waits for it."""
     await topic.join("one", "left")
     await topic.join("two", "right")
     await topic.dispatch("a", "b")
@@ -260,9 +260,9 @@ async def test_each_event_counts_once_however_many_groups_wait_for_it(topic: Top
     await topic.dispatch("c")
 
 
-@pytest.mark.within_a_partition("§3.4: max_queued holds within each")
+@pytest.mark.within_a_partition("§3.4: max_queued holds within each partition")
 @pytest.mark.topic_config(max_queued=1)
-async def test_the_limit_is_of_each_topic(harness: Harness, topic: TopicDriver) -> None:
+async def test_each_topic_has_its_own_limit(harness: Harness, topic: TopicDriver) -> None:
     other = TopicDriver(harness)
 
     await topic.dispatch("a")
@@ -273,7 +273,7 @@ async def test_the_limit_is_of_each_topic(harness: Harness, topic: TopicDriver) 
 
 
 @pytest.mark.topic_config(max_queued=0)
-async def test_no_limit_is_no_limit(topic: TopicDriver) -> None:
+async def test_a_limit_of_zero_means_unlimited(topic: TopicDriver) -> None:
     await topic.dispatch(*new_events(1_000))
     await topic.dispatch(*new_events(1_000))
 

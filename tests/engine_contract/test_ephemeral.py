@@ -26,7 +26,7 @@ async def look(topic: TopicDriver, session: str = "looker", group: str = LOOK, g
 
 
 async def pass_time(topic: TopicDriver, us: int) -> None:
-    """Time passes, and a sweep comes."""
+    """Time passes, and the engine sweeps."""
     await topic.harness.advance(us)
     await topic.engine.expire_leases()
 
@@ -41,7 +41,7 @@ async def groups(topic: TopicDriver) -> list[str]:
 # --- what it gets -----------------------------------------------------------------------------------------------------
 
 
-async def test_it_gets_what_is_dispatched_while_it_exists(joined: TopicDriver) -> None:
+async def test_an_ephemeral_group_gets_what_is_dispatched_while_it_exists(joined: TopicDriver) -> None:
     await joined.dispatch("before")
 
     await look(joined)
@@ -51,7 +51,7 @@ async def test_it_gets_what_is_dispatched_while_it_exists(joined: TopicDriver) -
     assert sorted(ids(await joined.lease_all())) == ["after", "before"]
 
 
-async def test_what_waits_for_the_first_group_goes_on_waiting(topic: TopicDriver) -> None:
+async def test_an_ephemeral_group_leaves_events_for_the_first_lasting_group(topic: TopicDriver) -> None:
     """Given an event that waits for the first group, one ephemeral group, and a second event."""
     await topic.dispatch("before")
     await look(topic)
@@ -65,7 +65,7 @@ async def test_what_waits_for_the_first_group_goes_on_waiting(topic: TopicDriver
     assert await groups(topic) == ["default", LOOK]
 
 
-async def test_with_a_lasting_group_nothing_waits_for_the_first(joined: TopicDriver) -> None:
+async def test_with_a_lasting_group_no_event_waits_for_the_first_group(joined: TopicDriver) -> None:
     await look(joined)
 
     await joined.dispatch("event")
@@ -74,7 +74,7 @@ async def test_with_a_lasting_group_nothing_waits_for_the_first(joined: TopicDri
     assert ids(await joined.lease_all()) == ids(await joined.lease_all("looker", LOOK)) == ["event"]
 
 
-async def test_when_the_lasting_group_is_deleted_events_wait_for_the_next(joined: TopicDriver) -> None:
+async def test_after_the_lasting_group_is_deleted_events_wait_for_the_next_one(joined: TopicDriver) -> None:
     await look(joined)
     await joined.dispatch("before")
     await joined.delete_group()
@@ -99,7 +99,7 @@ async def test_every_ephemeral_group_gets_its_own_copy(joined: TopicDriver) -> N
     assert await joined.state("event") is EventState.READY
 
 
-async def test_it_counts_as_a_subscriber(topic: TopicDriver) -> None:
+async def test_an_ephemeral_group_counts_as_a_subscriber(topic: TopicDriver) -> None:
     await look(topic)
 
     assert isinstance(await topic.try_dispatch("event", require_subscriber=True), DispatchAnswer)
@@ -124,7 +124,7 @@ async def test_calls_about_the_waiting_events_still_reach_them(topic: TopicDrive
 
 @pytest.mark.within_a_partition(ONE_PARTITION)
 @pytest.mark.topic_config(max_queued=2)
-async def test_what_only_it_holds_does_not_fill_the_topic(joined: TopicDriver) -> None:
+async def test_events_that_only_an_ephemeral_group_holds_do_not_fill_the_topic(joined: TopicDriver) -> None:
     await look(joined)
 
     for first in range(0, 10, 2):
@@ -137,7 +137,7 @@ async def test_what_only_it_holds_does_not_fill_the_topic(joined: TopicDriver) -
 
 
 @pytest.mark.parametrize("has_lasting", [True, False])
-async def test_queued_is_what_waits_elsewhere_whatever_it_does(topic: TopicDriver, has_lasting: bool) -> None:
+async def test_queued_ignores_what_an_ephemeral_group_does(topic: TopicDriver, has_lasting: bool) -> None:
     """Given six events of which the ephemeral group acks, buries, redrives, cancels and purges some."""
     await look(topic)
     if has_lasting:
@@ -163,7 +163,9 @@ async def test_queued_is_what_waits_elsewhere_whatever_it_does(topic: TopicDrive
     assert len(await topic.lease_all()) == 6
 
 
-async def test_dead_letters_of_the_lasting_group_do_not_count_although_it_holds_them(joined: TopicDriver) -> None:
+async def test_dead_letters_of_the_lasting_group_do_not_count_although_an_ephemeral_group_holds_them(
+    joined: TopicDriver,
+) -> None:
     await look(joined)
     await joined.dispatch("dead", "done", "waits")
     held = {lease.event_id: lease for lease in await joined.lease_all()}
@@ -184,7 +186,7 @@ async def test_dead_letters_of_the_lasting_group_do_not_count_although_it_holds_
     assert await joined.queued() == 0
 
 
-async def test_an_event_that_only_it_holds_is_not_stored_again(joined: TopicDriver) -> None:
+async def test_an_event_that_only_an_ephemeral_group_holds_is_a_duplicate(joined: TopicDriver) -> None:
     await look(joined)
     await joined.dispatch("event")
     await joined.ack(await joined.lease_one())
@@ -195,8 +197,8 @@ async def test_an_event_that_only_it_holds_is_not_stored_again(joined: TopicDriv
 # --- when it goes -----------------------------------------------------------------------------------------------------
 
 
-async def test_it_goes_with_its_last_session_after_the_grace(joined: TopicDriver) -> None:
-    """Given a group with events that wait, are leased and are dead."""
+async def test_an_ephemeral_group_is_removed_after_its_last_session_and_the_grace(joined: TopicDriver) -> None:
+    """Given a group with waiting, leased and dead events."""
     await look(joined)
     await joined.dispatch(*new_events(40))
     await joined.lease("looker", LOOK, max_events=20, lease_us=GRACE)
@@ -212,7 +214,7 @@ async def test_it_goes_with_its_last_session_after_the_grace(joined: TopicDriver
     assert len(await joined.lease_all()) == 40
 
 
-async def test_what_only_it_held_goes_with_it(joined: TopicDriver) -> None:
+async def test_events_that_only_the_ephemeral_group_held_are_removed_with_it(joined: TopicDriver) -> None:
     await look(joined)
     await joined.dispatch("event", "buried")
     await joined.ack(*await joined.lease_all())
@@ -231,8 +233,8 @@ async def test_what_only_it_held_goes_with_it(joined: TopicDriver) -> None:
     assert (await joined.dispatch("event")).duplicate_event_ids == ["event"], "the id is remembered"
 
 
-@pytest.mark.one_partition("a topic that has several (§3.4) was configured so, and is there before anything is in it")
-async def test_nothing_is_left_of_a_topic_that_somebody_only_looked_at(topic: TopicDriver) -> None:
+@pytest.mark.one_partition("§3.4: a topic with several partitions exists before anything is in it")
+async def test_an_ephemeral_group_leaves_no_topic_behind(topic: TopicDriver) -> None:
     await look(topic)
     await topic.leave("looker", LOOK)
 
@@ -242,7 +244,7 @@ async def test_nothing_is_left_of_a_topic_that_somebody_only_looked_at(topic: To
     assert await topic.engine.list_topics("", 10) == []
 
 
-async def test_it_stays_while_one_of_its_sessions_is_there(topic: TopicDriver) -> None:
+async def test_an_ephemeral_group_stays_while_it_has_a_session(topic: TopicDriver) -> None:
     await look(topic, "one")
     await look(topic, "two")
 
@@ -256,7 +258,7 @@ async def test_it_stays_while_one_of_its_sessions_is_there(topic: TopicDriver) -
     assert LOOK not in await groups(topic)
 
 
-async def test_who_comes_back_in_time_keeps_the_group_and_its_leases(topic: TopicDriver) -> None:
+async def test_a_session_that_returns_in_time_keeps_the_group_and_its_leases(topic: TopicDriver) -> None:
     await look(topic)
     await topic.dispatch("held", "waits")
     leases = {lease.event_id: lease for lease in await topic.lease("looker", LOOK, lease_us=HOUR)}
@@ -291,7 +293,7 @@ async def test_the_longest_grace_of_those_that_left_decides(topic: TopicDriver) 
     assert LOOK not in await groups(topic)
 
 
-async def test_who_was_told_to_come_back_later_has_the_time(topic: TopicDriver) -> None:
+async def test_a_session_that_was_told_to_come_back_later_has_the_time(topic: TopicDriver) -> None:
     await look(topic)
 
     await topic.leave("looker", LOOK, returns_in_us=MINUTE)
@@ -302,8 +304,8 @@ async def test_who_was_told_to_come_back_later_has_the_time(topic: TopicDriver) 
     assert LOOK not in await groups(topic)
 
 
-async def test_it_stays_while_a_lease_lasts(topic: TopicDriver) -> None:
-    """Given a worker whose stream the server has closed, and who still works on an event."""
+async def test_an_ephemeral_group_stays_while_a_lease_lasts(topic: TopicDriver) -> None:
+    """Given a worker that still handles an event after the server has closed its stream."""
     await look(topic)
     await topic.dispatch("event")
     held = await topic.lease_one("looker", LOOK, lease_us=MINUTE)
@@ -318,7 +320,7 @@ async def test_it_stays_while_a_lease_lasts(topic: TopicDriver) -> None:
     assert LOOK not in await groups(topic)
 
 
-async def test_an_operator_deletes_it_at_once(joined: TopicDriver) -> None:
+async def test_an_operator_can_delete_an_ephemeral_group(joined: TopicDriver) -> None:
     await look(joined)
     await joined.dispatch("event")
     held = await joined.lease_one("looker", LOOK)
@@ -332,7 +334,7 @@ async def test_an_operator_deletes_it_at_once(joined: TopicDriver) -> None:
     assert await groups(joined) == ["default"]
 
 
-async def test_it_may_be_paused(topic: TopicDriver) -> None:
+async def test_an_ephemeral_group_can_be_paused(topic: TopicDriver) -> None:
     await look(topic)
     await topic.dispatch("event")
     await topic.pause(LOOK)
@@ -347,7 +349,7 @@ async def test_it_may_be_paused(topic: TopicDriver) -> None:
 # --- of which kind a group is -----------------------------------------------------------------------------------------
 
 
-async def test_the_kind_is_shown(joined: TopicDriver) -> None:
+async def test_a_group_shows_whether_it_is_ephemeral(joined: TopicDriver) -> None:
     await look(joined)
 
     assert (await joined.group(LOOK)).ephemeral
@@ -355,7 +357,7 @@ async def test_the_kind_is_shown(joined: TopicDriver) -> None:
     assert [one.session_id for one in (await joined.group(LOOK)).subscribers] == ["looker"]
 
 
-async def test_a_group_that_lasts_can_not_be_joined_as_an_ephemeral_one(joined: TopicDriver) -> None:
+async def test_a_lasting_group_can_not_be_joined_as_an_ephemeral_one(joined: TopicDriver) -> None:
     with pytest.raises(InvalidArgument) as raised:
         await look(joined, group="default")
 
@@ -368,7 +370,7 @@ async def test_a_group_that_lasts_can_not_be_joined_as_an_ephemeral_one(joined: 
     assert await groups(joined) == ["default"]
 
 
-async def test_an_ephemeral_group_can_not_be_joined_as_one_that_lasts(topic: TopicDriver) -> None:
+async def test_an_ephemeral_group_can_not_be_joined_as_a_lasting_one(topic: TopicDriver) -> None:
     await look(topic)
 
     with pytest.raises(InvalidArgument) as raised:
@@ -383,7 +385,7 @@ async def test_an_ephemeral_group_can_not_be_joined_as_one_that_lasts(topic: Top
     assert LOOK not in await groups(topic)
 
 
-async def test_when_it_is_gone_its_name_is_free(topic: TopicDriver) -> None:
+async def test_the_name_of_a_removed_ephemeral_group_can_be_reused(topic: TopicDriver) -> None:
     await look(topic)
     await topic.dispatch("event")
     await topic.leave("looker", LOOK)

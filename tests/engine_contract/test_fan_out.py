@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from support.topics import TopicDriver
 
 
-@pytest.mark.within_a_partition("§3.4: order holds within each")
+@pytest.mark.within_a_partition("§3.4: order holds within each partition")
 async def test_two_groups_with_their_own_policies_one_paused_for_an_hour(harness: Harness, topic: TopicDriver) -> None:
     await topic.join("mailer-1", "mailer")
     await topic.join("ledger-1", "ledger")

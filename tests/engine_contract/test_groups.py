@@ -24,7 +24,7 @@ async def test_every_group_gets_every_event(topic: TopicDriver) -> None:
     assert sorted(ids(await topic.lease("two", "right"))) == ["a", "b"]
 
 
-async def test_what_one_group_does_is_nothing_to_another(topic: TopicDriver) -> None:
+async def test_groups_do_not_affect_each_other(topic: TopicDriver) -> None:
     for group in ("acks", "nacks", "waits"):
         await topic.join(group, group)
     await topic.dispatch("event")
@@ -37,7 +37,7 @@ async def test_what_one_group_does_is_nothing_to_another(topic: TopicDriver) -> 
     assert await topic.state("event", "waits") is EventState.READY
 
 
-@pytest.mark.within_a_partition("§3.4: order holds within each")
+@pytest.mark.within_a_partition("§3.4: order holds within each partition")
 async def test_events_without_a_group_wait_for_the_first_one(harness: Harness, topic: TopicDriver) -> None:
     await topic.dispatch("a", new_event("later", delay_us=MINUTE))
     await harness.advance(SECOND)
@@ -64,7 +64,7 @@ async def test_a_later_group_gets_what_is_dispatched_from_then_on(harness: Harne
     assert ids(await topic.lease("two", "second")) == ["after"]
 
 
-async def test_only_the_first_group_gets_what_waited(topic: TopicDriver) -> None:
+async def test_only_the_first_group_gets_the_events_that_waited(topic: TopicDriver) -> None:
     await topic.dispatch("waited")
 
     await topic.join("one", "first")
@@ -74,7 +74,7 @@ async def test_only_the_first_group_gets_what_waited(topic: TopicDriver) -> None
     assert ids(await topic.lease("one", "first")) == ["waited"]
 
 
-async def test_a_group_lasts_when_its_sessions_have_left(harness: Harness, topic: TopicDriver) -> None:
+async def test_a_group_remains_after_its_sessions_have_left(harness: Harness, topic: TopicDriver) -> None:
     await topic.join("one", "durable")
     await topic.leave("one", "durable")
     await harness.advance(24 * 60 * MINUTE)
@@ -135,7 +135,7 @@ async def test_a_session_may_be_in_several_groups(topic: TopicDriver) -> None:
     assert list((await topic.group("right")).subscribers) == []
 
 
-async def test_topics_have_nothing_in_common(harness: Harness, topic: TopicDriver) -> None:
+async def test_topics_do_not_affect_each_other(harness: Harness, topic: TopicDriver) -> None:
     other = TopicDriver(harness)
     await topic.join()
     await other.join()

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 # --- order ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.within_a_partition("§3.4: order holds within each")
-async def test_the_longest_due_comes_first_in_any_order_of_dispatch(harness: Harness, joined: TopicDriver) -> None:
+@pytest.mark.within_a_partition("§3.4: order holds within each partition")
+async def test_the_event_due_first_comes_first_in_any_order_of_dispatch(harness: Harness, joined: TopicDriver) -> None:
     delays = {"third": 30, "first": 10, "fourth": 40, "second": 20}
     await joined.dispatch(*(new_event(name, delay_us=delay * SECOND) for name, delay in delays.items()))
 
@@ -30,8 +30,8 @@ async def test_the_longest_due_comes_first_in_any_order_of_dispatch(harness: Har
     assert ids(await joined.lease()) == ["first", "second", "third", "fourth"]
 
 
-@pytest.mark.within_a_partition("§3.4: order holds within each")
-async def test_equally_due_events_come_in_the_order_of_dispatch(harness: Harness, joined: TopicDriver) -> None:
+@pytest.mark.within_a_partition("§3.4: order holds within each partition")
+async def test_events_due_at_the_same_time_come_in_the_order_of_dispatch(harness: Harness, joined: TopicDriver) -> None:
     deliver_at_us = harness.now_us() + MINUTE
     names = ["z", "a", "m", "10", "9"]
     for name in names:
@@ -42,10 +42,8 @@ async def test_equally_due_events_come_in_the_order_of_dispatch(harness: Harness
     assert ids(await joined.lease()) == names
 
 
-@pytest.mark.within_a_partition("§3.4: order holds within each")
-async def test_an_event_that_was_scheduled_overtakes_one_that_was_due_after_it(
-    harness: Harness, joined: TopicDriver
-) -> None:
+@pytest.mark.within_a_partition("§3.4: order holds within each partition")
+async def test_a_scheduled_event_comes_before_one_that_is_due_later(harness: Harness, joined: TopicDriver) -> None:
     await joined.dispatch(new_event("scheduled", delay_us=SECOND))
     await harness.advance(2 * SECOND)
     await joined.dispatch("at once")
@@ -53,9 +51,9 @@ async def test_an_event_that_was_scheduled_overtakes_one_that_was_due_after_it(
     assert ids(await joined.lease()) == ["scheduled", "at once"]
 
 
-@pytest.mark.within_a_partition("§3.4: order holds within each")
-async def test_what_comes_back_keeps_its_place(harness: Harness, joined: TopicDriver) -> None:
-    """Released or expired, an event is as long due as before."""
+@pytest.mark.within_a_partition("§3.4: order holds within each partition")
+async def test_a_released_or_expired_event_keeps_its_place(harness: Harness, joined: TopicDriver) -> None:
+    """A released or expired event keeps its due time."""
     await joined.dispatch("released", "expired")
     released, _ = await joined.lease(lease_us=SECOND)
     await harness.advance(SECOND)
@@ -66,7 +64,7 @@ async def test_what_comes_back_keeps_its_place(harness: Harness, joined: TopicDr
     assert ids(await joined.lease()) == ["released", "expired", "newer"]
 
 
-async def test_a_batch_tells_first_attempts_from_later_ones(harness: Harness, joined: TopicDriver) -> None:
+async def test_a_batch_has_first_and_later_attempts(harness: Harness, joined: TopicDriver) -> None:
     """Each event of a batch has its own attempt, last error and due time."""
     await joined.dispatch("nacked", "acked", "released", "expired")
     first_us = harness.now_us()
@@ -92,10 +90,10 @@ async def test_a_batch_tells_first_attempts_from_later_ones(harness: Harness, jo
 
 @pytest.mark.parametrize("how_many", [1, 31, 32, 33, 64, 65, 200])
 @pytest.mark.parametrize("alike", [1, 3, 32, 50, 200])
-async def test_each_event_of_a_batch_was_due_at_its_own_time(
+async def test_each_event_of_a_batch_has_its_own_due_time(
     harness: Harness, joined: TopicDriver, how_many: int, alike: int
 ) -> None:
-    """However many stand together that are due at the same time."""
+    """No matter how many neighbours have the same due time."""
     begin_us = harness.now_us() + HOUR
     dues = [begin_us + place // alike * MILLISECOND for place in range(how_many)]
     events = [new_event(f"event {place}", deliver_at_us=due_us) for place, due_us in enumerate(dues)]
@@ -107,9 +105,9 @@ async def test_each_event_of_a_batch_was_due_at_its_own_time(
     assert found == {event.id: due_us for event, due_us in zip(events, dues, strict=True)}
 
 
-@pytest.mark.within_a_partition("§3.4: order holds within each")
+@pytest.mark.within_a_partition("§3.4: order holds within each partition")
 @pytest.mark.parametrize("later_us", [0, SECOND])
-async def test_a_large_backlog_is_not_overtaken_by_what_was_dispatched_later(
+async def test_a_large_backlog_comes_before_later_dispatches(
     harness: Harness, joined: TopicDriver, later_us: int
 ) -> None:
     backlog = new_events(2_500, delay_us=SECOND)
@@ -123,7 +121,7 @@ async def test_a_large_backlog_is_not_overtaken_by_what_was_dispatched_later(
 # --- one holder -------------------------------------------------------------------------------------------------------
 
 
-async def test_a_leased_event_is_handed_to_nobody_else(harness: Harness, topic: TopicDriver) -> None:
+async def test_a_leased_event_is_not_leased_to_anyone_else(harness: Harness, topic: TopicDriver) -> None:
     await topic.join("one")
     await topic.join("two")
     await topic.dispatch("event")
@@ -138,8 +136,8 @@ async def test_a_leased_event_is_handed_to_nobody_else(harness: Harness, topic: 
     assert (await topic.lease_one("two")).event_id == "event"
 
 
-@pytest.mark.within_a_partition("§3.4: order holds within each")
-async def test_events_are_shared_out_among_the_sessions_of_a_group(topic: TopicDriver) -> None:
+@pytest.mark.within_a_partition("§3.4: order holds within each partition")
+async def test_events_are_distributed_among_the_sessions_of_a_group(topic: TopicDriver) -> None:
     await topic.join("one")
     await topic.join("two")
     await topic.dispatch("a", "b", "c")
@@ -198,15 +196,15 @@ async def test_fencing_tokens_keep_growing_after_the_group_was_empty(harness: Ha
 # --- the window -------------------------------------------------------------------------------------------------------
 
 
-async def test_no_more_events_than_asked_for(joined: TopicDriver) -> None:
+async def test_a_lease_has_at_most_the_requested_number_of_events(joined: TopicDriver) -> None:
     await joined.dispatch(*new_events(5))
 
     assert len(await joined.lease(max_events=3)) == 3
     assert len(await joined.lease(max_events=3)) == 2
 
 
-@pytest.mark.within_a_partition("§3.4: order holds within each")
-async def test_no_more_bytes_than_asked_for(joined: TopicDriver) -> None:
+@pytest.mark.within_a_partition("§3.4: order holds within each partition")
+async def test_a_lease_has_at_most_the_requested_bytes(joined: TopicDriver) -> None:
     await joined.dispatch(*(new_event(name, body=b"x" * 40) for name in "abc"))
 
     batch = await joined.lease_batch(max_bytes=80)
@@ -214,9 +212,9 @@ async def test_no_more_bytes_than_asked_for(joined: TopicDriver) -> None:
     assert ids(batch.events) == ["a", "b"]
 
 
-@pytest.mark.within_a_partition("§3.4: order holds within each")
+@pytest.mark.within_a_partition("§3.4: order holds within each partition")
 async def test_the_first_that_does_not_fit_ends_the_batch(joined: TopicDriver) -> None:
-    """A small event does not pass a large one, or the large one would never go."""
+    """A small event does not overtake a large one; otherwise the large one might never be delivered."""
     await joined.dispatch(new_event("a", body=b"x"), new_event("large", body=b"x" * 100), new_event("c", body=b"x"))
 
     batch = await joined.lease_batch(max_bytes=50)
@@ -225,7 +223,7 @@ async def test_the_first_that_does_not_fit_ends_the_batch(joined: TopicDriver) -
 
 
 @pytest.mark.parametrize("max_bytes", [10, 0, -5])
-async def test_an_event_larger_than_all_there_is_room_for_goes_alone_if_wanted(
+async def test_an_event_larger_than_the_window_is_leased_alone_if_requested(
     joined: TopicDriver, max_bytes: int
 ) -> None:
     await joined.dispatch(new_event("large", body=b"x" * 100), new_event("small", body=b"x"))
@@ -235,8 +233,8 @@ async def test_an_event_larger_than_all_there_is_room_for_goes_alone_if_wanted(
     assert ids((await joined.lease_batch(max_bytes=max_bytes, at_least_one=True)).events) == ["large"]
 
 
-@pytest.mark.within_a_partition("§3.4: order holds within each")
-async def test_a_batch_says_whether_it_left_something_for_want_of_room(joined: TopicDriver) -> None:
+@pytest.mark.within_a_partition("§3.4: order holds within each partition")
+async def test_a_batch_reports_whether_events_did_not_fit(joined: TopicDriver) -> None:
     await joined.dispatch(new_event("a", body=b"x" * 40), new_event("b", body=b"x" * 40))
 
     first = await joined.lease_batch(max_events=1)
@@ -249,7 +247,7 @@ async def test_a_batch_says_whether_it_left_something_for_want_of_room(joined: T
     assert not third.left_for_want_of_room
 
 
-async def test_what_is_not_due_is_not_left_for_want_of_room(joined: TopicDriver) -> None:
+async def test_an_event_that_is_not_due_does_not_count_as_left(joined: TopicDriver) -> None:
     await joined.dispatch(new_event("later", delay_us=MINUTE))
 
     assert not (await joined.lease_batch(max_events=1)).left_for_want_of_room
@@ -274,7 +272,7 @@ async def test_a_session_that_has_left_gets_nothing(joined: TopicDriver) -> None
         await joined.lease()
 
 
-async def test_a_session_is_of_its_group(joined: TopicDriver) -> None:
+async def test_a_session_leases_from_its_own_group_only(joined: TopicDriver) -> None:
     await joined.join("auditor", "audit")
 
     with pytest.raises(NotFound):
@@ -283,7 +281,7 @@ async def test_a_session_is_of_its_group(joined: TopicDriver) -> None:
         await joined.lease("auditor", "unknown")
 
 
-async def test_an_unknown_topic_has_nothing_to_lease(topic: TopicDriver) -> None:
+async def test_leasing_from_an_unknown_topic_fails(topic: TopicDriver) -> None:
     with pytest.raises(NotFound):
         await topic.lease()
 
@@ -292,9 +290,7 @@ async def test_an_unknown_topic_has_nothing_to_lease(topic: TopicDriver) -> None
 
 
 @pytest.mark.topic_config(lease_us=7 * SECOND)
-async def test_a_lease_lasts_as_the_topic_says_where_the_request_does_not(
-    harness: Harness, joined: TopicDriver
-) -> None:
+async def test_the_topics_lease_applies_if_the_request_has_none(harness: Harness, joined: TopicDriver) -> None:
     await joined.dispatch("event")
     leased_us = harness.now_us()
 
@@ -310,7 +306,7 @@ async def test_a_lease_lasts_as_the_topic_says_where_the_request_does_not(
 # --- much -------------------------------------------------------------------------------------------------------------
 
 
-async def test_ten_thousand_events_go_in_and_come_out_each_once_and_in_order(joined: TopicDriver) -> None:
+async def test_ten_thousand_events_are_leased_once_each_and_in_order(joined: TopicDriver) -> None:
     events = new_events(10_000)
     await joined.dispatch(*events)
     assert await joined.queued() == 10_000

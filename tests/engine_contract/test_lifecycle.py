@@ -53,13 +53,13 @@ VERBS: dict[str, Callable[[TopicDriver], Awaitable[object]]] = {
 }
 
 
-def test_every_verb_is_told_of_here() -> None:
+def test_every_verb_is_covered_by_these_tests() -> None:
     verbs = {name for name, _ in inspect.getmembers(Engine, inspect.iscoroutinefunction)}
     assert verbs - {"start", "stop", "leave"} == set(VERBS)
 
 
 @pytest.mark.parametrize("verb", VERBS)
-async def test_before_the_start_every_verb_says_that_the_engine_does_not_work(harness: Harness, verb: str) -> None:
+async def test_every_verb_fails_before_the_start(harness: Harness, verb: str) -> None:
     topic = TopicDriver(harness, harness.unstarted())
 
     with pytest.raises(DispatcherNotWorking):
@@ -67,7 +67,7 @@ async def test_before_the_start_every_verb_says_that_the_engine_does_not_work(ha
 
 
 @pytest.mark.parametrize("verb", VERBS)
-async def test_after_the_stop_every_verb_says_that_the_engine_does_not_work(joined: TopicDriver, verb: str) -> None:
+async def test_every_verb_fails_after_the_stop(joined: TopicDriver, verb: str) -> None:
     await joined.dispatch("event")
 
     await joined.engine.stop()
@@ -76,7 +76,7 @@ async def test_after_the_stop_every_verb_says_that_the_engine_does_not_work(join
         await VERBS[verb](joined)
 
 
-async def test_a_session_that_ends_after_the_stop_leaves_without_harm(harness: Harness, joined: TopicDriver) -> None:
+async def test_a_session_can_leave_after_the_stop(harness: Harness, joined: TopicDriver) -> None:
     await joined.engine.stop()
     await joined.leave()
 
@@ -116,12 +116,12 @@ async def test_stopping_is_harmless_before_the_start_and_after_the_stop(harness:
 
 async def test_the_engine_knows_its_name(harness: Harness, request: pytest.FixtureRequest) -> None:
     assert harness.engine.name in ENGINES
-    assert harness.engine.name == {"spread": "redis"}.get(
+    assert harness.engine.name == {"partitioned": "redis"}.get(
         request.node.callspec.params["harness"], request.node.callspec.params["harness"]
     )
 
 
-async def test_the_clock_goes_forward_only(harness: Harness) -> None:
+async def test_the_clock_never_goes_back(harness: Harness) -> None:
     before_us = harness.now_us()
 
     await harness.advance(SECOND)
@@ -129,7 +129,7 @@ async def test_the_clock_goes_forward_only(harness: Harness) -> None:
     assert harness.near(before_us + SECOND)(harness.now_us())
 
 
-async def test_the_key_of_lease_tokens_is_long_and_stays(harness: Harness) -> None:
+async def test_the_key_of_lease_tokens_is_long_and_does_not_change(harness: Harness) -> None:
     key = harness.engine.lease_token_key
 
     assert len(key) >= 16

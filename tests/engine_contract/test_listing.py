@@ -57,7 +57,7 @@ async def five_in(topic: TopicDriver, state: EventState) -> list[str]:
 @pytest.mark.parametrize("state", EventState)
 @pytest.mark.parametrize("limit", [1, 2, 3, 5, 100])
 @pytest.mark.parametrize("newest_first", [False, True])
-async def test_pages_are_in_the_order_of_the_states_time_with_each_event_once(
+async def test_pages_are_in_the_order_of_the_states_time_and_have_each_event_once(
     joined: TopicDriver, state: EventState, limit: int, newest_first: bool
 ) -> None:
     names = await five_in(joined, state)
@@ -78,21 +78,21 @@ async def test_equal_times_are_in_the_order_of_dispatch(joined: TopicDriver, new
     assert ids(found) == (names[::-1] if newest_first else names)
 
 
-async def test_a_page_that_ends_with_the_last_event_has_no_next(joined: TopicDriver) -> None:
+async def test_the_last_page_has_no_next_cursor(joined: TopicDriver) -> None:
     await joined.dispatch("a", "b")
 
     assert (await joined.page(EventState.READY, 2)).next_cursor is None
     assert (await joined.page(EventState.READY, 1)).next_cursor is not None
 
 
-async def test_a_page_of_nothing(joined: TopicDriver) -> None:
+async def test_listing_an_empty_state(joined: TopicDriver) -> None:
     for state in EventState:
         page = await joined.page(state, 10)
         assert list(page.events) == []
         assert page.next_cursor is None
 
 
-async def test_a_page_holds_no_more_bytes_than_asked_for_but_always_one_event(joined: TopicDriver) -> None:
+async def test_a_page_has_at_most_the_requested_bytes_but_at_least_one_event(joined: TopicDriver) -> None:
     await joined.dispatch(*(new_event(name, body=b"x" * 40) for name in "abc"))
 
     two = await joined.page(EventState.READY, 10, max_bytes=80)
@@ -103,9 +103,9 @@ async def test_a_page_holds_no_more_bytes_than_asked_for_but_always_one_event(jo
     assert one.next_cursor is None
 
 
-@pytest.mark.within_a_partition("§3.4: order holds within each")
+@pytest.mark.within_a_partition("§3.4: order holds within each partition")
 @pytest.mark.parametrize("newest_first", [False, True])
-async def test_a_cursor_continues_after_its_event_is_gone(joined: TopicDriver, newest_first: bool) -> None:
+async def test_a_cursor_remains_valid_after_its_event_is_gone(joined: TopicDriver, newest_first: bool) -> None:
     await joined.dispatch("a", "b", "c", "d", "e")
     first = await joined.page(EventState.READY, 2, newest_first=newest_first)
     await joined.ack(*await joined.lease())
@@ -117,7 +117,7 @@ async def test_a_cursor_continues_after_its_event_is_gone(joined: TopicDriver, n
 
 
 @pytest.mark.parametrize("newest_first", [False, True])
-async def test_a_cursor_passes_over_what_has_moved_on(joined: TopicDriver, newest_first: bool) -> None:
+async def test_a_cursor_skips_events_that_changed_their_state(joined: TopicDriver, newest_first: bool) -> None:
     start_us = joined.harness.now_us()
     await joined.dispatch(*(new_event(name, deliver_at_us=start_us + HOUR + ord(name)) for name in "abcde"))
     first = await joined.page(EventState.SCHEDULED, 2, newest_first=newest_first)
@@ -129,7 +129,7 @@ async def test_a_cursor_passes_over_what_has_moved_on(joined: TopicDriver, newes
 
 
 @pytest.mark.parametrize("cursor", ["", "nonsense", "1", "1.2.3", "a.b", "1.5e3", "'; DROP", "\x00", "-"])
-async def test_a_cursor_that_is_not_one(joined: TopicDriver, cursor: str) -> None:
+async def test_an_invalid_cursor_is_refused(joined: TopicDriver, cursor: str) -> None:
     await joined.dispatch("event")
 
     with pytest.raises(InvalidArgument) as raised:
@@ -138,7 +138,7 @@ async def test_a_cursor_that_is_not_one(joined: TopicDriver, cursor: str) -> Non
     assert raised.value.violation.field == "page_token"
 
 
-async def test_a_listed_event_says_where_it_stands_in_that_group(harness: Harness, topic: TopicDriver) -> None:
+async def test_a_listed_event_has_its_state_in_that_group(harness: Harness, topic: TopicDriver) -> None:
     await topic.join("one", "left", consumer="worker of the left")
     await topic.join("two", "right")
     start_us = harness.now_us()
@@ -160,7 +160,7 @@ async def test_a_listed_event_says_where_it_stands_in_that_group(harness: Harnes
     assert (where.consumer, where.lease_expires_us, where.last_error) == ("", None, "")
 
 
-async def test_events_without_a_group_are_listed_without_one(topic: TopicDriver) -> None:
+async def test_unclaimed_events_are_listed_without_a_group(topic: TopicDriver) -> None:
     await topic.dispatch("event")
 
     (event,) = (await topic.page(EventState.READY, 10, group="")).events
@@ -168,13 +168,13 @@ async def test_events_without_a_group_are_listed_without_one(topic: TopicDriver)
     assert [info.group for info in event.groups] == [""]
 
 
-async def test_no_group_means_the_default_one_as_soon_as_there_is_one(joined: TopicDriver) -> None:
+async def test_an_empty_group_means_the_default_group_once_it_exists(joined: TopicDriver) -> None:
     await joined.dispatch("event")
 
     assert ids(list((await joined.page(EventState.READY, 10, group="")).events)) == ["event"]
 
 
-async def test_lists_are_as_of_now_whether_or_not_anybody_swept(harness: Harness, joined: TopicDriver) -> None:
+async def test_lists_are_up_to_date_without_a_sweep(harness: Harness, joined: TopicDriver) -> None:
     await joined.dispatch(new_event("scheduled", delay_us=SECOND), "leased")
     await joined.lease_one(lease_us=SECOND)
 
@@ -184,7 +184,7 @@ async def test_lists_are_as_of_now_whether_or_not_anybody_swept(harness: Harness
 
 
 @pytest.mark.parametrize("group", ["unknown", ""])
-async def test_an_unknown_topic_or_group(topic: TopicDriver, group: str) -> None:
+async def test_an_unknown_topic_or_group_is_not_found(topic: TopicDriver, group: str) -> None:
     with pytest.raises(NotFound):
         await topic.page(EventState.READY, 10)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 async def told(topic: TopicDriver) -> int | None:
-    """The ``next_due`` that a batch without events would have."""
+    """The ``next_due`` of a batch without events."""
     asked = await topic.next_due()
     batch = await topic.lease_batch(max_events=0)
     assert batch.events == []
@@ -22,24 +22,24 @@ async def told(topic: TopicDriver) -> int | None:
     return asked
 
 
-async def test_nothing_waits(joined: TopicDriver) -> None:
+async def test_next_due_without_events(joined: TopicDriver) -> None:
     assert await told(joined) is None
 
 
-async def test_an_unknown_topic_or_group_has_nothing(topic: TopicDriver) -> None:
+async def test_next_due_of_an_unknown_topic_or_group(topic: TopicDriver) -> None:
     assert await topic.next_due() is None
     await topic.dispatch("event")
     assert await topic.next_due("unknown") is None
 
 
-async def test_a_scheduled_event_is_due_when_it_says(harness: Harness, joined: TopicDriver) -> None:
+async def test_next_due_is_that_of_a_scheduled_event(harness: Harness, joined: TopicDriver) -> None:
     deliver_at_us = harness.now_us() + MINUTE
     await joined.dispatch(new_event(deliver_at_us=deliver_at_us + SECOND), new_event(deliver_at_us=deliver_at_us))
 
     assert await told(joined) == deliver_at_us
 
 
-async def test_a_ready_event_is_due_already(harness: Harness, joined: TopicDriver) -> None:
+async def test_next_due_of_a_ready_event_has_passed(harness: Harness, joined: TopicDriver) -> None:
     await joined.dispatch("event", new_event(delay_us=HOUR))
     await harness.advance(SECOND)
 
@@ -49,14 +49,14 @@ async def test_a_ready_event_is_due_already(harness: Harness, joined: TopicDrive
     assert due_us <= harness.now_us()
 
 
-async def test_a_lease_is_due_when_it_runs_out(harness: Harness, joined: TopicDriver) -> None:
+async def test_next_due_is_the_expiry_of_a_lease(harness: Harness, joined: TopicDriver) -> None:
     await joined.dispatch("event", new_event(delay_us=HOUR))
     await joined.lease_one(lease_us=MINUTE)
 
     assert harness.near(harness.now_us() + MINUTE)(await told(joined))
 
 
-async def test_the_earliest_of_a_due_time_and_a_lease(harness: Harness, joined: TopicDriver) -> None:
+async def test_next_due_is_the_earliest_due_time_or_expiry(harness: Harness, joined: TopicDriver) -> None:
     start_us = harness.now_us()
     await joined.dispatch("event", new_event(deliver_at_us=start_us + 10 * SECOND))
     await joined.lease_one(lease_us=20 * SECOND)
@@ -67,7 +67,7 @@ async def test_the_earliest_of_a_due_time_and_a_lease(harness: Harness, joined: 
     assert harness.near(start_us + 20 * SECOND)(await told(joined))
 
 
-async def test_an_extended_lease_moves_it(harness: Harness, joined: TopicDriver) -> None:
+async def test_an_extension_moves_next_due(harness: Harness, joined: TopicDriver) -> None:
     start_us = harness.now_us()
     await joined.dispatch("event")
     lease = await joined.lease_one(lease_us=SECOND)
@@ -77,7 +77,7 @@ async def test_an_extended_lease_moves_it(harness: Harness, joined: TopicDriver)
     assert harness.near(start_us + MINUTE)(await told(joined))
 
 
-async def test_a_shortened_lease_moves_it(harness: Harness, joined: TopicDriver) -> None:
+async def test_a_shortened_lease_moves_next_due(harness: Harness, joined: TopicDriver) -> None:
     start_us = harness.now_us()
     await joined.dispatch("event")
     await joined.lease_one(lease_us=HOUR)
@@ -106,7 +106,7 @@ async def test_a_released_event_is_due_already(harness: Harness, joined: TopicDr
     assert due_us <= harness.now_us()
 
 
-async def test_what_is_done_or_dead_is_not_due(joined: TopicDriver) -> None:
+async def test_acked_and_dead_events_are_not_due(joined: TopicDriver) -> None:
     await joined.dispatch("done", "dead")
     done, dead = await joined.lease()
 
@@ -116,7 +116,7 @@ async def test_what_is_done_or_dead_is_not_due(joined: TopicDriver) -> None:
     assert await told(joined) is None
 
 
-async def test_each_group_for_itself(harness: Harness, topic: TopicDriver) -> None:
+async def test_each_group_has_its_own_next_due(harness: Harness, topic: TopicDriver) -> None:
     await topic.join("one", "left")
     await topic.join("two", "right")
     await topic.dispatch("event")
@@ -129,7 +129,7 @@ async def test_each_group_for_itself(harness: Harness, topic: TopicDriver) -> No
     assert due_us <= harness.now_us()
 
 
-async def test_the_first_group_is_told_of_what_waited_for_it(harness: Harness, topic: TopicDriver) -> None:
+async def test_the_first_group_is_told_of_events_that_waited_for_it(harness: Harness, topic: TopicDriver) -> None:
     deliver_at_us = harness.now_us() + MINUTE
     await topic.dispatch(new_event(deliver_at_us=deliver_at_us))
 
@@ -138,7 +138,7 @@ async def test_the_first_group_is_told_of_what_waited_for_it(harness: Harness, t
     assert await told(topic) == deliver_at_us
 
 
-async def test_the_backlog_is_what_is_ready_and_not_leased(harness: Harness, joined: TopicDriver) -> None:
+async def test_the_backlog_counts_ready_events(harness: Harness, joined: TopicDriver) -> None:
     await joined.dispatch("a", "b", "c", new_event(delay_us=MINUTE))
     await joined.lease(max_events=1, lease_us=HOUR)
     assert await joined.engine.backlog(joined.name, DEFAULT_GROUP) == 2
@@ -150,7 +150,7 @@ async def test_the_backlog_is_what_is_ready_and_not_leased(harness: Harness, joi
     assert await joined.engine.backlog(joined.name, DEFAULT_GROUP) == 4
 
 
-async def test_work_is_what_is_leased_or_ready(harness: Harness, joined: TopicDriver) -> None:
+async def test_work_counts_leased_and_ready_events(harness: Harness, joined: TopicDriver) -> None:
     name = joined.name
     assert await joined.engine.work([(name, DEFAULT_GROUP), (name, "")]) == [0, 0]
     await joined.dispatch("a", "b", "c", new_event(delay_us=MINUTE))
@@ -164,11 +164,11 @@ async def test_work_is_what_is_leased_or_ready(harness: Harness, joined: TopicDr
     assert await joined.engine.work([(name, DEFAULT_GROUP)]) == [1], "what is leased is being handled"
 
 
-async def test_what_waits_for_the_first_group_is_work(topic: TopicDriver) -> None:
+async def test_work_counts_events_that_wait_for_the_first_group(topic: TopicDriver) -> None:
     await topic.dispatch("a", "b", new_event(delay_us=MINUTE))
     groups = [(topic.name, ""), (topic.name, DEFAULT_GROUP), ("nobody.knows", "")]
     assert await topic.engine.work(groups) == [2, 0, 0]
 
 
-async def test_where_there_is_no_group_there_is_no_backlog(topic: TopicDriver) -> None:
+async def test_an_unknown_group_has_no_backlog(topic: TopicDriver) -> None:
     assert await topic.engine.backlog(topic.name, DEFAULT_GROUP) == 0

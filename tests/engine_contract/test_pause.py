@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from support.topics import TopicDriver
 
 
-async def test_a_paused_group_is_handed_nothing(joined: TopicDriver) -> None:
+async def test_nothing_is_leased_to_a_paused_group(joined: TopicDriver) -> None:
     await joined.dispatch("before")
 
     await joined.pause()
@@ -30,7 +30,7 @@ async def test_a_paused_group_is_handed_nothing(joined: TopicDriver) -> None:
     assert await joined.counts() == {EventState.READY: 2}
 
 
-async def test_it_shows_that_it_is_paused_and_what_waits(joined: TopicDriver) -> None:
+async def test_a_paused_group_shows_its_state_and_its_events(joined: TopicDriver) -> None:
     await joined.dispatch("event")
     assert not (await joined.group()).paused
 
@@ -41,8 +41,8 @@ async def test_it_shows_that_it_is_paused_and_what_waits(joined: TopicDriver) ->
     assert [subscriber.session_id for subscriber in (await joined.group()).subscribers] == [WORKER]
 
 
-@pytest.mark.within_a_partition("§3.4: order holds within each")
-async def test_resumed_it_is_handed_what_waited(harness: Harness, joined: TopicDriver) -> None:
+@pytest.mark.within_a_partition("§3.4: order holds within each partition")
+async def test_a_resumed_group_gets_the_events_that_waited(harness: Harness, joined: TopicDriver) -> None:
     await joined.pause()
     await joined.dispatch("a", new_event("later", delay_us=SECOND))
     await harness.advance(2 * SECOND)
@@ -54,7 +54,7 @@ async def test_resumed_it_is_handed_what_waited(harness: Harness, joined: TopicD
     assert ids(await joined.lease_all()) == ["a", "later", "b"]
 
 
-async def test_pausing_has_whoever_waits_look_and_find_that(harness: Harness, joined: TopicDriver) -> None:
+async def test_pausing_wakes_waiting_sessions(harness: Harness, joined: TopicDriver) -> None:
     assert not (await joined.lease_batch()).is_paused
     harness.heard.forget()
 
@@ -66,7 +66,7 @@ async def test_pausing_has_whoever_waits_look_and_find_that(harness: Harness, jo
     assert not (await joined.lease_batch()).is_paused
 
 
-async def test_resuming_tells_whoever_waits_at_once(harness: Harness, joined: TopicDriver) -> None:
+async def test_resuming_tells_waiting_sessions_at_once(harness: Harness, joined: TopicDriver) -> None:
     await joined.pause()
     await joined.dispatch("event")
     harness.heard.forget()
@@ -76,7 +76,7 @@ async def test_resuming_tells_whoever_waits_at_once(harness: Harness, joined: To
     await harness.heard.until_due(joined.name, DEFAULT_GROUP, lambda at_us: at_us <= harness.now_us(), "due now")
 
 
-async def test_held_events_can_still_be_settled(joined: TopicDriver) -> None:
+async def test_leases_of_a_paused_group_can_be_settled(joined: TopicDriver) -> None:
     await joined.dispatch("acked", "nacked", "extended")
     acked, nacked, extended = await joined.lease()
 
@@ -88,7 +88,7 @@ async def test_held_events_can_still_be_settled(joined: TopicDriver) -> None:
     assert await joined.counts() == {EventState.READY: 1, EventState.LEASED: 1}
 
 
-async def test_leases_still_run_out(harness: Harness, joined: TopicDriver) -> None:
+async def test_leases_of_a_paused_group_still_run_out(harness: Harness, joined: TopicDriver) -> None:
     await joined.dispatch("event")
     await joined.lease_one(lease_us=SECOND)
 
@@ -111,7 +111,7 @@ async def test_other_groups_are_not_affected(topic: TopicDriver) -> None:
     assert ids(await topic.lease("two", "right")) == ["event"]
 
 
-async def test_a_session_that_joins_does_not_end_the_pause(joined: TopicDriver) -> None:
+async def test_joining_does_not_end_the_pause(joined: TopicDriver) -> None:
     await joined.pause()
     await joined.dispatch("event")
 
@@ -120,7 +120,7 @@ async def test_a_session_that_joins_does_not_end_the_pause(joined: TopicDriver) 
     assert await joined.lease("another") == []
 
 
-async def test_pausing_and_resuming_twice_is_as_once(joined: TopicDriver) -> None:
+async def test_pausing_and_resuming_twice_is_harmless(joined: TopicDriver) -> None:
     await joined.resume()
     await joined.pause()
     await joined.pause()
@@ -132,7 +132,7 @@ async def test_pausing_and_resuming_twice_is_as_once(joined: TopicDriver) -> Non
     assert ids(await joined.lease()) == ["event"]
 
 
-async def test_an_unknown_topic_or_group(topic: TopicDriver) -> None:
+async def test_an_unknown_topic_or_group_is_not_found(topic: TopicDriver) -> None:
     for verb in (topic.pause, topic.resume):
         with pytest.raises(NotFound) as raised:
             await verb()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from support.topics import TopicDriver
 
 
-async def test_a_scheduled_event_is_due_sooner(harness: Harness, joined: TopicDriver) -> None:
+async def test_a_scheduled_event_can_be_moved_earlier(harness: Harness, joined: TopicDriver) -> None:
     await joined.dispatch(new_event("event", delay_us=HOUR))
     start_us = harness.now_us()
 
@@ -31,7 +31,7 @@ async def test_a_scheduled_event_is_due_sooner(harness: Harness, joined: TopicDr
     assert ids(await joined.lease()) == ["event"]
 
 
-async def test_a_ready_event_is_due_later(harness: Harness, joined: TopicDriver) -> None:
+async def test_a_ready_event_can_be_moved_later(harness: Harness, joined: TopicDriver) -> None:
     await joined.dispatch("event")
 
     await joined.reschedule("event", delay_us=MINUTE)
@@ -42,7 +42,7 @@ async def test_a_ready_event_is_due_later(harness: Harness, joined: TopicDriver)
     assert ids(await joined.lease()) == ["event"]
 
 
-async def test_at_a_time_by_the_calendar(harness: Harness, joined: TopicDriver) -> None:
+async def test_rescheduling_to_a_given_time(harness: Harness, joined: TopicDriver) -> None:
     await joined.dispatch(new_event("event", delay_us=HOUR))
     at_us = harness.now_us() + 2 * HOUR
 
@@ -52,7 +52,9 @@ async def test_at_a_time_by_the_calendar(harness: Harness, joined: TopicDriver) 
 
 
 @pytest.mark.parametrize(("delay_us", "deliver_at_us"), [(0, None), (None, 1)], ids=["no delay", "a time long passed"])
-async def test_at_once(harness: Harness, joined: TopicDriver, delay_us: int | None, deliver_at_us: int | None) -> None:
+async def test_rescheduling_to_now(
+    harness: Harness, joined: TopicDriver, delay_us: int | None, deliver_at_us: int | None
+) -> None:
     await joined.dispatch(new_event("event", delay_us=HOUR))
     start_us = harness.now_us()
     harness.heard.forget()
@@ -64,7 +66,7 @@ async def test_at_once(harness: Harness, joined: TopicDriver, delay_us: int | No
     assert harness.near(start_us)(lease.deliver_at_us)
 
 
-async def test_whoever_waits_is_told_of_an_event_that_is_due_sooner(harness: Harness, joined: TopicDriver) -> None:
+async def test_waiting_sessions_are_told_of_an_event_that_is_due_sooner(harness: Harness, joined: TopicDriver) -> None:
     await joined.dispatch(new_event("event", delay_us=HOUR))
     harness.heard.forget()
     near = harness.near(harness.now_us() + SECOND)
@@ -74,7 +76,7 @@ async def test_whoever_waits_is_told_of_an_event_that_is_due_sooner(harness: Har
     await harness.heard.until_due(joined.name, DEFAULT_GROUP, near, "due in a second")
 
 
-async def test_an_event_that_waits_for_its_retry_keeps_its_attempts(joined: TopicDriver) -> None:
+async def test_an_event_in_its_backoff_keeps_its_attempts(joined: TopicDriver) -> None:
     await joined.dispatch("event")
     await joined.nack(await joined.lease_one(), delay_us=HOUR, error="boom")
 
@@ -84,7 +86,7 @@ async def test_an_event_that_waits_for_its_retry_keeps_its_attempts(joined: Topi
     assert (lease.attempt, lease.last_error) == (2, "boom")
 
 
-async def test_none_is_moved_when_one_is_leased(joined: TopicDriver) -> None:
+async def test_no_event_is_moved_if_one_is_leased(joined: TopicDriver) -> None:
     await joined.dispatch("leased")
     await joined.lease_one()
     await joined.dispatch("ready", new_event("scheduled", delay_us=MINUTE))
@@ -103,7 +105,7 @@ async def test_none_is_moved_when_one_is_leased(joined: TopicDriver) -> None:
     assert ids(await joined.lease()) == ["ready"]
 
 
-async def test_none_is_moved_when_one_is_dead(joined: TopicDriver) -> None:
+async def test_no_event_is_moved_if_one_is_dead(joined: TopicDriver) -> None:
     await joined.bury("dead")
     await joined.dispatch("ready")
 
@@ -114,7 +116,7 @@ async def test_none_is_moved_when_one_is_dead(joined: TopicDriver) -> None:
     assert ids(await joined.lease()) == ["ready"]
 
 
-async def test_none_is_moved_when_one_is_missing(joined: TopicDriver) -> None:
+async def test_no_event_is_moved_if_one_is_missing(joined: TopicDriver) -> None:
     await joined.dispatch("ready")
 
     with pytest.raises(NotFound) as raised:
@@ -124,7 +126,7 @@ async def test_none_is_moved_when_one_is_missing(joined: TopicDriver) -> None:
     assert ids(await joined.lease()) == ["ready"]
 
 
-async def test_in_every_group_or_in_one(harness: Harness, topic: TopicDriver) -> None:
+async def test_rescheduling_in_every_group_or_in_one(harness: Harness, topic: TopicDriver) -> None:
     await topic.join("one", "left")
     await topic.join("two", "right")
     await topic.dispatch("everywhere", "on the left")
@@ -138,7 +140,7 @@ async def test_in_every_group_or_in_one(harness: Harness, topic: TopicDriver) ->
     assert sorted(ids(await topic.lease("one", "left"))) == ["everywhere", "on the left"]
 
 
-async def test_a_copy_that_is_leased_elsewhere_is_nothing_to_the_group_that_is_named(topic: TopicDriver) -> None:
+async def test_a_copy_leased_in_another_group_does_not_matter(topic: TopicDriver) -> None:
     await topic.join("one", "left")
     await topic.join("two", "right")
     await topic.dispatch("event")
@@ -149,7 +151,7 @@ async def test_a_copy_that_is_leased_elsewhere_is_nothing_to_the_group_that_is_n
     assert await topic.reschedule("event", delay_us=MINUTE, group="right") == 1
 
 
-async def test_where_no_group_has_claimed_the_events_yet(harness: Harness, topic: TopicDriver) -> None:
+async def test_unclaimed_events_can_be_rescheduled(harness: Harness, topic: TopicDriver) -> None:
     await topic.dispatch("event")
 
     await topic.reschedule("event", delay_us=MINUTE)
@@ -160,7 +162,7 @@ async def test_where_no_group_has_claimed_the_events_yet(harness: Harness, topic
     assert ids(await topic.lease()) == ["event"]
 
 
-async def test_an_unknown_topic_or_group(topic: TopicDriver) -> None:
+async def test_an_unknown_topic_or_group_is_not_found(topic: TopicDriver) -> None:
     with pytest.raises(NotFound) as raised:
         await topic.reschedule("event", delay_us=0)
     assert raised.value.metadata["topic"] == topic.name

@@ -27,7 +27,7 @@ async def fail_until_dead(topic: TopicDriver, event_id: str) -> int:
     return deliveries
 
 
-async def test_a_nacked_event_comes_again_after_the_delay_it_was_given(harness: Harness, joined: TopicDriver) -> None:
+async def test_a_nacked_event_returns_after_its_delay(harness: Harness, joined: TopicDriver) -> None:
     nacked_us = harness.now_us()
     await joined.dispatch("event")
 
@@ -42,7 +42,7 @@ async def test_a_nacked_event_comes_again_after_the_delay_it_was_given(harness: 
     assert harness.near(nacked_us + 10 * SECOND)(again.deliver_at_us)
 
 
-async def test_a_delay_of_nothing_is_at_once(joined: TopicDriver) -> None:
+async def test_a_zero_delay_means_at_once(joined: TopicDriver) -> None:
     await joined.dispatch("event")
 
     await joined.nack(await joined.lease_one(), delay_us=0)
@@ -50,7 +50,7 @@ async def test_a_delay_of_nothing_is_at_once(joined: TopicDriver) -> None:
     assert (await joined.lease_one()).attempt == 2
 
 
-async def test_the_time_of_dispatch_stays(harness: Harness, joined: TopicDriver) -> None:
+async def test_a_retry_keeps_the_time_of_dispatch(harness: Harness, joined: TopicDriver) -> None:
     await joined.dispatch("event")
     first = await joined.lease_one()
 
@@ -72,7 +72,7 @@ async def test_the_default_is_three_retries(joined: TopicDriver) -> None:
 
 
 @pytest.mark.topic_config(retry_policy=RetryPolicy(max_retries=1))
-async def test_the_topic_says_how_many_retries(joined: TopicDriver) -> None:
+async def test_the_topic_can_set_the_number_of_retries(joined: TopicDriver) -> None:
     await joined.dispatch("event")
 
     assert await fail_until_dead(joined, "event") == 2
@@ -80,14 +80,14 @@ async def test_the_topic_says_how_many_retries(joined: TopicDriver) -> None:
 
 
 @pytest.mark.parametrize("max_retries", [0, 1, 5])
-async def test_an_event_has_its_own_retries(joined: TopicDriver, max_retries: int) -> None:
+async def test_an_event_can_set_its_number_of_retries(joined: TopicDriver, max_retries: int) -> None:
     await joined.dispatch(new_event("event", max_retries=max_retries))
 
     assert await fail_until_dead(joined, "event") == max_retries + 1
     assert (await joined.look("event")).max_retries == max_retries
 
 
-async def test_without_retries_left_it_is_dead_despite_a_delay(joined: TopicDriver) -> None:
+async def test_an_event_without_retries_left_is_dead_despite_a_delay(joined: TopicDriver) -> None:
     await joined.dispatch(new_event("event", max_retries=0))
 
     await joined.nack(await joined.lease_one(), delay_us=MINUTE, error="the end")
@@ -96,7 +96,7 @@ async def test_without_retries_left_it_is_dead_despite_a_delay(joined: TopicDriv
     assert (where.state, where.last_error) == (EventState.DEAD, "the end")
 
 
-async def test_two_leases_may_run_out_before_one_that_does_is_a_failed_attempt(
+async def test_two_leases_may_run_out_before_an_expiry_counts_as_a_failure(
     harness: Harness, joined: TopicDriver
 ) -> None:
     await joined.dispatch(new_event("event", max_retries=1))
@@ -128,7 +128,7 @@ async def test_nacks_and_expiries_use_up_the_same_retries(harness: Harness, join
     assert (where.state, where.attempts, where.last_error) == (EventState.DEAD, 5, "last")
 
 
-async def test_the_backoff_grows_with_failures_alone(harness: Harness, joined: TopicDriver) -> None:
+async def test_only_failures_lengthen_the_backoff(harness: Harness, joined: TopicDriver) -> None:
     await joined.dispatch("event")
     await joined.let_run_out()
     nacked_us = harness.now_us()
@@ -139,7 +139,7 @@ async def test_the_backoff_grows_with_failures_alone(harness: Harness, joined: T
     assert due_us <= nacked_us + SECOND / 2 * (1 + JITTER) + harness.grain_us
 
 
-async def test_each_group_counts_for_itself(topic: TopicDriver) -> None:
+async def test_each_group_counts_its_own_attempts(topic: TopicDriver) -> None:
     await topic.join("one", "left")
     await topic.join("two", "right")
     await topic.dispatch(new_event("event", max_retries=1))

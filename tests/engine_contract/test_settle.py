@@ -64,7 +64,7 @@ async def test_endless_releases_do_not_use_up_the_retries(joined: TopicDriver) -
     assert await joined.state("event") is EventState.READY
 
 
-async def test_a_release_keeps_what_earlier_attempts_left(harness: Harness, joined: TopicDriver) -> None:
+async def test_a_release_keeps_the_last_error(harness: Harness, joined: TopicDriver) -> None:
     await joined.dispatch("event")
     await joined.nack(await joined.lease_one(), delay_us=0, error="boom")
     second = await joined.lease_one()
@@ -111,8 +111,8 @@ async def test_a_dead_letter_is_purged_when_its_retention_has_passed(harness: Ha
 
 
 @pytest.mark.parametrize("verb", VERBS)
-async def test_a_lease_that_has_run_out_settles_nothing(harness: Harness, joined: TopicDriver, verb: str) -> None:
-    """To the microsecond, and whether or not anybody has swept."""
+async def test_an_expired_lease_settles_nothing(harness: Harness, joined: TopicDriver, verb: str) -> None:
+    """To the microsecond, with or without a sweep."""
     await joined.dispatch("event")
     lease = await joined.lease_one(lease_us=SECOND)
 
@@ -134,7 +134,7 @@ async def test_a_lease_settles_until_it_runs_out(harness: Harness, joined: Topic
 
 
 @pytest.mark.parametrize("verb", VERBS)
-async def test_the_lease_before_the_holders_settles_nothing(harness: Harness, topic: TopicDriver, verb: str) -> None:
+async def test_an_earlier_lease_settles_nothing(harness: Harness, topic: TopicDriver, verb: str) -> None:
     await topic.join("one")
     await topic.join("two")
     await topic.dispatch("event")
@@ -153,17 +153,17 @@ async def test_the_lease_before_the_holders_settles_nothing(harness: Harness, to
 
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("wrong_by", [-1, 1, 1_000])
-async def test_a_lease_that_was_never_given_settles_nothing(joined: TopicDriver, verb: str, wrong_by: int) -> None:
+async def test_a_made_up_lease_settles_nothing(joined: TopicDriver, verb: str, wrong_by: int) -> None:
     await joined.dispatch("event")
     held = await joined.lease_one()
 
-    wrong = held.fencing_token + wrong_by * joined.harness.partitions  # a token tells which partition it is of
+    wrong = held.fencing_token + wrong_by * joined.harness.partitions  # a token contains its partition
     assert await settle(joined, verb, LeaseRef("event", wrong)) == [EXPIRED]
 
     assert await joined.ack(held) == [None]
 
 
-@pytest.mark.within_a_partition("a token tells which partition it is of")
+@pytest.mark.within_a_partition("a token contains its partition")
 @pytest.mark.parametrize("verb", VERBS)
 async def test_a_lease_of_an_event_that_is_not_leased_settles_nothing(joined: TopicDriver, verb: str) -> None:
     await joined.dispatch("ready", new_event("scheduled", delay_us=MINUTE))
@@ -190,12 +190,12 @@ async def test_the_lease_of_a_done_or_dead_event_is_reported_as_settled(
 
 
 @pytest.mark.parametrize("verb", VERBS)
-async def test_an_event_that_never_was_is_settled(joined: TopicDriver, verb: str) -> None:
+async def test_a_lease_of_an_unknown_event_is_reported_as_settled(joined: TopicDriver, verb: str) -> None:
     assert await settle(joined, verb, LeaseRef("never", 1)) == [SETTLED]
 
 
 @pytest.mark.parametrize("verb", VERBS)
-async def test_a_topic_or_group_that_is_not_there_is_settled(
+async def test_a_lease_of_an_unknown_topic_or_group_is_reported_as_settled(
     joined: TopicDriver, topic: TopicDriver, verb: str
 ) -> None:
     unknown = TopicDriver(topic.harness)
@@ -208,8 +208,8 @@ async def test_a_topic_or_group_that_is_not_there_is_settled(
 
 
 @pytest.mark.parametrize("verb", VERBS)
-async def test_a_lease_of_one_group_is_nothing_in_another(topic: TopicDriver, verb: str) -> None:
-    """Given a lease in one group, and the event ready in the other: the same event, but not the same lease."""
+async def test_a_lease_is_valid_only_in_its_group(topic: TopicDriver, verb: str) -> None:
+    """Given a leased event that is ready in another group: the lease settles nothing there."""
     await topic.join("one", "left")
     await topic.join("two", "right")
     await topic.dispatch("event")
@@ -224,7 +224,7 @@ async def test_a_lease_of_one_group_is_nothing_in_another(topic: TopicDriver, ve
 # --- batches ----------------------------------------------------------------------------------------------------------
 
 
-async def test_the_others_of_a_call_are_carried_out(harness: Harness, joined: TopicDriver) -> None:
+async def test_the_other_leases_of_a_call_are_settled(harness: Harness, joined: TopicDriver) -> None:
     await joined.dispatch("a", "b", "c", "d")
     a, b, c, d = await joined.lease_each("a", "b", "c", "d")
     await joined.ack(b)
@@ -251,7 +251,7 @@ async def test_the_same_lease_twice_in_one_call_is_settled_once(joined: TopicDri
     assert await joined.queued() == 3
 
 
-async def test_each_nack_of_a_call_is_as_it_says(harness: Harness, joined: TopicDriver) -> None:
+async def test_each_nack_of_a_call_has_its_own_action(harness: Harness, joined: TopicDriver) -> None:
     names = ("dead", "released", "delayed", "retried")
     await joined.dispatch(*names)
     dead, released, delayed, retried = map(ref, await joined.lease_each(*names))
@@ -277,7 +277,7 @@ async def test_a_call_without_leases_is_harmless(joined: TopicDriver) -> None:
     assert await joined.counts() == {EventState.READY: 1}
 
 
-async def test_ten_thousand_are_nacked_at_once(harness: Harness, joined: TopicDriver) -> None:
+async def test_ten_thousand_events_are_nacked_in_one_call(harness: Harness, joined: TopicDriver) -> None:
     await joined.dispatch(*new_events(10_000))
     leases = await joined.lease_all()
 

@@ -110,13 +110,15 @@ ARROWS: dict[tuple[EventState, Transition], Callable[[TopicDriver], Awaitable[No
 }
 
 
-def test_each_arrow_is_told_of_here() -> None:
+def test_each_transition_is_covered_by_these_tests() -> None:
     assert set(TRANSITIONS) == set(ARROWS)
 
 
 @pytest.mark.topic_config(dead_letter_retention_us=RETENTION_US)
 @pytest.mark.parametrize("arrow", ARROWS, ids="-".join)
-async def test_an_arrow_leads_where_the_drawing_says(joined: TopicDriver, arrow: tuple[EventState, Transition]) -> None:
+async def test_each_transition_leads_to_the_state_in_the_drawing(
+    joined: TopicDriver, arrow: tuple[EventState, Transition]
+) -> None:
     await ARROWS[arrow](joined)
 
     target = TRANSITIONS[arrow]
@@ -124,7 +126,7 @@ async def test_an_arrow_leads_where_the_drawing_says(joined: TopicDriver, arrow:
     assert await joined.counts() == ({target: 1} if target else {})
 
 
-async def test_a_lease_that_ends_without_retries_left_leads_to_the_dead_letters(joined: TopicDriver) -> None:
+async def test_a_lease_that_ends_without_retries_left_makes_a_dead_letter(joined: TopicDriver) -> None:
     await joined.dispatch(new_event(EVENT, max_retries=0))
     await joined.let_run_out()
     await joined.lease_one(lease_us=SECOND)
@@ -142,7 +144,7 @@ async def test_a_lease_that_ends_without_retries_left_leads_to_the_dead_letters(
         (EventState.DEAD, given_dead),
     ],
 )
-async def test_only_a_ready_event_is_leased(
+async def test_only_a_ready_event_can_be_leased(
     joined: TopicDriver, state: EventState, given: Callable[[TopicDriver], Awaitable[object]]
 ) -> None:
     await given(joined)
@@ -153,8 +155,8 @@ async def test_only_a_ready_event_is_leased(
 
 
 @pytest.mark.parametrize("settle", ["ack", "nack", "release", "dead_letter", "extend"])
-async def test_only_a_leased_event_is_settled(joined: TopicDriver, settle: str) -> None:
-    """Given back, an event is READY or SCHEDULED; the lease it was under moves it no more."""
+async def test_only_a_leased_event_can_be_settled(joined: TopicDriver, settle: str) -> None:
+    """Once an event is given back, READY or SCHEDULED, its old lease no longer settles it."""
     lease = await given_leased(joined)
     await joined.release(lease)
 

@@ -30,7 +30,7 @@ async def suspects(joined: TopicDriver) -> TopicDriver:
 # --- how events become suspects, and cease to be ----------------------------------------------------------------------
 
 
-async def test_what_is_told_when_events_become_suspects(harness: Harness, joined: TopicDriver) -> None:
+async def test_the_watcher_is_told_when_events_become_suspects(harness: Harness, joined: TopicDriver) -> None:
     await joined.dispatch("event")
 
     await joined.let_run_out(1)
@@ -42,8 +42,8 @@ async def test_what_is_told_when_events_become_suspects(harness: Harness, joined
     assert harness.heard.suspects == [Step(joined.name, DEFAULT_GROUP, 1, ("event",))]
 
 
-async def test_it_does_not_matter_whose_leases_ran_out(harness: Harness, joined: TopicDriver) -> None:
-    """A stream that broke, one that stands still, and any session of the group: each counts."""
+async def test_leases_of_any_session_make_a_suspect(harness: Harness, joined: TopicDriver) -> None:
+    """Leases of a broken stream, of a stalled one, and of any session of the group all count."""
     await joined.join("other")
     await joined.dispatch("event")
 
@@ -67,7 +67,7 @@ async def test_each_group_has_its_own_suspects(topic: TopicDriver) -> None:
     assert not (await topic.lease_one("two", "right")).is_suspect
 
 
-async def test_a_suspect_that_is_nacked_or_released_is_one_still(harness: Harness, joined: TopicDriver) -> None:
+async def test_a_nacked_or_released_suspect_remains_one(harness: Harness, joined: TopicDriver) -> None:
     await joined.dispatch("event")
     await joined.let_run_out()
 
@@ -81,7 +81,7 @@ async def test_a_suspect_that_is_nacked_or_released_is_one_still(harness: Harnes
     assert (last.attempt, last.is_suspect) == (4, True)
 
 
-async def test_a_redriven_event_is_no_suspect_and_has_all_its_retries(harness: Harness, joined: TopicDriver) -> None:
+async def test_a_redriven_event_is_not_a_suspect_and_has_all_its_retries(harness: Harness, joined: TopicDriver) -> None:
     await joined.dispatch(new_event("event", max_retries=0))
     await joined.let_run_out(3)
     assert await joined.state("event") is EventState.DEAD
@@ -96,7 +96,7 @@ async def test_a_redriven_event_is_no_suspect_and_has_all_its_retries(harness: H
 # --- one at a time ----------------------------------------------------------------------------------------------------
 
 
-async def test_a_lease_takes_one_suspect_and_the_rest_flows_on(harness: Harness, suspects: TopicDriver) -> None:
+async def test_a_lease_takes_one_suspect_and_all_other_events(harness: Harness, suspects: TopicDriver) -> None:
     await suspects.dispatch("fine", "good")
 
     batch = await suspects.lease_batch()
@@ -136,7 +136,7 @@ async def test_other_sessions_get_the_others(suspects: TopicDriver) -> None:
     assert (await suspects.lease_batch()).suspect_due_us is None
 
 
-async def test_one_after_the_other_until_all_are_done(suspects: TopicDriver) -> None:
+async def test_suspects_are_leased_one_after_the_other(suspects: TopicDriver) -> None:
     done = []
     for _ in NAMES:
         event = await suspects.lease_one()
@@ -147,7 +147,7 @@ async def test_one_after_the_other_until_all_are_done(suspects: TopicDriver) -> 
     assert await suspects.queued() == 0
 
 
-async def test_when_a_suspect_is_due_is_told_to_all_sessions(harness: Harness, joined: TopicDriver) -> None:
+async def test_all_sessions_are_told_when_a_suspect_is_due(harness: Harness, joined: TopicDriver) -> None:
     await joined.dispatch("event")
     await joined.let_run_out()
     await joined.nack(await joined.lease_one(), delay_us=MINUTE)
@@ -162,9 +162,9 @@ async def test_when_a_suspect_is_due_is_told_to_all_sessions(harness: Harness, j
     assert harness.near(due_us)(min(told))
 
 
-@pytest.mark.within_a_partition("§3.4: order holds within each")
-async def test_a_suspect_stands_where_it_stood(harness: Harness, joined: TopicDriver) -> None:
-    """It neither starves behind others, nor goes in front of those that were due before it."""
+@pytest.mark.within_a_partition("§3.4: order holds within each partition")
+async def test_a_suspect_keeps_its_place(harness: Harness, joined: TopicDriver) -> None:
+    """It neither starves behind other events nor overtakes those that were due before it."""
     await joined.join("busy")
     await joined.dispatch("before")
     before = await joined.lease_one("busy", lease_us=HOUR)
@@ -177,8 +177,8 @@ async def test_a_suspect_stands_where_it_stood(harness: Harness, joined: TopicDr
     assert ids(await joined.lease()) == ["before", "suspect", "after", "later"]
 
 
-@pytest.mark.within_a_partition("§3.4: order holds within each")
-async def test_where_there_is_no_room_the_suspect_waits_its_turn(harness: Harness, joined: TopicDriver) -> None:
+@pytest.mark.within_a_partition("§3.4: order holds within each partition")
+async def test_a_suspect_that_does_not_fit_waits_its_turn(harness: Harness, joined: TopicDriver) -> None:
     await joined.join("busy")
     await joined.dispatch("before")
     before = await joined.lease_one("busy", lease_us=HOUR)
@@ -196,8 +196,8 @@ async def test_where_there_is_no_room_the_suspect_waits_its_turn(harness: Harnes
     assert ids(await joined.lease(max_events=1)) == ["suspect"]
 
 
-@pytest.mark.within_a_partition("§3.4: order holds within each")
-async def test_a_suspect_that_is_taken_alone_leaves_the_others_where_they_are(joined: TopicDriver) -> None:
+@pytest.mark.within_a_partition("§3.4: order holds within each partition")
+async def test_a_suspect_leased_alone_leaves_the_other_events(joined: TopicDriver) -> None:
     await joined.dispatch("suspect")
     await joined.let_run_out()
     await joined.dispatch("after", "later")
@@ -218,7 +218,7 @@ async def test_a_suspect_larger_than_the_window_fits_alone(joined: TopicDriver) 
     assert ids(alone.events) == ["large"]
 
 
-async def test_a_paused_group_hands_out_no_suspect(suspects: TopicDriver) -> None:
+async def test_no_suspect_is_leased_to_a_paused_group(suspects: TopicDriver) -> None:
     await suspects.pause()
     assert await suspects.lease() == []
 
@@ -226,7 +226,7 @@ async def test_a_paused_group_hands_out_no_suspect(suspects: TopicDriver) -> Non
     assert len(await suspects.lease()) == 1
 
 
-async def test_whoever_adopts_a_suspect_is_told(suspects: TopicDriver) -> None:
+async def test_adopting_a_suspect_reports_that_it_is_one(suspects: TopicDriver) -> None:
     await suspects.join("new")
     await suspects.dispatch("fine")
     leases = await suspects.lease()
@@ -262,7 +262,7 @@ async def test_suspects_are_counted_and_listed_among_the_others(harness: Harness
     assert (where.state, where.attempts, where.free_attempts) == (EventState.READY, 2, 2)
 
 
-async def test_suspects_are_rescheduled_and_cancelled(harness: Harness, suspects: TopicDriver) -> None:
+async def test_suspects_can_be_rescheduled_and_cancelled(harness: Harness, suspects: TopicDriver) -> None:
     await suspects.reschedule("first", "second", delay_us=MINUTE)
     assert await suspects.counts() == {EventState.SCHEDULED: 2, EventState.READY: 1}
     assert sorted(ids((await suspects.page(EventState.SCHEDULED, 10)).events)) == ["first", "second"]
@@ -274,7 +274,7 @@ async def test_suspects_are_rescheduled_and_cancelled(harness: Harness, suspects
     assert await suspects.counts() == {EventState.LEASED: 1}
 
 
-async def test_suspects_go_with_their_group_and_with_their_topic(suspects: TopicDriver) -> None:
+async def test_deleting_a_group_or_topic_removes_its_suspects(suspects: TopicDriver) -> None:
     assert await suspects.delete_group() == 3
     assert await suspects.queued() == 0
 
@@ -285,7 +285,7 @@ async def test_suspects_go_with_their_group_and_with_their_topic(suspects: Topic
     assert await suspects.engine.queued() == 0
 
 
-# --- sessions that stand still ----------------------------------------------------------------------------------------
+# --- stalled sessions -------------------------------------------------------------------------------------------------
 
 
 async def test_a_session_is_told_whether_its_leases_ran_out_or_were_settled(
@@ -314,8 +314,10 @@ async def test_a_session_is_told_that_its_leases_were_extended(joined: TopicDriv
     await heard.until(lambda: heard.extended == ["worker-1"], "that a lease was extended")
 
 
-async def test_what_a_stalled_session_lets_run_out_uses_up_no_retry(harness: Harness, joined: TopicDriver) -> None:
-    """However long a worker stands still, no event dies of it that no handler has seen."""
+async def test_leases_that_a_stalled_session_lets_run_out_use_up_no_retry(
+    harness: Harness, joined: TopicDriver
+) -> None:
+    """However long a worker stalls, no event dies that no handler has seen."""
     await joined.dispatch(new_event("event", max_retries=0))
 
     for _ in range(10):
@@ -329,7 +331,7 @@ async def test_what_a_stalled_session_lets_run_out_uses_up_no_retry(harness: Har
 
 
 @pytest.mark.parametrize("sign", ["extend", "adopt", "adopt by another"])
-async def test_a_session_that_gives_a_sign_is_no_longer_stalled(
+async def test_a_session_that_settles_or_extends_is_no_longer_stalled(
     harness: Harness, joined: TopicDriver, sign: str
 ) -> None:
     await joined.dispatch(new_event("event", max_retries=0))
@@ -357,7 +359,7 @@ async def test_a_nack_of_a_stalled_session_uses_up_a_retry(joined: TopicDriver) 
     assert await joined.state("event") is EventState.DEAD
 
 
-async def test_a_new_event_is_stalled_for_one_lease_only(harness: Harness, joined: TopicDriver) -> None:
+async def test_the_mark_of_a_stalled_lease_applies_to_that_lease_only(harness: Harness, joined: TopicDriver) -> None:
     await joined.dispatch(new_event("event", max_retries=0))
     await joined.lease_batch(lease_us=SECOND, stalled=True)
     await harness.advance(SECOND)

@@ -41,14 +41,14 @@ async def test_topics_are_listed_by_name_a_page_at_a_time(harness: Harness) -> N
     assert await names(harness, after=expected[4], limit=2) == []
 
 
-async def test_a_page_may_begin_after_a_topic_that_is_not_there(harness: Harness, topic: TopicDriver) -> None:
+async def test_a_page_may_begin_after_an_unknown_topic(harness: Harness, topic: TopicDriver) -> None:
     await topic.dispatch("event")
 
     assert await names(harness, after=topic.name[:-1]) == [topic.name]
     assert await names(harness, after=topic.name + "0") == []
 
 
-async def test_a_listed_topic_is_as_one_that_is_asked_for(harness: Harness, joined: TopicDriver) -> None:
+async def test_a_listed_topic_is_the_same_as_one_that_is_read(harness: Harness, joined: TopicDriver) -> None:
     await joined.dispatch("a", new_event(delay_us=MINUTE))
 
     (listed,) = await harness.engine.list_topics("", 10)
@@ -58,15 +58,15 @@ async def test_a_listed_topic_is_as_one_that_is_asked_for(harness: Harness, join
     assert [group.counts for group in listed.groups] == [(await joined.group()).counts]
 
 
-@pytest.mark.one_partition("a topic that has several (§3.4) was configured so, and is there before anything is in it")
-async def test_a_topic_that_is_not_there(topic: TopicDriver) -> None:
+@pytest.mark.one_partition("§3.4: a topic with several partitions exists before anything is in it")
+async def test_an_unknown_topic_is_not_found(topic: TopicDriver) -> None:
     with pytest.raises(NotFound) as raised:
         await topic.engine.get_topic(topic.name)
 
     assert raised.value.metadata["topic"] == topic.name
 
 
-async def test_subscribing_makes_a_topic(topic: TopicDriver) -> None:
+async def test_subscribing_creates_the_topic(topic: TopicDriver) -> None:
     await topic.join("one", "group")
 
     info = await topic.engine.get_topic(topic.name)
@@ -75,7 +75,7 @@ async def test_subscribing_makes_a_topic(topic: TopicDriver) -> None:
     assert [group.group for group in info.groups] == ["group"]
 
 
-async def test_groups_are_all_there(topic: TopicDriver) -> None:
+async def test_all_groups_are_listed(topic: TopicDriver) -> None:
     for group in ("b", "c", "a"):
         await topic.join(group, group)
 
@@ -97,9 +97,9 @@ async def test_the_settings_are_shown(topic: TopicDriver) -> None:
     assert (await topic.engine.get_topic(topic.name)).config == expected
 
 
-@pytest.mark.one_partition("a topic that has several (§3.4) was configured so, and is there before anything is in it")
+@pytest.mark.one_partition("§3.4: a topic with several partitions exists before anything is in it")
 @pytest.mark.topic_config(dedupe_window_us=MINUTE)
-async def test_a_topic_that_holds_and_remembers_nothing_is_forgotten(harness: Harness, topic: TopicDriver) -> None:
+async def test_a_topic_that_holds_and_remembers_nothing_is_removed(harness: Harness, topic: TopicDriver) -> None:
     """Given a topic without groups whose request is forgotten, and one that holds an event."""
     kept = TopicDriver(harness)
     await kept.dispatch("event")
@@ -129,7 +129,7 @@ async def test_every_state_is_counted_and_listed_alike(harness: Harness, joined:
     assert await harness.engine.queued() == 10
 
 
-async def test_counts_are_as_of_now_whether_or_not_anybody_swept(harness: Harness, joined: TopicDriver) -> None:
+async def test_counts_are_up_to_date_without_a_sweep(harness: Harness, joined: TopicDriver) -> None:
     await joined.dispatch(new_event("dies", max_retries=0))
     await joined.let_run_out()
     await joined.dispatch(new_event(delay_us=SECOND), "leased")
@@ -141,7 +141,7 @@ async def test_counts_are_as_of_now_whether_or_not_anybody_swept(harness: Harnes
     assert await joined.queued() == 2
 
 
-async def test_a_state_without_events_counts_nothing(joined: TopicDriver) -> None:
+async def test_a_state_without_events_has_a_count_of_zero(joined: TopicDriver) -> None:
     assert (await joined.group()).counts == dict.fromkeys(EventState, 0)
 
 
@@ -155,7 +155,7 @@ async def test_the_engine_counts_what_its_topics_hold(harness: Harness) -> None:
 # --- age --------------------------------------------------------------------------------------------------------------
 
 
-async def test_the_age_of_the_longest_ready(harness: Harness, joined: TopicDriver) -> None:
+async def test_the_age_is_that_of_the_oldest_ready_event(harness: Harness, joined: TopicDriver) -> None:
     assert (await joined.group()).oldest_ready_age_us is None
     await joined.dispatch(new_event("oldest", delay_us=MINUTE))
     assert (await joined.group()).oldest_ready_age_us is None
@@ -173,7 +173,7 @@ async def test_the_age_of_the_longest_ready(harness: Harness, joined: TopicDrive
 # --- subscribers ------------------------------------------------------------------------------------------------------
 
 
-async def test_subscribers_and_what_they_hold(harness: Harness, topic: TopicDriver) -> None:
+async def test_subscribers_are_listed_with_their_leases(harness: Harness, topic: TopicDriver) -> None:
     connected_us = harness.now_us()
     await topic.join("one", consumer="billing-1")
     await topic.join("two")
@@ -203,7 +203,7 @@ async def test_a_lease_that_ran_out_is_not_in_flight(harness: Harness, joined: T
 # --- rates ------------------------------------------------------------------------------------------------------------
 
 
-async def test_rates_are_of_the_last_minute(harness: Harness, joined: TopicDriver) -> None:
+async def test_rates_cover_the_last_minute(harness: Harness, joined: TopicDriver) -> None:
     await harness.advance(2 * MINUTE)
     await joined.dispatch(*new_events(120))
     leases = await joined.lease(max_events=60)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Ear:
-    """Waits for what a topic's watcher is told from now on."""
+    """Waits for what is reported to a topic's watcher from now on."""
 
     def __init__(self, topic: TopicDriver) -> None:
         self._topic = topic
@@ -35,7 +35,7 @@ class Ear:
 # --- due --------------------------------------------------------------------------------------------------------------
 
 
-async def test_an_event_that_is_due_at_once(joined: TopicDriver) -> None:
+async def test_an_event_due_now_is_reported(joined: TopicDriver) -> None:
     ear = Ear(joined)
 
     await joined.dispatch("event")
@@ -43,7 +43,7 @@ async def test_an_event_that_is_due_at_once(joined: TopicDriver) -> None:
     await ear.hears_due_now()
 
 
-async def test_an_event_that_is_due_later(harness: Harness, joined: TopicDriver) -> None:
+async def test_an_event_due_later_is_reported(harness: Harness, joined: TopicDriver) -> None:
     ear, start_us = Ear(joined), harness.now_us()
 
     await joined.dispatch(new_event(delay_us=MINUTE))
@@ -51,7 +51,7 @@ async def test_an_event_that_is_due_later(harness: Harness, joined: TopicDriver)
     await ear.hears_due_in(MINUTE, start_us)
 
 
-async def test_an_event_that_is_due_sooner_than_all_before(harness: Harness, joined: TopicDriver) -> None:
+async def test_an_event_due_sooner_than_all_others_is_reported(harness: Harness, joined: TopicDriver) -> None:
     await joined.dispatch(new_event(delay_us=HOUR))
     ear, start_us = Ear(joined), harness.now_us()
 
@@ -60,7 +60,7 @@ async def test_an_event_that_is_due_sooner_than_all_before(harness: Harness, joi
     await ear.hears_due_in(SECOND, start_us)
 
 
-async def test_every_group_hears_of_its_copy(topic: TopicDriver) -> None:
+async def test_each_group_gets_a_report_of_its_copy(topic: TopicDriver) -> None:
     await topic.join("one", "left")
     await topic.join("two", "right")
     ear = Ear(topic)
@@ -71,7 +71,7 @@ async def test_every_group_hears_of_its_copy(topic: TopicDriver) -> None:
     await ear.hears_due_now("right")
 
 
-async def test_events_without_a_group_are_due_to_nobody(topic: TopicDriver) -> None:
+async def test_unclaimed_events_are_not_reported(topic: TopicDriver) -> None:
     ear = Ear(topic)
 
     await topic.dispatch("event")
@@ -84,7 +84,7 @@ async def test_events_without_a_group_are_due_to_nobody(topic: TopicDriver) -> N
     assert {due.group for due in topic.harness.heard.dues} == {DEFAULT_GROUP}
 
 
-async def test_an_event_that_is_released(harness: Harness, joined: TopicDriver) -> None:
+async def test_a_released_event_is_reported(harness: Harness, joined: TopicDriver) -> None:
     await joined.dispatch("event")
     lease = await joined.lease_one()
     ear = Ear(joined)
@@ -94,7 +94,7 @@ async def test_an_event_that_is_released(harness: Harness, joined: TopicDriver) 
     await ear.hears_due_now()
 
 
-async def test_an_event_that_is_nacked(harness: Harness, joined: TopicDriver) -> None:
+async def test_a_nacked_event_is_reported(harness: Harness, joined: TopicDriver) -> None:
     await joined.dispatch("event")
     lease = await joined.lease_one(lease_us=HOUR)
     ear, start_us = Ear(joined), harness.now_us()
@@ -104,8 +104,8 @@ async def test_an_event_that_is_nacked(harness: Harness, joined: TopicDriver) ->
     await ear.hears_due_in(SECOND, start_us)
 
 
-async def test_a_lease_that_is_shortened(harness: Harness, joined: TopicDriver) -> None:
-    """The subscriber vanished: those that wait know when its events come back, after a second and not a lease."""
+async def test_a_shortened_lease_is_reported(harness: Harness, joined: TopicDriver) -> None:
+    """After a subscriber vanishes, sessions that wait learn that its events return after a second, not after a lease."""
     await joined.dispatch("event")
     await joined.lease_one(lease_us=HOUR)
     ear, start_us = Ear(joined), harness.now_us()
@@ -115,7 +115,7 @@ async def test_a_lease_that_is_shortened(harness: Harness, joined: TopicDriver) 
     await ear.hears_due_in(SECOND, start_us)
 
 
-async def test_a_lease_that_is_extended_to_less(harness: Harness, joined: TopicDriver) -> None:
+async def test_a_lease_extended_to_an_earlier_expiry_is_reported(harness: Harness, joined: TopicDriver) -> None:
     await joined.dispatch("event")
     lease = await joined.lease_one(lease_us=HOUR)
     ear, start_us = Ear(joined), harness.now_us()
@@ -125,7 +125,7 @@ async def test_a_lease_that_is_extended_to_less(harness: Harness, joined: TopicD
     await ear.hears_due_in(MINUTE, start_us)
 
 
-async def test_a_lease_that_is_adopted_for_less(harness: Harness, joined: TopicDriver) -> None:
+async def test_a_lease_adopted_with_an_earlier_expiry_is_reported(harness: Harness, joined: TopicDriver) -> None:
     await joined.join("new")
     await joined.dispatch("event")
     lease = await joined.lease_one(lease_us=HOUR)
@@ -136,7 +136,7 @@ async def test_a_lease_that_is_adopted_for_less(harness: Harness, joined: TopicD
     await ear.hears_due_in(MINUTE, start_us)
 
 
-async def test_a_sweep_that_finds_what_nobody_has_leased(harness: Harness, joined: TopicDriver) -> None:
+async def test_a_sweep_reports_events_that_no_session_has_leased(harness: Harness, joined: TopicDriver) -> None:
     """The safety net for a wake-up that was lost."""
     await joined.dispatch(new_event("scheduled", delay_us=SECOND), "leased")
     await joined.lease_one(lease_us=SECOND)
@@ -152,7 +152,7 @@ async def test_a_sweep_that_finds_what_nobody_has_leased(harness: Harness, joine
 
 
 @pytest.mark.parametrize("verb", ["ack", "nack", "release", "dead_letter"])
-async def test_a_settled_lease_has_ended(joined: TopicDriver, verb: str) -> None:
+async def test_a_settled_lease_is_reported_as_ended(joined: TopicDriver, verb: str) -> None:
     await joined.dispatch("a", "b")
     a, b = await joined.lease("worker-1")
 
@@ -161,8 +161,8 @@ async def test_a_settled_lease_has_ended(joined: TopicDriver, verb: str) -> None
     await joined.harness.heard.until_ended("worker-1", a.fencing_token, b.fencing_token)
 
 
-async def test_each_session_is_told_of_its_own_leases(topic: TopicDriver) -> None:
-    """Any replica settles any delivery: the session whose window it was in hears of it."""
+async def test_each_session_gets_reports_of_its_own_leases(topic: TopicDriver) -> None:
+    """Any replica can settle any delivery: the session that held it is told."""
     await topic.join("one")
     await topic.join("two")
     await topic.dispatch("a", "b")
@@ -177,7 +177,9 @@ async def test_each_session_is_told_of_its_own_leases(topic: TopicDriver) -> Non
     assert dict(heard.ended) == {"one": [one.fencing_token], "two": [two.fencing_token]}
 
 
-async def test_an_expired_lease_has_ended_when_the_event_is_leased_again(harness: Harness, topic: TopicDriver) -> None:
+async def test_an_expired_lease_is_reported_when_the_event_is_leased_again(
+    harness: Harness, topic: TopicDriver
+) -> None:
     await topic.join("one")
     await topic.join("two")
     await topic.dispatch("event")
@@ -192,7 +194,7 @@ async def test_an_expired_lease_has_ended_when_the_event_is_leased_again(harness
     assert harness.heard.ended["one"] == [lost.fencing_token]
 
 
-async def test_a_lease_that_ran_out_has_ended_when_it_is_swept(harness: Harness, joined: TopicDriver) -> None:
+async def test_an_expired_lease_is_reported_by_the_sweep(harness: Harness, joined: TopicDriver) -> None:
     await joined.dispatch(new_event("retried"), new_event("dies", max_retries=0))
     leases = await joined.lease("worker-1", lease_us=SECOND)
     await harness.advance(SECOND)
@@ -202,7 +204,7 @@ async def test_a_lease_that_ran_out_has_ended_when_it_is_swept(harness: Harness,
     await harness.heard.until_ended("worker-1", *(lease.fencing_token for lease in leases))
 
 
-async def test_an_adopted_lease_has_ended_for_the_old_session_and_later_for_the_new(topic: TopicDriver) -> None:
+async def test_an_adopted_lease_ends_for_the_old_session_first(topic: TopicDriver) -> None:
     await topic.join("old")
     await topic.join("new")
     await topic.dispatch("event")
@@ -219,7 +221,7 @@ async def test_an_adopted_lease_has_ended_for_the_old_session_and_later_for_the_
     assert heard.ended["old"] == []
 
 
-async def test_a_lease_that_is_adopted_by_its_own_session_has_not_ended(joined: TopicDriver) -> None:
+async def test_a_lease_adopted_by_its_own_session_has_not_ended(joined: TopicDriver) -> None:
     await joined.dispatch("event", "another")
     lease, other = await joined.lease("worker-1")
     heard = joined.harness.heard
@@ -232,7 +234,7 @@ async def test_a_lease_that_is_adopted_by_its_own_session_has_not_ended(joined: 
     assert [info.in_flight for info in (await joined.group()).subscribers] == [1]
 
 
-async def test_a_settle_that_fails_ends_nothing(harness: Harness, joined: TopicDriver) -> None:
+async def test_a_failed_settle_is_not_reported(harness: Harness, joined: TopicDriver) -> None:
     await joined.dispatch("event", "another")
     lease, other = await joined.lease("worker-1")
     await joined.ack(lease)
@@ -251,8 +253,8 @@ async def test_a_settle_that_fails_ends_nothing(harness: Harness, joined: TopicD
 # --- deaths -----------------------------------------------------------------------------------------------------------
 
 
-async def test_every_death_of_any_cause_is_reported_once(harness: Harness, joined: TopicDriver) -> None:
-    """One step is one report; retried and released events are not in it."""
+async def test_every_death_is_reported_once(harness: Harness, joined: TopicDriver) -> None:
+    """Each step makes one report, without retried and released events."""
     names = ("thrown", "failed", "again", "slow")
     await joined.dispatch(new_event("slow", max_retries=0))
     await joined.let_run_out()
@@ -275,7 +277,7 @@ async def test_every_death_of_any_cause_is_reported_once(harness: Harness, joine
     assert heard.deaths == expected
 
 
-async def test_many_deaths_of_one_step_are_counted_and_ten_are_named(joined: TopicDriver) -> None:
+async def test_many_deaths_in_one_step_are_counted_and_ten_are_named(joined: TopicDriver) -> None:
     names = [f"event-{number:02}" for number in range(25)]
     await joined.dispatch(*names)
     leases = await joined.lease(max_events=25)
@@ -291,7 +293,7 @@ async def test_many_deaths_of_one_step_are_counted_and_ten_are_named(joined: Top
 
 
 @pytest.mark.parametrize("verb", ["lease", "backlog", "get_topic"])
-async def test_any_verb_that_ends_an_expired_lease_reports_the_death(
+async def test_any_verb_that_ends_an_expired_lease_reports_a_death(
     harness: Harness, joined: TopicDriver, verb: str
 ) -> None:
     await joined.dispatch(new_event("event", max_retries=0))
@@ -310,7 +312,7 @@ async def test_any_verb_that_ends_an_expired_lease_reports_the_death(
     assert harness.heard.deaths == [Step(joined.name, DEFAULT_GROUP, 1, ("event",))]
 
 
-async def test_a_session_that_has_left_may_still_hear_and_nobody_minds(joined: TopicDriver) -> None:
+async def test_reports_may_reach_a_session_that_has_left(joined: TopicDriver) -> None:
     await joined.dispatch("event")
     lease = await joined.lease_one()
     await joined.leave()

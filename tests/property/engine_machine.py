@@ -73,7 +73,7 @@ class EngineMachine(RuleBasedStateMachine):
         self.stack = AsyncExitStack()
         self.harness = self.run(self.stack.enter_async_context(self.open_harness(CONFIG)))
         self.topic = TopicDriver(self.harness)
-        self.run(self.topic.spread())
+        self.run(self.topic.set_partitions())
         self.model = Model(CONFIG, self.harness.partitions)
         self.comparison = Comparison(self.topic, self.model)
         self.given: list[LeaseRef] = []

@@ -53,7 +53,7 @@ class OperatedMachine(EngineMachine):
         assert self.run(self.topic.delete()) == len(self.model.event_ids())
         self.hears_deleted(None)
         self.model.delete()
-        self.run(self.topic.spread())
+        self.run(self.topic.set_partitions())
 
     def jump_and_look(self, wait: Jump) -> None:
         """Time advances, and the engine notices what has run out."""

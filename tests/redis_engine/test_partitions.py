@@ -39,7 +39,7 @@ COUNT = 4
 
 
 @pytest.fixture
-async def spread(topic: TopicDriver) -> TopicDriver:
+async def partitioned(topic: TopicDriver) -> TopicDriver:
     """A topic with four partitions."""
     await topic.configure(partitions=COUNT)
     return topic
@@ -80,53 +80,53 @@ async def test_a_topic_with_one_partition_has_the_keys_it_always_had(bus: RedisB
 
 
 async def test_events_without_ids_stay_together_and_requests_go_to_all_partitions(
-    bus: RedisBus, spread: TopicDriver
+    bus: RedisBus, partitioned: TopicDriver
 ) -> None:
-    await spread.join()
+    await partitioned.join()
     for nth in range(40):
-        await spread.dispatch(*new_events(3), request_id=f"request {nth}" if nth % 2 else "")
-    sizes = held_in(bus, spread)
+        await partitioned.dispatch(*new_events(3), request_id=f"request {nth}" if nth % 2 else "")
+    sizes = held_in(bus, partitioned)
     assert sum(sizes) == 120
     assert all(size > 0 and size % 3 == 0 for size in sizes)
-    assert await spread.queued() == 120
-    held = await spread.lease(max_events=1_000)
+    assert await partitioned.queued() == 120
+    held = await partitioned.lease(max_events=1_000)
     assert len(held) == 120
-    assert await spread.ack(*held) == [None] * 120
-    assert await spread.queued() == 0
+    assert await partitioned.ack(*held) == [None] * 120
+    assert await partitioned.queued() == 0
 
 
 @pytest.mark.parametrize("request_id", ["", *(in_partition(number, "request") for number in range(COUNT))])
 async def test_an_event_belongs_to_a_partition_by_its_id_whichever_request_it_is_in(
-    bus: RedisBus, spread: TopicDriver, request_id: str
+    bus: RedisBus, partitioned: TopicDriver, request_id: str
 ) -> None:
     names = [in_partition(number) for number in range(COUNT)]
-    await spread.join()
-    assert (await spread.dispatch(*names, request_id=request_id)).event_ids == names
-    assert held_in(bus, spread) == [1] * COUNT
-    again = await spread.dispatch("new", *reversed(names), names[0], request_id="another")
+    await partitioned.join()
+    assert (await partitioned.dispatch(*names, request_id=request_id)).event_ids == names
+    assert held_in(bus, partitioned) == [1] * COUNT
+    again = await partitioned.dispatch("new", *reversed(names), names[0], request_id="another")
     assert again.event_ids == ["new", *reversed(names), names[0]]
     assert sorted(again.duplicate_event_ids) == sorted([*names, names[0]])
-    assert sorted(ids(await spread.lease())) == sorted(["new", *names])
+    assert sorted(ids(await partitioned.lease())) == sorted(["new", *names])
 
 
-async def test_a_repeated_request_of_several_partitions_has_its_first_answer(spread: TopicDriver) -> None:
+async def test_a_repeated_request_of_several_partitions_has_its_first_answer(partitioned: TopicDriver) -> None:
     names = [in_partition(number) for number in range(COUNT)]
-    await spread.dispatch(names[2])
-    first = await spread.dispatch(names[0], new_event(), names[2], new_event(), names[3], request_id="request")
+    await partitioned.dispatch(names[2])
+    first = await partitioned.dispatch(names[0], new_event(), names[2], new_event(), names[3], request_id="request")
     assert first.duplicate_event_ids == [names[2]]
-    again = await spread.dispatch(names[0], new_event(), names[2], new_event(), names[3], request_id="request")
+    again = await partitioned.dispatch(names[0], new_event(), names[2], new_event(), names[3], request_id="request")
     assert (again.event_ids, again.duplicate_event_ids) == (first.event_ids, first.duplicate_event_ids)
-    assert await spread.queued() == 5
+    assert await partitioned.queued() == 5
 
 
 async def test_a_dispatch_that_fails_part_way_lists_what_is_stored_and_a_repetition_completes_it(
-    bus: RedisBus, spread: TopicDriver
+    bus: RedisBus, partitioned: TopicDriver
 ) -> None:
-    bad = bus.key(partitions_of(spread.name, COUNT)[1], "events")
+    bad = bus.key(partitions_of(partitioned.name, COUNT)[1], "events")
     bus.raw.set(bad, "not ours")
     names = [in_partition(number) for number in (1, 0, 3)]
     request_id = in_partition(2, "request")
-    failed = await spread.try_dispatch(*names, new_event(), request_id=request_id)
+    failed = await partitioned.try_dispatch(*names, new_event(), request_id=request_id)
     assert isinstance(failed, PartialDispatch)
     assert isinstance(failed.cause, DispatcherNotWorking)
     assert failed.retry_after_us
@@ -135,21 +135,23 @@ async def test_a_dispatch_that_fails_part_way_lists_what_is_stored_and_a_repetit
     assert len(failed.event_ids) == 3
 
     bus.raw.delete(bad)
-    done = await spread.dispatch(*names, new_event(), request_id=request_id)
+    done = await partitioned.dispatch(*names, new_event(), request_id=request_id)
 
     assert done.event_ids == [*names, failed.event_ids[2]]
     assert done.duplicate_event_ids == []
-    assert held_in(bus, spread) == [1] * COUNT
+    assert held_in(bus, partitioned) == [1] * COUNT
 
 
-async def test_a_dispatch_that_meets_a_change_part_way_lists_what_is_stored(bus: RedisBus, spread: TopicDriver) -> None:
+async def test_a_dispatch_that_meets_a_change_part_way_lists_what_is_stored(
+    bus: RedisBus, partitioned: TopicDriver
+) -> None:
     """Given a closed partition, and another replica that is changing it."""
-    lock = await Locks((await bus.replica()).engine._engine._runner).acquire(f"partitions:{spread.name}", MINUTE)
+    lock = await Locks((await bus.replica()).engine._engine._runner).acquire(f"partitions:{partitioned.name}", MINUTE)
     assert lock is not None
-    bus.raw.hset(bus.key(partitions_of(spread.name, COUNT)[1], "config"), "partitions", f"{COUNT}/{0:016x}")
+    bus.raw.hset(bus.key(partitions_of(partitioned.name, COUNT)[1], "config"), "partitions", f"{COUNT}/{0:016x}")
     names = [in_partition(number) for number in (1, 0, 3)]
-    whole, part = await spread.engine.dispatch(
-        spread.name, [DispatchRequest([new_event(in_partition(2))]), DispatchRequest([*map(new_event, names)])]
+    whole, part = await partitioned.engine.dispatch(
+        partitioned.name, [DispatchRequest([new_event(in_partition(2))]), DispatchRequest([*map(new_event, names)])]
     )
     assert isinstance(whole, DispatchAnswer)
     assert isinstance(part, PartialDispatch)
@@ -168,12 +170,12 @@ async def test_where_no_partition_has_stored_anything_the_error_is_its_own(topic
 
 
 async def test_a_reused_request_id_is_noticed_where_the_requests_have_a_partition_in_common(
-    spread: TopicDriver,
+    partitioned: TopicDriver,
 ) -> None:
     one, two, three = (in_partition(number) for number in (1, 2, 3))
-    await spread.dispatch(one, two, request_id="request")
-    assert isinstance(await spread.try_dispatch(one, request_id="request"), RequestIdReused)
-    refused = await spread.try_dispatch(one, three, request_id="request")
+    await partitioned.dispatch(one, two, request_id="request")
+    assert isinstance(await partitioned.try_dispatch(one, request_id="request"), RequestIdReused)
+    refused = await partitioned.try_dispatch(one, three, request_id="request")
     assert isinstance(refused, PartialDispatch)
     assert isinstance(refused.cause, RequestIdReused)
     assert list(refused.event_ids) == [three]
@@ -181,12 +183,12 @@ async def test_a_reused_request_id_is_noticed_where_the_requests_have_a_partitio
 
 @pytest.mark.parametrize("after", [1, 2, COUNT * 2])
 async def test_a_dispatch_that_meets_a_change_of_the_number_stores_each_event_once(
-    bus: RedisBus, spread: TopicDriver, monkeypatch: pytest.MonkeyPatch, after: int
+    bus: RedisBus, partitioned: TopicDriver, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
     """Given events of one partition that are acked before the others are found closed."""
-    other = (await bus.replica()).topic(spread.name)
+    other = (await bus.replica()).topic(partitioned.name)
     await other.join()
-    runner = spread.engine._engine._runner  # type: ignore[attr-defined]
+    runner = partitioned.engine._engine._runner  # type: ignore[attr-defined]
     run, first = runner.run, iter([True])
     names = [in_partition(number) for number in range(COUNT)]
 
@@ -208,16 +210,16 @@ async def test_a_dispatch_that_meets_a_change_of_the_number_stores_each_event_on
 
     with monkeypatch.context() as patch:
         patch.setattr(runner, "run", meets_a_change)
-        (done, answer) = await asyncio.gather(change(), spread.dispatch(*names, request_id="request"))
+        (done, answer) = await asyncio.gather(change(), partitioned.dispatch(*names, request_id="request"))
     assert answer.event_ids == names
     assert sorted([*done, *ids(await other.lease_all())]) == sorted(names)
 
 
 async def test_a_session_asks_only_where_something_may_be_due(
-    spread: TopicDriver, replica: Replica, monkeypatch: pytest.MonkeyPatch
+    partitioned: TopicDriver, replica: Replica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await spread.join()
-    assert await spread.lease() == []
+    await partitioned.join()
+    assert await partitioned.lease() == []
     asked = []
     run = replica.engine._engine._runner.run
 
@@ -227,87 +229,89 @@ async def test_a_session_asks_only_where_something_may_be_due(
 
     monkeypatch.setattr(replica.engine._engine._runner, "run", counted)
     name = in_partition(2)
-    await spread.dispatch(name)
-    assert ids(await spread.lease()) == [name]
+    await partitioned.dispatch(name)
+    assert ids(await partitioned.lease()) == [name]
     assert [where.number for what, where in asked if what == "lease"] == [2]
 
 
-async def test_a_recreated_group_is_asked_for_waiting_events_in_every_partition(spread: TopicDriver) -> None:
+async def test_a_recreated_group_is_asked_for_waiting_events_in_every_partition(partitioned: TopicDriver) -> None:
     """Found by the property machine: the cached state of the partitions was that of a deleted group."""
-    await spread.join()
-    assert await spread.lease() == []
-    await spread.delete_group()
-    names = await dispatch_one_each(spread)
-    await spread.join()
-    await spread.dispatch(in_partition(0, "later"))
-    assert sorted(ids(await spread.lease())) == sorted([*names, in_partition(0, "later")])
+    await partitioned.join()
+    assert await partitioned.lease() == []
+    await partitioned.delete_group()
+    names = await dispatch_one_each(partitioned)
+    await partitioned.join()
+    await partitioned.dispatch(in_partition(0, "later"))
+    assert sorted(ids(await partitioned.lease())) == sorted([*names, in_partition(0, "later")])
 
 
 async def test_fencing_tokens_are_unique_in_all_partitions_and_grow_for_each_event(
-    spread: TopicDriver,
+    partitioned: TopicDriver,
 ) -> None:
-    await spread.join()
-    await spread.configure(dedupe_window_us=0)
-    names = await dispatch_one_each(spread)
+    await partitioned.join()
+    await partitioned.configure(dedupe_window_us=0)
+    names = await dispatch_one_each(partitioned)
     last = dict.fromkeys(names, 0)
     seen: set[int] = set()
     for count in (1, 3, COUNT, 2):
         for _ in range(3):
-            for lease in await spread.lease():
+            for lease in await partitioned.lease():
                 assert lease.fencing_token > last[lease.event_id]
                 last[lease.event_id] = lease.fencing_token
                 seen.add(lease.fencing_token)
-                await spread.release(lease)
-        await spread.ack(*await spread.lease())
+                await partitioned.release(lease)
+        await partitioned.ack(*await partitioned.lease())
         greatest = max(seen)
-        await spread.configure(partitions=count)
-        await dispatch_one_each(spread)
+        await partitioned.configure(partitions=count)
+        await dispatch_one_each(partitioned)
         last = dict.fromkeys(names, greatest)
     assert len(seen) == 4 * 3 * COUNT
     assert max(seen) < 1 << 53, "exact in a JavaScript number"
 
 
-async def test_nothing_of_a_deleted_topic_remains_and_every_replica_hears(bus: RedisBus, spread: TopicDriver) -> None:
+async def test_nothing_of_a_deleted_topic_remains_and_every_replica_hears(
+    bus: RedisBus, partitioned: TopicDriver
+) -> None:
     other = await bus.replica()
-    await spread.join()
-    await other.topic(spread.name).join("other")
-    await dispatch_one_each(spread)
-    assert len(await other.topic(spread.name).lease("other")) == COUNT
-    assert await spread.delete() == COUNT
+    await partitioned.join()
+    await other.topic(partitioned.name).join("other")
+    await dispatch_one_each(partitioned)
+    assert len(await other.topic(partitioned.name).lease("other")) == COUNT
+    assert await partitioned.delete() == COUNT
     await other.heard.until(lambda: bool(other.heard.deletions), "the deletion")
-    assert other.heard.deletions == [(spread.name, None)]
-    assert of(spread, bus.stored_keys()) == set()
+    assert other.heard.deletions == [(partitioned.name, None)]
+    assert of(partitioned, bus.stored_keys()) == set()
     with pytest.raises(NotFound):
-        await other.topic(spread.name).lease("other")
-    await other.topic(spread.name).dispatch("event")
-    assert (await other.engine.get_topic(spread.name)).config.partitions == 1
+        await other.topic(partitioned.name).lease("other")
+    await other.topic(partitioned.name).dispatch("event")
+    assert (await other.engine.get_topic(partitioned.name)).config.partitions == 1
 
 
-async def test_a_group_that_is_deleted_is_gone_everywhere(bus: RedisBus, spread: TopicDriver) -> None:
+async def test_a_group_that_is_deleted_is_gone_everywhere(bus: RedisBus, partitioned: TopicDriver) -> None:
     other = await bus.replica()
-    there = other.topic(spread.name)
-    await spread.join()
+    there = other.topic(partitioned.name)
+    await partitioned.join()
     await there.join("other")
-    await dispatch_one_each(spread)
-    assert await spread.delete_group() == COUNT
+    await dispatch_one_each(partitioned)
+    assert await partitioned.delete_group() == COUNT
     await other.heard.until(lambda: bool(other.heard.deletions), "the deletion")
-    assert other.heard.deletions == [(spread.name, DEFAULT_GROUP)]
+    assert other.heard.deletions == [(partitioned.name, DEFAULT_GROUP)]
     with pytest.raises(NotFound):
         await there.lease("other")
 
 
 async def test_a_topic_is_deleted_with_what_is_left_of_a_deleted_group(
-    bus: RedisBus, spread: TopicDriver, replica: Replica, monkeypatch: pytest.MonkeyPatch
+    bus: RedisBus, partitioned: TopicDriver, replica: Replica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await spread.join()
-    await spread.join(group="stays")
-    await dispatch_one_each(spread)
+    await partitioned.join()
+    await partitioned.join(group="stays")
+    await dispatch_one_each(partitioned)
     with monkeypatch.context() as patch:
         patch.setattr(replica.engine._engine.deletions, "dispose", AsyncMock())
-        await spread.delete_group()
-    assert any(":deleted:" in key for key in of(spread, bus.stored_keys()))
-    assert await spread.delete() == COUNT
-    assert of(spread, bus.stored_keys()) == set()
+        await partitioned.delete_group()
+    assert any(":deleted:" in key for key in of(partitioned, bus.stored_keys()))
+    assert await partitioned.delete() == COUNT
+    assert of(partitioned, bus.stored_keys()) == set()
 
 
 async def test_a_deletion_through_a_replica_that_knew_no_partitions_leaves_no_note(
@@ -324,15 +328,15 @@ async def test_a_deletion_through_a_replica_that_knew_no_partitions_leaves_no_no
     assert not bus.raw.exists(f"{bus.namespace}:deleting")
 
 
-async def test_rescheduling_is_refused_before_anything_changes_when_one_is_leased(spread: TopicDriver) -> None:
-    await spread.join()
-    first, *others = await dispatch_one_each(spread)
-    held = {lease.event_id: lease for lease in await spread.lease()}
-    await spread.release(*(held[name] for name in others))
+async def test_rescheduling_is_refused_before_anything_changes_when_one_is_leased(partitioned: TopicDriver) -> None:
+    await partitioned.join()
+    first, *others = await dispatch_one_each(partitioned)
+    held = {lease.event_id: lease for lease in await partitioned.lease()}
+    await partitioned.release(*(held[name] for name in others))
     with pytest.raises(ConcurrentModification) as raised:
-        await spread.reschedule(*others, first, delay_us=HOUR)
+        await partitioned.reschedule(*others, first, delay_us=HOUR)
     assert raised.value.metadata["event"] == first
-    assert sorted(ids(await spread.lease())) == sorted(others)
+    assert sorted(ids(await partitioned.lease())) == sorted(others)
 
 
 # --- the number is changed ---
@@ -354,19 +358,19 @@ async def test_dead_letters_outlive_no_retention_in_any_partition(frozen_bus: Re
     assert not frozen_bus.raw.exists(f"{frozen_bus.namespace}:retention")
 
 
-async def test_the_number_can_be_changed_only_while_the_topic_holds_no_events(spread: TopicDriver) -> None:
-    await spread.join()
-    await spread.dispatch("event")
+async def test_the_number_can_be_changed_only_while_the_topic_holds_no_events(partitioned: TopicDriver) -> None:
+    await partitioned.join()
+    await partitioned.dispatch("event")
     with pytest.raises(
         InvalidArgument, match=r"config\.partitions: can be changed only while the topic holds no events"
     ):
-        await spread.configure(partitions=2)
-    assert (await spread.engine.config_of(spread.name)).partitions == COUNT
-    await spread.dispatch(*(in_partition(number, "after") for number in range(COUNT)))
-    held = await spread.lease()
+        await partitioned.configure(partitions=2)
+    assert (await partitioned.engine.config_of(partitioned.name)).partitions == COUNT
+    await partitioned.dispatch(*(in_partition(number, "after") for number in range(COUNT)))
+    held = await partitioned.lease()
     assert len(held) == 1 + COUNT
-    await spread.ack(*held)
-    assert (await spread.configure(partitions=2)).partitions == 2
+    await partitioned.ack(*held)
+    assert (await partitioned.configure(partitions=2)).partitions == 2
 
 
 async def test_of_one_partition_as_well(topic: TopicDriver) -> None:
@@ -780,14 +784,14 @@ async def test_a_deletion_that_is_broken_off_is_finished_by_whoever_comes_next(
 
 
 async def test_while_a_change_is_under_way_elsewhere_a_dispatch_is_to_be_repeated(
-    bus: RedisBus, spread: TopicDriver, replica: Replica
+    bus: RedisBus, partitioned: TopicDriver, replica: Replica
 ) -> None:
     other = await bus.replica()
     locks = other.engine._engine._presence._locks
-    lock = await locks.acquire(f"partitions:{spread.name}", MINUTE)
+    lock = await locks.acquire(f"partitions:{partitioned.name}", MINUTE)
     assert lock is not None
-    bus.raw.hset(bus.key(spread.name, "config"), "partitions", f"{COUNT}>2/{0:016x}")
-    fresh = (await bus.replica()).topic(spread.name)
+    bus.raw.hset(bus.key(partitioned.name, "config"), "partitions", f"{COUNT}>2/{0:016x}")
+    fresh = (await bus.replica()).topic(partitioned.name)
     with pytest.raises(DispatcherNotWorking, match="being changed") as raised:
         await fresh.dispatch("event")
     assert raised.value.retry_after_us
@@ -795,25 +799,25 @@ async def test_while_a_change_is_under_way_elsewhere_a_dispatch_is_to_be_repeate
     assert (await other_topic.configure(partitions=2)).partitions == 2, "the lock is of one topic"
     await locks.release(lock)
     await fresh.dispatch("event")
-    assert (await replica.engine.config_of(spread.name)).partitions == 2
-    assert (await replica.engine.get_topic(spread.name)).queued == 1
+    assert (await replica.engine.config_of(partitioned.name)).partitions == 2
+    assert (await replica.engine.get_topic(partitioned.name)).queued == 1
 
 
-async def test_a_partition_that_lost_everything_is_reopened(bus: RedisBus, spread: TopicDriver) -> None:
-    await spread.join()
-    lost = partitions_of(spread.name, COUNT)[1]
+async def test_a_partition_that_lost_everything_is_reopened(bus: RedisBus, partitioned: TopicDriver) -> None:
+    await partitioned.join()
+    lost = partitions_of(partitioned.name, COUNT)[1]
     for key in bus.raw.keys(f"{bus.namespace}:{{{lost}}}:*"):
         bus.raw.delete(key)
-    names = await dispatch_one_each(spread)
-    assert sorted(ids(await spread.lease_all())) == sorted(names)
+    names = await dispatch_one_each(partitioned)
+    assert sorted(ids(await partitioned.lease_all())) == sorted(names)
 
 
 async def test_a_lease_that_nobody_heard_of_is_taken_back_from_every_partition(
-    spread: TopicDriver, monkeypatch: pytest.MonkeyPatch
+    partitioned: TopicDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await spread.join()
-    names = await dispatch_one_each(spread)
-    run, left = spread.engine._engine._runner.run, 3  # type: ignore[attr-defined]
+    await partitioned.join()
+    names = await dispatch_one_each(partitioned)
+    run, left = partitioned.engine._engine._runner.run, 3  # type: ignore[attr-defined]
 
     async def dies(script: Any, name: Partition, *arguments: Any, **more: Any) -> Any:
         nonlocal left
@@ -824,20 +828,20 @@ async def test_a_lease_that_nobody_heard_of_is_taken_back_from_every_partition(
         return await run(script, name, *arguments, **more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(spread.engine._engine._runner, "run", dies)  # type: ignore[attr-defined]
+        patch.setattr(partitioned.engine._engine._runner, "run", dies)  # type: ignore[attr-defined]
         with pytest.raises(Broken):
-            await spread.lease()
-    held = await spread.lease()
+            await partitioned.lease()
+    held = await partitioned.lease()
     assert sorted(ids(held)) == sorted(names)
     assert {lease.attempt for lease in held} == {1}
 
 
-async def test_a_failing_partition_affects_only_its_own_requests(bus: RedisBus, spread: TopicDriver) -> None:
-    bad = partitions_of(spread.name, COUNT)[1]
+async def test_a_failing_partition_affects_only_its_own_requests(bus: RedisBus, partitioned: TopicDriver) -> None:
+    bad = partitions_of(partitioned.name, COUNT)[1]
     bus.raw.set(bus.key(bad, "events"), "not ours")
     requests = [DispatchRequest([new_event(in_partition(number))]) for number in range(COUNT)]
-    answers = await spread.engine.dispatch(spread.name, requests)
+    answers = await partitioned.engine.dispatch(partitioned.name, requests)
     assert [isinstance(answer, DispatcherNotWorking) for answer in answers] == [False, True, False, False]
     bus.raw.delete(bus.key(bad, "events"))
-    await spread.join()
-    assert sorted(ids(await spread.lease())) == sorted(in_partition(number) for number in (0, 2, 3))
+    await partitioned.join()
+    assert sorted(ids(await partitioned.lease())) == sorted(in_partition(number) for number in (0, 2, 3))

@@ -18,10 +18,10 @@ OpenHarness = Callable[[TopicConfig], AbstractAsyncContextManager[Harness]]
 
 PARTITIONS = 4
 
-ENGINES: dict[str, OpenHarness] = {"local": local, "redis": redis, "spread": partial(redis, partitions=PARTITIONS)}
-"""Opens a harness on each engine, whose topics have the given settings. "spread" is redis with partitions."""
+ENGINES: dict[str, OpenHarness] = {"local": local, "redis": redis, "partitioned": partial(redis, partitions=PARTITIONS)}
+"""Opens a harness on each engine, whose topics have the given settings. "partitioned" is redis with partitions."""
 
-PROGRAMS = {"redis": "redis-server", "spread": "redis-server"}
+PROGRAMS = {"redis": "redis-server", "partitioned": "redis-server"}
 """The program that an engine needs on this machine."""
 
 

@@ -77,7 +77,7 @@ class TopicDriver:
         self.harness = harness
         self.engine = engine or harness.engine
 
-    async def spread(self) -> None:
+    async def set_partitions(self) -> None:
         """Give the topic the harness's number of partitions."""
         if self.harness.partitions > 1:
             await self.configure(partitions=self.harness.partitions)

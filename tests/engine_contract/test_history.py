@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from support.topics import TopicDriver
 
 
-async def test_an_unknown_event(topic: TopicDriver) -> None:
+async def test_an_unknown_event_is_not_found(topic: TopicDriver) -> None:
     with pytest.raises(NotFound) as raised:
         await topic.engine.get_event(topic.name, "event")
     assert raised.value.metadata["topic"] == topic.name
@@ -27,7 +27,7 @@ async def test_an_unknown_event(topic: TopicDriver) -> None:
     assert raised.value.metadata == {"topic": topic.name, "event": "event"}
 
 
-async def test_an_event_that_every_group_is_done_with_is_not_found(joined: TopicDriver) -> None:
+async def test_an_event_that_every_group_is_done_with_is_unknown(joined: TopicDriver) -> None:
     await joined.dispatch("event")
     await joined.ack(await joined.lease_one())
 
@@ -35,7 +35,7 @@ async def test_an_event_that_every_group_is_done_with_is_not_found(joined: Topic
         await joined.engine.get_event(joined.name, "event")
 
 
-async def test_an_event_says_where_it_came_from_and_what_it_is(harness: Harness, joined: TopicDriver) -> None:
+async def test_an_event_has_its_origin_and_its_content(harness: Harness, joined: TopicDriver) -> None:
     start_us = harness.now_us()
     await joined.dispatch(new_event("event", body=b"\x00body", delay_us=MINUTE, max_retries=7), origin="10.0.0.7")
 
@@ -49,8 +49,8 @@ async def test_an_event_says_where_it_came_from_and_what_it_is(harness: Harness,
     assert list(where.history) == []
 
 
-async def test_the_whole_story(harness: Harness, topic: TopicDriver) -> None:
-    """Released, nacked, expired, and dead in the end: each with its times, its consumer and its reason."""
+async def test_the_history_of_an_event_has_every_attempt(harness: Harness, topic: TopicDriver) -> None:
+    """Released, nacked, expired, and finally dead: each attempt with its times, its consumer and its reason."""
     await topic.join("one", consumer="first")
     await topic.join("two", consumer="second")
     await topic.dispatch(new_event("event", max_retries=1))
@@ -89,7 +89,7 @@ async def test_the_whole_story(harness: Harness, topic: TopicDriver) -> None:
     assert harness.near(start_us + 27 * SECOND)(where.dead_us)
 
 
-async def test_a_delivery_that_is_under_way_is_part_of_the_story(harness: Harness, joined: TopicDriver) -> None:
+async def test_a_delivery_under_way_is_part_of_the_history(harness: Harness, joined: TopicDriver) -> None:
     await joined.dispatch("event")
     started_us = harness.now_us()
     await joined.lease_one()
@@ -100,7 +100,7 @@ async def test_a_delivery_that_is_under_way_is_part_of_the_story(harness: Harnes
     assert harness.near(started_us)(attempt.started_us)
 
 
-async def test_an_adopted_delivery_is_one_attempt(harness: Harness, topic: TopicDriver) -> None:
+async def test_an_adopted_delivery_counts_as_one_attempt(harness: Harness, topic: TopicDriver) -> None:
     await topic.join("old", consumer="before")
     await topic.join("new", consumer="after")
     await topic.dispatch("event")
@@ -115,7 +115,7 @@ async def test_an_adopted_delivery_is_one_attempt(harness: Harness, topic: Topic
     assert (attempt.attempt, attempt.consumer, attempt.outcome) == (1, "after", AttemptOutcome.NACKED)
 
 
-async def test_of_a_long_story_the_end_is_kept(joined: TopicDriver) -> None:
+async def test_a_long_history_keeps_the_latest_attempts(joined: TopicDriver) -> None:
     await joined.dispatch(new_event("event", max_retries=1_000))
     for nth in range(MAX_HISTORY + 10):
         await joined.nack(await joined.lease_one(), delay_us=0, error=f"failure {nth + 1}")

@@ -20,7 +20,7 @@ SETTLED = LeaseFailureReason.SETTLED
 # --- extend -----------------------------------------------------------------------------------------------------------
 
 
-async def test_an_extended_lease_lasts_from_now(harness: Harness, pair: TopicDriver) -> None:
+async def test_an_extension_counts_from_now(harness: Harness, pair: TopicDriver) -> None:
     start_us = harness.now_us()
     lease = await pair.lease_one("old", lease_us=MINUTE)
     await harness.advance(40 * SECOND)
@@ -32,7 +32,7 @@ async def test_an_extended_lease_lasts_from_now(harness: Harness, pair: TopicDri
 
 
 @pytest.mark.topic_config(lease_us=11 * SECOND)
-async def test_extending_without_a_time_is_as_the_topic_says(harness: Harness, pair: TopicDriver) -> None:
+async def test_extending_without_a_duration_uses_the_topics_lease(harness: Harness, pair: TopicDriver) -> None:
     start_us = harness.now_us()
     lease = await pair.lease_one("old", lease_us=HOUR)
 
@@ -41,7 +41,7 @@ async def test_extending_without_a_time_is_as_the_topic_says(harness: Harness, p
     await pair.assert_held_until(start_us + 11 * SECOND)
 
 
-async def test_a_lease_can_be_extended_again_and_again(harness: Harness, pair: TopicDriver) -> None:
+async def test_a_lease_can_be_extended_repeatedly(harness: Harness, pair: TopicDriver) -> None:
     lease = await pair.lease_one("old", lease_us=2 * SECOND)
 
     for _ in range(30):
@@ -64,9 +64,7 @@ async def test_extending_does_not_count_as_an_attempt_or_change_the_token(pair: 
 # --- shorten ----------------------------------------------------------------------------------------------------------
 
 
-async def test_the_leases_of_a_session_that_vanished_run_out_after_the_grace(
-    harness: Harness, pair: TopicDriver
-) -> None:
+async def test_shortened_leases_run_out_after_the_grace(harness: Harness, pair: TopicDriver) -> None:
     start_us = harness.now_us()
     await pair.lease_one("old", lease_us=HOUR)
 
@@ -76,7 +74,7 @@ async def test_the_leases_of_a_session_that_vanished_run_out_after_the_grace(
     assert (await pair.lease_one("new")).attempt == 2
 
 
-async def test_shortening_does_not_lengthen(harness: Harness, pair: TopicDriver) -> None:
+async def test_shortening_never_lengthens_a_lease(harness: Harness, pair: TopicDriver) -> None:
     start_us = harness.now_us()
     await pair.lease_one("old", lease_us=SECOND)
 
@@ -85,7 +83,7 @@ async def test_shortening_does_not_lengthen(harness: Harness, pair: TopicDriver)
     await pair.assert_held_until(start_us + SECOND)
 
 
-async def test_no_grace_ends_the_leases_at_once(pair: TopicDriver) -> None:
+async def test_a_zero_grace_ends_the_leases_at_once(pair: TopicDriver) -> None:
     lease = await pair.lease_one("old", lease_us=HOUR)
 
     await pair.shorten(0, "old")
@@ -94,7 +92,7 @@ async def test_no_grace_ends_the_leases_at_once(pair: TopicDriver) -> None:
     assert (await pair.lease_one("new")).event_id == "event"
 
 
-async def test_within_the_grace_the_holder_still_settles(harness: Harness, pair: TopicDriver) -> None:
+async def test_a_session_can_settle_within_the_grace(harness: Harness, pair: TopicDriver) -> None:
     lease = await pair.lease_one("old", lease_us=HOUR)
     await pair.shorten(2 * SECOND, "old")
     await pair.leave("old")
@@ -104,7 +102,7 @@ async def test_within_the_grace_the_holder_still_settles(harness: Harness, pair:
     assert await pair.ack(lease) == [None]
 
 
-async def test_shortening_leaves_other_sessions_alone(pair: TopicDriver) -> None:
+async def test_shortening_does_not_affect_other_sessions(pair: TopicDriver) -> None:
     await pair.dispatch("other")
     await pair.lease("old", max_events=1, lease_us=HOUR)
     held = await pair.lease_one("new", lease_us=HOUR)
@@ -115,7 +113,7 @@ async def test_shortening_leaves_other_sessions_alone(pair: TopicDriver) -> None
     assert await pair.ack(held) == [None]
 
 
-async def test_shortening_leaves_other_groups_alone(pair: TopicDriver) -> None:
+async def test_shortening_does_not_affect_other_groups(pair: TopicDriver) -> None:
     await pair.join("old", "audit")
     await pair.dispatch("other")
     await pair.lease("old", "audit", lease_us=HOUR)
@@ -125,9 +123,7 @@ async def test_shortening_leaves_other_groups_alone(pair: TopicDriver) -> None:
     assert await pair.counts("audit") == {EventState.LEASED: 1}
 
 
-async def test_many_leases_are_shortened_and_those_that_were_settled_are_not(
-    harness: Harness, pair: TopicDriver
-) -> None:
+async def test_shortening_many_leases_skips_settled_ones(harness: Harness, pair: TopicDriver) -> None:
     await pair.dispatch("acked", "released", "kept")
     _, acked, released, _ = await pair.lease("old", lease_us=HOUR)
     await pair.ack(acked)
@@ -140,7 +136,7 @@ async def test_many_leases_are_shortened_and_those_that_were_settled_are_not(
     assert await pair.counts() == {EventState.READY: 3}
 
 
-async def test_an_extended_lease_is_shortened_like_any(harness: Harness, pair: TopicDriver) -> None:
+async def test_an_extended_lease_can_be_shortened(harness: Harness, pair: TopicDriver) -> None:
     start_us = harness.now_us()
     await pair.extend(await pair.lease_one("old"), lease_us=HOUR)
 
@@ -149,8 +145,8 @@ async def test_an_extended_lease_is_shortened_like_any(harness: Harness, pair: T
     await pair.assert_held_until(start_us + SECOND)
 
 
-async def test_the_leases_of_a_session_that_has_left_are_shortened_too(harness: Harness, pair: TopicDriver) -> None:
-    """Leaving gives nothing back, so there is still something to shorten."""
+async def test_the_leases_of_a_session_that_has_left_can_be_shortened(harness: Harness, pair: TopicDriver) -> None:
+    """Leaving does not release leases, so they can still be shortened."""
     start_us = harness.now_us()
     await pair.lease_one("old", lease_us=HOUR)
 
@@ -160,7 +156,7 @@ async def test_the_leases_of_a_session_that_has_left_are_shortened_too(harness: 
     await pair.assert_held_until(start_us + SECOND)
 
 
-async def test_shortening_what_holds_nothing_is_harmless(pair: TopicDriver) -> None:
+async def test_shortening_without_leases_is_harmless(pair: TopicDriver) -> None:
     await pair.shorten(0, "old")
     await pair.shorten(0, "stranger")
     await pair.shorten(0, "old", "unknown")
@@ -172,7 +168,7 @@ async def test_shortening_what_holds_nothing_is_harmless(pair: TopicDriver) -> N
 # --- leave ------------------------------------------------------------------------------------------------------------
 
 
-async def test_leaving_gives_nothing_back(harness: Harness, pair: TopicDriver) -> None:
+async def test_leaving_does_not_release_leases(harness: Harness, pair: TopicDriver) -> None:
     start_us = harness.now_us()
     lease = await pair.lease_one("old", lease_us=MINUTE)
 
@@ -183,7 +179,7 @@ async def test_leaving_gives_nothing_back(harness: Harness, pair: TopicDriver) -
     await pair.assert_held_until(start_us + 2 * MINUTE)
 
 
-async def test_leaving_twice_or_never_having_joined_is_harmless(pair: TopicDriver) -> None:
+async def test_leaving_twice_or_without_having_joined_is_harmless(pair: TopicDriver) -> None:
     await pair.leave("old")
     await pair.leave("old")
     await pair.leave("stranger")
@@ -193,8 +189,8 @@ async def test_leaving_twice_or_never_having_joined_is_harmless(pair: TopicDrive
     assert [info.session_id for info in (await pair.group()).subscribers] == ["new"]
 
 
-async def test_joining_twice_keeps_what_is_held(harness: Harness, pair: TopicDriver) -> None:
-    """A session may join again, when its server is not sure that the first time was heard."""
+async def test_joining_twice_keeps_the_leases(harness: Harness, pair: TopicDriver) -> None:
+    """A session joins again if its server does not know whether the first attempt arrived."""
     start_us = harness.now_us()
     lease = await pair.lease_one("old", lease_us=HOUR)
 
@@ -230,7 +226,7 @@ async def test_a_sweep_ends_leases_in_every_topic_and_group(harness: Harness, to
         assert await one.counts("left") == await one.counts("right") == {EventState.READY: 1}
 
 
-async def test_a_sweep_leaves_alone_what_lasts(harness: Harness, pair: TopicDriver) -> None:
+async def test_a_sweep_does_not_end_valid_leases(harness: Harness, pair: TopicDriver) -> None:
     lease = await pair.lease_one("old", lease_us=SECOND)
     await harness.advance(SECOND - harness.grain_us)
 
@@ -239,12 +235,12 @@ async def test_a_sweep_leaves_alone_what_lasts(harness: Harness, pair: TopicDriv
     assert await pair.ack(lease) == [None]
 
 
-async def test_a_sweep_of_nothing_is_harmless(harness: Harness) -> None:
+async def test_a_sweep_of_an_empty_engine_is_harmless(harness: Harness) -> None:
     await harness.engine.expire_leases()
 
 
-async def test_leasing_also_ends_expired_leases(harness: Harness, pair: TopicDriver) -> None:
-    """The sweep is a safety net: an event whose holder vanished goes to the next who asks."""
+async def test_leasing_ends_expired_leases_too(harness: Harness, pair: TopicDriver) -> None:
+    """The sweep is only a safety net: an event whose subscriber vanished goes to the next session that leases."""
     await pair.lease_one("old", lease_us=SECOND)
 
     await harness.advance(SECOND)
