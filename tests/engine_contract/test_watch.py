@@ -105,7 +105,7 @@ async def test_a_nacked_event_is_reported(harness: Harness, joined: TopicDriver)
 
 
 async def test_a_shortened_lease_is_reported(harness: Harness, joined: TopicDriver) -> None:
-    """After a subscriber vanishes, sessions that wait learn that its events return after a second, not after a lease."""
+    """After a subscriber vanishes, waiting sessions learn that its events return after a second, not after a lease."""
     await joined.dispatch("event")
     await joined.lease_one(lease_us=HOUR)
     ear, start_us = Ear(joined), harness.now_us()
