@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from duebus_server.security.token_file import file_line, new_token
 from fuzz.calls import METHODS, Calls
+from fuzz.raw_http1 import RawHttp1
 from fuzz.raw_http2 import RawHttp2
 from support.redis_server import RedisServer
 from support.secured import client
@@ -35,6 +36,8 @@ MINUTES = float(os.environ.get("FUZZ_MINUTES", "2"))
 CALLERS, RAW_CALLERS = 24, 4
 RAW_SHARE = 0.3
 """The share of requests that are made by hand."""
+HTTP1_SHARE = 0.05
+"""The share that one more caller makes by hand at the port of probes and metrics."""
 
 WARM_UP = 2_000
 """How many requests fill the server's caches before its memory is measured."""
@@ -81,7 +84,7 @@ class Target:
             env={"PYTHONPATH": str(Path(__file__).parents[1])},
         )
         self.address = self.server.address
-        self._http = self.server.logged(r"http on .*address=(\S+)")
+        self.http = self.server.logged(r"http on .*address=(\S+)")
 
     def memory_mib(self) -> int:
         """Its resident memory."""
@@ -104,7 +107,7 @@ class Target:
 
     def probe(self) -> int:
         """The status of /readyz."""
-        with urllib.request.urlopen(f"http://{self._http}/readyz", timeout=SIGNAL_TIMEOUT_S) as answer:
+        with urllib.request.urlopen(f"http://{self.http}/readyz", timeout=SIGNAL_TIMEOUT_S) as answer:
             return int(answer.status)
 
 
@@ -130,7 +133,8 @@ class Run:
 
     Attributes:
         statuses: how many calls ended with each status.
-        raw: how many requests were made by hand.
+        raw: how many requests were made by hand at the port of gRPC.
+        http1: how many were at the port of probes and metrics.
         faults: what must not happen but did.
     """
 
@@ -139,19 +143,21 @@ class Run:
         self._seed = seed
         self.statuses: Counter[str] = Counter()
         self.raw = 0
+        self.http1 = 0
         self.faults: list[str] = []
 
     @property
     def made(self) -> int:
         """All requests."""
-        return self.raw + self.statuses.total()
+        return self.raw + self.http1 + self.statuses.total()
 
     async def attack(self, requests: int, until: float) -> None:
         """Make this many requests, or fewer if ``time.monotonic()`` reaches the deadline first."""
-        raw = round(requests * RAW_SHARE)
+        raw, http1 = round(requests * RAW_SHARE), round(requests * HTTP1_SHARE)
         await asyncio.gather(
-            *(self._call(number, (requests - raw) // CALLERS, until) for number in range(CALLERS)),
+            *(self._call(number, (requests - raw - http1) // CALLERS, until) for number in range(CALLERS)),
             *(self._by_hand(number, raw // RAW_CALLERS, until) for number in range(RAW_CALLERS)),
+            self._at_probes(http1, until),
         )
 
     async def _call(self, number: int, requests: int, until: float) -> None:
@@ -170,6 +176,12 @@ class Run:
         while made < requests and time.monotonic() < until:
             made += await caller.make()
         self.raw += made
+
+    async def _at_probes(self, requests: int, until: float) -> None:
+        caller = RawHttp1(self._target.http, Random(f"{self._seed}-http1"))
+        while self.http1 < requests and time.monotonic() < until:
+            self.http1 += await caller.make()
+        self.faults += caller.faults
 
 
 async def delete_all_topics(target: Target) -> None:
@@ -230,7 +242,8 @@ async def test_random_requests_do_no_harm(target: Target) -> None:
         await until_at_most(files, before.files + MORE_FILES, "open files"),
         await until_at_most(target.tasks, before.tasks + MORE_TASKS, "tasks"),
     )
-    figure(f"{warm_up.made + run.made} requests in {time.monotonic() - began:.0f} s, {warm_up.raw + run.raw} by hand")
+    by_hand = f"{warm_up.raw + run.raw} by hand, {warm_up.http1 + run.http1} of HTTP/1.1 by hand"
+    figure(f"{warm_up.made + run.made} requests in {time.monotonic() - began:.0f} s, {by_hand}")
     figure(", ".join(f"{status} {count}" for status, count in (warm_up.statuses + run.statuses).most_common()))
     figure(f"before {before}, after {after}, {most} MiB before the topics were deleted")
     faults = warm_up.faults + run.faults

@@ -67,7 +67,7 @@ class HttpPort:
             log_level=logging.CRITICAL,
             access_log=False,
             timeout_graceful_shutdown=1,
-            http=HeadersInTime,
+            http=StrictHttp,
         )
         self._server = _Server(config)
         self._running = asyncio.create_task(self._server.serve([listener]), name="http")
@@ -109,7 +109,7 @@ def _probed(reason: str | None) -> tuple[int, str, bytes]:
     return (200, TEXT, b"ok\n") if reason is None else (503, TEXT, f"{reason}\n".encode())
 
 
-class HeadersInTime(H11Protocol):
+class StrictHttp(H11Protocol):
     """HTTP/1.1 that closes a connection when a request's headers don't arrive in time, which uvicorn doesn't."""
 
     HEADERS_S = 10.0
@@ -124,6 +124,13 @@ class HeadersInTime(H11Protocol):
         """Stop the timer if the headers are complete."""
         super().data_received(data)
         self._await_headers()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse a malformed request. If its answer has begun or may have no body, only close the connection."""
+        try:
+            super().send_400_response(msg)
+        except h11.LocalProtocolError:
+            self.transport.close()
 
     def on_response_complete(self) -> None:
         """Start the timer for the next request."""

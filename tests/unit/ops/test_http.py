@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
 import pytest
-from duebus_server.ops.http import HeadersInTime, HttpPort
+from duebus_server.ops.http import HttpPort, StrictHttp
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -63,7 +64,7 @@ WHOLE = b"GET /healthz HTTP/1.1\r\nHost: bus\r\n\r\n"
 
 @pytest.mark.parametrize("sent", [b"", WHOLE[:-10], WHOLE + b"GET /"])
 async def test_a_connection_without_headers_is_closed(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
-    monkeypatch.setattr(HeadersInTime, "HEADERS_S", 0.2)
+    monkeypatch.setattr(StrictHttp, "HEADERS_S", 0.2)
     async with serving(HttpPort(well, well, scrape)) as number:
         reader, writer = await asyncio.open_connection("127.0.0.1", number)
         writer.write(sent)
@@ -74,7 +75,7 @@ async def test_a_connection_without_headers_is_closed(monkeypatch: pytest.Monkey
 
 
 async def test_one_whose_requests_come_in_time_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(HeadersInTime, "HEADERS_S", 0.2)
+    monkeypatch.setattr(StrictHttp, "HEADERS_S", 0.2)
     released = asyncio.Event()
 
     async def slow() -> None:
@@ -87,3 +88,26 @@ async def test_one_whose_requests_come_in_time_is_kept(monkeypatch: pytest.Monke
         async with asyncio.timeout(30):
             assert b"200 OK" in await reader.readuntil(b"ok\n")
         writer.close()
+
+
+CHUNKED = b"%s /healthz HTTP/1.1\r\nHost: bus\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+@pytest.mark.parametrize("answered_first", [False, True])
+async def test_a_body_that_is_malformed_ends_its_connection_alone(method: bytes, answered_first: bool) -> None:
+    """uvicorn's own answer fails where one has begun, or where it may have no body."""
+    unexpected = Mock()
+    asyncio.get_running_loop().set_exception_handler(unexpected)
+    async with serving(HttpPort(well, well, scrape)) as number:
+        reader, writer = await asyncio.open_connection("127.0.0.1", number)
+        writer.write(CHUNKED % method)
+        if answered_first:
+            assert b"200 OK" in await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"-1\r\n")
+        async with asyncio.timeout(3):
+            rest = await reader.read()
+        writer.close()
+        assert rest.startswith(b"HTTP/1.1 400") != answered_first
+        assert await get(number, "/healthz") == (200, "ok\n")
+    unexpected.assert_not_called()
