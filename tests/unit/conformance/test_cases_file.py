@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from conformance import parity
 from conformance.cases import read_suite
-from conformance.languages import Language
+from conformance.languages import Language, read_languages
 from conformance.parity import Results
 from conformance.servers import ENGINES
 from duebus.v1 import admin_pb2, error_details_pb2, event_bus_pb2
@@ -44,6 +44,11 @@ def test_every_reason_why_a_lease_fails_is_met() -> None:
     settles = [step for step in STEPS if step.verb in ("ack", "nack", "extend") and step.gives]
     met = {failure["reason"] for step in settles for failure in step.gives["failures"]}
     assert reasons - {"unspecified"} == met
+
+
+@pytest.mark.parametrize("language", read_languages())
+def test_no_case_is_named_like_a_language_so_that_k_selects_one(language: str) -> None:
+    assert [case.slug for case in SUITE.cases if language in case.slug.lower()] == []
 
 
 @pytest.mark.parametrize(
