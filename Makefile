@@ -43,7 +43,7 @@ install: $(INSTALLED) ## Make .venv with DueBus and all its tools, in pinned ver
 
 $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/uv
 	@echo "Installing into .venv ($$($(BIN)/python --version))"
-	@$(INSTALL) --quiet --group dev --editable '.[testing]'
+	@$(INSTALL) --quiet --compile-bytecode --group dev --editable '.[testing]'
 	@touch $@ $(RUNS)
 
 # What `make run` needs, a part of what `make install` installs.
@@ -87,8 +87,8 @@ INSTALL_REDIS = if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
 test: install redis ## Run all tests, several at a time (ARGS='tests/unit -x' for some, ARGS='-n 0' for one at a time)
 	@$(PYTEST) $(ARGS)
 
-# tests/support/parallel.py says how the tests are shared out.
-PYTEST := $(BIN)/pytest -n auto
+# tests/support/parallel.py says how the tests are shared out. The suite starts hundreds of processes, so bytecode is kept.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n auto
 
 .PHONY: helm-test
 helm-test: install helm-tools ## The chart: lint, snapshots, schemas, what it refuses

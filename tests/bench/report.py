@@ -11,17 +11,14 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-import matplotlib as mpl
 from rich.table import Table
-
-mpl.use("svg")
-import matplotlib.pyplot as plt  # after the choice of the renderer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from bench.scenarios import Figures
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 PACKAGES = ("grpcio", "protobuf", "redis", "hiredis")
@@ -87,7 +84,7 @@ def plot_latency(path: Path, all_series: Sequence[Series]) -> None:
     timed = [one for one in all_series if "p99_ms" in one.values]
     if not timed:
         return
-    figure, axes = plt.subplots(figsize=(8, 0.5 * len(timed) + 1.5), layout="constrained")
+    figure, axes = _plot(height=0.5 * len(timed) + 1.5)
     places = range(len(timed))
     for offset, name in ((-0.2, "p50_ms"), (0.2, "p99_ms")):
         medians = [statistics.median(one.values[name]) for one in timed]
@@ -95,14 +92,14 @@ def plot_latency(path: Path, all_series: Sequence[Series]) -> None:
     axes.set_yticks(list(places), [f"{one.scenario}, {one.engine}" for one in timed])
     axes.set_xlabel("milliseconds")
     axes.legend()
-    _save(figure, path)
+    figure.savefig(path)
 
 
 def plot_backlog(path: Path, points: dict[str, dict[int, float]]) -> None:
     """Throughput over the number of events that wait in the same topic, with a line for each engine."""
     if not points:
         return
-    figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
+    figure, axes = _plot(height=4)
     for engine, by_backlog in points.items():
         axes.plot(list(by_backlog), list(by_backlog.values()), marker="o", label=engine)
     axes.set_xscale("symlog")
@@ -110,9 +107,12 @@ def plot_backlog(path: Path, points: dict[str, dict[int, float]]) -> None:
     axes.set_xlabel("events scheduled in the same topic")
     axes.set_ylabel("end to end, events a second")
     axes.legend()
-    _save(figure, path)
-
-
-def _save(figure: Figure, path: Path) -> None:
     figure.savefig(path)
-    plt.close(figure)
+
+
+def _plot(height: float) -> tuple[Figure, Axes]:
+    """An empty plot; its height is in inches."""
+    from matplotlib.figure import Figure  # noqa: PLC0415  # slow to load, and not needed by who only runs scenarios
+
+    figure = Figure(figsize=(8, height), layout="constrained")
+    return figure, figure.subplots()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,9 @@ class Suite:
     cases: tuple[Case, ...]
 
 
+@cache
 def read_suite(file: Path = FILE) -> Suite:
-    """Reads it and checks its form.
+    """Reads a file, once, and checks its form.
 
     Raises:
         ValueError: it says something that nobody understands, or two cases have one name.

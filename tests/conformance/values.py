@@ -107,7 +107,7 @@ def _short(value: object) -> str:
 # --- tags -------------------------------------------------------------------------------------------------------------
 
 
-class CaseLoader(yaml.SafeLoader):
+class CaseLoader(yaml.CSafeLoader):
     """YAML with the tags below."""
 
 
