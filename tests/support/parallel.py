@@ -25,6 +25,25 @@ ALONE_FILES = {
     "tests/fault/test_rolling.py",  # measures the longest gap between deliveries
 }
 
+LONGEST = (
+    "tests/conformance (rust)",
+    "tests/conformance (java)",
+    "tests/conformance (go)",
+    "tests/wire/test_half_open.py",
+    "tests/conformance (typescript)",
+    "tests/fault/test_chaos.py",
+    "tests/conformance (python)",
+    "tests/helm",
+    "tests/redis_engine/test_cluster.py",
+    "tests/bench/test_scenarios.py",
+    "tests/wire/test_strangers.py",
+    "tests/redis_engine/test_processes.py",
+    "tests/image/test_build.py",
+    "tests/package/test_wheel.py",
+    "tests/property/test_engine_machine.py",
+)
+"""The units that take longest run first, so that no worker is left with one of them at the end."""
+
 LANGUAGE = re.compile(r"tests/conformance/.*\[(\w+)")
 """The first parameter of the tests of a client's language."""
 
@@ -43,8 +62,8 @@ def unit_of(nodeid: str) -> str:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Two more than there are processors, because many tests wait."""
-    return len(os.sched_getaffinity(0)) + 2
+    """Three more than there are processors, because many tests wait."""
+    return len(os.sched_getaffinity(0)) + 3
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduler:
@@ -55,14 +74,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Schedul
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Units of several files come first, because they take longest."""
-    items.sort(key=lambda item: _rank(unit_of(item.nodeid)))
-
-
-def _rank(unit: str) -> int:
-    if unit == ALONE:
-        return 2
-    return 1 if unit.endswith(".py") else 0
+    """Sorts the units in the order in which they are handed out."""
+    places = {unit: place for place, unit in enumerate((*LONGEST, "", ALONE))}
+    items.sort(key=lambda item: places.get(unit_of(item.nodeid), places[""]))
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

@@ -8,8 +8,9 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from conformance.languages import read_languages
 from support.documents import ROOT
-from support.parallel import ALONE, ALONE_FILES, unit_of
+from support.parallel import ALONE, ALONE_FILES, LONGEST, unit_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,5 +93,8 @@ def test_a_test_shares_a_worker_with_those_of_its_unit(nodeid: str, unit: str) -
     assert unit_of(nodeid) == unit
 
 
-def test_the_files_that_run_alone_are_there() -> None:
-    assert [file for file in ALONE_FILES if not (ROOT / file).is_file()] == []
+def test_the_units_that_are_named_are_there() -> None:
+    files = {unit for unit in (*ALONE_FILES, *LONGEST) if unit.endswith(".py")}
+    languages = {f"tests/conformance ({language})" for language in read_languages()}
+    assert [file for file in files if not (ROOT / file).is_file()] == []
+    assert set(LONGEST) - files == {*languages, "tests/helm"}
