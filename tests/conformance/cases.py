@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 from conformance.security import SECURED
 from conformance.servers import ENGINES, ServerKind
-from conformance.stand_in import Answer
 from conformance.steps import Step, read_step
+from conformance.stub_server import Answer
 from conformance.values import CaseLoader
 
 FILE = Path(__file__).with_name("cases.yaml")
@@ -19,7 +19,7 @@ FILE = Path(__file__).with_name("cases.yaml")
 
 @dataclass(frozen=True)
 class Case:
-    """A row of cases.yaml, which says what the fields mean."""
+    """A row of cases.yaml, which explains the fields."""
 
     section: str
     name: str
@@ -27,12 +27,12 @@ class Case:
     server: str = "shared"
     engines: tuple[str, ...] = ENGINES
     link: str = ""
-    stand_in: Answer | None = None
+    stub: Answer | None = None
     connect: bool = True
 
     @property
     def slug(self) -> str:
-        """The name as part of a test's id."""
+        """The name in the form of a test's id."""
         return "-".join("".join(c if c.isalnum() else " " for c in self.name).split())
 
 
@@ -46,17 +46,17 @@ class Suite:
 
 @cache
 def read_suite(file: Path = FILE) -> Suite:
-    """Reads a file, once, and checks its form.
+    """Read the file, once, and check its form.
 
     Raises:
-        ValueError: it says something that nobody understands, or two cases have one name.
+        ValueError: something in it is unknown, or two cases have the same name.
     """
     content = yaml.load(file.read_text(), CaseLoader)  # noqa: S506  # a safe loader with tags of its own
     servers = {name: ServerKind(**row) for name, row in content["servers"].items()}
     cases = tuple(_read_case(section, row) for section, rows in content["cases"].items() for row in rows)
     names = [case.name for case in cases]
     if len(set(names)) < len(names):
-        raise ValueError(f"cases of one name: {sorted({name for name in names if names.count(name) > 1})}")
+        raise ValueError(f"cases with the same name: {sorted({name for name in names if names.count(name) > 1})}")
     strange = {kind.secured for kind in servers.values()} - {"", *SECURED}
     if strange:
         raise ValueError(f"no such ways to secure a server: {sorted(strange)}")
@@ -70,8 +70,8 @@ def _read_case(section: str, row: dict[str, Any]) -> Case:
     try:
         steps = tuple(read_step(each) for each in row["steps"])
         fields = {**row, "steps": steps, "engines": tuple(row.get("engines", ENGINES))}
-        if "stand_in" in row:
-            fields["stand_in"] = Answer(**row["stand_in"])
+        if "stub" in row:
+            fields["stub"] = Answer(**row["stub"])
         return Case(section, **fields)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"case {row.get('name')!r}: {error}") from error

@@ -32,7 +32,7 @@ def results() -> Results:
 
 @pytest.fixture(scope="session")
 def drivers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drivers]:
-    """Closed at the end; a driver that does not end well is an error."""
+    """The runs. A driver that does not end cleanly is an error."""
     made = Drivers(tmp_path_factory.mktemp("drivers"))
     yield made
     made.close()
@@ -40,7 +40,7 @@ def drivers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drivers]:
 
 @pytest.fixture(scope="session")
 def redis_url() -> Iterator[Callable[[], str]]:
-    """Where Redis is; it starts when that is asked for the first time."""
+    """Returns the URL of Redis; the first call starts it."""
     started: list[RedisServer] = []
     lock = threading.Lock()
 
@@ -61,7 +61,7 @@ def redis_url() -> Iterator[Callable[[], str]]:
 def all_servers(
     tmp_path_factory: pytest.TempPathFactory, redis_url: Callable[[], str], security: Security
 ) -> Iterator[dict[str, Servers]]:
-    """The servers by their default engine. That one logged an error that it did not foresee is an error."""
+    """The servers by their default engine. An unexpected error in the log of one is an error."""
     folder = tmp_path_factory.mktemp("servers")
     made = {engine: Servers(engine, SUITE.servers, folder, redis_url, security) for engine in ENGINES}
     yield made

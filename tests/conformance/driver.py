@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 from conformance.languages import ROOT
 
 SIGNAL_TIMEOUT_S = 30.0
-"""An answer or event that has not come by then will not come."""
+"""How long to wait for an answer or an event."""
 
 EXIT_TIMEOUT_S = 60.0
 PING_TIMEOUT_S = 30.0
@@ -68,23 +68,23 @@ class Driver:
     # --- commands -----------------------------------------------------------------------------------------------------
 
     def send(self, command: str, **fields: Any) -> Future[Fields]:
-        """A command, whose answer comes later."""
+        """Send a command. Returns its future answer."""
         number, answer = next(self._numbers), Future[Fields]()
         line = json.dumps({"id": number, "command": command, **fields}, default=_encode_bytes)
         with self._change:
             if self._gone:
-                raise DriverGone(self.last_words())
+                raise DriverGone(self.log_tail())
             self._answers[number] = answer
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(line.encode() + b"\n")
             self._process.stdin.flush()
         except BrokenPipeError as error:
-            raise DriverGone(self.last_words()) from error
+            raise DriverGone(self.log_tail()) from error
         return answer
 
     def call(self, command: str, **fields: Any) -> Fields:
-        """A command and its result.
+        """Send a command and wait for its result.
 
         Raises:
             CallFailed: it was answered with an error.
@@ -108,12 +108,12 @@ class Driver:
             if events:
                 return events.popleft()
         if self._gone:
-            raise DriverGone(self.last_words())
+            raise DriverGone(self.log_tail())
         came = {f"{each} of {of}": len(left) for (each, of), left in self._events.items() if left}
         raise TimeoutError(f"no {kind!r} of {name} within {timeout_s:g} s; not yet taken: {came}")
 
     def events_of(self, name: str) -> list[Fields]:
-        """What was told of a worker or subscription, and not taken; takes it."""
+        """Take the remaining events of a worker or subscription."""
         with self._change:
             keys = [key for key in self._events if key[1] == name]
             return [event for key in keys for event in self._events.pop(key)]
@@ -121,7 +121,7 @@ class Driver:
     # --- the process --------------------------------------------------------------------------------------------------
 
     def close(self) -> int:
-        """The end of its input; its exit status."""
+        """Close its input and wait for its end. Returns its exit status."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         try:
@@ -130,7 +130,7 @@ class Driver:
             self.kill()
 
     def kill(self) -> None:
-        """Makes sure that it is gone."""
+        """Make sure that it has ended."""
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
@@ -150,10 +150,10 @@ class Driver:
         """The size of its log, in bytes."""
         return self.log.stat().st_size
 
-    def last_words(self, since: int = 0, most: int = 60) -> str:
+    def log_tail(self, since: int = 0, most: int = 60) -> str:
         """The end of its log."""
         lines = self.log.read_bytes()[since:].decode(errors="replace").splitlines()[-most:]
-        return "\n".join(["the driver's last words:", *lines])
+        return "\n".join(["the end of the driver's log:", *lines])
 
     def _read(self) -> None:
         assert self._process.stdout is not None
@@ -164,7 +164,7 @@ class Driver:
             self._change.notify_all()
             unanswered, self._answers = list(self._answers.values()), {}
         for answer in unanswered:
-            answer.set_exception(DriverGone(self.last_words()))
+            answer.set_exception(DriverGone(self.log_tail()))
 
     def _take(self, line: Fields) -> None:
         if "event" in line:
@@ -182,7 +182,7 @@ class Driver:
 
 
 def _split(line: Fields) -> list[tuple[str, Fields]]:
-    """An event by its kind; a frame of deliveries as one event each."""
+    """An event by its kind; a frame of deliveries becomes one event for each."""
     if line["event"] == "deliveries":
         return [("delivery", each) for each in line["deliveries"]]
     if line["event"] == "handling":

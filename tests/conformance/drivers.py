@@ -1,4 +1,4 @@
-"""Which driver runs."""
+"""Starts and ends the drivers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Drivers:
-    """One driver at a time: that of the language whose turn it is. Thread-safe while the language stays."""
+    """The driver that is running: one at a time, that of the current language. Thread-safe within a language."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -39,14 +39,14 @@ class Drivers:
                 self._driver = None
 
     def close(self) -> None:
-        """Ends it as the protocol says."""
+        """End the driver as the protocol requires."""
         with self._lock:
             self._close()
 
     def _close(self) -> None:
         if self._driver is not None:
             driver, self._driver = self._driver, None
-            assert driver.close() == 0, driver.last_words()
+            assert driver.close() == 0, driver.log_tail()
 
     def _start(self, language: Language) -> Driver:
         language.require_tools()

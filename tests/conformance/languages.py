@@ -1,4 +1,4 @@
-"""The clients that take the suite, from languages.toml."""
+"""The clients that the suite tests, from languages.toml."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BUILD_TIMEOUT_S = 1_200
 
 @dataclass(frozen=True)
 class Language:
-    """A row of the registry, which says what the fields mean."""
+    """A row of languages.toml, which explains the fields."""
 
     name: str
     title: str
@@ -26,17 +26,17 @@ class Language:
     driver: tuple[str, ...]
 
     def require_tools(self) -> None:
-        """Skips the test when its toolchain is missing, and fails it in CI."""
+        """Skip the test if its toolchain is missing; in CI, fail it."""
         missing = [tool for tool in self.tools if shutil.which(tool) is None]
         if not missing:
             return
-        reason = f"{self.title} is left out, missing: {', '.join(missing)}"
+        reason = f"{self.title} is skipped; missing: {', '.join(missing)}"
         if os.environ.get("CI"):
             pytest.fail(reason, pytrace=False)
         pytest.skip(reason)
 
     def build_driver(self) -> None:
-        """Makes sure that the driver is there."""
+        """Build the driver, if necessary."""
         done = subprocess.run(
             self.build, cwd=ROOT, capture_output=True, text=True, timeout=BUILD_TIMEOUT_S, check=False
         )

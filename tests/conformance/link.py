@@ -1,4 +1,4 @@
-"""The network between a client and a server, when a case is about it."""
+"""The network between a client and a server, in cases about it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 class Link:
-    """A proxy in a thread of its own.
+    """A proxy on its own thread.
 
     Args:
-        certificates: with which it talks TLS to clients; None: what passes is left as it is.
+        certificates: for TLS with the clients; None: bytes are passed on unchanged.
 
     Attributes:
-        address: what clients connect to.
+        address: the address that clients connect to.
     """
 
     def __init__(self, target: str, certificates: Certificates | None) -> None:
@@ -33,31 +33,31 @@ class Link:
         self.address = self._proxy.address
 
     def cut(self) -> None:
-        """Every connection is reset; new ones are accepted."""
+        """Reset every connection; new ones are accepted."""
         self._loop.call_soon_threadsafe(self._proxy.cut)
 
     def stall(self) -> None:
-        """No byte passes any more, and nobody is told."""
+        """Silently hold back every byte."""
         self._loop.call_soon_threadsafe(self._proxy.stall)
 
     def stall_answers(self) -> None:
-        """Nothing passes that the server says."""
+        """Hold back what the server sends."""
         self._loop.call_soon_threadsafe(partial(self._proxy.stall, requests=False))
 
     def swallow(self) -> None:
-        """The connections that there are die silently; new ones work."""
+        """Silently drop every byte on the existing connections; new ones work."""
         self._loop.call_soon_threadsafe(self._proxy.swallow)
 
     def flow(self) -> None:
-        """Passes on again."""
+        """Forward again."""
         self._loop.call_soon_threadsafe(self._proxy.flow)
 
     def aim(self, target: str) -> None:
-        """New connections lead to another server."""
+        """Connect new connections to another server."""
         self._loop.call_soon_threadsafe(self._proxy.aim, target)
 
     def close(self) -> None:
-        """Ends it."""
+        """Stop the proxy."""
         asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()

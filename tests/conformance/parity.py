@@ -1,4 +1,4 @@
-"""clients/FEATURE_PARITY.md: which client passes which case."""
+"""The table of clients/FEATURE_PARITY.md: which client passes which case."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ FILE = ROOT / "clients/FEATURE_PARITY.md"
 UNDER_LOAD = "Under load"
 KILLED_UNDER_LOAD = "The server is killed for 5 s, and nothing is lost"
 LOAD_ENGINES = {"redis"}
-"""On the local engine the events go with the process."""
+"""The local engine loses its events with the process."""
 
 HEAD = """\
 # What each client passes
 
-The cases of the [conformance suite](../tests/conformance/cases.yaml), each on every engine that it is about.
-`make parity` runs them and writes this page. The tests fail when it is not what they have seen.
+The cases of the [conformance suite](../tests/conformance/cases.yaml), each on every engine that it applies to.
+`make parity` runs them and writes this page. The tests fail if it does not match their results.
 
 """
 
 Cells = dict[tuple[str, str], str]
-"""The cells of the table, by language and case: "yes", "no", or nothing while it was not run."""
+"""The cells of the table, by language and case: "yes", "no", or missing if the case was not run."""
 
 
 class Results:
-    """What came of each case on each engine, by language."""
+    """The result of each case on each engine, by language."""
 
     def __init__(self, languages: dict[str, Language], cases: tuple[Case, ...]) -> None:
         self._languages = languages
@@ -42,11 +42,11 @@ class Results:
         self._passed: dict[tuple[str, str], dict[str, bool]] = {}
 
     def note(self, language: str, case: str, engine: str, *, passed: bool) -> None:
-        """A case has been run."""
+        """Record the result of a case."""
         self._passed.setdefault((language, case), {})[engine] = passed
 
     def cells(self) -> Cells:
-        """Those of the cases that were run on all their engines."""
+        """The cells of the cases that were run on all their engines."""
         return {
             key: "yes" if all(passed.values()) else "no"
             for key, passed in self._passed.items()
@@ -54,11 +54,11 @@ class Results:
         }
 
     def write(self) -> None:
-        """Writes the page. What was not run stays as it is."""
+        """Write the page. Cells of cases that were not run stay as they are."""
         FILE.write_text(self.page(self.read() | self.cells()))
 
     def page(self, cells: Cells) -> str:
-        """The page with these cells, and no others."""
+        """The page with only these cells."""
         lines = [_row("case", [each.title for each in self._languages.values()])]
         lines.append("|---" * (len(self._languages) + 1) + "|")
         for section, cases in self._sections.items():
@@ -67,7 +67,7 @@ class Results:
         return HEAD + "\n".join(lines) + "\n"
 
     def read(self) -> Cells:
-        """The cells of the page as it stands."""
+        """The cells of the present page."""
         if not FILE.exists():
             return {}
         text = FILE.read_text()

@@ -1,4 +1,4 @@
-"""Carries out cases, several at a time: most of what a case does is wait."""
+"""Runs cases, several at a time, because a case mostly waits."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
+from conformance.case_runner import CaseRunner
 from conformance.link import Link
-from conformance.stand_in import StandIn
-from conformance.story import Story
+from conformance.stub_server import StubServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,11 +30,11 @@ class Run(NamedTuple):
 
 
 class Runs:
-    """The runs of one language after another.
+    """The runs of all languages, one language after the other.
 
     Args:
         servers: by their default engine.
-        security: what expired links show, and what each case finds given.
+        security: the certificates of expired links, and the predefined names of each case.
     """
 
     def __init__(self, drivers: Drivers, servers: dict[str, Servers], security: Security) -> None:
@@ -46,7 +46,7 @@ class Runs:
         self._futures: dict[tuple[str, str, str], Future[None]] = {}
 
     def begin(self, language: Language, runs: Iterable[Run]) -> None:
-        """Begins with a language, once no other is under way.
+        """Start the runs of a language, once no other language is running.
 
         Raises:
             pytest's outcomes: its driver can't be built or run.
@@ -57,15 +57,15 @@ class Runs:
             self._futures[key] = self._pool.submit(self._carry_out, language, run)
 
     def begun(self, language: Language, run: Run) -> bool:
-        """Whether its outcome is known, or will be."""
+        """Whether the run was started."""
         return (language.name, run.engine, run.case.name) in self._futures
 
     def outcome(self, language: Language, run: Run) -> None:
-        """Returns when the run has ended well, and raises what went wrong."""
+        """Return when the run has passed; raise its error if it failed."""
         self._futures[language.name, run.engine, run.case.name].result()
 
     def close(self) -> None:
-        """Begins nothing any more, and waits for what is under way."""
+        """Start no more runs, and wait for those that are running."""
         self._pool.shutdown(cancel_futures=True)
 
     def _carry_out(self, language: Language, run: Run) -> None:
@@ -75,16 +75,16 @@ class Runs:
             server = self._server(run, stack)
             link = self._link(run.case, server, stack)
             target = _target(run.case, server, link, stack)
-            story = Story(driver, server, run.engine, link=link, target=target, names=self._names)
+            runner = CaseRunner(driver, server, run.engine, link=link, target=target, names=self._names)
             try:
-                story.run(run.case.steps, connect=run.case.connect)
+                runner.run(run.case.steps, connect=run.case.connect)
             except BaseException as error:
-                error.add_note(driver.last_words(page))
+                error.add_note(driver.log_tail(page))
                 self._drivers.discard(driver)
                 raise
 
     def _server(self, run: Run, stack: ExitStack) -> Server:
-        """The case's own server, or one that cases share."""
+        """The case's own server, or a shared one."""
         servers = self._servers[run.engine]
         server = servers.get(run.case.server)
         if servers.is_own(run.case.server):
@@ -92,7 +92,7 @@ class Runs:
         return server
 
     def _link(self, case: Case, server: Server, stack: ExitStack) -> Link | None:
-        """What is between the case's clients and its server."""
+        """The proxy between the case's clients and its server, if the case has one."""
         if not case.link:
             return None
         link = Link(server.address, self._expired if case.link == "expired" else None)
@@ -101,9 +101,9 @@ class Runs:
 
 
 def _target(case: Case, server: Server, link: Link | None, stack: ExitStack) -> str:
-    """What the case's clients connect to."""
-    if case.stand_in is not None:
-        stand_in = StandIn(case.stand_in)
-        stack.callback(stand_in.close)
-        return stand_in.address
+    """The address that the case's clients connect to."""
+    if case.stub is not None:
+        stub = StubServer(case.stub)
+        stack.callback(stub.close)
+        return stub.address
     return server.address if link is None else link.address

@@ -1,4 +1,4 @@
-"""What secured servers and their clients show each other, made once for all cases."""
+"""The certificates and tokens of secured servers and their clients, made once for all cases."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RUNNER = "runner"
-"""The identity by which the runner looks at what a server holds."""
+"""The identity with which the runner inspects servers."""
 
 IDENTITIES = ("shop", "producer", "reader", RUNNER)
-"""Those who have a token. What they may do is said in cases.yaml."""
+"""The identities that have a token; cases.yaml has their rules."""
 
 SECURED = ("tls", "mutual")
-"""TLS with tokens, without and with certificates of the clients."""
+"""TLS with tokens, without and with client certificates."""
 
 
 class Security:
     """Certificates and tokens.
 
     Attributes:
-        trusted: what servers show, with an authority that clients trust and servers too.
-        foreign: that of an authority that nobody trusts.
-        expired: certificates that have expired, of an authority that servers trust.
+        trusted: the servers' certificates, of an authority that clients and servers trust.
+        foreign: certificates of an authority that no one trusts.
+        expired: expired certificates of an authority that servers trust.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -40,21 +40,21 @@ class Security:
         self._authorities.write_text(self.trusted.ca.read_text() + self.expired.ca.read_text())
 
     def flags(self, kind: str, rules: str) -> list[str]:
-        """The server's flags for one of SECURED, with these rules."""
+        """The flags of a server with one of SECURED and these rules."""
         acl_file = self._folder / f"{kind}.toml"
         acl_file.write_text(rules)
         flags = [*self._secured.tls_flags(), *self._secured.token_flags(), "--acl-file", str(acl_file)]
         return [*flags, "--tls-client-ca", str(self._authorities)] if kind == "mutual" else flags
 
     def channel(self, address: str) -> grpc.Channel:
-        """For the runner's own calls to a server of any of SECURED."""
+        """The credentials of the runner's own calls to a secured server."""
         files = (self.trusted.ca, self.trusted.client_key, self.trusted.client)
         transport = grpc.ssl_channel_credentials(*(file.read_bytes() for file in files))
         token = grpc.access_token_call_credentials(self._secured.tokens[RUNNER])
         return grpc.secure_channel(address, grpc.composite_channel_credentials(transport, token))
 
     def names(self) -> dict[str, Any]:
-        """What each case finds given: texts of PEM files, and the tokens."""
+        """The predefined names of each case: the texts of PEM files, and the tokens."""
         sets = {"": self.trusted, "other_": self.foreign, "expired_": self.expired}
         files = {
             f"{prefix}{name}": file.read_text()

@@ -1,4 +1,4 @@
-"""The servers that the cases run against: some shared by many cases, some of a case's own."""
+"""The servers that the cases run against: some are shared, others belong to one case."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def other_than(engine: str) -> str:
 
 @dataclass(frozen=True)
 class ServerKind:
-    """A row of the table of servers in cases.yaml, which says what the fields mean."""
+    """A row of the table of servers in cases.yaml, which explains the fields."""
 
     own: bool = False
     both_engines: bool = False
@@ -39,12 +39,12 @@ class ServerKind:
 
 
 class Server:
-    """A server that may be killed and started again, on the same port and with the same Redis.
+    """A server that can be killed and restarted, on the same port and with the same Redis.
 
     Attributes:
         address: HOST:PORT.
-        admin: stubs of its admin service, for looking at what it holds.
-        replica: another server of the same bus; None where the case wants none.
+        admin: stubs of its admin service, for inspection.
+        replica: another server of the same bus; None if the case needs none.
     """
 
     replica: Server | None = None
@@ -64,12 +64,12 @@ class Server:
         self.process.kill()
 
     def start(self) -> None:
-        """Again, after it has ended."""
+        """Start it again, after it has ended."""
         self.process.close()
         self.process = ServerProcess(self._log, *self._flags, listen=self.address)
 
     def close(self) -> None:
-        """Makes sure that it is gone, and its replica too."""
+        """Make sure that it and its replica have ended."""
         self._channel.close()
         self.process.close()
         if self.replica is not None:
@@ -77,10 +77,10 @@ class Server:
 
 
 class Servers:
-    """All servers of a run whose default engine is the given one. Thread-safe.
+    """All servers of a run with this default engine. Thread-safe.
 
     Args:
-        redis_url: starts Redis when it is asked for the first time.
+        redis_url: returns the URL of Redis; the first call starts it.
     """
 
     def __init__(
@@ -96,12 +96,14 @@ class Servers:
         self._folder = folder
         self._redis_url = redis_url
         self._security = security
-        self._locks = {kind: threading.Lock() for kind in kinds}  # while one starts, nobody waits for another
+        self._locks = {
+            kind: threading.Lock() for kind in kinds
+        }  # servers of different kinds can start at the same time
         self._shared: dict[str, Server] = {}
         self._numbers = itertools.count(1)
 
     def get(self, kind: str) -> Server:
-        """A server of that kind; one that is the caller's own has to be closed by the caller."""
+        """A server of that kind. If it is not shared, the caller has to close it."""
         if self._kinds[kind].own:
             return self._start(kind)
         with self._locks[kind]:
@@ -110,11 +112,11 @@ class Servers:
             return self._shared[kind]
 
     def is_own(self, kind: str) -> bool:
-        """Whether each case gets one of its own."""
+        """Whether each case gets its own."""
         return self._kinds[kind].own
 
     def close(self) -> None:
-        """Ends the shared ones."""
+        """Stop the shared servers."""
         for server in self._shared.values():
             server.close()
 

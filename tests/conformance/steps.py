@@ -1,4 +1,4 @@
-"""One step of a case: what there is, and what each takes."""
+"""The steps of a case, and their arguments."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ COMMANDS = {
     "worker.finish": ("worker",),
     "worker.stop": ("worker",),
 }
-"""The driver's commands, with the fields that have a default: client main, subscription s, worker w, a topic."""
+"""The driver's commands, and their fields with defaults: the client `main`, the subscription `s`, the worker `w`, and
+the topic of the case.
+"""
 
 WORKER_EVENTS = ("ready", "handling", "cancelled", "stopped")
 SUBSCRIPTION_EVENTS = ("delivery", "heartbeat", "closing", "ended")
 EVENTS = WORKER_EVENTS + SUBSCRIPTION_EVENTS
-"""The next event of that kind is as described; `delivery` is one of a frame of deliveries."""
+"""These expect the next event of that kind; `delivery` expects one delivery of a frame."""
 
 OTHERS = ("answer", "handlings", "topic", "group", "event", "gone", "server", "link", "pass_ms", "none", "set")
 
@@ -38,10 +40,10 @@ class Step:
 
     Attributes:
         verb: one of COMMANDS, EVENTS and OTHERS.
-        argument: what stands beside the verb.
+        argument: the argument of the verb.
         gives: the expected result of a command.
         fails: the expected error of a command.
-        later: a name under which the step `answer` finds the command's answer; nobody waits for it until then.
+        later: the name by which a later step `answer` gets the command's answer; nothing waits for it before that.
     """
 
     verb: str
@@ -55,7 +57,7 @@ class Step:
 
 
 def read_step(row: dict[str, Any]) -> Step:
-    """A step as it stands in cases.yaml.
+    """Parse a step of cases.yaml.
 
     Raises:
         ValueError: there is no such step.

@@ -1,4 +1,4 @@
-"""Every client passes every case, on every engine that the case is about."""
+"""Every client passes every case, on every engine that the case applies to."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_case(language: str, run: Run, runs: Runs, results: Results, request: py
 
 
 def selected(session: pytest.Session, language: str) -> list[Run]:
-    """The runs of a language that this session is about, in order."""
+    """The selected runs of a language, in order."""
     tests = [item for item in session.items if isinstance(item, pytest.Function) and item.originalname == "test_case"]
     parameters: list[dict[str, Any]] = [dict(test.callspec.params) for test in tests]
     return [each["run"] for each in parameters if each["language"] == language]

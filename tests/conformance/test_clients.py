@@ -9,7 +9,7 @@ from conformance.languages import ROOT, read_languages
 
 LANGUAGES = read_languages()
 OTHERS = [name for name in LANGUAGES if name != "python"]
-"""Those whose tests pytest does not run by itself."""
+"""The clients whose tests are not pytest's."""
 
 TIMEOUT_S = 1_200
 

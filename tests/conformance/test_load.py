@@ -1,4 +1,4 @@
-"""A server that is killed for five seconds under load, and every client at both ends of it."""
+"""A server is down for five seconds under load, with each client as producer and worker."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ pytestmark = pytest.mark.timeout(BUILD_TIMEOUT_S + 120)
 PRODUCERS = 4
 EVENTS_A_CALL = 5
 LOAD = 1000
-"""Events before the outage, and as many after it."""
+"""The number of events before the outage, and again after it."""
 AWAY_S = 5.0
 TIMEOUT_S = 40
-"""A dispatch that meets the outage is repeated by the SDK for so long at the most."""
+"""How long the SDK retries a dispatch during the outage."""
 
 
 class Load:
-    """Producers that dispatch as fast as they are answered, and a worker; all by the driver.
+    """Producers that dispatch as fast as they are answered, and a worker, all in the driver.
 
     Attributes:
         dispatched: the ids of the events whose dispatch was answered.
@@ -54,17 +54,17 @@ class Load:
         driver.next_event("ready", self._name)
 
     def start(self) -> None:
-        """Begins."""
+        """Start."""
         for each in self._producers:
             each.start()
 
     def until_dispatched(self, count: int) -> None:
-        """Returns when so many events have been dispatched, or a dispatch has failed."""
+        """Return when this many events have been dispatched, or a dispatch has failed."""
         with self._change:
             self._change.wait_for(lambda: len(self.dispatched) >= count or self._failures, TIMEOUT_S)
 
     def stop(self) -> None:
-        """Ends when the calls under way are answered; a dispatch that failed is raised."""
+        """Stop once the running calls are answered. Raises the error of a failed dispatch."""
         self._ended.set()
         for each in self._producers:
             each.join()
@@ -72,7 +72,7 @@ class Load:
             raise self._failures[0]
 
     def handled(self) -> set[str]:
-        """What the worker handled, as soon as that is all that was dispatched; or what it was when no more came."""
+        """The events that the worker has handled: all that were dispatched, or fewer if no more arrive in time."""
         came: set[str] = set()
         while not self.dispatched <= came:
             try:
@@ -82,7 +82,7 @@ class Load:
         return came
 
     def close(self) -> None:
-        """Ends the worker."""
+        """Stop the worker."""
         self._driver.call("worker.stop", worker=self._name)
         self._driver.call("close", client=self._name)
         self._driver.events_of(self._name)
@@ -110,7 +110,7 @@ class Load:
 
 @pytest.fixture
 def server(all_servers: dict[str, Servers]) -> Server:
-    """Of the test's own, on Redis: on the local engine the events go with the process."""
+    """A server for this test, on Redis: the local engine loses its events with the process."""
     return all_servers["redis"].get("own")
 
 

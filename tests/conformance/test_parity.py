@@ -1,4 +1,4 @@
-"""The table of results is what the tests have seen. A language's is checked after `test_cases` and `test_load`."""
+"""The table of results matches the tests. A language's column is checked after `test_cases` and `test_load`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The values of a case: what its tags stand for, its names, and whether an answer is as expected.
+"""The values of a case: its tags and names, and the comparison of an answer with what is expected.
 
-A text that is `$name` is what the case has given that name to; in an expectation a name that stands for nothing yet is
-given to what came. A mapping expects the fields that it names, a list each of its elements.
+A text `$name` stands for a value that the case has named. In an expectation, an undefined name is set to the actual
+value. A mapping expects the fields that it has, a list each of its elements.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Names = dict[str, Any]
 
 
 class Mismatch(AssertionError):
-    """What came is not what was expected."""
+    """The actual value is not the expected one."""
 
     def __init__(self, where: str, expected: object, actual: object) -> None:
         super().__init__(f"{where}: expected {_short(expected)}, got {_short(actual)}")
@@ -28,14 +28,14 @@ class Mismatch(AssertionError):
 
 @dataclass(frozen=True)
 class Now:
-    """`!now MS`: the moment so many milliseconds from now."""
+    """`!now MS`: the time that many milliseconds from now."""
 
     plus_ms: int
 
 
 @dataclass(frozen=True)
 class Check:
-    """A tag that stands for more than one value."""
+    """A tag that matches more than one value."""
 
     text: str
     holds: Callable[[Any, Names], bool]
@@ -45,10 +45,10 @@ class Check:
 
 
 def fill_in(value: Any, names: Names) -> Any:
-    """An argument with its names replaced.
+    """An argument with its names replaced by their values.
 
     Raises:
-        KeyError: a name stands for nothing.
+        KeyError: a name is undefined.
     """
     match value:
         case dict():
@@ -63,7 +63,7 @@ def fill_in(value: Any, names: Names) -> Any:
 
 
 def match(expected: Any, actual: Any, names: Names, where: str) -> None:
-    """Compares, and gives names to what they stand for from now on.
+    """Compare a value with what is expected, and set undefined names.
 
     Raises:
         Mismatch: it is not as expected.
@@ -144,7 +144,7 @@ def _hex(digits: object) -> bytes:
 
 @_tag("size")
 def _size(count: int) -> bytes:
-    """So many bytes of every value."""
+    """This many bytes, of every value in turn."""
     return (bytes(range(256)) * (count // 256 + 1))[:count]
 
 
@@ -157,7 +157,7 @@ def _repeat(arguments: list[Any]) -> str:
 
 @_tag("events")
 def _events(count: int) -> list[dict[str, str]]:
-    """So many events."""
+    """This many events."""
     return [{"id": event_id, "data": f"payload of {event_id}"} for event_id in _event_ids(count)]
 
 
@@ -169,7 +169,7 @@ def _event_ids(count: int) -> list[str]:
 
 @_tag("any")
 def _any(_: object) -> Check:
-    """Any value."""
+    """Any value that is not empty."""
     return Check("anything", lambda actual, _: actual not in (None, "", [], {}))
 
 
@@ -206,7 +206,7 @@ def _more_than(name: Any) -> Check:
 
 @_tag("since")
 def _since(arguments: list[Any]) -> Check:
-    """`!since [$moment, LEAST, MOST]`: so many milliseconds after a moment."""
+    """`!since [$time, LEAST, MOST]`: between LEAST and MOST milliseconds after a time."""
     moment, least, most = arguments
 
     def holds(actual: Any, names: Names) -> bool:

@@ -70,7 +70,7 @@ def test_a_field_that_cases_do_not_have_is_refused(tmp_path: Path) -> None:
 
 
 def test_two_cases_of_one_name_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="cases of one name"):
+    with pytest.raises(ValueError, match="cases with the same name"):
         read_suite(written(tmp_path, "{name: x, steps: []}, {name: x, steps: []}"))
 
 

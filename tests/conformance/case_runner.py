@@ -1,4 +1,4 @@
-"""Carries out the steps of one case."""
+"""Runs the steps of one case."""
 
 from __future__ import annotations
 
@@ -26,26 +26,28 @@ if TYPE_CHECKING:
 Fields = dict[str, Any]
 
 DEFAULTS = {"client": "main", "subscription": "s", "worker": "w"}
-NOT_TO_BE_LEFT = ("handling", "cancelled", "delivery", "closing")
-"""Events that a case has to expect: what comes unexpected is delivered twice, cancelled for nothing, or closed."""
+MUST_BE_EXPECTED = ("handling", "cancelled", "delivery", "closing")
+"""Events that must not be left at the end of a case: they would be a second delivery, a needless cancellation, or a
+stream that was closed.
+"""
 
-_NOBODY = "127.0.0.1:1"
-"""Where no server listens."""
+_UNREACHABLE = "127.0.0.1:1"
+"""An address where no server listens."""
 
-_stories = itertools.count(1)
+_numbers = itertools.count(1)
 
 
 class StepFailed(AssertionError):
-    """Which step of the case failed, and how."""
+    """A step of the case failed; the message says which, and how."""
 
 
-class Story:
-    """One case, with names, clients, workers and subscriptions of its own.
+class CaseRunner:
+    """One run of a case, with its own names, clients, workers and subscriptions.
 
     Args:
-        link: between the clients and the server; None: there is nothing between them.
-        target: what the clients connect to.
-        names: what the case finds given, besides the topic and the engines.
+        link: the proxy between the clients and the server; None if they are connected directly.
+        target: the address that the clients connect to.
+        names: the predefined names, besides the topic and the engines.
     """
 
     def __init__(
@@ -54,7 +56,7 @@ class Story:
         self._driver = driver
         self._server = server
         self._link = link
-        self._number = next(_stories)
+        self._number = next(_numbers)
         self._topic = unique_name("case")
         self._names: Fields = {
             "topic": self._topic,
@@ -62,17 +64,17 @@ class Story:
             "other_engine": other_than(engine),
             "target": target,
             "server": server.address,
-            "several": f"{_NOBODY},{target}",
+            "several": f"{_UNREACHABLE},{target}",
             **names,
         }
         self._answers: dict[str, Future[Fields]] = {}
         self._open: dict[str, set[str]] = {"client": set(), "subscription": set(), "worker": set()}
         self._others: dict[str, Callable[[Any], None]] = {
             "handlings": self._expect_handlings,
-            "topic": self._await_topic,
-            "group": self._await_group,
-            "event": self._await_event,
-            "gone": self._await_gone,
+            "topic": self._wait_for_topic,
+            "group": self._wait_for_group,
+            "event": self._wait_for_event,
+            "gone": self._wait_for_gone,
             "server": self._server_step,
             "link": self._link_step,
             "pass_ms": self._pass,
@@ -81,10 +83,10 @@ class Story:
         }
 
     def run(self, steps: tuple[Step, ...], *, connect: bool) -> None:
-        """Carries them out, and ends what they leave open.
+        """Run the steps, and close what they leave open.
 
         Raises:
-            StepFailed: a step did not go as expected, or something happened that no step expects.
+            StepFailed: a step did not go as expected, or an event was left that no step expected.
         """
         if connect:
             self._command(Step("connect", {"target": "$target"}))
@@ -135,7 +137,7 @@ class Story:
         return f"{name}.{self._number}"
 
     def _note_open(self, verb: str, fields: Fields) -> None:
-        """What the end of the case has to end."""
+        """Record what has to be closed at the end of the case."""
         kinds = {"connect": "client", "subscribe": "subscription", "worker.start": "worker"}
         ends = {"close": "client", "unsubscribe": "subscription", "worker.stop": "worker"}
         if verb in kinds:
@@ -167,13 +169,13 @@ class Story:
         match(_without_names(expected), event, self._names, kind)
 
     def _expect_handlings(self, expected: Fields) -> None:
-        """So many calls of the handler, of these events in any order."""
+        """Expect one call of the handler for each of these events, in any order."""
         name = self._of("handling", expected)
         came = [self._driver.next_event("handling", name)["event_id"] for _ in expected["event_ids"]]
         match(sorted(expected["event_ids"]), sorted(came), self._names, "handlings")
 
     def _expect_none(self, expected: Fields) -> None:
-        """Nothing of the kind has come that was not expected; it is for an earlier step to show that it would have."""
+        """Expect no event of this kind so far. An earlier step has to ensure that one would have arrived by now."""
         kind = expected["kind"]
         try:
             event = self._driver.next_event(kind, self._of(kind, expected), timeout_s=0)
@@ -185,16 +187,14 @@ class Story:
         whose = "worker" if kind in WORKER_EVENTS else "subscription"
         return self._unique(expected.get(whose, DEFAULTS[whose]))
 
-    # --- what the server holds ----------------------------------------------------------------------------------------
+    # --- the state of the server --------------------------------------------------------------------------------------
 
-    def _await_topic(self, expected: Fields) -> None:
-        """The topic comes to be as described."""
-        _until_it_holds(
-            lambda: match(expected, self._look("GetTopic", topic=self._topic)["topic"], self._names, "topic")
-        )
+    def _wait_for_topic(self, expected: Fields) -> None:
+        """Wait until the topic is as described."""
+        _poll(lambda: match(expected, self._look("GetTopic", topic=self._topic)["topic"], self._names, "topic"))
 
-    def _await_group(self, expected: Fields) -> None:
-        """The group comes to be as described."""
+    def _wait_for_group(self, expected: Fields) -> None:
+        """Wait until the group is as described."""
         wanted = expected.get("group", "default")
 
         def look() -> None:
@@ -202,10 +202,10 @@ class Story:
             found: Fields = next((each for each in topic["groups"] if each["group"] == wanted), {})
             match(expected, found, self._names, "group")
 
-        _until_it_holds(look)
+        _poll(look)
 
-    def _await_event(self, expected: Fields) -> None:
-        """An event comes to be as described in a group."""
+    def _wait_for_event(self, expected: Fields) -> None:
+        """Wait until the event is as described in a group."""
         group, event_id = expected.get("group", "default"), fill_in(expected["id"], self._names)
         described = {key: each for key, each in expected.items() if key not in ("id", "group")}
 
@@ -215,10 +215,10 @@ class Story:
             found["state"] = found.get("state", "").removeprefix("EVENT_STATE_").lower()
             match(described, found, self._names, "event")
 
-        _until_it_holds(look)
+        _poll(look)
 
-    def _await_gone(self, event_ids: list[str]) -> None:
-        """No group has these events any more."""
+    def _wait_for_gone(self, event_ids: list[str]) -> None:
+        """Wait until no group has these events."""
 
         def look(event_id: str) -> None:
             try:
@@ -231,13 +231,13 @@ class Story:
 
         for each in event_ids:
             event_id = fill_in(each, self._names)
-            _until_it_holds(lambda event_id=event_id: look(event_id))  # type: ignore[misc]
+            _poll(lambda event_id=event_id: look(event_id))  # type: ignore[misc]
 
     def _look(self, method: str, **fields: Any) -> Fields:
         request = getattr(admin_pb2, f"{method}Request")(**fields)
         return _as_fields(getattr(self._server.admin, method)(request, timeout=SIGNAL_TIMEOUT_S, wait_for_ready=True))
 
-    # --- the surroundings ---------------------------------------------------------------------------------------------
+    # --- the server and the link --------------------------------------------------------------------------------------
 
     def _server_step(self, what: str) -> None:
         match what:
@@ -269,7 +269,7 @@ class Story:
         }[what]()
 
     def _pass(self, milliseconds: int) -> None:
-        """Time passes: it is what the case is about."""
+        """Let time pass, in cases about time."""
         time.sleep(milliseconds / 1000)
 
     def _set(self, values: Fields) -> None:
@@ -286,17 +286,17 @@ class Story:
         for client in self._open["client"]:
             self._driver.call("close", client=client)
         left = [event for name in used for event in self._driver.events_of(name)]
-        surprising = [event for event in left if event.get("event", "handling") in NOT_TO_BE_LEFT]
-        if surprising:
-            raise StepFailed(f"the case has ended, and these were not expected: {surprising}")
+        unexpected = [event for event in left if event.get("event", "handling") in MUST_BE_EXPECTED]
+        if unexpected:
+            raise StepFailed(f"at the end of the case, no step has expected these events: {unexpected}")
 
 
 def _without_names(expected: Fields) -> Fields:
     return {key: value for key, value in expected.items() if key not in ("worker", "subscription")}
 
 
-def _until_it_holds(look: Callable[[], None]) -> None:
-    """What another process does is nothing that can be waited on: it is looked at again and again."""
+def _poll(look: Callable[[], None]) -> None:
+    """Poll until the check passes, because the server is another process and sends no signal."""
     deadline = time.monotonic() + SIGNAL_TIMEOUT_S
     while True:
         try:

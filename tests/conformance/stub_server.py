@@ -1,4 +1,4 @@
-"""A server that answers calls, all or the first few, with one status: for what the real one can't be made to say."""
+"""A stub server that answers calls, all or the first few, with one status that the real server would not send."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from google.rpc import status_pb2
 
 @dataclass(frozen=True)
 class Answer:
-    """What it says to a caller.
+    """What the stub answers.
 
     Attributes:
         status: the name of a gRPC status.
-        times: how many calls it says this to; the others succeed, with an empty response. None: to all.
-        reason: of the ErrorInfo; "": there are no details at all, as with an error of a proxy.
+        times: how many calls get this answer; later ones succeed with an empty response. None: all calls get it.
+        reason: the reason in ErrorInfo; "": the error has no details, like the error of a proxy.
     """
 
     status: str
@@ -35,7 +35,7 @@ class Answer:
     times: int | None = None
 
     def trailers(self) -> tuple[tuple[str, bytes], ...]:
-        """The details, as they travel."""
+        """The serialized details."""
         if not self.reason:
             return ()
         status = status_pb2.Status(code=grpc.StatusCode[self.status].value[0], message=self.message)
@@ -58,8 +58,8 @@ class Answer:
         return details
 
 
-class StandIn(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in the stubs alone
-    """Such a server.
+class StubServer(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in the stubs alone
+    """The stub server.
 
     Attributes:
         address: HOST:PORT.
@@ -73,13 +73,13 @@ class StandIn(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in t
         self._server.start()
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any]:
-        """Every method there may be."""
+        """Handle every method."""
         if handler_call_details.method.endswith("/Subscribe"):
             return grpc.unary_stream_rpc_method_handler(self._speak)
         return grpc.unary_unary_rpc_method_handler(self._speak)
 
     def close(self) -> None:
-        """Ends it."""
+        """Stop the server."""
         self._server.stop(0).wait()
 
     def _speak(self, _: bytes, context: grpc.ServicerContext) -> bytes:
