@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any, cast
@@ -64,6 +65,9 @@ FIRST_SLOT_PAUSE_S, GREATEST_SLOT_PAUSE_S = 0.002, 0.05
 
 SENTINEL_TIMEOUT_S = 1.5
 """How long a sentinel may take to connect, and to answer: less than a call has. All are asked at the same time."""
+
+ALERT_TIMEOUT_S = 0.5
+"""How long to wait for the alert of a server that refuses our certificate."""
 
 _TIMEOUTS: dict[str, Any] = {
     "socket_connect_timeout": CONNECT_TIMEOUT_S,
@@ -355,6 +359,42 @@ class Connection:
     def _demoted(self) -> None:
         self.on_demotion()
 
+    async def facts(self) -> ServerFacts:
+        """Ask Redis about itself.
+
+        Raises:
+            RedisError: as the client does; a ConnectionError with the server's alert if it refuses our certificate.
+        """
+        try:
+            return await _facts(self.redis)
+        except ConnectionError:
+            if self._target.tls:
+                await self._hear_alert()
+            raise
+
+    async def _hear_alert(self) -> None:
+        """Connect and write nothing. The client writes at once, so that the connection is reset and the alert lost.
+
+        Raises:
+            ConnectionError: with the alert.
+        """
+        options = self._target.options
+        context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
+        if "ssl_certfile" in options:
+            context.load_cert_chain(options["ssl_certfile"], options.get("ssl_keyfile"))
+        host, port = self._target.addresses[0]
+        try:
+            async with asyncio.timeout(ALERT_TIMEOUT_S):
+                reader, writer = await asyncio.open_connection(host, port, ssl=context)
+                try:
+                    await reader.read(1)
+                finally:
+                    writer.close()
+        except ssl.SSLError as error:
+            raise ConnectionError(str(error)) from error
+        except (OSError, TimeoutError):
+            return
+
     async def close(self) -> None:
         """Close all connections."""
         await self.redis.aclose()
@@ -407,12 +447,7 @@ class ServerFacts:
     is_cluster: bool
 
 
-async def server_facts(redis: Any) -> ServerFacts:
-    """Ask a Redis about itself.
-
-    Raises:
-        RedisError: as the client does.
-    """
+async def _facts(redis: Any) -> ServerFacts:
     info = await redis.info()
     facts = info if "redis_version" in info else next(iter(info.values()))  # a cluster answers for each node
     version = tuple(int(part) for part in str(facts["redis_version"]).split(".")[:2])

@@ -48,6 +48,7 @@ _WHAT: tuple[tuple[type[BaseException], str, str, type[DispatcherNotWorking]], .
     (AuthenticationError, "", "Redis refuses the credentials", _LASTS),
     # The client asks the sentinels, and keeps only the texts of their errors.
     (ConnectionError, r"certificate verify failed: (.+?)\.? \(_ssl", "the certificate of Redis is refused: {}", _LASTS),
+    (ConnectionError, r" alert (.+?) \(_ssl", "Redis refuses the TLS connection: {}", _LASTS),
     (MasterNotFoundError, "Authentication", "the sentinels refuse the credentials", _LASTS),
     (MasterNotFoundError, "", "no sentinel names the primary", _PASSES),
     (TimeoutError, "", "Redis does not answer", _PASSES),

@@ -10,7 +10,7 @@ import structlog
 from duebus_server.domain.clock import SECOND
 from duebus_server.domain.errors import DispatcherNotWorking, Moved, UnusableStorage
 from duebus_server.domain.model import DEFAULT_GROUP
-from duebus_server.engine.redis.transport.connection import ANSWER_TIMEOUT_S, server_facts
+from duebus_server.engine.redis.transport.connection import ANSWER_TIMEOUT_S
 from duebus_server.engine.redis.transport.errors import asking, is_lost
 from duebus_server.engine.redis.transport.scripts import KeySet, Script
 from duebus_server.engine.redis.transport.server_clock import ServerClock
@@ -228,7 +228,7 @@ class Runner:
             DispatcherNotWorking: Redis can't be reached or refuses the command.
         """
         async with asking(""):
-            facts = await server_facts(self.connection.redis)
+            facts = await self.connection.facts()
         if facts.version < MIN_VERSION:
             found, needed = (".".join(map(str, parts)) for parts in (facts.version, MIN_VERSION))
             raise UnusableStorage(f"engine redis: this Redis is {found}, at least {needed} is needed")
