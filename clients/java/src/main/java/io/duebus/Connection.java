@@ -12,9 +12,11 @@ import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ExecutionException;
+import java.util.concurrent.Future;
 import java.util.concurrent.ScheduledThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 import java.util.function.BiFunction;
+import java.util.function.Consumer;
 
 /** A channel, and calls over it whose errors are typed. */
 final class Connection {
@@ -106,11 +108,26 @@ final class Connection {
      */
     <Q, R, T> CompletableFuture<T> repeat(
             MethodDescriptor<Q, R> method, Q request, Duration limit, BiFunction<R, Boolean, T> read) {
-        var call = new RepeatedCall<>(this, method, request, limit == null ? timeout : limit, read);
+        return repeat(method, request, limit, read, failure -> {});
+    }
+
+    /** As the other; {@code onFailure} is told why a try failed that is repeated. */
+    <Q, R, T> CompletableFuture<T> repeat(
+            MethodDescriptor<Q, R> method,
+            Q request,
+            Duration limit,
+            BiFunction<R, Boolean, T> read,
+            Consumer<DueBusException> onFailure) {
+        var call = new RepeatedCall<>(this, method, request, limit == null ? timeout : limit, read, onFailure);
         repeated.add(call.result());
         call.result().whenComplete((result, error) -> repeated.remove(call.result()));
         call.attempt();
         return call.result();
+    }
+
+    /** Runs a short task at its time, unless the client is closed before that. */
+    Future<?> schedule(Duration delay, Runnable task) {
+        return timer.schedule(task, Times.nanos(delay), TimeUnit.NANOSECONDS);
     }
 
     /** Runs the task after a pause, with the channel on its way to being connected. */

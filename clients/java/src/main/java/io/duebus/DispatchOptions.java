@@ -54,6 +54,11 @@ public final class DispatchOptions {
         return timeout;
     }
 
+    /** Whether the event may share a call with others: an error tells which of several engines hold it. */
+    boolean mayShare() {
+        return requestId.isEmpty() && engines.size() <= 1;
+    }
+
     DispatchRequest encode(String topic, List<Event> events) {
         var request = DispatchRequest.newBuilder()
                 .setTopic(Checks.text("topic", topic))

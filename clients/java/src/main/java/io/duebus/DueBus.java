@@ -16,6 +16,7 @@ import java.time.Duration;
 import java.util.Collection;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.Executor;
 
 /**
  * A client of the bus. It connects on the first call and reconnects automatically. Its methods may be called by many
@@ -31,10 +32,13 @@ import java.util.concurrent.CompletableFuture;
 public final class DueBus implements AutoCloseable {
     private final Connection connection;
     private final Settles settles;
+    private final Dispatcher dispatcher;
+    private final Executor completions = Threads.pool("duebus-result");
 
     private DueBus(Connection connection) {
         this.connection = connection;
         this.settles = new Settles(connection);
+        this.dispatcher = new Dispatcher(connection);
     }
 
     /** A client with the defaults: plaintext, no token, a timeout of 30 s. See {@link #builder}. */
@@ -59,12 +63,15 @@ public final class DueBus implements AutoCloseable {
     /**
      * Stores an event, to be delivered to each group of the topic, now or when it is due.
      *
+     * <p>Calls for one topic that are made while another is running share the next request to the server. One with a
+     * request id, or for several engines, has a request of its own.
+     *
      * @param topic {@code [A-Za-z0-9][A-Za-z0-9._-]{0,254}}
      * @throws DueBusException INVALID_ARGUMENT, NO_DISPATCHER_SPECIFIED, NO_HANDLER_FOUND, MAX_QUEUED_EVENTS_REACHED,
      *     UNAVAILABLE, DEADLINE_EXCEEDED
      */
     public Dispatched dispatch(String topic, Event event, DispatchOptions options) {
-        return Connection.await(dispatchAsync(topic, event, options));
+        return Connection.await(dispatch(topic, event, options, Runnable::run));
     }
 
     /** As {@link #dispatch(String, Event)}, without waiting. */
@@ -74,9 +81,19 @@ public final class DueBus implements AutoCloseable {
 
     /** As {@link #dispatch(String, Event, DispatchOptions)}, without waiting. */
     public CompletableFuture<Dispatched> dispatchAsync(String topic, Event event, DispatchOptions options) {
+        // What depends on the future may block. It must not hold up the others of a shared call.
+        return dispatch(topic, event, options, completions);
+    }
+
+    private CompletableFuture<Dispatched> dispatch(
+            String topic, Event event, DispatchOptions options, Executor completions) {
+        var request = options.encode(topic, List.of(event));
+        if (options.mayShare()) {
+            return dispatcher.dispatch(request, options.timeout(), completions);
+        }
         return connection.repeat(
                 EventBusGrpc.getDispatchMethod(),
-                options.encode(topic, List.of(event)),
+                request,
                 options.timeout(),
                 (response, again) -> Dispatched.read(response, 1).get(0));
     }

@@ -6,7 +6,8 @@ import java.time.Duration;
 import java.util.ArrayDeque;
 import java.util.Deque;
 import java.util.List;
-import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executor;
+import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.TimeUnit;
 
 /**
@@ -19,7 +20,7 @@ final class HandlerRunner {
 
     private final Handler handler;
     private final WorkerSettings settings;
-    private final ExecutorService pool;
+    private final Executor executor;
     private final Shared shared;
     private final Leases leases;
     private final Settler settler;
@@ -38,14 +39,14 @@ final class HandlerRunner {
     HandlerRunner(
             Handler handler,
             WorkerSettings settings,
-            ExecutorService pool,
+            Executor executor,
             Shared shared,
             Connection connection,
             Runnable onStuck,
             Runnable onDoubt) {
         this.handler = handler;
         this.settings = settings;
-        this.pool = pool;
+        this.executor = executor;
         this.shared = shared;
         this.leases = new Leases(shared.monitor(), this::cancelled);
         this.settler = new Settler(connection, shared, leases);
@@ -119,8 +120,8 @@ final class HandlerRunner {
         lease.stage = Lease.Stage.RUNNING;
         taken++;
         try {
-            pool.execute(() -> ended(lease, begin(lease) ? invoke(lease) : null));
-        } catch (OutOfMemoryError error) { // no thread could be started
+            executor.execute(() -> ended(lease, begin(lease) ? invoke(lease) : null));
+        } catch (OutOfMemoryError | RejectedExecutionException error) { // there is no thread for it
             shared.log(Level.ERROR, error, "%s: the handler can't be started", lease);
             finish(lease, error);
         }

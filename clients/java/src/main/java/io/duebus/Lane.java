@@ -126,7 +126,7 @@ final class Lane {
             pauses.reset();
             outage.over();
         } else {
-            shared.warn("the engine is stopped; %d %ss will be retried", stopped.size(), kind);
+            shared.log(outage, "the engine is stopped; %d %ss will be retried", stopped.size(), kind);
             putBack(stopped);
         }
     }

@@ -4,6 +4,7 @@ import io.grpc.MethodDescriptor;
 import java.time.Duration;
 import java.util.concurrent.CompletableFuture;
 import java.util.function.BiFunction;
+import java.util.function.Consumer;
 
 /** A call with as many attempts as its deadline allows, one after another. */
 final class RepeatedCall<Q, R, T> {
@@ -11,6 +12,7 @@ final class RepeatedCall<Q, R, T> {
     private final MethodDescriptor<Q, R> method;
     private final Q request;
     private final BiFunction<R, Boolean, T> read;
+    private final Consumer<DueBusException> onFailure;
     private final long deadline;
     private final Backoff pauses = Backoff.ofCalls();
     private final CompletableFuture<T> result = new CompletableFuture<>();
@@ -23,11 +25,13 @@ final class RepeatedCall<Q, R, T> {
             MethodDescriptor<Q, R> method,
             Q request,
             Duration limit,
-            BiFunction<R, Boolean, T> read) {
+            BiFunction<R, Boolean, T> read,
+            Consumer<DueBusException> onFailure) {
         this.connection = connection;
         this.method = method;
         this.request = request;
         this.read = read;
+        this.onFailure = onFailure;
         this.deadline = System.nanoTime() + Times.nanos(limit);
         result.whenComplete((value, error) -> {
             if (result.isCancelled() && current != null) {
@@ -80,6 +84,7 @@ final class RepeatedCall<Q, R, T> {
         if (pause.compareTo(left()) > 0) {
             result.completeExceptionally(error);
         } else {
+            onFailure.accept(error);
             connection.afterPause(pause, this::attempt);
         }
     }

@@ -7,7 +7,7 @@ import io.duebus.v1.SubscribeResponse;
 import java.time.Duration;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executor;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.TimeUnit;
@@ -47,7 +47,7 @@ final class Subscription {
             Connection connection,
             WorkerSettings settings,
             Worker.Registration registration,
-            ExecutorService pool,
+            Executor executor,
             ScheduledExecutorService timer) {
         this.connection = connection;
         this.settings = settings;
@@ -56,7 +56,7 @@ final class Subscription {
         String unnamed = settings.ephemeral() ? "ephemeral" : "default";
         String name = topic + "/" + (group.isEmpty() ? unnamed : group);
         this.shared = new Shared(name, monitor, timer, this::fail);
-        this.runner = new HandlerRunner(registration.handler(), settings, pool, shared, connection, this::wake, this::doubt);
+        this.runner = new HandlerRunner(registration.handler(), settings, executor, shared, connection, this::wake, this::doubt);
         this.keeper = new Keeper(connection, shared, runner, settings.lease());
     }
 

@@ -1,6 +1,7 @@
 package io.duebus;
 
 import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
 import java.util.concurrent.ScheduledThreadPoolExecutor;
 import java.util.concurrent.SynchronousQueue;
 import java.util.concurrent.ThreadFactory;
@@ -23,6 +24,26 @@ final class Threads {
     static ExecutorService pool(String name) {
         return new ThreadPoolExecutor(
                 0, Integer.MAX_VALUE, 30, TimeUnit.SECONDS, new SynchronousQueue<>(), named(name + "-"));
+    }
+
+    /** A thread for each task: a virtual one where Java has them, otherwise a platform thread. */
+    static ExecutorService ofHandlers(String name) {
+        try {
+            return virtual(name);
+        } catch (ReflectiveOperationException missing) { // before Java 21
+            return pool(name);
+        }
+    }
+
+    /** {@code Executors.newThreadPerTaskExecutor(Thread.ofVirtual().name(name, 1).factory())} */
+    private static ExecutorService virtual(String name) throws ReflectiveOperationException {
+        Class<?> builderType = Class.forName("java.lang.Thread$Builder");
+        Object builder = Thread.class.getMethod("ofVirtual").invoke(null);
+        builder = builderType.getMethod("name", String.class, long.class).invoke(builder, name + "-", 1L);
+        var factory = (ThreadFactory) builderType.getMethod("factory").invoke(builder);
+        return (ExecutorService) Executors.class
+                .getMethod("newThreadPerTaskExecutor", ThreadFactory.class)
+                .invoke(null, factory);
     }
 
     private static ThreadFactory named(String name) {

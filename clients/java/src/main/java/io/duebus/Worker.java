@@ -6,7 +6,9 @@ import java.net.UnknownHostException;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Objects;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.Executor;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.atomic.AtomicBoolean;
@@ -30,7 +32,7 @@ public final class Worker implements AutoCloseable {
     /** A handler on a topic. */
     record Registration(String topic, String group, Handler handler) {}
 
-    private final ExecutorService pool = Threads.pool("duebus-handler");
+    private final ExecutorService ownThreads; // null: the handlers run on the caller's executor
     private final ScheduledExecutorService timer = Threads.timer("duebus-worker");
     private final List<Subscription> subscriptions;
     private final AtomicBoolean begun = new AtomicBoolean();
@@ -38,9 +40,11 @@ public final class Worker implements AutoCloseable {
     private final CompletableFuture<Void> ready;
     private final CompletableFuture<Void> ended = new CompletableFuture<>();
 
-    private Worker(DueBus bus, WorkerSettings settings, List<Registration> registrations) {
+    private Worker(DueBus bus, WorkerSettings settings, List<Registration> registrations, Executor executor) {
+        ownThreads = executor == null ? Threads.ofHandlers("duebus-handler") : null;
+        Executor handlers = executor == null ? ownThreads : executor;
         subscriptions = registrations.stream()
-                .map(each -> new Subscription(bus.connection(), settings, each, pool, timer))
+                .map(each -> new Subscription(bus.connection(), settings, each, handlers, timer))
                 .toList();
         ready = allOf(subscriptions.stream().map(Subscription::started).toList());
     }
@@ -71,24 +75,28 @@ public final class Worker implements AutoCloseable {
     private void onEnd(Throwable error) {
         if (error != null) {
             failure.compareAndSet(null, DueBusException.of(error));
+            ready.completeExceptionally(failure.get());
         }
         subscriptions.forEach(Subscription::stop);
     }
 
     private void concluded() {
-        pool.shutdown();
+        if (ownThreads != null) {
+            ownThreads.shutdown();
+        }
         timer.shutdownNow();
         var error = failure.get();
         if (error == null) {
-            ready.completeExceptionally(new DueBusException(Reason.CANCELLED, "the worker has stopped"));
             ended.complete(null);
         } else {
-            ready.completeExceptionally(error);
             ended.completeExceptionally(error);
         }
     }
 
-    /** Completes when the worker has subscribed for every handler: events dispatched from now on are handled. */
+    /**
+     * Completes when the worker has subscribed for every handler: events dispatched from now on are handled. If it is
+     * stopped or fails before that, it completes at once with a {@link DueBusException}, CANCELLED or the error.
+     */
     public CompletableFuture<Void> ready() {
         return ready.copy();
     }
@@ -125,6 +133,7 @@ public final class Worker implements AutoCloseable {
      * @return {@link #ended}
      */
     public CompletableFuture<Void> stop() {
+        ready.completeExceptionally(new DueBusException(Reason.CANCELLED, "the worker was stopped"));
         if (!begun.getAndSet(true)) {
             concluded();
         }
@@ -161,6 +170,7 @@ public final class Worker implements AutoCloseable {
         private Duration disconnectGrace;
         private Duration maxExecution = Duration.ofSeconds(50);
         private Duration drainTimeout = Duration.ofSeconds(25);
+        private Executor executor;
 
         private Builder(DueBus bus) {
             this.bus = bus;
@@ -213,6 +223,16 @@ public final class Worker implements AutoCloseable {
         /** How many bytes of events a subscription holds at once, up to 1 GiB; 16 MiB by default. */
         public Builder maxInFlightBytes(long bytes) {
             this.maxInFlightBytes = bytes;
+            return this;
+        }
+
+        /**
+         * Runs the handlers, on threads of its own: one that runs a task on the thread that submits it would block the
+         * worker. It should have as many threads as {@link #concurrency} allows; the worker does not shut it down.
+         * Without it, each handler has a thread: a virtual one from Java 21 on, otherwise a platform thread.
+         */
+        public Builder executor(Executor executor) {
+            this.executor = Objects.requireNonNull(executor, "executor");
             return this;
         }
 
@@ -272,7 +292,7 @@ public final class Worker implements AutoCloseable {
                     disconnectGrace,
                     maxExecution,
                     drainTimeout);
-            return new Worker(bus, settings, registrations.stream().map(this::resolved).toList());
+            return new Worker(bus, settings, registrations.stream().map(this::resolved).toList(), executor);
         }
 
         private Registration resolved(Registration each) {

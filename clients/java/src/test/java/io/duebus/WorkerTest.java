@@ -24,10 +24,15 @@ import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutionException;
+import java.util.concurrent.Executors;
 import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.UnaryOperator;
+import java.util.logging.Filter;
+import java.util.logging.Level;
+import java.util.logging.Logger;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -614,5 +619,114 @@ class WorkerTest {
 
     private static String fieldOf(org.junit.jupiter.api.function.Executable call) {
         return assertThrows(DueBusException.class, call).fieldViolations().get(0).field();
+    }
+
+    @Test
+    void readyEndsWhenTheWorkerFailsWhileAHandlerStillRuns() throws Exception {
+        var refuse = new CompletableFuture<Void>();
+        server.onSubscribe = request -> {
+            if (request.getTopic().equals("refused")) {
+                refuse.join();
+                throw FakeBus.error(Status.Code.PERMISSION_DENIED, Reason.PERMISSION_DENIED);
+            }
+            return Started.newBuilder();
+        };
+        var worker = start(
+                this::hold, builder -> builder.handle("refused", this::hold).drainTimeout(Duration.ofHours(1)));
+        FakeBus.next(server.streams).deliver("a");
+        FakeBus.next(handled);
+        refuse.complete(null);
+
+        var error = assertThrows(ExecutionException.class, () -> worker.ready().get(10, TimeUnit.SECONDS));
+        assertEquals(Reason.PERMISSION_DENIED, DueBusException.of(error).reason());
+        assertFalse(worker.ended().isDone());
+    }
+
+    @Test
+    void handlersRunOnTheGivenExecutorWhichTheWorkerLeavesOpen() throws Exception {
+        var names = new LinkedBlockingQueue<String>();
+        var executor = Executors.newFixedThreadPool(2, task -> new Thread(task, "given"));
+        try {
+            var worker = start(
+                    delivery -> names.add(Thread.currentThread().getName()),
+                    builder -> builder.executor(executor).concurrency(2));
+            FakeBus.next(server.streams).deliver("a");
+
+            assertEquals("given", FakeBus.next(names));
+            FakeBus.next(server.acks);
+            worker.close();
+            assertFalse(executor.isShutdown());
+        } finally {
+            executor.shutdown();
+        }
+    }
+
+    @Test
+    void anExecutorThatRefusesAHandlerCostsAnAttemptAndNotTheWorker() throws Exception {
+        var refusals = new AtomicInteger();
+        start(delivery -> {}, builder -> builder.executor(task -> {
+            if (refusals.getAndIncrement() == 0) {
+                throw new RejectedExecutionException("full");
+            }
+            new Thread(task).start();
+        }));
+        var stream = FakeBus.next(server.streams);
+        stream.deliver("a");
+        assertTrue(nextNack().getError().contains("full"));
+        stream.deliver("b");
+        assertEquals(FakeBus.tokensOf("b"), FakeBus.next(server.acks).getLeaseTokensList());
+    }
+
+    @Test
+    void handlersRunOnVirtualThreadsWhereJavaHasThem() throws Exception {
+        var threads = new LinkedBlockingQueue<Thread>();
+        start(delivery -> threads.add(Thread.currentThread()));
+        FakeBus.next(server.streams).deliver("a");
+
+        var thread = FakeBus.next(threads);
+        assertTrue(thread.getName().startsWith("duebus-handler-"), thread.getName());
+        boolean exist = Runtime.version().feature() >= 21;
+        assertEquals(exist, exist && (boolean) Thread.class.getMethod("isVirtual").invoke(thread));
+    }
+
+    @Test
+    void anOutageOfTheStreamAndOfSettlesIsOneWarningEach() throws Exception {
+        var warnings = new LinkedBlockingQueue<String>();
+        var log = Logger.getLogger("io.duebus.worker");
+        Filter before = log.getFilter();
+        log.setFilter(line -> {
+            if (line.getLevel() == Level.WARNING) {
+                warnings.add(line.getMessage());
+            }
+            return false;
+        });
+        try {
+            var tries = new CountDownLatch(4);
+            server.onAck = request -> {
+                tries.countDown();
+                var failure = LeaseFailure.newBuilder()
+                        .setLeaseToken(request.getLeaseTokens(0))
+                        .setReason(LeaseFailure.Reason.REASON_ENGINE_STOPPED);
+                return AckResponse.newBuilder().addFailures(failure).build();
+            };
+            start(delivery -> {});
+            var stream = FakeBus.next(server.streams);
+            stream.deliver("a");
+            assertTrue(tries.await(10, TimeUnit.SECONDS));
+            var streams = new CountDownLatch(4);
+            server.onSubscribe = request -> {
+                streams.countDown();
+                throw FakeBus.error(Status.Code.UNAVAILABLE, Reason.DISPATCHER_NOT_WORKING);
+            };
+            stream.breakOff();
+            assertTrue(streams.await(10, TimeUnit.SECONDS));
+
+            assertTrue(FakeBus.next(warnings).contains("the engine is stopped; 1 acks will be retried"));
+            assertTrue(FakeBus.next(warnings).contains("the stream broke"));
+            assertTrue(warnings.isEmpty(), warnings.toString());
+        } finally {
+            server.onAck = request -> AckResponse.getDefaultInstance();
+            log.setFilter(before);
+        }
     }
 }
