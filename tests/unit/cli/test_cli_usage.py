@@ -2,6 +2,7 @@
 
 import gc
 import inspect
+import subprocess
 import sys
 from typing import Any
 
@@ -86,6 +87,22 @@ def test_garbage_is_collected_from_the_moment_that_a_command_is_loaded(monkeypat
     assert not gc.isenabled()
     run(monkeypatch, "worker", "nowhere:worker")
     assert gc.isenabled()
+
+
+def test_arguments_that_are_texts_or_durations_do_not_load_pydantic() -> None:
+    arguments = ["--server", "127.0.0.1:1", "dispatch", "t", "x", "--delay", "1s", "--id", "a", "--attribute", "b=c"]
+    program = f"""
+import sys
+from duebus.cli import main
+sys.argv = ["duebus", *{arguments}]
+try:
+    main()
+finally:
+    print([name for name in sys.modules if name.startswith("pydantic")])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert "can't reach a server at 127.0.0.1:1" in done.stderr
+    assert done.stdout == "[]\n"
 
 
 def test_it_says_its_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,9 +7,8 @@ from importlib import import_module
 from typing import Annotated, Any, NamedTuple, cast
 
 import typer
-from typer.core import TyperGroup
 
-from duebus.cli import server_options
+from duebus.cli import conversion, server_options
 from duebus.cli.credentials import Credentials
 from duebus.cli.failures import STATUS_INTERRUPTED, CommandFailed
 from duebus.cli.output import PipeClosedError, silence
@@ -65,7 +64,7 @@ class _LoadedWhenUsed(Mapping[str, Any]):
         found = getattr(module, name.replace("-", "_"))
         if not isinstance(found, typer.Typer):
             alone = typer.Typer(**_PLAIN, add_completion=False, context_settings=_SETTINGS)
-            alone.command()(found)
+            alone.command(cls=conversion.Command)(found)
             found = alone
         command = typer.main.get_command(found)
         command.name = name
@@ -78,7 +77,7 @@ class _LoadedWhenUsed(Mapping[str, Any]):
         return len(COMMANDS)
 
 
-class _Group(TyperGroup):
+class _Group(conversion.Group):
     def __init__(self, **given: Any) -> None:
         super().__init__(**given | {"commands": None})
         self.commands = cast("Any", _LoadedWhenUsed())
