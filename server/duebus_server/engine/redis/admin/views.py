@@ -40,7 +40,7 @@ TOPIC_INFO, LIST_EVENTS, GET_EVENT, BACKLOG, WORK = map(
     Script, ("topic_info", "list_events", "get_event", "backlog", "work")
 )
 
-GROUPS_A_SCRIPT = 500
+COUNTED_AT_ONCE = 500
 """For how many groups one command counts the work. That takes Redis about a millisecond."""
 
 
@@ -99,7 +99,7 @@ class Views:
         if self._runner.connection.checks_keys:
             some = [self._work(keys.of_topic(partition, [group]), [(partition, group)]) for partition, group in groups]
         else:
-            pieces = [groups[first : first + GROUPS_A_SCRIPT] for first in range(0, len(groups), GROUPS_A_SCRIPT)]
+            pieces = [groups[first : first + COUNTED_AT_ONCE] for first in range(0, len(groups), COUNTED_AT_ONCE)]
             some = [self._work([keys.topic(piece[0][0], "events")], piece) for piece in pieces]
         counts = await all_of(some)
         return [None if count < 0 else count for piece in counts for count in piece]

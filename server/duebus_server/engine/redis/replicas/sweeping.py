@@ -44,7 +44,7 @@ IDLE_AT_ONCE = 20
 """How many groups without leases a sweep checks. Nothing is expected there: only a cluster can lose the message that
 something is due, and only when the connection between two of its nodes breaks."""
 
-GROUPS_A_SCRIPT = 100
+CHECKED_AT_ONCE = 100
 """How many groups one command checks. That takes Redis about a millisecond."""
 
 PARTITIONS_AT_ONCE, AT_THE_SAME_TIME = 50, 8
@@ -158,8 +158,8 @@ class Sweeping:
             return await self._peek_each(holders)
         seen: dict[Group, list[int]] = {}
         groups = list(holders)
-        for first in range(0, len(groups), GROUPS_A_SCRIPT):
-            some = groups[first : first + GROUPS_A_SCRIPT]
+        for first in range(0, len(groups), CHECKED_AT_ONCE):
+            some = groups[first : first + CHECKED_AT_ONCE]
             seen |= await self._peek([self._runner.keys.topic(some[0][0], "events")], some, holders)
         return seen
 
