@@ -47,7 +47,7 @@ async def beats() -> AsyncIterator[Callable[[], int]]:
     task.cancel()
 
 
-async def test_each_engine_shows_its_own(bus: Bus) -> None:
+async def test_each_engine_shows_its_own_topics(bus: Bus) -> None:
     await bus.dispatch("a", "b")
     await bus.dispatch("c", engines=[REDIS])
     admin = Administering(bus.engines)
@@ -58,7 +58,7 @@ async def test_each_engine_shows_its_own(bus: Bus) -> None:
         await admin.get_event(REDIS, TOPIC, "a")
 
 
-async def test_an_engine_that_drains_can_be_looked_into_and_one_that_is_stopped_can_not(bus: Bus) -> None:
+async def test_a_draining_engine_can_be_inspected_and_a_stopped_one_can_not(bus: Bus) -> None:
     await bus.dispatch("a")
     admin = Administering(bus.engines)
     bus.running[0].status = EngineStatus.DRAINING
@@ -74,7 +74,7 @@ async def test_an_engine_that_drains_can_be_looked_into_and_one_that_is_stopped_
             await look
 
 
-async def test_an_engine_that_does_not_run_here_can_not_be_looked_into(bus: Bus) -> None:
+async def test_an_engine_that_does_not_run_here_can_not_be_inspected(bus: Bus) -> None:
     del bus.engines._running[REDIS]
     with pytest.raises(NoDispatcherSpecified):
         await Administering(bus.engines).list_topics(REDIS, "", 10)
@@ -131,7 +131,7 @@ async def test_events_that_die_again_while_redriven_do_not_prolong_the_call(
     assert moved == DEAD_LETTERS_AT_ONCE + 1
 
 
-async def test_others_have_their_turn_between_the_steps(bus: Bus, beats: Callable[[], int]) -> None:
+async def test_other_tasks_run_between_the_steps(bus: Bus, beats: Callable[[], int]) -> None:
     await bury(bus, 3 * DEAD_LETTERS_AT_ONCE)
     before = beats()
 
@@ -140,7 +140,7 @@ async def test_others_have_their_turn_between_the_steps(bus: Bus, beats: Callabl
     assert beats() - before >= 3
 
 
-async def test_an_empty_group_is_the_default_one(bus: Bus) -> None:
+async def test_an_empty_group_means_the_default_one(bus: Bus) -> None:
     await bus.lease(bus.local, "default")
     await bus.lease(bus.local)
     admin = Administering(bus.engines)
@@ -155,7 +155,7 @@ async def test_an_empty_group_is_the_default_one(bus: Bus) -> None:
     assert [group.group for group in (await admin.get_topic(None, TOPIC)).groups] == [GROUP]
 
 
-async def test_settings_are_the_topics_or_those_of_the_group_that_is_named(bus: Bus) -> None:
+async def test_settings_are_those_of_the_topic_or_of_the_named_group(bus: Bus) -> None:
     await bus.lease(bus.local)
     admin = Administering(bus.engines)
     changes = TopicChanges(RetryPolicyChanges(max_retries=9))

@@ -37,7 +37,7 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def test_a_lone_item_is_carried_out_at_once() -> None:
+async def test_a_single_item_is_carried_out_at_once() -> None:
     work = Work()
     submitted = work.submit("a", 1)
     await settle()
@@ -46,7 +46,7 @@ async def test_a_lone_item_is_carried_out_at_once() -> None:
     assert await submitted == "a1"
 
 
-async def test_what_comes_meanwhile_goes_together_in_order() -> None:
+async def test_items_that_arrive_meanwhile_share_the_next_call_in_order() -> None:
     work = Work()
     submitted = [work.submit("a", item) for item in (1, 2, 3, 4)]
     await settle()
@@ -58,7 +58,7 @@ async def test_what_comes_meanwhile_goes_together_in_order() -> None:
     assert await asyncio.gather(*submitted) == ["a1", "a2", "a3", "a4"]
 
 
-async def test_keys_do_not_wait_for_each_other() -> None:
+async def test_calls_of_different_keys_do_not_wait_for_each_other() -> None:
     work = Work()
     work.submit("a", 1)
     work.submit("b", 2)
@@ -76,7 +76,7 @@ async def test_a_batch_has_a_limit_and_a_heavy_item_goes_alone() -> None:
     assert await asyncio.gather(*submitted) == ["a1", "a6", "a4", "a50", "a2"]
 
 
-async def test_a_failure_reaches_all_of_the_batch_and_no_other() -> None:
+async def test_a_failure_reaches_every_caller_of_its_batch_and_no_other() -> None:
     work = Work()
     submitted = [work.submit("a", item) for item in (1, 2, 3)]
     await settle()
@@ -93,7 +93,7 @@ async def test_a_failure_reaches_all_of_the_batch_and_no_other() -> None:
     assert await last == "a4"
 
 
-async def test_a_caller_that_gives_up_holds_up_nobody() -> None:
+async def test_a_caller_that_gives_up_does_not_delay_others() -> None:
     work = Work()
     first, second, third = (work.submit("a", item) for item in (1, 2, 3))
     await settle()

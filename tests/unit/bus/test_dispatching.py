@@ -29,7 +29,7 @@ async def test_the_first_engine_is_the_default(bus: Bus) -> None:
     assert (await bus.local.queued(), await bus.other.queued()) == (1, 0)
 
 
-async def test_a_session_that_waits_has_its_events_before_the_dispatch_is_answered(bus: Bus) -> None:
+async def test_a_waiting_session_gets_its_events_before_the_dispatch_is_answered(bus: Bus) -> None:
     async with bus.subscribing.subscribe(command()) as subscription:
         frame = asyncio.ensure_future(anext(subscription.session.frames()))
         await settle_down()
@@ -41,7 +41,7 @@ async def test_a_session_that_waits_has_its_events_before_the_dispatch_is_answer
         assert isinstance(await frame, Deliveries)
 
 
-async def test_each_engine_that_is_named_stores_the_events_once(bus: Bus) -> None:
+async def test_each_named_engine_stores_the_events_once(bus: Bus) -> None:
     answer = await bus.dispatch("a", "b", engines=[REDIS, LOCAL, REDIS])
     assert answer.event_ids == ["a", "b"]
     assert (await bus.local.queued(), await bus.other.queued()) == (2, 2)
@@ -55,7 +55,7 @@ async def test_a_failure_of_the_first_engine_stores_nothing(bus: Bus) -> None:
     assert await bus.local.queued() == 0
 
 
-async def test_a_failure_of_a_later_engine_says_which_ones_hold_the_events(bus: Bus) -> None:
+async def test_a_failure_of_a_later_engine_names_the_engines_that_hold_the_events(bus: Bus) -> None:
     bus.other.failure = FULL
     with pytest.raises(PartialDispatch) as caught:
         await bus.dispatch("a", "b", engines=[LOCAL, REDIS], request_id="r-1")
@@ -70,7 +70,7 @@ async def test_a_failure_of_a_later_engine_says_which_ones_hold_the_events(bus: 
     assert (await bus.local.queued(), await bus.other.queued()) == (2, 2), "repeating it is safe"
 
 
-async def test_an_engine_that_has_stored_some_of_the_events_is_among_those_that_hold_them(bus: Bus) -> None:
+async def test_an_engine_that_has_stored_some_events_is_named_among_those_that_hold_them(bus: Bus) -> None:
     """Given a topic of several partitions, of which one has failed."""
     bus.other.failure = PartialDispatch(FULL, [REDIS], ["b"])
     with pytest.raises(PartialDispatch) as caught:
@@ -99,14 +99,14 @@ async def test_a_repeated_request_stores_its_events_under_the_ids_of_the_first_t
         assert (await engine.get_event(TOPIC, event_id)).body == b"rest"
 
 
-async def test_an_event_is_a_duplicate_when_it_added_nothing_anywhere(bus: Bus) -> None:
+async def test_an_event_is_a_duplicate_if_it_added_nothing_to_any_engine(bus: Bus) -> None:
     await bus.dispatch("a", "b", engines=[LOCAL])
     await bus.dispatch("b", engines=[REDIS])
     answer = await bus.dispatch("a", "b", "c", engines=[LOCAL, REDIS])
     assert answer.duplicate_event_ids == ["b"]
 
 
-async def test_an_engine_that_drains_takes_nothing_and_none_of_the_others_does(bus: Bus) -> None:
+async def test_a_draining_engine_refuses_a_dispatch_and_no_other_engine_stores_it(bus: Bus) -> None:
     bus.running[1].status = EngineStatus.DRAINING
     with pytest.raises(DispatcherNotWorking) as caught:
         await bus.dispatch("a", engines=[LOCAL, REDIS])

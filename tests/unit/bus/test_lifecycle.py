@@ -57,19 +57,19 @@ async def test_one_of_two_engines_is_stopped_and_the_other_keeps_working(bus: Bu
     assert bus.lifecycle.all_stopped.is_set()
 
 
-async def test_none_named_is_all_in_the_servers_order_and_twice_named_is_once(bus: Bus) -> None:
+async def test_naming_no_engine_stops_all_and_naming_one_twice_stops_it_once(bus: Bus) -> None:
     assert [each.engine for each in await bus.lifecycle.stop([], 0)] == [LOCAL, REDIS]
     assert [each.engine for each in await bus.lifecycle.stop([REDIS, LOCAL, REDIS], 0)] == [REDIS, LOCAL]
 
 
-async def test_an_unknown_engine_among_those_named_stops_none(bus: Bus) -> None:
+async def test_naming_an_unknown_engine_stops_none(bus: Bus) -> None:
     del bus.engines._running[REDIS]
     with pytest.raises(NoDispatcherSpecified):
         await bus.lifecycle.stop([LOCAL, REDIS], 0)
     assert statuses(bus) == [EngineStatus.SERVING] * 2
 
 
-async def test_not_serving_is_told_before_the_drain_is_over(bus: Bus) -> None:
+async def test_not_serving_is_reported_before_the_drain_is_over(bus: Bus) -> None:
     await bus.dispatch("a")
     async with bus.subscribing.subscribe(command()) as subscription:
         assert await anext(subscription.session.frames())
@@ -82,7 +82,7 @@ async def test_not_serving_is_told_before_the_drain_is_over(bus: Bus) -> None:
         assert [each.released for each in await stopping] == [1, 0]
 
 
-async def test_engines_drain_side_by_side(bus: Bus) -> None:
+async def test_engines_drain_concurrently(bus: Bus) -> None:
     """Two drains of ten seconds take ten seconds."""
     await bus.dispatch("a", engines=[LOCAL, REDIS])
     async with bus.subscribing.subscribe(command()) as one, bus.subscribing.subscribe(command(engine=REDIS)) as other:
@@ -94,7 +94,7 @@ async def test_engines_drain_side_by_side(bus: Bus) -> None:
         assert [each.released for each in await stopping] == [1, 1]
 
 
-async def test_stops_at_once_are_one_drain_and_get_one_answer(bus: Bus) -> None:
+async def test_concurrent_stops_are_one_drain_with_one_answer(bus: Bus) -> None:
     await bus.dispatch("a")
     async with bus.subscribing.subscribe(command()) as subscription:
         assert await anext(subscription.session.frames())
@@ -157,7 +157,7 @@ class Waiting:
             await settle_down()
 
 
-async def test_an_engine_whose_storage_is_away_is_started_again_and_logged_once_a_minute() -> None:
+async def test_an_engine_whose_storage_is_unavailable_is_retried_and_logged_once_a_minute() -> None:
     waiting = Waiting()
     with capture_logs() as logs:
         await waiting.lifecycle.start()
@@ -176,7 +176,7 @@ async def test_an_engine_whose_storage_is_away_is_started_again_and_logged_once_
     await waiting.lifecycle.stop([], 0)
 
 
-async def test_an_engine_whose_storage_turns_out_not_to_be_fit_is_not_started_again() -> None:
+async def test_an_engine_whose_storage_is_unusable_is_not_retried() -> None:
     waiting = Waiting()
     await waiting.lifecycle.start()
     waiting.engine.problem = UnusableStorage("the disk is of another machine")

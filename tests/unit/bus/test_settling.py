@@ -40,7 +40,7 @@ async def test_the_tokens_of_a_group_are_one_engine_call(bus: Bus, monkeypatch: 
     assert [len(leases) for leases in calls] == [3]
 
 
-async def test_each_nack_goes_its_own_way(bus: Bus) -> None:
+async def test_each_nack_has_its_own_action(bus: Bus) -> None:
     await bus.dispatch("retry", "soon", "dead", "release")
     retry, soon, dead, release = [bus.token(bus.local, leased) for leased in await bus.lease(bus.local)]
     nacks = [
@@ -61,7 +61,7 @@ async def test_each_nack_goes_its_own_way(bus: Bus) -> None:
     assert (states["retry"].last_error, states["release"].attempts) == ("boom", 0)
 
 
-async def test_an_extended_lease_is_the_topics_lease_unless_the_caller_says(bus: Bus) -> None:
+async def test_an_extension_lasts_the_topics_lease_unless_the_caller_sets_one(bus: Bus) -> None:
     await bus.dispatch("a", "b")
     a, b = [bus.token(bus.local, leased) for leased in await bus.lease(bus.local)]
     bus.clock.advance(1_000_000)

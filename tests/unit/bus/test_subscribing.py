@@ -24,13 +24,13 @@ async def test_the_group_exists_when_the_context_is_entered_and_the_session_is_g
     assert (group.group, group.subscribers) == (GROUP, [])
 
 
-async def test_what_is_not_asked_for_is_the_topics_and_the_servers(bus: Bus) -> None:
+async def test_options_that_are_not_given_follow_the_topic_and_the_server(bus: Bus) -> None:
     async with bus.subscribing.subscribe(command(group="")) as subscription:
         options = subscription.session.options
         assert (options.group, options.lease_us, options.grace_us) == ("default", 30 * SECOND, SECOND)
 
 
-async def test_a_stream_may_ask_for_another_engine(bus: Bus) -> None:
+async def test_a_stream_may_name_another_engine(bus: Bus) -> None:
     async with bus.subscribing.subscribe(command(engine=REDIS)):
         assert (await bus.other.get_topic(TOPIC)).groups[0].subscribers
         assert await bus.local.list_topics("", 10) == []
@@ -56,7 +56,7 @@ async def test_a_stream_that_can_not_join_leaves_no_session(bus: Bus, monkeypatc
     assert (sessions._sessions, sessions._wakers) == ({}, {})
 
 
-async def test_an_engine_out_of_reach_at_the_end_of_a_stream_leaves_no_session(
+async def test_an_unreachable_engine_at_the_end_of_a_stream_leaves_no_session(
     bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail(*_: object) -> None:
@@ -68,7 +68,7 @@ async def test_an_engine_out_of_reach_at_the_end_of_a_stream_leaves_no_session(
     assert (sessions._sessions, sessions._wakers) == ({}, {})
 
 
-async def test_leases_of_this_group_are_taken_along_and_the_rest_is_named_as_lost(bus: Bus) -> None:
+async def test_leases_of_this_group_are_adopted_and_the_others_are_reported_as_lost(bus: Bus) -> None:
     await bus.dispatch("a", "b")
     a, b = await bus.lease(bus.local)
     await bus.local.ack(TOPIC, GROUP, [])
@@ -80,7 +80,7 @@ async def test_leases_of_this_group_are_taken_along_and_the_rest_is_named_as_los
         assert [lease.event_id for lease in subscription.session.window.held()] == ["a", "b"]
 
 
-async def test_a_token_that_is_named_twice_is_held_once(bus: Bus) -> None:
+async def test_a_token_that_is_named_twice_is_adopted_once(bus: Bus) -> None:
     await bus.dispatch("a")
     (leased,) = await bus.lease(bus.local)
     token = bus.token(bus.local, leased)
@@ -89,7 +89,7 @@ async def test_a_token_that_is_named_twice_is_held_once(bus: Bus) -> None:
         assert len(subscription.session.window) == 1
 
 
-async def test_the_tokens_it_mints_are_read_by_the_bus(bus: Bus) -> None:
+async def test_its_lease_tokens_can_be_read_by_the_bus(bus: Bus) -> None:
     await bus.dispatch("a")
     async with bus.subscribing.subscribe(command()) as subscription:
         session_id = subscription.session.options.session_id
@@ -101,7 +101,7 @@ async def test_the_tokens_it_mints_are_read_by_the_bus(bus: Bus) -> None:
 
 
 @pytest.mark.parametrize("status", [EngineStatus.DRAINING, EngineStatus.STOPPED])
-async def test_an_engine_that_drains_opens_no_stream(bus: Bus, status: EngineStatus) -> None:
+async def test_a_draining_engine_opens_no_stream(bus: Bus, status: EngineStatus) -> None:
     bus.running[0].status = status
     with pytest.raises(DispatcherNotWorking):
         async with bus.subscribing.subscribe(command()):

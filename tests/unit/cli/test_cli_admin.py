@@ -53,7 +53,7 @@ def record(capsys: Capture) -> object:
         (["delete-topic", "orders"], "delete orders, with 2 groups, 7 events, 112 dead letters and 0 subscribers"),
     ],
 )
-def test_without_a_terminal_nothing_is_done_that_nobody_agreed_to(
+def test_without_a_terminal_nothing_is_done_without_yes(
     bus: FakeBus, duebus: Command, capsys: Capture, arguments: list[str], would: str
 ) -> None:
     bus.answer("GetTopic", topic(scheduled=1, ready=2, leased=1, dead=12))
@@ -66,7 +66,7 @@ def test_without_a_terminal_nothing_is_done_that_nobody_agreed_to(
     assert printed.err == (f"duebus: would {would}; there is no terminal to ask on, so say --yes; nothing was done\n")
 
 
-def test_only_those_that_are_chosen_are_counted(bus: FakeBus, duebus: Command, capsys: Capture) -> None:
+def test_only_selected_dead_letters_are_counted(bus: FakeBus, duebus: Command, capsys: Capture) -> None:
     old = timedelta(minutes=6)
     bus.answer("GetTopic", topic(dead=4))
     bus.answer(
@@ -81,7 +81,7 @@ def test_only_those_that_are_chosen_are_counted(bus: FakeBus, duebus: Command, c
     assert set(bus.requests) == {"GetTopic", "ListEvents"}
 
 
-def test_of_very_many_the_count_is_said_to_be_a_part(bus: FakeBus, duebus: Command, capsys: Capture) -> None:
+def test_a_very_large_count_is_only_a_lower_bound(bus: FakeBus, duebus: Command, capsys: Capture) -> None:
     page = listed(*(dead(str(number), "busy" if number % 4 else "card") for number in range(1000)), more="next")
     bus.answer("GetTopic", topic(dead=1_000_000))
     bus.answer("ListEvents", *[page] * 11)
@@ -92,9 +92,7 @@ def test_of_very_many_the_count_is_said_to_be_a_part(bus: FakeBus, duebus: Comma
     assert len(bus.requests["ListEvents"]) <= 11
 
 
-def test_where_not_all_were_looked_at_it_is_asked_also_when_none_was_found(
-    bus: FakeBus, duebus: Command, capsys: Capture
-) -> None:
+def test_an_incomplete_count_asks_even_if_none_was_found(bus: FakeBus, duebus: Command, capsys: Capture) -> None:
     page = listed(*(dead(str(number), "busy") for number in range(1000)), more="next")
     bus.answer("GetTopic", topic(dead=1_000_000))
     bus.answer("ListEvents", *[page] * 11)
@@ -105,7 +103,7 @@ def test_where_not_all_were_looked_at_it_is_asked_also_when_none_was_found(
     assert "PurgeEvents" not in bus.requests
 
 
-def test_an_id_is_no_dead_letter_of_this_group_because_it_is_one_of_another(
+def test_an_id_of_another_groups_dead_letter_is_reported_as_missing(
     bus: FakeBus, duebus: Command, capsys: Capture
 ) -> None:
     event = dead("a")
@@ -118,9 +116,7 @@ def test_an_id_is_no_dead_letter_of_this_group_because_it_is_one_of_another(
     assert [each["group"] for each in json.loads(capsys.readouterr().out)["groups"]] == ["default"]
 
 
-def test_who_gives_ids_is_asked_before_a_purge_but_not_before_a_redrive(
-    bus: FakeBus, duebus: Command, capsys: Capture
-) -> None:
+def test_with_ids_a_purge_asks_first_and_a_redrive_does_not(bus: FakeBus, duebus: Command, capsys: Capture) -> None:
     event = dead("a")
     event.groups.add(group="mail", state=admin_pb2.EVENT_STATE_READY)
     bus.answer("GetTopic", topic(dead=12))
@@ -133,7 +129,7 @@ def test_who_gives_ids_is_asked_before_a_purge_but_not_before_a_redrive(
     assert list(bus.requests["RedriveEvents"][0].filter.event_ids) == ["a"]
 
 
-def test_where_nothing_is_concerned_nobody_is_asked(bus: FakeBus, duebus: Command, capsys: Capture) -> None:
+def test_nothing_is_asked_if_nothing_is_selected(bus: FakeBus, duebus: Command, capsys: Capture) -> None:
     bus.answer("GetTopic", topic())
     bus.answer("PurgeEvents", admin_pb2.PurgeEventsResponse())
 
@@ -179,7 +175,7 @@ def test_ids_are_cancelled_a_thousand_at_a_time(bus: FakeBus, duebus: Command, c
     assert printed.err == "duebus: skipped, because they are leased or dead: e1; not found: e2, e3\n"
 
 
-def test_a_cancel_that_fails_half_way_says_what_is_done(bus: FakeBus, duebus: Command, capsys: Capture) -> None:
+def test_a_cancel_that_fails_partway_reports_what_is_done(bus: FakeBus, duebus: Command, capsys: Capture) -> None:
     lost = Failure(grpc.StatusCode.INTERNAL, "boom", "INTERNAL")
     bus.answer("CancelEvents", admin_pb2.CancelEventsResponse(cancelled=1000), lost)
 
@@ -189,7 +185,7 @@ def test_a_cancel_that_fails_half_way_says_what_is_done(bus: FakeBus, duebus: Co
     assert line.endswith("failed: boom; 1,000 events cancelled before that")
 
 
-def test_of_many_ids_only_some_are_named(bus: FakeBus, duebus: Command, capsys: Capture) -> None:
+def test_only_some_of_many_ids_are_named(bus: FakeBus, duebus: Command, capsys: Capture) -> None:
     gone = [f"e{number}" for number in range(8)]
     bus.answer("CancelEvents", admin_pb2.CancelEventsResponse(missing_event_ids=gone))
 
@@ -198,9 +194,7 @@ def test_of_many_ids_only_some_are_named(bus: FakeBus, duebus: Command, capsys: 
     assert capsys.readouterr().err == "duebus: not found: e0, e1, e2, e3, e4 and 3 more\n"
 
 
-def test_a_setting_that_the_bus_refuses_is_named_as_it_was_typed(
-    bus: FakeBus, duebus: Command, capsys: Capture
-) -> None:
+def test_a_refused_setting_is_named_as_it_was_typed(bus: FakeBus, duebus: Command, capsys: Capture) -> None:
     field, text = "config.retry_policy.backoff_max", "must not be less than backoff_initial"
     refused = Failure(grpc.StatusCode.INVALID_ARGUMENT, f"{field}: {text}", "INVALID_ARGUMENT", fields={field: text})
     bus.answer("ConfigureTopic", refused)
@@ -210,7 +204,7 @@ def test_a_setting_that_the_bus_refuses_is_named_as_it_was_typed(
     assert capsys.readouterr().err == f"duebus: backoff_max: {text}\n"
 
 
-def test_settings_for_programs_have_one_shape(bus: FakeBus, duebus: Command, capsys: Capture) -> None:
+def test_settings_as_json_always_have_the_same_fields(bus: FakeBus, duebus: Command, capsys: Capture) -> None:
     info = topic()
     info.topic.config.lease.seconds = 30
     info.topic.config.partitions = 1

@@ -39,7 +39,7 @@ def lines_of(account: Account) -> list[int]:
     return [number for first, last in account.stored for number in range(first, last + 1)]
 
 
-def test_all_lines_go_in_and_make_one_range() -> None:
+def test_all_stored_lines_make_one_range() -> None:
     server = Server()
     account = load(server, batches(20))
     assert (account.dispatched, account.stored, account.failure) == (200, [(1, 200)], None)
@@ -56,7 +56,7 @@ def test_duplicates_are_counted() -> None:
     assert (account.dispatched, account.duplicates) == (20, 20)
 
 
-def test_a_failed_batch_ends_the_load_and_the_account_is_what_the_server_took() -> None:
+def test_a_failed_batch_ends_the_load_with_an_exact_account() -> None:
     server = Server({51: DueBusError("full")})
     account = load(server, batches(1000))
     assert account.failure is not None
@@ -66,14 +66,14 @@ def test_a_failed_batch_ends_the_load_and_the_account_is_what_the_server_took() 
     assert account.doubtful == []
 
 
-def test_the_line_that_the_server_names_is_the_one_that_failed() -> None:
+def test_the_line_that_the_server_names_is_reported_as_failed() -> None:
     error = InvalidArgument("no", field_violations=(FieldViolation("events[3].data", "too large"),))
     account = load(Server({11: error}), batches(3))
     assert account.failure is not None
     assert account.failure.lines == (14, 14)
 
 
-def test_the_first_failure_is_the_one_that_is_told() -> None:
+def test_the_first_failure_is_reported() -> None:
     account = load(Server({11: DueBusError("first"), 21: DueBusError("second")}), batches(4))
     assert account.failure is not None
     assert str(account.failure.error) == "first"
@@ -89,7 +89,9 @@ def test_the_first_failure_is_the_one_that_is_told() -> None:
         (DueBusError("full"), []),
     ],
 )
-def test_a_batch_whose_answer_was_lost_is_doubtful(error: DueBusError, doubtful: list[tuple[int, int]]) -> None:
+def test_a_batch_whose_answer_was_lost_is_reported_as_doubtful(
+    error: DueBusError, doubtful: list[tuple[int, int]]
+) -> None:
     assert load(Server({11: error}), batches(3)).doubtful == doubtful
 
 
@@ -98,13 +100,13 @@ def broken_after(count: int, error: BaseException) -> Iterator[Batch]:
     raise error
 
 
-def test_lines_before_a_bad_one_go_in() -> None:
+def test_lines_before_a_bad_one_are_stored() -> None:
     account = load(Server(), broken_after(3, BadLineError(31, "is not JSON")))
     assert account.failure is not None
     assert (account.failure.lines, account.stored) == ((31, 31), [(1, 30)])
 
 
-def test_a_failure_before_the_bad_line_is_the_one_that_is_told() -> None:
+def test_a_failure_before_the_bad_line_is_reported() -> None:
     account = load(Server({21: DueBusError("full")}), broken_after(3, BadLineError(31, "is not JSON")))
     assert account.failure is not None
     assert (account.failure.lines, account.stored) == ((21, 30), [(1, 20)])
@@ -117,7 +119,7 @@ def test_after_ctrl_c_the_account_is_still_exact() -> None:
     assert (account.dispatched, account.stored) == (30, [(1, 30)])
 
 
-def test_several_batches_are_on_their_way_at_once() -> None:
+def test_several_batches_are_sent_at_once() -> None:
     # The server answers only once two batches have arrived: sending one at a time would never end.
     both = threading.Barrier(2, timeout=10)
 

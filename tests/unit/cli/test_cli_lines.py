@@ -32,7 +32,7 @@ def test_each_line_is_a_payload_byte_for_byte() -> None:
     assert payloads(b'{"a": 1.10}\n"b"\n[]') == [(1, b'{"a": 1.10}'), (2, b'"b"'), (3, b"[]")]
 
 
-def test_empty_lines_windows_line_ends_and_a_byte_order_mark_are_no_payload() -> None:
+def test_empty_lines_windows_line_ends_and_a_byte_order_mark_are_not_payloads() -> None:
     assert payloads(b"\xef\xbb\xbf1\r\n\r\n  \n2\n") == [(1, b"1"), (4, b"2")]
 
 
@@ -40,7 +40,7 @@ def test_an_empty_file_has_no_batches() -> None:
     assert batches_of(b"") == []
 
 
-def test_a_batch_has_at_most_so_many_events() -> None:
+def test_a_batch_has_a_limited_number_of_events() -> None:
     sizes = [len(batch) for batch in batches_of(b"1\n" * (2 * BATCH_EVENTS + 1))]
     assert sizes == [BATCH_EVENTS, BATCH_EVENTS, 1]
 
@@ -51,7 +51,7 @@ def test_a_batch_of_large_events_stays_below_what_a_dispatch_may_hold() -> None:
         assert sum(len(each.payload) for each in batch) <= 4 * 1024 * 1024
 
 
-def test_lines_that_straddle_the_reads_are_whole() -> None:
+def test_lines_that_span_several_reads_are_whole() -> None:
     lines = [b'"%d%s"' % (number, b"x" * 50_000) for number in range(100)]
     assert [payload for _, payload in payloads(b"\n".join(lines))] == lines
 
@@ -65,7 +65,7 @@ def test_lines_that_straddle_the_reads_are_whole() -> None:
         (b"[" * 100_000, "recursion"),
     ],
 )
-def test_a_line_that_is_not_json_is_named_after_those_before_it_went_out(line: bytes, reason: str) -> None:
+def test_a_line_that_is_not_json_is_reported_after_the_lines_before_it(line: bytes, reason: str) -> None:
     numbers, error = drain(read_batches(io.BytesIO(b"1\n2\n" + line + b"\n4\n"), lambda _: None))
     assert numbers == [1, 2]
     assert error.number == 3
@@ -76,12 +76,12 @@ def test_a_number_of_any_length_is_json() -> None:
     assert payloads(b"1" * 10_000) == [(1, b"1" * 10_000)]
 
 
-def test_a_line_without_end_is_refused_before_it_fills_the_memory() -> None:
+def test_an_endless_line_is_refused_before_it_fills_the_memory() -> None:
     numbers, error = drain(read_batches(io.BytesIO(b"1\n" + b"1" * 20_000_000), lambda _: None))
     assert (numbers, error.number) == ([1], 2)
 
 
-def test_what_comes_slowly_through_a_pipe_is_not_held_back() -> None:
+def test_slow_input_from_a_pipe_is_not_held_back() -> None:
     reading, writing = os.pipe()
     with open(reading, "rb") as stream, open(writing, "wb", buffering=0) as pipe:  # noqa: PTH123 - file descriptors
         batches = read_batches(stream, lambda _: None)

@@ -13,26 +13,26 @@ from duebus.cli.terminal import rich_table
 from rich.console import Console
 
 
-def test_a_json_payload_is_a_value_for_programs() -> None:
+def test_a_json_payload_is_a_json_value_in_json_output() -> None:
     assert payload_json(b'{"id": 42}', "application/json") == {"data": {"id": 42}}
     assert payload_json(b'{"id": 42}', "application/cloudevents+json") == {"data": {"id": 42}}
 
 
-def test_text_stays_text_even_when_it_looks_like_json() -> None:
+def test_text_stays_text_even_if_it_looks_like_json() -> None:
     assert payload_json(b"42", "text/plain; charset=utf-8") == {"data": "42"}
 
 
-def test_what_only_claims_to_be_json_is_text() -> None:
+def test_a_payload_with_a_wrong_json_type_is_shown_as_text() -> None:
     assert payload_json(b"{", "application/json") == {"data": "{"}
     assert payload_json(b"NaN", "application/json") == {"data": "NaN"}
 
 
-def test_bytes_are_base64_for_programs_and_a_size_for_people() -> None:
+def test_bytes_are_base64_in_json_output_and_a_size_for_people() -> None:
     assert payload_json(b"\xff\x00", "image/png") == {"data_base64": "/wA="}
     assert payload_text(b"\xff\x00", "image/png") == "<2 bytes of image/png>"
 
 
-def test_what_would_move_a_terminal_is_escaped() -> None:
+def test_terminal_control_characters_are_escaped() -> None:
     assert clean("a\x1b[2Jb\nc\u202e") == "a\\x1b[2Jb\\nc\\u202e"
     assert clean("hällo wörld 日本") == "hällo wörld 日本"
 
@@ -42,7 +42,7 @@ def test_a_table_in_a_pipe_is_aligned(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().out == f"ID  DATA\n1   {'x' * 300}\n22  [bold]y\n"
 
 
-def test_data_is_cut_to_what_the_width_leaves_and_all_else_stays_whole(
+def test_only_the_data_column_is_truncated_to_the_terminal_width(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
@@ -74,7 +74,7 @@ def test_numbers_are_never_cut(capsys: pytest.CaptureFixture[str], monkeypatch: 
     assert [number for number in row[1:] if number in out] == ["100000", "200000", "300000"]
 
 
-def test_a_record_is_printed_for_programs_only_and_a_line_for_people_only(capsys: pytest.CaptureFixture[str]) -> None:
+def test_records_are_printed_in_json_output_only_and_lines_for_people_only(capsys: pytest.CaptureFixture[str]) -> None:
     for out in (Output(), Output(as_json=True)):
         out.record({"text": "ä"})
         out.line("a line")
@@ -91,7 +91,7 @@ class Thing:
     parts: tuple["Thing", ...] = ()
 
 
-def test_a_record_has_moments_in_utc_and_lengths_of_time_in_seconds_under_the_same_name_when_unknown() -> None:
+def test_a_record_has_times_in_utc_and_durations_in_seconds() -> None:
     part = Thing(Engine.LOCAL, timedelta(milliseconds=1500), None)
     whole = Thing(Engine.REDIS, timedelta(0), datetime(2027, 1, 1, tzinfo=UTC), timedelta(minutes=1), (part,))
     assert json.loads(json.dumps(record_of(whole))) == {

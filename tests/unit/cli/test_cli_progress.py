@@ -13,7 +13,7 @@ def on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "_LOOKS_EVERY_S", 0.01)
 
 
-def test_what_the_server_has_moved_is_seen_meanwhile(capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_shows_what_the_server_has_moved(capsys: pytest.CaptureFixture[str]) -> None:
     answers, looked = iter((100, 58)), threading.Event()
 
     def left() -> int:
@@ -31,7 +31,7 @@ def test_what_the_server_has_moved_is_seen_meanwhile(capsys: pytest.CaptureFixtu
     assert "42 events" in shown
 
 
-def test_where_nobody_sees_it_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_terminal_progress_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FORCE_COLOR")
 
     def left() -> int:
@@ -41,6 +41,6 @@ def test_where_nobody_sees_it_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> N
         pass
 
 
-def test_the_items_that_are_looked_at_come_through(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_examined_items_are_yielded_unchanged(capsys: pytest.CaptureFixture[str]) -> None:
     assert list(progress.looked_at("looking through orders", range(2500))) == list(range(2500))
     assert "2,000 events" in capsys.readouterr().err

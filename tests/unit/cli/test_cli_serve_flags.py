@@ -20,9 +20,7 @@ def test_every_setting_has_a_flag_and_every_flag_is_a_setting(flags: dict[str, A
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
-def test_a_flag_says_what_the_setting_means_and_leaves_its_value_to_the_settings(
-    flags: dict[str, Any], name: str
-) -> None:
+def test_a_flag_describes_the_setting_and_has_no_value_of_its_own(flags: dict[str, Any], name: str) -> None:
     flag = flags[name]
     assert flag.opts == [f"--{name.replace('_', '-')}"]
     assert flag.help.startswith(Settings.model_fields[name].description)

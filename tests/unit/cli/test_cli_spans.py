@@ -26,7 +26,7 @@ def test_a_duration_is_numbers_with_units(text: str, span: timedelta) -> None:
 
 
 @pytest.mark.parametrize("text", ["5", "-5s", "999999999999d"])
-def test_anything_else_is_refused_with_what_was_written(text: str) -> None:
+def test_anything_else_is_refused_and_quoted(text: str) -> None:
     with pytest.raises(ValueError, match=f"'{text}' is "):
         parse_span(text)
 
@@ -54,7 +54,7 @@ def test_a_duration_reads_in_about_three_digits(span: timedelta, text: str) -> N
     assert format_span(span) == text
 
 
-def test_a_moment_may_have_an_offset_or_be_local_time() -> None:
+def test_a_time_may_have_an_offset_or_be_local() -> None:
     assert parse_moment("2027-01-31T09:00:00+01:00") == datetime(2027, 1, 31, 8, tzinfo=UTC)
     assert parse_moment("2027-01-31T09:00:00Z") == datetime(2027, 1, 31, 9, tzinfo=UTC)
     local = datetime(2027, 1, 31, 9).astimezone()
@@ -62,12 +62,12 @@ def test_a_moment_may_have_an_offset_or_be_local_time() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "tomorrow", "2027-13-01", "1700000000"])
-def test_a_moment_that_is_none_is_refused(text: str) -> None:
+def test_an_invalid_time_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=f"'{text}' is not a time"):
         parse_moment(text)
 
 
-def test_a_moment_says_its_offset_to_people_and_is_in_utc_for_programs() -> None:
+def test_a_time_has_its_offset_for_people_and_is_in_utc_in_json_output() -> None:
     moment = datetime(2027, 1, 31, 8, 0, 0, 4321, tzinfo=UTC)
     assert format_moment_json(moment) == "2027-01-31T08:00:00.004321Z"
     assert datetime.fromisoformat(format_moment(moment)) == moment.replace(microsecond=4000)

@@ -57,7 +57,7 @@ def timeline(out: str) -> list[str]:
     return [re.sub(r" +", " ", line).strip() for line in lines]
 
 
-def test_an_event_that_failed_three_times_was_redriven_and_waits(
+def test_the_history_of_an_event_that_failed_was_redriven_and_waits(
     bus: FakeBus, duebus: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     group = admin_pb2.EventGroupInfo(
@@ -134,7 +134,7 @@ def test_each_group_has_its_own_timeline(
     assert "\n\nno longer in group audit: acked, " in mail
 
 
-def test_a_history_without_its_beginning_is_marked(
+def test_a_history_without_its_beginning_says_so(
     bus: FakeBus, duebus: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     history = [attempt(number, number, admin_pb2.Attempt.OUTCOME_RELEASED) for number in (6, 7)]

@@ -64,7 +64,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         (["dispatch", "t", "x", "--nonsense"], "No such option: --nonsense"),
     ],
 )
-def test_what_is_not_understood_names_the_option(
+def test_a_wrong_argument_is_named(
     arguments: list[str], complaint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(monkeypatch, *arguments) == 2
@@ -75,14 +75,16 @@ def test_what_is_not_understood_names_the_option(
     assert complaint in line
 
 
-def test_the_command_alone_explains_itself(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_without_arguments_prints_its_help(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(monkeypatch) == 0
     out = capsys.readouterr().out
     for command in ("serve", "dispatch", "topics", "event", "dead", "cancel", "pause", "delete-topic", "stop"):
         assert f"\n  {command} " in out
 
 
-def test_garbage_is_collected_from_the_moment_that_a_command_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_garbage_collection_is_enabled_once_a_command_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     run(monkeypatch, "--version")
     assert not gc.isenabled()
     run(monkeypatch, "worker", "nowhere:worker")
@@ -105,13 +107,13 @@ finally:
     assert done.stdout == "[]\n"
 
 
-def test_it_says_its_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_version_is_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(monkeypatch, "--version") == 0
     assert capsys.readouterr().out.startswith("duebus 0.")
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_the_list_of_commands_says_what_each_says_of_itself(name: str) -> None:
+def test_the_list_of_commands_has_the_summary_of_each_command(name: str) -> None:
     group: Any = typer.main.get_command(app)
     said = inspect.cleandoc(group.get_command(None, name).help).partition("\n\n")[0]
     assert COMMANDS[name].summary == " ".join(said.split())

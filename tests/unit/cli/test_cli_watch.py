@@ -57,7 +57,7 @@ def test_a_wide_terminal_shows_rates_and_a_narrow_one_leaves_them_out() -> None:
 
 
 @pytest.mark.parametrize("height", [7, 12, 24])
-def test_what_does_not_fit_the_height_is_counted(height: int) -> None:
+def test_rows_that_do_not_fit_the_height_are_counted(height: int) -> None:
     view = View("server:1", [topic(f"t{number:02}") for number in range(40)], AT)
 
     lines = shown(view, height=height)
@@ -69,14 +69,14 @@ def test_what_does_not_fit_the_height_is_counted(height: int) -> None:
     assert len([line for line in shown(view, height=height, whole=True) if line.startswith("t")]) == 40
 
 
-def test_a_server_that_is_silent_is_said_to_be() -> None:
+def test_an_unresponsive_server_is_reported() -> None:
     view = View("server:1", [topic("orders")], AT, "connection refused")
 
     assert shown(view)[0] == "server:1  12:00:00  1 topic  no answer since then: connection refused"
     assert shown(view)[-1].startswith("orders")
 
 
-def test_a_topic_that_cannot_be_shown_is_named_and_the_others_are_there() -> None:
+def test_a_topic_that_cannot_be_shown_is_named_beside_the_others() -> None:
     damaged = replace(topic("broken"), groups=(), problem="a key has the wrong type")
 
     lines = shown(View("server:1", [topic("orders"), damaged], AT))
@@ -85,7 +85,7 @@ def test_a_topic_that_cannot_be_shown_is_named_and_the_others_are_there() -> Non
     assert [line.split()[0] for line in lines[2:]] == ["TOPIC", lines[3], "orders"]
 
 
-def test_without_topics_there_is_no_table() -> None:
+def test_no_table_is_shown_without_topics() -> None:
     assert shown(View("server:1", [], AT)) == ["server:1  12:00:00  0 topics  Ctrl-C ends"]
 
 

@@ -40,18 +40,18 @@ def test_a_target_needs_both_parts(target: str) -> None:
         load_worker(target)
 
 
-def test_what_is_missing_is_named(module: str) -> None:
+def test_a_missing_module_or_attribute_is_named(module: str) -> None:
     with pytest.raises(CommandFailed, match="No module named 'nowhere'"):
         load_worker("nowhere:worker")
     with pytest.raises(CommandFailed, match="has no attribute 'nothing'"):
         load_worker(f"{module}:nothing")
 
 
-def test_what_is_no_worker_is_refused(module: str) -> None:
+def test_an_object_that_is_not_a_worker_is_refused(module: str) -> None:
     with pytest.raises(CommandFailed, match="is of type int, not a"):
         load_worker(f"{module}:number")
 
 
-def test_a_module_that_fails_is_told_with_the_line_where_it_did(module: str) -> None:
+def test_the_error_of_a_module_is_shown_with_its_line(module: str) -> None:
     with pytest.raises(CommandFailed, match=rf"LookupError: no\nluck \(.*broken_{module}.py:2\)"):
         load_worker(f"broken_{module}:worker")

@@ -89,7 +89,7 @@ async def test_events_are_fetched_page_by_page(bus: FakeBus) -> None:
         assert request.order == admin_pb2.ListEventsRequest.ORDER_NEWEST_FIRST
 
 
-async def test_one_page_can_be_had_alone(bus: FakeBus) -> None:
+async def test_a_single_page_can_be_fetched(bus: FakeBus) -> None:
     bus.answer("ListEvents", admin_pb2.ListEventsResponse(events=[event("a")], next_page_token="more"))
     async with aio.Client(bus.target) as client:
         page = await client.admin.list_events_page("orders", EventState.READY, page_token="earlier")
@@ -99,7 +99,7 @@ async def test_one_page_can_be_had_alone(bus: FakeBus) -> None:
     assert bus.requests["ListEvents"][0].order == admin_pb2.ListEventsRequest.ORDER_OLDEST_FIRST
 
 
-def test_a_topic_is_read_whole(bus: FakeBus) -> None:
+def test_all_fields_of_a_topic_are_read(bus: FakeBus) -> None:
     bus.answer("GetTopic", admin_pb2.GetTopicResponse(topic=topic("orders")))
     with Client(bus.target) as client:
         info = client.admin.get_topic("orders")
@@ -120,7 +120,7 @@ def test_a_topic_is_read_whole(bus: FakeBus) -> None:
     assert subscriber.connected_at == NOON
 
 
-def test_an_event_tells_its_whole_story(bus: FakeBus) -> None:
+def test_all_fields_of_an_event_are_read(bus: FakeBus) -> None:
     bus.answer("GetEvent", admin_pb2.GetEventResponse(event=event("o-42")))
     with Client(bus.target) as client:
         info = client.admin.get_event("orders", "o-42", engine=Engine.LOCAL)
@@ -139,13 +139,13 @@ def test_an_event_tells_its_whole_story(bus: FakeBus) -> None:
     assert (under_way.outcome, under_way.ended_at) == (AttemptOutcome.UNDER_WAY, None)
 
 
-def test_looking_is_tried_again_too(bus: FakeBus) -> None:
+def test_reading_calls_are_retried(bus: FakeBus) -> None:
     bus.answer("GetTopic", LOST, admin_pb2.GetTopicResponse(topic=topic("orders")))
     with Client(bus.target) as client:
         assert client.admin.get_topic("orders").topic == "orders"
 
 
-def test_what_is_not_there_is_not_found(bus: FakeBus) -> None:
+def test_an_unknown_topic_is_not_found(bus: FakeBus) -> None:
     bus.answer("GetEvent", Failure(grpc.StatusCode.NOT_FOUND, "no event o-1", "NOT_FOUND", {"event_id": "o-1"}))
     with Client(bus.target) as client, pytest.raises(errors.NotFound) as raised:
         client.admin.get_event("orders", "o-1")

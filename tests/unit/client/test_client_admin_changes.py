@@ -102,7 +102,7 @@ async def test_topics_and_groups_are_deleted_paused_and_resumed(bus: FakeBus) ->
     assert bus.requests["ResumeGroup"] == [admin_pb2.ResumeGroupRequest(topic="orders")]
 
 
-def test_a_cancel_says_what_it_left_alone(bus: FakeBus) -> None:
+def test_a_cancellation_reports_what_it_left_alone(bus: FakeBus) -> None:
     bus.answer(
         "CancelEvents",
         admin_pb2.CancelEventsResponse(cancelled=2, leased_event_ids=["c"], missing_event_ids=["d", "e"]),
@@ -116,7 +116,7 @@ def test_a_cancel_says_what_it_left_alone(bus: FakeBus) -> None:
     ]
 
 
-def test_one_id_stands_for_a_list_of_one(bus: FakeBus) -> None:
+def test_a_single_id_counts_as_a_list(bus: FakeBus) -> None:
     bus.answer("CancelEvents", admin_pb2.CancelEventsResponse(cancelled=1))
     with Client(bus.target) as client:
         client.admin.cancel("orders", "o-42")
@@ -124,7 +124,7 @@ def test_one_id_stands_for_a_list_of_one(bus: FakeBus) -> None:
     assert list(bus.requests["CancelEvents"][0].event_ids) == ["o-42"]
 
 
-async def test_events_are_rescheduled_by_a_delay_or_to_a_moment(bus: FakeBus) -> None:
+async def test_events_are_rescheduled_by_a_delay_or_to_a_time(bus: FakeBus) -> None:
     bus.answer("RescheduleEvents", *[admin_pb2.RescheduleEventsResponse(rescheduled=2)] * 2)
     async with aio.Client(bus.target) as client:
         assert await client.admin.reschedule("orders", ["a", "b"], delay=0) == Rescheduled(2)
@@ -136,7 +136,7 @@ async def test_events_are_rescheduled_by_a_delay_or_to_a_moment(bus: FakeBus) ->
     assert to_moment.deliver_at.ToDatetime(UTC) == NOON
 
 
-def test_dead_letters_are_chosen_by_conditions(bus: FakeBus) -> None:
+def test_dead_letters_are_selected_by_conditions(bus: FakeBus) -> None:
     bus.answer("RedriveEvents", admin_pb2.RedriveEventsResponse(redriven=2))
     bus.answer("PurgeEvents", admin_pb2.PurgeEventsResponse(purged=3))
     with Client(bus.target) as client:
@@ -159,14 +159,14 @@ def test_dead_letters_are_chosen_by_conditions(bus: FakeBus) -> None:
 
 
 @pytest.mark.parametrize("call", ["redrive", "purge"])
-def test_no_ids_at_all_do_not_stand_for_all_dead_letters(bus: FakeBus, call: str) -> None:
+def test_an_empty_list_of_ids_does_not_select_all_dead_letters(bus: FakeBus, call: str) -> None:
     with Client(bus.target) as client, pytest.raises(errors.InvalidArgument, match=r"^event_ids: is empty"):
         getattr(client.admin, call)("orders", event_ids=[])
 
     assert not bus.requests
 
 
-def test_a_delay_and_a_moment_are_not_both_sent() -> None:
+def test_a_delay_together_with_a_time_is_refused() -> None:
     with Client() as client, pytest.raises(errors.InvalidArgument, match=r"^delay: can't be set together with at"):
         client.admin.reschedule("orders", "o-1", delay=1, at=NOON)
 
@@ -197,7 +197,7 @@ def test_a_condition_of_a_wrong_type_is_named(field: str, arguments: dict[str, A
 # --- retries ----------------------------------------------------------------------------------------------------------
 
 
-def test_what_may_be_done_twice_is_tried_again(bus: FakeBus) -> None:
+def test_repeatable_calls_are_retried(bus: FakeBus) -> None:
     bus.answer("ConfigureTopic", LOST, admin_pb2.ConfigureTopicResponse(config=config()))
     bus.answer("PauseGroup", LOST, admin_pb2.PauseGroupResponse())
     bus.answer("ResumeGroup", LOST, admin_pb2.ResumeGroupResponse())
@@ -214,7 +214,7 @@ def test_what_may_be_done_twice_is_tried_again(bus: FakeBus) -> None:
 
 
 @pytest.mark.parametrize("rpc", COUNTED)
-def test_a_call_whose_answer_counts_is_not_tried_again(bus: FakeBus, rpc: str) -> None:
+def test_a_call_whose_answer_counts_what_it_did_is_not_retried(bus: FakeBus, rpc: str) -> None:
     bus.answer(rpc, LOST)
     with Client(bus.target) as client, pytest.raises(errors.Unavailable):
         COUNTED[rpc](client)
@@ -223,7 +223,7 @@ def test_a_call_whose_answer_counts_is_not_tried_again(bus: FakeBus, rpc: str) -
 
 
 @pytest.mark.parametrize("rpc", ["DeleteTopic", "DeleteGroup", "RedriveEvents", "PurgeEvents"])
-def test_what_takes_its_time_is_not_cut_off_by_the_timeout_of_the_client(bus: FakeBus, rpc: str) -> None:
+def test_slow_calls_ignore_the_default_timeout_of_the_client(bus: FakeBus, rpc: str) -> None:
     remaining: list[float] = []
 
     def answer(_request: object, context: grpc.ServicerContext) -> Any:

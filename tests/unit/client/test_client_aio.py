@@ -46,14 +46,14 @@ def test_a_client_in_another_event_loop_is_refused(bus: FakeBus) -> None:
         first.run(client.close())
 
 
-async def test_a_dispatch_goes_there_and_back(bus: FakeBus, client: Client) -> None:
+async def test_a_dispatch_returns_its_result(bus: FakeBus, client: Client) -> None:
     assert await client.dispatch("orders", {"id": 42}, id="o-42") == Dispatched("o-42", False)
 
     (request,) = bus.requests["Dispatch"]
     assert (request.topic, request.events[0].data) == ("orders", b'{"id":42}')
 
 
-async def test_a_lost_answer_is_asked_for_again(bus: FakeBus, client: Client) -> None:
+async def test_a_dispatch_whose_answer_is_lost_is_retried(bus: FakeBus, client: Client) -> None:
     bus.answer("Dispatch", LOST)
 
     assert await client.dispatch_many("orders", ["a", "b"]) == [
@@ -65,7 +65,7 @@ async def test_a_lost_answer_is_asked_for_again(bus: FakeBus, client: Client) ->
     assert first == second
 
 
-async def test_a_server_that_was_restarted_is_found_again(bus: FakeBus, client: Client) -> None:
+async def test_a_restarted_server_is_found_again(bus: FakeBus, client: Client) -> None:
     await client.dispatch("orders", "before")
     bus.stop()
     dispatching = asyncio.create_task(client.dispatch("orders", "after"))
@@ -85,9 +85,7 @@ async def test_an_unreachable_server_is_reported_after_the_timeout() -> None:
             await client.dispatch("orders", "x")
 
 
-async def test_a_server_that_does_not_answer_is_waited_for_as_long_as_the_timeout_says(
-    bus: FakeBus, client: Client
-) -> None:
+async def test_an_unresponsive_server_is_an_error_after_the_timeout(bus: FakeBus, client: Client) -> None:
     late = threading.Event()
 
     def wait(_request: Any, _context: grpc.ServicerContext) -> event_bus_pb2.AckResponse:
@@ -101,7 +99,7 @@ async def test_a_server_that_does_not_answer_is_waited_for_as_long_as_the_timeou
 
 
 @pytest.mark.parametrize("timeout", [0, -1, float("nan")])
-async def test_a_timeout_that_is_none_is_refused(client: Client, timeout: float) -> None:
+async def test_an_invalid_timeout_is_refused(client: Client, timeout: float) -> None:
     with pytest.raises(errors.InvalidArgument, match=r"^timeout: "):
         await client.ack("a", timeout=timeout)
 
@@ -118,7 +116,7 @@ async def test_the_error_of_a_call_is_raised_with_its_cause(bus: FakeBus, client
     assert isinstance(raised.value.__cause__, grpc.aio.AioRpcError)
 
 
-async def test_settling_returns_what_could_not_be_settled(bus: FakeBus, client: Client) -> None:
+async def test_settling_returns_the_leases_that_could_not_be_settled(bus: FakeBus, client: Client) -> None:
     failure = event_bus_pb2.LeaseFailure(lease_token="b", reason=event_bus_pb2.LeaseFailure.REASON_EXPIRED)
     bus.answer("Nack", event_bus_pb2.NackResponse(failures=[failure]))
 
@@ -147,7 +145,7 @@ async def test_a_stop_is_not_cut_short_by_the_clients_timeout(bus: FakeBus) -> N
     assert deadlines[1] < 5.1
 
 
-async def test_a_token_goes_with_calls_and_streams(bus: FakeBus) -> None:
+async def test_the_token_is_sent_with_calls_and_streams(bus: FakeBus) -> None:
     async with Client(bus.target, token="s3cret") as client:
         await client.ack("a")
         async with client.subscribe("orders"):
@@ -178,7 +176,7 @@ async def test_closing_the_client_ends_calls_under_way(bus: FakeBus, client: Cli
     late.set()
 
 
-async def test_cancelling_a_call_is_a_cancellation(bus: FakeBus, client: Client) -> None:
+async def test_cancelling_a_call_raises_cancelled_error(bus: FakeBus, client: Client) -> None:
     late = threading.Event()
 
     def wait(_request: Any, _context: grpc.ServicerContext) -> event_bus_pb2.AckResponse:
@@ -191,7 +189,7 @@ async def test_cancelling_a_call_is_a_cancellation(bus: FakeBus, client: Client)
     late.set()
 
 
-def test_a_client_may_be_made_before_there_is_a_loop(bus: FakeBus) -> None:
+def test_a_client_may_be_created_before_there_is_a_loop(bus: FakeBus) -> None:
     client = Client(bus.target)
 
     async def use() -> None:
@@ -202,7 +200,7 @@ def test_a_client_may_be_made_before_there_is_a_loop(bus: FakeBus) -> None:
     assert len(bus.requests["Ack"]) == 1
 
 
-async def test_a_channel_of_ones_own_is_left_open(bus: FakeBus) -> None:
+async def test_a_channel_of_the_caller_is_left_open(bus: FakeBus) -> None:
     async with grpc.aio.insecure_channel(bus.target) as channel:
         async with Client(channel=channel) as client:
             await client.ack("a")
@@ -217,7 +215,7 @@ async def test_a_channel_of_ones_own_is_left_open(bus: FakeBus) -> None:
 # --- subscriptions
 
 
-async def test_a_subscription_has_started_when_it_is_entered(bus: FakeBus, client: Client) -> None:
+async def test_entering_a_subscription_waits_until_it_has_started(bus: FakeBus, client: Client) -> None:
     async with client.subscribe("orders", group="audit", max_in_flight=5) as subscription:
         started = await subscription.started()
 
@@ -234,7 +232,7 @@ async def test_a_subscription_has_started_when_it_is_entered(bus: FakeBus, clien
     )
 
 
-async def test_deliveries_come_one_by_one(bus: FakeBus, client: Client) -> None:
+async def test_deliveries_are_yielded_one_by_one(bus: FakeBus, client: Client) -> None:
     async with client.subscribe("orders") as subscription:
         stream = await stream_of(bus)
         stream.send(deliveries("a", "b"), deliveries("c"))
@@ -244,7 +242,7 @@ async def test_deliveries_come_one_by_one(bus: FakeBus, client: Client) -> None:
         assert subscription.closing is None
 
 
-async def test_frames_come_as_they_were_sent(bus: FakeBus, client: Client) -> None:
+async def test_frames_are_yielded_as_they_were_sent(bus: FakeBus, client: Client) -> None:
     closing = event_bus_pb2.Closing(reason=event_bus_pb2.Closing.REASON_DRAINING)
     closing.reconnect_after.FromMilliseconds(250)
     heartbeat = event_bus_pb2.Heartbeat(backlog=7)
@@ -283,7 +281,7 @@ async def test_a_broken_stream_raises(bus: FakeBus, client: Client) -> None:
         assert [each async for each in subscription] == []
 
 
-async def test_what_is_wrong_with_a_subscription_shows_when_it_is_entered(bus: FakeBus, client: Client) -> None:
+async def test_an_error_of_a_subscription_is_raised_on_entering(bus: FakeBus, client: Client) -> None:
     bus.answer("Subscribe", Failure(grpc.StatusCode.FAILED_PRECONDITION, "no redis here", "NO_DISPATCHER_SPECIFIED"))
 
     with pytest.raises(errors.NoDispatcherSpecified, match="no redis here"):
@@ -291,7 +289,7 @@ async def test_what_is_wrong_with_a_subscription_shows_when_it_is_entered(bus: F
             pass
 
 
-async def test_a_server_that_never_starts_the_stream_is_not_waited_for_forever(bus: FakeBus, client: Client) -> None:
+async def test_a_stream_that_never_starts_is_an_error_after_the_timeout(bus: FakeBus, client: Client) -> None:
     bus.starts_streams = False
 
     with pytest.raises(errors.DeadlineExceeded, match=r"did not start the subscription within 1\.0 s"):
@@ -309,7 +307,7 @@ async def test_leaving_a_subscription_ends_its_stream(bus: FakeBus, client: Clie
     assert bus.requests["Nack"] == []
 
 
-async def test_deliveries_that_nobody_saw_are_released(bus: FakeBus, client: Client) -> None:
+async def test_unseen_deliveries_are_released(bus: FakeBus, client: Client) -> None:
     async with client.subscribe("orders") as subscription:
         (await stream_of(bus)).send(deliveries("a", "b", "c"))
         assert (await anext(subscription)).event_id == "a"
@@ -328,7 +326,7 @@ async def arrived(subscription: Subscription, frames: int) -> None:
             await asyncio.sleep(0)
 
 
-async def test_frames_that_nobody_saw_are_released_as_far_as_they_were_read(bus: FakeBus, client: Client) -> None:
+async def test_unread_frames_are_released_as_far_as_they_were_received(bus: FakeBus, client: Client) -> None:
     ids = [str(each) for each in range(3 * READ_AHEAD)]
     async with client.subscribe("orders") as subscription:
         (await stream_of(bus)).send(*(deliveries(each) for each in ids))
@@ -363,7 +361,7 @@ def test_a_subscription_that_is_left_open_full_of_frames_does_not_keep_its_loop_
     assert not ending.is_alive()
 
 
-async def test_a_frame_whose_reader_is_cancelled_is_among_those_that_are_released(bus: FakeBus, client: Client) -> None:
+async def test_a_frame_whose_reader_is_cancelled_is_released(bus: FakeBus, client: Client) -> None:
     ids = [str(each) for each in range(3 * READ_AHEAD)]
     async with client.subscribe("orders") as subscription:
         (await stream_of(bus)).send(*(deliveries(each) for each in ids))
@@ -380,7 +378,7 @@ async def test_a_frame_whose_reader_is_cancelled_is_among_those_that_are_release
     assert [each.lease_token for each in request.nacks] == [f"lease-of-{each}" for each in ids[1 : read + 1]]
 
 
-async def test_frames_that_come_faster_than_they_are_taken_come_in_order(bus: FakeBus, client: Client) -> None:
+async def test_frames_that_arrive_faster_than_they_are_read_keep_their_order(bus: FakeBus, client: Client) -> None:
     ids = [str(each) for each in range(3 * READ_AHEAD)]
     async with client.subscribe("orders") as subscription:
         stream = await stream_of(bus)
@@ -391,7 +389,7 @@ async def test_frames_that_come_faster_than_they_are_taken_come_in_order(bus: Fa
         assert [first.event_id, *[each.event_id async for each in subscription]] == ids
 
 
-async def test_an_error_comes_after_the_frames_before_it(bus: FakeBus, client: Client) -> None:
+async def test_an_error_is_raised_after_the_frames_before_it(bus: FakeBus, client: Client) -> None:
     async with client.subscribe("orders") as subscription:
         stream = await stream_of(bus)
         stream.send(deliveries("a"), deliveries("b"))
@@ -403,7 +401,7 @@ async def test_an_error_comes_after_the_frames_before_it(bus: FakeBus, client: C
             await anext(subscription)
 
 
-async def test_a_wait_that_is_cut_short_loses_nothing(bus: FakeBus, client: Client) -> None:
+async def test_a_cancelled_wait_loses_no_frame(bus: FakeBus, client: Client) -> None:
     async with client.subscribe("orders") as subscription:
         stream = await stream_of(bus)
         for each in ("a", "b"):
@@ -413,7 +411,7 @@ async def test_a_wait_that_is_cut_short_loses_nothing(bus: FakeBus, client: Clie
             assert (await anext(subscription)).event_id == each
 
 
-async def test_closing_a_subscription_ends_whoever_waits_for_it(bus: FakeBus, client: Client) -> None:
+async def test_closing_a_subscription_ends_the_iterations_over_it(bus: FakeBus, client: Client) -> None:
     async with client.subscribe("orders") as subscription:
         waiting = asyncio.create_task(collect(subscription))
         await asyncio.sleep(0)
@@ -436,7 +434,7 @@ async def test_closing_the_client_ends_its_subscriptions(bus: FakeBus, client: C
         assert await asyncio.wait_for(waiting, 10) == []
 
 
-async def test_closing_a_client_on_a_channel_of_ones_own_ends_its_subscriptions_too(bus: FakeBus) -> None:
+async def test_closing_a_client_on_a_callers_channel_ends_its_subscriptions_too(bus: FakeBus) -> None:
     async with grpc.aio.insecure_channel(bus.target) as channel:
         client = Client(channel=channel)
         async with client.subscribe("orders") as subscription:
@@ -475,7 +473,7 @@ async def test_tasks_share_a_subscription(bus: FakeBus, client: Client) -> None:
         assert sorted(seen) == ["a", "b", "c"]
 
 
-async def test_of_two_waiting_tasks_each_gets_one_of_a_frame_of_two(bus: FakeBus, client: Client) -> None:
+async def test_two_waiting_tasks_each_get_one_delivery_of_a_frame(bus: FakeBus, client: Client) -> None:
     async with client.subscribe("orders") as subscription:
         both = [asyncio.ensure_future(anext(subscription)) for _ in range(2)]
         await asyncio.sleep(0)

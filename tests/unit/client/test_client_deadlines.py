@@ -38,10 +38,10 @@ def test_each_expires_at_its_own_deadline_in_any_order_of_arrival() -> None:
     assert expired_at(5, 2, 9, 2) == [(2, 2), (2, 2), (5, 5), (9, 9)]
 
 
-def test_who_waits_no_longer_is_not_told() -> None:
+def test_a_removed_item_does_not_expire() -> None:
     assert expired_at(5, 9, leaves_at=4) == [(9, 9)]
 
 
-def test_who_waits_as_long_as_it_takes_is_never_told() -> None:
+def test_an_item_without_a_deadline_never_expires() -> None:
     assert expired_at(math.inf) == []
     assert expired_at(math.inf, 7, math.inf) == [(7, 7)]

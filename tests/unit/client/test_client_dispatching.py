@@ -69,7 +69,9 @@ def sent(bus: FakeBus) -> list[list[str]]:
     return [[event.id for event in request.events] for request in bus.requests["Dispatch"]]
 
 
-async def test_what_waits_during_a_call_goes_into_the_next(bus: FakeBus, client: Client, held: HeldCall) -> None:
+async def test_dispatches_that_arrive_during_a_call_share_the_next_one(
+    bus: FakeBus, client: Client, held: HeldCall
+) -> None:
     tasks = await behind_a_call(client, held, "a", "b", "c", "d")
     held.go()
 
@@ -77,7 +79,9 @@ async def test_what_waits_during_a_call_goes_into_the_next(bus: FakeBus, client:
     assert sent(bus) == [["a"], ["b", "c", "d"]]
 
 
-async def test_each_hears_whether_its_own_event_is_a_duplicate(bus: FakeBus, client: Client, held: HeldCall) -> None:
+async def test_each_caller_learns_whether_its_own_event_is_a_duplicate(
+    bus: FakeBus, client: Client, held: HeldCall
+) -> None:
     bus.answer("Dispatch", event_bus_pb2.DispatchResponse(event_ids=["b", "c"], duplicate_event_ids=["c"]))
     tasks = await behind_a_call(client, held, "a", "b", "c")
     held.go()
@@ -85,7 +89,9 @@ async def test_each_hears_whether_its_own_event_is_a_duplicate(bus: FakeBus, cli
     assert await asyncio.gather(*tasks[1:]) == [Dispatched("b", False), Dispatched("c", True)]
 
 
-async def test_other_topics_engines_and_wishes_do_not_share(bus: FakeBus, client: Client, held: HeldCall) -> None:
+async def test_dispatches_with_different_topics_engines_or_options_do_not_share_a_call(
+    bus: FakeBus, client: Client, held: HeldCall
+) -> None:
     first = await waiting(client, "a")
     await held.came()
     others = [
@@ -124,7 +130,7 @@ async def test_a_bad_event_fails_alone(bus: FakeBus, client: Client, held: HeldC
     assert sorted(map(tuple, sent(bus)[2:])) == [("b",), ("c",), ("d",)]
 
 
-async def test_a_topic_that_has_room_for_some_takes_some(bus: FakeBus, client: Client, held: HeldCall) -> None:
+async def test_a_topic_with_room_for_some_events_stores_those(bus: FakeBus, client: Client, held: HeldCall) -> None:
     full = Failure(EXHAUSTED, reason="MAX_QUEUED_EVENTS_REACHED", retry_after=1)
     bus.answer("Dispatch", full, event_bus_pb2.DispatchResponse(event_ids=["x"]), full)
     tasks = await behind_a_call(client, held, "a", "b", "c")
@@ -145,7 +151,9 @@ async def test_a_call_that_failed_partway_is_not_sent_again(bus: FakeBus, client
     assert sent(bus) == [["a"], ["b", "c"]]
 
 
-async def test_an_error_that_is_nobodys_fault_reaches_all(bus: FakeBus, client: Client, held: HeldCall) -> None:
+async def test_an_error_that_is_not_about_one_event_reaches_all_callers(
+    bus: FakeBus, client: Client, held: HeldCall
+) -> None:
     bus.answer("Dispatch", Failure(PRECONDITION, reason="NO_DISPATCHER_SPECIFIED"))
     tasks = await behind_a_call(client, held, "a", "b", "c")
     held.go()
@@ -168,7 +176,7 @@ async def test_a_shared_call_whose_answer_is_lost_is_repeated_as_it_was(
     assert first == second
 
 
-async def test_who_gives_up_waiting_sends_nothing(bus: FakeBus, client: Client, held: HeldCall) -> None:
+async def test_a_caller_that_gives_up_waiting_sends_nothing(bus: FakeBus, client: Client, held: HeldCall) -> None:
     tasks = await behind_a_call(client, held, "a", "b", "c")
     tasks[1].cancel()
     await asyncio.wait([tasks[1]])
@@ -178,7 +186,7 @@ async def test_who_gives_up_waiting_sends_nothing(bus: FakeBus, client: Client, 
     assert sent(bus) == [["a"], ["c"]]
 
 
-async def test_who_is_cancelled_during_the_first_call_does_not_hold_up_the_others(
+async def test_a_caller_that_is_cancelled_does_not_delay_the_others(
     bus: FakeBus, client: Client, held: HeldCall
 ) -> None:
     tasks = await behind_a_call(client, held, "a", "b")
@@ -187,7 +195,7 @@ async def test_who_is_cancelled_during_the_first_call_does_not_hold_up_the_other
     assert await tasks[1] == Dispatched("b", False)
 
 
-async def test_each_waits_as_long_as_it_said(bus: FakeBus, client: Client, held: HeldCall) -> None:
+async def test_each_caller_has_its_own_timeout(bus: FakeBus, client: Client, held: HeldCall) -> None:
     tasks = await behind_a_call(client, held, "a", "b")
     (hasty,) = await waiting(client, "c", timeout=0.05)
 
@@ -197,7 +205,7 @@ async def test_each_waits_as_long_as_it_said(bus: FakeBus, client: Client, held:
     assert await asyncio.gather(*tasks) == [Dispatched("a", False), Dispatched("b", False)]
 
 
-async def test_while_the_server_is_away_all_are_told_so(bus: FakeBus) -> None:
+async def test_an_unreachable_server_is_reported_to_all_callers(bus: FakeBus) -> None:
     bus.stop()
     async with Client(bus.target, timeout=0.5) as client:
         results = await asyncio.gather(*[client.dispatch("orders", "x") for _ in range(5)], return_exceptions=True)
@@ -205,7 +213,7 @@ async def test_while_the_server_is_away_all_are_told_so(bus: FakeBus) -> None:
     assert [type(each) for each in results] == [errors.Unavailable] * 5
 
 
-async def test_a_client_that_is_closed_leaves_nobody_waiting(bus: FakeBus, client: Client, held: HeldCall) -> None:
+async def test_closing_the_client_ends_all_waiting_dispatches(bus: FakeBus, client: Client, held: HeldCall) -> None:
     tasks = await behind_a_call(client, held, "a", "b", "c")
     await client.close()
     results = await asyncio.gather(*tasks, return_exceptions=True)
@@ -213,7 +221,7 @@ async def test_a_client_that_is_closed_leaves_nobody_waiting(bus: FakeBus, clien
     assert [type(each) for each in results] == [errors.ClientClosed] * 3
 
 
-async def test_large_events_go_in_several_calls(bus: FakeBus, client: Client, held: HeldCall) -> None:
+async def test_large_events_are_sent_in_several_calls(bus: FakeBus, client: Client, held: HeldCall) -> None:
     tasks = await behind_a_call(client, held, "a")
     large = [asyncio.create_task(client.dispatch("orders", b"x" * (1 << 20), id=str(each))) for each in range(4)]
     await asyncio.sleep(0)

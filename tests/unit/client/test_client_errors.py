@@ -71,7 +71,9 @@ def test_the_contract_has_no_reason_that_the_table_lacks() -> None:
         (C.NOT_FOUND, errors.NotFound),
     ],
 )
-def test_an_error_without_details_goes_by_its_status(code: grpc.StatusCode, expected: type[DueBusError]) -> None:
+def test_an_error_without_details_is_classified_by_its_status(
+    code: grpc.StatusCode, expected: type[DueBusError]
+) -> None:
     error = from_rpc_error(rpc_error(Failure(code, "said the proxy")))
 
     assert type(error) is expected
@@ -79,7 +81,7 @@ def test_an_error_without_details_goes_by_its_status(code: grpc.StatusCode, expe
     assert "said the proxy" in str(error)
 
 
-def test_a_status_that_does_not_tell_the_reason_is_a_plain_error_of_that_name() -> None:
+def test_an_ambiguous_status_is_a_plain_error() -> None:
     error = from_rpc_error(rpc_error(Failure(C.RESOURCE_EXHAUSTED, "too many connections")))
 
     assert type(error) is DueBusError
@@ -101,14 +103,14 @@ def test_a_connection_that_ends_with_a_fork_can_be_tried_again() -> None:
     assert type(error) is errors.Unavailable
 
 
-def test_a_reason_newer_than_the_client_keeps_its_name_and_goes_by_its_status() -> None:
+def test_an_unknown_reason_keeps_its_name_and_is_classified_by_its_status() -> None:
     error = from_rpc_error(rpc_error(Failure(C.NOT_FOUND, "gone", "SHARD_NOT_FOUND")))
 
     assert type(error) is errors.NotFound
     assert error.reason == "SHARD_NOT_FOUND"
 
 
-def test_another_domains_reason_is_not_taken_for_ours() -> None:
+def test_the_reason_of_another_domain_is_ignored() -> None:
     info = Failure(C.UNAVAILABLE, "", "NOT_FOUND").trailing_metadata()[0][1].replace(b"duebus", b"envoy!")
     failure = grpc.aio.AioRpcError(
         C.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata(("grpc-status-details-bin", info)), "", None
@@ -135,7 +137,7 @@ def test_wrong_fields_are_named_in_one_line() -> None:
     assert str(error) == "bad request (events[3].delay: must not be negative)"
 
 
-def test_a_message_that_names_the_field_itself_is_left_alone() -> None:
+def test_a_message_that_names_the_field_is_not_repeated() -> None:
     message = "events[3].delay: must not be negative"
     failure = Failure(
         C.INVALID_ARGUMENT, message, "INVALID_ARGUMENT", fields={"events[3].delay": "must not be negative"}
@@ -144,7 +146,7 @@ def test_a_message_that_names_the_field_itself_is_left_alone() -> None:
     assert str(from_rpc_error(rpc_error(failure))) == message
 
 
-def test_a_full_topic_says_when_to_come_back() -> None:
+def test_a_full_topic_has_a_retry_delay() -> None:
     failure = Failure(C.RESOURCE_EXHAUSTED, "full", "MAX_QUEUED_EVENTS_REACHED", retry_after=0.25)
 
     assert from_rpc_error(rpc_error(failure)).retry_after == timedelta(milliseconds=250)
@@ -160,14 +162,14 @@ def test_a_partial_dispatch_names_the_engines_that_hold_the_events() -> None:
     assert error.stored_event_ids == ("a", "b")
 
 
-def test_bad_input_is_a_value_error_and_an_engine_that_stands_still_is_unavailable() -> None:
+def test_bad_input_is_a_value_error_and_a_stopped_engine_is_unavailable() -> None:
     assert issubclass(errors.InvalidArgument, ValueError)
     assert issubclass(errors.NoTopicSpecified, errors.InvalidArgument)
     assert issubclass(errors.NoEventSpecified, errors.InvalidArgument)
     assert issubclass(errors.DispatcherNotWorking, errors.Unavailable)
 
 
-def test_errors_survive_a_trip_to_another_process() -> None:
+def test_errors_can_be_pickled() -> None:
     error: Any = errors.MaxQueuedEventsReached("full", code=C.RESOURCE_EXHAUSTED, retry_after=timedelta(seconds=1))
 
     copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes

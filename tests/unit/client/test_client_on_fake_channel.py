@@ -78,7 +78,7 @@ def test_a_dispatch_sends_the_event_and_returns_its_id(bench: Bench) -> None:
     assert dict(request.events[0].attributes) == {"trace": "7"}
 
 
-def test_many_events_go_in_one_request(bench: Bench) -> None:
+def test_many_events_are_sent_in_one_request(bench: Bench) -> None:
     result = bench.call(bench.client.dispatch_many, "orders", ["a", "b"], require_subscriber=True)
     request = bench.reply("Dispatch", dispatched("1", "2"))
 
@@ -87,7 +87,7 @@ def test_many_events_go_in_one_request(bench: Bench) -> None:
     assert request.require_subscriber
 
 
-def test_an_unavailable_server_is_tried_again_with_the_same_request(bench: Bench) -> None:
+def test_a_call_to_an_unavailable_server_is_retried_with_the_same_request(bench: Bench) -> None:
     result = bench.call(bench.client.dispatch, "orders", "x")
     first = bench.fail("Dispatch", LOST)
     second = bench.fail("Dispatch", Failure(UNAVAILABLE, "draining", "DISPATCHER_NOT_WORKING"))
@@ -99,7 +99,7 @@ def test_an_unavailable_server_is_tried_again_with_the_same_request(bench: Bench
     assert bench.pauses == pytest.approx([0.1, 0.2])
 
 
-def test_the_servers_wish_for_a_longer_pause_is_honoured(bench: Bench) -> None:
+def test_the_retry_delay_of_the_server_is_honoured(bench: Bench) -> None:
     result = bench.call(bench.client.dispatch, "orders", "x")
     bench.fail("Dispatch", Failure(UNAVAILABLE, "draining", "DISPATCHER_NOT_WORKING", retry_after=0.75))
     bench.reply("Dispatch", dispatched("e-1"))
@@ -108,7 +108,7 @@ def test_the_servers_wish_for_a_longer_pause_is_honoured(bench: Bench) -> None:
     assert bench.pauses == pytest.approx([0.75])
 
 
-def test_when_the_time_is_up_the_real_error_is_raised(bench: Bench) -> None:
+def test_after_the_timeout_the_real_error_is_raised(bench: Bench) -> None:
     result = bench.call(bench.client.dispatch, "orders", "x", timeout=1)
     for _ in range(4):
         bench.fail("Dispatch", LOST)
@@ -174,7 +174,7 @@ def test_a_lease_is_extended(bench: Bench) -> None:
     assert (list(request.lease_tokens), request.lease.seconds) == (["a"], 5)
 
 
-def test_a_stop_is_tried_once(bench: Bench) -> None:
+def test_a_stop_is_not_retried(bench: Bench) -> None:
     result = bench.call(bench.client.stop)
     bench.fail("Stop", LOST)
 
@@ -183,7 +183,7 @@ def test_a_stop_is_tried_once(bench: Bench) -> None:
     assert bench.pauses == []
 
 
-def test_a_token_goes_with_each_call(threads: ThreadPoolExecutor) -> None:
+def test_the_token_is_sent_with_each_call(threads: ThreadPoolExecutor) -> None:
     bench = Bench(threads, token="s3cret")
     bench.call(bench.client.ack, "a")
 
@@ -203,7 +203,7 @@ def test_calls_of_a_closed_client_fail(bench: Bench) -> None:
         bench.client.subscribe("orders").__enter__()
 
 
-def test_a_client_that_is_closed_between_two_tries_gives_up(bench: Bench) -> None:
+def test_closing_the_client_ends_the_retries(bench: Bench) -> None:
     def close_instead_of_sleeping(_seconds: float) -> None:
         client.close()
 
@@ -225,7 +225,7 @@ def consume(bench: Bench, seen: list[Delivery], **arguments: Any) -> Started:
         return started
 
 
-def test_a_subscription_hands_out_deliveries_until_the_server_ends_it(bench: Bench) -> None:
+def test_a_subscription_yields_deliveries_until_the_server_ends_it(bench: Bench) -> None:
     seen: list[Delivery] = []
     result = bench.call(consume, bench, seen, group="audit")
     _, request, server = bench.channel.take_unary_stream(METHODS["Subscribe"])
@@ -239,7 +239,7 @@ def test_a_subscription_hands_out_deliveries_until_the_server_ends_it(bench: Ben
     assert [each.event_id for each in seen] == ["a", "b", "c"]
 
 
-def test_a_stream_that_breaks_raises_after_what_had_come(bench: Bench) -> None:
+def test_a_broken_stream_raises_after_its_deliveries(bench: Bench) -> None:
     subscription = bench.client.subscribe("orders")
     entered = bench.call(subscription.__enter__)
     _, _, server = bench.channel.take_unary_stream(METHODS["Subscribe"])
@@ -255,7 +255,7 @@ def test_a_stream_that_breaks_raises_after_what_had_come(bench: Bench) -> None:
     assert list(subscription) == []
 
 
-def test_a_subscription_is_not_tried_again(bench: Bench) -> None:
+def test_a_subscription_is_not_retried(bench: Bench) -> None:
     entered = bench.call(bench.client.subscribe("orders").__enter__)
     _, _, server = bench.channel.take_unary_stream(METHODS["Subscribe"])
     server.terminate((), UNAVAILABLE, "Socket closed")
@@ -265,7 +265,7 @@ def test_a_subscription_is_not_tried_again(bench: Bench) -> None:
     assert bench.pauses == []
 
 
-def test_a_server_that_does_not_begin_with_started_is_not_trusted(bench: Bench) -> None:
+def test_a_stream_that_does_not_begin_with_started_is_an_error(bench: Bench) -> None:
     entered = bench.call(bench.client.subscribe("orders").__enter__)
     _, _, server = bench.channel.take_unary_stream(METHODS["Subscribe"])
     server.send_response(deliveries("a"))

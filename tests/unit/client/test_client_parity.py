@@ -27,13 +27,13 @@ def test_its_documentation_does_not_mention_asyncio(of_sync: type) -> None:
         assert word not in words
 
 
-def test_everything_that_is_exported_is_there() -> None:
+def test_every_exported_name_exists() -> None:
     for name in duebus.__all__:
         assert hasattr(duebus, name), name
     assert list(duebus.__all__) == sorted(duebus.__all__)
 
 
-def test_the_version_is_that_of_the_distribution() -> None:
+def test_the_version_is_that_of_the_distribution_and_unknown_names_are_refused() -> None:
     assert duebus.__version__ == version("duebus")
     with pytest.raises(AttributeError, match="has no attribute 'no_such_name'"):
         _ = duebus.no_such_name

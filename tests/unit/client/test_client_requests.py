@@ -73,7 +73,7 @@ def test_a_payload_is_bytes_text_or_json(data: object, encoded: bytes, content_t
     assert (event.data, event.content_type) == (encoded, content_type)
 
 
-def test_a_content_type_of_ones_own_wins() -> None:
+def test_the_callers_content_type_takes_precedence() -> None:
     event = encode_event(NewEvent(data="<a/>", content_type="application/xml"))
 
     assert (event.data, event.content_type) == (b"<a/>", "application/xml")
@@ -111,14 +111,14 @@ NOON = datetime(2026, 11, 23, 12, 30, tzinfo=UTC)
         ({"paid": Invoice(order_id=ID, due=date(2026, 12, 1))}, f'{{"paid":{{"order_id":"{ID}","due":"2026-12-01"}}}}'),
     ],
 )
-def test_values_of_pythons_own_types_are_sent_as_json_that_others_can_read(data: object, encoded: str) -> None:
+def test_values_of_python_types_are_sent_as_json(data: object, encoded: str) -> None:
     event = encode_event(NewEvent(data=data))
 
     assert (event.data.decode(), event.content_type) == (encoded, "application/json")
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "text/csv; charset=utf-8", "application/json", "a/b+json"])
-def test_bytes_that_are_not_the_text_they_are_said_to_be_are_refused(content_type: str) -> None:
+def test_bytes_that_contradict_their_charset_are_refused(content_type: str) -> None:
     with pytest.raises(errors.InvalidArgument, match=r"^data: is not utf-8, the charset of '.*'"):
         encode_event(NewEvent(data=b"\xff", content_type=content_type))
 
@@ -139,13 +139,13 @@ def test_text_is_sent_in_the_charset_that_its_media_type_names() -> None:
 
 
 @pytest.mark.parametrize("charset", ["ascii", "unknown"])
-def test_text_that_its_charset_cannot_say_is_refused(charset: str) -> None:
+def test_text_that_its_charset_cannot_encode_is_refused(charset: str) -> None:
     with pytest.raises(errors.InvalidArgument, match=r"^data: can't be encoded"):
         encode_event(NewEvent(data="grüße", content_type=f"text/plain; charset={charset}"))
 
 
 @pytest.mark.parametrize("data", [object(), {1, 2}, {"at": Order}, 1j])
-def test_what_json_does_not_know_is_a_type_error_that_names_the_payload(data: object) -> None:
+def test_a_value_without_json_form_is_a_type_error_that_names_the_payload(data: object) -> None:
     with pytest.raises(TypeError, match=r"^events\[3\]\.data: .*JSON"):
         encode_event(NewEvent(data=data), "events[3].")
 
@@ -157,7 +157,7 @@ def cycle() -> list[Any]:
 
 
 @pytest.mark.parametrize("data", [math.nan, {"x": math.inf}, "\ud800", {"x": "\ud800"}, cycle()])
-def test_what_json_or_utf8_cannot_say_is_an_invalid_argument(data: object) -> None:
+def test_a_value_that_json_or_utf8_cannot_encode_is_an_invalid_argument(data: object) -> None:
     with pytest.raises(errors.InvalidArgument, match=r"^data: ") as raised:
         encode_event(NewEvent(data=data))
 
@@ -173,7 +173,7 @@ def test_what_json_or_utf8_cannot_say_is_an_invalid_argument(data: object) -> No
         ('text/plain; charset="UTF-16"', "grüße".encode("utf-16")),
     ],
 )
-def test_text_is_read_by_its_charset(content_type: str, data: bytes) -> None:
+def test_text_is_decoded_by_its_charset(content_type: str, data: bytes) -> None:
     assert delivery("t", data=data, content_type=content_type).text() == "grüße"
 
 
@@ -202,7 +202,7 @@ def test_a_delay_is_a_timedelta_or_seconds(delay: float | timedelta, microsecond
 
 
 @pytest.mark.parametrize("delay", [math.nan, math.inf, -math.inf, 1e300])
-def test_a_delay_that_is_no_length_of_time_is_refused(delay: float) -> None:
+def test_an_invalid_delay_is_refused(delay: float) -> None:
     with pytest.raises(errors.InvalidArgument, match=r"^events\[1\]\.delay: "):
         encode_event(NewEvent(data=b"", delay=delay), "events[1].")
 
@@ -217,11 +217,11 @@ def test_a_negative_delay_is_left_for_the_server_to_refuse() -> None:
     assert encode_event(NewEvent(data=b"", delay=-1.5)).delay.ToMicroseconds() == -1_500_000
 
 
-def test_nothing_is_waited_for_longer_than_ten_years() -> None:
+def test_timeouts_are_cut_to_ten_years() -> None:
     assert fields.seconds("timeout", timedelta.max) == fields.seconds("timeout", timedelta(days=3650))
 
 
-def test_a_moment_is_an_aware_datetime_of_any_zone() -> None:
+def test_a_time_is_an_aware_datetime_in_any_zone() -> None:
     at = datetime(2026, 11, 23, 12, 0, 0, 250_001, tzinfo=timezone(timedelta(hours=2)))
 
     event = encode_event(NewEvent(data=b"", at=at))
@@ -237,22 +237,22 @@ def test_a_moment_is_an_aware_datetime_of_any_zone() -> None:
         datetime.max.replace(tzinfo=timezone(timedelta(hours=-1))),
     ],
 )
-def test_a_moment_beyond_the_ends_of_the_calendar_is_refused(at: datetime) -> None:
+def test_a_time_outside_the_calendar_is_refused(at: datetime) -> None:
     with pytest.raises(errors.InvalidArgument, match=r"^at: .*outside the years 1 to 9999 in UTC"):
         encode_event(NewEvent(data=b"", at=at))
 
 
 @pytest.mark.parametrize("at", [datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)])
-def test_a_moment_at_the_ends_of_the_calendar_is_sent(at: datetime) -> None:
+def test_a_time_at_the_limits_of_the_calendar_is_sent(at: datetime) -> None:
     assert encode_event(NewEvent(data=b"", at=at)).deliver_at.ToDatetime(UTC) == at
 
 
-def test_a_naive_moment_is_refused() -> None:
+def test_a_naive_datetime_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^at: .*no time zone"):
         encode_event(NewEvent(data=b"", at=datetime(2026, 11, 23)))  # noqa: DTZ001 - that is the point
 
 
-def test_a_moment_of_another_type_is_refused() -> None:
+def test_a_time_of_another_type_is_refused() -> None:
     soon: Any = "2026-11-23"
     with pytest.raises(TypeError, match=r"^at: expected a datetime"):
         encode_event(NewEvent(data=b"", at=soon))
@@ -278,7 +278,7 @@ def test_all_fields_of_an_event_are_sent() -> None:
     assert event.max_retries == 0
 
 
-def test_retries_that_were_not_named_are_not_sent() -> None:
+def test_max_retries_that_were_not_set_are_not_sent() -> None:
     assert not encode_event(NewEvent(data=b"x")).HasField("max_retries")
 
 
@@ -319,7 +319,7 @@ def test_many_events_may_be_bare_payloads() -> None:
 
 
 @pytest.mark.parametrize("single", ["abc", b"abc", {"id": 1}, NewEvent(data=1)])
-def test_a_single_payload_in_place_of_many_is_refused(single: Any) -> None:
+def test_a_single_payload_instead_of_a_list_is_refused(single: Any) -> None:
     with pytest.raises(TypeError, match=r"^events: expected an iterable of events"):
         encode_events(single)
 
@@ -339,16 +339,16 @@ def test_every_dispatch_has_its_own_request_id() -> None:
     assert first != second
 
 
-def test_a_request_id_that_was_named_is_kept() -> None:
+def test_a_given_request_id_is_kept() -> None:
     assert dispatch_request(request_id="mine").request_id == "mine"
 
 
 @pytest.mark.parametrize("engines", [["local", "redis"], (Engine.LOCAL, Engine.REDIS)])
-def test_engines_go_by_name(engines: Iterable[str]) -> None:
+def test_engines_are_given_by_name(engines: Iterable[str]) -> None:
     assert dispatch_request(engines=engines).engines == [event_bus_pb2.ENGINE_LOCAL, event_bus_pb2.ENGINE_REDIS]
 
 
-def test_one_engine_needs_no_list() -> None:
+def test_a_single_engine_needs_no_list() -> None:
     assert dispatch_request(engines="redis").engines == [event_bus_pb2.ENGINE_REDIS]
 
 
@@ -357,7 +357,7 @@ def test_an_unknown_engine_is_refused() -> None:
         dispatch_request(engines=["local", "kafka"])
 
 
-def test_a_topic_must_be_text_but_whether_it_is_a_good_one_is_for_the_server_to_say() -> None:
+def test_a_topic_must_be_text_and_the_server_checks_the_rest() -> None:
     topic: Any = None
     with pytest.raises(TypeError, match=r"^topic: expected a str"):
         calls.dispatch_many(topic, [], engines=(), request_id=None, require_subscriber=False)
@@ -370,11 +370,11 @@ def read_dispatched(ids: list[str], duplicates: list[str]) -> list[Dispatched]:
     return call.read(event_bus_pb2.DispatchResponse(event_ids=ids, duplicate_event_ids=duplicates), False)
 
 
-def test_duplicates_are_reported_with_their_event() -> None:
+def test_duplicates_are_reported_for_their_events() -> None:
     assert read_dispatched(["a", "b"], ["b"]) == [Dispatched("a", False), Dispatched("b", True)]
 
 
-def test_of_one_id_twice_in_a_request_the_second_is_the_duplicate() -> None:
+def test_of_two_events_with_one_id_the_second_is_the_duplicate() -> None:
     assert [each.duplicate for each in read_dispatched(["a", "a"], ["a"])] == [False, True]
     assert [each.duplicate for each in read_dispatched(["a", "a"], ["a", "a"])] == [True, True]
 
@@ -388,14 +388,14 @@ def test_deliveries_tokens_and_lists_of_them_are_acked_alike() -> None:
     assert call.request == event_bus_pb2.AckRequest(lease_tokens=["a", "b", "c", "d", "e"])
 
 
-def test_nothing_to_settle_takes_no_call() -> None:
+def test_settling_nothing_makes_no_call() -> None:
     assert list(calls.ack([])) == []
     assert list(calls.ack([[]])) == []
     assert list(calls.nack([])) == []
     assert list(calls.extend([], None)) == []
 
 
-def test_more_leases_than_one_call_takes_are_split() -> None:
+def test_more_leases_than_one_call_accepts_are_split() -> None:
     tokens = [str(each) for each in range(20_001)]
 
     sent: list[Any] = [call.request for call in calls.ack(tokens)]
@@ -404,7 +404,7 @@ def test_more_leases_than_one_call_takes_are_split() -> None:
     assert [token for each in sent for token in each.lease_tokens] == tokens
 
 
-def test_more_bytes_than_one_request_takes_are_split() -> None:
+def test_more_bytes_than_one_request_accepts_are_split() -> None:
     tokens = [f"{each:0100d}" for each in range(2_000)]
     nacks = [Nack(delivery=token, error="x" * 4_000) for token in tokens]
 
@@ -417,7 +417,7 @@ def test_more_bytes_than_one_request_takes_are_split() -> None:
 
 
 @pytest.mark.parametrize("wrong", [42, None, event_bus_pb2.Delivery()])
-def test_what_names_no_lease_is_refused(wrong: Any) -> None:
+def test_a_value_that_is_not_a_lease_is_refused(wrong: Any) -> None:
     with pytest.raises(TypeError, match=r"^deliveries\[1\]: expected a Delivery or a lease token"):
         list(calls.ack(["a", wrong]))
 
@@ -448,13 +448,13 @@ def test_a_nack_has_one_action_or_none(nack: Nack, action: str | None, value: ob
         assert getattr(message, action) is value
 
 
-def test_a_nack_says_why() -> None:
+def test_a_nack_has_its_error() -> None:
     message = nack_message(Nack(delivery=delivery("a"), error="boom"))
 
     assert (message.lease_token, message.error) == ("a", "boom")
 
 
-def test_two_actions_in_one_nack_are_refused() -> None:
+def test_a_nack_with_two_actions_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^nacks\[1\]\.delay: can't be set together with release"):
         list(calls.nack([Nack(delivery="a"), Nack(delivery="b", delay=0, release=True)]))
 
@@ -468,7 +468,7 @@ ALL_REASONS = failures(
 )
 
 
-def test_failures_are_told_one_by_one() -> None:
+def test_failures_are_returned_one_by_one() -> None:
     (call,) = calls.ack(["a"])
 
     assert call.read(event_bus_pb2.AckResponse(failures=ALL_REASONS), False) == [
@@ -479,7 +479,7 @@ def test_failures_are_told_one_by_one() -> None:
     ]
 
 
-def test_a_repeated_ack_that_finds_the_event_settled_has_succeeded() -> None:
+def test_a_retried_ack_of_a_settled_event_has_succeeded() -> None:
     (call,) = calls.ack(["a"])
 
     reasons = [each.reason for each in call.read(event_bus_pb2.AckResponse(failures=ALL_REASONS), True)]
@@ -487,7 +487,7 @@ def test_a_repeated_ack_that_finds_the_event_settled_has_succeeded() -> None:
     assert reasons == [LeaseFailureReason.EXPIRED, LeaseFailureReason.MALFORMED, LeaseFailureReason.ENGINE_STOPPED]
 
 
-def test_a_repeated_nack_that_finds_the_lease_gone_has_succeeded() -> None:
+def test_a_retried_nack_of_an_ended_lease_has_succeeded() -> None:
     (call,) = calls.nack([Nack(delivery="a")])
 
     reasons = [each.reason for each in call.read(event_bus_pb2.NackResponse(failures=ALL_REASONS), True)]
@@ -495,13 +495,13 @@ def test_a_repeated_nack_that_finds_the_lease_gone_has_succeeded() -> None:
     assert reasons == [LeaseFailureReason.MALFORMED, LeaseFailureReason.ENGINE_STOPPED]
 
 
-def test_a_repeated_extend_that_finds_the_lease_gone_has_not() -> None:
+def test_a_retried_extend_of_an_ended_lease_has_failed() -> None:
     (call,) = calls.extend("a", 30)
 
     assert len(call.read(event_bus_pb2.ExtendResponse(failures=ALL_REASONS), True)) == 4
 
 
-def test_an_extension_has_a_length_or_goes_by_the_topic() -> None:
+def test_an_extension_has_a_duration_or_uses_the_topics_lease() -> None:
     (named,) = calls.extend([delivery("a")], timedelta(seconds=5))
     (unnamed,) = calls.extend("a", None)
 
@@ -529,11 +529,11 @@ def subscribe_request(**arguments: Any) -> event_bus_pb2.SubscribeRequest:
     return calls.subscribe_request("orders", **(defaults | arguments))
 
 
-def test_a_subscription_that_names_nothing_leaves_all_to_the_server() -> None:
+def test_a_subscription_without_options_leaves_all_to_the_server() -> None:
     assert subscribe_request() == event_bus_pb2.SubscribeRequest(topic="orders")
 
 
-def test_a_subscription_sends_what_it_names() -> None:
+def test_a_subscription_sends_its_options() -> None:
     request = subscribe_request(
         group="audit",
         engine="local",
@@ -560,7 +560,7 @@ def test_a_window_that_cannot_be_sent_is_refused(number: int) -> None:
         subscribe_request(max_in_flight=number)
 
 
-def test_a_stop_waits_as_long_as_it_takes_and_is_not_repeated() -> None:
+def test_a_stop_has_no_timeout_and_is_not_retried() -> None:
     call = calls.stop(["local"], 5)
 
     assert isinstance(call.request, event_bus_pb2.StopRequest)
@@ -570,7 +570,7 @@ def test_a_stop_waits_as_long_as_it_takes_and_is_not_repeated() -> None:
     assert not call.repeatable
 
 
-def test_a_stop_tells_what_became_of_each_engine() -> None:
+def test_a_stop_returns_the_result_for_each_engine() -> None:
     response = event_bus_pb2.StopResponse(
         engines=[event_bus_pb2.StoppedEngine(engine=event_bus_pb2.ENGINE_LOCAL, released=2, queued=7)]
     )

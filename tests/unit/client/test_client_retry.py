@@ -30,7 +30,7 @@ def tries(clock: Clock, *, repeatable: bool = True, timeout: float | None = 30.0
     return Tries(repeatable=repeatable, timeout=timeout, clock=clock, random=lambda: random)
 
 
-def test_the_pauses_double_up_to_a_second() -> None:
+def test_pauses_double_up_to_a_second() -> None:
     each = tries(Clock())
 
     pauses = [each.pause_after(rpc_error(LOST)) for _ in range(8)]
@@ -45,7 +45,7 @@ def test_each_pause_varies_by_a_fifth(random: float, factor: float) -> None:
     assert each.pause_after(rpc_error(LOST)) == pytest.approx(0.1 * factor, rel=1e-4)
 
 
-def test_the_server_may_ask_for_a_longer_pause_but_not_for_a_shorter_one() -> None:
+def test_the_server_can_lengthen_a_pause_but_not_shorten_it() -> None:
     each = tries(Clock())
 
     assert each.pause_after(rpc_error(Failure(C.UNAVAILABLE, retry_after=0.9))) == pytest.approx(0.9)
@@ -63,7 +63,7 @@ def test_all_tries_share_one_deadline() -> None:
     assert each.remaining() == 0.0
 
 
-def test_a_pause_that_would_end_after_the_deadline_is_not_begun() -> None:
+def test_a_pause_beyond_the_deadline_is_not_begun() -> None:
     clock = Clock()
     each = tries(clock, timeout=1.0)
     each.pause_after(rpc_error(LOST))
@@ -73,7 +73,7 @@ def test_a_pause_that_would_end_after_the_deadline_is_not_begun() -> None:
         each.pause_after(rpc_error(LOST))
 
 
-def test_when_the_deadline_cuts_a_retry_short_the_error_before_is_the_one_to_report() -> None:
+def test_a_retry_cut_short_by_the_deadline_reports_the_earlier_error() -> None:
     each = tries(Clock())
     first = rpc_error(LOST)
     each.pause_after(first)
@@ -84,12 +84,12 @@ def test_when_the_deadline_cuts_a_retry_short_the_error_before_is_the_one_to_rep
     assert raised.value.__cause__ is first
 
 
-def test_a_first_try_that_takes_too_long_is_reported_as_that() -> None:
+def test_a_first_try_that_takes_too_long_is_deadline_exceeded() -> None:
     with pytest.raises(errors.DeadlineExceeded, match="no answer in time"):
         tries(Clock()).pause_after(rpc_error(TOO_LATE))
 
 
-def test_without_a_deadline_it_never_gives_up() -> None:
+def test_without_a_deadline_retries_never_end() -> None:
     clock = Clock()
     each = tries(clock, timeout=None)
 
@@ -105,17 +105,17 @@ def test_other_errors_are_reported_at_once(code: grpc.StatusCode) -> None:
         tries(Clock()).pause_after(rpc_error(Failure(code, retry_after=0.1)))
 
 
-def test_a_call_that_the_server_has_cancelled_is_tried_again() -> None:
+def test_a_call_cancelled_by_the_server_is_retried() -> None:
     assert tries(Clock()).pause_after(rpc_error(Failure(C.CANCELLED, "CANCELLED"))) > 0
 
 
 @pytest.mark.parametrize("failure", [LOST, Failure(C.CANCELLED, "CANCELLED")])
-def test_a_call_that_must_not_be_repeated_is_not(failure: Failure) -> None:
+def test_a_call_that_is_not_repeatable_is_not_retried(failure: Failure) -> None:
     with pytest.raises(errors.DueBusError):
         tries(Clock(), repeatable=False).pause_after(rpc_error(failure))
 
 
-def test_a_later_try_knows_that_it_is_one() -> None:
+def test_a_retry_is_marked_as_one() -> None:
     each = tries(Clock())
 
     assert not each.retried

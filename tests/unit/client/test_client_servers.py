@@ -37,11 +37,11 @@ def turns(of: Servers[FakeChannel], count: int) -> list[int]:
     return [of.take_turn() for _ in range(count)]
 
 
-def test_each_gets_its_turn() -> None:
+def test_servers_are_used_in_turn() -> None:
     assert turns(servers(3, Clock()), 7) == [0, 1, 2, 0, 1, 2, 0]
 
 
-def test_one_that_could_not_be_reached_is_left_out_for_five_seconds() -> None:
+def test_an_unreachable_server_is_skipped_for_five_seconds() -> None:
     clock = Clock()
     three = servers(3, clock)
     three.leave_out(1)
@@ -50,14 +50,14 @@ def test_one_that_could_not_be_reached_is_left_out_for_five_seconds() -> None:
     assert turns(three, 3) == [0, 1, 2]
 
 
-def test_when_none_could_be_reached_each_gets_its_turn() -> None:
+def test_unreachable_servers_are_used_in_turn_if_there_are_no_others() -> None:
     two = servers(2, Clock())
     two.leave_out(0)
     two.leave_out(1)
     assert turns(two, 4) == [0, 1, 0, 1]
 
 
-def test_a_channel_is_opened_when_its_server_gets_its_first_call() -> None:
+def test_a_channel_is_opened_on_the_first_call_to_its_server() -> None:
     three = servers(3, Clock())
     assert path_of(three.rpc(2, SUBSCRIBE)) == "server-2/duebus.v1.EventBus/Subscribe"
     assert three.rpc(2, SUBSCRIBE) is three.rpc(2, SUBSCRIBE)

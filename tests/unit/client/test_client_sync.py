@@ -33,7 +33,7 @@ def ids(events: Iterator[Delivery]) -> list[str]:
     return [each.event_id for each in events]
 
 
-def test_a_lost_answer_is_asked_for_again(bus: FakeBus, client: Client) -> None:
+def test_a_dispatch_whose_answer_is_lost_is_retried(bus: FakeBus, client: Client) -> None:
     bus.answer("Dispatch", LOST)
 
     assert client.dispatch("orders", "x").event_id == "event-0"
@@ -41,7 +41,7 @@ def test_a_lost_answer_is_asked_for_again(bus: FakeBus, client: Client) -> None:
     assert first == second
 
 
-def test_a_server_that_was_restarted_is_found_again(bus: FakeBus, threads: ThreadPoolExecutor) -> None:
+def test_a_restarted_server_is_found_again(bus: FakeBus, threads: ThreadPoolExecutor) -> None:
     failed = threading.Event()
 
     def sleep(seconds: float) -> None:
@@ -81,7 +81,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
-def test_a_client_works_on_in_both_processes_after_a_fork(bus: FakeBus) -> None:
+def test_a_client_keeps_working_in_both_processes_after_a_fork(bus: FakeBus) -> None:
     subprocess.run([sys.executable, "-c", FORKING, bus.target], check=True, timeout=60)
 
     payloads = [event.data for each in bus.requests["Dispatch"] for event in each.events]
@@ -120,7 +120,7 @@ def test_closing_the_client_ends_calls_under_way(bus: FakeBus, client: Client, t
     late.set()
 
 
-def test_a_channel_of_ones_own_is_left_open(bus: FakeBus) -> None:
+def test_a_channel_of_the_caller_is_left_open(bus: FakeBus) -> None:
     with grpc.insecure_channel(bus.target) as channel:
         for _ in range(2):
             with Client(channel=channel) as client:
@@ -130,7 +130,7 @@ def test_a_channel_of_ones_own_is_left_open(bus: FakeBus) -> None:
         client.ack("a")
 
 
-def test_frames_come_as_they_were_sent(bus: FakeBus, client: Client) -> None:
+def test_frames_are_yielded_as_they_were_sent(bus: FakeBus, client: Client) -> None:
     closing = event_bus_pb2.Closing(reason=event_bus_pb2.Closing.REASON_GROUP_DELETED)
     with client.subscribe("orders") as subscription:
         stream = bus.next_stream()
@@ -153,7 +153,7 @@ def test_a_broken_stream_raises(bus: FakeBus, client: Client) -> None:
             next(subscription)
 
 
-def test_a_server_that_never_starts_the_stream_is_not_waited_for_forever(bus: FakeBus, client: Client) -> None:
+def test_a_stream_that_never_starts_is_an_error_after_the_timeout(bus: FakeBus, client: Client) -> None:
     bus.starts_streams = False
 
     with (
@@ -178,7 +178,7 @@ def test_a_stream_that_has_started_has_no_deadline(bus: FakeBus, threads: Thread
         subscription.close()
 
 
-def test_deliveries_that_nobody_saw_are_released(bus: FakeBus, client: Client) -> None:
+def test_unseen_deliveries_are_released(bus: FakeBus, client: Client) -> None:
     with client.subscribe("orders") as subscription:
         stream = bus.next_stream()
         stream.send(deliveries("a", "b", "c"))
@@ -192,7 +192,7 @@ def test_deliveries_that_nobody_saw_are_released(bus: FakeBus, client: Client) -
     assert stream.ended.wait(10)
 
 
-def test_closing_from_another_thread_ends_whoever_iterates(
+def test_closing_from_another_thread_ends_the_iteration(
     bus: FakeBus, client: Client, threads: ThreadPoolExecutor
 ) -> None:
     with client.subscribe("orders") as subscription:
@@ -245,7 +245,7 @@ def test_threads_share_a_subscription(bus: FakeBus, client: Client, threads: Thr
         assert sorted(each for one in both for each in one.result(10)) == ["a", "b", "c"]
 
 
-def test_a_request_that_no_server_would_read_is_bad_input(bus: FakeBus, client: Client) -> None:
+def test_a_request_too_large_for_any_server_is_bad_input(bus: FakeBus, client: Client) -> None:
     # The fake bus reads 4 MiB, as every gRPC server does by default.
     with pytest.raises(errors.InvalidArgument, match=r"^request: is larger than a message may be"):
         client.dispatch("orders", bytes(5 * 1024 * 1024))

@@ -23,23 +23,23 @@ def methods_of(file: Any, service: str) -> set[str]:
     return {method.name for method in file.DESCRIPTOR.services_by_name[service].methods}
 
 
-def test_every_call_of_the_bus_is_made() -> None:
+def test_every_call_of_the_bus_is_covered() -> None:
     made = {step.verb.title() for step in STEPS}
     assert methods_of(event_bus_pb2, "EventBus") - made == set()
 
 
-def test_every_admin_call_is_made() -> None:
+def test_every_admin_call_is_covered() -> None:
     made = {step.argument["method"] for step in STEPS if step.verb == "admin"}
     assert methods_of(admin_pb2, "EventBusAdmin") - made == set()
 
 
-def test_every_reason_of_an_error_is_met() -> None:
+def test_every_error_reason_is_covered() -> None:
     reasons = {name.removeprefix("ERROR_REASON_") for name in error_details_pb2.ErrorReason.keys()}  # noqa: SIM118
     met = {step.fails["reason"] for step in STEPS if step.fails and isinstance(step.fails["reason"], str)}
     assert reasons - {"UNSPECIFIED"} - met == set()
 
 
-def test_every_reason_why_a_lease_fails_is_met() -> None:
+def test_every_reason_of_a_lease_failure_is_covered() -> None:
     reasons = {name.removeprefix("REASON_").lower() for name in event_bus_pb2.LeaseFailure.Reason.keys()}  # noqa: SIM118
     settles = [step for step in STEPS if step.verb in ("ack", "nack", "extend") and step.gives]
     met = {failure["reason"] for step in settles for failure in step.gives["failures"]}
@@ -59,29 +59,27 @@ def test_no_case_is_named_like_a_language_so_that_k_selects_one(language: str) -
         ("[{gives: {}}]", "not a step"),
     ],
 )
-def test_a_step_that_nobody_understands_is_refused(tmp_path: Path, steps: str, complaint: str) -> None:
+def test_an_unknown_step_is_refused(tmp_path: Path, steps: str, complaint: str) -> None:
     with pytest.raises(ValueError, match=f"case 'x': {complaint}"):
         read_suite(written(tmp_path, f"{{name: x, steps: {steps}}}"))
 
 
-def test_a_field_that_cases_do_not_have_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_field_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="colour"):
         read_suite(written(tmp_path, "{name: x, colour: red, steps: []}"))
 
 
-def test_two_cases_of_one_name_are_refused(tmp_path: Path) -> None:
+def test_two_cases_with_the_same_name_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="cases with the same name"):
         read_suite(written(tmp_path, "{name: x, steps: []}, {name: x, steps: []}"))
 
 
-def test_a_server_that_is_not_in_the_table_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_server_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no such servers"):
         read_suite(written(tmp_path, "{name: x, server: big, steps: []}"))
 
 
-def test_results_are_written_and_read_back_and_what_was_not_run_stays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_results_are_written_and_read_back_and_the_others_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parity, "FILE", tmp_path / "page.md")
     languages = {name: Language(name, name.title(), (), (), ()) for name in ("python", "go")}
     first, second, *_ = (case for case in SUITE.cases if case.engines == ENGINES)

@@ -76,7 +76,7 @@ def test_an_error_is_raised(start: Callable[[str], Driver]) -> None:
     assert caught.value.error == {"reason": "NO"}
 
 
-def test_deliveries_of_a_frame_come_one_by_one_and_what_is_left_can_be_seen(start: Callable[[str], Driver]) -> None:
+def test_deliveries_of_a_frame_are_separate_events_and_the_rest_can_be_read(start: Callable[[str], Driver]) -> None:
     driver = start(TELL)
     assert driver.next_event("delivery", "s") == {"event_id": "a"}
     assert driver.next_event("handling", "w") == {"event_id": "c", "at_ms": 5}
@@ -85,7 +85,7 @@ def test_deliveries_of_a_frame_come_one_by_one_and_what_is_left_can_be_seen(star
         driver.next_event("delivery", "s", timeout_s=0)
 
 
-def test_a_driver_that_crashes_fails_who_waits_with_its_last_words(start: Callable[[str], Driver]) -> None:
+def test_a_crashed_driver_fails_waiting_commands_with_the_end_of_its_log(start: Callable[[str], Driver]) -> None:
     driver = start(CRASH)
     answer = driver.send("hello")
     with pytest.raises(DriverGone, match="out of cheese"):
@@ -95,7 +95,7 @@ def test_a_driver_that_crashes_fails_who_waits_with_its_last_words(start: Callab
     assert not driver.works
 
 
-def test_a_driver_that_does_not_answer_does_not_work(
+def test_a_driver_that_does_not_answer_is_not_alive(
     start: Callable[[str], Driver], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("conformance.driver.PING_TIMEOUT_S", 0.1)

@@ -52,11 +52,11 @@ def holds(expected: str, actual: Any, **names: Any) -> bool:
         ("!between [1, 3]", None, False),
     ],
 )
-def test_an_answer_fits_or_does_not(expected: str, actual: Any, *, fits: bool) -> None:
+def test_answers_are_compared_with_expectations(expected: str, actual: Any, *, fits: bool) -> None:
     assert holds(expected, actual) is fits
 
 
-def test_the_first_use_of_a_name_gives_it_and_later_ones_compare() -> None:
+def test_the_first_use_of_a_name_sets_it_and_later_ones_compare() -> None:
     names: dict[str, Any] = {}
     match(read("{first: $id, second: $id}"), {"first": "x", "second": "x"}, names, "answer")
     assert names == {"id": "x"}
@@ -65,12 +65,12 @@ def test_the_first_use_of_a_name_gives_it_and_later_ones_compare() -> None:
 
 
 @pytest.mark.parametrize(("actual", "fits"), [(1099, False), (1100, True), (1200, True), (1201, False), (None, False)])
-def test_a_moment_is_judged_by_another(actual: int | None, *, fits: bool) -> None:
+def test_a_time_is_compared_with_another(actual: int | None, *, fits: bool) -> None:
     assert holds("!since [$sent, 100, 200]", actual, sent=1000) is fits
 
 
 @pytest.mark.parametrize(("actual", "fits"), [(7, False), (8, True)])
-def test_a_number_grows(actual: int, *, fits: bool) -> None:
+def test_a_number_is_compared_with_an_earlier_one(actual: int, *, fits: bool) -> None:
     assert holds("!more_than $fence", actual, fence=7) is fits
 
 
@@ -93,6 +93,6 @@ def test_arguments_have_their_names_and_tags_replaced() -> None:
     }
 
 
-def test_a_name_that_stands_for_nothing_is_an_error_in_an_argument() -> None:
+def test_an_undefined_name_is_an_error_in_an_argument() -> None:
     with pytest.raises(KeyError, match="x"):
         fill_in("$x", {})

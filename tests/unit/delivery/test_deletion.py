@@ -43,7 +43,7 @@ async def test_the_streams_of_a_deleted_topic_end_in_every_group(bench: Bench) -
 
 
 @pytest.mark.parametrize("whole_topic", [False, True])
-async def test_a_lost_word_is_found_out_by_the_next_lease(
+async def test_a_lost_notification_is_noticed_by_the_next_lease(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, whole_topic: bool
 ) -> None:
     monkeypatch.setattr(bench.streams, "deleted", lambda _topic, _group: None)
@@ -60,7 +60,7 @@ async def test_a_lost_word_is_found_out_by_the_next_lease(
     assert subscriber.ended
 
 
-async def test_a_late_word_does_not_change_why_a_stream_ended(bench: Bench) -> None:
+async def test_a_late_notification_does_not_change_why_a_stream_ended(bench: Bench) -> None:
     subscriber = await bench.subscribe()
     subscriber.stop_reading()
     await bench.engine.delete_topic(TOPIC)
@@ -72,7 +72,7 @@ async def test_a_late_word_does_not_change_why_a_stream_ended(bench: Bench) -> N
     assert closings(subscriber) == [[TOPIC_DELETED]]
 
 
-async def test_what_is_deleted_while_a_worker_comes_back_is_lost(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_leases_deleted_while_a_worker_reconnects_are_lost(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     first = await bench.subscribe(max_events=1)
     await bench.dispatch("a")
     (lease,) = first.leases
@@ -90,7 +90,7 @@ async def test_what_is_deleted_while_a_worker_comes_back_is_lost(bench: Bench, m
     assert closings(second) == [[GROUP_DELETED]]
 
 
-async def test_a_drain_does_not_wait_for_what_was_deleted(bench: Bench) -> None:
+async def test_a_drain_does_not_wait_for_deleted_leases(bench: Bench) -> None:
     subscriber = await bench.subscribe()
     await bench.dispatch("a")
     await bench.engine.delete_group(TOPIC, GROUP)
@@ -100,7 +100,7 @@ async def test_a_drain_does_not_wait_for_what_was_deleted(bench: Bench) -> None:
     assert subscriber.ended
 
 
-async def test_a_paused_group_hears_nothing_but_heartbeats_until_it_is_resumed(bench: Bench) -> None:
+async def test_a_paused_group_gets_only_heartbeats_until_it_is_resumed(bench: Bench) -> None:
     subscriber = await bench.subscribe()
     await bench.engine.pause_group(TOPIC, GROUP)
     await bench.dispatch("a", new_event("b", delay_us=SECOND))

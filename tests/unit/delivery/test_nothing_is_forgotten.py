@@ -192,7 +192,7 @@ class Story:
 
 @pytest.mark.parametrize("latency", [0, 3, 30])
 @pytest.mark.parametrize("seed", range(15))
-async def test_no_event_waits_that_a_session_has_room_for(bench: Bench, seed: int, latency: int) -> None:
+async def test_no_event_waits_while_a_session_has_room_for_it(bench: Bench, seed: int, latency: int) -> None:
     """With an engine that answers at once, and with one whose answers arrive after later changes."""
     story = Story(bench, seed)
     await bench.dispatch(new_event(body=b"x"))

@@ -34,7 +34,7 @@ class FailingEngine(LocalEngine):
             raise self.error
 
 
-async def test_a_lease_that_nobody_asks_about_expires_by_the_sweep(bench: Bench) -> None:
+async def test_the_sweep_ends_an_expired_lease(bench: Bench) -> None:
     subscriber = await bench.subscribe(max_events=1, lease_us=SECOND)
     await bench.dispatch("a")
     sweep = asyncio.create_task(reap(bench.engine, bench.clock, 2 * SECOND))
@@ -45,7 +45,7 @@ async def test_a_lease_that_nobody_asks_about_expires_by_the_sweep(bench: Bench)
     sweep.cancel()
 
 
-async def test_a_sweep_that_fails_is_not_the_last() -> None:
+async def test_sweeps_continue_after_a_failure() -> None:
     clock = ManualClock(START_US)
     engine = FailingEngine(clock, TopicConfig())
     engine.error = DispatcherNotWorking("out of reach")
@@ -59,7 +59,7 @@ async def test_a_sweep_that_fails_is_not_the_last() -> None:
         await sweep
 
 
-async def test_an_outage_is_logged_once_and_so_is_its_end() -> None:
+async def test_an_outage_is_logged_when_it_begins_and_when_it_ends() -> None:
     clock = ManualClock(START_US)
     engine = FailingEngine(clock, TopicConfig())
     with capture_logs() as logs:
@@ -77,7 +77,7 @@ async def test_an_outage_is_logged_once_and_so_is_its_end() -> None:
     ]
 
 
-async def test_not_even_an_error_that_nobody_foresaw_ends_the_sweeps() -> None:
+async def test_an_unexpected_error_does_not_end_the_sweeps() -> None:
     clock = ManualClock(START_US)
     engine = FailingEngine(clock, TopicConfig())
     engine.error = RuntimeError("a bug")

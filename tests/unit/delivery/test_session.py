@@ -29,14 +29,14 @@ async def until_turn(happened: Callable[[], bool], what: str) -> None:
     raise AssertionError(f"{what} did not come")
 
 
-async def test_what_is_ready_comes_in_one_frame(bench: Bench) -> None:
+async def test_ready_events_are_sent_in_one_frame(bench: Bench) -> None:
     await bench.dispatch("a", "b", "c")
     subscriber = await bench.subscribe()
     assert subscriber.ids == ["a", "b", "c"]
     assert len(subscriber.frames) == 1
 
 
-async def test_an_event_reaches_a_waiting_session_when_it_is_due_not_before(bench: Bench) -> None:
+async def test_an_event_reaches_a_waiting_session_when_it_is_due_and_not_before(bench: Bench) -> None:
     subscriber = await bench.subscribe()
     await bench.dispatch(new_event("late", delay_us=5 * SECOND))
     await bench.advance(5 * SECOND - 1)
@@ -45,7 +45,7 @@ async def test_an_event_reaches_a_waiting_session_when_it_is_due_not_before(benc
     assert subscriber.ids == ["late"]
 
 
-async def test_a_sooner_event_does_not_lose_the_later_one(bench: Bench) -> None:
+async def test_an_earlier_event_does_not_hide_a_later_one(bench: Bench) -> None:
     subscriber = await bench.subscribe()
     await bench.dispatch(new_event("late", delay_us=5 * SECOND))
     await bench.dispatch(new_event("soon", delay_us=2 * SECOND))
@@ -55,7 +55,7 @@ async def test_a_sooner_event_does_not_lose_the_later_one(bench: Bench) -> None:
     assert subscriber.ids == ["soon", "late"]
 
 
-async def test_one_event_asks_the_engine_of_one_session(bench: Bench) -> None:
+async def test_one_event_makes_one_session_lease(bench: Bench) -> None:
     waiting = [await bench.subscribe() for _ in range(5)]
     before = [bench.lease_calls(each) for each in waiting]
     await bench.dispatch_elsewhere("a")
@@ -64,7 +64,7 @@ async def test_one_event_asks_the_engine_of_one_session(bench: Bench) -> None:
     assert asked == [1, 0, 0, 0, 0], "the answer said that there is no other"
 
 
-async def test_a_settle_asks_for_nothing_where_there_was_room_for_all(bench: Bench) -> None:
+async def test_a_settle_does_not_lease_if_there_was_room_for_all(bench: Bench) -> None:
     subscriber = await bench.subscribe()
     await bench.dispatch("a", "b")
     before = bench.lease_calls(subscriber)
@@ -75,7 +75,7 @@ async def test_a_settle_asks_for_nothing_where_there_was_room_for_all(bench: Ben
     assert bench.lease_calls(subscriber) == before + 1
 
 
-async def test_what_is_due_later_comes_after_what_was_taken(bench: Bench) -> None:
+async def test_a_later_event_comes_after_those_that_were_leased(bench: Bench) -> None:
     subscriber = await bench.subscribe()
     await bench.dispatch("now", new_event("later", delay_us=SECOND))
     before = bench.lease_calls(subscriber)
@@ -97,7 +97,7 @@ async def test_sessions_take_turns(bench: Bench) -> None:
     assert [each.ids for each in waiting] == [["a", "d"], ["b"], ["c"]]
 
 
-async def test_a_settle_makes_room_at_once(bench: Bench) -> None:
+async def test_a_settle_makes_room_immediately(bench: Bench) -> None:
     subscriber = await bench.subscribe(max_events=1)
     await bench.dispatch("a", "b")
     assert subscriber.ids == ["a"]
@@ -105,7 +105,7 @@ async def test_a_settle_makes_room_at_once(bench: Bench) -> None:
     assert subscriber.ids == ["a", "b"]
 
 
-async def test_a_full_session_asks_for_nothing(bench: Bench) -> None:
+async def test_a_full_session_does_not_lease(bench: Bench) -> None:
     subscriber = await bench.subscribe(max_events=1)
     await bench.dispatch("a")
     before = bench.lease_calls(subscriber)
@@ -115,7 +115,7 @@ async def test_a_full_session_asks_for_nothing(bench: Bench) -> None:
     assert bench.lease_calls(subscriber) == before
 
 
-async def test_a_session_without_room_for_the_next_event_does_not_ask_again_and_again(bench: Bench) -> None:
+async def test_a_session_without_room_for_the_next_event_does_not_lease_repeatedly(bench: Bench) -> None:
     subscriber = await bench.subscribe(max_bytes=100)
     await bench.dispatch(new_event("small", body=b"x" * 60))
     await bench.dispatch(new_event("large", body=b"x" * 80))
@@ -138,7 +138,7 @@ async def test_a_session_without_room_for_the_next_event_leaves_it_to_another(be
     assert (tight.ids, roomy.ids) == (["small"], ["large"])
 
 
-async def test_a_session_with_room_for_a_small_event_gets_it_when_another_took_the_large_one(bench: Bench) -> None:
+async def test_a_session_with_room_for_a_small_event_gets_it_after_another_took_the_large_one(bench: Bench) -> None:
     """It must not wait until its leases are settled: that may take hours, and the event is due now."""
     tight = await bench.subscribe(max_bytes=100)
     await bench.dispatch(new_event("held", body=b"x" * 60))
@@ -150,7 +150,7 @@ async def test_a_session_with_room_for_a_small_event_gets_it_when_another_took_t
     assert tight.ids == ["held", "small"]
 
 
-async def test_a_session_with_room_for_a_small_event_gets_it_when_it_comes_back_before_the_large_one(
+async def test_a_session_with_room_for_a_small_event_gets_it_when_it_returns_before_the_large_one(
     bench: Bench,
 ) -> None:
     """The small event was leased to another session, which vanishes: its old place is before the large one."""
@@ -168,7 +168,7 @@ async def test_a_session_with_room_for_a_small_event_gets_it_when_it_comes_back_
     assert tight.ids == ["held", "small"]
 
 
-async def test_a_small_event_that_takes_its_old_place_before_a_large_one_of_the_same_time_waits_a_second_at_most(
+async def test_a_small_event_that_returns_before_a_large_one_waits_at_most_a_second(
     bench: Bench,
 ) -> None:
     """Events of one request are due at one time: the engine does not report that the small one is first again."""
@@ -184,7 +184,7 @@ async def test_a_small_event_that_takes_its_old_place_before_a_large_one_of_the_
     assert tight.ids == ["held", "small"]
 
 
-async def test_many_sessions_without_room_ask_once_when_the_head_of_the_queue_changes(bench: Bench) -> None:
+async def test_many_sessions_without_room_lease_once_when_the_first_event_changes(bench: Bench) -> None:
     tight = [await bench.subscribe(max_bytes=100) for _ in range(5)]
     for number in range(5):
         await bench.dispatch(new_event(f"held-{number}", body=b"x" * 60))
@@ -196,14 +196,14 @@ async def test_many_sessions_without_room_ask_once_when_the_head_of_the_queue_ch
     assert max(asked) <= 1, asked
 
 
-async def test_more_than_one_frame_carries_comes_in_several(bench: Bench) -> None:
+async def test_more_events_than_fit_one_frame_are_sent_in_several(bench: Bench) -> None:
     mebibyte = b"x" * (1 << 20)
     await bench.dispatch(*[new_event(f"e{number}", body=mebibyte) for number in range(4)])
     subscriber = await bench.subscribe()
     assert [len(frame.events) for frame in subscriber.frames if isinstance(frame, Deliveries)] == [3, 1]
 
 
-async def test_an_expired_lease_comes_again_to_a_session_that_waits(bench: Bench) -> None:
+async def test_an_expired_lease_goes_to_a_waiting_session(bench: Bench) -> None:
     subscriber = await bench.subscribe(lease_us=3 * SECOND)
     await bench.dispatch("a")
     await bench.advance(3 * SECOND - 1)
@@ -213,7 +213,7 @@ async def test_an_expired_lease_comes_again_to_a_session_that_waits(bench: Bench
     assert subscriber.leases[1].fencing_token > subscriber.leases[0].fencing_token
 
 
-async def test_an_event_that_is_due_when_the_host_wakes_from_suspend_comes_with_the_next_sweep(bench: Bench) -> None:
+async def test_an_event_that_became_due_during_suspend_is_sent_by_the_next_sweep(bench: Bench) -> None:
     """The loop's timers have stood still meanwhile; they would deliver it as late as the host was suspended."""
     subscriber = await bench.subscribe()
     await bench.dispatch(new_event("late", delay_us=3600 * SECOND))
@@ -228,7 +228,7 @@ async def test_an_event_that_is_due_when_the_host_wakes_from_suspend_comes_with_
 # --- the end ----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_broken_stream_costs_the_grace_not_the_lease(bench: Bench) -> None:
+async def test_after_a_broken_stream_leases_run_out_after_the_grace(bench: Bench) -> None:
     lost = await bench.subscribe(grace_us=SECOND)
     other = await bench.subscribe()
     await bench.dispatch("a")
@@ -239,7 +239,7 @@ async def test_a_broken_stream_costs_the_grace_not_the_lease(bench: Bench) -> No
     assert other.ids == ["a"]
 
 
-async def test_a_session_that_is_woken_and_ends_passes_its_turn_on(bench: Bench) -> None:
+async def test_a_session_that_ends_after_being_woken_wakes_the_next_one(bench: Bench) -> None:
     """Given a session that is woken for an event, if its stream breaks before it leases, the next one gets it."""
     first, second = await bench.subscribe(), await bench.subscribe()
     await bench.engine.dispatch("orders", [DispatchRequest([new_event("a")])])
@@ -257,7 +257,7 @@ async def test_a_session_that_ends_is_gone_from_the_group(bench: Bench) -> None:
     assert (await bench.group()).subscribers == []
 
 
-async def test_leases_named_by_a_new_session_move_to_it(bench: Bench) -> None:
+async def test_leases_that_a_new_session_names_move_to_it(bench: Bench) -> None:
     old = await bench.subscribe(max_events=1)
     await bench.dispatch("a", "b")
     new = await bench.subscribe(max_events=1, held=[old.leases[0], LeaseRef("gone", 99)])
@@ -272,7 +272,7 @@ async def test_leases_named_by_a_new_session_move_to_it(bench: Bench) -> None:
     assert new.ids == ["b"]
 
 
-async def test_a_lease_that_is_settled_while_a_new_session_takes_it_over_leaves_room(bench: Bench) -> None:
+async def test_a_lease_settled_during_its_adoption_leaves_room(bench: Bench) -> None:
     """The answer to the ack may overtake that to the adoption; the session would then hold the lease until it ends."""
     old = await bench.subscribe(max_events=1)
     await bench.dispatch("a")
@@ -289,7 +289,7 @@ async def test_a_lease_that_is_settled_while_a_new_session_takes_it_over_leaves_
     assert new.ids == ["b"]
 
 
-async def test_a_lease_that_ends_while_the_session_asks_for_a_large_event_makes_room_for_it(
+async def test_a_lease_that_ends_during_a_lease_call_makes_room_for_a_large_event(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     subscriber = await bench.subscribe(max_bytes=100)
@@ -320,7 +320,7 @@ async def test_a_session_leaves_before_its_leases_are_shortened(bench: Bench, mo
     assert done == ["leave", "shorten"]
 
 
-async def test_a_session_that_the_server_closes_passes_its_turn_on_at_once(bench: Bench) -> None:
+async def test_a_closed_session_wakes_the_next_one_at_once(bench: Bench) -> None:
     """Given a session that is woken for an event and then closed, its reader may take the last frame late or never."""
     first, second = await bench.subscribe(), await bench.subscribe()
     first.stop_reading()
@@ -338,7 +338,7 @@ def heartbeats(frames: list[object]) -> list[Heartbeat]:
     return [frame for frame in frames if isinstance(frame, Heartbeat)]
 
 
-async def test_a_heartbeat_comes_after_ten_seconds_of_silence_and_every_ten_after(bench: Bench) -> None:
+async def test_heartbeats_are_sent_every_ten_seconds_of_silence(bench: Bench) -> None:
     subscriber = await bench.subscribe()
     began_us = bench.clock.now_us()
     for _ in range(35):
@@ -348,7 +348,7 @@ async def test_a_heartbeat_comes_after_ten_seconds_of_silence_and_every_ten_afte
     assert len(subscriber.frames) == 3
 
 
-async def test_heartbeats_of_streams_that_were_opened_within_half_a_second_come_together(bench: Bench) -> None:
+async def test_heartbeats_of_streams_opened_within_half_a_second_are_sent_together(bench: Bench) -> None:
     await bench.advance(SECOND // 10)
     first = await bench.subscribe()
     await bench.advance(SECOND // 10)
@@ -361,7 +361,7 @@ async def test_heartbeats_of_streams_that_were_opened_within_half_a_second_come_
     assert beat.server_time_us == other.server_time_us == bench.clock.now_us()
 
 
-async def test_deliveries_put_the_heartbeat_off(bench: Bench) -> None:
+async def test_deliveries_postpone_the_heartbeat(bench: Bench) -> None:
     subscriber = await bench.subscribe()
     await bench.advance(9 * SECOND)
     await bench.dispatch("a")
@@ -371,7 +371,7 @@ async def test_deliveries_put_the_heartbeat_off(bench: Bench) -> None:
     assert len(heartbeats(list(subscriber.frames))) == 1
 
 
-async def test_a_heartbeat_says_how_many_events_wait(bench: Bench) -> None:
+async def test_a_heartbeat_has_the_number_of_ready_events(bench: Bench) -> None:
     subscriber = await bench.subscribe(max_events=1)
     await bench.dispatch("a", "b", "c", new_event("later", delay_us=60 * SECOND))
     await bench.advance(10 * SECOND)
@@ -379,7 +379,7 @@ async def test_a_heartbeat_says_how_many_events_wait(bench: Bench) -> None:
     assert heartbeat.backlog == 2
 
 
-async def test_the_heartbeats_of_an_idle_stream_cost_the_engine_nothing(bench: Bench) -> None:
+async def test_heartbeats_of_an_idle_stream_do_not_call_the_engine(bench: Bench) -> None:
     subscriber = await bench.subscribe()
     await bench.dispatch(new_event("later", delay_us=3600 * SECOND))
     for _ in range(3):
@@ -388,7 +388,7 @@ async def test_the_heartbeats_of_an_idle_stream_cost_the_engine_nothing(bench: B
     assert bench.engine.backlogs_counted == 0
 
 
-async def test_the_heartbeats_of_a_paused_group_say_how_many_events_wait(bench: Bench) -> None:
+async def test_heartbeats_of_a_paused_group_have_the_number_of_ready_events(bench: Bench) -> None:
     first, second = await bench.subscribe(), await bench.subscribe()
     await bench.engine.pause_group(TOPIC, GROUP)
     await bench.dispatch("a", "b")
@@ -396,7 +396,7 @@ async def test_the_heartbeats_of_a_paused_group_say_how_many_events_wait(bench: 
     assert [beat.backlog for beat in heartbeats([*first.frames, *second.frames])] == [2, 2]
 
 
-async def test_a_session_whose_heartbeat_is_still_on_its_way_leaves_events_to_others(bench: Bench) -> None:
+async def test_a_session_that_is_sending_a_heartbeat_leaves_events_to_others(bench: Bench) -> None:
     """A reader that has stopped reading must not be given a turn that it can't use."""
     stuck = await bench.subscribe()
     stuck.stop_reading()
@@ -411,7 +411,7 @@ async def test_a_session_whose_heartbeat_is_still_on_its_way_leaves_events_to_ot
     assert sorted(stuck.ids + other.ids) == ["a", "b", "c"]
 
 
-async def test_a_session_that_ended_has_no_timer_left(bench: Bench) -> None:
+async def test_an_ended_session_has_no_timer(bench: Bench) -> None:
     subscriber = await bench.subscribe()
     await subscriber.vanish()
     await bench.advance(100 * SECOND)
@@ -421,7 +421,7 @@ async def test_a_session_that_ended_has_no_timer_left(bench: Bench) -> None:
 # --- an engine that is unreachable for a while ------------------------------------------------------------------------
 
 
-async def test_a_stream_outlives_an_engine_that_is_out_of_reach(bench: Bench) -> None:
+async def test_a_stream_survives_an_unreachable_engine(bench: Bench) -> None:
     subscriber = await bench.subscribe()
     bench.engine.away = True
     await bench.dispatch_elsewhere("a")
@@ -432,7 +432,7 @@ async def test_a_stream_outlives_an_engine_that_is_out_of_reach(bench: Bench) ->
     assert subscriber.ids == ["a"]
 
 
-async def test_an_engine_that_is_out_of_reach_is_asked_twice_a_second_however_often_there_is_news(
+async def test_an_unreachable_engine_is_asked_twice_a_second_at_most(
     bench: Bench,
 ) -> None:
     subscriber = await bench.subscribe()
@@ -456,7 +456,7 @@ async def test_heartbeats_continue_while_the_engine_is_unreachable(bench: Bench)
     assert [beat.backlog for beat in heartbeats(list(subscriber.frames))] == [2, 2], "the last that is known"
 
 
-async def test_a_stream_that_ends_while_the_engine_is_out_of_reach_leaves_nothing_behind(bench: Bench) -> None:
+async def test_a_stream_that_ends_while_the_engine_is_unreachable_leaves_nothing_behind(bench: Bench) -> None:
     subscriber = await bench.subscribe()
     bench.engine.away = True
     await bench.dispatch_elsewhere("a")
@@ -466,7 +466,7 @@ async def test_a_stream_that_ends_while_the_engine_is_out_of_reach_leaves_nothin
     assert not [timer for _, _, timer in bench.clock._timers if timer._callback is not None]
 
 
-async def test_a_stream_that_ends_while_the_engine_is_out_of_reach_leaves_its_group(bench: Bench) -> None:
+async def test_a_stream_that_ends_while_the_engine_is_unreachable_leaves_its_group(bench: Bench) -> None:
     """Also when its leases can't be shortened: the group would count a subscriber that is not there."""
     subscriber = await bench.subscribe()
     await bench.dispatch("a")

@@ -35,14 +35,14 @@ def closed(subscriber: Subscriber) -> bool:
 # --- nothing is left behind -------------------------------------------------------------------------------------------
 
 
-async def test_sessions_that_come_and_go_leave_nothing(bench: Bench) -> None:
+async def test_sessions_leave_nothing_behind(bench: Bench) -> None:
     for _ in range(50):
         subscriber = await bench.subscribe()
         await subscriber.vanish()
     assert (bench.streams._sessions, bench.streams._wakers, bench.streams._open_in) == ({}, {}, {})
 
 
-async def test_groups_wake_each_their_own(bench: Bench) -> None:
+async def test_each_group_wakes_its_own_sessions(bench: Bench) -> None:
     one, other = await bench.subscribe(group="one"), await bench.subscribe(group="other")
     await bench.dispatch("a")
     assert (one.ids, other.ids) == (["a"], ["a"])
@@ -52,7 +52,7 @@ async def test_groups_wake_each_their_own(bench: Bench) -> None:
     assert list(bench.streams._wakers["orders"]) == ["other"]
 
 
-async def test_word_of_groups_and_sessions_that_are_gone_is_passed_over(bench: Bench) -> None:
+async def test_reports_about_unknown_groups_and_sessions_are_ignored(bench: Bench) -> None:
     bench.streams.due("no such topic", "billing", 0)
     bench.streams.leases_ended("no such session", [1])
 
@@ -72,7 +72,7 @@ async def test_a_drain_without_streams_ends_at_once(bench: Bench) -> None:
     assert await (await draining(bench)) == 0
 
 
-async def test_a_drain_waits_for_settles_and_ends_with_the_last(bench: Bench) -> None:
+async def test_a_drain_ends_with_the_last_settle(bench: Bench) -> None:
     subscriber = await bench.subscribe()
     await bench.dispatch("a", "b")
     drain = await draining(bench)
@@ -83,7 +83,7 @@ async def test_a_drain_waits_for_settles_and_ends_with_the_last(bench: Bench) ->
     assert await drain == 0
 
 
-async def test_a_drain_gives_back_what_is_not_settled_in_time_without_counting_it(bench: Bench) -> None:
+async def test_a_drain_releases_unsettled_leases_without_counting_the_attempt(bench: Bench) -> None:
     subscriber = await bench.subscribe()
     await bench.dispatch("a", "b", "c")
     drain = await draining(bench, 5 * SECOND)
@@ -97,7 +97,7 @@ async def test_a_drain_gives_back_what_is_not_settled_in_time_without_counting_i
     assert (await bench.engine.get_event("orders", "b")).groups[0].attempts == 0
 
 
-async def test_a_drain_without_time_gives_all_back_at_once(bench: Bench) -> None:
+async def test_a_drain_without_a_timeout_releases_all_leases_at_once(bench: Bench) -> None:
     subscriber = await bench.subscribe()
     await bench.dispatch("a", "b")
     assert await (await draining(bench, 0)) == 2
@@ -105,7 +105,7 @@ async def test_a_drain_without_time_gives_all_back_at_once(bench: Bench) -> None
     assert (await bench.group()).counts[EventState.READY] == 2
 
 
-async def test_while_draining_nothing_more_is_handed_out(bench: Bench) -> None:
+async def test_nothing_is_leased_during_a_drain(bench: Bench) -> None:
     subscriber = await bench.subscribe(max_events=1)
     await bench.dispatch("a", "b")
     await draining(bench)
@@ -114,7 +114,7 @@ async def test_while_draining_nothing_more_is_handed_out(bench: Bench) -> None:
     assert (await bench.group()).counts[EventState.READY] == 1
 
 
-async def test_what_is_released_while_draining_is_not_handed_out_again(bench: Bench) -> None:
+async def test_events_released_during_a_drain_are_not_leased_again(bench: Bench) -> None:
     subscriber = await bench.subscribe()
     await bench.dispatch("a")
     drain = await draining(bench)
@@ -123,7 +123,7 @@ async def test_what_is_released_while_draining_is_not_handed_out_again(bench: Be
     assert subscriber.ids == ["a"]
 
 
-async def test_a_lease_that_runs_out_while_draining_is_not_waited_for(bench: Bench) -> None:
+async def test_a_drain_does_not_wait_for_a_lease_that_runs_out(bench: Bench) -> None:
     await bench.subscribe(lease_us=2 * SECOND)
     await bench.dispatch("a")
     drain = await draining(bench, 30 * SECOND)
@@ -133,7 +133,7 @@ async def test_a_lease_that_runs_out_while_draining_is_not_waited_for(bench: Ben
     assert await drain == 0
 
 
-async def test_a_reader_that_has_stopped_reading_does_not_hold_up_a_drain(bench: Bench) -> None:
+async def test_a_reader_that_stops_reading_does_not_delay_a_drain(bench: Bench) -> None:
     stuck = await bench.subscribe()
     stuck.stop_reading()
     await bench.dispatch("a")
@@ -145,7 +145,7 @@ async def test_a_reader_that_has_stopped_reading_does_not_hold_up_a_drain(bench:
     assert [type(frame) for frame in stuck.frames] == [Deliveries, Closing]
 
 
-async def test_a_stream_that_is_opened_while_draining_is_closed_with_its_first_frame(bench: Bench) -> None:
+async def test_a_stream_opened_during_a_drain_is_closed_with_its_first_frame(bench: Bench) -> None:
     await draining(bench)
     late = await bench.subscribe()
     assert late.frames == [DRAINING]
@@ -165,7 +165,7 @@ async def test_a_worker_that_continues_after_the_closing_frame_keeps_its_leases_
     assert await drain == 0
 
 
-async def test_a_drain_waits_for_a_lease_that_is_under_way(bench: Bench) -> None:
+async def test_a_drain_waits_for_a_running_lease_call(bench: Bench) -> None:
     """Its events would reach the worker after the drain: nobody could settle or release them."""
     subscriber = await bench.subscribe()
     bench.engine.latency = 50
@@ -180,7 +180,7 @@ async def test_a_drain_waits_for_a_lease_that_is_under_way(bench: Bench) -> None
     assert await drain == 0
 
 
-async def test_a_group_that_is_broken_does_not_keep_a_drain_from_giving_back_what_others_hold(bench: Bench) -> None:
+async def test_a_broken_group_does_not_keep_a_drain_from_releasing_other_leases(bench: Bench) -> None:
     for group in ("broken", GROUP):
         await bench.subscribe(group=group)
     await bench.dispatch("a")

@@ -44,7 +44,7 @@ async def time_passes(bench: Bench, by_us: int) -> None:
 # --- stalled streams --------------------------------------------------------------------------------------------------
 
 
-async def test_a_stream_that_stands_still_gets_one_event_at_a_time(bench: Bench) -> None:
+async def test_a_stalled_stream_gets_one_event_at_a_time(bench: Bench) -> None:
     frozen = await bench.subscribe(max_events=8, lease_us=SECOND)
     await bench.dispatch(*INNOCENTS)
     assert len(frozen.ids) == 8
@@ -59,7 +59,7 @@ async def test_a_stream_that_stands_still_gets_one_event_at_a_time(bench: Bench)
 
 
 @pytest.mark.parametrize("sign", ["ack", "nack", "release", "extend"])
-async def test_a_stream_that_settles_or_extends_something_gets_all_it_has_room_for(bench: Bench, sign: str) -> None:
+async def test_a_stream_that_settles_or_extends_gets_all_it_has_room_for(bench: Bench, sign: str) -> None:
     worker = await bench.subscribe(max_events=8, lease_us=SECOND)
     await bench.dispatch(*INNOCENTS)
     await time_passes(bench, SECOND)
@@ -78,7 +78,7 @@ async def test_a_stream_that_settles_or_extends_something_gets_all_it_has_room_f
     assert len(worker.session.window) == 8
 
 
-async def test_a_stream_that_still_holds_leases_gets_nothing_until_it_settles_one(bench: Bench) -> None:
+async def test_a_stalled_stream_with_leases_gets_nothing_until_it_settles_one(bench: Bench) -> None:
     worker = await bench.subscribe(max_events=2, lease_us=SECOND)
     await bench.dispatch("kept", "lost", "next")
     kept = worker.leases[0]
@@ -91,7 +91,7 @@ async def test_a_stream_that_still_holds_leases_gets_nothing_until_it_settles_on
     assert worker.ids == ["kept", "lost", "lost", "next"]
 
 
-async def test_another_stream_is_not_held_up_by_one_that_stands_still(bench: Bench) -> None:
+async def test_a_stalled_stream_does_not_delay_others(bench: Bench) -> None:
     frozen = await bench.subscribe(max_events=8, lease_us=30 * SECOND)
     await bench.dispatch(*INNOCENTS[:8])
     healthy = await bench.subscribe(max_events=64)
@@ -106,7 +106,7 @@ async def test_another_stream_is_not_held_up_by_one_that_stands_still(bench: Ben
 # --- suspects ---------------------------------------------------------------------------------------------------------
 
 
-async def test_of_two_suspects_a_stream_holds_one_and_the_rest_flows_on(bench: Bench) -> None:
+async def test_a_stream_holds_one_of_two_suspects_and_gets_all_other_events(bench: Bench) -> None:
     await kill_two_workers(bench, "suspect 1", "suspect 2")
     await bench.dispatch(*INNOCENTS[:10])
 
@@ -135,7 +135,7 @@ async def test_a_suspect_goes_to_a_stream_that_has_none(bench: Bench) -> None:
     assert late.ids == ["suspect 3"]
 
 
-async def test_a_suspect_that_comes_back_finds_the_stream_that_has_none(bench: Bench) -> None:
+async def test_a_returning_suspect_goes_to_a_stream_that_has_none(bench: Bench) -> None:
     await kill_two_workers(bench, "suspect 1", "suspect 2")
     workers = [await bench.subscribe() for _ in range(2)]
     assert [worker.ids for worker in workers] == [["suspect 1"], ["suspect 2"]]
@@ -153,7 +153,7 @@ async def test_a_suspect_that_comes_back_finds_the_stream_that_has_none(bench: B
         assert bench.lease_calls(worker) <= asked + 1
 
 
-async def test_a_suspect_that_ends_while_the_stream_looks_for_more(bench: Bench) -> None:
+async def test_a_stream_whose_suspect_ends_gets_the_next_one(bench: Bench) -> None:
     """Nobody says that another is due: on Redis an ack does not."""
     await kill_two_workers(bench, "suspect 1", "suspect 2")
     worker = await bench.subscribe()
@@ -185,7 +185,7 @@ async def test_a_worker_that_reconnects_keeps_its_suspect_and_gets_no_other(benc
     assert again.ids == ["suspect 2"]
 
 
-async def test_a_stream_with_a_suspect_tells_of_those_that_wait(bench: Bench) -> None:
+async def test_a_stream_with_a_suspect_wakes_others_for_waiting_suspects(bench: Bench) -> None:
     await kill_two_workers(bench, "suspect 1", "suspect 2")
     worker = await bench.subscribe()
 
@@ -194,7 +194,7 @@ async def test_a_stream_with_a_suspect_tells_of_those_that_wait(bench: Bench) ->
     assert [frame.backlog for frame in worker.frames if hasattr(frame, "backlog")] == [1]
 
 
-async def test_a_poison_event_takes_no_neighbour_along(bench: Bench) -> None:
+async def test_a_poison_event_dies_alone(bench: Bench) -> None:
     """Each worker that gets it is killed, and a supervisor starts another, until it is dead: it alone."""
     await bench.dispatch(new_event("poison", max_retries=3), *INNOCENTS)
     killed = 0

@@ -76,7 +76,7 @@ def test_an_event_wakes_the_one_session_that_has_waited_longest(line: Line) -> N
     assert line.woken == [("a", 0), ("b", 0)]
 
 
-def test_a_woken_session_that_lines_up_again_goes_to_the_end(line: Line) -> None:
+def test_a_woken_session_that_waits_again_goes_to_the_end(line: Line) -> None:
     line.wait("a")
     line.wait("b")
     line.due()
@@ -86,7 +86,7 @@ def test_a_woken_session_that_lines_up_again_goes_to_the_end(line: Line) -> None
     assert [name for name, _ in line.woken] == ["a", "b", "a"]
 
 
-def test_nobody_is_woken_before_the_time_and_one_is_at_it(line: Line) -> None:
+def test_sessions_are_woken_when_an_event_is_due_and_not_before(line: Line) -> None:
     line.wait("a")
     line.wait("b")
     line.due(after_us=SECOND)
@@ -96,21 +96,21 @@ def test_nobody_is_woken_before_the_time_and_one_is_at_it(line: Line) -> None:
     assert line.woken == [("a", SECOND)]
 
 
-def test_what_is_due_sooner_moves_the_alarm_forward(line: Line) -> None:
+def test_an_earlier_event_moves_the_timer_forward(line: Line) -> None:
     line.wait("a", START_US + 10 * SECOND)
     line.due(after_us=2 * SECOND)
     line.clock.advance(2 * SECOND)
     assert line.woken == [("a", 2 * SECOND)]
 
 
-def test_what_is_due_later_leaves_the_alarm_alone(line: Line) -> None:
+def test_a_later_event_leaves_the_timer_alone(line: Line) -> None:
     line.wait("a", START_US + 2 * SECOND)
     line.due(after_us=10 * SECOND)
     line.clock.advance(10 * SECOND)
     assert line.woken == [("a", 2 * SECOND)]
 
 
-def test_an_alarm_that_was_moved_forward_rings_once(line: Line) -> None:
+def test_a_timer_that_was_moved_fires_once(line: Line) -> None:
     line.wait("a", START_US + 10 * SECOND)
     line.wait("b")
     line.due(after_us=2 * SECOND)
@@ -118,7 +118,7 @@ def test_an_alarm_that_was_moved_forward_rings_once(line: Line) -> None:
     assert line.woken == [("a", 2 * SECOND)], "b is a's to wake, when a has seen that more is due"
 
 
-def test_an_alarm_is_kept_for_those_behind_one_who_is_woken_for_something_else(line: Line) -> None:
+def test_the_timer_remains_for_sessions_behind_one_that_is_woken_for_another_event(line: Line) -> None:
     """Given two who wait for a late event; when one is woken for another, it leases, and says what is due next."""
     late_us = START_US + 10 * SECOND
     line.wait("a", late_us)
@@ -130,26 +130,26 @@ def test_an_alarm_is_kept_for_those_behind_one_who_is_woken_for_something_else(l
     assert line.woken == [("a", 0), ("b", 10 * SECOND)]
 
 
-def test_an_alarm_set_when_one_lines_up_rings_without_any_news(line: Line) -> None:
+def test_a_timer_set_by_a_waiting_session_fires_without_a_report(line: Line) -> None:
     line.wait("a", START_US + SECOND)
     line.clock.advance(SECOND)
     assert line.woken == [("a", SECOND)]
 
 
-def test_news_between_a_lease_and_lining_up_is_not_lost(line: Line) -> None:
+def test_a_report_between_a_lease_and_waiting_is_not_lost(line: Line) -> None:
     seen = line.waker.changes  # the session asks the engine, which has nothing yet...
     line.due()  # ...and before the answer is there, an event comes while nobody is in line
     line.waker.wait(line.waiter("a"), None, seen)
     assert line.woken == [("a", 0)]
 
 
-def test_news_is_seen_once(line: Line) -> None:
+def test_a_report_is_seen_once(line: Line) -> None:
     line.due()
     line.wait("a")
     assert line.woken == []
 
 
-def test_a_session_that_steps_out_is_passed_over(line: Line) -> None:
+def test_a_session_that_left_the_queue_is_skipped(line: Line) -> None:
     line.wait("a")
     line.wait("b")
     line.waker.stop_waiting(line.waiter("a"))
@@ -158,7 +158,7 @@ def test_a_session_that_steps_out_is_passed_over(line: Line) -> None:
     assert line.woken == [("b", 0)]
 
 
-def test_nothing_is_armed_while_nobody_waits(line: Line) -> None:
+def test_no_timer_runs_while_no_session_waits(line: Line) -> None:
     line.due(after_us=SECOND)
     assert line.waker._timer is None
     line.clock.advance(SECOND)
@@ -173,7 +173,7 @@ def test_a_closed_waker_wakes_nobody(line: Line) -> None:
     assert line.woken == []
 
 
-def test_due_times_are_of_the_engines_clock() -> None:
+def test_due_times_follow_the_engines_clock() -> None:
     """An engine whose clock is 3 s ahead: what is due at its 10 s is due in 7 s."""
     line = Line(engine_ahead_us=3 * SECOND)
     line.wait("a", START_US + 10 * SECOND)
@@ -186,14 +186,14 @@ def test_due_times_are_of_the_engines_clock() -> None:
 # --- those that have no room for what is due next ---------------------------------------------------------------------
 
 
-def test_one_that_sits_out_is_not_woken_for_the_event_it_has_no_room_for(line: Line) -> None:
+def test_a_session_without_room_is_not_woken_for_the_large_event(line: Line) -> None:
     line.wait_for_another("a", START_US)
     for _ in range(3):
         line.due()
     assert line.woken == []
 
 
-def test_one_that_sits_out_makes_sure_once_a_second(line: Line) -> None:
+def test_a_session_without_room_checks_once_a_second(line: Line) -> None:
     line.wait_for_another("a", START_US)
     line.clock.advance(SECOND - 1)
     assert line.woken == []
@@ -206,13 +206,13 @@ def test_one_that_sits_out_makes_sure_once_a_second(line: Line) -> None:
     assert line.woken == [("a", SECOND), ("a", 12 * SECOND)]
 
 
-def test_one_that_sits_out_leaves_the_event_to_the_next_in_line(line: Line) -> None:
+def test_a_session_without_room_leaves_the_event_to_the_next_one(line: Line) -> None:
     line.wait("b")
     line.wait_for_another("a", START_US)
     assert [name for name, _ in line.woken] == ["b"]
 
 
-def test_when_the_large_event_is_taken_those_that_sat_out_are_back_in_line(line: Line) -> None:
+def test_after_the_large_event_is_leased_sessions_without_room_queue_again(line: Line) -> None:
     line.wait_for_another("a", START_US)
     line.wait_for_another("b", START_US)
     line.waker.took(None)
@@ -222,27 +222,27 @@ def test_when_the_large_event_is_taken_those_that_sat_out_are_back_in_line(line:
     assert [name for name, _ in line.woken] == ["a", "b"]
 
 
-def test_when_the_large_event_is_taken_and_more_is_due_the_first_that_sat_out_is_woken(line: Line) -> None:
+def test_after_the_large_event_is_leased_the_first_session_without_room_is_woken(line: Line) -> None:
     line.wait_for_another("a", START_US)
     line.wait_for_another("b", START_US)
     line.waker.took(START_US)
     assert [name for name, _ in line.woken] == ["a"]
 
 
-def test_what_is_due_before_the_large_event_is_worth_a_look(line: Line) -> None:
+def test_an_event_due_before_the_large_one_wakes_a_session_without_room(line: Line) -> None:
     line.wait_for_another("a", START_US)
     line.waker.due(START_US - 1)
     assert [name for name, _ in line.woken] == ["a"]
 
 
-def test_news_between_a_lease_and_waiting_for_another_is_not_lost(line: Line) -> None:
+def test_a_report_between_a_lease_and_waiting_for_another_event_is_not_lost(line: Line) -> None:
     seen = line.waker.changes
     line.waker.took(None)  # another session has taken the large event meanwhile
     line.waker.wait_for_another(line.waiter("a"), START_US, seen)
     assert [name for name, _ in line.woken] == ["a"]
 
 
-def test_one_that_sat_out_and_steps_out_is_passed_over(line: Line) -> None:
+def test_a_session_without_room_that_left_the_queue_is_skipped(line: Line) -> None:
     line.wait_for_another("a", START_US)
     line.waker.stop_waiting(line.waiter("a"))
     line.waker.took(START_US)

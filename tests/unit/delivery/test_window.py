@@ -11,30 +11,30 @@ def leased(fencing_token: int, size: int) -> LeasedEvent:
     return LeasedEvent(f"event-{fencing_token}", b"x" * size, fencing_token, 1, 0, 0, 0, "")
 
 
-def test_an_empty_window_asks_for_all_it_may_hold_and_at_least_one() -> None:
+def test_an_empty_window_requests_all_it_may_hold_and_at_least_one_event() -> None:
     request = Window(64, 1_000).request(30)
     assert (request.max_events, request.max_bytes, request.at_least_one, request.lease_us) == (64, 1_000, True, 30)
 
 
-def test_what_is_held_is_taken_off() -> None:
+def test_held_leases_reduce_the_request() -> None:
     window = Window(64, 1_000)
     window.hold_all([leased(1, 100), leased(2, 200)])
     request = window.request(None)
     assert (request.max_events, request.max_bytes, request.at_least_one) == (62, 700, False)
 
 
-def test_no_request_is_for_more_than_one_frame_carries() -> None:
+def test_a_request_is_limited_to_one_frame() -> None:
     assert Window(64, 1 << 30).request(None).max_bytes == MAX_FRAME_BYTES
 
 
-def test_no_request_is_for_so_many_events_that_an_engine_would_be_busy_with_it() -> None:
+def test_a_request_is_limited_in_its_number_of_events() -> None:
     window = Window(100_000, 1 << 30)
     assert window.request(None).max_events == 500
     window.hold_all([leased(number, 1) for number in range(99_500)])
     assert window.request(None).max_events == 500
 
 
-def test_there_is_room_until_the_number_of_events_is_reached() -> None:
+def test_the_number_of_events_limits_the_window() -> None:
     window = Window(2, 1_000)
     window.hold(1, "a", 1)
     assert window.has_room()
@@ -42,7 +42,7 @@ def test_there_is_room_until_the_number_of_events_is_reached() -> None:
     assert not window.has_room()
 
 
-def test_there_is_room_until_the_bytes_are_reached() -> None:
+def test_the_bytes_limit_the_window() -> None:
     window = Window(64, 1_000)
     window.hold(1, "a", 999)
     assert window.has_room()
@@ -70,7 +70,7 @@ def test_leases_that_end_make_room_once() -> None:
     assert window.request(None).max_bytes == 600
 
 
-def test_leases_of_others_change_nothing() -> None:
+def test_unknown_leases_change_nothing() -> None:
     window = Window(2, 1_000)
     window.hold(1, "a", 600)
     window.let_go([7, 8])
@@ -78,7 +78,7 @@ def test_leases_of_others_change_nothing() -> None:
     assert window.request(None).max_bytes == 400
 
 
-def test_leases_that_a_worker_brings_along_may_be_more_than_it_holds_then_nothing_fits() -> None:
+def test_adopted_leases_may_exceed_the_window_and_then_nothing_fits() -> None:
     window = Window(1, 10)
     window.hold(1, "a", 600)
     window.hold(2, "b", 600)
