@@ -34,7 +34,9 @@ except KeyboardInterrupt:
 
 
 @pytest.mark.parametrize("popen", [Forked, subprocess.Popen])
-def test_it_gets_what_it_is_given_and_its_end_is_told(popen: type[subprocess.Popen[str]], tmp_path: Path) -> None:
+def test_it_gets_its_arguments_and_environment_and_its_exit_status_is_returned(
+    popen: type[subprocess.Popen[str]], tmp_path: Path
+) -> None:
     (tmp_path / "tells.py").write_text(TELLS)
     command = [sys.executable, "-m", "tells", "a", "b c"]
     env = {**os.environ, "WHO": "me"}

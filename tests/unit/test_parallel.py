@@ -50,7 +50,7 @@ def run(folder: Path, files: dict[str, str], workers: int) -> subprocess.Complet
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=100, check=False)
 
 
-def test_files_run_beside_each_other_and_what_measures_time_after_them(tmp_path: Path) -> None:
+def test_files_run_in_parallel_and_timing_tests_run_after_them(tmp_path: Path) -> None:
     together = {f"tests/unit/test_{number}.py": MEETING for number in range(2)}
 
     done = run(tmp_path, {min(ALONE_FILES): MEASURING, **together}, workers=2)
@@ -61,7 +61,7 @@ def test_files_run_beside_each_other_and_what_measures_time_after_them(tmp_path:
     assert "5 passed" in closing
 
 
-def test_a_failure_is_told_at_once(tmp_path: Path) -> None:
+def test_a_failure_is_printed_at_once(tmp_path: Path) -> None:
     done = run(tmp_path, {"test_a.py": "def test_it(): assert 1 > 2", "test_b.py": "def test_it(): pass"}, workers=2)
 
     told, summary = done.stdout.split("FAILURES", 1)
@@ -69,7 +69,7 @@ def test_a_failure_is_told_at_once(tmp_path: Path) -> None:
     assert summary.splitlines()[-1].strip("= ").startswith("1 failed, 1 passed in")
 
 
-def test_what_utf8_can_not_say_is_printed_escaped(tmp_path: Path) -> None:
+def test_text_that_utf8_can_not_encode_is_printed_escaped(tmp_path: Path) -> None:
     printing = "import sys\ndef test_it():\n    sys.stdout.write('\\ud800')\n    assert '\\ud800' == ''"
 
     done = run(tmp_path, {"test_a.py": printing}, workers=1)

@@ -17,13 +17,13 @@ from duebus_server.domain.views import TopicConfig
 NOW_US = 1_000 * SECOND
 
 
-def test_what_is_not_set_stays() -> None:
+def test_settings_that_are_not_set_stay_as_they_are() -> None:
     changes = TopicChanges(RetryPolicyChanges(max_retries=0), max_queued=0)
 
     assert changes.over(TopicConfig(max_queued=5)) == TopicConfig(RetryPolicy(max_retries=0), max_queued=0)
 
 
-def test_of_two_changes_the_later_holds() -> None:
+def test_the_later_of_two_changes_applies() -> None:
     first = TopicChanges(RetryPolicyChanges(1, SECOND), max_queued=1, lease_us=SECOND)
     later = TopicChanges(RetryPolicyChanges(max_retries=2), max_queued=2, partitions=3)
 
@@ -38,9 +38,7 @@ def test_of_two_changes_the_later_holds() -> None:
         (RetryPolicyChanges(backoff_initial_us=10 * MINUTE), "backoff_initial"),
     ],
 )
-def test_a_backoff_that_contradicts_itself_is_refused_by_the_name_of_what_was_set(
-    changes: RetryPolicyChanges, field: str
-) -> None:
+def test_a_contradictory_backoff_is_refused_and_named(changes: RetryPolicyChanges, field: str) -> None:
     for apply in (lambda: changes.applied_to(RetryPolicy()), lambda: TopicChanges(changes).applied_to(TopicConfig())):
         with pytest.raises(InvalidArgument, match=r"backoff_max \(.* s\) must not be less") as caught:
             apply()
@@ -48,7 +46,7 @@ def test_a_backoff_that_contradicts_itself_is_refused_by_the_name_of_what_was_se
     assert changes.over(RetryPolicy()).backoff_us(1) <= 10 * MINUTE, "it is read all the same"
 
 
-def test_a_policy_that_was_wrong_before_is_no_reason_to_refuse_what_does_not_touch_it() -> None:
+def test_a_policy_that_was_invalid_before_does_not_block_unrelated_changes() -> None:
     odd = TopicConfig(RetryPolicy(3, MINUTE, SECOND))
 
     assert TopicChanges(max_queued=1).applied_to(odd).max_queued == 1
@@ -62,7 +60,7 @@ def test_a_policy_that_was_wrong_before_is_no_reason_to_refuse_what_does_not_tou
         (TopicChanges(RetryPolicyChanges(max_retries=0)), True),
     ],
 )
-def test_changes_are_true_when_they_set_something(changes: TopicChanges, sets_something: bool) -> None:
+def test_changes_are_truthy_if_they_set_something(changes: TopicChanges, sets_something: bool) -> None:
     assert bool(changes) is sets_something
 
 
@@ -80,5 +78,5 @@ def test_steps_follow_each_other_at_one_rate() -> None:
     assert DeadLetterProgress(moved=1, began_us=NOW_US, cursor=None).next_step(third) is None
 
 
-def test_without_a_rate_all_are_due_at_once() -> None:
+def test_without_a_rate_all_events_are_due_at_once() -> None:
     assert DeadLetterStep(10, moved=7).due_us(3, NOW_US) == NOW_US

@@ -24,7 +24,7 @@ START_US = 1_767_225_600_000_000
 # --- the system's clock -----------------------------------------------------------------------------------------------
 
 
-def test_the_system_clock_tells_the_hosts_time() -> None:
+def test_the_system_clock_starts_from_the_hosts_time() -> None:
     before_us = time.time_ns() // 1_000
     now_us = SystemClock().now_us()
     after_us = time.time_ns() // 1_000
@@ -33,9 +33,7 @@ def test_the_system_clock_tells_the_hosts_time() -> None:
 
 
 @pytest.mark.parametrize("jump_s", [-HOUR_S, HOUR_S])
-def test_an_adjustment_of_the_hosts_time_makes_it_neither_jump_nor_stand_still(
-    monkeypatch: pytest.MonkeyPatch, jump_s: int
-) -> None:
+def test_the_system_clock_ignores_adjustments_of_the_hosts_time(monkeypatch: pytest.MonkeyPatch, jump_s: int) -> None:
     clock = SystemClock()
     before_us = clock.now_us()
     real_ns, real_s = time.time_ns, time.time
@@ -59,7 +57,7 @@ def test_the_system_clock_keeps_counting_through_suspend(monkeypatch: pytest.Mon
     assert clock.now_us() == START_US + 2_500_001
 
 
-def test_the_system_clock_tells_the_hosts_clock_as_it_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_system_clock_reads_the_hosts_clock_as_it_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SystemClock()
     monkeypatch.setattr(time, "time_ns", lambda: 7_999)
     assert clock.host_us() == 7
@@ -75,7 +73,7 @@ async def test_the_system_clock_calls_back_in_time_and_never_before() -> None:
     assert at_us <= await called_us < at_us + 5 * SECOND
 
 
-async def test_what_has_passed_is_called_at_once_but_not_within_the_call() -> None:
+async def test_a_timer_in_the_past_is_called_at_once_but_not_within_the_call() -> None:
     clock = SystemClock()
     called = asyncio.Event()
 
@@ -160,7 +158,7 @@ def test_a_timer_may_set_the_next_one() -> None:
     assert called == [10, 20, 30]
 
 
-def test_what_has_passed_is_called_with_the_next_move() -> None:
+def test_a_timer_in_the_past_is_called_with_the_next_move() -> None:
     clock = ManualClock(START_US)
     called: list[int] = []
     clock.call_at(START_US - MINUTE, lambda: called.append(clock.now_us()))
@@ -184,7 +182,7 @@ def test_a_cancelled_timer_of_a_manual_clock_is_not_called() -> None:
     assert called == ["second"]
 
 
-def test_a_manual_clock_that_sleeps_calls_back_when_it_has_been_awake_for_long_enough() -> None:
+def test_a_suspended_manual_clock_calls_back_after_it_was_awake_long_enough() -> None:
     clock = ManualClock(START_US)
     called: list[int] = []
     clock.call_at(START_US + 10, lambda: called.append(clock.now_us()))
@@ -196,7 +194,7 @@ def test_a_manual_clock_that_sleeps_calls_back_when_it_has_been_awake_for_long_e
     assert called == [START_US + MINUTE + 10]
 
 
-def test_a_host_clock_that_is_set_moves_no_timer() -> None:
+def test_setting_the_host_clock_moves_no_timer() -> None:
     clock = ManualClock(START_US)
     called: list[int] = []
     clock.call_at(START_US + 10, lambda: called.append(clock.now_us()))
@@ -211,7 +209,7 @@ def test_a_host_clock_that_is_set_moves_no_timer() -> None:
 # --- both -------------------------------------------------------------------------------------------------------------
 
 
-async def test_sleeping_ends_when_the_clock_gets_there() -> None:
+async def test_sleeping_ends_when_the_clock_reaches_the_time() -> None:
     clock = ManualClock(START_US)
     sleep = asyncio.create_task(sleep_until(clock, START_US + MINUTE))
     await asyncio.sleep(0)
@@ -244,6 +242,6 @@ async def test_a_sleep_that_is_cancelled_leaves_no_timer(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("make", [SystemClock, lambda: ManualClock(START_US)])
-def test_both_are_clocks(make: type[SystemClock]) -> None:
+def test_both_implement_clock(make: type[SystemClock]) -> None:
     clock: Clock = make()
     assert clock.now_us() <= clock.now_us()

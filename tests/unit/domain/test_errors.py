@@ -58,7 +58,7 @@ def test_each_error_of_the_contract_has_one_class_and_no_two_share_a_reason() ->
     assert set(reasons) >= REASONS_OF_THE_CONTRACT
 
 
-def test_an_error_carries_what_it_is_about() -> None:
+def test_an_error_has_its_subject_in_the_metadata() -> None:
     error = MaxQueuedEventsReached("full", metadata={"topic": "orders"}, retry_after_us=5)
 
     assert (str(error), error.reason) == ("full", "MAX_QUEUED_EVENTS_REACHED")
@@ -82,7 +82,7 @@ def test_bad_input_names_its_field(error: InvalidArgument, field: str) -> None:
     assert str(error) == f"{field}: {error.violation.description}"
 
 
-def test_what_is_not_found_is_named() -> None:
+def test_not_found_names_what_is_missing() -> None:
     error = NotFound("event", "e-1", topic="orders")
 
     assert str(error) == "no event 'e-1'"

@@ -17,7 +17,7 @@ def test_an_id_is_a_uuid_of_version_7_that_carries_the_time() -> None:
     assert made.int >> 80 == NOW_US // 1_000
 
 
-def test_ids_of_a_request_sort_in_request_order() -> None:
+def test_the_ids_of_a_request_sort_in_request_order() -> None:
     ids = EventIds(NOW_US, "")
     made = [ids.at(place) for place in range(1_000)]
     assert made == sorted(set(made))
@@ -45,5 +45,5 @@ def test_the_ids_of_a_request_are_kept_as_a_run() -> None:
 @pytest.mark.parametrize(
     "ids", [["a"], [EventIds(NOW_US, "").at(0), "b"], [EventIds(NOW_US, "").at(1)], ["é" * 255] * 2]
 )
-def test_ids_that_are_no_run_are_kept_as_they_are(ids: list[str]) -> None:
+def test_ids_that_are_not_a_run_are_kept_as_they_are(ids: list[str]) -> None:
     assert list(shortened(ids)) == ids

@@ -26,7 +26,7 @@ def test_a_token_names_its_lease(topic: str, group: str, event_id: str, fencing_
 @given(
     groups=st.lists(st.tuples(st.sampled_from(["a", "b"]), st.sampled_from(["x", "y"])) | st.none(), max_size=20),
 )
-def test_tokens_of_several_groups_are_read_as_one_by_one(groups: list[tuple[str, str] | None]) -> None:
+def test_tokens_of_several_groups_are_read_like_single_ones(groups: list[tuple[str, str] | None]) -> None:
     """None is a token that is not of this bus."""
     tokens = [
         TOKENS.of_group(EngineName.LOCAL, *group).mint(f"event-{place}", place + 1) if group else "nonsense"
@@ -79,7 +79,7 @@ def test_a_bus_with_another_key_does_not_read_it(keys: dict[EngineName, bytes]) 
         TOKEN + "AAAA",
     ],
 )
-def test_nonsense_is_no_token(token: str) -> None:
+def test_nonsense_is_not_a_token(token: str) -> None:
     assert TOKENS.read(token) is None
 
 
@@ -91,10 +91,10 @@ def test_no_character_of_a_token_can_be_changed(place: int, other: str) -> None:
 
 
 @given(digest=st.text(max_size=20), payload=st.text(max_size=200) | st.just(TOKEN[DIGEST_CHARS:]))
-def test_nothing_makes_the_reader_fail(digest: str, payload: str) -> None:
+def test_no_input_makes_the_reader_fail(digest: str, payload: str) -> None:
     assert digest == TOKEN[:DIGEST_CHARS] or TOKENS.read(digest + payload) is None
 
 
 @pytest.mark.parametrize("digest", ["\N{SNOWMAN}" * DIGEST_CHARS, "\ud800" * DIGEST_CHARS])
-def test_a_digest_that_is_no_ascii_is_no_digest(digest: str) -> None:
+def test_a_digest_that_is_not_ascii_is_refused(digest: str) -> None:
     assert TOKENS.read(digest + TOKEN[DIGEST_CHARS:]) is None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("name", ["a", "0", "order.created", "A-b_c.9", "x" * 255])
-def test_names(name: str) -> None:
+def test_valid_names(name: str) -> None:
     limits.check_topic(name)
     limits.check_name("group", name)
 
@@ -24,7 +24,7 @@ def test_names(name: str) -> None:
 @pytest.mark.parametrize(
     "name", [".a", "-a", "_a", "a b", "a/b", "a:b", "a{b}", "ä", "a\n", "\na", "a\x00", "x" * 256, " ", "٣"]
 )
-def test_names_that_break_the_rule(name: str) -> None:
+def test_invalid_names(name: str) -> None:
     with pytest.raises(InvalidArgument) as raised:
         limits.check_topic(name)
     assert raised.value.violation.field == "topic"
@@ -40,12 +40,12 @@ def test_a_topic_is_required() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "billing-7f9c", "Grüße", "\N{SNOWMAN}" * 85, "x" * 255])
-def test_text(text: str) -> None:
+def test_valid_text(text: str) -> None:
     limits.check_text("consumer", text)
 
 
 @pytest.mark.parametrize("text", ["\x00", "a\nb", "\x1b[31m", "\u2028", "x" * 256, "\N{SNOWMAN}" * 86])
-def test_text_that_is_not_printable_or_too_long_in_bytes(text: str) -> None:
+def test_invalid_text(text: str) -> None:
     with pytest.raises(InvalidArgument) as raised:
         limits.check_text("consumer", text)
     assert raised.value.violation.field == "consumer"
@@ -62,14 +62,14 @@ def test_a_range_includes_both_ends_and_nothing_else(low: int, span: int, value:
                 check("field", value, low, low + span)
 
 
-def test_a_duration_speaks_in_seconds() -> None:
+def test_the_error_of_a_duration_is_in_seconds() -> None:
     with pytest.raises(InvalidArgument) as raised:
         limits.check_duration("lease", 50 * MILLISECOND, 100 * MILLISECOND, 12 * HOUR)
 
     assert raised.value.violation.description == "is 0.05 s, must be from 0.1 s to 43,200 s"
 
 
-def test_a_length_is_told_in_bytes() -> None:
+def test_the_error_of_a_length_is_in_bytes() -> None:
     limits.check_length("data", 10, 10)
 
     with pytest.raises(InvalidArgument) as raised:

@@ -31,7 +31,7 @@ def test_the_backoff_doubles_up_to_the_maximum() -> None:
 
 
 @pytest.mark.usefixtures("no_jitter")
-def test_a_maximum_below_the_initial_backoff_wins() -> None:
+def test_a_maximum_below_the_initial_backoff_applies() -> None:
     assert RetryPolicy(backoff_initial_us=MINUTE, backoff_max_us=SECOND).backoff_us(1) == SECOND
 
 

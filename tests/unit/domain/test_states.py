@@ -18,7 +18,7 @@ def test_every_transition_is_in_the_table() -> None:
     assert {transition for _, transition in TRANSITIONS} == set(Transition)
 
 
-def test_an_event_can_be_removed_from_every_state_but_only_as_the_drawing_says() -> None:
+def test_an_event_can_be_removed_from_any_state_as_drawn() -> None:
     removals = {(state, transition) for (state, transition), target in TRANSITIONS.items() if target is None}
 
     assert removals == {

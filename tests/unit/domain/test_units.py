@@ -30,7 +30,7 @@ def test_a_duration_is_numbers_with_units(text: str, us: int) -> None:
 @pytest.mark.parametrize(
     "text", ["", "5", "s", "-5s", "5 sec", "5S", "1e3s", "five s", "٣s", "9" * 400 + "s", "1.2.3s", "1s5", "½s", None]
 )
-def test_anything_else_is_no_duration(text: object) -> None:
+def test_anything_else_is_not_a_duration(text: object) -> None:
     with pytest.raises(ValueError, match="is not a duration such as 500ms, 30s or 5m"):
         parse_duration(text)
 
@@ -51,7 +51,7 @@ def test_a_size_is_a_number_and_a_unit_or_bytes(text: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "MiB", "1.5MiB", "-1", "16MB", "16mib", "9" * 16, None])
-def test_anything_else_is_no_size(text: object) -> None:
+def test_anything_else_is_not_a_size(text: object) -> None:
     with pytest.raises(ValueError, match="is not a size such as 512KiB or 16MiB"):
         parse_size(text)
 

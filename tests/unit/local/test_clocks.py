@@ -44,9 +44,7 @@ async def handled(topic: TopicDriver) -> list[str]:
     return ids(leases)
 
 
-async def test_an_event_for_a_time_of_the_day_follows_the_hosts_clock_forward(
-    clock: ManualClock, topic: TopicDriver
-) -> None:
+async def test_an_event_with_deliver_at_follows_the_hosts_clock_forward(clock: ManualClock, topic: TopicDriver) -> None:
     await topic.dispatch(new_event("at", deliver_at_us=START_US + HOUR), new_event("in", delay_us=HOUR))
     assert await topic.lease() == []
     clock.set_host(HOUR - 1)
@@ -57,7 +55,7 @@ async def test_an_event_for_a_time_of_the_day_follows_the_hosts_clock_forward(
     assert await handled(topic) == ["in"]
 
 
-async def test_an_event_for_a_time_of_the_day_waits_when_the_hosts_clock_is_set_back(
+async def test_an_event_with_deliver_at_waits_when_the_hosts_clock_is_set_back(
     clock: ManualClock, topic: TopicDriver
 ) -> None:
     await topic.dispatch(new_event("at", deliver_at_us=START_US + HOUR), new_event("in", delay_us=HOUR))
@@ -70,7 +68,7 @@ async def test_an_event_for_a_time_of_the_day_waits_when_the_hosts_clock_is_set_
     assert await handled(topic) == ["at"]
 
 
-async def test_an_event_that_was_due_once_is_not_due_again_when_the_hosts_clock_is_set_back(
+async def test_an_event_that_became_due_stays_ready_when_the_hosts_clock_is_set_back(
     clock: ManualClock, topic: TopicDriver
 ) -> None:
     await topic.dispatch(new_event("at", deliver_at_us=START_US + MINUTE))
@@ -96,7 +94,7 @@ async def test_a_released_event_is_leased_at_once_though_the_hosts_clock_was_set
 
 
 @pytest.mark.parametrize("set_by_us", [-HOUR, 0, HOUR])
-async def test_the_engine_says_when_an_event_for_a_time_of_the_day_is_due(
+async def test_the_engine_reports_when_an_event_with_deliver_at_is_due(
     clock: ManualClock, topic: TopicDriver, set_by_us: int
 ) -> None:
     clock.set_host(set_by_us)
@@ -124,7 +122,7 @@ async def test_both_kinds_of_scheduled_events_are_listed_and_counted_together(to
         assert (found, cursor) == (names[::-1] if newest_first else names, None)
 
 
-async def test_an_event_for_a_time_of_the_day_can_be_cancelled_and_rescheduled_to_either_clock(
+async def test_an_event_with_deliver_at_can_be_cancelled_and_rescheduled_to_either_clock(
     clock: ManualClock, topic: TopicDriver
 ) -> None:
     for name in ("cancelled", "sooner", "later"):
@@ -139,13 +137,13 @@ async def test_an_event_for_a_time_of_the_day_can_be_cancelled_and_rescheduled_t
     assert await topic.queued() == 0
 
 
-async def test_a_group_that_is_deleted_leaves_nothing_of_either_clock(topic: TopicDriver) -> None:
+async def test_a_deleted_group_leaves_no_events_of_either_clock(topic: TopicDriver) -> None:
     await topic.dispatch(new_event("at", deliver_at_us=START_US + HOUR), new_event("in", delay_us=HOUR))
     assert await topic.engine.delete_group(topic.name, "default") == 2
     assert await topic.queued() == 0
 
 
-async def test_fencing_tokens_are_the_hosts_time_and_never_go_back_within_a_process(
+async def test_fencing_tokens_follow_the_hosts_time_and_never_decrease_within_a_process(
     clock: ManualClock, topic: TopicDriver
 ) -> None:
     await topic.dispatch("a", "b")

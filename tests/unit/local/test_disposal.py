@@ -47,7 +47,7 @@ async def turns_during(deleting: asyncio.Future[int]) -> int:
 
 
 @pytest.mark.parametrize("what", ["group", "topic"])
-async def test_a_deletion_lets_others_work(engine: LocalEngine, what: str) -> None:
+async def test_other_tasks_run_during_a_deletion(engine: LocalEngine, what: str) -> None:
     deletion = engine.delete_group(TOPIC, GROUP) if what == "group" else engine.delete_topic(TOPIC)
     deleting = asyncio.ensure_future(deletion)
 
@@ -57,7 +57,7 @@ async def test_a_deletion_lets_others_work(engine: LocalEngine, what: str) -> No
     assert turns >= EVENTS // 1_024  # a piece is a block of the index
 
 
-async def test_what_is_deleted_is_out_of_sight_at_once(engine: LocalEngine) -> None:
+async def test_deleted_events_are_invisible_at_once(engine: LocalEngine) -> None:
     deleting = asyncio.ensure_future(engine.delete_topic(TOPIC))
     await asyncio.sleep(0)
 
@@ -70,7 +70,7 @@ async def test_what_is_deleted_is_out_of_sight_at_once(engine: LocalEngine) -> N
     assert (await engine.get_topic(TOPIC)).queued == 1
 
 
-async def test_an_event_of_a_deleted_group_is_a_duplicate_while_and_after_the_group_is_given_back(
+async def test_an_event_of_a_deleted_group_is_a_duplicate_during_and_after_its_release(
     engine: LocalEngine,
 ) -> None:
     deleting = asyncio.ensure_future(engine.delete_group(TOPIC, GROUP))
@@ -88,7 +88,7 @@ async def test_an_event_of_a_deleted_group_is_a_duplicate_while_and_after_the_gr
     assert after == during
 
 
-async def test_a_deletion_that_is_cut_off_is_finished_by_the_sweep(engine: LocalEngine) -> None:
+async def test_an_interrupted_deletion_is_finished_by_the_sweep(engine: LocalEngine) -> None:
     await engine.join(TOPIC, "other", SubscriberInfo("session", "", 0))
     deleting = asyncio.ensure_future(engine.delete_group(TOPIC, GROUP))
     await asyncio.sleep(0)
@@ -109,7 +109,7 @@ async def test_nothing_of_a_deleted_topic_is_kept(engine: LocalEngine) -> None:
     assert not [each for each in gc.get_objects() if isinstance(each, StoredEvent) and each.origin == ORIGIN]
 
 
-async def test_two_may_dispose_at_a_time() -> None:
+async def test_two_deletions_can_run_at_the_same_time() -> None:
     disposal = Disposal()
     done: list[str] = []
 

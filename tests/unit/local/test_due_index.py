@@ -99,7 +99,7 @@ class IndexMachine(RuleBasedStateMachine):
 
 
 @pytest.mark.parametrize("block_size", [1, 2, 5, due_index.BLOCK_SIZE])
-def test_it_does_what_a_sorted_list_does(monkeypatch: pytest.MonkeyPatch, block_size: int) -> None:
+def test_it_behaves_like_a_sorted_list(monkeypatch: pytest.MonkeyPatch, block_size: int) -> None:
     """With small blocks too, so that they split and vanish all the time."""
     monkeypatch.setattr(due_index, "BLOCK_SIZE", block_size)
     run_state_machine_as_test(
@@ -138,7 +138,7 @@ def test_items_are_never_compared() -> None:
     assert index.first() is None
 
 
-def test_what_is_empty_stays_usable() -> None:
+def test_an_emptied_index_stays_usable() -> None:
     index: DueIndex[str] = DueIndex()
     assert (len(index), index.first(), list(index.ascending()), list(index.descending())) == (0, None, [], [])
     assert list(index.ascending((5, 5))) == list(index.descending((5, 5))) == []

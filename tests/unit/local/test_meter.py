@@ -26,14 +26,14 @@ def test_a_rate_is_the_average_of_a_minute(meter: RateMeter) -> None:
     assert meter.per_second(START_US + 59 * SECOND) == 3
 
 
-def test_marks_within_a_second_add_up(meter: RateMeter) -> None:
+def test_counts_within_a_second_add_up(meter: RateMeter) -> None:
     for nth in range(10):
         meter.mark(6, START_US + nth * MILLISECOND)
 
     assert meter.per_second(START_US + 999 * MILLISECOND) == 1
 
 
-def test_a_mark_counts_for_a_minute_and_no_longer(meter: RateMeter) -> None:
+def test_a_count_lasts_a_minute(meter: RateMeter) -> None:
     meter.mark(60, START_US)
 
     assert meter.per_second(START_US + 59 * SECOND) == 1
@@ -50,7 +50,7 @@ def test_after_a_long_pause_nothing_old_is_counted(meter: RateMeter, idle_s: int
     assert meter.per_second(START_US + (59 + idle_s) * SECOND) == 1
 
 
-def test_a_young_meter_averages_over_its_life() -> None:
+def test_a_new_meter_averages_over_its_life() -> None:
     meter = RateMeter(START_US)
     meter.mark(10, START_US)
     assert meter.per_second(START_US) == 10
@@ -58,7 +58,7 @@ def test_a_young_meter_averages_over_its_life() -> None:
     assert meter.per_second(START_US + 4 * SECOND) == 2
 
 
-def test_what_comes_late_is_counted_where_the_meter_stands(meter: RateMeter) -> None:
+def test_a_late_count_is_added_to_the_current_second(meter: RateMeter) -> None:
     meter.mark(30, START_US + 5 * SECOND)
     meter.mark(30, START_US)
 
@@ -69,7 +69,7 @@ def test_what_comes_late_is_counted_where_the_meter_stands(meter: RateMeter) -> 
     marks=st.lists(st.tuples(st.integers(0, 1_000), st.integers(0, 200_000)), max_size=40),
     later_ms=st.integers(0, 200_000),
 )
-def test_it_counts_what_a_list_of_marks_counts(marks: list[tuple[int, int]], later_ms: int) -> None:
+def test_it_counts_like_a_list_of_counts(marks: list[tuple[int, int]], later_ms: int) -> None:
     meter = RateMeter(START_US - 10 * MINUTE)
     marks.sort(key=lambda mark: mark[1])
     for count, at_ms in marks:

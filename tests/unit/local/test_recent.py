@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 WINDOW_US = 10
 
 
-def test_a_value_is_known_until_its_time_and_not_at_it() -> None:
+def test_a_value_is_kept_until_its_time() -> None:
     memory: RecentMemory[str] = RecentMemory()
     memory.remember("key", "value", until_us=100)
 
@@ -19,21 +19,21 @@ def test_a_value_is_known_until_its_time_and_not_at_it() -> None:
     assert not memory.knows("key", 100)
 
 
-def test_what_was_never_remembered_is_unknown() -> None:
+def test_an_unknown_key_has_no_value() -> None:
     memory: RecentMemory[str] = RecentMemory()
 
     assert memory.get("key", 0) is None
     assert not memory.knows("key", 0)
 
 
-def test_none_may_be_remembered() -> None:
+def test_none_can_be_remembered() -> None:
     memory: RecentMemory[None] = RecentMemory()
     memory.remember("key", None, until_us=100)
 
     assert memory.knows("key", 0)
 
 
-def test_a_key_that_is_known_keeps_the_newer_value_and_its_time() -> None:
+def test_a_known_key_gets_the_newer_value_and_its_time() -> None:
     memory: RecentMemory[str] = RecentMemory()
     memory.remember("key", "old", until_us=100)
     memory.remember("other", "value", until_us=110)
@@ -45,7 +45,7 @@ def test_a_key_that_is_known_keeps_the_newer_value_and_its_time() -> None:
     assert len(memory) == 1
 
 
-def test_what_has_expired_takes_no_room_once_it_is_forgotten() -> None:
+def test_expired_values_take_no_room_once_they_are_dropped() -> None:
     memory: RecentMemory[int] = RecentMemory()
     for nth in range(1_000):
         memory.remember(f"key-{nth}", nth, until_us=nth)
@@ -59,7 +59,7 @@ def test_what_has_expired_takes_no_room_once_it_is_forgotten() -> None:
 
 
 @given(steps=st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 6), st.booleans()), max_size=40))
-def test_it_knows_what_a_dict_of_times_knows(steps: list[tuple[str, int, bool]]) -> None:
+def test_it_behaves_like_a_dict_of_times(steps: list[tuple[str, int, bool]]) -> None:
     memory: RecentMemory[int] = RecentMemory()
     expected: dict[str, tuple[int, int]] = {}
     now_us = 0
@@ -75,7 +75,7 @@ def test_it_knows_what_a_dict_of_times_knows(steps: list[tuple[str, int, bool]])
             assert memory.get(one, now_us) == (value if until_us > now_us else None)
 
 
-def test_some_are_forgotten_whether_or_not_they_have_expired() -> None:
+def test_values_can_be_dropped_before_they_expire() -> None:
     memory: RecentMemory[int] = RecentMemory()
     for nth in range(5):
         memory.remember(str(nth), nth, WINDOW_US)

@@ -14,7 +14,7 @@ NOW_US = 1_795_470_958_203_782
 TURNS = 10
 
 
-async def test_a_sweep_of_many_topics_lets_others_have_their_turns() -> None:
+async def test_other_tasks_run_during_a_sweep_of_many_topics() -> None:
     engine = LocalEngine(ManualClock(NOW_US), TopicConfig())
     await engine.start()
     for number in range(TURNS * TOPICS_AT_ONCE):

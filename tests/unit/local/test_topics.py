@@ -30,7 +30,7 @@ async def engine() -> AsyncIterator[LocalEngine]:
     await engine.stop()
 
 
-async def test_a_long_page_lets_others_have_their_turns(engine: LocalEngine) -> None:
+async def test_other_tasks_run_while_a_long_page_is_read(engine: LocalEngine) -> None:
     listing = asyncio.create_task(engine.list_topics("", TOPICS))
     turns = 0
     while not listing.done():
@@ -40,7 +40,7 @@ async def test_a_long_page_lets_others_have_their_turns(engine: LocalEngine) -> 
     assert [info.topic for info in await listing] == NAMES
 
 
-async def test_a_topic_that_is_deleted_while_a_page_is_made_makes_the_page_no_shorter(engine: LocalEngine) -> None:
+async def test_a_topic_deleted_while_a_page_is_read_does_not_shorten_the_page(engine: LocalEngine) -> None:
     """A page that is not full would count as the last one."""
     listing = asyncio.create_task(engine.list_topics("", TOPICS - 10))
     await asyncio.sleep(0)
@@ -49,7 +49,7 @@ async def test_a_topic_that_is_deleted_while_a_page_is_made_makes_the_page_no_sh
     assert names == [*NAMES[:-20], *NAMES[-15:-5]]
 
 
-async def test_topics_that_come_and_go_are_listed_as_they_are(engine: LocalEngine) -> None:
+async def test_created_and_deleted_topics_are_listed_correctly(engine: LocalEngine) -> None:
     for name in NAMES[::2]:
         await engine.delete_topic(name)
     await engine.join("a", "default", SubscriberInfo("session", "", START_US))

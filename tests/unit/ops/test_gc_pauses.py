@@ -30,7 +30,7 @@ def keeper() -> Iterator[PauseKeeper]:
     installed.uninstall()
 
 
-def test_what_lives_through_a_full_collection_is_set_aside(keeper: PauseKeeper) -> None:
+def test_objects_that_survive_a_full_collection_are_set_aside(keeper: PauseKeeper) -> None:
     kept = [Node() for _ in range(1_000)]
     gc.collect()
     frozen = gc.get_freeze_count()
@@ -50,7 +50,7 @@ def test_a_cycle_that_becomes_garbage_before_the_next_collection_is_found(keeper
     assert gone() is None
 
 
-def test_what_was_set_aside_is_freed_when_nothing_refers_to_it(keeper: PauseKeeper) -> None:
+def test_objects_that_were_set_aside_are_freed_when_nothing_refers_to_them(keeper: PauseKeeper) -> None:
     node = Node()
     gc.collect()
     gone = weakref.ref(node)
@@ -59,7 +59,7 @@ def test_what_was_set_aside_is_freed_when_nothing_refers_to_it(keeper: PauseKeep
     assert gone() is None
 
 
-def test_now_and_then_a_collection_looks_at_everything(keeper: PauseKeeper, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sometimes_a_collection_examines_everything(keeper: PauseKeeper, monkeypatch: pytest.MonkeyPatch) -> None:
     node = Node()
     gone = weakref.ref(node)
     gc.collect()
@@ -72,7 +72,7 @@ def test_now_and_then_a_collection_looks_at_everything(keeper: PauseKeeper, monk
     assert gone() is None
 
 
-def test_when_most_of_the_memory_is_released_everything_is_looked_at(keeper: PauseKeeper) -> None:
+def test_everything_is_examined_when_most_of_the_memory_is_released(keeper: PauseKeeper) -> None:
     events = [bytes(200) for _ in range(sys.getallocatedblocks() * 2)]
     node = Node()
     gone = weakref.ref(node)

@@ -26,7 +26,7 @@ def buckets(made: BatchHistogram) -> dict[str, float]:
 
 
 @given(st.lists(st.integers(0, 2_000_000) | st.sampled_from([round(bound * 1e6) for bound in BOUNDS]), max_size=40))
-def test_a_batch_counts_as_its_values_do(waited_us: list[int]) -> None:
+def test_a_batch_counts_like_its_single_values(waited_us: list[int]) -> None:
     assert max(len(waited_us), 5 * FEW) == 5 * FEW, "both ways are tried"
     made = histogram()
     made.observe_since(LABELS, NOW_US, [NOW_US - each for each in waited_us])
@@ -48,7 +48,7 @@ def test_a_bound_belongs_to_its_bucket() -> None:
     assert buckets(made)["0.001"] == 0
 
 
-def test_it_is_written_as_prometheus_reads_it() -> None:
+def test_it_is_exported_in_prometheus_format() -> None:
     made, registry = histogram(), CollectorRegistry()
     registry.register(made)
     made.observe_since(LABELS, NOW_US, [NOW_US - 500_000] * 20)

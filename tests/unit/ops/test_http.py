@@ -53,7 +53,7 @@ async def get(port: int, path: str) -> tuple[int, str]:
         (HttpPort(ill, well, scrape), (503, "the reason\n"), (200, "ok\n")),
     ],
 )
-async def test_probes_are_told_what_is_wrong(port: HttpPort, healthz: tuple[int, str], readyz: tuple[int, str]) -> None:
+async def test_probes_report_what_is_wrong(port: HttpPort, healthz: tuple[int, str], readyz: tuple[int, str]) -> None:
     async with serving(port) as number:
         assert await get(number, "/healthz") == healthz
         assert await get(number, "/readyz") == readyz
@@ -74,7 +74,7 @@ async def test_a_connection_without_headers_is_closed(monkeypatch: pytest.Monkey
     assert answered.count(b"200 OK") == sent.count(b"\r\n\r\n")
 
 
-async def test_one_whose_requests_come_in_time_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_connection_with_timely_requests_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(StrictHttp, "HEADERS_S", 0.2)
     released = asyncio.Event()
 

@@ -12,11 +12,11 @@ def test_the_first_topics_have_their_own_labels_and_the_others_share_one() -> No
     assert labels.group("a", "billing") == ("a", "billing")
 
 
-def test_without_any_all_share_one() -> None:
+def test_with_a_limit_of_zero_all_share_one_label() -> None:
     assert Labels(0).group("a", "billing") == (OTHER, OTHER)
 
 
-def test_groups_are_bounded_too() -> None:
+def test_the_number_of_groups_is_limited_too() -> None:
     labels = Labels(1)
     found = {labels.group("a", f"group-{number}") for number in range(10 * GROUPS_OF_A_TOPIC)}
     assert len(found) == GROUPS_OF_A_TOPIC + 1

@@ -13,20 +13,20 @@ BAD = "order\x1b]0;owned\x07\r\n2026 fake line\x9b2J\u202e"
 
 
 @pytest.mark.parametrize("value", [BAD, ValueError(BAD), BAD.encode(), [BAD]])
-def test_control_characters_are_written_out(value: object) -> None:
+def test_control_characters_are_escaped(value: object) -> None:
     event = escape_control(None, "info", {"event": BAD, "topic": value, "count": 3, "is": True, "exc_info": True})
     assert "".join(map(str, event.values())).isprintable()
     assert (event["count"], event["is"], event["exc_info"]) == (3, True, True)
 
 
-def test_what_is_printable_is_left_alone() -> None:
+def test_printable_text_is_unchanged() -> None:
     assert escape_control(None, "info", {"event": "café \\ 東京", "why": None}) == {
         "event": "café \\ 東京",
         "why": None,
     }
 
 
-def test_so_are_those_of_a_traceback() -> None:
+def test_control_characters_in_a_traceback_are_escaped() -> None:
     out = io.StringIO()
     try:
         raise ValueError(BAD)  # noqa: TRY301  # for its traceback
@@ -36,7 +36,7 @@ def test_so_are_those_of_a_traceback() -> None:
     assert out.getvalue().replace("\n", "").isprintable()
 
 
-def test_a_list_stays_a_list_of_what_is_written_out() -> None:
+def test_the_items_of_a_list_are_escaped() -> None:
     event = escape_control(None, "info", {"event": "events are dead", "event_ids": ["failed", BAD]})
 
     assert event["event_ids"][0] == "failed"

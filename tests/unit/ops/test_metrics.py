@@ -22,7 +22,7 @@ async def dead(metrics: Metrics, name: str = "dead") -> dict[tuple[str, str, str
     return {(each.labels["engine"], each.labels["topic"], each.labels["group"]): each.value for each in samples}
 
 
-async def test_deaths_add_up_under_their_group() -> None:
+async def test_deaths_are_counted_by_group() -> None:
     metrics = Metrics(topics=10)
     metrics.died(EngineName.LOCAL, "orders", "billing", 3)
     metrics.died(EngineName.LOCAL, "orders", "billing", 2)
@@ -31,7 +31,7 @@ async def test_deaths_add_up_under_their_group() -> None:
 
 
 @pytest.mark.parametrize("action", NackAction)
-async def test_a_nack_alone_is_no_death(action: NackAction) -> None:
+async def test_a_nack_alone_does_not_count_as_a_death(action: NackAction) -> None:
     """The engine reports what died; the worker's nack is not counted again."""
     metrics = Metrics(topics=10)
     metrics.nacked(EngineName.LOCAL, "orders", "billing", action, 1)

@@ -22,7 +22,7 @@ events = st.builds(
 
 
 @given(st.lists(events, max_size=20), st.sampled_from(["ipv4:127.0.0.1:50000", "unix:", "ipv6:[::1]:1"]))
-def test_events_are_packed_and_read_as_by_the_plain_twin(several: list[NewEvent], origin: str) -> None:
+def test_events_are_packed_and_read_like_the_plain_twin_does(several: list[NewEvent], origin: str) -> None:
     packed = [pack_id(event.id) for event in several]
     pieces = [pack_event_plainly(*one, origin) for one in zip(several, packed, strict=True)]
     assert b"".join(pack_events(several, packed, origin)) == b"".join(pieces)
@@ -32,12 +32,12 @@ def test_events_are_packed_and_read_as_by_the_plain_twin(several: list[NewEvent]
 
 
 @given(st.lists(st.one_of(st.binary(), st.text(), st.integers(), st.floats(allow_nan=False)), min_size=1))
-def test_a_command_is_sent_as_by_the_plain_client(arguments: list[bytes | str | int | float]) -> None:
+def test_a_command_is_sent_like_the_plain_client_does(arguments: list[bytes | str | int | float]) -> None:
     plain = b"".join(Connection().pack_command("EVALSHA", *arguments))
     for kind in SINGLE.values():
         assert b"".join(kind().pack_command("EVALSHA", *arguments)) == plain
 
 
-def test_every_shortcut_pays() -> None:
+def test_every_shortcut_is_faster_than_its_twin() -> None:
     found = {gain.what: round(gain.factor, 1) for gain in gains(rounds=40)}
     assert {what: factor for what, factor in found.items() if factor < MIN_GAIN} == {}

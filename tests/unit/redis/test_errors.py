@@ -9,7 +9,7 @@ from duebus_server.engine.redis.transport.errors import as_domain_errors, asking
 from redis.asyncio import Connection
 
 
-async def test_a_connection_that_another_call_closes_is_a_lost_one() -> None:
+async def test_a_connection_closed_by_another_call_is_a_lost_connection() -> None:
     """The cluster client closes all connections to a node when one fails, even those in use."""
     closed = Connection(port=1)
 
@@ -22,7 +22,7 @@ async def test_a_connection_that_another_call_closes_is_a_lost_one() -> None:
     assert caught.value.retry_after_us == SECOND
 
 
-def test_a_mistake_of_our_own_stays_one() -> None:
+def test_a_bug_of_our_own_is_not_hidden() -> None:
     nothing = None
     with pytest.raises(AttributeError), as_domain_errors(""):
         nothing.evalsha()  # type: ignore[attr-defined]

@@ -29,7 +29,7 @@ NOW_US = 1_795_470_958_203_782
         ("é", 2),
     ],
 )
-def test_an_id_takes_as_little_as_it_can_and_comes_back(event_id: str, size: int) -> None:
+def test_an_id_is_packed_as_short_as_possible_and_unpacked_unchanged(event_id: str, size: int) -> None:
     packed = pack_id(event_id)
     assert (unpack_id(packed), len(packed)) == (event_id, size)
 
@@ -59,7 +59,7 @@ ODD = [
 ]
 
 
-def test_a_batch_of_ids_that_the_bus_made_is_packed_as_each_of_them() -> None:
+def test_a_batch_of_generated_ids_is_packed_like_each_of_them() -> None:
     packed = pack_ids(MADE)
     assert packed == [pack_id(event_id) for event_id in MADE]
     assert unpack_ids(packed) == MADE
@@ -67,7 +67,7 @@ def test_a_batch_of_ids_that_the_bus_made_is_packed_as_each_of_them() -> None:
 
 @pytest.mark.parametrize("odd", ODD)
 @pytest.mark.parametrize("at", [0, 7, 19])
-def test_one_other_id_in_a_batch_does_not_harm_the_rest(odd: str, at: int) -> None:
+def test_a_chosen_id_in_a_batch_does_not_affect_the_others(odd: str, at: int) -> None:
     batch = [*MADE[:at], odd, *MADE[at:20]]
     packed = pack_ids(batch)
     assert packed == [pack_id(event_id) for event_id in batch]
@@ -91,7 +91,7 @@ def test_stored_ids_that_look_like_others_only_when_put_together_are_told_apart(
 
 
 @given(st.lists(st.sampled_from([*MADE[:3], *ODD]) | st.text(min_size=1, max_size=40), max_size=30))
-def test_any_batch_is_packed_as_each_of_its_ids(batch: list[str]) -> None:
+def test_any_batch_is_packed_like_each_of_its_ids(batch: list[str]) -> None:
     packed = [pack_id(event_id) for event_id in batch]
     assert pack_ids(batch) == packed
     assert unpack_ids(packed) == [unpack_id(one) for one in packed]

@@ -31,7 +31,7 @@ MADE = [EventIds(NOW_US, "a request").at(place) for place in range(3)]
 
 
 @pytest.mark.parametrize("origin", ["ipv4:127.0.0.1:50000", "unix:"])
-def test_a_batch_of_events_is_stored_as_each_of_them(origin: str) -> None:
+def test_a_batch_of_events_is_stored_like_each_of_them(origin: str) -> None:
     events = [
         NewEvent("chosen", b"body"),
         NewEvent(MADE[0], b"body", id_is_generated=True),
@@ -49,7 +49,7 @@ def test_a_batch_of_events_is_stored_as_each_of_them(origin: str) -> None:
 
 
 @pytest.mark.parametrize(("size", "in_a_piece"), [(0, 2731), (200, 80), (8_000, 3), (16_384, 1), (100_000, 1)])
-def test_a_piece_is_of_whole_events_and_not_large_unless_one_of_them_is(size: int, in_a_piece: int) -> None:
+def test_a_piece_has_whole_events_and_is_small_unless_one_of_them_is_large(size: int, in_a_piece: int) -> None:
     event = NewEvent("event", bytes(size))
 
     pieces = pack_events([event] * 4_000, [b"event"] * 4_000, "")
@@ -77,7 +77,9 @@ def test_a_piece_is_of_whole_events_and_not_large_unless_one_of_them_is(size: in
     ],
 )
 @pytest.mark.parametrize("max_retries", [None, 0, 7, 2**32 - 1])
-def test_the_origin_takes_as_little_as_it_can_and_comes_back(origin: str, size: int, max_retries: int | None) -> None:
+def test_the_origin_is_packed_as_short_as_possible_and_unpacked_unchanged(
+    origin: str, size: int, max_retries: int | None
+) -> None:
     event = NewEvent("event", b"body", max_retries=max_retries)
 
     blob = stored([event], origin)[b"event"]
@@ -89,7 +91,7 @@ def test_the_origin_takes_as_little_as_it_can_and_comes_back(origin: str, size: 
 
 
 @pytest.mark.parametrize("origin", ["", "ipv4:127.0.0.1:50000"])
-def test_what_is_cut_short_or_of_another_event_is_corrupt(origin: str) -> None:
+def test_truncated_bytes_or_those_of_another_event_are_corrupt(origin: str) -> None:
     blob = stored([NewEvent("event", b"", max_retries=1)], origin)[b"event"]
     for size in range(len(blob)):
         with pytest.raises(CorruptEventError):

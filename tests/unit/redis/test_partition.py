@@ -16,17 +16,17 @@ from duebus_server.engine.redis.partitioned.dispatch import Progress
         (Partition("o.r_d-e", 63, 64), "o.r_d-e/63/64"),
     ],
 )
-def test_a_partition_is_read_as_it_was_written(partition: Partition, name: str) -> None:
+def test_a_partition_is_parsed_from_its_text(partition: Partition, name: str) -> None:
     assert str(partition) == name
     assert Partition.read(name) == partition
 
 
 @pytest.mark.parametrize("name", ["", "/", "a/b", "a/b/c", "a/1", "a/1/2/3", "a/-1/2", "a/\u0661/2", "/1/2"])
-def test_what_is_no_partition_is_taken_for_a_topic(name: str) -> None:
+def test_any_other_text_is_a_topic(name: str) -> None:
     assert Partition.read(name) == Partition(name)
 
 
-def test_every_text_belongs_to_one_partition_and_all_get_their_share() -> None:
+def test_texts_are_distributed_over_all_partitions() -> None:
     shares = [0] * 64
     for number in range(6_400):
         shares[partition_number(f"order {number}", 64)] += 1
@@ -41,7 +41,7 @@ def test_every_text_belongs_to_one_partition_and_all_get_their_share() -> None:
     [([["a", "a"], ["b"]], ["a", "b", "a"]), ([["a"], ["b"]], ["b", "a"])],
     ids=["all are known", "one of the same request is new"],
 )
-def test_duplicates_of_several_partitions_are_told_in_the_order_of_the_request(
+def test_duplicates_of_several_partitions_are_in_request_order(
     duplicates: list[list[str]], expected: list[str]
 ) -> None:
     progress = Progress.of(DispatchRequest([NewEvent(each, b"") for each in "aba"]))

@@ -69,7 +69,7 @@ def test_a_certificate_with_several_names_has_the_rights_of_each(tmp_path: Path)
     assert not rules.allows((), Verb.SUBSCRIBE, "order.created")
 
 
-def test_all_topics_together_are_for_who_may_have_each(tmp_path: Path) -> None:
+def test_an_action_on_all_topics_needs_a_rule_for_every_topic(tmp_path: Path) -> None:
     everything = acl(tmp_path, '[[rule]]\nidentity = "ops"\nverbs = ["admin"]\ntopics = ["*"]\n')
     assert everything.allows(("ops",), Verb.ADMIN, ALL_TOPICS)
 

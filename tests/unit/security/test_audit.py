@@ -23,7 +23,7 @@ def verbs(file: Path) -> list[str]:
     return [json.loads(line)["verb"] for line in file.read_text().splitlines()]
 
 
-def test_actions_are_lines_after_those_that_are_there(tmp_path: Path) -> None:
+def test_actions_are_appended_as_lines(tmp_path: Path) -> None:
     file = tmp_path / "audit.jsonl"
     for verb in ("GetTopic", "Stop"):
         record(audit_to_file(file), verb)
@@ -53,7 +53,7 @@ def test_a_file_that_can_not_be_written_to_is_refused(tmp_path: Path) -> None:
         audit_to_file(tmp_path / "nowhere" / "audit.jsonl")
 
 
-def test_a_name_can_not_forge_a_line(tmp_path: Path) -> None:
+def test_a_name_can_not_forge_a_log_line(tmp_path: Path) -> None:
     file = tmp_path / "audit.jsonl"
     names = ("a\nb", "a\u2028b", "a\x85b", "a\x1b[2Jb")
     for name in names:

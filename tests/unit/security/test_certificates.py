@@ -40,7 +40,7 @@ def test_the_key_of_another_certificate_is_refused(made: Certificates) -> None:
     assert refusal(made.server, made.client_key) == f"{made.client_key}: is not the key of {made.server}"
 
 
-def test_what_is_no_certificate_or_key_is_refused(made: Certificates, tmp_path: Path) -> None:
+def test_a_file_without_a_certificate_or_key_is_refused(made: Certificates, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.touch()
     assert refusal(made.server_key, made.server_key) == f"{made.server_key}: has no certificate in PEM"

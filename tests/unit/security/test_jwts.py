@@ -63,7 +63,7 @@ async def refusal(jwts: Jwts, made: str) -> str:
     return str(caught.value)
 
 
-async def test_a_good_token_tells_its_subject_as_often_as_it_is_asked(jwts: Jwts) -> None:
+async def test_a_valid_token_has_its_subject(jwts: Jwts) -> None:
     good = [token(), token(RSA, "RS256", "rsa", aud=["other", "duebus"])]
     assert [await jwts.identity_of(each) for each in good * 2] == ["billing"] * 4
 
@@ -89,7 +89,7 @@ async def test_a_good_token_tells_its_subject_as_often_as_it_is_asked(jwts: Jwts
     ],
     ids=lambda value: value if isinstance(value, str) else "-".join(value),
 )
-async def test_any_other_is_refused(jwts: Jwts, arguments: dict[str, Any], why: str) -> None:
+async def test_any_other_token_is_refused(jwts: Jwts, arguments: dict[str, Any], why: str) -> None:
     assert why in await refusal(jwts, token(**arguments))
 
 
@@ -102,11 +102,11 @@ async def test_any_other_is_refused(jwts: Jwts, arguments: dict[str, Any], why: 
     ],
     ids=["three parts", "one part", "deep"],
 )
-async def test_what_is_no_token_is_refused(jwts: Jwts, text: str, why: str) -> None:
+async def test_text_that_is_not_a_token_is_refused(jwts: Jwts, text: str, why: str) -> None:
     assert why in await refusal(jwts, text)
 
 
-async def test_a_token_that_was_good_expires(jwts: Jwts, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_token_expires_after_it_was_accepted(jwts: Jwts, monkeypatch: pytest.MonkeyPatch) -> None:
     made = token(ends_in_s=1)
     assert await jwts.identity_of(made) == "billing"
     later = time.time() + 60
@@ -116,7 +116,7 @@ async def test_a_token_that_was_good_expires(jwts: Jwts, monkeypatch: pytest.Mon
     assert await refusal(jwts, made) == "the token has expired"
 
 
-async def test_a_time_that_is_written_as_text_is_read_each_time(jwts: Jwts) -> None:
+async def test_a_time_written_as_text_is_read_each_time(jwts: Jwts) -> None:
     made = token(exp=str(int(time.time()) + 60))
     assert [await jwts.identity_of(made) for _ in range(2)] == ["billing"] * 2
 
@@ -125,7 +125,7 @@ def _expired(*_: Any, **__: Any) -> None:
     raise jwt.ExpiredSignatureError
 
 
-async def test_a_token_of_a_key_that_was_taken_away_is_refused(tmp_path: Path) -> None:
+async def test_a_token_of_a_removed_key_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "keys.json"
     file.write_text(key_set(RSA_JWK, EC_JWK))
     keys = FileKeys(file)
@@ -137,7 +137,7 @@ async def test_a_token_of_a_key_that_was_taken_away_is_refused(tmp_path: Path) -
     assert "not in the set" in await refusal(jwts, made)
 
 
-async def test_a_token_whose_key_was_replaced_under_its_name_is_refused(tmp_path: Path) -> None:
+async def test_a_token_of_a_replaced_key_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "keys.json"
     file.write_text(key_set(EC_JWK))
     keys = FileKeys(file)
@@ -150,7 +150,7 @@ async def test_a_token_whose_key_was_replaced_under_its_name_is_refused(tmp_path
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"keys": []}', '{"keys": [{"kty": "XYZ"}]}'])
-def test_a_file_that_is_no_set_of_keys_is_refused(tmp_path: Path, content: str) -> None:
+def test_a_file_that_is_not_a_set_of_keys_is_refused(tmp_path: Path, content: str) -> None:
     file = tmp_path / "keys.json"
     file.write_text(content)
     with pytest.raises(BadFileError, match=r"keys.json: is not a set of public keys"):
@@ -219,7 +219,7 @@ async def test_keys_are_fetched_once_and_again_when_they_are_old(issuer: Issuer)
     assert issuer.asked == 2
 
 
-async def test_an_unknown_key_is_looked_for_but_not_all_the_time(issuer: Issuer) -> None:
+async def test_an_unknown_key_is_looked_up_at_limited_intervals(issuer: Issuer) -> None:
     clock = Time()
     jwts = Jwts(UrlKeys(issuer.url, clock), "duebus", None)
     new = token(RSA, "RS256", "rsa")
@@ -232,7 +232,7 @@ async def test_an_unknown_key_is_looked_for_but_not_all_the_time(issuer: Issuer)
     assert issuer.asked == 2
 
 
-async def test_an_issuer_that_is_away_leaves_the_keys_that_were(issuer: Issuer) -> None:
+async def test_an_unreachable_issuer_leaves_the_current_keys_in_force(issuer: Issuer) -> None:
     clock = Time()
     jwts = Jwts(UrlKeys(issuer.url, clock), "duebus", None)
     await jwts.identity_of(token())
@@ -242,7 +242,7 @@ async def test_an_issuer_that_is_away_leaves_the_keys_that_were(issuer: Issuer) 
     assert issuer.asked == 2
 
 
-async def test_while_too_many_wait_for_keys_the_others_go_by_those_at_hand(
+async def test_calls_use_the_current_keys_while_too_many_wait_for_new_ones(
     issuer: Issuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Time()
@@ -255,7 +255,7 @@ async def test_while_too_many_wait_for_keys_the_others_go_by_those_at_hand(
 
 
 @pytest.mark.parametrize("content", ["no JSON", "[]", "[" * 100_000])
-async def test_an_issuer_that_talks_nonsense_leaves_the_keys_that_were(issuer: Issuer, content: str) -> None:
+async def test_an_invalid_answer_leaves_the_current_keys_in_force(issuer: Issuer, content: str) -> None:
     clock = Time()
     jwts = Jwts(UrlKeys(issuer.url, clock), "duebus", None)
     await jwts.identity_of(token())

@@ -43,7 +43,7 @@ def numbers(tmp_path: Path) -> Numbers:
     return Numbers(tmp_path)
 
 
-def test_a_change_is_taken_over_and_no_change_is_not_read(numbers: Numbers) -> None:
+def test_a_changed_file_is_read_and_an_unchanged_one_is_not(numbers: Numbers) -> None:
     assert [numbers.reloading.current() for _ in range(3)] == [1, 1, 1]
     assert numbers.reads == 1
     numbers.write("2")
@@ -51,14 +51,14 @@ def test_a_change_is_taken_over_and_no_change_is_not_read(numbers: Numbers) -> N
     assert numbers.reads == 2
 
 
-def test_a_change_of_the_same_size_and_time_is_seen(numbers: Numbers) -> None:
+def test_a_change_of_the_same_size_and_time_is_noticed(numbers: Numbers) -> None:
     before = numbers.file.stat()
     numbers.write("3")
     os.utime(numbers.file, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert numbers.reloading.current() == 3
 
 
-def test_a_change_that_is_broken_leaves_what_was_and_is_logged_once(
+def test_a_broken_change_keeps_the_old_value_and_is_logged_once(
     numbers: Numbers, capsys: pytest.CaptureFixture[str]
 ) -> None:
     numbers.write("two")
@@ -69,14 +69,14 @@ def test_a_change_that_is_broken_leaves_what_was_and_is_logged_once(
     assert numbers.reloading.current() == 2
 
 
-def test_a_file_that_is_gone_for_a_moment_leaves_what_was(numbers: Numbers) -> None:
+def test_a_missing_file_keeps_the_old_value(numbers: Numbers) -> None:
     numbers.file.unlink()
     assert numbers.reloading.current() == 1
     numbers.write("2")
     assert numbers.reloading.current() == 2
 
 
-def test_a_link_that_points_elsewhere_is_a_change(tmp_path: Path) -> None:
+def test_a_link_to_another_file_is_a_change(tmp_path: Path) -> None:
     """Kubernetes changes the files of a secret like this."""
     numbers = Numbers(tmp_path)
     (tmp_path / "other").write_text("7")
@@ -89,7 +89,7 @@ def test_a_link_that_points_elsewhere_is_a_change(tmp_path: Path) -> None:
     assert reloading.current() == "7"
 
 
-def test_files_are_not_looked_at_all_the_time(numbers: Numbers) -> None:
+def test_files_are_checked_at_limited_intervals(numbers: Numbers) -> None:
     seldom = Reloading([numbers.file], numbers.read, 3_600)
     numbers.write("2")
     assert seldom.current() == 1

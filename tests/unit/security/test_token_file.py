@@ -22,18 +22,18 @@ def tokens_file(folder: Path, *lines: str, mode: int = 0o600) -> Path:
     return file
 
 
-def test_a_token_tells_whose_it_is(tmp_path: Path) -> None:
+def test_a_token_has_an_identity(tmp_path: Path) -> None:
     other = new_token()
     tokens = read_tokens(tokens_file(tmp_path, "# ours", "", LINE, f"  {file_line('audit', other)}  "))
     assert [identity_of(tokens, token) for token in (TOKEN, other, new_token(), "")] == ["billing", "audit", None, None]
 
 
-def test_an_identity_may_have_two_tokens_while_one_replaces_the_other(tmp_path: Path) -> None:
+def test_an_identity_can_have_two_tokens_during_replacement(tmp_path: Path) -> None:
     tokens = read_tokens(tokens_file(tmp_path, LINE, file_line("billing", "new"), LINE))
     assert [identity_of(tokens, token) for token in (TOKEN, "new")] == ["billing", "billing"]
 
 
-def test_no_two_new_tokens_are_alike_and_none_is_in_its_line() -> None:
+def test_new_tokens_are_unique_and_not_in_their_lines() -> None:
     made = {new_token() for _ in range(100)}
     assert len(made) == 100
     assert not [token for token in made if token in file_line("billing", token)]
@@ -50,7 +50,7 @@ def test_no_two_new_tokens_are_alike_and_none_is_in_its_line() -> None:
         (f"audit sha256:{digest(TOKEN)}", "the token already belongs to another identity"),
     ],
 )
-def test_a_broken_line_is_named_by_its_number_and_not_repeated(tmp_path: Path, line: str, problem: str) -> None:
+def test_a_broken_line_is_reported_by_number_and_not_quoted(tmp_path: Path, line: str, problem: str) -> None:
     file = tokens_file(tmp_path, "# ours", LINE, line)
     with pytest.raises(BadFileError) as caught:
         read_tokens(file)
@@ -66,11 +66,11 @@ def test_a_file_that_others_could_read_or_change_is_refused(tmp_path: Path, mode
 
 
 @pytest.mark.parametrize("mode", [0o400, 0o440, 0o600, 0o640])
-def test_a_file_of_the_owner_and_its_group_is_taken(tmp_path: Path, mode: int) -> None:
+def test_a_file_readable_by_owner_and_group_is_accepted(tmp_path: Path, mode: int) -> None:
     assert read_tokens(tokens_file(tmp_path, LINE, mode=mode))
 
 
-def test_a_file_that_is_not_there_or_no_text_is_named(tmp_path: Path) -> None:
+def test_a_missing_or_binary_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(BadFileError, match=r"tokens: no such file or directory$"):
         read_tokens(tmp_path / "tokens")
     file = tokens_file(tmp_path)

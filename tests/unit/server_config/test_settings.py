@@ -64,7 +64,9 @@ def test_the_settings_of_a_topic_are_those_of_the_server() -> None:
 # --- sources ----------------------------------------------------------------------------------------------------------
 
 
-def test_flags_win_over_the_environment_and_that_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flags_override_the_environment_which_overrides_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = toml(tmp_path, 'lease = "1s"\ndrain_timeout = "1s"\ndisconnect_grace = "1500ms"\nmax_queued = 5\n')
     monkeypatch.setenv("DUEBUS_LEASE", "2s")
     monkeypatch.setenv("DUEBUS_DRAIN_TIMEOUT", "2s")
@@ -153,7 +155,7 @@ def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, content: str | byte
     assert "\n" not in said
 
 
-def test_a_folder_is_no_file(tmp_path: Path) -> None:
+def test_a_folder_is_not_a_file(tmp_path: Path) -> None:
     assert refusal(config=str(tmp_path)) == f"config: no such file: {tmp_path}"
 
 
@@ -174,6 +176,6 @@ def test_a_wrong_environment_variable_is_refused(
     assert refusal().startswith(words)
 
 
-def test_a_flag_heals_a_wrong_environment_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_flag_overrides_a_wrong_environment_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DUEBUS_LEASE", "soon")
     assert load_settings({"lease": "5s"}).lease == 5 * SECOND

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 HALF_AN_HOUR = timedelta(minutes=30)
 
 
-def test_an_event_for_later_comes_when_the_clock_is_moved(duebus: Bus) -> None:
+def test_a_delayed_event_is_delivered_when_the_clock_is_moved(duebus: Bus) -> None:
     worker, handled = collecting_worker(duebus)
     with duebus.running(worker):
         duebus.client.dispatch("order.check", {"id": 42}, delay=HALF_AN_HOUR)
@@ -32,7 +32,7 @@ def test_an_event_for_later_comes_when_the_clock_is_moved(duebus: Bus) -> None:
         assert handled == [42]
 
 
-def test_two_workers_with_ephemeral_groups_both_hear_it(duebus: Bus) -> None:
+def test_two_workers_with_ephemeral_groups_both_get_the_event(duebus: Bus) -> None:
     heard: list[str] = []
 
     def listener(name: str) -> Worker:
@@ -84,7 +84,7 @@ def test_a_failing_handler_is_retried_as_the_clock_moves_until_the_event_is_dead
     assert "no stock" in group.last_error
 
 
-def test_settle_says_what_it_waits_for_when_it_gives_up(duebus: Bus) -> None:
+def test_settle_reports_what_is_not_settled(duebus: Bus) -> None:
     with duebus.client.subscribe("order.check") as subscription:
         subscription.started()
         duebus.client.dispatch("order.check", {"id": 1})
@@ -92,7 +92,7 @@ def test_settle_says_what_it_waits_for_when_it_gives_up(duebus: Bus) -> None:
             duebus.settle(timeout=0.05)
 
 
-def test_the_clock_says_what_it_was_moved_to(duebus: Bus) -> None:
+def test_the_clock_has_the_time_it_was_moved_to(duebus: Bus) -> None:
     before = duebus.now()
     duebus.advance(days=2, hours=1)
     assert duebus.now() - before == timedelta(days=2, hours=1)
@@ -105,7 +105,7 @@ def test_an_error_that_ends_the_worker_is_raised_in_the_test(duebus: Bus) -> Non
         pass
 
 
-def test_a_worker_that_connects_elsewhere_fails_the_test_instead_of_holding_it_up(duebus: Bus) -> None:
+def test_a_worker_that_connects_elsewhere_fails_the_test(duebus: Bus) -> None:
     with socket.socket() as nobody_listens:
         nobody_listens.bind(("127.0.0.1", 0))
         worker = Worker(f"127.0.0.1:{nobody_listens.getsockname()[1]}")
@@ -114,7 +114,7 @@ def test_a_worker_that_connects_elsewhere_fails_the_test_instead_of_holding_it_u
             pytest.fail("the block is entered")
 
 
-def test_the_environment_of_the_tests_sets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_of_the_tests_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DUEBUS_MAX_RETRIES", "0")
     monkeypatch.setenv("DUEBUS_LEASE", "not a duration")
     with Bus() as bus:
@@ -122,7 +122,7 @@ def test_the_environment_of_the_tests_sets_nothing(monkeypatch: pytest.MonkeyPat
         assert bus.client.admin.get_topic("order.check").config.retry_policy.max_retries == 3
 
 
-def test_each_bus_is_empty_at_first(duebus: Bus) -> None:
+def test_each_bus_starts_empty(duebus: Bus) -> None:
     assert list(duebus.client.admin.list_topics()) == []
 
 

@@ -19,7 +19,7 @@ def decoded(**fields: object) -> NewEvent:
     return new
 
 
-def test_a_dispatch_says_who_sent_it_and_where_it_goes() -> None:
+def test_a_dispatch_has_its_sender_and_its_target() -> None:
     local, redis = event_bus_pb2.ENGINE_LOCAL, event_bus_pb2.ENGINE_REDIS
     request = event_bus_pb2.DispatchRequest(
         topic="orders", events=[event("a")], request_id="r-1", require_subscriber=True, engines=[redis, local, redis]
@@ -36,7 +36,7 @@ def test_an_event_without_an_id_gets_one() -> None:
     assert event_bus_pb2.Event.FromString(new.body) == event_bus_pb2.Event(data=b"x")
 
 
-def test_events_of_one_request_get_different_ids_that_sort_in_its_order() -> None:
+def test_events_of_one_request_get_unique_ids_in_order() -> None:
     request = event_bus_pb2.DispatchRequest(topic="orders", events=[event()] * 1_000)
     ids = [new.id for new in decode.dispatch_command(request, "", START_US).request.events]
     assert len(set(ids)) == 1_000
@@ -44,7 +44,7 @@ def test_events_of_one_request_get_different_ids_that_sort_in_its_order() -> Non
 
 
 @pytest.mark.parametrize("event_id", ["", "chosen", "é" * 127])
-def test_an_event_is_stored_as_it_came_and_its_id_beside_it(event_id: str) -> None:
+def test_an_event_is_stored_as_received_with_its_id_beside_it(event_id: str) -> None:
     sent = event("", b"\x00\xff", content_type="image/png", attributes={"trace": "7"}, max_retries=0, delay=1.5)
     request = event_bus_pb2.DispatchRequest(topic="t", events=[sent])
     request.events[0].id = event_id
@@ -55,7 +55,7 @@ def test_an_event_is_stored_as_it_came_and_its_id_beside_it(event_id: str) -> No
 
 
 @pytest.mark.parametrize(("fields", "max_retries"), [({}, None), ({"max_retries": 0}, 0), ({"max_retries": 7}, 7)])
-def test_no_retries_is_not_the_same_as_the_policys_retries(fields: dict[str, int], max_retries: int | None) -> None:
+def test_zero_retries_differs_from_the_policys_default(fields: dict[str, int], max_retries: int | None) -> None:
     assert decoded(**fields).max_retries == max_retries
 
 
@@ -83,14 +83,14 @@ def test_an_event_of_the_largest_size_passes() -> None:
         ({"release": False}, NackAction.RETRY, None),
     ],
 )
-def test_how_a_delivery_is_given_back(fields: dict[str, object], action: NackAction, delay_us: int | None) -> None:
+def test_actions_of_a_nack_are_decoded(fields: dict[str, object], action: NackAction, delay_us: int | None) -> None:
     nack = event_bus_pb2.Nack(lease_token="t", error="boom", **fields)  # type: ignore[arg-type]
     (command,) = decode.nack_commands(event_bus_pb2.NackRequest(nacks=[nack]))
     assert (command.lease_token, command.error, command.action, command.delay_us) == ("t", "boom", action, delay_us)
 
 
 @pytest.mark.parametrize("letter", ["x", "é", "€", "🎉"])
-def test_a_long_error_is_cut_between_letters(letter: str) -> None:
+def test_a_long_error_is_cut_between_characters(letter: str) -> None:
     nack = event_bus_pb2.Nack(error="-" + letter * MAX_ERROR_BYTES)
     (command,) = decode.nack_commands(event_bus_pb2.NackRequest(nacks=[nack]))
     size = len(command.error.encode())
@@ -98,17 +98,17 @@ def test_a_long_error_is_cut_between_letters(letter: str) -> None:
     assert command.error.strip(letter) == "-"
 
 
-def test_a_subscriber_that_asks_for_nothing_gets_the_defaults() -> None:
+def test_a_subscription_without_options_gets_the_defaults() -> None:
     command = decode.subscribe_command(event_bus_pb2.SubscribeRequest(topic="orders"))
     assert (command.max_in_flight, command.max_in_flight_bytes) == (64, 16 << 20)
     assert (command.engine, command.lease_us, command.grace_us) == (None, None, None)
 
 
-def test_no_grace_is_not_the_same_as_the_servers_grace() -> None:
+def test_a_zero_grace_differs_from_the_servers_default() -> None:
     request = event_bus_pb2.SubscribeRequest(topic="orders", disconnect_grace=duration(0))
     assert decode.subscribe_command(request).grace_us == 0
 
 
-def test_no_drain_timeout_is_not_the_same_as_the_servers_drain_timeout() -> None:
+def test_a_zero_drain_timeout_differs_from_the_servers_default() -> None:
     assert decode.drain_timeout_us(event_bus_pb2.StopRequest()) is None
     assert decode.drain_timeout_us(event_bus_pb2.StopRequest(drain_timeout=duration(0))) == 0

@@ -34,7 +34,7 @@ def responses(frame: Frame) -> list[event_bus_pb2.SubscribeResponse]:
     return [event_bus_pb2.SubscribeResponse.FromString(each) for each in raw]
 
 
-def test_a_delivery_carries_the_event_as_it_was_stored_and_all_about_its_lease() -> None:
+def test_a_delivery_has_the_event_as_stored_and_its_lease() -> None:
     (response,) = responses(Deliveries([leased(7, b"\x00\xff", "boom")]))
     (delivery,) = response.deliveries.deliveries
     assert delivery.event == event("event-7", b"\x00\xff")
@@ -66,7 +66,7 @@ times = st.integers(0, 250_000_000_000_000_000)
     ),
     repeat=st.integers(1, 3),
 )
-def test_a_frame_is_what_protobuf_would_write(events: list[LeasedEvent], repeat: int) -> None:
+def test_a_frame_is_the_same_as_protobuf_would_write(events: list[LeasedEvent], repeat: int) -> None:
     """Also where neighbours share all that is encoded once, and where they share nothing."""
     sent = [each for each in events for _ in range(repeat)]
 
@@ -89,11 +89,11 @@ def test_a_frame_is_what_protobuf_would_write(events: list[LeasedEvent], repeat:
         assert delivery == expected
 
 
-def test_what_fits_is_one_message() -> None:
+def test_a_frame_that_fits_is_one_message() -> None:
     assert len(responses(Deliveries([leased(number, b"x" * 200) for number in range(1_000)]))) == 1
 
 
-def test_what_does_not_fit_comes_in_several_messages_each_event_once_and_in_order() -> None:
+def test_a_frame_that_does_not_fit_is_split_into_messages_in_order() -> None:
     """A thousand small events that failed with long errors: the errors are larger than the events."""
     events = [leased(number, b"x" * 2_000, "é" * (MAX_ERROR_BYTES // 2)) for number in range(1_000)]
     split = responses(Deliveries(events))

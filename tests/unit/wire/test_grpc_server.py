@@ -28,7 +28,7 @@ def test_grpcio_still_has_the_names_that_wire_grpc_server_replaces() -> None:
         assert hasattr(AioServer, name), f"grpcio has no {name} any more: wire/grpc_server.py does nothing"
 
 
-async def test_grpcio_alone_is_still_ended_by_a_malformed_path() -> None:
+async def test_grpcio_itself_is_still_ended_by_a_malformed_path() -> None:
     server = grpc.aio.server()
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -41,7 +41,7 @@ async def test_grpcio_alone_is_still_ended_by_a_malformed_path() -> None:
     assert not mended, "grpcio has mended this: _AioServer._make_request_call_future can go from wire/grpc_server.py"
 
 
-async def test_it_tells_when_it_has_ended_and_not_when_it_was_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_it_reports_its_end_unless_it_was_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     stopped = GrpcServer(())
     stopped.add_insecure_port("127.0.0.1:0")
     await stopped.start()

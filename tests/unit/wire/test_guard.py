@@ -117,12 +117,12 @@ async def failure_of_stream(wire: Wire, request: Any = SUBSCRIBE) -> Failure:
     return await failure_of(read())
 
 
-async def test_a_call_that_goes_well_is_left_alone(behaviour: Behaviour) -> None:
+async def test_a_successful_call_is_unchanged(behaviour: Behaviour) -> None:
     async with serving(behaviour) as wire:
         assert (await wire.bus.Dispatch(DISPATCH)).event_ids == ["orders"]
 
 
-async def test_an_error_that_nobody_foresaw_reaches_the_client_as_a_log_id_only(behaviour: Behaviour, log: Log) -> None:
+async def test_an_unexpected_error_reaches_the_client_only_as_a_log_id(behaviour: Behaviour, log: Log) -> None:
     behaviour.error = KeyError(SECRET)
     async with serving(behaviour) as wire:
         unary = await failure_of(wire.bus.Dispatch(DISPATCH))
@@ -141,7 +141,7 @@ async def test_an_error_that_nobody_foresaw_reaches_the_client_as_a_log_id_only(
     assert all(isinstance(entry["exc_info"], KeyError) for entry in logged)
 
 
-async def test_an_error_on_purpose_is_a_status_and_no_line_in_the_log(behaviour: Behaviour, log: Log) -> None:
+async def test_a_domain_error_is_a_status_and_is_not_logged(behaviour: Behaviour, log: Log) -> None:
     behaviour.error = DispatcherNotWorking("engine local is draining", retry_after_us=1_000_000)
     async with serving(behaviour) as wire:
         for failure in (await failure_of(wire.bus.Dispatch(DISPATCH)), await failure_of_stream(wire)):
@@ -150,7 +150,7 @@ async def test_an_error_on_purpose_is_a_status_and_no_line_in_the_log(behaviour:
     assert log == []
 
 
-async def test_words_of_any_language_survive_in_the_status(behaviour: Behaviour) -> None:
+async def test_text_in_any_language_survives_in_the_status(behaviour: Behaviour) -> None:
     behaviour.error = NotFound("event", "größe-名-🎉%25", topic="orders")
     async with serving(behaviour) as wire:
         failure = await failure_of(wire.bus.Dispatch(DISPATCH))
@@ -159,7 +159,7 @@ async def test_words_of_any_language_survive_in_the_status(behaviour: Behaviour)
 
 
 @pytest.mark.parametrize("garbage", [b"\xff\xff\xff" + SECRET.encode(), b"\x0a\xffshort", b"\x0a\x02\xff\xfe"])
-async def test_bytes_that_are_no_request_are_bad_input(behaviour: Behaviour, log: Log, garbage: bytes) -> None:
+async def test_bytes_that_are_not_a_request_are_bad_input(behaviour: Behaviour, log: Log, garbage: bytes) -> None:
     async with serving(behaviour) as wire:
         failure = await failure_of(wire.raw("EventBus/Dispatch")(garbage))
         stream = await failure_of(wire.raw_stream("EventBus/Subscribe")(garbage).read())
@@ -198,7 +198,7 @@ async def test_a_method_that_does_not_exist_is_unimplemented(behaviour: Behaviou
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
-async def test_a_client_that_cancels_while_it_is_written_to_is_no_error(behaviour: Behaviour, log: Log) -> None:
+async def test_a_client_that_cancels_during_a_write_is_not_an_error(behaviour: Behaviour, log: Log) -> None:
     """Its windows are full, so the server is in the middle of a write. The behaviour is cancelled, and cleans up."""
     async with serving(behaviour) as wire, connect_to(wire, grpc__max_receive_message_length=-1) as patient:
         for _ in range(20):
@@ -211,7 +211,7 @@ async def test_a_client_that_cancels_while_it_is_written_to_is_no_error(behaviou
     assert log == []
 
 
-async def test_a_client_that_refuses_a_frame_is_no_error(behaviour: Behaviour, log: Log) -> None:
+async def test_a_client_that_refuses_a_frame_is_not_an_error(behaviour: Behaviour, log: Log) -> None:
     async with serving(behaviour) as wire, connect_to(wire) as picky:  # it takes 4 MiB
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             async for _ in picky.bus.Subscribe(SUBSCRIBE):
@@ -238,7 +238,7 @@ async def test_calls_leave_nothing_to_the_garbage_collector(behaviour: Behaviour
             gc.enable()
 
 
-async def test_it_knows_whether_a_call_is_under_way(behaviour: Behaviour) -> None:
+async def test_it_knows_whether_a_call_is_running(behaviour: Behaviour) -> None:
     guard = Guard()
     async with serving(behaviour, guard) as wire:
         assert guard.idle.is_set()

@@ -47,7 +47,7 @@ def test_there_is_no_token_after_the_last_page_and_none_before_the_first() -> No
     ],
     ids=range(18),
 )
-def test_what_is_no_token_of_the_request_is_refused(token: str) -> None:
+def test_a_token_of_another_request_is_refused(token: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
         read_page_token(token, ("local", 3))
     assert caught.value.violation.field == "page_token"

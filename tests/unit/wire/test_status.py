@@ -59,14 +59,14 @@ def details_of(error: errors.DueBusError) -> list[Message]:
 
 
 @pytest.mark.parametrize(("error", "code", "reason"), TABLE, ids=lambda each: type(each).__name__)
-def test_every_error_has_its_row(error: errors.DueBusError, code: grpc.StatusCode, reason: str) -> None:
+def test_every_error_is_in_the_table(error: errors.DueBusError, code: grpc.StatusCode, reason: str) -> None:
     assert status_of(error)[:2] == (code, str(error))
     info = details_of(error)[0]
     assert isinstance(info, rpc_details_pb2.ErrorInfo)
     assert (info.reason, info.domain, dict(info.metadata)) == (reason, "duebus", dict(error.metadata))
 
 
-def test_the_table_leaves_no_error_out() -> None:
+def test_the_table_is_complete() -> None:
     def tree(kind: type[errors.DueBusError]) -> set[type[errors.DueBusError]]:
         return {kind}.union(*(tree(child) for child in kind.__subclasses__()))
 
@@ -74,7 +74,7 @@ def test_the_table_leaves_no_error_out() -> None:
     assert leaves == set(STATUS_CODES) == {type(error) for error, _, _ in TABLE}
 
 
-def test_every_reason_is_one_of_the_contract() -> None:
+def test_every_reason_is_in_the_contract() -> None:
     contract = {name.removeprefix("ERROR_REASON_") for name in error_details_pb2.ErrorReason.keys()}  # noqa: SIM118  # no dict
     assert {reason for _, _, reason in TABLE} | {"INTERNAL", "UNSPECIFIED"} == contract
 
@@ -92,7 +92,7 @@ def test_bad_input_names_the_path_of_the_field_and_what_is_wrong_with_it() -> No
 
 
 @pytest.mark.parametrize(("retry_after_us", "expected"), [(None, None), (0, (0, 0)), (1_500_000, (1, 500_000_000))])
-def test_a_retry_delay_is_told_where_a_retry_helps(retry_after_us: int | None, expected: object) -> None:
+def test_a_retry_delay_is_sent_if_a_retry_helps(retry_after_us: int | None, expected: object) -> None:
     details = details_of(errors.MaxQueuedEventsReached("full", retry_after_us=retry_after_us))
     retries = [detail.retry_delay for detail in details if isinstance(detail, rpc_details_pb2.RetryInfo)]
     assert [(each.seconds, each.nanos) for each in retries] == ([] if expected is None else [expected])
@@ -124,7 +124,7 @@ def test_the_details_of_a_large_dispatch_fit_the_trailers_that_any_client_takes(
     assert (len(partial.stored_engines), len(partial.event_ids)) == (1, told)
 
 
-def test_an_error_that_nobody_foresaw_says_where_to_find_it_and_nothing_else() -> None:
+def test_an_unexpected_error_has_only_a_log_id() -> None:
     code, message, ((_, raw),) = internal_status("7f9c")
     (detail,) = status_pb2.Status.FromString(raw).details
     info = rpc_details_pb2.ErrorInfo.FromString(detail.value)

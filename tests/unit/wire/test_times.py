@@ -28,7 +28,7 @@ def test_a_duration_is_rounded_up(seconds: int, nanos: int, us: int) -> None:
 @pytest.mark.parametrize(
     ("seconds", "nanos"), [(1, -1), (-1, 1), (0, 1_000_000_000), (0, -1_000_000_000), (5, 2**31 - 1)]
 )
-def test_a_duration_that_contradicts_itself_is_refused(seconds: int, nanos: int) -> None:
+def test_an_inconsistent_duration_is_refused(seconds: int, nanos: int) -> None:
     with pytest.raises(InvalidArgument, match=r"events\[2\]\.delay: is not a valid duration"):
         duration_us("events[2].delay", Duration(seconds=seconds, nanos=nanos))
 
@@ -51,11 +51,11 @@ def test_a_time_is_rounded_up(seconds: int, nanos: int, us: int) -> None:
     ("seconds", "nanos"),
     [(0, -1), (0, 1_000_000_000), (-62_135_596_801, 0), (253_402_300_800, 0), (2**63 - 1, 0), (-(2**63), 0)],
 )
-def test_a_time_that_is_none_is_refused(seconds: int, nanos: int) -> None:
+def test_an_invalid_time_is_refused(seconds: int, nanos: int) -> None:
     with pytest.raises(InvalidArgument, match="deliver_at: is not a valid timestamp"):
         timestamp_us("deliver_at", Timestamp(seconds=seconds, nanos=nanos))
 
 
 @pytest.mark.parametrize("us", [0, 1, 999_999, 1_000_000, 1_767_225_600_123_456])
-def test_microseconds_there_and_back(us: int) -> None:
+def test_microseconds_are_converted_both_ways(us: int) -> None:
     assert Timestamp(**seconds_and_nanos(us)).ToMicroseconds() == us

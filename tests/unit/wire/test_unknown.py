@@ -45,7 +45,7 @@ def test_an_unknown_field_is_refused_by_its_path(path: str) -> None:
     assert caught.value.violation.field == path
 
 
-def test_the_first_of_several_is_named() -> None:
+def test_the_first_of_several_unknown_fields_is_named() -> None:
     request = event_bus_pb2.NackRequest.FromString(EMPTY + length_delimited(1, FIELD_12) * 2)
     with pytest.raises(InvalidArgument) as caught:
         refuse_unknown_fields(request)
@@ -72,7 +72,7 @@ KNOWN: list[Message] = [
 
 
 @pytest.mark.parametrize("request_", KNOWN, ids=lambda each: type(each).__name__)
-def test_what_is_known_passes_unchanged(request_: Message) -> None:
+def test_a_request_without_unknown_fields_passes(request_: Message) -> None:
     before = request_.SerializeToString(deterministic=True)
     refuse_unknown_fields(request_)
     assert request_.SerializeToString(deterministic=True) == before

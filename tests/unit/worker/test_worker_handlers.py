@@ -27,7 +27,7 @@ class CallableHandler:
     async def __call__(self, _: Delivery) -> None: ...
 
 
-async def test_a_decorated_function_stays_as_it_is(bus: FakeBus) -> None:
+async def test_a_decorated_function_is_returned_unchanged(bus: FakeBus) -> None:
     worker = worker_on(bus)
     assert worker.on("orders")(handler) is handler
 
@@ -42,7 +42,7 @@ async def test_a_decorated_function_stays_as_it_is(bus: FakeBus) -> None:
         (functools.partial(blocking_handler), True, "blocking_handler"),
     ],
 )
-async def test_what_runs_in_the_loop_and_what_on_a_thread(
+async def test_coroutine_functions_run_in_the_loop_and_others_on_threads(
     bus: FakeBus, function: Any, *, blocking: bool, name: str
 ) -> None:
     registration = worker_on(bus).add("orders", function)
@@ -88,7 +88,7 @@ def two_arguments(_: Delivery, __: object) -> None: ...
         ({"handler": two_arguments}, "handler: two_arguments must accept the delivery as its only argument"),
     ],
 )
-async def test_what_no_delivery_could_be_passed_to_is_refused_where_it_is_registered(
+async def test_a_function_that_can_not_take_a_delivery_is_refused(
     bus: FakeBus, arguments: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(TypeError, match=f"^{re.escape(message)}$"):
@@ -132,7 +132,7 @@ def test_a_worker_that_cannot_work_is_refused_and_names_its_argument(arguments: 
         Worker(**arguments)
 
 
-async def test_the_same_handler_stands_once_on_a_topic_and_group(bus: FakeBus) -> None:
+async def test_the_same_handler_can_be_registered_once_for_a_topic_and_group(bus: FakeBus) -> None:
     worker = worker_on(bus)
     worker.add("orders", handler)
     worker.add("orders", handler, group="billing")
@@ -141,7 +141,7 @@ async def test_the_same_handler_stands_once_on_a_topic_and_group(bus: FakeBus) -
         worker.add("orders", handler, group="default")
 
 
-async def test_the_groups_are_the_handlers_the_workers_or_the_default(bus: FakeBus) -> None:
+async def test_the_group_is_the_handlers_the_workers_or_the_default(bus: FakeBus) -> None:
     worker = worker_on(bus, group="billing")
     worker.add("a", handler)
     worker.add("b", handler, group="audit")
@@ -151,7 +151,7 @@ async def test_the_groups_are_the_handlers_the_workers_or_the_default(bus: FakeB
     assert {each["topic"]: each["group"] for each in requests} == {"a": "billing", "b": "audit", "c": "default"}
 
 
-async def test_ready_means_that_every_handler_is_subscribed_even_one_just_added(bus: FakeBus) -> None:
+async def test_ready_waits_for_every_handler_including_new_ones(bus: FakeBus) -> None:
     worker = worker_on(bus)
     worker.add("orders", handler)
     async with serving(worker):
@@ -189,7 +189,7 @@ async def test_handlers_may_be_added_and_removed_from_another_thread(bus: FakeBu
         await stream.closed.wait()
 
 
-async def test_removing_the_last_handler_finishes_what_runs_and_releases_what_does_not(bus: FakeBus) -> None:
+async def test_removing_the_last_handler_finishes_running_deliveries_and_releases_the_others(bus: FakeBus) -> None:
     worker, removed = worker_on(bus, concurrency=1), HandlerByHand()
     registration = worker.add("orders", removed)
     worker.add("payments", handler)
@@ -226,7 +226,7 @@ async def test_a_topic_may_get_a_handler_again_while_the_old_one_finishes(bus: F
         assert (await bus.acks.next()).tokens == [event.lease_token]
 
 
-async def test_an_exchange_of_handlers_keeps_the_subscription(bus: FakeBus) -> None:
+async def test_replacing_a_handler_keeps_the_subscription(bus: FakeBus) -> None:
     worker, old, new = worker_on(bus), HandlerByHand(), HandlerByHand()
     registration = worker.add("orders", old)
     async with serving(worker):
@@ -240,7 +240,7 @@ async def test_an_exchange_of_handlers_keeps_the_subscription(bus: FakeBus) -> N
         assert not old.begun
 
 
-async def test_removing_takes_the_function_off_a_topic_in_every_group(bus: FakeBus) -> None:
+async def test_removing_unregisters_the_function_in_every_group(bus: FakeBus) -> None:
     worker = worker_on(bus)
     for group in ("a", "b"):
         worker.add("orders", handler, group=group)
@@ -253,7 +253,7 @@ async def test_removing_takes_the_function_off_a_topic_in_every_group(bus: FakeB
         assert bus.unseen_streams == 0
 
 
-async def test_removing_twice_is_no_error_and_takes_no_other_off(bus: FakeBus) -> None:
+async def test_removing_twice_is_harmless(bus: FakeBus) -> None:
     worker = worker_on(bus)
     registration = worker.add("orders", handler)
     registration.remove()

@@ -40,7 +40,7 @@ async def test_all_leases_are_extended_together_every_third_of_a_lease(bus: Fake
         bus.acks.made[0].answer()
 
 
-async def test_nothing_is_extended_once_all_is_settled(bus: FakeBus) -> None:
+async def test_nothing_is_extended_after_everything_is_settled(bus: FakeBus) -> None:
     worker, handler = worker_on(bus), HandlerByHand()
     worker.add("orders", handler)
     async with serving(worker):
@@ -51,7 +51,7 @@ async def test_nothing_is_extended_once_all_is_settled(bus: FakeBus) -> None:
         assert not bus.extensions.made
 
 
-async def test_an_extension_that_fails_is_tried_again_within_a_second(bus: FakeBus) -> None:
+async def test_a_failed_extension_is_retried_within_a_second(bus: FakeBus) -> None:
     worker, handler = worker_on(bus, lease=30), HandlerByHand()
     worker.add("orders", handler)
     bus.extensions.by_hand = True
@@ -65,7 +65,7 @@ async def test_an_extension_that_fails_is_tried_again_within_a_second(bus: FakeB
         assert not handler.cancelled
 
 
-async def test_an_extension_that_is_never_answered_is_given_up_and_tried_again(bus: FakeBus) -> None:
+async def test_an_extension_without_an_answer_is_abandoned_and_retried(bus: FakeBus) -> None:
     worker, handler = worker_on(bus, lease=3), HandlerByHand()
     worker.add("orders", handler)
     bus.extensions.by_hand = True
@@ -127,7 +127,7 @@ async def test_a_waiting_delivery_whose_lease_is_lost_is_not_released(bus: FakeB
         handler.returns(running)
 
 
-async def test_handlers_that_ended_in_time_are_no_longer_watched() -> None:
+async def test_handlers_that_ended_in_time_have_no_deadline() -> None:
     deadlines = Deadlines(allowance=5)
     ended, running = Held(delivery()), Held(delivery())
     for each in (ended, running):
@@ -152,7 +152,9 @@ async def test_a_stopped_engine_does_not_mean_that_the_lease_is_lost(bus: FakeBu
         assert (await bus.extensions.next()).tokens == tokens(event)
 
 
-async def test_a_settle_that_overtook_an_extension_is_no_loss(bus: FakeBus, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_settle_that_overtook_an_extension_is_not_a_loss(
+    bus: FakeBus, caplog: pytest.LogCaptureFixture
+) -> None:
     worker, handler = worker_on(bus), HandlerByHand()
     worker.add("orders", handler)
     bus.extensions.by_hand = bus.acks.by_hand = True
@@ -208,7 +210,7 @@ async def test_a_timeout_counts_as_a_failure_of_the_attempt(bus: FakeBus) -> Non
         assert (await bus.nacks.next()).nacks[0].dead_letter
 
 
-async def test_of_several_handlers_only_the_slow_one_is_cancelled(bus: FakeBus) -> None:
+async def test_only_the_slow_one_of_several_handlers_is_cancelled(bus: FakeBus) -> None:
     worker, handler = worker_on(bus, max_execution=1), HandlerByHand()
     ran = []
 
@@ -305,7 +307,7 @@ async def test_a_delivery_whose_lease_may_have_passed_is_started_once_it_is_exte
 
 
 @pytest.mark.real_time
-async def test_a_worker_that_stops_releases_what_it_is_in_doubt_of(bus: FakeBus) -> None:
+async def test_a_stopping_worker_releases_doubtful_deliveries(bus: FakeBus) -> None:
     worker = worker_on(bus, concurrency=1, lease=0.1)
 
     @worker.on("orders")
@@ -330,7 +332,7 @@ def aged(seconds_ago: float, lease: float) -> Delivery:
     return Delivery(message)
 
 
-def test_a_delivery_that_took_longer_than_the_quickest_is_late_by_the_difference() -> None:
+def test_a_delivery_slower_than_the_fastest_counts_as_late_by_the_difference() -> None:
     freshness, lease = Freshness(), timedelta(seconds=5)
     assert freshness.until(aged(0, 5), lease) - now() == pytest.approx(5, abs=0.5)
     assert freshness.until(aged(8, 5), lease) - now() == pytest.approx(-3, abs=0.5)
@@ -338,7 +340,7 @@ def test_a_delivery_that_took_longer_than_the_quickest_is_late_by_the_difference
     assert freshness.until(aged(8, 5), lease) - now() == pytest.approx(5, abs=0.5)
 
 
-def test_clocks_are_taken_to_agree_until_that_was_wrong() -> None:
+def test_clocks_are_assumed_to_agree_until_that_proves_wrong() -> None:
     message = event_bus_pb2.Delivery(lease_token="a")
     message.lease_expires_at.FromSeconds(int(time.time()) - 60)
     freshness, lease = Freshness(), timedelta(seconds=5)

@@ -30,7 +30,7 @@ class Clock:
         return self.now
 
 
-def test_an_outage_is_one_line_then_one_a_minute_and_one_when_it_is_over(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_outage_is_logged_at_its_start_every_minute_and_at_its_end(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     clock = Clock()
     outage = Outage("the server is back", clock)
@@ -64,7 +64,7 @@ async def test_an_unreachable_server_is_logged_once_for_all_topics(
     assert caplog.text.count("the server can be reached again after") == 1
 
 
-async def test_leases_that_could_not_be_extended_come_with_the_reason(
+async def test_leases_that_could_not_be_extended_are_logged_with_the_reason(
     bus: FakeBus, caplog: pytest.LogCaptureFixture
 ) -> None:
     worker = worker_on(bus, lease=3)
@@ -142,7 +142,7 @@ async def test_a_handler_that_blocks_the_loop_for_longer_than_the_lease_is_named
 
 
 @pytest.mark.real_time
-async def test_a_loop_that_turns_is_not_complained_about(bus: FakeBus, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_loop_that_is_not_blocked_is_not_reported(bus: FakeBus, caplog: pytest.LogCaptureFixture) -> None:
     worker, handler = worker_on(bus, lease=2), HandlerByHand()
     worker.add("orders", handler)
     async with serving(worker):

@@ -15,9 +15,7 @@ KINDS = [
 
 
 @pytest.mark.parametrize(("name", "kind"), KINDS)
-async def test_events_begin_in_order_and_no_more_at_once_than_there_are_slots(
-    bus: FakeBus, name: str, kind: type
-) -> None:
+async def test_handlers_start_in_order_and_within_the_slots(bus: FakeBus, name: str, kind: type) -> None:
     with using(name, kind):
         worker, handler = worker_on(bus, concurrency=2), HandlerByHand()
         worker.add("orders", handler)

@@ -103,7 +103,7 @@ async def test_a_long_message_is_cut_to_4_kib_between_characters(bus: FakeBus) -
     assert 4094 <= len(error.encode()) <= 4096
 
 
-async def test_a_message_that_utf8_cannot_say_is_still_sent(bus: FakeBus) -> None:
+async def test_a_message_that_utf8_cannot_encode_is_still_sent(bus: FakeBus) -> None:
     assert first_line(await nack_after(bus, ValueError("bad \ud800 text"))) == "ValueError: bad ? text"
 
 
@@ -132,7 +132,7 @@ async def test_dead_letter_nacks_as_dead_with_its_reason(bus: FakeBus) -> None:
 
 
 @pytest.mark.parametrize("max_retries", [None, 0])
-async def test_release_does_not_depend_on_the_retries_left(bus: FakeBus, max_retries: int | None) -> None:
+async def test_release_works_without_retries_left(bus: FakeBus, max_retries: int | None) -> None:
     nack = await nack_after(bus, Release("not my shard"), max_retries=max_retries)
     assert (nack.release, nack.dead_letter, nack.delay, nack.error) == (True, False, None, "")
 
@@ -206,7 +206,7 @@ async def test_anything_one_of_several_handlers_raises_ends_in_one_nack(bus: Fak
         assert (await bus.acks.next()).tokens == [good.lease_token]
 
 
-async def test_a_group_of_exceptions_nacks_with_what_is_in_it(bus: FakeBus) -> None:
+async def test_an_exception_group_nacks_with_its_members(bus: FakeBus) -> None:
     group = ExceptionGroup("several", [ValueError("no such customer"), KeyError("id")])
     expected = "ExceptionGroup: several (2 sub-exceptions): ValueError: no such customer; KeyError: 'id'"
     assert first_line(await nack_after(bus, group)) == expected
@@ -253,14 +253,14 @@ async def test_the_error_ends_with_the_last_calls_of_the_handler(bus: FakeBus) -
     assert calls[-2].endswith("in raise_deep")
 
 
-async def test_the_error_shows_the_handlers_calls_and_not_the_workers(bus: FakeBus) -> None:
+async def test_the_error_has_the_handlers_calls_and_not_the_workers(bus: FakeBus) -> None:
     _, *calls = (await nack_after(bus, ValueError("no such customer"))).error.splitlines()
     assert len(calls) == 2
     assert __file__ in calls[0]
     assert calls[1] == "    raise error"
 
 
-async def test_a_failure_is_told_to_who_asked_for_it_and_a_decision_is_not(bus: FakeBus) -> None:
+async def test_a_failure_is_reported_to_on_failure_and_a_decision_is_not(bus: FakeBus) -> None:
     worker, error = worker_on(bus), Panic("out of cheese")
     told: list[BaseException] = []
 
@@ -278,14 +278,14 @@ async def test_a_failure_is_told_to_who_asked_for_it_and_a_decision_is_not(bus: 
 
 
 @pytest.mark.parametrize(("attempt", "fate"), [(2, "failed"), (3, "is dead")])
-async def test_the_log_says_dead_where_the_event_had_so_many_retries(
+async def test_the_log_says_dead_if_the_event_had_no_retries_left(
     bus: FakeBus, caplog: pytest.LogCaptureFixture, attempt: int, fate: str
 ) -> None:
     await nack_after(bus, ValueError("again"), attempt=attempt, of_event=2)
     assert f"attempt {attempt}, {fate}: " in caplog.text
 
 
-async def test_what_a_handler_sets_in_its_context_is_not_seen_by_the_next(bus: FakeBus) -> None:
+async def test_context_variables_of_a_handler_are_not_seen_by_the_next(bus: FakeBus) -> None:
     tenant: ContextVar[str] = ContextVar("tenant", default="nobody")
     seen = []
     worker = worker_on(bus)
@@ -312,7 +312,7 @@ async def test_the_log_names_the_event_and_the_handler_but_never_the_payload(
     assert "secret payload" not in caplog.text
 
 
-async def test_a_handler_that_is_thrown_away_with_its_loop_settles_nothing() -> None:
+async def test_a_handler_discarded_with_its_loop_settles_nothing() -> None:
     async def bill(_: Delivery) -> None:
         await asyncio.Event().wait()
 

@@ -53,7 +53,7 @@ async def test_handlers_that_do_not_suspend_share_a_task(bus: FakeBus) -> None:
     assert len(tasks) == 1
 
 
-async def test_a_handler_has_one_task_from_start_to_end_and_no_other_has_it_once_it_suspends(bus: FakeBus) -> None:
+async def test_a_handler_has_one_task_and_shares_it_with_none_once_it_suspends(bus: FakeBus) -> None:
     worker, tasks = worker_on(bus), []
 
     @worker.on("orders")
@@ -71,7 +71,7 @@ async def test_a_handler_has_one_task_from_start_to_end_and_no_other_has_it_once
 
 @pytest.mark.parametrize("concurrency", [1, 3, 100])
 @pytest.mark.parametrize("suspends_every", [1, 2, 7])
-async def test_handlers_start_in_the_order_the_deliveries_came(
+async def test_handlers_start_in_the_order_of_the_deliveries(
     bus: FakeBus, concurrency: int, suspends_every: int
 ) -> None:
     worker, begun = worker_on(bus, concurrency=concurrency), []
@@ -90,7 +90,7 @@ async def test_handlers_start_in_the_order_the_deliveries_came(
     assert begun == many
 
 
-async def test_one_that_suspends_holds_up_none_behind_it(bus: FakeBus) -> None:
+async def test_a_suspended_handler_does_not_delay_others(bus: FakeBus) -> None:
     worker = worker_on(bus)
     ended: list[Delivery] = []
 
@@ -108,7 +108,7 @@ async def test_one_that_suspends_holds_up_none_behind_it(bus: FakeBus) -> None:
         assert asyncio.get_running_loop().time() == 0
 
 
-async def test_as_many_run_at_once_as_concurrency_says(bus: FakeBus) -> None:
+async def test_as_many_handlers_run_at_once_as_concurrency_allows(bus: FakeBus) -> None:
     worker, handler = worker_on(bus, concurrency=70), HandlerByHand()
     worker.add("orders", handler)
     async with serving(worker):
@@ -124,7 +124,7 @@ async def test_as_many_run_at_once_as_concurrency_says(bus: FakeBus) -> None:
 
 @pytest.mark.parametrize("suspends", [False, True])
 @pytest.mark.parametrize("value", ["somebody", Incomparable()])
-async def test_what_one_sets_in_its_context_is_not_seen_by_the_next_in_its_place(
+async def test_context_variables_of_a_handler_are_not_seen_by_the_next_in_its_task(
     bus: FakeBus, value: object, *, suspends: bool
 ) -> None:
     worker, seen, troubles = worker_on(bus, concurrency=1), [], []
@@ -146,7 +146,7 @@ async def test_what_one_sets_in_its_context_is_not_seen_by_the_next_in_its_place
     assert not troubles
 
 
-async def test_a_variable_that_one_sets_to_an_equal_value_is_not_seen_by_the_next(bus: FakeBus) -> None:
+async def test_a_variable_set_to_an_equal_value_is_not_seen_by_the_next(bus: FakeBus) -> None:
     worker, seen = worker_on(bus), []
     given: dict[str, str] = {}
     tenant.set(given)
@@ -163,7 +163,7 @@ async def test_a_variable_that_one_sets_to_an_equal_value_is_not_seen_by_the_nex
     assert all(each is given for each in seen)
 
 
-async def test_a_variable_that_one_sets_and_resets_costs_the_next_no_task(bus: FakeBus) -> None:
+async def test_a_variable_that_is_reset_does_not_end_the_task(bus: FakeBus) -> None:
     worker, tasks = worker_on(bus), set()
     tenant.set("nobody")
 
@@ -178,7 +178,7 @@ async def test_a_variable_that_one_sets_and_resets_costs_the_next_no_task(bus: F
     assert len(tasks) == 1
 
 
-async def test_many_that_set_a_variable_start_in_one_turn(bus: FakeBus) -> None:
+async def test_many_handlers_that_set_a_variable_start_in_one_turn(bus: FakeBus) -> None:
     worker, turns, at = worker_on(bus), 0, []
 
     async def count_turns() -> None:
@@ -200,7 +200,7 @@ async def test_many_that_set_a_variable_start_in_one_turn(bus: FakeBus) -> None:
     assert max(at.count(turn) for turn in at) == 32
 
 
-async def test_what_was_set_where_the_worker_is_served_is_seen_by_all(bus: FakeBus) -> None:
+async def test_variables_of_the_serving_context_are_seen_by_all(bus: FakeBus) -> None:
     worker, seen = worker_on(bus), []
 
     @worker.on("orders")
@@ -214,7 +214,7 @@ async def test_what_was_set_where_the_worker_is_served_is_seen_by_all(bus: FakeB
     assert seen == ["the house"] * 2
 
 
-async def test_one_that_cancels_its_own_task_as_it_ends_does_not_hit_the_next(bus: FakeBus) -> None:
+async def test_a_handler_that_cancels_its_own_task_does_not_affect_the_next(bus: FakeBus) -> None:
     worker = worker_on(bus)
     ended: list[Delivery] = []
 
@@ -233,7 +233,7 @@ async def test_one_that_cancels_its_own_task_as_it_ends_does_not_hit_the_next(bu
     assert ended == others
 
 
-async def test_one_that_cancels_its_own_task_and_takes_it_back_does_not_hit_the_next(bus: FakeBus) -> None:
+async def test_a_handler_that_cancels_and_uncancels_its_task_does_not_affect_the_next(bus: FakeBus) -> None:
     worker = worker_on(bus)
     ended: list[Delivery] = []
 
@@ -253,7 +253,7 @@ async def test_one_that_cancels_its_own_task_and_takes_it_back_does_not_hit_the_
     assert ended == others
 
 
-async def test_a_cancel_that_comes_after_the_end_of_a_handler_hits_no_other(bus: FakeBus) -> None:
+async def test_a_late_cancel_affects_no_other_handler(bus: FakeBus) -> None:
     worker = worker_on(bus, concurrency=1)
     ended: list[Delivery] = []
 
@@ -272,7 +272,7 @@ async def test_a_cancel_that_comes_after_the_end_of_a_handler_hits_no_other(bus:
     assert not bus.nacks.made
 
 
-async def test_a_timeout_inside_one_ends_what_it_was_meant_for(bus: FakeBus) -> None:
+async def test_a_timeout_in_a_handler_ends_only_its_block(bus: FakeBus) -> None:
     worker, late = worker_on(bus), []
 
     @worker.on("orders")
@@ -292,7 +292,7 @@ async def test_a_timeout_inside_one_ends_what_it_was_meant_for(bus: FakeBus) -> 
     assert set(late) == set(many)
 
 
-async def test_one_that_runs_too_long_is_cancelled_alone(bus: FakeBus) -> None:
+async def test_a_handler_that_runs_too_long_is_cancelled_alone(bus: FakeBus) -> None:
     worker = worker_on(bus, concurrency=2, max_execution=10)
     ended: list[Delivery] = []
 
@@ -309,7 +309,7 @@ async def test_one_that_runs_too_long_is_cancelled_alone(bus: FakeBus) -> None:
     assert ended == others
 
 
-async def test_one_that_raises_does_not_end_those_behind_it(bus: FakeBus) -> None:
+async def test_a_handler_that_raises_does_not_end_those_behind_it(bus: FakeBus) -> None:
     worker = worker_on(bus)
 
     @worker.on("orders")
@@ -325,7 +325,7 @@ async def test_one_that_raises_does_not_end_those_behind_it(bus: FakeBus) -> Non
 
 
 @pytest.mark.parametrize("suspends_first", [0, 40])
-async def test_the_loop_gets_its_turn_between_handlers_that_compute(bus: FakeBus, suspends_first: int) -> None:
+async def test_the_loop_runs_between_handlers_that_compute(bus: FakeBus, suspends_first: int) -> None:
     worker, turns, at = worker_on(bus), 0, []
     loop = cast("VirtualTimeLoop", asyncio.get_running_loop())
 
@@ -351,7 +351,7 @@ async def test_the_loop_gets_its_turn_between_handlers_that_compute(bus: FakeBus
     assert max(at.count(turn) for turn in at) == 3
 
 
-async def test_one_that_takes_itself_off_gets_no_other_event(bus: FakeBus) -> None:
+async def test_a_handler_that_removes_itself_gets_no_other_event(bus: FakeBus) -> None:
     worker, begun = worker_on(bus), []
 
     async def once(each: Delivery) -> None:
@@ -369,7 +369,7 @@ async def test_one_that_takes_itself_off_gets_no_other_event(bus: FakeBus) -> No
     assert begun == [first]
 
 
-async def test_a_handler_put_on_meanwhile_gets_what_waits(bus: FakeBus) -> None:
+async def test_a_handler_added_meanwhile_gets_waiting_events(bus: FakeBus) -> None:
     worker, added = worker_on(bus), HandlerByHand()
 
     @worker.on("orders")
@@ -386,7 +386,7 @@ async def test_a_handler_put_on_meanwhile_gets_what_waits(bus: FakeBus) -> None:
         await acked(bus, 2)
 
 
-async def test_a_task_factory_that_takes_no_context_will_do(bus: FakeBus) -> None:
+async def test_a_task_factory_without_a_context_argument_works(bus: FakeBus) -> None:
     worker, seen = worker_on(bus, concurrency=1), []
     tenant.set("nobody")
 

@@ -36,7 +36,7 @@ def tokens(*many: Delivery) -> list[str]:
     return [each.lease_token for each in many]
 
 
-async def test_an_idle_worker_acks_at_once_and_what_collects_meanwhile_goes_into_the_next_call(bus: FakeBus) -> None:
+async def test_an_idle_worker_acks_at_once_and_acks_during_a_call_share_the_next_one(bus: FakeBus) -> None:
     worker = acking(bus)
     async with serving(worker):
         stream, (first, *others) = await bus.stream(), deliveries(5)
@@ -71,7 +71,7 @@ async def test_acks_do_not_wait_for_nacks(bus: FakeBus) -> None:
         nack.answer()
 
 
-async def test_what_could_not_be_sent_is_sent_again_together_with_what_came_since(bus: FakeBus) -> None:
+async def test_failed_settles_are_resent_with_newer_ones(bus: FakeBus) -> None:
     worker = acking(bus)
     async with serving(worker):
         stream, (first, second) = await bus.stream(), deliveries(2)
@@ -87,7 +87,7 @@ async def test_what_could_not_be_sent_is_sent_again_together_with_what_came_sinc
         assert not bus.extensions.made
 
 
-async def test_tries_grow_apart_to_a_second_and_none_is_the_last(bus: FakeBus) -> None:
+async def test_retries_continue_forever_at_most_a_second_apart(bus: FakeBus) -> None:
     worker = acking(bus)
     async with serving(worker):
         event = delivery()
@@ -122,7 +122,7 @@ async def test_the_backoff_starts_over_after_a_success(bus: FakeBus) -> None:
         again.answer()
 
 
-async def test_what_waits_for_the_next_try_is_sent_as_soon_as_a_stream_is_open_again(bus: FakeBus) -> None:
+async def test_waiting_settles_are_sent_as_soon_as_a_stream_is_open_again(bus: FakeBus) -> None:
     worker = acking(bus)
     async with serving(worker):
         event, stream = delivery(), await bus.stream()
@@ -137,7 +137,7 @@ async def test_what_waits_for_the_next_try_is_sent_as_soon_as_a_stream_is_open_a
         call.answer()
 
 
-async def test_a_lease_that_is_lost_meanwhile_is_not_sent_again(bus: FakeBus) -> None:
+async def test_a_lease_that_is_lost_meanwhile_is_not_resent(bus: FakeBus) -> None:
     worker = acking(bus)
     async with serving(worker):
         stream, (lost, kept) = await bus.stream(), deliveries(2)
@@ -194,9 +194,7 @@ async def test_a_settle_that_the_server_refuses_as_a_whole_stops_the_worker(bus:
     ("nack", "request_bytes", "most"),
     [(False, 4 << 20, 10_000), (False, 64 << 10, 256), (True, 4 << 20, 819), (True, 64 << 10, 12)],
 )
-async def test_a_call_never_carries_more_than_the_server_takes(
-    bus: FakeBus, *, nack: bool, request_bytes: int, most: int
-) -> None:
+async def test_a_call_is_within_the_servers_limits(bus: FakeBus, *, nack: bool, request_bytes: int, most: int) -> None:
     bus.max_request_bytes = request_bytes
     leases, settler = HeldLeases(), Settler(bus.client)
     sending = asyncio.create_task(settler.run())
@@ -229,7 +227,7 @@ async def test_settles_of_several_subscriptions_share_calls(bus: FakeBus) -> Non
         call.answer()
 
 
-async def test_a_nack_is_the_same_at_the_next_try(bus: FakeBus) -> None:
+async def test_a_retried_nack_is_unchanged(bus: FakeBus) -> None:
     leases, settler = HeldLeases(), Settler(bus.client)
     bus.nacks.by_hand = True
     sending = asyncio.create_task(settler.run())

@@ -46,7 +46,7 @@ async def nack_of(bus: FakeBus, first_error: Exception | None, second_error: Exc
         return (await bus.nacks.next()).nacks[0]
 
 
-async def test_they_share_one_subscription_and_each_event_goes_to_all_of_them(bus: FakeBus) -> None:
+async def test_several_handlers_share_one_subscription_and_each_event_goes_to_all_of_them(bus: FakeBus) -> None:
     worker = worker_on(bus)
     ran = two_handlers(worker, None, None)
     async with serving(worker):
@@ -77,7 +77,7 @@ def eagerly(loop: asyncio.AbstractEventLoop, coroutine: Any) -> Any:
     raise AssertionError("it was suspended")
 
 
-async def test_those_whose_tasks_run_as_they_are_made_are_called(bus: FakeBus) -> None:
+async def test_handlers_of_eager_tasks_are_called(bus: FakeBus) -> None:
     asyncio.get_running_loop().set_task_factory(cast("Any", eagerly))
     worker = worker_on(bus)
     ran = two_handlers(worker, None, None)
@@ -88,7 +88,7 @@ async def test_those_whose_tasks_run_as_they_are_made_are_called(bus: FakeBus) -
         assert ran == ["first", "second"]
 
 
-async def test_an_event_is_acked_when_the_last_of_them_has_succeeded(bus: FakeBus) -> None:
+async def test_an_event_is_acked_when_all_handlers_have_succeeded(bus: FakeBus) -> None:
     worker = worker_on(bus)
     quick, slow = HandlerByHand(), HandlerByHand()
     worker.add("orders", quick)
@@ -104,7 +104,7 @@ async def test_an_event_is_acked_when_the_last_of_them_has_succeeded(bus: FakeBu
         assert (await bus.acks.next()).tokens == [event.lease_token]
 
 
-async def test_an_event_that_one_fails_is_nacked_once_when_all_have_ended(bus: FakeBus) -> None:
+async def test_an_event_that_one_handler_fails_is_nacked_once_when_all_have_ended(bus: FakeBus) -> None:
     worker = worker_on(bus)
     failing, slow = HandlerByHand(), HandlerByHand()
     worker.add("orders", failing)
@@ -122,12 +122,12 @@ async def test_an_event_that_one_fails_is_nacked_once_when_all_have_ended(bus: F
         assert not bus.acks.made
 
 
-async def test_the_messages_of_all_that_failed_are_combined(bus: FakeBus) -> None:
+async def test_the_messages_of_all_failed_handlers_are_combined(bus: FakeBus) -> None:
     error = first_line(await nack_of(bus, ValueError("one"), KeyError("two")))
     assert error == "two_handlers.<locals>.first: ValueError: one; two_handlers.<locals>.second: KeyError: 'two'"
 
 
-async def test_the_event_is_released_when_none_wants_anything_else(bus: FakeBus) -> None:
+async def test_the_event_is_released_if_all_failures_ask_for_that(bus: FakeBus) -> None:
     nack = await nack_of(bus, Release("not mine"), Release())
     assert (nack.release, nack.error) == (True, "")
 
@@ -138,18 +138,18 @@ async def test_a_failure_outweighs_a_release(bus: FakeBus) -> None:
     assert first_line(nack).endswith("ValueError: no")
 
 
-async def test_the_longest_delay_that_one_asked_for_holds(bus: FakeBus) -> None:
+async def test_the_longest_requested_delay_applies(bus: FakeBus) -> None:
     assert (await nack_of(bus, RetryAfter(10), RetryAfter(30))).delay == timedelta(seconds=30)
     assert (await nack_of(bus, ValueError(), RetryAfter(20))).delay == timedelta(seconds=20)
 
 
-async def test_it_is_dead_if_one_of_them_asks_for_that(bus: FakeBus) -> None:
+async def test_the_event_is_dead_if_one_handler_asks_for_that(bus: FakeBus) -> None:
     nack = await nack_of(bus, RetryAfter(10), DeadLetter("never"))
     assert nack.dead_letter
     assert nack.delay is None
 
 
-async def test_those_that_succeeded_are_not_run_again_when_the_event_is_retried(bus: FakeBus) -> None:
+async def test_handlers_that_succeeded_are_not_run_again_on_a_retry(bus: FakeBus) -> None:
     worker = worker_on(bus)
     ran = two_handlers(worker, None, ValueError("no"))
     async with serving(worker):
@@ -160,7 +160,7 @@ async def test_those_that_succeeded_are_not_run_again_when_the_event_is_retried(
     assert ran == ["first", "second", "second", "second"]
 
 
-async def test_all_are_run_again_after_a_redrive(bus: FakeBus) -> None:
+async def test_all_handlers_are_run_again_after_a_redrive(bus: FakeBus) -> None:
     worker = worker_on(bus)
     ran = two_handlers(worker, None, ValueError("no"))
     async with serving(worker):
@@ -171,7 +171,7 @@ async def test_all_are_run_again_after_a_redrive(bus: FakeBus) -> None:
     assert ran == ["first", "second", "first", "second"]
 
 
-async def test_an_event_whose_failing_handler_was_removed_is_acked_when_retried(bus: FakeBus) -> None:
+async def test_an_event_whose_failing_handler_was_removed_is_acked_on_retry(bus: FakeBus) -> None:
     worker = worker_on(bus)
     ran = two_handlers(worker, None, None)
 
@@ -190,7 +190,7 @@ async def test_an_event_whose_failing_handler_was_removed_is_acked_when_retried(
     assert ran == ["first", "second"]
 
 
-async def test_the_smallest_concurrency_that_one_of_them_names_holds(bus: FakeBus) -> None:
+async def test_the_smallest_concurrency_applies(bus: FakeBus) -> None:
     worker = worker_on(bus, concurrency=50)
     serial, other = HandlerByHand(), HandlerByHand()
     worker.add("orders", other, concurrency=7)

@@ -50,7 +50,7 @@ def executor_of(handler: HandlerByHand, leases: HeldLeases, settler: Settler) ->
     )
 
 
-async def test_a_stop_finishes_what_runs_and_releases_what_does_not(bus: FakeBus) -> None:
+async def test_a_stop_finishes_running_handlers_and_releases_the_rest(bus: FakeBus) -> None:
     worker, handler = worker_on(bus, concurrency=2), HandlerByHand()
     worker.add("orders", handler)
     async with serving(worker) as task:
@@ -71,7 +71,7 @@ async def test_a_stop_finishes_what_runs_and_releases_what_does_not(bus: FakeBus
     assert bus.unseen_streams == 0
 
 
-async def test_a_full_window_is_left_at_once(bus: FakeBus) -> None:
+async def test_a_full_window_needs_no_wait(bus: FakeBus) -> None:
     worker, handler = worker_on(bus, concurrency=2), HandlerByHand()
     worker.add("orders", handler)
     async with serving(worker):
@@ -83,7 +83,7 @@ async def test_a_full_window_is_left_at_once(bus: FakeBus) -> None:
         assert asyncio.get_running_loop().time() == 0
 
 
-async def test_a_delivery_that_is_under_way_when_the_stop_begins_is_released(bus: FakeBus) -> None:
+async def test_a_delivery_in_flight_when_the_stop_begins_is_released(bus: FakeBus) -> None:
     worker, handler = worker_on(bus), HandlerByHand()
     worker.add("orders", handler)
     async with serving(worker) as task:
@@ -100,7 +100,7 @@ async def test_a_delivery_that_is_under_way_when_the_stop_begins_is_released(bus
     assert handler.begun == [first]
 
 
-async def test_nothing_is_settled_while_deliveries_may_be_under_way_because_the_server_would_send_more(
+async def test_nothing_is_settled_while_deliveries_may_be_in_flight(
     bus: FakeBus,
 ) -> None:
     worker, handler = worker_on(bus), HandlerByHand()
@@ -124,7 +124,7 @@ async def test_nothing_is_settled_while_deliveries_may_be_under_way_because_the_
         await task
 
 
-async def test_what_is_kept_back_is_not_settled_when_its_lease_is_lost_meanwhile(bus: FakeBus) -> None:
+async def test_a_settle_that_is_held_back_is_dropped_if_its_lease_is_lost(bus: FakeBus) -> None:
     handler, leases, settler = HandlerByHand(), HeldLeases(), Settler(bus.client)
     executor = executor_of(handler, leases, settler)
     sending = asyncio.create_task(settler.run())
@@ -156,7 +156,7 @@ async def test_a_handler_added_while_the_worker_stops_opens_nothing(bus: FakeBus
         assert bus.unseen_streams == 0
 
 
-async def test_a_window_that_settles_under_way_will_free_is_not_full(bus: FakeBus) -> None:
+async def test_a_window_that_pending_settles_will_free_is_not_full(bus: FakeBus) -> None:
     worker, handler = worker_on(bus, concurrency=1), HandlerByHand()
     worker.add("orders", handler)
     bus.acks.by_hand = True
@@ -176,7 +176,7 @@ async def test_a_window_that_settles_under_way_will_free_is_not_full(bus: FakeBu
         await task
 
 
-async def test_a_server_that_sends_on_and_on_does_not_hold_up_the_stop(bus: FakeBus) -> None:
+async def test_a_server_that_keeps_sending_does_not_delay_the_stop(bus: FakeBus) -> None:
     worker = worker_on(bus, concurrency=1000)
     worker.add("orders", HandlerByHand())
     async with serving(worker) as task:
@@ -233,7 +233,7 @@ async def test_after_the_drain_timeout_handlers_are_cancelled_and_their_events_r
         assert asyncio.get_running_loop().time() == pytest.approx(10, abs=0.1)
 
 
-async def test_a_stop_at_once_cancels_and_releases_all(bus: FakeBus) -> None:
+async def test_an_immediate_stop_cancels_and_releases_all(bus: FakeBus) -> None:
     worker, handler = worker_on(bus, concurrency=1), HandlerByHand()
     worker.add("orders", handler)
     async with serving(worker) as task:
@@ -248,7 +248,7 @@ async def test_a_stop_at_once_cancels_and_releases_all(bus: FakeBus) -> None:
         assert asyncio.get_running_loop().time() == 0
 
 
-async def test_a_second_stop_at_once_ends_a_drain(bus: FakeBus) -> None:
+async def test_an_immediate_second_stop_ends_a_drain(bus: FakeBus) -> None:
     worker, handler = worker_on(bus), HandlerByHand()
     worker.add("orders", handler)
     async with serving(worker) as task:
@@ -294,7 +294,7 @@ async def test_a_handler_that_is_cancelled_before_its_first_step_never_runs_and_
     sending.cancel()
 
 
-async def test_a_handler_that_will_not_end_is_left_to_its_lease_within_a_second(
+async def test_a_handler_that_does_not_end_is_left_to_its_lease_within_a_second(
     bus: FakeBus, caplog: pytest.LogCaptureFixture
 ) -> None:
     worker = worker_on(bus)
@@ -319,7 +319,7 @@ async def test_a_handler_that_will_not_end_is_left_to_its_lease_within_a_second(
     assert not bus.nacks.made
 
 
-async def test_a_server_that_is_gone_does_not_hold_up_a_stop_at_once(bus: FakeBus) -> None:
+async def test_an_unreachable_server_does_not_delay_an_immediate_stop(bus: FakeBus) -> None:
     worker, handler = worker_on(bus), HandlerByHand()
     worker.add("orders", handler)
     bus.nacks.by_hand = True
@@ -346,7 +346,7 @@ async def test_stop_returns_when_the_run_has_ended(bus: FakeBus) -> None:
         assert task.done()
 
 
-async def test_a_worker_that_does_not_serve_takes_a_stop_for_nothing(bus: FakeBus) -> None:
+async def test_stopping_a_worker_that_does_not_serve_does_nothing(bus: FakeBus) -> None:
     worker = worker_on(bus)
     worker.request_stop()
     await worker.stop()
@@ -374,7 +374,7 @@ async def test_a_stop_may_be_requested_from_another_thread(bus: FakeBus) -> None
 
 
 @pytest.mark.real_time
-async def test_the_first_signal_and_the_later_ones_are_told_apart_and_the_handlers_restored() -> None:
+async def test_the_first_signal_and_later_ones_differ_and_handlers_are_restored() -> None:
     heard: asyncio.Queue[str] = asyncio.Queue()
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     with stop_on_signals(lambda: heard.put_nowait("first"), lambda: heard.put_nowait("later")):

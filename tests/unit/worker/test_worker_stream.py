@@ -35,7 +35,7 @@ def tokens(*many: Delivery) -> list[str]:
     return [each.lease_token for each in many]
 
 
-async def test_it_asks_for_what_the_worker_was_made_with(bus: FakeBus) -> None:
+async def test_the_stream_has_the_workers_options(bus: FakeBus) -> None:
     worker = worker_on(
         bus,
         engine="redis",
@@ -59,7 +59,7 @@ async def test_it_asks_for_what_the_worker_was_made_with(bus: FakeBus) -> None:
         }
 
 
-async def test_an_ephemeral_group_is_named_by_the_server_and_by_the_worker_when_it_reconnects(bus: FakeBus) -> None:
+async def test_an_ephemeral_groups_name_is_used_when_the_worker_reconnects(bus: FakeBus) -> None:
     worker = worker_on(bus, group="billing")
     worker.add("orders", HandlerByHand(), ephemeral=True)
     async with serving(worker):
@@ -82,7 +82,7 @@ async def test_an_ephemeral_group_is_named_by_the_server_and_by_the_worker_when_
         ({"group": "billing"}, {"ephemeral": False}, "billing", False),
     ],
 )
-async def test_which_group_a_handler_has(
+async def test_the_group_of_a_handler(
     bus: FakeBus, of_worker: dict[str, Any], of_handler: dict[str, Any], group: str, ephemeral: bool
 ) -> None:
     worker = worker_on(bus, **of_worker)
@@ -93,14 +93,16 @@ async def test_which_group_a_handler_has(
 
 
 @pytest.mark.parametrize(("prefetch", "window"), [(None, 6), (0, 3), (100, 103), (100_000, 100_000)])
-async def test_the_window_is_what_is_handled_and_what_waits(bus: FakeBus, prefetch: int | None, window: int) -> None:
+async def test_the_window_covers_running_and_waiting_deliveries(
+    bus: FakeBus, prefetch: int | None, window: int
+) -> None:
     worker = worker_on(bus, concurrency=3, prefetch=prefetch)
     worker.add("orders", HandlerByHand())
     async with serving(worker):
         assert (await bus.stream()).request["max_in_flight"] == window
 
 
-async def test_no_more_events_are_handled_at_once_than_concurrency_says(bus: FakeBus) -> None:
+async def test_no_more_events_are_handled_at_once_than_concurrency_allows(bus: FakeBus) -> None:
     worker, handler = worker_on(bus, concurrency=2), HandlerByHand()
     worker.add("orders", handler)
     async with serving(worker):
@@ -139,7 +141,7 @@ async def test_a_broken_stream_is_resumed_at_once_naming_all_leases_still_held(b
         bus.acks.made[-1].answer()
 
 
-async def test_a_stream_that_simply_ends_is_resumed_too(bus: FakeBus) -> None:
+async def test_a_stream_that_ends_without_closing_is_resumed(bus: FakeBus) -> None:
     worker = worker_on(bus)
     worker.add("orders", HandlerByHand())
     async with serving(worker):
@@ -165,7 +167,7 @@ async def test_the_backoff_grows_to_a_second_never_ends_and_starts_over_after_a_
 
 
 @pytest.mark.parametrize("error", [DeadlineExceeded(), InternalError("log 7"), DueBusError(), BROKEN])
-async def test_an_error_that_may_heal_is_tried_again(bus: FakeBus, error: DueBusError) -> None:
+async def test_a_temporary_error_is_retried(bus: FakeBus, error: DueBusError) -> None:
     worker = worker_on(bus)
     worker.add("orders", HandlerByHand())
     bus.refusals = [error]
@@ -173,7 +175,7 @@ async def test_an_error_that_may_heal_is_tried_again(bus: FakeBus, error: DueBus
         assert (await bus.stream()).opened_at <= 0.12
 
 
-async def test_the_server_may_say_when_to_try_again(bus: FakeBus) -> None:
+async def test_the_retry_delay_of_the_server_applies(bus: FakeBus) -> None:
     worker = worker_on(bus)
     worker.add("orders", HandlerByHand())
     bus.refusals = [DispatcherNotWorking("draining", retry_after=timedelta(seconds=7))]
@@ -192,7 +194,7 @@ async def test_the_server_may_say_when_to_try_again(bus: FakeBus) -> None:
         Unimplemented,
     ],
 )
-async def test_an_error_that_no_retry_heals_stops_the_worker(bus: FakeBus, error_type: type[DueBusError]) -> None:
+async def test_an_error_that_no_retry_can_cure_stops_the_worker(bus: FakeBus, error_type: type[DueBusError]) -> None:
     worker = worker_on(bus)
     worker.add("orders", HandlerByHand())
     bus.refusals = [error_type("no use")]
@@ -229,7 +231,7 @@ async def test_the_error_of_one_subscription_drains_the_others_first(bus: FakeBu
     assert bus.acks.made[0].tokens == tokens(event)
 
 
-async def test_a_closing_stream_is_resumed_when_the_server_says(bus: FakeBus) -> None:
+async def test_a_closing_stream_is_resumed_after_the_servers_delay(bus: FakeBus) -> None:
     worker, handler = worker_on(bus), HandlerByHand()
     worker.add("orders", handler)
     async with serving(worker):
@@ -243,7 +245,7 @@ async def test_a_closing_stream_is_resumed_when_the_server_says(bus: FakeBus) ->
 
 
 @pytest.mark.parametrize("reason", list(ClosingReason))
-async def test_for_any_reason(bus: FakeBus, reason: ClosingReason) -> None:
+async def test_a_stream_closed_for_any_reason_is_resumed(bus: FakeBus, reason: ClosingReason) -> None:
     worker = worker_on(bus)
     worker.add("orders", HandlerByHand())
     async with serving(worker):
@@ -251,7 +253,7 @@ async def test_for_any_reason(bus: FakeBus, reason: ClosingReason) -> None:
         assert (await bus.stream()).held == []
 
 
-async def test_leases_that_are_lost_on_resuming_are_given_up(bus: FakeBus) -> None:
+async def test_leases_lost_on_resuming_are_dropped(bus: FakeBus) -> None:
     worker, handler = worker_on(bus, concurrency=2), HandlerByHand()
     worker.add("orders", handler)
     async with serving(worker):

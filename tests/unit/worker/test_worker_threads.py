@@ -43,7 +43,7 @@ async def test_a_function_runs_on_a_thread_and_its_event_is_acked(bus: FakeBus) 
     assert ran_on[0].daemon
 
 
-async def test_as_many_run_at_once_as_concurrency_says(bus: FakeBus) -> None:
+async def test_as_many_functions_run_at_once_as_concurrency_allows(bus: FakeBus) -> None:
     worker = worker_on(bus, concurrency=3)
     together = threading.Barrier(3)
 
@@ -68,7 +68,7 @@ async def test_as_many_run_at_once_as_concurrency_says(bus: FakeBus) -> None:
         (StopIteration(), "RuntimeError: coroutine raised StopIteration"),
     ],
 )
-async def test_its_exception_nacks(bus: FakeBus, error: BaseException, message: str) -> None:
+async def test_an_exception_of_a_function_nacks_the_event(bus: FakeBus, error: BaseException, message: str) -> None:
     worker = worker_on(bus)
 
     @worker.on("orders")
@@ -95,7 +95,7 @@ async def test_a_coroutine_that_a_function_returns_is_awaited(bus: FakeBus) -> N
         assert first_line((await bus.nacks.next()).nacks[0]) == "ValueError: from inside"
 
 
-async def test_what_it_sets_in_its_context_stays_there(bus: FakeBus) -> None:
+async def test_context_variables_of_a_function_are_not_seen_by_others(bus: FakeBus) -> None:
     tenant: ContextVar[str] = ContextVar("tenant", default="nobody")
     seen = []
     worker = worker_on(bus, concurrency=1)
@@ -112,7 +112,7 @@ async def test_what_it_sets_in_its_context_stays_there(bus: FakeBus) -> None:
     assert seen == ["nobody", "nobody"]
 
 
-async def test_one_that_runs_too_long_is_nacked_and_keeps_its_place_until_it_returns(bus: FakeBus) -> None:
+async def test_a_function_that_runs_too_long_is_nacked_and_keeps_its_slot_until_it_returns(bus: FakeBus) -> None:
     worker = worker_on(bus, concurrency=2, max_execution=0.05)
     begun: list[Delivery] = []
     hanging, go_on = threading.Event(), threading.Event()
@@ -141,7 +141,7 @@ async def test_one_that_runs_too_long_is_nacked_and_keeps_its_place_until_it_ret
     assert slow.lease_token not in [token for call in bus.acks.made for token in call.tokens]
 
 
-async def test_when_all_places_are_taken_by_calls_that_hang_the_others_get_the_events(bus: FakeBus) -> None:
+async def test_when_hanging_calls_take_all_slots_the_worker_unsubscribes(bus: FakeBus) -> None:
     worker = worker_on(bus, concurrency=1, max_execution=0.05)
     go_on = threading.Event()
 
@@ -188,7 +188,7 @@ async def test_a_lost_lease_discards_what_the_function_returns(bus: FakeBus) -> 
     assert not bus.nacks.made
 
 
-async def test_what_waits_is_started_when_a_call_that_hung_returns(bus: FakeBus) -> None:
+async def test_waiting_deliveries_start_when_a_hanging_call_returns(bus: FakeBus) -> None:
     begun: asyncio.Queue[Delivery] = asyncio.Queue()
     go_on, loop = threading.Event(), asyncio.get_running_loop()
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from duebus._core.delivery import Delivery
 
 
-async def test_tracing_that_is_set_up_while_the_worker_runs_holds_from_the_next_events(
+async def test_tracing_set_up_while_the_worker_runs_applies_to_the_next_events(
     bus: FakeBus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worker = worker_on(bus)
