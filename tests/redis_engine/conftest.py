@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
+from support.partitions import COUNT
 from support.redis_bus import RedisBus, Replica, redis_bus
 from support.redis_cluster import running_cluster, until_it_is_whole
 from support.redis_engine import shared_redis
 from support.redis_server import RedisServer
-from support.server_process import ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
-    from pathlib import Path
 
     from support.topics import TopicDriver
 
@@ -33,24 +32,6 @@ def start_redis() -> Iterator[Callable[..., RedisServer]]:
     yield start
     for server in started:
         server.close()
-
-
-@pytest.fixture
-def start_server(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
-    """Starts servers: ``start_server("--engine", "redis", "--redis-url", url)``. They end with the test."""
-    started: list[ServerProcess] = []
-
-    def start(*flags: str, **settings: object) -> ServerProcess:
-        server = ServerProcess(tmp_path / f"server-{len(started)}.log", *flags, **settings)  # type: ignore[arg-type]
-        started.append(server)
-        return server
-
-    yield start
-    for server in started:
-        server.close()
-    for server in started:
-        log = server.log.read_text()
-        assert "Traceback" not in log, log
 
 
 @pytest.fixture
@@ -109,3 +90,10 @@ async def cluster_bus(cluster: list[RedisServer]) -> AsyncIterator[RedisBus]:
     bus.url = f"redis+cluster://127.0.0.1:{cluster[0].port}"
     yield bus
     await bus.close()
+
+
+@pytest.fixture
+async def partitioned(topic: TopicDriver) -> TopicDriver:
+    """A topic with four partitions."""
+    await topic.configure(partitions=COUNT)
+    return topic

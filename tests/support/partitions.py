@@ -1,0 +1,75 @@
+"""What tests of topics with several partitions share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from duebus_server.engine.redis.partition import Partition, partition_number, partitions_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    import pytest
+
+    from support.redis_bus import RedisBus
+    from support.topics import TopicDriver
+
+
+COUNT = 4
+
+
+def in_partition(number: int, prefix: str = "id") -> str:
+    """An id of an event or a request that belongs to this one of four partitions."""
+    return next(name for name in (f"{prefix}-{nth}" for nth in range(1_000)) if partition_number(name, COUNT) == number)
+
+
+async def dispatch_one_each(topic: TopicDriver, prefix: str = "id") -> list[str]:
+    """An event in each partition, each in its own request."""
+    names = [in_partition(number, prefix) for number in range(COUNT)]
+    for name in names:
+        await topic.dispatch(name)
+    return names
+
+
+def held_in(bus: RedisBus, topic: TopicDriver) -> list[int]:
+    """How many events each partition holds."""
+    return [bus.raw.hlen(bus.key(name, "events")) for name in partitions_of(topic.name, COUNT)]
+
+
+def of(topic: TopicDriver, keys: set[str]) -> set[str]:
+    """The keys of a topic and its partitions."""
+    return {key for key in keys if key.startswith("{" + topic.name)}
+
+
+class Broken(Exception):
+    """The replica has died here."""
+
+
+async def break_off(
+    engine: Any, verb: Callable[[], Awaitable[Any]], step: int, monkeypatch: pytest.MonkeyPatch, script_name: str = ""
+) -> bool:
+    """Call something, and die before its ``step``th script, or script of this name; False when it has fewer."""
+    run, left = engine._engine._runner.run, step
+
+    async def dies(script: Any, name: Partition, *arguments: Any, **more: Any) -> Any:
+        nonlocal left
+        left -= script_name in ("", script.name)
+        if left < 0:
+            raise Broken
+        return await run(script, name, *arguments, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine._engine._runner, "run", dies)
+        try:
+            await verb()
+        except Broken:
+            return True
+    return False
+
+
+async def partitions_with(bus: RedisBus, topic: TopicDriver, *names: str) -> set[str]:
+    """The partitions that have one of these keys, as Redis knows them, less those that the topic has."""
+    (await topic.engine.get_topic(topic.name))  # finishes the interrupted change
+    count = (await topic.engine.config_of(topic.name)).partitions
+    found = {key[1:].partition("}")[0] for key in of(topic, bus.stored_keys()) if key.rpartition(":")[2] in names}
+    return found - set(map(str, partitions_of(topic.name, count)))
