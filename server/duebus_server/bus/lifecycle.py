@@ -75,12 +75,7 @@ class Lifecycle:
             UnusableStorage: the storage of one refuses this server, or is not fit for it.
         """
         for running in self._engines:
-            try:
-                await self._start(running)
-            except UnusableStorage:
-                raise
-            except DispatcherNotWorking as error:
-                running.problem = str(error)
+            if not await self._start(running):
                 starting = self._start_later(running)
                 self._starts[running.engine.name] = asyncio.create_task(starting, name=f"start {running.engine.name}")
 
@@ -102,21 +97,32 @@ class Lifecycle:
                 if starting.done() and not starting.cancelled():
                     starting.result()
 
-    async def _start(self, running: RunningEngine) -> None:
-        await running.engine.start()
-        if running.status is not EngineStatus.STARTING:  # to be stopped meanwhile
-            return
-        self._on_started(running.engine)
-        running.status = EngineStatus.SERVING
-        name = running.engine.name
-        sweep = reap(running.engine, self._clock, self._sweep_interval_us)
-        self._reapers[name] = asyncio.create_task(sweep, name=f"reap {name}")
+    async def _start(self, running: RunningEngine) -> bool:
+        """Start an engine, unless its storage is not available.
+
+        Raises:
+            UnusableStorage: it is, and can't be used.
+        """
+        try:
+            await running.engine.start()
+        except UnusableStorage:
+            raise
+        except DispatcherNotWorking as error:
+            running.problem = str(error)
+            return False
+        if running.status is EngineStatus.STARTING:  # not to be stopped meanwhile
+            self._on_started(running.engine)
+            running.status = EngineStatus.SERVING
+            name = running.engine.name
+            sweep = reap(running.engine, self._clock, self._sweep_interval_us)
+            self._reapers[name] = asyncio.create_task(sweep, name=f"reap {name}")
+        return True
 
     async def _start_later(self, running: RunningEngine) -> None:
         """Try again until the storage is available.
 
         Raises:
-            UnusableStorage: it is, and can't be used.
+            UnusableStorage: as ``_start``.
         """
         pause_us, log_us = FIRST_RETRY_US, self._clock.now_us()
         while running.status is EngineStatus.STARTING:
@@ -125,13 +131,7 @@ class Lifecycle:
                 log_us += LOG_EVERY_US
             await sleep_until(self._clock, self._clock.now_us() + pause_us)
             pause_us = min(2 * pause_us, GREATEST_RETRY_US)
-            try:
-                await self._start(running)
-            except UnusableStorage:
-                raise
-            except DispatcherNotWorking as error:
-                running.problem = str(error)
-            else:
+            if await self._start(running):
                 log.info("the storage of an engine is available", engine=running.engine.name)
 
     async def abandon(self) -> None:
