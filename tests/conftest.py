@@ -1,15 +1,22 @@
-"""For all suites: helpers whose asserts explain themselves, how long Hypothesis searches, workers, and Ctrl-C."""
+"""For all suites: helpers whose asserts explain themselves, how long Hypothesis searches, workers, Ctrl-C, servers."""
 
 from __future__ import annotations
 
 import os
 import signal
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = ("support.parallel",)
 pytest.register_assert_rewrite("support")
+
+from support.server_process import ServerProcess, assert_untroubled  # noqa: E402  # its asserts are rewritten
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 # The same examples every time, so that a run's result depends on nothing but the code.
 settings.register_profile("steady", derandomize=True, deadline=None, print_blob=True)
@@ -27,3 +34,20 @@ def pytest_configure() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, lambda *_: None)
+
+
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
+    """Starts servers for the test: ``start_server("--lease", "1s")``. They end with the test."""
+    started: list[ServerProcess] = []
+
+    def start(*flags: str, **settings: object) -> ServerProcess:
+        server = ServerProcess(tmp_path / f"server-{len(started)}.log", *flags, **settings)  # type: ignore[arg-type]
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        server.close()
+    for server in started:
+        assert_untroubled(server.log.read_text())

@@ -5,32 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from duebus import Client
 from support.builders import unique_name
+from support.cli import Cli
 from support.server_process import ServerProcess, assert_untroubled
 from support.wire import connect
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
-    from pathlib import Path
+    from collections.abc import AsyncIterator, Iterator
 
     from support.wire import Wire
-
-
-@pytest.fixture
-def start_server(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
-    """Starts servers for the test: ``start_server("--lease", "1s")``. They end with the test."""
-    started: list[ServerProcess] = []
-
-    def start(*flags: str, **settings: object) -> ServerProcess:
-        server = ServerProcess(tmp_path / f"server-{len(started)}.log", *flags, **settings)  # type: ignore[arg-type]
-        started.append(server)
-        return server
-
-    yield start
-    for server in started:
-        server.close()
-    for server in started:
-        assert_untroubled(server.log.read_text())
 
 
 @pytest.fixture(scope="session")
@@ -59,6 +43,19 @@ async def wire(server: ServerProcess) -> AsyncIterator[Wire]:
     """A client of the shared server, with its own connection."""
     async with connect(server.address) as connected:
         yield connected
+
+
+@pytest.fixture
+def client(server: ServerProcess) -> Iterator[Client]:
+    """The Python client of the shared server."""
+    with Client(server.address, timeout=10) as client:
+        yield client
+
+
+@pytest.fixture
+def cli(server: ServerProcess) -> Cli:
+    """The command line, for the shared server."""
+    return Cli(server.address)
 
 
 @pytest.fixture

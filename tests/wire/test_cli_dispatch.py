@@ -10,7 +10,6 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.builders import unique_name
 from support.cli import Cli
 
 if TYPE_CHECKING:
@@ -18,16 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from support.server_process import ServerProcess
-
-
-@pytest.fixture
-def cli(server: ServerProcess) -> Cli:
-    return Cli(server.address)
-
-
-@pytest.fixture
-def topic() -> str:
-    return unique_name()
 
 
 def events(cli: Cli, topic: str) -> list[dict[str, Any]]:

@@ -5,31 +5,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-import pytest
 from duebus import Client
 from support.builders import unique_name
 from support.cli import Cli
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from support.server_process import ServerProcess
-
-
-@pytest.fixture
-def cli(server: ServerProcess) -> Cli:
-    return Cli(server.address)
-
-
-@pytest.fixture
-def client(server: ServerProcess) -> Iterator[Client]:
-    with Client(server.address, timeout=10) as client:
-        yield client
-
-
-@pytest.fixture
-def topic() -> str:
-    return unique_name()
 
 
 def cells(out: str, first: str) -> list[str]:

@@ -5,30 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from duebus import Client
-from support.builders import unique_name
-from support.cli import Cli
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from support.server_process import ServerProcess
-
-
-@pytest.fixture
-def cli(server: ServerProcess) -> Cli:
-    return Cli(server.address)
-
-
-@pytest.fixture
-def client(server: ServerProcess) -> Iterator[Client]:
-    with Client(server.address, timeout=10) as client:
-        yield client
-
-
-@pytest.fixture
-def topic() -> str:
-    return unique_name()
+    from duebus import Client
+    from support.cli import Cli
 
 
 def kill(client: Client, topic: str, errors: dict[str, str], group: str = "default") -> None:

@@ -7,23 +7,12 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.builders import unique_name
 from support.cli import Cli
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from support.server_process import ServerProcess
-
-
-@pytest.fixture
-def cli(server: ServerProcess) -> Cli:
-    return Cli(server.address)
-
-
-@pytest.fixture
-def topic() -> str:
-    return unique_name()
 
 
 def group_of(cli: Cli, topic: str) -> dict[str, Any]:

@@ -12,15 +12,9 @@ from support.cli import Cli
 from support.terminal import Terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from support.server_process import ServerProcess
-
-
-@pytest.fixture
-def client(server: ServerProcess) -> Iterator[Client]:
-    with Client(server.address, timeout=10) as client:
-        yield client
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
-from support.builders import unique_name
 from support.cli import Cli
 
 if TYPE_CHECKING:
@@ -28,11 +27,6 @@ def handle(delivery):
 async def fail(delivery):
     raise ValueError("card refused")
 """
-
-
-@pytest.fixture
-def topic() -> str:
-    return unique_name()
 
 
 @pytest.fixture

@@ -16,21 +16,9 @@ from support.proxy import proxy_to
 from support.workers import serving
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from support.server_process import ServerProcess
-
-
-@pytest.fixture
-def client(server: ServerProcess) -> Iterator[Client]:
-    with Client(server.address, timeout=10) as client:
-        yield client
-
-
-@pytest.fixture
-def topic(request: pytest.FixtureRequest) -> str:
-    name: str = request.node.name
-    return "".join(each if each.isalnum() else "." for each in name).strip(".")
 
 
 def test_a_failed_event_comes_again_with_its_error_until_it_is_acked(client: Client, topic: str) -> None:
