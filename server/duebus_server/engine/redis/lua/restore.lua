@@ -12,7 +12,8 @@
 -- includes naming
 -- includes copies
 
-local LOOKS = 400 -- events times groups in one step
+local LOOKS, MAX_READ_BYTES = 100, 1000000 -- events times groups in one step, and after how many bytes it ends early
+local AT_ONCE = 10 -- about how many events are read at a time
 local LOST = 'Redis has lost when this event is due, and whether this group has settled it'
 
 local groups = find_groups(ALL_GROUPS, true, '') or {}
@@ -123,12 +124,18 @@ local function count_leases(group)
   end
 end
 
-local step = redis.call('HSCAN', topic_key('events'), ARGV[7], 'COUNT', math.max(1, math.floor(LOOKS / #groups)))
-for i = 1, #step[2], 2 do
-  if #step[2][i + 1] >= HEADER_SIZE then -- a damaged event that is leased becomes a dead letter there
-    look_at(step[2][i], step[2][i + 1])
+local cursor, looks, bytes = ARGV[7], 0, 0
+repeat
+  local found = redis.call('HSCAN', topic_key('events'), cursor, 'COUNT', AT_ONCE)
+  cursor = found[1]
+  for i = 1, #found[2], 2 do
+    local blob = found[2][i + 1]
+    if #blob >= HEADER_SIZE then -- a damaged event that is leased becomes a dead letter there
+      look_at(found[2][i], blob)
+    end
+    looks, bytes = looks + #groups, bytes + #blob
   end
-end
+until cursor == '0' or looks >= LOOKS or bytes >= MAX_READ_BYTES
 local names = {}
 for group in pairs(changed) do
   names[#names + 1] = group
@@ -136,11 +143,11 @@ for group in pairs(changed) do
   tell_changed(group, told)
   wake(group, now)
 end
-if step[1] == '0' then
+if cursor == '0' then
   for _, group in ipairs(groups) do
     if not adds_up(ARGV[1], group, copies_in(ARGV[1], group)) then
       count_leases(group)
     end
   end
 end
-return { whole(now), told, step[1], again.waiting, again.leased, names }
+return { whole(now), told, cursor, again.waiting, again.leased, names }

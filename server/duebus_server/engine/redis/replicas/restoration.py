@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 RESTORE = Script("restore")
 
-PARTITIONS_AT_ONCE, STEPS_AT_ONCE = 5, 20
+PARTITIONS_AT_ONCE, STEPS_AT_ONCE = 5, 50
 """How many partitions a sweep checks, and how many steps it makes in each."""
 
 PAUSE_US = MINUTE
