@@ -19,7 +19,7 @@ from duebus_server.domain.event_ids import EventIds
 from duebus_server.domain.model import NewEvent
 from duebus_server.engine.redis.codec.ids import pack_id, pack_ids, unpack_id, unpack_ids
 from duebus_server.engine.redis.codec.packing import StoredBlob, pack_events, read_event
-from duebus_server.engine.redis.transport.connection import SINGLE
+from hiredis import pack_command
 from redis.asyncio import Connection as PlainConnection
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def gains(rounds: int) -> list[Gain]:
     blobs = _stored(events, packed)
     pairs = list(zip(packed, blobs, strict=True))
     command: list[Any] = ["EVALSHA", "0" * 40, 1, "key", *packed]
-    plain_connection, connection = PlainConnection(), SINGLE["redis"]()
+    plain_connection = PlainConnection()
     ways: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
         "ids packed": (lambda: [pack_id(text) for text in texts], lambda: pack_ids(texts)),
         "ids unpacked": (lambda: [unpack_id(one) for one in packed], lambda: unpack_ids(packed)),
@@ -97,7 +97,7 @@ def gains(rounds: int) -> list[Gain]:
             lambda: [read_event_plainly(*pair) for pair in pairs],
             lambda: [read_event(*pair) for pair in pairs],
         ),
-        "arguments sent": (lambda: plain_connection.pack_command(*command), lambda: connection.pack_command(*command)),
+        "arguments sent": (lambda: plain_connection.pack_command(*command), lambda: pack_command(tuple(command))),
     }
     return [Gain(what, *_measure(plain, ours, rounds)) for what, (plain, ours) in ways.items()]
 

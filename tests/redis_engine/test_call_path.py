@@ -29,7 +29,7 @@ async def test_a_verb_is_three_frames_from_the_client(
     replica: Replica, topic: TopicDriver, monkeypatch: pytest.MonkeyPatch, verb: str
 ) -> None:
     """The verb, the runner, and the script."""
-    client = replica.engine._engine._runner.connection.redis
+    client = replica.engine._engine._runner.connection.scripts
     evalsha = client.evalsha
     found: list[list[str]] = []
 

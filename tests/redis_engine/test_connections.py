@@ -14,7 +14,7 @@ from duebus_server.engine.redis import Credentials, RedisUrlError, make_redis_en
 from duebus_server.engine.redis.transport.connection import MAX_CONNECTIONS
 from structlog.testing import capture_logs
 from support.builders import new_events, unique_name
-from support.redis_bus import RedisBus, assert_works, redis_bus
+from support.redis_bus import RedisBus, assert_works, pipelined, redis_bus
 from support.start import CANNOT_SERVE, WRONG_SETTING, try_to_start
 from support.tls import make_certificates
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from support.redis_bus import Replica
     from support.redis_server import RedisServer
     from support.server_process import ServerProcess
     from support.topics import TopicDriver
@@ -77,6 +78,13 @@ def test_a_password_from_a_file_or_the_environment(
     start_server(*flags, env={"DUEBUS_REDIS_PASSWORD": PASSWORD, "DUEBUS_REDIS_USERNAME": "bus"})
 
 
+async def leave(replica: Replica) -> None:
+    """Close the replica's connections to Redis, all but the listener's."""
+    connection = replica.engine._engine._runner.connection
+    connection.scripts.close()
+    await connection.redis.connection_pool.disconnect()
+
+
 @pytest.mark.parametrize("username", [None, "bus"])
 async def test_a_password_that_is_rotated_counts_from_the_next_connection_on(
     locked: RedisServer, tmp_path: Path, username: str | None
@@ -88,24 +96,25 @@ async def test_a_password_that_is_rotated_counts_from_the_next_connection_on(
         replica = await bus.replica()
         topic = replica.topic()
         await topic.join()
+        await pipelined(replica)
         # when Redis gets a new one in place of the old, and then the file
         with redis.Redis.from_url(bus.url, password=PASSWORD) as admin:
             admin.execute_command("ACL SETUSER", username or "default", "resetpass", ">new")
             path.write_text("new\n")
             admin.client_kill_filter(_type="pubsub")
-        pool = replica.engine._engine._runner.connection.redis.connection_pool
-        await pool.disconnect()
+        await leave(replica)
         # then calls and the listener connect with it
         assert await topic.lease() == []
         await (await bus.replica()).topic(topic.name).dispatch("event")
         await replica.heard.until_due(topic.name, "default", lambda at_us: at_us > 0)
         # and a file that is away for a moment is no reason to end
         path.unlink()
-        await pool.disconnect()
+        await leave(replica)
         with pytest.raises(DispatcherNotWorking, match=r"the password file .*: No such file or directory: .*password"):
             await topic.dispatch("refused")
         path.write_text("new")
         await topic.dispatch("another")
+        await pipelined(replica)
 
 
 def test_a_password_file_that_is_missing_is_one_line_at_the_start(tmp_path: Path) -> None:
@@ -231,6 +240,7 @@ async def test_a_server_that_did_not_start_leaves_no_connection(bus: RedisBus) -
     engine = bus.make()
     with pytest.raises(DispatcherNotWorking, match="wrong type"):
         await engine.start()
-    pool = engine._engine._runner.connection.redis.connection_pool
+    connection = engine._engine._runner.connection
     await engine.stop()
-    assert not any(connection.is_connected for connection in pool._available_connections)
+    assert not any(one.is_connected for one in connection.redis.connection_pool._available_connections)
+    assert [link.connection for link in connection.scripts._links.values()] == [None]

@@ -69,7 +69,7 @@ async def test_connections_are_left_while_they_are_used_and_nobody_notices(
 
         async def demoted_again_and_again() -> None:
             while True:
-                connection.redis._leave()
+                connection.redis.leave()
                 connection.on_demotion()
                 await asyncio.sleep(0)
 

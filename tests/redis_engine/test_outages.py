@@ -16,7 +16,8 @@ from duebus_server.domain.errors import DispatcherNotWorking
 from duebus_server.domain.states import EventState
 from duebus_server.engine.redis.replicas import presence
 from duebus_server.engine.redis.transport import runner
-from duebus_server.engine.redis.transport.connection import ANSWER_TIMEOUT_S, MAX_CONNECTIONS
+from duebus_server.engine.redis.transport.clients import ANSWER_TIMEOUT_S
+from duebus_server.engine.redis.transport.connection import MAX_CONNECTIONS
 from structlog.testing import capture_logs
 from support.builders import unique_name
 from support.redis_bus import RedisBus, redis_bus, until

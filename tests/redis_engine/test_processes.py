@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,7 +47,14 @@ def children(server: ServerProcess) -> list[int]:
     """The processes that serve: those of the parent's children that listen."""
     parent = server.process.pid
     found = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    return [int(pid) for pid in found if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
+    return [int(pid) for pid in found if "spawn_main" in command_line(pid)]
+
+
+def command_line(pid: str) -> str:
+    """What a process was started with; empty once it has ended."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    return ""
 
 
 def is_there(pid: int) -> bool:

@@ -12,8 +12,8 @@ import redis
 from duebus_server.domain.errors import DispatcherNotWorking
 from duebus_server.domain.model import DEFAULT_GROUP
 from duebus_server.engine.redis.partition import Partition
-from duebus_server.engine.redis.transport import connection
-from duebus_server.engine.redis.transport.connection import SlotMovingError
+from duebus_server.engine.redis.transport import clients
+from duebus_server.engine.redis.transport.clients import SlotMovingError
 from duebus_server.engine.redis.transport.scripts import Script
 from support.builders import new_events
 from support.redis_bus import RedisBus, Replica
@@ -59,7 +59,7 @@ def moving(lively: TopicDriver, cluster: list[RedisServer], cluster_bus: RedisBu
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A command does not wait for a slot."""
-    monkeypatch.setattr(connection, "SLOT_TIMEOUT_S", 0.02)
+    monkeypatch.setattr(clients, "SLOT_TIMEOUT_S", 0.02)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -98,7 +98,7 @@ async def test_what_is_asked_meanwhile_waits_until_the_slot_is_moved(lively: Top
 async def test_a_slot_that_is_moved_key_by_key_loses_no_event(
     cluster_bus: RedisBus, cluster: list[RedisServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "SLOT_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(clients, "SLOT_TIMEOUT_S", 0.05)
     topic = (await cluster_bus.replica()).topic()
     await topic.join()
     answered: list[str] = []

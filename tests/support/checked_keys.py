@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import NoScriptError
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from duebus_server.engine.redis import PartitionedEngine
+    from duebus_server.engine.redis.transport.script_client import ScriptClient
 
 CHECK = """
 local real, declared = redis, {}
@@ -41,34 +44,35 @@ local redis = {
 """
 
 
-class CheckedRedis:
-    """A client whose scripts run with CHECK in front of them. Everything else goes to the wrapped client."""
+class CheckedScripts:
+    """Runs scripts with CHECK in front of them. Everything else goes to the wrapped client."""
 
-    def __init__(self, client: Any) -> None:
-        self._client = client
+    def __init__(self, scripts: ScriptClient, load: Callable[[str], Awaitable[str]]) -> None:
+        self._scripts = scripts
+        self._load = load
         self._digests: dict[str, str] = {}
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._client, name)
+        return getattr(self._scripts, name)
 
     async def evalsha(self, digest: str, *rest: Any) -> Any:
         """Run the checked form of a script."""
         if digest not in self._digests:
             raise NoScriptError("its checked form is not there yet")
-        return await self._client.evalsha(self._digests[digest], *rest)
+        return await self._scripts.evalsha(self._digests[digest], *rest)
 
     async def eval(self, source: str, *rest: Any) -> Any:
         """Load the checked form of a script, and run it."""
-        plain = await self._client.script_load(source)
-        self._digests[plain] = await self._client.script_load(CHECK + source)
-        return await self._client.evalsha(self._digests[plain], *rest)
+        plain = await self._load(source)
+        self._digests[plain] = await self._load(CHECK + source)
+        return await self.evalsha(plain, *rest)
 
 
 def check_keys_of(engine: PartitionedEngine) -> None:
     """Make an engine declare keys as on a cluster, and each of its scripts record the undeclared keys it touches."""
-    connection = engine._engine._runner.connection
+    connection: Any = engine._engine._runner.connection
     connection.checks_keys = True
-    connection.redis = CheckedRedis(connection.redis)
+    connection.scripts = CheckedScripts(connection.scripts, connection.redis.script_load)
 
 
 async def undeclared_keys(engine: PartitionedEngine) -> set[bytes]:

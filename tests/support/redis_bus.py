@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from duebus_server.domain.clock import Clock
     from duebus_server.engine.redis.partition import Partition
+    from duebus_server.engine.redis.transport.pipelined import PipelinedConnection
 
 SIGNAL_TIMEOUT_S = 30.0
 """How long a test waits for a signal."""
@@ -159,3 +160,14 @@ async def assert_works(bus: RedisBus) -> None:
     await other.topic(topic.name).dispatch("event")
     await one.heard.until_due(topic.name, "default", lambda at_us: at_us > 0)
     assert await topic.ack(await topic.lease_one()) == [None]
+    connection = await pipelined(one)
+    await topic.dispatch("another")
+    assert await topic.ack(await topic.lease_one()) == [None]
+    assert await pipelined(one) is connection
+
+
+async def pipelined(replica: Replica) -> PipelinedConnection:
+    """The pipelined connection of a replica, or one of them; waits until it is there."""
+    links = replica.engine._engine._runner.connection.scripts._links
+    await until(lambda: any(link.connection for link in links.values()), "a pipelined connection")
+    return next(link.connection for link in links.values() if link.connection)

@@ -11,7 +11,8 @@ from duebus_server.engine.redis.locks import Locks
 from duebus_server.engine.redis.partitioned.engine import PartitionedEngine
 from duebus_server.engine.redis.partitioned.partition_count import Partitioning
 from duebus_server.engine.redis.replicas.layouts import LAYOUT, Layouts
-from duebus_server.engine.redis.transport.connection import Connection, Credentials, PasswordFileError
+from duebus_server.engine.redis.transport.connection import Connection
+from duebus_server.engine.redis.transport.credentials import Credentials, PasswordFileError
 from duebus_server.engine.redis.transport.runner import Runner
 from duebus_server.engine.redis.transport.url import RedisUrlError
 

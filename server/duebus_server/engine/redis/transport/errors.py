@@ -24,12 +24,8 @@ from redis.exceptions import (
 
 from duebus_server.domain.clock import SECOND
 from duebus_server.domain.errors import DispatcherNotWorking, UnusableStorage
-from duebus_server.engine.redis.transport.connection import (
-    ANSWER_TIMEOUT_S,
-    ClusterUnusableError,
-    PasswordFileError,
-    SlotMovingError,
-)
+from duebus_server.engine.redis.transport.clients import ANSWER_TIMEOUT_S, ClusterUnusableError, SlotMovingError
+from duebus_server.engine.redis.transport.credentials import PasswordFileError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

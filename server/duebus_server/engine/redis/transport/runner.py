@@ -10,8 +10,8 @@ import structlog
 from duebus_server.domain.clock import SECOND
 from duebus_server.domain.errors import DispatcherNotWorking, Moved, UnusableStorage
 from duebus_server.domain.model import DEFAULT_GROUP
-from duebus_server.engine.redis.transport.connection import ANSWER_TIMEOUT_S
-from duebus_server.engine.redis.transport.errors import asking, is_lost
+from duebus_server.engine.redis.transport.clients import ANSWER_TIMEOUT_S
+from duebus_server.engine.redis.transport.errors import as_domain_errors, asking, is_lost
 from duebus_server.engine.redis.transport.scripts import KeySet, Script
 from duebus_server.engine.redis.transport.server_clock import ServerClock
 
@@ -137,11 +137,11 @@ class Runner:
         if not also_stopped:
             self.check_working()
         try:
-            async with asking(partition.topic):
+            with as_domain_errors(partition.topic):
                 for _ in range(_CALLS):
                     declared = self._declared(script, partition, arguments, groups, keys)
                     reply = await script.run(
-                        redis or self.connection.redis, declared, (*self._common(partition), *arguments)
+                        redis or self.connection.scripts, declared, (*self._common(partition), *arguments)
                     )
                     if not isinstance(reply, bytes) or not reply.startswith((_MOVED, _GROUPS)):
                         return reply
@@ -212,8 +212,8 @@ class Runner:
         Raises:
             DispatcherNotWorking: Redis can't be reached or refuses the command.
         """
-        async with asking(topic):
-            return await script.run(self.connection.redis, keys, (*self._common(None), *arguments))
+        with as_domain_errors(topic):
+            return await script.run(self.connection.scripts, keys, (*self._common(None), *arguments))
 
     @staticmethod
     def _not_working(topic: str, why: str) -> DispatcherNotWorking:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
+    from duebus_server.engine.redis.transport.script_client import ScriptClient
+
 _INCLUDES = re.compile(r"^-- includes (\w+)$", re.MULTILINE)
 _KEYS = re.compile(r"^-- KEYS {5}(.+)$", re.MULTILINE)
 _REFUSED, _LINE = "can't run this command or subcommand", re.compile(r"user_script: ?(\d+)")
@@ -67,7 +69,7 @@ class Script:
         self._source = "\n".join([LUA_KEYS, *map(_source, shared), own])
         self._digest = sha1(self._source.encode(), usedforsecurity=False).hexdigest()
 
-    async def run(self, redis: Redis, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+    async def run(self, client: ScriptClient | Redis, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         """Run it on the node that has ``keys``.
 
         A script that Redis has forgotten (restart, failover, SCRIPT FLUSH) is sent again. That is safe, because nothing
@@ -78,9 +80,9 @@ class Script:
         """
         try:
             try:
-                return await redis.evalsha(self._digest, len(keys), *keys, *arguments)
+                return await client.evalsha(self._digest, len(keys), *keys, *arguments)
             except NoScriptError:
-                return await redis.eval(self._source, len(keys), *keys, *arguments)
+                return await client.eval(self._source, len(keys), *keys, *arguments)
         except ResponseError as error:
             command = self._refused_command(str(error))
             if command is None:

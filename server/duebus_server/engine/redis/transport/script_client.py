@@ -1,0 +1,169 @@
+"""Sends scripts to Redis over one pipelined connection to each node, and over the client's pool where that fails."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import (
+    AskError,
+    BusyLoadingError,
+    ClusterDownError,
+    RedisError,
+    ResponseError,
+    TimeoutError,  # noqa: A004  # the client's name for it
+    TryAgainError,
+)
+
+from duebus_server.engine.redis.transport.clients import ANSWER_TIMEOUT_S, CONNECT_TIMEOUT_S, is_demoted
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from duebus_server.engine.redis.transport.pipelined import PipelinedConnection
+
+Node = tuple[str, "Callable[[], Awaitable[PipelinedConnection]]"]
+"""The name of a node, and what connects to it."""
+
+RETRY_S = 1.0
+"""How long after a failed attempt the next one may connect."""
+
+_REFUSALS = (AskError, TryAgainError, ClusterDownError, BusyLoadingError)
+"""How a node refuses a command that it can't run now, or that is for another node (MovedError is an AskError)."""
+
+
+class Link:
+    """The pipelined connection to one node.
+
+    It connects in the background, and only after a call over the pool has succeeded. So whatever is wrong with Redis,
+    callers hear it from the pool, and a Redis that is away is not asked more often because of this.
+
+    Args:
+        connect: opens a connection.
+    """
+
+    def __init__(self, connect: Callable[[], Awaitable[PipelinedConnection]]) -> None:
+        self._connect = connect
+        self._connection: PipelinedConnection | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._not_before_s = 0.0
+
+    @property
+    def connection(self) -> PipelinedConnection | None:
+        """The connection, if it can be used now."""
+        connection = self._connection
+        return connection if connection is not None and connection.takes_commands else None
+
+    def reached(self) -> None:
+        """Connect, because the pool has just reached the node."""
+        if self.connection is None and self._connecting is None:
+            loop = asyncio.get_running_loop()
+            if loop.time() >= self._not_before_s:
+                self._connecting = loop.create_task(self._open())
+
+    def retire(self) -> bool:
+        """Leave the connection once its commands are answered. Returns whether it was in use."""
+        connection, self._connection = self.connection, None
+        if connection is not None:
+            connection.retire()
+        return connection is not None
+
+    def close(self) -> None:
+        """Close the connection at once."""
+        if self._connecting is not None:
+            self._connecting.cancel()
+        if self._connection is not None:
+            self._connection.close()
+
+    async def _open(self) -> None:
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                self._connection = await self._connect()
+        except (RedisError, OSError):  # the pool will meet, and report, whatever it is
+            self._not_before_s = asyncio.get_running_loop().time() + RETRY_S
+        finally:
+            self._connecting = None
+
+
+class ScriptClient:
+    """Runs scripts, of which many may be under way on a connection.
+
+    What a node refuses before anything has run is repeated over the pool: it waits for a slot that is being moved, and
+    finds a new primary.
+
+    Args:
+        redis: the client with the pool.
+        node_of: the name of the node that has a key, and what connects to it; None while that is not known.
+        on_demotion: called when the node of a pipelined connection turns out to be a replica.
+        leave: makes the pool connect anew; called when a pipelined connection was in vain.
+    """
+
+    def __init__(
+        self,
+        redis: Any,
+        node_of: Callable[[str], Node | None],
+        on_demotion: Callable[[], None],
+        leave: Callable[[], None],
+    ) -> None:
+        self._redis = redis
+        self._node_of = node_of
+        self._on_demotion = on_demotion
+        self._leave = leave
+        self._links: dict[str, Link] = {}
+
+    async def evalsha(self, digest: str, key_count: int, *keys_and_arguments: Any) -> Any:
+        """Run a script that Redis has.
+
+        Raises:
+            RedisError, asyncio.TimeoutError: as the client does.
+        """
+        give_up_s = asyncio.get_running_loop().time() + ANSWER_TIMEOUT_S
+        link = self._link_to(keys_and_arguments[0])
+        if link is not None and (connection := link.connection) is not None:
+            try:
+                return await connection.send("EVALSHA", digest, key_count, *keys_and_arguments)
+            except TimeoutError:
+                self._leave()
+                raise
+            except (ResponseError, BusyLoadingError) as error:
+                if is_demoted(error) or isinstance(error, BusyLoadingError):
+                    if link.retire():
+                        self._leave()
+                        self._on_demotion()
+                elif not isinstance(error, _REFUSALS):
+                    raise
+        return await self._over_the_pool(give_up_s, self._redis.evalsha, digest, key_count, *keys_and_arguments)
+
+    async def eval(self, source: str, key_count: int, *keys_and_arguments: Any) -> Any:
+        """Run a script that Redis does not have.
+
+        Raises:
+            RedisError, asyncio.TimeoutError: as the client does.
+        """
+        give_up_s = asyncio.get_running_loop().time() + ANSWER_TIMEOUT_S
+        return await self._over_the_pool(give_up_s, self._redis.eval, source, key_count, *keys_and_arguments)
+
+    def close(self) -> None:
+        """Close the pipelined connections."""
+        for link in self._links.values():
+            link.close()
+
+    async def _over_the_pool(
+        self, give_up_s: float, run: Callable[..., Awaitable[Any]], script: str, key_count: int, *rest: Any
+    ) -> Any:
+        async with asyncio.timeout_at(give_up_s):
+            reply = await run(script, key_count, *rest)
+        link = self._link_to(rest[0])
+        if link is not None:
+            link.reached()
+        return reply
+
+    def _link_to(self, key: str) -> Link | None:
+        node = self._node_of(key)
+        if node is None:
+            return None
+        name, connect = node
+        link = self._links.get(name)
+        if link is None:
+            link = self._links[name] = Link(connect)
+        return link
