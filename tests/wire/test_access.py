@@ -89,7 +89,7 @@ async def first_of(bus: Client, topic: str) -> Delivery:
 
 
 @pytest.mark.parametrize("token", [None, "duebus_unknown", ""])
-async def test_without_a_known_token_nothing_is_answered(
+async def test_a_call_without_a_known_token_is_unauthenticated(
     start_server: Callable[..., ServerProcess], secured: Secured, token: str | None
 ) -> None:
     server = start_server(*secured.token_flags())
@@ -103,7 +103,7 @@ async def test_without_a_known_token_nothing_is_answered(
     assert server.process.poll() is None
 
 
-async def test_with_tokens_and_no_rules_who_is_known_may_do_everything(
+async def test_without_rules_every_known_identity_may_do_everything(
     start_server: Callable[..., ServerProcess], secured: Secured
 ) -> None:
     server = start_server(*secured.token_flags())
@@ -129,9 +129,7 @@ async def test_health_is_open_and_reflection_is_not(with_rules: ServerProcess, s
 # --- what -------------------------------------------------------------------------------------------------------------
 
 
-async def test_dispatch_and_subscribe_are_for_those_who_have_a_rule(
-    with_rules: ServerProcess, secured: Secured
-) -> None:
+async def test_dispatch_and_subscribe_need_a_rule(with_rules: ServerProcess, secured: Secured) -> None:
     async with (
         client(with_rules.address, secured.tokens["shop"]) as shop,
         client(with_rules.address, secured.tokens["billing"]) as billing,
@@ -167,7 +165,7 @@ async def test_settles_need_the_right_to_subscribe_to_the_topic_of_every_token(
         assert await ops.ack(order) == []
 
 
-async def test_a_forged_lease_token_is_malformed_also_for_those_who_may_nothing(
+async def test_a_forged_lease_token_is_malformed_even_for_callers_without_rights(
     with_rules: ServerProcess, secured: Secured
 ) -> None:
     async with client(with_rules.address, secured.tokens["helper"]) as helper:
@@ -175,7 +173,7 @@ async def test_a_forged_lease_token_is_malformed_also_for_those_who_may_nothing(
         assert failure.reason == "malformed"
 
 
-async def test_every_admin_call_needs_the_right_to_admin(with_rules: ServerProcess, secured: Secured) -> None:
+async def test_every_admin_call_needs_the_right_admin(with_rules: ServerProcess, secured: Secured) -> None:
     async with client(with_rules.address, secured.tokens["shop"]) as shop, connect(with_rules.address) as wire:
         await shop.dispatch("order.created", 1)
         service = admin_pb2.DESCRIPTOR.services_by_name["EventBusAdmin"]
@@ -188,9 +186,7 @@ async def test_every_admin_call_needs_the_right_to_admin(with_rules: ServerProce
                 assert caught.value.code().name == code, method.name
 
 
-async def test_admins_of_some_topics_see_these_and_not_the_list_of_all(
-    with_rules: ServerProcess, secured: Secured
-) -> None:
+async def test_admins_of_some_topics_see_only_those(with_rules: ServerProcess, secured: Secured) -> None:
     async with (
         client(with_rules.address, secured.tokens["helper"]) as helper,
         client(with_rules.address, secured.tokens["ops"]) as ops,
@@ -202,7 +198,7 @@ async def test_admins_of_some_topics_see_these_and_not_the_list_of_all(
         assert [topic.topic async for topic in ops.admin.list_topics()] == ["order.created"]
 
 
-async def test_a_topic_that_is_too_long_is_refused_before_rules_errors_and_logs_see_it(
+async def test_an_overlong_topic_is_refused_before_rules_errors_and_logs_see_it(
     with_rules: ServerProcess, secured: Secured
 ) -> None:
     long = "x" * 100_000
@@ -214,7 +210,7 @@ async def test_a_topic_that_is_too_long_is_refused_before_rules_errors_and_logs_
     assert "x" * 1_000 not in (secured.folder / "audit.jsonl").read_text()
 
 
-async def test_two_authorization_headers_are_one_too_many(with_rules: ServerProcess, secured: Secured) -> None:
+async def test_two_authorization_headers_are_refused(with_rules: ServerProcess, secured: Secured) -> None:
     async with connect(with_rules.address) as wire:
         headers = tuple(("authorization", f"Bearer {secured.tokens[name]}") for name in ("ops", "shop"))
         with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -222,7 +218,7 @@ async def test_two_authorization_headers_are_one_too_many(with_rules: ServerProc
     assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
-async def test_a_misspelled_method_does_not_exist(with_rules: ServerProcess, secured: Secured) -> None:
+async def test_a_misspelled_method_is_unimplemented(with_rules: ServerProcess, secured: Secured) -> None:
     paths = (
         "/duebus.v1.EventBus//Dispatch",
         "/duebus.v1.EventBus/Dispatch/",
@@ -246,7 +242,7 @@ def part(**fields: str) -> str:
     return urlsafe_b64encode(json.dumps(fields).encode()).rstrip(b"=").decode()
 
 
-async def test_json_web_tokens_say_who_calls_and_forged_ones_nothing(
+async def test_json_web_tokens_identify_callers_and_forged_ones_do_not(
     start_server: Callable[..., ServerProcess], secured: Secured
 ) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
@@ -289,7 +285,7 @@ async def test_json_web_tokens_say_who_calls_and_forged_ones_nothing(
 # --- changes ----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_token_that_is_taken_away_ends_its_streams_and_its_calls(
+async def test_a_removed_token_ends_its_streams_and_calls(
     start_server: Callable[..., ServerProcess], secured: Secured
 ) -> None:
     server = start_server(*secured.token_flags())
@@ -304,9 +300,7 @@ async def test_a_token_that_is_taken_away_ends_its_streams_and_its_calls(
         await billing.dispatch("order.created", 1)
 
 
-async def test_a_rule_that_is_taken_away_ends_the_streams_it_allowed(
-    with_rules: ServerProcess, secured: Secured
-) -> None:
+async def test_a_removed_rule_ends_its_streams(with_rules: ServerProcess, secured: Secured) -> None:
     async with (
         client(with_rules.address, secured.tokens["billing"]) as billing,
         billing.subscribe("order.created") as subscription,
@@ -316,7 +310,7 @@ async def test_a_rule_that_is_taken_away_ends_the_streams_it_allowed(
             await asyncio.wait_for(anext(aiter(subscription)), SIGNAL_TIMEOUT_S)
 
 
-async def test_a_change_that_is_broken_leaves_everything_as_it_was(
+async def test_a_broken_change_leaves_everything_as_it_was(
     start_server: Callable[..., ServerProcess], secured: Secured
 ) -> None:
     server = start_server(*secured.token_flags())
@@ -338,9 +332,7 @@ async def until_logged(server: ServerProcess, words: str, bus: Client) -> None:
 
 
 @pytest.mark.parametrize("identity", ["shop", "ops"])
-async def test_what_is_no_topic_is_not_recorded_as_one(
-    with_rules: ServerProcess, secured: Secured, identity: str
-) -> None:
+async def test_an_invalid_topic_is_not_recorded(with_rules: ServerProcess, secured: Secured, identity: str) -> None:
     async with client(with_rules.address, secured.tokens[identity]) as caller:
         with pytest.raises(InvalidArgument):
             await caller.admin.get_topic("\x1b]0;owned\x07")
@@ -349,7 +341,9 @@ async def test_what_is_no_topic_is_not_recorded_as_one(
     assert "\x1b]" not in with_rules.log.read_text()
 
 
-async def test_a_request_id_is_each_identitys_own(start_server: Callable[..., ServerProcess], secured: Secured) -> None:
+async def test_request_ids_are_separate_for_each_identity(
+    start_server: Callable[..., ServerProcess], secured: Secured
+) -> None:
     server = start_server(*secured.token_flags())
     async with connect(server.address) as wire:
 
@@ -362,7 +356,7 @@ async def test_a_request_id_is_each_identitys_own(start_server: Callable[..., Se
         assert await ids("billing") != await ids("shop")
 
 
-async def test_each_admin_action_is_written_down_with_who_did_it_and_how_it_ended(
+async def test_each_admin_action_is_recorded_with_its_caller_and_outcome(
     with_rules: ServerProcess, secured: Secured
 ) -> None:
     async with client(with_rules.address, secured.tokens["ops"]) as ops:
@@ -388,9 +382,7 @@ async def test_each_admin_action_is_written_down_with_who_did_it_and_how_it_ende
     assert all(line["peer"].startswith("ipv4:127.0.0.1:") for line in lines)
 
 
-async def test_without_a_file_actions_are_in_the_log(
-    start_server: Callable[..., ServerProcess], secured: Secured
-) -> None:
+async def test_without_a_file_actions_are_logged(start_server: Callable[..., ServerProcess], secured: Secured) -> None:
     server = start_server(*secured.token_flags(), "--log-format", "json")
     async with client(server.address, secured.tokens["ops"]) as ops:
         await ops.stop()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from support.wire import Wire
 
 
-async def test_get_topic_tells_how_many_events_are_where(wire: Wire, topic: str) -> None:
+async def test_get_topic_counts_the_events_in_each_state(wire: Wire, topic: str) -> None:
     stream = await wire.subscribe(topic, max_in_flight=2, consumer="billing-1")
     await wire.dispatch(topic, "leased", "dead", event("later", delay=3600))
     leased, dead = await stream.take(2)
@@ -36,7 +36,7 @@ async def test_get_topic_tells_how_many_events_are_where(wire: Wire, topic: str)
     assert us(subscriber.connected_at) <= us(leased.dispatched_at)
 
 
-async def test_the_settings_of_a_topic_are_told(wire: Wire, topic: str) -> None:
+async def test_get_topic_has_the_settings(wire: Wire, topic: str) -> None:
     await wire.dispatch(topic, "a")
     config = (await wire.topic(topic)).config
     policy = config.retry_policy
@@ -84,7 +84,7 @@ async def test_events_are_listed_by_state_page_by_page(wire: Wire, topic: str, n
     assert sizes == [3, 3, 1]
 
 
-async def test_a_page_of_events_with_long_errors_fits_the_message_that_any_client_takes(wire: Wire, topic: str) -> None:
+async def test_a_page_of_events_with_long_errors_fits_a_message(wire: Wire, topic: str) -> None:
     stream = await wire.subscribe(topic, max_in_flight=1_000)
     await wire.dispatch(topic, *[event(f"e{number}", b"x" * 3_000) for number in range(1_000)])
     await wire.nack(*await stream.take(1_000), error="x" * 4_096, dead_letter=True)
@@ -99,7 +99,7 @@ async def test_a_page_of_events_with_long_errors_fits_the_message_that_any_clien
     assert len(seen) == 1_000
 
 
-async def test_get_event_tells_where_the_event_stands_in_each_group(wire: Wire, topic: str) -> None:
+async def test_get_event_has_the_state_in_each_group(wire: Wire, topic: str) -> None:
     stream = await wire.subscribe(topic, consumer="billing-1")
     done = await wire.subscribe(topic, group="audit")
     await wire.subscribe(topic, group="later", max_in_flight=1)
@@ -121,7 +121,7 @@ async def test_get_event_tells_where_the_event_stands_in_each_group(wire: Wire, 
     assert not attempt.HasField("ended_at")
 
 
-async def test_events_that_no_group_has_claimed_are_in_a_group_without_a_name(wire: Wire, topic: str) -> None:
+async def test_unclaimed_events_are_in_a_group_without_a_name(wire: Wire, topic: str) -> None:
     await wire.dispatch(topic, "a")
     (group,) = (await wire.topic(topic)).groups
     assert (group.group, group.ready) == ("", 1)
@@ -137,15 +137,13 @@ async def test_events_that_no_group_has_claimed_are_in_a_group_without_a_name(wi
         ("ListEvents", admin_pb2.ListEventsRequest(topic="no.such", state="EVENT_STATE_DEAD"), {"topic": "no.such"}),
     ],
 )
-async def test_a_topic_that_is_not_there_is_not_found(
-    wire: Wire, method: str, request_: Any, metadata: dict[str, str]
-) -> None:
+async def test_an_unknown_topic_is_not_found(wire: Wire, method: str, request_: Any, metadata: dict[str, str]) -> None:
     failure = await failure_of(getattr(wire.admin, method)(request_))
     assert (failure.code, failure.reason, failure.metadata) == (grpc.StatusCode.NOT_FOUND, "NOT_FOUND", metadata)
     assert "no.such" not in await wire.topic_names()
 
 
-async def test_an_event_or_a_group_that_is_not_there_is_not_found(wire: Wire, topic: str) -> None:
+async def test_an_unknown_event_or_group_is_not_found(wire: Wire, topic: str) -> None:
     await wire.subscribe(topic)
     missing = await failure_of(wire.find_event(topic, "no-such"))
     assert (missing.code, missing.metadata) == (grpc.StatusCode.NOT_FOUND, {"topic": topic, "event": "no-such"})

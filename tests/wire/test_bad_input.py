@@ -227,9 +227,7 @@ async def refused(wire: Wire, method: str, request: Any) -> Failure:
 
 
 @pytest.mark.parametrize(("method", "field", "request_"), calls())
-async def test_bad_input_is_refused_by_the_name_of_its_field(
-    wire: Wire, method: str, field: str, request_: Any
-) -> None:
+async def test_bad_input_is_refused_and_the_field_is_named(wire: Wire, method: str, field: str, request_: Any) -> None:
     before = await wire.topic_names()
     failure = await refused(wire, method, request_)
     assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT")
@@ -258,7 +256,7 @@ WITH_TOPIC = [
 
 
 @pytest.mark.parametrize(("method", "request_for"), WITH_TOPIC)
-async def test_a_bad_topic_is_refused(wire: Wire, method: str, request_for: Any) -> None:
+async def test_an_invalid_topic_is_refused(wire: Wire, method: str, request_for: Any) -> None:
     before = await wire.topic_names()
     for name in BAD_NAMES:
         failure = await refused(wire, method, request_for(name))
@@ -271,7 +269,7 @@ async def test_a_bad_topic_is_refused(wire: Wire, method: str, request_for: Any)
 
 
 @pytest.mark.parametrize("name", ["a", "0", "A.b_c-9", "a" * 255])
-async def test_a_good_topic_is_taken(wire: Wire, name: str) -> None:
+async def test_a_valid_topic_is_accepted(wire: Wire, name: str) -> None:
     assert (await wire.subscribe(name)).started.session_id
 
 
@@ -282,7 +280,7 @@ async def test_a_dispatch_without_events_is_refused(wire: Wire, topic: str) -> N
     assert topic not in await wire.topic_names()
 
 
-async def test_the_largest_of_everything_is_taken(wire: Wire, topic: str) -> None:
+async def test_the_largest_valid_request_is_accepted(wire: Wire, topic: str) -> None:
     largest = event("x" * 255, b"x" * MEBIBYTE, attributes={"k": "x" * ((64 << 10) - 1)}, content_type="x" * 255)
     await wire.dispatch(topic, largest, request_id="x" * 255)
     await wire.dispatch(topic, *[event("", b"x" * 4_000)] * 1_000)
@@ -292,7 +290,7 @@ async def test_the_largest_of_everything_is_taken(wire: Wire, topic: str) -> Non
     assert (await stream.one()).event == largest
 
 
-async def test_one_bad_event_keeps_all_of_its_request_out(wire: Wire, topic: str) -> None:
+async def test_one_bad_event_rejects_its_whole_request(wire: Wire, topic: str) -> None:
     await wire.dispatch(topic, "before")
     failure = await failure_of(wire.dispatch(topic, "a", "b", event("c", delay=-1), "d"))
     assert failure.fields == ["events[2].delay"]
@@ -300,7 +298,7 @@ async def test_one_bad_event_keeps_all_of_its_request_out(wire: Wire, topic: str
     assert not (await wire.dispatch(topic, "a", "b")).duplicate_event_ids
 
 
-async def test_a_bad_nack_keeps_all_of_its_request_from_being_carried_out(wire: Wire, topic: str) -> None:
+async def test_one_bad_nack_rejects_its_whole_request(wire: Wire, topic: str) -> None:
     stream = await wire.subscribe(topic)
     await wire.dispatch(topic, "a")
     good = event_bus_pb2.Nack(lease_token=(await stream.one()).lease_token, dead_letter=True)
@@ -340,7 +338,7 @@ FIELD_12 = b"\x60\x01"
         ("EventBusAdmin", "ListTopics", b"\x0a\xffcut off", "request"),
     ],
 )
-async def test_what_is_not_of_the_contract_is_refused(
+async def test_a_request_outside_the_contract_is_refused(
     wire: Wire, service: str, method: str, request_: bytes, field: str
 ) -> None:
     before = await wire.topic_names()
@@ -353,22 +351,20 @@ async def test_what_is_not_of_the_contract_is_refused(
 @pytest.mark.parametrize(
     ("request_", "field"), [(subscribe().SerializeToString() + FIELD_12, "12"), (b"\xff", "request")]
 )
-async def test_a_stream_that_is_not_of_the_contract_is_refused(wire: Wire, request_: bytes, field: str) -> None:
+async def test_a_stream_request_outside_the_contract_is_refused(wire: Wire, request_: bytes, field: str) -> None:
     stream = wire.raw_stream("EventBus/Subscribe")(request_)
     failure = await failure_of(stream.read())
     assert (failure.code, failure.fields) == (grpc.StatusCode.INVALID_ARGUMENT, [field])
 
 
 @pytest.mark.parametrize("method", ["EventBus/NoSuch", "NoSuchService/Dispatch"])
-async def test_a_method_that_is_not_there_is_unimplemented(wire: Wire, method: str) -> None:
+async def test_an_unknown_method_is_unimplemented(wire: Wire, method: str) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await wire.raw(method)(b"")
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
-async def test_a_request_larger_than_the_server_reads_is_refused_and_the_connection_lives(
-    wire: Wire, topic: str
-) -> None:
+async def test_a_request_that_is_too_large_is_refused_and_the_connection_stays(wire: Wire, topic: str) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await wire.dispatch(topic, event("a", b"x" * (17 << 20)))
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -379,7 +375,7 @@ async def test_a_request_larger_than_the_server_reads_is_refused_and_the_connect
 # --- page tokens ------------------------------------------------------------------------------------------------------
 
 
-async def test_a_page_token_is_of_the_request_it_came_from(wire: Wire, topic: str) -> None:
+async def test_a_page_token_belongs_to_its_request(wire: Wire, topic: str) -> None:
     await wire.dispatch(topic, "a", "b", event("c", delay=3600), event("d", delay=3600))
     await wire.dispatch(f"{topic}.other", "a")
     ready: dict[str, Any] = {"topic": topic, "state": "EVENT_STATE_READY", "page_size": 1}

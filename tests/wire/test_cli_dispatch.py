@@ -45,7 +45,7 @@ def closed_port() -> int:
         ("", "", "text/plain; charset=utf-8"),
     ],
 )
-def test_a_payload_that_is_json_goes_as_json_and_the_rest_as_text(
+def test_a_json_payload_is_sent_as_json_and_any_other_as_text(
     cli: Cli, topic: str, payload: str, data: object, content_type: str
 ) -> None:
     cli.ok("dispatch", topic, payload)
@@ -54,7 +54,7 @@ def test_a_payload_that_is_json_goes_as_json_and_the_rest_as_text(
     assert (event["data"], event["content_type"]) == (data, content_type)
 
 
-def test_everything_that_is_said_about_an_event_arrives(cli: Cli, topic: str) -> None:
+def test_all_options_of_an_event_are_sent(cli: Cli, topic: str) -> None:
     sent = cli.ok(
         "dispatch", topic, "x", "--id", "o-42", "--delay", "1h", "-a", "tenant=a", "--attribute", "query=b=c",
         "--content-type", "text/csv", "--max-retries", "7", "--engine", "local", "--json",
@@ -69,7 +69,7 @@ def test_everything_that_is_said_about_an_event_arrives(cli: Cli, topic: str) ->
     assert group["state"] == "scheduled"
 
 
-def test_the_same_id_adds_nothing_and_that_is_no_failure(cli: Cli, topic: str) -> None:
+def test_a_duplicate_id_adds_nothing_and_is_not_a_failure(cli: Cli, topic: str) -> None:
     cli.ok("dispatch", topic, "1", "--id", "o-42")
 
     again = cli.ok("dispatch", topic, "1", "--id", "o-42", "--json")
@@ -97,7 +97,7 @@ def test_each_line_of_a_file_is_an_event(cli: Cli, topic: str, tmp_path: Path) -
     assert {json.dumps(event["attributes"]) for event in found} == {'{"k": "v"}'}
 
 
-def test_a_bad_line_of_a_file_is_named_before_anything_is_sent(cli: Cli, topic: str, tmp_path: Path) -> None:
+def test_a_bad_line_of_a_file_is_reported_before_anything_is_sent(cli: Cli, topic: str, tmp_path: Path) -> None:
     file = tmp_path / "events.jsonl"
     file.write_text("1\n" * 1203 + "{bad\n" + "2\n" * 1000)
 
@@ -108,7 +108,7 @@ def test_a_bad_line_of_a_file_is_named_before_anything_is_sent(cli: Cli, topic: 
     assert "no topic" in cli.run("events", topic).complaint
 
 
-def test_a_bad_line_of_a_pipe_is_named_and_the_load_can_be_repeated(cli: Cli, topic: str) -> None:
+def test_a_bad_line_of_a_pipe_is_reported_and_the_load_can_be_repeated(cli: Cli, topic: str) -> None:
     broken = "1\n" * 1203 + "{bad\n" + "2\n" * 1000
     complaint = cli.run("dispatch", topic, "--file", "-", stdin=broken).complaint
     assert complaint.startswith("-: line 1204: is not JSON: ")
@@ -122,9 +122,7 @@ def test_a_bad_line_of_a_pipe_is_named_and_the_load_can_be_repeated(cli: Cli, to
     assert len(events(cli, topic)) == 2204
 
 
-def test_a_file_that_is_dispatched_twice_is_two_loads_unless_an_id_says_otherwise(
-    cli: Cli, topic: str, tmp_path: Path
-) -> None:
+def test_dispatching_a_file_twice_stores_it_twice_unless_an_id_is_given(cli: Cli, topic: str, tmp_path: Path) -> None:
     file = tmp_path / "events.jsonl"
     file.write_text("1\n1\n")
     for _ in range(2):
@@ -135,7 +133,7 @@ def test_a_file_that_is_dispatched_twice_is_two_loads_unless_an_id_says_otherwis
     assert {"import-1", "import-2"} <= found
 
 
-def test_a_line_that_the_server_refuses_is_named(cli: Cli, topic: str, tmp_path: Path) -> None:
+def test_a_line_that_the_server_refuses_is_reported(cli: Cli, topic: str, tmp_path: Path) -> None:
     file = tmp_path / "events.jsonl"
     file.write_text("1\n" * 502 + f'"{"x" * 1_100_000}"\n' + "2\n")
 
@@ -147,7 +145,7 @@ def test_a_line_that_the_server_refuses_is_named(cli: Cli, topic: str, tmp_path:
     assert len(events(cli, topic)) == int(went_in[1]) >= 500
 
 
-def test_a_full_topic_ends_the_load_with_what_went_in(
+def test_a_full_topic_ends_the_load_and_reports_what_was_stored(
     start_server: Callable[..., ServerProcess], topic: str, tmp_path: Path
 ) -> None:
     cli = Cli(start_server("--max-queued", "1000").address)
@@ -160,7 +158,7 @@ def test_a_full_topic_ends_the_load_with_what_went_in(
     assert len(events(cli, topic)) == 1000
 
 
-def test_lines_from_a_pipe_go_out_as_they_come(cli: Cli, topic: str) -> None:
+def test_lines_from_a_pipe_are_sent_as_they_arrive(cli: Cli, topic: str) -> None:
     with cli.start("subscribe", topic, "--json") as subscriber:
         subscriber.wait_for("subscribed to")
         with cli.start("dispatch", topic, "--file", "-", "--json") as dispatcher:
@@ -173,7 +171,7 @@ def test_lines_from_a_pipe_go_out_as_they_come(cli: Cli, topic: str) -> None:
         assert subscriber.record()["data"] == 2
 
 
-def test_ctrl_c_ends_a_load_with_its_account(cli: Cli, topic: str) -> None:
+def test_ctrl_c_ends_a_load_and_reports_what_was_stored(cli: Cli, topic: str) -> None:
     with cli.start("subscribe", topic, "--json") as subscriber, cli.start("dispatch", topic, "-f", "-") as dispatcher:
         subscriber.wait_for("subscribed to")
         assert dispatcher.process.stdin is not None
@@ -197,7 +195,7 @@ def test_ctrl_c_ends_a_load_with_its_account(cli: Cli, topic: str) -> None:
         ("nobody-subscribes", ["--require-subscriber"], "has no subscriber"),
     ],
 )
-def test_what_the_server_refuses_is_one_line(cli: Cli, topic: str, arguments: list[str], complaint: str) -> None:
+def test_an_error_of_the_server_is_one_line(cli: Cli, topic: str, arguments: list[str], complaint: str) -> None:
     result = cli.run("dispatch", topic, "x", *arguments)
     assert result.status == 1
     assert complaint in result.complaint
@@ -221,7 +219,7 @@ def test_the_server_may_be_named_before_or_after_the_command_or_in_the_environme
     assert untold.run("dispatch", topic, "1", DUEBUS_SERVER=nobody).status == 1
 
 
-def test_a_server_that_is_not_there_is_told_at_once_and_how_to_start_one() -> None:
+def test_an_unreachable_server_is_reported_at_once_with_how_to_start_one() -> None:
     address = f"127.0.0.1:{closed_port()}"
     for command in (["dispatch", "t", "1"], ["subscribe", "t"], ["topics"], ["stop"]):
         complaint = Cli(address).run(*command).complaint
@@ -229,7 +227,7 @@ def test_a_server_that_is_not_there_is_told_at_once_and_how_to_start_one() -> No
         assert "'duebus serve'" in complaint
 
 
-def test_a_server_that_does_not_answer_is_given_up_after_the_timeout() -> None:
+def test_an_unresponsive_server_is_an_error_after_the_timeout() -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as mute:
         address = f"127.0.0.1:{mute.getsockname()[1]}"
         result = Cli(address).run("dispatch", "t", "1", "--timeout", "500ms")

@@ -21,14 +21,14 @@ SERVICES = ("", "duebus.v1.EventBus", "duebus.v1.EventBusAdmin")
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_server_that_works_is_serving(server: ServerProcess, service: str) -> None:
+def test_a_running_server_is_serving(server: ServerProcess, service: str) -> None:
     cli = Cli(server.address)
     flags = ("--service", service) if service else ()
     assert cli.ok("health", *flags).out == f"the server at {server.address} is serving\n"
     assert cli.ok("health", *flags, "--json").record == {"serving": True}
 
 
-async def test_a_server_that_drains_is_not_serving(start_server: Callable[..., ServerProcess], topic: str) -> None:
+async def test_a_draining_server_is_not_serving(start_server: Callable[..., ServerProcess], topic: str) -> None:
     # given: a server that waits for a worker to settle
     server = start_server("--drain-timeout", "60s")
     async with connect(server.address) as wire:
@@ -47,18 +47,18 @@ async def test_a_server_that_drains_is_not_serving(start_server: Callable[..., S
         await wire.ack(held)
 
 
-def test_no_server_is_a_failure_at_once() -> None:
+def test_an_unreachable_server_is_a_failure_at_once() -> None:
     refused = Cli("127.0.0.1:1").run("health")
     assert refused.status == 1
     assert "can't reach a server at 127.0.0.1:1" in refused.complaint
 
 
-def test_a_service_that_the_server_does_not_have_is_named(server: ServerProcess) -> None:
+def test_an_unknown_service_is_named(server: ServerProcess) -> None:
     refused = Cli(server.address).run("health", "--service", "order.Service")
     assert refused.complaint == f"the server at {server.address} has no service 'order.Service'"
 
 
-def test_both_clients_ask_the_same(server: ServerProcess) -> None:
+def test_both_clients_agree_on_the_health(server: ServerProcess) -> None:
     async def ask() -> bool:
         async with aio.Client(server.address) as client:
             return await client.is_serving()

@@ -42,7 +42,7 @@ def test_topics_show_what_waits_in_each_group(cli: Cli, client: Client, topic: s
     assert "\x1b" not in out  # plain in a pipe
 
 
-def test_topics_for_programs_are_one_line_each(cli: Cli, client: Client) -> None:
+def test_topics_in_json_output_are_one_line_each(cli: Cli, client: Client) -> None:
     names = {unique_name() for _ in range(3)}
     for name in names:
         client.dispatch(name, 1)
@@ -85,7 +85,7 @@ def test_events_are_listed_by_state(cli: Cli, client: Client, topic: str) -> Non
     assert re.search(r" in (1h|59m) ", next(line for line in out.splitlines() if line.startswith("scheduled")))
 
 
-def test_a_list_has_a_limit_an_order_and_says_when_there_is_more(cli: Cli, client: Client, topic: str) -> None:
+def test_a_list_has_a_limit_and_an_order_and_reports_when_there_is_more(cli: Cli, client: Client, topic: str) -> None:
     for number in range(5):
         client.dispatch(topic, number, id=f"e{number}", delay=3600 + number)
 
@@ -98,7 +98,7 @@ def test_a_list_has_a_limit_an_order_and_says_when_there_is_more(cli: Cli, clien
     assert "and more" not in cli.ok("events", topic, "--limit", "5").out
 
 
-def test_the_story_of_an_event_that_died(start_server: Callable[..., ServerProcess], topic: str) -> None:
+def test_the_history_of_an_event_that_died(start_server: Callable[..., ServerProcess], topic: str) -> None:
     server = start_server("--backoff-initial", "1ms", "--backoff-max", "1ms")
     cli = Cli(server.address)
     with Client(server.address) as client, client.subscribe(topic, consumer="billing-1") as subscription:
@@ -126,7 +126,7 @@ def test_the_story_of_an_event_that_died(start_server: Callable[..., ServerProce
     assert [each["error"] for each in group["history"]] == [f"refused {number}" for number in range(1, 5)]
 
 
-def test_the_story_of_an_event_that_waits_or_is_leased(cli: Cli, client: Client, topic: str) -> None:
+def test_the_history_of_an_event_that_waits_or_is_leased(cli: Cli, client: Client, topic: str) -> None:
     client.dispatch(topic, 1, id="later", delay=3600)
     assert "in group (no group yet): scheduled, due " in cli.ok("event", topic, "later").out
 
@@ -136,7 +136,7 @@ def test_the_story_of_an_event_that_waits_or_is_leased(cli: Cli, client: Client,
         assert "in group default: leased to billing-1 until " in cli.ok("event", topic, "now").out
 
 
-def test_what_does_not_exist_is_one_line(cli: Cli, client: Client, topic: str) -> None:
+def test_an_unknown_topic_or_event_is_one_line(cli: Cli, client: Client, topic: str) -> None:
     assert topic in cli.run("topic", topic).complaint
     assert topic in cli.run("events", topic).complaint
     client.dispatch(topic, 1)

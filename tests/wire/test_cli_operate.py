@@ -53,7 +53,7 @@ def test_dead_letters_are_listed_with_their_errors(cli: Cli, client: Client, top
     assert cli.ok("dead", topic, "--limit", "2").out.endswith("and more: --limit is 2\n")
 
 
-def test_dead_letters_that_are_chosen_are_redriven(cli: Cli, client: Client, topic: str) -> None:
+def test_selected_dead_letters_are_redriven(cli: Cli, client: Client, topic: str) -> None:
     kill(client, topic, ERRORS)
 
     assert cli.ok("dead", topic, "--redrive", "--error", "card", "--yes").out == (
@@ -75,7 +75,7 @@ def test_a_redrive_can_be_spread_over_time(cli: Cli, client: Client, topic: str)
     assert (in_state(client, topic, "ready"), in_state(client, topic, "scheduled")) == ({"a"}, {"b", "c"})
 
 
-def test_dead_letters_that_are_chosen_are_purged(cli: Cli, client: Client, topic: str) -> None:
+def test_selected_dead_letters_are_purged(cli: Cli, client: Client, topic: str) -> None:
     kill(client, topic, ERRORS)
 
     record = cli.ok("dead", topic, "--purge", "--error", "timeout", "--yes", "--json").record
@@ -85,7 +85,7 @@ def test_dead_letters_that_are_chosen_are_purged(cli: Cli, client: Client, topic
     assert cli.run("event", topic, "a").status == 1
 
 
-def test_nothing_is_purged_that_nobody_agreed_to(cli: Cli, client: Client, topic: str) -> None:
+def test_nothing_is_purged_without_confirmation(cli: Cli, client: Client, topic: str) -> None:
     kill(client, topic, ERRORS)
 
     refused = cli.run("dead", topic, "--purge", "--error", "card")
@@ -98,7 +98,7 @@ def test_nothing_is_purged_that_nobody_agreed_to(cli: Cli, client: Client, topic
     assert in_state(client, topic, "dead") == {"a", "b", "c"}
 
 
-def test_the_story_of_an_event_that_failed_three_times_and_was_redriven(cli: Cli, client: Client, topic: str) -> None:
+def test_the_history_of_an_event_that_failed_three_times_and_was_redriven(cli: Cli, client: Client, topic: str) -> None:
     client.admin.configure_topic(topic, max_retries=2, backoff_initial=0.001, backoff_max=0.001)
     with client.subscribe(topic, group="mail"), client.subscribe(topic, group="billing", consumer="w-1") as billing:
         client.dispatch(topic, 1, id="o-42")
@@ -132,7 +132,7 @@ def test_the_story_of_an_event_that_failed_three_times_and_was_redriven(cli: Cli
 # --- events that wait -------------------------------------------------------------------------------------------------
 
 
-def test_events_are_cancelled_and_what_was_left_alone_is_named(cli: Cli, client: Client, topic: str) -> None:
+def test_events_are_cancelled_and_skipped_ones_are_named(cli: Cli, client: Client, topic: str) -> None:
     with client.subscribe(topic, max_in_flight=1) as subscription:
         client.dispatch(topic, 1, id="leased")
         next(subscription)
@@ -147,7 +147,7 @@ def test_events_are_cancelled_and_what_was_left_alone_is_named(cli: Cli, client:
     assert in_state(client, topic, "scheduled") == set()
 
 
-def test_several_events_are_not_cancelled_that_nobody_agreed_to(cli: Cli, client: Client, topic: str) -> None:
+def test_several_events_are_not_cancelled_without_confirmation(cli: Cli, client: Client, topic: str) -> None:
     client.dispatch(topic, 1, id="a")
     assert cli.run("cancel", topic, "a", "b").status == 2
     assert cli.ok("events", topic, "--json").record["event_id"] == "a"
@@ -172,7 +172,7 @@ def test_events_are_rescheduled_all_or_none(cli: Cli, client: Client, topic: str
 # --- topics and groups ------------------------------------------------------------------------------------------------
 
 
-def test_without_a_group_the_only_one_is_meant_and_several_are_named(cli: Cli, client: Client, topic: str) -> None:
+def test_without_a_group_the_only_one_is_used(cli: Cli, client: Client, topic: str) -> None:
     kill(client, topic, {"a": "no such card"}, group="billing")
     assert dead(cli, topic) == {"a"}
     assert cli.ok("pause", topic, "--json").record["group"] == "billing"
@@ -185,7 +185,7 @@ def test_without_a_group_the_only_one_is_meant_and_several_are_named(cli: Cli, c
 
 
 @pytest.mark.parametrize("action", ["--redrive", "--purge"])
-def test_an_id_that_is_no_dead_letter_is_named_and_the_others_are_dealt_with(
+def test_an_id_that_is_not_a_dead_letter_is_named_and_the_others_are_processed(
     cli: Cli, client: Client, topic: str, action: str
 ) -> None:
     kill(client, topic, {"a": "no such card"})
@@ -280,13 +280,13 @@ def test_a_group_and_a_topic_are_deleted(cli: Cli, client: Client, topic: str) -
         ["delete-topic", "TOPIC"],
     ],
 )
-def test_a_topic_that_is_not_there_is_one_line(cli: Cli, topic: str, arguments: list[str]) -> None:
+def test_an_unknown_topic_is_one_line(cli: Cli, topic: str, arguments: list[str]) -> None:
     result = cli.run(*(topic if each == "TOPIC" else each for each in arguments))
     assert result.status == 1
     assert topic in result.complaint
 
 
-def test_a_group_that_is_not_there_is_one_line(cli: Cli, client: Client, topic: str) -> None:
+def test_an_unknown_group_is_one_line(cli: Cli, client: Client, topic: str) -> None:
     with client.subscribe(topic):
         pass
     for arguments in (

@@ -36,13 +36,13 @@ def flags(secured: Secured) -> list[str]:
     return [str(part) for pair in ours.items() for part in pair]
 
 
-def test_flags_may_stand_before_the_command_or_behind_it(server: ServerProcess, secured: Secured) -> None:
+def test_flags_work_before_and_after_the_command(server: ServerProcess, secured: Secured) -> None:
     cli = Cli(server.address)
     assert cli.ok("dispatch", "orders", "1", "--json", *flags(secured)).record["topic"] == "orders"
     assert [record["topic"] for record in cli.ok(*flags(secured), "topics", "--json").records] == ["orders"]
 
 
-def test_the_environment_says_it_too(server: ServerProcess, secured: Secured) -> None:
+def test_credentials_can_come_from_the_environment(server: ServerProcess, secured: Secured) -> None:
     files = secured.certificates
     env = {"DUEBUS_TLS_CA": files.ca, "DUEBUS_TLS_CERT": files.client, "DUEBUS_TLS_KEY": files.client_key}
     result = Cli(server.address).run(
@@ -51,7 +51,7 @@ def test_the_environment_says_it_too(server: ServerProcess, secured: Secured) ->
     assert result.status == 0, result
 
 
-def test_a_worker_takes_them(server: ServerProcess, secured: Secured, tmp_path: Path) -> None:
+def test_credentials_work_for_a_worker(server: ServerProcess, secured: Secured, tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(
         "from duebus import Worker\nworker = Worker()\n\n@worker.on('orders')\ndef handle(delivery):\n"
         "    print(delivery.json(), flush=True)\n"
@@ -64,7 +64,7 @@ def test_a_worker_takes_them(server: ServerProcess, secured: Secured, tmp_path: 
         assert working.end().status == 0
 
 
-def test_subscribe_takes_them(server: ServerProcess, secured: Secured) -> None:
+def test_credentials_work_for_subscribe(server: ServerProcess, secured: Secured) -> None:
     cli = Cli(server.address)
     with cli.start("subscribe", "orders", "--count", "1", "--json", *flags(secured)) as subscribed:
         subscribed.wait_for("subscribed to orders")
@@ -82,7 +82,7 @@ def test_a_wrong_token_is_one_line_without_the_token(
 
 
 @pytest.mark.parametrize("flag", ["--tls-ca", "--token-file"])
-def test_a_file_that_is_not_there_is_named(server: ServerProcess, flag: str) -> None:
+def test_a_missing_file_is_named(server: ServerProcess, flag: str) -> None:
     assert Cli(server.address).run("topics", flag, "nothing").complaint == "nothing: no such file or directory"
 
 
@@ -94,7 +94,7 @@ def test_a_certificate_without_its_key_is_refused(server: ServerProcess, secured
 # --- tokens -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_new_token_is_printed_once_with_the_line_for_the_file(tmp_path: Path) -> None:
+def test_a_new_token_is_printed_once_with_its_line_for_the_file(tmp_path: Path) -> None:
     made = Cli().ok("token", "new", "billing", "--json").record
     file = tmp_path / "tokens"
     file.write_text(made["line"])
@@ -105,7 +105,7 @@ def test_a_new_token_is_printed_once_with_the_line_for_the_file(tmp_path: Path) 
     assert line.startswith("line for --tokens-file: billing sha256:")
 
 
-def test_a_line_is_added_to_the_file_and_the_token_alone_is_printed(tmp_path: Path) -> None:
+def test_with_a_file_the_line_is_appended_and_only_the_token_printed(tmp_path: Path) -> None:
     file = tmp_path / "tokens"
     tokens = {identity: Cli().ok("token", "new", identity, "--tokens-file", str(file)).out.strip() for identity in "ab"}
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -115,5 +115,5 @@ def test_a_line_is_added_to_the_file_and_the_token_alone_is_printed(tmp_path: Pa
     assert {identity: identity_of(known, token) for identity, token in tokens.items()} == {each: each for each in "abc"}
 
 
-def test_an_identity_that_rules_could_not_name_is_refused() -> None:
+def test_an_invalid_identity_is_refused() -> None:
     assert "IDENTITY" in Cli().run("token", "new", "a b").complaint

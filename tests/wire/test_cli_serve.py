@@ -27,7 +27,7 @@ def address_of(serving: Running) -> str:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_says_where_it_serves_and_a_signal_drains_it(number: int) -> None:
+def test_it_prints_its_address_and_a_signal_drains_it(number: int) -> None:
     with Cli().start(*ANY_PORT) as serving:
         cli = Cli(address_of(serving))
         cli.ok("dispatch", unique_name(), "1")
@@ -37,7 +37,7 @@ def test_it_says_where_it_serves_and_a_signal_drains_it(number: int) -> None:
     assert (ended.status, ended.out) == (0, "")
 
 
-def test_a_server_whose_log_nobody_reads_anymore_drains_too() -> None:
+def test_a_server_whose_log_is_closed_drains_too() -> None:
     with Cli().start(*ANY_PORT) as serving:
         address_of(serving)
         assert serving.process.stderr is not None
@@ -53,7 +53,7 @@ def test_the_ready_line_may_be_json() -> None:
         Cli(ready["ready"]).ok("topics")
 
 
-def test_stop_drains_the_server_and_tells_what_was_left() -> None:
+def test_stop_drains_the_server_and_reports_what_was_left() -> None:
     topic = unique_name()
     with Cli().start(*ANY_PORT) as serving:
         cli = Cli(address_of(serving))
@@ -87,7 +87,7 @@ def test_stop_asks_before_events_are_lost() -> None:
         assert serving.result().status == 0
 
 
-def test_flags_go_before_the_environment_and_that_before_the_file(tmp_path: Path) -> None:
+def test_flags_override_the_environment_which_overrides_the_file(tmp_path: Path) -> None:
     file = tmp_path / "duebus.toml"
     file.write_text('max_retries = 5\nlease = "5s"\nbackoff_initial = "5ms"\n')
     topic = unique_name()
@@ -125,5 +125,5 @@ def test_a_port_in_use_is_named(server: ServerProcess) -> None:
     assert f"cannot listen on {server.address}: is another" in Cli().run("serve", "--listen", server.address).complaint
 
 
-def test_an_address_that_is_not_of_this_machine_is_named() -> None:
+def test_an_address_of_another_machine_is_named() -> None:
     assert "cannot listen on 192.0.2.1:5" in Cli().run("serve", "--listen", "192.0.2.1:5").complaint

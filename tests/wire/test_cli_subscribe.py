@@ -27,7 +27,7 @@ def attempts(cli: Cli, topic: str) -> list[int]:
     return [event["groups"][0]["attempts"] for event in cli.ok("events", topic, "--json").records]
 
 
-def test_an_event_is_shown_when_it_is_due_and_how_late_it_was(cli: Cli, topic: str) -> None:
+def test_an_event_is_shown_when_it_is_due_with_its_lateness(cli: Cli, topic: str) -> None:
     with cli.start("subscribe", topic, "--group", "default", "--json", "--count", "1") as subscriber:
         subscriber.wait_for("subscribed to")
         sent = cli.ok("dispatch", topic, '{"id": 42}', "--delay", "1s", "-a", "k=v", "--json").record
@@ -41,7 +41,7 @@ def test_an_event_is_shown_when_it_is_due_and_how_late_it_was(cli: Cli, topic: s
     assert group_of(cli, topic)["leased"] == 0
 
 
-def test_without_a_group_it_only_looks(cli: Cli, topic: str) -> None:
+def test_without_a_group_it_takes_no_events(cli: Cli, topic: str) -> None:
     """Given an event that waits for the first group."""
     cli.ok("dispatch", topic, '"before"')
     with cli.start("subscribe", topic, "--json") as looker, cli.start("subscribe", topic, "--json") as other:
@@ -68,7 +68,7 @@ def until_one_group(cli: Cli, topic: str) -> dict[str, Any]:
     return found
 
 
-def test_a_group_that_a_look_has_is_no_name_for_a_worker(cli: Cli, topic: str) -> None:
+def test_its_ephemeral_group_can_not_be_joined_by_a_worker(cli: Cli, topic: str) -> None:
     with cli.start("subscribe", topic, "--json") as looker:
         looker.wait_for("subscribed to")
         name = group_of(cli, topic)["group"]
@@ -78,7 +78,7 @@ def test_a_group_that_a_look_has_is_no_name_for_a_worker(cli: Cli, topic: str) -
         assert looker.end().status == 0
 
 
-def test_a_person_reads_the_payload_the_lateness_and_the_id(cli: Cli, topic: str) -> None:
+def test_a_line_has_the_payload_the_lateness_and_the_id(cli: Cli, topic: str) -> None:
     cli.ok("dispatch", topic, '{"id": 42}\x1b[2J', "--id", "o-42", "-a", "k=v")
 
     out = cli.ok("subscribe", topic, "--group", "default", "--count", "1").out
@@ -103,7 +103,7 @@ def test_ctrl_c_and_sigterm_end_it_with_status_0_and_everything_acked(cli: Cli, 
 
 
 @pytest.mark.parametrize("count", [1, 7, 150])
-def test_a_count_takes_exactly_so_many_and_leaves_the_others_untouched(cli: Cli, topic: str, count: int) -> None:
+def test_a_count_takes_exactly_that_many_events(cli: Cli, topic: str, count: int) -> None:
     cli.ok("dispatch", topic, "1", "--count", "200")
 
     shown = cli.ok("subscribe", topic, "--group", "default", "--json", "--count", str(count)).records
@@ -116,7 +116,7 @@ def test_a_count_takes_exactly_so_many_and_leaves_the_others_untouched(cli: Cli,
     assert (group["ready"], group["leased"]) == (200 - count, 0)
 
 
-def test_a_look_without_ack_leaves_everything_as_it_was(cli: Cli, topic: str) -> None:
+def test_no_ack_leaves_everything_as_it_was(cli: Cli, topic: str) -> None:
     cli.ok("dispatch", topic, "1", "--count", "100")
     with cli.start("subscribe", topic, "--group", "default", "--no-ack", "--json") as subscriber:
         seen = {subscriber.record()["event_id"] for _ in range(100)}
@@ -130,7 +130,7 @@ def test_a_look_without_ack_leaves_everything_as_it_was(cli: Cli, topic: str) ->
     assert set(attempts(cli, topic)) == {0}
 
 
-def test_what_a_closed_pipe_did_not_take_is_given_back(cli: Cli, topic: str) -> None:
+def test_events_that_a_closed_pipe_did_not_take_are_released(cli: Cli, topic: str) -> None:
     cli.ok("dispatch", topic, "1", "--count", "50")
     with cli.start("subscribe", topic, "--group", "default", "--json") as subscriber:
         subscriber.wait_for("subscribed to")
@@ -149,7 +149,7 @@ def test_what_a_closed_pipe_did_not_take_is_given_back(cli: Cli, topic: str) -> 
     assert set(attempts(cli, topic)) == {0}
 
 
-def test_groups_get_an_event_each_and_two_in_one_group_share(cli: Cli, topic: str) -> None:
+def test_each_group_gets_an_event_and_members_of_one_share(cli: Cli, topic: str) -> None:
     one = ("subscribe", topic, "--json", "--group", "one", "--count", "1")
     two = ("subscribe", topic, "--json", "--group", "two", "--count", "2")
     with cli.start(*one) as first, cli.start(*one) as second, cli.start(*two) as other:
@@ -163,7 +163,7 @@ def test_groups_get_an_event_each_and_two_in_one_group_share(cli: Cli, topic: st
         assert len(ids) == 2
 
 
-def test_it_resumes_when_the_server_is_back(start_server: Callable[..., ServerProcess], topic: str) -> None:
+def test_it_resumes_after_the_server_returns(start_server: Callable[..., ServerProcess], topic: str) -> None:
     server = start_server()
     cli = Cli(server.address)
     with cli.start("subscribe", topic, "--group", "default", "--json") as subscriber:
@@ -190,13 +190,13 @@ def test_a_subscriber_that_is_killed_loses_nothing(cli: Cli, topic: str) -> None
             assert {heir.record()["event_id"] for _ in range(64)} == held
 
 
-def test_bad_names_are_one_line(cli: Cli, topic: str) -> None:
+def test_invalid_names_are_one_line(cli: Cli, topic: str) -> None:
     assert "topic: must match" in cli.run("subscribe", "bad topic").complaint
     assert "group: must match" in cli.run("subscribe", topic, "--group", "bad group").complaint
     assert "redis" in cli.run("subscribe", topic, "--engine", "redis").complaint
 
 
-def test_a_subscription_that_has_shown_enough_speaks_of_no_lost_connection(server: ServerProcess, topic: str) -> None:
+def test_a_finished_subscription_reports_no_lost_connection(server: ServerProcess, topic: str) -> None:
     cli = Cli(server.address)
     cli.ok("dispatch", topic, "1")
     assert "lost" not in cli.ok("subscribe", topic, "--group", "default", "--count", "1").err

@@ -37,7 +37,7 @@ def dead(client: Client, topic: str) -> int:
 
 
 @pytest.mark.parametrize("answer", ["y\n", "Yes\n"])
-def test_who_agrees_gets_it_done(server: ServerProcess, client: Client, topic: str, answer: str) -> None:
+def test_a_confirmed_command_is_carried_out(server: ServerProcess, client: Client, topic: str, answer: str) -> None:
     with Terminal(server.address, "dead", topic, "--purge") as terminal:
         terminal.wait_for(f"purge 3 dead letters of {topic} in group default? [y/N] ")
         assert dead(client, topic) == 3
@@ -48,7 +48,7 @@ def test_who_agrees_gets_it_done(server: ServerProcess, client: Client, topic: s
 
 
 @pytest.mark.parametrize("answer", ["\n", "n\n", "what?\n", "\x04"])
-def test_who_does_not_agree_gets_nothing_done(server: ServerProcess, client: Client, topic: str, answer: str) -> None:
+def test_a_declined_command_does_nothing(server: ServerProcess, client: Client, topic: str, answer: str) -> None:
     with Terminal(server.address, "dead", topic, "--purge", "--error", "card") as terminal:
         terminal.wait_for("? [y/N] ")
         terminal.type(answer)
@@ -57,7 +57,7 @@ def test_who_does_not_agree_gets_nothing_done(server: ServerProcess, client: Cli
     assert dead(client, topic) == 3
 
 
-def test_ctrl_c_is_no(server: ServerProcess, client: Client, topic: str) -> None:
+def test_ctrl_c_declines(server: ServerProcess, client: Client, topic: str) -> None:
     with Terminal(server.address, "delete-topic", topic) as terminal:
         asked = terminal.wait_for("? [y/N] ")
         assert f"delete {topic}, with 1 group, 0 events, 3 dead letters and 0 subscribers" in asked
@@ -67,7 +67,7 @@ def test_ctrl_c_is_no(server: ServerProcess, client: Client, topic: str) -> None
     assert dead(client, topic) == 3
 
 
-def test_who_says_yes_beforehand_is_not_asked(server: ServerProcess, client: Client, topic: str) -> None:
+def test_with_yes_nothing_is_asked(server: ServerProcess, client: Client, topic: str) -> None:
     with Terminal(server.address, "dead", topic, "--redrive", "--yes") as terminal:
         before = terminal.wait_for(f"redrove 3 dead letters of {topic}")
         assert terminal.end() == 0
@@ -103,7 +103,7 @@ def test_the_live_table_follows_the_bus_until_ctrl_c(
     assert "Traceback" not in terminal.seen
 
 
-def test_the_live_table_waits_for_a_server_that_went_away(start_server: Callable[..., ServerProcess]) -> None:
+def test_the_live_table_waits_for_an_unreachable_server(start_server: Callable[..., ServerProcess]) -> None:
     server = start_server()
     with Terminal(server.address, "topics", "--watch") as terminal:
         terminal.wait_for("0 topics")

@@ -36,7 +36,7 @@ def cli(server: ServerProcess, topic: str, tmp_path: Path) -> Cli:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_worker_of_the_current_directory_handles_until_a_signal_drains_it(cli: Cli, topic: str, number: int) -> None:
+def test_a_worker_in_the_current_directory_runs_until_a_signal_drains_it(cli: Cli, topic: str, number: int) -> None:
     with cli.start("worker", "shop:worker") as worker:
         worker.wait_for("shop:worker is ready")
         cli.ok("dispatch", topic, '{"id": 42}')
@@ -48,7 +48,7 @@ def test_a_worker_of_the_current_directory_handles_until_a_signal_drains_it(cli:
     assert (group["group"], group["ready"], group["leased"]) == ("billing", 0, 0)
 
 
-def test_a_handler_that_fails_is_logged_and_its_event_is_dead_with_the_error(cli: Cli, topic: str) -> None:
+def test_a_failed_handler_is_logged_and_its_event_is_dead_with_the_error(cli: Cli, topic: str) -> None:
     with cli.start("worker", "shop:worker") as worker:
         worker.wait_for("shop:worker is ready")
         cli.ok("dispatch", f"{topic}.broken", "1", "--id", "o-42")
@@ -61,12 +61,12 @@ def test_a_handler_that_fails_is_logged_and_its_event_is_dead_with_the_error(cli
     assert calls[-1] == '    raise ValueError("card refused")'
 
 
-def test_readiness_for_programs_is_a_line_on_standard_output(cli: Cli) -> None:
+def test_readiness_is_a_json_line_on_standard_output(cli: Cli) -> None:
     with cli.start("worker", "shop:worker", "--json") as worker:
         assert worker.record() == {"ready": "shop:worker"}
 
 
-def test_100000_lines_go_in_and_come_out_once_each(cli: Cli, topic: str, tmp_path: Path) -> None:
+def test_100000_lines_are_handled_once_each(cli: Cli, topic: str, tmp_path: Path) -> None:
     file = tmp_path / "events.jsonl"
     file.write_text("".join(f"{number}\n" for number in range(100_000)))
     with cli.start("worker", "shop:worker") as worker:
@@ -79,5 +79,5 @@ def test_100000_lines_go_in_and_come_out_once_each(cli: Cli, topic: str, tmp_pat
     assert sorted(handled) == list(range(100_000))
 
 
-def test_a_worker_that_is_not_there_is_one_line(cli: Cli) -> None:
+def test_an_unknown_worker_is_one_line(cli: Cli) -> None:
     assert "No module named 'nowhere'" in cli.run("worker", "nowhere:worker").complaint

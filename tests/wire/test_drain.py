@@ -52,7 +52,7 @@ async def exit_status(server: ServerProcess) -> int:
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_a_server_that_holds_no_lease_ends_at_once_with_status_0(
+async def test_a_server_without_leases_ends_at_once_with_status_0(
     start_server: Callable[..., ServerProcess], topic: str, way: Any
 ) -> None:
     server = start_server("--drain-timeout", "60s")
@@ -72,7 +72,7 @@ async def test_a_server_that_holds_no_lease_ends_at_once_with_status_0(
 
 
 @pytest.mark.parametrize("way", [stop_by_rpc, stop_by_sigterm])
-async def test_while_draining_settles_are_taken_and_nothing_new_is(
+async def test_a_draining_server_accepts_settles_and_nothing_new(
     start_server: Callable[..., ServerProcess], topic: str, way: Any
 ) -> None:
     server = start_server("--drain-timeout", "60s")
@@ -104,7 +104,7 @@ async def test_while_draining_settles_are_taken_and_nothing_new_is(
         await asyncio.wait_for(stopping, SIGNAL_TIMEOUT_S)
 
 
-async def test_stop_answers_what_was_given_back_and_what_is_left(
+async def test_stop_reports_what_was_released_and_what_is_left(
     start_server: Callable[..., ServerProcess], topic: str
 ) -> None:
     server = start_server()
@@ -135,7 +135,7 @@ async def test_a_drain_timeout_of_zero_waits_for_nothing(
     assert await exit_status(server) == 0
 
 
-async def test_the_drain_timeout_of_the_settings_holds_for_signals(
+async def test_the_drain_timeout_setting_applies_to_signals(
     start_server: Callable[..., ServerProcess], topic: str
 ) -> None:
     server = start_server("--drain-timeout", "500ms")
@@ -151,7 +151,9 @@ async def test_the_drain_timeout_of_the_settings_holds_for_signals(
     assert "released=1" in server.log.read_text()
 
 
-async def test_stops_and_signals_at_once_are_one_drain(start_server: Callable[..., ServerProcess], topic: str) -> None:
+async def test_concurrent_stops_and_signals_are_one_drain(
+    start_server: Callable[..., ServerProcess], topic: str
+) -> None:
     server = start_server("--drain-timeout", "60s")
     async with connect(server.address) as wire, connect(server.address) as other:
         stream = await wire.subscribe(topic)
@@ -169,7 +171,7 @@ async def test_stops_and_signals_at_once_are_one_drain(start_server: Callable[..
     assert server.log.read_text().count("draining") == 1
 
 
-async def test_a_caller_of_stop_that_gives_up_does_not_end_the_drain(
+async def test_cancelling_a_stop_does_not_cancel_the_drain(
     start_server: Callable[..., ServerProcess], topic: str
 ) -> None:
     server = start_server("--drain-timeout", "60s")
@@ -185,7 +187,7 @@ async def test_a_caller_of_stop_that_gives_up_does_not_end_the_drain(
         assert await exit_status(server) == 0
 
 
-async def test_a_client_that_does_not_read_does_not_keep_the_server(
+async def test_a_client_that_does_not_read_does_not_delay_the_end(
     start_server: Callable[..., ServerProcess], topic: str
 ) -> None:
     """Its closing frame can't be sent; it is cut off a few seconds after the drain."""
@@ -202,7 +204,7 @@ async def test_a_client_that_does_not_read_does_not_keep_the_server(
         assert time.monotonic() - begun < 8
 
 
-async def test_who_watches_the_health_hears_of_the_drain_at_once_and_does_not_keep_the_server(
+async def test_health_watchers_are_told_of_the_drain_and_do_not_delay_the_end(
     start_server: Callable[..., ServerProcess], topic: str
 ) -> None:
     server = start_server("--drain-timeout", "60s")
@@ -224,9 +226,7 @@ async def test_who_watches_the_health_hears_of_the_drain_at_once_and_does_not_ke
         assert took_s < 2
 
 
-async def test_a_new_server_can_take_the_port_when_the_old_one_has_ended(
-    start_server: Callable[..., ServerProcess], topic: str
-) -> None:
+async def test_a_new_server_can_use_the_port_afterwards(start_server: Callable[..., ServerProcess], topic: str) -> None:
     first = start_server()
     async with connect(first.address) as wire:
         await wire.subscribe(topic)

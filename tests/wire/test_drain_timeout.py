@@ -29,7 +29,7 @@ async def draining(app: OwnApp, wire: Wire, stream: Stream, timeout_s: float) ->
     return stopping
 
 
-async def test_what_is_given_back_at_the_end_counts_no_attempt(topic: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_releases_at_the_end_of_a_drain_count_no_attempt(topic: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async with own_app() as (app, wire):
         stream = await wire.subscribe(topic, lease=60)
         await wire.dispatch(topic, "a")
@@ -53,7 +53,7 @@ async def test_what_is_given_back_at_the_end_counts_no_attempt(topic: str, monke
         assert seen == [("ready", 1, "boom", ["nacked", "released"])]
 
 
-async def test_a_lease_that_runs_out_during_the_drain_is_not_waited_for(topic: str) -> None:
+async def test_a_drain_does_not_wait_for_a_lease_that_runs_out(topic: str) -> None:
     async with own_app() as (app, wire):
         stream = await wire.subscribe(topic, lease=5)
         await wire.dispatch(topic, "a")
@@ -65,7 +65,7 @@ async def test_a_lease_that_runs_out_during_the_drain_is_not_waited_for(topic: s
         assert (stopped.released, stopped.queued) == (0, 1)
 
 
-async def test_an_event_that_becomes_due_during_the_drain_stays_where_it_is(topic: str) -> None:
+async def test_an_event_due_during_a_drain_is_not_delivered(topic: str) -> None:
     async with own_app() as (app, wire):
         stream = await wire.subscribe(topic)
         await wire.dispatch(topic, "a", event_bus_pb2.Event(id="later", delay=duration(3)))
@@ -80,7 +80,7 @@ async def test_an_event_that_becomes_due_during_the_drain_stays_where_it_is(topi
         assert ids(stream.frames[0].deliveries.deliveries) == ["a"]
 
 
-async def test_late_settles_are_told_that_the_engine_is_stopped(topic: str) -> None:
+async def test_late_settles_report_a_stopped_engine(topic: str) -> None:
     """Between the end of the drain and that of the process."""
     async with own_app() as (app, wire):
         stream = await wire.subscribe(topic)
@@ -98,7 +98,7 @@ async def test_late_settles_are_told_that_the_engine_is_stopped(topic: str) -> N
         assert stopped.released == 1, "stopping twice is harmless"
 
 
-async def test_a_worker_that_vanishes_during_the_drain_is_waited_for_until_the_timeout(topic: str) -> None:
+async def test_a_drain_waits_for_a_vanished_worker_until_the_timeout(topic: str) -> None:
     async with own_app() as (app, wire):
         stream = await wire.subscribe(topic, disconnect_grace=1)
         await wire.dispatch(topic, "a")

@@ -40,7 +40,7 @@ async def until_gone(wire: Wire, topic: str, group: str) -> None:
         pass  # each check is a round trip
 
 
-async def test_every_subscriber_without_a_name_has_a_group_of_its_own(wire: Wire) -> None:
+async def test_every_subscriber_without_a_group_name_has_its_own_group(wire: Wire) -> None:
     topic = unique_name()
     streams = [await wire.subscribe(topic, ephemeral=True) for _ in range(3)]
     names = {stream.started.group for stream in streams}
@@ -57,7 +57,7 @@ async def test_every_subscriber_without_a_name_has_a_group_of_its_own(wire: Wire
     assert {group.group for group in (await wire.topic(topic)).groups if group.ephemeral} == names
 
 
-async def test_a_stream_is_told_its_group_whatever_it_asked_for(wire: Wire) -> None:
+async def test_started_has_the_group_whatever_was_requested(wire: Wire) -> None:
     topic = unique_name()
 
     assert (await wire.subscribe(topic)).started.group == "default"
@@ -65,7 +65,7 @@ async def test_a_stream_is_told_its_group_whatever_it_asked_for(wire: Wire) -> N
     assert (await wire.subscribe(topic, group="screens", ephemeral=True)).started.group == "screens"
 
 
-async def test_who_reconnects_in_time_names_the_group_and_keeps_it_and_its_leases(wire: Wire) -> None:
+async def test_a_worker_that_reconnects_in_time_keeps_the_group_and_its_leases(wire: Wire) -> None:
     topic = unique_name()
     first = await wire.subscribe(topic, ephemeral=True, max_in_flight=1, disconnect_grace=30)
     group = first.started.group
@@ -82,7 +82,7 @@ async def test_who_reconnects_in_time_names_the_group_and_keeps_it_and_its_lease
     assert await wire.ack(held) == []
 
 
-async def test_it_goes_with_its_last_stream(wire: Wire) -> None:
+async def test_the_group_is_removed_after_its_last_stream(wire: Wire) -> None:
     topic = unique_name()
     stream = await wire.subscribe(topic, ephemeral=True)
     await wire.dispatch(topic, "held", "waits")
@@ -97,7 +97,7 @@ async def test_it_goes_with_its_last_stream(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("ephemeral", [True, False])
-async def test_the_kind_of_a_group_is_not_changed_by_who_subscribes(wire: Wire, ephemeral: bool) -> None:
+async def test_subscribing_does_not_change_the_kind_of_a_group(wire: Wire, ephemeral: bool) -> None:
     topic = unique_name()
     await wire.subscribe(topic, group="screens", ephemeral=ephemeral)
 
@@ -108,7 +108,7 @@ async def test_the_kind_of_a_group_is_not_changed_by_who_subscribes(wire: Wire, 
     assert len((await wire.group(topic, "screens")).subscribers) == 1
 
 
-async def test_an_operator_who_deletes_it_ends_its_streams(wire: Wire) -> None:
+async def test_deleting_the_group_ends_its_streams(wire: Wire) -> None:
     topic = unique_name()
     stream = await wire.subscribe(topic, ephemeral=True)
 
@@ -117,7 +117,7 @@ async def test_an_operator_who_deletes_it_ends_its_streams(wire: Wire) -> None:
     assert (await stream.closing()).reason == event_bus_pb2.Closing.REASON_GROUP_DELETED
 
 
-async def test_a_drain_leaves_the_worker_the_time_to_settle(start_server: Callable[..., ServerProcess]) -> None:
+async def test_a_drain_leaves_the_worker_time_to_settle(start_server: Callable[..., ServerProcess]) -> None:
     server = start_server("--drain-timeout", "20s")
     topic = unique_name()
     async with connect(server.address) as wire:

@@ -54,15 +54,13 @@ async def test_a_stream_of_an_engine_that_does_not_run_here_makes_no_group(wire:
         ("GetEvent", admin_pb2.GetEventRequest(topic="t", engine=REDIS, event_id="a")),
     ],
 )
-async def test_nothing_can_be_read_of_an_engine_that_does_not_run_here(wire: Wire, method: str, request_: Any) -> None:
+async def test_an_engine_that_does_not_run_here_can_not_be_inspected(wire: Wire, method: str, request_: Any) -> None:
     failure = await failure_of(getattr(wire.admin, method)(request_))
     assert row(failure) == (Code.FAILED_PRECONDITION, "NO_DISPATCHER_SPECIFIED", "duebus")
 
 
 @pytest.mark.parametrize("engines", [[REDIS], ["ENGINE_LOCAL", REDIS]])
-async def test_a_stop_that_names_an_engine_that_does_not_run_here_stops_none(
-    wire: Wire, topic: str, engines: list[Any]
-) -> None:
+async def test_naming_an_engine_that_does_not_run_here_stops_none(wire: Wire, topic: str, engines: list[Any]) -> None:
     failure = await failure_of(wire.stop(engines=engines))
     assert row(failure) == (Code.FAILED_PRECONDITION, "NO_DISPATCHER_SPECIFIED", "duebus")
     stream = await wire.subscribe(topic)
@@ -118,9 +116,7 @@ async def test_a_full_topic_is_an_error_with_a_retry_delay(
         assert list(answer.event_ids) == ["c", "d"], "the same request succeeds once there is room"
 
 
-async def test_a_full_topic_does_not_hold_up_what_is_in_it(
-    start_server: Callable[..., ServerProcess], topic: str
-) -> None:
+async def test_a_full_topic_still_delivers_its_events(start_server: Callable[..., ServerProcess], topic: str) -> None:
     async with connect(start_server("--max-queued", "1").address) as wire:
         stream = await wire.subscribe(topic)
         for number in range(50):

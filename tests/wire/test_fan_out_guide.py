@@ -23,7 +23,7 @@ GUIDE = ROOT / "docs" / "fan-out.md"
 TOPIC = "order.created"
 
 
-def test_what_the_guide_shows_is_what_happens(start_server: Callable[..., ServerProcess]) -> None:
+def test_the_guide_shows_what_happens(start_server: Callable[..., ServerProcess]) -> None:
     server = start_server()
     with (
         Client(server.address, timeout=10) as client,
@@ -51,7 +51,9 @@ def test_what_the_guide_shows_is_what_happens(start_server: Callable[..., Server
         assert list(guide) == []
 
 
-def test_every_instance_of_the_program_hears_it(start_server: Callable[..., ServerProcess], tmp_path: Path) -> None:
+def test_every_instance_of_the_program_gets_the_event(
+    start_server: Callable[..., ServerProcess], tmp_path: Path
+) -> None:
     (program,) = blocks(section(GUIDE, "Every instance must hear it"), "python")
     server = start_server()
     with start(program, server, tmp_path / "one.py") as one, start(program, server, tmp_path / "other.py") as other:

@@ -17,7 +17,7 @@ async def test_each_group_gets_every_event(wire: Wire, topic: str) -> None:
     assert ids(await billing.take(50)) == ids(await audit.take(50)) == names
 
 
-async def test_what_one_group_does_with_an_event_is_its_own_affair(wire: Wire, topic: str) -> None:
+async def test_groups_do_not_affect_each_other(wire: Wire, topic: str) -> None:
     billing, audit = await wire.subscribe(topic, group="billing"), await wire.subscribe(topic, group="audit")
     await wire.dispatch(topic, "a")
     of_billing, of_audit = await billing.one(), await audit.one()
@@ -30,7 +30,7 @@ async def test_what_one_group_does_with_an_event_is_its_own_affair(wire: Wire, t
     assert (await wire.topic(topic)).queued == 0
 
 
-async def test_workers_of_one_group_share(wire: Wire, topic: str) -> None:
+async def test_workers_of_one_group_share_its_events(wire: Wire, topic: str) -> None:
     workers = [await wire.subscribe(topic, max_in_flight=10) for _ in range(5)]
     await wire.dispatch(topic, *[f"e{number}" for number in range(50)])
     taken = [ids(await worker.take(10)) for worker in workers]
@@ -55,7 +55,7 @@ async def test_a_group_without_a_subscriber_keeps_its_events(wire: Wire, topic: 
     assert ids(await (await wire.subscribe(topic, group="billing")).take(2)) == ["a", "b"]
 
 
-async def test_no_group_means_the_group_default(wire: Wire, topic: str) -> None:
+async def test_an_empty_group_means_default(wire: Wire, topic: str) -> None:
     stream = await wire.subscribe(topic)
     await wire.dispatch(topic, "a")
     assert (await stream.one()).group == "default"
@@ -63,7 +63,7 @@ async def test_no_group_means_the_group_default(wire: Wire, topic: str) -> None:
     assert [group.group for group in (await wire.topic(topic)).groups] == ["default"]
 
 
-async def test_topics_do_not_share(wire: Wire, topic: str) -> None:
+async def test_topics_do_not_share_events(wire: Wire, topic: str) -> None:
     stream, other = await wire.subscribe(topic), await wire.subscribe(f"{topic}.x")
     await wire.dispatch(f"{topic}.x", "same id")
     await wire.dispatch(topic, "same id")
@@ -71,7 +71,7 @@ async def test_topics_do_not_share(wire: Wire, topic: str) -> None:
     assert (await other.one()).topic == f"{topic}.x"
 
 
-async def test_when_started_has_come_nothing_is_missed(wire: Wire, topic: str) -> None:
+async def test_nothing_dispatched_after_started_is_missed(wire: Wire, topic: str) -> None:
     """Not even an event that another client dispatches a moment later."""
     for number in range(20):
         group = f"group-{number}"

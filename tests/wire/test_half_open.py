@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 NOTICED_S = 40.0
 
 
-async def test_what_its_worker_held_is_delivered_to_another(server: ServerProcess) -> None:
+async def test_events_of_its_worker_are_delivered_to_another(server: ServerProcess) -> None:
     """At once, and after heartbeats were exchanged. Both run together, because they only wait."""
     await asyncio.gather(*(is_delivered_to_another(server, idle_s) for idle_s in (0.0, 12.0)))
 

@@ -53,7 +53,7 @@ async def scrape(server: ServerProcess) -> Samples:
     }
 
 
-async def test_it_lives_and_is_ready_and_knows_no_more(start_server: Callable[..., ServerProcess]) -> None:
+async def test_it_is_alive_and_ready_and_knows_no_other_paths(start_server: Callable[..., ServerProcess]) -> None:
     server = start_server(*HTTP)
     assert await get(server, "/healthz") == (200, "ok\n")
     assert await get(server, "/readyz") == (200, "ok\n")
@@ -61,7 +61,7 @@ async def test_it_lives_and_is_ready_and_knows_no_more(start_server: Callable[..
     assert await asyncio.to_thread(ask, url_of(server) + "/healthz", "HEAD") == (200, "")
 
 
-async def test_other_methods_are_told_which_are_allowed(start_server: Callable[..., ServerProcess]) -> None:
+async def test_other_methods_get_the_allowed_ones(start_server: Callable[..., ServerProcess]) -> None:
     server = start_server(*HTTP)
     for path in ("/healthz", "/metrics", "/elsewhere"):
         request = urllib.request.Request(url_of(server) + path, method="POST")  # noqa: S310
@@ -71,7 +71,7 @@ async def test_other_methods_are_told_which_are_allowed(start_server: Callable[.
             assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")
 
 
-async def test_while_it_drains_it_is_not_ready_and_says_why(start_server: Callable[..., ServerProcess]) -> None:
+async def test_a_draining_server_is_not_ready_and_reports_why(start_server: Callable[..., ServerProcess]) -> None:
     server = start_server(*HTTP, "--drain-timeout", "60s")
     async with connect(server.address) as wire:
         stream = await wire.subscribe("orders")
@@ -93,7 +93,7 @@ def redis() -> Iterator[RedisServer]:
     server.close()
 
 
-async def test_without_redis_it_is_not_ready_and_the_metrics_tell(
+async def test_a_server_without_redis_is_not_ready_and_the_metrics_show_it(
     start_server: Callable[..., ServerProcess], redis: RedisServer
 ) -> None:
     server = start_server(*HTTP, "--engine", "redis", "--redis-url", redis.url)
@@ -110,7 +110,7 @@ async def test_without_redis_it_is_not_ready_and_the_metrics_tell(
     assert await get(server, "/readyz") == (200, "ok\n")
 
 
-async def test_the_metrics_count_what_was_done(start_server: Callable[..., ServerProcess]) -> None:
+async def test_the_metrics_count_what_happened(start_server: Callable[..., ServerProcess]) -> None:
     server = start_server(*HTTP)
     async with connect(server.address) as wire:
         stream = await wire.subscribe("orders", group="billing")
@@ -168,7 +168,7 @@ async def test_deaths_of_any_cause_are_counted_and_logged(
 STATES = ("scheduled", "ready", "leased", "dead")
 
 
-async def test_a_queue_that_is_stuck_is_explained(start_server: Callable[..., ServerProcess]) -> None:
+async def test_the_metrics_explain_a_stuck_queue(start_server: Callable[..., ServerProcess]) -> None:
     """The example of docs/observability.md: events wait, get older, and nobody handles them."""
     server = start_server(*HTTP)
     async with connect(server.address) as wire:
@@ -192,7 +192,7 @@ async def test_topics_beyond_the_limit_share_their_labels(start_server: Callable
     assert {key[4] for key in found if key[0] == "duebus_group_events"} == {"topic-0", "topic-1"}
 
 
-async def test_what_failed_is_counted_by_its_status(start_server: Callable[..., ServerProcess]) -> None:
+async def test_failed_calls_are_counted_by_status(start_server: Callable[..., ServerProcess]) -> None:
     server = start_server(*HTTP)
     async with connect(server.address) as wire:
         stream = await wire.subscribe("orders")

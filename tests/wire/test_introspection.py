@@ -24,7 +24,7 @@ async def test_every_service_is_serving(wire: Wire, service: str) -> None:
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
-async def test_the_health_of_a_service_that_is_not_there_is_not_found(wire: Wire) -> None:
+async def test_the_health_of_an_unknown_service_is_not_found(wire: Wire) -> None:
     health: Any = health_pb2_grpc.HealthStub(wire.channel)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await health.Check(health_pb2.HealthCheckRequest(service="no.such.Service"))

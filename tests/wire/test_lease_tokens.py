@@ -41,7 +41,7 @@ async def test_a_token_with_one_changed_character_is_malformed(wire: Wire, topic
     assert await wire.ack(delivery) == [], "and the true one still works"
 
 
-async def test_a_token_with_something_added_or_missing_is_malformed(wire: Wire, topic: str) -> None:
+async def test_a_longer_or_shorter_token_is_malformed(wire: Wire, topic: str) -> None:
     stream = await wire.subscribe(topic)
     await wire.dispatch(topic, "a")
     delivery = await stream.one()
@@ -63,11 +63,11 @@ async def test_a_token_with_something_added_or_missing_is_malformed(wire: Wire, 
 @pytest.mark.parametrize(
     "token", ["", "x", "\x00", "größe", "a" * 2_048, "A" * 100_000, "====", "local/t/default/1/a"], ids=range(8)
 )
-async def test_a_token_that_is_made_up_is_malformed(wire: Wire, token: str) -> None:
+async def test_a_made_up_token_is_malformed(wire: Wire, token: str) -> None:
     await assert_malformed(wire, [token])
 
 
-async def test_a_token_whose_lease_was_rewritten_is_malformed(wire: Wire, topic: str) -> None:
+async def test_a_token_with_another_lease_is_malformed(wire: Wire, topic: str) -> None:
     """A token can be read, but not turned into another one."""
     stream = await wire.subscribe(topic)
     await wire.dispatch(topic, "a", "b")
@@ -110,7 +110,7 @@ async def test_forged_tokens_do_not_move_leases(wire: Wire, topic: str) -> None:
     assert await wire.ack(delivery) == []
 
 
-async def test_a_token_is_of_its_group(wire: Wire, topic: str) -> None:
+async def test_a_token_is_valid_only_in_its_group(wire: Wire, topic: str) -> None:
     """A lease of one group can't be moved to another."""
     stream = await wire.subscribe(topic, group="billing")
     await wire.dispatch(topic, "a")
@@ -132,14 +132,14 @@ async def test_tokens_of_many_topics_and_groups_are_settled_in_one_call(wire: Wi
     assert [(await wire.topic(name)).queued for name in topics] == [0] * 5
 
 
-async def test_names_with_slashes_survive_in_tokens(wire: Wire, topic: str) -> None:
+async def test_names_with_slashes_work_in_tokens(wire: Wire, topic: str) -> None:
     stream = await wire.subscribe(topic)
     for event_id in ("a/b/c/d/e/f", "/", "local/x/y/1/z", "größe 🎉"):
         await wire.dispatch(topic, event(event_id))
         assert await wire.ack(await stream.one()) == []
 
 
-async def test_any_client_can_read_that_as_many_leases_as_possible_were_lost(wire: Wire, topic: str) -> None:
+async def test_the_largest_list_of_lost_leases_fits_a_frame(wire: Wire, topic: str) -> None:
     held = [f"{number:0>72}" for number in range(100_000)]
     stream = await wire.subscribe(topic, held_lease_tokens=held)
     lost = list(stream.started.lost_lease_tokens)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from support.server_process import ServerProcess
 
 
-async def test_a_connection_with_too_many_streams_is_told_and_others_are_not_concerned(
+async def test_a_connection_with_too_many_streams_is_refused_and_others_are_not_affected(
     start_server: Callable[..., ServerProcess], topic: str
 ) -> None:
     server = start_server("--max-streams-per-connection", "3")
@@ -42,7 +42,7 @@ async def until_there_is_room(open_stream: Callable[..., object], topic: str) ->
             return
 
 
-async def test_a_request_beyond_the_limit_is_refused_and_one_below_is_not(
+async def test_a_request_beyond_the_limit_is_refused_and_a_smaller_one_is_not(
     start_server: Callable[..., ServerProcess], topic: str
 ) -> None:
     server = start_server("--max-message-size", "64KiB")
@@ -59,7 +59,9 @@ async def test_a_request_beyond_the_limit_is_refused_and_one_below_is_not(
         await wire.dispatch(topic, "still here")
 
 
-async def test_who_pings_all_the_time_is_cut_off(start_server: Callable[..., ServerProcess], topic: str) -> None:
+async def test_a_client_that_pings_too_often_is_disconnected(
+    start_server: Callable[..., ServerProcess], topic: str
+) -> None:
     server = start_server()
     pings = {
         "grpc__keepalive_time_ms": 100,

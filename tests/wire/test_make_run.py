@@ -36,7 +36,7 @@ def next_line_like(running: Running, pattern: str) -> re.Match[str]:
     raise AssertionError(running.result())
 
 
-def test_its_hints_are_commands_for_its_own_port(running: Running) -> None:
+def test_its_hints_work_on_its_port(running: Running) -> None:
     address = next_line_like(running, r"duebus ready on (\S+) engines=local")[1]
     hint = next_line_like(running, HINT.pattern)
 
@@ -45,14 +45,14 @@ def test_its_hints_are_commands_for_its_own_port(running: Running) -> None:
     assert sent.stdout.startswith("dispatched "), sent
 
 
-def test_its_hints_on_the_default_port_are_those_of_the_readme(running: Running) -> None:
+def test_its_hints_on_the_default_port_are_those_in_the_readme(running: Running) -> None:
     shown = transcripts(section(README, "60 seconds"))[0].printed[1]
     address = next_line_like(running, r"duebus ready on (\S+) engines=local")[1]
     printed = next_line_like(running, HINT.pattern)[0]
     assert printed.replace(f" --server {address}", "") == shown
 
 
-def test_a_supervisor_that_ends_make_ends_the_server(running: Running) -> None:
+def test_ending_make_ends_the_server(running: Running) -> None:
     address = next_line_like(running, r"duebus ready on (\S+) engines=local")[1]
 
     running.end(signal.SIGTERM)

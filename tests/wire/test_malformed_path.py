@@ -27,7 +27,9 @@ UNIMPLEMENTED = b"there is no such method"
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_it_is_unimplemented_and_the_server_keeps_running(server: ServerProcess, topic: str, path: bytes) -> None:
+async def test_a_malformed_path_is_unimplemented_and_the_server_keeps_running(
+    server: ServerProcess, topic: str, path: bytes
+) -> None:
     async with raw_connection(server.address) as connection:
         for stream in (1, 3, 5):
             await connection.send(request(stream, path))
@@ -50,7 +52,7 @@ async def test_the_health_port_keeps_working_too(start_server: Callable[..., Ser
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
-async def test_many_at_once_keep_nobody_waiting(server: ServerProcess, topic: str) -> None:
+async def test_many_malformed_paths_at_once_delay_no_one(server: ServerProcess, topic: str) -> None:
     async with raw_connection(server.address) as connection, connect(server.address) as wire:
         await connection.send(*(request(stream, PATHS[0]) for stream in range(1, 2001, 2)))
         await asyncio.wait_for(wire.dispatch(topic, "a"), SIGNAL_TIMEOUT_S)
@@ -58,7 +60,7 @@ async def test_many_at_once_keep_nobody_waiting(server: ServerProcess, topic: st
             await connection.ends(1_000)
 
 
-async def test_a_server_that_accepts_no_more_calls_reports_that_and_exits(tmp_path: Path) -> None:
+async def test_a_server_that_accepts_no_calls_reports_that_and_exits(tmp_path: Path) -> None:
     server = mortal_server(tmp_path / "log")
     try:
         async with connect(server.address) as wire:

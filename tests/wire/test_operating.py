@@ -35,7 +35,7 @@ async def listed(wire: Wire, topic: str, state: str) -> list[str]:
 # --- settings ---------------------------------------------------------------------------------------------------------
 
 
-async def test_settings_are_changed_one_by_one_and_told(wire: Wire, topic: str) -> None:
+async def test_settings_are_changed_one_by_one_and_returned(wire: Wire, topic: str) -> None:
     policy = admin_pb2.RetryPolicy(max_retries=0, backoff_initial=duration(1), backoff_max=duration(60))
     request = admin_pb2.ConfigureTopicRequest(topic=topic, config=admin_pb2.TopicConfig(retry_policy=policy))
     first = (await wire.admin.ConfigureTopic(request)).config
@@ -49,7 +49,7 @@ async def test_settings_are_changed_one_by_one_and_told(wire: Wire, topic: str) 
     assert (await wire.topic(topic)).config == second
 
 
-async def test_a_full_topic_is_given_more_room(wire: Wire, topic: str) -> None:
+async def test_a_full_topic_can_be_given_more_room(wire: Wire, topic: str) -> None:
     config = admin_pb2.TopicConfig(max_queued=1)
     await wire.admin.ConfigureTopic(admin_pb2.ConfigureTopicRequest(topic=topic, config=config))
     await wire.dispatch(topic, "a")
@@ -76,7 +76,7 @@ async def test_a_group_has_its_own_retry_policy(wire: Wire, topic: str) -> None:
     assert (groups["patient"].scheduled, groups["patient"].retry_policy.max_retries) == (1, 3)
 
 
-async def test_an_open_stream_keeps_the_lease_it_was_told(wire: Wire, topic: str) -> None:
+async def test_an_open_stream_keeps_the_lease_in_started(wire: Wire, topic: str) -> None:
     """A worker extends by the lease in its Started frame: a shorter lease in between would run out."""
     old = await wire.subscribe(topic, max_in_flight=1)
     config = admin_pb2.TopicConfig(lease=duration(HOUR_S))
@@ -95,7 +95,7 @@ async def test_an_open_stream_keeps_the_lease_it_was_told(wire: Wire, topic: str
 # --- pauses -----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_paused_group_is_delivered_nothing_and_what_waited_when_it_is_resumed(wire: Wire, topic: str) -> None:
+async def test_a_paused_group_gets_its_events_when_it_is_resumed(wire: Wire, topic: str) -> None:
     paused, other = await wire.subscribe(topic), await wire.subscribe(topic, group="other")
     await wire.admin.PauseGroup(admin_pb2.PauseGroupRequest(topic=topic))
     await wire.dispatch(topic, "a", "b")
@@ -110,7 +110,7 @@ async def test_a_paused_group_is_delivered_nothing_and_what_waited_when_it_is_re
     assert not (await wire.group(topic)).paused
 
 
-async def test_what_is_held_in_a_paused_group_can_be_settled(wire: Wire, topic: str) -> None:
+async def test_leases_of_a_paused_group_can_be_settled(wire: Wire, topic: str) -> None:
     stream = await wire.subscribe(topic)
     await wire.dispatch(topic, "a")
     delivery = await stream.one()
@@ -170,7 +170,7 @@ async def test_a_deleted_topic_is_created_again(wire: Wire, topic: str) -> None:
 # --- events that wait -------------------------------------------------------------------------------------------------
 
 
-async def test_events_are_cancelled_and_those_that_are_not_are_named(wire: Wire, topic: str) -> None:
+async def test_events_are_cancelled_and_skipped_ones_are_named(wire: Wire, topic: str) -> None:
     await dead(wire, topic, "dead")
     stream = await wire.subscribe(topic, max_in_flight=1)
     await wire.dispatch(topic, "leased", "ready", event("later", delay=HOUR_S))
@@ -254,7 +254,7 @@ async def test_dead_letters_are_redriven_at_a_rate(wire: Wire, topic: str) -> No
 
 
 @pytest.mark.parametrize("method", ["RedriveEvents", "PurgeEvents"])
-async def test_only_those_that_are_chosen(wire: Wire, topic: str, method: str) -> None:
+async def test_only_selected_dead_letters_are_redriven(wire: Wire, topic: str, method: str) -> None:
     await dead(wire, topic, "a", "b", error="connection refused")
     await dead(wire, topic, "c", error="no such customer")
     chosen = admin_pb2.DeadLetterFilter(error_contains="refused", event_ids=["b", "c"], min_age=duration(0.000_001))

@@ -23,7 +23,7 @@ GUIDE = ROOT / "docs" / "operating.md"
 UNAVAILABLE = "the card service answers 503"
 
 
-def test_what_the_guide_shows_is_what_happens(start_server: Callable[..., ServerProcess]) -> None:
+def test_the_guide_shows_what_happens(start_server: Callable[..., ServerProcess]) -> None:
     server = start_server()
     cli = Cli(server.address)
     shown = transcripts(GUIDE.read_text())
@@ -38,7 +38,7 @@ def test_what_the_guide_shows_is_what_happens(start_server: Callable[..., Server
                 assert general(printed) == general("\n".join(each.printed)), each.command
 
 
-def test_the_program_of_the_guide(start_server: Callable[..., ServerProcess], tmp_path: Path) -> None:
+def test_the_program_of_the_guide_works(start_server: Callable[..., ServerProcess], tmp_path: Path) -> None:
     server = start_server()
     text = section(GUIDE, "From a program")
     (program,), (printed,) = blocks(text, "python"), blocks(text, "")

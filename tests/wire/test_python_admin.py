@@ -92,7 +92,7 @@ async def test_groups_are_paused_resumed_configured_and_deleted(client: aio.Clie
     assert await client.admin.delete_topic(topic) == Removed(0)
 
 
-def test_what_is_wrong_is_named(sync_client: Client, topic: str) -> None:
+def test_wrong_arguments_are_named(sync_client: Client, topic: str) -> None:
     admin = sync_client.admin
     with pytest.raises(errors.NotFound, match=topic):
         admin.purge(topic)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from support.server_process import ServerProcess
 
 
-def test_a_failed_event_comes_again_with_its_error_until_it_is_acked(client: Client, topic: str) -> None:
+def test_a_failed_event_is_redelivered_with_its_error_until_it_is_acked(client: Client, topic: str) -> None:
     with client.subscribe(topic) as subscription:
         client.dispatch(topic, {"id": 42}, id="o-42", attributes={"trace": "7"})
         first = next(subscription)
@@ -39,7 +39,7 @@ def test_a_failed_event_comes_again_with_its_error_until_it_is_acked(client: Cli
         assert [each.reason for each in client.ack("forged")] == [LeaseFailureReason.MALFORMED]
 
 
-def test_an_event_is_due_after_a_delay_or_at_a_moment(client: Client, topic: str) -> None:
+def test_an_event_is_due_after_a_delay_or_at_a_time(client: Client, topic: str) -> None:
     with client.subscribe(topic) as subscription:
         begun = time.monotonic()
         client.dispatch(topic, "later", delay=timedelta(milliseconds=200))
@@ -49,7 +49,7 @@ def test_an_event_is_due_after_a_delay_or_at_a_moment(client: Client, topic: str
         assert time.monotonic() - begun >= 0.2
 
 
-def test_what_a_dead_letter_died_of_can_be_read(client: Client, topic: str) -> None:
+def test_the_last_error_of_a_dead_letter_can_be_read(client: Client, topic: str) -> None:
     with client.subscribe(topic) as subscription:
         client.dispatch(topic, b"x", id="bad")
         client.nack(next(subscription), error="not today", dead_letter=True)
@@ -60,7 +60,7 @@ def test_what_a_dead_letter_died_of_can_be_read(client: Client, topic: str) -> N
     assert client.admin.get_topic(topic).groups[0].dead == 1
 
 
-async def test_unseen_deliveries_are_released_uncounted(server: ServerProcess, topic: str) -> None:
+async def test_unseen_deliveries_are_released_without_counting(server: ServerProcess, topic: str) -> None:
     async with duebus.aio.Client(server.address, timeout=10) as client:
         await client.dispatch_many(topic, range(10))
         async with client.subscribe(topic, disconnect_grace=60) as subscription:
@@ -72,7 +72,7 @@ async def test_unseen_deliveries_are_released_uncounted(server: ServerProcess, t
     assert {each.attempt for each in rest} == {1}
 
 
-async def test_a_lease_goes_over_to_the_next_stream(server: ServerProcess, topic: str) -> None:
+async def test_a_lease_moves_to_the_next_stream(server: ServerProcess, topic: str) -> None:
     async with duebus.aio.Client(server.address, timeout=10) as client:
         await client.dispatch(topic, "x")
         async with client.subscribe(topic) as subscription:
@@ -91,9 +91,7 @@ def test_a_repeated_request_adds_nothing(client: Client, topic: str) -> None:
     assert client.admin.get_topic(topic).queued == 1
 
 
-def test_a_dispatch_outlives_a_server_that_crashes_and_comes_back(
-    start_server: Callable[..., ServerProcess], topic: str
-) -> None:
+def test_a_dispatch_survives_a_crash_of_the_server(start_server: Callable[..., ServerProcess], topic: str) -> None:
     crashed = start_server()
     with ThreadPoolExecutor() as threads, Client(crashed.address, timeout=30) as client:
         client.dispatch(topic, "before")
@@ -150,7 +148,7 @@ def test_bad_input_is_named_and_nothing_is_stored(
         client.admin.get_topic(topic)
 
 
-def test_of_many_events_all_are_stored_or_none(client: Client, topic: str) -> None:
+def test_a_batch_is_stored_wholly_or_not_at_all(client: Client, topic: str) -> None:
     with pytest.raises(errors.InvalidArgument, match=r"events\[1\]\.delay"):
         client.dispatch_many(topic, [NewEvent(data=1), NewEvent(data=2, delay=-1)])
     with pytest.raises(errors.NoEventSpecified):
@@ -164,7 +162,7 @@ def test_of_many_events_all_are_stored_or_none(client: Client, topic: str) -> No
     assert [(each.event_id, each.duplicate) for each in twice] == [("a", False), ("a", True)]
 
 
-def test_an_engine_or_a_subscriber_that_is_not_there_is_told(client: Client, topic: str) -> None:
+def test_a_missing_engine_or_subscriber_is_reported(client: Client, topic: str) -> None:
     with pytest.raises(errors.NoDispatcherSpecified, match="redis"):
         client.dispatch(topic, "x", engines="redis")
     with pytest.raises(errors.NoHandlerFound):
@@ -174,7 +172,7 @@ def test_an_engine_or_a_subscriber_that_is_not_there_is_told(client: Client, top
         assert client.ack(next(subscription)) == []
 
 
-def test_a_full_topic_says_when_to_come_back(start_server: Callable[..., ServerProcess], topic: str) -> None:
+def test_a_full_topic_has_a_retry_delay(start_server: Callable[..., ServerProcess], topic: str) -> None:
     server = start_server("--max-queued", "2")
     with Client(server.address, timeout=10) as client:
         client.dispatch_many(topic, ["a", "b"])
@@ -190,9 +188,7 @@ ASKS_SOON = (("grpc.keepalive_time_ms", 1_000),)
 ANSWER_IN_TIME_S = 10.0
 
 
-async def test_a_connection_that_swallows_everything_is_noticed_within_the_time_that_is_promised(
-    server: ServerProcess, topic: str
-) -> None:
+async def test_a_connection_that_dies_silently_is_noticed_in_time(server: ServerProcess, topic: str) -> None:
     async with (
         proxy_to(server.address) as proxy,
         duebus.aio.Client(proxy.address, options=ASKS_SOON) as bus,
@@ -204,7 +200,7 @@ async def test_a_connection_that_swallows_everything_is_noticed_within_the_time_
                 await anext(subscription)
 
 
-async def test_several_servers_get_the_calls_in_turn_and_one_that_is_away_is_left_out(
+async def test_several_servers_are_used_in_turn_and_an_unreachable_one_is_skipped(
     start_server: Callable[..., ServerProcess], topic: str
 ) -> None:
     first, second = start_server(), start_server()
@@ -216,7 +212,7 @@ async def test_several_servers_get_the_calls_in_turn_and_one_that_is_away_is_lef
             assert client.admin.get_topic(topic).queued == 3
 
 
-async def test_a_worker_gets_along_with_the_smallest_messages_that_a_server_takes(
+async def test_a_worker_works_with_the_smallest_message_size(
     start_server: Callable[..., ServerProcess], topic: str
 ) -> None:
     server = start_server("--max-message-size", "64KiB", "--backoff-initial", "10ms", "--backoff-max", "10ms")
@@ -238,7 +234,7 @@ async def test_a_worker_gets_along_with_the_smallest_messages_that_a_server_take
     assert failed == 2_000
 
 
-async def test_a_client_splits_what_is_larger_than_the_server_takes(
+async def test_a_client_splits_requests_that_are_too_large(
     start_server: Callable[..., ServerProcess], topic: str
 ) -> None:
     server = start_server("--max-message-size", "64KiB")

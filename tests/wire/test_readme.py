@@ -33,7 +33,7 @@ def own(start_server: Callable[..., ServerProcess]) -> ServerProcess:
     return start_server()
 
 
-def test_the_first_60_seconds(own: ServerProcess) -> None:
+def test_the_commands_of_the_first_60_seconds(own: ServerProcess) -> None:
     _, subscribe, dispatch = transcripts(section(README, "60 seconds"))[:3]
     shown_later = blocks(section(README, "60 seconds"), "console")[3]
     cli = Cli(own.address)
@@ -74,7 +74,7 @@ def test_the_worker_is_a_program_too(own: ServerProcess, tmp_path: Path) -> None
         assert worker.end().status == 0
 
 
-def test_the_test_with_a_clock_that_is_moved(tmp_path: Path) -> None:
+def test_the_test_with_a_moved_clock(tmp_path: Path) -> None:
     (shown,) = blocks(section(PYTHON, "Testing your own code"), "python")
     (tmp_path / "test_shop.py").write_text(shown)
     ended = subprocess.run(
@@ -89,7 +89,7 @@ def test_the_test_with_a_clock_that_is_moved(tmp_path: Path) -> None:
     assert "1 passed" in ended.stdout
 
 
-def test_what_an_error_carries(own: ServerProcess, tmp_path: Path) -> None:
+def test_the_program_about_errors(own: ServerProcess, tmp_path: Path) -> None:
     errors = section(ROOT / "docs" / "reference" / "errors.md", "What an error carries")
     (program,), (printed,) = blocks(errors, "python"), blocks(errors, "")
     assert python(program, own, tmp_path / "errors.py") == printed

@@ -66,12 +66,12 @@ async def test_an_event_arrives_as_it_was_dispatched(wire: Wire, topic: str) -> 
     assert us(delivery.lease_expires_at) > us(delivery.dispatched_at) + 29_000_000
 
 
-async def test_an_engine_may_be_named_and_naming_it_twice_stores_once(wire: Wire, topic: str) -> None:
+async def test_an_engine_can_be_named_and_naming_it_twice_stores_once(wire: Wire, topic: str) -> None:
     await wire.dispatch(topic, "a", engines=[event_bus_pb2.ENGINE_LOCAL, event_bus_pb2.ENGINE_LOCAL])
     assert (await wire.topic(topic)).queued == 1
 
 
-async def test_a_subscriber_that_is_required_may_be_of_any_group(wire: Wire, topic: str) -> None:
+async def test_a_required_subscriber_may_be_in_any_group(wire: Wire, topic: str) -> None:
     stream = await wire.subscribe(topic, group="audit")
     await wire.dispatch(topic, "a", require_subscriber=True)
     assert ids([await stream.one()]) == ["a"]
@@ -80,7 +80,7 @@ async def test_a_subscriber_that_is_required_may_be_of_any_group(wire: Wire, top
 # --- Subscribe --------------------------------------------------------------------------------------------------------
 
 
-async def test_started_tells_the_defaults_in_force(wire: Wire, topic: str) -> None:
+async def test_started_has_the_defaults_in_force(wire: Wire, topic: str) -> None:
     started = (await wire.subscribe(topic)).started
     assert started.session_id
     assert (started.max_in_flight, started.max_in_flight_bytes) == (64, 16 << 20)
@@ -89,7 +89,7 @@ async def test_started_tells_the_defaults_in_force(wire: Wire, topic: str) -> No
     assert not started.lost_lease_tokens
 
 
-async def test_started_tells_what_was_asked_for(wire: Wire, topic: str) -> None:
+async def test_started_has_the_requested_options(wire: Wire, topic: str) -> None:
     stream = await wire.subscribe(
         topic, max_in_flight=7, max_in_flight_bytes=1_000, lease=5, disconnect_grace=0.25, engine="ENGINE_LOCAL"
     )
@@ -98,7 +98,7 @@ async def test_started_tells_what_was_asked_for(wire: Wire, topic: str) -> None:
     assert (us(started.lease), us(started.disconnect_grace)) == (5_000_000, 250_000)
 
 
-async def test_what_is_due_comes_in_one_frame(wire: Wire, topic: str) -> None:
+async def test_due_events_are_sent_in_one_frame(wire: Wire, topic: str) -> None:
     await wire.dispatch(topic, *[f"e{number}" for number in range(64)])
     stream = await wire.subscribe(topic)
     deliveries = await stream.take(64)
@@ -108,9 +108,7 @@ async def test_what_is_due_comes_in_one_frame(wire: Wire, topic: str) -> None:
     assert fences == sorted(set(fences))
 
 
-async def test_many_small_events_that_fill_a_large_window_fit_the_frames_that_any_client_takes(
-    wire: Wire, topic: str
-) -> None:
+async def test_many_small_events_that_fill_a_large_window_fit_the_frames(wire: Wire, topic: str) -> None:
     for _ in range(20):
         await wire.dispatch(topic, *[event()] * 1_000)
     stream = await wire.subscribe(topic, max_in_flight=100_000)
@@ -120,7 +118,7 @@ async def test_many_small_events_that_fill_a_large_window_fit_the_frames_that_an
 # --- settle -----------------------------------------------------------------------------------------------------------
 
 
-async def test_acked_is_gone(wire: Wire, topic: str) -> None:
+async def test_an_acked_event_is_gone(wire: Wire, topic: str) -> None:
     stream = await wire.subscribe(topic)
     await wire.dispatch(topic, "a", "b")
     a, b = await stream.take(2)
@@ -129,7 +127,7 @@ async def test_acked_is_gone(wire: Wire, topic: str) -> None:
     assert (await wire.topic(topic)).queued == 0
 
 
-async def test_failures_are_reported_in_request_order_and_the_others_carried_out(wire: Wire, topic: str) -> None:
+async def test_failures_are_reported_in_request_order_and_the_others_are_settled(wire: Wire, topic: str) -> None:
     stream = await wire.subscribe(topic)
     await wire.dispatch(topic, "a", "b", "c")
     a, b, c = await stream.take(3)
@@ -170,7 +168,7 @@ async def test_a_release_does_not_count(wire: Wire, topic: str) -> None:
         await wire.nack(delivery, release=True)
 
 
-async def test_an_event_without_retries_left_is_dead_with_its_story(wire: Wire, topic: str) -> None:
+async def test_an_event_without_retries_left_is_dead_with_its_history(wire: Wire, topic: str) -> None:
     stream = await wire.subscribe(topic, consumer="billing-7f9c")
     await wire.dispatch(topic, event("a", max_retries=1))
     await wire.nack(await stream.one(), error="first", delay=duration(0))
@@ -189,7 +187,7 @@ async def test_an_event_without_retries_left_is_dead_with_its_story(wire: Wire, 
     ]
 
 
-async def test_a_nack_may_say_dead_at_once(wire: Wire, topic: str) -> None:
+async def test_a_nack_can_make_a_dead_letter_at_once(wire: Wire, topic: str) -> None:
     stream = await wire.subscribe(topic)
     await wire.dispatch(topic, "a")
     await wire.nack(await stream.one(), error="hopeless", dead_letter=True)
@@ -197,7 +195,7 @@ async def test_a_nack_may_say_dead_at_once(wire: Wire, topic: str) -> None:
     assert (group.dead, group.ready, group.leased) == (1, 0, 0)
 
 
-async def test_a_lease_that_is_extended_outlives_its_first_end(wire: Wire, topic: str) -> None:
+async def test_an_extended_lease_outlasts_its_first_expiry(wire: Wire, topic: str) -> None:
     stream = await wire.subscribe(topic, lease=0.3)
     await wire.dispatch(topic, "kept", "dropped")
     kept, dropped = await stream.take(2)

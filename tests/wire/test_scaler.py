@@ -41,7 +41,7 @@ async def is_active(wire: Wire, **metadata: str) -> bool:
     return bool((await scaler(wire).IsActive(scaled(**metadata))).result)
 
 
-async def test_what_is_due_counts_until_it_is_settled(wire: Wire, topic: str) -> None:
+async def test_due_events_count_until_they_are_settled(wire: Wire, topic: str) -> None:
     assert (await backlog(wire, topic=topic), await is_active(wire, topic=topic)) == (0, False)
     await wire.dispatch(topic, "a", "b")
     assert (await backlog(wire, topic=topic), await is_active(wire, topic=topic)) == (2, True), "no group has it yet"
@@ -53,13 +53,13 @@ async def test_what_is_due_counts_until_it_is_settled(wire: Wire, topic: str) ->
 
 
 @pytest.mark.parametrize("target", ["9" * 5_000, "1" * 11, "٣", "-1", "1_0", " 1"])
-async def test_a_target_that_is_no_number_or_too_long_is_refused(wire: Wire, topic: str, target: str) -> None:
+async def test_an_invalid_target_is_refused(wire: Wire, topic: str, target: str) -> None:
     for call in (scaler(wire).IsActive, scaler(wire).GetMetricSpec):
         failure = await failure_of(call(scaled(topic=topic, targetBacklog=target)))
         assert (failure.code, failure.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ["targetBacklog"])
 
 
-async def test_what_is_not_due_yet_needs_no_worker(wire: Wire, topic: str) -> None:
+async def test_events_that_are_not_due_need_no_worker(wire: Wire, topic: str) -> None:
     await wire.dispatch(topic, event("later", delay=3600))
     assert (await backlog(wire, topic=topic), await is_active(wire, topic=topic)) == (0, False)
 
@@ -73,13 +73,13 @@ async def test_each_group_has_its_own_backlog(wire: Wire, topic: str) -> None:
     assert found == [1, 3, 0, 0]
 
 
-async def test_the_target_is_what_the_trigger_says(wire: Wire, topic: str) -> None:
+async def test_the_target_is_that_of_the_trigger(wire: Wire, topic: str) -> None:
     for metadata, target in (({}, 100), ({"targetBacklog": "5"}, 5)):
         (spec,) = (await scaler(wire).GetMetricSpec(scaled(topic=topic, **metadata))).metricSpecs
         assert (spec.metricName, spec.targetSize, spec.targetSizeFloat) == ("backlog", target, target)
 
 
-async def test_a_stream_tells_at_once_and_when_it_changes(wire: Wire, topic: str) -> None:
+async def test_a_stream_reports_at_once_and_on_each_change(wire: Wire, topic: str) -> None:
     call = scaler(wire).StreamIsActive(scaled(topic=topic))
     answers = aiter(call)
     assert not (await asyncio.wait_for(anext(answers), SIGNAL_TIMEOUT_S)).result
@@ -102,7 +102,7 @@ async def test_a_stream_tells_at_once_and_when_it_changes(wire: Wire, topic: str
         ({"topic": "a", "targetBacklog": "0"}, "INVALID_ARGUMENT", "targetBacklog"),
     ],
 )
-async def test_a_trigger_that_is_wrong_is_told_which_key(
+async def test_a_wrong_trigger_is_refused_and_its_key_named(
     wire: Wire, metadata: dict[str, str], reason: str, field: str
 ) -> None:
     failure: Failure = await failure_of(scaler(wire).GetMetricSpec(scaled(**metadata)))
@@ -114,13 +114,13 @@ async def test_an_engine_that_does_not_run_here_is_named(wire: Wire) -> None:
     assert (failure.reason, failure.metadata) == ("NO_DISPATCHER_SPECIFIED", {"engine": "redis"})
 
 
-async def test_fields_that_a_newer_keda_sends_are_no_error(wire: Wire, topic: str) -> None:
+async def test_unknown_fields_of_a_newer_keda_are_accepted(wire: Wire, topic: str) -> None:
     newer = scaled(topic=topic).SerializeToString() + b"\x62\x01x"
     ask = wire.channel.unary_unary("/externalscaler.ExternalScaler/IsActive", None, None)
     assert externalscaler_pb2.IsActiveResponse.FromString(await ask(newer)).result is False
 
 
-async def test_with_rules_it_needs_the_right_to_subscribe(
+async def test_with_rules_it_needs_the_right_subscribe(
     start_server: Callable[..., ServerProcess], tmp_path: Path
 ) -> None:
     secured = make_secured(tmp_path, "keda")

@@ -89,7 +89,7 @@ def guided(shell: Shell) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.usefixtures("guided")
-def test_what_the_guide_says_is_what_happens(shell: Shell) -> None:
+def test_the_guide_shows_what_happens(shell: Shell) -> None:
     _, export, *typed = transcripts(section(GUIDE, "Serve"))
     shell.type(export.command)
     for shown in typed:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from support.server_process import ServerProcess
 
 
-async def test_it_says_where_it_listens_and_what_it_runs(start_server: Callable[..., ServerProcess]) -> None:
+async def test_it_prints_its_address_and_its_engines(start_server: Callable[..., ServerProcess]) -> None:
     server = start_server()
     host, port = server.address.rsplit(":", 1)
     assert (host, server.engines) == ("127.0.0.1", ["local"])
@@ -36,7 +36,7 @@ async def test_a_port_in_use_is_one_line_and_the_first_server_keeps_running(serv
         assert ids([await stream.one()]) == ["a"]
 
 
-def test_a_port_that_another_program_has_is_in_use() -> None:
+def test_a_port_of_another_program_is_in_use() -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -46,7 +46,7 @@ def test_a_port_that_another_program_has_is_in_use() -> None:
     assert err.startswith(f"duebus: cannot listen on {address}: ")
 
 
-def test_an_address_that_is_not_ours_is_one_line() -> None:
+def test_an_address_of_another_machine_is_one_line() -> None:
     address = "203.0.113.9:50051"  # for documentation (RFC 5737): nobody has it
     status, out, err = try_to_start("--listen", address)
     assert (status, out, err.count("\n")) == (CANNOT_SERVE, "", 1)
@@ -75,7 +75,7 @@ def test_a_wrong_line_in_the_file_stops_the_start_with_one_line(tmp_path: Path) 
     assert (status, out, err) == (WRONG_SETTING, "", "duebus: leese: no such setting\n")
 
 
-async def test_settings_of_the_file_and_the_environment_are_in_force(
+async def test_settings_of_the_file_and_the_environment_apply(
     start_server: Callable[..., ServerProcess], tmp_path: Path, topic: str
 ) -> None:
     file = tmp_path / "duebus.toml"

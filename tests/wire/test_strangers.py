@@ -188,7 +188,7 @@ async def connections(address: str) -> None:
         pytest.param(connections, id="connections"),
     ],
 )
-async def test_strangers_cost_little_memory(
+async def test_callers_without_credentials_cost_little_memory(
     guarded: ServerProcess, attack: Callable[[str], Awaitable[None]], request: pytest.FixtureRequest
 ) -> None:
     before = memory_mib(guarded, "VmRSS")
@@ -203,7 +203,7 @@ async def test_strangers_cost_little_memory(
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
-async def test_wrong_requests_of_callers_are_not_kept(start_server: Callable[..., ServerProcess]) -> None:
+async def test_wrong_requests_are_not_kept_in_memory(start_server: Callable[..., ServerProcess]) -> None:
     server = start_server()
     before = memory_mib(server, "VmRSS")
     await wrong_messages(server.address, DISPATCH)
@@ -212,7 +212,7 @@ async def test_wrong_requests_of_callers_are_not_kept(start_server: Callable[...
     assert more <= MAX_MORE_MIB
 
 
-async def test_slow_probes_keep_nobody_from_the_health(server: ServerProcess) -> None:
+async def test_slow_probes_do_not_delay_others(server: ServerProcess) -> None:
     async with raw_connection(server.address) as connection:
         for stream in range(1, 21, 2):
             await connection.send(request_headers(stream, CHECK), frame(DATA, 0, stream, b"\0\0\0\0\1"))

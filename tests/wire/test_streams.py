@@ -34,9 +34,7 @@ async def test_streams_that_are_cancelled_before_they_have_started_leave_no_sess
     await wire.until_subscribers(topic, 1)
 
 
-async def test_a_connection_that_ends_takes_all_its_streams_along(
-    wire: Wire, server: ServerProcess, topic: str
-) -> None:
+async def test_a_connection_that_ends_ends_all_its_streams(wire: Wire, server: ServerProcess, topic: str) -> None:
     await wire.dispatch(topic, *[f"e{number}" for number in range(30)])
     async with connect(server.address) as doomed:
         streams = [await doomed.subscribe(topic, max_in_flight=3, disconnect_grace=0) for _ in range(10)]
@@ -47,7 +45,7 @@ async def test_a_connection_that_ends_takes_all_its_streams_along(
     assert sorted(ids(again)) == sorted(f"e{number}" for number in range(30))
 
 
-async def test_streams_that_are_cancelled_in_the_middle_of_a_flood_leave_nothing(wire: Wire, topic: str) -> None:
+async def test_streams_cancelled_in_a_flood_leave_nothing_behind(wire: Wire, topic: str) -> None:
     """The server is writing when the client goes: frames are on their way, more events are due."""
     for _ in range(8):
         await wire.dispatch(topic, *[event(data=b"x" * 4_000, max_retries=100) for _ in range(500)])
@@ -66,7 +64,7 @@ async def test_streams_that_are_cancelled_in_the_middle_of_a_flood_leave_nothing
     assert (await wire.topic(topic)).queued == 0
 
 
-async def test_a_client_that_does_not_read_holds_no_more_than_its_window_and_nobody_up(
+async def test_a_client_that_does_not_read_holds_only_its_window_and_delays_no_one(
     wire: Wire, server: ServerProcess, topic: str
 ) -> None:
     """Frames that do not fit into the buffers in between stay in the server."""
@@ -84,7 +82,7 @@ async def test_a_client_that_does_not_read_holds_no_more_than_its_window_and_nob
     await wire.until_subscribers(topic, 1)
 
 
-async def test_an_idle_stream_beats_every_ten_seconds_and_tells_the_backlog(topic: str) -> None:
+async def test_an_idle_stream_gets_a_heartbeat_every_ten_seconds(topic: str) -> None:
     async with own_app() as (app, wire):
         stream = await wire.subscribe(topic, max_in_flight=1, lease=3_600)
         await wire.dispatch(topic, "held", "waits", "waits too", event("later", delay=3600))
@@ -99,7 +97,7 @@ async def test_an_idle_stream_beats_every_ten_seconds_and_tells_the_backlog(topi
             assert us(frame.heartbeat.server_time) == app.clock.now_us()
 
 
-async def test_a_stream_that_hears_of_events_needs_no_heartbeat(topic: str) -> None:
+async def test_a_stream_with_deliveries_needs_no_heartbeat(topic: str) -> None:
     async with own_app() as (app, wire):
         stream = await wire.subscribe(topic)
         for number in range(5):
@@ -109,7 +107,7 @@ async def test_a_stream_that_hears_of_events_needs_no_heartbeat(topic: str) -> N
         assert {frame.WhichOneof("frame") for frame in stream.frames} == {"deliveries"}
 
 
-async def test_sessions_wakers_and_timers_go_with_their_streams(topic: str) -> None:
+async def test_sessions_wakers_and_timers_end_with_their_streams(topic: str) -> None:
     async with own_app() as (app, wire):
         for number in range(5):
             streams = [await wire.subscribe(f"{topic}.{each}", group=f"g{number}") for each in range(10)]

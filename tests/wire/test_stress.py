@@ -85,7 +85,7 @@ async def test_twenty_workers_and_five_producers(server: ServerProcess, topic: s
         assert (await consumer.topic(topic)).queued == 0
 
 
-async def test_workers_that_come_and_go_under_load_lose_nothing(server: ServerProcess, topic: str) -> None:
+async def test_workers_that_vanish_and_return_under_load_lose_nothing(server: ServerProcess, topic: str) -> None:
     """Every worker vanishes repeatedly while holding events; each event is finally acked."""
     total, acked = 2_000, Counter[str]()
     async with connect(server.address) as wire:

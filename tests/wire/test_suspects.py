@@ -76,7 +76,7 @@ async def make_group(wire: Wire, topic: str) -> None:
 
 
 @pytest.mark.parametrize("concurrency", [1, 4, 64])
-async def test_an_event_that_kills_its_workers_takes_no_other_along(
+async def test_an_event_that_kills_its_workers_dies_alone(
     start_server: Callable[..., ServerProcess],
     start_worker: Callable[[ServerProcess, int], subprocess.Popen[str]],
     topic: str,
@@ -103,7 +103,7 @@ async def test_an_event_that_kills_its_workers_takes_no_other_along(
         assert (poison.groups[0].attempts, poison.groups[0].free_attempts) == (4, 2)
 
 
-async def test_no_event_dies_while_its_worker_stands_still(
+async def test_no_event_dies_while_its_worker_is_stalled(
     start_server: Callable[..., ServerProcess],
     start_worker: Callable[[ServerProcess, int], subprocess.Popen[str]],
     topic: str,

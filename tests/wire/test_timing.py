@@ -58,7 +58,7 @@ def middle(times: list[float]) -> float:
     return sorted(times)[len(times) // 2]
 
 
-async def test_an_event_without_a_delay_comes_at_once(wire: Wire, topic: str) -> None:
+async def test_an_event_without_a_delay_is_delivered_at_once(wire: Wire, topic: str) -> None:
     stream = await wire.subscribe(topic)
     took_ms: list[float] = []
     for number in range(20):
@@ -80,7 +80,7 @@ async def test_delayed_events_are_never_early_and_not_late(wire: Wire, topic: st
     assert max(arrivals.late_ms) < LATE_MS
 
 
-async def test_no_sweep_stands_between_due_and_delivered(wire: Wire, topic: str) -> None:
+async def test_delivery_does_not_wait_for_a_sweep(wire: Wire, topic: str) -> None:
     """Every event of a series that is spread over a second comes at its own time, not with the others."""
     arrivals = Arrivals(await wire.subscribe(topic))
     await arrivals.dispatch(wire, topic, [20 * number for number in range(50)])
@@ -89,7 +89,7 @@ async def test_no_sweep_stands_between_due_and_delivered(wire: Wire, topic: str)
     assert middle(arrivals.late_ms) < 100, "a sweep once a second would make it 500 ms"
 
 
-async def test_an_event_may_be_due_at_a_moment(wire: Wire, topic: str) -> None:
+async def test_an_event_can_be_due_at_a_time(wire: Wire, topic: str) -> None:
     stream = await wire.subscribe(topic)
     moment = Timestamp()
     moment.FromMicroseconds(time.time_ns() // 1_000 + 200_000)
@@ -101,7 +101,7 @@ async def test_an_event_may_be_due_at_a_moment(wire: Wire, topic: str) -> None:
     assert -50 < time.time_ns() / 1e6 - us(moment) / 1e3 < LATE_MS
 
 
-async def test_a_sooner_event_overtakes_one_that_is_waited_for(wire: Wire, topic: str) -> None:
+async def test_an_earlier_event_overtakes_a_later_one(wire: Wire, topic: str) -> None:
     stream = await wire.subscribe(topic)
     await wire.dispatch(topic, event("later", delay=0.25))
     await wire.dispatch(topic, event("sooner", delay=0.1))
@@ -109,7 +109,7 @@ async def test_a_sooner_event_overtakes_one_that_is_waited_for(wire: Wire, topic
     assert ids(await stream.take(3)) == ["now", "sooner", "later"]
 
 
-async def test_a_retry_is_as_punctual(wire: Wire, topic: str) -> None:
+async def test_a_retry_is_on_time(wire: Wire, topic: str) -> None:
     stream = await wire.subscribe(topic)
     await wire.dispatch(topic, "a")
     first = await stream.one()
@@ -120,7 +120,7 @@ async def test_a_retry_is_as_punctual(wire: Wire, topic: str) -> None:
     assert us(again.deliver_at) >= us(first.deliver_at) + 100_000
 
 
-async def test_an_expired_lease_comes_to_a_waiting_worker_without_a_sweep(
+async def test_an_expired_lease_goes_to_a_waiting_worker_without_a_sweep(
     start_server: Callable[..., ServerProcess], topic: str
 ) -> None:
     """The sweep is a minute away; a waiting worker gets the event when the lease runs out.

@@ -42,7 +42,7 @@ async def can_not_connect(bus: Client) -> None:
             await bus.dispatch("order.created", 1)
 
 
-async def test_only_those_who_talk_tls_and_trust_the_authority_connect(
+async def test_only_tls_clients_that_trust_the_authority_connect(
     start_server: Callable[..., ServerProcess], secured: Secured, tmp_path: Path
 ) -> None:
     server = start_server(*secured.tls_flags())
@@ -54,7 +54,7 @@ async def test_only_those_who_talk_tls_and_trust_the_authority_connect(
     await can_not_connect(tls_client(server.address, other, timeout=SOON_S))
 
 
-async def test_what_no_second_try_cures_is_said_at_once(
+async def test_an_error_that_no_retry_can_cure_is_reported_at_once(
     start_server: Callable[..., ServerProcess], secured: Secured, tmp_path: Path
 ) -> None:
     server, plaintext = start_server(*secured.tls_flags()), start_server()
@@ -72,7 +72,7 @@ async def test_what_no_second_try_cures_is_said_at_once(
                 await bus.dispatch("order.created", 1)
 
 
-async def test_with_mutual_tls_clients_need_a_certificate_that_is_valid_and_ours(
+async def test_with_mutual_tls_clients_need_a_valid_certificate_of_the_authority(
     start_server: Callable[..., ServerProcess], secured: Secured, tmp_path: Path
 ) -> None:
     server = start_server(*secured.tls_flags(mutual=True))
@@ -119,7 +119,7 @@ async def test_the_names_in_a_certificate_are_its_identity(
         assert caught.value.metadata["identity"] == "client"
 
 
-async def test_a_token_goes_before_the_certificate(
+async def test_a_token_takes_precedence_over_the_certificate(
     start_server: Callable[..., ServerProcess], secured: Secured
 ) -> None:
     acl = secured.acl_flags('[[rule]]\nidentity = "shop"\nverbs = ["dispatch"]\ntopics = ["*"]\n')
@@ -161,7 +161,7 @@ async def connects(address: str, certificates: Certificates) -> bool:
         return True
 
 
-async def test_certificates_that_became_useless_leave_those_that_were(
+async def test_broken_certificates_leave_the_old_ones_in_force(
     start_server: Callable[..., ServerProcess], secured: Secured
 ) -> None:
     server = start_server(*secured.tls_flags())
@@ -174,14 +174,14 @@ async def test_certificates_that_became_useless_leave_those_that_were(
     assert f"{secured.certificates.server}: has no certificate in PEM" in server.log.read_text()
 
 
-def test_programs_without_asyncio_talk_tls_too(start_server: Callable[..., ServerProcess], secured: Secured) -> None:
+def test_programs_without_asyncio_use_tls_too(start_server: Callable[..., ServerProcess], secured: Secured) -> None:
     server = start_server(*secured.tls_flags(mutual=True))
     files = secured.certificates
     with SyncClient(server.address, credentials=tls(files.ca, cert=files.client, key=files.client_key)) as bus:
         bus.dispatch("order.created", 1)
 
 
-async def test_the_health_port_needs_no_tls_and_has_nothing_but_health(
+async def test_the_health_port_serves_health_only_and_without_tls(
     start_server: Callable[..., ServerProcess], secured: Secured
 ) -> None:
     server = start_server(*secured.tls_flags(mutual=True), "--health-listen", "127.0.0.1:0")
@@ -216,7 +216,7 @@ async def test_the_health_port_needs_no_tls_and_has_nothing_but_health(
         (("--max-message-size", "big"), "max_message_size: 'big' is not a size such as 512KiB or 16MiB"),
     ],
 )
-def test_what_can_not_work_stops_the_start_with_one_line(
+def test_an_unusable_setting_stops_the_start_with_one_line(
     secured: Secured, flags: tuple[str, ...], problem: str
 ) -> None:
     files = vars(secured.certificates)
@@ -257,7 +257,7 @@ def test_a_broken_tokens_file_stops_the_start_with_one_line(secured: Secured) ->
         (True, True, None),
     ],
 )
-def test_a_server_says_loudly_what_others_could_do(
+def test_a_server_warns_about_what_other_machines_can_do(
     start_server: Callable[..., ServerProcess],
     secured: Secured,
     credentials: bool,

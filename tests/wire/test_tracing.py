@@ -96,7 +96,7 @@ async def test_dispatches_that_share_a_call_each_name_their_own_span(
     assert told == expected
 
 
-async def test_an_event_that_names_a_span_keeps_it(
+async def test_an_event_that_has_a_span_keeps_it(
     server: ServerProcess, topic: str, spans: InMemorySpanExporter
 ) -> None:
     own = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -105,7 +105,7 @@ async def test_an_event_that_names_a_span_keeps_it(
     assert {f"{link.context.span_id:016x}" for span in handled for link in span.links} == {"b7ad6b7169203331"}
 
 
-async def test_without_tracing_events_carry_nothing_of_it(server: ServerProcess, topic: str) -> None:
+async def test_without_tracing_events_have_no_span(server: ServerProcess, topic: str) -> None:
     async with Client(server.address) as bus:
         await bus.dispatch(topic, 1)
         async with bus.subscribe(topic) as subscription:

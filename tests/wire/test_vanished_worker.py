@@ -56,7 +56,7 @@ def doomed(server: ServerProcess, topic: str) -> Iterator[Doomed]:
     worker.kill()
 
 
-async def test_all_that_a_killed_worker_held_is_with_another_within_a_second_and_a_half(
+async def test_events_of_a_killed_worker_reach_another_within_a_second_and_a_half(
     wire: Wire, topic: str, doomed: Doomed
 ) -> None:
     names = [f"e{number}" for number in range(64)]
@@ -80,7 +80,7 @@ async def test_all_that_a_killed_worker_held_is_with_another_within_a_second_and
     assert (await wire.topic(topic)).queued == 0
 
 
-async def test_a_stream_that_breaks_costs_the_grace_that_was_asked_for(wire: Wire, topic: str) -> None:
+async def test_a_broken_stream_costs_the_requested_grace(wire: Wire, topic: str) -> None:
     lost = await wire.subscribe(topic, disconnect_grace=0.2, lease=60)
     await wire.dispatch(topic, "a")
     delivery = await lost.one()
@@ -93,7 +93,7 @@ async def test_a_stream_that_breaks_costs_the_grace_that_was_asked_for(wire: Wir
     assert failure.reason == event_bus_pb2.LeaseFailure.REASON_EXPIRED
 
 
-async def test_without_a_grace_the_events_are_there_at_once(wire: Wire, topic: str) -> None:
+async def test_without_a_grace_the_events_are_ready_at_once(wire: Wire, topic: str) -> None:
     lost = await wire.subscribe(topic, disconnect_grace=0, lease=60)
     await wire.dispatch(topic, "a")
     await lost.one()
@@ -102,7 +102,7 @@ async def test_without_a_grace_the_events_are_there_at_once(wire: Wire, topic: s
     assert (await other.one()).event.id == "a"
 
 
-async def test_a_worker_may_settle_within_the_grace(wire: Wire, topic: str) -> None:
+async def test_a_worker_can_settle_within_the_grace(wire: Wire, topic: str) -> None:
     lost = await wire.subscribe(topic, disconnect_grace=60)
     await wire.dispatch(topic, "a", "b")
     a, b = await lost.take(2)
@@ -113,7 +113,7 @@ async def test_a_worker_may_settle_within_the_grace(wire: Wire, topic: str) -> N
     assert (await wire.topic(topic)).queued == 1
 
 
-async def test_a_worker_that_comes_back_keeps_its_leases(wire: Wire, topic: str) -> None:
+async def test_a_worker_that_reconnects_keeps_its_leases(wire: Wire, topic: str) -> None:
     old = await wire.subscribe(topic, disconnect_grace=0.3, max_in_flight=4)
     await wire.dispatch(topic, "a", "b", "c", "d")
     held = await old.take(4)
@@ -132,7 +132,7 @@ async def test_a_worker_that_comes_back_keeps_its_leases(wire: Wire, topic: str)
     assert ids(await new.take(1)) == ["f"]
 
 
-async def test_a_worker_may_come_back_before_its_old_stream_has_ended(wire: Wire, topic: str) -> None:
+async def test_a_worker_can_reconnect_before_its_old_stream_has_ended(wire: Wire, topic: str) -> None:
     """A connection that is cut only at one end: the server still considers the old stream open."""
     old = await wire.subscribe(topic, disconnect_grace=0, consumer="worker-1", max_in_flight=3)
     await wire.dispatch(topic, "a", "b", "c")
@@ -148,7 +148,7 @@ async def test_a_worker_may_come_back_before_its_old_stream_has_ended(wire: Wire
     assert await wire.ack(*held) == []
 
 
-async def test_leases_that_are_brought_along_are_renewed(wire: Wire, topic: str) -> None:
+async def test_named_leases_are_renewed(wire: Wire, topic: str) -> None:
     old = await wire.subscribe(topic, lease=0.3)
     await wire.dispatch(topic, "a")
     delivery = await old.one()
@@ -159,7 +159,7 @@ async def test_leases_that_are_brought_along_are_renewed(wire: Wire, topic: str)
     assert await wire.ack(delivery) == []
 
 
-async def test_what_was_lost_meanwhile_is_named(wire: Wire, topic: str) -> None:
+async def test_leases_that_were_lost_are_reported(wire: Wire, topic: str) -> None:
     old = await wire.subscribe(topic, disconnect_grace=0, max_in_flight=2)
     await wire.dispatch(topic, "a", "b")
     a, b = await old.take(2)
@@ -176,7 +176,7 @@ async def test_what_was_lost_meanwhile_is_named(wire: Wire, topic: str) -> None:
     assert await wire.ack(taken) == []
 
 
-async def test_a_thousand_leases_can_be_brought_along(wire: Wire, topic: str) -> None:
+async def test_a_thousand_leases_can_be_named(wire: Wire, topic: str) -> None:
     old = await wire.subscribe(topic, max_in_flight=1_000)
     await wire.dispatch(topic, *[f"e{number}" for number in range(1_000)])
     held = await old.take(1_000)

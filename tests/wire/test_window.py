@@ -73,14 +73,14 @@ async def dispatch_burst(wire: Wire, topic: str, size: int = 0) -> None:
 
 
 @pytest.mark.parametrize("max_in_flight", [1, 7, 64])
-async def test_no_more_events_than_the_window(wire: Wire, topic: str, max_in_flight: int) -> None:
+async def test_a_stream_gets_no_more_events_than_its_window(wire: Wire, topic: str, max_in_flight: int) -> None:
     stream = await wire.subscribe(topic, max_in_flight=max_in_flight)
     await wire.dispatch(topic, *[event() for _ in range(200)])
     (watched,) = await work_off(wire, topic, [stream], 200)
     assert watched.most_events <= max_in_flight
 
 
-async def test_no_more_bytes_than_the_window(wire: Wire, topic: str) -> None:
+async def test_a_stream_gets_no_more_bytes_than_its_window(wire: Wire, topic: str) -> None:
     events = [event(f"e{number}", b"x" * (100 + number * 37 % 400)) for number in range(200)]
     await wire.dispatch(topic, *events)
     stream = await wire.subscribe(topic, max_in_flight_bytes=2_000)
@@ -88,7 +88,7 @@ async def test_no_more_bytes_than_the_window(wire: Wire, topic: str) -> None:
     assert 1_000 < watched.most_bytes <= 2_000
 
 
-async def test_an_event_larger_than_the_window_comes_alone(wire: Wire, topic: str) -> None:
+async def test_an_event_larger_than_the_window_is_sent_alone(wire: Wire, topic: str) -> None:
     await wire.dispatch(topic, event("small", b"x"), event("large", b"x" * 5_000), event("last", b"x"))
     stream = await wire.subscribe(topic, max_in_flight_bytes=1_000)
     for name in ("small", "large", "last"):
@@ -98,7 +98,7 @@ async def test_an_event_larger_than_the_window_comes_alone(wire: Wire, topic: st
         await wire.ack(delivery)
 
 
-async def test_a_burst_for_several_workers_keeps_all_their_windows(wire: Wire, topic: str) -> None:
+async def test_a_burst_stays_within_the_windows_of_all_workers(wire: Wire, topic: str) -> None:
     """Windows of many sizes, one group, and 5,000 events at once; by count as well as by size."""
     windows = [(1, 0), (5, 0), (64, 0), (1_000, 0), (1_000, 3_000), (3, 1_000)]
     streams = [await wire.subscribe(topic, max_in_flight=events, max_in_flight_bytes=size) for events, size in windows]

@@ -40,9 +40,7 @@ async def soon(awaitable: Awaitable[object]) -> None:
     await asyncio.wait_for(awaitable, SIGNAL_TIMEOUT_S)
 
 
-async def test_events_are_handled_once_each_and_gone(
-    client: aio.Client, worker: Worker, wire: Wire, topic: str
-) -> None:
+async def test_events_are_handled_once_and_removed(client: aio.Client, worker: Worker, wire: Wire, topic: str) -> None:
     payloads: list[int] = []
 
     @worker.on(topic)
@@ -118,7 +116,7 @@ async def test_a_dead_letter_is_dead_at_once(client: aio.Client, worker: Worker,
     assert (group.attempts, group.last_error) == (1, "malformed order")
 
 
-async def test_the_handlers_own_retries_end_earlier_than_the_topics(
+async def test_the_handlers_max_retries_applies_before_the_topics(
     client: aio.Client, worker: Worker, wire: Wire, topic: str
 ) -> None:
     @worker.on(topic, max_retries=1)
@@ -132,7 +130,7 @@ async def test_the_handlers_own_retries_end_earlier_than_the_topics(
     assert group.attempts == 2
 
 
-async def test_of_several_handlers_only_those_that_failed_see_the_event_again(
+async def test_only_failed_handlers_see_a_retried_event(
     client: aio.Client, worker: Worker, wire: Wire, topic: str
 ) -> None:
     ran: list[str] = []
@@ -153,7 +151,7 @@ async def test_of_several_handlers_only_those_that_failed_see_the_event_again(
     assert sorted(ran) == ["audit", "mail", "mail"]
 
 
-async def test_a_handler_that_outlives_its_lease_keeps_it(
+async def test_a_handler_that_outlasts_its_lease_keeps_it(
     server: ServerProcess, client: aio.Client, wire: Wire, topic: str
 ) -> None:
     worker, attempts = Worker(server.address, lease=0.3, concurrency=1), []

@@ -77,7 +77,7 @@ async def new_subscriber(wire: Wire, topic: str, old: str) -> admin_pb2.Subscrib
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_signal_drains_what_runs_is_acked_and_the_rest_is_with_others_at_once(
+async def test_a_signal_drains_the_worker_and_releases_the_rest(
     server: ServerProcess, wire: Wire, topic: str, number: signal.Signals
 ) -> None:
     async with aio.Client(server.address) as client, worker_process(server.address, topic) as process:
@@ -100,9 +100,7 @@ async def test_a_signal_drains_what_runs_is_acked_and_the_rest_is_with_others_at
         assert (group.leased, group.ready, group.scheduled, group.dead) == (4, 0, 0, 0)
 
 
-async def test_a_stop_in_the_middle_of_a_flood_costs_no_event_an_attempt(
-    server: ServerProcess, wire: Wire, topic: str
-) -> None:
+async def test_a_stop_in_a_flood_costs_no_event_an_attempt(server: ServerProcess, wire: Wire, topic: str) -> None:
     handled: list[Delivery] = []
     first, second = Worker(server.address), Worker(server.address)
 
@@ -154,9 +152,7 @@ async def test_a_worker_that_is_killed_loses_nothing(server: ServerProcess, wire
             assert sorted(each.event.data for each in await other.take(5)) == [b"0", b"1", b"2", b"3", b"4"]
 
 
-async def test_a_cut_connection_is_resumed_and_the_leases_are_kept(
-    server: ServerProcess, wire: Wire, topic: str
-) -> None:
+async def test_a_cut_connection_is_resumed_with_its_leases(server: ServerProcess, wire: Wire, topic: str) -> None:
     async with proxy_to(server.address) as proxy, aio.Client(server.address) as client:
         worker, handler = Worker(proxy.address, concurrency=2), HandlerByHand()
         worker.add(topic, handler)
@@ -180,7 +176,7 @@ async def test_a_cut_connection_is_resumed_and_the_leases_are_kept(
     assert {each.attempt for each in handler.begun} == {1}
 
 
-async def test_a_server_that_was_killed_and_started_again_is_worked_for_as_before(
+async def test_a_worker_continues_after_its_server_is_restarted(
     start_server: Callable[..., ServerProcess], topic: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     server = start_server()
@@ -203,7 +199,7 @@ async def test_a_server_that_was_killed_and_started_again_is_worked_for_as_befor
     assert "never retrieved" not in caplog.text
 
 
-async def test_a_server_that_drains_is_left_and_found_again(
+async def test_a_worker_leaves_a_draining_server_and_finds_it_again(
     start_server: Callable[..., ServerProcess], topic: str
 ) -> None:
     server = start_server()
