@@ -93,13 +93,18 @@ class Authorizer:
         self._max_streams = max_streams
         self._streams: Counter[str] = Counter()
 
+    @property
+    def knows_callers(self) -> bool:
+        """Whether callers need credentials."""
+        return not self._access.is_open
+
     async def authenticate(self, context: Context) -> None:
         """Identify the caller, for ``caller_of_the_call``.
 
         Raises:
             Unauthenticated: the credentials are missing or unknown.
         """
-        if not self._access.is_open:
+        if self.knows_callers:
             _caller.set(await self._recognize(context))
 
     def authorize(self, caller: Caller, method: str, request: Any) -> None:
@@ -109,8 +114,7 @@ class Authorizer:
             PermissionDenied: it may not.
             InvalidArgument: the topic is not a valid name. Rules, errors and logs only ever see valid names.
         """
-        verb = verb_of(method)
-        if verb is not None and not caller.is_unlimited:
+        if not caller.is_unlimited and (verb := verb_of(method)) is not None:
             topic = topic_of(request)
             if topic:
                 limits.check_name("topic", topic)
@@ -142,10 +146,11 @@ class Authorizer:
                 raise refusal
             await running
 
-    def audit(self, method: str, caller: Caller, topic: str, outcome: str, context: Context) -> None:
-        """Record what an operator did or tried to do."""
+    def audit(self, method: str, caller: Caller, request: Any, outcome: str, context: Context) -> None:
+        """Record what an operator did or tried to do. The request is None if it was not read, or not parsed."""
         if verb_of(method) in RECORDED:
             name = method.rpartition("/")[2]
+            topic = topic_of(request)
             named = topic if limits.is_name(topic) else ""  # anything else was refused, and is no topic
             self._record(identity=caller.identity, verb=name, topic=named, outcome=outcome, peer=context.peer())
 

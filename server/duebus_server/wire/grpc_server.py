@@ -11,14 +11,19 @@ This is the only module that uses private names of grpcio. They are those of ``T
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+import socket
+from contextlib import contextmanager, suppress
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 import grpc.aio
 import structlog
+from grpc._cython import cygrpc
 from grpc._cython.cygrpc import (
     AioServer,
+    _finish_handler_with_stream_responses,
+    _finish_handler_with_unary_response,
     _handle_rpc,
     _MethodResolver,
     _schedule_rpc_coro,
@@ -30,7 +35,7 @@ from duebus_server.wire.call_end import abort
 from duebus_server.wire.status import unexpected
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 
     from grpc.aio import Server
 
@@ -50,6 +55,9 @@ UNIMPLEMENTED: Status = (grpc.StatusCode.UNIMPLEMENTED, "there is no such method
 
 ACCEPTED_AT_ONCE = 8
 
+WAKE_UPS_AT_ONCE = 4_096
+"""How many wake-ups of the event loop one read takes; more cost another turn of the loop."""
+
 MAX_REFUSALS = 100
 """How many refused calls wait for their answer at once. Further ones are reset."""
 
@@ -58,28 +66,25 @@ class ServerEndedError(Exception):
     """The server has stopped accepting calls without being told to."""
 
 
-async def admit_everyone(_method: str, _context: Context) -> None:
-    """Admits every call, for a server without credentials."""
-
-
 class GrpcServer(Server):
     """Serves the methods that are registered by name, and no others.
 
     Args:
         options: gRPC's channel arguments.
         admit: takes the path of a registered method and a call's context, and returns the status that refuses the
-            call, or None to admit it. It must not read the call's message.
+            call, or None to admit it. It must not read the call's message. Without it every call is admitted.
 
     Attributes:
         ended: set when the server has stopped accepting calls without being told to.
     """
 
-    def __init__(self, options: Sequence[tuple[str, int]], admit: Admit = admit_everyone) -> None:
+    def __init__(self, options: Sequence[tuple[str, int]], admit: Admit | None = None) -> None:
         if not grpc.__version__.startswith(TESTED_VERSION):
             log.warning("the server was not tested with this version of grpcio", version=grpc.__version__)
         self.ended = asyncio.Event()
         self._loop = get_working_loop()
-        self._server = _AioServer(self._loop, None, (), (), tuple(options), None)
+        with _few_wake_ups():
+            self._server = _AioServer(self._loop, None, (), (), tuple(options), None)
         self._server.prepare(admit, self.ended)
 
     def register(self, service: str, handlers: Handlers, accepted_at_once: Mapping[str, int] | None = None) -> None:
@@ -100,7 +105,7 @@ class GrpcServer(Server):
 class _AioServer(AioServer):  # type: ignore[misc]  # has no types
     """The server beneath grpc.aio's."""
 
-    def prepare(self, admit: Admit, ended: asyncio.Event) -> None:
+    def prepare(self, admit: Admit | None, ended: asyncio.Event) -> None:
         """Set what the constructor has no arguments for."""
         self._admit = admit
         self._ended = ended
@@ -143,6 +148,8 @@ class _AioServer(AioServer):  # type: ignore[misc]  # has no types
 
     async def _refusal(self, method: str, call: Any) -> Status | None:
         """The status that refuses a call, or None to admit it. An error in the check refuses only this call."""
+        if self._admit is None:
+            return None
         try:
             return await self._admit(method, _ServicerContext(call, None, None, asyncio.get_running_loop()))
         except Exception as error:  # noqa: BLE001  # it would end the loop, and with it the server
@@ -151,8 +158,22 @@ class _AioServer(AioServer):  # type: ignore[misc]  # has no types
     def _handling(self, method: str, call: Any) -> Any:
         """The task that runs a call, cancelled when its client cancels. It has the caller that the check has found."""
         loop = asyncio.get_running_loop()
-        handled = _handle_rpc(method, self._resolver, (), call, loop, False)  # has no keywords
-        return _schedule_rpc_coro(handled, call, loop, method)
+        return _schedule_rpc_coro(self._handled(method, call, loop), call, loop, method)
+
+    def _handled(self, method: str, call: Any, loop: asyncio.AbstractEventLoop) -> Coroutine[Any, Any, None]:
+        """The call's handler, and the answer it makes.
+
+        A handler that reads its own requests is run at once. gRPC would first read the call's metadata, look for the
+        handler and make an iterator of the requests, which took a tenth of a server's core time for a call.
+        """
+        handler = self._handlers[method]
+        if not handler.request_streaming:
+            return _handle_rpc(method, self._resolver, (), call, loop, False)  # type: ignore[no-any-return]
+        serialize = handler.response_serializer
+        context = _ServicerContext(call, None, serialize, loop)
+        if handler.response_streaming:
+            return _finish_handler_with_stream_responses(call, handler.stream_stream, None, context, loop)  # type: ignore[no-any-return]
+        return _finish_handler_with_unary_response(call, handler.stream_unary, None, context, serialize, loop)  # type: ignore[no-any-return]
 
     async def _refuse_all(self) -> NoReturn:
         while True:
@@ -176,3 +197,30 @@ class _AioServer(AioServer):  # type: ignore[misc]  # has no types
                 await abort(context, status)
         finally:
             self._refusals -= 1
+
+
+class _WakeUps(socket.socket):
+    """A socket on which gRPC's thread sends the event loop a byte whenever an operation has ended.
+
+    At a byte, grpc.aio handles all operations that have ended, and reads this one byte. Each further byte then costs a
+    turn of the loop in which there is nothing to do; a call ends four operations. Here a read takes all bytes that have
+    arrived. With 64 calls at a time, the loop turns 0.7 times a call instead of 4.6 times, and its thread needs a tenth
+    less core time for a call. No wake-up is lost: the byte of an operation is sent after the operation is in the queue.
+    """
+
+    def recv(self, _size: int, flags: int = 0) -> bytes:
+        """All wake-ups that have arrived, at least one."""
+        return super().recv(WAKE_UPS_AT_ONCE, flags)
+
+
+@contextmanager
+def _few_wake_ups() -> Iterator[None]:
+    """Let grpc.aio use ``_WakeUps``. The first of a process's servers and clients makes the one socket for all."""
+    own = cygrpc.socket
+    cygrpc.socket = SimpleNamespace(
+        socketpair=lambda: tuple(_WakeUps(fileno=each.detach()) for each in socket.socketpair())
+    )
+    try:
+        yield
+    finally:
+        cygrpc.socket = own

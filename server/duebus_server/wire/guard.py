@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 
 from duebus_server.domain.errors import DueBusError, InvalidArgument
 from duebus_server.security.access import NOBODY
-from duebus_server.wire.authorization import Authorizer, caller_of_the_call, topic_of
+from duebus_server.wire.authorization import Authorizer, caller_of_the_call
 from duebus_server.wire.call_end import abort, when_ended
 from duebus_server.wire.status import status_of, unexpected
 from duebus_server.wire.unknown import refuse_unknown_fields
@@ -37,9 +37,12 @@ def _unrecorded(_method: str, _code: str) -> None:
     """Counts nothing."""
 
 
+_NO_SPAN = nullcontext()
+
+
 def _untraced(_method: str, _context: Context) -> AbstractContextManager[None]:
     """The context of a call that makes no span."""
-    return nullcontext()
+    return _NO_SPAN
 
 
 class Guard:
@@ -67,6 +70,11 @@ class Guard:
         self._trace = trace
         self._under_way = 0
 
+    @property
+    def knows_callers(self) -> bool:
+        """Whether callers need credentials. If not, ``admit`` admits every call."""
+        return self._authorizer.knows_callers
+
     async def admit(self, method: str, context: Context) -> Status | None:
         """Authenticate a call before its message is read. Returns the status that refuses it, or None."""
         if method.startswith(WITHOUT_CREDENTIALS):
@@ -76,7 +84,7 @@ class Guard:
         except DueBusError as error:
             status = status_of(error)
             self._record(method, status[0].name)
-            self._authorizer.audit(method, NOBODY, "", error.reason, context)
+            self._authorizer.audit(method, NOBODY, None, error.reason, context)
             return status
         return None
 
@@ -97,43 +105,33 @@ class Guard:
         """The behaviour, with its errors as statuses. Streams write to the context, so this serves both kinds."""
 
         async def guarded(_requests: object, context: Context) -> Any:
-            response, status = await self._answer(behaviour, parse, method, context, streams=streams)
-            return response if status is None else await abort(context, status)
+            received = await context.read()
+            self._begins()
+            when_ended(self._ended)
+            caller, request, response, status = caller_of_the_call(), None, None, None
+            code = outcome = "CANCELLED"
+            try:
+                request = _parse(parse, received, method)
+                del received
+                self._authorizer.authorize(caller, method, request)
+                if streams:
+                    await self._authorizer.run_stream(method, request, context, partial(behaviour, request, context))
+                else:
+                    with self._trace(method, context):
+                        response = await behaviour(request, context)
+                code = outcome = "OK"
+            except Exception as error:  # noqa: BLE001  # nothing above hides it from the client
+                status, outcome = _status_for(error, method)
+                code = status[0].name
+            finally:
+                self._record(method, code)
+                self._authorizer.audit(method, caller, request, outcome, context)
+            if status is None:
+                return response
+            del request
+            return await abort(context, status)
 
         return guarded
-
-    async def _answer(
-        self, behaviour: Any, parse: Any, method: str, context: Context, *, streams: bool
-    ) -> tuple[Any, Status | None]:
-        """The response of a call, or else the status that it fails with."""
-        received = await context.read()
-        self._begins()
-        when_ended(self._ended)
-        caller, topic, code, outcome = caller_of_the_call(), "", "CANCELLED", "CANCELLED"
-        try:
-            request = _parse(parse, received, method)
-            del received
-            topic = topic_of(request)
-            self._authorizer.authorize(caller, method, request)
-            response = await self._run(behaviour, request, context, method, streams=streams)
-            code = outcome = "OK"
-        except Exception as error:  # noqa: BLE001  # nothing above hides it from the client
-            status, outcome = _status_for(error, method)
-            code = status[0].name
-            return None, status
-        else:
-            return response, None
-        finally:
-            self._record(method, code)
-            self._authorizer.audit(method, caller, topic, outcome, context)
-
-    async def _run(self, behaviour: Any, request: Any, context: Context, method: str, *, streams: bool) -> Any:
-        run = partial(behaviour, request, context)
-        if streams:
-            await self._authorizer.run_stream(method, request, context, run)
-            return None
-        with self._trace(method, context):
-            return await run()
 
     def _begins(self) -> None:
         self._under_way += 1

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
+from textwrap import dedent
 
 import grpc
 import grpc.aio
@@ -39,6 +42,46 @@ async def test_grpcio_itself_is_still_ended_by_a_malformed_path() -> None:
     mended = not accepting.done()
     await server.stop(None)
     assert not mended, "grpcio has mended this: _AioServer._make_request_call_future can go from wire/grpc_server.py"
+
+
+@pytest.mark.parametrize("naive", [False, True])
+def test_one_read_takes_many_wake_ups(*, naive: bool) -> None:
+    """And every call is answered. With gRPC's own reads of one byte, there is a turn for each operation that ends."""
+    program = f"""
+        import asyncio, socket
+        import grpc.aio
+        from duebus_server.wire import grpc_server
+
+        CALLS = 200
+        reads = 0
+
+        class Counting(grpc_server._WakeUps):
+            def recv(self, size):
+                global reads
+                reads += 1
+                return socket.socket.recv(self, size) if {naive} else super().recv(size)
+
+        async def answer(request, _context):
+            return request
+
+        async def main():
+            grpc_server._WakeUps = Counting
+            server = grpc_server.GrpcServer(())
+            handlers = {{"Method": grpc.unary_unary_rpc_method_handler(answer)}}
+            server.register("test.Service", handlers, {{"Method": CALLS}})
+            port = server.add_insecure_port("127.0.0.1:0")
+            await server.start()
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{{port}}") as channel:
+                call = channel.unary_unary("/test.Service/Method")
+                answers = await asyncio.gather(*(call(bytes([place])) for place in range(CALLS)))
+            await server.stop(None)
+            assert answers == [bytes([place]) for place in range(CALLS)], answers
+            print(reads / CALLS)
+
+        asyncio.run(main())
+    """
+    done = subprocess.run([sys.executable, "-c", dedent(program)], check=True, capture_output=True, text=True)
+    assert (float(done.stdout) > 4) is naive  # four operations of the server and one of the client
 
 
 async def test_it_reports_its_end_unless_it_was_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
