@@ -7,6 +7,7 @@ use tonic::Status;
 use tonic::transport::ClientTlsConfig;
 
 use crate::connection::{Connection, connection};
+use crate::dispatcher::Lanes;
 use crate::error::Error;
 use crate::proto::Engine;
 use crate::proto::event_bus_admin_client::EventBusAdminClient;
@@ -46,6 +47,7 @@ pub struct Client {
     connection: Connection,
     pub(crate) timeout: Duration,
     pub(crate) closed: CancellationToken,
+    pub(crate) lanes: Arc<Lanes>,
     target: Arc<str>,
     max_request_bytes: Arc<AtomicUsize>,
 }
@@ -75,7 +77,15 @@ impl Client {
         let connection = connection(target, &options, closed.clone())?;
         let bus = EventBusClient::new(connection.clone()).max_decoding_message_size(MAX_RECEIVE);
         let max_request_bytes = Arc::new(AtomicUsize::new(MAX_REQUEST));
-        Ok(Self { bus, connection, timeout: options.timeout, closed, target: target.into(), max_request_bytes })
+        Ok(Self {
+            bus,
+            connection,
+            timeout: options.timeout,
+            closed,
+            lanes: Arc::default(),
+            target: target.into(),
+            max_request_bytes,
+        })
     }
 
     /// The largest request of lease tokens or nacks.

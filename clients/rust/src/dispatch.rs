@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 
 use crate::client::Client;
+use crate::dispatcher::Kind;
 use crate::error::{Error, Reason};
 use crate::event::Event;
 use crate::proto::{DispatchRequest, DispatchResponse, Engine};
@@ -29,6 +30,8 @@ pub struct Dispatched {
 impl Client {
     /// Stores an event, to be delivered to each group of the topic, now or when it is due.
     ///
+    /// Calls for one topic that are made while another is running share the next request to the server.
+    ///
     /// # Errors
     /// [`Reason::InvalidArgument`], [`Reason::NoTopicSpecified`], [`Reason::MaxQueuedEventsReached`],
     /// [`Reason::Unavailable`], [`Reason::DispatcherNotWorking`], [`Reason::DeadlineExceeded`].
@@ -36,7 +39,7 @@ impl Client {
         self.dispatch_with(topic, event, DispatchOptions::default()).await
     }
 
-    /// [`Client::dispatch`] with options.
+    /// [`Client::dispatch`] with options. With a request id, or for several engines, it has a request of its own.
     ///
     /// # Errors
     /// Those of [`Client::dispatch`], [`Reason::NoDispatcherSpecified`], [`Reason::NoHandlerFound`].
@@ -46,8 +49,12 @@ impl Client {
         event: Event,
         options: DispatchOptions,
     ) -> Result<Dispatched, Error> {
-        let mut dispatched = self.dispatch_many(topic, vec![event], options).await?;
-        Ok(dispatched.remove(0))
+        if options.request_id.as_ref().is_some_and(|id| !id.is_empty()) || options.engines.len() > 1 {
+            return Ok(self.dispatch_many(topic, vec![event], options).await?.remove(0));
+        }
+        let engine = options.engines.first().map(|&engine| engine.into());
+        let kind = Kind { topic: topic.to_owned(), engine, require_subscriber: options.require_subscriber };
+        self.dispatch_shared(kind, event.encode()).await
     }
 
     /// Stores 1 to 1000 events, of at most 4 MiB together: all of them or none. Returns one [`Dispatched`] for each, in
@@ -75,11 +82,11 @@ impl Client {
     }
 }
 
-fn own_request_id() -> String {
+pub(crate) fn own_request_id() -> String {
     format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..))
 }
 
-fn read(response: DispatchResponse, count: usize) -> Result<Vec<Dispatched>, Error> {
+pub(crate) fn read(response: DispatchResponse, count: usize) -> Result<Vec<Dispatched>, Error> {
     if response.event_ids.len() != count {
         let message = format!("the server answered {} event ids for {count} events", response.event_ids.len());
         return Err(Error::new(Reason::Internal, message));

@@ -6,6 +6,7 @@ mod client;
 mod connection;
 mod delivery;
 mod dispatch;
+mod dispatcher;
 mod error;
 mod event;
 mod retry;

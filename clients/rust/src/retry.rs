@@ -25,6 +25,20 @@ impl Client {
         Q: Clone,
         F: Future<Output = Result<Response<R>, Status>>,
     {
+        self.repeated_noting(request, call, |_| ()).await
+    }
+
+    /// [`Client::repeated`]; `note` is told why a try failed that is repeated.
+    pub(crate) async fn repeated_noting<Q, R, F>(
+        &self,
+        request: Q,
+        call: impl Fn(Bus, Request<Q>) -> F,
+        note: impl Fn(&Error),
+    ) -> Result<Answer<R>, Error>
+    where
+        Q: Clone,
+        F: Future<Output = Result<Response<R>, Status>>,
+    {
         let deadline = Instant::now() + self.timeout;
         let mut pauses = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
         let mut last = None;
@@ -39,6 +53,7 @@ impl Client {
                     if Instant::now() + pause >= deadline {
                         return Err(error);
                     }
+                    note(&error);
                     self.unless_closed(sleep(pause)).await?;
                     last = Some(error);
                 }

@@ -1,11 +1,13 @@
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tonic::{Code, Status};
 use tonic_types::pb;
 
 use super::fake_bus::{FakeBus, detail, next, refusal, soon};
 use crate::proto::{DispatchResponse, PartialDispatch};
-use crate::{Client, ClientOptions, DispatchOptions, Engine, Event, Reason};
+use crate::{Client, ClientOptions, DispatchOptions, Dispatched, Engine, Error, Event, Reason};
 
 #[tokio::test]
 async fn an_unavailable_dispatch_is_retried_with_the_same_request_id() {
@@ -140,5 +142,148 @@ async fn one_of_several_servers_that_answers_is_used() {
     let client = Client::new(&format!("{away}, {}", bus.address), ClientOptions::default()).unwrap();
     for _ in 0..10 {
         soon(client.dispatch("t", Event::new("x"))).await.unwrap();
+    }
+}
+
+/// Starts a dispatch; it has been polled once when this returns.
+async fn begin(client: &Client, event: Event) -> JoinHandle<Result<Dispatched, Error>> {
+    let client = client.clone();
+    let call = tokio::spawn(async move { client.dispatch("t", event).await });
+    tokio::task::yield_now().await;
+    call
+}
+
+/// A bus that holds the answer to a first dispatch.
+async fn behind_a_call() -> (FakeBus, Client, oneshot::Sender<()>, JoinHandle<Result<Dispatched, Error>>) {
+    let mut bus = FakeBus::start().await;
+    let (release, held) = oneshot::channel();
+    *bus.answers.hold.lock().unwrap() = Some(held);
+    let client = bus.client(ClientOptions::default());
+    let first = begin(&client, Event::new("x").id("first")).await;
+    assert_eq!(sent(&mut bus).await, ["first"]);
+    (bus, client, release, first)
+}
+
+async fn sent(bus: &mut FakeBus) -> Vec<String> {
+    next(&mut bus.dispatches).await.into_inner().events.into_iter().map(|each| each.id).collect()
+}
+
+#[tokio::test]
+async fn single_dispatches_that_arrive_during_a_call_share_the_next() {
+    let (mut bus, client, release, first) = behind_a_call().await;
+    let mut others = Vec::new();
+    for id in ["a", "b", "c"] {
+        others.push(begin(&client, Event::new("x").id(id)).await);
+    }
+    release.send(()).unwrap();
+    assert_eq!(soon(first).await.unwrap().unwrap().event_id, "first");
+    for (id, other) in ["a", "b", "c"].into_iter().zip(others) {
+        let dispatched = soon(other).await.unwrap().unwrap();
+        assert_eq!((dispatched.event_id.as_str(), dispatched.duplicate), (id, false));
+    }
+    assert_eq!(sent(&mut bus).await, ["a", "b", "c"]);
+    assert!(bus.dispatches.try_recv().is_err());
+    soon(async {
+        while !client.has_no_lanes() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_dispatch_that_is_dropped_while_it_waits_is_not_sent() {
+    let (mut bus, client, release, _first) = behind_a_call().await;
+    let hasty = begin(&client, Event::new("x").id("a")).await;
+    let patient = begin(&client, Event::new("x").id("b")).await;
+    hasty.abort();
+    assert!(soon(hasty).await.unwrap_err().is_cancelled());
+    release.send(()).unwrap();
+    soon(patient).await.unwrap().unwrap();
+    assert_eq!(sent(&mut bus).await, ["b"]);
+}
+
+#[tokio::test]
+async fn a_first_dispatch_that_is_dropped_does_not_hold_up_the_others() {
+    let (_bus, client, _release, first) = behind_a_call().await;
+    let second = begin(&client, Event::new("x").id("second")).await;
+    first.abort();
+    assert_eq!(soon(second).await.unwrap().unwrap().event_id, "second");
+}
+
+#[test]
+fn a_runtime_that_ends_during_a_shared_call_holds_up_nobody() {
+    let server = tokio::runtime::Runtime::new().unwrap();
+    let (mut bus, client, _release) = server.block_on(async {
+        let bus = FakeBus::start().await;
+        let (release, held) = oneshot::channel();
+        *bus.answers.hold.lock().unwrap() = Some(held);
+        let client = bus.client(ClientOptions::default());
+        (bus, client, release)
+    });
+    let short = tokio::runtime::Runtime::new().unwrap();
+    let calls = short.block_on(async {
+        let first = begin(&client, Event::new("x").id("first")).await;
+        assert_eq!(sent(&mut bus).await, ["first"]);
+        (first, begin(&client, Event::new("y")).await)
+    });
+    drop(short);
+    drop(calls);
+    let dispatched = server.block_on(soon(client.dispatch("t", Event::new("z").id("later")))).unwrap();
+    assert_eq!(dispatched.event_id, "later");
+}
+
+#[tokio::test]
+async fn a_shared_call_is_repeated_as_it_was() {
+    let (mut bus, client, release, first) = behind_a_call().await;
+    let others = [begin(&client, Event::new("x").id("a")).await, begin(&client, Event::new("x").id("b")).await];
+    {
+        let mut answers = bus.answers.dispatch.lock().unwrap();
+        answers.push_back(Ok(DispatchResponse { event_ids: vec!["first".to_owned()], duplicate_event_ids: vec![] }));
+        answers.push_back(Err(Status::unavailable("away")));
+    }
+    release.send(()).unwrap();
+    soon(first).await.unwrap().unwrap();
+    for other in others {
+        soon(other).await.unwrap().unwrap();
+    }
+    let (one, two) = (next(&mut bus.dispatches).await, next(&mut bus.dispatches).await);
+    assert_eq!(one.get_ref().events.len(), 2);
+    assert_eq!(one.get_ref(), two.get_ref());
+}
+
+#[tokio::test]
+async fn large_events_go_in_several_shared_calls() {
+    let (mut bus, client, release, first) = behind_a_call().await;
+    let mut others = Vec::new();
+    for id in ["0", "1", "2", "3"] {
+        others.push(begin(&client, Event::new(vec![0; 1 << 20]).id(id)).await);
+    }
+    release.send(()).unwrap();
+    soon(first).await.unwrap().unwrap();
+    for other in others {
+        soon(other).await.unwrap().unwrap();
+    }
+    assert_eq!(
+        (sent(&mut bus).await, sent(&mut bus).await),
+        (vec!["0".into(), "1".into()], vec!["2".into(), "3".into()])
+    );
+}
+
+#[tokio::test]
+async fn while_the_server_is_away_every_dispatch_is_told_where() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    let options = ClientOptions { timeout: Duration::from_millis(500), ..ClientOptions::default() };
+    let client = Client::new(&address, options).unwrap();
+    let mut calls = Vec::new();
+    for _ in 0..5 {
+        calls.push(begin(&client, Event::new("x")).await);
+    }
+    for call in calls {
+        let error = soon(call).await.unwrap().unwrap_err();
+        assert_eq!(*error.reason(), Reason::Unavailable);
+        assert!(error.to_string().contains(&address), "{error}");
     }
 }

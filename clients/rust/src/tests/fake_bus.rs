@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use prost::Message;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_stream::wrappers::{TcpListenerStream, UnboundedReceiverStream};
 use tonic::{Code, Request, Response, Status};
@@ -36,10 +37,14 @@ pub struct FakeBus {
 /// The next answers of the fake bus; after them, every call succeeds.
 #[derive(Default)]
 pub struct Answers {
+    /// What the first dispatch waits for.
+    pub hold: Mutex<Option<oneshot::Receiver<()>>>,
     pub dispatch: Mutex<VecDeque<Result<DispatchResponse, Status>>>,
     pub ack: Mutex<VecDeque<Result<AckResponse, Status>>>,
     pub extend: Mutex<VecDeque<Result<ExtendResponse, Status>>>,
     pub subscribe: Mutex<VecDeque<Status>>,
+    /// Streams of this topic get this status once the test says so.
+    pub refused: Mutex<Option<(&'static str, oneshot::Receiver<Status>)>>,
     /// The lease that a started stream names.
     pub lease: Mutex<Option<Duration>>,
     /// The largest request that a started stream announces.
@@ -145,11 +150,19 @@ impl EventBus for Service {
     async fn dispatch(&self, request: Request<DispatchRequest>) -> Result<Response<DispatchResponse>, Status> {
         let ids = request.get_ref().events.iter().map(|each| each.id.clone()).collect();
         self.dispatches.send(request).unwrap();
+        let held = self.answers.hold.lock().unwrap().take();
+        if let Some(release) = held {
+            let _ = release.await;
+        }
         let well = DispatchResponse { event_ids: ids, duplicate_event_ids: Vec::new() };
         self.answers.dispatch.lock().unwrap().pop_front().unwrap_or(Ok(well)).map(Response::new)
     }
 
     async fn subscribe(&self, request: Request<SubscribeRequest>) -> Result<Response<Self::SubscribeStream>, Status> {
+        let refused = self.answers.refused.lock().unwrap().take_if(|(topic, _)| *topic == request.get_ref().topic);
+        if let Some((_, status)) = refused {
+            return Err(status.await.map_err(|_| Status::cancelled("the test is over"))?);
+        }
         if let Some(status) = self.answers.subscribe.lock().unwrap().pop_front() {
             return Err(status);
         }

@@ -196,6 +196,38 @@ async fn ready_ends_if_the_worker_can_not_subscribe() {
 }
 
 #[tokio::test]
+async fn ready_ends_when_run_fails_while_a_handler_still_runs() {
+    let mut bus = FakeBus::start().await;
+    let (refuse, refused) = oneshot::channel();
+    *bus.answers.refused.lock().unwrap() = Some(("refused", refused));
+    let (handler, mut begun, _ended, gate) = holding();
+    let options = WorkerOptions { drain_timeout: Duration::from_secs(3600), ..options() };
+    let worker = Worker::new(&bus.client(ClientOptions::default())).handle("t", options.clone(), handler).handle(
+        "refused",
+        options,
+        async |_| Ok(()),
+    );
+    let ready = worker.ready();
+    let ended = tokio::spawn(worker.run(std::future::pending()));
+    next(&mut bus.streams).await.deliver(&["a"]);
+    next(&mut begun).await;
+    refuse.send(refusal(Code::PermissionDenied, "PERMISSION_DENIED", vec![])).unwrap();
+    assert!(!soon(ready).await);
+    assert!(!ended.is_finished());
+    gate.add_permits(1);
+    assert_eq!(*soon(ended).await.unwrap().unwrap_err().reason(), Reason::PermissionDenied);
+}
+
+#[tokio::test]
+async fn ready_ends_when_run_fails_because_there_is_no_handler() {
+    let bus = FakeBus::start().await;
+    let worker = Worker::new(&bus.client(ClientOptions::default()));
+    let ready = worker.ready();
+    soon(worker.run(std::future::pending())).await.unwrap_err();
+    assert!(!soon(ready).await);
+}
+
+#[tokio::test]
 async fn a_handler_decides_about_its_event() {
     let mut bus = FakeBus::start().await;
     let handler = async |delivery: Delivery| match delivery.event_id.as_str() {

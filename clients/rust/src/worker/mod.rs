@@ -31,7 +31,16 @@ use stream::Stream;
 pub struct Worker {
     client: Client,
     entries: Vec<Entry>,
-    ready: watch::Sender<usize>,
+    readiness: watch::Sender<Readiness>,
+}
+
+/// Whether a worker is ready.
+#[derive(Debug, Default)]
+pub(crate) struct Readiness {
+    /// How many of its subscriptions have been open.
+    pub(crate) started: usize,
+    /// It was stopped or has failed, and drains.
+    pub(crate) stopping: bool,
 }
 
 struct Entry {
@@ -44,7 +53,7 @@ impl Worker {
     /// A worker without handlers yet.
     #[must_use]
     pub fn new(client: &Client) -> Self {
-        Self { client: client.clone(), entries: Vec::new(), ready: watch::Sender::new(0) }
+        Self { client: client.clone(), entries: Vec::new(), readiness: watch::Sender::default() }
     }
 
     /// Registers a handler for a topic; each handler has its own subscription, in the group that its options name.
@@ -70,10 +79,14 @@ impl Worker {
     }
 
     /// Waits until the worker has subscribed for every handler: events dispatched from then on are handled. False if
-    /// the worker ended before that; the error of [`Worker::run`] tells why.
+    /// it was stopped or failed before that; the error of [`Worker::run`] tells why.
     pub fn ready(&self) -> impl Future<Output = bool> + Send + 'static {
-        let (count, mut ready) = (self.entries.len(), self.ready.subscribe());
-        async move { ready.wait_for(|started| *started >= count).await.is_ok() }
+        let (count, mut readiness) = (self.entries.len(), self.readiness.subscribe());
+        let is_ready = move |readiness: &Readiness| count > 0 && readiness.started >= count;
+        async move {
+            let reached = readiness.wait_for(|readiness| readiness.stopping || is_ready(readiness)).await;
+            reached.is_ok_and(|readiness| is_ready(&readiness))
+        }
     }
 
     /// Handles events until `stop` ends, then drains: handlers that run are finished and their events settled, for at
@@ -94,7 +107,7 @@ impl Worker {
         let stopping = CancellationToken::new();
         let mut runs = JoinSet::new();
         for Entry { topic, options, handler } in self.entries {
-            let stream = Stream::new(self.client.clone(), topic, options, handler, self.ready.clone());
+            let stream = Stream::new(self.client.clone(), topic, options, handler, self.readiness.clone());
             runs.spawn(stream.run(stopping.clone()));
         }
         tokio::select! {
@@ -102,6 +115,7 @@ impl Worker {
             // The first subscription that ends also ends the others.
             () = stopping.cancelled() => {}
         }
+        self.readiness.send_modify(|readiness| readiness.stopping = true);
         first_error(runs).await
     }
 }

@@ -195,7 +195,12 @@ impl Lane {
             self.pending().outage.over();
             return true;
         }
-        tracing::warn!(kind = ?self.kind, count = stopped.len(), "the engine is stopped; settles will be retried");
+        let (kind, count) = (self.kind, stopped.len());
+        if self.pending().outage.warns() {
+            tracing::warn!(?kind, count, "the engine is stopped; settles will be retried");
+        } else {
+            tracing::debug!(?kind, count, "the engine is stopped; settles will be retried");
+        }
         self.put_back(stopped);
         false
     }

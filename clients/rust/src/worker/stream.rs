@@ -7,6 +7,7 @@ use tokio_stream::StreamExt;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use super::Readiness;
 use super::executor::{CANCEL_GRACE, Executor, Handler};
 use super::keeper::Keeper;
 use super::leases::{Cause, Leases};
@@ -38,7 +39,7 @@ pub(crate) struct Stream {
     executor: Arc<Executor>,
     keeper: Keeper,
     /// Counts the handlers that have subscribed for the first time.
-    ready: watch::Sender<usize>,
+    readiness: watch::Sender<Readiness>,
 }
 
 /// What outlives one connection to the server.
@@ -66,7 +67,7 @@ impl Stream {
         topic: String,
         options: WorkerOptions,
         handler: Handler,
-        ready: watch::Sender<usize>,
+        readiness: watch::Sender<Readiness>,
     ) -> Self {
         let leases = Arc::new(Leases::new(options.lease));
         let settler = Arc::new(Settler::new(&client, &leases));
@@ -78,7 +79,7 @@ impl Stream {
             Arc::clone(&settler),
         ));
         let keeper = Keeper::new(client.clone(), Arc::clone(&leases), options.lease);
-        Self { client, topic, options, leases, settler, executor, keeper, ready }
+        Self { client, topic, options, leases, settler, executor, keeper, readiness }
     }
 
     /// Handles events until `stop`, and then drains: it finishes running handlers, for at most the drain timeout, and
@@ -256,7 +257,7 @@ impl Stream {
         progress.pauses.reset();
         progress.outage.over();
         if !std::mem::replace(&mut progress.subscribed, true) {
-            self.ready.send_modify(|started| *started += 1);
+            self.readiness.send_modify(|readiness| readiness.started += 1);
         }
     }
 
