@@ -136,7 +136,7 @@ func (l *lane) deliver(ctx context.Context, batch []settlement) (bool, error) {
 	failures, err := l.send(ctx, batch)
 	switch {
 	case err == nil:
-		return l.conclude(batch, failures), nil
+		return l.conclude(ctx, batch, failures), nil
 	case ctx.Err() != nil:
 		return false, nil
 	case !heals(err):
@@ -150,7 +150,7 @@ func (l *lane) deliver(ctx context.Context, batch []settlement) (bool, error) {
 	return false, nil
 }
 
-func (l *lane) conclude(batch []settlement, failures []*duebusv1.LeaseFailure) bool {
+func (l *lane) conclude(ctx context.Context, batch []settlement, failures []*duebusv1.LeaseFailure) bool {
 	reasons := make(map[string]LeaseFailureReason, len(failures))
 	for _, failure := range failures {
 		reasons[failure.LeaseToken] = failure.Reason
@@ -170,7 +170,8 @@ func (l *lane) conclude(batch []settlement, failures []*duebusv1.LeaseFailure) b
 	}
 	l.leases.discard(settled)
 	if len(stopped) > 0 {
-		l.logger.Warn("the engine is stopped; settles will be retried", "kind", l.kind, "count", len(stopped))
+		level := l.outage.level()
+		l.logger.Log(ctx, level, "the engine is stopped; settles will be retried", "kind", l.kind, "count", len(stopped))
 		l.putBack(stopped)
 		return false
 	}

@@ -535,6 +535,31 @@ func TestAnOutageIsLoggedOnce(t *testing.T) {
 	}
 }
 
+func TestAStoppedEngineIsLoggedOnce(t *testing.T) {
+	bus := newFakeBus(t)
+	stopped := &duebusv1.AckResponse{Failures: []*duebusv1.LeaseFailure{
+		{LeaseToken: "lease-a", Reason: duebus.LeaseEngineStopped},
+	}}
+	bus.ack = func() (*duebusv1.AckResponse, error) { return stopped, nil }
+	var lines lockedBuffer
+	logger := slog.New(slog.NewTextHandler(&lines, nil))
+	worker := duebus.NewWorker(newClient(t, bus.address, duebus.WithLogger(logger)))
+	worker.Handle("order.created", acking)
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- worker.Run(ctx) }()
+	next(t, bus.streams).deliver("a")
+	for range 3 {
+		next(t, bus.acks)
+	}
+	bus.set(func() { bus.ack = func() (*duebusv1.AckResponse, error) { return &duebusv1.AckResponse{}, nil } })
+	stop()
+	next(t, ended)
+	if count := strings.Count(lines.String(), "level=WARN"); count != 1 {
+		t.Errorf("%d warnings:\n%s", count, lines.String())
+	}
+}
+
 // lockedBuffer is a buffer for many goroutines.
 type lockedBuffer struct {
 	mu     sync.Mutex

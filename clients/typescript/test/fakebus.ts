@@ -60,6 +60,8 @@ export class FakeBus {
   readonly failures: ServiceError[] = [];
   /** What the next settle or extension answers. */
   leaseFailures: LeaseFailure[] = [];
+  /** No ack has an effect. */
+  engineStopped = false;
   /** Lease tokens that can no longer be extended. */
   readonly expired = new Set<string>();
   leaseMs = 30_000;
@@ -90,7 +92,7 @@ export class FakeBus {
       subscribe: (stream) => this.#subscribe(stream),
       ack: this.#answer(
         this.acks,
-        () => this.#takeFailures(),
+        ({ leaseTokens }) => (this.engineStopped ? stopped(leaseTokens) : this.#takeFailures()),
         ({ leaseTokens }: AckRequest) => leaseTokens,
       ),
       nack: this.#answer(
@@ -237,6 +239,10 @@ export class FakeBus {
       callback(error ?? null, error === undefined ? respond(call.request) : undefined);
     };
   }
+}
+
+function stopped(leaseTokens: readonly string[]): { failures: LeaseFailure[] } {
+  return { failures: leaseTokens.map((leaseToken) => ({ leaseToken, reason: LeaseFailure_Reason.ENGINE_STOPPED })) };
 }
 
 function duration(ms: number): { seconds: bigint; nanos: number } {

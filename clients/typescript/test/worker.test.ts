@@ -125,6 +125,16 @@ test("an outage is logged once", async () => {
   assert.deepEqual(warnings, ["the stream broke"]);
 });
 
+test("a stopped engine is logged once", async () => {
+  const warnings: string[] = [];
+  bus.engineStopped = true;
+  await start(() => undefined, { logger: { ...quiet, warn: (message) => warnings.push(message) } });
+  bus.deliver("a");
+  await bus.until("three acks", () => bus.acks.length === 3);
+  bus.engineStopped = false;
+  assert.deepEqual(warnings, ["the engine is stopped; settles will be retried"]);
+});
+
 test("clocks that differ do not keep deliveries from starting", async () => {
   await start(() => undefined);
   const engine = Date.now() - 3_600_000; // this host's clock is an hour ahead

@@ -186,7 +186,7 @@ class Lane {
     }
     const stopped = batch.filter(isStopped);
     if (stopped.length > 0) {
-      this.#parts.logger.warn("the engine is stopped; settles will be retried", {
+      this.#parts.logger[this.#outage.level()]("the engine is stopped; settles will be retried", {
         kind: this.#kind,
         count: stopped.length,
       });
