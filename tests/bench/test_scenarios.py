@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_a_scenario_comes_through(name: str, engine: str) -> None:
+def test_a_scenario_runs(name: str, engine: str) -> None:
     figures = SCENARIOS[name](engine, QUICK)
 
     assert all(value >= 0 for value in figures.values())
     assert figures or name == "raw redis", "only the limit of Redis has nothing to say of the local engine"
 
 
-def test_what_was_measured_is_reported(tmp_path: Path) -> None:
+def test_measurements_are_reported(tmp_path: Path) -> None:
     measured = measure(["latency"], ["local"], 2, QUICK)
     report.write_json(tmp_path / "bench.json", measured)
     report.plot_latency(tmp_path / "latency.svg", measured)
@@ -45,11 +45,11 @@ def test_what_was_measured_is_reported(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_a_load_that_grows_comes_through(load: Load) -> None:
+def test_the_growth_loads_run(load: Load) -> None:
     assert growth.measure("redis", load)["deliveries_per_s"] > 0
 
 
-def test_what_is_wanted_stands_beside_what_was_reached(tmp_path: Path) -> None:
+def test_targets_are_shown_beside_the_results(tmp_path: Path) -> None:
     fast, slow = Series("end-to-end", "redis"), Series("raw redis", "redis")
     for value in (20_000, 30_000, 40_000):
         fast.add({"events_per_s": value})
@@ -67,6 +67,6 @@ def test_what_is_wanted_stands_beside_what_was_reached(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("result", [{"handled": 9, "distinct": 9}, {"handled": 11, "distinct": 10}])
-def test_a_run_that_loses_or_repeats_events_is_no_result(result: dict[str, int]) -> None:
+def test_a_run_that_loses_or_repeats_events_is_discarded(result: dict[str, int]) -> None:
     with pytest.raises(IncompleteError):
         check_complete(result, 10)

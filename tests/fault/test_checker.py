@@ -262,12 +262,12 @@ def test_a_replica_that_is_out_of_touch_for_long_explains_another_delivery(what:
     assert kinds(twice().outage(what, target, 1.5, 3.0)) == {"unexplained"}
 
 
-def test_redis_that_is_away_explains_nothing() -> None:
+def test_an_unreachable_redis_explains_nothing() -> None:
     assert kinds(twice().outage("kill", "redis", 1.2, 3.8)) == {"unexplained"}
     assert kinds(twice().outage("kill", "redis", 1.2, 3.0).outage("stall", "link:0", 3.1, 3.5)) == set()
 
 
-def test_what_befalls_another_replica_explains_nothing() -> None:
+def test_faults_of_another_replica_explain_nothing() -> None:
     assert kinds(twice().outage("pause", "server:1", 1.5, 3.8).outage("kill", "server:1", 2, 3)) == {"unexplained"}
 
 
@@ -368,7 +368,7 @@ def test_journals_are_read(tmp_path: Path) -> None:
     )
 
 
-def test_a_line_that_was_not_finished_is_passed_over(tmp_path: Path) -> None:
+def test_an_unfinished_line_is_skipped(tmp_path: Path) -> None:
     path = tmp_path / "worker-0-0.jsonl"
     journal = Journal(path)
     journal.write("worker", group=GROUP)

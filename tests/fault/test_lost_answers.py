@@ -117,9 +117,7 @@ async def test_a_stream_that_breaks_while_it_leases_costs_no_lease(
     assert (await there.lease_one(OTHER)).event_id == "event"
 
 
-async def test_a_command_to_lease_that_comes_through_late_does_nothing(
-    bus: RedisBus, far: Replica, near: Replica
-) -> None:
+async def test_a_late_lease_command_does_nothing(bus: RedisBus, far: Replica, near: Replica) -> None:
     # given a lease command that was abandoned, and whose possible leases were taken back
     topic = await subscribed(far)
     await topic.dispatch("event")
@@ -136,7 +134,7 @@ async def test_a_command_to_lease_that_comes_through_late_does_nothing(
     assert (await topic.lease_one(WORKER)).event_id == "event"
 
 
-async def test_a_command_to_join_that_comes_through_late_leaves_no_subscriber(
+async def test_a_late_join_command_leaves_no_subscriber(
     bus: RedisBus, link: Proxy, far: Replica, near: Replica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # given a session that is cancelled before it hears that it has joined, and leaves
@@ -166,9 +164,7 @@ async def test_a_command_to_join_that_comes_through_late_leaves_no_subscriber(
     assert far.engine._engine.notifications.sessions.find(Partition(topic.name), DEFAULT_GROUP, WORKER) is None
 
 
-async def test_a_command_to_adopt_that_comes_through_late_does_nothing(
-    bus: RedisBus, far: Replica, near: Replica
-) -> None:
+async def test_a_late_adopt_command_does_nothing(bus: RedisBus, far: Replica, near: Replica) -> None:
     # given a session that has left while its command to adopt was on the way
     topic = await subscribed(far)
     await topic.dispatch("event")
@@ -243,7 +239,9 @@ async def test_an_ack_whose_answer_is_lost_makes_room(bus: RedisBus, link: Proxy
     await far.heard.until_ended(WORKER, event.fencing_token)
 
 
-async def test_word_of_an_ack_that_is_lost_makes_room(bus: RedisBus, link: Proxy, far: Replica, near: Replica) -> None:
+async def test_a_lost_notification_of_an_ack_makes_room(
+    bus: RedisBus, link: Proxy, far: Replica, near: Replica
+) -> None:
     topic = await subscribed(far)
     await topic.dispatch("event")
     event = await topic.lease_one(WORKER)
@@ -300,7 +298,7 @@ async def test_a_broken_group_does_not_keep_the_sessions_of_others_from_leaving(
     assert bus.raw.hlen(other) == 0
 
 
-async def test_a_session_that_redis_lost_before_the_answer_to_its_join_came_joins_again(
+async def test_a_session_that_redis_lost_before_the_answer_to_its_join_rejoins(
     bus: RedisBus, link: Proxy, far: Replica, near: Replica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # given a session whose join Redis has carried out and not yet answered

@@ -41,14 +41,14 @@ SECURED = values_of("secured")
 
 
 @pytest.mark.parametrize("kubernetes", KUBERNETES)
-def test_helm_finds_nothing_to_complain_of(kubernetes: str, tmp_path: Path) -> None:
+def test_helm_lint_finds_nothing(kubernetes: str, tmp_path: Path) -> None:
     for case in ("redis", "local", "secured"):
         values = tmp_path / f"{case}.yaml"
         values.write_text(yaml.safe_dump(values_of(case)))
         run_helm("lint", "--strict", CHART, "--kube-version", kubernetes, "--values", values)
 
 
-def test_the_chart_is_packaged_with_all_that_it_needs(tmp_path: Path) -> None:
+def test_the_packaged_chart_is_complete(tmp_path: Path) -> None:
     # given: the chart as people get it
     run_helm("package", CHART, "--destination", tmp_path)
     (package,) = tmp_path.iterdir()
@@ -101,7 +101,7 @@ def test_services_and_budgets_select_the_servers_and_nothing_else(case: str) -> 
 # --- how the server is told -------------------------------------------------------------------------------------------
 
 
-def test_the_settings_have_the_servers_own_defaults() -> None:
+def test_the_settings_have_the_servers_defaults() -> None:
     # given: what the chart writes when nothing is said, and what the server takes when nothing is written
     written = tomllib.loads(config_of("redis"))
     defaults = Settings()
@@ -113,7 +113,7 @@ def test_the_settings_have_the_servers_own_defaults() -> None:
 
 
 @pytest.mark.parametrize("case", matrix())
-def test_the_server_understands_the_file_that_the_chart_writes(case: str) -> None:
+def test_the_server_accepts_the_file_that_the_chart_writes(case: str) -> None:
     written = tomllib.loads(config_of(case))
     assert load_settings(written_settings(written)).engine
 
@@ -135,7 +135,7 @@ def test_the_url_of_redis_names_the_files_that_its_TLS_needs(case: str, files: d
 
 
 @pytest.mark.parametrize("case", matrix())
-def test_every_file_that_the_server_is_told_of_is_mounted(case: str) -> None:
+def test_every_file_in_the_settings_is_mounted(case: str) -> None:
     objects = render_case(case)
     (pod,) = (each for each in pods(objects) if each["containers"][0]["name"] == "duebus")
     mounts = {mount["mountPath"]: mount["name"] for mount in pod["containers"][0]["volumeMounts"]}
@@ -165,7 +165,7 @@ def test_a_new_configuration_restarts_the_servers_and_a_new_chart_does_not() -> 
     ("drain", "seconds"),
     [("30s", 45), ("500ms", 16), ("0s", 15), ("1.5m", 105), ("1h", 3615), ("1 h", 3615), ("0.25 s", 16)],
 )
-def test_a_pod_has_the_time_that_its_drain_needs(drain: str, seconds: int) -> None:
+def test_the_grace_period_covers_the_drain(drain: str, seconds: int) -> None:
     pod = pods(render(overlaid(REDIS, {"settings": {"drainTimeout": drain}})))[0]
     assert pod["terminationGracePeriodSeconds"] == seconds
 
@@ -200,7 +200,7 @@ def test_no_probe_restarts_a_server_that_waits_for_redis() -> None:
 # --- what goes together -----------------------------------------------------------------------------------------------
 
 
-def test_the_engine_local_runs_in_one_pod_that_is_never_two() -> None:
+def test_the_engine_local_never_runs_in_two_pods() -> None:
     objects = render_case("local")
     assert find(objects, "StatefulSet")["spec"]["replicas"] == 1
     assert {each["kind"] for each in objects}.isdisjoint({"Deployment", "PodDisruptionBudget"})
@@ -211,7 +211,7 @@ def test_with_an_autoscaler_the_number_of_replicas_is_left_alone() -> None:
     assert find(render(overlaid(REDIS, {"replicaCount": 0})), "Deployment")["spec"]["replicas"] == 0
 
 
-def test_secrets_stand_in_no_object_but_by_name() -> None:
+def test_secrets_are_only_referenced_by_name() -> None:
     for case in ("secured", "redis-secret", "redis-url-secret", "keda-options"):
         kinds = {each["kind"] for each in render_case(case)}
         assert "Secret" not in kinds
@@ -229,7 +229,7 @@ def test_only_the_service_of_the_bus_is_reachable_from_outside() -> None:
 # --- after the installation -------------------------------------------------------------------------------------------
 
 
-def test_the_notes_tell_the_next_two_commands_and_warn_of_what_is_open(tmp_path: Path) -> None:
+def test_the_notes_have_the_next_commands_and_warnings(tmp_path: Path) -> None:
     notes = notes_of(REDIS, tmp_path)
     assert f"helm test {RELEASE} --namespace {NAMESPACE}" in notes
     assert f"kubectl --namespace {NAMESPACE} port-forward service/{RELEASE}-duebus 50051:50051" in notes

@@ -19,7 +19,7 @@ KUBERNETES = ROOT / "docs" / "kubernetes.md"
 README = CHART / "README.md"
 
 
-def test_the_readme_is_what_the_comments_of_the_values_say(tmp_path: Path) -> None:
+def test_the_readme_matches_the_comments_of_the_values(tmp_path: Path) -> None:
     # given: the chart in a folder of its own
     chart = tmp_path / "duebus"
     shutil.copytree(CHART, chart)
@@ -40,18 +40,18 @@ def test_every_value_is_described() -> None:
 
 
 @pytest.mark.parametrize("shown", [text for text in blocks(KUBERNETES.read_text(), "yaml") if "triggers:" not in text])
-def test_the_values_that_are_shown_render(shown: str) -> None:
+def test_the_values_in_the_documents_render(shown: str) -> None:
     assert render(overlaid(values_of("redis"), yaml.safe_load(shown)))
 
 
-def test_the_trigger_that_is_shown_is_the_one_that_the_chart_writes() -> None:
+def test_the_trigger_in_the_documents_is_the_one_that_the_chart_writes() -> None:
     (shown,) = (yaml.safe_load(text) for text in blocks(KUBERNETES.read_text(), "yaml") if "triggers:" in text)
     (written,) = (each["spec"]["triggers"] for each in render_case("keda") if each["kind"] == "ScaledObject")
     address = {"scalerAddress": "bus-duebus.bus.svc:50051"}
     assert shown["triggers"] == [{**written[0], "metadata": {**written[0]["metadata"], **address}}]
 
 
-def test_the_ports_and_seconds_that_are_told_are_those_of_the_chart() -> None:
+def test_the_ports_and_seconds_in_the_documents_are_those_of_the_chart() -> None:
     text = KUBERNETES.read_text()
     defaults = yaml.safe_load((CHART / "values.yaml").read_text())
     assert f"`preStopSleepSeconds` ({defaults['preStopSleepSeconds']} s)" in text

@@ -49,7 +49,7 @@ def test_an_event_is_dispatched_and_acked(address: str) -> None:
     assert counts(address) == {"scheduled": 0, "ready": 0, "leased": 0, "dead": 0}
 
 
-def test_what_an_earlier_test_has_left_behind_does_not_pass_for_the_event(address: str) -> None:
+def test_events_of_an_earlier_test_are_not_mistaken_for_the_new_one(address: str) -> None:
     # given: two events that nobody has taken
     cli = Cli(address)
     cli.ok("dispatch", TOPIC, "left over", "--count", "2")
@@ -62,7 +62,7 @@ def test_what_an_earlier_test_has_left_behind_does_not_pass_for_the_event(addres
     assert counts(address)["ready"] == 0
 
 
-def test_a_server_that_does_not_answer_fails_the_test() -> None:
+def test_an_unresponsive_server_fails_the_test() -> None:
     ran = run_test("127.0.0.1:1")
     assert ran.returncode != 0
     assert "can't reach a server" in ran.stderr
@@ -84,7 +84,9 @@ def test_a_server_that_does_not_answer_fails_the_test() -> None:
         ),
     ],
 )
-def test_the_test_shows_what_the_server_asks_for(case: str, flags: list[str], mounted: set[str]) -> None:
+def test_the_test_presents_the_credentials_that_the_server_requires(
+    case: str, flags: list[str], mounted: set[str]
+) -> None:
     told: Object = container(case)
     assert told["command"][4:] == flags
     assert {mount["mountPath"] for mount in told.get("volumeMounts", [])} == mounted

@@ -66,20 +66,20 @@ PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: str(rule["alert"]))
-def test_an_alert_asks_for_metrics_that_there_are(rule: dict[str, Any]) -> None:
+def test_alerts_query_existing_metrics(rule: dict[str, Any]) -> None:
     check(rule["expr"])
     assert rule["labels"]["severity"] in ("warning", "critical")
     assert set(rule["annotations"]) == {"summary", "description"}
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: str(rule["alert"]))
-def test_an_alert_speaks_of_labels_that_its_result_has(rule: dict[str, Any]) -> None:
+def test_alerts_use_the_labels_of_their_results(rule: dict[str, Any]) -> None:
     spoken_of = set(re.findall(r"\$labels\.(\w+)", str(rule["annotations"])))
     assert spoken_of <= labels_of(promql_parser.parse(rule["expr"]))
 
 
 @pytest.mark.parametrize("panel", PANELS, ids=lambda panel: str(panel["title"]))
-def test_a_panel_asks_for_metrics_that_there_are(panel: dict[str, Any]) -> None:
+def test_panels_query_existing_metrics(panel: dict[str, Any]) -> None:
     for target in panel["targets"]:
         check(without_variables(target["expr"]))
         legend = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
@@ -111,7 +111,7 @@ def test_a_variable_of_the_dashboard_is_defined() -> None:
     assert set(re.findall(r"\$\{?(\w+)\}?", json.dumps(DASHBOARD["panels"]))) <= defined
 
 
-def test_the_chart_brings_the_alerts_and_the_dashboard_as_they_are() -> None:
+def test_the_chart_installs_the_alerts_and_the_dashboard_unchanged() -> None:
     (group,) = find(render_case("prometheus-rule"), "PrometheusRule")["spec"]["groups"]
     assert group["rules"] == RULES
     assert json.loads(find(render_case("dashboard"), "ConfigMap", "-dashboard")["data"]["duebus.json"]) == DASHBOARD
@@ -125,7 +125,7 @@ def test_alerts_can_be_left_out_and_get_labels_of_your_own() -> None:
     assert [added] == wanted["additionalGroups"]
 
 
-def test_what_is_scraped_is_the_port_that_has_metrics() -> None:
+def test_the_scraped_port_has_metrics() -> None:
     objects = render_case("service-monitor")
     monitor, service = find(objects, "ServiceMonitor"), find(objects, "Service", "-headless")
     services = [each for each in objects if each["kind"] == "Service"]

@@ -128,7 +128,7 @@ REFUSED: dict[str, tuple[Values, str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_can_not_work_is_refused_with_a_line_that_names_the_value(case: str) -> None:
+def test_invalid_combinations_are_refused_with_a_line_that_names_the_value(case: str) -> None:
     values, reason = REFUSED[case]
     with pytest.raises(RenderError) as refused:
         render(values)

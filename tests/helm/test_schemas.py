@@ -21,7 +21,7 @@ def test_every_object_of_a_case_is_valid(case: str, kubernetes: str) -> None:
 
 
 @pytest.mark.parametrize("case", ["redis", "local", "secured", "bundled-redis"])
-def test_the_three_versions_get_the_same(case: str) -> None:
+def test_all_three_versions_of_kubernetes_get_the_same_objects(case: str) -> None:
     assert len({rendered_case(case, kubernetes) for kubernetes in KUBERNETES}) == 1
 
 
@@ -39,7 +39,7 @@ def test_the_three_versions_get_the_same(case: str) -> None:
         ("PrometheusRule", ("spec", "groups", 0, "rules", 0, "expr"), []),
     ],
 )
-def test_a_wrong_object_is_found_out(kubernetes: str, kind: str, path: tuple[str | int, ...], value: Any) -> None:
+def test_an_invalid_object_is_noticed(kubernetes: str, kind: str, path: tuple[str | int, ...], value: Any) -> None:
     # given: an object that is valid
     cases = ("redis", "keda", "grpc-route", "service-monitor", "prometheus-rule")
     objects = [each for case in cases for each in render_case(case) if each["kind"] == kind]

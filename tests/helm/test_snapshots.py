@@ -22,7 +22,7 @@ RENEW = "HELM_SNAPSHOTS" in os.environ
 
 
 @pytest.mark.parametrize("case", matrix())
-def test_a_case_renders_as_its_snapshot_says(case: str) -> None:
+def test_a_case_renders_as_in_its_snapshot(case: str) -> None:
     base = compared_with(case)
     rendered = difference(rendering(base), rendering(case)) if base else rendering(case)
     snapshot = SNAPSHOTS / file_name(case)
@@ -37,7 +37,7 @@ def test_an_option_makes_a_difference(case: str) -> None:
     assert rendering(case) != rendering(compared_with(case))
 
 
-def test_a_snapshot_without_a_case_is_gone() -> None:
+def test_every_snapshot_has_a_case() -> None:
     assert {each.name for each in SNAPSHOTS.iterdir()} == set(map(file_name, matrix()))
 
 
@@ -51,7 +51,7 @@ def test_every_value_of_the_chart_is_tried_in_the_matrix() -> None:
     assert untried == set()
 
 
-def test_two_renderings_are_the_same() -> None:
+def test_rendering_is_deterministic() -> None:
     assert render_text(values_of("secured")) == render_text(values_of("secured"))
 
 

@@ -71,14 +71,14 @@ def test_the_server_serves_is_healthy_and_ends_on_sigterm(opt: Path) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_nothing_is_in_it_that_could_install_more_or_that_was_only_for_the_build(opt: Path) -> None:
+def test_the_image_has_no_build_tools(opt: Path) -> None:
     packages = {each.name.partition("-")[0] for each in (opt / "duebus" / "lib").rglob("*.dist-info")}
     assert "duebus" in packages
     assert packages.isdisjoint({"pip", "setuptools", "wheel", "hatchling", "pytest"})
 
 
 @pytest.mark.timeout(300)
-def test_python_has_nothing_to_write_when_it_runs(opt: Path) -> None:
+def test_python_writes_nothing_at_run_time(opt: Path) -> None:
     library = opt / "duebus" / "lib"
     sources = {each for each in library.rglob("*.py") if each.relative_to(library).parts[2].startswith("duebus")}
     compiled = {each.parent.parent / f"{each.name.split('.')[0]}.py" for each in library.rglob("*.pyc")}

@@ -18,20 +18,20 @@ from support.image import DOCKERFILE, stages, values
 BUILD, IMAGE = stages()
 
 
-def test_hadolint_finds_nothing_to_complain_of() -> None:
+def test_hadolint_finds_nothing() -> None:
     hadolint = Path(sys.executable).parent / "hadolint"
     done = subprocess.run([hadolint, DOCKERFILE], text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stdout
 
 
-def test_both_stages_are_of_the_python_that_can_be_pinned_by_its_digest() -> None:
+def test_both_stages_use_the_pinned_python() -> None:
     assert values(BUILD, "FROM") == ["${PYTHON_IMAGE} AS build"]
     assert values(IMAGE, "FROM") == ["${PYTHON_IMAGE}"]
     (default,) = re.findall(r"^ARG PYTHON_IMAGE=(.*)$", DOCKERFILE.read_text(), re.MULTILINE)
     assert re.fullmatch(r"docker\.io/library/python:3\.\d+-slim-\w+", default)
 
 
-def test_nothing_is_installed_that_has_no_hash() -> None:
+def test_every_package_is_installed_with_a_hash() -> None:
     commands = [part for run in values(BUILD, "RUN") for part in run.split("&&")]
     installs = [command for command in commands if re.search(r"pip.* (install|wheel) ", command)]
     assert len(installs) == 4
@@ -57,7 +57,7 @@ def test_no_shell_stands_between_the_signal_and_the_server(instruction: str) -> 
     assert values(IMAGE, "STOPSIGNAL") == ["SIGTERM"]
 
 
-def test_its_health_check_is_a_command_that_there_is() -> None:
+def test_its_health_check_is_an_existing_command() -> None:
     (check,) = values(IMAGE, "HEALTHCHECK")
     command = json.loads(check.partition("CMD ")[2])
     assert command[:2] == ["duebus", "health"]
@@ -78,7 +78,7 @@ def test_it_is_labelled() -> None:
     assert f"VERSION={project['version']}" in values(IMAGE, "ARG")
 
 
-def test_what_is_copied_is_there_and_not_ignored() -> None:
+def test_copied_files_exist_and_are_not_ignored() -> None:
     ignored = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
     sources = [name for copied in values(BUILD, "COPY") for name in copied.split()[:-1]]
     assert len(sources) == 7

@@ -25,11 +25,11 @@ def pins(file: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: str(lock.name))
-def test_a_lock_has_the_versions_that_the_tests_run_with(lock: Path) -> None:
+def test_a_lock_has_the_versions_of_the_tests(lock: Path) -> None:
     assert pins(lock).items() <= pins(ROOT / "constraints.txt").items(), "run `make lock`"
 
 
-def test_the_lock_of_the_image_has_all_that_is_needed_and_nothing_else() -> None:
+def test_the_lock_of_the_image_is_complete_and_minimal() -> None:
     # given: what the image installs
     (options,) = re.findall(r"^LOCKED_EXTRAS = (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     extras = ",".join(re.findall(r"--extra (\w+)", options))

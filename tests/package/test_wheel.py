@@ -161,7 +161,7 @@ def test_the_oldest_are_a_major_of_protobuf_and_a_year_of_grpc_before_the_newest
 # --- extras -----------------------------------------------------------------------------------------------------------
 
 
-def test_cli_is_the_command_line_and_serve_says_what_it_needs(install: Callable[..., Path]) -> None:
+def test_with_cli_the_command_line_works_and_serve_names_its_extra(install: Callable[..., Path]) -> None:
     with serving(install("server")) as running:
         sent = run(install("cli"), "duebus", "--server", address_of(running), "dispatch", "order.created", "1")
         assert sent.stdout.startswith("dispatched "), sent
@@ -170,25 +170,25 @@ def test_cli_is_the_command_line_and_serve_says_what_it_needs(install: Callable[
     assert refused.stderr == "duebus: serve needs the extra server: pip install 'duebus[server]'\n"
 
 
-def test_without_cli_the_command_says_what_it_needs(install: Callable[..., Path]) -> None:
+def test_without_cli_the_command_names_its_extra(install: Callable[..., Path]) -> None:
     refused = run(install(), "duebus", "topics")
     assert refused.returncode == 1
     assert refused.stderr == "duebus: the command line needs the extra cli: pip install 'duebus[cli]'\n"
 
 
-def test_otel_carries_the_span_of_the_producer(install: Callable[..., Path]) -> None:
+def test_with_otel_events_have_the_span_of_the_producer(install: Callable[..., Path]) -> None:
     with serving(install("server")) as running:
         handled = run(install("otel"), "python", "-c", TRACED + DISPATCH, address_of(running))
         assert handled.stdout == "42 1 True\n", handled.stderr
 
 
-def test_testing_brings_the_fixture(install: Callable[..., Path], tmp_path: Path) -> None:
+def test_with_testing_the_fixture_works(install: Callable[..., Path], tmp_path: Path) -> None:
     ended = run_pytest(install("testing"), tmp_path)
     assert ended.returncode == 0, ended.stdout
     assert "2 passed" in ended.stdout
 
 
-def test_pytest_without_testing_runs_and_the_fixture_says_what_it_needs(
+def test_without_testing_pytest_runs_and_the_fixture_names_its_extra(
     install: Callable[..., Path], tmp_path: Path
 ) -> None:
     ended = run_pytest(install("", "pytest"), tmp_path)

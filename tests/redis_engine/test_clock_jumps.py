@@ -60,7 +60,7 @@ async def moved_bus(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MovedBus]:
 
 
 @pytest.mark.parametrize("ahead_us", [HOUR, -HOUR], ids=["forward", "back"])
-async def test_events_flow_when_the_clock_of_redis_was_moved(moved_bus: MovedBus, ahead_us: int) -> None:
+async def test_events_are_delivered_after_the_clock_of_redis_was_moved(moved_bus: MovedBus, ahead_us: int) -> None:
     is_forward = ahead_us > 0
     with capture_logs() as logs:
         async with app_on(moved_bus) as here, app_on(moved_bus) as there:

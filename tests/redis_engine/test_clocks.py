@@ -37,7 +37,7 @@ class SkewedClock:
 
 
 @pytest.mark.parametrize("skew_us", [-HOUR, HOUR], ids=["slow", "fast"])
-async def test_a_host_whose_clock_is_off_delivers_neither_early_nor_late(bus: RedisBus, skew_us: int) -> None:
+async def test_a_host_with_a_wrong_clock_delivers_neither_early_nor_late(bus: RedisBus, skew_us: int) -> None:
     async with app_on(bus, clock=SkewedClock(skew_us)) as skewed, app_on(bus) as straight:
         for here, there in ((skewed, straight), (straight, skewed), (skewed, skewed)):
             topic = unique_name()

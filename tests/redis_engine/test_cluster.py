@@ -36,14 +36,14 @@ if TYPE_CHECKING:
 SETTLED = event_bus_pb2.LeaseFailure.REASON_SETTLED
 
 
-async def test_any_node_of_a_cluster_that_is_named_will_do(
+async def test_any_named_node_of_a_cluster_is_enough(
     cluster_bus: RedisBus, cluster: list[RedisServer], hanging: str
 ) -> None:
     cluster_bus.url = f"redis+cluster://127.0.0.1:1,{hanging},127.0.0.1:{cluster[1].port}"
     await assert_works(cluster_bus)
 
 
-async def test_operators_reach_topics_wherever_they_are_and_every_replica_hears(
+async def test_operators_reach_topics_on_any_node_and_every_replica_is_told(
     cluster_bus: RedisBus, cluster: list[RedisServer]
 ) -> None:
     here, there = await cluster_bus.replica(), await cluster_bus.replica()
@@ -90,7 +90,7 @@ async def test_topics_of_a_cluster_are_spread_over_its_nodes(cluster_bus: RedisB
         assert len(await topic.lease()) == 2
 
 
-async def test_a_topic_over_partitions_is_spread_over_the_nodes_of_a_cluster(
+async def test_the_partitions_of_a_topic_are_spread_over_the_nodes_of_a_cluster(
     cluster_bus: RedisBus, cluster: list[RedisServer]
 ) -> None:
     here, there = await cluster_bus.replica(), await cluster_bus.replica()
@@ -116,7 +116,7 @@ async def test_a_topic_over_partitions_is_spread_over_the_nodes_of_a_cluster(
     assert await topic.delete() == 0
 
 
-async def test_word_goes_round_in_a_cluster(cluster_bus: RedisBus) -> None:
+async def test_notifications_reach_every_replica_in_a_cluster(cluster_bus: RedisBus) -> None:
     async with app_on(cluster_bus, sweep_interval="60s") as here, app_on(cluster_bus, sweep_interval="60s") as there:
         for _ in range(5):
             topic = unique_name()
@@ -127,7 +127,7 @@ async def test_word_goes_round_in_a_cluster(cluster_bus: RedisBus) -> None:
             assert delivered([await stream.one()]) == ["b"]
 
 
-async def test_a_replica_that_goes_leaves_its_leases_to_others_in_a_cluster(cluster_bus: RedisBus) -> None:
+async def test_a_dead_replica_leaves_its_leases_to_others_in_a_cluster(cluster_bus: RedisBus) -> None:
     going, other = await cluster_bus.replica(), await cluster_bus.replica()
     topics = [going.topic() for _ in range(6)]
     for topic in topics:
@@ -172,7 +172,7 @@ async def test_a_sweep_finds_what_is_due_on_every_node(cluster_bus: RedisBus) ->
     assert [await replica.engine.backlog(topic.name, "default") for topic in topics] == [1] * 10
 
 
-async def test_sweeps_look_at_every_idle_topic_in_turn(cluster_bus: RedisBus, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_sweeps_check_every_idle_topic_in_turn(cluster_bus: RedisBus, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweeping, "IDLE_AT_ONCE", 4)
     replica, other = await cluster_bus.replica(), await cluster_bus.replica()
     topics = [replica.topic() for _ in range(10)]
@@ -210,7 +210,7 @@ async def all_refused(calls: Mapping[str, Callable[[], Awaitable[object]]]) -> s
     return words
 
 
-async def test_calls_to_a_cluster_that_is_away_are_refused_as_those_to_a_single_redis_are(
+async def test_calls_to_an_unreachable_cluster_are_refused_like_those_to_a_single_redis(
     start_server: Callable[..., ServerProcess],
 ) -> None:
     with running_cluster(3, 0, 2_000, "--appendonly", "yes") as nodes:
@@ -244,7 +244,7 @@ async def test_calls_to_a_cluster_that_is_away_are_refused_as_those_to_a_single_
         assert_untroubled(server.log.read_text())
 
 
-async def test_a_cluster_and_a_url_that_do_not_fit_are_one_line(cluster: list[RedisServer], bus: RedisBus) -> None:
+async def test_a_url_that_does_not_fit_the_kind_of_redis_is_one_line(cluster: list[RedisServer], bus: RedisBus) -> None:
     for url, problem in (
         (cluster[0].url, "this Redis is a cluster: use a redis+cluster:// URL"),
         (bus.url.replace("redis://", "redis+cluster://"), "this Redis is not a cluster: use a redis:// URL"),
@@ -285,7 +285,7 @@ def is_replicated(master: RedisServer) -> bool:
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "hangs"])
-async def test_when_a_node_is_lost_its_replica_takes_over_and_nothing_is(
+async def test_a_lost_node_is_replaced_by_its_replica_and_no_event_is_lost(
     with_replicas: list[RedisServer], how: signal.Signals
 ) -> None:
     await until_it_is_whole(with_replicas)
@@ -371,7 +371,7 @@ async def test_calls_and_the_listener_are_back_within_two_seconds_of_a_new_prima
     await bus.close()
 
 
-async def test_a_listener_leaves_a_node_that_is_lost_although_no_call_goes_there() -> None:
+async def test_a_listener_leaves_a_lost_node_without_a_call_to_it() -> None:
     with running_cluster(3, 0, 5_000) as nodes:
         bus = RedisBus(nodes[0].url)
         bus.url = "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in nodes)

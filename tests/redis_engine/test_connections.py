@@ -49,14 +49,14 @@ async def test_a_user_in_the_url(locked: RedisServer) -> None:
         await assert_works(bus)
 
 
-async def test_credentials_beside_the_url_count_more_than_those_in_it(locked: RedisServer) -> None:
+async def test_separate_credentials_take_precedence_over_those_in_the_url(locked: RedisServer) -> None:
     async with redis_bus(locked.url.replace("//", "//somebody:else@")) as bus:
         bus.make_options = {"credentials": Credentials("bus", PASSWORD)}
         await assert_works(bus)
 
 
 @pytest.mark.parametrize("userinfo", ["", ":wrong@", "bus:wrong@", "nobody:wrong@"])
-async def test_wrong_credentials_are_told_without_the_credentials(locked: RedisServer, userinfo: str) -> None:
+async def test_wrong_credentials_are_reported_without_quoting_them(locked: RedisServer, userinfo: str) -> None:
     async with redis_bus(locked.url.replace("//", f"//{userinfo}")) as bus:
         with pytest.raises(DispatcherNotWorking) as caught:
             await bus.replica()
@@ -86,7 +86,7 @@ async def leave(replica: Replica) -> None:
 
 
 @pytest.mark.parametrize("username", [None, "bus"])
-async def test_a_password_that_is_rotated_counts_from_the_next_connection_on(
+async def test_a_rotated_password_is_used_for_the_next_connection(
     locked: RedisServer, tmp_path: Path, username: str | None
 ) -> None:
     path = tmp_path / "password"
@@ -156,7 +156,7 @@ async def test_a_unix_socket(start_redis: Callable[..., RedisServer], tmp_path: 
         ("redis+cluster://127.0.0.1:port", "the port is not a number from 1 to 65535"),
     ],
 )
-def test_a_url_that_names_no_redis(url: str, problem: str) -> None:
+def test_an_invalid_url_is_refused(url: str, problem: str) -> None:
     with pytest.raises(RedisUrlError) as caught:
         make_redis_engine(url, "bus", SystemClock(), TopicConfig())
     assert str(caught.value) == problem
@@ -186,7 +186,7 @@ def test_certificates_that_are_missing_are_named(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("scheme", ["rediss://h/0", "redis+cluster://h/", "redis+sentinel://h:1/s"])
-def test_files_that_are_no_certificates_are_named(tmp_path: Path, scheme: str, query: str, problem: str) -> None:
+def test_files_that_are_not_certificates_are_named(tmp_path: Path, scheme: str, query: str, problem: str) -> None:
     made = make_certificates(tmp_path)
     (tmp_path / "none.pem").write_text("no certificate")
     files = {"none": tmp_path / "none.pem", "ca": made.ca, "key": made.server_key}
@@ -195,7 +195,7 @@ def test_files_that_are_no_certificates_are_named(tmp_path: Path, scheme: str, q
     assert str(caught.value) == problem.format(**files)
 
 
-async def test_something_that_is_no_redis(start_server: Callable[..., ServerProcess]) -> None:
+async def test_a_server_that_is_not_redis_is_refused(start_server: Callable[..., ServerProcess]) -> None:
     async with redis_bus(f"redis://{start_server().address}/0") as bus:
         with pytest.raises(DispatcherNotWorking, match=r"engine redis: "):
             await bus.replica()
@@ -217,7 +217,7 @@ async def test_a_redis_that_is_too_old_is_refused(bus: RedisBus, monkeypatch: py
     ("policy", "warned"),
     [("noeviction", False), ("volatile-lru", False), ("allkeys-lru", True), ("allkeys-random", True)],
 )
-async def test_a_policy_that_drops_events_is_warned_of(
+async def test_a_policy_that_drops_events_causes_a_warning(
     start_redis: Callable[..., RedisServer], policy: str, warned: bool
 ) -> None:
     async with redis_bus(start_redis("--maxmemory-policy", policy).url) as bus:
@@ -226,7 +226,7 @@ async def test_a_policy_that_drops_events_is_warned_of(
     assert [line["policy"] for line in logs if "maxmemory-policy noeviction" in line["event"]] == [policy] * warned
 
 
-async def test_more_calls_at_once_than_connections_wait_for_one(topic: TopicDriver) -> None:
+async def test_calls_beyond_the_number_of_connections_wait_for_one(topic: TopicDriver) -> None:
     # A call waits a second, which a slow machine needs for a few hundred.
     calls = 2 * MAX_CONNECTIONS
     await topic.join()

@@ -54,7 +54,7 @@ def damage(bus: RedisBus, topic: TopicDriver, event_id: str, blob: bytes | None)
     "blob", [None, *RUBBISH], ids=lambda blob: "missing" if blob is None else f"{len(blob)} of {blob[:1]!r}"
 )
 @pytest.mark.parametrize("groups", [1, 2])
-async def test_a_damaged_event_is_a_dead_letter_and_the_others_are_delivered(
+async def test_a_damaged_event_becomes_a_dead_letter_and_others_are_delivered(
     bus: RedisBus, joined: TopicDriver, blob: bytes | None, groups: int
 ) -> None:
     names = ["default", "other"][:groups]
@@ -76,7 +76,7 @@ async def test_a_damaged_event_is_a_dead_letter_and_the_others_are_delivered(
     assert (await joined.dispatch("bad")).duplicate_event_ids == ["bad"], "held still, as a dead letter"
 
 
-async def test_a_bit_that_flips_anywhere_is_noticed(bus: RedisBus, joined: TopicDriver) -> None:
+async def test_any_flipped_bit_is_noticed(bus: RedisBus, joined: TopicDriver) -> None:
     key = bus.key(joined.name, "events")
     await joined.dispatch(new_event("fine", body=b"body"))
     behind_the_time = 8  # the time of dispatch, which only the event's history shows
@@ -107,7 +107,7 @@ async def test_events_behind_a_damaged_one_can_be_settled(bus: RedisBus, joined:
     assert (again.event_id, again.attempt, again.last_error) == ("b", 2, "later")
 
 
-async def test_a_stray_member_does_not_harm_the_event_it_names(bus: RedisBus, joined: TopicDriver) -> None:
+async def test_a_stray_member_does_not_affect_the_event_it_names(bus: RedisBus, joined: TopicDriver) -> None:
     await joined.dispatch("event")
     bus.raw.zadd(bus.key(joined.name, "group:default:waiting"), {b"\xff\xff\xff\xffevent": 1})
     (held,) = await joined.lease_all()
@@ -129,7 +129,7 @@ async def test_a_purge_removes_a_damaged_event(bus: RedisBus, joined: TopicDrive
 
 
 @pytest.mark.parametrize("name", ["waiting", "leased", "dead"])
-async def test_members_that_are_rubbish(bus: RedisBus, joined: TopicDriver, name: str) -> None:
+async def test_invalid_members_do_not_affect_other_events(bus: RedisBus, joined: TopicDriver, name: str) -> None:
     rubbish = [b"", b"x", b"\0\0\0\0", b"\0\0\0\0\0", b"\xff" * 40, b"\0\0\0\1unknown", b"\0\0\0\2\0short"]
     bus.raw.zadd(bus.key(joined.name, f"group:default:{name}"), dict.fromkeys(rubbish, 1))
     await joined.dispatch("good")
@@ -143,7 +143,7 @@ async def test_members_that_are_rubbish(bus: RedisBus, joined: TopicDriver, name
 
 
 @pytest.mark.parametrize("record", [b"", b"\xc1", b"rubbish", b"\x90", b"\x01", b"\x93\x01\x02\x03"], ids=str)
-async def test_records_that_are_rubbish_lose_the_story_and_not_the_event(
+async def test_invalid_records_lose_the_history_and_not_the_event(
     bus: RedisBus, joined: TopicDriver, record: bytes
 ) -> None:
     await joined.dispatch("waiting", "leased", "fine")
@@ -225,7 +225,7 @@ async def test_a_key_of_another_application_is_a_clear_error_and_changes_nothing
 
 
 @pytest.mark.parametrize("name", [*OWN_KEYS, "recent", "requests", "requests:earlier", "deleted"])
-async def test_what_operators_do_to_keys_of_another_application_is_a_clear_error_and_changes_nothing(
+async def test_admin_verbs_on_keys_of_another_application_are_a_clear_error(
     bus: RedisBus, replica: Replica, joined: TopicDriver, name: str
 ) -> None:
     await joined.join(group="second")
@@ -320,13 +320,13 @@ async def test_a_key_of_the_bus_that_is_another_applications_is_one_clear_error(
         await start_and_dispatch()
 
 
-async def test_a_secret_that_is_none_is_refused_at_the_start(bus: RedisBus) -> None:
+async def test_an_invalid_secret_is_refused_at_the_start(bus: RedisBus) -> None:
     bus.raw.set(f"{bus.namespace}:secret", "hunter2" * 20)
     with pytest.raises(DispatcherNotWorking, match=f"the key {bus.namespace}:secret holds something other"):
         await bus.replica()
 
 
-async def test_rubbish_among_the_replicas_stops_no_heartbeat(bus: RedisBus, replica: Replica) -> None:
+async def test_invalid_entries_among_the_replicas_do_not_stop_heartbeats(bus: RedisBus, replica: Replica) -> None:
     bus.raw.zadd(f"{bus.namespace}:{{{bus.namespace}:layout}}:replicas", {b"\xff\xfe": 1, b"ghost": 1})
     bus.raw.sadd(f"{bus.namespace}:replica:ghost:groups", b"\xff", b"no slash", b"/", b"a/b/c")
     replica.engine._engine._presence._finds_dead_from_s = 0.0
@@ -335,7 +335,7 @@ async def test_rubbish_among_the_replicas_stops_no_heartbeat(bus: RedisBus, repl
     assert not bus.raw.exists(f"{bus.namespace}:replica:ghost:groups")
 
 
-async def test_the_memory_of_a_request_that_is_rubbish_is_as_none(bus: RedisBus, joined: TopicDriver) -> None:
+async def test_an_invalid_remembered_request_is_ignored(bus: RedisBus, joined: TopicDriver) -> None:
     for number, rubbish in enumerate((b"", b"\xc1", b"rubbish", b"\x90", b"\x01", b"\x91\xa1x")):
         bus.raw.hset(bus.key(joined.name, "requests"), f"r{number}", rubbish)
         answer = await joined.dispatch(f"e{number}", request_id=f"r{number}")

@@ -33,7 +33,7 @@ def durable(start_redis: Callable[..., RedisServer]) -> RedisServer:
     return start_redis("--appendonly", "yes", "--appendfsync", "always")
 
 
-async def test_a_dispatch_under_which_redis_dies_is_stored_wholly_or_not_at_all(durable: RedisServer) -> None:
+async def test_a_dispatch_during_a_crash_of_redis_is_stored_wholly_or_not_at_all(durable: RedisServer) -> None:
     answered, stored = 0, 1
     async with redis_bus(durable.url) as bus:
         topic = (await bus.replica()).topic()
@@ -63,7 +63,7 @@ def batch() -> list[NewEvent]:
     return [new_event(body=b"b" * 2_000) for _ in range(MANY)]
 
 
-async def test_redis_a_server_and_its_worker_die_at_once(
+async def test_redis_a_server_and_its_worker_die_at_the_same_time(
     durable: RedisServer, start_server: Callable[..., ServerProcess]
 ) -> None:
     flags = ("--engine", "redis", "--redis-url", durable.url)

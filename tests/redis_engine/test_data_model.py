@@ -42,7 +42,7 @@ async def test_the_payload_is_stored_once_however_many_groups_there_are(bus: Red
     assert len(payload) < stored_bytes(bus) < 1.4 * len(payload)
 
 
-async def test_nothing_of_events_that_are_done_remains(bus: RedisBus, replica: Replica, topic: TopicDriver) -> None:
+async def test_nothing_remains_of_events_that_are_done(bus: RedisBus, replica: Replica, topic: TopicDriver) -> None:
     await topic.join(group="one")
     await topic.join(group="two")
     await topic.dispatch(*new_events(30), *new_events(3, delay_us=20 * MILLISECOND), request_id="")
@@ -79,9 +79,7 @@ async def test_records_are_arrays_of_messagepack_however_often_an_event_was_leas
     ]  # fmt: skip
 
 
-async def test_a_lease_is_known_also_where_its_record_is_written_in_another_way(
-    bus: RedisBus, topic: TopicDriver
-) -> None:
+async def test_a_lease_is_found_in_a_record_of_another_encoding(bus: RedisBus, topic: TopicDriver) -> None:
     await topic.join()
     await topic.dispatch("event", "stale")
     held, stale = await topic.lease()
@@ -95,7 +93,7 @@ async def test_a_lease_is_known_also_where_its_record_is_written_in_another_way(
     assert await topic.counts() == {EventState.LEASED: 1}
 
 
-async def test_figures_are_kept_for_eighty_seconds(bus: RedisBus, topic: TopicDriver) -> None:
+async def test_rates_are_kept_for_eighty_seconds(bus: RedisBus, topic: TopicDriver) -> None:
     await topic.join()
     await topic.dispatch("event")
     await topic.ack(await topic.lease_one())
@@ -110,7 +108,7 @@ def short_memory(bus: RedisBus) -> TopicConfig:
     return replace(TopicConfig(), dedupe_window_us=300 * MILLISECOND)
 
 
-async def test_what_the_dedupe_window_remembers_goes_with_it(bus: RedisBus, short_memory: TopicConfig) -> None:
+async def test_remembered_ids_are_removed_after_the_dedupe_window(bus: RedisBus, short_memory: TopicConfig) -> None:
     topic = (await bus.replica(config=short_memory)).topic()
     await topic.join()
     await topic.dispatch("chosen", request_id="a request")
@@ -123,7 +121,7 @@ async def test_what_the_dedupe_window_remembers_goes_with_it(bus: RedisBus, shor
     assert (await topic.dispatch("chosen", request_id="a request")).duplicate_event_ids == []
 
 
-async def test_dead_letters_that_outlive_their_retention_leave_nothing(bus: RedisBus) -> None:
+async def test_expired_dead_letters_leave_nothing(bus: RedisBus) -> None:
     config = replace(TopicConfig(), dead_letter_retention_us=MILLISECOND)
     replica = await bus.replica(config=config)
     topic = replica.topic()
@@ -205,7 +203,7 @@ IDS = [
 ]
 
 
-async def test_ids_of_all_kinds_come_back_as_they_went_in(topic: TopicDriver) -> None:
+async def test_ids_of_all_kinds_are_returned_unchanged(topic: TopicDriver) -> None:
     await topic.join()
     bodies = {each: f"body of {each}".encode() for each in IDS}
     await topic.dispatch(*(new_event(each, body=body) for each, body in bodies.items()))
@@ -240,7 +238,7 @@ async def test_a_repeated_request_gets_the_ids_that_were_generated_first(bus: Re
     assert ids(await topic.lease()) == first.event_ids
 
 
-async def test_nothing_of_a_topic_that_is_deleted_remains(
+async def test_nothing_remains_of_a_deleted_topic(
     bus: RedisBus, replica: Replica, topic: TopicDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Given every key that a topic may have."""

@@ -54,7 +54,7 @@ async def groups(topic: TopicDriver) -> list[str]:
 # --- what stays in Redis ----------------------------------------------------------------------------------------------
 
 
-async def test_nothing_of_a_group_that_has_gone_remains(frozen: RedisBus) -> None:
+async def test_nothing_remains_of_a_removed_group(frozen: RedisBus) -> None:
     replica = await frozen.replica()
     topic = replica.topic()
     await topic.join()
@@ -73,7 +73,7 @@ async def test_nothing_of_a_group_that_has_gone_remains(frozen: RedisBus) -> Non
     assert frozen.raw.hgetall(frozen.key(topic.name, "meta")).get(b"dead", b"0") == b"0"
 
 
-async def test_groups_of_which_there_are_many_are_removed_in_one_sweep_after_the_other(frozen: RedisBus) -> None:
+async def test_many_groups_are_removed_over_several_sweeps(frozen: RedisBus) -> None:
     replica = await frozen.replica()
     topic = replica.topic()
     for number in range(250):
@@ -91,7 +91,7 @@ async def test_groups_of_which_there_are_many_are_removed_in_one_sweep_after_the
 # --- replicas that die, and start -------------------------------------------------------------------------------------
 
 
-async def test_another_replica_removes_what_one_has_left_behind(frozen: RedisBus) -> None:
+async def test_another_replica_removes_the_groups_that_one_left_behind(frozen: RedisBus) -> None:
     """Given a replica that ends after its last session has left, and before the group's time has come."""
     leaving, other = await frozen.replica(), await frozen.replica()
     topic = leaving.topic()
@@ -146,7 +146,7 @@ async def test_after_a_start_subscribers_have_five_seconds_to_come_back(frozen: 
     assert notes(frozen) == {}
 
 
-async def test_a_look_that_crosses_a_return_does_not_drop_the_next_note(frozen: RedisBus) -> None:
+async def test_a_check_that_races_with_a_return_keeps_the_next_note(frozen: RedisBus) -> None:
     """Given a sweep that found a session there, which has left again when the sweep drops its note."""
     replica = await frozen.replica()
     topic = replica.topic()
@@ -168,7 +168,7 @@ async def test_a_look_that_crosses_a_return_does_not_drop_the_next_note(frozen: 
 
 
 @pytest.mark.parametrize(("before", "after"), [(1, 3), (3, 2), (3, 1)])
-async def test_groups_move_to_other_partitions_as_what_they_are(frozen: RedisBus, before: int, after: int) -> None:
+async def test_groups_keep_their_kind_when_the_partitions_change(frozen: RedisBus, before: int, after: int) -> None:
     """Given a lasting group, an ephemeral one with a session, and one that is about to go."""
     replica = await frozen.replica()
     topic = replica.topic()
@@ -195,7 +195,7 @@ async def test_groups_move_to_other_partitions_as_what_they_are(frozen: RedisBus
     assert notes(frozen) == {}
 
 
-async def test_a_change_of_partitions_that_is_refused_forgets_no_group(frozen: RedisBus) -> None:
+async def test_a_refused_change_of_partitions_keeps_the_groups(frozen: RedisBus) -> None:
     replica = await frozen.replica()
     topic = replica.topic()
     await topic.configure(partitions=2)

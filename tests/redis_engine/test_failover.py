@@ -30,7 +30,7 @@ def offset(server: RedisServer) -> int:
         return int(client.info("replication")["master_repl_offset"])
 
 
-async def test_connections_to_a_node_that_was_demoted_are_left(start_redis: Callable[..., RedisServer]) -> None:
+async def test_connections_to_a_demoted_node_are_dropped(start_redis: Callable[..., RedisServer]) -> None:
     old, new = start_redis(), start_redis()
     follow(new, old)
     with redis.Redis.from_url(new.url) as client:
@@ -58,7 +58,7 @@ async def test_connections_to_a_node_that_was_demoted_are_left(start_redis: Call
             await replica.heard.until_due(topic.name, "default", lambda at_us: at_us > 0)
 
 
-async def test_connections_are_left_while_they_are_used_and_nobody_notices(
+async def test_connections_are_dropped_while_in_use_without_failed_calls(
     start_redis: Callable[..., RedisServer],
 ) -> None:
     async with redis_bus(start_redis().url) as bus:
@@ -106,6 +106,6 @@ async def test_a_dispatch_that_waits_for_replicas_finds_a_demoted_node(start_red
         ("Error running script: -READONLY You can't write against a read only replica.", "this Redis is a replica"),
     ],
 )
-def test_each_refusal_is_said_in_words(text: str, said: str) -> None:
+def test_each_refusal_of_redis_has_a_clear_message(text: str, said: str) -> None:
     with pytest.raises(DispatcherNotWorking, match=said), as_domain_errors("orders"):
         raise ResponseError(text)

@@ -90,7 +90,7 @@ async def test_the_newer_layout_is_written_when_the_last_older_replica_is_gone(b
     )
 
 
-async def test_three_layouts_never_meet(bus: RedisBus) -> None:
+async def test_builds_three_layouts_apart_never_run_together(bus: RedisBus) -> None:
     await bus.replica(layout=1)
     assert await refusal(bus.make(layout=3)) == (
         f"engine redis: {bus.namespace}:layout is 1, and this build reads layouts from 2 on: "
@@ -98,7 +98,7 @@ async def test_three_layouts_never_meet(bus: RedisBus) -> None:
     )
 
 
-async def test_a_replica_that_was_away_while_the_others_moved_on_does_no_more_work(bus: RedisBus) -> None:
+async def test_a_replica_that_missed_a_new_layout_stops_working(bus: RedisBus) -> None:
     old = await bus.replica(layout=1)
     bus.raw.set(f"{bus.namespace}:layout", 2)
 
@@ -116,7 +116,7 @@ async def test_a_replica_that_was_away_while_the_others_moved_on_does_no_more_wo
         await old.engine.check()
 
 
-async def test_a_layout_that_redis_has_lost_is_noted_again_as_it_was(bus: RedisBus) -> None:
+async def test_a_lost_layout_number_is_restored(bus: RedisBus) -> None:
     await bus.replica(layout=1)
     new = await bus.replica(layout=2)
     bus.raw.delete(f"{bus.namespace}:layout")
@@ -124,7 +124,7 @@ async def test_a_layout_that_redis_has_lost_is_noted_again_as_it_was(bus: RedisB
     assert (layout_of(bus), written_by(new)) == (1, 1)
 
 
-async def test_what_a_build_from_before_layouts_wrote_is_refused(bus: RedisBus) -> None:
+async def test_data_of_a_build_without_layouts_is_refused(bus: RedisBus) -> None:
     bus.raw.set(f"{bus.namespace}:secret", b"s" * 32)
     assert await refusal(bus.make()) == (
         f"engine redis: namespace '{bus.namespace}' was written by a build from before 0.1.0, which this one does not "
@@ -139,7 +139,7 @@ async def test_a_build_from_before_layouts_does_not_start_on_what_this_one_write
     assert len(bus.raw.get(f"{bus.namespace}:secret")) != 32
 
 
-async def test_a_layout_that_is_no_number_is_refused(bus: RedisBus) -> None:
+async def test_a_layout_that_is_not_a_number_is_refused(bus: RedisBus) -> None:
     bus.raw.set(f"{bus.namespace}:layout", "newest")
     assert "holds something other than the number of a layout" in await refusal(bus.make())
 
@@ -147,14 +147,14 @@ async def test_a_layout_that_is_no_number_is_refused(bus: RedisBus) -> None:
 # --- what was released ------------------------------------------------------------------------------------------------
 
 
-async def test_what_this_build_writes_is_the_layout_of_its_number(start_redis: Callable[..., RedisServer]) -> None:
+async def test_this_build_writes_the_layout_of_its_number(start_redis: Callable[..., RedisServer]) -> None:
     """If this fails, the stored data has changed: read ``Layouts`` in DATA_MODEL.md. Before the first release, write a
     new dump."""
     assert await layout_dump.dump_of_this_build(start_redis().url) == layout_dump.read(LAYOUT)
 
 
 @pytest.mark.parametrize("layout", range(max(1, LAYOUT - 1), LAYOUT + 1))
-async def test_what_was_released_is_read(start_redis: Callable[..., RedisServer], layout: int) -> None:
+async def test_released_layouts_are_read(start_redis: Callable[..., RedisServer], layout: int) -> None:
     async with redis_bus(start_redis().url, frozen=True) as bus:
         bus.namespace = layout_dump.NAMESPACE
         layout_dump.load(bus, layout_dump.read(layout))

@@ -53,19 +53,19 @@ async def test_one_holder_at_a_time(locks: Locks, others: Locks) -> None:
     await acquire(others)
 
 
-async def test_of_many_who_ask_at_once_one_gets_it(locks: Locks, others: Locks) -> None:
+async def test_one_of_many_concurrent_callers_gets_the_lock(locks: Locks, others: Locks) -> None:
     found = await asyncio.gather(*(who.acquire(NAME, MINUTE) for _ in range(50) for who in (locks, others)))
     assert len([lock for lock in found if lock is not None]) == 1
 
 
-async def test_locks_of_other_names_and_of_other_buses_are_others(bus: RedisBus, locks: Locks) -> None:
+async def test_locks_of_other_names_and_other_buses_are_separate(bus: RedisBus, locks: Locks) -> None:
     await acquire(locks)
     assert await locks.acquire("something else", MINUTE) is not None
     async with redis_bus(bus.url) as another:
         await acquire(await locks_on(another))
 
 
-async def test_only_the_holder_releases(locks: Locks, others: Locks) -> None:
+async def test_only_the_holder_can_release(locks: Locks, others: Locks) -> None:
     lock = await acquire(locks)
     assert not await others.release(HeldLock(NAME, "guessed"))
     assert await others.acquire(NAME, MINUTE) is None
@@ -101,7 +101,7 @@ asyncio.run(hold())
 """
 
 
-async def test_a_holder_that_was_paused_does_not_release_the_next_ones_lock(bus: RedisBus, locks: Locks) -> None:
+async def test_a_paused_holder_does_not_release_the_next_holders_lock(bus: RedisBus, locks: Locks) -> None:
     command = [sys.executable, "-c", HOLDER, bus.url, bus.namespace]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as holder:  # noqa: ASYNC220  # starts at once

@@ -53,7 +53,7 @@ def key_of(bus: RedisBus, replica: Replica, topic: TopicDriver, name: str) -> st
 
 
 @pytest.mark.parametrize("name", [*TOPIC_KEYS, *(f"group:one:{name}" for name in GROUP_KEYS), *OF_THE_BUS])
-async def test_events_flow_after_a_key_was_lost(frozen_bus: RedisBus, name: str) -> None:
+async def test_events_are_delivered_after_a_key_was_lost(frozen_bus: RedisBus, name: str) -> None:
     # given events in every state
     replica, other = await frozen_bus.replica(), await frozen_bus.replica()
     topic = await lively(replica)
@@ -93,7 +93,7 @@ async def test_events_flow_after_a_key_was_lost(frozen_bus: RedisBus, name: str)
     await topic.purge(group="one")
 
 
-async def test_what_was_dispatched_while_no_group_was_known_is_delivered(frozen_bus: RedisBus) -> None:
+async def test_events_dispatched_while_no_group_was_known_are_delivered(frozen_bus: RedisBus) -> None:
     replica = await frozen_bus.replica()
     topic = await lively(replica)
     frozen_bus.raw.delete(frozen_bus.key(topic.name, "groups"))

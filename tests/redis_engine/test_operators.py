@@ -64,9 +64,7 @@ async def own_bus(start_redis: Callable[..., RedisServer]) -> AsyncIterator[Redi
 # --- settings ---------------------------------------------------------------------------------------------------------
 
 
-async def test_settings_that_change_on_one_replica_hold_on_another_at_once(
-    here: TopicDriver, there: TopicDriver
-) -> None:
+async def test_settings_changed_on_one_replica_apply_to_another_at_once(here: TopicDriver, there: TopicDriver) -> None:
     await there.dispatch("before")
     await here.configure(max_queued=2, lease_us=7 * SECOND, max_retries=0)
 
@@ -82,7 +80,7 @@ async def test_settings_that_change_on_one_replica_hold_on_another_at_once(
     await there.dispatch("third")
 
 
-async def test_a_retry_policy_of_a_group_holds_on_another_replica(here: TopicDriver, there: TopicDriver) -> None:
+async def test_a_retry_policy_of_a_group_applies_on_another_replica(here: TopicDriver, there: TopicDriver) -> None:
     await here.configure(max_retries=0)
     await here.configure_group(max_retries=1, backoff_initial_us=MINUTE, backoff_max_us=MINUTE)
     await here.dispatch("event")
@@ -95,7 +93,7 @@ async def test_a_retry_policy_of_a_group_holds_on_another_replica(here: TopicDri
     assert found.deliver_at_us - there.harness.now_us() > 40 * SECOND
 
 
-async def test_a_retention_that_one_replica_was_told_is_kept_by_another(here: TopicDriver, there: TopicDriver) -> None:
+async def test_a_retention_set_on_one_replica_is_kept_by_another(here: TopicDriver, there: TopicDriver) -> None:
     await here.dispatch("dead")
     await here.dead_letter(await here.lease_one())
     sweep = there.engine.expire_leases
@@ -120,7 +118,7 @@ async def test_a_retention_is_known_to_a_replica_that_starts_later(bus: RedisBus
     assert await later.counts() == {}
 
 
-async def test_settings_that_are_rubbish_are_as_none(bus: RedisBus, here: TopicDriver) -> None:
+async def test_invalid_settings_are_ignored(bus: RedisBus, here: TopicDriver) -> None:
     rubbish = [b"", b"x", b"nan", b"inf", b"-1", b"1e300", b"\xff"]
     defaults = await here.engine.config_of(here.name)
     for number, value in enumerate(rubbish):
@@ -139,7 +137,7 @@ async def test_settings_that_are_rubbish_are_as_none(bus: RedisBus, here: TopicD
 # --- pause and resume -------------------------------------------------------------------------------------------------
 
 
-async def test_a_pause_through_one_server_holds_on_another_and_its_end_wakes_it(pair: tuple[Wire, Wire]) -> None:
+async def test_a_pause_on_one_server_applies_to_another_and_its_end_wakes_it(pair: tuple[Wire, Wire]) -> None:
     here, there = pair
     topic = unique_name()
     stream = await there.subscribe(topic)
@@ -160,7 +158,7 @@ async def test_a_pause_through_one_server_holds_on_another_and_its_end_wakes_it(
     assert other.come() == []
 
 
-async def test_a_group_that_is_paused_wakes_nobody_until_it_is_resumed(here: TopicDriver, there: TopicDriver) -> None:
+async def test_a_paused_group_wakes_no_one_until_it_is_resumed(here: TopicDriver, there: TopicDriver) -> None:
     await there.lease("session there")
     told = [here.harness.heard, there.harness.heard]
     for recorder in told:
@@ -188,7 +186,7 @@ async def test_a_group_that_is_paused_wakes_nobody_until_it_is_resumed(here: Top
 # --- deletions --------------------------------------------------------------------------------------------------------
 
 
-async def test_streams_on_every_server_end_with_what_was_deleted(pair: tuple[Wire, Wire]) -> None:
+async def test_streams_on_every_server_end_with_a_deletion(pair: tuple[Wire, Wire]) -> None:
     here, there = pair
     topic = unique_name()
     streams = {group: await there.subscribe(topic, group=group) for group in ("one", "two")}
@@ -206,7 +204,7 @@ async def test_streams_on_every_server_end_with_what_was_deleted(pair: tuple[Wir
     assert topic not in await there.topic_names()
 
 
-async def test_a_sweep_finds_the_deletion_that_nobody_told_of(
+async def test_a_sweep_finds_a_deletion_whose_notification_was_lost(
     here: TopicDriver, there: TopicDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await there.dispatch("event")
@@ -254,7 +252,7 @@ async def test_word_of_a_deletion_is_lost_and_the_session_leases(own_bus: RedisB
 
 
 @pytest.mark.parametrize("partitions", [1, 4])
-async def test_a_session_that_joins_anew_does_not_make_a_group_again_that_was_just_deleted(
+async def test_a_session_that_rejoins_does_not_recreate_a_deleted_group(
     own_bus: RedisBus, monkeypatch: pytest.MonkeyPatch, partitions: int
 ) -> None:
     """It joins because the others took its replica for dead, or because its topic's partitions changed."""
@@ -282,7 +280,7 @@ async def test_a_session_that_joins_anew_does_not_make_a_group_again_that_was_ju
 
 
 @pytest.mark.parametrize("sweeps", [True, False])
-async def test_a_redis_that_has_lost_everything_has_deleted_nothing(own_bus: RedisBus, sweeps: bool) -> None:
+async def test_a_redis_that_lost_everything_is_not_taken_for_a_deletion(own_bus: RedisBus, sweeps: bool) -> None:
     """A sweep or a lease finds no group, as after a deletion; but Redis does not know the replica either."""
     replica = await own_bus.replica()
     topic = replica.topic()
@@ -300,7 +298,7 @@ async def test_a_redis_that_has_lost_everything_has_deleted_nothing(own_bus: Red
     assert {subscriber.session_id for subscriber in (await topic.group()).subscribers} == set(sessions)
 
 
-async def test_a_session_that_joins_after_a_deletion_outlives_late_word_of_it(here: TopicDriver) -> None:
+async def test_a_session_that_joins_after_a_deletion_survives_its_late_notification(here: TopicDriver) -> None:
     deleted_us = here.harness.now_us()
     await here.delete_group()
     await here.join("new session")
@@ -336,7 +334,7 @@ async def test_a_topic_that_was_empty_for_a_while_is_listed_again(replica: Repli
     assert [info.topic for info in await here.engine.list_topics("", 10)] == [here.name]
 
 
-async def test_another_replica_releases_what_a_deletion_has_left(
+async def test_another_replica_finishes_an_interrupted_deletion(
     bus: RedisBus, here: TopicDriver, there: TopicDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Given a replica that dies when the group is gone, and its copies of events are not."""

@@ -43,7 +43,7 @@ def fill_up(bus: RedisBus) -> None:
     bus.raw.config_set("maxmemory", 1)
 
 
-async def test_a_dispatch_is_refused_whole(small_bus: RedisBus, crowded: TopicDriver) -> None:
+async def test_a_dispatch_is_refused_as_a_whole(small_bus: RedisBus, crowded: TopicDriver) -> None:
     before = small_bus.contents(crowded.name)
     for events in (["new"], [f"n{number}" for number in range(500)]):
         with pytest.raises(DispatcherNotWorking, match="out of memory") as caught:
@@ -52,7 +52,7 @@ async def test_a_dispatch_is_refused_whole(small_bus: RedisBus, crowded: TopicDr
     assert small_bus.contents(crowded.name) == before
 
 
-async def test_the_backlog_is_worked_off_and_makes_room(small_bus: RedisBus, crowded: TopicDriver) -> None:
+async def test_the_backlog_can_be_handled_and_makes_room(small_bus: RedisBus, crowded: TopicDriver) -> None:
     for group in ("default", "other"):
         for _ in range(4):
             held = await crowded.lease(group=group, max_events=5)
@@ -74,7 +74,7 @@ async def test_a_nack_and_a_dead_letter_lose_nothing(small_bus: RedisBus, crowde
     assert await crowded.queued() == 20, "the other group still waits for those that are dead in this one"
 
 
-async def test_a_lease_that_runs_out_comes_back(small_bus: RedisBus, crowded: TopicDriver) -> None:
+async def test_the_event_of_an_expired_lease_is_ready_again(small_bus: RedisBus, crowded: TopicDriver) -> None:
     await crowded.lease(max_events=5)
     await crowded.shorten(0)
     again = await crowded.lease(max_events=5)
@@ -82,7 +82,7 @@ async def test_a_lease_that_runs_out_comes_back(small_bus: RedisBus, crowded: To
     assert {event.attempt for event in again} == {2}
 
 
-async def test_a_worker_can_subscribe_and_take_its_leases_along(small_bus: RedisBus, crowded: TopicDriver) -> None:
+async def test_a_worker_can_subscribe_and_keep_its_leases(small_bus: RedisBus, crowded: TopicDriver) -> None:
     held = await crowded.lease(max_events=5)
     other: Replica = await small_bus.replica()
     elsewhere = other.topic(crowded.name)

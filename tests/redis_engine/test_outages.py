@@ -92,7 +92,7 @@ async def test_calls_fail_fast_streams_stay_open_and_everything_recovers(
         assert not idle.call.done()
 
 
-async def test_a_server_ends_also_while_redis_is_away(
+async def test_a_server_can_end_while_redis_is_unreachable(
     durable: RedisServer, start_server: Callable[..., ServerProcess]
 ) -> None:
     server = start_server("--engine", "redis", "--redis-url", durable.url, "--drain-timeout", "1s")
@@ -105,7 +105,7 @@ async def test_a_server_ends_also_while_redis_is_away(
         assert await asyncio.to_thread(server.terminate) == 0
 
 
-async def test_what_was_accepted_survives_kill_and_restart(durable: RedisServer) -> None:
+async def test_accepted_events_survive_a_kill_and_restart(durable: RedisServer) -> None:
     async with redis_bus(durable.url) as bus:
         topic = (await bus.replica()).topic()
         await topic.join()
@@ -142,7 +142,7 @@ async def test_scripts_are_flushed_under_load(bus: RedisBus) -> None:
     assert await topic.counts() == {}
 
 
-async def test_a_redis_that_has_forgotten_all_is_told_again(bus: RedisBus, topic: TopicDriver) -> None:
+async def test_a_redis_that_lost_everything_is_registered_with_again(bus: RedisBus, topic: TopicDriver) -> None:
     other = await bus.replica()
     await topic.join()
     await topic.dispatch("lost")
@@ -159,7 +159,7 @@ async def test_a_redis_that_has_forgotten_all_is_told_again(bus: RedisBus, topic
     assert [info.topic for info in await other.engine.list_topics("", 10)] == [topic.name]
 
 
-async def test_an_outage_makes_no_replica_take_another_for_dead(
+async def test_after_an_outage_no_replica_considers_another_dead(
     durable: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(presence, "LAPSE_US", SECOND // 2)
@@ -182,7 +182,7 @@ async def test_an_outage_makes_no_replica_take_another_for_dead(
             assert len((await topic.group()).subscribers) == 1
 
 
-async def test_an_outage_is_logged_once_and_so_is_its_end(
+async def test_an_outage_is_logged_when_it_begins_and_when_it_ends(
     durable: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(presence, "BEAT_US", SECOND // 100)
@@ -223,7 +223,7 @@ async def test_a_hanging_redis_fails_calls_fast_and_everything_recovers(
         assert (await topic.dispatch("before", "after")).duplicate_event_ids == ["before"]
 
 
-async def test_a_redis_that_is_slow_breaks_nothing(start_redis: Callable[..., RedisServer]) -> None:
+async def test_a_slow_redis_breaks_nothing(start_redis: Callable[..., RedisServer]) -> None:
     server = start_redis()
     async with redis_bus(server.url) as bus:
         topic = (await bus.replica()).topic()
@@ -235,7 +235,7 @@ async def test_a_redis_that_is_slow_breaks_nothing(start_redis: Callable[..., Re
         assert (await dispatching).event_ids == ["event"]
 
 
-async def test_a_silent_connection_is_found_to_be_dead(
+async def test_a_silent_connection_is_noticed(
     start_redis: Callable[..., RedisServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(presence, "SILENCE_S", 0.1)

@@ -76,7 +76,7 @@ async def dispatch_over_new_connections(server: ServerProcess, topic: str, count
             await client.dispatch(topic, number)
 
 
-async def test_they_are_one_server_and_drain_together(serve: Callable[..., ServerProcess]) -> None:
+async def test_several_processes_are_one_server_and_drain_together(serve: Callable[..., ServerProcess]) -> None:
     server, topic = serve(), unique_name()
     assert len(children(server)) == COUNT
     await dispatch_over_new_connections(server, topic, 20)
@@ -89,7 +89,7 @@ async def test_they_are_one_server_and_drain_together(serve: Callable[..., Serve
     assert server.process.stdout.read() == "", "one ready line, however many processes"
 
 
-async def test_one_that_dies_is_started_again(serve: Callable[..., ServerProcess]) -> None:
+async def test_a_process_that_dies_is_restarted(serve: Callable[..., ServerProcess]) -> None:
     server, topic = serve(), unique_name()
     before = children(server)
     os.kill(before[0], signal.SIGKILL)
@@ -100,7 +100,7 @@ async def test_one_that_dies_is_started_again(serve: Callable[..., ServerProcess
     assert server.terminate() == 0
 
 
-async def test_one_that_accepts_no_more_calls_is_replaced(serve: Callable[..., ServerProcess]) -> None:
+async def test_a_process_that_accepts_no_calls_is_replaced(serve: Callable[..., ServerProcess]) -> None:
     server, topic = serve(make=mortal_server), unique_name()
     before = children(server)
     async with raw_connection(server.address) as connection:
@@ -111,7 +111,7 @@ async def test_one_that_accepts_no_more_calls_is_replaced(serve: Callable[..., S
     assert server.terminate() == 0
 
 
-async def test_one_that_dies_while_redis_is_away_costs_no_other_and_comes_back_with_it(
+async def test_a_process_that_dies_during_an_outage_of_redis_returns_with_it(
     start_redis: Callable[..., RedisServer], start_server: Callable[..., ServerProcess]
 ) -> None:
     redis, topic = start_redis("--appendonly", "yes"), unique_name()
@@ -128,14 +128,14 @@ async def test_one_that_dies_while_redis_is_away_costs_no_other_and_comes_back_w
     assert server.terminate() == 0
 
 
-async def test_without_the_process_that_watches_them_they_drain(serve: Callable[..., ServerProcess]) -> None:
+async def test_without_their_parent_the_processes_drain(serve: Callable[..., ServerProcess]) -> None:
     server = serve()
     serving = children(server)
     server.kill()
     await until(lambda: not any(map(is_there, serving)))
 
 
-async def test_a_stop_is_meant_for_all(serve: Callable[..., ServerProcess]) -> None:
+async def test_a_stop_drains_all_processes(serve: Callable[..., ServerProcess]) -> None:
     server = serve()
     async with Client(server.address) as client:
         await client.stop()
@@ -151,7 +151,7 @@ def test_an_address_in_use_is_one_line(serve: Callable[..., ServerProcess], bus:
     assert err.startswith(f"duebus: cannot listen on {server.address}: ")
 
 
-def test_a_redis_that_refuses_one_ends_all_of_them(bus: RedisBus) -> None:
+def test_a_redis_that_refuses_one_process_ends_all(bus: RedisBus) -> None:
     url = bus.url.replace("redis://", "redis+cluster://").removesuffix("/0")
     status, out, err = try_to_start("--engine", "redis", "--redis-url", url, "--processes", "2")
     assert (status, out) == (CANNOT_SERVE, "")
@@ -159,7 +159,7 @@ def test_a_redis_that_refuses_one_ends_all_of_them(bus: RedisBus) -> None:
     assert "Traceback" not in err
 
 
-async def test_they_are_ready_when_the_last_one_is(
+async def test_the_server_is_ready_when_all_processes_are(
     start_redis: Callable[..., RedisServer], start_server: Callable[..., ServerProcess]
 ) -> None:
     port, topic = free_port(), unique_name()

@@ -68,7 +68,7 @@ def start_replica(start_server: Callable[..., ServerProcess]) -> StartReplica:
     return start
 
 
-async def test_what_a_killed_replica_and_its_killed_worker_held_is_with_another_within_four_seconds(
+async def test_leases_of_a_killed_replica_and_its_worker_reach_another_within_four_seconds(
     start_replica: StartReplica,
 ) -> None:
     doomed, other = start_replica(), start_replica()
@@ -93,7 +93,7 @@ async def test_what_a_killed_replica_and_its_killed_worker_held_is_with_another_
         assert (await there.topic(topic)).queued == 0
 
 
-async def test_a_worker_that_moves_to_another_replica_keeps_what_it_holds_when_its_old_one_has_died(
+async def test_a_worker_that_moves_to_another_replica_keeps_its_leases_after_its_old_one_died(
     start_replica: StartReplica,
 ) -> None:
     doomed, other = start_replica(), start_replica()
@@ -112,7 +112,7 @@ async def test_a_worker_that_moves_to_another_replica_keeps_what_it_holds_when_i
         assert await there.ack(*held) == []
 
 
-async def test_a_replica_that_was_paused_past_its_lapse_finds_its_way_back(start_replica: StartReplica) -> None:
+async def test_a_replica_paused_beyond_its_lapse_recovers(start_replica: StartReplica) -> None:
     paused, other = start_replica(), start_replica()
     topic = unique_name()
     async with connect(paused.address) as here, connect(other.address) as there:
@@ -153,7 +153,7 @@ async def test_a_replica_that_was_paused_past_its_lapse_finds_its_way_back(start
         assert [ids(of(task.result())) for task in finished] == [["after"]]
 
 
-async def test_a_replica_that_ends_in_an_orderly_way_costs_nobody_the_lapse(start_replica: StartReplica) -> None:
+async def test_a_replica_that_stops_cleanly_costs_no_lapse(start_replica: StartReplica) -> None:
     ending, other = start_replica("--drain-timeout", "0s"), start_replica()
     topic = unique_name()
     async with connect(ending.address) as here, connect(other.address) as there:

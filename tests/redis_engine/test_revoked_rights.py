@@ -113,7 +113,7 @@ async def found(replica: Replica, topic: TopicDriver, group: str) -> set[str]:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-async def test_no_event_is_lost_by_a_right_that_is_missing(restricted: RedisBus, command: str) -> None:
+async def test_no_event_is_lost_when_a_right_is_missing(restricted: RedisBus, command: str) -> None:
     replica = await restricted.replica()
     for name, verb in VERBS.items():
         topic = await lively(replica)
@@ -131,7 +131,7 @@ async def test_no_event_is_lost_by_a_right_that_is_missing(restricted: RedisBus,
 
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("how", ["ack", "nack", *ENDING])
-async def test_what_could_not_be_ended_is_still_there(restricted: RedisBus, command: str, how: str) -> None:
+async def test_events_that_could_not_be_ended_are_still_there(restricted: RedisBus, command: str, how: str) -> None:
     replica = await restricted.replica()
     topic = await lively(replica)
     held = await topic.lease(group="one")
@@ -151,7 +151,7 @@ async def test_what_could_not_be_ended_is_still_there(restricted: RedisBus, comm
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-async def test_what_waits_for_a_first_group_is_had_by_one_in_the_end(restricted: RedisBus, command: str) -> None:
+async def test_events_that_wait_for_a_first_group_are_delivered_in_the_end(restricted: RedisBus, command: str) -> None:
     replica = await restricted.replica()
     topic = replica.topic()
     answer = await topic.dispatch(*new_events(5))

@@ -182,7 +182,7 @@ async def refusal(bus: RedisBus, rule: str, call: Callable[[], Awaitable[object]
         ("resetkeys", "needs ~NAMESPACE:*"),
     ],
 )
-async def test_a_right_that_a_script_misses_is_named(restricted: RedisBus, rule: str, named: str) -> None:
+async def test_a_right_that_a_script_lacks_is_named(restricted: RedisBus, rule: str, named: str) -> None:
     topic = (await restricted.replica()).topic()
     await topic.join()
     assert await refusal(restricted, rule, lambda: topic.dispatch("event")) == f"engine redis: the Redis user {named}"
@@ -198,7 +198,7 @@ async def test_a_right_that_a_script_misses_is_named(restricted: RedisBus, rule:
         ("resetkeys", "needs ~NAMESPACE:*"),
     ],
 )
-async def test_a_right_that_a_start_misses_is_named(restricted: RedisBus, rule: str, named: str) -> None:
+async def test_a_right_that_the_start_lacks_is_named(restricted: RedisBus, rule: str, named: str) -> None:
     assert await refusal(restricted, rule, restricted.replica) == f"engine redis: the Redis user {named}"
 
 

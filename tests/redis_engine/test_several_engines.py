@@ -46,7 +46,7 @@ async def test_each_engine_has_its_own_events(both: Wire) -> None:
     assert await both.ack(first, second) == []
 
 
-async def test_a_dispatch_that_names_both_stores_on_both(both: Wire) -> None:
+async def test_a_dispatch_to_both_engines_is_stored_on_both(both: Wire) -> None:
     topic = unique_name()
     answer = await both.dispatch(topic, event(), "chosen", engines=[LOCAL, REDIS], request_id="request")
     for engine in (LOCAL, REDIS):
@@ -58,7 +58,7 @@ async def test_a_dispatch_that_names_both_stores_on_both(both: Wire) -> None:
     assert again == answer
 
 
-async def test_when_redis_is_away_the_error_says_who_holds_the_events_and_a_repetition_is_safe(
+async def test_without_redis_the_error_names_the_engine_that_holds_the_events(
     both: Wire, own_redis: RedisServer
 ) -> None:
     topic = unique_name()

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 OF_TOPICS = sorted(name for name, source in SOURCES.items() if "\n-- KEYS     topic" in source)
 
 
-def test_every_script_says_which_keys_it_touches() -> None:
+def test_every_script_declares_its_keys() -> None:
     for name in SCRIPTS:
         assert re.search(r"^-- KEYS(\[1\] | {4}) \w", SOURCES[name], re.MULTILINE), name
 
@@ -77,7 +77,7 @@ async def test_no_script_runs_on_half_of_a_topic(lively: TopicDriver, moving: Mo
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_a_sweep_does_not_take_a_group_for_deleted_whose_slot_is_on_the_move(
+async def test_a_sweep_does_not_consider_a_group_deleted_whose_slot_is_moving(
     lively: TopicDriver, moving: MovingSlot
 ) -> None:
     await lively.engine.expire_leases()
@@ -86,7 +86,7 @@ async def test_a_sweep_does_not_take_a_group_for_deleted_whose_slot_is_on_the_mo
     assert len(await lively.lease(group="other", session="other session")) == 5
 
 
-async def test_what_is_asked_meanwhile_waits_until_the_slot_is_moved(lively: TopicDriver, moving: MovingSlot) -> None:
+async def test_calls_wait_until_the_slot_is_moved(lively: TopicDriver, moving: MovingSlot) -> None:
     waiting = asyncio.create_task(lively.dispatch("meanwhile"))
     await asyncio.sleep(0.2)  # a few tries
     assert not waiting.done()

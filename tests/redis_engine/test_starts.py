@@ -150,7 +150,7 @@ def logged(server: ServerProcess, words: str) -> int:
 
 
 @pytest.mark.parametrize("away", ABSENCES)
-async def test_a_server_serves_when_redis_is_there(
+async def test_a_server_serves_once_redis_is_available(
     start_server: Callable[..., ServerProcess], tmp_path: Path, away: str
 ) -> None:
     make, reason = ABSENCES[away]
@@ -190,7 +190,7 @@ def scrape(port: int) -> bytes:
         return read
 
 
-async def test_a_name_that_is_not_known_yet_is_waited_for_and_a_stop_ends_that(
+async def test_an_unknown_host_name_is_retried_and_a_stop_ends_that(
     start_server: Callable[..., ServerProcess],
 ) -> None:
     server = start_server(*flags("redis://redis.invalid/0", free_port()), is_ready=False)
@@ -209,7 +209,7 @@ async def test_a_name_that_is_not_known_yet_is_waited_for_and_a_stop_ends_that(
     ],
     ids=["password", "layout", "cluster"],
 )
-async def test_a_redis_that_comes_and_is_not_fit_ends_the_server(
+async def test_a_redis_that_becomes_available_but_is_unusable_ends_the_server(
     start_server: Callable[..., ServerProcess], options: tuple[str, ...], layout: str, problem: str
 ) -> None:
     # given a Redis that is away

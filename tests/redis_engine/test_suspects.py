@@ -41,7 +41,7 @@ async def pair(bus: RedisBus) -> AsyncIterator[tuple[Wire, Wire]]:
         yield one, other
 
 
-async def test_a_session_hears_that_another_replica_extended_its_lease(here: TopicDriver, there: TopicDriver) -> None:
+async def test_a_session_is_told_that_another_replica_extended_its_lease(here: TopicDriver, there: TopicDriver) -> None:
     await here.dispatch("event")
     lease = await here.lease_one("session here")
 
@@ -52,9 +52,7 @@ async def test_a_session_hears_that_another_replica_extended_its_lease(here: Top
     assert there.harness.heard.extended == []
 
 
-async def test_a_session_hears_that_another_replica_found_its_lease_run_out(
-    here: TopicDriver, there: TopicDriver
-) -> None:
+async def test_a_session_is_told_that_another_replica_expired_its_lease(here: TopicDriver, there: TopicDriver) -> None:
     await here.dispatch("event")
     lease = await here.lease_one("session here", lease_us=SECOND)
     await here.harness.advance(SECOND)
@@ -65,7 +63,7 @@ async def test_a_session_hears_that_another_replica_found_its_lease_run_out(
     await heard.until(lambda: heard.ran_out["session here"] == [lease.fencing_token], "that its lease ran out")
 
 
-async def test_a_suspect_comes_back_to_the_server_whose_worker_can_take_it(pair: tuple[Wire, Wire]) -> None:
+async def test_a_suspect_returns_to_the_server_whose_worker_can_take_it(pair: tuple[Wire, Wire]) -> None:
     here, there = pair
     topic = unique_name()
     await here.dispatch(topic, "suspect 1", "suspect 2")

@@ -50,7 +50,7 @@ async def test_an_idle_topic_costs_a_sweep_nothing(alone: RedisBus) -> None:
     assert costs[1] < 150
 
 
-async def test_what_a_lost_answer_has_made_due_is_found_by_the_next_sweep(
+async def test_events_made_due_by_a_lost_answer_are_found_by_the_next_sweep(
     start_redis: Callable[..., RedisServer],
 ) -> None:
     async with (

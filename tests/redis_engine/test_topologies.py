@@ -68,7 +68,7 @@ SCHEMES = ["rediss://127.0.0.1:{port}/0", "redis+cluster://127.0.0.1:{port}/", "
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-async def test_why_a_certificate_is_refused_is_told(
+async def test_the_error_says_why_a_certificate_is_refused(
     start_redis: Callable[..., RedisServer], certificates: Certificates, others: Certificates, scheme: str
 ) -> None:
     def with_tls(own: Certificates, address: str = "127.0.0.1") -> str:
@@ -122,7 +122,7 @@ def ask_sentinel(port: int, password: str | None = None) -> dict[str, Any]:
         return found
 
 
-async def test_a_failover_loses_nothing_that_the_replica_had(sentinel: Any) -> None:
+async def test_a_failover_loses_no_event_that_the_replica_had(sentinel: Any) -> None:
     master, replica, port = sentinel
     await until(lambda: ask_sentinel(port)["num-slaves"] == 1, "the sentinel to know both")
     bus = RedisBus(master.url)
@@ -185,7 +185,7 @@ async def test_sentinels_and_servers_have_different_passwords(
             await bus.close()
 
 
-async def test_sentinels_that_hang_or_are_slow_are_no_reason_to_fail(
+async def test_hanging_or_slow_sentinels_do_not_fail_calls(
     sentinel: tuple[RedisServer, RedisServer, int], hanging: str
 ) -> None:
     master, _, port = sentinel

@@ -33,7 +33,7 @@ def now_us() -> int:
     return round(asyncio.get_running_loop().time() * SECOND)
 
 
-async def test_what_one_replica_dispatches_another_delivers_at_once(pair: tuple[Wire, Wire]) -> None:
+async def test_events_dispatched_on_one_replica_are_delivered_by_another_at_once(pair: tuple[Wire, Wire]) -> None:
     here, there = pair
     topic = unique_name()
     stream = await there.subscribe(topic)
@@ -130,7 +130,7 @@ async def own_bus(start_redis: Callable[..., RedisServer]) -> AsyncIterator[Redi
         yield opened
 
 
-async def test_lost_word_costs_a_sweep_at_most(own_bus: RedisBus) -> None:
+async def test_a_lost_notification_costs_at_most_a_sweep(own_bus: RedisBus) -> None:
     async with app_on(own_bus, sweep_interval="60s") as here, app_on(own_bus, sweep_interval="300ms") as there:
         topic = unique_name()
         stream = await there.subscribe(topic)
@@ -156,7 +156,7 @@ async def test_a_lost_notification_of_an_ack_does_not_cost_the_room_forever(own_
         assert now_us() - began_us < 0.3 * SECOND + SOON_S * SECOND
 
 
-async def test_a_listener_that_is_cut_off_hears_again(own_bus: RedisBus) -> None:
+async def test_a_disconnected_listener_reconnects_and_checks_again(own_bus: RedisBus) -> None:
     async with app_on(own_bus, sweep_interval="60s") as here, app_on(own_bus, sweep_interval="60s") as there:
         topic = unique_name()
         stream = await there.subscribe(topic)
@@ -167,7 +167,7 @@ async def test_a_listener_that_is_cut_off_hears_again(own_bus: RedisBus) -> None
         assert ids([await stream.one()]) == ["heard"]
 
 
-async def test_rubbish_on_a_channel_is_passed_over(own_bus: RedisBus) -> None:
+async def test_invalid_messages_on_a_channel_are_ignored(own_bus: RedisBus) -> None:
     async with app_on(own_bus, sweep_interval="60s") as here, app_on(own_bus, sweep_interval="60s") as there:
         topic = unique_name()
         stream = await there.subscribe(topic)

@@ -46,7 +46,7 @@ def test_the_files_of_the_registry_have_no_address_of_a_package_registry() -> No
 
 
 @pytest.mark.parametrize("name", [name for name, peer in PEERS.items() if peer.pip and installed(peer)])
-def test_what_is_installed_has_all_that_the_program_imports(name: str) -> None:
+def test_installed_peers_have_all_that_their_programs_import(name: str) -> None:
     python, _, module = PEERS[name].program()
     done = run([python, "-c", f"import {module}"])
     assert done.returncode == 0, done.stderr
