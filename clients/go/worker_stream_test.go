@@ -1,0 +1,196 @@
+package duebus_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	duebus "github.com/duebus/duebus/clients/go"
+	"github.com/duebus/duebus/clients/go/duebusv1"
+)
+
+func TestReadyEndsIfTheWorkerCanNotSubscribe(t *testing.T) {
+	bus := newFakeBus(t)
+	bus.started = nil
+	w := work(t, bus.address, acking)
+	next(t, bus.streams).end <- refusal(codes.PermissionDenied, "PERMISSION_DENIED")
+	next(t, w.worker.Ready())
+	if err := next(t, w.ended); !errors.Is(err, duebus.ErrPermissionDenied) {
+		t.Error(err)
+	}
+}
+
+func TestABrokenStreamIsResumedWithTheLeasesStillHeld(t *testing.T) {
+	bus := newFakeBus(t)
+	holding := newHolding()
+	work(t, bus.address, holding.handle)
+	first := next(t, bus.streams)
+	first.deliver("a", "b")
+	next(t, holding.begun)
+	next(t, holding.begun)
+	bus.set(func() { bus.started.LostLeaseTokens = []string{"lease-b"} })
+	first.end <- status.Error(codes.Unavailable, "broken")
+
+	if held := next(t, bus.streams).request.HeldLeaseTokens; len(held) != 2 {
+		t.Errorf("held %v", held)
+	}
+	if cause := next(t, holding.cancelled); !errors.Is(cause, duebus.ErrLeaseLost) {
+		t.Errorf("cancelled by %v", cause)
+	}
+	holding.finish <- nil
+	if acked := next(t, bus.acks).LeaseTokens; len(acked) != 1 || acked[0] != "lease-a" {
+		t.Errorf("acked %v", acked)
+	}
+}
+
+func TestAClosedStreamIsReopenedAfterTheServersDelay(t *testing.T) {
+	bus := newFakeBus(t)
+	work(t, bus.address, acking)
+	stream := next(t, bus.streams)
+	closed := time.Now()
+	stream.close(300 * time.Millisecond)
+	next(t, bus.streams)
+	if waited := time.Since(closed); waited < 300*time.Millisecond {
+		t.Errorf("came back after %v", waited)
+	}
+}
+
+func TestAnOutageIsLoggedOnce(t *testing.T) {
+	bus := newFakeBus(t)
+	bus.started = nil
+	var lines lockedBuffer
+	logger := slog.New(slog.NewTextHandler(&lines, nil))
+	worker := duebus.NewWorker(newClient(t, bus.address, duebus.WithLogger(logger)))
+	worker.Handle("order.created", acking)
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- worker.Run(ctx) }()
+	for range 4 {
+		next(t, bus.streams).end <- status.Error(codes.Unavailable, "away")
+	}
+	stop()
+	next(t, ended)
+	if count := strings.Count(lines.String(), "level=WARN"); count != 1 {
+		t.Errorf("%d warnings:\n%s", count, lines.String())
+	}
+}
+
+func TestAStoppedEngineIsLoggedOnce(t *testing.T) {
+	bus := newFakeBus(t)
+	stopped := &duebusv1.AckResponse{Failures: []*duebusv1.LeaseFailure{
+		{LeaseToken: "lease-a", Reason: duebus.LeaseEngineStopped},
+	}}
+	bus.ack = func() (*duebusv1.AckResponse, error) { return stopped, nil }
+	var lines lockedBuffer
+	logger := slog.New(slog.NewTextHandler(&lines, nil))
+	worker := duebus.NewWorker(newClient(t, bus.address, duebus.WithLogger(logger)))
+	worker.Handle("order.created", acking)
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- worker.Run(ctx) }()
+	next(t, bus.streams).deliver("a")
+	for range 3 {
+		next(t, bus.acks)
+	}
+	bus.set(func() { bus.ack = func() (*duebusv1.AckResponse, error) { return &duebusv1.AckResponse{}, nil } })
+	stop()
+	next(t, ended)
+	if count := strings.Count(lines.String(), "level=WARN"); count != 1 {
+		t.Errorf("%d warnings:\n%s", count, lines.String())
+	}
+}
+
+// lockedBuffer is a buffer for many goroutines.
+type lockedBuffer struct {
+	mu     sync.Mutex
+	buffer bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(line []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buffer.Write(line)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buffer.String()
+}
+
+func TestATemporaryErrorDoesNotEndTheWorker(t *testing.T) {
+	bus := newFakeBus(t)
+	work(t, bus.address, acking)
+	later := &errdetails.RetryInfo{RetryDelay: durationpb.New(200 * time.Millisecond)}
+	refused := time.Now()
+	next(t, bus.streams).end <- refusal(codes.Unavailable, "DISPATCHER_NOT_WORKING", later)
+	next(t, bus.streams)
+	if waited := time.Since(refused); waited < 200*time.Millisecond {
+		t.Errorf("came back after %v", waited)
+	}
+}
+
+func TestAnotherReplicaTakesOver(t *testing.T) {
+	one, other := newFakeBus(t), newFakeBus(t)
+	holding := newHolding()
+	work(t, one.address+","+other.address, holding.handle)
+	used, left := one, other
+	var stream *fakeStream
+	select {
+	case stream = <-one.streams:
+	case stream = <-other.streams:
+		used, left = other, one
+	case <-time.After(waitTimeout):
+		t.Fatal("not subscribed")
+	}
+	stream.deliver("a")
+	next(t, holding.begun)
+	used.server.Stop()
+	if held := next(t, left.streams).request.HeldLeaseTokens; len(held) != 1 || held[0] != "lease-a" {
+		t.Errorf("held %v", held)
+	}
+	holding.finish <- nil
+	next(t, left.acks)
+}
+
+func TestAStreamThatDoesNotStartIsRetried(t *testing.T) {
+	bus := newFakeBus(t)
+	bus.started = nil
+	worker := duebus.NewWorker(newClient(t, bus.address, duebus.WithTimeout(50*time.Millisecond)))
+	worker.Handle("order.created", acking)
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- worker.Run(ctx) }()
+	next(t, bus.streams)
+	next(t, bus.streams)
+	no(t, worker.Ready())
+	stop()
+	if err := next(t, ended); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAWorkerWithADeadlineWaitsBetweenTries(t *testing.T) {
+	bus := newFakeBus(t)
+	worker := duebus.NewWorker(newClient(t, bus.address))
+	worker.Handle("order.created", acking)
+	ctx, stop := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- worker.Run(ctx) }()
+	next(t, bus.streams).close(time.Hour)
+	if err := next(t, ended); err != nil {
+		t.Error(err)
+	}
+	no(t, bus.streams)
+}
