@@ -145,7 +145,6 @@ class WireServer:
         self._guard = guard
         self._certificates = certificates
         self._shares_port = limits.shares_port
-        self._limits = limits
         self._server = GrpcServer(limits.options(), guard.admit if guard.knows_callers else None)
         self._health_server: GrpcServer | None = None
         self._listening: str | None = None

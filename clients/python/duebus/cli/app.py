@@ -10,8 +10,8 @@ import typer
 
 from duebus.cli import conversion, server_options
 from duebus.cli.credentials import Credentials
-from duebus.cli.failures import STATUS_INTERRUPTED, CommandFailed
-from duebus.cli.output import PipeClosedError, silence
+from duebus.cli.failures import STATUS_INTERRUPTED, CommandFailed, PipeClosedError
+from duebus.cli.output import silence
 from duebus.cli.server_options import Globals
 
 _STATUS_BROKEN_PIPE = 141

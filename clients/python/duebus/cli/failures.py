@@ -1,4 +1,4 @@
-"""The error that ends a command."""
+"""The errors that end a command."""
 
 STATUS_FAILED = 1
 STATUS_MISUNDERSTOOD = 2
@@ -15,3 +15,7 @@ class CommandFailed(Exception):
     def __init__(self, message: str, *, status: int = STATUS_FAILED) -> None:
         super().__init__(message)
         self.status = status
+
+
+class PipeClosedError(Exception):
+    """Nobody reads standard output anymore. Not an OSError, which Rich and Typer turn into their own exit status."""

@@ -9,6 +9,8 @@ import sys
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from duebus.cli.failures import PipeClosedError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -22,10 +24,6 @@ _CUT_AT_LEAST = 20
 _FOLDED_AT_LEAST = 30
 # How the traceback begins that a worker adds to a handler's error.
 _CALL = '\n  File "'
-
-
-class PipeClosedError(Exception):
-    """Nobody reads standard output anymore. Not an OSError, which Rich and Typer turn into their own exit status."""
 
 
 class Output:
@@ -93,7 +91,7 @@ class Output:
 
 
 def _plain_lines(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = column_widths(rows)
+    widths = _column_widths(rows)
     return [_GAP.join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
@@ -104,7 +102,7 @@ def _cut(
     if cut not in columns:
         return rows
     place = columns.index(cut)
-    widths = column_widths([columns, *rows])
+    widths = _column_widths([columns, *rows])
     others = [
         min(each, _FOLDED_AT_LEAST) if column in folded else each
         for column, each in zip(columns, widths, strict=True)
@@ -114,7 +112,7 @@ def _cut(
     return [[*row[:place], _shortened(row[place], most), *row[place + 1 :]] for row in rows]
 
 
-def column_widths(rows: Sequence[Sequence[str]]) -> list[int]:
+def _column_widths(rows: Sequence[Sequence[str]]) -> list[int]:
     """In characters."""
     return [max(map(len, column)) for column in zip(*rows, strict=True)]
 

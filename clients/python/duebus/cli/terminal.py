@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from duebus.cli.output import PipeClosedError, column_widths
+from duebus.cli.failures import PipeClosedError
 
 __all__ = ["TerminalConsole", "rich_table"]
 
@@ -27,14 +27,14 @@ class TerminalConsole(Console):
 def rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]], folded: Sequence[str] = ()) -> Table:
     """A table for a terminal; see `Output.table`."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    for place, (column, width) in enumerate(zip(columns, column_widths([columns, *rows]), strict=True)):
+    for place, column in enumerate(columns):
         whole = column not in folded
         table.add_column(
             column,
             overflow="fold",
             no_wrap=whole,
             # A truncated number would be wrong.
-            min_width=width if whole else None,
+            min_width=max(len(row[place]) for row in (columns, *rows)) if whole else None,
             justify=_justify(rows, place),
         )
     for row in rows:
