@@ -196,7 +196,7 @@ async def test_a_nack_can_make_a_dead_letter_at_once(wire: Wire, topic: str) -> 
 
 
 async def test_an_extended_lease_outlasts_its_first_expiry(wire: Wire, topic: str) -> None:
-    stream = await wire.subscribe(topic, lease=0.3)
+    stream = await wire.subscribe(topic, lease=1)
     await wire.dispatch(topic, "kept", "dropped")
     kept, dropped = await stream.take(2)
     assert await wire.extend(kept, lease=duration(30)) == []

@@ -124,7 +124,7 @@ async def test_a_worker_that_does_not_settle_gets_no_more(wire: Wire, topic: str
 
 
 async def test_every_end_of_a_lease_makes_room(wire: Wire, topic: str) -> None:
-    stream = await wire.subscribe(topic, max_in_flight=1, lease=0.2)
+    stream = await wire.subscribe(topic, max_in_flight=1, lease=1)
     await wire.dispatch(topic, "acked", "nacked", "dead", "expired", "last")
     await wire.ack(await stream.one())
     await wire.nack(await stream.one())

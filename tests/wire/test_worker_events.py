@@ -154,13 +154,13 @@ async def test_only_failed_handlers_see_a_retried_event(
 async def test_a_handler_that_outlasts_its_lease_keeps_it(
     server: ServerProcess, client: aio.Client, wire: Wire, topic: str
 ) -> None:
-    worker, attempts = Worker(server.address, lease=0.3, concurrency=1), []
+    worker, attempts = Worker(server.address, lease=1, concurrency=1), []
 
     @worker.on(topic)
     async def outlive(delivery: Delivery) -> None:
         attempts.append(delivery.attempt)
-        # Three leases long; the second event waits as long, unstarted.
-        await asyncio.sleep(0.9)
+        # Two leases long; the second event waits as long, unstarted.
+        await asyncio.sleep(2.2)
 
     async with serving(worker):
         await client.dispatch_many(topic, ["first", "second"])
