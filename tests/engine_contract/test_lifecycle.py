@@ -116,7 +116,7 @@ async def test_stopping_is_harmless_before_the_start_and_after_the_stop(harness:
 
 async def test_the_engine_knows_its_name(harness: Harness, request: pytest.FixtureRequest) -> None:
     assert harness.engine.name in ENGINES
-    assert harness.engine.name == {"partitioned": "redis"}.get(
+    assert harness.engine.name == {"partitioned": "redis", "journal": "local"}.get(
         request.node.callspec.params["harness"], request.node.callspec.params["harness"]
     )
 

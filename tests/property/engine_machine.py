@@ -31,6 +31,7 @@ from property.comparison import Comparison
 from property.model import Model, ModelEntry, Partial
 from property.plans import (
     CONFIG,
+    GRACE_US,
     LOOK,
     LOOK_GRACE_US,
     POLICY,
@@ -190,10 +191,24 @@ class EngineMachine(RuleBasedStateMachine):
 
     async def join(self, member: Member) -> None:
         ephemeral = member.group == LOOK
-        await self.topic.join(member.session_id, member.group, ephemeral_us=LOOK_GRACE_US if ephemeral else None)
+        ephemeral_us = LOOK_GRACE_US if ephemeral else None
+        await self.topic.join(member.session_id, member.group, ephemeral_us=ephemeral_us, grace_us=GRACE_US)
         if member.group not in self.model.groups:
             self.comparison.batch_said(member.group, await self.topic.next_due(member.group))
         self.model.join(member.group, member.session_id, ephemeral=ephemeral)
+
+    @precondition(lambda self: self.harness.can_restart)
+    @rule(wait=waits)
+    def the_engine_restarts(self, wait: Jump) -> None:
+        self.jump(wait)
+        self.the_engine_agrees_with_the_model()  # so that the engine has noticed what ran out
+        self.run(self.restart())
+
+    async def restart(self) -> None:
+        self.topic.engine = await self.harness.restart()
+        self.model.restart(GRACE_US, LOOK_GRACE_US)
+        for name in self.model.groups:
+            self.comparison.batch_said(name, await self.topic.next_due(name))
 
     async def leave(self, member: Member) -> None:
         await self.topic.leave(member.session_id, member.group)

@@ -383,6 +383,15 @@ class Model:
             group.sessions.discard(session_id)
             group.kept_until_us = self.now_us + ephemeral_us
 
+    def restart(self, grace_us: int, ephemeral_us: int) -> None:
+        """The engine restarts: every stream has broken, and its worker may come again for its leases."""
+        self.ended.clear()
+        for group in self.groups.values():
+            group.sessions.clear()
+            group.kept_until_us = self.now_us + ephemeral_us
+            for entry in group.in_state(EventState.LEASED):
+                entry.at_us = self.now_us + grace_us
+
     def sweep(self) -> list[str]:
         """Removes ephemeral groups. Returns which."""
         over = [name for name, group in self.groups.items() if group.is_over(self.now_us)]

@@ -42,6 +42,9 @@ class Member(NamedTuple):
     session_id: str
 
 
+GRACE_US = TICK
+"""How long leases last after their stream has broken."""
+
 LOOK, LOOK_GRACE_US = "look", 2 * TICK
 """The group that is ephemeral, and how long it is kept for its sessions."""
 

@@ -8,8 +8,8 @@ from hypothesis.stateful import run_state_machine_as_test as run_machine
 from property.operated_machine import OperatedMachine
 from support.harnesses import ENGINES, opener
 
-COST = {"redis": 7, "partitioned": 14}
-"""How much longer a step takes on an engine behind a socket, which gets fewer examples in the same time."""
+COST = {"journal": 3, "redis": 7, "partitioned": 14}
+"""How much longer a step takes on an engine behind a socket or a disk, which gets fewer examples in the same time."""
 
 
 @pytest.mark.timeout(1_800)  # the longest search takes this long

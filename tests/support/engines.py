@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from contextlib import asynccontextmanager
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from duebus_server.domain.clock import ManualClock
 from duebus_server.domain.views import TopicConfig
 from duebus_server.engine.local import LocalEngine
+from duebus_server.engine.local.journal import Fsync, Journal
 
 from support.recorder import Recorder
 
@@ -21,6 +25,10 @@ START_US = 1_767_225_600_000_000
 """2026-01-01T00:00:00Z, where a manual clock starts."""
 
 
+SEGMENT_BYTES = 4 << 10
+"""The size of segments of a journal: so small that some are removed within a test."""
+
+
 class Harness(ABC):
     """A started engine that no other test uses.
 
@@ -29,10 +37,12 @@ class Harness(ABC):
         grain_us: how far apart two times must be for a test to tell them apart, in microseconds: 1 on a clock that
             stands still between two ``advance``, and more than a test lasts on a running clock.
         partitions: how many partitions the topics of tests have.
+        can_restart: whether the engine keeps what it holds when it ends and starts again; see ``restart``.
     """
 
     grain_us: int = 1
     partitions: int = 1
+    can_restart: bool = False
 
     def __init__(self, engine: Engine, heard: Recorder) -> None:
         self.engine = engine
@@ -41,6 +51,10 @@ class Harness(ABC):
     @abstractmethod
     async def advance(self, by_us: int) -> None:
         """Move the engine's clock forward."""
+
+    async def restart(self) -> Engine:
+        """End the engine, and start another one on what it has kept."""
+        raise NotImplementedError
 
     @abstractmethod
     def unstarted(self) -> Engine:
@@ -60,12 +74,36 @@ class Harness(ABC):
 
 
 class LocalHarness(Harness):
-    """The local engine on a manual clock."""
+    """The local engine on a manual clock.
 
-    def __init__(self, config: TopicConfig) -> None:
+    Args:
+        config: the settings of topics.
+        data_dir: where its journals are; None for an engine in memory.
+    """
+
+    def __init__(self, config: TopicConfig, data_dir: Path | None = None) -> None:
         self.clock = ManualClock(START_US)
-        self._local = LocalEngine(self.clock, config)
+        self._config = config
+        self._data_dir = data_dir
+        self._numbers = count(1)
+        self.can_restart = data_dir is not None
+        self._local = self._make(config, 0)
         super().__init__(self._local, Recorder(timeout_s=0))
+
+    def _make(self, config: TopicConfig, number: int) -> LocalEngine:
+        if self._data_dir is None:
+            return LocalEngine(self.clock, config)
+        path = self._data_dir / str(number)
+        journal = Journal(path, Fsync.EVERYSEC, segment_bytes=SEGMENT_BYTES)
+        return LocalEngine(self.clock, config, journal)
+
+    async def restart(self) -> Engine:
+        """End the engine, and start another one on its journal. No session is connected any more."""
+        await self._local.stop()
+        self.engine = self._local = self._make(self._config, 0)
+        self._local.watch(self.heard)
+        await self._local.start()
+        return self._local
 
     async def next_due(self, topic: str, group: str) -> int | None:
         """When the group next has something to lease, from the group itself."""
@@ -78,13 +116,26 @@ class LocalHarness(Harness):
 
     def unstarted(self) -> Engine:
         """Another engine of the same kind."""
-        return LocalEngine(self.clock, TopicConfig())
+        return self._make(TopicConfig(), next(self._numbers))
 
 
 @asynccontextmanager
 async def local(config: TopicConfig) -> AsyncIterator[Harness]:
-    """A local engine."""
-    harness = LocalHarness(config)
+    """A local engine in memory."""
+    async with _started(LocalHarness(config)) as harness:
+        yield harness
+
+
+@asynccontextmanager
+async def journaled(config: TopicConfig) -> AsyncIterator[LocalHarness]:
+    """A local engine with a journal."""
+    with TemporaryDirectory(prefix="duebus-") as path:
+        async with _started(LocalHarness(config, Path(path))) as harness:
+            yield harness
+
+
+@asynccontextmanager
+async def _started(harness: LocalHarness) -> AsyncIterator[LocalHarness]:
     harness.engine.watch(harness.heard)
     await harness.engine.start()
     try:

@@ -11,15 +11,22 @@ from functools import partial
 import pytest
 from duebus_server.domain.views import TopicConfig
 
-from support.engines import Harness, local
+from support.engines import Harness, journaled, local
 from support.redis_engine import redis
 
 OpenHarness = Callable[[TopicConfig], AbstractAsyncContextManager[Harness]]
 
 PARTITIONS = 4
 
-ENGINES: dict[str, OpenHarness] = {"local": local, "redis": redis, "partitioned": partial(redis, partitions=PARTITIONS)}
-"""Opens a harness on each engine, whose topics have the given settings. "partitioned" is redis with partitions."""
+ENGINES: dict[str, OpenHarness] = {
+    "local": local,
+    "journal": journaled,
+    "redis": redis,
+    "partitioned": partial(redis, partitions=PARTITIONS),
+}
+"""Opens a harness on each engine, whose topics have the given settings. "journal" is local with a data directory,
+"partitioned" is redis with partitions.
+"""
 
 PROGRAMS = {"redis": "redis-server", "partitioned": "redis-server"}
 """The program that an engine needs on this machine."""

@@ -104,10 +104,16 @@ class TopicDriver:
     # --- sessions -----------------------------------------------------------------------------------------------------
 
     async def join(
-        self, session: str = WORKER, group: str = DEFAULT_GROUP, consumer: str = "", *, ephemeral_us: int | None = None
+        self,
+        session: str = WORKER,
+        group: str = DEFAULT_GROUP,
+        consumer: str = "",
+        *,
+        ephemeral_us: int | None = None,
+        grace_us: int = 0,
     ) -> None:
         """A session subscribes."""
-        info = SubscriberInfo(session, consumer, self.harness.now_us(), ephemeral_us=ephemeral_us)
+        info = SubscriberInfo(session, consumer, self.harness.now_us(), ephemeral_us=ephemeral_us, grace_us=grace_us)
         await self.engine.join(self.name, group, info)
 
     async def leave(self, session: str = WORKER, group: str = DEFAULT_GROUP, *, returns_in_us: int = 0) -> None:
@@ -264,6 +270,14 @@ class TopicDriver:
     ) -> DeadLetterProgress:
         """Purge dead letters, one step."""
         return await self.engine.purge(self.name, group, chosen or DeadLetterFilter(), step or DeadLetterStep(1_000))
+
+    async def redrive_named(self, *event_ids: str, group: str = DEFAULT_GROUP) -> None:
+        """Redrive these dead letters."""
+        assert (await self.redrive(DeadLetterFilter(event_ids), group=group)).moved == len(event_ids)
+
+    async def purge_named(self, *event_ids: str, group: str = DEFAULT_GROUP) -> None:
+        """Purge these dead letters."""
+        assert (await self.purge(DeadLetterFilter(event_ids), group=group)).moved == len(event_ids)
 
     async def bury(self, *event_ids: str, error: str = "", group: str = DEFAULT_GROUP) -> None:
         """Dispatch events and make them dead letters, in order, at different times. The session WORKER has joined."""

@@ -148,7 +148,13 @@ class Session:
         """
         topic, group, session_id = self.options.topic, self.options.group, self.options.session_id
         ephemeral_us = self.options.grace_us if self.options.ephemeral else None
-        info = SubscriberInfo(session_id, self.options.consumer, self._engine.now_us(), ephemeral_us=ephemeral_us)
+        info = SubscriberInfo(
+            session_id,
+            self.options.consumer,
+            self._engine.now_us(),
+            ephemeral_us=ephemeral_us,
+            grace_us=self.options.grace_us,
+        )
         await self._engine.join(topic, group, info)
         lost = await self._adopt(held) if held else []
         self._stage = Stage.LOOKING

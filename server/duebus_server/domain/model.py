@@ -96,6 +96,7 @@ class SubscriberInfo:
         in_flight: how many deliveries it holds.
         ephemeral_us: None if its group lasts until it is deleted. Otherwise the group is ephemeral, and is kept this
             long after the stream has ended, so that the subscriber can come back.
+        grace_us: how long its leases last after the stream has broken.
     """
 
     session_id: str
@@ -103,6 +104,7 @@ class SubscriberInfo:
     connected_us: int
     in_flight: int = 0
     ephemeral_us: int | None = None
+    grace_us: int = 0
 
 
 @dataclass(frozen=True, slots=True)

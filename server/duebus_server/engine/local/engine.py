@@ -21,9 +21,11 @@ from duebus_server.domain.model import (
     DispatchRequest,
     EngineName,
     LeaseBatch,
+    LeasedEvent,
     LeaseFailureReason,
     LeaseRef,
     LeaseRequest,
+    NackAction,
     NackRef,
     Reservation,
     SubscriberInfo,
@@ -50,22 +52,31 @@ if TYPE_CHECKING:
     from duebus_server.domain.views import EventInfo, EventPage, EventQuery, TopicConfig, TopicInfo
     from duebus_server.engine.base import Watcher
     from duebus_server.engine.local.group import Group
+    from duebus_server.engine.local.journal import Journal
     from duebus_server.engine.local.topic import Topic
 
 
 class LocalEngine:
     """Events in the memory of this process. ``engine.base.Engine`` documents the guarantees of each verb.
 
-    Not durable: its events are lost when the process ends. It can't be shared by processes, and does not work in a fork
-    of the process that started it.
+    Without a journal its events are lost when the process ends. With one, each verb returns when what it has changed is
+    saved, and events are told to a session only when what made them leasable is. It can't be shared by processes, and
+    does not work in a fork of the process that started it.
+
+    Args:
+        clock: the time. With a journal, the engine's clock goes on where it was before a restart.
+        defaults: the settings of topics that were not configured.
+        journal: makes it durable.
     """
 
     name = EngineName.LOCAL
 
-    def __init__(self, clock: Clock, defaults: TopicConfig) -> None:
+    def __init__(self, clock: Clock, defaults: TopicConfig, journal: Journal | None = None) -> None:
         self._clock = clock
+        self._behind_us = 0
         self._defaults = defaults
-        self._topics = Topics(defaults)
+        self._journal = journal
+        self._topics = Topics(defaults, journal)
         self._disposal = Disposal()
         # Ephemeral groups that had no session when the last one left: topic and name.
         self._abandoned: set[tuple[str, str]] = set()
@@ -74,7 +85,7 @@ class LocalEngine:
 
     @property
     def lease_token_key(self) -> bytes:
-        """New with each engine: tokens of an earlier process are not accepted."""
+        """New with each engine: tokens of an earlier process are not accepted. With a journal, always the same."""
         return self._key
 
     async def start(self) -> None:
@@ -82,10 +93,32 @@ class LocalEngine:
         if self._pid is not None:
             raise DuplicateInitialized("engine local is already started", metadata={"engine": self.name})
         self._pid = os.getpid()
+        if self._journal is not None:
+            try:
+                await self._recover(self._journal)
+            except BaseException:
+                await self.stop()
+                raise
+
+    async def _recover(self, journal: Journal) -> None:
+        """Bring back what the journal holds, and begin to record."""
+        recovery = journal.recover(self._topics)
+        self._key = journal.secret
+        host_us = self._clock.host_us()
+        if recovery.token:
+            self._behind_us = self._clock.now_us() - max(host_us - recovery.ahead_us, recovery.last_us)
+        now_us = self.now_us()
+        self._topics.host.read(now_us, host_us)
+        self._topics.host.tokens_after(recovery.token)
+        self._topics.go_on_after(recovery.last_seq)
+        self._abandoned.update(recovery.finish(now_us))
+        await journal.start(self._topics, self._topics.host, self.now_us)
 
     async def stop(self) -> None:
-        """Forget everything."""
+        """Forget everything. What is in a journal stays there."""
         self._pid = None
+        if self._journal is not None:
+            await self._journal.stop()
         self._topics.clear()
         self._abandoned.clear()
 
@@ -98,8 +131,8 @@ class LocalEngine:
         self._topics.watcher = watcher
 
     def now_us(self) -> int:
-        """The clock given to the constructor."""
-        return self._clock.now_us()
+        """The clock given to the constructor, or as far behind it as before a restart."""
+        return self._clock.now_us() - self._behind_us
 
     # --- the life of an event ---------------------------------------------------------------------------------------
 
@@ -107,18 +140,21 @@ class LocalEngine:
         self, topic: str, requests: Sequence[DispatchRequest], reservations: Sequence[Reservation] = ()
     ) -> list[DispatchAnswer | DueBusError]:
         """See ``Engine.dispatch``."""
-        now_us = self._working_now()
+        now_us = self._working_now(dispatches=True)
         known = self._topics.obtain(topic, now_us)
         hand_overs = self._hand_overs(known, reservations, now_us)
         answers = [known.dispatch(request, now_us, hand_overs) for request in requests]
         for members in known.groups.values():
-            hand_over = hand_overs.get(members.name)
-            if hand_over is None:
+            if members.name not in hand_overs:
                 self._topics.announce(topic, members)
-            else:
-                self._topics.announce_leased(topic, members, hand_over.session_id, hand_over.batch())
         if known.is_idle():
             self._topics.remove(known)
+        if hand_overs:
+            await self._causes_saved([(hand_over.group, hand_over.leased) for hand_over in hand_overs.values()])
+            for hand_over in hand_overs.values():
+                self._topics.announce_leased(topic, hand_over.group, hand_over.session_id, hand_over.batch())
+        if self._journal is not None:
+            await self._journal.saved()
         return answers
 
     async def lease(self, topic: str, group: str, session_id: str, request: LeaseRequest) -> LeaseBatch:
@@ -128,19 +164,27 @@ class LocalEngine:
         members.promote(now_us)
         batch = members.lease(session, request, self._lease_us(topic, request.lease_us), now_us)
         self._topics.announce_past(topic, members)
+        if self._journal is not None:
+            await self._causes_saved([(members, batch.events)])
         return batch
 
     async def ack(self, topic: str, group: str, leases: Sequence[LeaseRef]) -> list[LeaseFailureReason | None]:
         """See ``Engine.ack``."""
         now_us = self._working_now()
         with self._settling(topic, group) as members:
-            return members.ack(leases, now_us) if members else [LeaseFailureReason.SETTLED] * len(leases)
+            results = members.ack(leases, now_us) if members else _all_settled(leases)
+        if self._journal is not None:
+            await self._journal.saved()
+        return results
 
     async def nack(self, topic: str, group: str, nacks: Sequence[NackRef]) -> list[LeaseFailureReason | None]:
         """See ``Engine.nack``."""
         now_us = self._working_now()
         with self._settling(topic, group) as members:
-            return members.nack(nacks, now_us) if members else [LeaseFailureReason.SETTLED] * len(nacks)
+            results = members.nack(nacks, now_us) if members else _all_settled(nacks)
+        if self._journal is not None:
+            await self._journal.saved()
+        return results
 
     async def extend(
         self, topic: str, group: str, leases: Sequence[LeaseRef], lease_us: int | None
@@ -164,7 +208,10 @@ class LocalEngine:
         self._working_now()
         async for topic in self._topics.in_turns([topic.name for topic in self._topics]):
             self._sweep(topic, self._working_now())
-        self._remove_abandoned(self._working_now())
+        now_us = self._working_now()
+        self._remove_abandoned(now_us)
+        if self._journal is not None:
+            self._journal.sweep(self._topics.host)
         await self._disposal.run()
 
     async def backlog(self, topic: str, group: str) -> int:
@@ -188,10 +235,17 @@ class LocalEngine:
         """See ``Engine.join``."""
         now_us = self._working_now()
         ephemeral = subscriber.ephemeral_us is not None
-        members = self._topics.obtain(topic, now_us).group(group, now_us, ephemeral=ephemeral)
+        known = self._topics.obtain(topic, now_us)
+        is_new = group not in known.groups
+        members = known.group(group, now_us, ephemeral=ephemeral)
         if members.ephemeral != ephemeral:
             raise group_of_other_kind(group, is_ephemeral=members.ephemeral)
         members.sessions[subscriber.session_id] = subscriber
+        kept_us = max(members.kept_us, subscriber.ephemeral_us or 0)
+        if self._journal is not None and (is_new or kept_us > members.kept_us):
+            members.kept_us = kept_us
+            self._journal.group_changed(members, claims=is_new)
+        await self._saved()
 
     async def adopt(
         self, topic: str, group: str, session_id: str, leases: Sequence[LeaseRef], lease_us: int | None
@@ -207,7 +261,7 @@ class LocalEngine:
     async def leave(self, topic: str, group: str, session_id: str, returns_in_us: int = 0) -> None:
         """See ``Engine.leave``."""
         members = self._topics.find_group(topic, group)
-        if members and members.leave(session_id, returns_in_us, self._clock.now_us()):
+        if members and members.leave(session_id, returns_in_us, self.now_us()):
             self._abandoned.add((topic, group))
 
     # --- inspection -------------------------------------------------------------------------------------------------
@@ -258,6 +312,9 @@ class LocalEngine:
         changes.applied_to(known.config if known else self._defaults)
         known = self._topics.obtain(topic, now_us)
         known.configure(changes)
+        if self._journal is not None:
+            self._journal.topic_configured(known)
+        await self._saved()
         return known.config
 
     async def configure_group(self, topic: str, group: str, changes: RetryPolicyChanges) -> TopicConfig:
@@ -265,6 +322,7 @@ class LocalEngine:
         members = self._up_to_date_group(topic, group)
         changes.applied_to(members.retry_policy)
         members.policy_changes = members.policy_changes.then(changes) if members.policy_changes else changes
+        await self._group_changed(members)
         return replace(self._topics.known(topic).config, retry_policy=members.retry_policy)
 
     async def delete_topic(self, topic: str) -> int:
@@ -272,10 +330,13 @@ class LocalEngine:
         now_us = self._working_now()
         known = self._topics.up_to_date(topic, now_us)
         removed = known.stored
+        if self._journal is not None:
+            self._journal.topic_deleted(known)
         self._topics.remove(known)
         self._topics.announce_deleted(topic, None, list(known.groups.values()))
         self._disposal.add(known.dissolve(now_us))
         await self._disposal.run()
+        await self._saved()
         return removed
 
     async def delete_group(self, topic: str, group: str) -> int:
@@ -285,25 +346,31 @@ class LocalEngine:
         removed = len(members.entries)
         self._remove_group(self._topics.known(topic), members, now_us)
         await self._disposal.run()
+        await self._saved()
         return removed
 
     async def pause_group(self, topic: str, group: str) -> None:
         """See ``Engine.pause_group``."""
-        self._up_to_date_group(topic, group).paused = True
-        self._topics.announce_pause(topic, group, self._clock.now_us())
+        members = self._up_to_date_group(topic, group)
+        members.paused = True
+        self._topics.announce_pause(topic, group, self.now_us())
+        await self._group_changed(members)
 
     async def resume_group(self, topic: str, group: str) -> None:
         """See ``Engine.resume_group``."""
         members = self._up_to_date_group(topic, group)
         members.paused = False
         self._topics.announce(topic, members)
+        await self._group_changed(members)
 
     # --- administration: events -------------------------------------------------------------------------------------
 
     async def cancel(self, topic: str, event_ids: Sequence[str], group: str | None) -> CancelAnswer:
         """See ``Engine.cancel``."""
         now_us = self._working_now()
-        return operations.cancel(self._topics.up_to_date(topic, now_us), event_ids, group, now_us)
+        answer = operations.cancel(self._topics.up_to_date(topic, now_us), event_ids, group, now_us)
+        await self._saved()
+        return answer
 
     async def reschedule(self, topic: str, event_ids: Sequence[str], group: str | None, due: NewDueTime) -> int:
         """See ``Engine.reschedule``."""
@@ -311,6 +378,7 @@ class LocalEngine:
         known = self._topics.up_to_date(topic, now_us)
         operations.reschedule(known, event_ids, group, due, now_us)
         self._topics.announce_all(known)
+        await self._saved()
         return len(event_ids)
 
     async def redrive(
@@ -321,26 +389,60 @@ class LocalEngine:
         known = self._topics.up_to_date(topic, now_us)
         progress = operations.redrive(known, group, chosen, step, now_us)
         self._topics.announce_all(known)
+        await self._saved()
         return progress
 
     async def purge(self, topic: str, group: str, chosen: DeadLetterFilter, step: DeadLetterStep) -> DeadLetterProgress:
         """See ``Engine.purge``."""
         now_us = self._working_now()
-        return operations.purge(self._topics.up_to_date(topic, now_us), group, chosen, step, now_us)
+        progress = operations.purge(self._topics.up_to_date(topic, now_us), group, chosen, step, now_us)
+        await self._saved()
+        return progress
 
     # --- helpers ----------------------------------------------------------------------------------------------------
 
-    def _working_now(self) -> int:
+    def _working_now(self, *, dispatches: bool = False) -> int:
         """The time, if the engine is working.
 
+        Args:
+            dispatches: the verb stores events, which a full disk refuses before it refuses anything else.
+
         Raises:
-            DispatcherNotWorking: it is not started, or this is a fork of the process that started it.
+            DispatcherNotWorking: it is not started, or this is a fork of the process that started it, or its journal
+                can't be written.
         """
         if self._pid != os.getpid():
             raise DispatcherNotWorking("engine local is not running", metadata={"engine": self.name})
-        now_us = self._clock.now_us()
+        if self._journal is not None:
+            self._journal.check(dispatches=dispatches)
+        now_us = self._clock.now_us() - self._behind_us
         self._topics.host.read(now_us, self._clock.host_us())
         return now_us
+
+    async def _saved(self) -> None:
+        """Return when what was changed is saved, if there is a journal."""
+        if self._journal is not None:
+            await self._journal.saved()
+
+    async def _group_changed(self, group: Group) -> None:
+        """Record the settings of a group."""
+        if self._journal is not None:
+            self._journal.group_changed(group)
+            await self._journal.saved()
+
+    async def _causes_saved(self, batches: Sequence[tuple[Group, Sequence[LeasedEvent]]]) -> None:
+        """Return when sessions may be told of these leases. If they can't be, the leases are released."""
+        if self._journal is None:
+            return
+        try:
+            for group, leased in batches:
+                await self._journal.causes_saved(group, leased)
+        except BaseException:
+            for group, leased in batches:
+                refs = [LeaseRef(one.event_id, one.fencing_token) for one in leased]
+                group.nack([NackRef(ref, NackAction.RELEASE) for ref in refs], self.now_us())
+                self._topics.announce(group.topic, group)
+            raise
 
     def _lease_us(self, topic: str, asked_us: int | None) -> int:
         """How long a lease lasts: as requested, or the topic's setting."""
@@ -369,6 +471,8 @@ class LocalEngine:
 
     def _remove_group(self, topic: Topic, members: Group, now_us: int) -> None:
         """Take a group out; the disposal releases its events."""
+        if self._journal is not None:
+            self._journal.group_deleted(members, now_us + topic.config.dedupe_window_us)
         topic.remove_group(members.name)
         self._topics.announce_deleted(topic.name, members.name, [members])
         self._disposal.add(topic.dissolve_group(members, now_us))
@@ -399,3 +503,8 @@ class LocalEngine:
         yield members
         if members:
             self._topics.announce(topic, members)
+
+
+def _all_settled(leases: Sequence[object]) -> list[LeaseFailureReason | None]:
+    """The results of leases in a group that is gone."""
+    return [LeaseFailureReason.SETTLED for _ in leases]

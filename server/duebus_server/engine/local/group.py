@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from duebus_server.engine.local.due_index import DueIndex
     from duebus_server.engine.local.hand_over import HandOver
     from duebus_server.engine.local.host_time import HostTime
+    from duebus_server.engine.local.journal import Journal
 
 PROMOTE_LIMIT = 1_000
 """The most events that become ready, or lose an expired lease, in one step. It keeps the step short."""
@@ -68,6 +69,9 @@ class Unannounced:
 class Holder(Protocol):
     """What a group needs of its topic, which counts how many groups still hold each event."""
 
+    name: str
+    journal: Journal | None
+
     @property
     def config(self) -> TopicConfig:
         """The topic's settings in force."""
@@ -92,17 +96,23 @@ class Group:
     """The events of one group by state.
 
     Attributes:
+        topic: the topic's name.
         held: the leases of each session: session id -> fencing token -> entry. A session that has left may still hold
             leases.
         unannounced: what was not reported to the watcher yet.
         indexes: the events of each state, in order.
         policy_changes: how its retry policy differs from the topic's; None if it does not.
         ephemeral: whether it goes with its last session.
+        kept_us: how long it lasts without sessions after a restart, if it is ephemeral.
+        cause_end: where the last record ends that made something leasable, beside those of dispatches.
     """
 
     def __init__(self, name: str, holder: Holder, host: HostTime, now_us: int, *, ephemeral: bool = False) -> None:
         self.name = name
+        self.topic = holder.name
         self.ephemeral = ephemeral
+        self.kept_us = 0
+        self.cause_end = 0
         self.paused = False
         self.policy_changes: RetryPolicyChanges | None = None
         self.entries: dict[str, Entry] = {}
@@ -115,6 +125,7 @@ class Group:
         self.acked = RateMeter(now_us)
         self.nacked = RateMeter(now_us)
         self._holder = holder
+        self._journal = holder.journal
         self._host = host
         self._kept_until_us = 0
 
@@ -139,6 +150,21 @@ class Group:
             return False
         last = next(iter(self.indexes.by_state[EventState.LEASED].descending()), None)
         return last is None or last[0] <= now_us
+
+    def restore(self, entries: Iterable[Entry], now_us: int, return_us: int) -> None:
+        """Put the entries that a journal held into their indexes.
+
+        Args:
+            entries: those of the group, in order of their times.
+            now_us: the time, in microseconds.
+            return_us: how long sessions have to come back, unless their grace is longer. Leases last that long.
+        """
+        for entry in entries:
+            if entry.lease is not None:
+                entry.at_us = now_us + max(return_us, entry.lease.grace_us)
+                self._begin_lease(entry, entry.lease)
+            self.indexes.add(entry)
+        self._kept_until_us = now_us + max(return_us, self.kept_us)
 
     # --- into the group ---------------------------------------------------------------------------------------------
 
@@ -233,13 +259,14 @@ class Group:
     ) -> list[LeasedEvent]:
         """READY -> LEASED for events that are in no index, or no longer."""
         self.indexes.add_all(EventState.LEASED, expires_us, entries)
-        tokens = self._host.fencing_tokens(len(entries))
-        leased = [
-            self._lease_one(
-                entry, Lease(session.session_id, session.consumer, token, now_us, request.stalled), expires_us
-            )
-            for entry, token in zip(entries, tokens, strict=True)
+        session_id, consumer, grace_us = session.session_id, session.consumer, session.grace_us
+        leases = [
+            Lease(session_id, consumer, token, now_us, request.stalled, grace_us)
+            for token in self._host.fencing_tokens(len(entries))
         ]
+        if leases and self._journal is not None:
+            self._journal.leased(self, entries, leases[0], expires_us)
+        leased = [self._lease_one(entry, lease, expires_us) for entry, lease in zip(entries, leases, strict=True)]
         self.delivered.mark(len(leased), now_us)
         return leased
 
@@ -267,6 +294,7 @@ class Group:
         done: list[Entry] = []
         results = [self._ack_one(ref, now_us, done) for ref in leases]
         self.indexes.remove_leased(done)
+        self._record_removed(done, now_us)
         self._holder.let_go([entry.event for entry in done], now_us, waited=not self.ephemeral)
         self.acked.mark(len(done), now_us)
         return results
@@ -292,7 +320,9 @@ class Group:
         assert lease is not None  # noqa: S101  # `_held` returned it
         if lease.session_id != session.session_id:
             self._end_lease(entry)
-            moved = Lease(session.session_id, session.consumer, lease.fencing_token, lease.started_us)
+            moved = Lease(
+                session.session_id, session.consumer, lease.fencing_token, lease.started_us, grace_us=session.grace_us
+            )
             self._begin_lease(entry, moved)
         self._renew(entry, expires_us)
         return AdoptedLease(ref.fencing_token, len(entry.event.body), entry.is_suspect)
@@ -301,7 +331,7 @@ class Group:
         """Make the leases of this session expire at ``expires_us`` or earlier."""
         for entry in self.held.get(session_id, {}).values():
             if entry.at_us > expires_us:
-                self.indexes.move(entry, EventState.LEASED, expires_us)
+                self._move(entry, EventState.LEASED, expires_us)
 
     def _ack_one(self, ref: LeaseRef, now_us: int, done: list[Entry]) -> LeaseFailureReason | None:
         """Remove an entry, except from the index: ``ack`` removes all of its entries there in one call."""
@@ -346,7 +376,7 @@ class Group:
     def _retry(self, entry: Entry, delay_us: int | None, now_us: int) -> None:
         wait_us = self.retry_policy.backoff_us(entry.failures) if delay_us is None else delay_us
         entry.deliver_at_us = now_us + wait_us
-        self.indexes.move(entry, EventState.SCHEDULED, entry.deliver_at_us)
+        self._move(entry, EventState.SCHEDULED, entry.deliver_at_us)
 
     # --- dead letters -----------------------------------------------------------------------------------------------
 
@@ -371,17 +401,18 @@ class Group:
             self.delay(entry, now_us + (due.delay_us or 0), now_us)
             return
         entry.deliver_at_us = due.deliver_at_us
-        self.indexes.move(entry, EventState.SCHEDULED, due.deliver_at_us, by_host_clock=True)
+        self._move(entry, EventState.SCHEDULED, due.deliver_at_us, by_host_clock=True)
 
     def delay(self, entry: Entry, due_us: int, now_us: int) -> None:
         """Move an event to SCHEDULED, or to READY if it is due, by the engine's clock."""
         entry.deliver_at_us = due_us
-        self.indexes.move(entry, EventState.SCHEDULED if due_us > now_us else EventState.READY, due_us)
+        self._move(entry, EventState.SCHEDULED if due_us > now_us else EventState.READY, due_us)
 
     def remove(self, entry: Entry, now_us: int) -> None:
         """Any state but LEASED -> removed."""
         self.indexes.remove(entry)
         del self.entries[entry.event.id]
+        self._record_removed((entry,), now_us)
         self._holder.let_go((entry.event,), now_us, waited=self._waits(entry.state))
 
     def dissolve(self, now_us: int) -> Iterator[None]:
@@ -425,7 +456,7 @@ class Group:
         lease = entry.lease
         assert lease is not None  # noqa: S101  # the entry is LEASED
         lease.stalled = False
-        self.indexes.move(entry, EventState.LEASED, expires_us)
+        self._move(entry, EventState.LEASED, expires_us)
         return lease
 
     def _end_lease(self, entry: Entry, *, ran_out: bool = False) -> Lease:
@@ -441,14 +472,24 @@ class Group:
         return lease
 
     def _die(self, entry: Entry, now_us: int) -> None:
-        self.indexes.move(entry, EventState.DEAD, now_us)
+        self._move(entry, EventState.DEAD, now_us)
         self.unannounced.died.append(entry.event.id)
         if not self.ephemeral:
             self._holder.no_longer_waiting(entry.event)
 
     def _make_ready_again(self, entry: Entry, now_us: int) -> None:
         """Move an entry to READY, at its old position. A due time by the host's clock may be ahead of the engine's."""
-        self.indexes.move(entry, EventState.READY, min(entry.deliver_at_us, now_us))
+        self._move(entry, EventState.READY, min(entry.deliver_at_us, now_us))
+
+    def _move(self, entry: Entry, state: EventState, at_us: int, *, by_host_clock: bool = False) -> None:
+        """Move an entry, and record what it is when the verb is done."""
+        self.indexes.move(entry, state, at_us, by_host_clock=by_host_clock)
+        if self._journal is not None:
+            self._journal.changed(self, entry)
+
+    def _record_removed(self, entries: Sequence[Entry], now_us: int) -> None:
+        if entries and self._journal is not None:
+            self._journal.removed(self, entries, now_us + self._holder.config.dedupe_window_us)
 
 
 def _first_until(index: DueIndex[Entry], until_us: int) -> list[Entry]:

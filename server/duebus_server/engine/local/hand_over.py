@@ -28,13 +28,13 @@ class HandOver:
     def __init__(
         self, group: Group, session: SubscriberInfo, request: LeaseRequest, lease_us: int, now_us: int
     ) -> None:
-        self._group = group
+        self.group = group
         self._session = session
         self._request = request
         self._lease_us = lease_us
         self._now_us = now_us
         self._room = Room(request)
-        self._leased: list[LeasedEvent] = []
+        self.leased: list[LeasedEvent] = []
         self._is_open = not group.paused and not group.indexes.has_ready(with_suspects=request.with_suspect)
 
     def take(self, ready: Sequence[Entry]) -> int:
@@ -45,7 +45,7 @@ class HandOver:
         """
         count = self._fitting(ready)
         if count:
-            self._leased += self._group.lease_all(
+            self.leased += self.group.lease_all(
                 ready[:count], self._session, self._request, self._now_us + self._lease_us, self._now_us
             )
         return count
@@ -70,4 +70,4 @@ class HandOver:
     def batch(self) -> LeaseBatch:
         """What the session is told."""
         with_suspects = self._request.with_suspect
-        return self._group.batch(self._leased, with_suspects=with_suspects)
+        return self.group.batch(self.leased, with_suspects=with_suspects)

@@ -23,6 +23,10 @@ class HostTime:
         self.now_us = host_us
         self.ahead_us = host_us - engine_us
 
+    def tokens_after(self, token: int) -> None:
+        """Hand out only tokens that are greater than this one."""
+        self._last_token = max(self._last_token, token)
+
     def fencing_tokens(self, count: int) -> range:
         """Tokens for ``count`` leases, each greater than all before it and at least the time in microseconds. So they
         also grow across deletions and restarts, unless the clock is set back in between.

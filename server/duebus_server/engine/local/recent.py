@@ -36,6 +36,15 @@ class RecentMemory(Generic[V]):
         item = self._items.get(key)
         return item is not None and item[0] > now_us
 
+    def until_us(self, key: str) -> int | None:
+        """Until when the key is remembered; None if it is not."""
+        item = self._items.get(key)
+        return None if item is None else item[0]
+
+    def sort(self) -> None:
+        """Put the items into the order in which they expire, after they were added in another."""
+        self._items = OrderedDict(sorted(self._items.items(), key=lambda item: item[1][0]))
+
     def forget_some(self, count: int) -> None:
         """Drop up to ``count`` items, whether or not they have expired."""
         for _ in range(min(count, len(self._items))):

@@ -9,7 +9,13 @@ from duebus_server.domain.retry import FREE_EXPIRIES
 from duebus_server.domain.views import MAX_HISTORY, Attempt, AttemptOutcome
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from duebus_server.domain.states import EventState
+    from duebus_server.engine.local.journal.segments import Segment
+
+EVENT_BYTES, ENTRY_BYTES, ATTEMPT_BYTES = 20, 80, 60
+"""About how many bytes the journal needs for an event, its state in a group, and an attempt, beside their texts."""
 
 
 @dataclass(slots=True)
@@ -21,6 +27,8 @@ class StoredEvent:
         holders: how many groups are not done with it. The event goes with the last one.
         waiting: in how many of them that are not ephemeral it is not dead. While there is one, the event counts as
             queued.
+        segment: the segment of the journal that a restart needs for it; None without a journal.
+        size: how many bytes it takes up there.
     """
 
     id: str
@@ -32,6 +40,23 @@ class StoredEvent:
     origin: str
     holders: int
     waiting: int
+    segment: Segment | None = None
+    size: int = 0
+
+    def belongs_to(self, segment: Segment, entries: Iterable[Entry] = ()) -> None:
+        """It was recorded in this segment, with these states in groups."""
+        self.segment = segment
+        self.size = EVENT_BYTES + len(self.id) + len(self.body)
+        for entry in entries:
+            self.size += ENTRY_BYTES + len(entry.last_error) + ATTEMPT_BYTES * len(entry.history or ())
+            self.size += sum([len(attempt.error) for attempt in entry.history or ()])
+        segment.live += self.size
+
+    def leaves(self) -> None:
+        """A restart no longer needs it, or not from this segment."""
+        if self.segment is not None:
+            self.segment.live -= self.size
+            self.segment = None
 
 
 @dataclass(slots=True)
@@ -40,6 +65,7 @@ class Lease:
 
     Attributes:
         stalled: see ``LeaseRequest.stalled``.
+        grace_us: how long it lasts after the session's stream has broken.
     """
 
     session_id: str
@@ -47,6 +73,7 @@ class Lease:
     fencing_token: int
     started_us: int
     stalled: bool = False
+    grace_us: int = 0
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from duebus_server.domain.clock import SECOND
 from duebus_server.domain.errors import DueBusError, MaxQueuedEventsReached, NoHandlerFound, RequestIdReused
 from duebus_server.domain.event_ids import shortened
 from duebus_server.domain.model import DispatchAnswer, DispatchRequest, NewEvent
+from duebus_server.domain.states import EventState
 from duebus_server.engine.local.group import Group
 from duebus_server.engine.local.recent import RecentMemory
 from duebus_server.engine.local.records import StoredEvent
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from duebus_server.domain.views import TopicConfig
     from duebus_server.engine.local.hand_over import HandOver
     from duebus_server.engine.local.host_time import HostTime
+    from duebus_server.engine.local.journal import Journal
 
 RETRY_WHEN_FULL_US = SECOND
 """How long a caller is told to wait when the topic is full."""
@@ -37,16 +39,29 @@ class Topic:
         config: the settings in force.
         queued: how many events wait in a lasting group, or for the first one; dead letters do not.
         deleted: whether the topic was deleted, and its memory is being released.
+        changes: how the settings differ from the defaults.
+        journal: what records its changes; None for an engine in memory.
 
     Args:
+        name: its name.
         defaults: the settings that were not set for the topic.
+        next_seq: gives the next event its ``seq``.
         host: the host's clock.
+        now_us: the time, in microseconds.
+        journal: records what happens; None for an engine in memory.
     """
 
     def __init__(
-        self, name: str, defaults: TopicConfig, next_seq: Callable[[], int], host: HostTime, now_us: int
+        self,
+        name: str,
+        defaults: TopicConfig,
+        next_seq: Callable[[], int],
+        host: HostTime,
+        now_us: int,
+        journal: Journal | None = None,
     ) -> None:
         self.name = name
+        self.journal = journal
         self.config = defaults
         self.deleted = False
         self.stored = 0
@@ -62,12 +77,12 @@ class Topic:
         self._created_us = now_us
         self._host = host
         self._defaults = defaults
-        self._changes = TopicChanges()
+        self.changes = TopicChanges()
 
     def configure(self, changes: TopicChanges) -> None:
         """Change the settings."""
-        self._changes = self._changes.then(changes)
-        self.config = self._changes.over(self._defaults)
+        self.changes = self.changes.then(changes)
+        self.config = self.changes.over(self._defaults)
 
     # --- groups -----------------------------------------------------------------------------------------------------
 
@@ -103,6 +118,10 @@ class Topic:
     def dissolve_group(self, group: Group, now_us: int) -> Iterator[None]:
         """Release the events of a removed group, one piece a step."""
         yield from group.dissolve(now_us)
+        self.forget_group(group)
+
+    def forget_group(self, group: Group) -> None:
+        """The events of a removed group are released."""
         self._leaving.remove(group)
 
     def has_subscriber(self) -> bool:
@@ -130,12 +149,12 @@ class Topic:
         fresh, duplicates = self._without_duplicates(request.events, now_us)
         if fresh and self.config.max_queued and self.queued + len(fresh) > self.config.max_queued:
             return self._full()
-        self._store(fresh, request.origin, now_us, hand_overs)
         answer = DispatchAnswer([event.id for event in request.events], duplicates)
         if request.request_id:
             kept = DispatchAnswer(shortened(answer.event_ids), duplicates)
             known = (request.identity(), kept)
             self._answers.remember(request.request_id, known, now_us + self.config.dedupe_window_us)
+        self._store(fresh, request, duplicates, now_us, hand_overs)
         return answer
 
     def _without_duplicates(self, events: Sequence[NewEvent], now_us: int) -> tuple[list[NewEvent], list[str]]:
@@ -151,7 +170,14 @@ class Topic:
                 fresh[event.id] = event
         return list(fresh.values()), duplicates
 
-    def _store(self, events: Sequence[NewEvent], origin: str, now_us: int, hand_overs: Mapping[str, HandOver]) -> None:
+    def _store(
+        self,
+        events: Sequence[NewEvent],
+        request: DispatchRequest,
+        duplicates: Sequence[str],
+        now_us: int,
+        hand_overs: Mapping[str, HandOver],
+    ) -> None:
         receivers = list(self.receivers())
         waiting = self._lasting or 1
         stored = [
@@ -162,7 +188,7 @@ class Topic:
                 now_us,
                 new.max_retries,
                 new.id_is_generated,
-                origin,
+                request.origin,
                 holders=len(receivers),
                 waiting=waiting,
             )
@@ -170,6 +196,9 @@ class Topic:
         ]
         self.stored += len(events)
         self.queued += len(events)
+        if self.journal is not None and (events or request.request_id):
+            until_us = now_us + self.config.dedupe_window_us
+            self.journal.dispatched(self, receivers, stored, events, request, duplicates, until_us, self._host.now_us)
         for group in receivers:
             group.put(stored, events, now_us, hand_overs.get(group.name))
 
@@ -203,8 +232,55 @@ class Topic:
             if event.holders:
                 continue
             self.stored -= 1
+            if event.segment is not None:
+                event.leaves()
             if not (event.id_is_generated or self.deleted):
                 self._recent_ids.remember(event.id, None, now_us + self.config.dedupe_window_us)
+
+    # --- what the journal holds of it ---------------------------------------------------------------------------------
+
+    def remember(self, event_id: str, until_us: int) -> None:
+        """The event is gone; its id is remembered until then."""
+        self._recent_ids.remember(event_id, None, until_us)
+
+    def remember_answer(self, request_id: str, identity: int, answer: DispatchAnswer, until_us: int) -> None:
+        """A request was answered; that is remembered until then."""
+        self._answers.remember(request_id, (identity, answer), until_us)
+
+    def remembered(self, event_id: str) -> int | None:
+        """Until when the id of an event that is gone is remembered; None if it is not."""
+        return self._recent_ids.until_us(event_id)
+
+    def remembered_answer(self, request_id: str) -> tuple[int, int, DispatchAnswer] | None:
+        """Until when the answer to a request is remembered, its identity, and the answer; None if it is not."""
+        until_us, known = self._answers.until_us(request_id), self._answers.get(request_id, 0)
+        return None if until_us is None or known is None else (until_us, *known)
+
+    def restored_group(self, name: str, *, ephemeral: bool) -> Group:
+        """The group of this name, or the unclaimed events; made if there is none, without claiming anything."""
+        group = self.groups.get(name) if name else self.unclaimed
+        if group is None:
+            group = Group(name, self, self._host, self._created_us, ephemeral=ephemeral)
+            if not name:
+                self.unclaimed = group
+            else:
+                self.groups[name] = group
+                self._lasting += not ephemeral
+        return group
+
+    def restored(self) -> None:
+        """All that the journal holds of it is there: count it."""
+        if self.unclaimed is not None and not self.unclaimed.entries:
+            self.unclaimed = None
+        held: set[int] = set()
+        for group in self.all_groups():
+            for entry in group.entries.values():
+                held.add(entry.event.seq)
+                if not group.ephemeral and entry.state is not EventState.DEAD:
+                    self.waiting_again(entry.event)
+        self.stored = len(held)
+        self._recent_ids.sort()
+        self._answers.sort()
 
     # --- housekeeping -----------------------------------------------------------------------------------------------
 
@@ -237,4 +313,4 @@ class Topic:
 
     def is_idle(self) -> bool:
         """Whether the topic can be removed: it is empty, and has neither groups nor settings of its own."""
-        return self.is_empty() and not (self.groups or self._changes)
+        return self.is_empty() and not (self.groups or self.changes)

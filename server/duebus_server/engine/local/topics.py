@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from duebus_server.domain.views import TopicConfig
     from duebus_server.engine.base import Watcher
     from duebus_server.engine.local.group import Group
+    from duebus_server.engine.local.journal import Journal
 
 IDS_NAMED = 10
 """How many ids are reported, besides their number, of the events that died or became suspects in one step."""
@@ -37,12 +38,14 @@ class Topics:
 
     Args:
         defaults: the settings of topics that were not configured.
+        journal: records what happens; None for an engine in memory.
     """
 
-    def __init__(self, defaults: TopicConfig) -> None:
+    def __init__(self, defaults: TopicConfig, journal: Journal | None = None) -> None:
         self.host = HostTime()
         self.watcher: Watcher | None = None
         self._defaults = defaults
+        self._journal = journal
         self._topics: dict[str, Topic] = {}
         self._names: list[str] = []
         self._seq = count(1)
@@ -69,10 +72,14 @@ class Topics:
         """The topic of this name, created if it does not exist."""
         topic = self._topics.get(name)
         if topic is None:
-            topic = Topic(name, self._defaults, lambda: next(self._seq), self.host, now_us)
+            topic = Topic(name, self._defaults, lambda: next(self._seq), self.host, now_us, self._journal)
             self._topics[name] = topic
             insort(self._names, name)
         return topic
+
+    def go_on_after(self, seq: int) -> None:
+        """Give later events a greater ``seq`` than this one."""
+        self._seq = count(seq + 1)
 
     def up_to_date(self, name: str, now_us: int) -> Topic:
         """A topic to inspect, in which everything due is READY.

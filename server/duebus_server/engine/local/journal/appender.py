@@ -1,0 +1,157 @@
+"""Writes records to the last segment. All methods block: they run in threads of the group commit."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from typing import TYPE_CHECKING, NamedTuple
+
+from duebus_server.engine.local.journal.frames import header
+
+if TYPE_CHECKING:
+    from collections import deque
+
+    from duebus_server.engine.local.journal.directory import DataDirectory, Manifest
+    from duebus_server.engine.local.journal.disk import Disk
+
+RESERVE_BYTES = 16 << 20
+"""The size of the reserve: enough for the acks of half a million events."""
+
+
+class SyncError(OSError):
+    """A sync failed. What was written before may or may not be on the disk, and no later sync can tell."""
+
+
+class Run(NamedTuple):
+    """Records for one segment: kind and body of each."""
+
+    segment: int
+    records: list[tuple[int, bytes]]
+
+
+def is_full(error: OSError) -> bool:
+    """Whether there was no space, which may come back."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT) and not isinstance(error, SyncError)
+
+
+class Appender:
+    """The last segment, and the manifest.
+
+    Args:
+        directory: where the segments are.
+        disk: the operating system.
+        manifest: the segments that are there, all of them with their sizes.
+    """
+
+    def __init__(self, directory: DataDirectory, disk: Disk, manifest: Manifest) -> None:
+        self._directory = directory
+        self._disk = disk
+        self._manifest = manifest
+        self._number = 0
+        self._descriptor: int | None = None
+        self._end = 0
+        self._synced = 0
+        # Held while the descriptor is closed or copied.
+        self._changing = threading.Lock()
+
+    def write(self, runs: deque[Run], *, sync: bool) -> None:
+        """Write records, and remove from ``runs`` what is written. After an error, the same runs can be written again.
+
+        Raises:
+            SyncError: a sync failed.
+            OSError: a write failed; see ``is_full``.
+        """
+        while runs:
+            segment, records = runs[0]
+            if segment != self._number or self._descriptor is None:
+                self._begin(segment)
+            descriptor = self._current()
+            parts: list[bytes] = []
+            for kind, body in records:
+                parts += (header(kind, body, self._synced), body)
+            data = b"".join(parts)
+            self._disk.write(descriptor, data, self._end)
+            self._end += len(data)
+            runs.popleft()
+        if sync:
+            self._sync()
+
+    def sync_behind(self) -> None:
+        """Sync what has been written until now, while another thread may write more.
+
+        Raises:
+            SyncError: it failed.
+        """
+        with self._changing:
+            if self._descriptor is None:
+                return
+            number, end, descriptor = self._number, self._end, os.dup(self._descriptor)
+        try:
+            self._sync_file(descriptor)
+        finally:
+            os.close(descriptor)
+        with self._changing:
+            if self._number == number:
+                self._synced = max(self._synced, end)
+
+    def remove(self, number: int) -> None:
+        """Remove a segment that is no longer needed."""
+        left = {one: size for one, size in self._manifest.items() if one != number}
+        self._directory.write_manifest(left)
+        self._manifest = left
+        self._disk.remove(self._directory.segment(number))
+
+    def take_reserve(self) -> None:
+        """Let the reserve take up its space, if there is enough."""
+        try:
+            self._disk.allocate(self._directory.reserve, RESERVE_BYTES)
+        except OSError:
+            self._disk.remove(self._directory.reserve)
+            raise
+
+    def free_reserve(self) -> bool:
+        """Free the space of the reserve. Returns whether it took up any."""
+        held = self._directory.reserve.exists()
+        self._disk.remove(self._directory.reserve)
+        return held
+
+    def close(self) -> None:
+        """Close the segment."""
+        with self._changing:
+            if self._descriptor is not None:
+                os.close(self._descriptor)
+                self._descriptor = None
+
+    def _begin(self, number: int) -> None:
+        """Seal the segment and begin the next. If it raises, nothing has changed."""
+        if self._descriptor is not None:
+            self._sync()
+        fresh = self._disk.create(self._directory.segment(number))
+        try:
+            self._disk.sync_directory(self._directory.path)
+            sealed: Manifest = {self._number: self._end} if self._descriptor is not None else {}
+            manifest = self._manifest | sealed | {number: None}
+            self._directory.write_manifest(manifest)
+        except BaseException:
+            os.close(fresh)
+            raise
+        self.close()
+        with self._changing:
+            self._manifest, self._number, self._descriptor = manifest, number, fresh
+            self._end = self._synced = 0
+
+    def _current(self) -> int:
+        assert self._descriptor is not None  # noqa: S101  # `_begin` opened it
+        return self._descriptor
+
+    def _sync(self) -> None:
+        if self._synced < self._end:
+            self._sync_file(self._current())
+            self._synced = self._end
+
+    def _sync_file(self, descriptor: int) -> None:
+        try:
+            self._disk.sync(descriptor)
+        except OSError as error:
+            raise SyncError(error.errno, error.strerror) from error

@@ -1,0 +1,310 @@
+"""Group commit: one write and one sync for all records that were appended meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from enum import StrEnum
+from functools import partial
+from itertools import count
+from typing import TYPE_CHECKING
+
+import structlog
+
+from duebus_server.domain.errors import DispatcherNotWorking
+from duebus_server.engine.local.journal.appender import Run, is_full
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from duebus_server.engine.local.journal.appender import Appender
+
+log = structlog.get_logger()
+
+SYNC_EVERY_S = 1.0
+SYNC_EVERY_BYTES = 16 << 20
+"""With EVERYSEC, a sync begins after so long or so much, whichever is first."""
+
+TRY_AGAIN_S = 1.0
+"""The pause between attempts to write to a full disk."""
+
+Waiters = list[tuple[int, int, "asyncio.Future[None]"]]
+"""A heap of positions, each with a number that no other has, and who waits for it."""
+
+
+class Fsync(StrEnum):
+    """When a record is saved, so that what it caused may be told."""
+
+    ALWAYS = "always"
+    """Once it is on the disk."""
+    EVERYSEC = "everysec"
+    """Once it is written: a crash of the host can lose the last second."""
+
+
+class GroupCommit:
+    """Writes appended records, in order, from a thread. To be used on the event loop.
+
+    Positions count the bytes of all records that were appended, in order.
+
+    Attributes:
+        position: the end of the last record that was appended.
+        saved: the end of the last record that is saved.
+        failure: why no more can be written, ever; None while all is well.
+        is_full: the disk has no space left but the reserve, or what that was.
+        is_stuck: not even the reserve is left: records wait in memory until there is space.
+
+    Args:
+        appender: writes the files.
+        fsync: when a record is saved.
+        on_failure: called once when writing has failed for good.
+    """
+
+    def __init__(self, appender: Appender, fsync: Fsync, on_failure: Callable[[DispatcherNotWorking], None]) -> None:
+        self.position = 0
+        self.failure: DispatcherNotWorking | None = None
+        self.is_full = False
+        self.is_stuck = False
+        self._appender = appender
+        self._always = fsync is Fsync.ALWAYS
+        self._on_failure = on_failure
+        self._runs: deque[Run] = deque()
+        self._written = 0
+        self._synced = 0
+        self._sync_wanted = 0
+        self._stirred = asyncio.Event()
+        self._waiting: Waiters = []
+        self._waiting_for_sync: Waiters = []
+        self._numbers = count()
+        self._writing = ThreadPoolExecutor(1, "journal")
+        self._syncing = ThreadPoolExecutor(1, "journal sync")
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._sync_timer: asyncio.TimerHandle | None = None
+        self._sync_under_way = False
+
+    @property
+    def saved(self) -> int:
+        """The end of the last record that is saved."""
+        return self._synced if self._always else self._written
+
+    @property
+    def synced(self) -> int:
+        """The end of the last record that is on the disk."""
+        return self._synced
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._start_task(self._run(), "journal")
+        if self.is_full:
+            log.error("the disk is full: dispatches are refused")
+            self._start_task(self._regain_reserve(), "journal reserve")
+
+    def append(self, segment: int, kind: int, body: bytes, size: int) -> None:
+        """Append a record of ``size`` bytes. It is written soon, whether or not anyone waits for it."""
+        if not self._runs or self._runs[-1].segment != segment:
+            self._runs.append(Run(segment, []))
+        self._runs[-1].records.append((kind, body))
+        self.position += size
+        self._stirred.set()
+
+    async def wait_saved(self, position: int) -> None:
+        """Return when the records up to ``position`` are saved.
+
+        Raises:
+            DispatcherNotWorking: they can't be, or not now.
+        """
+        if self.saved < position:
+            if self._always:
+                self._sync_wanted = max(self._sync_wanted, position)
+            await self._wait(self._waiting, position)
+
+    async def wait_synced(self, position: int) -> None:
+        """Return when the records up to ``position`` are on the disk.
+
+        Raises:
+            DispatcherNotWorking: they can't be, or not now.
+        """
+        if self._synced < position:
+            self._sync_wanted = max(self._sync_wanted, position)
+            await self._wait(self._waiting_for_sync, position)
+
+    async def remove(self, segment: int) -> None:
+        """Remove a segment that is no longer needed. A disk that refuses that now is asked again after a restart."""
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._writing, self._appender.remove, segment)
+        except OSError as error:
+            if not is_full(error):
+                self._fail(error)
+            raise DispatcherNotWorking(f"segment {segment} could not be removed: {error}") from error
+
+    def reserve_space(self) -> None:
+        """Take the reserve, before ``start``. A disk without so much space is full.
+
+        Raises:
+            OSError: the directory can't be written to.
+        """
+        try:
+            self._appender.take_reserve()
+        except OSError as error:
+            if not is_full(error):
+                raise
+            self.is_full = True
+
+    async def stop(self) -> None:
+        """Write and sync what was appended, unless the disk refuses it, and end the threads."""
+        if self.failure is None and not self.is_stuck:
+            with suppress(DispatcherNotWorking):
+                await self.wait_synced(self.position)
+        await self.abandon()
+
+    async def abandon(self) -> None:
+        """End without writing what was appended last."""
+        if self._sync_timer is not None:
+            self._sync_timer.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for thread in (self._writing, self._syncing):
+            await asyncio.to_thread(thread.shutdown)
+        self._appender.close()
+        self._refuse(DispatcherNotWorking("engine local is stopped"))
+
+    # --- writing ------------------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        while self.failure is None:
+            await self._stirred.wait()
+            self._stirred.clear()
+            while self.failure is None and (self._runs or self._sync_wanted > self._synced):
+                await self._write()
+
+    async def _write(self) -> None:
+        """Write what was appended until now."""
+        runs, self._runs = self._runs, deque()
+        position = self.position
+        sync = self._sync_wanted > self._synced
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.run_in_executor(self._writing, partial(self._appender.write, runs, sync=sync))
+        except OSError as error:
+            self._put_back(runs)
+            if is_full(error):
+                await self._find_room(error)
+            else:
+                self._fail(error)
+            return
+        self.is_stuck = False
+        self._written = position
+        if sync:
+            self._synced = position
+        elif not self._always:
+            self._sync_soon()
+        self._answer()
+
+    def _put_back(self, runs: deque[Run]) -> None:
+        """What could not be written comes first the next time."""
+        self._runs.extendleft(reversed(runs))
+
+    async def _find_room(self, error: OSError) -> None:
+        """Free the reserve; without one, refuse what waits and try again later."""
+        loop = asyncio.get_running_loop()
+        if not self.is_full:
+            self.is_full = True
+            log.error("the disk is full: dispatches are refused", error=str(error))
+            self._start_task(self._regain_reserve(), "journal reserve")
+        if await loop.run_in_executor(self._writing, self._appender.free_reserve):
+            return
+        self.is_stuck = True
+        self._refuse(disk_is_full())
+        await asyncio.sleep(TRY_AGAIN_S)
+
+    async def _regain_reserve(self) -> None:
+        """Wait until there is space again."""
+        while self.is_full and self.failure is None:
+            await asyncio.sleep(TRY_AGAIN_S)
+            with suppress(OSError):
+                await asyncio.get_running_loop().run_in_executor(self._writing, self._appender.take_reserve)
+                self.is_full = False
+        log.info("the disk has space again")
+
+    # --- syncing with EVERYSEC ----------------------------------------------------------------------------------------
+
+    def _sync_soon(self) -> None:
+        if self._written - self._synced >= SYNC_EVERY_BYTES:
+            self._sync_now()
+        elif self._sync_timer is None:
+            self._sync_timer = asyncio.get_running_loop().call_later(SYNC_EVERY_S, self._sync_now)
+
+    def _sync_now(self) -> None:
+        if self._sync_timer is not None:
+            self._sync_timer.cancel()
+            self._sync_timer = None
+        if not self._sync_under_way:
+            self._sync_under_way = True
+            self._start_task(self._sync(), "journal sync")
+
+    async def _sync(self) -> None:
+        position = self._written
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._syncing, self._appender.sync_behind)
+        except OSError as error:
+            self._fail(error)
+            return
+        finally:
+            self._sync_under_way = False
+        self._synced = max(self._synced, position)
+        self._answer()
+        if self._written > self._synced:
+            self._sync_soon()
+
+    # --- waiting ------------------------------------------------------------------------------------------------------
+
+    async def _wait(self, waiting: Waiters, position: int) -> None:
+        if self.failure is not None:
+            raise self.failure
+        if self.is_stuck:
+            raise disk_is_full()
+        done = asyncio.get_running_loop().create_future()
+        heapq.heappush(waiting, (position, next(self._numbers), done))
+        self._stirred.set()
+        await done
+
+    def _answer(self) -> None:
+        """Wake those whose records are saved."""
+        _wake(self._waiting, self.saved)
+        _wake(self._waiting_for_sync, self._synced)
+
+    def _refuse(self, error: DispatcherNotWorking) -> None:
+        """Tell all who wait that their records are not saved."""
+        for waiting in (self._waiting, self._waiting_for_sync):
+            for _, _, done in waiting:
+                if not done.done():
+                    done.set_exception(error)
+            waiting.clear()
+
+    def _fail(self, error: OSError) -> None:
+        """Write no more: a sync that failed can't be repeated, since the bytes may be lost and the next one succeed."""
+        if self.failure is None:
+            self.failure = DispatcherNotWorking(f"the journal could not be written: {error}")
+            log.critical("the journal could not be written: the engine stops", error=str(error))
+            self._refuse(self.failure)
+            self._on_failure(self.failure)
+
+    def _start_task(self, work: Coroutine[None, None, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def disk_is_full() -> DispatcherNotWorking:
+    """Why something is refused that has to be written."""
+    return DispatcherNotWorking("the disk is full", retry_after_us=int(TRY_AGAIN_S * 1_000_000))
+
+
+def _wake(waiting: Waiters, reached: int) -> None:
+    while waiting and waiting[0][0] <= reached:
+        _, _, done = heapq.heappop(waiting)
+        if not done.done():
+            done.set_result(None)

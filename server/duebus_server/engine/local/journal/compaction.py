@@ -1,0 +1,241 @@
+"""Removes the oldest segment, after what a restart needs of it was copied to the end of the journal."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import structlog
+
+from duebus_server.domain.errors import DispatcherNotWorking, UnusableStorage
+from duebus_server.engine.local.journal import records
+from duebus_server.engine.local.journal.reading import BadPart, parse_segment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from duebus_server.engine.local.group import Group
+    from duebus_server.engine.local.journal.commit import GroupCommit
+    from duebus_server.engine.local.journal.directory import DataDirectory
+    from duebus_server.engine.local.journal.reading import Place
+    from duebus_server.engine.local.journal.records import AnyRecord, Record
+    from duebus_server.engine.local.journal.segments import Segment, Segments
+    from duebus_server.engine.local.records import Entry
+    from duebus_server.engine.local.topic import Topic
+    from duebus_server.engine.local.topics import Topics
+
+log = structlog.get_logger()
+
+COPY_EVENTS = 200
+COPY_BYTES = 256 << 10
+"""The most that one record copies, which keeps a step of the event loop short."""
+
+UNSYNCED_BYTES = 4 << 20
+"""How much may be copied before it has to be on the disk."""
+
+FULL_DISK_BYTES = 4 << 20
+"""The most that is copied while the disk is full, which leaves the rest of the reserve to acks."""
+
+
+class Compaction:
+    """Looks at the oldest segment when it is told to, and removes it when it must go.
+
+    Args:
+        topics: what the engine holds.
+        segments: all of them.
+        directory: where they are.
+        append: appends a record. Returns its segment, and its size.
+        commit: writes what is appended.
+        now_us: the engine's clock.
+    """
+
+    def __init__(
+        self,
+        topics: Topics,
+        segments: Segments,
+        directory: DataDirectory,
+        append: Callable[[Record], tuple[Segment, int]],
+        commit: GroupCommit,
+        now_us: Callable[[], int],
+    ) -> None:
+        self._topics = topics
+        self._segments = segments
+        self._directory = directory
+        self._append = append
+        self._commit = commit
+        self._now_us = now_us
+        self._task: asyncio.Task[None] | None = None
+        # The oldest segment can't be read, so it can't go.
+        self._is_blocked = False
+
+    def look(self) -> None:
+        """Begin to remove segments, if one must go and none is being removed."""
+        is_idle = self._task is None or self._task.done()
+        if is_idle and not self._is_blocked and self._segments.must_shrink():
+            self._task = asyncio.create_task(self._shrink(), name="journal compaction")
+
+    async def stop(self) -> None:
+        """Stop. What was copied only in part is copied again after a restart."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _shrink(self) -> None:
+        with suppress(DispatcherNotWorking):  # it is told to look again
+            while self._segments.must_shrink() and not self._is_blocked:
+                if self._commit.is_full and self._segments.oldest.live > FULL_DISK_BYTES:
+                    return
+                await self._remove(self._segments.oldest)
+
+    async def _remove(self, segment: Segment) -> None:
+        """Copy what is needed of a segment, and remove it once that is on the disk.
+
+        Raises:
+            DispatcherNotWorking: the journal can't be written, or not now.
+        """
+        await self._commit.wait_synced(self._commit.position)  # its own last records too
+        path = self._directory.segment(segment.number)
+        try:
+            data = await asyncio.to_thread(path.read_bytes)
+            await self._copy_all(parse_segment(path, segment.number, segment.size, data))
+        except (OSError, UnusableStorage) as error:
+            self._is_blocked = True
+            problem = str(error)
+        if self._is_blocked:
+            log.error("the oldest segment of the journal can't be read, and is kept", error=problem)
+            return
+        await self._commit.wait_synced(self._commit.position)
+        await self._commit.remove(segment.number)
+        self._segments.remove_oldest()
+
+    async def _copy_all(self, found: Iterable[tuple[AnyRecord, Place] | BadPart]) -> None:
+        """Copy what is needed of these records, in steps.
+
+        Raises:
+            UnusableStorage: some of them can't be read.
+        """
+        seen: set[tuple[str, str]] = set()
+        unsynced_from = self._commit.position
+        for each in found:
+            if isinstance(each, BadPart):
+                raise UnusableStorage(str(each))
+            self._copy(each[0], seen)
+            await asyncio.sleep(0)
+            if self._commit.position - unsynced_from > UNSYNCED_BYTES:
+                await self._commit.wait_synced(self._commit.position)
+                unsynced_from = self._commit.position
+
+    # --- what is copied -----------------------------------------------------------------------------------------------
+
+    def _copy(self, record: AnyRecord, seen: set[tuple[str, str]]) -> None:
+        """Copy what a restart would miss without this record.
+
+        Args:
+            record: is in the segment that is removed.
+            seen: topics with their settings, and groups, that are copied already.
+        """
+        if isinstance(record, records.Dispatched):
+            seqs = range(record.first_seq, record.first_seq + len(record.event_ids))
+            named = [event_id for event_id, made in zip(record.event_ids, record.generated, strict=True) if not made]
+            self._copy_events(record.topic, record.event_ids, seqs)
+            self._copy_memory(record.topic, named, [record.answered.request_id])
+        elif isinstance(record, records.Copied):
+            self._copy_events(record.topic, [one.id for one in record.events], [one.seq for one in record.events])
+            self._copy_memory(record.topic, [one.id for one in record.events if not one.id_is_generated], [])
+        elif isinstance(record, records.Remembered):
+            self._copy_memory(record.topic, record.event_ids, [answer.request_id for answer in record.answers])
+        elif isinstance(record, records.GroupState):
+            self._copy_group(record.topic, record.group, seen)
+        elif isinstance(record, records.TopicState):
+            self._copy_topic(record.topic, seen)
+
+    def _copy_events(self, name: str, event_ids: Sequence[str], seqs: Sequence[int]) -> None:
+        topic = self._topics.find(name)
+        if topic is None:
+            return
+        found = [copies for pair in zip(event_ids, seqs, strict=True) if (copies := _copies(topic, *pair))]
+        for part in _parts(found):
+            self._copy_part(topic, part)
+
+    def _copy_part(self, topic: Topic, part: Sequence[Copies]) -> None:
+        entries: dict[str, list[records.EntryState]] = {}
+        for group, entry in chain.from_iterable(part):
+            entries.setdefault(group.name, []).append(records.EntryState.of(entry))
+        groups = [
+            records.CopiedGroup(group.name, group.ephemeral, entries[group.name])
+            for group in topic.all_groups()
+            if group.name in entries
+        ]
+        events = [copies[0][1].event for copies in part]
+        copied_events = [records.CopiedEvent.of(event) for event in events]
+        segment, _ = self._append(records.Copied(topic.name, copied_events, groups))
+        for event, copies in zip(events, part, strict=True):
+            event.leaves()
+            event.belongs_to(segment, [entry for _, entry in copies])
+
+    def _copy_memory(self, name: str, event_ids: Sequence[str], request_ids: Sequence[str]) -> None:
+        topic = self._topics.find(name)
+        if topic is None:
+            return
+        now_us = self._now_us()
+        untils = {one: topic.remembered(one) or 0 for one in event_ids}
+        gone = {one: until_us for one, until_us in untils.items() if until_us > now_us}
+        answers = [answer for one in request_ids if (answer := _answer(topic, one)).until_us > now_us]
+        if gone or answers:
+            self._keep(records.Remembered(name, list(gone), list(gone.values()), answers))
+
+    def _copy_group(self, name: str, group_name: str, seen: set[tuple[str, str]]) -> None:
+        topic = self._topics.find(name)
+        group = topic.groups.get(group_name) if topic else None
+        if group is not None and (name, group_name) not in seen:
+            seen.add((name, group_name))
+            self._keep(records.GroupState.of(group))
+
+    def _copy_topic(self, name: str, seen: set[tuple[str, str]]) -> None:
+        topic = self._topics.find(name)
+        if topic is not None and topic.changes and (name, "") not in seen:
+            seen.add((name, ""))
+            self._keep(records.TopicState(name, topic.changes))
+
+    def _keep(self, record: Record) -> None:
+        segment, size = self._append(record)
+        segment.kept += size
+
+
+Copies = list[tuple["Group", "Entry"]]
+"""An event in each group that holds it."""
+
+
+def _copies(topic: Topic, event_id: str, seq: int) -> Copies:
+    """The event of this ``seq`` in every group that holds it; none if it is gone."""
+    return [
+        (group, entry)
+        for group in topic.all_groups()
+        if (entry := group.entries.get(event_id)) is not None and entry.event.seq == seq
+    ]
+
+
+def _parts(found: Sequence[Copies]) -> Iterator[list[Copies]]:
+    """The events in parts that one record may hold."""
+    part: list[Copies] = []
+    size = 0
+    for copies in found:
+        part.append(copies)
+        size += len(copies[0][1].event.body)
+        if len(part) == COPY_EVENTS or size >= COPY_BYTES:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
+
+
+def _answer(topic: Topic, request_id: str) -> records.Answered:
+    """What the topic remembers of a request; nothing if it is not remembered."""
+    known = topic.remembered_answer(request_id)
+    if known is None:
+        return records.Answered()
+    until_us, identity, answer = known
+    return records.Answered(request_id, identity, until_us, list(answer.event_ids), answer.duplicate_event_ids)

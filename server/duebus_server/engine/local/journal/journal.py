@@ -1,0 +1,435 @@
+"""The journal of one engine: what it calls to record a step, and to know that the step is saved."""
+
+from __future__ import annotations
+
+import gc
+from collections import deque
+from typing import TYPE_CHECKING
+
+import structlog
+
+from duebus_server.domain.clock import MILLISECOND, MINUTE
+from duebus_server.domain.errors import DispatcherNotWorking, UnusableStorage
+from duebus_server.engine.local.journal import records
+from duebus_server.engine.local.journal.appender import Appender
+from duebus_server.engine.local.journal.commit import GroupCommit, disk_is_full
+from duebus_server.engine.local.journal.compaction import Compaction
+from duebus_server.engine.local.journal.directory import DataDirectory
+from duebus_server.engine.local.journal.disk import Disk
+from duebus_server.engine.local.journal.frames import HEADER_BYTES
+from duebus_server.engine.local.journal.reading import BadPart, read_segment
+from duebus_server.engine.local.journal.recovery import Recovery
+from duebus_server.engine.local.journal.segments import SEGMENT_BYTES, Segment, Segments
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from duebus_server.domain.model import DispatchRequest, LeasedEvent, NewEvent
+    from duebus_server.engine.local.group import Group
+    from duebus_server.engine.local.host_time import HostTime
+    from duebus_server.engine.local.journal.commit import Fsync
+    from duebus_server.engine.local.journal.directory import Manifest
+    from duebus_server.engine.local.journal.records import Record
+    from duebus_server.engine.local.records import Entry, Lease, StoredEvent
+    from duebus_server.engine.local.topic import Topic
+    from duebus_server.engine.local.topics import Topics
+
+log = structlog.get_logger()
+
+TOKENS_AHEAD_US = MINUTE
+"""How far the mark of the fencing tokens is ahead of the time when it is recorded."""
+
+
+class Journal:
+    """Records what the engine does, in the order in which it does it.
+
+    A verb changes memory and records that in one step, and then waits with ``saved``: what is told to callers and
+    workers never goes before what caused it.
+
+    Attributes:
+        secret: what lease tokens are signed with; known once it is open.
+
+    Args:
+        path: the data directory.
+        fsync: when a record is saved.
+        on_failure: called once if the disk fails for good. The engine then refuses everything.
+        disk: the operating system.
+        segment_bytes: the size of a segment.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        fsync: Fsync,
+        on_failure: Callable[[DispatcherNotWorking], None] = lambda _: None,
+        *,
+        disk: Disk | None = None,
+        segment_bytes: int = SEGMENT_BYTES,
+    ) -> None:
+        self.secret = b""
+        self._fsync = fsync
+        self._on_failure = on_failure
+        self._disk = disk or Disk()
+        self._directory = DataDirectory(path, self._disk)
+        self._segment_bytes = segment_bytes
+        self._segments = Segments([], segment_bytes)
+        self._commit: GroupCommit | None = None
+        self._compaction: Compaction | None = None
+        # What has happened in one group and is not appended yet: entries that have changed, by ``seq``, or those that
+        # are gone, and how long their ids are remembered.
+        self._open_group: Group | None = None
+        self._changed: dict[int, Entry] = {}
+        self._removed: list[int] = []
+        self._removed_until_us = 0
+        # Where the record of each dispatch ends that may not be saved, with its first ``seq``.
+        self._dispatches: deque[tuple[int, int]] = deque()
+        # The mark of fencing tokens that was appended last, where it ends, and the last one that is on the disk.
+        self._mark = records.Mark(0, 0)
+        self._mark_end = 0
+        self._safe_token = 0
+
+    # --- start and stop -----------------------------------------------------------------------------------------------
+
+    def recover(self, topics: Topics) -> Recovery:
+        """Open the directory, and apply what it holds to ``topics``. ``start`` must follow, or ``close``.
+
+        Raises:
+            DuplicateInitialized: a process uses the directory.
+            UnusableStorage: it can't be used, is damaged, or is of a newer layout.
+        """
+        self._directory.open()
+        try:
+            with self._directory.naming_errors():
+                return self._recover(topics)
+        except BaseException:
+            self._directory.close()
+            raise
+
+    def _recover(self, topics: Topics) -> Recovery:
+        manifest = self._directory.read_manifest()
+        if not manifest:  # a new directory has a manifest before it has a segment
+            self._directory.write_manifest({})
+        self.secret = self._directory.secret()
+        self._directory.remove_strays(manifest)
+        recovery, known = Recovery(topics), []
+        collecting = gc.isenabled()
+        gc.disable()  # it would look at a million objects again and again, and find nothing
+        try:
+            for number, size in manifest.items():
+                known.append(self._recover_segment(recovery, number, size))
+        finally:
+            if collecting:
+                gc.enable()
+        self._segments = Segments(known, self._segment_bytes)
+        self._mark = records.Mark(recovery.token, recovery.ahead_us)
+        return recovery
+
+    def _recover_segment(self, recovery: Recovery, number: int, size: int | None) -> Segment:
+        segment = Segment(number)
+        for found in read_segment(self._directory, number, size):
+            if isinstance(found, BadPart):
+                self._cut(found)
+                continue
+            recovery.apply(found[0], segment)
+        segment.size = self._directory.segment(number).stat().st_size
+        return segment
+
+    def _cut(self, part: BadPart) -> None:
+        """Cut a torn tail.
+
+        Raises:
+            UnusableStorage: it is damage.
+        """
+        if not part.is_tail:
+            raise UnusableStorage(
+                f"{part}: what they recorded is lost; 'duebus journal verify {self._directory.path}' shows the damage"
+            )
+        log.warning(
+            "the end of the journal was not written whole, and is cut off",
+            file=str(part.path),
+            offset=part.offset,
+            bytes=part.size,
+        )
+        self._disk.truncate(part.path, part.offset)
+
+    async def start(self, topics: Topics, host: HostTime, now_us: Callable[[], int]) -> None:
+        """Begin to record.
+
+        Args:
+            topics: what the engine holds.
+            host: the host's clock.
+            now_us: the engine's clock.
+
+        Raises:
+            UnusableStorage: the directory can't be written to.
+        """
+        known: Manifest = {segment.number: segment.size for segment in self._segments}
+        appender = Appender(self._directory, self._disk, known)
+        self._commit = GroupCommit(appender, self._fsync, self._failed)
+        self._compaction = Compaction(topics, self._segments, self._directory, self._append_copy, self._commit, now_us)
+        with self._directory.naming_errors():
+            self._commit.reserve_space()
+        self._begin_segment()
+        self._commit.start()
+        self._mark_tokens(host)
+        try:
+            await self._commit.wait_synced(self._mark_end)
+        except DispatcherNotWorking as error:
+            raise UnusableStorage(f"data directory {self._directory.path}: {error}") from error
+
+    def close(self) -> None:
+        """Release the directory, if nothing was recorded since ``recover``."""
+        self._directory.close()
+
+    async def stop(self) -> None:
+        """Write what was recorded, and release the directory. Harmless if it is not started."""
+        if self._compaction is not None:
+            await self._compaction.stop()
+        if self._commit is not None:
+            self._append_open()
+            await self._commit.stop()
+        self._commit = self._compaction = None
+        self._directory.close()
+
+    def _failed(self, error: DispatcherNotWorking) -> None:
+        self._on_failure(error)
+
+    # --- saved --------------------------------------------------------------------------------------------------------
+
+    def check(self, *, dispatches: bool = False) -> None:
+        """Return if a verb can be recorded.
+
+        Args:
+            dispatches: the verb stores events, so it needs more than the reserve of a full disk.
+
+        Raises:
+            DispatcherNotWorking: it can't.
+        """
+        commit = self._running()
+        if commit.failure is not None:
+            raise commit.failure
+        if commit.is_stuck or (dispatches and commit.is_full):
+            raise disk_is_full()
+
+    async def saved(self) -> None:
+        """Return when all that was recorded is saved.
+
+        Raises:
+            DispatcherNotWorking: it can't be, or not now.
+        """
+        self._append_open()
+        commit = self._running()
+        await commit.wait_saved(commit.position)
+
+    async def causes_saved(self, group: Group, leased: Sequence[LeasedEvent]) -> None:
+        """Return when these events may be told to a session: what made them leasable is saved, and a restart will hand
+        out greater fencing tokens. The leases themselves are not waited for.
+
+        Raises:
+            DispatcherNotWorking: it can't be saved, or not now.
+        """
+        self._append_open()
+        if leased:
+            await self._running().wait_saved(max(group.cause_end, self._dispatch_end(group, leased)))
+            await self._tokens_saved(leased[-1].fencing_token)
+
+    def _dispatch_end(self, group: Group, leased: Sequence[LeasedEvent]) -> int:
+        """Where the record of the dispatch ends that stored the last of these events; 0 if it is saved."""
+        waiting, saved = self._dispatches, self._running().saved
+        while waiting and waiting[0][0] <= saved:
+            waiting.popleft()
+        if not waiting:
+            return 0
+        last_seq = max([group.entries[event.event_id].event.seq for event in leased])
+        ends = [end for end, first_seq in waiting if first_seq <= last_seq]
+        return ends[-1] if ends else 0
+
+    async def _tokens_saved(self, token: int) -> None:
+        """Return when a mark of at least this fencing token is on the disk. There nearly always is one."""
+        commit = self._running()
+        if commit.synced >= self._mark_end:
+            self._safe_token = self._mark.token
+        if token + TOKENS_AHEAD_US // 2 > self._mark.token:
+            self._append_mark(records.Mark(token + TOKENS_AHEAD_US, self._mark.ahead_us))
+        if token > self._safe_token:
+            await commit.wait_synced(self._mark_end)
+
+    def sweep(self, host: HostTime) -> None:
+        """Record how the clocks differ, if that has changed, and look for segments that can go."""
+        self._append_open()
+        if abs(host.ahead_us - self._mark.ahead_us) > MILLISECOND:
+            self._mark_tokens(host)
+        assert self._compaction is not None  # noqa: S101  # it is started
+        self._compaction.look()
+
+    # --- what the engine records --------------------------------------------------------------------------------------
+
+    def dispatched(
+        self,
+        topic: Topic,
+        groups: Sequence[Group],
+        stored: Sequence[StoredEvent],
+        events: Sequence[NewEvent],
+        request: DispatchRequest,
+        duplicates: Sequence[str],
+        until_us: int,
+        host_us: int,
+    ) -> None:
+        """A request has stored events, or is only remembered. Called before the events are put into the groups.
+
+        Args:
+            topic: their topic.
+            groups: that get the events.
+            stored: the events, in order of ``seq``.
+            events: the same as they arrived.
+            request: what they arrived with.
+            duplicates: the ids of its events that added nothing.
+            until_us: how long the request is remembered, if it has an id.
+            host_us: the host's clock.
+        """
+        now_us = stored[0].dispatched_us if stored else 0
+        due_us, by_host = _due_times(events, now_us, host_us)
+        limits = [event.max_retries for event in stored]
+        answered = records.Answered()
+        if request.request_id:
+            ids = [event.id for event in request.events] if duplicates else ()
+            answered = records.Answered(request.request_id, request.identity(), until_us, ids, duplicates)
+        segment = self._append(
+            records.Dispatched(
+                topic.name,
+                now_us,
+                stored[0].seq if stored else 0,
+                request.origin,
+                [(group.name, group.ephemeral) for group in groups] if stored else [],
+                [event.id for event in stored],
+                [event.body for event in stored],
+                [event.id_is_generated for event in stored],
+                [] if limits.count(None) == len(limits) else limits,
+                due_us,
+                by_host,
+                answered,
+            )
+        )
+        for event in stored:
+            event.belongs_to(segment)
+        if stored:
+            self._dispatches.append((self._running().position, stored[0].seq))
+
+    def leased(self, group: Group, entries: Sequence[Entry], lease: Lease, expires_us: int) -> None:
+        """Events are leased; ``lease`` is that of the first. Called before their entries say so."""
+        self._append(
+            records.Leased(
+                group.topic,
+                group.name,
+                lease.session_id,
+                lease.consumer,
+                lease.grace_us,
+                lease.stalled,
+                lease.started_us,
+                expires_us,
+                lease.fencing_token,
+                [entry.event.seq for entry in entries],
+            )
+        )
+
+    def changed(self, group: Group, entry: Entry) -> None:
+        """An event of a group has changed. Its state is recorded as it is when the group is done."""
+        if self._open_group is not group or self._removed:
+            self._append_open()
+            self._open_group = group
+        self._changed[entry.event.seq] = entry
+
+    def removed(self, group: Group, entries: Sequence[Entry], until_us: int) -> None:
+        """A group is done with these events; the ids of those that no other holds are remembered until then."""
+        if self._open_group is not group or self._changed or self._removed_until_us != until_us:
+            self._append_open()
+            self._open_group, self._removed_until_us = group, until_us
+        self._removed += [entry.event.seq for entry in entries]
+
+    def group_changed(self, group: Group, *, claims: bool = False) -> None:
+        """A group has other settings, or is new: then it ``claims`` the unclaimed events, if it lasts."""
+        self._append(records.GroupState.of(group, claims=claims))
+        group.cause_end = self._running().position
+
+    def group_deleted(self, group: Group, until_us: int) -> None:
+        """A group is gone."""
+        self._append(records.GroupDeleted(group.topic, group.name, until_us))
+
+    def topic_configured(self, topic: Topic) -> None:
+        """A topic has other settings."""
+        self._append(records.TopicState(topic.name, topic.changes))
+
+    def topic_deleted(self, topic: Topic) -> None:
+        """A topic is gone."""
+        self._append(records.TopicDeleted(topic.name))
+
+    # --- appending ----------------------------------------------------------------------------------------------------
+
+    def _append_open(self) -> None:
+        """Append what has happened in one group."""
+        group, changed, removed = self._open_group, self._changed, self._removed
+        if group is None:
+            return
+        self._open_group, self._changed, self._removed = None, {}, []
+        if removed:
+            self._append_record(records.Removed(group.topic, group.name, self._removed_until_us, removed))
+            return
+        states = [records.EntryState.of(entry) for entry in changed.values()]
+        self._append_record(records.Changed(group.topic, group.name, states))
+        if any(entry.lease is None for entry in changed.values()):
+            group.cause_end = self._running().position
+
+    def _append(self, record: Record) -> Segment:
+        self._append_open()
+        return self._append_record(record)
+
+    def _append_copy(self, record: Record) -> tuple[Segment, int]:
+        """Append what is copied from the oldest segment. Returns where it is now, and its size."""
+        before = self._running().position
+        return self._append(record), self._running().position - before
+
+    def _append_record(self, record: Record) -> Segment:
+        body = record.body()
+        if not self._segments.has_room(HEADER_BYTES + len(body)):
+            self._begin_segment()
+        self._add(record.kind, body)
+        return self._segments.current
+
+    def _begin_segment(self) -> None:
+        segment = self._segments.add()
+        start = records.SegmentStart(segment.number, self._mark.token, self._mark.ahead_us)
+        self._add(start.kind, start.body())
+        if self._compaction is not None:
+            self._compaction.look()
+
+    def _add(self, kind: int, body: bytes) -> None:
+        size = HEADER_BYTES + len(body)
+        self._segments.current.size += size
+        self._running().append(self._segments.current.number, kind, body, size)
+
+    def _mark_tokens(self, host: HostTime) -> None:
+        token = max(self._mark.token, host.now_us + TOKENS_AHEAD_US)
+        self._append_mark(records.Mark(token, host.ahead_us))
+
+    def _append_mark(self, mark: records.Mark) -> None:
+        self._mark = mark
+        self._append(mark)
+        self._mark_end = self._running().position
+
+    def _running(self) -> GroupCommit:
+        if self._commit is None:
+            raise DispatcherNotWorking("the journal is closed")
+        return self._commit
+
+
+def _due_times(events: Sequence[NewEvent], now_us: int, host_us: int) -> tuple[list[int], list[bool]]:
+    """When each event is due, and which are due by the host's clock, as in ``Group.put``; empty if all are at once."""
+    if all(event.is_due_at_once for event in events):
+        return [], []
+    by_host = [event.deliver_at_us is not None and event.deliver_at_us > host_us for event in events]
+    due_us = [
+        event.deliver_at_us if host and event.deliver_at_us is not None else now_us + (event.delay_us or 0)
+        for event, host in zip(events, by_host, strict=True)
+    ]
+    return due_us, by_host

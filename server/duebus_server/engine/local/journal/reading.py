@@ -1,0 +1,104 @@
+"""Reads a data directory without changing it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from duebus_server.domain.errors import UnusableStorage
+from duebus_server.engine.local.journal.directory import check_layout
+from duebus_server.engine.local.journal.frames import LAYOUT, Damage, Kind, read_frames
+from duebus_server.engine.local.journal.records import SegmentStart, read_record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from duebus_server.engine.local.journal.directory import DataDirectory
+    from duebus_server.engine.local.journal.records import AnyRecord
+
+
+class Place(NamedTuple):
+    """A record's place: the number of its segment, and where it begins and ends there."""
+
+    segment: int
+    offset: int
+    end: int
+
+
+class BadPart(NamedTuple):
+    """Bytes of a segment that are no record, or are missing.
+
+    Attributes:
+        path: the segment's file.
+        offset: where they begin.
+        size: how many they are.
+        is_tail: they are the end of the last segment and were never known to be on the disk, as after a crash.
+    """
+
+    path: Path
+    offset: int
+    size: int
+    is_tail: bool
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.size} bytes at offset {self.offset} can't be read"
+
+
+def read_segment(
+    directory: DataDirectory, number: int, size: int | None
+) -> Iterator[tuple[AnyRecord, Place] | BadPart]:
+    """The records of a segment in order, and what is damaged.
+
+    Args:
+        directory: the data directory.
+        number: the segment.
+        size: as in the manifest; None for the last segment, whose end may be torn. What follows a torn part was
+            written after it and belongs to it.
+
+    Raises:
+        UnusableStorage: it is of a newer layout, or is another segment's file.
+        OSError: it can't be read.
+    """
+    path = directory.segment(number)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        yield BadPart(path, 0, size or 0, is_tail=False)
+        return
+    yield from parse_segment(path, number, size, data)
+
+
+def parse_segment(
+    path: Path, number: int, size: int | None, data: bytes
+) -> Iterator[tuple[AnyRecord, Place] | BadPart]:
+    """As ``read_segment``, of a file that was read."""
+    for found in read_frames(data):
+        if isinstance(found, Damage):
+            if size is None and not found.was_synced:
+                yield BadPart(path, found.offset, len(data) - found.offset, is_tail=True)
+                return
+            yield BadPart(path, found.offset, found.end - found.offset, is_tail=False)
+            continue
+        check_layout(found.layout, path)
+        if found.kind == Kind.SKIPPED:
+            continue
+        record = read_record(found.kind, found.body)
+        if isinstance(record, SegmentStart) and record.number != number:
+            raise UnusableStorage(f"{path} is segment {record.number} under another name")
+        yield record, Place(number, found.offset, found.end)
+    if size is not None and len(data) < size:
+        yield BadPart(path, len(data), size - len(data), is_tail=False)
+
+
+def read_all(directory: DataDirectory) -> Iterator[tuple[AnyRecord, Place] | BadPart]:
+    """The records of all segments in order, and what is damaged.
+
+    Raises:
+        UnusableStorage: the manifest is damaged, or something is of a newer layout.
+        OSError: a file can't be read.
+    """
+    for number, size in directory.read_manifest().items():
+        yield from read_segment(directory, number, size)
+
+
+__all__ = ["LAYOUT", "BadPart", "Place", "read_all", "read_segment"]

@@ -1,0 +1,657 @@
+"""What the journal records, one class for each kind, and how each becomes a body and comes back from one.
+
+Events are named by ``seq``, which no two events of an engine share. Times are in microseconds by the engine's clock;
+those of events that are scheduled by the host's clock are by that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from duebus_server.domain.administration import RetryPolicyChanges, TopicChanges
+from duebus_server.domain.states import EventState
+from duebus_server.domain.views import Attempt, AttemptOutcome
+from duebus_server.engine.local.journal.columns import ColumnReader, Columns, joined, split
+from duebus_server.engine.local.journal.frames import Kind
+from duebus_server.engine.local.records import Lease
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from duebus_server.engine.local.group import Group
+    from duebus_server.engine.local.records import Entry, StoredEvent
+
+_STATES = (EventState.SCHEDULED, EventState.READY, EventState.LEASED, EventState.DEAD)
+_OUTCOMES = (AttemptOutcome.NACKED, AttemptOutcome.DEAD, AttemptOutcome.RELEASED, AttemptOutcome.EXPIRED)
+_STATE_NUMBERS = {state: number for number, state in enumerate(_STATES)}
+_OUTCOME_NUMBERS = {outcome: number for number, outcome in enumerate(_OUTCOMES)}
+
+
+class Record(Protocol):
+    """One record."""
+
+    kind: ClassVar[Kind]
+
+    def body(self) -> bytes:
+        """The record's body."""
+
+
+@dataclass(slots=True)
+class Mark:
+    """What a restart needs beside events and groups.
+
+    Attributes:
+        token: no fencing token above this was handed out before another mark was on the disk.
+        ahead_us: how far the host's clock was ahead of the engine's.
+    """
+
+    kind: ClassVar[Kind] = Kind.MARK
+
+    token: int
+    ahead_us: int
+
+    def body(self) -> bytes:
+        """See ``Record``."""
+        return Columns().numbers(self.token, self.ahead_us).body()
+
+    @classmethod
+    def read(cls, reader: ColumnReader) -> Mark:
+        """The record that has this body."""
+        return cls(*reader.numbers())
+
+
+@dataclass(slots=True)
+class SegmentStart:
+    """The first record of a segment: its number, and what a Mark says."""
+
+    kind: ClassVar[Kind] = Kind.SEGMENT
+
+    number: int
+    token: int
+    ahead_us: int
+
+    def body(self) -> bytes:
+        """See ``Record``."""
+        return Columns().numbers(self.number, self.token, self.ahead_us).body()
+
+    @classmethod
+    def read(cls, reader: ColumnReader) -> SegmentStart:
+        """The record that has this body."""
+        return cls(*reader.numbers())
+
+
+@dataclass(slots=True)
+class Answered:
+    """A request that is remembered.
+
+    Attributes:
+        request_id: empty if the request is not remembered.
+        identity: see ``DispatchRequest.identity``.
+        until_us: how long it is remembered.
+        event_ids: of all its events, in request order.
+        duplicates: the ids of those that added nothing.
+    """
+
+    request_id: str = ""
+    identity: int = 0
+    until_us: int = 0
+    event_ids: Sequence[str] = ()
+    duplicates: Sequence[str] = ()
+
+
+@dataclass(slots=True)
+class Dispatched:
+    """The events of one request, in order of ``seq`` without gaps.
+
+    Attributes:
+        groups: their names, with "" for the unclaimed events, and whether each is ephemeral.
+        due_us: when each event is due; empty if all are at once.
+        by_host: which of them are due by the host's clock; empty if none is.
+        answered: without ``event_ids`` where those are the ids of the events.
+    """
+
+    kind: ClassVar[Kind] = Kind.DISPATCHED
+
+    topic: str
+    now_us: int
+    first_seq: int
+    origin: str
+    groups: Sequence[tuple[str, bool]]
+    event_ids: Sequence[str]
+    bodies: Sequence[bytes]
+    generated: Sequence[bool]
+    max_retries: Sequence[int | None] = ()
+    due_us: Sequence[int] = ()
+    by_host: Sequence[bool] = ()
+    answered: Answered = field(default_factory=Answered)
+
+    def body(self) -> bytes:
+        """See ``Record``."""
+        answered = self.answered
+        return (
+            Columns()
+            .texts(self.topic, self.origin, answered.request_id)
+            .numbers(self.now_us, self.first_seq, answered.identity, answered.until_us)
+            .texts(*[name for name, _ in self.groups])
+            .blobs([bytes([ephemeral for _, ephemeral in self.groups]), bytes(self.generated), bytes(self.by_host)])
+            .optional(*self.max_retries)
+            .numbers(*self.due_us)
+            .texts(*answered.event_ids)
+            .texts(*answered.duplicates)
+            .texts(*self.event_ids)
+            .blobs(self.bodies)
+            .body()
+        )
+
+    @classmethod
+    def read(cls, reader: ColumnReader) -> Dispatched:
+        """The record that has this body."""
+        topic, origin, request_id = reader.texts()
+        now_us, first_seq, identity, until_us = reader.numbers()
+        names = reader.texts()
+        ephemeral, generated, by_host = reader.blobs()
+        groups = [(name, bool(flag)) for name, flag in zip(names, ephemeral, strict=True)]
+        max_retries, due_us = reader.optional(), reader.numbers()
+        answered = Answered(request_id, identity, until_us, reader.texts(), reader.texts())
+        event_ids = reader.texts()
+        return cls(
+            topic,
+            now_us,
+            first_seq,
+            origin,
+            groups,
+            event_ids,
+            reader.blobs(),
+            [*map(bool, generated)],
+            max_retries,
+            due_us,
+            [*map(bool, by_host)],
+            answered,
+        )
+
+
+@dataclass(slots=True)
+class Leased:
+    """Events that are leased to one session in one step. The fencing tokens have no gaps."""
+
+    kind: ClassVar[Kind] = Kind.LEASED
+
+    topic: str
+    group: str
+    session_id: str
+    consumer: str
+    grace_us: int
+    stalled: bool
+    now_us: int
+    expires_us: int
+    first_token: int
+    seqs: Sequence[int]
+
+    def body(self) -> bytes:
+        """See ``Record``."""
+        return (
+            Columns()
+            .texts(self.topic, self.group, self.session_id, self.consumer)
+            .numbers(self.grace_us, self.stalled, self.now_us, self.expires_us, self.first_token)
+            .numbers(*self.seqs)
+            .body()
+        )
+
+    @classmethod
+    def read(cls, reader: ColumnReader) -> Leased:
+        """The record that has this body."""
+        topic, group, session_id, consumer = reader.texts()
+        grace_us, stalled, now_us, expires_us, first_token = reader.numbers()
+        return cls(
+            topic,
+            group,
+            session_id,
+            consumer,
+            grace_us,
+            bool(stalled),
+            now_us,
+            expires_us,
+            first_token,
+            reader.numbers(),
+        )
+
+
+@dataclass(slots=True)
+class Removed:
+    """Events that a group is done with.
+
+    Attributes:
+        until_us: how long the ids of those are remembered that no group holds any more.
+    """
+
+    kind: ClassVar[Kind] = Kind.REMOVED
+
+    topic: str
+    group: str
+    until_us: int
+    seqs: Sequence[int]
+
+    def body(self) -> bytes:
+        """See ``Record``."""
+        return Columns().texts(self.topic, self.group).numbers(self.until_us, *self.seqs).body()
+
+    @classmethod
+    def read(cls, reader: ColumnReader) -> Removed:
+        """The record that has this body."""
+        topic, group = reader.texts()
+        until_us, *seqs = reader.numbers()
+        return cls(topic, group, until_us, seqs)
+
+
+@dataclass(slots=True)
+class EntryState:
+    """All that can change of an event in a group, as in ``Entry``."""
+
+    seq: int
+    state: EventState
+    at_us: int
+    deliver_at_us: int
+    attempt: int
+    free_attempts: int
+    by_host_clock: bool
+    last_error: str
+    lease: Lease | None
+    history: Sequence[Attempt]
+
+    @classmethod
+    def of(cls, entry: Entry) -> EntryState:
+        """The state of an entry now."""
+        return cls(
+            entry.event.seq,
+            entry.state,
+            entry.at_us,
+            entry.deliver_at_us,
+            entry.attempt,
+            entry.free_attempts,
+            entry.by_host_clock,
+            entry.last_error,
+            entry.lease,
+            entry.history or (),
+        )
+
+
+@dataclass(slots=True)
+class Changed:
+    """The state of events in a group."""
+
+    kind: ClassVar[Kind] = Kind.CHANGED
+
+    topic: str
+    group: str
+    entries: Sequence[EntryState]
+
+    def body(self) -> bytes:
+        """See ``Record``."""
+        columns = Columns().texts(self.topic, self.group)
+        add_entries(columns, self.entries)
+        return columns.body()
+
+    @classmethod
+    def read(cls, reader: ColumnReader) -> Changed:
+        """The record that has this body."""
+        topic, group = reader.texts()
+        return cls(topic, group, read_entries(reader))
+
+
+@dataclass(slots=True)
+class CopiedEvent:
+    """An event, without what it is in its groups."""
+
+    id: str
+    body: bytes
+    seq: int
+    dispatched_us: int
+    max_retries: int | None
+    id_is_generated: bool
+    origin: str
+
+    @classmethod
+    def of(cls, event: StoredEvent) -> CopiedEvent:
+        """A stored event."""
+        return cls(
+            event.id,
+            event.body,
+            event.seq,
+            event.dispatched_us,
+            event.max_retries,
+            event.id_is_generated,
+            event.origin,
+        )
+
+
+@dataclass(slots=True)
+class CopiedGroup:
+    """The state of copied events in one group that holds some of them."""
+
+    name: str
+    ephemeral: bool
+    entries: Sequence[EntryState]
+
+
+@dataclass(slots=True)
+class Copied:
+    """Events with their state in every group that holds them. It takes the place of all that earlier records say."""
+
+    kind: ClassVar[Kind] = Kind.COPIED
+
+    topic: str
+    events: Sequence[CopiedEvent]
+    groups: Sequence[CopiedGroup]
+
+    def body(self) -> bytes:
+        """See ``Record``."""
+        columns = (
+            Columns()
+            .texts(self.topic)
+            .texts(*[event.id for event in self.events])
+            .texts(*[event.origin for event in self.events])
+            .numbers(*[event.seq for event in self.events])
+            .numbers(*[event.dispatched_us for event in self.events])
+            .optional(*[event.max_retries for event in self.events])
+            .blobs([bytes([event.id_is_generated for event in self.events])])
+            .blobs([event.body for event in self.events])
+            .texts(*[group.name for group in self.groups])
+            .blobs([bytes([group.ephemeral for group in self.groups])])
+        )
+        for group in self.groups:
+            add_entries(columns, group.entries)
+        return columns.body()
+
+    @classmethod
+    def read(cls, reader: ColumnReader) -> Copied:
+        """The record that has this body."""
+        (topic,) = reader.texts()
+        ids, origins, seqs, dispatched_us = reader.texts(), reader.texts(), reader.numbers(), reader.numbers()
+        max_retries, (generated,), bodies = reader.optional(), reader.blobs(), reader.blobs()
+        fields = zip(ids, bodies, seqs, dispatched_us, max_retries, map(bool, generated), origins, strict=True)
+        events = [CopiedEvent(*each) for each in fields]
+        names, (ephemeral,) = reader.texts(), reader.blobs()
+        groups = [
+            CopiedGroup(name, bool(flag), read_entries(reader)) for name, flag in zip(names, ephemeral, strict=True)
+        ]
+        return cls(topic, events, groups)
+
+
+@dataclass(slots=True)
+class GroupState:
+    """A group with its settings.
+
+    Attributes:
+        claims: it is new, and takes over the unclaimed events, unless it is ephemeral.
+        kept_us: how long it lasts without its sessions, if it is ephemeral.
+    """
+
+    kind: ClassVar[Kind] = Kind.GROUP
+
+    topic: str
+    group: str
+    claims: bool
+    ephemeral: bool
+    kept_us: int
+    paused: bool
+    policy: RetryPolicyChanges | None
+
+    @classmethod
+    def of(cls, group: Group, *, claims: bool = False) -> GroupState:
+        """A group as it is now."""
+        return cls(group.topic, group.name, claims, group.ephemeral, group.kept_us, group.paused, group.policy_changes)
+
+    def body(self) -> bytes:
+        """See ``Record``."""
+        return (
+            Columns()
+            .texts(self.topic, self.group)
+            .numbers(self.claims, self.ephemeral, self.kept_us, self.paused)
+            .optional(*_policy_numbers(self.policy or RetryPolicyChanges()))
+            .body()
+        )
+
+    @classmethod
+    def read(cls, reader: ColumnReader) -> GroupState:
+        """The record that has this body."""
+        topic, group = reader.texts()
+        claims, ephemeral, kept_us, paused = reader.numbers()
+        policy = RetryPolicyChanges(*reader.optional())
+        return cls(topic, group, bool(claims), bool(ephemeral), kept_us, bool(paused), policy or None)
+
+
+@dataclass(slots=True)
+class GroupDeleted:
+    """A group is gone, and what only it held. ``until_us`` is as in Removed."""
+
+    kind: ClassVar[Kind] = Kind.GROUP_DELETED
+
+    topic: str
+    group: str
+    until_us: int
+
+    def body(self) -> bytes:
+        """See ``Record``."""
+        return Columns().texts(self.topic, self.group).numbers(self.until_us).body()
+
+    @classmethod
+    def read(cls, reader: ColumnReader) -> GroupDeleted:
+        """The record that has this body."""
+        topic, group = reader.texts()
+        return cls(topic, group, *reader.numbers())
+
+
+@dataclass(slots=True)
+class TopicState:
+    """A topic's own settings."""
+
+    kind: ClassVar[Kind] = Kind.TOPIC
+
+    topic: str
+    changes: TopicChanges
+
+    def body(self) -> bytes:
+        """See ``Record``."""
+        changes = self.changes
+        return (
+            Columns()
+            .texts(self.topic)
+            .optional(*_policy_numbers(changes.retry_policy))
+            .optional(
+                changes.lease_us,
+                changes.max_queued,
+                changes.dead_letter_retention_us,
+                changes.dedupe_window_us,
+                changes.partitions,
+            )
+            .body()
+        )
+
+    @classmethod
+    def read(cls, reader: ColumnReader) -> TopicState:
+        """The record that has this body."""
+        (topic,) = reader.texts()
+        return cls(topic, TopicChanges(RetryPolicyChanges(*reader.optional()), *reader.optional()))
+
+
+@dataclass(slots=True)
+class TopicDeleted:
+    """A topic is gone with all that it held."""
+
+    kind: ClassVar[Kind] = Kind.TOPIC_DELETED
+
+    topic: str
+
+    def body(self) -> bytes:
+        """See ``Record``."""
+        return Columns().texts(self.topic).body()
+
+    @classmethod
+    def read(cls, reader: ColumnReader) -> TopicDeleted:
+        """The record that has this body."""
+        return cls(*reader.texts())
+
+
+@dataclass(slots=True)
+class Remembered:
+    """Ids of events that are gone, each with the time until which it is remembered, and answers."""
+
+    kind: ClassVar[Kind] = Kind.REMEMBERED
+
+    topic: str
+    event_ids: Sequence[str]
+    until_us: Sequence[int]
+    answers: Sequence[Answered] = ()
+
+    def body(self) -> bytes:
+        """See ``Record``."""
+        answers = self.answers
+        return (
+            Columns()
+            .texts(self.topic)
+            .texts(*self.event_ids)
+            .numbers(*self.until_us)
+            .texts(*[answer.request_id for answer in answers])
+            .numbers(*[answer.identity for answer in answers])
+            .numbers(*[answer.until_us for answer in answers])
+            .numbers(*[len(answer.event_ids) for answer in answers])
+            .texts(*joined([answer.event_ids for answer in answers]))
+            .numbers(*[len(answer.duplicates) for answer in answers])
+            .texts(*joined([answer.duplicates for answer in answers]))
+            .body()
+        )
+
+    @classmethod
+    def read(cls, reader: ColumnReader) -> Remembered:
+        """The record that has this body."""
+        (topic,), event_ids, until_us = reader.texts(), reader.texts(), reader.numbers()
+        request_ids, identities, answers_until_us = reader.texts(), reader.numbers(), reader.numbers()
+        counts = reader.numbers()
+        ids = split(reader.texts(), counts)
+        counts = reader.numbers()
+        duplicates = split(reader.texts(), counts)
+        fields = zip(request_ids, identities, answers_until_us, ids, duplicates, strict=True)
+        return cls(topic, event_ids, until_us, [Answered(*each) for each in fields])
+
+
+CLASSES = (
+    SegmentStart,
+    Mark,
+    Dispatched,
+    Leased,
+    Removed,
+    Changed,
+    Copied,
+    GroupState,
+    GroupDeleted,
+    TopicState,
+    TopicDeleted,
+    Remembered,
+)
+AnyRecord = (
+    SegmentStart
+    | Mark
+    | Dispatched
+    | Leased
+    | Removed
+    | Changed
+    | Copied
+    | GroupState
+    | GroupDeleted
+    | TopicState
+    | TopicDeleted
+    | Remembered
+)
+_READERS = {each.kind: each.read for each in CLASSES}
+
+
+def read_record(kind: int, body: bytes) -> AnyRecord:
+    """The record of this kind that has this body.
+
+    Raises:
+        KeyError: no such kind, or one without a meaning of its own.
+    """
+    return _READERS[Kind(kind)](ColumnReader(body))
+
+
+# --- parts ------------------------------------------------------------------------------------------------------------
+
+
+def _policy_numbers(policy: RetryPolicyChanges) -> tuple[int | None, ...]:
+    return policy.max_retries, policy.backoff_initial_us, policy.backoff_max_us
+
+
+def add_entries(columns: Columns, entries: Sequence[EntryState]) -> None:
+    """Add the columns of entries."""
+    leases = [(place, entry.lease) for place, entry in enumerate(entries) if entry.lease is not None]
+    columns.numbers(*[entry.seq for entry in entries])
+    columns.numbers(*[entry.at_us for entry in entries])
+    columns.numbers(*[entry.deliver_at_us for entry in entries])
+    columns.numbers(*[entry.attempt for entry in entries])
+    columns.numbers(*[entry.free_attempts for entry in entries])
+    columns.blobs(
+        [
+            bytes([_STATE_NUMBERS[entry.state] for entry in entries]),
+            bytes([entry.by_host_clock for entry in entries]),
+            bytes([lease.stalled for _, lease in leases]),
+        ]
+    )
+    columns.texts(*[entry.last_error for entry in entries])
+    columns.numbers(*[place for place, _ in leases])
+    columns.texts(*joined([(lease.session_id, lease.consumer) for _, lease in leases]))
+    columns.numbers(*[lease.fencing_token for _, lease in leases])
+    columns.numbers(*[lease.started_us for _, lease in leases])
+    columns.numbers(*[lease.grace_us for _, lease in leases])
+    columns.numbers(*[len(entry.history) for entry in entries])
+    _add_attempts(columns, [attempt for entry in entries for attempt in entry.history])
+
+
+def read_entries(reader: ColumnReader) -> list[EntryState]:
+    """Read what ``add_entries`` added."""
+    seqs, at_us, deliver_at_us = reader.numbers(), reader.numbers(), reader.numbers()
+    attempts, free_attempts = reader.numbers(), reader.numbers()
+    states, by_host, stalled = reader.blobs()
+    errors = reader.texts()
+    leases: list[Lease | None] = [None] * len(seqs)
+    places, names = reader.numbers(), reader.texts()
+    tokens, started_us, grace_us = reader.numbers(), reader.numbers(), reader.numbers()
+    for place, session_id, consumer, *rest in zip(
+        places, names[::2], names[1::2], tokens, started_us, map(bool, stalled), grace_us, strict=True
+    ):
+        leases[place] = Lease(session_id, consumer, *rest)
+    counts = reader.numbers()
+    history = iter(_read_attempts(reader))
+    return [
+        EntryState(
+            seq, _STATES[state], at, due, attempt, free, bool(host), error, lease, [next(history) for _ in range(count)]
+        )
+        for seq, state, at, due, attempt, free, host, error, lease, count in zip(
+            seqs, states, at_us, deliver_at_us, attempts, free_attempts, by_host, errors, leases, counts, strict=True
+        )
+    ]
+
+
+def _add_attempts(columns: Columns, attempts: Sequence[Attempt]) -> None:
+    columns.numbers(*[each.attempt for each in attempts])
+    columns.numbers(*[each.started_us for each in attempts])
+    columns.optional(*[each.ended_us for each in attempts])
+    columns.optional(*[each.redriven_us for each in attempts])
+    columns.blobs([bytes([_OUTCOME_NUMBERS[each.outcome] for each in attempts])])
+    columns.texts(*joined([(each.consumer, each.error) for each in attempts]))
+
+
+def _read_attempts(reader: ColumnReader) -> list[Attempt]:
+    numbers, started_us, ended_us, redriven_us = (
+        reader.numbers(),
+        reader.numbers(),
+        reader.optional(),
+        reader.optional(),
+    )
+    (outcomes,), texts = reader.blobs(), reader.texts()
+    return [
+        Attempt(number, started, ended, consumer, _OUTCOMES[outcome], error, redriven)
+        for number, started, ended, consumer, outcome, error, redriven in zip(
+            numbers, started_us, ended_us, texts[::2], outcomes, texts[1::2], redriven_us, strict=True
+        )
+    ]

@@ -1,0 +1,275 @@
+"""Brings back the topics that a journal describes. Each record is applied once, in order.
+
+A record may speak of events that are not known, because a segment that held them is gone: they were removed, or copied
+to a later segment. Such a record, and only such a one, is passed over.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from duebus_server.domain.clock import SECOND
+from duebus_server.domain.event_ids import shortened
+from duebus_server.domain.model import DispatchAnswer
+from duebus_server.domain.states import EventState
+from duebus_server.engine.local.journal import records
+from duebus_server.engine.local.journal.segments import Segment
+from duebus_server.engine.local.records import Entry, Lease, StoredEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from duebus_server.engine.local.group import Group
+    from duebus_server.engine.local.journal.records import AnyRecord
+    from duebus_server.engine.local.topic import Topic
+    from duebus_server.engine.local.topics import Topics
+
+RETURN_US = 5 * SECOND
+"""How long after a restart a worker may come again for the leases that it holds, at least."""
+
+
+class Recovery:
+    """Applies records to topics.
+
+    Attributes:
+        token: no fencing token above this was handed out.
+        ahead_us: how far the host's clock was ahead of the engine's, when that was last recorded.
+        last_us: the latest time in the records.
+        last_seq: the greatest ``seq`` in the records.
+
+    Args:
+        topics: empty; filled by ``apply`` and ``finish``.
+    """
+
+    def __init__(self, topics: Topics) -> None:
+        self.token = 0
+        self.ahead_us = 0
+        self.last_us = 0
+        self.last_seq = 0
+        self._topics = topics
+        self._segment = Segment(0)
+        self._events: dict[int, StoredEvent] = {}
+        self._steps: dict[type[AnyRecord], Callable[..., None]] = {
+            records.SegmentStart: self._mark,
+            records.Mark: self._mark,
+            records.Dispatched: self._dispatched,
+            records.Leased: self._leased,
+            records.Removed: self._removed,
+            records.Changed: self._changed,
+            records.Copied: self._copied,
+            records.GroupState: self._group_state,
+            records.GroupDeleted: self._group_deleted,
+            records.TopicState: self._topic_state,
+            records.TopicDeleted: self._topic_deleted,
+            records.Remembered: self._remembered,
+        }
+
+    def apply(self, record: AnyRecord, segment: Segment) -> None:
+        """Apply the next record, which is in this segment."""
+        self._segment = segment
+        self._steps[type(record)](record)
+
+    def finish(self, now_us: int) -> list[tuple[str, str]]:
+        """Put every event into its place, and let leases last until their workers could come again.
+
+        Args:
+            now_us: the time, by the engine's clock.
+
+        Returns:
+            The topic and name of each ephemeral group; nobody has come back to them yet.
+        """
+        ephemeral: list[tuple[str, str]] = []
+        for topic in list(self._topics):
+            for group in topic.all_groups():
+                group.restore(_in_order(group.entries.values()), now_us, RETURN_US)
+                if group.ephemeral:
+                    ephemeral.append((topic.name, group.name))
+            topic.restored()
+            if topic.is_idle():
+                self._topics.remove(topic)
+        return ephemeral
+
+    # --- records ------------------------------------------------------------------------------------------------------
+
+    def _mark(self, mark: records.Mark | records.SegmentStart) -> None:
+        self.token = max(self.token, mark.token)
+        self.ahead_us = mark.ahead_us
+
+    def _dispatched(self, record: records.Dispatched) -> None:
+        topic = self._topic(record.topic)
+        now_us = record.now_us
+        self.last_us = max(self.last_us, now_us)
+        groups = [self._group(topic, name, ephemeral=ephemeral) for name, ephemeral in record.groups]
+        segment, holders = self._segment, len(groups)
+        due_us: Sequence[int] = record.due_us or (now_us,) * len(record.event_ids)
+        by_host: Sequence[bool] = record.by_host or (False,) * len(record.event_ids)
+        limits: Sequence[int | None] = record.max_retries or (None,) * len(record.event_ids)
+        seq = record.first_seq
+        for event_id, body, generated, limit, at_us, host in zip(
+            record.event_ids, record.bodies, record.generated, limits, due_us, by_host, strict=True
+        ):
+            event = StoredEvent(event_id, body, seq, now_us, limit, generated, record.origin, holders, 0)
+            event.belongs_to(segment)
+            self._events[seq] = event
+            seq += 1
+            state = EventState.SCHEDULED if host or at_us > now_us else EventState.READY
+            for group in groups:
+                group.entries[event_id] = Entry(event, state, at_us, at_us, by_host_clock=host)
+        self.last_seq = max(self.last_seq, seq - 1)
+        if record.answered.request_id:
+            self._answer(topic, record.answered, record.answered.event_ids or record.event_ids)
+
+    def _leased(self, record: records.Leased) -> None:
+        group = self._known_group(record.topic, record.group)
+        self.last_us = max(self.last_us, record.now_us)
+        self.token = max(self.token, record.first_token + len(record.seqs) - 1)
+        for token, seq in enumerate(record.seqs, start=record.first_token):
+            entry = self._entry(group, seq)
+            if entry is None:
+                continue
+            entry.lease = Lease(
+                record.session_id, record.consumer, token, record.now_us, record.stalled, record.grace_us
+            )
+            entry.state, entry.at_us, entry.by_host_clock = EventState.LEASED, record.expires_us, False
+            entry.attempt += 1
+
+    def _removed(self, record: records.Removed) -> None:
+        group = self._known_group(record.topic, record.group)
+        topic = self._topics.find(record.topic)
+        for seq in record.seqs:
+            entry = self._entry(group, seq)
+            if entry is not None and group is not None and topic is not None:
+                del group.entries[entry.event.id]
+                self._let_go(topic, entry.event, record.until_us)
+
+    def _changed(self, record: records.Changed) -> None:
+        group = self._known_group(record.topic, record.group)
+        for state in record.entries:
+            entry = self._entry(group, state.seq)
+            if entry is not None:
+                _set_state(entry, state)
+
+    def _copied(self, record: records.Copied) -> None:
+        topic = self._topic(record.topic)
+        for one in record.events:
+            self._forget(topic, one.seq)
+            event = StoredEvent(
+                one.id,
+                one.body,
+                one.seq,
+                one.dispatched_us,
+                one.max_retries,
+                one.id_is_generated,
+                one.origin,
+                holders=0,
+                waiting=0,
+            )
+            self._events[one.seq] = event
+            self.last_seq = max(self.last_seq, one.seq)
+        entries: dict[int, list[Entry]] = {one.seq: [] for one in record.events}
+        for copied in record.groups:
+            group = self._group(topic, copied.name, ephemeral=copied.ephemeral)
+            for state in copied.entries:
+                event = self._events[state.seq]
+                entry = group.entries[event.id] = Entry(event, state.state, 0, 0)
+                _set_state(entry, state)
+                event.holders += 1
+                entries[state.seq].append(entry)
+        for seq, held in entries.items():
+            self._events[seq].belongs_to(self._segment, held)
+
+    def _group_state(self, record: records.GroupState) -> None:
+        topic = self._topic(record.topic)
+        if record.claims:
+            group = topic.group(record.group, 0, ephemeral=record.ephemeral)
+        else:
+            group = self._group(topic, record.group, ephemeral=record.ephemeral)
+        group.kept_us, group.paused, group.policy_changes = record.kept_us, record.paused, record.policy
+
+    def _group_deleted(self, record: records.GroupDeleted) -> None:
+        topic = self._topics.find(record.topic)
+        if topic is None or record.group not in topic.groups:
+            return
+        group = topic.remove_group(record.group)
+        topic.forget_group(group)
+        for entry in group.entries.values():
+            self._let_go(topic, entry.event, record.until_us)
+
+    def _topic_state(self, record: records.TopicState) -> None:
+        self._topic(record.topic).configure(record.changes)
+
+    def _topic_deleted(self, record: records.TopicDeleted) -> None:
+        topic = self._topics.find(record.topic)
+        if topic is None:
+            return
+        for group in topic.all_groups():
+            for entry in group.entries.values():
+                if self._events.pop(entry.event.seq, None) is not None:
+                    entry.event.leaves()
+        self._topics.remove(topic)
+
+    def _remembered(self, record: records.Remembered) -> None:
+        topic = self._topic(record.topic)
+        for event_id, until_us in zip(record.event_ids, record.until_us, strict=True):
+            topic.remember(event_id, until_us)
+        for answer in record.answers:
+            self._answer(topic, answer, answer.event_ids)
+
+    # --- parts --------------------------------------------------------------------------------------------------------
+
+    def _topic(self, name: str) -> Topic:
+        return self._topics.obtain(name, self.last_us)
+
+    def _group(self, topic: Topic, name: str, *, ephemeral: bool) -> Group:
+        """A group that exists by now, even if the record that made it is gone."""
+        return topic.restored_group(name, ephemeral=ephemeral)
+
+    def _known_group(self, topic: str, name: str) -> Group | None:
+        found = self._topics.find(topic)
+        if found is None:
+            return None
+        return found.groups.get(name) if name else found.unclaimed
+
+    def _entry(self, group: Group | None, seq: int) -> Entry | None:
+        """The event of this ``seq`` in a group, if both are known."""
+        event = self._events.get(seq)
+        if group is None or event is None:
+            return None
+        entry = group.entries.get(event.id)
+        return entry if entry is not None and entry.event is event else None
+
+    def _forget(self, topic: Topic, seq: int) -> None:
+        """Drop what earlier records say of an event."""
+        event = self._events.pop(seq, None)
+        if event is None:
+            return
+        event.leaves()
+        for group in topic.all_groups():
+            entry = group.entries.get(event.id)
+            if entry is not None and entry.event is event:
+                del group.entries[event.id]
+
+    def _let_go(self, topic: Topic, event: StoredEvent, until_us: int) -> None:
+        event.holders -= 1
+        if event.holders:
+            return
+        event.leaves()
+        del self._events[event.seq]
+        if not event.id_is_generated:
+            topic.remember(event.id, until_us)
+
+    @staticmethod
+    def _answer(topic: Topic, answer: records.Answered, event_ids: Sequence[str]) -> None:
+        kept = DispatchAnswer(shortened(event_ids), answer.duplicates)
+        topic.remember_answer(answer.request_id, answer.identity, kept, answer.until_us)
+
+
+def _in_order(entries: Iterable[Entry]) -> list[Entry]:
+    return sorted(entries, key=lambda entry: (entry.at_us, entry.event.seq))
+
+
+def _set_state(entry: Entry, state: records.EntryState) -> None:
+    entry.state, entry.at_us, entry.deliver_at_us = state.state, state.at_us, state.deliver_at_us
+    entry.attempt, entry.free_attempts = state.attempt, state.free_attempts
+    entry.by_host_clock, entry.last_error, entry.lease = state.by_host_clock, state.last_error, state.lease
+    entry.history = list(state.history) or None

@@ -1,0 +1,89 @@
+"""The segments of a journal as the engine counts them: how large each is, and how much of it is still needed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SEGMENT_BYTES = 64 << 20
+"""A segment is sealed before it grows past this; a larger record has one of its own."""
+
+
+class Segment:
+    """One segment.
+
+    Attributes:
+        number: grows from segment to segment.
+        size: its bytes, with those that wait to be written.
+        live: the bytes of the events in it that a restart needs from here.
+        kept: the bytes of other records in it that were copied because a restart needs them.
+    """
+
+    __slots__ = ("kept", "live", "number", "size")
+
+    def __init__(self, number: int, size: int = 0) -> None:
+        self.number = number
+        self.size = size
+        self.live = 0
+        self.kept = 0
+
+
+class Segments:
+    """All segments, oldest first. The last one grows.
+
+    Args:
+        known: those that a restart has found.
+        segment_bytes: the size at which a segment is sealed.
+    """
+
+    def __init__(self, known: list[Segment], segment_bytes: int) -> None:
+        self._all = known
+        self._segment_bytes = segment_bytes
+
+    @property
+    def current(self) -> Segment:
+        """The one that grows."""
+        return self._all[-1]
+
+    @property
+    def oldest(self) -> Segment:
+        """The one that goes next."""
+        return self._all[0]
+
+    def __iter__(self) -> Iterator[Segment]:
+        return iter(self._all)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def add(self) -> Segment:
+        """Begin another one."""
+        self._all.append(Segment(self._all[-1].number + 1 if self._all else 1))
+        return self._all[-1]
+
+    def has_room(self, size: int) -> bool:
+        """Whether a record of this size fits in the current one."""
+        return self.current.size + size <= self._segment_bytes
+
+    def remove_oldest(self) -> None:
+        """The oldest one is gone."""
+        del self._all[0]
+
+    def must_shrink(self) -> bool:
+        """Whether the oldest one has to go: nothing in it is needed, or all take too much space.
+
+        Copying what is needed out of every segment leaves no more than that, so this always comes to an end. The half
+        segment is for what is appended meanwhile, so that all stay within twice what is needed and one segment.
+        """
+        if len(self._all) == 1:
+            return False
+        if not self.oldest.live and not self.oldest.kept:
+            return True
+        needed = sum(segment.live + segment.kept for segment in self._all)
+        return self.total() > 2 * needed + self._segment_bytes // 2
+
+    def total(self) -> int:
+        """The bytes of all."""
+        return sum(segment.size for segment in self._all)

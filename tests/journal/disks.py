@@ -1,0 +1,148 @@
+"""Disks for tests: one that keeps a log of every write, and one that fails when a test says so."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from duebus_server.engine.local.journal.disk import Disk
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+Files = dict[str, bytearray]
+"""The contents of a directory, by name."""
+
+
+class Written(NamedTuple):
+    """One change of a directory.
+
+    Attributes:
+        name: the file.
+        offset: where ``data`` was written; None if it has replaced the contents, or the file was removed.
+        data: what was written; None if the file was removed.
+    """
+
+    name: str
+    offset: int | None
+    data: bytes | None
+
+    @property
+    def steps(self) -> int:
+        """In how many steps a crash can find it: a write may end after each byte, the others are atomic."""
+        return 1 if self.offset is None or self.data is None else len(self.data)
+
+    def apply(self, files: Files, steps: int) -> None:
+        """Make the first ``steps`` steps of the change."""
+        if self.data is None:
+            files.pop(self.name, None)
+        elif self.offset is None:
+            files[self.name] = bytearray(self.data)
+        else:
+            files[self.name][self.offset :] = self.data[:steps]
+
+
+class QuickDisk(Disk):
+    """Syncs nothing: a test that kills no host need not wait for the disk."""
+
+    def sync(self, descriptor: int) -> None:
+        """Nothing."""
+
+    def sync_directory(self, path: Path) -> None:
+        """Nothing."""
+
+    def allocate(self, path: Path, size: int) -> None:  # noqa: ARG002  # a reserve of no bytes
+        """An empty file."""
+        os.close(self.create(path))
+
+
+class LoggingDisk(QuickDisk):
+    """Logs every change, in order. The journal appends to its files, so a write begins where the file ends.
+
+    Attributes:
+        log: the changes.
+        position: how many steps they have; see ``Written.steps``.
+    """
+
+    def __init__(self) -> None:
+        self.log: list[Written] = []
+        self.position = 0
+        self._names: dict[int, str] = {}
+
+    def create(self, path: Path) -> int:
+        """Logged, but for the temporary file of ``replace``."""
+        descriptor = super().create(path)
+        self._names[descriptor] = path.name
+        if path.suffix == ".log":
+            self._add(Written(path.name, None, b""))
+        return descriptor
+
+    def write(self, descriptor: int, data: bytes, offset: int) -> None:
+        """Logged."""
+        super().write(descriptor, data, offset)
+        if self._names[descriptor].endswith(".log"):
+            self._add(Written(self._names[descriptor], offset, data))
+
+    def replace(self, path: Path, data: bytes) -> None:
+        """Logged."""
+        super().replace(path, data)
+        self._add(Written(path.name, None, data))
+
+    def remove(self, path: Path) -> None:
+        """Logged."""
+        super().remove(path)
+        if path.suffix == ".log":
+            self._add(Written(path.name, None, None))
+
+    def _add(self, change: Written) -> None:
+        self.log.append(change)
+        self.position += change.steps
+
+
+class FaultyDisk(Disk):
+    """Works until a test sets a fault.
+
+    Attributes:
+        on_write: called with the file's descriptor and the data before each write to a segment, and may raise.
+        on_sync: called before each sync of a segment, and may raise.
+        on_allocate: called before the reserve is taken, and may raise.
+        syncs: how many syncs were asked for.
+    """
+
+    def __init__(self) -> None:
+        self.on_write: Callable[[bytes], None] = lambda _: None
+        self.on_sync: Callable[[], None] = lambda: None
+        self.on_allocate: Callable[[], None] = lambda: None
+        self.syncs = 0
+
+    def write(self, descriptor: int, data: bytes, offset: int) -> None:
+        """Fails if the test says so, after the first half was written."""
+        try:
+            self.on_write(data)
+        except OSError:
+            super().write(descriptor, data[: len(data) // 2], offset)
+            raise
+        super().write(descriptor, data, offset)
+
+    def sync(self, descriptor: int) -> None:
+        """Fails if the test says so."""
+        self.syncs += 1
+        self.on_sync()
+        super().sync(descriptor)
+
+    def allocate(self, path: Path, size: int) -> None:
+        """Fails if the test says so."""
+        self.on_allocate()
+        super().allocate(path, size)
+
+
+def no_space(*_: object) -> None:
+    """Raise what a full disk raises."""
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def broken(*_: object) -> None:
+    """Raise what a broken disk raises."""
+    raise OSError(errno.EIO, os.strerror(errno.EIO))

@@ -1,0 +1,131 @@
+"""A history of one engine with a journal that has every kind of record in it, and what each verb has promised."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from duebus_server.domain.clock import HOUR, SECOND, ManualClock
+from duebus_server.domain.views import TopicConfig
+from duebus_server.engine.local import LocalEngine
+from duebus_server.engine.local.journal import Fsync, Journal
+from duebus_server.engine.local.journal.frames import Kind
+from journal.disks import LoggingDisk
+from support.builders import new_event
+from support.engines import START_US, LocalHarness
+from support.topics import TopicDriver
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from duebus_server.domain.model import LeasedEvent
+
+SEGMENT_BYTES = 1_200
+
+
+class Fate(StrEnum):
+    """What a verb has made of an event."""
+
+    HELD = "held"
+    GONE = "gone"
+
+
+@dataclass
+class Promise:
+    """What was promised when a verb was answered.
+
+    Attributes:
+        position: of the disk's log.
+        fates: what had become of each event by then.
+    """
+
+    position: int
+    fates: dict[str, Fate] = field(default_factory=dict)
+
+
+class History:
+    """The engine, and the promises."""
+
+    def __init__(self, path: Path) -> None:
+        self.disk = LoggingDisk()
+        self.clock = ManualClock(START_US)
+        self.engine = LocalEngine(self.clock, TopicConfig(), make_journal(path, self.disk))
+        harness = LocalHarness(TopicConfig())
+        harness.clock, harness.engine = self.clock, self.engine
+        self.topic = TopicDriver(harness)
+        self.promises: list[Promise] = []
+        self._fates: dict[str, Fate] = {}
+
+    def promise(self, fate: Fate, *event_ids: str) -> None:
+        """A verb was answered, and this has become of these events."""
+        self._fates |= dict.fromkeys(event_ids, fate)
+        self.promises.append(Promise(self.disk.position, dict(self._fates)))
+
+    async def dispatch(self, *event_ids: str, delay_us: int | None = None, request_id: str = "") -> None:
+        """Dispatch events with chosen ids."""
+        events = [new_event(event_id, delay_us=delay_us) for event_id in event_ids]
+        await self.topic.dispatch(*events, request_id=request_id)
+        self.promise(Fate.HELD, *event_ids)
+
+    async def ack(self, *events: LeasedEvent, group: str = "default") -> None:
+        """Ack events that no other group holds."""
+        await self.topic.ack(*events, group=group)
+        self.promise(Fate.GONE, *[event.event_id for event in events])
+
+    async def run(self) -> None:
+        """Everything that the journal records, twice over, so that segments are removed meanwhile."""
+        await self.engine.start()
+        await self.dispatch("unclaimed")
+        await self.topic.configure(lease_us=HOUR, max_retries=1)
+        await self.topic.join(grace_us=SECOND)
+        await self.topic.join("viewer", "look", ephemeral_us=SECOND)
+        await self.topic.leave("viewer", "look")
+        for turn in ("a", "b", "c"):
+            await self.turn(turn)
+        await self.engine.expire_leases()
+        await self.topic.dispatch("last")
+        self.promise(Fate.HELD, "last")
+        await self.engine.stop()
+
+    async def turn(self, turn: str) -> None:
+        """One event for each thing that can become of it."""
+        names = [f"{turn}-{what}" for what in ("acked", "nacked", "dead", "lost", "purged", "redriven", "released")]
+        await self.dispatch(*names, request_id=turn)
+        await self.dispatch(f"{turn}-cancelled", f"{turn}-later", delay_us=HOUR)
+        leased = {event.event_id: event for event in await self.topic.lease()}
+        if turn == "a":
+            await self.ack(leased["unclaimed"])
+        acked, nacked, dead, lost, purged, redriven, released = (leased[name] for name in names)
+        await self.topic.extend(acked)
+        await self.ack(acked)
+        await self.topic.nack(nacked, error="failed", delay_us=HOUR)
+        await self.topic.dead_letter(dead, purged, redriven, error="hopeless")
+        await self.topic.release(released)
+        await self.topic.redrive_named(redriven.event_id)
+        await self.topic.purge_named(purged.event_id)
+        self.promise(Fate.GONE, purged.event_id)
+        await self.topic.cancel(f"{turn}-cancelled")
+        self.promise(Fate.GONE, f"{turn}-cancelled")
+        await self.topic.reschedule(f"{turn}-later", delay_us=2 * HOUR)
+        await self.topic.pause()
+        await self.topic.resume()
+        await self.topic.join("other", "other", grace_us=SECOND)
+        await self.topic.delete_group("other")
+        await self.engine.expire_leases()
+        await self.topic.shorten(SECOND)
+        self.clock.advance(2 * SECOND)
+        await self.topic.counts()  # the engine notices what ran out
+        assert lost.event_id in leased
+        other = TopicDriver(self.topic.harness)
+        await other.dispatch(f"{turn}-elsewhere")
+        await other.delete()
+
+
+def make_journal(path: Path, disk: LoggingDisk) -> Journal:
+    """A journal with small segments."""
+    return Journal(path, Fsync.ALWAYS, disk=disk, segment_bytes=SEGMENT_BYTES)
+
+
+KINDS = set(Kind) - {Kind.SKIPPED}
+"""What a history must have in it: all that an engine records."""
