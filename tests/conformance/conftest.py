@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,6 +23,18 @@ if TYPE_CHECKING:
 
 LANGUAGES = read_languages()
 SUITE = read_suite()
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A language's other tests run while its longest case, the first one, does. The test of its results comes last."""
+    items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> int:
+    if item.path == HERE / "test_parity.py":
+        return 2
+    return 1 if item.path == HERE / "test_cases.py" and SUITE.cases[0].slug in item.name else 0
 
 
 @pytest.fixture(scope="session")

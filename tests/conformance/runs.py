@@ -30,7 +30,7 @@ class Run(NamedTuple):
 
 
 class Runs:
-    """The runs of all languages, one language after the other.
+    """The runs of all languages.
 
     Args:
         servers: by their default engine.
@@ -46,7 +46,7 @@ class Runs:
         self._futures: dict[tuple[str, str, str], Future[None]] = {}
 
     def begin(self, language: Language, runs: Iterable[Run]) -> None:
-        """Start the runs of a language, once no other language is running.
+        """Start the runs of a language.
 
         Raises:
             pytest's outcomes: its driver can't be built or run.

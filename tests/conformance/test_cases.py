@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from conformance.servers import Servers
 
 LANGUAGES = read_languages()
+CASES = read_suite().cases
 
 # The first test of a language builds its driver. The steps have deadlines of their own.
 pytestmark = pytest.mark.timeout(BUILD_TIMEOUT_S + 120)
@@ -25,12 +26,12 @@ pytestmark = pytest.mark.timeout(BUILD_TIMEOUT_S + 120)
 ALL = [
     pytest.param(language, Run(engine, case), id=f"{language}-{engine}-{case.slug}")
     for language in LANGUAGES
-    for case in read_suite().cases
+    for case in CASES
     for engine in case.engines
 ]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def runs(drivers: Drivers, all_servers: dict[str, Servers], security: Security) -> Iterator[Runs]:
     """All of them."""
     made = Runs(drivers, all_servers, security)
@@ -52,7 +53,8 @@ def test_case(language: str, run: Run, runs: Runs, results: Results, request: py
 
 
 def selected(session: pytest.Session, language: str) -> list[Run]:
-    """The selected runs of a language, in order."""
+    """The selected runs of a language, in the order of the cases."""
     tests = [item for item in session.items if isinstance(item, pytest.Function) and item.originalname == "test_case"]
     parameters: list[dict[str, Any]] = [dict(test.callspec.params) for test in tests]
-    return [each["run"] for each in parameters if each["language"] == language]
+    runs = [each["run"] for each in parameters if each["language"] == language]
+    return sorted(runs, key=lambda run: CASES.index(run.case))
