@@ -16,13 +16,13 @@ BUF_INSTALLED := node_modules/.installed
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip
 INSTALL := $(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt --build-constraint constraints.txt
 
-# Makes a target of each client whose toolchain is here; clients/LANG/Makefile has it.
+# Makes a target for each client whose toolchain is installed, with clients/LANG/Makefile.
 EACH_CLIENT := $(BIN)/python clients/each.py
 
-# The contract as it was last released, compiled: `make check` refuses changes that break its users.
+# The contract as last released, compiled: `make check` refuses changes that break its users.
 RELEASED := proto/released.binpb
 
-# What the chart's tests need, built with Go. The Kubernetes version is what helm takes a cluster for that it can't ask.
+# What the chart's tests need, built with Go. Without a cluster to ask, helm assumes this Kubernetes version.
 HELM_VERSION := v3.22.0
 HELM_DOCS_VERSION := v1.14.2
 TOOLS := .tools/bin
@@ -73,7 +73,7 @@ run: $(RUNS) ## Serve the local engine on 127.0.0.1:50051 (HOST=, PORT=)
 		done)
 
 .PHONY: redis
-redis: ## Make sure that redis-server is there (Debian: installs it when run as root)
+redis: ## Make sure that redis-server is installed (Debian: installs it when run as root)
 	@command -v redis-server >/dev/null || $(INSTALL_REDIS)
 
 INSTALL_REDIS = if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
@@ -87,19 +87,19 @@ INSTALL_REDIS = if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
 test: install redis ## Run all tests, several at a time (ARGS='tests/unit -x' for some, ARGS='-n 0' for one at a time)
 	@$(PYTEST) $(ARGS)
 
-# tests/support/parallel.py says how the tests are shared out. The suite starts hundreds of processes, so bytecode is kept.
+# tests/support/parallel.py distributes the tests. The suite starts hundreds of processes, so bytecode is kept.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n auto
 
 .PHONY: helm-test
-helm-test: install helm-tools ## The chart: lint, snapshots, schemas, what it refuses
+helm-test: install helm-tools ## Test the chart: lint, snapshots, schemas, refused values
 	@$(PYTEST) tests/helm $(ARGS)
 
 .PHONY: test-clients
-test-clients: install redis ## Of these, the clients' own tests and the conformance suite (ARGS='-k go' for one language)
+test-clients: install redis ## Run only the clients' own tests and the conformance suite (ARGS='-k go' for one language)
 	@$(PYTEST) tests/conformance $(ARGS)
 
 .PHONY: parity
-parity: install redis ## The same, and write clients/FEATURE_PARITY.md
+parity: install redis ## Run the conformance suite and write clients/FEATURE_PARITY.md
 	@WRITE_PARITY=1 $(BIN)/pytest tests/conformance $(ARGS)
 
 .PHONY: chaos
@@ -119,15 +119,15 @@ bench: install redis ## Measure on this machine, into build/bench (ARGS='--round
 	@PYTHONPATH=tests $(BIN)/python -m bench $(ARGS)
 
 .PHONY: bench-peers
-bench-peers: install redis ## Measure DueBus beside its peers, which this installs (ARGS=--quick, ARGS='--markdown docs/benchmarks.md')
+bench-peers: install redis ## Measure DueBus and its peers, which this installs (ARGS=--quick, ARGS='--markdown docs/benchmarks.md')
 	@PYTHONPATH=tests $(BIN)/python -m bench.peers $(ARGS)
 
 .PHONY: bench-growth
-bench-growth: install redis ## Measure more processes, topics, groups, nodes, larger payloads (ARGS='--rounds 1')
+bench-growth: install redis ## Measure how it grows: processes, topics, groups, nodes, payloads (ARGS='--rounds 1')
 	@PYTHONPATH=tests $(BIN)/python -m bench.growth $(ARGS)
 
 .PHONY: check
-check: lint format-check types layers proto-check generated-check ## What has to hold before a commit: lint, format, types, layers, proto, generated files
+check: lint format-check types layers proto-check generated-check ## Check what a commit must pass: lint, format, types, layers, proto, generated files
 	@echo "check passed"
 
 .PHONY: lint
@@ -143,7 +143,7 @@ types: install ## mypy, strict, on the packages and the tests
 	@$(BIN)/mypy
 
 .PHONY: layers
-layers: install ## import-linter: who may import whom
+layers: install ## import-linter: which package may import which
 	@$(BIN)/lint-imports --no-logo
 
 .PHONY: proto-check
@@ -157,7 +157,7 @@ generated-check: install buf
 	@$(EACH_CLIENT) generated-check
 
 .PHONY: format
-format: install buf ## Put Python and proto files into their format
+format: install buf ## Format Python and proto files
 	@$(BIN)/ruff check --fix-only --quiet
 	@$(BIN)/ruff format
 	@$(BUF) format proto --write
@@ -177,7 +177,7 @@ proto: install buf ## Generate the clients of all languages from proto/
 buf: $(BUF_INSTALLED) ## Install buf, which checks proto/ and generates clients
 
 .PHONY: proto-release
-proto-release: buf ## Make today's contract the one that may not be broken (with a release)
+proto-release: buf ## Make the current contract the released one (only with a release)
 	@$(BUF) build proto --exclude-source-info --output $(RELEASED)
 
 .PHONY: reference

@@ -1,1 +1,1 @@
-"""The driver of the conformance suite around the Python SDK; tests/conformance/PROTOCOL.md is what it speaks."""
+"""The driver of the conformance suite for the Python SDK. Its protocol is tests/conformance/PROTOCOL.md."""

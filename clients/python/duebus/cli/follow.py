@@ -142,7 +142,7 @@ class Follower:
                     self._subscribed_once, self._backoff = True, _BACKOFF_INITIAL
                     self._forget(frame.lost_lease_tokens)
                     self._group = frame.group or self._group
-                    what = "what is dispatched from now on" if self._ephemeral else f"group {self._group}"
+                    what = "events dispatched from now on" if self._ephemeral else f"group {self._group}"
                     self._note(f"subscribed to {self._topic}, {what}; Ctrl-C ends")
                 case Deliveries():
                     self._take(frame.deliveries)

@@ -32,7 +32,7 @@ def serve(
     It runs until SIGTERM, Ctrl-C or a stop drains it. Settings without a flag come from the environment (DUEBUS_LISTEN
     and so on), then from the file, then from the defaults.
 
-    It prints one line once it serves: "duebus ready on HOST:PORT engines=...". While Redis is away it waits for it.
+    It prints one line once it serves: "duebus ready on HOST:PORT engines=...". While Redis is unavailable, it waits.
     """
     given = {name: value for name, value in flags.items() if value not in (None, [])}
     try:

@@ -34,8 +34,8 @@ def subscribe(
             "--group",
             "-g",
             metavar="NAME",
-            help="Take the events of this group, shared with its workers. Default: only look, which takes nothing from "
-            "anybody.",
+            help="Take the events of this group, shared with its workers. Default: only look, and take "
+            "no events from others.",
             show_default=False,
         ),
     ] = "",

@@ -4,8 +4,8 @@ use tokio::time::Instant;
 
 const INTERVAL: Duration = Duration::from_secs(60);
 
-/// Picks the log lines that are warnings while a server is away: the first, and then one a minute; the others are for
-/// debugging.
+/// Picks the log lines that are warnings while a server is unreachable: the first, and then one a minute; the others are
+/// for debugging.
 #[derive(Debug, Default)]
 pub(crate) struct Outage {
     warned: Option<Instant>,
