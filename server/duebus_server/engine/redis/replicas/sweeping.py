@@ -115,8 +115,6 @@ class Sweeping:
         seen = await self._peek_all(holders)
         self._runner.unanswered &= {partition for partition, _ in holders.keys() - seen.keys()}
         for group, (leasable, is_doubtful, *held) in seen.items():
-            if is_doubtful > 0:
-                found.doubtful.add(group[0])
             if leasable > 0:
                 found.leasable.append(group)
             elif leasable == _NO_GROUP:
@@ -124,6 +122,8 @@ class Sweeping:
             elif leasable == _CLOSED:
                 found.moved.append(group)
                 continue
+            if is_doubtful > 0:
+                found.doubtful.add(group[0])
             found.unsure.extend(one for one, count in zip(holders[group], held, strict=True) if count != len(one.held))
         return found
 
