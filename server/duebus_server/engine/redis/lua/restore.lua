@@ -13,7 +13,7 @@
 -- includes copies
 
 local LOOKS, MAX_READ_BYTES = 100, 1000000 -- events times groups in one step, and after how many bytes it ends early
-local AT_ONCE = 10 -- about how many events are read at a time
+local AT_ONCE = 10 -- about how many events are read at a time, at most
 local LOST = 'Redis has lost when this event is due, and whether this group has settled it'
 
 local groups = find_groups(ALL_GROUPS, true, '') or {}
@@ -125,8 +125,9 @@ local function count_leases(group)
 end
 
 local cursor, looks, bytes = ARGV[7], 0, 0
+local count = math.max(1, math.min(AT_ONCE, math.floor(LOOKS / #groups)))
 repeat
-  local found = redis.call('HSCAN', topic_key('events'), cursor, 'COUNT', AT_ONCE)
+  local found = redis.call('HSCAN', topic_key('events'), cursor, 'COUNT', count)
   cursor = found[1]
   for i = 1, #found[2], 2 do
     local blob = found[2][i + 1]
