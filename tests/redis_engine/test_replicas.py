@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 from support.builders import unique_name
+from support.doomed_worker import doomed_worker
 from support.redis_engine import shared_redis
 from support.server_process import ServerProcess
 from support.wire import SIGNAL_TIMEOUT_S, connect, event, figure, ids, tokens
 from support.workers import group_when
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from duebus.v1 import event_bus_pb2
 
 LEASES = 64
@@ -28,27 +24,6 @@ WITHIN_S = 4.0
 LAPSE_S = 3.0
 
 StartReplica = Callable[..., ServerProcess]
-
-WORKER = """
-import sys
-from duebus import Client
-address, topic, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
-with Client(address) as client, client.subscribe(topic, max_in_flight=count, consumer="doomed") as subscription:
-    held = [next(subscription) for _ in range(count)]
-    print(" ".join(delivery.event_id for delivery in held), flush=True)
-    next(subscription)
-"""
-
-
-@contextmanager
-def doomed_worker(address: str, topic: str) -> Iterator[subprocess.Popen[str]]:
-    """A worker process that holds events until it is killed, and prints their ids."""
-    command = [sys.executable, "-c", WORKER, address, topic, str(LEASES)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
 
 
 def of(frame: event_bus_pb2.SubscribeResponse | None) -> list[event_bus_pb2.Delivery]:
@@ -76,9 +51,8 @@ async def test_leases_of_a_killed_replica_and_its_worker_reach_another_within_fo
     names = [f"e{number:02}" for number in range(LEASES)]
     async with connect(doomed.address) as here, connect(other.address) as there:
         await here.dispatch(topic, *names)
-        with doomed_worker(doomed.address, topic) as worker:
-            assert worker.stdout is not None
-            assert (await asyncio.to_thread(worker.stdout.readline)).split() == names
+        with doomed_worker(doomed.address, topic, LEASES) as worker:
+            assert await worker.held() == names
             idle = await there.subscribe(topic)
             killed = time.monotonic()
             doomed.kill()

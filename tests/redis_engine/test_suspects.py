@@ -41,6 +41,18 @@ async def pair(bus: RedisBus) -> AsyncIterator[tuple[Wire, Wire]]:
         yield one, other
 
 
+async def topic_with_two_suspects(wire: Wire) -> str:
+    """A topic with two events whose workers have vanished twice."""
+    topic = unique_name()
+    await wire.dispatch(topic, "suspect 1", "suspect 2")
+    for _ in range(2):
+        doomed = await wire.subscribe(topic, disconnect_grace=0)
+        await doomed.take(2)
+        await doomed.cancel()
+        await wire.until_subscribers(topic, 0)
+    return topic
+
+
 async def test_a_session_is_told_that_another_replica_extended_its_lease(here: TopicDriver, there: TopicDriver) -> None:
     await here.dispatch("event")
     lease = await here.lease_one("session here")
@@ -65,13 +77,7 @@ async def test_a_session_is_told_that_another_replica_expired_its_lease(here: To
 
 async def test_a_suspect_returns_to_the_server_whose_worker_can_take_it(pair: tuple[Wire, Wire]) -> None:
     here, there = pair
-    topic = unique_name()
-    await here.dispatch(topic, "suspect 1", "suspect 2")
-    for _ in range(2):
-        doomed = await here.subscribe(topic, disconnect_grace=0)
-        await doomed.take(2)
-        await doomed.cancel()
-        await here.until_subscribers(topic, 0)
+    topic = await topic_with_two_suspects(here)
     one, other = await here.subscribe(topic), await there.subscribe(topic)
     first, second = await one.one(), await other.one()
     assert {first.event.id, second.event.id} == {"suspect 1", "suspect 2"}
@@ -88,13 +94,7 @@ async def test_a_worker_that_moves_to_another_server_keeps_its_suspect_and_gets_
     pair: tuple[Wire, Wire],
 ) -> None:
     here, there = pair
-    topic = unique_name()
-    await here.dispatch(topic, "suspect 1", "suspect 2")
-    for _ in range(2):
-        doomed = await here.subscribe(topic, disconnect_grace=0)
-        await doomed.take(2)
-        await doomed.cancel()
-        await here.until_subscribers(topic, 0)
+    topic = await topic_with_two_suspects(here)
     old = await here.subscribe(topic, disconnect_grace=30)
     held = await old.take(1)
     await old.cancel()

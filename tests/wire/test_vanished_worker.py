@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 from duebus.v1 import event_bus_pb2
-from support.wire import SIGNAL_TIMEOUT_S, duration, event, figure, ids, tokens
+from support.doomed_worker import DoomedWorker, doomed_worker
+from support.wire import duration, event, figure, ids, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,50 +16,19 @@ if TYPE_CHECKING:
     from support.server_process import ServerProcess
     from support.wire import Wire
 
-WORKER = """
-import sys
-from duebus import Client
-address, topic, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
-with Client(address) as client, client.subscribe(topic, max_in_flight=count, consumer="doomed") as subscription:
-    held = [next(subscription) for _ in range(count)]
-    print(" ".join(delivery.event_id for delivery in held), flush=True)
-    next(subscription)
-"""
-
-
-class Doomed:
-    """A worker process with the real client, which holds events until it is killed."""
-
-    def __init__(self, address: str, topic: str, count: int) -> None:
-        command = [sys.executable, "-c", WORKER, address, topic, str(count)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, process_group=0)
-
-    def held(self) -> list[str]:
-        """The ids of the events, when it holds them all."""
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().split()
-
-    def kill(self) -> None:
-        """SIGKILL."""
-        self.process.kill()
-        self.process.wait(SIGNAL_TIMEOUT_S)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-
 
 @pytest.fixture
-def doomed(server: ServerProcess, topic: str) -> Iterator[Doomed]:
-    worker = Doomed(server.address, topic, 64)
-    yield worker
-    worker.kill()
+def doomed(server: ServerProcess, topic: str) -> Iterator[DoomedWorker]:
+    with doomed_worker(server.address, topic, 64) as worker:
+        yield worker
 
 
 async def test_events_of_a_killed_worker_reach_another_within_a_second_and_a_half(
-    wire: Wire, topic: str, doomed: Doomed
+    wire: Wire, topic: str, doomed: DoomedWorker
 ) -> None:
     names = [f"e{number}" for number in range(64)]
     await wire.dispatch(topic, *names)
-    assert await asyncio.to_thread(doomed.held) == names
+    assert await doomed.held() == names
     other = await wire.subscribe(topic)
     assert (await wire.group(topic)).leased == 64
 
