@@ -1,4 +1,4 @@
-"""Measures the Python client's optimisations against the simple ways of doing the same.
+"""Measures the Python client's optimizations against the simple ways of doing the same.
 
     PYTHONPATH=tests python -m bench.naive
 

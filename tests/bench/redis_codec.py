@@ -1,4 +1,4 @@
-"""Measures the optimisations of the redis engine's codec against plain twins.
+"""Measures the optimizations of the redis engine's codec against plain twins.
 
 ``PYTHONPATH=tests .venv/bin/python -m bench.redis_codec`` prints CPU microseconds an event, or an argument of a
 command: the best of many rounds, in which the two take turns. It fails if a twin is as fast. ``tests/unit/redis``
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 EVENTS = 200
 ORIGIN = "ipv4:127.0.0.1:50000"
 MIN_GAIN = 1.1
-"""How much faster than its twin an optimisation must be to be worth its lines."""
+"""How much faster than its twin an optimization must be to be worth its lines."""
 
 
 # --- the twins ------------------------------------------------------------------------------------------------------
@@ -121,7 +121,7 @@ def _measure(plain: Callable[[], object], ours: Callable[[], object], rounds: in
 
 
 def main() -> Any:
-    """Print the table. Returns 1 if an optimisation does not pay."""
+    """Print the table. Returns 1 if an optimization does not pay."""
     found = gains(rounds=200)
     for gain in found:
         times = f"{gain.plain_us:6.3f} us plainly, {gain.ours_us:6.3f} us"

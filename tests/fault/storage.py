@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 ON_DISK = ("--appendonly", "yes", "--appendfsync", "always")
-MASTERS = 3
+PRIMARIES = 3
 NODE_TIMEOUT_MS = 1_000
 
 
@@ -89,10 +89,10 @@ class OneRedis:
 
 
 class Cluster:
-    """Three masters that share the slots, without replicas: a failover would lose what was just answered."""
+    """Three primaries that share the slots, without replicas: a failover would lose what was just answered."""
 
     def __init__(self) -> None:
-        self._running = running_cluster(MASTERS, 0, NODE_TIMEOUT_MS, *ON_DISK)
+        self._running = running_cluster(PRIMARIES, 0, NODE_TIMEOUT_MS, *ON_DISK)
         self.nodes: list[RedisServer] = []
 
     def __enter__(self) -> Self:

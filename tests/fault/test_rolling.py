@@ -14,7 +14,7 @@ import pytest
 from duebus import NewEvent, Worker
 from duebus.aio import Client
 from duebus.errors import DueBusError
-from support.front import Front
+from support.load_balancer import LoadBalancer
 from support.redis_server import RedisServer
 from support.server_process import ServerProcess
 from support.wire import figure
@@ -95,7 +95,7 @@ class Cluster:
         self._numbers = count()
         self._stack = stack
         self.servers = [self._start() for _ in range(SERVERS)]
-        self.front = Front(server.address for server in self.servers)
+        self.balancer = LoadBalancer(server.address for server in self.servers)
 
     def _start(self) -> ServerProcess:
         server = ServerProcess(self._logs / f"server-{next(self._numbers)}.log", *self._flags)
@@ -106,7 +106,7 @@ class Cluster:
         """Replace one of them by a new one."""
         old = self.servers[place]
         self.servers[place] = new = await asyncio.to_thread(self._start)
-        self.front.replace(old.address, new.address)
+        self.balancer.replace(old.address, new.address)
         assert await asyncio.to_thread(old.terminate) == 0, old.log.read_text()
 
 
@@ -150,14 +150,14 @@ async def test_nothing_is_lost_or_handled_twice_and_deliveries_continue(redis: R
     seen = Seen()
     async with AsyncExitStack() as stack:
         cluster = Cluster(redis, tmp_path, stack)
-        front = cluster.front
-        await front.start()
-        stack.push_async_callback(front.close)
+        balancer = cluster.balancer
+        await balancer.start()
+        stack.push_async_callback(balancer.close)
         for _ in range(WORKERS):
-            await work(front.address, seen, stack)
+            await work(balancer.address, seen, stack)
         ended = asyncio.Event()
         producers = [
-            asyncio.create_task(produce(await stack.enter_async_context(client_of(front.address)), seen, ended))
+            asyncio.create_task(produce(await stack.enter_async_context(client_of(balancer.address)), seen, ended))
             for _ in range(PRODUCERS)
         ]
         for _ in range(ROUNDS):

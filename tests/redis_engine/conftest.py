@@ -74,7 +74,7 @@ but on a busy machine one may not get a processor for seconds, and then the othe
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[list[RedisServer]]:
-    """Three masters that share the slots. A test must not end or pause one."""
+    """Three primaries that share the slots. A test must not end or pause one."""
     with running_cluster(3, 0, 2_000) as nodes:  # they become a cluster sooner than with the long timeout
         for node in nodes:
             with redis.Redis.from_url(node.url) as client:

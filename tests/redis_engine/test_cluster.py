@@ -258,7 +258,7 @@ async def test_a_url_that_does_not_fit_the_kind_of_redis_is_one_line(cluster: li
 
 @pytest.fixture
 def with_replicas() -> Iterator[list[RedisServer]]:
-    """Three masters, each with a replica that can replace it."""
+    """Three primaries, each with a replica that can replace it."""
     with running_cluster(3, 1, 1_000) as nodes:
         yield nodes
 
@@ -270,17 +270,17 @@ def role(node: RedisServer) -> dict[str, Any]:
 
 
 def holder_of(nodes: list[RedisServer], key: str) -> RedisServer:
-    """The master that has a key."""
+    """The primary that has a key."""
     for node in nodes:
         with redis.Redis.from_url(node.url) as client:
             if role(node)["role"] == "master" and client.keys(key):
                 return node
-    raise AssertionError(f"no master has {key}")
+    raise AssertionError(f"no primary has {key}")
 
 
-def is_replicated(master: RedisServer) -> bool:
+def is_replicated(primary: RedisServer) -> bool:
     """Whether its replica has received every write."""
-    state = role(master)
+    state = role(primary)
     return bool(state["connected_slaves"]) and state["slave0"]["offset"] == state["master_repl_offset"]
 
 

@@ -303,10 +303,10 @@ async def test_a_dispatch_waits_for_redis_replicas(
     start_redis: Callable[..., RedisServer], replicas: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner, "REPLICATION_TIMEOUT_MS", 300 if not replicas else 2_000)
-    master = start_redis("--repl-diskless-sync-delay", "0")
+    primary = start_redis("--repl-diskless-sync-delay", "0")
     for _ in range(replicas):
-        start_redis("--replicaof", "127.0.0.1", str(master.port))
-    async with redis_bus(master.url) as bus:
+        start_redis("--replicaof", "127.0.0.1", str(primary.port))
+    async with redis_bus(primary.url) as bus:
         await until(lambda: online(bus) == replicas, "the replicas")
         topic = (await bus.replica(min_replicas_ack=1)).topic()
         await topic.join()

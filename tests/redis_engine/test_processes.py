@@ -14,7 +14,7 @@ from duebus.aio import Client
 from support.builders import unique_name
 from support.http2 import raw_connection, request
 from support.redis_server import RedisServer, free_port
-from support.server_process import ServerProcess, assert_untroubled, mortal_server
+from support.server_process import ServerProcess, assert_untroubled, unpatched_server
 from support.start import CANNOT_SERVE, try_to_start
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def serve(tmp_path: Path, bus: RedisBus) -> Iterator[Callable[..., ServerProcess
     yield start
     for server in started:
         server.close()
-        if "UnicodeDecodeError" not in (log := server.log.read_text()):  # it ends a mortal server
+        if "UnicodeDecodeError" not in (log := server.log.read_text()):  # it ends an unpatched server
             assert_untroubled(log)
 
 
@@ -101,7 +101,7 @@ async def test_a_process_that_dies_is_restarted(serve: Callable[..., ServerProce
 
 
 async def test_a_process_that_accepts_no_calls_is_replaced(serve: Callable[..., ServerProcess]) -> None:
-    server, topic = serve(make=mortal_server), unique_name()
+    server, topic = serve(make=unpatched_server), unique_name()
     before = children(server)
     async with raw_connection(server.address) as connection:
         await connection.send(request(1, b"/\xff"))

@@ -102,13 +102,13 @@ def is_down(sentinel: Any) -> bool:
 @contextmanager
 def has_no_primary(folder: Path) -> Iterator[tuple[str, Callable[[], None]]]:
     """A sentinel that finds the primary down."""
-    master = RedisServer()
-    master.kill()
-    with sentinel_of(folder, master.port) as port, redis.Redis(port=port) as sentinel:
+    primary = RedisServer()
+    primary.kill()
+    with sentinel_of(folder, primary.port) as port, redis.Redis(port=port) as sentinel:
         while not is_down(sentinel):
             time.sleep(0.01)  # nothing signals it
-        yield f"redis+sentinel://127.0.0.1:{port}/bus", master.restart
-    master.close()
+        yield f"redis+sentinel://127.0.0.1:{port}/bus", primary.restart
+    primary.close()
 
 
 ABSENCES: dict[str, tuple[Callable[[Path], AbstractContextManager[tuple[str, Callable[[], None]]]], str]] = {

@@ -105,12 +105,12 @@ async def test_why_our_own_certificate_is_refused_is_told(
 
 @pytest.fixture
 def sentinel(tmp_path: Path, start_redis: Callable[..., RedisServer]) -> Iterator[tuple[RedisServer, RedisServer, int]]:
-    """A master, its replica, and the port of the sentinel that watches them."""
+    """A primary, its replica, and the port of the sentinel that watches them."""
     options = ("--repl-diskless-sync-delay", "0", "--appendonly", "yes")
-    master = start_redis(*options)
-    replica = start_redis(*options, "--replicaof", "127.0.0.1", str(master.port))
-    with sentinel_of(tmp_path, master.port) as port:
-        yield master, replica, port
+    primary = start_redis(*options)
+    replica = start_redis(*options, "--replicaof", "127.0.0.1", str(primary.port))
+    with sentinel_of(tmp_path, primary.port) as port:
+        yield primary, replica, port
 
 
 def ask_sentinel(port: int, password: str | None = None) -> dict[str, Any]:
@@ -123,9 +123,9 @@ def ask_sentinel(port: int, password: str | None = None) -> dict[str, Any]:
 
 
 async def test_a_failover_loses_no_event_that_the_replica_had(sentinel: Any) -> None:
-    master, replica, port = sentinel
+    primary, replica, port = sentinel
     await until(lambda: ask_sentinel(port)["num-slaves"] == 1, "the sentinel to know both")
-    bus = RedisBus(master.url)
+    bus = RedisBus(primary.url)
     bus.url = f"redis+sentinel://127.0.0.1:{port}/bus/0"
     bus.make_options = {"min_replicas_ack": 1}
     try:
@@ -136,12 +136,12 @@ async def test_a_failover_loses_no_event_that_the_replica_had(sentinel: Any) -> 
             held = await stream.take(10)
             loop = asyncio.get_running_loop()
             began = loop.time()
-            await asyncio.to_thread(master.kill)
+            await asyncio.to_thread(primary.kill)
             await until(lambda: ask_sentinel(port)["port"] == replica.port, "the failover", 20)
             elected_s = loop.time() - began
             assert await until_accepted(here.ack, *held) == []
             through_s = loop.time() - began
-            figure(f"a new master after {elected_s:.1f} s, calls through after {through_s:.1f} s")
+            figure(f"a new primary after {elected_s:.1f} s, calls through after {through_s:.1f} s")
             assert (await there.topic(topic)).queued == 0
             with redis.Redis.from_url(replica.url) as client:
                 assert client.info("replication")["role"] == "master"
@@ -152,12 +152,12 @@ async def test_a_failover_loses_no_event_that_the_replica_had(sentinel: Any) -> 
 async def test_the_documented_rights_are_enough_for_sentinels(
     tmp_path: Path, start_redis: Callable[..., RedisServer]
 ) -> None:
-    master = start_redis()
+    primary = start_redis()
     found = re.search(r"^- the sentinels themselves: `(.+)`$", (ROOT / "docs/redis.md").read_text(), re.MULTILINE)
     assert found is not None
-    with sentinel_of(tmp_path, master.port, f"user duebus on >sesame -@all {found[1]}") as port:
-        await until(lambda: ask_sentinel(port)["port"] == master.port, "the sentinel")
-        bus = RedisBus(master.url)
+    with sentinel_of(tmp_path, primary.port, f"user duebus on >sesame -@all {found[1]}") as port:
+        await until(lambda: ask_sentinel(port)["port"] == primary.port, "the sentinel")
+        bus = RedisBus(primary.url)
         bus.url = f"redis+sentinel://127.0.0.1:{port}/bus/0?sentinel_username=duebus&sentinel_password=sesame"
         try:
             await assert_works(bus)
@@ -170,12 +170,12 @@ async def test_the_documented_rights_are_enough_for_sentinels(
 async def test_sentinels_and_servers_have_different_passwords(
     tmp_path: Path, start_redis: Callable[..., RedisServer], hanging: str
 ) -> None:
-    master = start_redis("--requirepass", "of the server", password="of the server")
+    primary = start_redis("--requirepass", "of the server", password="of the server")
     lines = ('sentinel auth-pass bus "of the server"', "requirepass sesame")
-    with sentinel_of(tmp_path, master.port, *lines) as port:
-        await until(lambda: ask_sentinel(port, "sesame")["port"] == master.port, "the sentinel")
+    with sentinel_of(tmp_path, primary.port, *lines) as port:
+        await until(lambda: ask_sentinel(port, "sesame")["port"] == primary.port, "the sentinel")
         url = f"redis+sentinel://:of%20the%20server@127.0.0.1:1,{hanging},127.0.0.1:{port}/bus/0"
-        bus = RedisBus(master.url)
+        bus = RedisBus(primary.url)
         bus.url = url + "?sentinel_password=sesame"
         try:
             await assert_works(bus)
@@ -188,11 +188,11 @@ async def test_sentinels_and_servers_have_different_passwords(
 async def test_hanging_or_slow_sentinels_do_not_fail_calls(
     sentinel: tuple[RedisServer, RedisServer, int], hanging: str
 ) -> None:
-    master, _, port = sentinel
-    await until(lambda: ask_sentinel(port)["port"] == master.port, "the sentinel")
+    primary, _, port = sentinel
+    await until(lambda: ask_sentinel(port)["port"] == primary.port, "the sentinel")
     async with proxy_to(f"127.0.0.1:{port}") as slow:
         slow.delay_s = 0.1
-        bus = RedisBus(master.url)
+        bus = RedisBus(primary.url)
         bus.url = f"redis+sentinel://{hanging},{hanging},{hanging},{hanging},{slow.address}/bus/0"
         try:
             await assert_works(bus)

@@ -36,7 +36,7 @@ LONGEST = (
     "tests/helm",
     "tests/redis_engine/test_cluster.py",
     "tests/bench/test_scenarios.py",
-    "tests/wire/test_strangers.py",
+    "tests/wire/test_unauthenticated_peers.py",
     "tests/redis_engine/test_processes.py",
     "tests/image/test_build.py",
     "tests/package/test_wheel.py",

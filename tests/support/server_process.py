@@ -103,7 +103,7 @@ class ServerProcess:
             self.process.stdout.close()
 
 
-def mortal_server(log: Path, *flags: str) -> ServerProcess:
-    """A server that a malformed path kills; see ``support.mortal_server``."""
+def unpatched_server(log: Path, *flags: str) -> ServerProcess:
+    """A server without our patch of grpcio, which a malformed path kills."""
     tests = Path(__file__).parents[1]
-    return ServerProcess(log, *flags, module="support.mortal_server", env={"PYTHONPATH": str(tests)})
+    return ServerProcess(log, *flags, module="support.unpatched_server", env={"PYTHONPATH": str(tests)})

@@ -12,7 +12,7 @@ import grpc.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.http2 import raw_connection, request
-from support.server_process import mortal_server
+from support.server_process import unpatched_server
 from support.wire import SIGNAL_TIMEOUT_S, connect
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ async def test_many_malformed_paths_at_once_delay_no_one(server: ServerProcess, 
 
 
 async def test_a_server_that_accepts_no_calls_reports_that_and_exits(tmp_path: Path) -> None:
-    server = mortal_server(tmp_path / "log")
+    server = unpatched_server(tmp_path / "log")
     try:
         async with connect(server.address) as wire:
             await wire.subscribe("orders")  # an open stream does not keep the process alive

@@ -1,4 +1,4 @@
-"""A load balancer in front of replicas, like a Kubernetes Service: each new connection goes to the next replica."""
+"""A load balancer for replicas, like a Kubernetes Service: each new connection goes to the next replica."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class Front(Proxy):
-    """Forwards connections to replicas in turn; open connections stay where they are.
+class LoadBalancer(Proxy):
+    """Forwards new connections to the replicas in turn. Open connections are not moved.
 
     Attributes:
         targets: the replicas that get new connections, each HOST:PORT.

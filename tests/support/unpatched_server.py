@@ -1,4 +1,4 @@
-"""``python -m support.mortal_server``: a server that one malformed path kills, as it does with plain grpcio."""
+"""``python -m support.unpatched_server``: a server without our patch of grpcio, which a malformed path kills."""
 
 from __future__ import annotations
 

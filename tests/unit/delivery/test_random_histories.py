@@ -1,4 +1,4 @@
-"""Sessions of all kinds come and go at random. Whenever all is quiet, no event waits for which a session has room."""
+"""Random steps on several sessions. Whenever nothing is running, no event waits that a session has room for."""
 
 from __future__ import annotations
 
@@ -27,20 +27,24 @@ TURNS = 20
 """Of the loop, in one ``settle_down``."""
 
 
-class Story:
-    """One random course of events."""
+class RandomHistory:
+    """Random steps on the sessions of one engine.
+
+    Attributes:
+        steps: the steps so far, in words.
+    """
 
     def __init__(self, bench: Bench, seed: int) -> None:
         self.bench = bench
-        self.told: list[str] = []
+        self.steps: list[str] = []
         self._random = random.Random(seed)
         self._open: list[Subscriber] = []
         self._stuck: list[Subscriber] = []
         self._dispatches: set[asyncio.Task[object]] = set()
 
     async def step(self) -> None:
-        """Something happens."""
-        steps = {
+        """Take one step."""
+        weights = {
             self._dispatch: 6,
             self._dispatch_elsewhere: 3,
             self._settle: 6,
@@ -51,7 +55,7 @@ class Story:
             self._stall: 1,
             self._unstall: 1,
         }
-        (step,) = self._random.choices(list(steps), list(steps.values()))
+        (step,) = self._random.choices(list(weights), list(weights.values()))
         await step()
 
     async def is_quiet(self) -> bool:
@@ -66,8 +70,8 @@ class Story:
             asked = now_asked
         return True
 
-    def forgotten(self, *, thorough: bool = False) -> str | None:
-        """The first event that a session that reads may take, if it has room for it."""
+    def left_waiting(self, *, thorough: bool = False) -> str | None:
+        """The id of an event that waits although a session that is reading has room for it."""
         for subscriber in self._open:
             entry = None if subscriber in self._stuck else self._first_for(subscriber)
             if entry is None or (not thorough and self._may_take_a_second(subscriber, entry.at_us)):
@@ -76,7 +80,7 @@ class Story:
                 return entry.event.id
         return None
 
-    def at_odds(self) -> str | None:
+    def with_wrong_window(self) -> str | None:
         """The first session whose window differs from its leases in the engine."""
         for subscriber in self._open:
             held = {entry.lease.fencing_token for entry in self._entries_of(subscriber) if entry.lease}
@@ -85,7 +89,7 @@ class Story:
         return None
 
     def _first_for(self, subscriber: Subscriber) -> Entry | None:
-        """The first event that waits; but for a session with a suspect, the first that is none."""
+        """The first event that waits; suspects are left out if the session has one."""
         group = self.bench.engine._topics.find_group(TOPIC, GROUP)
         if group is None:
             return None
@@ -101,7 +105,7 @@ class Story:
         return by_session.get(subscriber.session.options.session_id, {}).values()
 
     def _may_take_a_second(self, subscriber: Subscriber, due_us: int) -> bool:
-        """An event that was given back comes before a large one with the same due time."""
+        """Whether the session waits for a larger event with the same due time."""
         session = subscriber.session
         return session._waker._waiting_for_another.get(session) == due_us
 
@@ -113,7 +117,7 @@ class Story:
         return len(held) < window.max_events and sum(held) + size <= window.max_bytes
 
     async def _dispatch(self) -> None:
-        """With a slow engine, other steps follow before it is answered."""
+        """With a slow engine, other steps are taken before the answer arrives."""
         task = asyncio.create_task(self.bench.streams.dispatch(TOPIC, [request_of(self._events("dispatch"))]))
         self._dispatches.add(task)
         task.add_done_callback(self._dispatches.discard)
@@ -126,7 +130,7 @@ class Story:
         number = self._random.choice((1, 1, 1, 2, 5, 20))
         delay_us = self._random.choice((None, None, None, 1, SECOND // 3, 2 * SECOND))
         sizes = [self._random.choice((1, 10, 30, 60, 90, 150)) for _ in range(number)]
-        self.told.append(f"{what} {sizes} in {delay_us}")
+        self.steps.append(f"{what} {sizes} in {delay_us}")
         return [new_event(body=b"x" * size, delay_us=delay_us, max_retries=1_000) for size in sizes]
 
     async def _subscribe(self) -> None:
@@ -134,14 +138,14 @@ class Story:
             return
         events, size = self._random.choice((1, 2, 5, 64)), self._random.choice((100, 100, 200, 1 << 20))
         lease_us = self._random.choice((SECOND, 30 * SECOND))
-        self.told.append(f"subscribe {events} events, {size} bytes, lease {lease_us}")
+        self.steps.append(f"subscribe {events} events, {size} bytes, lease {lease_us}")
         held = self._held()[:3] if self._random.random() < 0.3 else []
         self._open.append(await self.bench.subscribe(events, size, held=held, lease_us=lease_us))
 
     async def _vanish(self) -> None:
         if self._open:
             subscriber = self._open.pop(self._random.randrange(len(self._open)))
-            self.told.append(f"vanish {subscriber.session.options.session_id}")
+            self.steps.append(f"vanish {subscriber.session.options.session_id}")
             await subscriber.vanish()
             await self.bench.advance(0)
 
@@ -149,12 +153,12 @@ class Story:
         """A session's reader stops reading: the next frame is not taken."""
         if self._open and not self._stuck:
             self._stuck = [self._random.choice(self._open)]
-            self.told.append(f"stall {self._stuck[0].session.options.session_id}")
+            self.steps.append(f"stall {self._stuck[0].session.options.session_id}")
             self._stuck[0].stop_reading()
 
     async def _unstall(self) -> None:
         for subscriber in self._stuck:
-            self.told.append("go on reading")
+            self.steps.append("resume reading")
             subscriber.go_on_reading()
         self._stuck = []
         await self.bench.advance(0)
@@ -163,7 +167,7 @@ class Story:
         leases = self._held()
         chosen = self._random.sample(leases, min(len(leases), self._random.choice((1, 1, 3, 50))))
         action = self._random.choice(("ack", "ack", "nack", "release"))
-        self.told.append(f"{action} {len(chosen)}")
+        self.steps.append(f"{action} {len(chosen)}")
         if action == "ack":
             await self.bench.engine.ack(TOPIC, GROUP, chosen)
         else:
@@ -174,7 +178,7 @@ class Story:
     async def _extend(self) -> None:
         leases = self._held()
         chosen = self._random.sample(leases, min(len(leases), self._random.choice((1, 3, 50))))
-        self.told.append(f"extend {len(chosen)}")
+        self.steps.append(f"extend {len(chosen)}")
         await self.bench.engine.extend(TOPIC, GROUP, chosen, self._random.choice((SECOND, 30 * SECOND)))
         await self.bench.advance(0)
 
@@ -184,7 +188,7 @@ class Story:
             await self.bench.advance(self._random.randrange(SECOND))
         await self.bench.engine.expire_leases()
         await self.bench.advance(0)
-        self.told.append(f"it is {self.bench.clock.now_us()}")
+        self.steps.append(f"it is {self.bench.clock.now_us()}")
 
     def _held(self) -> list[LeaseRef]:
         return [lease for subscriber in self._open for lease in subscriber.session.window.held()]
@@ -193,19 +197,19 @@ class Story:
 @pytest.mark.parametrize("latency", [0, 3, 30])
 @pytest.mark.parametrize("seed", range(15))
 async def test_no_event_waits_while_a_session_has_room_for_it(bench: Bench, seed: int, latency: int) -> None:
-    """With an engine that answers at once, and with one whose answers arrive after later changes."""
-    story = Story(bench, seed)
+    """``latency`` is how many turns of the loop an answer takes, so that later steps overtake it."""
+    history = RandomHistory(bench, seed)
     await bench.dispatch(new_event(body=b"x"))
     bench.engine.latency = latency
     for _ in range(STEPS):
-        await story.step()
-        if await story.is_quiet():
-            forgotten = story.forgotten()
-            assert forgotten is None, "\n".join([*story.told, f"{forgotten} was forgotten"])
-            at_odds = story.at_odds()
-            assert at_odds is None, "\n".join([*story.told, f"{at_odds} is wrong about its leases"])
+        await history.step()
+        if await history.is_quiet():
+            waiting = history.left_waiting()
+            assert waiting is None, "\n".join([*history.steps, f"{waiting} waits, although a session has room for it"])
+            wrong = history.with_wrong_window()
+            assert wrong is None, "\n".join([*history.steps, f"the window of {wrong} differs from its leases"])
     for by_us in (0, SECOND):
         await bench.advance(by_us)
-        while not await story.is_quiet():
+        while not await history.is_quiet():
             pass
-    assert story.forgotten(thorough=True) is None, "\n".join(story.told)
+    assert history.left_waiting(thorough=True) is None, "\n".join(history.steps)
