@@ -32,7 +32,7 @@ COOLDOWN_S = 10.0
 """...and at most this often when a token names an unknown key."""
 FETCH_TIMEOUT_S = 5.0
 MAX_WAITING = 100
-"""How many calls may wait for keys at once, since strangers can make up tokens. More use the keys already fetched."""
+"""How many calls may wait for keys at once, because anyone can make up tokens. More use the keys already fetched."""
 
 CACHED_TOKENS = 10_000
 """How many tokens whose signature was checked are remembered."""

@@ -73,7 +73,7 @@ public final class DueBusException extends RuntimeException {
         return new DueBusException(Failure.of(Reason.INTERNAL, "the client failed: " + thrown), thrown);
     }
 
-    /** Serialised without its cause: gRPC's exceptions can't be serialised. */
+    /** Serialized without its cause: gRPC's exceptions can't be serialized. */
     private Object writeReplace() {
         var copy = new DueBusException(failure, getCause() instanceof DueBusException typed ? typed : null);
         copy.setStackTrace(getStackTrace());
