@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from duebus.v1 import event_bus_pb2
 from duebus_server.bus.dispatching import Dispatching
-from duebus_server.bus.engines import Engines, RunningEngine
+from duebus_server.bus.engines import Engines, EngineStatus, RunningEngine
 from duebus_server.bus.settling import Settling
 from duebus_server.bus.subscribing import Subscribing, Subscription
-from duebus_server.delivery.frames import Deliveries
+from duebus_server.delivery.frames import Deliveries, Frame
 from duebus_server.delivery.streams import Streams
 from duebus_server.delivery.window import MAX_FRAME_EVENTS
 from duebus_server.domain.clock import SECOND, SystemClock
@@ -30,7 +30,7 @@ from duebus_server.wire.deliveries import DeliveryEncoder
 from duebus_server.wire.unknown import refuse_unknown_fields
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import Awaitable, Iterator, Sequence
 
 TOPIC = "bench"
 BATCH = MAX_FRAME_EVENTS
@@ -57,7 +57,7 @@ async def measure() -> Steps:
     clock = SystemClock()
     engine = LocalEngine(clock, TopicConfig(max_queued=0))
     await engine.start()
-    engines = Engines([RunningEngine(engine, Streams(engine, clock))])
+    engines = Engines([RunningEngine(engine, Streams(engine, clock), EngineStatus.SERVING)])
     tokens = LeaseTokens({engine.name: engine.lease_token_key})
     steps = Steps()
     PauseKeeper().install()
@@ -65,8 +65,10 @@ async def measure() -> Steps:
     async with Subscribing(engines, tokens, SECOND).subscribe(command) as subscription:
         frames = subscription.session.frames()
         for _ in range(ROUNDS):
+            coming = asyncio.ensure_future(anext(frames))
+            await asyncio.sleep(0)  # the session waits, so the dispatch hands over to it
             await _dispatch(steps, Dispatching(engines), clock)
-            await _ack(steps, Settling(engines, tokens), await _deliver(steps, subscription, frames))
+            await _ack(steps, Settling(engines, tokens), await _deliver(steps, subscription, coming))
     await engine.stop()
     return steps
 
@@ -90,12 +92,12 @@ async def _dispatch(steps: Steps, dispatching: Dispatching, clock: SystemClock) 
     steps.note("dispatch: answer", begun, BATCH)
 
 
-async def _deliver(steps: Steps, subscription: Subscription, frames: AsyncIterator[object]) -> Sequence[str]:
+async def _deliver(steps: Steps, subscription: Subscription, coming: Awaitable[Frame]) -> Sequence[str]:
     begun = time.perf_counter_ns()
-    frame = await anext(frames)
+    frame = await coming
     assert isinstance(frame, Deliveries)
     count = len(frame.events)
-    steps.note("deliver: lease", begun, count)
+    steps.note("deliver: frame", begun, count)
     begun = time.perf_counter_ns()
     sent = list(encode.frame_responses(frame, DeliveryEncoder(subscription.tokens)))
     steps.note("deliver: encode", begun, count)
