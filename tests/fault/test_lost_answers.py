@@ -123,7 +123,7 @@ async def test_a_late_lease_command_does_nothing(bus: RedisBus, far: Replica, ne
     await topic.dispatch("event")
     session = far.engine._engine.notifications.sessions.find(Partition(topic.name), DEFAULT_GROUP, WORKER)
     assert session is not None
-    command = (session.name, "", *far.engine._engine._ask(LeaseRequest(1, PLENTY, True)), session.round)
+    command = (*far.engine._engine._room(session, LeaseRequest(1, PLENTY)), 3)
     session.unanswered.add(Unanswered.LEASE)
     event = await topic.lease_one(WORKER)
     assert await topic.nack(event, action=NackAction.RELEASE) == [None]

@@ -56,6 +56,11 @@ class Comparison:
         self._harness.heard.dues = [due for due in self._harness.heard.dues if due.group != group]
         self.told_us[group] = min((due_us for due_us in dues_us if due_us is not None), default=math.inf)
 
+    def batch_said_more(self, group: str, *dues_us: int | None) -> None:
+        """As ``batch_said``, by some partitions: what others have said counts on."""
+        dues = [due_us for due_us in dues_us if due_us is not None]
+        self.told_us[group] = min(self.told_us[group], *dues, math.inf)
+
     async def wakeups(self) -> None:
         """Nothing becomes due without a report."""
         for group in self._model.groups:

@@ -22,13 +22,14 @@ from duebus_server.domain.model import (
     LeaseRequest,
     NackAction,
     NackRef,
+    Reservation,
 )
 from duebus_server.domain.retry import JITTER
 from duebus_server.domain.states import EventState
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from property.comparison import Comparison
-from property.model import Model, ModelEntry, Partial
+from property.model import UNKNOWN, Model, ModelEntry, Partial
 from property.plans import (
     CONFIG,
     GRACE_US,
@@ -50,13 +51,13 @@ from property.plans import (
     requests,
     waits,
 )
-from support.topics import PLENTY, TopicDriver, ids, ref
+from support.topics import PLENTY, TopicDriver, ids, ref, together
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Sequence
 
     from duebus_server.domain.errors import DueBusError
-    from duebus_server.domain.model import LeasedEvent, LeaseFailureReason
+    from duebus_server.domain.model import LeaseBatch, LeasedEvent, LeaseFailureReason
     from property.model import Failure, ModelGroup
     from support.harnesses import OpenHarness
 
@@ -141,10 +142,55 @@ class EngineMachine(RuleBasedStateMachine):
         plan = data.draw(st.sampled_from(self.named[-5:]), label="request")
         self.dispatch([plan._replace(events=[*plan.events, more])])
 
-    def dispatch(self, drawn: Sequence[RequestPlan]) -> None:
+    @precondition(lambda self: self.model.groups)
+    @rule(data=st.data(), drawn=st.lists(requests, min_size=1, max_size=2), wait=waits)
+    def a_dispatch_hands_over(self, data: st.DataObject, drawn: list[RequestPlan], wait: Jump) -> None:
+        first, second = self.draw_member(data), self.draw_member(data)
+        reserved = {one.group: (one, data.draw(lease_requests, label="room")) for one in (first, second)}
+        self.jump(wait)
+        self.the_engine_agrees_with_the_model()  # so that the engine has noticed which leases have run out
+        before = {
+            name: self.model.groups[name].open_to(request)
+            for name, (member, request) in reserved.items()
+            if self.has_joined(member)
+        }
+        self.dispatch(drawn, [Reservation(*member, request) for member, request in reserved.values()])
+        for name, (member, request) in reserved.items():
+            told = self.harness.heard.batches[member.session_id]
+            if name not in before:
+                assert told == []
+            elif told or self.model.partitions == 1:
+                self.check_hand_over(member, request, together(told), waited=bool(before[name]))
+
+    def check_hand_over(self, member: Member, request: LeaseRequest, batch: LeaseBatch, *, waited: bool) -> None:
+        """What was dispatched is leased in its turn; where something waited, over several partitions, some of it."""
+        group = self.model.groups[member.group]
+        found = ids(batch.events)
+        if self.model.partitions == 1:
+            expected = [] if waited else group.batch(request)
+            assert found == [entry.event.id for entry in expected]
+        else:
+            expected = [group.entries[event_id] for event_id in found]
+            assert len(expected) <= request.max_events
+            assert all(entry.state is EventState.READY for entry in expected)
+        for entry, leased in zip(expected, batch.events, strict=True):
+            assert entry.order_us == UNKNOWN, "it was dispatched in this step"
+            assert self.comparison.is_at(leased.deliver_at_us, entry.due_us)
+            entry.order_us = leased.deliver_at_us
+        self.note_leased(member.session_id, request, expected, batch)
+        left = bool(group.open_to(request)) and not group.paused
+        assert batch.is_paused == group.paused
+        if self.model.partitions == 1:
+            assert batch.left_for_want_of_room == left
+            self.comparison.batch_said(member.group, batch.next_due_us, batch.suspect_due_us)
+        else:
+            self.comparison.batch_said_more(member.group, batch.next_due_us, batch.suspect_due_us)
+
+    def dispatch(self, drawn: Sequence[RequestPlan], reservations: Sequence[Reservation] = ()) -> None:
         made = [plan.build(self.model.now_us, self.harness.now_us(), next(self.numbers)) for plan in drawn]
         expected = [self.model.dispatch(request) for request in made]
-        answers = self.run(self.topic.engine.dispatch(self.topic.name, [self.for_engine(one) for one in made]))
+        requests = [self.for_engine(one) for one in made]
+        answers = self.run(self.topic.engine.dispatch(self.topic.name, requests, reservations))
         for answer, wanted in zip(answers, expected, strict=True):
             self.check_answer(answer, wanted)
 
@@ -253,12 +299,7 @@ class EngineMachine(RuleBasedStateMachine):
             assert found == [entry.event.id for entry in expected]
         else:
             expected = group.accept(request, found)
-        lease_us = CONFIG.lease_us if request.lease_us is None else request.lease_us
-        for entry, leased in zip(expected, batch.events, strict=True):
-            assert leased.fencing_token > entry.fencing_token
-            self.model.lease(entry, session_id, leased.fencing_token, lease_us, stalled=request.stalled)
-            self.check_leased(entry, leased)
-            self.given.append(ref(leased))
+        self.note_leased(session_id, request, expected, batch)
         takes_suspect = request.with_suspect and not any(entry.is_suspect for entry in expected)
         left = bool(group.open_to(replace(request, with_suspect=takes_suspect))) and not group.paused
         # Over several partitions, the next ones have not been asked when there is no more room.
@@ -267,6 +308,16 @@ class EngineMachine(RuleBasedStateMachine):
             assert batch.next_due_us is None or batch.next_due_us > self.harness.now_us()
         assert batch.suspect_due_us is None or not takes_suspect
         self.comparison.batch_said(name, batch.next_due_us, batch.suspect_due_us)
+
+    def note_leased(
+        self, session_id: str, request: LeaseRequest, expected: Sequence[ModelEntry], batch: LeaseBatch
+    ) -> None:
+        lease_us = CONFIG.lease_us if request.lease_us is None else request.lease_us
+        for entry, leased in zip(expected, batch.events, strict=True):
+            assert leased.fencing_token > entry.fencing_token
+            self.model.lease(entry, session_id, leased.fencing_token, lease_us, stalled=request.stalled)
+            self.check_leased(entry, leased)
+            self.given.append(ref(leased))
 
     def check_leased(self, entry: ModelEntry, leased: LeasedEvent) -> None:
         assert leased.body == entry.event.body

@@ -29,6 +29,7 @@ from duebus_server.domain.model import (
     NackAction,
     NackRef,
     NewEvent,
+    Reservation,
     SubscriberInfo,
 )
 from duebus_server.domain.retry import FREE_EXPIRIES
@@ -69,6 +70,17 @@ def with_ids(events: list[NewEvent], now_us: int, request_id: str) -> list[NewEv
     return events
 
 
+def together(batches: Sequence[LeaseBatch]) -> LeaseBatch:
+    """Several batches as one."""
+    return LeaseBatch(
+        [event for batch in batches for event in batch.events],
+        min((batch.next_due_us for batch in batches if batch.next_due_us is not None), default=None),
+        any(batch.left_for_want_of_room for batch in batches),
+        any(batch.is_paused for batch in batches),
+        min((batch.suspect_due_us for batch in batches if batch.suspect_due_us is not None), default=None),
+    )
+
+
 class TopicDriver:
     """A topic that only this test uses."""
 
@@ -100,6 +112,26 @@ class TopicDriver:
         answer = await self.try_dispatch(*events, request_id=request_id, origin=origin)
         assert isinstance(answer, DispatchAnswer), answer
         return answer
+
+    async def hand_over(
+        self,
+        *events: NewEvent | str,
+        room: LeaseRequest | None = None,
+        session: str = WORKER,
+        group: str = DEFAULT_GROUP,
+    ) -> LeaseBatch:
+        """Dispatch while a session has reserved room, by default for everything. Returns what it was told.
+
+        If the topic has several partitions, the reports of all that have stored something are put together.
+        """
+        made = [new_event(event) if isinstance(event, str) else event for event in events]
+        reservation = Reservation(group, session, room or LeaseRequest(1_000, PLENTY))
+        told = self.harness.heard.batches[session]
+        told.clear()
+        (answer,) = await self.engine.dispatch(self.name, [DispatchRequest(made)], [reservation])
+        assert isinstance(answer, DispatchAnswer), answer
+        assert told, "the session was not told of its reservation"
+        return together(told)
 
     # --- sessions -----------------------------------------------------------------------------------------------------
 

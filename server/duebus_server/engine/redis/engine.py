@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -18,6 +18,8 @@ from duebus_server.domain.model import (
     LeaseRef,
     LeaseRequest,
     NackRef,
+    NewEvent,
+    Reservation,
     SubscriberInfo,
 )
 from duebus_server.engine.redis.admin.deletion import Deletions
@@ -144,21 +146,30 @@ class RedisEngine(AdminVerbs):
     # --- the life of an event ---------------------------------------------------------------------------------------
 
     async def dispatch(
-        self, partition: Partition, requests: Sequence[DispatchRequest]
+        self, partition: Partition, requests: Sequence[DispatchRequest], reservations: Sequence[Reservation] = ()
     ) -> list[DispatchAnswer | DueBusError]:
         """See ``Engine.dispatch``."""
         self.check_started()
         await self.topic_index.before(partition.topic)
+        rooms = self._rooms(partition, reservations)
         config = self._defaults
-        arguments: list[Any] = [config.max_queued, config.dedupe_window_us, len(requests)]
-        for request in requests:
-            arguments += dispatching.arguments(request)
-        if self._runner.min_replicas_ack:
-            reply, problem = await self._runner.run_replicated(DISPATCH, partition, *arguments)
-        else:
-            reply, problem = await self._runner.run(DISPATCH, partition, *arguments), None
-        now, soonest, groups, answers, is_new = reply
+        arguments: list[Any] = [config.max_queued, config.dedupe_window_us, len(rooms)]
+        for session, request in rooms:
+            arguments += (session.group, *self._room(session, request))
+        arguments.append(len(requests))
+        for one in requests:
+            arguments += dispatching.arguments(one)
+        with self._awaiting_leases([session for session, _ in rooms]):
+            if self._runner.min_replicas_ack:
+                reply, problem = await self._runner.run_replicated(DISPATCH, partition, *arguments)
+            else:
+                reply, problem = await self._runner.run(DISPATCH, partition, *arguments), None
+        now, soonest, groups, answers, is_new, told = reply
         self.notifications.answered(now)
+        if rooms:
+            self._hand_over(
+                [session for session, _ in rooms], told, int(now), dispatching.due_events(requests, answers, int(now))
+            )
         for group in groups:
             self.notifications.due(partition, group.decode(), soonest)
         if is_new:
@@ -169,6 +180,49 @@ class RedisEngine(AdminVerbs):
             dispatching.outcome(partition, request, answer) for request, answer in zip(requests, answers, strict=True)
         ]
 
+    def _rooms(
+        self, partition: Partition, reservations: Sequence[Reservation]
+    ) -> list[tuple[LocalSession, LeaseRequest]]:
+        """The sessions that have reserved room, without those that first have to join or to take leases back."""
+        found = [
+            (self.notifications.sessions.find(partition, one.group, one.session_id), one.request)
+            for one in reservations
+        ]
+        return [
+            (session, request)
+            for session, request in found
+            if session and session.stage is Stage.JOINED and Unanswered.LEASE not in session.unanswered
+        ]
+
+    @contextmanager
+    def _awaiting_leases(self, sessions: Sequence[LocalSession]) -> Iterator[None]:
+        """Wraps a dispatch that may lease to these sessions. If its answer is lost, their next lease takes back what it
+        may have leased.
+        """
+        with ExitStack() as stack:
+            for session in sessions:
+                stack.enter_context(session.awaiting(Unanswered.LEASE))
+            try:
+                yield
+            except BaseException:
+                for session in sessions:
+                    self.notifications.due_now(session.partition, session.group)
+                raise
+
+    def _hand_over(
+        self, sessions: Sequence[LocalSession], told: Sequence[Any], now_us: int, due: Sequence[NewEvent]
+    ) -> None:
+        """Report what a dispatch has leased to these sessions."""
+        for session, one in zip(sessions, told, strict=True):
+            if not one or session.is_over:
+                continue
+            partition, group = session.partition, session.group
+            batch = dispatching.handed_over(one, due, partition.count, now_us)
+            session.held.update([(event.fencing_token, event.event_id) for event in batch.events])
+            if batch.events:
+                self.notifications.expiries.expects(partition, group, batch.events[0].lease_expires_us)
+            self.notifications.leased(partition, group, session.session_id, batch)
+
     async def lease(self, partition: Partition, group: str, session_id: str, request: LeaseRequest) -> LeaseBatch:
         """See ``Engine.lease``."""
         self.check_started()
@@ -178,9 +232,7 @@ class RedisEngine(AdminVerbs):
         if Unanswered.LEASE in session.unanswered:
             await self.members.reclaim(session)
         with session.awaiting(Unanswered.LEASE):
-            own = (session.name, session.consumer)
-            which = (int(request.with_suspect), int(request.stalled))
-            reply = await self._runner.run(LEASE, partition, group, *own, *self._ask(request), session.round, *which)
+            reply = await self._runner.run(LEASE, partition, group, *self._room(session, request), self._max_retries)
         if is_unknown(reply):
             await self.members.not_joined(session, *reply)
             return LeaseBatch((), self.now_us())
@@ -195,7 +247,9 @@ class RedisEngine(AdminVerbs):
             next_due = now  # there may be room for more
         if events:
             self.notifications.expiries.expects(partition, group, int(expires))
-        return LeaseBatch(events, _time(next_due), left == _LEFT, left == _PAUSED, _time(suspect_due))
+        return LeaseBatch(
+            events, leasing.read_time(next_due), left == _LEFT, left == _PAUSED, leasing.read_time(suspect_due)
+        )
 
     async def _make_dead(self, session: LocalSession, damaged: Sequence[NackRef]) -> None:
         """Turn unreadable events into dead letters. If that fails, the session's next lease takes them back."""
@@ -335,13 +389,18 @@ class RedisEngine(AdminVerbs):
         """The requested lease ('' for the topic's) and the server's, as arguments of the scripts."""
         return "" if asked_us is None else asked_us, self._defaults.lease_us
 
-    def _ask(self, request: LeaseRequest) -> tuple[int | str, ...]:
+    def _room(self, session: LocalSession, request: LeaseRequest) -> tuple[int | str, ...]:
+        """A session and what it can take, as arguments of the scripts that lease."""
         return (
+            session.name,
+            session.consumer,
             min(request.max_events, MAX_LEASED_AT_ONCE),
             request.max_bytes,
             int(request.at_least_one),
             *self._lease(request.lease_us),
-            self._max_retries,
+            session.round,
+            int(request.with_suspect),
+            int(request.stalled),
         )
 
     def _settled(self, partition: Partition, group: str, reply: Sequence[Any]) -> list[LeaseFailureReason | None]:
@@ -355,7 +414,7 @@ class RedisEngine(AdminVerbs):
         now, ended, next_expiry, due = await self._runner.run(EXPIRE, partition, group, self._max_retries)
         self.notifications.answered(now, ended)
         self.notifications.due(partition, group, due)
-        self.notifications.expiries.looked(partition, group, _time(next_expiry))
+        self.notifications.expiries.looked(partition, group, leasing.read_time(next_expiry))
 
     @contextmanager
     def _bad_group(self, partition: Partition, group: str) -> Iterator[None]:
@@ -366,8 +425,3 @@ class RedisEngine(AdminVerbs):
             if is_lost(error.__cause__):
                 raise
             log.warning("group skipped", partition=str(partition), group=group, error=str(error))
-
-
-def _time(answer: bytes | int) -> int | None:
-    """A time in a script's answer; -1 means never."""
-    return None if int(answer) < 0 else int(answer)

@@ -1,4 +1,4 @@
-"""A dispatch as arguments of its script, and the script's answer as an outcome."""
+"""A dispatch as arguments of its script, and the script's answer as outcomes and as what was handed over."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from duebus_server.domain.clock import SECOND
 from duebus_server.domain.errors import DueBusError, MaxQueuedEventsReached, NoHandlerFound, RequestIdReused
 from duebus_server.domain.event_ids import made_at
-from duebus_server.domain.model import DispatchAnswer, DispatchRequest
+from duebus_server.domain.model import DispatchAnswer, DispatchRequest, LeaseBatch, LeasedEvent
 from duebus_server.engine.redis.codec.ids import pack_ids
+from duebus_server.engine.redis.codec.leases import read_time
 from duebus_server.engine.redis.codec.packing import pack_events
 
 if TYPE_CHECKING:
@@ -74,6 +75,39 @@ def outcome(partition: Partition, request: DispatchRequest, answer: Sequence[int
     generated_at_ms, *duplicates = rest
     ids = _first_ids(request, generated_at_ms) if status == _REPEATED else [event.id for event in request.events]
     return DispatchAnswer(ids, [ids[place] for place in duplicates])
+
+
+def due_events(requests: Sequence[DispatchRequest], answers: Sequence[Sequence[int]], now_us: int) -> list[NewEvent]:
+    """The events that these requests have stored and that are due, in the order in which they are handed over."""
+    found: list[NewEvent] = []
+    for request, (status, *rest) in zip(requests, answers, strict=True):
+        if status == _STORED:
+            duplicates = set(rest[1:])
+            found += [
+                event
+                for place, event in enumerate(request.events)
+                if place not in duplicates and not event.delay_us and (event.deliver_at_us or 0) <= now_us
+            ]
+    return found
+
+
+def handed_over(told: Sequence[Any], due: Sequence[NewEvent], stride: int, now_us: int) -> LeaseBatch:
+    """Reads a hand-over in the answer of ``dispatch.lua``.
+
+    Args:
+        told: the hand-over.
+        due: as ``due_events`` returns it.
+        stride: the number of partitions.
+        now_us: the time of the dispatch, in microseconds.
+    """
+    count, first_fence, expires, next_due, is_paused, suspect_due = map(int, told)
+    fences = range(first_fence, first_fence + stride * count, stride)
+    events = [
+        LeasedEvent(event.id, event.body, fence, 1, now_us, now_us, expires, "")
+        for event, fence in zip(due, fences, strict=False)
+    ]
+    is_left = 0 <= next_due <= now_us
+    return LeaseBatch(events, read_time(next_due), is_left, bool(is_paused), read_time(suspect_due))
 
 
 def _first_ids(request: DispatchRequest, generated_at_ms: int) -> list[str]:

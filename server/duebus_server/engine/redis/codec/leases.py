@@ -45,6 +45,11 @@ def unpack_fences(packed: bytes) -> tuple[int, ...]:
     return struct.unpack(f">{count}Q", packed)
 
 
+def read_time(answer: bytes | int) -> int | None:
+    """A time in a script's answer, in microseconds; None if it is -1, which means never."""
+    return None if int(answer) < 0 else int(answer)
+
+
 def named(leases: Sequence[LeaseRef]) -> list[bytes]:
     """Leases as arguments of the scripts: their fencing tokens in one piece, packed id, ..."""
     return [pack_fences([fence for _, fence in leases]), *pack_ids([event_id for event_id, _ in leases])]

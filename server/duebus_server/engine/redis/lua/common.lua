@@ -146,6 +146,13 @@ local function id_of(member)
   return string.sub(member, 5)
 end
 
+-- Adds to the number of leases that a session holds. A session that holds none has no field.
+local function add_in_flight(group, session, count)
+  if count ~= 0 and redis.call('HINCRBY', group_key(group, 'in_flight'), session, count) <= 0 then
+    redis.call('HDEL', group_key(group, 'in_flight'), session)
+  end
+end
+
 -- The parts of a blob, see DATA_MODEL.md: time, place, flags and checksum are the header; max_retries and the origin
 -- follow.
 local HEADER_SIZE = 17
@@ -166,6 +173,20 @@ local function max_retries_of(blob)
     return (struct.unpack('>I4', blob, HEADER_SIZE + 1))
   end
   return -1
+end
+
+-- The size of an event's body as the bus knows it, from its blob; see DATA_MODEL.md.
+local function body_size(blob)
+  local flags = string.byte(blob, 13)
+  local before = HEADER_SIZE + (bit.band(flags, OWN_MAX_RETRIES) > 0 and MAX_RETRIES_SIZE or 0)
+  local origin = bit.band(flags, ADDRESS) > 0 and ADDRESS_SIZE or 1 + (string.byte(blob, before + 1) or 0)
+  return math.max(0, #blob - before - origin)
+end
+
+-- The first score in a sorted set of the group, or NEVER.
+local function first_score(group, name)
+  local first = redis.call('ZRANGE', group_key(group, name), 0, 0, 'WITHSCORES')
+  return first[2] and tonumber(first[2]) or NEVER
 end
 
 -- Rates are counted in buckets of this width: fields `bucket:kind` of the group's hash `rates`. The last BUCKETS count,

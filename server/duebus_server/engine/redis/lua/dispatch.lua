@@ -1,20 +1,32 @@
--- -> SCHEDULED or READY: stores the events of requests in every group of the topic, each request wholly or not at all.
+-- -> SCHEDULED, READY or LEASED: stores the events of requests in every group of the topic, each request wholly or not at
+-- all. What is due is leased at once where a session has reserved room for it.
 --
 -- KEYS     topic, every group
 -- ARGV     1..5 as in common.lua
 --   6, 7   the server's max_queued (0 for unlimited) and dedupe window (microseconds), if the topic has none of its own
---   8      how many requests; then for each:
+--   8      how many reservations, at most one for each group; then for each: group, session, consumer; how many events
+--            and bytes of bodies at most, whether the first may be larger (0, 1); lease ('' for the topic's) and the
+--            server's; the session's round, whether it may take a suspect (0, 1), whether it is stalled (0, 1): all as in
+--            lease.lua
+--   then   how many requests; then for each:
 --            request id ('' for none), its identity (a number), require_subscriber (0, 1), time of its generated
 --            ids (ms), number of events, number of pieces;
 --            which ids the client chose, one character per event ('0' or '1'), '' for none;
 --            due: 'd<microseconds>' from now or 'a<microseconds>', one for all events, or one each with blanks between;
 --            pieces, with some events in each: the length of the packed id (1 byte), the packed id, the length of the
 --            blob (4 bytes, big endian), the blob (see DATA_MODEL.md) without the time of dispatch and the place; ...
--- returns  {now, the soonest due of what was stored or -1, {group that is not paused, ...}, {answer, ...}, whether the
---            topic may have been unlisted (0, 1)}, one answer per request:
+-- returns  {now, the soonest due of what was stored or -1, {group that is not paused and has no reservation, ...},
+--           {answer, ...}, whether the topic may have been unlisted (0, 1), {hand-over, ...}}
+--          one answer per request:
 --            {status, time of the generated ids, places of duplicates...}, places from 0; status: 0 stored,
 --            1 stored before (a repetition), 2 full, 3 no subscriber, 4 the request id was used for other events; after
 --            2, the number queued and max_queued follow
+--          one hand-over per reservation: {} if its session has not joined, or has given this command up; otherwise
+--            {how many of the events that were stored and are due, from the first on; first fencing token (they go up by
+--            the number of partitions), when the leases expire, next due or -1, whether the group is paused (0, 1), when
+--            the first suspect is due that the session may not take or -1}
+-- includes granting
+-- includes hand_over
 
 local STORED, REPEATED, FULL, NO_SUBSCRIBER, REUSED = 0, 1, 2, 3, 4
 
@@ -28,13 +40,23 @@ local groups = ALL_GROUPS
 local receivers = LASTING_GROUPS > 0 and groups or { '', unpack(groups) }
 local waiting_in = math.max(1, LASTING_GROUPS)
 
-local at = 9 -- the argument that is read next
+local at = 8 -- the argument that is read next
 
 local function take()
   local value = ARGV[at]
   at = at + 1
   return value
 end
+
+for _, group in ipairs(receivers) do
+  check_keys(group)
+end
+redis.call('HLEN', requests_key)
+redis.call('HLEN', earlier_requests_key)
+local rooms, room_in = read_rooms(take, groups)
+
+-- What the requests add: ids, due times, and blobs. It is stored when all requests were read.
+local new_ids, new_dues, new_blobs, is_new = {}, {}, {}, {}
 
 local function has_subscriber()
   for _, group in ipairs(groups) do
@@ -54,9 +76,9 @@ local function read_dues(text)
   return dues
 end
 
--- Whether the topic holds an event of this id, or remembers it.
+-- Whether the topic holds an event of this id, or remembers it, or an earlier request adds it.
 local function is_known(id)
-  if redis.call('HEXISTS', events_key, id) == 1 then
+  if is_new[id] or redis.call('HEXISTS', events_key, id) == 1 then
     return true
   end
   local until_us = redis.call('ZSCORE', topic_key('recent'), id)
@@ -87,53 +109,7 @@ local function read_events(count)
     end
     seen[id] = is_chosen
   end
-  return { ids, due_times, blobs }, duplicates
-end
-
-for _, group in ipairs(receivers) do
-  check_keys(group)
-end
-redis.call('HLEN', requests_key)
-redis.call('HLEN', earlier_requests_key)
-
--- A topic with groups is certainly listed.
-local was_empty = #groups == 0 and redis.call('EXISTS', events_key) == 0
-local soonest, awake = NEVER, {}
-local function store(ids, due_times, blobs)
-  local stored, waiting, refs = {}, {}, {}
-  local first_due = NEVER
-  local dispatched = struct.pack('>I8', now)
-  local last_due, score = nil, nil
-  -- Changes nothing. If the user has no right to ZADD, it fails here, before the events are stored.
-  redis.call('ZADD', group_key(receivers[1], 'waiting'), 'XX', 0, '')
-  -- Events that are due together keep the order in which they were dispatched.
-  local first_place = redis.call('HINCRBY', topic_key('meta'), 'places', #ids) - #ids
-  for i, id in ipairs(ids) do
-    local due = due_times[i]
-    if due ~= last_due then
-      last_due, score = due, whole(due)
-      first_due = math.min(first_due, due)
-    end
-    local place = struct.pack('>I4', (first_place + i - 1) % 4294967296)
-    stored[2 * i - 1], stored[2 * i] = id, dispatched .. place .. blobs[i]
-    waiting[2 * i - 1], waiting[2 * i] = score, place .. id
-  end
-  if #receivers > 1 then
-    local held_by_all = cmsgpack.pack({ #receivers, waiting_in })
-    for i, id in ipairs(ids) do
-      refs[2 * i - 1], refs[2 * i] = id, held_by_all
-    end
-  end
-  write_all('HSET', events_key, stored)
-  write_all('HSET', topic_key('refs'), refs)
-  for _, group in ipairs(receivers) do
-    write_all('ZADD', group_key(group, 'waiting'), waiting)
-  end
-  for _, group in ipairs(receivers) do
-    mark(group, 'dispatched', #ids)
-    awake[group] = wake(group, first_due)
-  end
-  soonest = math.min(soonest, first_due)
+  return ids, due_times, blobs, duplicates
 end
 
 -- The answers to requests are kept in two hashes: when everything in the earlier one is forgotten, the other takes its
@@ -141,12 +117,22 @@ end
 -- answer is forgotten, so that on a busy topic it is unlinked first, which does not block Redis.
 local SLACK_MS = 1000
 
+local new_answers, answer_fields = {}, {}
+
+local function remember_answer(request_id, answer)
+  new_answers[request_id] = answer
+  answer_fields[#answer_fields + 1] = request_id
+  answer_fields[#answer_fields + 1] = answer
+end
+
 -- The answer to an earlier request of this id, and that request's identity; nil if it is not remembered.
 local function known_answer(request_id)
   if request_id == '' then
     return nil
   end
-  local raw = redis.call('HGET', requests_key, request_id) or redis.call('HGET', earlier_requests_key, request_id)
+  local raw = new_answers[request_id]
+    or redis.call('HGET', requests_key, request_id)
+    or redis.call('HGET', earlier_requests_key, request_id)
   local kept = unpack_fields(raw, 3)
   if not kept or type(kept[1]) ~= 'number' or type(kept[3]) ~= 'number' or kept[1] <= now then
     return nil
@@ -154,27 +140,19 @@ local function known_answer(request_id)
   return { REPEATED, unpack(kept, 3) }, kept[2]
 end
 
-local is_ready = false
-local function make_ready_to_remember()
+local function write_answers()
+  if #answer_fields == 0 then
+    return
+  end
   if redis.call('PTTL', earlier_requests_key) <= SLACK_MS then
     redis.call('UNLINK', earlier_requests_key)
     if redis.call('EXISTS', requests_key) == 1 then
       redis.call('RENAME', requests_key, earlier_requests_key)
     end
   end
-  is_ready = true
-end
-
-local function remember_answer(request_id, answer)
-  if not is_ready then
-    make_ready_to_remember()
-  end
-  redis.call('HSET', requests_key, request_id, answer)
-end
-
-local function keep_answers()
+  write_all('HSET', requests_key, answer_fields)
   local needed_ms = math.ceil(window / 1000) + SLACK_MS
-  if is_ready and redis.call('PTTL', requests_key) < needed_ms then
+  if redis.call('PTTL', requests_key) < needed_ms then
     redis.call('PEXPIRE', requests_key, whole(needed_ms + SLACK_MS))
   end
 end
@@ -191,17 +169,17 @@ local function carry_out()
     at = at + 2 + pieces
     return { NO_SUBSCRIBER }
   end
-  local fresh, duplicates = read_events(count)
-  local fresh_count = #fresh[1]
-  if max_queued > 0 and fresh_count > 0 then
+  local ids, dues, blobs, duplicates = read_events(count)
+  if max_queued > 0 and #ids > 0 then
     local dead = tonumber(redis.call('HGET', topic_key('meta'), 'dead') or 0)
-    local queued = redis.call('HLEN', events_key) - dead
-    if queued + fresh_count > max_queued then
+    local queued = redis.call('HLEN', events_key) + #new_ids - dead
+    if queued + #ids > max_queued then
       return { FULL, queued, max_queued }
     end
   end
-  if fresh_count > 0 then
-    store(unpack(fresh))
+  for i, id in ipairs(ids) do
+    local last = #new_ids + 1
+    new_ids[last], new_dues[last], new_blobs[last], is_new[id] = id, dues[i], blobs[i], true
   end
   if request_id ~= '' and window > 0 then
     remember_answer(request_id, cmsgpack.pack({ now + window, identity, generated_at, unpack(duplicates) }))
@@ -209,16 +187,95 @@ local function carry_out()
   return { STORED, generated_at, unpack(duplicates) }
 end
 
+-- Events that are due together keep the order in which they were dispatched. Completes the blobs; returns members,
+-- scores, and when the first event is due.
+local function give_places()
+  local members, scores = {}, {}
+  local dispatched = struct.pack('>I8', now)
+  local first_place = redis.call('HINCRBY', topic_key('meta'), 'places', #new_ids) - #new_ids
+  local last_due, score, soonest = nil, nil, NEVER
+  for i, id in ipairs(new_ids) do
+    if new_dues[i] ~= last_due then
+      last_due, score = new_dues[i], whole(new_dues[i])
+      soonest = math.min(soonest, last_due)
+    end
+    local place = struct.pack('>I4', (first_place + i - 1) % 4294967296)
+    members[i], scores[i], new_blobs[i] = place .. id, score, dispatched .. place .. new_blobs[i]
+  end
+  return members, scores, soonest
+end
+
+local function write_events()
+  local stored, refs = {}, {}
+  for i, id in ipairs(new_ids) do
+    stored[2 * i - 1], stored[2 * i] = id, new_blobs[i]
+  end
+  if #receivers > 1 then
+    local held_by_all = cmsgpack.pack({ #receivers, waiting_in })
+    for i, id in ipairs(new_ids) do
+      refs[2 * i - 1], refs[2 * i] = id, held_by_all
+    end
+  end
+  write_all('HSET', events_key, stored)
+  write_all('HSET', topic_key('refs'), refs)
+end
+
+-- Adds the events to a group: what is handed over is LEASED, the others wait. Returns when the first of these is due, or
+-- NEVER.
+local function add_to_group(group, members, scores)
+  local room = room_in[group]
+  local leased = room and hand_over(room, new_ids, members, new_dues, new_blobs) or {}
+  local waiting, first_due = {}, NEVER
+  for i, member in ipairs(members) do
+    if not leased[i] then
+      waiting[#waiting + 1] = scores[i]
+      waiting[#waiting + 1] = member
+      first_due = math.min(first_due, new_dues[i])
+    end
+  end
+  write_all('ZADD', group_key(group, 'waiting'), waiting)
+  return first_due
+end
+
+-- Counts, and tells the other replicas what waits in a group. Returns whether to tell this one's sessions, too.
+local function announce(group, first_due)
+  local room = room_in[group]
+  mark(group, 'dispatched', #new_ids)
+  local is_awake = first_due == NEVER or wake(group, first_due)
+  if room then
+    waits_from(room, first_due)
+  end
+  return is_awake and not room
+end
+
+-- Stores the events. Returns when the first of them is due, and the groups in which sessions of this replica are told.
+local function store()
+  -- Changes nothing. If the user has no right to ZADD, it fails here, before the events are stored.
+  redis.call('ZADD', group_key(receivers[1], 'waiting'), 'XX', 0, '')
+  local members, scores, soonest = give_places()
+  local first_dues, to_wake = {}, {}
+  write_events()
+  for i, group in ipairs(receivers) do
+    first_dues[i] = add_to_group(group, members, scores)
+  end
+  for i, group in ipairs(receivers) do
+    if announce(group, first_dues[i]) and group ~= '' then
+      to_wake[#to_wake + 1] = group
+    end
+  end
+  return soonest, to_wake
+end
+
+-- A topic with groups is certainly listed.
+local was_empty = #groups == 0 and redis.call('EXISTS', events_key) == 0
 local answers = {}
-for i = 1, tonumber(ARGV[8]) do
+for i = 1, tonumber(take()) do
   answers[i] = carry_out()
 end
-keep_answers()
-
-local to_wake = {}
-for _, group in ipairs(groups) do
-  if awake[group] then
-    to_wake[#to_wake + 1] = group
-  end
+local soonest, to_wake = NEVER, {}
+if #new_ids > 0 then
+  soonest, to_wake = store()
 end
-return { whole(now), answer_time(soonest), to_wake, answers, was_empty and soonest ~= NEVER and 1 or 0 }
+write_answers()
+local is_unlisted = was_empty and soonest ~= NEVER
+return { whole(now), answer_time(soonest), to_wake, answers, is_unlisted and 1 or 0, told_of(rooms) }

@@ -9,11 +9,12 @@
 --   10     how many bytes of bodies, at most
 --   11     whether the first is leased even if it is larger (0, 1)
 --   12     lease, microseconds; '' for the topic's
---   13, 14 the server's lease and max_retries, if the topic has none of its own
---   15     the session's round, which grows when the session gives up waiting for an answer: a late command of an
+--   13     the server's lease, if the topic has none of its own
+--   14     the session's round, which grows when the session gives up waiting for an answer: a late command of an
 --          earlier round does nothing
---   16     whether one of the events may be a suspect (0, 1)
---   17     whether the session is stalled (0, 1), see LeaseRequest
+--   15     whether one of the events may be a suspect (0, 1)
+--   16     whether the session is stalled (0, 1), see LeaseRequest
+--   17     the server's max_retries, if the topic has none of its own
 -- returns  {now, next due or -1, 1 if something is left for lack of room, 2 if the group is paused, otherwise 0,
 --           first fencing token (they go up by the number of partitions), when the leases expire,
 --           {session, tokens, ...} of leases that have ended,
@@ -23,6 +24,7 @@
 --           when the first waiting suspect is due, if the session takes none or no other, or -1};
 --           or {now, whether there is such a group (0, 1)} if the session has not joined, or has given this up
 -- includes leases
+-- includes granting
 
 local EXPIRE_LIMIT = 1000
 local CORRUPT = 'the stored event is missing or corrupt'
@@ -30,20 +32,20 @@ local CORRUPT = 'the stored event is missing or corrupt'
 regardless_of_memory()
 local group, session, consumer = ARGV[6], ARGV[7], ARGV[8]
 local max_events, bytes_left, at_least_one = tonumber(ARGV[9]), tonumber(ARGV[10]), ARGV[11] == '1'
-local takes_suspect, stalled = ARGV[16] == '1', tonumber(ARGV[17])
+local takes_suspect, stalled = ARGV[15] == '1', tonumber(ARGV[16])
 local waiting_key, records_key = group_key(group, 'waiting'), group_key(group, 'records')
 local suspects_key = group_key(group, 'suspects')
 local own_key = group_key(group, 'group')
 
 local joined = redis.call('HGET', group_key(group, 'sessions'), session)
 local info = unpack_fields(joined, ROUND)
-if not info or info[ROUND] > tonumber(ARGV[15]) then
+if not info or info[ROUND] > tonumber(ARGV[14]) then
   return { whole(now), redis.call('HEXISTS', topic_key('groups'), group) }
 end
 local expires = now + (tonumber(ARGV[12]) or setting('lease', ARGV[13]))
 
 local ended = {}
-expire_leases(group, ARGV[14], EXPIRE_LIMIT, ended)
+expire_leases(group, ARGV[17], EXPIRE_LIMIT, ended)
 local told = announce_ended(group, ended)
 local own = redis.call('HMGET', own_key, 'paused', 'wake_at', 'fence')
 if own[1] then
@@ -115,24 +117,6 @@ end
 
 local raws = read_all('HMGET', records_key, ids)
 
--- Records of events that are leased for the first time differ only in the fencing token, the place and the due time.
--- What lies between those is packed once for all events with the same flags and no max_retries of their own. The result
--- is the same bytes that `cmsgpack.pack` makes of the whole record.
-local middles, score_packed, due_packed = {}, nil, nil
-local function first_record(fence, member, score, blob)
-  local flags = string.byte(blob, 13)
-  local middle = middles[flags]
-  if not middle then
-    local chosen = has_flag(blob, CHOSEN_ID) and 1 or 0
-    middle = cmsgpack.pack(chosen, 0, session, consumer, now, 1, max_retries_of(blob), '', 0)
-    middles[flags] = not has_flag(blob, OWN_MAX_RETRIES) and middle or nil
-  end
-  if score ~= score_packed then
-    score_packed, due_packed = score, cmsgpack.pack(tonumber(score), 0, stalled)
-  end
-  return struct.pack('>c2I8c1c4c0c0', '\158\207', fence, '\164', member, middle, due_packed)
-end
-
 -- Whether the group has the event under another member, so that this one is a stray.
 local function is_stray(blob, id)
   for _, name in ipairs({ 'waiting', 'suspects', 'leased', 'dead' }) do
@@ -163,14 +147,6 @@ local function bury(member, id, blob, key)
     change_waiting(group, { id }, -1)
     note_changed('dead', { id })
   end
-end
-
--- The first fencing token of this step: greater than the group's last one, and at least the time in microseconds. So
--- tokens keep growing after a restart, a failover or a deletion that has lost the last one. The others follow in steps
--- of the number of partitions: a token modulo that number is its partition, and no two partitions issue the same one.
-local function first_token(last)
-  local first = math.max((tonumber(last or 0) or 0) + 1, now)
-  return first + (PART - first) % PARTS
 end
 
 local function is_at_its_place(member, blob)
@@ -218,6 +194,7 @@ local first_fence, told_again = 0, {}
 if count > 0 then
   first_fence = first_token(own[3])
   redis.call('HSET', own_key, 'fence', whole(first_fence + (count - 1) * PARTS))
+  local first_record = new_record_packer(session, consumer, stalled)
   local packed = {}
   for i = 1, count do
     local record, fence = again[i], first_fence + (i - 1) * PARTS

@@ -1,8 +1,5 @@
 -- Shared by the scripts that end leases. Needs common.lua.
 
--- A field of a stored session. Lease commands of an earlier round do nothing, see lease.lua.
-local ROUND = 4
-
 -- The record of an event that was never leased.
 local function blank_record()
   return { 0, '', 0, 0, '', '', 0, 0, 0, '', 0, 0, 0, 0 }
@@ -101,13 +98,6 @@ local function tell_changed(group, told)
       told[#told + 1] = { what, TOPIC, group, #ids, unpack(ids, 1, math.min(#ids, IDS_NAMED)) }
       changed_events[what] = {}
     end
-  end
-end
-
--- Adds to the number of leases that a session holds. A session that holds none has no field.
-local function add_in_flight(group, session, count)
-  if count ~= 0 and redis.call('HINCRBY', group_key(group, 'in_flight'), session, count) <= 0 then
-    redis.call('HDEL', group_key(group, 'in_flight'), session)
   end
 end
 
@@ -214,14 +204,6 @@ local function remember_ids(ids, window)
   redis.pcall('PEXPIRE', recent, math.ceil(window / 1000))
 end
 
--- The size of an event's body as the bus knows it, from its blob; see DATA_MODEL.md.
-local function body_size(blob)
-  local flags = string.byte(blob, 13)
-  local before = HEADER_SIZE + (bit.band(flags, OWN_MAX_RETRIES) > 0 and MAX_RETRIES_SIZE or 0)
-  local origin = bit.band(flags, ADDRESS) > 0 and ADDRESS_SIZE or 1 + (string.byte(blob, before + 1) or 0)
-  return math.max(0, #blob - before - origin)
-end
-
 local function allowed_retries(record, policy_max)
   local own = record[MAX_RETRIES]
   if own >= 0 then
@@ -324,12 +306,6 @@ local function expire_leases(group, max_retries, limit, ended)
   note_changed('dead', died)
   note_changed('suspect', suspected)
   write_all('ZREM', leased, members)
-end
-
--- The first score in a sorted set of the group, or NEVER.
-local function first_score(group, name)
-  local first = redis.call('ZRANGE', group_key(group, name), 0, 0, 'WITHSCORES')
-  return first[2] and tonumber(first[2]) or NEVER
 end
 
 -- When the first event that waits and is no suspect is due, or the first lease runs out, paused or not; or NEVER.

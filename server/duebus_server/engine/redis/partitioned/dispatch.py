@@ -7,7 +7,7 @@ every event to the same partition as before, and ids are unique although each pa
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from duebus_server.domain.errors import DueBusError, Moved, PartialDispatch
@@ -16,13 +16,13 @@ from duebus_server.engine.redis.partition import partition_number
 from duebus_server.engine.redis.tasks import all_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from duebus_server.domain.model import NewEvent
+    from duebus_server.domain.model import LeaseRequest, NewEvent, Reservation
     from duebus_server.engine.redis.partition import Partition
 
     Outcome = DispatchAnswer | DueBusError
-    Dispatch = Callable[[Partition, Sequence[DispatchRequest]], Awaitable[Sequence[Outcome]]]
+    Dispatch = Callable[[Partition, Sequence[DispatchRequest], Sequence[Reservation]], Awaitable[Sequence[Outcome]]]
 
 
 def belongs_to(request: DispatchRequest, event: NewEvent) -> str:
@@ -120,20 +120,61 @@ class Progress:
         return PartialDispatch(error, [EngineName.REDIS], stored) if stored else error
 
 
-async def dispatch_in(partitions: Sequence[Partition], requests: Sequence[Progress], dispatch: Dispatch) -> None:
-    """Send what is left of the requests to these partitions. Each gets all of its parts in one step."""
+async def dispatch_in(
+    partitions: Sequence[Partition],
+    requests: Sequence[Progress],
+    reservations: Sequence[Reservation],
+    dispatch: Dispatch,
+) -> None:
+    """Send what is left of the requests to these partitions. Each gets all of its parts in one step, and may fill its
+    share of the reserved rooms.
+    """
     by_number: dict[int, list[tuple[Progress, list[int]]]] = defaultdict(list)
     for request in requests:
         request.errors.clear()
         for number, places in request.parts(len(partitions)):
             by_number[number].append((request, places))
 
+    sizes = {number: _due_sizes(parts) for number, parts in by_number.items()} if reservations else {}
+    shares = [(reservation, shares_of(reservation.request, sizes)) for reservation in reservations]
+
     async def send(partition: Partition, parts: list[tuple[Progress, list[int]]]) -> None:
+        number = partition.number
+        own = [replace(reservation, request=share[number]) for reservation, share in shares]
         try:
-            outcomes = await dispatch(partition, [request.part(places) for request, places in parts])
+            outcomes = await dispatch(partition, [request.part(places) for request, places in parts], own)
         except DueBusError as error:  # the others go on
             outcomes = [error] * len(parts)
         for (request, places), outcome in zip(parts, outcomes, strict=True):
             request.heard(places, outcome)
 
     await all_of([send(partitions[number], parts) for number, parts in by_number.items()])
+
+
+def _due_sizes(parts: Sequence[tuple[Progress, list[int]]]) -> list[int]:
+    """The sizes of the events of these parts that may be due at once, in order."""
+    events = [request.request.events[place] for request, places in parts for place in places]
+    return [len(event.body) for event in events if not event.delay_us]
+
+
+def shares_of(request: LeaseRequest, sizes: Mapping[int, Sequence[int]]) -> dict[int, LeaseRequest]:
+    """Share a session's room out among partitions: to each what its events need, until there is no more.
+
+    Args:
+        request: the room.
+        sizes: of the events of each partition, by its number.
+
+    Returns:
+        The share of each partition, by number; it may be empty.
+    """
+    shares: dict[int, LeaseRequest] = {}
+    events_left, bytes_left, at_least_one = request.max_events, request.max_bytes, request.at_least_one
+    for number, those in sizes.items():
+        count = total = 0
+        for size in those:
+            if count == events_left or (total + size > bytes_left and not at_least_one):
+                break
+            count, total, at_least_one = count + 1, total + size, False
+        shares[number] = replace(request, max_events=count, max_bytes=total, at_least_one=False)
+        events_left, bytes_left = events_left - count, bytes_left - total
+    return shares

@@ -91,20 +91,22 @@ class PartitionedEngine(AdminVerbs):
         self,
         topic: str,
         requests: Sequence[DispatchRequest],
-        reservations: Sequence[Reservation] = (),  # noqa: ARG002
+        reservations: Sequence[Reservation] = (),
     ) -> list[DispatchAnswer | DueBusError]:
         """See ``Engine.dispatch``. Each partition's part of a request is one step; see ``dispatch.py``."""
         partitions = self._routing.partitions(topic)
         if len(partitions) == 1:
             try:
-                return await self._engine.dispatch(partitions[0], requests)
+                return await self._engine.dispatch(partitions[0], requests, reservations)
             except Moved:
                 await self._routing.follow(topic, partitions)
         self._engine.check_started()
         progress = [Progress.of(request) for request in requests]
         for _ in range(ATTEMPTS):
             partitions = self._routing.partitions(topic)
-            await dispatch_in(partitions, [one for one in progress if one.is_to_go_on], self._engine.dispatch)
+            to_go_on = [one for one in progress if one.is_to_go_on]
+            await dispatch_in(partitions, to_go_on, reservations, self._engine.dispatch)
+            reservations = ()  # some of the room may be used
             if not any(one.is_to_go_on for one in progress):
                 break
             try:

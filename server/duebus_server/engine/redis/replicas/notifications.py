@@ -12,6 +12,7 @@ from duebus_server.engine.redis.replicas.sessions import Expiries, LocalSessions
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from duebus_server.domain.model import LeaseBatch
     from duebus_server.engine.redis.transport.runner import Runner
 
 
@@ -24,6 +25,9 @@ class PartitionWatcher(Protocol):
 
     def due(self, partition: Partition, group: str, at_us: int) -> None:
         """The group has something to lease."""
+
+    def leased(self, partition: Partition, group: str, session_id: str, batch: LeaseBatch) -> None:
+        """A dispatch has used the session's reservation."""
 
     def leases_ended(self, session_id: str, fencing_tokens: Sequence[int]) -> None:
         """The session no longer holds these leases."""
@@ -78,6 +82,11 @@ class Notifications:
         """The group has something to lease at ``at``, in microseconds; -1 is never."""
         if self.watcher is not None and int(at) >= 0:
             self.watcher.due(partition, group, int(at))
+
+    def leased(self, partition: Partition, group: str, session_id: str, batch: LeaseBatch) -> None:
+        """A dispatch has used the reservation of a session of this replica."""
+        if self.watcher is not None:
+            self.watcher.leased(partition, group, session_id, batch)
 
     def due_now(self, partition: Partition, group: str) -> None:
         """The group may have something to lease."""

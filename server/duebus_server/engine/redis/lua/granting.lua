@@ -1,0 +1,33 @@
+-- Shared by the scripts that lease events. Needs common.lua.
+
+-- A field of a stored session. A command of an earlier round leases nothing, see lease.lua.
+local ROUND = 4
+
+-- The first fencing token of this step: greater than the group's last one, and at least the time in microseconds. So
+-- tokens keep growing after a restart, a failover or a deletion that has lost the last one. The others follow in steps
+-- of the number of partitions: a token modulo that number is its partition, and no two partitions issue the same one.
+local function first_token(last)
+  local first = math.max((tonumber(last or 0) or 0) + 1, now)
+  return first + (PART - first) % PARTS
+end
+
+-- Returns a function that packs the record of an event that is leased for the first time, by its fencing token, member,
+-- due time and blob. Such records of one session differ only in these, so what lies between the token, the place and the
+-- due time is packed once for all events with the same flags and no max_retries of their own. The result is the same
+-- bytes that `cmsgpack.pack` makes of the whole record.
+local function new_record_packer(session, consumer, stalled)
+  local middles, due_known, due_packed = {}, nil, nil
+  return function(fence, member, due, blob)
+    local flags = string.byte(blob, 13)
+    local middle = middles[flags]
+    if not middle then
+      local chosen = has_flag(blob, CHOSEN_ID) and 1 or 0
+      middle = cmsgpack.pack(chosen, 0, session, consumer, now, 1, max_retries_of(blob), '', 0)
+      middles[flags] = not has_flag(blob, OWN_MAX_RETRIES) and middle or nil
+    end
+    if due ~= due_known then
+      due_known, due_packed = due, cmsgpack.pack(tonumber(due), 0, stalled)
+    end
+    return struct.pack('>c2I8c1c4c0c0', '\158\207', fence, '\164', member, middle, due_packed)
+  end
+end
