@@ -9,11 +9,13 @@ import pytest
 import redis
 from duebus_server.domain.clock import HOUR
 from duebus_server.domain.errors import DispatcherNotWorking
+from duebus_server.domain.model import DispatchRequest, LeaseRequest, Reservation
 from duebus_server.engine.redis import Credentials
 from support.builders import new_event, new_events
 from support.redis_bus import RedisBus, Replica, redis_bus
 from support.redis_server import RedisServer
 from support.scripts import SOURCES
+from support.topics import PLENTY, WORKER
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -41,8 +43,18 @@ async def adopt(topic: TopicDriver) -> None:
     await topic.adopt("another session", *held, group="one")
 
 
+async def hand_over(topic: TopicDriver) -> None:
+    """A dispatch while a session of one group has leased everything, and has room."""
+    await topic.lease(group="one")
+    events = [new_event("new"), new_event("newer")]
+    await topic.engine.dispatch(
+        topic.name, [DispatchRequest(events, "request")], [Reservation("one", WORKER, LeaseRequest(1, PLENTY))]
+    )
+
+
 VERBS: dict[str, Verb] = {
     "dispatch": lambda topic: topic.dispatch("new", new_event("newer"), request_id="request"),
+    "hand over": hand_over,
     "join": lambda topic: topic.join("another session", "one"),
     "lease": lambda topic: topic.lease(group="one"),
     "adopt": adopt,
@@ -120,7 +132,7 @@ async def test_no_event_is_lost_when_a_right_is_missing(restricted: RedisBus, co
         answered = {f"a{number}" for number in range(10)}
         if name == "expire":
             await replica.advance(HOUR)
-        if await try_without(restricted, command, verb(topic)) and name == "dispatch":
+        if await try_without(restricted, command, verb(topic)) and name in ("dispatch", "hand over"):
             answered |= {"new", "newer"}
         stored = {key.decode() for key in restricted.raw.hkeys(restricted.key(topic.name, "events"))}
         for group in GROUPS:

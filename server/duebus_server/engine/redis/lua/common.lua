@@ -29,6 +29,9 @@ local STARTED, ATTEMPT, MAX_RETRIES, LAST_ERROR, HISTORY, DELIVER_AT = 7, 8, 9, 
 -- stalled (0, 1), see LeaseRequest.
 local FREE, STALLED = 13, 14
 
+-- A field of a stored session. A command of an earlier round leases nothing to it, see lease.lua.
+local ROUND = 4
+
 -- How an attempt ended; see AttemptOutcome.
 local NACKED, DEAD, RELEASED, LEASE_EXPIRED = 1, 2, 3, 4
 local EXPIRY_ERROR = 'the lease expired before the delivery was settled'

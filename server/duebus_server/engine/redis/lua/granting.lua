@@ -1,8 +1,5 @@
 -- Shared by the scripts that lease events. Needs common.lua.
 
--- A field of a stored session. A command of an earlier round leases nothing, see lease.lua.
-local ROUND = 4
-
 -- The first fencing token of this step: greater than the group's last one, and at least the time in microseconds. So
 -- tokens keep growing after a restart, a failover or a deletion that has lost the last one. The others follow in steps
 -- of the number of partitions: a token modulo that number is its partition, and no two partitions issue the same one.

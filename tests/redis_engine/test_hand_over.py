@@ -1,0 +1,215 @@
+"""Hand-over on Redis: one script stores and leases, the body stays on the server, and a lost answer costs no lease."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from duebus_server.domain.clock import HOUR
+from duebus_server.domain.errors import DispatcherNotWorking
+from duebus_server.domain.model import DEFAULT_GROUP, DispatchRequest, LeaseRequest, Reservation
+from duebus_server.domain.states import EventState
+from duebus_server.engine.redis.engine import DISPATCH
+from duebus_server.engine.redis.partition import Partition
+from duebus_server.engine.redis.replicas.sessions import Unanswered
+from support.builders import new_event
+from support.topics import PLENTY, WORKER, ids
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from duebus_server.engine.redis.transport.scripts import Script
+    from support.redis_bus import RedisBus, Replica
+    from support.topics import TopicDriver
+
+ROOM = LeaseRequest(1_000, PLENTY)
+RESERVED = [Reservation(DEFAULT_GROUP, WORKER, ROOM)]
+
+
+@pytest.fixture
+async def joined(topic: TopicDriver) -> TopicDriver:
+    """A topic with a session that has leased everything."""
+    await topic.join()
+    assert await topic.lease() == []
+    return topic
+
+
+@contextmanager
+def noted_runs(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[list[tuple[str, tuple[object, ...], Any]]]:
+    """The scripts that a replica runs during the block: name, arguments, answer."""
+    own, noted = replica.engine._engine._runner, []
+    run = own.run
+
+    async def note(script: Script, partition: Partition, *arguments: object, **more: Any) -> Any:
+        answer = await run(script, partition, *arguments, **more)
+        noted.append((script.name, arguments, answer))
+        return answer
+
+    with monkeypatch.context() as patch:
+        patch.setattr(own, "run", note)
+        yield noted
+
+
+@contextmanager
+def lost_answers(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> Iterator[asyncio.Event]:
+    """During the block a replica's scripts run, and their answers are lost. The event is set when one has run."""
+    own, ran = replica.engine._engine._runner, asyncio.Event()
+    run = own.run
+
+    async def lose(script: Script, partition: Partition, *arguments: object, **more: Any) -> None:
+        await run(script, partition, *arguments, **more)
+        ran.set()
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(own, "run", lose)
+        yield ran
+
+
+async def lose_a_hand_over(topic: TopicDriver, replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dispatch hands over two events, and is cancelled before its answer comes."""
+    request = DispatchRequest([new_event("a"), new_event("b")])
+    with lost_answers(replica, monkeypatch) as ran:
+        dispatching = asyncio.create_task(topic.engine.dispatch(topic.name, [request], RESERVED))
+        await ran.wait()
+        dispatching.cancel()
+        await asyncio.wait([dispatching])
+    assert await topic.counts() == {EventState.LEASED: 2}
+    assert replica.heard.handed_over(WORKER) == []
+
+
+async def test_one_script_stores_and_leases_and_no_body_comes_back(
+    bus: RedisBus, replica: Replica, joined: TopicDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = b"large" * 10_000
+    with noted_runs(replica, monkeypatch) as runs:
+        batch = await joined.hand_over(new_event("event", body=body))
+    assert batch.events[0].body == body
+    ((name, _, answer),) = runs
+    assert name == "dispatch"
+    assert len(repr(answer)) < 500
+    assert not bus.raw.exists(bus.key(joined.name, f"group:{DEFAULT_GROUP}:waiting"))
+    with noted_runs(replica, monkeypatch) as runs:
+        assert await joined.ack(*batch.events) == [None]
+    assert [name for name, _, _ in runs] == ["ack"]
+
+
+async def test_what_is_handed_over_is_stored_as_by_a_lease(
+    bus: RedisBus, replica: Replica, joined: TopicDriver
+) -> None:
+    """Layouts, figures and places are the same, so every script can read them."""
+    kinds = {"plain": new_event("plain"), "own retries": new_event("own", max_retries=300), "made": new_event()}
+    await joined.hand_over(*kinds.values())
+    other = replica.topic()
+    await other.join()
+    await other.dispatch(*kinds.values())
+    await other.lease()
+    stored = [bus.contents(each.name) for each in (joined, other)]
+    keys = [{key.split("}:")[1] for key in one} for one in stored]
+    assert keys[0] == keys[1]
+    records = [bus.raw.hgetall(bus.key(each.name, f"group:{DEFAULT_GROUP}:records")) for each in (joined, other)]
+    assert {key: len(value) for key, value in records[0].items()} == {
+        key: len(value) for key, value in records[1].items()
+    }
+
+
+async def test_the_session_takes_back_what_it_was_not_told(
+    replica: Replica, joined: TopicDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await lose_a_hand_over(joined, replica, monkeypatch)
+    again = await joined.lease()
+    assert [(event.event_id, event.attempt) for event in again] == [("a", 1), ("b", 1)]
+
+
+async def test_it_is_told_to_look_so_that_it_does(
+    replica: Replica, joined: TopicDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a topic has several partitions, and the answer of one is lost."""
+    replica.heard.forget()
+    await lose_a_hand_over(joined, replica, monkeypatch)
+    assert [due for due in replica.heard.dues if due.at_us <= replica.now_us()]
+
+
+async def test_a_stream_that_ends_with_a_lost_hand_over_keeps_nothing(
+    bus: RedisBus, replica: Replica, joined: TopicDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await lose_a_hand_over(joined, replica, monkeypatch)
+    await joined.shorten(HOUR)
+    await joined.leave()
+    other = (await bus.replica()).topic(joined.name)
+    await other.join("other")
+    assert [(event.event_id, event.attempt) for event in await other.lease("other")] == [("a", 1), ("b", 1)]
+
+
+async def test_while_an_answer_is_lost_nothing_is_handed_over(
+    replica: Replica, joined: TopicDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The session's next lease comes first: it takes back what it was not told."""
+    await lose_a_hand_over(joined, replica, monkeypatch)
+    await joined.engine.dispatch(joined.name, [DispatchRequest([new_event("c")])], RESERVED)
+    assert replica.heard.batches[WORKER] == []
+    assert ids(await joined.lease()) == ["a", "b", "c"]
+
+
+async def test_a_dispatch_that_comes_through_late_stores_and_leases_nothing_to_who_gave_it_up(
+    bus: RedisBus, replica: Replica, joined: TopicDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a dispatch that never reached Redis, as far as its session knows
+    session = replica.engine._engine.notifications.sessions.find(Partition(joined.name), DEFAULT_GROUP, WORKER)
+    assert session is not None
+    with noted_runs(replica, monkeypatch) as runs:
+        await joined.hand_over("before")
+    arguments = runs[0][1]
+    await joined.ack(*replica.heard.handed_over(WORKER))
+    session.unanswered.add(Unanswered.LEASE)
+    assert await joined.lease() == []
+    # when a command of that round reaches Redis after all
+    near = await bus.replica()
+    await near.engine._engine._runner.run(DISPATCH, Partition(joined.name), *arguments)
+    # then the event waits, and the session gets it when it leases
+    assert await joined.counts() == {}, "the id is remembered, so nothing is stored twice"
+    late = [one.replace(b"before", b"behind") if isinstance(one, bytes) else one for one in arguments]
+    await near.engine._engine._runner.run(DISPATCH, Partition(joined.name), *late)
+    assert await joined.counts() == {EventState.READY: 1}
+
+
+async def test_a_session_that_redis_has_lost_gets_its_events_by_a_lease(
+    bus: RedisBus, replica: Replica, joined: TopicDriver
+) -> None:
+    bus.raw.delete(bus.key(joined.name, f"group:{DEFAULT_GROUP}:sessions"))
+    replica.heard.forget()
+    await joined.engine.dispatch(joined.name, [DispatchRequest([new_event("event")])], RESERVED)
+    assert replica.heard.batches[WORKER] == []
+    assert replica.heard.dues
+    await joined.lease()  # it joins again
+    assert ids(await joined.lease()) == ["event"]
+
+
+async def test_a_refused_dispatch_leaves_the_session_as_it_was(
+    bus: RedisBus, replica: Replica, joined: TopicDriver
+) -> None:
+    """Redis has answered, so nothing was leased: the next dispatch hands over."""
+    key = bus.key(joined.name, f"group:{DEFAULT_GROUP}:waiting")
+    bus.raw.set(key, "of another type")
+    with pytest.raises(DispatcherNotWorking):
+        await joined.hand_over("refused")
+    bus.raw.delete(key)
+    assert ids((await joined.hand_over("event")).events) == ["event"]
+
+
+async def test_other_replicas_are_told_only_of_what_waits(bus: RedisBus, replica: Replica, joined: TopicDriver) -> None:
+    far = await bus.replica()
+    there = far.topic(joined.name)
+    await there.join("far")
+    await there.lease("far")
+    await joined.lease()
+    far.heard.forget()
+    await joined.hand_over("handed over")
+    await joined.hand_over("handed over too", "too much", room=LeaseRequest(1, PLENTY))
+    await far.heard.until_due(joined.name, DEFAULT_GROUP, lambda at_us: at_us <= far.now_us() + HOUR)
+    assert ids(await there.lease("far")) == ["too much"]
+    assert len(far.heard.dues) == 1
