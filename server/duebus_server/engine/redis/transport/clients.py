@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from redis.asyncio import Connection as TcpConnection
@@ -53,21 +54,42 @@ TIMEOUTS: dict[str, Any] = {
 }
 
 
+@dataclass(slots=True)
+class Generation:
+    """Which connections of a pool may be used again: those that were opened in this one.
+
+    Attributes:
+        number: raised to make all others connect anew.
+    """
+
+    number: int = 0
+
+
 class _Connection:
     """How our connections differ from the client's.
 
-    A connection that is marked for reconnection while idle reconnects before its next use. The client checks the mark
-    only when a connection returns to the pool.
+    One of an earlier generation reconnects before its next use. The client can only mark the connections in use, and
+    closing idle ones would close one that another call is just taking.
+
+    Args:
+        generation: that of its pool.
+        options: as the client takes them.
     """
 
     _reader: Any
     _writer: Any
     _parser: Any
 
+    def __init__(self, *, generation: Generation | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self._generation = generation or Generation()
+        self._opened_in = self._generation.number
+
     async def connect(self) -> None:
         """As the client does; called before each use."""
-        if self.should_reconnect():  # type: ignore[attr-defined]
-            await self.disconnect()  # type: ignore[attr-defined]
+        if self._opened_in != self._generation.number:
+            await self.disconnect(nowait=True)  # type: ignore[attr-defined]
+            self._opened_in = self._generation.number
         await super().connect()  # type: ignore[misc]
 
     async def pipelined(self, answer_timeout_s: float) -> PipelinedConnection:
@@ -124,6 +146,8 @@ class ServerClient(Redis):
                 if not is_demoted(error) or loop.time() >= give_up_s:
                     raise
             self.leave()
+            if self.connection is not None:  # kept for this client, and not taken from the pool before its next use
+                await self.connection.disconnect(nowait=True)
             self.on_demotion()
             await asyncio.sleep(FAILOVER_PAUSE_S)
 
@@ -134,14 +158,8 @@ class ServerClient(Redis):
         return cast("Redis", one)
 
     def leave(self) -> None:
-        """Make each connection reconnect before its next use.
-
-        None is closed here: another call may be taking it right now, and would use a half-closed connection.
-        """
-        pool: Any = self.connection_pool
-        # The client's own way to mark connections leaves out those that are idle.
-        for connection in (*pool._get_free_connections(), *pool._get_in_use_connections()):  # noqa: SLF001
-            connection.mark_for_reconnect()
+        """Make each connection of the pool reconnect before its next use."""
+        self.connection_pool.connection_kwargs["generation"].number += 1
 
 
 def is_demoted(error: BaseException) -> bool:
@@ -221,7 +239,7 @@ class ClusterClient(RedisCluster):
             pause_s = min(2 * pause_s, GREATEST_SLOT_PAUSE_S)
 
 
-CONNECTIONS = {"redis": _Tcp, "rediss": _Tls, "unix": _Unix}
+CONNECTIONS: dict[str, Any] = {"redis": _Tcp, "rediss": _Tls, "unix": _Unix}
 """The classes of connections to one server, by the scheme of its URL."""
 
 MANAGED = {False: _Managed, True: _ManagedTls}

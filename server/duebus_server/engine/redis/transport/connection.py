@@ -23,6 +23,7 @@ from duebus_server.engine.redis.transport.clients import (
     SENTINEL_TIMEOUT_S,
     TIMEOUTS,
     ClusterClient,
+    Generation,
     Sentinels,
     ServerClient,
 )
@@ -165,11 +166,12 @@ class Connection:
         return await connection.pipelined(ANSWER_TIMEOUT_S)  # type: ignore[no-any-return]
 
     async def _pipelined_to(self, node: ClusterNode) -> PipelinedConnection:
-        connection: Any = CONNECTIONS["rediss" if self._target.tls else "redis"](**node.connection_kwargs)
+        connection = CONNECTIONS["rediss" if self._target.tls else "redis"](**node.connection_kwargs)
         return await connection.pipelined(NODE_TIMEOUT_S)  # type: ignore[no-any-return]
 
     def _client(self, options: dict[str, Any]) -> Redis:
         target = self._target
+        options = {**options, "generation": Generation()}
         if target.scheme == SENTINEL:
             return self._behind_sentinels(options)
         place: dict[str, Any] = {"path": target.path}
