@@ -50,7 +50,10 @@ class Coalescer(Generic[K, I, R]):
         if waiting is not None:
             result: asyncio.Future[R] = asyncio.get_running_loop().create_future()
             waiting.append((item, result))
-            return await result
+            try:
+                return await result
+            finally:
+                del result  # the traceback of an error refers to this frame, and the result to the error
         self._waiting[key] = deque()
         try:
             (only,) = await self._carry_out(key, [item])
@@ -72,9 +75,8 @@ class Coalescer(Generic[K, I, R]):
         try:
             results = await self._carry_out(key, [item for item, _ in batch])
         except BaseException as error:  # noqa: BLE001  # raised to every caller that waits
-            for _, result in batch:
-                if not result.done():
-                    result.set_exception(error)
+            _fail([result for _, result in batch], error)
+            del batch  # as in ``submit``
         else:
             for (_, result), value in zip(batch, results, strict=True):
                 if not result.done():  # its caller may have given up
@@ -89,3 +91,9 @@ class Coalescer(Generic[K, I, R]):
             batch.append(waiting.popleft())
             weight += self._weight(batch[-1][0])
         return batch
+
+
+def _fail(results: list[asyncio.Future[R]], error: BaseException) -> None:
+    for result in results:
+        if not result.done():  # its caller may have given up
+            result.set_exception(error)

@@ -11,7 +11,7 @@ from duebus_server.domain.errors import DueBusError, PartialDispatch
 from duebus_server.domain.model import DispatchAnswer, DispatchRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Sequence
 
     from duebus_server.bus.engines import Engines, RunningEngine
     from duebus_server.domain.model import EngineName
@@ -67,15 +67,18 @@ class Dispatching:
         outcome = await self._coalescer.submit((running.engine.name, topic), request)
         # Sessions that were woken run first, so that the events are sent before the request is answered.
         await asyncio.sleep(0)
-        if isinstance(outcome, DueBusError):
+        if isinstance(outcome, DispatchAnswer):
+            return outcome
+        try:
             raise outcome
-        return outcome
+        finally:
+            del outcome  # its traceback refers to this frame: together they would wait for the garbage collector
 
-    async def _store(
+    def _store(
         self, place: tuple[EngineName, str], requests: list[DispatchRequest]
-    ) -> list[DispatchAnswer | DueBusError]:
+    ) -> Awaitable[list[DispatchAnswer | DueBusError]]:
         name, topic = place
-        return await self._engines.get(name).streams.dispatch(topic, requests)
+        return self._engines.get(name).streams.dispatch(topic, requests)
 
 
 def _partial(error: DueBusError, stored: Sequence[EngineName], event_ids: Sequence[str]) -> PartialDispatch:

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from duebus_server.bus.coalescing import Coalescer
+from support.garbage import cycles
 
 
 class Work:
@@ -91,6 +92,19 @@ async def test_a_failure_reaches_every_caller_of_its_batch_and_no_other() -> Non
     failures = await asyncio.gather(*submitted, return_exceptions=True)
     assert [str(failure) for failure in failures] == ["first", "second", "second"]
     assert await last == "a4"
+
+
+async def test_a_failure_leaves_nothing_to_the_garbage_collector() -> None:
+    async def fail(_key: str, _items: list[int]) -> list[str]:
+        await asyncio.sleep(0)  # the others wait meanwhile
+        raise ConnectionError
+
+    coalescer: Coalescer[str, int, str] = Coalescer(fail, lambda item: item, 1_000)
+    with cycles() as found:
+        errors = await asyncio.gather(*(coalescer.submit("a", 1) for _ in range(100)), return_exceptions=True)
+        assert all(isinstance(error, ConnectionError) for error in errors)
+        del errors
+    assert len(found) == 0, [type(each) for each in found]
 
 
 async def test_a_caller_that_gives_up_does_not_delay_others() -> None:

@@ -111,6 +111,7 @@ class Dispatcher:
             return await waiting.result
         finally:
             self._deadlines.remove(waiting)
+            del waiting  # the traceback of an error refers to this frame, and `waiting` to the error
 
     def _send_waiting(self, lane: _Lane) -> None:
         """Sends, after the first call, the dispatches that arrived meanwhile."""
@@ -138,8 +139,8 @@ class Dispatcher:
             if isinstance(error, _FAULT_OF_ONE) and not error.stored_engines:
                 await asyncio.gather(*(self._send_alone(waiting) for waiting in batch))
                 return
-            for waiting in batch:
-                waiting.fail(error)
+            _fail(batch, error)
+            del batch  # as in `_wait`
         else:
             for waiting, answer in zip(batch, answers, strict=True):
                 waiting.answer(answer)
@@ -150,6 +151,7 @@ class Dispatcher:
             (answer,) = await self._connection.run(call, _longest([waiting]))
         except BaseException as error:  # noqa: BLE001 - as above
             waiting.fail(error)
+            del waiting  # as in `_wait`
         else:
             waiting.answer(answer)
 
@@ -166,6 +168,11 @@ def _next_batch(waiting: deque[_Waiting]) -> list[_Waiting]:
         if not first.result.done():
             batch.append(first)
     return batch
+
+
+def _fail(batch: Sequence[_Waiting], error: BaseException) -> None:
+    for waiting in batch:
+        waiting.fail(error)
 
 
 def _longest(batch: Sequence[_Waiting]) -> float | None:

@@ -79,7 +79,10 @@ class Tries:
         pause = self._next_pause(error)
         remaining = self.remaining()
         if pause is None or (remaining is not None and pause >= remaining):
-            raise error from failure
+            try:
+                raise error from failure
+            finally:
+                del error  # its traceback refers to this frame: together they would wait for the garbage collector
         self.last = error
         error.__cause__ = failure
         return pause
