@@ -31,6 +31,7 @@ HELM_LDFLAGS := -s -w $(foreach p,$(HELM_KUBERNETES),-X $(p).k8sVersionMajor=1 -
 
 HOST := 127.0.0.1
 PORT := 50051
+DATA := .duebus
 
 .PHONY: help
 help: ## List the targets
@@ -64,8 +65,8 @@ $(BIN)/python:
 
 # The server takes the place of the shell, so that signals reach it: Ctrl-C, and SIGTERM, which make passes on.
 .PHONY: run
-run: $(RUNS) ## Serve the local engine on 127.0.0.1:50051 (HOST=, PORT=)
-	@exec $(BIN)/duebus serve --engine local --listen $(HOST):$(PORT) > >(trap '' INT TERM; while IFS= read -r line; do \
+run: $(RUNS) ## Serve the local engine on 127.0.0.1:50051, which keeps its events in .duebus (HOST=, PORT=, DATA=)
+	@exec $(BIN)/duebus serve --engine local --data-dir $(DATA) --listen $(HOST):$(PORT) > >(trap '' INT TERM; while IFS= read -r line; do \
 		echo "$$line"; address="$${line#duebus ready on }"; [ "$$address" != "$$line" ] || continue; \
 		address="$${address%% *}"; duebus=$(BIN)/duebus; \
 		[ "$$address" = 127.0.0.1:50051 ] || duebus="$$duebus --server $$address"; \
@@ -106,11 +107,17 @@ parity: install redis ## Run the conformance suite and write clients/FEATURE_PAR
 chaos: install redis ## Kill, pause and cut off servers, workers and Redis under load (MINUTES=10, SEED= to repeat a course)
 	@CHAOS_MINUTES=$(MINUTES) CHAOS_SEED=$(SEED) CHAOS_SERVERS=3 $(BIN)/pytest tests/fault -s $(ARGS)
 
+.PHONY: journal
+journal: install ## The journal at length: a crash and a flipped bit at every byte, KILLS=200 kills, many histories
+	@JOURNAL_STEP=1 JOURNAL_KILLS=$(KILLS) $(PYTEST) --timeout 7200 tests/journal $(ARGS)
+	@HYPOTHESIS_PROFILE=chaos $(PYTEST) tests/property -k journal $(ARGS)
+
 .PHONY: fuzz
 fuzz: install redis ## Send random requests to a server (REQUESTS=100000, MINUTES=10, SEED= to repeat a run)
 	@FUZZ_REQUESTS=$(REQUESTS) FUZZ_MINUTES=$(MINUTES) FUZZ_SEED=$(SEED) $(BIN)/pytest tests/fuzz -s $(ARGS)
 
 MINUTES := 10
+KILLS := 200
 REQUESTS := 100000
 SEED := $(shell date +%s)
 

@@ -26,6 +26,7 @@ from duebus_server.domain.lease_token import LeaseTokens
 from duebus_server.domain.model import EngineName
 from duebus_server.engine.instrumented import InstrumentedEngine
 from duebus_server.engine.local import LocalEngine
+from duebus_server.engine.local.journal import Fsync, Journal
 from duebus_server.engine.redis import Credentials, PasswordFileError, RedisUrlError, make_redis_engine
 from duebus_server.ops.allocator import bound_heap
 from duebus_server.ops.gc_pauses import PauseKeeper
@@ -79,15 +80,23 @@ class App:
         clock: drives all timers; tests pass one that they move.
         engines: not yet started; the first is the default.
         shares_port: other processes of the same server listen on the same address.
+        failed: raises when an engine has failed for good, which ends the server.
 
     Raises:
         SettingsError: a file that a setting names can't be used.
     """
 
     def __init__(
-        self, settings: Settings, clock: Clock, engines: Sequence[Engine], *, shares_port: bool = False
+        self,
+        settings: Settings,
+        clock: Clock,
+        engines: Sequence[Engine],
+        *,
+        shares_port: bool = False,
+        failed: asyncio.Future[None] | None = None,
     ) -> None:
         self._settings = settings
+        self._failed = failed
         self._tracing = make_tracing(os.environ)
         self._metrics = make_metrics(settings, self._tracing)
         if self._metrics is not None:
@@ -176,11 +185,12 @@ class App:
 
         Raises:
             UnusableStorage: an engine could not start: its storage became available, but can't be used.
+            DispatcherNotWorking: an engine has failed for good.
             ServerEndedError: the server stopped accepting calls without being told to.
         """
         ended = asyncio.create_task(self._wire.ended())
         stopped = asyncio.create_task(self.lifecycle.all_stopped.wait())
-        failed = await self._start_failure((ended, stopped))
+        failed = await self._failure((ended, stopped))
         ended.cancel()
         if failed is not None:
             await self.lifecycle.stop([], 0)
@@ -194,14 +204,16 @@ class App:
         if failed is not None:
             raise failed
 
-    async def _start_failure(self, ends: Sequence[asyncio.Task[Any]]) -> BaseException | None:
-        """Return when one of ``ends`` is done. If the start of an engine fails first, raise its error."""
-        starting = self._starting
-        if starting is not None:
-            await asyncio.wait((*ends, starting), return_when=asyncio.FIRST_COMPLETED)
-            if starting.done() and (failed := starting.exception()) is not None:
-                return failed
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    async def _failure(self, ends: Sequence[asyncio.Task[Any]]) -> BaseException | None:
+        """Return when one of ``ends`` is done, or what an engine has failed with before, at its start or later."""
+        watched: set[asyncio.Future[None]] = {each for each in (self._starting, self._failed) if each is not None}
+        while not any(end.done() for end in ends):
+            await asyncio.wait((*ends, *watched), return_when=asyncio.FIRST_COMPLETED)
+            done = {each for each in watched if each.done()}
+            watched -= done
+            for each in done:
+                if (failure := each.exception()) is not None:
+                    return failure
         return None
 
     async def _give_up(self) -> NoReturn:
@@ -257,13 +269,17 @@ async def serve(settings: Settings, announce: Callable[[str], None], *, shares_p
 
     Raises:
         SettingsError, PortInUseError, HttpListenError, UnusableStorage: it can't start.
+        DuplicateInitialized: another server uses its data directory.
+        DispatcherNotWorking: the disk of its data directory has failed.
         ServerEndedError: it stopped accepting calls without being told to.
     """
     bound_heap()
     clock = SystemClock()
-    engines = [make_engine(name, settings, clock) for name in settings.engine]
-    app = App(settings, clock, engines, shares_port=shares_port)
     loop = asyncio.get_running_loop()
+    failed: asyncio.Future[None] = loop.create_future()
+    failed.add_done_callback(lambda _: failed.exception())  # whether or not anyone waits for it
+    engines = [make_engine(name, settings, clock, failed.set_exception) for name in settings.engine]
+    app = App(settings, clock, engines, shares_port=shares_port, failed=failed)
     stops: set[asyncio.Task[None]] = set()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: stops.add(asyncio.create_task(app.stop())))
@@ -273,6 +289,10 @@ async def serve(settings: Settings, announce: Callable[[str], None], *, shares_p
     def ready(address: str) -> None:
         pauses.install()
         looking.add(asyncio.create_task(pauses.run(), name="garbage collection"))
+        if EngineName.LOCAL in settings.engine and settings.data_dir is None:
+            log.warning(
+                "the engine local keeps events in memory, and loses them when this process ends: see --data-dir"
+            )
         announce(f"duebus ready on {address} engines={','.join(settings.engine)}")
 
     try:
@@ -357,14 +377,27 @@ def _naming(setting: str) -> Iterator[None]:
         raise SettingsError(setting, str(error)) from error
 
 
-def make_engine(name: EngineName, settings: Settings, clock: Clock) -> Engine:
+def make_engine(
+    name: EngineName,
+    settings: Settings,
+    clock: Clock,
+    on_failure: Callable[[DispatcherNotWorking], None] = lambda _: None,
+) -> Engine:
     """An engine made from the settings, not yet started.
+
+    Args:
+        name: which one.
+        settings: the server's settings.
+        clock: the time.
+        on_failure: called once if the engine has failed for good.
 
     Raises:
         SettingsError: the settings name an engine or an option that this server does not have.
     """
     if name is EngineName.LOCAL:
-        return LocalEngine(clock, settings.topic_config(name))
+        directory = settings.data_dir
+        journal = None if directory is None else Journal(directory, Fsync(settings.fsync), on_failure)
+        return LocalEngine(clock, settings.topic_config(name), journal)
     try:
         return make_redis_engine(
             settings.redis_url,

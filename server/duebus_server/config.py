@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 
 ENV_PREFIX = "DUEBUS_"
 
+MAX_QUEUED_WITH_JOURNAL = 1_000_000
+"""How many events a topic of the engine local may hold by default, if it has a data directory."""
+
 _PORT = re.compile(r"\d{1,5}", re.ASCII)
 
 
@@ -95,6 +98,7 @@ Size = Annotated[int, BeforeValidator(_size), Notation("SIZE", format_size)]
 """Bytes."""
 Text = Annotated[str | None, Notation("TEXT")]
 File = Annotated[Path | None, Notation("FILE")]
+Directory = Annotated[Path | None, Notation("DIR")]
 Address = Annotated[str | None, Notation("HOST:PORT")]
 
 
@@ -120,6 +124,16 @@ class Settings(BaseSettings):
     engine: Annotated[
         tuple[EngineName, ...], NoDecode, BeforeValidator(_parse_list), Notation(" or ".join(EngineName), ",".join)
     ] = Field((EngineName.LOCAL,), description="The engines to run, one flag each; the first is the default.")
+    data_dir: Directory = Field(
+        None,
+        description="The directory in which the engine local keeps its events. Without one they are in memory, and "
+        "gone when the process ends. One server uses it at a time.",
+    )
+    fsync: Annotated[Literal["always", "everysec"], Notation("always or everysec")] = Field(
+        "always",
+        description="When the engine local answers: always means once it is on the disk; with everysec a crash of the "
+        "host loses up to a second, and a crash of the process nothing.",
+    )
     redis_url: Annotated[str, Notation("URL")] = Field(
         "redis://127.0.0.1:6379/0",
         description="The URL of Redis: redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://.",
@@ -153,7 +167,7 @@ class Settings(BaseSettings):
         ge=0,
         le=MAX_QUEUED,
         description="How many events a topic may hold, not counting dead letters. 0 is unlimited, which is the "
-        "default for redis.",
+        "default for redis; with --data-dir, the default for local is 1000000.",
     )
     max_retries: Number = Field(
         3,
@@ -275,6 +289,8 @@ class Settings(BaseSettings):
             raise ValueError("backoff_max: must not be less than backoff_initial")
         if self.processes > 1 and EngineName.LOCAL in self.engine:
             raise ValueError("processes: the local engine runs in one process only")
+        if self.data_dir is not None and EngineName.LOCAL not in self.engine:
+            raise ValueError("data_dir: is for the engine local, which is not among the engines")
         return self
 
     @model_validator(mode="after")
@@ -310,10 +326,15 @@ class Settings(BaseSettings):
         return TopicConfig(
             RetryPolicy(self.max_retries, self.backoff_initial, self.backoff_max),
             lease_us=self.lease,
-            max_queued=self.max_queued if engine is EngineName.LOCAL or "max_queued" in self.model_fields_set else 0,
+            max_queued=self.max_queued if "max_queued" in self.model_fields_set else self._default_max_queued(engine),
             dead_letter_retention_us=self.dead_letter_retention,
             dedupe_window_us=self.dedupe_window,
         )
+
+    def _default_max_queued(self, engine: EngineName) -> int:
+        if engine is not EngineName.LOCAL:
+            return 0
+        return self.max_queued if self.data_dir is None else MAX_QUEUED_WITH_JOURNAL
 
 
 def load_settings(flags: dict[str, Any]) -> Settings:

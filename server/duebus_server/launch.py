@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from duebus_server.app import serve
 from duebus_server.config import SettingsError
-from duebus_server.domain.errors import DispatcherNotWorking
+from duebus_server.domain.errors import DispatcherNotWorking, DuplicateInitialized
 from duebus_server.ops.http import HttpListenError
 from duebus_server.ops.logs import configure_logs
 from duebus_server.ops.tracing import NoOpenTelemetryError
@@ -41,7 +41,7 @@ def launch(settings: Settings, announce: Callable[[str], None], *, shares_port: 
         asyncio.run(serve(settings, announce, shares_port=shares_port))
     except (SettingsError, NoOpenTelemetryError) as error:
         return complain(error, EXIT_WRONG_SETTING)
-    except (PortInUseError, HttpListenError, DispatcherNotWorking, ServerEndedError) as error:
+    except (PortInUseError, HttpListenError, DispatcherNotWorking, DuplicateInitialized, ServerEndedError) as error:
         return complain(error, EXIT_CANNOT_SERVE)
     return 0
 

@@ -106,7 +106,7 @@ class DataDirectory:
             UnusableStorage: the manifest is damaged, is missing, or is of a newer layout.
         """
         if not self._manifest.exists():
-            if any(self.path.glob("*.log")):
+            if self._files():
                 raise UnusableStorage(f"{self._manifest} is missing, but {self.path} has segments")
             return {}
         try:
@@ -124,9 +124,13 @@ class DataDirectory:
 
     def remove_strays(self, segments: Manifest) -> None:
         """Remove the files of segments that the manifest does not name: a crash came before their removal."""
-        for path in self.path.glob("*.log"):
-            if path.stem.isdecimal() and int(path.stem) not in segments:
-                self._disk.remove(path)
+        for number in self._files():
+            if number not in segments:
+                self._disk.remove(self.segment(number))
+
+    def _files(self) -> list[int]:
+        """The numbers of the segments that have a file."""
+        return [int(path.stem) for path in self.path.glob("[0-9]*.log") if path.stem.isdecimal()]
 
     @contextmanager
     def naming_errors(self) -> Iterator[None]:
