@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from conformance.link import Link
     from conformance.servers import Server
+    from conformance.stub_server import StubServer
 
 Fields = dict[str, Any]
 
@@ -46,16 +47,26 @@ class CaseRunner:
 
     Args:
         link: the proxy between the clients and the server; None if they are connected directly.
+        stub: the stub server that the clients connect to; None if they connect to a real one.
         target: the address that the clients connect to.
         names: the predefined names, besides the topic and the engines.
     """
 
     def __init__(
-        self, driver: Driver, server: Server, engine: str, *, link: Link | None, target: str, names: Fields
+        self,
+        driver: Driver,
+        server: Server,
+        engine: str,
+        *,
+        link: Link | None,
+        stub: StubServer | None,
+        target: str,
+        names: Fields,
     ) -> None:
         self._driver = driver
         self._server = server
         self._link = link
+        self._stub = stub
         self._number = next(_numbers)
         self._topic = unique_name("case")
         self._names: Fields = {
@@ -77,6 +88,8 @@ class CaseRunner:
             "gone": self._wait_for_gone,
             "server": self._server_step,
             "link": self._link_step,
+            "stub": self._stub_step,
+            "dispatches": self._expect_dispatches,
             "pass_ms": self._pass,
             "none": self._expect_none,
             "set": self._set,
@@ -267,6 +280,14 @@ class CaseRunner:
             "swallow": self._link.swallow,
             "flow": self._link.flow,
         }[what]()
+
+    def _stub_step(self, what: str) -> None:
+        assert self._stub is not None, "the case has no stub server"
+        {"holds": self._stub.wait_for_first, "release": self._stub.release}[what]()
+
+    def _expect_dispatches(self, expected: list[list[str]]) -> None:
+        assert self._stub is not None, "the case has no stub server"
+        match(sorted(expected), self._stub.dispatches(), self._names, "dispatches")
 
     def _pass(self, milliseconds: int) -> None:
         """Let time pass, in cases about time."""

@@ -74,8 +74,9 @@ class Runs:
         with ExitStack() as stack:
             server = self._server(run, stack)
             link = self._link(run.case, server, stack)
-            target = _target(run.case, server, link, stack)
-            runner = CaseRunner(driver, server, run.engine, link=link, target=target, names=self._names)
+            stub = _stub(run.case, stack)
+            target = (stub or link or server).address
+            runner = CaseRunner(driver, server, run.engine, link=link, stub=stub, target=target, names=self._names)
             try:
                 runner.run(run.case.steps, connect=run.case.connect)
             except BaseException as error:
@@ -100,10 +101,10 @@ class Runs:
         return link
 
 
-def _target(case: Case, server: Server, link: Link | None, stack: ExitStack) -> str:
-    """The address that the case's clients connect to."""
-    if case.stub is not None:
-        stub = StubServer(case.stub)
-        stack.callback(stub.close)
-        return stub.address
-    return server.address if link is None else link.address
+def _stub(case: Case, stack: ExitStack) -> StubServer | None:
+    """The stub server that the case's clients connect to; None if they connect to a real one."""
+    if case.stub is None:
+        return None
+    stub = StubServer(case.stub)
+    stack.callback(stub.close)
+    return stub

@@ -29,7 +29,21 @@ SUBSCRIPTION_EVENTS = ("delivery", "heartbeat", "closing", "ended")
 EVENTS = WORKER_EVENTS + SUBSCRIPTION_EVENTS
 """These expect the next event of that kind; `delivery` expects one delivery of a frame."""
 
-OTHERS = ("answer", "handlings", "topic", "group", "event", "gone", "server", "link", "pass_ms", "none", "set")
+OTHERS = (
+    "answer",
+    "handlings",
+    "topic",
+    "group",
+    "event",
+    "gone",
+    "server",
+    "link",
+    "stub",
+    "dispatches",
+    "pass_ms",
+    "none",
+    "set",
+)
 
 MODIFIERS = ("gives", "fails", "later")
 

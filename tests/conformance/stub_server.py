@@ -1,14 +1,16 @@
-"""A stub server that answers calls, all or the first few, with one status that the real server would not send."""
+"""A stub server whose answers a case chooses, for answers that the real server would not give."""
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
-from duebus.v1 import error_details_pb2
+from conformance.driver import SIGNAL_TIMEOUT_S
+from duebus.v1 import error_details_pb2, event_bus_pb2
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2 as rpc_details_pb2
 from google.rpc import status_pb2
@@ -21,10 +23,12 @@ class Answer:
     Attributes:
         status: the name of a gRPC status.
         times: how many calls get this answer; later ones succeed with an empty response. None: all calls get it.
+        holds_first: it answers dispatches: the first when it is released, the others at once.
+        refuses: with `holds_first`, the ids of events whose dispatches get the status; the others succeed.
         reason: the reason in ErrorInfo; "": the error has no details, like the error of a proxy.
     """
 
-    status: str
+    status: str = "OK"
     message: str = "as the case wants it"
     reason: str = ""
     metadata: dict[str, str] = field(default_factory=dict)
@@ -33,6 +37,8 @@ class Answer:
     stored_engines: tuple[str, ...] = ()
     stored_event_ids: tuple[str, ...] = ()
     times: int | None = None
+    holds_first: bool = False
+    refuses: frozenset[str] = frozenset()
 
     def trailers(self) -> tuple[tuple[str, bytes], ...]:
         """The serialized details."""
@@ -68,6 +74,11 @@ class StubServer(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic i
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
         self._calls = count(1)
+        self._lock = threading.Lock()
+        self._dispatches: list[list[str]] = []
+        self._stored: set[str] = set()
+        self._arrived = threading.Event()
+        self._released = threading.Event()
         self._server = grpc.server(ThreadPoolExecutor(4), handlers=[self])
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         self._server.start()
@@ -76,16 +87,54 @@ class StubServer(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic i
         """Handle every method."""
         if handler_call_details.method.endswith("/Subscribe"):
             return grpc.unary_stream_rpc_method_handler(self._speak)
+        if self._answer.holds_first and handler_call_details.method.endswith("/Dispatch"):
+            return grpc.unary_unary_rpc_method_handler(self._dispatch)
         return grpc.unary_unary_rpc_method_handler(self._speak)
+
+    def wait_for_first(self) -> None:
+        """Wait for the first dispatch.
+
+        Raises:
+            TimeoutError: none has arrived.
+        """
+        if not self._arrived.wait(SIGNAL_TIMEOUT_S):
+            raise TimeoutError(f"no dispatch within {SIGNAL_TIMEOUT_S:g} s")
+
+    def release(self) -> None:
+        """Answer the first dispatch."""
+        self._released.set()
+
+    def dispatches(self) -> list[list[str]]:
+        """The event ids of each dispatch that has arrived; both are sorted."""
+        return sorted(sorted(event_ids) for event_ids in self._dispatches)
 
     def close(self) -> None:
         """Stop the server."""
+        self.release()
         self._server.stop(0).wait()
+
+    def _dispatch(self, request: bytes, context: grpc.ServicerContext) -> bytes:
+        """Store the events unless one is refused. An id that is already stored is a duplicate."""
+        event_ids = [event.id for event in event_bus_pb2.DispatchRequest.FromString(request).events]
+        self._dispatches.append(event_ids)
+        if not self._arrived.is_set():
+            self._arrived.set()
+            self._released.wait(SIGNAL_TIMEOUT_S)
+        if not self._answer.refuses.isdisjoint(event_ids):
+            self._refuse(context)
+        with self._lock:
+            duplicates = self._stored.intersection(event_ids)
+            self._stored.update(event_ids)
+        return event_bus_pb2.DispatchResponse(event_ids=event_ids, duplicate_event_ids=duplicates).SerializeToString()
 
     def _speak(self, _: bytes, context: grpc.ServicerContext) -> bytes:
         answer = self._answer
         if answer.times is not None and next(self._calls) > answer.times:
             return b""
+        return self._refuse(context)
+
+    def _refuse(self, context: grpc.ServicerContext) -> NoReturn:
+        answer = self._answer
         context.set_trailing_metadata(answer.trailers())
         context.abort(grpc.StatusCode[answer.status], answer.message)
         raise AssertionError("abort raises")
