@@ -50,7 +50,7 @@ async def harness(request: pytest.FixtureRequest, together: bool) -> AsyncIterat
     if of_one is not None and request.param == "partitioned":
         pytest.skip(f"not promised over several partitions: {of_one.args[0]}")
     if together and request.param == "partitioned":
-        config = replace(config, max_queued=config.max_queued * PARTITIONS)  # each partition takes its share
+        config = replace(config, max_queued=config.max_queued * PARTITIONS)  # each partition has its share of the limit
     async with opener(request.param)(config) as opened:
         yield opened
 

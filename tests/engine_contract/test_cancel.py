@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def lists(answer: CancelAnswer) -> tuple[int, list[str], list[str]]:
-    """An answer in comparable form, regardless of the engine's sequence types."""
+    """An answer with lists, whatever sequences the engine returns."""
     return answer.cancelled, list(answer.leased_event_ids), list(answer.missing_event_ids)
 
 

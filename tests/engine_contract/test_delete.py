@@ -179,7 +179,7 @@ async def test_a_lease_from_before_a_deletion_is_invalid_afterwards(joined: Topi
 async def test_fencing_tokens_grow_across_the_deletion_of_a_group_of_an_idle_topic(
     harness: Harness, joined: TopicDriver
 ) -> None:
-    """Found by the property suite: the last fencing tokens were forgotten with the topic."""
+    """The last fencing token was once forgotten with the topic."""
     await joined.dispatch(new_event())
     old = await joined.lease_one()
     await joined.delete_group()

@@ -125,7 +125,7 @@ async def test_a_delay_of_ten_years_is_accepted(harness: Harness, joined: TopicD
 @pytest.mark.within_a_partition("§3.4: max_queued holds within each partition")
 @pytest.mark.topic_config(max_queued=3)
 async def test_each_request_of_a_call_is_stored_or_refused_on_its_own(topic: TopicDriver) -> None:
-    """Given room for three events, a request that does not fit is refused; those before and after it are stored."""
+    """There is room for three events. Only the request that does not fit is refused."""
     requests = [
         DispatchRequest([new_event("a"), new_event("b")]),
         DispatchRequest([new_event("c"), new_event("d"), new_event("e")]),
@@ -244,7 +244,7 @@ async def test_scheduled_ready_and_leased_events_count_towards_the_limit(joined:
 @pytest.mark.within_a_partition("§3.4: max_queued holds within each partition")
 @pytest.mark.topic_config(max_queued=2)
 async def test_an_event_counts_once_regardless_of_the_number_of_groups(topic: TopicDriver) -> None:
-    """Given two groups, an event makes room once neither waits for it."""
+    """With two groups, an event makes room once neither waits for it."""
     await topic.join("one", "left")
     await topic.join("two", "right")
     await topic.dispatch("a", "b")

@@ -1,4 +1,4 @@
-"""Ephemeral groups: what they get, what they count for, and when they go."""
+"""Ephemeral groups: their deliveries, what counts them, and their removal."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def groups(topic: TopicDriver) -> list[str]:
         return []
 
 
-# --- what it gets -----------------------------------------------------------------------------------------------------
+# --- deliveries -------------------------------------------------------------------------------------------------------
 
 
 async def test_an_ephemeral_group_gets_what_is_dispatched_while_it_exists(joined: TopicDriver) -> None:
@@ -52,7 +52,7 @@ async def test_an_ephemeral_group_gets_what_is_dispatched_while_it_exists(joined
 
 
 async def test_an_ephemeral_group_leaves_events_for_the_first_lasting_group(topic: TopicDriver) -> None:
-    """Given an event that waits for the first group, one ephemeral group, and a second event."""
+    """One event is dispatched before the ephemeral group exists, and one after."""
     await topic.dispatch("before")
     await look(topic)
     await topic.dispatch("meanwhile")
@@ -119,7 +119,7 @@ async def test_calls_about_the_waiting_events_still_reach_them(topic: TopicDrive
     assert await topic.counts(LOOK) == {EventState.READY: 2}
 
 
-# --- what it counts for -----------------------------------------------------------------------------------------------
+# --- counts and limits ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.within_a_partition(ONE_PARTITION)
@@ -138,7 +138,7 @@ async def test_events_that_only_an_ephemeral_group_holds_do_not_fill_the_topic(j
 
 @pytest.mark.parametrize("has_lasting", [True, False])
 async def test_queued_ignores_what_an_ephemeral_group_does(topic: TopicDriver, has_lasting: bool) -> None:
-    """Given six events of which the ephemeral group acks, buries, redrives, cancels and purges some."""
+    """The ephemeral group acks an event, and has others dead, redriven, cancelled and purged."""
     await look(topic)
     if has_lasting:
         await topic.join()
@@ -194,11 +194,11 @@ async def test_an_event_that_only_an_ephemeral_group_holds_is_a_duplicate(joined
     assert (await joined.dispatch("event")).duplicate_event_ids == ["event"]
 
 
-# --- when it goes -----------------------------------------------------------------------------------------------------
+# --- its removal ------------------------------------------------------------------------------------------------------
 
 
 async def test_an_ephemeral_group_is_removed_after_its_last_session_and_the_grace(joined: TopicDriver) -> None:
-    """Given a group with waiting, leased and dead events."""
+    """The group has waiting, leased and dead events."""
     await look(joined)
     await joined.dispatch(*new_events(40))
     await joined.lease("looker", LOOK, max_events=20, lease_us=GRACE)
@@ -305,7 +305,7 @@ async def test_a_session_that_was_told_to_come_back_later_has_the_time(topic: To
 
 
 async def test_an_ephemeral_group_stays_while_a_lease_lasts(topic: TopicDriver) -> None:
-    """Given a worker that still handles an event after the server has closed its stream."""
+    """A worker still handles an event after the server has closed its stream."""
     await look(topic)
     await topic.dispatch("event")
     held = await topic.lease_one("looker", LOOK, lease_us=MINUTE)
@@ -346,7 +346,7 @@ async def test_an_ephemeral_group_can_be_paused(topic: TopicDriver) -> None:
     assert LOOK not in await groups(topic)
 
 
-# --- of which kind a group is -----------------------------------------------------------------------------------------
+# --- lasting or ephemeral ---------------------------------------------------------------------------------------------
 
 
 async def test_a_group_shows_whether_it_is_ephemeral(joined: TopicDriver) -> None:

@@ -1,4 +1,4 @@
-"""The story of docs/fan-out.md: two groups of a topic, one with many retries and paused for an hour."""
+"""The example of docs/fan-out.md: two groups of a topic, one with many retries and paused for an hour."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def test_two_groups_with_their_own_policies_one_paused_for_an_hour(harness
     await topic.configure_group("mailer", max_retries=1, backoff_initial_us=SECOND, backoff_max_us=SECOND)
     await topic.configure_group("ledger", max_retries=10, backoff_initial_us=MINUTE, backoff_max_us=30 * MINUTE)
 
-    # The ledger's database is down for maintenance; the mailer goes on.
+    # The ledger's database is down for maintenance. The mailer keeps working.
     await topic.pause("ledger")
     for nth in range(12):
         await topic.dispatch(f"order {nth}")
@@ -35,7 +35,7 @@ async def test_two_groups_with_their_own_policies_one_paused_for_an_hour(harness
     assert ledger.oldest_ready_age_us is not None
     assert ledger.oldest_ready_age_us >= HOUR
 
-    # It is back: the backlog is drained in the order in which it came.
+    # It is back, and the backlog is handled in order.
     await topic.resume("ledger")
     leases = await topic.lease_all("ledger-1", "ledger")
     assert ids(leases) == [f"order {nth}" for nth in range(12)]

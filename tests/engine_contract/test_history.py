@@ -50,7 +50,7 @@ async def test_an_event_has_its_origin_and_its_content(harness: Harness, joined:
 
 
 async def test_the_history_of_an_event_has_every_attempt(harness: Harness, topic: TopicDriver) -> None:
-    """Released, nacked, expired, and finally dead: each attempt with its times, its consumer and its reason."""
+    """The event is released, nacked, expired, and dead. Each attempt has its times, its consumer and its reason."""
     await topic.join("one", consumer="first")
     await topic.join("two", consumer="second")
     await topic.dispatch(new_event("event", max_retries=1))

@@ -53,7 +53,7 @@ async def test_a_scheduled_event_comes_before_one_that_is_due_later(harness: Har
 
 @pytest.mark.within_a_partition("§3.4: order holds within each partition")
 async def test_a_released_or_expired_event_keeps_its_place(harness: Harness, joined: TopicDriver) -> None:
-    """A released or expired event keeps its due time."""
+    """It keeps its due time."""
     await joined.dispatch("released", "expired")
     released, _ = await joined.lease(lease_us=SECOND)
     await harness.advance(SECOND)
@@ -93,7 +93,7 @@ async def test_a_batch_has_first_and_later_attempts(harness: Harness, joined: To
 async def test_each_event_of_a_batch_has_its_own_due_time(
     harness: Harness, joined: TopicDriver, how_many: int, alike: int
 ) -> None:
-    """No matter how many neighbours have the same due time."""
+    """However many of its neighbours have the same due time."""
     begin_us = harness.now_us() + HOUR
     dues = [begin_us + place // alike * MILLISECOND for place in range(how_many)]
     events = [new_event(f"event {place}", deliver_at_us=due_us) for place, due_us in enumerate(dues)]
@@ -247,13 +247,13 @@ async def test_a_batch_reports_whether_events_did_not_fit(joined: TopicDriver) -
     assert not third.left_for_want_of_room
 
 
-async def test_an_event_that_is_not_due_does_not_count_as_left(joined: TopicDriver) -> None:
+async def test_an_event_that_is_not_due_does_not_count_as_left_out(joined: TopicDriver) -> None:
     await joined.dispatch(new_event("later", delay_us=MINUTE))
 
     assert not (await joined.lease_batch(max_events=1)).left_for_want_of_room
 
 
-# --- who may ----------------------------------------------------------------------------------------------------------
+# --- sessions ---------------------------------------------------------------------------------------------------------
 
 
 async def test_a_session_that_has_not_joined_gets_nothing(joined: TopicDriver) -> None:
@@ -286,7 +286,7 @@ async def test_leasing_from_an_unknown_topic_fails(topic: TopicDriver) -> None:
         await topic.lease()
 
 
-# --- how long ---------------------------------------------------------------------------------------------------------
+# --- duration ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.topic_config(lease_us=7 * SECOND)
@@ -303,7 +303,7 @@ async def test_the_topics_lease_applies_if_the_request_has_none(harness: Harness
     assert (await joined.lease_one()).attempt == 2
 
 
-# --- much -------------------------------------------------------------------------------------------------------------
+# --- many events-------------------------------------------------------------------------------------------------------
 
 
 async def test_ten_thousand_events_are_leased_once_each_and_in_order(joined: TopicDriver) -> None:

@@ -240,7 +240,7 @@ async def test_a_sweep_of_an_empty_engine_is_harmless(harness: Harness) -> None:
 
 
 async def test_leasing_ends_expired_leases_too(harness: Harness, pair: TopicDriver) -> None:
-    """The sweep is only a safety net: an event whose subscriber vanished goes to the next session that leases."""
+    """The event of a vanished subscriber goes to the next session that leases, without a sweep."""
     await pair.lease_one("old", lease_us=SECOND)
 
     await harness.advance(SECOND)

@@ -177,7 +177,7 @@ async def test_the_backoff_doubles_to_the_maximum_and_varies_by_a_fifth(
 
     low_us, high_us = (1 - JITTER) * minutes * MINUTE, (1 + JITTER) * minutes * MINUTE
     assert all(low_us <= backoff <= high_us + harness.grain_us for backoff in backoffs)
-    # At random, and over the whole range: that 60 miss an outer quarter has a chance of 1 in 30 million.
+    # Random over the whole range: the chance that 60 values all miss an outer quarter is 1 in 30 million.
     assert min(backoffs) < low_us + (high_us - low_us) / 4
     assert max(backoffs) > high_us - (high_us - low_us) / 4
 

@@ -107,12 +107,12 @@ async def test_a_dead_letter_is_purged_when_its_retention_has_passed(harness: Ha
     assert await joined.state("event") is None
 
 
-# --- who is not the holder --------------------------------------------------------------------------------------------
+# --- leases that are not held -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("verb", VERBS)
 async def test_an_expired_lease_settles_nothing(harness: Harness, joined: TopicDriver, verb: str) -> None:
-    """To the microsecond, with or without a sweep."""
+    """With or without a sweep."""
     await joined.dispatch("event")
     lease = await joined.lease_one(lease_us=SECOND)
 
@@ -209,7 +209,7 @@ async def test_a_lease_of_an_unknown_topic_or_group_is_reported_as_settled(
 
 @pytest.mark.parametrize("verb", VERBS)
 async def test_a_lease_is_valid_only_in_its_group(topic: TopicDriver, verb: str) -> None:
-    """Given a leased event that is ready in another group: the lease settles nothing there."""
+    """The event is ready in another group, where the lease settles nothing."""
     await topic.join("one", "left")
     await topic.join("two", "right")
     await topic.dispatch("event")

@@ -27,7 +27,7 @@ async def suspects(joined: TopicDriver) -> TopicDriver:
     return joined
 
 
-# --- how events become suspects, and cease to be ----------------------------------------------------------------------
+# --- how events become suspects, and stop being so --------------------------------------------------------------------
 
 
 async def test_the_watcher_is_told_when_events_become_suspects(harness: Harness, joined: TopicDriver) -> None:
@@ -43,7 +43,7 @@ async def test_the_watcher_is_told_when_events_become_suspects(harness: Harness,
 
 
 async def test_leases_of_any_session_make_a_suspect(harness: Harness, joined: TopicDriver) -> None:
-    """Leases of a broken stream, of a stalled one, and of any session of the group all count."""
+    """Leases of broken and of stalled streams count, whichever session of the group held them."""
     await joined.join("other")
     await joined.dispatch("event")
 
@@ -105,7 +105,7 @@ async def test_a_lease_takes_one_suspect_and_all_other_events(harness: Harness, 
     assert {event.event_id for event in batch.events if not event.is_suspect} == {"fine", "good"}
     assert not batch.left_for_want_of_room
     assert batch.next_due_us is not None
-    assert batch.next_due_us > harness.now_us(), "the next lease that runs out, and not the suspects that are left"
+    assert batch.next_due_us > harness.now_us(), "the next lease to run out, not the remaining suspects"
     assert batch.suspect_due_us is not None
     assert batch.suspect_due_us <= harness.now_us()
 
@@ -164,7 +164,7 @@ async def test_all_sessions_are_told_when_a_suspect_is_due(harness: Harness, joi
 
 @pytest.mark.within_a_partition("§3.4: order holds within each partition")
 async def test_a_suspect_keeps_its_place(harness: Harness, joined: TopicDriver) -> None:
-    """It neither starves behind other events nor overtakes those that were due before it."""
+    """Its order among the other events is that of their due times."""
     await joined.join("busy")
     await joined.dispatch("before")
     before = await joined.lease_one("busy", lease_us=HOUR)
@@ -317,7 +317,7 @@ async def test_a_session_is_told_that_its_leases_were_extended(joined: TopicDriv
 async def test_leases_that_a_stalled_session_lets_run_out_use_up_no_retry(
     harness: Harness, joined: TopicDriver
 ) -> None:
-    """However long a worker stalls, no event dies that no handler has seen."""
+    """So however long a worker stalls, no event dies before a handler has seen it."""
     await joined.dispatch(new_event("event", max_retries=0))
 
     for _ in range(10):

@@ -100,7 +100,7 @@ async def test_the_settings_are_shown(topic: TopicDriver) -> None:
 @pytest.mark.one_partition("§3.4: a topic with several partitions exists before anything is in it")
 @pytest.mark.topic_config(dedupe_window_us=MINUTE)
 async def test_a_topic_that_holds_and_remembers_nothing_is_removed(harness: Harness, topic: TopicDriver) -> None:
-    """Given a topic without groups whose request is forgotten, and one that holds an event."""
+    """One topic has no groups and a forgotten request; another one holds an event."""
     kept = TopicDriver(harness)
     await kept.dispatch("event")
     await topic.try_dispatch("event", require_subscriber=True)

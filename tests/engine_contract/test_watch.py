@@ -1,4 +1,4 @@
-"""The watcher is told when a group has something to lease sooner than known, and whose leases have ended."""
+"""The watcher is told when a group has something to lease sooner than reported before, and whose leases ended."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ async def test_a_nacked_event_is_reported(harness: Harness, joined: TopicDriver)
 
 
 async def test_a_shortened_lease_is_reported(harness: Harness, joined: TopicDriver) -> None:
-    """After a subscriber vanishes, waiting sessions learn that its events return after a second, not after a lease."""
+    """When a subscriber vanishes, its events are due after the grace, and waiting sessions must know."""
     await joined.dispatch("event")
     await joined.lease_one(lease_us=HOUR)
     ear, start_us = Ear(joined), harness.now_us()
@@ -137,7 +137,7 @@ async def test_a_lease_adopted_with_an_earlier_expiry_is_reported(harness: Harne
 
 
 async def test_a_sweep_reports_events_that_no_session_has_leased(harness: Harness, joined: TopicDriver) -> None:
-    """The safety net for a wake-up that was lost."""
+    """Otherwise a lost report would delay them."""
     await joined.dispatch(new_event("scheduled", delay_us=SECOND), "leased")
     await joined.lease_one(lease_us=SECOND)
     await harness.advance(SECOND)
@@ -286,7 +286,7 @@ async def test_many_deaths_in_one_step_are_counted_and_ten_are_named(joined: Top
 
     deaths = joined.harness.heard.deaths
     assert sum(death.events for death in deaths) == 25
-    assert all(len(death.first_ids) == min(death.events, 10) for death in deaths), "each partition tells its own"
+    assert all(len(death.first_ids) == min(death.events, 10) for death in deaths), "each partition reports its own"
     named = [event_id for death in deaths for event_id in death.first_ids]
     assert len(set(named)) == len(named)
     assert set(named) <= set(names)

@@ -133,14 +133,14 @@ class Bus:
         while _waiting(info := client.admin.get_topic(TOPIC)):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"not all was handled: {info}")
-            time.sleep(0.1)  # other processes send the test no signal
+            time.sleep(0.1)  # other processes can't signal the test
 
     def _note_left(self, client: Client, group: str) -> None:
         for state in ("scheduled", "ready", "leased", "dead"):
             for event in client.admin.list_events(TOPIC, state, group=group, page_size=1000):
                 self.journal.write("left", group=group, event_id=event.event_id, state=state)
 
-    # --- the begin --------------------------------------------------------------------------------------------------
+    # --- the start --------------------------------------------------------------------------------------------------
 
     def _start_server(self, number: int, listen: str) -> ServerProcess:
         log = self.directory / f"server-{number}.log"
@@ -183,5 +183,5 @@ def _waiting(info: TopicInfo) -> int:
 def _subscribers(client: Client) -> int:
     try:
         return sum(len(group.subscribers) for group in client.admin.get_topic(TOPIC).groups)
-    except DueBusError:  # nobody has subscribed yet
+    except DueBusError:  # no worker has subscribed yet
         return 0

@@ -56,7 +56,7 @@ class Violation(NamedTuple):
     """A violation, and the history of the event."""
 
     kind: str
-    story: str
+    details: str
 
 
 @dataclass
@@ -124,7 +124,7 @@ class _Checker:
                 self._violation("two holders", [other, delivery])
 
     def _check_ids(self) -> None:
-        """Repeated requests add nothing."""
+        """A repeated request adds nothing."""
         ids: dict[str, Delivery] = {}
         for delivery in self._history.deliveries:
             other = ids.setdefault(delivery.key, delivery)
@@ -203,8 +203,8 @@ class _Checker:
             self._violation("late", chain, f"waited {waited / SECOND:.1f} s")
 
     def _violation(self, kind: str, chain: list[Delivery], note: str = "") -> None:
-        story = [note, *(f"{one}: {self._explanations.settles(one)}" for one in chain)]
-        self._report.violations.append(Violation(kind, "\n  ".join(story)))
+        details = [note, *(f"{one}: {self._explanations.settles(one)}" for one in chain)]
+        self._report.violations.append(Violation(kind, "\n  ".join(details)))
 
 
 def _asked_for(settles: list[Settle], again: Delivery) -> int:

@@ -26,7 +26,7 @@ STALL_S = 0.7
 
 
 def kill_server(bus: Bus, random: Random) -> None:
-    """SIGKILL; it comes back at its address."""
+    """SIGKILL; it restarts on its address."""
     number = random.randrange(len(bus.servers))
     with bus.outage("kill", f"server:{number}"):
         bus.servers[number].kill()
@@ -43,7 +43,7 @@ def drain_server(bus: Bus, random: Random) -> None:
 
 
 def pause_server(bus: Bus, random: Random) -> None:
-    """Stopped, for shorter or longer than the others take to consider it dead."""
+    """Suspended, for a shorter or longer time than the others take to consider it dead."""
     number = random.randrange(len(bus.servers))
     with bus.outage("pause", f"server:{number}"), bus.paused(bus.servers[number].process):
         time.sleep(random.choice((0.5, 1.5, 5.0)) * random.uniform(0.8, 1.2))
@@ -58,7 +58,7 @@ def kill_worker(bus: Bus, random: Random) -> None:
 
 
 def pause_worker(bus: Bus, random: Random) -> None:
-    """Stopped, for shorter or longer than its lease."""
+    """Suspended, for a shorter or longer time than its lease."""
     place = random.choice(bus.workers)
     with bus.outage("pause", f"worker:{place.name}"), bus.paused(place.process):
         time.sleep(random.choice((1.0, 8.0)) * random.uniform(0.8, 1.2))
@@ -73,7 +73,7 @@ def kill_producer(bus: Bus, random: Random) -> None:
 
 
 def kill_redis(bus: Bus, random: Random) -> None:
-    """SIGKILL; it comes back with what it had on disk."""
+    """SIGKILL; it restarts with what it had on disk."""
     node = random.choice(bus.storage.nodes)
     with bus.outage("kill", "redis"):
         node.kill()
@@ -82,7 +82,7 @@ def kill_redis(bus: Bus, random: Random) -> None:
 
 
 def pause_redis(bus: Bus, random: Random) -> None:
-    """Stopped, for shorter or longer than a replica may be silent."""
+    """Suspended, for a shorter or longer time than a replica may be silent."""
     with bus.outage("pause", "redis"), bus.paused(random.choice(bus.storage.nodes).process):
         time.sleep(random.choice((0.3, 1.5, 4.0)) * random.uniform(0.8, 1.2))
 
@@ -123,7 +123,7 @@ def stall_link(bus: Bus, random: Random) -> None:
 
 
 def delay_link(bus: Bus, random: Random) -> None:
-    """A server is far away from Redis."""
+    """The link between a server and Redis is slow."""
     number = random.randrange(len(bus.servers))
     links = _links(bus)
     with bus.outage("delay", f"link:{number}"):

@@ -55,9 +55,9 @@ def test_no_accepted_event_is_lost_early_or_with_two_holders(tmp_path: Path, kin
     print_figures(history, report)
 
     assert len(history.deliveries) > len(history.dispatched) > LEAST_EVENTS
-    assert report.violations == [], "\n".join(f"{one.kind}: {one.story}" for one in report.violations[:10])
+    assert report.violations == [], "\n".join(f"{one.kind}: {one.details}" for one in report.violations[:10])
     assert "unexpected error" not in logs
-    assert "Redis had lost" not in logs, "a sweep has found events without a place"
+    assert "Redis had lost" not in logs, "a sweep found events that had lost their place"
     assert left_in_redis == Counter(events=dead_events(history))
 
 

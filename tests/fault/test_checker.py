@@ -33,35 +33,35 @@ GROUP = "billing"
 LEASE = 30 * SECOND
 
 
-class Story:
+class HistoryBuilder:
     """A history in which one event is accepted at second 0; the test adds the rest. Times are in seconds."""
 
     def __init__(self, delay: float = 0.0) -> None:
         self.history = History(groups=[GROUP])
         self.history.dispatched.append(Dispatched("key", 0, us(delay), "id"))
 
-    def stream(self, began: float, ended: float | None, worker: str = "one", server: str = "0") -> Story:
+    def stream(self, began: float, ended: float | None, worker: str = "one", server: str = "0") -> HistoryBuilder:
         self.history.streams.append(Stream(worker, server, us(began), None if ended is None else us(ended)))
         return self
 
-    def delivered(self, at: float, fence: int, worker: str = "one", **more: Any) -> Story:
+    def delivered(self, at: float, fence: int, worker: str = "one", **more: Any) -> HistoryBuilder:
         given = {"key": "key", "event_id": "id", "granted": us(at), "expires": us(at) + LEASE, **more}
         self.history.deliveries.append(Delivery(GROUP, worker, fence=fence, came=us(at), **given))
         return self
 
-    def settled(self, at: float, verb: str, fence: int, outcome: str = DONE, **more: Any) -> Story:
+    def settled(self, at: float, verb: str, fence: int, outcome: str = DONE, **more: Any) -> HistoryBuilder:
         self.history.settles.append(Settle(GROUP, verb, fence, us(at), outcome, **more))
         return self
 
-    def handled(self, at: float, fence: int) -> Story:
+    def handled(self, at: float, fence: int) -> HistoryBuilder:
         self.history.handlers_ended[GROUP, fence] = us(at)
         return self
 
-    def outage(self, what: str, target: str, began: float, ended: float) -> Story:
+    def outage(self, what: str, target: str, began: float, ended: float) -> HistoryBuilder:
         self.history.outages.append(Outage(what, target, us(began), us(ended)))
         return self
 
-    def left(self, state: str) -> Story:
+    def left(self, state: str) -> HistoryBuilder:
         self.history.left.append(Left(GROUP, "id", state))
         return self
 
@@ -73,74 +73,74 @@ def us(seconds: float) -> int:
     return round(seconds * SECOND)
 
 
-def kinds(story: Story) -> set[str]:
-    return story.check().kinds()
+def kinds(builder: HistoryBuilder) -> set[str]:
+    return builder.check().kinds()
 
 
-def twice(second: float = 4.0, **more: Any) -> Story:
-    """Delivered at second 1 and, to another worker, at ``second``; acked then."""
-    story = Story().stream(0, None, "one").stream(0, None, "two", "1")
-    return story.delivered(1, 1, "one").delivered(second, 2, "two", **more).settled(second + 0.5, ACK, 2)
+def twice(second: float = 4.0, **more: Any) -> HistoryBuilder:
+    """A delivery at second 1 and, to another worker, at ``second``, which acks it."""
+    builder = HistoryBuilder().stream(0, None, "one").stream(0, None, "two", "1")
+    return builder.delivered(1, 1, "one").delivered(second, 2, "two", **more).settled(second + 0.5, ACK, 2)
 
 
 # --- nothing to find ------------------------------------------------------------------------------------------------
 
 
 def test_delivered_and_acked() -> None:
-    assert kinds(Story(delay=0.5).delivered(0.5, 1).settled(0.6, ACK, 1)) == set()
+    assert kinds(HistoryBuilder(delay=0.5).delivered(0.5, 1).settled(0.6, ACK, 1)) == set()
 
 
 @pytest.mark.parametrize("state", ["scheduled", "ready", "leased", "dead"])
 def test_an_event_that_is_still_there_is_not_lost(state: str) -> None:
-    assert kinds(Story().left(state)) == set()
+    assert kinds(HistoryBuilder().left(state)) == set()
 
 
 def test_an_event_whose_ack_was_never_answered_may_be_gone() -> None:
-    assert kinds(Story().delivered(1, 1).settled(2, ACK, 1, UNKNOWN)) == set()
+    assert kinds(HistoryBuilder().delivered(1, 1).settled(2, ACK, 1, UNKNOWN)) == set()
 
 
 def test_an_event_that_was_not_accepted_may_be_missing_or_delivered() -> None:
-    missing, delivered = Story(), Story().delivered(1, 1).settled(2, ACK, 1)
-    for story in (missing, delivered):
-        story.history.dispatched[0].event_id = None
-        assert kinds(story) == set()
+    missing, delivered = HistoryBuilder(), HistoryBuilder().delivered(1, 1).settled(2, ACK, 1)
+    for builder in (missing, delivered):
+        builder.history.dispatched[0].event_id = None
+        assert kinds(builder) == set()
 
 
 # --- lost -----------------------------------------------------------------------------------------------------------
 
 
 def test_an_accepted_event_that_is_nowhere_is_lost() -> None:
-    assert kinds(Story()) == {"lost"}
+    assert kinds(HistoryBuilder()) == {"lost"}
 
 
 def test_an_event_that_was_delivered_but_not_acked_is_lost() -> None:
-    assert kinds(Story().delivered(1, 1)) == {"lost"}
+    assert kinds(HistoryBuilder().delivered(1, 1)) == {"lost"}
 
 
 @pytest.mark.parametrize("outcome", ["EXPIRED", "SETTLED"])
 def test_an_ack_that_failed_does_not_account_for_an_event(outcome: str) -> None:
-    assert kinds(Story().delivered(1, 1).settled(2, ACK, 1, outcome)) == {"lost"}
+    assert kinds(HistoryBuilder().delivered(1, 1).settled(2, ACK, 1, outcome)) == {"lost"}
 
 
 def test_an_extension_or_a_nack_does_not_account_for_an_event() -> None:
-    assert kinds(Story().delivered(1, 1).settled(2, EXTEND, 1).settled(3, NACK, 1, UNKNOWN)) == {"lost"}
+    assert kinds(HistoryBuilder().delivered(1, 1).settled(2, EXTEND, 1).settled(3, NACK, 1, UNKNOWN)) == {"lost"}
 
 
 def test_an_event_may_be_lost_to_one_group_of_two() -> None:
-    story = Story().delivered(1, 1).settled(2, ACK, 1)
-    story.history.groups.append("audit")
-    assert kinds(story) == {"lost"}
+    builder = HistoryBuilder().delivered(1, 1).settled(2, ACK, 1)
+    builder.history.groups.append("audit")
+    assert kinds(builder) == {"lost"}
 
 
 # --- early ----------------------------------------------------------------------------------------------------------
 
 
 def test_leased_before_the_producer_wants_it() -> None:
-    assert kinds(Story(delay=2).delivered(1.999, 1).settled(3, ACK, 1)) == {"early"}
+    assert kinds(HistoryBuilder(delay=2).delivered(1.999, 1).settled(3, ACK, 1)) == {"early"}
 
 
 def test_leased_before_the_engine_says_it_is_due() -> None:
-    assert kinds(Story().delivered(1, 1, due=us(1.001)).settled(3, ACK, 1)) == {"early"}
+    assert kinds(HistoryBuilder().delivered(1, 1, due=us(1.001)).settled(3, ACK, 1)) == {"early"}
 
 
 def test_delivered_again_before_a_nack_wants_it() -> None:
@@ -152,13 +152,13 @@ def test_delivered_again_before_a_nack_wants_it() -> None:
 
 def test_a_nack_counts_from_its_first_try() -> None:
     nack: dict[str, Any] = {"error": "not now", "delay": us(3)}
-    story = twice(5.0, last_error="not now").settled(2, NACK, 1, UNKNOWN, **nack)
-    assert kinds(story.settled(2.5, NACK, 1, UNKNOWN, **nack)) == set()
+    builder = twice(5.0, last_error="not now").settled(2, NACK, 1, UNKNOWN, **nack)
+    assert kinds(builder.settled(2.5, NACK, 1, UNKNOWN, **nack)) == set()
 
 
 def test_a_nack_that_did_not_go_through_delays_nothing() -> None:
-    story = twice(4.0, last_error="the lease expired").outage("kill", "worker:one", 2, 2)
-    assert kinds(story.settled(2, NACK, 1, UNKNOWN, error="not now", delay=us(3))) == set()
+    builder = twice(4.0, last_error="the lease expired").outage("kill", "worker:one", 2, 2)
+    assert kinds(builder.settled(2, NACK, 1, UNKNOWN, error="not now", delay=us(3))) == set()
 
 
 # --- two holders ----------------------------------------------------------------------------------------------------
@@ -174,13 +174,13 @@ def test_a_lease_that_is_refused_after_another_has_the_event() -> None:
 
 
 def test_one_fencing_token_for_two_deliveries() -> None:
-    story = Story().delivered(1, 1, "one").delivered(2, 1, "two").settled(3, ACK, 1)
-    assert "two holders" in kinds(story)
+    builder = HistoryBuilder().delivered(1, 1, "one").delivered(2, 1, "two").settled(3, ACK, 1)
+    assert "two holders" in kinds(builder)
 
 
 def test_an_ack_of_a_lease_that_was_lost() -> None:
-    story = twice().outage("kill", "server:0", 2, 2).settled(4.1, ACK, 1)
-    assert kinds(story) == {"two holders", "undead"}
+    builder = twice().outage("kill", "server:0", 2, 2).settled(4.1, ACK, 1)
+    assert kinds(builder) == {"two holders", "undead"}
 
 
 def test_a_handler_that_goes_on_after_its_lease_is_lost_is_counted() -> None:
@@ -276,27 +276,27 @@ def test_a_slow_link_explains_nothing() -> None:
 
 
 def test_short_outages_in_a_row_are_a_long_one() -> None:
-    story = twice().outage("pause", "server:0", 1, 2).outage("stall", "link:0", 2.5, 3.5)
-    assert kinds(story) == set()
+    builder = twice().outage("pause", "server:0", 1, 2).outage("stall", "link:0", 2.5, 3.5)
+    assert kinds(builder) == set()
 
 
 # --- the rest -------------------------------------------------------------------------------------------------------
 
 
 def test_one_event_under_two_ids() -> None:
-    story = Story().delivered(1, 1).settled(2, ACK, 1)
-    story.delivered(1, 2, event_id="other").settled(2, ACK, 2)
-    assert kinds(story) == {"stored twice"}
+    builder = HistoryBuilder().delivered(1, 1).settled(2, ACK, 1)
+    builder.delivered(1, 2, event_id="other").settled(2, ACK, 2)
+    assert kinds(builder) == {"stored twice"}
 
 
 def test_an_event_that_nobody_dispatched() -> None:
-    story = Story().delivered(1, 1).settled(2, ACK, 1)
-    story.delivered(1, 2, key="what", event_id="other").settled(2, ACK, 2)
-    assert kinds(story) == {"unknown"}
+    builder = HistoryBuilder().delivered(1, 1).settled(2, ACK, 1)
+    builder.delivered(1, 2, key="what", event_id="other").settled(2, ACK, 2)
+    assert kinds(builder) == {"unknown"}
 
 
 def test_an_event_that_waits_though_all_works() -> None:
-    late = Story().delivered(LATE / SECOND + 0.1, 1).settled(40, ACK, 1)
+    late = HistoryBuilder().delivered(LATE / SECOND + 0.1, 1).settled(40, ACK, 1)
     assert kinds(late) == {"late"}
     assert kinds(late.outage("pause", "redis", 3, 3.2)) == set()
 
@@ -305,18 +305,18 @@ def test_an_event_that_waits_for_the_lease_of_a_dead_worker() -> None:
     assert kinds(twice(20.0).outage("kill", "worker:one", 2, 2.1)) == {"late"}
 
 
-def thrice(*attempts: int) -> Story:
-    """Delivered at second 1, 2 and 20 with these attempts; the first two workers were killed."""
-    story = Story().stream(0, None, "one").stream(0, None, "two", "1").stream(0, None, "three")
-    story.outage("kill", "worker:one", 1.5, 1.5).outage("kill", "worker:two", 2.5, 2.5)
+def thrice(*attempts: int) -> HistoryBuilder:
+    """Deliveries at seconds 1, 2 and 20 with these attempts. The first two workers were killed."""
+    builder = HistoryBuilder().stream(0, None, "one").stream(0, None, "two", "1").stream(0, None, "three")
+    builder.outage("kill", "worker:one", 1.5, 1.5).outage("kill", "worker:two", 2.5, 2.5)
     for at, fence, worker, attempt in zip((1, 2, 20), (1, 2, 3), ("one", "two", "three"), attempts, strict=True):
-        story.delivered(at, fence, worker, attempt=attempt)
-    return story.settled(21, ACK, 3)
+        builder.delivered(at, fence, worker, attempt=attempt)
+    return builder.settled(21, ACK, 3)
 
 
 @pytest.mark.parametrize("attempts", [(1, 2, 3), (1, 1, 3), (3, 3, 3)])
 def test_a_suspect_waits_for_its_turn(attempts: tuple[int, int, int]) -> None:
-    """The attempts that no worker has seen were leases too."""
+    """Attempts that reached no worker count as leases that ran out."""
     assert kinds(thrice(*attempts)) == set()
 
 

@@ -1,4 +1,4 @@
-"""Servers replaced one after the other under load, as a rolling update does it: start the new, SIGTERM the old."""
+"""A rolling update under load: for each server, a new one is started, and the old one gets SIGTERM."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ WORKER = "worker-1"
 
 @pytest.mark.parametrize("pause_s", [2.8, 4])
 async def test_replicas_that_were_all_silent_do_not_take_each_other_for_dead(pause_s: float) -> None:
-    """After 2.8 s the one that was heard of first is overdue, and the other is not yet."""
+    """After 2.8 s one replica is overdue and the other is not yet."""
     async with redis_bus(shared_redis().url, frozen=True) as bus:
         # given two replicas, each with a lease of half a minute
         replicas = [await bus.replica(), await bus.replica()]
@@ -27,10 +27,10 @@ async def test_replicas_that_were_all_silent_do_not_take_each_other_for_dead(pau
             await topic.join(WORKER)
             await topic.dispatch("event")
             await topic.lease_one(WORKER)
-            replica.engine._engine._presence._finds_dead_from_s = 0.0  # as one that has been there for a while
+            replica.engine._engine._presence._finds_dead_from_s = 0.0  # it has run for a while
         until_us = {replica.name: replica.now_us() + 3 * SECOND for replica in replicas}
         until_us[replicas[0].name] -= SECOND // 2
-        # when nothing is heard of either for a while
+        # when neither sends a heartbeat for a while
         await replicas[0].advance(round(pause_s * SECOND))
         bus.raw.zadd(alive(bus), until_us)
         await replicas[1].engine._engine._presence._beat()

@@ -217,9 +217,9 @@ class Messages:
                 return encoded[:at] + self._random.randbytes(4) + encoded[at + 4 :]
             case 2:  # all bytes are random
                 return self._random.randbytes(self._random.randrange(200))
-            case 3:  # a field that nobody knows
+            case 3:  # an unknown field
                 return encoded + b"\xa8\x06\x01"
-            case 4:  # groups in groups
+            case 4:  # nested groups
                 return encoded + b"\x0b" * self._random.choice((10, 200, 20_000))
             case _:  # a text that is not UTF-8
                 return encoded + b"\x0a\x02\xff\xfe"

@@ -79,7 +79,7 @@ class RawHttp1:
         return [self._request(self._line()) for _ in range(self._random.randrange(1, MANY))]
 
     def bad_lines(self) -> list[bytes]:
-        """A request line that is none, or of another protocol."""
+        """Request lines that are malformed, or of another protocol."""
         lines = (
             b"", b" ", b"GET", b"GET /healthz", b"GET /healthz HTTP/0.9", b"GET /healthz HTTP/2.0",
             b"GET /healthz HTTP/1.1 more", b"\xff\xfe / HTTP/1.1", b"GET /\0 HTTP/1.1", b"GET \xff HTTP/1.1",
@@ -89,7 +89,7 @@ class RawHttp1:
         return [self._request(self._random.choice(lines))]
 
     def bad_headers(self) -> list[bytes]:
-        """Headers that contradict each other, are malformed, or ask for what is not there."""
+        """Headers that contradict each other, are malformed, or ask for something unsupported."""
         headers = (
             b"Content-Length: -1", b"Content-Length: 99999999999999999999", b"Content-Length: 1\r\nContent-Length: 2",
             b"Transfer-Encoding: chunked\r\nContent-Length: 4", b"Transfer-Encoding: gzip, chunked",
@@ -107,7 +107,7 @@ class RawHttp1:
         return [self._request(self._line(), *(b"X%d: y" % number for number in range(count)))]
 
     def bodies(self) -> list[bytes]:
-        """Bodies that nobody asked for, in pieces with wrong sizes, or too short."""
+        """Bodies where none is expected, chunks with wrong sizes, and bodies that are too short."""
         pieces = (b"5\r\nhello\r\n0\r\n\r\n", b"ffffffffffffffff\r\nx", b"-1\r\n", b"5\r\nhel", b"5;x=" + b"y" * 9_000)
         chunked = self._request(self._line(), b"Transfer-Encoding: chunked") + self._random.choice(pieces)
         size = self._random.choice((1, 1_000, 1_000_000))

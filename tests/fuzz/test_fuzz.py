@@ -102,7 +102,7 @@ class Target:
         deadline = time.monotonic() + SIGNAL_TIMEOUT_S
         while not (found := re.search(rb"tasks=(\d+)\n", self.server.log.read_bytes()[before:])):
             assert time.monotonic() < deadline, "the server does not count its tasks"
-            await asyncio.sleep(0.01)  # another process sends no signal
+            await asyncio.sleep(0.01)  # another process can't signal the test
         return int(found[1])
 
     def probe(self) -> int:
@@ -214,8 +214,8 @@ async def until_at_most(measure: Callable[[], Awaitable[int]], most: int, what: 
     found = await measure()
     deadline = time.monotonic() + SIGNAL_TIMEOUT_S
     while found > most:
-        assert time.monotonic() < deadline, f"{found} {what}, and {most} would be well"
-        await asyncio.sleep(0.1)  # another process sends no signal
+        assert time.monotonic() < deadline, f"{found} {what}, at most {most} are expected"
+        await asyncio.sleep(0.1)  # another process can't signal the test
         found = await measure()
     return found
 

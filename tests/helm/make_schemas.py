@@ -90,7 +90,7 @@ def crd(file: Path) -> tuple[str, Any]:
 
 
 def strict(schema: Any) -> Any:
-    """A schema without words, that knows no fields but its own."""
+    """A schema without descriptions, which allows no other fields."""
     if isinstance(schema, list):
         return [strict(each) for each in schema]
     if not isinstance(schema, dict):
@@ -125,13 +125,13 @@ def references(schema: Any) -> list[str]:
 
 
 def write(file: Path, document: dict[str, Any]) -> None:
-    """One line a kind and a definition, so that a diff can be read."""
+    """One line for each kind and definition, so that diffs are short."""
     parts = (f'"{part}": {{\n{lines(entries)}\n}}' for part, entries in document.items())
     file.write_text("{\n" + ",\n".join(parts) + "\n}\n")
 
 
 def lines(entries: dict[str, Any]) -> str:
-    """Entries of a map, each on a line."""
+    """The entries of a map, one on each line."""
     return ",\n".join(f"{json.dumps(name)}: {json.dumps(entry, sort_keys=True)}" for name, entry in entries.items())
 
 

@@ -49,11 +49,11 @@ def test_helm_lint_finds_nothing(kubernetes: str, tmp_path: Path) -> None:
 
 
 def test_the_packaged_chart_is_complete(tmp_path: Path) -> None:
-    # given: the chart as people get it
+    # given: the packaged chart
     run_helm("package", CHART, "--destination", tmp_path)
     (package,) = tmp_path.iterdir()
 
-    # then: it renders what the folder renders
+    # then: it renders the same as the folder
     rendered = run_helm(
         "template", RELEASE, package, "--namespace", NAMESPACE, "--kube-version", KUBERNETES[-1],
         "--values", "-", stdin=yaml.safe_dump(values_of("secured")),
@@ -98,15 +98,15 @@ def test_services_and_budgets_select_the_servers_and_nothing_else(case: str) -> 
             assert len([one for one in labels if selector.items() <= one.items()]) == 1, each
 
 
-# --- how the server is told -------------------------------------------------------------------------------------------
+# --- the server's settings --------------------------------------------------------------------------------------------
 
 
 def test_the_settings_have_the_servers_defaults() -> None:
-    # given: what the chart writes when nothing is said, and what the server takes when nothing is written
+    # given: the settings that the chart writes by default, and the server's own defaults
     written = tomllib.loads(config_of("redis"))
     defaults = Settings()
 
-    # then: they are the same, but for what a pod needs
+    # then: they are the same, except for what a pod needs
     told = load_settings(written_settings(written))
     different = {name for name in Settings.model_fields if getattr(told, name) != getattr(defaults, name)}
     assert different <= {"listen", "engine", "redis_url", "log_format", "http_listen"}
@@ -197,7 +197,7 @@ def test_no_probe_restarts_a_server_that_waits_for_redis() -> None:
         assert bare[probe]["tcpSocket"] == {"port": 50051}
 
 
-# --- what goes together -----------------------------------------------------------------------------------------------
+# --- combinations -----------------------------------------------------------------------------------------------------
 
 
 def test_the_engine_local_never_runs_in_two_pods() -> None:

@@ -20,7 +20,7 @@ README = CHART / "README.md"
 
 
 def test_the_readme_matches_the_comments_of_the_values(tmp_path: Path) -> None:
-    # given: the chart in a folder of its own
+    # given: a copy of the chart
     chart = tmp_path / "duebus"
     shutil.copytree(CHART, chart)
 

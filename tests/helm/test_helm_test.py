@@ -50,14 +50,14 @@ def test_an_event_is_dispatched_and_acked(address: str) -> None:
 
 
 def test_events_of_an_earlier_test_are_not_mistaken_for_the_new_one(address: str) -> None:
-    # given: two events that nobody has taken
+    # given: two events that were not handled
     cli = Cli(address)
     cli.ok("dispatch", TOPIC, "left over", "--count", "2")
 
     # when
     ran = run_test(address)
 
-    # then: they are gone, and so is the test's own
+    # then: they are gone, and so is the test's own event
     assert ran.returncode == 0, ran.stderr
     assert counts(address)["ready"] == 0
 

@@ -21,7 +21,7 @@ from support.chart import CHART, find, render_case, values_of
 
 
 async def scraped() -> bytes:
-    """What a server answers in which everything that is counted has happened once."""
+    """A scrape of a server in which everything that is counted has happened once."""
     metrics = Metrics(topics=1)
     group = (EngineName.LOCAL, "orders", "billing")
     event = LeasedEvent("e", b"", 1, 1, 0, 0, 0, "")
@@ -43,7 +43,7 @@ async def scraped() -> bytes:
 
 
 def labels_by_metric() -> dict[str, set[str]]:
-    """Ours, as a scrape of the server has them."""
+    """The labels of our metrics in a scrape of the server."""
     found: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(asyncio.run(scraped()).decode()):
         for sample in family.samples if family.name.startswith("duebus_") else ():
@@ -135,7 +135,7 @@ def test_the_scraped_port_has_metrics() -> None:
 
 
 def check(expression: str) -> None:
-    """Every selector of a query is of a metric that there is, and of its labels."""
+    """Every selector of a query names an existing metric and its labels."""
     promql_parser.parse(expression)
     selectors = re.findall(r"(duebus_\w+)(?:\{([^}]*)\})?", expression)
     assert selectors
@@ -153,7 +153,7 @@ def without_variables(expression: str) -> str:
 
 
 def labels_of(expression: Any) -> set[str]:
-    """The labels that the result of a query has; as far as they can be told."""
+    """The labels of the result of a query, as far as they can be read from it."""
     match expression:
         case promql_parser.AggregateExpr():
             return set(expression.modifier.labels) if expression.modifier else set()

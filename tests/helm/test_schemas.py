@@ -56,7 +56,7 @@ def test_an_invalid_object_is_noticed(kubernetes: str, kind: str, path: tuple[st
 
 
 def errors(rendered: Object, kubernetes: str) -> list[str]:
-    """What is wrong with an object, each with the place."""
+    """What is wrong with an object, each with its path."""
     kind = f"{rendered['apiVersion']} {rendered['kind']}"
     return [
         f"{kind} {rendered['metadata']['name']} at {error.json_path}: {error.message}"
@@ -66,7 +66,7 @@ def errors(rendered: Object, kubernetes: str) -> list[str]:
 
 @cache
 def validators(kubernetes: str) -> dict[str, Draft7Validator]:
-    """A validator for each kind, Kubernetes's own and those of operators."""
+    """A validator for each kind, of Kubernetes and of operators."""
     found = {}
     for name in (f"kubernetes-{kubernetes}", "custom"):
         document = json.loads((SCHEMAS / f"{name}.json").read_text())

@@ -41,12 +41,12 @@ def test_every_snapshot_has_a_case() -> None:
     assert {each.name for each in SNAPSHOTS.iterdir()} == set(map(file_name, matrix()))
 
 
-def test_every_value_of_the_chart_is_tried_in_the_matrix() -> None:
-    # given: all values of the chart, and those that some case sets to something else
+def test_every_value_of_the_chart_is_set_in_the_matrix() -> None:
+    # given: all values of the chart, and those that a case changes
     defaults = dict(leaves(yaml.safe_load((CHART / "values.yaml").read_text())))
     tried = {path for case in matrix() for path, value in leaves(values_of(case)) if defaults.get(path) != value}
 
-    # then: none is left over
+    # then: there is no other
     untried = {path for path in defaults if not any(is_within(path, each) or is_within(each, path) for each in tried)}
     assert untried == set()
 
@@ -61,7 +61,7 @@ def file_name(case: str) -> str:
 
 
 def leaves(values: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """The paths of all values that are no maps."""
+    """The paths of all values that are not maps."""
     for key, value in values.items():
         path = f"{above}.{key}".lstrip(".")
         if isinstance(value, dict) and value:
@@ -71,7 +71,7 @@ def leaves(values: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]
 
 
 def is_within(path: str, other: str) -> bool:
-    """Whether a path is the other one, or below it."""
+    """Whether a path is the same as another one, or below it."""
     return f"{path}.".startswith(f"{other}.")
 
 

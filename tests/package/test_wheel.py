@@ -23,7 +23,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 UV = Path(sys.executable).parent / "uv"
 CONSTRAINTS = ROOT / "constraints.txt"
 
-# Environments are made with the first test that needs them.
+# The first test that needs an environment makes it.
 pytestmark = pytest.mark.timeout(300)
 
 DISPATCH = """
@@ -74,14 +74,14 @@ def wheel() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def install(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Makes an environment with the wheel and some of its extras; its folder of programs."""
+    """Make an environment with the wheel and some of its extras. Returns its folder of programs."""
 
     @cache
     def made(extras: str = "", *more: str, oldest: bool = False) -> Path:
         folder = tmp_path_factory.mktemp("venv")
         python = str(folder / "bin" / "python")
         uv("venv", "--python", sys.executable, str(folder))
-        # The newest is what constraints.txt has, so that a release elsewhere changes nothing here.
+        # The newest version is the one in constraints.txt, so that a new release changes nothing here.
         versions = ["--resolution", "lowest-direct"] if oldest else ["--constraint", str(CONSTRAINTS)]
         packages = [*direct(extras), *more, f"duebus[{extras}] @ {wheel.as_uri()}"]
         uv("pip", "install", "--python", python, *versions, *packages)
@@ -98,7 +98,7 @@ def uv(*arguments: str) -> str:
 
 
 def direct(extras: str) -> list[str]:
-    """What the project asks for with these extras; named one by one, so that uv takes the lowest version of each."""
+    """The requirements of these extras. They are named one by one, so that uv takes the lowest version of each."""
     ahead, found = [Requirement(f"duebus[{extras}]")], list(PROJECT["dependencies"])
     while ahead:
         for extra in ahead.pop().extras:

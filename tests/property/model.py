@@ -1,4 +1,4 @@
-"""A model of an engine: events in groups, moved along the arrows of ``domain.states``.
+"""A model of an engine: events in groups, moved by the transitions of ``domain.states``.
 
 Times are nominal: microseconds since the machine began, by its own count. If the engine's clock runs during a test,
 they match the engine's up to a grain; see ``support.engines.Harness``.
@@ -74,7 +74,7 @@ class ModelEntry:
         return self.attempt - self.free_attempts > self.max_retries
 
     def move(self, transition: Transition) -> None:
-        """Follow an arrow, which must exist and lead to a state."""
+        """Make a transition, which must exist and lead to a state."""
         target = TRANSITIONS[self.state, transition]
         assert target is not None
         self.state = target
@@ -384,7 +384,7 @@ class Model:
             group.kept_until_us = self.now_us + ephemeral_us
 
     def restart(self, grace_us: int, ephemeral_us: int) -> None:
-        """The engine restarts: every stream has broken, and its worker may come again for its leases."""
+        """The engine restarts: every stream breaks, and workers may adopt their leases again."""
         self.ended.clear()
         for group in self.groups.values():
             group.sessions.clear()
@@ -416,7 +416,7 @@ class Model:
     # --- out ----------------------------------------------------------------------------------------------------------
 
     def ack(self, group: ModelGroup, entry: ModelEntry) -> None:
-        """The group is done with it."""
+        """The event is settled in the group."""
         assert TRANSITIONS[entry.state, Transition.ACK] is None
         self.ended[entry.session_id].add(entry.fencing_token)
         self.remove(group, entry)
@@ -428,7 +428,7 @@ class Model:
             self._gone[entry.event.id] = self.now_us + self.config.dedupe_window_us
 
     def nack(self, entry: ModelEntry, action: NackAction, delay_us: int, error: str) -> None:
-        """It is given back."""
+        """The event is nacked."""
         if action is NackAction.RETRY:
             self._fail(entry, error, Transition.RETRY, AttemptOutcome.NACKED)
             if entry.state is EventState.SCHEDULED:
@@ -470,7 +470,7 @@ class Model:
             self.remove(group, entry)
 
     def delete(self) -> None:
-        """Everything is removed, including remembered ids."""
+        """The topic is removed, including its remembered ids."""
         for name in list(self.groups):
             self.delete_group(name)
         self.unclaimed = ModelGroup()

@@ -41,7 +41,7 @@ class OperatedMachine(EngineMachine):
     @rule(data=st.data(), wait=waits)
     def a_group_is_deleted(self, data: st.DataObject, wait: Jump) -> None:
         name = data.draw(st.sampled_from(sorted(self.model.groups)), label="group")
-        self.jump_and_look(wait)
+        self.advance_and_sweep(wait)
         assert self.run(self.topic.delete_group(name)) == len(self.model.groups[name].entries)
         self.hears_deleted(name)
         self.model.delete_group(name)
@@ -49,13 +49,13 @@ class OperatedMachine(EngineMachine):
     @precondition(lambda self: self.model.groups and self.model.event_ids())
     @rule(wait=waits)
     def the_topic_is_deleted(self, wait: Jump) -> None:
-        self.jump_and_look(wait)
+        self.advance_and_sweep(wait)
         assert self.run(self.topic.delete()) == len(self.model.event_ids())
         self.hears_deleted(None)
         self.model.delete()
         self.run(self.topic.set_partitions())
 
-    def jump_and_look(self, wait: Jump) -> None:
+    def advance_and_sweep(self, wait: Jump) -> None:
         """Time advances, and the engine notices what has run out."""
         self.jump(wait)
         self.the_engine_agrees_with_the_model()
@@ -78,7 +78,7 @@ class OperatedMachine(EngineMachine):
     @rule(data=st.data(), wait=waits)
     def events_are_cancelled(self, data: st.DataObject, wait: Jump) -> None:
         event_ids, group, meant = self.draw_copies(data)
-        self.jump_and_look(wait)
+        self.advance_and_sweep(wait)
         waiting = {
             event_id: [copy for copy in copies if copy[1].state in WAITING] for event_id, copies in meant.items()
         }
@@ -96,7 +96,7 @@ class OperatedMachine(EngineMachine):
     @rule(data=st.data(), delay_us=delays, wait=waits)
     def events_are_rescheduled(self, data: st.DataObject, delay_us: int, wait: Jump) -> None:
         event_ids, group, meant = self.draw_copies(data)
-        self.jump_and_look(wait)
+        self.advance_and_sweep(wait)
         entries = [entry for copies in meant.values() for _, entry in copies]
         refusals: list[type[DueBusError]] = [NotFound for copies in meant.values() if not copies]
         refusals += [ConcurrentModification for entry in entries if entry.state not in WAITING]
@@ -135,7 +135,7 @@ class OperatedMachine(EngineMachine):
     def choose(self, data: st.DataObject, plan: FilterPlan, wait: Jump) -> tuple[str, DeadLetterFilter]:
         """A group with dead letters, and a filter for some of them."""
         name = data.draw(st.sampled_from(self.model.places_with(EventState.DEAD)), label="group")
-        self.jump_and_look(wait)
+        self.advance_and_sweep(wait)
         known = sorted(self.model.groups[name].entries)
         event_ids = [known[place % len(known)] for place in plan.places] if known else []
         return name, DeadLetterFilter(list(dict.fromkeys(event_ids)), plan.error)

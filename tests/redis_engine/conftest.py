@@ -75,7 +75,7 @@ but on a busy machine one may not get a processor for seconds, and then the othe
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[list[RedisServer]]:
     """Three primaries that share the slots. A test must not end or pause one."""
-    with running_cluster(3, 0, 2_000) as nodes:  # they become a cluster sooner than with the long timeout
+    with running_cluster(3, 0, 2_000) as nodes:  # with a short timeout, they form the cluster sooner
         for node in nodes:
             with redis.Redis.from_url(node.url) as client:
                 client.config_set("cluster-node-timeout", NODE_TIMEOUT_MS)
@@ -84,7 +84,7 @@ def cluster() -> Iterator[list[RedisServer]]:
 
 @pytest.fixture
 async def cluster_bus(cluster: list[RedisServer]) -> AsyncIterator[RedisBus]:
-    """A bus on it."""
+    """A bus on the cluster."""
     await until_it_is_whole(cluster)
     bus = RedisBus(cluster[0].url)
     bus.url = f"redis+cluster://127.0.0.1:{cluster[0].port}"

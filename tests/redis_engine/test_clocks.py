@@ -55,7 +55,7 @@ async def test_a_host_with_a_wrong_clock_delivers_neither_early_nor_late(bus: Re
 async def test_fencing_tokens_are_at_least_the_time_and_grow_although_the_last_one_is_lost(
     bus: RedisBus, topic: TopicDriver, partitions: int
 ) -> None:
-    """Given a failover to a node that did not receive the last lease."""
+    """The last token is lost in a failover to a node that had not received it."""
     await topic.configure(partitions=partitions)
     await topic.join()
     await topic.dispatch(*(f"event {number}" for number in range(8)))

@@ -196,11 +196,11 @@ def test_waiting_for_replicas_is_refused_with_a_cluster() -> None:
     assert err == "duebus: redis_url: min_replicas_ack is not supported on a cluster\n"
 
 
-# --- it is away as a whole, or is no cluster ---
+# --- the whole cluster is unreachable, or Redis is no cluster ---
 
 
 async def all_refused(calls: Mapping[str, Callable[[], Awaitable[object]]]) -> set[str]:
-    """Assert that each call should be repeated. Returns the reason as text."""
+    """Assert that each call fails with an error that can be retried. Returns its text."""
     words = set()
     for name, call in calls.items():
         failure = await failure_of(call())
@@ -227,14 +227,14 @@ async def test_calls_to_an_unreachable_cluster_are_refused_like_those_to_a_singl
                 "GetTopic": lambda: wire.topic(topic),
                 "ListTopics": wire.topic_names,
             }
-            # when a node is lost that has no replica, then they all are
+            # when a node without a replica is lost, all calls are refused
             nodes[2].kill()
             with redis.Redis.from_url(nodes[0].url) as client:
                 await until(lambda: client.cluster("info")["cluster_state"] == "fail", "the others to stop", 20)
             assert await all_refused(calls) <= {"the Redis cluster is down", "Redis can't be reached"}
             for node in nodes[:2]:
                 node.kill()
-            for _ in range(3):  # also once the client has noticed that no node is left
+            for _ in range(3):  # and also once the client knows that no node is left
                 assert await all_refused(calls) == {"Redis can't be reached"}
             for node in nodes:
                 node.restart()
@@ -311,7 +311,7 @@ async def lose_a_node(bus: RedisBus, nodes: list[RedisServer], how: signal.Signa
         began = loop.time()
         lost.process.send_signal(how)
         failures = await until_accepted(here.ack, *held, timeout_s=30)
-        # A try that failed because of the lost node may have settled events on the others, or on it before it died.
+        # A failed attempt may have settled events on the other nodes, or on the lost one before it died.
         assert {failure.reason for failure in failures} <= {SETTLED}, "no lease was lost"
         acked_s = loop.time() - began
         for name, stream in streams.items():
@@ -322,7 +322,7 @@ async def lose_a_node(bus: RedisBus, nodes: list[RedisServer], how: signal.Signa
 
 
 async def until_dispatched(topic: TopicDriver, event_id: str) -> None:
-    """Repeat a dispatch, as the clients do."""
+    """Retry a dispatch, as the clients do."""
     async with asyncio.timeout(30):
         while True:
             with suppress(DispatcherNotWorking):
@@ -392,7 +392,7 @@ async def test_a_listener_leaves_a_lost_node_without_a_call_to_it() -> None:
         # when that node is lost
         replica.heard.forget()
         await asyncio.to_thread(lost.kill)
-        # then it listens on another at once, and checks for events again
+        # then it listens on another node at once, and checks for events again
         await replica.heard.until_due(topic.name, "default", lambda _: True)
         await bus.close()
 

@@ -33,7 +33,7 @@ IN_A_URL = "p%40ss%2Fw%23rd%3A%2525"
 
 @pytest.fixture
 def locked(start_redis: Callable[..., RedisServer], tmp_path: Path) -> RedisServer:
-    """A Redis with a password, and a user with the same one."""
+    """A Redis with a password, and a user with the same password."""
     rules = tmp_path / "users.acl"
     rules.write_text(f"user default on >{PASSWORD} ~* &* +@all\nuser bus on >{PASSWORD} ~bus.* &bus.* +@all\n")
     return start_redis("--aclfile", str(rules), password=PASSWORD)
@@ -97,17 +97,17 @@ async def test_a_rotated_password_is_used_for_the_next_connection(
         topic = replica.topic()
         await topic.join()
         await pipelined(replica)
-        # when Redis gets a new one in place of the old, and then the file
+        # when the password is replaced in Redis, and then in the file
         with redis.Redis.from_url(bus.url, password=PASSWORD) as admin:
             admin.execute_command("ACL SETUSER", username or "default", "resetpass", ">new")
             path.write_text("new\n")
             admin.client_kill_filter(_type="pubsub")
         await leave(replica)
-        # then calls and the listener connect with it
+        # then calls and the listener connect with the new one
         assert await topic.lease() == []
         await (await bus.replica()).topic(topic.name).dispatch("event")
         await replica.heard.until_due(topic.name, "default", lambda at_us: at_us > 0)
-        # and a file that is away for a moment is no reason to end
+        # and a file that is missing for a moment does not end the server
         path.unlink()
         await leave(replica)
         with pytest.raises(DispatcherNotWorking, match=r"the password file .*: No such file or directory: .*password"):

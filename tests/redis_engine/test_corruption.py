@@ -1,4 +1,4 @@
-"""Rubbish under our keys: a clear error or a dead letter with the reason; no loop, and no other event is lost."""
+"""Damaged data under our keys causes a clear error, or a dead letter with the reason. No other event is lost."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ async def test_a_damaged_event_becomes_a_dead_letter_and_others_are_delivered(
         assert await joined.ack(*held, group=group) == [None, None]
         assert await joined.lease(group=group) == []
     assert await joined.queued() == 0
-    assert (await joined.dispatch("bad")).duplicate_event_ids == ["bad"], "held still, as a dead letter"
+    assert (await joined.dispatch("bad")).duplicate_event_ids == ["bad"], "the topic still holds it, as a dead letter"
 
 
 async def test_any_flipped_bit_is_noticed(bus: RedisBus, joined: TopicDriver) -> None:
@@ -152,7 +152,7 @@ async def test_invalid_records_lose_the_history_and_not_the_event(
     key = bus.key(joined.name, "group:default:records")
     for name in ("waiting", "leased"):
         bus.raw.hset(key, name, record)
-    assert len(await joined.ack(first[1])) == 1, "an answer, whichever it is"
+    assert len(await joined.ack(first[1])) == 1, "any answer will do"
     assert await joined.extend(first[2]) == [None]
     await joined.look("waiting")
     await joined.page(EventState.LEASED, 10)
@@ -209,14 +209,14 @@ async def test_a_key_of_another_application_is_a_clear_error_and_changes_nothing
         error = await problem_of(call())
         if error is not None:
             errors.append(error)
-            assert bus.contents(joined.name) == before, "nothing was changed by half"
+            assert bus.contents(joined.name) == before, "no change was made in part"
         before = bus.contents(joined.name)
     assert errors
     assert {("wrong type" in str(error), error.retry_after_us) for error in errors} == {(True, SECOND)}
 
     await replica.engine.expire_leases()
     await other.dispatch("event")
-    assert await other.ack(await other.lease_one()) == [None], "other topics go on"
+    assert await other.ack(await other.lease_one()) == [None], "other topics keep working"
 
     bus.raw.delete(key)
     if saved:
@@ -255,9 +255,9 @@ async def test_admin_verbs_on_keys_of_another_application_are_a_clear_error(
             continue  # a missing key hides a wrong one
         if error is not None:
             errors[verb] = error
-            assert bus.contents(joined.name) == before, f"{verb} has changed something by half"
+            assert bus.contents(joined.name) == before, f"{verb} has made part of its change"
         before = bus.contents(joined.name)
-    assert "delete" in errors, "what is another application's does not go with the topic"
+    assert "delete" in errors, "another application's key is not deleted with the topic"
     assert {"wrong type" in str(error) for error in errors.values()} == {True}
 
 

@@ -1,4 +1,4 @@
-"""What is stored, how much memory it takes, and that nothing is left behind."""
+"""What is stored in Redis, how much memory it takes, and that nothing is left behind."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ async def test_memory_returns_to_where_it_was() -> None:
 async def test_a_scheduled_event_of_200_bytes_costs_little_more() -> None:
     # The allocator rounds up what holds an event's bytes to 256, as it does for a payload of 180 to 210.
     server = RedisServer()
-    count = 16_000  # nearly fills the hash tables, as a million events do
+    count = 16_000  # so many nearly fill the hash tables, as a million events do
     try:
         async with redis_bus(server.url) as bus:
             topic = (await bus.replica()).topic()
@@ -233,7 +233,7 @@ async def test_a_repeated_request_gets_the_ids_that_were_generated_first(bus: Re
     now_us = topic.harness.now_us() + 5 * SECOND
     events = with_ids([*new_events(3), new_event("chosen")], now_us, "request")
     (again,) = await other.engine.dispatch(topic.name, [DispatchRequest(events, "request")])
-    assert [event.id for event in events] != first.event_ids, "the second request comes with ids of its own"
+    assert [event.id for event in events] != first.event_ids, "the second request brings other ids"
     assert again == first
     assert ids(await topic.lease()) == first.event_ids
 
@@ -241,7 +241,7 @@ async def test_a_repeated_request_gets_the_ids_that_were_generated_first(bus: Re
 async def test_nothing_remains_of_a_deleted_topic(
     bus: RedisBus, replica: Replica, topic: TopicDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Given every key that a topic may have."""
+    """The topic has every key that a topic may have."""
     await replica.engine.expire_leases()
     before = bus.stored_keys()
     await topic.dispatch("without a group", request_id="first")
@@ -266,7 +266,7 @@ async def test_nothing_remains_of_a_deleted_topic(
     await topic.delete()
 
     left = bus.stored_keys() - before
-    assert left == {f"replica:{replica.name}:groups"}, "a note of the bus, of what a replica looks after"
+    assert left == {f"replica:{replica.name}:groups"}, "the list of what each replica has to check, which is of the bus"
 
 
 async def test_answers_to_requests_outlive_the_change_from_one_hash_to_the_other(

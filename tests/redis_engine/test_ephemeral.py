@@ -1,4 +1,4 @@
-"""Ephemeral groups whose replicas die, come back or were never told, and what they leave in Redis."""
+"""Ephemeral groups whose replicas die or restart, and what the groups leave in Redis."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def look(topic: TopicDriver, session: str = "looker") -> None:
 
 
 def notes(bus: RedisBus) -> dict[bytes, float]:
-    """The groups that are noted for a check, with its time."""
+    """The groups that a replica has to check, with the time of the check."""
     return dict(bus.raw.zrange(f"{bus.namespace}:ephemeral", 0, -1, withscores=True))
 
 
@@ -92,7 +92,7 @@ async def test_many_groups_are_removed_over_several_sweeps(frozen: RedisBus) -> 
 
 
 async def test_another_replica_removes_the_groups_that_one_left_behind(frozen: RedisBus) -> None:
-    """Given a replica that ends after its last session has left, and before the group's time has come."""
+    """The replica ends after its last session has left, and before the group is due for removal."""
     leaving, other = await frozen.replica(), await frozen.replica()
     topic = leaving.topic()
     await look(topic)
@@ -126,7 +126,7 @@ async def test_a_replica_that_dies_before_it_has_noted_the_group_leaves_no_orpha
 
 
 async def test_after_a_start_subscribers_have_five_seconds_to_come_back(frozen: RedisBus) -> None:
-    """Given the only replica, which ends. Long after, another one starts, and one of two sessions comes back to it."""
+    """The only replica ends. Long after, another one starts, and one of two sessions subscribes again."""
     first = await frozen.replica()
     topic, other = first.topic(), first.topic()
     for each in (topic, other):
@@ -147,7 +147,7 @@ async def test_after_a_start_subscribers_have_five_seconds_to_come_back(frozen: 
 
 
 async def test_a_check_that_races_with_a_return_keeps_the_next_note(frozen: RedisBus) -> None:
-    """Given a sweep that found a session there, which has left again when the sweep drops its note."""
+    """A sweep finds a session in the group. The session leaves before the sweep removes the old note."""
     replica = await frozen.replica()
     topic = replica.topic()
     await look(topic)
@@ -169,7 +169,7 @@ async def test_a_check_that_races_with_a_return_keeps_the_next_note(frozen: Redi
 
 @pytest.mark.parametrize(("before", "after"), [(1, 3), (3, 2), (3, 1)])
 async def test_groups_keep_their_kind_when_the_partitions_change(frozen: RedisBus, before: int, after: int) -> None:
-    """Given a lasting group, an ephemeral one with a session, and one that is about to go."""
+    """There are a lasting group, an ephemeral one with a session, and one that is about to be removed."""
     replica = await frozen.replica()
     topic = replica.topic()
     await topic.configure(partitions=before)
@@ -219,7 +219,7 @@ async def test_a_refused_change_of_partitions_keeps_the_groups(frozen: RedisBus)
 async def test_when_a_server_is_killed_the_others_remove_its_ephemeral_groups(
     start_server: Callable[..., ServerProcess],
 ) -> None:
-    """Given a worker of each server; when one server is killed, its workers move to the other, or do not."""
+    """Each server has workers. When one is killed, some of its workers move to the other server."""
     flags = ("--engine", "redis", "--redis-url", shared_redis().url, "--namespace", unique_name("bus"))
     doomed, other = start_server(*flags), start_server(*flags)
     topic = unique_name()

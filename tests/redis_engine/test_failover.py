@@ -41,13 +41,13 @@ async def test_connections_to_a_demoted_node_are_dropped(start_redis: Callable[.
         await topic.join()
         await asyncio.gather(*(topic.dispatch(f"before {number}") for number in range(20)))  # many connections
         await until(lambda: offset(new) == offset(old), "the replica to have it all")
-        # when the other becomes the primary, and the connections stay where they are
+        # when the other node becomes the primary, and the connections stay on the old one
         with redis.Redis.from_url(new.url) as client:
             client.replicaof("NO", "ONE")
         proxy.aim(f"127.0.0.1:{new.port}")
         follow(old, new)
         began_s = asyncio.get_running_loop().time()
-        # then no call fails, and the listener hears of what others do on the new one
+        # then no call fails, and the listener is notified by the new primary
         await asyncio.gather(*(topic.dispatch(f"after {number}") for number in range(20)))
         figure(f"20 dispatches after a failover: {asyncio.get_running_loop().time() - began_s:.2f} s")
         assert len(await topic.lease_all()) == 40
@@ -80,7 +80,7 @@ async def test_connections_are_dropped_while_in_use_without_failed_calls(
         await asyncio.wait([demotions])
         assert demotions.cancelled()
         assert len(await topic.lease_all()) == 400
-        # then the listener is connected, or will be
+        # then the listener is connected again
         replica.heard.forget()
         await other.topic(topic.name).dispatch("from the other")
         await replica.heard.until_due(topic.name, "default", lambda at_us: at_us > 0)

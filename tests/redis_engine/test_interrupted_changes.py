@@ -1,4 +1,4 @@
-"""Changes of the number of partitions that a replica does not finish."""
+"""A replica begins a change of the number of partitions and does not finish it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("before", [1, 2, 4])
 @pytest.mark.parametrize("after", [1, 3, 4])
-async def test_a_change_that_is_broken_off_is_finished_by_whoever_comes_next(
+async def test_another_replica_finishes_an_interrupted_change(
     bus: RedisBus, replica: Replica, monkeypatch: pytest.MonkeyPatch, before: int, after: int
 ) -> None:
     other = await bus.replica()
@@ -38,7 +38,7 @@ async def test_a_change_that_is_broken_off_is_finished_by_whoever_comes_next(
         is_broken = await break_off(replica.engine, partial(topic.configure, partitions=after), step, monkeypatch)
         names = await dispatch_one_each(there)
         held = await there.lease_all("session")
-        assert sorted(ids(held)) == sorted(names), f"broken off before step {step}"
+        assert sorted(ids(held)) == sorted(names), f"interrupted before step {step}"
         (group,) = (await topic.engine.get_topic(topic.name)).groups
         assert [(one.session_id, one.in_flight) for one in group.subscribers] == [("session", COUNT)]
         assert await partitions_with(bus, topic, "events", "groups", "sessions", "group") == set()
@@ -48,10 +48,10 @@ async def test_a_change_that_is_broken_off_is_finished_by_whoever_comes_next(
 
 
 @pytest.mark.parametrize("number", range(COUNT))
-async def test_a_change_that_is_broken_off_and_can_not_be_made_fails_no_dispatch(
+async def test_another_replica_undoes_an_interrupted_change_of_a_topic_with_events(
     bus: RedisBus, replica: Replica, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    """Whoever finishes the change finds an event in one of the partitions, and opens the others again."""
+    """It finds an event in one of the partitions, and opens the others again."""
     other = await bus.replica()
     for step in range(40):
         topic = replica.topic()
@@ -65,7 +65,7 @@ async def test_a_change_that_is_broken_off_and_can_not_be_made_fails_no_dispatch
             is_broken = False
         names = await dispatch_one_each(there)
         held = await there.lease_all()
-        assert sorted(ids(held)) == sorted([in_partition(number, "first"), *names]), f"broken off before step {step}"
+        assert sorted(ids(held)) == sorted([in_partition(number, "first"), *names]), f"interrupted before step {step}"
         assert (await topic.engine.config_of(topic.name)).partitions == COUNT
         if not is_broken:
             break
@@ -75,10 +75,10 @@ async def test_a_change_that_is_broken_off_and_can_not_be_made_fails_no_dispatch
 @pytest.mark.parametrize(
     ("before", "mine", "others"), [(4, 2, 3), (4, 1, 2), (1, 4, 4), (2, 4, 1), (4, 2, 0), (2, 0, 4)]
 )
-async def test_a_replica_that_was_suspended_in_a_change_does_no_harm_to_what_another_has_made_of_it(
+async def test_a_replica_suspended_in_a_change_does_not_disturb_a_later_change(
     bus: RedisBus, replica: Replica, monkeypatch: pytest.MonkeyPatch, before: int, mine: int, others: int
 ) -> None:
-    """The lock has expired meanwhile, and the topic holds events when the replica goes on. 0 deletes the topic."""
+    """Its lock expires meanwhile, and the topic holds events when it continues. 0 partitions: the topic is deleted."""
     other, stale = await bus.replica(), await bus.replica()
     run = replica.engine._engine._runner.run
     for step in range(1 if mine == 0 else 0, 40):  # a deletion that has not begun deletes what it finds
@@ -86,8 +86,8 @@ async def test_a_replica_that_was_suspended_in_a_change_does_no_harm_to_what_ano
         there, elsewhere = other.topic(topic.name), stale.topic(topic.name)
         await topic.configure(partitions=before, dedupe_window_us=0)
         await elsewhere.join()
-        is_suspended, goes_on = asyncio.Event(), asyncio.Event()
-        steps = [*[None] * step, (is_suspended, goes_on)]
+        is_suspended, continues = asyncio.Event(), asyncio.Event()
+        steps = [*[None] * step, (is_suspended, continues)]
 
         async def suspends(script: Any, name: Partition, *arguments: Any, steps: Any = steps, **more: Any) -> Any:
             now = steps.pop(0) if steps else None
@@ -107,7 +107,7 @@ async def test_a_replica_that_was_suspended_in_a_change_does_no_harm_to_what_ano
                 await (there.configure(partitions=others) if others else there.delete())
             await elsewhere.join()
             names = await dispatch_one_each(there, "there") + await dispatch_one_each(elsewhere, "elsewhere")
-            goes_on.set()
+            continues.set()
             await changing
         for driver in (topic, there, elsewhere):
             names += await dispatch_one_each(driver, unique_name())
@@ -130,10 +130,10 @@ async def test_a_replica_that_was_suspended_in_a_change_does_no_harm_to_what_ano
         "partitions_end",
     ],
 )
-async def test_steps_of_a_change_that_come_late_do_no_harm_to_the_next_ones(
+async def test_late_steps_of_a_change_do_not_disturb_the_next_one(
     bus: RedisBus, replica: Replica, monkeypatch: pytest.MonkeyPatch, late: str
 ) -> None:
-    """Given a replica that continues a change that another one has undone meanwhile."""
+    """A replica continues a change that another one has undone meanwhile."""
     other, stale = await bus.replica(), await bus.replica()
     topic = replica.topic()
     there, elsewhere = other.topic(topic.name), stale.topic(topic.name)
@@ -162,14 +162,14 @@ async def test_steps_of_a_change_that_come_late_do_no_harm_to_the_next_ones(
 
 
 async def change_once(topic: TopicDriver, count: int) -> None:
-    """Another number of partitions, or the deletion, unless another replica is faster or the topic holds events."""
+    """Change the number of partitions, or delete the topic. It may fail if another replica was faster."""
     partitioning = topic.engine._partitioning  # type: ignore[attr-defined]
     with suppress(InvalidArgument, DispatcherNotWorking):
         await (partitioning.change(topic.name, count) if count else partitioning.delete(topic.name))
 
 
 @pytest.mark.parametrize("before", [2, 4])
-async def test_a_deletion_that_is_broken_off_is_finished_by_whoever_comes_next(
+async def test_another_replica_finishes_an_interrupted_deletion_of_partitions(
     bus: RedisBus, replica: Replica, monkeypatch: pytest.MonkeyPatch, before: int
 ) -> None:
     other = await bus.replica()
@@ -183,14 +183,14 @@ async def test_a_deletion_that_is_broken_off_is_finished_by_whoever_comes_next(
             there = other.topic(topic.name)
             await there.join()
             await there.dispatch("new")
-            assert ids(await there.lease()) == ["new"], f"broken off before step {step}"
+            assert ids(await there.lease()) == ["new"], f"interrupted before step {step}"
             assert (await other.engine.config_of(topic.name)).partitions == 1
         if not is_broken:
             break
     assert not is_broken
 
 
-async def test_while_a_change_is_under_way_elsewhere_a_dispatch_is_to_be_repeated(
+async def test_a_dispatch_during_a_change_by_another_replica_can_be_retried(
     bus: RedisBus, partitioned: TopicDriver, replica: Replica
 ) -> None:
     other = await bus.replica()
@@ -203,7 +203,7 @@ async def test_while_a_change_is_under_way_elsewhere_a_dispatch_is_to_be_repeate
         await fresh.dispatch("event")
     assert raised.value.retry_after_us
     other_topic = fresh.harness.topic()  # type: ignore[attr-defined]
-    assert (await other_topic.configure(partitions=2)).partitions == 2, "the lock is of one topic"
+    assert (await other_topic.configure(partitions=2)).partitions == 2, "each topic has its own lock"
     await locks.release(lock)
     await fresh.dispatch("event")
     assert (await replica.engine.config_of(partitioned.name)).partitions == 2

@@ -30,7 +30,7 @@ def written_by(replica: Replica) -> int:
 
 
 async def refusal(engine: PartitionedEngine) -> str:
-    """Why it does not start."""
+    """The error of a start that is refused."""
     with pytest.raises(DispatcherNotWorking) as raised:
         await engine.start()
     assert "\n" not in str(raised.value)
@@ -39,7 +39,7 @@ async def refusal(engine: PartitionedEngine) -> str:
 
 @pytest.fixture(autouse=True)
 def lively(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fast heartbeats."""
+    """Make heartbeats frequent."""
     monkeypatch.setattr(presence, "BEAT_US", 20_000)
 
 
@@ -82,7 +82,7 @@ async def test_the_newer_layout_is_written_when_the_last_older_replica_is_gone(b
     await old.engine.stop()
     beats = bus.raw.info("commandstats")["cmdstat_evalsha"]["calls"]
     await until(lambda: bus.raw.info("commandstats")["cmdstat_evalsha"]["calls"] > beats + 4, "a few heartbeats")
-    assert layout_of(bus) == 1, "one is left"
+    assert layout_of(bus) == 1, "one of them still runs"
     await other.engine.stop()
     await until(lambda: layout_of(bus) == written_by(new) == 2, "the newer layout")
     assert await refusal(bus.make(layout=1)) == (
@@ -144,7 +144,7 @@ async def test_a_layout_that_is_not_a_number_is_refused(bus: RedisBus) -> None:
     assert "holds something other than the number of a layout" in await refusal(bus.make())
 
 
-# --- what was released ------------------------------------------------------------------------------------------------
+# --- released layouts -------------------------------------------------------------------------------------------------
 
 
 async def test_this_build_writes_the_layout_of_its_number(start_redis: Callable[..., RedisServer]) -> None:

@@ -79,7 +79,7 @@ async def test_a_lock_expires(bus: RedisBus, locks: Locks, others: Locks) -> Non
     await acquire(others)
     assert 50_000 < bus.raw.pttl(bus.namespace + ":{lock:sweep}") <= 60_000
     assert not await locks.release(lock)
-    assert await locks.acquire(NAME, MINUTE) is None, "the new holder has it still"
+    assert await locks.acquire(NAME, MINUTE) is None, "the new holder still has it"
 
 
 HOLDER = """

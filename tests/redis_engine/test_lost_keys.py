@@ -1,4 +1,4 @@
-"""One key is lost, by an evicting policy or an operator's DEL: new events reach every group, and no event vanishes."""
+"""A key is lost by eviction or by an operator's DEL. New events still reach every group, and no event vanishes."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ async def test_events_are_delivered_after_a_key_was_lost(frozen_bus: RedisBus, n
         found = await topic.lease_all(group=group)
         assert "new" in ids(found), group
         assert await topic.ack(*(event for event in found if event.event_id == "new"), group=group) == [None]
-    # and so they do once all leases have run out
+    # and the same holds once all leases have run out
     await topic.ack(*held, group="other")
     await replica.advance(2 * HOUR)
     for one in (replica, other):
@@ -106,19 +106,19 @@ async def test_events_dispatched_while_no_group_was_known_are_delivered(frozen_b
 
 
 async def test_a_session_without_leases_has_no_count_of_them(frozen_bus: RedisBus) -> None:
-    """It was left behind by a session that adopted what it held, and by one whose answer was lost."""
+    """Such a count was left by a session that adopted its own leases, and by one whose answer was lost."""
     replica = await frozen_bus.replica()
     topic = replica.topic()
     counts = frozen_bus.key(topic.name, "group:default:in_flight")
     await topic.join()
     await topic.dispatch("a")
-    # given a lease that the session adopts and settles twice over
+    # given a lease that the session adopts twice and settles
     held = await topic.lease_one()
     await topic.adopt("worker-1", held)
     await topic.ack(held)
     await topic.adopt("worker-1", held)
     assert frozen_bus.raw.hgetall(counts) == {}
-    # and one that it has not heard of
+    # and a lease that it was not told of
     await topic.dispatch("b")
     lost = await topic.lease_one()
     replica.engine._engine.members.never_heard(Partition(topic.name), "default", "worker-1", lost.fencing_token)
@@ -174,7 +174,7 @@ async def test_no_event_vanishes_with_a_key_of_its_group(frozen_bus: RedisBus, n
 
     assert (RESTORED in {line["event"] for line in logs}) == (name in MEANS)
     lost = MEANS.get(name, {})
-    if name != "records":  # of events without a record, only the place is known
+    if name != "records":  # events without a record are known only by their place
         assert await states(topic) == {**before, **lost}
         assert {(await topic.look(event)).last_error for event in lost} <= {DUE_IS_LOST}
         assert (await topic.look("dead")).last_error == "boom"
@@ -188,7 +188,7 @@ async def test_no_event_vanishes_with_a_key_of_its_group(frozen_bus: RedisBus, n
     assert await topic.queued() == 0
 
 
-async def test_leases_begin_anew_when_their_expiry_is_lost(frozen_bus: RedisBus) -> None:
+async def test_leases_start_again_when_their_expiry_is_lost(frozen_bus: RedisBus) -> None:
     replica = await frozen_bus.replica()
     topic = replica.topic()
     await one_of_each(topic)
@@ -223,8 +223,10 @@ def stored(bus: RedisBus, topic: TopicDriver, name: str, group: str = "default")
     return list(bus.raw.zrange(bus.key(topic.name, f"group:{group}:{name}"), 0, -1, withscores=True))
 
 
-async def test_what_one_of_two_groups_has_lost_is_found_when_the_other_has_settled_it(frozen_bus: RedisBus) -> None:
-    """While the other group holds as many events as were lost, their number tells nothing."""
+async def test_events_that_one_of_two_groups_has_lost_are_found_when_the_other_has_settled_them(
+    frozen_bus: RedisBus,
+) -> None:
+    """Until then, the number of stored events does not show that any are lost."""
     replica = await frozen_bus.replica()
     topic = replica.topic()
     for group in GROUPS:
@@ -237,7 +239,7 @@ async def test_what_one_of_two_groups_has_lost_is_found_when_the_other_has_settl
     await topic.ack(*await topic.lease(group="other", max_events=1), group="other")
     await replica.engine.expire_leases()
 
-    # "a" may have been settled by either group; the others can only have been lost by this one
+    # either group may have settled "a"; the others can only have been lost by this one
     assert await topic.counts("one") == {EventState.DEAD: 3}
     assert await topic.counts("other") == {EventState.READY: 1, EventState.SCHEDULED: 1, EventState.DEAD: 1}
     assert {(await topic.look(event, "one")).last_error for event in ("a", "b", "later")} == {DUE_IS_LOST}
@@ -270,7 +272,7 @@ async def test_many_lost_events_are_found_in_several_sweeps(frozen_bus: RedisBus
 async def test_a_topic_that_has_lost_nothing_is_not_searched_in_every_sweep(
     frozen_bus: RedisBus,
 ) -> None:
-    """One group is slower than the other, so there are more events than the one holds."""
+    """One group is behind the other, so the topic holds more events than the faster group."""
     replica = await frozen_bus.replica()
     topic = replica.topic()
     for group in GROUPS:

@@ -1,4 +1,4 @@
-"""Operators' changes through one replica apply to all of them at once, even if messages are lost."""
+"""A change that an operator makes through one replica applies to all at once, even if a notification is lost."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SETTLED = LeaseFailureReason.SETTLED
 SOON_S = 5.0
-"""Far sooner than a sweep; on an idle machine it takes a few milliseconds."""
+"""Far sooner than a sweep. On an idle machine it takes a few milliseconds."""
 
 
 @pytest.fixture
@@ -231,7 +231,7 @@ async def test_a_stream_ends_although_its_server_was_cut_off_during_the_deletion
         assert (await stream.closing()).reason == event_bus_pb2.Closing.REASON_GROUP_DELETED
 
 
-async def test_word_of_a_deletion_is_lost_and_the_session_leases(own_bus: RedisBus) -> None:
+async def test_a_session_that_was_not_notified_of_a_deletion_finds_out_when_it_leases(own_bus: RedisBus) -> None:
     here = (await own_bus.replica()).topic()
     there = (await own_bus.replica()).topic(here.name)
     await there.join("session there")
@@ -248,14 +248,14 @@ async def test_word_of_a_deletion_is_lost_and_the_session_leases(own_bus: RedisB
     assert await there.ack(held) == [SETTLED]
     with pytest.raises(NotFound):
         await there.adopt("session there", held)
-    assert not own_bus.raw.exists(own_bus.key(here.name, "groups")), "nothing of that has made the group anew"
+    assert not own_bus.raw.exists(own_bus.key(here.name, "groups")), "none of these calls has created the group again"
 
 
 @pytest.mark.parametrize("partitions", [1, 4])
 async def test_a_session_that_rejoins_does_not_recreate_a_deleted_group(
     own_bus: RedisBus, monkeypatch: pytest.MonkeyPatch, partitions: int
 ) -> None:
-    """It joins because the others took its replica for dead, or because its topic's partitions changed."""
+    """It joins again because its replica was considered dead, or because the partitions changed."""
     here = (await own_bus.replica()).topic()
     there = (await own_bus.replica()).topic(here.name)
     await there.join("session there")
@@ -281,7 +281,7 @@ async def test_a_session_that_rejoins_does_not_recreate_a_deleted_group(
 
 @pytest.mark.parametrize("sweeps", [True, False])
 async def test_a_redis_that_lost_everything_is_not_taken_for_a_deletion(own_bus: RedisBus, sweeps: bool) -> None:
-    """A sweep or a lease finds no group, as after a deletion; but Redis does not know the replica either."""
+    """A sweep or a lease finds no group, as after a deletion. But Redis does not know the replica either."""
     replica = await own_bus.replica()
     topic = replica.topic()
     sessions = ["one", "two"]
@@ -337,7 +337,7 @@ async def test_a_topic_that_was_empty_for_a_while_is_listed_again(replica: Repli
 async def test_another_replica_finishes_an_interrupted_deletion(
     bus: RedisBus, here: TopicDriver, there: TopicDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Given a replica that dies when the group is gone, and its copies of events are not."""
+    """The first replica dies after it has deleted the group, and before it has deleted the group's events."""
     await here.join("elsewhere", "other")
     for first in (0, 750):
         await here.dispatch(*(f"e{first + number:04}" for number in range(750)))
@@ -350,6 +350,6 @@ async def test_another_replica_finishes_an_interrupted_deletion(
     left = {key.rpartition(":")[2] for key in bus.stored_keys() if ":deleted" in key}
     assert left == set()
     assert not bus.raw.exists(f"{bus.namespace}:deleting")
-    assert await here.queued() == 1_500, "which the other group holds"
+    assert await here.queued() == 1_500, "the other group holds it"
     assert await here.delete_group("other") == 1_500
     assert await here.queued() == 0

@@ -1,4 +1,4 @@
-"""Redis's memory is full: dispatches are refused as a whole, and everything that makes room works."""
+"""Redis is out of memory: dispatches are refused as a whole, and every call that frees memory works."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def crowded(small_bus: RedisBus) -> TopicDriver:
 
 
 def fill_up(bus: RedisBus) -> None:
-    """From now on, Redis refuses commands that need memory."""
+    """Make Redis refuse commands that need memory."""
     bus.raw.config_set("maxmemory", 1)
 
 
@@ -52,7 +52,7 @@ async def test_a_dispatch_is_refused_as_a_whole(small_bus: RedisBus, crowded: To
     assert small_bus.contents(crowded.name) == before
 
 
-async def test_the_backlog_can_be_handled_and_makes_room(small_bus: RedisBus, crowded: TopicDriver) -> None:
+async def test_handling_the_backlog_frees_memory(small_bus: RedisBus, crowded: TopicDriver) -> None:
     for group in ("default", "other"):
         for _ in range(4):
             held = await crowded.lease(group=group, max_events=5)
@@ -71,7 +71,7 @@ async def test_a_nack_and_a_dead_letter_lose_nothing(small_bus: RedisBus, crowde
     assert await crowded.dead_letter(*held[2:4]) == [None, None]
     assert await crowded.release(held[4]) == [None]
     assert await crowded.counts() == {EventState.SCHEDULED: 2, EventState.DEAD: 2, EventState.READY: 16}
-    assert await crowded.queued() == 20, "the other group still waits for those that are dead in this one"
+    assert await crowded.queued() == 20, "the events that are dead in this group still wait in the other one"
 
 
 async def test_the_event_of_an_expired_lease_is_ready_again(small_bus: RedisBus, crowded: TopicDriver) -> None:
@@ -92,7 +92,7 @@ async def test_a_worker_can_subscribe_and_keep_its_leases(small_bus: RedisBus, c
     assert await elsewhere.ack(*held) == [None] * 5
 
 
-async def test_operators_can_make_room(small_bus: RedisBus, crowded: TopicDriver) -> None:
+async def test_operators_can_free_memory(small_bus: RedisBus, crowded: TopicDriver) -> None:
     held = await crowded.lease(max_events=5)
     assert await crowded.dead_letter(*held, error="full") == [None] * 5
     await crowded.configure(lease_us=HOUR)

@@ -172,13 +172,13 @@ async def test_after_an_outage_no_replica_considers_another_dead(
             await topic.join()
             await topic.dispatch("event")
             held.append(await topic.lease_one())
-        await asyncio.sleep(0.7)  # until all of them may judge others
+        await asyncio.sleep(0.7)  # until all of them may declare others dead
         await kill(durable)
         await asyncio.sleep(0.8)  # longer than the lapse
         await restart(durable)
-        await asyncio.sleep(1.0)  # long enough to judge again
+        await asyncio.sleep(1.0)  # long enough to declare others dead again
         for topic, event in zip(topics, held, strict=True):
-            assert await topic.extend(event) == [None], "nobody has ended it"
+            assert await topic.extend(event) == [None], "no replica has ended it"
             assert len((await topic.group()).subscribers) == 1
 
 

@@ -1,4 +1,4 @@
-"""The number of a topic's partitions is changed: what goes along, and when replicas find out."""
+"""The number of a topic's partitions changes: what is kept, and when the replicas notice."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def test_the_number_can_be_changed_only_while_the_topic_holds_no_events(pa
     assert (await partitioned.configure(partitions=2)).partitions == 2
 
 
-async def test_of_one_partition_as_well(topic: TopicDriver) -> None:
+async def test_a_topic_with_one_partition_can_be_changed_only_while_it_holds_no_events(topic: TopicDriver) -> None:
     await topic.dispatch("event")
     with pytest.raises(InvalidArgument, match=r"config\.partitions"):
         await topic.configure(partitions=2)
@@ -57,7 +57,7 @@ async def test_of_one_partition_as_well(topic: TopicDriver) -> None:
 
 
 @pytest.mark.parametrize("numbers", [(4, 1), (2, 64), (4, 3, 1, 2)])
-async def test_settings_groups_and_pauses_go_along(bus: RedisBus, topic: TopicDriver, numbers: tuple[int, ...]) -> None:
+async def test_settings_groups_and_pauses_are_kept(bus: RedisBus, topic: TopicDriver, numbers: tuple[int, ...]) -> None:
     await topic.join()
     await topic.join(group="paused")
     await topic.configure(max_retries=9, lease_us=MINUTE)
@@ -79,7 +79,7 @@ async def test_settings_groups_and_pauses_go_along(bus: RedisBus, topic: TopicDr
     assert tags <= {"{" + str(one) for one in partitions_of(topic.name, numbers[-1])}
 
 
-async def test_replicas_that_have_not_heard_are_corrected_before_they_do_harm(
+async def test_a_replica_with_an_old_number_is_corrected_before_it_stores_anything(
     bus: RedisBus, topic: TopicDriver
 ) -> None:
     stale, settles = await bus.replica(), await bus.replica()
@@ -95,7 +95,7 @@ async def test_replicas_that_have_not_heard_are_corrected_before_they_do_harm(
         assert (await elsewhere.group()).subscribers[0].session_id == "session"
 
 
-async def test_a_replica_that_has_not_heard_configures_all_partitions(bus: RedisBus, topic: TopicDriver) -> None:
+async def test_a_replica_with_an_old_number_configures_all_partitions(bus: RedisBus, topic: TopicDriver) -> None:
     await topic.configure(partitions=COUNT)
     await topic.join()
     fresh = (await bus.replica()).topic(topic.name)
@@ -124,7 +124,7 @@ async def test_a_session_that_waits_is_told_when_the_number_changes(bus: RedisBu
     assert ids(await there.lease()) == ["event"]
 
 
-async def test_a_change_that_nobody_told_of_is_found_by_the_sweep(bus: RedisBus, topic: TopicDriver) -> None:
+async def test_the_sweep_finds_a_change_without_a_notification(bus: RedisBus, topic: TopicDriver) -> None:
     deaf = await bus.replica()
     there = deaf.topic(topic.name)
     await there.join()
@@ -136,7 +136,7 @@ async def test_a_change_that_nobody_told_of_is_found_by_the_sweep(bus: RedisBus,
 
 
 def skew_clocks(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Redis as the replica sees it: partitions on nodes whose clocks are an hour behind, right, or an hour ahead."""
+    """Make the replica see nodes whose clocks are an hour behind, right, or an hour ahead."""
     runner = replica.engine._engine._runner
     common = runner._common
 
@@ -151,11 +151,11 @@ def skew_clocks(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_the_clocks_of_the_nodes_need_not_agree_for_a_change(
     bus: RedisBus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A session asks every partition after it has joined, regardless of the clocks' due times."""
+    """After it has joined, a session leases from every partition, whatever the clocks say."""
     replica, other = await bus.replica(), await bus.replica()
     for one in (replica, other):
         skew_clocks(one, monkeypatch)
-    for _ in range(4):  # names on other nodes
+    for _ in range(4):  # topics on other nodes
         topic = replica.topic()
         there = other.topic(topic.name)
         tokens = [0]
@@ -178,10 +178,10 @@ async def test_the_clocks_of_the_nodes_need_not_agree_for_a_change(
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_dispatches_during_changes_that_replicas_begin_and_break_off_are_delivered(
+async def test_dispatches_during_interrupted_changes_are_delivered(
     bus: RedisBus, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    """They come during a change, at a different step of it each time. All replicas declare their keys."""
+    """Each dispatch is made at another step of a change. All replicas declare their keys."""
     rng = random.Random(seed)
     replicas = [await bus.replica() for _ in range(4)]
     for replica in replicas:
@@ -247,7 +247,7 @@ async def until_accepted(verb: Callable[..., Awaitable[Any]], *arguments: Any) -
             await asyncio.sleep(0.01)  # a retry, as a client does it
 
 
-async def test_settings_that_come_during_a_change_reach_every_partition(bus: RedisBus, topic: TopicDriver) -> None:
+async def test_settings_made_during_a_change_reach_every_partition(bus: RedisBus, topic: TopicDriver) -> None:
     bus.raw.hset(bus.key(topic.name, "config"), "partitions", f"1>{COUNT}/{0:016x}")
     assert (await topic.configure(max_queued=COUNT)).partitions == COUNT
     await dispatch_one_each(topic)

@@ -1,4 +1,4 @@
-"""Topics with several partitions: where their events are, and what holds over all of them."""
+"""Topics with several partitions: where their events are, and what holds for all partitions together."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ async def test_a_dispatch_that_fails_part_way_lists_what_is_stored_and_a_repetit
 async def test_a_dispatch_that_meets_a_change_part_way_lists_what_is_stored(
     bus: RedisBus, partitioned: TopicDriver
 ) -> None:
-    """Given a closed partition, and another replica that is changing it."""
+    """One partition is closed, because another replica is changing the number."""
     lock = await Locks((await bus.replica()).engine._engine._runner).acquire(f"partitions:{partitioned.name}", MINUTE)
     assert lock is not None
     bus.raw.hset(bus.key(partitions_of(partitioned.name, COUNT)[1], "config"), "partitions", f"{COUNT}/{0:016x}")
@@ -143,7 +143,7 @@ async def test_a_reused_request_id_is_noticed_where_the_requests_have_a_partitio
 async def test_a_dispatch_that_meets_a_change_of_the_number_stores_each_event_once(
     bus: RedisBus, partitioned: TopicDriver, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
-    """Given events of one partition that are acked before the others are found closed."""
+    """The events of one partition are acked before the other partitions are found closed."""
     other = (await bus.replica()).topic(partitioned.name)
     await other.join()
     runner = partitioned.engine._engine._runner  # type: ignore[attr-defined]
@@ -193,7 +193,7 @@ async def test_a_session_asks_only_where_something_may_be_due(
 
 
 async def test_a_recreated_group_is_asked_for_waiting_events_in_every_partition(partitioned: TopicDriver) -> None:
-    """Found by the property machine: the cached state of the partitions was that of a deleted group."""
+    """The cached due times of the partitions were once those of the deleted group."""
     await partitioned.join()
     assert await partitioned.lease() == []
     await partitioned.delete_group()
@@ -275,7 +275,7 @@ async def test_a_topic_is_deleted_with_what_is_left_of_a_deleted_group(
 async def test_a_deletion_through_a_replica_that_knew_no_partitions_leaves_no_note(
     bus: RedisBus, topic: TopicDriver
 ) -> None:
-    """Given a replica that believes the topic has one partition until it is corrected, as after a start."""
+    """The replica has just started, and believes that the topic has one partition."""
     await topic.configure(partitions=COUNT)
     await topic.join()
     there = (await bus.replica()).topic(topic.name)
@@ -322,7 +322,7 @@ async def test_a_partition_that_lost_everything_is_reopened(bus: RedisBus, parti
     assert sorted(ids(await partitioned.lease_all())) == sorted(names)
 
 
-async def test_a_lease_that_nobody_heard_of_is_taken_back_from_every_partition(
+async def test_a_lease_whose_answer_was_lost_is_taken_back_from_every_partition(
     partitioned: TopicDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await partitioned.join()

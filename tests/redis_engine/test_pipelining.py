@@ -1,4 +1,4 @@
-"""The pipelined connection: scripts of many callers share it, and whatever happens to it, each gets its own answer."""
+"""Many callers share the pipelined connection. Each gets its own answer, even if the connection fails."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def test_a_call_that_is_cancelled_does_not_shift_the_answers_of_others(
         answers = await asyncio.gather(*calls, return_exceptions=True)
         assert [isinstance(answer, asyncio.CancelledError) for answer in answers] == [True, False] * 3 + [True]
         assert [len(answer.event_ids) for answer in answers[1::2] if not isinstance(answer, BaseException)] == [2, 4, 6]
-        assert await topic.queued() == 1 + sum(range(1, 8)), "those that were cancelled were carried out too"
+        assert await topic.queued() == 1 + sum(range(1, 8)), "the cancelled commands were carried out too"
         assert await pipelined(replica) is connection
 
 
@@ -89,7 +89,7 @@ async def test_a_connection_that_is_cut_fails_its_calls_and_is_replaced(
 async def test_a_connection_that_swallows_everything_is_left_within_the_time_of_a_call(
     start_redis: Callable[..., RedisServer],
 ) -> None:
-    """As when a firewall has forgotten it: nothing closes it."""
+    """A firewall may forget a connection: nothing arrives, and nothing closes it."""
     async with behind_a_proxy(start_redis()) as (proxy, replica, topic):
         connection = await pipelined(replica)
         proxy.swallow()
@@ -103,7 +103,7 @@ async def test_a_connection_that_swallows_everything_is_left_within_the_time_of_
 
 
 async def test_a_call_that_is_answered_slowly_has_its_own_time(start_redis: Callable[..., RedisServer]) -> None:
-    """The connection is never without an unanswered command for longer than an answer may take."""
+    """Meanwhile, the connection always has unanswered commands, but none for longer than the timeout."""
     async with behind_a_proxy(start_redis()) as (proxy, replica, topic):
         connection = await pipelined(replica)
         for nth in range(3):
@@ -116,7 +116,7 @@ async def test_a_call_that_is_answered_slowly_has_its_own_time(start_redis: Call
 
 
 async def test_a_node_that_loads_its_data_is_left_for_the_new_primary(start_redis: Callable[..., RedisServer]) -> None:
-    """After a failover behind one address, the old primary loads the data of the new one, and refuses everything."""
+    """After a failover behind one address, the old primary loads the new one's data and refuses all commands."""
     old, new = start_redis("--enable-debug-command", "yes"), start_redis("--repl-diskless-sync-delay", "0")
     async with behind_a_proxy(old) as (proxy, replica, topic):
         connection = await pipelined(replica)
@@ -134,7 +134,7 @@ async def test_a_node_that_loads_its_data_is_left_for_the_new_primary(start_redi
         assert await topic.queued() == 1
 
 
-async def test_a_redis_that_takes_no_more_connections_is_asked_over_the_pool(
+async def test_the_pool_is_used_while_redis_accepts_no_more_connections(
     start_redis: Callable[..., RedisServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = start_redis()
@@ -142,15 +142,15 @@ async def test_a_redis_that_takes_no_more_connections_is_asked_over_the_pool(
         replica = await bus.replica()
         topic = replica.topic()
         await topic.join()
-        # given as many connections as Redis takes, of which the pipelined one is lost
+        # given that Redis has as many connections as it accepts, and the pipelined one is lost
         connection = await pipelined(replica)
         bus.raw.config_set("maxclients", bus.raw.info("clients")["connected_clients"] - 1)
         connection.close()
-        # when there are calls
+        # when calls are made
         refused = bus.raw.info("stats")["rejected_connections"]
         for nth in range(50):
             await topic.dispatch(f"event {nth}")
-        # then they work, and a connection is tried again only after a while
+        # then they succeed, and the next connection is tried only after a while
         assert bus.raw.info("stats")["rejected_connections"] == refused + 1
         monkeypatch.setattr(script_client, "RETRY_S", 0.0)
         bus.raw.config_set("maxclients", 100)

@@ -86,7 +86,7 @@ async def test_several_processes_are_one_server_and_drain_together(serve: Callab
     assert server.terminate() == 0
     assert not any(map(is_there, serving))
     assert server.process.stdout is not None
-    assert server.process.stdout.read() == "", "one ready line, however many processes"
+    assert server.process.stdout.read() == "", "one ready line for all processes"
 
 
 async def test_a_process_that_dies_is_restarted(serve: Callable[..., ServerProcess]) -> None:

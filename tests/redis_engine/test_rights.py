@@ -40,7 +40,7 @@ def documented(place: str) -> str:
 
 @contextmanager
 def user_on(nodes: list[RedisServer], namespace: str, rules: str) -> Iterator[list[Any]]:
-    """A user with these rules on every node during the block, whose log of refusals is empty; clients of the nodes."""
+    """A user with these rules on every node during the block; yields clients of the nodes. ACL LOG is empty."""
     with ExitStack() as opened:
         clients: list[Any] = [opened.enter_context(redis.Redis.from_url(node.url)) for node in nodes]
         for client in clients:
@@ -54,7 +54,7 @@ def user_on(nodes: list[RedisServer], namespace: str, rules: str) -> Iterator[li
 
 @pytest.fixture
 def ran(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """The names of the scripts that were run."""
+    """The names of the scripts that have run."""
     names = set()
     run = Script.run
 
@@ -112,7 +112,7 @@ async def use_every_verb(here: Replica, there: Replica) -> None:
 
 
 async def lose_an_answer(here: Replica) -> None:
-    """A sweep finds that Redis knows more leases of a session than it does; the session's next call takes them back."""
+    """A sweep finds a lease that the session was not told of, and the session's next call takes it back."""
     topic = here.topic()
     await topic.join()
     await topic.dispatch("heard", "unheard")

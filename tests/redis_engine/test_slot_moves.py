@@ -1,4 +1,4 @@
-"""A cluster slot that is moving to another node: no step runs on half of a topic's keys, and none is lost."""
+"""A cluster slot moves to another node: no script runs on part of a topic's keys, and no event is lost."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def lively(cluster_bus: RedisBus) -> TopicDriver:
 
 @pytest.fixture
 def moving(lively: TopicDriver, cluster: list[RedisServer], cluster_bus: RedisBus) -> MovingSlot:
-    """Its slot, of which every second key has been moved."""
+    """The topic's slot, of which every second key has been moved."""
     slot = MovingSlot(cluster, cluster_bus.key(lively.name, "events"))
     slot.begin()
     for key in slot.unmoved()[::2]:
@@ -57,13 +57,13 @@ def moving(lively: TopicDriver, cluster: list[RedisServer], cluster_bus: RedisBu
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A command does not wait for a slot."""
+def without_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands do not wait until a slot is moved."""
     monkeypatch.setattr(clients, "SLOT_TIMEOUT_S", 0.02)
 
 
-@pytest.mark.usefixtures("impatient")
-async def test_no_script_runs_on_half_of_a_topic(lively: TopicDriver, moving: MovingSlot) -> None:
+@pytest.mark.usefixtures("without_wait")
+async def test_no_script_runs_on_part_of_a_topic(lively: TopicDriver, moving: MovingSlot) -> None:
     replica = lively.harness
     assert isinstance(replica, Replica)
     before = moving.contents()
@@ -73,10 +73,10 @@ async def test_no_script_runs_on_half_of_a_topic(lively: TopicDriver, moving: Mo
         assert isinstance(raised.value.__cause__, SlotMovingError)
         assert moving.contents() == before, name
     moving.end()
-    assert await lively.queued() == 5, "one is acked in one group alone"
+    assert await lively.queued() == 5, "one is acked in one group only"
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("without_wait")
 async def test_a_sweep_does_not_consider_a_group_deleted_whose_slot_is_moving(
     lively: TopicDriver, moving: MovingSlot
 ) -> None:
@@ -127,7 +127,7 @@ async def test_a_slot_that_is_moved_key_by_key_loses_no_event(
     assert refused
     held = [event.event_id for event in await topic.lease_all()]
     assert set(answered) <= set(held)
-    assert await topic.queued() == len(held), "nothing is stored by half"
+    assert await topic.queued() == len(held), "nothing is stored in part"
 
 
 def id_of(node: RedisServer) -> str:
@@ -138,7 +138,7 @@ def id_of(node: RedisServer) -> str:
 async def test_a_cluster_that_is_resharded_under_load_loses_no_event(
     cluster_bus: RedisBus, cluster: list[RedisServer]
 ) -> None:
-    """Every slot of the first node but a few goes to the second."""
+    """All but a few slots of the first node move to the second."""
     replica = await cluster_bus.replica()
     topics = [replica.topic() for _ in range(8)]
     for topic in topics:

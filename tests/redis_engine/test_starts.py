@@ -1,4 +1,4 @@
-"""A server that starts while Redis is away: it listens, is not ready, and serves when Redis is there."""
+"""A server that starts while Redis is unavailable listens, is not ready, and serves once Redis is available."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 WAITS, IS_THERE = "an engine is waiting for its storage", "the storage of an engine is available"
 
 
-# --- how Redis can be away; each yields its URL and a function that brings it back ---
+# --- ways in which Redis is unavailable; each yields its URL and a function that ends that ---
 
 
 @contextmanager
 def refused(_folder: Path) -> Iterator[tuple[str, Callable[[], None]]]:
-    """Nothing listens there yet."""
+    """Nothing listens on the port."""
     port = free_port()
     started: list[RedisServer] = []
     yield f"redis://127.0.0.1:{port}/0", lambda: started.append(RedisServer(port=port))
@@ -48,7 +48,7 @@ def refused(_folder: Path) -> Iterator[tuple[str, Callable[[], None]]]:
 
 @contextmanager
 def hangs(_folder: Path) -> Iterator[tuple[str, Callable[[], None]]]:
-    """Something accepts connections and never answers; Redis follows on its port."""
+    """A listener accepts connections and never answers. Redis then starts on its port."""
     listener = socket.create_server(("127.0.0.1", free_port()))
     port = listener.getsockname()[1]
     started: list[RedisServer] = []
@@ -83,7 +83,7 @@ def loads(_folder: Path) -> Iterator[tuple[str, Callable[[], None]]]:
 
 @contextmanager
 def has_no_slots(_folder: Path) -> Iterator[tuple[str, Callable[[], None]]]:
-    """A node of a cluster that is down, since nobody has its slots."""
+    """A cluster that is down, because no node has its slots."""
     server = RedisServer("--cluster-enabled", "yes", port=free_port(below=22_768))
     with redis.Redis.from_url(server.url) as client:
         slots = [str(slot) for slot in range(1 << 14)]
@@ -101,7 +101,7 @@ def is_down(sentinel: Any) -> bool:
 
 @contextmanager
 def has_no_primary(folder: Path) -> Iterator[tuple[str, Callable[[], None]]]:
-    """A sentinel that finds the primary down."""
+    """A sentinel whose primary is down."""
     primary = RedisServer()
     primary.kill()
     with sentinel_of(folder, primary.port) as port, redis.Redis(port=port) as sentinel:
@@ -159,7 +159,7 @@ async def test_a_server_serves_once_redis_is_available(
         # when a server starts without Redis
         server = start_server(*flags(url, http), listen=listen, is_ready=False)
         await until(lambda: logged(server, WAITS) == 1, "the server to wait", 60)
-        # then it listens, and reports that it can't work yet, and why
+        # then it listens, and reports why it is not ready
         async with connect(listen) as wire:
             topic = unique_name()
             assert await health(wire) == "NOT_SERVING"
@@ -171,7 +171,7 @@ async def test_a_server_serves_once_redis_is_available(
             assert await asyncio.to_thread(ask, http, "readyz") == (503, f"engine redis: {reason}")
             assert await asyncio.to_thread(ask, http, "healthz") == (200, "ok")
             assert b"duebus_engine_up" in await asyncio.to_thread(scrape, http)
-            # and when Redis comes, it serves
+            # and when Redis is available, it serves
             await asyncio.to_thread(come)
             began = time.monotonic()
             await asyncio.to_thread(server.wait_ready)
@@ -212,7 +212,7 @@ async def test_an_unknown_host_name_is_retried_and_a_stop_ends_that(
 async def test_a_redis_that_becomes_available_but_is_unusable_ends_the_server(
     start_server: Callable[..., ServerProcess], options: tuple[str, ...], layout: str, problem: str
 ) -> None:
-    # given a Redis that is away
+    # given a Redis that is unavailable
     redis_server = RedisServer(
         "--appendonly",
         "yes",
@@ -226,9 +226,9 @@ async def test_a_redis_that_becomes_available_but_is_unusable_ends_the_server(
     redis_server.kill()
     server = start_server(*flags(redis_server.url, free_port()), is_ready=False)
     await until(lambda: logged(server, WAITS) == 1, "the server to wait", 60)
-    # when it comes
+    # when it is available
     redis_server.restart()
-    # then one line tells why the server ends
+    # then one line says why the server ends
     assert await asyncio.to_thread(server.wait) == CANNOT_SERVE
     assert server.log.read_text().splitlines()[-1] == f"duebus: engine redis: {problem}"
     redis_server.close()

@@ -53,7 +53,7 @@ async def test_tls_with_a_certificate_on_both_sides(tls_url: str, certificates: 
 
 @pytest.fixture(scope="module")
 def others(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    """Certificates of another authority, which are out of date."""
+    """Expired certificates of another authority."""
     return make_certificates(tmp_path_factory.mktemp("others"), days=-1, authority="another authority")
 
 
@@ -90,7 +90,7 @@ async def test_the_error_says_why_a_certificate_is_refused(
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-async def test_why_our_own_certificate_is_refused_is_told(
+async def test_the_error_says_why_our_own_certificate_is_refused(
     tls_url: str, certificates: Certificates, others: Certificates, scheme: str
 ) -> None:
     url = scheme.format(port=urlsplit(tls_url).port) + f"?ssl_ca_certs={certificates.ca}"

@@ -66,7 +66,7 @@ async def test_a_due_time_wakes_another_replica(pair: tuple[Wire, Wire]) -> None
 
 
 async def test_each_of_several_sessions_of_a_replica_is_woken(pair: tuple[Wire, Wire]) -> None:
-    """The first takes an event and has no room for more; the second must be told of the next one."""
+    """The first session has room for one event, so the second must be woken for the next one."""
     here, there = pair
     topic = unique_name()
     streams = [await there.subscribe(topic, max_in_flight=1) for _ in range(3)]

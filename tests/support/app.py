@@ -46,7 +46,7 @@ class OwnApp:
         return watcher
 
     async def start(self) -> None:
-        """Serve."""
+        """Start serving."""
         self.address = await self.app.start()
 
     async def advance(self, by_us: int) -> None:

@@ -105,7 +105,7 @@ class Running:
         return self.result()
 
     def result(self) -> Result:
-        """Waits for its end; the result has the output that was not read yet."""
+        """Wait for its end. The result has the output that was not read yet."""
         out, err = self.process.communicate(timeout=SIGNAL_TIMEOUT_S)
         return Result(self.process.returncode, out, err)
 

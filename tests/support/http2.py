@@ -1,4 +1,4 @@
-"""HTTP/2 by hand, for requests that no gRPC library sends."""
+"""HTTP/2 frames, for requests that no gRPC library sends."""
 
 from __future__ import annotations
 

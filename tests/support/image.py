@@ -70,7 +70,7 @@ def _python(root: Path) -> Path:
     """This Python, or a copy if other users can't reach it, for example because it is in root's home."""
     base = Path(sys.base_prefix)
     if all(folder.stat().st_mode & stat.S_IXOTH for folder in (base, *base.parents)):
-        return Path(sys._base_executable)  # type: ignore[attr-defined]  # what venv goes by
+        return Path(sys._base_executable)  # type: ignore[attr-defined]  # venv reads it
     copied = root / "usr" / "local"
     left_out = shutil.ignore_patterns("__pycache__", "test", "*.a", "site-packages")
     for name in ("bin", "lib"):

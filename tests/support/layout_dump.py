@@ -1,4 +1,4 @@
-"""Dumps what the redis engine stores, one JSON object a key. A dump of each released layout is kept.
+"""Dumps what the redis engine stores, one JSON object for each key. A dump of each released layout is kept.
 
 ``PYTHONPATH=tests .venv/bin/python -m support.layout_dump`` writes the dump of this build. Names and times are the
 same in every dump. Random values (the secret, the names of the replica and of a deletion) are left out or replaced.

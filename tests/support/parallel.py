@@ -114,7 +114,7 @@ class Scheduler(LoadScopeScheduling):
         if next(iter(self.workqueue)) != ALONE or self.nodes == [node]:
             super()._assign_work_unit(node)
         elif not all(other.shutting_down for other in self.nodes if other is not node):
-            node.shutdown()  # it finishes what it has
+            node.shutdown()  # it finishes the tests that it has
 
     def remove_node(self, node: WorkerController) -> str | None:
         """A worker has ended."""

@@ -1,4 +1,4 @@
-"""What tests of topics with several partitions share."""
+"""Helpers for tests of topics with several partitions."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def of(topic: TopicDriver, keys: set[str]) -> set[str]:
 
 
 class Broken(Exception):
-    """The replica has died here."""
+    """The replica died at this step."""
 
 
 async def break_off(
     engine: Any, verb: Callable[[], Awaitable[Any]], step: int, monkeypatch: pytest.MonkeyPatch, script_name: str = ""
 ) -> bool:
-    """Call something, and die before its ``step``th script, or script of this name; False when it has fewer."""
+    """Call something, and die before its ``step``th script or the script of this name. False if it runs fewer."""
     run, left = engine._engine._runner.run, step
 
     async def dies(script: Any, name: Partition, *arguments: Any, **more: Any) -> Any:

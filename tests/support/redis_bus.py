@@ -1,4 +1,4 @@
-"""One bus on a real Redis, with as many replicas as a test needs, and a look at what is stored."""
+"""One bus on a real Redis, with as many replicas as a test needs, and access to what is stored."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ START_TIMEOUT_S = 30
 
 @contextmanager
 def running_cluster(primaries: int, replicas: int, node_timeout_ms: int, *more: str) -> Iterator[list[RedisServer]]:
-    """The nodes of a cluster during the block; each primary has ``replicas``. ``more`` are options of the nodes."""
+    """The nodes of a cluster during the block. Each primary has ``replicas``; ``more`` are options of the nodes."""
     options = ("--cluster-enabled", "yes", "--cluster-node-timeout", str(node_timeout_ms), *more)
     nodes = [RedisServer(*options, port=free_port(below=22_768)) for _ in range(primaries * (1 + replicas))]
     create = ["redis-cli", "--cluster", "create", *(f"127.0.0.1:{node.port}" for node in nodes)]

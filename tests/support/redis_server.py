@@ -53,7 +53,7 @@ class RedisServer:
             try:
                 client.ping()
             except redis.ConnectionError:
-                time.sleep(0.01)  # nothing signals that a foreign server listens
+                time.sleep(0.01)  # another program can't signal that it listens
             else:
                 client.close()
                 return

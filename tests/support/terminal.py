@@ -61,7 +61,7 @@ class Terminal:
         """Waits until the text is shown; returns what was shown before it since the last call."""
         deadline = time.monotonic() + SIGNAL_TIMEOUT_S
         while text not in self.seen:
-            assert self._read(deadline), f"{text!r} never came, but {self.seen!r}"
+            assert self._read(deadline), f"{text!r} was not shown, but {self.seen!r}"
         before, _, self.seen = self.seen.partition(text)
         return before
 
@@ -85,7 +85,7 @@ class Terminal:
         ready, _, _ = select.select([self._ours], [], [], max(0.0, deadline - time.monotonic()))
         try:
             data = os.read(self._ours, 65536) if ready else b""
-        except OSError:  # Linux's error for a closed other end
+        except OSError:  # Linux's error when the other end is closed
             data = b""
         self.seen += _ESCAPES.sub("", data.decode(errors="replace")).replace("\r\n", "\n")
         return bool(data)

@@ -168,7 +168,7 @@ class Stream:
         return taken
 
     async def more(self) -> None:
-        """Wait for a frame, for as long as it takes."""
+        """Wait for a frame without a timeout."""
         self._unseen.put_nowait(await self._unseen.get())
 
     async def closing(self) -> event_bus_pb2.Closing:

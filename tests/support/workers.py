@@ -37,7 +37,7 @@ async def serving(worker: Worker) -> AsyncIterator[asyncio.Task[None]]:
 
 
 class HandlerByHand:
-    """A coroutine handler whose calls the test sees, and ends.
+    """A coroutine handler whose calls the test sees and ends.
 
     Attributes:
         begun: The deliveries that it was called with, in order.

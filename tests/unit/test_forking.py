@@ -1,4 +1,4 @@
-"""A forked program is what it would be by itself: arguments, environment, folder, streams, signals and exit status."""
+"""A forked program behaves as if it were started: arguments, environment, folder, streams, signals, exit status."""
 
 from __future__ import annotations
 

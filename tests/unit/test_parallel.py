@@ -39,7 +39,7 @@ def test_the_others_have_ended():
 
 
 def run(folder: Path, files: dict[str, str], workers: int) -> subprocess.CompletedProcess[str]:
-    """Runs these files, which the folder gets, as `make test` would."""
+    """Write these files to the folder, and run them as `make test` does."""
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)

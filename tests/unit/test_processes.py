@@ -21,7 +21,7 @@ def serves_until_stopped(_number: int, ready: Connection) -> None:
 
 
 def test_a_signal_while_a_process_is_being_started_stops_that_one_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    kind = processes._CONTEXT.Process  # the moment between its start and the note of it
+    kind = processes._CONTEXT.Process  # after it was started, and before it is recorded
     start = kind.start
 
     def start_and_be_stopped(self: object) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """One server that tests share, each with its own topics. Leave it running."""
+    """A server that all tests share, each with its own topics. Leave it running."""
     shared = ServerProcess(tmp_path_factory.mktemp("server") / "server.log")
     yield shared
     shared.close()

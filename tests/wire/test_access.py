@@ -119,7 +119,9 @@ async def test_health_is_open_and_reflection_is_not(with_rules: ServerProcess, s
         assert (await health.Check(health_pb2.HealthCheckRequest())).status == health_pb2.HealthCheckResponse.SERVING
         reflection: Any = reflection_pb2_grpc.ServerReflectionStub(wire.channel)
         asked = [reflection_pb2.ServerReflectionRequest(list_services="")]
-        refused = reflection.ServerReflectionInfo()  # sends no request: one in flight could fail before the answer
+        refused = (
+            reflection.ServerReflectionInfo()
+        )  # sends no request, because one in flight could fail before the answer
         assert await refused.code() is grpc.StatusCode.UNAUTHENTICATED
         header = (("authorization", f"Bearer {secured.tokens['shop']}"),)
         answer = await reflection.ServerReflectionInfo(iter(asked), metadata=header).read()
@@ -161,7 +163,7 @@ async def test_settles_need_the_right_to_subscribe_to_the_topic_of_every_token(
             audit.extend([entry, order], 60),
         ):
             assert await denied(call) == {"identity": "audit", "verb": "subscribe", "topic": "order.created"}
-        assert await audit.ack(entry) == [], "nothing of a call that is denied was carried out"
+        assert await audit.ack(entry) == [], "no part of the denied call was carried out"
         assert await ops.ack(order) == []
 
 

@@ -112,7 +112,7 @@ async def test_get_event_has_the_state_in_each_group(wire: Wire, topic: str) -> 
     assert (info.topic, info.dispatched_at) == (topic, delivery.dispatched_at)
     assert info.dispatched_by.startswith("ipv4:127.0.0.1:")
     groups = {group.group: group for group in info.groups}
-    assert groups.keys() == {"default", "later"}, "audit is done with it"
+    assert groups.keys() == {"default", "later"}, "the group audit has settled it"
     default = groups["default"]
     assert (default.state, default.attempts, default.consumer) == (admin_pb2.EVENT_STATE_LEASED, 1, "billing-1")
     assert default.lease_expires_at == delivery.lease_expires_at

@@ -110,9 +110,9 @@ def test_the_history_of_an_event_that_failed_three_times_and_was_redriven(cli: C
         out = cli.ok("event", topic, "o-42").out
         record = cli.ok("event", topic, "o-42", "--json").record
 
-    story = out.partition("in group billing: ")[2].partition("\nin group")[0]
-    assert story.startswith("leased to w-1 until ")
-    assert "; 1 attempt since it was redriven, 2 retries allowed\nlast error: refused 3\n" in story
+    shown = out.partition("in group billing: ")[2].partition("\nin group")[0]
+    assert shown.startswith("leased to w-1 until ")
+    assert "; 1 attempt since it was redriven, 2 retries allowed\nlast error: refused 3\n" in shown
     steps = (
         "dispatched",
         "attempt 1: failed, to be retried",
@@ -122,7 +122,7 @@ def test_the_history_of_an_event_that_failed_three_times_and_was_redriven(cli: C
         "attempt 1: under way",
         "the lease runs out, unless it is settled or extended",
     )
-    rows = story.partition("FROM")[2].splitlines()[1:]
+    rows = shown.partition("FROM")[2].splitlines()[1:]
     assert [next(step for step in steps if step in row) for row in rows if row] == list(steps)
     assert "in group mail: " in out
     (group,) = (each for each in record["groups"] if each["group"] == "billing")

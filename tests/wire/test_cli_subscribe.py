@@ -42,7 +42,7 @@ def test_an_event_is_shown_when_it_is_due_with_its_lateness(cli: Cli, topic: str
 
 
 def test_without_a_group_it_takes_no_events(cli: Cli, topic: str) -> None:
-    """Given an event that waits for the first group."""
+    """The event keeps waiting for the first lasting group."""
     cli.ok("dispatch", topic, '"before"')
     with cli.start("subscribe", topic, "--json") as looker, cli.start("subscribe", topic, "--json") as other:
         for each in (looker, other):
@@ -56,11 +56,11 @@ def test_without_a_group_it_takes_no_events(cli: Cli, topic: str) -> None:
         assert [each["ephemeral"] for each in looking] == [True, True]
         assert "(ephemeral)" in cli.ok("topic", topic).out
         assert looker.end().status == other.end().status == 0
-    assert until_one_group(cli, topic)["ready"] == 2, "nothing is left of a look"
+    assert until_one_group(cli, topic)["ready"] == 2, "the ephemeral group is gone"
 
 
 def until_one_group(cli: Cli, topic: str) -> dict[str, Any]:
-    """The groups that are left once the ephemeral ones are gone, after the grace and a sweep."""
+    """The remaining group, once the ephemeral ones are removed after the grace and a sweep."""
     give_up = time.monotonic() + 10
     while len(groups := cli.ok("topic", topic, "--json").record["groups"]) != 1:
         assert time.monotonic() < give_up, groups

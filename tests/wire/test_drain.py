@@ -190,7 +190,7 @@ async def test_cancelling_a_stop_does_not_cancel_the_drain(
 async def test_a_client_that_does_not_read_does_not_delay_the_end(
     start_server: Callable[..., ServerProcess], topic: str
 ) -> None:
-    """Its closing frame can't be sent; it is cut off a few seconds after the drain."""
+    """Its closing frame can't be sent, so it is cut off a few seconds after the drain."""
     server = start_server("--drain-timeout", "0s")
     async with connect(server.address) as wire:
         events = [event_bus_pb2.Event(data=b"x" * 500_000) for _ in range(6)]

@@ -101,7 +101,7 @@ async def test_a_full_topic_is_an_error_with_a_retry_delay(
         assert row(failure) == (Code.RESOURCE_EXHAUSTED, "MAX_QUEUED_EVENTS_REACHED", "duebus")
         assert failure.metadata == {"topic": topic, "max_queued": "3"}
         assert failure.retry_after_us == 1_000_000
-        assert (await wire.topic(topic)).queued == 2, "all of a request or none"
+        assert (await wire.topic(topic)).queued == 2, "a request is stored as a whole or not at all"
 
         await wire.dispatch(topic, event("later", delay=3600))
         assert (await failure_of(wire.dispatch(topic, "c"))).reason == "MAX_QUEUED_EVENTS_REACHED"

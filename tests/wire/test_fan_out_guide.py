@@ -1,4 +1,4 @@
-"""docs/fan-out.md: its commands print what it shows, while two groups act out its story."""
+"""docs/fan-out.md: its commands print what it shows, while two groups receive the events as it describes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_the_guide_shows_what_happens(start_server: Callable[..., ServerProcess]
         next(guide)  # the ledger's backlog
         next(guide)  # the end of the pause
         assert handled(client, ledger, 12) == [f"order-{number}" for number in range(1, 13)]
-        next(guide)  # nothing waits anymore
+        next(guide)  # nothing waits any longer
         client.dispatch(TOPIC, {"id": 13}, id="order-13")
         for _ in range(2):
             client.nack(next(mailer), error="no such address")

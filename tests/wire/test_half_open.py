@@ -17,7 +17,7 @@ NOTICED_S = 40.0
 
 
 async def test_events_of_its_worker_are_delivered_to_another(server: ServerProcess) -> None:
-    """At once, and after heartbeats were exchanged. Both run together, because they only wait."""
+    """The connection stalls at once, or after heartbeats. Both cases run together, because they only wait."""
     await asyncio.gather(*(is_delivered_to_another(server, idle_s) for idle_s in (0.0, 12.0)))
 
 

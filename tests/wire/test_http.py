@@ -104,7 +104,7 @@ async def test_a_server_without_redis_is_not_ready_and_the_metrics_show_it(
     assert await get(server, "/healthz") == (200, "ok\n")
     async with asyncio.timeout(SIGNAL_TIMEOUT_S):
         while (samples := await scrape(server))["duebus_engine_up", "redis"] == 1:
-            pass  # a result from the last second is shown again
+            pass  # a result is kept for a second
     assert samples["duebus_redis_errors_total", "connection"] >= 1
     redis.restart()
     assert await get(server, "/readyz") == (200, "ok\n")
@@ -133,7 +133,7 @@ async def test_the_metrics_count_what_happened(start_server: Callable[..., Serve
         assert found["duebus_in_flight", *billing] == 2
         states = {state: found["duebus_group_events", *billing[:2], state, "orders"] for state in STATES}
         assert states == {"scheduled": 1, "ready": 0, "leased": 2, "dead": 1}
-        assert found["duebus_group_events", "local", "", "ready", "later"] == 1, "it waits for a first group"
+        assert found["duebus_group_events", "local", "", "ready", "later"] == 1, "the event waits for the first group"
         assert found["duebus_delivery_lateness_seconds_count", "local"] == 10
         assert found["duebus_dispatch_to_delivery_seconds_count", "local"] == 10
         assert found["duebus_engine_batch_size_sum", "local", "dispatch"] == 12
@@ -150,7 +150,7 @@ async def test_deaths_of_any_cause_are_counted_and_logged(
         await wire.dispatch("orders", "failed", "slow")
         failed, _slow = await stream.take(2)
         await wire.nack(failed)
-        for _ in range(2):  # what a broken stream ended uses up no retry the first two times
+        for _ in range(2):  # the first two leases that a broken stream ends use up no retry
             await stream.cancel()
             stream = await wire.subscribe("orders", group="billing", disconnect_grace=0.05)
             await stream.one()
@@ -169,7 +169,7 @@ STATES = ("scheduled", "ready", "leased", "dead")
 
 
 async def test_the_metrics_explain_a_stuck_queue(start_server: Callable[..., ServerProcess]) -> None:
-    """The example of docs/observability.md: events wait, get older, and nobody handles them."""
+    """The example of docs/observability.md: events wait, and no worker handles them."""
     server = start_server(*HTTP)
     async with connect(server.address) as wire:
         await (await wire.subscribe("orders")).cancel()

@@ -38,7 +38,7 @@ async def test_a_token_with_one_changed_character_is_malformed(wire: Wire, topic
         if letter != token[place]
     }
     await assert_malformed(wire, sorted(changed))
-    assert await wire.ack(delivery) == [], "and the true one still works"
+    assert await wire.ack(delivery) == [], "the original still works"
 
 
 async def test_a_longer_or_shorter_token_is_malformed(wire: Wire, topic: str) -> None:

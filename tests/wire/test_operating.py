@@ -77,7 +77,7 @@ async def test_a_group_has_its_own_retry_policy(wire: Wire, topic: str) -> None:
 
 
 async def test_an_open_stream_keeps_the_lease_in_started(wire: Wire, topic: str) -> None:
-    """A worker extends by the lease in its Started frame: a shorter lease in between would run out."""
+    """A worker extends at intervals that suit the lease in its Started frame; a shorter one would run out."""
     old = await wire.subscribe(topic, max_in_flight=1)
     config = admin_pb2.TopicConfig(lease=duration(HOUR_S))
     await wire.admin.ConfigureTopic(admin_pb2.ConfigureTopicRequest(topic=topic, config=config))

@@ -29,7 +29,7 @@ def test_the_guide_shows_what_happens(start_server: Callable[..., ServerProcess]
     shown = transcripts(GUIDE.read_text())
     assert len(shown) > 10
     with Client(server.address, timeout=10) as client:
-        a_bad_morning(client)
+        make_initial_state(client)
         with client.subscribe("order.created", group="mail", consumer="mail-7f9c"):
             for each in shown:
                 program, *arguments = shlex.split(each.command)
@@ -43,7 +43,7 @@ def test_the_program_of_the_guide_works(start_server: Callable[..., ServerProces
     text = section(GUIDE, "From a program")
     (program,), (printed,) = blocks(text, "python"), blocks(text, "")
     with Client(server.address, timeout=10) as client:
-        a_bad_morning(client)
+        make_initial_state(client)
         file = tmp_path / "operate.py"
         file.write_text(program.replace("127.0.0.1:50051", server.address))
         command = [sys.executable, str(file)]
@@ -52,8 +52,8 @@ def test_the_program_of_the_guide_works(start_server: Callable[..., ServerProces
     assert (ran.stdout, ran.stderr) == (printed, "")
 
 
-def a_bad_morning(client: Client, backoff: float = 0.001) -> None:
-    """The guide's initial state: some orders could not be billed, one waits, and no worker is running."""
+def make_initial_state(client: Client, backoff: float = 0.001) -> None:
+    """Make the guide's initial state: some orders could not be billed, one waits, and no worker is running."""
     client.admin.configure_topic("order.created", max_retries=2, backoff_initial=backoff, backoff_max=60)
     with (
         client.subscribe("order.created", group="billing", consumer="billing-2c51") as billing,

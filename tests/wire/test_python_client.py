@@ -126,7 +126,7 @@ def test_a_stopping_server_tells_its_subscribers(start_server: Callable[..., Ser
         ("events[0].delay", {"delay": timedelta(days=36_500)}),
         ("delay", {"delay": math.inf}),
         ("events[0].deliver_at", {"at": datetime(9000, 1, 1, tzinfo=UTC)}),
-        ("at", {"at": datetime(2026, 1, 1)}),  # noqa: DTZ001 - that is the point
+        ("at", {"at": datetime(2026, 1, 1)}),  # noqa: DTZ001 - without a zone on purpose
         ("events[0].data", {"data": bytes(2 * 1024 * 1024)}),
         ("request", {"data": bytes(20 * 1024 * 1024)}),
         ("events[0].id", {"id": "x" * 256}),
@@ -229,7 +229,7 @@ async def test_a_worker_works_with_the_smallest_message_size(
         for _ in range(4):
             await client.dispatch_many(topic, range(500))
         async with asyncio.timeout(60):
-            while (await client.admin.get_topic(topic)).queued:  # noqa: ASYNC110 - nobody tells of that
+            while (await client.admin.get_topic(topic)).queued:  # noqa: ASYNC110 - nothing signals it
                 await asyncio.sleep(0.02)
     assert failed == 2_000
 

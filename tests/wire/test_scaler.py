@@ -44,10 +44,12 @@ async def is_active(wire: Wire, **metadata: str) -> bool:
 async def test_due_events_count_until_they_are_settled(wire: Wire, topic: str) -> None:
     assert (await backlog(wire, topic=topic), await is_active(wire, topic=topic)) == (0, False)
     await wire.dispatch(topic, "a", "b")
-    assert (await backlog(wire, topic=topic), await is_active(wire, topic=topic)) == (2, True), "no group has it yet"
+    assert (await backlog(wire, topic=topic), await is_active(wire, topic=topic)) == (2, True), (
+        "it waits for the first group"
+    )
     stream = await wire.subscribe(topic)
     deliveries = await stream.take(2)
-    assert (await backlog(wire, topic=topic), await is_active(wire, topic=topic)) == (2, True), "workers are at it"
+    assert (await backlog(wire, topic=topic), await is_active(wire, topic=topic)) == (2, True), "it is being handled"
     await wire.ack(*deliveries)
     assert (await backlog(wire, topic=topic), await is_active(wire, topic=topic)) == (0, False)
 

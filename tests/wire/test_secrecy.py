@@ -56,4 +56,4 @@ async def test_no_payload_and_no_token_is_in_the_log(
     assert MARKER not in log
     assert not [token for token in tokens if token in log]
     for word in ("subscribed", topic, EVENT_ID, "draining", "stopped"):
-        assert word in log, "what was decided is in it"
+        assert word in log, "the outcomes are logged"

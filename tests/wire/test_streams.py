@@ -22,7 +22,7 @@ async def test_streams_that_are_cancelled_leave_no_session(wire: Wire, topic: st
     await wire.until_subscribers(topic, 0)
     stream = await wire.subscribe(topic)
     await wire.dispatch(topic, "a")
-    assert ids([await stream.one()]) == ["a"], "no session that is gone was given the event"
+    assert ids([await stream.one()]) == ["a"], "no ended session was given the event"
 
 
 async def test_streams_that_are_cancelled_before_they_have_started_leave_no_session(wire: Wire, topic: str) -> None:
@@ -46,7 +46,7 @@ async def test_a_connection_that_ends_ends_all_its_streams(wire: Wire, server: S
 
 
 async def test_streams_cancelled_in_a_flood_leave_nothing_behind(wire: Wire, topic: str) -> None:
-    """The server is writing when the client goes: frames are on their way, more events are due."""
+    """The server is writing when the client goes, and more events are due."""
     for _ in range(8):
         await wire.dispatch(topic, *[event(data=b"x" * 4_000, max_retries=100) for _ in range(500)])
     for number in range(12):
@@ -56,7 +56,7 @@ async def test_streams_cancelled_in_a_flood_leave_nothing_behind(wire: Wire, top
     await wire.until_subscribers(topic, 0)
     rest = await wire.subscribe(topic, max_in_flight=4_000, max_in_flight_bytes=1 << 30)
     seen: set[str] = set()
-    while len(seen) < 4_000:  # what two of the streams have held comes one by one
+    while len(seen) < 4_000:  # events that two of the streams have held are suspects, and come one by one
         frame = await rest.next_frame()
         assert frame is not None
         seen |= set(ids(frame.deliveries.deliveries))
@@ -67,7 +67,7 @@ async def test_streams_cancelled_in_a_flood_leave_nothing_behind(wire: Wire, top
 async def test_a_client_that_does_not_read_holds_only_its_window_and_delays_no_one(
     wire: Wire, server: ServerProcess, topic: str
 ) -> None:
-    """Frames that do not fit into the buffers in between stay in the server."""
+    """The server keeps the frames that do not fit into the buffers of the connection."""
     for _ in range(4):
         await wire.dispatch(topic, *[event(data=b"x" * 100_000) for _ in range(35)])
     async with connect(server.address) as lazy:
@@ -117,4 +117,4 @@ async def test_sessions_wakers_and_timers_end_with_their_streams(topic: str) -> 
                 await wire.until_subscribers(f"{topic}.{each}", 0, f"g{number}")
         assert (app.streams._sessions, app.streams._wakers, app.streams._open_in) == ({}, {}, {})
         timers = [timer for _, _, timer in app.clock._timers if timer._callback is not None]
-        assert len(timers) == 1, "the sweep's"
+        assert len(timers) == 1, "the reaper's timer"

@@ -81,7 +81,7 @@ async def test_twenty_workers_and_five_producers(server: ServerProcess, topic: s
         assert set(tally.delivered.values()) == {1}, "each once"
         assert len(tally.fences) == EVENTS
         assert tally.attempts == {1}
-        assert len(tally.by_session) == SESSIONS, "nobody is starved"
+        assert len(tally.by_session) == SESSIONS, "every worker gets a share"
         assert (await consumer.topic(topic)).queued == 0
 
 
@@ -110,6 +110,6 @@ async def test_workers_that_vanish_and_return_under_load_lose_nothing(server: Se
         for first in range(0, total, 500):
             await wire.dispatch(topic, *[event(f"e{first + place}", max_retries=1_000) for place in range(500)])
         await asyncio.wait_for(asyncio.gather(*(come_and_go(patience) for patience in (1, 2, 3, 5, 8))), 100)
-        assert set(acked.values()) == {1}, "an ack that was carried out is the last word"
+        assert set(acked.values()) == {1}, "an acked event is not delivered again"
         group = await wire.group(topic)
         assert (group.ready, group.leased, group.scheduled, group.dead) == (0, 0, 0, 0)

@@ -99,7 +99,7 @@ async def test_an_event_that_kills_its_workers_dies_alone(
             await ended
 
         poison = await wire.find_event(topic, "poison")
-        assert ((await done).dead, killed) == (1, 4), "two that don't count, one that does, and its retry"
+        assert ((await done).dead, killed) == (1, 4), "two attempts that don't count, one that does, and its retry"
         assert (poison.groups[0].attempts, poison.groups[0].free_attempts) == (4, 2)
 
 

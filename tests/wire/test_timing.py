@@ -81,12 +81,12 @@ async def test_delayed_events_are_never_early_and_not_late(wire: Wire, topic: st
 
 
 async def test_delivery_does_not_wait_for_a_sweep(wire: Wire, topic: str) -> None:
-    """Every event of a series that is spread over a second comes at its own time, not with the others."""
+    """Events that are due at different times within a second arrive at different times."""
     arrivals = Arrivals(await wire.subscribe(topic))
     await arrivals.dispatch(wire, topic, [20 * number for number in range(50)])
     await arrivals.take(50)
     figure(f"late by {middle(arrivals.late_ms):.2f} ms in the middle, {max(arrivals.late_ms):.2f} ms at most")
-    assert middle(arrivals.late_ms) < 100, "a sweep once a second would make it 500 ms"
+    assert middle(arrivals.late_ms) < 100, "with a sweep once a second, the mean would be 500 ms"
 
 
 async def test_an_event_can_be_due_at_a_time(wire: Wire, topic: str) -> None:
@@ -97,7 +97,7 @@ async def test_an_event_can_be_due_at_a_time(wire: Wire, topic: str) -> None:
     past, delivery = await stream.take(2)
     assert (past.event.id, past.deliver_at) == ("past", past.dispatched_at)
     assert delivery.deliver_at == moment
-    # By the host's clock, which may drift from the server's a little.
+    # The host's clock may drift a little from the server's.
     assert -50 < time.time_ns() / 1e6 - us(moment) / 1e3 < LATE_MS
 
 

@@ -54,7 +54,7 @@ async def test_only_tls_clients_that_trust_the_authority_connect(
     await can_not_connect(tls_client(server.address, other, timeout=SOON_S))
 
 
-async def test_an_error_that_no_retry_can_cure_is_reported_at_once(
+async def test_an_error_that_a_retry_can_not_fix_is_reported_at_once(
     start_server: Callable[..., ServerProcess], secured: Secured, tmp_path: Path
 ) -> None:
     server, plaintext = start_server(*secured.tls_flags()), start_server()
@@ -81,9 +81,9 @@ async def test_with_mutual_tls_clients_need_a_valid_certificate_of_the_authority
     await can_not_connect(tls_client(server.address, secured.certificates, timeout=SOON_S))
     for folder, days in (("other", 1), ("expired", -1)):
         (tmp_path / folder).mkdir()
-        stranger = make_certificates(tmp_path / folder, days)
-        shutil.copy(secured.certificates.ca, stranger.ca)  # trusts the server, but is not trusted by it
-        await can_not_connect(tls_client(server.address, stranger, mutual=True, timeout=SOON_S))
+        other = make_certificates(tmp_path / folder, days)
+        shutil.copy(secured.certificates.ca, other.ca)  # trusts the server, but is not trusted by it
+        await can_not_connect(tls_client(server.address, other, mutual=True, timeout=SOON_S))
 
 
 async def test_with_mutual_tls_the_scaler_needs_a_certificate_too(
@@ -142,7 +142,7 @@ async def test_certificates_are_renewed_without_a_restart_and_open_connections_s
         replace(secured.certificates, new)
         async with asyncio.timeout(SIGNAL_TIMEOUT_S):
             while not await connects(server.address, new):
-                pass  # the server looks at its files once a second
+                pass  # the server checks its files once a second
         await old.dispatch("order.created", 2)
 
 
@@ -265,7 +265,7 @@ def test_a_server_warns_about_what_other_machines_can_do(
     warning: str | None,
 ) -> None:
     flags = [*(secured.token_flags() if credentials else ()), *(secured.tls_flags() if encrypted else ())]
-    server = start_server(*flags, listen="0.0.0.0:0")  # the point of it
+    server = start_server(*flags, listen="0.0.0.0:0")  # on purpose
     log = server.log.read_text()
     assert ("other machines can connect" in log) is (warning is not None)
     assert (warning or "") in log

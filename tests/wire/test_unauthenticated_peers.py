@@ -45,7 +45,7 @@ LONG_HEADERS = [(b"x%d" % number, b"y" * 120) for number in range(60)]
 
 @pytest.fixture
 def guarded(start_server: Callable[..., ServerProcess], tmp_path: Path) -> ServerProcess:
-    """A server that knows one token, which nobody has."""
+    """A server with one token, which no caller has."""
     tokens = tmp_path / "tokens"
     tokens.write_text(f"nobody sha256:{'0' * 64}\n")
     tokens.chmod(0o600)
@@ -136,7 +136,7 @@ async def bodies(address: str, paths: Sequence[bytes], calls: int, size: int) ->
 
 
 async def calls_of_all_methods(address: str) -> None:
-    """20,000 calls with long headers, of one method after the other."""
+    """20,000 calls with long headers, of each method in turn."""
 
     async def attack(connection: RawConnection) -> None:
         for number in range(1_000):
@@ -148,7 +148,7 @@ async def calls_of_all_methods(address: str) -> None:
 
 
 async def wrong_messages(address: str, path: bytes) -> None:
-    """50 whole requests of 15 MiB, one after the other, that can't be parsed."""
+    """50 requests of 15 MiB, one after the other, that can't be parsed."""
     options = (("grpc.max_send_message_length", -1),)
     async with grpc.aio.insecure_channel(address, options=options) as channel:
         call: Any = channel.unary_unary(path.decode())  # type: ignore[call-arg]  # bytes need no serializers
@@ -216,7 +216,7 @@ async def test_slow_probes_do_not_delay_others(server: ServerProcess) -> None:
     async with raw_connection(server.address) as connection:
         for stream in range(1, 21, 2):
             await connection.send(request_headers(stream, CHECK), frame(DATA, 0, stream, b"\0\0\0\0\1"))
-        await asyncio.wait_for(connection.trailers(19), SIGNAL_TIMEOUT_S)  # one that is answered without being read
+        await asyncio.wait_for(connection.trailers(19), SIGNAL_TIMEOUT_S)  # one is answered without being read
         async with grpc.aio.insecure_channel(server.address) as channel:
             health: Any = health_pb2_grpc.HealthStub(channel)
             answer = await health.Check(health_pb2.HealthCheckRequest(), timeout=SIGNAL_TIMEOUT_S)

@@ -48,7 +48,7 @@ class Watched:
                 done.set()
 
     async def _wait(self, done: asyncio.Event) -> list[event_bus_pb2.Delivery]:
-        """The next deliveries; none when all are done."""
+        """The next deliveries; empty when all are done."""
         taking, ended = asyncio.ensure_future(self.stream.one()), asyncio.ensure_future(done.wait())
         await asyncio.wait((taking, ended), return_when=asyncio.FIRST_COMPLETED)
         ended.cancel()
@@ -99,7 +99,7 @@ async def test_an_event_larger_than_the_window_is_sent_alone(wire: Wire, topic: 
 
 
 async def test_a_burst_stays_within_the_windows_of_all_workers(wire: Wire, topic: str) -> None:
-    """Windows of many sizes, one group, and 5,000 events at once; by count as well as by size."""
+    """One group, windows of many sizes, and 5,000 events at once."""
     windows = [(1, 0), (5, 0), (64, 0), (1_000, 0), (1_000, 3_000), (3, 1_000)]
     streams = [await wire.subscribe(topic, max_in_flight=events, max_in_flight_bytes=size) for events, size in windows]
     await dispatch_burst(wire, topic, size=100)

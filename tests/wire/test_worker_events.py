@@ -31,12 +31,12 @@ def worker(server: ServerProcess) -> Worker:
 
 
 async def until_dead(wire: Wire, topic: str) -> None:
-    """Waits until the topic has a dead letter."""
+    """Wait until the topic has a dead letter."""
     await group_when(wire, topic, lambda group: group.dead == 1)
 
 
 async def soon(awaitable: Awaitable[object]) -> None:
-    """Waits for something that must happen."""
+    """Wait, and fail when it takes too long."""
     await asyncio.wait_for(awaitable, SIGNAL_TIMEOUT_S)
 
 
@@ -159,7 +159,7 @@ async def test_a_handler_that_outlasts_its_lease_keeps_it(
     @worker.on(topic)
     async def outlive(delivery: Delivery) -> None:
         attempts.append(delivery.attempt)
-        # Two leases long; the second event waits as long, unstarted.
+        # Two leases long. The second event waits for as long without being started.
         await asyncio.sleep(2.2)
 
     async with serving(worker):

@@ -90,7 +90,7 @@ async def test_a_signal_drains_the_worker_and_releases_the_rest(
         assert sorted(each.event.data for each in released) == [b"1", b"2", b"3", b"4"]
         assert {each.attempt for each in released} == {1}
 
-        # Longer than the grace of the stream that the worker closed: it keeps the leases of running handlers.
+        # Longer than the grace of the closed stream: the worker keeps the leases of running handlers.
         await asyncio.sleep(1.1)
         assert process.stdin is not None
         process.stdin.write(b"\n")
@@ -148,7 +148,7 @@ async def test_a_worker_that_is_killed_loses_nothing(server: ServerProcess, wire
         assert await line(process) == "begun 0"
         process.kill()
         other = await wire.subscribe(topic)
-        async with asyncio.timeout(10):  # its leases run for longer
+        async with asyncio.timeout(10):  # its leases last longer
             assert sorted(each.event.data for each in await other.take(5)) == [b"0", b"1", b"2", b"3", b"4"]
 
 

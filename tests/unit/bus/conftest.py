@@ -39,7 +39,7 @@ class OtherEngine(LocalEngine):
     async def dispatch(
         self, topic: str, requests: Sequence[DispatchRequest], reservations: Sequence[Reservation] = ()
     ) -> list[DispatchAnswer | DueBusError]:
-        """Fails if told to."""
+        """Dispatch, or fail."""
         if self.failure is not None:
             return [self.failure for _ in requests]
         return await super().dispatch(topic, requests, reservations)
@@ -74,7 +74,7 @@ class Bus:
         return await self.dispatching.dispatch(DispatchCommand(TOPIC, request, engines))
 
     async def lease(self, engine: LocalEngine, group: str = GROUP) -> list[LeasedEvent]:
-        """Everything that is ready."""
+        """Lease everything that is ready."""
         await engine.join(TOPIC, group, SubscriberInfo("worker", "", START_US))
         return list((await engine.lease(TOPIC, group, "worker", LeaseRequest(100, 1 << 30))).events)
 

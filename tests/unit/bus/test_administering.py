@@ -1,4 +1,4 @@
-"""Inspecting and changing engines: possible while they serve and drain, but not afterwards."""
+"""Operators' calls work while an engine serves and while it drains, but not after it has stopped."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ QUERY = EventQuery("", EventState.READY, 10, 1 << 20)
 
 @pytest.fixture
 async def beats() -> AsyncIterator[Callable[[], int]]:
-    """How often something else has had its turn on the event loop."""
+    """Counts the turns that another task gets on the event loop."""
     count = 0
 
     async def beat() -> None:
@@ -80,8 +80,8 @@ async def test_an_engine_that_does_not_run_here_can_not_be_inspected(bus: Bus) -
         await Administering(bus.engines).list_topics(REDIS, "", 10)
 
 
-async def bury(bus: Bus, count: int) -> None:
-    """Makes dead letters in GROUP."""
+async def make_dead(bus: Bus, count: int) -> None:
+    """Make dead letters in GROUP."""
     for part in range(0, count, DEAD_LETTERS_AT_ONCE):
         await bus.dispatch(*(f"event {nth}" for nth in range(part, min(count, part + DEAD_LETTERS_AT_ONCE))))
     while leased := await bus.lease(bus.local):
@@ -90,7 +90,7 @@ async def bury(bus: Bus, count: int) -> None:
 
 
 async def test_many_dead_letters_are_moved_in_bounded_steps(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
-    await bury(bus, 2 * DEAD_LETTERS_AT_ONCE + 1)
+    await make_dead(bus, 2 * DEAD_LETTERS_AT_ONCE + 1)
     steps: list[DeadLetterStep] = []
     redrive = bus.local.redrive
 
@@ -114,14 +114,14 @@ async def test_many_dead_letters_are_moved_in_bounded_steps(bus: Bus, monkeypatc
 async def test_events_that_die_again_while_redriven_do_not_prolong_the_call(
     bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The call ignores events that die after it began: otherwise a failing handler would keep it busy forever."""
-    await bury(bus, DEAD_LETTERS_AT_ONCE + 1)
+    """Otherwise a handler that keeps failing would keep the call busy forever."""
+    await make_dead(bus, DEAD_LETTERS_AT_ONCE + 1)
     redrive = bus.local.redrive
 
     async def and_fail_at_once(*arguments: object) -> DeadLetterProgress:
         progress = await redrive(*arguments)  # type: ignore[arg-type]  # as they came
         bus.clock.advance(SECOND)
-        await bury(bus, 0)
+        await make_dead(bus, 0)
         return progress
 
     monkeypatch.setattr(bus.local, "redrive", and_fail_at_once)
@@ -132,7 +132,7 @@ async def test_events_that_die_again_while_redriven_do_not_prolong_the_call(
 
 
 async def test_other_tasks_run_between_the_steps(bus: Bus, beats: Callable[[], int]) -> None:
-    await bury(bus, 3 * DEAD_LETTERS_AT_ONCE)
+    await make_dead(bus, 3 * DEAD_LETTERS_AT_ONCE)
     before = beats()
 
     assert await Administering(bus.engines).purge(None, TOPIC, GROUP, DeadLetterFilter()) == 3 * DEAD_LETTERS_AT_ONCE

@@ -10,7 +10,7 @@ from support.garbage import cycles
 
 
 class Work:
-    """Carries out batches when the test tells it to, and records them."""
+    """Carries out batches when the test says so, and records them."""
 
     def __init__(self) -> None:
         self.batches: list[tuple[str, list[int]]] = []

@@ -71,7 +71,7 @@ async def test_a_failure_of_a_later_engine_names_the_engines_that_hold_the_event
 
 
 async def test_an_engine_that_has_stored_some_events_is_named_among_those_that_hold_them(bus: Bus) -> None:
-    """Given a topic of several partitions, of which one has failed."""
+    """A dispatch to several partitions stores part of its events if one of them fails."""
     bus.other.failure = PartialDispatch(FULL, [REDIS], ["b"])
     with pytest.raises(PartialDispatch) as caught:
         await bus.dispatch("a", "b", engines=[LOCAL, REDIS], request_id="r-1")

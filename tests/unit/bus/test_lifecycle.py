@@ -1,4 +1,4 @@
-"""Start and stop of engines, together and one by one."""
+"""Engines are started and stopped together, or one by one."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ async def test_concurrent_stops_are_one_drain_with_one_answer(bus: Bus) -> None:
         assert await anext(subscription.session.frames())
         stops = [asyncio.create_task(bus.lifecycle.stop([LOCAL], 10 * SECOND)) for _ in range(3)]
         await settle_down()
-        stops[0].cancel()  # its caller has given up
+        stops[0].cancel()  # the first caller gives up
         await settle_down()
         bus.clock.advance(10 * SECOND)
         assert await stops[1] == await stops[2] == [StoppedEngine(LOCAL, released=1, queued=1)]
@@ -131,7 +131,7 @@ class Away(LocalEngine):
     tries = 0
 
     async def start(self) -> None:
-        """As the storage allows."""
+        """Start, unless there is a problem."""
         self.tries += 1
         if self.problem is not None:
             raise self.problem
@@ -139,7 +139,7 @@ class Away(LocalEngine):
 
 
 class Waiting:
-    """A lifecycle of such an engine."""
+    """The lifecycle of an engine whose storage is away."""
 
     def __init__(self) -> None:
         self.clock = ManualClock(START_US)

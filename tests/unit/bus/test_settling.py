@@ -84,7 +84,7 @@ async def test_a_draining_engine_settles_and_a_stopped_one_reports_that(bus: Bus
 
 
 async def test_a_lease_of_an_engine_that_does_not_run_here_is_not_settled(bus: Bus) -> None:
-    """A replica without one of the engines knows its key, but not the engine."""
+    """The replica shares the key, so it can read the token."""
     await bus.dispatch("a", engines=[REDIS])
     (leased,) = await bus.lease(bus.other)
     token = bus.token(bus.other, leased)

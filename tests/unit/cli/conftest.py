@@ -8,7 +8,7 @@ from unit.client.fake_bus import FakeBus
 
 @pytest.fixture(autouse=True)
 def collector() -> Iterator[None]:
-    """The garbage collector of this process as it was: a command that ends leaves it to the end of its process."""
+    """Restores the garbage collector, which a command turns off for the rest of its process."""
     yield
     gc.unfreeze()
     gc.enable()

@@ -1,4 +1,4 @@
-"""The requests that the operator's commands send, and those they do not."""
+"""The requests that the operators' commands send, and when they send none."""
 
 import json
 from collections.abc import Callable

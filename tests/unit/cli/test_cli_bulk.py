@@ -1,4 +1,4 @@
-"""The result of a load: exactly what was stored, and what failed."""
+"""What a bulk dispatch reports: exactly which lines were stored, and which failed."""
 
 import threading
 from collections.abc import Iterator

@@ -18,7 +18,7 @@ def payloads(content: bytes) -> list[tuple[int, bytes]]:
 
 
 def drain(batches: Iterator[Batch]) -> tuple[list[int], BadLineError]:
-    """The numbers of the lines that came before the bad one, and the bad one."""
+    """The numbers of the lines before the bad one, and the number of the bad one."""
     numbers: list[int] = []
     try:
         for batch in batches:

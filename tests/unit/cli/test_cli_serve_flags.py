@@ -26,4 +26,4 @@ def test_a_flag_describes_the_setting_and_has_no_value_of_its_own(flags: dict[st
     assert flag.help.startswith(Settings.model_fields[name].description)
     assert flag.help.endswith(f" Default: {default(name)}.") or not default(name)
     assert flag.metavar == notation(name).metavar.replace(" or ", "|")
-    assert flag.default is None, "what is not given must leave the environment and the file their say"
+    assert flag.default is None, "a flag that is not given must not override the environment and the file"

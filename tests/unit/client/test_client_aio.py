@@ -322,7 +322,7 @@ async def test_unseen_deliveries_are_released(bus: FakeBus, client: Client) -> N
 async def arrived(subscription: Subscription, frames: int) -> None:
     """How many frames wait to be read."""
     async with asyncio.timeout(10):
-        while subscription._reader is None or subscription._reader._frames.qsize() < frames:  # noqa: ASYNC110 - nobody tells of that
+        while subscription._reader is None or subscription._reader._frames.qsize() < frames:  # noqa: ASYNC110 - nothing signals it
             await asyncio.sleep(0)
 
 

@@ -1,4 +1,4 @@
-"""The list of cases is well formed, and the page of results can be read back."""
+"""The list of cases is valid, and the page of results can be read back."""
 
 from __future__ import annotations
 

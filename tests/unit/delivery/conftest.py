@@ -47,7 +47,7 @@ class TestEngine(LocalEngine):
     """The local engine, with faults that a test sets.
 
     Attributes:
-        leases: counts the lease calls of each session.
+        leases: how many lease calls each session has made.
         backlogs_counted: how many times it was asked for a backlog.
         away: while it is set, it can't be reached.
         latency: so many turns of the loop pass before a verb is carried out, and again before its answer comes.
@@ -82,7 +82,7 @@ class TestEngine(LocalEngine):
         return answers
 
     async def dispatch_elsewhere(self, request: DispatchRequest) -> None:
-        """Dispatch without latency, even while this replica can't reach the engine."""
+        """Dispatch as another replica does: without latency, and even while this one can't reach the engine."""
         await super().dispatch(TOPIC, [request])
 
     async def adopt(
@@ -144,11 +144,11 @@ class Subscriber:
         await settle_down()
 
     def stop_reading(self) -> None:
-        """Stop reading, like a reader whose buffers are full."""
+        """Stop reading, like a client whose buffers are full."""
         self._reads.clear()
 
-    def go_on_reading(self) -> None:
-        """Resume reading."""
+    def resume_reading(self) -> None:
+        """Read what has arrived, and continue."""
         self._reads.set()
 
     async def vanish(self) -> None:
@@ -213,12 +213,12 @@ class Bench:
         return subscriber
 
     async def dispatch(self, *events: NewEvent | str) -> None:
-        """Store events, and let the sessions react. A session that waits gets them handed over."""
+        """Dispatch events, and let the sessions react. They are handed over to a session that waits."""
         await self.streams.dispatch(TOPIC, [request_of(events)])
         await settle_down()
 
     async def dispatch_elsewhere(self, *events: NewEvent | str) -> None:
-        """Store events as another replica does, and let the sessions react: they have to lease them."""
+        """Dispatch events as another replica does, and let the sessions react. They have to lease the events."""
         await self.engine.dispatch_elsewhere(request_of(events))
         await settle_down()
 
@@ -233,12 +233,12 @@ class Bench:
         await settle_down()
 
     async def advance(self, by_us: int) -> None:
-        """Time passes."""
+        """Move the clock."""
         self.clock.advance(by_us)
         await settle_down()
 
     async def group(self) -> GroupInfo:
-        """The group from outside."""
+        """The group as operators see it."""
         return next(info for info in (await self.engine.get_topic(TOPIC)).groups if info.group == GROUP)
 
     def lease_calls(self, subscriber: Subscriber) -> int:

@@ -66,7 +66,7 @@ async def test_a_late_notification_does_not_change_why_a_stream_ended(bench: Ben
     await bench.engine.delete_topic(TOPIC)
 
     bench.streams.deleted(TOPIC, GROUP)
-    subscriber.go_on_reading()
+    subscriber.resume_reading()
     await settle_down()
 
     assert closings(subscriber) == [[TOPIC_DELETED]]
@@ -96,7 +96,7 @@ async def test_a_drain_does_not_wait_for_deleted_leases(bench: Bench) -> None:
     await bench.engine.delete_group(TOPIC, GROUP)
     await settle_down()
 
-    assert await bench.streams.drain(SECOND) == 0  # the clock stands still: it would wait forever
+    assert await bench.streams.drain(SECOND) == 0  # the clock stands still, so a drain that waits would never end
     assert subscriber.ended
 
 

@@ -1,4 +1,4 @@
-"""Hand-over: a dispatch fills the room of a session that waits, and no other call brings the events."""
+"""Hand-over: a dispatch leases its events to a session that waits, which need not ask for them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TURNS = 10
 
 
 async def slow_subscriber(bench: Bench) -> Subscriber:
-    """A session that waits. From now on, the engine's answers take several turns of the loop."""
+    """A session that waits. From then on, the engine's answers take several turns of the loop."""
     subscriber = await bench.subscribe()
     bench.engine.latency = TURNS
     return subscriber
@@ -37,7 +37,7 @@ async def settle_slowly() -> None:
 
 
 async def dispatching(bench: Bench, *events: str) -> asyncio.Task[object]:
-    """A dispatch that is carried out, but not answered yet."""
+    """A dispatch that the engine has carried out but not answered."""
     task = asyncio.create_task(bench.streams.dispatch(TOPIC, [request_of(events)]))
     for _ in range(TURNS + 2):
         await asyncio.sleep(0)
@@ -71,8 +71,7 @@ async def test_sessions_take_turns(bench: Bench) -> None:
     assert [worker.ids for worker in workers] == [["a", "d"], ["b", "e"], ["c", "f"]]
 
 
-async def test_each_group_hands_over_where_it_can(bench: Bench) -> None:
-    """Given a group whose session is full, its copies wait."""
+async def test_a_full_session_of_one_group_does_not_delay_the_hand_over_in_others(bench: Bench) -> None:
     one, other, full = (
         await bench.subscribe(group="one"),
         await bench.subscribe(group="other"),
@@ -88,7 +87,7 @@ async def test_each_group_hands_over_where_it_can(bench: Bench) -> None:
     assert full.ids == ["a", "b"]
 
 
-async def test_what_is_beyond_the_window_wakes_the_next_session(bench: Bench) -> None:
+async def test_events_beyond_the_window_wake_the_next_session(bench: Bench) -> None:
     first, second = await bench.subscribe(max_events=2), await bench.subscribe()
     await bench.dispatch("a", "b", "c", "d")
     assert (first.ids, second.ids) == (["a", "b"], ["c", "d"])
@@ -140,7 +139,7 @@ async def test_a_dispatch_for_later_leaves_the_sessions_alone(bench: Bench) -> N
 
 
 async def test_an_older_event_goes_first(bench: Bench) -> None:
-    """Given an event that another replica has stored, and whose report is still on its way."""
+    """Another replica has stored an event, and its notification has not arrived yet."""
     subscriber = await slow_subscriber(bench)
     task = asyncio.create_task(bench.streams.dispatch(TOPIC, [request_of(["new"])]))
     await asyncio.sleep(0)
@@ -166,7 +165,7 @@ async def test_a_paused_group_hands_over_nothing(bench: Bench) -> None:
 
 
 async def stuck_with(bench: Bench, event: str, max_events: int = 64) -> Subscriber:
-    """A session whose reader has stopped, so that the frame with this event is not taken."""
+    """A session whose reader has stopped, so that it can't finish sending this event."""
     subscriber = await bench.subscribe(max_events)
     subscriber.stop_reading()
     await bench.dispatch(event)
@@ -174,11 +173,11 @@ async def stuck_with(bench: Bench, event: str, max_events: int = 64) -> Subscrib
     return subscriber
 
 
-async def test_what_comes_while_a_frame_is_sent_is_the_next_frame(bench: Bench) -> None:
+async def test_events_that_arrive_while_a_frame_is_sent_are_the_next_frame(bench: Bench) -> None:
     subscriber = await stuck_with(bench, "a", max_events=4)
     for event in "bcde":
         await bench.dispatch(event)
-    subscriber.go_on_reading()
+    subscriber.resume_reading()
     await settle_down()
     assert [len(frame.events) for frame in subscriber.frames if isinstance(frame, Deliveries)] == [1, 3]
     assert subscriber.ids == ["a", "b", "c", "d"], "no more than its window"
@@ -189,7 +188,7 @@ async def test_a_session_that_waits_comes_before_one_that_sends(bench: Bench) ->
     idle = await bench.subscribe()
     for event in "bc":
         await bench.dispatch(event)
-    stuck.go_on_reading()
+    stuck.resume_reading()
     await settle_down()
     assert (stuck.ids, idle.ids) == (["a"], ["b", "c"])
 
@@ -199,7 +198,7 @@ async def test_a_lease_that_runs_out_before_its_event_is_sent_is_not_delivered(b
     await bench.dispatch("b")
     await bench.advance(30 * SECOND)
     other = await bench.subscribe()
-    stuck.go_on_reading()
+    stuck.resume_reading()
     await settle_down()
     assert sorted(stuck.ids + other.ids) == ["a", "a", "b"]
 
@@ -209,7 +208,7 @@ async def test_what_was_not_sent_when_a_stream_breaks_is_released(bench: Bench) 
     await bench.dispatch("b")
     await stuck.vanish()
     other = await bench.subscribe()
-    assert other.ids == ["b"], "it is not held up by the grace of the broken stream"
+    assert other.ids == ["b"], "it does not wait for the grace of the broken stream"
     assert await attempts(bench, "b") == 1
     await bench.advance(SECOND)
     assert other.ids == ["b", "a"]
@@ -220,7 +219,7 @@ async def test_what_was_not_sent_when_a_drain_begins_is_sent_before_the_stream_c
     await bench.dispatch("b")
     drain = asyncio.create_task(bench.streams.drain(30 * SECOND))
     await settle_down()
-    stuck.go_on_reading()
+    stuck.resume_reading()
     await settle_down()
     assert (stuck.ids, stuck.frames[-1]) == (["a", "b"], DRAINING)
     await bench.ack(*stuck.leases)
@@ -230,8 +229,8 @@ async def test_what_was_not_sent_when_a_drain_begins_is_sent_before_the_stream_c
 # --- while the dispatch is running ------------------------------------------------------------------------------------
 
 
-async def test_a_dispatch_whose_answer_is_lost_makes_the_session_ask(bench: Bench) -> None:
-    """The engine then takes back what it has leased and not told."""
+async def test_after_a_dispatch_whose_answer_is_lost_the_session_leases(bench: Bench) -> None:
+    """The engine then takes back the leases that the session was not told of."""
     subscriber = await slow_subscriber(bench)
     asked = bench.lease_calls(subscriber)
     task = await dispatching(bench, "a")
@@ -242,7 +241,7 @@ async def test_a_dispatch_whose_answer_is_lost_makes_the_session_ask(bench: Benc
     assert bench.lease_calls(subscriber) == asked + 1
 
 
-async def test_a_dispatch_that_fails_leaves_the_session_at_work(bench: Bench) -> None:
+async def test_a_session_keeps_working_after_a_dispatch_that_fails(bench: Bench) -> None:
     subscriber = await bench.subscribe()
     bench.engine.away = True
     with pytest.raises(DispatcherNotWorking):
@@ -277,7 +276,7 @@ async def test_a_drain_waits_for_the_dispatch(bench: Bench) -> None:
     assert await drain == 0
 
 
-async def test_a_lease_that_ends_before_it_is_told_is_not_delivered(
+async def test_a_lease_that_ends_before_the_session_is_told_of_it_is_not_delivered(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     subscriber = await slow_subscriber(bench)
@@ -293,7 +292,7 @@ async def test_a_lease_that_ends_before_it_is_told_is_not_delivered(
     assert subscriber.ids == ["b"]
 
 
-async def test_a_due_event_that_comes_meanwhile_is_not_forgotten(bench: Bench) -> None:
+async def test_an_event_that_becomes_due_meanwhile_is_delivered(bench: Bench) -> None:
     subscriber = await slow_subscriber(bench)
     task = await dispatching(bench, "a")
     await bench.dispatch_elsewhere("b")
@@ -303,7 +302,7 @@ async def test_a_due_event_that_comes_meanwhile_is_not_forgotten(bench: Bench) -
 
 
 async def test_a_suspect_whose_lease_ends_meanwhile_makes_room_for_another(bench: Bench) -> None:
-    """Nobody says that another is due: on Redis an ack does not."""
+    """No report says that another suspect is due: on Redis an ack makes none."""
     worker = await slow_subscriber(bench)
     await bench.dispatch("a")
     await settle_slowly()
@@ -316,7 +315,7 @@ async def test_a_suspect_whose_lease_ends_meanwhile_makes_room_for_another(bench
     assert bench.lease_calls(worker) == asked + 1
 
 
-async def test_a_release_of_what_was_handed_over_comes_again(bench: Bench) -> None:
+async def test_an_event_that_was_handed_over_and_released_is_delivered_again(bench: Bench) -> None:
     subscriber = await bench.subscribe()
     await bench.dispatch("a")
     await bench.nack(NackRef(subscriber.leases[0], NackAction.RELEASE))

@@ -159,7 +159,7 @@ class RandomHistory:
     async def _unstall(self) -> None:
         for subscriber in self._stuck:
             self.steps.append("resume reading")
-            subscriber.go_on_reading()
+            subscriber.resume_reading()
         self._stuck = []
         await self.bench.advance(0)
 

@@ -28,7 +28,7 @@ class FailingEngine(LocalEngine):
     error: Exception | None = None
 
     async def expire_leases(self) -> None:
-        """Fails."""
+        """Sweep, or fail."""
         self.sweeps += 1
         if self.error is not None:
             raise self.error
@@ -40,7 +40,7 @@ async def test_the_sweep_ends_an_expired_lease(bench: Bench) -> None:
     sweep = asyncio.create_task(reap(bench.engine, bench.clock, 2 * SECOND))
     await settle_down()
     await bench.advance(2 * SECOND)
-    assert subscriber.ids == ["a", "a"], "a full session does not look by itself"
+    assert subscriber.ids == ["a", "a"], "a full session does not lease by itself"
     assert (await bench.group()).counts[EventState.LEASED] == 1
     sweep.cancel()
 

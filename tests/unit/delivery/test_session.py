@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 async def until_turn(happened: Callable[[], bool], what: str) -> None:
-    """Run the loop until something has happened; the engine's answers take several turns."""
+    """Run the loop until a condition holds. The engine's answers take several turns."""
     for _ in range(1_000):
         if happened():
             return
@@ -123,7 +123,7 @@ async def test_a_session_without_room_for_the_next_event_does_not_lease_repeated
     for _ in range(20):
         await bench.dispatch(new_event(body=b"x" * 80))
         await bench.advance(SECOND // 20)
-    assert bench.lease_calls(subscriber) - before <= 1, "once a second it makes sure"
+    assert bench.lease_calls(subscriber) - before <= 1, "it checks once a second"
     assert subscriber.ids == ["small"]
 
     await bench.ack(subscriber.leases[0])
@@ -139,7 +139,7 @@ async def test_a_session_without_room_for_the_next_event_leaves_it_to_another(be
 
 
 async def test_a_session_with_room_for_a_small_event_gets_it_after_another_took_the_large_one(bench: Bench) -> None:
-    """It must not wait until its leases are settled: that may take hours, and the event is due now."""
+    """It must not wait until its own leases are settled, which may take hours."""
     tight = await bench.subscribe(max_bytes=100)
     await bench.dispatch(new_event("held", body=b"x" * 60))
     await bench.dispatch(new_event("large", body=b"x" * 80))  # tight has no room for it...
@@ -153,7 +153,7 @@ async def test_a_session_with_room_for_a_small_event_gets_it_after_another_took_
 async def test_a_session_with_room_for_a_small_event_gets_it_when_it_returns_before_the_large_one(
     bench: Bench,
 ) -> None:
-    """The small event was leased to another session, which vanishes: its old place is before the large one."""
+    """The session that held the small event vanishes. The event keeps its place before the large one."""
     other = await bench.subscribe(max_events=1, grace_us=0)
     await bench.dispatch(new_event("small", body=b"x" * 30))
     tight = await bench.subscribe(max_bytes=100)
@@ -171,7 +171,7 @@ async def test_a_session_with_room_for_a_small_event_gets_it_when_it_returns_bef
 async def test_a_small_event_that_returns_before_a_large_one_waits_at_most_a_second(
     bench: Bench,
 ) -> None:
-    """Events of one request are due at one time: the engine does not report that the small one is first again."""
+    """Both are due at the same time, so the engine does not report that the small one is first again."""
     sizes = {"small": 30, "held": 60, "large": 80}
     await bench.dispatch(*[new_event(name, body=b"x" * size) for name, size in sizes.items()])
     other = await bench.subscribe(max_events=1, grace_us=0)
@@ -214,7 +214,7 @@ async def test_an_expired_lease_goes_to_a_waiting_session(bench: Bench) -> None:
 
 
 async def test_an_event_that_became_due_during_suspend_is_sent_by_the_next_sweep(bench: Bench) -> None:
-    """The loop's timers have stood still meanwhile; they would deliver it as late as the host was suspended."""
+    """The loop's timers stop while the host is suspended, and would fire late by that time."""
     subscriber = await bench.subscribe()
     await bench.dispatch(new_event("late", delay_us=3600 * SECOND))
     bench.clock.sleep(3600 * SECOND)
@@ -240,7 +240,7 @@ async def test_after_a_broken_stream_leases_run_out_after_the_grace(bench: Bench
 
 
 async def test_a_session_that_ends_after_being_woken_wakes_the_next_one(bench: Bench) -> None:
-    """Given a session that is woken for an event, if its stream breaks before it leases, the next one gets it."""
+    """The first session's stream breaks before it leases the event that it was woken for."""
     first, second = await bench.subscribe(), await bench.subscribe()
     await bench.engine.dispatch("orders", [DispatchRequest([new_event("a")])])
     assert first.session._stirred.is_set(), "it is woken, but has not run yet"
@@ -262,18 +262,18 @@ async def test_leases_that_a_new_session_names_move_to_it(bench: Bench) -> None:
     await bench.dispatch("a", "b")
     new = await bench.subscribe(max_events=1, held=[old.leases[0], LeaseRef("gone", 99)])
     assert new.lost == [LeaseRef("gone", 99)]
-    assert new.ids == [], "what it brought along fills its window"
+    assert new.ids == [], "the leases it named fill its window"
     assert old.ids == ["a", "b"], "and the old one has room again"
 
     await old.vanish()
     await bench.advance(2 * SECOND)
-    assert (await bench.group()).counts[EventState.LEASED] == 1, "only b was the old one's to lose"
+    assert (await bench.group()).counts[EventState.LEASED] == 1, "the old session had only b left"
     await bench.ack(old.leases[0])
     assert new.ids == ["b"]
 
 
 async def test_a_lease_settled_during_its_adoption_leaves_room(bench: Bench) -> None:
-    """The answer to the ack may overtake that to the adoption; the session would then hold the lease until it ends."""
+    """The answer to the ack may overtake the answer to the adopt. The session must not count the lease as held then."""
     old = await bench.subscribe(max_events=1)
     await bench.dispatch("a")
     bench.engine.latency = 30
@@ -298,7 +298,7 @@ async def test_a_lease_that_ends_during_a_lease_call_makes_room_for_a_large_even
     await bench.engine.dispatch_elsewhere(DispatchRequest([new_event("large", body=b"x" * 80)]))
     calls = bench.lease_calls(subscriber)
     await until_turn(lambda: bench.lease_calls(subscriber) > calls, "the lease")
-    for _ in range(40):  # the engine has answered that the event is too large, and the answer is on its way
+    for _ in range(40):  # the engine has answered that the event is too large, but the answer has not arrived
         await asyncio.sleep(0)
     monkeypatch.setattr(bench.streams, "due", lambda *_: None)  # an engine need not report twice
     await bench.engine.ack("orders", "billing", subscriber.leases)
@@ -306,7 +306,7 @@ async def test_a_lease_that_ends_during_a_lease_call_makes_room_for_a_large_even
 
 
 async def test_a_session_leaves_before_its_leases_are_shortened(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A command to adopt that arrives late would renew a lease that was shortened, unless the session has left."""
+    """Otherwise a late adopt command would renew the shortened lease."""
     done: list[str] = []
     for verb in ("leave", "shorten"):
         real = getattr(bench.engine, verb)
@@ -321,7 +321,7 @@ async def test_a_session_leaves_before_its_leases_are_shortened(bench: Bench, mo
 
 
 async def test_a_closed_session_wakes_the_next_one_at_once(bench: Bench) -> None:
-    """Given a session that is woken for an event and then closed, its reader may take the last frame late or never."""
+    """Its client may read the last frame late, or never."""
     first, second = await bench.subscribe(), await bench.subscribe()
     first.stop_reading()
     await bench.engine.dispatch("orders", [DispatchRequest([new_event("a")])])
@@ -355,7 +355,7 @@ async def test_heartbeats_of_streams_opened_within_half_a_second_are_sent_togeth
     second = await bench.subscribe()
 
     await bench.advance(10 * SECOND)
-    assert heartbeats([*first.frames, *second.frames]) == [], "neither comes early"
+    assert heartbeats([*first.frames, *second.frames]) == [], "neither is early"
     await bench.advance(SECOND * 3 // 10)
     (beat,), (other,) = heartbeats(list(first.frames)), heartbeats(list(second.frames))
     assert beat.server_time_us == other.server_time_us == bench.clock.now_us()
@@ -397,7 +397,7 @@ async def test_heartbeats_of_a_paused_group_have_the_number_of_ready_events(benc
 
 
 async def test_a_session_that_is_sending_a_heartbeat_leaves_events_to_others(bench: Bench) -> None:
-    """A reader that has stopped reading must not be given a turn that it can't use."""
+    """Its client has stopped reading, so it could not deliver an event."""
     stuck = await bench.subscribe()
     stuck.stop_reading()
     await bench.advance(5 * SECOND)
@@ -406,7 +406,7 @@ async def test_a_session_that_is_sending_a_heartbeat_leaves_events_to_others(ben
     await bench.dispatch("a")
     assert other.ids == ["a"]
 
-    stuck.go_on_reading()
+    stuck.resume_reading()
     await bench.dispatch("b", "c")
     assert sorted(stuck.ids + other.ids) == ["a", "b", "c"]
 
@@ -453,7 +453,7 @@ async def test_heartbeats_continue_while_the_engine_is_unreachable(bench: Bench)
     await bench.advance(10 * SECOND)
     bench.engine.away = True
     await bench.advance(10 * SECOND)
-    assert [beat.backlog for beat in heartbeats(list(subscriber.frames))] == [2, 2], "the last that is known"
+    assert [beat.backlog for beat in heartbeats(list(subscriber.frames))] == [2, 2], "the last known number"
 
 
 async def test_a_stream_that_ends_while_the_engine_is_unreachable_leaves_nothing_behind(bench: Bench) -> None:
@@ -467,7 +467,7 @@ async def test_a_stream_that_ends_while_the_engine_is_unreachable_leaves_nothing
 
 
 async def test_a_stream_that_ends_while_the_engine_is_unreachable_leaves_its_group(bench: Bench) -> None:
-    """Also when its leases can't be shortened: the group would count a subscriber that is not there."""
+    """Otherwise the group would count a subscriber that is gone."""
     subscriber = await bench.subscribe()
     await bench.dispatch("a")
     bench.engine.away = True

@@ -140,7 +140,7 @@ async def test_a_reader_that_stops_reading_does_not_delay_a_drain(bench: Bench) 
     drain = await draining(bench, 5 * SECOND)
     await bench.advance(5 * SECOND)
     assert await drain == 1
-    stuck.go_on_reading()
+    stuck.resume_reading()
     await settle_down()
     assert [type(frame) for frame in stuck.frames] == [Deliveries, Closing]
 
@@ -155,7 +155,7 @@ async def test_a_stream_opened_during_a_drain_is_closed_with_its_first_frame(ben
 async def test_a_worker_that_continues_after_the_closing_frame_keeps_its_leases_until_the_drain_ends(
     bench: Bench,
 ) -> None:
-    """Ending a stream after `closing` is what the worker should do: its leases are not cut to the grace."""
+    """A worker should end its stream after `closing`, so this does not shorten its leases to the grace."""
     subscriber = await bench.subscribe(grace_us=SECOND)
     await bench.dispatch("a")
     drain = await draining(bench, 30 * SECOND)
@@ -166,7 +166,7 @@ async def test_a_worker_that_continues_after_the_closing_frame_keeps_its_leases_
 
 
 async def test_a_drain_waits_for_a_running_lease_call(bench: Bench) -> None:
-    """Its events would reach the worker after the drain: nobody could settle or release them."""
+    """Otherwise its events would reach the worker after the drain, and nobody could settle them."""
     subscriber = await bench.subscribe()
     bench.engine.latency = 50
     await bench.engine.dispatch("orders", [DispatchRequest([new_event("a")])])

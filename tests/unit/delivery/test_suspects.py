@@ -35,7 +35,7 @@ async def ack(bench: Bench, subscriber: Subscriber, event_id: str) -> None:
 
 
 async def time_passes(bench: Bench, by_us: int) -> None:
-    """With a sweep at its end."""
+    """Move the clock, and sweep."""
     await bench.advance(by_us)
     await bench.engine.expire_leases()
     await bench.advance(0)
@@ -51,7 +51,7 @@ async def test_a_stalled_stream_gets_one_event_at_a_time(bench: Bench) -> None:
 
     for nth in range(1, 11):
         await time_passes(bench, SECOND)
-        assert len(frozen.ids) == 8 + nth, "one more each second, and never eight"
+        assert len(frozen.ids) == 8 + nth, "one more each second, never eight at once"
 
     group = await bench.group()
     assert group.counts[EventState.DEAD] == 0
@@ -117,14 +117,14 @@ async def test_a_stream_holds_one_of_two_suspects_and_gets_all_other_events(benc
     asked = bench.lease_calls(worker)
     for _ in range(10):
         await bench.advance(SECOND)
-    assert bench.lease_calls(worker) <= asked + 1, "it looks with its heartbeat, and not again and again"
+    assert bench.lease_calls(worker) <= asked + 1, "it checks only with its heartbeat"
 
     await ack(bench, worker, "suspect 1")
     assert worker.ids[-1] == "suspect 2"
 
 
 async def test_a_suspect_goes_to_a_stream_that_has_none(bench: Bench) -> None:
-    """Whichever is woken for it: one that has a suspect passes the turn on."""
+    """A session that has a suspect and is woken wakes the next one."""
     await kill_two_workers(bench, "suspect 1", "suspect 2", "suspect 3")
     workers = [await bench.subscribe() for _ in range(2)]
     held = sorted(event_id for worker in workers for event_id in worker.ids)
@@ -142,7 +142,7 @@ async def test_a_returning_suspect_goes_to_a_stream_that_has_none(bench: Bench) 
     await bench.nack(NackRef(workers[1].leases[0], delay_us=MINUTE))
     busy, idle = workers
 
-    await bench.dispatch("innocent")  # whoever is first in line takes it, and is last from then on
+    await bench.dispatch("innocent")  # the first in line takes it, and goes to the end
     await bench.advance(MINUTE)
 
     assert idle.ids.count("suspect 2") == 2
@@ -154,7 +154,7 @@ async def test_a_returning_suspect_goes_to_a_stream_that_has_none(bench: Bench) 
 
 
 async def test_a_stream_whose_suspect_ends_gets_the_next_one(bench: Bench) -> None:
-    """Nobody says that another is due: on Redis an ack does not."""
+    """No report says that another suspect is due: on Redis an ack makes none."""
     await kill_two_workers(bench, "suspect 1", "suspect 2")
     worker = await bench.subscribe()
     lease = bench.engine.lease
@@ -195,7 +195,7 @@ async def test_a_stream_with_a_suspect_wakes_others_for_waiting_suspects(bench: 
 
 
 async def test_a_poison_event_dies_alone(bench: Bench) -> None:
-    """Each worker that gets it is killed, and a supervisor starts another, until it is dead: it alone."""
+    """Each worker that gets it is killed and replaced, until the event is dead."""
     await bench.dispatch(new_event("poison", max_retries=3), *INNOCENTS)
     killed = 0
     while "poison" in (worker := await bench.subscribe(max_events=16)).ids:

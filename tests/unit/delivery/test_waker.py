@@ -1,4 +1,4 @@
-"""The waker: one session at a time, in order, at the time that is due, and none is forgotten."""
+"""The waker wakes one session at a time, in order, when an event is due."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class Waiter:
-    """A session that only writes down when it is woken.
+    """A session that only records when it is woken.
 
     Args:
-        wake: called when it is.
+        wake: called when it is woken.
         has_room: whether a dispatch can reserve its room.
     """
 
@@ -32,7 +32,7 @@ class Waiter:
 
 
 class Line:
-    """A waker with sessions that only write down when they were woken."""
+    """A waker with sessions that only record when they are woken."""
 
     def __init__(self, engine_ahead_us: int = 0) -> None:
         self.clock = ManualClock(START_US)
@@ -50,15 +50,15 @@ class Line:
         self.woken.append((name, self.clock.now_us() - START_US))
 
     def wait(self, name: str, next_due_us: int | None = None) -> None:
-        """The session has leased, seen nothing, and waits."""
+        """The session has leased nothing, and waits."""
         self.waker.wait(self.waiter(name), next_due_us, self.waker.changes)
 
     def wait_for_another(self, name: str, too_large_us: int) -> None:
-        """The session has leased, and had no room for what is due first."""
+        """The session had no room for the event that is due first, and waits."""
         self.waker.wait_for_another(self.waiter(name), too_large_us, self.waker.changes)
 
     def due(self, after_us: int = 0) -> None:
-        """The engine's word."""
+        """The engine reports that something is due."""
         self.waker.due(self.clock.now_us() + after_us)
 
 
@@ -115,11 +115,11 @@ def test_a_timer_that_was_moved_fires_once(line: Line) -> None:
     line.wait("b")
     line.due(after_us=2 * SECOND)
     line.clock.advance(60 * SECOND)
-    assert line.woken == [("a", 2 * SECOND)], "b is a's to wake, when a has seen that more is due"
+    assert line.woken == [("a", 2 * SECOND)], "a wakes b if it finds more that is due"
 
 
 def test_the_timer_remains_for_sessions_behind_one_that_is_woken_for_another_event(line: Line) -> None:
-    """Given two who wait for a late event; when one is woken for another, it leases, and says what is due next."""
+    """Two sessions wait for a late event. One is woken for another event, leases it, and reports what is due next."""
     late_us = START_US + 10 * SECOND
     line.wait("a", late_us)
     line.wait("b", late_us)
@@ -137,8 +137,8 @@ def test_a_timer_set_by_a_waiting_session_fires_without_a_report(line: Line) -> 
 
 
 def test_a_report_between_a_lease_and_waiting_is_not_lost(line: Line) -> None:
-    seen = line.waker.changes  # the session asks the engine, which has nothing yet...
-    line.due()  # ...and before the answer is there, an event comes while nobody is in line
+    seen = line.waker.changes  # the session leases, and the engine has nothing yet...
+    line.due()  # ...and an event arrives before the answer, while no session is in line
     line.waker.wait(line.waiter("a"), None, seen)
     assert line.woken == [("a", 0)]
 
@@ -174,7 +174,7 @@ def test_a_closed_waker_wakes_nobody(line: Line) -> None:
 
 
 def test_due_times_follow_the_engines_clock() -> None:
-    """An engine whose clock is 3 s ahead: what is due at its 10 s is due in 7 s."""
+    """The engine's clock is 3 s ahead, so what is due at its 10 s is due in 7 s."""
     line = Line(engine_ahead_us=3 * SECOND)
     line.wait("a", START_US + 10 * SECOND)
     line.clock.advance(7 * SECOND - 1)
@@ -183,7 +183,7 @@ def test_due_times_follow_the_engines_clock() -> None:
     assert line.woken == [("a", 7 * SECOND)]
 
 
-# --- those that have no room for what is due next ---------------------------------------------------------------------
+# --- sessions without room for what is due next -----------------------------------------------------------------------
 
 
 def test_a_session_without_room_is_not_woken_for_the_large_event(line: Line) -> None:
@@ -200,7 +200,7 @@ def test_a_session_without_room_checks_once_a_second(line: Line) -> None:
     line.clock.advance(1)
     assert line.woken == [("a", SECOND)]
     line.clock.advance(10 * SECOND)
-    assert line.woken == [("a", SECOND)], "it has not sat out again"
+    assert line.woken == [("a", SECOND)], "it has not started to wait again"
     line.wait_for_another("a", START_US)
     line.clock.advance(SECOND)
     assert line.woken == [("a", SECOND), ("a", 12 * SECOND)]

@@ -25,16 +25,16 @@ COMMANDS_PAGE = (REFERENCE / "commands.md").read_text()
 DUEBUS = ".venv/bin/duebus "
 
 
-# --- tables that are made from the code -------------------------------------------------------------------------------
+# --- tables generated from the code -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_a_table_says_what_the_code_says(page: Path) -> None:
+def test_a_table_agrees_with_the_code(page: Path) -> None:
     assert first_table(page.read_text()) == PAGES[page](), "run `make reference`"
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
-def test_a_setting_says_what_it_means_and_its_default_is_within_what_is_allowed(name: str) -> None:
+def test_a_setting_is_described_and_its_default_is_within_its_range(name: str) -> None:
     assert Settings.model_fields[name].description
     if default(name):
         assert getattr(load_settings({name: default(name)}), name) == getattr(load_settings({}), name)
@@ -80,7 +80,7 @@ def test_the_charts_schema_allows_what_the_server_allows() -> None:
 
 
 def pattern_of(name: str) -> str:
-    """What the text of a setting must match."""
+    """The regular expression for the text of a setting."""
     (pattern,) = (each.pattern for each in Settings.model_fields[name].metadata if hasattr(each, "pattern"))
     return str(pattern)
 
@@ -95,7 +95,7 @@ def is_in_range(name: str, value: str) -> bool:
 
 
 def just_outside(bound: str, step: int) -> str:
-    """The next value: 1 more or less of a number, a microsecond of a duration, a byte of a size."""
+    """The nearest value outside: a number by 1, a duration by a microsecond, a size by a byte."""
     if bound.isdigit():
         return str(int(bound) + step)
     if bound.endswith("iB"):
@@ -153,13 +153,13 @@ def test_every_document_is_linked_from_the_readme() -> None:
 
 
 def command(name: str) -> Any:
-    """The command as the command line finds it."""
+    """The command that the command line would run."""
     group: Any = typer.main.get_command(app)
     return group.get_command(None, name)
 
 
 def understand(arguments: list[str]) -> None:
-    """Parses a command as a run of it would, without running it."""
+    """Parse a command without running it."""
     command(arguments[0]).make_context(arguments[0], arguments[1:])
 
 

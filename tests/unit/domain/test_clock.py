@@ -96,7 +96,7 @@ async def test_a_cancelled_timer_of_the_system_clock_is_not_called() -> None:
     assert not cancelled.is_set()
 
 
-# --- the clock of tests -----------------------------------------------------------------------------------------------
+# --- the tests' clock -------------------------------------------------------------------------------------------------
 
 
 def test_a_manual_clock_stands_still_until_it_is_moved() -> None:

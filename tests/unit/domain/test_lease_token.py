@@ -27,7 +27,7 @@ def test_a_token_names_its_lease(topic: str, group: str, event_id: str, fencing_
     groups=st.lists(st.tuples(st.sampled_from(["a", "b"]), st.sampled_from(["x", "y"])) | st.none(), max_size=20),
 )
 def test_tokens_of_several_groups_are_read_like_single_ones(groups: list[tuple[str, str] | None]) -> None:
-    """None is a token that is not of this bus."""
+    """A token of another bus is read as None."""
     tokens = [
         TOKENS.of_group(EngineName.LOCAL, *group).mint(f"event-{place}", place + 1) if group else "nonsense"
         for place, group in enumerate(groups)

@@ -60,6 +60,6 @@ def test_events_that_failed_together_do_not_return_together() -> None:
     backoffs = [RetryPolicy().backoff_us(4) for _ in range(200)]
 
     low_us, high_us = 4 * SECOND * (1 - JITTER), 4 * SECOND * (1 + JITTER)
-    # That 200 miss an outer tenth of the range has a chance of 1 in a billion.
+    # The chance that 200 values all miss an outer tenth of the range is 1 in a billion.
     assert min(backoffs) < low_us + (high_us - low_us) / 10
     assert max(backoffs) > high_us - (high_us - low_us) / 10

@@ -10,7 +10,7 @@ from duebus_server.domain.states import TRANSITIONS, EventState, Transition
 
 def test_every_state_can_be_left_and_reached() -> None:
     assert {state for state, _ in TRANSITIONS} == set(EventState)
-    # What is dispatched begins as SCHEDULED or READY.
+    # A dispatched event begins as SCHEDULED or READY.
     assert {target for target in TRANSITIONS.values() if target} | {EventState.SCHEDULED} == set(EventState)
 
 

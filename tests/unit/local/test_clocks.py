@@ -83,7 +83,7 @@ async def test_an_event_that_became_due_stays_ready_when_the_hosts_clock_is_set_
 async def test_a_released_event_is_leased_at_once_though_the_hosts_clock_was_set_forward(
     clock: ManualClock, harness: LocalHarness, topic: TopicDriver
 ) -> None:
-    """Its time of the day is ahead of the engine's clock: it must not be taken for when it is due."""
+    """The host's time is ahead of the engine's clock, and must not be used as its due time."""
     await topic.dispatch(new_event("at", deliver_at_us=START_US + HOUR))
     clock.set_host(HOUR)
     (event,) = await topic.lease()

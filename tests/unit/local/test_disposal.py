@@ -1,4 +1,4 @@
-"""Deleted memory is released in pieces: other tasks run in between, and nothing is left."""
+"""The memory of a deletion is released in pieces, other tasks run in between, and nothing is left."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ async def test_an_event_of_a_deleted_group_is_a_duplicate_during_and_after_its_r
     await asyncio.sleep(0)
     assert not deleting.done()
 
-    # Of the first piece and of the last.
+    # one in the first piece, and one in the last
     again = [DispatchRequest([new_event("0.0"), new_event("19.999")])]
     (during,) = await engine.dispatch(TOPIC, again)
     await deleting

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 Key = tuple[int, int]
 
-times = st.integers(0, 6)  # few, so that many are equal
+times = st.integers(0, 6)  # few values, so that many are equal
 seqs = st.integers(0, 10_000)
 
 
@@ -100,7 +100,7 @@ class IndexMachine(RuleBasedStateMachine):
 
 @pytest.mark.parametrize("block_size", [1, 2, 5, due_index.BLOCK_SIZE])
 def test_it_behaves_like_a_sorted_list(monkeypatch: pytest.MonkeyPatch, block_size: int) -> None:
-    """With small blocks too, so that they split and vanish all the time."""
+    """Small blocks split and vanish often."""
     monkeypatch.setattr(due_index, "BLOCK_SIZE", block_size)
     run_state_machine_as_test(
         IndexMachine, settings=settings(max_examples=settings().max_examples // 4, stateful_step_count=50)
@@ -110,7 +110,7 @@ def test_it_behaves_like_a_sorted_list(monkeypatch: pytest.MonkeyPatch, block_si
 @settings(max_examples=20)
 @given(order=st.permutations(range(60)))
 def test_thousands_go_in_and_out_in_any_order(order: list[int]) -> None:
-    """Sixty runs of a hundred keys, added and removed in any order: more than one block of the real size."""
+    """6,000 keys need more than one block of the real size."""
     index: DueIndex[int] = DueIndex()
     for run in order:
         for nth in range(100):
@@ -125,7 +125,7 @@ def test_thousands_go_in_and_out_in_any_order(order: list[int]) -> None:
 
 
 def test_items_are_never_compared() -> None:
-    """Events themselves have no order; the time and the sequence number decide."""
+    """Events have no order: the time and the sequence number decide."""
     index: DueIndex[object] = DueIndex()
     items = [object() for _ in range(3_000)]
     for seq, item in enumerate(items):

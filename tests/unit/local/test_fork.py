@@ -1,4 +1,4 @@
-"""The local engine is the memory of one process, and of no other."""
+"""The local engine belongs to the process that started it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def test_a_fork_of_the_process_that_started_it_is_refused(monkeypatch: pyt
 
 
 def test_every_engine_has_its_own_key() -> None:
-    """So a lease token of an earlier process is foreign to this one."""
+    """So an engine refuses lease tokens of an earlier process."""
     keys = {LocalEngine(ManualClock(0), TopicConfig()).lease_token_key for _ in range(3)}
 
     assert len(keys) == 3

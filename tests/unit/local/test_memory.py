@@ -40,7 +40,7 @@ async def test_the_answer_to_a_request_costs_no_memory_for_each_event_that_is_do
     finally:
         tracemalloc.stop()
 
-    assert after - before < ROUNDS * EVENTS * 8  # less than a pointer an event
+    assert after - before < ROUNDS * EVENTS * 8  # less than a pointer for each event
 
 
 async def handle_a_request(engine: LocalEngine, request_id: str) -> None:

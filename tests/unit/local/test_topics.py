@@ -1,4 +1,4 @@
-"""The list of topics: the cost of a page depends on its length, and it blocks nobody."""
+"""The list of topics: a page costs what its length costs, and does not block the loop."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def test_other_tasks_run_while_a_long_page_is_read(engine: LocalEngine) ->
 
 
 async def test_a_topic_deleted_while_a_page_is_read_does_not_shorten_the_page(engine: LocalEngine) -> None:
-    """A page that is not full would count as the last one."""
+    """A client takes a page that is not full for the last one."""
     listing = asyncio.create_task(engine.list_topics("", TOPICS - 10))
     await asyncio.sleep(0)
     await asyncio.gather(*[engine.delete_topic(name) for name in NAMES[-20:-15]])

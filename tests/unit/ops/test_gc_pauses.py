@@ -1,4 +1,4 @@
-"""Full collections look only at what is new, and garbage among that is still found."""
+"""Full garbage collections examine only new objects, and still find the garbage among them."""
 
 from __future__ import annotations
 

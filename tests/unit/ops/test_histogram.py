@@ -40,7 +40,7 @@ def test_a_batch_counts_like_its_single_values(waited_us: list[int]) -> None:
 
 
 def test_a_bound_belongs_to_its_bucket() -> None:
-    """As Prometheus has it: less or equal."""
+    """Prometheus counts values less than or equal to the bound."""
     assert bisect_left(BOUNDS, 0.01) == 1
     made = histogram()
     made.observe(LABELS, 0.01)

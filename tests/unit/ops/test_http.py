@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 async def well() -> None:
-    """Nothing is wrong."""
+    """A check that finds no problem."""
 
 
 async def ill() -> str:
@@ -96,7 +96,7 @@ CHUNKED = b"%s /healthz HTTP/1.1\r\nHost: bus\r\nTransfer-Encoding: chunked\r\n\
 @pytest.mark.parametrize("method", [b"GET", b"HEAD"])
 @pytest.mark.parametrize("answered_first", [False, True])
 async def test_a_body_that_is_malformed_ends_its_connection_alone(method: bytes, answered_first: bool) -> None:
-    """uvicorn's own answer fails where one has begun, or where it may have no body."""
+    """uvicorn's own error answer fails if an answer has begun, or may have no body."""
     unexpected = Mock()
     asyncio.get_running_loop().set_exception_handler(unexpected)
     async with serving(HttpPort(well, well, scrape)) as number:

@@ -1,4 +1,4 @@
-"""Deaths are counted as the engine reports them: all of them, once, under their group."""
+"""Dead events are counted once each, by group, when the engine reports them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def test_deaths_are_counted_by_group() -> None:
 
 @pytest.mark.parametrize("action", NackAction)
 async def test_a_nack_alone_does_not_count_as_a_death(action: NackAction) -> None:
-    """The engine reports what died; the worker's nack is not counted again."""
+    """The engine reports the death, so the nack must not count it a second time."""
     metrics = Metrics(topics=10)
     metrics.nacked(EngineName.LOCAL, "orders", "billing", action, 1)
     assert await dead(metrics) == {}

@@ -1,4 +1,4 @@
-"""The codec's shortcuts beside plain twins: the same bytes, and a gain that is worth their lines."""
+"""The codec's optimizations make the same bytes as plain code, and are faster."""
 
 from __future__ import annotations
 

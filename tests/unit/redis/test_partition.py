@@ -33,7 +33,7 @@ def test_texts_are_distributed_over_all_partitions() -> None:
     assert len(partitions_of("orders", 64)) == 64
     assert min(shares) > 50
     assert max(shares) < 200
-    assert partition_number("order 1", 4) == 2, "as other replicas, and other versions, have it"
+    assert partition_number("order 1", 4) == 2, "all replicas and versions must agree on this"
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ COMMAND = b"*1\r\n$4\r\nPING\r\n"
 async def connected(
     answer_timeout_s: float = 5.0,
 ) -> AsyncIterator[tuple[PipelinedConnection, asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A connection, and the server's end of it."""
+    """A connection and its other end."""
     accepted: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
     server = await asyncio.start_server(lambda *ends: accepted.put_nowait(ends), "127.0.0.1", 0)
     async with server:
@@ -54,7 +54,7 @@ async def test_redis_is_given_a_limited_number_of_commands_at_once() -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
                 await requests.readexactly(1)
-        # when it answers ten, then it is given ten more
+        # when it answers ten, it is given ten more
         answers.write(b"+PONG\r\n" * 10)
         assert await requests.readexactly(10 * len(COMMAND)) == 10 * COMMAND
         answers.write(b"+PONG\r\n" * (MAX_IN_FLIGHT - 10))
@@ -115,7 +115,7 @@ async def test_the_oldest_command_that_is_unanswered_for_too_long_fails_all() ->
         answers.write(b"+PONG\r\n")
         assert await first == b"PONG"
         await asyncio.sleep(0.06)
-        assert not second.done(), "it is not the oldest's time that counts"
+        assert not second.done(), "x"
         third = connection.send("PING")
         found = await asyncio.gather(second, third, return_exceptions=True)
         assert [type(one) for one in found] == [UnansweredError] * 2

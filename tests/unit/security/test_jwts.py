@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 EC = ec.generate_private_key(ec.SECP256R1())
-STRANGER = ec.generate_private_key(ec.SECP256R1())
+OTHER_KEY = ec.generate_private_key(ec.SECP256R1())
 RSA_JWK: dict[str, Any] = {**RSAAlgorithm.to_jwk(RSA.public_key(), as_dict=True), "kid": "rsa", "alg": "RS256"}
 EC_JWK: dict[str, Any] = {**ECAlgorithm.to_jwk(EC.public_key(), as_dict=True), "kid": "ec"}
 
@@ -79,7 +79,7 @@ async def test_a_valid_token_has_its_subject(jwts: Jwts) -> None:
         ({"sub": None}, "MissingRequiredClaimError"),
         ({"sub": ""}, "the token has no subject"),
         ({"begins_in_s": 60}, "ImmatureSignatureError"),
-        ({"key": STRANGER}, "InvalidSignatureError"),
+        ({"key": OTHER_KEY}, "InvalidSignatureError"),
         ({"kid": "unknown"}, "the key that signed the token is not in the set"),
         ({"kid": None}, "the key that signed the token is not in the set"),
         ({"key": "x" * 32, "algorithm": "HS256"}, "InvalidAlgorithmError"),
@@ -111,7 +111,7 @@ async def test_a_token_expires_after_it_was_accepted(jwts: Jwts, monkeypatch: py
     assert await jwts.identity_of(made) == "billing"
     later = time.time() + 60
     monkeypatch.setattr(time, "time", lambda: later)
-    # The library reads another clock; what is remembered must not be used in any case.
+    # The library reads another clock, which is set here. The remembered result must not be used.
     monkeypatch.setattr(jwt, "decode", _expired)
     assert await refusal(jwts, made) == "the token has expired"
 
@@ -145,7 +145,7 @@ async def test_a_token_of_a_replaced_key_is_refused(tmp_path: Path) -> None:
     jwts = Jwts(keys, "duebus", None)
     made = token()
     assert await jwts.identity_of(made) == "billing"
-    file.write_text(key_set(RSA_JWK, {**ECAlgorithm.to_jwk(STRANGER.public_key(), as_dict=True), "kid": "ec"}))
+    file.write_text(key_set(RSA_JWK, {**ECAlgorithm.to_jwk(OTHER_KEY.public_key(), as_dict=True), "kid": "ec"}))
     assert "InvalidSignatureError" in await refusal(jwts, made)
 
 
@@ -165,7 +165,7 @@ class Issuer:
 
     Attributes:
         content: what it serves; None: it answers with an error.
-        asked: how often it was asked.
+        asked: how many requests it got.
     """
 
     def __init__(self) -> None:
@@ -181,7 +181,7 @@ class Issuer:
                 self.wfile.write((issuer.content or "").encode())
 
             def log_message(self, *_: Any) -> None:
-                """Quiet."""
+                """Log nothing."""
 
         self._server = HTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/keys"

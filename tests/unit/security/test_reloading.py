@@ -77,7 +77,7 @@ def test_a_missing_file_keeps_the_old_value(numbers: Numbers) -> None:
 
 
 def test_a_link_to_another_file_is_a_change(tmp_path: Path) -> None:
-    """Kubernetes changes the files of a secret like this."""
+    """Kubernetes updates the files of a secret this way."""
     numbers = Numbers(tmp_path)
     (tmp_path / "other").write_text("7")
     link = tmp_path / "link"

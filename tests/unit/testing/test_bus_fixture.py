@@ -1,4 +1,4 @@
-"""The pytest plugin that users of DueBus write their tests with."""
+"""The pytest plugin for users' own tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decoding of requests. ``tests/wire/test_bad_input.py`` has what is refused."""
+"""Decoding of requests. ``tests/wire/test_bad_input.py`` tests what is refused."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ times = st.integers(0, 250_000_000_000_000_000)
     repeat=st.integers(1, 3),
 )
 def test_a_frame_is_the_same_as_protobuf_would_write(events: list[LeasedEvent], repeat: int) -> None:
-    """Also where neighbours share all that is encoded once, and where they share nothing."""
+    """Repeated events share the fields that are encoded once; others share nothing."""
     sent = [each for each in events for _ in range(repeat)]
 
     (response,) = responses(Deliveries(sent))

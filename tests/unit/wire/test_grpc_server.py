@@ -1,4 +1,4 @@
-"""The private parts of grpcio that the server uses, and the bug that requires it."""
+"""The private parts of grpcio that the server patches, and the bug that makes this necessary."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_grpcio_is_a_version_that_wire_grpc_server_was_tested_with() -> None:
 def test_grpcio_still_has_the_names_that_wire_grpc_server_replaces() -> None:
     replaced = ("_server_main_loop", "_make_request_call_future", "add_registered_method_handlers")
     for name in (*replaced, "_request_call", "_request_registered_call", "is_running"):
-        assert hasattr(AioServer, name), f"grpcio has no {name} any more: wire/grpc_server.py does nothing"
+        assert hasattr(AioServer, name), f"grpcio no longer has {name}, so wire/grpc_server.py does nothing"
 
 
 async def test_grpcio_itself_is_still_ended_by_a_malformed_path() -> None:
@@ -41,12 +41,12 @@ async def test_grpcio_itself_is_still_ended_by_a_malformed_path() -> None:
         await asyncio.wait([accepting], timeout=30)
     mended = not accepting.done()
     await server.stop(None)
-    assert not mended, "grpcio has mended this: _AioServer._make_request_call_future can go from wire/grpc_server.py"
+    assert not mended, "grpcio has fixed this: remove _AioServer._make_request_call_future from wire/grpc_server.py"
 
 
 @pytest.mark.parametrize("naive", [False, True])
 def test_one_read_takes_many_wake_ups(*, naive: bool) -> None:
-    """And every call is answered. With gRPC's own reads of one byte, there is a turn for each operation that ends."""
+    """gRPC's own reader reads one byte at a time, which costs a turn of the loop for each operation that ends."""
     program = f"""
         import asyncio, socket
         import grpc.aio

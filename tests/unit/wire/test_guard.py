@@ -1,4 +1,4 @@
-"""The guard on a tiny server: of an internal error, only the log id reaches a client."""
+"""The guard on a small server: a client sees only the log id of an internal error."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Log = list["MutableMapping[str, Any]"]
 
 
 class Behaviour:
-    """What the two methods of the tiny server do."""
+    """What the two methods of the server do."""
 
     def __init__(self) -> None:
         self.error: Exception | None = None
@@ -43,19 +43,19 @@ class Behaviour:
         self.ended = asyncio.Event()
 
     async def dispatch(self, request: event_bus_pb2.DispatchRequest, _context: Any) -> event_bus_pb2.DispatchResponse:
-        """Fails, if it is to."""
+        """Answer, or fail."""
         self.calls += 1
         if self.error is not None:
             raise self.error
         return event_bus_pb2.DispatchResponse(event_ids=[request.topic])
 
     async def subscribe(self, _request: event_bus_pb2.SubscribeRequest, context: Any) -> None:
-        """Fails after the first frame, or sends frames without end."""
+        """Fail after the first frame, or send frames without end."""
         self.calls += 1
         try:
             await context.write(event_bus_pb2.SubscribeResponse())
             if self.error is not None:
-                raise self.error  # noqa: TRY301  # this is what a behaviour looks like to the guard
+                raise self.error  # noqa: TRY301  # as a method does
             while True:
                 frame = event_bus_pb2.SubscribeResponse()
                 frame.started.session_id = "x" * FRAME_BYTES
@@ -199,7 +199,7 @@ async def test_a_method_that_does_not_exist_is_unimplemented(behaviour: Behaviou
 
 
 async def test_a_client_that_cancels_during_a_write_is_not_an_error(behaviour: Behaviour, log: Log) -> None:
-    """Its windows are full, so the server is in the middle of a write. The behaviour is cancelled, and cleans up."""
+    """Its windows are full, so the server is in the middle of a write. The method is cancelled, and cleans up."""
     async with serving(behaviour) as wire, connect_to(wire, grpc__max_receive_message_length=-1) as patient:
         for _ in range(20):
             behaviour.ended.clear()
@@ -226,7 +226,7 @@ async def test_calls_leave_nothing_to_the_garbage_collector(behaviour: Behaviour
         return sum(type(each).__name__ in ("RPCState", "AbortError") for each in gc.get_objects())
 
     async with serving(behaviour) as wire:
-        await wire.bus.Dispatch(DISPATCH)  # from then on, each method has calls that wait to be accepted
+        await wire.bus.Dispatch(DISPATCH)  # from then on, each method has calls waiting to be accepted
         gc.collect()
         gc.disable()
         try:
@@ -256,7 +256,7 @@ async def test_it_knows_whether_a_call_is_running(behaviour: Behaviour) -> None:
 
 @pytest.mark.parametrize("error", [asyncio.CancelledError(), grpc.aio.InternalError("a write failed")])
 async def test_a_call_whose_client_is_gone_ends_as_cancelled(error: BaseException) -> None:
-    """Returning as if nothing had happened would leak memory in gRPC."""
+    """Returning normally after a cancel leaks memory in gRPC."""
 
     async def behaviour(_request: Any, _context: Any) -> None:
         raise error

@@ -115,7 +115,7 @@ def test_a_dispatch_that_one_of_several_engines_refused_has_the_status_of_that_e
 
 @pytest.mark.parametrize(("count", "told"), [(100, 100), (1_000, 0)])
 def test_the_details_of_a_large_dispatch_fit_the_trailers_that_any_client_takes(count: int, told: int) -> None:
-    """Clients refuse trailers over 8 KiB, and would report that instead."""
+    """Clients refuse trailers over 8 KiB, and would hide the error."""
     ids = [f"{number:036}" for number in range(count)]
     error = errors.PartialDispatch(errors.DispatcherNotWorking("away"), [EngineName.LOCAL], ids)
     assert sum(len(value) for _, value in status_of(error)[2]) < 6_000

@@ -1,4 +1,4 @@
-"""Durations and times: whole microseconds, late rather than early, nothing invalid."""
+"""Durations and times are rounded up to whole microseconds, and invalid ones are refused."""
 
 from __future__ import annotations
 

@@ -31,9 +31,9 @@ DISPATCHES = {
     "events[3].12": EMPTY * 3 + length_delimited(2, FIELD_12) + EMPTY,
     "events[1].delay.12": EMPTY + length_delimited(2, length_delimited(5, FIELD_12)),
     "events[0].deliver_at.12": length_delimited(2, length_delimited(6, FIELD_12)),
-    # An entry of a map with a field of its own: protobuf keeps the entry as an unknown field of the event.
+    # A map entry with an extra field: protobuf keeps the whole entry as an unknown field of the event.
     "events[0].4": length_delimited(2, length_delimited(4, b"\x0a\x01k\x12\x01v" + FIELD_12)),
-    # A field that exists, in a form that it does not have: a varint where the topic, a string, should be.
+    # A known field with the wrong wire type: the topic, a string, as a varint.
     "1": b"\x08\x01",
 }
 

@@ -263,7 +263,7 @@ async def test_a_handler_that_ignores_its_cancellation_is_still_nacked(bus: Fake
 
 
 async def stale_delivery(bus: FakeBus, outcome: LeaseFailureReason | None) -> tuple[list[str], list[str]]:
-    """A loop that is blocked for longer than the lease while a second delivery waits.
+    """Blocks the loop for longer than the lease while a second delivery waits.
 
     Returns:
         The events that were begun, and the tokens of the extension that was made then.

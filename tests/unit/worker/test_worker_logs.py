@@ -80,7 +80,7 @@ async def test_leases_that_could_not_be_extended_are_logged_with_the_reason(
 
 
 class Listener(logging.Handler):
-    """Ends the blocking as soon as the log says what blocks."""
+    """Unblocks the loop once the log names what blocks it."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The faster ways of the worker do what the simple ones do."""
+"""The worker's optimizations behave like the simple code."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ async def test_context_variables_of_a_handler_are_not_seen_by_the_next_in_its_ta
         (await bus.stream()).deliver(*deliveries(3))
         await acked(bus, 3)
     assert seen == ["nobody"] * 3
-    gc.collect()  # a task that failed complains when it goes
+    gc.collect()  # a failed task is logged when it is collected
     assert not troubles
 
 
@@ -259,7 +259,7 @@ async def test_a_late_cancel_affects_no_other_handler(bus: FakeBus) -> None:
 
     @worker.on("orders")
     async def bill(each: Delivery) -> None:
-        # Such a timer should be cancelled with the handler, but this one is not.
+        # A handler should cancel such a timer, but this one does not.
         asyncio.get_running_loop().call_later(5, task_of_handler().cancel)
         await asyncio.sleep(3)
         ended.append(each)
@@ -347,7 +347,7 @@ async def test_the_loop_runs_between_handlers_that_compute(bus: FakeBus, suspend
         (await bus.stream()).deliver(*deliveries(suspends_first + 60))
         await acked(bus, suspends_first + 60)
         counting.cancel()
-    # A turn lasts a millisecond; the handler that exceeds it is its last.
+    # A turn lasts a millisecond; the third handler exceeds it and is the last of its turn.
     assert max(at.count(turn) for turn in at) == 3
 
 

@@ -194,7 +194,7 @@ async def test_the_retry_delay_of_the_server_applies(bus: FakeBus) -> None:
         Unimplemented,
     ],
 )
-async def test_an_error_that_no_retry_can_cure_stops_the_worker(bus: FakeBus, error_type: type[DueBusError]) -> None:
+async def test_an_error_that_a_retry_can_not_fix_stops_the_worker(bus: FakeBus, error_type: type[DueBusError]) -> None:
     worker = worker_on(bus)
     worker.add("orders", HandlerByHand())
     bus.refusals = [error_type("no use")]

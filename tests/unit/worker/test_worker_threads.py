@@ -130,14 +130,14 @@ async def test_a_function_that_runs_too_long_is_nacked_and_keeps_its_slot_until_
         nack = await bus.nacks.next()
         assert nack.tokens == [slow.lease_token]
         assert nack.nacks[0].error == "cancelled: the handler ran for longer than 0.05 s"
-        # The other place still works.
+        # The other slot still works.
         for each in others[:2]:
             stream.deliver(each)
             assert (await bus.acks.next()).tokens == [each.lease_token]
         go_on.set()
         stream.deliver(others[2])
         assert (await bus.acks.next()).tokens == [others[2].lease_token]
-    # What the slow one returned in the end was discarded.
+    # What the slow call returned was discarded.
     assert slow.lease_token not in [token for call in bus.acks.made for token in call.tokens]
 
 

@@ -37,7 +37,7 @@ def attempt(number: int, begins: float, outcome: OUTCOMES, error: str = "", **mo
     )
 
 
-def story(*groups: admin_pb2.EventGroupInfo) -> admin_pb2.GetEventResponse:
+def event_in(*groups: admin_pb2.EventGroupInfo) -> admin_pb2.GetEventResponse:
     event = admin_pb2.EventInfo(topic="orders", dispatched_at=at(0), dispatched_by="ipv4:10.0.0.7:5000", groups=groups)
     event.event.id = "o-42"
     event.event.data = b'{"id":42}'
@@ -75,7 +75,7 @@ def test_the_history_of_an_event_that_failed_was_redriven_and_waits(
         ],
     )
     bus.answer("GetTopic", topic("billing", "mail", "audit"))
-    bus.answer("GetEvent", story(group))
+    bus.answer("GetEvent", event_in(group))
 
     assert duebus("event", "orders", "o-42") == 0
 
@@ -114,7 +114,7 @@ def test_each_group_has_its_own_timeline(
         history=[attempt(1, 2, admin_pb2.Attempt.OUTCOME_EXPIRED)],
     )
     bus.answer("GetTopic", topic("billing", "mail", "audit"))
-    bus.answer("GetEvent", story(leased, dead))
+    bus.answer("GetEvent", event_in(leased, dead))
 
     assert duebus("event", "orders", "o-42") == 0
 
@@ -140,7 +140,7 @@ def test_a_history_without_its_beginning_says_so(
     history = [attempt(number, number, admin_pb2.Attempt.OUTCOME_RELEASED) for number in (6, 7)]
     ready = admin_pb2.EventGroupInfo(group="g", state=admin_pb2.EVENT_STATE_READY, deliver_at=at(0), history=history)
     bus.answer("GetTopic", topic("billing", "mail", "audit"))
-    bus.answer("GetEvent", story(ready))
+    bus.answer("GetEvent", event_in(ready))
 
     assert duebus("event", "orders", "o-42") == 0
 
