@@ -1,7 +1,8 @@
 # syntax=docker/dockerfile:1
 # The image of the server, and of the command line. `make image` builds it, pinned to the digest that the tag has today.
 
-# The Python that the tests run on. With a digest, a build does not depend on what the tag means that day:
+# The Python that the tests run on. The official images are built with --enable-optimizations and --with-lto. With a
+# digest, a build does not depend on what the tag means that day:
 # --build-arg PYTHON_IMAGE=docker.io/library/python:3.11-slim-bookworm@sha256:...
 ARG PYTHON_IMAGE=docker.io/library/python:3.11-slim-bookworm
 

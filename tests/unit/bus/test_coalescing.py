@@ -104,6 +104,7 @@ async def test_a_failure_leaves_nothing_to_the_garbage_collector() -> None:
         errors = await asyncio.gather(*(coalescer.submit("a", 1) for _ in range(100)), return_exceptions=True)
         assert all(isinstance(error, ConnectionError) for error in errors)
         del errors
+        await settle()
     assert len(found) == 0, [type(each) for each in found]
 
 
