@@ -206,6 +206,19 @@ def test_the_engine_local_never_runs_in_two_pods() -> None:
     assert {each["kind"] for each in objects}.isdisjoint({"Deployment", "PodDisruptionBudget"})
 
 
+def test_the_engine_local_has_its_data_directory_on_a_volume() -> None:
+    stateful = find(render_case("local"), "StatefulSet")["spec"]
+    (claim,) = stateful["volumeClaimTemplates"]
+    (mount,) = (
+        each
+        for each in stateful["template"]["spec"]["containers"][0]["volumeMounts"]
+        if each["name"] == claim["metadata"]["name"]
+    )
+    assert tomllib.loads(config_of("local"))["data_dir"].startswith(f"{mount['mountPath']}/")
+    assert "data_dir" not in config_of("local-in-memory") + config_of("redis")
+    assert "volumeClaimTemplates" not in find(render_case("local-in-memory"), "StatefulSet")["spec"]
+
+
 def test_with_an_autoscaler_the_number_of_replicas_is_left_alone() -> None:
     assert "replicas" not in find(render_case("autoscaling"), "Deployment")["spec"]
     assert find(render(overlaid(REDIS, {"replicaCount": 0})), "Deployment")["spec"]["replicas"] == 0
@@ -235,7 +248,8 @@ def test_the_notes_have_the_next_commands_and_warnings(tmp_path: Path) -> None:
     assert f"kubectl --namespace {NAMESPACE} port-forward service/{RELEASE}-duebus 50051:50051" in notes
     assert "WARNING: anyone who can connect can use the bus" in notes
     assert "WARNING" not in notes_of(SECURED, tmp_path)
-    assert "WARNING: the engine local keeps events in the memory" in notes_of(values_of("local"), tmp_path)
+    assert "WARNING: the engine local keeps events in the memory" in notes_of(values_of("local-in-memory"), tmp_path)
+    assert "the engine local" not in notes_of(values_of("local"), tmp_path)
     assert "WARNING: the bundled Redis is for trials" in notes_of(values_of("bundled-redis"), tmp_path)
     assert "WARNING: tokens are sent over the network in plaintext" in notes_of(values_of("acl-file"), tmp_path)
 

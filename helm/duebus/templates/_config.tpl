@@ -7,6 +7,9 @@ engine = {{ .Values.engines | toRawJson }}
 {{ snakecase $name }} = {{ kindIs "string" $value | ternary (toRawJson $value) ($value | int64) }}
 {{- end }}
 {{- end }}
+{{- if include "duebus.durableLocal" . }}
+data_dir = "/var/lib/duebus/journal"
+{{- end }}
 {{- include "duebus.configRedis" . }}
 {{- include "duebus.configSecurity" . }}
 {{- include "duebus.configPorts" . }}

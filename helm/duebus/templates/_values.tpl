@@ -1,6 +1,7 @@
 {{- /* Values derived from other values and used by several templates. */ -}}
 
 {{- define "duebus.local" -}}{{- if has "local" .Values.engines }}yes{{ end -}}{{- end -}}
+{{- define "duebus.durableLocal" -}}{{- if and (include "duebus.local" .) .Values.persistence.enabled }}yes{{ end -}}{{- end -}}
 {{- define "duebus.onRedis" -}}{{- if has "redis" .Values.engines }}yes{{ end -}}{{- end -}}
 
 {{- define "duebus.replicas" -}}

@@ -59,6 +59,9 @@ the running pod and the server reads new certificates and tokens.
 {{- range include "duebus.sources" . | fromYamlArray }}
 - {name: {{ .name }}, mountPath: /etc/duebus/{{ .name }}, readOnly: true}
 {{- end }}
+{{- if include "duebus.durableLocal" . }}
+- {name: data, mountPath: /var/lib/duebus}
+{{- end }}
 {{- with .Values.extraVolumeMounts }}
 {{ tpl (toYaml .) $ }}
 {{- end }}
