@@ -27,7 +27,7 @@ from duebus_server.engine.local import LocalEngine
 from duebus_server.ops.gc_pauses import PauseKeeper
 from duebus_server.wire import decode, encode
 from duebus_server.wire.deliveries import DeliveryEncoder
-from duebus_server.wire.unknown import refuse_unknown_fields
+from duebus_server.wire.unknown_fields import refuse_unknown_fields
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterator, Sequence

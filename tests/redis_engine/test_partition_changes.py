@@ -15,9 +15,9 @@ from duebus_server.domain.errors import (
     DispatcherNotWorking,
     InvalidArgument,
     MaxQueuedEventsReached,
-    Moved,
     NotFound,
     PartialDispatch,
+    PartitionsChanging,
 )
 from duebus_server.domain.model import DEFAULT_GROUP, DispatchAnswer
 from duebus_server.engine.redis.partition import Partition, partitions_of
@@ -242,7 +242,7 @@ async def until_accepted(verb: Callable[..., Awaitable[Any]], *arguments: Any) -
     """Repeat a call while the partitions are being changed."""
     async with asyncio.timeout(30):
         while True:
-            with suppress(Moved):
+            with suppress(PartitionsChanging):
                 return await verb(*arguments)
             await asyncio.sleep(0.01)  # a retry, as a client does it
 

@@ -12,9 +12,9 @@ from duebus_server.domain.errors import (
     ConcurrentModification,
     DispatcherNotWorking,
     MaxQueuedEventsReached,
-    Moved,
     NotFound,
     PartialDispatch,
+    PartitionsChanging,
     RequestIdReused,
 )
 from duebus_server.domain.model import DEFAULT_GROUP, DispatchAnswer, DispatchRequest, EngineName
@@ -113,7 +113,7 @@ async def test_a_dispatch_that_meets_a_change_part_way_lists_what_is_stored(
     )
     assert isinstance(whole, DispatchAnswer)
     assert isinstance(part, PartialDispatch)
-    assert isinstance(part.cause, Moved)
+    assert isinstance(part.cause, PartitionsChanging)
     assert list(part.event_ids) == names[1:]
 
 

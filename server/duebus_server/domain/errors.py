@@ -11,7 +11,7 @@
     ├── NoHandlerFound               a subscriber was required, and the topic has none
     ├── DispatcherNotWorking         the engine is stopped, draining or out of reach
     │   ├── UnusableStorage          the engine's storage refuses this server, or is not fit for it
-    │   └── Moved                    the topic's partitions are being changed
+    │   └── PartitionsChanging       the topic's partitions are being changed
     ├── DuplicateInitialized         an engine is started twice
     ├── MaxQueuedEventsReached       the topic is full
     ├── ConcurrentModification       an event was leased or changed meanwhile
@@ -136,7 +136,7 @@ class UnusableStorage(DispatcherNotWorking):
     """
 
 
-class Moved(DispatcherNotWorking):
+class PartitionsChanging(DispatcherNotWorking):
     """The topic has other partitions than the caller assumed; nothing was changed."""
 
     def __init__(self, topic: str) -> None:

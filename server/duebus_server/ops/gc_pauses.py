@@ -1,8 +1,8 @@
 """Keeps the garbage collector from pausing the server in proportion to its backlog.
 
-A full collection looks at every object, and a waiting event is several: half a second at a million of them, in which
+A full collection examines every object, and a waiting event is several: half a second at a million of them, in which
 nothing is delivered. Events hold no reference cycles, so there is nothing to find among them. Objects that have lived
-through a full collection are therefore set aside (``gc.freeze``): the next one looks only at newer objects. They are
+through a full collection are therefore set aside (``gc.freeze``): the next one examines only newer objects. They are
 still freed as soon as nothing refers to them.
 
 Calls that were under way then are set aside, too, and some of them become cycles. They are small, but each keeps a
@@ -23,7 +23,7 @@ FULL = 2
 THAW_S = 3_600.0
 """How often a full collection examines everything, to find cycles that became garbage after they were set aside."""
 
-LOOK_S = 10.0
+CHECK_S = 10.0
 """How often to check whether memory was released."""
 
 RELEASED = 0.5
@@ -55,10 +55,10 @@ class PauseKeeper:
     async def run(self) -> None:
         """Examine everything whenever most of the memory has been released, until it is cancelled."""
         while True:
-            self.look()
-            await asyncio.sleep(LOOK_S)
+            self.check()
+            await asyncio.sleep(CHECK_S)
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Examine everything if most of the memory has been released since the last time."""
         blocks = sys.getallocatedblocks()
         self._most_blocks = max(blocks, self._most_blocks)

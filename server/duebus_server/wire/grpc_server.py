@@ -31,7 +31,7 @@ from grpc._cython.cygrpc import (
     get_working_loop,
 )
 
-from duebus_server.wire.call_end import abort
+from duebus_server.wire.call_cleanup import abort
 from duebus_server.wire.status import unexpected
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from google.protobuf.message import DecodeError
 from duebus_server.domain.errors import DueBusError, InvalidArgument
 from duebus_server.security.access import NOBODY
 from duebus_server.wire.authorization import Authorizer, caller_of_the_call
-from duebus_server.wire.call_end import abort, when_ended
+from duebus_server.wire.call_cleanup import abort, when_ended
 from duebus_server.wire.status import status_of, unexpected
-from duebus_server.wire.unknown import refuse_unknown_fields
+from duebus_server.wire.unknown_fields import refuse_unknown_fields
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -10,7 +10,7 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2
 
-from duebus_server.wire.call_end import abort
+from duebus_server.wire.call_cleanup import abort
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -38,7 +38,7 @@ STATUS_CODES: dict[type[errors.DueBusError], grpc.StatusCode] = {
     errors.NoHandlerFound: grpc.StatusCode.FAILED_PRECONDITION,
     errors.DispatcherNotWorking: grpc.StatusCode.UNAVAILABLE,
     errors.UnusableStorage: grpc.StatusCode.UNAVAILABLE,
-    errors.Moved: grpc.StatusCode.UNAVAILABLE,
+    errors.PartitionsChanging: grpc.StatusCode.UNAVAILABLE,
     errors.DuplicateInitialized: grpc.StatusCode.ALREADY_EXISTS,
     errors.MaxQueuedEventsReached: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.ConcurrentModification: grpc.StatusCode.ABORTED,

@@ -78,14 +78,14 @@ def test_everything_is_examined_when_most_of_the_memory_is_released(keeper: Paus
     gone = weakref.ref(node)
     gc.collect()
     del node
-    keeper.look()
+    keeper.check()
     gc.collect()
     assert gone() is not None, "it was set aside"
 
     del events[len(events) // 2 :]
-    keeper.look()
+    keeper.check()
     assert gone() is not None, "too much is left"
 
     events.clear()
-    keeper.look()
+    keeper.check()
     assert gone() is None

@@ -27,7 +27,7 @@ TABLE = [
     (errors.NoHandlerFound("nobody listens"), Code.FAILED_PRECONDITION, "NO_HANDLER_FOUND"),
     (errors.DispatcherNotWorking("draining"), Code.UNAVAILABLE, "DISPATCHER_NOT_WORKING"),
     (errors.UnusableStorage("too old"), Code.UNAVAILABLE, "DISPATCHER_NOT_WORKING"),
-    (errors.Moved("orders"), Code.UNAVAILABLE, "DISPATCHER_NOT_WORKING"),
+    (errors.PartitionsChanging("orders"), Code.UNAVAILABLE, "DISPATCHER_NOT_WORKING"),
     (errors.DuplicateInitialized("twice"), Code.ALREADY_EXISTS, "DUPLICATE_INITIALIZED"),
     (errors.MaxQueuedEventsReached("full"), Code.RESOURCE_EXHAUSTED, "MAX_QUEUED_EVENTS_REACHED"),
     (errors.ConcurrentModification("leased"), Code.ABORTED, "CONCURRENT_MODIFICATION"),

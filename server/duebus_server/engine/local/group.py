@@ -82,7 +82,7 @@ class Holder(Protocol):
     def waiting_again(self, event: StoredEvent) -> None:
         """The event is no longer dead in one more lasting group."""
 
-    def let_go(self, events: Iterable[StoredEvent], now_us: int, *, waited: bool) -> None:
+    def drop_copies(self, events: Iterable[StoredEvent], now_us: int, *, waited: bool) -> None:
         """One more group is done with these events.
 
         Args:
@@ -295,7 +295,7 @@ class Group:
         results = [self._ack_one(ref, now_us, done) for ref in leases]
         self.indexes.remove_leased(done)
         self._record_removed(done, now_us)
-        self._holder.let_go([entry.event for entry in done], now_us, waited=not self.ephemeral)
+        self._holder.drop_copies([entry.event for entry in done], now_us, waited=not self.ephemeral)
         self.acked.mark(len(done), now_us)
         return results
 
@@ -413,7 +413,7 @@ class Group:
         self.indexes.remove(entry)
         del self.entries[entry.event.id]
         self._record_removed((entry,), now_us)
-        self._holder.let_go((entry.event,), now_us, waited=self._waits(entry.state))
+        self._holder.drop_copies((entry.event,), now_us, waited=self._waits(entry.state))
 
     def dissolve(self, now_us: int) -> Iterator[None]:
         """Remove everything from a deleted group, one piece a step. It must not be used afterwards."""
@@ -422,7 +422,7 @@ class Group:
                 for entry in block:
                     del self.entries[entry.event.id]
                 events = [entry.event for entry in block]
-                self._holder.let_go(events, now_us, waited=self._waits(state))
+                self._holder.drop_copies(events, now_us, waited=self._waits(state))
                 yield
         self.entries, self.held = {}, {}  # a dict does not shrink
 

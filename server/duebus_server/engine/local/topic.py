@@ -223,7 +223,7 @@ class Topic:
             self.queued += 1
         event.waiting += 1
 
-    def let_go(self, events: Iterable[StoredEvent], now_us: int, *, waited: bool) -> None:
+    def drop_copies(self, events: Iterable[StoredEvent], now_us: int, *, waited: bool) -> None:
         """One more group is done with these events. After the last, they are gone."""
         for event in events:
             if waited:

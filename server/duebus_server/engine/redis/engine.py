@@ -304,15 +304,15 @@ class RedisEngine(AdminVerbs):
         for partition, group in self.notifications.expiries.due(self.now_us()):
             with self._bad_group(partition, group):
                 await self._expire(partition, group)
-        found = await self._sweeping.look(self.notifications.sessions)
-        for partition, group in [*found.leasable, *found.moved]:
+        found = await self._sweeping.check(self.notifications.sessions)
+        for partition, group in [*found.leasable, *found.closed]:
             self.notifications.due_now(partition, group)
-        for session in found.unsure:
+        for session in found.miscounted:
             with self._bad_group(session.partition, session.group):
                 self.notifications.ended(session.name, await self._sweeping.lost(session))
-        for session in found.astray:
+        for session in found.without_group:
             with self._bad_group(session.partition, session.group):
-                await self.members.look_for_group(session)
+                await self.members.handle_missing_group(session)
         for partition in self._restoration.next(found.doubtful):
             with self._bad_group(partition, ""):
                 await self._restoration.check(partition)
@@ -414,7 +414,7 @@ class RedisEngine(AdminVerbs):
         now, ended, next_expiry, due = await self._runner.run(EXPIRE, partition, group, self._max_retries)
         self.notifications.answered(now, ended)
         self.notifications.due(partition, group, due)
-        self.notifications.expiries.looked(partition, group, leasing.read_time(next_expiry))
+        self.notifications.expiries.checked(partition, group, leasing.read_time(next_expiry))
 
     @contextmanager
     def _bad_group(self, partition: Partition, group: str) -> Iterator[None]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from duebus_server.domain.clock import MINUTE
-from duebus_server.domain.errors import DispatcherNotWorking, Moved
+from duebus_server.domain.errors import DispatcherNotWorking, PartitionsChanging
 from duebus_server.engine.redis.partition import Partition, partitions_of
 from duebus_server.engine.redis.transport.errors import asking, is_lost
 from duebus_server.engine.redis.transport.scripts import Script
@@ -91,7 +91,7 @@ class Retention:
             del self._next_us[partition]
             try:
                 await self._look_into(partition)
-            except Moved:
+            except PartitionsChanging:
                 await self._look_into_all(partition)
 
     async def _begin_round(self, now_us: int) -> None:
@@ -116,7 +116,7 @@ class Retention:
     async def _look_into_all(self, closed: Partition) -> None:
         """A topic does not have this partition: check those that it has, if it was assumed to have only one."""
         count = await self._topic_index.partition_count(closed.topic) if closed.count == 1 else None
-        with suppress(Moved):  # if its partitions change again, all topics are checked anyway
+        with suppress(PartitionsChanging):  # if its partitions change again, all topics are checked anyway
             for partition in partitions_of(closed.topic, count or 0):
                 await self._look_into(partition)
 
@@ -124,13 +124,13 @@ class Retention:
         """Remove what has outlived its retention in a partition, and note when there may be more.
 
         Raises:
-            Moved: the topic does not have this partition.
+            PartitionsChanging: the topic does not have this partition.
         """
         config = self._defaults
         own = (config.dead_letter_retention_us, config.dedupe_window_us)
         try:
             next_us = int(await self._runner.run(EXPIRE_DEAD_LETTERS, partition, *own))
-        except Moved:
+        except PartitionsChanging:
             raise
         except DispatcherNotWorking as error:
             if is_lost(error.__cause__):

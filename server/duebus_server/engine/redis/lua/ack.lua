@@ -49,7 +49,7 @@ if #done > 0 then
   if redis.call('EXISTS', topic_key('refs')) == 0 then
     gone = done
   else
-    let_go(done, not is_ephemeral(group), gone)
+    drop_copies(done, not is_ephemeral(group), gone)
   end
   for _, id in ipairs(gone) do
     if was_chosen[id] == 1 then

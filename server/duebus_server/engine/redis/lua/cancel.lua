@@ -60,7 +60,7 @@ for _, group in ipairs(groups) do
   write_all('HDEL', group_key(group, 'records'), ids)
   write_all('ZREM', group_key(group, 'waiting'), members.waiting)
   write_all('ZREM', group_key(group, 'suspects'), members.suspects)
-  let_go(ids, not is_ephemeral(group), gone)
+  drop_copies(ids, not is_ephemeral(group), gone)
 end
 for _, id in ipairs(gone) do
   if is_chosen[id] then

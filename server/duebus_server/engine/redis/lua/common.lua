@@ -220,7 +220,7 @@ local function mark(group, kind, count)
   end
 end
 
--- Tells the other replicas that the group has something at `due`, unless all of them look by themselves before then
+-- Tells the other replicas that the group has something at `due`, unless all of them check by themselves before then
 -- (`wake_at` says when), or the group is paused. Returns false while the group is paused.
 local function wake(group, due)
   local key = group_key(group, 'group')

@@ -3,7 +3,7 @@
 --
 -- ARGV of both, after 1..5 as in common.lua:
 --   6      group
---   7      how many dead letters to look at, at most
+--   7      at most how many dead letters to examine
 --   8      when the first step was made; '' in the first one
 --   9      only those that had been dead for this long then, microseconds
 --   10     only those whose last error contains this text
@@ -16,31 +16,31 @@
 local READ_AT_ONCE, MAX_READ_BYTES = 100, 4000000
 
 -- What one step has found; `chosen`: {id, member, score, record or nil}, `last`: {score, member} of the last one it has
--- looked at, and `more`: whether there is something after it.
+-- examined, and `more`: whether there is something after it.
 local function step_through(group, began)
   local dead_key = group_key(group, 'dead')
   local latest = began - tonumber(ARGV[9])
   local chosen, last, more, seen = {}, { '', '' }, 0, {}
 
-  local function look_at(id, member, score, record)
+  local function examine(id, member, score, record)
     local problem = record and record[LAST_ERROR] or ''
     if tonumber(score) <= latest and string.find(problem, ARGV[10], 1, true) then
       chosen[#chosen + 1] = { id, member, score, record }
     end
   end
 
-  local function look_at_named(id)
+  local function examine_named(id)
     local blob = redis.call('HGET', topic_key('events'), id) or ''
     local name, member, score, record = find_copy(group, id, #blob >= HEADER_SIZE and place_of(blob) or '')
     if name == 'dead' and not seen[id] then
       seen[id] = true
-      look_at(id, member, score, record)
+      examine(id, member, score, record)
     end
   end
 
-  -- Returns how many of the members it has looked at.
-  local function look_at_members(found)
-    local bytes, looked = 0, 0
+  -- Returns how many of the members it has examined.
+  local function examine_members(found)
+    local bytes, examined = 0, 0
     for first = 1, #found, 2 * READ_AT_ONCE do
       local ids = {}
       for i = first, math.min(first + 2 * READ_AT_ONCE, #found) - 1, 2 do
@@ -52,28 +52,28 @@ local function step_through(group, began)
         local raw = raws[i] or ''
         bytes = bytes + #raw
         if ARGV[10] == '' or string.find(raw, ARGV[10], 1, true) then -- not in the whole, so in none of its fields
-          look_at(id, found[at], found[at + 1], read_record(raw))
+          examine(id, found[at], found[at + 1], read_record(raw))
         end
         last = { found[at + 1], found[at] }
       end
-      looked = looked + #ids
+      examined = examined + #ids
       if bytes > MAX_READ_BYTES then
         break
       end
     end
-    return looked
+    return examined
   end
 
   if #ARGV >= 16 then
     for i = 16, #ARGV do
-      look_at_named(ARGV[i])
+      examine_named(ARGV[i])
     end
   else
     local low = ARGV[11] == '' and 0 or rank_behind(dead_key, ARGV[11], ARGV[12])
     local high = redis.call('ZCOUNT', dead_key, '-inf', whole(latest))
     local behind = math.min(low + tonumber(ARGV[7]), high)
     if behind > low then
-      more = low + look_at_members(redis.call('ZRANGE', dead_key, low, behind - 1, 'WITHSCORES')) < high and 1 or 0
+      more = low + examine_members(redis.call('ZRANGE', dead_key, low, behind - 1, 'WITHSCORES')) < high and 1 or 0
     end
   end
   return chosen, last, more
@@ -90,7 +90,7 @@ local function remove_dead(group, letters, window)
   local gone, chosen = {}, {}
   write_all('HDEL', group_key(group, 'records'), ids)
   write_all('ZREM', group_key(group, 'dead'), members)
-  let_go(ids, false, gone)
+  drop_copies(ids, false, gone)
   for _, id in ipairs(gone) do
     if is_chosen[id] then
       chosen[#chosen + 1] = id

@@ -7,7 +7,7 @@
 --   6      group
 --   7      a unique name for this deletion
 --   8      whether a sweep does it (0, 1)
--- returns  {now, '' or what is missing, how many copies it had}; or for a sweep {now, 'kept', when to look again, or
+-- returns  {now, '' or what is missing, how many copies it had}; or for a sweep {now, 'kept', when to check again, or
 --          -1 if it has a session or is lasting}
 -- includes leases
 -- includes naming

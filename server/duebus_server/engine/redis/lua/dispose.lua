@@ -31,7 +31,7 @@ local function is_chosen(id)
   return #blob >= HEADER_SIZE and has_flag(blob, CHOSEN_ID)
 end
 
-local function let_go_of(key, waited)
+local function drop_copies_of(key, waited)
   while left > 0 do
     local members = redis.call('ZRANGE', key, 0, math.min(left, AT_ONCE) - 1)
     if #members == 0 then
@@ -41,8 +41,8 @@ local function let_go_of(key, waited)
     for i, member in ipairs(members) do
       ids[i] = id_of(member)
     end
-    redis.call('ZREM', key, unpack(members)) -- before `let_go`: an event must not be released twice
-    let_go(ids, waited, freed)
+    redis.call('ZREM', key, unpack(members)) -- before `drop_copies`: an event must not be released twice
+    drop_copies(ids, waited, freed)
     for _, id in ipairs(freed) do
       gone[#gone + 1] = id
       if is_chosen(id) then
@@ -56,7 +56,7 @@ end
 local keys = {}
 for i, name in ipairs(SETS) do
   keys[i] = aside_key(deletion, name)
-  let_go_of(keys[i], not was_ephemeral and name ~= 'dead')
+  drop_copies_of(keys[i], not was_ephemeral and name ~= 'dead')
 end
 write_all('HDEL', topic_key('events'), gone)
 remember_ids(chosen, window)

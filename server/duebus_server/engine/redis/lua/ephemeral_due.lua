@@ -3,7 +3,7 @@
 -- KEYS[1]  the notes
 -- ARGV     1..5 as in common.lua
 --   6      how many, at most
---   7      first put off those due earlier than this long from now, until then; microseconds
+--   7      how long notes that are due sooner are postponed first, microseconds
 -- returns  {{partition and group, time of the note, ...}, {partition and group, time of the note} of the one due next}
 -- runs on closed partitions too
 

@@ -19,7 +19,7 @@ local function line(attempt)
   }
 end
 
-local function story(record, state)
+local function history_of(record, state)
   local flat = {}
   local history = type(record[HISTORY]) == 'table' and record[HISTORY] or {}
   for _, attempt in ipairs(history) do
@@ -49,7 +49,7 @@ local function info(group, blob)
   local max_retries = group_setting(group, 'max_retries', ARGV[7])
   return {
     group, max_retries, state, score, record[ATTEMPT], record[FREE], deliver_at, record[LAST_ERROR], consumer,
-    story(record, state),
+    history_of(record, state),
   }
 end
 

@@ -11,7 +11,7 @@
 --   11     '' for a lasting group; for an ephemeral one, how long it is kept after the session has gone, microseconds
 --   12     whether the group must exist already (0, 1)
 -- returns  {now, whether it is the topic's first group (0, 1)}; {now, 'kind', whether the group is ephemeral (0, 1)} if
---          the session wants the other kind; or {now, 'none'} if it does not exist and was not to be created
+--          the session wants the other kind; or {now, 'none'} if it does not exist and may not be created
 
 local group, session = ARGV[6], ARGV[7]
 local kind = ARGV[11] == '' and LASTING or EPHEMERAL

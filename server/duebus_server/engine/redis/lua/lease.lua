@@ -22,7 +22,7 @@
 --           {place among them all, from 0; attempt, last error, ...} of the events that were leased before,
 --           the place of the one that is a suspect or -1,
 --           when the first waiting suspect is due, if the session takes none or no other, or -1};
---           or {now, whether there is such a group (0, 1)} if the session has not joined, or has given this up
+--           or {now, whether there is such a group (0, 1)} if the session has not joined, or has given up waiting
 -- includes leases
 -- includes granting
 
@@ -128,7 +128,7 @@ local function is_stray(blob, id)
 end
 
 -- READY -> DEAD: an event that can't be read does not hold up the others.
-local function bury(member, id, blob, key)
+local function make_dead(member, id, blob, key)
   if #blob >= HEADER_SIZE and is_stray(blob, id) then
     redis.call('ZREM', key, member)
     return
@@ -166,13 +166,13 @@ end
 -- What is taken, one entry per event; `again` has the records of those that were leased before.
 local taken, taken_ids, blobs_told, dues, leased, again = {}, {}, {}, {}, {}, {}
 local expiry = whole(expires)
-local count, left, buried = 0, 0, 0
+local count, left, made_dead = 0, 0, 0
 local suspect_place = -1 -- of the suspect among what is taken, from 0
 for i = 1, #members do
   local id, member, blob = ids[i], members[i], blob_of(i)
   if #blob < HEADER_SIZE or not is_at_its_place(member, blob) then
-    bury(member, id, blob, i == suspect_at and suspects_key or waiting_key)
-    buried = buried + 1
+    make_dead(member, id, blob, i == suspect_at and suspects_key or waiting_key)
+    made_dead = made_dead + 1
   else
     bytes_left = bytes_left - body_size(blob)
     if count == max_events or (bytes_left < 0 and (count > 0 or not at_least_one)) then
@@ -216,7 +216,7 @@ if count > 0 then
     others = count - 1
   end
   if others > 0 then
-    redis.call('ZREMRANGEBYRANK', waiting_key, 0, others - 1) -- what came before them was buried
+    redis.call('ZREMRANGEBYRANK', waiting_key, 0, others - 1) -- those before them are dead now
   end
   mark(group, 'delivered', count)
   dues = dues[1] == dues[count] and { dues[1] } or dues -- they are in order
@@ -229,14 +229,14 @@ end
 if takes_suspect and suspect_place < 0 then
   due_next, suspect_due = math.min(due_next, suspect_due), NEVER
 end
--- The sessions of this replica now know `next_look`; others may be waiting for longer, see `wake`. Nobody waits for a
+-- The sessions of this replica now know `next_check`; others may be waiting for longer, see `wake`. Nobody waits for a
 -- suspect that is left: the sessions that can take it are told now.
-local next_look = suspect_due > now and math.min(due_next, suspect_due) or due_next
-if next_look > tonumber(own[2] or 0) then
-  redis.call('HSET', own_key, 'wake_at', whole(next_look))
+local next_check = suspect_due > now and math.min(due_next, suspect_due) or due_next
+if next_check > tonumber(own[2] or 0) then
+  redis.call('HSET', own_key, 'wake_at', whole(next_check))
 end
 tell_changed(group, told)
-local answered_due = buried > 0 and whole(now) or answer_time(due_next)
+local answered_due = made_dead > 0 and whole(now) or answer_time(due_next)
 return {
   whole(now), answered_due, left, first_fence, expiry, told, taken, blobs_told, dues, told_again,
   suspect_place, answer_time(suspect_due),

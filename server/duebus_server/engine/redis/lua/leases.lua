@@ -158,9 +158,9 @@ local function change_waiting(group, ids, change)
   count_dead(dead)
 end
 
--- Notes that one more group no longer holds these events; `waited`: it is a lasting group, and they were not dead in
--- it. `gone` collects those that no group holds any more.
-local function let_go(ids, waited, gone)
+-- Records that one more group no longer holds these events; `waited`: it is a lasting group, and they were not dead in
+-- it. `gone` collects those that no group holds any longer.
+local function drop_copies(ids, waited, gone)
   local less = waited and 1 or 0
   local raws = read_all('HMGET', topic_key('refs'), ids)
   local kept, dropped, dead = {}, {}, 0
@@ -328,7 +328,7 @@ local function never_leased(group, id)
   return member and redis.call('ZSCORE', group_key(group, 'waiting'), member)
 end
 
--- Whether no lease of the group has run out, so that they need not be looked at one by one.
+-- Whether no lease of the group has run out, so that they need not be checked one by one.
 local function none_has_expired(group)
   local first = redis.call('ZRANGE', group_key(group, 'leased'), 0, 0, 'WITHSCORES')
   return first[2] and tonumber(first[2]) > now

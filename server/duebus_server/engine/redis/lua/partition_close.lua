@@ -1,4 +1,4 @@
--- Closes a partition: it accepts nothing any more, and its subscribers join elsewhere.
+-- Closes a partition: it no longer accepts anything, and its subscribers join elsewhere.
 --
 -- KEYS     topic
 -- ARGV     1..6 as in partitions.lua

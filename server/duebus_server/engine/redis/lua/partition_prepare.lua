@@ -3,7 +3,7 @@
 --
 -- KEYS     topic, every group
 -- ARGV     1..6 as in partitions.lua
---   7      how many names and values of settings follow, and those; then as `take_over` in partitions.lua reads it
+--   7      the number of names and values of settings, and these; then what `take_over` in partitions.lua reads
 -- returns  nothing
 -- runs on closed partitions too
 -- includes deleting

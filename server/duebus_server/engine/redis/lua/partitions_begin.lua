@@ -1,5 +1,6 @@
 -- Begins to change a topic's number of partitions, or to delete a topic of several: the topic is closed. A change that
--- another replica has begun is taken over, and that replica can no longer decide it. A decided one is to be completed.
+-- another replica has begun is taken over, and that replica can no longer decide it. A change that is decided must be
+-- completed.
 --
 -- KEYS     topic
 -- ARGV     1..6 as in partitions.lua

@@ -1,4 +1,4 @@
--- Pauses a group: nothing is leased from it until it is resumed. Its sessions look, and find it paused.
+-- Pauses a group: nothing is leased from it until it is resumed. Its sessions are woken, and find it paused.
 --
 -- KEYS     topic, group
 -- ARGV     1..5 as in common.lua

@@ -12,7 +12,7 @@
 local found = {}
 local at = 6
 
-local function look(prefix, group, first, behind)
+local function check(prefix, group, first, behind)
   local seen = {}
   local ready = redis.call('ZCOUNT', group_key_of(prefix, group, 'waiting'), '-inf', whole(now))
     + redis.call('ZCOUNT', group_key_of(prefix, group, 'suspects'), '-inf', whole(now))
@@ -38,7 +38,7 @@ end
 
 while at <= #ARGV do
   local behind = at + 3 + tonumber(ARGV[at + 2])
-  local fine, seen = pcall(look, ARGV[at], ARGV[at + 1], at + 3, behind)
+  local fine, seen = pcall(check, ARGV[at], ARGV[at + 1], at + 3, behind)
   for i = 1, behind - at - 1 do
     found[#found + 1] = fine and seen[i] or -1
   end

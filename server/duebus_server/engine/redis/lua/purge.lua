@@ -5,7 +5,7 @@
 --   14     the server's dedupe window, microseconds
 --   15     not used
 -- returns  {now, {session, tokens, ...} of leases that have ended, '' or what is missing, removed, when the first
---          step was made, more (0, 1), score and member of the last that was looked at}
+--          step was made, more (0, 1), score and member of the last that was examined}
 -- includes leases
 -- includes naming
 -- includes ranks

@@ -5,7 +5,7 @@
 --   14     rate, in events a second; 0: all at once
 --   15     how many the earlier steps have moved
 -- returns  {now, {session, tokens, ...} of leases that have ended, '' or what is missing, moved, when the first step
---          was made, more (0, 1), score and member of the last that was looked at, group, next due or -1}
+--          was made, more (0, 1), score and member of the last that was examined, group, next due or -1}
 -- includes leases
 -- includes naming
 -- includes ranks

@@ -1,18 +1,18 @@
--- Finds events that are in no set of a group that holds them, because Redis has lost a key, a few in each step. An event
--- with a record becomes again what its record says; its lease begins anew. Where nothing says when an event is due, it
--- becomes a dead letter, in every group that may have held it.
+-- Finds events that are missing from the sets of a group that holds them, because Redis has lost a key. Each step
+-- checks a few events. An event with a record returns to the state in its record; a lease starts again. Without a
+-- record, its due time is lost, and it becomes a dead letter in every group that may have held it.
 --
 -- KEYS     topic, every group
 -- ARGV     1..5 as in common.lua
 --   6      the server's lease, where the topic has none of its own, microseconds
---   7      the cursor that the step before has returned; 0 begins
+--   7      the cursor that the previous step has returned; 0 for the first step
 -- returns  {now, {'', dead letters, ...} as in leases.lua, the next cursor (0 at the end, '' if nothing is lost), how
 --          many events wait again, how many are leased again, {group in which something has changed, ...}}
 -- includes leases
 -- includes naming
 -- includes copies
 
-local LOOKS, MAX_READ_BYTES = 100, 1000000 -- events times groups in one step, and after how many bytes it ends early
+local COPIES_PER_STEP, MAX_READ_BYTES = 100, 1000000 -- events times groups; after these bytes it ends early
 local AT_ONCE = 10 -- about how many events are read at a time, at most
 local LOST = 'Redis has lost when this event is due, and whether this group has settled it'
 
@@ -56,7 +56,7 @@ local function put_back(group, id, record, place)
   changed[group] = true
 end
 
-local function bury(group, id, blob)
+local function make_dead(group, id, blob)
   local record = blank_record()
   record[PLACE], record[CHOSEN], record[IS_DEAD] = place_of(blob), has_flag(blob, CHOSEN_ID) and 1 or 0, 1
   record[STARTED], record[MAX_RETRIES], record[LAST_ERROR] = now, max_retries_of(blob), LOST
@@ -69,9 +69,9 @@ local function bury(group, id, blob)
 end
 
 -- Dead letters for `lost` copies, of which each was in one of these groups.
-local function bury_in(candidates, id, blob, refs, lost)
+local function make_dead_in(candidates, id, blob, refs, lost)
   for _, group in ipairs(candidates) do
-    bury(group, id, blob)
+    make_dead(group, id, blob)
   end
   local holders, waits_in = refs[1] - lost + #candidates, math.max(0, refs[2] - lost)
   if holders > 1 then
@@ -80,7 +80,7 @@ local function bury_in(candidates, id, blob, refs, lost)
   count_dead(refs[2] > 0 and waits_in == 0 and 1 or 0)
 end
 
-local function look_at(id, blob)
+local function check(id, blob)
   local refs = unpack_fields(redis.call('HGET', topic_key('refs'), id), 2) or { 1, 1 }
   local lost, without = refs[1], {}
   for _, group in ipairs(groups) do
@@ -101,7 +101,7 @@ local function look_at(id, blob)
     end
   end
   if lost > 0 and #candidates > 0 then
-    bury_in(candidates, id, blob, refs, lost)
+    make_dead_in(candidates, id, blob, refs, lost)
   end
 end
 
@@ -124,19 +124,19 @@ local function count_leases(group)
   end
 end
 
-local cursor, looks, bytes = ARGV[7], 0, 0
-local count = math.max(1, math.min(AT_ONCE, math.floor(LOOKS / #groups)))
+local cursor, checked, bytes = ARGV[7], 0, 0
+local count = math.max(1, math.min(AT_ONCE, math.floor(COPIES_PER_STEP / #groups)))
 repeat
   local found = redis.call('HSCAN', topic_key('events'), cursor, 'COUNT', count)
   cursor = found[1]
   for i = 1, #found[2], 2 do
     local blob = found[2][i + 1]
     if #blob >= HEADER_SIZE then -- a damaged event that is leased becomes a dead letter there
-      look_at(found[2][i], blob)
+      check(found[2][i], blob)
     end
-    looks, bytes = looks + #groups, bytes + #blob
+    checked, bytes = checked + #groups, bytes + #blob
   end
-until cursor == '0' or looks >= LOOKS or bytes >= MAX_READ_BYTES
+until cursor == '0' or checked >= COPIES_PER_STEP or bytes >= MAX_READ_BYTES
 local names = {}
 for group in pairs(changed) do
   names[#names + 1] = group

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from duebus_server.domain.errors import DueBusError, Moved, PartialDispatch
+from duebus_server.domain.errors import DueBusError, PartialDispatch, PartitionsChanging
 from duebus_server.domain.model import DispatchAnswer, DispatchRequest, EngineName
 from duebus_server.engine.redis.partition import partition_number
 from duebus_server.engine.redis.tasks import all_of
@@ -72,7 +72,7 @@ class Progress:
     @property
     def is_to_go_on(self) -> bool:
         """Whether events are left, and only a change of the partitions has stopped them."""
-        return bool(self.left) and all(isinstance(error, Moved) for error in self.errors.values())
+        return bool(self.left) and all(isinstance(error, PartitionsChanging) for error in self.errors.values())
 
     def parts(self, count: int) -> list[tuple[int, list[int]]]:
         """What is left for each of ``count`` partitions: its number, and the events' places."""
@@ -114,7 +114,7 @@ class Progress:
         stored = [self.stored[place] for place in sorted(self.stored)]
         if not self.left:
             return DispatchAnswer(stored, [self.duplicates[place] for place in sorted(self.duplicates)])
-        lasting = {place: error for place, error in self.errors.items() if not isinstance(error, Moved)}
+        lasting = {place: error for place, error in self.errors.items() if not isinstance(error, PartitionsChanging)}
         first = min(lasting or self.errors)
         error = self.errors[first]
         return PartialDispatch(error, [EngineName.REDIS], stored) if stored else error

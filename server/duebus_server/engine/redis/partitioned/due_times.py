@@ -1,4 +1,4 @@
-"""When each partition next has something to lease, so that a lease asks only those that may have something."""
+"""When each partition next has something to lease, so that a lease asks only partitions that may have something."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Dues:
 
     def __init__(self) -> None:
         self._next: dict[tuple[Partition, str], float] = {}
-        # When the first suspect is due, where the last session to look could not take it; `_next` leaves it out.
+        # When the first suspect is due, where the last session that leased could not take it. `_next` leaves it out.
         self._suspects: dict[tuple[Partition, str], float] = {}
 
     def may_be_due(self, partition: Partition, group: str, now_us: int, *, with_suspect: bool) -> bool:
@@ -43,25 +43,25 @@ class Dues:
             self._next[partition, group] = at_us
 
     @contextmanager
-    def looking(self, partition: Partition, group: str) -> Iterator[Look]:
+    def leasing(self, partition: Partition, group: str) -> Iterator[PartitionLease]:
         """A session leases from a partition during the block. What is reported meanwhile counts too."""
         self._next[partition, group] = _NEVER
-        look = Look()
+        lease = PartitionLease()
         try:
-            yield look
+            yield lease
         finally:
-            if look.is_done:
-                if look.next_due_us is not None:
-                    self.told(partition, group, look.next_due_us)
-                if look.suspect_due_us is None:
+            if lease.is_done:
+                if lease.next_due_us is not None:
+                    self.told(partition, group, lease.next_due_us)
+                if lease.suspect_due_us is None:
                     self._suspects.pop((partition, group), None)
                 else:
-                    self._suspects[partition, group] = look.suspect_due_us
+                    self._suspects[partition, group] = lease.suspect_due_us
             else:
-                self.unsure(partition, group)
+                self.forget(partition, group)
 
-    def unsure(self, partition: Partition, group: str) -> None:
-        """The group may have something in this partition."""
+    def forget(self, partition: Partition, group: str) -> None:
+        """Forget what is known: the group may have something in this partition."""
         self._next.pop((partition, group), None)
 
 
@@ -70,7 +70,7 @@ def _first(times: Iterable[float]) -> int | None:
     return None if first == _NEVER else int(first)
 
 
-class Look:
+class PartitionLease:
     """One lease from one partition.
 
     Attributes:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from duebus_server.domain.errors import DispatcherNotWorking, DueBusError, Moved
+from duebus_server.domain.errors import DispatcherNotWorking, DueBusError, PartitionsChanging
 from duebus_server.domain.model import EngineName, LeaseBatch, LeaseRef, NackRef
 from duebus_server.engine.redis.partitioned.admin import AdminVerbs
 from duebus_server.engine.redis.partitioned.dispatch import Progress, dispatch_in
@@ -98,7 +98,7 @@ class PartitionedEngine(AdminVerbs):
         if len(partitions) == 1:
             try:
                 return await self._engine.dispatch(partitions[0], requests, reservations)
-            except Moved:
+            except PartitionsChanging:
                 await self._routing.follow(topic, partitions)
         self._engine.check_started()
         progress = [Progress.of(request) for request in requests]
@@ -169,9 +169,9 @@ class PartitionedEngine(AdminVerbs):
         return [one for one in in_turn if may_be_due(one, group, now_us, with_suspect=with_suspect)] or in_turn
 
     async def _lease_in(self, partition: Partition, group: str, session_id: str, request: LeaseRequest) -> LeaseBatch:
-        with self._dues.looking(partition, group) as look:
+        with self._dues.leasing(partition, group) as lease:
             batch = await self._engine.lease(partition, group, session_id, request)
-            look.found(batch)
+            lease.found(batch)
         return batch
 
     def _take_back(
@@ -180,7 +180,7 @@ class PartitionedEngine(AdminVerbs):
         """The session will not learn of these leases. Its next lease takes them back from each partition."""
         for event in events:
             partition = partitions[event.fencing_token % len(partitions)]
-            self._dues.unsure(partition, group)
+            self._dues.forget(partition, group)
             self._engine.members.never_heard(partition, group, session_id, event.fencing_token)
 
     async def ack(self, topic: str, group: str, leases: Sequence[LeaseRef]) -> list[LeaseFailureReason | None]:
@@ -237,7 +237,7 @@ class PartitionedEngine(AdminVerbs):
         self, partition: Partition, group: str, subscriber: SubscriberInfo, *, existing: bool = False
     ) -> bool:
         has_joined = await self._engine.join(partition, group, subscriber, existing=existing)
-        self._dues.unsure(partition, group)  # a new group may have what waited for the first one
+        self._dues.forget(partition, group)  # a new group may have what waited for the first one
         return has_joined
 
     async def adopt(

@@ -15,7 +15,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from duebus_server.domain.clock import SECOND
-from duebus_server.domain.errors import InvalidArgument, Moved
+from duebus_server.domain.errors import InvalidArgument, PartitionsChanging
 from duebus_server.engine.redis.codec.settings import pairs_of
 from duebus_server.engine.redis.partition import Partition, partitions_of
 from duebus_server.engine.redis.tasks import all_of
@@ -130,7 +130,7 @@ class Partitioning:
             await self._under_lock(topic, FINISH)
             count = await self._engine.topic_index.partition_count(topic)
         if count is None:
-            raise Moved(topic)
+            raise PartitionsChanging(topic)
         return partitions_of(topic, count)
 
     async def change(self, topic: str, count: int) -> None:
@@ -152,7 +152,7 @@ class Partitioning:
         """Delete a topic of several partitions. Returns how many events it held."""
         removed = await self._under_lock(topic, 0)
         if removed is None:  # this finished a change that another replica had begun
-            raise Moved(topic)
+            raise PartitionsChanging(topic)
         self.know(topic, partitions_of(topic, 1))
         return removed
 
@@ -166,7 +166,7 @@ class Partitioning:
     async def _under_lock(self, topic: str, wanted: int | str) -> int | None:
         lock = await self._locks.acquire(f"partitions:{topic}", LOCK_US)
         if lock is None:
-            raise Moved(topic)
+            raise PartitionsChanging(topic)
         try:
             return await self._carry_out(topic, wanted)
         finally:
@@ -200,7 +200,7 @@ class Partitioning:
         if they hold events.
 
         Raises:
-            Moved: another replica has taken over.
+            PartitionsChanging: another replica has taken over.
         """
         if _HELD in await self._each(CLOSE, change, change.old, int(change.after == 0)):
             change = replace(change, after=change.before)
@@ -213,7 +213,7 @@ class Partitioning:
         await self._each(PREPARE, change, change.new, len(settings), *settings, *given, groups=names)
         own = (change.change_id, change.after, *(given if change.after == 1 else ()))
         if await self._runner.run(COMMIT, change.whole, *own, groups=names) == _REPLACED:
-            raise Moved(change.topic)
+            raise PartitionsChanging(change.topic)
         return change
 
     async def _describe(self, change: _Change) -> tuple[list[bytes], _Groups]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from asyncio import Lock
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from duebus_server.domain.errors import Moved, NotFound
+from duebus_server.domain.errors import NotFound, PartitionsChanging
 from duebus_server.domain.model import SubscriberInfo
 from duebus_server.engine.redis.partition import Partition
 from duebus_server.engine.redis.tasks import all_of
@@ -74,9 +74,9 @@ class Routing:
             partitions = self._partitioning.partitions(topic)
             try:
                 return await verb(partitions)
-            except Moved:
+            except PartitionsChanging:
                 await self.follow(topic, partitions, session)
-        raise Moved(topic)
+        raise PartitionsChanging(topic)
 
     async def each(self, topic: str, verb: Callable[[Partition], Awaitable[T]]) -> list[T]:
         """Run a verb on each partition."""

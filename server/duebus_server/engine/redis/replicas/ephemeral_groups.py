@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from duebus_server.domain.clock import SECOND
-from duebus_server.domain.errors import DispatcherNotWorking, Moved, NotFound
+from duebus_server.domain.errors import DispatcherNotWorking, NotFound, PartitionsChanging
 from duebus_server.engine.redis.partition import Partition
 from duebus_server.engine.redis.transport.errors import asking, is_lost
 from duebus_server.engine.redis.transport.scripts import Script
@@ -88,7 +88,7 @@ class EphemeralGroups:
             return await self._deletions.ephemeral_group(partition, group)
         except NotFound:
             return None
-        except Moved:  # the partition is closed; it is opened again if the topic turns out to hold events
+        except PartitionsChanging:  # the partition is closed; it is opened again if the topic turns out to hold events
             async with asking(partition.topic):
                 groups = self._runner.keys.topic(partition, "groups")
                 return again_us if await self._runner.connection.redis.hexists(groups, group) else None

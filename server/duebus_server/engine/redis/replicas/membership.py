@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from duebus_server.domain.errors import DispatcherNotWorking, InvalidArgument, Moved, NotFound, group_of_other_kind
+from duebus_server.domain.errors import (
+    DispatcherNotWorking,
+    InvalidArgument,
+    NotFound,
+    PartitionsChanging,
+    group_of_other_kind,
+)
 from duebus_server.domain.model import AdoptedLease, LeaseFailureReason, LeaseRef, SubscriberInfo
 from duebus_server.engine.redis.codec.leases import FAILURES, named
 from duebus_server.engine.redis.replicas.sessions import Stage, Unanswered
@@ -133,7 +139,7 @@ class Membership:
         if not await self.rejoin(session, existing=has_group == 1):
             await self.not_joined(session, now, has_group=0)
 
-    async def look_for_group(self, session: LocalSession) -> None:
+    async def handle_missing_group(self, session: LocalSession) -> None:
         """Handle a session whose group Redis does not know: its deletion was missed, or Redis has lost the group."""
         if session.joined_us is not None and await self.was_deleted(session):
             self._notifications.deleted(session.partition, session.group, session.joined_us)
@@ -173,7 +179,7 @@ class Membership:
         adopted: list[AdoptedLease | LeaseFailureReason] = []
         for place, (lease, result) in enumerate(zip(leases, results, strict=True)):
             if result < 0:
-                session.let_go([lease.fencing_token])
+                session.drop_leases([lease.fencing_token])
                 adopted.append(FAILURES[result])
             else:
                 adopted.append(AdoptedLease(lease.fencing_token, result, is_suspect=place in suspects))
@@ -191,7 +197,7 @@ class Membership:
         """Note that a session will not learn of a lease: its next lease call takes it back."""
         session = self._notifications.sessions.find(partition, group, session_id)
         if session is not None:
-            session.let_go([fencing_token])
+            session.drop_leases([fencing_token])
             session.unanswered.add(Unanswered.LEASE)
 
     async def wind_up(self, session: LocalSession) -> None:
@@ -210,7 +216,7 @@ class Membership:
         for session in [session for session in self._notifications.sessions if session.is_over]:
             try:
                 await self.wind_up(session)
-            except Moved:  # a closed partition holds no events, and drops its sessions
+            except PartitionsChanging:  # a closed partition holds no events, and drops its sessions
                 self._notifications.sessions.forget(session)
             except DispatcherNotWorking as error:
                 if is_lost(error.__cause__):

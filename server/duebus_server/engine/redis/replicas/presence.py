@@ -10,7 +10,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from duebus_server.domain.clock import SECOND
-from duebus_server.domain.errors import DispatcherNotWorking, Moved
+from duebus_server.domain.errors import DispatcherNotWorking, PartitionsChanging
 from duebus_server.domain.outage import Outage
 from duebus_server.engine.redis.codec.leases import unpack_fences
 from duebus_server.engine.redis.partition import Partition
@@ -173,7 +173,7 @@ class Presence:
                 kept_until = await self._runner.run(ABANDON, partition, group, replica, also_stopped=True)
                 if int(kept_until) >= 0:
                     await self._ephemeral.look_at([(partition, group)], int(kept_until))
-            except Moved:
+            except PartitionsChanging:
                 continue  # a closed partition holds no events and knows no sessions
             except DispatcherNotWorking as error:
                 if is_lost(error.__cause__):

@@ -99,7 +99,7 @@ class LocalSession:
         """The leases it holds."""
         return [LeaseRef(event_id, fencing_token) for fencing_token, event_id in self.held.items()]
 
-    def let_go(self, fencing_tokens: Iterable[int]) -> None:
+    def drop_leases(self, fencing_tokens: Iterable[int]) -> None:
         """Drop leases that have ended; unknown ones are ignored."""
         for fencing_token in fencing_tokens:
             self.held.pop(fencing_token, None)
@@ -170,7 +170,7 @@ class LocalSessions:
         """Leases of a session have ended. Returns the session if it belongs to this replica."""
         session = self._by_name.get(name)
         if session is not None:
-            session.let_go(fencing_tokens)
+            session.drop_leases(fencing_tokens)
             self.forget_if_done(session)
         return session
 
@@ -223,7 +223,7 @@ class Expiries:
         """The groups in which a lease may have run out."""
         return [group for group, at_us in self._next.items() if at_us <= now_us]
 
-    def looked(self, partition: Partition, group: str, next_us: int | None) -> None:
+    def checked(self, partition: Partition, group: str, next_us: int | None) -> None:
         """A group was checked: the next expiry, or None if nothing is leased."""
         if next_us is None:
             self._next.pop((partition, group), None)

@@ -57,16 +57,16 @@ class Found:
 
     Attributes:
         leasable: groups that have something to lease now.
-        unsure: sessions that know another number of leases than Redis does: they may have missed the end of one.
-        astray: sessions that had joined before the check, but whose group does not exist.
-        moved: groups in closed partitions: the topic's partition count has changed.
+        miscounted: sessions that know another number of leases than Redis does: they may have missed the end of one.
+        without_group: sessions that had joined before the check, but whose group does not exist.
+        closed: groups in closed partitions: the topic's partition count has changed.
         doubtful: partitions of which Redis may have lost a key.
     """
 
     leasable: list[Group]
-    unsure: list[LocalSession]
-    astray: list[LocalSession]
-    moved: list[Group]
+    miscounted: list[LocalSession]
+    without_group: list[LocalSession]
+    closed: list[Group]
     doubtful: set[Partition]
 
 
@@ -97,7 +97,7 @@ class Sweeping:
         self._runner = runner
         self._busy, self._idle = Turns(PARTITIONS_AT_ONCE), Turns(IDLE_AT_ONCE)
 
-    async def look(self, sessions: Iterable[LocalSession]) -> Found:
+    async def check(self, sessions: Iterable[LocalSession]) -> Found:
         """Check the groups of these sessions.
 
         Raises:
@@ -118,13 +118,15 @@ class Sweeping:
             if leasable > 0:
                 found.leasable.append(group)
             elif leasable == _NO_GROUP:
-                found.astray.extend(joined[group])
+                found.without_group.extend(joined[group])
             elif leasable == _CLOSED:
-                found.moved.append(group)
+                found.closed.append(group)
                 continue
             if is_doubtful > 0:
                 found.doubtful.add(group[0])
-            found.unsure.extend(one for one, count in zip(holders[group], held, strict=True) if count != len(one.held))
+            found.miscounted.extend(
+                one for one, count in zip(holders[group], held, strict=True) if count != len(one.held)
+            )
         return found
 
     async def lost(self, session: LocalSession) -> list[int]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from duebus_server.domain.clock import SECOND
-from duebus_server.domain.errors import DispatcherNotWorking, Moved, UnusableStorage
+from duebus_server.domain.errors import DispatcherNotWorking, PartitionsChanging, UnusableStorage
 from duebus_server.domain.model import DEFAULT_GROUP
 from duebus_server.engine.redis.transport.clients import ANSWER_TIMEOUT_S
 from duebus_server.engine.redis.transport.errors import as_domain_errors, asking, is_lost
@@ -132,7 +132,7 @@ class Runner:
 
         Raises:
             DispatcherNotWorking: the engine does not work; Redis can't be reached or refuses the command.
-            Moved: this is not a partition of the topic.
+            PartitionsChanging: this is not a partition of the topic.
         """
         if not also_stopped:
             self.check_working()
@@ -146,7 +146,7 @@ class Runner:
                     if not isinstance(reply, bytes) or not reply.startswith((_MOVED, _GROUPS)):
                         return reply
                     if reply == _MOVED:
-                        raise Moved(partition.topic)
+                        raise PartitionsChanging(partition.topic)
                     self._know_groups(partition, reply.split(b"\0")[1:])
         except DispatcherNotWorking as error:
             if is_lost(error.__cause__):

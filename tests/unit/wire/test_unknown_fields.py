@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from duebus.v1 import event_bus_pb2
 from duebus_server.domain.errors import InvalidArgument
-from duebus_server.wire.unknown import refuse_unknown_fields
+from duebus_server.wire.unknown_fields import refuse_unknown_fields
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
