@@ -62,6 +62,7 @@ class MovingSlot:
     """
 
     def __init__(self, nodes: list[RedisServer], key: str) -> None:
+        self._nodes = nodes
         self._clients: list[Any] = [redis.Redis.from_url(node.url, single_connection_client=True) for node in nodes]
         self._ids = [client.cluster("myid") for client in self._clients]
         self._slot = key_slot(key.encode())
@@ -80,8 +81,16 @@ class MovingSlot:
         return sorted(found)
 
     def move(self, key: bytes) -> None:
-        """Move one key."""
-        self._clients[self._source].execute_command("MIGRATE", *self._address, key, 0, 5000)
+        """Move one key. On a busy machine the target may have lost the other nodes; wait until it has found them."""
+        while True:
+            try:
+                self._clients[self._source].execute_command("MIGRATE", *self._address, key, 0, 5000)
+            except redis.ResponseError as error:
+                if "CLUSTERDOWN" not in str(error):
+                    raise
+                wait_until_it_is_whole(self._nodes)
+            else:
+                return
 
     def end(self) -> None:
         """Move the remaining keys, and announce it to all nodes."""
