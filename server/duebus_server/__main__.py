@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+
+# gRPC's own log lines of lower levels have unescaped bytes of its peers. It reads this once, when it is loaded.
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 from duebus_server.config import Settings, SettingsError, load_settings
 from duebus_server.launch import EXIT_WRONG_SETTING, complain, launch

@@ -16,12 +16,12 @@ from duebus.keda import externalscaler_pb2, externalscaler_pb2_grpc
 from duebus.v1 import admin_pb2, event_bus_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.http2 import DATA, END_STREAM, RawConnection, frame, message, raw_connection, request_headers
+from support.server_process import ServerProcess
 from support.wire import SIGNAL_TIMEOUT_S, connect, figure
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
 
-    from support.server_process import ServerProcess
     from support.wire import Wire
 
 MAX_MORE_MIB = 128
@@ -254,3 +254,18 @@ async def test_calls_of_an_operator_and_of_a_scaler_at_once_are_all_answered(ser
         ref = externalscaler_pb2.ScaledObjectRef(scalerMetadata={"topic": topic, "group": "workers"})
         await scaler.IsActive(ref)
         await asyncio.gather(*(scaler.StreamIsActive(ref).read() for _ in range(36)))
+
+
+async def test_the_reason_of_a_peer_that_leaves_is_not_logged_raw(tmp_path: Path) -> None:
+    """gRPC's own log would have it, with control sequences."""
+    server = ServerProcess(tmp_path / "log", module="duebus_server.__main__")  # without the environment of the tests
+    goaway, ping = 7, 6
+    try:
+        async with raw_connection(server.address) as connection, asyncio.timeout(SIGNAL_TIMEOUT_S):
+            reason = bytes(4) + (2).to_bytes(4, "big") + b"\x1b]0;owned\x07\xff"
+            await connection.send(frame(goaway, 0, 0, reason), frame(ping, 0, 0, bytes(8)))
+            while (await connection.frame())[0] != ping:
+                pass
+    finally:
+        server.close()
+    assert b"owned" not in server.log.read_bytes()
