@@ -124,13 +124,14 @@ class Session:
         # What was handed over to it and was not sent yet.
         self._unsent: list[LeasedEvent] = []
         # Of the last lease or reservation: when more is due; how many of the waker's changes are known; whether it may
-        # take a suspect; whether to look for more; whether a reservation was used; leases that ended before the answer
-        # that delivers them.
+        # take a suspect; whether to look for more; whether a reservation was used; whether something was left for lack
+        # of room; leases that ended before the answer that delivers them.
         self._next_due_us: int | None = None
         self._seen_changes = 0
         self._asked_for_suspect = True
         self._must_look = False
         self._was_told = False
+        self._is_behind = False
         self._ended_early: set[int] = set()
         self._heartbeat: Timer | None = None
         self._retry: Timer | None = None
@@ -334,10 +335,18 @@ class Session:
             return None
         options = self.options
         request = self._ask(Stage.LEASING)
-        batch = await self._engine.lease(options.topic, options.group, options.session_id, request)
-        held = self._take(batch)
-        is_too_large = not batch.events and batch.left_for_want_of_room and batch.next_due_us is not None
-        self._go_on(Stage.TOO_LARGE if is_too_large else Stage.WAITING, look=is_too_large and bool(self._ended_early))
+        expects_all = not self._is_behind
+        if expects_all:
+            self._waker.leases()
+        try:
+            batch = await self._engine.lease(options.topic, options.group, options.session_id, request)
+            held = self._take(batch)
+            is_too_large = not batch.events and batch.left_for_want_of_room and batch.next_due_us is not None
+            look = is_too_large and bool(self._ended_early)
+            self._go_on(Stage.TOO_LARGE if is_too_large else Stage.WAITING, look=look)
+        finally:
+            if expects_all:
+                self._waker.was_answered()
         return Deliveries(held) if held else None
 
     def _ask(self, stage: Stage) -> LeaseRequest:
@@ -352,7 +361,7 @@ class Session:
 
     def _take(self, batch: LeaseBatch) -> list[LeasedEvent]:
         """Take note of an answer. Returns the events that it has brought, without those whose leases have ended."""
-        self._waker.is_paused = batch.is_paused
+        self._waker.is_paused, self._is_behind = batch.is_paused, batch.left_for_want_of_room
         others_due_us = self._others_due(batch)
         self._next_due_us = _first(self._next_due_us, others_due_us)
         if not batch.events:

@@ -5,6 +5,7 @@ reports, drains them.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from duebus_server.engine.base import Engine
 
 log = structlog.get_logger()
+
+PATIENCE_S = 0.02
+"""How long a dispatch waits at most for leases that are under way."""
 
 
 class Streams:
@@ -71,7 +75,7 @@ class Streams:
         """Dispatch events. One waiting session of each group, if there is one, reserves its room, so that the engine
         may hand events over to it in the same step. Returns and raises as ``Engine.dispatch``.
         """
-        reservations = self._reserve(topic, requests)
+        reservations = await self._reserve(topic, requests)
         try:
             return await self._engine.dispatch(topic, requests, reservations)
         finally:
@@ -80,12 +84,19 @@ class Streams:
                 if session is not None:
                     session.end_reservation()
 
-    def _reserve(self, topic: str, requests: Sequence[DispatchRequest]) -> list[Reservation]:
-        """Room for what is due at once; none if nothing is."""
-        wakers = self._wakers.get(topic)
-        if wakers is None or not any(event.is_due_at_once for request in requests for event in request.events):
+    async def _reserve(self, topic: str, requests: Sequence[DispatchRequest]) -> list[Reservation]:
+        """Room for what is due at once; none if nothing is.
+
+        A session that is leasing is about to know whether it has room. So a dispatch waits a moment for its answer: the
+        two would otherwise cross again and again, and nothing would be handed over.
+        """
+        if topic not in self._wakers or not any(event.is_due_at_once for one in requests for event in one.events):
             return []
-        found = [waker.reserve() for waker in wakers.values()]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE_S):
+                for waker in list(self._wakers[topic].values()):
+                    await waker.room()
+        found = [waker.reserve() for waker in self._wakers.get(topic, {}).values()]
         return [reservation for reservation in found if reservation is not None]
 
     # --- the engine's watcher ---------------------------------------------------------------------------------------

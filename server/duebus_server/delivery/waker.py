@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 from duebus_server.domain.clock import SECOND
@@ -56,6 +57,8 @@ class Waker:
         self._waiting_for_another: dict[Waiter, int] = {}
         self._sending: dict[Waiter, None] = {}
         self._due_us: int | None = None
+        self._leasing = 0
+        self._answered = asyncio.Event()
         self._timer: Timer | None = None
         self._look_again_timer: Timer | None = None
 
@@ -92,6 +95,21 @@ class Waker:
                     self.stop_waiting(waiter)
                     return reservation
         return None
+
+    def leases(self) -> None:
+        """A session begins to lease, and expects to take everything that is due. ``was_answered`` must follow."""
+        self._leasing += 1
+        self._answered.clear()
+
+    def was_answered(self) -> None:
+        """That session knows what it has leased."""
+        self._leasing -= 1
+        self._answered.set()
+
+    async def room(self) -> None:
+        """Return when ``reserve`` may find room: at once, unless only sessions that lease may have some."""
+        if self._leasing and not (self._waiting or self._sending):
+            await self._answered.wait()
 
     def sends(self, waiter: Waiter) -> None:
         """A session has leased everything that was due. It joins the queue when it has sent that."""

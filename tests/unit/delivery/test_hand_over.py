@@ -301,6 +301,41 @@ async def test_an_event_that_becomes_due_meanwhile_is_delivered(bench: Bench) ->
     assert subscriber.ids == ["a", "b"]
 
 
+async def test_a_dispatch_waits_for_a_lease_that_is_under_way(bench: Bench) -> None:
+    """Otherwise the lease that the dispatch then causes would meet the next dispatch, and so on."""
+    subscriber = await slow_subscriber(bench)
+    asked = bench.lease_calls(subscriber)
+    await bench.engine.dispatch_elsewhere(request_of(["a"]))
+    for _ in range(2):
+        await asyncio.sleep(0)
+    assert subscriber.session._stage is Stage.LEASING
+    await bench.dispatch("b")
+    assert subscriber.ids == ["a", "b"]
+    assert bench.lease_calls(subscriber) == asked + 1
+
+
+async def test_a_dispatch_does_not_wait_for_a_session_that_is_behind(bench: Bench) -> None:
+    subscriber = await bench.subscribe(max_events=1)
+    await bench.dispatch("a", "b", "c")
+    bench.engine.latency = 10_000
+    await bench.engine.ack(TOPIC, GROUP, subscriber.leases)
+    await settle_down()
+    assert subscriber.session._stage is Stage.LEASING
+    assert await bench.streams._reserve(TOPIC, [request_of(["d"])]) == []
+    bench.engine.latency = 0
+
+
+async def test_a_dispatch_does_not_wait_forever_for_a_lease(bench: Bench) -> None:
+    """The lease may wait for a node that does not answer, and the dispatch go to another."""
+    subscriber = await bench.subscribe()
+    bench.engine.latency = 1_000_000
+    await bench.dispatch_elsewhere("a")
+    assert subscriber.session._stage is Stage.LEASING
+    assert await bench.streams._reserve(TOPIC, [request_of(["b"])]) == []
+    bench.engine.latency = 0
+    await subscriber.vanish()
+
+
 async def test_a_suspect_whose_lease_ends_meanwhile_makes_room_for_another(bench: Bench) -> None:
     """No report says that another suspect is due: on Redis an ack makes none."""
     worker = await slow_subscriber(bench)

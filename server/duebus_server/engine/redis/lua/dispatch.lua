@@ -86,13 +86,12 @@ local function is_known(id)
 end
 
 -- Ids that clients chose can come twice. Ids that the server made follow from the request, so they are new unless the
--- request is repeated after its answer was forgotten; the first of them shows that. Returns the new events as arrays of
--- ids, due times and blobs, and the places of the others.
+-- request is repeated after its answer was forgotten; the first of them shows that. Adds the new events to what is
+-- stored; returns the places of the others.
 local function read_events(count)
   local marks, dues = take(), read_dues(take())
   local piece, position, id, blob = '', 1, nil, nil
-  local ids, due_times, blobs, duplicates, seen = {}, {}, {}, {}, {}
-  local made_are_new = nil
+  local duplicates, last, made_are_new = {}, #new_ids, nil
   for place = 0, count - 1 do
     if position > #piece then
       piece, position = take(), 1
@@ -102,14 +101,27 @@ local function read_events(count)
     if not is_chosen and made_are_new == nil then
       made_are_new = not is_known(id)
     end
-    if (is_chosen or not made_are_new) and (seen[id] or is_known(id)) then
+    if (is_chosen or not made_are_new) and is_known(id) then
       duplicates[#duplicates + 1] = place
     else
-      ids[#ids + 1], due_times[#due_times + 1], blobs[#blobs + 1] = id, dues[place + 1] or dues[1], blob
+      last = last + 1
+      new_ids[last], new_dues[last], new_blobs[last], is_new[id] = id, dues[place + 1] or dues[1], blob, true
     end
-    seen[id] = is_chosen
   end
-  return ids, due_times, blobs, duplicates
+  return duplicates
+end
+
+-- Takes back what `read_events` has added after the first `kept` events.
+local function take_back(kept)
+  for i = #new_ids, kept + 1, -1 do
+    is_new[new_ids[i]] = nil
+    new_ids[i], new_dues[i], new_blobs[i] = nil, nil, nil
+  end
+end
+
+-- How many events count for max_queued.
+local function queued()
+  return redis.call('HLEN', events_key) - tonumber(redis.call('HGET', topic_key('meta'), 'dead') or 0)
 end
 
 -- The answers to requests are kept in two hashes: when everything in the earlier one is forgotten, the other takes its
@@ -169,17 +181,11 @@ local function carry_out()
     at = at + 2 + pieces
     return { NO_SUBSCRIBER }
   end
-  local ids, dues, blobs, duplicates = read_events(count)
-  if max_queued > 0 and #ids > 0 then
-    local dead = tonumber(redis.call('HGET', topic_key('meta'), 'dead') or 0)
-    local queued = redis.call('HLEN', events_key) + #new_ids - dead
-    if queued + #ids > max_queued then
-      return { FULL, queued, max_queued }
-    end
-  end
-  for i, id in ipairs(ids) do
-    local last = #new_ids + 1
-    new_ids[last], new_dues[last], new_blobs[last], is_new[id] = id, dues[i], blobs[i], true
+  local before = #new_ids
+  local duplicates = read_events(count)
+  if max_queued > 0 and #new_ids > before and queued() + #new_ids > max_queued then
+    take_back(before)
+    return { FULL, queued() + before, max_queued }
   end
   if request_id ~= '' and window > 0 then
     remember_answer(request_id, cmsgpack.pack({ now + window, identity, generated_at, unpack(duplicates) }))
@@ -187,10 +193,10 @@ local function carry_out()
   return { STORED, generated_at, unpack(duplicates) }
 end
 
--- Events that are due together keep the order in which they were dispatched. Completes the blobs; returns members,
--- scores, and when the first event is due.
-local function give_places()
-  local members, scores = {}, {}
+-- Writes the events themselves. Those that are due together keep the order in which they were dispatched. Completes the
+-- blobs; returns members, scores, and when the first event is due.
+local function write_events()
+  local stored, members, scores = {}, {}, {}
   local dispatched = struct.pack('>I8', now)
   local first_place = redis.call('HINCRBY', topic_key('meta'), 'places', #new_ids) - #new_ids
   local last_due, score, soonest = nil, nil, NEVER
@@ -200,23 +206,19 @@ local function give_places()
       soonest = math.min(soonest, last_due)
     end
     local place = struct.pack('>I4', (first_place + i - 1) % 4294967296)
-    members[i], scores[i], new_blobs[i] = place .. id, score, dispatched .. place .. new_blobs[i]
+    local blob = dispatched .. place .. new_blobs[i]
+    members[i], scores[i], new_blobs[i] = place .. id, score, blob
+    stored[2 * i - 1], stored[2 * i] = id, blob
   end
+  write_all('HSET', events_key, stored)
   return members, scores, soonest
 end
 
-local function write_events()
-  local stored, refs = {}, {}
+local function write_refs()
+  local refs, held_by_all = {}, cmsgpack.pack({ #receivers, waiting_in })
   for i, id in ipairs(new_ids) do
-    stored[2 * i - 1], stored[2 * i] = id, new_blobs[i]
+    refs[2 * i - 1], refs[2 * i] = id, held_by_all
   end
-  if #receivers > 1 then
-    local held_by_all = cmsgpack.pack({ #receivers, waiting_in })
-    for i, id in ipairs(new_ids) do
-      refs[2 * i - 1], refs[2 * i] = id, held_by_all
-    end
-  end
-  write_all('HSET', events_key, stored)
   write_all('HSET', topic_key('refs'), refs)
 end
 
@@ -224,12 +226,11 @@ end
 -- NEVER.
 local function add_to_group(group, members, scores)
   local room = room_in[group]
-  local leased = room and hand_over(room, new_ids, members, new_dues, new_blobs) or {}
+  local is_leased = room and hand_over(room, new_ids, members, new_dues, new_blobs) or {}
   local waiting, first_due = {}, NEVER
-  for i, member in ipairs(members) do
-    if not leased[i] then
-      waiting[#waiting + 1] = scores[i]
-      waiting[#waiting + 1] = member
+  for i = 1, room and room.count == #members and 0 or #members do
+    if not is_leased[i] then
+      waiting[#waiting + 1], waiting[#waiting + 2] = scores[i], members[i]
       first_due = math.min(first_due, new_dues[i])
     end
   end
@@ -252,9 +253,11 @@ end
 local function store()
   -- Changes nothing. If the user has no right to ZADD, it fails here, before the events are stored.
   redis.call('ZADD', group_key(receivers[1], 'waiting'), 'XX', 0, '')
-  local members, scores, soonest = give_places()
+  local members, scores, soonest = write_events()
   local first_dues, to_wake = {}, {}
-  write_events()
+  if #receivers > 1 then
+    write_refs()
+  end
   for i, group in ipairs(receivers) do
     first_dues[i] = add_to_group(group, members, scores)
   end

@@ -8,10 +8,15 @@ local function first_token(last)
   return first + (PART - first) % PARTS
 end
 
+-- Redis keeps a hash of up to 512 short values as a list, and looks at half of it to find a field. Values of this size
+-- make it a table.
+local LONG_VALUE = 65
+
 -- Returns a function that packs the record of an event that is leased for the first time, by its fencing token, member,
 -- due time and blob. Such records of one session differ only in these, so what lies between the token, the place and the
 -- due time is packed once for all events with the same flags and no max_retries of their own. The result is the same
--- bytes that `cmsgpack.pack` makes of the whole record.
+-- bytes that `cmsgpack.pack` makes of the whole record; a text of zeros follows that makes the value long enough, and
+-- that `cmsgpack.unpack` returns as a second value.
 local function new_record_packer(session, consumer, stalled)
   local middles, due_known, due_packed = {}, nil, nil
   return function(fence, member, due, blob)
@@ -23,7 +28,9 @@ local function new_record_packer(session, consumer, stalled)
       middles[flags] = not has_flag(blob, OWN_MAX_RETRIES) and middle or nil
     end
     if due ~= due_known then
-      due_known, due_packed = due, cmsgpack.pack(tonumber(due), 0, stalled)
+      local packed = cmsgpack.pack(tonumber(due), 0, stalled)
+      local missing = LONG_VALUE - 15 - #middle - #packed
+      due_known, due_packed = due, missing > 0 and packed .. cmsgpack.pack(string.rep('\0', missing - 1)) or packed
     end
     return struct.pack('>c2I8c1c4c0c0', '\158\207', fence, '\164', member, middle, due_packed)
   end
