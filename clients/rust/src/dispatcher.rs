@@ -5,7 +5,6 @@
 //! error of another's event. If some of its events were stored, every caller gets the error: an event without an id that
 //! is sent again could be stored twice.
 
-use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -53,6 +52,8 @@ struct Waiting {
     answer: oneshot::Sender<Result<Dispatched, Error>>,
 }
 
+type Answer = oneshot::Receiver<Result<Dispatched, Error>>;
+
 impl Lanes {
     fn lock(&self) -> MutexGuard<'_, HashMap<Kind, Lane>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -61,31 +62,28 @@ impl Lanes {
 
 impl Client {
     /// Dispatches an event, alone or with others.
-    pub(crate) async fn dispatch_shared(&self, kind: Kind, event: Event) -> Result<Dispatched, Error> {
+    pub(crate) async fn dispatch_shared(&self, kind: Kind, mut event: Event) -> Result<Dispatched, Error> {
         let deadline = Instant::now() + self.timeout;
-        let answer = match self.lanes.lock().entry(kind.clone()) {
-            Entry::Occupied(mut lane) => {
-                let (answer, received) = oneshot::channel();
-                lane.get_mut().waiting.push_back(Waiting { event: event.clone(), deadline, answer });
-                Some(received)
-            }
-            Entry::Vacant(lane) => {
-                lane.insert(Lane::default());
-                None
-            }
-        };
-        match answer {
+        match self.join(&kind, deadline, &mut event) {
             Some(answer) => self.wait(&kind, deadline, answer).await,
             None => OpenLane::new(self.clone(), kind).send_first(deadline, event).await,
         }
     }
 
-    async fn wait(
-        &self,
-        kind: &Kind,
-        deadline: Instant,
-        answer: oneshot::Receiver<Result<Dispatched, Error>>,
-    ) -> Result<Dispatched, Error> {
+    /// Takes an event, which waits for the next call of its kind. None if no call is running: the caller keeps the event,
+    /// has opened the lane, and makes the call.
+    fn join(&self, kind: &Kind, deadline: Instant, event: &mut Event) -> Option<Answer> {
+        let mut lanes = self.lanes.lock();
+        let Some(lane) = lanes.get_mut(kind) else {
+            lanes.insert(kind.clone(), Lane::default());
+            return None;
+        };
+        let (answer, received) = oneshot::channel();
+        lane.waiting.push_back(Waiting { event: std::mem::take(event), deadline, answer });
+        Some(received)
+    }
+
+    async fn wait(&self, kind: &Kind, deadline: Instant, answer: Answer) -> Result<Dispatched, Error> {
         match timeout_at(deadline, answer).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(Error::new(Reason::Unavailable, "the runtime that made the call has ended")),
