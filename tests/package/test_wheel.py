@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from packaging.requirements import Requirement
+from support.builders import unique_name
 from support.cli import Running, environment
 from support.documents import ROOT
+from support.redis_engine import shared_redis
 from support.server_process import READY
 
 if TYPE_CHECKING:
@@ -114,9 +116,9 @@ def run(folder: Path, program: str, *arguments: str, cwd: Path | None = None) ->
     )
 
 
-def serving(folder: Path) -> Running:
+def serving(folder: Path, *flags: str) -> Running:
     """`duebus serve` of an environment."""
-    command = [str(folder / "duebus"), "serve", "--listen", "127.0.0.1:0"]
+    command = [str(folder / "duebus"), "serve", "--listen", "127.0.0.1:0", *flags]
     pipe = subprocess.PIPE
     return Running(subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment(), cwd="/"))
 
@@ -147,6 +149,14 @@ def test_clients_and_servers_of_the_oldest_and_newest_grpc_and_protobuf_talk_to_
     client, server = install(oldest=oldest_client), install("server", oldest=oldest_server)
     with serving(server) as running:
         handled = run(client, "python", "-c", DISPATCH, address_of(running))
+        assert (handled.stdout, handled.stderr) == ("42 1 False\n", "")
+        assert running.end().status == 0
+
+
+def test_a_server_with_the_oldest_client_of_redis_serves_the_redis_engine(install: Callable[..., Path]) -> None:
+    flags = ("--engine", "redis", "--redis-url", shared_redis().url, "--namespace", unique_name("bus"))
+    with serving(install("server", oldest=True), *flags) as running:
+        handled = run(install(), "python", "-c", DISPATCH, address_of(running))
         assert (handled.stdout, handled.stderr) == ("42 1 False\n", "")
         assert running.end().status == 0
 
