@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_S = 2.0
 ANSWER_TIMEOUT_S = 2.0
-"""How long a call waits for an answer before it fails; longer than any script takes."""
+"""How long a command waits for its answer before it fails; longer than any script takes."""
 
 NODE_TIMEOUT_S = 1.0
 """How long a node of a cluster may take to answer: if one hangs, the same call still has time to ask another."""

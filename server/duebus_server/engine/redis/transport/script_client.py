@@ -35,8 +35,8 @@ _REFUSALS = (AskError, TryAgainError, ClusterDownError, BusyLoadingError)
 class Link:
     """The pipelined connection to one node.
 
-    It connects in the background, and only after a call over the pool has succeeded. So whatever is wrong with Redis,
-    callers hear it from the pool, and a Redis that is away is not asked more often because of this.
+    It connects in the background, and only after a call over the pool has succeeded. So callers get the pool's errors,
+    and a Redis that is away gets no further attempts to connect.
 
     Args:
         connect: opens a connection.
@@ -95,7 +95,7 @@ class ScriptClient:
         redis: the client with the pool.
         node_of: the name of the node that has a key, and what connects to it; None while that is not known.
         on_demotion: called when the node of a pipelined connection turns out to be a replica.
-        leave: makes the pool connect anew; called when a pipelined connection was in vain.
+        leave: makes the pool connect anew; called when a pipelined connection is taken for dead or leads to a replica.
     """
 
     def __init__(
