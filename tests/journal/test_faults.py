@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 from duebus_server.domain.errors import DispatcherNotWorking, DuplicateInitialized, UnusableStorage
+from duebus_server.domain.model import DispatchAnswer, DispatchRequest, LeaseRequest, Reservation
 from duebus_server.engine.local.journal import Fsync, commit
 from journal.disks import FaultyDisk, broken, no_space
 from journal.engines import Opened, opened
 from structlog.testing import capture_logs
-from support.topics import ids
+from support.builders import new_event
+from support.topics import PLENTY, ids
+from support.workers import settle_down
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
+
+    from support.topics import TopicDriver
 
 SIGNAL_TIMEOUT_S = 10
 
@@ -138,6 +145,44 @@ async def test_a_lease_whose_cause_could_not_be_saved_is_taken_back(tmp_path: Pa
         with pytest.raises(DispatcherNotWorking):
             await dispatching
         assert not one.engine._topics.known_group("topic", "default").held
+
+
+@pytest.mark.parametrize(
+    "delete",
+    [
+        pytest.param(lambda topic: topic.engine.delete_group(topic.name, "second"), id="group"),
+        pytest.param(lambda topic: topic.engine.delete_topic(topic.name), id="topic"),
+    ],
+)
+async def test_a_dispatch_is_answered_although_its_group_is_deleted_before_it_is_saved(
+    tmp_path: Path, delete: Callable[[TopicDriver], Awaitable[int]]
+) -> None:
+    disk, began, go_on = FaultyDisk(), threading.Event(), threading.Event()
+    request = DispatchRequest([new_event("event")])
+    async with opened(tmp_path, disk=disk) as one:
+        for group in ("first", "second"):
+            await one.topic.join(f"worker of {group}", group)
+        rooms = [Reservation(group, f"worker of {group}", LeaseRequest(1, PLENTY)) for group in ("first", "second")]
+        disk.on_sync = lambda: (began.set(), go_on.wait(SIGNAL_TIMEOUT_S))  # type: ignore[assignment,func-returns-value]
+
+        dispatching = asyncio.create_task(one.engine.dispatch(one.topic.name, [request], rooms))
+        assert await asyncio.to_thread(began.wait, SIGNAL_TIMEOUT_S)
+        deleting = asyncio.ensure_future(delete(one.topic))
+        later = asyncio.create_task(one.engine.dispatch("another", [request]))  # is saved after the first one
+        await settle_down()
+        go_on.set()
+
+        assert await dispatching == [DispatchAnswer(["event"], [])]
+        assert await deleting == 1
+        await later
+
+
+async def test_dispatches_that_are_saved_are_forgotten_though_nobody_leases(tmp_path: Path) -> None:
+    async with opened(tmp_path) as one:
+        for number in range(20):
+            await one.topic.dispatch(f"event-{number}")
+        assert one.engine._journal is not None
+        assert len(one.engine._journal._dispatches) <= 1
 
 
 @pytest.mark.parametrize("fsync", Fsync)

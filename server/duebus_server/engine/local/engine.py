@@ -435,8 +435,7 @@ class LocalEngine:
         if self._journal is None:
             return
         try:
-            for group, leased in batches:
-                await self._journal.causes_saved(group, leased)
+            await self._journal.causes_saved(batches)
         except BaseException:
             for group, leased in batches:
                 refs = [LeaseRef(one.event_id, one.fencing_token) for one in leased]

@@ -222,28 +222,34 @@ class Journal:
         commit = self._running()
         await commit.wait_saved(commit.position)
 
-    async def causes_saved(self, group: Group, leased: Sequence[LeasedEvent]) -> None:
-        """Return when these events may be told to a session: what made them leasable is saved, and a restart will hand
-        out greater fencing tokens. The leases themselves are not waited for.
+    async def causes_saved(self, batches: Sequence[tuple[Group, Sequence[LeasedEvent]]]) -> None:
+        """Return when the events leased in these groups may be told to sessions: what made them leasable is saved, and
+        a restart will hand out greater fencing tokens. The leases themselves are not waited for.
 
         Raises:
             DispatcherNotWorking: it can't be saved, or not now.
         """
         self._append_open()
+        leased = [(group, events) for group, events in batches if events]
         if leased:
-            await self._running().wait_saved(max(group.cause_end, self._dispatch_end(group, leased)))
-            await self._tokens_saved(leased[-1].fencing_token)
+            # All looked up before the first wait: groups may be deleted meanwhile.
+            ends = [max(group.cause_end, self._dispatch_end(group, events)) for group, events in leased]
+            await self._running().wait_saved(max(ends))
+            await self._tokens_saved(max(events[-1].fencing_token for _, events in leased))
 
     def _dispatch_end(self, group: Group, leased: Sequence[LeasedEvent]) -> int:
         """Where the record of the dispatch ends that stored the last of these events; 0 if it is saved."""
+        self._forget_saved_dispatches()
+        if not self._dispatches:
+            return 0
+        last_seq = max([group.entries[event.event_id].event.seq for event in leased])
+        ends = [end for end, first_seq in self._dispatches if first_seq <= last_seq]
+        return ends[-1] if ends else 0
+
+    def _forget_saved_dispatches(self) -> None:
         waiting, saved = self._dispatches, self._running().saved
         while waiting and waiting[0][0] <= saved:
             waiting.popleft()
-        if not waiting:
-            return 0
-        last_seq = max([group.entries[event.event_id].event.seq for event in leased])
-        ends = [end for end, first_seq in waiting if first_seq <= last_seq]
-        return ends[-1] if ends else 0
 
     async def _tokens_saved(self, token: int) -> None:
         """Return when a mark of at least this fencing token is on the disk. There nearly always is one."""
@@ -314,6 +320,7 @@ class Journal:
         for event in stored:
             event.belongs_to(segment)
         if stored:
+            self._forget_saved_dispatches()
             self._dispatches.append((self._running().position, stored[0].seq))
 
     def leased(self, group: Group, entries: Sequence[Entry], lease: Lease, expires_us: int) -> None:
