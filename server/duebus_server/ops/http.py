@@ -110,20 +110,20 @@ def _probed(reason: str | None) -> tuple[int, str, bytes]:
 
 
 class StrictHttp(H11Protocol):
-    """HTTP/1.1 that closes a connection when a request's headers don't arrive in time, which uvicorn doesn't."""
+    """HTTP/1.1 that closes a connection when a request doesn't arrive whole in time, which uvicorn doesn't."""
 
-    HEADERS_S = 10.0
+    REQUEST_S = 10.0
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Start the timer."""
         super().connection_made(transport)
-        self._await_headers()
+        self._await_request()
 
     def data_received(self, data: bytes) -> None:
-        """Stop the timer if the headers are complete."""
+        """Stop the timer if the request is complete."""
         super().data_received(data)
-        self._await_headers()
+        self._await_request()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse a malformed request. If its answer has begun or may have no body, only close the connection."""
@@ -135,18 +135,18 @@ class StrictHttp(H11Protocol):
     def on_response_complete(self) -> None:
         """Start the timer for the next request."""
         super().on_response_complete()
-        self._await_headers()
+        self._await_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the timer."""
         super().connection_lost(exc)
         self._stop_waiting()
 
-    def _await_headers(self) -> None:
-        if self.conn.their_state is not h11.IDLE:
+    def _await_request(self) -> None:
+        if self.conn.their_state not in (h11.IDLE, h11.SEND_BODY):
             self._stop_waiting()
         elif self._deadline is None:
-            self._deadline = self.loop.call_later(self.HEADERS_S, self.transport.close)
+            self._deadline = self.loop.call_later(self.REQUEST_S, self.transport.close)
 
     def _stop_waiting(self) -> None:
         if self._deadline is not None:

@@ -60,11 +60,12 @@ async def test_probes_report_what_is_wrong(port: HttpPort, healthz: tuple[int, s
 
 
 WHOLE = b"GET /healthz HTTP/1.1\r\nHost: bus\r\n\r\n"
+WITH_BODY = b"GET /healthz HTTP/1.1\r\nHost: bus\r\nContent-Length: 9\r\n\r\n"
 
 
-@pytest.mark.parametrize("sent", [b"", WHOLE[:-10], WHOLE + b"GET /"])
-async def test_a_connection_without_headers_is_closed(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
-    monkeypatch.setattr(StrictHttp, "HEADERS_S", 0.2)
+@pytest.mark.parametrize("sent", [b"", WHOLE[:-10], WHOLE + b"GET /", WITH_BODY, WITH_BODY + b"half"])
+async def test_a_connection_without_a_whole_request_is_closed(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
+    monkeypatch.setattr(StrictHttp, "REQUEST_S", 0.2)
     async with serving(HttpPort(well, well, scrape)) as number:
         reader, writer = await asyncio.open_connection("127.0.0.1", number)
         writer.write(sent)
@@ -75,7 +76,7 @@ async def test_a_connection_without_headers_is_closed(monkeypatch: pytest.Monkey
 
 
 async def test_a_connection_with_timely_requests_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(StrictHttp, "HEADERS_S", 0.2)
+    monkeypatch.setattr(StrictHttp, "REQUEST_S", 0.2)
     released = asyncio.Event()
 
     async def slow() -> None:
@@ -84,7 +85,7 @@ async def test_a_connection_with_timely_requests_is_kept(monkeypatch: pytest.Mon
     async with serving(HttpPort(slow, well, scrape)) as number:
         reader, writer = await asyncio.open_connection("127.0.0.1", number)
         writer.write(WHOLE)
-        asyncio.get_running_loop().call_later(0.5, released.set)  # longer than headers may take
+        asyncio.get_running_loop().call_later(0.5, released.set)  # longer than a request may take
         async with asyncio.timeout(30):
             assert b"200 OK" in await reader.readuntil(b"ok\n")
         writer.close()
