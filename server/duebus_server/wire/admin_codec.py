@@ -81,7 +81,7 @@ def read_page_token(token: str, request_key: tuple[object, ...]) -> str | None:
         cursor, *key = json.loads(urlsafe_b64decode(token[:MAX_TOKEN_CHARACTERS]))
     except (ValueError, TypeError, RecursionError):
         cursor, key = None, []
-    if not isinstance(cursor, str) or key != list(request_key):
+    if not isinstance(cursor, str) or not cursor.isascii() or key != list(request_key):
         raise InvalidArgument("page_token", "is not a page token of this request")
     return cursor
 

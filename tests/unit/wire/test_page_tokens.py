@@ -32,6 +32,8 @@ def test_there_is_no_token_after_the_last_page_and_none_before_the_first() -> No
         page_token("orders"),
         encoded(json.dumps([17, "local", 3])),
         encoded(json.dumps([None, "local", 3])),
+        encoded(json.dumps(["\ud800", "local", 3])),
+        encoded(json.dumps(["größe", "local", 3])),
         encoded(json.dumps([])),
         encoded(json.dumps({})),
         encoded(json.dumps({"orders": 1})),
@@ -45,7 +47,7 @@ def test_there_is_no_token_after_the_last_page_and_none_before_the_first() -> No
         "x",
         "größe",
     ],
-    ids=range(18),
+    ids=range(20),
 )
 def test_a_token_of_another_request_is_refused(token: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
