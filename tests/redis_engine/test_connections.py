@@ -141,6 +141,8 @@ async def test_a_unix_socket(start_redis: Callable[..., RedisServer], tmp_path: 
         ("redis://:sec/ret@127.0.0.1:6379/0", "the database is not a number"),
         ("redis://:sec#ret@127.0.0.1:99999/0", "the port is not a number from 1 to 65535"),
         ("redis://127.0.0.1:99999/0", "the port is not a number from 1 to 65535"),
+        (f"redis://127.0.0.1:{5_000 * '9'}/0", "the port is not a number from 1 to 65535"),
+        (f"redis://127.0.0.1:6379/{5_000 * '9'}", "the database is not a number"),
         ("redis://127.0.0.1:6379/first", "the database is not a number"),
         ("redis://127.0.0.1:6379/0?db=first", "the database is not a number"),
         ("redis://127.0.0.1:6379/0?colour=red", "no such option: colour"),

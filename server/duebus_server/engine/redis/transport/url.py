@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 SENTINEL, CLUSTER = "redis+sentinel", "redis+cluster"
 SCHEMES = ("redis", "rediss", "unix", SENTINEL, CLUSTER)
 DEFAULT_PORT = 6379
+
+_NUMBER = re.compile(r"\d{1,9}", re.ASCII)
 
 _FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 _SENTINEL_CREDENTIALS = {"sentinel_username": "username", "sentinel_password": "password"}
@@ -71,7 +74,7 @@ def parse(url: str) -> Target:
     if own and parts.scheme != SENTINEL:
         raise RedisUrlError(f"sentinel credentials are only for {SENTINEL}://")
     number = query.get("db", database)
-    if not number.isdecimal():
+    if not _NUMBER.fullmatch(number):
         raise RedisUrlError("the database is not a number")
     options = {**_userinfo(userinfo), **files, **({"db": int(number)} if parts.scheme != CLUSTER else {})}
     addresses = [] if parts.scheme == "unix" else [_address(parts.scheme, host) for host in hosts.split(",")]
@@ -129,7 +132,7 @@ def _address(scheme: str, text: str) -> tuple[str, int]:
         raise RedisUrlError(f"{text!r} is not HOST:PORT")
     if not colon:
         host, port = text, str(DEFAULT_PORT)
-    if not port.isdecimal() or not 0 < int(port) < 1 << 16:
+    if not _NUMBER.fullmatch(port) or not 0 < int(port) < 1 << 16:
         raise RedisUrlError("the port is not a number from 1 to 65535")
     return host.strip("[]") or "localhost", int(port)
 
