@@ -26,7 +26,7 @@ async def test_a_lease_moves_to_another_session_and_is_renewed(harness: Harness,
     adopted = await pair.adopt("new", lease, lease_us=MINUTE)
 
     assert adopted == [AdoptedLease(lease.fencing_token, len(b"twelve bytes"))]
-    where = await pair.look("event")
+    where = await pair.group_info("event")
     assert where.consumer == "new worker"
     assert where.attempts == 1
     assert harness.near(start_us + 90 * SECOND)(where.lease_expires_us)

@@ -48,7 +48,7 @@ async def test_an_event_in_its_backoff_can_be_cancelled(harness: Harness, joined
 
 
 async def test_leased_and_dead_events_are_left_alone_and_missing_ones_are_reported(joined: TopicDriver) -> None:
-    await joined.bury("dead")
+    await joined.make_dead("dead")
     await joined.dispatch("leased")
     lease = await joined.lease_one()
     await joined.dispatch("ready")

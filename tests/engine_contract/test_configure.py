@@ -23,7 +23,7 @@ async def backoff_us(topic: TopicDriver, group: str = "default") -> int:
     lease = await topic.lease_one(group=group)
     start_us = topic.harness.now_us()
     await topic.nack(lease, group=group)
-    return (await topic.look("fails", group)).deliver_at_us - start_us
+    return (await topic.group_info("fails", group)).deliver_at_us - start_us
 
 
 def around(topic: TopicDriver, expected_us: int, backoff: int) -> bool:
@@ -120,7 +120,7 @@ async def test_lease_sets_the_duration_of_leases(harness: Harness, joined: Topic
     await joined.configure(lease_us=3 * MINUTE)
     start_us = harness.now_us()
     await joined.extend(lease)
-    assert harness.near(start_us + 3 * MINUTE)((await joined.look("event")).lease_expires_us)
+    assert harness.near(start_us + 3 * MINUTE)((await joined.group_info("event")).lease_expires_us)
 
 
 async def test_backoff_applies_to_events_dispatched_before(joined: TopicDriver) -> None:
@@ -131,7 +131,7 @@ async def test_backoff_applies_to_events_dispatched_before(joined: TopicDriver) 
     await joined.configure(backoff_initial_us=HOUR, backoff_max_us=HOUR)
 
     await joined.nack(lease)
-    waits_us = (await joined.look("before")).deliver_at_us - start_us
+    waits_us = (await joined.group_info("before")).deliver_at_us - start_us
     assert around(joined, HOUR, waits_us)
 
 
@@ -144,7 +144,7 @@ async def test_max_retries_apply_to_events_dispatched_before(joined: TopicDriver
     await joined.nack(before, its_own)
     assert await joined.state("before") is EventState.DEAD
     assert await joined.state("its own") is EventState.SCHEDULED
-    assert (await joined.look("before")).max_retries == 0
+    assert (await joined.group_info("before")).max_retries == 0
 
 
 async def test_max_retries_apply_to_leases_that_run_out(harness: Harness, joined: TopicDriver) -> None:
@@ -159,9 +159,9 @@ async def test_max_retries_apply_to_leases_that_run_out(harness: Harness, joined
 
 
 async def test_dead_letter_retention_purges(harness: Harness, joined: TopicDriver) -> None:
-    await joined.bury("old")
+    await joined.make_dead("old")
     await harness.advance(MINUTE)
-    await joined.bury("new")
+    await joined.make_dead("new")
 
     await joined.configure(dead_letter_retention_us=MINUTE)
     await joined.engine.expire_leases()
@@ -200,7 +200,10 @@ async def test_a_group_has_its_own_retry_policy(topic: TopicDriver) -> None:
         await topic.nack(await topic.lease_one(group=group), group=group)
     assert await topic.state("event", "patient") is EventState.SCHEDULED
     assert await topic.state("event", "hasty") is EventState.DEAD
-    assert ((await topic.look("event", "patient")).max_retries, (await topic.look("event", "hasty")).max_retries) == (
+    assert (
+        (await topic.group_info("event", "patient")).max_retries,
+        (await topic.group_info("event", "hasty")).max_retries,
+    ) == (
         5,
         0,
     )

@@ -69,7 +69,7 @@ async def test_a_redriven_event_is_ready_with_all_its_retries(joined: TopicDrive
 @pytest.mark.within_a_partition("§3.4: max_queued holds within each partition")
 async def test_a_redriven_event_counts_as_queued_even_beyond_max_queued(joined: TopicDriver) -> None:
     await joined.configure(max_queued=1)
-    await joined.bury("a", "b")
+    await joined.make_dead("a", "b")
     assert await joined.queued() == 0
 
     await joined.redrive()
@@ -82,7 +82,7 @@ async def test_a_redriven_event_counts_as_queued_even_beyond_max_queued(joined: 
 async def test_an_event_that_waits_in_another_group_counts_once(topic: TopicDriver) -> None:
     await topic.join()
     await topic.join("other", "other")
-    await topic.bury("event")
+    await topic.make_dead("event")
 
     await topic.redrive()
 
@@ -93,7 +93,7 @@ async def test_an_event_that_waits_in_another_group_counts_once(topic: TopicDriv
 
 
 async def test_waiting_sessions_are_told(harness: Harness, joined: TopicDriver) -> None:
-    await joined.bury("event")
+    await joined.make_dead("event")
     harness.heard.forget()
 
     await joined.redrive()
@@ -103,14 +103,14 @@ async def test_waiting_sessions_are_told(harness: Harness, joined: TopicDriver) 
 
 async def test_a_redrive_keeps_the_history(harness: Harness, joined: TopicDriver) -> None:
     await joined.join(consumer="worker")
-    await joined.bury("event", error="first")
+    await joined.make_dead("event", error="first")
     await harness.advance(MINUTE)
     redriven_us = harness.now_us()
     await joined.redrive()
     await harness.advance(MINUTE)
     await joined.dead_letter(await joined.lease_one(), error="second")
 
-    where = await joined.look("event")
+    where = await joined.group_info("event")
 
     told = [(one.attempt, one.outcome, one.error) for one in where.history]
     assert told == [(1, AttemptOutcome.DEAD, "first"), (1, AttemptOutcome.DEAD, "second")]
@@ -121,23 +121,23 @@ async def test_a_redrive_keeps_the_history(harness: Harness, joined: TopicDriver
 
 
 async def test_a_redriven_event_shows_its_last_error(joined: TopicDriver) -> None:
-    await joined.bury("event", error="why")
+    await joined.make_dead("event", error="why")
 
     await joined.redrive()
 
-    where = await joined.look("event")
+    where = await joined.group_info("event")
     assert (where.state, where.attempts, where.last_error, where.dead_us) == (EventState.READY, 0, "why", None)
 
 
 @pytest.mark.within_a_partition("§3.4: order holds within each partition")
 async def test_redriving_at_a_rate(harness: Harness, joined: TopicDriver) -> None:
-    await joined.bury("a", "b", "c", "d", "e")
+    await joined.make_dead("a", "b", "c", "d", "e")
     start_us = harness.now_us()
 
     progress = await joined.redrive(step=DeadLetterStep(1_000, rate=0.5))
 
     assert progress.moved == 5
-    due_us = [(await joined.look(event_id)).deliver_at_us for event_id in "abcde"]
+    due_us = [(await joined.group_info(event_id)).deliver_at_us for event_id in "abcde"]
     assert [harness.near(start_us + nth * 2 * SECOND)(at_us) for nth, at_us in enumerate(due_us)] == [True] * 5
     assert [later - sooner for sooner, later in itertools.pairwise(due_us)] == [2 * SECOND] * 4
     assert ids(await joined.lease()) == ["a"]
@@ -146,7 +146,7 @@ async def test_redriving_at_a_rate(harness: Harness, joined: TopicDriver) -> Non
 
 
 async def test_redriving_at_a_rate_in_several_steps(harness: Harness, joined: TopicDriver) -> None:
-    await joined.bury("a", "b", "c")
+    await joined.make_dead("a", "b", "c")
     start_us = harness.now_us()
     first = DeadLetterStep(2, rate=1)
     progress = await joined.redrive(step=first)
@@ -156,11 +156,11 @@ async def test_redriving_at_a_rate_in_several_steps(harness: Harness, joined: To
     assert second is not None
     await joined.redrive(step=second)
 
-    assert harness.near(start_us + 2 * SECOND)((await joined.look("c")).deliver_at_us)
+    assert harness.near(start_us + 2 * SECOND)((await joined.group_info("c")).deliver_at_us)
 
 
 async def test_events_that_die_meanwhile_are_not_redriven_again(harness: Harness, joined: TopicDriver) -> None:
-    await joined.bury("a", "b", "c")
+    await joined.make_dead("a", "b", "c")
     first = DeadLetterStep(2)
     progress = await joined.redrive(step=first)
     await harness.advance(harness.grain_us)
@@ -177,7 +177,7 @@ async def test_events_that_die_meanwhile_are_not_redriven_again(harness: Harness
 
 
 async def test_purged_events_are_gone(joined: TopicDriver) -> None:
-    await joined.bury("a", "b")
+    await joined.make_dead("a", "b")
     await joined.dispatch("ready")
 
     assert (await joined.purge()).moved == 2
@@ -192,7 +192,7 @@ async def test_purged_events_are_gone(joined: TopicDriver) -> None:
 async def test_copies_in_other_groups_stay(topic: TopicDriver) -> None:
     await topic.join()
     await topic.join("other", "other")
-    await topic.bury("event")
+    await topic.make_dead("event")
 
     await topic.purge()
 
@@ -215,7 +215,7 @@ async def test_a_step_without_dead_letters(joined: TopicDriver, verb: str) -> No
 
 @both
 async def test_selecting_by_ids(joined: TopicDriver, verb: str) -> None:
-    await joined.bury("a", "b", "c")
+    await joined.make_dead("a", "b", "c")
     await joined.dispatch("ready")
 
     progress = await VERBS[verb](joined)(DeadLetterFilter(event_ids=["c", "missing", "ready", "a"]))
@@ -226,9 +226,9 @@ async def test_selecting_by_ids(joined: TopicDriver, verb: str) -> None:
 
 @both
 async def test_selecting_by_error(joined: TopicDriver, verb: str) -> None:
-    await joined.bury("a", error="connection refused: [db-1]")
-    await joined.bury("b", error="no such customer")
-    await joined.bury("c", error="CONNECTION refused: [db-1]")
+    await joined.make_dead("a", error="connection refused: [db-1]")
+    await joined.make_dead("b", error="no such customer")
+    await joined.make_dead("c", error="CONNECTION refused: [db-1]")
 
     progress = await VERBS[verb](joined)(DeadLetterFilter(error_contains="tion refused: [db"))
 
@@ -238,9 +238,9 @@ async def test_selecting_by_error(joined: TopicDriver, verb: str) -> None:
 
 @both
 async def test_selecting_by_age(harness: Harness, joined: TopicDriver, verb: str) -> None:
-    await joined.bury("old")
+    await joined.make_dead("old")
     await harness.advance(HOUR)
-    await joined.bury("new")
+    await joined.make_dead("new")
 
     assert (await VERBS[verb](joined)(DeadLetterFilter(min_age_us=2 * HOUR))).moved == 0
     assert (await VERBS[verb](joined)(DeadLetterFilter(min_age_us=HOUR))).moved == 1
@@ -250,11 +250,11 @@ async def test_selecting_by_age(harness: Harness, joined: TopicDriver, verb: str
 
 @both
 async def test_conditions_are_combined(harness: Harness, joined: TopicDriver, verb: str) -> None:
-    await joined.bury("a", error="boom")
-    await joined.bury("b", error="crash")
-    await joined.bury("c", error="boom")
+    await joined.make_dead("a", error="boom")
+    await joined.make_dead("b", error="crash")
+    await joined.make_dead("c", error="boom")
     await harness.advance(HOUR)
-    await joined.bury("d", error="boom")
+    await joined.make_dead("d", error="boom")
 
     progress = await VERBS[verb](joined)(DeadLetterFilter(["a", "b", "d"], "boom", MINUTE))
 
@@ -265,7 +265,7 @@ async def test_conditions_are_combined(harness: Harness, joined: TopicDriver, ve
 @both
 async def test_steps_examine_each_dead_letter_once(joined: TopicDriver, verb: str) -> None:
     for nth in range(7):
-        await joined.bury(f"event {nth}", error="even" if nth % 2 == 0 else "odd")
+        await joined.make_dead(f"event {nth}", error="even" if nth % 2 == 0 else "odd")
 
     moved = await all_steps(joined, verb, DeadLetterFilter(error_contains="even"), DeadLetterStep(3))
 
@@ -276,7 +276,7 @@ async def test_steps_examine_each_dead_letter_once(joined: TopicDriver, verb: st
 
 @both
 async def test_selecting_by_ids_in_steps(joined: TopicDriver, verb: str) -> None:
-    await joined.bury("a", "b", "c", "d")
+    await joined.make_dead("a", "b", "c", "d")
 
     moved = await all_steps(joined, verb, DeadLetterFilter(["d", "c", "none", "a"]), DeadLetterStep(2))
 
@@ -352,7 +352,7 @@ async def test_an_unknown_topic_or_group_is_not_found(topic: TopicDriver, verb: 
 @both
 @pytest.mark.parametrize("cursor", ["nonsense", "1.2.3", "-1", "", "1.x"])
 async def test_an_unknown_cursor_is_refused(joined: TopicDriver, verb: str, cursor: str) -> None:
-    await joined.bury("event")
+    await joined.make_dead("event")
 
     with pytest.raises(InvalidArgument):
         await VERBS[verb](joined)(None, DeadLetterStep(10, began_us=joined.harness.now_us(), cursor=cursor))

@@ -215,14 +215,14 @@ async def test_an_id_adds_nothing_for_as_long_as_the_topic_holds_it(
 ) -> None:
     assert callable(given)
     await given(joined)
-    before = await joined.look("a")
+    before = await joined.group_info("a")
     await harness.advance(MINUTE)
 
     answer = await joined.dispatch(new_event("a", body=b"second"), "b")
 
     assert list(answer.event_ids) == ["a", "b"]
     assert list(answer.duplicate_event_ids) == ["a"]
-    assert await joined.look("a") == before
+    assert await joined.group_info("a") == before
     assert (await joined.engine.get_event(joined.name, "a")).body == b"first"
 
 

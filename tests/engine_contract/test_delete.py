@@ -22,7 +22,7 @@ SETTLED = LeaseFailureReason.SETTLED
 
 async def one_in_each_state(topic: TopicDriver, group: str = DEFAULT_GROUP) -> None:
     """The session WORKER has joined the group."""
-    await topic.bury("dead", group=group)
+    await topic.make_dead("dead", group=group)
     await topic.dispatch("leased")
     await topic.lease_one(group=group)
     await topic.dispatch("ready", new_event("scheduled", delay_us=MINUTE))

@@ -35,7 +35,7 @@ def room(max_events: int = 1_000, max_bytes: int = PLENTY, **more: bool) -> Leas
 # --- what is handed over ----------------------------------------------------------------------------------------------
 
 
-async def test_what_is_due_is_leased_as_by_a_lease(joined: TopicDriver, harness: Harness) -> None:
+async def test_due_events_are_leased_as_by_a_lease(joined: TopicDriver, harness: Harness) -> None:
     before_us = harness.now_us()
     batch = await joined.hand_over(new_event("event", body=b"body"))
     (event,) = batch.events
@@ -81,7 +81,7 @@ async def test_an_event_that_was_handed_over_is_in_a_history_like_any_other(join
     await joined.nack(event, error="failed", delay_us=0)
     (again,) = await joined.lease()
     assert (again.attempt, again.last_error) == (2, "failed")
-    first, second = (await joined.look("event")).history
+    first, second = (await joined.group_info("event")).history
     assert (first.error, first.outcome) == ("failed", AttemptOutcome.NACKED)
     assert second.ended_us is None
 
@@ -141,7 +141,7 @@ async def test_when_all_are_handed_over_the_next_is_due_when_their_leases_run_ou
         (room(max_bytes=5, at_least_one=False), []),
     ],
 )
-async def test_what_does_not_fit_waits_in_its_order(joined: TopicDriver, has: LeaseRequest, fits: list[str]) -> None:
+async def test_events_that_do_not_fit_wait_in_order(joined: TopicDriver, has: LeaseRequest, fits: list[str]) -> None:
     names = ["a", "b", "c"]
     batch = await joined.hand_over(*[new_event(name, body=b"x" * 10) for name in names], room=has)
     assert ids(batch.events) == fits
@@ -179,7 +179,7 @@ async def test_no_more_bytes_than_fit_are_handed_over_by_all_partitions_together
     assert len(told.events) == {0: 1, 35: 3, 1_000: 20}[max_bytes]
 
 
-# --- what goes first --------------------------------------------------------------------------------------------------
+# --- order ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.within_a_partition("the order of delivery")
@@ -209,7 +209,7 @@ async def test_an_event_whose_lease_has_run_out_goes_first(joined: TopicDriver, 
     assert ids(await joined.lease()) == ["first", "new"]
 
 
-async def test_an_event_that_is_due_later_does_not_hold_up(joined: TopicDriver) -> None:
+async def test_an_event_that_is_due_later_does_not_delay_a_hand_over(joined: TopicDriver) -> None:
     await joined.dispatch(new_event("later", delay_us=MINUTE))
     await joined.dispatch("held")
     await joined.lease()
@@ -249,26 +249,26 @@ async def test_a_lease_of_a_stalled_session_uses_up_no_retry(joined: TopicDriver
 # --- groups and sessions ----------------------------------------------------------------------------------------------
 
 
-async def test_each_group_hands_over_where_it_can(topic: TopicDriver) -> None:
-    for group in ("one", "two", "three", "look"):
-        await topic.join(f"of {group}", group, ephemeral_us=SECOND if group == "look" else None)
+async def test_each_group_hands_over_as_many_as_its_session_has_room_for(topic: TopicDriver) -> None:
+    for group in ("one", "two", "three", "ephemeral"):
+        await topic.join(f"of {group}", group, ephemeral_us=SECOND if group == "ephemeral" else None)
     reservations = [
         Reservation("one", "of one", ALL),
         Reservation("two", "of two", room(0)),
-        Reservation("look", "of look", ALL),
+        Reservation("ephemeral", "of ephemeral", ALL),
     ]
     await topic.engine.dispatch(topic.name, [DispatchRequest([new_event("event")])], reservations)
     heard = topic.harness.heard
-    assert ids(heard.handed_over("of one")) == ids(heard.handed_over("of look")) == ["event"]
+    assert ids(heard.handed_over("of one")) == ids(heard.handed_over("of ephemeral")) == ["event"]
     assert heard.handed_over("of two") == []
-    assert {one: await topic.counts(one) for one in ("one", "two", "three", "look")} == {
+    assert {one: await topic.counts(one) for one in ("one", "two", "three", "ephemeral")} == {
         "one": {EventState.LEASED: 1},
         "two": {EventState.READY: 1},
         "three": {EventState.READY: 1},
-        "look": {EventState.LEASED: 1},
+        "ephemeral": {EventState.LEASED: 1},
     }
     assert await topic.queued() == 1
-    for group in ("one", "look"):
+    for group in ("one", "ephemeral"):
         assert await topic.ack(heard.handed_over(f"of {group}")[0], group=group) == [None]
     assert ids(await topic.lease("of two", "two")) == ids(await topic.lease("of three", "three")) == ["event"]
 
@@ -304,7 +304,7 @@ async def test_a_topic_without_groups_keeps_its_events(topic: TopicDriver, harne
     assert ids(await topic.lease()) == ["event"]
 
 
-async def test_leases_are_told_and_end_like_any_other(pair: TopicDriver, harness: Harness) -> None:
+async def test_leases_of_a_hand_over_end_like_any_other(pair: TopicDriver, harness: Harness) -> None:
     await pair.ack(*await pair.lease("old"))
     (first, second, third) = (await pair.hand_over("a", "b", "c", session="old")).events
     assert [not isinstance(one, LeaseFailureReason) for one in await pair.adopt("new", first)] == [True]
@@ -317,7 +317,7 @@ async def test_leases_are_told_and_end_like_any_other(pair: TopicDriver, harness
     await harness.heard.until(lambda: third.fencing_token in harness.heard.ran_out["old"], "that its lease ran out")
 
 
-# --- dispatch is what it was ------------------------------------------------------------------------------------------
+# --- what a dispatch promises -----------------------------------------------------------------------------------------
 
 
 async def test_duplicates_are_not_handed_over_again(joined: TopicDriver) -> None:

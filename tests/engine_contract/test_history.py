@@ -68,11 +68,11 @@ async def test_the_history_of_an_event_has_every_attempt(harness: Harness, topic
     await topic.lease_one("two", lease_us=5 * SECOND)
     await at(25)
     lease = await topic.lease_one("one")
-    assert (await topic.look("event")).history[-1].outcome is AttemptOutcome.UNDER_WAY
+    assert (await topic.group_info("event")).history[-1].outcome is AttemptOutcome.UNDER_WAY
     await at(27)
     await topic.nack(lease, error="enough")
 
-    where = await topic.look("event")
+    where = await topic.group_info("event")
     told = [(one.attempt, one.consumer, one.outcome, one.error) for one in where.history]
     assert told[0] == (1, "first", AttemptOutcome.RELEASED, "")
     assert told[1] == (1, "first", AttemptOutcome.NACKED, "boom")
@@ -94,7 +94,7 @@ async def test_a_delivery_under_way_is_part_of_the_history(harness: Harness, joi
     started_us = harness.now_us()
     await joined.lease_one()
 
-    (attempt,) = (await joined.look("event")).history
+    (attempt,) = (await joined.group_info("event")).history
 
     assert (attempt.attempt, attempt.outcome, attempt.ended_us) == (1, AttemptOutcome.UNDER_WAY, None)
     assert harness.near(started_us)(attempt.started_us)
@@ -108,10 +108,10 @@ async def test_an_adopted_delivery_counts_as_one_attempt(harness: Harness, topic
 
     await topic.adopt("new", lease)
 
-    (attempt,) = (await topic.look("event")).history
+    (attempt,) = (await topic.group_info("event")).history
     assert (attempt.attempt, attempt.consumer, attempt.outcome) == (1, "after", AttemptOutcome.UNDER_WAY)
     await topic.nack(lease, error="no")
-    (attempt,) = (await topic.look("event")).history
+    (attempt,) = (await topic.group_info("event")).history
     assert (attempt.attempt, attempt.consumer, attempt.outcome) == (1, "after", AttemptOutcome.NACKED)
 
 
@@ -121,7 +121,7 @@ async def test_a_long_history_keeps_the_latest_attempts(joined: TopicDriver) -> 
         await joined.nack(await joined.lease_one(), delay_us=0, error=f"failure {nth + 1}")
     await joined.lease_one()
 
-    history = (await joined.look("event")).history
+    history = (await joined.group_info("event")).history
 
     assert len(history) == MAX_HISTORY
     assert [attempt.attempt for attempt in history] == list(range(12, 32))
@@ -136,6 +136,6 @@ async def test_each_group_has_its_own_history(topic: TopicDriver) -> None:
 
     await topic.dead_letter(await topic.lease_one("one", "left"), error="why", group="left")
 
-    left, right = await topic.look("event", "left"), await topic.look("event", "right")
+    left, right = await topic.group_info("event", "left"), await topic.group_info("event", "right")
     assert [attempt.outcome for attempt in left.history] == [AttemptOutcome.DEAD]
     assert list(right.history) == []

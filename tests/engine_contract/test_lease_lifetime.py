@@ -27,7 +27,7 @@ async def test_an_extension_counts_from_now(harness: Harness, pair: TopicDriver)
 
     assert await pair.extend(lease, lease_us=MINUTE) == [None]
 
-    assert harness.near(start_us + 100 * SECOND)((await pair.look("event")).lease_expires_us)
+    assert harness.near(start_us + 100 * SECOND)((await pair.group_info("event")).lease_expires_us)
     await pair.assert_held_until(start_us + 100 * SECOND)
 
 
@@ -49,7 +49,7 @@ async def test_a_lease_can_be_extended_repeatedly(harness: Harness, pair: TopicD
         assert await pair.extend(lease, lease_us=2 * SECOND) == [None]
 
     assert await pair.lease("new") == []
-    assert (await pair.look("event")).attempts == 1
+    assert (await pair.group_info("event")).attempts == 1
 
 
 async def test_extending_does_not_count_as_an_attempt_or_change_the_token(pair: TopicDriver) -> None:
@@ -57,7 +57,7 @@ async def test_extending_does_not_count_as_an_attempt_or_change_the_token(pair: 
 
     await pair.extend(lease, lease_us=MINUTE)
 
-    assert (await pair.look("event")).attempts == 1
+    assert (await pair.group_info("event")).attempts == 1
     assert await pair.ack(lease) == [None]
 
 
@@ -198,7 +198,7 @@ async def test_joining_twice_keeps_the_leases(harness: Harness, pair: TopicDrive
 
     assert {info.session_id: info.in_flight for info in (await pair.group()).subscribers} == {"old": 1, "new": 0}
     await pair.shorten(MINUTE, "old")
-    assert harness.near(start_us + MINUTE)((await pair.look("event")).lease_expires_us)
+    assert harness.near(start_us + MINUTE)((await pair.group_info("event")).lease_expires_us)
     assert await pair.ack(lease) == [None]
 
 

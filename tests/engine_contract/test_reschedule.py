@@ -23,7 +23,7 @@ async def test_a_scheduled_event_can_be_moved_earlier(harness: Harness, joined: 
 
     assert await joined.reschedule("event", delay_us=MINUTE) == 1
 
-    assert harness.near(start_us + MINUTE)((await joined.look("event")).deliver_at_us)
+    assert harness.near(start_us + MINUTE)((await joined.group_info("event")).deliver_at_us)
     assert harness.near(start_us + MINUTE)(await joined.next_due())
     await harness.advance(MINUTE - harness.grain_us)
     assert await joined.lease() == []
@@ -48,7 +48,7 @@ async def test_rescheduling_to_a_given_time(harness: Harness, joined: TopicDrive
 
     await joined.reschedule("event", deliver_at_us=at_us)
 
-    assert (await joined.look("event")).deliver_at_us == at_us
+    assert (await joined.group_info("event")).deliver_at_us == at_us
 
 
 @pytest.mark.parametrize(("delay_us", "deliver_at_us"), [(0, None), (None, 1)], ids=["no delay", "a time long passed"])
@@ -90,7 +90,7 @@ async def test_no_event_is_moved_if_one_is_leased(joined: TopicDriver) -> None:
     await joined.dispatch("leased")
     await joined.lease_one()
     await joined.dispatch("ready", new_event("scheduled", delay_us=MINUTE))
-    before = [await joined.look(event_id) for event_id in ("ready", "scheduled")]
+    before = [await joined.group_info(event_id) for event_id in ("ready", "scheduled")]
 
     with pytest.raises(ConcurrentModification) as raised:
         await joined.reschedule("ready", "leased", "scheduled", delay_us=HOUR)
@@ -101,12 +101,12 @@ async def test_no_event_is_moved_if_one_is_leased(joined: TopicDriver) -> None:
         "group": DEFAULT_GROUP,
         "state": EventState.LEASED,
     }
-    assert [await joined.look(event_id) for event_id in ("ready", "scheduled")] == before
+    assert [await joined.group_info(event_id) for event_id in ("ready", "scheduled")] == before
     assert ids(await joined.lease()) == ["ready"]
 
 
 async def test_no_event_is_moved_if_one_is_dead(joined: TopicDriver) -> None:
-    await joined.bury("dead")
+    await joined.make_dead("dead")
     await joined.dispatch("ready")
 
     with pytest.raises(ConcurrentModification) as raised:

@@ -68,7 +68,7 @@ async def test_the_default_is_three_retries(joined: TopicDriver) -> None:
 
     assert await fail_until_dead(joined, "event") == 4
 
-    assert (await joined.look("event")).last_error == "failure 4"
+    assert (await joined.group_info("event")).last_error == "failure 4"
 
 
 @pytest.mark.topic_config(retry_policy=RetryPolicy(max_retries=1))
@@ -76,7 +76,7 @@ async def test_the_topic_can_set_the_number_of_retries(joined: TopicDriver) -> N
     await joined.dispatch("event")
 
     assert await fail_until_dead(joined, "event") == 2
-    assert (await joined.look("event")).max_retries == 1
+    assert (await joined.group_info("event")).max_retries == 1
 
 
 @pytest.mark.parametrize("max_retries", [0, 1, 5])
@@ -84,7 +84,7 @@ async def test_an_event_can_set_its_number_of_retries(joined: TopicDriver, max_r
     await joined.dispatch(new_event("event", max_retries=max_retries))
 
     assert await fail_until_dead(joined, "event") == max_retries + 1
-    assert (await joined.look("event")).max_retries == max_retries
+    assert (await joined.group_info("event")).max_retries == max_retries
 
 
 async def test_an_event_without_retries_left_is_dead_despite_a_delay(joined: TopicDriver) -> None:
@@ -92,7 +92,7 @@ async def test_an_event_without_retries_left_is_dead_despite_a_delay(joined: Top
 
     await joined.nack(await joined.lease_one(), delay_us=MINUTE, error="the end")
 
-    where = await joined.look("event")
+    where = await joined.group_info("event")
     assert (where.state, where.last_error) == (EventState.DEAD, "the end")
 
 
@@ -110,7 +110,7 @@ async def test_two_leases_may_run_out_before_an_expiry_counts_as_a_failure(
     await joined.lease_one(lease_us=SECOND)
     await harness.advance(SECOND)
     assert await joined.lease() == []
-    where = await joined.look("event")
+    where = await joined.group_info("event")
     assert (where.state, where.attempts, where.free_attempts) == (EventState.DEAD, 4, 2)
     assert "lease expired" in where.last_error
     assert await joined.queued() == 0
@@ -124,7 +124,7 @@ async def test_nacks_and_expiries_use_up_the_same_retries(harness: Harness, join
     await joined.let_run_out(1)
     await joined.nack(await joined.lease_one(), error="last")
 
-    where = await joined.look("event")
+    where = await joined.group_info("event")
     assert (where.state, where.attempts, where.last_error) == (EventState.DEAD, 5, "last")
 
 
@@ -135,7 +135,7 @@ async def test_only_failures_lengthen_the_backoff(harness: Harness, joined: Topi
 
     await joined.nack(await joined.lease_one())
 
-    due_us = (await joined.look("event")).deliver_at_us
+    due_us = (await joined.group_info("event")).deliver_at_us
     assert due_us <= nacked_us + SECOND / 2 * (1 + JITTER) + harness.grain_us
 
 
@@ -165,7 +165,7 @@ async def backoff_after(topic: TopicDriver, attempt: int) -> list[int]:
         await topic.nack(*await topic.lease(), delay_us=0)
     nacked_us = topic.harness.now_us()
     await topic.nack(*await topic.lease())
-    return [(await topic.look(event.id)).deliver_at_us - nacked_us for event in events]
+    return [(await topic.group_info(event.id)).deliver_at_us - nacked_us for event in events]
 
 
 @pytest.mark.topic_config(retry_policy=POLICY)
@@ -187,7 +187,7 @@ async def test_an_event_is_not_tried_again_before_its_backoff(harness: Harness, 
     await joined.dispatch("event")
     nacked_us = harness.now_us()
     await joined.nack(await joined.lease_one())
-    backoff_us = (await joined.look("event")).deliver_at_us - nacked_us
+    backoff_us = (await joined.group_info("event")).deliver_at_us - nacked_us
 
     await harness.advance(backoff_us - 2 * harness.grain_us)
     assert await joined.lease() == []
@@ -204,4 +204,4 @@ async def test_a_release_does_not_lengthen_the_backoff(harness: Harness, joined:
 
     await joined.nack(await joined.lease_one())
 
-    assert (await joined.look("event")).deliver_at_us - nacked_us <= 20 * MINUTE * (1 + JITTER) + harness.grain_us
+    assert (await joined.group_info("event")).deliver_at_us - nacked_us <= 20 * MINUTE * (1 + JITTER) + harness.grain_us

@@ -48,7 +48,7 @@ async def test_a_released_event_is_ready_at_once_and_the_attempt_is_not_counted(
 
     assert await joined.release(first) == [None]
 
-    assert (await joined.look("event")).attempts == 0
+    assert (await joined.group_info("event")).attempts == 0
     again = await joined.lease_one()
     assert again.attempt == first.attempt == 1
     assert again.deliver_at_us == first.deliver_at_us
@@ -85,7 +85,7 @@ async def test_a_dead_letter_stays_and_is_not_delivered(harness: Harness, joined
     await harness.advance(24 * 60 * MINUTE)
     await harness.engine.expire_leases()
     assert await joined.lease() == []
-    where = await joined.look("event")
+    where = await joined.group_info("event")
     assert where.state is EventState.DEAD
     assert where.last_error == "hopeless"
     assert where.attempts == 1
@@ -144,7 +144,7 @@ async def test_an_earlier_lease_settles_nothing(harness: Harness, topic: TopicDr
 
     assert await settle(topic, verb, stale) == [EXPIRED]
 
-    where = await topic.look("event")
+    where = await topic.group_info("event")
     assert where.state is EventState.LEASED
     assert where.lease_expires_us == held.lease_expires_us
     assert where.last_error == held.last_error
@@ -246,7 +246,7 @@ async def test_the_same_lease_twice_in_one_call_is_settled_once(joined: TopicDri
     assert await joined.dead_letter(dead, dead) == [None, SETTLED]
     assert await joined.extend(extended, extended) == [None, None]
 
-    where = await joined.look("nacked")
+    where = await joined.group_info("nacked")
     assert where.attempts == 1
     assert await joined.queued() == 3
 

@@ -258,7 +258,7 @@ async def test_suspects_are_counted_and_listed_among_the_others(harness: Harness
                 break
         assert sorted(listed) == sorted([*NAMES, "fine"])
         assert listed[0 if newest_first else -1] == "fine"
-    where = await suspects.look("first")
+    where = await suspects.group_info("first")
     assert (where.state, where.attempts, where.free_attempts) == (EventState.READY, 2, 2)
 
 

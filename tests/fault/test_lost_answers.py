@@ -1,4 +1,4 @@
-"""Lost answers and notifications: Redis did something, and nobody was told."""
+"""Redis carries out a command, and its answer or notification is lost."""
 
 from __future__ import annotations
 
@@ -79,14 +79,14 @@ def due(bus: RedisBus, topic: TopicDriver) -> int:
 
 
 async def sweep(replica: Replica) -> None:
-    """Sweep as at every interval; the first one may meet a connection that was cut."""
+    """Sweep. The first sweep may meet a connection that was cut."""
     with suppress(DispatcherNotWorking):
         await replica.engine.expire_leases()
     await replica.engine.expire_leases()
 
 
 async def subscribed(replica: Replica) -> TopicDriver:
-    """A topic with a session, on a Redis that knows the scripts: from now on each is one command and one answer."""
+    """A topic with a session, on a Redis that knows the scripts: so that each is one command and one answer."""
     topic = replica.topic()
     await topic.join(WORKER)
     await topic.dispatch("first")
@@ -97,7 +97,7 @@ async def subscribed(replica: Replica) -> TopicDriver:
 async def test_a_stream_that_breaks_while_it_leases_costs_no_lease(
     bus: RedisBus, link: Proxy, far: Replica, near: Replica
 ) -> None:
-    # given a session that leases, and is cancelled before it hears what it got
+    # given a session that leases and is cancelled before the answer
     topic = await subscribed(far)
     await topic.dispatch("event")
     link.stall(requests=False)
@@ -110,7 +110,7 @@ async def test_a_stream_that_breaks_while_it_leases_costs_no_lease(
     # when its stream is over
     await far.engine.shorten(topic.name, DEFAULT_GROUP, WORKER, SECOND // 10)
     await topic.leave(WORKER)
-    # then another has the event, long before the lease of 30 s is over
+    # then another session gets the event long before the lease of 30 s ends
     there = near.topic(topic.name)
     await there.join(OTHER)
     await until(lambda: leased(bus, topic) == 0, "the end of the lease")
@@ -118,7 +118,7 @@ async def test_a_stream_that_breaks_while_it_leases_costs_no_lease(
 
 
 async def test_a_late_lease_command_does_nothing(bus: RedisBus, far: Replica, near: Replica) -> None:
-    # given a lease command that was abandoned, and whose possible leases were taken back
+    # given a lease command that was abandoned, and whose leases were taken back
     topic = await subscribed(far)
     await topic.dispatch("event")
     session = far.engine._engine.notifications.sessions.find(Partition(topic.name), DEFAULT_GROUP, WORKER)
@@ -127,9 +127,9 @@ async def test_a_late_lease_command_does_nothing(bus: RedisBus, far: Replica, ne
     session.unanswered.add(Unanswered.LEASE)
     event = await topic.lease_one(WORKER)
     assert await topic.nack(event, action=NackAction.RELEASE) == [None]
-    # when the command reaches Redis after all, and nobody waits for its answer
+    # when the command still reaches Redis, and no caller waits for its answer
     await near.engine._engine._runner.run(LEASE, Partition(topic.name), DEFAULT_GROUP, *command)
-    # then the event is free, and the next session that asks gets it
+    # then the event is not leased, and the next session that leases gets it
     assert leased(bus, topic) == 0
     assert (await topic.lease_one(WORKER)).event_id == "event"
 
@@ -137,7 +137,7 @@ async def test_a_late_lease_command_does_nothing(bus: RedisBus, far: Replica, ne
 async def test_a_late_join_command_leaves_no_subscriber(
     bus: RedisBus, link: Proxy, far: Replica, near: Replica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # given a session that is cancelled before it hears that it has joined, and leaves
+    # given a session that is cancelled before the answer to its join, and leaves
     topic = far.topic()
     await topic.join(OTHER)  # so that the group is noted as one of this replica's
     monkeypatch.setattr(far.engine._engine.members._notes, "add", AsyncMock())
@@ -153,10 +153,10 @@ async def test_a_late_join_command_leaves_no_subscriber(
     assert session is not None
     await topic.leave(WORKER)
     assert bus.raw.hlen(sessions) == 1
-    # when a command of it reaches Redis after all
+    # when its join command still reaches Redis
     command = (session.name, session.session_id, "", session.round)
     await near.engine._engine._runner.run(JOIN, Partition(topic.name), DEFAULT_GROUP, *command)
-    # then the next sweep takes it out again, and after a while it is forgotten
+    # then the next sweep removes it from the group, and later forgets it
     await sweep(far)
     assert bus.raw.hlen(sessions) == 1
     monkeypatch.setattr(membership, "LATE_S", 0.0)
@@ -165,7 +165,7 @@ async def test_a_late_join_command_leaves_no_subscriber(
 
 
 async def test_a_late_adopt_command_does_nothing(bus: RedisBus, far: Replica, near: Replica) -> None:
-    # given a session that has left while its command to adopt was on the way
+    # given a session that left before its adopt command reached Redis
     topic = await subscribed(far)
     await topic.dispatch("event")
     event = await topic.lease_one(WORKER, lease_us=MINUTE)
@@ -177,7 +177,7 @@ async def test_a_late_adopt_command_does_nothing(bus: RedisBus, far: Replica, ne
     # when the command reaches Redis
     command = (session.name, "", HOUR, HOUR, *named([LeaseRef(event.event_id, event.fencing_token)]))
     answer = await near.engine._engine._runner.run(ADOPT, Partition(topic.name), DEFAULT_GROUP, *command)
-    # then the lease is where it was, and lasts no longer
+    # then the lease is unchanged
     assert is_unknown(answer)
     assert bus.contents(topic.name) == before
 
@@ -185,7 +185,7 @@ async def test_a_late_adopt_command_does_nothing(bus: RedisBus, far: Replica, ne
 async def test_an_adopt_whose_answer_is_lost_costs_no_lease(
     bus: RedisBus, link: Proxy, far: Replica, near: Replica
 ) -> None:
-    # given a lease that a session takes over, and is cancelled before it hears of it
+    # given a session that adopts a lease and is cancelled before the answer
     topic = await subscribed(far)
     await topic.dispatch("event")
     event = await topic.lease_one(WORKER, lease_us=HOUR)
@@ -200,7 +200,7 @@ async def test_an_adopt_whose_answer_is_lost_costs_no_lease(
     # when its stream is over
     await far.engine.shorten(topic.name, DEFAULT_GROUP, OTHER, SECOND // 10)
     await topic.leave(OTHER)
-    # then another has the event, long before the lease is over
+    # then another session gets the event long before the lease ends
     there = near.topic(topic.name)
     await there.join("worker-3")
     await until(lambda: bool(due(bus, topic)), "the end of the lease")
@@ -271,7 +271,7 @@ async def test_events_that_were_leased_beside_a_damaged_one_arrive_when_it_cant_
     monkeypatch.setattr(far.engine._engine, "nack", cut_off)
     # when a session leases both
     event = await topic.lease_one(WORKER)
-    # then it has the one that can be read, and its next lease makes the other a dead letter
+    # then it gets the readable event, and its next lease makes the other one a dead letter
     assert event.event_id == "fine"
     monkeypatch.setattr(far.engine._engine, "nack", nack)
     link.aim(f"127.0.0.1:{shared_redis().port}")
@@ -294,7 +294,7 @@ async def test_a_broken_group_does_not_keep_the_sessions_of_others_from_leaving(
     bus.raw.set(broken, "a string")
     # when Redis is back
     await sweep(far)
-    # then the other session leaves, though it comes after the one that can't
+    # then the other session leaves, although it comes after the one that can't
     assert bus.raw.hlen(other) == 0
 
 
@@ -308,12 +308,12 @@ async def test_a_session_that_redis_lost_before_the_answer_to_its_join_rejoins(
     joining = asyncio.create_task(topic.join(OTHER))
     sessions = bus.key(topic.name, f"group:{DEFAULT_GROUP}:sessions")
     await until(lambda: bool(bus.raw.hlen(sessions) == 2), "both sessions")
-    # when Redis loses the group, this replica is told so, and only then the answer comes
+    # when Redis loses the group, and this replica is told so before the answer arrives
     bus.raw.delete(sessions, bus.key(topic.name, "groups"))
     far.engine._engine.members.require_rejoin(far.engine._engine.notifications.sessions)
     link.flow()
     await joining
-    # then the session does not take its group for deleted, but joins again
+    # then the session joins again, and does not consider its group deleted
     session = far.engine._engine.notifications.sessions.find(Partition(topic.name), DEFAULT_GROUP, OTHER)
     assert session is not None
     assert session.stage is Stage.UNTOLD

@@ -79,8 +79,8 @@ class History:
         await self.dispatch("unclaimed")
         await self.topic.configure(lease_us=HOUR, max_retries=1)
         await self.topic.join(grace_us=SECOND)
-        await self.topic.join("viewer", "look", ephemeral_us=SECOND)
-        await self.topic.leave("viewer", "look")
+        await self.topic.join("viewer", "instance", ephemeral_us=SECOND)
+        await self.topic.leave("viewer", "instance")
         for turn in ("a", "b", "c"):
             await self.turn(turn)
         await self.engine.expire_leases()

@@ -44,7 +44,7 @@ def recovered(path: Path) -> dict[str, int]:
     counts: dict[str, int] = {}
     for topic in topics:
         for group in topic.all_groups():
-            if group.name != "look":
+            if group.name != "instance":
                 for event_id in group.entries:
                     counts[event_id] = counts.get(event_id, 0) + 1
     return counts

@@ -104,7 +104,7 @@ async def test_a_full_disk_refuses_dispatches_and_goes_on_with_acks_until_there_
         held = await again.topic.group()
         assert sum(held.counts.values()) == 3
         with pytest.raises(Exception, match="refused"):
-            await again.topic.look("refused")
+            await again.topic.group_info("refused")
 
 
 async def test_without_any_space_all_is_refused_and_what_was_recorded_is_written_later(tmp_path: Path) -> None:

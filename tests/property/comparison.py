@@ -49,7 +49,7 @@ class Comparison:
         await self._ended()
         self._harness.heard.forget()
 
-    # --- who waits ----------------------------------------------------------------------------------------------------
+    # --- wake-ups -----------------------------------------------------------------------------------------------------
 
     def batch_said(self, group: str, *dues_us: int | None) -> None:
         """The session that leased knows when it or another session must try again; older reports are forgotten."""
@@ -89,7 +89,7 @@ class Comparison:
                 assert died or (due_us is None if expected_us is None else self.is_at(due_us, expected_us))
 
     async def _ended(self) -> None:
-        """Each session is told of the leases that it lost, and of no others."""
+        """Each session is told of its own ended leases, and of no others."""
         ended, heard = self._model.ended, self._harness.heard.ended
         for session_id, tokens in ended.items():
             await self._harness.heard.until_ended(session_id, *tokens)
@@ -103,7 +103,7 @@ class Comparison:
         for name, group in self._model.places().items():
             for entry in group.entries.values():
                 if entry.order_us == UNKNOWN:
-                    reported_us = (await self._topic.look(entry.event.id, name)).deliver_at_us
+                    reported_us = (await self._topic.group_info(entry.event.id, name)).deliver_at_us
                     assert self.is_at(reported_us, entry.due_us)
                     entry.order_us = reported_us
 

@@ -1,7 +1,7 @@
 """Any engine, driven at random through its verbs, against the model.
 
 After every step: no event is lost, early or in two states, each has one holder, fencing tokens grow, attempts and
-counts are right, and every session and waiter was told what it must know.
+counts are right, and every session was told what it must know.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from property.comparison import Comparison
 from property.model import UNKNOWN, Model, ModelEntry, Partial
 from property.plans import (
     CONFIG,
+    EPHEMERAL,
+    EPHEMERAL_GRACE_US,
     GRACE_US,
-    LOOK,
-    LOOK_GRACE_US,
     POLICY,
     TICK,
     EventPlan,
@@ -236,8 +236,8 @@ class EngineMachine(RuleBasedStateMachine):
         self.run(self.join(member) if joins else self.leave(member))
 
     async def join(self, member: Member) -> None:
-        ephemeral = member.group == LOOK
-        ephemeral_us = LOOK_GRACE_US if ephemeral else None
+        ephemeral = member.group == EPHEMERAL
+        ephemeral_us = EPHEMERAL_GRACE_US if ephemeral else None
         await self.topic.join(member.session_id, member.group, ephemeral_us=ephemeral_us, grace_us=GRACE_US)
         if member.group not in self.model.groups:
             self.comparison.batch_said(member.group, await self.topic.next_due(member.group))
@@ -252,13 +252,13 @@ class EngineMachine(RuleBasedStateMachine):
 
     async def restart(self) -> None:
         self.topic.engine = await self.harness.restart()
-        self.model.restart(GRACE_US, LOOK_GRACE_US)
+        self.model.restart(GRACE_US, EPHEMERAL_GRACE_US)
         for name in self.model.groups:
             self.comparison.batch_said(name, await self.topic.next_due(name))
 
     async def leave(self, member: Member) -> None:
         await self.topic.leave(member.session_id, member.group)
-        self.model.leave(member.group, member.session_id, LOOK_GRACE_US)
+        self.model.leave(member.group, member.session_id, EPHEMERAL_GRACE_US)
 
     @precondition(lambda self: self.model.can_hold())
     @rule(data=st.data(), grace_us=graces, wait=waits)
@@ -302,7 +302,7 @@ class EngineMachine(RuleBasedStateMachine):
         self.note_leased(session_id, request, expected, batch)
         takes_suspect = request.with_suspect and not any(entry.is_suspect for entry in expected)
         left = bool(group.open_to(replace(request, with_suspect=takes_suspect))) and not group.paused
-        # Over several partitions, the next ones have not been asked when there is no more room.
+        # Of several partitions, the last ones are not asked once there is no more room.
         assert batch.left_for_want_of_room == left or (self.model.partitions > 1 and not left)
         if not left and self.model.partitions == 1:
             assert batch.next_due_us is None or batch.next_due_us > self.harness.now_us()
@@ -431,7 +431,7 @@ class EngineMachine(RuleBasedStateMachine):
         backoff_us = min(POLICY.backoff_max_us, POLICY.backoff_initial_us << (entry.attempt - entry.free_attempts - 1))
         self.model.nack(entry, NackAction.RETRY, backoff_us, "boom")
         if entry.state is EventState.SCHEDULED:
-            entry.order_us = (await self.topic.look(entry.event.id, name)).deliver_at_us
+            entry.order_us = (await self.topic.group_info(entry.event.id, name)).deliver_at_us
             wait_us = entry.order_us - nacked_us
             assert backoff_us * (1 - JITTER) <= wait_us <= backoff_us * (1 + JITTER) + self.harness.grain_us
             await self.pass_time(round(backoff_us * (1 + JITTER)) + TICK)

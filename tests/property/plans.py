@@ -45,10 +45,12 @@ class Member(NamedTuple):
 GRACE_US = TICK
 """How long leases last after their stream has broken."""
 
-LOOK, LOOK_GRACE_US = "look", 2 * TICK
+EPHEMERAL, EPHEMERAL_GRACE_US = "ephemeral", 2 * TICK
 """The group that is ephemeral, and how long it is kept for its sessions."""
 
-members = st.sampled_from([Member(group, f"{session} of {group}") for group in ("g1", "g2", LOOK) for session in "xyz"])
+members = st.sampled_from(
+    [Member(group, f"{session} of {group}") for group in ("g1", "g2", EPHEMERAL) for session in "xyz"]
+)
 
 
 class RequestPlan(NamedTuple):

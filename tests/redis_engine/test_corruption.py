@@ -69,7 +69,7 @@ async def test_a_damaged_event_becomes_a_dead_letter_and_others_are_delivered(
         page = await joined.page(EventState.DEAD, 10, group=group)
         assert ids(page.events) == ["bad"]
         assert page.events[0].groups[0].last_error == "the stored event is missing or corrupt"
-        assert (await joined.look("bad", group)).state is EventState.DEAD
+        assert (await joined.group_info("bad", group)).state is EventState.DEAD
         assert await joined.ack(*held, group=group) == [None, None]
         assert await joined.lease(group=group) == []
     assert await joined.queued() == 0
@@ -94,7 +94,7 @@ async def test_an_event_keeps_its_max_retries_behind_one_that_has_lost_them(bus:
     await joined.dispatch(new_event("cut", max_retries=7), new_event("whole", max_retries=7))
     damage(bus, joined, "cut", bus.raw.hget(bus.key(joined.name, "events"), "cut")[:18])
     assert ids(await joined.lease_all()) == ["whole"]
-    assert (await joined.look("whole")).max_retries == 7
+    assert (await joined.group_info("whole")).max_retries == 7
 
 
 async def test_events_behind_a_damaged_one_can_be_settled(bus: RedisBus, joined: TopicDriver) -> None:
@@ -154,7 +154,7 @@ async def test_invalid_records_lose_the_history_and_not_the_event(
         bus.raw.hset(key, name, record)
     assert len(await joined.ack(first[1])) == 1, "any answer will do"
     assert await joined.extend(first[2]) == [None]
-    await joined.look("waiting")
+    await joined.group_info("waiting")
     await joined.page(EventState.LEASED, 10)
     await joined.shorten(0)
     leased = bus.key(joined.name, "group:default:leased")

@@ -67,16 +67,16 @@ async def test_redis_a_server_and_its_worker_die_at_the_same_time(
     durable: RedisServer, start_server: Callable[..., ServerProcess]
 ) -> None:
     flags = ("--engine", "redis", "--redis-url", durable.url)
-    doomed, other = start_server(*flags), start_server(*flags)
+    first, other = start_server(*flags), start_server(*flags)
     topic = unique_name()
     names = [f"e{number:02}" for number in range(LEASES)]
-    async with connect(doomed.address) as here, connect(other.address) as there:
+    async with connect(first.address) as here, connect(other.address) as there:
         await here.dispatch(topic, *names)
         held = await (await here.subscribe(topic)).take(LEASES)
         idle = await there.subscribe(topic)
         killed = time.monotonic()
         durable.kill()
-        doomed.kill()
+        first.kill()
         await asyncio.to_thread(durable.restart)
         again = await asyncio.wait_for(idle.take(LEASES), 2 * WITHIN_S)
         took_s = time.monotonic() - killed

@@ -73,7 +73,7 @@ async def test_records_are_arrays_of_messagepack_however_often_an_event_was_leas
     await topic.lease_all()
     records = bus.raw.hvals(bus.key(topic.name, "group:default:records"))
     assert [bus.raw.eval(AS_PACKED_WHOLE, 0, record) for record in records] == [14] * 4
-    stories = [await topic.look(name) for name in ("chosen", "own", "other")]
+    stories = [await topic.group_info(name) for name in ("chosen", "own", "other")]
     assert [(story.consumer, story.attempts, story.max_retries) for story in stories] == [
         ("a worker", 2, 3), ("a worker", 1, 7), ("a worker", 1, 300),
     ]  # fmt: skip

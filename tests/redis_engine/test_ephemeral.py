@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from support.server_process import ServerProcess
     from support.topics import TopicDriver
 
-LOOK = "look"
+EPHEMERAL = "instance"
 
 
 @pytest.fixture
@@ -33,8 +33,8 @@ async def frozen() -> AsyncIterator[RedisBus]:
         yield bus
 
 
-async def look(topic: TopicDriver, session: str = "looker") -> None:
-    await topic.join(session, LOOK, ephemeral_us=SECOND)
+async def join_ephemeral(topic: TopicDriver, session: str = "watcher") -> None:
+    await topic.join(session, EPHEMERAL, ephemeral_us=SECOND)
 
 
 def notes(bus: RedisBus) -> dict[bytes, float]:
@@ -59,13 +59,13 @@ async def test_nothing_remains_of_a_removed_group(frozen: RedisBus) -> None:
     topic = replica.topic()
     await topic.join()
     for number in range(3):
-        await look(topic)
+        await join_ephemeral(topic)
         await topic.dispatch(f"event-{number}")
         await topic.ack(await topic.lease_one())
-        await topic.leave("looker", LOOK)
+        await topic.leave("watcher", EPHEMERAL)
         await pass_time(replica, SECOND)
 
-    assert not [key for key in frozen.stored_keys() if LOOK in key]
+    assert not [key for key in frozen.stored_keys() if EPHEMERAL in key]
     assert notes(frozen) == {}
     assert frozen.raw.smembers(f"{frozen.namespace}:replica:{replica.name}:groups") == {
         f"{topic.name}/default".encode()
@@ -77,8 +77,8 @@ async def test_many_groups_are_removed_over_several_sweeps(frozen: RedisBus) -> 
     replica = await frozen.replica()
     topic = replica.topic()
     for number in range(250):
-        await topic.join("looker", f"{LOOK}-{number}", ephemeral_us=SECOND)
-        await topic.leave("looker", f"{LOOK}-{number}")
+        await topic.join("watcher", f"{EPHEMERAL}-{number}", ephemeral_us=SECOND)
+        await topic.leave("watcher", f"{EPHEMERAL}-{number}")
 
     left = []
     for _ in range(3):
@@ -95,8 +95,8 @@ async def test_another_replica_removes_the_groups_that_one_left_behind(frozen: R
     """The replica ends after its last session has left, and before the group is due for removal."""
     leaving, other = await frozen.replica(), await frozen.replica()
     topic = leaving.topic()
-    await look(topic)
-    await topic.leave("looker", LOOK)
+    await join_ephemeral(topic)
+    await topic.leave("watcher", EPHEMERAL)
     await leaving.engine.stop()
 
     await pass_time(other, MINUTE)
@@ -109,13 +109,13 @@ async def test_a_replica_that_dies_before_it_has_noted_the_group_leaves_no_orpha
 ) -> None:
     dying, other = await frozen.replica(), await frozen.replica()
     topic = dying.topic()
-    await look(topic)
+    await join_ephemeral(topic)
     with monkeypatch.context() as patched:
         away = DispatcherNotWorking("Redis is away")
         patched.setattr(dying.engine._engine.ephemeral, "_note", AsyncMock(side_effect=away))
         with pytest.raises(DispatcherNotWorking):
-            await topic.leave("looker", LOOK)
-    assert frozen.raw.hlen(frozen.key(topic.name, "group:look:sessions")) == 0
+            await topic.leave("watcher", EPHEMERAL)
+    assert frozen.raw.hlen(frozen.key(topic.name, "group:instance:sessions")) == 0
     assert notes(frozen) == {}
 
     await other.engine._engine._presence._end_sessions_of(dying.name)
@@ -130,18 +130,18 @@ async def test_after_a_start_subscribers_have_five_seconds_to_come_back(frozen: 
     first = await frozen.replica()
     topic, other = first.topic(), first.topic()
     for each in (topic, other):
-        await look(each)
-        await each.leave("looker", LOOK)
+        await join_ephemeral(each)
+        await each.leave("watcher", EPHEMERAL)
     await first.engine.stop()
     assert frozen.now_us is not None
     frozen.now_us += MINUTE
 
     second = await frozen.replica()
     await pass_time(second, RETURN_US - SECOND)
-    await look(second.topic(topic.name))
+    await join_ephemeral(second.topic(topic.name))
     await pass_time(second, SECOND)
 
-    assert frozen.raw.hkeys(frozen.key(topic.name, "groups")) == [LOOK.encode()]
+    assert frozen.raw.hkeys(frozen.key(topic.name, "groups")) == [EPHEMERAL.encode()]
     assert not frozen.raw.exists(frozen.key(other.name, "groups"))
     assert notes(frozen) == {}
 
@@ -150,16 +150,16 @@ async def test_a_check_that_races_with_a_return_keeps_the_next_note(frozen: Redi
     """A sweep finds a session in the group. The session leaves before the sweep removes the old note."""
     replica = await frozen.replica()
     topic = replica.topic()
-    await look(topic)
-    await topic.leave("looker", LOOK)
-    stale = int(notes(frozen)[f"{topic.name}/{LOOK}".encode()])
-    await look(topic, "again")
+    await join_ephemeral(topic)
+    await topic.leave("watcher", EPHEMERAL)
+    stale = int(notes(frozen)[f"{topic.name}/{EPHEMERAL}".encode()])
+    await join_ephemeral(topic, "again")
     await replica.advance(MINUTE)
-    await topic.leave("again", LOOK)
+    await topic.leave("again", EPHEMERAL)
 
-    await replica.engine._engine.ephemeral._note(f"{topic.name}/{LOOK}", "", stale)
+    await replica.engine._engine.ephemeral._note(f"{topic.name}/{EPHEMERAL}", "", stale)
 
-    assert notes(frozen).keys() == {f"{topic.name}/{LOOK}".encode()}
+    assert notes(frozen).keys() == {f"{topic.name}/{EPHEMERAL}".encode()}
     await pass_time(replica, SECOND)
     assert not frozen.raw.exists(frozen.key(topic.name, "groups"))
 
@@ -174,22 +174,22 @@ async def test_groups_keep_their_kind_when_the_partitions_change(frozen: RedisBu
     topic = replica.topic()
     await topic.configure(partitions=before)
     await topic.join()
-    await look(topic)
+    await join_ephemeral(topic)
     await topic.join("gone", "going", ephemeral_us=SECOND)
     await topic.leave("gone", "going")
 
     await topic.configure(partitions=after)
     await topic.dispatch(*(f"event-{number}" for number in range(20)))
 
-    assert len(await topic.lease_all("looker", LOOK)) == len(await topic.lease_all()) == 20
-    assert (await topic.group(LOOK)).ephemeral
+    assert len(await topic.lease_all("watcher", EPHEMERAL)) == len(await topic.lease_all()) == 20
+    assert (await topic.group(EPHEMERAL)).ephemeral
     assert not (await topic.group()).ephemeral
     await pass_time(replica, RETURN_US)
     await pass_time(replica, RETURN_US)
-    assert await groups(topic) == ["default", LOOK]
-    await topic.ack(*await topic.lease_all("looker", LOOK), group=LOOK)
-    await topic.leave("looker", LOOK)
-    await topic.shorten(0, "looker", LOOK)
+    assert await groups(topic) == ["default", EPHEMERAL]
+    await topic.ack(*await topic.lease_all("watcher", EPHEMERAL), group=EPHEMERAL)
+    await topic.leave("watcher", EPHEMERAL)
+    await topic.shorten(0, "watcher", EPHEMERAL)
     await pass_time(replica, MINUTE)
     assert await groups(topic) == ["default"]
     assert notes(frozen) == {}
@@ -199,14 +199,14 @@ async def test_a_refused_change_of_partitions_keeps_the_groups(frozen: RedisBus)
     replica = await frozen.replica()
     topic = replica.topic()
     await topic.configure(partitions=2)
-    await look(topic)
-    await topic.leave("looker", LOOK)
+    await join_ephemeral(topic)
+    await topic.leave("watcher", EPHEMERAL)
     closed = Partition(topic.name, 0, 2)
     frozen.raw.hdel(frozen.key(closed, "config"), "partitions")
 
     await pass_time(replica, MINUTE)
 
-    assert notes(frozen).keys() == {f"{closed}/{LOOK}".encode()}
+    assert notes(frozen).keys() == {f"{closed}/{EPHEMERAL}".encode()}
     frozen.raw.hset(frozen.key(closed, "config"), "partitions", 2)
     await pass_time(replica, MINUTE)
     assert notes(frozen) == {}
@@ -221,15 +221,15 @@ async def test_when_a_server_is_killed_the_others_remove_its_ephemeral_groups(
 ) -> None:
     """Each server has workers. When one is killed, some of its workers move to the other server."""
     flags = ("--engine", "redis", "--redis-url", shared_redis().url, "--namespace", unique_name("bus"))
-    doomed, other = start_server(*flags), start_server(*flags)
+    first, other = start_server(*flags), start_server(*flags)
     topic = unique_name()
-    async with connect(doomed.address) as here, connect(other.address) as there:
+    async with connect(first.address) as here, connect(other.address) as there:
         lost = await here.subscribe(topic, group="lost", ephemeral=True)
         moves = await here.subscribe(topic, group="moves", ephemeral=True)
         await there.dispatch(topic, "event")
         held = await moves.one()
         await lost.one()
-        doomed.kill()
+        first.kill()
         killed = time.monotonic()
         moved = await there.subscribe(topic, group="moves", ephemeral=True, held_lease_tokens=[held.lease_token])
         assert moved.started.lost_lease_tokens == []

@@ -71,7 +71,7 @@ def lost_answers(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 
 async def lose_a_hand_over(topic: TopicDriver, replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A dispatch hands over two events, and is cancelled before its answer comes."""
+    """Dispatch two events that are handed over, and cancel the call before its answer."""
     request = DispatchRequest([new_event("a"), new_event("b")])
     with lost_answers(replica, monkeypatch) as ran:
         dispatching = asyncio.create_task(topic.engine.dispatch(topic.name, [request], RESERVED))
@@ -82,7 +82,7 @@ async def lose_a_hand_over(topic: TopicDriver, replica: Replica, monkeypatch: py
     assert replica.heard.handed_over(WORKER) == []
 
 
-async def test_one_script_stores_and_leases_and_no_body_comes_back(
+async def test_one_script_stores_and_leases_and_does_not_return_the_bodies(
     bus: RedisBus, replica: Replica, joined: TopicDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     body = b"large" * 10_000
@@ -98,9 +98,7 @@ async def test_one_script_stores_and_leases_and_no_body_comes_back(
     assert [name for name, _, _ in runs] == ["ack"]
 
 
-async def test_what_is_handed_over_is_stored_as_by_a_lease(
-    bus: RedisBus, replica: Replica, joined: TopicDriver
-) -> None:
+async def test_a_hand_over_stores_what_a_lease_would(bus: RedisBus, replica: Replica, joined: TopicDriver) -> None:
     """Layouts, figures and places are the same, so every script can read them."""
     kinds = {"plain": new_event("plain"), "own retries": new_event("own", max_retries=300), "made": new_event()}
     await joined.hand_over(*kinds.values())
@@ -117,7 +115,7 @@ async def test_what_is_handed_over_is_stored_as_by_a_lease(
     }
 
 
-async def test_the_session_takes_back_what_it_was_not_told(
+async def test_a_session_takes_back_leases_that_it_was_not_told_of(
     replica: Replica, joined: TopicDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await lose_a_hand_over(joined, replica, monkeypatch)
@@ -125,10 +123,10 @@ async def test_the_session_takes_back_what_it_was_not_told(
     assert [(event.event_id, event.attempt) for event in again] == [("a", 1), ("b", 1)]
 
 
-async def test_it_is_told_to_look_so_that_it_does(
+async def test_after_a_lost_answer_the_session_is_told_that_something_is_due(
     replica: Replica, joined: TopicDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where a topic has several partitions, and the answer of one is lost."""
+    """With several partitions, the answer of one is lost."""
     replica.heard.forget()
     await lose_a_hand_over(joined, replica, monkeypatch)
     assert [due for due in replica.heard.dues if due.at_us <= replica.now_us()]
@@ -148,7 +146,7 @@ async def test_a_stream_that_ends_with_a_lost_hand_over_keeps_nothing(
 async def test_while_an_answer_is_lost_nothing_is_handed_over(
     replica: Replica, joined: TopicDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The session's next lease comes first: it takes back what it was not told."""
+    """The session must first lease, which takes back the leases that it was not told of."""
     await lose_a_hand_over(joined, replica, monkeypatch)
     await joined.engine.dispatch(joined.name, [DispatchRequest([new_event("c")])], RESERVED)
     assert replica.heard.batches[WORKER] == []
@@ -167,7 +165,7 @@ async def test_a_dispatch_that_comes_through_late_stores_and_leases_nothing_to_w
     await joined.ack(*replica.heard.handed_over(WORKER))
     session.unanswered.add(Unanswered.LEASE)
     assert await joined.lease() == []
-    # when a command of that round reaches Redis after all
+    # when a command of that round still reaches Redis
     near = await bus.replica()
     await near.engine._engine._runner.run(DISPATCH, Partition(joined.name), *arguments)
     # then the event waits, and the session gets it when it leases
@@ -192,7 +190,7 @@ async def test_a_session_that_redis_has_lost_gets_its_events_by_a_lease(
 async def test_a_refused_dispatch_leaves_the_session_as_it_was(
     bus: RedisBus, replica: Replica, joined: TopicDriver
 ) -> None:
-    """Redis has answered, so nothing was leased: the next dispatch hands over."""
+    """Redis has answered that it leased nothing, so the next dispatch hands over."""
     key = bus.key(joined.name, f"group:{DEFAULT_GROUP}:waiting")
     bus.raw.set(key, "of another type")
     with pytest.raises(DispatcherNotWorking):

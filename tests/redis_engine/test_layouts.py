@@ -164,7 +164,7 @@ async def test_released_layouts_are_read(start_redis: Callable[..., RedisServer]
         assert [await plain.state(name, "one") for name in ("acked", "dead", "leased", "nacked", "ready")] == [
             None, EventState.DEAD, EventState.LEASED, EventState.SCHEDULED, EventState.READY,
         ]  # fmt: skip
-        assert (await plain.look("nacked", "one")).last_error == "a reason"
+        assert (await plain.group_info("nacked", "one")).last_error == "a reason"
         assert [(await plain.group(name)).paused for name in ("one", "other")] == [False, True]
         assert (await plain.dispatch("leased", request_id="another request")).duplicate_event_ids == ["leased"]
         assert (await spread.dispatch("chosen 1", request_id="another")).duplicate_event_ids == ["chosen 1"]

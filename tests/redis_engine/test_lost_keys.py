@@ -176,8 +176,8 @@ async def test_no_event_vanishes_with_a_key_of_its_group(frozen_bus: RedisBus, n
     lost = MEANS.get(name, {})
     if name != "records":  # events without a record are known only by their place
         assert await states(topic) == {**before, **lost}
-        assert {(await topic.look(event)).last_error for event in lost} <= {DUE_IS_LOST}
-        assert (await topic.look("dead")).last_error == "boom"
+        assert {(await topic.group_info(event)).last_error for event in lost} <= {DUE_IS_LOST}
+        assert (await topic.group_info("dead")).last_error == "boom"
         assert await topic.ack(held) == [None]
     await replica.advance(2 * HOUR)
     await replica.engine.expire_leases()
@@ -242,7 +242,7 @@ async def test_events_that_one_of_two_groups_has_lost_are_found_when_the_other_h
     # either group may have settled "a"; the others can only have been lost by this one
     assert await topic.counts("one") == {EventState.DEAD: 3}
     assert await topic.counts("other") == {EventState.READY: 1, EventState.SCHEDULED: 1, EventState.DEAD: 1}
-    assert {(await topic.look(event, "one")).last_error for event in ("a", "b", "later")} == {DUE_IS_LOST}
+    assert {(await topic.group_info(event, "one")).last_error for event in ("a", "b", "later")} == {DUE_IS_LOST}
     assert await topic.queued() == 2
     for group in GROUPS:
         await topic.purge(group=group)

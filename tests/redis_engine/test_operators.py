@@ -87,7 +87,7 @@ async def test_a_retry_policy_of_a_group_applies_on_another_replica(here: TopicD
 
     await there.nack(await there.lease_one("session there"))
 
-    found = await there.look("event")
+    found = await there.group_info("event")
     assert found.state is EventState.SCHEDULED
     assert found.max_retries == 1
     assert found.deliver_at_us - there.harness.now_us() > 40 * SECOND

@@ -1,4 +1,4 @@
-"""Replicas that die, are paused, or come back, as separate processes."""
+"""Replicas as separate processes that die, are paused, or come back."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.builders import unique_name
-from support.doomed_worker import doomed_worker
+from support.killable_worker import killable_worker
 from support.redis_engine import shared_redis
 from support.server_process import ServerProcess
 from support.wire import SIGNAL_TIMEOUT_S, connect, event, figure, ids, tokens
@@ -46,16 +46,16 @@ def start_replica(start_server: Callable[..., ServerProcess]) -> StartReplica:
 async def test_leases_of_a_killed_replica_and_its_worker_reach_another_within_four_seconds(
     start_replica: StartReplica,
 ) -> None:
-    doomed, other = start_replica(), start_replica()
+    first, other = start_replica(), start_replica()
     topic = unique_name()
     names = [f"e{number:02}" for number in range(LEASES)]
-    async with connect(doomed.address) as here, connect(other.address) as there:
+    async with connect(first.address) as here, connect(other.address) as there:
         await here.dispatch(topic, *names)
-        with doomed_worker(doomed.address, topic, LEASES) as worker:
+        with killable_worker(first.address, topic, LEASES) as worker:
             assert await worker.held() == names
             idle = await there.subscribe(topic)
             killed = time.monotonic()
-            doomed.kill()
+            first.kill()
             worker.kill()
             again = await idle.take(LEASES)
             took_s = time.monotonic() - killed
@@ -70,18 +70,18 @@ async def test_leases_of_a_killed_replica_and_its_worker_reach_another_within_fo
 async def test_a_worker_that_moves_to_another_replica_keeps_its_leases_after_its_old_one_died(
     start_replica: StartReplica,
 ) -> None:
-    doomed, other = start_replica(), start_replica()
+    first, other = start_replica(), start_replica()
     topic = unique_name()
-    async with connect(doomed.address) as here, connect(other.address) as there:
+    async with connect(first.address) as here, connect(other.address) as there:
         stream = await here.subscribe(topic, max_in_flight=10)
         await here.dispatch(topic, *(f"e{number}" for number in range(10)))
         held = await stream.take(10)
-        doomed.kill()
+        first.kill()
         moved = await there.subscribe(topic, max_in_flight=10, held_lease_tokens=tokens(held))
         assert moved.started.lost_lease_tokens == []
         rival = await there.subscribe(topic)
         await there.dispatch(topic, event("marker", delay=LAPSE_S + 1.5))
-        assert ids([await rival.one()]) == ["marker"], "long after the lapse, nothing else has come"
+        assert ids([await rival.one()]) == ["marker"], "nothing else arrives, even long after the lapse"
         assert rival.come() == []
         assert await there.ack(*held) == []
 
@@ -101,7 +101,7 @@ async def test_a_replica_paused_beyond_its_lapse_recovers(start_replica: StartRe
             paused.process.send_signal(signal.SIGCONT)
         assert {delivery.attempt for delivery in taken} == {2}
         failed = {failure.lease_token for failure in await here.ack(*held)}
-        assert failed == set(tokens(held)), "all of them were lost in the pause"
+        assert failed == set(tokens(held)), "all leases were lost in the pause"
         assert await there.ack(*taken) == []
         done = set(ids(taken))
         while len(done) < 6:

@@ -1,4 +1,4 @@
-"""Redis refuses a command in the middle of a script: no answered event is lost, and none is half stored."""
+"""Redis refuses a command in the middle of a script: no answered event is lost, and none is stored in part."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ async def lively(replica: Replica) -> TopicDriver:
 
 
 async def try_without(bus: RedisBus, command: str, verb: Awaitable[object]) -> bool:
-    """Whether it succeeds without the right to a command."""
+    """Whether a call succeeds without the right to a command."""
     bus.raw.execute_command("ACL SETUSER", "bus", f"-{command}")
     try:
         await verb
@@ -138,7 +138,7 @@ async def test_no_event_is_lost_when_a_right_is_missing(restricted: RedisBus, co
         for group in GROUPS:
             there = await found(replica, topic, group)
             assert there >= answered, (name, group)
-            assert there >= stored, f"{name} without {command} has stored by half"
+            assert there >= stored, f"{name} without {command} has stored in part"
 
 
 @pytest.mark.parametrize("command", COMMANDS)

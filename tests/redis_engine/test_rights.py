@@ -89,7 +89,7 @@ async def use_every_verb(here: Replica, there: Replica) -> None:
     await topic.configure(dead_letter_retention_us=HOUR)
     await topic.configure_group(max_retries=1)
     await here.engine.expire_leases()
-    await topic.look("chosen")
+    await topic.group_info("chosen")
     await topic.page(EventState.READY, 10)
     await topic.engine.list_topics("", 10)
     await topic.engine.backlog(topic.name, "default")

@@ -46,9 +46,9 @@ async def topic_with_two_suspects(wire: Wire) -> str:
     topic = unique_name()
     await wire.dispatch(topic, "suspect 1", "suspect 2")
     for _ in range(2):
-        doomed = await wire.subscribe(topic, disconnect_grace=0)
-        await doomed.take(2)
-        await doomed.cancel()
+        vanished = await wire.subscribe(topic, disconnect_grace=0)
+        await vanished.take(2)
+        await vanished.cancel()
         await wire.until_subscribers(topic, 0)
     return topic
 

@@ -1,4 +1,4 @@
-"""One topic of an engine, with short verbs so that tests read as stories."""
+"""One topic of an engine, with short verbs for tests."""
 
 from __future__ import annotations
 
@@ -144,18 +144,18 @@ class TopicDriver:
         ephemeral_us: int | None = None,
         grace_us: int = 0,
     ) -> None:
-        """A session subscribes."""
+        """Subscribe a session."""
         info = SubscriberInfo(session, consumer, self.harness.now_us(), ephemeral_us=ephemeral_us, grace_us=grace_us)
         await self.engine.join(self.name, group, info)
 
     async def leave(self, session: str = WORKER, group: str = DEFAULT_GROUP, *, returns_in_us: int = 0) -> None:
-        """A session leaves."""
+        """End a session."""
         await self.engine.leave(self.name, group, session, returns_in_us)
 
     async def adopt(
         self, session: str, *leases: LeasedEvent | LeaseRef, lease_us: int | None = None, group: str = DEFAULT_GROUP
     ) -> list[AdoptedLease | LeaseFailureReason]:
-        """Leases move to a session."""
+        """Move leases to a session."""
         return await self.engine.adopt(self.name, group, session, [ref(lease) for lease in leases], lease_us)
 
     # --- lease --------------------------------------------------------------------------------------------------------
@@ -184,19 +184,19 @@ class TopicDriver:
         max_events: int = 100,
         lease_us: int | None = None,
     ) -> list[LeasedEvent]:
-        """The events that are due now."""
+        """Lease the events that are due now."""
         batch = await self.lease_batch(session, group, max_events=max_events, lease_us=lease_us)
         return list(batch.events)
 
     async def lease_one(
         self, session: str = WORKER, group: str = DEFAULT_GROUP, *, lease_us: int | None = None
     ) -> LeasedEvent:
-        """The one event that is due now."""
+        """Lease the one event that is due now."""
         (event,) = await self.lease(session, group, lease_us=lease_us)
         return event
 
     async def lease_each(self, *event_ids: str, lease_us: int | None = None) -> list[LeasedEvent]:
-        """Lease the events of these ids, which must be all that is due; returned in this order."""
+        """Lease the events with these ids, which must be all that are due. Returns them in this order."""
         found = {event.event_id: event for event in await self.lease(lease_us=lease_us)}
         assert found.keys() == set(event_ids)
         return [found[event_id] for event_id in event_ids]
@@ -311,17 +311,17 @@ class TopicDriver:
         """Purge these dead letters."""
         assert (await self.purge(DeadLetterFilter(event_ids), group=group)).moved == len(event_ids)
 
-    async def bury(self, *event_ids: str, error: str = "", group: str = DEFAULT_GROUP) -> None:
+    async def make_dead(self, *event_ids: str, error: str = "", group: str = DEFAULT_GROUP) -> None:
         """Dispatch events and make them dead letters, in order, at different times. The session WORKER has joined."""
         for event_id in event_ids:
             await self.dispatch(event_id)
             await self.dead_letter(await self.lease_one(group=group), error=error, group=group)
             await self.harness.advance(self.harness.grain_us)
 
-    # --- look ---------------------------------------------------------------------------------------------------------
+    # --- inspect ------------------------------------------------------------------------------------------------------
 
     async def group(self, group: str = DEFAULT_GROUP) -> GroupInfo:
-        """One group from outside; "" is the events of a topic without groups."""
+        """A group as operators see it; "" has the events of a topic without groups."""
         topic = await self.engine.get_topic(self.name)
         return next(info for info in topic.groups if info.group == group)
 
@@ -333,8 +333,8 @@ class TopicDriver:
         """How many events the topic holds, dead letters not counted."""
         return (await self.engine.get_topic(self.name)).queued
 
-    async def look(self, event_id: str, group: str = DEFAULT_GROUP) -> EventGroupInfo:
-        """The state of an event in a group."""
+    async def group_info(self, event_id: str, group: str = DEFAULT_GROUP) -> EventGroupInfo:
+        """What operators see of an event in a group."""
         event = await self.engine.get_event(self.name, event_id)
         return next(info for info in event.groups if info.group == group)
 

@@ -44,18 +44,18 @@ def test_an_event_is_shown_when_it_is_due_with_its_lateness(cli: Cli, topic: str
 def test_without_a_group_it_takes_no_events(cli: Cli, topic: str) -> None:
     """The event keeps waiting for the first lasting group."""
     cli.ok("dispatch", topic, '"before"')
-    with cli.start("subscribe", topic, "--json") as looker, cli.start("subscribe", topic, "--json") as other:
-        for each in (looker, other):
+    with cli.start("subscribe", topic, "--json") as one, cli.start("subscribe", topic, "--json") as other:
+        for each in (one, other):
             each.wait_for("subscribed to")
         cli.ok("dispatch", topic, '"after"')
 
-        assert looker.record()["data"] == other.record()["data"] == "after"
+        assert one.record()["data"] == other.record()["data"] == "after"
 
         waiting, *looking = cli.ok("topic", topic, "--json").record["groups"]
         assert (waiting["group"], waiting["ready"], waiting["ephemeral"]) == ("", 2, False)
         assert [each["ephemeral"] for each in looking] == [True, True]
         assert "(ephemeral)" in cli.ok("topic", topic).out
-        assert looker.end().status == other.end().status == 0
+        assert one.end().status == other.end().status == 0
     assert until_one_group(cli, topic)["ready"] == 2, "the ephemeral group is gone"
 
 
@@ -69,13 +69,13 @@ def until_one_group(cli: Cli, topic: str) -> dict[str, Any]:
 
 
 def test_its_ephemeral_group_can_not_be_joined_by_a_worker(cli: Cli, topic: str) -> None:
-    with cli.start("subscribe", topic, "--json") as looker:
-        looker.wait_for("subscribed to")
+    with cli.start("subscribe", topic, "--json") as one:
+        one.wait_for("subscribed to")
         name = group_of(cli, topic)["group"]
 
         assert "is ephemeral" in cli.run("subscribe", topic, "--group", name).complaint
 
-        assert looker.end().status == 0
+        assert one.end().status == 0
 
 
 def test_a_line_has_the_payload_the_lateness_and_the_id(cli: Cli, topic: str) -> None:

@@ -36,8 +36,8 @@ async def test_streams_that_are_cancelled_before_they_have_started_leave_no_sess
 
 async def test_a_connection_that_ends_ends_all_its_streams(wire: Wire, server: ServerProcess, topic: str) -> None:
     await wire.dispatch(topic, *[f"e{number}" for number in range(30)])
-    async with connect(server.address) as doomed:
-        streams = [await doomed.subscribe(topic, max_in_flight=3, disconnect_grace=0) for _ in range(10)]
+    async with connect(server.address) as vanished:
+        streams = [await vanished.subscribe(topic, max_in_flight=3, disconnect_grace=0) for _ in range(10)]
         for stream in streams:
             await stream.take(3)
     await wire.until_subscribers(topic, 0)

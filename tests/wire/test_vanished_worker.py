@@ -1,4 +1,4 @@
-"""Workers that vanish or come back: this costs a second, but never an event."""
+"""Workers that vanish or come back: a vanished worker's events are delivered again within about a second."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from duebus.v1 import event_bus_pb2
-from support.doomed_worker import DoomedWorker, doomed_worker
+from support.killable_worker import KillableWorker, killable_worker
 from support.wire import duration, event, figure, ids, tokens
 
 if TYPE_CHECKING:
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def doomed(server: ServerProcess, topic: str) -> Iterator[DoomedWorker]:
-    with doomed_worker(server.address, topic, 64) as worker:
+def killed_worker(server: ServerProcess, topic: str) -> Iterator[KillableWorker]:
+    with killable_worker(server.address, topic, 64) as worker:
         yield worker
 
 
 async def test_events_of_a_killed_worker_reach_another_within_a_second_and_a_half(
-    wire: Wire, topic: str, doomed: DoomedWorker
+    wire: Wire, topic: str, killed_worker: KillableWorker
 ) -> None:
     names = [f"e{number}" for number in range(64)]
     await wire.dispatch(topic, *names)
-    assert await doomed.held() == names
+    assert await killed_worker.held() == names
     other = await wire.subscribe(topic)
     assert (await wire.group(topic)).leased == 64
 
     killed_s = time.time()
-    doomed.kill()
+    killed_worker.kill()
     again = await other.take(64)
     expires_us = max(delivery.lease_expires_at.ToMicroseconds() for delivery in again)
     leased_s = (expires_us - other.started.lease.ToMicroseconds()) / 1e6
@@ -100,7 +100,7 @@ async def test_a_worker_that_reconnects_keeps_its_leases(wire: Wire, topic: str)
 
 
 async def test_a_worker_can_reconnect_before_its_old_stream_has_ended(wire: Wire, topic: str) -> None:
-    """A connection that is cut only at one end: the server still considers the old stream open."""
+    """The connection is cut at one end only, so the server considers the old stream open."""
     old = await wire.subscribe(topic, disconnect_grace=0, consumer="worker-1", max_in_flight=3)
     await wire.dispatch(topic, "a", "b", "c")
     held = await old.take(3)
@@ -111,7 +111,7 @@ async def test_a_worker_can_reconnect_before_its_old_stream_has_ended(wire: Wire
 
     await old.cancel()
     await wire.until_subscribers(topic, 1)
-    assert (await wire.group(topic)).leased == 3, "the end of the old stream costs nothing"
+    assert (await wire.group(topic)).leased == 3, "the end of the old stream changes nothing"
     assert await wire.ack(*held) == []
 
 
@@ -138,7 +138,7 @@ async def test_leases_that_were_lost_are_reported(wire: Wire, topic: str) -> Non
     assert failure.reason == event_bus_pb2.LeaseFailure.REASON_EXPIRED
 
     new = await wire.subscribe(topic, held_lease_tokens=[*tokens([lost, kept]), "made up"], max_in_flight=1)
-    assert list(new.started.lost_lease_tokens) == ["made up", *tokens([lost, kept])], "none was the old one's anymore"
+    assert list(new.started.lost_lease_tokens) == ["made up", *tokens([lost, kept])], "the old stream held none of them"
     assert ids(await new.take(1)) == [kept.event.id]
     assert await wire.ack(taken) == []
 

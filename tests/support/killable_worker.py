@@ -17,14 +17,14 @@ WORKER = """
 import sys
 from duebus import Client
 address, topic, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
-with Client(address) as client, client.subscribe(topic, max_in_flight=count, consumer="doomed") as subscription:
+with Client(address) as client, client.subscribe(topic, max_in_flight=count, consumer="killed") as subscription:
     held = [next(subscription) for _ in range(count)]
     print(" ".join(delivery.event_id for delivery in held), flush=True)
     next(subscription)
 """
 
 
-class DoomedWorker:
+class KillableWorker:
     """A worker process with the real client."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
@@ -42,12 +42,12 @@ class DoomedWorker:
 
 
 @contextmanager
-def doomed_worker(address: str, topic: str, count: int) -> Iterator[DoomedWorker]:
-    """A worker that holds so many events; it is killed at the end of the block at the latest."""
+def killable_worker(address: str, topic: str, count: int) -> Iterator[KillableWorker]:
+    """A worker that holds ``count`` events. It is killed at the end of the block, unless the test has killed it."""
     command = [sys.executable, "-c", WORKER, address, topic, str(count)]
     quiet = subprocess.DEVNULL
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=quiet, text=True, process_group=0) as process:
-        worker = DoomedWorker(process)
+        worker = KillableWorker(process)
         try:
             yield worker
         finally:
