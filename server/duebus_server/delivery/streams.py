@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-PATIENCE_S = 0.02
+LEASE_ANSWER_TIMEOUT_S = 0.02
 """How long a dispatch waits at most for leases that are under way."""
 
 
@@ -93,7 +93,7 @@ class Streams:
         if topic not in self._wakers or not any(event.is_due_at_once for one in requests for event in one.events):
             return []
         with suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(LEASE_ANSWER_TIMEOUT_S):
                 for waker in list(self._wakers[topic].values()):
                     await waker.room()
         found = [waker.reserve() for waker in self._wakers.get(topic, {}).values()]

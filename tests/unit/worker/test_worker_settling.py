@@ -180,6 +180,19 @@ async def test_leases_of_a_stopped_engine_are_kept_for_the_next_try(bus: FakeBus
         again.answer()
 
 
+async def test_a_stopped_engine_is_one_warning_not_one_at_every_try(
+    bus: FakeBus, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = acking(bus)
+    async with serving(worker):
+        left = delivery()
+        (await bus.stream()).deliver(left)
+        for _ in range(3):
+            (await bus.acks.next()).answer(failure(left, LeaseFailureReason.ENGINE_STOPPED))
+        (await bus.acks.next()).answer()
+    assert caplog.text.count("1 acks were not carried out: the engine is stopped; they will be retried") == 1
+
+
 async def test_a_settle_that_the_server_refuses_as_a_whole_stops_the_worker(bus: FakeBus) -> None:
     worker = acking(bus)
     async with serving(worker) as task:

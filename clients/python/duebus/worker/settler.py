@@ -149,7 +149,9 @@ class _Lane:
 
     def _report(self, failures: list[LeaseFailure]) -> None:
         for reason, count in Counter(failure.reason for failure in failures).items():
-            _log.warning("%d %s were not carried out: %s", count, self._name, _MEANING[reason])
+            # A stopped engine is an outage: the settles are retried, and every try would write a line.
+            warn = self._outage.failed if reason is LeaseFailureReason.ENGINE_STOPPED else _log.warning
+            warn("%d %s were not carried out: %s", count, self._name, _MEANING[reason])
 
     def _put_back(self, batch: list[Settlement]) -> None:
         self._pending.extendleft(reversed(batch))
