@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
+import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 from duebus_server.engine.local.journal.disk import Disk
@@ -11,6 +13,8 @@ from duebus_server.engine.local.journal.disk import Disk
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+SIGNAL_TIMEOUT_S = 10
 
 Files = dict[str, bytearray]
 """The contents of a directory, by name."""
@@ -56,6 +60,47 @@ class QuickDisk(Disk):
     def allocate(self, path: Path, size: int) -> None:  # noqa: ARG002  # a reserve of no bytes
         """An empty file."""
         os.close(self.create(path))
+
+
+class MeasuredDisk(QuickDisk):
+    """Knows how large the segments are, and lets a test wait until they are smaller, or gone.
+
+    Attributes:
+        sizes: of the segments, by name.
+    """
+
+    def __init__(self) -> None:
+        self.sizes: dict[str, int] = {}
+        self._names: dict[int, str] = {}
+        self._changed = threading.Condition()
+
+    def create(self, path: Path) -> int:
+        """An empty file."""
+        descriptor = super().create(path)
+        self._names[descriptor] = path.name
+        return descriptor
+
+    def write(self, descriptor: int, data: bytes, offset: int) -> None:
+        """The file grows."""
+        super().write(descriptor, data, offset)
+        name = self._names[descriptor]
+        if name.endswith(".log"):
+            self.sizes[name] = offset + len(data)
+
+    def remove(self, path: Path) -> None:
+        """The file is gone."""
+        super().remove(path)
+        with self._changed:
+            self.sizes.pop(path.name, None)
+            self._changed.notify_all()
+
+    async def until(self, condition: Callable[[dict[str, int]], bool]) -> None:
+        """Wait until a removal has made this true of the sizes."""
+        assert await asyncio.to_thread(self._wait, condition)
+
+    def _wait(self, condition: Callable[[dict[str, int]], bool]) -> bool:
+        with self._changed:
+            return self._changed.wait_for(lambda: condition(self.sizes), SIGNAL_TIMEOUT_S)
 
 
 class LoggingDisk(QuickDisk):

@@ -1,0 +1,251 @@
+"""What is told before it is on the disk, and what is not; and what a restart goes on with."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+from duebus_server.domain.clock import HOUR, SECOND, ManualClock
+from duebus_server.domain.model import DispatchRequest, LeaseRequest, Reservation
+from duebus_server.domain.states import EventState
+from duebus_server.engine.local.journal import Fsync
+from duebus_server.engine.local.records import ENTRY_BYTES, EVENT_BYTES
+from journal.disks import SIGNAL_TIMEOUT_S, FaultyDisk, MeasuredDisk
+from journal.engines import opened
+from support.builders import new_event, new_events
+from support.engines import START_US
+from support.recorder import Recorder
+from support.topics import PLENTY, WORKER, ids
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class HeldDisk(FaultyDisk):
+    """A disk whose syncs can be held up.
+
+    Attributes:
+        waits: set while a sync is held up.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits = threading.Event()
+        self._go_on = threading.Event()
+        self._go_on.set()
+        self.on_sync = self._sync
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold up every sync until the end."""
+        self._go_on.clear()
+        try:
+            yield
+        finally:
+            self._go_on.set()
+
+    def _sync(self) -> None:
+        self.waits.set()
+        assert self._go_on.wait(SIGNAL_TIMEOUT_S)
+        self.waits.clear()
+
+
+async def until_held(disk: HeldDisk) -> None:
+    """Wait until a sync is held up."""
+    assert await asyncio.to_thread(disk.waits.wait, SIGNAL_TIMEOUT_S)
+
+
+async def test_an_event_is_leased_only_once_its_dispatch_is_on_the_disk(tmp_path: Path) -> None:
+    disk = HeldDisk()
+    async with opened(tmp_path, disk=disk) as one:
+        await one.topic.join()
+        await one.topic.dispatch("old")
+        with disk.held():
+            dispatching = asyncio.create_task(one.topic.dispatch("new"))
+            await until_held(disk)
+
+            # then: what is saved is leased at once, and what is not has to wait
+            assert ids(await one.topic.lease(max_events=1)) == ["old"]
+            leasing = asyncio.create_task(one.topic.lease())
+            await asyncio.sleep(0)
+            assert not dispatching.done()
+            assert not leasing.done()
+        assert ids(await leasing) == ["new"]
+        await dispatching
+
+
+async def test_a_hand_over_is_told_only_once_its_dispatch_is_on_the_disk(tmp_path: Path) -> None:
+    disk = HeldDisk()
+    async with opened(tmp_path, disk=disk) as one:
+        heard = Recorder(timeout_s=0)
+        one.engine.watch(heard)
+        await one.topic.join()
+        room = Reservation("default", WORKER, LeaseRequest(10, PLENTY))
+        with disk.held():
+            request = DispatchRequest([new_event("event")])
+            dispatching = asyncio.create_task(one.engine.dispatch("topic", [request], [room]))
+            await until_held(disk)
+            assert not heard.batches
+        await dispatching
+        (batch,) = heard.batches[WORKER]
+        assert ids(batch.events) == ["event"]
+
+
+async def test_a_dispatch_that_is_cancelled_takes_back_what_it_has_handed_over(tmp_path: Path) -> None:
+    disk = HeldDisk()
+    async with opened(tmp_path, disk=disk) as one:
+        await one.topic.join()
+        room = Reservation("default", WORKER, LeaseRequest(10, PLENTY))
+        with disk.held():
+            request = DispatchRequest([new_event("event")])
+            dispatching = asyncio.create_task(one.engine.dispatch("topic", [request], [room]))
+            await until_held(disk)
+            dispatching.cancel()
+            await asyncio.wait((dispatching,))
+        leased = await one.topic.lease_one()
+        assert (leased.event_id, leased.attempt) == ("event", 1)
+
+
+async def test_a_released_event_is_leased_again_only_once_the_release_is_on_the_disk(tmp_path: Path) -> None:
+    disk = HeldDisk()
+    async with opened(tmp_path, disk=disk) as one:
+        await one.topic.join()
+        await one.topic.dispatch("event")
+        leased = await one.topic.lease_one()
+        with disk.held():
+            releasing = asyncio.create_task(one.topic.release(leased))
+            await until_held(disk)
+            leasing = asyncio.create_task(one.topic.lease())
+            await asyncio.sleep(0)
+            assert not leasing.done()
+        assert ids(await leasing) == ["event"]
+        await releasing
+
+
+async def test_leases_and_extends_wait_for_nothing(tmp_path: Path) -> None:
+    disk = HeldDisk()
+    async with opened(tmp_path, disk=disk) as one:
+        await one.topic.join()
+        await one.topic.dispatch("event")
+        with disk.held():
+            leased = await one.topic.lease_one()
+            assert await one.topic.extend(leased, lease_us=HOUR) == [None]
+
+
+async def test_what_waits_for_a_sync_goes_to_the_disk_with_one(tmp_path: Path) -> None:
+    disk = HeldDisk()
+    async with opened(tmp_path, disk=disk) as one:
+        with disk.held():
+            first = asyncio.create_task(one.topic.dispatch("first"))
+            await until_held(disk)
+            others = [asyncio.create_task(one.topic.dispatch(f"other {number}")) for number in range(20)]
+            await asyncio.sleep(0)
+            disk.syncs = 0
+        await asyncio.gather(first, *others)
+        assert disk.syncs == 1
+
+
+async def test_fencing_tokens_grow_across_a_restart_with_the_clock_set_back(tmp_path: Path) -> None:
+    clock = ManualClock(START_US)
+    async with opened(tmp_path, clock=clock) as one:
+        await one.topic.join()
+        await one.topic.dispatch("event")
+        before = await one.topic.lease_one()
+        await one.topic.release(before)
+    async with opened(tmp_path, clock=ManualClock(START_US - HOUR)) as again:
+        await again.topic.join()
+        after = await again.topic.lease_one()
+        assert after.fencing_token > before.fencing_token
+
+
+async def test_fencing_tokens_are_never_above_the_mark_on_the_disk(tmp_path: Path) -> None:
+    clock = ManualClock(START_US)
+    disk = HeldDisk()
+    async with opened(tmp_path, clock=clock, disk=disk) as one:
+        await one.topic.join()
+        await one.topic.dispatch("event")
+        clock.advance(HOUR)
+        with disk.held():
+            leasing = asyncio.create_task(one.topic.lease())
+            await until_held(disk)
+            assert not leasing.done()
+        assert ids(await leasing) == ["event"]
+
+
+async def test_a_delay_keeps_its_length_if_the_clock_was_set_before_a_restart(tmp_path: Path) -> None:
+    # given: an event that is due in an hour, and a host whose clock is set forward by a day
+    clock = ManualClock(START_US)
+    async with opened(tmp_path, clock=clock) as one:
+        await one.topic.join()
+        await one.topic.dispatch(new_event("event", delay_us=HOUR))
+        clock.set_host(24 * HOUR)
+        await one.engine.expire_leases()
+
+    # when: the server starts again, and takes the host's clock for the time
+    clock = ManualClock(START_US + 24 * HOUR)
+    async with opened(tmp_path, clock=clock) as again:
+        await again.topic.join()
+        clock.advance(HOUR - 1)
+        assert await again.topic.lease() == []
+        clock.advance(1)
+        assert ids(await again.topic.lease()) == ["event"]
+
+
+async def test_leases_last_until_their_workers_could_come_again(tmp_path: Path) -> None:
+    clock = ManualClock(START_US)
+    async with opened(tmp_path, clock=clock) as one:
+        await one.topic.join("patient", "a", grace_us=20 * SECOND)
+        await one.topic.join("hasty", "b", grace_us=SECOND)
+        await one.topic.dispatch("event")
+        await one.topic.lease_one("patient", "a")
+        await one.topic.lease_one("hasty", "b", lease_us=SECOND)
+    clock.advance(HOUR)
+    async with opened(tmp_path, clock=clock) as again:
+        expiries = {name: (await again.topic.group_info("event", name)).lease_expires_us for name in "ab"}
+        assert expiries == {"a": clock.now_us() + 20 * SECOND, "b": clock.now_us() + 5 * SECOND}
+
+
+async def test_the_files_stay_within_twice_what_is_needed_and_one_segment(tmp_path: Path) -> None:
+    # given: events that wait for long, among many that come and go
+    segment_bytes = 20_000
+    disk = MeasuredDisk()
+    async with opened(tmp_path, Fsync.EVERYSEC, disk=disk, segment_bytes=segment_bytes) as one:
+        await one.topic.join()
+        kept = 0
+        for turn in range(200):
+            await one.topic.dispatch(*new_events(10), new_event(f"kept {turn}", delay_us=HOUR))
+            kept += EVENT_BYTES + ENTRY_BYTES + len(f"kept {turn}") + len(f"body of kept {turn}, 1234")
+            await one.topic.ack(*await one.topic.lease())
+            await one.engine.expire_leases()
+            await disk.until(partial(is_within, 2 * kept + segment_bytes))
+    async with opened(tmp_path) as again:
+        assert (await again.topic.counts()) == {EventState.SCHEDULED: 200}
+
+
+def is_within(limit: int, sizes: dict[str, int]) -> bool:
+    """Whether the segments take up no more than this."""
+    return sum(sizes.values()) <= limit
+
+
+@pytest.mark.parametrize("fsync", Fsync)
+async def test_ids_are_remembered_after_their_segments_are_gone(tmp_path: Path, fsync: Fsync) -> None:
+    clock, disk = ManualClock(START_US), MeasuredDisk()
+    async with opened(tmp_path, fsync, clock=clock, disk=disk, segment_bytes=4_000) as one:
+        await one.topic.join()
+        await one.topic.dispatch("known", request_id="request")
+        await one.topic.ack(await one.topic.lease_one())
+        for _ in range(50):
+            await one.topic.dispatch(*new_events(5))
+            await one.topic.ack(*await one.topic.lease())
+            await one.engine.expire_leases()
+        await disk.until(lambda sizes: "0000000001.log" not in sizes)
+    async with opened(tmp_path, clock=clock) as again:
+        answer = await again.topic.dispatch("known")
+        assert list(answer.duplicate_event_ids) == ["known"]
+        answer = await again.topic.dispatch("known", request_id="request")
+        assert (list(answer.event_ids), list(answer.duplicate_event_ids)) == (["known"], [])
