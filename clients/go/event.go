@@ -18,7 +18,7 @@ type Engine = duebusv1.Engine
 const (
 	// DefaultEngine is the server's first engine.
 	DefaultEngine = duebusv1.Engine_ENGINE_UNSPECIFIED
-	// Local is the memory of one server process; not durable.
+	// Local is one server process: durable if it has a data directory.
 	Local = duebusv1.Engine_ENGINE_LOCAL
 	// Redis is shared by all replicas, and durable as far as that Redis is.
 	Redis = duebusv1.Engine_ENGINE_REDIS

@@ -87,6 +87,14 @@ def test_stop_asks_before_events_are_lost() -> None:
         assert serving.result().status == 0
 
 
+def test_stop_does_not_ask_where_events_are_on_the_disk(tmp_path: Path) -> None:
+    with Cli().start(*ANY_PORT, "--data-dir", str(tmp_path)) as serving:
+        cli = Cli(address_of(serving))
+        cli.ok("dispatch", unique_name(), "1", "--count", "3")
+        assert cli.ok("stop").out == "stopped local: 0 unsettled released, 3 queued stay in it\n"
+        assert serving.result().status == 0
+
+
 def test_flags_override_the_environment_which_overrides_the_file(tmp_path: Path) -> None:
     file = tmp_path / "duebus.toml"
     file.write_text('max_retries = 5\nlease = "5s"\nbackoff_initial = "5ms"\n')

@@ -646,7 +646,9 @@ type TopicInfo struct {
 	Groups []*GroupInfo `protobuf:"bytes,5,rep,name=groups,proto3" json:"groups,omitempty"`
 	// In ListTopics: why the topic can't be shown, for example because another application uses its keys. `queued` and
 	// `groups` are then unknown. The other topics are still listed. GetTopic fails instead.
-	Problem       string `protobuf:"bytes,6,opt,name=problem,proto3" json:"problem,omitempty"`
+	Problem string `protobuf:"bytes,6,opt,name=problem,proto3" json:"problem,omitempty"`
+	// Whether its events stay when the server's process ends: on redis, and on local with a data directory.
+	Durable       bool `protobuf:"varint,7,opt,name=durable,proto3" json:"durable,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -721,6 +723,13 @@ func (x *TopicInfo) GetProblem() string {
 		return x.Problem
 	}
 	return ""
+}
+
+func (x *TopicInfo) GetDurable() bool {
+	if x != nil {
+		return x.Durable
+	}
+	return false
 }
 
 type ListTopicsRequest struct {
@@ -2648,14 +2657,15 @@ const file_duebus_v1_admin_proto_rawDesc = "" +
 	"\x05rates\x18\t \x01(\v2\x10.duebus.v1.RatesR\x05rates\x129\n" +
 	"\fretry_policy\x18\n" +
 	" \x01(\v2\x16.duebus.v1.RetryPolicyR\vretryPolicy\x12\x1c\n" +
-	"\tephemeral\x18\x11 \x01(\bR\tephemeral\"\xdc\x01\n" +
+	"\tephemeral\x18\x11 \x01(\bR\tephemeral\"\xf6\x01\n" +
 	"\tTopicInfo\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12)\n" +
 	"\x06engine\x18\x02 \x01(\x0e2\x11.duebus.v1.EngineR\x06engine\x12.\n" +
 	"\x06config\x18\x03 \x01(\v2\x16.duebus.v1.TopicConfigR\x06config\x12\x16\n" +
 	"\x06queued\x18\x04 \x01(\x04R\x06queued\x12,\n" +
 	"\x06groups\x18\x05 \x03(\v2\x14.duebus.v1.GroupInfoR\x06groups\x12\x18\n" +
-	"\aproblem\x18\x06 \x01(\tR\aproblem\"z\n" +
+	"\aproblem\x18\x06 \x01(\tR\aproblem\x12\x18\n" +
+	"\adurable\x18\a \x01(\bR\adurable\"z\n" +
 	"\x11ListTopicsRequest\x12)\n" +
 	"\x06engine\x18\x01 \x01(\x0e2\x11.duebus.v1.EngineR\x06engine\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\rR\bpageSize\x12\x1d\n" +

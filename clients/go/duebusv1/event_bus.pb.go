@@ -55,7 +55,7 @@ type Engine int32
 const (
 	// The server's default engine.
 	Engine_ENGINE_UNSPECIFIED Engine = 0
-	// In the memory of one server process. Not durable.
+	// In one server process: durable if it has a data directory, and otherwise in its memory.
 	Engine_ENGINE_LOCAL Engine = 1
 	// In Redis, durable as far as that Redis is, shared by all replicas.
 	Engine_ENGINE_REDIS Engine = 2
@@ -1705,7 +1705,7 @@ type StoppedEngine struct {
 	Engine Engine                 `protobuf:"varint,1,opt,name=engine,proto3,enum=duebus.v1.Engine" json:"engine,omitempty"`
 	// Leases that were given back because they were not settled in time.
 	Released uint64 `protobuf:"varint,2,opt,name=released,proto3" json:"released,omitempty"`
-	// Events that the engine holds: on local they are lost with the process, on redis they stay.
+	// Events that the engine holds. On local without a data directory they are lost with the process; otherwise they stay.
 	Queued        uint64 `protobuf:"varint,3,opt,name=queued,proto3" json:"queued,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

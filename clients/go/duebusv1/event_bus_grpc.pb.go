@@ -63,9 +63,9 @@ type EventBusClient interface {
 	// events has a PartialDispatch in its error.
 	//
 	// Once the call has answered OK on the redis engine, each event is delivered to every group of the topic until it is
-	// acked, dead or cancelled, whichever DueBus process dies (ENGINE_REDIS says how durable Redis is). On the local
-	// engine the same holds for as long as the server process lives. A topic without a lasting group keeps its events for
-	// the first one.
+	// acked, dead or cancelled, whichever DueBus process dies (ENGINE_REDIS says how durable Redis is). The same holds on
+	// the local engine if it has a data directory; otherwise for as long as the server process lives. A topic without a
+	// lasting group keeps its events for the first one.
 	//
 	// Repeating a call with the same `request_id` within the topic's dedupe window (10 minutes by default) returns the
 	// first answer and adds nothing, so a call that failed with UNAVAILABLE or DEADLINE_EXCEEDED can be repeated safely.
@@ -209,9 +209,9 @@ type EventBusServer interface {
 	// events has a PartialDispatch in its error.
 	//
 	// Once the call has answered OK on the redis engine, each event is delivered to every group of the topic until it is
-	// acked, dead or cancelled, whichever DueBus process dies (ENGINE_REDIS says how durable Redis is). On the local
-	// engine the same holds for as long as the server process lives. A topic without a lasting group keeps its events for
-	// the first one.
+	// acked, dead or cancelled, whichever DueBus process dies (ENGINE_REDIS says how durable Redis is). The same holds on
+	// the local engine if it has a data directory; otherwise for as long as the server process lives. A topic without a
+	// lasting group keeps its events for the first one.
 	//
 	// Repeating a call with the same `request_id` within the topic's dedupe window (10 minutes by default) returns the
 	// first answer and adds nothing, so a call that failed with UNAVAILABLE or DEADLINE_EXCEEDED can be repeated safely.

@@ -2,7 +2,7 @@ import { invalid } from "./errors.js";
 import { Engine as WireEngine } from "./generated/duebus/v1/event_bus.js";
 import type { Duration } from "./generated/google/protobuf/duration.js";
 
-/** Where events wait: in the memory of one server process, or in Redis, shared by all replicas. */
+/** Where events wait: in one server process, or in Redis, shared by all replicas. */
 export type Engine = "local" | "redis";
 
 const ENGINES: Readonly<Record<Engine, WireEngine>> = { local: WireEngine.LOCAL, redis: WireEngine.REDIS };

@@ -73,6 +73,7 @@ class TopicInfo:
 
     Attributes:
         problem: why the storage can't show the topic, whose other fields are then empty. Empty otherwise.
+        durable: whether its events stay when the server's process ends.
     """
 
     topic: str
@@ -80,6 +81,7 @@ class TopicInfo:
     queued: int
     groups: Sequence[GroupInfo]
     problem: str = ""
+    durable: bool = True
 
 
 class AttemptOutcome(StrEnum):

@@ -100,6 +100,7 @@ def topic_info(info: TopicInfo, engine: EngineName) -> admin_pb2.TopicInfo:
         queued=info.queued,
         groups=[_group_info(group) for group in info.groups],
         problem=info.problem,
+        durable=info.durable,
     )
 
 

@@ -42,6 +42,7 @@ def read_topic(message: admin_pb2.TopicInfo) -> TopicInfo:
         queued=message.queued,
         groups=tuple(_read_group(each) for each in message.groups),
         problem=message.problem,
+        durable=message.durable,
     )
 
 

@@ -127,6 +127,7 @@ class TopicInfo:
         queued: How many events it holds, each counted once even if several groups hold it; dead letters not counted.
         groups: Its groups.
         problem: In a list, why the server can't show the topic, whose other fields are then unknown. Empty otherwise.
+        durable: Whether its events stay when the server's process ends.
     """
 
     topic: str
@@ -135,6 +136,7 @@ class TopicInfo:
     queued: int
     groups: tuple[GroupInfo, ...]
     problem: str = ""
+    durable: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ class Engine(StrEnum):
     """Where events wait. An engine can always be given by its name as a string."""
 
     LOCAL = "local"
-    """In the memory of one server process. Not durable."""
+    """In one server process: durable if it has a data directory, and otherwise in its memory."""
     REDIS = "redis"
     """In Redis: durable as far as that Redis is, shared by all replicas."""
 

@@ -91,7 +91,8 @@ class StoppedEngine:
     Attributes:
         engine: The engine; None if this client is too old to know it.
         released: How many leases were released because they were not settled in time.
-        queued: How many events it holds. On local they are lost with the process, on redis they stay.
+        queued: How many events it holds. On local without a data directory they are lost with the process; otherwise
+            they stay.
     """
 
     engine: Engine | None

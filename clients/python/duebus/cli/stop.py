@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from duebus._core.enums import Engine
-from duebus._core.model import StoppedEngine
 from duebus.cli import options
 from duebus.cli.confirm import confirm
 from duebus.cli.records import record_of
@@ -38,19 +37,22 @@ def stop(
 ) -> None:
     """Drain engines, or the whole server, and stop.
 
-    The server ends when no engine is left. Asks first if the local engine holds events, because they would be lost.
+    The server ends when no engine is left. Asks first if the local engine holds events in memory: they would be lost.
     """
     with session.client() as client:
-        held = "" if yes or (engine and Engine.LOCAL not in engine) else _held_by_local(client)
-        if held:
+        held = "" if engine and Engine.LOCAL not in engine else _held_in_memory(client)
+        if held and not yes:
             confirm(f"stop {session.server}, and lose {held} of the local engine")
         stopped = client.stop(tuple(engine or ()), drain_timeout, timeout=session.given.timeout)
     session.out.record({"engines": [record_of(each) for each in stopped]})
     for each in stopped:
-        session.out.line(f"stopped {each.engine or 'an engine'}: {_account(each)}")
+        fate = "lost with it" if held and each.engine is Engine.LOCAL else "stay in it"
+        session.out.line(
+            f"stopped {each.engine or 'an engine'}: {each.released} unsettled released, {each.queued} queued {fate}"
+        )
 
 
-def _held_by_local(client: Client) -> str:
+def _held_in_memory(client: Client) -> str:
     """The events that are lost with the engine, including dead letters; empty if there are none."""
     try:
         topics = list(client.admin.list_topics(engine=Engine.LOCAL, page_size=1000))
@@ -58,10 +60,6 @@ def _held_by_local(client: Client) -> str:
         return ""
     except PermissionDenied:  # the right to stop a server does not include the right to inspect it
         return "all events"
-    count = sum(each.queued + sum(group.dead for group in each.groups) for each in topics)
+    volatile = [each for each in topics if not each.durable]
+    count = sum(each.queued + sum(group.dead for group in each.groups) for each in volatile)
     return format_count(count, "event") if count else ""
-
-
-def _account(stopped: StoppedEngine) -> str:
-    fate = "lost with it" if stopped.engine is Engine.LOCAL else "stay in it"
-    return f"{stopped.released} unsettled released, {stopped.queued} queued {fate}"

@@ -102,20 +102,22 @@ class GroupInfo(_message.Message):
     def __init__(self, group: _Optional[str] = ..., paused: bool = ..., scheduled: _Optional[int] = ..., ready: _Optional[int] = ..., leased: _Optional[int] = ..., dead: _Optional[int] = ..., subscribers: _Optional[_Iterable[_Union[Subscriber, _Mapping]]] = ..., oldest_ready_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., rates: _Optional[_Union[Rates, _Mapping]] = ..., retry_policy: _Optional[_Union[RetryPolicy, _Mapping]] = ..., ephemeral: bool = ...) -> None: ...
 
 class TopicInfo(_message.Message):
-    __slots__ = ("topic", "engine", "config", "queued", "groups", "problem")
+    __slots__ = ("topic", "engine", "config", "queued", "groups", "problem", "durable")
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     ENGINE_FIELD_NUMBER: _ClassVar[int]
     CONFIG_FIELD_NUMBER: _ClassVar[int]
     QUEUED_FIELD_NUMBER: _ClassVar[int]
     GROUPS_FIELD_NUMBER: _ClassVar[int]
     PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    DURABLE_FIELD_NUMBER: _ClassVar[int]
     topic: str
     engine: _event_bus_pb2.Engine
     config: TopicConfig
     queued: int
     groups: _containers.RepeatedCompositeFieldContainer[GroupInfo]
     problem: str
-    def __init__(self, topic: _Optional[str] = ..., engine: _Optional[_Union[_event_bus_pb2.Engine, str]] = ..., config: _Optional[_Union[TopicConfig, _Mapping]] = ..., queued: _Optional[int] = ..., groups: _Optional[_Iterable[_Union[GroupInfo, _Mapping]]] = ..., problem: _Optional[str] = ...) -> None: ...
+    durable: bool
+    def __init__(self, topic: _Optional[str] = ..., engine: _Optional[_Union[_event_bus_pb2.Engine, str]] = ..., config: _Optional[_Union[TopicConfig, _Mapping]] = ..., queued: _Optional[int] = ..., groups: _Optional[_Iterable[_Union[GroupInfo, _Mapping]]] = ..., problem: _Optional[str] = ..., durable: bool = ...) -> None: ...
 
 class ListTopicsRequest(_message.Message):
     __slots__ = ("engine", "page_size", "page_token")

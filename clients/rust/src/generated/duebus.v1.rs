@@ -423,7 +423,7 @@ pub struct StoppedEngine {
     /// Leases that were given back because they were not settled in time.
     #[prost(uint64, tag = "2")]
     pub released: u64,
-    /// Events that the engine holds: on local they are lost with the process, on redis they stay.
+    /// Events that the engine holds. On local without a data directory they are lost with the process; otherwise they stay.
     #[prost(uint64, tag = "3")]
     pub queued: u64,
 }
@@ -433,7 +433,7 @@ pub struct StoppedEngine {
 pub enum Engine {
     /// The server's default engine.
     Unspecified = 0,
-    /// In the memory of one server process. Not durable.
+    /// In one server process: durable if it has a data directory, and otherwise in its memory.
     Local = 1,
     /// In Redis, durable as far as that Redis is, shared by all replicas.
     Redis = 2,
@@ -546,9 +546,9 @@ pub mod event_bus_client {
         /// events has a PartialDispatch in its error.
         ///
         /// Once the call has answered OK on the redis engine, each event is delivered to every group of the topic until it is
-        /// acked, dead or cancelled, whichever DueBus process dies (ENGINE_REDIS says how durable Redis is). On the local
-        /// engine the same holds for as long as the server process lives. A topic without a lasting group keeps its events for
-        /// the first one.
+        /// acked, dead or cancelled, whichever DueBus process dies (ENGINE_REDIS says how durable Redis is). The same holds on
+        /// the local engine if it has a data directory; otherwise for as long as the server process lives. A topic without a
+        /// lasting group keeps its events for the first one.
         ///
         /// Repeating a call with the same `request_id` within the topic's dedupe window (10 minutes by default) returns the
         /// first answer and adds nothing, so a call that failed with UNAVAILABLE or DEADLINE_EXCEEDED can be repeated safely.
@@ -741,9 +741,9 @@ pub mod event_bus_server {
         /// events has a PartialDispatch in its error.
         ///
         /// Once the call has answered OK on the redis engine, each event is delivered to every group of the topic until it is
-        /// acked, dead or cancelled, whichever DueBus process dies (ENGINE_REDIS says how durable Redis is). On the local
-        /// engine the same holds for as long as the server process lives. A topic without a lasting group keeps its events for
-        /// the first one.
+        /// acked, dead or cancelled, whichever DueBus process dies (ENGINE_REDIS says how durable Redis is). The same holds on
+        /// the local engine if it has a data directory; otherwise for as long as the server process lives. A topic without a
+        /// lasting group keeps its events for the first one.
         ///
         /// Repeating a call with the same `request_id` within the topic's dedupe window (10 minutes by default) returns the
         /// first answer and adds nothing, so a call that failed with UNAVAILABLE or DEADLINE_EXCEEDED can be repeated safely.
@@ -1318,6 +1318,9 @@ pub struct TopicInfo {
     /// `groups` are then unknown. The other topics are still listed. GetTopic fails instead.
     #[prost(string, tag = "6")]
     pub problem: ::prost::alloc::string::String,
+    /// Whether its events stay when the server's process ends: on redis, and on local with a data directory.
+    #[prost(bool, tag = "7")]
+    pub durable: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListTopicsRequest {

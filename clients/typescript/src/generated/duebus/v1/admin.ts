@@ -153,6 +153,8 @@ export interface TopicInfo {
    * `groups` are then unknown. The other topics are still listed. GetTopic fails instead.
    */
   problem: string;
+  /** Whether its events stay when the server's process ends: on redis, and on local with a data directory. */
+  durable: boolean;
 }
 
 export interface ListTopicsRequest {
@@ -1028,7 +1030,7 @@ export const GroupInfo: MessageFns<GroupInfo> = {
 };
 
 function createBaseTopicInfo(): TopicInfo {
-  return { topic: "", engine: 0, config: undefined, queued: 0n, groups: [], problem: "" };
+  return { topic: "", engine: 0, config: undefined, queued: 0n, groups: [], problem: "", durable: false };
 }
 
 export const TopicInfo: MessageFns<TopicInfo> = {
@@ -1053,6 +1055,9 @@ export const TopicInfo: MessageFns<TopicInfo> = {
     }
     if (message.problem !== "") {
       writer.uint32(50).string(message.problem);
+    }
+    if (message.durable !== false) {
+      writer.uint32(56).bool(message.durable);
     }
     return writer;
   },
@@ -1118,6 +1123,14 @@ export const TopicInfo: MessageFns<TopicInfo> = {
             message.problem = reader.string();
             continue;
           }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.durable = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1143,6 +1156,7 @@ export const TopicInfo: MessageFns<TopicInfo> = {
     message.queued = (object.queued !== undefined && object.queued !== null) ? BigInt(object.queued) : 0n;
     message.groups = object.groups?.map((e) => GroupInfo.fromPartial(e)) || [];
     message.problem = object.problem ?? "";
+    message.durable = object.durable ?? false;
     return message;
   },
 };

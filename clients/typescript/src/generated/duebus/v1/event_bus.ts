@@ -43,7 +43,7 @@ export const protobufFileName = "duebus/v1/event_bus.proto";
 export enum Engine {
   /** UNSPECIFIED - The server's default engine. */
   UNSPECIFIED = 0,
-  /** LOCAL - In the memory of one server process. Not durable. */
+  /** LOCAL - In one server process: durable if it has a data directory, and otherwise in its memory. */
   LOCAL = 1,
   /** REDIS - In Redis, durable as far as that Redis is, shared by all replicas. */
   REDIS = 2,
@@ -353,7 +353,7 @@ export interface StoppedEngine {
   engine: Engine;
   /** Leases that were given back because they were not settled in time. */
   released: bigint;
-  /** Events that the engine holds: on local they are lost with the process, on redis they stay. */
+  /** Events that the engine holds. On local without a data directory they are lost with the process; otherwise they stay. */
   queued: bigint;
 }
 
@@ -2391,9 +2391,9 @@ export const EventBusService = {
    * events has a PartialDispatch in its error.
    *
    * Once the call has answered OK on the redis engine, each event is delivered to every group of the topic until it is
-   * acked, dead or cancelled, whichever DueBus process dies (ENGINE_REDIS says how durable Redis is). On the local
-   * engine the same holds for as long as the server process lives. A topic without a lasting group keeps its events for
-   * the first one.
+   * acked, dead or cancelled, whichever DueBus process dies (ENGINE_REDIS says how durable Redis is). The same holds on
+   * the local engine if it has a data directory; otherwise for as long as the server process lives. A topic without a
+   * lasting group keeps its events for the first one.
    *
    * Repeating a call with the same `request_id` within the topic's dedupe window (10 minutes by default) returns the
    * first answer and adds nothing, so a call that failed with UNAVAILABLE or DEADLINE_EXCEEDED can be repeated safely.
@@ -2517,9 +2517,9 @@ export interface EventBusServer extends UntypedServiceImplementation {
    * events has a PartialDispatch in its error.
    *
    * Once the call has answered OK on the redis engine, each event is delivered to every group of the topic until it is
-   * acked, dead or cancelled, whichever DueBus process dies (ENGINE_REDIS says how durable Redis is). On the local
-   * engine the same holds for as long as the server process lives. A topic without a lasting group keeps its events for
-   * the first one.
+   * acked, dead or cancelled, whichever DueBus process dies (ENGINE_REDIS says how durable Redis is). The same holds on
+   * the local engine if it has a data directory; otherwise for as long as the server process lives. A topic without a
+   * lasting group keeps its events for the first one.
    *
    * Repeating a call with the same `request_id` within the topic's dedupe window (10 minutes by default) returns the
    * first answer and adds nothing, so a call that failed with UNAVAILABLE or DEADLINE_EXCEEDED can be repeated safely.
