@@ -120,7 +120,7 @@ async def test_when_all_are_handed_over_the_next_is_due_when_their_leases_run_ou
 ) -> None:
     await joined.lease()
     batch = await joined.hand_over("event")
-    assert not batch.left_for_want_of_room
+    assert not batch.has_more
     assert batch.next_due_us == batch.events[0].lease_expires_us
     await harness.advance(30 * SECOND)
     assert ids(await joined.lease()) == ["event"]
@@ -145,7 +145,7 @@ async def test_events_that_do_not_fit_wait_in_order(joined: TopicDriver, has: Le
     names = ["a", "b", "c"]
     batch = await joined.hand_over(*[new_event(name, body=b"x" * 10) for name in names], room=has)
     assert ids(batch.events) == fits
-    assert batch.left_for_want_of_room
+    assert batch.has_more
     assert batch.next_due_us is not None
     assert batch.next_due_us <= joined.harness.now_us()
     assert ids(await joined.lease()) == names[len(fits) :]

@@ -241,16 +241,16 @@ async def test_a_batch_reports_whether_events_did_not_fit(joined: TopicDriver) -
     second = await joined.lease_batch(max_bytes=10, at_least_one=False)
     third = await joined.lease_batch()
 
-    assert first.left_for_want_of_room
-    assert second.left_for_want_of_room
+    assert first.has_more
+    assert second.has_more
     assert ids(third.events) == ["b"]
-    assert not third.left_for_want_of_room
+    assert not third.has_more
 
 
 async def test_an_event_that_is_not_due_does_not_count_as_left_out(joined: TopicDriver) -> None:
     await joined.dispatch(new_event("later", delay_us=MINUTE))
 
-    assert not (await joined.lease_batch(max_events=1)).left_for_want_of_room
+    assert not (await joined.lease_batch(max_events=1)).has_more
 
 
 # --- sessions ---------------------------------------------------------------------------------------------------------

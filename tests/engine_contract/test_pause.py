@@ -24,7 +24,7 @@ async def test_nothing_is_leased_to_a_paused_group(joined: TopicDriver) -> None:
     await joined.dispatch("after")
 
     batch = await joined.lease_batch()
-    assert (list(batch.events), batch.next_due_us, batch.left_for_want_of_room) == ([], None, False)
+    assert (list(batch.events), batch.next_due_us, batch.has_more) == ([], None, False)
     assert batch.is_paused
     assert await joined.next_due() is None
     assert await joined.counts() == {EventState.READY: 2}

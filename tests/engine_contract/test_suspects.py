@@ -103,7 +103,7 @@ async def test_a_lease_takes_one_suspect_and_all_other_events(harness: Harness, 
 
     assert len([event for event in batch.events if event.is_suspect]) == 1
     assert {event.event_id for event in batch.events if not event.is_suspect} == {"fine", "good"}
-    assert not batch.left_for_want_of_room
+    assert not batch.has_more
     assert batch.next_due_us is not None
     assert batch.next_due_us > harness.now_us(), "the next lease to run out, not the remaining suspects"
     assert batch.suspect_due_us is not None
@@ -116,12 +116,12 @@ async def test_a_session_with_a_suspect_gets_no_other(harness: Harness, suspects
     batch = await suspects.lease_batch(with_suspect=False)
 
     assert ids(batch.events) == ["fine"]
-    assert not batch.left_for_want_of_room
+    assert not batch.has_more
     assert batch.suspect_due_us is not None
     assert batch.suspect_due_us <= harness.now_us()
     empty = await suspects.lease_batch(with_suspect=False)
     assert list(empty.events) == []
-    assert not empty.left_for_want_of_room
+    assert not empty.has_more
     assert empty.next_due_us is not None
     assert empty.next_due_us > harness.now_us()
 
@@ -190,7 +190,7 @@ async def test_a_suspect_that_does_not_fit_waits_its_turn(harness: Harness, join
     batch = await joined.lease_batch(max_events=1)
 
     assert ids(batch.events) == ["before"]
-    assert batch.left_for_want_of_room
+    assert batch.has_more
     assert batch.next_due_us is not None
     assert batch.next_due_us <= harness.now_us()
     assert ids(await joined.lease(max_events=1)) == ["suspect"]
@@ -214,7 +214,7 @@ async def test_a_suspect_larger_than_the_window_fits_alone(joined: TopicDriver) 
     none = await joined.lease_batch(max_bytes=50, at_least_one=False)
     alone = await joined.lease_batch(max_bytes=50)
 
-    assert (list(none.events), none.left_for_want_of_room) == ([], True)
+    assert (list(none.events), none.has_more) == ([], True)
     assert ids(alone.events) == ["large"]
 
 

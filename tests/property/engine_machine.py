@@ -181,7 +181,7 @@ class EngineMachine(RuleBasedStateMachine):
         left = bool(group.open_to(request)) and not group.paused
         assert batch.is_paused == group.paused
         if self.model.partitions == 1:
-            assert batch.left_for_want_of_room == left
+            assert batch.has_more == left
             self.comparison.batch_said(member.group, batch.next_due_us, batch.suspect_due_us)
         else:
             self.comparison.batch_said_more(member.group, batch.next_due_us, batch.suspect_due_us)
@@ -303,7 +303,7 @@ class EngineMachine(RuleBasedStateMachine):
         takes_suspect = request.with_suspect and not any(entry.is_suspect for entry in expected)
         left = bool(group.open_to(replace(request, with_suspect=takes_suspect))) and not group.paused
         # Of several partitions, the last ones are not asked once there is no more room.
-        assert batch.left_for_want_of_room == left or (self.model.partitions > 1 and not left)
+        assert batch.has_more == left or (self.model.partitions > 1 and not left)
         if not left and self.model.partitions == 1:
             assert batch.next_due_us is None or batch.next_due_us > self.harness.now_us()
         assert batch.suspect_due_us is None or not takes_suspect

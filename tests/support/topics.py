@@ -75,7 +75,7 @@ def together(batches: Sequence[LeaseBatch]) -> LeaseBatch:
     return LeaseBatch(
         [event for batch in batches for event in batch.events],
         min((batch.next_due_us for batch in batches if batch.next_due_us is not None), default=None),
-        any(batch.left_for_want_of_room for batch in batches),
+        any(batch.has_more for batch in batches),
         any(batch.is_paused for batch in batches),
         min((batch.suspect_due_us for batch in batches if batch.suspect_due_us is not None), default=None),
     )

@@ -204,13 +204,13 @@ class Session:
     def leases_ended(self, fencing_tokens: Sequence[int]) -> None:
         """Drop leases that were settled: there may be room again."""
         self.window.stalled = False
-        self._let_go(fencing_tokens)
+        self._drop_leases(fencing_tokens)
 
     def leases_ran_out(self, fencing_tokens: Sequence[int]) -> None:
         """Drop leases that have run out. The worker may be stalled and hold events that others could handle, so it gets
         one event at a time until it settles or extends a lease.
         """
-        if self._let_go(fencing_tokens) and not self.window.stalled and self._closing is None:
+        if self._drop_leases(fencing_tokens) and not self.window.stalled and self._closing is None:
             self.window.stalled = True
             log.warning(
                 "leases ran out, so the stream gets one event at a time until it settles or extends something",
@@ -265,10 +265,10 @@ class Session:
             return 0
         return results.count(None)
 
-    def _let_go(self, fencing_tokens: Sequence[int]) -> int:
+    def _drop_leases(self, fencing_tokens: Sequence[int]) -> int:
         """Drop leases from the window, and look for more where there is room again. Returns how many it held."""
         had_suspect = self.window.has_suspect()
-        count = self.window.let_go(fencing_tokens)
+        count = self.window.drop(fencing_tokens)
         if self._stage in UNANSWERED:
             self._ended_early.update(fencing_tokens)
         elif self._stage is not Stage.WAITING or (had_suspect and not self.window.has_suspect()):
@@ -341,7 +341,7 @@ class Session:
         try:
             batch = await self._engine.lease(options.topic, options.group, options.session_id, request)
             held = self._take(batch)
-            is_too_large = not batch.events and batch.left_for_want_of_room and batch.next_due_us is not None
+            is_too_large = not batch.events and batch.has_more and batch.next_due_us is not None
             look = is_too_large and bool(self._ended_early)
             self._go_on(Stage.TOO_LARGE if is_too_large else Stage.WAITING, look=look)
         finally:
@@ -361,14 +361,14 @@ class Session:
 
     def _take(self, batch: LeaseBatch) -> list[LeasedEvent]:
         """Take note of an answer. Returns the events that it has brought, without those whose leases have ended."""
-        self._waker.is_paused, self._is_behind = batch.is_paused, batch.left_for_want_of_room
+        self._waker.is_paused, self._is_behind = batch.is_paused, batch.has_more
         others_due_us = self._others_due(batch)
         self._next_due_us = _first(self._next_due_us, others_due_us)
         if not batch.events:
             return []
         is_more_due = batch.next_due_us is not None and batch.next_due_us <= self._engine.now_us()
         has_changed = self._waker.changes != self._seen_changes
-        self._must_look = self._must_look or is_more_due or has_changed or batch.left_for_want_of_room
+        self._must_look = self._must_look or is_more_due or has_changed or batch.has_more
         self._waker.took(others_due_us)
         self._seen_changes = self._waker.changes
         held = [event for event in batch.events if event.fencing_token not in self._ended_early]

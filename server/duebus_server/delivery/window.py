@@ -69,7 +69,7 @@ class Window:
         for event in events:
             self.hold(event.fencing_token, event.event_id, len(event.body), is_suspect=event.is_suspect)
 
-    def let_go(self, fencing_tokens: Iterable[int]) -> int:
+    def drop(self, fencing_tokens: Iterable[int]) -> int:
         """Drop leases that have ended; unknown ones are ignored.
 
         Returns:

@@ -170,15 +170,15 @@ class LeaseBatch:
     Attributes:
         events: leased to the session, the longest due first.
         next_due_us: when there may be more, which may be now or earlier; None if nothing waits.
-        left_for_want_of_room: an event is ready, and the request had no room for it.
+        has_more: an event is ready, and the request had no room for it.
         is_paused: the group is paused, so nothing was leased.
         suspect_due_us: for a session that has a suspect, or wants none: when the first suspect that waits is due. Once
-            due, it counts neither for ``next_due_us`` nor for ``left_for_want_of_room``. None otherwise.
+            due, it counts neither for ``next_due_us`` nor for ``has_more``. None otherwise.
     """
 
     events: Sequence[LeasedEvent]
     next_due_us: int | None
-    left_for_want_of_room: bool = False
+    has_more: bool = False
     is_paused: bool = False
     suspect_due_us: int | None = None
 

@@ -56,7 +56,7 @@ def test_an_event_larger_than_the_window_fits_alone(max_bytes: int) -> None:
     assert window.request(None).at_least_one
     window.hold(1, "large", 5_000)
     assert not window.has_room()
-    window.let_go([1])
+    window.drop([1])
     assert window.has_room()
     assert window.request(None).max_bytes == max_bytes
 
@@ -64,8 +64,8 @@ def test_an_event_larger_than_the_window_fits_alone(max_bytes: int) -> None:
 def test_leases_that_end_make_room_once() -> None:
     window = Window(2, 1_000)
     window.hold_all([leased(1, 600), leased(2, 400)])
-    window.let_go([1, 1])
-    window.let_go([1])
+    window.drop([1, 1])
+    window.drop([1])
     assert len(window) == 1
     assert window.request(None).max_bytes == 600
 
@@ -73,7 +73,7 @@ def test_leases_that_end_make_room_once() -> None:
 def test_unknown_leases_change_nothing() -> None:
     window = Window(2, 1_000)
     window.hold(1, "a", 600)
-    window.let_go([7, 8])
+    window.drop([7, 8])
     assert window.held() == [LeaseRef("a", 1)]
     assert window.request(None).max_bytes == 400
 
@@ -83,7 +83,7 @@ def test_adopted_leases_may_exceed_the_window_and_then_nothing_fits() -> None:
     window.hold(1, "a", 600)
     window.hold(2, "b", 600)
     assert not window.has_room()
-    window.let_go([1])
+    window.drop([1])
     assert not window.has_room()
-    window.let_go([2])
+    window.drop([2])
     assert window.has_room()

@@ -136,7 +136,7 @@ class PartitionedEngine(AdminVerbs):
                 batch = await self._lease_in(partition, group, session_id, _room(request, events))
                 events += batch.events
                 is_paused = is_paused or batch.is_paused
-                is_full = batch.left_for_want_of_room or 0 < request.max_events <= len(events)
+                is_full = batch.has_more or 0 < request.max_events <= len(events)
                 if is_full:
                     break
         except DueBusError as error:
