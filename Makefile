@@ -6,9 +6,11 @@ MAKEFLAGS += --no-print-directory
 
 # The Python that .venv is made with, unless it is named: make install PYTHON=... Of those on the path that are new enough
 # and can make one, the first that was built with optimisation, which saves a fifth of the processor time; else the first.
+# requirements.lock, which the image's tests install, is for 3.11.3 and newer: redis-py needs one package more before.
 PYTHON ?= $(shell for python in $$(type -ap python3 python3.14 python3.13 python3.12 python3.11); do \
 	$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
-	first=$${first:-$$python}; if $$python -c '$(OPTIMISED)'; then first=$$python; break; fi; done; echo "$${first-}")
+	first=$${first:-$$python}; $$python -c 'import sys; sys.exit(sys.version_info < (3, 11, 3))' || continue; \
+	if $$python -c '$(OPTIMISED)'; then first=$$python; break; fi; done; echo "$${first-}")
 # Debian's builds are optimised, and do not say so.
 OPTIMISED := import sys, sysconfig; sys.exit("--enable-optimizations" not in str(sysconfig.get_config_var("CONFIG_ARGS")) \
 	and "deb_system" not in sysconfig.get_scheme_names())

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 NOTICE = "was built without --enable-optimizations"
 
 
-def python(folder: Path, configured: str, version: str = "sys.version_info") -> str:
+def python(folder: Path, configured: str, version: str = "(3, 12, 1)") -> str:
     """A command `python3` in that folder, which says that its build was configured so. Returns its path."""
     folder.mkdir()
     lie = f"import sys, sysconfig; sysconfig.get_scheme_names = tuple; sys.version_info = {version}; "
@@ -48,10 +48,11 @@ def made_with(tmp_path: Path, *folders: str) -> str:
 
 def test_a_python_that_was_built_with_optimisation_is_preferred(tmp_path: Path) -> None:
     python(tmp_path / "plain", "--prefix=/usr")
-    python(tmp_path / "old", "--enable-optimizations", "(3, 10)")
+    python(tmp_path / "old", "--enable-optimizations", "(3, 10, 9)")
+    python(tmp_path / "unlocked", "--enable-optimizations", "(3, 11, 2)")
     python(tmp_path / "optimised", "--enable-optimizations --with-lto")
 
-    printed = made_with(tmp_path, "plain", "old", "optimised")
+    printed = made_with(tmp_path, "plain", "old", "unlocked", "optimised")
 
     assert printed.splitlines()[-1] == "optimised -m venv .venv"
     assert NOTICE not in printed
