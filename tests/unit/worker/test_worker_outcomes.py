@@ -20,6 +20,8 @@ from support.virtual_time import VirtualTimeLoop
 from support.workers import serving, worker_on
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from duebus._core.delivery import Delivery
     from duebus._core.model import Nack
 
@@ -40,6 +42,26 @@ class PanickingTextError(Exception):
 
 class CarelessRetry(RetryAfter):
     def __init__(self) -> None: ...
+
+
+class UnreadableError(Exception):
+    def __getattribute__(self, name: str) -> object:
+        raise RuntimeError(name)
+
+
+class NamelessType(type):
+    @property
+    def __name__(cls) -> str:  # type: ignore[override]  # read-only
+        raise RuntimeError("no name")
+
+
+class NamelessError(Exception, metaclass=NamelessType): ...
+
+
+class PropertyRetry(CarelessRetry):
+    @property
+    def delay(self) -> timedelta:  # type: ignore[override]  # read-only
+        raise RuntimeError("no delay")
 
 
 async def nack_after(
@@ -184,6 +206,24 @@ async def test_anything_a_handler_raises_ends_in_a_nack_and_the_worker_keeps_run
         assert (await bus.acks.next()).tokens == [good.lease_token]
         worker.request_stop()
         await asyncio.wait_for(task, 30)
+
+
+@pytest.mark.parametrize("kind", [UnreadableError, NamelessError], ids=["attributes", "name"])
+async def test_an_exception_that_cannot_be_read_ends_in_a_nack(bus: FakeBus, kind: Callable[[], BaseException]) -> None:
+    nack = await nack_after(bus, kind())
+    assert first_line(nack) == "RuntimeError: the handler's exception can't be read"
+    assert not nack.dead_letter
+
+
+@pytest.mark.parametrize("delay", ["30s", -5, 10**12, float("nan"), object(), None], ids=range(6))
+async def test_a_wrong_delay_of_a_subclass_is_the_backoff(bus: FakeBus, delay: object) -> None:
+    error = CarelessRetry()
+    error.delay = delay  # type: ignore[assignment]
+    assert (await nack_after(bus, error)).delay is None
+
+
+async def test_a_delay_that_raises_is_the_backoff(bus: FakeBus) -> None:
+    assert (await nack_after(bus, PropertyRetry())).delay is None
 
 
 @pytest.mark.parametrize("error", NOT_EXCEPTIONS, ids=lambda error: type(error).__name__)

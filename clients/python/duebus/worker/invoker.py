@@ -50,7 +50,7 @@ class Invoker:
             else:
                 await registration.handler(held.delivery)  # type: ignore[misc]  # a coroutine function
         except BaseException as error:
-            if isinstance(error, GeneratorExit) and _is_being_closed(held):
+            if issubclass(type(error), GeneratorExit) and _is_being_closed(held):
                 raise
             failure = failure_of(registration, error, held.delivery.attempt)
         if held.cause is None:

@@ -98,12 +98,28 @@ class Failure:
 
 def failure_of(registration: Registration, error: BaseException, attempt: int) -> Failure:
     """What a handler's exception means for the event, given the number of its attempt."""
+    try:
+        return _read(registration, error, attempt)
+    except BaseException:  # noqa: BLE001 - an exception whose attributes raise is still the handler's failure
+        unreadable = RuntimeError("the handler's exception can't be read")
+        return Failure(registration, describe(unreadable), dead=_used_up(registration, attempt), error=unreadable)
+
+
+def _read(registration: Registration, error: BaseException, attempt: int) -> Failure:
     release = isinstance(error, Release)
     dead = isinstance(error, DeadLetter) or (not release and _used_up(registration, attempt))
-    # A subclass may not call our __init__.
-    delay = getattr(error, "delay", None) if isinstance(error, RetryAfter) else None
+    delay = _delay_of(error) if isinstance(error, RetryAfter) else None
     unexpected = None if isinstance(error, _DECISIONS) else error
     return Failure(registration, describe(error), delay, dead, release, unexpected)
+
+
+def _delay_of(error: RetryAfter) -> timedelta | None:
+    """The delay; None, which is the topic's backoff, if a subclass has set none or a wrong one."""
+    try:
+        delay = duration("delay", error.delay).ToTimedelta()
+    except Exception:  # noqa: BLE001 - the delay may be anything, and a nack with a wrong one would stop the worker
+        return None
+    return delay if timedelta(0) <= delay <= _MAX_DELAY else None
 
 
 def timed_out(registration: Registration, max_execution: float, attempt: int) -> Failure:
