@@ -128,7 +128,8 @@ class Engine(Protocol):
         Events that are due at once are handed over where a session has reserved room: stored and leased to it in one
         step, as by ``lease``, in the order of the requests, until one does not fit. The group hands over nothing while
         it is paused, or while something older is due that the session may take. ``Watcher.leased`` tells what was
-        leased. If the call fails or is cancelled, the session's next lease takes back what it was not told.
+        leased. What it has not told when the call fails or is cancelled is taken back, at the latest by the session's
+        next lease.
 
         Args:
             topic: the topic.
