@@ -130,19 +130,19 @@ async def test_a_purge_removes_a_damaged_event(bus: RedisBus, joined: TopicDrive
 
 @pytest.mark.parametrize("name", ["waiting", "leased", "dead"])
 async def test_invalid_members_do_not_affect_other_events(bus: RedisBus, joined: TopicDriver, name: str) -> None:
-    rubbish = [b"", b"x", b"\0\0\0\0", b"\0\0\0\0\0", b"\xff" * 40, b"\0\0\0\1unknown", b"\0\0\0\2\0short"]
-    bus.raw.zadd(bus.key(joined.name, f"group:default:{name}"), dict.fromkeys(rubbish, 1))
+    garbage = [b"", b"x", b"\0\0\0\0", b"\0\0\0\0\0", b"\xff" * 40, b"\0\0\0\1unknown", b"\0\0\0\2\0short"]
+    bus.raw.zadd(bus.key(joined.name, f"group:default:{name}"), dict.fromkeys(garbage, 1))
     await joined.dispatch("good")
     held = await joined.lease_all()
     assert ids(held) == ["good"]
     assert await joined.ack(*held) == [None]
     assert await joined.lease_all() == []
-    assert await joined.counts() == {EventState.DEAD: len(rubbish)}
-    assert len((await joined.page(EventState.DEAD, 100)).events) == len(rubbish)
+    assert await joined.counts() == {EventState.DEAD: len(garbage)}
+    assert len((await joined.page(EventState.DEAD, 100)).events) == len(garbage)
     assert await joined.queued() == 0
 
 
-@pytest.mark.parametrize("record", [b"", b"\xc1", b"rubbish", b"\x90", b"\x01", b"\x93\x01\x02\x03"], ids=str)
+@pytest.mark.parametrize("record", [b"", b"\xc1", b"garbage", b"\x90", b"\x01", b"\x93\x01\x02\x03"], ids=str)
 async def test_invalid_records_lose_the_history_and_not_the_event(
     bus: RedisBus, joined: TopicDriver, record: bytes
 ) -> None:
@@ -336,8 +336,8 @@ async def test_invalid_entries_among_the_replicas_do_not_stop_heartbeats(bus: Re
 
 
 async def test_an_invalid_remembered_request_is_ignored(bus: RedisBus, joined: TopicDriver) -> None:
-    for number, rubbish in enumerate((b"", b"\xc1", b"rubbish", b"\x90", b"\x01", b"\x91\xa1x")):
-        bus.raw.hset(bus.key(joined.name, "requests"), f"r{number}", rubbish)
+    for number, garbage in enumerate((b"", b"\xc1", b"garbage", b"\x90", b"\x01", b"\x91\xa1x")):
+        bus.raw.hset(bus.key(joined.name, "requests"), f"r{number}", garbage)
         answer = await joined.dispatch(f"e{number}", request_id=f"r{number}")
         assert (answer.event_ids, answer.duplicate_event_ids) == ([f"e{number}"], [])
         assert await joined.dispatch(f"e{number}", request_id=f"r{number}") == answer

@@ -119,9 +119,9 @@ async def test_a_retention_is_known_to_a_replica_that_starts_later(bus: RedisBus
 
 
 async def test_invalid_settings_are_ignored(bus: RedisBus, here: TopicDriver) -> None:
-    rubbish = [b"", b"x", b"nan", b"inf", b"-1", b"1e300", b"\xff"]
+    garbage = [b"", b"x", b"nan", b"inf", b"-1", b"1e300", b"\xff"]
     defaults = await here.engine.config_of(here.name)
-    for number, value in enumerate(rubbish):
+    for number, value in enumerate(garbage):
         for name in ("lease", "max_queued", "dedupe_window", "max_retries", "backoff_initial", "backoff_max", "what"):
             bus.raw.hset(bus.key(here.name, "config"), name, value)
             bus.raw.hset(bus.key(here.name, f"group:{DEFAULT_GROUP}:group"), f"{name}", value)

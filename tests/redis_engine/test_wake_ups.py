@@ -172,9 +172,9 @@ async def test_invalid_messages_on_a_channel_are_ignored(own_bus: RedisBus) -> N
         topic = unique_name()
         stream = await there.subscribe(topic)
         (replica,) = {key.split(":")[1] for key in own_bus.stored_keys() if key.startswith("replica:")}
-        for rubbish in (b"", b"rubbish", b"\xff\0\xff\0\xff\0\xff", b"a\0b\0c\0d", b"\0\0\0\0\0\0\0"):
-            assert own_bus.raw.publish(f"{own_bus.namespace}:wake", rubbish) == 2
-            assert own_bus.raw.publish(f"{own_bus.namespace}:replica:{replica}", rubbish) == 1
+        for garbage in (b"", b"garbage", b"\xff\0\xff\0\xff\0\xff", b"a\0b\0c\0d", b"\0\0\0\0\0\0\0"):
+            assert own_bus.raw.publish(f"{own_bus.namespace}:wake", garbage) == 2
+            assert own_bus.raw.publish(f"{own_bus.namespace}:replica:{replica}", garbage) == 1
         await here.dispatch(topic, "event")
         assert ids([await stream.one()]) == ["event"], "long before a sweep"
 
