@@ -14,6 +14,8 @@ from support.fake_bus import FakeBus, deliveries, delivery
 from support.workers import HandlerByHand, serving, settle_down, worker_on
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
     from duebus._core.delivery import Delivery
 
 
@@ -79,6 +81,22 @@ def no_argument() -> None: ...
 def two_arguments(_: Delivery, __: object) -> None: ...
 
 
+def generator(each: Delivery) -> Iterator[Delivery]:
+    yield each
+
+
+async def async_generator(each: Delivery) -> AsyncIterator[Delivery]:
+    yield each
+
+
+class CallableGenerator:
+    def __call__(self, each: Delivery) -> Iterator[Delivery]:
+        yield each
+
+
+NO_YIELD = "is a generator, of which nothing would run: write it without yield"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -86,6 +104,10 @@ def two_arguments(_: Delivery, __: object) -> None: ...
         ({"handler": "handler"}, "handler: 'handler' can't be called"),
         ({"handler": no_argument}, "handler: no_argument must accept the delivery as its only argument"),
         ({"handler": two_arguments}, "handler: two_arguments must accept the delivery as its only argument"),
+        ({"handler": generator}, f"handler: generator {NO_YIELD}"),
+        ({"handler": async_generator}, f"handler: async_generator {NO_YIELD}"),
+        ({"handler": functools.partial(generator)}, f"handler: generator {NO_YIELD}"),
+        ({"handler": CallableGenerator()}, f"handler: CallableGenerator {NO_YIELD}"),
     ],
 )
 async def test_a_function_that_can_not_take_a_delivery_is_refused(

@@ -143,10 +143,19 @@ def _check(handler: Handler, concurrency: int | None, max_retries: int | None) -
         raise TypeError(f"handler: {handler!r} can't be called")
     if not _takes_a_delivery(handler):
         raise TypeError(f"handler: {_name_of(handler)} must accept the delivery as its only argument")
+    if _yields(handler):
+        raise TypeError(
+            f"handler: {_name_of(handler)} is a generator, of which nothing would run: write it without yield"
+        )
     if concurrency is not None and not 1 <= concurrency <= MAX_CONCURRENCY:
         raise InvalidArgument.of_field("concurrency", f"must be 1 to {MAX_CONCURRENCY}, not {concurrency}")
     if max_retries is not None and max_retries < 0:
         raise InvalidArgument.of_field("max_retries", f"must be at least 0, not {max_retries}")
+
+
+def _yields(handler: Handler) -> bool:
+    called = (handler, getattr(type(handler), "__call__", None))  # noqa: B004 - as in _is_coroutine_function
+    return any(inspect.isgeneratorfunction(each) or inspect.isasyncgenfunction(each) for each in called)
 
 
 def _takes_a_delivery(handler: Handler) -> bool:
