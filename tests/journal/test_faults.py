@@ -243,6 +243,25 @@ async def test_a_path_that_is_no_directory_is_refused_in_one_line(tmp_path: Path
         await Opened(tmp_path / "file").engine.start()
 
 
+class DirectoryDisk(FaultyDisk):
+    """Remembers which directories were synced."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.synced: list[Path] = []
+
+    def sync_directory(self, path: Path) -> None:
+        """Remembered."""
+        self.synced.append(path)
+        super().sync_directory(path)
+
+
+async def test_a_new_directory_is_on_the_disk_before_anything_is_answered(tmp_path: Path) -> None:
+    disk = DirectoryDisk()
+    async with opened(tmp_path / "new" / "data", disk=disk):
+        assert {tmp_path, tmp_path / "new", tmp_path / "new" / "data"} <= set(disk.synced)
+
+
 async def test_a_missing_segment_is_refused_with_its_name(tmp_path: Path) -> None:
     for _ in range(2):
         async with opened(tmp_path) as one:

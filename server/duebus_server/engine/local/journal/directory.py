@@ -61,7 +61,10 @@ class DataDirectory:
             UnusableStorage: it can't be written to.
         """
         with self.naming_errors():
+            missing = [path for path in (self.path, *self.path.parents) if not path.exists()]
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for path in missing:
+                self._disk.sync_directory(path.parent)
             lock = os.open(self.path / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
