@@ -253,3 +253,74 @@ async def test_settings_made_during_a_change_reach_every_partition(bus: RedisBus
     await dispatch_one_each(topic)
     for number in range(COUNT):
         assert isinstance(await topic.try_dispatch(in_partition(number, "more")), MaxQueuedEventsReached)
+
+
+@pytest.mark.parametrize(("before", "after"), [(COUNT, 2), (2, COUNT), (COUNT, 1)])
+async def test_a_session_whose_move_to_other_partitions_failed_is_moved_by_the_next_lease(
+    bus: RedisBus, topic: TopicDriver, monkeypatch: pytest.MonkeyPatch, before: int, after: int
+) -> None:
+    there = (await bus.replica()).topic(topic.name)
+    await there.join()
+    for step in range(40):
+        await topic.configure(partitions=before)
+        assert await there.lease() == []
+        await topic.configure(partitions=after)
+        is_broken = await break_off(there.engine, there.lease, step, monkeypatch)
+        names = await dispatch_one_each(topic, f"after step {step}")
+        held = await there.lease_all()
+        assert sorted(ids(held)) == sorted(names), f"failed before step {step}"
+        await there.ack(*held)
+        if not is_broken:
+            break
+    assert not is_broken
+
+
+async def test_a_lease_during_which_its_session_is_moved_goes_on_in_the_new_partitions(
+    bus: RedisBus, partitioned: TopicDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dispatch through the same replica notices the change while the lease goes from partition to partition."""
+    replica = await bus.replica()
+    there = replica.topic(partitioned.name)
+    await there.join()
+    runner = replica.engine._engine._runner
+    run, asked, moved = runner.run, asyncio.Event(), asyncio.Event()
+
+    async def waits_once(script: Any, *arguments: Any, **more: Any) -> Any:
+        answer = await run(script, *arguments, **more)
+        if script.name == "lease" and not asked.is_set():
+            asked.set()
+            await moved.wait()
+        return answer
+
+    monkeypatch.setattr(runner, "run", waits_once)
+    leasing = asyncio.create_task(there.lease())
+    await asked.wait()
+    await partitioned.configure(partitions=2)
+    await there.dispatch("event")
+    moved.set()
+    assert ids(await leasing) == ["event"]
+
+
+async def test_a_session_that_is_moved_while_it_joins_joins_the_new_partitions(
+    bus: RedisBus, partitioned: TopicDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replica = await bus.replica()
+    there = replica.topic(partitioned.name)
+    await there.join("other")
+    notes = replica.engine._engine.members._notes
+    add, noted, moved = notes.add, asyncio.Event(), asyncio.Event()
+
+    async def waits_in_each_partition(groups: Any) -> None:
+        await add(groups)
+        if groups[0][0].count == COUNT:
+            noted.set()
+            await moved.wait()
+
+    monkeypatch.setattr(notes, "add", waits_in_each_partition)
+    joining = asyncio.create_task(there.join())
+    await noted.wait()
+    await partitioned.configure(partitions=2)
+    await there.dispatch("event")
+    moved.set()
+    await joining
+    assert ids(await there.lease()) == ["event"]

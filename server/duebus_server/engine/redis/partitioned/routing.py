@@ -76,6 +76,9 @@ class Routing:
                 return await verb(partitions)
             except PartitionsChanging:
                 await self.follow(topic, partitions, session)
+            except NotFound:  # perhaps its session was moved meanwhile
+                if self._partitioning.partitions(topic) == partitions:
+                    raise
         raise PartitionsChanging(topic)
 
     async def each(self, topic: str, verb: Callable[[Partition], Awaitable[T]]) -> list[T]:
@@ -111,7 +114,7 @@ class Routing:
         """
         async with self._following:
             if self._partitioning.partitions(topic) != partitions:  # found out meanwhile
-                await self._take_sessions_along(topic, self._partitioning.partitions(topic))
+                await self._move_sessions(topic, self._partitioning.partitions(topic))
             elif await self._catch_up(topic) == partitions and len(partitions) > 1:
                 await self._partitioning.reopen(topic)
         there = self._partitioning.partitions(topic)
@@ -129,18 +132,23 @@ class Routing:
                 pass
 
     async def _catch_up(self, topic: str) -> list[Partition]:
-        """The partitions of a topic, read from Redis. They are used only once its sessions are there."""
+        """The partitions of a topic, read from Redis; its sessions are moved there."""
         there = await self._partitioning.read(topic)
-        await self._take_sessions_along(topic, there)
-        self._partitioning.know(topic, there)
+        await self._move_sessions(topic, there)
         return there
 
-    async def _take_sessions_along(self, topic: str, there: Sequence[Partition]) -> None:
-        """Sessions leave the partitions that a topic no longer has, and join those that it has."""
-        for old in self._engine.notifications.sessions.elsewhere(topic, there):
+    async def _move_sessions(self, topic: str, there: list[Partition]) -> None:
+        """Move the sessions of a topic from other partitions to these, and use these from now on.
+
+        Until all of them have joined, the others stay as they are: if a join fails, the next attempt moves them.
+        """
+        elsewhere = self._engine.notifications.sessions.elsewhere(topic, there)
+        for old in elsewhere:
             if not old.is_over and not await self._join_all(old, there):
                 at_us = old.joined_us or self._engine.now_us()
                 self._engine.notifications.deleted(Partition(topic), old.group, at_us)
+        self._partitioning.know(topic, there)
+        for old in elsewhere:
             self._engine.notifications.sessions.forget(old)
 
     async def _join_all(self, old: LocalSession, there: Sequence[Partition]) -> bool:
