@@ -116,7 +116,7 @@ class Load:
                 self.delivered.add(delivery.event.id)
                 if delivery.event.id in self.acked:
                     self.back.add(delivery.event.id)
-                acks.create_task(self._ack(wire, delivery))
+                acks.create_task(until_killed(self._ack(wire, delivery)))
 
     async def _ack(self, wire: Wire, delivery: event_bus_pb2.Delivery) -> None:
         if not await wire.ack(delivery):
