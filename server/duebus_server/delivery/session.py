@@ -1,11 +1,11 @@
-"""One stream: it leases what its window has room for, and waits to be woken when there is nothing. While it waits, a
+"""One stream: it leases what its window has room for. When nothing is due, it waits to be woken. While it waits, a
 dispatch may reserve its room and hand events over to it.
 
 ::
 
                                +------- took some, and there may be more ------+
                                v                                               |
-    JOINING --joined--> LOOKING --has room-----------------------------> LEASING
+    JOINING --joined--> READY_TO_LEASE --has room----------------------> LEASING
                         | ^  ^                                           | | |
                         | |  +-- more is due ------------- WAITING <-----+ | |  took all there was
                         | |  |                              |  ^           | |
@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from duebus_server.delivery.frames import GROUP_DELETED, TOPIC_DELETED, Closing, Deliveries, Frame, Heartbeat
+from duebus_server.delivery.last_lease import LastLease, first
 from duebus_server.domain.clock import SECOND
 from duebus_server.domain.errors import DispatcherNotWorking, NotFound
 from duebus_server.domain.model import AdoptedLease, LeaseRef, NackAction, NackRef, Reservation, SubscriberInfo
@@ -61,16 +62,16 @@ class Stage(Enum):
     """What a session is doing or waiting for."""
 
     JOINING = auto()
-    LOOKING = auto()
-    """Its next step is to lease."""
+    READY_TO_LEASE = auto()
     LEASING = auto()
     """A lease call is running: its answer may bring events."""
     WAITING = auto()
-    """It leased everything that was due. When that is sent, it waits in the waker's queue for more."""
+    """It has leased everything that was due. Once that is sent, it waits in the waker's queue."""
     RESERVED = auto()
-    """A dispatch that may hand events over to it is running. Until it ends, the session does not lease or leave."""
+    """A dispatch that may hand events over to it is running. Until the dispatch ends, the session neither leases nor
+    leaves."""
     TOO_LARGE = auto()
-    """The event that is due does not fit. It waits for leases to end, or for another event to come first."""
+    """The event that is due does not fit. The session waits for leases to end, or for another event to come first."""
     RETRYING = auto()
     FULL = auto()
     CLOSING = auto()
@@ -118,21 +119,14 @@ class Session:
         self._waker = waker
         self._stage = Stage.JOINING
         self._closing: Closing | None = None
-        self._stirred = asyncio.Event()
+        self._woken = asyncio.Event()
         self._sent_us = clock.now_us()
         self._backlog = 0
-        # What was handed over to it and was not sent yet.
+        # Handed over to it and not sent yet.
         self._unsent: list[LeasedEvent] = []
-        # Of the last lease or reservation: when more is due; how many of the waker's changes are known; whether it may
-        # take a suspect; whether to look for more; whether a reservation was used; whether something was left for lack
-        # of room; leases that ended before the answer that delivers them.
-        self._next_due_us: int | None = None
-        self._seen_changes = 0
-        self._asked_for_suspect = True
-        self._must_look = False
-        self._was_told = False
-        self._is_behind = False
-        self._ended_early: set[int] = set()
+        self._last = LastLease(with_suspect=True, seen_changes=0)
+        # Whether the last answer left something that is due.
+        self._has_more = False
         self._heartbeat: Timer | None = None
         self._retry: Timer | None = None
 
@@ -158,7 +152,7 @@ class Session:
         )
         await self._engine.join(topic, group, info)
         lost = await self._adopt(held) if held else []
-        self._stage = Stage.LOOKING
+        self._stage = Stage.READY_TO_LEASE
         return lost
 
     async def frames(self) -> AsyncIterator[Frame]:
@@ -170,7 +164,7 @@ class Session:
                 self._sent_us = self._clock.now_us()
                 yield frame
         self._stage = Stage.CLOSING
-        self._pass_turn_on()
+        self._leave_queue()
         yield self._closing
 
     def reserve(self) -> Reservation | None:
@@ -181,20 +175,21 @@ class Session:
         """
         if self._stage is not Stage.WAITING or self._closing is not None or not self.window.has_room():
             return None
-        self._was_told = False
-        return Reservation(self.options.group, self.options.session_id, self._ask(Stage.RESERVED))
+        return Reservation(self.options.group, self.options.session_id, self._begin(Stage.RESERVED))
 
     def leased(self, batch: LeaseBatch) -> None:
-        """The dispatch that has reserved its room has leased these events to it, or none."""
-        self._was_told = True
+        """The dispatch that reserved its room has leased these events to it, possibly none."""
         self._unsent += self._take(batch)
-        self._stirred.set()
+        self._woken.set()
 
     def end_reservation(self) -> None:
-        """The dispatch has ended. If nothing was told, the next lease takes back what it may have leased."""
-        is_more_due = self._next_due_us is not None and self._next_due_us <= self._engine.now_us()
-        self._go_on(Stage.WAITING, look=is_more_due or not self._was_told)
-        self._stirred.set()
+        """The dispatch has ended. If ``leased`` was not called, it may have leased events all the same: the next lease
+        returns them.
+        """
+        next_due_us = self._last.next_due_us
+        is_more_due = next_due_us is not None and next_due_us <= self._engine.now_us()
+        self._wait_or_lease(Stage.WAITING, lease_again=is_more_due or not self._last.is_answered)
+        self._woken.set()
 
     def close_soon(self, closing: Closing) -> None:
         """End the stream with this frame, after the one that is being sent. Only the first call counts."""
@@ -233,10 +228,10 @@ class Session:
             if timer is not None:
                 timer.cancel()
         while self._stage is Stage.RESERVED:
-            self._stirred.clear()
-            await self._stirred.wait()
+            self._woken.clear()
+            await self._woken.wait()
         if self._stage is not Stage.CLOSING:
-            self._pass_turn_on()
+            self._leave_queue()
         topic, group, session_id = self.options.topic, self.options.group, self.options.session_id
         try:
             # It leaves first, so that no late command leases or adopts anything after its leases were shortened.
@@ -266,11 +261,11 @@ class Session:
         return results.count(None)
 
     def _drop_leases(self, fencing_tokens: Sequence[int]) -> int:
-        """Drop leases from the window, and look for more where there is room again. Returns how many it held."""
+        """Drop leases from the window, and lease again if that made room. Returns how many it held."""
         had_suspect = self.window.has_suspect()
         count = self.window.drop(fencing_tokens)
         if self._stage in UNANSWERED:
-            self._ended_early.update(fencing_tokens)
+            self._last.ended_early.update(fencing_tokens)
         elif self._stage is not Stage.WAITING or (had_suspect and not self.window.has_suspect()):
             self.wake()
         return count
@@ -278,9 +273,9 @@ class Session:
     def wake(self) -> None:
         """Wake the session: there may be something to lease, or room, or the stream is to end."""
         if self._stage in IDLE:
-            self._stage = Stage.LOOKING
+            self._stage = Stage.READY_TO_LEASE
             self._waker.stop_waiting(self)
-        self._stirred.set()
+        self._woken.set()
 
     async def _adopt(self, held: Sequence[LeaseRef]) -> list[LeaseRef]:
         """Take over leases. Returns those that were lost or have ended meanwhile."""
@@ -291,7 +286,7 @@ class Session:
             return list(held)
         lost: list[LeaseRef] = []
         for lease, result in zip(held, adopted, strict=True):
-            if isinstance(result, AdoptedLease) and lease.fencing_token not in self._ended_early:
+            if isinstance(result, AdoptedLease) and lease.fencing_token not in self._last.ended_early:
                 self.window.hold(lease.fencing_token, lease.event_id, result.size, is_suspect=result.is_suspect)
             else:
                 lost.append(lease)
@@ -303,11 +298,11 @@ class Session:
             unsent, self._unsent = self._unsent, []
             held = [event for event in unsent if self.window.holds(event.fencing_token)]
             return Deliveries(held) if held else None
-        if self._stage is Stage.LOOKING:
+        if self._stage is Stage.READY_TO_LEASE:
             return await self._try_lease()
         self._join_queue()
-        await self._stirred.wait()
-        self._stirred.clear()
+        await self._woken.wait()
+        self._woken.clear()
         if self._stage in IDLE and not self._unsent:
             return await self._heartbeat_if_due()
         return None
@@ -334,90 +329,84 @@ class Session:
             self._stage = Stage.FULL
             return None
         options = self.options
-        request = self._ask(Stage.LEASING)
-        expects_all = not self._is_behind
+        request = self._begin(Stage.LEASING)
+        expects_all = not self._has_more
         if expects_all:
-            self._waker.leases()
+            self._waker.lease_began()
         try:
             batch = await self._engine.lease(options.topic, options.group, options.session_id, request)
             held = self._take(batch)
             is_too_large = not batch.events and batch.has_more and batch.next_due_us is not None
-            look = is_too_large and bool(self._ended_early)
-            self._go_on(Stage.TOO_LARGE if is_too_large else Stage.WAITING, look=look)
+            has_more_room = bool(self._last.ended_early)
+            stage = Stage.TOO_LARGE if is_too_large else Stage.WAITING
+            self._wait_or_lease(stage, lease_again=is_too_large and has_more_room)
         finally:
             if expects_all:
-                self._waker.was_answered()
+                self._waker.lease_answered()
         return Deliveries(held) if held else None
 
-    def _ask(self, stage: Stage) -> LeaseRequest:
-        """Begin a lease or a reservation: take note of what is known before it. Returns what there is room for."""
+    def _begin(self, stage: Stage) -> LeaseRequest:
+        """Begin a lease or a reservation. Returns what there is room for."""
         request = self.window.request(self.options.lease_us)
-        self._ended_early.clear()
-        self._next_due_us, self._seen_changes = None, self._waker.changes
-        self._asked_for_suspect = request.with_suspect
-        self._must_look = False
+        self._last = LastLease(request.with_suspect, self._waker.changes)
         self._stage = stage
         return request
 
     def _take(self, batch: LeaseBatch) -> list[LeasedEvent]:
-        """Take note of an answer. Returns the events that it has brought, without those whose leases have ended."""
-        self._waker.is_paused, self._is_behind = batch.is_paused, batch.has_more
-        others_due_us = self._others_due(batch)
-        self._next_due_us = _first(self._next_due_us, others_due_us)
-        if not batch.events:
-            return []
-        is_more_due = batch.next_due_us is not None and batch.next_due_us <= self._engine.now_us()
-        has_changed = self._waker.changes != self._seen_changes
-        self._must_look = self._must_look or is_more_due or has_changed or batch.has_more
-        self._waker.took(others_due_us)
-        self._seen_changes = self._waker.changes
-        held = [event for event in batch.events if event.fencing_token not in self._ended_early]
-        self.window.hold_all(held)
+        """Record an answer. Returns the events that it brings, without those whose leases have ended."""
+        self._waker.is_paused, self._has_more = batch.is_paused, batch.has_more
+        group_due_us = self._group_due(batch)
+        held = self._last.answer(batch, group_due_us, self._engine.now_us(), self._waker.changes)
+        if batch.events:
+            self._waker.leased(group_due_us)
+            self._last.seen_changes = self._waker.changes
+            self.window.hold_all(held)
         return held
 
-    def _go_on(self, wait: Stage, *, look: bool) -> None:
-        """Enter the next stage after a lease or a reservation.
+    def _wait_or_lease(self, stage: Stage, *, lease_again: bool) -> None:
+        """Choose the next stage after a lease or a reservation.
 
         Args:
-            wait: the stage to wait in, if there is nothing more to lease.
-            look: look for more in any case.
+            stage: the stage to wait in, if there is nothing more to lease.
+            lease_again: lease again in any case.
         """
-        # A suspect's lease has ended meanwhile, so another one may follow.
-        may_take_suspect = not (self._asked_for_suspect or self.window.has_suspect())
-        if look or self._must_look or may_take_suspect or not self.window.has_room():
-            self._stage = Stage.LOOKING
+        # If a suspect's lease has ended meanwhile, another suspect may follow.
+        may_take_suspect = not (self._last.with_suspect or self.window.has_suspect())
+        if lease_again or self._last.may_be_more or may_take_suspect or not self.window.has_room():
+            self._stage = Stage.READY_TO_LEASE
             return
-        self._stage = wait
-        if wait is Stage.WAITING:
-            self._waker.sends(self)
+        self._stage = stage
+        if stage is Stage.WAITING:
+            self._waker.wait_after_sending(self)
 
-    def _others_due(self, batch: LeaseBatch) -> int | None:
+    def _group_due(self, batch: LeaseBatch) -> int | None:
         """When the group next has something to lease, for any session. A suspect that is due, which this session can't
         take, is offered to another session now, and doesn't count.
         """
-        times = [batch.next_due_us, batch.suspect_due_us]
+        times_us = [batch.next_due_us, batch.suspect_due_us]
         if batch.suspect_due_us is not None and batch.suspect_due_us <= self._engine.now_us():
-            self._waker.suspect_is_left()
-            times.pop()
-        return _first(*times)
+            self._waker.suspect_due()
+            times_us.pop()
+        return first(times_us)
 
     def _join_queue(self) -> None:
         """Join the waker's queue, in the stages that wait for it; harmless if already queued."""
+        last = self._last
         if self._stage is Stage.WAITING:
             takes_suspects = not self.window.has_suspect()
-            self._waker.wait(self, self._next_due_us, self._seen_changes, takes_suspects=takes_suspects)
-        elif self._stage is Stage.TOO_LARGE and self._next_due_us is not None:
-            self._waker.wait_for_another(self, self._next_due_us, self._seen_changes)
+            self._waker.wait(self, last.next_due_us, last.seen_changes, takes_suspects=takes_suspects)
+        elif self._stage is Stage.TOO_LARGE and last.next_due_us is not None:
+            self._waker.wait_for_another(self, last.next_due_us, last.seen_changes)
 
-    def _pass_turn_on(self) -> None:
-        """Leave the waker's queue. If it was this session's turn, another one leases instead."""
+    def _leave_queue(self) -> None:
+        """Leave the waker's queue. If the session was woken, another one leases in its place."""
         self._waker.stop_waiting(self)
         self._waker.due(self._engine.now_us())
 
     async def _heartbeat_if_due(self) -> Heartbeat | None:
         if self._clock.now_us() < self._sent_us + HEARTBEAT_US:
             return None
-        # A turn that came while the heartbeat is being sent would be lost. It queues again afterwards.
+        # If it were woken while the heartbeat is being sent, nobody would lease. It joins the queue again afterwards.
         self._waker.stop_waiting(self)
         return Heartbeat(self._engine.now_us(), await self._count_backlog())
 
@@ -453,7 +442,7 @@ class Session:
         self._heartbeat = self._clock.call_at(ticks * HEARTBEAT_TICK_US, self._heartbeat_due)
 
     def _heartbeat_due(self) -> None:
-        self._stirred.set()
+        self._woken.set()
         self._arm_heartbeat()
 
     async def _if_reachable(self, call: Awaitable[None]) -> None:
@@ -462,8 +451,3 @@ class Session:
             await call
         except DispatcherNotWorking as error:
             log.warning("session ended without the engine", session_id=self.options.session_id, error=str(error))
-
-
-def _first(*times_us: int | None) -> int | None:
-    """The first of these times; None is never."""
-    return min((at_us for at_us in times_us if at_us is not None), default=None)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 LEASE_ANSWER_TIMEOUT_S = 0.02
-"""How long a dispatch waits at most for leases that are under way."""
+"""How long a dispatch waits at most for running lease calls."""
 
 
 class Streams:
@@ -87,8 +87,8 @@ class Streams:
     async def _reserve(self, topic: str, requests: Sequence[DispatchRequest]) -> list[Reservation]:
         """Room for what is due at once; none if nothing is.
 
-        A session that is leasing is about to know whether it has room. So a dispatch waits a moment for its answer: the
-        two would otherwise cross again and again, and nothing would be handed over.
+        A session that is leasing is about to know whether it has room, so a dispatch waits a moment for its answer.
+        Otherwise the two would keep missing each other, and nothing would be handed over.
         """
         if topic not in self._wakers or not any(event.is_due_at_once for one in requests for event in one.events):
             return []

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from duebus_server.domain.clock import Clock, Timer
     from duebus_server.domain.model import Reservation
 
-LOOK_AGAIN_US = SECOND
-"""The longest wait of a session whose next event does not fit. A released event returns to its old place, which
-may be before that one at the same due time, and no notification shows that.
+RECHECK_US = SECOND
+"""How long a session whose next event does not fit waits at most. A released event returns to its old place, which may
+be before that event at the same due time, and no notification says so.
 """
 
 
@@ -38,7 +38,7 @@ class Waker:
     A dispatch wakes nobody for what it hands over: it reserves the room of a session instead.
 
     Attributes:
-        changes: grows with every ``due`` and ``took``. A session that leased before a change may have missed something.
+        changes: grows with every ``due`` and ``leased``. A lease from before a change may have missed something.
         is_paused: whether the last lease found the group paused.
 
     Args:
@@ -51,16 +51,17 @@ class Waker:
         self.is_paused = False
         self._clock = clock
         self._engine_now_us = engine_now_us
-        # The queue, with whether each takes suspects; the sessions for which the event that is due at this time is too
-        # large; and those that will join the queue when they have sent what they have leased.
+        # The queue: whether each session takes suspects.
         self._waiting: dict[Waiter, bool] = {}
+        # Sessions for which the first event is too large: when that event is due.
         self._waiting_for_another: dict[Waiter, int] = {}
+        # Sessions that will join the queue once they have sent what they leased.
         self._sending: dict[Waiter, None] = {}
         self._due_us: int | None = None
         self._leasing = 0
         self._answered = asyncio.Event()
         self._timer: Timer | None = None
-        self._look_again_timer: Timer | None = None
+        self._recheck_timer: Timer | None = None
 
     def due(self, at_us: int) -> None:
         """Something can be leased at ``at_us``, or now if that has passed."""
@@ -68,15 +69,15 @@ class Waker:
         self._requeue(lambda too_large_us: at_us < too_large_us)
         self._arm(at_us)
 
-    def took(self, next_due_us: int | None) -> None:
-        """A session has leased something. What is due next concerns all sessions that wait."""
+    def leased(self, next_due_us: int | None) -> None:
+        """A session has leased events. Any waiting session may lease what is due next."""
         self.changes += 1
         self._requeue(lambda _: True)
         if next_due_us is not None:
             self._arm(next_due_us)
 
-    def suspect_is_left(self) -> None:
-        """A suspect is due that the session which looked can't take: wake the first session that can."""
+    def suspect_due(self) -> None:
+        """A suspect is due that the session which has leased can't take. Wake the first session that can."""
         waiter = next((waiter for waiter, takes_suspects in self._waiting.items() if takes_suspects), None)
         if waiter is not None:
             del self._waiting[waiter]
@@ -85,8 +86,8 @@ class Waker:
     def reserve(self) -> Reservation | None:
         """Reserve the room of one session that has leased everything that was due, and take it out of the queue.
 
-        It is the first in the queue that has room. If there is none, it is one that is still sending: the window bounds
-        what a slow reader gets.
+        The first in the queue that has room comes first, and then one that is still sending: the window limits what a
+        slow reader gets.
         """
         for queue in (self._waiting, self._sending):
             for waiter in queue:
@@ -96,23 +97,23 @@ class Waker:
                     return reservation
         return None
 
-    def leases(self) -> None:
-        """A session begins to lease, and expects to take everything that is due. ``was_answered`` must follow."""
+    def lease_began(self) -> None:
+        """A session begins to lease, and expects to take everything that is due. ``lease_answered`` must follow."""
         self._leasing += 1
         self._answered.clear()
 
-    def was_answered(self) -> None:
-        """That session knows what it has leased."""
+    def lease_answered(self) -> None:
+        """That session has its answer, or the lease failed."""
         self._leasing -= 1
         self._answered.set()
 
     async def room(self) -> None:
-        """Return when ``reserve`` may find room: at once, unless only sessions that lease may have some."""
+        """Return when ``reserve`` may find room: at once, unless the only sessions that may have room are leasing."""
         if self._leasing and not (self._waiting or self._sending):
             await self._answered.wait()
 
-    def sends(self, waiter: Waiter) -> None:
-        """A session has leased everything that was due. It joins the queue when it has sent that."""
+    def wait_after_sending(self, waiter: Waiter) -> None:
+        """A session has leased everything that was due, and joins the queue once it has sent that."""
         self._sending[waiter] = None
 
     def wait(self, waiter: Waiter, next_due_us: int | None, seen_changes: int, *, takes_suspects: bool = True) -> None:
@@ -144,8 +145,8 @@ class Waker:
             waiter.wake()
             return
         self._waiting_for_another[waiter] = too_large_us
-        if self._look_again_timer is None:
-            self._look_again_timer = self._clock.call_at(self._clock.now_us() + LOOK_AGAIN_US, self._look_again)
+        if self._recheck_timer is None:
+            self._recheck_timer = self._clock.call_at(self._clock.now_us() + RECHECK_US, self._recheck)
         self._arm(too_large_us)
 
     def stop_waiting(self, waiter: Waiter) -> None:
@@ -156,7 +157,7 @@ class Waker:
 
     def close(self) -> None:
         """Cancel the timers."""
-        for timer in (self._timer, self._look_again_timer):
+        for timer in (self._timer, self._recheck_timer):
             if timer is not None:
                 timer.cancel()
 
@@ -168,8 +169,8 @@ class Waker:
             del self._waiting_for_another[waiter]
             self._waiting[waiter] = True
 
-    def _look_again(self) -> None:
-        self._look_again_timer = None
+    def _recheck(self) -> None:
+        self._recheck_timer = None
         self._requeue(lambda _: True)
         self._arm(self._engine_now_us())
 

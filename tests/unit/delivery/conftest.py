@@ -49,15 +49,15 @@ class TestEngine(LocalEngine):
     Attributes:
         leases: how many lease calls each session has made.
         backlogs_counted: how many times it was asked for a backlog.
-        away: while it is set, it can't be reached.
-        latency: so many turns of the loop pass before a verb is carried out, and again before its answer comes.
-        broken_groups: in which nothing can be given back.
+        unreachable: while it is set, the engine can't be reached.
+        latency: turns of the loop before a verb is carried out, and again before its answer comes.
+        broken_groups: groups in which nothing can be nacked.
     """
 
     __test__ = False
     leases: Counter[str]
     backlogs_counted = 0
-    away = False
+    unreachable = False
     latency = 0
     broken_groups: Sequence[str] = ()
 
@@ -70,7 +70,7 @@ class TestEngine(LocalEngine):
     async def dispatch(
         self, topic: str, requests: Sequence[DispatchRequest], reservations: Sequence[Reservation] = ()
     ) -> list[DispatchAnswer | DueBusError]:
-        """See ``LocalEngine``. What it has handed over is told with its answer."""
+        """See ``LocalEngine``. Hand-overs are reported with the answer."""
         told: list[tuple[str, str, str, LeaseBatch]] = []
         watcher = self._topics.watcher
         assert isinstance(watcher, Streams)
@@ -82,7 +82,7 @@ class TestEngine(LocalEngine):
         return answers
 
     async def dispatch_elsewhere(self, request: DispatchRequest) -> None:
-        """Dispatch as another replica does: without latency, and even while this one can't reach the engine."""
+        """Dispatch as another replica does: without latency, and also while this one can't reach the engine."""
         await super().dispatch(TOPIC, [request])
 
     async def adopt(
@@ -113,7 +113,7 @@ class TestEngine(LocalEngine):
     async def _reach(self) -> AsyncIterator[None]:
         for _ in range(self.latency):
             await asyncio.sleep(0)
-        if self.away:
+        if self.unreachable:
             raise DispatcherNotWorking("out of reach")
         yield
         for _ in range(self.latency):

@@ -243,10 +243,10 @@ async def test_after_a_dispatch_whose_answer_is_lost_the_session_leases(bench: B
 
 async def test_a_session_keeps_working_after_a_dispatch_that_fails(bench: Bench) -> None:
     subscriber = await bench.subscribe()
-    bench.engine.away = True
+    bench.engine.unreachable = True
     with pytest.raises(DispatcherNotWorking):
         await bench.dispatch("a")
-    bench.engine.away = False
+    bench.engine.unreachable = False
     await bench.advance(SECOND)
     await bench.dispatch("b")
     assert subscriber.ids == ["b"]
@@ -314,7 +314,7 @@ async def test_a_dispatch_waits_for_a_lease_that_is_under_way(bench: Bench) -> N
     assert bench.lease_calls(subscriber) == asked + 1
 
 
-async def test_a_dispatch_does_not_wait_for_a_session_that_is_behind(bench: Bench) -> None:
+async def test_a_dispatch_does_not_wait_for_a_session_that_has_more_to_lease(bench: Bench) -> None:
     subscriber = await bench.subscribe(max_events=1)
     await bench.dispatch("a", "b", "c")
     bench.engine.latency = 10_000

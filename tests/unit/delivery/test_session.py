@@ -243,7 +243,7 @@ async def test_a_session_that_ends_after_being_woken_wakes_the_next_one(bench: B
     """The first session's stream breaks before it leases the event that it was woken for."""
     first, second = await bench.subscribe(), await bench.subscribe()
     await bench.engine.dispatch("orders", [DispatchRequest([new_event("a")])])
-    assert first.session._stirred.is_set(), "it is woken, but has not run yet"
+    assert first.session._woken.is_set(), "it is woken, but has not run yet"
     bench.engine._topics.watcher = None  # an engine need not report twice
     await first.vanish()
     await settle_down()
@@ -423,11 +423,11 @@ async def test_an_ended_session_has_no_timer(bench: Bench) -> None:
 
 async def test_a_stream_survives_an_unreachable_engine(bench: Bench) -> None:
     subscriber = await bench.subscribe()
-    bench.engine.away = True
+    bench.engine.unreachable = True
     await bench.dispatch_elsewhere("a")
     await bench.advance(5 * SECOND)
     assert (subscriber.ids, subscriber.ended) == ([], False)
-    bench.engine.away = False
+    bench.engine.unreachable = False
     await bench.advance(SECOND // 2)
     assert subscriber.ids == ["a"]
 
@@ -436,7 +436,7 @@ async def test_an_unreachable_engine_is_asked_twice_a_second_at_most(
     bench: Bench,
 ) -> None:
     subscriber = await bench.subscribe()
-    bench.engine.away = True
+    bench.engine.unreachable = True
     for _ in range(20):
         await bench.dispatch_elsewhere("a")
         subscriber.session.wake()
@@ -451,14 +451,14 @@ async def test_heartbeats_continue_while_the_engine_is_unreachable(bench: Bench)
     subscriber = await bench.subscribe(max_events=1)
     await bench.dispatch("a", "b", "c")
     await bench.advance(10 * SECOND)
-    bench.engine.away = True
+    bench.engine.unreachable = True
     await bench.advance(10 * SECOND)
     assert [beat.backlog for beat in heartbeats(list(subscriber.frames))] == [2, 2], "the last known number"
 
 
 async def test_a_stream_that_ends_while_the_engine_is_unreachable_leaves_nothing_behind(bench: Bench) -> None:
     subscriber = await bench.subscribe()
-    bench.engine.away = True
+    bench.engine.unreachable = True
     await bench.dispatch_elsewhere("a")
     await subscriber.vanish()
     assert (bench.streams._sessions, bench.streams._wakers) == ({}, {})
@@ -470,7 +470,7 @@ async def test_a_stream_that_ends_while_the_engine_is_unreachable_leaves_its_gro
     """Otherwise the group would count a subscriber that is gone."""
     subscriber = await bench.subscribe()
     await bench.dispatch("a")
-    bench.engine.away = True
+    bench.engine.unreachable = True
     await subscriber.vanish()
-    bench.engine.away = False
+    bench.engine.unreachable = False
     assert (await bench.group()).subscribers == []

@@ -31,7 +31,7 @@ class Waiter:
         return self._reservation
 
 
-class Line:
+class Queue:
     """A waker with sessions that only record when they are woken."""
 
     def __init__(self, engine_ahead_us: int = 0) -> None:
@@ -63,188 +63,188 @@ class Line:
 
 
 @pytest.fixture
-def line() -> Line:
-    return Line()
+def queue() -> Queue:
+    return Queue()
 
 
-def test_an_event_wakes_the_one_session_that_has_waited_longest(line: Line) -> None:
+def test_an_event_wakes_the_one_session_that_has_waited_longest(queue: Queue) -> None:
     for name in ("a", "b", "c"):
-        line.wait(name)
-    line.due()
-    assert line.woken == [("a", 0)]
-    line.due()
-    assert line.woken == [("a", 0), ("b", 0)]
+        queue.wait(name)
+    queue.due()
+    assert queue.woken == [("a", 0)]
+    queue.due()
+    assert queue.woken == [("a", 0), ("b", 0)]
 
 
-def test_a_woken_session_that_waits_again_goes_to_the_end(line: Line) -> None:
-    line.wait("a")
-    line.wait("b")
-    line.due()
-    line.wait("a")
-    line.due()
-    line.due()
-    assert [name for name, _ in line.woken] == ["a", "b", "a"]
+def test_a_woken_session_that_waits_again_goes_to_the_end(queue: Queue) -> None:
+    queue.wait("a")
+    queue.wait("b")
+    queue.due()
+    queue.wait("a")
+    queue.due()
+    queue.due()
+    assert [name for name, _ in queue.woken] == ["a", "b", "a"]
 
 
-def test_sessions_are_woken_when_an_event_is_due_and_not_before(line: Line) -> None:
-    line.wait("a")
-    line.wait("b")
-    line.due(after_us=SECOND)
-    line.clock.advance(SECOND - 1)
-    assert line.woken == []
-    line.clock.advance(1)
-    assert line.woken == [("a", SECOND)]
+def test_sessions_are_woken_when_an_event_is_due_and_not_before(queue: Queue) -> None:
+    queue.wait("a")
+    queue.wait("b")
+    queue.due(after_us=SECOND)
+    queue.clock.advance(SECOND - 1)
+    assert queue.woken == []
+    queue.clock.advance(1)
+    assert queue.woken == [("a", SECOND)]
 
 
-def test_an_earlier_event_moves_the_timer_forward(line: Line) -> None:
-    line.wait("a", START_US + 10 * SECOND)
-    line.due(after_us=2 * SECOND)
-    line.clock.advance(2 * SECOND)
-    assert line.woken == [("a", 2 * SECOND)]
+def test_an_earlier_event_moves_the_timer_forward(queue: Queue) -> None:
+    queue.wait("a", START_US + 10 * SECOND)
+    queue.due(after_us=2 * SECOND)
+    queue.clock.advance(2 * SECOND)
+    assert queue.woken == [("a", 2 * SECOND)]
 
 
-def test_a_later_event_leaves_the_timer_alone(line: Line) -> None:
-    line.wait("a", START_US + 2 * SECOND)
-    line.due(after_us=10 * SECOND)
-    line.clock.advance(10 * SECOND)
-    assert line.woken == [("a", 2 * SECOND)]
+def test_a_later_event_leaves_the_timer_alone(queue: Queue) -> None:
+    queue.wait("a", START_US + 2 * SECOND)
+    queue.due(after_us=10 * SECOND)
+    queue.clock.advance(10 * SECOND)
+    assert queue.woken == [("a", 2 * SECOND)]
 
 
-def test_a_timer_that_was_moved_fires_once(line: Line) -> None:
-    line.wait("a", START_US + 10 * SECOND)
-    line.wait("b")
-    line.due(after_us=2 * SECOND)
-    line.clock.advance(60 * SECOND)
-    assert line.woken == [("a", 2 * SECOND)], "a wakes b if it finds more that is due"
+def test_a_timer_that_was_moved_fires_once(queue: Queue) -> None:
+    queue.wait("a", START_US + 10 * SECOND)
+    queue.wait("b")
+    queue.due(after_us=2 * SECOND)
+    queue.clock.advance(60 * SECOND)
+    assert queue.woken == [("a", 2 * SECOND)], "a wakes b if it finds more that is due"
 
 
-def test_the_timer_remains_for_sessions_behind_one_that_is_woken_for_another_event(line: Line) -> None:
+def test_the_timer_remains_for_sessions_behind_one_that_is_woken_for_another_event(queue: Queue) -> None:
     """Two sessions wait for a late event. One is woken for another event, leases it, and reports what is due next."""
     late_us = START_US + 10 * SECOND
-    line.wait("a", late_us)
-    line.wait("b", late_us)
-    line.due()
-    assert line.woken == [("a", 0)]
-    line.waker.due(late_us)
-    line.clock.advance(10 * SECOND)
-    assert line.woken == [("a", 0), ("b", 10 * SECOND)]
+    queue.wait("a", late_us)
+    queue.wait("b", late_us)
+    queue.due()
+    assert queue.woken == [("a", 0)]
+    queue.waker.due(late_us)
+    queue.clock.advance(10 * SECOND)
+    assert queue.woken == [("a", 0), ("b", 10 * SECOND)]
 
 
-def test_a_timer_set_by_a_waiting_session_fires_without_a_report(line: Line) -> None:
-    line.wait("a", START_US + SECOND)
-    line.clock.advance(SECOND)
-    assert line.woken == [("a", SECOND)]
+def test_a_timer_set_by_a_waiting_session_fires_without_a_report(queue: Queue) -> None:
+    queue.wait("a", START_US + SECOND)
+    queue.clock.advance(SECOND)
+    assert queue.woken == [("a", SECOND)]
 
 
-def test_a_report_between_a_lease_and_waiting_is_not_lost(line: Line) -> None:
-    seen = line.waker.changes  # the session leases, and the engine has nothing yet...
-    line.due()  # ...and an event arrives before the answer, while no session is in line
-    line.waker.wait(line.waiter("a"), None, seen)
-    assert line.woken == [("a", 0)]
+def test_a_report_between_a_lease_and_waiting_is_not_lost(queue: Queue) -> None:
+    seen = queue.waker.changes  # the session leases, and the engine has nothing yet...
+    queue.due()  # ...and an event arrives before the answer, while no session is in the queue
+    queue.waker.wait(queue.waiter("a"), None, seen)
+    assert queue.woken == [("a", 0)]
 
 
-def test_a_report_is_seen_once(line: Line) -> None:
-    line.due()
-    line.wait("a")
-    assert line.woken == []
+def test_a_report_is_seen_once(queue: Queue) -> None:
+    queue.due()
+    queue.wait("a")
+    assert queue.woken == []
 
 
-def test_a_session_that_left_the_queue_is_skipped(line: Line) -> None:
-    line.wait("a")
-    line.wait("b")
-    line.waker.stop_waiting(line.waiter("a"))
-    line.waker.stop_waiting(line.waiter("never in line"))
-    line.due()
-    assert line.woken == [("b", 0)]
+def test_a_session_that_left_the_queue_is_skipped(queue: Queue) -> None:
+    queue.wait("a")
+    queue.wait("b")
+    queue.waker.stop_waiting(queue.waiter("a"))
+    queue.waker.stop_waiting(queue.waiter("never in the queue"))
+    queue.due()
+    assert queue.woken == [("b", 0)]
 
 
-def test_no_timer_runs_while_no_session_waits(line: Line) -> None:
-    line.due(after_us=SECOND)
-    assert line.waker._timer is None
-    line.clock.advance(SECOND)
-    line.wait("a")
-    assert line.woken == []
+def test_no_timer_runs_while_no_session_waits(queue: Queue) -> None:
+    queue.due(after_us=SECOND)
+    assert queue.waker._timer is None
+    queue.clock.advance(SECOND)
+    queue.wait("a")
+    assert queue.woken == []
 
 
-def test_a_closed_waker_wakes_nobody(line: Line) -> None:
-    line.wait("a", START_US + SECOND)
-    line.waker.close()
-    line.clock.advance(SECOND)
-    assert line.woken == []
+def test_a_closed_waker_wakes_nobody(queue: Queue) -> None:
+    queue.wait("a", START_US + SECOND)
+    queue.waker.close()
+    queue.clock.advance(SECOND)
+    assert queue.woken == []
 
 
 def test_due_times_follow_the_engines_clock() -> None:
     """The engine's clock is 3 s ahead, so what is due at its 10 s is due in 7 s."""
-    line = Line(engine_ahead_us=3 * SECOND)
-    line.wait("a", START_US + 10 * SECOND)
-    line.clock.advance(7 * SECOND - 1)
-    assert line.woken == []
-    line.clock.advance(1)
-    assert line.woken == [("a", 7 * SECOND)]
+    queue = Queue(engine_ahead_us=3 * SECOND)
+    queue.wait("a", START_US + 10 * SECOND)
+    queue.clock.advance(7 * SECOND - 1)
+    assert queue.woken == []
+    queue.clock.advance(1)
+    assert queue.woken == [("a", 7 * SECOND)]
 
 
 # --- sessions without room for what is due next -----------------------------------------------------------------------
 
 
-def test_a_session_without_room_is_not_woken_for_the_large_event(line: Line) -> None:
-    line.wait_for_another("a", START_US)
+def test_a_session_without_room_is_not_woken_for_the_large_event(queue: Queue) -> None:
+    queue.wait_for_another("a", START_US)
     for _ in range(3):
-        line.due()
-    assert line.woken == []
+        queue.due()
+    assert queue.woken == []
 
 
-def test_a_session_without_room_checks_once_a_second(line: Line) -> None:
-    line.wait_for_another("a", START_US)
-    line.clock.advance(SECOND - 1)
-    assert line.woken == []
-    line.clock.advance(1)
-    assert line.woken == [("a", SECOND)]
-    line.clock.advance(10 * SECOND)
-    assert line.woken == [("a", SECOND)], "it has not started to wait again"
-    line.wait_for_another("a", START_US)
-    line.clock.advance(SECOND)
-    assert line.woken == [("a", SECOND), ("a", 12 * SECOND)]
+def test_a_session_without_room_checks_once_a_second(queue: Queue) -> None:
+    queue.wait_for_another("a", START_US)
+    queue.clock.advance(SECOND - 1)
+    assert queue.woken == []
+    queue.clock.advance(1)
+    assert queue.woken == [("a", SECOND)]
+    queue.clock.advance(10 * SECOND)
+    assert queue.woken == [("a", SECOND)], "it has not started to wait again"
+    queue.wait_for_another("a", START_US)
+    queue.clock.advance(SECOND)
+    assert queue.woken == [("a", SECOND), ("a", 12 * SECOND)]
 
 
-def test_a_session_without_room_leaves_the_event_to_the_next_one(line: Line) -> None:
-    line.wait("b")
-    line.wait_for_another("a", START_US)
-    assert [name for name, _ in line.woken] == ["b"]
+def test_a_session_without_room_leaves_the_event_to_the_next_one(queue: Queue) -> None:
+    queue.wait("b")
+    queue.wait_for_another("a", START_US)
+    assert [name for name, _ in queue.woken] == ["b"]
 
 
-def test_after_the_large_event_is_leased_sessions_without_room_queue_again(line: Line) -> None:
-    line.wait_for_another("a", START_US)
-    line.wait_for_another("b", START_US)
-    line.waker.took(None)
-    assert line.woken == [], "nothing is due"
-    line.due()
-    line.due()
-    assert [name for name, _ in line.woken] == ["a", "b"]
+def test_after_the_large_event_is_leased_sessions_without_room_queue_again(queue: Queue) -> None:
+    queue.wait_for_another("a", START_US)
+    queue.wait_for_another("b", START_US)
+    queue.waker.leased(None)
+    assert queue.woken == [], "nothing is due"
+    queue.due()
+    queue.due()
+    assert [name for name, _ in queue.woken] == ["a", "b"]
 
 
-def test_after_the_large_event_is_leased_the_first_session_without_room_is_woken(line: Line) -> None:
-    line.wait_for_another("a", START_US)
-    line.wait_for_another("b", START_US)
-    line.waker.took(START_US)
-    assert [name for name, _ in line.woken] == ["a"]
+def test_after_the_large_event_is_leased_the_first_session_without_room_is_woken(queue: Queue) -> None:
+    queue.wait_for_another("a", START_US)
+    queue.wait_for_another("b", START_US)
+    queue.waker.leased(START_US)
+    assert [name for name, _ in queue.woken] == ["a"]
 
 
-def test_an_event_due_before_the_large_one_wakes_a_session_without_room(line: Line) -> None:
-    line.wait_for_another("a", START_US)
-    line.waker.due(START_US - 1)
-    assert [name for name, _ in line.woken] == ["a"]
+def test_an_event_due_before_the_large_one_wakes_a_session_without_room(queue: Queue) -> None:
+    queue.wait_for_another("a", START_US)
+    queue.waker.due(START_US - 1)
+    assert [name for name, _ in queue.woken] == ["a"]
 
 
-def test_a_report_between_a_lease_and_waiting_for_another_event_is_not_lost(line: Line) -> None:
-    seen = line.waker.changes
-    line.waker.took(None)  # another session has taken the large event meanwhile
-    line.waker.wait_for_another(line.waiter("a"), START_US, seen)
-    assert [name for name, _ in line.woken] == ["a"]
+def test_a_report_between_a_lease_and_waiting_for_another_event_is_not_lost(queue: Queue) -> None:
+    seen = queue.waker.changes
+    queue.waker.leased(None)  # another session has taken the large event meanwhile
+    queue.waker.wait_for_another(queue.waiter("a"), START_US, seen)
+    assert [name for name, _ in queue.woken] == ["a"]
 
 
-def test_a_session_without_room_that_left_the_queue_is_skipped(line: Line) -> None:
-    line.wait_for_another("a", START_US)
-    line.waker.stop_waiting(line.waiter("a"))
-    line.waker.took(START_US)
-    line.due()
-    assert line.woken == []
+def test_a_session_without_room_that_left_the_queue_is_skipped(queue: Queue) -> None:
+    queue.wait_for_another("a", START_US)
+    queue.waker.stop_waiting(queue.waiter("a"))
+    queue.waker.leased(START_US)
+    queue.due()
+    assert queue.woken == []
