@@ -177,8 +177,12 @@ class App:
 
     async def stop(self) -> None:
         """Drain all engines and end."""
-        await self.lifecycle.stop([], self._settings.drain_timeout)
+        await self.drain()
         await self.wait_stopped()
+
+    async def drain(self) -> None:
+        """Drain all engines and stop them. ``wait_stopped`` then returns."""
+        await self.lifecycle.stop([], self._settings.drain_timeout)
 
     async def wait_stopped(self) -> None:
         """Return when every engine has been stopped and the last answers are sent.
@@ -280,9 +284,9 @@ async def serve(settings: Settings, announce: Callable[[str], None], *, shares_p
     failed.add_done_callback(lambda _: failed.exception())  # whether or not anyone waits for it
     engines = [make_engine(name, settings, clock, failed.set_exception) for name in settings.engine]
     app = App(settings, clock, engines, shares_port=shares_port, failed=failed)
-    stops: set[asyncio.Task[None]] = set()
+    drains: set[asyncio.Task[None]] = set()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, lambda: stops.add(asyncio.create_task(app.stop())))
+        loop.add_signal_handler(number, lambda: drains.add(asyncio.create_task(app.drain())))
     pauses = PauseKeeper()
     looking: set[asyncio.Task[None]] = set()
 
@@ -304,7 +308,7 @@ async def serve(settings: Settings, announce: Callable[[str], None], *, shares_p
     await app.wait_stopped()
     for task in looking:
         task.cancel()
-    await asyncio.gather(*stops)
+    await asyncio.gather(*drains)
 
 
 def make_metrics(settings: Settings, tracing: Tracing | None) -> Metrics | None:

@@ -11,6 +11,7 @@ This is the only module that uses private names of grpcio. They are those of ``T
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 from contextlib import contextmanager, suppress
 from types import SimpleNamespace
@@ -82,6 +83,8 @@ class GrpcServer(Server):
         if not grpc.__version__.startswith(TESTED_VERSION):
             log.warning("the server was not tested with this version of grpcio", version=grpc.__version__)
         self.ended = asyncio.Event()
+        self._ending: asyncio.Task[None] | None = None
+        self._cancelling: asyncio.Task[None] | None = None
         self._loop = get_working_loop()
         with _few_wake_ups():
             self._server = _AioServer(self._loop, None, (), (), tuple(options), None)
@@ -100,6 +103,19 @@ class GrpcServer(Server):
         at_once = accepted_at_once or {}
         for name, handler in handlers.items():
             self._server.register(f"/{service}/{name}", handler, at_once.get(name, ACCEPTED_AT_ONCE))
+
+    async def stop(self, grace: float | None = None) -> None:
+        """Accept no more calls, and cancel those that still run after ``grace`` seconds; at once for None.
+
+        It can be called several times; the shortest grace counts. grpc.aio's own method crashes the process if it is
+        called, or its grace ends, while another call destroys the server.
+        """
+        self._ending = self._ending or asyncio.create_task(super().stop(math.inf))
+        await asyncio.wait((self._ending,), timeout=grace or 0)
+        self._cancelling = self._cancelling or asyncio.create_task(super().stop(None))
+        await asyncio.wait((self._ending, self._cancelling))
+        self._ending.result()
+        self._cancelling.result()
 
 
 class _AioServer(AioServer):  # type: ignore[misc]  # has no types

@@ -143,3 +143,26 @@ async def test_an_unexpected_error_of_the_check_refuses_its_call_and_ends_nothin
         assert not server.ended.is_set()
     finally:
         await server.stop(None)
+
+
+def test_a_server_that_is_told_to_stop_by_several_callers_does_not_crash() -> None:
+    """In grpc.aio, a call that waits while another destroys the server crashes the process."""
+    program = """
+        import asyncio
+        from duebus_server.wire.grpc_server import GrpcServer
+
+        async def main():
+            for _ in range(10):
+                server = GrpcServer(())
+                server.add_insecure_port("127.0.0.1:0")
+                await server.start()
+                stops = []
+                for place in range(100):
+                    stops.append(asyncio.create_task(server.stop(5 if place % 2 else None)))
+                    await asyncio.sleep(0)  # the next turn of the loop
+                await asyncio.gather(*stops)
+
+        asyncio.run(main())
+    """
+    ended = subprocess.run([sys.executable, "-c", dedent(program)], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
