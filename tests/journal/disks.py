@@ -188,6 +188,11 @@ def no_space(*_: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+def out_of_memory(*_: object) -> None:
+    """Raise what a process without memory raises."""
+    raise MemoryError("no memory")
+
+
 def broken(*_: object) -> None:
     """Raise what a broken disk raises."""
     raise OSError(errno.EIO, os.strerror(errno.EIO))

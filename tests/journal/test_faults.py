@@ -11,7 +11,7 @@ import pytest
 from duebus_server.domain.errors import DispatcherNotWorking, DuplicateInitialized, UnusableStorage
 from duebus_server.domain.model import DispatchAnswer, DispatchRequest, LeaseRequest, Reservation
 from duebus_server.engine.local.journal import Fsync, commit
-from journal.disks import FaultyDisk, broken, no_space
+from journal.disks import FaultyDisk, broken, no_space, out_of_memory
 from journal.engines import Opened, opened
 from structlog.testing import capture_logs
 from support.builders import new_event
@@ -218,6 +218,16 @@ async def test_a_write_that_fails_ends_the_engine(tmp_path: Path) -> None:
         assert len(one.failures) == 1
     async with opened(tmp_path) as again:  # half of "b" was written
         assert await again.engine.queued() == 1
+
+
+async def test_an_error_that_is_not_the_disks_ends_the_engine_too(tmp_path: Path) -> None:
+    disk = FaultyDisk()
+    async with opened(tmp_path, disk=disk) as one:
+        disk.on_write = out_of_memory
+        with pytest.raises(DispatcherNotWorking, match="no memory"):
+            async with asyncio.timeout(SIGNAL_TIMEOUT_S):
+                await one.topic.dispatch("a")
+        assert len(one.failures) == 1
 
 
 async def test_a_directory_is_used_by_one_process_at_a_time(tmp_path: Path) -> None:

@@ -317,6 +317,36 @@ async def test_a_failure_is_reported_to_on_failure_and_a_decision_is_not(bus: Fa
     assert told == [error]
 
 
+async def test_a_function_that_returns_a_generator_has_failed(bus: FakeBus) -> None:
+    def wrapper(each: Delivery) -> object:
+        return (part for part in each.event_id)
+
+    worker = worker_on(bus)
+    worker.on("orders")(wrapper)
+    async with serving(worker):
+        (await bus.stream()).deliver(delivery())
+        (nack,) = (await bus.nacks.next()).nacks
+    assert "the handler returned a generator: none of its lines has run" in nack.error
+
+
+async def test_an_on_failure_that_panics_does_not_prevent_the_settle(bus: FakeBus) -> None:
+    worker = worker_on(bus)
+
+    @worker.on("orders")
+    async def bill(_: Delivery) -> None:
+        raise ValueError("no such customer")
+
+    def panic(_: BaseException) -> None:
+        raise Panic("out of cheese")
+
+    task = asyncio.create_task(worker.serve(on_failure=panic))
+    await worker.ready()
+    (await bus.stream()).deliver(delivery())
+    assert len((await bus.nacks.next()).nacks) == 1
+    await worker.stop()
+    await task
+
+
 @pytest.mark.parametrize(("attempt", "fate"), [(2, "failed"), (3, "is dead")])
 async def test_the_log_says_dead_if_the_event_had_no_retries_left(
     bus: FakeBus, caplog: pytest.LogCaptureFixture, attempt: int, fate: str

@@ -252,7 +252,7 @@ class Executor:
             if failure.error is not None:
                 try:
                     self._on_failure(failure.error)
-                except Exception:  # noqa: BLE001 - a failing report must not prevent the settle
+                except BaseException:  # noqa: BLE001 - a failing report must not prevent the settle
                     _log.exception("%s: on_failure raised", self._source)
 
     def _report(self, held: Held, nack: Nack) -> None:

@@ -66,6 +66,8 @@ class Invoker:
             # A plain function may return a coroutine, for example if it wraps a coroutine function.
             if inspect.isawaitable(result):
                 await result
+            elif inspect.isgenerator(result) or inspect.isasyncgen(result):
+                raise TypeError("the handler returned a generator: none of its lines has run")
 
     async def _call_on_thread(self, held: Held, registration: Registration) -> object:
         context = contextvars.copy_context()

@@ -284,7 +284,7 @@ class GroupCommit:
                     done.set_exception(error)
             waiting.clear()
 
-    def _fail(self, error: OSError) -> None:
+    def _fail(self, error: BaseException) -> None:
         """Write no more: a sync that failed can't be repeated, since the bytes may be lost and the next one succeed."""
         if self.failure is None:
             self.failure = DispatcherNotWorking(f"the journal could not be written: {error}")
@@ -295,7 +295,13 @@ class GroupCommit:
     def _start_task(self, work: Coroutine[None, None, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A task that ends by an error that nobody expects, such as MemoryError, would leave all who wait hanging."""
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)
 
 
 def disk_is_full() -> DispatcherNotWorking:
