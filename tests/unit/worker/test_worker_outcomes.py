@@ -317,18 +317,6 @@ async def test_a_failure_is_reported_to_on_failure_and_a_decision_is_not(bus: Fa
     assert told == [error]
 
 
-async def test_a_function_that_returns_a_generator_has_failed(bus: FakeBus) -> None:
-    def wrapper(each: Delivery) -> object:
-        return (part for part in each.event_id)
-
-    worker = worker_on(bus)
-    worker.on("orders")(wrapper)
-    async with serving(worker):
-        (await bus.stream()).deliver(delivery())
-        (nack,) = (await bus.nacks.next()).nacks
-    assert "the handler returned a generator: none of its lines has run" in nack.error
-
-
 async def test_an_on_failure_that_panics_does_not_prevent_the_settle(bus: FakeBus) -> None:
     worker = worker_on(bus)
 

@@ -43,6 +43,18 @@ async def test_a_function_runs_on_a_thread_and_its_event_is_acked(bus: FakeBus) 
     assert ran_on[0].daemon
 
 
+async def test_a_function_that_returns_a_generator_has_failed(bus: FakeBus) -> None:
+    def wrapper(each: Delivery) -> object:
+        return (part for part in each.event_id)
+
+    worker = worker_on(bus)
+    worker.on("orders")(wrapper)
+    async with serving(worker):
+        (await bus.stream()).deliver(delivery())
+        (nack,) = (await bus.nacks.next()).nacks
+    assert "the handler returned a generator: none of its lines has run" in nack.error
+
+
 async def test_as_many_functions_run_at_once_as_concurrency_allows(bus: FakeBus) -> None:
     worker = worker_on(bus, concurrency=3)
     together = threading.Barrier(3)
