@@ -19,8 +19,8 @@ class HandOver:
 
     Args:
         group: the session's group, in which everything due is READY.
-        session: has reserved the room.
-        request: the room.
+        session: the session that has reserved the room.
+        request: the room that it has reserved.
         lease_us: how long the leases last.
         now_us: the time, in microseconds.
     """
@@ -53,8 +53,8 @@ class HandOver:
     def _fitting(self, ready: Sequence[Entry]) -> int:
         """How many of these new events may be handed over, from the first on.
 
-        Nothing else decides this. An event is leased in its turn: so none is handed over if the group is paused, or if
-        an older one is READY, or a new one before it did not fit.
+        This is the only place that decides it. Events are leased in order, so none is handed over if the group is
+        paused, if an older one is READY, or if a new one before it did not fit.
         """
         if not self._is_open:
             return 0
@@ -68,6 +68,6 @@ class HandOver:
         return self._session.session_id
 
     def batch(self) -> LeaseBatch:
-        """What the session is told."""
+        """The answer to the session: what was handed over, and when more is due."""
         with_suspects = self._request.with_suspect
         return self.group.batch(self.leased, with_suspects=with_suspects)

@@ -20,18 +20,18 @@ RESERVE_BYTES = 16 << 20
 
 
 class SyncError(OSError):
-    """A sync failed. What was written before may or may not be on the disk, and no later sync can tell."""
+    """A sync failed. What was written before may not be on the disk, and no later sync can tell."""
 
 
 class Run(NamedTuple):
-    """Records for one segment: kind and body of each."""
+    """Consecutive records for one segment: the kind and body of each."""
 
     segment: int
     records: list[tuple[int, bytes]]
 
 
 def is_full(error: OSError) -> bool:
-    """Whether there was no space, which may come back."""
+    """Whether the disk had no space, which is a fault that can pass."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT) and not isinstance(error, SyncError)
 
 
@@ -41,7 +41,7 @@ class Appender:
     Args:
         directory: where the segments are.
         disk: the operating system.
-        manifest: the segments that are there, all of them with their sizes.
+        manifest: the segments, each with its size.
     """
 
     def __init__(self, directory: DataDirectory, disk: Disk, manifest: Manifest) -> None:
@@ -56,7 +56,7 @@ class Appender:
         self._changing = threading.Lock()
 
     def write(self, runs: deque[Run], *, sync: bool) -> None:
-        """Write records, and remove from ``runs`` what is written. After an error, the same runs can be written again.
+        """Write records, and remove from ``runs`` what is written. After an error, call it again with the same runs.
 
         Raises:
             SyncError: a sync failed.
@@ -78,7 +78,7 @@ class Appender:
             self._sync()
 
     def sync_behind(self) -> None:
-        """Sync what has been written until now, while another thread may write more.
+        """Sync what has been written so far. Another thread may write meanwhile.
 
         Raises:
             SyncError: it failed.
@@ -103,7 +103,11 @@ class Appender:
         self._disk.remove(self._directory.segment(number))
 
     def take_reserve(self) -> None:
-        """Let the reserve take up its space, if there is enough."""
+        """Reserve the space, if there is enough.
+
+        Raises:
+            OSError: there is not.
+        """
         try:
             self._disk.allocate(self._directory.reserve, RESERVE_BYTES)
         except OSError:
@@ -111,7 +115,7 @@ class Appender:
             raise
 
     def free_reserve(self) -> bool:
-        """Free the space of the reserve. Returns whether it took up any."""
+        """Free the reserved space. Returns whether there was any."""
         held = self._directory.reserve.exists()
         self._disk.remove(self._directory.reserve)
         return held

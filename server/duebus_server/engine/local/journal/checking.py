@@ -1,4 +1,4 @@
-"""Looks for damage in a data directory that no server uses, and gives up what is damaged."""
+"""Finds damage in a data directory that no server uses, and removes it so that a server can start."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Check:
     """What was found.
 
     Attributes:
-        segments: how many there are.
-        records: how many of their records can be read.
-        torn: the end of the last segment, if a crash has torn it. The next start cuts it.
-        damaged: everything else that can't be read. It stops a start.
+        segments: how many segments there are.
+        records: how many records can be read.
+        torn: the end of the last segment, if a crash has torn it. The next start cuts it off.
+        damaged: everything else that can't be read. While there is any, a server does not start.
     """
 
     segments: int = 0
@@ -37,7 +37,7 @@ def verify(path: Path) -> Check:
 
     Raises:
         DuplicateInitialized: a process uses it.
-        UnusableStorage: there is none, its manifest is damaged, or it is of a newer layout.
+        UnusableStorage: there is no data directory, its manifest is damaged, or its layout is newer.
     """
     directory = _opened(path)
     try:
@@ -50,7 +50,7 @@ def repair(path: Path) -> Check:
     """Cut or skip what can't be read, so that a server can start. What was readable stays as it is.
 
     Returns:
-        What was there before.
+        What was found before the repair.
 
     Raises:
         DuplicateInitialized, UnusableStorage: as ``verify``.
@@ -90,7 +90,7 @@ def _check(directory: DataDirectory) -> Check:
 
 
 def _give_up(directory: DataDirectory, part: BadPart) -> None:
-    """Make a part readable: cut what is torn, name what is missing, and turn the rest into a record to skip."""
+    """Cut off a torn part, drop a missing segment from the manifest, and turn other damage into a record to skip."""
     number = int(part.path.stem)
     manifest = directory.read_manifest()
     size = part.path.stat().st_size if part.path.exists() else None
@@ -107,7 +107,7 @@ def _give_up(directory: DataDirectory, part: BadPart) -> None:
 
 
 def _skip(part: BadPart) -> None:
-    """Put a header before the bytes that can't be read, in the place of their first ones."""
+    """Overwrite the first of the unreadable bytes with the header of a record that is skipped."""
     with part.path.open("r+b") as file:
         file.seek(part.offset + HEADER_BYTES)
         rest = file.read(part.size - HEADER_BYTES)

@@ -1,4 +1,4 @@
-"""The fields of a record as bytes. A field is a column, the same thing of many events, which is packed in one call."""
+"""The fields of a record as bytes. A field is a column: one value for each event, packed in one call."""
 
 from __future__ import annotations
 

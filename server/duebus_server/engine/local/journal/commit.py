@@ -26,17 +26,17 @@ log = structlog.get_logger()
 
 SYNC_EVERY_S = 1.0
 SYNC_EVERY_BYTES = 16 << 20
-"""With EVERYSEC, a sync begins after so long or so much, whichever is first."""
+"""With EVERYSEC, a sync begins after this time or this many bytes, whichever comes first."""
 
 TRY_AGAIN_S = 1.0
 """The pause between attempts to write to a full disk."""
 
 Waiters = list[tuple[int, int, "asyncio.Future[None]"]]
-"""A heap of positions, each with a number that no other has, and who waits for it."""
+"""A heap of positions, each with a number that breaks ties, and the future that waits for it."""
 
 
 class Fsync(StrEnum):
-    """When a record is saved, so that what it caused may be told."""
+    """When a record counts as saved, so that callers and workers may be told of it."""
 
     ALWAYS = "always"
     """Once it is on the disk."""
@@ -45,16 +45,16 @@ class Fsync(StrEnum):
 
 
 class GroupCommit:
-    """Writes appended records, in order, from a thread. To be used on the event loop.
+    """Writes appended records, in order, from a thread. Use it on the event loop only.
 
     Positions count the bytes of all records that were appended, in order.
 
     Attributes:
         position: the end of the last record that was appended.
         saved: the end of the last record that is saved.
-        failure: why no more can be written, ever; None while all is well.
-        is_full: the disk has no space left but the reserve, or what that was.
-        is_stuck: not even the reserve is left: records wait in memory until there is space.
+        failure: why nothing can be written any more; None if nothing has failed.
+        is_full: the disk has no space left except for the reserve, which may be in use already.
+        is_stuck: the reserve is used up too. Records wait in memory until there is space.
 
     Args:
         appender: writes the files.
@@ -131,7 +131,11 @@ class GroupCommit:
             await self._wait(self._waiting_for_sync, position)
 
     async def remove(self, segment: int) -> None:
-        """Remove a segment that is no longer needed. A disk that refuses that now is asked again after a restart."""
+        """Remove a segment that is no longer needed. If the disk refuses, a restart tries again.
+
+        Raises:
+            DispatcherNotWorking: the disk refuses.
+        """
         try:
             await asyncio.get_running_loop().run_in_executor(self._writing, self._appender.remove, segment)
         except OSError as error:
@@ -140,7 +144,7 @@ class GroupCommit:
             raise DispatcherNotWorking(f"segment {segment} could not be removed: {error}") from error
 
     def reserve_space(self) -> None:
-        """Take the reserve, before ``start``. A disk without so much space is full.
+        """Take the reserve, before ``start``. A disk without space for it is full.
 
         Raises:
             OSError: the directory can't be written to.
@@ -181,7 +185,7 @@ class GroupCommit:
                 await self._write()
 
     async def _write(self) -> None:
-        """Write what was appended until now."""
+        """Write what has been appended so far."""
         runs, self._runs = self._runs, deque()
         position = self.position
         sync = self._sync_wanted > self._synced
@@ -204,11 +208,11 @@ class GroupCommit:
         self._answer()
 
     def _put_back(self, runs: deque[Run]) -> None:
-        """What could not be written comes first the next time."""
+        """Put records that could not be written back at the front."""
         self._runs.extendleft(reversed(runs))
 
     async def _find_room(self, error: OSError) -> None:
-        """Free the reserve; without one, refuse what waits and try again later."""
+        """Free the reserve. If it is used up, refuse what waits, and try again later."""
         loop = asyncio.get_running_loop()
         if not self.is_full:
             self.is_full = True
@@ -221,7 +225,7 @@ class GroupCommit:
         await asyncio.sleep(TRY_AGAIN_S)
 
     async def _regain_reserve(self) -> None:
-        """Wait until there is space again."""
+        """Take the reserve again once there is space."""
         while self.is_full and self.failure is None:
             await asyncio.sleep(TRY_AGAIN_S)
             with suppress(OSError):
@@ -272,7 +276,7 @@ class GroupCommit:
         await done
 
     def _answer(self) -> None:
-        """Wake those whose records are saved."""
+        """Wake those whose records are saved or synced."""
         _wake(self._waiting, self.saved)
         _wake(self._waiting_for_sync, self._synced)
 
@@ -285,7 +289,7 @@ class GroupCommit:
             waiting.clear()
 
     def _fail(self, error: BaseException) -> None:
-        """Write no more: a sync that failed can't be repeated, since the bytes may be lost and the next one succeed."""
+        """Stop writing. A sync that failed can't be repeated: the next one may succeed although the bytes are lost."""
         if self.failure is None:
             self.failure = DispatcherNotWorking(f"the journal could not be written: {error}")
             log.critical("the journal could not be written: the engine stops", error=str(error))
@@ -305,7 +309,7 @@ class GroupCommit:
 
 
 def disk_is_full() -> DispatcherNotWorking:
-    """Why something is refused that has to be written."""
+    """The error for what can't be written now."""
     return DispatcherNotWorking("the disk is full", retry_after_us=int(TRY_AGAIN_S * 1_000_000))
 
 

@@ -30,17 +30,17 @@ log = structlog.get_logger()
 
 COPY_EVENTS = 200
 COPY_BYTES = 256 << 10
-"""The most that one record copies, which keeps a step of the event loop short."""
+"""The most that one record copies, so that a step of the event loop stays short."""
 
 UNSYNCED_BYTES = 4 << 20
 """How much may be copied before it has to be on the disk."""
 
 FULL_DISK_BYTES = 4 << 20
-"""The most that is copied while the disk is full, which leaves the rest of the reserve to acks."""
+"""The most that is copied while the disk is full. The rest of the reserve is for acks."""
 
 
 class Compaction:
-    """Looks at the oldest segment when it is told to, and removes it when it must go.
+    """Removes the oldest segment when nothing in it is needed, or when all segments take up too much space.
 
     Args:
         topics: what the engine holds.
@@ -67,31 +67,31 @@ class Compaction:
         self._commit = commit
         self._now_us = now_us
         self._task: asyncio.Task[None] | None = None
-        # The oldest segment can't be read, so it can't go.
+        # The oldest segment can't be read, so it can't be removed.
         self._is_blocked = False
 
     def look(self) -> None:
-        """Begin to remove segments, if one must go and none is being removed."""
+        """Begin to remove segments, if one must be removed and none is being removed."""
         is_idle = self._task is None or self._task.done()
         if is_idle and not self._is_blocked and self._segments.must_shrink():
             self._task = asyncio.create_task(self._shrink(), name="journal compaction")
 
     async def stop(self) -> None:
-        """Stop. What was copied only in part is copied again after a restart."""
+        """Stop. A segment that was copied only in part is copied again after a restart."""
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
 
     async def _shrink(self) -> None:
-        with suppress(DispatcherNotWorking):  # it is told to look again
+        with suppress(DispatcherNotWorking):  # the next ``look`` tries again
             while self._segments.must_shrink() and not self._is_blocked:
                 if self._commit.is_full and self._segments.oldest.live > FULL_DISK_BYTES:
                     return
                 await self._remove(self._segments.oldest)
 
     async def _remove(self, segment: Segment) -> None:
-        """Copy what is needed of a segment, and remove it once that is on the disk.
+        """Copy what is needed of a segment, and remove the segment once the copies are on the disk.
 
         Raises:
             DispatcherNotWorking: the journal can't be written, or not now.
@@ -134,8 +134,8 @@ class Compaction:
         """Copy what a restart would miss without this record.
 
         Args:
-            record: is in the segment that is removed.
-            seen: topics with their settings, and groups, that are copied already.
+            record: a record of the segment that is to be removed.
+            seen: the topics and groups whose settings are copied already.
         """
         if isinstance(record, records.Dispatched):
             seqs = range(record.first_seq, record.first_seq + len(record.event_ids))
@@ -219,7 +219,7 @@ def _copies(topic: Topic, event_id: str, seq: int) -> Copies:
 
 
 def _parts(found: Sequence[Copies]) -> Iterator[list[Copies]]:
-    """The events in parts that one record may hold."""
+    """The events in parts, each small enough for one record."""
     part: list[Copies] = []
     size = 0
     for copies in found:
@@ -233,7 +233,7 @@ def _parts(found: Sequence[Copies]) -> Iterator[list[Copies]]:
 
 
 def _answer(topic: Topic, request_id: str) -> records.Answered:
-    """What the topic remembers of a request; nothing if it is not remembered."""
+    """What the topic remembers of a request; an empty record if nothing."""
     known = topic.remembered_answer(request_id)
     if known is None:
         return records.Answered()

@@ -3,10 +3,10 @@
 ::
 
     lock                       held while a server uses the directory; names the process
-    secret                     what lease tokens are signed with
+    secret                     the key that signs lease tokens
     manifest.json              the layout, and the segments in order with their sizes
     0000000001.log, ...        the segments
-    reserve                    takes up space, so that acks can be written when the disk is full
+    reserve                    keeps space, so that acks can be written when the disk is full
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class DataDirectory:
 
     Attributes:
         path: where it is.
-        reserve: the file that takes up space.
+        reserve: the file that keeps space free for acks.
     """
 
     def __init__(self, path: Path, disk: Disk) -> None:
@@ -89,10 +89,10 @@ class DataDirectory:
             self._lock = None
 
     def secret(self) -> bytes:
-        """What lease tokens are signed with, made the first time.
+        """The key that signs lease tokens, created on first use.
 
         Raises:
-            UnusableStorage: the file is not as it was written.
+            UnusableStorage: the file is damaged.
         """
         path = self.path / "secret"
         if not path.exists():
@@ -106,7 +106,7 @@ class DataDirectory:
         """The segments; none in a new directory.
 
         Raises:
-            UnusableStorage: the manifest is damaged, is missing, or is of a newer layout.
+            UnusableStorage: the manifest is damaged or missing, or its layout is newer.
         """
         if not self._manifest.exists():
             if self._files():
@@ -126,7 +126,7 @@ class DataDirectory:
         self._disk.replace(self._manifest, text.encode())
 
     def remove_strays(self, segments: Manifest) -> None:
-        """Remove the files of segments that the manifest does not name: a crash came before their removal."""
+        """Remove segment files that the manifest does not name: a crash came before their removal."""
         for number in self._files():
             if number not in segments:
                 self._disk.remove(self.segment(number))

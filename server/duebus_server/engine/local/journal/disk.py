@@ -1,4 +1,4 @@
-"""What the journal asks of the operating system. Tests replace a method to make a disk that is full or broken."""
+"""The file operations of the journal. Tests override a method to simulate a full or broken disk."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Disk:
             os.close(descriptor)
 
     def replace(self, path: Path, data: bytes) -> None:
-        """Give a file new contents. A crash leaves either the old ones or the new ones."""
+        """Replace a file's contents. A crash leaves either the old or the new contents."""
         fresh = path.with_name(f"{path.name}.new")
         descriptor = self.create(fresh)
         try:
@@ -66,7 +66,7 @@ class Disk:
         self.sync_directory(path.parent)
 
     def truncate(self, path: Path, size: int) -> None:
-        """Cut a file."""
+        """Cut a file to ``size`` bytes, and sync it."""
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
             os.ftruncate(descriptor, size)

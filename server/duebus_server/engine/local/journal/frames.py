@@ -4,9 +4,9 @@
 
     magic 2 | layout 1 | kind 1 | length 4 | synced 4 | CRC-32 4 | body, ``length`` bytes
 
-Numbers are unsigned and little-endian. The checksum covers all but itself. ``synced`` is how many bytes of the file
-were on the disk when the record was written. It tells a torn tail from damage: bytes that a later record knows to have
-been on the disk can't be missing because of a crash.
+Numbers are unsigned and little-endian. The checksum covers everything but itself. ``synced`` is how many bytes of the
+file were on the disk when the record was written. It tells a torn tail from damage: if a later record says that the
+bytes were on the disk, no crash can have lost them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Kind(IntEnum):
     SEGMENT = 1
     """The first record of a segment."""
     MARK = 2
-    """How far fencing tokens may have grown, and how the clocks differ."""
+    """The highest fencing token that may be in use, and how the clocks differ."""
     DISPATCHED = 3
     """Events of one request, new in their groups."""
     LEASED = 4
@@ -58,7 +58,7 @@ class Kind(IntEnum):
 
 
 class Frame(NamedTuple):
-    """One record in a file, and where it stands there."""
+    """One record in a file, and its position."""
 
     kind: int
     body: bytes
@@ -68,12 +68,12 @@ class Frame(NamedTuple):
 
 
 class Damage(NamedTuple):
-    """Bytes that are no record.
+    """Bytes that are not a record.
 
     Attributes:
         offset: where they begin.
         end: where the next readable record begins, or the file ends.
-        was_synced: a later record knows that they were on the disk.
+        was_synced: whether a later record says that they were on the disk.
     """
 
     offset: int
@@ -82,7 +82,7 @@ class Damage(NamedTuple):
 
 
 def header(kind: int, body: bytes, synced: int) -> bytes:
-    """What stands before a body."""
+    """The header of a record."""
     head = HEADER.pack(MAGIC, LAYOUT, kind, len(body), synced)
     return head + CHECKSUM.pack(crc32(body, crc32(head)))
 
@@ -117,7 +117,7 @@ def read_frames(data: bytes, offset: int = 0) -> Iterator[Frame | Damage]:
 
 
 def _damage_at(data: bytes, offset: int) -> Damage:
-    """How far the bytes at ``offset`` are no record. Looks through the rest of the file."""
+    """How many bytes from ``offset`` on are not a record. Searches the rest of the file."""
     end, place = len(data), offset
     while (place := data.find(MAGIC, place + 1)) >= 0:
         found = frame_at(data, place)

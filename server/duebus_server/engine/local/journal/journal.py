@@ -1,4 +1,4 @@
-"""The journal of one engine: what it calls to record a step, and to know that the step is saved."""
+"""The journal of one engine: records its steps, and says when they are saved."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ TOKENS_AHEAD_US = MINUTE
 class Journal:
     """Records what the engine does, in the order in which it does it.
 
-    A verb changes memory and records that in one step, and then waits with ``saved``: what is told to callers and
-    workers never goes before what caused it.
+    A verb changes memory and records that in one step, and then waits with ``saved``. So nothing is told to callers or
+    workers before its cause is saved.
 
     Attributes:
-        secret: what lease tokens are signed with; known once it is open.
+        secret: the key that signs lease tokens; set by ``recover``.
 
     Args:
         path: the data directory.
@@ -76,15 +76,15 @@ class Journal:
         self._segments = Segments([], segment_bytes)
         self._commit: GroupCommit | None = None
         self._compaction: Compaction | None = None
-        # What has happened in one group and is not appended yet: entries that have changed, by ``seq``, or those that
-        # are gone, and how long their ids are remembered.
+        # Changes of one group that are not appended yet: changed entries by ``seq``, or removed ones, and until when
+        # their ids are remembered.
         self._open_group: Group | None = None
         self._changed: dict[int, Entry] = {}
         self._removed: list[int] = []
         self._removed_until_us = 0
-        # Where the record of each dispatch ends that may not be saved, with its first ``seq``.
+        # Dispatches that may not be saved: where the record ends, and its first ``seq``.
         self._dispatches: deque[tuple[int, int]] = deque()
-        # The mark of fencing tokens that was appended last, where it ends, and the last one that is on the disk.
+        # The last mark that was appended, where it ends, and the highest token of a mark that is on the disk.
         self._mark = records.Mark(0, 0)
         self._mark_end = 0
         self._safe_token = 0
@@ -96,7 +96,7 @@ class Journal:
 
         Raises:
             DuplicateInitialized: a process uses the directory.
-            UnusableStorage: it can't be used, is damaged, or is of a newer layout.
+            UnusableStorage: it can't be used, is damaged, or has a newer layout.
         """
         self._directory.open()
         try:
@@ -114,7 +114,7 @@ class Journal:
         self._directory.remove_strays(manifest)
         recovery, known = Recovery(topics), []
         collecting = gc.isenabled()
-        gc.disable()  # it would look at a million objects again and again, and find nothing
+        gc.disable()  # it would scan a million objects again and again, and free nothing
         try:
             for number, size in manifest.items():
                 known.append(self._recover_segment(recovery, number, size))
@@ -136,10 +136,10 @@ class Journal:
         return segment
 
     def _cut(self, part: BadPart) -> None:
-        """Cut a torn tail.
+        """Cut off a torn tail.
 
         Raises:
-            UnusableStorage: it is damage.
+            UnusableStorage: the part is damaged, not torn.
         """
         if not part.is_tail:
             raise UnusableStorage(
@@ -223,8 +223,8 @@ class Journal:
         await commit.wait_saved(commit.position)
 
     async def causes_saved(self, batches: Sequence[tuple[Group, Sequence[LeasedEvent]]]) -> None:
-        """Return when the events leased in these groups may be told to sessions: what made them leasable is saved, and
-        a restart will hand out greater fencing tokens. The leases themselves are not waited for.
+        """Return when the events leased in these groups may be sent to sessions: what made them leasable is saved, and
+        a restart will hand out higher fencing tokens. The leases themselves are not waited for.
 
         Raises:
             DispatcherNotWorking: it can't be saved, or not now.
@@ -232,13 +232,13 @@ class Journal:
         self._append_open()
         leased = [(group, events) for group, events in batches if events]
         if leased:
-            # All looked up before the first wait: groups may be deleted meanwhile.
+            # Looked up before the first wait: groups may be deleted meanwhile.
             ends = [max(group.cause_end, self._dispatch_end(group, events)) for group, events in leased]
             await self._running().wait_saved(max(ends))
             await self._tokens_saved(max(events[-1].fencing_token for _, events in leased))
 
     def _dispatch_end(self, group: Group, leased: Sequence[LeasedEvent]) -> int:
-        """Where the record of the dispatch ends that stored the last of these events; 0 if it is saved."""
+        """The end of the dispatch record that stored the last of these events; 0 if that is saved."""
         self._forget_saved_dispatches()
         if not self._dispatches:
             return 0
@@ -252,7 +252,7 @@ class Journal:
             waiting.popleft()
 
     async def _tokens_saved(self, token: int) -> None:
-        """Return when a mark of at least this fencing token is on the disk. There nearly always is one."""
+        """Return when a mark of at least this fencing token is on the disk; nearly always at once."""
         commit = self._running()
         if commit.synced >= self._mark_end:
             self._safe_token = self._mark.token
@@ -262,7 +262,7 @@ class Journal:
             await commit.wait_synced(self._mark_end)
 
     def sweep(self, host: HostTime) -> None:
-        """Record how the clocks differ, if that has changed, and look for segments that can go."""
+        """Record how the clocks differ, if that has changed, and remove segments that are not needed."""
         self._append_open()
         if abs(host.ahead_us - self._mark.ahead_us) > MILLISECOND:
             self._mark_tokens(host)
@@ -286,12 +286,12 @@ class Journal:
 
         Args:
             topic: their topic.
-            groups: that get the events.
+            groups: the groups that get the events.
             stored: the events, in order of ``seq``.
-            events: the same as they arrived.
-            request: what they arrived with.
-            duplicates: the ids of its events that added nothing.
-            until_us: how long the request is remembered, if it has an id.
+            events: the same events as they arrived.
+            request: the request that they arrived in.
+            duplicates: the ids of events in the request that added nothing.
+            until_us: until when the request is remembered, if it has an id.
             host_us: the host's clock.
         """
         now_us = stored[0].dispatched_us if stored else 0
@@ -324,7 +324,7 @@ class Journal:
             self._dispatches.append((self._running().position, stored[0].seq))
 
     def leased(self, group: Group, entries: Sequence[Entry], lease: Lease, expires_us: int) -> None:
-        """Events are leased; ``lease`` is that of the first. Called before their entries say so."""
+        """Events are leased; ``lease`` is that of the first. Called before the entries are changed."""
         self._append(
             records.Leased(
                 group.topic,
@@ -341,21 +341,21 @@ class Journal:
         )
 
     def changed(self, group: Group, entry: Entry) -> None:
-        """An event of a group has changed. Its state is recorded as it is when the group is done."""
+        """An event of a group has changed. Its state is recorded once the step has finished with the group."""
         if self._open_group is not group or self._removed:
             self._append_open()
             self._open_group = group
         self._changed[entry.event.seq] = entry
 
     def removed(self, group: Group, entries: Sequence[Entry], until_us: int) -> None:
-        """A group is done with these events; the ids of those that no other holds are remembered until then."""
+        """A group is done with these events. Ids that no other group holds are remembered until ``until_us``."""
         if self._open_group is not group or self._changed or self._removed_until_us != until_us:
             self._append_open()
             self._open_group, self._removed_until_us = group, until_us
         self._removed += [entry.event.seq for entry in entries]
 
     def group_changed(self, group: Group, *, claims: bool = False) -> None:
-        """A group has other settings, or is new: then it ``claims`` the unclaimed events, if it lasts."""
+        """A group is new or has new settings. A new one ``claims`` the unclaimed events, unless it is ephemeral."""
         self._append(records.GroupState.of(group, claims=claims))
         group.cause_end = self._running().position
 
@@ -364,7 +364,7 @@ class Journal:
         self._append(records.GroupDeleted(group.topic, group.name, until_us))
 
     def topic_configured(self, topic: Topic) -> None:
-        """A topic has other settings."""
+        """A topic's settings have changed."""
         self._append(records.TopicState(topic.name, topic.changes))
 
     def topic_deleted(self, topic: Topic) -> None:
@@ -374,7 +374,7 @@ class Journal:
     # --- appending ----------------------------------------------------------------------------------------------------
 
     def _append_open(self) -> None:
-        """Append what has happened in one group."""
+        """Append the changes of one group."""
         group, changed, removed = self._open_group, self._changed, self._removed
         if group is None:
             return
@@ -392,7 +392,7 @@ class Journal:
         return self._append_record(record)
 
     def _append_copy(self, record: Record) -> tuple[Segment, int]:
-        """Append what is copied from the oldest segment. Returns where it is now, and its size."""
+        """Append a copy from the oldest segment. Returns the segment that it is in now, and its size."""
         before = self._running().position
         return self._append(record), self._running().position - before
 
@@ -431,7 +431,7 @@ class Journal:
 
 
 def _due_times(events: Sequence[NewEvent], now_us: int, host_us: int) -> tuple[list[int], list[bool]]:
-    """When each event is due, and which are due by the host's clock, as in ``Group.put``; empty if all are at once."""
+    """When each event is due, and which by the host's clock, as in ``Group.put``; empty if all are due at once."""
     if all(event.is_due_at_once for event in events):
         return [], []
     by_host = [event.deliver_at_us is not None and event.deliver_at_us > host_us for event in events]

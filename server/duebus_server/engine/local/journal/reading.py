@@ -31,8 +31,8 @@ class BadPart(NamedTuple):
     Attributes:
         path: the segment's file.
         offset: where they begin.
-        size: how many they are.
-        is_tail: they are the end of the last segment and were never known to be on the disk, as after a crash.
+        size: how many bytes.
+        is_tail: whether they are the end of the last segment and may never have been on the disk, as after a crash.
     """
 
     path: Path
@@ -56,7 +56,7 @@ def read_segment(
             written after it and belongs to it.
 
     Raises:
-        UnusableStorage: it is of a newer layout, or is another segment's file.
+        UnusableStorage: its layout is newer, or it is another segment's file.
         OSError: it can't be read.
     """
     path = directory.segment(number)
@@ -71,7 +71,7 @@ def read_segment(
 def parse_segment(
     path: Path, number: int, size: int | None, data: bytes
 ) -> Iterator[tuple[AnyRecord, Place] | BadPart]:
-    """As ``read_segment``, of a file that was read."""
+    """As ``read_segment``, with the file's contents."""
     for found in read_frames(data):
         if isinstance(found, Damage):
             if size is None and not found.was_synced:
@@ -94,7 +94,7 @@ def read_all(directory: DataDirectory) -> Iterator[tuple[AnyRecord, Place] | Bad
     """The records of all segments in order, and what is damaged.
 
     Raises:
-        UnusableStorage: the manifest is damaged, or something is of a newer layout.
+        UnusableStorage: the manifest is damaged, or a layout is newer.
         OSError: a file can't be read.
     """
     for number, size in directory.read_manifest().items():

@@ -1,7 +1,7 @@
-"""What the journal records, one class for each kind, and how each becomes a body and comes back from one.
+"""The records of the journal, one class for each kind, with their encoding as bytes.
 
-Events are named by ``seq``, which no two events of an engine share. Times are in microseconds by the engine's clock;
-those of events that are scheduled by the host's clock are by that.
+Records refer to events by ``seq``, which is unique in an engine. Times are in microseconds by the engine's clock; an
+event scheduled by the host's clock has times by that.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class Record(Protocol):
 
 @dataclass(slots=True)
 class Mark:
-    """What a restart needs beside events and groups.
+    """What a restart needs besides events and groups.
 
     Attributes:
-        token: no fencing token above this was handed out before another mark was on the disk.
+        token: no higher fencing token is handed out before a later mark is on the disk.
         ahead_us: how far the host's clock was ahead of the engine's.
     """
 
@@ -83,13 +83,13 @@ class SegmentStart:
 
 @dataclass(slots=True)
 class Answered:
-    """A request that is remembered.
+    """A request that is remembered, with its answer.
 
     Attributes:
         request_id: empty if the request is not remembered.
         identity: see ``DispatchRequest.identity``.
-        until_us: how long it is remembered.
-        event_ids: of all its events, in request order.
+        until_us: until when it is remembered.
+        event_ids: the ids of all its events, in request order.
         duplicates: the ids of those that added nothing.
     """
 
@@ -106,7 +106,7 @@ class Dispatched:
 
     Attributes:
         groups: their names, with "" for the unclaimed events, and whether each is ephemeral.
-        due_us: when each event is due; empty if all are at once.
+        due_us: when each event is due; empty if all are due at once.
         by_host: which of them are due by the host's clock; empty if none is.
         answered: without ``event_ids`` where those are the ids of the events.
     """
@@ -222,7 +222,7 @@ class Removed:
     """Events that a group is done with.
 
     Attributes:
-        until_us: how long the ids of those are remembered that no group holds any more.
+        until_us: until when the ids of events that no group holds any more are remembered.
     """
 
     kind: ClassVar[Kind] = Kind.REMOVED
@@ -246,7 +246,7 @@ class Removed:
 
 @dataclass(slots=True)
 class EntryState:
-    """All that can change of an event in a group, as in ``Entry``."""
+    """Everything about an event in a group that can change, as in ``Entry``."""
 
     seq: int
     state: EventState
@@ -301,7 +301,7 @@ class Changed:
 
 @dataclass(slots=True)
 class CopiedEvent:
-    """An event, without what it is in its groups."""
+    """An event, without its state in groups."""
 
     id: str
     body: bytes
@@ -336,7 +336,7 @@ class CopiedGroup:
 
 @dataclass(slots=True)
 class Copied:
-    """Events with their state in every group that holds them. It takes the place of all that earlier records say."""
+    """Events with their state in every group that holds them. It replaces all that earlier records say about them."""
 
     kind: ClassVar[Kind] = Kind.COPIED
 
@@ -383,8 +383,8 @@ class GroupState:
     """A group with its settings.
 
     Attributes:
-        claims: it is new, and takes over the unclaimed events, unless it is ephemeral.
-        kept_us: how long it lasts without its sessions, if it is ephemeral.
+        claims: whether it is new and takes over the unclaimed events.
+        kept_us: how long an ephemeral group lasts without sessions.
     """
 
     kind: ClassVar[Kind] = Kind.GROUP
@@ -423,7 +423,7 @@ class GroupState:
 
 @dataclass(slots=True)
 class GroupDeleted:
-    """A group is gone, and what only it held. ``until_us`` is as in Removed."""
+    """A group was deleted, with the events that only it held. ``until_us`` is as in Removed."""
 
     kind: ClassVar[Kind] = Kind.GROUP_DELETED
 
@@ -477,7 +477,7 @@ class TopicState:
 
 @dataclass(slots=True)
 class TopicDeleted:
-    """A topic is gone with all that it held."""
+    """A topic was deleted, with all its events."""
 
     kind: ClassVar[Kind] = Kind.TOPIC_DELETED
 
@@ -495,7 +495,7 @@ class TopicDeleted:
 
 @dataclass(slots=True)
 class Remembered:
-    """Ids of events that are gone, each with the time until which it is remembered, and answers."""
+    """Ids of events that are gone, each with the time until which it is remembered, and answered requests."""
 
     kind: ClassVar[Kind] = Kind.REMEMBERED
 

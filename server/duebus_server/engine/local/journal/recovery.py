@@ -1,7 +1,7 @@
-"""Brings back the topics that a journal describes. Each record is applied once, in order.
+"""Rebuilds topics from the records of a journal. Each record is applied once, in order.
 
-A record may speak of events that are not known, because a segment that held them is gone: they were removed, or copied
-to a later segment. Such a record, and only such a one, is passed over.
+A record may refer to events that are not known, because the segment that held them is gone: they were removed, or
+copied to a later segment. Only what refers to such events is skipped.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
     from duebus_server.engine.local.topics import Topics
 
 RETURN_US = 5 * SECOND
-"""How long after a restart a worker may come again for the leases that it holds, at least."""
+"""How long a lease lasts at least after a restart, so that its worker can reconnect."""
 
 
 class Recovery:
     """Applies records to topics.
 
     Attributes:
-        token: no fencing token above this was handed out.
+        token: no higher fencing token was handed out.
         ahead_us: how far the host's clock was ahead of the engine's, when that was last recorded.
         last_us: the latest time in the records.
-        last_seq: the greatest ``seq`` in the records.
+        last_seq: the highest ``seq`` in the records.
 
     Args:
         topics: empty; filled by ``apply`` and ``finish``.
@@ -70,13 +70,13 @@ class Recovery:
         self._steps[type(record)](record)
 
     def finish(self, now_us: int) -> list[tuple[str, str]]:
-        """Put every event into its place, and let leases last until their workers could come again.
+        """Put every event into its queue, and let leases last until their workers could reconnect.
 
         Args:
             now_us: the time, by the engine's clock.
 
         Returns:
-            The topic and name of each ephemeral group; nobody has come back to them yet.
+            The topic and name of each ephemeral group; none has sessions yet.
         """
         ephemeral: list[tuple[str, str]] = []
         for topic in list(self._topics):
@@ -140,7 +140,7 @@ class Recovery:
             entry = self._entry(group, seq)
             if entry is not None and group is not None and topic is not None:
                 del group.entries[entry.event.id]
-                self._let_go(topic, entry.event, record.until_us)
+                self._drop_holder(topic, entry.event, record.until_us)
 
     def _changed(self, record: records.Changed) -> None:
         group = self._known_group(record.topic, record.group)
@@ -193,7 +193,7 @@ class Recovery:
         group = topic.remove_group(record.group)
         topic.forget_group(group)
         for entry in group.entries.values():
-            self._let_go(topic, entry.event, record.until_us)
+            self._drop_holder(topic, entry.event, record.until_us)
 
     def _topic_state(self, record: records.TopicState) -> None:
         self._topic(record.topic).configure(record.changes)
@@ -221,7 +221,7 @@ class Recovery:
         return self._topics.obtain(name, self.last_us)
 
     def _group(self, topic: Topic, name: str, *, ephemeral: bool) -> Group:
-        """A group that exists by now, even if the record that made it is gone."""
+        """A group that must exist by now, even if the record that created it is gone."""
         return topic.restored_group(name, ephemeral=ephemeral)
 
     def _known_group(self, topic: str, name: str) -> Group | None:
@@ -239,7 +239,7 @@ class Recovery:
         return entry if entry is not None and entry.event is event else None
 
     def _forget(self, topic: Topic, seq: int) -> None:
-        """Drop what earlier records say of an event."""
+        """Drop what earlier records say about an event."""
         event = self._events.pop(seq, None)
         if event is None:
             return
@@ -249,7 +249,8 @@ class Recovery:
             if entry is not None and entry.event is event:
                 del group.entries[event.id]
 
-    def _let_go(self, topic: Topic, event: StoredEvent, until_us: int) -> None:
+    def _drop_holder(self, topic: Topic, event: StoredEvent, until_us: int) -> None:
+        """One group less holds the event. After the last one, only its id is remembered."""
         event.holders -= 1
         if event.holders:
             return

@@ -1,4 +1,4 @@
-"""The segments of a journal as the engine counts them: how large each is, and how much of it is still needed."""
+"""The segments of a journal: how large each is, and how much of it is still needed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SEGMENT_BYTES = 64 << 20
-"""A segment is sealed before it grows past this; a larger record has one of its own."""
+"""A segment is sealed before it grows past this. A larger record gets a segment of its own."""
 
 
 class Segment:
@@ -16,9 +16,9 @@ class Segment:
 
     Attributes:
         number: grows from segment to segment.
-        size: its bytes, with those that wait to be written.
-        live: the bytes of the events in it that a restart needs from here.
-        kept: the bytes of other records in it that were copied because a restart needs them.
+        size: its bytes, including those that are not written yet.
+        live: the bytes of its events that a restart needs from this segment.
+        kept: the bytes of other records that were copied into it because a restart needs them.
     """
 
     __slots__ = ("kept", "live", "number", "size")
@@ -34,7 +34,7 @@ class Segments:
     """All segments, oldest first. The last one grows.
 
     Args:
-        known: those that a restart has found.
+        known: the segments that a restart has found.
         segment_bytes: the size at which a segment is sealed.
     """
 
@@ -44,12 +44,12 @@ class Segments:
 
     @property
     def current(self) -> Segment:
-        """The one that grows."""
+        """The last segment, which grows."""
         return self._all[-1]
 
     @property
     def oldest(self) -> Segment:
-        """The one that goes next."""
+        """The segment that is removed next."""
         return self._all[0]
 
     def __iter__(self) -> Iterator[Segment]:
@@ -59,7 +59,7 @@ class Segments:
         return len(self._all)
 
     def add(self) -> Segment:
-        """Begin another one."""
+        """Add a segment, which becomes the current one."""
         self._all.append(Segment(self._all[-1].number + 1 if self._all else 1))
         return self._all[-1]
 
@@ -68,14 +68,14 @@ class Segments:
         return self.current.size + size <= self._segment_bytes
 
     def remove_oldest(self) -> None:
-        """The oldest one is gone."""
+        """Remove the oldest segment."""
         del self._all[0]
 
     def must_shrink(self) -> bool:
-        """Whether the oldest one has to go: nothing in it is needed, or all take too much space.
+        """Whether the oldest segment has to be removed: nothing in it is needed, or all take up too much space.
 
-        Copying what is needed out of every segment leaves no more than that, so this always comes to an end. The half
-        segment is for what is appended meanwhile, so that all stay within twice what is needed and one segment.
+        Once every segment has been copied, only what is needed is left, so removals come to an end. The half segment
+        is for what is appended meanwhile: all stay within twice what is needed plus one segment.
         """
         if len(self._all) == 1:
             return False
@@ -85,5 +85,5 @@ class Segments:
         return self.total() > 2 * needed + self._segment_bytes // 2
 
     def total(self) -> int:
-        """The bytes of all."""
+        """The bytes of all segments."""
         return sum(segment.size for segment in self._all)
